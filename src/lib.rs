@@ -1,0 +1,5 @@
+//! corepulse: a thread-per-core HTTP server for streams of device metrics.
+pub mod clock;
+pub mod limits;
+pub mod metric;
+pub mod sync;

@@ -1,0 +1,118 @@
+//! Every limit of the server, with its reason.
+//!
+//! A limit is a promise to the peers that keep to it and to the memory of the host. The relations
+//! between limits are checked when the crate is compiled, at the end of this file.
+
+/// A head this large has no honest sender; longer ones get 431 and the connection closes.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// The request line alone; longer ones get 414. RFC 9112, section 3, asks for at least 8,000.
+pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// Fields of one head; more get 431. Proxies add a dozen, browsers some twenty.
+pub const HEADERS_MAX: usize = 100;
+
+/// Default of `--max-body`: 1 MiB after inflation holds 10,000 events of 100 bytes.
+pub const BODY_BYTES_DEFAULT: usize = 1024 * 1024;
+
+/// The largest `--max-body` that may be configured: bodies are buffered whole.
+pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The smallest `--max-body` that may be configured: one metric with every field fits.
+pub const BODY_BYTES_MIN: usize = 1024;
+
+/// A chunk-size line: 16 hex digits and a short extension. RFC 9112, section 7.1.1, lets a server
+/// limit extensions.
+pub const CHUNK_LINE_BYTES_MAX: usize = 64;
+
+/// Trailer fields of a chunked body are read and dropped; more than this is an attack.
+pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
+
+/// Nesting of a JSON document. The parser recurses, so this bounds its stack.
+pub const JSON_DEPTH_MAX: usize = 16;
+
+/// Events of one request. Applying them takes some milliseconds: other connections wait that long.
+pub const BATCH_EVENTS_MAX: usize = 10_000;
+
+/// Entries of `errors` and of `anomalous` in one answer; the counts beside them are complete.
+pub const ANSWER_ITEMS_MAX: usize = 100;
+
+/// Bytes of a peer's input that an error text may repeat.
+pub const ECHO_BYTES_MAX: usize = 64;
+
+/// Bytes of a device id: it is part of every key in the store.
+pub const DEVICE_ID_BYTES_MAX: usize = 128;
+
+/// A timestamp further ahead of the server's clock is a wrong clock, not a slow network.
+pub const FUTURE_MS_MAX: i64 = 10 * 60 * 1000;
+
+/// The largest `cpu`: per cent of many cores, with room.
+pub const CPU_MAX: f64 = 1e6;
+
+/// The largest `rps`.
+pub const RPS_MAX: f64 = 1e12;
+
+/// A z-score is clipped here, or a constant series would turn a small step into infinity.
+pub const Z_SCORE_MAX: f64 = 1e6;
+
+/// Events of a window, at most: each costs 22 bytes a device and a pass over them an event.
+pub const WINDOW_MAX: usize = 10_000;
+
+/// Anomalies kept for `recent` of `/analyze`, newest first.
+pub const RECENT_ANOMALIES_MAX: usize = 20;
+
+/// Anomalies that a shard remembers for `recent` of single devices: 1 MiB a shard. A device's last
+/// twenty are found as long as they are among these.
+pub const ANOMALY_LOG_ENTRIES: usize = 16 * 1024;
+
+/// What a core receives in one system call: a batch of 1,000 events, with room. The core owns one
+/// such buffer, whatever its number of connections.
+pub const RECEIVE_BYTES: usize = 256 * 1024;
+
+/// Unsent answer bytes of one connection after which its further requests wait.
+pub const OUT_BYTES_MAX: usize = 256 * 1024;
+
+/// Requests of one connection that are answered in one turn; the rest waits for its next turn.
+pub const PIPELINED_REQUESTS_PER_TURN: usize = 256;
+
+/// Bytes that a core takes in from one connection in one turn, for the same fairness.
+pub const RECEIVE_BYTES_PER_TURN: usize = 1024 * 1024;
+
+/// File descriptors kept free of client connections: listeners, epoll, store, logs.
+pub const RESERVED_FDS: usize = 64;
+
+/// Connections over the limit that are served one 503 each, so that probes get an answer.
+pub const RESERVED_CONNECTIONS: usize = 16;
+
+/// Readiness events taken from the kernel at once.
+pub const EVENTS_PER_TURN: usize = 256;
+
+/// Bytes of an open block at which it is handed to the store, full or not.
+pub const BLOCK_BYTES: usize = 32 * 1024;
+
+/// Look-ups that wait for the look-up thread; more get 503.
+pub const LOOKUPS_QUEUED_MAX: usize = 1024;
+
+/// Bytes of a look-up's key: the longest device id, a colon and twenty digits.
+pub const LOOKUP_KEY_BYTES_MAX: usize = DEVICE_ID_BYTES_MAX + 1 + 20;
+
+/// After an error that ends a connection, what the peer still sends is thrown away for this long:
+/// closing at once would reset the connection and eat the answer.
+pub const LINGER_MS: u64 = 1_000;
+
+/// Cores (and so shards) that one process may use.
+pub const WORKERS_MAX: usize = 1024;
+
+// A whole head fits into one receive, and the request line into the head.
+const _: () = assert!(HEAD_BYTES_MAX <= RECEIVE_BYTES);
+const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
+// The default body can arrive within one turn's share.
+const _: () = assert!(BODY_BYTES_DEFAULT <= RECEIVE_BYTES_PER_TURN);
+const _: () = assert!(BODY_BYTES_MIN <= BODY_BYTES_DEFAULT && BODY_BYTES_DEFAULT <= BODY_BYTES_MAX);
+// Offsets into a body, and of a record in a block, are kept in 32 bits.
+const _: () = assert!(BODY_BYTES_MAX + HEAD_BYTES_MAX < u32::MAX as usize);
+// One item list of an answer cannot overrun the out-buffer that carries it.
+const _: () = assert!(ANSWER_ITEMS_MAX * 512 <= OUT_BYTES_MAX);
+const _: () = assert!(RESERVED_CONNECTIONS * 2 <= RESERVED_FDS);
+const _: () = assert!(DEVICE_ID_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(WINDOW_MAX <= u16::MAX as usize);

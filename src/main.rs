@@ -1,0 +1,2 @@
+//! corepulse.
+fn main() {}
