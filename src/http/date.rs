@@ -1,0 +1,70 @@
+//! The `Date` field, formatted once a second (RFC 9110, section 6.6.1).
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::clock::Now;
+
+/// `Date: Mon, 23 Nov 2026 08:02:37 GMT` with its line end, for the second it was last asked for.
+#[derive(Clone, Debug)]
+pub struct DateLine {
+    second: i64,
+    line: String,
+}
+
+impl DateLine {
+    /// A line that is formatted at its first use.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            second: -1,
+            line: String::new(),
+        }
+    }
+
+    /// The whole line at this moment.
+    pub fn at(&mut self, now: Now) -> &[u8] {
+        let second = now.wall_ms.div_euclid(1000).max(0);
+        if second != self.second {
+            let moment = UNIX_EPOCH + Duration::from_secs(second.unsigned_abs());
+            self.line = format!("Date: {}\r\n", httpdate::fmt_http_date(moment));
+            self.second = second;
+        }
+        self.line.as_bytes()
+    }
+}
+
+impl Default for DateLine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_changes_with_the_second() {
+        let mut line = DateLine::new();
+        let mut at = |wall_ms| {
+            line.at(Now {
+                mono_ns: 0,
+                wall_ms,
+            })
+            .to_vec()
+        };
+        assert_eq!(
+            at(784_111_777_000),
+            b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        );
+        assert_eq!(
+            at(784_111_777_999),
+            b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        );
+        assert_eq!(
+            at(784_111_778_000),
+            b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"
+        );
+        assert_eq!(at(-5), b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n");
+    }
+}

@@ -1,0 +1,278 @@
+//! Where a request's body ends, and what becomes of the connection after it.
+//!
+//! RFC 9112, section 6: the one place where two parsers must never differ. Every field that bears
+//! on it is read here, and anything that could be read in two ways is refused.
+
+use super::refusal::Refusal;
+use super::request::{Headers, Method};
+
+/// How a body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// This many bytes follow the head; 0 without any length.
+    Length(u64),
+    /// Chunks follow.
+    Chunked,
+}
+
+/// What the head says about the rest of the message and of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// The body's end.
+    pub body: Body,
+    /// Whether the peer waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    /// Whether the connection may carry another request.
+    pub keep_alive: bool,
+    /// HTTP/1.0: chunks may not be sent back, and staying open must be said.
+    pub http_1_0: bool,
+}
+
+/// The fields that decide, as they stand in the head.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FramingFields {
+    hosts: u32,
+    content_length: Option<u64>,
+    chunked: bool,
+    expects_continue: bool,
+    close: bool,
+    keep_alive: bool,
+}
+
+impl FramingFields {
+    pub(super) fn collect(headers: Headers<'_>) -> Result<Self, Refusal> {
+        let mut fields = Self::default();
+        for (name, value) in headers.iter() {
+            // The length tells most other fields apart before any letter is compared.
+            match name.len() {
+                4 if name.eq_ignore_ascii_case("host") => fields.host(value)?,
+                6 if name.eq_ignore_ascii_case("expect") => fields.expect(value)?,
+                10 if name.eq_ignore_ascii_case("connection") => fields.connection(value),
+                14 if name.eq_ignore_ascii_case("content-length") => fields.length(value)?,
+                17 if name.eq_ignore_ascii_case("transfer-encoding") => fields.coding(value)?,
+                _ => {}
+            }
+        }
+        Ok(fields)
+    }
+
+    pub(super) fn decide(self, method: Method, minor_version: u8) -> Result<Framing, Refusal> {
+        let http_1_0 = minor_version == 0;
+        // RFC 9112, section 3.2: 400 for a 1.1 request without Host, and for any with two.
+        if self.hosts > 1 || (self.hosts == 0 && !http_1_0) {
+            return Err(Refusal::Host);
+        }
+        // RFC 9112, section 6.1: chunked in HTTP/1.0 is faulty framing. Section 6.3 lets a server
+        // refuse both fields together, "an attempt to perform request smuggling".
+        if self.chunked && (http_1_0 || self.content_length.is_some()) {
+            return Err(Refusal::TransferEncoding);
+        }
+        let body = match (self.chunked, self.content_length) {
+            (true, _) => Body::Chunked,
+            (false, Some(length)) => Body::Length(length),
+            (false, None) if method.expects_body() => return Err(Refusal::LengthRequired),
+            (false, None) => Body::Length(0),
+        };
+        // RFC 9112, section 9.3: 1.1 stays open unless told, 1.0 closes unless told.
+        let keep_alive = !self.close && (!http_1_0 || self.keep_alive);
+        // RFC 9110, section 10.1.1: an expectation in an HTTP/1.0 request is ignored.
+        let expects_continue = self.expects_continue && !http_1_0;
+        Ok(Framing {
+            body,
+            expects_continue,
+            keep_alive,
+            http_1_0,
+        })
+    }
+
+    fn host(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        self.hosts = self.hosts.saturating_add(1);
+        if is_authority(value.trim_ascii()) {
+            Ok(())
+        } else {
+            Err(Refusal::Host)
+        }
+    }
+
+    fn expect(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if !value.trim_ascii().eq_ignore_ascii_case(b"100-continue") {
+            return Err(Refusal::Expectation);
+        }
+        self.expects_continue = true;
+        Ok(())
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    /// RFC 9110, section 8.6: `1*DIGIT`. A sign, a list (even of equal numbers) and a second field
+    /// are all refused; what does not fit 64 bits is merely too long.
+    fn length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        let digits = value.trim_ascii();
+        let well_formed = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+        if !well_formed || self.content_length.is_some() {
+            return Err(Refusal::ContentLength);
+        }
+        let length = digits.iter().fold(0_u64, |length, digit| {
+            length
+                .saturating_mul(10)
+                .saturating_add(u64::from(digit - b'0'))
+        });
+        self.content_length = Some(length);
+        Ok(())
+    }
+
+    /// RFC 9112, sections 6.1 and 7: `chunked` last and only once; other codings get 501.
+    fn coding(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        for coding in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if !is_token(coding) {
+                return Err(Refusal::TransferEncoding);
+            }
+            if !coding.eq_ignore_ascii_case(b"chunked") {
+                return Err(Refusal::UnknownTransferCoding);
+            }
+            if self.chunked {
+                return Err(Refusal::TransferEncoding);
+            }
+            self.chunked = true;
+        }
+        Ok(())
+    }
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(bytes: &[u8]) -> bool {
+    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !bytes.is_empty() && bytes.iter().all(is_tchar)
+}
+
+/// Whether these are bytes of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2). An empty one is
+/// what a client sends for a target without authority. User information is refused: RFC 9110,
+/// section 4.2.4, calls it an attempt to deceive.
+pub(super) fn is_authority(bytes: &[u8]) -> bool {
+    let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+    bytes.iter().all(is_host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framing(minor: u8, method: Method, fields: &[(&str, &str)]) -> Result<Framing, Refusal> {
+        let headers: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| httparse::Header {
+                name,
+                value: value.as_bytes(),
+            })
+            .collect();
+        FramingFields::collect(Headers::new(&headers))?.decide(method, minor)
+    }
+
+    fn post(fields: &[(&str, &str)]) -> Result<Framing, Refusal> {
+        let with_host: Vec<_> = std::iter::once(("Host", "a"))
+            .chain(fields.iter().copied())
+            .collect();
+        framing(1, Method::Post, &with_host)
+    }
+
+    #[test]
+    fn lengths() {
+        let length = |value| post(&[("Content-Length", value)]).map(|framing| framing.body);
+        assert_eq!(length("0"), Ok(Body::Length(0)));
+        assert_eq!(length(" 007 "), Ok(Body::Length(7)));
+        assert_eq!(
+            length("99999999999999999999999"),
+            Ok(Body::Length(u64::MAX))
+        );
+        for wrong in [
+            "", "+1", "-1", "1,1", "1 1", "0x10", "1.0", "abc", "1\u{a0}",
+        ] {
+            assert_eq!(length(wrong), Err(Refusal::ContentLength), "{wrong:?}");
+        }
+        let twice = post(&[("Content-Length", "1"), ("content-length", "1")]);
+        assert_eq!(twice, Err(Refusal::ContentLength));
+        assert_eq!(post(&[]), Err(Refusal::LengthRequired));
+        let none = framing(1, Method::Get, &[("Host", "")]).unwrap();
+        assert_eq!((none.body, none.keep_alive), (Body::Length(0), true));
+    }
+
+    #[test]
+    fn transfer_codings() {
+        let coding = |value| post(&[("Transfer-Encoding", value)]).map(|framing| framing.body);
+        assert_eq!(coding("chunked"), Ok(Body::Chunked));
+        assert_eq!(coding("CHUNKED"), Ok(Body::Chunked));
+        for wrong in [
+            "",
+            ",",
+            "chunked,",
+            "chunked, chunked",
+            "chunked;q=1",
+            "\"chunked\"",
+        ] {
+            assert_eq!(coding(wrong), Err(Refusal::TransferEncoding), "{wrong:?}");
+        }
+        for unknown in [
+            "gzip",
+            "gzip, chunked",
+            "chunked, identity",
+            "xchunked",
+            "identity",
+        ] {
+            assert_eq!(
+                coding(unknown),
+                Err(Refusal::UnknownTransferCoding),
+                "{unknown:?}"
+            );
+        }
+        let both = [("Content-Length", "1"), ("Transfer-Encoding", "chunked")];
+        assert_eq!(post(&both), Err(Refusal::TransferEncoding));
+        let twice = [
+            ("Transfer-Encoding", "chunked"),
+            ("Transfer-Encoding", "chunked"),
+        ];
+        assert_eq!(post(&twice), Err(Refusal::TransferEncoding));
+        let old = framing(0, Method::Post, &[("Transfer-Encoding", "chunked")]);
+        assert_eq!(old, Err(Refusal::TransferEncoding));
+    }
+
+    #[test]
+    fn hosts() {
+        let hosts = |minor, fields: &[(&str, &str)]| framing(minor, Method::Get, fields).is_ok();
+        for good in ["a", "a.b:80", "[::1]:8080", "", " a ", "127.0.0.1"] {
+            assert!(hosts(1, &[("host", good)]), "{good:?}");
+        }
+        for wrong in ["a b", "a/b", "user@a", "a\\b", "a?b", "\u{e9}", "a,b@c"] {
+            assert!(!hosts(1, &[("host", wrong)]), "{wrong:?}");
+        }
+        assert!(!hosts(1, &[]));
+        assert!(hosts(0, &[]));
+        assert!(!hosts(1, &[("Host", "a"), ("HOST", "a")]));
+        assert!(!hosts(0, &[("Host", "a"), ("HOST", "a")]));
+    }
+
+    #[test]
+    fn connections_and_expectations() {
+        let keep_alive = |minor, value| {
+            framing(minor, Method::Get, &[("Host", "a"), ("Connection", value)])
+                .map(|framing| framing.keep_alive)
+        };
+        assert_eq!(keep_alive(1, "upgrade"), Ok(true));
+        assert_eq!(keep_alive(1, "Upgrade, CLOSE"), Ok(false));
+        assert_eq!(keep_alive(0, "x"), Ok(false));
+        assert_eq!(keep_alive(0, "Keep-Alive"), Ok(true));
+        assert_eq!(keep_alive(1, "keep-alive, close"), Ok(false));
+
+        let expect = |minor, value| {
+            framing(minor, Method::Get, &[("Host", "a"), ("Expect", value)])
+                .map(|framing| framing.expects_continue)
+        };
+        assert_eq!(expect(1, "100-Continue"), Ok(true));
+        assert_eq!(expect(0, "100-continue"), Ok(false));
+        assert_eq!(expect(1, "200-ok"), Err(Refusal::Expectation));
+    }
+}

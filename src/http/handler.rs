@@ -1,0 +1,169 @@
+//! The seam between engines and what they serve.
+//!
+//! A [`Handler`] is sans-IO: it gets whole requests and says what to answer. What would take
+//! longer than some microseconds it gives away with a [`Ticket`] and answers `Later`; whoever
+//! holds the ticket answers from any thread.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::problem::problem;
+use super::refusal::Refusal;
+use super::request::Request;
+use super::response::{Answer, Field, Response};
+use super::status::Status;
+use crate::clock::Now;
+
+/// What an engine serves. Each core has its own, so that nothing in it needs a lock.
+pub trait Handler {
+    /// Answers one request. `body` is empty and belongs to the answer.
+    fn handle(&mut self, request: &Request<'_>, context: &Context<'_>, body: &mut Vec<u8>)
+    -> Reply;
+
+    /// Answers a request that could not be taken, after which the connection closes.
+    fn refuse(&mut self, refusal: Refusal, body: &mut Vec<u8>) -> Response {
+        refuse(refusal, body, 0)
+    }
+
+    /// Makes what `handle` took visible to the other cores. The engine calls it before any answer
+    /// reaches the kernel: who has been answered may ask another core the next moment.
+    fn publish(&mut self, _now: Now) {}
+
+    /// Ends a turn of the core. Answers the monotonic time, in nanoseconds, at which the core is
+    /// to turn again even if nothing happens; `None` lets it sleep.
+    fn end_turn(&mut self, _now: Now) -> Option<u64> {
+        None
+    }
+}
+
+/// The usual answer to a refusal: a problem that says what was wrong.
+pub fn refuse(refusal: Refusal, body: &mut Vec<u8>, route: usize) -> Response {
+    let field = (refusal == Refusal::ConnectionLimit).then(retry_after);
+    problem(body, refusal.status(), refusal.detail(), field, route)
+}
+
+/// `Retry-After` of one to three seconds: clients that were turned away together do not come back
+/// together.
+#[must_use]
+pub fn retry_after() -> Field {
+    Field::RetryAfter(fastrand::u32(1..=3))
+}
+
+/// What a handler decided.
+#[derive(Debug)]
+pub enum Reply {
+    /// The head of the answer, whose body has been written.
+    Now(Response),
+    /// The answer comes through the ticket that was taken from the context.
+    Later,
+}
+
+/// What a handler may know beside the request.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The reading of the clock that this turn goes by.
+    pub now: Now,
+    /// Whether the peer is this machine.
+    pub peer_is_loopback: bool,
+    /// The connection that the request came on.
+    pub connection: ConnectionId,
+    /// Where answers are posted.
+    pub mailbox: &'a Arc<dyn Mailbox>,
+}
+
+impl Context<'_> {
+    /// The right to answer this request later, once.
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        Ticket {
+            mailbox: Some(Arc::clone(self.mailbox)),
+            connection: self.connection,
+        }
+    }
+}
+
+/// A connection of one core; its slot may be used again, its number never is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionId {
+    /// The place in the core's table.
+    pub slot: usize,
+    /// Counts the connections of the core.
+    pub number: u64,
+}
+
+/// Takes answers to a core, and wakes it.
+pub trait Mailbox: fmt::Debug + Send + Sync {
+    /// Posts an answer; one to a connection that is gone is dropped.
+    fn deliver(&self, connection: ConnectionId, answer: Answer);
+}
+
+/// The right, and the duty, to answer one request.
+#[derive(Debug)]
+pub struct Ticket {
+    mailbox: Option<Arc<dyn Mailbox>>,
+    connection: ConnectionId,
+}
+
+impl Ticket {
+    /// Answers.
+    pub fn answer(mut self, answer: Answer) {
+        if let Some(mailbox) = self.mailbox.take() {
+            mailbox.deliver(self.connection, answer);
+        }
+    }
+
+    /// Gives the ticket up: the request is answered otherwise.
+    pub fn waive(mut self) {
+        self.mailbox = None;
+    }
+}
+
+impl Drop for Ticket {
+    /// A ticket that got lost must not leave its connection waiting for ever.
+    fn drop(&mut self) {
+        if let Some(mailbox) = self.mailbox.take() {
+            let mut body = Vec::new();
+            let detail = "the answer was lost in the server";
+            let response = problem(&mut body, Status::InternalServerError, detail, None, 0);
+            mailbox.deliver(self.connection, Answer { response, body });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::Mutex;
+
+    #[derive(Debug, Default)]
+    struct Posted(Mutex<Vec<Answer>>);
+
+    impl Mailbox for Posted {
+        fn deliver(&self, _: ConnectionId, answer: Answer) {
+            self.0.lock().push(answer);
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_answered_exactly_once_even_when_it_is_lost() {
+        let posted = Arc::new(Posted::default());
+        let mailbox: Arc<dyn Mailbox> = Arc::clone(&posted) as _;
+        let context = Context {
+            now: Now::default(),
+            peer_is_loopback: true,
+            connection: ConnectionId::default(),
+            mailbox: &mailbox,
+        };
+        let answer = Answer {
+            response: Response::ok("text/plain", 0),
+            body: b"a".to_vec(),
+        };
+        context.ticket().answer(answer.clone());
+        drop(context.ticket());
+        context.ticket().waive();
+        let posted = posted.0.lock();
+        assert_eq!(posted.len(), 2);
+        assert_eq!(posted[0], answer);
+        assert_eq!(posted[1].response.status, Status::InternalServerError);
+    }
+}

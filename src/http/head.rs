@@ -1,0 +1,450 @@
+//! Request heads: bytes in, [`Head`] out.
+//!
+//! Pure: no socket, no clock, no allocation. The caller owns the buffer and decides when to read
+//! more; this file only answers complete, partial or wrong. The same bytes give the same answer
+//! however they arrived, so nothing is remembered between two calls.
+
+use std::mem::MaybeUninit;
+
+use super::framing::{Framing, FramingFields};
+use super::refusal::Refusal;
+use super::request::{Headers, Method};
+use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
+
+/// Room for the fields of one head, on the caller's stack and left uninitialised.
+#[derive(Debug)]
+pub struct HeaderSlots<'b>([MaybeUninit<httparse::Header<'b>>; HEADERS_MAX]);
+
+impl HeaderSlots<'_> {
+    /// Empty slots; costs nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; HEADERS_MAX])
+    }
+}
+
+impl Default for HeaderSlots<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A head that passed every rule of RFC 9112, sections 2 to 6, that a server has to check.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// What is asked for.
+    pub method: Method,
+    /// The path of the target, or `*`.
+    pub path: &'a str,
+    /// The query of the target.
+    pub query: Option<&'a str>,
+    /// All header fields.
+    pub headers: Headers<'a>,
+    /// How the body is delimited and what becomes of the connection.
+    pub framing: Framing,
+    /// Bytes of the head, its closing empty line included.
+    pub bytes: usize,
+}
+
+/// Parses the head at the start of `input`; `None` asks for more bytes.
+///
+/// # Errors
+///
+/// The first rule that the head, or what is there of it, breaks, in the order of its bytes.
+pub fn parse<'a>(
+    input: &'a [u8],
+    slots: &'a mut HeaderSlots<'a>,
+) -> Result<Option<Head<'a>>, Refusal> {
+    parse_all(input, slots).map_err(|refusal| first_refusal(input).unwrap_or(refusal))
+}
+
+/// The refusal that a peer would have seen that sent its bytes one by one. A prefix that is wrong
+/// stays wrong with every byte after it, so the shortest one is found by halving.
+fn first_refusal(input: &[u8]) -> Option<Refusal> {
+    let refused = |bytes: usize| {
+        let prefix = input.get(..bytes)?;
+        parse_all(prefix, &mut HeaderSlots::new()).err()
+    };
+    let (mut right, mut wrong) = (0, input.len().min(HEAD_BYTES_MAX + 1));
+    while right + 1 < wrong {
+        let middle = right.midpoint(wrong);
+        if refused(middle).is_some() {
+            wrong = middle;
+        } else {
+            right = middle;
+        }
+    }
+    refused(wrong)
+}
+
+fn parse_all<'a>(
+    input: &'a [u8],
+    slots: &'a mut HeaderSlots<'a>,
+) -> Result<Option<Head<'a>>, Refusal> {
+    let mut parsed = httparse::Request::new(&mut []);
+    let outcome = parsed.parse_with_uninit_headers(input, &mut slots.0);
+    let bytes = match outcome {
+        Ok(httparse::Status::Complete(bytes)) => bytes,
+        Ok(httparse::Status::Partial) => return partial(input).map(|()| None),
+        Err(error) => return Err(refusal(error, input)),
+    };
+    let head_bytes = input.get(..bytes).unwrap_or(input);
+    bare_line_feed(head_bytes)?;
+    if request_line_bytes(head_bytes) > REQUEST_LINE_BYTES_MAX {
+        return Err(Refusal::TargetTooLong);
+    }
+    if bytes > HEAD_BYTES_MAX {
+        return Err(Refusal::HeadTooLarge);
+    }
+    let (Some(token), Some(target), Some(minor_version)) =
+        (parsed.method, parsed.path, parsed.version)
+    else {
+        return Err(Refusal::RequestLine);
+    };
+    let method = Method::from_token(token).ok_or(Refusal::UnknownMethod)?;
+    let target = Target::parse(method, target)?;
+    let headers = Headers::new(parsed.headers);
+    let framing = FramingFields::collect(headers)?.decide(method, minor_version)?;
+    let Target { path, query } = target;
+    Ok(Some(Head {
+        method,
+        path,
+        query,
+        headers,
+        framing,
+        bytes,
+    }))
+}
+
+/// What can be said of a head whose end has not arrived.
+fn partial(input: &[u8]) -> Result<(), Refusal> {
+    bare_line_feed(input)?;
+    if request_line_bytes(input) > REQUEST_LINE_BYTES_MAX {
+        return Err(Refusal::TargetTooLong);
+    }
+    if input.len() >= HEAD_BYTES_MAX {
+        return Err(Refusal::HeadTooLarge);
+    }
+    Ok(())
+}
+
+/// RFC 9112, section 2.2, lets a recipient take LF alone as a line end. Two parsers that differ
+/// in this see different requests in the same bytes, so it is refused.
+fn bare_line_feed(head: &[u8]) -> Result<(), Refusal> {
+    // Written as a count over pairs, which the compiler turns into wide compares.
+    let starts_bare = head.first() == Some(&b'\n');
+    let after = head.get(1..).unwrap_or_default();
+    let bare = head
+        .iter()
+        .zip(after)
+        .filter(|(before, byte)| **byte == b'\n' && **before != b'\r');
+    if starts_bare || bare.count() > 0 {
+        Err(Refusal::BareLineFeed)
+    } else {
+        Ok(())
+    }
+}
+
+/// Bytes up to the first line end, empty lines before the request line included.
+fn request_line_bytes(input: &[u8]) -> usize {
+    let start = input
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+        .count();
+    let line = input.get(start..).unwrap_or_default();
+    memchr::memchr(b'\r', line).unwrap_or(line.len())
+}
+
+fn refusal(error: httparse::Error, input: &[u8]) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => Refusal::HeadTooLarge,
+        httparse::Error::Version if names_another_version(input) => Refusal::Version,
+        httparse::Error::HeaderName | httparse::Error::HeaderValue => Refusal::Field,
+        _ => Refusal::RequestLine,
+    }
+}
+
+/// Whether the request line ends in `HTTP/` and a version that is merely not ours, as far as it
+/// has arrived: HTTP-version = "HTTP/" DIGIT "." DIGIT (RFC 9112, section 2.3).
+fn names_another_version(input: &[u8]) -> bool {
+    let start = input
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+        .count();
+    let line = input.get(start..).unwrap_or_default();
+    let line = line.get(..request_line_bytes(line)).unwrap_or_default();
+    let version = line
+        .splitn(3, |byte| *byte == b' ')
+        .nth(2)
+        .unwrap_or_default();
+    match version.strip_prefix(b"HTTP/") {
+        Some([major] | [major, b'.']) => major.is_ascii_digit(),
+        Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit(),
+        _ => false,
+    }
+}
+
+struct Target<'a> {
+    path: &'a str,
+    query: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// RFC 9112, section 3.2: origin-form and absolute-form for all methods, asterisk-form for
+    /// OPTIONS, authority-form for CONNECT.
+    fn parse(method: Method, target: &'a str) -> Result<Self, Refusal> {
+        // A fragment is never sent, and bytes outside ASCII must be percent-encoded.
+        if !target
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
+        {
+            return Err(Refusal::Target);
+        }
+        if method == Method::Connect {
+            // The authority is no path; it is routed like one that nothing is served at.
+            return Ok(Self {
+                path: "",
+                query: None,
+            });
+        }
+        if target == "*" {
+            let allowed = method == Method::Options;
+            return if allowed {
+                Ok(Self {
+                    path: "*",
+                    query: None,
+                })
+            } else {
+                Err(Refusal::Target)
+            };
+        }
+        let origin = if target.starts_with('/') {
+            target
+        } else {
+            origin_of_absolute_form(target)?
+        };
+        let (path, query) = match origin.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (origin, None),
+        };
+        let path = if path.is_empty() { "/" } else { path };
+        Ok(Self { path, query })
+    }
+}
+
+/// `http://authority/path?query` without its authority, which RFC 9112, section 3.2.2, puts above
+/// `Host`; this server serves the same under every name, so neither is looked at further.
+fn origin_of_absolute_form(target: &str) -> Result<&str, Refusal> {
+    let (scheme, rest) = target.split_once("://").ok_or(Refusal::Target)?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(Refusal::Target);
+    }
+    let authority_bytes = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, origin) = rest
+        .split_at_checked(authority_bytes)
+        .ok_or(Refusal::Target)?;
+    if super::framing::is_authority(authority.as_bytes()) && !authority.is_empty() {
+        Ok(origin)
+    } else {
+        Err(Refusal::Target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::framing::Body;
+
+    type Parsed = Option<(Method, String, Option<String>, usize)>;
+
+    fn parsed(input: impl AsRef<[u8]>) -> Result<Parsed, Refusal> {
+        let mut slots = HeaderSlots::new();
+        parse(input.as_ref(), &mut slots).map(|head| {
+            head.map(|head| {
+                (
+                    head.method,
+                    head.path.to_owned(),
+                    head.query.map(str::to_owned),
+                    head.bytes,
+                )
+            })
+        })
+    }
+
+    fn refused(input: impl AsRef<[u8]>) -> Refusal {
+        parsed(input).expect_err("a refusal")
+    }
+
+    const WHOLE: &str = "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+
+    #[test]
+    fn every_proper_prefix_is_partial() {
+        for end in 0..WHOLE.len() {
+            assert_eq!(parsed(&WHOLE.as_bytes()[..end]), Ok(None), "at byte {end}");
+        }
+        let expected = (Method::Post, "/metrics".to_owned(), None, WHOLE.len());
+        assert_eq!(parsed(WHOLE), Ok(Some(expected.clone())));
+        assert_eq!(parsed(format!("{WHOLE}GET")), Ok(Some(expected)));
+    }
+
+    #[test]
+    fn targets_in_their_four_forms() {
+        let target = |method: &str, target: &str| {
+            parsed(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n")).map(|head| {
+                head.map(|(_, path, query, _)| (path, query))
+                    .expect("complete")
+            })
+        };
+        let path = |path: &str| Ok((path.to_owned(), None));
+        assert_eq!(target("GET", "/a/b"), path("/a/b"));
+        assert_eq!(
+            target("GET", "/a?b?c"),
+            Ok(("/a".to_owned(), Some("b?c".to_owned())))
+        );
+        assert_eq!(target("GET", "http://host:80/a"), path("/a"));
+        assert_eq!(target("GET", "HTTPS://host"), path("/"));
+        assert_eq!(
+            target("GET", "http://host?q"),
+            Ok(("/".to_owned(), Some("q".to_owned())))
+        );
+        assert_eq!(target("OPTIONS", "*"), path("*"));
+        assert_eq!(target("CONNECT", "host:443"), path(""));
+        for wrong in [
+            "*",
+            "a",
+            "ftp://host/",
+            "http:///a",
+            "http://a b/",
+            "/a#b",
+            "//[",
+            "http://",
+        ] {
+            let answer = target("GET", wrong);
+            let tolerated = wrong == "//[";
+            assert_eq!(answer.is_ok(), tolerated, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn request_lines_that_are_refused() {
+        for (line, refusal) in [
+            ("GET / HTTP/2.0", Refusal::Version),
+            ("GET / HTTP/1.2", Refusal::Version),
+            ("PRI * HTTP/2.0", Refusal::Version),
+            ("GET / FOO", Refusal::RequestLine),
+            ("GET /", Refusal::RequestLine),
+            ("GET  / HTTP/1.1", Refusal::RequestLine),
+            ("GET / HTTP/1.1 ", Refusal::RequestLine),
+            (" GET / HTTP/1.1", Refusal::RequestLine),
+            ("G\0T / HTTP/1.1", Refusal::RequestLine),
+            ("BREW / HTTP/1.1", Refusal::UnknownMethod),
+            ("get / HTTP/1.1", Refusal::UnknownMethod),
+        ] {
+            assert_eq!(
+                refused(format!("{line}\r\nHost: a\r\n\r\n")),
+                refusal,
+                "{line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn fields_that_are_refused() {
+        for (fields, refusal) in [
+            ("Host: a\r\nA : b\r\n", Refusal::Field),
+            ("Host: a\r\nA: b\r\n folded\r\n", Refusal::Field),
+            ("Host: a\r\nA: b\0c\r\n", Refusal::Field),
+            ("Host: a\r\nA: b\rc\r\n", Refusal::Field),
+            ("Host: a\r\n: b\r\n", Refusal::Field),
+            ("Host: a\r\nA\r\n", Refusal::Field),
+            ("Host: a\nA: b\r\n", Refusal::BareLineFeed),
+        ] {
+            assert_eq!(
+                refused(format!("GET / HTTP/1.1\r\n{fields}\r\n")),
+                refusal,
+                "{fields:?}"
+            );
+        }
+        assert_eq!(
+            refused("GET / HTTP/1.1\r\nHost: a\n\n"),
+            Refusal::BareLineFeed
+        );
+        assert_eq!(refused("GET / HTTP/1.1\n"), Refusal::BareLineFeed);
+        assert_eq!(refused("\nGET / HTTP/1.1\r\n"), Refusal::BareLineFeed);
+    }
+
+    #[test]
+    fn of_two_faults_the_first_is_named() {
+        let line_feed_first = "GET / HTTP/1.1\nHost: a\r\nA : b\r\n\r\n";
+        assert_eq!(refused(line_feed_first), Refusal::BareLineFeed);
+        let field_first = "GET / HTTP/1.1\r\nA : b\r\nHost: a\n\r\n";
+        assert_eq!(refused(field_first), Refusal::Field);
+        let long = "a".repeat(REQUEST_LINE_BYTES_MAX);
+        let line_first = format!("GET /{long} HTTP/1.1\r\nA : b\r\n\r\n");
+        assert_eq!(refused(line_first), Refusal::TargetTooLong);
+    }
+
+    #[test]
+    fn an_empty_line_before_the_request_line_is_ignored() {
+        let (method, path, _, bytes) = parsed(format!("\r\n{WHOLE}")).unwrap().unwrap();
+        assert_eq!(
+            (method, path.as_str(), bytes),
+            (Method::Post, "/metrics", WHOLE.len() + 2)
+        );
+    }
+
+    #[test]
+    fn limits_hold_to_the_byte() {
+        let line = |bytes: usize| {
+            let fixed = "GET / HTTP/1.1".len();
+            format!(
+                "GET /{} HTTP/1.1\r\nHost: a\r\n\r\n",
+                "a".repeat(bytes - fixed)
+            )
+        };
+        assert!(parsed(line(REQUEST_LINE_BYTES_MAX)).unwrap().is_some());
+        assert_eq!(
+            refused(line(REQUEST_LINE_BYTES_MAX + 1)),
+            Refusal::TargetTooLong
+        );
+        // Refused before its end has arrived.
+        let unfinished = format!("GET /{}", "a".repeat(REQUEST_LINE_BYTES_MAX));
+        assert_eq!(refused(&unfinished), Refusal::TargetTooLong);
+
+        let head = |bytes: usize| {
+            let fixed = "GET / HTTP/1.1\r\nHost: a\r\nA: \r\n\r\n".len();
+            format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n",
+                "b".repeat(bytes - fixed)
+            )
+        };
+        assert!(parsed(head(HEAD_BYTES_MAX)).unwrap().is_some());
+        assert_eq!(refused(head(HEAD_BYTES_MAX + 1)), Refusal::HeadTooLarge);
+        assert_eq!(
+            parsed(&head(HEAD_BYTES_MAX + 1).as_bytes()[..HEAD_BYTES_MAX - 1]),
+            Ok(None)
+        );
+        assert_eq!(
+            refused(&head(HEAD_BYTES_MAX + 1).as_bytes()[..HEAD_BYTES_MAX]),
+            Refusal::HeadTooLarge
+        );
+
+        let fields = |count: usize| {
+            format!(
+                "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+                "A: b\r\n".repeat(count - 1)
+            )
+        };
+        assert!(parsed(fields(HEADERS_MAX)).unwrap().is_some());
+        assert_eq!(refused(fields(HEADERS_MAX + 1)), Refusal::HeadTooLarge);
+    }
+
+    #[test]
+    fn a_complete_head_carries_its_framing() {
+        let mut slots = HeaderSlots::new();
+        let head = parse(WHOLE.as_bytes(), &mut slots).unwrap().unwrap();
+        assert_eq!(head.framing.body, Body::Length(0));
+        assert_eq!(head.headers.first("host"), Some(&b"a"[..]));
+        assert_eq!(head.headers.iter().count(), 2);
+    }
+}

@@ -1,0 +1,368 @@
+//! What a connection has received, turned into whole requests.
+//!
+//! A request is handed out only when it is complete. A body with a length needs nothing but
+//! patience; a chunked one is decoded in place as it comes, so that its coding never adds to the
+//! memory it takes.
+
+use super::chunked::Chunked;
+use super::framing::Body;
+use super::head::{self, Head, HeaderSlots};
+use super::refusal::Refusal;
+use super::request::Request;
+
+/// How far the current request of a connection has come; a few bytes, kept between receives.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Intake {
+    state: State,
+    continue_due: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    /// The head is not complete.
+    #[default]
+    Head,
+    /// The request is complete when it has this many bytes, and cannot be before.
+    Length { request_bytes: usize },
+    /// After `head_bytes` of head stand `body_bytes` of decoded body.
+    Chunked {
+        head_bytes: usize,
+        body_bytes: usize,
+        decoder: Chunked,
+    },
+    /// The body of a chunked request is whole, and the next request starts at `consumed`.
+    Decoded { body_bytes: usize, consumed: usize },
+}
+
+/// A request with what the engine has to know about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'a> {
+    /// For the handler.
+    pub request: Request<'a>,
+    /// Where in the input the next request starts.
+    pub consumed: usize,
+    /// Whether the connection may carry another request.
+    pub keep_alive: bool,
+    /// Whether the answer has to say that the connection stays open.
+    pub http_1_0: bool,
+}
+
+/// The answer to [`Intake::advance`].
+#[derive(Debug)]
+pub enum Advance<'a> {
+    /// More bytes are needed; they go after all of the input, which the caller keeps.
+    Partial {
+        /// Whether `100 Continue` is due, which is said once.
+        send_continue: bool,
+    },
+    /// The input has chunks to decode: [`Intake::decode`] is to be called with it.
+    Undecoded,
+    /// A whole request, borrowed from the input.
+    Whole(Whole<'a>),
+}
+
+/// The answer to [`Intake::decode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decode {
+    /// More bytes are needed; they go after the first `keep` bytes of the input, which the caller
+    /// keeps. The rest of the input is of no use any more.
+    Partial {
+        /// Bytes to keep.
+        keep: usize,
+        /// Whether `100 Continue` is due, which is said once.
+        send_continue: bool,
+    },
+    /// The body is whole: [`Intake::advance`] hands the request out.
+    Whole,
+}
+
+impl Intake {
+    /// Looks for a whole request at the start of `input`, which begins with all that was kept.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the request breaks. Nothing after it can be parsed.
+    pub fn advance<'a>(
+        &mut self,
+        input: &'a [u8],
+        slots: &'a mut HeaderSlots<'a>,
+        body_bytes_max: usize,
+    ) -> Result<Advance<'a>, Refusal> {
+        match self.state {
+            State::Length { request_bytes } if input.len() < request_bytes => {
+                return Ok(Advance::Partial {
+                    send_continue: false,
+                });
+            }
+            State::Chunked { .. } => return Ok(Advance::Undecoded),
+            State::Decoded {
+                body_bytes,
+                consumed,
+            } => {
+                self.state = State::Head;
+                let head = head::parse(input, slots)?.ok_or(Refusal::RequestLine)?;
+                return Ok(Advance::Whole(whole(&head, input, body_bytes, consumed)));
+            }
+            State::Length { .. } | State::Head => {}
+        }
+        let begun = matches!(self.state, State::Length { .. });
+        let Some(head) = head::parse(input, slots)? else {
+            return Ok(Advance::Partial {
+                send_continue: false,
+            });
+        };
+        // Whoever has sent part of the body is not waiting for the word to send it.
+        let waits = head.framing.expects_continue && input.len() == head.bytes;
+        match head.framing.body {
+            Body::Chunked => {
+                let decoder = Chunked::new();
+                self.state = State::Chunked {
+                    head_bytes: head.bytes,
+                    body_bytes: 0,
+                    decoder,
+                };
+                self.continue_due = waits;
+                Ok(Advance::Undecoded)
+            }
+            Body::Length(length) => {
+                // Refused by its announcement, before any of it is read (RFC 9110, 15.5.14).
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                if length > body_bytes_max {
+                    return Err(Refusal::BodyTooLarge);
+                }
+                let request_bytes = head.bytes + length;
+                if input.len() < request_bytes {
+                    self.state = State::Length { request_bytes };
+                    return Ok(Advance::Partial {
+                        send_continue: waits && !begun,
+                    });
+                }
+                self.state = State::Head;
+                Ok(Advance::Whole(whole(&head, input, length, request_bytes)))
+            }
+        }
+    }
+
+    /// Decodes the chunks in `input` in place, after [`Advance::Undecoded`].
+    ///
+    /// # Errors
+    ///
+    /// A malformed or an oversize body.
+    pub fn decode(&mut self, input: &mut [u8], body_bytes_max: usize) -> Result<Decode, Refusal> {
+        let State::Chunked {
+            head_bytes,
+            body_bytes,
+            ref mut decoder,
+        } = self.state
+        else {
+            return Ok(Decode::Whole);
+        };
+        let body = input.get_mut(head_bytes..).unwrap_or_default();
+        let progress = decoder.decode(body, body_bytes, body_bytes_max)?;
+        let decoder = *decoder;
+        let body_bytes = progress.decoded;
+        if progress.done {
+            self.state = State::Decoded {
+                body_bytes,
+                consumed: head_bytes + progress.consumed,
+            };
+            return Ok(Decode::Whole);
+        }
+        self.state = State::Chunked {
+            head_bytes,
+            body_bytes,
+            decoder,
+        };
+        let send_continue = std::mem::take(&mut self.continue_due);
+        Ok(Decode::Partial {
+            keep: head_bytes + body_bytes,
+            send_continue,
+        })
+    }
+}
+
+fn whole<'a>(head: &Head<'a>, input: &'a [u8], body_bytes: usize, consumed: usize) -> Whole<'a> {
+    let body = input
+        .get(head.bytes..head.bytes + body_bytes)
+        .unwrap_or_default();
+    let Head {
+        method,
+        path,
+        query,
+        headers,
+        framing,
+        ..
+    } = *head;
+    Whole {
+        request: Request {
+            method,
+            path,
+            query,
+            headers,
+            body,
+        },
+        consumed,
+        keep_alive: framing.keep_alive,
+        http_1_0: framing.http_1_0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BODY_MAX: usize = 1000;
+
+    /// What a connection saw: each request's path and body, the count of `100 Continue`, and how
+    /// it ended.
+    #[derive(Debug, Default, PartialEq)]
+    struct Seen {
+        requests: Vec<(String, Vec<u8>, bool)>,
+        continues: usize,
+        refusal: Option<Refusal>,
+    }
+
+    /// Feeds pieces the way the engine does.
+    fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Seen {
+        let mut seen = Seen::default();
+        let mut intake = Intake::default();
+        let mut buffer: Vec<u8> = Vec::new();
+        for piece in pieces {
+            buffer.extend_from_slice(piece);
+            if let Err(refusal) = drain(&mut intake, &mut buffer, &mut seen) {
+                seen.refusal = Some(refusal);
+                return seen;
+            }
+        }
+        seen
+    }
+
+    fn drain(intake: &mut Intake, buffer: &mut Vec<u8>, seen: &mut Seen) -> Result<(), Refusal> {
+        while !buffer.is_empty() {
+            let mut slots = HeaderSlots::new();
+            match intake.advance(buffer, &mut slots, BODY_MAX)? {
+                Advance::Partial { send_continue } => {
+                    seen.continues += usize::from(send_continue);
+                    break;
+                }
+                Advance::Undecoded => match intake.decode(buffer, BODY_MAX)? {
+                    Decode::Partial {
+                        keep,
+                        send_continue,
+                    } => {
+                        seen.continues += usize::from(send_continue);
+                        buffer.truncate(keep);
+                        break;
+                    }
+                    Decode::Whole => {}
+                },
+                Advance::Whole(Whole {
+                    request,
+                    consumed,
+                    keep_alive,
+                    ..
+                }) => {
+                    let body = request.body.to_vec();
+                    seen.requests
+                        .push((request.path.to_owned(), body, keep_alive));
+                    buffer.drain(..consumed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    const STREAM: &str = "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
+        GET /2 HTTP/1.1\r\nHost: a\r\n\r\n\
+        POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        3\r\nabc\r\n2;x\r\nde\r\n0\r\nT: v\r\n\r\n\
+        POST /4 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+        0\r\n\r\n";
+
+    fn stream_seen() -> Seen {
+        let request =
+            |path: &str, body: &[u8], keep_alive| (path.into(), body.to_vec(), keep_alive);
+        Seen {
+            requests: vec![
+                request("/1", b"hello", true),
+                request("/2", b"", true),
+                request("/3", b"abcde", true),
+                request("/4", b"", false),
+            ],
+            ..Seen::default()
+        }
+    }
+
+    #[test]
+    fn every_split_in_two_gives_the_same_requests() {
+        for at in 0..=STREAM.len() {
+            let (one, two) = STREAM.as_bytes().split_at(at);
+            assert_eq!(feed([one, two]), stream_seen(), "at byte {at}");
+        }
+        assert_eq!(feed(STREAM.as_bytes().chunks(1)), stream_seen());
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_requests(cuts in prop::collection::vec(0..STREAM.len(), 0..8)) {
+            let mut cuts = cuts;
+            cuts.extend([0, STREAM.len()]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|pair| &STREAM.as_bytes()[pair[0]..pair[1]]);
+            prop_assert_eq!(feed(pieces), stream_seen());
+        }
+
+        /// Whatever comes, it is taken, refused or waited for, alike in one piece and in single
+        /// bytes.
+        #[test]
+        fn arbitrary_bytes_are_taken_alike_in_one_piece_and_in_many(
+            at in 0..STREAM.len(), with in any::<u8>(), removed in 0_usize..4,
+        ) {
+            let mut bytes = STREAM.as_bytes().to_vec();
+            let end = (at + removed).min(bytes.len());
+            bytes.splice(at..end, [with]);
+            let whole = feed([&bytes[..]]);
+            let split = feed(bytes.chunks(1));
+            prop_assert_eq!(whole.refusal, split.refusal);
+            prop_assert_eq!(whole.requests, split.requests);
+        }
+    }
+
+    #[test]
+    fn continue_is_said_once_and_only_to_those_who_wait() {
+        for body in ["Content-Length: 2", "Transfer-Encoding: chunked"] {
+            let head =
+                format!("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{body}\r\n\r\n");
+            let sent: &[&[u8]] = if body.starts_with('C') {
+                &[b"a", b"b"]
+            } else {
+                &[b"1\r", b"\na\r\n0\r\n\r\n"]
+            };
+            let waiting = feed(std::iter::once(head.as_bytes()).chain(sent.iter().copied()));
+            assert_eq!(
+                (waiting.continues, waiting.requests.len()),
+                (1, 1),
+                "{body}"
+            );
+            let impatient = [head.as_bytes(), sent[0]].concat();
+            let seen = feed([&impatient[..], sent[1]]);
+            assert_eq!((seen.continues, seen.requests.len()), (0, 1), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_announced_body_is_refused_before_it_arrives() {
+        let head = |length: usize| {
+            format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+            )
+        };
+        assert_eq!(feed([head(BODY_MAX).as_bytes()]).refusal, None);
+        let refused = feed([head(BODY_MAX + 1).as_bytes()]);
+        assert_eq!(
+            (refused.refusal, refused.continues),
+            (Some(Refusal::BodyTooLarge), 0)
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! Why a request was refused before anybody looked at what it asks for.
+
+use super::status::Status;
+
+/// A request that cannot be taken. Whatever follows it on the connection is not parsed: nobody
+/// knows where it would begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request line is not `method SP target SP version`.
+    RequestLine,
+    /// The target is in none of the four forms, or in one that its method may not use.
+    Target,
+    /// A header field's name or value has a byte that it may not have, or is folded.
+    Field,
+    /// A line of the head ends in LF without CR.
+    BareLineFeed,
+    /// `Host` is missing or malformed, or stands twice.
+    Host,
+    /// `Content-Length` is not one decimal number, given once.
+    ContentLength,
+    /// `Transfer-Encoding` beside `Content-Length`, in HTTP/1.0, or misspelt.
+    TransferEncoding,
+    /// A chunk's size, its line end, or a trailer is malformed.
+    Chunk,
+    /// The request line is longer than `REQUEST_LINE_BYTES_MAX`.
+    TargetTooLong,
+    /// The head is longer than `HEAD_BYTES_MAX`, or has more than `HEADERS_MAX` fields.
+    HeadTooLarge,
+    /// The trailers are longer than `TRAILER_BYTES_MAX`.
+    TrailersTooLarge,
+    /// The body is longer than `--max-body`.
+    BodyTooLarge,
+    /// A method that carries a body, without a length.
+    LengthRequired,
+    /// A transfer coding other than `chunked`.
+    UnknownTransferCoding,
+    /// A method outside RFC 9110 and RFC 5789.
+    UnknownMethod,
+    /// An expectation other than `100-continue`.
+    Expectation,
+    /// A version of HTTP other than 1.0 and 1.1.
+    Version,
+    /// The request did not arrive within `--request-timeout`.
+    Timeout,
+    /// The server holds as many connections as it may, and none is idle.
+    ConnectionLimit,
+}
+
+impl Refusal {
+    /// The answer's status.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        match self {
+            Self::RequestLine
+            | Self::Target
+            | Self::Field
+            | Self::BareLineFeed
+            | Self::Host
+            | Self::ContentLength
+            | Self::TransferEncoding
+            | Self::Chunk => Status::BadRequest,
+            Self::TargetTooLong => Status::UriTooLong,
+            Self::HeadTooLarge | Self::TrailersTooLarge => Status::RequestHeaderFieldsTooLarge,
+            Self::BodyTooLarge => Status::ContentTooLarge,
+            Self::LengthRequired => Status::LengthRequired,
+            Self::UnknownTransferCoding | Self::UnknownMethod => Status::NotImplemented,
+            Self::Expectation => Status::ExpectationFailed,
+            Self::Version => Status::HttpVersionNotSupported,
+            Self::Timeout => Status::RequestTimeout,
+            Self::ConnectionLimit => Status::ServiceUnavailable,
+        }
+    }
+
+    /// The `detail` of the problem: what was found wrong and what was expected.
+    #[must_use]
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::RequestLine => "request line: expected a method, a target and HTTP/1.1",
+            Self::Target => "request target: expected a path that starts with /",
+            Self::Field => "header field: expected a token, a colon and a value on one line",
+            Self::BareLineFeed => "head: expected CR LF at the end of each line, found LF alone",
+            Self::Host => "Host: expected exactly one, with a host and an optional port",
+            Self::ContentLength => "Content-Length: expected one decimal number, given once",
+            Self::TransferEncoding => {
+                "Transfer-Encoding: expected chunked once, as the last coding, in HTTP/1.1 and \
+                 without Content-Length"
+            }
+            Self::Chunk => {
+                "chunked body: expected a size in hexadecimal digits, CR LF, as many \
+                            bytes, CR LF"
+            }
+            Self::TargetTooLong => "request line: longer than 8 KiB",
+            Self::HeadTooLarge => "head: longer than 16 KiB or more than 100 fields",
+            Self::TrailersTooLarge => "trailers: longer than 4 KiB",
+            Self::BodyTooLarge => "body: longer than the server takes (--max-body)",
+            Self::LengthRequired => "Content-Length: required, or Transfer-Encoding: chunked",
+            Self::UnknownTransferCoding => "Transfer-Encoding: only chunked is known",
+            Self::UnknownMethod => "method: not known to this server",
+            Self::Expectation => "Expect: only 100-continue is known",
+            Self::Version => "HTTP version: expected HTTP/1.1 or HTTP/1.0",
+            Self::Timeout => "request: not received in full in time (--request-timeout)",
+            Self::ConnectionLimit => "connections: the server holds as many as it may",
+        }
+    }
+}

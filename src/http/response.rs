@@ -1,0 +1,174 @@
+//! Responses: what a handler decided, and the bytes it becomes.
+
+use super::date::DateLine;
+use super::status::Status;
+use crate::clock::Now;
+
+/// A response without its body, which stands in a buffer beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The status.
+    pub status: Status,
+    /// The `Content-Type`.
+    pub content_type: &'static str,
+    /// The one further field that some answers carry.
+    pub field: Option<Field>,
+    /// A number by which the handler's owner counts the answer; the engine only passes it on.
+    pub route: usize,
+}
+
+/// Fields that single statuses ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// 405: the methods that the path takes (RFC 9110, section 10.2.1).
+    Allow(&'static str),
+    /// 415 of a content coding: what would be taken (RFC 9110, section 12.5.3).
+    AcceptEncoding(&'static str),
+    /// 429 and 503: seconds after which another try makes sense (RFC 9110, section 10.2.3).
+    RetryAfter(u32),
+    /// 401: how to authenticate (RFC 9110, section 11.6.1).
+    WwwAuthenticate(&'static str),
+}
+
+/// `application/json`.
+pub const JSON: &str = "application/json";
+/// `text/plain` in UTF-8.
+pub const TEXT: &str = "text/plain; charset=utf-8";
+
+impl Response {
+    /// 200 with a body of this type.
+    #[must_use]
+    pub const fn ok(content_type: &'static str, route: usize) -> Self {
+        Self {
+            status: Status::Ok,
+            content_type,
+            field: None,
+            route,
+        }
+    }
+}
+
+/// A response that is made on another thread, with its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The head.
+    pub response: Response,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What becomes of the connection, as the answer has to tell it (RFC 9112, section 9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// HTTP/1.1 stays open unless told.
+    Open,
+    /// HTTP/1.0 closes unless told.
+    OpenSaid,
+    /// This answer is the last.
+    Close,
+}
+
+/// Appends `100 Continue` to `out` (RFC 9110, section 15.2.1).
+pub fn encode_continue(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+/// Writes the heads of one core's responses.
+#[derive(Clone, Debug, Default)]
+pub struct Encoder {
+    date: DateLine,
+}
+
+impl Encoder {
+    /// Appends `response` with `body` to `out`; without the body where it answers a HEAD, which
+    /// leaves its length standing (RFC 9110, section 9.3.2).
+    pub fn encode(
+        &mut self,
+        out: &mut Vec<u8>,
+        response: Response,
+        body: &[u8],
+        answers_head: bool,
+        persistence: Persistence,
+        now: Now,
+    ) {
+        out.extend_from_slice(response.status.line().as_bytes());
+        out.extend_from_slice(self.date.at(now));
+        out.extend_from_slice(b"Content-Type: ");
+        out.extend_from_slice(response.content_type.as_bytes());
+        out.extend_from_slice(b"\r\nContent-Length: ");
+        out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+        if let Some(field) = response.field {
+            encode_field(out, field);
+        }
+        out.extend_from_slice(match persistence {
+            Persistence::Open => b"\r\n\r\n",
+            Persistence::OpenSaid => b"\r\nConnection: keep-alive\r\n\r\n",
+            Persistence::Close => b"\r\nConnection: close\r\n\r\n",
+        });
+        if !answers_head {
+            out.extend_from_slice(body);
+        }
+    }
+}
+
+fn encode_field(out: &mut Vec<u8>, field: Field) {
+    let mut digits = itoa::Buffer::new();
+    let (name, value) = match field {
+        Field::Allow(methods) => ("\r\nAllow: ", methods),
+        Field::AcceptEncoding(codings) => ("\r\nAccept-Encoding: ", codings),
+        Field::RetryAfter(seconds) => ("\r\nRetry-After: ", digits.format(seconds)),
+        Field::WwwAuthenticate(challenge) => ("\r\nWWW-Authenticate: ", challenge),
+    };
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(value.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now {
+        mono_ns: 0,
+        wall_ms: 784_111_777_000,
+    };
+
+    fn encoded(response: Response, answers_head: bool, persistence: Persistence) -> String {
+        let mut out = Vec::new();
+        let mut encoder = Encoder::default();
+        encoder.encode(&mut out, response, b"{}\n", answers_head, persistence, NOW);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn heads_are_written_whole() {
+        let ok = Response::ok(JSON, 0);
+        let head = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+                    Content-Type: application/json\r\nContent-Length: 3\r\n";
+        assert_eq!(
+            encoded(ok, false, Persistence::Open),
+            format!("{head}\r\n{{}}\n")
+        );
+        let said = format!("{head}Connection: keep-alive\r\n\r\n");
+        assert_eq!(encoded(ok, true, Persistence::OpenSaid), said);
+        let close = format!("{head}Connection: close\r\n\r\n{{}}\n");
+        assert_eq!(encoded(ok, false, Persistence::Close), close);
+    }
+
+    #[test]
+    fn further_fields_stand_between_length_and_connection() {
+        for (field, line) in [
+            (Field::Allow("GET, HEAD"), "Allow: GET, HEAD"),
+            (Field::AcceptEncoding("gzip"), "Accept-Encoding: gzip"),
+            (Field::RetryAfter(3), "Retry-After: 3"),
+            (Field::WwwAuthenticate("Bearer"), "WWW-Authenticate: Bearer"),
+        ] {
+            let response = Response {
+                field: Some(field),
+                ..Response::ok(TEXT, 0)
+            };
+            let text = encoded(response, true, Persistence::Close);
+            let end = format!("Content-Length: 3\r\n{line}\r\nConnection: close\r\n\r\n");
+            assert!(text.ends_with(&end), "{text}");
+        }
+    }
+}
