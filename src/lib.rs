@@ -1,5 +1,6 @@
 //! corepulse: a thread-per-core HTTP server for streams of device metrics.
 pub mod clock;
+pub mod config;
 pub mod http;
 pub mod limits;
 pub mod metric;

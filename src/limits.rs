@@ -75,9 +75,6 @@ pub const OUT_BYTES_MAX: usize = 256 * 1024;
 /// Requests of one connection that are answered in one turn; the rest waits for its next turn.
 pub const PIPELINED_REQUESTS_PER_TURN: usize = 256;
 
-/// Bytes that a core takes in from one connection in one turn, for the same fairness.
-pub const RECEIVE_BYTES_PER_TURN: usize = 1024 * 1024;
-
 /// File descriptors kept free of client connections: listeners, epoll, store, logs.
 pub const RESERVED_FDS: usize = 64;
 
@@ -100,19 +97,24 @@ pub const LOOKUP_KEY_BYTES_MAX: usize = DEVICE_ID_BYTES_MAX + 1 + 20;
 /// closing at once would reset the connection and eat the answer.
 pub const LINGER_MS: u64 = 1_000;
 
+/// The smallest `--memory-store`: some segments for each of a few cores.
+pub const MEMORY_STORE_BYTES_MIN: usize = 4 * 1024 * 1024;
+
+/// The smallest `--store-queue`: some blocks for each of a few cores.
+pub const STORE_QUEUE_BYTES_MIN: usize = 1024 * 1024;
+
 /// Cores (and so shards) that one process may use.
 pub const WORKERS_MAX: usize = 1024;
 
 // A whole head fits into one receive, and the request line into the head.
 const _: () = assert!(HEAD_BYTES_MAX <= RECEIVE_BYTES);
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
-// The default body can arrive within one turn's share.
-const _: () = assert!(BODY_BYTES_DEFAULT <= RECEIVE_BYTES_PER_TURN);
 const _: () = assert!(BODY_BYTES_MIN <= BODY_BYTES_DEFAULT && BODY_BYTES_DEFAULT <= BODY_BYTES_MAX);
 // Offsets into a body, and of a record in a block, are kept in 32 bits.
 const _: () = assert!(BODY_BYTES_MAX + HEAD_BYTES_MAX < u32::MAX as usize);
 // One item list of an answer cannot overrun the out-buffer that carries it.
 const _: () = assert!(ANSWER_ITEMS_MAX * 512 <= OUT_BYTES_MAX);
 const _: () = assert!(RESERVED_CONNECTIONS * 2 <= RESERVED_FDS);
+const _: () = assert!(BLOCK_BYTES * 16 <= STORE_QUEUE_BYTES_MIN);
 const _: () = assert!(DEVICE_ID_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(WINDOW_MAX <= u16::MAX as usize);

@@ -1,0 +1,549 @@
+//! What the operator decides: flags and `COREPULSE_*` variables, checked as a whole.
+//!
+//! [`arguments`] lists them; here each text becomes a value. Every mistake is found before any is
+//! reported, so that nobody has to start the server five times to learn five things.
+
+pub mod arguments;
+
+use std::fmt::{self, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::limits::{
+    BODY_BYTES_MAX, BODY_BYTES_MIN, MEMORY_STORE_BYTES_MIN, STORE_QUEUE_BYTES_MIN, WINDOW_MAX,
+    WORKERS_MAX,
+};
+use arguments::Arguments;
+
+/// Exit code of a wrong command line or environment (`EX_USAGE` of sysexits.h).
+pub const EXIT_USAGE: u8 = 64;
+
+/// `--pin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// Pin where the cores are this process's own.
+    Auto,
+    /// Pin.
+    On,
+    /// Leave it to the scheduler.
+    Off,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// `--store-overflow`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// The oldest queued block makes room.
+    DropOldest,
+    /// Requests are refused until there is room.
+    Reject,
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for comparing.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("(secret)")
+    }
+}
+
+/// The checked configuration. Each field is the flag of its name.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(
+    missing_docs,
+    reason = "`Arguments` documents each flag, and --help prints it"
+)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub workers: Option<usize>,
+    pub pin: Pin,
+    pub store_ttl: Duration,
+    pub store_queue_bytes: usize,
+    pub store_overflow: Overflow,
+    pub memory_store_bytes: usize,
+    pub window: usize,
+    pub z_threshold: f64,
+    pub min_samples: usize,
+    pub cooldown: u32,
+    pub devices_max: usize,
+    pub device_ttl: Duration,
+    pub body_bytes_max: usize,
+    pub connections_max: Option<usize>,
+    pub idle_timeout: Duration,
+    pub request_timeout: Duration,
+    pub connection_age: Option<Duration>,
+    pub drain_delay: Duration,
+    pub drain_timeout: Duration,
+    pub ingest_token: Option<Secret>,
+    pub instance: String,
+    pub log_format: LogFormat,
+}
+
+/// All that is wrong with a configuration, one line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mistakes(Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for mistake in &self.0 {
+            writeln!(out, "corepulse: {mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Mistakes {
+    fn add(&mut self, flag: &str, expected: impl fmt::Display) {
+        self.0.push(format!("--{flag}: {expected}"));
+    }
+
+    /// Notes the mistake and goes on with a stand-in, so that the other flags are checked too.
+    fn note<T>(&mut self, flag: &str, expected: &str, value: Option<T>, stand_in: T) -> T {
+        value.unwrap_or_else(|| {
+            self.add(flag, expected);
+            stand_in
+        })
+    }
+
+    fn number(&mut self, flag: &str, text: &str, least: usize, most: usize) -> usize {
+        let value = text
+            .trim()
+            .parse()
+            .ok()
+            .filter(|number| (least..=most).contains(number));
+        let expected = if most == usize::MAX {
+            format!("expected a whole number of at least {least}, found {text:?}")
+        } else {
+            format!("expected a whole number from {least} to {most}, found {text:?}")
+        };
+        self.note(flag, &expected, value, least)
+    }
+
+    fn number_or_auto(&mut self, flag: &str, text: &str, most: usize) -> Option<usize> {
+        let is_auto = text.trim() == "auto";
+        if is_auto {
+            None
+        } else {
+            Some(self.number(flag, text, 1, most))
+        }
+    }
+
+    fn bytes(&mut self, flag: &str, text: &str, least: usize, most: usize) -> usize {
+        let parsed = parse_size::parse_size(text)
+            .ok()
+            .and_then(|bytes| usize::try_from(bytes).ok());
+        let value = parsed.filter(|bytes| (least..=most).contains(bytes));
+        let (least_text, most_text) = (Bytes(least), Bytes(most));
+        let expected = if most == usize::MAX {
+            format!("expected a size of at least {least_text}, such as 64MiB, found {text:?}")
+        } else {
+            format!("expected a size from {least_text} to {most_text}, found {text:?}")
+        };
+        self.note(flag, &expected, value, least)
+    }
+
+    fn duration(&mut self, flag: &str, text: &str, least: Duration) -> Duration {
+        let value = humantime::parse_duration(text.trim()).ok();
+        let value = value.filter(|value| (least..=DURATION_MAX).contains(value));
+        let least_text = humantime::format_duration(least);
+        let expected = format!("expected a duration from {least_text} to 365days, found {text:?}");
+        self.note(flag, &expected, value, least)
+    }
+
+    fn choice<T: Copy>(&mut self, flag: &str, text: &str, choices: &[(&str, T)], or: T) -> T {
+        let chosen = choices
+            .iter()
+            .find(|(name, _)| *name == text.trim())
+            .map(|(_, value)| *value);
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        let expected = format!("expected {}, found {text:?}", names.join(" or "));
+        self.note(flag, &expected, chosen, or)
+    }
+}
+
+/// Longer ones are typing errors, and overflow what clocks can add.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 86_400);
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const PINS: [(&str, Pin); 3] = [("auto", Pin::Auto), ("on", Pin::On), ("off", Pin::Off)];
+const OVERFLOWS: [(&str, Overflow); 2] = [
+    ("drop-oldest", Overflow::DropOldest),
+    ("reject", Overflow::Reject),
+];
+const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+impl Config {
+    /// Checks every argument.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes together.
+    pub fn check(arguments: &Arguments) -> Result<Self, Mistakes> {
+        let mut mistakes = Mistakes::default();
+        let found = &mut mistakes;
+        refuse_what_is_not_there(arguments, found);
+        let listen = arguments.listen.trim();
+        let expected =
+            format!("expected an address and a port such as 0.0.0.0:8080, found {listen:?}");
+        let listen = listen.parse().ok();
+        let age = found.duration(
+            "max-connection-age",
+            &arguments.max_connection_age,
+            Duration::ZERO,
+        );
+        let config = Self {
+            listen: found.note("listen", &expected, listen, ([0, 0, 0, 0], 0).into()),
+            workers: found.number_or_auto("workers", &arguments.workers, WORKERS_MAX),
+            pin: found.choice("pin", &arguments.pin, &PINS, Pin::Auto),
+            store_ttl: found.duration("store-ttl", &arguments.store_ttl, SECOND),
+            store_queue_bytes: found.bytes(
+                "store-queue",
+                &arguments.store_queue,
+                STORE_QUEUE_BYTES_MIN,
+                usize::MAX,
+            ),
+            store_overflow: found.choice(
+                "store-overflow",
+                &arguments.store_overflow,
+                &OVERFLOWS,
+                Overflow::DropOldest,
+            ),
+            memory_store_bytes: found.bytes(
+                "memory-store",
+                &arguments.memory_store,
+                MEMORY_STORE_BYTES_MIN,
+                usize::MAX,
+            ),
+            window: found.number("window", &arguments.window, 2, WINDOW_MAX),
+            z_threshold: check_threshold(&arguments.z_threshold, found),
+            min_samples: found.number("min-samples", &arguments.min_samples, 1, WINDOW_MAX),
+            cooldown: found.number("cooldown", &arguments.cooldown, 0, COOLDOWN_MAX) as u32,
+            devices_max: found.number("max-devices", &arguments.max_devices, 0, DEVICES_MAX),
+            device_ttl: found.duration("device-ttl", &arguments.device_ttl, SECOND),
+            body_bytes_max: found.bytes(
+                "max-body",
+                &arguments.max_body,
+                BODY_BYTES_MIN,
+                BODY_BYTES_MAX,
+            ),
+            connections_max: found.number_or_auto(
+                "max-connections",
+                &arguments.max_connections,
+                usize::MAX,
+            ),
+            idle_timeout: found.duration("idle-timeout", &arguments.idle_timeout, SECOND),
+            request_timeout: found.duration("request-timeout", &arguments.request_timeout, SECOND),
+            connection_age: (!age.is_zero()).then_some(age),
+            drain_delay: found.duration("drain-delay", &arguments.drain_delay, Duration::ZERO),
+            drain_timeout: found.duration(
+                "drain-timeout",
+                &arguments.drain_timeout,
+                Duration::ZERO,
+            ),
+            ingest_token: given(arguments.ingest_token.as_ref()).map(Secret::from),
+            instance: given(arguments.instance.as_ref()).map_or_else(host_name, str::to_owned),
+            log_format: found.choice(
+                "log-format",
+                &arguments.log_format,
+                &LOG_FORMATS,
+                LogFormat::Text,
+            ),
+        };
+        if config.min_samples > config.window {
+            let (samples, window) = (config.min_samples, config.window);
+            found.add(
+                "min-samples",
+                format!("{samples} are never in a window of {window}"),
+            );
+        }
+        if config.drain_delay > config.drain_timeout {
+            found.add(
+                "drain-delay",
+                "expected at most --drain-timeout, which it is part of",
+            );
+        }
+        if mistakes.0.is_empty() {
+            Ok(config)
+        } else {
+            Err(mistakes)
+        }
+    }
+
+    /// The effective values, one `flag = value` a line; secrets only as set or not.
+    #[must_use]
+    pub fn print(&self) -> String {
+        let auto = |number: Option<usize>| number.map_or("auto".to_owned(), |n| n.to_string());
+        let time = |value: Duration| humantime::format_duration(value).to_string();
+        let mut text = String::new();
+        let mut line = |flag: &str, value: &dyn fmt::Display| {
+            // Writing into a string cannot fail.
+            let _ = writeln!(text, "{flag} = {value}");
+        };
+        line("listen", &self.listen);
+        line("workers", &auto(self.workers));
+        line("pin", &name_of(&PINS, self.pin));
+        line("engine", &"percore");
+        line("redis-url", &"(not set)");
+        line("store-ttl", &time(self.store_ttl));
+        line("store-queue", &Bytes(self.store_queue_bytes));
+        line("store-overflow", &name_of(&OVERFLOWS, self.store_overflow));
+        line("memory-store", &Bytes(self.memory_store_bytes));
+        line("window", &self.window);
+        line("z-threshold", &self.z_threshold);
+        line("min-samples", &self.min_samples);
+        line("cooldown", &self.cooldown);
+        line("max-devices", &self.devices_max);
+        line("device-ttl", &time(self.device_ttl));
+        line("max-body", &Bytes(self.body_bytes_max));
+        line("max-connections", &auto(self.connections_max));
+        line("idle-timeout", &time(self.idle_timeout));
+        line("request-timeout", &time(self.request_timeout));
+        line(
+            "max-connection-age",
+            &time(self.connection_age.unwrap_or_default()),
+        );
+        line("drain-delay", &time(self.drain_delay));
+        line("drain-timeout", &time(self.drain_timeout));
+        let token = if self.ingest_token.is_some() {
+            "(set)"
+        } else {
+            "(not set)"
+        };
+        line("ingest-token", &token);
+        line("admin-token", &"(not set)");
+        line("instance", &self.instance);
+        line("log-format", &name_of(&LOG_FORMATS, self.log_format));
+        text
+    }
+}
+
+/// Devices are numbered in 32 bits.
+const DEVICES_MAX: usize = 100_000_000;
+const COOLDOWN_MAX: usize = 1_000_000;
+
+/// A flag that did nothing would be a lie; these say so.
+fn refuse_what_is_not_there(arguments: &Arguments, found: &mut Mistakes) {
+    let redis_url = arguments
+        .redis_url
+        .as_ref()
+        .or(arguments.plain_redis_url.as_ref());
+    if given(redis_url).is_some() {
+        found.add(
+            "redis-url",
+            "this version keeps metrics in its embedded store only; the Redis writer is not part \
+             of it yet. Unset --redis-url, COREPULSE_REDIS_URL and REDIS_URL to start",
+        );
+    }
+    match arguments.engine.trim() {
+        "percore" => {}
+        "may-minihttp" => found.add(
+            "engine",
+            "this version serves with percore only; may-minihttp is not part of it yet",
+        ),
+        other => found.add("engine", format!("expected percore, found {other:?}")),
+    }
+    if given(arguments.admin_token.as_ref()).is_some() {
+        found.add(
+            "admin-token",
+            "this version has no /debug/pprof/ for it to protect; unset it to start",
+        );
+    }
+}
+
+fn check_threshold(text: &str, found: &mut Mistakes) -> f64 {
+    let value = text
+        .trim()
+        .parse::<f64>()
+        .ok()
+        .filter(|z| z.is_finite() && *z > 0.0);
+    let expected = format!("expected a number of standard deviations above 0, found {text:?}");
+    found.note("z-threshold", &expected, value, 1.0)
+}
+
+/// An empty variable is an unset one, as shells and Kubernetes manifests have it.
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(|text| text.trim()).filter(|text| !text.is_empty())
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() {
+        "corepulse".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+fn name_of<T: PartialEq + Copy>(choices: &[(&'static str, T)], value: T) -> &'static str {
+    choices
+        .iter()
+        .find(|(_, choice)| *choice == value)
+        .map_or("", |(name, _)| name)
+}
+
+/// A size in the largest binary unit that divides it.
+struct Bytes(usize);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+        let unit = units
+            .iter()
+            .find(|(_, bits)| self.0 != 0 && self.0.trailing_zeros() >= *bits);
+        match unit {
+            Some((unit, bits)) => write!(out, "{}{unit}", self.0 >> bits),
+            None => write!(out, "{}B", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn check(arguments: &[&str]) -> Result<Config, Mistakes> {
+        let arguments = std::iter::once("corepulse").chain(arguments.iter().copied());
+        Config::check(&Arguments::try_parse_from(arguments).unwrap())
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let config = check(&["--instance", "pod-a"]).unwrap();
+        let printed = config.print();
+        for line in [
+            "listen = 0.0.0.0:8080",
+            "workers = auto",
+            "pin = auto",
+            "engine = percore",
+            "store-ttl = 5m",
+            "store-queue = 64MiB",
+            "store-overflow = drop-oldest",
+            "memory-store = 256MiB",
+            "window = 50",
+            "z-threshold = 2",
+            "min-samples = 16",
+            "cooldown = 50",
+            "max-devices = 100000",
+            "device-ttl = 1h",
+            "max-body = 1MiB",
+            "max-connections = auto",
+            "idle-timeout = 1m 15s",
+            "request-timeout = 10s",
+            "max-connection-age = 5m",
+            "drain-delay = 0s",
+            "drain-timeout = 20s",
+            "ingest-token = (not set)",
+            "instance = pod-a",
+            "log-format = text",
+        ] {
+            assert!(
+                printed.lines().any(|printed| printed == line),
+                "{line} in\n{printed}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let mistakes = check(&[
+            "--listen=here",
+            "--workers=0",
+            "--pin=maybe",
+            "--store-ttl=0s",
+            "--store-queue=1B",
+            "--window=1",
+            "--min-samples=17",
+            "--z-threshold=nan",
+            "--max-body=1GiB",
+            "--idle-timeout=soon",
+            "--log-format=xml",
+        ])
+        .unwrap_err();
+        let text = mistakes.to_string();
+        for flag in [
+            "listen",
+            "workers",
+            "pin",
+            "store-ttl",
+            "store-queue",
+            "window",
+            "z-threshold",
+            "max-body",
+            "idle-timeout",
+            "log-format",
+            "min-samples",
+        ] {
+            assert!(
+                text.contains(&format!("corepulse: --{flag}: ")),
+                "{flag} in\n{text}"
+            );
+        }
+        assert_eq!(text.lines().count(), 11, "{text}");
+    }
+
+    #[test]
+    fn relations_between_flags_are_checked() {
+        let text = |arguments: &[&str]| check(arguments).unwrap_err().to_string();
+        assert!(text(&["--window=10", "--min-samples=11"]).contains("--min-samples"));
+        assert!(check(&["--window=10", "--min-samples=10"]).is_ok());
+        assert!(text(&["--drain-delay=30s"]).contains("--drain-delay"));
+    }
+
+    #[test]
+    fn what_this_version_lacks_is_refused_with_a_sentence() {
+        for (flag, word) in [
+            ("--redis-url=redis://127.0.0.1/", "embedded store"),
+            ("--engine=may-minihttp", "percore only"),
+            ("--engine=hyper", "expected percore"),
+            ("--admin-token=s3cret", "/debug/pprof/"),
+        ] {
+            let text = check(&[flag]).unwrap_err().to_string();
+            assert!(text.contains(word) && !text.contains("s3cret"), "{text}");
+        }
+        assert!(check(&["--redis-url="]).is_ok());
+    }
+
+    #[test]
+    fn secrets_are_never_printed() {
+        let config = check(&["--ingest-token=s3cret"]).unwrap();
+        let shown = format!("{config:?}{}", config.print());
+        assert!(!shown.contains("s3cret"));
+        assert!(shown.contains("ingest-token = (set)"));
+        assert_eq!(config.ingest_token.unwrap().expose(), "s3cret");
+    }
+
+    #[test]
+    fn age_zero_means_no_limit() {
+        assert_eq!(
+            check(&["--max-connection-age=0s"]).unwrap().connection_age,
+            None
+        );
+    }
+}

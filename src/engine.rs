@@ -1,0 +1,17 @@
+//! Threads and sockets: the engines that carry requests to a handler and answers back.
+//!
+//! [`percore`] runs one loop per core over [`connections`], each of which is a [`connection`]
+//! with deadlines in [`timers`]; [`listener`] opens the ports, [`mailbox`] brings answers from
+//! other threads, [`drain`] ends it all in order, and [`placement`] decides on which cores.
+
+pub mod buffers;
+pub mod connection;
+pub mod connections;
+pub mod descriptors;
+pub mod drain;
+pub mod listener;
+pub mod mailbox;
+pub mod meter;
+pub mod percore;
+pub mod placement;
+pub mod timers;

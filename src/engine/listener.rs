@@ -1,0 +1,61 @@
+//! Listening sockets: one per core on the same port, so that accepting needs no lock.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::TcpListener;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that wait in the kernel to be accepted; it caps this at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Opens `count` listeners on `address`. Port 0 lets the kernel choose one, the same for all.
+///
+/// # Errors
+///
+/// The address is in use, is not this machine's, or needs a privilege.
+pub fn open(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    let first = bind(address)?;
+    let bound = first.local_addr()?;
+    let mut listeners = vec![first];
+    while listeners.len() < count {
+        listeners.push(bind(bound)?);
+    }
+    Ok(listeners)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the last connections of the process before it.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    // Inherited by every accepted connection: a second small answer must not wait for the
+    // acknowledgement of the first (Nagle against delayed ACK, up to 40 ms).
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_listeners_share_the_port_that_the_kernel_chose() {
+        let listeners = open(([127, 0, 0, 1], 0).into(), 3).unwrap();
+        let port = listeners[0].local_addr().unwrap().port();
+        assert_ne!(port, 0);
+        assert!(listeners.iter().all(|l| l.local_addr().unwrap().port() == port));
+    }
+
+    #[test]
+    fn accepted_connections_inherit_no_delay() {
+        let listener = open(([127, 0, 0, 1], 0).into(), 1).unwrap().remove(0);
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        // The connection is complete on loopback when `connect` returns.
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+    }
+}
