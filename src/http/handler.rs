@@ -65,6 +65,11 @@ pub struct Context<'a> {
     pub now: Now,
     /// Whether the peer is this machine.
     pub peer_is_loopback: bool,
+    /// Whether the connection is over the limit: only probes get their answer, others are turned
+    /// away.
+    pub over_limit: bool,
+    /// Whether the server is being taken out of service.
+    pub draining: bool,
     /// The connection that the request came on.
     pub connection: ConnectionId,
     /// Where answers are posted.
@@ -151,6 +156,8 @@ mod tests {
         let context = Context {
             now: Now::default(),
             peer_is_loopback: true,
+            over_limit: false,
+            draining: false,
             connection: ConnectionId::default(),
             mailbox: &mailbox,
         };
