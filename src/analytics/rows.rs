@@ -1,0 +1,148 @@
+//! Where series live: records and rows of one size, in chunks that are never moved.
+//!
+//! A growing `Vec` of rows would copy a gigabyte at a million devices, in one event. Chunks cost
+//! one allocation each, and what is not touched yet is not resident yet.
+
+use super::window::{Jumps, Row, clear_jumps};
+
+/// Slots of a chunk: enough that a chunk's own cost is lost in it.
+const CHUNK_SLOTS: usize = 64;
+
+struct Chunk<T> {
+    records: Vec<T>,
+    values: Box<[[f64; 2]]>,
+    steps: Box<[i32]>,
+}
+
+/// Slots from 0 on, each with a record and a row of `window` places.
+pub(super) struct Rows<T> {
+    window: usize,
+    chunks: Vec<Chunk<T>>,
+    jumps: Jumps,
+}
+
+impl<T> Rows<T> {
+    /// No slots yet. A window has at least one place.
+    pub(super) const fn new(window: usize) -> Self {
+        Self {
+            window,
+            chunks: Vec::new(),
+            jumps: Jumps::new(),
+        }
+    }
+
+    /// The number of slots.
+    pub(super) fn slots(&self) -> usize {
+        self.chunks.last().map_or(0, |last| {
+            (self.chunks.len() - 1) * CHUNK_SLOTS + last.records.len()
+        })
+    }
+
+    /// Adds a slot; `None` when slot numbers have run out.
+    pub(super) fn push(&mut self, record: T) -> Option<u32> {
+        let slot = u32::try_from(self.slots()).ok()?;
+        match self.chunks.last_mut() {
+            Some(last) if last.records.len() < CHUNK_SLOTS => last.records.push(record),
+            _ => {
+                let places = CHUNK_SLOTS * self.window;
+                let mut records = Vec::with_capacity(CHUNK_SLOTS);
+                records.push(record);
+                self.chunks.push(Chunk {
+                    records,
+                    values: vec![[0.0; 2]; places].into_boxed_slice(),
+                    steps: vec![0; places].into_boxed_slice(),
+                });
+            }
+        }
+        Some(slot)
+    }
+
+    /// The record of a slot.
+    pub(super) fn record(&self, slot: u32) -> Option<&T> {
+        let (chunk, at) = split(slot);
+        self.chunks.get(chunk)?.records.get(at)
+    }
+
+    /// The record of a slot, to change it.
+    pub(super) fn record_mut(&mut self, slot: u32) -> Option<&mut T> {
+        let (chunk, at) = split(slot);
+        self.chunks.get_mut(chunk)?.records.get_mut(at)
+    }
+
+    /// The record of a slot and its row's values.
+    pub(super) fn read(&self, slot: u32) -> Option<(&T, &[[f64; 2]])> {
+        let (chunk, at) = split(slot);
+        let chunk = self.chunks.get(chunk)?;
+        let first = at * self.window;
+        let values = chunk.values.get(first..first + self.window)?;
+        Some((chunk.records.get(at)?, values))
+    }
+
+    /// The record of a slot and its row, to change both.
+    pub(super) fn write(&mut self, slot: u32) -> Option<(&mut T, Row<'_>)> {
+        let (chunk, at) = split(slot);
+        let chunk = self.chunks.get_mut(chunk)?;
+        let first = at * self.window;
+        let places = first..first + self.window;
+        let row = Row {
+            slot,
+            values: chunk.values.get_mut(places.clone())?,
+            steps: chunk.steps.get_mut(places)?,
+            jumps: &mut self.jumps,
+        };
+        Some((chunk.records.get_mut(at)?, row))
+    }
+
+    /// Slots and jumps for which there is memory.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.chunks.capacity() * CHUNK_SLOTS + self.jumps.len()
+    }
+
+    /// Forgets what a slot's row holds beside the row.
+    pub(super) fn clear(&mut self, slot: u32) {
+        clear_jumps(&mut self.jumps, slot);
+    }
+}
+
+const fn split(slot: u32) -> (usize, usize) {
+    let slot = slot as usize;
+    (slot / CHUNK_SLOTS, slot % CHUNK_SLOTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_have_a_record_and_a_row_of_their_own() {
+        let mut rows = Rows::new(3);
+        assert_eq!(rows.slots(), 0);
+        assert!(rows.read(0).is_none());
+        for number in 0..200_u32 {
+            assert_eq!(rows.push(number), Some(number));
+            let (record, row) = rows.write(number).unwrap();
+            *record += 1000;
+            row.values.fill([f64::from(number); 2]);
+            assert_eq!((row.values.len(), row.steps.len()), (3, 3));
+        }
+        assert_eq!(rows.slots(), 200);
+        for number in 0..200_u32 {
+            let (&record, values) = rows.read(number).unwrap();
+            assert_eq!(record, number + 1000);
+            assert_eq!(values, [[f64::from(number); 2]; 3]);
+        }
+        assert!(rows.write(200).is_none() && rows.record(200).is_none());
+    }
+
+    #[test]
+    fn growing_moves_no_row() {
+        let mut rows = Rows::new(50);
+        rows.push(()).unwrap();
+        let place = std::ptr::from_ref(rows.read(0).unwrap().1);
+        for _ in 0..10_000 {
+            rows.push(()).unwrap();
+        }
+        assert!(std::ptr::eq(place, rows.read(0).unwrap().1));
+    }
+}
