@@ -1,4 +1,5 @@
 //! corepulse: a thread-per-core HTTP server for streams of device metrics.
+pub mod analytics;
 pub mod clock;
 pub mod config;
 pub mod http;

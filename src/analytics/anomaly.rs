@@ -1,0 +1,310 @@
+//! Anomalies that are remembered: a shard's last few with their ids, and a log for its devices.
+//!
+//! No device has memory of its own for them. The log is a ring of a shard's last
+//! [`limits::ANOMALY_LOG_ENTRIES`] anomalies; each entry names its device's previous one, and the
+//! device its newest. So a device's last twenty are found as long as they are within the log: when
+//! others have since filled it, they are gone, while the device's counts stay.
+
+use super::union::{OrderKey, Ordered};
+use crate::limits;
+use crate::metric::event::Field;
+
+/// One anomalous value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Anomaly {
+    /// The event's own timestamp, milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// Which device; `None` for an anonymous event.
+    pub device_id: Option<String>,
+    /// Which of the two values.
+    pub field: Field,
+    /// The value.
+    pub value: f64,
+    /// The mean of the window that judged it.
+    pub mean: f64,
+    /// The population standard deviation of that window, before any floor.
+    pub stddev: f64,
+    /// The score.
+    pub z: f64,
+}
+
+/// What is kept of an anomaly, whoever keeps it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point {
+    pub(super) timestamp_ms: i64,
+    pub(super) field: Field,
+    pub(super) value: f64,
+    pub(super) mean: f64,
+    pub(super) stddev: f64,
+    pub(super) z: f64,
+}
+
+impl Point {
+    /// As it is shown.
+    pub(super) fn named(self, device_id: Option<String>) -> Anomaly {
+        Anomaly {
+            timestamp_ms: self.timestamp_ms,
+            device_id,
+            field: self.field,
+            value: self.value,
+            mean: self.mean,
+            stddev: self.stddev,
+            z: self.z,
+        }
+    }
+}
+
+/// A point with the device's id in place: it outlives the device, and costs no allocation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Latest {
+    order: OrderKey,
+    point: Point,
+    id_bytes: u8,
+    id: [u8; limits::DEVICE_ID_BYTES_MAX],
+}
+
+impl Latest {
+    /// Ids are at most [`limits::DEVICE_ID_BYTES_MAX`] long; of a longer one the head is kept.
+    pub(super) fn new(order: OrderKey, point: Point, device_id: Option<&str>) -> Self {
+        let mut id = [0; limits::DEVICE_ID_BYTES_MAX];
+        let mut id_bytes = 0;
+        for (place, &byte) in id.iter_mut().zip(device_id.unwrap_or_default().as_bytes()) {
+            *place = byte;
+            id_bytes += 1;
+        }
+        Self {
+            order,
+            point,
+            id_bytes,
+            id,
+        }
+    }
+
+    /// As it is shown.
+    pub(super) fn anomaly(&self) -> Anomaly {
+        let id = self
+            .id
+            .get(..usize::from(self.id_bytes))
+            .unwrap_or(&self.id);
+        let named = !id.is_empty();
+        self.point
+            .named(named.then(|| String::from_utf8_lossy(id).into_owned()))
+    }
+}
+
+impl Ordered for Latest {
+    fn order(&self) -> OrderKey {
+        self.order
+    }
+}
+
+/// A shard's last [`limits::RECENT_ANOMALIES_MAX`] anomalies by order key, in no order of place.
+pub(super) struct LatestAnomalies(Vec<Latest>);
+
+impl LatestAnomalies {
+    pub(super) fn new() -> Self {
+        Self(Vec::with_capacity(limits::RECENT_ANOMALIES_MAX))
+    }
+
+    /// Takes one in; the oldest of too many leaves. Two cores' turns overlap, so the newcomer
+    /// itself may be the oldest.
+    pub(super) fn insert(&mut self, newcomer: Latest) {
+        if self.0.len() < limits::RECENT_ANOMALIES_MAX {
+            self.0.push(newcomer);
+        } else if let Some(oldest) = self.0.iter_mut().min_by_key(|latest| latest.order)
+            && oldest.order < newcomer.order
+        {
+            *oldest = newcomer;
+        }
+    }
+
+    /// Appends a copy of them.
+    pub(super) fn copy_to(&self, target: &mut Vec<Latest>) {
+        target.extend_from_slice(&self.0);
+    }
+
+    /// Entries for which there is memory.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+}
+
+/// Whose entry it is: a slot gets a new generation with each new device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    point: Point,
+    owner: Owner,
+    previous: u32,
+}
+
+/// The last anomalies of a shard, chained by device.
+pub(super) struct AnomalyLog {
+    entries: Vec<Entry>,
+    /// The number of the next entry. Numbers wrap; a place is a number modulo the ring's size.
+    next: u32,
+}
+
+impl AnomalyLog {
+    pub(super) fn new() -> Self {
+        Self {
+            // Taken at once, touched as it fills.
+            entries: Vec::with_capacity(limits::ANOMALY_LOG_ENTRIES),
+            next: 0,
+        }
+    }
+
+    /// Adds an anomaly of a device whose newest so far is `previous` (anything, if it has none);
+    /// answers the number of its newest now.
+    pub(super) fn push(&mut self, owner: Owner, previous: u32, point: Point) -> u32 {
+        let number = self.next;
+        let entry = Entry {
+            point,
+            owner,
+            previous,
+        };
+        match self.entries.get_mut(place(number)) {
+            Some(oldest) => *oldest = entry,
+            None => self.entries.push(entry),
+        }
+        self.next = number.wrapping_add(1);
+        number
+    }
+
+    /// The device's anomalies that are still here, newest first, at most
+    /// [`limits::RECENT_ANOMALIES_MAX`].
+    pub(super) fn recent(&self, owner: Owner, newest: u32) -> impl Iterator<Item = Point> {
+        let mut number = newest;
+        let mut age_before = 0;
+        std::iter::from_fn(move || {
+            // Numbers are trusted only if they lead back in time, to an entry that is still there
+            // and this device's: the first entry's `previous` may be anything.
+            let age = self.next.wrapping_sub(number) as usize;
+            if age <= age_before || age > self.entries.len() {
+                return None;
+            }
+            let entry = self.entries.get(place(number))?;
+            if entry.owner != owner {
+                return None;
+            }
+            number = entry.previous;
+            age_before = age;
+            Some(entry.point)
+        })
+        .take(limits::RECENT_ANOMALIES_MAX)
+    }
+
+    /// Entries for which there is memory.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+}
+
+const fn place(number: u32) -> usize {
+    number as usize % limits::ANOMALY_LOG_ENTRIES
+}
+
+// Or places would jump where numbers wrap.
+const _: () = assert!(limits::ANOMALY_LOG_ENTRIES.is_power_of_two());
+// The log of a shard stays within the 1 MiB that `limits` promises.
+const _: () = assert!(size_of::<Entry>() <= 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn point(value: f64) -> Point {
+        Point {
+            timestamp_ms: 0,
+            field: Field::Cpu,
+            value,
+            mean: 0.0,
+            stddev: 0.0,
+            z: 0.0,
+        }
+    }
+
+    fn owner(slot: usize, generation: u32) -> Owner {
+        Owner {
+            slot: u32::try_from(slot).unwrap(),
+            generation,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn a_device_sees_its_last_twenty_and_nobody_elses(
+            start in prop_oneof![Just(0), Just(u32::MAX - 20_000), any::<u32>()],
+            runs in prop::collection::vec((0..5_usize, 1..4000_usize, 0..20_u8), 1..20),
+        ) {
+            let mut log = AnomalyLog::new();
+            log.next = start;
+            // The ring fills from its first place on.
+            log.next -= u32::try_from(place(start)).unwrap();
+            let mut newest = [0_u32; 5];
+            let mut generation = [0_u32; 5];
+            let mut all: Vec<(usize, f64)> = Vec::new();
+            for (slot, count, fresh) in runs {
+                if fresh == 0 {
+                    generation[slot] += 1;
+                    all.iter_mut().filter(|a| a.0 == slot).for_each(|a| a.0 = 99);
+                }
+                for _ in 0..count {
+                    let value = all.len() as f64;
+                    let device = owner(slot, generation[slot]);
+                    newest[slot] = log.push(device, newest[slot], point(value));
+                    all.push((slot, value));
+                }
+                let kept = all.len().saturating_sub(limits::ANOMALY_LOG_ENTRIES);
+                for slot in 0..5 {
+                    let expected: Vec<f64> = all[kept..].iter().rev()
+                        .filter(|a| a.0 == slot).map(|a| a.1).take(20).collect();
+                    let found: Vec<f64> = log.recent(owner(slot, generation[slot]), newest[slot])
+                        .map(|p| p.value).collect();
+                    prop_assert_eq!(found, expected);
+                }
+            }
+            prop_assert_eq!(log.capacity(), limits::ANOMALY_LOG_ENTRIES);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_latest_are_the_newest_by_key_however_they_come(
+            keys in prop::collection::hash_set(0..500_u64, 0..80),
+        ) {
+            let mut latest = LatestAnomalies::new();
+            for &mono_ns in &keys {
+                let order = OrderKey { mono_ns, ..OrderKey::default() };
+                latest.insert(Latest::new(order, point(0.0), None));
+            }
+            let mut kept = Vec::new();
+            latest.copy_to(&mut kept);
+            let mut kept: Vec<u64> = kept.iter().map(|l| l.order.mono_ns).collect();
+            kept.sort_unstable();
+            let mut expected: Vec<u64> = keys.into_iter().collect();
+            expected.sort_unstable();
+            let cut = expected.len().saturating_sub(limits::RECENT_ANOMALIES_MAX);
+            prop_assert_eq!(&kept, &expected[cut..]);
+        }
+    }
+
+    #[test]
+    fn the_longest_id_stands_in_place() {
+        let order = OrderKey::default();
+        let id = "x".repeat(limits::DEVICE_ID_BYTES_MAX);
+        for id in [None, Some("d1"), Some(id.as_str())] {
+            let anomaly = Latest::new(order, point(1.0), id).anomaly();
+            assert_eq!(anomaly.device_id.as_deref(), id);
+        }
+    }
+}

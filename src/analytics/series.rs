@@ -1,0 +1,248 @@
+//! One series of events: scored against its window, then entered into it.
+//!
+//! A value is judged by the window before it enters: inside its own window of 50 no |z| could
+//! pass 7. Anomalous values enter too, so a level shift is learnt instead of alarming for ever.
+
+use super::minute::LastMinute;
+use super::moments::Moments;
+use super::window::{Row, Window};
+
+/// How series are judged; see [`super::Settings`] for the meaning of each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) window: usize,
+    pub(super) threshold: f64,
+    pub(super) min_samples: usize,
+    pub(super) cooldown: u32,
+}
+
+impl Rules {
+    /// Whether this score is an anomaly; what has no verdict (NaN) is none.
+    pub(super) fn anomalous(&self, z: f64) -> bool {
+        z.abs() > self.threshold
+    }
+
+    /// The moments by which a newcomer to these values is judged, if they are enough.
+    pub(super) fn moments(&self, before: &[[f64; 2]]) -> Option<Moments> {
+        if before.len() < self.min_samples {
+            return None;
+        }
+        Moments::of(before)
+    }
+}
+
+/// What became of one event.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Verdict {
+    /// Standard deviations from the mean of the window before the event, in the order of
+    /// `Field::ALL`; `None` while the series has fewer than `min_samples` events.
+    pub z: [Option<f64>; 2],
+    /// Whether |z| passes the threshold, in the same order.
+    pub anomalous: [bool; 2],
+    /// The device is past `devices_max`: its event counts in `all`, but has no window.
+    pub refused: bool,
+}
+
+impl Verdict {
+    /// Pairs of this event and an anomalous field: 0 to 2.
+    #[must_use]
+    pub fn anomalies(&self) -> u64 {
+        self.anomalous.iter().map(|&field| u64::from(field)).sum()
+    }
+}
+
+/// A verdict with what led to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    pub(super) verdict: Verdict,
+    /// The window's before the event, where there was a verdict.
+    pub(super) moments: Option<Moments>,
+    /// Whether the event opened an episode, by field.
+    pub(super) opened: [bool; 2],
+}
+
+/// The state of one series; its values are in its row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Series {
+    window: Window,
+    accepted: u64,
+    points: u64,
+    episodes: u64,
+    /// Of the latest event; NaN where there was no verdict.
+    z: [f64; 2],
+    /// Further events during which an anomaly still belongs to the last episode, by field.
+    cooling: [u32; 2],
+    minute: LastMinute<6>,
+}
+
+impl Series {
+    /// A series without events.
+    pub(super) const fn new() -> Self {
+        Self {
+            window: Window::EMPTY,
+            accepted: 0,
+            points: 0,
+            episodes: 0,
+            z: [f64::NAN; 2],
+            cooling: [0; 2],
+            minute: LastMinute::new(),
+        }
+    }
+
+    /// Scores an event and enters it.
+    pub(super) fn take(
+        &mut self,
+        rules: &Rules,
+        row: &mut Row<'_>,
+        mono_ns: u64,
+        values: [f64; 2],
+        timestamp_ms: i64,
+    ) -> Taken {
+        let moments = rules.moments(self.window.values(row.values));
+        self.z = moments.map_or([f64::NAN; 2], |moments| moments.scores(values));
+        let anomalous = self.z.map(|z| rules.anomalous(z));
+        let mut opened = [false; 2];
+        for ((cooling, anomalous), opened) in
+            self.cooling.iter_mut().zip(anomalous).zip(&mut opened)
+        {
+            if anomalous {
+                *opened = *cooling == 0;
+                // This event uses up none: `cooldown` events after it still belong to the episode.
+                *cooling = rules.cooldown;
+                self.points += 1;
+                self.episodes += u64::from(*opened);
+                self.minute.record(mono_ns);
+            } else {
+                *cooling = cooling.saturating_sub(1);
+            }
+        }
+        self.accepted += 1;
+        self.window.enter(row, values, timestamp_ms);
+        Taken {
+            verdict: Verdict {
+                z: self.scores(),
+                anomalous,
+                refused: false,
+            },
+            moments,
+            opened,
+        }
+    }
+
+    /// Of the latest event, `None` where there was no verdict.
+    pub(super) fn scores(&self) -> [Option<f64>; 2] {
+        self.z.map(|z| (!z.is_nan()).then_some(z))
+    }
+
+    pub(super) const fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// Events taken in.
+    pub(super) const fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Anomalous values of both fields.
+    pub(super) const fn points(&self) -> u64 {
+        self.points
+    }
+
+    /// Episodes of both fields.
+    pub(super) const fn episodes(&self) -> u64 {
+        self.episodes
+    }
+
+    /// Anomalous values of both fields in the last minute, to within ten seconds.
+    pub(super) fn last_minute(&self, mono_ns: u64) -> u64 {
+        self.minute.count(mono_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analytics::window::Jumps;
+
+    /// Feeds one value after the other as cpu, beside a constant rps.
+    fn run(rules: &Rules, cpu: &[f64]) -> (Series, Vec<Taken>) {
+        let (mut values, mut steps) = (vec![[0.0; 2]; rules.window], vec![0; rules.window]);
+        let mut jumps = Jumps::new();
+        let mut series = Series::new();
+        let taken = cpu
+            .iter()
+            .map(|&cpu| {
+                let mut row = Row {
+                    slot: 0,
+                    values: &mut values,
+                    steps: &mut steps,
+                    jumps: &mut jumps,
+                };
+                series.take(rules, &mut row, 0, [cpu, 7.0], 0)
+            })
+            .collect();
+        (series, taken)
+    }
+
+    const RULES: Rules = Rules {
+        window: 8,
+        threshold: 2.0,
+        min_samples: 4,
+        cooldown: 3,
+    };
+
+    #[test]
+    fn no_verdict_before_min_samples_and_one_from_then_on() {
+        let (_, taken) = run(&RULES, &[1.0, 2.0, 1.0, 2.0, 1.5, 100.0]);
+        for taken in &taken[..4] {
+            assert_eq!(taken.verdict, Verdict::default());
+        }
+        assert_eq!(taken[4].verdict.z, [Some(0.0), Some(0.0)]);
+        let spike = taken[5].verdict;
+        assert_eq!(spike.anomalous, [true, false]);
+        assert_eq!(spike.anomalies(), 1);
+        let moments = taken[5].moments.unwrap();
+        assert_eq!(moments.mean, [1.5, 7.0]);
+        assert_eq!(spike.z[0], Some((100.0 - 1.5) / moments.stddev[0]));
+    }
+
+    #[test]
+    fn an_episode_lasts_cooldown_events_past_its_last_anomaly() {
+        // Each 50, 5000, … stands far out of whatever the window of four has seen.
+        let rules = Rules { window: 4, ..RULES };
+        let calm = [1.0, 2.0, 1.0, 2.0];
+        let gap = |events: usize| {
+            let mut cpu = calm.to_vec();
+            cpu.push(50.0);
+            cpu.extend((1..events).map(|_| 1.5));
+            cpu.push(5000.0);
+            let (series, taken) = run(&rules, &cpu);
+            assert!(taken.last().unwrap().verdict.anomalous[0]);
+            (series.points(), series.episodes())
+        };
+        assert_eq!(gap(1), (2, 1));
+        assert_eq!(gap(3), (2, 1));
+        assert_eq!(gap(4), (2, 2));
+    }
+
+    #[test]
+    fn an_episode_is_a_fields_own_and_a_cooldown_of_zero_splits_every_anomaly() {
+        let rules = Rules {
+            cooldown: 0,
+            ..RULES
+        };
+        let (series, taken) = run(&rules, &[1.0, 2.0, 1.0, 2.0, 50.0, 5000.0]);
+        assert_eq!((series.points(), series.episodes()), (2, 2));
+        assert_eq!(taken[5].opened, [true, false]);
+        assert_eq!(series.accepted(), 6);
+    }
+
+    #[test]
+    fn a_level_shift_is_learnt() {
+        let mut cpu = vec![1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0];
+        cpu.extend([101.0, 102.0].repeat(8));
+        let (_, taken) = run(&RULES, &cpu);
+        assert!(taken[8].verdict.anomalous[0]);
+        assert!(taken[16..].iter().all(|t| !t.verdict.anomalous[0]));
+    }
+}

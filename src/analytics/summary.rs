@@ -1,0 +1,299 @@
+//! What `/analyze` and the exposition are told: merged first, computed once.
+//!
+//! A [`Part`] is what one core or shard knows. Parts merge in any order and grouping to the same
+//! whole: counts add up, ordered sets keep their newest. Means, deviations and extremes are not
+//! merged; they are computed from the merged set of events, which is at most one window.
+
+use super::anomaly::{Anomaly, Latest};
+use super::moments::Moments;
+use super::series::Rules;
+use super::shard::DeviceCopy;
+use super::union::{Newest, Sample};
+use crate::limits;
+
+/// The window that a summary describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowSummary {
+    /// Events that it can hold.
+    pub size: usize,
+    /// Events that it holds.
+    pub count: usize,
+    /// The oldest event's own timestamp in arrival order, milliseconds since 1970.
+    pub from_ms: Option<i64>,
+    /// The newest event's.
+    pub to_ms: Option<i64>,
+}
+
+/// One field of a window that holds at least one event; units are the field's own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FieldSummary {
+    /// The mean of the window, the newest value included.
+    pub rolling_average: f64,
+    /// The population standard deviation of the window, the newest value included.
+    pub stddev: f64,
+    /// The smallest value of the window.
+    pub min: f64,
+    /// The largest value of the window.
+    pub max: f64,
+    /// The newest value.
+    pub last: f64,
+    /// The newest value's score against those before it; `None` where they were too few.
+    pub z_score: Option<f64>,
+    /// Whether that score passes the threshold.
+    pub anomaly: bool,
+}
+
+/// The anomalies of an instance or of a device; a point is one anomalous value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Anomalies {
+    /// Points so far, both fields together.
+    pub points: u64,
+    /// Episodes so far, both fields together.
+    pub episodes: u64,
+    /// Points of the last 60 s: to within a second for the instance, ten for a device.
+    pub last_minute: u64,
+    /// The last [`limits::RECENT_ANOMALIES_MAX`], newest first.
+    pub recent: Vec<Anomaly>,
+}
+
+/// What an instance tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceSummary {
+    /// The last events that were accepted, whatever their series.
+    pub window: WindowSummary,
+    /// By field, in the order of `Field::ALL`; `None` before the first event.
+    pub fields: Option<[FieldSummary; 2]>,
+    /// Of all series.
+    pub anomalies: Anomalies,
+    /// Events published so far.
+    pub accepted: u64,
+    /// What is counted.
+    pub totals: Totals,
+}
+
+/// What a device tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceSummary {
+    /// The device's own last events.
+    pub window: WindowSummary,
+    /// By field, in the order of `Field::ALL`.
+    pub fields: Option<[FieldSummary; 2]>,
+    /// The device's own.
+    pub anomalies: Anomalies,
+    /// Events of the device since it was first seen.
+    pub accepted: u64,
+}
+
+/// Counts for the exposition. None but `devices` ever falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Anomalous values by field.
+    pub points: [u64; 2],
+    /// Episodes by field.
+    pub episodes: [u64; 2],
+    /// Devices that hold a slot; one that fell silent is in here until it is swept.
+    pub devices: u64,
+    /// Events whose device got no window, because there were too many devices: each is counted.
+    pub devices_refused: u64,
+}
+
+/// A mergeable share of an instance's summary.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Part {
+    pub(super) accepted: u64,
+    pub(super) devices: u64,
+    pub(super) devices_refused: u64,
+    pub(super) points: [u64; 2],
+    pub(super) episodes: [u64; 2],
+    pub(super) last_minute: u64,
+    pub(super) samples: Newest<Sample>,
+    pub(super) latest: Newest<Latest>,
+}
+
+impl Part {
+    /// The neutral element of [`Self::merge`] among parts of this window.
+    pub(super) const fn empty(window: usize) -> Self {
+        Self {
+            accepted: 0,
+            devices: 0,
+            devices_refused: 0,
+            points: [0; 2],
+            episodes: [0; 2],
+            last_minute: 0,
+            samples: Newest::empty(window),
+            latest: Newest::empty(limits::RECENT_ANOMALIES_MAX),
+        }
+    }
+
+    /// Both parts as one.
+    pub(super) fn merge(self, other: Self) -> Self {
+        let add = |a: [u64; 2], b: [u64; 2]| [a[0] + b[0], a[1] + b[1]];
+        Self {
+            accepted: self.accepted + other.accepted,
+            devices: self.devices + other.devices,
+            devices_refused: self.devices_refused + other.devices_refused,
+            points: add(self.points, other.points),
+            episodes: add(self.episodes, other.episodes),
+            last_minute: self.last_minute + other.last_minute,
+            samples: self.samples.merge(other.samples),
+            latest: self.latest.merge(other.latest),
+        }
+    }
+
+    pub(super) const fn totals(&self) -> Totals {
+        Totals {
+            points: self.points,
+            episodes: self.episodes,
+            devices: self.devices,
+            devices_refused: self.devices_refused,
+        }
+    }
+
+    /// The whole, once everything is merged.
+    pub(super) fn summary(&self, rules: &Rules) -> InstanceSummary {
+        let samples = self.samples.items();
+        let values: Vec<[f64; 2]> = samples.iter().map(|sample| sample.values).collect();
+        let fields = values.split_last().and_then(|(&newest, before)| {
+            let moments = rules.moments(before);
+            let z = moments.map_or([None; 2], |moments| moments.scores(newest).map(Some));
+            fields(rules, &values, newest, z)
+        });
+        InstanceSummary {
+            window: WindowSummary {
+                size: rules.window,
+                count: values.len(),
+                from_ms: samples.first().map(|sample| sample.timestamp_ms),
+                to_ms: samples.last().map(|sample| sample.timestamp_ms),
+            },
+            fields,
+            anomalies: Anomalies {
+                points: self.points.iter().sum(),
+                episodes: self.episodes.iter().sum(),
+                last_minute: self.last_minute,
+                recent: self
+                    .latest
+                    .items()
+                    .iter()
+                    .rev()
+                    .map(Latest::anomaly)
+                    .collect(),
+            },
+            accepted: self.accepted,
+            totals: self.totals(),
+        }
+    }
+}
+
+/// The summary of the device of this id, from a copy of its state and values.
+pub(super) fn of_device(
+    rules: &Rules,
+    id: &str,
+    copy: DeviceCopy,
+    values: &[[f64; 2]],
+    now_ns: u64,
+) -> DeviceSummary {
+    let series = &copy.series;
+    let span = series.window().span_ms();
+    DeviceSummary {
+        window: WindowSummary {
+            size: rules.window,
+            count: values.len(),
+            from_ms: span.map(|(from, _)| from),
+            to_ms: span.map(|(_, to)| to),
+        },
+        fields: copy
+            .newest
+            .and_then(|newest| fields(rules, values, newest, series.scores())),
+        anomalies: Anomalies {
+            points: series.points(),
+            episodes: series.episodes(),
+            last_minute: series.last_minute(now_ns),
+            recent: copy
+                .recent
+                .into_iter()
+                .map(|point| point.named(Some(id.to_owned())))
+                .collect(),
+        },
+        accepted: series.accepted(),
+    }
+}
+
+fn fields(
+    rules: &Rules,
+    values: &[[f64; 2]],
+    newest: [f64; 2],
+    z: [Option<f64>; 2],
+) -> Option<[FieldSummary; 2]> {
+    let moments = Moments::of(values)?;
+    let (mut min, mut max) = (newest, newest);
+    for value in values {
+        min = [min[0].min(value[0]), min[1].min(value[1])];
+        max = [max[0].max(value[0]), max[1].max(value[1])];
+    }
+    let cpu = FieldSummary {
+        rolling_average: moments.mean[0],
+        stddev: moments.stddev[0],
+        min: min[0],
+        max: max[0],
+        last: newest[0],
+        z_score: z[0],
+        anomaly: z[0].is_some_and(|z| rules.anomalous(z)),
+    };
+    let rps = FieldSummary {
+        rolling_average: moments.mean[1],
+        stddev: moments.stddev[1],
+        min: min[1],
+        max: max[1],
+        last: newest[1],
+        z_score: z[1],
+        anomaly: z[1].is_some_and(|z| rules.anomalous(z)),
+    };
+    Some([cpu, rps])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analytics::union::OrderKey;
+    use proptest::prelude::*;
+
+    /// Parts whose samples have keys of their own: each number goes to one of three.
+    fn parts() -> impl Strategy<Value = [Part; 3]> {
+        let homes = prop::collection::vec(0..3_usize, 0..40);
+        (homes, any::<[u32; 9]>()).prop_map(|(homes, counts)| {
+            [0, 1, 2].map(|home| {
+                let count = |at: usize| u64::from(counts[(at + home * 3) % 9]);
+                let sample = |(mono_ns, _): (u64, &usize)| Sample {
+                    order: OrderKey {
+                        mono_ns,
+                        ..OrderKey::default()
+                    },
+                    timestamp_ms: 0,
+                    values: [mono_ns as f64, 1.0],
+                };
+                let own = (0_u64..).zip(&homes).filter(|(_, to)| **to == home);
+                Part {
+                    accepted: count(0),
+                    devices: count(1),
+                    devices_refused: count(2),
+                    points: [count(3), count(4)],
+                    episodes: [count(5), count(6)],
+                    last_minute: count(7),
+                    samples: Newest::of(7, own.map(sample).collect()),
+                    ..Part::empty(7)
+                }
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_associative_commutative_and_has_an_identity([a, b, c] in parts()) {
+            let whole = a.clone().merge(b.clone()).merge(c.clone());
+            prop_assert_eq!(&whole, &a.clone().merge(b.clone().merge(c.clone())));
+            prop_assert_eq!(&whole, &c.merge(b.merge(a.clone())));
+            prop_assert_eq!(&a.clone().merge(Part::empty(7)), &a);
+            prop_assert_eq!(&Part::empty(7).merge(a.clone()), &a);
+        }
+    }
+}

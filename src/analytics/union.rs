@@ -1,0 +1,279 @@
+//! The last events of all cores: sets with an order key, of which the newest are kept.
+//!
+//! Each receiving core keeps its own last `window` events. The newest `window` of their union are
+//! exactly the newest overall, because whatever a core has let go had `window` newer ones on that
+//! core alone. Merging such sets is associative and commutative, and the empty set is neutral;
+//! means, deviations and extremes are computed once, from the merged set.
+
+use std::collections::VecDeque;
+
+use crate::clock::Now;
+use crate::metric::event::Event;
+
+/// The total order of what the cores of an instance take in. No two events have equal keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OrderKey {
+    /// The monotonic clock of the turn.
+    pub mono_ns: u64,
+    /// The core that received it.
+    pub core: u32,
+    /// Counts up on that core.
+    pub sequence: u64,
+}
+
+/// What has a place in the order.
+pub trait Ordered {
+    /// The place.
+    fn order(&self) -> OrderKey;
+}
+
+/// One event of the window over all series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// Its place among the events of all cores.
+    pub order: OrderKey,
+    /// The event's own timestamp, milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// Both values, in the order of `Field::ALL`.
+    pub values: [f64; 2],
+}
+
+impl Ordered for Sample {
+    fn order(&self) -> OrderKey {
+        self.order
+    }
+}
+
+/// The newest items of a set, at most `limit`, oldest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Newest<T> {
+    limit: usize,
+    items: Vec<T>,
+}
+
+impl<T: Ordered> Newest<T> {
+    /// The neutral element of [`Self::merge`] among sets of this limit.
+    #[must_use]
+    pub const fn empty(limit: usize) -> Self {
+        Self {
+            limit,
+            items: Vec::new(),
+        }
+    }
+
+    /// The newest of these, which may come in any order.
+    #[must_use]
+    pub fn of(limit: usize, mut items: Vec<T>) -> Self {
+        items.sort_unstable_by_key(Ordered::order);
+        items.drain(..items.len().saturating_sub(limit));
+        Self { limit, items }
+    }
+
+    /// The newest of both sets, which have the same limit and no key in common.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.items.extend(other.items);
+        Self::of(self.limit, self.items)
+    }
+
+    /// Oldest first.
+    #[must_use]
+    pub fn items(&self) -> &[T] {
+        &self.items
+    }
+}
+
+/// Keeps the last `limit` of what is pushed; allocates once.
+#[derive(Debug)]
+pub(super) struct Last<T> {
+    limit: usize,
+    items: VecDeque<T>,
+}
+
+impl<T: Copy> Last<T> {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            items: VecDeque::with_capacity(limit),
+        }
+    }
+
+    pub(super) fn push(&mut self, item: T) {
+        if self.items.len() >= self.limit {
+            self.items.pop_front();
+        }
+        self.items.push_back(item);
+    }
+
+    /// Appends a copy of what is kept.
+    pub(super) fn copy_to(&self, target: &mut Vec<T>) {
+        let (head, tail) = self.items.as_slices();
+        target.extend_from_slice(head);
+        target.extend_from_slice(tail);
+    }
+}
+
+/// What a core has accepted since it last published: its own, without a lock.
+///
+/// At most `window` events matter for the union, so no more are kept; all are counted.
+#[derive(Debug)]
+pub struct CoreRecent {
+    core: usize,
+    accepted: u64,
+    samples: Last<Sample>,
+}
+
+impl CoreRecent {
+    pub(super) fn new(core: usize, window: usize) -> Self {
+        Self {
+            core,
+            accepted: 0,
+            samples: Last::new(window),
+        }
+    }
+
+    /// Notes an accepted event.
+    pub fn push(&mut self, now: Now, event: &Event<'_>) {
+        self.accepted += 1;
+        self.samples.push(Sample {
+            order: OrderKey {
+                mono_ns: now.mono_ns,
+                ..OrderKey::default()
+            },
+            timestamp_ms: event.timestamp_ms,
+            values: event.values,
+        });
+    }
+
+    /// The core whose events these are.
+    #[must_use]
+    pub const fn core(&self) -> usize {
+        self.core
+    }
+}
+
+/// What a core has published.
+#[derive(Debug)]
+pub(super) struct CoreWindow {
+    key: OrderKey,
+    accepted: u64,
+    samples: Last<Sample>,
+}
+
+impl CoreWindow {
+    pub(super) fn new(core: u32, window: usize) -> Self {
+        Self {
+            key: OrderKey {
+                core,
+                ..OrderKey::default()
+            },
+            accepted: 0,
+            samples: Last::new(window),
+        }
+    }
+
+    /// Takes over what the core has noted, and gives each event its final key.
+    pub(super) fn take(&mut self, recent: &mut CoreRecent) {
+        self.accepted += recent.accepted;
+        recent.accepted = 0;
+        for mut sample in recent.samples.items.drain(..) {
+            self.key.sequence += 1;
+            self.key.mono_ns = self.key.mono_ns.max(sample.order.mono_ns);
+            sample.order = self.key;
+            self.samples.push(sample);
+        }
+    }
+
+    /// Events published so far.
+    pub(super) const fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Appends a copy of the last events.
+    pub(super) fn copy_to(&self, target: &mut Vec<Sample>) {
+        self.samples.copy_to(target);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    impl Ordered for u64 {
+        fn order(&self) -> OrderKey {
+            OrderKey {
+                mono_ns: *self,
+                ..OrderKey::default()
+            }
+        }
+    }
+
+    /// Three sets without a common key, and a limit.
+    fn three_sets() -> impl Strategy<Value = (usize, [Vec<u64>; 3])> {
+        let keys = prop::collection::hash_map(0..1000_u64, 0..3_usize, 0..60);
+        (0..12_usize, keys).prop_map(|(limit, keys)| {
+            let mut sets = [vec![], vec![], vec![]];
+            for (key, set) in keys {
+                sets[set].push(key);
+            }
+            (limit, sets)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_associative_commutative_and_has_an_identity((limit, sets) in three_sets()) {
+            let [a, b, c] = sets.clone().map(|set| Newest::of(limit, set));
+            let left = a.clone().merge(b.clone()).merge(c.clone());
+            prop_assert_eq!(&left, &a.clone().merge(b.clone().merge(c.clone())));
+            prop_assert_eq!(&left, &c.merge(b.merge(a.clone())));
+            prop_assert_eq!(&a.clone().merge(Newest::empty(limit)), &a);
+            prop_assert_eq!(&Newest::empty(limit).merge(a.clone()), &a);
+            let mut all = sets.concat();
+            all.sort_unstable();
+            prop_assert_eq!(left.items(), &all[all.len().saturating_sub(limit)..]);
+        }
+
+        #[test]
+        fn the_union_is_the_last_window_however_events_are_split(
+            window in 1..12_usize,
+            // Each event: the core that takes it, time since the last one, whether cores publish.
+            events in prop::collection::vec((0..4_usize, 0..3_u64, any::<bool>()), 0..120),
+        ) {
+            let mut recents: Vec<_> = (0..4).map(|core| CoreRecent::new(core, window)).collect();
+            let mut cores: Vec<_> = (0..4).map(|core| CoreWindow::new(core, window)).collect();
+            let mut expected = Vec::new();
+            let mut now = Now::default();
+            let mut count = 0.0;
+            for (core, later, publish) in events {
+                now.mono_ns += later;
+                count += 1.0;
+                let event = Event {
+                    device_id: None,
+                    timestamp: "",
+                    timestamp_ms: 0,
+                    values: [count, 0.0],
+                    literals: ["", ""],
+                };
+                recents[core].push(now, &event);
+                // Equal clocks go by core, and on a core by arrival.
+                expected.push((now.mono_ns, core, count));
+                if publish {
+                    cores.iter_mut().zip(&mut recents).for_each(|(c, r)| c.take(r));
+                }
+            }
+            cores.iter_mut().zip(&mut recents).for_each(|(c, r)| c.take(r));
+            expected.sort_by(|a, b| a.partial_cmp(b).unwrap());
+            let mut union = Vec::new();
+            cores.iter().for_each(|core| core.copy_to(&mut union));
+            let union: Vec<f64> = Newest::of(window, union)
+                .items().iter().map(|sample| sample.values[0]).collect();
+            let newest: Vec<f64> = expected[expected.len().saturating_sub(window)..]
+                .iter().map(|event| event.2).collect();
+            prop_assert_eq!(union, newest);
+            let accepted: u64 = cores.iter().map(CoreWindow::accepted).sum();
+            prop_assert_eq!(accepted, expected.len() as u64);
+        }
+    }
+}
