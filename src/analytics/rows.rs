@@ -96,7 +96,13 @@ impl<T> Rows<T> {
     /// Slots and jumps for which there is memory.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.chunks.capacity() * CHUNK_SLOTS + self.jumps.len()
+        self.chunks.capacity() * CHUNK_SLOTS + self.jumps()
+    }
+
+    /// Timestamps that no row has room for.
+    #[cfg(test)]
+    pub(super) fn jumps(&self) -> usize {
+        self.jumps.len()
     }
 
     /// Forgets what a slot's row holds beside the row.

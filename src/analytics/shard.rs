@@ -412,4 +412,38 @@ mod tests {
         }
         assert!(shard.points[0] > 20_000 && shard.log.capacity() == limits::ANOMALY_LOG_ENTRIES);
     }
+
+    #[test]
+    fn a_freed_slot_is_the_next_devices_and_brings_nothing_along() {
+        let (ids, room) = (IdHasher::default(), Room::new(1));
+        let mut shard = Shard::new(RULES, 10, 10);
+        let receiver = Receiver {
+            core: 0,
+            anomalies: &AtomicU64::new(0),
+        };
+        for (id, start) in (0..20_u64).map(|i| (format!("d{i}"), i * 1000)) {
+            let hash = ids.hash(id.as_bytes());
+            let sender = Sender { id: &id, hash };
+            for step in 0..10 {
+                let now = Now {
+                    mono_ns: start + step,
+                    wall_ms: 0,
+                };
+                let mut event = event(Some(&id), 1.0);
+                // Each timestamp is out of its predecessor's reach.
+                event.timestamp_ms = i64::try_from(step % 2).unwrap() * 1_700_000_000_000;
+                assert!(
+                    !shard
+                        .apply(receiver, now, &event, Some(sender), &room)
+                        .refused
+                );
+            }
+            let silent_ns = start + 100;
+            let swept = shard.sweep(0, silent_ns, &ids);
+            room.give_back(swept.freed);
+            assert_eq!((swept.freed, room.devices(), shard.rows.slots()), (1, 0, 2));
+            assert_eq!(shard.rows.jumps(), 0);
+            assert!(shard.device(sender, silent_ns, &mut Vec::new()).is_none());
+        }
+    }
 }
