@@ -1,3 +1,13 @@
 //! The domain: what a device sends, and how it is read.
+//!
+//! In the order of the data: [`decode`] takes a body apart with the scanners of `token`
+//! and leaves a [`batch`] of [`event`]s and [`rejection`]s.
 
+pub mod batch;
+pub mod decode;
 pub mod event;
+mod fields;
+pub mod malformed;
+pub mod rejection;
+pub mod timestamp;
+mod token;

@@ -1,0 +1,184 @@
+//! Batches: the decoded items of one body, as offsets until someone looks at them.
+//!
+//! A batch is complete before anything of it is applied, because a syntax error in the last
+//! element of an array costs the whole request. Its items are kept as offsets, so the storage has
+//! no lifetime and serves every request of a core.
+
+use std::{slice, str};
+
+use crate::metric::event::Event;
+use crate::metric::malformed::position;
+use crate::metric::rejection::Rejection;
+
+/// A range of the body or, past the body's end, of the arena behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        let (start, end) = (position(start), position(end));
+        Self { start, end }
+    }
+
+    /// Whether it holds nothing; a device id that was not given.
+    const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// Text that stands in no body: unescaped ids, formatted timestamps. Its offsets continue those of
+/// the body, so that a [`Span`] need not say which of the two it means.
+#[derive(Debug, Default)]
+pub(super) struct Arena {
+    text: String,
+    body_bytes: usize,
+}
+
+impl Arena {
+    /// Forgets everything; the next body is so long.
+    pub(super) fn clear(&mut self, body_bytes: usize) {
+        self.text.clear();
+        self.body_bytes = body_bytes;
+    }
+
+    /// Keeps what `write` appends.
+    #[inline]
+    pub(super) fn keep(&mut self, write: impl FnOnce(&mut String)) -> Span {
+        let start = self.text.len();
+        write(&mut self.text);
+        Span::new(self.body_bytes + start, self.body_bytes + self.text.len())
+    }
+
+    /// Keeps the digits of an integer.
+    pub(super) fn keep_integer(&mut self, integer: i64) -> Span {
+        self.keep(|text| text.push_str(itoa::Buffer::new().format(integer)))
+    }
+
+    /// What was kept.
+    pub(super) fn text(&self, kept: Span) -> &str {
+        let start = (kept.start as usize).checked_sub(self.body_bytes);
+        let end = (kept.end as usize).checked_sub(self.body_bytes);
+        start
+            .zip(end)
+            .and_then(|(start, end)| self.text.get(start..end))
+            .unwrap_or_default()
+    }
+}
+
+/// An [`Event`] as offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Record {
+    pub(super) device_id: Span,
+    pub(super) timestamp: Span,
+    pub(super) timestamp_ms: i64,
+    pub(super) values: [f64; 2],
+    pub(super) literals: [Span; 2],
+}
+
+/// The items of one body, good and bad, in their order.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'d> {
+    pub(super) items: &'d [Result<Record, Rejection>],
+    pub(super) body: &'d [u8],
+    /// The body again, if all of it is UTF-8.
+    pub(super) text: Option<&'d str>,
+    pub(super) arena: &'d Arena,
+}
+
+impl<'d> Batch<'d> {
+    /// The number of items, good and bad; 0 for `[]` alone.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether the body was `[]`.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The items in their order: an element's place in the array, a line's among those not blank.
+    #[must_use]
+    pub fn iter(&self) -> Items<'d> {
+        let items = self.items.iter();
+        Items {
+            batch: *self,
+            items,
+        }
+    }
+
+    #[inline]
+    fn event(&self, record: &Record) -> Event<'d> {
+        let [cpu, rps] = record.literals;
+        Event {
+            device_id: (!record.device_id.is_empty()).then(|| self.text(record.device_id)),
+            timestamp: self.text(record.timestamp),
+            timestamp_ms: record.timestamp_ms,
+            values: record.values,
+            literals: [self.text(cpu), self.text(rps)],
+        }
+    }
+
+    #[inline]
+    fn text(&self, span: Span) -> &'d str {
+        let (start, end) = (span.start as usize, span.end as usize);
+        if start >= self.body.len() {
+            return self.arena.text(span);
+        }
+        let found = match self.text {
+            Some(text) => text.get(start..end),
+            // The body has bad bytes somewhere, but not in a line that gave an event.
+            None => str::from_utf8(self.body.get(start..end).unwrap_or_default()).ok(),
+        };
+        debug_assert!(found.is_some(), "{span:?} is not text");
+        found.unwrap_or_default()
+    }
+}
+
+impl<'d> IntoIterator for Batch<'d> {
+    type Item = Result<Event<'d>, Rejection>;
+    type IntoIter = Items<'d>;
+
+    fn into_iter(self) -> Items<'d> {
+        self.iter()
+    }
+}
+
+impl<'d> IntoIterator for &Batch<'d> {
+    type Item = Result<Event<'d>, Rejection>;
+    type IntoIter = Items<'d>;
+
+    fn into_iter(self) -> Items<'d> {
+        self.iter()
+    }
+}
+
+/// Iterates over a [`Batch`].
+#[derive(Clone, Debug)]
+pub struct Items<'d> {
+    batch: Batch<'d>,
+    items: slice::Iter<'d, Result<Record, Rejection>>,
+}
+
+impl<'d> Iterator for Items<'d> {
+    type Item = Result<Event<'d>, Rejection>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.items.next()?;
+        Some(match item {
+            Ok(record) => Ok(self.batch.event(record)),
+            Err(rejection) => Err(*rejection),
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.items.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Items<'_> {}

@@ -1,0 +1,112 @@
+//! Fields: what one object has said so far, and the rules that its values keep.
+//!
+//! The first broken rule is remembered and no more: the object is still read to its end, because
+//! only then it is known to be JSON.
+
+use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, RPS_MAX};
+use crate::metric::batch::Span;
+use crate::metric::event::Field;
+use crate::metric::malformed::position;
+use crate::metric::rejection::{Member, Rejection};
+
+/// The largest value of each field, in the order of [`Field::ALL`].
+const VALUES_MAX: [f64; 2] = [CPU_MAX, RPS_MAX];
+
+/// The fields of one object.
+#[derive(Debug)]
+pub(super) struct Fields {
+    /// The object's first byte; rejections count from it.
+    start: usize,
+    /// One bit a member whose name was seen.
+    given: u8,
+    /// The first broken rule.
+    pub(super) rejection: Option<Rejection>,
+    /// Empty if there is none.
+    pub(super) device_id: Span,
+    /// The timestamp as it is kept, and in milliseconds since 1970.
+    pub(super) timestamp: Option<(Span, i64)>,
+    /// In the order of [`Field::ALL`].
+    pub(super) values: [f64; 2],
+    /// The values as they were sent.
+    pub(super) literals: [Span; 2],
+}
+
+impl Fields {
+    /// Nothing said yet.
+    pub(super) fn new(start: usize) -> Self {
+        Self {
+            start,
+            given: 0,
+            rejection: None,
+            device_id: Span::default(),
+            timestamp: None,
+            values: [0.0; 2],
+            literals: [Span::default(); 2],
+        }
+    }
+
+    /// Notes that a member's name stands at `at`.
+    #[inline]
+    pub(super) fn give(&mut self, member: Member, at: usize) {
+        let first = self.given & bit(member) == 0;
+        self.given |= bit(member);
+        self.check(first, at, |at| Rejection::Duplicate { member, at });
+    }
+
+    /// Remembers the rejection of what stands at `at`, unless it keeps the rule.
+    #[inline]
+    pub(super) fn check(&mut self, kept: bool, at: usize, broken: impl FnOnce(u32) -> Rejection) {
+        if !kept && self.rejection.is_none() {
+            self.rejection = Some(broken(position(at.saturating_sub(self.start))));
+        }
+    }
+
+    /// Takes the value of a field; an infinite one is out of range.
+    #[inline]
+    pub(super) fn measure(&mut self, field: Field, value: f64, literal: Span, at: usize) {
+        let [cpu_max, rps_max] = VALUES_MAX;
+        let [cpu, rps] = &mut self.values;
+        let [cpu_literal, rps_literal] = &mut self.literals;
+        let (place, literal_place, value_max) = match field {
+            Field::Cpu => (cpu, cpu_literal, cpu_max),
+            Field::Rps => (rps, rps_literal, rps_max),
+        };
+        *place = value;
+        *literal_place = literal;
+        let in_range = (0.0..=value_max).contains(&value);
+        self.check(in_range, at, |at| Rejection::Range { field, at });
+    }
+
+    /// Takes the moment of the event, if what was sent is one.
+    #[inline]
+    pub(super) fn happen(&mut self, moment: Option<(Span, i64)>, received_ms: i64, at: usize) {
+        self.timestamp = moment;
+        self.check(moment.is_some(), at, |at| Rejection::Timestamp { at });
+        let limit_ms = received_ms.saturating_add(FUTURE_MS_MAX);
+        let future = moment.is_some_and(|(_, ms)| ms > limit_ms);
+        self.check(!future, at, |at| Rejection::Future { at });
+    }
+
+    /// The first required field without a name.
+    #[inline]
+    pub(super) fn missing(&self) -> Option<Field> {
+        let given = |field| self.given & bit(Member::Measured(field)) != 0;
+        Field::ALL.into_iter().find(|&field| !given(field))
+    }
+}
+
+const fn bit(member: Member) -> u8 {
+    match member {
+        Member::Timestamp => 1,
+        Member::DeviceId => 2,
+        Member::Measured(Field::Cpu) => 4,
+        Member::Measured(Field::Rps) => 8,
+    }
+}
+
+/// Whether a text is 1 to [`DEVICE_ID_BYTES_MAX`] bytes of `A-Z a-z 0-9 . _ : -`.
+#[inline]
+pub(super) fn is_device_id(text: &str) -> bool {
+    let allowed = |&byte: &u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    (1..=DEVICE_ID_BYTES_MAX).contains(&text.len()) && text.as_bytes().iter().all(allowed)
+}

@@ -1,0 +1,140 @@
+//! Malformed texts: where JSON went wrong, and what would have continued it.
+
+use std::fmt;
+
+use crate::limits::JSON_DEPTH_MAX;
+
+/// What would have continued a JSON text at the byte where it went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Any value.
+    Value,
+    /// A member's name, in quotes.
+    Name,
+    /// A colon after a name.
+    Colon,
+    /// A comma or the end of the object.
+    CommaOrBrace,
+    /// A comma or the end of the array.
+    CommaOrBracket,
+    /// A decimal digit.
+    Digit,
+    /// A character of a string, or its closing quote.
+    Character,
+    /// An escape of RFC 8259, section 7.
+    Escape,
+    /// Four hexadecimal digits after `\u`.
+    HexDigits,
+    /// Nothing more after the value.
+    End,
+}
+
+impl Expected {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Value => "a JSON value",
+            Self::Name => "a name in double quotes",
+            Self::Colon => "':'",
+            Self::CommaOrBrace => "',' or '}'",
+            Self::CommaOrBracket => "',' or ']'",
+            Self::Digit => "a number as JSON writes it",
+            Self::Character => "a character or the closing '\"' of a string",
+            Self::Escape => "an escape that JSON knows",
+            Self::HexDigits => "four hexadecimal digits",
+            Self::End => "nothing after the value",
+        }
+    }
+}
+
+/// Why a text is not JSON that is read here. `at` counts bytes from the start of that text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// RFC 8259 asks for something else.
+    Syntax {
+        /// What would have been right.
+        expected: Expected,
+        /// Where.
+        at: u32,
+    },
+    /// The text ends within a value.
+    Truncated {
+        /// What would have been right.
+        expected: Expected,
+        /// The length of the text.
+        at: u32,
+    },
+    /// RFC 8259, section 8.1: JSON is UTF-8.
+    Utf8 {
+        /// The first byte that is not.
+        at: u32,
+    },
+    /// Nested deeper than [`JSON_DEPTH_MAX`].
+    Depth {
+        /// The bracket that is too many.
+        at: u32,
+    },
+}
+
+impl Malformed {
+    /// A syntax error at a byte of the text, or the text's early end.
+    pub(super) fn expected(expected: Expected, bytes: &[u8], at: usize) -> Self {
+        if at < bytes.len() {
+            let at = position(at);
+            Self::Syntax { expected, at }
+        } else {
+            let at = position(bytes.len());
+            Self::Truncated { expected, at }
+        }
+    }
+
+    /// The byte at which it went wrong.
+    #[must_use]
+    pub const fn at(self) -> u32 {
+        match self {
+            Self::Syntax { at, .. }
+            | Self::Truncated { at, .. }
+            | Self::Utf8 { at }
+            | Self::Depth { at } => at,
+        }
+    }
+
+    /// The same, counted from `start`.
+    pub(super) fn since(mut self, start: usize) -> Self {
+        match &mut self {
+            Self::Syntax { at, .. }
+            | Self::Truncated { at, .. }
+            | Self::Utf8 { at }
+            | Self::Depth { at } => *at = at.saturating_sub(position(start)),
+        }
+        self
+    }
+}
+
+/// A place in a body. Bodies are shorter than 4 GiB: `limits` asserts it.
+pub(super) fn position(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Syntax { expected, at } => {
+                write!(out, "expected {} at byte {at}", expected.name())
+            }
+            Self::Truncated { expected, at } => {
+                write!(
+                    out,
+                    "expected {}, found the end at byte {at}",
+                    expected.name()
+                )
+            }
+            Self::Utf8 { at } => write!(out, "expected UTF-8, found other bytes at byte {at}"),
+            Self::Depth { at } => {
+                write!(
+                    out,
+                    "expected at most {JSON_DEPTH_MAX} levels, found more at byte {at}"
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Tokens of JSON: where one ends, and what a number is worth.
+//!
+//! The scanners take a text and the place where a token begins, and answer where it ends. They are
+//! as strict as RFC 8259 and never recurse. They need no UTF-8: whoever calls them has checked it.
+
+use crate::metric::malformed::{Expected, Malformed, position};
+
+/// Passes over blanks (RFC 8259, section 2): the first byte from `at` on that is none.
+#[inline]
+pub(super) fn blank(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// A string, quotes excluded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Text {
+    /// Its closing quote.
+    pub(super) end: usize,
+    /// Whether it holds escapes: then [`unescape`] says what it means.
+    pub(super) escaped: bool,
+}
+
+/// Scans a string whose first byte after the opening quote is at `at`.
+#[inline]
+pub(super) fn string(bytes: &[u8], at: usize) -> Result<Text, Malformed> {
+    let end = plain_end(bytes, at);
+    if bytes.get(end) == Some(&b'"') {
+        let escaped = false;
+        return Ok(Text { end, escaped });
+    }
+    escaped_string(bytes, end)
+}
+
+#[cold]
+fn escaped_string(bytes: &[u8], mut at: usize) -> Result<Text, Malformed> {
+    loop {
+        at = plain_end(bytes, at);
+        match bytes.get(at) {
+            Some(b'"') => {
+                let (end, escaped) = (at, true);
+                return Ok(Text { end, escaped });
+            }
+            Some(b'\\') => at = escape_end(bytes, at)?,
+            _ => return Err(Malformed::expected(Expected::Character, bytes, at)),
+        }
+    }
+}
+
+/// The first byte from `at` on that is a quote, a backslash or a control character.
+#[inline]
+fn plain_end(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let plain = rest
+        .iter()
+        .take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+    at + plain.count()
+}
+
+/// Scans the escape whose backslash is at `at`. Surrogates need not be paired: the grammar of
+/// RFC 8259 does not ask for it, and no name or id here holds any.
+fn escape_end(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+    match bytes.get(at + 1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+        Some(b'u') => {
+            let digits = at + 2..at + 6;
+            match digits
+                .clone()
+                .find(|&at| !bytes.get(at).is_some_and(u8::is_ascii_hexdigit))
+            {
+                Some(wrong) => Err(Malformed::expected(Expected::HexDigits, bytes, wrong)),
+                None => Ok(digits.end),
+            }
+        }
+        _ => Err(Malformed::expected(Expected::Escape, bytes, at + 1)),
+    }
+}
+
+/// Appends what a scanned string means, with `?` for whatever is not ASCII: no name, id or time
+/// holds either, so the difference cannot matter.
+pub(super) fn unescape(raw: &[u8], out: &mut String) {
+    let mut bytes = raw.iter();
+    while let Some(&byte) = bytes.next() {
+        let meant = match byte {
+            b'\\' => match bytes.next() {
+                Some(b'b') => 0x08,
+                Some(b'f') => 0x0c,
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                Some(b't') => b'\t',
+                Some(b'u') => {
+                    let digits = bytes.by_ref().take(4);
+                    let code = digits.fold(0, |code, &digit| code * 16 + hex_value(digit));
+                    u8::try_from(code).unwrap_or(b'?')
+                }
+                Some(&itself) => itself,
+                None => b'?',
+            },
+            byte => byte,
+        };
+        out.push(if meant.is_ascii() {
+            char::from(meant)
+        } else {
+            '?'
+        });
+    }
+}
+
+fn hex_value(digit: u8) -> u32 {
+    char::from(digit).to_digit(16).unwrap_or(0)
+}
+
+/// A number as it was scanned; its worth is asked for apart, because not every number's is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Number {
+    start: usize,
+    /// The first byte after it.
+    pub(super) end: usize,
+    /// All digits without the point, if they fit.
+    mantissa: Option<u64>,
+    fraction_digits: usize,
+    negative: bool,
+    exponent: bool,
+}
+
+/// Scans a number that begins at `at` with a digit or a minus (RFC 8259, section 6).
+#[inline]
+pub(super) fn number(bytes: &[u8], at: usize) -> Result<Number, Malformed> {
+    let wrong = |at| Err(Malformed::expected(Expected::Digit, bytes, at));
+    let negative = bytes.get(at) == Some(&b'-');
+    let whole = at + usize::from(negative);
+    let mut mantissa = 0;
+    let mut end = digits(bytes, whole, &mut mantissa);
+    if end == whole {
+        return wrong(end);
+    }
+    if end > whole + 1 && bytes.get(whole) == Some(&b'0') {
+        return wrong(whole + 1);
+    }
+    let mut digits_count = end - whole;
+    let mut fraction_digits = 0;
+    if bytes.get(end) == Some(&b'.') {
+        let fraction = end + 1;
+        end = digits(bytes, fraction, &mut mantissa);
+        fraction_digits = end - fraction;
+        digits_count += fraction_digits;
+        if fraction_digits == 0 {
+            return wrong(end);
+        }
+    }
+    let exponent = matches!(bytes.get(end), Some(b'e' | b'E'));
+    if exponent {
+        let signed = matches!(bytes.get(end + 1), Some(b'+' | b'-'));
+        let power = end + 1 + usize::from(signed);
+        end = digits(bytes, power, &mut 0);
+        if end == power {
+            return wrong(end);
+        }
+    }
+    Ok(Number {
+        start: at,
+        end,
+        mantissa: (digits_count <= MANTISSA_DIGITS_MAX).then_some(mantissa),
+        fraction_digits,
+        negative,
+        exponent,
+    })
+}
+
+/// So many decimal digits always fit a `u64`.
+const MANTISSA_DIGITS_MAX: usize = 19;
+
+/// Passes over decimal digits and appends them to `mantissa`, which wraps when they are too many.
+#[inline]
+fn digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> usize {
+    while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
+        *mantissa = mantissa
+            .wrapping_mul(10)
+            .wrapping_add(u64::from(digit - b'0'));
+        at += 1;
+    }
+    at
+}
+
+/// The powers of ten that an `f64` holds exactly.
+const EXACT_POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+
+/// Integers up to this are exact as `f64`.
+const EXACT_INTEGER_MAX: u64 = 1 << 53;
+
+impl Number {
+    /// The nearest `f64`; infinite if there is none, and never a negative zero.
+    #[inline]
+    pub(super) fn value(self, bytes: &[u8]) -> f64 {
+        // Both operands are exact, so the one rounding of the division is the right one
+        // (W. D. Clinger, How to Read Floating Point Numbers Accurately, 1990).
+        if let Some(mantissa) = self.mantissa
+            && mantissa <= EXACT_INTEGER_MAX
+            && !self.exponent
+            && let Some(power) = EXACT_POWERS.get(self.fraction_digits)
+        {
+            let magnitude = mantissa as f64 / power;
+            return if self.negative {
+                0.0 - magnitude
+            } else {
+                magnitude
+            };
+        }
+        let literal = bytes.get(self.start..self.end).unwrap_or_default();
+        let text = std::str::from_utf8(literal).unwrap_or_default();
+        // RFC 8259 numbers are a subset of what `f64` parses; adding zero drops a zero's sign.
+        text.parse::<f64>().unwrap_or(f64::INFINITY) + 0.0
+    }
+
+    /// The number as an unsigned integer, if it was written as one and fits.
+    #[inline]
+    pub(super) fn integer(self) -> Option<u64> {
+        let written_so = !self.negative && !self.exponent && self.fraction_digits == 0;
+        self.mantissa.filter(|_| written_so)
+    }
+}
+
+/// Scans an array or object that begins at `at` for its end: strings strictly, brackets by their
+/// number alone. At most `room` may be open at once.
+pub(super) fn container(bytes: &[u8], mut at: usize, room: usize) -> Result<usize, Malformed> {
+    let mut open = 0_usize;
+    loop {
+        match bytes.get(at) {
+            Some(b'"') => at = string(bytes, at + 1)?.end,
+            Some(b'{' | b'[') if open == room => return Err(Malformed::Depth { at: position(at) }),
+            Some(b'{' | b'[') => open += 1,
+            Some(b'}' | b']') if open <= 1 => return Ok(at + 1),
+            Some(b'}' | b']') => open -= 1,
+            Some(_) => {}
+            None => return Err(Malformed::expected(Expected::Value, bytes, at)),
+        }
+        at += 1;
+    }
+}

@@ -1,0 +1,445 @@
+//! Fast equals naive: the decoder against one that is slow, obvious, and built on `serde_json`.
+//!
+//! Invariant: for any bytes, both take or refuse the same body, see the same items in the same
+//! order, reject them for the same reason, and give the same events.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, which is all that it can do"
+)]
+
+use std::fmt;
+
+use corepulse::clock::Now;
+use corepulse::limits::{BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX};
+use corepulse::limits::{FUTURE_MS_MAX, JSON_DEPTH_MAX, RPS_MAX};
+use corepulse::metric::decode::{Decoder, Lines};
+use corepulse::metric::rejection::{BodyError, Reason};
+use corepulse::metric::timestamp;
+use proptest::prelude::*;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+const NOW: Now = Now {
+    mono_ns: 7,
+    wall_ms: 1_795_420_957_123,
+};
+
+#[derive(Clone, Debug, PartialEq)]
+struct Owned {
+    device_id: Option<String>,
+    timestamp: String,
+    timestamp_ms: i64,
+    values: [f64; 2],
+    literals: [String; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Refused {
+    Empty,
+    Malformed,
+    TooMany,
+}
+
+type Items = Vec<Result<Owned, Reason>>;
+
+fn fast(decoder: &mut Decoder, body: &[u8], lines: Lines) -> Result<Items, Refused> {
+    let batch = decoder
+        .decode(body, lines, NOW)
+        .map_err(|error| match error {
+            BodyError::Empty => Refused::Empty,
+            BodyError::Malformed(_) => Refused::Malformed,
+            BodyError::TooManyEvents => Refused::TooMany,
+        })?;
+    assert_eq!(batch.len(), batch.iter().count());
+    let items = batch.iter().map(|item| match item {
+        Ok(event) => Ok(Owned {
+            device_id: event.device_id.map(str::to_owned),
+            timestamp: event.timestamp.to_owned(),
+            timestamp_ms: event.timestamp_ms,
+            values: event.values,
+            literals: event.literals.map(str::to_owned),
+        }),
+        Err(rejection) => {
+            assert!(!rejection.to_string().is_empty());
+            Err(rejection.reason())
+        }
+    });
+    Ok(items.collect())
+}
+
+/// The members of an object in their order, also those of one name.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> serde::Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Members<'de>;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(All)
+    }
+}
+
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => depth -= 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// A JSON text that is read here, or nothing.
+fn json(text: &str) -> Option<&RawValue> {
+    let raw: &RawValue = serde_json::from_str(text).ok()?;
+    (depth(raw.get()) <= JSON_DEPTH_MAX).then_some(raw)
+}
+
+fn naive(body: &[u8], lines: Lines) -> Result<Items, Refused> {
+    let blank = |byte: &u8| b" \t\r\n".contains(byte);
+    let items = |lines: &[&[u8]]| -> Items {
+        let line = |line: &&[u8]| {
+            let text = std::str::from_utf8(line).ok().and_then(json);
+            text.map_or(Err(Reason::Syntax), naive_item)
+        };
+        lines.iter().map(line).collect()
+    };
+    let parts: Vec<&[u8]> = body
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.iter().all(blank))
+        .collect();
+    let first = body
+        .iter()
+        .copied()
+        .find(|byte| !blank(byte))
+        .ok_or(Refused::Empty)?;
+    let whole = std::str::from_utf8(body).ok().and_then(json);
+    let found = if lines == Lines::Always {
+        items(&parts)
+    } else if first == b'[' {
+        let whole = whole.ok_or(Refused::Malformed)?;
+        let elements: Vec<&RawValue> = serde_json::from_str(whole.get()).unwrap_or_default();
+        elements.into_iter().map(naive_item).collect()
+    } else if let Some(whole) = whole {
+        vec![naive_item(whole)]
+    } else {
+        let complete = std::str::from_utf8(parts[0]).ok().and_then(json).is_some();
+        let second = parts.get(1).map(|line| line.trim_ascii_start());
+        let lines = match second {
+            Some(second) => complete || second.starts_with(b"{"),
+            None => false,
+        };
+        if !lines {
+            return Err(Refused::Malformed);
+        }
+        items(&parts)
+    };
+    if found.len() > BATCH_EVENTS_MAX {
+        Err(Refused::TooMany)
+    } else {
+        Ok(found)
+    }
+}
+
+fn naive_item(raw: &RawValue) -> Result<Owned, Reason> {
+    if !raw.get().starts_with('{') {
+        return Err(Reason::NotObject);
+    }
+    // `serde_json` refuses lone surrogates in names. The grammar does not, and neither do we: the
+    // bodies below hold none there.
+    let members: Members<'_> = serde_json::from_str(raw.get()).expect("names without surrogates");
+    let mut given = Vec::new();
+    let (mut device_id, mut moment, mut cpu, mut rps) = (None, None, None, None);
+    for (name, value) in members.0 {
+        let name = name.to_ascii_lowercase();
+        if !["device_id", "timestamp", "cpu", "rps"].contains(&name.as_str()) {
+            continue;
+        }
+        if given.contains(&name) {
+            return Err(Reason::Duplicate);
+        }
+        let value = value.get();
+        match name.as_str() {
+            "cpu" => cpu = Some(naive_number(value, CPU_MAX)?),
+            "rps" => rps = Some(naive_number(value, RPS_MAX)?),
+            "device_id" => device_id = naive_device_id(value)?,
+            _ => moment = naive_timestamp(value)?,
+        }
+        given.push(name);
+    }
+    let ((cpu, cpu_literal), (rps, rps_literal)) = cpu.zip(rps).ok_or(Reason::Missing)?;
+    let (timestamp, timestamp_ms) =
+        moment.unwrap_or_else(|| (NOW.wall_ms.to_string(), NOW.wall_ms));
+    let (values, literals) = ([cpu, rps], [cpu_literal, rps_literal]);
+    Ok(Owned {
+        device_id,
+        timestamp,
+        timestamp_ms,
+        values,
+        literals,
+    })
+}
+
+fn naive_number(value: &str, max: f64) -> Result<(f64, String), Reason> {
+    if !value.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return Err(Reason::Type);
+    }
+    let number: f64 = value.parse().map_err(|_| Reason::Range)?;
+    if !number.is_finite() || number < 0.0 || number > max {
+        return Err(Reason::Range);
+    }
+    Ok((number.abs(), value.to_owned()))
+}
+
+fn naive_device_id(value: &str) -> Result<Option<String>, Reason> {
+    if value == "null" {
+        return Ok(None);
+    }
+    if !value.starts_with('"') {
+        return Err(Reason::Type);
+    }
+    // A string with a lone surrogate is JSON, but no id.
+    let id: String = serde_json::from_str(value).map_err(|_| Reason::DeviceId)?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    if id.is_empty() || id.len() > DEVICE_ID_BYTES_MAX || !id.bytes().all(allowed) {
+        return Err(Reason::DeviceId);
+    }
+    Ok(Some(id))
+}
+
+fn naive_timestamp(value: &str) -> Result<Option<(String, i64)>, Reason> {
+    if value == "null" {
+        return Ok(None);
+    }
+    let moment = if value.starts_with('"') {
+        let text: String = serde_json::from_str(value).map_err(|_| Reason::Timestamp)?;
+        let ms = timestamp::from_rfc3339(&text).ok_or(Reason::Timestamp)?;
+        (ms.to_string(), ms)
+    } else if value.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        let integer: u64 = value.parse().map_err(|_| Reason::Timestamp)?;
+        let ms = timestamp::from_integer(integer).ok_or(Reason::Timestamp)?;
+        (value.to_owned(), ms)
+    } else {
+        return Err(Reason::Type);
+    };
+    if moment.1 > NOW.wall_ms + FUTURE_MS_MAX {
+        return Err(Reason::Future);
+    }
+    Ok(Some(moment))
+}
+
+/// Text that stands for a value somewhere: mostly right, sometimes not.
+fn one_of(texts: &'static [&'static str]) -> impl Strategy<Value = String> {
+    prop::sample::select(texts).prop_map(str::to_owned)
+}
+
+fn any_value() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        one_of(&[
+            "null", "true", "false", "0", "-1", "1e400", "\"\"", "\"[{\"", "[]", "{}", "[ ]"
+        ]),
+        one_of(&[
+            "\"\\u0041\\ud83d\\ude00\\n\"",
+            "\"\\\"}\"",
+            "\"é\"",
+            "tru",
+            "01",
+            "1.",
+            "\"\\x\""
+        ]),
+        one_of(&[
+            "\"\\ud800\"",
+            "\"\\u12\"",
+            "\"\\uzzzz\"",
+            "\"\\u\"",
+            "\"\u{1}\"",
+            "NaN",
+            "+1",
+            ""
+        ]),
+        any::<f64>().prop_map(|number| format!("{number:e}")),
+    ];
+    leaf.prop_recursive(20, 40, 3, |inner| {
+        let items = prop::collection::vec(inner, 0..3);
+        (items, any::<bool>()).prop_map(|(items, object)| {
+            if object {
+                let members: Vec<_> = items
+                    .iter()
+                    .map(|item| format!("\"cpu\": {item}"))
+                    .collect();
+                format!("{{{}}}", members.join(","))
+            } else {
+                format!("[{}]", items.join(" ,"))
+            }
+        })
+    })
+}
+
+fn measured() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (0.0..100.0_f64).prop_map(|value| format!("{value:.2}")),
+        2 => (0_u64..1_000_000).prop_map(|value| value.to_string()),
+        2 => any::<f64>().prop_map(|value| value.abs().to_string()),
+        1 => "[0-9]{1,25}(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?",
+        1 => one_of(&["-0", "-0.0", "1000000", "1000000.0000000001", "1e6", "1e12", "1e400", "-1"]),
+        1 => any_value(),
+    ]
+}
+
+fn moment() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => (0_i64..2_000_000).prop_map(|ago| (NOW.wall_ms / 1000 - ago).to_string()),
+        2 => (0_i64..2_000_000).prop_map(|ago| (NOW.wall_ms + 600_000 - ago).to_string()),
+        1 => any::<u64>().prop_map(|integer| integer.to_string()),
+        1 => (0..NOW.wall_ms + 900_000).prop_map(|ms| format!("\"{}\"", timestamp::Rfc3339(ms))),
+        1 => one_of(&["\"2026-11-23T08\\u003a02:37Z\"", "\"now\"", "null", "1.5", "1e9", "-5", "0"]),
+        1 => any_value(),
+    ]
+}
+
+fn device() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "\"[A-Za-z0-9._:-]{1,12}\"",
+        1 => "\"[a-z]{125,130}\"",
+        1 => one_of(&["\"d\\u0031\"", "\"a b\"", "\"\"", "\"a\\/b\"", "\"\\u00e9\"", "null", "7"]),
+        1 => any_value(),
+    ]
+}
+
+fn member() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => (one_of(&["cpu", "CPU", "Cpu", "\\u0063pu", "c\\u0050U"]), measured()),
+        8 => (one_of(&["rps", "RPS", "r\\u0070s"]), measured()),
+        5 => (one_of(&["timestamp", "Timestamp", "\\u0074imestamp"]), moment()),
+        5 => (one_of(&["device_id", "DEVICE_ID", "device\\u005fid"]), device()),
+        3 => (one_of(&["host", "", "cpu ", "cpus", "r\\nps", "ｃpu", "device-id"]), any_value()),
+    ]
+    .prop_map(|(name, value)| format!("\"{name}\":{value}"))
+}
+
+fn object() -> impl Strategy<Value = String> {
+    let common = (device(), moment(), measured(), measured()).prop_map(|(id, time, cpu, rps)| {
+        format!("{{\"device_id\":{id},\"timestamp\":{time},\"cpu\":{cpu},\"rps\":{rps}}}")
+    });
+    let some = prop::collection::vec(member(), 0..6);
+    let separator = one_of(&[",", ", ", " , ", ",\r", ",\t"]);
+    prop_oneof![
+        common,
+        (some, separator).prop_map(|(members, comma)| format!("{{ {} }}", members.join(&comma)))
+    ]
+}
+
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let item = prop_oneof![12 => object(), 1 => any_value()];
+    let items = prop::collection::vec(item, 0..5);
+    let form = prop_oneof![
+        (items.clone(), one_of(&[",", " ,\n"]))
+            .prop_map(|(items, comma)| format!("[{}]", items.join(&comma))),
+        (items, one_of(&["\n", "\r\n", "\n\n", " \n\t"])).prop_map(|(items, end)| items.join(&end)),
+        object().prop_map(|object| object.replace(',', ",\n  ").replace('{', "{\n")),
+        object(),
+    ];
+    let edit = (any::<prop::sample::Index>(), any::<u8>(), 0..3_u8);
+    (form, prop::collection::vec(edit, 0..2), any::<bool>()).prop_map(|(form, edits, clean)| {
+        let mut body = form.into_bytes();
+        for (place, byte, how) in edits {
+            if clean || body.is_empty() {
+                break;
+            }
+            let at = place.index(body.len());
+            let plain = b"{}[]\",:\\\n 0.eE-u\xff"[usize::from(byte) % 17];
+            match how {
+                0 => body[at] = plain,
+                1 => body.insert(at, plain),
+                _ => drop(body.remove(at)),
+            }
+        }
+        body
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn fast_is_naive(bodies in prop::collection::vec(body(), 1..4)) {
+        // One decoder for all: nothing of a body may be left for the next.
+        let mut decoder = Decoder::new();
+        for body in bodies {
+            for lines in [Lines::Detect, Lines::Always] {
+                let shown = String::from_utf8_lossy(&body);
+                prop_assert_eq!(
+                    fast(&mut decoder, &body, lines),
+                    naive(&body, lines),
+                    "{:?}: {}", lines, shown
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn fast_is_naive_on_any_bytes(body in prop::collection::vec(any::<u8>(), 0..64)) {
+        let mut decoder = Decoder::new();
+        for lines in [Lines::Detect, Lines::Always] {
+            prop_assert_eq!(fast(&mut decoder, &body, lines), naive(&body, lines));
+        }
+    }
+
+    #[test]
+    fn fast_is_naive_on_scraps_of_json(
+        body in "([{}\\[\\]\",:\\\\\n 0-9.eE+-]|null|true|false|\"cpu\":|\"rps\":|\\\\u00){0,24}",
+    ) {
+        let mut decoder = Decoder::new();
+        for lines in [Lines::Detect, Lines::Always] {
+            let body = body.as_bytes();
+            prop_assert_eq!(fast(&mut decoder, body, lines), naive(body, lines));
+        }
+    }
+
+    #[test]
+    fn every_prefix_is_naive_too(body in body()) {
+        let mut decoder = Decoder::new();
+        for end in 0..body.len() {
+            let prefix = &body[..end];
+            let found = fast(&mut decoder, prefix, Lines::Detect);
+            prop_assert_eq!(found, naive(prefix, Lines::Detect), "at byte {}", end);
+        }
+    }
+
+    /// The digits of a measured value are rounded as the standard library rounds them.
+    #[test]
+    fn literals_keep_their_value(
+        literal in "(0|[1-9][0-9]{0,20})(\\.[0-9]{1,26})?([eE]-?[0-9]{1,3})?",
+    ) {
+        let body = format!("{{\"cpu\":0,\"rps\":{literal}}}");
+        let mut decoder = Decoder::new();
+        let items = fast(&mut decoder, body.as_bytes(), Lines::Detect).expect("one object");
+        let value: f64 = literal.parse().expect("a float");
+        match &items[0] {
+            Ok(event) => {
+                prop_assert_eq!(event.values[1].to_bits(), value.to_bits());
+                prop_assert_eq!(&event.literals[1], &literal);
+            }
+            Err(reason) => prop_assert!(*reason == Reason::Range && value > RPS_MAX),
+        }
+    }
+}
