@@ -30,7 +30,8 @@ impl Span {
 }
 
 /// Text that stands in no body: unescaped ids, formatted timestamps. Its offsets continue those of
-/// the body, so that a [`Span`] need not say which of the two it means.
+/// the body, so that a [`Span`] need not say which of the two it means. What it holds is no longer
+/// than what was sent for it, but for one time of receipt: it cannot outgrow the body.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
     text: String,

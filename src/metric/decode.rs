@@ -206,20 +206,12 @@ impl Decoder {
             return Ok((self.finish(&fields), at + 1));
         }
         loop {
-            if text.get(at) != Some(&b'"') {
-                return Err(wrong(Expected::Name, text, at));
-            }
             let name_at = at;
-            let name = string(text, at + 1)?;
-            let member = if name.escaped {
-                self.meaning(text, at + 1, name, |name| {
-                    Member::from_name(name.as_bytes())
-                })
-                .0
-            } else {
-                Member::from_name(text.get(at + 1..name.end).unwrap_or_default())
+            let (member, end) = match Member::at_canonical_name(text, at) {
+                Some((member, end)) => (Some(member), end),
+                None => self.name(text, at)?,
             };
-            at = blank(text, name.end + 1);
+            at = blank(text, end);
             if text.get(at) != Some(&b':') {
                 return Err(wrong(Expected::Colon, text, at));
             }
@@ -237,6 +229,16 @@ impl Decoder {
                 _ => return Err(wrong(Expected::CommaOrBrace, text, at)),
             }
         }
+    }
+
+    /// Reads any name at `at`: the member that it means, if any, and where it ends.
+    fn name(&mut self, text: &[u8], at: usize) -> Result<(Option<Member>, usize), Malformed> {
+        if text.get(at) != Some(&b'"') {
+            return Err(wrong(Expected::Name, text, at));
+        }
+        let name = string(text, at + 1)?;
+        let (member, _) = self.meaning(text, at + 1, name, Member::from_name);
+        Ok((member, name.end + 1))
     }
 
     /// Reads the value of a field, and says where it ends.
@@ -264,7 +266,9 @@ impl Decoder {
             }
             (Member::Timestamp, b'"') => {
                 let sent = string(text, at + 1)?;
-                let (ms, _) = self.meaning(text, at + 1, sent, timestamp::from_rfc3339);
+                let (ms, _) = self.meaning(text, at + 1, sent, |sent| {
+                    str::from_utf8(sent).ok().and_then(timestamp::from_rfc3339)
+                });
                 let moment = ms.map(|ms| (self.arena.keep_integer(ms), ms));
                 fields.happen(moment, self.received_ms, at);
                 Ok(sent.end + 1)
@@ -292,15 +296,14 @@ impl Decoder {
         text: &[u8],
         start: usize,
         sent: Text,
-        read: impl FnOnce(&str) -> T,
+        read: impl FnOnce(&[u8]) -> T,
     ) -> (T, Span) {
         let raw = text.get(start..sent.end).unwrap_or_default();
         if sent.escaped {
             let kept = self.arena.keep(|out| unescape(raw, out));
-            return (read(self.arena.text(kept)), kept);
+            return (read(self.arena.text(kept).as_bytes()), kept);
         }
-        let plain = str::from_utf8(raw).unwrap_or_default();
-        (read(plain), Span::new(start, sent.end))
+        (read(raw), Span::new(start, sent.end))
     }
 
     /// The event that the fields of a whole object make.
@@ -321,18 +324,12 @@ impl Decoder {
                 (receipt, self.received_ms)
             }
         };
-        let Fields {
-            device_id,
-            values,
-            literals,
-            ..
-        } = *fields;
         Ok(Record {
-            device_id,
+            device_id: fields.device_id,
             timestamp,
             timestamp_ms,
-            values,
-            literals,
+            values: fields.values,
+            literals: fields.literals,
         })
     }
 }
@@ -388,4 +385,591 @@ fn whole_body(error: Malformed, body: &[u8], valid: usize) -> BodyError {
         return BodyError::Malformed(Malformed::Utf8 { at });
     }
     BodyError::Malformed(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::event::{Event, Field};
+    use crate::metric::rejection::Reason;
+
+    const NOW: Now = Now {
+        mono_ns: 1,
+        wall_ms: 1_795_420_957_123,
+    };
+    const GOOD: &str = r#"{"device_id":"d1","timestamp":1795420957,"cpu":41.5,"rps":1200}"#;
+
+    fn decode<R>(
+        body: &[u8],
+        lines: Lines,
+        see: impl FnOnce(Batch<'_>) -> R,
+    ) -> Result<R, BodyError> {
+        Decoder::new().decode(body, lines, NOW).map(see)
+    }
+
+    /// The reason of each item, or nothing for an event.
+    fn reasons(body: impl AsRef<[u8]>) -> Result<Vec<Option<Reason>>, BodyError> {
+        decode(body.as_ref(), Lines::Detect, |batch| {
+            batch
+                .iter()
+                .map(|item| item.err().map(Rejection::reason))
+                .collect()
+        })
+    }
+
+    fn event<R>(body: &str, see: impl FnOnce(Event<'_>) -> R) -> R {
+        decode(body.as_bytes(), Lines::Detect, |batch| {
+            assert_eq!(batch.len(), 1);
+            see(batch
+                .iter()
+                .next()
+                .unwrap()
+                .unwrap_or_else(|error| panic!("{body}: {error}")))
+        })
+        .unwrap_or_else(|error| panic!("{body}: {error}"))
+    }
+
+    fn rejection(body: &str) -> Rejection {
+        let found = decode(body.as_bytes(), Lines::Detect, |batch| {
+            assert_eq!(batch.len(), 1);
+            batch.iter().next().unwrap().unwrap_err()
+        });
+        found.unwrap_or_else(|error| panic!("{body}: {error}"))
+    }
+
+    /// An object with such members beside good values.
+    fn with(members: &str) -> String {
+        format!("{{{members},\"cpu\":1,\"rps\":2}}")
+    }
+
+    #[test]
+    fn a_metric_is_read_as_it_was_sent() {
+        event(GOOD, |event| {
+            assert_eq!(event.device_id, Some("d1"));
+            assert_eq!(event.timestamp, "1795420957");
+            assert_eq!(event.timestamp_ms, 1_795_420_957_000);
+            assert_eq!(event.values, [41.5, 1200.0]);
+            assert_eq!(event.literals, ["41.5", "1200"]);
+        });
+        event(r#" { "RPS" : -0 , "\u0043pu" : 1.50e1 } "#, |event| {
+            assert_eq!(event.device_id, None);
+            assert_eq!(event.timestamp, "1795420957123");
+            assert_eq!(event.timestamp_ms, NOW.wall_ms);
+            assert_eq!(event.values.map(f64::to_bits), [15.0_f64.to_bits(), 0]);
+            assert_eq!(event.literals, ["1.50e1", "-0"]);
+        });
+    }
+
+    #[test]
+    fn a_timestamp_has_many_forms() {
+        for (sent, kept, ms) in [
+            ("1795420957123", "1795420957123", 1_795_420_957_123),
+            ("1795420957123456", "1795420957123456", 1_795_420_957_123),
+            (
+                "1795420957123456789",
+                "1795420957123456789",
+                1_795_420_957_123,
+            ),
+            ("0", "0", 0),
+            ("null", "1795420957123", NOW.wall_ms),
+            (
+                r#""2026-11-23T08:02:37Z""#,
+                "1795420957000",
+                1_795_420_957_000,
+            ),
+            (
+                r#""2026-11-23T08\u003a02:37.5Z""#,
+                "1795420957500",
+                1_795_420_957_500,
+            ),
+        ] {
+            event(&with(&format!("\"timestamp\":{sent}")), |event| {
+                assert_eq!((event.timestamp, event.timestamp_ms), (kept, ms), "{sent}");
+            });
+        }
+        for sent in [
+            "-1",
+            "-0",
+            "1.5",
+            "1e9",
+            "1795420957.0",
+            "5000000000000000000",
+        ] {
+            let body = with(&format!("\"timestamp\":{sent}"));
+            assert_eq!(rejection(&body), Rejection::Timestamp { at: 13 }, "{sent}");
+        }
+        for sent in [
+            "\"\"",
+            "\"1795420957\"",
+            "\"1969-12-31T23:59:59Z\"",
+            "\"\\ud800\"",
+        ] {
+            let body = with(&format!("\"timestamp\":{sent}"));
+            assert_eq!(rejection(&body), Rejection::Timestamp { at: 13 }, "{sent}");
+        }
+        for sent in ["true", "[]", "{}"] {
+            let body = with(&format!("\"timestamp\":{sent}"));
+            assert_eq!(rejection(&body).reason(), Reason::Type, "{sent}");
+        }
+    }
+
+    #[test]
+    fn ten_minutes_ahead_is_the_limit() {
+        let ahead = |ms: i64| with(&format!("\"timestamp\":{}", NOW.wall_ms + ms));
+        event(&ahead(600_000), |event| {
+            assert_eq!(event.timestamp_ms, NOW.wall_ms + 600_000);
+        });
+        assert_eq!(rejection(&ahead(600_001)), Rejection::Future { at: 13 });
+    }
+
+    #[test]
+    fn a_value_is_a_number_in_range() {
+        for (cpu, rps) in [
+            ("0", "0"),
+            ("1000000", "1000000000000"),
+            ("1e6", "1e12"),
+            ("-0.0", "0"),
+        ] {
+            event(&format!("{{\"cpu\":{cpu},\"rps\":{rps}}}"), |event| {
+                assert_eq!(event.literals, [cpu, rps]);
+            });
+        }
+        let cpu = Member::Measured(Field::Cpu);
+        for (sent, found) in [
+            ("\"1\"", Kind::String),
+            ("null", Kind::Null),
+            ("true", Kind::Boolean),
+            ("[1]", Kind::Array),
+            ("{\"cpu\":1}", Kind::Object),
+        ] {
+            let body = format!("{{\"rps\":1,\"cpu\":{sent}}}");
+            assert_eq!(
+                rejection(&body),
+                Rejection::Type {
+                    member: cpu,
+                    found,
+                    at: 15
+                }
+            );
+        }
+        for sent in [
+            "-1",
+            "-1e-300",
+            "1000000.0000000002",
+            "1e400",
+            "-1e400",
+            "1e7",
+        ] {
+            let body = format!("{{\"rps\":1,\"cpu\":{sent}}}");
+            assert_eq!(
+                rejection(&body),
+                Rejection::Range {
+                    field: Field::Cpu,
+                    at: 15
+                },
+                "{sent}"
+            );
+        }
+        for sent in [
+            "NaN", "Infinity", "+1", ".5", "01", "1.", "0x1", "1_0", "'1'", "",
+        ] {
+            let error = reasons(format!("{{\"cpu\":{sent},\"rps\":1}}")).unwrap_err();
+            assert!(matches!(error, BodyError::Malformed(_)), "{sent}: {error}");
+        }
+        assert_eq!(
+            rejection(r#"{"rps":1,"cpu":"1"}"#).to_string(),
+            "cpu: expected a finite number from 0 to 1000000, found a string at byte 15"
+        );
+    }
+
+    #[test]
+    fn required_fields_are_missed_by_name() {
+        assert_eq!(rejection("{}").to_string(), "cpu: missing");
+        assert_eq!(rejection(r#"{"cpu":1}"#).to_string(), "rps: missing");
+        assert_eq!(rejection(r#"{"rps":1,"Cp":1}"#).to_string(), "cpu: missing");
+    }
+
+    #[test]
+    fn a_field_given_twice_is_refused_in_whatever_case() {
+        for (body, name, at) in [
+            (r#"{"cpu":1,"rps":2,"cpu":1}"#, "cpu", 17),
+            (r#"{"cpu":1,"rps":2,"CPU":1}"#, "cpu", 17),
+            (r#"{"cpu":1,"rps":2,"\u0052ps":1}"#, "rps", 17),
+            (
+                r#"{"cpu":1,"rps":2,"timestamp":null,"Timestamp":null}"#,
+                "timestamp",
+                34,
+            ),
+            (
+                r#"{"device_id":null,"DEVICE_ID":"a","cpu":1,"rps":2}"#,
+                "device_id",
+                18,
+            ),
+        ] {
+            let detail = format!("{name}: given twice, again at byte {at}");
+            assert_eq!(rejection(body).to_string(), detail, "{body}");
+        }
+        event(&with(r#""x":1,"x":2,"X":{"cpu":1,"cpu":2}"#), |_| ());
+        // No case folding beyond ASCII: the Kelvin sign is no k, the long s no s.
+        event(&with("\"rp\u{17f}\":1,\"\u{ff43}pu\":1"), |_| ());
+    }
+
+    #[test]
+    fn a_device_id_has_its_alphabet() {
+        for id in ["a", "A-Za.z0_9:-", &"x".repeat(128)] {
+            event(&with(&format!("\"device_id\":\"{id}\"")), |event| {
+                assert_eq!(event.device_id, Some(id));
+            });
+        }
+        event(&with(r#""device_id":"d\u0031\u002d2""#), |event| {
+            assert_eq!(event.device_id, Some("d1-2"));
+        });
+        event(&with(r#""device_id":null"#), |event| {
+            assert_eq!(event.device_id, None);
+        });
+        for id in [
+            "",
+            " ",
+            "a b",
+            "a/b",
+            "a\\/b",
+            "a\\n",
+            "é",
+            "\\u00e9",
+            "\\u0000",
+            "\\ud800",
+            "a\\\"",
+            "a?",
+            "a\u{7f}",
+            &"x".repeat(129),
+            &"[".repeat(20_000),
+            &"{".repeat(20_000),
+        ] {
+            let body = with(&format!("\"device_id\":\"{id}\""));
+            assert_eq!(rejection(&body), Rejection::DeviceId { at: 13 }, "{id}");
+        }
+        for id in ["1", "true", "[\"a\"]", "{}"] {
+            let body = with(&format!("\"device_id\":{id}"));
+            assert_eq!(rejection(&body).reason(), Reason::Type, "{id}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_whatever_they_hold() {
+        for value in [
+            "null",
+            "true",
+            "false",
+            "-1.5e300",
+            "1e400",
+            "\"\"",
+            "\"\\ud800\"",
+            "\"]}\\\"\"",
+            "[]",
+            "{}",
+            "[1,[2,{\"cpu\":[3]}]]",
+            "{\"a\":{\"rps\":\"x\"}}",
+            "\"é\"",
+        ] {
+            event(&with(&format!("\"host\":{value}")), |event| {
+                assert_eq!(event.values, [1.0, 2.0], "{value}");
+            });
+        }
+        for value in [
+            "nul",
+            "True",
+            "[1,]",
+            "{\"a\"}",
+            "{\"a\":1,}",
+            "[1 2]",
+            "{1:2}",
+            "[\"\\q\"]",
+            "[\"\\u12g4\"]",
+            "\"\t\"",
+            "[\"\n\"]",
+            "[01]",
+            "[}",
+            "undefined",
+            "[1]]",
+            "[-]",
+        ] {
+            let error = reasons(with(&format!("\"host\":{value}"))).unwrap_err();
+            assert!(matches!(error, BodyError::Malformed(_)), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded_in_every_place() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let good = with(&format!("\"x\":{}", nested(15)));
+        assert_eq!(reasons(&good), Ok(vec![None]));
+        assert_eq!(
+            reasons(format!("[{}]", with(&format!("\"x\":{}", nested(14))))),
+            Ok(vec![None])
+        );
+        let deep = |at| Err(BodyError::Malformed(Malformed::Depth { at }));
+        assert_eq!(reasons(with(&format!("\"x\":{}", nested(16)))), deep(20));
+        assert_eq!(reasons(format!("[{good}]")), deep(20));
+        let brackets = ["[".repeat(20_000), "{\"a\":".repeat(20_000), nested(20_000)];
+        for many in brackets {
+            for body in [
+                many.clone(),
+                format!("[{many}"),
+                format!("[1,{many}"),
+                with(&format!("\"x\":{many}")),
+                with(&format!("\"device_id\":{many}")),
+                with(&format!("\"timestamp\":{many}")),
+                format!("{{\"cpu\":{many}"),
+                format!("{{\"\\u0063pu\":{many}"),
+            ] {
+                let error = reasons(&body).unwrap_err();
+                assert!(
+                    matches!(error, BodyError::Malformed(Malformed::Depth { .. })),
+                    "{error}"
+                );
+                let lines = format!("{GOOD}\n{body}\n{GOOD}");
+                assert_eq!(reasons(lines), Ok(vec![None, Some(Reason::Syntax), None]));
+            }
+        }
+    }
+
+    #[test]
+    fn an_array_costs_its_bad_elements_or_the_whole_request() {
+        let body = format!("\r\n [ {GOOD}\n,3, [{GOOD}] ,{{}},\"a\" ,null,{GOOD}]\n ");
+        let (not, missing) = (Some(Reason::NotObject), Some(Reason::Missing));
+        assert_eq!(
+            reasons(body),
+            Ok(vec![None, not, not, missing, not, not, None])
+        );
+        assert_eq!(reasons("[]"), Ok(vec![]));
+        assert_eq!(reasons(" [ \n] "), Ok(vec![]));
+        for (body, error) in [
+            (
+                "[",
+                "expected a JSON value, found the end at byte 1 of the body",
+            ),
+            (
+                "[1",
+                "expected ',' or ']', found the end at byte 2 of the body",
+            ),
+            ("[1,]", "expected a JSON value at byte 3 of the body"),
+            ("[1 2]", "expected ',' or ']' at byte 3 of the body"),
+            ("[,1]", "expected a JSON value at byte 1 of the body"),
+            ("[1}", "expected ',' or ']' at byte 2 of the body"),
+            (
+                "[]]",
+                "expected nothing after the value at byte 2 of the body",
+            ),
+            (
+                "[1]\n[2]",
+                "expected nothing after the value at byte 4 of the body",
+            ),
+            ("[{\"cpu\" 1}]", "expected ':' at byte 8 of the body"),
+            (
+                "[{\"cpu\":1 \"rps\":2}]",
+                "expected ',' or '}' at byte 10 of the body",
+            ),
+            (
+                "[{cpu:1}]",
+                "expected a name in double quotes at byte 2 of the body",
+            ),
+            (
+                "[{\"cpu\":1,}]",
+                "expected a name in double quotes at byte 10 of the body",
+            ),
+            (
+                "[{\"cpu\":\"x\", \"rps\":tru}]",
+                "expected a JSON value at byte 19 of the body",
+            ),
+        ] {
+            assert_eq!(reasons(body).unwrap_err().to_string(), error, "{body}");
+        }
+        for body in [
+            &b"[\"\xff\"]"[..],
+            b"[1\xff]",
+            b"[\xff",
+            b"[1]\xff",
+            b"[[1, \xff",
+        ] {
+            let at = position(body.iter().position(|&byte| byte == 0xff).unwrap());
+            assert_eq!(
+                reasons(body),
+                Err(BodyError::Malformed(Malformed::Utf8 { at }))
+            );
+        }
+    }
+
+    #[test]
+    fn a_bad_line_costs_that_line() {
+        let syntax = Some(Reason::Syntax);
+        let body = format!("{GOOD}\n{{\"cpu\"\n\n \t\r\n[{GOOD}]\r\n{GOOD} x\n7\n {GOOD} \r\n{{}}");
+        let (not, missing) = (Some(Reason::NotObject), Some(Reason::Missing));
+        let expected = vec![None, syntax, not, syntax, not, None, missing];
+        assert_eq!(reasons(body), Ok(expected));
+
+        let mut body = format!("{GOOD}\n{{\"host\":\"").into_bytes();
+        body.extend_from_slice(b"\xe9\",\"cpu\":1,\"rps\":2}\n");
+        body.extend_from_slice(with("\"host\":\"é\"").as_bytes());
+        body.extend_from_slice(b"\n \xff");
+        assert_eq!(reasons(&body), Ok(vec![None, syntax, None, syntax]));
+        decode(&body, Lines::Detect, |batch| {
+            let items: Vec<_> = batch.iter().collect();
+            assert_eq!(items[0].unwrap().device_id, Some("d1"));
+            assert_eq!(items[2].unwrap().literals, ["1", "2"]);
+            let (bad, at) = (items[1].unwrap_err(), 9);
+            assert_eq!(bad, Rejection::Malformed(Malformed::Utf8 { at }));
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn positions_count_from_the_event() {
+        let bad = r#"{"cpu":"x","rps":2}"#;
+        let at_seven = |body: String| {
+            decode(body.as_bytes(), Lines::Detect, |batch| {
+                let error = batch.iter().last().unwrap().unwrap_err();
+                assert!(error.to_string().ends_with("at byte 7"), "{body}: {error}");
+            })
+        };
+        for body in [
+            format!(" {bad}"),
+            format!("{GOOD}\n  {bad}"),
+            format!("[{GOOD},\n {bad}]"),
+        ] {
+            assert_eq!(at_seven(body), Ok(()));
+        }
+        let line = format!("{GOOD}\n  {{\"cpu\":?");
+        decode(line.as_bytes(), Lines::Detect, |batch| {
+            let error = batch.iter().last().unwrap().unwrap_err();
+            assert_eq!(error.to_string(), "expected a JSON value at byte 7");
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn the_form_is_seen_from_the_body() {
+        let syntax = Some(Reason::Syntax);
+        let pretty = GOOD.replace(',', ",\r\n  ").replace('{', "\n{\n");
+        assert_eq!(reasons(&pretty), Ok(vec![None]));
+        assert_eq!(reasons(format!("{GOOD}\n\n")), Ok(vec![None]));
+        assert_eq!(reasons(format!("\n{GOOD}\r\n{GOOD}")), Ok(vec![None, None]));
+        assert_eq!(reasons(format!("nonsense\n{GOOD}")), Ok(vec![syntax, None]));
+        assert_eq!(
+            reasons(format!("{{\"cpu\":\n\n {GOOD}")),
+            Ok(vec![syntax, None])
+        );
+        assert_eq!(
+            reasons(format!("{GOOD}{GOOD}\n{GOOD}")),
+            Ok(vec![syntax, None])
+        );
+        assert_eq!(reasons("5"), Ok(vec![Some(Reason::NotObject)]));
+        assert_eq!(reasons("5\n6"), Ok(vec![Some(Reason::NotObject); 2]));
+        for body in [
+            "nonsense".to_owned(),
+            "nonsense\nmore".to_owned(),
+            format!("{GOOD} {GOOD}"),
+            format!("{GOOD}\u{feff}"),
+            format!("\u{feff}{GOOD}"),
+            format!("{pretty}\n{GOOD}"),
+            format!("{GOOD},\n"),
+            format!("{GOOD}\0"),
+        ] {
+            let error = reasons(&body).unwrap_err();
+            assert!(matches!(error, BodyError::Malformed(_)), "{body}: {error}");
+        }
+        for body in ["", " ", "\r\n\t\n"] {
+            assert_eq!(reasons(body), Err(BodyError::Empty));
+            assert_eq!(
+                decode(body.as_bytes(), Lines::Always, |_| ()),
+                Err(BodyError::Empty)
+            );
+        }
+    }
+
+    #[test]
+    fn lines_can_be_asked_for() {
+        let count = |body: &str| {
+            decode(body.as_bytes(), Lines::Always, |batch| {
+                (batch.len(), batch.iter().filter(Result::is_ok).count())
+            })
+        };
+        assert_eq!(count(GOOD), Ok((1, 1)));
+        assert_eq!(count(&format!("[{GOOD}]")), Ok((1, 0)));
+        assert_eq!(count("nonsense"), Ok((1, 0)));
+        assert_eq!(count(&GOOD.replace(',', ",\n")), Ok((4, 0)));
+    }
+
+    #[test]
+    fn a_request_has_so_many_events_good_and_bad() {
+        let bad = "{}";
+        for lines in [
+            [GOOD, bad].repeat(BATCH_EVENTS_MAX / 2),
+            vec!["x"; BATCH_EVENTS_MAX],
+        ] {
+            let most = lines.join("\n\n");
+            let more = format!("{most}\n{bad}");
+            let count = |body: &str| decode(body.as_bytes(), Lines::Always, |batch| batch.len());
+            assert_eq!(count(&most), Ok(BATCH_EVENTS_MAX));
+            assert_eq!(count(&more), Err(BodyError::TooManyEvents));
+        }
+        let array = format!("[{}1]", "1,".repeat(BATCH_EVENTS_MAX));
+        assert_eq!(reasons(array), Err(BodyError::TooManyEvents));
+    }
+
+    #[test]
+    fn a_prefix_is_an_error_or_a_right_part() {
+        let spread = GOOD.replace(',', ",\n ");
+        let array = format!("[{GOOD},{GOOD}]");
+        let lines = format!("{GOOD}\n{GOOD}\n{GOOD}");
+        let nested = with(r#""a":[{"b":"\u00e9\"é"},-1.5e+3,true,null]"#);
+        for whole in [GOOD, &spread, &nested, &array] {
+            assert!(reasons(whole).unwrap().iter().all(Option::is_none));
+            for end in 0..whole.len() {
+                assert!(
+                    reasons(&whole.as_bytes()[..end]).is_err(),
+                    "{whole} to {end}"
+                );
+            }
+        }
+        for end in GOOD.len() + 1..lines.len() {
+            let found = reasons(&lines.as_bytes()[..end]).unwrap();
+            let (whole, rest) = ((end + 1) / (GOOD.len() + 1), (end + 1) % (GOOD.len() + 1));
+            let mut expected = vec![None; whole];
+            // A newline at the end begins no line.
+            expected.extend((rest > 1).then_some(Some(Reason::Syntax)));
+            assert_eq!(found, expected, "to {end}");
+        }
+    }
+
+    #[test]
+    fn a_decoder_forgets_the_body_before() {
+        let mut decoder = Decoder::new();
+        let later = Now {
+            mono_ns: 2,
+            wall_ms: NOW.wall_ms + 5,
+        };
+        let body = with(r#""device_id":"\u0061""#);
+        for received in [NOW, later, NOW] {
+            let batch = decoder
+                .decode(body.as_bytes(), Lines::Detect, received)
+                .unwrap();
+            let event = batch.iter().next().unwrap().unwrap();
+            assert_eq!(
+                (event.device_id, event.timestamp_ms),
+                (Some("a"), received.wall_ms)
+            );
+            assert_eq!(event.timestamp, received.wall_ms.to_string());
+            assert!(
+                decoder
+                    .decode(b"[{\"cpu\":1,\"rps\":2},", Lines::Detect, later)
+                    .is_err()
+            );
+        }
+        assert!(
+            decoder
+                .decode(b"[]", Lines::Detect, NOW)
+                .unwrap()
+                .is_empty()
+        );
+    }
 }

@@ -104,9 +104,25 @@ const fn bit(member: Member) -> u8 {
     }
 }
 
-/// Whether a text is 1 to [`DEVICE_ID_BYTES_MAX`] bytes of `A-Z a-z 0-9 . _ : -`.
+/// Whether these are 1 to [`DEVICE_ID_BYTES_MAX`] bytes of `A-Z a-z 0-9 . _ : -`.
 #[inline]
-pub(super) fn is_device_id(text: &str) -> bool {
-    let allowed = |&byte: &u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-    (1..=DEVICE_ID_BYTES_MAX).contains(&text.len()) && text.as_bytes().iter().all(allowed)
+pub(super) fn is_device_id(bytes: &[u8]) -> bool {
+    let allowed = |&byte: &u8| DEVICE_ID_BYTES.get(usize::from(byte)) == Some(&true);
+    (1..=DEVICE_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(allowed)
 }
+
+/// Whether a byte may stand in a device id; a table, because each byte of each id is asked for.
+const DEVICE_ID_BYTES: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0_u8;
+    while byte < u8::MAX {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "evaluated when compiled; a u8 is in range"
+        )]
+        let entry = &mut allowed[byte as usize];
+        *entry = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-');
+        byte += 1;
+    }
+    allowed
+};

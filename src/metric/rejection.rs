@@ -22,6 +22,14 @@ pub enum Member {
 }
 
 impl Member {
+    /// All.
+    pub(super) const ALL: [Self; 4] = [
+        Self::Timestamp,
+        Self::DeviceId,
+        Self::Measured(Field::Cpu),
+        Self::Measured(Field::Rps),
+    ];
+
     /// The name in its canonical spelling.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -32,18 +40,25 @@ impl Member {
         }
     }
 
-    /// The member of a name in whatever case, as the Go service matched them.
+    /// The member whose canonical name stands at `at`, quotes included, and where that ends. Nearly
+    /// all names are such, and a comparison with a constant is cheaper than a search for the end.
     #[inline]
-    pub(super) fn from_name(name: &[u8]) -> Option<Self> {
-        let member = match name.len() {
-            3 if name.eq_ignore_ascii_case(b"cpu") => Self::Measured(Field::Cpu),
-            3 => Self::Measured(Field::Rps),
-            9 if name.eq_ignore_ascii_case(b"timestamp") => Self::Timestamp,
-            9 => Self::DeviceId,
+    pub(super) fn at_canonical_name(text: &[u8], at: usize) -> Option<(Self, usize)> {
+        let rest = text.get(at..)?;
+        let member = match rest.get(1)? {
+            b'c' if rest.starts_with(b"\"cpu\"") => Self::Measured(Field::Cpu),
+            b'r' if rest.starts_with(b"\"rps\"") => Self::Measured(Field::Rps),
+            b't' if rest.starts_with(b"\"timestamp\"") => Self::Timestamp,
+            b'd' if rest.starts_with(b"\"device_id\"") => Self::DeviceId,
             _ => return None,
         };
-        name.eq_ignore_ascii_case(member.name().as_bytes())
-            .then_some(member)
+        Some((member, at + member.name().len() + 2))
+    }
+
+    /// The member of a name in whatever case, as the Go service matched them.
+    pub(super) fn from_name(name: &[u8]) -> Option<Self> {
+        let is = |member: &Self| name.eq_ignore_ascii_case(member.name().as_bytes());
+        Self::ALL.into_iter().find(is)
     }
 
     /// Whether `null` stands for its absence.

@@ -242,3 +242,122 @@ pub(super) fn container(bytes: &[u8], mut at: usize, room: usize) -> Result<usiz
         at += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meaning(literal: &str) -> Result<String, Malformed> {
+        let text = string(literal.as_bytes(), 1)?;
+        assert_eq!(text.end, literal.len() - 1);
+        let mut out = String::new();
+        unescape(&literal.as_bytes()[1..text.end], &mut out);
+        Ok(out)
+    }
+
+    #[test]
+    fn escapes_mean_what_the_rfc_says() {
+        for (literal, meant) in [
+            (r#""""#, ""),
+            (r#""plain""#, "plain"),
+            (r#""a\"b\\c\/d""#, "a\"b\\c/d"),
+            (r#""\b\f\n\r\t""#, "\u{8}\u{c}\n\r\t"),
+            (r#""\u0041\u007a\u005F""#, "Az_"),
+            (r#""\u0000""#, "\0"),
+            (r#""\u00e9\ud83d\ude00\ud800""#, "????"),
+            (r#""\uFFFFa""#, "?a"),
+        ] {
+            assert_eq!(meaning(literal).as_deref(), Ok(meant), "{literal}");
+        }
+    }
+
+    #[test]
+    fn a_bad_string_says_where() {
+        for (literal, expected, at) in [
+            ("\"a", Expected::Character, 2),
+            ("\"a\nb\"", Expected::Character, 2),
+            ("\"\u{1f}\"", Expected::Character, 1),
+            (r#""\x""#, Expected::Escape, 2),
+            (r#""\"#, Expected::Escape, 2),
+            (r#""\u12""#, Expected::HexDigits, 5),
+            (r#""\u12"#, Expected::HexDigits, 5),
+            (r#""\u+123""#, Expected::HexDigits, 3),
+            (r#""ab\"#, Expected::Escape, 4),
+        ] {
+            let bytes = literal.as_bytes();
+            assert_eq!(
+                string(bytes, 1),
+                Err(Malformed::expected(expected, bytes, at)),
+                "{literal:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_are_those_of_json() {
+        for (literal, value) in [
+            ("0", 0.0),
+            ("-0", 0.0),
+            ("-0.0e5", 0.0),
+            ("-1e-400", 0.0),
+            ("7", 7.0),
+            ("-12.5", -12.5),
+            ("1e3", 1e3),
+            ("1.5E+2", 150.0),
+            ("25e-1", 2.5),
+            ("0.1", 0.1),
+            ("41.97", 41.97),
+            ("9007199254740993", 9_007_199_254_740_992.0),
+            ("18446744073709551616", 18_446_744_073_709_551_616.0),
+            ("0.00000000000000000000000000000000001", 1e-35),
+            ("1e400", f64::INFINITY),
+        ] {
+            let bytes = literal.as_bytes();
+            let number = number(bytes, 0).unwrap();
+            assert_eq!(number.end, bytes.len());
+            assert_eq!(number.value(bytes).to_bits(), value.to_bits(), "{literal}");
+        }
+        for (literal, at) in [
+            ("-", 1),
+            ("01", 1),
+            ("-00", 2),
+            ("1.", 2),
+            ("1.e5", 2),
+            ("1e", 2),
+            ("1e+", 3),
+            ("-a", 1),
+        ] {
+            let bytes = literal.as_bytes();
+            assert_eq!(
+                number(bytes, 0),
+                Err(Malformed::expected(Expected::Digit, bytes, at))
+            );
+        }
+    }
+
+    #[test]
+    fn an_integer_is_written_as_one() {
+        let integer = |literal: &str| number(literal.as_bytes(), 0).unwrap().integer();
+        assert_eq!(integer("0"), Some(0));
+        assert_eq!(
+            integer("9999999999999999999"),
+            Some(9_999_999_999_999_999_999)
+        );
+        for literal in ["-0", "-1", "1.0", "1e3", "10000000000000000000"] {
+            assert_eq!(integer(literal), None, "{literal}");
+        }
+    }
+
+    #[test]
+    fn a_container_ends_where_its_brackets_balance() {
+        let end = |text: &str, room| container(text.as_bytes(), 0, room);
+        assert_eq!(end("[] ", 1), Ok(2));
+        assert_eq!(end(r#"{"a":"]}\"}","b":[{}]},"#, 3), Ok(22));
+        assert_eq!(end("[[]]", 1), Err(Malformed::Depth { at: 1 }));
+        assert_eq!(end("[", 0), Err(Malformed::Depth { at: 0 }));
+        assert_eq!(
+            end("[[]", 9),
+            Err(Malformed::expected(Expected::Value, b"[[]", 3))
+        );
+    }
+}
