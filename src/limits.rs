@@ -87,6 +87,28 @@ pub const EVENTS_PER_TURN: usize = 256;
 /// Bytes of an open block at which it is handed to the store, full or not.
 pub const BLOCK_BYTES: usize = 32 * 1024;
 
+/// A packed record, key and value with their framing. The longest device id stands in it twice, so
+/// this leaves more than a kilobyte for three number literals; nobody honest writes longer ones.
+pub const RECORD_BYTES_MAX: usize = 2 * 1024;
+
+/// A segment of the embedded store: small enough that the one being filled stays in a core's
+/// cache, large enough that a look-up probes few of them.
+pub const SEGMENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// The smallest segment, for a small `--memory-store`: it still holds several records of any size.
+pub const SEGMENT_BYTES_MIN: usize = 16 * 1024;
+
+/// Segments a core's share of the embedded store is divided into, at least: dropping the oldest
+/// then costs at most this fraction of what is kept.
+pub const SEGMENTS_PER_CORE_MIN: usize = 16;
+
+/// Records copied into the embedded store under one hold of its lock: a look-up from another core
+/// waits at most for these.
+pub const RECORDS_PER_HOLD: usize = 8;
+
+/// Durations that a core keeps for itself while a scrape holds its histograms; past that it waits.
+pub const TALLY_ENTRIES_MAX: usize = 4 * 1024;
+
 /// Look-ups that wait for the look-up thread; more get 503.
 pub const LOOKUPS_QUEUED_MAX: usize = 1024;
 
@@ -114,6 +136,13 @@ const _: () = assert!(BODY_BYTES_MIN <= BODY_BYTES_DEFAULT && BODY_BYTES_DEFAULT
 const _: () = assert!(BODY_BYTES_MAX + HEAD_BYTES_MAX < u32::MAX as usize);
 // One item list of an answer cannot overrun the out-buffer that carries it.
 const _: () = assert!(ANSWER_ITEMS_MAX * 512 <= OUT_BYTES_MAX);
+// A record's lengths are kept in 16 bits, and any record fits into an empty segment and a block.
+const _: () = assert!(RECORD_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(RECORD_BYTES_MAX * 4 <= SEGMENT_BYTES_MIN && RECORD_BYTES_MAX <= BLOCK_BYTES);
+const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);
+const _: () = assert!(DEVICE_ID_BYTES_MAX * 2 + 1024 <= RECORD_BYTES_MAX);
+// A turn at its busiest fits into the tally without waiting.
+const _: () = assert!(PIPELINED_REQUESTS_PER_TURN <= TALLY_ENTRIES_MAX);
 const _: () = assert!(RESERVED_CONNECTIONS * 2 <= RESERVED_FDS);
 const _: () = assert!(BLOCK_BYTES * 16 <= STORE_QUEUE_BYTES_MIN);
 const _: () = assert!(DEVICE_ID_BYTES_MAX <= u8::MAX as usize);

@@ -1,7 +1,91 @@
-//! The one door to the crates that this project shares memory with.
+//! What cores share, and the one door to the crates it is made of.
 //!
 //! A lock here is held for tens of nanoseconds, or nobody else wants it; whatever one core writes
 //! often has a cache line of its own.
 
+use std::iter;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 pub use crossbeam::utils::CachePadded;
 pub use parking_lot::{Mutex, MutexGuard};
+
+/// A counter that one thread advances and any thread reads.
+///
+/// With a single writer the addition needs no locked instruction: a load, and a store that
+/// publishes whatever the writer did before it.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds `n`. Only the counter's one writer calls this: a second one could lose additions.
+    pub fn add(&self, n: u64) {
+        let sum = self.0.load(Ordering::Relaxed).wrapping_add(n);
+        self.0.store(sum, Ordering::Release);
+    }
+
+    /// The sum so far, and with it everything its writer did before publishing it.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// One `T` for each core, each on cache lines of its own. There is always at least one.
+#[derive(Debug)]
+pub struct PerCore<T> {
+    first: CachePadded<T>,
+    rest: Box<[CachePadded<T>]>,
+}
+
+impl<T> PerCore<T> {
+    /// Makes one for each of `cores`; zero cores count as one.
+    pub fn new(cores: usize, mut make: impl FnMut(usize) -> T) -> Self {
+        Self {
+            first: CachePadded::new(make(0)),
+            rest: (1..cores)
+                .map(|core| CachePadded::new(make(core)))
+                .collect(),
+        }
+    }
+
+    /// The one of `core`. A number past the last is a mistake of the caller; it gets the first.
+    #[must_use]
+    pub fn at(&self, core: usize) -> &T {
+        debug_assert!(core < self.cores(), "core {core} of {}", self.cores());
+        core.checked_sub(1)
+            .and_then(|index| self.rest.get(index))
+            .unwrap_or(&self.first)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        self.rest.len() + 1
+    }
+
+    /// All of them, in the order of the cores.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        iter::once(&self.first)
+            .chain(self.rest.iter())
+            .map(|padded| &**padded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_core_has_its_own() {
+        for cores in 0..5 {
+            let counts = PerCore::new(cores, |_| Count::default());
+            assert_eq!(counts.cores(), cores.max(1));
+            for core in 0..counts.cores() {
+                counts.at(core).add(core as u64 + 1);
+            }
+            let seen: Vec<u64> = counts.iter().map(Count::total).collect();
+            let expected: Vec<u64> = (1..=counts.cores() as u64).collect();
+            assert_eq!(seen, expected);
+        }
+    }
+}
