@@ -5,4 +5,5 @@ pub mod config;
 pub mod http;
 pub mod limits;
 pub mod metric;
+pub mod store;
 pub mod sync;

@@ -1,0 +1,305 @@
+//! Blocks: many records in one buffer, on their way from a core to the store.
+//!
+//! A core fills its open block; the store takes it whole. Records are packed by hand into one
+//! reused buffer, and an entry each remembers where. Equal keys inside one block are coalesced:
+//! the last write wins, which is what the store would end with. A replaced record of the same
+//! length is overwritten where it stands; another leaves a dead entry, so that the entries stay in
+//! the order of their bytes.
+
+use std::ops::Range;
+
+use crate::clock::Now;
+use crate::limits::{BLOCK_BYTES, RECORD_BYTES_MAX};
+use crate::metric::event::Event;
+use crate::store::key::KeyHasher;
+use crate::store::packing::{Layout, Packing};
+
+/// What became of an event that was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It has a record of its own.
+    Fresh,
+    /// It took the place of an older event with its key.
+    Coalesced,
+    /// Its record would pass [`RECORD_BYTES_MAX`]; the block only counts it.
+    Oversize,
+}
+
+/// One live record of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The hash of `key` by the block's hasher.
+    pub hash: u64,
+    /// When the event was appended, by the monotonic clock.
+    pub entered_ns: u64,
+    /// `metric:<timestamp>` or `metric:<device_id>:<timestamp>`.
+    pub key: &'a [u8],
+    /// The JSON object.
+    pub value: &'a [u8],
+}
+
+/// Where one record is.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u64,
+    entered_ns: u64,
+    start: u32,
+    layout: Layout,
+    live: bool,
+}
+
+/// A place of the coalescing table. It is empty unless its generation is the block's, so that
+/// clearing a block does not have to touch the table.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    generation: u32,
+    index: u32,
+}
+
+/// Room for the buffer of a block that is handed over once it has [`BLOCK_BYTES`].
+const BUFFER_BYTES: usize = BLOCK_BYTES + RECORD_BYTES_MAX;
+/// Entries that a block keeps room for: the shortest record there can be has 39 bytes.
+const ENTRIES_KEPT: usize = 1024;
+/// At most half of the table's places are taken, so a probe ends after one or two.
+const PLACES_KEPT: usize = 2 * ENTRIES_KEPT;
+const PLACES_FIRST: usize = 64;
+
+const _: () = assert!(BUFFER_BYTES / 39 < ENTRIES_KEPT);
+const _: () = assert!(PLACES_FIRST.is_power_of_two() && PLACES_KEPT.is_power_of_two());
+
+/// Packed records of many events. Not shared: whoever holds it fills or empties it.
+#[derive(Debug)]
+pub struct Block {
+    packing: Packing,
+    hasher: KeyHasher,
+    data: Vec<u8>,
+    entries: Vec<Entry>,
+    table: Vec<Place>,
+    generation: u32,
+    live: u64,
+    coalesced: u64,
+    oversize: u64,
+    oldest_ns: u64,
+}
+
+impl Block {
+    /// An empty block; it allocates with its first event. All blocks of one store share a hasher.
+    #[must_use]
+    pub fn new(packing: Packing, hasher: KeyHasher) -> Self {
+        Self {
+            packing,
+            hasher,
+            data: Vec::new(),
+            entries: Vec::new(),
+            table: Vec::new(),
+            generation: 1,
+            live: 0,
+            coalesced: 0,
+            oversize: 0,
+            oldest_ns: 0,
+        }
+    }
+
+    /// Packs one event. It replaces what the block had under its key.
+    pub fn append(&mut self, event: &Event<'_>, now: Now) -> Appended {
+        if self.is_empty() {
+            self.oldest_ns = now.mono_ns;
+        }
+        if self.data.capacity() == 0 {
+            self.data.reserve_exact(BUFFER_BYTES);
+        }
+        let start = u32::try_from(self.data.len()).unwrap_or(u32::MAX);
+        let Some(layout) = self.packing.pack(event, &mut self.data) else {
+            self.oversize += 1;
+            return Appended::Oversize;
+        };
+        let mut entry = Entry {
+            hash: 0,
+            entered_ns: now.mono_ns,
+            start,
+            layout,
+            live: true,
+        };
+        entry.hash = self.hasher.hash(self.key_of(&entry));
+        if (self.entries.len() + 1) * 2 > self.table.len() {
+            self.grow_table();
+        }
+        let (place, found) = self.find(&entry);
+        let outcome = if let Some(older) = found {
+            self.coalesced += 1;
+            if self.overwrite(older, &entry) {
+                return Appended::Coalesced;
+            }
+            Appended::Coalesced
+        } else {
+            self.live += 1;
+            Appended::Fresh
+        };
+        self.take_place(place, self.entries.len());
+        self.entries.push(entry);
+        outcome
+    }
+
+    /// The live records, in the order of their bytes.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.live)
+            .map(|entry| Record {
+                hash: entry.hash,
+                entered_ns: entry.entered_ns,
+                key: self.key_of(entry),
+                value: self.bytes_at(entry, entry.layout.value_at, entry.layout.value_len),
+            })
+    }
+
+    /// Events appended since the block was empty, whatever became of them.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.live + self.coalesced + self.oversize
+    }
+
+    /// Live records: distinct keys.
+    #[must_use]
+    pub fn live(&self) -> u64 {
+        self.live
+    }
+
+    /// Events that a newer one of their key replaced.
+    #[must_use]
+    pub fn coalesced(&self) -> u64 {
+        self.coalesced
+    }
+
+    /// Events whose record was too long to be packed.
+    #[must_use]
+    pub fn oversize(&self) -> u64 {
+        self.oversize
+    }
+
+    /// Whether no event has been appended since the last [`Self::clear`].
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events() == 0
+    }
+
+    /// Whether it is time to hand the block over: it has [`BLOCK_BYTES`] of records.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.data.len() >= BLOCK_BYTES
+    }
+
+    /// Bytes allocated for it: buffer, entries and table.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.data.capacity()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.table.capacity() * size_of::<Place>()
+    }
+
+    /// Nanoseconds since its first event came in; 0 while it is empty.
+    #[must_use]
+    pub fn age_ns(&self, now: Now) -> u64 {
+        if self.is_empty() {
+            return 0;
+        }
+        now.mono_ns.saturating_sub(self.oldest_ns)
+    }
+
+    /// Empties it. Its memory stays for the next events, but for what an unusual load had added.
+    pub fn clear(&mut self) {
+        self.data.clear();
+        self.entries.clear();
+        self.data.shrink_to(BUFFER_BYTES);
+        self.entries.shrink_to(ENTRIES_KEPT);
+        if self.table.len() > PLACES_KEPT {
+            self.table = Vec::new();
+        }
+        (self.live, self.coalesced, self.oversize) = (0, 0, 0);
+        self.generation = self.generation.wrapping_add(1);
+        if self.generation == 0 {
+            // After 2^32 blocks a stale place could look like a new one.
+            self.table.fill(Place::default());
+            self.generation = 1;
+        }
+    }
+
+    /// Moves the newest record over the entry at `older`, if they have the same shape; else marks
+    /// that entry dead. Says whether it was moved.
+    fn overwrite(&mut self, older: usize, newer: &Entry) -> bool {
+        let Some(entry) = self.entries.get_mut(older) else {
+            return false;
+        };
+        if entry.layout != newer.layout {
+            entry.live = false;
+            return false;
+        }
+        entry.entered_ns = newer.entered_ns;
+        let to = entry.start as usize;
+        self.data.copy_within(span(newer), to);
+        self.data.truncate(newer.start as usize);
+        true
+    }
+
+    /// The place in the table where the entry's key is or belongs, and the index of the entry that
+    /// has it now.
+    fn find(&self, entry: &Entry) -> (usize, Option<usize>) {
+        let mask = self.table.len().wrapping_sub(1);
+        let key = self.key_of(entry);
+        // The low bits choose the place; at least half of the places are empty, so this ends.
+        let mut place = usize::try_from(entry.hash & mask as u64).unwrap_or(0);
+        while let Some(taken) = self.table.get(place) {
+            if taken.generation != self.generation {
+                break;
+            }
+            let index = taken.index as usize;
+            if let Some(other) = self.entries.get(index)
+                && other.hash == entry.hash
+                && self.key_of(other) == key
+            {
+                return (place, Some(index));
+            }
+            place = (place + 1) & mask;
+        }
+        (place, None)
+    }
+
+    fn take_place(&mut self, place: usize, index: usize) {
+        let (generation, index) = (self.generation, u32::try_from(index).unwrap_or(u32::MAX));
+        if let Some(place) = self.table.get_mut(place) {
+            *place = Place { generation, index };
+        }
+    }
+
+    /// Doubles the table and enters the live keys again.
+    fn grow_table(&mut self) {
+        let places = (self.table.len() * 2).max(PLACES_FIRST);
+        self.table.clear();
+        self.table.resize(places, Place::default());
+        for index in 0..self.entries.len() {
+            if let Some(entry) = self.entries.get(index).filter(|entry| entry.live) {
+                let (place, _) = self.find(entry);
+                self.take_place(place, index);
+            }
+        }
+    }
+
+    fn key_of(&self, entry: &Entry) -> &[u8] {
+        self.bytes_at(entry, entry.layout.key_at, entry.layout.key_len)
+    }
+
+    fn bytes_at(&self, entry: &Entry, at: u16, len: u16) -> &[u8] {
+        let start = entry.start as usize + usize::from(at);
+        self.data
+            .get(start..start + usize::from(len))
+            .unwrap_or_default()
+    }
+}
+
+fn span(entry: &Entry) -> Range<usize> {
+    let start = entry.start as usize;
+    start..start + usize::from(entry.layout.len)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! Blocks against a naive reference: a list of pairs, searched from its end.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::limits::DEVICE_ID_BYTES_MAX;
+
+/// An owned event, from which a borrowed one is made.
+#[derive(Clone, Debug)]
+struct Sample {
+    device: Option<String>,
+    timestamp: String,
+    literals: [String; 2],
+}
+
+impl Sample {
+    fn event(&self) -> Event<'_> {
+        let [cpu, rps] = &self.literals;
+        Event {
+            device_id: self.device.as_deref(),
+            timestamp: &self.timestamp,
+            timestamp_ms: 0,
+            values: [cpu.parse().unwrap(), rps.parse().unwrap()],
+            literals: [cpu, rps],
+        }
+    }
+
+    /// The key and value that DESIGN asks for, put together the slow way.
+    fn record(&self) -> (String, String) {
+        let Self {
+            timestamp,
+            literals: [cpu, rps],
+            ..
+        } = self;
+        match &self.device {
+            None => (
+                format!("metric:{timestamp}"),
+                format!(r#"{{"timestamp":{timestamp},"cpu":{cpu},"rps":{rps}}}"#),
+            ),
+            Some(id) => (
+                format!("metric:{id}:{timestamp}"),
+                format!(
+                    r#"{{"timestamp":{timestamp},"cpu":{cpu},"rps":{rps},"device_id":"{id}"}}"#
+                ),
+            ),
+        }
+    }
+}
+
+/// Few devices and timestamps, so that keys repeat; literals in several lengths and notations.
+fn sample() -> impl Strategy<Value = Sample> {
+    let device = prop_oneof![
+        Just(None),
+        "[a-c]{1,2}".prop_map(Some),
+        Just(Some("1".to_owned())),
+        Just(Some("x".repeat(DEVICE_ID_BYTES_MAX))),
+    ];
+    let number = prop_oneof![
+        "[1-9][0-9]{0,2}",
+        "[0-9]\\.[0-9]{1,3}",
+        Just("1e3".to_owned()),
+        Just("4.150000000000000000".to_owned()),
+    ];
+    let timestamp = prop_oneof![Just("1"), Just("2"), Just("1700000000"), Just("1700000001")];
+    (device, timestamp, [number.clone(), number]).prop_map(|(device, timestamp, literals)| Sample {
+        device,
+        timestamp: timestamp.to_owned(),
+        literals,
+    })
+}
+
+fn at(mono_ns: u64) -> Now {
+    Now {
+        mono_ns,
+        wall_ms: 0,
+    }
+}
+
+fn plain(timestamp: &str, cpu: &str) -> Sample {
+    Sample {
+        device: None,
+        timestamp: timestamp.to_owned(),
+        literals: [cpu.to_owned(), "1200".to_owned()],
+    }
+}
+
+fn block() -> Block {
+    Block::new(Packing::Bare, KeyHasher::default())
+}
+
+#[test]
+fn the_record_is_the_one_in_the_contract() {
+    let mut block = block();
+    let event = Event {
+        device_id: Some("d1"),
+        timestamp: "1700000000",
+        timestamp_ms: 1_700_000_000_000,
+        values: [41.5, 1200.0],
+        literals: ["41.5", "1200"],
+    };
+    assert_eq!(block.append(&event, at(7)), Appended::Fresh);
+    let record = block.records().next().unwrap();
+    assert_eq!(record.key, b"metric:d1:1700000000");
+    let value = br#"{"timestamp":1700000000,"cpu":41.5,"rps":1200,"device_id":"d1"}"#;
+    assert_eq!(record.value, value);
+    assert_eq!(record.entered_ns, 7);
+}
+
+#[test]
+fn an_oversize_record_is_counted_and_leaves_no_byte() {
+    let mut block = block();
+    let long = plain("1", &format!("1{}", "0".repeat(RECORD_BYTES_MAX)));
+    assert_eq!(block.append(&long.event(), at(1)), Appended::Oversize);
+    assert_eq!(
+        block.append(&plain("1", "2").event(), at(2)),
+        Appended::Fresh
+    );
+    assert_eq!((block.events(), block.live(), block.oversize()), (2, 1, 1));
+    assert_eq!(block.age_ns(at(5)), 4, "the oversize event was the first");
+}
+
+#[test]
+fn the_longest_record_that_fits_is_kept() {
+    let mut block = block();
+    let fixed = plain("1", "");
+    let [cpu_len] = [RECORD_BYTES_MAX - fixed.record().0.len() - fixed.record().1.len()];
+    let just = plain("1", &"1".repeat(cpu_len));
+    assert_eq!(block.append(&just.event(), at(1)), Appended::Fresh);
+    let over = plain("1", &"1".repeat(cpu_len + 1));
+    assert_eq!(block.append(&over.event(), at(1)), Appended::Oversize);
+    assert_eq!(
+        block.records().next().unwrap().value,
+        just.record().1.as_bytes()
+    );
+}
+
+#[test]
+fn clearing_keeps_the_usual_memory_and_gives_back_the_rest() {
+    let mut block = block();
+    for turn in 0..3 {
+        for number in 0..20_000 {
+            block.append(&plain(&number.to_string(), "1").event(), at(turn));
+        }
+        assert!(block.bytes() > 10 * BLOCK_BYTES);
+        block.clear();
+        assert!(block.is_empty() && block.records().next().is_none());
+        assert!(block.bytes() <= BUFFER_BYTES + ENTRIES_KEPT * size_of::<Entry>());
+    }
+    while !block.is_full() {
+        block.append(&plain(&block.live().to_string(), "1").event(), at(9));
+    }
+    block.clear();
+    let bytes = block.bytes();
+    while !block.is_full() {
+        block.append(&plain(&block.live().to_string(), "1").event(), at(9));
+    }
+    assert_eq!(
+        block.bytes(),
+        bytes,
+        "a block filled again allocates nothing"
+    );
+}
+
+#[test]
+fn stale_places_do_not_return_when_the_generation_wraps() {
+    let mut block = block();
+    block.generation = u32::MAX;
+    block.append(&plain("1", "1").event(), at(1));
+    block.clear();
+    for _ in 0..3 {
+        assert_eq!(
+            block.append(&plain("1", "1").event(), at(1)),
+            Appended::Fresh
+        );
+        block.clear();
+    }
+}
+
+proptest! {
+    /// What is alive is exactly the last event of each key, and every event is in one count.
+    #[test]
+    fn the_last_write_of_each_key_survives(
+        turns in prop::collection::vec(prop::collection::vec(sample(), 0..200), 1..4),
+    ) {
+        let mut block = block();
+        for samples in turns {
+            let mut reference: Vec<(String, String, u64)> = Vec::new();
+            for (time, sample) in samples.iter().enumerate() {
+                let (key, value) = sample.record();
+                let known = reference.iter().position(|(other, ..)| *other == key);
+                let appended = block.append(&sample.event(), at(time as u64));
+                match known {
+                    Some(place) => {
+                        prop_assert_eq!(appended, Appended::Coalesced);
+                        reference[place] = (key, value, time as u64);
+                    }
+                    None => {
+                        prop_assert_eq!(appended, Appended::Fresh);
+                        reference.push((key, value, time as u64));
+                    }
+                }
+                prop_assert_eq!(block.events(), time as u64 + 1);
+                prop_assert_eq!(block.live() as usize, reference.len());
+            }
+            let mut kept: Vec<(String, String, u64)> = block
+                .records()
+                .map(|record| {
+                    assert_eq!(record.hash, block.hasher.hash(record.key));
+                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                    (text(record.key), text(record.value), record.entered_ns)
+                })
+                .collect();
+            kept.sort();
+            reference.sort();
+            prop_assert_eq!(kept, reference);
+            block.clear();
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The embedded store against a naive reference: every write with its time, searched from the end.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::metric::event::Event;
+use crate::store::packing::Packing;
+
+const TTL_MS: u64 = 8_000;
+
+fn at(ms: u64) -> Now {
+    Now {
+        mono_ns: ms * 1_000_000,
+        wall_ms: 0,
+    }
+}
+
+/// A store with a block to fill, and the books.
+struct Bench {
+    store: MemoryStore,
+    block: Block,
+    ledger: Ledger,
+}
+
+impl Bench {
+    fn new(cores: usize, capacity_bytes: usize) -> Self {
+        let hasher = KeyHasher::default();
+        Self {
+            block: Block::new(Packing::Bare, hasher.clone()),
+            store: MemoryStore::new(cores, capacity_bytes, TTL_MS, hasher),
+            ledger: Ledger::new(cores, 0),
+        }
+    }
+
+    /// Writes `rps = value` under each timestamp, in one block.
+    fn write(&mut self, core: usize, now: Now, writes: &[(u64, u64)]) {
+        for (timestamp, value) in writes {
+            let (timestamp, value) = (timestamp.to_string(), value.to_string());
+            let event = Event {
+                device_id: None,
+                timestamp: &timestamp,
+                timestamp_ms: 0,
+                values: [1.0, 1.0],
+                literals: ["1", &value],
+            };
+            self.block.append(&event, now);
+        }
+        self.ledger.accept(core, self.block.events());
+        self.store
+            .hand_over(core, &mut self.block, now, &self.ledger);
+        assert!(self.block.is_empty());
+        assert_eq!(self.ledger.totals().pending(), 0);
+    }
+
+    fn read(&self, now: Now, timestamp: u64) -> Option<u64> {
+        // What the buffer had before must stay.
+        let mut out = b"before".to_vec();
+        let found = self
+            .store
+            .lookup(format!("metric:{timestamp}").as_bytes(), now, &mut out);
+        let value = String::from_utf8(out)
+            .unwrap()
+            .strip_prefix("before")
+            .unwrap()
+            .to_owned();
+        assert_eq!(found, !value.is_empty());
+        let head = format!("{{\"timestamp\":{timestamp},\"cpu\":1,\"rps\":");
+        let value = value
+            .strip_prefix(&head)?
+            .strip_suffix('}')
+            .unwrap()
+            .to_owned();
+        Some(value.parse().unwrap())
+    }
+
+    fn held_records(&self) -> u64 {
+        let rings = self.store.shards.iter().map(|shard| {
+            let ring = shard.ring.lock();
+            ring.segments
+                .iter()
+                .map(|segment| segment.records)
+                .sum::<u64>()
+        });
+        rings.sum()
+    }
+
+    fn evicted(&self, reason: EvictReason) -> u64 {
+        self.ledger.totals().evicted[reason.index()]
+    }
+}
+
+#[test]
+fn a_record_is_readable_until_its_own_time_is_over() {
+    let mut bench = Bench::new(1, 1 << 20);
+    bench.write(0, at(0), &[(1, 10)]);
+    bench.write(0, at(500), &[(2, 20)]);
+    assert_eq!(bench.read(at(TTL_MS - 1), 1), Some(10));
+    assert_eq!(
+        bench.read(at(TTL_MS), 1),
+        None,
+        "its segment is still there"
+    );
+    assert_eq!(bench.read(at(TTL_MS + 499), 2), Some(20));
+    assert_eq!(bench.read(at(TTL_MS + 500), 2), None);
+    assert_eq!(bench.evicted(EvictReason::Expired), 0);
+}
+
+#[test]
+fn an_empty_store_wants_no_call_and_holds_no_memory() {
+    let mut bench = Bench::new(1, 1 << 20);
+    assert_eq!(bench.store.maintain(0, at(0), &bench.ledger), None);
+    bench.write(0, at(0), &[(1, 10)]);
+    bench.write(0, at(500), &[(2, 20)]);
+    bench.write(0, at(1_600), &[(3, 30)]);
+    assert_eq!(bench.store.held_bytes(), 2 * bench.store.shape.cost_bytes());
+    let next = bench.store.maintain(0, at(1_600), &bench.ledger).unwrap();
+    assert_eq!(next, at(TTL_MS + 500).mono_ns);
+    let next = bench
+        .store
+        .maintain(0, at(TTL_MS + 500), &bench.ledger)
+        .unwrap();
+    assert_eq!(next, at(TTL_MS + 1_600).mono_ns);
+    assert_eq!(bench.evicted(EvictReason::Expired), 2);
+    assert_eq!(
+        bench.store.maintain(0, at(TTL_MS + 1_600), &bench.ledger),
+        None
+    );
+    assert_eq!(bench.evicted(EvictReason::Expired), 3);
+    assert_eq!(bench.store.held_bytes(), 0);
+}
+
+#[test]
+fn the_cap_holds_and_the_newest_stay() {
+    let capacity_bytes = 1 << 20;
+    let mut bench = Bench::new(1, capacity_bytes);
+    for number in 0..100_000 {
+        bench.write(0, at(number / 100), &[(number, number)]);
+        assert!(bench.store.held_bytes() <= capacity_bytes);
+    }
+    let totals = bench.ledger.totals();
+    let held = totals.stored - totals.evicted.iter().sum::<u64>();
+    assert_eq!(bench.held_records(), held);
+    assert!(held > 8_000, "of 1 MiB most is used: {held} records");
+    assert!(bench.evicted(EvictReason::Capacity) > 0);
+    for number in 0..100_000 {
+        let expected = (number >= 100_000 - held).then_some(number);
+        assert_eq!(bench.read(at(1_000), number), expected);
+    }
+}
+
+#[test]
+fn an_older_version_does_not_return_when_the_newer_one_was_evicted() {
+    let mut bench = Bench::new(2, 1 << 20);
+    bench.write(0, at(0), &[(7, 1)]);
+    bench.write(1, at(1), &[(7, 2)]);
+    assert_eq!(bench.read(at(1), 7), Some(2));
+    let mut number = 1_000;
+    while bench.evicted(EvictReason::Capacity) == 0 {
+        bench.write(1, at(2), &[(number, 0)]);
+        number += 1;
+    }
+    assert_eq!(bench.read(at(2), 7), None);
+    bench.write(0, at(3), &[(7, 3)]);
+    assert_eq!(bench.read(at(3), 7), Some(3));
+}
+
+#[test]
+fn one_block_may_exceed_a_whole_ring() {
+    let mut bench = Bench::new(1, 0);
+    let writes: Vec<(u64, u64)> = (0..5_000).map(|number| (number, number)).collect();
+    bench.write(0, at(1), &writes);
+    let totals = bench.ledger.totals();
+    assert_eq!(totals.stored, 5_000);
+    assert_eq!(
+        bench.held_records() + totals.evicted.iter().sum::<u64>(),
+        5_000
+    );
+    assert_eq!(bench.read(at(1), 4_999), Some(4_999));
+    assert_eq!(bench.read(at(1), 0), None);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write {
+        core: usize,
+        wait_ms: u64,
+        writes: Vec<(u64, u64)>,
+    },
+    Maintain {
+        core: usize,
+        wait_ms: u64,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let wait = prop_oneof![3 => Just(0), 3 => 0..20_u64, 1 => 0..1_500_u64, 1 => Just(TTL_MS)];
+    let writes = prop::collection::vec((0..40_u64, 0..1_000_u64), 0..400);
+    prop_oneof![
+        4 => (0..3_usize, wait.clone(), writes)
+            .prop_map(|(core, wait_ms, writes)| Step::Write { core, wait_ms, writes }),
+        1 => (0..3_usize, wait).prop_map(|(core, wait_ms)| Step::Maintain { core, wait_ms }),
+    ]
+}
+
+/// Runs the steps and checks every key after each; the smallest store must evict, the large must
+/// not.
+fn check(steps: Vec<Step>, capacity_bytes: usize) -> Result<(), TestCaseError> {
+    let mut bench = Bench::new(3, capacity_bytes);
+    // Time, core and value of every write, for each key.
+    let mut reference = vec![Vec::<(u64, usize, u64)>::new(); 40];
+    let mut now_ms = 0;
+    for step in steps {
+        match step {
+            Step::Write {
+                core,
+                wait_ms,
+                writes,
+            } => {
+                now_ms += wait_ms;
+                for (key, value) in &writes {
+                    reference[*key as usize].push((now_ms, core, *value));
+                }
+                bench.write(core, at(now_ms), &writes);
+            }
+            Step::Maintain { core, wait_ms } => {
+                now_ms += wait_ms;
+                let next = bench.store.maintain(core, at(now_ms), &bench.ledger);
+                prop_assert!(next.is_none_or(|next| next > at(now_ms).mono_ns));
+            }
+        }
+        let totals = bench.ledger.totals();
+        prop_assert_eq!(totals.pending(), 0);
+        prop_assert_eq!(
+            bench.held_records() + totals.evicted.iter().sum::<u64>(),
+            totals.stored
+        );
+        prop_assert!(bench.store.held_bytes() <= bench.store.capacity_bytes());
+        let was_crowded = bench.evicted(EvictReason::Capacity) > 0;
+        for (key, writes) in reference.iter().enumerate() {
+            // A stable sort keeps the order of writes inside one core and moment.
+            let mut writes = writes.clone();
+            writes.sort_by_key(|(time, core, _)| (*time, *core));
+            let newest = writes.last().filter(|(time, ..)| time + TTL_MS > now_ms);
+            let expected = newest.map(|(.., value)| *value);
+            let found = bench.read(at(now_ms), key as u64);
+            let is_evicted = was_crowded && found.is_none();
+            prop_assert!(
+                found == expected || is_evicted,
+                "{key}: {found:?}, not {expected:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn with_room_every_live_key_has_its_last_value(steps in prop::collection::vec(step(), 1..60)) {
+        check(steps, 64 << 20)?;
+    }
+
+    #[test]
+    fn without_room_no_key_has_an_older_value(steps in prop::collection::vec(step(), 1..60)) {
+        check(steps, 0)?;
+    }
+}

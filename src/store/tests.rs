@@ -1,0 +1,191 @@
+//! The store as the server uses it: identity at every step, also while others look.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::*;
+use crate::limits::RECORD_BYTES_MAX;
+use crate::store::ledger::DropReason;
+
+fn at(ms: u64) -> Now {
+    Now {
+        mono_ns: ms * 1_000_000,
+        wall_ms: 0,
+    }
+}
+
+fn event<'a>(device_id: &'a str, timestamp: &'a str, cpu: &'a str) -> Event<'a> {
+    Event {
+        device_id: Some(device_id),
+        timestamp,
+        timestamp_ms: 0,
+        values: [1.0, 1.0],
+        literals: [cpu, "1200"],
+    }
+}
+
+fn assert_identity(store: &Store) {
+    assert_eq!(store.stats().totals.pending(), store.walk_pending());
+}
+
+#[test]
+fn what_was_published_can_be_read_back_bit_for_bit() {
+    let store = Store::memory(2, 1 << 20, 300_000);
+    let mut open = store.open(1, at(1));
+    let cpu = "4.1500000000000000e+01";
+    assert_eq!(
+        open.append(&event("d1", "1700000000", cpu)),
+        Appended::Fresh
+    );
+    open.publish();
+    let mut out = Vec::new();
+    assert_eq!(
+        store.lookup(b"metric:d1:1700000000", at(2), &mut out),
+        Lookup::Found
+    );
+    let expected =
+        r#"{"timestamp":1700000000,"cpu":4.1500000000000000e+01,"rps":1200,"device_id":"d1"}"#;
+    assert_eq!(out, expected.as_bytes());
+    assert_eq!(
+        store.lookup(b"metric:1700000000", at(2), &mut out),
+        Lookup::Absent
+    );
+    let gone = at(300_001);
+    assert_eq!(
+        store.lookup(b"metric:d1:1700000000", gone, &mut Vec::new()),
+        Lookup::Absent
+    );
+}
+
+#[test]
+fn the_books_balance_after_every_step() {
+    let store = Store::memory(2, 1 << 20, 300_000);
+    let long = format!("1{}", "0".repeat(RECORD_BYTES_MAX));
+    let mut appended = 0;
+    for turn in 0..200_u64 {
+        let core = (turn % 2) as usize;
+        let mut open = store.open(core, at(turn));
+        for number in 0..turn * 10 {
+            let timestamp = (number % 300).to_string();
+            let cpu = if number % 97 == 0 { &long } else { "1" };
+            open.append(&event("d", &timestamp, cpu));
+            appended += 1;
+        }
+        drop(open);
+        store.end_turn(core, at(turn));
+        assert_identity(&store);
+        assert_eq!(store.stats().totals.accepted, appended);
+    }
+    assert!(store.flush(Duration::ZERO));
+    let totals = store.stats().totals;
+    assert_eq!(totals.pending(), 0);
+    assert_eq!(
+        totals.stored + totals.coalesced + totals.dropped_all(),
+        appended
+    );
+    assert!(totals.coalesced > 0 && totals.dropped[DropReason::Oversize.index()] > 0);
+}
+
+#[test]
+fn a_dropped_handle_publishes() {
+    let store = Store::memory(1, 1 << 20, 300_000);
+    store.open(0, at(1)).append(&event("d", "1", "1"));
+    assert_eq!(store.stats().totals.accepted, 1);
+    assert_identity(&store);
+    drop(store.open(0, at(2)));
+    assert_eq!(store.stats().totals.accepted, 1);
+}
+
+/// Two cores append while a third thread scrapes and reads back. No counter ever falls, nothing is
+/// settled before it was accepted, and a value read is never older than one read before.
+#[test]
+fn scrapes_and_reads_under_way_stay_consistent() {
+    const EVENTS: u64 = 150_000;
+    let store = Arc::new(Store::memory(2, 1 << 20, 300_000));
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let cores: Vec<_> = (0..2_usize)
+            .map(|core| {
+                let store = Arc::clone(&store);
+                scope.spawn(move || {
+                    for number in 0..EVENTS / 10 {
+                        let mut open = store.open(core, at(number));
+                        for _ in 0..9 {
+                            open.append(&event("filler", &number.to_string(), "1"));
+                        }
+                        open.append(&event("watched", "1", &number.to_string()));
+                    }
+                })
+            })
+            .collect();
+        let scraper = scope.spawn(|| {
+            let mut last = Totals::default();
+            let mut last_value = 0_u64;
+            let mut scrapes = 0_u64;
+            while !done.load(Ordering::Relaxed) || scrapes == 0 {
+                let totals = store.stats().totals;
+                let settled = totals.stored + totals.coalesced + totals.dropped_all();
+                assert!(settled <= totals.accepted, "{totals:?}");
+                assert!(totals.accepted >= last.accepted && totals.stored >= last.stored);
+                assert!(totals.coalesced >= last.coalesced);
+                assert!(totals.evicted.iter().sum::<u64>() <= totals.stored);
+                last = totals;
+                let mut out = Vec::new();
+                if store.lookup(b"metric:watched:1", at(0), &mut out) == Lookup::Found {
+                    let text = String::from_utf8(out).unwrap();
+                    let cpu = text
+                        .split("\"cpu\":")
+                        .nth(1)
+                        .unwrap()
+                        .split(',')
+                        .next()
+                        .unwrap();
+                    let value: u64 = cpu.parse().unwrap();
+                    assert!(value >= last_value, "{value} after {last_value}");
+                    last_value = value;
+                }
+                scrapes += 1;
+            }
+            scrapes
+        });
+        for core in cores {
+            core.join().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(scraper.join().unwrap() > 0);
+    });
+    let totals = store.stats().totals;
+    assert_eq!(totals.accepted, EVENTS * 2);
+    assert_eq!(totals.pending(), 0);
+    assert_identity(&store);
+}
+
+/// `cargo test --release -- --ignored --nocapture store_cost`
+#[test]
+#[ignore = "a measurement, for a release build"]
+fn store_cost() {
+    let store = Store::memory(2, 256 << 20, 300_000);
+    let devices: Vec<String> = (0..1_000)
+        .map(|number| format!("device-{number}"))
+        .collect();
+    for batch in [1_u64, 1_000] {
+        let stamps: Vec<String> = (0..4_000_000 / batch)
+            .map(|n| (1_700_000_000 + n).to_string())
+            .collect();
+        let started = std::time::Instant::now();
+        for (turn, stamp) in stamps.iter().enumerate() {
+            let mut open = store.open(0, at(turn as u64 / 100));
+            for number in 0..batch {
+                let device = (turn as u64 + number) % 1_000;
+                open.append(&event(&devices[device as usize], stamp, "41.5"));
+            }
+            drop(open);
+        }
+        let ns = started.elapsed().as_nanos() as u64 / 4_000_000;
+        println!(
+            "{ns} ns an event in batches of {batch}; {:?}",
+            store.stats().totals
+        );
+    }
+}
