@@ -7,3 +7,4 @@ pub mod limits;
 pub mod metric;
 pub mod store;
 pub mod sync;
+pub mod telemetry;

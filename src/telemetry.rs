@@ -1,0 +1,19 @@
+//! What the server tells about itself: metrics, latencies and logs.
+//!
+//! ```text
+//! core ─▶ counters (one writer each) ──────────┐
+//! core ─▶ tally ─(end of turn)─▶ latency (HDR) ├─▶ snapshot ─▶ exposition, open_metrics
+//! core ─▶ busy nanoseconds ─▶ busy (ratio) ────┘   (the API adds analytics and the store's books)
+//! ```
+//!
+//! Every metric that exists stands in [`table`]. A [`snapshot`] holds their values at one moment,
+//! [`exposition`] writes it for Prometheus, and [`log`] starts the structured log on stderr.
+
+pub mod busy;
+pub mod counters;
+pub mod exposition;
+pub mod latency;
+pub mod log;
+pub mod open_metrics;
+pub mod snapshot;
+pub mod table;

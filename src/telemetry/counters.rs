@@ -1,0 +1,334 @@
+//! What the cores count: requests, refusals, connections, time at work.
+//!
+//! Each core writes counters of its own, so counting is a load and a store on a line that nobody
+//! else writes; a scrape adds them up. Routes, statuses and reasons come as tables from the layers
+//! that own them, and are counted by index.
+
+use crate::sync::{Count, PerCore};
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client ended it, or asked for it.
+    Client,
+    /// No request for the idle time-out.
+    Idle,
+    /// A request was not complete in time.
+    RequestTimeout,
+    /// The client did not take its answers.
+    WriteStall,
+    /// It reached the maximum connection age.
+    Age,
+    /// A request that could not be framed, or an error of the socket.
+    Error,
+    /// The connection limit: closed for a newcomer, or a newcomer turned away.
+    Limit,
+    /// The server stops.
+    Drain,
+}
+
+impl CloseReason {
+    /// All of them, in the order of [`Self::index`].
+    pub const ALL: [Self; 8] = [
+        Self::Client,
+        Self::Idle,
+        Self::RequestTimeout,
+        Self::WriteStall,
+        Self::Age,
+        Self::Error,
+        Self::Limit,
+        Self::Drain,
+    ];
+
+    /// The label value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Idle => "idle",
+            Self::RequestTimeout => "request_timeout",
+            Self::WriteStall => "write_stall",
+            Self::Age => "age",
+            Self::Error => "error",
+            Self::Limit => "limit",
+            Self::Drain => "drain",
+        }
+    }
+
+    /// The place in [`Self::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The label values that are counted by index.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels {
+    /// Names of the routes, never paths.
+    pub routes: &'static [&'static str],
+    /// Every status that is answered.
+    pub statuses: &'static [u16],
+    /// Why events are rejected.
+    pub reject_reasons: &'static [&'static str],
+}
+
+/// One core's counters.
+#[derive(Debug)]
+struct Core {
+    /// By route, then status; the last column of a route takes statuses that are in no table.
+    requests: Box<[Count]>,
+    rejected: Box<[Count]>,
+    late: Count,
+    opened: Count,
+    closed: [Count; CloseReason::ALL.len()],
+    busy_ns: Count,
+    turns: Count,
+}
+
+/// The counters of all cores. Methods that take a `core` and add are for that core's thread alone.
+#[derive(Debug)]
+pub struct Counters {
+    labels: Labels,
+    cores: PerCore<Core>,
+}
+
+impl Counters {
+    /// Counters at 0 for each core and each known label value.
+    #[must_use]
+    pub fn new(cores: usize, labels: Labels) -> Self {
+        let cells = labels.routes.len() * (labels.statuses.len() + 1);
+        let zeros = |count| (0..count).map(|_| Count::default()).collect();
+        Self {
+            labels,
+            cores: PerCore::new(cores, |_| Core {
+                requests: zeros(cells),
+                rejected: zeros(labels.reject_reasons.len()),
+                late: Count::default(),
+                opened: Count::default(),
+                closed: Default::default(),
+                busy_ns: Count::default(),
+                turns: Count::default(),
+            }),
+        }
+    }
+
+    /// The tables it counts by.
+    #[must_use]
+    pub fn labels(&self) -> Labels {
+        self.labels
+    }
+
+    /// Counts a request answered, by the route's index and its status.
+    pub fn request(&self, core: usize, route: usize, status: u16) {
+        let statuses = self.labels.statuses;
+        let known = statuses.iter().position(|known| *known == status);
+        debug_assert!(known.is_some(), "status {status} is in no table");
+        let column = known.unwrap_or(statuses.len());
+        let cell = route * (statuses.len() + 1) + column;
+        if let Some(count) = self.cores.at(core).requests.get(cell) {
+            count.add(1);
+        }
+    }
+
+    /// Counts rejected events, by the reason's index.
+    pub fn reject(&self, core: usize, reason: usize, events: u64) {
+        if let Some(count) = self.cores.at(core).rejected.get(reason) {
+            count.add(events);
+        }
+    }
+
+    /// Counts events accepted late.
+    pub fn late(&self, core: usize, events: u64) {
+        self.cores.at(core).late.add(events);
+    }
+
+    /// Counts a connection that this core has accepted, or was given.
+    pub fn open(&self, core: usize) {
+        self.cores.at(core).opened.add(1);
+    }
+
+    /// Counts the end of a connection of this core.
+    pub fn close(&self, core: usize, reason: CloseReason) {
+        if let Some(count) = self.cores.at(core).closed.get(reason.index()) {
+            count.add(1);
+        }
+    }
+
+    /// Adds a turn and the nanoseconds that it worked.
+    pub fn turn(&self, core: usize, busy_ns: u64) {
+        let core = self.cores.at(core);
+        core.busy_ns.add(busy_ns);
+        core.turns.add(1);
+    }
+
+    /// Open connections of a core, read from any thread.
+    #[must_use]
+    pub fn live(&self, core: usize) -> u64 {
+        self.cores.at(core).live()
+    }
+
+    /// Open connections of all cores.
+    #[must_use]
+    pub fn live_all(&self) -> u64 {
+        self.cores.iter().map(Core::live).sum()
+    }
+
+    /// Adds up what all cores have counted.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            requests: vec![0; self.labels.routes.len() * (self.labels.statuses.len() + 1)],
+            rejected: vec![0; self.labels.reject_reasons.len()],
+            ..Totals::default()
+        };
+        for core in self.cores.iter() {
+            // Ends before beginnings, so that no reading has more ends.
+            add_each(&mut totals.closed, &core.closed);
+            totals.live.push(core.live());
+            totals.opened += core.opened.total();
+            add_each(&mut totals.requests, &core.requests);
+            add_each(&mut totals.rejected, &core.rejected);
+            totals.late += core.late.total();
+            totals.busy_ns.push(core.busy_ns.total());
+            totals.turns += core.turns.total();
+        }
+        totals
+    }
+}
+
+impl Core {
+    fn live(&self) -> u64 {
+        let closed: u64 = self.closed.iter().map(Count::total).sum();
+        self.opened.total().saturating_sub(closed)
+    }
+}
+
+fn add_each(sums: &mut [u64], counts: &[Count]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count.total();
+    }
+}
+
+/// Sums over all cores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// By route, then status, then one for statuses in no table; see [`Self::request_counts`].
+    requests: Vec<u64>,
+    /// Events rejected, by reason.
+    pub rejected: Vec<u64>,
+    /// Events accepted late.
+    pub late: u64,
+    /// Connections accepted.
+    pub opened: u64,
+    /// Connections ended, in the order of [`CloseReason::ALL`].
+    pub closed: [u64; CloseReason::ALL.len()],
+    /// Open connections, by core.
+    pub live: Vec<u64>,
+    /// Nanoseconds at work, by core.
+    pub busy_ns: Vec<u64>,
+    /// Turns of all cores.
+    pub turns: u64,
+}
+
+impl Totals {
+    /// Every pair of route and status with its count. A status that is in no table is `None`, and
+    /// comes only if there was one.
+    pub fn request_counts(
+        &self,
+        labels: Labels,
+    ) -> impl Iterator<Item = (&'static str, Option<u16>, u64)> {
+        let rows = self.requests.chunks(labels.statuses.len() + 1);
+        labels
+            .routes
+            .iter()
+            .zip(rows)
+            .flat_map(move |(route, row)| {
+                let statuses = labels.statuses.iter().map(|status| Some(*status));
+                let columns = statuses.chain([None]).zip(row);
+                columns
+                    .filter(|(status, count)| status.is_some() || **count > 0)
+                    .map(move |(status, count)| (*route, status, *count))
+            })
+    }
+
+    /// Requests answered, whatever the route and status.
+    #[must_use]
+    pub fn requests_all(&self) -> u64 {
+        self.requests.iter().sum()
+    }
+
+    /// Events rejected for whatever reason.
+    #[must_use]
+    pub fn rejected_all(&self) -> u64 {
+        self.rejected.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LABELS: Labels = Labels {
+        routes: &["ingest", "health"],
+        statuses: &[200, 202, 400],
+        reject_reasons: &["syntax", "future"],
+    };
+
+    #[test]
+    fn reasons_stand_in_the_order_of_their_index() {
+        for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index, "{}", reason.name());
+        }
+    }
+
+    #[test]
+    fn every_pair_is_there_from_the_start_and_cores_add_up() {
+        let counters = Counters::new(2, LABELS);
+        let zeros: Vec<_> = counters.totals().request_counts(LABELS).collect();
+        assert_eq!(zeros.len(), 6);
+        assert!(
+            zeros
+                .iter()
+                .all(|(_, status, count)| status.is_some() && *count == 0)
+        );
+        counters.request(0, 0, 202);
+        counters.request(1, 0, 202);
+        counters.request(1, 1, 200);
+        counters.reject(1, 1, 5);
+        counters.reject(1, 2, 5);
+        let totals = counters.totals();
+        let counts: Vec<_> = totals
+            .request_counts(LABELS)
+            .filter(|row| row.2 > 0)
+            .collect();
+        assert_eq!(counts, [("ingest", Some(202), 2), ("health", Some(200), 1)]);
+        assert_eq!(totals.requests_all(), 3);
+        assert_eq!(
+            (totals.rejected.as_slice(), totals.rejected_all()),
+            ([0, 5].as_slice(), 5)
+        );
+    }
+
+    #[test]
+    fn live_connections_are_those_opened_and_not_closed() {
+        let counters = Counters::new(2, LABELS);
+        counters.open(1);
+        counters.open(1);
+        counters.open(0);
+        counters.close(1, CloseReason::Age);
+        counters.turn(1, 1_000);
+        assert_eq!(
+            (counters.live(0), counters.live(1), counters.live_all()),
+            (1, 1, 2)
+        );
+        let totals = counters.totals();
+        assert_eq!(totals.live, [1, 1]);
+        assert_eq!(totals.opened, 3);
+        assert_eq!(totals.closed[CloseReason::Age.index()], 1);
+        assert_eq!(
+            (totals.busy_ns.as_slice(), totals.turns),
+            ([0, 1_000].as_slice(), 1)
+        );
+    }
+}

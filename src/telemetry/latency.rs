@@ -1,0 +1,378 @@
+//! How long requests take: HDR histograms, and the one door to that crate.
+//!
+//! A core tallies durations in memory of its own, and records the tally at the end of its turn. The
+//! histograms of a core have a lock that only a scrape contends for; a core that finds it taken
+//! keeps its tally for the next turn. Histograms only grow, so what Prometheus sees never falls.
+
+use hdrhistogram::Histogram;
+
+use crate::limits::TALLY_ENTRIES_MAX;
+use crate::sync::{Mutex, PerCore};
+
+/// Durations under this are recorded as this: the fastest answers take some microseconds.
+pub const DURATION_NS_MIN: u64 = 1_000;
+/// Durations over this are recorded as this; the sum keeps them exactly.
+pub const DURATION_NS_MAX: u64 = 60_000_000_000;
+/// Two significant digits: a value is known to within one part in a hundred.
+const DIGITS: u8 = 2;
+
+/// The upper bounds of the buckets in the exposition, in nanoseconds: 50 µs to 5 s, with the 50 ms
+/// that were promised among them.
+pub const BOUNDS_NS: [u64; 16] = [
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+];
+
+/// Durations of one turn; it belongs to a core.
+#[derive(Debug, Default)]
+pub struct Tally {
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    route: usize,
+    duration_ns: u64,
+    requests: u64,
+}
+
+impl Tally {
+    /// Notes that `requests` of a route took `duration_ns` each.
+    pub fn add(&mut self, route: usize, duration_ns: u64, requests: u64) {
+        if let Some(last) = self.entries.last_mut()
+            && (last.route, last.duration_ns) == (route, duration_ns)
+        {
+            // Pipelined requests are answered by one send.
+            last.requests += requests;
+            return;
+        }
+        self.entries.push(Entry {
+            route,
+            duration_ns,
+            requests,
+        });
+    }
+}
+
+/// The durations of one route on one core, or of all cores once merged.
+#[derive(Clone, Debug)]
+pub struct Durations {
+    /// `None` only if the crate refused our constants, which a test excludes.
+    histogram: Option<Histogram<u64>>,
+    sum_ns: u64,
+}
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self {
+            histogram: Histogram::new_with_bounds(DURATION_NS_MIN, DURATION_NS_MAX, DIGITS).ok(),
+            sum_ns: 0,
+        }
+    }
+}
+
+/// The histograms of all cores, by route.
+#[derive(Debug)]
+pub struct Latency {
+    routes: usize,
+    cores: PerCore<Mutex<Vec<Durations>>>,
+}
+
+impl Latency {
+    /// Empty histograms: some 25 KB for each core and route.
+    #[must_use]
+    pub fn new(cores: usize, routes: usize) -> Self {
+        Self {
+            routes,
+            cores: PerCore::new(cores, |_| Mutex::new(vec![Durations::default(); routes])),
+        }
+    }
+
+    /// Records a core's tally and empties it. If a scrape has the core's histograms, the tally is
+    /// kept for the next turn, and only a tally past [`TALLY_ENTRIES_MAX`] waits.
+    pub fn record(&self, core: usize, tally: &mut Tally) {
+        if tally.entries.is_empty() {
+            return;
+        }
+        let histograms = self.cores.at(core);
+        let mut durations = match histograms.try_lock() {
+            Some(durations) => durations,
+            None if tally.entries.len() < TALLY_ENTRIES_MAX => return,
+            None => histograms.lock(),
+        };
+        for entry in tally.entries.drain(..) {
+            if let Some(durations) = durations.get_mut(entry.route) {
+                durations.record(entry.duration_ns, entry.requests);
+            }
+        }
+    }
+
+    /// The durations of each route over all cores. One lock a core and route, for a copy.
+    #[must_use]
+    pub fn merged(&self) -> Vec<Durations> {
+        let mut merged = vec![Durations::default(); self.routes];
+        for core in self.cores.iter() {
+            for (route, sum) in merged.iter_mut().enumerate() {
+                if let Some(durations) = core.lock().get(route) {
+                    sum.merge(durations);
+                }
+            }
+        }
+        merged
+    }
+}
+
+/// What a Prometheus histogram shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Buckets {
+    /// Requests at or under each of [`BOUNDS_NS`].
+    pub cumulative: [u64; BOUNDS_NS.len()],
+    /// All requests: the bucket `+Inf`.
+    pub count: u64,
+    /// The sum of all durations, exact.
+    pub sum_ns: u64,
+}
+
+/// The usual percentiles, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Requests.
+    pub count: u64,
+    /// The exact mean.
+    pub mean_ns: u64,
+    /// Half took no longer.
+    pub p50_ns: u64,
+    /// Nine tenths took no longer.
+    pub p90_ns: u64,
+    /// All but one in a hundred.
+    pub p99_ns: u64,
+    /// All but one in a thousand.
+    pub p999_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+}
+
+/// One line of a percentile distribution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// Durations up to this value, in nanoseconds,
+    pub value_ns: u64,
+    /// are this share of all, 0 to 1,
+    pub quantile: f64,
+    /// and so many requests.
+    pub count: u64,
+}
+
+impl Durations {
+    /// Adds `requests` that took `duration_ns` each.
+    pub fn record(&mut self, duration_ns: u64, requests: u64) {
+        self.sum_ns = self
+            .sum_ns
+            .saturating_add(duration_ns.saturating_mul(requests));
+        if let Some(histogram) = &mut self.histogram {
+            let duration_ns = duration_ns.clamp(DURATION_NS_MIN, DURATION_NS_MAX);
+            histogram.saturating_record_n(duration_ns, requests);
+        }
+    }
+
+    /// Adds all durations of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
+        if let (Some(sum), Some(histogram)) = (&mut self.histogram, &other.histogram) {
+            // Both have the same bounds, so nothing is out of range.
+            let _ = sum.add(histogram);
+        }
+    }
+
+    /// Sorts the durations into the fixed bounds. A cell of the histogram goes by its middle, and
+    /// so always to the same bound: no bucket ever falls.
+    #[must_use]
+    pub fn buckets(&self) -> Buckets {
+        let mut buckets = Buckets {
+            sum_ns: self.sum_ns,
+            ..Buckets::default()
+        };
+        let Some(histogram) = &self.histogram else {
+            return buckets;
+        };
+        buckets.count = histogram.len();
+        for cell in histogram.iter_recorded() {
+            // Of a cell that straddles a bound, at most half is counted on the wrong side.
+            let middle_ns = histogram.median_equivalent(cell.value_iterated_to());
+            let within = BOUNDS_NS.partition_point(|bound| *bound < middle_ns);
+            if let Some(bucket) = buckets.cumulative.get_mut(within) {
+                *bucket += cell.count_at_value();
+            }
+        }
+        let mut sum = 0;
+        for bucket in &mut buckets.cumulative {
+            sum += *bucket;
+            *bucket = sum;
+        }
+        buckets
+    }
+
+    /// The usual percentiles; all 0 while there is nothing.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let Some(histogram) = self.histogram.as_ref().filter(|all| !all.is_empty()) else {
+            return Summary::default();
+        };
+        Summary {
+            count: histogram.len(),
+            mean_ns: self.sum_ns / histogram.len().max(1),
+            p50_ns: histogram.value_at_quantile(0.5),
+            p90_ns: histogram.value_at_quantile(0.9),
+            p99_ns: histogram.value_at_quantile(0.99),
+            p999_ns: histogram.value_at_quantile(0.999),
+            max_ns: histogram.max(),
+        }
+    }
+
+    /// The percentile distribution as HdrHistogram plots it: `ticks` lines for each halving of the
+    /// distance to 1.
+    pub fn distribution(&self, ticks: u32) -> impl Iterator<Item = Step> {
+        let steps = self
+            .histogram
+            .iter()
+            .flat_map(move |histogram| histogram.iter_quantiles(ticks.max(1)));
+        let mut count = 0;
+        steps.map(move |step| {
+            count += step.count_since_last_iteration();
+            Step {
+                value_ns: step.value_iterated_to(),
+                quantile: step.quantile_iterated_to(),
+                count,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_histogram_can_be_made_and_the_bounds_ascend() {
+        assert!(Durations::default().histogram.is_some());
+        assert!(BOUNDS_NS.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!((BOUNDS_NS[0], BOUNDS_NS[15]), (50_000, 5_000_000_000));
+        assert!(BOUNDS_NS.contains(&50_000_000));
+    }
+
+    #[test]
+    fn out_of_range_durations_are_counted_and_summed() {
+        let mut durations = Durations::default();
+        durations.record(0, 2);
+        durations.record(3 * DURATION_NS_MAX, 1);
+        let buckets = durations.buckets();
+        assert_eq!(buckets.cumulative, [2; BOUNDS_NS.len()]);
+        assert_eq!((buckets.count, buckets.sum_ns), (3, 3 * DURATION_NS_MAX));
+    }
+
+    #[test]
+    fn a_contended_tally_waits_for_the_next_turn() {
+        let latency = Latency::new(1, 2);
+        let mut tally = Tally::default();
+        tally.add(1, 70_000, 16);
+        tally.add(1, 70_000, 1);
+        assert_eq!(tally.entries.len(), 1);
+        let scrape = latency.cores.at(0).lock();
+        latency.record(0, &mut tally);
+        drop(scrape);
+        assert_eq!(latency.merged()[1].summary().count, 0);
+        latency.record(0, &mut tally);
+        let merged = latency.merged();
+        assert_eq!(merged[1].buckets().count, 17);
+        assert_eq!(merged[1].buckets().sum_ns, 17 * 70_000);
+        assert_eq!(merged[0].buckets(), Buckets::default());
+        assert!(tally.entries.is_empty());
+    }
+
+    #[test]
+    fn percentiles_and_distribution_agree() {
+        let mut durations = Durations::default();
+        assert_eq!(durations.summary(), Summary::default());
+        assert_eq!(durations.distribution(5).count(), 0);
+        for number in 1..=1_000_u64 {
+            durations.record(number * 10_000, 1);
+        }
+        let summary = durations.summary();
+        let near = |value: u64, exact: u64| value.abs_diff(exact) * 100 <= exact;
+        assert!(
+            near(summary.p50_ns, 5_000_000) && near(summary.p99_ns, 9_900_000),
+            "{summary:?}"
+        );
+        assert_eq!((summary.count, summary.mean_ns), (1_000, 5_005_000));
+        let steps: Vec<Step> = durations.distribution(5).collect();
+        assert_eq!(steps.last().unwrap().count, 1_000);
+        assert!(
+            steps
+                .windows(2)
+                .all(|pair| pair[0].value_ns <= pair[1].value_ns)
+        );
+    }
+
+    /// From nanoseconds to a minute, evenly over the powers of two.
+    fn duration() -> impl Strategy<Value = u64> {
+        let scale = (0..36_u32, 0.0..1.0_f64);
+        scale.prop_map(|(bits, part)| ((1_u64 << bits) as f64 * (1.0 + part)) as u64)
+    }
+
+    fn turns() -> impl Strategy<Value = Vec<Vec<(u64, u64)>>> {
+        prop::collection::vec(prop::collection::vec((duration(), 1..5_u64), 0..100), 1..5)
+    }
+
+    proptest! {
+        /// Against counting one by one: a bucket differs by no more than the durations that are
+        /// within the histogram's error of its bound. The sum and the count are exact.
+        #[test]
+        fn buckets_are_those_of_naive_counting(turns in turns()) {
+            let latency = Latency::new(2, 1);
+            let mut all = Vec::new();
+            let mut last = Buckets::default();
+            for (turn, durations) in turns.iter().enumerate() {
+                let mut tally = Tally::default();
+                for (duration, requests) in durations {
+                    tally.add(0, *duration, *requests);
+                    all.push((*duration, *requests));
+                }
+                latency.record(turn % 2, &mut tally);
+                let buckets = latency.merged()[0].buckets();
+                let sum: u64 = all.iter().map(|(duration, requests)| duration * requests).sum();
+                prop_assert_eq!(buckets.sum_ns, sum);
+                let count: u64 = all.iter().map(|(_, requests)| requests).sum();
+                prop_assert_eq!(buckets.count, count);
+                for (place, bound) in BOUNDS_NS.into_iter().enumerate() {
+                    let under = |limit: f64| -> u64 {
+                        let hits = all.iter().filter(|(duration, _)| *duration as f64 <= limit);
+                        hits.map(|(_, requests)| requests).sum()
+                    };
+                    let counted = buckets.cumulative[place];
+                    prop_assert!(under(bound as f64 * 0.99) <= counted, "bound {bound}");
+                    prop_assert!(counted <= under(bound as f64 * 1.01), "bound {bound}");
+                    prop_assert!(counted >= last.cumulative[place], "a bucket fell");
+                }
+                prop_assert!(buckets.cumulative.is_sorted());
+                prop_assert!(buckets.cumulative[BOUNDS_NS.len() - 1] <= buckets.count);
+                last = buckets;
+            }
+        }
+    }
+}
