@@ -1,0 +1,39 @@
+# One command each; `make test` is what continuous integration runs.
+.DEFAULT_GOAL := help
+.PHONY: help setup test fmt tidy clippy deny metrics build run replay perf perf-floor clean
+
+help: ## Say what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+
+setup: ## Install what the checks need
+	@ci/setup
+
+test: ## Every check, cheap ones first: the same as CI
+	@ci/all
+
+fmt: ## Lay out the code
+	cargo fmt --all
+
+tidy clippy deny metrics: ## One check alone
+	@ci/all $@
+
+build: ## The server, optimised: target/release/corepulse
+	cargo build --release --locked
+
+run: ## Serve on port 8080 from the embedded store
+	cargo run --release --locked
+
+replay: ## Post the series under tests/data/nab to a server on port 8080
+	cargo run --release --locked --example replay
+
+perf: ## Compare the server with a bare epoll loop; the record goes to perf/record/
+	cargo build --release --locked --workspace
+	target/release/compare --rounds 5 --seconds 2
+
+perf-floor: ## The bare epoll loop against itself: the noise of this machine
+	cargo build --release --locked --package corepulse-perf
+	target/release/compare --rounds 5 --seconds 2 --servers floor,floor
+
+clean: ## Remove everything that was built or installed here
+	cargo clean
+	rm -rf .tools .venv

@@ -1,0 +1,242 @@
+"""Scrapes a server under a short, bounded load and judges what it exposes.
+
+The text of format 0.0.4 must be clean under `promtool check metrics`, the answer to an OpenMetrics
+scraper must pass the strict parser of `prometheus_client`, no counter may fall between scrapes, and
+the metrics exposed must be those of README's table, with their labels.
+"""
+
+import http.client
+import os
+import pathlib
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
+from prometheus_client.parser import text_string_to_metric_families as lenient
+
+START_SECONDS_MAX = 15
+STOP_SECONDS_MAX = 30
+CLIENTS = 2
+REQUESTS_PER_CLIENT = 1500
+SCRAPES_MIN = 3
+# Of all scrapes in a format, so many are given to the slow judges.
+JUDGED = 8
+TEXT = "text/plain;version=0.0.4"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+# Labels that a histogram or summary adds by itself.
+OWN_LABELS = {"le", "quantile"}
+
+
+class Fault(Exception):
+    """What the server did wrong, in a sentence."""
+
+
+def start(path):
+    """Starts the server on a free port; returns it and the port of its start-up line."""
+    command = [path, "--listen", "127.0.0.1:0", "--workers", "2", "--pin", "off"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COREPULSE_")}
+    environment.pop("REDIS_URL", None)
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    lines = queue.Queue()
+
+    def read():
+        for line in server.stderr:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    said = []
+    while True:
+        try:
+            line = lines.get(timeout=START_SECONDS_MAX)
+        except queue.Empty:
+            line = None
+        if line is None:
+            server.kill()
+            raise Fault(f"no start-up line with a port; it said: {said}")
+        said.append(line)
+        found = re.search(r"127\.0\.0\.1:([1-9][0-9]*)", line)
+        if found:
+            return server, int(found[1])
+
+
+def request(connection, method, path, body=None, headers=None):
+    connection.request(method, path, body, headers or {})
+    answer = connection.getresponse()
+    return answer.status, answer.headers, answer.read()
+
+
+def connect(port):
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+
+
+def post(port, client, faults):
+    """Single metrics of a few devices, with a spike now and then, and some bad ones."""
+    connection = connect(port)
+    try:
+        for number in range(REQUESTS_PER_CLIENT):
+            cpu = 5000 if number % 500 == 499 else 40 + number % 7
+            body = f'{{"device_id":"d{client}-{number % 5}","cpu":{cpu},"rps":{number % 11}}}'
+            expected = 202
+            if number % 100 == 99:
+                body, expected = '{"cpu":1}', 400
+            status, _, answer = request(connection, "POST", "/metrics", body)
+            if status != expected:
+                raise Fault(f"POST {body}: {status} {answer!r}")
+    except (Fault, OSError, http.client.HTTPException) as fault:
+        faults.append(fault)
+    finally:
+        connection.close()
+
+
+def scrape(connection, accept):
+    path = "/metrics/prometheus"
+    status, headers, body = request(connection, "GET", path, headers={"Accept": accept})
+    if status != 200:
+        raise Fault(f"GET {path}: {status}")
+    kind = headers["Content-Type"]
+    if not kind.startswith(accept.split(";")[0]):
+        raise Fault(f"Accept: {accept} was answered with {kind}")
+    return body.decode()
+
+
+def scrapes_under_load(port):
+    """Both formats, again and again while the clients post and once when they have ended."""
+    faults, texts, strict_texts = [], [], []
+    clients = [
+        threading.Thread(target=post, args=(port, client, faults)) for client in range(CLIENTS)
+    ]
+    for client in clients:
+        client.start()
+    connection = connect(port)
+    is_loaded = True
+    while is_loaded or len(texts) < SCRAPES_MIN:
+        is_loaded = any(client.is_alive() for client in clients)
+        texts.append(scrape(connection, TEXT))
+        strict_texts.append(scrape(connection, OPENMETRICS))
+    connection.close()
+    if faults:
+        raise Fault(f"the load failed: {faults[0]}")
+    return texts, strict_texts
+
+
+def promtool(text):
+    command = ["promtool", "check", "metrics"]
+    check = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
+    if check.returncode != 0:
+        raise Fault(f"promtool check metrics:\n{check.stdout}{check.stderr}")
+
+
+def counters(families):
+    """The value of each sample that may only grow."""
+    values = {}
+    for family in families:
+        for sample in family.samples:
+            grows = family.type == "counter" or sample.name.endswith(("_bucket", "_count"))
+            if grows and not sample.name.endswith("_created"):
+                values[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+    return values
+
+
+def check_growth(texts):
+    before = {}
+    for text in texts:
+        now = counters(lenient(text))
+        for key, value in before.items():
+            if now.get(key, -1) < value:
+                raise Fault(f"a counter fell: {key} from {value} to {now.get(key)}")
+        before = now
+    return before
+
+
+def exposed(text):
+    """Each metric of a text by its name in the table, with its labels."""
+    found = {}
+    types = re.findall(r"^# TYPE (\S+) \S+$", text, re.MULTILINE)
+    duplicates = {name for name in types if types.count(name) > 1}
+    if duplicates:
+        raise Fault(f"more than one TYPE: {sorted(duplicates)}")
+    for family in lenient(text):
+        labels = {label for sample in family.samples for label in sample.labels} - OWN_LABELS
+        name = family.name if family.name in types else f"{family.name}_total"
+        found[name] = labels
+    return found
+
+
+def documented():
+    """The metrics of README's table: rows that start with a name in backquotes."""
+    path = pathlib.Path("README.md")
+    readme = path.read_text(encoding="utf-8") if path.exists() else ""
+    row = r"^\|\s*`((?:corepulse|process)_[a-z0-9_*]+)(?:\{([^}]*)\})?`"
+    return {
+        name: {label.strip() for label in labels.split(",") if label}
+        for name, labels in re.findall(row, readme, re.MULTILINE)
+    }
+
+
+def check_table(found):
+    table = documented()
+    if not table:
+        raise Fault("README.md has no table of metrics")
+    prefixes = tuple(name[:-1] for name in table if name.endswith("*"))
+    missing = [n for n in table if n not in found and not n.endswith("*")]
+    unknown = [n for n in found if n not in table and not (prefixes and n.startswith(prefixes))]
+    labels = [n for n in table if n in found and table[n] != found[n]]
+    said = {
+        "in README's table but not exposed": sorted(missing),
+        "exposed but not in README's table": sorted(unknown),
+        "with other labels than README says": [f"{n}{sorted(found[n])}" for n in sorted(labels)],
+    }
+    faults = [f"{what}: {', '.join(names)}" for what, names in said.items() if names]
+    if faults:
+        raise Fault("\n".join(faults))
+
+
+def sample(texts):
+    """The first, the last and some between them."""
+    step = max(1, len(texts) // JUDGED)
+    return [*texts[::step], texts[-1]]
+
+
+def check(port):
+    texts, strict_texts = scrapes_under_load(port)
+    for text in sample(texts):
+        promtool(text)
+    for text in sample(strict_texts):
+        try:
+            families = list(strict(text))
+        except ValueError as fault:
+            raise Fault(f"strict OpenMetrics: {fault}") from fault
+    final = check_growth(texts)
+    accepted = final.get(("corepulse_events_accepted_total", ()))
+    expected = CLIENTS * (REQUESTS_PER_CLIENT - REQUESTS_PER_CLIENT // 100)
+    if accepted != expected:
+        raise Fault(f"corepulse_events_accepted_total is {accepted}, {expected} were acknowledged")
+    found = exposed(texts[-1])
+    check_table(found)
+    print(f"{len(found)} metrics, {len(texts)} scrapes in each format, {len(families)} families")
+
+
+def main():
+    server, port = start(sys.argv[1])
+    try:
+        check(port)
+        server.send_signal(signal.SIGTERM)
+        code = server.wait(timeout=STOP_SECONDS_MAX)
+        if code != 0:
+            raise Fault(f"exit code {code} after SIGTERM")
+    except Fault as fault:
+        print(f"metrics: {fault}", file=sys.stderr)
+        return 1
+    finally:
+        server.kill()
+        server.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
