@@ -1,0 +1,147 @@
+//! The requests of one connection: its devices' events in order, cut into bodies.
+
+use crate::series::{Device, Event};
+use clap::ValueEnum;
+use flate2::{Compression, write::GzEncoder};
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+/// How a body carries its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// One object a request.
+    Single,
+    /// An array of objects.
+    Array,
+    /// One object a line.
+    Ndjson,
+}
+
+impl Form {
+    pub(crate) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Single | Self::Array => "application/json",
+            Self::Ndjson => "application/x-ndjson",
+        }
+    }
+}
+
+/// One request's body, and how many events it carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) events: usize,
+}
+
+/// The bodies of a connection: row by row over its devices, so that each device's order is kept
+/// and a batch mixes them as a gateway's does.
+pub(crate) fn bodies(devices: &[Device], form: Form, batch: usize, gzip: bool) -> Vec<Body> {
+    let rows = devices.iter().map(|device| device.events.len()).max();
+    let mut stream = Vec::new();
+    for row in 0..rows.unwrap_or(0) {
+        for device in devices {
+            if let Some(event) = device.events.get(row) {
+                stream.push(object(&device.id, event));
+            }
+        }
+    }
+    let batch = if form == Form::Single { 1 } else { batch };
+    stream
+        .chunks(batch)
+        .map(|objects| Body {
+            bytes: coded(body(objects, form), gzip),
+            events: objects.len(),
+        })
+        .collect()
+}
+
+fn object(id: &str, event: &Event) -> String {
+    let mut text = String::from("{\"device_id\":\"");
+    // A file's name may hold what a device id may not; the server's rule is the narrower one.
+    text.extend(id.chars().map(|c| if is_id_char(c) { c } else { '_' }));
+    let Event {
+        timestamp,
+        cpu,
+        rps,
+    } = event;
+    let _ = write!(
+        text,
+        "\",\"timestamp\":{timestamp},\"cpu\":{cpu},\"rps\":{rps}}}"
+    );
+    text
+}
+
+fn is_id_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-')
+}
+
+fn body(objects: &[String], form: Form) -> String {
+    match form {
+        Form::Single => objects.concat(),
+        Form::Array => format!("[{}]", objects.join(",")),
+        Form::Ndjson => objects.join("\n") + "\n",
+    }
+}
+
+fn coded(text: String, gzip: bool) -> Vec<u8> {
+    if !gzip {
+        return text.into_bytes();
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing to memory does not fail; if it did, an empty body would be refused and counted.
+    let written = encoder.write_all(text.as_bytes());
+    written.and_then(|()| encoder.finish()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    fn device(id: &str, rows: i64) -> Device {
+        let event = |timestamp| Event {
+            timestamp,
+            cpu: "1.50".to_owned(),
+            rps: "2".to_owned(),
+        };
+        Device {
+            id: id.to_owned(),
+            events: (0..rows).map(event).collect(),
+        }
+    }
+
+    fn texts(form: Form, batch: usize) -> Vec<String> {
+        let devices = [device("a b", 2), device("c", 1)];
+        let bodies = bodies(&devices, form, batch, false);
+        assert_eq!(bodies.iter().map(|body| body.events).sum::<usize>(), 3);
+        bodies
+            .into_iter()
+            .map(|body| String::from_utf8(body.bytes).unwrap())
+            .collect()
+    }
+
+    const A0: &str = r#"{"device_id":"a_b","timestamp":0,"cpu":1.50,"rps":2}"#;
+    const A1: &str = r#"{"device_id":"a_b","timestamp":1,"cpu":1.50,"rps":2}"#;
+    const C0: &str = r#"{"device_id":"c","timestamp":0,"cpu":1.50,"rps":2}"#;
+
+    #[test]
+    fn forms_carry_the_events_row_by_row() {
+        assert_eq!(texts(Form::Single, 9), [A0, C0, A1]);
+        assert_eq!(
+            texts(Form::Array, 2),
+            [format!("[{A0},{C0}]"), format!("[{A1}]")]
+        );
+        assert_eq!(texts(Form::Ndjson, 3), [format!("{A0}\n{C0}\n{A1}\n")]);
+    }
+
+    #[test]
+    fn gzip_gives_the_same_text_back() {
+        let bodies = bodies(&[device("c", 1)], Form::Single, 1, true);
+        let mut text = String::new();
+        let coded = bodies[0].bytes.as_slice();
+        flate2::read::GzDecoder::new(coded)
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, C0);
+    }
+}

@@ -1,0 +1,255 @@
+//! Replays CSV series as devices against a running server, and accounts for every event.
+//!
+//! Each `--cpu` file is a device named after it, the rows of `--rps` beside its own. A device
+//! always uses the same connection, so its order is kept. The exit code is 0 only when every
+//! request was answered with 202 and the server accepted every event.
+//!
+//! ```text
+//! cargo run --release --example replay -- --form ndjson --batch 500 --connections 4
+//! ```
+
+mod bodies;
+mod client;
+mod report;
+mod series;
+
+use bodies::{Body, Form};
+use clap::Parser;
+use client::{Client, Target};
+use indicatif::{ProgressBar, ProgressStyle};
+use report::Report;
+use series::Device;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Posts CSV series as devices.
+#[derive(Debug, Parser)]
+#[command(name = "replay", about, long_about = None)]
+struct Options {
+    /// The server.
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// Files of `timestamp,value`; each is a device named after the file.
+    #[arg(long, num_args = 1.., value_name = "FILE", default_values = [
+        "tests/data/nab/ec2_cpu_utilization_24ae8d.csv",
+        "tests/data/nab/ec2_cpu_utilization_5f5533.csv",
+        "tests/data/nab/ec2_cpu_utilization_825cc2.csv",
+        "tests/data/nab/rds_cpu_utilization_cc0c53.csv",
+    ])]
+    cpu: Vec<PathBuf>,
+    /// The file whose values go beside them as `rps`, row by row.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "tests/data/nab/elb_request_count_8c0756.csv"
+    )]
+    rps: PathBuf,
+    /// Connections; a device always uses the same one.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    connections: u16,
+    /// How a request carries its events.
+    #[arg(long, value_enum, default_value_t = Form::Single)]
+    form: Form,
+    /// Events of one array or NDJSON request.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    batch: u16,
+    /// Compress the bodies.
+    #[arg(long)]
+    gzip: bool,
+    /// Events a second over all connections; without it, as fast as the server answers. Latencies
+    /// then count from when a request was due, so that a slow server cannot hide its queue.
+    #[arg(long, value_parser = rate)]
+    rate: Option<f64>,
+    /// The server's `--ingest-token`.
+    #[arg(long, env = "COREPULSE_INGEST_TOKEN", hide_env_values = true)]
+    ingest_token: Option<String>,
+    /// Permit a server on another machine.
+    #[arg(long)]
+    allow_remote: bool,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text
+        .parse()
+        .ok()
+        .filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "expected a number of events above 0".to_owned())
+}
+
+fn main() -> ExitCode {
+    match replay(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("replay: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One run; true when every event was accepted.
+fn replay(options: &Options) -> Result<bool, String> {
+    let target = Target::parse(&options.url, options.allow_remote)?;
+    let rps = series::read(&options.rps)?;
+    let mut shares = vec![Vec::new(); usize::from(options.connections)];
+    for (path, connection) in options.cpu.iter().zip((0..shares.len()).cycle()) {
+        let device = series::device(path, &rps)?;
+        shares
+            .get_mut(connection)
+            .into_iter()
+            .for_each(|share| share.push(device.clone()));
+    }
+    shares.retain(|devices| !devices.is_empty());
+    let total: usize = shares
+        .iter()
+        .flatten()
+        .map(|device| device.events.len())
+        .sum();
+    let bar = ProgressBar::new(u64::try_from(total).unwrap_or(0));
+    let style = "{bar:40} {pos}/{len} events, {per_sec}, {eta} left";
+    bar.set_style(ProgressStyle::with_template(style).map_err(|e| e.to_string())?);
+    let prepared: Vec<Vec<Body>> = shares
+        .iter()
+        .map(|share| requests(share, options))
+        .collect();
+    let start = Instant::now();
+    let reports = thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for bodies in &prepared {
+            let (target, bar) = (target.clone(), &bar);
+            threads.push(scope.spawn(move || drive(options, target, bodies, total, bar)));
+        }
+        let joined = threads.into_iter().map(|thread| match thread.join() {
+            Ok(report) => report,
+            Err(_) => Err("a connection's thread panicked".to_owned()),
+        });
+        joined.collect::<Result<Vec<_>, String>>()
+    })?;
+    let elapsed = start.elapsed();
+    bar.finish_and_clear();
+    let mut all = Report::new()?;
+    reports.iter().for_each(|report| all.add(report));
+    println!("{}", all.summary(elapsed));
+    Ok(all.is_clean())
+}
+
+fn requests(devices: &[Device], options: &Options) -> Vec<Body> {
+    bodies::bodies(
+        devices,
+        options.form,
+        usize::from(options.batch),
+        options.gzip,
+    )
+}
+
+/// Sends the bodies of one connection in order, each after the answer to the one before.
+fn drive(
+    options: &Options,
+    target: Target,
+    bodies: &[Body],
+    total: usize,
+    bar: &ProgressBar,
+) -> Result<Report, String> {
+    let content_type = options.form.content_type();
+    let token = options.ingest_token.as_deref();
+    let mut client = Client::new(target, content_type, options.gzip, token);
+    let mut report = Report::new()?;
+    let own: usize = bodies.iter().map(|body| body.events).sum();
+    // Each connection sends its part of the events, so all of them end together.
+    let seconds_per_event = options.rate.map(|rate| ratio(total, own) / rate);
+    let start = Instant::now();
+    let mut sent = 0;
+    for body in bodies {
+        let due = match seconds_per_event {
+            Some(seconds) => start + Duration::from_secs_f64(seconds * ratio(sent, 1)),
+            None => Instant::now(),
+        };
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        match client.post(&body.bytes) {
+            Ok(response) => report.answered(body.events, &response, due.elapsed()),
+            Err(error) => report.failed(body.events, &error),
+        }
+        sent += body.events;
+        bar.inc(u64::try_from(body.events).unwrap_or(0));
+    }
+    Ok(report)
+}
+
+fn ratio(one: usize, other: usize) -> f64 {
+    let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    number(one) / number(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn the_options_are_consistent() {
+        use clap::CommandFactory as _;
+        Options::command().debug_assert();
+        assert_eq!(Options::parse_from(["replay"]).cpu.len(), 4);
+        assert!(Options::try_parse_from(["replay", "--rate", "0"]).is_err());
+    }
+
+    /// A server that answers every request of one connection with `answer`.
+    fn serve(answer: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream);
+            while let Some(length) = length_of_body(&mut reader) {
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                reader.get_mut().write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        url
+    }
+
+    fn length_of_body(reader: &mut BufReader<TcpStream>) -> Option<usize> {
+        let mut length = None;
+        for line in reader.lines() {
+            let line = line.ok()?;
+            match line.strip_prefix("Content-Length: ") {
+                Some(text) => length = text.parse().ok(),
+                None if line.is_empty() => return length,
+                None => {}
+            }
+        }
+        None
+    }
+
+    fn accepted(count: u32) -> &'static str {
+        let body = format!("{{\"accepted\":{count},\"anomalies\":0}}");
+        let length = body.len();
+        let head = format!("HTTP/1.1 202 Accepted\r\nContent-Length: {length}\r\n\r\n");
+        (head + &body).leak()
+    }
+
+    fn run(url: &str) -> Result<bool, String> {
+        let arguments = [
+            "replay",
+            "--connections=1",
+            "--form=ndjson",
+            "--batch=10000",
+            "--gzip",
+        ];
+        let cpu = "tests/data/nab/rds_cpu_utilization_cc0c53.csv";
+        let with_target = ["--url", url, "--cpu", cpu];
+        replay(&Options::parse_from(arguments.iter().chain(&with_target)))
+    }
+
+    #[test]
+    fn a_run_is_clean_only_when_the_server_accepted_every_event() {
+        assert_eq!(run(&serve(accepted(4032))), Ok(true));
+        assert_eq!(run(&serve(accepted(4031))), Ok(false));
+        let busy = "HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        assert_eq!(run(&serve(busy)), Ok(false));
+    }
+}
