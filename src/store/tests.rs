@@ -187,5 +187,14 @@ fn store_cost() {
             "{ns} ns an event in batches of {batch}; {:?}",
             store.stats().totals
         );
+        let newest = &stamps[stamps.len() - 1];
+        for (what, device) in [("nothing", "absent"), ("the newest", "device-")] {
+            let started = std::time::Instant::now();
+            for number in 0..1_000 {
+                let key = format!("metric:{device}{number}:{newest}");
+                store.lookup(key.as_bytes(), at(1), &mut Vec::new());
+            }
+            println!("{:?} a look-up of {what}", started.elapsed() / 1_000);
+        }
     }
 }
