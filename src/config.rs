@@ -88,7 +88,7 @@ pub struct Config {
     pub window: usize,
     pub z_threshold: f64,
     pub min_samples: usize,
-    pub cooldown: u32,
+    pub cooldown: usize,
     pub devices_max: usize,
     pub device_ttl: Duration,
     pub body_bytes_max: usize,
@@ -242,7 +242,7 @@ impl Config {
             window: found.number("window", &arguments.window, 2, WINDOW_MAX),
             z_threshold: check_threshold(&arguments.z_threshold, found),
             min_samples: found.number("min-samples", &arguments.min_samples, 1, WINDOW_MAX),
-            cooldown: found.number("cooldown", &arguments.cooldown, 0, COOLDOWN_MAX) as u32,
+            cooldown: found.number("cooldown", &arguments.cooldown, 0, COOLDOWN_MAX),
             devices_max: found.number("max-devices", &arguments.max_devices, 0, DEVICES_MAX),
             device_ttl: found.duration("device-ttl", &arguments.device_ttl, SECOND),
             body_bytes_max: found.bytes(
@@ -298,7 +298,6 @@ impl Config {
     #[must_use]
     pub fn print(&self) -> String {
         let auto = |number: Option<usize>| number.map_or("auto".to_owned(), |n| n.to_string());
-        let time = |value: Duration| humantime::format_duration(value).to_string();
         let mut text = String::new();
         let mut line = |flag: &str, value: &dyn fmt::Display| {
             // Writing into a string cannot fail.
@@ -309,7 +308,7 @@ impl Config {
         line("pin", &name_of(&PINS, self.pin));
         line("engine", &"percore");
         line("redis-url", &"(not set)");
-        line("store-ttl", &time(self.store_ttl));
+        line("store-ttl", &Shown(self.store_ttl));
         line("store-queue", &Bytes(self.store_queue_bytes));
         line("store-overflow", &name_of(&OVERFLOWS, self.store_overflow));
         line("memory-store", &Bytes(self.memory_store_bytes));
@@ -318,17 +317,17 @@ impl Config {
         line("min-samples", &self.min_samples);
         line("cooldown", &self.cooldown);
         line("max-devices", &self.devices_max);
-        line("device-ttl", &time(self.device_ttl));
+        line("device-ttl", &Shown(self.device_ttl));
         line("max-body", &Bytes(self.body_bytes_max));
         line("max-connections", &auto(self.connections_max));
-        line("idle-timeout", &time(self.idle_timeout));
-        line("request-timeout", &time(self.request_timeout));
+        line("idle-timeout", &Shown(self.idle_timeout));
+        line("request-timeout", &Shown(self.request_timeout));
         line(
             "max-connection-age",
-            &time(self.connection_age.unwrap_or_default()),
+            &Shown(self.connection_age.unwrap_or_default()),
         );
-        line("drain-delay", &time(self.drain_delay));
-        line("drain-timeout", &time(self.drain_timeout));
+        line("drain-delay", &Shown(self.drain_delay));
+        line("drain-timeout", &Shown(self.drain_timeout));
         let token = if self.ingest_token.is_some() {
             "(set)"
         } else {
@@ -405,6 +404,16 @@ fn name_of<T: PartialEq + Copy>(choices: &[(&'static str, T)], value: T) -> &'st
         .iter()
         .find(|(_, choice)| *choice == value)
         .map_or("", |(name, _)| name)
+}
+
+/// A duration as flags take it: `5m`, `1m 15s`.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown(pub Duration);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(out)
+    }
 }
 
 /// A size in the largest binary unit that divides it.

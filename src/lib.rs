@@ -1,10 +1,32 @@
 //! corepulse: a thread-per-core HTTP server for streams of device metrics.
+//!
+//! ```text
+//! devices ─▶ core 0: epoll ─▶ http ─▶ api ─▶ metric ─▶ analytics ─▶ store ┐
+//! devices ─▶ core 1: the same, with a listener of its own                 ├─▶ memory, per core
+//!               ▲                                                         ┘
+//!               └── answers posted back ── control: look-ups and scrapes
+//! ```
+//!
+//! A file imports only from rows below its own (`tests/tidy.rs` holds that). From the top, in the
+//! order in which a request meets them:
+//!
+//! - `main` and [`server`]: start, stop, wiring;
+//! - [`engine`] and [`control`]: threads and sockets live there only;
+//! - [`api`]: what is answered;
+//! - [`http`], [`analytics`], [`store`], [`telemetry`]: four islands, none knows another;
+//! - [`metric`]: the domain, and how bodies are decoded;
+//! - [`limits`], [`config`], [`clock`], [`sync`]: the ground.
+
 pub mod analytics;
+pub mod api;
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod engine;
 pub mod http;
 pub mod limits;
 pub mod metric;
+pub mod server;
 pub mod store;
 pub mod sync;
 pub mod telemetry;

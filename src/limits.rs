@@ -109,8 +109,8 @@ pub const RECORDS_PER_HOLD: usize = 8;
 /// Durations that a core keeps for itself while a scrape holds its histograms; past that it waits.
 pub const TALLY_ENTRIES_MAX: usize = 4 * 1024;
 
-/// Look-ups that wait for the look-up thread; more get 503.
-pub const LOOKUPS_QUEUED_MAX: usize = 1024;
+/// Look-ups and scrapes that wait for the control thread; more get 503.
+pub const JOBS_QUEUED_MAX: usize = 1024;
 
 /// Bytes of a look-up's key: the longest device id, a colon and twenty digits.
 pub const LOOKUP_KEY_BYTES_MAX: usize = DEVICE_ID_BYTES_MAX + 1 + 20;

@@ -1,2 +1,102 @@
-//! corepulse.
-fn main() {}
+//! corepulse, the program: configuration, start, signals, exit code.
+
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use corepulse::config::arguments::Arguments;
+use corepulse::config::{Config, EXIT_USAGE, LogFormat};
+use corepulse::server::Server;
+use corepulse::telemetry::log;
+
+/// A core ended that should not have (`EX_SOFTWARE` of sysexits.h).
+const EXIT_SOFTWARE: u8 = 70;
+
+/// The address cannot be listened on (`EX_UNAVAILABLE`).
+const EXIT_UNAVAILABLE: u8 = 69;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error),
+    };
+    let config = match Config::check(&arguments) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            eprint!("{mistakes}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    if arguments.print_config {
+        print!("{}", config.print());
+        return ExitCode::SUCCESS;
+    }
+    log::start(match config.log_format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    });
+    let stop = match listen_for_signals() {
+        Ok(stop) => stop,
+        Err(error) => return fail("signals cannot be listened for", &error),
+    };
+    match Server::start(&config) {
+        Ok(server) => serve(server, &stop),
+        Err(error) => fail(&format!("cannot listen on {}", config.listen), &error),
+    }
+}
+
+/// Serves until a signal comes or a core fails, and drains.
+fn serve(server: Server, stop: &Receiver<()>) -> ExitCode {
+    while stop.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+        if !server.is_sound() {
+            log::error!("a core failed; stopping");
+            break;
+        }
+    }
+    let report = server.drain(thread::sleep);
+    if report.cores_failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_SOFTWARE)
+    }
+}
+
+/// The first signal arrives in what is returned; the second ends the process at once.
+fn listen_for_signals() -> std::io::Result<Receiver<()>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let mut seen = signals.forever();
+            if seen.next().is_some() {
+                // The receiver lives as long as `main` does.
+                let _ = sender.send(());
+            }
+            if let Some(signal) = seen.next() {
+                std::process::exit(128 + signal);
+            }
+        })?;
+    Ok(receiver)
+}
+
+/// Prints help and version to standard output, mistakes to standard error.
+fn explain(error: &clap::Error) -> ExitCode {
+    // A closed pipe is no reason to fail.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(EXIT_USAGE),
+    }
+}
+
+fn fail(what: &str, error: &std::io::Error) -> ExitCode {
+    eprintln!("corepulse: {what}: {error}");
+    ExitCode::from(EXIT_UNAVAILABLE)
+}

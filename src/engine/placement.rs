@@ -10,7 +10,7 @@ use std::fs;
 use crate::config::Pin;
 
 /// What the process can know about its cores.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Surroundings {
     /// The cores of the affinity mask, by number.
     pub allowed: Vec<usize>,
@@ -33,7 +33,12 @@ impl Surroundings {
             .ok()
             .and_then(|list| count_cpu_list(&list))
             .unwrap_or(allowed.len());
-        Self { allowed, online, quota: quota(), container: in_container() }
+        Self {
+            allowed,
+            online,
+            quota: quota(),
+            container: in_container(),
+        }
     }
 
     /// One worker for each core that quota and mask allow, at least one.
@@ -41,7 +46,9 @@ impl Surroundings {
     pub fn workers(&self) -> usize {
         let allowed = self.allowed.len().max(1);
         // A quota of 1.5 cores feeds one busy worker, not two.
-        self.quota.map_or(allowed, |quota| allowed.min(quota as usize)).max(1)
+        self.quota
+            .map_or(allowed, |quota| allowed.min(quota as usize))
+            .max(1)
     }
 }
 
@@ -66,13 +73,27 @@ impl fmt::Display for Placement {
 /// Decides where `workers` run.
 #[must_use]
 pub fn decide(pin: Pin, workers: usize, around: &Surroundings) -> Placement {
-    let off = |reason| Placement { cores: None, reason };
+    let off = |reason| Placement {
+        cores: None,
+        reason,
+    };
     let on = |reason| {
-        let cores = around.allowed.iter().copied().cycle().take(workers).collect();
-        Placement { cores: Some(cores), reason }
+        let cores = around
+            .allowed
+            .iter()
+            .copied()
+            .cycle()
+            .take(workers)
+            .collect();
+        Placement {
+            cores: Some(cores),
+            reason,
+        }
     };
     let dedicated = around.allowed.len() < around.online
-        && around.quota.is_none_or(|quota| quota >= around.allowed.len() as f64);
+        && around
+            .quota
+            .is_none_or(|quota| quota >= around.allowed.len() as f64);
     match pin {
         Pin::Off => off("--pin off"),
         _ if around.allowed.is_empty() => off("the affinity mask cannot be read"),
@@ -106,7 +127,11 @@ fn quota() -> Option<f64> {
         return quota_of_v2(&line);
     }
     let number = |file: &str| -> Option<f64> {
-        fs::read_to_string(format!("/sys/fs/cgroup/cpu/{file}")).ok()?.trim().parse().ok()
+        fs::read_to_string(format!("/sys/fs/cgroup/cpu/{file}"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     };
     quota_of(number("cpu.cfs_quota_us")?, number("cpu.cfs_period_us")?)
 }
@@ -122,7 +147,9 @@ fn quota_of(quota_us: f64, period_us: f64) -> Option<f64> {
 }
 
 fn in_container() -> bool {
-    let marked = ["/.dockerenv", "/run/.containerenv"].iter().any(|path| fs::metadata(path).is_ok());
+    let marked = ["/.dockerenv", "/run/.containerenv"]
+        .iter()
+        .any(|path| fs::metadata(path).is_ok());
     let named = |name| std::env::var_os(name).is_some();
     marked || named("KUBERNETES_SERVICE_HOST") || named("container")
 }
@@ -132,7 +159,12 @@ mod tests {
     use super::*;
 
     fn around(allowed: &[usize], online: usize, quota: Option<f64>) -> Surroundings {
-        Surroundings { allowed: allowed.to_vec(), online, quota, container: true }
+        Surroundings {
+            allowed: allowed.to_vec(),
+            online,
+            quota,
+            container: true,
+        }
     }
 
     #[test]
@@ -142,11 +174,17 @@ mod tests {
         assert_eq!(cores(&around(&[4, 5], 8, Some(2.0))), Some(vec![4, 5]));
         assert_eq!(cores(&around(&[4, 5], 8, Some(1.5))), None);
         assert_eq!(cores(&around(&[0, 1], 2, None)), None);
-        let outside = Surroundings { container: false, ..around(&[0, 1], 2, None) };
+        let outside = Surroundings {
+            container: false,
+            ..around(&[0, 1], 2, None)
+        };
         assert_eq!(cores(&outside), Some(vec![0, 1]));
         assert_eq!(decide(Pin::Auto, 3, &outside).cores, None);
         assert_eq!(decide(Pin::Off, 2, &outside).cores, None);
-        assert_eq!(decide(Pin::On, 3, &around(&[0, 1], 2, None)).cores, Some(vec![0, 1, 0]));
+        assert_eq!(
+            decide(Pin::On, 3, &around(&[0, 1], 2, None)).cores,
+            Some(vec![0, 1, 0])
+        );
         assert_eq!(decide(Pin::On, 1, &around(&[], 2, None)).cores, None);
     }
 

@@ -47,7 +47,9 @@ pub struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    pub(super) const fn new(fields: &'a [httparse::Header<'a>]) -> Self {
+    /// These fields.
+    #[must_use]
+    pub const fn new(fields: &'a [httparse::Header<'a>]) -> Self {
         Self { fields }
     }
 

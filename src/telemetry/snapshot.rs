@@ -34,8 +34,6 @@ pub struct Snapshot {
 /// The analytics' part of a snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Analytics {
-    /// Events accepted.
-    pub accepted: u64,
     /// Anomalous values, by field.
     pub anomalies: Named<u64>,
     /// Episodes, by field.
@@ -55,6 +53,8 @@ pub struct Analytics {
 pub struct Store {
     /// Whether it takes records.
     pub up: bool,
+    /// Events accepted.
+    pub accepted: u64,
     /// Events without an outcome.
     pub pending: u64,
     /// Bytes of what waits.
@@ -112,7 +112,8 @@ impl Snapshot {
     /// The families of the table, in its order; one without any known label value is left out.
     #[must_use]
     pub fn families(&self) -> Vec<Family> {
-        let mut families = self.analytics.families(&self.counters, self.labels);
+        let mut families = vec![number(table::EVENTS_ACCEPTED, self.store.accepted)];
+        families.extend(self.analytics.families(&self.counters, self.labels));
         families.extend(self.http_families());
         families.extend(self.store.families());
         families.extend([
@@ -165,7 +166,6 @@ impl Analytics {
         let rejected = labels.reject_reasons.iter().zip(&counters.rejected);
         let averages = self.rolling_averages.iter();
         vec![
-            number(table::EVENTS_ACCEPTED, self.accepted),
             by_name(
                 table::EVENTS_REJECTED,
                 rejected.map(|(reason, count)| (*reason, *count as f64)),
@@ -310,7 +310,7 @@ pub(crate) mod tests {
         snapshot.durations = latency.merged();
         snapshot.busy_ratios = vec![0.25, 1.0];
         snapshot.analytics.rolling_averages = vec![("cpu", Some(41.25)), ("rps", Some(1e12))];
-        snapshot.analytics.accepted = 123_456_789_012;
+        snapshot.store.accepted = 123_456_789_012;
         snapshot.store.flushes = snapshot.durations[0].buckets();
         snapshot
     }

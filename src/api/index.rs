@@ -1,0 +1,41 @@
+//! `GET /`: what is served here.
+
+use super::json::Object;
+use crate::http::response::{JSON, Response};
+
+/// Paths with what they are for.
+const SERVED: [(&str, &str); 6] = [
+    (
+        "/metrics",
+        "POST device metrics: an object, an array of objects, or NDJSON",
+    ),
+    (
+        "/metrics/{key}",
+        "GET a stored metric by <timestamp> or <device_id>:<timestamp>",
+    ),
+    (
+        "/analyze",
+        "GET rolling averages, z-scores and anomalies; ?device_id= for one device",
+    ),
+    (
+        "/metrics/prometheus",
+        "GET this server's own metrics, for Prometheus",
+    ),
+    ("/health", "GET whether the process serves"),
+    ("/ready", "GET whether new connections are welcome"),
+];
+
+/// Lists what is served.
+pub fn index(body: &mut Vec<u8>, route: usize) -> Response {
+    {
+        let mut object = Object::open(body);
+        object.text("name", "corepulse");
+        object.text("version", env!("CARGO_PKG_VERSION"));
+        object.objects("links", SERVED, |link, (path, purpose)| {
+            link.text("href", path);
+            link.text("title", purpose);
+        });
+    }
+    body.push(b'\n');
+    Response::ok(JSON, route)
+}

@@ -1,0 +1,349 @@
+//! `POST /metrics`: device metrics in, verdicts out.
+//!
+//! The whole body is decoded before any of it is applied: what costs the whole request must not
+//! leave half of it behind. Then each good event is scored, entered and packed for the store; the
+//! bad ones are named in the answer.
+
+use std::io::Write;
+
+use super::authorization::bears;
+use super::json;
+use super::media_type;
+use super::state::State;
+use crate::analytics::Verdict;
+use crate::analytics::union::CoreRecent;
+use crate::clock::Now;
+use crate::http::content_coding::{ContentCoding, InflateError, inflate};
+use crate::http::problem::{self, PROBLEM, problem};
+use crate::http::request::{Headers, Request};
+use crate::http::response::{Field as HttpField, JSON, Response};
+use crate::http::status::Status;
+use crate::limits::ANSWER_ITEMS_MAX;
+use crate::metric::batch::Batch;
+use crate::metric::decode::{Decoder, Lines};
+use crate::metric::event::{Event, Field};
+use crate::metric::rejection::{BodyError, Reason, Rejection};
+
+/// The ingestion of one core, with its reused memory.
+#[derive(Debug)]
+pub struct Ingest {
+    core: usize,
+    decoder: Decoder,
+    inflated: Vec<u8>,
+    recent: CoreRecent,
+    report: Report,
+}
+
+/// What one request came to.
+#[derive(Debug, Default)]
+struct Report {
+    accepted: u64,
+    late: u64,
+    anomalies: u64,
+    /// Entries of `anomalous` so far, with their JSON.
+    anomalous: usize,
+    anomalous_json: Vec<u8>,
+    rejected: [u64; Reason::ALL.len()],
+    /// Entries of `errors` so far, with their JSON.
+    errors: usize,
+    errors_json: Vec<u8>,
+}
+
+/// A request that is refused as a whole.
+#[derive(Debug)]
+enum Refused {
+    Unauthorized,
+    MediaType,
+    ContentCoding,
+    Inflate(InflateError),
+    Body(BodyError),
+}
+
+impl Ingest {
+    /// The ingestion of `core`.
+    #[must_use]
+    pub fn new(core: usize, state: &State) -> Self {
+        Self {
+            core,
+            decoder: Decoder::new(),
+            inflated: Vec::new(),
+            recent: state.analytics.recent_of(core),
+            report: Report::default(),
+        }
+    }
+
+    /// Takes the metrics of one request and writes the answer.
+    pub fn take(
+        &mut self,
+        request: &Request<'_>,
+        state: &State,
+        now: Now,
+        body: &mut Vec<u8>,
+        route: usize,
+    ) -> Response {
+        match self.apply(request, state, now) {
+            Ok(()) => self.report.answer(body, route),
+            Err(refused) => refused.answer(body, route),
+        }
+    }
+
+    /// Makes what was taken visible in the window over all series.
+    pub fn publish(&mut self, state: &State) {
+        state.analytics.publish(&mut self.recent);
+    }
+
+    fn apply(&mut self, request: &Request<'_>, state: &State, now: Now) -> Result<(), Refused> {
+        let Self {
+            core,
+            decoder,
+            inflated,
+            recent,
+            report,
+        } = self;
+        let core = *core;
+        authorize(&request.headers, state)?;
+        let lines = media_type::lines(request.headers.first("content-type"));
+        let lines: Lines = lines.ok_or(Refused::MediaType)?;
+        let coding = ContentCoding::from_field(request.headers.first("content-encoding"));
+        let body = match coding.ok_or(Refused::ContentCoding)? {
+            ContentCoding::Identity => request.body,
+            ContentCoding::Gzip => {
+                inflate(request.body, inflated, state.settings.body_bytes_max)
+                    .map_err(Refused::Inflate)?;
+                inflated
+            }
+        };
+        let batch = decoder.decode(body, lines, now).map_err(Refused::Body)?;
+        report.clear();
+        apply_batch(&batch, core, state, now, recent, report);
+        report.count(core, state);
+        Ok(())
+    }
+}
+
+fn authorize(headers: &Headers<'_>, state: &State) -> Result<(), Refused> {
+    match &state.settings.ingest_token {
+        Some(token) if !bears(headers, token) => Err(Refused::Unauthorized),
+        _ => Ok(()),
+    }
+}
+
+fn apply_batch(
+    batch: &Batch<'_>,
+    core: usize,
+    state: &State,
+    now: Now,
+    recent: &mut CoreRecent,
+    report: &mut Report,
+) {
+    let late_before_ms = now.wall_ms.saturating_sub(state.settings.store_ttl_ms);
+    let mut block = state.store.open(core, now);
+    for (index, item) in batch.iter().enumerate() {
+        match item {
+            Ok(event) => {
+                let verdict = state.analytics.apply(core, now, &event);
+                recent.push(now, &event);
+                block.append(&event);
+                report.accepted += 1;
+                report.late += u64::from(event.timestamp_ms < late_before_ms);
+                if verdict.anomalies() > 0 {
+                    report.add_anomalies(index, &event, &verdict);
+                }
+            }
+            Err(rejection) => report.add_rejection(index, rejection),
+        }
+    }
+}
+
+impl Report {
+    fn clear(&mut self) {
+        let (mut anomalous_json, mut errors_json) = (
+            std::mem::take(&mut self.anomalous_json),
+            std::mem::take(&mut self.errors_json),
+        );
+        anomalous_json.clear();
+        errors_json.clear();
+        *self = Self {
+            anomalous_json,
+            errors_json,
+            ..Self::default()
+        };
+    }
+
+    fn count(&self, core: usize, state: &State) {
+        if self.late > 0 {
+            state.counters.late(core, self.late);
+        }
+        for reason in Reason::ALL {
+            let events = self
+                .rejected
+                .get(reason.index())
+                .copied()
+                .unwrap_or_default();
+            if events > 0 {
+                state.counters.reject(core, reason.index(), events);
+            }
+        }
+    }
+
+    fn rejected(&self) -> u64 {
+        self.rejected.iter().sum()
+    }
+
+    fn add_anomalies(&mut self, index: usize, event: &Event<'_>, verdict: &Verdict) {
+        self.anomalies += verdict.anomalies();
+        let scores = verdict.z.iter().zip(verdict.anomalous).zip(event.values);
+        for (field, ((z, anomalous), value)) in Field::ALL.into_iter().zip(scores) {
+            if !anomalous || self.anomalous == ANSWER_ITEMS_MAX {
+                continue;
+            }
+            let out = &mut self.anomalous_json;
+            if self.anomalous > 0 {
+                out.push(b',');
+            }
+            self.anomalous += 1;
+            let mut object = json::Object::open(out);
+            object.plain("index", index);
+            object.text_or_null("device_id", event.device_id);
+            object.text("field", field.name());
+            object.number("value", Some(value));
+            object.number("z", *z);
+        }
+    }
+
+    fn add_rejection(&mut self, index: usize, rejection: Rejection) {
+        if let Some(count) = self.rejected.get_mut(rejection.reason().index()) {
+            *count += 1;
+        }
+        if self.errors == ANSWER_ITEMS_MAX {
+            return;
+        }
+        let out = &mut self.errors_json;
+        if self.errors > 0 {
+            out.push(b',');
+        }
+        self.errors += 1;
+        let mut object = json::Object::open(out);
+        object.plain("index", index);
+        object.text("detail", rejection);
+    }
+
+    fn answer(&self, body: &mut Vec<u8>, route: usize) -> Response {
+        if self.accepted == 0 {
+            return self.answer_none(body, route);
+        }
+        body.extend_from_slice(b"{\"accepted\":");
+        integer(body, self.accepted);
+        body.extend_from_slice(b",\"anomalies\":");
+        integer(body, self.anomalies);
+        if self.anomalous > 0 {
+            body.extend_from_slice(b",\"anomalous\":[");
+            body.extend_from_slice(&self.anomalous_json);
+            body.push(b']');
+        }
+        if self.rejected() > 0 {
+            self.write_errors(body);
+        }
+        body.push(b'}');
+        Response {
+            status: Status::Accepted,
+            ..Response::ok(JSON, route)
+        }
+    }
+
+    /// No good event: `[]`, or nothing but bad ones.
+    fn answer_none(&self, body: &mut Vec<u8>, route: usize) -> Response {
+        let status = Status::BadRequest;
+        problem::open(body, status, "body: expected at least one valid metric");
+        self.write_errors(body);
+        body.extend_from_slice(b"}\n");
+        Response {
+            status,
+            content_type: PROBLEM,
+            field: None,
+            route,
+        }
+    }
+
+    fn write_errors(&self, body: &mut Vec<u8>) {
+        body.extend_from_slice(b",\"rejected\":");
+        integer(body, self.rejected());
+        body.extend_from_slice(b",\"errors\":[");
+        body.extend_from_slice(&self.errors_json);
+        body.push(b']');
+    }
+}
+
+/// Integers without the formatting machinery: every answer has two.
+fn integer(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+impl Refused {
+    fn answer(self, body: &mut Vec<u8>, route: usize) -> Response {
+        let (status, field) = match &self {
+            Self::Unauthorized => (
+                Status::Unauthorized,
+                Some(HttpField::WwwAuthenticate("Bearer")),
+            ),
+            Self::MediaType => (Status::UnsupportedMediaType, None),
+            Self::ContentCoding => (
+                Status::UnsupportedMediaType,
+                Some(HttpField::AcceptEncoding("gzip")),
+            ),
+            Self::Inflate(InflateError::TooLarge) => (Status::ContentTooLarge, None),
+            Self::Inflate(InflateError::Malformed) => (Status::BadRequest, None),
+            Self::Body(error) if error.is_too_large() => (Status::ContentTooLarge, None),
+            Self::Body(_) => (Status::BadRequest, None),
+        };
+        match self {
+            // "An empty body: 400 with the same errors", of which there are none.
+            Self::Body(BodyError::Empty) => {
+                problem::open(body, status, BodyError::Empty);
+                let _ = body.write_all(b",\"rejected\":0,\"errors\":[]}\n");
+                Response {
+                    status,
+                    content_type: PROBLEM,
+                    field,
+                    route,
+                }
+            }
+            Self::Body(error) => problem(body, status, error, field, route),
+            Self::Unauthorized => {
+                let detail = "Authorization: expected Bearer and the ingest token";
+                problem(body, status, detail, field, route)
+            }
+            Self::MediaType => {
+                let detail = "Content-Type: expected application/json, application/x-ndjson, \
+                              text/plain or a type that ends in +json";
+                problem(body, status, detail, field, route)
+            }
+            Self::ContentCoding => problem(
+                body,
+                status,
+                "Content-Encoding: only gzip is known",
+                field,
+                route,
+            ),
+            Self::Inflate(InflateError::TooLarge) => {
+                let detail = "body: longer after inflation than the server takes (--max-body)";
+                problem(body, status, detail, field, route)
+            }
+            Self::Inflate(InflateError::Malformed) => {
+                let detail = "body: expected gzip, found something else or a damaged end";
+                problem(body, status, detail, field, route)
+            }
+        }
+    }
+}
+
+/// Answers a look-up that lacks the token.
+pub fn unauthorized(body: &mut Vec<u8>, route: usize) -> Response {
+    Refused::Unauthorized.answer(body, route)
+}
+
+/// Whether a request may read or write metrics.
+#[must_use]
+pub fn is_authorized(headers: &Headers<'_>, state: &State) -> bool {
+    authorize(headers, state).is_ok()
+}

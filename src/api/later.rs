@@ -1,0 +1,79 @@
+//! Answers that take longer than a core may pause: they are made on the control thread.
+
+use std::fmt;
+
+use super::state::State;
+use super::{lookup, scrape};
+use crate::clock::Now;
+use crate::http::handler::{Context, Reply, Ticket, retry_after};
+use crate::http::problem::problem;
+use crate::http::response::Answer;
+use crate::http::status::Status;
+use crate::telemetry::exposition::Format;
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Find the metric under this key of the store: many segments are probed.
+    Lookup {
+        /// The whole key.
+        key: Vec<u8>,
+    },
+    /// Write the exposition: every counter of every core, and `/proc`.
+    Scrape {
+        /// As the scraper asked.
+        format: Format,
+    },
+}
+
+/// Work on its way, with whom to answer.
+#[derive(Debug)]
+pub struct Job {
+    work: Work,
+    ticket: Ticket,
+    route: usize,
+}
+
+/// The bounded queue in front of the control thread.
+pub trait JobQueue: fmt::Debug + Send + Sync {
+    /// Queues a job.
+    ///
+    /// # Errors
+    ///
+    /// The queue is full; the job comes back.
+    fn submit(&self, job: Job) -> Result<(), Job>;
+}
+
+/// Queues work, or says that too much waits already.
+pub fn ask(
+    work: Work,
+    state: &State,
+    context: &Context<'_>,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Reply {
+    let job = Job {
+        work,
+        ticket: context.ticket(),
+        route,
+    };
+    match state.jobs.submit(job) {
+        Ok(()) => Reply::Later,
+        Err(job) => {
+            job.ticket.waive();
+            let detail = "too many answers that take long are being waited for";
+            let status = Status::ServiceUnavailable;
+            Reply::Now(problem(body, status, detail, Some(retry_after()), route))
+        }
+    }
+}
+
+/// Does a job and answers it, on the control thread.
+pub fn answer(job: Job, state: &State, now: Now) {
+    let mut body = Vec::new();
+    let response = match job.work {
+        Work::Lookup { key } => lookup::answer(&key, state, now, &mut body, job.route),
+        Work::Scrape { format } => scrape::answer(format, state, now, &mut body, job.route),
+    };
+    job.ticket.answer(Answer { response, body });
+}

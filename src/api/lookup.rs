@@ -1,0 +1,39 @@
+//! `GET /metrics/{key}`: the stored metric.
+
+use super::later::Work;
+use super::state::State;
+use crate::clock::Now;
+use crate::http::problem::problem;
+use crate::http::request::percent_decode;
+use crate::http::response::{JSON, Response};
+use crate::http::status::Status;
+use crate::limits::LOOKUP_KEY_BYTES_MAX;
+use crate::store::Lookup;
+
+/// The look-up of `key`, percent-encoded as it stands in the path; `None` for what no key is.
+#[must_use]
+pub fn work(key: &str) -> Option<Work> {
+    let mut decoded = Vec::new();
+    let key = percent_decode(key, LOOKUP_KEY_BYTES_MAX, &mut decoded)?;
+    Some(Work::Lookup {
+        key: [b"metric:", key].concat(),
+    })
+}
+
+/// Answers with the stored value, as it was packed.
+pub fn answer(key: &[u8], state: &State, now: Now, body: &mut Vec<u8>, route: usize) -> Response {
+    match state.store.lookup(key, now, body) {
+        Lookup::Found => {
+            body.push(b'\n');
+            Response::ok(JSON, route)
+        }
+        Lookup::Absent => absent(body, route),
+    }
+}
+
+/// The answer for a key that nothing is stored under.
+pub fn absent(body: &mut Vec<u8>, route: usize) -> Response {
+    let detail = "key: no metric of this <timestamp> or <device_id>:<timestamp> is stored, or it \
+                  has expired";
+    problem(body, Status::NotFound, detail, None, route)
+}

@@ -1,0 +1,172 @@
+//! Which paths there are, and what they may be asked.
+
+use crate::http::request::Method;
+use crate::http::status::Status;
+use crate::metric::rejection::Reason;
+use crate::telemetry::counters::Labels;
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// `/`
+    Index,
+    /// `/metrics`
+    Ingest,
+    /// `/metrics/{key}`, with the key as it was sent.
+    Lookup(&'a str),
+    /// `/metrics/prometheus`
+    Scrape,
+    /// `/analyze`
+    Analyze,
+    /// `/health`
+    Health,
+    /// `/ready`
+    Ready,
+    /// No path of ours.
+    Unknown,
+}
+
+/// Where in [`NAMES`] requests are counted that could not be taken.
+pub const REFUSED: usize = 0;
+
+/// The label values of `route`, in the order of [`Route::index`].
+pub const NAMES: [&str; 9] = [
+    "refused",
+    "/",
+    "/metrics",
+    "/metrics/{key}",
+    "/metrics/prometheus",
+    "/analyze",
+    "/health",
+    "/ready",
+    "unknown",
+];
+
+impl<'a> Route<'a> {
+    /// The route of a path, without its query.
+    #[must_use]
+    pub fn of(path: &'a str) -> Self {
+        match path {
+            "/metrics" => Self::Ingest,
+            "/health" => Self::Health,
+            "/ready" => Self::Ready,
+            "/analyze" => Self::Analyze,
+            "/metrics/prometheus" => Self::Scrape,
+            "/" => Self::Index,
+            _ => match path.strip_prefix("/metrics/") {
+                Some(key) if !key.is_empty() && !key.contains('/') => Self::Lookup(key),
+                _ => Self::Unknown,
+            },
+        }
+    }
+
+    /// The place in [`NAMES`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Index => 1,
+            Self::Ingest => 2,
+            Self::Lookup(_) => 3,
+            Self::Scrape => 4,
+            Self::Analyze => 5,
+            Self::Health => 6,
+            Self::Ready => 7,
+            Self::Unknown => 8,
+        }
+    }
+
+    /// Whether it answers this method. OPTIONS is answered elsewhere, for all.
+    #[must_use]
+    pub fn takes(self, method: Method) -> bool {
+        match self {
+            Self::Ingest => method == Method::Post,
+            Self::Unknown => true,
+            _ => matches!(method, Method::Get | Method::Head),
+        }
+    }
+
+    /// The value of `Allow`.
+    #[must_use]
+    pub const fn allow(self) -> &'static str {
+        match self {
+            Self::Ingest => "POST, OPTIONS",
+            _ => "GET, HEAD, OPTIONS",
+        }
+    }
+}
+
+/// The codes of [`Status::ALL`].
+#[allow(
+    clippy::indexing_slicing,
+    reason = "evaluated when the crate is compiled"
+)]
+pub const STATUS_CODES: [u16; Status::ALL.len()] = {
+    let mut codes = [0; Status::ALL.len()];
+    let mut index = 0;
+    while index < codes.len() {
+        codes[index] = Status::ALL[index].code();
+        index += 1;
+    }
+    codes
+};
+
+/// The names of [`Reason::ALL`].
+#[allow(
+    clippy::indexing_slicing,
+    reason = "evaluated when the crate is compiled"
+)]
+const REASON_NAMES: [&str; Reason::ALL.len()] = {
+    let mut names = [""; Reason::ALL.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = Reason::ALL[index].name();
+        index += 1;
+    }
+    names
+};
+
+/// What the counters of requests and rejections are labelled with.
+pub const LABELS: Labels = Labels {
+    routes: &NAMES,
+    statuses: &STATUS_CODES,
+    reject_reasons: &REASON_NAMES,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_exact() {
+        assert_eq!(Route::of("/metrics"), Route::Ingest);
+        assert_eq!(Route::of("/metrics/prometheus"), Route::Scrape);
+        assert_eq!(Route::of("/metrics/d1:5"), Route::Lookup("d1:5"));
+        for unknown in [
+            "",
+            "*",
+            "/metrics/",
+            "/Metrics",
+            "/metrics/a/b",
+            "/analyze/",
+            "//",
+        ] {
+            assert_eq!(Route::of(unknown), Route::Unknown, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn every_route_has_its_name() {
+        for (path, name) in [
+            ("/", "/"),
+            ("/metrics", "/metrics"),
+            ("/metrics/1", "/metrics/{key}"),
+            ("/metrics/prometheus", "/metrics/prometheus"),
+            ("/analyze", "/analyze"),
+            ("/health", "/health"),
+            ("/ready", "/ready"),
+            ("/x", "unknown"),
+        ] {
+            assert_eq!(NAMES[Route::of(path).index()], name);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The handler of one core: routes each request to what answers it.
+
+use std::sync::Arc;
+
+use super::ingest::{self, Ingest};
+use super::route::{REFUSED, Route};
+use super::state::State;
+use super::{analyze, health, index, later, lookup, scrape};
+use crate::clock::Now;
+use crate::http::handler::{self, Context, Handler, Reply, retry_after};
+use crate::http::problem::problem;
+use crate::http::refusal::Refusal;
+use crate::http::request::{Method, Request};
+use crate::http::response::{Field, Response, TEXT};
+use crate::http::status::Status;
+
+/// What a core serves.
+#[derive(Debug)]
+pub struct Service {
+    core: usize,
+    state: Arc<State>,
+    ingest: Ingest,
+}
+
+impl Service {
+    /// The service of `core`.
+    #[must_use]
+    pub fn new(core: usize, state: Arc<State>) -> Self {
+        let ingest = Ingest::new(core, &state);
+        Self {
+            core,
+            state,
+            ingest,
+        }
+    }
+
+    fn answer(
+        &mut self,
+        route: Route<'_>,
+        request: &Request<'_>,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Reply {
+        let (state, index) = (&*self.state, route.index());
+        Reply::Now(match route {
+            Route::Ingest => self.ingest.take(request, state, context.now, body, index),
+            Route::Health => health::health(body, index),
+            Route::Ready => health::ready(context.draining, body, index),
+            Route::Index => index::index(body, index),
+            Route::Analyze => {
+                // A pipelined POST before this request is seen by it.
+                self.ingest.publish(state);
+                analyze::analyze(request, state, context.now, body, index)
+            }
+            Route::Scrape => {
+                self.ingest.publish(state);
+                return later::ask(scrape::work(request), state, context, body, index);
+            }
+            Route::Lookup(_) if !ingest::is_authorized(&request.headers, state) => {
+                ingest::unauthorized(body, index)
+            }
+            Route::Lookup(key) => match lookup::work(key) {
+                Some(work) => return later::ask(work, state, context, body, index),
+                None => lookup::absent(body, index),
+            },
+            Route::Unknown => {
+                let detail = "path: nothing is served here; GET / lists what is";
+                problem(body, Status::NotFound, detail, None, index)
+            }
+        })
+    }
+}
+
+impl Handler for Service {
+    fn handle(
+        &mut self,
+        request: &Request<'_>,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Reply {
+        let route = Route::of(request.path);
+        let probes = matches!(route, Route::Health | Route::Ready);
+        if context.over_limit && !probes {
+            let refusal = Refusal::ConnectionLimit;
+            let (status, field) = (refusal.status(), Some(retry_after()));
+            return Reply::Now(problem(
+                body,
+                status,
+                refusal.detail(),
+                field,
+                route.index(),
+            ));
+        }
+        if request.method == Method::Options {
+            let everything = request.path == "*";
+            let allow = if everything {
+                "GET, HEAD, POST, OPTIONS"
+            } else {
+                route.allow()
+            };
+            let known = everything || route != Route::Unknown;
+            if known {
+                let field = Some(Field::Allow(allow));
+                return Reply::Now(Response {
+                    field,
+                    ..Response::ok(TEXT, route.index())
+                });
+            }
+        }
+        if !route.takes(request.method) {
+            let field = Some(Field::Allow(route.allow()));
+            let detail = "method: this path does not take it; see Allow";
+            let status = Status::MethodNotAllowed;
+            return Reply::Now(problem(body, status, detail, field, route.index()));
+        }
+        self.answer(route, request, context, body)
+    }
+
+    fn refuse(&mut self, refusal: Refusal, body: &mut Vec<u8>) -> Response {
+        handler::refuse(refusal, body, REFUSED)
+    }
+
+    fn publish(&mut self, _now: Now) {
+        self.ingest.publish(&self.state);
+    }
+
+    fn end_turn(&mut self, now: Now) -> Option<u64> {
+        self.state.store.end_turn(self.core, now);
+        let store = self.state.store.maintain(self.core, now);
+        let sweep = self.state.analytics.sweep(self.core, now);
+        [store, sweep].into_iter().flatten().min()
+    }
+}

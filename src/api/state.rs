@@ -1,0 +1,61 @@
+//! What all cores share.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::later::JobQueue;
+use crate::analytics::Analytics;
+use crate::config::Secret;
+use crate::store::Store;
+use crate::telemetry::busy::Busy;
+use crate::telemetry::counters::Counters;
+use crate::telemetry::exposition::Exposition;
+use crate::telemetry::latency::Latency;
+
+/// The islands, and the settings that decisions depend on.
+pub struct State {
+    /// Windows and verdicts.
+    pub analytics: Analytics,
+    /// What was accepted.
+    pub store: Store,
+    /// Counters of the cores.
+    pub counters: Arc<Counters>,
+    /// Durations of the cores.
+    pub latency: Arc<Latency>,
+    /// The cores' share of time at work.
+    pub busy: Busy,
+    /// Writes all of it for Prometheus.
+    pub exposition: Exposition,
+    /// Where work for the control thread waits.
+    pub jobs: Box<dyn JobQueue>,
+    /// Settings.
+    pub settings: Settings,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The islands hold a million numbers that nobody wants in a log.
+        out.debug_struct("State")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the answers depend on, beside the islands' own settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name of this instance.
+    pub instance: String,
+    /// Cores that serve.
+    pub cores: usize,
+    /// `--max-body`.
+    pub body_bytes_max: usize,
+    /// An event older than this counts as late.
+    pub store_ttl_ms: i64,
+    /// The token of ingestion and look-ups.
+    pub ingest_token: Option<Secret>,
+    /// `--max-devices`.
+    pub devices_max: usize,
+    /// Connections that may be open.
+    pub connections_max: usize,
+}

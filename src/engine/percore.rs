@@ -1,0 +1,436 @@
+//! The default engine: one thread per core, each with its own listener, epoll and connections.
+//!
+//! A turn takes what the kernel has ready, serves each connection once, takes in newcomers and
+//! later answers, ends what is overdue, and sleeps again. Nothing in it blocks or waits.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+
+use super::buffers::Buffers;
+use super::connection::{Accepted, Connection, Desk, Lent, Next, Patience};
+use super::connections::{Admission, Connections, Population};
+use super::drain::{Drain, Phase};
+use super::mailbox::Inbox;
+use super::meter::Meter;
+use super::timers::{Entry, Timers};
+use crate::clock::{Clock, Now};
+use crate::http::handler::{ConnectionId, Handler, Mailbox};
+use crate::http::response::{Answer, Encoder};
+use crate::limits::EVENTS_PER_TURN;
+use crate::telemetry::counters::CloseReason;
+
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+
+/// Newcomers taken in one turn; more wait in the kernel for the next.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Out of descriptors, the next try waits this long: an endless readiness must not spin.
+const ACCEPT_RETRY_MS: u64 = 100;
+
+/// What the cores of one server have in common.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// Deadlines and sizes.
+    pub patience: Patience,
+    /// A connection's age, in milliseconds; `u64::MAX` for no limit.
+    pub connection_age_ms: u64,
+    /// All connections.
+    pub population: Arc<Population>,
+    /// The end.
+    pub drain: Arc<Drain>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// One core, before its thread runs.
+#[derive(Debug)]
+pub struct Core<H> {
+    poll: Poll,
+    listener: Option<TcpListener>,
+    inbox: Arc<Inbox>,
+    desk: Desk,
+    common: Common,
+    handler: H,
+    meter: Meter,
+    connections: Connections,
+    timers: Timers,
+    buffers: Buffers,
+    encoder: Encoder,
+    /// Connections to be served in the next turn whatever the kernel says.
+    again: VecDeque<ConnectionId>,
+    accepting: bool,
+    accept_retry_ms: Option<u64>,
+    phase: Phase,
+    now: Now,
+    due: Vec<Entry>,
+    posted: Vec<(ConnectionId, Answer)>,
+}
+
+impl<H: Handler> Core<H> {
+    /// A core that accepts from `listener`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel grants no epoll or event descriptor.
+    pub fn new(
+        mut listener: TcpListener,
+        handler: H,
+        meter: Meter,
+        common: Common,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        let inbox = Arc::new(Inbox::new(poll.registry(), WAKER)?);
+        let mailbox: Arc<dyn Mailbox> = Arc::clone(&inbox) as _;
+        let mut clock = common.clock;
+        Ok(Self {
+            poll,
+            listener: Some(listener),
+            inbox,
+            desk: Desk {
+                mailbox,
+                patience: common.patience,
+            },
+            handler,
+            meter,
+            connections: Connections::new(Arc::clone(&common.population)),
+            timers: Timers::new(),
+            buffers: Buffers::new(),
+            encoder: Encoder::default(),
+            again: VecDeque::new(),
+            accepting: false,
+            accept_retry_ms: None,
+            phase: Phase::Serving,
+            now: clock.now(),
+            due: Vec::new(),
+            posted: Vec::new(),
+            common,
+        })
+    }
+
+    /// The inbox, to wake the core from elsewhere.
+    #[must_use]
+    pub fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox)
+    }
+
+    /// Serves until it is drained.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to wait for events.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        let mut wake_at_ns = self.handler.end_turn(self.now);
+        loop {
+            let timeout = self.sleep(wake_at_ns);
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
+                Err(error) => return Err(error),
+            }
+            self.now = self.common.clock.now();
+            let woke_ns = self.now.mono_ns;
+            self.turn(&events);
+            wake_at_ns = self.handler.end_turn(self.now);
+            // The second and last reading of a turn: answers and the time at work end here.
+            self.now = self.common.clock.now();
+            self.meter.end_turn(woke_ns, self.now.mono_ns);
+            if self.is_done() {
+                self.close_all();
+                return Ok(());
+            }
+        }
+    }
+
+    fn turn(&mut self, events: &Events) {
+        self.enter_phase();
+        // Only those that were left over before this turn: whoever is queued now waits for the
+        // next, so that every connection gets its share.
+        let left_over = self.again.len();
+        for event in events {
+            match event.token() {
+                LISTENER => self.accepting = true,
+                WAKER => {}
+                Token(slot) => self.serve_event(slot, event),
+            }
+        }
+        for _ in 0..left_over {
+            self.serve_again();
+        }
+        self.deliver_posted();
+        self.accept();
+        self.expire();
+    }
+
+    /// How long the kernel may keep the core asleep.
+    fn sleep(&self, wake_at_ns: Option<u64>) -> Option<Duration> {
+        if !self.again.is_empty() || (self.accepting && self.accept_retry_ms.is_none()) {
+            return Some(Duration::ZERO);
+        }
+        let ns = |ms: u64| ms.saturating_mul(1_000_000);
+        let closing = (self.phase == Phase::Closing).then(|| self.common.drain.deadline_ns());
+        let wake_at_ns = [
+            wake_at_ns,
+            self.timers.next_ms().map(ns),
+            self.accept_retry_ms.map(ns),
+            closing,
+        ];
+        let first = wake_at_ns.into_iter().flatten().min()?;
+        Some(Duration::from_nanos(first.saturating_sub(self.now.mono_ns)))
+    }
+
+    fn is_done(&self) -> bool {
+        self.phase == Phase::Closing
+            && (self.connections.is_empty() || self.now.mono_ns >= self.common.drain.deadline_ns())
+    }
+
+    fn serve_event(&mut self, slot: usize, event: &Event) {
+        let Some(connection) = self.connections.at(slot) else {
+            return;
+        };
+        let ends = event.is_read_closed() || event.is_error();
+        connection.note(event.is_readable() || ends, ends);
+        // One in the queue has its place in this turn or the next already.
+        if !connection.queued {
+            self.serve(slot);
+        }
+    }
+
+    fn serve_again(&mut self) {
+        let Some(id) = self.again.pop_front() else {
+            return;
+        };
+        if let Some(connection) = self.connections.of(id) {
+            connection.queued = false;
+            self.serve(id.slot);
+        }
+    }
+
+    fn serve(&mut self, slot: usize) {
+        self.with(slot, Connection::serve);
+    }
+
+    /// Lends the core's things to a connection, and does what it says afterwards.
+    fn with(&mut self, slot: usize, act: impl FnOnce(&mut Connection, &mut Lent<'_, H>) -> Next) {
+        let Some(connection) = self.connections.at(slot) else {
+            return;
+        };
+        let mut lent = Lent {
+            handler: &mut self.handler,
+            desk: &self.desk,
+            buffers: &mut self.buffers,
+            encoder: &mut self.encoder,
+            meter: &mut self.meter,
+            now: self.now,
+            draining: self.phase >= Phase::Draining,
+        };
+        let next = act(connection, &mut lent);
+        if next == Next::Again && !connection.queued {
+            connection.queued = true;
+            self.again.push_back(connection.id());
+        }
+        match next {
+            Next::Close(reason) => self.close(slot, reason),
+            Next::Again | Next::Wait => self.set_timer(slot),
+        }
+    }
+
+    /// Enters the connection's deadline unless an entry fires before it anyway.
+    fn set_timer(&mut self, slot: usize) {
+        let Some(connection) = self.connections.at(slot) else {
+            return;
+        };
+        let deadline_ms = connection.deadline_ms(&self.desk.patience);
+        if deadline_ms < connection.timer_tick.saturating_mul(super::timers::TICK_MS) {
+            connection.timer_tick = self.timers.enter(slot, deadline_ms);
+        }
+    }
+
+    fn close(&mut self, slot: usize, reason: CloseReason) {
+        let Some(mut connection) = self.connections.remove(slot) else {
+            return;
+        };
+        // Closing the socket takes it out of epoll as well; a failure here changes nothing.
+        let _ = self.poll.registry().deregister(connection.stream_mut());
+        self.meter.closed(reason);
+    }
+
+    /// Gives up what did not end in time.
+    fn close_all(&mut self) {
+        for slot in self.connections.occupied() {
+            self.close(slot, CloseReason::Drain);
+        }
+    }
+
+    fn deliver_posted(&mut self) {
+        let mut posted = std::mem::take(&mut self.posted);
+        self.inbox.take(&mut posted);
+        for (id, answer) in posted.drain(..) {
+            if self.connections.of(id).is_some() {
+                self.with(id.slot, |connection, lent| {
+                    connection.deliver(&answer, lent)
+                });
+            }
+        }
+        self.posted = posted;
+    }
+
+    fn accept(&mut self) {
+        let now_ms = self.now.mono_ms();
+        if self
+            .accept_retry_ms
+            .is_some_and(|retry_ms| now_ms < retry_ms)
+        {
+            return;
+        }
+        if self.accept_retry_ms.take().is_none() && !self.accepting {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = &self.listener else {
+                self.accepting = false;
+                return;
+            };
+            match listener.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.accepting = false;
+                    return;
+                }
+                // The peer is gone before we were there (man 2 accept).
+                Err(error) if is_of_the_peer(&error) => {}
+                Err(_) => {
+                    // Out of descriptors or memory: make room, and try again after a while.
+                    if let Some(slot) = self.connections.longest_idle(now_ms) {
+                        self.close(slot, CloseReason::Limit);
+                    }
+                    self.accept_retry_ms = Some(now_ms + ACCEPT_RETRY_MS);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
+        let now_ms = self.now.mono_ms();
+        if self.connections.is_full()
+            && let Some(slot) = self.connections.longest_idle(now_ms)
+        {
+            self.close(slot, CloseReason::Limit);
+        }
+        let (admission, id) = self.connections.admit();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self
+            .poll
+            .registry()
+            .register(&mut stream, Token(id.slot), interest)
+            .is_err()
+        {
+            self.meter.opened();
+            self.meter.closed(CloseReason::Error);
+            self.connections.forget(admission);
+            return;
+        }
+        self.meter.opened();
+        let accepted = Accepted {
+            id,
+            peer_is_loopback: peer.ip().to_canonical().is_loopback(),
+            admission,
+            now_ms,
+            age_ms: self.age_limit_ms(now_ms),
+        };
+        let slot = self.connections.insert(Connection::new(stream, &accepted));
+        if admission == Admission::TurnedAway {
+            self.with(slot, Connection::turn_away);
+        } else {
+            self.set_timer(slot);
+        }
+    }
+
+    /// The age is spread by ±10 %, so that connections that came together do not leave together.
+    fn age_limit_ms(&self, now_ms: u64) -> u64 {
+        let age_ms = self.common.connection_age_ms;
+        let spread_ms = age_ms / 10;
+        if age_ms == u64::MAX {
+            return u64::MAX;
+        }
+        now_ms + age_ms - spread_ms + fastrand::u64(0..=2 * spread_ms)
+    }
+
+    fn expire(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.fire(self.now.mono_ms(), &mut due);
+        for entry in due.drain(..) {
+            let Some(connection) = self.connections.at(entry.slot) else {
+                continue;
+            };
+            // The slot's former connection, or a deadline that was brought forward since.
+            if connection.timer_tick != entry.tick {
+                continue;
+            }
+            connection.timer_tick = u64::MAX;
+            if connection.deadline_ms(&self.desk.patience) <= self.now.mono_ms() {
+                self.with(entry.slot, Connection::expire);
+            } else {
+                self.set_timer(entry.slot);
+            }
+        }
+        self.due = due;
+    }
+
+    /// Follows the server's phase.
+    fn enter_phase(&mut self) {
+        let phase = self.common.drain.phase();
+        if phase == self.phase {
+            return;
+        }
+        self.phase = phase;
+        if phase < Phase::Closing {
+            return;
+        }
+        // Whoever has connected is still served; closing the listener would reset them.
+        while self.listener.is_some() {
+            self.accepting = true;
+            self.accept_retry_ms = None;
+            self.accept();
+            if !self.accepting || self.accept_retry_ms.is_some() {
+                self.listener = None;
+            }
+        }
+        self.accepting = false;
+        self.accept_retry_ms = None;
+        for slot in self.connections.occupied() {
+            // A request may have arrived since the last turn: it is under way.
+            if let Some(connection) = self.connections.at(slot) {
+                connection.note(true, false);
+            }
+            self.serve(slot);
+            if self
+                .connections
+                .at(slot)
+                .is_some_and(|connection| connection.may_close())
+            {
+                self.close(slot, CloseReason::Drain);
+            }
+        }
+    }
+}
+
+fn is_of_the_peer(error: &io::Error) -> bool {
+    let kinds = [
+        ErrorKind::ConnectionAborted,
+        ErrorKind::ConnectionReset,
+        ErrorKind::Interrupted,
+    ];
+    kinds.contains(&error.kind())
+}
