@@ -15,6 +15,8 @@ mod double_double;
 #[path = "reference/series.rs"]
 mod series;
 
+use corepulse::analytics::moments::Moments;
+use corepulse::analytics::summary::FieldSummary;
 use corepulse::analytics::{Analytics, Settings};
 use corepulse::clock::Now;
 use corepulse::metric::event::Event;
@@ -56,72 +58,82 @@ fn compare(settings: Settings, events: &[[f64; 2]]) -> Seen {
         };
         let verdict = analytics.apply(0, now, &event);
         let summary = analytics.device("device-1", now).unwrap();
-        let fields = summary.fields.unwrap();
+        let first = (at + 1).saturating_sub(settings.window);
         for field in 0..2 {
+            let found = summary.fields.unwrap()[field];
+            let place = format!("event {at}, field {field}, {verdict:?}, {found:?}");
+            assert_eq!(verdict.z[field], found.z_score, "{place}");
+            assert_eq!(verdict.anomalous[field], found.anomaly, "{place}");
+            let window = &events[first..=at];
+            let window: Vec<f64> = window.iter().map(|values| values[field]).collect();
             let naive = &mut reference[field];
-            let expected = naive.take(settings.window, settings.min_samples, values[field]);
-            let place = || format!("event {at}, field {field}, {verdict:?}, {expected:?}");
-            let close = |a: f64, b: f64, tolerance: f64| (a - b).abs() <= tolerance;
-            assert_eq!(
-                verdict.z[field].is_some(),
-                expected.z.is_some(),
-                "{}",
-                place()
-            );
-            assert_eq!(verdict.z[field], fields[field].z_score, "{}", place());
-            assert_eq!(
-                verdict.anomalous[field],
-                fields[field].anomaly,
-                "{}",
-                place()
-            );
-            if let (Some(z), Some(exact)) = (verdict.z[field], expected.z) {
-                assert!(close(z, exact, expected.z_tolerance), "{}", place());
-                seen.verdicts += 1;
-                if (exact.abs() - settings.threshold).abs() > expected.z_tolerance {
-                    let anomalous = exact.abs() > settings.threshold;
-                    assert_eq!(verdict.anomalous[field], anomalous, "{}", place());
-                } else {
-                    seen.undecided += 1;
-                }
-            }
-            if verdict.anomalous[field] {
-                naive.alarm(settings.cooldown);
-            }
-            let found = fields[field];
-            let tolerance = expected.tolerance;
-            assert!(
-                close(found.rolling_average, expected.mean, tolerance),
-                "{}",
-                place()
-            );
-            assert!(
-                close(found.stddev, expected.stddev, tolerance),
-                "{}",
-                place()
-            );
-            assert_eq!(found.last, values[field]);
-            let window = &events[(at + 1).saturating_sub(settings.window)..=at];
-            let column = || window.iter().map(|values| values[field]);
-            assert_eq!(found.min, column().fold(f64::INFINITY, f64::min));
-            assert_eq!(found.max, column().fold(f64::NEG_INFINITY, f64::max));
+            compare_field(settings, &found, &window, naive, &mut seen, &place);
         }
         seen.points = reference.iter().map(|field| field.points).sum();
         seen.episodes = reference.iter().map(|field| field.episodes).sum();
         assert_eq!(summary.anomalies.points, seen.points, "event {at}");
         assert_eq!(summary.anomalies.episodes, seen.episodes, "event {at}");
+        let totals = analytics.totals(now);
+        assert_eq!(totals.points, [reference[0].points, reference[1].points]);
         assert_eq!(
-            analytics.totals(now).points,
-            [reference[0].points, reference[1].points]
+            totals.episodes,
+            [reference[0].episodes, reference[1].episodes]
         );
-        let episodes = [reference[0].episodes, reference[1].episodes];
-        assert_eq!(analytics.totals(now).episodes, episodes);
-        let first = (at + 1).saturating_sub(settings.window);
         assert_eq!(summary.window.count, at + 1 - first);
         assert_eq!(summary.window.from_ms, i64::try_from(first).ok());
         assert_eq!(summary.window.to_ms, i64::try_from(at).ok());
     }
     seen
+}
+
+/// Checks one field of a window, whose newest value the reference has not taken yet.
+fn compare_field(
+    settings: Settings,
+    found: &FieldSummary,
+    window: &[f64],
+    naive: &mut ReferenceField,
+    seen: &mut Seen,
+    place: &str,
+) {
+    let newest = window[window.len() - 1];
+    let expected = naive.take(settings.window, settings.min_samples, newest);
+    let close = |a: f64, b: f64, tolerance: f64| (a - b).abs() <= tolerance;
+    assert_eq!(found.z_score.is_some(), expected.z.is_some(), "{place}");
+    if let (Some(z), Some(exact)) = (found.z_score, expected.z) {
+        assert!(
+            close(z, exact, expected.z_tolerance),
+            "{place}, {expected:?}"
+        );
+        seen.verdicts += 1;
+        if close(exact.abs(), settings.threshold, expected.z_tolerance) {
+            seen.undecided += 1;
+        } else {
+            assert_eq!(found.anomaly, exact.abs() > settings.threshold, "{place}");
+        }
+    }
+    if found.anomaly {
+        naive.alarm(settings.cooldown);
+    }
+    let tolerance = expected.tolerance;
+    assert!(
+        close(found.rolling_average, expected.mean, tolerance),
+        "{place}, {expected:?}"
+    );
+    assert!(
+        close(found.stddev, expected.stddev, tolerance),
+        "{place}, {expected:?}"
+    );
+    assert_eq!(found.last, newest, "{place}");
+    assert_eq!(
+        found.min,
+        window.iter().copied().fold(f64::INFINITY, f64::min),
+        "{place}"
+    );
+    assert_eq!(
+        found.max,
+        window.iter().copied().fold(0.0, f64::max),
+        "{place}"
+    );
 }
 
 fn nab(name: &str) -> Vec<f64> {
@@ -249,6 +261,33 @@ fn tiny_deviations_around_large_values() {
             })
             .collect();
         assert!(compare(SETTINGS, &events).verdicts > 700);
+    }
+}
+
+#[test]
+fn the_largest_windows_keep_nine_digits_of_the_deviation() {
+    // What a pass is shifted by is the first value: here it lies as far out as it can.
+    let mut noise = noise(4);
+    for count in [51, 255, 1000, 10_000] {
+        for (first, level, spread) in [(1e12, 1.0, 1.0), (0.0, 1e12, 1e-2), (5e11, 5e11, 1e-3)] {
+            let mut values = vec![[first; 2]];
+            values.extend((1..count).map(|_| [level + spread * noise(), level * noise()]));
+            let moments = Moments::of(&values).unwrap();
+            for field in 0..2 {
+                let column: Vec<f64> = values.iter().map(|values| values[field]).collect();
+                let (mean, stddev) = series::moments(&column);
+                let (mean, stddev) = (mean.nearest(), stddev.nearest());
+                let place = format!("{count} of {level}, {moments:?}, {mean}, {stddev}");
+                assert!(
+                    (moments.stddev[field] - stddev).abs() <= 1e-9 * stddev,
+                    "{place}"
+                );
+                assert!(
+                    (moments.mean[field] - mean).abs() <= 1e-14 * 1e12,
+                    "{place}"
+                );
+            }
+        }
     }
 }
 

@@ -244,7 +244,8 @@ mod tests {
         #[test]
         fn a_device_sees_its_last_twenty_and_nobody_elses(
             start in prop_oneof![Just(0), Just(u32::MAX - 20_000), any::<u32>()],
-            runs in prop::collection::vec((0..5_usize, prop_oneof![1..4000_usize, 1..8_usize], 0..9_u8), 1..20),
+            runs in prop::collection::vec(
+                (0..5_usize, prop_oneof![1..4000_usize, 1..8_usize], 0..9_u8), 1..20),
         ) {
             let mut log = AnomalyLog::new();
             log.next = start;

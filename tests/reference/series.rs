@@ -66,7 +66,8 @@ fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |m: f64, v| m.max(v.abs()))
 }
 
-fn moments(values: &[f64]) -> (DoubleDouble, DoubleDouble) {
+/// Mean and population standard deviation by two passes.
+pub(crate) fn moments(values: &[f64]) -> (DoubleDouble, DoubleDouble) {
     let count = DoubleDouble::from(values.len() as f64);
     let zero = DoubleDouble::from(0.0);
     let sum = |items: &mut dyn Iterator<Item = DoubleDouble>| items.fold(zero, DoubleDouble::plus);
