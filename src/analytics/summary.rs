@@ -1,6 +1,6 @@
 //! What `/analyze` and the exposition are told: merged first, computed once.
 //!
-//! A [`Part`] is what one core or shard knows. Parts merge in any order and grouping to the same
+//! A part is what one core or shard knows. Parts merge in any order and grouping to the same
 //! whole: counts add up, ordered sets keep their newest. Means, deviations and extremes are not
 //! merged; they are computed from the merged set of events, which is at most one window.
 
