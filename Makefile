@@ -32,7 +32,7 @@ perf: ## Compare the server with a bare epoll loop; the record goes to perf/reco
 
 perf-floor: ## The bare epoll loop against itself: the noise of this machine
 	cargo build --release --locked --package corepulse-perf
-	target/release/compare --rounds 5 --seconds 2 --servers floor,floor
+	target/release/compare --rounds 5 --seconds 2 --servers floor,floor --no-record
 
 clean: ## Remove everything that was built or installed here
 	cargo clean

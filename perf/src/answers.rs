@@ -1,0 +1,76 @@
+//! Answers read off a connection: each must be a 202 that says how many events it accepted.
+
+/// The answer that `bytes` start with: its length and its `accepted`. `None` while it is not whole.
+///
+/// # Errors
+///
+/// When the answer is not HTTP, not a 202, or does not say what was accepted.
+pub fn first(bytes: &[u8]) -> Result<Option<(usize, u64)>, String> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut headers);
+    let head = match response
+        .parse(bytes)
+        .map_err(|e| format!("an answer: {e}"))?
+    {
+        httparse::Status::Complete(head) => head,
+        httparse::Status::Partial => return Ok(None),
+    };
+    let length = response
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("content-length"))
+        .and_then(|header| {
+            std::str::from_utf8(header.value)
+                .ok()?
+                .parse::<usize>()
+                .ok()
+        })
+        .ok_or("an answer without a Content-Length")?;
+    let Some(body) = bytes.get(head..head + length) else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(body);
+    if response.code != Some(202) {
+        return Err(format!("an answer with {:?}: {text}", response.code));
+    }
+    let accepted = accepted(body).ok_or_else(|| format!("an answer without `accepted`: {text}"))?;
+    Ok(Some((head + length, accepted)))
+}
+
+/// The number behind `"accepted":`.
+fn accepted(body: &[u8]) -> Option<u64> {
+    let name = b"\"accepted\":";
+    let at = body.windows(name.len()).position(|window| window == name)?;
+    let digits = body.get(at + name.len()..)?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Length: 28\r\n\r\n\
+        {\"accepted\":1,\"anomalies\":0}";
+
+    #[test]
+    fn every_proper_prefix_is_partial() {
+        for end in 0..ANSWER.len() {
+            assert_eq!(first(&ANSWER[..end]), Ok(None), "at byte {end}");
+        }
+        let two = [ANSWER, ANSWER].concat();
+        assert_eq!(first(&two), Ok(Some((ANSWER.len(), 1))));
+    }
+
+    #[test]
+    fn what_is_no_acknowledgement_is_an_error() {
+        for text in [
+            "HTTP/1.1 503 Busy\r\nContent-Length: 15\r\n\r\n{\"accepted\":12}",
+            "HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}",
+            "HTTP/1.1 202 Accepted\r\n\r\n",
+            "SSH-2.0",
+        ] {
+            assert!(first(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The yardstick: what a request costs the server, beside a bare epoll loop.
+//!
+//! ```text
+//! compare ─ starts ─▶ floor, corepulse, … (one at a time, pinned to the first core)
+//!    │                   ▲
+//!    └─ generator (second core): 64 keep-alive connections, each waits for its answers
+//! ```
+//!
+//! A run is a list of rounds; in each, every scenario is driven against every server by turns, so
+//! that a noisy minute of the machine hits all of them. What counts is the CPU time of the server
+//! process per request, as the kernel's scheduler accounts for it; requests a second depend on the
+//! generator as well. Every answer is checked: a wrong one ends the run.
+//!
+//! In the order of the data: [`scenario`] builds requests, [`generator`] sends them, [`answers`]
+//! reads what comes back, [`server`] starts the processes, [`usage`] asks what they cost,
+//! [`report`] sums up and [`machine`] says where that was.
+
+pub mod answers;
+pub mod generator;
+pub mod machine;
+pub mod report;
+pub mod scenario;
+pub mod server;
+pub mod usage;
