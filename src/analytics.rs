@@ -97,13 +97,8 @@ impl Analytics {
             rules,
             ids: IdHasher::default(),
             room: CachePadded::new(Room::new(settings.devices_max)),
-            shards: (0..cores)
-                .map(|_| CachePadded::new(Mutex::new(shard())))
-                .collect(),
-            cores: (0_u32..)
-                .take(cores)
-                .map(|number| CachePadded::new(core(number)))
-                .collect(),
+            shards: (0..cores).map(|_| CachePadded::new(Mutex::new(shard()))).collect(),
+            cores: (0_u32..).take(cores).map(|number| CachePadded::new(core(number))).collect(),
         }
     }
 
@@ -121,10 +116,7 @@ impl Analytics {
         let (Some(shard), Some(core)) = (home, self.core(core)) else {
             return Verdict::default();
         };
-        let receiver = Receiver {
-            core: core.number,
-            anomalies: &core.anomalies,
-        };
+        let receiver = Receiver { core: core.number, anomalies: &core.anomalies };
         shard.lock().apply(receiver, now, event, sender, &self.room)
     }
 
@@ -165,13 +157,7 @@ impl Analytics {
         let shard = self.home(0, Some(sender.hash))?;
         let mut values = Vec::with_capacity(self.rules.window);
         let copy = shard.lock().device(sender, now.mono_ns, &mut values)?;
-        Some(summary::of_device(
-            &self.rules,
-            id,
-            copy,
-            &values,
-            now.mono_ns,
-        ))
+        Some(summary::of_device(&self.rules, id, copy, &values, now.mono_ns))
     }
 
     /// Frees some of the slots whose devices have been silent for too long, if any are due.
@@ -184,11 +170,8 @@ impl Analytics {
             return None;
         }
         let keeper = self.core(core)?.number;
-        let next = self
-            .shards
-            .iter()
-            .map(|shard| self.sweep_shard(shard, keeper, now.mono_ns))
-            .min();
+        let next =
+            self.shards.iter().map(|shard| self.sweep_shard(shard, keeper, now.mono_ns)).min();
         next.filter(|&next_ns| next_ns != u64::MAX)
     }
 
@@ -205,10 +188,7 @@ impl Analytics {
     }
 
     fn sender<'a>(&self, id: &'a str) -> Sender<'a> {
-        Sender {
-            id,
-            hash: self.ids.hash(id.as_bytes()),
-        }
+        Sender { id, hash: self.ids.hash(id.as_bytes()) }
     }
 
     /// A core by its number; one that does not exist is taken for one that does.
@@ -233,10 +213,7 @@ impl Analytics {
             part.latest = Newest::of(limits::RECENT_ANOMALIES_MAX, latest);
             part
         };
-        self.shards
-            .iter()
-            .map(part_of)
-            .fold(Part::empty(window), Part::merge)
+        self.shards.iter().map(part_of).fold(Part::empty(window), Part::merge)
     }
 
     /// Sweeps a shard if it is due, and answers when this core should do so next.
@@ -278,10 +255,7 @@ mod tests {
     const SECOND_NS: u64 = 1_000_000_000;
 
     fn at(seconds: u64) -> Now {
-        Now {
-            mono_ns: seconds * SECOND_NS,
-            wall_ms: 0,
-        }
+        Now { mono_ns: seconds * SECOND_NS, wall_ms: 0 }
     }
 
     fn event(device_id: Option<&str>, values: [f64; 2]) -> Event<'_> {
@@ -323,21 +297,12 @@ mod tests {
         assert_eq!(cpu.rolling_average, 106.0 / 5.0);
         assert_eq!(cpu.z_score, Some((100.0 - 1.5) / 0.5));
         assert!(cpu.anomaly && !rps.anomaly);
-        assert_eq!(
-            (rps.rolling_average, rps.stddev, rps.z_score),
-            (5.0, 0.0, Some(0.0))
-        );
+        assert_eq!((rps.rolling_average, rps.stddev, rps.z_score), (5.0, 0.0, Some(0.0)));
         assert_eq!((summary.accepted, summary.window.count), (5, 5));
         let anomalies = summary.anomalies;
-        assert_eq!(
-            (anomalies.points, anomalies.episodes, anomalies.last_minute),
-            (1, 1, 1)
-        );
+        assert_eq!((anomalies.points, anomalies.episodes, anomalies.last_minute), (1, 1, 1));
         let [recent] = anomalies.recent.try_into().unwrap();
-        assert_eq!(
-            (recent.field, recent.value, recent.mean),
-            (Field::Cpu, 100.0, 1.5)
-        );
+        assert_eq!((recent.field, recent.value, recent.mean), (Field::Cpu, 100.0, 1.5));
         assert_eq!((recent.stddev, recent.z), (0.5, 197.0));
         assert_eq!(recent.device_id.as_deref(), Some("d1"));
     }
@@ -355,10 +320,7 @@ mod tests {
         }
         assert_eq!(one.devices(), 13);
         assert_eq!(many.instance(at(0)).totals, one.instance(at(0)).totals);
-        assert_eq!(
-            many.instance(at(0)).anomalies.recent,
-            one.instance(at(0)).anomalies.recent
-        );
+        assert_eq!(many.instance(at(0)).anomalies.recent, one.instance(at(0)).anomalies.recent);
     }
 
     #[test]
@@ -379,10 +341,7 @@ mod tests {
 
     #[test]
     fn past_the_limit_a_new_device_counts_in_all_alone() {
-        let settings = Settings {
-            devices_max: 3,
-            ..SETTINGS
-        };
+        let settings = Settings { devices_max: 3, ..SETTINGS };
         let analytics = Analytics::new(settings, 2);
         let mut recent = analytics.recent_of(0);
         for round in 0..2 {
@@ -397,10 +356,7 @@ mod tests {
         assert!(analytics.device("c", at(1)).is_some());
         assert!(analytics.device("d", at(1)).is_none());
         let summary = analytics.instance(at(1));
-        assert_eq!(
-            (summary.totals.devices, summary.totals.devices_refused),
-            (3, 4)
-        );
+        assert_eq!((summary.totals.devices, summary.totals.devices_refused), (3, 4));
         assert_eq!((summary.accepted, summary.window.count), (10, 8));
     }
 
@@ -414,10 +370,7 @@ mod tests {
         assert_eq!(verdict, Verdict::default());
         let summary = analytics.device("d1", at(3601)).unwrap();
         assert_eq!((summary.accepted, summary.window.count), (1, 1));
-        assert_eq!(
-            (summary.anomalies.points, summary.anomalies.recent.len()),
-            (0, 0)
-        );
+        assert_eq!((summary.anomalies.points, summary.anomalies.recent.len()), (0, 0));
         // What it had counted stays in the totals, under its name.
         let totals = analytics.instance(at(3601));
         assert_eq!((totals.anomalies.points, totals.totals.devices), (1, 1));
@@ -457,14 +410,8 @@ mod tests {
         }
         let recent = analytics.instance(at(30_000)).anomalies.recent;
         assert_eq!(recent.len(), 20);
-        assert_eq!(
-            recent[0].device_id.as_deref(),
-            Some("device-of-a-long-name-4-99")
-        );
-        assert_eq!(
-            recent[19].device_id.as_deref(),
-            Some("device-of-a-long-name-4-80")
-        );
+        assert_eq!(recent[0].device_id.as_deref(), Some("device-of-a-long-name-4-99"));
+        assert_eq!(recent[19].device_id.as_deref(), Some("device-of-a-long-name-4-80"));
     }
 
     #[test]
@@ -501,19 +448,13 @@ mod tests {
         }
         let spike = publish(4, 100.0);
         assert_eq!((spike.z_score, spike.anomaly), (Some(197.0), true));
-        assert_eq!(
-            (spike.last, spike.min, spike.rolling_average),
-            (100.0, 1.0, 106.0 / 5.0)
-        );
+        assert_eq!((spike.last, spike.min, spike.rolling_average), (100.0, 1.0, 106.0 / 5.0));
         for second in 5..12 {
             publish(second, 100.0);
         }
         // The spike and seven more are the whole window now.
         let level = publish(12, 100.0);
-        assert_eq!(
-            (level.z_score, level.stddev, level.min),
-            (Some(0.0), 0.0, 100.0)
-        );
+        assert_eq!((level.z_score, level.stddev, level.min), (Some(0.0), 0.0, 100.0));
     }
 
     #[test]

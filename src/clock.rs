@@ -37,11 +37,7 @@ impl Clock {
     /// A clock whose monotonic readings start near zero.
     #[must_use]
     pub fn start() -> Self {
-        Self {
-            origin: Instant::now(),
-            anchor_ns: 0,
-            anchor_wall_ms: wall_ms(),
-        }
+        Self { origin: Instant::now(), anchor_ns: 0, anchor_wall_ms: wall_ms() }
     }
 
     /// Reads the monotonic clock, and once a second the wall clock as well.
@@ -56,17 +52,12 @@ impl Clock {
         }
         // Under a second, so the quotient fits whatever its type.
         let since_ms = i64::try_from(since_ns / 1_000_000).unwrap_or(0);
-        Now {
-            mono_ns,
-            wall_ms: self.anchor_wall_ms.saturating_add(since_ms),
-        }
+        Now { mono_ns, wall_ms: self.anchor_wall_ms.saturating_add(since_ms) }
     }
 }
 
 fn wall_ms() -> i64 {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 

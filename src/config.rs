@@ -4,6 +4,8 @@
 //! reported, so that nobody has to start the server five times to learn five things.
 
 pub mod arguments;
+pub mod mistakes;
+pub mod shown;
 
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
@@ -14,6 +16,8 @@ use crate::limits::{
     WORKERS_MAX,
 };
 use arguments::Arguments;
+use mistakes::{Mistakes, Range};
+use shown::{Bytes, Shown};
 
 /// Exit code of a wrong command line or environment (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -73,10 +77,7 @@ impl fmt::Debug for Secret {
 
 /// The checked configuration. Each field is the flag of its name.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(
-    missing_docs,
-    reason = "`Arguments` documents each flag, and --help prints it"
-)]
+#[allow(missing_docs, reason = "`Arguments` documents each flag, and --help prints it")]
 pub struct Config {
     pub listen: SocketAddr,
     pub workers: Option<usize>,
@@ -103,98 +104,16 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
-/// All that is wrong with a configuration, one line each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mistakes(Vec<String>);
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for mistake in &self.0 {
-            writeln!(out, "corepulse: {mistake}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Mistakes {
-    fn add(&mut self, flag: &str, expected: impl fmt::Display) {
-        self.0.push(format!("--{flag}: {expected}"));
-    }
-
-    /// Notes the mistake and goes on with a stand-in, so that the other flags are checked too.
-    fn note<T>(&mut self, flag: &str, expected: &str, value: Option<T>, stand_in: T) -> T {
-        value.unwrap_or_else(|| {
-            self.add(flag, expected);
-            stand_in
-        })
-    }
-
-    fn number(&mut self, flag: &str, text: &str, least: usize, most: usize) -> usize {
-        let value = text
-            .trim()
-            .parse()
-            .ok()
-            .filter(|number| (least..=most).contains(number));
-        let expected = if most == usize::MAX {
-            format!("expected a whole number of at least {least}, found {text:?}")
-        } else {
-            format!("expected a whole number from {least} to {most}, found {text:?}")
-        };
-        self.note(flag, &expected, value, least)
-    }
-
-    fn number_or_auto(&mut self, flag: &str, text: &str, most: usize) -> Option<usize> {
-        let is_auto = text.trim() == "auto";
-        if is_auto {
-            None
-        } else {
-            Some(self.number(flag, text, 1, most))
-        }
-    }
-
-    fn bytes(&mut self, flag: &str, text: &str, least: usize, most: usize) -> usize {
-        let parsed = parse_size::parse_size(text)
-            .ok()
-            .and_then(|bytes| usize::try_from(bytes).ok());
-        let value = parsed.filter(|bytes| (least..=most).contains(bytes));
-        let (least_text, most_text) = (Bytes(least), Bytes(most));
-        let expected = if most == usize::MAX {
-            format!("expected a size of at least {least_text}, such as 64MiB, found {text:?}")
-        } else {
-            format!("expected a size from {least_text} to {most_text}, found {text:?}")
-        };
-        self.note(flag, &expected, value, least)
-    }
-
-    fn duration(&mut self, flag: &str, text: &str, least: Duration) -> Duration {
-        let value = humantime::parse_duration(text.trim()).ok();
-        let value = value.filter(|value| (least..=DURATION_MAX).contains(value));
-        let least_text = humantime::format_duration(least);
-        let expected = format!("expected a duration from {least_text} to 365days, found {text:?}");
-        self.note(flag, &expected, value, least)
-    }
-
-    fn choice<T: Copy>(&mut self, flag: &str, text: &str, choices: &[(&str, T)], or: T) -> T {
-        let chosen = choices
-            .iter()
-            .find(|(name, _)| *name == text.trim())
-            .map(|(_, value)| *value);
-        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-        let expected = format!("expected {}, found {text:?}", names.join(" or "));
-        self.note(flag, &expected, chosen, or)
-    }
-}
-
-/// Longer ones are typing errors, and overflow what clocks can add.
-const DURATION_MAX: Duration = Duration::from_secs(365 * 86_400);
-
+const ZERO: Duration = Duration::ZERO;
 const SECOND: Duration = Duration::from_secs(1);
 
+const QUEUE_BYTES: Range = STORE_QUEUE_BYTES_MIN..=usize::MAX;
+const MEMORY_BYTES: Range = MEMORY_STORE_BYTES_MIN..=usize::MAX;
+const BODY_BYTES: Range = BODY_BYTES_MIN..=BODY_BYTES_MAX;
+
 const PINS: [(&str, Pin); 3] = [("auto", Pin::Auto), ("on", Pin::On), ("off", Pin::Off)];
-const OVERFLOWS: [(&str, Overflow); 2] = [
-    ("drop-oldest", Overflow::DropOldest),
-    ("reject", Overflow::Reject),
-];
+const OVERFLOWS: [(&str, Overflow); 2] =
+    [("drop-oldest", Overflow::DropOldest), ("reject", Overflow::Reject)];
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 impl Config {
@@ -203,94 +122,58 @@ impl Config {
     /// # Errors
     ///
     /// All mistakes together.
-    pub fn check(arguments: &Arguments) -> Result<Self, Mistakes> {
+    pub fn check(given: &Arguments) -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::default();
         let found = &mut mistakes;
-        refuse_what_is_not_there(arguments, found);
-        let listen = arguments.listen.trim();
-        let expected =
-            format!("expected an address and a port such as 0.0.0.0:8080, found {listen:?}");
-        let listen = listen.parse().ok();
-        let age = found.duration(
-            "max-connection-age",
-            &arguments.max_connection_age,
-            Duration::ZERO,
-        );
+        refuse_what_is_not_there(given, found);
+        let age = found.duration("max-connection-age", &given.max_connection_age, ZERO);
+        let overflow = Overflow::DropOldest;
+        let log_format = LogFormat::Text;
         let config = Self {
-            listen: found.note("listen", &expected, listen, ([0, 0, 0, 0], 0).into()),
-            workers: found.number_or_auto("workers", &arguments.workers, WORKERS_MAX),
-            pin: found.choice("pin", &arguments.pin, &PINS, Pin::Auto),
-            store_ttl: found.duration("store-ttl", &arguments.store_ttl, SECOND),
-            store_queue_bytes: found.bytes(
-                "store-queue",
-                &arguments.store_queue,
-                STORE_QUEUE_BYTES_MIN,
-                usize::MAX,
-            ),
+            listen: check_listen(&given.listen, found),
+            workers: found.number_or_auto("workers", &given.workers, WORKERS_MAX),
+            pin: found.choice("pin", &given.pin, &PINS, Pin::Auto),
+            store_ttl: found.duration("store-ttl", &given.store_ttl, SECOND),
+            store_queue_bytes: found.bytes("store-queue", &given.store_queue, QUEUE_BYTES),
             store_overflow: found.choice(
                 "store-overflow",
-                &arguments.store_overflow,
+                &given.store_overflow,
                 &OVERFLOWS,
-                Overflow::DropOldest,
+                overflow,
             ),
-            memory_store_bytes: found.bytes(
-                "memory-store",
-                &arguments.memory_store,
-                MEMORY_STORE_BYTES_MIN,
-                usize::MAX,
-            ),
-            window: found.number("window", &arguments.window, 2, WINDOW_MAX),
-            z_threshold: check_threshold(&arguments.z_threshold, found),
-            min_samples: found.number("min-samples", &arguments.min_samples, 1, WINDOW_MAX),
-            cooldown: found.number("cooldown", &arguments.cooldown, 0, COOLDOWN_MAX),
-            devices_max: found.number("max-devices", &arguments.max_devices, 0, DEVICES_MAX),
-            device_ttl: found.duration("device-ttl", &arguments.device_ttl, SECOND),
-            body_bytes_max: found.bytes(
-                "max-body",
-                &arguments.max_body,
-                BODY_BYTES_MIN,
-                BODY_BYTES_MAX,
-            ),
+            memory_store_bytes: found.bytes("memory-store", &given.memory_store, MEMORY_BYTES),
+            window: found.number("window", &given.window, 2..=WINDOW_MAX),
+            z_threshold: check_threshold(&given.z_threshold, found),
+            min_samples: found.number("min-samples", &given.min_samples, 1..=WINDOW_MAX),
+            cooldown: found.number("cooldown", &given.cooldown, 0..=COOLDOWN_MAX),
+            devices_max: found.number("max-devices", &given.max_devices, 0..=DEVICES_MAX),
+            device_ttl: found.duration("device-ttl", &given.device_ttl, SECOND),
+            body_bytes_max: found.bytes("max-body", &given.max_body, BODY_BYTES),
             connections_max: found.number_or_auto(
                 "max-connections",
-                &arguments.max_connections,
+                &given.max_connections,
                 usize::MAX,
             ),
-            idle_timeout: found.duration("idle-timeout", &arguments.idle_timeout, SECOND),
-            request_timeout: found.duration("request-timeout", &arguments.request_timeout, SECOND),
+            idle_timeout: found.duration("idle-timeout", &given.idle_timeout, SECOND),
+            request_timeout: found.duration("request-timeout", &given.request_timeout, SECOND),
             connection_age: (!age.is_zero()).then_some(age),
-            drain_delay: found.duration("drain-delay", &arguments.drain_delay, Duration::ZERO),
-            drain_timeout: found.duration(
-                "drain-timeout",
-                &arguments.drain_timeout,
-                Duration::ZERO,
-            ),
-            ingest_token: given(arguments.ingest_token.as_ref()).map(Secret::from),
-            instance: given(arguments.instance.as_ref()).map_or_else(host_name, str::to_owned),
-            log_format: found.choice(
-                "log-format",
-                &arguments.log_format,
-                &LOG_FORMATS,
-                LogFormat::Text,
-            ),
+            drain_delay: found.duration("drain-delay", &given.drain_delay, ZERO),
+            drain_timeout: found.duration("drain-timeout", &given.drain_timeout, ZERO),
+            ingest_token: set(given.ingest_token.as_ref()).map(Secret::from),
+            instance: set(given.instance.as_ref()).map_or_else(host_name, str::to_owned),
+            log_format: found.choice("log-format", &given.log_format, &LOG_FORMATS, log_format),
         };
-        if config.min_samples > config.window {
-            let (samples, window) = (config.min_samples, config.window);
-            found.add(
-                "min-samples",
-                format!("{samples} are never in a window of {window}"),
-            );
+        config.check_relations(found);
+        if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+    }
+
+    fn check_relations(&self, found: &mut Mistakes) {
+        if self.min_samples > self.window {
+            let (samples, window) = (self.min_samples, self.window);
+            found.add("min-samples", format!("{samples} are never in a window of {window}"));
         }
-        if config.drain_delay > config.drain_timeout {
-            found.add(
-                "drain-delay",
-                "expected at most --drain-timeout, which it is part of",
-            );
-        }
-        if mistakes.0.is_empty() {
-            Ok(config)
-        } else {
-            Err(mistakes)
+        if self.drain_delay > self.drain_timeout {
+            found.add("drain-delay", "expected at most --drain-timeout, which it is part of");
         }
     }
 
@@ -322,17 +205,10 @@ impl Config {
         line("max-connections", &auto(self.connections_max));
         line("idle-timeout", &Shown(self.idle_timeout));
         line("request-timeout", &Shown(self.request_timeout));
-        line(
-            "max-connection-age",
-            &Shown(self.connection_age.unwrap_or_default()),
-        );
+        line("max-connection-age", &Shown(self.connection_age.unwrap_or_default()));
         line("drain-delay", &Shown(self.drain_delay));
         line("drain-timeout", &Shown(self.drain_timeout));
-        let token = if self.ingest_token.is_some() {
-            "(set)"
-        } else {
-            "(not set)"
-        };
+        let token = if self.ingest_token.is_some() { "(set)" } else { "(not set)" };
         line("ingest-token", &token);
         line("admin-token", &"(not set)");
         line("instance", &self.instance);
@@ -347,11 +223,8 @@ const COOLDOWN_MAX: usize = 1_000_000;
 
 /// A flag that did nothing would be a lie; these say so.
 fn refuse_what_is_not_there(arguments: &Arguments, found: &mut Mistakes) {
-    let redis_url = arguments
-        .redis_url
-        .as_ref()
-        .or(arguments.plain_redis_url.as_ref());
-    if given(redis_url).is_some() {
+    let redis_url = arguments.redis_url.as_ref().or(arguments.plain_redis_url.as_ref());
+    if set(redis_url).is_some() {
         found.add(
             "redis-url",
             "this version keeps metrics in its embedded store only; the Redis writer is not part \
@@ -366,7 +239,7 @@ fn refuse_what_is_not_there(arguments: &Arguments, found: &mut Mistakes) {
         ),
         other => found.add("engine", format!("expected percore, found {other:?}")),
     }
-    if given(arguments.admin_token.as_ref()).is_some() {
+    if set(arguments.admin_token.as_ref()).is_some() {
         found.add(
             "admin-token",
             "this version has no /debug/pprof/ for it to protect; unset it to start",
@@ -374,62 +247,30 @@ fn refuse_what_is_not_there(arguments: &Arguments, found: &mut Mistakes) {
     }
 }
 
+fn check_listen(text: &str, found: &mut Mistakes) -> SocketAddr {
+    let expected = format!("expected an address and a port such as 0.0.0.0:8080, found {text:?}");
+    found.note("listen", &expected, text.trim().parse().ok(), ([0, 0, 0, 0], 0).into())
+}
+
 fn check_threshold(text: &str, found: &mut Mistakes) -> f64 {
-    let value = text
-        .trim()
-        .parse::<f64>()
-        .ok()
-        .filter(|z| z.is_finite() && *z > 0.0);
+    let value = text.trim().parse::<f64>().ok().filter(|z| z.is_finite() && *z > 0.0);
     let expected = format!("expected a number of standard deviations above 0, found {text:?}");
     found.note("z-threshold", &expected, value, 1.0)
 }
 
 /// An empty variable is an unset one, as shells and Kubernetes manifests have it.
-fn given(text: Option<&String>) -> Option<&str> {
+fn set(text: Option<&String>) -> Option<&str> {
     text.map(|text| text.trim()).filter(|text| !text.is_empty())
 }
 
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
-    if name.is_empty() {
-        "corepulse".to_owned()
-    } else {
-        name.to_owned()
-    }
+    if name.is_empty() { "corepulse".to_owned() } else { name.to_owned() }
 }
 
 fn name_of<T: PartialEq + Copy>(choices: &[(&'static str, T)], value: T) -> &'static str {
-    choices
-        .iter()
-        .find(|(_, choice)| *choice == value)
-        .map_or("", |(name, _)| name)
-}
-
-/// A duration as flags take it: `5m`, `1m 15s`.
-#[derive(Clone, Copy, Debug)]
-pub struct Shown(pub Duration);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(out)
-    }
-}
-
-/// A size in the largest binary unit that divides it.
-struct Bytes(usize);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
-        let unit = units
-            .iter()
-            .find(|(_, bits)| self.0 != 0 && self.0.trailing_zeros() >= *bits);
-        match unit {
-            Some((unit, bits)) => write!(out, "{}{unit}", self.0 >> bits),
-            None => write!(out, "{}B", self.0),
-        }
-    }
+    choices.iter().find(|(_, choice)| *choice == value).map_or("", |(name, _)| name)
 }
 
 #[cfg(test)]
@@ -472,10 +313,7 @@ mod tests {
             "instance = pod-a",
             "log-format = text",
         ] {
-            assert!(
-                printed.lines().any(|printed| printed == line),
-                "{line} in\n{printed}"
-            );
+            assert!(printed.lines().any(|printed| printed == line), "{line} in\n{printed}");
         }
     }
 
@@ -509,10 +347,7 @@ mod tests {
             "log-format",
             "min-samples",
         ] {
-            assert!(
-                text.contains(&format!("corepulse: --{flag}: ")),
-                "{flag} in\n{text}"
-            );
+            assert!(text.contains(&format!("corepulse: --{flag}: ")), "{flag} in\n{text}");
         }
         assert_eq!(text.lines().count(), 11, "{text}");
     }
@@ -550,9 +385,6 @@ mod tests {
 
     #[test]
     fn age_zero_means_no_limit() {
-        assert_eq!(
-            check(&["--max-connection-age=0s"]).unwrap().connection_age,
-            None
-        );
+        assert_eq!(check(&["--max-connection-age=0s"]).unwrap().connection_age, None);
     }
 }

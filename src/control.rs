@@ -60,9 +60,7 @@ impl Control {
                 }
             }
         };
-        let thread = thread::Builder::new()
-            .name("control".to_owned())
-            .spawn(work)?;
+        let thread = thread::Builder::new().name("control".to_owned()).spawn(work)?;
         Ok(Self { stop, thread })
     }
 

@@ -60,29 +60,23 @@ fn serve(server: Server, stop: &Receiver<()>) -> ExitCode {
         }
     }
     let report = server.drain(thread::sleep);
-    if report.cores_failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(EXIT_SOFTWARE)
-    }
+    if report.cores_failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_SOFTWARE) }
 }
 
 /// The first signal arrives in what is returned; the second ends the process at once.
 fn listen_for_signals() -> std::io::Result<Receiver<()>> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let (sender, receiver) = mpsc::channel();
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            let mut seen = signals.forever();
-            if seen.next().is_some() {
-                // The receiver lives as long as `main` does.
-                let _ = sender.send(());
-            }
-            if let Some(signal) = seen.next() {
-                std::process::exit(128 + signal);
-            }
-        })?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let mut seen = signals.forever();
+        if seen.next().is_some() {
+            // The receiver lives as long as `main` does.
+            let _ = sender.send(());
+        }
+        if let Some(signal) = seen.next() {
+            std::process::exit(128 + signal);
+        }
+    })?;
     Ok(receiver)
 }
 

@@ -12,7 +12,8 @@ use crate::api::route::{LABELS, NAMES};
 use crate::api::service::Service;
 use crate::api::state::{Settings, State};
 use crate::clock::{Clock, nanoseconds};
-use crate::config::{Config, Shown};
+use crate::config::Config;
+use crate::config::shown::Shown;
 use crate::control::{Control, job_queue};
 use crate::engine::connection::Patience;
 use crate::engine::connections::Population;
@@ -73,9 +74,8 @@ impl Server {
         let connections_max =
             descriptors::connections_max(config.connections_max, descriptors::raise_limit());
         let listeners = listener::open(config.listen, workers)?;
-        let address = listeners
-            .first()
-            .map_or(Ok(config.listen), mio::net::TcpListener::local_addr)?;
+        let address =
+            listeners.first().map_or(Ok(config.listen), mio::net::TcpListener::local_addr)?;
 
         let mut clock = Clock::start();
         let (queue, jobs) = job_queue();
@@ -131,19 +131,11 @@ impl Server {
         placement: &Placement,
     ) -> io::Result<()> {
         let state = &self.state;
-        let meter = Meter::new(
-            number,
-            Arc::clone(&state.counters),
-            Arc::clone(&state.latency),
-        );
+        let meter = Meter::new(number, Arc::clone(&state.counters), Arc::clone(&state.latency));
         let service = Service::new(number, Arc::clone(state));
         let core = Core::new(listener, service, meter, common.clone())?;
         let inbox = core.inbox();
-        let pinned = placement
-            .cores
-            .as_ref()
-            .and_then(|cores| cores.get(number))
-            .copied();
+        let pinned = placement.cores.as_ref().and_then(|cores| cores.get(number)).copied();
         let failures = Arc::clone(&self.failures);
         let work = move || {
             // Counted on the way out unless the end is an orderly one, panics included.
@@ -159,9 +151,7 @@ impl Server {
             }
             outcome
         };
-        let thread = thread::Builder::new()
-            .name(format!("core-{number}"))
-            .spawn(work)?;
+        let thread = thread::Builder::new().name(format!("core-{number}")).spawn(work)?;
         self.cores.push((inbox, thread));
         Ok(())
     }
@@ -207,11 +197,7 @@ impl Server {
     /// the store is flushed. `pause` waits for the delay, and may cut it short.
     #[must_use]
     pub fn drain(mut self, pause: impl FnOnce(Duration)) -> Report {
-        let deadline_ns = self
-            .clock
-            .now()
-            .mono_ns
-            .saturating_add(nanoseconds(self.drain_timeout));
+        let deadline_ns = self.clock.now().mono_ns.saturating_add(nanoseconds(self.drain_timeout));
         self.drain.begin();
         self.wake_cores();
         if !self.drain_delay.is_zero() {
@@ -238,10 +224,7 @@ impl Server {
             cores_failed: self.failures.load(Ordering::Acquire),
         };
         if !flushed {
-            log::warn!(
-                events = report.walked_pending,
-                "the store could not be flushed in time"
-            );
+            log::warn!(events = report.walked_pending, "the store could not be flushed in time");
         }
         report.log();
         report

@@ -90,12 +90,7 @@ impl Store {
                     unpublished: 0,
                 })
             }),
-            kind: Kind::Memory(MemoryStore::new(
-                cores,
-                capacity_bytes,
-                ttl_ms,
-                hasher.clone(),
-            )),
+            kind: Kind::Memory(MemoryStore::new(cores, capacity_bytes, ttl_ms, hasher.clone())),
         }
     }
 
@@ -103,12 +98,7 @@ impl Store {
     /// it lets go before the next request.
     #[must_use]
     pub fn open(&self, core: usize, now: Now) -> OpenBlock<'_> {
-        OpenBlock {
-            store: self,
-            open: self.open.at(core).lock(),
-            core,
-            now,
-        }
+        OpenBlock { store: self, open: self.open.at(core).lock(), core, now }
     }
 
     /// Ends a core's turn: what may wait no longer is handed over. In memory nothing waits.

@@ -42,9 +42,7 @@ impl<T> PerCore<T> {
     pub fn new(cores: usize, mut make: impl FnMut(usize) -> T) -> Self {
         Self {
             first: CachePadded::new(make(0)),
-            rest: (1..cores)
-                .map(|core| CachePadded::new(make(core)))
-                .collect(),
+            rest: (1..cores).map(|core| CachePadded::new(make(core))).collect(),
         }
     }
 
@@ -52,9 +50,7 @@ impl<T> PerCore<T> {
     #[must_use]
     pub fn at(&self, core: usize) -> &T {
         debug_assert!(core < self.cores(), "core {core} of {}", self.cores());
-        core.checked_sub(1)
-            .and_then(|index| self.rest.get(index))
-            .unwrap_or(&self.first)
+        core.checked_sub(1).and_then(|index| self.rest.get(index)).unwrap_or(&self.first)
     }
 
     /// How many there are.
@@ -65,9 +61,7 @@ impl<T> PerCore<T> {
 
     /// All of them, in the order of the cores.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        iter::once(&self.first)
-            .chain(self.rest.iter())
-            .map(|padded| &**padded)
+        iter::once(&self.first).chain(self.rest.iter()).map(|padded| &**padded)
     }
 }
 

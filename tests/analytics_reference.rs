@@ -75,10 +75,7 @@ fn compare(settings: Settings, events: &[[f64; 2]]) -> Seen {
         assert_eq!(summary.anomalies.episodes, seen.episodes, "event {at}");
         let totals = analytics.totals(now);
         assert_eq!(totals.points, [reference[0].points, reference[1].points]);
-        assert_eq!(
-            totals.episodes,
-            [reference[0].episodes, reference[1].episodes]
-        );
+        assert_eq!(totals.episodes, [reference[0].episodes, reference[1].episodes]);
         assert_eq!(summary.window.count, at + 1 - first);
         assert_eq!(summary.window.from_ms, i64::try_from(first).ok());
         assert_eq!(summary.window.to_ms, i64::try_from(at).ok());
@@ -100,10 +97,7 @@ fn compare_field(
     let close = |a: f64, b: f64, tolerance: f64| (a - b).abs() <= tolerance;
     assert_eq!(found.z_score.is_some(), expected.z.is_some(), "{place}");
     if let (Some(z), Some(exact)) = (found.z_score, expected.z) {
-        assert!(
-            close(z, exact, expected.z_tolerance),
-            "{place}, {expected:?}"
-        );
+        assert!(close(z, exact, expected.z_tolerance), "{place}, {expected:?}");
         seen.verdicts += 1;
         if close(exact.abs(), settings.threshold, expected.z_tolerance) {
             seen.undecided += 1;
@@ -115,33 +109,17 @@ fn compare_field(
         naive.alarm(settings.cooldown);
     }
     let tolerance = expected.tolerance;
-    assert!(
-        close(found.rolling_average, expected.mean, tolerance),
-        "{place}, {expected:?}"
-    );
-    assert!(
-        close(found.stddev, expected.stddev, tolerance),
-        "{place}, {expected:?}"
-    );
+    assert!(close(found.rolling_average, expected.mean, tolerance), "{place}, {expected:?}");
+    assert!(close(found.stddev, expected.stddev, tolerance), "{place}, {expected:?}");
     assert_eq!(found.last, newest, "{place}");
-    assert_eq!(
-        found.min,
-        window.iter().copied().fold(f64::INFINITY, f64::min),
-        "{place}"
-    );
-    assert_eq!(
-        found.max,
-        window.iter().copied().fold(0.0, f64::max),
-        "{place}"
-    );
+    assert_eq!(found.min, window.iter().copied().fold(f64::INFINITY, f64::min), "{place}");
+    assert_eq!(found.max, window.iter().copied().fold(0.0, f64::max), "{place}");
 }
 
 fn nab(name: &str) -> Vec<f64> {
     let path = format!("{}/tests/data/nab/{name}.csv", env!("CARGO_MANIFEST_DIR"));
     let mut rows = csv::Reader::from_path(path).unwrap();
-    rows.records()
-        .map(|row| row.unwrap()[1].parse().unwrap())
-        .collect()
+    rows.records().map(|row| row.unwrap()[1].parse().unwrap()).collect()
 }
 
 /// Noise of a fixed seed: the same events in every run.
@@ -169,31 +147,13 @@ fn real_devices() {
 
 #[test]
 fn windows_of_other_sizes() {
-    let (cpu, rps) = (
-        nab("ec2_cpu_utilization_24ae8d"),
-        nab("elb_request_count_8c0756"),
-    );
-    let events: Vec<_> = cpu
-        .iter()
-        .zip(&rps)
-        .take(1500)
-        .map(|(&c, &r)| [c, r])
-        .collect();
+    let (cpu, rps) = (nab("ec2_cpu_utilization_24ae8d"), nab("elb_request_count_8c0756"));
+    let events: Vec<_> = cpu.iter().zip(&rps).take(1500).map(|(&c, &r)| [c, r]).collect();
     for (window, min_samples, cooldown) in [(1, 1, 0), (2, 2, 1), (7, 3, 5), (49, 49, 0)] {
-        let settings = Settings {
-            window,
-            min_samples,
-            cooldown,
-            threshold: 2.5,
-            ..SETTINGS
-        };
+        let settings = Settings { window, min_samples, cooldown, threshold: 2.5, ..SETTINGS };
         assert!(compare(settings, &events).points > 0);
     }
-    let settings = Settings {
-        window: 1000,
-        cooldown: 1000,
-        ..SETTINGS
-    };
+    let settings = Settings { window: 1000, cooldown: 1000, ..SETTINGS };
     assert!(compare(settings, &events).points > 50);
 }
 
@@ -245,20 +205,10 @@ fn spikes_of_1e12_leave_nothing_behind() {
 #[test]
 fn tiny_deviations_around_large_values() {
     let mut noise = noise(3);
-    for (level, spread) in [
-        (1e12, 1e-3),
-        (1e12, 1.0),
-        (1e12 - 1.0, 1e4),
-        (1e9, 1e-6),
-        (1e5, 1e-9),
-    ] {
+    for (level, spread) in [(1e12, 1e-3), (1e12, 1.0), (1e12 - 1.0, 1e4), (1e9, 1e-6), (1e5, 1e-9)]
+    {
         let events: Vec<_> = (0..400)
-            .map(|_| {
-                [
-                    (level * 1e-6) + spread * 1e-6 * noise(),
-                    level - spread * noise(),
-                ]
-            })
+            .map(|_| [(level * 1e-6) + spread * 1e-6 * noise(), level - spread * noise()])
             .collect();
         assert!(compare(SETTINGS, &events).verdicts > 700);
     }
@@ -278,14 +228,8 @@ fn the_largest_windows_keep_nine_digits_of_the_deviation() {
                 let (mean, stddev) = series::moments(&column);
                 let (mean, stddev) = (mean.nearest(), stddev.nearest());
                 let place = format!("{count} of {level}, {moments:?}, {mean}, {stddev}");
-                assert!(
-                    (moments.stddev[field] - stddev).abs() <= 1e-9 * stddev,
-                    "{place}"
-                );
-                assert!(
-                    (moments.mean[field] - mean).abs() <= 1e-14 * 1e12,
-                    "{place}"
-                );
+                assert!((moments.stddev[field] - stddev).abs() <= 1e-9 * stddev, "{place}");
+                assert!((moments.mean[field] - mean).abs() <= 1e-14 * 1e12, "{place}");
             }
         }
     }
@@ -303,10 +247,7 @@ fn values() -> impl Strategy<Value = Vec<[f64; 2]>> {
             2 => (-300.0..max.log10()).prop_map(|power| 10_f64.powf(power)),
         ]
     };
-    prop::collection::vec(
-        (one(1e6), one(1e12)).prop_map(|(cpu, rps)| [cpu, rps]),
-        1..250,
-    )
+    prop::collection::vec((one(1e6), one(1e12)).prop_map(|(cpu, rps)| [cpu, rps]), 1..250)
 }
 
 proptest! {

@@ -21,10 +21,7 @@ use proptest::prelude::*;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-const NOW: Now = Now {
-    mono_ns: 7,
-    wall_ms: 1_795_420_957_123,
-};
+const NOW: Now = Now { mono_ns: 7, wall_ms: 1_795_420_957_123 };
 
 #[derive(Clone, Debug, PartialEq)]
 struct Owned {
@@ -45,13 +42,11 @@ enum Refused {
 type Items = Vec<Result<Owned, Reason>>;
 
 fn fast(decoder: &mut Decoder, body: &[u8], lines: Lines) -> Result<Items, Refused> {
-    let batch = decoder
-        .decode(body, lines, NOW)
-        .map_err(|error| match error {
-            BodyError::Empty => Refused::Empty,
-            BodyError::Malformed(_) => Refused::Malformed,
-            BodyError::TooManyEvents => Refused::TooMany,
-        })?;
+    let batch = decoder.decode(body, lines, NOW).map_err(|error| match error {
+        BodyError::Empty => Refused::Empty,
+        BodyError::Malformed(_) => Refused::Malformed,
+        BodyError::TooManyEvents => Refused::TooMany,
+    })?;
     assert_eq!(batch.len(), batch.iter().count());
     let items = batch.iter().map(|item| match item {
         Ok(event) => Ok(Owned {
@@ -123,15 +118,9 @@ fn naive(body: &[u8], lines: Lines) -> Result<Items, Refused> {
         };
         lines.iter().map(line).collect()
     };
-    let parts: Vec<&[u8]> = body
-        .split(|&byte| byte == b'\n')
-        .filter(|line| !line.iter().all(blank))
-        .collect();
-    let first = body
-        .iter()
-        .copied()
-        .find(|byte| !blank(byte))
-        .ok_or(Refused::Empty)?;
+    let parts: Vec<&[u8]> =
+        body.split(|&byte| byte == b'\n').filter(|line| !line.iter().all(blank)).collect();
+    let first = body.iter().copied().find(|byte| !blank(byte)).ok_or(Refused::Empty)?;
     let whole = std::str::from_utf8(body).ok().and_then(json);
     let found = if lines == Lines::Always {
         items(&parts)
@@ -153,11 +142,7 @@ fn naive(body: &[u8], lines: Lines) -> Result<Items, Refused> {
         }
         items(&parts)
     };
-    if found.len() > BATCH_EVENTS_MAX {
-        Err(Refused::TooMany)
-    } else {
-        Ok(found)
-    }
+    if found.len() > BATCH_EVENTS_MAX { Err(Refused::TooMany) } else { Ok(found) }
 }
 
 fn naive_item(raw: &RawValue) -> Result<Owned, Reason> {
@@ -190,13 +175,7 @@ fn naive_item(raw: &RawValue) -> Result<Owned, Reason> {
     let (timestamp, timestamp_ms) =
         moment.unwrap_or_else(|| (NOW.wall_ms.to_string(), NOW.wall_ms));
     let (values, literals) = ([cpu, rps], [cpu_literal, rps_literal]);
-    Ok(Owned {
-        device_id,
-        timestamp,
-        timestamp_ms,
-        values,
-        literals,
-    })
+    Ok(Owned { device_id, timestamp, timestamp_ms, values, literals })
 }
 
 fn naive_number(value: &str, max: f64) -> Result<(f64, String), Reason> {
@@ -254,9 +233,7 @@ fn one_of(texts: &'static [&'static str]) -> impl Strategy<Value = String> {
 
 fn any_value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
-        one_of(&[
-            "null", "true", "false", "0", "-1", "1e400", "\"\"", "\"[{\"", "[]", "{}", "[ ]"
-        ]),
+        one_of(&["null", "true", "false", "0", "-1", "1e400", "\"\"", "\"[{\"", "[]", "{}", "[ ]"]),
         one_of(&[
             "\"\\u0041\\ud83d\\ude00\\n\"",
             "\"\\\"}\"",
@@ -282,10 +259,7 @@ fn any_value() -> impl Strategy<Value = String> {
         let items = prop::collection::vec(inner, 0..3);
         (items, any::<bool>()).prop_map(|(items, object)| {
             if object {
-                let members: Vec<_> = items
-                    .iter()
-                    .map(|item| format!("\"cpu\": {item}"))
-                    .collect();
+                let members: Vec<_> = items.iter().map(|item| format!("\"cpu\": {item}")).collect();
                 format!("{{{}}}", members.join(","))
             } else {
                 format!("[{}]", items.join(" ,"))

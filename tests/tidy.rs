@@ -89,20 +89,9 @@ const RESERVED: &[Reserved] = &[
             "SocketAddrV4",
             "SocketAddrV6",
         ],
-        files: &[
-            "engine/",
-            "engine.rs",
-            "control/",
-            "control.rs",
-            "server.rs",
-            "store/redis/",
-        ],
+        files: &["engine/", "engine.rs", "control/", "control.rs", "server.rs", "store/redis/"],
     },
-    Reserved {
-        path: &["std", "os"],
-        free: &[],
-        files: &["engine/"],
-    },
+    Reserved { path: &["std", "os"], free: &[], files: &["engine/"] },
     Reserved {
         path: &["std", "thread"],
         free: &["available_parallelism"],
@@ -139,11 +128,7 @@ fn check(faults: &[String]) {
 #[test]
 fn files_keep_the_style() {
     let (sources, _) = rust_files();
-    assert!(
-        sources.len() > 10,
-        "the walk found {} files only",
-        sources.len()
-    );
+    assert!(sources.len() > 10, "the walk found {} files only", sources.len());
     check(&sources.iter().flat_map(text::faults).collect::<Vec<_>>());
 }
 
@@ -169,34 +154,20 @@ fn every_file_is_part_of_the_program() {
 #[test]
 fn imports_point_downwards() {
     let (sources, _) = rust_files();
-    check(
-        &sources
-            .iter()
-            .flat_map(|source| LAYOUT.faults(source))
-            .collect::<Vec<_>>(),
-    );
+    check(&sources.iter().flat_map(|source| LAYOUT.faults(source)).collect::<Vec<_>>());
 }
 
 #[test]
 fn outside_crates_are_named_at_their_door_only() {
     let (sources, _) = rust_files();
-    check(
-        &sources
-            .iter()
-            .flat_map(|s| doors::trespasses(s, DOORS))
-            .collect::<Vec<_>>(),
-    );
+    check(&sources.iter().flat_map(|s| doors::trespasses(s, DOORS)).collect::<Vec<_>>());
 }
 
 #[test]
 fn every_door_is_used_and_every_dependency_has_one() {
     let (sources, _) = rust_files();
     let text = fs::read_to_string(root().join("Cargo.toml")).expect("there is a manifest");
-    check(&doors::stale(
-        &sources,
-        DOORS,
-        &Source::new("Cargo.toml", &text),
-    ));
+    check(&doors::stale(&sources, DOORS, &Source::new("Cargo.toml", &text)));
 }
 
 #[test]

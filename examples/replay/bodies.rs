@@ -48,10 +48,7 @@ pub(crate) fn bodies(devices: &[Device], form: Form, batch: usize, gzip: bool) -
     let batch = if form == Form::Single { 1 } else { batch };
     stream
         .chunks(batch)
-        .map(|objects| Body {
-            bytes: coded(body(objects, form), gzip),
-            events: objects.len(),
-        })
+        .map(|objects| Body { bytes: coded(body(objects, form), gzip), events: objects.len() })
         .collect()
 }
 
@@ -59,15 +56,8 @@ fn object(id: &str, event: &Event) -> String {
     let mut text = String::from("{\"device_id\":\"");
     // A file's name may hold what a device id may not; the server's rule is the narrower one.
     text.extend(id.chars().map(|c| if is_id_char(c) { c } else { '_' }));
-    let Event {
-        timestamp,
-        cpu,
-        rps,
-    } = event;
-    let _ = write!(
-        text,
-        "\",\"timestamp\":{timestamp},\"cpu\":{cpu},\"rps\":{rps}}}"
-    );
+    let Event { timestamp, cpu, rps } = event;
+    let _ = write!(text, "\",\"timestamp\":{timestamp},\"cpu\":{cpu},\"rps\":{rps}}}");
     text
 }
 
@@ -99,25 +89,15 @@ mod tests {
     use std::io::Read as _;
 
     fn device(id: &str, rows: i64) -> Device {
-        let event = |timestamp| Event {
-            timestamp,
-            cpu: "1.50".to_owned(),
-            rps: "2".to_owned(),
-        };
-        Device {
-            id: id.to_owned(),
-            events: (0..rows).map(event).collect(),
-        }
+        let event = |timestamp| Event { timestamp, cpu: "1.50".to_owned(), rps: "2".to_owned() };
+        Device { id: id.to_owned(), events: (0..rows).map(event).collect() }
     }
 
     fn texts(form: Form, batch: usize) -> Vec<String> {
         let devices = [device("a b", 2), device("c", 1)];
         let bodies = bodies(&devices, form, batch, false);
         assert_eq!(bodies.iter().map(|body| body.events).sum::<usize>(), 3);
-        bodies
-            .into_iter()
-            .map(|body| String::from_utf8(body.bytes).unwrap())
-            .collect()
+        bodies.into_iter().map(|body| String::from_utf8(body.bytes).unwrap()).collect()
     }
 
     const A0: &str = r#"{"device_id":"a_b","timestamp":0,"cpu":1.50,"rps":2}"#;
@@ -127,10 +107,7 @@ mod tests {
     #[test]
     fn forms_carry_the_events_row_by_row() {
         assert_eq!(texts(Form::Single, 9), [A0, C0, A1]);
-        assert_eq!(
-            texts(Form::Array, 2),
-            [format!("[{A0},{C0}]"), format!("[{A1}]")]
-        );
+        assert_eq!(texts(Form::Array, 2), [format!("[{A0},{C0}]"), format!("[{A1}]")]);
         assert_eq!(texts(Form::Ndjson, 3), [format!("{A0}\n{C0}\n{A1}\n")]);
     }
 
@@ -139,9 +116,7 @@ mod tests {
         let bodies = bodies(&[device("c", 1)], Form::Single, 1, true);
         let mut text = String::new();
         let coded = bodies[0].bytes.as_slice();
-        flate2::read::GzDecoder::new(coded)
-            .read_to_string(&mut text)
-            .unwrap();
+        flate2::read::GzDecoder::new(coded).read_to_string(&mut text).unwrap();
         assert_eq!(text, C0);
     }
 }

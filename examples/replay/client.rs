@@ -28,27 +28,19 @@ impl Target {
         if authority.is_empty() || authority.contains(['/', '@', '?', '#']) {
             return Err(format!("{url}: expected http://host:port"));
         }
-        let port_is_given = authority
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let port_is_given =
+            authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let resolved = if port_is_given {
             authority.to_socket_addrs()
         } else {
             format!("{authority}:80").to_socket_addrs()
         };
         let mut addresses = resolved.map_err(|e| format!("{url}: {e}"))?;
-        let address = addresses
-            .next()
-            .ok_or_else(|| format!("{url}: no address"))?;
+        let address = addresses.next().ok_or_else(|| format!("{url}: no address"))?;
         if !allow_remote && !address.ip().is_loopback() {
-            return Err(format!(
-                "{url}: not on this machine; --allow-remote permits it"
-            ));
+            return Err(format!("{url}: not on this machine; --allow-remote permits it"));
         }
-        Ok(Self {
-            address,
-            authority: authority.to_owned(),
-        })
+        Ok(Self { address, authority: authority.to_owned() })
     }
 }
 
@@ -89,12 +81,7 @@ impl Client {
         if let Some(token) = token {
             fixed.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
-        Self {
-            target,
-            fixed,
-            stream: None,
-            received: Vec::new(),
-        }
+        Self { target, fixed, stream: None, received: Vec::new() }
     }
 
     /// Sends one body and reads the whole answer.
@@ -173,10 +160,7 @@ fn head(received: &[u8]) -> io::Result<Option<Head>> {
     };
     let status = response.code.unwrap_or(0);
     let value = |name: &str| {
-        let found = response
-            .headers
-            .iter()
-            .find(|h| h.name.eq_ignore_ascii_case(name));
+        let found = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
         found.map(|header| String::from_utf8_lossy(header.value).into_owned())
     };
     let length = match value("content-length") {
@@ -188,12 +172,7 @@ fn head(received: &[u8]) -> io::Result<Option<Head>> {
         return Err(wrong("an answer of more than 16 MiB"));
     }
     let closes = value("connection").is_some_and(|text| text.eq_ignore_ascii_case("close"));
-    Ok(Some(Head {
-        status,
-        bytes,
-        body_bytes: length,
-        closes,
-    }))
+    Ok(Some(Head { status, bytes, body_bytes: length, closes }))
 }
 
 #[cfg(test)]
@@ -205,21 +184,10 @@ mod tests {
         let target = Target::parse("http://127.0.0.1:8080", false).unwrap();
         assert_eq!(target.address.port(), 8080);
         assert!(Target::parse("http://[::1]:8080/", false).is_ok());
-        assert_eq!(
-            Target::parse("http://127.0.0.1", false)
-                .unwrap()
-                .address
-                .port(),
-            80
-        );
+        assert_eq!(Target::parse("http://127.0.0.1", false).unwrap().address.port(), 80);
         assert!(Target::parse("http://192.0.2.1:8080", false).is_err());
         assert!(Target::parse("http://192.0.2.1:8080", true).is_ok());
-        for url in [
-            "127.0.0.1:8080",
-            "https://127.0.0.1",
-            "http://",
-            "http://127.0.0.1/a/b",
-        ] {
+        for url in ["127.0.0.1:8080", "https://127.0.0.1", "http://", "http://127.0.0.1/a/b"] {
             assert!(Target::parse(url, true).is_err(), "{url}");
         }
     }
@@ -229,12 +197,7 @@ mod tests {
 
     #[test]
     fn heads_are_read_whole_or_not_at_all() {
-        let expected = Head {
-            status: 202,
-            bytes: ANSWER.len() - 2,
-            body_bytes: 2,
-            closes: true,
-        };
+        let expected = Head { status: 202, bytes: ANSWER.len() - 2, body_bytes: 2, closes: true };
         for end in 0..ANSWER.len() - 2 {
             assert_eq!(head(&ANSWER[..end]).unwrap(), None, "at byte {end}");
         }

@@ -71,10 +71,7 @@ struct Options {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let rate = text
-        .parse()
-        .ok()
-        .filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
     rate.ok_or_else(|| "expected a number of events above 0".to_owned())
 }
 
@@ -96,24 +93,14 @@ fn replay(options: &Options) -> Result<bool, String> {
     let mut shares = vec![Vec::new(); usize::from(options.connections)];
     for (path, connection) in options.cpu.iter().zip((0..shares.len()).cycle()) {
         let device = series::device(path, &rps)?;
-        shares
-            .get_mut(connection)
-            .into_iter()
-            .for_each(|share| share.push(device.clone()));
+        shares.get_mut(connection).into_iter().for_each(|share| share.push(device.clone()));
     }
     shares.retain(|devices| !devices.is_empty());
-    let total: usize = shares
-        .iter()
-        .flatten()
-        .map(|device| device.events.len())
-        .sum();
+    let total: usize = shares.iter().flatten().map(|device| device.events.len()).sum();
     let bar = ProgressBar::new(u64::try_from(total).unwrap_or(0));
     let style = "{bar:40} {pos}/{len} events, {per_sec}, {eta} left";
     bar.set_style(ProgressStyle::with_template(style).map_err(|e| e.to_string())?);
-    let prepared: Vec<Vec<Body>> = shares
-        .iter()
-        .map(|share| requests(share, options))
-        .collect();
+    let prepared: Vec<Vec<Body>> = shares.iter().map(|share| requests(share, options)).collect();
     let start = Instant::now();
     let reports = thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -136,12 +123,7 @@ fn replay(options: &Options) -> Result<bool, String> {
 }
 
 fn requests(devices: &[Device], options: &Options) -> Vec<Body> {
-    bodies::bodies(
-        devices,
-        options.form,
-        usize::from(options.batch),
-        options.gzip,
-    )
+    bodies::bodies(devices, options.form, usize::from(options.batch), options.gzip)
 }
 
 /// Sends the bodies of one connection in order, each after the answer to the one before.
@@ -233,13 +215,7 @@ mod tests {
     }
 
     fn run(url: &str) -> Result<bool, String> {
-        let arguments = [
-            "replay",
-            "--connections=1",
-            "--form=ndjson",
-            "--batch=10000",
-            "--gzip",
-        ];
+        let arguments = ["replay", "--connections=1", "--form=ndjson", "--batch=10000", "--gzip"];
         let cpu = "tests/data/nab/rds_cpu_utilization_cc0c53.csv";
         let with_target = ["--url", url, "--cpu", cpu];
         replay(&Options::parse_from(arguments.iter().chain(&with_target)))

@@ -97,10 +97,7 @@ impl Report {
 
     /// The lines that a run ends with.
     pub(crate) fn summary(&self, elapsed: Duration) -> Summary<'_> {
-        Summary {
-            report: self,
-            elapsed,
-        }
+        Summary { report: self, elapsed }
     }
 }
 
@@ -116,20 +113,10 @@ pub(crate) struct Summary<'a> {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report {
-            requests,
-            sent,
-            accepted,
-            rejected,
-            anomalies,
-            failures,
-            latency_ns,
-        } = self.report;
+        let Report { requests, sent, accepted, rejected, anomalies, failures, latency_ns } =
+            self.report;
         let seconds = self.elapsed.as_secs_f64();
-        writeln!(
-            f,
-            "sent       {sent} events in {requests} requests, {seconds:.2} s"
-        )?;
+        writeln!(f, "sent       {sent} events in {requests} requests, {seconds:.2} s")?;
         writeln!(f, "accepted   {accepted}")?;
         writeln!(f, "rejected   {rejected}")?;
         writeln!(f, "anomalies  {anomalies}")?;
@@ -155,10 +142,7 @@ mod tests {
 
     fn answered(events: usize, status: u16, body: &str) -> Report {
         let mut report = Report::new().unwrap();
-        let response = Response {
-            status,
-            body: body.as_bytes().to_vec(),
-        };
+        let response = Response { status, body: body.as_bytes().to_vec() };
         report.answered(events, &response, Duration::from_micros(250));
         report
     }
@@ -171,9 +155,7 @@ mod tests {
         assert!(!answered(1, 503, r#"{"accepted":1}"#).is_clean());
         let rejected =
             r#"{"accepted":1,"rejected":1,"errors":[{"index":1,"detail":"cpu: missing"}]}"#;
-        let text = answered(2, 202, rejected)
-            .summary(Duration::from_secs(1))
-            .to_string();
+        let text = answered(2, 202, rejected).summary(Duration::from_secs(1)).to_string();
         assert!(text.contains("1 × rejected: cpu: missing"), "{text}");
     }
 
@@ -182,14 +164,8 @@ mod tests {
         let mut all = answered(2, 202, r#"{"accepted":2,"anomalies":1}"#);
         all.add(&answered(3, 202, r#"{"accepted":3,"anomalies":2}"#));
         let text = all.summary(Duration::from_secs(5)).to_string();
-        assert!(
-            text.starts_with("sent       5 events in 2 requests, 5.00 s\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("anomalies  3\nrate       1 events/s"),
-            "{text}"
-        );
+        assert!(text.starts_with("sent       5 events in 2 requests, 5.00 s\n"), "{text}");
+        assert!(text.contains("anomalies  3\nrate       1 events/s"), "{text}");
         assert!(all.is_clean());
     }
 }

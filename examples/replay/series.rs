@@ -36,10 +36,7 @@ pub(crate) fn device(cpu: &Path, rps: &[Row]) -> Result<Device, String> {
         cpu: row.value,
         rps: beside.value.clone(),
     });
-    Ok(Device {
-        id: id.to_owned(),
-        events: events.collect(),
-    })
+    Ok(Device { id: id.to_owned(), events: events.collect() })
 }
 
 /// Every row of a file; the message of an error names file and line.
@@ -62,10 +59,7 @@ fn parse(text: impl std::io::Read) -> Result<Vec<Row>, String> {
         if !value.parse::<f64>().is_ok_and(f64::is_finite) {
             return Err(format!("line {line}: `{value}` is no finite number"));
         }
-        rows.push(Row {
-            timestamp,
-            value: value.to_owned(),
-        });
+        rows.push(Row { timestamp, value: value.to_owned() });
     }
     Ok(rows)
 }
@@ -103,11 +97,7 @@ fn numbers(text: &str, separator: char, digits: [usize; 3]) -> Option<[i64; 3]> 
 /// Days since 1970-01-01 in the Gregorian calendar. Years start in March, so that the leap day is
 /// the last of one.
 fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month < 3 {
-        (year - 1, month + 9)
-    } else {
-        (year, month - 3)
-    };
+    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
     let leap_days = year / 4 - year / 100 + year / 400;
     // The months from March on have 31, 30, 31, 30, 31 days, twice over: 153 in each five.
     let day_of_year = (153 * month + 2) / 5 + day - 1;
@@ -151,24 +141,15 @@ mod tests {
     #[test]
     fn rows_keep_their_literals() {
         let rows = parse("timestamp,value\n2014-02-14 14:27:00,51.846000000000004\n".as_bytes());
-        let expected = Row {
-            timestamp: 1_392_388_020,
-            value: "51.846000000000004".to_owned(),
-        };
+        let expected = Row { timestamp: 1_392_388_020, value: "51.846000000000004".to_owned() };
         assert_eq!(rows, Ok(vec![expected]));
     }
 
     #[test]
     fn a_bad_row_is_named() {
         for (row, expected) in [
-            (
-                "2014-02-14,1",
-                "line 2: `2014-02-14` is no time such as 2014-02-14 14:30:00",
-            ),
-            (
-                "2014-02-14 14:30:00,NaN",
-                "line 2: `NaN` is no finite number",
-            ),
+            ("2014-02-14,1", "line 2: `2014-02-14` is no time such as 2014-02-14 14:30:00"),
+            ("2014-02-14 14:30:00,NaN", "line 2: `NaN` is no finite number"),
         ] {
             let text = format!("timestamp,value\n{row}\n");
             assert_eq!(parse(text.as_bytes()), Err(expected.to_owned()));
@@ -184,11 +165,7 @@ mod tests {
         assert_eq!(device.events.len(), 4032);
         assert_eq!(
             device.events[0],
-            Event {
-                timestamp: 1_397_088_240,
-                cpu: "91.958".to_owned(),
-                rps: "94.0".to_owned(),
-            }
+            Event { timestamp: 1_397_088_240, cpu: "91.958".to_owned(), rps: "94.0".to_owned() }
         );
     }
 }

@@ -8,10 +8,7 @@
 pub fn first(bytes: &[u8]) -> Result<Option<(usize, u64)>, String> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
-    let head = match response
-        .parse(bytes)
-        .map_err(|e| format!("an answer: {e}"))?
-    {
+    let head = match response.parse(bytes).map_err(|e| format!("an answer: {e}"))? {
         httparse::Status::Complete(head) => head,
         httparse::Status::Partial => return Ok(None),
     };
@@ -19,12 +16,7 @@ pub fn first(bytes: &[u8]) -> Result<Option<(usize, u64)>, String> {
         .headers
         .iter()
         .find(|header| header.name.eq_ignore_ascii_case("content-length"))
-        .and_then(|header| {
-            std::str::from_utf8(header.value)
-                .ok()?
-                .parse::<usize>()
-                .ok()
-        })
+        .and_then(|header| std::str::from_utf8(header.value).ok()?.parse::<usize>().ok())
         .ok_or("an answer without a Content-Length")?;
     let Some(body) = bytes.get(head..head + length) else {
         return Ok(None);

@@ -51,9 +51,7 @@ pub fn drive(
     duration: Duration,
 ) -> Result<Outcome, String> {
     let fault = |e: std::io::Error| format!("{address}: {e}");
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(0);
     let mut generator = Generator {
         traffic: Traffic::new(scenario, &address.to_string(), now_ms),
@@ -96,13 +94,7 @@ fn connect(address: SocketAddr, poll: &Poll, token: Token) -> std::io::Result<Co
     let mut stream = TcpStream::from_std(stream);
     let interest = Interest::READABLE | Interest::WRITABLE;
     poll.registry().register(&mut stream, token, interest)?;
-    Ok(Connection {
-        stream,
-        out: Vec::new(),
-        written: 0,
-        received: Vec::new(),
-        awaited: 0,
-    })
+    Ok(Connection { stream, out: Vec::new(), written: 0, received: Vec::new(), awaited: 0 })
 }
 
 impl Generator {
@@ -137,10 +129,8 @@ impl Generator {
         {
             taken += length;
             self.outcome.accepted += accepted;
-            connection.awaited = connection
-                .awaited
-                .checked_sub(1)
-                .ok_or("more answers than requests")?;
+            connection.awaited =
+                connection.awaited.checked_sub(1).ok_or("more answers than requests")?;
         }
         connection.received.drain(..taken);
         Ok(())

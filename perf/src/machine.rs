@@ -31,9 +31,7 @@ fn processor() -> Option<String> {
 fn command_line() -> String {
     let mut arguments: Vec<String> = std::env::args().collect();
     if let Some(program) = arguments.first_mut() {
-        let name = Path::new(program)
-            .file_name()
-            .and_then(|name| name.to_str());
+        let name = Path::new(program).file_name().and_then(|name| name.to_str());
         *program = name.unwrap_or_default().to_owned();
     }
     arguments.join(" ")

@@ -151,11 +151,7 @@ impl Spread {
     }
 
     fn text(self, digits: usize) -> String {
-        let Self {
-            median,
-            smallest,
-            largest,
-        } = self;
+        let Self { median, smallest, largest } = self;
         format!("{median:.digits$} ({smallest:.digits$}–{largest:.digits$})")
     }
 }
@@ -170,11 +166,7 @@ mod tests {
             round,
             scenario: Scenario::Ndjson,
             server: server.to_owned(),
-            outcome: Outcome {
-                requests: 1000,
-                accepted: 1000,
-                elapsed: Duration::from_secs(2),
-            },
+            outcome: Outcome { requests: 1000, accepted: 1000, elapsed: Duration::from_secs(2) },
             usage: Usage {
                 cpu: Duration::from_millis(cpu_ms),
                 user: Duration::from_millis(cpu_ms / 4),
@@ -187,10 +179,7 @@ mod tests {
     fn the_table_holds_medians_and_paired_ratios() {
         let rounds = [(8, 16), (4, 12), (6, 6)];
         let both = rounds.iter().zip(0..).flat_map(|(&(floor, own), round)| {
-            [
-                measurement(round, "floor", floor),
-                measurement(round, "corepulse", own),
-            ]
+            [measurement(round, "floor", floor), measurement(round, "corepulse", own)]
         });
         let text = table(&both.collect::<Vec<_>>());
         let rows: Vec<&str> = text.lines().skip(2).collect();
@@ -207,9 +196,6 @@ mod tests {
 
     #[test]
     fn an_even_number_has_two_in_the_middle() {
-        assert_eq!(
-            Spread::of([4.0, 1.0, 2.0, 3.0].into_iter()).text(1),
-            "2.5 (1.0–4.0)"
-        );
+        assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0].into_iter()).text(1), "2.5 (1.0–4.0)");
     }
 }

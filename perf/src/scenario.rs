@@ -92,16 +92,8 @@ impl Traffic {
         let template = scenario.template();
         let events = scenario.events_per_request();
         // Each line of NDJSON ends with a newline.
-        let length = if events > 1 {
-            events * (template.len() + 1)
-        } else {
-            template.len()
-        };
-        let kind = if events > 1 {
-            "application/x-ndjson"
-        } else {
-            "application/json"
-        };
+        let length = if events > 1 { events * (template.len() + 1) } else { template.len() };
+        let kind = if events > 1 { "application/x-ndjson" } else { "application/json" };
         let behind = |text: &str| template.find(text).map_or(0, |at| at + text.len());
         Self {
             scenario,
@@ -141,26 +133,14 @@ impl Traffic {
             return;
         };
         // All devices send at one moment, then all at the next.
-        let moment = if self.device_at.is_some() {
-            self.events / DEVICES
-        } else {
-            self.events
-        };
-        digits(
-            event,
-            self.timestamp_at,
-            13,
-            self.oldest_ms + moment % SPAN_MS,
-        );
+        let moment = if self.device_at.is_some() { self.events / DEVICES } else { self.events };
+        digits(event, self.timestamp_at, 13, self.oldest_ms + moment % SPAN_MS);
         if let Some(at) = self.device_at {
             digits(event, at, 4, self.events % DEVICES);
         }
         self.events += 1;
         // Knuth's multiplier; the upper bits are the good ones.
-        self.random = self
-            .random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         digits(event, self.cpu_at, 1, (self.random >> 40) % 10);
         digits(event, self.rps_at, 2, (self.random >> 50) % 100);
     }
@@ -197,24 +177,15 @@ mod tests {
         assert_eq!(body.len(), 51);
         let value: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(value["timestamp"], NOW_MS - SPAN_MS + 1);
-        assert!(
-            (40.0..50.0).contains(&value["cpu"].as_f64().unwrap()),
-            "{body}"
-        );
-        assert!(
-            (1000.0..2000.0).contains(&value["rps"].as_f64().unwrap()),
-            "{body}"
-        );
+        assert!((40.0..50.0).contains(&value["cpu"].as_f64().unwrap()), "{body}");
+        assert!((1000.0..2000.0).contains(&value["rps"].as_f64().unwrap()), "{body}");
     }
 
     #[test]
     fn a_batch_has_one_event_of_each_device_and_distinct_keys() {
         let text = turn(Scenario::Ndjson);
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.ends_with(&format!("Content-Length: {}", body.len())),
-            "{head}"
-        );
+        assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
         let ids: BTreeSet<String> = body
             .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
@@ -226,9 +197,6 @@ mod tests {
 
     #[test]
     fn a_pipelined_turn_is_sixteen_requests() {
-        assert_eq!(
-            turn(Scenario::Pipelined).matches("POST /metrics").count(),
-            16
-        );
+        assert_eq!(turn(Scenario::Pipelined).matches("POST /metrics").count(), 16);
     }
 }

@@ -84,11 +84,7 @@ impl Server {
         let (sender, addresses) = mpsc::channel();
         // Reads to the end: a server whose pipe is full would stop.
         thread::spawn(move || {
-            for line in said
-                .into_iter()
-                .flat_map(BufRead::lines)
-                .map_while(Result::ok)
-            {
+            for line in said.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
                 // Nobody listens any more after the first address.
                 let _ = address(&line).map(|address| sender.send(address));
             }
@@ -119,9 +115,7 @@ impl Drop for Server {
 /// The loopback address with a port that a start-up line names.
 fn address(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("127.0.0.1:")?;
-    let end = rest
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(rest.len());
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let port = rest.get(..end)?.parse().ok().filter(|&port| port > 0)?;
     Some(SocketAddr::from(([127, 0, 0, 1], port)))
 }
@@ -134,10 +128,7 @@ mod tests {
     fn start_up_lines_are_understood() {
         let expected = Some(SocketAddr::from(([127, 0, 0, 1], 4321)));
         assert_eq!(address("floor: listening on 127.0.0.1:4321"), expected);
-        assert_eq!(
-            address(r#"{"message":"listening","address":"127.0.0.1:4321"}"#),
-            expected
-        );
+        assert_eq!(address(r#"{"message":"listening","address":"127.0.0.1:4321"}"#), expected);
         assert_eq!(address("listen=127.0.0.1:0"), None);
         assert_eq!(address("starting"), None);
     }

@@ -84,10 +84,7 @@ mod tests {
     #[test]
     fn this_process_uses_something() {
         let usage = Usage::of(std::process::id()).unwrap();
-        assert!(
-            usage.cpu > Duration::ZERO && usage.resident_bytes > 0,
-            "{usage:?}"
-        );
+        assert!(usage.cpu > Duration::ZERO && usage.resident_bytes > 0, "{usage:?}");
         assert!(Usage::of(u32::MAX).is_err());
     }
 }

@@ -72,23 +72,14 @@ impl Latest {
             *place = byte;
             id_bytes += 1;
         }
-        Self {
-            order,
-            point,
-            id_bytes,
-            id,
-        }
+        Self { order, point, id_bytes, id }
     }
 
     /// As it is shown.
     pub(super) fn anomaly(&self) -> Anomaly {
-        let id = self
-            .id
-            .get(..usize::from(self.id_bytes))
-            .unwrap_or(&self.id);
+        let id = self.id.get(..usize::from(self.id_bytes)).unwrap_or(&self.id);
         let named = !id.is_empty();
-        self.point
-            .named(named.then(|| String::from_utf8_lossy(id).into_owned()))
+        self.point.named(named.then(|| String::from_utf8_lossy(id).into_owned()))
     }
 }
 
@@ -164,11 +155,7 @@ impl AnomalyLog {
     /// answers the number of its newest now.
     pub(super) fn push(&mut self, owner: Owner, previous: u32, point: Point) -> u32 {
         let number = self.next;
-        let entry = Entry {
-            point,
-            owner,
-            previous,
-        };
+        let entry = Entry { point, owner, previous };
         match self.entries.get_mut(place(number)) {
             Some(oldest) => *oldest = entry,
             None => self.entries.push(entry),
@@ -222,21 +209,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn point(value: f64) -> Point {
-        Point {
-            timestamp_ms: 0,
-            field: Field::Cpu,
-            value,
-            mean: 0.0,
-            stddev: 0.0,
-            z: 0.0,
-        }
+        Point { timestamp_ms: 0, field: Field::Cpu, value, mean: 0.0, stddev: 0.0, z: 0.0 }
     }
 
     fn owner(slot: usize, generation: u32) -> Owner {
-        Owner {
-            slot: u32::try_from(slot).unwrap(),
-            generation,
-        }
+        Owner { slot: u32::try_from(slot).unwrap(), generation }
     }
 
     proptest! {

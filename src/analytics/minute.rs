@@ -18,10 +18,7 @@ impl<const BUCKETS: usize> LastMinute<BUCKETS> {
     const WIDTH_NS: u64 = MINUTE_NS / BUCKETS as u64;
 
     pub(super) const fn new() -> Self {
-        Self {
-            counts: [0; BUCKETS],
-            newest: 0,
-        }
+        Self { counts: [0; BUCKETS], newest: 0 }
     }
 
     /// One more point. A reading of the clock older than the newest counts as the newest.
@@ -29,10 +26,7 @@ impl<const BUCKETS: usize> LastMinute<BUCKETS> {
         let bucket = Self::bucket(mono_ns).max(self.newest);
         let passed = (bucket - self.newest) as usize;
         for ahead in 1..=passed.min(BUCKETS) {
-            if let Some(count) = self
-                .counts
-                .get_mut((self.newest as usize + ahead) % BUCKETS)
-            {
+            if let Some(count) = self.counts.get_mut((self.newest as usize + ahead) % BUCKETS) {
                 *count = 0;
             }
         }

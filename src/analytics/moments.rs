@@ -54,10 +54,7 @@ impl Moments {
     #[must_use]
     pub fn scores(&self, values: [f64; 2]) -> [f64; 2] {
         let [cpu, rps] = values;
-        [
-            score(self.mean[0], self.stddev[0], cpu),
-            score(self.mean[1], self.stddev[1], rps),
-        ]
+        [score(self.mean[0], self.stddev[0], cpu), score(self.mean[1], self.stddev[1], rps)]
     }
 }
 
@@ -94,19 +91,13 @@ impl Sums {
     fn take(&mut self, value: [f64; 2], shift: [f64; 2]) {
         let by = [value[0] - shift[0], value[1] - shift[1]];
         self.first = [self.first[0] + by[0], self.first[1] + by[1]];
-        self.second = [
-            self.second[0] + by[0] * by[0],
-            self.second[1] + by[1] * by[1],
-        ];
+        self.second = [self.second[0] + by[0] * by[0], self.second[1] + by[1] * by[1]];
     }
 
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
         let add = |a: [f64; 2], b: [f64; 2]| [a[0] + b[0], a[1] + b[1]];
-        Self {
-            first: add(self.first, other.first),
-            second: add(self.second, other.second),
-        }
+        Self { first: add(self.first, other.first), second: add(self.second, other.second) }
     }
 
     fn moments(self, shift: [f64; 2], count: f64) -> Moments {
@@ -115,14 +106,8 @@ impl Sums {
             ((second - first * (first / count)) / count).max(0.0).sqrt()
         };
         Moments {
-            mean: [
-                shift[0] + self.first[0] / count,
-                shift[1] + self.first[1] / count,
-            ],
-            stddev: [
-                stddev(self.first[0], self.second[0]),
-                stddev(self.first[1], self.second[1]),
-            ],
+            mean: [shift[0] + self.first[0] / count, shift[1] + self.first[1] / count],
+            stddev: [stddev(self.first[0], self.second[0]), stddev(self.first[1], self.second[1])],
         }
     }
 }
@@ -139,9 +124,8 @@ mod tests {
     #[test]
     fn every_length_around_the_lanes_and_blocks_agrees_with_two_passes() {
         for count in (1..40).chain([255, 256, 257, 511, 513, 1000]) {
-            let values: Vec<[f64; 2]> = (0..count)
-                .map(|i| [f64::from(i % 7), f64::from(i * i % 1001) * 1e3])
-                .collect();
+            let values: Vec<[f64; 2]> =
+                (0..count).map(|i| [f64::from(i % 7), f64::from(i * i % 1001) * 1e3]).collect();
             let moments = Moments::of(&values).unwrap();
             for field in 0..2 {
                 let n = f64::from(count);
@@ -149,14 +133,8 @@ mod tests {
                 let square = |v: &[f64; 2]| (v[field] - mean) * (v[field] - mean);
                 let stddev = (values.iter().map(square).sum::<f64>() / n).sqrt();
                 let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs().max(1.0);
-                assert!(
-                    close(moments.mean[field], mean),
-                    "{count} {moments:?} {mean}"
-                );
-                assert!(
-                    close(moments.stddev[field], stddev),
-                    "{count} {moments:?} {stddev}"
-                );
+                assert!(close(moments.mean[field], mean), "{count} {moments:?} {mean}");
+                assert!(close(moments.stddev[field], stddev), "{count} {moments:?} {stddev}");
             }
         }
     }
@@ -173,9 +151,8 @@ mod tests {
     #[test]
     fn a_spike_at_either_end_costs_no_precision_it_did_not_bring() {
         // 1 and 2 by turns have a deviation of 0.5, beside a tiny one around a large value.
-        let calm: Vec<[f64; 2]> = (0..50)
-            .map(|i| [1.0 + f64::from(i % 2), 1e12 + f64::from(i % 2) / 1024.0])
-            .collect();
+        let calm: Vec<[f64; 2]> =
+            (0..50).map(|i| [1.0 + f64::from(i % 2), 1e12 + f64::from(i % 2) / 1024.0]).collect();
         let moments = Moments::of(&calm).unwrap();
         assert_eq!(moments.mean, [1.5, 1e12 + 0.5 / 1024.0]);
         assert_eq!(moments.stddev, [0.5, 0.5 / 1024.0]);
@@ -189,10 +166,7 @@ mod tests {
 
     #[test]
     fn scores_are_floored_and_clipped() {
-        let calm = Moments {
-            mean: [1.0, 1e12],
-            stddev: [0.0, 0.0],
-        };
+        let calm = Moments { mean: [1.0, 1e12], stddev: [0.0, 0.0] };
         assert_eq!(calm.scores([1.0, 1e12]), [0.0, 0.0]);
         let [cpu, rps] = calm.scores([1.0 + 1e-9, 1e12 + 2e3]);
         assert!((cpu - 1.0).abs() < 1e-6 && (rps - 2.0).abs() < 1e-9);

@@ -99,9 +99,7 @@ pub(super) struct Roster {
 impl Roster {
     /// With room for so many devices before it has to grow, within reason.
     pub(super) fn with_room(devices: usize) -> Self {
-        Self {
-            table: HashTable::with_capacity(devices.min(RESERVED_ENTRIES_MAX)),
-        }
+        Self { table: HashTable::with_capacity(devices.min(RESERVED_ENTRIES_MAX)) }
     }
 
     pub(super) fn devices(&self) -> usize {
@@ -111,25 +109,18 @@ impl Roster {
     /// The slot whose record has this id, as `is` says.
     pub(super) fn find(&self, hash: IdHash, is: impl Fn(u32) -> bool) -> Option<u32> {
         let tag = hash.tag();
-        self.table
-            .find(Entry::spread(tag), |e| e.tag == tag && is(e.slot))
-            .map(|entry| entry.slot)
+        self.table.find(Entry::spread(tag), |e| e.tag == tag && is(e.slot)).map(|entry| entry.slot)
     }
 
     /// Adds an id that [`Self::find`] does not find.
     pub(super) fn insert(&mut self, hash: IdHash, slot: u32) {
         let tag = hash.tag();
-        self.table
-            .insert_unique(Entry::spread(tag), Entry { slot, tag }, |e| {
-                Entry::spread(e.tag)
-            });
+        self.table.insert_unique(Entry::spread(tag), Entry { slot, tag }, |e| Entry::spread(e.tag));
     }
 
     /// Removes the id of this slot.
     pub(super) fn remove(&mut self, hash: IdHash, slot: u32) {
-        let found = self
-            .table
-            .find_entry(Entry::spread(hash.tag()), |e| e.slot == slot);
+        let found = self.table.find_entry(Entry::spread(hash.tag()), |e| e.slot == slot);
         if let Ok(entry) = found {
             entry.remove();
         }

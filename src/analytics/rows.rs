@@ -24,18 +24,14 @@ pub(super) struct Rows<T> {
 impl<T> Rows<T> {
     /// No slots yet. A window has at least one place.
     pub(super) const fn new(window: usize) -> Self {
-        Self {
-            window,
-            chunks: Vec::new(),
-            jumps: Jumps::new(),
-        }
+        Self { window, chunks: Vec::new(), jumps: Jumps::new() }
     }
 
     /// The number of slots.
     pub(super) fn slots(&self) -> usize {
-        self.chunks.last().map_or(0, |last| {
-            (self.chunks.len() - 1) * CHUNK_SLOTS + last.records.len()
-        })
+        self.chunks
+            .last()
+            .map_or(0, |last| (self.chunks.len() - 1) * CHUNK_SLOTS + last.records.len())
     }
 
     /// Adds a slot; `None` when slot numbers have run out.

@@ -118,15 +118,7 @@ impl Series {
         }
         self.accepted += 1;
         self.window.enter(row, values, timestamp_ms);
-        Taken {
-            verdict: Verdict {
-                z: self.scores(),
-                anomalous,
-                refused: false,
-            },
-            moments,
-            opened,
-        }
+        Taken { verdict: Verdict { z: self.scores(), anomalous, refused: false }, moments, opened }
     }
 
     /// Of the latest event, `None` where there was no verdict.
@@ -172,24 +164,15 @@ mod tests {
         let taken = cpu
             .iter()
             .map(|&cpu| {
-                let mut row = Row {
-                    slot: 0,
-                    values: &mut values,
-                    steps: &mut steps,
-                    jumps: &mut jumps,
-                };
+                let mut row =
+                    Row { slot: 0, values: &mut values, steps: &mut steps, jumps: &mut jumps };
                 series.take(rules, &mut row, 0, [cpu, 7.0], 0)
             })
             .collect();
         (series, taken)
     }
 
-    const RULES: Rules = Rules {
-        window: 8,
-        threshold: 2.0,
-        min_samples: 4,
-        cooldown: 3,
-    };
+    const RULES: Rules = Rules { window: 8, threshold: 2.0, min_samples: 4, cooldown: 3 };
 
     #[test]
     fn no_verdict_before_min_samples_and_one_from_then_on() {
@@ -227,10 +210,7 @@ mod tests {
 
     #[test]
     fn an_episode_is_a_fields_own_and_a_cooldown_of_zero_splits_every_anomaly() {
-        let rules = Rules {
-            cooldown: 0,
-            ..RULES
-        };
+        let rules = Rules { cooldown: 0, ..RULES };
         let (series, taken) = run(&rules, &[1.0, 2.0, 1.0, 2.0, 50.0, 5000.0]);
         assert_eq!((series.points(), series.episodes()), (2, 2));
         assert_eq!(taken[5].opened, [true, false]);

@@ -32,10 +32,7 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) const fn new(devices_max: usize) -> Self {
-        Self {
-            devices: AtomicUsize::new(0),
-            devices_max,
-        }
+        Self { devices: AtomicUsize::new(0), devices_max }
     }
 
     /// Devices that hold a slot.
@@ -149,10 +146,7 @@ impl Shard {
         };
         let Some((device, mut row)) = slot.and_then(|slot| self.rows.write(slot)) else {
             self.refused += 1;
-            return Verdict {
-                refused: true,
-                ..Verdict::default()
-            };
+            return Verdict { refused: true, ..Verdict::default() };
         };
         let taken = device.series.take(
             &self.rules,
@@ -224,10 +218,7 @@ impl Shard {
         let (Some(moments), Some(device)) = (taken.moments, self.rows.record_mut(slot)) else {
             return;
         };
-        let owner = Owner {
-            slot,
-            generation: device.generation,
-        };
+        let owner = Owner { slot, generation: device.generation };
         for (at, field) in Field::ALL.into_iter().enumerate() {
             let pick = |pair: &[f64; 2]| pair.get(at).copied().unwrap_or_default();
             if taken.verdict.anomalous.get(at) != Some(&true) {
@@ -247,8 +238,7 @@ impl Shard {
                 core: receiver.core,
                 sequence: receiver.anomalies.fetch_add(1, Ordering::Relaxed),
             };
-            self.latest
-                .insert(Latest::new(order, point, event.device_id));
+            self.latest.insert(Latest::new(order, point, event.device_id));
             self.minute.record(now.mono_ns);
             add(&mut self.points, at, true);
             add(&mut self.episodes, at, taken.opened.get(at) == Some(&true));
@@ -282,10 +272,7 @@ impl Shard {
             return None;
         }
         values.extend_from_slice(device.series.window().values(row));
-        let owner = Owner {
-            slot,
-            generation: device.generation,
-        };
+        let owner = Owner { slot, generation: device.generation };
         Some(DeviceCopy {
             series: device.series,
             newest: device.series.window().newest(row),
@@ -325,13 +312,7 @@ impl Shard {
 
 impl Device {
     const fn new(id: DeviceId, seen_ns: u64) -> Self {
-        Self {
-            id,
-            seen_ns,
-            generation: 0,
-            newest_anomaly: 0,
-            series: Series::new(),
-        }
+        Self { id, seen_ns, generation: 0, newest_anomaly: 0, series: Series::new() }
     }
 
     /// Whoever has this slot next has no past.
@@ -356,12 +337,7 @@ mod tests {
     use super::*;
     use crate::limits;
 
-    const RULES: Rules = Rules {
-        window: 8,
-        threshold: 2.0,
-        min_samples: 4,
-        cooldown: 8,
-    };
+    const RULES: Rules = Rules { window: 8, threshold: 2.0, min_samples: 4, cooldown: 8 };
 
     fn event<'a>(device_id: Option<&'a str>, cpu: f64) -> Event<'a> {
         Event {
@@ -390,18 +366,12 @@ mod tests {
     fn events_of_known_devices_allocate_nothing() {
         let (ids, room) = (IdHasher::default(), Room::new(1000));
         let mut shard = Shard::new(RULES, u64::MAX, 10);
-        let receiver = Receiver {
-            core: 0,
-            anomalies: &AtomicU64::new(0),
-        };
+        let receiver = Receiver { core: 0, anomalies: &AtomicU64::new(0) };
         let names: Vec<String> = (0..300).map(|i| format!("device-{i}")).collect();
         let mut before = None;
         for round in 0..600_u32 {
             for (name, i) in names.iter().zip(0_u32..) {
-                let sender = (i > 0).then(|| Sender {
-                    id: name,
-                    hash: ids.hash(name.as_bytes()),
-                });
+                let sender = (i > 0).then(|| Sender { id: name, hash: ids.hash(name.as_bytes()) });
                 // One event in eight is far out, so that every branch is taken.
                 let spike = if (round + i) % 8 == 0 { 1e5 } else { 0.0 };
                 let event = event(sender.map(|s| s.id), spike + f64::from(round % 3));
@@ -417,26 +387,16 @@ mod tests {
     fn a_freed_slot_is_the_next_devices_and_brings_nothing_along() {
         let (ids, room) = (IdHasher::default(), Room::new(1));
         let mut shard = Shard::new(RULES, 10, 10);
-        let receiver = Receiver {
-            core: 0,
-            anomalies: &AtomicU64::new(0),
-        };
+        let receiver = Receiver { core: 0, anomalies: &AtomicU64::new(0) };
         for (id, start) in (0..20_u64).map(|i| (format!("d{i}"), i * 1000)) {
             let hash = ids.hash(id.as_bytes());
             let sender = Sender { id: &id, hash };
             for step in 0..10 {
-                let now = Now {
-                    mono_ns: start + step,
-                    wall_ms: 0,
-                };
+                let now = Now { mono_ns: start + step, wall_ms: 0 };
                 let mut event = event(Some(&id), 1.0);
                 // Each timestamp is out of its predecessor's reach.
                 event.timestamp_ms = i64::try_from(step % 2).unwrap() * 1_700_000_000_000;
-                assert!(
-                    !shard
-                        .apply(receiver, now, &event, Some(sender), &room)
-                        .refused
-                );
+                assert!(!shard.apply(receiver, now, &event, Some(sender), &room).refused);
             }
             let silent_ns = start + 100;
             let swept = shard.sweep(0, silent_ns, &ids);

@@ -170,13 +170,7 @@ impl Part {
                 points: self.points.iter().sum(),
                 episodes: self.episodes.iter().sum(),
                 last_minute: self.last_minute,
-                recent: self
-                    .latest
-                    .items()
-                    .iter()
-                    .rev()
-                    .map(Latest::anomaly)
-                    .collect(),
+                recent: self.latest.items().iter().rev().map(Latest::anomaly).collect(),
             },
             accepted: self.accepted,
             totals: self.totals(),
@@ -201,18 +195,12 @@ pub(super) fn of_device(
             from_ms: span.map(|(from, _)| from),
             to_ms: span.map(|(_, to)| to),
         },
-        fields: copy
-            .newest
-            .and_then(|newest| fields(rules, values, newest, series.scores())),
+        fields: copy.newest.and_then(|newest| fields(rules, values, newest, series.scores())),
         anomalies: Anomalies {
             points: series.points(),
             episodes: series.episodes(),
             last_minute: series.last_minute(now_ns),
-            recent: copy
-                .recent
-                .into_iter()
-                .map(|point| point.named(Some(id.to_owned())))
-                .collect(),
+            recent: copy.recent.into_iter().map(|point| point.named(Some(id.to_owned()))).collect(),
         },
         accepted: series.accepted(),
     }
@@ -264,10 +252,7 @@ mod tests {
             [0, 1, 2].map(|home| {
                 let count = |at: usize| u64::from(counts[(at + home * 3) % 9]);
                 let sample = |(mono_ns, _): (u64, &usize)| Sample {
-                    order: OrderKey {
-                        mono_ns,
-                        ..OrderKey::default()
-                    },
+                    order: OrderKey { mono_ns, ..OrderKey::default() },
                     timestamp_ms: 0,
                     values: [mono_ns as f64, 1.0],
                 };

@@ -38,14 +38,7 @@ pub(super) struct Sweep {
 impl Sweep {
     /// Over the slots from `first` on; nothing is due yet.
     pub(super) const fn new(ttl_ns: u64, first: u32) -> Self {
-        Self {
-            ttl_ns,
-            first,
-            next: first,
-            oldest_ns: u64::MAX,
-            due_ns: u64::MAX,
-            keeper: 0,
-        }
+        Self { ttl_ns, first, next: first, oldest_ns: u64::MAX, due_ns: u64::MAX, keeper: 0 }
     }
 
     /// Whether a device last heard at `seen_ns` has been silent for too long.
@@ -64,11 +57,7 @@ impl Sweep {
 
     /// When this core should sweep; `u64::MAX` for never.
     pub(super) fn due_ns(&self, core: u32) -> u64 {
-        let late = if core == self.keeper {
-            0
-        } else {
-            self.ttl_ns / PASSES_PER_TTL
-        };
+        let late = if core == self.keeper { 0 } else { self.ttl_ns / PASSES_PER_TTL };
         self.due_ns.saturating_add(late)
     }
 

@@ -55,10 +55,7 @@ impl<T: Ordered> Newest<T> {
     /// The neutral element of [`Self::merge`] among sets of this limit.
     #[must_use]
     pub const fn empty(limit: usize) -> Self {
-        Self {
-            limit,
-            items: Vec::new(),
-        }
+        Self { limit, items: Vec::new() }
     }
 
     /// The newest of these, which may come in any order.
@@ -92,10 +89,7 @@ pub(super) struct Last<T> {
 
 impl<T: Copy> Last<T> {
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            items: VecDeque::with_capacity(limit),
-        }
+        Self { limit, items: VecDeque::with_capacity(limit) }
     }
 
     pub(super) fn push(&mut self, item: T) {
@@ -125,21 +119,14 @@ pub struct CoreRecent {
 
 impl CoreRecent {
     pub(super) fn new(core: usize, window: usize) -> Self {
-        Self {
-            core,
-            accepted: 0,
-            samples: Last::new(window),
-        }
+        Self { core, accepted: 0, samples: Last::new(window) }
     }
 
     /// Notes an accepted event.
     pub fn push(&mut self, now: Now, event: &Event<'_>) {
         self.accepted += 1;
         self.samples.push(Sample {
-            order: OrderKey {
-                mono_ns: now.mono_ns,
-                ..OrderKey::default()
-            },
+            order: OrderKey { mono_ns: now.mono_ns, ..OrderKey::default() },
             timestamp_ms: event.timestamp_ms,
             values: event.values,
         });
@@ -163,10 +150,7 @@ pub(super) struct CoreWindow {
 impl CoreWindow {
     pub(super) fn new(core: u32, window: usize) -> Self {
         Self {
-            key: OrderKey {
-                core,
-                ..OrderKey::default()
-            },
+            key: OrderKey { core, ..OrderKey::default() },
             accepted: 0,
             samples: Last::new(window),
         }
@@ -202,10 +186,7 @@ mod tests {
 
     impl Ordered for u64 {
         fn order(&self) -> OrderKey {
-            OrderKey {
-                mono_ns: *self,
-                ..OrderKey::default()
-            }
+            OrderKey { mono_ns: *self, ..OrderKey::default() }
         }
     }
 

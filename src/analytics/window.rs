@@ -36,12 +36,7 @@ pub(super) struct Window {
 
 impl Window {
     /// No event yet.
-    pub(super) const EMPTY: Self = Self {
-        from_ms: 0,
-        to_ms: 0,
-        count: 0,
-        next: 0,
-    };
+    pub(super) const EMPTY: Self = Self { from_ms: 0, to_ms: 0, count: 0, next: 0 };
 
     /// Events in the ring.
     pub(super) const fn count(&self) -> usize {
@@ -50,11 +45,7 @@ impl Window {
 
     /// The timestamps of the oldest and the newest event in arrival order, milliseconds.
     pub(super) const fn span_ms(&self) -> Option<(i64, i64)> {
-        if self.count == 0 {
-            None
-        } else {
-            Some((self.from_ms, self.to_ms))
-        }
+        if self.count == 0 { None } else { Some((self.from_ms, self.to_ms)) }
     }
 
     /// The valid values of this ring's row, in no order of time.

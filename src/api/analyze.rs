@@ -97,10 +97,7 @@ fn fields(object: &mut Object<'_>, fields: Option<&[FieldSummary; 2]>) {
     for field in Field::ALL {
         let mut object = object.object(field.name());
         let summary = fields.and_then(|fields| fields.get(field.index()));
-        object.number(
-            "rolling_average",
-            summary.map(|field| field.rolling_average),
-        );
+        object.number("rolling_average", summary.map(|field| field.rolling_average));
         object.number("stddev", summary.map(|field| field.stddev));
         object.number("min", summary.map(|field| field.min));
         object.number("max", summary.map(|field| field.max));

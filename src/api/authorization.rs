@@ -18,10 +18,7 @@ pub fn bears(headers: &Headers<'_>, token: &Secret) -> bool {
 }
 
 fn same(given: &[u8], expected: &[u8]) -> bool {
-    let difference = given
-        .iter()
-        .zip(expected)
-        .fold(0, |sum, (a, b)| sum | (a ^ b));
+    let difference = given.iter().zip(expected).fold(0, |sum, (a, b)| sum | (a ^ b));
     // Opaque to the optimiser, which could otherwise stop at the first difference.
     given.len() == expected.len() && std::hint::black_box(difference) == 0
 }
@@ -34,10 +31,7 @@ mod tests {
     fn only_the_whole_token_of_the_right_scheme_will_do() {
         let token = Secret::from("s3cret");
         let bears = |value: &str| {
-            let fields = [httparse::Header {
-                name: "AUTHORIZATION",
-                value: value.as_bytes(),
-            }];
+            let fields = [httparse::Header { name: "AUTHORIZATION", value: value.as_bytes() }];
             bears(&Headers::new(&fields), &token)
         };
         assert!(bears("Bearer s3cret"));

@@ -17,13 +17,7 @@ pub fn health(body: &mut Vec<u8>, route: usize) -> Response {
 pub fn ready(draining: bool, body: &mut Vec<u8>, route: usize) -> Response {
     if draining {
         let detail = "draining: this process is being stopped";
-        return problem(
-            body,
-            Status::ServiceUnavailable,
-            detail,
-            Some(retry_after()),
-            route,
-        );
+        return problem(body, Status::ServiceUnavailable, detail, Some(retry_after()), route);
     }
     body.extend_from_slice(b"{\"status\":\"ready\"}\n");
     Response::ok(JSON, route)

@@ -5,22 +5,10 @@ use crate::http::response::{JSON, Response};
 
 /// Paths with what they are for.
 const SERVED: [(&str, &str); 6] = [
-    (
-        "/metrics",
-        "POST device metrics: an object, an array of objects, or NDJSON",
-    ),
-    (
-        "/metrics/{key}",
-        "GET a stored metric by <timestamp> or <device_id>:<timestamp>",
-    ),
-    (
-        "/analyze",
-        "GET rolling averages, z-scores and anomalies; ?device_id= for one device",
-    ),
-    (
-        "/metrics/prometheus",
-        "GET this server's own metrics, for Prometheus",
-    ),
+    ("/metrics", "POST device metrics: an object, an array of objects, or NDJSON"),
+    ("/metrics/{key}", "GET a stored metric by <timestamp> or <device_id>:<timestamp>"),
+    ("/analyze", "GET rolling averages, z-scores and anomalies; ?device_id= for one device"),
+    ("/metrics/prometheus", "GET this server's own metrics, for Prometheus"),
     ("/health", "GET whether the process serves"),
     ("/ready", "GET whether new connections are welcome"),
 ];

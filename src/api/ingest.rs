@@ -93,13 +93,7 @@ impl Ingest {
     }
 
     fn apply(&mut self, request: &Request<'_>, state: &State, now: Now) -> Result<(), Refused> {
-        let Self {
-            core,
-            decoder,
-            inflated,
-            recent,
-            report,
-        } = self;
+        let Self { core, decoder, inflated, recent, report } = self;
         let core = *core;
         authorize(&request.headers, state)?;
         let lines = media_type::lines(request.headers.first("content-type"));
@@ -157,17 +151,11 @@ fn apply_batch(
 
 impl Report {
     fn clear(&mut self) {
-        let (mut anomalous_json, mut errors_json) = (
-            std::mem::take(&mut self.anomalous_json),
-            std::mem::take(&mut self.errors_json),
-        );
+        let (mut anomalous_json, mut errors_json) =
+            (std::mem::take(&mut self.anomalous_json), std::mem::take(&mut self.errors_json));
         anomalous_json.clear();
         errors_json.clear();
-        *self = Self {
-            anomalous_json,
-            errors_json,
-            ..Self::default()
-        };
+        *self = Self { anomalous_json, errors_json, ..Self::default() };
     }
 
     fn count(&self, core: usize, state: &State) {
@@ -175,11 +163,7 @@ impl Report {
             state.counters.late(core, self.late);
         }
         for reason in Reason::ALL {
-            let events = self
-                .rejected
-                .get(reason.index())
-                .copied()
-                .unwrap_or_default();
+            let events = self.rejected.get(reason.index()).copied().unwrap_or_default();
             if events > 0 {
                 state.counters.reject(core, reason.index(), events);
             }
@@ -245,10 +229,7 @@ impl Report {
             self.write_errors(body);
         }
         body.push(b'}');
-        Response {
-            status: Status::Accepted,
-            ..Response::ok(JSON, route)
-        }
+        Response { status: Status::Accepted, ..Response::ok(JSON, route) }
     }
 
     /// No good event: `[]`, or nothing but bad ones.
@@ -257,12 +238,7 @@ impl Report {
         problem::open(body, status, "body: expected at least one valid metric");
         self.write_errors(body);
         body.extend_from_slice(b"}\n");
-        Response {
-            status,
-            content_type: PROBLEM,
-            field: None,
-            route,
-        }
+        Response { status, content_type: PROBLEM, field: None, route }
     }
 
     fn write_errors(&self, body: &mut Vec<u8>) {
@@ -282,15 +258,13 @@ fn integer(out: &mut Vec<u8>, value: u64) {
 impl Refused {
     fn answer(self, body: &mut Vec<u8>, route: usize) -> Response {
         let (status, field) = match &self {
-            Self::Unauthorized => (
-                Status::Unauthorized,
-                Some(HttpField::WwwAuthenticate("Bearer")),
-            ),
+            Self::Unauthorized => {
+                (Status::Unauthorized, Some(HttpField::WwwAuthenticate("Bearer")))
+            }
             Self::MediaType => (Status::UnsupportedMediaType, None),
-            Self::ContentCoding => (
-                Status::UnsupportedMediaType,
-                Some(HttpField::AcceptEncoding("gzip")),
-            ),
+            Self::ContentCoding => {
+                (Status::UnsupportedMediaType, Some(HttpField::AcceptEncoding("gzip")))
+            }
             Self::Inflate(InflateError::TooLarge) => (Status::ContentTooLarge, None),
             Self::Inflate(InflateError::Malformed) => (Status::BadRequest, None),
             Self::Body(error) if error.is_too_large() => (Status::ContentTooLarge, None),
@@ -301,12 +275,7 @@ impl Refused {
             Self::Body(BodyError::Empty) => {
                 problem::open(body, status, BodyError::Empty);
                 let _ = body.write_all(b",\"rejected\":0,\"errors\":[]}\n");
-                Response {
-                    status,
-                    content_type: PROBLEM,
-                    field,
-                    route,
-                }
+                Response { status, content_type: PROBLEM, field, route }
             }
             Self::Body(error) => problem(body, status, error, field, route),
             Self::Unauthorized => {
@@ -318,13 +287,9 @@ impl Refused {
                               text/plain or a type that ends in +json";
                 problem(body, status, detail, field, route)
             }
-            Self::ContentCoding => problem(
-                body,
-                status,
-                "Content-Encoding: only gzip is known",
-                field,
-                route,
-            ),
+            Self::ContentCoding => {
+                problem(body, status, "Content-Encoding: only gzip is known", field, route)
+            }
             Self::Inflate(InflateError::TooLarge) => {
                 let detail = "body: longer after inflation than the server takes (--max-body)";
                 problem(body, status, detail, field, route)

@@ -52,11 +52,7 @@ pub fn ask(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Reply {
-    let job = Job {
-        work,
-        ticket: context.ticket(),
-        route,
-    };
+    let job = Job { work, ticket: context.ticket(), route };
     match state.jobs.submit(job) {
         Ok(()) => Reply::Later,
         Err(job) => {

@@ -15,9 +15,7 @@ use crate::store::Lookup;
 pub fn work(key: &str) -> Option<Work> {
     let mut decoded = Vec::new();
     let key = percent_decode(key, LOOKUP_KEY_BYTES_MAX, &mut decoded)?;
-    Some(Work::Lookup {
-        key: [b"metric:", key].concat(),
-    })
+    Some(Work::Lookup { key: [b"metric:", key].concat() })
 }
 
 /// Answers with the stored value, as it was packed.

@@ -9,11 +9,7 @@ use crate::metric::decode::Lines;
 #[must_use]
 pub fn lines(content_type: Option<&[u8]>) -> Option<Lines> {
     let value = content_type.unwrap_or_default();
-    let essence = value
-        .split(|byte| *byte == b';')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii();
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     // What nearly every device sends, before anything is compared without regard to case.
     if essence == b"application/json" || essence.is_empty() {
         return Some(Lines::Detect);
@@ -54,13 +50,7 @@ mod tests {
             assert_eq!(of(json), Some(Lines::Detect), "{json}");
         }
         assert_eq!(of("application/x-ndjson"), Some(Lines::Always));
-        for other in [
-            "text/html",
-            "application/xml",
-            "json",
-            "+json",
-            "application/jsonx",
-        ] {
+        for other in ["text/html", "application/xml", "json", "+json", "application/jsonx"] {
             assert_eq!(of(other), None, "{other}");
         }
     }

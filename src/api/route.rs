@@ -96,10 +96,7 @@ impl<'a> Route<'a> {
 }
 
 /// The codes of [`Status::ALL`].
-#[allow(
-    clippy::indexing_slicing,
-    reason = "evaluated when the crate is compiled"
-)]
+#[allow(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
 pub const STATUS_CODES: [u16; Status::ALL.len()] = {
     let mut codes = [0; Status::ALL.len()];
     let mut index = 0;
@@ -111,10 +108,7 @@ pub const STATUS_CODES: [u16; Status::ALL.len()] = {
 };
 
 /// The names of [`Reason::ALL`].
-#[allow(
-    clippy::indexing_slicing,
-    reason = "evaluated when the crate is compiled"
-)]
+#[allow(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
 const REASON_NAMES: [&str; Reason::ALL.len()] = {
     let mut names = [""; Reason::ALL.len()];
     let mut index = 0;
@@ -126,11 +120,8 @@ const REASON_NAMES: [&str; Reason::ALL.len()] = {
 };
 
 /// What the counters of requests and rejections are labelled with.
-pub const LABELS: Labels = Labels {
-    routes: &NAMES,
-    statuses: &STATUS_CODES,
-    reject_reasons: &REASON_NAMES,
-};
+pub const LABELS: Labels =
+    Labels { routes: &NAMES, statuses: &STATUS_CODES, reject_reasons: &REASON_NAMES };
 
 #[cfg(test)]
 mod tests {
@@ -141,15 +132,7 @@ mod tests {
         assert_eq!(Route::of("/metrics"), Route::Ingest);
         assert_eq!(Route::of("/metrics/prometheus"), Route::Scrape);
         assert_eq!(Route::of("/metrics/d1:5"), Route::Lookup("d1:5"));
-        for unknown in [
-            "",
-            "*",
-            "/metrics/",
-            "/Metrics",
-            "/metrics/a/b",
-            "/analyze/",
-            "//",
-        ] {
+        for unknown in ["", "*", "/metrics/", "/Metrics", "/metrics/a/b", "/analyze/", "//"] {
             assert_eq!(Route::of(unknown), Route::Unknown, "{unknown}");
         }
     }

@@ -14,13 +14,8 @@ use crate::telemetry::snapshot::{self, Named, Snapshot};
 /// The exposition in the format that the request prefers.
 #[must_use]
 pub fn work(request: &Request<'_>) -> Work {
-    let accept = request
-        .headers
-        .first("accept")
-        .and_then(|value| std::str::from_utf8(value).ok());
-    Work::Scrape {
-        format: Format::accepted_by(accept),
-    }
+    let accept = request.headers.first("accept").and_then(|value| std::str::from_utf8(value).ok());
+    Work::Scrape { format: Format::accepted_by(accept) }
 }
 
 /// Writes the exposition.
@@ -31,12 +26,7 @@ pub fn answer(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Response {
-    body.extend_from_slice(
-        state
-            .exposition
-            .write(&snapshot(state, now), format)
-            .as_bytes(),
-    );
+    body.extend_from_slice(state.exposition.write(&snapshot(state, now), format).as_bytes());
     Response::ok(format.content_type(), route)
 }
 
@@ -61,16 +51,12 @@ fn analytics(state: &State, now: Now) -> snapshot::Analytics {
     let totals = instance.totals;
     let average = |field: Field| {
         let fields = instance.fields.as_ref();
-        fields
-            .and_then(|fields| fields.get(field.index()))
-            .map(|field| field.rolling_average)
+        fields.and_then(|fields| fields.get(field.index())).map(|field| field.rolling_average)
     };
     snapshot::Analytics {
         anomalies: by_field(totals.points),
         episodes: by_field(totals.episodes),
-        rolling_averages: Field::ALL
-            .map(|field| (field.name(), average(field)))
-            .into(),
+        rolling_averages: Field::ALL.map(|field| (field.name(), average(field))).into(),
         devices: totals.devices,
         devices_max: state.settings.devices_max as u64,
         devices_refused: totals.devices_refused,
@@ -78,11 +64,7 @@ fn analytics(state: &State, now: Now) -> snapshot::Analytics {
 }
 
 fn by_field(counts: [u64; 2]) -> Named<u64> {
-    Field::ALL
-        .into_iter()
-        .map(Field::name)
-        .zip(counts)
-        .collect()
+    Field::ALL.into_iter().map(Field::name).zip(counts).collect()
 }
 
 fn store(state: &State) -> snapshot::Store {
@@ -96,16 +78,8 @@ fn store(state: &State) -> snapshot::Store {
         capacity_bytes: stats.capacity_bytes,
         stored: totals.stored,
         coalesced: totals.coalesced,
-        dropped: DropReason::ALL
-            .into_iter()
-            .map(DropReason::name)
-            .zip(totals.dropped)
-            .collect(),
-        evicted: EvictReason::ALL
-            .into_iter()
-            .map(EvictReason::name)
-            .zip(totals.evicted)
-            .collect(),
+        dropped: DropReason::ALL.into_iter().map(DropReason::name).zip(totals.dropped).collect(),
+        evicted: EvictReason::ALL.into_iter().map(EvictReason::name).zip(totals.evicted).collect(),
         // The embedded store has neither errors nor flushes nor connections.
         errors: Vec::new(),
         flushes: Buckets::default(),

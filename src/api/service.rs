@@ -27,11 +27,7 @@ impl Service {
     #[must_use]
     pub fn new(core: usize, state: Arc<State>) -> Self {
         let ingest = Ingest::new(core, &state);
-        Self {
-            core,
-            state,
-            ingest,
-        }
+        Self { core, state, ingest }
     }
 
     fn answer(
@@ -83,28 +79,15 @@ impl Handler for Service {
         if context.over_limit && !probes {
             let refusal = Refusal::ConnectionLimit;
             let (status, field) = (refusal.status(), Some(retry_after()));
-            return Reply::Now(problem(
-                body,
-                status,
-                refusal.detail(),
-                field,
-                route.index(),
-            ));
+            return Reply::Now(problem(body, status, refusal.detail(), field, route.index()));
         }
         if request.method == Method::Options {
             let everything = request.path == "*";
-            let allow = if everything {
-                "GET, HEAD, POST, OPTIONS"
-            } else {
-                route.allow()
-            };
+            let allow = if everything { "GET, HEAD, POST, OPTIONS" } else { route.allow() };
             let known = everything || route != Route::Unknown;
             if known {
                 let field = Some(Field::Allow(allow));
-                return Reply::Now(Response {
-                    field,
-                    ..Response::ok(TEXT, route.index())
-                });
+                return Reply::Now(Response { field, ..Response::ok(TEXT, route.index()) });
             }
         }
         if !route.takes(request.method) {

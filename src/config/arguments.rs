@@ -13,75 +13,35 @@ use clap::Parser;
 #[command(version, max_term_width = 100)]
 pub struct Arguments {
     /// Address and port to listen on; port 0 lets the kernel choose
-    #[arg(
-        long,
-        env = "COREPULSE_LISTEN",
-        hide_env_values = true,
-        default_value = "0.0.0.0:8080"
-    )]
+    #[arg(long, env = "COREPULSE_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8080")]
     pub listen: String,
 
     /// Worker threads, one a core; auto follows the CPU quota and the affinity mask
-    #[arg(
-        long,
-        env = "COREPULSE_WORKERS",
-        hide_env_values = true,
-        default_value = "auto"
-    )]
+    #[arg(long, env = "COREPULSE_WORKERS", hide_env_values = true, default_value = "auto")]
     pub workers: String,
 
     /// Whether each worker is pinned to its core: auto, on or off
-    #[arg(
-        long,
-        env = "COREPULSE_PIN",
-        hide_env_values = true,
-        default_value = "auto"
-    )]
+    #[arg(long, env = "COREPULSE_PIN", hide_env_values = true, default_value = "auto")]
     pub pin: String,
 
     /// The engine that serves: percore
-    #[arg(
-        long,
-        env = "COREPULSE_ENGINE",
-        hide_env_values = true,
-        default_value = "percore"
-    )]
+    #[arg(long, env = "COREPULSE_ENGINE", hide_env_values = true, default_value = "percore")]
     pub engine: String,
 
     /// Redis to keep metrics in; REDIS_URL is honoured too. Not part of this version yet
-    #[arg(
-        long,
-        env = "COREPULSE_REDIS_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
+    #[arg(long, env = "COREPULSE_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<String>,
 
     /// `REDIS_URL` alone, without a flag of its own.
-    #[arg(
-        long = "plain-redis-url",
-        env = "REDIS_URL",
-        hide = true,
-        hide_env_values = true
-    )]
+    #[arg(long = "plain-redis-url", env = "REDIS_URL", hide = true, hide_env_values = true)]
     pub plain_redis_url: Option<String>,
 
     /// How long a stored metric can be read
-    #[arg(
-        long,
-        env = "COREPULSE_STORE_TTL",
-        hide_env_values = true,
-        default_value = "300s"
-    )]
+    #[arg(long, env = "COREPULSE_STORE_TTL", hide_env_values = true, default_value = "300s")]
     pub store_ttl: String,
 
     /// Bytes that may wait to be written to Redis
-    #[arg(
-        long,
-        env = "COREPULSE_STORE_QUEUE",
-        hide_env_values = true,
-        default_value = "64MiB"
-    )]
+    #[arg(long, env = "COREPULSE_STORE_QUEUE", hide_env_values = true, default_value = "64MiB")]
     pub store_queue: String,
 
     /// What happens when that queue is full: drop-oldest or reject
@@ -94,102 +54,47 @@ pub struct Arguments {
     pub store_overflow: String,
 
     /// Bytes of the embedded store, its index included; the oldest metrics make room
-    #[arg(
-        long,
-        env = "COREPULSE_MEMORY_STORE",
-        hide_env_values = true,
-        default_value = "256MiB"
-    )]
+    #[arg(long, env = "COREPULSE_MEMORY_STORE", hide_env_values = true, default_value = "256MiB")]
     pub memory_store: String,
 
     /// Events of a rolling window
-    #[arg(
-        long,
-        env = "COREPULSE_WINDOW",
-        hide_env_values = true,
-        default_value = "50"
-    )]
+    #[arg(long, env = "COREPULSE_WINDOW", hide_env_values = true, default_value = "50")]
     pub window: String,
 
     /// Standard deviations from the mean beyond which a value is anomalous
-    #[arg(
-        long,
-        env = "COREPULSE_Z_THRESHOLD",
-        hide_env_values = true,
-        default_value = "2.0"
-    )]
+    #[arg(long, env = "COREPULSE_Z_THRESHOLD", hide_env_values = true, default_value = "2.0")]
     pub z_threshold: String,
 
     /// Events that a window must hold before a value is judged
-    #[arg(
-        long,
-        env = "COREPULSE_MIN_SAMPLES",
-        hide_env_values = true,
-        default_value = "16"
-    )]
+    #[arg(long, env = "COREPULSE_MIN_SAMPLES", hide_env_values = true, default_value = "16")]
     pub min_samples: String,
 
     /// Events after an anomaly within which a further one belongs to the same episode
-    #[arg(
-        long,
-        env = "COREPULSE_COOLDOWN",
-        hide_env_values = true,
-        default_value = "50"
-    )]
+    #[arg(long, env = "COREPULSE_COOLDOWN", hide_env_values = true, default_value = "50")]
     pub cooldown: String,
 
     /// Devices that get a window of their own
-    #[arg(
-        long,
-        env = "COREPULSE_MAX_DEVICES",
-        hide_env_values = true,
-        default_value = "100000"
-    )]
+    #[arg(long, env = "COREPULSE_MAX_DEVICES", hide_env_values = true, default_value = "100000")]
     pub max_devices: String,
 
     /// A device silent for this long is forgotten
-    #[arg(
-        long,
-        env = "COREPULSE_DEVICE_TTL",
-        hide_env_values = true,
-        default_value = "1h"
-    )]
+    #[arg(long, env = "COREPULSE_DEVICE_TTL", hide_env_values = true, default_value = "1h")]
     pub device_ttl: String,
 
     /// Bytes of a request's body, after inflation
-    #[arg(
-        long,
-        env = "COREPULSE_MAX_BODY",
-        hide_env_values = true,
-        default_value = "1MiB"
-    )]
+    #[arg(long, env = "COREPULSE_MAX_BODY", hide_env_values = true, default_value = "1MiB")]
     pub max_body: String,
 
     /// Connections at once; auto is what the limit of open files leaves
-    #[arg(
-        long,
-        env = "COREPULSE_MAX_CONNECTIONS",
-        hide_env_values = true,
-        default_value = "auto"
-    )]
+    #[arg(long, env = "COREPULSE_MAX_CONNECTIONS", hide_env_values = true, default_value = "auto")]
     pub max_connections: String,
 
     /// A connection without a request is closed after this long
-    #[arg(
-        long,
-        env = "COREPULSE_IDLE_TIMEOUT",
-        hide_env_values = true,
-        default_value = "75s"
-    )]
+    #[arg(long, env = "COREPULSE_IDLE_TIMEOUT", hide_env_values = true, default_value = "75s")]
     pub idle_timeout: String,
 
     /// A request must arrive, and an answer make progress, within this long
-    #[arg(
-        long,
-        env = "COREPULSE_REQUEST_TIMEOUT",
-        hide_env_values = true,
-        default_value = "10s"
-    )]
+    #[arg(long, env = "COREPULSE_REQUEST_TIMEOUT", hide_env_values = true, default_value = "10s")]
     pub request_timeout: String,
 
     /// A connection is closed after this long (±10 %), so that new replicas get their share; 0s
@@ -203,57 +108,27 @@ pub struct Arguments {
     pub max_connection_age: String,
 
     /// After SIGTERM, serve on for this long while /ready says 503
-    #[arg(
-        long,
-        env = "COREPULSE_DRAIN_DELAY",
-        hide_env_values = true,
-        default_value = "0s"
-    )]
+    #[arg(long, env = "COREPULSE_DRAIN_DELAY", hide_env_values = true, default_value = "0s")]
     pub drain_delay: String,
 
     /// After SIGTERM, be gone within this long
-    #[arg(
-        long,
-        env = "COREPULSE_DRAIN_TIMEOUT",
-        hide_env_values = true,
-        default_value = "20s"
-    )]
+    #[arg(long, env = "COREPULSE_DRAIN_TIMEOUT", hide_env_values = true, default_value = "20s")]
     pub drain_timeout: String,
 
     /// Bearer token that POST /metrics and GET /metrics/{key} ask for; better as a variable
-    #[arg(
-        long,
-        env = "COREPULSE_INGEST_TOKEN",
-        hide_env_values = true,
-        value_name = "TOKEN"
-    )]
+    #[arg(long, env = "COREPULSE_INGEST_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub ingest_token: Option<String>,
 
     /// Bearer token of /debug/. Not part of this version yet
-    #[arg(
-        long,
-        env = "COREPULSE_ADMIN_TOKEN",
-        hide_env_values = true,
-        value_name = "TOKEN"
-    )]
+    #[arg(long, env = "COREPULSE_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub admin_token: Option<String>,
 
     /// The name that /analyze gives this instance; the host name unless given
-    #[arg(
-        long,
-        env = "COREPULSE_INSTANCE",
-        hide_env_values = true,
-        value_name = "NAME"
-    )]
+    #[arg(long, env = "COREPULSE_INSTANCE", hide_env_values = true, value_name = "NAME")]
     pub instance: Option<String>,
 
     /// Format of the log on standard error: text or json
-    #[arg(
-        long,
-        env = "COREPULSE_LOG_FORMAT",
-        hide_env_values = true,
-        default_value = "text"
-    )]
+    #[arg(long, env = "COREPULSE_LOG_FORMAT", hide_env_values = true, default_value = "text")]
     pub log_format: String,
 
     /// Print the effective configuration and exit

@@ -331,10 +331,7 @@ impl Connection {
                 }
                 Ok(Advance::Undecoded) => match self.intake.decode(rest, body_bytes_max) {
                     Ok(Decode::Whole) => {}
-                    Ok(Decode::Partial {
-                        keep,
-                        send_continue,
-                    }) => {
+                    Ok(Decode::Partial { keep, send_continue }) => {
                         self.wait_for_rest(send_continue, lent);
                         return at..at + keep;
                     }
@@ -352,9 +349,7 @@ impl Connection {
             encode_continue(&mut lent.buffers.out);
         }
         if self.stage == Stage::Idle {
-            self.stage = Stage::Receiving {
-                since_ms: lent.now.mono_ms(),
-            };
+            self.stage = Stage::Receiving { since_ms: lent.now.mono_ms() };
         }
     }
 
@@ -384,8 +379,7 @@ impl Connection {
             mailbox: &lent.desk.mailbox,
         };
         lent.buffers.body.clear();
-        lent.handler
-            .handle(request, &context, &mut lent.buffers.body)
+        lent.handler.handle(request, &context, &mut lent.buffers.body)
     }
 
     /// Appends the answer to the out-buffer and decides whether it is the last. Its body is the
@@ -417,8 +411,7 @@ impl Connection {
         };
         let Buffers { out, body, .. } = &mut *lent.buffers;
         let body = posted.unwrap_or(body);
-        lent.encoder
-            .encode(out, response, body, of.answers_head, persistence, lent.now);
+        lent.encoder.encode(out, response, body, of.answers_head, persistence, lent.now);
         lent.meter.answered(response, of.since_ns);
     }
 
@@ -428,8 +421,7 @@ impl Connection {
         let Buffers { out, body, .. } = &mut *lent.buffers;
         body.clear();
         let response = lent.handler.refuse(refusal, body);
-        lent.encoder
-            .encode(out, response, body, false, Persistence::Close, lent.now);
+        lent.encoder.encode(out, response, body, false, Persistence::Close, lent.now);
         lent.meter.answered(response, lent.now.mono_ns);
         self.closing = Some(match refusal {
             Refusal::Timeout => CloseReason::RequestTimeout,
@@ -470,22 +462,14 @@ impl Connection {
             return self.finish(lent);
         }
         let waits = matches!(self.stage, Stage::Waiting(_));
-        if !waits && (self.unparsed || self.readable) {
-            Next::Again
-        } else {
-            Next::Wait
-        }
+        if !waits && (self.unparsed || self.readable) { Next::Again } else { Next::Wait }
     }
 
     /// Sends the out-buffer once and keeps what the kernel does not take.
     fn send<H>(&mut self, lent: &mut Lent<'_, H>) -> Result<(), CloseReason> {
         let mut out = std::mem::take(&mut lent.buffers.out);
         let outcome = Self::write(&mut self.stream, &out);
-        let rest = outcome
-            .as_ref()
-            .ok()
-            .and_then(|sent| out.get(*sent..))
-            .unwrap_or_default();
+        let rest = outcome.as_ref().ok().and_then(|sent| out.get(*sent..)).unwrap_or_default();
         if !rest.is_empty() {
             self.output = lent.buffers.lend(rest);
             self.sent = 0;
@@ -518,9 +502,7 @@ impl Connection {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return Next::Close(self.reason());
         }
-        self.stage = Stage::Lingering {
-            until_ms: lent.now.mono_ms() + LINGER_MS,
-        };
+        self.stage = Stage::Lingering { until_ms: lent.now.mono_ms() + LINGER_MS };
         self.discard(lent)
     }
 

@@ -39,11 +39,7 @@ impl Population {
     /// Nobody, of at most `limit`.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
-        Self {
-            regular: AtomicUsize::new(0),
-            reserved: AtomicUsize::new(0),
-            limit,
-        }
+        Self { regular: AtomicUsize::new(0), reserved: AtomicUsize::new(0), limit }
     }
 
     /// The limit.
@@ -79,9 +75,7 @@ impl Population {
 
 fn enter(count: &AtomicUsize, limit: usize) -> bool {
     let below = |count| if count < limit { Some(count + 1) } else { None };
-    count
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below)
-        .is_ok()
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).is_ok()
 }
 
 /// The table of one core. Slots are used again; numbers are not.
@@ -100,22 +94,13 @@ impl Connections {
     #[must_use]
     pub const fn new(population: Arc<Population>) -> Self {
         let candidates = Vec::new();
-        Self {
-            slots: Slab::new(),
-            population,
-            accepted: 0,
-            candidates,
-            look_again_ms: 0,
-        }
+        Self { slots: Slab::new(), population, accepted: 0, candidates, look_again_ms: 0 }
     }
 
     /// Counts a newcomer, and says how to receive it and who it is.
     pub fn admit(&mut self) -> (Admission, ConnectionId) {
         self.accepted += 1;
-        let id = ConnectionId {
-            slot: self.slots.vacant_key(),
-            number: self.accepted,
-        };
+        let id = ConnectionId { slot: self.slots.vacant_key(), number: self.accepted };
         (self.population.admit(), id)
     }
 
@@ -149,9 +134,7 @@ impl Connections {
 
     /// The connection `id`, unless it is gone.
     pub fn of(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.slots
-            .get_mut(id.slot)
-            .filter(|connection| connection.id() == id)
+        self.slots.get_mut(id.slot).filter(|connection| connection.id() == id)
     }
 
     /// Whether there is none.
@@ -181,9 +164,7 @@ impl Connections {
     /// The next candidate that has stayed idle since the look.
     fn next_candidate(&mut self) -> Option<usize> {
         while let Some((since_ms, id)) = self.candidates.pop() {
-            let idle_since_ms = self
-                .of(id)
-                .and_then(|connection| connection.idle_since_ms());
+            let idle_since_ms = self.of(id).and_then(|connection| connection.idle_since_ms());
             if idle_since_ms == Some(since_ms) {
                 return Some(id.slot);
             }
@@ -193,26 +174,18 @@ impl Connections {
 
     fn look(&mut self, now_ms: u64) {
         let idle = self.slots.iter().filter_map(|(_, connection)| {
-            connection
-                .idle_since_ms()
-                .map(|since_ms| (since_ms, connection.id()))
+            connection.idle_since_ms().map(|since_ms| (since_ms, connection.id()))
         });
         self.candidates.extend(idle);
         // Numbers break ties: of two that went idle together the older goes first.
         let order = |(since_ms, id): &(u64, ConnectionId)| (*since_ms, id.number);
         if self.candidates.len() > CANDIDATES {
-            self.candidates
-                .select_nth_unstable_by_key(CANDIDATES, order);
+            self.candidates.select_nth_unstable_by_key(CANDIDATES, order);
             self.candidates.truncate(CANDIDATES);
         }
-        self.candidates
-            .sort_unstable_by_key(|candidate| std::cmp::Reverse(order(candidate)));
+        self.candidates.sort_unstable_by_key(|candidate| std::cmp::Reverse(order(candidate)));
         let found = !self.candidates.is_empty();
-        self.look_again_ms = if found {
-            now_ms
-        } else {
-            now_ms + LOOK_AGAIN_MS
-        };
+        self.look_again_ms = if found { now_ms } else { now_ms + LOOK_AGAIN_MS };
     }
 }
 
@@ -223,10 +196,7 @@ mod tests {
     #[test]
     fn the_limit_is_one_for_all_and_some_places_are_reserved() {
         let population = Population::new(2);
-        assert_eq!(
-            [population.admit(), population.admit()],
-            [Admission::Regular; 2]
-        );
+        assert_eq!([population.admit(), population.admit()], [Admission::Regular; 2]);
         assert!(population.is_full());
         for _ in 0..RESERVED_CONNECTIONS {
             assert_eq!(population.admit(), Admission::Reserved);

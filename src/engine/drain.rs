@@ -38,8 +38,7 @@ impl Drain {
 
     /// Starts to drain.
     pub fn begin(&self) {
-        self.phase
-            .fetch_max(Phase::Draining as u8, Ordering::AcqRel);
+        self.phase.fetch_max(Phase::Draining as u8, Ordering::AcqRel);
     }
 
     /// Starts to close, with a deadline.

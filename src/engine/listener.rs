@@ -25,11 +25,7 @@ pub fn open(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the last connections of the process before it.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -51,11 +47,7 @@ mod tests {
         let listeners = open(([127, 0, 0, 1], 0).into(), 3).unwrap();
         let port = listeners[0].local_addr().unwrap().port();
         assert_ne!(port, 0);
-        assert!(
-            listeners
-                .iter()
-                .all(|l| l.local_addr().unwrap().port() == port)
-        );
+        assert!(listeners.iter().all(|l| l.local_addr().unwrap().port() == port));
     }
 
     #[test]

@@ -23,10 +23,7 @@ impl Inbox {
     ///
     /// The kernel grants no event descriptor.
     pub fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        Ok(Self {
-            posted: Mutex::new(Vec::new()),
-            waker: Waker::new(registry, token)?,
-        })
+        Ok(Self { posted: Mutex::new(Vec::new()), waker: Waker::new(registry, token)? })
     }
 
     /// Moves everything that was posted into `answers`, which is empty.

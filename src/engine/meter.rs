@@ -21,13 +21,7 @@ impl Meter {
     /// The meter of `core`.
     #[must_use]
     pub fn new(core: usize, counters: Arc<Counters>, latency: Arc<Latency>) -> Self {
-        Self {
-            core,
-            counters,
-            latency,
-            tally: Tally::default(),
-            answered: Vec::new(),
-        }
+        Self { core, counters, latency, tally: Tally::default(), answered: Vec::new() }
     }
 
     /// A connection was accepted.
@@ -42,8 +36,7 @@ impl Meter {
 
     /// A request was answered that had been readable since `since_ns`.
     pub fn answered(&mut self, response: Response, since_ns: u64) {
-        self.counters
-            .request(self.core, response.route, response.status.code());
+        self.counters.request(self.core, response.route, response.status.code());
         self.answered.push((response.route, since_ns));
     }
 
@@ -51,8 +44,7 @@ impl Meter {
     /// the clock serves them all, so that the first of a long turn seem slower than they were, and
     /// never faster.
     pub fn end_turn(&mut self, woke_ns: u64, now_ns: u64) {
-        self.counters
-            .turn(self.core, now_ns.saturating_sub(woke_ns));
+        self.counters.turn(self.core, now_ns.saturating_sub(woke_ns));
         if self.answered.is_empty() {
             return;
         }

@@ -87,8 +87,7 @@ impl<H: Handler> Core<H> {
         common: Common,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        poll.registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let inbox = Arc::new(Inbox::new(poll.registry(), WAKER)?);
         let mailbox: Arc<dyn Mailbox> = Arc::clone(&inbox) as _;
         let mut clock = common.clock;
@@ -96,10 +95,7 @@ impl<H: Handler> Core<H> {
             poll,
             listener: Some(listener),
             inbox,
-            desk: Desk {
-                mailbox,
-                patience: common.patience,
-            },
+            desk: Desk { mailbox, patience: common.patience },
             handler,
             meter,
             connections: Connections::new(Arc::clone(&common.population)),
@@ -179,12 +175,8 @@ impl<H: Handler> Core<H> {
         }
         let ns = |ms: u64| ms.saturating_mul(1_000_000);
         let closing = (self.phase == Phase::Closing).then(|| self.common.drain.deadline_ns());
-        let wake_at_ns = [
-            wake_at_ns,
-            self.timers.next_ms().map(ns),
-            self.accept_retry_ms.map(ns),
-            closing,
-        ];
+        let wake_at_ns =
+            [wake_at_ns, self.timers.next_ms().map(ns), self.accept_retry_ms.map(ns), closing];
         let first = wake_at_ns.into_iter().flatten().min()?;
         Some(Duration::from_nanos(first.saturating_sub(self.now.mono_ns)))
     }
@@ -277,9 +269,7 @@ impl<H: Handler> Core<H> {
         self.inbox.take(&mut posted);
         for (id, answer) in posted.drain(..) {
             if self.connections.of(id).is_some() {
-                self.with(id.slot, |connection, lent| {
-                    connection.deliver(&answer, lent)
-                });
+                self.with(id.slot, |connection, lent| connection.deliver(&answer, lent));
             }
         }
         self.posted = posted;
@@ -287,10 +277,7 @@ impl<H: Handler> Core<H> {
 
     fn accept(&mut self) {
         let now_ms = self.now.mono_ms();
-        if self
-            .accept_retry_ms
-            .is_some_and(|retry_ms| now_ms < retry_ms)
-        {
+        if self.accept_retry_ms.is_some_and(|retry_ms| now_ms < retry_ms) {
             return;
         }
         if self.accept_retry_ms.take().is_none() && !self.accepting {
@@ -330,12 +317,7 @@ impl<H: Handler> Core<H> {
         }
         let (admission, id) = self.connections.admit();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if self
-            .poll
-            .registry()
-            .register(&mut stream, Token(id.slot), interest)
-            .is_err()
-        {
+        if self.poll.registry().register(&mut stream, Token(id.slot), interest).is_err() {
             self.meter.opened();
             self.meter.closed(CloseReason::Error);
             self.connections.forget(admission);
@@ -415,11 +397,7 @@ impl<H: Handler> Core<H> {
                 connection.note(true, false);
             }
             self.serve(slot);
-            if self
-                .connections
-                .at(slot)
-                .is_some_and(|connection| connection.may_close())
-            {
+            if self.connections.at(slot).is_some_and(|connection| connection.may_close()) {
                 self.close(slot, CloseReason::Drain);
             }
         }
@@ -427,10 +405,6 @@ impl<H: Handler> Core<H> {
 }
 
 fn is_of_the_peer(error: &io::Error) -> bool {
-    let kinds = [
-        ErrorKind::ConnectionAborted,
-        ErrorKind::ConnectionReset,
-        ErrorKind::Interrupted,
-    ];
+    let kinds = [ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset, ErrorKind::Interrupted];
     kinds.contains(&error.kind())
 }

@@ -33,12 +33,7 @@ impl Surroundings {
             .ok()
             .and_then(|list| count_cpu_list(&list))
             .unwrap_or(allowed.len());
-        Self {
-            allowed,
-            online,
-            quota: quota(),
-            container: in_container(),
-        }
+        Self { allowed, online, quota: quota(), container: in_container() }
     }
 
     /// One worker for each core that quota and mask allow, at least one.
@@ -46,9 +41,7 @@ impl Surroundings {
     pub fn workers(&self) -> usize {
         let allowed = self.allowed.len().max(1);
         // A quota of 1.5 cores feeds one busy worker, not two.
-        self.quota
-            .map_or(allowed, |quota| allowed.min(quota as usize))
-            .max(1)
+        self.quota.map_or(allowed, |quota| allowed.min(quota as usize)).max(1)
     }
 }
 
@@ -73,27 +66,13 @@ impl fmt::Display for Placement {
 /// Decides where `workers` run.
 #[must_use]
 pub fn decide(pin: Pin, workers: usize, around: &Surroundings) -> Placement {
-    let off = |reason| Placement {
-        cores: None,
-        reason,
-    };
+    let off = |reason| Placement { cores: None, reason };
     let on = |reason| {
-        let cores = around
-            .allowed
-            .iter()
-            .copied()
-            .cycle()
-            .take(workers)
-            .collect();
-        Placement {
-            cores: Some(cores),
-            reason,
-        }
+        let cores = around.allowed.iter().copied().cycle().take(workers).collect();
+        Placement { cores: Some(cores), reason }
     };
     let dedicated = around.allowed.len() < around.online
-        && around
-            .quota
-            .is_none_or(|quota| quota >= around.allowed.len() as f64);
+        && around.quota.is_none_or(|quota| quota >= around.allowed.len() as f64);
     match pin {
         Pin::Off => off("--pin off"),
         _ if around.allowed.is_empty() => off("the affinity mask cannot be read"),
@@ -127,11 +106,7 @@ fn quota() -> Option<f64> {
         return quota_of_v2(&line);
     }
     let number = |file: &str| -> Option<f64> {
-        fs::read_to_string(format!("/sys/fs/cgroup/cpu/{file}"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
+        fs::read_to_string(format!("/sys/fs/cgroup/cpu/{file}")).ok()?.trim().parse().ok()
     };
     quota_of(number("cpu.cfs_quota_us")?, number("cpu.cfs_period_us")?)
 }
@@ -147,9 +122,8 @@ fn quota_of(quota_us: f64, period_us: f64) -> Option<f64> {
 }
 
 fn in_container() -> bool {
-    let marked = ["/.dockerenv", "/run/.containerenv"]
-        .iter()
-        .any(|path| fs::metadata(path).is_ok());
+    let marked =
+        ["/.dockerenv", "/run/.containerenv"].iter().any(|path| fs::metadata(path).is_ok());
     let named = |name| std::env::var_os(name).is_some();
     marked || named("KUBERNETES_SERVICE_HOST") || named("container")
 }
@@ -159,12 +133,7 @@ mod tests {
     use super::*;
 
     fn around(allowed: &[usize], online: usize, quota: Option<f64>) -> Surroundings {
-        Surroundings {
-            allowed: allowed.to_vec(),
-            online,
-            quota,
-            container: true,
-        }
+        Surroundings { allowed: allowed.to_vec(), online, quota, container: true }
     }
 
     #[test]
@@ -174,17 +143,11 @@ mod tests {
         assert_eq!(cores(&around(&[4, 5], 8, Some(2.0))), Some(vec![4, 5]));
         assert_eq!(cores(&around(&[4, 5], 8, Some(1.5))), None);
         assert_eq!(cores(&around(&[0, 1], 2, None)), None);
-        let outside = Surroundings {
-            container: false,
-            ..around(&[0, 1], 2, None)
-        };
+        let outside = Surroundings { container: false, ..around(&[0, 1], 2, None) };
         assert_eq!(cores(&outside), Some(vec![0, 1]));
         assert_eq!(decide(Pin::Auto, 3, &outside).cores, None);
         assert_eq!(decide(Pin::Off, 2, &outside).cores, None);
-        assert_eq!(
-            decide(Pin::On, 3, &around(&[0, 1], 2, None)).cores,
-            Some(vec![0, 1, 0])
-        );
+        assert_eq!(decide(Pin::On, 3, &around(&[0, 1], 2, None)).cores, Some(vec![0, 1, 0]));
         assert_eq!(decide(Pin::On, 1, &around(&[], 2, None)).cores, None);
     }
 

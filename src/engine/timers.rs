@@ -34,11 +34,7 @@ impl Timers {
     /// A wheel without entries.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            slots: vec![Vec::new(); SLOTS],
-            fired: 0,
-            next: u64::MAX,
-        }
+        Self { slots: vec![Vec::new(); SLOTS], fired: 0, next: u64::MAX }
     }
 
     /// Enters `slot` for the first tick at or after `deadline_ms`, or the last that the wheel
@@ -53,9 +49,7 @@ impl Timers {
     #[must_use]
     pub fn tick_of(&self, deadline_ms: u64) -> u64 {
         let farthest = self.fired + SLOTS as u64 - 1;
-        deadline_ms
-            .div_ceil(TICK_MS)
-            .clamp(self.fired + 1, farthest)
+        deadline_ms.div_ceil(TICK_MS).clamp(self.fired + 1, farthest)
     }
 
     fn place(&mut self, entry: Entry) {
@@ -81,22 +75,15 @@ impl Timers {
         }
         self.fired = now;
         let ahead = now + 1..now + SLOTS as u64;
-        let occupied = |tick: &u64| {
-            self.slots
-                .get(*tick as usize % SLOTS)
-                .is_some_and(|s| !s.is_empty())
-        };
+        let occupied =
+            |tick: &u64| self.slots.get(*tick as usize % SLOTS).is_some_and(|s| !s.is_empty());
         self.next = ahead.into_iter().find(occupied).unwrap_or(u64::MAX);
     }
 
     /// When the next entry fires.
     #[must_use]
     pub const fn next_ms(&self) -> Option<u64> {
-        if self.next == u64::MAX {
-            None
-        } else {
-            Some(self.next.saturating_mul(TICK_MS))
-        }
+        if self.next == u64::MAX { None } else { Some(self.next.saturating_mul(TICK_MS)) }
     }
 }
 

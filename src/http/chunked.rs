@@ -54,11 +54,7 @@ impl Chunked {
     /// A decoder before the first byte of a body.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            state: State::SizeStart,
-            size: 0,
-            line_bytes: 0,
-        }
+        Self { state: State::SizeStart, size: 0, line_bytes: 0 }
     }
 
     /// Decodes `buffer`, of which `..decoded` is what earlier calls produced and the rest is new.
@@ -76,11 +72,7 @@ impl Chunked {
         decoded: usize,
         body_bytes_max: usize,
     ) -> Result<Progress, Refusal> {
-        let mut progress = Progress {
-            decoded,
-            consumed: decoded,
-            done: false,
-        };
+        let mut progress = Progress { decoded, consumed: decoded, done: false };
         while self.state != State::Done {
             if self.state == State::Data {
                 self.move_data(buffer, &mut progress);
@@ -91,11 +83,7 @@ impl Chunked {
             progress.consumed += 1;
             self.step(byte)?;
             let body_bytes = u64::try_from(progress.decoded).unwrap_or(u64::MAX);
-            let announced = if self.state == State::Data {
-                self.size
-            } else {
-                0
-            };
+            let announced = if self.state == State::Data { self.size } else { 0 };
             if body_bytes.saturating_add(announced) > body_bytes_max as u64 {
                 return Err(Refusal::BodyTooLarge);
             }
@@ -106,9 +94,7 @@ impl Chunked {
 
     fn move_data(&mut self, buffer: &mut [u8], progress: &mut Progress) {
         let available = buffer.len() - progress.consumed;
-        let bytes = usize::try_from(self.size)
-            .unwrap_or(usize::MAX)
-            .min(available);
+        let bytes = usize::try_from(self.size).unwrap_or(usize::MAX).min(available);
         let end = progress.consumed + bytes;
         buffer.copy_within(progress.consumed..end, progress.decoded);
         progress.consumed = end;
@@ -158,11 +144,7 @@ impl Chunked {
 
     const fn after_size(&mut self) -> State {
         self.line_bytes = 0;
-        if self.size == 0 {
-            State::TrailerStart
-        } else {
-            State::Data
-        }
+        if self.size == 0 { State::TrailerStart } else { State::Data }
     }
 
     fn count_line_byte(&mut self) -> Result<(), Refusal> {
@@ -202,9 +184,7 @@ mod tests {
     fn decode(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
         let mut buffer = input.to_vec();
         let progress = Chunked::new().decode(&mut buffer, 0, MAX)?;
-        Ok(progress
-            .done
-            .then(|| (buffer[..progress.decoded].to_vec(), progress.consumed)))
+        Ok(progress.done.then(|| (buffer[..progress.decoded].to_vec(), progress.consumed)))
     }
 
     type BodyAndRest = (Vec<u8>, Vec<u8>);
@@ -279,12 +259,7 @@ mod tests {
             b"0\r\n\rX",
             b"10000000000000000\r\n",
         ] {
-            assert_eq!(
-                decode(wrong),
-                Err(Refusal::Chunk),
-                "{:?}",
-                String::from_utf8_lossy(wrong)
-            );
+            assert_eq!(decode(wrong), Err(Refusal::Chunk), "{:?}", String::from_utf8_lossy(wrong));
         }
     }
 
@@ -299,22 +274,11 @@ mod tests {
         assert_eq!(decode(two.as_bytes()), Err(Refusal::BodyTooLarge));
 
         let line = |bytes: usize| format!("0;{}\r\n\r\n", "a".repeat(bytes - 2));
-        assert!(
-            decode(line(CHUNK_LINE_BYTES_MAX).as_bytes())
-                .unwrap()
-                .is_some()
-        );
-        assert_eq!(
-            decode(line(CHUNK_LINE_BYTES_MAX + 1).as_bytes()),
-            Err(Refusal::Chunk)
-        );
+        assert!(decode(line(CHUNK_LINE_BYTES_MAX).as_bytes()).unwrap().is_some());
+        assert_eq!(decode(line(CHUNK_LINE_BYTES_MAX + 1).as_bytes()), Err(Refusal::Chunk));
 
         let trailers = |bytes: usize| format!("0\r\n{}\r\n\r\n", "a:b".repeat(bytes / 3));
-        assert!(
-            decode(trailers(TRAILER_BYTES_MAX - 3).as_bytes())
-                .unwrap()
-                .is_some()
-        );
+        assert!(decode(trailers(TRAILER_BYTES_MAX - 3).as_bytes()).unwrap().is_some());
         let long = trailers(TRAILER_BYTES_MAX + 3);
         assert_eq!(decode(long.as_bytes()), Err(Refusal::TrailersTooLarge));
     }

@@ -46,18 +46,10 @@ impl ContentCoding {
 pub fn inflate(coded: &[u8], plain: &mut Vec<u8>, bytes_max: usize) -> Result<(), InflateError> {
     plain.clear();
     // One byte more than is allowed tells a full body from one that goes on.
-    let limit = u64::try_from(bytes_max)
-        .unwrap_or(u64::MAX)
-        .saturating_add(1);
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     let mut decoder = MultiGzDecoder::new(coded).take(limit);
-    decoder
-        .read_to_end(plain)
-        .map_err(|_| InflateError::Malformed)?;
-    if plain.len() > bytes_max {
-        Err(InflateError::TooLarge)
-    } else {
-        Ok(())
-    }
+    decoder.read_to_end(plain).map_err(|_| InflateError::Malformed)?;
+    if plain.len() > bytes_max { Err(InflateError::TooLarge) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -86,10 +78,7 @@ mod tests {
         let bomb = gzip(&vec![b' '; 10_000_000]);
         assert!(bomb.len() < 20_000);
         let mut plain = Vec::new();
-        assert_eq!(
-            inflate(&bomb, &mut plain, 1000),
-            Err(InflateError::TooLarge)
-        );
+        assert_eq!(inflate(&bomb, &mut plain, 1000), Err(InflateError::TooLarge));
         assert_eq!(plain.len(), 1001);
     }
 
@@ -106,19 +95,13 @@ mod tests {
             damaged[at] ^= 0x55;
             assert!(inflate(&damaged, &mut plain, 100).is_err(), "at byte {at}");
         }
-        assert_eq!(
-            inflate(b"{\"cpu\":1}", &mut plain, 100),
-            Err(InflateError::Malformed)
-        );
+        assert_eq!(inflate(b"{\"cpu\":1}", &mut plain, 100), Err(InflateError::Malformed));
     }
 
     #[test]
     fn codings_by_name() {
         let coding = |value: &str| ContentCoding::from_field(Some(value.as_bytes()));
-        assert_eq!(
-            ContentCoding::from_field(None),
-            Some(ContentCoding::Identity)
-        );
+        assert_eq!(ContentCoding::from_field(None), Some(ContentCoding::Identity));
         assert_eq!(coding("Identity"), Some(ContentCoding::Identity));
         assert_eq!(coding(" GZIP "), Some(ContentCoding::Gzip));
         assert_eq!(coding("x-gzip"), Some(ContentCoding::Gzip));

@@ -15,10 +15,7 @@ impl DateLine {
     /// A line that is formatted at its first use.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            second: -1,
-            line: String::new(),
-        }
+        Self { second: -1, line: String::new() }
     }
 
     /// The whole line at this moment.
@@ -46,25 +43,10 @@ mod tests {
     #[test]
     fn the_line_changes_with_the_second() {
         let mut line = DateLine::new();
-        let mut at = |wall_ms| {
-            line.at(Now {
-                mono_ns: 0,
-                wall_ms,
-            })
-            .to_vec()
-        };
-        assert_eq!(
-            at(784_111_777_000),
-            b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
-        );
-        assert_eq!(
-            at(784_111_777_999),
-            b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
-        );
-        assert_eq!(
-            at(784_111_778_000),
-            b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"
-        );
+        let mut at = |wall_ms| line.at(Now { mono_ns: 0, wall_ms }).to_vec();
+        assert_eq!(at(784_111_777_000), b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+        assert_eq!(at(784_111_777_999), b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+        assert_eq!(at(784_111_778_000), b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n");
         assert_eq!(at(-5), b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n");
     }
 }

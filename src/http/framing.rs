@@ -77,21 +77,12 @@ impl FramingFields {
         let keep_alive = !self.close && (!http_1_0 || self.keep_alive);
         // RFC 9110, section 10.1.1: an expectation in an HTTP/1.0 request is ignored.
         let expects_continue = self.expects_continue && !http_1_0;
-        Ok(Framing {
-            body,
-            expects_continue,
-            keep_alive,
-            http_1_0,
-        })
+        Ok(Framing { body, expects_continue, keep_alive, http_1_0 })
     }
 
     fn host(&mut self, value: &[u8]) -> Result<(), Refusal> {
         self.hosts = self.hosts.saturating_add(1);
-        if is_authority(value.trim_ascii()) {
-            Ok(())
-        } else {
-            Err(Refusal::Host)
-        }
+        if is_authority(value.trim_ascii()) { Ok(()) } else { Err(Refusal::Host) }
     }
 
     fn expect(&mut self, value: &[u8]) -> Result<(), Refusal> {
@@ -118,9 +109,7 @@ impl FramingFields {
             return Err(Refusal::ContentLength);
         }
         let length = digits.iter().fold(0_u64, |length, digit| {
-            length
-                .saturating_mul(10)
-                .saturating_add(u64::from(digit - b'0'))
+            length.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
         });
         self.content_length = Some(length);
         Ok(())
@@ -165,18 +154,14 @@ mod tests {
     fn framing(minor: u8, method: Method, fields: &[(&str, &str)]) -> Result<Framing, Refusal> {
         let headers: Vec<_> = fields
             .iter()
-            .map(|(name, value)| httparse::Header {
-                name,
-                value: value.as_bytes(),
-            })
+            .map(|(name, value)| httparse::Header { name, value: value.as_bytes() })
             .collect();
         FramingFields::collect(Headers::new(&headers))?.decide(method, minor)
     }
 
     fn post(fields: &[(&str, &str)]) -> Result<Framing, Refusal> {
-        let with_host: Vec<_> = std::iter::once(("Host", "a"))
-            .chain(fields.iter().copied())
-            .collect();
+        let with_host: Vec<_> =
+            std::iter::once(("Host", "a")).chain(fields.iter().copied()).collect();
         framing(1, Method::Post, &with_host)
     }
 
@@ -185,13 +170,8 @@ mod tests {
         let length = |value| post(&[("Content-Length", value)]).map(|framing| framing.body);
         assert_eq!(length("0"), Ok(Body::Length(0)));
         assert_eq!(length(" 007 "), Ok(Body::Length(7)));
-        assert_eq!(
-            length("99999999999999999999999"),
-            Ok(Body::Length(u64::MAX))
-        );
-        for wrong in [
-            "", "+1", "-1", "1,1", "1 1", "0x10", "1.0", "abc", "1\u{a0}",
-        ] {
+        assert_eq!(length("99999999999999999999999"), Ok(Body::Length(u64::MAX)));
+        for wrong in ["", "+1", "-1", "1,1", "1 1", "0x10", "1.0", "abc", "1\u{a0}"] {
             assert_eq!(length(wrong), Err(Refusal::ContentLength), "{wrong:?}");
         }
         let twice = post(&[("Content-Length", "1"), ("content-length", "1")]);
@@ -206,35 +186,15 @@ mod tests {
         let coding = |value| post(&[("Transfer-Encoding", value)]).map(|framing| framing.body);
         assert_eq!(coding("chunked"), Ok(Body::Chunked));
         assert_eq!(coding("CHUNKED"), Ok(Body::Chunked));
-        for wrong in [
-            "",
-            ",",
-            "chunked,",
-            "chunked, chunked",
-            "chunked;q=1",
-            "\"chunked\"",
-        ] {
+        for wrong in ["", ",", "chunked,", "chunked, chunked", "chunked;q=1", "\"chunked\""] {
             assert_eq!(coding(wrong), Err(Refusal::TransferEncoding), "{wrong:?}");
         }
-        for unknown in [
-            "gzip",
-            "gzip, chunked",
-            "chunked, identity",
-            "xchunked",
-            "identity",
-        ] {
-            assert_eq!(
-                coding(unknown),
-                Err(Refusal::UnknownTransferCoding),
-                "{unknown:?}"
-            );
+        for unknown in ["gzip", "gzip, chunked", "chunked, identity", "xchunked", "identity"] {
+            assert_eq!(coding(unknown), Err(Refusal::UnknownTransferCoding), "{unknown:?}");
         }
         let both = [("Content-Length", "1"), ("Transfer-Encoding", "chunked")];
         assert_eq!(post(&both), Err(Refusal::TransferEncoding));
-        let twice = [
-            ("Transfer-Encoding", "chunked"),
-            ("Transfer-Encoding", "chunked"),
-        ];
+        let twice = [("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")];
         assert_eq!(post(&twice), Err(Refusal::TransferEncoding));
         let old = framing(0, Method::Post, &[("Transfer-Encoding", "chunked")]);
         assert_eq!(old, Err(Refusal::TransferEncoding));

@@ -80,10 +80,7 @@ impl Context<'_> {
     /// The right to answer this request later, once.
     #[must_use]
     pub fn ticket(&self) -> Ticket {
-        Ticket {
-            mailbox: Some(Arc::clone(self.mailbox)),
-            connection: self.connection,
-        }
+        Ticket { mailbox: Some(Arc::clone(self.mailbox)), connection: self.connection }
     }
 }
 
@@ -161,10 +158,7 @@ mod tests {
             connection: ConnectionId::default(),
             mailbox: &mailbox,
         };
-        let answer = Answer {
-            response: Response::ok("text/plain", 0),
-            body: b"a".to_vec(),
-        };
+        let answer = Answer { response: Response::ok("text/plain", 0), body: b"a".to_vec() };
         context.ticket().answer(answer.clone());
         drop(context.ticket());
         context.ticket().waive();

@@ -106,14 +106,7 @@ fn parse_all<'a>(
     let headers = Headers::new(parsed.headers);
     let framing = FramingFields::collect(headers)?.decide(method, minor_version)?;
     let Target { path, query } = target;
-    Ok(Some(Head {
-        method,
-        path,
-        query,
-        headers,
-        framing,
-        bytes,
-    }))
+    Ok(Some(Head { method, path, query, headers, framing, bytes }))
 }
 
 /// What can be said of a head whose end has not arrived.
@@ -134,23 +127,13 @@ fn bare_line_feed(head: &[u8]) -> Result<(), Refusal> {
     // Written as a count over pairs, which the compiler turns into wide compares.
     let starts_bare = head.first() == Some(&b'\n');
     let after = head.get(1..).unwrap_or_default();
-    let bare = head
-        .iter()
-        .zip(after)
-        .filter(|(before, byte)| **byte == b'\n' && **before != b'\r');
-    if starts_bare || bare.count() > 0 {
-        Err(Refusal::BareLineFeed)
-    } else {
-        Ok(())
-    }
+    let bare = head.iter().zip(after).filter(|(before, byte)| **byte == b'\n' && **before != b'\r');
+    if starts_bare || bare.count() > 0 { Err(Refusal::BareLineFeed) } else { Ok(()) }
 }
 
 /// Bytes up to the first line end, empty lines before the request line included.
 fn request_line_bytes(input: &[u8]) -> usize {
-    let start = input
-        .iter()
-        .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-        .count();
+    let start = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let line = input.get(start..).unwrap_or_default();
     memchr::memchr(b'\r', line).unwrap_or(line.len())
 }
@@ -167,16 +150,10 @@ fn refusal(error: httparse::Error, input: &[u8]) -> Refusal {
 /// Whether the request line ends in `HTTP/` and a version that is merely not ours, as far as it
 /// has arrived: HTTP-version = "HTTP/" DIGIT "." DIGIT (RFC 9112, section 2.3).
 fn names_another_version(input: &[u8]) -> bool {
-    let start = input
-        .iter()
-        .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-        .count();
+    let start = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let line = input.get(start..).unwrap_or_default();
     let line = line.get(..request_line_bytes(line)).unwrap_or_default();
-    let version = line
-        .splitn(3, |byte| *byte == b' ')
-        .nth(2)
-        .unwrap_or_default();
+    let version = line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default();
     match version.strip_prefix(b"HTTP/") {
         Some([major] | [major, b'.']) => major.is_ascii_digit(),
         Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit(),
@@ -194,35 +171,23 @@ impl<'a> Target<'a> {
     /// OPTIONS, authority-form for CONNECT.
     fn parse(method: Method, target: &'a str) -> Result<Self, Refusal> {
         // A fragment is never sent, and bytes outside ASCII must be percent-encoded.
-        if !target
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
-        {
+        if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
             return Err(Refusal::Target);
         }
         if method == Method::Connect {
             // The authority is no path; it is routed like one that nothing is served at.
-            return Ok(Self {
-                path: "",
-                query: None,
-            });
+            return Ok(Self { path: "", query: None });
         }
         if target == "*" {
             let allowed = method == Method::Options;
             return if allowed {
-                Ok(Self {
-                    path: "*",
-                    query: None,
-                })
+                Ok(Self { path: "*", query: None })
             } else {
                 Err(Refusal::Target)
             };
         }
-        let origin = if target.starts_with('/') {
-            target
-        } else {
-            origin_of_absolute_form(target)?
-        };
+        let origin =
+            if target.starts_with('/') { target } else { origin_of_absolute_form(target)? };
         let (path, query) = match origin.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (origin, None),
@@ -240,9 +205,7 @@ fn origin_of_absolute_form(target: &str) -> Result<&str, Refusal> {
         return Err(Refusal::Target);
     }
     let authority_bytes = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, origin) = rest
-        .split_at_checked(authority_bytes)
-        .ok_or(Refusal::Target)?;
+    let (authority, origin) = rest.split_at_checked(authority_bytes).ok_or(Refusal::Target)?;
     if super::framing::is_authority(authority.as_bytes()) && !authority.is_empty() {
         Ok(origin)
     } else {
@@ -261,12 +224,7 @@ mod tests {
         let mut slots = HeaderSlots::new();
         parse(input.as_ref(), &mut slots).map(|head| {
             head.map(|head| {
-                (
-                    head.method,
-                    head.path.to_owned(),
-                    head.query.map(str::to_owned),
-                    head.bytes,
-                )
+                (head.method, head.path.to_owned(), head.query.map(str::to_owned), head.bytes)
             })
         })
     }
@@ -290,35 +248,19 @@ mod tests {
     #[test]
     fn targets_in_their_four_forms() {
         let target = |method: &str, target: &str| {
-            parsed(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n")).map(|head| {
-                head.map(|(_, path, query, _)| (path, query))
-                    .expect("complete")
-            })
+            parsed(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
+                .map(|head| head.map(|(_, path, query, _)| (path, query)).expect("complete"))
         };
         let path = |path: &str| Ok((path.to_owned(), None));
         assert_eq!(target("GET", "/a/b"), path("/a/b"));
-        assert_eq!(
-            target("GET", "/a?b?c"),
-            Ok(("/a".to_owned(), Some("b?c".to_owned())))
-        );
+        assert_eq!(target("GET", "/a?b?c"), Ok(("/a".to_owned(), Some("b?c".to_owned()))));
         assert_eq!(target("GET", "http://host:80/a"), path("/a"));
         assert_eq!(target("GET", "HTTPS://host"), path("/"));
-        assert_eq!(
-            target("GET", "http://host?q"),
-            Ok(("/".to_owned(), Some("q".to_owned())))
-        );
+        assert_eq!(target("GET", "http://host?q"), Ok(("/".to_owned(), Some("q".to_owned()))));
         assert_eq!(target("OPTIONS", "*"), path("*"));
         assert_eq!(target("CONNECT", "host:443"), path(""));
-        for wrong in [
-            "*",
-            "a",
-            "ftp://host/",
-            "http:///a",
-            "http://a b/",
-            "/a#b",
-            "//[",
-            "http://",
-        ] {
+        for wrong in ["*", "a", "ftp://host/", "http:///a", "http://a b/", "/a#b", "//[", "http://"]
+        {
             let answer = target("GET", wrong);
             let tolerated = wrong == "//[";
             assert_eq!(answer.is_ok(), tolerated, "{wrong}");
@@ -340,11 +282,7 @@ mod tests {
             ("BREW / HTTP/1.1", Refusal::UnknownMethod),
             ("get / HTTP/1.1", Refusal::UnknownMethod),
         ] {
-            assert_eq!(
-                refused(format!("{line}\r\nHost: a\r\n\r\n")),
-                refusal,
-                "{line:?}"
-            );
+            assert_eq!(refused(format!("{line}\r\nHost: a\r\n\r\n")), refusal, "{line:?}");
         }
     }
 
@@ -359,16 +297,9 @@ mod tests {
             ("Host: a\r\nA\r\n", Refusal::Field),
             ("Host: a\nA: b\r\n", Refusal::BareLineFeed),
         ] {
-            assert_eq!(
-                refused(format!("GET / HTTP/1.1\r\n{fields}\r\n")),
-                refusal,
-                "{fields:?}"
-            );
+            assert_eq!(refused(format!("GET / HTTP/1.1\r\n{fields}\r\n")), refusal, "{fields:?}");
         }
-        assert_eq!(
-            refused("GET / HTTP/1.1\r\nHost: a\n\n"),
-            Refusal::BareLineFeed
-        );
+        assert_eq!(refused("GET / HTTP/1.1\r\nHost: a\n\n"), Refusal::BareLineFeed);
         assert_eq!(refused("GET / HTTP/1.1\n"), Refusal::BareLineFeed);
         assert_eq!(refused("\nGET / HTTP/1.1\r\n"), Refusal::BareLineFeed);
     }
@@ -387,53 +318,35 @@ mod tests {
     #[test]
     fn an_empty_line_before_the_request_line_is_ignored() {
         let (method, path, _, bytes) = parsed(format!("\r\n{WHOLE}")).unwrap().unwrap();
-        assert_eq!(
-            (method, path.as_str(), bytes),
-            (Method::Post, "/metrics", WHOLE.len() + 2)
-        );
+        assert_eq!((method, path.as_str(), bytes), (Method::Post, "/metrics", WHOLE.len() + 2));
     }
 
     #[test]
     fn limits_hold_to_the_byte() {
         let line = |bytes: usize| {
             let fixed = "GET / HTTP/1.1".len();
-            format!(
-                "GET /{} HTTP/1.1\r\nHost: a\r\n\r\n",
-                "a".repeat(bytes - fixed)
-            )
+            format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(bytes - fixed))
         };
         assert!(parsed(line(REQUEST_LINE_BYTES_MAX)).unwrap().is_some());
-        assert_eq!(
-            refused(line(REQUEST_LINE_BYTES_MAX + 1)),
-            Refusal::TargetTooLong
-        );
+        assert_eq!(refused(line(REQUEST_LINE_BYTES_MAX + 1)), Refusal::TargetTooLong);
         // Refused before its end has arrived.
         let unfinished = format!("GET /{}", "a".repeat(REQUEST_LINE_BYTES_MAX));
         assert_eq!(refused(&unfinished), Refusal::TargetTooLong);
 
         let head = |bytes: usize| {
             let fixed = "GET / HTTP/1.1\r\nHost: a\r\nA: \r\n\r\n".len();
-            format!(
-                "GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n",
-                "b".repeat(bytes - fixed)
-            )
+            format!("GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n", "b".repeat(bytes - fixed))
         };
         assert!(parsed(head(HEAD_BYTES_MAX)).unwrap().is_some());
         assert_eq!(refused(head(HEAD_BYTES_MAX + 1)), Refusal::HeadTooLarge);
-        assert_eq!(
-            parsed(&head(HEAD_BYTES_MAX + 1).as_bytes()[..HEAD_BYTES_MAX - 1]),
-            Ok(None)
-        );
+        assert_eq!(parsed(&head(HEAD_BYTES_MAX + 1).as_bytes()[..HEAD_BYTES_MAX - 1]), Ok(None));
         assert_eq!(
             refused(&head(HEAD_BYTES_MAX + 1).as_bytes()[..HEAD_BYTES_MAX]),
             Refusal::HeadTooLarge
         );
 
         let fields = |count: usize| {
-            format!(
-                "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
-                "A: b\r\n".repeat(count - 1)
-            )
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(count - 1))
         };
         assert!(parsed(fields(HEADERS_MAX)).unwrap().is_some());
         assert_eq!(refused(fields(HEADERS_MAX + 1)), Refusal::HeadTooLarge);

@@ -25,11 +25,7 @@ enum State {
     /// The request is complete when it has this many bytes, and cannot be before.
     Length { request_bytes: usize },
     /// After `head_bytes` of head stand `body_bytes` of decoded body.
-    Chunked {
-        head_bytes: usize,
-        body_bytes: usize,
-        decoder: Chunked,
-    },
+    Chunked { head_bytes: usize, body_bytes: usize, decoder: Chunked },
     /// The body of a chunked request is whole, and the next request starts at `consumed`.
     Decoded { body_bytes: usize, consumed: usize },
 }
@@ -90,15 +86,10 @@ impl Intake {
     ) -> Result<Advance<'a>, Refusal> {
         match self.state {
             State::Length { request_bytes } if input.len() < request_bytes => {
-                return Ok(Advance::Partial {
-                    send_continue: false,
-                });
+                return Ok(Advance::Partial { send_continue: false });
             }
             State::Chunked { .. } => return Ok(Advance::Undecoded),
-            State::Decoded {
-                body_bytes,
-                consumed,
-            } => {
+            State::Decoded { body_bytes, consumed } => {
                 self.state = State::Head;
                 let head = head::parse(input, slots)?.ok_or(Refusal::RequestLine)?;
                 return Ok(Advance::Whole(whole(&head, input, body_bytes, consumed)));
@@ -107,20 +98,14 @@ impl Intake {
         }
         let begun = matches!(self.state, State::Length { .. });
         let Some(head) = head::parse(input, slots)? else {
-            return Ok(Advance::Partial {
-                send_continue: false,
-            });
+            return Ok(Advance::Partial { send_continue: false });
         };
         // Whoever has sent part of the body is not waiting for the word to send it.
         let waits = head.framing.expects_continue && input.len() == head.bytes;
         match head.framing.body {
             Body::Chunked => {
                 let decoder = Chunked::new();
-                self.state = State::Chunked {
-                    head_bytes: head.bytes,
-                    body_bytes: 0,
-                    decoder,
-                };
+                self.state = State::Chunked { head_bytes: head.bytes, body_bytes: 0, decoder };
                 self.continue_due = waits;
                 Ok(Advance::Undecoded)
             }
@@ -133,9 +118,7 @@ impl Intake {
                 let request_bytes = head.bytes + length;
                 if input.len() < request_bytes {
                     self.state = State::Length { request_bytes };
-                    return Ok(Advance::Partial {
-                        send_continue: waits && !begun,
-                    });
+                    return Ok(Advance::Partial { send_continue: waits && !begun });
                 }
                 self.state = State::Head;
                 Ok(Advance::Whole(whole(&head, input, length, request_bytes)))
@@ -149,12 +132,7 @@ impl Intake {
     ///
     /// A malformed or an oversize body.
     pub fn decode(&mut self, input: &mut [u8], body_bytes_max: usize) -> Result<Decode, Refusal> {
-        let State::Chunked {
-            head_bytes,
-            body_bytes,
-            ref mut decoder,
-        } = self.state
-        else {
+        let State::Chunked { head_bytes, body_bytes, ref mut decoder } = self.state else {
             return Ok(Decode::Whole);
         };
         let body = input.get_mut(head_bytes..).unwrap_or_default();
@@ -162,45 +140,20 @@ impl Intake {
         let decoder = *decoder;
         let body_bytes = progress.decoded;
         if progress.done {
-            self.state = State::Decoded {
-                body_bytes,
-                consumed: head_bytes + progress.consumed,
-            };
+            self.state = State::Decoded { body_bytes, consumed: head_bytes + progress.consumed };
             return Ok(Decode::Whole);
         }
-        self.state = State::Chunked {
-            head_bytes,
-            body_bytes,
-            decoder,
-        };
+        self.state = State::Chunked { head_bytes, body_bytes, decoder };
         let send_continue = std::mem::take(&mut self.continue_due);
-        Ok(Decode::Partial {
-            keep: head_bytes + body_bytes,
-            send_continue,
-        })
+        Ok(Decode::Partial { keep: head_bytes + body_bytes, send_continue })
     }
 }
 
 fn whole<'a>(head: &Head<'a>, input: &'a [u8], body_bytes: usize, consumed: usize) -> Whole<'a> {
-    let body = input
-        .get(head.bytes..head.bytes + body_bytes)
-        .unwrap_or_default();
-    let Head {
-        method,
-        path,
-        query,
-        headers,
-        framing,
-        ..
-    } = *head;
+    let body = input.get(head.bytes..head.bytes + body_bytes).unwrap_or_default();
+    let Head { method, path, query, headers, framing, .. } = *head;
     Whole {
-        request: Request {
-            method,
-            path,
-            query,
-            headers,
-            body,
-        },
+        request: Request { method, path, query, headers, body },
         consumed,
         keep_alive: framing.keep_alive,
         http_1_0: framing.http_1_0,
@@ -247,25 +200,16 @@ mod tests {
                     break;
                 }
                 Advance::Undecoded => match intake.decode(buffer, BODY_MAX)? {
-                    Decode::Partial {
-                        keep,
-                        send_continue,
-                    } => {
+                    Decode::Partial { keep, send_continue } => {
                         seen.continues += usize::from(send_continue);
                         buffer.truncate(keep);
                         break;
                     }
                     Decode::Whole => {}
                 },
-                Advance::Whole(Whole {
-                    request,
-                    consumed,
-                    keep_alive,
-                    ..
-                }) => {
+                Advance::Whole(Whole { request, consumed, keep_alive, .. }) => {
                     let body = request.body.to_vec();
-                    seen.requests
-                        .push((request.path.to_owned(), body, keep_alive));
+                    seen.requests.push((request.path.to_owned(), body, keep_alive));
                     buffer.drain(..consumed);
                 }
             }
@@ -334,17 +278,10 @@ mod tests {
         for body in ["Content-Length: 2", "Transfer-Encoding: chunked"] {
             let head =
                 format!("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{body}\r\n\r\n");
-            let sent: &[&[u8]] = if body.starts_with('C') {
-                &[b"a", b"b"]
-            } else {
-                &[b"1\r", b"\na\r\n0\r\n\r\n"]
-            };
+            let sent: &[&[u8]] =
+                if body.starts_with('C') { &[b"a", b"b"] } else { &[b"1\r", b"\na\r\n0\r\n\r\n"] };
             let waiting = feed(std::iter::once(head.as_bytes()).chain(sent.iter().copied()));
-            assert_eq!(
-                (waiting.continues, waiting.requests.len()),
-                (1, 1),
-                "{body}"
-            );
+            assert_eq!((waiting.continues, waiting.requests.len()), (1, 1), "{body}");
             let impatient = [head.as_bytes(), sent[0]].concat();
             let seen = feed([&impatient[..], sent[1]]);
             assert_eq!((seen.continues, seen.requests.len()), (0, 1), "{body}");
@@ -360,9 +297,6 @@ mod tests {
         };
         assert_eq!(feed([head(BODY_MAX).as_bytes()]).refusal, None);
         let refused = feed([head(BODY_MAX + 1).as_bytes()]);
-        assert_eq!(
-            (refused.refusal, refused.continues),
-            (Some(Refusal::BodyTooLarge), 0)
-        );
+        assert_eq!((refused.refusal, refused.continues), (Some(Refusal::BodyTooLarge), 0));
     }
 }

@@ -15,10 +15,7 @@ pub fn open(body: &mut Vec<u8>, status: Status, detail: impl Display) {
     body.clear();
     let (title, code) = (status.reason(), status.code());
     // Writing into memory cannot fail.
-    let _ = write!(
-        body,
-        r#"{{"type":"about:blank","title":"{title}","status":{code},"detail":""#
-    );
+    let _ = write!(body, r#"{{"type":"about:blank","title":"{title}","status":{code},"detail":""#);
     let _ = fmt::Write::write_fmt(&mut JsonText(body), format_args!("{detail}"));
     body.push(b'"');
 }
@@ -33,12 +30,7 @@ pub fn problem(
 ) -> Response {
     open(body, status, detail);
     body.extend_from_slice(b"}\n");
-    Response {
-        status,
-        content_type: PROBLEM,
-        field,
-        route,
-    }
+    Response { status, content_type: PROBLEM, field, route }
 }
 
 /// Text that ends up between the quotes of a JSON string (RFC 8259, section 7).
@@ -56,8 +48,7 @@ impl fmt::Write for JsonText<'_> {
                 }
                 _ => {
                     let mut utf8 = [0; 4];
-                    self.0
-                        .extend_from_slice(character.encode_utf8(&mut utf8).as_bytes());
+                    self.0.extend_from_slice(character.encode_utf8(&mut utf8).as_bytes());
                 }
             }
         }
@@ -78,10 +69,7 @@ mod tests {
             "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\
              \"detail\":\"cpu: \\\"x\\\"\\u000a\\\\\"}\n"
         );
-        assert_eq!(
-            (response.status, response.content_type),
-            (Status::BadRequest, PROBLEM)
-        );
+        assert_eq!((response.status, response.content_type), (Status::BadRequest, PROBLEM));
         assert_eq!(response.route, 3);
     }
 }

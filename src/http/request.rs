@@ -56,10 +56,7 @@ impl<'a> Headers<'a> {
     /// The first value of the field `name`, which is compared without regard to case.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&'a [u8]> {
-        self.fields
-            .iter()
-            .find(|field| field.name.eq_ignore_ascii_case(name))
-            .map(|f| f.value)
+        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|f| f.value)
     }
 
     /// Names and values of all fields.
@@ -114,11 +111,7 @@ pub fn percent_decode<'d>(
             continue;
         }
         let (&[high, low], after) = rest.split_first_chunk::<2>()?;
-        let digit = |hex: u8| {
-            char::from(hex)
-                .to_digit(16)
-                .and_then(|d| u8::try_from(d).ok())
-        };
+        let digit = |hex: u8| char::from(hex).to_digit(16).and_then(|d| u8::try_from(d).ok());
         decoded.push((digit(high)? << 4) | digit(low)?);
         rest = after;
     }
@@ -146,10 +139,7 @@ mod tests {
     #[test]
     fn percent_decoding_refuses_what_is_not_hexadecimal() {
         let mut decoded = Vec::new();
-        assert_eq!(
-            percent_decode("a%3ab%2F", 8, &mut decoded),
-            Some(&b"a:b/"[..])
-        );
+        assert_eq!(percent_decode("a%3ab%2F", 8, &mut decoded), Some(&b"a:b/"[..]));
         for wrong in ["%", "%4", "%4g", "%+1", "a%"] {
             assert_eq!(percent_decode(wrong, 8, &mut decoded), None, "{wrong}");
         }

@@ -39,12 +39,7 @@ impl Response {
     /// 200 with a body of this type.
     #[must_use]
     pub const fn ok(content_type: &'static str, route: usize) -> Self {
-        Self {
-            status: Status::Ok,
-            content_type,
-            field: None,
-            route,
-        }
+        Self { status: Status::Ok, content_type, field: None, route }
     }
 }
 
@@ -127,10 +122,7 @@ fn encode_field(out: &mut Vec<u8>, field: Field) {
 mod tests {
     use super::*;
 
-    const NOW: Now = Now {
-        mono_ns: 0,
-        wall_ms: 784_111_777_000,
-    };
+    const NOW: Now = Now { mono_ns: 0, wall_ms: 784_111_777_000 };
 
     fn encoded(response: Response, answers_head: bool, persistence: Persistence) -> String {
         let mut out = Vec::new();
@@ -144,10 +136,7 @@ mod tests {
         let ok = Response::ok(JSON, 0);
         let head = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
                     Content-Type: application/json\r\nContent-Length: 3\r\n";
-        assert_eq!(
-            encoded(ok, false, Persistence::Open),
-            format!("{head}\r\n{{}}\n")
-        );
+        assert_eq!(encoded(ok, false, Persistence::Open), format!("{head}\r\n{{}}\n"));
         let said = format!("{head}Connection: keep-alive\r\n\r\n");
         assert_eq!(encoded(ok, true, Persistence::OpenSaid), said);
         let close = format!("{head}Connection: close\r\n\r\n{{}}\n");
@@ -162,10 +151,7 @@ mod tests {
             (Field::RetryAfter(3), "Retry-After: 3"),
             (Field::WwwAuthenticate("Bearer"), "WWW-Authenticate: Bearer"),
         ] {
-            let response = Response {
-                field: Some(field),
-                ..Response::ok(TEXT, 0)
-            };
+            let response = Response { field: Some(field), ..Response::ok(TEXT, 0) };
             let text = encoded(response, true, Persistence::Close);
             let end = format!("Content-Length: 3\r\n{line}\r\nConnection: close\r\n\r\n");
             assert!(text.ends_with(&end), "{text}");

@@ -77,11 +77,7 @@ impl Status {
     const fn parts(self) -> (u16, &'static str, &'static str) {
         macro_rules! status {
             ($code:literal, $reason:literal) => {
-                (
-                    $code,
-                    $reason,
-                    concat!("HTTP/1.1 ", $code, " ", $reason, "\r\n"),
-                )
+                ($code, $reason, concat!("HTTP/1.1 ", $code, " ", $reason, "\r\n"))
             };
         }
         match self {
@@ -119,10 +115,6 @@ mod tests {
             let expected = format!("HTTP/1.1 {} {}\r\n", status.code(), status.reason());
             assert_eq!(status.line(), expected);
         }
-        assert!(
-            Status::ALL
-                .windows(2)
-                .all(|pair| pair[0].code() < pair[1].code())
-        );
+        assert!(Status::ALL.windows(2).all(|pair| pair[0].code() < pair[1].code()));
     }
 }

@@ -62,10 +62,7 @@ impl Arena {
     pub(super) fn text(&self, kept: Span) -> &str {
         let start = (kept.start as usize).checked_sub(self.body_bytes);
         let end = (kept.end as usize).checked_sub(self.body_bytes);
-        start
-            .zip(end)
-            .and_then(|(start, end)| self.text.get(start..end))
-            .unwrap_or_default()
+        start.zip(end).and_then(|(start, end)| self.text.get(start..end)).unwrap_or_default()
     }
 }
 
@@ -106,10 +103,7 @@ impl<'d> Batch<'d> {
     #[must_use]
     pub fn iter(&self) -> Items<'d> {
         let items = self.items.iter();
-        Items {
-            batch: *self,
-            items,
-        }
+        Items { batch: *self, items }
     }
 
     #[inline]

@@ -71,10 +71,7 @@ impl Decoder {
         lines: Lines,
         received: Now,
     ) -> Result<Batch<'d>, BodyError> {
-        debug_assert!(
-            body.len() <= BODY_BYTES_MAX,
-            "offsets into a body have 32 bits"
-        );
+        debug_assert!(body.len() <= BODY_BYTES_MAX, "offsets into a body have 32 bits");
         self.items.clear();
         self.arena.clear(body.len());
         self.received_ms = received.wall_ms;
@@ -90,12 +87,7 @@ impl Decoder {
             (Lines::Detect, Some(_)) => self.one_or_lines(body, start, valid)?,
         }
         let (items, arena, text) = (self.items.as_slice(), &self.arena, text.ok());
-        Ok(Batch {
-            items,
-            body,
-            text,
-            arena,
-        })
+        Ok(Batch { items, body, text, arena })
     }
 
     /// Reads the array that begins at `start`. Only the first `valid` bytes of the body are UTF-8.
@@ -349,20 +341,13 @@ fn value(text: &[u8], at: usize, depth: usize) -> Result<(Kind, usize), Malforme
     let json = text.get(at..end).unwrap_or_default();
     match sonic_rs::from_slice::<IgnoredAny>(json) {
         Ok(_) => Ok((kind, end)),
-        Err(error) => Err(wrong(
-            Expected::Value,
-            text,
-            at + error.offset().min(json.len()),
-        )),
+        Err(error) => Err(wrong(Expected::Value, text, at + error.offset().min(json.len()))),
     }
 }
 
 fn word_end(text: &[u8], at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
-    at + rest
-        .iter()
-        .take_while(|byte| byte.is_ascii_alphabetic())
-        .count()
+    at + rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count()
 }
 
 /// The end of the line that `at` is in: its newline, or the end of the body.
@@ -393,10 +378,7 @@ mod tests {
     use crate::metric::event::{Event, Field};
     use crate::metric::rejection::Reason;
 
-    const NOW: Now = Now {
-        mono_ns: 1,
-        wall_ms: 1_795_420_957_123,
-    };
+    const NOW: Now = Now { mono_ns: 1, wall_ms: 1_795_420_957_123 };
     const GOOD: &str = r#"{"device_id":"d1","timestamp":1795420957,"cpu":41.5,"rps":1200}"#;
 
     fn decode<R>(
@@ -410,21 +392,14 @@ mod tests {
     /// The reason of each item, or nothing for an event.
     fn reasons(body: impl AsRef<[u8]>) -> Result<Vec<Option<Reason>>, BodyError> {
         decode(body.as_ref(), Lines::Detect, |batch| {
-            batch
-                .iter()
-                .map(|item| item.err().map(Rejection::reason))
-                .collect()
+            batch.iter().map(|item| item.err().map(Rejection::reason)).collect()
         })
     }
 
     fn event<R>(body: &str, see: impl FnOnce(Event<'_>) -> R) -> R {
         decode(body.as_bytes(), Lines::Detect, |batch| {
             assert_eq!(batch.len(), 1);
-            see(batch
-                .iter()
-                .next()
-                .unwrap()
-                .unwrap_or_else(|error| panic!("{body}: {error}")))
+            see(batch.iter().next().unwrap().unwrap_or_else(|error| panic!("{body}: {error}")))
         })
         .unwrap_or_else(|error| panic!("{body}: {error}"))
     }
@@ -465,45 +440,21 @@ mod tests {
         for (sent, kept, ms) in [
             ("1795420957123", "1795420957123", 1_795_420_957_123),
             ("1795420957123456", "1795420957123456", 1_795_420_957_123),
-            (
-                "1795420957123456789",
-                "1795420957123456789",
-                1_795_420_957_123,
-            ),
+            ("1795420957123456789", "1795420957123456789", 1_795_420_957_123),
             ("0", "0", 0),
             ("null", "1795420957123", NOW.wall_ms),
-            (
-                r#""2026-11-23T08:02:37Z""#,
-                "1795420957000",
-                1_795_420_957_000,
-            ),
-            (
-                r#""2026-11-23T08\u003a02:37.5Z""#,
-                "1795420957500",
-                1_795_420_957_500,
-            ),
+            (r#""2026-11-23T08:02:37Z""#, "1795420957000", 1_795_420_957_000),
+            (r#""2026-11-23T08\u003a02:37.5Z""#, "1795420957500", 1_795_420_957_500),
         ] {
             event(&with(&format!("\"timestamp\":{sent}")), |event| {
                 assert_eq!((event.timestamp, event.timestamp_ms), (kept, ms), "{sent}");
             });
         }
-        for sent in [
-            "-1",
-            "-0",
-            "1.5",
-            "1e9",
-            "1795420957.0",
-            "5000000000000000000",
-        ] {
+        for sent in ["-1", "-0", "1.5", "1e9", "1795420957.0", "5000000000000000000"] {
             let body = with(&format!("\"timestamp\":{sent}"));
             assert_eq!(rejection(&body), Rejection::Timestamp { at: 13 }, "{sent}");
         }
-        for sent in [
-            "\"\"",
-            "\"1795420957\"",
-            "\"1969-12-31T23:59:59Z\"",
-            "\"\\ud800\"",
-        ] {
+        for sent in ["\"\"", "\"1795420957\"", "\"1969-12-31T23:59:59Z\"", "\"\\ud800\""] {
             let body = with(&format!("\"timestamp\":{sent}"));
             assert_eq!(rejection(&body), Rejection::Timestamp { at: 13 }, "{sent}");
         }
@@ -524,12 +475,8 @@ mod tests {
 
     #[test]
     fn a_value_is_a_number_in_range() {
-        for (cpu, rps) in [
-            ("0", "0"),
-            ("1000000", "1000000000000"),
-            ("1e6", "1e12"),
-            ("-0.0", "0"),
-        ] {
+        for (cpu, rps) in [("0", "0"), ("1000000", "1000000000000"), ("1e6", "1e12"), ("-0.0", "0")]
+        {
             event(&format!("{{\"cpu\":{cpu},\"rps\":{rps}}}"), |event| {
                 assert_eq!(event.literals, [cpu, rps]);
             });
@@ -543,36 +490,13 @@ mod tests {
             ("{\"cpu\":1}", Kind::Object),
         ] {
             let body = format!("{{\"rps\":1,\"cpu\":{sent}}}");
-            assert_eq!(
-                rejection(&body),
-                Rejection::Type {
-                    member: cpu,
-                    found,
-                    at: 15
-                }
-            );
+            assert_eq!(rejection(&body), Rejection::Type { member: cpu, found, at: 15 });
         }
-        for sent in [
-            "-1",
-            "-1e-300",
-            "1000000.0000000002",
-            "1e400",
-            "-1e400",
-            "1e7",
-        ] {
+        for sent in ["-1", "-1e-300", "1000000.0000000002", "1e400", "-1e400", "1e7"] {
             let body = format!("{{\"rps\":1,\"cpu\":{sent}}}");
-            assert_eq!(
-                rejection(&body),
-                Rejection::Range {
-                    field: Field::Cpu,
-                    at: 15
-                },
-                "{sent}"
-            );
+            assert_eq!(rejection(&body), Rejection::Range { field: Field::Cpu, at: 15 }, "{sent}");
         }
-        for sent in [
-            "NaN", "Infinity", "+1", ".5", "01", "1.", "0x1", "1_0", "'1'", "",
-        ] {
+        for sent in ["NaN", "Infinity", "+1", ".5", "01", "1.", "0x1", "1_0", "'1'", ""] {
             let error = reasons(format!("{{\"cpu\":{sent},\"rps\":1}}")).unwrap_err();
             assert!(matches!(error, BodyError::Malformed(_)), "{sent}: {error}");
         }
@@ -595,16 +519,8 @@ mod tests {
             (r#"{"cpu":1,"rps":2,"cpu":1}"#, "cpu", 17),
             (r#"{"cpu":1,"rps":2,"CPU":1}"#, "cpu", 17),
             (r#"{"cpu":1,"rps":2,"\u0052ps":1}"#, "rps", 17),
-            (
-                r#"{"cpu":1,"rps":2,"timestamp":null,"Timestamp":null}"#,
-                "timestamp",
-                34,
-            ),
-            (
-                r#"{"device_id":null,"DEVICE_ID":"a","cpu":1,"rps":2}"#,
-                "device_id",
-                18,
-            ),
+            (r#"{"cpu":1,"rps":2,"timestamp":null,"Timestamp":null}"#, "timestamp", 34),
+            (r#"{"device_id":null,"DEVICE_ID":"a","cpu":1,"rps":2}"#, "device_id", 18),
         ] {
             let detail = format!("{name}: given twice, again at byte {at}");
             assert_eq!(rejection(body).to_string(), detail, "{body}");
@@ -723,10 +639,7 @@ mod tests {
                 format!("{{\"\\u0063pu\":{many}"),
             ] {
                 let error = reasons(&body).unwrap_err();
-                assert!(
-                    matches!(error, BodyError::Malformed(Malformed::Depth { .. })),
-                    "{error}"
-                );
+                assert!(matches!(error, BodyError::Malformed(Malformed::Depth { .. })), "{error}");
                 let lines = format!("{GOOD}\n{body}\n{GOOD}");
                 assert_eq!(reasons(lines), Ok(vec![None, Some(Reason::Syntax), None]));
             }
@@ -737,65 +650,29 @@ mod tests {
     fn an_array_costs_its_bad_elements_or_the_whole_request() {
         let body = format!("\r\n [ {GOOD}\n,3, [{GOOD}] ,{{}},\"a\" ,null,{GOOD}]\n ");
         let (not, missing) = (Some(Reason::NotObject), Some(Reason::Missing));
-        assert_eq!(
-            reasons(body),
-            Ok(vec![None, not, not, missing, not, not, None])
-        );
+        assert_eq!(reasons(body), Ok(vec![None, not, not, missing, not, not, None]));
         assert_eq!(reasons("[]"), Ok(vec![]));
         assert_eq!(reasons(" [ \n] "), Ok(vec![]));
         for (body, error) in [
-            (
-                "[",
-                "expected a JSON value, found the end at byte 1 of the body",
-            ),
-            (
-                "[1",
-                "expected ',' or ']', found the end at byte 2 of the body",
-            ),
+            ("[", "expected a JSON value, found the end at byte 1 of the body"),
+            ("[1", "expected ',' or ']', found the end at byte 2 of the body"),
             ("[1,]", "expected a JSON value at byte 3 of the body"),
             ("[1 2]", "expected ',' or ']' at byte 3 of the body"),
             ("[,1]", "expected a JSON value at byte 1 of the body"),
             ("[1}", "expected ',' or ']' at byte 2 of the body"),
-            (
-                "[]]",
-                "expected nothing after the value at byte 2 of the body",
-            ),
-            (
-                "[1]\n[2]",
-                "expected nothing after the value at byte 4 of the body",
-            ),
+            ("[]]", "expected nothing after the value at byte 2 of the body"),
+            ("[1]\n[2]", "expected nothing after the value at byte 4 of the body"),
             ("[{\"cpu\" 1}]", "expected ':' at byte 8 of the body"),
-            (
-                "[{\"cpu\":1 \"rps\":2}]",
-                "expected ',' or '}' at byte 10 of the body",
-            ),
-            (
-                "[{cpu:1}]",
-                "expected a name in double quotes at byte 2 of the body",
-            ),
-            (
-                "[{\"cpu\":1,}]",
-                "expected a name in double quotes at byte 10 of the body",
-            ),
-            (
-                "[{\"cpu\":\"x\", \"rps\":tru}]",
-                "expected a JSON value at byte 19 of the body",
-            ),
+            ("[{\"cpu\":1 \"rps\":2}]", "expected ',' or '}' at byte 10 of the body"),
+            ("[{cpu:1}]", "expected a name in double quotes at byte 2 of the body"),
+            ("[{\"cpu\":1,}]", "expected a name in double quotes at byte 10 of the body"),
+            ("[{\"cpu\":\"x\", \"rps\":tru}]", "expected a JSON value at byte 19 of the body"),
         ] {
             assert_eq!(reasons(body).unwrap_err().to_string(), error, "{body}");
         }
-        for body in [
-            &b"[\"\xff\"]"[..],
-            b"[1\xff]",
-            b"[\xff",
-            b"[1]\xff",
-            b"[[1, \xff",
-        ] {
+        for body in [&b"[\"\xff\"]"[..], b"[1\xff]", b"[\xff", b"[1]\xff", b"[[1, \xff"] {
             let at = position(body.iter().position(|&byte| byte == 0xff).unwrap());
-            assert_eq!(
-                reasons(body),
-                Err(BodyError::Malformed(Malformed::Utf8 { at }))
-            );
+            assert_eq!(reasons(body), Err(BodyError::Malformed(Malformed::Utf8 { at })));
         }
     }
 
@@ -831,11 +708,7 @@ mod tests {
                 assert!(error.to_string().ends_with("at byte 7"), "{body}: {error}");
             })
         };
-        for body in [
-            format!(" {bad}"),
-            format!("{GOOD}\n  {bad}"),
-            format!("[{GOOD},\n {bad}]"),
-        ] {
+        for body in [format!(" {bad}"), format!("{GOOD}\n  {bad}"), format!("[{GOOD},\n {bad}]")] {
             assert_eq!(at_seven(body), Ok(()));
         }
         let line = format!("{GOOD}\n  {{\"cpu\":?");
@@ -854,14 +727,8 @@ mod tests {
         assert_eq!(reasons(format!("{GOOD}\n\n")), Ok(vec![None]));
         assert_eq!(reasons(format!("\n{GOOD}\r\n{GOOD}")), Ok(vec![None, None]));
         assert_eq!(reasons(format!("nonsense\n{GOOD}")), Ok(vec![syntax, None]));
-        assert_eq!(
-            reasons(format!("{{\"cpu\":\n\n {GOOD}")),
-            Ok(vec![syntax, None])
-        );
-        assert_eq!(
-            reasons(format!("{GOOD}{GOOD}\n{GOOD}")),
-            Ok(vec![syntax, None])
-        );
+        assert_eq!(reasons(format!("{{\"cpu\":\n\n {GOOD}")), Ok(vec![syntax, None]));
+        assert_eq!(reasons(format!("{GOOD}{GOOD}\n{GOOD}")), Ok(vec![syntax, None]));
         assert_eq!(reasons("5"), Ok(vec![Some(Reason::NotObject)]));
         assert_eq!(reasons("5\n6"), Ok(vec![Some(Reason::NotObject); 2]));
         for body in [
@@ -879,10 +746,7 @@ mod tests {
         }
         for body in ["", " ", "\r\n\t\n"] {
             assert_eq!(reasons(body), Err(BodyError::Empty));
-            assert_eq!(
-                decode(body.as_bytes(), Lines::Always, |_| ()),
-                Err(BodyError::Empty)
-            );
+            assert_eq!(decode(body.as_bytes(), Lines::Always, |_| ()), Err(BodyError::Empty));
         }
     }
 
@@ -902,10 +766,7 @@ mod tests {
     #[test]
     fn a_request_has_so_many_events_good_and_bad() {
         let bad = "{}";
-        for lines in [
-            [GOOD, bad].repeat(BATCH_EVENTS_MAX / 2),
-            vec!["x"; BATCH_EVENTS_MAX],
-        ] {
+        for lines in [[GOOD, bad].repeat(BATCH_EVENTS_MAX / 2), vec!["x"; BATCH_EVENTS_MAX]] {
             let most = lines.join("\n\n");
             let more = format!("{most}\n{bad}");
             let count = |body: &str| decode(body.as_bytes(), Lines::Always, |batch| batch.len());
@@ -925,10 +786,7 @@ mod tests {
         for whole in [GOOD, &spread, &nested, &array] {
             assert!(reasons(whole).unwrap().iter().all(Option::is_none));
             for end in 0..whole.len() {
-                assert!(
-                    reasons(&whole.as_bytes()[..end]).is_err(),
-                    "{whole} to {end}"
-                );
+                assert!(reasons(&whole.as_bytes()[..end]).is_err(), "{whole} to {end}");
             }
         }
         for end in GOOD.len() + 1..lines.len() {
@@ -944,32 +802,15 @@ mod tests {
     #[test]
     fn a_decoder_forgets_the_body_before() {
         let mut decoder = Decoder::new();
-        let later = Now {
-            mono_ns: 2,
-            wall_ms: NOW.wall_ms + 5,
-        };
+        let later = Now { mono_ns: 2, wall_ms: NOW.wall_ms + 5 };
         let body = with(r#""device_id":"\u0061""#);
         for received in [NOW, later, NOW] {
-            let batch = decoder
-                .decode(body.as_bytes(), Lines::Detect, received)
-                .unwrap();
+            let batch = decoder.decode(body.as_bytes(), Lines::Detect, received).unwrap();
             let event = batch.iter().next().unwrap().unwrap();
-            assert_eq!(
-                (event.device_id, event.timestamp_ms),
-                (Some("a"), received.wall_ms)
-            );
+            assert_eq!((event.device_id, event.timestamp_ms), (Some("a"), received.wall_ms));
             assert_eq!(event.timestamp, received.wall_ms.to_string());
-            assert!(
-                decoder
-                    .decode(b"[{\"cpu\":1,\"rps\":2},", Lines::Detect, later)
-                    .is_err()
-            );
+            assert!(decoder.decode(b"[{\"cpu\":1,\"rps\":2},", Lines::Detect, later).is_err());
         }
-        assert!(
-            decoder
-                .decode(b"[]", Lines::Detect, NOW)
-                .unwrap()
-                .is_empty()
-        );
+        assert!(decoder.decode(b"[]", Lines::Detect, NOW).unwrap().is_empty());
     }
 }

@@ -116,10 +116,7 @@ const DEVICE_ID_BYTES: [bool; 256] = {
     let mut allowed = [false; 256];
     let mut byte = 0_u8;
     while byte < u8::MAX {
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "evaluated when compiled; a u8 is in range"
-        )]
+        #[expect(clippy::indexing_slicing, reason = "evaluated when compiled; a u8 is in range")]
         let entry = &mut allowed[byte as usize];
         *entry = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-');
         byte += 1;

@@ -122,18 +122,11 @@ impl fmt::Display for Malformed {
                 write!(out, "expected {} at byte {at}", expected.name())
             }
             Self::Truncated { expected, at } => {
-                write!(
-                    out,
-                    "expected {}, found the end at byte {at}",
-                    expected.name()
-                )
+                write!(out, "expected {}, found the end at byte {at}", expected.name())
             }
             Self::Utf8 { at } => write!(out, "expected UTF-8, found other bytes at byte {at}"),
             Self::Depth { at } => {
-                write!(
-                    out,
-                    "expected at most {JSON_DEPTH_MAX} levels, found more at byte {at}"
-                )
+                write!(out, "expected at most {JSON_DEPTH_MAX} levels, found more at byte {at}")
             }
         }
     }

@@ -23,12 +23,8 @@ pub enum Member {
 
 impl Member {
     /// All.
-    pub(super) const ALL: [Self; 4] = [
-        Self::Timestamp,
-        Self::DeviceId,
-        Self::Measured(Field::Cpu),
-        Self::Measured(Field::Rps),
-    ];
+    pub(super) const ALL: [Self; 4] =
+        [Self::Timestamp, Self::DeviceId, Self::Measured(Field::Cpu), Self::Measured(Field::Rps)];
 
     /// The name in its canonical spelling.
     #[must_use]
@@ -201,10 +197,7 @@ impl fmt::Display for Rejection {
             Member::Measured(Field::Cpu) => write!(out, "a finite number from 0 to {CPU_MAX}")?,
             Member::Measured(Field::Rps) => write!(out, "a finite number from 0 to {RPS_MAX}")?,
             Member::DeviceId => {
-                write!(
-                    out,
-                    "1 to {DEVICE_ID_BYTES_MAX} bytes of A-Z a-z 0-9 . _ : -"
-                )?;
+                write!(out, "1 to {DEVICE_ID_BYTES_MAX} bytes of A-Z a-z 0-9 . _ : -")?;
             }
             Member::Timestamp => {
                 out.write_str("a whole number of s, ms, us or ns or an RFC 3339 time since 1970")?;
@@ -300,10 +293,7 @@ impl fmt::Display for BodyError {
             Self::Empty => out.write_str("expected an event, found an empty body"),
             Self::Malformed(malformed) => write!(out, "{malformed} of the body"),
             Self::TooManyEvents => {
-                write!(
-                    out,
-                    "expected at most {BATCH_EVENTS_MAX} events a request, found more"
-                )
+                write!(out, "expected at most {BATCH_EVENTS_MAX} events a request, found more")
             }
         }
     }
@@ -318,9 +308,7 @@ mod tests {
     fn reasons_have_unique_names_at_their_index() {
         for (index, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), index);
-            let same = Reason::ALL
-                .iter()
-                .filter(|other| other.name() == reason.name());
+            let same = Reason::ALL.iter().filter(|other| other.name() == reason.name());
             assert_eq!(same.count(), 1, "{}", reason.name());
         }
     }
@@ -334,22 +322,13 @@ mod tests {
                 "cpu: expected a finite number from 0 to 1000000, found a string at byte 15",
             ),
             (
-                Rejection::Range {
-                    field: Field::Rps,
-                    at,
-                },
+                Rejection::Range { field: Field::Rps, at },
                 "rps: expected a finite number from 0 to 1000000000000, found another number at \
                  byte 15",
             ),
             (Rejection::Missing { field: Field::Cpu }, "cpu: missing"),
-            (
-                Rejection::Duplicate { member, at },
-                "cpu: given twice, again at byte 15",
-            ),
-            (
-                Rejection::NotObject { found: Kind::Array },
-                "expected an object, found an array",
-            ),
+            (Rejection::Duplicate { member, at }, "cpu: given twice, again at byte 15"),
+            (Rejection::NotObject { found: Kind::Array }, "expected an object, found an array"),
             (
                 Rejection::DeviceId { at },
                 "device_id: expected 1 to 128 bytes of A-Z a-z 0-9 . _ : -, found another form at \

@@ -168,10 +168,7 @@ mod tests {
 
     #[test]
     fn a_moment_is_shown_in_utc_with_milliseconds() {
-        assert_eq!(
-            Rfc3339(1_795_420_957_123).to_string(),
-            "2026-11-23T08:02:37.123Z"
-        );
+        assert_eq!(Rfc3339(1_795_420_957_123).to_string(), "2026-11-23T08:02:37.123Z");
         assert_eq!(Rfc3339(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Rfc3339(7).to_string(), "1970-01-01T00:00:00.007Z");
         assert_eq!(Rfc3339(-1).to_string(), "1970-01-01T00:00:00.000Z");

@@ -53,9 +53,7 @@ fn escaped_string(bytes: &[u8], mut at: usize) -> Result<Text, Malformed> {
 #[inline]
 fn plain_end(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
-    let plain = rest
-        .iter()
-        .take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+    let plain = rest.iter().take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\');
     at + plain.count()
 }
 
@@ -66,10 +64,7 @@ fn escape_end(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
         Some(b'u') => {
             let digits = at + 2..at + 6;
-            match digits
-                .clone()
-                .find(|&at| !bytes.get(at).is_some_and(u8::is_ascii_hexdigit))
-            {
+            match digits.clone().find(|&at| !bytes.get(at).is_some_and(u8::is_ascii_hexdigit)) {
                 Some(wrong) => Err(Malformed::expected(Expected::HexDigits, bytes, wrong)),
                 None => Ok(digits.end),
             }
@@ -100,11 +95,7 @@ pub(super) fn unescape(raw: &[u8], out: &mut String) {
             },
             byte => byte,
         };
-        out.push(if meant.is_ascii() {
-            char::from(meant)
-        } else {
-            '?'
-        });
+        out.push(if meant.is_ascii() { char::from(meant) } else { '?' });
     }
 }
 
@@ -176,9 +167,7 @@ const MANTISSA_DIGITS_MAX: usize = 19;
 #[inline]
 fn digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> usize {
     while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
-        *mantissa = mantissa
-            .wrapping_mul(10)
-            .wrapping_add(u64::from(digit - b'0'));
+        *mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
         at += 1;
     }
     at
@@ -205,11 +194,7 @@ impl Number {
             && let Some(power) = EXACT_POWERS.get(self.fraction_digits)
         {
             let magnitude = mantissa as f64 / power;
-            return if self.negative {
-                0.0 - magnitude
-            } else {
-                magnitude
-            };
+            return if self.negative { 0.0 - magnitude } else { magnitude };
         }
         let literal = bytes.get(self.start..self.end).unwrap_or_default();
         let text = std::str::from_utf8(literal).unwrap_or_default();
@@ -328,10 +313,7 @@ mod tests {
             ("-a", 1),
         ] {
             let bytes = literal.as_bytes();
-            assert_eq!(
-                number(bytes, 0),
-                Err(Malformed::expected(Expected::Digit, bytes, at))
-            );
+            assert_eq!(number(bytes, 0), Err(Malformed::expected(Expected::Digit, bytes, at)));
         }
     }
 
@@ -339,10 +321,7 @@ mod tests {
     fn an_integer_is_written_as_one() {
         let integer = |literal: &str| number(literal.as_bytes(), 0).unwrap().integer();
         assert_eq!(integer("0"), Some(0));
-        assert_eq!(
-            integer("9999999999999999999"),
-            Some(9_999_999_999_999_999_999)
-        );
+        assert_eq!(integer("9999999999999999999"), Some(9_999_999_999_999_999_999));
         for literal in ["-0", "-1", "1.0", "1e3", "10000000000000000000"] {
             assert_eq!(integer(literal), None, "{literal}");
         }
@@ -355,9 +334,6 @@ mod tests {
         assert_eq!(end(r#"{"a":"]}\"}","b":[{}]},"#, 3), Ok(22));
         assert_eq!(end("[[]]", 1), Err(Malformed::Depth { at: 1 }));
         assert_eq!(end("[", 0), Err(Malformed::Depth { at: 0 }));
-        assert_eq!(
-            end("[[]", 9),
-            Err(Malformed::expected(Expected::Value, b"[[]", 3))
-        );
+        assert_eq!(end("[[]", 9), Err(Malformed::expected(Expected::Value, b"[[]", 3)));
     }
 }

@@ -113,13 +113,7 @@ impl Block {
             self.oversize += 1;
             return Appended::Oversize;
         };
-        let mut entry = Entry {
-            hash: 0,
-            entered_ns: now.mono_ns,
-            start,
-            layout,
-            live: true,
-        };
+        let mut entry = Entry { hash: 0, entered_ns: now.mono_ns, start, layout, live: true };
         entry.hash = self.hasher.hash(self.key_of(&entry));
         if (self.entries.len() + 1) * 2 > self.table.len() {
             self.grow_table();
@@ -142,15 +136,12 @@ impl Block {
 
     /// The live records, in the order of their bytes.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.entries
-            .iter()
-            .filter(|entry| entry.live)
-            .map(|entry| Record {
-                hash: entry.hash,
-                entered_ns: entry.entered_ns,
-                key: self.key_of(entry),
-                value: self.bytes_at(entry, entry.layout.value_at, entry.layout.value_len),
-            })
+        self.entries.iter().filter(|entry| entry.live).map(|entry| Record {
+            hash: entry.hash,
+            entered_ns: entry.entered_ns,
+            key: self.key_of(entry),
+            value: self.bytes_at(entry, entry.layout.value_at, entry.layout.value_len),
+        })
     }
 
     /// Events appended since the block was empty, whatever became of them.
@@ -290,9 +281,7 @@ impl Block {
 
     fn bytes_at(&self, entry: &Entry, at: u16, len: u16) -> &[u8] {
         let start = entry.start as usize + usize::from(at);
-        self.data
-            .get(start..start + usize::from(len))
-            .unwrap_or_default()
+        self.data.get(start..start + usize::from(len)).unwrap_or_default()
     }
 }
 

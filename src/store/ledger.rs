@@ -25,13 +25,8 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of [`Self::index`].
-    pub const ALL: [Self; 5] = [
-        Self::Overflow,
-        Self::Expired,
-        Self::Refused,
-        Self::Oversize,
-        Self::Shutdown,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Overflow, Self::Expired, Self::Refused, Self::Oversize, Self::Shutdown];
 
     /// The label value in metrics and logs.
     #[must_use]
@@ -133,9 +128,7 @@ impl Ledger {
     /// Slots `0..cores` belong to the cores, `cores..cores + writers` to writer threads.
     #[must_use]
     pub fn new(cores: usize, writers: usize) -> Self {
-        Self {
-            slots: PerCore::new(cores + writers, |_| Slot::default()),
-        }
+        Self { slots: PerCore::new(cores + writers, |_| Slot::default()) }
     }
 
     /// Takes responsibility for `events`, before the block that holds them becomes visible.

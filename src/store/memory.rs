@@ -217,9 +217,7 @@ impl MemoryStore {
     fn is_behind_horizon(&self, version: Version) -> bool {
         self.shards.iter().enumerate().any(|(core, shard)| {
             let horizon = shard.horizon.load(Ordering::Acquire);
-            horizon
-                .checked_sub(1)
-                .is_some_and(|newest_ns| (newest_ns, core) > version)
+            horizon.checked_sub(1).is_some_and(|newest_ns| (newest_ns, core) > version)
         })
     }
 }
@@ -243,10 +241,7 @@ impl Shard {
         let newest = ring.segments.back()?.sequence;
         // Sequences in a ring have no gaps, so the place follows from the distance to the newest.
         let distance = (newest + 1).saturating_sub(below);
-        let place = ring
-            .segments
-            .len()
-            .checked_sub(1 + usize::try_from(distance).ok()?)?;
+        let place = ring.segments.len().checked_sub(1 + usize::try_from(distance).ok()?)?;
         let segment = ring.segments.get(place)?;
         let found = segment.find(hash, key);
         if let Some((_, value)) = found {
@@ -267,8 +262,7 @@ impl Shard {
         if !leaves(newest_ns) {
             return None;
         }
-        self.horizon
-            .store(newest_ns.saturating_add(1), Ordering::Release);
+        self.horizon.store(newest_ns.saturating_add(1), Ordering::Release);
         ring.segments.pop_front()
     }
 }
@@ -276,9 +270,7 @@ impl Shard {
 impl Ring {
     /// Appends to the last segment; false if there is none that has room.
     fn insert(&mut self, record: &Record<'_>) -> bool {
-        self.segments
-            .back_mut()
-            .is_some_and(|segment| segment.insert(record))
+        self.segments.back_mut().is_some_and(|segment| segment.insert(record))
     }
 }
 

@@ -69,11 +69,7 @@ const VALUE_RPS: &[u8] = b",\"rps\":";
 const VALUE_DEVICE: &[u8] = b",\"device_id\":\"";
 
 fn literal<'a>(event: &Event<'a>, field: Field) -> &'a str {
-    event
-        .literals
-        .get(field.index())
-        .copied()
-        .unwrap_or_default()
+    event.literals.get(field.index()).copied().unwrap_or_default()
 }
 
 fn key_len(event: &Event<'_>) -> usize {
@@ -82,9 +78,7 @@ fn key_len(event: &Event<'_>) -> usize {
 }
 
 fn value_len(event: &Event<'_>) -> usize {
-    let device = event
-        .device_id
-        .map_or(0, |id| VALUE_DEVICE.len() + id.len() + 1);
+    let device = event.device_id.map_or(0, |id| VALUE_DEVICE.len() + id.len() + 1);
     VALUE_TIMESTAMP.len()
         + event.timestamp.len()
         + VALUE_CPU.len()

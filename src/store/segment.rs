@@ -164,10 +164,7 @@ impl Segment {
 
     /// Time of entry in ticks, key and value of the record that begins at `place`.
     fn record_at(&self, place: usize) -> Option<(u64, &[u8], &[u8])> {
-        let (header, rest) = self
-            .data
-            .get(place..)?
-            .split_first_chunk::<HEADER_BYTES>()?;
+        let (header, rest) = self.data.get(place..)?.split_first_chunk::<HEADER_BYTES>()?;
         let header = u64::from_le_bytes(*header);
         let (key, rest) = rest.split_at_checked((header & 0xFFFF) as usize)?;
         let value = rest.get(..((header >> 16) & 0xFFFF) as usize)?;
@@ -241,22 +238,13 @@ mod tests {
     fn equal_hashes_do_not_confuse_keys() {
         let hasher = KeyHasher::default();
         let mut segment = open(Shape::new(0, 100), 0);
-        for (at, key) in ["metric:a", "metric:b", "metric:c", "metric:b"]
-            .iter()
-            .enumerate()
-        {
+        for (at, key) in ["metric:a", "metric:b", "metric:c", "metric:b"].iter().enumerate() {
             let mut same = record(&hasher, key, key, at as u64);
             same.hash = 42;
             assert!(segment.insert(&same));
         }
-        assert_eq!(
-            segment.find(42, b"metric:a"),
-            Some((0, b"metric:a".as_slice()))
-        );
-        assert_eq!(
-            segment.find(42, b"metric:b"),
-            Some((3, b"metric:b".as_slice()))
-        );
+        assert_eq!(segment.find(42, b"metric:a"), Some((0, b"metric:a".as_slice())));
+        assert_eq!(segment.find(42, b"metric:b"), Some((3, b"metric:b".as_slice())));
         assert_eq!(segment.find(42, b"metric:d"), None);
     }
 

@@ -9,10 +9,7 @@ use crate::limits::RECORD_BYTES_MAX;
 use crate::store::ledger::DropReason;
 
 fn at(ms: u64) -> Now {
-    Now {
-        mono_ns: ms * 1_000_000,
-        wall_ms: 0,
-    }
+    Now { mono_ns: ms * 1_000_000, wall_ms: 0 }
 }
 
 fn event<'a>(device_id: &'a str, timestamp: &'a str, cpu: &'a str) -> Event<'a> {
@@ -34,28 +31,16 @@ fn what_was_published_can_be_read_back_bit_for_bit() {
     let store = Store::memory(2, 1 << 20, 300_000);
     let mut open = store.open(1, at(1));
     let cpu = "4.1500000000000000e+01";
-    assert_eq!(
-        open.append(&event("d1", "1700000000", cpu)),
-        Appended::Fresh
-    );
+    assert_eq!(open.append(&event("d1", "1700000000", cpu)), Appended::Fresh);
     open.publish();
     let mut out = Vec::new();
-    assert_eq!(
-        store.lookup(b"metric:d1:1700000000", at(2), &mut out),
-        Lookup::Found
-    );
+    assert_eq!(store.lookup(b"metric:d1:1700000000", at(2), &mut out), Lookup::Found);
     let expected =
         r#"{"timestamp":1700000000,"cpu":4.1500000000000000e+01,"rps":1200,"device_id":"d1"}"#;
     assert_eq!(out, expected.as_bytes());
-    assert_eq!(
-        store.lookup(b"metric:1700000000", at(2), &mut out),
-        Lookup::Absent
-    );
+    assert_eq!(store.lookup(b"metric:1700000000", at(2), &mut out), Lookup::Absent);
     let gone = at(300_001);
-    assert_eq!(
-        store.lookup(b"metric:d1:1700000000", gone, &mut Vec::new()),
-        Lookup::Absent
-    );
+    assert_eq!(store.lookup(b"metric:d1:1700000000", gone, &mut Vec::new()), Lookup::Absent);
 }
 
 #[test]
@@ -80,10 +65,7 @@ fn the_books_balance_after_every_step() {
     assert!(store.flush(Duration::ZERO));
     let totals = store.stats().totals;
     assert_eq!(totals.pending(), 0);
-    assert_eq!(
-        totals.stored + totals.coalesced + totals.dropped_all(),
-        appended
-    );
+    assert_eq!(totals.stored + totals.coalesced + totals.dropped_all(), appended);
     assert!(totals.coalesced > 0 && totals.dropped[DropReason::Oversize.index()] > 0);
 }
 
@@ -134,13 +116,7 @@ fn scrapes_and_reads_under_way_stay_consistent() {
                 let mut out = Vec::new();
                 if store.lookup(b"metric:watched:1", at(0), &mut out) == Lookup::Found {
                     let text = String::from_utf8(out).unwrap();
-                    let cpu = text
-                        .split("\"cpu\":")
-                        .nth(1)
-                        .unwrap()
-                        .split(',')
-                        .next()
-                        .unwrap();
+                    let cpu = text.split("\"cpu\":").nth(1).unwrap().split(',').next().unwrap();
                     let value: u64 = cpu.parse().unwrap();
                     assert!(value >= last_value, "{value} after {last_value}");
                     last_value = value;
@@ -166,13 +142,10 @@ fn scrapes_and_reads_under_way_stay_consistent() {
 #[ignore = "a measurement, for a release build"]
 fn store_cost() {
     let store = Store::memory(2, 256 << 20, 300_000);
-    let devices: Vec<String> = (0..1_000)
-        .map(|number| format!("device-{number}"))
-        .collect();
+    let devices: Vec<String> = (0..1_000).map(|number| format!("device-{number}")).collect();
     for batch in [1_u64, 1_000] {
-        let stamps: Vec<String> = (0..4_000_000 / batch)
-            .map(|n| (1_700_000_000 + n).to_string())
-            .collect();
+        let stamps: Vec<String> =
+            (0..4_000_000 / batch).map(|n| (1_700_000_000 + n).to_string()).collect();
         let started = std::time::Instant::now();
         for (turn, stamp) in stamps.iter().enumerate() {
             let mut open = store.open(0, at(turn as u64 / 100));
@@ -183,10 +156,7 @@ fn store_cost() {
             drop(open);
         }
         let ns = started.elapsed().as_nanos() as u64 / 4_000_000;
-        println!(
-            "{ns} ns an event in batches of {batch}; {:?}",
-            store.stats().totals
-        );
+        println!("{ns} ns an event in batches of {batch}; {:?}", store.stats().totals);
         let newest = &stamps[stamps.len() - 1];
         for (what, device) in [("nothing", "absent"), ("the newest", "device-")] {
             let started = std::time::Instant::now();

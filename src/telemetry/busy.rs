@@ -32,16 +32,8 @@ impl Busy {
     /// Starts at `now`, when no core has worked yet.
     #[must_use]
     pub fn new(now: Now) -> Self {
-        let start = Reading {
-            mono_ns: now.mono_ns,
-            busy_ns: Vec::new(),
-        };
-        Self {
-            earlier: Mutex::new(Earlier {
-                older: start.clone(),
-                newer: start,
-            }),
-        }
+        let start = Reading { mono_ns: now.mono_ns, busy_ns: Vec::new() };
+        Self { earlier: Mutex::new(Earlier { older: start.clone(), newer: start }) }
     }
 
     /// Each core's share of time at work, 0 to 1, given its nanoseconds at work since the start.
@@ -49,10 +41,7 @@ impl Busy {
     pub fn ratios(&self, now: Now, busy_ns: &[u64]) -> Vec<f64> {
         let mut earlier = self.earlier.lock();
         if now.mono_ns.saturating_sub(earlier.newer.mono_ns) >= APART_NS {
-            let newest = Reading {
-                mono_ns: now.mono_ns,
-                busy_ns: busy_ns.to_vec(),
-            };
+            let newest = Reading { mono_ns: now.mono_ns, busy_ns: busy_ns.to_vec() };
             earlier.older = std::mem::replace(&mut earlier.newer, newest);
         }
         // Right after the exchange this is the newest reading a second old; otherwise the newer
@@ -81,10 +70,7 @@ mod tests {
     use super::*;
 
     fn at(ms: u64) -> Now {
-        Now {
-            mono_ns: ms * 1_000_000,
-            wall_ms: 0,
-        }
+        Now { mono_ns: ms * 1_000_000, wall_ms: 0 }
     }
 
     #[test]
@@ -97,10 +83,7 @@ mod tests {
         assert_eq!(busy.ratios(at(10_000), &[5_000 * ms, 0]), [0.5, 0.0]);
         let ratios = busy.ratios(at(10_100), &[5_100 * ms, 0]);
         assert!((ratios[0] - 5_100.0 / 10_100.0).abs() < 1e-12);
-        assert_eq!(
-            busy.ratios(at(20_000), &[15_000 * ms, 1_000 * ms]),
-            [1.0, 0.1]
-        );
+        assert_eq!(busy.ratios(at(20_000), &[15_000 * ms, 1_000 * ms]), [1.0, 0.1]);
         let ratios = busy.ratios(at(20_100), &[15_100 * ms, 1_000 * ms]);
         assert!((ratios[0] - 1.0).abs() < 1e-12, "{ratios:?}");
     }

@@ -239,17 +239,13 @@ impl Totals {
         labels: Labels,
     ) -> impl Iterator<Item = (&'static str, Option<u16>, u64)> {
         let rows = self.requests.chunks(labels.statuses.len() + 1);
-        labels
-            .routes
-            .iter()
-            .zip(rows)
-            .flat_map(move |(route, row)| {
-                let statuses = labels.statuses.iter().map(|status| Some(*status));
-                let columns = statuses.chain([None]).zip(row);
-                columns
-                    .filter(|(status, count)| status.is_some() || **count > 0)
-                    .map(move |(status, count)| (*route, status, *count))
-            })
+        labels.routes.iter().zip(rows).flat_map(move |(route, row)| {
+            let statuses = labels.statuses.iter().map(|status| Some(*status));
+            let columns = statuses.chain([None]).zip(row);
+            columns
+                .filter(|(status, count)| status.is_some() || **count > 0)
+                .map(move |(status, count)| (*route, status, *count))
+        })
     }
 
     /// Requests answered, whatever the route and status.
@@ -287,27 +283,17 @@ mod tests {
         let counters = Counters::new(2, LABELS);
         let zeros: Vec<_> = counters.totals().request_counts(LABELS).collect();
         assert_eq!(zeros.len(), 6);
-        assert!(
-            zeros
-                .iter()
-                .all(|(_, status, count)| status.is_some() && *count == 0)
-        );
+        assert!(zeros.iter().all(|(_, status, count)| status.is_some() && *count == 0));
         counters.request(0, 0, 202);
         counters.request(1, 0, 202);
         counters.request(1, 1, 200);
         counters.reject(1, 1, 5);
         counters.reject(1, 2, 5);
         let totals = counters.totals();
-        let counts: Vec<_> = totals
-            .request_counts(LABELS)
-            .filter(|row| row.2 > 0)
-            .collect();
+        let counts: Vec<_> = totals.request_counts(LABELS).filter(|row| row.2 > 0).collect();
         assert_eq!(counts, [("ingest", Some(202), 2), ("health", Some(200), 1)]);
         assert_eq!(totals.requests_all(), 3);
-        assert_eq!(
-            (totals.rejected.as_slice(), totals.rejected_all()),
-            ([0, 5].as_slice(), 5)
-        );
+        assert_eq!((totals.rejected.as_slice(), totals.rejected_all()), ([0, 5].as_slice(), 5));
     }
 
     #[test]
@@ -318,17 +304,11 @@ mod tests {
         counters.open(0);
         counters.close(1, CloseReason::Age);
         counters.turn(1, 1_000);
-        assert_eq!(
-            (counters.live(0), counters.live(1), counters.live_all()),
-            (1, 1, 2)
-        );
+        assert_eq!((counters.live(0), counters.live(1), counters.live_all()), (1, 1, 2));
         let totals = counters.totals();
         assert_eq!(totals.live, [1, 1]);
         assert_eq!(totals.opened, 3);
         assert_eq!(totals.closed[CloseReason::Age.index()], 1);
-        assert_eq!(
-            (totals.busy_ns.as_slice(), totals.turns),
-            ([0, 1_000].as_slice(), 1)
-        );
+        assert_eq!((totals.busy_ns.as_slice(), totals.turns), ([0, 1_000].as_slice(), 1));
     }
 }

@@ -52,9 +52,7 @@ pub struct Exposition {
 
 impl Default for Exposition {
     fn default() -> Self {
-        Self {
-            process: ProcessCollector::for_self(),
-        }
+        Self { process: ProcessCollector::for_self() }
     }
 }
 
@@ -78,9 +76,7 @@ fn text(families: &[Family], process: Vec<proto::MetricFamily>) -> String {
     let mut protos: Vec<_> = families.iter().map(to_proto).collect();
     protos.extend(process);
     // It fails for a family without samples or name only; neither comes out of a snapshot.
-    TextEncoder::new()
-        .encode_to_string(&protos)
-        .unwrap_or_default()
+    TextEncoder::new().encode_to_string(&protos).unwrap_or_default()
 }
 
 fn to_proto(family: &Family) -> proto::MetricFamily {
@@ -93,11 +89,7 @@ fn to_proto(family: &Family) -> proto::MetricFamily {
         Kind::Histogram => proto::MetricType::HISTOGRAM,
     });
     let samples = family.samples.iter();
-    proto.set_metric(
-        samples
-            .map(|sample| sample_proto(family.kind, sample))
-            .collect(),
-    );
+    proto.set_metric(samples.map(|sample| sample_proto(family.kind, sample)).collect());
     proto
 }
 
@@ -151,11 +143,7 @@ fn from_proto(family: &proto::MetricFamily) -> Family {
     });
     Family {
         name: Cow::Owned(family.name().to_owned()),
-        kind: if is_counter {
-            Kind::Counter
-        } else {
-            Kind::Gauge
-        },
+        kind: if is_counter { Kind::Counter } else { Kind::Gauge },
         help: Cow::Owned(family.help().to_owned()),
         samples: samples.collect(),
     }

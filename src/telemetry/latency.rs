@@ -60,11 +60,7 @@ impl Tally {
             last.requests += requests;
             return;
         }
-        self.entries.push(Entry {
-            route,
-            duration_ns,
-            requests,
-        });
+        self.entries.push(Entry { route, duration_ns, requests });
     }
 }
 
@@ -180,9 +176,7 @@ pub struct Step {
 impl Durations {
     /// Adds `requests` that took `duration_ns` each.
     pub fn record(&mut self, duration_ns: u64, requests: u64) {
-        self.sum_ns = self
-            .sum_ns
-            .saturating_add(duration_ns.saturating_mul(requests));
+        self.sum_ns = self.sum_ns.saturating_add(duration_ns.saturating_mul(requests));
         if let Some(histogram) = &mut self.histogram {
             let duration_ns = duration_ns.clamp(DURATION_NS_MIN, DURATION_NS_MAX);
             histogram.saturating_record_n(duration_ns, requests);
@@ -202,10 +196,7 @@ impl Durations {
     /// so always to the same bound: no bucket ever falls.
     #[must_use]
     pub fn buckets(&self) -> Buckets {
-        let mut buckets = Buckets {
-            sum_ns: self.sum_ns,
-            ..Buckets::default()
-        };
+        let mut buckets = Buckets { sum_ns: self.sum_ns, ..Buckets::default() };
         let Some(histogram) = &self.histogram else {
             return buckets;
         };
@@ -246,10 +237,8 @@ impl Durations {
     /// The percentile distribution as HdrHistogram plots it: `ticks` lines for each halving of the
     /// distance to 1.
     pub fn distribution(&self, ticks: u32) -> impl Iterator<Item = Step> {
-        let steps = self
-            .histogram
-            .iter()
-            .flat_map(move |histogram| histogram.iter_quantiles(ticks.max(1)));
+        let steps =
+            self.histogram.iter().flat_map(move |histogram| histogram.iter_quantiles(ticks.max(1)));
         let mut count = 0;
         steps.map(move |step| {
             count += step.count_since_last_iteration();
@@ -315,18 +304,11 @@ mod tests {
         }
         let summary = durations.summary();
         let near = |value: u64, exact: u64| value.abs_diff(exact) * 100 <= exact;
-        assert!(
-            near(summary.p50_ns, 5_000_000) && near(summary.p99_ns, 9_900_000),
-            "{summary:?}"
-        );
+        assert!(near(summary.p50_ns, 5_000_000) && near(summary.p99_ns, 9_900_000), "{summary:?}");
         assert_eq!((summary.count, summary.mean_ns), (1_000, 5_005_000));
         let steps: Vec<Step> = durations.distribution(5).collect();
         assert_eq!(steps.last().unwrap().count, 1_000);
-        assert!(
-            steps
-                .windows(2)
-                .all(|pair| pair[0].value_ns <= pair[1].value_ns)
-        );
+        assert!(steps.windows(2).all(|pair| pair[0].value_ns <= pair[1].value_ns));
     }
 
     /// From nanoseconds to a minute, evenly over the powers of two.

@@ -31,10 +31,8 @@ fn start_with<W>(format: Format, writer: W) -> bool
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = Subscriber::builder()
-        .with_max_level(Level::INFO)
-        .with_ansi(false)
-        .with_writer(writer);
+    let builder =
+        Subscriber::builder().with_max_level(Level::INFO).with_ansi(false).with_writer(writer);
     match format {
         Format::Text => set_global_default(builder.finish()).is_ok(),
         Format::Json => set_global_default(builder.json().flatten_event(true).finish()).is_ok(),
@@ -70,17 +68,11 @@ mod tests {
         info!(cores = 2, pin = "off", "listening");
         debug!("not at this level");
         let text = String::from_utf8(lines.0.lock().clone()).unwrap();
-        let lines: Vec<&str> = text
-            .lines()
-            .filter(|line| line.contains("listening"))
-            .collect();
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("listening")).collect();
         assert_eq!(lines.len(), 1, "{text}");
-        for part in [
-            r#""level":"INFO""#,
-            r#""message":"listening""#,
-            r#""cores":2"#,
-            r#""pin":"off""#,
-        ] {
+        for part in
+            [r#""level":"INFO""#, r#""message":"listening""#, r#""cores":2"#, r#""pin":"off""#]
+        {
             assert!(lines[0].contains(part), "{part} in {text}");
         }
         assert!(lines[0].starts_with(r#"{"timestamp":""#) && lines[0].ends_with('}'));

@@ -59,10 +59,7 @@ fn write_family(text: &mut String, family: &Family) -> std::fmt::Result {
     };
     writeln!(text, "# TYPE {stem} {kind}")?;
     for unit in [Unit::Seconds, Unit::Bytes, Unit::Ratio].map(Unit::name) {
-        if stem
-            .strip_suffix(unit)
-            .is_some_and(|rest| rest.ends_with('_'))
-        {
+        if stem.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')) {
             writeln!(text, "# UNIT {stem} {unit}")?;
         }
     }
@@ -121,10 +118,7 @@ fn bound(ns: u64) -> String {
 }
 
 fn escaped(value: &str) -> String {
-    value
-        .replace('\\', "\\\\")
-        .replace('\n', "\\n")
-        .replace('"', "\\\"")
+    value.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"")
 }
 
 #[cfg(test)]
@@ -139,12 +133,8 @@ mod tests {
             text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         assert!(is_preferred(prometheus));
         assert!(is_preferred("application/openmetrics-text"));
-        assert!(is_preferred(
-            "text/plain;q=0.5, Application/OpenMetrics-Text; q=0.5"
-        ));
-        assert!(!is_preferred(
-            "text/plain, application/openmetrics-text;q=0.5"
-        ));
+        assert!(is_preferred("text/plain;q=0.5, Application/OpenMetrics-Text; q=0.5"));
+        assert!(!is_preferred("text/plain, application/openmetrics-text;q=0.5"));
         assert!(!is_preferred("application/openmetrics-text;q=0"));
         assert!(!is_preferred("application/openmetrics-text;q=x"));
         assert!(!is_preferred("text/html,*/*;q=0.8"));

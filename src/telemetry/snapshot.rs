@@ -126,31 +126,19 @@ impl Snapshot {
 
     fn http_families(&self) -> [Family; 6] {
         let counters = &self.counters;
-        let requests = counters
-            .request_counts(self.labels)
-            .map(|(route, status, count)| {
-                let status =
-                    status.map_or(Cow::Borrowed("other"), |status| status.to_string().into());
-                (
-                    vec![Cow::Borrowed(route), status],
-                    Value::Number(count as f64),
-                )
-            });
+        let requests = counters.request_counts(self.labels).map(|(route, status, count)| {
+            let status = status.map_or(Cow::Borrowed("other"), |status| status.to_string().into());
+            (vec![Cow::Borrowed(route), status], Value::Number(count as f64))
+        });
         let routes = self.labels.routes.iter().zip(&self.durations);
         let durations = routes.map(|(route, durations)| {
-            (
-                vec![Cow::Borrowed(*route)],
-                Value::Buckets(durations.buckets()),
-            )
+            (vec![Cow::Borrowed(*route)], Value::Buckets(durations.buckets()))
         });
         let closed = CloseReason::ALL.iter().zip(&counters.closed);
         [
             family(table::HTTP_REQUESTS, requests),
             family(table::HTTP_REQUEST_DURATION, durations),
-            by_core(
-                table::CONNECTIONS,
-                counters.live.iter().map(|live| *live as f64),
-            ),
+            by_core(table::CONNECTIONS, counters.live.iter().map(|live| *live as f64)),
             number(table::CONNECTIONS_MAX, self.connections_max),
             number(table::CONNECTIONS_OPENED, counters.opened),
             by_name(
@@ -216,17 +204,11 @@ fn number(metric: Metric, value: u64) -> Family {
 }
 
 fn counts(metric: Metric, values: &Named<u64>) -> Family {
-    by_name(
-        metric,
-        values.iter().map(|(name, count)| (*name, *count as f64)),
-    )
+    by_name(metric, values.iter().map(|(name, count)| (*name, *count as f64)))
 }
 
 fn by_name(metric: Metric, values: impl Iterator<Item = (&'static str, f64)>) -> Family {
-    family(
-        metric,
-        values.map(|(name, value)| (vec![name.into()], Value::Number(value))),
-    )
+    family(metric, values.map(|(name, value)| (vec![name.into()], Value::Number(value))))
 }
 
 fn by_core(metric: Metric, values: impl Iterator<Item = f64>) -> Family {
@@ -244,10 +226,7 @@ fn family(
     let samples = samples.into_iter().map(|(values, value)| {
         debug_assert_eq!(values.len(), metric.labels.len(), "{}", metric.name);
         let names = metric.labels.iter().map(|name| Cow::Borrowed(*name));
-        Sample {
-            labels: names.zip(values).collect(),
-            value,
-        }
+        Sample { labels: names.zip(values).collect(), value }
     });
     Family {
         name: metric.name.into(),

@@ -144,15 +144,8 @@ mod tests {
             let Metric { name, help, .. } = *metric;
             assert!(names.insert(name), "{name} twice");
             assert!(name.starts_with("corepulse_"), "{name}");
-            assert!(
-                name.bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
-                "{name}"
-            );
-            assert!(
-                help.ends_with('.') && help.is_ascii() && !help.contains('\\'),
-                "{name}"
-            );
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            assert!(help.ends_with('.') && help.is_ascii() && !help.contains('\\'), "{name}");
             for suffix in ["_count", "_sum", "_bucket", "_created", "_total"] {
                 let is_counter = suffix == "_total" && metric.kind == Kind::Counter;
                 assert_eq!(name.ends_with(suffix), is_counter, "{name}");
@@ -165,25 +158,12 @@ mod tests {
         for metric in TABLE {
             let stem = metric.name.trim_end_matches("_total");
             if metric.unit != Unit::None {
-                assert!(
-                    stem.ends_with(&format!("_{}", metric.unit.name())),
-                    "{stem}"
-                );
+                assert!(stem.ends_with(&format!("_{}", metric.unit.name())), "{stem}");
             }
             for other in ["seconds", "bytes", "ratio"] {
-                assert!(
-                    metric.unit.name() == other || !stem.ends_with(other),
-                    "{stem}"
-                );
+                assert!(metric.unit.name() == other || !stem.ends_with(other), "{stem}");
             }
-            for wrong in [
-                "milliseconds",
-                "ms",
-                "ns",
-                "percent",
-                "kilobytes",
-                "minutes",
-            ] {
+            for wrong in ["milliseconds", "ms", "ns", "percent", "kilobytes", "minutes"] {
                 assert!(!stem.split('_').any(|word| word == wrong), "{stem}");
             }
         }
@@ -191,17 +171,11 @@ mod tests {
 
     #[test]
     fn labels_are_unique_and_none_can_carry_what_a_peer_sent() {
-        let known = [
-            "reason", "field", "route", "status", "core", "kind", "version", "commit",
-        ];
+        let known = ["reason", "field", "route", "status", "core", "kind", "version", "commit"];
         for metric in TABLE {
             let labels: HashSet<_> = metric.labels.iter().collect();
             assert_eq!(labels.len(), metric.labels.len(), "{}", metric.name);
-            assert!(
-                metric.labels.iter().all(|label| known.contains(label)),
-                "{}",
-                metric.name
-            );
+            assert!(metric.labels.iter().all(|label| known.contains(label)), "{}", metric.name);
             assert!(!metric.labels.contains(&"le"));
         }
     }

@@ -13,10 +13,7 @@ pub(crate) struct DoubleDouble {
 impl DoubleDouble {
     /// Exactly this value.
     pub(crate) fn from(value: f64) -> Self {
-        Self {
-            high: value,
-            low: 0.0,
-        }
+        Self { high: value, low: 0.0 }
     }
 
     /// The nearest `f64`.
@@ -47,10 +44,7 @@ impl DoubleDouble {
 
     /// The difference.
     pub(crate) fn minus(self, other: Self) -> Self {
-        self.plus(Self {
-            high: -other.high,
-            low: -other.low,
-        })
+        self.plus(Self { high: -other.high, low: -other.low })
     }
 
     /// The product.
@@ -84,11 +78,7 @@ impl DoubleDouble {
     /// The larger one.
     pub(crate) fn max(self, other: Self) -> Self {
         let difference = self.minus(other);
-        if difference.nearest() < 0.0 {
-            other
-        } else {
-            self
-        }
+        if difference.nearest() < 0.0 { other } else { self }
     }
 }
 
@@ -100,11 +90,5 @@ fn keeps_what_f64_loses() {
     let rest = DoubleDouble::from(1.0).minus(third.times(DoubleDouble::from(3.0)));
     assert!(rest.nearest().abs() < 1e-31);
     let root = DoubleDouble::from(2.0).square_root();
-    assert!(
-        root.times(root)
-            .minus(DoubleDouble::from(2.0))
-            .nearest()
-            .abs()
-            < 1e-30
-    );
+    assert!(root.times(root).minus(DoubleDouble::from(2.0)).nearest().abs() < 1e-30);
 }

@@ -83,17 +83,10 @@ pub(crate) fn moments(values: &[f64]) -> (DoubleDouble, DoubleDouble) {
 
 fn score(before: &[f64], value: f64) -> (f64, f64) {
     let (mean, stddev) = moments(before);
-    let size = if mean.nearest() < 0.0 {
-        DoubleDouble::from(0.0).minus(mean)
-    } else {
-        mean
-    };
+    let size = if mean.nearest() < 0.0 { DoubleDouble::from(0.0).minus(mean) } else { mean };
     let floor = DoubleDouble::from(1e-9).times(size.max(DoubleDouble::from(1.0)));
     let divisor = stddev.max(floor);
-    let z = DoubleDouble::from(value)
-        .minus(mean)
-        .over(divisor)
-        .nearest();
+    let z = DoubleDouble::from(value).minus(mean).over(divisor).nearest();
     let z = z.clamp(-1e6, 1e6);
     let tolerance = 1e-9 * z.abs().max(1.0) + 1e-14 * largest(before) / divisor.nearest();
     (z, tolerance)

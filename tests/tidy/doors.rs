@@ -21,9 +21,7 @@ pub struct Reserved {
 
 /// Whether `file` is one of `places` or lies in one of their folders.
 pub fn is_in(file: &str, places: &[&str]) -> bool {
-    places
-        .iter()
-        .any(|place| file == *place || (place.ends_with('/') && file.starts_with(place)))
+    places.iter().any(|place| file == *place || (place.ends_with('/') && file.starts_with(place)))
 }
 
 /// Crates that a file under `src/` names without being their door.
@@ -52,19 +50,14 @@ pub fn stale(sources: &[Source], doors: &[Door], manifest: &Source) -> Vec<Strin
         }
     }
     for (name, places) in doors {
-        if !dependencies
-            .iter()
-            .any(|(_, dependency)| dependency == name)
-        {
+        if !dependencies.iter().any(|(_, dependency)| dependency == name) {
             let rule = format!("`{name}` has a door in tests/tidy.rs but is no dependency");
             faults.push(manifest.fault(1, rule));
         }
         for place in *places {
             let is_used = sources.iter().any(|source| {
                 source.in_src().is_some_and(|file| is_in(file, &[place]))
-                    && paths(&source.tokens())
-                        .iter()
-                        .any(|path| leads_to(path, name))
+                    && paths(&source.tokens()).iter().any(|path| leads_to(path, name))
             });
             if !is_used {
                 let rule = format!("the door to `{name}` is not used; take it off tests/tidy.rs");
@@ -139,10 +132,7 @@ pub fn clock_readings(source: &Source) -> Vec<String> {
         .map(|path| path.line)
         .collect();
     let rule = "only clock.rs asks for the time; take a `Now` as parameter";
-    imported
-        .iter()
-        .map(|&line| source.fault(line, rule))
-        .collect()
+    imported.iter().map(|&line| source.fault(line, rule)).collect()
 }
 
 /// `thread::sleep` in a test: poll with a deadline instead.
@@ -154,12 +144,7 @@ pub fn sleeps(source: &Source) -> Vec<String> {
     all.windows(3)
         .filter(|w| w[0].text == "thread" && w[1].text == "::" && w[2].text == "sleep")
         .filter(|w| is_test(&w[2]))
-        .map(|w| {
-            source.fault(
-                w[2].line,
-                "a test never sleeps to wait; poll with a deadline",
-            )
-        })
+        .map(|w| source.fault(w[2].line, "a test never sleeps to wait; poll with a deadline"))
         .collect()
 }
 
@@ -183,11 +168,7 @@ mod tests {
             "fn a(b: &[u8]) { sonic_rs::from_slice(b) }",
             "#[derive(sonic_rs::Deserialize)] struct A;",
         ] {
-            assert_eq!(
-                at("src/api.rs", &format!("//! A.\n{line}")),
-                [expected],
-                "{line}"
-            );
+            assert_eq!(at("src/api.rs", &format!("//! A.\n{line}")), [expected], "{line}");
         }
     }
 
@@ -207,19 +188,14 @@ mod tests {
 
     #[test]
     fn sockets_and_threads_stay_where_they_belong() {
-        let table = [Reserved {
-            path: &["std", "net"],
-            free: &["SocketAddr"],
-            files: &["engine/"],
-        }];
+        let table =
+            [Reserved { path: &["std", "net"], free: &["SocketAddr"], files: &["engine/"] }];
         let at = |path: &str, text: &str| reserved(&Source::new(path, text), &table);
         assert!(at("src/engine/a.rs", "use std::net::TcpStream;").is_empty());
         assert!(at("src/config.rs", "use std::{io, net::SocketAddr};").is_empty());
-        for text in [
-            "use std::{net::TcpStream};",
-            "use std::net;",
-            "std::net::TcpStream::connect()",
-        ] {
+        for text in
+            ["use std::{net::TcpStream};", "use std::net;", "std::net::TcpStream::connect()"]
+        {
             assert_eq!(at("src/config.rs", text).len(), 1, "{text}");
         }
     }
@@ -242,9 +218,6 @@ mod tests {
             faults,
             ["src/engine/a.rs:4: a test never sleeps to wait; poll with a deadline"]
         );
-        assert_eq!(
-            sleeps(&Source::new("tests/a.rs", "thread::sleep(b)")).len(),
-            1
-        );
+        assert_eq!(sleeps(&Source::new("tests/a.rs", "thread::sleep(b)")).len(), 1);
     }
 }

@@ -132,20 +132,13 @@ fn is_root(path: &str) -> bool {
 fn declared(source: &Source, tokens: &[Token<'_>]) -> Vec<String> {
     let (folder, file) = source.path.rsplit_once('/').unwrap_or(("", &source.path));
     let stem = file.trim_end_matches(".rs");
-    let below = if is_root(&source.path) {
-        folder.to_owned()
-    } else {
-        format!("{folder}/{stem}")
-    };
+    let below = if is_root(&source.path) { folder.to_owned() } else { format!("{folder}/{stem}") };
     let mut files = Vec::new();
     for (at, window) in tokens.windows(3).enumerate() {
         if window[0].text != "mod" || window[2].text != ";" {
             continue;
         }
-        let before: Vec<&str> = tokens[at.saturating_sub(8)..at]
-            .iter()
-            .map(|t| t.text)
-            .collect();
+        let before: Vec<&str> = tokens[at.saturating_sub(8)..at].iter().map(|t| t.text).collect();
         files.push(match path_attribute(&before) {
             Some(path) => format!("{folder}/{path}"),
             None => format!("{below}/{}.rs", window[1].text),
@@ -156,13 +149,9 @@ fn declared(source: &Source, tokens: &[Token<'_>]) -> Vec<String> {
 
 /// The value of `#[path = "…"]` directly before a `mod` line, with or without a visibility.
 fn path_attribute<'a>(before: &[&'a str]) -> Option<&'a str> {
-    let start = before
-        .windows(4)
-        .rposition(|w| w[..3] == ["[", "path", "="])?;
+    let start = before.windows(4).rposition(|w| w[..3] == ["[", "path", "="])?;
     let rest = &before[start + 5..];
-    let is_near = rest
-        .iter()
-        .all(|text| matches!(*text, "pub" | "(" | "crate" | ")"));
+    let is_near = rest.iter().all(|text| matches!(*text, "pub" | "(" | "crate" | ")"));
     is_near.then(|| before[start + 3].trim_matches('"'))
 }
 
@@ -171,12 +160,7 @@ mod tests {
     use super::*;
 
     const LAYOUT: Layout = Layout {
-        rows: &[
-            (6, &["main"]),
-            (3, &["api"]),
-            (2, &["http", "store"]),
-            (0, &["limits", "config"]),
-        ],
+        rows: &[(6, &["main"]), (3, &["api"]), (2, &["http", "store"]), (0, &["limits", "config"])],
         sideways: &[("config", "limits")],
     };
 
@@ -190,18 +174,9 @@ mod tests {
             fn a() { self::b(); super::super::limits::c(); std::mem::take(d) }\n\
             mod inner { use super::super::body; }";
         assert_eq!(faults("src/http/head.rs", text), Vec::<String>::new());
-        assert_eq!(
-            faults("src/config.rs", "use crate::limits::A;"),
-            Vec::<String>::new()
-        );
-        assert_eq!(
-            faults("src/main.rs", "use corepulse::api;"),
-            Vec::<String>::new()
-        );
-        assert_eq!(
-            faults("src/lib.rs", "pub use crate::api;"),
-            Vec::<String>::new()
-        );
+        assert_eq!(faults("src/config.rs", "use crate::limits::A;"), Vec::<String>::new());
+        assert_eq!(faults("src/main.rs", "use corepulse::api;"), Vec::<String>::new());
+        assert_eq!(faults("src/lib.rs", "pub use crate::api;"), Vec::<String>::new());
     }
 
     #[test]
@@ -221,15 +196,9 @@ mod tests {
             );
         }
         let root = faults("src/http.rs", "use super::api::route;");
-        assert_eq!(
-            root,
-            ["src/http.rs:1: row 2 (`http`) imports `api` of row 3"]
-        );
+        assert_eq!(root, ["src/http.rs:1: row 2 (`http`) imports `api` of row 3"]);
         let below = faults("src/limits.rs", "use crate::config::A;");
-        assert_eq!(
-            below,
-            ["src/limits.rs:1: row 0 (`limits`) imports `config` of row 0"]
-        );
+        assert_eq!(below, ["src/limits.rs:1: row 0 (`limits`) imports `config` of row 0"]);
     }
 
     #[test]
@@ -239,10 +208,7 @@ mod tests {
             ["src/extra.rs:1: `extra` has no row in tests/tidy.rs"]
         );
         let unknown = faults("src/api.rs", "use crate::Thing;");
-        assert_eq!(
-            unknown,
-            ["src/api.rs:1: `crate::Thing`: `Thing` has no row in tests/tidy.rs"]
-        );
+        assert_eq!(unknown, ["src/api.rs:1: `crate::Thing`: `Thing` has no row in tests/tidy.rs"]);
     }
 
     #[test]
@@ -259,22 +225,13 @@ mod tests {
             Source::new("src/http/head.rs", ""),
             Source::new("src/http/samples.rs", ""),
             Source::new("src/dead.rs", ""),
-            Source::new(
-                "tests/api.rs",
-                "#[path = \"support/server.rs\"]\nmod server;",
-            ),
+            Source::new("tests/api.rs", "#[path = \"support/server.rs\"]\nmod server;"),
             Source::new("tests/support/server.rs", ""),
         ];
         let faults = reach(&mut sources);
-        assert_eq!(
-            faults,
-            ["src/dead.rs:1: a dead file: no `mod` line leads here"]
-        );
-        let tests: Vec<&str> = sources
-            .iter()
-            .filter(|s| s.is_test)
-            .map(|s| s.path.as_str())
-            .collect();
+        assert_eq!(faults, ["src/dead.rs:1: a dead file: no `mod` line leads here"]);
+        let tests: Vec<&str> =
+            sources.iter().filter(|s| s.is_test).map(|s| s.path.as_str()).collect();
         assert_eq!(tests, ["src/http/samples.rs"]);
     }
 }

@@ -20,10 +20,7 @@ impl NamedPath {
     pub fn ends_with(&self, suffix: &[&str]) -> bool {
         let skipped = self.segments.len().saturating_sub(suffix.len());
         self.segments.len() >= suffix.len()
-            && self.segments[skipped..]
-                .iter()
-                .zip(suffix)
-                .all(|(a, b)| a == b)
+            && self.segments[skipped..].iter().zip(suffix).all(|(a, b)| a == b)
     }
 
     pub fn text(&self) -> String {
@@ -81,11 +78,7 @@ fn inline_end(tokens: &[Token<'_>], start: usize) -> usize {
 }
 
 fn words(tokens: &[Token<'_>]) -> Vec<String> {
-    tokens
-        .iter()
-        .filter(|token| token.is_word())
-        .map(|token| token.text.to_owned())
-        .collect()
+    tokens.iter().filter(|token| token.is_word()).map(|token| token.text.to_owned()).collect()
 }
 
 /// One import tree from `at`; returns where it ended. A final `self` names the prefix, `*` all.
@@ -107,11 +100,7 @@ fn tree(tokens: &[Token<'_>], at: usize, prefix: &[String], found: &mut Vec<Name
         }
     }
     if !segments.is_empty() {
-        found.push(NamedPath {
-            segments,
-            line,
-            inline_depth: 0,
-        });
+        found.push(NamedPath { segments, line, inline_depth: 0 });
     }
     at
 }
@@ -145,14 +134,7 @@ mod tests {
     fn import_trees_are_flattened() {
         assert_eq!(
             found("pub(crate) use crate::{a, b::{self, c as d, e::*}, self as f};\nuse ::g;"),
-            [
-                "crate::a",
-                "crate::b",
-                "crate::b::c",
-                "crate::b::e::*",
-                "crate",
-                "g"
-            ]
+            ["crate::a", "crate::b", "crate::b::c", "crate::b::e::*", "crate", "g"]
         );
     }
 
@@ -167,10 +149,7 @@ mod tests {
     #[test]
     fn inline_modules_are_counted() {
         let text = "use super::a; mod b { use super::c; mod d { fn e() { super::f() } } } super::g";
-        let depths: Vec<usize> = paths(&tokens(text))
-            .iter()
-            .map(|p| p.inline_depth)
-            .collect();
+        let depths: Vec<usize> = paths(&tokens(text)).iter().map(|p| p.inline_depth).collect();
         assert_eq!(depths, [0, 1, 2, 0]);
     }
 }

@@ -16,11 +16,7 @@ pub struct Source {
 impl Source {
     /// A file that exists only in memory.
     pub fn new(path: &str, text: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            is_test: false,
-        }
+        Self { path: path.to_owned(), text: text.to_owned(), is_test: false }
     }
 
     /// Every token of the file.

@@ -17,14 +17,8 @@ const LEFT_OVERS: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME")];
 const UNFINISHED: &[&str] = &["dbg", "todo", "unimplemented"];
 
 /// Lints that keep a peer's byte from ending a core: only ever allowed on the spot in `src/`.
-const PANIC_LINTS: &[&str] = &[
-    "unwrap_used",
-    "expect_used",
-    "panic",
-    "indexing_slicing",
-    "string_slice",
-    "unreachable",
-];
+const PANIC_LINTS: &[&str] =
+    &["unwrap_used", "expect_used", "panic", "indexing_slicing", "string_slice", "unreachable"];
 
 /// Ways around those lints that clippy does not know.
 const ESCAPES: &[&str] = &["unwrap_unchecked", "get_unchecked", "unreachable_unchecked"];
@@ -74,10 +68,7 @@ fn name(source: &Source) -> Option<String> {
 fn size(source: &Source) -> Option<String> {
     let lines = source.code_lines();
     (lines > FILE_LINES_MAX).then(|| {
-        source.fault(
-            1,
-            format!("a file of {lines} lines without tests, {FILE_LINES_MAX} at most"),
-        )
+        source.fault(1, format!("a file of {lines} lines without tests, {FILE_LINES_MAX} at most"))
     })
 }
 
@@ -134,9 +125,7 @@ fn attributes(source: &Source, tokens: &[Token<'_>]) -> Vec<String> {
         if has("ignore") {
             faults.push(source.fault(line, "a test that is not run is no test"));
         }
-        let is_lint = inside
-            .windows(2)
-            .any(|w| matches!(w[0], "allow" | "expect") && w[1] == "(");
+        let is_lint = inside.windows(2).any(|w| matches!(w[0], "allow" | "expect") && w[1] == "(");
         if is_lint && !has("reason") {
             faults.push(source.fault(line, "a lint is allowed without a `reason`"));
         }
@@ -175,22 +164,12 @@ mod tests {
         let long = format!("//! Head.\n{}", "// a\n".repeat(400));
         let expected = "src/a.rs:1: a file of 401 lines without tests, 400 at most";
         assert_eq!(found("src/a.rs", &long), [expected]);
-        let tested = format!(
-            "//! A.\n#[cfg(test)]\nmod tests {{\n{}}}\n",
-            "// a\n".repeat(400)
-        );
+        let tested = format!("//! A.\n#[cfg(test)]\nmod tests {{\n{}}}\n", "// a\n".repeat(400));
         assert_eq!(found("src/a.rs", &tested), Vec::<String>::new());
-        let body = |lines| {
-            format!(
-                "//! A.\n\nfn a()\nwhere B: C,\n{{\n{}}}\n",
-                "b;\n".repeat(lines)
-            )
-        };
+        let body =
+            |lines| format!("//! A.\n\nfn a()\nwhere B: C,\n{{\n{}}}\n", "b;\n".repeat(lines));
         assert_eq!(found("src/a.rs", &body(66)), Vec::<String>::new());
-        assert_eq!(
-            found("src/a.rs", &body(67)),
-            ["src/a.rs:3: `fn a` has 71 lines, 70 at most"]
-        );
+        assert_eq!(found("src/a.rs", &body(67)), ["src/a.rs:3: `fn a` has 71 lines, 70 at most"]);
     }
 
     #[test]

@@ -93,9 +93,7 @@ fn quote(text: &str) -> usize {
     };
     if first == '\\' {
         let escaped = 2 + inner[1..].chars().next().map_or(0, char::len_utf8);
-        return text[escaped..]
-            .find('\'')
-            .map_or(text.len(), |end| escaped + end + 1);
+        return text[escaped..].find('\'').map_or(text.len(), |end| escaped + end + 1);
     }
     let behind = 1 + first.len_utf8();
     if text[behind..].starts_with('\'') {
@@ -118,9 +116,7 @@ fn word_or_literal(text: &str) -> usize {
             }
             let close = format!("\"{}", "#".repeat(hashes));
             let body = end + hashes + 1;
-            text[body..]
-                .find(&close)
-                .map_or(text.len(), |at| body + at + close.len())
+            text[body..].find(&close).map_or(text.len(), |at| body + at + close.len())
         }
         _ => end,
     }
@@ -199,10 +195,7 @@ mod tests {
 
     #[test]
     fn lines_count_through_comments_and_strings() {
-        let lines: Vec<usize> = tokens("a\n/*\n*/ b\n\"\n\" c")
-            .iter()
-            .map(|t| t.line)
-            .collect();
+        let lines: Vec<usize> = tokens("a\n/*\n*/ b\n\"\n\" c").iter().map(|t| t.line).collect();
         assert_eq!(lines, [1, 3, 4, 5]);
     }
 }

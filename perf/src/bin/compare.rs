@@ -26,12 +26,7 @@ const WARM_UP: Duration = Duration::from_millis(300);
 #[derive(Debug, Parser)]
 struct Options {
     /// Servers, in order; the first is what the others are compared with.
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "floor,corepulse"
-    )]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "floor,corepulse")]
     servers: Vec<Kind>,
     /// What is sent.
     #[arg(
@@ -81,10 +76,7 @@ fn compare(options: &Options) -> Result<(), String> {
     let own = std::env::current_exe().map_err(|e| e.to_string())?;
     let folder = own.parent().ok_or("this program lies in no folder")?;
     let cores = cores();
-    if cores
-        .generator
-        .is_some_and(|core| !core_affinity::set_for_current(core))
-    {
+    if cores.generator.is_some_and(|core| !core_affinity::set_for_current(core)) {
         return Err("cannot pin the generator".to_owned());
     }
     let labels = labels(&options.servers);
@@ -94,18 +86,10 @@ fn compare(options: &Options) -> Result<(), String> {
             for (kind, label) in options.servers.iter().zip(&labels) {
                 let measured = measure(options, *kind, scenario, folder, cores.server);
                 let (outcome, usage) = measured.map_err(|e| format!("{label}: {e}"))?;
-                let measurement = Measurement {
-                    round,
-                    scenario,
-                    server: label.clone(),
-                    outcome,
-                    usage,
-                };
+                let measurement =
+                    Measurement { round, scenario, server: label.clone(), outcome, usage };
                 let cpu_us = measurement.cpu_us();
-                eprintln!(
-                    "round {round}: {}, {label}: {cpu_us:.2} µs",
-                    scenario.name()
-                );
+                eprintln!("round {round}: {}, {label}: {cpu_us:.2} µs", scenario.name());
                 measurements.push(measurement);
             }
         }
@@ -114,10 +98,7 @@ fn compare(options: &Options) -> Result<(), String> {
     if options.no_record {
         return Ok(());
     }
-    let path = keep(
-        options,
-        &report::record(&machine::describe(), &measurements),
-    )?;
+    let path = keep(options, &report::record(&machine::describe(), &measurements))?;
     println!("\nraw numbers: {}", path.display());
     Ok(())
 }
@@ -140,41 +121,26 @@ fn measure(
     let events = u64::try_from(scenario.events_per_request()).unwrap_or(0);
     let expected = outcome.requests * kind.accepted(events);
     if outcome.accepted != expected {
-        return Err(format!(
-            "accepted {} of {expected} events",
-            outcome.accepted
-        ));
+        return Err(format!("accepted {} of {expected} events", outcome.accepted));
     }
     Ok((outcome, usage))
 }
 
 fn cores() -> Cores {
-    let mut ids = core_affinity::get_core_ids()
-        .unwrap_or_default()
-        .into_iter();
+    let mut ids = core_affinity::get_core_ids().unwrap_or_default().into_iter();
     let (first, second) = (ids.next(), ids.next());
     if second.is_none() {
         eprintln!("compare: one core only; server and generator share it");
-        return Cores {
-            server: None,
-            generator: None,
-        };
+        return Cores { server: None, generator: None };
     }
-    Cores {
-        server: first,
-        generator: second,
-    }
+    Cores { server: first, generator: second }
 }
 
 /// Names, with a number behind a server that is measured more than once.
 fn labels(servers: &[Kind]) -> Vec<String> {
     let mut labels: Vec<String> = Vec::new();
     for (at, kind) in servers.iter().enumerate() {
-        let before = servers
-            .iter()
-            .take(at)
-            .filter(|other| *other == kind)
-            .count();
+        let before = servers.iter().take(at).filter(|other| *other == kind).count();
         labels.push(match before {
             0 => kind.name().to_owned(),
             _ => format!("{} #{}", kind.name(), before + 1),
@@ -184,9 +150,7 @@ fn labels(servers: &[Kind]) -> Vec<String> {
 }
 
 fn keep(options: &Options, record: &serde_json::Value) -> Result<PathBuf, String> {
-    let date = record
-        .pointer("/machine/date")
-        .and_then(|date| date.as_str());
+    let date = record.pointer("/machine/date").and_then(|date| date.as_str());
     let day = date.and_then(|date| date.get(..10)).unwrap_or("undated");
     let path = options.record.join(format!("{day}-{}.json", options.name));
     let text = serde_json::to_string_pretty(record).map_err(|e| e.to_string())?;

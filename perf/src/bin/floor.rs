@@ -56,14 +56,10 @@ fn main() -> io::Result<()> {
     }
     let mut poll = Poll::new()?;
     let mut listener = TcpListener::bind(options.listen)?;
-    poll.registry()
-        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     eprintln!("floor: listening on {}", listener.local_addr()?);
     let mut connections: Vec<Option<Connection>> = Vec::new();
-    let mut core = Loop {
-        received: vec![0; RECEIVE_BYTES],
-        answers: Vec::new(),
-    };
+    let mut core = Loop { received: vec![0; RECEIVE_BYTES], answers: Vec::new() };
     let mut events = Events::with_capacity(EVENTS_PER_TURN);
     loop {
         match poll.poll(&mut events, None) {
@@ -75,9 +71,7 @@ fn main() -> io::Result<()> {
                 accept(&listener, &poll, &mut connections)?;
             } else if let Some(slot) = connections.get_mut(event.token().0) {
                 // Whatever goes wrong with a connection ends it.
-                let is_open = slot
-                    .as_mut()
-                    .is_some_and(|c| core.serve(c).unwrap_or(false));
+                let is_open = slot.as_mut().is_some_and(|c| core.serve(c).unwrap_or(false));
                 if !is_open {
                     *slot = None;
                 }
@@ -100,12 +94,8 @@ fn accept(
         stream.set_nodelay(true)?;
         let free = connections.iter().position(Option::is_none);
         let at = free.unwrap_or(connections.len());
-        poll.registry()
-            .register(&mut stream, Token(at), Interest::READABLE)?;
-        let connection = Some(Connection {
-            stream,
-            framing: Framing::default(),
-        });
+        poll.registry().register(&mut stream, Token(at), Interest::READABLE)?;
+        let connection = Some(Connection { stream, framing: Framing::default() });
         match connections.get_mut(at) {
             Some(slot) => *slot = connection,
             None => connections.push(connection),
@@ -184,15 +174,11 @@ fn head(bytes: &[u8]) -> io::Result<Option<(usize, usize)>> {
         httparse::Status::Complete(length) => {
             let named = |name| request.headers.iter().find(move |h| h.name == name);
             let text = named("Content-Length").and_then(|h| std::str::from_utf8(h.value).ok());
-            Ok(Some((
-                length,
-                text.and_then(|t| t.parse().ok()).unwrap_or(0),
-            )))
+            Ok(Some((length, text.and_then(|t| t.parse().ok()).unwrap_or(0))))
         }
-        httparse::Status::Partial if bytes.len() > HEAD_BYTES_MAX => Err(io::Error::new(
-            ErrorKind::InvalidData,
-            "a head without an end",
-        )),
+        httparse::Status::Partial if bytes.len() > HEAD_BYTES_MAX => {
+            Err(io::Error::new(ErrorKind::InvalidData, "a head without an end"))
+        }
         httparse::Status::Partial => Ok(None),
     }
 }
@@ -216,10 +202,7 @@ mod tests {
 
     #[test]
     fn the_answer_is_as_long_as_it_says() {
-        let end = ANSWER
-            .windows(4)
-            .position(|window| window == b"\r\n\r\n")
-            .unwrap();
+        let end = ANSWER.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
         assert_eq!(ANSWER.len() - end - 4, 28);
     }
 }

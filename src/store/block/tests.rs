@@ -27,11 +27,7 @@ impl Sample {
 
     /// The key and value that DESIGN asks for, put together the slow way.
     fn record(&self) -> (String, String) {
-        let Self {
-            timestamp,
-            literals: [cpu, rps],
-            ..
-        } = self;
+        let Self { timestamp, literals: [cpu, rps], .. } = self;
         match &self.device {
             None => (
                 format!("metric:{timestamp}"),
@@ -70,10 +66,7 @@ fn sample() -> impl Strategy<Value = Sample> {
 }
 
 fn at(mono_ns: u64) -> Now {
-    Now {
-        mono_ns,
-        wall_ms: 0,
-    }
+    Now { mono_ns, wall_ms: 0 }
 }
 
 fn plain(timestamp: &str, cpu: &str) -> Sample {
@@ -111,10 +104,7 @@ fn an_oversize_record_is_counted_and_leaves_no_byte() {
     let mut block = block();
     let long = plain("1", &format!("1{}", "0".repeat(RECORD_BYTES_MAX)));
     assert_eq!(block.append(&long.event(), at(1)), Appended::Oversize);
-    assert_eq!(
-        block.append(&plain("1", "2").event(), at(2)),
-        Appended::Fresh
-    );
+    assert_eq!(block.append(&plain("1", "2").event(), at(2)), Appended::Fresh);
     assert_eq!((block.events(), block.live(), block.oversize()), (2, 1, 1));
     assert_eq!(block.age_ns(at(5)), 4, "the oversize event was the first");
 }
@@ -128,10 +118,7 @@ fn the_longest_record_that_fits_is_kept() {
     assert_eq!(block.append(&just.event(), at(1)), Appended::Fresh);
     let over = plain("1", &"1".repeat(cpu_len + 1));
     assert_eq!(block.append(&over.event(), at(1)), Appended::Oversize);
-    assert_eq!(
-        block.records().next().unwrap().value,
-        just.record().1.as_bytes()
-    );
+    assert_eq!(block.records().next().unwrap().value, just.record().1.as_bytes());
 }
 
 #[test]
@@ -154,11 +141,7 @@ fn clearing_keeps_the_usual_memory_and_gives_back_the_rest() {
     while !block.is_full() {
         block.append(&plain(&block.live().to_string(), "1").event(), at(9));
     }
-    assert_eq!(
-        block.bytes(),
-        bytes,
-        "a block filled again allocates nothing"
-    );
+    assert_eq!(block.bytes(), bytes, "a block filled again allocates nothing");
 }
 
 #[test]
@@ -168,10 +151,7 @@ fn stale_places_do_not_return_when_the_generation_wraps() {
     block.append(&plain("1", "1").event(), at(1));
     block.clear();
     for _ in 0..3 {
-        assert_eq!(
-            block.append(&plain("1", "1").event(), at(1)),
-            Appended::Fresh
-        );
+        assert_eq!(block.append(&plain("1", "1").event(), at(1)), Appended::Fresh);
         block.clear();
     }
 }

@@ -9,10 +9,7 @@ use crate::store::packing::Packing;
 const TTL_MS: u64 = 8_000;
 
 fn at(ms: u64) -> Now {
-    Now {
-        mono_ns: ms * 1_000_000,
-        wall_ms: 0,
-    }
+    Now { mono_ns: ms * 1_000_000, wall_ms: 0 }
 }
 
 /// A store with a block to fill, and the books.
@@ -46,8 +43,7 @@ impl Bench {
             self.block.append(&event, now);
         }
         self.ledger.accept(core, self.block.events());
-        self.store
-            .hand_over(core, &mut self.block, now, &self.ledger);
+        self.store.hand_over(core, &mut self.block, now, &self.ledger);
         assert!(self.block.is_empty());
         assert_eq!(self.ledger.totals().pending(), 0);
     }
@@ -55,31 +51,18 @@ impl Bench {
     fn read(&self, now: Now, timestamp: u64) -> Option<u64> {
         // What the buffer had before must stay.
         let mut out = b"before".to_vec();
-        let found = self
-            .store
-            .lookup(format!("metric:{timestamp}").as_bytes(), now, &mut out);
-        let value = String::from_utf8(out)
-            .unwrap()
-            .strip_prefix("before")
-            .unwrap()
-            .to_owned();
+        let found = self.store.lookup(format!("metric:{timestamp}").as_bytes(), now, &mut out);
+        let value = String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned();
         assert_eq!(found, !value.is_empty());
         let head = format!("{{\"timestamp\":{timestamp},\"cpu\":1,\"rps\":");
-        let value = value
-            .strip_prefix(&head)?
-            .strip_suffix('}')
-            .unwrap()
-            .to_owned();
+        let value = value.strip_prefix(&head)?.strip_suffix('}').unwrap().to_owned();
         Some(value.parse().unwrap())
     }
 
     fn held_records(&self) -> u64 {
         let rings = self.store.shards.iter().map(|shard| {
             let ring = shard.ring.lock();
-            ring.segments
-                .iter()
-                .map(|segment| segment.records)
-                .sum::<u64>()
+            ring.segments.iter().map(|segment| segment.records).sum::<u64>()
         });
         rings.sum()
     }
@@ -95,11 +78,7 @@ fn a_record_is_readable_until_its_own_time_is_over() {
     bench.write(0, at(0), &[(1, 10)]);
     bench.write(0, at(500), &[(2, 20)]);
     assert_eq!(bench.read(at(TTL_MS - 1), 1), Some(10));
-    assert_eq!(
-        bench.read(at(TTL_MS), 1),
-        None,
-        "its segment is still there"
-    );
+    assert_eq!(bench.read(at(TTL_MS), 1), None, "its segment is still there");
     assert_eq!(bench.read(at(TTL_MS + 499), 2), Some(20));
     assert_eq!(bench.read(at(TTL_MS + 500), 2), None);
     assert_eq!(bench.evicted(EvictReason::Expired), 0);
@@ -115,16 +94,10 @@ fn an_empty_store_wants_no_call_and_holds_no_memory() {
     assert_eq!(bench.store.held_bytes(), 2 * bench.store.shape.cost_bytes());
     let next = bench.store.maintain(0, at(1_600), &bench.ledger).unwrap();
     assert_eq!(next, at(TTL_MS + 500).mono_ns);
-    let next = bench
-        .store
-        .maintain(0, at(TTL_MS + 500), &bench.ledger)
-        .unwrap();
+    let next = bench.store.maintain(0, at(TTL_MS + 500), &bench.ledger).unwrap();
     assert_eq!(next, at(TTL_MS + 1_600).mono_ns);
     assert_eq!(bench.evicted(EvictReason::Expired), 2);
-    assert_eq!(
-        bench.store.maintain(0, at(TTL_MS + 1_600), &bench.ledger),
-        None
-    );
+    assert_eq!(bench.store.maintain(0, at(TTL_MS + 1_600), &bench.ledger), None);
     assert_eq!(bench.evicted(EvictReason::Expired), 3);
     assert_eq!(bench.store.held_bytes(), 0);
 }
@@ -171,25 +144,15 @@ fn one_block_may_exceed_a_whole_ring() {
     bench.write(0, at(1), &writes);
     let totals = bench.ledger.totals();
     assert_eq!(totals.stored, 5_000);
-    assert_eq!(
-        bench.held_records() + totals.evicted.iter().sum::<u64>(),
-        5_000
-    );
+    assert_eq!(bench.held_records() + totals.evicted.iter().sum::<u64>(), 5_000);
     assert_eq!(bench.read(at(1), 4_999), Some(4_999));
     assert_eq!(bench.read(at(1), 0), None);
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    Write {
-        core: usize,
-        wait_ms: u64,
-        writes: Vec<(u64, u64)>,
-    },
-    Maintain {
-        core: usize,
-        wait_ms: u64,
-    },
+    Write { core: usize, wait_ms: u64, writes: Vec<(u64, u64)> },
+    Maintain { core: usize, wait_ms: u64 },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -211,11 +174,7 @@ fn check(steps: Vec<Step>, capacity_bytes: usize) -> Result<(), TestCaseError> {
     let mut now_ms = 0;
     for step in steps {
         match step {
-            Step::Write {
-                core,
-                wait_ms,
-                writes,
-            } => {
+            Step::Write { core, wait_ms, writes } => {
                 now_ms += wait_ms;
                 for (key, value) in &writes {
                     reference[*key as usize].push((now_ms, core, *value));
@@ -230,10 +189,7 @@ fn check(steps: Vec<Step>, capacity_bytes: usize) -> Result<(), TestCaseError> {
         }
         let totals = bench.ledger.totals();
         prop_assert_eq!(totals.pending(), 0);
-        prop_assert_eq!(
-            bench.held_records() + totals.evicted.iter().sum::<u64>(),
-            totals.stored
-        );
+        prop_assert_eq!(bench.held_records() + totals.evicted.iter().sum::<u64>(), totals.stored);
         prop_assert!(bench.store.held_bytes() <= bench.store.capacity_bytes());
         let was_crowded = bench.evicted(EvictReason::Capacity) > 0;
         for (key, writes) in reference.iter().enumerate() {
@@ -244,10 +200,7 @@ fn check(steps: Vec<Step>, capacity_bytes: usize) -> Result<(), TestCaseError> {
             let expected = newest.map(|(.., value)| *value);
             let found = bench.read(at(now_ms), key as u64);
             let is_evicted = was_crowded && found.is_none();
-            prop_assert!(
-                found == expected || is_evicted,
-                "{key}: {found:?}, not {expected:?}"
-            );
+            prop_assert!(found == expected || is_evicted, "{key}: {found:?}, not {expected:?}");
         }
     }
     Ok(())

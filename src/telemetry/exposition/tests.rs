@@ -27,10 +27,7 @@ fn check(text: &str, is_open_metrics: bool) -> Series {
                     assert!(["counter", "gauge", "histogram"].contains(&rest), "{line}");
                     family = (name.to_owned(), rest.to_owned());
                 }
-                "UNIT" => assert!(
-                    is_open_metrics && name.ends_with(&format!("_{rest}")),
-                    "{line}"
-                ),
+                "UNIT" => assert!(is_open_metrics && name.ends_with(&format!("_{rest}")), "{line}"),
                 "HELP" => assert!(!rest.is_empty(), "{line}"),
                 _ => panic!("{line}"),
             }
@@ -39,9 +36,7 @@ fn check(text: &str, is_open_metrics: bool) -> Series {
         let (key, value) = line.rsplit_once(' ').unwrap();
         let (name, labels) = key.split_once('{').unwrap_or((key, "}"));
         assert!(labels.ends_with('}') && !labels.contains(",,"), "{line}");
-        let suffix = name
-            .strip_prefix(family.0.as_str())
-            .unwrap_or_else(|| panic!("{line}"));
+        let suffix = name.strip_prefix(family.0.as_str()).unwrap_or_else(|| panic!("{line}"));
         let suffixes: &[&str] = match (family.1.as_str(), is_open_metrics) {
             ("counter", true) => &["_total"],
             ("histogram", _) => &["_bucket", "_count", "_sum"],
@@ -52,10 +47,7 @@ fn check(text: &str, is_open_metrics: bool) -> Series {
         if family.1 != "gauge" {
             assert!(value >= 0.0, "{line}");
         }
-        assert!(
-            series.insert(key.to_owned(), value).is_none(),
-            "{key} twice"
-        );
+        assert!(series.insert(key.to_owned(), value).is_none(), "{key} twice");
     }
     for name in series.keys().filter_map(|key| key.split('{').next()) {
         let base = ["_bucket", "_count", "_sum", "_total"]
@@ -63,10 +55,7 @@ fn check(text: &str, is_open_metrics: bool) -> Series {
             .find_map(|suffix| name.strip_suffix(suffix))
             .filter(|base| announced.contains(&format!("TYPE {base}")))
             .unwrap_or(name);
-        assert!(
-            announced.contains(&format!("HELP {base}")),
-            "{name} has no help"
-        );
+        assert!(announced.contains(&format!("HELP {base}")), "{name} has no help");
     }
     check_histograms(text, &series);
     series
@@ -108,9 +97,7 @@ fn both_formats_are_correct_and_tell_the_same() {
         let open_metrics = check(&exposition.write(&snapshot, Format::OpenMetrics), true);
         assert_eq!(text.len(), open_metrics.len());
         for (key, value) in text.iter().filter(|(key, _)| key.starts_with("corepulse_")) {
-            let key = key
-                .replace("le=\"1\"", "le=\"1.0\"")
-                .replace("le=\"5\"", "le=\"5.0\"");
+            let key = key.replace("le=\"1\"", "le=\"1.0\"").replace("le=\"5\"", "le=\"5.0\"");
             let other = open_metrics.get(&key).unwrap_or_else(|| panic!("{key}"));
             assert!(value == other || value.is_nan() && other.is_nan(), "{key}");
         }
@@ -119,10 +106,7 @@ fn both_formats_are_correct_and_tell_the_same() {
 
 #[test]
 fn known_series_are_zero_from_the_start() {
-    let text = check(
-        &Exposition::default().write(&at_start(), Format::Text),
-        false,
-    );
+    let text = check(&Exposition::default().write(&at_start(), Format::Text), false);
     for key in [
         "corepulse_events_accepted_total",
         "corepulse_events_rejected_total{reason=\"future\"}",
@@ -137,29 +121,20 @@ fn known_series_are_zero_from_the_start() {
         assert_eq!(text.get(key), Some(&0.0), "{key}");
     }
     assert!(text["corepulse_rolling_average{field=\"cpu\"}"].is_nan());
-    assert!(
-        text.keys()
-            .any(|key| key.starts_with("corepulse_build_info{version=\"0.1.0\""))
-    );
+    assert!(text.keys().any(|key| key.starts_with("corepulse_build_info{version=\"0.1.0\"")));
     assert!(text["process_resident_memory_bytes"] > 0.0);
     assert!(text["process_start_time_seconds"] > 1.6e9);
 }
 
 #[test]
 fn numbers_are_exact() {
-    let text = check(
-        &Exposition::default().write(&at_work(), Format::Text),
-        false,
-    );
+    let text = check(&Exposition::default().write(&at_work(), Format::Text), false);
     assert_eq!(text["corepulse_events_accepted_total"], 123_456_789_012.0);
     assert_eq!(text["corepulse_rolling_average{field=\"rps\"}"], 1e12);
     let sum_ns: u64 = (1..100).map(|number| number * number * 3_000).sum();
     let sum = text["corepulse_http_request_duration_seconds_sum{route=\"ingest\"}"];
     assert_eq!(sum, sum_ns as f64 / 1e9);
-    assert_eq!(
-        text["corepulse_http_request_duration_seconds_count{route=\"ingest\"}"],
-        297.0
-    );
+    assert_eq!(text["corepulse_http_request_duration_seconds_count{route=\"ingest\"}"], 297.0);
 }
 
 #[test]
@@ -177,9 +152,5 @@ fn the_format_follows_the_scraper() {
     assert_eq!(Format::accepted_by(Some("*/*")), Format::Text);
     let asked = Format::accepted_by(Some("application/openmetrics-text;version=1.0.0"));
     assert_eq!(asked, Format::OpenMetrics);
-    assert!(
-        asked
-            .content_type()
-            .starts_with("application/openmetrics-text; version=1.0.0")
-    );
+    assert!(asked.content_type().starts_with("application/openmetrics-text; version=1.0.0"));
 }
