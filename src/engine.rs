@@ -1,7 +1,7 @@
 //! Threads and sockets: the engines that carry requests to a handler and answers back.
 //!
 //! [`percore`] runs one loop per core over [`connections`], each of which is a [`connection`]
-//! with deadlines in [`timers`]; [`listener`] opens the ports, [`mailbox`] brings answers from
+//! that is [`lent`] the core's buffers and has deadlines in [`timers`]; [`listener`] opens the ports, [`mailbox`] brings answers from
 //! other threads, [`drain`] ends it all in order, and [`placement`] decides on which cores.
 
 pub mod buffers;
@@ -9,6 +9,7 @@ pub mod connection;
 pub mod connections;
 pub mod descriptors;
 pub mod drain;
+pub mod lent;
 pub mod listener;
 pub mod mailbox;
 pub mod meter;

@@ -15,9 +15,10 @@ use crate::clock::{Clock, nanoseconds};
 use crate::config::Config;
 use crate::config::shown::Shown;
 use crate::control::{Control, job_queue};
-use crate::engine::connection::Patience;
 use crate::engine::connections::Population;
 use crate::engine::drain::Drain;
+use crate::engine::lent::Patience;
+use crate::engine::listener::Listener;
 use crate::engine::mailbox::Inbox;
 use crate::engine::meter::Meter;
 use crate::engine::percore::{Common, Core};
@@ -74,8 +75,7 @@ impl Server {
         let connections_max =
             descriptors::connections_max(config.connections_max, descriptors::raise_limit());
         let listeners = listener::open(config.listen, workers)?;
-        let address =
-            listeners.first().map_or(Ok(config.listen), mio::net::TcpListener::local_addr)?;
+        let address = listeners.first().map_or(Ok(config.listen), Listener::local_addr)?;
 
         let mut clock = Clock::start();
         let (queue, jobs) = job_queue();
@@ -126,7 +126,7 @@ impl Server {
     fn start_core(
         &mut self,
         number: usize,
-        listener: mio::net::TcpListener,
+        listener: Listener,
         common: &Common,
         placement: &Placement,
     ) -> io::Result<()> {

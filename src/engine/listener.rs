@@ -3,8 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
-use mio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
+
+/// A listening socket that does not block.
+pub type Listener = mio::net::TcpListener;
 
 /// Connections that wait in the kernel to be accepted; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -14,7 +16,7 @@ const BACKLOG: i32 = 4096;
 /// # Errors
 ///
 /// The address is in use, is not this machine's, or needs a privilege.
-pub fn open(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+pub fn open(address: SocketAddr, count: usize) -> io::Result<Vec<Listener>> {
     let first = bind(address)?;
     let bound = first.local_addr()?;
     let mut listeners = vec![first];
@@ -24,7 +26,7 @@ pub fn open(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> io::Result<Listener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the last connections of the process before it.
     socket.set_reuse_address(true)?;
@@ -35,7 +37,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(Listener::from_std(socket.into()))
 }
 
 #[cfg(test)]

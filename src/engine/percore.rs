@@ -2,24 +2,28 @@
 //!
 //! A turn takes what the kernel has ready, serves each connection once, takes in newcomers and
 //! later answers, ends what is overdue, and sleeps again. Nothing in it blocks or waits.
+//! [`arrivals`] is how connections come, [`departure`] how the core itself goes.
+
+mod arrivals;
+mod departure;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use super::buffers::Buffers;
-use super::connection::{Accepted, Connection, Desk, Lent, Next, Patience};
-use super::connections::{Admission, Connections, Population};
+use super::connection::Connection;
+use super::connections::{Connections, Population};
 use super::drain::{Drain, Phase};
+use super::lent::{Desk, Lent, Next, Patience};
+use super::listener::Listener;
 use super::mailbox::Inbox;
 use super::meter::Meter;
-use super::timers::{Entry, Timers};
+use super::timers::{Entry, TICK_MS, Timers};
 use crate::clock::{Clock, Now};
 use crate::http::handler::{ConnectionId, Handler, Mailbox};
 use crate::http::response::{Answer, Encoder};
@@ -28,12 +32,6 @@ use crate::telemetry::counters::CloseReason;
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
-
-/// Newcomers taken in one turn; more wait in the kernel for the next.
-const ACCEPTS_PER_TURN: usize = 64;
-
-/// Out of descriptors, the next try waits this long: an endless readiness must not spin.
-const ACCEPT_RETRY_MS: u64 = 100;
 
 /// What the cores of one server have in common.
 #[derive(Clone, Debug)]
@@ -54,7 +52,7 @@ pub struct Common {
 #[derive(Debug)]
 pub struct Core<H> {
     poll: Poll,
-    listener: Option<TcpListener>,
+    listener: Option<Listener>,
     inbox: Arc<Inbox>,
     desk: Desk,
     common: Common,
@@ -81,7 +79,7 @@ impl<H: Handler> Core<H> {
     ///
     /// The kernel grants no epoll or event descriptor.
     pub fn new(
-        mut listener: TcpListener,
+        mut listener: Listener,
         handler: H,
         meter: Meter,
         common: Common,
@@ -243,7 +241,7 @@ impl<H: Handler> Core<H> {
             return;
         };
         let deadline_ms = connection.deadline_ms(&self.desk.patience);
-        if deadline_ms < connection.timer_tick.saturating_mul(super::timers::TICK_MS) {
+        if deadline_ms < connection.timer_tick.saturating_mul(TICK_MS) {
             connection.timer_tick = self.timers.enter(slot, deadline_ms);
         }
     }
@@ -257,13 +255,6 @@ impl<H: Handler> Core<H> {
         self.meter.closed(reason);
     }
 
-    /// Gives up what did not end in time.
-    fn close_all(&mut self) {
-        for slot in self.connections.occupied() {
-            self.close(slot, CloseReason::Drain);
-        }
-    }
-
     fn deliver_posted(&mut self) {
         let mut posted = std::mem::take(&mut self.posted);
         self.inbox.take(&mut posted);
@@ -273,80 +264,6 @@ impl<H: Handler> Core<H> {
             }
         }
         self.posted = posted;
-    }
-
-    fn accept(&mut self) {
-        let now_ms = self.now.mono_ms();
-        if self.accept_retry_ms.is_some_and(|retry_ms| now_ms < retry_ms) {
-            return;
-        }
-        if self.accept_retry_ms.take().is_none() && !self.accepting {
-            return;
-        }
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.listener else {
-                self.accepting = false;
-                return;
-            };
-            match listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.accepting = false;
-                    return;
-                }
-                // The peer is gone before we were there (man 2 accept).
-                Err(error) if is_of_the_peer(&error) => {}
-                Err(_) => {
-                    // Out of descriptors or memory: make room, and try again after a while.
-                    if let Some(slot) = self.connections.longest_idle(now_ms) {
-                        self.close(slot, CloseReason::Limit);
-                    }
-                    self.accept_retry_ms = Some(now_ms + ACCEPT_RETRY_MS);
-                    return;
-                }
-            }
-        }
-    }
-
-    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
-        let now_ms = self.now.mono_ms();
-        if self.connections.is_full()
-            && let Some(slot) = self.connections.longest_idle(now_ms)
-        {
-            self.close(slot, CloseReason::Limit);
-        }
-        let (admission, id) = self.connections.admit();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if self.poll.registry().register(&mut stream, Token(id.slot), interest).is_err() {
-            self.meter.opened();
-            self.meter.closed(CloseReason::Error);
-            self.connections.forget(admission);
-            return;
-        }
-        self.meter.opened();
-        let accepted = Accepted {
-            id,
-            peer_is_loopback: peer.ip().to_canonical().is_loopback(),
-            admission,
-            now_ms,
-            age_ms: self.age_limit_ms(now_ms),
-        };
-        let slot = self.connections.insert(Connection::new(stream, &accepted));
-        if admission == Admission::TurnedAway {
-            self.with(slot, Connection::turn_away);
-        } else {
-            self.set_timer(slot);
-        }
-    }
-
-    /// The age is spread by ±10 %, so that connections that came together do not leave together.
-    fn age_limit_ms(&self, now_ms: u64) -> u64 {
-        let age_ms = self.common.connection_age_ms;
-        let spread_ms = age_ms / 10;
-        if age_ms == u64::MAX {
-            return u64::MAX;
-        }
-        now_ms + age_ms - spread_ms + fastrand::u64(0..=2 * spread_ms)
     }
 
     fn expire(&mut self) {
@@ -369,42 +286,4 @@ impl<H: Handler> Core<H> {
         }
         self.due = due;
     }
-
-    /// Follows the server's phase.
-    fn enter_phase(&mut self) {
-        let phase = self.common.drain.phase();
-        if phase == self.phase {
-            return;
-        }
-        self.phase = phase;
-        if phase < Phase::Closing {
-            return;
-        }
-        // Whoever has connected is still served; closing the listener would reset them.
-        while self.listener.is_some() {
-            self.accepting = true;
-            self.accept_retry_ms = None;
-            self.accept();
-            if !self.accepting || self.accept_retry_ms.is_some() {
-                self.listener = None;
-            }
-        }
-        self.accepting = false;
-        self.accept_retry_ms = None;
-        for slot in self.connections.occupied() {
-            // A request may have arrived since the last turn: it is under way.
-            if let Some(connection) = self.connections.at(slot) {
-                connection.note(true, false);
-            }
-            self.serve(slot);
-            if self.connections.at(slot).is_some_and(|connection| connection.may_close()) {
-                self.close(slot, CloseReason::Drain);
-            }
-        }
-    }
-}
-
-fn is_of_the_peer(error: &io::Error) -> bool {
-    let kinds = [ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset, ErrorKind::Interrupted];
-    kinds.contains(&error.kind())
 }

@@ -1,0 +1,174 @@
+//! Bytes into answers: the requests of a connection, one after the other.
+
+use std::ops::Range;
+
+use super::{Connection, Stage, Waiting};
+use crate::engine::buffers::Buffers;
+use crate::engine::lent::Lent;
+use crate::http::handler::{Context, Handler, Reply};
+use crate::http::head::HeaderSlots;
+use crate::http::intake::{Advance, Decode, Whole};
+use crate::http::refusal::Refusal;
+use crate::http::request::{Method, Request};
+use crate::http::response::{Persistence, Response, encode_continue};
+use crate::limits::{OUT_BYTES_MAX, PIPELINED_REQUESTS_PER_TURN};
+use crate::telemetry::counters::CloseReason;
+
+impl Connection {
+    /// Answers the requests in `input` and the first `received` bytes of the receive buffer.
+    pub(super) fn answer_received<H: Handler>(&mut self, received: usize, lent: &mut Lent<'_, H>) {
+        self.unparsed = false;
+        let mut input = std::mem::take(&mut self.input);
+        // The receive buffer is lent out whole while its bytes are parsed in place.
+        let mut receive = std::mem::take(&mut lent.buffers.receive);
+        let fresh = receive.get_mut(..received).unwrap_or_default();
+        if input.is_empty() {
+            let rest = self.answer_all(fresh, lent);
+            let rest = fresh.get(rest).unwrap_or_default();
+            if !rest.is_empty() {
+                input = lent.buffers.lend(rest);
+            }
+        } else {
+            input.extend_from_slice(fresh);
+            let rest = self.answer_all(&mut input, lent);
+            input.truncate(rest.end);
+            input.drain(..rest.start.min(rest.end));
+        }
+        lent.buffers.receive = receive;
+        if input.is_empty() {
+            lent.buffers.take_back(input);
+        } else {
+            self.input = input;
+        }
+    }
+
+    /// Answers the requests in `bytes`, as many as this turn allows, and says which bytes are to
+    /// be kept.
+    pub(super) fn answer_all<H: Handler>(
+        &mut self,
+        bytes: &mut [u8],
+        lent: &mut Lent<'_, H>,
+    ) -> Range<usize> {
+        let body_bytes_max = lent.desk.patience.body_bytes_max;
+        let mut at = 0;
+        let mut requests = 0;
+        while at < bytes.len() && self.closing.is_none() {
+            let over_share =
+                requests == PIPELINED_REQUESTS_PER_TURN || lent.buffers.out.len() >= OUT_BYTES_MAX;
+            if over_share || matches!(self.stage, Stage::Waiting(_)) {
+                self.unparsed = true;
+                return at..bytes.len();
+            }
+            let rest = bytes.get_mut(at..).unwrap_or_default();
+            let mut slots = HeaderSlots::new();
+            match self.intake.advance(rest, &mut slots, body_bytes_max) {
+                Ok(Advance::Whole(whole)) => {
+                    at += whole.consumed;
+                    requests += 1;
+                    self.answer_one(&whole, lent);
+                }
+                Ok(Advance::Partial { send_continue }) => {
+                    self.wait_for_rest(send_continue, lent);
+                    return at..bytes.len();
+                }
+                Ok(Advance::Undecoded) => match self.intake.decode(rest, body_bytes_max) {
+                    Ok(Decode::Whole) => {}
+                    Ok(Decode::Partial { keep, send_continue }) => {
+                        self.wait_for_rest(send_continue, lent);
+                        return at..at + keep;
+                    }
+                    Err(refusal) => self.refuse(refusal, lent),
+                },
+                Err(refusal) => self.refuse(refusal, lent),
+            }
+        }
+        // Whatever follows the last answer is not parsed.
+        bytes.len()..bytes.len()
+    }
+
+    pub(super) fn wait_for_rest<H>(&mut self, send_continue: bool, lent: &mut Lent<'_, H>) {
+        if send_continue {
+            encode_continue(&mut lent.buffers.out);
+        }
+        if self.stage == Stage::Idle {
+            self.stage = Stage::Receiving { since_ms: lent.now.mono_ms() };
+        }
+    }
+
+    pub(super) fn answer_one<H: Handler>(&mut self, whole: &Whole<'_>, lent: &mut Lent<'_, H>) {
+        let answers_head = whole.request.method == Method::Head;
+        let waiting = Waiting {
+            answers_head,
+            keep_alive: whole.keep_alive,
+            http_1_0: whole.http_1_0,
+            since_ns: lent.now.mono_ns,
+        };
+        self.stage = Stage::Idle;
+        self.active_ms = lent.now.mono_ms();
+        match self.ask(&whole.request, lent) {
+            Reply::Now(response) => self.encode(response, None, waiting, lent),
+            Reply::Later => self.stage = Stage::Waiting(waiting),
+        }
+    }
+
+    pub(super) fn ask<H: Handler>(&self, request: &Request<'_>, lent: &mut Lent<'_, H>) -> Reply {
+        let context = Context {
+            now: lent.now,
+            peer_is_loopback: self.peer_is_loopback,
+            over_limit: self.over_limit(),
+            draining: lent.draining,
+            connection: self.id,
+            mailbox: &lent.desk.mailbox,
+        };
+        lent.buffers.body.clear();
+        lent.handler.handle(request, &context, &mut lent.buffers.body)
+    }
+
+    /// Appends the answer to the out-buffer and decides whether it is the last. Its body is the
+    /// posted one, or else the core's.
+    pub(super) fn encode<H>(
+        &mut self,
+        response: Response,
+        posted: Option<&[u8]>,
+        of: Waiting,
+        lent: &mut Lent<'_, H>,
+    ) {
+        let too_old = lent.now.mono_ms() >= self.age_ms;
+        let persistence = if !of.keep_alive {
+            self.closing = Some(CloseReason::Client);
+            Persistence::Close
+        } else if lent.draining {
+            self.closing = Some(CloseReason::Drain);
+            Persistence::Close
+        } else if self.over_limit() {
+            self.closing = Some(CloseReason::Limit);
+            Persistence::Close
+        } else if too_old {
+            self.closing = Some(CloseReason::Age);
+            Persistence::Close
+        } else if of.http_1_0 {
+            Persistence::OpenSaid
+        } else {
+            Persistence::Open
+        };
+        let Buffers { out, body, .. } = &mut *lent.buffers;
+        let body = posted.unwrap_or(body);
+        lent.encoder.encode(out, response, body, of.answers_head, persistence, lent.now);
+        lent.meter.answered(response, of.since_ns);
+    }
+
+    /// Answers what could not be taken, as the connection's last.
+    pub(super) fn refuse<H: Handler>(&mut self, refusal: Refusal, lent: &mut Lent<'_, H>) {
+        self.stage = Stage::Idle;
+        let Buffers { out, body, .. } = &mut *lent.buffers;
+        body.clear();
+        let response = lent.handler.refuse(refusal, body);
+        lent.encoder.encode(out, response, body, false, Persistence::Close, lent.now);
+        lent.meter.answered(response, lent.now.mono_ns);
+        self.closing = Some(match refusal {
+            Refusal::Timeout => CloseReason::RequestTimeout,
+            Refusal::ConnectionLimit => CloseReason::Limit,
+            _ => CloseReason::Error,
+        });
+    }
+}

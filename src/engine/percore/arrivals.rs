@@ -1,0 +1,100 @@
+//! How connections come: accepted, admitted within the limit, or turned away.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use mio::{Interest, Token};
+
+use super::Core;
+use crate::engine::connection::{Accepted, Connection};
+use crate::engine::connections::Admission;
+use crate::http::handler::Handler;
+use crate::telemetry::counters::CloseReason;
+
+/// Newcomers taken in one turn; more wait in the kernel for the next.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Out of descriptors, the next try waits this long: an endless readiness must not spin.
+const ACCEPT_RETRY_MS: u64 = 100;
+
+impl<H: Handler> Core<H> {
+    pub(super) fn accept(&mut self) {
+        let now_ms = self.now.mono_ms();
+        if self.accept_retry_ms.is_some_and(|retry_ms| now_ms < retry_ms) {
+            return;
+        }
+        if self.accept_retry_ms.take().is_none() && !self.accepting {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = &self.listener else {
+                self.accepting = false;
+                return;
+            };
+            match listener.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.accepting = false;
+                    return;
+                }
+                // The peer is gone before we were there (man 2 accept).
+                Err(error) if is_of_the_peer(&error) => {}
+                Err(_) => {
+                    // Out of descriptors or memory: make room, and try again after a while.
+                    if let Some(slot) = self.connections.longest_idle(now_ms) {
+                        self.close(slot, CloseReason::Limit);
+                    }
+                    self.accept_retry_ms = Some(now_ms + ACCEPT_RETRY_MS);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
+        let now_ms = self.now.mono_ms();
+        if self.connections.is_full()
+            && let Some(slot) = self.connections.longest_idle(now_ms)
+        {
+            self.close(slot, CloseReason::Limit);
+        }
+        let (admission, id) = self.connections.admit();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self.poll.registry().register(&mut stream, Token(id.slot), interest).is_err() {
+            self.meter.opened();
+            self.meter.closed(CloseReason::Error);
+            self.connections.forget(admission);
+            return;
+        }
+        self.meter.opened();
+        let accepted = Accepted {
+            id,
+            peer_is_loopback: peer.ip().to_canonical().is_loopback(),
+            admission,
+            now_ms,
+            age_ms: self.age_limit_ms(now_ms),
+        };
+        let slot = self.connections.insert(Connection::new(stream, &accepted));
+        if admission == Admission::TurnedAway {
+            self.with(slot, Connection::turn_away);
+        } else {
+            self.set_timer(slot);
+        }
+    }
+
+    /// The age is spread by ±10 %, so that connections that came together do not leave together.
+    fn age_limit_ms(&self, now_ms: u64) -> u64 {
+        let age_ms = self.common.connection_age_ms;
+        let spread_ms = age_ms / 10;
+        if age_ms == u64::MAX {
+            return u64::MAX;
+        }
+        now_ms + age_ms - spread_ms + fastrand::u64(0..=2 * spread_ms)
+    }
+}
+
+fn is_of_the_peer(error: &io::Error) -> bool {
+    let kinds = [ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset, ErrorKind::Interrupted];
+    kinds.contains(&error.kind())
+}

@@ -1,0 +1,48 @@
+//! How a core goes: what is under way is finished, nothing new is begun.
+
+use super::Core;
+use crate::engine::drain::Phase;
+use crate::http::handler::Handler;
+use crate::telemetry::counters::CloseReason;
+
+impl<H: Handler> Core<H> {
+    /// Follows the server's phase.
+    pub(super) fn enter_phase(&mut self) {
+        let phase = self.common.drain.phase();
+        if phase == self.phase {
+            return;
+        }
+        self.phase = phase;
+        if phase < Phase::Closing {
+            return;
+        }
+        // Whoever has connected is still served; closing the listener would reset them.
+        while self.listener.is_some() {
+            self.accepting = true;
+            self.accept_retry_ms = None;
+            self.accept();
+            if !self.accepting || self.accept_retry_ms.is_some() {
+                self.listener = None;
+            }
+        }
+        self.accepting = false;
+        self.accept_retry_ms = None;
+        for slot in self.connections.occupied() {
+            // A request may have arrived since the last turn: it is under way.
+            if let Some(connection) = self.connections.at(slot) {
+                connection.note(true, false);
+            }
+            self.serve(slot);
+            if self.connections.at(slot).is_some_and(|connection| connection.may_close()) {
+                self.close(slot, CloseReason::Drain);
+            }
+        }
+    }
+
+    /// Gives up what did not end in time.
+    pub(super) fn close_all(&mut self) {
+        for slot in self.connections.occupied() {
+            self.close(slot, CloseReason::Drain);
+        }
+    }
+}
