@@ -1,8 +1,9 @@
 //! Threads and sockets: the engines that carry requests to a handler and answers back.
 //!
 //! [`percore`] runs one loop per core over [`connections`], each of which is a [`connection`]
-//! that is [`lent`] the core's buffers and has deadlines in [`timers`]; [`listener`] opens the ports, [`mailbox`] brings answers from
-//! other threads, [`drain`] ends it all in order, and [`placement`] decides on which cores.
+//! that is [`lent`] the core's buffers and has its deadlines in [`timers`]; [`listener`] opens the
+//! ports, [`mailbox`] brings answers from other threads, [`meter`] counts, [`drain`] ends it all in
+//! order, and [`placement`] decides on which cores.
 
 pub mod buffers;
 pub mod connection;

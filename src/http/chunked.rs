@@ -209,8 +209,8 @@ mod tests {
         Ok(None)
     }
 
-    const BODY: &[u8] =
-        b"4\r\nWiki\r\n006;a=\"b\"\r\npedia \r\nB \t;x\r\nin chunks..\r\n0\r\nT: v\r\nU:\r\n\r\nGET";
+    const BODY: &[u8] = b"4\r\nWiki\r\n006;a=\"b\"\r\npedia \r\nB \t;x\r\nin chunks..\r\n0\r\n\
+          T: v\r\nU:\r\n\r\nGET";
     const DECODED: &[u8] = b"Wikipedia in chunks..";
 
     #[test]

@@ -292,7 +292,8 @@ mod tests {
     fn an_announced_body_is_refused_before_it_arrives() {
         let head = |length: usize| {
             format!(
-                "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+                "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\
+                 Content-Length: {length}\r\n\r\n"
             )
         };
         assert_eq!(feed([head(BODY_MAX).as_bytes()]).refusal, None);

@@ -136,35 +136,3 @@ fn scrapes_and_reads_under_way_stay_consistent() {
     assert_eq!(totals.pending(), 0);
     assert_identity(&store);
 }
-
-/// `cargo test --release -- --ignored --nocapture store_cost`
-#[test]
-#[ignore = "a measurement, for a release build"]
-fn store_cost() {
-    let store = Store::memory(2, 256 << 20, 300_000);
-    let devices: Vec<String> = (0..1_000).map(|number| format!("device-{number}")).collect();
-    for batch in [1_u64, 1_000] {
-        let stamps: Vec<String> =
-            (0..4_000_000 / batch).map(|n| (1_700_000_000 + n).to_string()).collect();
-        let started = std::time::Instant::now();
-        for (turn, stamp) in stamps.iter().enumerate() {
-            let mut open = store.open(0, at(turn as u64 / 100));
-            for number in 0..batch {
-                let device = (turn as u64 + number) % 1_000;
-                open.append(&event(&devices[device as usize], stamp, "41.5"));
-            }
-            drop(open);
-        }
-        let ns = started.elapsed().as_nanos() as u64 / 4_000_000;
-        println!("{ns} ns an event in batches of {batch}; {:?}", store.stats().totals);
-        let newest = &stamps[stamps.len() - 1];
-        for (what, device) in [("nothing", "absent"), ("the newest", "device-")] {
-            let started = std::time::Instant::now();
-            for number in 0..1_000 {
-                let key = format!("metric:{device}{number}:{newest}");
-                store.lookup(key.as_bytes(), at(1), &mut Vec::new());
-            }
-            println!("{:?} a look-up of {what}", started.elapsed() / 1_000);
-        }
-    }
-}

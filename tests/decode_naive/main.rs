@@ -9,6 +9,8 @@
     reason = "a test that panics has failed, which is all that it can do"
 )]
 
+mod bodies;
+
 use std::fmt;
 
 use corepulse::clock::Now;
@@ -20,6 +22,8 @@ use corepulse::metric::timestamp;
 use proptest::prelude::*;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use bodies::body;
 
 const NOW: Now = Now { mono_ns: 7, wall_ms: 1_795_420_957_123 };
 
@@ -224,132 +228,6 @@ fn naive_timestamp(value: &str) -> Result<Option<(String, i64)>, Reason> {
         return Err(Reason::Future);
     }
     Ok(Some(moment))
-}
-
-/// Text that stands for a value somewhere: mostly right, sometimes not.
-fn one_of(texts: &'static [&'static str]) -> impl Strategy<Value = String> {
-    prop::sample::select(texts).prop_map(str::to_owned)
-}
-
-fn any_value() -> impl Strategy<Value = String> {
-    let leaf = prop_oneof![
-        one_of(&["null", "true", "false", "0", "-1", "1e400", "\"\"", "\"[{\"", "[]", "{}", "[ ]"]),
-        one_of(&[
-            "\"\\u0041\\ud83d\\ude00\\n\"",
-            "\"\\\"}\"",
-            "\"é\"",
-            "tru",
-            "01",
-            "1.",
-            "\"\\x\""
-        ]),
-        one_of(&[
-            "\"\\ud800\"",
-            "\"\\u12\"",
-            "\"\\uzzzz\"",
-            "\"\\u\"",
-            "\"\u{1}\"",
-            "NaN",
-            "+1",
-            ""
-        ]),
-        any::<f64>().prop_map(|number| format!("{number:e}")),
-    ];
-    leaf.prop_recursive(20, 40, 3, |inner| {
-        let items = prop::collection::vec(inner, 0..3);
-        (items, any::<bool>()).prop_map(|(items, object)| {
-            if object {
-                let members: Vec<_> = items.iter().map(|item| format!("\"cpu\": {item}")).collect();
-                format!("{{{}}}", members.join(","))
-            } else {
-                format!("[{}]", items.join(" ,"))
-            }
-        })
-    })
-}
-
-fn measured() -> impl Strategy<Value = String> {
-    prop_oneof![
-        4 => (0.0..100.0_f64).prop_map(|value| format!("{value:.2}")),
-        2 => (0_u64..1_000_000).prop_map(|value| value.to_string()),
-        2 => any::<f64>().prop_map(|value| value.abs().to_string()),
-        1 => "[0-9]{1,25}(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?",
-        1 => one_of(&["-0", "-0.0", "1000000", "1000000.0000000001", "1e6", "1e12", "1e400", "-1"]),
-        1 => any_value(),
-    ]
-}
-
-fn moment() -> impl Strategy<Value = String> {
-    prop_oneof![
-        3 => (0_i64..2_000_000).prop_map(|ago| (NOW.wall_ms / 1000 - ago).to_string()),
-        2 => (0_i64..2_000_000).prop_map(|ago| (NOW.wall_ms + 600_000 - ago).to_string()),
-        1 => any::<u64>().prop_map(|integer| integer.to_string()),
-        1 => (0..NOW.wall_ms + 900_000).prop_map(|ms| format!("\"{}\"", timestamp::Rfc3339(ms))),
-        1 => one_of(&["\"2026-11-23T08\\u003a02:37Z\"", "\"now\"", "null", "0"]),
-        1 => one_of(&["1.5", "1e9", "-5", "4999999999999999999", "5000000000000000000"]),
-        1 => any_value(),
-    ]
-}
-
-fn device() -> impl Strategy<Value = String> {
-    prop_oneof![
-        4 => "\"[A-Za-z0-9._:-]{1,12}\"",
-        1 => "\"[a-z]{125,130}\"",
-        1 => one_of(&["\"d\\u0031\"", "\"a b\"", "\"\"", "\"a\\/b\"", "\"\\u00e9\"", "null", "7"]),
-        1 => any_value(),
-    ]
-}
-
-fn member() -> impl Strategy<Value = String> {
-    prop_oneof![
-        8 => (one_of(&["cpu", "CPU", "Cpu", "\\u0063pu", "c\\u0050U"]), measured()),
-        8 => (one_of(&["rps", "RPS", "r\\u0070s"]), measured()),
-        5 => (one_of(&["timestamp", "Timestamp", "\\u0074imestamp"]), moment()),
-        5 => (one_of(&["device_id", "DEVICE_ID", "device\\u005fid"]), device()),
-        3 => (one_of(&["host", "", "cpu ", "cpus", "r\\nps", "ｃpu", "device-id"]), any_value()),
-    ]
-    .prop_map(|(name, value)| format!("\"{name}\":{value}"))
-}
-
-fn object() -> impl Strategy<Value = String> {
-    let common = (device(), moment(), measured(), measured()).prop_map(|(id, time, cpu, rps)| {
-        format!("{{\"device_id\":{id},\"timestamp\":{time},\"cpu\":{cpu},\"rps\":{rps}}}")
-    });
-    let some = prop::collection::vec(member(), 0..6);
-    let separator = one_of(&[",", ", ", " , ", ",\r", ",\t"]);
-    prop_oneof![
-        common,
-        (some, separator).prop_map(|(members, comma)| format!("{{ {} }}", members.join(&comma)))
-    ]
-}
-
-fn body() -> impl Strategy<Value = Vec<u8>> {
-    let item = prop_oneof![12 => object(), 1 => any_value()];
-    let items = prop::collection::vec(item, 0..5);
-    let form = prop_oneof![
-        (items.clone(), one_of(&[",", " ,\n"]))
-            .prop_map(|(items, comma)| format!("[{}]", items.join(&comma))),
-        (items, one_of(&["\n", "\r\n", "\n\n", " \n\t"])).prop_map(|(items, end)| items.join(&end)),
-        object().prop_map(|object| object.replace(',', ",\n  ").replace('{', "{\n")),
-        object(),
-    ];
-    let edit = (any::<prop::sample::Index>(), any::<u8>(), 0..3_u8);
-    (form, prop::collection::vec(edit, 0..2), any::<bool>()).prop_map(|(form, edits, clean)| {
-        let mut body = form.into_bytes();
-        for (place, byte, how) in edits {
-            if clean || body.is_empty() {
-                break;
-            }
-            let at = place.index(body.len());
-            let plain = b"{}[]\",:\\\n 0.eE-u\xff"[usize::from(byte) % 17];
-            match how {
-                0 => body[at] = plain,
-                1 => body.insert(at, plain),
-                _ => drop(body.remove(at)),
-            }
-        }
-        body
-    })
 }
 
 proptest! {
