@@ -1,5 +1,7 @@
 //! corepulse, the program: configuration, start, signals, exit code.
 
+use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -29,13 +31,13 @@ fn main() -> ExitCode {
     let config = match Config::check(&arguments) {
         Ok(config) => config,
         Err(mistakes) => {
-            eprint!("{mistakes}");
+            say(&mistakes);
             return ExitCode::from(EXIT_USAGE);
         }
     };
     if arguments.print_config {
-        print!("{}", config.print());
-        return ExitCode::SUCCESS;
+        let printed = std::io::stdout().write_all(config.print().as_bytes());
+        return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     log::start(match config.log_format {
         LogFormat::Text => log::Format::Text,
@@ -91,6 +93,11 @@ fn explain(error: &clap::Error) -> ExitCode {
 }
 
 fn fail(what: &str, error: &std::io::Error) -> ExitCode {
-    eprintln!("corepulse: {what}: {error}");
+    say(&format_args!("corepulse: {what}: {error}\n"));
     ExitCode::from(EXIT_UNAVAILABLE)
+}
+
+/// Writes to standard error, or nowhere if that is closed: `eprint` would panic.
+fn say(text: &dyn Display) {
+    let _ = write!(std::io::stderr(), "{text}");
 }

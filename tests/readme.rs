@@ -11,10 +11,12 @@
 )]
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 struct Running {
     process: Child,
+    /// Kept open: the server goes on logging.
+    _log: BufReader<ChildStderr>,
     address: String,
 }
 
@@ -26,11 +28,12 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let stderr = BufReader::new(process.stderr.take().unwrap());
-        let line = stderr.lines().next().unwrap().unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap());
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
         let (_, address) = line.split_once("listening on http://").expect("a start-up line");
         let address = address.split(' ').next().unwrap().to_owned();
-        Self { process, address }
+        Self { process, _log: log, address }
     }
 }
 

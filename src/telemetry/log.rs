@@ -31,8 +31,12 @@ fn start_with<W>(format: Format, writer: W) -> bool
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder =
-        Subscriber::builder().with_max_level(Level::INFO).with_ansi(false).with_writer(writer);
+    let builder = Subscriber::builder()
+        .with_max_level(Level::INFO)
+        .with_ansi(false)
+        // It would report a failed write on stderr itself, and panic when that is what is closed.
+        .log_internal_errors(false)
+        .with_writer(writer);
     match format {
         Format::Text => set_global_default(builder.finish()).is_ok(),
         Format::Json => set_global_default(builder.json().flatten_event(true).finish()).is_ok(),
