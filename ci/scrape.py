@@ -222,8 +222,9 @@ def check(port):
 
 
 def main():
-    server, port = start(sys.argv[1])
+    server = None
     try:
+        server, port = start(sys.argv[1])
         check(port)
         server.send_signal(signal.SIGTERM)
         code = server.wait(timeout=STOP_SECONDS_MAX)
@@ -233,8 +234,9 @@ def main():
         print(f"metrics: {fault}", file=sys.stderr)
         return 1
     finally:
-        server.kill()
-        server.wait()
+        if server:
+            server.kill()
+            server.wait()
     return 0
 
 
