@@ -168,11 +168,12 @@ impl Config {
     }
 
     fn check_relations(&self, found: &mut Mistakes) {
-        if self.min_samples > self.window {
+        if self.min_samples > self.window && !found.blame(&["min-samples", "window"]) {
             let (samples, window) = (self.min_samples, self.window);
             found.add("min-samples", format!("{samples} are never in a window of {window}"));
         }
-        if self.drain_delay > self.drain_timeout {
+        let drain = ["drain-delay", "drain-timeout"];
+        if self.drain_delay > self.drain_timeout && !found.blame(&drain) {
             found.add("drain-delay", "expected at most --drain-timeout, which it is part of");
         }
     }
@@ -326,7 +327,7 @@ mod tests {
             "--store-ttl=0s",
             "--store-queue=1B",
             "--window=1",
-            "--min-samples=17",
+            "--cooldown=-1",
             "--z-threshold=nan",
             "--max-body=1GiB",
             "--idle-timeout=soon",
@@ -345,7 +346,7 @@ mod tests {
             "max-body",
             "idle-timeout",
             "log-format",
-            "min-samples",
+            "cooldown",
         ] {
             assert!(text.contains(&format!("corepulse: --{flag}: ")), "{flag} in\n{text}");
         }
@@ -358,6 +359,9 @@ mod tests {
         assert!(text(&["--window=10", "--min-samples=11"]).contains("--min-samples"));
         assert!(check(&["--window=10", "--min-samples=10"]).is_ok());
         assert!(text(&["--drain-delay=30s"]).contains("--drain-delay"));
+        // A value that could not be read is blamed alone, not with the values beside it.
+        assert_eq!(text(&["--window=many"]).lines().count(), 1);
+        assert_eq!(text(&["--drain-timeout=x", "--drain-delay=5s"]).lines().count(), 1);
     }
 
     #[test]

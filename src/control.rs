@@ -52,11 +52,12 @@ impl Control {
         let work = move || {
             loop {
                 channel::select_biased! {
+                    // When the cores have ended nobody waits for what is still queued.
+                    recv(stopped) -> _ => return,
                     recv(jobs.0) -> job => match job {
                         Ok(job) => later::answer(job, &state, clock.now()),
                         Err(_) => return,
                     },
-                    recv(stopped) -> _ => return,
                 }
             }
         };
@@ -64,10 +65,15 @@ impl Control {
         Ok(Self { stop, thread })
     }
 
-    /// Ends it after the jobs that wait, and waits for that.
-    pub fn stop(self) {
+    /// Whether it runs, as it does until it is stopped.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// Ends it after the job at hand, and waits for that. Says whether it had been in order.
+    pub fn stop(self) -> bool {
         drop(self.stop);
-        // A panic of the thread was printed by it; there is nothing left to save.
-        let _ = self.thread.join();
+        self.thread.join().is_ok()
     }
 }

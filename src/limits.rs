@@ -21,6 +21,9 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The smallest `--max-body` that may be configured: one metric with every field fits.
 pub const BODY_BYTES_MIN: usize = 1024;
 
+/// Members of a gzip body (RFC 1952, section 2.2); each costs some microseconds to set up.
+pub const GZIP_MEMBERS_MAX: usize = 16;
+
 /// A chunk-size line: 16 hex digits and a short extension. RFC 9112, section 7.1.1, lets a server
 /// limit extensions.
 pub const CHUNK_LINE_BYTES_MAX: usize = 64;
@@ -75,11 +78,23 @@ pub const OUT_BYTES_MAX: usize = 256 * 1024;
 /// Requests of one connection that are answered in one turn; the rest waits for its next turn.
 pub const PIPELINED_REQUESTS_PER_TURN: usize = 256;
 
-/// File descriptors kept free of client connections: listeners, epoll, store, logs.
+/// File descriptors kept free of client connections: store, logs, connections over the limit.
 pub const RESERVED_FDS: usize = 64;
 
-/// Connections over the limit that are served one 503 each, so that probes get an answer.
+/// File descriptors of a core beside those: its listener, its epoll and its waker.
+pub const FDS_PER_CORE: usize = 3;
+
+/// Connections over the limit that are served one 503 each, so that probes get an answer; as many
+/// again are turned away with a 503 unasked, and more are just closed.
 pub const RESERVED_CONNECTIONS: usize = 16;
+
+/// A connection that has not sent anything yet may be closed for a newcomer after this long: its
+/// request may be on its way.
+pub const NEWCOMER_MS: u64 = 100;
+
+/// Bytes of half requests and unsent answers that one core holds, at the default `--max-body`.
+/// Nobody has shown a token before its request is whole.
+pub const LENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Readiness events taken from the kernel at once.
 pub const EVENTS_PER_TURN: usize = 256;
@@ -128,6 +143,8 @@ pub const STORE_QUEUE_BYTES_MIN: usize = 1024 * 1024;
 /// Cores (and so shards) that one process may use.
 pub const WORKERS_MAX: usize = 1024;
 
+// Some connections may wait for the rest of a large body at once.
+const _: () = assert!(16 * (HEAD_BYTES_MAX + BODY_BYTES_DEFAULT) <= LENT_BYTES_MAX);
 // A whole head fits into one receive, and the request line into the head.
 const _: () = assert!(HEAD_BYTES_MAX <= RECEIVE_BYTES);
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);

@@ -14,10 +14,13 @@ use signal_hook::iterator::Signals;
 
 use corepulse::config::arguments::Arguments;
 use corepulse::config::{Config, EXIT_USAGE, LogFormat};
-use corepulse::server::Server;
+use corepulse::server::{Server, StartError};
 use corepulse::telemetry::log;
 
-/// A core ended that should not have (`EX_SOFTWARE` of sysexits.h).
+/// The system grants too few descriptors or threads (`EX_OSERR`).
+const EXIT_SYSTEM: u8 = 71;
+
+/// A thread ended that should not have (`EX_SOFTWARE` of sysexits.h).
 const EXIT_SOFTWARE: u8 = 70;
 
 /// The address cannot be listened on (`EX_UNAVAILABLE`).
@@ -45,11 +48,20 @@ fn main() -> ExitCode {
     });
     let stop = match listen_for_signals() {
         Ok(stop) => stop,
-        Err(error) => return fail("signals cannot be listened for", &error),
+        Err(error) => {
+            say(&format_args!("corepulse: signals cannot be listened for: {error}\n"));
+            return ExitCode::from(EXIT_SYSTEM);
+        }
     };
     match Server::start(&config) {
         Ok(server) => serve(server, &stop),
-        Err(error) => fail(&format!("cannot listen on {}", config.listen), &error),
+        Err(error) => {
+            say(&format_args!("corepulse: {error}\n"));
+            ExitCode::from(match error {
+                StartError::Listen(..) => EXIT_UNAVAILABLE,
+                StartError::System(_) => EXIT_SYSTEM,
+            })
+        }
     }
 }
 
@@ -57,12 +69,12 @@ fn main() -> ExitCode {
 fn serve(server: Server, stop: &Receiver<()>) -> ExitCode {
     while stop.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
         if !server.is_sound() {
-            log::error!("a core failed; stopping");
+            log::error!("a thread failed; stopping");
             break;
         }
     }
     let report = server.drain(thread::sleep);
-    if report.cores_failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_SOFTWARE) }
+    if report.threads_failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_SOFTWARE) }
 }
 
 /// The first signal arrives in what is returned; the second ends the process at once.
@@ -90,11 +102,6 @@ fn explain(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
         _ => ExitCode::from(EXIT_USAGE),
     }
-}
-
-fn fail(what: &str, error: &std::io::Error) -> ExitCode {
-    say(&format_args!("corepulse: {what}: {error}\n"));
-    ExitCode::from(EXIT_UNAVAILABLE)
 }
 
 /// Writes to standard error, or nowhere if that is closed: `eprint` would panic.

@@ -1,9 +1,9 @@
 //! The whole server: what is started in which order, and stopped in which.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -40,7 +40,6 @@ pub struct Server {
     drain: Arc<Drain>,
     clock: Clock,
     cores: Vec<(Arc<Inbox>, JoinHandle<io::Result<()>>)>,
-    failures: Arc<AtomicUsize>,
     control: Control,
     drain_delay: Duration,
     drain_timeout: Duration,
@@ -57,9 +56,29 @@ pub struct Report {
     pub requests: u64,
     /// Events that an independent walk still found waiting.
     pub walked_pending: u64,
-    /// Cores that did not reach their orderly end.
-    pub cores_failed: usize,
+    /// Threads that did not reach their orderly end.
+    pub threads_failed: usize,
 }
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The system grants too few descriptors, or no thread.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(address, error) => write!(out, "cannot listen on {address}: {error}"),
+            Self::System(error) => write!(out, "cannot start a core: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
 
 impl Server {
     /// Starts everything: the listeners first, so that a port in use is known before any thread
@@ -68,14 +87,17 @@ impl Server {
     /// # Errors
     ///
     /// The address cannot be listened on, or the system grants too few descriptors or threads.
-    pub fn start(config: &Config) -> io::Result<Self> {
+    pub fn start(config: &Config) -> Result<Self, StartError> {
         let around = Surroundings::observe();
         let workers = config.workers.unwrap_or_else(|| around.workers());
         let placement = decide(config.pin, workers, &around);
+        let descriptors = descriptors::raise_limit();
         let connections_max =
-            descriptors::connections_max(config.connections_max, descriptors::raise_limit());
-        let listeners = listener::open(config.listen, workers)?;
-        let address = listeners.first().map_or(Ok(config.listen), Listener::local_addr)?;
+            descriptors::connections_max(config.connections_max, descriptors, workers);
+        let on_listen = |error| StartError::Listen(config.listen, error);
+        let listeners = listener::open(config.listen, workers).map_err(on_listen)?;
+        let address = listeners.first().map_or(Ok(config.listen), Listener::local_addr);
+        let address = address.map_err(on_listen)?;
 
         let mut clock = Clock::start();
         let (queue, jobs) = job_queue();
@@ -93,7 +115,8 @@ impl Server {
             jobs: queue,
             settings: settings(config, workers, connections_max),
         });
-        let control = Control::start(jobs, Arc::clone(&state), clock)?;
+        let control =
+            Control::start(jobs, Arc::clone(&state), clock).map_err(StartError::System)?;
         let common = Common {
             patience: Patience {
                 idle_ms: milliseconds(config.idle_timeout),
@@ -111,13 +134,16 @@ impl Server {
             drain: Arc::clone(&common.drain),
             clock,
             cores: Vec::with_capacity(workers),
-            failures: Arc::new(AtomicUsize::new(0)),
             control,
             drain_delay: config.drain_delay,
             drain_timeout: config.drain_timeout,
         };
         for (number, listener) in listeners.into_iter().enumerate() {
-            server.start_core(number, listener, &common, &placement)?;
+            if let Err(error) = server.start_core(number, listener, &common, &placement) {
+                // Those that run already are stopped again.
+                let _ = server.drain(|_| {});
+                return Err(StartError::System(error));
+            }
         }
         server.announce(config, &placement, connections_max);
         Ok(server)
@@ -136,20 +162,13 @@ impl Server {
         let core = Core::new(listener, service, meter, common.clone())?;
         let inbox = core.inbox();
         let pinned = placement.cores.as_ref().and_then(|cores| cores.get(number)).copied();
-        let failures = Arc::clone(&self.failures);
         let work = move || {
-            // Counted on the way out unless the end is an orderly one, panics included.
-            let failure = Failure(&failures);
             if let Some(core) = pinned
                 && !pin_current_thread(core)
             {
                 log::warn!(core, "the kernel refused to pin this worker");
             }
-            let outcome = core.run();
-            if outcome.is_ok() {
-                failure.forgive();
-            }
-            outcome
+            core.run()
         };
         let thread = thread::Builder::new().name(format!("core-{number}")).spawn(work)?;
         self.cores.push((inbox, thread));
@@ -180,10 +199,10 @@ impl Server {
         self.address
     }
 
-    /// Whether every core runs.
+    /// Whether every thread runs, as they do until they are drained.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.failures.load(Ordering::Acquire) == 0
+        self.control.is_running() && self.cores.iter().all(|(_, thread)| !thread.is_finished())
     }
 
     /// What all cores share, to be looked at.
@@ -206,14 +225,19 @@ impl Server {
         }
         self.drain.close(deadline_ns);
         self.wake_cores();
+        let mut threads_failed = 0;
         for (_, thread) in self.cores.drain(..) {
             match thread.join() {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => continue,
                 Ok(Err(error)) => log::error!(%error, "a core ended"),
                 Err(_) => log::error!("a core panicked"),
             }
+            threads_failed += 1;
         }
-        self.control.stop();
+        if !self.control.stop() {
+            log::error!("the control thread panicked");
+            threads_failed += 1;
+        }
         let left_ns = deadline_ns.saturating_sub(self.clock.now().mono_ns);
         let flushed = self.state.store.flush(Duration::from_nanos(left_ns));
         let report = Report {
@@ -221,7 +245,7 @@ impl Server {
             rejected: self.state.counters.totals().rejected_all(),
             requests: self.state.counters.totals().requests_all(),
             walked_pending: self.state.store.walk_pending(),
-            cores_failed: self.failures.load(Ordering::Acquire),
+            threads_failed,
         };
         if !flushed {
             log::warn!(events = report.walked_pending, "the store could not be flushed in time");
@@ -250,21 +274,6 @@ impl Report {
             pending = self.walked_pending,
             "stopped"
         );
-    }
-}
-
-/// Counts a core's end as a failure when it goes out of scope, unless it is forgiven.
-struct Failure<'a>(&'a AtomicUsize);
-
-impl Failure<'_> {
-    fn forgive(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Failure<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
     }
 }
 

@@ -32,6 +32,7 @@ pub struct Ingest {
     inflated: Vec<u8>,
     recent: CoreRecent,
     report: Report,
+    took_events: bool,
 }
 
 /// What one request came to.
@@ -69,6 +70,7 @@ impl Ingest {
             inflated: Vec::new(),
             recent: state.analytics.recent_of(core),
             report: Report::default(),
+            took_events: false,
         }
     }
 
@@ -92,8 +94,13 @@ impl Ingest {
         state.analytics.publish(&mut self.recent);
     }
 
+    /// Whether events were taken since the last call.
+    pub const fn took_events(&mut self) -> bool {
+        std::mem::replace(&mut self.took_events, false)
+    }
+
     fn apply(&mut self, request: &Request<'_>, state: &State, now: Now) -> Result<(), Refused> {
-        let Self { core, decoder, inflated, recent, report } = self;
+        let Self { core, decoder, inflated, recent, report, took_events } = self;
         let core = *core;
         authorize(&request.headers, state)?;
         let lines = media_type::lines(request.headers.first("content-type"));
@@ -110,6 +117,7 @@ impl Ingest {
         let batch = decoder.decode(body, lines, now).map_err(Refused::Body)?;
         report.clear();
         apply_batch(&batch, core, state, now, recent, report);
+        *took_events |= report.accepted > 0;
         report.count(core, state);
         Ok(())
     }

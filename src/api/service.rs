@@ -20,6 +20,24 @@ pub struct Service {
     core: usize,
     state: Arc<State>,
     ingest: Ingest,
+    /// Of stored metrics.
+    expiry: Appointment,
+    /// Of silent devices.
+    sweep: Appointment,
+}
+
+/// When the core is to let go of something that is too old by then, in monotonic nanoseconds.
+#[derive(Debug, Default)]
+struct Appointment(Option<u64>);
+
+impl Appointment {
+    /// Does what is due and makes the next appointment. What comes later is due later, so that one
+    /// stands until its time; without one, the first events make one.
+    fn keep(&mut self, took_events: bool, now: Now, work: impl FnOnce() -> Option<u64>) {
+        if self.0.map_or(took_events, |at_ns| now.mono_ns >= at_ns) {
+            self.0 = work();
+        }
+    }
 }
 
 impl Service {
@@ -27,7 +45,7 @@ impl Service {
     #[must_use]
     pub fn new(core: usize, state: Arc<State>) -> Self {
         let ingest = Ingest::new(core, &state);
-        Self { core, state, ingest }
+        Self { core, state, ingest, expiry: Appointment::default(), sweep: Appointment::default() }
     }
 
     fn answer(
@@ -108,9 +126,11 @@ impl Handler for Service {
     }
 
     fn end_turn(&mut self, now: Now) -> Option<u64> {
-        self.state.store.end_turn(self.core, now);
-        let store = self.state.store.maintain(self.core, now);
-        let sweep = self.state.analytics.sweep(self.core, now);
-        [store, sweep].into_iter().flatten().min()
+        let Self { core, state, ingest, expiry, sweep } = self;
+        state.store.end_turn(*core, now);
+        let took = ingest.took_events();
+        expiry.keep(took, now, || state.store.maintain(*core, now));
+        sweep.keep(took, now, || state.analytics.sweep(*core, now));
+        [expiry.0, sweep.0].into_iter().flatten().min()
     }
 }

@@ -27,6 +27,12 @@ impl Mistakes {
         self.0.is_empty()
     }
 
+    /// Whether one of these flags has been blamed already.
+    pub(super) fn blame(&self, flags: &[&str]) -> bool {
+        let blames = |flag: &&str| self.0.iter().any(|m| m.starts_with(&format!("--{flag}: ")));
+        flags.iter().any(blames)
+    }
+
     pub(super) fn add(&mut self, flag: &str, expected: impl fmt::Display) {
         self.0.push(format!("--{flag}: {expected}"));
     }
@@ -61,7 +67,7 @@ impl Mistakes {
     pub(super) fn duration(&mut self, flag: &str, text: &str, least: Duration) -> Duration {
         let value = humantime::parse_duration(text.trim()).ok();
         let value = value.filter(|value| (least..=DURATION_MAX).contains(value));
-        let bounds = format!("from {} to {}", Shown(least), Shown(DURATION_MAX));
+        let bounds = format!("from {} to 365days", Shown(least));
         let expected = format!("expected a duration {bounds}, such as 75s, found {text:?}");
         self.note(flag, &expected, value, least)
     }

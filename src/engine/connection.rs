@@ -9,13 +9,14 @@ mod transfer;
 
 use mio::net::TcpStream;
 
+use super::buffers::Buffers;
 use super::connections::Admission;
 use super::lent::{Lent, Next, Patience};
-use crate::http::handler::{ConnectionId, Handler};
+use crate::http::handler::{ConnectionId, Handler, RequestId};
 use crate::http::intake::Intake;
 use crate::http::refusal::Refusal;
 use crate::http::response::Answer;
-use crate::limits::LINGER_MS;
+use crate::limits::{LINGER_MS, NEWCOMER_MS};
 use crate::telemetry::counters::CloseReason;
 
 /// What a connection is doing.
@@ -34,6 +35,8 @@ enum Stage {
 /// What is to be remembered of a request until it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Waiting {
+    /// The request's number on this connection.
+    number: u64,
     answers_head: bool,
     keep_alive: bool,
     http_1_0: bool,
@@ -62,12 +65,12 @@ pub struct Connection {
     peer_closed: bool,
     /// Why the connection ends once its output is sent.
     closing: Option<CloseReason>,
+    /// Requests taken.
+    requests: u64,
     /// The last request taken, or bytes sent.
     active_ms: u64,
     /// When it is too old.
     pub age_ms: u64,
-    /// The tick of its timer that counts.
-    pub timer_tick: u64,
     /// Whether it stands in the core's queue for the next turn.
     pub queued: bool,
 }
@@ -105,9 +108,9 @@ impl Connection {
             readable: false,
             peer_closed: false,
             closing: None,
+            requests: 0,
             active_ms: accepted.now_ms,
             age_ms: accepted.age_ms,
-            timer_tick: u64::MAX,
             queued: false,
         }
     }
@@ -139,6 +142,20 @@ impl Connection {
     pub fn idle_since_ms(&self) -> Option<u64> {
         let idle = self.stage == Stage::Idle && self.output.is_empty() && !self.unparsed;
         idle.then_some(self.active_ms)
+    }
+
+    /// Since when it may be closed for a newcomer, if it may: it is idle, and its first request is
+    /// not on its way any more.
+    #[must_use]
+    pub fn evictable_since_ms(&self, now_ms: u64) -> Option<u64> {
+        let settled = self.requests > 0 || now_ms >= self.active_ms + NEWCOMER_MS;
+        self.idle_since_ms().filter(|_| settled)
+    }
+
+    /// Gives back what was lent, before it is dropped.
+    pub fn give_back(&mut self, buffers: &mut Buffers) {
+        buffers.take_back(std::mem::take(&mut self.input));
+        buffers.take_back(std::mem::take(&mut self.output));
     }
 
     /// Notes what the kernel said.
@@ -176,9 +193,15 @@ impl Connection {
     }
 
     /// Takes the answer to the request that waits for it.
-    pub fn deliver<H: Handler>(&mut self, answer: &Answer, lent: &mut Lent<'_, H>) -> Next {
-        let Stage::Waiting(waiting) = self.stage else {
-            return Next::Wait;
+    pub fn deliver<H: Handler>(
+        &mut self,
+        request: RequestId,
+        answer: &Answer,
+        lent: &mut Lent<'_, H>,
+    ) -> Next {
+        let waiting = match self.stage {
+            Stage::Waiting(waiting) if waiting.number == request.number => waiting,
+            _ => return Next::Wait,
         };
         self.stage = Stage::Idle;
         self.active_ms = lent.now.mono_ms();
@@ -188,7 +211,7 @@ impl Connection {
 
     /// Answers a newcomer that no slot is left for.
     pub fn turn_away<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
-        self.refuse(Refusal::ConnectionLimit, lent);
+        self.refuse(Refusal::ConnectionLimit, false, lent);
         self.settle(lent)
     }
 
@@ -223,6 +246,7 @@ impl Connection {
         match self.stage {
             Stage::Idle if self.over_limit() => self.active_ms + LINGER_MS,
             Stage::Idle => (self.active_ms + patience.idle_ms).min(self.age_ms),
+            Stage::Receiving { since_ms } if self.over_limit() => since_ms + LINGER_MS,
             Stage::Receiving { since_ms } => since_ms + patience.request_ms,
             // Every ticket is answered; its holder has a deadline of its own.
             Stage::Waiting(_) => u64::MAX,
@@ -240,7 +264,7 @@ impl Connection {
             Stage::Idle if lent.now.mono_ms() >= self.age_ms => Next::Close(CloseReason::Age),
             Stage::Idle => Next::Close(CloseReason::Idle),
             Stage::Receiving { .. } => {
-                self.refuse(Refusal::Timeout, lent);
+                self.refuse(Refusal::Timeout, exchange::asks_for_head(&self.input), lent);
                 self.settle(lent)
             }
             Stage::Waiting(_) => Next::Wait,

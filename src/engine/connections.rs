@@ -21,6 +21,7 @@ const LOOK_AGAIN_MS: u64 = 10;
 pub struct Population {
     regular: AtomicUsize,
     reserved: AtomicUsize,
+    turned_away: AtomicUsize,
     limit: usize,
 }
 
@@ -31,15 +32,22 @@ pub enum Admission {
     Regular,
     /// Over the limit: one answer, and only probes get what they ask for.
     Reserved,
-    /// Not even that.
+    /// Not even that: a 503 without being asked.
     TurnedAway,
+    /// There are too many even to be told so.
+    Dropped,
 }
 
 impl Population {
     /// Nobody, of at most `limit`.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
-        Self { regular: AtomicUsize::new(0), reserved: AtomicUsize::new(0), limit }
+        Self {
+            regular: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
+            turned_away: AtomicUsize::new(0),
+            limit,
+        }
     }
 
     /// The limit.
@@ -59,8 +67,10 @@ impl Population {
             Admission::Regular
         } else if enter(&self.reserved, RESERVED_CONNECTIONS) {
             Admission::Reserved
-        } else {
+        } else if enter(&self.turned_away, RESERVED_CONNECTIONS) {
             Admission::TurnedAway
+        } else {
+            Admission::Dropped
         }
     }
 
@@ -68,7 +78,8 @@ impl Population {
         match admission {
             Admission::Regular => self.regular.fetch_sub(1, Ordering::Relaxed),
             Admission::Reserved => self.reserved.fetch_sub(1, Ordering::Relaxed),
-            Admission::TurnedAway => 0,
+            Admission::TurnedAway => self.turned_away.fetch_sub(1, Ordering::Relaxed),
+            Admission::Dropped => 0,
         };
     }
 }
@@ -174,7 +185,7 @@ impl Connections {
 
     fn look(&mut self, now_ms: u64) {
         let idle = self.slots.iter().filter_map(|(_, connection)| {
-            connection.idle_since_ms().map(|since_ms| (since_ms, connection.id()))
+            connection.evictable_since_ms(now_ms).map(|since_ms| (since_ms, connection.id()))
         });
         self.candidates.extend(idle);
         // Numbers break ties: of two that went idle together the older goes first.
@@ -201,7 +212,12 @@ mod tests {
         for _ in 0..RESERVED_CONNECTIONS {
             assert_eq!(population.admit(), Admission::Reserved);
         }
-        assert_eq!(population.admit(), Admission::TurnedAway);
+        for _ in 0..RESERVED_CONNECTIONS {
+            assert_eq!(population.admit(), Admission::TurnedAway);
+        }
+        assert_eq!(population.admit(), Admission::Dropped);
+        population.leave(Admission::Dropped);
+        assert_eq!(population.admit(), Admission::Dropped);
         population.leave(Admission::Reserved);
         assert_eq!(population.admit(), Admission::Reserved);
         population.leave(Admission::TurnedAway);

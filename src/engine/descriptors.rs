@@ -1,8 +1,11 @@
 //! How many file descriptors, and so connections, this process may hold.
 
+use std::io;
+
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::limits::RESERVED_FDS;
+use crate::limits::{FDS_PER_CORE, RESERVED_FDS};
 
 /// Raises the soft limit of open files to the hard one, as servers do, and answers what holds.
 pub fn raise_limit() -> u64 {
@@ -15,12 +18,20 @@ pub fn raise_limit() -> u64 {
     limit.current.unwrap_or(u64::MAX)
 }
 
-/// The most connections under a limit of `descriptors`: `configured`, or what is left when the
-/// reserved ones are put aside.
+/// Whether an error of `accept` says that this machine or process is out of descriptors or memory.
+/// Every other one is about the connection that was to be accepted (man 2 accept).
 #[must_use]
-pub fn connections_max(configured: Option<usize>, descriptors: u64) -> usize {
+pub fn are_exhausted(error: &io::Error) -> bool {
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|error| exhausted.contains(&error))
+}
+
+/// The most connections of so many workers under a limit of `descriptors`: `configured`, or what is
+/// left when the reserved ones are put aside.
+#[must_use]
+pub fn connections_max(configured: Option<usize>, descriptors: u64, workers: usize) -> usize {
     let available = usize::try_from(descriptors).unwrap_or(usize::MAX);
-    let free = available.saturating_sub(RESERVED_FDS).max(1);
+    let free = available.saturating_sub(RESERVED_FDS + workers * FDS_PER_CORE).max(1);
     configured.map_or(free, |configured| configured.min(free))
 }
 
@@ -30,10 +41,11 @@ mod tests {
 
     #[test]
     fn some_descriptors_stay_free() {
-        assert_eq!(connections_max(None, 1024), 1024 - RESERVED_FDS);
-        assert_eq!(connections_max(Some(100), 1024), 100);
-        assert_eq!(connections_max(Some(2000), 1024), 1024 - RESERVED_FDS);
-        assert_eq!(connections_max(None, 10), 1);
+        let free = 1024 - RESERVED_FDS - 4 * FDS_PER_CORE;
+        assert_eq!(connections_max(None, 1024, 4), free);
+        assert_eq!(connections_max(Some(100), 1024, 4), 100);
+        assert_eq!(connections_max(Some(2000), 1024, 4), free);
+        assert_eq!(connections_max(None, 10, 4), 1);
     }
 
     #[test]

@@ -17,6 +17,9 @@ const BACKLOG: i32 = 4096;
 ///
 /// The address is in use, is not this machine's, or needs a privilege.
 pub fn open(address: SocketAddr, count: usize) -> io::Result<Vec<Listener>> {
+    if address.port() != 0 {
+        refuse_to_share(address)?;
+    }
     let first = bind(address)?;
     let bound = first.local_addr()?;
     let mut listeners = vec![first];
@@ -26,10 +29,21 @@ pub fn open(address: SocketAddr, count: usize) -> io::Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-fn bind(address: SocketAddr) -> io::Result<Listener> {
+/// Finds out whether somebody listens already: SO_REUSEPORT would let a forgotten instance of this
+/// server take a share of the connections, and of every device's window, without a word.
+fn refuse_to_share(address: SocketAddr) -> io::Result<()> {
+    socket(address)?.bind(&address.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the last connections of the process before it.
     socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn bind(address: SocketAddr) -> io::Result<Listener> {
+    let socket = socket(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     // Inherited by every accepted connection: a second small answer must not wait for the
@@ -50,6 +64,15 @@ mod tests {
         let port = listeners[0].local_addr().unwrap().port();
         assert_ne!(port, 0);
         assert!(listeners.iter().all(|l| l.local_addr().unwrap().port() == port));
+    }
+
+    #[test]
+    fn a_port_in_use_is_not_shared() {
+        let first = open(([127, 0, 0, 1], 0).into(), 2).unwrap();
+        let taken = first[0].local_addr().unwrap();
+        assert_eq!(open(taken, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert!(open(taken, 1).is_ok());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 
 use mio::{Registry, Token, Waker};
 
-use crate::http::handler::{ConnectionId, Mailbox};
+use crate::http::handler::{Mailbox, RequestId};
 use crate::http::response::Answer;
 use crate::sync::Mutex;
 
@@ -12,7 +12,7 @@ use crate::sync::Mutex;
 /// one answer.
 #[derive(Debug)]
 pub struct Inbox {
-    posted: Mutex<Vec<(ConnectionId, Answer)>>,
+    posted: Mutex<Vec<(RequestId, Answer)>>,
     waker: Waker,
 }
 
@@ -27,7 +27,7 @@ impl Inbox {
     }
 
     /// Moves everything that was posted into `answers`, which is empty.
-    pub fn take(&self, answers: &mut Vec<(ConnectionId, Answer)>) {
+    pub fn take(&self, answers: &mut Vec<(RequestId, Answer)>) {
         std::mem::swap(&mut *self.posted.lock(), answers);
     }
 
@@ -39,10 +39,10 @@ impl Inbox {
 }
 
 impl Mailbox for Inbox {
-    fn deliver(&self, connection: ConnectionId, answer: Answer) {
+    fn deliver(&self, request: RequestId, answer: Answer) {
         let first = {
             let mut posted = self.posted.lock();
-            posted.push((connection, answer));
+            posted.push((request, answer));
             posted.len() == 1
         };
         // Who posts to an inbox that has something in it knows that the core has been woken.

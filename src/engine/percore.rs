@@ -23,9 +23,9 @@ use super::lent::{Desk, Lent, Next, Patience};
 use super::listener::Listener;
 use super::mailbox::Inbox;
 use super::meter::Meter;
-use super::timers::{Entry, TICK_MS, Timers};
+use super::timers::Timers;
 use crate::clock::{Clock, Now};
-use crate::http::handler::{ConnectionId, Handler, Mailbox};
+use crate::http::handler::{ConnectionId, Handler, Mailbox, RequestId};
 use crate::http::response::{Answer, Encoder};
 use crate::limits::EVENTS_PER_TURN;
 use crate::telemetry::counters::CloseReason;
@@ -68,8 +68,8 @@ pub struct Core<H> {
     accept_retry_ms: Option<u64>,
     phase: Phase,
     now: Now,
-    due: Vec<Entry>,
-    posted: Vec<(ConnectionId, Answer)>,
+    due: Vec<usize>,
+    posted: Vec<(RequestId, Answer)>,
 }
 
 impl<H: Handler> Core<H> {
@@ -98,7 +98,7 @@ impl<H: Handler> Core<H> {
             meter,
             connections: Connections::new(Arc::clone(&common.population)),
             timers: Timers::new(),
-            buffers: Buffers::new(),
+            buffers: Buffers::new(common.patience.body_bytes_max),
             encoder: Encoder::default(),
             again: VecDeque::new(),
             accepting: false,
@@ -235,14 +235,9 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Enters the connection's deadline unless an entry fires before it anyway.
     fn set_timer(&mut self, slot: usize) {
-        let Some(connection) = self.connections.at(slot) else {
-            return;
-        };
-        let deadline_ms = connection.deadline_ms(&self.desk.patience);
-        if deadline_ms < connection.timer_tick.saturating_mul(TICK_MS) {
-            connection.timer_tick = self.timers.enter(slot, deadline_ms);
+        if let Some(connection) = self.connections.at(slot) {
+            self.timers.enter(slot, connection.deadline_ms(&self.desk.patience));
         }
     }
 
@@ -250,6 +245,7 @@ impl<H: Handler> Core<H> {
         let Some(mut connection) = self.connections.remove(slot) else {
             return;
         };
+        connection.give_back(&mut self.buffers);
         // Closing the socket takes it out of epoll as well; a failure here changes nothing.
         let _ = self.poll.registry().deregister(connection.stream_mut());
         self.meter.closed(reason);
@@ -258,9 +254,10 @@ impl<H: Handler> Core<H> {
     fn deliver_posted(&mut self) {
         let mut posted = std::mem::take(&mut self.posted);
         self.inbox.take(&mut posted);
-        for (id, answer) in posted.drain(..) {
-            if self.connections.of(id).is_some() {
-                self.with(id.slot, |connection, lent| connection.deliver(&answer, lent));
+        for (request, answer) in posted.drain(..) {
+            if self.connections.of(request.connection).is_some() {
+                let slot = request.connection.slot;
+                self.with(slot, |connection, lent| connection.deliver(request, &answer, lent));
             }
         }
         self.posted = posted;
@@ -269,19 +266,14 @@ impl<H: Handler> Core<H> {
     fn expire(&mut self) {
         let mut due = std::mem::take(&mut self.due);
         self.timers.fire(self.now.mono_ms(), &mut due);
-        for entry in due.drain(..) {
-            let Some(connection) = self.connections.at(entry.slot) else {
+        for slot in due.drain(..) {
+            let Some(connection) = self.connections.at(slot) else {
                 continue;
             };
-            // The slot's former connection, or a deadline that was brought forward since.
-            if connection.timer_tick != entry.tick {
-                continue;
-            }
-            connection.timer_tick = u64::MAX;
             if connection.deadline_ms(&self.desk.patience) <= self.now.mono_ms() {
-                self.with(entry.slot, Connection::expire);
+                self.with(slot, Connection::expire);
             } else {
-                self.set_timer(entry.slot);
+                self.set_timer(slot);
             }
         }
         self.due = due;

@@ -1,8 +1,10 @@
 //! Deadlines of connections: a wheel whose entries are moved only when they fire.
 //!
-//! Almost every deadline is put off by the next request before it is reached. So a connection has
-//! one entry, at or before its deadline; when the entry fires the connection is asked for its real
-//! deadline and entered again if that lies ahead. Putting a deadline off costs nothing here.
+//! Almost every deadline is put off by the next request before it is reached. So the slot of a
+//! connection has one entry that counts, at or before its deadline; when it fires the connection is
+//! asked for its real deadline and entered again if that lies ahead. Putting a deadline off costs
+//! nothing here. The next connection of a slot takes over the entry of the last: whoever comes and
+//! goes leaves nothing behind.
 
 /// Deadlines hold to this; an idle core wakes at most four times a second for them.
 pub const TICK_MS: u64 = 250;
@@ -11,19 +13,20 @@ pub const TICK_MS: u64 = 250;
 /// from there.
 const SLOTS: usize = 512;
 
-/// What an entry fires for.
+/// A slot that is to be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The connection's slot.
-    pub slot: usize,
-    /// The tick at which it fires. An entry that its connection no longer counts on is stale.
-    pub tick: u64,
+struct Entry {
+    slot: usize,
+    tick: u64,
 }
 
 /// The wheel of one core.
 #[derive(Debug)]
 pub struct Timers {
-    slots: Vec<Vec<Entry>>,
+    wheel: Vec<Vec<Entry>>,
+    /// By slot, the tick of the entry that counts; an earlier one was entered since. `u64::MAX`
+    /// for none.
+    counting: Vec<u64>,
     /// Every entry of this tick and before has fired.
     fired: u64,
     /// No entry fires before this tick.
@@ -34,33 +37,34 @@ impl Timers {
     /// A wheel without entries.
     #[must_use]
     pub fn new() -> Self {
-        Self { slots: vec![Vec::new(); SLOTS], fired: 0, next: u64::MAX }
+        Self { wheel: vec![Vec::new(); SLOTS], counting: Vec::new(), fired: 0, next: u64::MAX }
     }
 
-    /// Enters `slot` for the first tick at or after `deadline_ms`, or the last that the wheel
-    /// reaches; answers the tick.
-    pub fn enter(&mut self, slot: usize, deadline_ms: u64) -> u64 {
-        let tick = self.tick_of(deadline_ms);
-        self.place(Entry { slot, tick });
-        tick
-    }
-
-    /// The tick that [`Timers::enter`] would choose.
-    #[must_use]
-    pub fn tick_of(&self, deadline_ms: u64) -> u64 {
-        let farthest = self.fired + SLOTS as u64 - 1;
-        deadline_ms.div_ceil(TICK_MS).clamp(self.fired + 1, farthest)
-    }
-
-    fn place(&mut self, entry: Entry) {
-        if let Some(entries) = self.slots.get_mut(entry.tick as usize % SLOTS) {
-            entries.push(entry);
+    /// Sees to it that `slot` fires at the first tick at or after `deadline_ms`, or before. What
+    /// lies past the wheel's reach fires at its far side.
+    pub fn enter(&mut self, slot: usize, deadline_ms: u64) {
+        if deadline_ms == u64::MAX {
+            return;
         }
-        self.next = self.next.min(entry.tick);
+        let farthest = self.fired + SLOTS as u64 - 1;
+        let tick = deadline_ms.div_ceil(TICK_MS).clamp(self.fired + 1, farthest);
+        if self.counting.len() <= slot {
+            self.counting.resize(slot + 1, u64::MAX);
+        }
+        let Some(counting) = self.counting.get_mut(slot).filter(|counting| tick < **counting)
+        else {
+            return;
+        };
+        *counting = tick;
+        if let Some(entries) = self.wheel.get_mut(tick as usize % SLOTS) {
+            entries.push(Entry { slot, tick });
+        }
+        self.next = self.next.min(tick);
     }
 
-    /// Moves every entry that is due at `now_ms` into `due`.
-    pub fn fire(&mut self, now_ms: u64, due: &mut Vec<Entry>) {
+    /// Moves every slot that is due at `now_ms` into `due`. It may hold another connection by now,
+    /// or none, or one whose deadline lies ahead.
+    pub fn fire(&mut self, now_ms: u64, due: &mut Vec<usize>) {
         let now = now_ms / TICK_MS;
         if now < self.next {
             self.fired = self.fired.max(now);
@@ -69,14 +73,18 @@ impl Timers {
         // After a pause longer than a turn of the wheel each slot needs one look, no more.
         let first = self.next.max(now.saturating_sub(SLOTS as u64 - 1));
         for tick in first..=now {
-            if let Some(entries) = self.slots.get_mut(tick as usize % SLOTS) {
-                due.append(entries);
+            for entry in self.wheel.get_mut(tick as usize % SLOTS).into_iter().flat_map(take_all) {
+                let counting = self.counting.get_mut(entry.slot);
+                if let Some(counting) = counting.filter(|counting| **counting == entry.tick) {
+                    *counting = u64::MAX;
+                    due.push(entry.slot);
+                }
             }
         }
         self.fired = now;
         let ahead = now + 1..now + SLOTS as u64;
         let occupied =
-            |tick: &u64| self.slots.get(*tick as usize % SLOTS).is_some_and(|s| !s.is_empty());
+            |tick: &u64| self.wheel.get(*tick as usize % SLOTS).is_some_and(|s| !s.is_empty());
         self.next = ahead.into_iter().find(occupied).unwrap_or(u64::MAX);
     }
 
@@ -85,6 +93,10 @@ impl Timers {
     pub const fn next_ms(&self) -> Option<u64> {
         if self.next == u64::MAX { None } else { Some(self.next.saturating_mul(TICK_MS)) }
     }
+}
+
+fn take_all(entries: &mut Vec<Entry>) -> std::vec::Drain<'_, Entry> {
+    entries.drain(..)
 }
 
 impl Default for Timers {
@@ -97,52 +109,81 @@ impl Default for Timers {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn fired(timers: &mut Timers, now_ms: u64) -> Vec<usize> {
+        let mut due = Vec::new();
+        timers.fire(now_ms, &mut due);
+        due.sort_unstable();
+        due
+    }
 
     #[test]
-    fn an_entry_fires_at_its_tick_and_not_before() {
+    fn a_slot_fires_at_its_tick_and_not_before() {
         let mut timers = Timers::new();
         assert_eq!(timers.next_ms(), None);
         timers.enter(7, 1001);
         assert_eq!(timers.next_ms(), Some(1250));
-        let mut due = Vec::new();
-        timers.fire(1249, &mut due);
-        assert_eq!(due, []);
-        timers.fire(1250, &mut due);
-        assert_eq!(due, [Entry { slot: 7, tick: 5 }]);
+        assert!(fired(&mut timers, 1249).is_empty());
+        assert_eq!(fired(&mut timers, 1250), [7]);
+        assert_eq!(timers.next_ms(), None);
+        timers.enter(7, u64::MAX);
         assert_eq!(timers.next_ms(), None);
     }
 
     #[test]
-    fn a_deadline_past_the_wheel_is_entered_at_its_far_side() {
+    fn of_several_deadlines_of_a_slot_only_the_earliest_fires() {
         let mut timers = Timers::new();
-        let tick = timers.enter(1, 10 * TICK_MS * SLOTS as u64);
-        assert_eq!(tick, SLOTS as u64 - 1);
+        timers.enter(1, 5000);
+        timers.enter(1, 1000);
+        timers.enter(1, 9000);
+        assert_eq!(fired(&mut timers, 1000), [1]);
+        assert!(fired(&mut timers, 20_000).is_empty());
+    }
+
+    #[test]
+    fn whoever_comes_and_goes_leaves_one_entry() {
+        let mut timers = Timers::new();
+        for arrival in 0..1000 {
+            timers.enter(3, 75_000 + arrival);
+        }
+        assert_eq!(timers.wheel.iter().map(Vec::len).sum::<usize>(), 1);
+    }
+
+    #[test]
+    fn a_deadline_past_the_wheel_fires_at_its_far_side() {
+        let mut timers = Timers::new();
+        timers.enter(1, 10 * TICK_MS * SLOTS as u64);
+        assert_eq!(timers.next_ms(), Some((SLOTS as u64 - 1) * TICK_MS));
+        // After an idle hour the wheel reaches as far as ever.
+        assert_eq!(fired(&mut timers, 3_600_000), [1]);
+        timers.enter(1, 3_600_000 + 75_000);
+        assert_eq!(timers.next_ms(), Some(3_600_000 + 75_000));
     }
 
     proptest! {
-        /// Against a sorted list: nothing fires early, and nothing later than one tick.
+        /// Against a map of deadlines: nothing fires early, and nothing later than one tick.
         #[test]
-        fn entries_fire_within_one_tick(
-            steps in prop::collection::vec((0_u64..200_000, 0_u64..30_000), 1..60)
+        fn slots_fire_within_one_tick(
+            steps in prop::collection::vec((0_usize..8, 0_u64..120_000, 0_u64..30_000), 1..80)
         ) {
             let mut timers = Timers::new();
-            let mut waiting: Vec<(usize, u64)> = Vec::new();
+            let mut waiting: BTreeMap<usize, u64> = BTreeMap::new();
             let mut now_ms = 0;
-            let mut due = Vec::new();
-            for (slot, (ahead_ms, pause_ms)) in steps.into_iter().enumerate() {
-                let tick = timers.enter(slot, now_ms + ahead_ms);
-                waiting.push((slot, tick * TICK_MS));
+            for (slot, ahead_ms, pause_ms) in steps {
+                let deadline_ms = now_ms + ahead_ms;
+                let tick = deadline_ms.div_ceil(TICK_MS).max(now_ms / TICK_MS + 1);
+                let tick_ms = tick * TICK_MS;
+                timers.enter(slot, deadline_ms);
+                waiting.entry(slot).and_modify(|at| *at = tick_ms.min(*at)).or_insert(tick_ms);
                 now_ms += pause_ms;
-                due.clear();
-                timers.fire(now_ms, &mut due);
-                let mut fired: Vec<usize> = due.iter().map(|entry| entry.slot).collect();
-                fired.sort_unstable();
-                let (expected, rest): (Vec<_>, Vec<_>) =
-                    waiting.into_iter().partition(|(_, at_ms)| *at_ms <= now_ms);
-                waiting = rest;
-                prop_assert_eq!(fired, expected.iter().map(|e| e.0).collect::<Vec<_>>());
-                let next = waiting.iter().map(|(_, at_ms)| *at_ms).min();
-                prop_assert_eq!(timers.next_ms(), next);
+                let is_due = |(slot, at): (&usize, &u64)| (*at <= now_ms).then_some(*slot);
+                let expected: Vec<usize> = waiting.iter().filter_map(is_due).collect();
+                waiting.retain(|_, at| *at > now_ms);
+                prop_assert_eq!(fired(&mut timers, now_ms), expected);
+                // A stale entry may wake the core once for nothing, never too late.
+                let next = waiting.values().min().copied();
+                prop_assert!(next.is_none() || timers.next_ms() <= next);
             }
         }
     }

@@ -38,7 +38,8 @@ pub trait Handler {
 
 /// The usual answer to a refusal: a problem that says what was wrong.
 pub fn refuse(refusal: Refusal, body: &mut Vec<u8>, route: usize) -> Response {
-    let field = (refusal == Refusal::ConnectionLimit).then(retry_after);
+    let busy = matches!(refusal, Refusal::ConnectionLimit | Refusal::MemoryLimit);
+    let field = busy.then(retry_after);
     problem(body, refusal.status(), refusal.detail(), field, route)
 }
 
@@ -70,8 +71,8 @@ pub struct Context<'a> {
     pub over_limit: bool,
     /// Whether the server is being taken out of service.
     pub draining: bool,
-    /// The connection that the request came on.
-    pub connection: ConnectionId,
+    /// The request, so that its answer finds it.
+    pub request: RequestId,
     /// Where answers are posted.
     pub mailbox: &'a Arc<dyn Mailbox>,
 }
@@ -80,7 +81,7 @@ impl Context<'_> {
     /// The right to answer this request later, once.
     #[must_use]
     pub fn ticket(&self) -> Ticket {
-        Ticket { mailbox: Some(Arc::clone(self.mailbox)), connection: self.connection }
+        Ticket { mailbox: Some(Arc::clone(self.mailbox)), request: self.request }
     }
 }
 
@@ -93,24 +94,33 @@ pub struct ConnectionId {
     pub number: u64,
 }
 
+/// A request of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestId {
+    /// The connection that it came on.
+    pub connection: ConnectionId,
+    /// Counts the requests of the connection.
+    pub number: u64,
+}
+
 /// Takes answers to a core, and wakes it.
 pub trait Mailbox: fmt::Debug + Send + Sync {
-    /// Posts an answer; one to a connection that is gone is dropped.
-    fn deliver(&self, connection: ConnectionId, answer: Answer);
+    /// Posts an answer; one to a request that nobody waits for is dropped.
+    fn deliver(&self, request: RequestId, answer: Answer);
 }
 
 /// The right, and the duty, to answer one request.
 #[derive(Debug)]
 pub struct Ticket {
     mailbox: Option<Arc<dyn Mailbox>>,
-    connection: ConnectionId,
+    request: RequestId,
 }
 
 impl Ticket {
     /// Answers.
     pub fn answer(mut self, answer: Answer) {
         if let Some(mailbox) = self.mailbox.take() {
-            mailbox.deliver(self.connection, answer);
+            mailbox.deliver(self.request, answer);
         }
     }
 
@@ -127,7 +137,7 @@ impl Drop for Ticket {
             let mut body = Vec::new();
             let detail = "the answer was lost in the server";
             let response = problem(&mut body, Status::InternalServerError, detail, None, 0);
-            mailbox.deliver(self.connection, Answer { response, body });
+            mailbox.deliver(self.request, Answer { response, body });
         }
     }
 }
@@ -141,7 +151,7 @@ mod tests {
     struct Posted(Mutex<Vec<Answer>>);
 
     impl Mailbox for Posted {
-        fn deliver(&self, _: ConnectionId, answer: Answer) {
+        fn deliver(&self, _: RequestId, answer: Answer) {
             self.0.lock().push(answer);
         }
     }
@@ -155,7 +165,7 @@ mod tests {
             peer_is_loopback: true,
             over_limit: false,
             draining: false,
-            connection: ConnectionId::default(),
+            request: RequestId::default(),
             mailbox: &mailbox,
         };
         let answer = Answer { response: Response::ok("text/plain", 0), body: b"a".to_vec() };

@@ -73,6 +73,12 @@ pub enum Decode {
 }
 
 impl Intake {
+    /// Whether the head of a request has been taken whose body has not.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        !matches!(self.state, State::Head)
+    }
+
     /// Looks for a whole request at the start of `input`, which begins with all that was kept.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ pub enum Refusal {
     Timeout,
     /// The server holds as many connections as it may, and none is idle.
     ConnectionLimit,
+    /// The server holds as many half requests as it may.
+    MemoryLimit,
 }
 
 impl Refusal {
@@ -67,7 +69,7 @@ impl Refusal {
             Self::Expectation => Status::ExpectationFailed,
             Self::Version => Status::HttpVersionNotSupported,
             Self::Timeout => Status::RequestTimeout,
-            Self::ConnectionLimit => Status::ServiceUnavailable,
+            Self::ConnectionLimit | Self::MemoryLimit => Status::ServiceUnavailable,
         }
     }
 
@@ -100,6 +102,7 @@ impl Refusal {
             Self::Version => "HTTP version: expected HTTP/1.1 or HTTP/1.0",
             Self::Timeout => "request: not received in full in time (--request-timeout)",
             Self::ConnectionLimit => "connections: the server holds as many as it may",
+            Self::MemoryLimit => "request: the server holds as many half requests as it may",
         }
     }
 }

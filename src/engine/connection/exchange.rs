@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{Connection, Stage, Waiting};
 use crate::engine::buffers::Buffers;
 use crate::engine::lent::Lent;
-use crate::http::handler::{Context, Handler, Reply};
+use crate::http::handler::{Context, Handler, Reply, RequestId};
 use crate::http::head::HeaderSlots;
 use crate::http::intake::{Advance, Decode, Whole};
 use crate::http::refusal::Refusal;
@@ -29,7 +29,7 @@ impl Connection {
                 input = lent.buffers.lend(rest);
             }
         } else {
-            input.extend_from_slice(fresh);
+            lent.buffers.grow(&mut input, fresh);
             let rest = self.answer_all(&mut input, lent);
             input.truncate(rest.end);
             input.drain(..rest.start.min(rest.end));
@@ -37,8 +37,22 @@ impl Connection {
         lent.buffers.receive = receive;
         if input.is_empty() {
             lent.buffers.take_back(input);
+        } else if lent.buffers.are_exhausted() {
+            lent.buffers.take_back(input);
+            self.give_up(lent);
         } else {
             self.input = input;
+        }
+    }
+
+    /// Ends a connection whose input the core has no room for. Its last request may still wait for
+    /// a later answer, which then is the last; nothing may be said before that.
+    fn give_up<H: Handler>(&mut self, lent: &mut Lent<'_, H>) {
+        self.unparsed = false;
+        if matches!(self.stage, Stage::Waiting(_)) {
+            self.closing = Some(CloseReason::Limit);
+        } else {
+            self.refuse(Refusal::MemoryLimit, false, lent);
         }
     }
 
@@ -59,6 +73,13 @@ impl Connection {
                 self.unparsed = true;
                 return at..bytes.len();
             }
+            if !self.intake.has_begun() {
+                at += empty_lines(bytes.get(at..).unwrap_or_default());
+                if at == bytes.len() {
+                    self.stage = Stage::Idle;
+                    break;
+                }
+            }
             let rest = bytes.get_mut(at..).unwrap_or_default();
             let mut slots = HeaderSlots::new();
             match self.intake.advance(rest, &mut slots, body_bytes_max) {
@@ -77,9 +98,9 @@ impl Connection {
                         self.wait_for_rest(send_continue, lent);
                         return at..at + keep;
                     }
-                    Err(refusal) => self.refuse(refusal, lent),
+                    Err(refusal) => self.refuse(refusal, asks_for_head(rest), lent),
                 },
-                Err(refusal) => self.refuse(refusal, lent),
+                Err(refusal) => self.refuse(refusal, asks_for_head(rest), lent),
             }
         }
         // Whatever follows the last answer is not parsed.
@@ -97,7 +118,9 @@ impl Connection {
 
     pub(super) fn answer_one<H: Handler>(&mut self, whole: &Whole<'_>, lent: &mut Lent<'_, H>) {
         let answers_head = whole.request.method == Method::Head;
+        self.requests += 1;
         let waiting = Waiting {
+            number: self.requests,
             answers_head,
             keep_alive: whole.keep_alive,
             http_1_0: whole.http_1_0,
@@ -117,7 +140,7 @@ impl Connection {
             peer_is_loopback: self.peer_is_loopback,
             over_limit: self.over_limit(),
             draining: lent.draining,
-            connection: self.id,
+            request: RequestId { connection: self.id, number: self.requests },
             mailbox: &lent.desk.mailbox,
         };
         lent.buffers.body.clear();
@@ -133,23 +156,11 @@ impl Connection {
         of: Waiting,
         lent: &mut Lent<'_, H>,
     ) {
-        let too_old = lent.now.mono_ms() >= self.age_ms;
-        let persistence = if !of.keep_alive {
-            self.closing = Some(CloseReason::Client);
-            Persistence::Close
-        } else if lent.draining {
-            self.closing = Some(CloseReason::Drain);
-            Persistence::Close
-        } else if self.over_limit() {
-            self.closing = Some(CloseReason::Limit);
-            Persistence::Close
-        } else if too_old {
-            self.closing = Some(CloseReason::Age);
-            Persistence::Close
-        } else if of.http_1_0 {
-            Persistence::OpenSaid
-        } else {
-            Persistence::Open
+        self.closing = self.closing.or_else(|| self.reason_to_end(of, lent));
+        let persistence = match (self.closing, of.http_1_0) {
+            (Some(_), _) => Persistence::Close,
+            (None, true) => Persistence::OpenSaid,
+            (None, false) => Persistence::Open,
         };
         let Buffers { out, body, .. } = &mut *lent.buffers;
         let body = posted.unwrap_or(body);
@@ -157,18 +168,47 @@ impl Connection {
         lent.meter.answered(response, of.since_ns);
     }
 
-    /// Answers what could not be taken, as the connection's last.
-    pub(super) fn refuse<H: Handler>(&mut self, refusal: Refusal, lent: &mut Lent<'_, H>) {
+    /// Why an answer is the connection's last, if it is.
+    fn reason_to_end<H>(&self, of: Waiting, lent: &Lent<'_, H>) -> Option<CloseReason> {
+        let too_old = lent.now.mono_ms() >= self.age_ms;
+        let reasons = [
+            (!of.keep_alive, CloseReason::Client),
+            (lent.draining, CloseReason::Drain),
+            (self.over_limit(), CloseReason::Limit),
+            (too_old, CloseReason::Age),
+        ];
+        reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
+    }
+
+    /// Answers what could not be taken, as the connection's last; a HEAD without a body.
+    pub(super) fn refuse<H: Handler>(
+        &mut self,
+        refusal: Refusal,
+        answers_head: bool,
+        lent: &mut Lent<'_, H>,
+    ) {
         self.stage = Stage::Idle;
         let Buffers { out, body, .. } = &mut *lent.buffers;
         body.clear();
         let response = lent.handler.refuse(refusal, body);
-        lent.encoder.encode(out, response, body, false, Persistence::Close, lent.now);
+        lent.encoder.encode(out, response, body, answers_head, Persistence::Close, lent.now);
         lent.meter.answered(response, lent.now.mono_ns);
         self.closing = Some(match refusal {
             Refusal::Timeout => CloseReason::RequestTimeout,
-            Refusal::ConnectionLimit => CloseReason::Limit,
+            Refusal::ConnectionLimit | Refusal::MemoryLimit => CloseReason::Limit,
             _ => CloseReason::Error,
         });
     }
+}
+
+/// Bytes of the empty lines before a request line, which RFC 9112, section 2.2, lets a server skip:
+/// some clients end a body with one. They do not begin a request.
+fn empty_lines(bytes: &[u8]) -> usize {
+    2 * bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count()
+}
+
+/// Whether the request at the start of `bytes` is a HEAD, whose refusal has no body either
+/// (RFC 9110, section 9.3.2).
+pub(super) fn asks_for_head(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HEAD ")
 }

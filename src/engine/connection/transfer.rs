@@ -64,7 +64,10 @@ impl Connection {
     pub(super) fn send<H>(&mut self, lent: &mut Lent<'_, H>) -> Result<(), CloseReason> {
         if !self.output.is_empty() {
             // A later answer: those before it have not all been sent.
-            self.output.append(&mut lent.buffers.out);
+            let mut out = std::mem::take(&mut lent.buffers.out);
+            lent.buffers.grow(&mut self.output, &out);
+            out.clear();
+            lent.buffers.out = out;
             return Ok(());
         }
         let mut out = std::mem::take(&mut lent.buffers.out);
@@ -76,6 +79,9 @@ impl Connection {
         }
         out.clear();
         lent.buffers.out = out;
+        if lent.buffers.are_exhausted() && !self.output.is_empty() {
+            return Err(CloseReason::Limit);
+        }
         outcome.map(|_| ()).map_err(|_| CloseReason::Error)
     }
 

@@ -1,6 +1,6 @@
 //! How connections come: accepted, admitted within the limit, or turned away.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use mio::net::TcpStream;
@@ -9,6 +9,7 @@ use mio::{Interest, Token};
 use super::Core;
 use crate::engine::connection::{Accepted, Connection};
 use crate::engine::connections::Admission;
+use crate::engine::descriptors::are_exhausted;
 use crate::http::handler::Handler;
 use crate::telemetry::counters::CloseReason;
 
@@ -38,10 +39,9 @@ impl<H: Handler> Core<H> {
                     self.accepting = false;
                     return;
                 }
-                // The peer is gone before we were there (man 2 accept).
-                Err(error) if is_of_the_peer(&error) => {}
+                Err(error) if !are_exhausted(&error) => {}
                 Err(_) => {
-                    // Out of descriptors or memory: make room, and try again after a while.
+                    // Make room, and try again after a while.
                     if let Some(slot) = self.connections.longest_idle(now_ms) {
                         self.close(slot, CloseReason::Limit);
                     }
@@ -61,13 +61,16 @@ impl<H: Handler> Core<H> {
         }
         let (admission, id) = self.connections.admit();
         let interest = Interest::READABLE | Interest::WRITABLE;
+        self.meter.opened();
+        if admission == Admission::Dropped {
+            self.meter.closed(CloseReason::Limit);
+            return;
+        }
         if self.poll.registry().register(&mut stream, Token(id.slot), interest).is_err() {
-            self.meter.opened();
             self.meter.closed(CloseReason::Error);
             self.connections.forget(admission);
             return;
         }
-        self.meter.opened();
         let accepted = Accepted {
             id,
             peer_is_loopback: peer.ip().to_canonical().is_loopback(),
@@ -92,9 +95,4 @@ impl<H: Handler> Core<H> {
         }
         now_ms + age_ms - spread_ms + fastrand::u64(0..=2 * spread_ms)
     }
-}
-
-fn is_of_the_peer(error: &io::Error) -> bool {
-    let kinds = [ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset, ErrorKind::Interrupted];
-    kinds.contains(&error.kind())
 }

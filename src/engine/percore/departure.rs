@@ -5,6 +5,10 @@ use crate::engine::drain::Phase;
 use crate::http::handler::Handler;
 use crate::telemetry::counters::CloseReason;
 
+/// Rounds of accepting before the listener closes: what its backlog holds, and not what a flood
+/// adds meanwhile.
+const LAST_ACCEPTS: usize = 64;
+
 impl<H: Handler> Core<H> {
     /// Follows the server's phase.
     pub(super) fn enter_phase(&mut self) {
@@ -17,14 +21,15 @@ impl<H: Handler> Core<H> {
             return;
         }
         // Whoever has connected is still served; closing the listener would reset them.
-        while self.listener.is_some() {
+        for _ in 0..LAST_ACCEPTS {
             self.accepting = true;
             self.accept_retry_ms = None;
             self.accept();
             if !self.accepting || self.accept_retry_ms.is_some() {
-                self.listener = None;
+                break;
             }
         }
+        self.listener = None;
         self.accepting = false;
         self.accept_retry_ms = None;
         for slot in self.connections.occupied() {
