@@ -55,6 +55,10 @@ pub const CPU_MAX: f64 = 1e6;
 /// The largest `rps`.
 pub const RPS_MAX: f64 = 1e12;
 
+/// Bytes of a number's literal, which is stored as it was sent. Seventeen digits say all that a
+/// double can hold; those who pad theirs still fit.
+pub const NUMBER_BYTES_MAX: usize = 256;
+
 /// A z-score is clipped here, or a constant series would turn a small step into infinity.
 pub const Z_SCORE_MAX: f64 = 1e6;
 
@@ -153,6 +157,9 @@ const _: () = assert!(BODY_BYTES_MIN <= BODY_BYTES_DEFAULT && BODY_BYTES_DEFAULT
 const _: () = assert!(BODY_BYTES_MAX + HEAD_BYTES_MAX < u32::MAX as usize);
 // One item list of an answer cannot overrun the out-buffer that carries it.
 const _: () = assert!(ANSWER_ITEMS_MAX * 512 <= OUT_BYTES_MAX);
+// Whatever is accepted can be stored: two literals, the id twice, the timestamp twice, the framing.
+const _: () =
+    assert!(2 * NUMBER_BYTES_MAX + 2 * DEVICE_ID_BYTES_MAX + 2 * 20 + 256 <= RECORD_BYTES_MAX);
 // A record's lengths are kept in 16 bits, and any record fits into an empty segment and a block.
 const _: () = assert!(RECORD_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(RECORD_BYTES_MAX * 4 <= SEGMENT_BYTES_MIN && RECORD_BYTES_MAX <= BLOCK_BYTES);

@@ -23,6 +23,10 @@ impl Span {
         Self { start, end }
     }
 
+    pub(super) const fn bytes(self) -> usize {
+        self.end.saturating_sub(self.start) as usize
+    }
+
     /// Whether it holds nothing; a device id that was not given.
     const fn is_empty(self) -> bool {
         self.start == self.end

@@ -3,7 +3,7 @@
 //! The first broken rule is remembered and no more: the object is still read to its end, because
 //! only then it is known to be JSON.
 
-use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, RPS_MAX};
+use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, NUMBER_BYTES_MAX, RPS_MAX};
 use crate::metric::batch::Span;
 use crate::metric::event::Field;
 use crate::metric::malformed::position;
@@ -73,6 +73,8 @@ impl Fields {
         };
         *place = value;
         *literal_place = literal;
+        let short = literal.bytes() <= NUMBER_BYTES_MAX;
+        self.check(short, at, |at| Rejection::Long { field, at });
         let in_range = (0.0..=value_max).contains(&value);
         self.check(in_range, at, |at| Rejection::Range { field, at });
     }

@@ -6,7 +6,9 @@
 use std::fmt;
 
 use crate::limits::RPS_MAX;
-use crate::limits::{BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX};
+use crate::limits::{
+    BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, NUMBER_BYTES_MAX,
+};
 use crate::metric::event::Field;
 use crate::metric::malformed::Malformed;
 
@@ -126,6 +128,13 @@ pub enum Rejection {
         /// Where.
         at: u32,
     },
+    /// A number's literal longer than [`NUMBER_BYTES_MAX`], whatever its value.
+    Long {
+        /// The field.
+        field: Field,
+        /// Where.
+        at: u32,
+    },
     /// A field given twice, in whatever case.
     Duplicate {
         /// The field.
@@ -159,7 +168,7 @@ impl Rejection {
             Self::NotObject { .. } => Reason::NotObject,
             Self::Missing { .. } => Reason::Missing,
             Self::Type { .. } => Reason::Type,
-            Self::Range { .. } => Reason::Range,
+            Self::Range { .. } | Self::Long { .. } => Reason::Range,
             Self::Duplicate { .. } => Reason::Duplicate,
             Self::DeviceId { .. } => Reason::DeviceId,
             Self::Timestamp { .. } => Reason::Timestamp,
@@ -185,6 +194,14 @@ impl fmt::Display for Rejection {
                     out,
                     "timestamp: expected at most {ahead_s} s ahead of the server's clock, found a \
                      later time at byte {at}"
+                );
+            }
+            Self::Long { field, at } => {
+                return write!(
+                    out,
+                    "{}: expected a number of at most {NUMBER_BYTES_MAX} bytes, found a longer \
+                     one at byte {at}",
+                    field.name()
                 );
             }
             Self::Type { member, found, at } => (member, found.name(), at),
@@ -325,6 +342,10 @@ mod tests {
                 Rejection::Range { field: Field::Rps, at },
                 "rps: expected a finite number from 0 to 1000000000000, found another number at \
                  byte 15",
+            ),
+            (
+                Rejection::Long { field: Field::Cpu, at },
+                "cpu: expected a number of at most 256 bytes, found a longer one at byte 15",
             ),
             (Rejection::Missing { field: Field::Cpu }, "cpu: missing"),
             (Rejection::Duplicate { member, at }, "cpu: given twice, again at byte 15"),

@@ -53,6 +53,7 @@ fn measured() -> impl Strategy<Value = String> {
         2 => (0_u64..1_000_000).prop_map(|value| value.to_string()),
         2 => any::<f64>().prop_map(|value| value.abs().to_string()),
         1 => "[0-9]{1,25}(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?",
+        1 => (250_usize..262).prop_map(|digits| format!("0.{}", "3".repeat(digits))),
         1 => one_of(&["-0", "-0.0", "1000000", "1000000.0000000001", "1e6", "1e12", "1e400", "-1"]),
         1 => any_value(),
     ]

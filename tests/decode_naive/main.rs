@@ -15,7 +15,7 @@ use std::fmt;
 
 use corepulse::clock::Now;
 use corepulse::limits::{BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX};
-use corepulse::limits::{FUTURE_MS_MAX, JSON_DEPTH_MAX, RPS_MAX};
+use corepulse::limits::{FUTURE_MS_MAX, JSON_DEPTH_MAX, NUMBER_BYTES_MAX, RPS_MAX};
 use corepulse::metric::decode::{Decoder, Lines};
 use corepulse::metric::rejection::{BodyError, Reason};
 use corepulse::metric::timestamp;
@@ -185,6 +185,9 @@ fn naive_item(raw: &RawValue) -> Result<Owned, Reason> {
 fn naive_number(value: &str, max: f64) -> Result<(f64, String), Reason> {
     if !value.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
         return Err(Reason::Type);
+    }
+    if value.len() > NUMBER_BYTES_MAX {
+        return Err(Reason::Range);
     }
     let number: f64 = value.parse().map_err(|_| Reason::Range)?;
     if !number.is_finite() || number < 0.0 || number > max {
