@@ -81,7 +81,8 @@ pub(crate) fn moments(values: &[f64]) -> (DoubleDouble, DoubleDouble) {
     (mean, variance.square_root())
 }
 
-fn score(before: &[f64], value: f64) -> (f64, f64) {
+/// The score of a value by the window before it, and how far another may be from it.
+pub(crate) fn score(before: &[f64], value: f64) -> (f64, f64) {
     let (mean, stddev) = moments(before);
     let size = if mean.nearest() < 0.0 { DoubleDouble::from(0.0).minus(mean) } else { mean };
     let floor = DoubleDouble::from(1e-9).times(size.max(DoubleDouble::from(1.0)));

@@ -1,0 +1,27 @@
+//! Numbers and accounts end to end: real sockets against a server in this process.
+//!
+//! What comes out of `/analyze`, the exposition and the store is compared with what was put in:
+//! with a naive reference in twice the precision, with plain lists of what was sent, and with what
+//! the answers acknowledged. Protocol and bad input are tested elsewhere.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+#[path = "../reference/double_double.rs"]
+mod double_double;
+#[path = "../reference/series.rs"]
+mod series;
+
+mod client;
+mod event;
+mod json;
+mod naive;
+mod replay;
+mod server;
+mod spikes;
+mod union;

@@ -1,0 +1,117 @@
+//! Series that ruin running sums, checked over HTTP after every single event.
+
+use super::client::Client;
+use super::event::Event;
+use super::json::Json;
+use super::naive::Device;
+use super::server::{TestServer, analyze};
+
+/// Sends these values one by one and checks `/analyze` after each; the reference's account.
+fn follow(client: &mut Client, id: &str, values: impl Iterator<Item = [f64; 2]>) -> Device {
+    let mut device = Device::default();
+    for (second, values) in values.enumerate() {
+        let event = Event::at(second, Some(id), values);
+        let response = client.post(&event.json());
+        assert_eq!(response.status, 202, "{}", response.body);
+        let anomalies = device.take(&event).len() as u64;
+        assert_eq!(Json(&response.body).whole("anomalies"), anomalies);
+        device.check(id, &analyze(client, id));
+    }
+    device
+}
+
+/// Noise from 0 to 1 of a fixed seed: the same events in every run.
+fn noise(seed: u64) -> impl FnMut() -> f64 {
+    let mut random = fastrand::Rng::with_seed(seed);
+    move || random.f64()
+}
+
+#[test]
+fn spikes_of_1e12_leave_nothing_behind() {
+    let server = TestServer::start(2, &[]);
+    let mut client = server.connect();
+    for (number, spread) in [0.0, 1e-9, 1e-6, 1e-3, 1.0].into_iter().enumerate() {
+        let mut noise = noise(number as u64);
+        let values = (0..320).map(|at| {
+            let is_spike = at % 97 == 60 || at % 173 == 70;
+            let cpu = if is_spike {
+                1e6
+            } else {
+                1.0 + spread * noise()
+            };
+            let rps = if is_spike {
+                1e12
+            } else {
+                1.0 + spread * noise()
+            };
+            [cpu, rps]
+        });
+        let device = follow(&mut client, &format!("spiky-{number}"), values);
+        let spiky = device
+            .points
+            .iter()
+            .filter(|point| point.event.values[1] == 1e12);
+        assert_eq!(
+            spiky.count(),
+            2 * 5,
+            "every spike is found, by either field"
+        );
+    }
+}
+
+#[test]
+fn constant_series_are_calm_until_they_step() {
+    let server = TestServer::start(2, &[]);
+    let mut client = server.connect();
+    for constant in [91.958, 0.1, 1.0 / 3.0, 999_999.9, 0.0_f64] {
+        let level = [constant, constant * 1e6];
+        let hair = level.map(|value| value + value.max(1.0) * 1e-12);
+        let step = [level[0] + 1e-2, level[1] + 1e4];
+        let calm = std::iter::repeat_n(level, 60);
+        let values = calm.clone().chain([hair, step]).chain(calm);
+        let device = follow(&mut client, &format!("constant-{constant}"), values);
+        assert_eq!(device.points[0].event.values, step);
+    }
+}
+
+#[test]
+fn tiny_deviations_around_large_values_are_told_apart() {
+    let server = TestServer::start(2, &[]);
+    let mut client = server.connect();
+    let levels = [
+        (1e12, 1e-3),
+        (1e12, 1.0),
+        (1e12 - 1.0, 1e4),
+        (1e9, 1e-6),
+        (1e5, 1e-9),
+    ];
+    for (number, (level, spread)) in levels.into_iter().enumerate() {
+        let mut noise = noise(10 + number as u64);
+        let values = (0..150).map(|_| {
+            let cpu = (level - spread * noise()) * 1e-6;
+            [cpu, level - spread * noise()]
+        });
+        follow(&mut client, &format!("level-{number}"), values);
+    }
+}
+
+#[test]
+fn a_level_shift_is_learnt() {
+    let server = TestServer::start(1, &[]);
+    let mut client = server.connect();
+    let mut noise = noise(20);
+    let values = (0..400_u32).map(|at| {
+        // With less noise a value would stand at 2 sigma of a window that has learnt a fifth.
+        let level = f64::from(at / 100);
+        let spread = 1.0 + noise() / 4.0;
+        [level * 1e5 * spread, 10_f64.powf(level * 3.0) * spread]
+    });
+    let device = follow(&mut client, "shifting", values);
+    let shifts = device
+        .points
+        .iter()
+        .filter(|point| point.event.values[0] >= 1e5);
+    assert!(shifts.count() >= 3);
+    let text = analyze(&mut client, "shifting");
+    assert!(!Json(&text).truth("cpu.anomaly"), "{text}");
+}
