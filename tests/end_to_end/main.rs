@@ -19,9 +19,15 @@ mod series;
 
 mod client;
 mod event;
+mod exposition;
+mod identity;
 mod json;
 mod naive;
 mod replay;
 mod server;
+mod silence;
 mod spikes;
+mod store;
+mod times;
 mod union;
+mod visibility;

@@ -1,0 +1,163 @@
+//! The embedded store end to end: what was sent is read back to the byte, the newest of it when
+//! there is not room for all, and nothing past its time.
+
+use super::client::Client;
+use super::event::{Event, ndjson};
+use super::exposition::Scrape;
+use super::server::{TestServer, body_of, poll};
+use std::time::{Duration, Instant};
+
+const CAPACITY: u64 = 4 * 1024 * 1024;
+
+/// Spellings of numbers that a parser and a printer would not give back.
+const LITERALS: [&str; 9] = [
+    "1e3",
+    "0.10",
+    "41.50",
+    "0",
+    "1E+2",
+    "12.5e-1",
+    "0.0000000000000000000001",
+    "999999.9999999999999999999",
+    "-0.0",
+];
+
+/// The nth metric, of a key that no other has.
+fn metric(number: usize) -> Event {
+    let mut event = Event::at(number % 20_000, None, [0.0; 2]);
+    event.device_id = Some(format!("device-{}", number / 20_000));
+    let literal = |at: usize| LITERALS[at % LITERALS.len()].to_owned();
+    event.literals = [literal(number), literal(number / 2)];
+    event
+}
+
+fn key(event: &Event) -> String {
+    let id = event.device_id.as_deref().unwrap();
+    format!("/metrics/{id}:{}", event.timestamp)
+}
+
+/// The value as the store packs it.
+fn value(event: &Event) -> String {
+    let ([cpu, rps], time) = (&event.literals, &event.timestamp);
+    let id = event.device_id.as_deref().unwrap();
+    format!("{{\"timestamp\":{time},\"cpu\":{cpu},\"rps\":{rps},\"device_id\":\"{id}\"}}\n")
+}
+
+/// Posts so many metrics by the clients in turn; the store never holds more than it may.
+fn fill(server: &TestServer, clients: &mut [Client], count: usize) {
+    for first in (0..count).step_by(500) {
+        let batch: Vec<Event> = (first..first + 500).map(metric).collect();
+        let turn = first / 500 % clients.len();
+        let response = clients[turn].post(&ndjson(&batch));
+        assert_eq!(response.status, 202, "{}", response.body);
+        let stats = server.store().stats();
+        assert!(stats.capacity_bytes <= CAPACITY, "{stats:?}");
+        assert!(stats.held_bytes <= stats.capacity_bytes, "{stats:?}");
+    }
+}
+
+fn check_found(client: &mut Client, number: usize) {
+    let event = metric(number);
+    assert_eq!(body_of(client, &key(&event)), value(&event), "{number}");
+}
+
+#[test]
+fn one_core_keeps_exactly_the_newest() {
+    const COUNT: usize = 90_000;
+    let server = TestServer::start(1, &["--memory-store=4MiB"]);
+    let mut clients = [server.connect()];
+    fill(&server, &mut clients, COUNT);
+    let [mut client] = clients;
+    let scrape = Scrape::of(&body_of(&mut client, "/metrics/prometheus"));
+    scrape.check_identity();
+    assert_eq!(scrape.value("corepulse_store_stored_total"), COUNT as f64);
+    let evicted = scrape.value("corepulse_store_evicted_total{reason=\"capacity\"}");
+    assert_eq!(scrape.sum("corepulse_store_evicted_total"), evicted);
+    let totals = server.store().stats().totals;
+    let evicted = usize::try_from(totals.evicted.iter().sum::<u64>()).unwrap();
+    assert_eq!(totals.evicted, [0, evicted as u64]);
+    // A record takes about 150 bytes with its index: most of the room is used.
+    assert!((COUNT / 2..COUNT - 20_000).contains(&evicted), "{evicted}");
+    for number in (evicted..COUNT).step_by(17).chain([COUNT - 1]) {
+        check_found(&mut client, number);
+    }
+    for number in (0..evicted).step_by(97).chain([evicted - 1]) {
+        let response = client.get(&key(&metric(number)));
+        assert_eq!(response.status, 404, "{number}: {}", response.body);
+    }
+}
+
+#[test]
+fn two_cores_keep_the_newest_of_both() {
+    const COUNT: usize = 90_000;
+    let server = TestServer::start(2, &["--memory-store=4MiB"]);
+    let mut clients = server.connect_to_each_core();
+    fill(&server, &mut clients, COUNT);
+    assert!(server.store().stats().totals.evicted[1] > 0);
+    // Each has dropped a sixteenth of its share at a time: what came last is safe with both.
+    for number in COUNT - 8_000..COUNT {
+        check_found(&mut clients[number % 2], number);
+    }
+    let response = clients[0].get(&key(&metric(0)));
+    assert_eq!(response.status, 404, "{}", response.body);
+}
+
+#[test]
+fn the_last_write_of_a_key_is_read_whichever_core_took_it() {
+    let server = TestServer::start(2, &[]);
+    let mut clients = server.connect_to_each_core();
+    let mut event = metric(0);
+    for number in 0..400 {
+        event.literals[0] = format!("{number}.50");
+        let response = clients[number / 3 % 2].post(&event.json());
+        assert_eq!(response.status, 202, "{}", response.body);
+        for client in &mut clients {
+            assert_eq!(body_of(client, &key(&event)), value(&event));
+        }
+    }
+    // In one request the last line wins too; the others were replaced before they were stored.
+    let batch: Vec<Event> = (0..100)
+        .map(|number| {
+            let literals = [format!("{number}.0"), "1".to_owned()];
+            Event {
+                literals,
+                ..event.clone()
+            }
+        })
+        .collect();
+    assert_eq!(clients[0].post(&ndjson(&batch)).status, 202);
+    assert_eq!(body_of(&mut clients[1], &key(&event)), value(&batch[99]));
+    let totals = server.store().stats().totals;
+    assert_eq!((totals.stored, totals.coalesced), (401, 99));
+}
+
+#[test]
+fn what_has_expired_is_gone_and_counted() {
+    let server = TestServer::start(2, &["--store-ttl=1s"]);
+    let mut clients = server.connect_to_each_core();
+    let start = Instant::now();
+    for number in 0..200 {
+        let response = clients[number % 2].post(&metric(number).json());
+        assert_eq!(response.status, 202, "{}", response.body);
+    }
+    // On a machine this slow the first might have expired rightly; the last is read at once.
+    check_found(&mut clients[0], 199);
+    let client = &mut clients[1];
+    poll(client, &key(&metric(0)), |response| response.status == 404);
+    assert!(
+        start.elapsed() >= Duration::from_secs(1),
+        "expired too early"
+    );
+    poll(client, &key(&metric(199)), |response| {
+        response.status == 404
+    });
+    // Nobody posts any more: the cores wake by themselves, and give the memory back.
+    let name = "corepulse_store_evicted_total{reason=\"expired\"}";
+    poll(client, "/metrics/prometheus", |response| {
+        let scrape = Scrape::of(&response.body);
+        scrape.check_identity();
+        scrape.value(name) == 200.0
+    });
+    assert_eq!(server.store().stats().held_bytes, 0);
+    assert_eq!(server.drain().store.stored, 200);
+}

@@ -1,0 +1,173 @@
+//! Timestamps: what moment each spelling means, what key it makes, and what is too far away.
+
+use super::client::Client;
+use super::event::Event;
+use super::exposition::Scrape;
+use super::json::Json;
+use super::server::{TestServer, analyze, body_of};
+use corepulse::metric::timestamp::{Rfc3339, from_rfc3339};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The store's time to live, by default.
+const TTL_MS: i64 = 300_000;
+/// How far ahead of the server's clock an event may be.
+const AHEAD_MS: i64 = 600_000;
+/// The server's clock is read once a turn, and asked again once a second.
+const SLACK_MS: i64 = 2_000;
+
+fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+fn event(id: &str, timestamp: &str) -> Event {
+    Event {
+        device_id: Some(id.to_owned()),
+        timestamp: timestamp.to_owned(),
+        ..Event::at(0, None, [1.5, 2.0])
+    }
+}
+
+/// The moment that `/analyze` shows for a device's newest event.
+fn shown(client: &mut Client, id: &str) -> String {
+    let text = analyze(client, id);
+    Json(&text).text("window.to").unwrap()
+}
+
+fn check_value(client: &mut Client, id: &str, key: &str) {
+    let expected =
+        format!("{{\"timestamp\":{key},\"cpu\":1.5,\"rps\":2,\"device_id\":\"{id}\"}}\n");
+    assert_eq!(body_of(client, &format!("/metrics/{id}:{key}")), expected);
+}
+
+#[test]
+fn each_magnitude_and_rfc_3339_mean_their_moment_and_make_their_key() {
+    let server = TestServer::start(2, &[]);
+    let mut client = server.connect();
+    let cases = [
+        // As sent, the key's timestamp, the moment.
+        ("1750000001", "1750000001", "2025-06-15T15:06:41.000Z"),
+        ("1750000001234", "1750000001234", "2025-06-15T15:06:41.234Z"),
+        (
+            "1750000001234567",
+            "1750000001234567",
+            "2025-06-15T15:06:41.234Z",
+        ),
+        (
+            "1750000001234567890",
+            "1750000001234567890",
+            "2025-06-15T15:06:41.234Z",
+        ),
+        (
+            "\"2025-06-15T15:06:41Z\"",
+            "1750000001000",
+            "2025-06-15T15:06:41.000Z",
+        ),
+        (
+            "\"2025-06-15T17:06:41.234+02:00\"",
+            "1750000001234",
+            "2025-06-15T15:06:41.234Z",
+        ),
+        (
+            "\"2025-06-15T09:36:41.2349-05:30\"",
+            "1750000001234",
+            "2025-06-15T15:06:41.234Z",
+        ),
+        ("0", "0", "1970-01-01T00:00:00.000Z"),
+    ];
+    for (number, (sent, key, moment)) in cases.into_iter().enumerate() {
+        let id = format!("d{number}");
+        let response = client.post(&event(&id, sent).json());
+        assert_eq!(response.body, "{\"accepted\":1,\"anomalies\":0}", "{sent}");
+        assert_eq!(shown(&mut client, &id), moment, "{sent}");
+        check_value(&mut client, &id, key);
+    }
+    // Without a device the key is the timestamp alone.
+    let lone = "{\"timestamp\":1750000001,\"cpu\":1e0,\"rps\":2.0}";
+    assert_eq!(client.post(lone).status, 202);
+    assert_eq!(
+        body_of(&mut client, "/metrics/1750000001"),
+        format!("{lone}\n")
+    );
+}
+
+#[test]
+fn from_and_to_follow_the_order_of_arrival() {
+    let server = TestServer::start(2, &[]);
+    let mut client = server.connect();
+    let days = ["2025-06-10", "2025-06-20", "2001-01-01", "2025-06-15"];
+    let window: Vec<String> = (0..90)
+        .map(|number| format!("{}T00:00:{:02}.000Z", days[number % 4], number % 60))
+        .collect();
+    for (number, moment) in window.iter().enumerate() {
+        let sent = event("jumping", &format!("\"{moment}\""));
+        assert_eq!(client.post(&sent.json()).status, 202);
+        let oldest = &window[(number + 1).saturating_sub(50)];
+        for text in [
+            analyze(&mut client, "jumping"),
+            body_of(&mut client, "/analyze"),
+        ] {
+            let json = Json(&text);
+            assert_eq!(json.text("window.from").as_ref(), Some(oldest), "{text}");
+            assert_eq!(json.text("window.to").as_ref(), Some(moment), "{text}");
+        }
+    }
+}
+
+#[test]
+fn without_a_timestamp_it_is_the_time_of_receipt() {
+    let server = TestServer::start(2, &[]);
+    let mut client = server.connect();
+    for (id, timestamp) in [("absent", ""), ("null", "\"timestamp\":null,")] {
+        let body = format!("{{{timestamp}\"device_id\":\"{id}\",\"cpu\":1.5,\"rps\":2}}");
+        let before = wall_ms() - SLACK_MS;
+        assert_eq!(client.post(&body).status, 202);
+        let received = from_rfc3339(&shown(&mut client, id)).unwrap();
+        assert!(
+            (before..=wall_ms() + SLACK_MS).contains(&received),
+            "{received}"
+        );
+        check_value(&mut client, id, &received.to_string());
+    }
+}
+
+#[test]
+fn late_events_are_taken_and_counted_and_future_ones_refused() {
+    let server = TestServer::start(2, &[]);
+    let mut client = server.connect();
+    let cases = [
+        ("now", 0, 202),
+        ("a-bit-late", -TTL_MS + SLACK_MS * 10, 202),
+        ("late", -TTL_MS - SLACK_MS, 202),
+        ("very-late", -365 * 86_400_000, 202),
+        ("a-bit-ahead", AHEAD_MS - SLACK_MS * 10, 202),
+        ("ahead", AHEAD_MS + SLACK_MS, 400),
+        ("far-ahead", 365 * 86_400_000, 400),
+    ];
+    for (id, offset_ms, status) in cases {
+        let moment = wall_ms() + offset_ms;
+        for sent in [moment.to_string(), format!("\"{}\"", Rfc3339(moment))] {
+            let response = client.post(&event(id, &sent).json());
+            assert_eq!(response.status, status, "{id}: {}", response.body);
+            if status == 202 {
+                assert_eq!(shown(&mut client, id), Rfc3339(moment).to_string());
+                check_value(&mut client, id, &moment.to_string());
+            } else {
+                let json = Json(&response.body);
+                assert_eq!(json.whole("rejected"), 1);
+                let detail = json.at("errors").elements()[0].text("detail").unwrap();
+                assert!(detail.starts_with("timestamp: "), "{detail}");
+                let unknown = client.get(&format!("/analyze?device_id={id}"));
+                assert_eq!(unknown.status, 404, "{}", unknown.body);
+            }
+        }
+    }
+    let scrape = Scrape::of(&body_of(&mut client, "/metrics/prometheus"));
+    assert_eq!(scrape.value("corepulse_events_late_total"), 4.0);
+    assert_eq!(
+        scrape.value("corepulse_events_rejected_total{reason=\"future\"}"),
+        4.0
+    );
+    assert_eq!(scrape.sum("corepulse_events_rejected_total"), 4.0);
+    assert_eq!(scrape.value("corepulse_events_accepted_total"), 10.0);
+}
