@@ -128,6 +128,29 @@ fn scrape_on(mut client: Client, known: &Known, over: &AtomicBool) -> u64 {
     }
 }
 
+/// Reads the store's books until the load is over: thousands of readings for each scrape, so that
+/// one falls between any two steps of a core.
+fn audit(server: &TestServer, over: &AtomicBool) {
+    let mut before = server.store().stats().totals;
+    while !over.load(Ordering::SeqCst) {
+        let now = server.store().stats().totals;
+        let settled = now.stored + now.coalesced + now.dropped_all();
+        assert!(settled <= now.accepted, "{now:?}");
+        assert!(now.evicted.iter().sum::<u64>() <= now.stored, "{now:?}");
+        let pairs = [
+            (before.accepted, now.accepted),
+            (before.stored, now.stored),
+            (before.coalesced, now.coalesced),
+            (before.dropped_all(), now.dropped_all()),
+        ];
+        assert!(
+            pairs.iter().all(|(old, new)| old <= new),
+            "{before:?} {now:?}"
+        );
+        before = now;
+    }
+}
+
 /// Checks the last scrape, and the store's own walk, against what clients know.
 fn check_at_rest(server: &TestServer, client: &mut Client, known: &Known) {
     let text = body_of(client, "/metrics/prometheus");
@@ -188,6 +211,7 @@ fn the_books_balance_at_every_scrape_and_equal_the_answers_at_rest() {
     }
     let scrapes = thread::scope(|scope| {
         let scraper = scope.spawn(|| scrape_on(server.connect(), &known, &over));
+        let auditor = scope.spawn(|| audit(&server, &over));
         let known = &known;
         let seeds = 1_u64..;
         let loads: Vec<_> = clients
@@ -195,13 +219,14 @@ fn the_books_balance_at_every_scrape_and_equal_the_answers_at_rest() {
             .zip(seeds)
             .map(|(client, seed)| scope.spawn(move || load(client, seed, known)))
             .collect();
-        // The scraper must be told even where a load failed.
+        // The others must be told even where a load failed.
         let ends: Vec<_> = loads
             .into_iter()
             .map(thread::ScopedJoinHandle::join)
             .collect();
         over.store(true, Ordering::SeqCst);
         assert!(ends.into_iter().all(|end| end.is_ok()), "a client failed");
+        auditor.join().unwrap();
         scraper.join().unwrap()
     });
     assert!(scrapes > 10, "{scrapes} scrapes only");

@@ -132,6 +132,32 @@ fn the_last_write_of_a_key_is_read_whichever_core_took_it() {
 }
 
 #[test]
+fn an_older_version_is_not_shown_where_the_newer_one_had_to_go() {
+    let server = TestServer::start(2, &["--memory-store=4MiB"]);
+    let mut clients = server.connect_to_each_core();
+    let [older, newer] = [["1", "1"], ["2", "2"]].map(|literals| Event {
+        literals: literals.map(str::to_owned),
+        ..metric(0)
+    });
+    assert_eq!(clients[0].post(&older.json()).status, 202);
+    assert_eq!(clients[1].post(&newer.json()).status, 202);
+    let target = key(&newer);
+    // The second core alone is filled, so that its version leaves and the other's stays.
+    for first in (0..60_000).step_by(1000) {
+        let batch: Vec<Event> = (first + 1..=first + 1000).map(metric).collect();
+        assert_eq!(clients[1].post(&ndjson(&batch)).status, 202);
+        let response = clients[0].get(&target);
+        if response.status == 200 {
+            assert_eq!(response.body, value(&newer));
+        } else {
+            assert_eq!(response.status, 404, "{}", response.body);
+            assert!(server.store().stats().totals.evicted[1] > 0);
+        }
+    }
+    assert_eq!(clients[1].get(&target).status, 404);
+}
+
+#[test]
 fn what_has_expired_is_gone_and_counted() {
     let server = TestServer::start(2, &["--store-ttl=1s"]);
     let mut clients = server.connect_to_each_core();
