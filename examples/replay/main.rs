@@ -24,9 +24,9 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Posts CSV series as devices.
+/// Posts CSV series as devices to a running server, and accounts for every event.
 #[derive(Debug, Parser)]
-#[command(name = "replay", about, long_about = None)]
+#[command(name = "replay")]
 struct Options {
     /// The server.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
@@ -91,12 +91,23 @@ fn replay(options: &Options) -> Result<bool, String> {
     let target = Target::parse(&options.url, options.allow_remote)?;
     let rps = series::read(&options.rps)?;
     let mut shares = vec![Vec::new(); usize::from(options.connections)];
-    for (path, connection) in options.cpu.iter().zip((0..shares.len()).cycle()) {
-        let device = series::device(path, &rps)?;
-        shares.get_mut(connection).into_iter().for_each(|share| share.push(device.clone()));
+    let devices = devices(&options.cpu, &rps)?;
+    let used = shares.len().min(devices.len());
+    if used < shares.len() {
+        // A device keeps to one connection, or its events could overtake one another.
+        eprintln!("replay: {used} devices, so {used} connections are used");
     }
-    shares.retain(|devices| !devices.is_empty());
-    let total: usize = shares.iter().flatten().map(|device| device.events.len()).sum();
+    shares.truncate(used);
+    for (number, device) in devices.into_iter().enumerate() {
+        if let Some(share) = shares.get_mut(number % used) {
+            share.push(device);
+        }
+    }
+    let total: usize = shares
+        .iter()
+        .flatten()
+        .map(|device| device.events.len())
+        .sum();
     let bar = ProgressBar::new(u64::try_from(total).unwrap_or(0));
     let style = "{bar:40} {pos}/{len} events, {per_sec}, {eta} left";
     bar.set_style(ProgressStyle::with_template(style).map_err(|e| e.to_string())?);
@@ -120,6 +131,21 @@ fn replay(options: &Options) -> Result<bool, String> {
     reports.iter().for_each(|report| all.add(report));
     println!("{}", all.summary(elapsed));
     Ok(all.is_clean())
+}
+
+/// A device for each file.
+fn devices(files: &[PathBuf], rps: &[series::Row]) -> Result<Vec<Device>, String> {
+    let mut devices: Vec<Device> = Vec::new();
+    for path in files {
+        let device = series::device(path, rps)?;
+        // Two series in one device would mix on the server, and differently in each run.
+        if devices.iter().any(|other| other.id == device.id) {
+            let (path, id) = (path.display(), device.id);
+            return Err(format!("{path}: another file is the device {id} already"));
+        }
+        devices.push(device);
+    }
+    Ok(devices)
 }
 
 fn requests(devices: &[Device], options: &Options) -> Vec<Body> {
@@ -219,6 +245,14 @@ mod tests {
         let cpu = "tests/data/nab/rds_cpu_utilization_cc0c53.csv";
         let with_target = ["--url", url, "--cpu", cpu];
         replay(&Options::parse_from(arguments.iter().chain(&with_target)))
+    }
+
+    #[test]
+    fn two_files_of_one_name_are_refused() {
+        let cpu = PathBuf::from("tests/data/nab/rds_cpu_utilization_cc0c53.csv");
+        assert_eq!(devices(&[cpu.clone()], &[]).map(|found| found.len()), Ok(1));
+        let twice = devices(&[cpu.clone(), cpu], &[]);
+        assert!(twice.is_err_and(|message| message.contains("is the device rds_cpu")));
     }
 
     #[test]

@@ -36,7 +36,19 @@ pub(crate) fn device(cpu: &Path, rps: &[Row]) -> Result<Device, String> {
         cpu: row.value,
         rps: beside.value.clone(),
     });
-    Ok(Device { id: id.to_owned(), events: events.collect() })
+    Ok(Device {
+        id: id.chars().map(id_char).collect(),
+        events: events.collect(),
+    })
+}
+
+/// A file's name may hold what a device id may not; the server's rule is the narrower one.
+fn id_char(c: char) -> char {
+    if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-') {
+        c
+    } else {
+        '_'
+    }
 }
 
 /// Every row of a file; the message of an error names file and line.
@@ -136,6 +148,12 @@ mod tests {
         ] {
             assert_eq!(seconds(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn an_id_has_only_what_the_server_takes() {
+        let id: String = "a b/ü:C_9.-\"".chars().map(id_char).collect();
+        assert_eq!(id, "a_b__:C_9.-_");
     }
 
     #[test]
