@@ -95,7 +95,7 @@ fn replay(options: &Options) -> Result<bool, String> {
     let used = shares.len().min(devices.len());
     if used < shares.len() {
         // A device keeps to one connection, or its events could overtake one another.
-        eprintln!("replay: {used} devices, so {used} connections are used");
+        eprintln!("replay: connections used: {used}, one for each device");
     }
     shares.truncate(used);
     for (number, device) in devices.into_iter().enumerate() {

@@ -113,6 +113,7 @@ fn scrape_on(mut client: Client, known: &Known, over: &AtomicBool) -> u64 {
         add(&known.requests, 1);
         scrape.check_identity();
         scrape.check_histograms();
+        assert!(scrape.value("corepulse_devices") <= 30.0);
         let checked = scrape.check_after(&before);
         assert!(scrapes == 1 || checked > 100, "{checked} samples only");
         let accepted = scrape.value("corepulse_events_accepted_total");
@@ -174,6 +175,7 @@ fn check_at_rest(server: &TestServer, client: &mut Client, known: &Known) {
         "corepulse_events_rejected_total{reason=\"range\"}",
         "corepulse_events_rejected_total{reason=\"syntax\"}",
         "corepulse_anomalies_total{field=\"cpu\"}",
+        "corepulse_devices_refused_total",
     ] {
         assert!(scrape.value(name) > 0.0, "{name}");
     }
@@ -201,7 +203,7 @@ fn check_report(report: &Report, known: &Known) {
 
 #[test]
 fn the_books_balance_at_every_scrape_and_equal_the_answers_at_rest() {
-    let server = TestServer::start(2, &["--memory-store=4MiB"]);
+    let server = TestServer::start(2, &["--memory-store=4MiB", "--max-devices=30"]);
     let known = Known::default();
     let over = AtomicBool::new(false);
     let mut clients = Vec::new();

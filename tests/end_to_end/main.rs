@@ -17,6 +17,7 @@ mod double_double;
 #[path = "../reference/series.rs"]
 mod series;
 
+mod anonymous;
 mod client;
 mod event;
 mod exposition;

@@ -4,11 +4,27 @@ use super::event::{Event, FIELDS};
 use super::json::Json;
 use super::series::{Expected, ReferenceField, moments, score};
 
-/// The defaults of the server, by which all series here are judged.
-const WINDOW: usize = 50;
-const THRESHOLD: f64 = 2.0;
-const MIN_SAMPLES: usize = 16;
-const COOLDOWN: usize = 50;
+/// How a server judges series.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) window: usize,
+    pub(crate) threshold: f64,
+    pub(crate) min_samples: usize,
+    pub(crate) cooldown: usize,
+}
+
+impl Default for Rules {
+    /// Those of a server without flags.
+    fn default() -> Self {
+        Self {
+            window: 50,
+            threshold: 2.0,
+            min_samples: 16,
+            cooldown: 50,
+        }
+    }
+}
+
 /// Anomalies that `/analyze` lists.
 const RECENT: usize = 20;
 
@@ -31,6 +47,7 @@ pub(crate) struct Point {
 pub(crate) struct Device {
     pub(crate) events: Vec<Event>,
     pub(crate) points: Vec<Point>,
+    rules: Rules,
     fields: [ReferenceField; 2],
     /// What the reference says after the newest event, by field.
     newest: Vec<Expected>,
@@ -40,25 +57,34 @@ pub(crate) struct Device {
 #[derive(Default)]
 pub(crate) struct All {
     pub(crate) events: Vec<Event>,
+    pub(crate) rules: Rules,
 }
 
 impl Device {
+    /// A device without events, of a server with these rules.
+    pub(crate) fn under(rules: Rules) -> Self {
+        Self {
+            rules,
+            ..Self::default()
+        }
+    }
+
     /// Takes an event in, and answers its anomalies.
     pub(crate) fn take(&mut self, event: &Event) -> &[Point] {
-        let first = self.points.len();
+        let (first, rules) = (self.points.len(), self.rules);
         self.newest.clear();
-        for (field, before) in columns(last(&self.events)).iter().enumerate() {
+        for (field, before) in columns(rules.last(&self.events)).iter().enumerate() {
             let value = event.values[field];
-            let expected = self.fields[field].take(WINDOW, MIN_SAMPLES, value);
+            let expected = self.fields[field].take(rules.window, rules.min_samples, value);
             self.newest.push(expected);
             let Some(z) = expected.z else { continue };
             // Where rounding decides, the reference knows no better: such data proves nothing.
-            let margin = (z.abs() - THRESHOLD).abs();
+            let margin = (z.abs() - rules.threshold).abs();
             assert!(margin > expected.z_tolerance, "{event:?} is undecided");
-            if z.abs() < THRESHOLD {
+            if z.abs() < rules.threshold {
                 continue;
             }
-            self.fields[field].alarm(COOLDOWN);
+            self.fields[field].alarm(rules.cooldown);
             let (mean, stddev) = moments(before);
             self.points.push(Point {
                 event: event.clone(),
@@ -83,7 +109,7 @@ impl Device {
         let json = Json(text);
         assert_eq!(json.text("scope").as_deref(), Some("instance"));
         assert_eq!(json.text("series"), Some(format!("device:{id}")));
-        check_window(json, &self.events, &self.newest);
+        self.rules.check_window(json, &self.events, &self.newest);
         let points = self.points.len() as u64;
         assert_eq!(json.whole("anomalies.points"), points, "{text}");
         assert_eq!(json.whole("anomalies.episodes"), self.episodes(), "{text}");
@@ -101,9 +127,9 @@ impl All {
         assert_eq!(json.text("scope").as_deref(), Some("instance"));
         assert_eq!(json.text("series").as_deref(), Some("all"));
         // The newest is judged by the others that are in the window with it.
-        let window = columns(last(&self.events));
-        let expected = window.map(|values| expected(&values[..values.len() - 1], &values));
-        check_window(json, &self.events, &expected);
+        let window = columns(self.rules.last(&self.events));
+        let expected = window.map(|values| self.rules.expected(&values));
+        self.rules.check_window(json, &self.events, &expected);
     }
 }
 
@@ -144,51 +170,58 @@ pub(crate) fn check_recent<'a>(
     }
 }
 
-/// Checks the window and the fields that end with the last of these events.
-fn check_window(json: Json<'_>, events: &[Event], expected: &[Expected]) {
-    let text = json.0;
-    let window = last(events);
-    assert_eq!(json.whole("window.size"), WINDOW as u64, "{text}");
-    assert_eq!(json.whole("window.count"), window.len() as u64, "{text}");
-    let shown = |event: Option<&Event>| event.map(|event| event.shown.clone());
-    assert_eq!(json.text("window.from"), shown(window.first()), "{text}");
-    assert_eq!(json.text("window.to"), shown(window.last()), "{text}");
-    for (index, values) in columns(window).into_iter().enumerate() {
-        let found = json.at(FIELDS[index]);
-        check_field(found, &expected[index], &values);
+impl Rules {
+    /// Checks the window and the fields that end with the last of these events.
+    fn check_window(self, json: Json<'_>, events: &[Event], expected: &[Expected]) {
+        let text = json.0;
+        let window = self.last(events);
+        assert_eq!(json.whole("window.size"), self.window as u64, "{text}");
+        assert_eq!(json.whole("window.count"), window.len() as u64, "{text}");
+        let shown = |event: Option<&Event>| event.map(|event| event.shown.clone());
+        assert_eq!(json.text("window.from"), shown(window.first()), "{text}");
+        assert_eq!(json.text("window.to"), shown(window.last()), "{text}");
+        for (index, values) in columns(window).into_iter().enumerate() {
+            let found = json.at(FIELDS[index]);
+            self.check_field(found, &expected[index], &values);
+        }
     }
-}
 
-fn check_field(found: Json<'_>, expected: &Expected, values: &[f64]) {
-    let text = found.0;
-    check_number(found, "rolling_average", expected.mean, expected.tolerance);
-    check_number(found, "stddev", expected.stddev, expected.tolerance);
-    let extreme = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick);
-    assert_eq!(found.number("min"), extreme(f64::min), "{text}");
-    assert_eq!(found.number("max"), extreme(f64::max), "{text}");
-    assert_eq!(found.number("last"), values.last().copied(), "{text}");
-    let Some(z) = expected.z else {
-        assert_eq!(found.number("z_score"), None, "{text}");
-        assert!(!found.truth("anomaly"), "{text}");
-        return;
-    };
-    check_number(found, "z_score", z, expected.z_tolerance);
-    if (z.abs() - THRESHOLD).abs() > expected.z_tolerance {
-        assert_eq!(found.truth("anomaly"), z.abs() > THRESHOLD, "{text}");
+    /// Checks one field of it, whose values these are.
+    fn check_field(self, found: Json<'_>, expected: &Expected, values: &[f64]) {
+        let text = found.0;
+        check_number(found, "rolling_average", expected.mean, expected.tolerance);
+        check_number(found, "stddev", expected.stddev, expected.tolerance);
+        let extreme = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick);
+        assert_eq!(found.number("min"), extreme(f64::min), "{text}");
+        assert_eq!(found.number("max"), extreme(f64::max), "{text}");
+        assert_eq!(found.number("last"), values.last().copied(), "{text}");
+        let Some(z) = expected.z else {
+            assert_eq!(found.number("z_score"), None, "{text}");
+            assert!(!found.truth("anomaly"), "{text}");
+            return;
+        };
+        check_number(found, "z_score", z, expected.z_tolerance);
+        if (z.abs() - self.threshold).abs() > expected.z_tolerance {
+            assert_eq!(found.truth("anomaly"), z.abs() > self.threshold, "{text}");
+        }
     }
-}
 
-/// What a window says of its newest value, which these were before.
-fn expected(before: &[f64], window: &[f64]) -> Expected {
-    let (mean, stddev) = moments(window);
-    let newest = window[window.len() - 1];
-    let score = (before.len() >= MIN_SAMPLES).then(|| score(before, newest));
-    Expected {
-        z: score.map(|(z, _)| z),
-        z_tolerance: score.map_or(0.0, |(_, tolerance)| tolerance),
-        mean: mean.nearest(),
-        stddev: stddev.nearest(),
-        tolerance: tolerance(window),
+    /// What a window says of its newest value, which is judged by the others.
+    fn expected(self, window: &[f64]) -> Expected {
+        let (mean, stddev) = moments(window);
+        let (newest, before) = window.split_last().unwrap();
+        let score = (before.len() >= self.min_samples).then(|| score(before, *newest));
+        Expected {
+            z: score.map(|(z, _)| z),
+            z_tolerance: score.map_or(0.0, |(_, tolerance)| tolerance),
+            mean: mean.nearest(),
+            stddev: stddev.nearest(),
+            tolerance: tolerance(window),
+        }
+    }
+
+    fn last(self, events: &[Event]) -> &[Event] {
+        &events[events.len().saturating_sub(self.window)..]
     }
 }
 
@@ -208,10 +241,6 @@ fn tolerance(values: &[f64]) -> f64 {
         .iter()
         .fold(0.0, |most: f64, value| most.max(value.abs()));
     1e-9 * largest.max(1.0)
-}
-
-fn last(events: &[Event]) -> &[Event] {
-    &events[events.len().saturating_sub(WINDOW)..]
 }
 
 fn columns(events: &[Event]) -> [Vec<f64>; 2] {

@@ -3,12 +3,22 @@
 use super::client::Client;
 use super::event::Event;
 use super::json::Json;
-use super::naive::Device;
-use super::server::{TestServer, analyze};
+use super::naive::{All, Device, Rules};
+use super::server::{TestServer, analyze, body_of};
+
+/// As [`follow_under`], by the defaults.
+fn follow(client: &mut Client, id: &str, values: impl Iterator<Item = [f64; 2]>) -> Device {
+    follow_under(Rules::default(), client, id, values)
+}
 
 /// Sends these values one by one and checks `/analyze` after each; the reference's account.
-fn follow(client: &mut Client, id: &str, values: impl Iterator<Item = [f64; 2]>) -> Device {
-    let mut device = Device::default();
+fn follow_under(
+    rules: Rules,
+    client: &mut Client,
+    id: &str,
+    values: impl Iterator<Item = [f64; 2]>,
+) -> Device {
+    let mut device = Device::under(rules);
     for (second, values) in values.enumerate() {
         let event = Event::at(second, Some(id), values);
         let response = client.post(&event.json());
@@ -114,4 +124,32 @@ fn a_level_shift_is_learnt() {
     assert!(shifts.count() >= 3);
     let text = analyze(&mut client, "shifting");
     assert!(!Json(&text).truth("cpu.anomaly"), "{text}");
+}
+
+#[test]
+fn the_flags_decide_how_series_are_judged() {
+    let flags = [
+        "--window=7",
+        "--z-threshold=2.75",
+        "--min-samples=3",
+        "--cooldown=2",
+    ];
+    let server = TestServer::start(2, &flags);
+    let mut client = server.connect();
+    let rules = Rules {
+        window: 7,
+        threshold: 2.75,
+        min_samples: 3,
+        cooldown: 2,
+    };
+    let mut noise = noise(30);
+    let values = (0..500).map(|_| [noise() * 100.0, noise() * noise()]);
+    let device = follow_under(rules, &mut client, "other", values);
+    let (points, episodes) = (device.points.len() as u64, device.episodes());
+    assert!(episodes > 20 && episodes < points, "{episodes} of {points}");
+    let all = All {
+        events: device.events,
+        rules,
+    };
+    all.check(&body_of(&mut client, "/analyze"));
 }

@@ -132,6 +132,55 @@ fn the_last_write_of_a_key_is_read_whichever_core_took_it() {
 }
 
 #[test]
+fn the_last_line_of_a_key_wins_over_a_long_batch() {
+    let server = TestServer::start(1, &[]);
+    let mut client = server.connect();
+    // Some hundred kilobytes, which are handed to the store in several blocks.
+    let batch: Vec<Event> = (0..3000)
+        .map(|number| Event {
+            literals: [format!("{number}.0"), "1".to_owned()],
+            ..metric(number % 800)
+        })
+        .collect();
+    assert_eq!(client.post(&ndjson(&batch)).status, 202);
+    for event in &batch[2200..] {
+        assert_eq!(body_of(&mut client, &key(event)), value(event));
+    }
+    let totals = server.store().stats().totals;
+    assert_eq!((totals.accepted, totals.pending()), (3000, 0));
+    assert!(totals.stored > 800, "several blocks: {totals:?}");
+}
+
+#[test]
+fn a_second_write_lives_its_own_time() {
+    let server = TestServer::start(2, &["--store-ttl=1s"]);
+    let mut clients = server.connect_to_each_core();
+    let (once, twice) = (metric(1), metric(2));
+    for event in [&once, &twice] {
+        assert_eq!(clients[0].post(&event.json()).status, 202);
+    }
+    let half = Instant::now() + Duration::from_millis(500);
+    poll(&mut clients[0], "/health", |_| Instant::now() >= half);
+    let again = Instant::now();
+    assert_eq!(clients[1].post(&twice.json()).status, 202);
+    poll(&mut clients[0], &key(&once), |response| {
+        response.status == 404
+    });
+    let response = clients[0].get(&key(&twice));
+    // Unless this machine stood still for half a second.
+    if again.elapsed() < Duration::from_secs(1) {
+        assert_eq!(response.body, value(&twice));
+    }
+    poll(&mut clients[0], &key(&twice), |response| {
+        response.status == 404
+    });
+    assert!(
+        again.elapsed() >= Duration::from_secs(1),
+        "expired too early"
+    );
+}
+
+#[test]
 fn an_older_version_is_not_shown_where_the_newer_one_had_to_go() {
     let server = TestServer::start(2, &["--memory-store=4MiB"]);
     let mut clients = server.connect_to_each_core();

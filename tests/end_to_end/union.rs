@@ -2,7 +2,8 @@
 //! whichever core took them in.
 
 use super::client::Client;
-use super::event::{Event, array, ndjson};
+use super::event::{Event, FIELDS, array, ndjson};
+use super::exposition::Scrape;
 use super::json::Json;
 use super::naive::All;
 use super::server::{TestServer, body_of};
@@ -71,6 +72,34 @@ fn check_refused(client: &mut Client, all: &All) {
     let line = format!("\ncorepulse_devices_refused_total {refused}\n");
     assert!(text.contains(&line), "{refused} in {text}");
     assert!(text.contains("\ncorepulse_devices 2\n"), "{text}");
+    // The gauge is the same mean by another way.
+    let scrape = Scrape::of(&text);
+    let analyze = body_of(client, "/analyze");
+    for field in FIELDS {
+        let gauge = scrape.value(&format!("corepulse_rolling_average{{field=\"{field}\"}}"));
+        let mean = Json(&analyze).number(&format!("{field}.rolling_average"));
+        assert_eq!(Some(gauge), mean, "{field}");
+    }
+}
+
+#[test]
+fn without_events_there_are_counts_and_no_numbers() {
+    let server = TestServer::start(2, &[]);
+    let text = body_of(&mut server.connect(), "/analyze");
+    let json = Json(&text);
+    assert_eq!(json.whole("window.count"), 0, "{text}");
+    assert_eq!(json.text("window.from").or(json.text("window.to")), None);
+    for field in FIELDS {
+        for number in ["rolling_average", "stddev", "min", "max", "last", "z_score"] {
+            assert_eq!(json.at(field).number(number), None, "{text}");
+        }
+        assert!(!json.at(field).truth("anomaly"), "{text}");
+    }
+    for count in ["points", "episodes", "last_minute"] {
+        assert_eq!(json.whole(&format!("anomalies.{count}")), 0, "{text}");
+    }
+    assert_eq!(json.at("anomalies.recent").0, "[]", "{text}");
+    assert_eq!(json.whole("totals.accepted"), 0, "{text}");
 }
 
 #[test]
