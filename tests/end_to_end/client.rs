@@ -1,6 +1,6 @@
 //! A blocking keep-alive client of one connection: a request out, its whole answer in.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -33,8 +33,7 @@ impl Client {
 
     /// Posts a body under a type that says nothing about its form.
     pub(crate) fn post(&mut self, body: &str) -> Response {
-        self.send(&post(body.as_bytes(), ""));
-        self.receive()
+        self.try_post(body).unwrap()
     }
 
     /// Posts a body that is gzip.
@@ -48,8 +47,22 @@ impl Client {
     }
 
     pub(crate) fn receive(&mut self) -> Response {
+        self.try_receive().unwrap()
+    }
+
+    /// Posts to a server that may be gone: an error where no whole answer came.
+    pub(crate) fn try_post(&mut self, body: &str) -> io::Result<Response> {
+        self.stream
+            .get_mut()
+            .write_all(&post(body.as_bytes(), ""))?;
+        self.try_receive()
+    }
+
+    fn try_receive(&mut self) -> io::Result<Response> {
         let mut line = String::new();
-        self.stream.read_line(&mut line).unwrap();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let status = line
             .strip_prefix("HTTP/1.1 ")
             .and_then(|rest| rest.get(..3))
@@ -58,7 +71,7 @@ impl Client {
         let mut length = None;
         loop {
             line.clear();
-            self.stream.read_line(&mut line).unwrap();
+            self.stream.read_line(&mut line)?;
             if line == "\r\n" {
                 break;
             }
@@ -68,9 +81,9 @@ impl Client {
             }
         }
         let mut body = vec![0; length.expect("every answer has a length")];
-        self.stream.read_exact(&mut body).unwrap();
+        self.stream.read_exact(&mut body)?;
         let body = String::from_utf8(body).unwrap();
-        Response { status, body }
+        Ok(Response { status, body })
     }
 }
 

@@ -38,9 +38,14 @@ impl Scrape {
 
     /// The sum over all labels of a family.
     pub(crate) fn sum(&self, family: &str) -> f64 {
-        let labels = format!("{family}{{");
+        let alone = self.samples.get(family).copied();
+        alone.unwrap_or_else(|| self.sum_of(&format!("{family}{{")))
+    }
+
+    /// The sum of the samples whose name and labels begin so.
+    pub(crate) fn sum_of(&self, start: &str) -> f64 {
         let samples = self.samples.iter();
-        let own = samples.filter(|(name, _)| *name == family || name.starts_with(&labels));
+        let own = samples.filter(|(name, _)| name.starts_with(start));
         own.map(|(_, value)| value).sum()
     }
 

@@ -163,6 +163,12 @@ fn check_at_rest(server: &TestServer, client: &mut Client, known: &Known) {
     assert_eq!(scrape.value("corepulse_store_pending"), 0.0);
     assert_eq!(server.store().walk_pending(), 0);
     assert_eq!(server.store().stats().totals.pending(), 0);
+    for route in ["/metrics", "/metrics/prometheus", "/health", "refused"] {
+        // Who counts requests and who measures them are not the same.
+        let status = format!("corepulse_http_requests_total{{route=\"{route}\",");
+        let count = format!("corepulse_http_request_duration_seconds_count{{route=\"{route}\"}}");
+        assert_eq!(scrape.sum_of(&status), scrape.value(&count), "{route}");
+    }
     let rejected = read(&known.rejected) as f64;
     assert_eq!(scrape.sum("corepulse_events_rejected_total"), rejected);
     let anomalies = read(&known.anomalies) as f64;

@@ -19,6 +19,7 @@ mod series;
 
 mod anonymous;
 mod client;
+mod end;
 mod event;
 mod exposition;
 mod identity;

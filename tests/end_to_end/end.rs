@@ -1,0 +1,63 @@
+//! Stopping under load: whatever was acknowledged is in the final account, and nothing else.
+
+use super::client::Client;
+use super::event::{Event, ndjson};
+use super::json::Json;
+use super::server::TestServer;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Posts until the server closes the connection; how many requests were answered, by 202 all.
+fn post_until_closed(mut client: Client, seed: u64, acknowledged: &AtomicU64) -> u64 {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut answered = 0;
+    loop {
+        let events: Vec<Event> = (0..random.usize(1..60))
+            .map(|second| Event::at(second, Some("d"), [random.f64(), 1.0]))
+            .collect();
+        let Ok(response) = client.try_post(&ndjson(&events)) else {
+            return answered;
+        };
+        assert_eq!(response.status, 202, "{}", response.body);
+        let accepted = Json(&response.body).whole("accepted");
+        acknowledged.fetch_add(accepted, Ordering::SeqCst);
+        answered += 1;
+    }
+}
+
+#[test]
+fn what_was_acknowledged_while_it_stopped_is_in_the_final_account() {
+    for round in 0..12 {
+        let server = TestServer::start(2, &[]);
+        let acknowledged = AtomicU64::new(0);
+        let clients: Vec<Client> = (0..6).map(|_| server.connect()).collect();
+        let (report, answered) = thread::scope(|scope| {
+            let acknowledged = &acknowledged;
+            let seeds = round * 100..;
+            let threads: Vec<_> = clients
+                .into_iter()
+                .zip(seeds)
+                .map(|(client, seed)| {
+                    scope.spawn(move || post_until_closed(client, seed, acknowledged))
+                })
+                .collect();
+            let start = Instant::now();
+            while acknowledged.load(Ordering::SeqCst) < 1000 + round * 50 {
+                assert!(start.elapsed() < Duration::from_secs(15), "no load");
+                thread::yield_now();
+            }
+            let report = server.drain();
+            let answered: u64 = threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum();
+            (report, answered)
+        });
+        let acknowledged = acknowledged.into_inner();
+        assert_eq!(report.store.accepted, acknowledged, "{report:?}");
+        assert_eq!(report.requests, answered, "{report:?}");
+        assert_eq!(report.store.pending(), 0, "{report:?}");
+        assert_eq!((report.walked_pending, report.cores_failed), (0, 0));
+    }
+}
