@@ -1,0 +1,147 @@
+//! A tiny HTTP/1.1 client that sends exactly the bytes it is given.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use super::SOON;
+use super::answer::Answer;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    /// Received and not yet part of an answer.
+    received: Vec<u8>,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, SOON).expect("the server accepts");
+        Self::over(stream)
+    }
+
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_write_timeout(Some(SOON)).unwrap();
+        let received = Vec::new();
+        Self { stream, received }
+    }
+
+    pub const fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server receives");
+    }
+
+    /// Sends to a server that may have had enough.
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish_sending(&mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Reads one answer; `None` at a clean end of the stream.
+    pub fn try_answer(&mut self, answers_head: bool) -> io::Result<Option<Answer>> {
+        loop {
+            if let Some((answer, bytes)) = Answer::parse(&self.received, answers_head) {
+                self.received.drain(..bytes);
+                return Ok(Some(answer));
+            }
+            let mut chunk = [0; 64 * 1024];
+            match self.stream.read(&mut chunk)? {
+                0 if self.received.is_empty() => return Ok(None),
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                bytes => self.received.extend_from_slice(&chunk[..bytes]),
+            }
+        }
+    }
+
+    /// Reads the answer to anything but HEAD.
+    pub fn answer(&mut self) -> Answer {
+        let answer = self
+            .try_answer(false)
+            .expect("an answer within the time-out");
+        answer.expect("an answer before the end of the stream")
+    }
+
+    /// Reads the answer to HEAD.
+    pub fn answer_to_head(&mut self) -> Answer {
+        let answer = self
+            .try_answer(true)
+            .expect("an answer within the time-out");
+        answer.expect("an answer before the end of the stream")
+    }
+
+    pub fn ask(&mut self, request: &[u8]) -> Answer {
+        self.send(request);
+        self.answer()
+    }
+
+    /// Whatever comes until the server ends the stream, which has to be an orderly end.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = std::mem::take(&mut self.received);
+        let end = self.stream.read_to_end(&mut rest);
+        end.unwrap_or_else(|error| {
+            let text = String::from_utf8_lossy(&rest).into_owned();
+            panic!("{error} after {text:?}")
+        });
+        rest
+    }
+
+    /// Checks that the server has ended the stream and sends nothing before that.
+    pub fn assert_end(&mut self) {
+        let rest = self.rest();
+        assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
+    }
+
+    /// Whether the stream is at its end, in whatever way; waits for it.
+    pub fn is_ended(&mut self) -> bool {
+        let mut byte = [0];
+        match self.stream.read(&mut byte) {
+            Ok(bytes) => bytes == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+/// A connection to a server with one worker, whose answer tells that the worker has taken in
+/// everything sent to it before: sockets become readable in order.
+#[derive(Debug)]
+pub struct Barrier(Client);
+
+impl Barrier {
+    pub fn new(address: SocketAddr) -> Self {
+        Self(Client::connect(address))
+    }
+
+    pub fn pass(&mut self) {
+        assert_eq!(self.0.ask(&get("/health")).status, 200);
+    }
+}
+
+pub fn get(target: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes()
+}
+
+/// A POST to `/metrics` with further fields, each with its line end.
+pub fn post_with(fields: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head =
+        format!("POST /metrics HTTP/1.1\r\nHost: test\r\n{fields}Content-Length: {length}\r\n\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+pub fn post(body: &[u8]) -> Vec<u8> {
+    post_with("Content-Type: application/json\r\n", body)
+}
+
+/// A metric of a device at a time, as JSON.
+pub fn metric(device: &str, timestamp: u64) -> String {
+    format!(r#"{{"timestamp":{timestamp},"cpu":41.5,"rps":1200,"device_id":"{device}"}}"#)
+}

@@ -1,0 +1,188 @@
+//! The real program as a child process: its log, its signals and its end.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::client::Client;
+use super::{SOON, until};
+
+/// The program with a clean environment.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corepulse"));
+    command.args(arguments);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("COREPULSE_") || text == "REDIS_URL" {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// What a run that ends by itself came to.
+#[derive(Debug)]
+pub struct Run {
+    pub code: i32,
+    pub output: String,
+    pub errors: String,
+}
+
+/// Runs a command to its end, which must come soon.
+pub fn run(mut command: Command) -> Run {
+    let pipes = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = Killed(pipes.spawn().expect("the program starts"));
+    let status = until("the end of the program", || child.0.try_wait().unwrap());
+    let mut run = Run {
+        code: status.code().unwrap_or(-1),
+        output: String::new(),
+        errors: String::new(),
+    };
+    // What such a run prints fits into the pipes.
+    child
+        .0
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut run.output)
+        .unwrap();
+    child
+        .0
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut run.errors)
+        .unwrap();
+    run
+}
+
+/// A child that does not outlive its test.
+#[derive(Debug)]
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may be gone already, which is the usual case.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A running program.
+#[derive(Debug)]
+pub struct Process {
+    child: Killed,
+    log: Receiver<Value>,
+    pub address: SocketAddr,
+}
+
+impl Process {
+    /// Starts it on a free port and waits for the line that says which.
+    pub fn start(arguments: &[&str]) -> Self {
+        let fixed = [
+            "--listen",
+            "127.0.0.1:0",
+            "--pin",
+            "off",
+            "--log-format",
+            "json",
+        ];
+        let mut command = command(&[&fixed, arguments].concat());
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let errors = child.stderr.take().unwrap();
+        let child = Killed(child);
+        let (sender, log) = mpsc::channel();
+        // Ends with the pipe, and so with the child.
+        thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                let entry = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if sender.send(entry).is_err() {
+                    return;
+                }
+            }
+        });
+        let address = loop {
+            let entry: Value = log.recv_timeout(SOON).expect("it says where it listens");
+            if let Some(address) = entry["address"].as_str() {
+                break address.parse().unwrap();
+            }
+        };
+        Self {
+            child,
+            log,
+            address,
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// Its resident memory, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.0.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kibibytes * 1024
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let (flag, id) = (format!("-{name}"), self.child.0.id().to_string());
+        let status = Command::new("kill")
+            .args([flag, id])
+            .status()
+            .expect("there is kill");
+        assert!(status.success());
+    }
+
+    /// Whether it has ended.
+    pub fn is_ended(&mut self) -> bool {
+        self.child.0.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        until("the end of the program", || {
+            self.child.0.try_wait().unwrap()
+        })
+    }
+
+    /// Waits for a line of the log.
+    pub fn log_line(&self, message: &str) -> Value {
+        loop {
+            let entry: Value = self
+                .log
+                .recv_timeout(SOON)
+                .unwrap_or_else(|error| panic!("no line {message:?} in the log: {error}"));
+            if entry["message"]
+                .as_str()
+                .is_some_and(|text| text.contains(message))
+            {
+                return entry;
+            }
+        }
+    }
+
+    /// The final counters, after its end.
+    pub fn last_line(&self) -> Value {
+        let mut last = Value::Null;
+        while let Ok(entry) = self.log.recv_timeout(Duration::from_secs(2)) {
+            last = entry;
+        }
+        last
+    }
+}

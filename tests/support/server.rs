@@ -1,0 +1,67 @@
+//! The server in this process, on a port of the kernel's choice.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use corepulse::config::Config;
+use corepulse::config::arguments::Arguments;
+use corepulse::server::{Report, Server};
+
+use super::client::Client;
+
+/// What a test does not say otherwise: a short end, and no pinning beside other tests.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("--listen", "127.0.0.1:0"),
+    ("--pin", "off"),
+    ("--workers", "2"),
+    ("--drain-timeout", "3s"),
+];
+
+/// A running server; it drains when it goes out of scope.
+#[derive(Debug)]
+pub struct Running {
+    server: Option<Server>,
+    pub address: SocketAddr,
+}
+
+impl Running {
+    /// Starts one with these flags, each followed by its value.
+    pub fn start(flags: &[&str]) -> Self {
+        let mut all = vec!["corepulse"];
+        for (flag, value) in DEFAULTS {
+            if !flags.contains(&flag) {
+                all.extend([flag, value]);
+            }
+        }
+        all.extend(flags);
+        let arguments = Arguments::try_parse_from(all).expect("the flags are known");
+        let config = Config::check(&arguments).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let server = Server::start(&config).expect("a port is free");
+        Self {
+            address: server.address(),
+            server: Some(server),
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// Drains it and answers the final counts.
+    pub fn stop(mut self) -> Report {
+        let server = self.server.take().expect("it runs until it is stopped");
+        server.drain(|_| {})
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            let report = server.drain(|_| {});
+            // A second panic would hide the first.
+            if !std::thread::panicking() {
+                assert_eq!(report.cores_failed, 0, "{report:?}");
+            }
+        }
+    }
+}
