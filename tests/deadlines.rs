@@ -1,0 +1,265 @@
+//! The server's patience: with idle peers, slow ones, those that never read, and old connections.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+#[path = "support/wire.rs"]
+mod support;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::client::metric;
+use support::{Client, Process, Running, assert_problem, get, post, scrape, until};
+
+/// A deadline of one second, as it may be seen from outside: timers tick every quarter of a
+/// second, and the machine may be busy.
+const A_SECOND: RangeInclusive<Duration> = Duration::from_millis(990)..=Duration::from_millis(2200);
+
+const PATIENCE: [&str; 4] = ["--idle-timeout", "1s", "--request-timeout", "1s"];
+
+fn closed(address: SocketAddr, reason: &str) -> f64 {
+    let series = format!("corepulse_connections_closed_total{{reason=\"{reason}\"}}");
+    scrape(address).get(&series).copied().unwrap()
+}
+
+/// Waits until so many connections were closed for this reason; they linger for a moment.
+fn until_closed(address: SocketAddr, reason: &str, count: f64) {
+    until(reason, || (closed(address, reason) >= count).then_some(()));
+    assert_eq!(closed(address, reason), count, "{reason}");
+}
+
+#[test]
+fn an_idle_connection_is_closed_in_its_time() {
+    let running = Running::start(&PATIENCE);
+    let (mut silent, mut used) = (running.client(), running.client());
+    let since = Instant::now();
+    // Its time starts anew with each request.
+    while since.elapsed() < Duration::from_millis(1500) {
+        assert_eq!(used.ask(&get("/health")).status, 200);
+        thread::park_timeout(Duration::from_millis(100));
+    }
+    let asked = Instant::now();
+    silent.assert_end();
+    assert!(since.elapsed() < *A_SECOND.end(), "{:?}", since.elapsed());
+    used.assert_end();
+    assert!(A_SECOND.contains(&asked.elapsed()), "{:?}", asked.elapsed());
+    until_closed(running.address, "idle", 2.0);
+}
+
+#[test]
+fn a_silent_connection_is_not_closed_before_its_time() {
+    let running = Running::start(&PATIENCE);
+    let since = Instant::now();
+    running.client().assert_end();
+    assert!(A_SECOND.contains(&since.elapsed()), "{:?}", since.elapsed());
+}
+
+#[test]
+fn half_a_request_gets_408_in_its_time() {
+    let running = Running::start(&PATIENCE);
+    let whole = post(metric("d1", 1_700_000_000).as_bytes());
+    let chunked = b"POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab";
+    let halves: [&[u8]; 4] = [&whole[..20], &whole[..whole.len() - 1], b"G", chunked];
+    let mut clients: Vec<Client> = halves.iter().map(|_| running.client()).collect();
+    let since = Instant::now();
+    for (client, half) in clients.iter_mut().zip(halves) {
+        client.send(half);
+    }
+    for (client, half) in clients.iter_mut().zip(halves) {
+        let answer = client.answer();
+        assert!(A_SECOND.contains(&since.elapsed()), "{:?}", since.elapsed());
+        assert_problem(&answer, 408, half);
+        assert!(answer.closes(), "{answer:?}");
+        client.assert_end();
+    }
+    until_closed(running.address, "request_timeout", 4.0);
+    let accepted = scrape(running.address)["corepulse_events_accepted_total"];
+    assert_eq!(accepted, 0.0, "half a request was applied");
+}
+
+/// Each byte comes in good time, but the request does not.
+#[test]
+fn a_trickle_does_not_put_the_deadline_off() {
+    let running = Running::start(&PATIENCE);
+    let whole = post(metric("d1", 1_700_000_000).as_bytes());
+    let mut client = running.client();
+    let since = Instant::now();
+    for byte in whole.chunks(1) {
+        if client.try_send(byte).is_err() || since.elapsed() > *A_SECOND.end() {
+            break;
+        }
+        thread::park_timeout(Duration::from_millis(50));
+    }
+    let answer = client.try_answer(false).unwrap().unwrap();
+    assert_eq!(answer.status, 408);
+}
+
+/// A request under way when the one before it is answered has a second of its own.
+#[test]
+fn the_deadline_of_a_request_starts_with_its_first_byte() {
+    let running = Running::start(&PATIENCE);
+    let request = get("/health");
+    let mut client = running.client();
+    for _ in 0..3 {
+        client.send(&request[..10]);
+        thread::park_timeout(Duration::from_millis(600));
+        assert_eq!(client.ask(&request[10..]).status, 200);
+    }
+}
+
+#[test]
+fn who_sends_no_more_still_gets_the_answers() {
+    let running = Running::start(&[]);
+    let mut client = running.client();
+    let body = metric("d1", 1_700_000_000);
+    client.send(
+        &[
+            post(body.as_bytes()),
+            get("/metrics/d1:1700000000"),
+            get("/"),
+        ]
+        .concat(),
+    );
+    client.finish_sending();
+    for status in [202, 200, 200] {
+        assert_eq!(client.answer().status, status);
+    }
+    client.assert_end();
+    let mut client = running.client();
+    client.send(&get("/").repeat(3000));
+    client.finish_sending();
+    for number in 0..3000 {
+        assert_eq!(client.answer().status, 200, "answer {number}");
+    }
+    client.assert_end();
+    // Half a request is not answered, nor waited for.
+    let mut client = running.client();
+    client.send(&post(body.as_bytes())[..50]);
+    client.finish_sending();
+    let since = Instant::now();
+    client.assert_end();
+    assert!(
+        since.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        since.elapsed()
+    );
+}
+
+/// Pipelines requests and never reads, until neither side takes any more.
+fn stall(client: &mut Client, request: &[u8]) {
+    let series = request.repeat(2000);
+    client
+        .stream()
+        .set_write_timeout(Some(Duration::from_millis(20)))
+        .unwrap();
+    let error = until("the sockets are full", || client.try_send(&series).err());
+    // A slow machine may have brought us to the end of the server's patience already.
+    let kinds = [
+        ErrorKind::WouldBlock,
+        ErrorKind::ConnectionReset,
+        ErrorKind::BrokenPipe,
+    ];
+    assert!(kinds.contains(&error.kind()), "{error}");
+}
+
+/// The process is one of its own: its memory is what is measured.
+#[test]
+fn who_never_reads_is_closed_and_costs_little_until_then() {
+    const STALLED: usize = 32;
+    const BYTES_EACH_MAX: u64 = 1024 * 1024;
+    let process = Process::start(&["--request-timeout", "1s", "--workers", "1"]);
+    let mut other = process.client();
+    assert_eq!(other.ask(&get("/analyze")).status, 200);
+    let before = process.resident_bytes();
+    let mut stalled: Vec<Client> = (0..STALLED).map(|_| process.client()).collect();
+    let mut most = before;
+    for client in &mut stalled {
+        stall(client, &get("/"));
+        let since = Instant::now();
+        assert_eq!(
+            process.client().ask(&get("/health")).status,
+            200,
+            "others are served"
+        );
+        assert!(
+            since.elapsed() < Duration::from_millis(500),
+            "{:?}",
+            since.elapsed()
+        );
+        most = most.max(process.resident_bytes());
+    }
+    let grown = most - before;
+    let allowed = STALLED as u64 * BYTES_EACH_MAX;
+    assert!(grown < allowed, "{grown} bytes for {STALLED} connections");
+    until_closed(process.address, "write_stall", STALLED as f64);
+}
+
+#[test]
+fn who_reads_slowly_but_reads_is_not_closed() {
+    let running = Running::start(&["--request-timeout", "1s", "--workers", "1"]);
+    let mut client = running.client();
+    let series = get("/").repeat(12_000);
+    let writer = client.stream().try_clone().unwrap();
+    let sending = thread::spawn(move || Client::over(writer).try_send(&series));
+    // Ten megabytes in two seconds: slower than the server writes, never a second without.
+    for number in 0..12_000 {
+        assert_eq!(client.answer().status, 200, "answer {number}");
+        if number % 600 == 0 {
+            thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+    sending.join().unwrap().unwrap();
+    assert_eq!(closed(running.address, "write_stall"), 0.0);
+}
+
+#[test]
+fn an_old_connection_ends_with_a_whole_answer() {
+    let running = Running::start(&["--max-connection-age", "1s"]);
+    let threads: Vec<_> = (0..4)
+        .map(|number| {
+            let address = running.address;
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                let since = Instant::now();
+                let request = if number % 2 == 0 {
+                    post(metric("d1", 1_700_000_000).as_bytes())
+                } else {
+                    get("/metrics/d1:1700000000")
+                };
+                while !client.ask(&request).closes() {
+                    assert!(
+                        since.elapsed() < Duration::from_secs(5),
+                        "it never gets old"
+                    );
+                }
+                let age = since.elapsed();
+                client.assert_end();
+                age
+            })
+        })
+        .collect();
+    for thread in threads {
+        let age = thread.join().unwrap();
+        // One second, give or take a tenth; the top is that and a tick.
+        let allowed = Duration::from_millis(890)..=Duration::from_millis(1600);
+        assert!(allowed.contains(&age), "{age:?}");
+    }
+    until_closed(running.address, "age", 4.0);
+}
+
+#[test]
+fn an_old_connection_that_is_idle_is_closed() {
+    let running = Running::start(&["--max-connection-age", "1s"]);
+    let mut client = running.client();
+    let since = Instant::now();
+    assert_eq!(client.ask(&get("/health")).status, 200);
+    client.assert_end();
+    assert!(since.elapsed() < *A_SECOND.end(), "{:?}", since.elapsed());
+    until_closed(running.address, "age", 1.0);
+}
