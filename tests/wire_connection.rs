@@ -9,10 +9,8 @@
 #[path = "support/wire.rs"]
 mod support;
 
-use std::net::TcpStream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use socket2::{Domain, Socket, Type};
 use support::client::{metric, post_with};
 use support::{Answer, Client, Running, assert_problem, get, post, scrape, sum_of, until};
 
@@ -95,11 +93,7 @@ fn answers_keep_the_order_of_requests_whoever_makes_them() {
 #[test]
 fn later_answers_keep_their_place_behind_unsent_ones() {
     let running = Running::start(&["--workers", "1"]);
-    // A small window, so that the server's own buffer is what fills.
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4 * 1024).unwrap();
-    socket.connect(&running.address.into()).unwrap();
-    let mut client = Client::over(TcpStream::from(socket));
+    let mut client = Client::connect_narrow(running.address);
     const ROUNDS: usize = 250;
     const INDEXES: usize = 30;
     let round = [get("/").repeat(INDEXES), get("/metrics/none")].concat();

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use socket2::{Domain, Socket, Type};
+
 use super::SOON;
 use super::answer::Answer;
 
@@ -18,6 +20,14 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, SOON).expect("the server accepts");
         Self::over(stream)
+    }
+
+    /// With a small receive buffer: the server's own buffers are what fills when nobody reads.
+    pub fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        socket.connect(&address.into()).expect("the server accepts");
+        Self::over(TcpStream::from(socket))
     }
 
     pub fn over(stream: TcpStream) -> Self {
