@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -81,20 +80,19 @@ impl Drop for Killed {
 pub struct Process {
     child: Killed,
     log: Receiver<Value>,
+    /// The lines before the one with the address, and that one.
+    read: Vec<String>,
     pub address: SocketAddr,
 }
 
 impl Process {
     /// Starts it on a free port and waits for the line that says which.
     pub fn start(arguments: &[&str]) -> Self {
-        let fixed = [
-            "--listen",
-            "127.0.0.1:0",
-            "--pin",
-            "off",
-            "--log-format",
-            "json",
-        ];
+        Self::start_at("127.0.0.1:0", arguments)
+    }
+
+    pub fn start_at(listen: &str, arguments: &[&str]) -> Self {
+        let fixed = ["--listen", listen, "--pin", "off", "--log-format", "json"];
         let mut command = command(&[&fixed, arguments].concat());
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
@@ -110,8 +108,10 @@ impl Process {
                 }
             }
         });
+        let mut read = Vec::new();
         let address = loop {
             let entry: Value = log.recv_timeout(SOON).expect("it says where it listens");
+            read.push(entry.to_string());
             if let Some(address) = entry["address"].as_str() {
                 break address.parse().unwrap();
             }
@@ -119,6 +119,7 @@ impl Process {
         Self {
             child,
             log,
+            read,
             address,
         }
     }
@@ -177,12 +178,19 @@ impl Process {
         }
     }
 
-    /// The final counters, after its end.
+    /// The final counters, after its end: the log ends with the process.
     pub fn last_line(&self) -> Value {
-        let mut last = Value::Null;
-        while let Ok(entry) = self.log.recv_timeout(Duration::from_secs(2)) {
-            last = entry;
-        }
-        last
+        self.log.iter().last().unwrap_or(Value::Null)
+    }
+
+    /// All it has said, after its end.
+    pub fn whole_log(&self) -> String {
+        let rest = self.log.iter().map(|entry| entry.to_string());
+        self.read
+            .iter()
+            .cloned()
+            .chain(rest)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }

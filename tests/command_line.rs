@@ -1,0 +1,308 @@
+//! The program's words: flags, variables, mistakes, exit codes, and what it never says.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+#[path = "support/wire.rs"]
+mod support;
+
+use std::net::TcpListener;
+
+use support::process::{Run, command, run};
+use support::{Process, get};
+
+/// The flags of DESIGN section 8, each with what `--print-config` shows by default.
+const FLAGS: &[(&str, &str)] = &[
+    ("listen", "0.0.0.0:8080"),
+    ("workers", "auto"),
+    ("pin", "auto"),
+    ("engine", "percore"),
+    ("redis-url", "(not set)"),
+    ("store-ttl", "5m"),
+    ("store-queue", "64MiB"),
+    ("store-overflow", "drop-oldest"),
+    ("memory-store", "256MiB"),
+    ("window", "50"),
+    ("z-threshold", "2"),
+    ("min-samples", "16"),
+    ("cooldown", "50"),
+    ("max-devices", "100000"),
+    ("device-ttl", "1h"),
+    ("max-body", "1MiB"),
+    ("max-connections", "auto"),
+    ("idle-timeout", "1m 15s"),
+    ("request-timeout", "10s"),
+    ("max-connection-age", "5m"),
+    ("drain-delay", "0s"),
+    ("drain-timeout", "20s"),
+    ("ingest-token", "(not set)"),
+    ("admin-token", "(not set)"),
+    ("log-format", "text"),
+];
+
+fn run_with(arguments: &[&str]) -> Run {
+    run(command(arguments))
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let help = run_with(&["--help"]);
+    assert_eq!((help.code, help.errors.as_str()), (0, ""));
+    let more = [
+        ("instance", ""),
+        ("print-config", ""),
+        ("help", ""),
+        ("version", ""),
+    ];
+    for (flag, _) in FLAGS.iter().chain(&more) {
+        assert!(
+            help.output.contains(&format!("--{flag}")),
+            "--{flag} in {}",
+            help.output
+        );
+        let variable = format!("COREPULSE_{}", flag.to_uppercase().replace('-', "_"));
+        let has_variable = !["print-config", "help", "version"].contains(flag);
+        assert_eq!(help.output.contains(&variable), has_variable, "{variable}");
+    }
+    assert!(help.output.contains("REDIS_URL"), "{}", help.output);
+    let version = run_with(&["--version"]);
+    assert_eq!((version.code, version.errors.as_str()), (0, ""));
+    let expected = concat!("corepulse ", env!("CARGO_PKG_VERSION"));
+    assert!(version.output.starts_with(expected), "{}", version.output);
+}
+
+#[test]
+fn the_effective_configuration_is_printed() {
+    let printed = run_with(&["--print-config"]);
+    assert_eq!((printed.code, printed.errors.as_str()), (0, ""));
+    for (flag, value) in FLAGS {
+        let line = format!("{flag} = {value}");
+        assert!(
+            printed.output.lines().any(|found| found == line),
+            "{line}: {}",
+            printed.output
+        );
+    }
+    let changed = run_with(&["--print-config", "--window", "20", "--store-ttl", "90s"]);
+    assert!(
+        changed.output.contains("window = 20\n"),
+        "{}",
+        changed.output
+    );
+    assert!(
+        changed.output.contains("store-ttl = 1m 30s\n"),
+        "{}",
+        changed.output
+    );
+}
+
+#[test]
+fn a_flag_goes_before_its_variable_and_that_before_the_default() {
+    let mut variables = command(&["--print-config", "--window", "20"]);
+    let pairs = [
+        ("COREPULSE_WINDOW", "30"),
+        ("COREPULSE_COOLDOWN", "7"),
+        ("COREPULSE_MAX_BODY", "2MiB"),
+        ("COREPULSE_LISTEN", "[::1]:0"),
+        ("COREPULSE_INSTANCE", "pod-a"),
+    ];
+    variables.envs(pairs);
+    let printed = run(variables);
+    assert_eq!(printed.code, 0, "{}", printed.errors);
+    let lines = [
+        "window = 20",
+        "cooldown = 7",
+        "max-body = 2MiB",
+        "listen = [::1]:0",
+        "instance = pod-a",
+        "min-samples = 16",
+    ];
+    for line in lines {
+        assert!(
+            printed.output.lines().any(|found| found == line),
+            "{line}: {}",
+            printed.output
+        );
+    }
+}
+
+#[test]
+fn redis_is_refused_with_a_sentence_however_it_is_asked_for() {
+    let mut runs = vec![run_with(&["--redis-url", "redis://:hunter2@cache:6379/0"])];
+    for name in ["REDIS_URL", "COREPULSE_REDIS_URL"] {
+        let mut command = command(&["--listen", "127.0.0.1:0"]);
+        command.env(name, "redis://:hunter2@cache:6379/0");
+        runs.push(run(command));
+    }
+    for run in runs {
+        assert_eq!(run.code, 64, "{run:?}");
+        assert_eq!(run.output, "", "{run:?}");
+        assert!(
+            run.errors.contains("--redis-url") && run.errors.contains("Redis"),
+            "{run:?}"
+        );
+        assert_eq!(run.errors.lines().count(), 1, "{run:?}");
+        assert!(!run.errors.contains("hunter2"), "{run:?}");
+    }
+    // An empty variable is an unset one.
+    let mut empty = command(&["--print-config"]);
+    empty.env("REDIS_URL", "");
+    assert_eq!(run(empty).code, 0);
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once() {
+    let wrong = [
+        ("--listen", "nowhere"),
+        ("--workers", "0"),
+        ("--pin", "maybe"),
+        ("--engine", "carburettor"),
+        ("--store-ttl", "0s"),
+        ("--store-queue", "1"),
+        ("--store-overflow", "burst"),
+        ("--memory-store", "lots"),
+        ("--window", "1"),
+        ("--z-threshold", "-1"),
+        ("--cooldown", "-1"),
+        ("--max-devices", "many"),
+        ("--device-ttl", "soon"),
+        ("--max-body", "1TiB"),
+        ("--max-connections", "0"),
+        ("--idle-timeout", "10"),
+        ("--request-timeout", "-1s"),
+        ("--max-connection-age", "old"),
+        ("--drain-timeout", "x"),
+        ("--log-format", "xml"),
+    ];
+    let arguments: Vec<String> = wrong
+        .iter()
+        .map(|(flag, value)| format!("{flag}={value}"))
+        .collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let run = run_with(&arguments);
+    assert_eq!((run.code, run.output.as_str()), (64, ""), "{run:?}");
+    for (flag, _) in wrong {
+        let named = run
+            .errors
+            .lines()
+            .filter(|line| line.contains(&format!("{flag}:")));
+        assert_eq!(named.count(), 1, "{flag} in {}", run.errors);
+    }
+    for line in run.errors.lines() {
+        assert!(line.starts_with("corepulse: "), "{line}");
+    }
+}
+
+#[test]
+fn mistakes_between_flags_and_unknown_flags_are_usage_errors_too() {
+    for (arguments, named) in [
+        (&["--min-samples", "60"][..], "--min-samples"),
+        (&["--drain-delay", "30s"], "--drain-delay"),
+        (&["--windw", "60"], "--windw"),
+        (&["--window"], "--window"),
+        (&["surplus"], "surplus"),
+    ] {
+        let run = run_with(arguments);
+        assert_eq!(run.code, 64, "{run:?}");
+        assert_eq!(run.output, "", "{run:?}");
+        assert!(run.errors.contains(named), "{run:?}");
+    }
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let token = "hunter2-0123456789";
+    let mut shown = vec![
+        run_with(&["--print-config", "--ingest-token", token]),
+        run_with(&["--ingest-token", token, "--window", "x"]),
+        run_with(&["--admin-token", token, "--window", "x"]),
+        run_with(&["--ingest-token", token, "--ingest-token", token]),
+    ];
+    for name in [
+        "COREPULSE_INGEST_TOKEN",
+        "COREPULSE_ADMIN_TOKEN",
+        "COREPULSE_REDIS_URL",
+    ] {
+        for argument in ["--help", "--print-config", "--unknown"] {
+            let mut command = command(&[argument]);
+            command.env(name, token);
+            shown.push(run(command));
+        }
+    }
+    assert!(
+        shown[0].output.contains("ingest-token = (set)"),
+        "{:?}",
+        shown[0]
+    );
+    for run in shown {
+        assert!(
+            !run.output.contains(token) && !run.errors.contains(token),
+            "{run:?}"
+        );
+    }
+    // Nor in the log of a run, whatever comes in.
+    let mut process = Process::start(&["--ingest-token", token]);
+    assert_eq!(process.client().ask(&get("/metrics/1")).status, 401);
+    process.signal("TERM");
+    process.wait();
+    assert!(!process.whole_log().contains(token));
+}
+
+#[test]
+fn a_port_in_use_is_said_and_69() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_unavailable(&run_with(&["--listen", &address]), &address);
+    assert_unavailable(&run_with(&["--listen", "192.0.2.1:80"]), "192.0.2.1:80");
+}
+
+/// Ports are shared between the cores of one server, never between two servers: half the devices
+/// of each would talk to the other.
+#[test]
+fn a_second_server_on_the_port_of_a_first_is_refused() {
+    let first = Process::start(&[]);
+    let address = first.address.to_string();
+    assert_unavailable(&run_with(&["--listen", &address]), &address);
+    assert_eq!(first.client().ask(&get("/health")).status, 200);
+}
+
+fn assert_unavailable(run: &Run, address: &str) {
+    assert_eq!(run.code, 69, "{run:?}");
+    assert!(
+        run.errors.contains(address) && run.errors.contains("listen"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn a_restart_may_take_the_port_of_the_run_before() {
+    let mut first = Process::start(&[]);
+    let mut client = first.client();
+    assert_eq!(client.ask(&get("/health")).status, 200);
+    let address = first.address.to_string();
+    first.signal("TERM");
+    first.wait();
+    // The old connection has not gone from the kernel: it is in TIME_WAIT.
+    drop(client);
+    let second = Process::start_at(&address, &[]);
+    assert_eq!(second.client().ask(&get("/health")).status, 200);
+}
+
+#[test]
+fn the_start_up_lines_say_what_runs() {
+    let mut process = Process::start(&["--workers", "2"]);
+    process.signal("TERM");
+    process.wait();
+    let log = process.whole_log();
+    let listening = format!("listening on http://{}", process.address);
+    for part in [
+        &listening,
+        "\"workers\":2",
+        "not pinned: --pin off",
+        "\"kind\":\"memory\"",
+    ] {
+        assert!(log.contains(part), "{part} in {log}");
+    }
+}
