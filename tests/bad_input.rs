@@ -1,0 +1,339 @@
+//! Bad input over real sockets: each is answered as what it is, leaves nothing behind, and the
+//! same server serves the next client.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+#[path = "support/wire.rs"]
+mod support;
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use support::client::{metric, post_with};
+use support::{Answer, Client, Running, assert_problem, get, post};
+
+const JSON: &str = "Content-Type: application/json\r\n";
+const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
+const GZIP: &str = "Content-Encoding: gzip\r\n";
+
+/// A server, and how many events it ought to have accepted.
+struct Tried {
+    running: Running,
+    accepted: u64,
+}
+
+impl Tried {
+    fn new() -> Self {
+        Self {
+            running: Running::start(&[]),
+            accepted: 0,
+        }
+    }
+
+    /// Sends a body on a connection of its own, checks that it is refused as a whole and has left
+    /// nothing behind, and that the next client is served. Answers the problem.
+    fn refuse(&mut self, status: u16, fields: &str, body: &[u8]) -> Value {
+        let answer = self.running.client().ask(&post_with(fields, body));
+        let problem = assert_problem(&answer, status, body);
+        self.assert_sound();
+        problem
+    }
+
+    /// Sends a body of which some is taken.
+    fn accept(&mut self, fields: &str, body: &[u8]) -> Answer {
+        let answer = self.running.client().ask(&post_with(fields, body));
+        assert_eq!(answer.status, 202, "{answer:?}");
+        self.accepted += answer.json()["accepted"].as_u64().unwrap();
+        self.assert_sound();
+        answer
+    }
+
+    /// The next client is served, and finds exactly what was accepted.
+    fn assert_sound(&mut self) {
+        let mut next = self.running.client();
+        let before = next.ask(&get("/analyze")).json();
+        assert_eq!(before["totals"]["accepted"], self.accepted);
+        let outcome = |name: &str| before["store"][name].as_u64().unwrap();
+        let outcomes = outcome("stored") + outcome("coalesced");
+        assert_eq!(outcomes, self.accepted, "{before}");
+        assert_eq!(
+            next.ask(&post(metric("next", 1_700_000_000).as_bytes()))
+                .status,
+            202
+        );
+        self.accepted += 1;
+    }
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn detail(problem: &Value) -> &str {
+    problem["detail"].as_str().unwrap()
+}
+
+#[test]
+fn malformed_bodies_name_the_place() {
+    let mut tried = Tried::new();
+    for (body, at) in [
+        (&b"{"[..], 1),
+        (b"}", 0),
+        (b"nul", 3),
+        (b"hello", 0),
+        (b"{\"cpu\":1,\"rps\":2,}", 17),
+        (b"{\"cpu\":1 \"rps\":2}", 9),
+        (b"{\"cpu\":01,\"rps\":2}", 8),
+        (b"{\"cpu\":+1,\"rps\":2}", 7),
+        (b"{\"cpu\":.5,\"rps\":2}", 7),
+        (b"{\"cpu\":1.,\"rps\":2}", 9),
+        (b"{\"cpu\":NaN,\"rps\":2}", 7),
+        (b"{\"cpu\":Infinity,\"rps\":2}", 7),
+        (b"{cpu:1}", 1),
+        (b"{'cpu':1}", 1),
+        (b"{\"cpu\":1,\"rps\":2} x", 18),
+        (b"[{\"cpu\":1,\"rps\":2}", 18),
+        (b"[{\"cpu\":1,\"rps\":2},]", 19),
+        (b"[{\"cpu\":1,\"rps\":2}]]", 19),
+        (b"{\"cpu\":1,\"rps\":2,\"a\":\"\\x\"}", 22),
+        (b"{\"cpu\":1,\"rps\":2,\"a\":\"\\u12g4\"}", 22),
+        (b"{\"cpu\":1,\"rps\":2,\"a\":\"tab\there\"}", 25),
+        (b"\xef\xbb\xbf{\"cpu\":1,\"rps\":2}", 0),
+        (b"{\"cpu\":1,\"rps\":2,\"a\":\"\xff\"}", 22),
+        (b"{\"cpu\":1,\"rps\":2,\"a\":\"\xed\xa0\x80\"}", 22),
+        (b"{\"cpu\":1,\"rps\":2,\"\xc3\x28\":1}", 18),
+        (b"{\"cpu\":1,\"rps\":2,\"device_id\":\"\xc0\xaf\"}", 30),
+    ] {
+        let problem = tried.refuse(400, JSON, body);
+        let (shown, detail) = (String::from_utf8_lossy(body), detail(&problem));
+        let place = detail.split("byte ").nth(1).and_then(|rest| {
+            let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+            digits.and_then(|digits| digits.parse::<i64>().ok())
+        });
+        let place = place.unwrap_or_else(|| panic!("{shown}: no place in {detail:?}"));
+        // A token's start or the byte within it that is wrong: both tell the sender where.
+        assert!(
+            (place - at).abs() <= 5,
+            "{shown}: expected about {at}, found {detail:?}"
+        );
+    }
+}
+
+#[test]
+fn a_body_truncated_at_any_byte_is_refused() {
+    let mut tried = Tried::new();
+    let event =
+        r#"{"timestamp":"2026-11-23T08:00:00Z","cpu":1.5e1,"rps":20,"device_id":"d\u0031"}"#;
+    let zipped = gzip(event.as_bytes());
+    let array = format!("[{event},\n {event}]");
+    for (fields, body) in [
+        (JSON, event.as_bytes()),
+        (JSON, array.as_bytes()),
+        (NDJSON, event.as_bytes()),
+        (GZIP, &zipped),
+    ] {
+        for end in 0..body.len() {
+            tried.refuse(400, fields, &body[..end]);
+        }
+        tried.accept(fields, body);
+    }
+}
+
+#[test]
+fn a_request_truncated_at_any_byte_is_never_applied() {
+    let mut tried = Tried::new();
+    let body = metric("d1", 1_700_000_000);
+    let chunked = format!(
+        "POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+         {:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    for request in [&post(body.as_bytes())[..], chunked.as_bytes()] {
+        for end in 0..request.len() {
+            let mut client = tried.running.client();
+            client.send(&request[..end]);
+            // Half of them end politely, and half are simply gone.
+            if end % 2 == 0 {
+                client.finish_sending();
+                client.assert_end();
+            }
+            drop(client);
+            if end % 16 == 0 {
+                tried.assert_sound();
+            }
+        }
+    }
+    tried.assert_sound();
+}
+
+#[test]
+fn nesting_without_end_is_refused() {
+    let mut tried = Tried::new();
+    let deep = |open: &str| open.repeat(20_000);
+    for open in ["[", "{", "{\"a\":", "[[]]["] {
+        let bodies = [
+            deep(open),
+            format!(r#"{{"cpu":1,"rps":2,"unknown":{}"#, deep(open)),
+            format!(r#"{{"cpu":1,"rps":2,"device_id":{}"#, deep(open)),
+            format!(r#"{{"cpu":{}"#, deep(open)),
+            format!(r#"[{{"cpu":1,"rps":2,"unknown":{}"#, deep(open)),
+        ];
+        for body in bodies {
+            let problem = tried.refuse(400, JSON, body.as_bytes());
+            assert!(problem["errors"].is_null(), "{problem}");
+        }
+    }
+    // Closed in good order it is JSON, and still too deep.
+    let closed = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
+    for field in ["unknown", "device_id", "timestamp", "cpu"] {
+        let body = format!(r#"{{"cpu":1,"rps":2,"{field}":{closed}}}"#);
+        let problem = tried.refuse(400, JSON, body.as_bytes());
+        assert!(detail(&problem).contains("levels"), "{problem}");
+    }
+    // Brackets in a string are no nesting.
+    let quoted = format!(r#"{{"cpu":1,"rps":2,"unknown":"{}"}}"#, deep("["));
+    tried.accept(JSON, quoted.as_bytes());
+    let lines = format!("{}\n{}\n", deep("["), metric("d1", 1_700_000_000));
+    let answer = tried.accept(NDJSON, lines.as_bytes()).json();
+    assert_eq!(
+        (&answer["accepted"], &answer["rejected"]),
+        (&json!(1), &json!(1))
+    );
+}
+
+#[test]
+fn oversize_bodies_are_refused_however_they_come() {
+    let mut tried = Tried::new();
+    let large = b" ".repeat(1024 * 1024 + 1);
+    tried.refuse(413, JSON, &large);
+    let announced = b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n";
+    assert_problem(&tried.running.client().ask(announced), 413, announced);
+    let chunk = format!("1000\r\n{}\r\n", " ".repeat(4096));
+    let head = "POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut client = tried.running.client();
+    client.send(head.as_bytes());
+    client.send(chunk.repeat(257).as_bytes());
+    assert_problem(&client.answer(), 413, b"");
+    tried.assert_sound();
+    // As large as may be, in both ways.
+    let mut largest = metric("d1", 1_700_000_000).into_bytes();
+    largest.resize(1024 * 1024, b' ');
+    tried.accept(JSON, &largest);
+    tried.accept(GZIP, &gzip(&largest));
+    let bomb = gzip(&b" ".repeat(256 * 1024 * 1024));
+    assert!(bomb.len() < 1024 * 1024);
+    let problem = tried.refuse(413, GZIP, &bomb);
+    assert!(detail(&problem).contains("inflation"), "{problem}");
+    largest.push(b' ');
+    tried.refuse(413, GZIP, &gzip(&largest));
+}
+
+#[test]
+fn damaged_gzip_is_refused() {
+    let mut tried = Tried::new();
+    let plain = metric("d1", 1_700_000_000);
+    let good = gzip(plain.as_bytes());
+    tried.refuse(400, GZIP, plain.as_bytes());
+    tried.refuse(400, GZIP, b"");
+    tried.refuse(400, GZIP, &[&good[..], b"trailing"].concat());
+    tried.refuse(400, GZIP, &gzip(&good));
+    for at in [0, 1, 2, good.len() / 2, good.len() - 8, good.len() - 1] {
+        let mut damaged = good.clone();
+        damaged[at] ^= 0x55;
+        tried.refuse(400, GZIP, &damaged);
+    }
+    // Several members are one stream (RFC 1952, section 2.2).
+    let (one, two) = plain.split_at(10);
+    let members = [gzip(one.as_bytes()), gzip(two.as_bytes())].concat();
+    tried.accept(GZIP, &members);
+}
+
+#[test]
+fn wrong_methods_paths_types_and_codings_are_told_apart() {
+    let mut tried = Tried::new();
+    let body = metric("d1", 1_700_000_000);
+    let mut client = tried.running.client();
+    for method in ["GET", "PUT", "DELETE"] {
+        let request = format!("{method} /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        let answer = client.ask(request.as_bytes());
+        assert_problem(&answer, 405, b"");
+        assert!(
+            answer.field("allow").unwrap().contains("POST"),
+            "{answer:?}"
+        );
+    }
+    for path in [
+        "/metric",
+        "/metrics/",
+        "/metrics/a/b",
+        "//metrics",
+        "/api/v1",
+        "/favicon.ico",
+    ] {
+        assert_problem(&client.ask(&get(path)), 404, b"");
+    }
+    for given in [
+        "image/png",
+        "application/xml",
+        "text/html",
+        "json",
+        "application/json5",
+        "+json",
+    ] {
+        let fields = format!("Content-Type: {given}\r\n");
+        let problem = tried.refuse(415, &fields, body.as_bytes());
+        assert!(detail(&problem).contains("application/json"), "{problem}");
+    }
+    for given in ["br", "deflate", "gzip, gzip", "gzip, br", "zstd"] {
+        assert_wrong_coding(
+            &mut client,
+            &format!("Content-Encoding: {given}\r\n"),
+            &body,
+        );
+    }
+    tried.assert_sound();
+    for given in [
+        "application/json; charset=utf-8",
+        "APPLICATION/JSON",
+        "application/vnd.device+json",
+        "application/x-ndjson",
+        "text/plain;charset=utf-8",
+        "application/x-www-form-urlencoded",
+    ] {
+        tried.accept(&format!("Content-Type: {given}\r\n"), body.as_bytes());
+    }
+    tried.accept("", body.as_bytes());
+    for given in ["identity", "gzip", "GZIP", "x-gzip"] {
+        let sent = if given == "identity" {
+            body.clone().into_bytes()
+        } else {
+            gzip(body.as_bytes())
+        };
+        tried.accept(&format!("Content-Encoding: {given}\r\n"), &sent);
+    }
+}
+
+fn assert_wrong_coding(client: &mut Client, fields: &str, body: &str) {
+    let answer = client.ask(&post_with(fields, body.as_bytes()));
+    assert_problem(&answer, 415, b"");
+    assert_eq!(answer.field("accept-encoding"), Some("gzip"), "{fields}");
+}
+
+/// Several fields of one name are one list (RFC 9110, section 5.3).
+#[test]
+fn a_coding_given_in_two_fields_is_two_codings() {
+    let tried = Tried::new();
+    let body = metric("d1", 1_700_000_000);
+    let mut client = tried.running.client();
+    for second in ["gzip", "br"] {
+        let fields = format!("Content-Encoding: identity\r\nContent-Encoding: {second}\r\n");
+        assert_wrong_coding(&mut client, &fields, &body);
+    }
+}
