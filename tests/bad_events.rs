@@ -1,6 +1,9 @@
 //! Good and bad events in one request: exactly the bad ones are named, and only the good applied.
 
 #![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"
 )]
@@ -12,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use support::client::{metric, post_with};
-use support::{Answer, Running, assert_problem, get, post, scrape, sum_of};
+use support::{Running, assert_problem, get, post, scrape, sum_of};
 
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 
@@ -250,31 +253,30 @@ fn lists_are_capped_and_counts_are_not() {
     let problem = assert_problem(&running.client().ask(&post(body.as_bytes())), 400, b"");
     assert_eq!(problem["rejected"], 9_999);
     assert_eq!(problem["errors"].as_array().unwrap().len(), 100);
-    // A level, and then ever larger jumps away from it in both fields.
-    let mut events = vec![r#"{"cpu":1,"rps":1,"device_id":"d"}"#.to_owned(); 50];
-    for jump in 0..150 {
-        let value = 10_f64.powf(f64::from(jump) / 26.0) * 10.0;
-        events.push(format!(
-            r#"{{"cpu":{value},"rps":{value},"device_id":"d"}}"#
-        ));
+    // 150 devices, each with a level that is long enough to be judged by, and a jump from it in
+    // both fields.
+    let mut events = Vec::new();
+    for device in 0..150 {
+        let level = format!(r#"{{"cpu":1,"rps":1,"device_id":"d{device}"}}"#);
+        events.extend(vec![level; 16]);
+        events.push(format!(r#"{{"cpu":9,"rps":9,"device_id":"d{device}"}}"#));
         events.push("[]".to_owned());
     }
-    let answer: Answer = running
-        .client()
-        .ask(&post(format!("[{}]", events.join(",")).as_bytes()));
-    let answer = answer.json();
-    assert_eq!(
-        (&answer["accepted"], &answer["rejected"]),
-        (&json!(200), &json!(150))
-    );
+    let body = format!("[{}]", events.join(","));
+    let answer = running.client().ask(&post(body.as_bytes())).json();
+    assert_eq!(answer["accepted"], 150 * 17);
+    assert_eq!(answer["rejected"], 150);
     assert_eq!(answer["errors"].as_array().unwrap().len(), 100);
-    assert_eq!(answer["anomalous"].as_array().unwrap().len(), 100);
-    let anomalies = answer["anomalies"].as_u64().unwrap();
-    assert!((200..=300).contains(&anomalies), "{anomalies}");
-    assert_eq!(answer["anomalous"][0]["index"], 50);
+    assert_eq!(answer["anomalies"], 300);
+    let anomalous = answer["anomalous"].as_array().unwrap();
+    assert_eq!(anomalous.len(), 100);
+    for (place, entry) in anomalous.iter().enumerate() {
+        let (device, field) = (place / 2, ["cpu", "rps"][place % 2]);
+        assert_eq!(entry["index"], device * 18 + 16, "{entry}");
+        assert_eq!(entry["device_id"], format!("d{device}"), "{entry}");
+        assert_eq!(entry["field"], field, "{entry}");
+        assert_eq!(entry["value"], 9.0, "{entry}");
+    }
     let samples = scrape(running.address);
-    assert_eq!(
-        sum_of(&samples, "corepulse_anomalies_total"),
-        anomalies as f64
-    );
+    assert_eq!(sum_of(&samples, "corepulse_anomalies_total"), 300.0);
 }

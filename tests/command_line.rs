@@ -1,6 +1,9 @@
 //! The program's words: flags, variables, mistakes, exit codes, and what it never says.
 
 #![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"
 )]

@@ -1,6 +1,9 @@
 //! At the limit of connections: who goes, who is turned away, and that probes get through.
 
 #![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"
 )]
@@ -145,10 +148,11 @@ fn probes_get_through_after_a_silent_flood() {
     finish(&mut busy);
 }
 
-/// The limit is the server's, not a core's: an idle connection of any core makes room.
+/// The limit is the server's, not a core's: an idle connection of any core makes room. The kernel
+/// chooses the newcomer's core; of forty some will not be where the idle one is.
 #[test]
 fn an_idle_connection_of_another_core_makes_room_as_well() {
-    let running = limited("2", "2");
+    let running = limited("1", "2");
     let mut idle = Vec::new();
     for number in 0..40 {
         let mut newcomer = running.client();

@@ -1,7 +1,9 @@
 //! What one connection is owed: its fields, its order, its metrics, and the rights of its token.
 
 #![allow(
+    clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"
 )]

@@ -1,7 +1,9 @@
 //! Requests of every shape, however their bytes arrive: the same answers, in the same order.
 
 #![allow(
+    clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"
 )]
@@ -221,7 +223,8 @@ fn continue_is_said_to_those_who_wait_and_before_the_answer() {
             ("chunked".to_owned(), chunks)
         };
         let head = format!(
-            "POST /metrics HTTP/1.1\r\nHost: a\r\n{framing}: {value}\r\nExpect: 100-continue\r\n\r\n"
+            "POST /metrics HTTP/1.1\r\nHost: a\r\n{framing}: {value}\r\n\
+             Expect: 100-continue\r\n\r\n"
         );
         let mut client = running.client();
         let interim = client.ask(head.as_bytes());

@@ -1,6 +1,7 @@
 //! What RFC 9112 has a server refuse: the status, and that nothing after it is ever parsed.
 
 #![allow(
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
