@@ -101,6 +101,26 @@ fn the_effective_configuration_is_printed() {
     );
 }
 
+/// `corepulse --print-config | head -1` is no reason to panic.
+#[test]
+fn a_reader_that_went_away_is_no_panic() {
+    for (arguments, code) in [
+        (&["--print-config"][..], 0),
+        (&["--help"], 0),
+        (&["--window", "x"], 64),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = command(arguments);
+        command.stdout(writer.try_clone().unwrap()).stderr(writer);
+        assert_eq!(
+            command.status().unwrap().code(),
+            Some(code),
+            "{arguments:?}"
+        );
+    }
+}
+
 #[test]
 fn a_flag_goes_before_its_variable_and_that_before_the_default() {
     let mut variables = command(&["--print-config", "--window", "20"]);

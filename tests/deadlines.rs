@@ -241,6 +241,34 @@ fn an_old_connection_ends_with_a_whole_answer() {
     until_closed(running.address, "age", 4.0);
 }
 
+/// Most devices pause between two requests: they too are told before the end comes, or a request
+/// would be on its way to a closed connection.
+#[test]
+fn an_old_connection_with_short_pauses_is_told_as_well() {
+    let running = Running::start(&["--max-connection-age", "1s"]);
+    let request = post(metric("d1", 1_700_000_000).as_bytes());
+    let mut clients: Vec<Client> = (0..32).map(|_| running.client()).collect();
+    let since = Instant::now();
+    let mut told = 0;
+    while !clients.is_empty() {
+        assert!(
+            since.elapsed() < Duration::from_secs(5),
+            "they never get old"
+        );
+        clients.retain_mut(|client| {
+            let sent = client.try_send(&request);
+            let answer = sent.and_then(|()| client.try_answer(false));
+            let Ok(Some(answer)) = answer else {
+                let age = since.elapsed();
+                panic!("after {age:?} and {told} that were told, one was not: {answer:?}");
+            };
+            told += usize::from(answer.closes());
+            !answer.closes()
+        });
+        thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn an_old_connection_that_is_idle_is_closed() {
     let running = Running::start(&["--max-connection-age", "1s"]);
@@ -250,4 +278,29 @@ fn an_old_connection_that_is_idle_is_closed() {
     client.assert_end();
     assert!(since.elapsed() < *A_SECOND.end(), "{:?}", since.elapsed());
     until_closed(running.address, "age", 1.0);
+}
+
+/// Whatever peers leave undone, an idle core sleeps.
+#[test]
+fn waiting_for_peers_costs_no_cpu() {
+    let process = Process::start(&["--workers", "2"]);
+    let mut clients: Vec<Client> = (0..40).map(|_| process.client()).collect();
+    let mut stalled = Client::connect_narrow(process.address);
+    stalled.send(&get("/").repeat(20_000));
+    stalled.finish_sending();
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.ask(&get("/health")).status, 200);
+        let request = post(b"{}");
+        client.send(&request[..number * 2]);
+    }
+    // Until the stalled one has filled its buffers.
+    let mut before = process.cpu_ticks();
+    until("at rest", || {
+        thread::park_timeout(Duration::from_millis(200));
+        let last = std::mem::replace(&mut before, process.cpu_ticks());
+        (before - last <= 1).then_some(())
+    });
+    thread::park_timeout(Duration::from_secs(1));
+    let used = process.cpu_ticks() - before;
+    assert!(used <= 5, "{used} ticks of 10 ms in a second");
 }

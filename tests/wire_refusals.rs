@@ -160,10 +160,43 @@ fn oversize() -> Vec<(u16, String)> {
         (400, post(&format!("{chunked}2;{}", "a".repeat(64)))),
         (400, post(&format!("{chunked}{}", "0".repeat(65)))),
         (
+            400,
+            post(&format!("{chunked}2\r\n{{}}\r\n{}", "0".repeat(65))),
+        ),
+        (
             431,
             post(&format!("{chunked}0\r\nX: {}", "a".repeat(4 * 1024))),
         ),
     ]
+}
+
+/// The largest of everything that is still taken.
+#[test]
+fn what_is_at_a_limit_is_taken() {
+    let running = Running::start(&[]);
+    let target = "/".to_owned() + &"a".repeat(8 * 1024 - "GET / HTTP/1.1".len());
+    let line = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(line.find('\r'), Some(8 * 1024));
+    let fields: String = (0..99).map(|number| format!("X-{number}: a\r\n")).collect();
+    let fields = format!("GET /nothing HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    let open = "GET /nothing HTTP/1.1\r\nHost: a\r\nX: ";
+    let rest = "a".repeat(16 * 1024 - open.len() - 4);
+    let head = format!("{open}{rest}\r\n\r\n");
+    for request in [line, fields, head] {
+        let answer = running.client().ask(request.as_bytes());
+        assert_eq!(answer.status, 404, "{answer:?}");
+    }
+    let size = format!("{}11", "0".repeat(14));
+    let extension = format!(";{}", "a".repeat(47));
+    let trailer = format!("X: {}", "a".repeat(4 * 1024 - "X: \r\n".len()));
+    let last = "0".repeat(64);
+    let body = r#"{"cpu":1,"rps":2}"#;
+    let request = post(&format!(
+        "Transfer-Encoding: chunked\r\n\r\n\
+         {size}{extension}\r\n{body}\r\n{last}\r\n{trailer}\r\n\r\n"
+    ));
+    let answer = running.client().ask(request.as_bytes());
+    assert_eq!(answer.status, 202, "{answer:?}");
 }
 
 fn table() -> Vec<(u16, Vec<u8>)> {

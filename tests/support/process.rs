@@ -13,7 +13,11 @@ use super::{SOON, until};
 
 /// The program with a clean environment.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_corepulse"));
+    command_of(env!("CARGO_BIN_EXE_corepulse"), arguments)
+}
+
+fn command_of(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -22,6 +26,11 @@ pub fn command(arguments: &[&str]) -> Command {
         }
     }
     command
+}
+
+fn with_fixed<'a>(listen: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+    let fixed = ["--listen", listen, "--pin", "off", "--log-format", "json"];
+    [&fixed, arguments].concat()
 }
 
 /// What a run that ends by itself came to.
@@ -92,8 +101,18 @@ impl Process {
     }
 
     pub fn start_at(listen: &str, arguments: &[&str]) -> Self {
-        let fixed = ["--listen", listen, "--pin", "off", "--log-format", "json"];
-        let mut command = command(&[&fixed, arguments].concat());
+        Self::spawn(command(&with_fixed(listen, arguments)))
+    }
+
+    /// Starts it with a limit of the shell's `ulimit`, such as `-n 100`.
+    pub fn start_limited(limit: &str, arguments: &[&str]) -> Self {
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        let mut shell = command_of("sh", &["-c", &script, env!("CARGO_BIN_EXE_corepulse")]);
+        shell.args(with_fixed("127.0.0.1:0", arguments));
+        Self::spawn(shell)
+    }
+
+    fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let errors = child.stderr.take().unwrap();
@@ -138,6 +157,15 @@ impl Process {
             .unwrap();
         let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
         kibibytes * 1024
+    }
+
+    /// The CPU time it has used, in ticks of 10 ms (man 5 proc).
+    pub fn cpu_ticks(&self) -> u64 {
+        let path = format!("/proc/{}/stat", self.child.0.id());
+        let stat = std::fs::read_to_string(path).expect("it runs");
+        let (_, after_name) = stat.rsplit_once(") ").unwrap();
+        let fields: Vec<&str> = after_name.split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
     /// Sends it a signal, such as `TERM`.
