@@ -142,7 +142,7 @@ fn every_acknowledged_event_is_in_the_last_line() {
 /// All that was sent before the signal is answered, whatever the kernel still held of it.
 #[test]
 fn what_was_sent_before_the_signal_is_answered() {
-    for round in 0..8 {
+    for round in 0..12 {
         let mut process = Process::start(&["--workers", "2"]);
         let acknowledged = Acknowledged::default();
         let mut clients: Vec<Client> = (0..64).map(|_| process.client()).collect();
@@ -150,12 +150,20 @@ fn what_was_sent_before_the_signal_is_answered() {
             // Taken in by its worker, and idle.
             assert_eq!(client.ask(&get("/health")).status, 200);
         }
+        // Held up, the server finds newcomers, requests and the signal all at once.
+        let is_held = round % 3 > 0;
+        if is_held {
+            process.signal("STOP");
+        }
         let newcomers: Vec<Client> = (0..32).map(|_| process.client()).collect();
         clients.extend(newcomers);
         for client in &mut clients {
             client.send(&batch());
         }
         process.signal(if round % 2 == 0 { "TERM" } else { "INT" });
+        if is_held {
+            process.signal("CONT");
+        }
         for (number, client) in clients.iter_mut().enumerate() {
             let answer = client.try_answer(false);
             let answer = answer.unwrap_or_else(|error| panic!("client {number}: {error}"));
