@@ -26,10 +26,7 @@ fn accepted(running: &Running) -> u64 {
 
 /// Bad events, with the field that the detail has to name.
 fn bad_events() -> Vec<(String, &'static str)> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let long = "x".repeat(129);
     let with = |rest: &str| format!(r#"{{"cpu":1,"rps":2,{rest}}}"#);
     vec![
@@ -58,10 +55,7 @@ fn bad_events() -> Vec<(String, &'static str)> {
         (with(r#""device_id":7"#), "device_id"),
         (with(&format!(r#""device_id":"{long}""#)), "device_id"),
         (with(&format!(r#""timestamp":{}"#, now + 700)), "timestamp"),
-        (
-            with(&format!(r#""timestamp":{}"#, (now + 700) * 1000)),
-            "timestamp",
-        ),
+        (with(&format!(r#""timestamp":{}"#, (now + 700) * 1000)), "timestamp"),
         (with(r#""timestamp":-1"#), "timestamp"),
         (with(r#""timestamp":1.5"#), "timestamp"),
         (with(r#""timestamp":1700000000.0"#), "timestamp"),
@@ -85,10 +79,7 @@ fn assert_errors(answer: &Value, expected: &[(usize, &str)]) {
     let expected_indexes: Vec<_> = expected.iter().map(|(index, _)| json!(index)).collect();
     assert_eq!(indexes, expected_indexes, "{answer}");
     for (error, (_, field)) in errors.iter().zip(expected) {
-        assert!(
-            error["detail"].as_str().unwrap().contains(field),
-            "{field}: {error}"
-        );
+        assert!(error["detail"].as_str().unwrap().contains(field), "{field}: {error}");
     }
 }
 
@@ -111,11 +102,9 @@ fn a_single_bad_event_is_400_and_named() {
 fn good_and_bad_ones_are_told_apart_in_arrays_and_lines() {
     let bad = bad_events();
     let good = metric("d1", 1_700_000_000);
-    for (open, separator, close, fields) in [
-        ("[", ",", "]", ""),
-        ("", "\n", "\n", NDJSON),
-        ("", "\r\n\r\n", "", NDJSON),
-    ] {
+    for (open, separator, close, fields) in
+        [("[", ",", "]", ""), ("", "\n", "\n", NDJSON), ("", "\r\n\r\n", "", NDJSON)]
+    {
         let running = Running::start(&[]);
         let mut events = Vec::new();
         let mut expected = Vec::new();
@@ -136,10 +125,7 @@ fn good_and_bad_ones_are_told_apart_in_arrays_and_lines() {
         let samples = scrape(running.address);
         let rejected = sum_of(&samples, "corepulse_events_rejected_total");
         assert_eq!(rejected, bad.len() as f64);
-        assert_eq!(
-            samples["corepulse_events_accepted_total"],
-            bad.len() as f64 + 1.0
-        );
+        assert_eq!(samples["corepulse_events_accepted_total"], bad.len() as f64 + 1.0);
     }
 }
 
@@ -157,17 +143,9 @@ fn a_line_that_is_not_json_or_not_utf8_costs_that_line_alone() {
         good.as_bytes(),
         b"{\"cpu\":1,\"rps\":2",
     ];
-    let answer = running
-        .client()
-        .ask(&post_with(NDJSON, &lines.join(&b'\n')));
+    let answer = running.client().ask(&post_with(NDJSON, &lines.join(&b'\n')));
     assert_eq!(answer.status, 202, "{answer:?}");
-    let expected = [
-        (1, "byte 7"),
-        (3, "UTF-8"),
-        (4, "byte 9"),
-        (5, "byte"),
-        (7, "byte 16"),
-    ];
+    let expected = [(1, "byte 7"), (3, "UTF-8"), (4, "byte 9"), (5, "byte"), (7, "byte 16")];
     assert_eq!(answer.json()["accepted"], 3);
     assert_errors(&answer.json(), &expected);
     assert_eq!(accepted(&running), 3);
@@ -198,23 +176,10 @@ fn a_syntax_error_in_an_array_costs_all_of_it() {
     let running = Running::start(&[]);
     let good = metric("d1", 1_700_000_000);
     let many = [good.as_str()].repeat(500).join(",");
-    for end in [
-        "",
-        ",",
-        ",]",
-        ",{]",
-        ",nan]",
-        ",{\"cpu\":1,}]",
-        "]]",
-        "] 1",
-        "}",
-    ] {
+    for end in ["", ",", ",]", ",{]", ",nan]", ",{\"cpu\":1,}]", "]]", "] 1", "}"] {
         let body = format!("[{many}{end}");
         let problem = assert_problem(&running.client().ask(&post(body.as_bytes())), 400, b"");
-        assert!(
-            problem["detail"].as_str().unwrap().contains("byte"),
-            "{problem}"
-        );
+        assert!(problem["detail"].as_str().unwrap().contains("byte"), "{problem}");
     }
     assert_eq!(accepted(&running), 0);
     let stored = running.client().ask(&get("/metrics/d1:1700000000"));
@@ -227,16 +192,11 @@ fn more_than_ten_thousand_events_cost_all_of_them() {
     let event = r#"{"cpu":1,"rps":2}"#;
     for (good, bad) in [(10_001, 0), (1, 10_000)] {
         let events = [[event].repeat(good), ["7"].repeat(bad)].concat();
-        for (body, fields) in [
-            (format!("[{}]", events.join(",")), ""),
-            (events.join("\n"), NDJSON),
-        ] {
+        for (body, fields) in [(format!("[{}]", events.join(",")), ""), (events.join("\n"), NDJSON)]
+        {
             let answer = running.client().ask(&post_with(fields, body.as_bytes()));
             let problem = assert_problem(&answer, 413, b"");
-            assert!(
-                problem["detail"].as_str().unwrap().contains("10000"),
-                "{problem}"
-            );
+            assert!(problem["detail"].as_str().unwrap().contains("10000"), "{problem}");
         }
     }
     assert_eq!(accepted(&running), 0);

@@ -32,10 +32,7 @@ struct Tried {
 
 impl Tried {
     fn new() -> Self {
-        Self {
-            running: Running::start(&[]),
-            accepted: 0,
-        }
+        Self { running: Running::start(&[]), accepted: 0 }
     }
 
     /// Sends a body on a connection of its own, checks that it is refused as a whole and has left
@@ -64,11 +61,7 @@ impl Tried {
         let outcome = |name: &str| before["store"][name].as_u64().unwrap();
         let outcomes = outcome("stored") + outcome("coalesced");
         assert_eq!(outcomes, self.accepted, "{before}");
-        assert_eq!(
-            next.ask(&post(metric("next", 1_700_000_000).as_bytes()))
-                .status,
-            202
-        );
+        assert_eq!(next.ask(&post(metric("next", 1_700_000_000).as_bytes())).status, 202);
         self.accepted += 1;
     }
 }
@@ -122,10 +115,7 @@ fn malformed_bodies_name_the_place() {
         });
         let place = place.unwrap_or_else(|| panic!("{shown}: no place in {detail:?}"));
         // A token's start or the byte within it that is wrong: both tell the sender where.
-        assert!(
-            (place - at).abs() <= 5,
-            "{shown}: expected about {at}, found {detail:?}"
-        );
+        assert!((place - at).abs() <= 5, "{shown}: expected about {at}, found {detail:?}");
     }
 }
 
@@ -205,10 +195,7 @@ fn nesting_without_end_is_refused() {
     tried.accept(JSON, quoted.as_bytes());
     let lines = format!("{}\n{}\n", deep("["), metric("d1", 1_700_000_000));
     let answer = tried.accept(NDJSON, lines.as_bytes()).json();
-    assert_eq!(
-        (&answer["accepted"], &answer["rejected"]),
-        (&json!(1), &json!(1))
-    );
+    assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(1), &json!(1)));
 }
 
 #[test]
@@ -267,39 +254,19 @@ fn wrong_methods_paths_types_and_codings_are_told_apart() {
         let request = format!("{method} /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
         let answer = client.ask(request.as_bytes());
         assert_problem(&answer, 405, b"");
-        assert!(
-            answer.field("allow").unwrap().contains("POST"),
-            "{answer:?}"
-        );
+        assert!(answer.field("allow").unwrap().contains("POST"), "{answer:?}");
     }
-    for path in [
-        "/metric",
-        "/metrics/",
-        "/metrics/a/b",
-        "//metrics",
-        "/api/v1",
-        "/favicon.ico",
-    ] {
+    for path in ["/metric", "/metrics/", "/metrics/a/b", "//metrics", "/api/v1", "/favicon.ico"] {
         assert_problem(&client.ask(&get(path)), 404, b"");
     }
-    for given in [
-        "image/png",
-        "application/xml",
-        "text/html",
-        "json",
-        "application/json5",
-        "+json",
-    ] {
+    for given in ["image/png", "application/xml", "text/html", "json", "application/json5", "+json"]
+    {
         let fields = format!("Content-Type: {given}\r\n");
         let problem = tried.refuse(415, &fields, body.as_bytes());
         assert!(detail(&problem).contains("application/json"), "{problem}");
     }
     for given in ["br", "deflate", "gzip, gzip", "gzip, br", "zstd"] {
-        assert_wrong_coding(
-            &mut client,
-            &format!("Content-Encoding: {given}\r\n"),
-            &body,
-        );
+        assert_wrong_coding(&mut client, &format!("Content-Encoding: {given}\r\n"), &body);
     }
     tried.assert_sound();
     for given in [
@@ -314,11 +281,8 @@ fn wrong_methods_paths_types_and_codings_are_told_apart() {
     }
     tried.accept("", body.as_bytes());
     for given in ["identity", "gzip", "GZIP", "x-gzip"] {
-        let sent = if given == "identity" {
-            body.clone().into_bytes()
-        } else {
-            gzip(body.as_bytes())
-        };
+        let sent =
+            if given == "identity" { body.clone().into_bytes() } else { gzip(body.as_bytes()) };
         tried.accept(&format!("Content-Encoding: {given}\r\n"), &sent);
     }
 }

@@ -72,13 +72,7 @@ fn where_none_is_idle_only_probes_are_answered() {
         assert!(answer.closes(), "{target}: {answer:?}");
         probe.assert_end();
     }
-    for target in [
-        "/",
-        "/analyze",
-        "/metrics/prometheus",
-        "/metrics/1",
-        "/nothing",
-    ] {
+    for target in ["/", "/analyze", "/metrics/prometheus", "/metrics/1", "/nothing"] {
         let mut newcomer = running.client();
         assert_turned_away(&newcomer.ask(&get(target)));
         newcomer.assert_end();
@@ -123,10 +117,7 @@ fn a_flood_of_newcomers_gets_answers_or_a_clean_end() {
             Err(error) => panic!("{error:?} after {sent:?}"),
         }
     }
-    assert!(
-        served >= RESERVED,
-        "{served} of the reserved slots answered"
-    );
+    assert!(served >= RESERVED, "{served} of the reserved slots answered");
     assert!(turned_away > 0, "nobody was told why");
     drop(flood);
     finish(&mut busy);

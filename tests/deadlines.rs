@@ -121,14 +121,7 @@ fn who_sends_no_more_still_gets_the_answers() {
     let running = Running::start(&[]);
     let mut client = running.client();
     let body = metric("d1", 1_700_000_000);
-    client.send(
-        &[
-            post(body.as_bytes()),
-            get("/metrics/d1:1700000000"),
-            get("/"),
-        ]
-        .concat(),
-    );
+    client.send(&[post(body.as_bytes()), get("/metrics/d1:1700000000"), get("/")].concat());
     client.finish_sending();
     for status in [202, 200, 200] {
         assert_eq!(client.answer().status, status);
@@ -147,11 +140,7 @@ fn who_sends_no_more_still_gets_the_answers() {
     client.finish_sending();
     let since = Instant::now();
     client.assert_end();
-    assert!(
-        since.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        since.elapsed()
-    );
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
 }
 
 /// The process is one of its own: its memory is what is measured.
@@ -174,11 +163,7 @@ fn who_never_reads_is_closed_and_costs_little_until_then() {
     until("all that stall are closed", || {
         let since = Instant::now();
         let closed = closed(process.address, "write_stall");
-        assert!(
-            since.elapsed() < Duration::from_secs(1),
-            "others wait {:?}",
-            since.elapsed()
-        );
+        assert!(since.elapsed() < Duration::from_secs(1), "others wait {:?}", since.elapsed());
         most = most.max(process.resident_bytes());
         assert!(closed <= STALLED as f64, "{closed}");
         (closed == STALLED as f64).then_some(())
@@ -221,10 +206,7 @@ fn an_old_connection_ends_with_a_whole_answer() {
                     get("/metrics/d1:1700000000")
                 };
                 while !client.ask(&request).closes() {
-                    assert!(
-                        since.elapsed() < Duration::from_secs(5),
-                        "it never gets old"
-                    );
+                    assert!(since.elapsed() < Duration::from_secs(5), "it never gets old");
                 }
                 let age = since.elapsed();
                 client.assert_end();
@@ -251,10 +233,7 @@ fn an_old_connection_with_short_pauses_is_told_as_well() {
     let since = Instant::now();
     let mut told = 0;
     while !clients.is_empty() {
-        assert!(
-            since.elapsed() < Duration::from_secs(5),
-            "they never get old"
-        );
+        assert!(since.elapsed() < Duration::from_secs(5), "they never get old");
         clients.retain_mut(|client| {
             let sent = client.try_send(&request);
             let answer = sent.and_then(|()| client.try_answer(false));

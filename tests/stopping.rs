@@ -28,9 +28,7 @@ impl Acknowledged {
     /// Counts an answer to a POST.
     fn add(&self, answer: &Answer) {
         assert_eq!(answer.status, 202, "{answer:?}");
-        let accepted = answer.json()["accepted"]
-            .as_u64()
-            .expect("a 202 says how many");
+        let accepted = answer.json()["accepted"].as_u64().expect("a 202 says how many");
         self.0.fetch_add(accepted, Ordering::SeqCst);
     }
 
@@ -68,9 +66,7 @@ fn post_kept_alive(address: SocketAddr, acknowledged: &Acknowledged) {
 fn post_anew(address: SocketAddr, acknowledged: &Acknowledged) {
     while let Ok(stream) = TcpStream::connect(address) {
         let mut client = Client::over(stream);
-        let answered = client
-            .try_send(&batch())
-            .and_then(|()| client.try_answer(false));
+        let answered = client.try_send(&batch()).and_then(|()| client.try_answer(false));
         // The listener may close between the handshake and the request.
         if let Ok(Some(answer)) = answered {
             acknowledged.add(&answer);
@@ -95,15 +91,8 @@ fn post_pipelined(address: SocketAddr, acknowledged: &Acknowledged) {
 fn assert_accounts(process: &Process, acknowledged: u64) {
     let last = process.last_line();
     assert_eq!(last["message"], "stopped", "{last}");
-    let number = |name: &str| {
-        last[name]
-            .as_u64()
-            .unwrap_or_else(|| panic!("{name}: {last}"))
-    };
-    assert!(
-        number("accepted") >= acknowledged,
-        "{acknowledged} acknowledged: {last}"
-    );
+    let number = |name: &str| last[name].as_u64().unwrap_or_else(|| panic!("{name}: {last}"));
+    assert!(number("accepted") >= acknowledged, "{acknowledged} acknowledged: {last}");
     let outcomes = number("stored") + number("coalesced") + number("dropped") + number("pending");
     assert_eq!(number("accepted"), outcomes, "{last}");
     assert_eq!(number("pending"), 0, "{last}");
@@ -114,13 +103,7 @@ fn every_acknowledged_event_is_in_the_last_line() {
     for delay in ["0s", "300ms"] {
         let mut process = Process::start(&["--workers", "2", "--drain-delay", delay]);
         let (address, acknowledged) = (process.address, Arc::new(Acknowledged::default()));
-        let loads = [
-            post_kept_alive,
-            post_kept_alive,
-            post_anew,
-            post_anew,
-            post_pipelined,
-        ];
+        let loads = [post_kept_alive, post_kept_alive, post_anew, post_anew, post_pipelined];
         let threads: Vec<_> = loads
             .into_iter()
             .map(|load| {
@@ -189,11 +172,7 @@ fn a_request_under_way_may_be_finished() {
     process.signal("TERM");
     let since = Instant::now();
     idle.assert_end();
-    assert!(
-        since.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        since.elapsed()
-    );
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
     assert!(!process.is_ended());
     let answer = half.ask(&request[100..]);
     assert_eq!(answer.status, 202);
@@ -269,14 +248,8 @@ fn a_second_signal_ends_it_at_once() {
         let since = Instant::now();
         process.signal(name);
         let status = process.wait();
-        assert!(
-            since.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            since.elapsed()
-        );
-        let seen = status
-            .code()
-            .or_else(|| status.signal().map(|signal| 128 + signal));
+        assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+        let seen = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
         assert_eq!(seen, Some(code), "{status}");
     }
 }
@@ -294,11 +267,7 @@ fn idle_connections_are_closed_at_once_and_the_port_is_free() {
         client.assert_end();
     }
     assert_eq!(process.wait().code(), Some(0));
-    assert!(
-        since.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        since.elapsed()
-    );
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
     assert!(TcpStream::connect(process.address).is_err());
 }
 

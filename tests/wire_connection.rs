@@ -29,28 +29,14 @@ fn head(target: &str) -> Vec<u8> {
 fn head_has_the_fields_of_get_and_no_body() {
     let running = Running::start(&[]);
     let (stored, mut client) = (now_s(), running.client());
-    assert_eq!(
-        client.ask(&post(metric("d1", stored).as_bytes())).status,
-        202
-    );
+    assert_eq!(client.ask(&post(metric("d1", stored).as_bytes())).status, 202);
     let key = format!("/metrics/d1:{stored}");
-    let fixed = [
-        "/",
-        "/health",
-        "/ready",
-        &key,
-        "/metrics/none",
-        "/analyze?device_id=no",
-    ];
+    let fixed = ["/", "/health", "/ready", &key, "/metrics/none", "/analyze?device_id=no"];
     for target in fixed {
         let answer = client.ask(&get(target)).timeless();
         client.send(&head(target));
         let bare = client.answer_to_head().timeless();
-        assert_eq!(
-            (bare.status, &bare.fields),
-            (answer.status, &answer.fields),
-            "{target}"
-        );
+        assert_eq!((bare.status, &bare.fields), (answer.status, &answer.fields), "{target}");
         assert!(bare.body.is_empty() && !answer.body.is_empty(), "{target}");
     }
     // These two differ from one moment to the next, but not in form.
@@ -160,20 +146,12 @@ fn keys_are_a_timestamp_alone_or_behind_a_device() {
         assert_eq!(found.json()["timestamp"], now);
     }
     let long = "x".repeat(5000);
-    let absent = [
-        "1", "d1:1", "site", "%", "%4", "%zz", "%00", "%ff", "metric:1", &long,
-    ];
+    let absent = ["1", "d1:1", "site", "%", "%4", "%zz", "%00", "%ff", "metric:1", &long];
     for key in absent {
         let answer = client.ask(&get(&format!("/metrics/{key}")));
         assert_problem(&answer, 404, key.as_bytes());
     }
-    for path in [
-        "/metrics/",
-        "/metrics/a/b",
-        "/Metrics",
-        "/metrics//",
-        "/health/",
-    ] {
+    for path in ["/metrics/", "/metrics/a/b", "/Metrics", "/metrics//", "/health/"] {
         assert_problem(&client.ask(&get(path)), 404, path.as_bytes());
     }
 }
@@ -209,20 +187,13 @@ fn the_ingest_token_covers_metrics_and_nothing_else() {
     // Without the right nothing is learnt of the rest either.
     let unauthorized = client.ask(&post_with("Content-Type: image/png\r\n", b"{"));
     assert_eq!(unauthorized.status, 401);
-    for fields in [
-        "Authorization: Bearer s3cret-token\r\n",
-        "authorization: BEARER  s3cret-token\r\n",
-    ] {
+    for fields in
+        ["Authorization: Bearer s3cret-token\r\n", "authorization: BEARER  s3cret-token\r\n"]
+    {
         assert_eq!(client.ask(&post_with(fields, body.as_bytes())).status, 202);
         assert_eq!(client.ask(&with(fields, &key)).status, 200);
     }
-    for target in [
-        "/",
-        "/health",
-        "/ready",
-        "/analyze",
-        "/analyze?device_id=d1",
-    ] {
+    for target in ["/", "/health", "/ready", "/analyze", "/analyze?device_id=d1"] {
         assert_eq!(client.ask(&get(target)).status, 200, "{target}");
     }
     assert_eq!(client.ask(&get("/metrics/prometheus")).status, 200);
@@ -241,23 +212,12 @@ fn methods_are_told_what_each_path_takes() {
         assert_eq!(answer.status, status, "{method}");
         assert_eq!(answer.field("allow"), Some("POST, OPTIONS"), "{method}");
     }
-    for path in [
-        "/",
-        "/health",
-        "/ready",
-        "/analyze",
-        "/metrics/prometheus",
-        "/metrics/1",
-    ] {
+    for path in ["/", "/health", "/ready", "/analyze", "/metrics/prometheus", "/metrics/1"] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
             let answer = client.ask(&request(method, path));
             let status = if method == "OPTIONS" { 200 } else { 405 };
             assert_eq!(answer.status, status, "{method} {path}");
-            assert_eq!(
-                answer.field("allow"),
-                Some("GET, HEAD, OPTIONS"),
-                "{method} {path}"
-            );
+            assert_eq!(answer.field("allow"), Some("GET, HEAD, OPTIONS"), "{method} {path}");
         }
     }
     let unknown: Answer = client.ask(&request("CONNECT", "other:443"));

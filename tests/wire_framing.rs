@@ -25,12 +25,7 @@ struct Shape {
 }
 
 fn shape(name: &'static str, bytes: impl Into<Vec<u8>>, answers: &[(u16, bool)]) -> Shape {
-    Shape {
-        name,
-        bytes: bytes.into(),
-        answers: answers.to_vec(),
-        closes: false,
-    }
+    Shape { name, bytes: bytes.into(), answers: answers.to_vec(), closes: false }
 }
 
 fn last(mut shape: Shape) -> Shape {
@@ -66,28 +61,16 @@ fn kept_alive(body: &str) -> Vec<Shape> {
     let old = "GET /health HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n";
     vec![
         shape("GET", get("/health"), &[OK]),
-        shape(
-            "HEAD",
-            "HEAD /health HTTP/1.1\r\nHost: test\r\n\r\n",
-            &[(200, true)],
-        ),
+        shape("HEAD", "HEAD /health HTTP/1.1\r\nHost: test\r\n\r\n", &[(200, true)]),
         shape("POST with a length", post(body.as_bytes()), &[ACCEPTED]),
         shape("POST in chunks", chunked(body), &[ACCEPTED]),
         shape("POST that waits for 100", expecting, &[ACCEPTED]),
         shape("GET with a body", with_body, &[OK]),
         shape("odd but right fields", odd, &[OK]),
-        shape(
-            "empty line before",
-            [b"\r\n", &get("/health")[..]].concat(),
-            &[OK],
-        ),
+        shape("empty line before", [b"\r\n", &get("/health")[..]].concat(), &[OK]),
         shape("absolute-form", get("http://other:80/health?x=y"), &[OK]),
         shape("absolute-form without a path", get("http://other"), &[OK]),
-        shape(
-            "OPTIONS *",
-            "OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n",
-            &[OK],
-        ),
+        shape("OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n", &[OK]),
         shape("answered later", get("/metrics/d1:1700000000"), &[OK]),
         shape("HTTP/1.0 kept alive", old, &[OK]),
         shape("not found", get("/nothing"), &[(404, false)]),
@@ -111,14 +94,8 @@ fn closing() -> Vec<Shape> {
 fn pipelined(body: &str) -> Shape {
     let mut shapes = kept_alive(body);
     shapes.extend(closing().into_iter().take(1));
-    let bytes = shapes
-        .iter()
-        .flat_map(|shape| shape.bytes.clone())
-        .collect::<Vec<_>>();
-    let answers = shapes
-        .iter()
-        .flat_map(|shape| shape.answers.clone())
-        .collect::<Vec<_>>();
+    let bytes = shapes.iter().flat_map(|shape| shape.bytes.clone()).collect::<Vec<_>>();
+    let answers = shapes.iter().flat_map(|shape| shape.answers.clone()).collect::<Vec<_>>();
     last(shape("all pipelined", bytes, &answers))
 }
 
@@ -191,10 +168,7 @@ fn a_pipelined_series_is_answered_like_its_requests_one_by_one() {
     let (running, body) = server();
     let mut barrier = Barrier::new(running.address);
     let mut singly = Vec::new();
-    for shape in kept_alive(&body)
-        .into_iter()
-        .chain(closing().into_iter().take(1))
-    {
+    for shape in kept_alive(&body).into_iter().chain(closing().into_iter().take(1)) {
         singly.extend(exchange(&running, &mut barrier, &shape, [&shape.bytes[..]]));
     }
     let series = pipelined(&body);
@@ -239,11 +213,7 @@ fn a_thousand_pipelined_requests_are_all_answered_in_order() {
     let mut client = running.client();
     let mut series = Vec::new();
     for number in 0..1000 {
-        let target = if number % 3 == 0 {
-            "/health"
-        } else {
-            "/nothing"
-        };
+        let target = if number % 3 == 0 { "/health" } else { "/nothing" };
         series.extend(get(target));
         series.extend(post(body.as_bytes()));
     }

@@ -33,14 +33,8 @@ const LINES: &[(u16, &str)] = &[
     (400, "GET /health HTTP/1.1\r\nHost: a\r\n\n"),
     (400, "GET /health HTTP/1.1\r\nHost: a\rX: b\r\n\r\n"),
     (400, "GET /health HTTP/1.1\rHost: a\r\n\r\n"),
-    (
-        400,
-        "GET /health HTTP/1.1\r\nHost: a\r\nX: b\r\n folded\r\n\r\n",
-    ),
-    (
-        400,
-        "GET /health HTTP/1.1\r\nHost: a\r\nX: b\r\n\tfolded\r\n\r\n",
-    ),
+    (400, "GET /health HTTP/1.1\r\nHost: a\r\nX: b\r\n folded\r\n\r\n"),
+    (400, "GET /health HTTP/1.1\r\nHost: a\r\nX: b\r\n\tfolded\r\n\r\n"),
     (400, "GET /health HTTP/1.1\r\n X: b\r\nHost: a\r\n\r\n"),
     (400, "GET /health HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n"),
     (400, "GET /health HTTP/1.1\r\nHost: a\r\nX\r\n\r\n"),
@@ -54,14 +48,8 @@ const LINES: &[(u16, &str)] = &[
     (400, "GET /health HTTP/1.1\r\nHost: a b\r\n\r\n"),
     (400, "GET /health HTTP/1.1\r\nHost: a/b\r\n\r\n"),
     (400, "GET /health HTTP/1.1\r\nHost: user@a\r\n\r\n"),
-    (
-        400,
-        "GET /health HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-    ),
-    (
-        417,
-        "GET /health HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\n\r\n",
-    ),
+    (400, "GET /health HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n"),
+    (417, "GET /health HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\n\r\n"),
     (501, "BREW /health HTTP/1.1\r\nHost: a\r\n\r\n"),
     (501, "get /health HTTP/1.1\r\nHost: a\r\n\r\n"),
     (505, "GET /health HTTP/2.0\r\nHost: a\r\n\r\n"),
@@ -81,23 +69,11 @@ const BODIES: &[(u16, &str)] = &[
     (400, "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
     (413, "Content-Length: 1048577\r\n\r\n"),
     (413, "Content-Length: 99999999999999999999999999\r\n\r\n"),
-    (
-        413,
-        "Content-Length: 2097152\r\nExpect: 100-continue\r\n\r\n",
-    ),
-    (
-        400,
-        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    ),
-    (
-        400,
-        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
-    ),
+    (413, "Content-Length: 2097152\r\nExpect: 100-continue\r\n\r\n"),
+    (400, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (400, "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
     (400, "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
-    (
-        400,
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    ),
+    (400, "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     (400, "Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
     (400, "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n"),
     (400, "Transfer-Encoding:\r\n\r\n0\r\n\r\n"),
@@ -113,23 +89,11 @@ const BODIES: &[(u16, &str)] = &[
     (400, "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\n"),
     (400, "Transfer-Encoding: chunked\r\n\r\n2\r\n{}}\r\n"),
     (400, "Transfer-Encoding: chunked\r\n\r\n2;a=\rb\r\n{}\r\n"),
-    (
-        400,
-        "Transfer-Encoding: chunked\r\n\r\n10000000000000002\r\n{}\r\n",
-    ),
-    (
-        413,
-        "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{}\r\n",
-    ),
-    (
-        413,
-        "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n100000\r\n",
-    ),
+    (400, "Transfer-Encoding: chunked\r\n\r\n10000000000000002\r\n{}\r\n"),
+    (413, "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{}\r\n"),
+    (413, "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n100000\r\n"),
     (400, "Transfer-Encoding: chunked\r\n\r\n0\r\nX : a\r\n\r\n"),
-    (
-        400,
-        "Transfer-Encoding: chunked\r\n\r\n0\r\nX: a\r\n folded\r\n\r\n",
-    ),
+    (400, "Transfer-Encoding: chunked\r\n\r\n0\r\nX: a\r\n folded\r\n\r\n"),
     (400, "Transfer-Encoding: chunked\r\n\r\n0\r\n\n"),
 ];
 
@@ -139,34 +103,17 @@ fn post(rest: &str) -> String {
 
 /// Requests at and over the limits of DESIGN section 9.
 fn oversize() -> Vec<(u16, String)> {
-    let fields: String = (0..101)
-        .map(|number| format!("X-{number}: a\r\n"))
-        .collect();
+    let fields: String = (0..101).map(|number| format!("X-{number}: a\r\n")).collect();
     let chunked = "Transfer-Encoding: chunked\r\n\r\n";
     vec![
         (414, format!("GET /{} HTTP/1.1\r\n", "a".repeat(8 * 1024))),
         (414, format!("GET /{}", "a".repeat(8 * 1024))),
-        (
-            431,
-            format!(
-                "GET /health HTTP/1.1\r\nHost: a\r\nX: {}",
-                "a".repeat(16 * 1024)
-            ),
-        ),
-        (
-            431,
-            format!("GET /health HTTP/1.1\r\nHost: a\r\n{fields}\r\n"),
-        ),
+        (431, format!("GET /health HTTP/1.1\r\nHost: a\r\nX: {}", "a".repeat(16 * 1024))),
+        (431, format!("GET /health HTTP/1.1\r\nHost: a\r\n{fields}\r\n")),
         (400, post(&format!("{chunked}2;{}", "a".repeat(64)))),
         (400, post(&format!("{chunked}{}", "0".repeat(65)))),
-        (
-            400,
-            post(&format!("{chunked}2\r\n{{}}\r\n{}", "0".repeat(65))),
-        ),
-        (
-            431,
-            post(&format!("{chunked}0\r\nX: {}", "a".repeat(4 * 1024))),
-        ),
+        (400, post(&format!("{chunked}2\r\n{{}}\r\n{}", "0".repeat(65)))),
+        (431, post(&format!("{chunked}0\r\nX: {}", "a".repeat(4 * 1024)))),
     ]
 }
 
@@ -200,9 +147,7 @@ fn what_is_at_a_limit_is_taken() {
 }
 
 fn table() -> Vec<(u16, Vec<u8>)> {
-    let lines = LINES
-        .iter()
-        .map(|&(status, text)| (status, text.to_owned()));
+    let lines = LINES.iter().map(|&(status, text)| (status, text.to_owned()));
     let bodies = BODIES.iter().map(|&(status, rest)| (status, post(rest)));
     let old = "POST /metrics HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     lines
@@ -218,10 +163,7 @@ fn assert_refused(client: &mut Client, status: u16, sent: &[u8]) -> Answer {
     let shown = String::from_utf8_lossy(&sent[..sent.len().min(120)]).into_owned();
     let bytes = client.rest();
     let Some((answer, end)) = Answer::parse(&bytes, false) else {
-        panic!(
-            "{shown:?}: expected {status}, found {:?}",
-            String::from_utf8_lossy(&bytes)
-        );
+        panic!("{shown:?}: expected {status}, found {:?}", String::from_utf8_lossy(&bytes));
     };
     assert_eq!(answer.status, status, "{shown:?}: {answer:?}");
     assert_problem(&answer, status, sent);
@@ -296,10 +238,7 @@ fn the_refusal_of_a_long_upload_can_be_read() {
     let body = vec![b' '; 2 * 1024 * 1024];
     let chunk = [b"200000\r\n", &body[..], b"\r\n0\r\n\r\n"].concat();
     let length = format!("Content-Length: {}\r\n\r\n", body.len());
-    for (head, body) in [
-        (&*length, &body),
-        ("Transfer-Encoding: chunked\r\n\r\n", &chunk),
-    ] {
+    for (head, body) in [(&*length, &body), ("Transfer-Encoding: chunked\r\n\r\n", &chunk)] {
         for _ in 0..4 {
             let mut client = running.client();
             client.send(post(head).as_bytes());

@@ -38,22 +38,13 @@ impl Answer {
         let mut lines = head[..head_end - 4].split("\r\n");
         let (status, reason) = status_line(lines.next().unwrap());
         let fields: Vec<_> = lines.map(field).collect();
-        let mut answer = Self {
-            status,
-            reason,
-            fields,
-            body: Vec::new(),
-        };
+        let mut answer = Self { status, reason, fields, body: Vec::new() };
         if status < 200 {
             assert!(answer.fields.is_empty(), "{answer:?}");
             return Some((answer, head_end));
         }
         let length = answer.check_fields();
-        let end = if answers_head {
-            head_end
-        } else {
-            head_end + length
-        };
+        let end = if answers_head { head_end } else { head_end + length };
         answer.body = bytes.get(head_end..end)?.to_vec();
         Some((answer, end))
     }
@@ -68,10 +59,7 @@ impl Answer {
         assert!(!self.field("content-type").expect("and a type").is_empty());
         assert_eq!(self.field("transfer-encoding"), None, "nothing is chunked");
         let length = self.field("content-length").expect("and a length");
-        assert!(
-            length.bytes().all(|byte| byte.is_ascii_digit()),
-            "{length:?}"
-        );
+        assert!(length.bytes().all(|byte| byte.is_ascii_digit()), "{length:?}");
         length.parse().unwrap()
     }
 
@@ -104,9 +92,7 @@ impl Answer {
 }
 
 fn status_line(line: &str) -> (u16, String) {
-    let rest = line
-        .strip_prefix("HTTP/1.1 ")
-        .unwrap_or_else(|| panic!("{line:?}"));
+    let rest = line.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("{line:?}"));
     let (digits, reason) = rest.split_once(' ').unwrap_or_else(|| panic!("{line:?}"));
     assert!(digits.len() == 3 && !reason.is_empty(), "{line:?}");
     (digits.parse().unwrap(), reason.to_owned())
@@ -116,10 +102,7 @@ fn field(line: &str) -> (String, String) {
     let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?}"));
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     assert!(!name.is_empty() && name.bytes().all(is_name), "{line:?}");
-    assert!(
-        !value.bytes().any(|byte| byte.is_ascii_control()),
-        "{line:?}"
-    );
+    assert!(!value.bytes().any(|byte| byte.is_ascii_control()), "{line:?}");
     (name.to_ascii_lowercase(), value.to_owned())
 }
 
@@ -127,10 +110,7 @@ fn field(line: &str) -> (String, String) {
 /// answers its members.
 pub fn assert_problem(answer: &Answer, status: u16, sent: &[u8]) -> Value {
     assert_eq!(answer.status, status, "{answer:?}");
-    assert_eq!(
-        answer.field("content-type"),
-        Some("application/problem+json")
-    );
+    assert_eq!(answer.field("content-type"), Some("application/problem+json"));
     let problem = answer.json();
     assert_eq!(problem["status"], status, "{problem}");
     assert_eq!(problem["title"], answer.reason, "{problem}");
@@ -148,10 +128,7 @@ pub fn assert_problem(answer: &Answer, status: u16, sent: &[u8]) -> Value {
 fn assert_echo_is_short(detail: &str, sent: &[u8]) {
     for part in detail.as_bytes().windows(ECHO_BYTES_MAX + 1) {
         let echoed = sent.windows(part.len()).any(|input| input == part);
-        assert!(
-            !echoed,
-            "{detail:?} repeats more than {ECHO_BYTES_MAX} bytes"
-        );
+        assert!(!echoed, "{detail:?} repeats more than {ECHO_BYTES_MAX} bytes");
     }
 }
 
@@ -170,8 +147,6 @@ pub fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
 
 /// The sum over all series of one name.
 pub fn sum_of(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
-    let series = samples
-        .iter()
-        .filter(|(series, _)| series.split('{').next() == Some(name));
+    let series = samples.iter().filter(|(series, _)| series.split('{').next() == Some(name));
     series.map(|(_, value)| value).sum()
 }

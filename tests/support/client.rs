@@ -74,17 +74,13 @@ impl Client {
 
     /// Reads the answer to anything but HEAD.
     pub fn answer(&mut self) -> Answer {
-        let answer = self
-            .try_answer(false)
-            .expect("an answer within the time-out");
+        let answer = self.try_answer(false).expect("an answer within the time-out");
         answer.expect("an answer before the end of the stream")
     }
 
     /// Reads the answer to HEAD.
     pub fn answer_to_head(&mut self) -> Answer {
-        let answer = self
-            .try_answer(true)
-            .expect("an answer within the time-out");
+        let answer = self.try_answer(true).expect("an answer within the time-out");
         answer.expect("an answer before the end of the stream")
     }
 

@@ -43,32 +43,14 @@ pub struct Run {
 
 /// Runs a command to its end, which must come soon.
 pub fn run(mut command: Command) -> Run {
-    let pipes = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    let pipes = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Killed(pipes.spawn().expect("the program starts"));
     let status = until("the end of the program", || child.0.try_wait().unwrap());
-    let mut run = Run {
-        code: status.code().unwrap_or(-1),
-        output: String::new(),
-        errors: String::new(),
-    };
+    let mut run =
+        Run { code: status.code().unwrap_or(-1), output: String::new(), errors: String::new() };
     // What such a run prints fits into the pipes.
-    child
-        .0
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut run.output)
-        .unwrap();
-    child
-        .0
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut run.errors)
-        .unwrap();
+    child.0.stdout.take().unwrap().read_to_string(&mut run.output).unwrap();
+    child.0.stderr.take().unwrap().read_to_string(&mut run.errors).unwrap();
     run
 }
 
@@ -135,12 +117,7 @@ impl Process {
                 break address.parse().unwrap();
             }
         };
-        Self {
-            child,
-            log,
-            read,
-            address,
-        }
+        Self { child, log, read, address }
     }
 
     pub fn client(&self) -> Client {
@@ -151,10 +128,7 @@ impl Process {
     pub fn resident_bytes(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.0.id());
         let status = std::fs::read_to_string(path).expect("it runs");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
         kibibytes * 1024
     }
@@ -171,10 +145,7 @@ impl Process {
     /// Sends it a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let (flag, id) = (format!("-{name}"), self.child.0.id().to_string());
-        let status = Command::new("kill")
-            .args([flag, id])
-            .status()
-            .expect("there is kill");
+        let status = Command::new("kill").args([flag, id]).status().expect("there is kill");
         assert!(status.success());
     }
 
@@ -185,9 +156,7 @@ impl Process {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        until("the end of the program", || {
-            self.child.0.try_wait().unwrap()
-        })
+        until("the end of the program", || self.child.0.try_wait().unwrap())
     }
 
     /// Waits for a line of the log.
@@ -197,10 +166,7 @@ impl Process {
                 .log
                 .recv_timeout(SOON)
                 .unwrap_or_else(|error| panic!("no line {message:?} in the log: {error}"));
-            if entry["message"]
-                .as_str()
-                .is_some_and(|text| text.contains(message))
-            {
+            if entry["message"].as_str().is_some_and(|text| text.contains(message)) {
                 return entry;
             }
         }
@@ -214,11 +180,6 @@ impl Process {
     /// All it has said, after its end.
     pub fn whole_log(&self) -> String {
         let rest = self.log.iter().map(|entry| entry.to_string());
-        self.read
-            .iter()
-            .cloned()
-            .chain(rest)
-            .collect::<Vec<_>>()
-            .join("\n")
+        self.read.iter().cloned().chain(rest).collect::<Vec<_>>().join("\n")
     }
 }

@@ -10,12 +10,8 @@ use corepulse::server::{Report, Server};
 use super::client::Client;
 
 /// What a test does not say otherwise: a short end, and no pinning beside other tests.
-const DEFAULTS: [(&str, &str); 4] = [
-    ("--listen", "127.0.0.1:0"),
-    ("--pin", "off"),
-    ("--workers", "2"),
-    ("--drain-timeout", "3s"),
-];
+const DEFAULTS: [(&str, &str); 4] =
+    [("--listen", "127.0.0.1:0"), ("--pin", "off"), ("--workers", "2"), ("--drain-timeout", "3s")];
 
 /// A running server; it drains when it goes out of scope.
 #[derive(Debug)]
@@ -37,10 +33,7 @@ impl Running {
         let arguments = Arguments::try_parse_from(all).expect("the flags are known");
         let config = Config::check(&arguments).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let server = Server::start(&config).expect("a port is free");
-        Self {
-            address: server.address(),
-            server: Some(server),
-        }
+        Self { address: server.address(), server: Some(server) }
     }
 
     pub fn client(&self) -> Client {
@@ -60,7 +53,7 @@ impl Drop for Running {
             let report = server.drain(|_| {});
             // A second panic would hide the first.
             if !std::thread::panicking() {
-                assert_eq!(report.cores_failed, 0, "{report:?}");
+                assert_eq!(report.threads_failed, 0, "{report:?}");
             }
         }
     }
