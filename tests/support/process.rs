@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
 use super::client::Client;
@@ -13,11 +14,7 @@ use super::{SOON, until};
 
 /// The program with a clean environment.
 pub fn command(arguments: &[&str]) -> Command {
-    command_of(env!("CARGO_BIN_EXE_corepulse"), arguments)
-}
-
-fn command_of(program: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corepulse"));
     command.args(arguments);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -86,14 +83,6 @@ impl Process {
         Self::spawn(command(&with_fixed(listen, arguments)))
     }
 
-    /// Starts it with a limit of the shell's `ulimit`, such as `-n 100`.
-    pub fn start_limited(limit: &str, arguments: &[&str]) -> Self {
-        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-        let mut shell = command_of("sh", &["-c", &script, env!("CARGO_BIN_EXE_corepulse")]);
-        shell.args(with_fixed("127.0.0.1:0", arguments));
-        Self::spawn(shell)
-    }
-
     fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
@@ -140,6 +129,20 @@ impl Process {
         let (_, after_name) = stat.rsplit_once(") ").unwrap();
         let fields: Vec<&str> = after_name.split(' ').collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
+    /// How many descriptors it holds.
+    pub fn descriptors(&self) -> u64 {
+        let path = format!("/proc/{}/fd", self.child.0.id());
+        std::fs::read_dir(path).expect("it runs").count() as u64
+    }
+
+    /// Lets it hold so many descriptors from now on; what it holds already stays.
+    pub fn limit_descriptors(&self, count: u64) {
+        let id = i32::try_from(self.child.0.id()).ok().and_then(Pid::from_raw);
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current: Some(count), maximum };
+        prlimit(id, Resource::Nofile, limit).expect("a child is ours to limit");
     }
 
     /// Sends it a signal, such as `TERM`.
