@@ -52,11 +52,7 @@ pub(crate) fn bodies(devices: &[Device], form: Form, batch: usize, gzip: bool) -
 }
 
 fn object(id: &str, event: &Event) -> String {
-    let Event {
-        timestamp,
-        cpu,
-        rps,
-    } = event;
+    let Event { timestamp, cpu, rps } = event;
     format!("{{\"device_id\":\"{id}\",\"timestamp\":{timestamp},\"cpu\":{cpu},\"rps\":{rps}}}")
 }
 

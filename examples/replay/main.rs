@@ -103,11 +103,7 @@ fn replay(options: &Options) -> Result<bool, String> {
             share.push(device);
         }
     }
-    let total: usize = shares
-        .iter()
-        .flatten()
-        .map(|device| device.events.len())
-        .sum();
+    let total: usize = shares.iter().flatten().map(|device| device.events.len()).sum();
     let bar = ProgressBar::new(u64::try_from(total).unwrap_or(0));
     let style = "{bar:40} {pos}/{len} events, {per_sec}, {eta} left";
     bar.set_style(ProgressStyle::with_template(style).map_err(|e| e.to_string())?);

@@ -36,19 +36,12 @@ pub(crate) fn device(cpu: &Path, rps: &[Row]) -> Result<Device, String> {
         cpu: row.value,
         rps: beside.value.clone(),
     });
-    Ok(Device {
-        id: id.chars().map(id_char).collect(),
-        events: events.collect(),
-    })
+    Ok(Device { id: id.chars().map(id_char).collect(), events: events.collect() })
 }
 
 /// A file's name may hold what a device id may not; the server's rule is the narrower one.
 fn id_char(c: char) -> char {
-    if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-') {
-        c
-    } else {
-        '_'
-    }
+    if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-') { c } else { '_' }
 }
 
 /// Every row of a file; the message of an error names file and line.

@@ -36,11 +36,7 @@ fn each_core_judges_its_own_anonymous_series() {
     let json = Json(&text);
     all.check(&text);
     check_recent(json, None, points.iter());
-    assert_eq!(
-        json.whole("anomalies.points"),
-        points.len() as u64,
-        "{text}"
-    );
+    assert_eq!(json.whole("anomalies.points"), points.len() as u64, "{text}");
     let episodes: u64 = series.iter().map(Device::episodes).sum();
     assert_eq!(json.whole("anomalies.episodes"), episodes, "{text}");
     assert_eq!(json.whole("totals.devices"), 0, "{text}");

@@ -21,9 +21,7 @@ impl Client {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(SILENCE_MAX)).unwrap();
-        Self {
-            stream: BufReader::new(stream),
-        }
+        Self { stream: BufReader::new(stream) }
     }
 
     pub(crate) fn get(&mut self, target: &str) -> Response {
@@ -52,9 +50,7 @@ impl Client {
 
     /// Posts to a server that may be gone: an error where no whole answer came.
     pub(crate) fn try_post(&mut self, body: &str) -> io::Result<Response> {
-        self.stream
-            .get_mut()
-            .write_all(&post(body.as_bytes(), ""))?;
+        self.stream.get_mut().write_all(&post(body.as_bytes(), ""))?;
         self.try_receive()
     }
 

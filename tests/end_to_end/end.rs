@@ -48,10 +48,7 @@ fn what_was_acknowledged_while_it_stopped_is_in_the_final_account() {
                 thread::yield_now();
             }
             let report = server.drain();
-            let answered: u64 = threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .sum();
+            let answered: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
             (report, answered)
         });
         let acknowledged = acknowledged.into_inner();

@@ -66,9 +66,7 @@ impl Scrape {
     fn grows(&self, name: &str) -> bool {
         let family = name.split('{').next().unwrap();
         let suffixes = ["", "_bucket", "_count", "_sum"];
-        let mut families = suffixes
-            .iter()
-            .filter_map(|suffix| family.strip_suffix(suffix));
+        let mut families = suffixes.iter().filter_map(|suffix| family.strip_suffix(suffix));
         families.any(|family| self.growing.contains(family))
     }
 
@@ -81,11 +79,7 @@ impl Scrape {
         let dropped = self.sum("corepulse_store_dropped_total");
         let accepted = self.value("corepulse_events_accepted_total");
         let settled = stored + coalesced + dropped;
-        assert_eq!(
-            accepted,
-            settled + pending,
-            "{stored} {coalesced} {dropped}"
-        );
+        assert_eq!(accepted, settled + pending, "{stored} {coalesced} {dropped}");
         let evicted = self.sum("corepulse_store_evicted_total");
         assert!(evicted <= stored, "{evicted} evicted of {stored}");
     }
@@ -98,10 +92,7 @@ impl Scrape {
             };
             let labels = labels.trim_start_matches('{').trim_end_matches('}');
             let own = format!("{family}_bucket{{{labels}");
-            let buckets = self
-                .samples
-                .iter()
-                .filter(|(name, _)| name.starts_with(&own));
+            let buckets = self.samples.iter().filter(|(name, _)| name.starts_with(&own));
             let most = buckets.map(|(_, value)| *value).fold(0.0, f64::max);
             assert_eq!(most, *count, "{name}");
         }

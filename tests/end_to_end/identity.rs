@@ -42,11 +42,7 @@ fn body(random: &mut fastrand::Rng, lines: usize, text: &mut String) -> u64 {
         // Few timestamps, so keys repeat inside a batch.
         let time = 1_750_000_000 + random.u32(..8);
         let cpu = if random.u8(..) < 6 { 9e5 } else { random.f64() };
-        write!(
-            text,
-            "{{\"device_id\":\"d{device}\",\"timestamp\":{time},\"rps\":1,"
-        )
-        .unwrap();
+        write!(text, "{{\"device_id\":\"d{device}\",\"timestamp\":{time},\"rps\":1,").unwrap();
         match random.u8(..) {
             0..20 => {
                 bad += 1;
@@ -69,11 +65,7 @@ fn load(mut client: Client, seed: u64, known: &Known) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut text = String::new();
     for _ in 0..REQUESTS {
-        let lines = if random.bool() {
-            1
-        } else {
-            random.usize(2..300)
-        };
+        let lines = if random.bool() { 1 } else { random.usize(2..300) };
         let bad = body(&mut random, lines, &mut text);
         let good = lines as u64 - bad;
         add(&known.sent, good);
@@ -92,11 +84,7 @@ fn load(mut client: Client, seed: u64, known: &Known) {
             assert_eq!(rejected.0, bad.to_string(), "{}", response.body);
             add(&known.rejected, bad);
         } else {
-            assert!(
-                bad == 0 || (lines == 1 && response.status == 400),
-                "{}",
-                response.body
-            );
+            assert!(bad == 0 || (lines == 1 && response.status == 400), "{}", response.body);
         }
     }
 }
@@ -117,10 +105,7 @@ fn scrape_on(mut client: Client, known: &Known, over: &AtomicBool) -> u64 {
         let checked = scrape.check_after(&before);
         assert!(scrapes == 1 || checked > 100, "{checked} samples only");
         let accepted = scrape.value("corepulse_events_accepted_total");
-        assert!(
-            accepted >= acknowledged as f64,
-            "{accepted} of {acknowledged}"
-        );
+        assert!(accepted >= acknowledged as f64, "{accepted} of {acknowledged}");
         assert!(accepted <= read(&known.sent) as f64, "{accepted}");
         before = scrape;
         if was_over {
@@ -144,10 +129,7 @@ fn audit(server: &TestServer, over: &AtomicBool) {
             (before.coalesced, now.coalesced),
             (before.dropped_all(), now.dropped_all()),
         ];
-        assert!(
-            pairs.iter().all(|(old, new)| old <= new),
-            "{before:?} {now:?}"
-        );
+        assert!(pairs.iter().all(|(old, new)| old <= new), "{before:?} {now:?}");
         before = now;
     }
 }
@@ -190,11 +172,7 @@ fn check_at_rest(server: &TestServer, client: &mut Client, known: &Known) {
     let json = Json(&analyze);
     assert_eq!(json.whole("totals.accepted") as f64, accepted, "{analyze}");
     assert_eq!(json.whole("totals.rejected") as f64, rejected, "{analyze}");
-    assert_eq!(
-        json.whole("anomalies.points") as f64,
-        anomalies,
-        "{analyze}"
-    );
+    assert_eq!(json.whole("anomalies.points") as f64, anomalies, "{analyze}");
 }
 
 fn check_report(report: &Report, known: &Known) {
@@ -228,10 +206,7 @@ fn the_books_balance_at_every_scrape_and_equal_the_answers_at_rest() {
             .map(|(client, seed)| scope.spawn(move || load(client, seed, known)))
             .collect();
         // The others must be told even where a load failed.
-        let ends: Vec<_> = loads
-            .into_iter()
-            .map(thread::ScopedJoinHandle::join)
-            .collect();
+        let ends: Vec<_> = loads.into_iter().map(thread::ScopedJoinHandle::join).collect();
         over.store(true, Ordering::SeqCst);
         assert!(ends.into_iter().all(|end| end.is_ok()), "a client failed");
         auditor.join().unwrap();

@@ -29,26 +29,20 @@ impl<'a> Json<'a> {
     /// The elements of this array.
     pub(crate) fn elements(self) -> Vec<Json<'a>> {
         let elements: Vec<&RawValue> = serde_json::from_str(self.0).unwrap();
-        elements
-            .into_iter()
-            .map(|value| Json(value.get()))
-            .collect()
+        elements.into_iter().map(|value| Json(value.get())).collect()
     }
 
     /// A whole number.
     pub(crate) fn whole(self, path: &str) -> u64 {
         let text = self.at(path).0;
-        text.parse()
-            .unwrap_or_else(|_| panic!("{path}: {text} is no whole number"))
+        text.parse().unwrap_or_else(|_| panic!("{path}: {text} is no whole number"))
     }
 
     /// A number; `None` for `null`.
     pub(crate) fn number(self, path: &str) -> Option<f64> {
         let text = self.at(path).0;
-        (text != "null").then(|| {
-            text.parse()
-                .unwrap_or_else(|_| panic!("{path}: {text} is no number"))
-        })
+        (text != "null")
+            .then(|| text.parse().unwrap_or_else(|_| panic!("{path}: {text} is no number")))
     }
 
     /// A string; `None` for `null`.

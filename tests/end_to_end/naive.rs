@@ -16,12 +16,7 @@ pub(crate) struct Rules {
 impl Default for Rules {
     /// Those of a server without flags.
     fn default() -> Self {
-        Self {
-            window: 50,
-            threshold: 2.0,
-            min_samples: 16,
-            cooldown: 50,
-        }
+        Self { window: 50, threshold: 2.0, min_samples: 16, cooldown: 50 }
     }
 }
 
@@ -63,10 +58,7 @@ pub(crate) struct All {
 impl Device {
     /// A device without events, of a server with these rules.
     pub(crate) fn under(rules: Rules) -> Self {
-        Self {
-            rules,
-            ..Self::default()
-        }
+        Self { rules, ..Self::default() }
     }
 
     /// Takes an event in, and answers its anomalies.
@@ -136,10 +128,7 @@ impl All {
 impl Point {
     /// The same anomaly of the device that sent this event.
     pub(crate) fn of(&self, event: Event) -> Self {
-        Self {
-            event,
-            ..self.clone()
-        }
+        Self { event, ..self.clone() }
     }
 
     /// Checks what an answer says of it, beside place and time.
@@ -229,17 +218,12 @@ fn check_number(found: Json<'_>, name: &str, expected: f64, tolerance: f64) {
     let number = found.number(name);
     let is_close = number.is_some_and(|number| (number - expected).abs() <= tolerance);
     let text = found.0;
-    assert!(
-        is_close,
-        "{name}: expected {expected} ± {tolerance}: {text}"
-    );
+    assert!(is_close, "{name}: expected {expected} ± {tolerance}: {text}");
 }
 
 /// How far a mean or a deviation may be off.
 fn tolerance(values: &[f64]) -> f64 {
-    let largest = values
-        .iter()
-        .fold(0.0, |most: f64, value| most.max(value.abs()));
+    let largest = values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
     1e-9 * largest.max(1.0)
 }
 

@@ -44,8 +44,7 @@ fn column(name: &str) -> Vec<(String, String)> {
     let path = format!("{}/tests/data/nab/{name}.csv", env!("CARGO_MANIFEST_DIR"));
     let mut reader = csv::Reader::from_path(path).unwrap();
     let rows = reader.records().map(Result::unwrap);
-    rows.map(|row| (row[0].to_owned(), row[1].to_owned()))
-        .collect()
+    rows.map(|row| (row[0].to_owned(), row[1].to_owned())).collect()
 }
 
 /// The four series beside the requests, their first rows.
@@ -87,11 +86,7 @@ fn senders(recorded: &[Recorded], count: usize) -> Vec<Sender<'_>> {
     devices
         .map(|(number, recorded)| {
             let (id, events) = sender((number, recorded));
-            Sender {
-                id,
-                events,
-                recorded,
-            }
+            Sender { id, events, recorded }
         })
         .collect()
 }
@@ -170,10 +165,7 @@ fn replay(recorded: &[Recorded], workers: usize, connections: usize, form: Form)
             scope.spawn(move || drive(client, form, share))
         });
         let threads: Vec<_> = threads.collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .sum()
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     let points: usize = senders.iter().map(|s| s.recorded.device.points.len()).sum();
     assert_eq!(anomalies, points as u64, "{run}");
@@ -190,11 +182,7 @@ fn replay(recorded: &[Recorded], workers: usize, connections: usize, form: Form)
     let report = server.drain();
     let sent: usize = senders.iter().map(|sender| sender.events.len()).sum();
     assert_eq!(report.store.accepted, sent as u64, "{run}");
-    assert_eq!(
-        (report.walked_pending, report.cores_failed),
-        (0, 0),
-        "{run}"
-    );
+    assert_eq!((report.walked_pending, report.cores_failed), (0, 0), "{run}");
 }
 
 /// Checks the sums over all devices.
@@ -207,11 +195,7 @@ fn check_totals(json: Json<'_>, senders: &[Sender<'_>]) {
     let text = json.0;
     assert_eq!(json.whole("anomalies.points"), points, "{text}");
     assert_eq!(json.whole("anomalies.last_minute"), points, "{text}");
-    assert_eq!(
-        json.whole("anomalies.episodes"),
-        sum(Device::episodes),
-        "{text}"
-    );
+    assert_eq!(json.whole("anomalies.episodes"), sum(Device::episodes), "{text}");
     assert_eq!(json.whole("totals.accepted"), sent, "{text}");
     assert_eq!(json.whole("totals.rejected"), 0, "{text}");
     assert_eq!(json.whole("totals.devices"), senders.len() as u64, "{text}");

@@ -26,21 +26,14 @@ fn a_silent_device_is_forgotten_and_no_total_falls() {
     assert!(Json(&before).whole("anomalies.points") >= 20, "{before}");
     assert_eq!(Json(&before).whole("totals.devices"), 10, "{before}");
 
-    poll(&mut client, "/analyze?device_id=d0", |response| {
-        response.status == 404
-    });
-    assert!(
-        start.elapsed() >= Duration::from_secs(1),
-        "forgotten too early"
-    );
+    poll(&mut client, "/analyze?device_id=d0", |response| response.status == 404);
+    assert!(start.elapsed() >= Duration::from_secs(1), "forgotten too early");
     for id in 0..10 {
         let target = format!("/analyze?device_id=d{id}");
         poll(&mut client, &target, |response| response.status == 404);
     }
     // Its slot is given back soon after, though nobody posts.
-    poll(&mut client, "/analyze", |response| {
-        Json(&response.body).whole("totals.devices") == 0
-    });
+    poll(&mut client, "/analyze", |response| Json(&response.body).whole("totals.devices") == 0);
     let after = body_of(&mut client, "/analyze");
     let (before, now) = (Json(&before), Json(&after));
     for total in ["anomalies.points", "anomalies.episodes", "totals.accepted"] {

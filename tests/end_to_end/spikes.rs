@@ -44,28 +44,13 @@ fn spikes_of_1e12_leave_nothing_behind() {
         let mut noise = noise(number as u64);
         let values = (0..320).map(|at| {
             let is_spike = at % 97 == 60 || at % 173 == 70;
-            let cpu = if is_spike {
-                1e6
-            } else {
-                1.0 + spread * noise()
-            };
-            let rps = if is_spike {
-                1e12
-            } else {
-                1.0 + spread * noise()
-            };
+            let cpu = if is_spike { 1e6 } else { 1.0 + spread * noise() };
+            let rps = if is_spike { 1e12 } else { 1.0 + spread * noise() };
             [cpu, rps]
         });
         let device = follow(&mut client, &format!("spiky-{number}"), values);
-        let spiky = device
-            .points
-            .iter()
-            .filter(|point| point.event.values[1] == 1e12);
-        assert_eq!(
-            spiky.count(),
-            2 * 5,
-            "every spike is found, by either field"
-        );
+        let spiky = device.points.iter().filter(|point| point.event.values[1] == 1e12);
+        assert_eq!(spiky.count(), 2 * 5, "every spike is found, by either field");
     }
 }
 
@@ -88,13 +73,7 @@ fn constant_series_are_calm_until_they_step() {
 fn tiny_deviations_around_large_values_are_told_apart() {
     let server = TestServer::start(2, &[]);
     let mut client = server.connect();
-    let levels = [
-        (1e12, 1e-3),
-        (1e12, 1.0),
-        (1e12 - 1.0, 1e4),
-        (1e9, 1e-6),
-        (1e5, 1e-9),
-    ];
+    let levels = [(1e12, 1e-3), (1e12, 1.0), (1e12 - 1.0, 1e4), (1e9, 1e-6), (1e5, 1e-9)];
     for (number, (level, spread)) in levels.into_iter().enumerate() {
         let mut noise = noise(10 + number as u64);
         let values = (0..150).map(|_| {
@@ -117,10 +96,7 @@ fn a_level_shift_is_learnt() {
         [level * 1e5 * spread, 10_f64.powf(level * 3.0) * spread]
     });
     let device = follow(&mut client, "shifting", values);
-    let shifts = device
-        .points
-        .iter()
-        .filter(|point| point.event.values[0] >= 1e5);
+    let shifts = device.points.iter().filter(|point| point.event.values[0] >= 1e5);
     assert!(shifts.count() >= 3);
     let text = analyze(&mut client, "shifting");
     assert!(!Json(&text).truth("cpu.anomaly"), "{text}");
@@ -128,28 +104,15 @@ fn a_level_shift_is_learnt() {
 
 #[test]
 fn the_flags_decide_how_series_are_judged() {
-    let flags = [
-        "--window=7",
-        "--z-threshold=2.75",
-        "--min-samples=3",
-        "--cooldown=2",
-    ];
+    let flags = ["--window=7", "--z-threshold=2.75", "--min-samples=3", "--cooldown=2"];
     let server = TestServer::start(2, &flags);
     let mut client = server.connect();
-    let rules = Rules {
-        window: 7,
-        threshold: 2.75,
-        min_samples: 3,
-        cooldown: 2,
-    };
+    let rules = Rules { window: 7, threshold: 2.75, min_samples: 3, cooldown: 2 };
     let mut noise = noise(30);
     let values = (0..500).map(|_| [noise() * 100.0, noise() * noise()]);
     let device = follow_under(rules, &mut client, "other", values);
     let (points, episodes) = (device.points.len() as u64, device.episodes());
     assert!(episodes > 20 && episodes < points, "{episodes} of {points}");
-    let all = All {
-        events: device.events,
-        rules,
-    };
+    let all = All { events: device.events, rules };
     all.check(&body_of(&mut client, "/analyze"));
 }

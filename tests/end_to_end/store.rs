@@ -119,10 +119,7 @@ fn the_last_write_of_a_key_is_read_whichever_core_took_it() {
     let batch: Vec<Event> = (0..100)
         .map(|number| {
             let literals = [format!("{number}.0"), "1".to_owned()];
-            Event {
-                literals,
-                ..event.clone()
-            }
+            Event { literals, ..event.clone() }
         })
         .collect();
     assert_eq!(clients[0].post(&ndjson(&batch)).status, 202);
@@ -163,31 +160,22 @@ fn a_second_write_lives_its_own_time() {
     poll(&mut clients[0], "/health", |_| Instant::now() >= half);
     let again = Instant::now();
     assert_eq!(clients[1].post(&twice.json()).status, 202);
-    poll(&mut clients[0], &key(&once), |response| {
-        response.status == 404
-    });
+    poll(&mut clients[0], &key(&once), |response| response.status == 404);
     let response = clients[0].get(&key(&twice));
     // Unless this machine stood still for half a second.
     if again.elapsed() < Duration::from_secs(1) {
         assert_eq!(response.body, value(&twice));
     }
-    poll(&mut clients[0], &key(&twice), |response| {
-        response.status == 404
-    });
-    assert!(
-        again.elapsed() >= Duration::from_secs(1),
-        "expired too early"
-    );
+    poll(&mut clients[0], &key(&twice), |response| response.status == 404);
+    assert!(again.elapsed() >= Duration::from_secs(1), "expired too early");
 }
 
 #[test]
 fn an_older_version_is_not_shown_where_the_newer_one_had_to_go() {
     let server = TestServer::start(2, &["--memory-store=4MiB"]);
     let mut clients = server.connect_to_each_core();
-    let [older, newer] = [["1", "1"], ["2", "2"]].map(|literals| Event {
-        literals: literals.map(str::to_owned),
-        ..metric(0)
-    });
+    let [older, newer] = [["1", "1"], ["2", "2"]]
+        .map(|literals| Event { literals: literals.map(str::to_owned), ..metric(0) });
     assert_eq!(clients[0].post(&older.json()).status, 202);
     assert_eq!(clients[1].post(&newer.json()).status, 202);
     let target = key(&newer);
@@ -219,13 +207,8 @@ fn what_has_expired_is_gone_and_counted() {
     check_found(&mut clients[0], 199);
     let client = &mut clients[1];
     poll(client, &key(&metric(0)), |response| response.status == 404);
-    assert!(
-        start.elapsed() >= Duration::from_secs(1),
-        "expired too early"
-    );
-    poll(client, &key(&metric(199)), |response| {
-        response.status == 404
-    });
+    assert!(start.elapsed() >= Duration::from_secs(1), "expired too early");
+    poll(client, &key(&metric(199)), |response| response.status == 404);
     // Nobody posts any more: the cores wake by themselves, and give the memory back.
     let name = "corepulse_store_evicted_total{reason=\"expired\"}";
     poll(client, "/metrics/prometheus", |response| {

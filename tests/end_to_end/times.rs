@@ -48,31 +48,11 @@ fn each_magnitude_and_rfc_3339_mean_their_moment_and_make_their_key() {
         // As sent, the key's timestamp, the moment.
         ("1750000001", "1750000001", "2025-06-15T15:06:41.000Z"),
         ("1750000001234", "1750000001234", "2025-06-15T15:06:41.234Z"),
-        (
-            "1750000001234567",
-            "1750000001234567",
-            "2025-06-15T15:06:41.234Z",
-        ),
-        (
-            "1750000001234567890",
-            "1750000001234567890",
-            "2025-06-15T15:06:41.234Z",
-        ),
-        (
-            "\"2025-06-15T15:06:41Z\"",
-            "1750000001000",
-            "2025-06-15T15:06:41.000Z",
-        ),
-        (
-            "\"2025-06-15T17:06:41.234+02:00\"",
-            "1750000001234",
-            "2025-06-15T15:06:41.234Z",
-        ),
-        (
-            "\"2025-06-15T09:36:41.2349-05:30\"",
-            "1750000001234",
-            "2025-06-15T15:06:41.234Z",
-        ),
+        ("1750000001234567", "1750000001234567", "2025-06-15T15:06:41.234Z"),
+        ("1750000001234567890", "1750000001234567890", "2025-06-15T15:06:41.234Z"),
+        ("\"2025-06-15T15:06:41Z\"", "1750000001000", "2025-06-15T15:06:41.000Z"),
+        ("\"2025-06-15T17:06:41.234+02:00\"", "1750000001234", "2025-06-15T15:06:41.234Z"),
+        ("\"2025-06-15T09:36:41.2349-05:30\"", "1750000001234", "2025-06-15T15:06:41.234Z"),
         ("0", "0", "1970-01-01T00:00:00.000Z"),
     ];
     for (number, (sent, key, moment)) in cases.into_iter().enumerate() {
@@ -85,10 +65,7 @@ fn each_magnitude_and_rfc_3339_mean_their_moment_and_make_their_key() {
     // Without a device the key is the timestamp alone.
     let lone = "{\"timestamp\":1750000001,\"cpu\":1e0,\"rps\":2.0}";
     assert_eq!(client.post(lone).status, 202);
-    assert_eq!(
-        body_of(&mut client, "/metrics/1750000001"),
-        format!("{lone}\n")
-    );
+    assert_eq!(body_of(&mut client, "/metrics/1750000001"), format!("{lone}\n"));
 }
 
 #[test]
@@ -103,10 +80,7 @@ fn from_and_to_follow_the_order_of_arrival() {
         let sent = event("jumping", &format!("\"{moment}\""));
         assert_eq!(client.post(&sent.json()).status, 202);
         let oldest = &window[(number + 1).saturating_sub(50)];
-        for text in [
-            analyze(&mut client, "jumping"),
-            body_of(&mut client, "/analyze"),
-        ] {
+        for text in [analyze(&mut client, "jumping"), body_of(&mut client, "/analyze")] {
             let json = Json(&text);
             assert_eq!(json.text("window.from").as_ref(), Some(oldest), "{text}");
             assert_eq!(json.text("window.to").as_ref(), Some(moment), "{text}");
@@ -123,10 +97,7 @@ fn without_a_timestamp_it_is_the_time_of_receipt() {
         let before = wall_ms() - SLACK_MS;
         assert_eq!(client.post(&body).status, 202);
         let received = from_rfc3339(&shown(&mut client, id)).unwrap();
-        assert!(
-            (before..=wall_ms() + SLACK_MS).contains(&received),
-            "{received}"
-        );
+        assert!((before..=wall_ms() + SLACK_MS).contains(&received), "{received}");
         check_value(&mut client, id, &received.to_string());
     }
 }
@@ -164,10 +135,7 @@ fn late_events_are_taken_and_counted_and_future_ones_refused() {
     }
     let scrape = Scrape::of(&body_of(&mut client, "/metrics/prometheus"));
     assert_eq!(scrape.value("corepulse_events_late_total"), 4.0);
-    assert_eq!(
-        scrape.value("corepulse_events_rejected_total{reason=\"future\"}"),
-        4.0
-    );
+    assert_eq!(scrape.value("corepulse_events_rejected_total{reason=\"future\"}"), 4.0);
     assert_eq!(scrape.sum("corepulse_events_rejected_total"), 4.0);
     assert_eq!(scrape.value("corepulse_events_accepted_total"), 10.0);
 }

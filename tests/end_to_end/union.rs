@@ -15,22 +15,10 @@ const SENDERS: [Option<&str>; 5] = [Some("a"), None, Some("b"), Some("c"), Some(
 fn events(count: usize) -> Vec<Event> {
     let mut random = fastrand::Rng::with_seed(7);
     let event = |second| {
-        let cpu = if random.u8(..) < 8 {
-            1e6
-        } else {
-            40.0 + random.f64()
-        };
-        let rps = if random.u8(..) < 8 {
-            1e12
-        } else {
-            random.f64() * 1e3
-        };
+        let cpu = if random.u8(..) < 8 { 1e6 } else { 40.0 + random.f64() };
+        let rps = if random.u8(..) < 8 { 1e12 } else { random.f64() * 1e3 };
         // The first two get the room for devices.
-        let sender = if second < 4 {
-            second % 4
-        } else {
-            random.usize(..SENDERS.len())
-        };
+        let sender = if second < 4 { second % 4 } else { random.usize(..SENDERS.len()) };
         Event::at(second, SENDERS[sender], [cpu, rps])
     };
     (0..count).map(event).collect()
@@ -125,20 +113,13 @@ fn batches_of_every_size_count_event_by_event() {
     let mut all = All::default();
     let events = events(3000);
     let mut rest = events.as_slice();
-    for (number, size) in [1, 2, 3, 47, 49, 50, 51, 99, 400, 5, 16]
-        .into_iter()
-        .cycle()
-        .enumerate()
+    for (number, size) in [1, 2, 3, 47, 49, 50, 51, 99, 400, 5, 16].into_iter().cycle().enumerate()
     {
         let Some((batch, after)) = rest.split_at_checked(size) else {
             break;
         };
         rest = after;
-        let body = if number % 2 == 0 {
-            ndjson(batch)
-        } else {
-            array(batch)
-        };
+        let body = if number % 2 == 0 { ndjson(batch) } else { array(batch) };
         accept(&mut clients[number % 3 % 2], &body, size);
         all.events.extend_from_slice(batch);
         all.check(&body_of(&mut clients[number % 2], "/analyze"));
@@ -154,12 +135,7 @@ fn rejected_events_are_in_no_window() {
     for event in events(120) {
         let body = format!("{}\n{{\"cpu\":1e9,\"rps\":1}}\n[]\n", event.json());
         let response = client.post(&body);
-        assert_eq!(
-            Json(&response.body).whole("rejected"),
-            2,
-            "{}",
-            response.body
-        );
+        assert_eq!(Json(&response.body).whole("rejected"), 2, "{}", response.body);
         all.events.push(event);
         all.check(&body_of(&mut client, "/analyze"));
     }

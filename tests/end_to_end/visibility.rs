@@ -14,11 +14,7 @@ fn check_seen(client: &mut Client, event: &Event, number: usize) {
         let accepted = number as u64 + 1;
         assert_eq!(json.whole("totals.accepted"), accepted, "{text}");
         assert_eq!(json.number("cpu.last"), Some(event.values[0]), "{text}");
-        assert_eq!(
-            json.text("window.to").as_ref(),
-            Some(&event.shown),
-            "{text}"
-        );
+        assert_eq!(json.text("window.to").as_ref(), Some(&event.shown), "{text}");
         assert_eq!(json.whole("window.count"), accepted.min(50), "{text}");
     }
 }
@@ -48,10 +44,7 @@ fn a_pipelined_reader_sees_what_was_posted_before_it() {
             let get = format!("GET {target} HTTP/1.1\r\nHost: t\r\n\r\n");
             requests.extend_from_slice(get.as_bytes());
         }
-        let key = format!(
-            "GET /metrics/seen:{} HTTP/1.1\r\nHost: t\r\n\r\n",
-            event.timestamp
-        );
+        let key = format!("GET /metrics/seen:{} HTTP/1.1\r\nHost: t\r\n\r\n", event.timestamp);
         requests.extend_from_slice(key.as_bytes());
         client.send(&requests);
         assert_eq!(client.receive().status, 202);
