@@ -55,6 +55,6 @@ fn what_was_acknowledged_while_it_stopped_is_in_the_final_account() {
         assert_eq!(report.store.accepted, acknowledged, "{report:?}");
         assert_eq!(report.requests, answered, "{report:?}");
         assert_eq!(report.store.pending(), 0, "{report:?}");
-        assert_eq!((report.walked_pending, report.cores_failed), (0, 0));
+        assert_eq!((report.walked_pending, report.threads_failed), (0, 0));
     }
 }

@@ -182,7 +182,7 @@ fn check_report(report: &Report, known: &Known) {
     let store = &report.store;
     let settled = store.stored + store.coalesced + store.dropped_all();
     assert_eq!(store.accepted, settled, "{report:?}");
-    assert_eq!((report.walked_pending, report.cores_failed), (0, 0));
+    assert_eq!((report.walked_pending, report.threads_failed), (0, 0));
 }
 
 #[test]

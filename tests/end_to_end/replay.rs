@@ -182,7 +182,7 @@ fn replay(recorded: &[Recorded], workers: usize, connections: usize, form: Form)
     let report = server.drain();
     let sent: usize = senders.iter().map(|sender| sender.events.len()).sum();
     assert_eq!(report.store.accepted, sent as u64, "{run}");
-    assert_eq!((report.walked_pending, report.cores_failed), (0, 0), "{run}");
+    assert_eq!((report.walked_pending, report.threads_failed), (0, 0), "{run}");
 }
 
 /// Checks the sums over all devices.
