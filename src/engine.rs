@@ -8,6 +8,7 @@
 pub mod buffers;
 pub mod connection;
 pub mod connections;
+pub mod crew;
 pub mod descriptors;
 pub mod drain;
 pub mod lent;

@@ -138,6 +138,10 @@ pub const LOOKUP_KEY_BYTES_MAX: usize = DEVICE_ID_BYTES_MAX + 1 + 20;
 /// closing at once would reset the connection and eat the answer.
 pub const LINGER_MS: u64 = 1_000;
 
+/// A connection that has reached its age ends with its next answer, which says so; one without a
+/// request for this long is closed without.
+pub const AGE_GRACE_MS: u64 = 1_000;
+
 /// The smallest `--memory-store`: some segments for each of a few cores.
 pub const MEMORY_STORE_BYTES_MIN: usize = 4 * 1024 * 1024;
 

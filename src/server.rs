@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::config::shown::Shown;
 use crate::control::{Control, job_queue};
 use crate::engine::connections::Population;
+use crate::engine::crew::Crew;
 use crate::engine::drain::Drain;
 use crate::engine::lent::Patience;
 use crate::engine::listener::Listener;
@@ -125,6 +126,7 @@ impl Server {
             },
             connection_age_ms: config.connection_age.map_or(u64::MAX, milliseconds),
             population: Arc::new(Population::new(connections_max)),
+            crew: Arc::new(Crew::default()),
             drain: Arc::new(Drain::default()),
             clock,
         };
@@ -138,8 +140,12 @@ impl Server {
             drain_delay: config.drain_delay,
             drain_timeout: config.drain_timeout,
         };
-        for (number, listener) in listeners.into_iter().enumerate() {
-            if let Err(error) = server.start_core(number, listener, &common, &placement) {
+        let make = |(number, listener)| server.make_core(number, listener, &common);
+        let cores: io::Result<Vec<_>> = listeners.into_iter().enumerate().map(make).collect();
+        let cores = cores.map_err(StartError::System)?;
+        common.crew.introduce(cores.iter().map(Core::inbox));
+        for (number, core) in cores.into_iter().enumerate() {
+            if let Err(error) = server.run_core(number, core, &placement) {
                 // Those that run already are stopped again.
                 let _ = server.drain(|_| {});
                 return Err(StartError::System(error));
@@ -149,17 +155,24 @@ impl Server {
         Ok(server)
     }
 
-    fn start_core(
-        &mut self,
+    fn make_core(
+        &self,
         number: usize,
         listener: Listener,
         common: &Common,
-        placement: &Placement,
-    ) -> io::Result<()> {
+    ) -> io::Result<Core<Service>> {
         let state = &self.state;
         let meter = Meter::new(number, Arc::clone(&state.counters), Arc::clone(&state.latency));
         let service = Service::new(number, Arc::clone(state));
-        let core = Core::new(listener, service, meter, common.clone())?;
+        Core::new(number, listener, service, meter, common.clone())
+    }
+
+    fn run_core(
+        &mut self,
+        number: usize,
+        core: Core<Service>,
+        placement: &Placement,
+    ) -> io::Result<()> {
         let inbox = core.inbox();
         let pinned = placement.cores.as_ref().and_then(|cores| cores.get(number)).copied();
         let work = move || {

@@ -7,7 +7,7 @@ use crate::http::request::Headers;
 /// that its duration tells nothing about the token but its length.
 #[must_use]
 pub fn bears(headers: &Headers<'_>, token: &Secret) -> bool {
-    let Some(value) = headers.first("authorization") else {
+    let Ok(Some(value)) = headers.only("authorization") else {
         return false;
     };
     let Some((scheme, given)) = value.split_first_chunk::<7>() else {

@@ -103,9 +103,10 @@ impl Ingest {
         let Self { core, decoder, inflated, recent, report, took_events } = self;
         let core = *core;
         authorize(&request.headers, state)?;
-        let lines = media_type::lines(request.headers.first("content-type"));
-        let lines: Lines = lines.ok_or(Refused::MediaType)?;
-        let coding = ContentCoding::from_field(request.headers.first("content-encoding"));
+        let content_type = request.headers.only("content-type").map_err(|_| Refused::MediaType)?;
+        let lines: Lines = media_type::lines(content_type).ok_or(Refused::MediaType)?;
+        let coding = request.headers.only("content-encoding");
+        let coding = coding.ok().and_then(ContentCoding::from_field);
         let body = match coding.ok_or(Refused::ContentCoding)? {
             ContentCoding::Identity => request.body,
             ContentCoding::Gzip => {

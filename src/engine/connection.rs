@@ -12,11 +12,12 @@ use mio::net::TcpStream;
 use super::buffers::Buffers;
 use super::connections::Admission;
 use super::lent::{Lent, Next, Patience};
+use crate::clock::Now;
 use crate::http::handler::{ConnectionId, Handler, RequestId};
 use crate::http::intake::Intake;
 use crate::http::refusal::Refusal;
 use crate::http::response::Answer;
-use crate::limits::{LINGER_MS, NEWCOMER_MS};
+use crate::limits::{AGE_GRACE_MS, LINGER_MS, NEWCOMER_MS};
 use crate::telemetry::counters::CloseReason;
 
 /// What a connection is doing.
@@ -37,6 +38,8 @@ enum Stage {
 struct Waiting {
     /// The request's number on this connection.
     number: u64,
+    /// Whether more bytes came with it.
+    followed: bool,
     answers_head: bool,
     keep_alive: bool,
     http_1_0: bool,
@@ -65,6 +68,8 @@ pub struct Connection {
     peer_closed: bool,
     /// Why the connection ends once its output is sent.
     closing: Option<CloseReason>,
+    /// Whether what came with the end's decision has been answered: the next answer is the last.
+    last_call: bool,
     /// Requests taken.
     requests: u64,
     /// The last request taken, or bytes sent.
@@ -108,6 +113,7 @@ impl Connection {
             readable: false,
             peer_closed: false,
             closing: None,
+            last_call: false,
             requests: 0,
             active_ms: accepted.now_ms,
             age_ms: accepted.age_ms,
@@ -189,6 +195,8 @@ impl Connection {
             Err(reason) => return Next::Close(reason),
         };
         self.answer_received(received, lent);
+        let ends = lent.draining || self.is_too_old(lent.now);
+        self.last_call |= ends && !self.unparsed;
         self.settle(lent)
     }
 
@@ -233,6 +241,10 @@ impl Connection {
         if !waits && (self.unparsed || self.readable) { Next::Again } else { Next::Wait }
     }
 
+    fn is_too_old(&self, now: Now) -> bool {
+        now.mono_ms() >= self.age_ms
+    }
+
     fn reason(&self) -> CloseReason {
         self.closing.unwrap_or(CloseReason::Client)
     }
@@ -245,7 +257,11 @@ impl Connection {
         }
         match self.stage {
             Stage::Idle if self.over_limit() => self.active_ms + LINGER_MS,
-            Stage::Idle => (self.active_ms + patience.idle_ms).min(self.age_ms),
+            // Whoever sends often is told by its next answer that the connection is too old.
+            Stage::Idle => {
+                let old_ms = self.age_ms.max(self.active_ms + AGE_GRACE_MS);
+                (self.active_ms + patience.idle_ms).min(old_ms)
+            }
             Stage::Receiving { since_ms } if self.over_limit() => since_ms + LINGER_MS,
             Stage::Receiving { since_ms } => since_ms + patience.request_ms,
             // Every ticket is answered; its holder has a deadline of its own.
@@ -261,7 +277,7 @@ impl Connection {
         }
         match self.stage {
             Stage::Idle if self.over_limit() => Next::Close(CloseReason::Limit),
-            Stage::Idle if lent.now.mono_ms() >= self.age_ms => Next::Close(CloseReason::Age),
+            Stage::Idle if self.is_too_old(lent.now) => Next::Close(CloseReason::Age),
             Stage::Idle => Next::Close(CloseReason::Idle),
             Stage::Receiving { .. } => {
                 self.refuse(Refusal::Timeout, exchange::asks_for_head(&self.input), lent);

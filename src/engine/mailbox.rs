@@ -1,18 +1,40 @@
-//! Answers that other threads made, brought to the core that owns the connection.
+//! What other threads bring to a core: later answers, and newcomers that found no room elsewhere.
 
 use std::io;
+use std::net::SocketAddr;
 
+use mio::net::TcpStream;
 use mio::{Registry, Token, Waker};
 
 use crate::http::handler::{Mailbox, RequestId};
 use crate::http::response::Answer;
 use crate::sync::Mutex;
 
-/// The inbox of one core. Its length is bounded by the core's connections: each waits for at most
-/// one answer.
+/// A connection that was accepted and not yet admitted.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// Its socket.
+    pub stream: TcpStream,
+    /// Whence it came.
+    pub peer: SocketAddr,
+    /// Cores that had no idle connection to close for it.
+    pub asked: usize,
+}
+
+/// What is brought.
+#[derive(Debug)]
+pub enum Posted {
+    /// An answer to one of the core's requests.
+    Answer(RequestId, Answer),
+    /// A connection to take in.
+    Newcomer(Newcomer),
+}
+
+/// The inbox of one core. Its length is bounded by connections: each waits for at most one answer,
+/// and each newcomer is one.
 #[derive(Debug)]
 pub struct Inbox {
-    posted: Mutex<Vec<(RequestId, Answer)>>,
+    posted: Mutex<Vec<Posted>>,
     waker: Waker,
 }
 
@@ -26,9 +48,9 @@ impl Inbox {
         Ok(Self { posted: Mutex::new(Vec::new()), waker: Waker::new(registry, token)? })
     }
 
-    /// Moves everything that was posted into `answers`, which is empty.
-    pub fn take(&self, answers: &mut Vec<(RequestId, Answer)>) {
-        std::mem::swap(&mut *self.posted.lock(), answers);
+    /// Moves everything that was posted into `posted`, which is empty.
+    pub fn take(&self, posted: &mut Vec<Posted>) {
+        std::mem::swap(&mut *self.posted.lock(), posted);
     }
 
     /// Ends the core's sleep.
@@ -36,18 +58,23 @@ impl Inbox {
         // Writing to an event descriptor fails only when its counter is full: it is awake then.
         let _ = self.waker.wake();
     }
-}
 
-impl Mailbox for Inbox {
-    fn deliver(&self, request: RequestId, answer: Answer) {
+    /// Posts something.
+    pub fn post(&self, something: Posted) {
         let first = {
             let mut posted = self.posted.lock();
-            posted.push((request, answer));
+            posted.push(something);
             posted.len() == 1
         };
         // Who posts to an inbox that has something in it knows that the core has been woken.
         if first {
             self.wake();
         }
+    }
+}
+
+impl Mailbox for Inbox {
+    fn deliver(&self, request: RequestId, answer: Answer) {
+        self.post(Posted::Answer(request, answer));
     }
 }

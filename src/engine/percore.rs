@@ -18,15 +18,16 @@ use mio::{Events, Interest, Poll, Token};
 use super::buffers::Buffers;
 use super::connection::Connection;
 use super::connections::{Connections, Population};
+use super::crew::Crew;
 use super::drain::{Drain, Phase};
 use super::lent::{Desk, Lent, Next, Patience};
 use super::listener::Listener;
-use super::mailbox::Inbox;
+use super::mailbox::{Inbox, Posted};
 use super::meter::Meter;
 use super::timers::Timers;
 use crate::clock::{Clock, Now};
-use crate::http::handler::{ConnectionId, Handler, Mailbox, RequestId};
-use crate::http::response::{Answer, Encoder};
+use crate::http::handler::{ConnectionId, Handler, Mailbox};
+use crate::http::response::Encoder;
 use crate::limits::EVENTS_PER_TURN;
 use crate::telemetry::counters::CloseReason;
 
@@ -42,6 +43,8 @@ pub struct Common {
     pub connection_age_ms: u64,
     /// All connections.
     pub population: Arc<Population>,
+    /// All cores.
+    pub crew: Arc<Crew>,
     /// The end.
     pub drain: Arc<Drain>,
     /// The time.
@@ -51,6 +54,7 @@ pub struct Common {
 /// One core, before its thread runs.
 #[derive(Debug)]
 pub struct Core<H> {
+    number: usize,
     poll: Poll,
     listener: Option<Listener>,
     inbox: Arc<Inbox>,
@@ -69,16 +73,17 @@ pub struct Core<H> {
     phase: Phase,
     now: Now,
     due: Vec<usize>,
-    posted: Vec<(RequestId, Answer)>,
+    posted: Vec<Posted>,
 }
 
 impl<H: Handler> Core<H> {
-    /// A core that accepts from `listener`.
+    /// Core `number`, which accepts from `listener`.
     ///
     /// # Errors
     ///
     /// The kernel grants no epoll or event descriptor.
     pub fn new(
+        number: usize,
         mut listener: Listener,
         handler: H,
         meter: Meter,
@@ -90,6 +95,7 @@ impl<H: Handler> Core<H> {
         let mailbox: Arc<dyn Mailbox> = Arc::clone(&inbox) as _;
         let mut clock = common.clock;
         Ok(Self {
+            number,
             poll,
             listener: Some(listener),
             inbox,
@@ -254,10 +260,17 @@ impl<H: Handler> Core<H> {
     fn deliver_posted(&mut self) {
         let mut posted = std::mem::take(&mut self.posted);
         self.inbox.take(&mut posted);
-        for (request, answer) in posted.drain(..) {
-            if self.connections.of(request.connection).is_some() {
-                let slot = request.connection.slot;
-                self.with(slot, |connection, lent| connection.deliver(request, &answer, lent));
+        for something in posted.drain(..) {
+            match something {
+                Posted::Answer(request, answer) => {
+                    if self.connections.of(request.connection).is_some() {
+                        let act = |connection: &mut Connection, lent: &mut Lent<'_, H>| {
+                            connection.deliver(request, &answer, lent)
+                        };
+                        self.with(request.connection.slot, act);
+                    }
+                }
+                Posted::Newcomer(newcomer) => self.receive(newcomer),
             }
         }
         self.posted = posted;

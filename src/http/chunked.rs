@@ -107,6 +107,7 @@ impl Chunked {
 
     /// Takes one byte that is not data.
     fn step(&mut self, byte: u8) -> Result<(), Refusal> {
+        let ends_line = matches!(self.state, State::SizeLineFeed | State::DataLineFeed);
         self.state = match (self.state, byte) {
             (State::SizeStart | State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 self.digit(byte)?;
@@ -118,10 +119,7 @@ impl Chunked {
             (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => State::Extension,
             (State::SizeLineFeed, b'\n') => self.after_size(),
             (State::DataReturn, b'\r') => State::DataLineFeed,
-            (State::DataLineFeed, b'\n') => {
-                self.line_bytes = 0;
-                State::SizeStart
-            }
+            (State::DataLineFeed, b'\n') => State::SizeStart,
             (State::TrailerStart, b'\r') => State::EndLineFeed,
             (State::TrailerStart | State::TrailerName, _) if is_name(byte) => State::TrailerName,
             (State::TrailerName, b':') => State::TrailerValue,
@@ -131,6 +129,10 @@ impl Chunked {
             (State::EndLineFeed, b'\n') => State::Done,
             _ => return Err(Refusal::Chunk),
         };
+        if ends_line {
+            self.line_bytes = 0;
+            return Ok(());
+        }
         self.count_line_byte()
     }
 
@@ -142,8 +144,7 @@ impl Chunked {
         Ok(())
     }
 
-    const fn after_size(&mut self) -> State {
-        self.line_bytes = 0;
+    const fn after_size(&self) -> State {
         if self.size == 0 { State::TrailerStart } else { State::Data }
     }
 

@@ -121,11 +121,12 @@ impl FramingFields {
             if !is_token(coding) {
                 return Err(Refusal::TransferEncoding);
             }
-            if !coding.eq_ignore_ascii_case(b"chunked") {
-                return Err(Refusal::UnknownTransferCoding);
-            }
+            // Section 6.3: chunked that is not the last coding leaves no reliable end.
             if self.chunked {
                 return Err(Refusal::TransferEncoding);
+            }
+            if !coding.eq_ignore_ascii_case(b"chunked") {
+                return Err(Refusal::UnknownTransferCoding);
             }
             self.chunked = true;
         }
@@ -186,10 +187,18 @@ mod tests {
         let coding = |value| post(&[("Transfer-Encoding", value)]).map(|framing| framing.body);
         assert_eq!(coding("chunked"), Ok(Body::Chunked));
         assert_eq!(coding("CHUNKED"), Ok(Body::Chunked));
-        for wrong in ["", ",", "chunked,", "chunked, chunked", "chunked;q=1", "\"chunked\""] {
+        for wrong in [
+            "",
+            ",",
+            "chunked,",
+            "chunked, chunked",
+            "chunked, identity",
+            "chunked;q=1",
+            "\"chunked\"",
+        ] {
             assert_eq!(coding(wrong), Err(Refusal::TransferEncoding), "{wrong:?}");
         }
-        for unknown in ["gzip", "gzip, chunked", "chunked, identity", "xchunked", "identity"] {
+        for unknown in ["gzip", "gzip, chunked", "xchunked", "identity"] {
             assert_eq!(coding(unknown), Err(Refusal::UnknownTransferCoding), "{unknown:?}");
         }
         let both = [("Content-Length", "1"), ("Transfer-Encoding", "chunked")];

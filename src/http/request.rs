@@ -40,6 +40,10 @@ impl Method {
     }
 }
 
+/// A field that stands more than once where one is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated;
+
 /// The header fields of a request, in the order in which they came.
 #[derive(Clone, Copy, Debug)]
 pub struct Headers<'a> {
@@ -57,6 +61,18 @@ impl<'a> Headers<'a> {
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&'a [u8]> {
         self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|f| f.value)
+    }
+
+    /// The value of the field `name`, if it stands at most once.
+    ///
+    /// # Errors
+    ///
+    /// It stands there again: a list that one value does not tell (RFC 9110, section 5.3).
+    pub fn only(&self, name: &str) -> Result<Option<&'a [u8]>, Repeated> {
+        let is_named = |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case(name);
+        let mut fields = self.fields.iter().filter(is_named);
+        let value = fields.next().map(|field| field.value);
+        if fields.next().is_some() { Err(Repeated) } else { Ok(value) }
     }
 
     /// Names and values of all fields.

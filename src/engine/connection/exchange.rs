@@ -64,6 +64,7 @@ impl Connection {
         lent: &mut Lent<'_, H>,
     ) -> Range<usize> {
         let body_bytes_max = lent.desk.patience.body_bytes_max;
+        let input_bytes = bytes.len();
         let mut at = 0;
         let mut requests = 0;
         while at < bytes.len() && self.closing.is_none() {
@@ -84,9 +85,10 @@ impl Connection {
             let mut slots = HeaderSlots::new();
             match self.intake.advance(rest, &mut slots, body_bytes_max) {
                 Ok(Advance::Whole(whole)) => {
+                    let followed = at + whole.consumed < input_bytes;
                     at += whole.consumed;
                     requests += 1;
-                    self.answer_one(&whole, lent);
+                    self.answer_one(&whole, followed, lent);
                 }
                 Ok(Advance::Partial { send_continue }) => {
                     self.wait_for_rest(send_continue, lent);
@@ -116,10 +118,17 @@ impl Connection {
         }
     }
 
-    pub(super) fn answer_one<H: Handler>(&mut self, whole: &Whole<'_>, lent: &mut Lent<'_, H>) {
+    /// Asks the handler; `followed` says that more bytes came with the request.
+    fn answer_one<H: Handler>(
+        &mut self,
+        whole: &Whole<'_>,
+        followed: bool,
+        lent: &mut Lent<'_, H>,
+    ) {
         let answers_head = whole.request.method == Method::Head;
         self.requests += 1;
         let waiting = Waiting {
+            followed,
             number: self.requests,
             answers_head,
             keep_alive: whole.keep_alive,
@@ -170,12 +179,14 @@ impl Connection {
 
     /// Why an answer is the connection's last, if it is.
     fn reason_to_end<H>(&self, of: Waiting, lent: &Lent<'_, H>) -> Option<CloseReason> {
-        let too_old = lent.now.mono_ms() >= self.age_ms;
+        // What came with this request is answered as well, once: it was under way when the end
+        // was decided. Whoever goes on sending is told with its next answer.
+        let spared = of.followed && !self.last_call;
         let reasons = [
             (!of.keep_alive, CloseReason::Client),
-            (lent.draining, CloseReason::Drain),
             (self.over_limit(), CloseReason::Limit),
-            (too_old, CloseReason::Age),
+            (lent.draining && !spared, CloseReason::Drain),
+            (self.is_too_old(lent.now) && !spared, CloseReason::Age),
         ];
         reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
     }

@@ -1,15 +1,15 @@
 //! How connections come: accepted, admitted within the limit, or turned away.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 
-use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use super::Core;
 use crate::engine::connection::{Accepted, Connection};
 use crate::engine::connections::Admission;
 use crate::engine::descriptors::are_exhausted;
+use crate::engine::drain::Phase;
+use crate::engine::mailbox::Newcomer;
 use crate::http::handler::Handler;
 use crate::telemetry::counters::CloseReason;
 
@@ -34,7 +34,7 @@ impl<H: Handler> Core<H> {
                 return;
             };
             match listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer),
+                Ok((stream, peer)) => self.receive(Newcomer { stream, peer, asked: 0 }),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.accepting = false;
                     return;
@@ -52,13 +52,29 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
+    /// Takes a newcomer in, at the limit for the longest-idle connection of this core or, if none
+    /// is idle here, of another.
+    pub(super) fn receive(&mut self, newcomer: Newcomer) {
         let now_ms = self.now.mono_ms();
-        if self.connections.is_full()
-            && let Some(slot) = self.connections.longest_idle(now_ms)
-        {
-            self.close(slot, CloseReason::Limit);
+        let closing = self.phase == Phase::Closing;
+        let mut here = Some(newcomer);
+        if self.connections.is_full() {
+            match self.connections.longest_idle(now_ms) {
+                Some(slot) => self.close(slot, CloseReason::Limit),
+                None if closing => {}
+                None => {
+                    let crew = &self.common.crew;
+                    here = here.and_then(|newcomer| crew.pass_on(self.number, newcomer, now_ms));
+                }
+            }
         }
+        if let Some(newcomer) = here {
+            self.admit(newcomer, now_ms);
+        }
+    }
+
+    fn admit(&mut self, newcomer: Newcomer, now_ms: u64) {
+        let Newcomer { mut stream, peer, .. } = newcomer;
         let (admission, id) = self.connections.admit();
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.meter.opened();
@@ -81,6 +97,8 @@ impl<H: Handler> Core<H> {
         let slot = self.connections.insert(Connection::new(stream, &accepted));
         if admission == Admission::TurnedAway {
             self.with(slot, Connection::turn_away);
+        } else if self.phase == Phase::Closing {
+            self.let_go(slot);
         } else {
             self.set_timer(slot);
         }

@@ -33,14 +33,19 @@ impl<H: Handler> Core<H> {
         self.accepting = false;
         self.accept_retry_ms = None;
         for slot in self.connections.occupied() {
-            // A request may have arrived since the last turn: it is under way.
-            if let Some(connection) = self.connections.at(slot) {
-                connection.note(true, false);
-            }
-            self.serve(slot);
-            if self.connections.at(slot).is_some_and(|connection| connection.may_close()) {
-                self.close(slot, CloseReason::Drain);
-            }
+            self.let_go(slot);
+        }
+    }
+
+    /// Closes a connection unless something is under way on it: a request may have arrived since
+    /// the last turn.
+    pub(super) fn let_go(&mut self, slot: usize) {
+        if let Some(connection) = self.connections.at(slot) {
+            connection.note(true, false);
+        }
+        self.serve(slot);
+        if self.connections.at(slot).is_some_and(|connection| connection.may_close()) {
+            self.close(slot, CloseReason::Drain);
         }
     }
 
