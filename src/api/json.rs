@@ -94,6 +94,10 @@ pub fn text(out: &mut Vec<u8>, value: impl fmt::Display) {
 /// Appends a JSON number, the shortest that reads back the same.
 fn number(out: &mut Vec<u8>, value: Option<f64>) {
     let _ = match value.filter(|value| value.is_finite()) {
+        // Without an exponent the smallest doubles take three hundred digits.
+        Some(value) if value != 0.0 && !(1e-7..1e21).contains(&value.abs()) => {
+            write!(out, "{value:e}")
+        }
         Some(value) => write!(out, "{value}"),
         None => write!(out, "null"),
     };
@@ -125,6 +129,9 @@ mod tests {
             (Some(1e12), "1000000000000"),
             (Some(51.846_000_000_000_004), "51.846000000000004"),
             (Some(-2.0), "-2"),
+            (Some(1e-7), "0.0000001"),
+            (Some(-5e-324), "-5e-324"),
+            (Some(1.5e21), "1.5e21"),
             (Some(f64::NAN), "null"),
             (None, "null"),
         ] {
