@@ -117,7 +117,10 @@ impl Analytics {
             return Verdict::default();
         };
         let receiver = Receiver { core: core.number, anomalies: &core.anomalies };
-        shard.lock().apply(receiver, now, event, sender, &self.room)
+        let apply = || shard.lock().apply(receiver, now, event, sender, &self.room);
+        apply()
+            .or_else(|| self.make_room(core.number, now.mono_ns).then(apply).flatten())
+            .unwrap_or_else(|| shard.lock().refuse())
     }
 
     /// Makes what a core has noted visible in the window over all series. To be called before any
@@ -156,8 +159,9 @@ impl Analytics {
         let sender = self.sender(id);
         let shard = self.home(0, Some(sender.hash))?;
         let mut values = Vec::with_capacity(self.rules.window);
-        let copy = shard.lock().device(sender, now.mono_ns, &mut values)?;
-        Some(summary::of_device(&self.rules, id, copy, &values, now.mono_ns))
+        let mut recent = Vec::with_capacity(limits::RECENT_ANOMALIES_MAX);
+        let copy = shard.lock().device(sender, now.mono_ns, &mut values, &mut recent)?;
+        Some(summary::of_device(&self.rules, id, &copy, &values, recent, now.mono_ns))
     }
 
     /// Frees some of the slots whose devices have been silent for too long, if any are due.
@@ -214,6 +218,28 @@ impl Analytics {
             part
         };
         self.shards.iter().map(part_of).fold(Part::empty(window), Part::merge)
+    }
+
+    /// Looks for devices that are silent for too long, so that they do not keep new ones out until
+    /// their turn in the sweep comes, and says whether one was found. Where none has expired this
+    /// is one look at each shard.
+    #[cold]
+    fn make_room(&self, core: u32, now_ns: u64) -> bool {
+        self.shards.iter().any(|shard| {
+            for _ in 0..HOLDS_PER_CALL {
+                let mut held = shard.lock();
+                if !held.may_free(now_ns) {
+                    return false;
+                }
+                let freed = held.sweep(core, now_ns, &self.ids).freed;
+                drop(held);
+                self.room.give_back(freed);
+                if freed > 0 {
+                    return true;
+                }
+            }
+            false
+        })
     }
 
     /// Sweeps a shard if it is due, and answers when this core should do so next.
@@ -358,6 +384,26 @@ mod tests {
         let summary = analytics.instance(at(1));
         assert_eq!((summary.totals.devices, summary.totals.devices_refused), (3, 4));
         assert_eq!((summary.accepted, summary.window.count), (10, 8));
+    }
+
+    #[test]
+    fn silent_devices_keep_nobody_out() {
+        let settings = Settings { devices_max: 300, ..SETTINGS };
+        let analytics = Analytics::new(settings, 2);
+        let take = |seconds, names: std::ops::Range<u32>| {
+            names.fold(0, |refused, name| {
+                let name = format!("d{name}");
+                let verdict = analytics.apply(0, at(seconds), &event(Some(&name), [1.0, 2.0]));
+                refused + u32::from(verdict.refused)
+            })
+        };
+        assert_eq!(take(0, 0..310), 10);
+        // Nobody has swept, and all have been silent for too long but one.
+        assert_eq!(take(3600, 7..8), 0);
+        assert_eq!(take(3601, 1000..1299), 0);
+        assert_eq!(take(3601, 1299..1310), 11);
+        assert!(analytics.device("d7", at(3601)).is_some());
+        assert_eq!(analytics.instance(at(3601)).totals.devices, 300);
     }
 
     #[test]

@@ -83,7 +83,6 @@ struct Device {
 pub(super) struct DeviceCopy {
     pub(super) series: Series,
     pub(super) newest: Option<[f64; 2]>,
-    pub(super) recent: Vec<Point>,
 }
 
 /// What one hold of the lock swept.
@@ -129,7 +128,8 @@ impl Shard {
         }
     }
 
-    /// Scores and enters one event, of its sender or of nobody.
+    /// Scores and enters one event, of its sender or of nobody; `None` when the sender is new and
+    /// there are too many devices already.
     pub(super) fn apply(
         &mut self,
         receiver: Receiver<'_>,
@@ -137,17 +137,14 @@ impl Shard {
         event: &Event<'_>,
         sender: Option<Sender<'_>>,
         room: &Room,
-    ) -> Verdict {
+    ) -> Option<Verdict> {
         let slot = match sender {
-            None => Some(ANONYMOUS),
+            None => ANONYMOUS,
             Some(sender) => self
                 .known(sender, now.mono_ns)
-                .or_else(|| self.admit(receiver.core, sender, now.mono_ns, room)),
+                .or_else(|| self.admit(receiver.core, sender, now.mono_ns, room))?,
         };
-        let Some((device, mut row)) = slot.and_then(|slot| self.rows.write(slot)) else {
-            self.refused += 1;
-            return Verdict { refused: true, ..Verdict::default() };
-        };
+        let (device, mut row) = self.rows.write(slot)?;
         let taken = device.series.take(
             &self.rules,
             &mut row,
@@ -159,7 +156,14 @@ impl Shard {
             let slot = row.slot;
             self.note(slot, receiver, now, event, &taken);
         }
-        taken.verdict
+        Some(taken.verdict)
+    }
+
+    /// Counts an event that got no window.
+    #[cold]
+    pub(super) fn refuse(&mut self) -> Verdict {
+        self.refused += 1;
+        Verdict { refused: true, ..Verdict::default() }
     }
 
     /// The slot of a device that is held; one that was silent for too long starts afresh in it.
@@ -259,12 +263,14 @@ impl Shard {
         self.latest.copy_to(latest);
     }
 
-    /// A copy of a device's state, its values appended to `values`; `None` if it is unknown.
+    /// A copy of a device's state, its values and latest anomalies appended to vectors that have
+    /// room for them; `None` if it is unknown.
     pub(super) fn device(
         &self,
         sender: Sender<'_>,
         now_ns: u64,
         values: &mut Vec<[f64; 2]>,
+        recent: &mut Vec<Point>,
     ) -> Option<DeviceCopy> {
         let slot = self.find(sender)?;
         let (device, row) = self.rows.read(slot)?;
@@ -273,16 +279,18 @@ impl Shard {
         }
         values.extend_from_slice(device.series.window().values(row));
         let owner = Owner { slot, generation: device.generation };
-        Some(DeviceCopy {
-            series: device.series,
-            newest: device.series.window().newest(row),
-            recent: self.log.recent(owner, device.newest_anomaly).collect(),
-        })
+        recent.extend(self.log.recent(owner, device.newest_anomaly));
+        Some(DeviceCopy { series: device.series, newest: device.series.window().newest(row) })
     }
 
     /// When this core should sweep here; `u64::MAX` for never.
     pub(super) fn sweep_due_ns(&self, core: u32) -> u64 {
         self.sweep.due_ns(core)
+    }
+
+    /// Whether [`Self::sweep`] may find something.
+    pub(super) fn may_free(&self, now_ns: u64) -> bool {
+        self.sweep.may_free(now_ns)
     }
 
     /// Looks at the next few slots, and frees those whose device is silent for too long.
@@ -396,14 +404,14 @@ mod tests {
                 let mut event = event(Some(&id), 1.0);
                 // Each timestamp is out of its predecessor's reach.
                 event.timestamp_ms = i64::try_from(step % 2).unwrap() * 1_700_000_000_000;
-                assert!(!shard.apply(receiver, now, &event, Some(sender), &room).refused);
+                assert!(shard.apply(receiver, now, &event, Some(sender), &room).is_some());
             }
             let silent_ns = start + 100;
             let swept = shard.sweep(0, silent_ns, &ids);
             room.give_back(swept.freed);
             assert_eq!((swept.freed, room.devices(), shard.rows.slots()), (1, 0, 2));
             assert_eq!(shard.rows.jumps(), 0);
-            assert!(shard.device(sender, silent_ns, &mut Vec::new()).is_none());
+            assert!(shard.device(sender, silent_ns, &mut Vec::new(), &mut Vec::new()).is_none());
         }
     }
 }

@@ -4,12 +4,13 @@
 //! whole: counts add up, ordered sets keep their newest. Means, deviations and extremes are not
 //! merged; they are computed from the merged set of events, which is at most one window.
 
-use super::anomaly::{Anomaly, Latest};
+use super::anomaly::{Anomaly, Latest, Point};
 use super::moments::Moments;
 use super::series::Rules;
 use super::shard::DeviceCopy;
 use super::union::{Newest, Sample};
 use crate::limits;
+use crate::metric::event::Field;
 
 /// The window that a summary describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,8 +183,9 @@ impl Part {
 pub(super) fn of_device(
     rules: &Rules,
     id: &str,
-    copy: DeviceCopy,
+    copy: &DeviceCopy,
     values: &[[f64; 2]],
+    recent: Vec<Point>,
     now_ns: u64,
 ) -> DeviceSummary {
     let series = &copy.series;
@@ -200,7 +202,7 @@ pub(super) fn of_device(
             points: series.points(),
             episodes: series.episodes(),
             last_minute: series.last_minute(now_ns),
-            recent: copy.recent.into_iter().map(|point| point.named(Some(id.to_owned()))).collect(),
+            recent: recent.into_iter().map(|point| point.named(Some(id.to_owned()))).collect(),
         },
         accepted: series.accepted(),
     }
@@ -218,25 +220,20 @@ fn fields(
         min = [min[0].min(value[0]), min[1].min(value[1])];
         max = [max[0].max(value[0]), max[1].max(value[1])];
     }
-    let cpu = FieldSummary {
-        rolling_average: moments.mean[0],
-        stddev: moments.stddev[0],
-        min: min[0],
-        max: max[0],
-        last: newest[0],
-        z_score: z[0],
-        anomaly: z[0].is_some_and(|z| rules.anomalous(z)),
-    };
-    let rps = FieldSummary {
-        rolling_average: moments.mean[1],
-        stddev: moments.stddev[1],
-        min: min[1],
-        max: max[1],
-        last: newest[1],
-        z_score: z[1],
-        anomaly: z[1].is_some_and(|z| rules.anomalous(z)),
-    };
-    Some([cpu, rps])
+    let [cpu, rps] = Field::ALL.map(|field| {
+        let of = |pair: [f64; 2]| pair.get(field.index()).copied();
+        let z_score = z.get(field.index()).copied().flatten();
+        Some(FieldSummary {
+            rolling_average: of(moments.mean)?,
+            stddev: of(moments.stddev)?,
+            min: of(min)?,
+            max: of(max)?,
+            last: of(newest)?,
+            z_score,
+            anomaly: z_score.is_some_and(|z| rules.anomalous(z)),
+        })
+    });
+    Some([cpu?, rps?])
 }
 
 #[cfg(test)]

@@ -61,6 +61,11 @@ impl Sweep {
         self.due_ns.saturating_add(late)
     }
 
+    /// Whether a pass has begun or is to begin: some device may have been silent for too long.
+    pub(super) const fn may_free(&self, now_ns: u64) -> bool {
+        self.next != self.first || self.due_ns <= now_ns
+    }
+
     /// The slots that this hold has to look at.
     pub(super) fn hold(&mut self, core: u32, slots: u32) -> Range<u32> {
         self.keeper = core;
