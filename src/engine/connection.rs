@@ -59,6 +59,8 @@ pub struct Connection {
     input: Vec<u8>,
     /// Whether `input` may hold a whole request.
     unparsed: bool,
+    /// Since when what was received last may have been readable.
+    readable_ns: u64,
     /// Answered and not sent; without memory while empty.
     output: Vec<u8>,
     sent: usize,
@@ -108,6 +110,7 @@ impl Connection {
             intake: Intake::default(),
             input: Vec::new(),
             unparsed: false,
+            readable_ns: 0,
             output: Vec::new(),
             sent: 0,
             readable: false,

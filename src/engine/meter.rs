@@ -6,6 +6,9 @@ use crate::http::response::Response;
 use crate::telemetry::counters::{CloseReason, Counters};
 use crate::telemetry::latency::{Latency, Tally};
 
+/// A poll that returns within this time did not sleep, but for what it had to do in the kernel.
+const AT_ONCE_NS: u64 = 20_000;
+
 /// The core's hand on the shared counters.
 #[derive(Debug)]
 pub struct Meter {
@@ -15,13 +18,52 @@ pub struct Meter {
     tally: Tally,
     /// Answers of this turn: their routes, and since when they were owed.
     answered: Vec<(usize, u64)>,
+    turn: Turn,
+}
+
+/// The turn's place in time, in monotonic nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Turn {
+    began_ns: u64,
+    ended_ns: u64,
+    /// Since when what is found readable in it may have been so.
+    readable_ns: u64,
+}
+
+impl Turn {
+    /// The turn after this one, which begins at `now_ns`. What the kernel reports at once became
+    /// readable while the core was at work: at the beginning of this turn for all we know, so that
+    /// a request that waited for others is charged its wait, and rather more than less.
+    const fn next(self, now_ns: u64) -> Self {
+        let slept = now_ns.saturating_sub(self.ended_ns) > AT_ONCE_NS;
+        let readable_ns = if slept { now_ns } else { self.began_ns };
+        Self { began_ns: now_ns, ended_ns: now_ns, readable_ns }
+    }
 }
 
 impl Meter {
     /// The meter of `core`.
     #[must_use]
     pub fn new(core: usize, counters: Arc<Counters>, latency: Arc<Latency>) -> Self {
-        Self { core, counters, latency, tally: Tally::default(), answered: Vec::new() }
+        Self {
+            core,
+            counters,
+            latency,
+            tally: Tally::default(),
+            answered: Vec::new(),
+            turn: Turn::default(),
+        }
+    }
+
+    /// Begins a turn.
+    pub const fn begin_turn(&mut self, now_ns: u64) {
+        self.turn = self.turn.next(now_ns);
+    }
+
+    /// Since when what this turn receives may have been readable.
+    #[must_use]
+    pub const fn readable_ns(&self) -> u64 {
+        self.turn.readable_ns
     }
 
     /// A connection was accepted.
@@ -40,11 +82,11 @@ impl Meter {
         self.answered.push((response.route, since_ns));
     }
 
-    /// Ends a turn that began at `woke_ns`. Its answers are in the kernel by now; one reading of
-    /// the clock serves them all, so that the first of a long turn seem slower than they were, and
-    /// never faster.
-    pub fn end_turn(&mut self, woke_ns: u64, now_ns: u64) {
-        self.counters.turn(self.core, now_ns.saturating_sub(woke_ns));
+    /// Ends a turn. Its answers are in the kernel by now; one reading of the clock serves them
+    /// all, so that the first of a long turn seem slower than they were, and never faster.
+    pub fn end_turn(&mut self, now_ns: u64) {
+        self.turn.ended_ns = now_ns;
+        self.counters.turn(self.core, now_ns.saturating_sub(self.turn.began_ns));
         if self.answered.is_empty() {
             return;
         }
@@ -52,5 +94,22 @@ impl Meter {
             self.tally.add(route, now_ns.saturating_sub(since_ns), 1);
         }
         self.latency.record(self.core, &mut self.tally);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waited_for_a_long_turn_is_charged_from_its_beginning() {
+        let ms = 1_000_000;
+        let mut turn = Turn::default().next(100 * ms);
+        assert_eq!(turn.readable_ns, 100 * ms, "the core slept until then");
+        turn.ended_ns = 130 * ms;
+        let busy = turn.next(130 * ms + 2_000);
+        assert_eq!(busy.readable_ns, 100 * ms, "it came while the core was at work");
+        let asleep = turn.next(131 * ms);
+        assert_eq!(asleep.readable_ns, 131 * ms, "the kernel had nothing before");
     }
 }

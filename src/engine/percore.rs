@@ -139,12 +139,12 @@ impl<H: Handler> Core<H> {
                 Err(error) => return Err(error),
             }
             self.now = self.common.clock.now();
-            let woke_ns = self.now.mono_ns;
+            self.meter.begin_turn(self.now.mono_ns);
             self.turn(&events);
             wake_at_ns = self.handler.end_turn(self.now);
             // The second and last reading of a turn: answers and the time at work end here.
             self.now = self.common.clock.now();
-            self.meter.end_turn(woke_ns, self.now.mono_ns);
+            self.meter.end_turn(self.now.mono_ns);
             if self.is_done() {
                 self.close_all();
                 return Ok(());

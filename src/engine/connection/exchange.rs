@@ -133,7 +133,7 @@ impl Connection {
             answers_head,
             keep_alive: whole.keep_alive,
             http_1_0: whole.http_1_0,
-            since_ns: lent.now.mono_ns,
+            since_ns: self.readable_ns,
         };
         self.stage = Stage::Idle;
         self.active_ms = lent.now.mono_ms();
@@ -203,7 +203,10 @@ impl Connection {
         body.clear();
         let response = lent.handler.refuse(refusal, body);
         lent.encoder.encode(out, response, body, answers_head, Persistence::Close, lent.now);
-        lent.meter.answered(response, lent.now.mono_ns);
+        // Patience ended now; all else was asked for by what was received.
+        let asked = !matches!(refusal, Refusal::Timeout | Refusal::ConnectionLimit);
+        let since_ns = if asked { self.readable_ns } else { lent.now.mono_ns };
+        lent.meter.answered(response, since_ns);
         self.closing = Some(match refusal {
             Refusal::Timeout => CloseReason::RequestTimeout,
             Refusal::ConnectionLimit | Refusal::MemoryLimit => CloseReason::Limit,

@@ -22,6 +22,7 @@ impl Connection {
         if !self.readable {
             return Ok(None);
         }
+        self.readable_ns = lent.meter.readable_ns();
         match self.read(&mut lent.buffers.receive) {
             Ok(Some(0)) => Err(CloseReason::Client),
             Ok(received) => Ok(received),
