@@ -179,8 +179,7 @@ fn nesting_without_end_is_refused() {
             format!(r#"[{{"cpu":1,"rps":2,"unknown":{}"#, deep(open)),
         ];
         for body in bodies {
-            let problem = tried.refuse(400, JSON, body.as_bytes());
-            assert!(problem["errors"].is_null(), "{problem}");
+            tried.refuse(400, JSON, body.as_bytes());
         }
     }
     // Closed in good order it is JSON, and still too deep.

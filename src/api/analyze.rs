@@ -1,6 +1,7 @@
 //! `GET /analyze`: what this instance sees, or one device.
 
 use super::json::Object;
+use super::later::Work;
 use super::state::State;
 use crate::analytics::anomaly::Anomaly;
 use crate::analytics::summary::{Anomalies, FieldSummary, WindowSummary};
@@ -13,24 +14,37 @@ use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::event::Field;
 use crate::metric::timestamp::Rfc3339;
 
-/// Answers for the instance, or for the device that `?device_id=` names.
-pub fn analyze(
-    request: &Request<'_>,
+/// The analytics of the instance, or of the device that `?device_id=` names; `None` for a name
+/// that no device can have.
+#[must_use]
+pub fn work(request: &Request<'_>) -> Option<Work> {
+    let Some(encoded) = request.parameter("device_id") else {
+        return Some(Work::Analyze { device: None });
+    };
+    let mut decoded = Vec::new();
+    let id = percent_decode(encoded, DEVICE_ID_BYTES_MAX, &mut decoded)?;
+    let id = std::str::from_utf8(id).ok()?;
+    Some(Work::Analyze { device: Some(id.to_owned()) })
+}
+
+/// Answers for the instance or one device.
+pub fn answer(
+    id: Option<&str>,
     state: &State,
     now: Now,
     body: &mut Vec<u8>,
     route: usize,
 ) -> Response {
-    let Some(encoded) = request.parameter("device_id") else {
-        instance(state, now, body);
-        return Response::ok(JSON, route);
-    };
-    let mut decoded = Vec::new();
-    let id = percent_decode(encoded, DEVICE_ID_BYTES_MAX, &mut decoded)
-        .and_then(|id| std::str::from_utf8(id).ok());
-    if id.is_some_and(|id| device(id, state, now, body)) {
-        return Response::ok(JSON, route);
+    match id {
+        None => instance(state, now, body),
+        Some(id) if device(id, state, now, body) => {}
+        Some(_) => return unknown(body, route),
     }
+    Response::ok(JSON, route)
+}
+
+/// The answer for a device that is not held.
+pub fn unknown(body: &mut Vec<u8>, route: usize) -> Response {
     let detail = "device_id: this instance holds no device of that name";
     problem(body, Status::NotFound, detail, None, route)
 }
@@ -56,7 +70,7 @@ fn instance(state: &State, now: Now, body: &mut Vec<u8>) {
         object.plain("pending", store.totals.pending());
         object.plain("stored", store.totals.stored);
         object.plain("coalesced", store.totals.coalesced);
-        object.plain("dropped", store.totals.dropped.iter().sum::<u64>());
+        object.plain("dropped", store.totals.dropped_all());
     }
     body.push(b'\n');
 }

@@ -45,6 +45,7 @@ struct Report {
     anomalous: usize,
     anomalous_json: Vec<u8>,
     rejected: [u64; Reason::ALL.len()],
+    first_rejection: Option<Rejection>,
     /// Entries of `errors` so far, with their JSON.
     errors: usize,
     errors_json: Vec<u8>,
@@ -208,6 +209,7 @@ impl Report {
         if let Some(count) = self.rejected.get_mut(rejection.reason().index()) {
             *count += 1;
         }
+        self.first_rejection.get_or_insert(rejection);
         if self.errors == ANSWER_ITEMS_MAX {
             return;
         }
@@ -241,10 +243,13 @@ impl Report {
         Response { status: Status::Accepted, ..Response::ok(JSON, route) }
     }
 
-    /// No good event: `[]`, or nothing but bad ones.
+    /// No good event: `[]`, or nothing but bad ones. A single one is what is wrong.
     fn answer_none(&self, body: &mut Vec<u8>, route: usize) -> Response {
         let status = Status::BadRequest;
-        problem::open(body, status, "body: expected at least one valid metric");
+        match self.first_rejection.filter(|_| self.rejected() == 1) {
+            Some(rejection) => problem::open(body, status, rejection),
+            None => problem::open(body, status, "body: expected at least one valid metric"),
+        }
         self.write_errors(body);
         body.extend_from_slice(b"}\n");
         Response { status, content_type: PROBLEM, field: None, route }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::state::State;
-use super::{lookup, scrape};
+use super::{analyze, lookup, scrape};
 use crate::clock::Now;
 use crate::http::handler::{Context, Reply, Ticket, retry_after};
 use crate::http::problem::problem;
@@ -14,6 +14,11 @@ use crate::telemetry::exposition::Format;
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
+    /// Merge what all cores and shards have seen, or copy one device: locks, sorting, formatting.
+    Analyze {
+        /// The id of the device, or nobody's for the instance.
+        device: Option<String>,
+    },
     /// Find the metric under this key of the store: many segments are probed.
     Lookup {
         /// The whole key.
@@ -68,6 +73,9 @@ pub fn ask(
 pub fn answer(job: Job, state: &State, now: Now) {
     let mut body = Vec::new();
     let response = match job.work {
+        Work::Analyze { device } => {
+            analyze::answer(device.as_deref(), state, now, &mut body, job.route)
+        }
         Work::Lookup { key } => lookup::answer(&key, state, now, &mut body, job.route),
         Work::Scrape { format } => scrape::answer(format, state, now, &mut body, job.route),
     };

@@ -64,7 +64,10 @@ impl Service {
             Route::Analyze => {
                 // A pipelined POST before this request is seen by it.
                 self.ingest.publish(state);
-                analyze::analyze(request, state, context.now, body, index)
+                match analyze::work(request) {
+                    Some(work) => return later::ask(work, state, context, body, index),
+                    None => analyze::unknown(body, index),
+                }
             }
             Route::Scrape => {
                 self.ingest.publish(state);

@@ -59,12 +59,13 @@ impl Decoder {
     /// A bad element of an array costs that element as long as the array is JSON. Under
     /// [`Lines::Detect`] a body that begins with `[` is an array. Another one is read line by line
     /// if its first line is a whole value and another follows, or if it is not a value as a whole
-    /// but its second line begins an object.
+    /// but its first line begins no object, or its second line begins one. Otherwise it is one
+    /// item, good or bad.
     ///
     /// # Errors
     ///
-    /// [`BodyError`] if nothing of the body may be applied: it is empty, malformed as a whole, or
-    /// holds more than [`BATCH_EVENTS_MAX`] items.
+    /// [`BodyError`] if nothing of the body may be applied: it is empty, an array that is not JSON,
+    /// or holds more than [`BATCH_EVENTS_MAX`] items.
     pub fn decode<'d>(
         &'d mut self,
         body: &'d [u8],
@@ -93,7 +94,7 @@ impl Decoder {
     /// Reads the array that begins at `start`. Only the first `valid` bytes of the body are UTF-8.
     fn array(&mut self, body: &[u8], start: usize, valid: usize) -> Result<(), BodyError> {
         let text = body.get(..valid).unwrap_or_default();
-        let whole = |error| whole_body(error, body, valid);
+        let whole = |error| BodyError::Malformed(in_utf8(error, body, valid));
         let mut at = blank(text, start + 1);
         if text.get(at) != Some(&b']') {
             loop {
@@ -134,10 +135,15 @@ impl Decoder {
             Err(error) => error,
         };
         // A single object's second line begins with a name or a bracket's end.
-        if body.get(blank(body, line_end)) == Some(&b'{') {
+        let is_lines = match (body.get(start), body.get(blank(body, line_end))) {
+            (_, None) => false,
+            (Some(b'{'), Some(&second)) => second == b'{',
+            (_, Some(_)) => true,
+        };
+        if is_lines {
             return self.lines(body, start, valid);
         }
-        Err(whole_body(error, body, valid))
+        self.push(Err(Rejection::Malformed(in_utf8(error, body, valid).since(start))))
     }
 
     /// Reads lines from `at` on.
@@ -364,12 +370,9 @@ fn wrong(expected: Expected, text: &[u8], at: usize) -> Malformed {
 /// An error of a body that is one value. Bytes that are not UTF-8 are reported as such, where a
 /// parser that sees only what is before them found the end.
 #[cold]
-fn whole_body(error: Malformed, body: &[u8], valid: usize) -> BodyError {
+fn in_utf8(error: Malformed, body: &[u8], valid: usize) -> Malformed {
     let at = position(valid);
-    if valid < body.len() && error.at() >= at {
-        return BodyError::Malformed(Malformed::Utf8 { at });
-    }
-    BodyError::Malformed(error)
+    if valid < body.len() && error.at() >= at { Malformed::Utf8 { at } } else { error }
 }
 
 #[cfg(test)]
@@ -410,6 +413,18 @@ mod tests {
             batch.iter().next().unwrap().unwrap_err()
         });
         found.unwrap_or_else(|error| panic!("{body}: {error}"))
+    }
+
+    /// What is wrong with a body that is one malformed value, or an array that is no JSON.
+    fn malformed(body: &str) -> Malformed {
+        let found = decode(body.as_bytes(), Lines::Detect, |batch| {
+            assert_eq!(batch.len(), 1, "{body}");
+            batch.iter().next().unwrap().unwrap_err()
+        });
+        match found {
+            Ok(Rejection::Malformed(error)) | Err(BodyError::Malformed(error)) => error,
+            other => panic!("{body}: {other:?}"),
+        }
     }
 
     /// An object with such members beside good values.
@@ -497,8 +512,7 @@ mod tests {
             assert_eq!(rejection(&body), Rejection::Range { field: Field::Cpu, at: 15 }, "{sent}");
         }
         for sent in ["NaN", "Infinity", "+1", ".5", "01", "1.", "0x1", "1_0", "'1'", ""] {
-            let error = reasons(format!("{{\"cpu\":{sent},\"rps\":1}}")).unwrap_err();
-            assert!(matches!(error, BodyError::Malformed(_)), "{sent}: {error}");
+            malformed(&format!("{{\"cpu\":{sent},\"rps\":1}}"));
         }
         assert_eq!(
             rejection(r#"{"rps":1,"cpu":"1"}"#).to_string(),
@@ -609,8 +623,7 @@ mod tests {
             "[1]]",
             "[-]",
         ] {
-            let error = reasons(with(&format!("\"host\":{value}"))).unwrap_err();
-            assert!(matches!(error, BodyError::Malformed(_)), "{value}: {error}");
+            malformed(&with(&format!("\"host\":{value}")));
         }
     }
 
@@ -623,9 +636,9 @@ mod tests {
             reasons(format!("[{}]", with(&format!("\"x\":{}", nested(14))))),
             Ok(vec![None])
         );
-        let deep = |at| Err(BodyError::Malformed(Malformed::Depth { at }));
-        assert_eq!(reasons(with(&format!("\"x\":{}", nested(16)))), deep(20));
-        assert_eq!(reasons(format!("[{good}]")), deep(20));
+        let deep = Malformed::Depth { at: 20 };
+        assert_eq!(malformed(&with(&format!("\"x\":{}", nested(16)))), deep);
+        assert_eq!(malformed(&format!("[{good}]")), deep);
         let brackets = ["[".repeat(20_000), "{\"a\":".repeat(20_000), nested(20_000)];
         for many in brackets {
             for body in [
@@ -638,8 +651,7 @@ mod tests {
                 format!("{{\"cpu\":{many}"),
                 format!("{{\"\\u0063pu\":{many}"),
             ] {
-                let error = reasons(&body).unwrap_err();
-                assert!(matches!(error, BodyError::Malformed(Malformed::Depth { .. })), "{error}");
+                assert!(matches!(malformed(&body), Malformed::Depth { .. }));
                 let lines = format!("{GOOD}\n{body}\n{GOOD}");
                 assert_eq!(reasons(lines), Ok(vec![None, Some(Reason::Syntax), None]));
             }
@@ -726,14 +738,14 @@ mod tests {
         assert_eq!(reasons(&pretty), Ok(vec![None]));
         assert_eq!(reasons(format!("{GOOD}\n\n")), Ok(vec![None]));
         assert_eq!(reasons(format!("\n{GOOD}\r\n{GOOD}")), Ok(vec![None, None]));
-        assert_eq!(reasons(format!("nonsense\n{GOOD}")), Ok(vec![syntax, None]));
+        assert_eq!(reasons("nonsense\nmore"), Ok(vec![syntax; 2]));
+        assert_eq!(reasons(format!("nonsense\n5\n{GOOD}")).unwrap()[2], None);
         assert_eq!(reasons(format!("{{\"cpu\":\n\n {GOOD}")), Ok(vec![syntax, None]));
         assert_eq!(reasons(format!("{GOOD}{GOOD}\n{GOOD}")), Ok(vec![syntax, None]));
         assert_eq!(reasons("5"), Ok(vec![Some(Reason::NotObject)]));
         assert_eq!(reasons("5\n6"), Ok(vec![Some(Reason::NotObject); 2]));
         for body in [
             "nonsense".to_owned(),
-            "nonsense\nmore".to_owned(),
             format!("{GOOD} {GOOD}"),
             format!("{GOOD}\u{feff}"),
             format!("\u{feff}{GOOD}"),
@@ -741,8 +753,7 @@ mod tests {
             format!("{GOOD},\n"),
             format!("{GOOD}\0"),
         ] {
-            let error = reasons(&body).unwrap_err();
-            assert!(matches!(error, BodyError::Malformed(_)), "{body}: {error}");
+            malformed(&body);
         }
         for body in ["", " ", "\r\n\t\n"] {
             assert_eq!(reasons(body), Err(BodyError::Empty));
@@ -786,7 +797,9 @@ mod tests {
         for whole in [GOOD, &spread, &nested, &array] {
             assert!(reasons(whole).unwrap().iter().all(Option::is_none));
             for end in 0..whole.len() {
-                assert!(reasons(&whole.as_bytes()[..end]).is_err(), "{whole} to {end}");
+                let found = reasons(&whole.as_bytes()[..end]);
+                let is_wrong = found.is_err() || found == Ok(vec![Some(Reason::Syntax)]);
+                assert!(is_wrong, "{whole} to {end}: {found:?}");
             }
         }
         for end in GOOD.len() + 1..lines.len() {

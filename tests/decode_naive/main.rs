@@ -138,13 +138,10 @@ fn naive(body: &[u8], lines: Lines) -> Result<Items, Refused> {
         let complete = std::str::from_utf8(parts[0]).ok().and_then(json).is_some();
         let second = parts.get(1).map(|line| line.trim_ascii_start());
         let lines = match second {
-            Some(second) => complete || second.starts_with(b"{"),
+            Some(second) => complete || first != b'{' || second.starts_with(b"{"),
             None => false,
         };
-        if !lines {
-            return Err(Refused::Malformed);
-        }
-        items(&parts)
+        if lines { items(&parts) } else { vec![Err(Reason::Syntax)] }
     };
     if found.len() > BATCH_EVENTS_MAX { Err(Refused::TooMany) } else { Ok(found) }
 }
