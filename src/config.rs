@@ -159,8 +159,13 @@ impl Config {
             connection_age: (!age.is_zero()).then_some(age),
             drain_delay: found.duration("drain-delay", &given.drain_delay, ZERO),
             drain_timeout: found.duration("drain-timeout", &given.drain_timeout, ZERO),
-            ingest_token: set(given.ingest_token.as_ref()).map(Secret::from),
-            instance: set(given.instance.as_ref()).map_or_else(host_name, str::to_owned),
+            ingest_token: secret(given.ingest_token.as_ref()),
+            instance: given
+                .instance
+                .as_deref()
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .map_or_else(host_name, str::to_owned),
             log_format: found.choice("log-format", &given.log_format, &LOG_FORMATS, log_format),
         };
         config.check_relations(found);
@@ -224,8 +229,7 @@ const COOLDOWN_MAX: usize = 1_000_000;
 
 /// A flag that did nothing would be a lie; these say so.
 fn refuse_what_is_not_there(arguments: &Arguments, found: &mut Mistakes) {
-    let redis_url = arguments.redis_url.as_ref().or(arguments.plain_redis_url.as_ref());
-    if set(redis_url).is_some() {
+    if secret(arguments.redis_url.as_ref()).is_some() {
         found.add(
             "redis-url",
             "this version keeps metrics in its embedded store only; the Redis writer is not part \
@@ -240,7 +244,7 @@ fn refuse_what_is_not_there(arguments: &Arguments, found: &mut Mistakes) {
         ),
         other => found.add("engine", format!("expected percore, found {other:?}")),
     }
-    if set(arguments.admin_token.as_ref()).is_some() {
+    if secret(arguments.admin_token.as_ref()).is_some() {
         found.add(
             "admin-token",
             "this version has no /debug/pprof/ for it to protect; unset it to start",
@@ -259,9 +263,9 @@ fn check_threshold(text: &str, found: &mut Mistakes) -> f64 {
     found.note("z-threshold", &expected, value, 1.0)
 }
 
-/// An empty variable is an unset one, as shells and Kubernetes manifests have it.
-fn set(text: Option<&String>) -> Option<&str> {
-    text.map(|text| text.trim()).filter(|text| !text.is_empty())
+/// A secret that was given; an empty one was not.
+fn secret(given: Option<&Secret>) -> Option<Secret> {
+    given.map(|secret| secret.expose().trim()).filter(|text| !text.is_empty()).map(Secret::from)
 }
 
 fn host_name() -> String {
@@ -381,7 +385,8 @@ mod tests {
     #[test]
     fn secrets_are_never_printed() {
         let config = check(&["--ingest-token=s3cret"]).unwrap();
-        let shown = format!("{config:?}{}", config.print());
+        let given = Arguments::try_parse_from(["corepulse", "--redis-url=s3cret"]).unwrap();
+        let shown = format!("{config:?}{given:?}{}", config.print());
         assert!(!shown.contains("s3cret"));
         assert!(shown.contains("ingest-token = (set)"));
         assert_eq!(config.ingest_token.unwrap().expose(), "s3cret");

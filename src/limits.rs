@@ -34,7 +34,8 @@ pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
 /// Nesting of a JSON document. The parser recurses, so this bounds its stack.
 pub const JSON_DEPTH_MAX: usize = 16;
 
-/// Events of one request. Applying them takes some milliseconds: other connections wait that long.
+/// Events of one request. Applying them takes milliseconds, and the core's other connections wait
+/// that long.
 pub const BATCH_EVENTS_MAX: usize = 10_000;
 
 /// Entries of `errors` and of `anomalous` in one answer; the counts beside them are complete.
@@ -62,7 +63,7 @@ pub const NUMBER_BYTES_MAX: usize = 256;
 /// A z-score is clipped here, or a constant series would turn a small step into infinity.
 pub const Z_SCORE_MAX: f64 = 1e6;
 
-/// Events of a window, at most: each costs 22 bytes a device and a pass over them an event.
+/// Events of a window, at most: each costs 20 bytes a device and a pass over them an event.
 pub const WINDOW_MAX: usize = 10_000;
 
 /// Anomalies kept for `recent` of `/analyze`, newest first.

@@ -90,7 +90,7 @@ impl Server {
     /// The address cannot be listened on, or the system grants too few descriptors or threads.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let around = Surroundings::observe();
-        let workers = config.workers.unwrap_or_else(|| around.workers());
+        let workers = config.workers.unwrap_or(around.parallelism);
         let placement = decide(config.pin, workers, &around);
         let descriptors = descriptors::raise_limit();
         let connections_max =
@@ -195,6 +195,7 @@ impl Server {
             workers = self.cores.len(),
             placement = %placement,
             connections_max,
+            ingest_token = if config.ingest_token.is_some() { "set" } else { "none" },
             "listening on http://{}",
             self.address
         );

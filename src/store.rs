@@ -70,8 +70,6 @@ pub struct Stats {
     pub pending_bytes: u64,
     /// The bound of what waits or, in memory, of what is kept, index included.
     pub capacity_bytes: u64,
-    /// Bytes allocated for what is kept in this process.
-    pub held_bytes: u64,
     /// The books; `totals.pending()` are the events that wait.
     pub totals: Totals,
 }
@@ -145,6 +143,14 @@ impl Store {
         }
     }
 
+    /// Bytes allocated for what is kept in this process. Looks at every core's ring.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Memory(memory) => memory.held_bytes(),
+        }
+    }
+
     /// Reads the books and the bounds.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -155,7 +161,6 @@ impl Store {
                 up: true,
                 pending_bytes: 0,
                 capacity_bytes: memory.capacity_bytes() as u64,
-                held_bytes: memory.held_bytes() as u64,
                 totals,
             },
         }
@@ -193,11 +198,6 @@ impl OpenBlock<'_> {
             self.store.publish(self.core, &mut self.open, self.now);
         }
         appended
-    }
-
-    /// Accepts what was appended: from now on the store answers for it.
-    pub fn publish(self) {
-        drop(self);
     }
 }
 

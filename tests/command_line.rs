@@ -136,10 +136,20 @@ fn redis_is_refused_with_a_sentence_however_it_is_asked_for() {
         assert_eq!(run.errors.lines().count(), 1, "{run:?}");
         assert!(!run.errors.contains("hunter2"), "{run:?}");
     }
-    // An empty variable is an unset one.
+}
+
+#[test]
+fn an_empty_variable_is_an_unset_one() {
     let mut empty = command(&["--print-config"]);
     empty.env("REDIS_URL", "");
-    assert_eq!(run(empty).code, 0);
+    for (flag, _) in FLAGS {
+        empty.env(format!("COREPULSE_{}", flag.to_uppercase().replace('-', "_")), "");
+    }
+    let run = run(empty);
+    assert_eq!((run.code, run.errors.as_str()), (0, ""));
+    for (flag, value) in FLAGS {
+        assert!(run.output.contains(&format!("{flag} = {value}\n")), "{flag}: {}", run.output);
+    }
 }
 
 #[test]

@@ -10,6 +10,9 @@
     reason = "a test that panics has failed, which is all that it can do"
 )]
 
+#[path = "support/wire.rs"]
+mod support;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -22,9 +25,7 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_corepulse"))
-            .args(["--listen", "127.0.0.1:0", "--workers", "2"])
-            .env_remove("REDIS_URL")
+        let mut process = support::process::command(&["--listen", "127.0.0.1:0", "--workers", "2"])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

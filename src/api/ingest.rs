@@ -279,8 +279,8 @@ impl Refused {
             Self::ContentCoding => {
                 (Status::UnsupportedMediaType, Some(HttpField::AcceptEncoding("gzip")))
             }
-            Self::Inflate(InflateError::TooLarge) => (Status::ContentTooLarge, None),
             Self::Inflate(InflateError::Malformed) => (Status::BadRequest, None),
+            Self::Inflate(_) => (Status::ContentTooLarge, None),
             Self::Body(error) if error.is_too_large() => (Status::ContentTooLarge, None),
             Self::Body(_) => (Status::BadRequest, None),
         };
@@ -306,6 +306,10 @@ impl Refused {
             }
             Self::Inflate(InflateError::TooLarge) => {
                 let detail = "body: longer after inflation than the server takes (--max-body)";
+                problem(body, status, detail, field, route)
+            }
+            Self::Inflate(InflateError::TooManyMembers) => {
+                let detail = "body: expected at most 16 gzip members, one after the other";
                 problem(body, status, detail, field, route)
             }
             Self::Inflate(InflateError::Malformed) => {

@@ -3,7 +3,12 @@
 //! All values are texts here: [`super::Config::check`] reads them, so that every mistake is found
 //! in one go.
 
-use clap::Parser;
+use std::env;
+
+use clap::builder::{OsStr, Resettable};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser};
+
+use super::Secret;
 
 /// A thread-per-core HTTP server for streams of device metrics.
 ///
@@ -30,21 +35,17 @@ pub struct Arguments {
 
     /// Redis to keep metrics in; REDIS_URL is honoured too. Not part of this version yet
     #[arg(long, env = "COREPULSE_REDIS_URL", hide_env_values = true, value_name = "URL")]
-    pub redis_url: Option<String>,
-
-    /// `REDIS_URL` alone, without a flag of its own.
-    #[arg(long = "plain-redis-url", env = "REDIS_URL", hide = true, hide_env_values = true)]
-    pub plain_redis_url: Option<String>,
+    pub redis_url: Option<Secret>,
 
     /// How long a stored metric can be read
     #[arg(long, env = "COREPULSE_STORE_TTL", hide_env_values = true, default_value = "300s")]
     pub store_ttl: String,
 
-    /// Bytes that may wait to be written to Redis
+    /// Bytes that may wait to be written to Redis; the embedded store has no queue
     #[arg(long, env = "COREPULSE_STORE_QUEUE", hide_env_values = true, default_value = "64MiB")]
     pub store_queue: String,
 
-    /// What happens when that queue is full: drop-oldest or reject
+    /// What happens when the queue to Redis is full: drop-oldest or reject
     #[arg(
         long,
         env = "COREPULSE_STORE_OVERFLOW",
@@ -117,11 +118,11 @@ pub struct Arguments {
 
     /// Bearer token that POST /metrics and GET /metrics/{key} ask for; better as a variable
     #[arg(long, env = "COREPULSE_INGEST_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub ingest_token: Option<String>,
+    pub ingest_token: Option<Secret>,
 
     /// Bearer token of /debug/. Not part of this version yet
     #[arg(long, env = "COREPULSE_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub admin_token: Option<String>,
+    pub admin_token: Option<Secret>,
 
     /// The name that /analyze gives this instance; the host name unless given
     #[arg(long, env = "COREPULSE_INSTANCE", hide_env_values = true, value_name = "NAME")]
@@ -134,4 +135,30 @@ pub struct Arguments {
     /// Print the effective configuration and exit
     #[arg(long)]
     pub print_config: bool,
+}
+
+impl Arguments {
+    /// Reads the command line and the environment. An empty variable is an unset one, as shells
+    /// and Kubernetes manifests have it.
+    ///
+    /// # Errors
+    ///
+    /// What clap finds wrong, and what it prints instead of starting: help and version.
+    pub fn read() -> Result<Self, clap::Error> {
+        let matches = Self::command().mut_args(without_empty_variable).try_get_matches()?;
+        let mut arguments = Self::from_arg_matches(&matches)?;
+        if arguments.redis_url.is_none() {
+            let url = env::var("REDIS_URL").ok().filter(|url| !url.is_empty());
+            arguments.redis_url = url.as_deref().map(Secret::from);
+        }
+        Ok(arguments)
+    }
+}
+
+fn without_empty_variable(arg: Arg) -> Arg {
+    let value = arg.get_env().and_then(env::var_os);
+    if value.is_some_and(|value| value.is_empty()) {
+        return arg.env(Resettable::<OsStr>::Reset);
+    }
+    arg
 }

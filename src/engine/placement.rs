@@ -6,6 +6,8 @@
 
 use std::fmt;
 use std::fs;
+use std::num::NonZeroUsize;
+use std::thread;
 
 use crate::config::Pin;
 
@@ -16,8 +18,8 @@ pub struct Surroundings {
     pub allowed: Vec<usize>,
     /// Cores of the machine that are online.
     pub online: usize,
-    /// CPU time that the cgroup grants, in whole and part cores; `None` without a quota.
-    pub quota: Option<f64>,
+    /// How many of them the CPU quota of the control group lets run all the time, at least one.
+    pub parallelism: usize,
     /// Whether this is a container.
     pub container: bool,
 }
@@ -33,15 +35,9 @@ impl Surroundings {
             .ok()
             .and_then(|list| count_cpu_list(&list))
             .unwrap_or(allowed.len());
-        Self { allowed, online, quota: quota(), container: in_container() }
-    }
-
-    /// One worker for each core that quota and mask allow, at least one.
-    #[must_use]
-    pub fn workers(&self) -> usize {
-        let allowed = self.allowed.len().max(1);
-        // A quota of 1.5 cores feeds one busy worker, not two.
-        self.quota.map_or(allowed, |quota| allowed.min(quota as usize)).max(1)
+        // It rounds a quota of 1.5 cores down: that feeds one busy worker, not two.
+        let parallelism = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self { allowed, online, parallelism, container: in_container() }
     }
 }
 
@@ -71,8 +67,8 @@ pub fn decide(pin: Pin, workers: usize, around: &Surroundings) -> Placement {
         let cores = around.allowed.iter().copied().cycle().take(workers).collect();
         Placement { cores: Some(cores), reason }
     };
-    let dedicated = around.allowed.len() < around.online
-        && around.quota.is_none_or(|quota| quota >= around.allowed.len() as f64);
+    let dedicated =
+        around.allowed.len() < around.online && around.parallelism >= around.allowed.len();
     match pin {
         Pin::Off => off("--pin off"),
         _ if around.allowed.is_empty() => off("the affinity mask cannot be read"),
@@ -100,27 +96,6 @@ fn count_cpu_list(list: &str) -> Option<usize> {
     })
 }
 
-/// The CFS quota of the cgroup, version 2 or 1, in cores.
-fn quota() -> Option<f64> {
-    if let Ok(line) = fs::read_to_string("/sys/fs/cgroup/cpu.max") {
-        return quota_of_v2(&line);
-    }
-    let number = |file: &str| -> Option<f64> {
-        fs::read_to_string(format!("/sys/fs/cgroup/cpu/{file}")).ok()?.trim().parse().ok()
-    };
-    quota_of(number("cpu.cfs_quota_us")?, number("cpu.cfs_period_us")?)
-}
-
-/// Reads `cpu.max`: `max 100000` or `150000 100000`.
-fn quota_of_v2(line: &str) -> Option<f64> {
-    let (quota, period) = line.trim().split_once(' ')?;
-    quota_of(quota.parse().ok()?, period.parse().ok()?)
-}
-
-fn quota_of(quota_us: f64, period_us: f64) -> Option<f64> {
-    (quota_us > 0.0 && period_us > 0.0).then(|| quota_us / period_us)
-}
-
 fn in_container() -> bool {
     let marked =
         ["/.dockerenv", "/run/.containerenv"].iter().any(|path| fs::metadata(path).is_ok());
@@ -132,32 +107,22 @@ fn in_container() -> bool {
 mod tests {
     use super::*;
 
-    fn around(allowed: &[usize], online: usize, quota: Option<f64>) -> Surroundings {
-        Surroundings { allowed: allowed.to_vec(), online, quota, container: true }
+    fn around(allowed: &[usize], online: usize, parallelism: usize) -> Surroundings {
+        Surroundings { allowed: allowed.to_vec(), online, parallelism, container: true }
     }
 
     #[test]
     fn auto_pins_in_a_container_only_to_cores_of_its_own() {
         let cores = |around: &Surroundings| decide(Pin::Auto, 2, around).cores;
-        assert_eq!(cores(&around(&[4, 5], 8, None)), Some(vec![4, 5]));
-        assert_eq!(cores(&around(&[4, 5], 8, Some(2.0))), Some(vec![4, 5]));
-        assert_eq!(cores(&around(&[4, 5], 8, Some(1.5))), None);
-        assert_eq!(cores(&around(&[0, 1], 2, None)), None);
-        let outside = Surroundings { container: false, ..around(&[0, 1], 2, None) };
+        assert_eq!(cores(&around(&[4, 5], 8, 2)), Some(vec![4, 5]));
+        assert_eq!(cores(&around(&[4, 5], 8, 1)), None);
+        assert_eq!(cores(&around(&[0, 1], 2, 2)), None);
+        let outside = Surroundings { container: false, ..around(&[0, 1], 2, 2) };
         assert_eq!(cores(&outside), Some(vec![0, 1]));
         assert_eq!(decide(Pin::Auto, 3, &outside).cores, None);
         assert_eq!(decide(Pin::Off, 2, &outside).cores, None);
-        assert_eq!(decide(Pin::On, 3, &around(&[0, 1], 2, None)).cores, Some(vec![0, 1, 0]));
-        assert_eq!(decide(Pin::On, 1, &around(&[], 2, None)).cores, None);
-    }
-
-    #[test]
-    fn workers_follow_mask_and_quota() {
-        assert_eq!(around(&[0, 1, 2], 8, None).workers(), 3);
-        assert_eq!(around(&[0, 1, 2], 8, Some(1.5)).workers(), 1);
-        assert_eq!(around(&[0, 1, 2], 8, Some(0.2)).workers(), 1);
-        assert_eq!(around(&[0, 1, 2], 8, Some(16.0)).workers(), 3);
-        assert_eq!(around(&[], 8, None).workers(), 1);
+        assert_eq!(decide(Pin::On, 3, &around(&[0, 1], 2, 2)).cores, Some(vec![0, 1, 0]));
+        assert_eq!(decide(Pin::On, 1, &around(&[], 2, 2)).cores, None);
     }
 
     #[test]
@@ -166,8 +131,5 @@ mod tests {
         assert_eq!(count_cpu_list("0\n"), Some(1));
         assert_eq!(count_cpu_list("3-1"), None);
         assert_eq!(count_cpu_list(""), None);
-        assert_eq!(quota_of_v2("150000 100000\n"), Some(1.5));
-        assert_eq!(quota_of_v2("max 100000\n"), None);
-        assert_eq!(quota_of(-1.0, 100_000.0), None);
     }
 }

@@ -13,6 +13,8 @@ pub enum InflateError {
     Malformed,
     /// Longer than the cap after inflation.
     TooLarge,
+    /// More than [`GZIP_MEMBERS_MAX`] gzip members, one after the other.
+    TooManyMembers,
 }
 
 /// What a `Content-Encoding` asks for.
@@ -64,7 +66,7 @@ pub fn inflate(coded: &[u8], plain: &mut Vec<u8>, bytes_max: usize) -> Result<()
             return Ok(());
         }
     }
-    Err(InflateError::Malformed)
+    Err(InflateError::TooManyMembers)
 }
 
 #[cfg(test)]
@@ -93,7 +95,7 @@ mod tests {
         let mut plain = Vec::new();
         assert_eq!(inflate(&gzip(b"").repeat(GZIP_MEMBERS_MAX), &mut plain, 10), Ok(()));
         let more = gzip(b"").repeat(GZIP_MEMBERS_MAX + 1);
-        assert_eq!(inflate(&more, &mut plain, 10), Err(InflateError::Malformed));
+        assert_eq!(inflate(&more, &mut plain, 10), Err(InflateError::TooManyMembers));
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn what_was_published_can_be_read_back_bit_for_bit() {
     let mut open = store.open(1, at(1));
     let cpu = "4.1500000000000000e+01";
     assert_eq!(open.append(&event("d1", "1700000000", cpu)), Appended::Fresh);
-    open.publish();
+    drop(open);
     let mut out = Vec::new();
     assert_eq!(store.lookup(b"metric:d1:1700000000", at(2), &mut out), Lookup::Found);
     let expected =

@@ -92,11 +92,25 @@ impl Scrape {
             };
             let labels = labels.trim_start_matches('{').trim_end_matches('}');
             let own = format!("{family}_bucket{{{labels}");
-            let buckets = self.samples.iter().filter(|(name, _)| name.starts_with(&own));
-            let most = buckets.map(|(_, value)| *value).fold(0.0, f64::max);
-            assert_eq!(most, *count, "{name}");
+            let mut buckets: Vec<(f64, f64)> = self
+                .samples
+                .iter()
+                .filter(|(name, _)| name.starts_with(&own))
+                .map(|(name, value)| (upper_bound(name), *value))
+                .collect();
+            // Cumulative by their bounds, and all of them below infinity.
+            buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+            assert!(buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{buckets:?}");
+            assert_eq!(buckets.last(), Some(&(f64::INFINITY, *count)), "{name}");
         }
     }
+}
+
+/// The bound in the name of a bucket.
+fn upper_bound(name: &str) -> f64 {
+    let (_, bound) = name.split_once("le=\"").expect("a bound");
+    let (bound, _) = bound.split_once('"').expect("a closing quote");
+    bound.parse().expect("a number")
 }
 
 #[test]
