@@ -35,7 +35,11 @@ struct Options {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
     /// Commands of each round.
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
+    #[arg(
+        long,
+        default_value_t = 1_000_000,
+        value_parser = clap::value_parser!(u64).range(1..=20_000_000)
+    )]
     commands: u64,
     /// The record's name after its date.
     #[arg(long, default_value = "redis-writer")]
