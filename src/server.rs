@@ -289,6 +289,11 @@ impl Report {
             stored = self.store.stored,
             coalesced = self.store.coalesced,
             dropped = self.store.dropped_all(),
+            overflow = self.store.dropped_by(DropReason::Overflow),
+            expired = self.store.dropped_by(DropReason::Expired),
+            refused = self.store.dropped_by(DropReason::Refused),
+            oversize = self.store.dropped_by(DropReason::Oversize),
+            shutdown = self.store.dropped_by(DropReason::Shutdown),
             pending = self.walked_pending,
             "stopped"
         );

@@ -248,6 +248,14 @@ impl Block {
         rest.iter().position(|entry| entry.live).map(|place| from + place)
     }
 
+    /// Gives up one record.
+    pub fn give_up(&mut self, index: usize) {
+        if let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.live) {
+            entry.live = false;
+            self.live -= 1;
+        }
+    }
+
     /// Gives up the records from the entry at `from` on that came in at `until_ns` or before, and
     /// says how many there were.
     pub fn expire(&mut self, from: usize, until_ns: u64) -> u64 {

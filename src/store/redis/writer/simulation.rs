@@ -3,7 +3,8 @@
 //! All of it is one thread with a clock of its own, so a seed reproduces a run:
 //! `COREPULSE_SEED=17 cargo test simulation`. Held at every step: the books balance, by the ledger
 //! and by a walk over all blocks, and the queue is inside its bound. Held at the end: every event
-//! has an outcome, and no key has a value older than the newest that was confirmed.
+//! has an outcome, and no key has a value older than the newest that was confirmed. No write ever
+//! replaces a newer value.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
