@@ -80,7 +80,13 @@ impl Outage {
         Self { process, load: Some(load), marks: 0 }
     }
 
-    /// The same, once the first metrics are in Redis.
+    /// A server on which there is only what the test itself sends.
+    pub fn without_load(process: Process) -> Self {
+        let load = Load::start(process.address, 0);
+        Self { process, load: Some(load), marks: 0 }
+    }
+
+    /// A server under load, once the first metrics are in Redis.
     pub fn start_healthy(url: &str, arguments: &[&str]) -> Self {
         let outage = Self::start(url, arguments);
         until("the first metrics are stored", || (outage.accounts().stored > 100).then_some(()));
@@ -118,6 +124,11 @@ impl Outage {
         assert!(acknowledged > 100, "only {acknowledged} events in {duration:?}");
     }
 
+    /// Counts an acknowledged event that the test has sent.
+    pub fn add_sent(&self, key: &str, value: &str) {
+        self.load().add_sent(key.to_owned(), value.to_owned());
+    }
+
     /// Waits until the server itself says whether Redis is there.
     pub fn until_up_is(&self, is_up: bool) {
         until("the server notices", || (self.accounts().is_up == is_up).then_some(()));
@@ -138,7 +149,7 @@ impl Outage {
             let (key, value) = metric("mark", self.marks, "1");
             let answer = Client::connect(self.process.address).ask(&post(value.as_bytes()));
             assert_eq!(answer.status, 202, "{answer:?}");
-            self.load().add_sent(key.clone(), value.clone());
+            self.add_sent(&key, &value);
             self.look();
             (redis.value(&key) == Some(value)).then_some(())
         });
