@@ -17,3 +17,4 @@ pub mod route;
 pub mod scrape;
 pub mod service;
 pub mod state;
+pub mod store_watch;

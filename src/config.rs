@@ -5,6 +5,7 @@
 
 pub mod arguments;
 pub mod mistakes;
+pub mod redis_url;
 pub mod shown;
 
 use std::fmt::{self, Write};
@@ -17,6 +18,7 @@ use crate::limits::{
 };
 use arguments::Arguments;
 use mistakes::{Mistakes, Range};
+use redis_url::RedisUrl;
 use shown::{Bytes, Shown};
 
 /// Exit code of a wrong command line or environment (`EX_USAGE` of sysexits.h).
@@ -82,6 +84,7 @@ pub struct Config {
     pub listen: SocketAddr,
     pub workers: Option<usize>,
     pub pin: Pin,
+    pub redis_url: Option<RedisUrl>,
     pub store_ttl: Duration,
     pub store_queue_bytes: usize,
     pub store_overflow: Overflow,
@@ -133,6 +136,7 @@ impl Config {
             listen: check_listen(&given.listen, found),
             workers: found.number_or_auto("workers", &given.workers, WORKERS_MAX),
             pin: found.choice("pin", &given.pin, &PINS, Pin::Auto),
+            redis_url: check_redis_url(given.redis_url.as_ref(), found),
             store_ttl: found.duration("store-ttl", &given.store_ttl, SECOND),
             store_queue_bytes: found.bytes("store-queue", &given.store_queue, QUEUE_BYTES),
             store_overflow: found.choice(
@@ -196,7 +200,10 @@ impl Config {
         line("workers", &auto(self.workers));
         line("pin", &name_of(&PINS, self.pin));
         line("engine", &"percore");
-        line("redis-url", &"(not set)");
+        match &self.redis_url {
+            Some(url) => line("redis-url", url),
+            None => line("redis-url", &"(not set)"),
+        }
         line("store-ttl", &Shown(self.store_ttl));
         line("store-queue", &Bytes(self.store_queue_bytes));
         line("store-overflow", &name_of(&OVERFLOWS, self.store_overflow));
@@ -229,13 +236,6 @@ const COOLDOWN_MAX: usize = 1_000_000;
 
 /// A flag that did nothing would be a lie; these say so.
 fn refuse_what_is_not_there(arguments: &Arguments, found: &mut Mistakes) {
-    if secret(arguments.redis_url.as_ref()).is_some() {
-        found.add(
-            "redis-url",
-            "this version keeps metrics in its embedded store only; the Redis writer is not part \
-             of it yet. Unset --redis-url, COREPULSE_REDIS_URL and REDIS_URL to start",
-        );
-    }
     match arguments.engine.trim() {
         "percore" => {}
         "may-minihttp" => found.add(
@@ -250,6 +250,20 @@ fn refuse_what_is_not_there(arguments: &Arguments, found: &mut Mistakes) {
             "this version has no /debug/pprof/ for it to protect; unset it to start",
         );
     }
+}
+
+/// The URL itself is not repeated: it may hold a password.
+fn check_redis_url(given: Option<&Secret>, found: &mut Mistakes) -> Option<RedisUrl> {
+    let text = secret(given)?;
+    let url = RedisUrl::parse(&text);
+    if url.is_none() {
+        found.add(
+            "redis-url",
+            "expected redis://, rediss:// or redis+unix:// and an address, such as \
+             redis://:password@127.0.0.1:6379/0",
+        );
+    }
+    url
 }
 
 fn check_listen(text: &str, found: &mut Mistakes) -> SocketAddr {
@@ -371,7 +385,6 @@ mod tests {
     #[test]
     fn what_this_version_lacks_is_refused_with_a_sentence() {
         for (flag, word) in [
-            ("--redis-url=redis://127.0.0.1/", "embedded store"),
             ("--engine=may-minihttp", "percore only"),
             ("--engine=hyper", "expected percore"),
             ("--admin-token=s3cret", "/debug/pprof/"),
@@ -385,6 +398,8 @@ mod tests {
     #[test]
     fn secrets_are_never_printed() {
         let config = check(&["--ingest-token=s3cret"]).unwrap();
+        let wrong = check(&["--redis-url=s3cret://"]).unwrap_err().to_string();
+        assert!(wrong.contains("--redis-url: expected redis://") && !wrong.contains("s3cret"));
         let given = Arguments::try_parse_from(["corepulse", "--redis-url=s3cret"]).unwrap();
         let shown = format!("{config:?}{given:?}{}", config.print());
         assert!(!shown.contains("s3cret"));

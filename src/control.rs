@@ -1,4 +1,7 @@
-//! The thread for what a core must not wait for.
+//! The threads for what a core must not wait for.
+//!
+//! One merges, formats and reads `/proc`. Look-ups in a remote store have another, or a slow store
+//! would hold up `/analyze` and the scrapes.
 
 use std::io;
 use std::sync::Arc;
@@ -11,69 +14,97 @@ use crate::api::state::State;
 use crate::clock::Clock;
 use crate::limits::JOBS_QUEUED_MAX;
 
-/// The cores' end of the queue of jobs. A full queue is told to the client as 503.
+/// The cores' ends of the queues of jobs. A full queue is told to the client as 503.
 #[derive(Debug)]
-struct Submissions(Sender<Job>);
+struct Submissions {
+    control: Sender<Job>,
+    lookup: Sender<Job>,
+}
 
 impl JobQueue for Submissions {
     fn submit(&self, job: Job) -> Result<(), Job> {
-        self.0.try_send(job).map_err(|error| match error {
-            TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
-        })
+        let queue = if job.is_lookup() { &self.lookup } else { &self.control };
+        queue.try_send(job).map_err(TrySendError::into_inner)
     }
 }
 
-/// The control thread's end.
+/// The threads' ends.
 #[derive(Debug)]
-pub struct Jobs(Receiver<Job>);
-
-/// Both ends of a bounded queue.
-#[must_use]
-pub fn job_queue() -> (Box<dyn JobQueue>, Jobs) {
-    let (sender, receiver) = channel::bounded(JOBS_QUEUED_MAX);
-    (Box::new(Submissions(sender)), Jobs(receiver))
+pub struct Jobs {
+    control: Receiver<Job>,
+    lookup: Receiver<Job>,
 }
 
-/// The running control thread.
+/// Both ends of bounded queues.
+#[must_use]
+pub fn job_queues() -> (Box<dyn JobQueue>, Jobs) {
+    let (control, for_control) = channel::bounded(JOBS_QUEUED_MAX);
+    let (lookup, for_lookup) = channel::bounded(JOBS_QUEUED_MAX);
+    (Box::new(Submissions { control, lookup }), Jobs { control: for_control, lookup: for_lookup })
+}
+
+/// The running control threads.
 #[derive(Debug)]
 pub struct Control {
     stop: Sender<()>,
-    thread: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Control {
-    /// Starts it.
+    /// Starts them: the one for look-ups only if the store is elsewhere.
     ///
     /// # Errors
     ///
     /// The system grants no thread.
-    pub fn start(jobs: Jobs, state: Arc<State>, mut clock: Clock) -> io::Result<Self> {
+    pub fn start(jobs: &Jobs, state: &Arc<State>, clock: Clock) -> io::Result<Self> {
         let (stop, stopped) = channel::bounded::<()>(0);
-        let work = move || {
-            loop {
-                channel::select_biased! {
-                    // When the cores have ended nobody waits for what is still queued.
-                    recv(stopped) -> _ => return,
-                    recv(jobs.0) -> job => match job {
-                        Ok(job) => later::answer(job, &state, clock.now()),
-                        Err(_) => return,
-                    },
-                }
-            }
+        let run = |name: &str, queues: [&Receiver<Job>; 2]| {
+            let queues = queues.map(Receiver::clone);
+            let (state, stopped) = (Arc::clone(state), stopped.clone());
+            let work = move || work(&queues, &stopped, &state, clock);
+            thread::Builder::new().name(name.to_owned()).spawn(work)
         };
-        let thread = thread::Builder::new().name("control".to_owned()).spawn(work)?;
-        Ok(Self { stop, thread })
+        let nothing = channel::never();
+        let threads = if state.store.is_remote() {
+            vec![
+                run("control", [&jobs.control, &nothing])?,
+                run("lookup", [&jobs.lookup, &nothing])?,
+            ]
+        } else {
+            vec![run("control", [&jobs.control, &jobs.lookup])?]
+        };
+        Ok(Self { stop, threads })
     }
 
-    /// Whether it runs, as it does until it is stopped.
+    /// Whether they run, as they do until they are stopped.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        !self.thread.is_finished()
+        !self.threads.iter().any(JoinHandle::is_finished)
     }
 
-    /// Ends it after the job at hand, and waits for that. Says whether it had been in order.
+    /// Ends them after the jobs at hand, and waits for that. Says whether all had been in order.
     pub fn stop(self) -> bool {
         drop(self.stop);
-        self.thread.join().is_ok()
+        self.threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count() == 0
+    }
+}
+
+fn work(
+    [first, second]: &[Receiver<Job>; 2],
+    stopped: &Receiver<()>,
+    state: &State,
+    mut clock: Clock,
+) {
+    loop {
+        let job = channel::select_biased! {
+            // When the cores have ended nobody waits for what is still queued.
+            recv(stopped) -> _ => return,
+            recv(first) -> job => job,
+            recv(second) -> job => job,
+        };
+        match job {
+            Ok(job) => later::answer(job, state, clock.now()),
+            Err(_) => return,
+        }
     }
 }

@@ -104,6 +104,30 @@ pub const LENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Readiness events taken from the kernel at once.
 pub const EVENTS_PER_TURN: usize = 256;
 
+/// Blocks sent to Redis whose replies have not come: enough that it always has the next one, few
+/// enough that their replies fit its socket.
+pub const STORE_BLOCKS_IN_FLIGHT: usize = 4;
+
+/// Waiting for one reply of Redis; a connection that is slower than this is given up.
+pub const STORE_REPLY_MS_MAX: u64 = 1_000;
+
+/// Connecting to Redis, greeting included.
+pub const STORE_DIAL_MS_MAX: u64 = 800;
+
+/// Pauses between attempts to reach Redis, growing from the one to the other.
+pub const STORE_BACKOFF_MS_MIN: u64 = 50;
+/// See [`STORE_BACKOFF_MS_MIN`].
+pub const STORE_BACKOFF_MS_MAX: u64 = 5_000;
+
+/// An idle connection to Redis is tried after this long.
+pub const STORE_PING_MS: u64 = 1_000;
+
+/// A look-up in Redis, connecting included.
+pub const STORE_LOOKUP_MS_MAX: u64 = 1_000;
+
+/// After a look-up that did not reach Redis, others are told so for this long.
+pub const STORE_LOOKUP_PAUSE_MS: u64 = 100;
+
 /// Bytes of an open block at which it is handed to the store, full or not.
 pub const BLOCK_BYTES: usize = 32 * 1024;
 

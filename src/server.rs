@@ -11,10 +11,11 @@ use crate::analytics::{self, Analytics};
 use crate::api::route::{LABELS, NAMES};
 use crate::api::service::Service;
 use crate::api::state::{Settings, State};
+use crate::api::store_watch::StoreWatch;
 use crate::clock::{Clock, nanoseconds};
-use crate::config::Config;
 use crate::config::shown::Shown;
-use crate::control::{Control, job_queue};
+use crate::config::{Config, Overflow};
+use crate::control::{Control, job_queues};
 use crate::engine::connections::Population;
 use crate::engine::crew::Crew;
 use crate::engine::drain::Drain;
@@ -25,8 +26,8 @@ use crate::engine::meter::Meter;
 use crate::engine::percore::{Common, Core};
 use crate::engine::placement::{Placement, Surroundings, decide, pin_current_thread};
 use crate::engine::{descriptors, listener};
-use crate::store::Store;
-use crate::store::ledger::Totals;
+use crate::store::ledger::{DropReason, Totals};
+use crate::store::{RedisSettings, Store};
 use crate::telemetry::busy::Busy;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::exposition::Exposition;
@@ -101,23 +102,21 @@ impl Server {
         let address = address.map_err(on_listen)?;
 
         let mut clock = Clock::start();
-        let (queue, jobs) = job_queue();
+        let (queue, jobs) = job_queues();
+        let flushes = Arc::new(Latency::new(1, 1));
+        let store = open_store(config, workers, clock, &flushes).map_err(StartError::System)?;
         let state = Arc::new(State {
             analytics: Analytics::new(analytics_settings(config), workers),
-            store: Store::memory(
-                workers,
-                config.memory_store_bytes,
-                milliseconds(config.store_ttl),
-            ),
+            store,
             counters: Arc::new(Counters::new(workers, LABELS)),
             latency: Arc::new(Latency::new(workers, NAMES.len())),
+            flushes,
             busy: Busy::new(clock.now()),
             exposition: Exposition::default(),
             jobs: queue,
             settings: settings(config, workers, connections_max),
         });
-        let control =
-            Control::start(jobs, Arc::clone(&state), clock).map_err(StartError::System)?;
+        let control = Control::start(&jobs, &state, clock).map_err(StartError::System)?;
         let common = Common {
             patience: Patience {
                 idle_ms: milliseconds(config.idle_timeout),
@@ -216,7 +215,8 @@ impl Server {
     /// Whether every thread runs, as they do until they are drained.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.control.is_running() && self.cores.iter().all(|(_, thread)| !thread.is_finished())
+        let helpers = self.control.is_running() && self.state.store.is_running();
+        helpers && self.cores.iter().all(|(_, thread)| !thread.is_finished())
     }
 
     /// What all cores share, to be looked at.
@@ -231,13 +231,16 @@ impl Server {
     #[must_use]
     pub fn drain(mut self, pause: impl FnOnce(Duration)) -> Report {
         let deadline_ns = self.clock.now().mono_ns.saturating_add(nanoseconds(self.drain_timeout));
+        // Nothing has to be waited for in memory.
+        let remote = self.state.store.is_remote();
+        let for_store_ns = if remote { nanoseconds(for_store(self.drain_timeout)) } else { 0 };
         self.drain.begin();
         self.wake_cores();
         if !self.drain_delay.is_zero() {
             log::info!(delay = %Shown(self.drain_delay), "draining");
             pause(self.drain_delay);
         }
-        self.drain.close(deadline_ns);
+        self.drain.close(deadline_ns.saturating_sub(for_store_ns));
         self.wake_cores();
         let mut threads_failed = 0;
         for (_, thread) in self.cores.drain(..) {
@@ -249,7 +252,7 @@ impl Server {
             threads_failed += 1;
         }
         if !self.control.stop() {
-            log::error!("the control thread panicked");
+            log::error!("a control thread panicked");
             threads_failed += 1;
         }
         let left_ns = deadline_ns.saturating_sub(self.clock.now().mono_ns);
@@ -262,7 +265,8 @@ impl Server {
             threads_failed,
         };
         if !flushed {
-            log::warn!(events = report.walked_pending, "the store could not be flushed in time");
+            let events = report.store.dropped_by(DropReason::Shutdown);
+            log::warn!(events, "not all events could be written in time");
         }
         report.log();
         report
@@ -289,6 +293,31 @@ impl Report {
             "stopped"
         );
     }
+}
+
+/// The part of the drain time-out that the cores leave to the store.
+fn for_store(drain_timeout: Duration) -> Duration {
+    (drain_timeout / 4).min(Duration::from_secs(2))
+}
+
+fn open_store(
+    config: &Config,
+    workers: usize,
+    clock: Clock,
+    flushes: &Arc<Latency>,
+) -> io::Result<Store> {
+    let Some(url) = config.redis_url.clone() else {
+        let ttl_ms = milliseconds(config.store_ttl);
+        return Ok(Store::memory(workers, config.memory_store_bytes, ttl_ms));
+    };
+    let settings = RedisSettings {
+        url,
+        queue_bytes: config.store_queue_bytes,
+        rejects: config.store_overflow == Overflow::Reject,
+        ttl: config.store_ttl,
+    };
+    let watch = Box::new(StoreWatch::new(Arc::clone(flushes)));
+    Store::redis(workers, settings, clock, watch)
 }
 
 fn analytics_settings(config: &Config) -> analytics::Settings {

@@ -2,43 +2,78 @@
 //!
 //! ```text
 //! core ─▶ open block ─▶ publish ─▶ memory::MemoryStore, at once: the client may read it back
-//!            │              └────▶ (a remote store: at the end of the turn, by its writer thread)
+//!            │              └────▶ redis::Shared: full, or at the end of the turn ─▶ writer thread
 //!            └ ledger: accepted before anybody else sees the block, outcomes after
 //! ```
 //!
-//! Files in the order of the data: [`packing`], [`block`], [`key`], [`memory`] and its segments;
-//! beside them the books in [`ledger`].
+//! Files in the order of the data: [`packing`], [`block`], [`key`], [`memory`] and its segments,
+//! [`redis`] and its writer; beside them the books in [`ledger`].
 
 pub mod block;
 pub mod key;
 pub mod ledger;
 pub mod memory;
 pub mod packing;
+pub mod redis;
 mod segment;
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Now;
+use crate::clock::{Clock, Now, nanoseconds};
+use crate::config::redis_url::RedisUrl;
 use crate::metric::event::Event;
 use crate::store::block::{Appended, Block};
 use crate::store::key::KeyHasher;
-use crate::store::ledger::{Ledger, Totals};
+use crate::store::ledger::{DropReason, Ledger, Totals};
 use crate::store::memory::MemoryStore;
 use crate::store::packing::Packing;
+use crate::store::redis::reader::Reader;
+use crate::store::redis::thread::WriterThread;
+use crate::store::redis::{Observer, Shared, no_errors};
 use crate::sync::{Mutex, MutexGuard, PerCore};
 
 /// The store of one server, shared by all its threads.
 #[derive(Debug)]
 pub struct Store {
-    ledger: Ledger,
-    open: PerCore<Mutex<Open>>,
     kind: Kind,
 }
 
 /// Where records end.
 #[derive(Debug)]
 enum Kind {
-    Memory(MemoryStore),
+    Memory(Box<Memory>),
+    Redis(Box<Redis>),
+}
+
+/// Inside this process.
+#[derive(Debug)]
+struct Memory {
+    ledger: Ledger,
+    open: PerCore<Mutex<Open>>,
+    records: MemoryStore,
+}
+
+/// In a Redis elsewhere.
+#[derive(Debug)]
+struct Redis {
+    shared: Arc<Shared>,
+    writer: WriterThread,
+    reader: Mutex<Reader>,
+}
+
+/// How to keep metrics in Redis.
+#[derive(Debug)]
+pub struct RedisSettings {
+    /// Where it is.
+    pub url: RedisUrl,
+    /// The bound of what waits, in allocated bytes.
+    pub queue_bytes: usize,
+    /// Whether requests are refused when that is reached, or else the oldest block dropped.
+    pub rejects: bool,
+    /// The time to live of a record.
+    pub ttl: Duration,
 }
 
 /// The block that a core is filling.
@@ -47,6 +82,14 @@ struct Open {
     block: Block,
     /// Events of `block` that are not accepted in the ledger yet.
     unpublished: u64,
+    /// Empty blocks that the request at hand may fill.
+    reserve: Vec<Block>,
+}
+
+impl Open {
+    const fn new(block: Block) -> Self {
+        Self { block, unpublished: 0, reserve: Vec::new() }
+    }
 }
 
 /// An answer to [`Store::lookup`].
@@ -56,12 +99,14 @@ pub enum Lookup {
     Found,
     /// Never stored, expired, evicted, or hidden because a newer version was evicted.
     Absent,
+    /// The store cannot be asked now.
+    Unavailable,
 }
 
 /// The store at one moment, for `/analyze` and the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// `memory`.
+    /// `memory` or `redis`.
     pub kind: &'static str,
     /// Whether records can be written and read now.
     pub up: bool,
@@ -72,6 +117,10 @@ pub struct Stats {
     pub capacity_bytes: u64,
     /// The books; `totals.pending()` are the events that wait.
     pub totals: Totals,
+    /// Errors of a remote store by kind.
+    pub errors: Vec<(&'static str, u64)>,
+    /// Connections to a remote store made again after one was lost.
+    pub reconnects: u64,
 }
 
 impl Store {
@@ -80,29 +129,87 @@ impl Store {
     #[must_use]
     pub fn memory(cores: usize, capacity_bytes: usize, ttl_ms: u64) -> Self {
         let hasher = KeyHasher::default();
+        let records = MemoryStore::new(cores, capacity_bytes, ttl_ms, hasher.clone());
+        let block = || Block::new(Packing::Bare, hasher.clone());
         Self {
-            ledger: Ledger::new(cores, 0),
-            open: PerCore::new(cores, |_| {
-                Mutex::new(Open {
-                    block: Block::new(Packing::Bare, hasher.clone()),
-                    unpublished: 0,
-                })
-            }),
-            kind: Kind::Memory(MemoryStore::new(cores, capacity_bytes, ttl_ms, hasher.clone())),
+            kind: Kind::Memory(Box::new(Memory {
+                ledger: Ledger::new(cores, 0),
+                open: PerCore::new(cores, |_| Mutex::new(Open::new(block()))),
+                records,
+            })),
         }
     }
 
-    /// Opens the core's block for the events of one request. Only the core itself calls this, and
-    /// it lets go before the next request.
-    #[must_use]
-    pub fn open(&self, core: usize, now: Now) -> OpenBlock<'_> {
-        OpenBlock { store: self, open: self.open.at(core).lock(), core, now }
+    /// A store in Redis, with a thread that writes to it. Redis need not be there yet.
+    ///
+    /// # Errors
+    ///
+    /// The system grants no thread.
+    pub fn redis(
+        cores: usize,
+        settings: RedisSettings,
+        clock: Clock,
+        observer: Box<dyn Observer>,
+    ) -> io::Result<Self> {
+        let RedisSettings { url, queue_bytes, rejects, ttl } = settings;
+        let ttl_ns = nanoseconds(ttl);
+        let ttl_s = u32::try_from(ttl_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
+        let hasher = KeyHasher::default();
+        let block = move || Block::new(Packing::Set { ttl_s }, hasher.clone());
+        let shared = Arc::new(Shared::new(cores, queue_bytes, rejects, block, observer));
+        let writer = WriterThread::start(Arc::clone(&shared), url.clone(), ttl_ns, clock)?;
+        let reader = Mutex::new(Reader::new(url));
+        Ok(Self { kind: Kind::Redis(Box::new(Redis { shared, writer, reader })) })
     }
 
-    /// Ends a core's turn: what may wait no longer is handed over. In memory nothing waits.
-    pub fn end_turn(&self, _core: usize, _now: Now) {
+    fn ledger(&self) -> &Ledger {
         match &self.kind {
+            Kind::Memory(memory) => &memory.ledger,
+            Kind::Redis(redis) => &redis.shared.ledger,
+        }
+    }
+
+    fn open_of(&self, core: usize) -> &Mutex<Open> {
+        match &self.kind {
+            Kind::Memory(memory) => memory.open.at(core),
+            Kind::Redis(redis) => redis.shared.open.at(core),
+        }
+    }
+
+    /// Opens the core's block for the events of one request, of which the store will hold at most
+    /// `bytes`. `None` if it has no room for that and is not to drop anything either. Only the core
+    /// itself calls this, and it lets go before the next request.
+    #[must_use]
+    pub fn open(
+        &self,
+        core: usize,
+        now: Now,
+        bytes: impl FnOnce(&Self) -> usize,
+    ) -> Option<OpenBlock<'_>> {
+        let mut open = self.open_of(core).lock();
+        if let Kind::Redis(redis) = &self.kind
+            && !redis.shared.reserve(&mut open, || bytes(self))
+        {
+            return None;
+        }
+        Some(OpenBlock { store: self, open, core, now })
+    }
+
+    /// The bytes that an event's record takes.
+    #[must_use]
+    pub fn record_bytes(&self, event: &Event<'_>) -> usize {
+        match &self.kind {
+            Kind::Memory(_) => Packing::Bare.record_bytes(event),
+            Kind::Redis(redis) => redis.shared.packing.record_bytes(event),
+        }
+    }
+
+    /// Ends a core's turn that took events: what may wait no longer is handed over.
+    pub fn end_turn(&self, core: usize) {
+        match &self.kind {
+            // Nothing waits.
             Kind::Memory(_) => {}
+            Kind::Redis(redis) => redis.shared.end_turn(core),
         }
     }
 
@@ -111,35 +218,56 @@ impl Store {
     /// turn that stored something or when that time has come.
     pub fn maintain(&self, core: usize, now: Now) -> Option<u64> {
         match &self.kind {
-            Kind::Memory(memory) => memory.maintain(core, now, &self.ledger),
+            Kind::Memory(memory) => memory.records.maintain(core, now, &memory.ledger),
+            // Redis lets them go.
+            Kind::Redis(_) => None,
         }
     }
 
-    /// Appends to `out` the newest value stored under `key`, such as `metric:d1:1700000000`.
+    /// Appends to `out` the newest value stored under `key`, such as `metric:d1:1700000000`. A
+    /// remote store is waited for.
     pub fn lookup(&self, key: &[u8], now: Now, out: &mut Vec<u8>) -> Lookup {
         match &self.kind {
-            Kind::Memory(memory) if memory.lookup(key, now, out) => Lookup::Found,
+            Kind::Memory(memory) if memory.records.lookup(key, now, out) => Lookup::Found,
             Kind::Memory(_) => Lookup::Absent,
+            Kind::Redis(redis) => redis.reader.lock().lookup(key, now.mono_ms(), out),
         }
     }
 
-    /// Waits until every accepted event has an outcome, or `timeout` is over; says which. The cores
-    /// must be at rest. In memory there is nothing to wait for.
+    /// Whether a look-up may have to wait for somebody else.
     #[must_use]
-    pub fn flush(&self, _timeout: Duration) -> bool {
+    pub const fn is_remote(&self) -> bool {
+        matches!(self.kind, Kind::Redis(_))
+    }
+
+    /// Whether every thread of the store runs, as they do until it is flushed.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
         match &self.kind {
-            Kind::Memory(_) => self.walk_pending() == 0,
+            Kind::Memory(_) => true,
+            Kind::Redis(redis) => redis.writer.is_running(),
         }
+    }
+
+    /// The end: waits until every accepted event has an outcome, or `timeout` is over; what has
+    /// none by then is dropped. Says whether nothing had to be. The cores must be at rest.
+    #[must_use]
+    pub fn flush(&self, timeout: Duration) -> bool {
+        if let Kind::Redis(redis) = &self.kind {
+            redis.writer.stop(timeout);
+        }
+        let lost = self.ledger().totals().dropped_by(DropReason::Shutdown);
+        lost == 0 && self.walk_pending() == 0
     }
 
     /// Events that wait, counted one block after the other and not from the ledger. Exact while the
     /// cores are at rest; a core with a request at hand would have to be waited for.
     #[must_use]
     pub fn walk_pending(&self) -> u64 {
-        let open = self.open.iter().map(|open| open.lock().block.events());
         match &self.kind {
             // No queue and no block in flight here, so the open ones are all.
-            Kind::Memory(_) => open.sum(),
+            Kind::Memory(memory) => memory.open.iter().map(|open| open.lock().block.events()).sum(),
+            Kind::Redis(redis) => redis.shared.walk_pending(),
         }
     }
 
@@ -147,22 +275,26 @@ impl Store {
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         match &self.kind {
-            Kind::Memory(memory) => memory.held_bytes(),
+            Kind::Memory(memory) => memory.records.held_bytes(),
+            Kind::Redis(redis) => redis.shared.queue.bytes_in_use(),
         }
     }
 
     /// Reads the books and the bounds.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let totals = self.ledger.totals();
+        let totals = self.ledger().totals();
         match &self.kind {
             Kind::Memory(memory) => Stats {
                 kind: "memory",
                 up: true,
                 pending_bytes: 0,
-                capacity_bytes: memory.capacity_bytes() as u64,
+                capacity_bytes: memory.records.capacity_bytes() as u64,
                 totals,
+                errors: no_errors(),
+                reconnects: 0,
             },
+            Kind::Redis(redis) => redis.shared.stats(totals),
         }
     }
 
@@ -171,10 +303,14 @@ impl Store {
         if open.unpublished == 0 {
             return;
         }
-        self.ledger.accept(core, open.unpublished);
+        self.ledger().accept(core, open.unpublished);
         open.unpublished = 0;
         match &self.kind {
-            Kind::Memory(memory) => memory.hand_over(core, &mut open.block, now, &self.ledger),
+            Kind::Memory(memory) => {
+                memory.records.hand_over(core, &mut open.block, now, &memory.ledger);
+            }
+            Kind::Redis(redis) if open.block.is_full() => redis.shared.hand_over(core, open),
+            Kind::Redis(_) => {}
         }
     }
 }
@@ -204,6 +340,9 @@ impl OpenBlock<'_> {
 impl Drop for OpenBlock<'_> {
     fn drop(&mut self) {
         self.store.publish(self.core, &mut self.open, self.now);
+        if let Kind::Redis(redis) = &self.store.kind {
+            redis.shared.queue.release(&mut self.open.reserve);
+        }
     }
 }
 

@@ -122,19 +122,26 @@ fn a_flag_goes_before_its_variable_and_that_before_the_default() {
 }
 
 #[test]
-fn redis_is_refused_with_a_sentence_however_it_is_asked_for() {
-    let mut runs = vec![run_with(&["--redis-url", "redis://:hunter2@cache:6379/0"])];
-    for name in ["REDIS_URL", "COREPULSE_REDIS_URL"] {
-        let mut command = command(&["--listen", "127.0.0.1:0"]);
-        command.env(name, "redis://:hunter2@cache:6379/0");
-        runs.push(run(command));
-    }
-    for run in runs {
-        assert_eq!(run.code, 64, "{run:?}");
-        assert_eq!(run.output, "", "{run:?}");
-        assert!(run.errors.contains("--redis-url") && run.errors.contains("Redis"), "{run:?}");
+fn a_wrong_redis_url_is_refused_however_it_comes_and_never_repeated() {
+    let asked = |scheme: &str| {
+        let url = format!("{scheme}://:hunter2@cache:6379/0");
+        let mut runs = vec![run_with(&["--print-config", "--redis-url", &url])];
+        for name in ["REDIS_URL", "COREPULSE_REDIS_URL"] {
+            let mut command = command(&["--print-config"]);
+            command.env(name, &url);
+            runs.push(run(command));
+        }
+        assert!(runs.iter().all(|run| !format!("{run:?}").contains("hunter2")), "{runs:?}");
+        runs
+    };
+    for run in asked("http") {
+        assert_eq!((run.code, run.output.as_str()), (64, ""), "{run:?}");
+        assert!(run.errors.contains("--redis-url: expected redis://"), "{run:?}");
         assert_eq!(run.errors.lines().count(), 1, "{run:?}");
-        assert!(!run.errors.contains("hunter2"), "{run:?}");
+    }
+    for run in asked("redis") {
+        assert_eq!((run.code, run.errors.as_str()), (0, ""), "{run:?}");
+        assert!(run.output.contains("redis-url = cache:6379\n"), "{run:?}");
     }
 }
 

@@ -14,6 +14,7 @@ use crate::analytics::Verdict;
 use crate::analytics::union::CoreRecent;
 use crate::clock::Now;
 use crate::http::content_coding::{ContentCoding, InflateError, inflate};
+use crate::http::handler::retry_after;
 use crate::http::problem::{self, PROBLEM, problem};
 use crate::http::request::{Headers, Request};
 use crate::http::response::{Field as HttpField, JSON, Response};
@@ -23,6 +24,7 @@ use crate::metric::batch::Batch;
 use crate::metric::decode::{Decoder, Lines};
 use crate::metric::event::{Event, Field};
 use crate::metric::rejection::{BodyError, Reason, Rejection};
+use crate::store::Store;
 
 /// The ingestion of one core, with its reused memory.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ enum Refused {
     ContentCoding,
     Inflate(InflateError),
     Body(BodyError),
+    StoreFull,
 }
 
 impl Ingest {
@@ -118,7 +121,7 @@ impl Ingest {
         };
         let batch = decoder.decode(body, lines, now).map_err(Refused::Body)?;
         report.clear();
-        apply_batch(&batch, core, state, now, recent, report);
+        apply_batch(&batch, core, state, now, recent, report)?;
         *took_events |= report.accepted > 0;
         report.count(core, state);
         Ok(())
@@ -139,9 +142,13 @@ fn apply_batch(
     now: Now,
     recent: &mut CoreRecent,
     report: &mut Report,
-) {
+) -> Result<(), Refused> {
     let late_before_ms = now.wall_ms.saturating_sub(state.settings.store_ttl_ms);
-    let mut block = state.store.open(core, now);
+    // Asked for only where a full queue refuses what does not fit.
+    let bytes = |store: &Store| {
+        batch.iter().flatten().map(|event| store.record_bytes(&event)).sum::<usize>()
+    };
+    let mut block = state.store.open(core, now, bytes).ok_or(Refused::StoreFull)?;
     for (index, item) in batch.iter().enumerate() {
         match item {
             Ok(event) => {
@@ -157,6 +164,7 @@ fn apply_batch(
             Err(rejection) => report.add_rejection(index, rejection),
         }
     }
+    Ok(())
 }
 
 impl Report {
@@ -276,6 +284,7 @@ impl Refused {
                 (Status::Unauthorized, Some(HttpField::WwwAuthenticate("Bearer")))
             }
             Self::MediaType => (Status::UnsupportedMediaType, None),
+            Self::StoreFull => (Status::ServiceUnavailable, Some(retry_after())),
             Self::ContentCoding => {
                 (Status::UnsupportedMediaType, Some(HttpField::AcceptEncoding("gzip")))
             }
@@ -294,6 +303,10 @@ impl Refused {
             Self::Body(error) => problem(body, status, error, field, route),
             Self::Unauthorized => {
                 let detail = "Authorization: expected Bearer and the ingest token";
+                problem(body, status, detail, field, route)
+            }
+            Self::StoreFull => {
+                let detail = "store: the queue to Redis is full (--store-overflow reject)";
                 problem(body, status, detail, field, route)
             }
             Self::MediaType => {

@@ -39,6 +39,14 @@ pub struct Job {
     route: usize,
 }
 
+impl Job {
+    /// Whether somebody else has to be waited for.
+    #[must_use]
+    pub const fn is_lookup(&self) -> bool {
+        matches!(self.work, Work::Lookup { .. })
+    }
+}
+
 /// The bounded queue in front of the control thread.
 pub trait JobQueue: fmt::Debug + Send + Sync {
     /// Queues a job.

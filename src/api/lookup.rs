@@ -3,6 +3,7 @@
 use super::later::Work;
 use super::state::State;
 use crate::clock::Now;
+use crate::http::handler::retry_after;
 use crate::http::problem::problem;
 use crate::http::request::percent_decode;
 use crate::http::response::{JSON, Response};
@@ -26,6 +27,10 @@ pub fn answer(key: &[u8], state: &State, now: Now, body: &mut Vec<u8>, route: us
             Response::ok(JSON, route)
         }
         Lookup::Absent => absent(body, route),
+        Lookup::Unavailable => {
+            let detail = "store: Redis cannot be asked now";
+            problem(body, Status::ServiceUnavailable, detail, Some(retry_after()), route)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::http::response::Response;
 use crate::metric::event::Field;
 use crate::store::ledger::{DropReason, EvictReason};
 use crate::telemetry::exposition::Format;
-use crate::telemetry::latency::Buckets;
+use crate::telemetry::latency::{Buckets, Durations};
 use crate::telemetry::snapshot::{self, Named, Snapshot};
 
 /// The exposition in the format that the request prefers.
@@ -70,6 +70,7 @@ fn by_field(counts: [u64; 2]) -> Named<u64> {
 fn store(state: &State) -> snapshot::Store {
     let stats = state.store.stats();
     let totals = stats.totals;
+    let flushes = state.flushes.merged();
     snapshot::Store {
         up: stats.up,
         accepted: totals.accepted,
@@ -80,9 +81,8 @@ fn store(state: &State) -> snapshot::Store {
         coalesced: totals.coalesced,
         dropped: DropReason::ALL.into_iter().map(DropReason::name).zip(totals.dropped).collect(),
         evicted: EvictReason::ALL.into_iter().map(EvictReason::name).zip(totals.evicted).collect(),
-        // The embedded store has neither errors nor flushes nor connections.
-        errors: Vec::new(),
-        flushes: Buckets::default(),
-        reconnects: 0,
+        errors: stats.errors,
+        flushes: flushes.first().map_or_else(Buckets::default, Durations::buckets),
+        reconnects: stats.reconnects,
     }
 }

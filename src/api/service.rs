@@ -130,8 +130,10 @@ impl Handler for Service {
 
     fn end_turn(&mut self, now: Now) -> Option<u64> {
         let Self { core, state, ingest, expiry, sweep } = self;
-        state.store.end_turn(*core, now);
         let took = ingest.took_events();
+        if took {
+            state.store.end_turn(*core);
+        }
         expiry.keep(took, now, || state.store.maintain(*core, now));
         sweep.keep(took, now, || state.analytics.sweep(*core, now));
         [expiry.0, sweep.0].into_iter().flatten().min()

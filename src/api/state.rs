@@ -22,11 +22,13 @@ pub struct State {
     pub counters: Arc<Counters>,
     /// Durations of the cores.
     pub latency: Arc<Latency>,
+    /// Durations of flushes to a remote store.
+    pub flushes: Arc<Latency>,
     /// The cores' share of time at work.
     pub busy: Busy,
     /// Writes all of it for Prometheus.
     pub exposition: Exposition,
-    /// Where work for the control thread waits.
+    /// Where work for the control threads waits.
     pub jobs: Box<dyn JobQueue>,
     /// Settings.
     pub settings: Settings,

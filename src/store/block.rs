@@ -25,6 +25,15 @@ pub enum Appended {
     Oversize,
 }
 
+/// Events of a block that have their outcome without being written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Replaced by a newer one of their key.
+    pub coalesced: u64,
+    /// Too long to be packed.
+    pub oversize: u64,
+}
+
 /// One live record of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -64,6 +73,10 @@ const ENTRIES_KEPT: usize = 1024;
 const PLACES_KEPT: usize = 2 * ENTRIES_KEPT;
 const PLACES_FIRST: usize = 64;
 
+/// The most that a block ever allocates: it is handed over at [`BLOCK_BYTES`].
+pub const COST_BYTES: usize =
+    BUFFER_BYTES + ENTRIES_KEPT * size_of::<Entry>() + PLACES_KEPT * size_of::<Place>();
+
 const _: () = assert!(BUFFER_BYTES / 39 < ENTRIES_KEPT);
 const _: () = assert!(PLACES_FIRST.is_power_of_two() && PLACES_KEPT.is_power_of_two());
 
@@ -98,6 +111,12 @@ impl Block {
             oversize: 0,
             oldest_ns: 0,
         }
+    }
+
+    /// How its records are packed.
+    #[must_use]
+    pub const fn packing(&self) -> Packing {
+        self.packing
     }
 
     /// Packs one event. It replaces what the block had under its key.
@@ -136,12 +155,16 @@ impl Block {
 
     /// The live records, in the order of their bytes.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.entries.iter().filter(|entry| entry.live).map(|entry| Record {
+        self.entries.iter().filter(|entry| entry.live).map(|entry| self.record(entry))
+    }
+
+    fn record(&self, entry: &Entry) -> Record<'_> {
+        Record {
             hash: entry.hash,
             entered_ns: entry.entered_ns,
             key: self.key_of(entry),
             value: self.bytes_at(entry, entry.layout.value_at, entry.layout.value_len),
-        })
+        }
     }
 
     /// Events appended since the block was empty, whatever became of them.
@@ -190,11 +213,53 @@ impl Block {
 
     /// Nanoseconds since its first event came in; 0 while it is empty.
     #[must_use]
-    pub fn age_ns(&self, now: Now) -> u64 {
+    pub fn age_ns(&self, now_ns: u64) -> u64 {
         if self.is_empty() {
             return 0;
         }
-        now.mono_ns.saturating_sub(self.oldest_ns)
+        now_ns.saturating_sub(self.oldest_ns)
+    }
+
+    /// Hands out the counts of what needs no record any more, replaced and overlong events, and
+    /// forgets them: from now on the block stands for its live records.
+    pub fn settle(&mut self) -> Settled {
+        Settled {
+            coalesced: std::mem::take(&mut self.coalesced),
+            oversize: std::mem::take(&mut self.oversize),
+        }
+    }
+
+    /// The packed bytes of all records, if every one of them is live.
+    #[must_use]
+    pub fn packed(&self) -> Option<&[u8]> {
+        (self.live == self.entries.len() as u64).then_some(&self.data)
+    }
+
+    /// The live records from the entry at `from` on, each with its index.
+    pub fn records_from(&self, from: usize) -> impl Iterator<Item = (usize, Record<'_>)> {
+        let entries = self.entries.iter().enumerate().skip(from);
+        entries.filter(|(_, entry)| entry.live).map(|(index, entry)| (index, self.record(entry)))
+    }
+
+    /// The index of the first live record from the entry at `from` on.
+    #[must_use]
+    pub fn next_live(&self, from: usize) -> Option<usize> {
+        let rest = self.entries.get(from..).unwrap_or_default();
+        rest.iter().position(|entry| entry.live).map(|place| from + place)
+    }
+
+    /// Gives up the records from the entry at `from` on that came in at `until_ns` or before, and
+    /// says how many there were.
+    pub fn expire(&mut self, from: usize, until_ns: u64) -> u64 {
+        let mut expired = 0;
+        for entry in self.entries.get_mut(from..).unwrap_or_default() {
+            if entry.live && entry.entered_ns <= until_ns {
+                entry.live = false;
+                expired += 1;
+            }
+        }
+        self.live -= expired;
+        expired
     }
 
     /// Empties it. Its memory stays for the next events, but for what an unusual load had added.

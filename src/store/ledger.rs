@@ -6,6 +6,7 @@
 //! counted after; a reader takes the outcomes first and `accepted` last. So whatever outcome it
 //! sees, it sees the acceptance too, and `pending` is never negative.
 
+use crate::store::block::Settled;
 use crate::sync::{Count, PerCore};
 
 /// Why an acknowledged event was not stored. For a remote store it means: not confirmed.
@@ -109,6 +110,12 @@ impl Totals {
         self.dropped.iter().sum()
     }
 
+    /// Events dropped for one reason.
+    #[must_use]
+    pub fn dropped_by(&self, reason: DropReason) -> u64 {
+        self.dropped.get(reason.index()).copied().unwrap_or_default()
+    }
+
     /// Events accepted and without an outcome yet.
     #[must_use]
     pub fn pending(&self) -> u64 {
@@ -144,6 +151,12 @@ impl Ledger {
     /// Counts events that a newer one of the same key replaced.
     pub fn coalesce(&self, slot: usize, events: u64) {
         self.slots.at(slot).coalesced.add(events);
+    }
+
+    /// Counts events of a block that needed no record.
+    pub fn settle(&self, slot: usize, settled: Settled) {
+        self.coalesce(slot, settled.coalesced);
+        self.lose(slot, DropReason::Oversize, settled.oversize);
     }
 
     /// Counts events that are lost.

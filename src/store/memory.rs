@@ -17,7 +17,7 @@ use crate::clock::Now;
 use crate::limits::{RECORDS_PER_HOLD, SEGMENTS_PER_CORE_MIN};
 use crate::store::block::{Block, Record};
 use crate::store::key::KeyHasher;
-use crate::store::ledger::{DropReason, EvictReason, Ledger};
+use crate::store::ledger::{EvictReason, Ledger};
 use crate::store::segment::{Segment, Shape};
 use crate::sync::{Mutex, PerCore};
 
@@ -121,12 +121,7 @@ impl MemoryStore {
             }
         }
         drop(records);
-        if block.coalesced() > 0 {
-            ledger.coalesce(core, block.coalesced());
-        }
-        if block.oversize() > 0 {
-            ledger.lose(core, DropReason::Oversize, block.oversize());
-        }
+        ledger.settle(core, block.settle());
         block.clear();
     }
 

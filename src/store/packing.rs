@@ -13,6 +13,11 @@ use crate::store::key::KEY_PREFIX;
 pub enum Packing {
     /// Nothing: for the store in this process.
     Bare,
+    /// A Redis command: `SET key value EX seconds`, as an array of bulk strings (RESP).
+    Set {
+        /// The time to live.
+        ttl_s: u32,
+    },
 }
 
 /// Where the parts of one packed record are, in bytes from its start.
@@ -31,6 +36,16 @@ pub struct Layout {
 }
 
 impl Packing {
+    /// The bytes of the event's record.
+    #[must_use]
+    pub fn record_bytes(self, event: &Event<'_>) -> usize {
+        let (key_len, value_len) = (key_len(event), value_len(event));
+        match self {
+            Self::Bare => key_len + value_len,
+            Self::Set { ttl_s } => set_layout(key_len, value_len, ttl_s).2,
+        }
+    }
+
     /// Appends the event's record to `data`; `None`, and not a byte, if it would be longer than
     /// [`RECORD_BYTES_MAX`].
     pub fn pack(self, event: &Event<'_>, data: &mut Vec<u8>) -> Option<Layout> {
@@ -39,6 +54,7 @@ impl Packing {
         let value_len = value_len(event);
         let (key_at, value_at, len) = match self {
             Self::Bare => (0, key_len, key_len + value_len),
+            Self::Set { ttl_s } => set_layout(key_len, value_len, ttl_s),
         };
         if len > RECORD_BYTES_MAX {
             return None;
@@ -57,9 +73,64 @@ impl Packing {
                 write_key(data, event);
                 write_value(data, event);
             }
+            Self::Set { ttl_s } => {
+                let key = |data: &mut Vec<u8>| write_key(data, event);
+                let value = |data: &mut Vec<u8>| write_value(data, event);
+                write_set(data, (key_len, key), (value_len, value), ttl_s);
+            }
         }
         debug_assert_eq!(data.len(), start + len);
         Some(layout)
+    }
+}
+
+/// Appends the command again for a record that has waited, with what remains of its time to live.
+pub fn pack_again(key: &[u8], value: &[u8], ttl_s: u32, data: &mut Vec<u8>) {
+    let whole = |bytes| move |data: &mut Vec<u8>| data.extend_from_slice(bytes);
+    write_set(data, (key.len(), whole(key)), (value.len(), whole(value)), ttl_s);
+}
+
+const SET_KEY: &[u8] = b"*5\r\n$3\r\nSET\r\n$";
+const SET_VALUE: &[u8] = b"\r\n$";
+const SET_EX: &[u8] = b"\r\n$2\r\nEX\r\n$";
+const LINE_END: &[u8] = b"\r\n";
+
+/// Where key and value stand in a `SET`, and how long it is.
+fn set_layout(key_len: usize, value_len: usize, ttl_s: u32) -> (usize, usize, usize) {
+    let ttl_len = digits(ttl_s as usize);
+    let key_at = SET_KEY.len() + digits(key_len) + LINE_END.len();
+    let value_at = key_at + key_len + SET_VALUE.len() + digits(value_len) + LINE_END.len();
+    let ttl_at = value_at + value_len + SET_EX.len() + digits(ttl_len) + LINE_END.len();
+    (key_at, value_at, ttl_at + ttl_len + LINE_END.len())
+}
+
+/// Each part comes as its length and what writes it.
+fn write_set(
+    data: &mut Vec<u8>,
+    (key_len, key): (usize, impl FnOnce(&mut Vec<u8>)),
+    (value_len, value): (usize, impl FnOnce(&mut Vec<u8>)),
+    ttl_s: u32,
+) {
+    let line = |data: &mut Vec<u8>, number: usize| {
+        data.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        data.extend_from_slice(LINE_END);
+    };
+    data.extend_from_slice(SET_KEY);
+    line(data, key_len);
+    key(data);
+    data.extend_from_slice(SET_VALUE);
+    line(data, value_len);
+    value(data);
+    data.extend_from_slice(SET_EX);
+    line(data, digits(ttl_s as usize));
+    line(data, ttl_s as usize);
+}
+
+/// Decimal digits of a number.
+const fn digits(number: usize) -> usize {
+    match number.checked_ilog10() {
+        Some(tens) => tens as usize + 1,
+        None => 1,
     }
 }
 

@@ -29,7 +29,7 @@ fn assert_identity(store: &Store) {
 #[test]
 fn what_was_published_can_be_read_back_bit_for_bit() {
     let store = Store::memory(2, 1 << 20, 300_000);
-    let mut open = store.open(1, at(1));
+    let mut open = store.open(1, at(1), |_| 0).unwrap();
     let cpu = "4.1500000000000000e+01";
     assert_eq!(open.append(&event("d1", "1700000000", cpu)), Appended::Fresh);
     drop(open);
@@ -50,7 +50,7 @@ fn the_books_balance_after_every_step() {
     let mut appended = 0;
     for turn in 0..200_u64 {
         let core = (turn % 2) as usize;
-        let mut open = store.open(core, at(turn));
+        let mut open = store.open(core, at(turn), |_| 0).unwrap();
         for number in 0..turn * 10 {
             let timestamp = (number % 300).to_string();
             let cpu = if number % 97 == 0 { &long } else { "1" };
@@ -58,7 +58,7 @@ fn the_books_balance_after_every_step() {
             appended += 1;
         }
         drop(open);
-        store.end_turn(core, at(turn));
+        store.end_turn(core);
         assert_identity(&store);
         assert_eq!(store.stats().totals.accepted, appended);
     }
@@ -72,10 +72,10 @@ fn the_books_balance_after_every_step() {
 #[test]
 fn a_dropped_handle_publishes() {
     let store = Store::memory(1, 1 << 20, 300_000);
-    store.open(0, at(1)).append(&event("d", "1", "1"));
+    store.open(0, at(1), |_| 0).unwrap().append(&event("d", "1", "1"));
     assert_eq!(store.stats().totals.accepted, 1);
     assert_identity(&store);
-    drop(store.open(0, at(2)));
+    drop(store.open(0, at(2), |_| 0).unwrap());
     assert_eq!(store.stats().totals.accepted, 1);
 }
 
@@ -92,7 +92,7 @@ fn scrapes_and_reads_under_way_stay_consistent() {
                 let store = Arc::clone(&store);
                 scope.spawn(move || {
                     for number in 0..EVENTS / 10 {
-                        let mut open = store.open(core, at(number));
+                        let mut open = store.open(core, at(number), |_| 0).unwrap();
                         for _ in 0..9 {
                             open.append(&event("filler", &number.to_string(), "1"));
                         }

@@ -117,6 +117,13 @@ impl Latency {
         }
     }
 
+    /// Records one duration at once, for a thread that has no turns. Whoever scrapes is waited for.
+    pub fn record_one(&self, core: usize, route: usize, duration_ns: u64) {
+        if let Some(durations) = self.cores.at(core).lock().get_mut(route) {
+            durations.record(duration_ns, 1);
+        }
+    }
+
     /// The durations of each route over all cores. One lock a core and route, for a copy.
     #[must_use]
     pub fn merged(&self) -> Vec<Durations> {

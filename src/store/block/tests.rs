@@ -106,7 +106,7 @@ fn an_oversize_record_is_counted_and_leaves_no_byte() {
     assert_eq!(block.append(&long.event(), at(1)), Appended::Oversize);
     assert_eq!(block.append(&plain("1", "2").event(), at(2)), Appended::Fresh);
     assert_eq!((block.events(), block.live(), block.oversize()), (2, 1, 1));
-    assert_eq!(block.age_ns(at(5)), 4, "the oversize event was the first");
+    assert_eq!(block.age_ns(5), 4, "the oversize event was the first");
 }
 
 #[test]

@@ -1,0 +1,203 @@
+//! The remote store: blocks queued for a writer thread, which keeps them in flight to Redis.
+//!
+//! ```text
+//! core ─▶ open block ─▶ queue, bounded ─▶ writer thread ─▶ pipeline ─▶ session ─▶ Redis
+//!            └─ taken when the writer is idle ─▲    └ replies ─▶ ledger, empty blocks ─▶ cores
+//! ```
+//!
+//! [`queue`] holds the bound; [`pipeline`] knows what became of each command and is pure;
+//! [`writer`] decides what to do next and runs against any [`link`]; [`session`] is the link to a
+//! real Redis, and [`thread`] lets them run. [`reader`] answers look-ups on a connection of its
+//! own; [`failure`] has the table of what Redis refuses.
+
+pub(super) mod failure;
+pub(super) mod link;
+pub(super) mod pipeline;
+pub(super) mod queue;
+pub(super) mod reader;
+pub(super) mod session;
+pub(super) mod thread;
+pub(super) mod writer;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::limits::{BLOCK_BYTES, STORE_BLOCKS_IN_FLIGHT};
+use crate::store::block::Block;
+use crate::store::ledger::{DropReason, Ledger, Totals};
+use crate::store::packing::Packing;
+use crate::store::{Open, Stats};
+use crate::sync::{Mutex, PerCore};
+use failure::{ErrorCounts, Kind};
+use queue::Queue;
+
+/// Who is told what the writer sees.
+pub trait Observer: Send + Sync {
+    /// A block was in flight for so long, in nanoseconds.
+    fn flushed(&self, took_ns: u64);
+    /// Redis can be written to, for the first time or again.
+    fn came_up(&self);
+    /// Redis cannot be written to; `why` is the label of the error.
+    fn went_down(&self, why: &'static str);
+}
+
+/// The errors of a store that has none.
+#[must_use]
+pub(super) fn no_errors() -> Vec<(&'static str, u64)> {
+    Kind::ALL.into_iter().map(|kind| (kind.name(), 0)).collect()
+}
+
+/// What the cores and the writer thread have in common.
+pub struct Shared {
+    pub(super) ledger: Ledger,
+    pub(super) open: PerCore<Mutex<Open>>,
+    pub(super) queue: Queue,
+    pub(super) packing: Packing,
+    errors: ErrorCounts,
+    rejects: bool,
+    up: AtomicBool,
+    reconnects: AtomicU64,
+    observer: Box<dyn Observer>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Shared").field("ledger", &self.ledger).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// For so many cores and one writer; the blocks are made by `block`.
+    pub(super) fn new(
+        cores: usize,
+        capacity_bytes: usize,
+        rejects: bool,
+        block: impl Fn() -> Block + Send + Sync + 'static,
+        observer: Box<dyn Observer>,
+    ) -> Self {
+        let packing = block().packing();
+        // Each core fills a block while others are in flight, and one must be left to queue.
+        let blocks_min = cores + STORE_BLOCKS_IN_FLIGHT + 1;
+        Self {
+            ledger: Ledger::new(cores, 1),
+            open: PerCore::new(cores, |_| Mutex::new(Open::new(block()))),
+            queue: Queue::new(cores, capacity_bytes, blocks_min, block),
+            packing,
+            errors: ErrorCounts::default(),
+            rejects,
+            up: AtomicBool::new(false),
+            reconnects: AtomicU64::new(0),
+            observer,
+        }
+    }
+
+    /// The ledger's slot of the writer thread.
+    fn writer_slot(&self) -> usize {
+        self.open.cores()
+    }
+
+    /// Makes sure of the blocks that a request of `bytes` may fill, if it is to be refused rather
+    /// than anything dropped. Says whether it may go on.
+    pub(super) fn reserve(&self, open: &mut Open, bytes: impl FnOnce() -> usize) -> bool {
+        !self.rejects || self.queue.reserve(bytes() / BLOCK_BYTES + 1, &mut open.reserve)
+    }
+
+    /// Ends a core's turn: a writer that waits gets what there is.
+    pub(super) fn end_turn(&self, core: usize) {
+        if !self.queue.is_idle() {
+            return;
+        }
+        let mut open = self.open.at(core).lock();
+        if !open.block.is_empty() && self.queue.claim_idle() {
+            self.hand_over(core, &mut open);
+        }
+    }
+
+    /// Hands a core's open block over and opens another one. Where none is to be had the oldest
+    /// queued block is dropped for it.
+    pub(super) fn hand_over(&self, core: usize, open: &mut Open) {
+        let next = open.reserve.pop().or_else(|| self.queue.spare());
+        let next = next.or_else(|| self.drop_oldest(core));
+        let Some(next) = next else {
+            // All blocks but the open ones are in flight, so the newest is the oldest.
+            self.drop_block(core, &mut open.block);
+            return;
+        };
+        let full = std::mem::replace(&mut open.block, next);
+        if let Some(mut refused) = self.queue.push(self.settled(core, full)) {
+            self.drop_block(core, &mut refused);
+            self.queue.give_back(refused);
+        }
+    }
+
+    /// Takes what the cores have left open, for a writer that has nothing else to do.
+    pub(super) fn take_open(&self) -> Vec<Block> {
+        let slot = self.writer_slot();
+        let mut taken = Vec::new();
+        for open in self.open.iter() {
+            if open.lock().block.is_empty() {
+                continue;
+            }
+            let Some(next) = self.queue.spare() else {
+                break;
+            };
+            // Nobody but this thread ever takes a block away from a core.
+            let block = std::mem::replace(&mut open.lock().block, next);
+            taken.push(self.settled(slot, block));
+        }
+        taken
+    }
+
+    /// Counts what of a block needs no record.
+    fn settled(&self, slot: usize, mut block: Block) -> Block {
+        self.ledger.settle(slot, block.settle());
+        block
+    }
+
+    fn drop_oldest(&self, core: usize) -> Option<Block> {
+        let mut oldest = self.queue.pop()?;
+        self.drop_block(core, &mut oldest);
+        Some(oldest)
+    }
+
+    fn drop_block(&self, slot: usize, block: &mut Block) {
+        self.ledger.settle(slot, block.settle());
+        self.ledger.lose(slot, DropReason::Overflow, block.live());
+        block.clear();
+    }
+
+    /// Notes that Redis answers, and tells if that is news.
+    fn note_up(&self) {
+        if !self.up.swap(true, Ordering::Relaxed) {
+            self.observer.came_up();
+        }
+    }
+
+    /// Notes that Redis does not do what it should, and tells if that is news.
+    fn note_down(&self, kind: Kind, is_news: bool) {
+        if self.up.swap(false, Ordering::Relaxed) || is_news {
+            self.observer.went_down(kind.name());
+        }
+    }
+
+    /// Reads the bounds, beside the books.
+    pub(super) fn stats(&self, totals: Totals) -> Stats {
+        let pending_bytes = if totals.pending() == 0 { 0 } else { self.queue.bytes_in_use() };
+        let errors = Kind::ALL.into_iter().map(|kind| (kind.name(), self.errors.total(kind)));
+        Stats {
+            kind: "redis",
+            up: self.up.load(Ordering::Relaxed),
+            pending_bytes: pending_bytes as u64,
+            capacity_bytes: self.queue.capacity_bytes() as u64,
+            totals,
+            errors: errors.collect(),
+            reconnects: self.reconnects.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Events that wait, counted block by block: open, queued and in flight.
+    pub(super) fn walk_pending(&self) -> u64 {
+        let open: u64 = self.open.iter().map(|open| open.lock().block.events()).sum();
+        open + self.queue.pending()
+    }
+}

@@ -1,0 +1,76 @@
+//! What the writer needs of a connection, and how one comes about; a simulation has its own.
+
+use std::time::Duration;
+
+use super::failure::Kind;
+
+/// A connection as the server knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// Its number there.
+    pub(super) id: i64,
+    /// Where it came from, as seen from there: numbers begin anew when a server restarts.
+    pub(super) address: String,
+}
+
+/// The reply to one command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// `+OK`.
+    Ok,
+    /// An error.
+    Error(Kind),
+}
+
+/// One connection. After an error it is dropped: it may be out of step.
+pub(super) trait Link {
+    /// Writes commands.
+    ///
+    /// # Errors
+    ///
+    /// The connection is of no further use, for this reason.
+    fn send(&mut self, commands: &[u8]) -> Result<(), Kind>;
+
+    /// Waits for the next reply.
+    ///
+    /// # Errors
+    ///
+    /// The connection is of no further use, for this reason.
+    fn receive(&mut self) -> Result<Reply, Kind>;
+
+    /// Asks whether Redis is there.
+    ///
+    /// # Errors
+    ///
+    /// It is not; the connection is of no further use.
+    fn ping(&mut self) -> Result<(), Kind>;
+
+    /// Waits no longer than this from now on, for each reply and each write.
+    ///
+    /// # Errors
+    ///
+    /// The connection is of no further use.
+    fn set_patience(&mut self, patience: Duration) -> Result<(), Kind>;
+
+    /// Who it is at the other end, if Redis told.
+    fn identity(&self) -> Option<Identity>;
+}
+
+/// Makes connections.
+pub(super) trait Dialer {
+    /// What it makes.
+    type Link: Link;
+
+    /// Connects within `patience`, and ends the abandoned connections at the server before it
+    /// returns: what Redis still reads from them would run after what is sent next. Those that are
+    /// known to have ended are taken out of the list.
+    ///
+    /// # Errors
+    ///
+    /// No connection could be made, for this reason.
+    fn dial(
+        &mut self,
+        patience: Duration,
+        abandoned: &mut Vec<Identity>,
+    ) -> Result<Self::Link, Kind>;
+}

@@ -1,0 +1,174 @@
+//! A connection to a real Redis, through the `redis` crate: address, TLS, greeting, replies.
+//!
+//! Any error ends the connection. The crate keeps half a reply after a time-out and then throws the
+//! late one away, and a write that times out may have sent half a command: neither can be gone on
+//! from.
+
+use std::fmt;
+use std::time::Duration;
+
+use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, Value};
+
+use super::failure::Kind;
+use super::link::{Dialer, Identity, Link, Reply};
+use crate::config::redis_url::RedisUrl;
+use crate::limits::STORE_REPLY_MS_MAX;
+
+/// An open connection.
+pub(super) struct Session {
+    connection: Connection,
+    identity: Option<Identity>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Session").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Link for Session {
+    fn send(&mut self, commands: &[u8]) -> Result<(), Kind> {
+        self.connection.send_packed_command(commands).map_err(|error| kind_of(&error))
+    }
+
+    fn receive(&mut self) -> Result<Reply, Kind> {
+        loop {
+            match self.connection.recv_response() {
+                Ok(Value::Okay) => return Ok(Reply::Ok),
+                Ok(Value::ServerError(error)) => {
+                    return Ok(Reply::Error(Kind::of_code(error.code())));
+                }
+                // Something told unasked: with RESP3 alone, and no reply to anything.
+                Ok(Value::Push { .. }) => {}
+                Ok(_) => return Err(Kind::Protocol),
+                Err(error) => return Err(kind_of(&error)),
+            }
+        }
+    }
+
+    fn ping(&mut self) -> Result<(), Kind> {
+        redis::cmd("PING").query::<Value>(&mut self.connection).map_err(|error| kind_of(&error))?;
+        Ok(())
+    }
+
+    fn set_patience(&mut self, patience: Duration) -> Result<(), Kind> {
+        set_patience(&self.connection, patience).map_err(|error| kind_of(&error))
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.identity.clone()
+    }
+}
+
+/// Opens connections to where the URL leads.
+#[derive(Debug)]
+pub(super) struct RedisDialer {
+    url: RedisUrl,
+}
+
+impl RedisDialer {
+    pub(super) fn new(url: RedisUrl) -> Self {
+        // A process has one source of cryptography; whoever chose before us chose as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self { url }
+    }
+}
+
+impl Dialer for RedisDialer {
+    type Link = Session;
+
+    fn dial(&mut self, patience: Duration, abandoned: &mut Vec<Identity>) -> Result<Session, Kind> {
+        let mut connection = connect(&self.url, patience)?;
+        let identity = identify(&mut connection).map_err(|error| kind_of(&error))?;
+        while let Some(identity) = abandoned.last() {
+            end(&mut connection, identity).map_err(|error| kind_of(&error))?;
+            abandoned.pop();
+        }
+        let replies = Duration::from_millis(STORE_REPLY_MS_MAX);
+        set_patience(&connection, replies).map_err(|error| kind_of(&error))?;
+        Ok(Session { connection, identity })
+    }
+}
+
+/// Connects and greets, with `patience` for the address and a third of it for each reply: a frozen
+/// server accepts, and then says nothing.
+pub(super) fn connect(url: &RedisUrl, patience: Duration) -> Result<Connection, Kind> {
+    let client = Client::open(url.info()).map_err(|_| Kind::Connect)?;
+    let step = (patience / 3).max(Duration::from_millis(1));
+    let connection =
+        client.get_connection_with_timeout(step).map_err(|error| match kind_of(&error) {
+            Kind::Io | Kind::Timeout => Kind::Connect,
+            kind => kind,
+        })?;
+    set_patience(&connection, step).map_err(|error| kind_of(&error))?;
+    Ok(connection)
+}
+
+pub(super) fn set_patience(connection: &Connection, patience: Duration) -> RedisResult<()> {
+    connection.set_read_timeout(Some(patience))?;
+    connection.set_write_timeout(Some(patience))
+}
+
+/// Asks Redis who we are. Before 6.2 it cannot tell all of it, and an ACL may forbid to ask: then
+/// an abandoned connection cannot be ended, and what Redis still reads from it runs late.
+fn identify(connection: &mut Connection) -> RedisResult<Option<Identity>> {
+    let info = redis::cmd("CLIENT").arg("INFO").query::<String>(connection);
+    match info {
+        Ok(info) => Ok(parse_client_info(&info)),
+        Err(error) if needs_another_connection(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Whether an error says more than that the command is not to be had.
+fn needs_another_connection(error: &RedisError) -> bool {
+    !matches!(kind_of(error), Kind::Other | Kind::NoPerm)
+}
+
+fn parse_client_info(info: &str) -> Option<Identity> {
+    let field = |name: &str| {
+        let found = info.split_ascii_whitespace().find_map(|field| field.strip_prefix(name));
+        found.filter(|value| !value.is_empty())
+    };
+    let id = field("id=")?.parse().ok()?;
+    Some(Identity { id, address: field("addr=")?.to_owned() })
+}
+
+/// Ends an abandoned connection at the server. When the reply is here, nothing of it runs any more,
+/// whatever the reply is: the connection had ended before, or it has now.
+fn end(connection: &mut Connection, identity: &Identity) -> RedisResult<()> {
+    let mut command = redis::cmd("CLIENT");
+    // Numbers begin anew when Redis restarts: the address says that it is ours.
+    command.arg("KILL").arg("ID").arg(identity.id).arg("ADDR").arg(&identity.address);
+    match command.query::<Value>(connection) {
+        Err(error) if needs_another_connection(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The kind of an error of the crate.
+pub(super) fn kind_of(error: &RedisError) -> Kind {
+    match error.kind() {
+        ErrorKind::Io if error.is_timeout() => Kind::Timeout,
+        ErrorKind::Io => Kind::Io,
+        ErrorKind::AuthenticationFailed => Kind::WrongPass,
+        ErrorKind::Server(_) | ErrorKind::Extension => Kind::of_code(error.code().unwrap_or("")),
+        ErrorKind::InvalidClientConfig => Kind::Connect,
+        _ => Kind::Protocol,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_known_by_number_and_address() {
+        let info = "id=7 addr=127.0.0.1:50312 laddr=127.0.0.1:6379 fd=8 name= age=0\n";
+        let identity = Identity { id: 7, address: "127.0.0.1:50312".to_owned() };
+        assert_eq!(parse_client_info(info), Some(identity));
+        for bad in ["", "id=x addr=a", "addr=a", "id=7", "id=7 addr="] {
+            assert_eq!(parse_client_info(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! What the writer does next: connect, send, wait for replies, pause, or wait for work.
+//!
+//! The decisions are here and the waiting is not: each [`Writer::step`] does one thing at a given
+//! time and says when it wants the next, so a simulation can run it against a server of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Shared;
+use super::failure::Kind;
+use super::link::{Dialer, Identity, Link, Reply};
+use super::pipeline::{Next, Pipeline};
+use crate::limits::{
+    STORE_BACKOFF_MS_MAX, STORE_BACKOFF_MS_MIN, STORE_DIAL_MS_MAX, STORE_PING_MS,
+    STORE_REPLY_MS_MAX,
+};
+use crate::store::block::Block;
+use crate::store::ledger::DropReason;
+
+const MILLISECOND_NS: u64 = 1_000_000;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Writer<D: Dialer> {
+    shared: Arc<Shared>,
+    dialer: D,
+    link: Option<D::Link>,
+    pipeline: Pipeline,
+    /// Connections that were given up and may still have commands to run.
+    abandoned: Vec<Identity>,
+    backoff: Backoff,
+    /// Nothing is sent before this time.
+    resume_ns: u64,
+    has_connected: bool,
+    last_error: Kind,
+    last_heard_ns: u64,
+    /// When to be gone, once the server stops.
+    deadline_ns: Option<u64>,
+}
+
+/// What the writer wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Another step at once.
+    Step,
+    /// A step at this time, or when the server stops.
+    Sleep { until_ns: u64 },
+    /// A block, or a step at this time.
+    Work { until_ns: u64 },
+    /// Nothing: everything has its outcome, and the server stops.
+    End,
+}
+
+impl<D: Dialer> Writer<D> {
+    pub(super) fn new(shared: Arc<Shared>, dialer: D, ttl_ns: u64, seed: u64) -> Self {
+        Self {
+            shared,
+            dialer,
+            link: None,
+            pipeline: Pipeline::new(ttl_ns),
+            abandoned: Vec::new(),
+            backoff: Backoff::new(seed),
+            resume_ns: 0,
+            has_connected: false,
+            last_error: Kind::Other,
+            last_heard_ns: 0,
+            deadline_ns: None,
+        }
+    }
+
+    /// Writes what there is until `deadline_ns`, and ends.
+    pub(super) fn stop(&mut self, deadline_ns: u64) {
+        self.deadline_ns = Some(deadline_ns);
+    }
+
+    /// Takes a block that the queue gave while the writer waited.
+    pub(super) fn take(&mut self, block: Block) {
+        self.shared.queue.note_taken(&block);
+        self.shared.queue.set_idle(false);
+        self.pipeline.push(block);
+    }
+
+    /// Does one thing.
+    pub(super) fn step(&mut self, now_ns: u64) -> Wish {
+        // Blocks that the step before completed: their replies had come by now.
+        while let Some((block, sent_ns)) = self.pipeline.pop_done() {
+            self.shared.observer.flushed(now_ns.saturating_sub(sent_ns));
+            self.shared.queue.give_back(block);
+        }
+        let wish = self.act(now_ns);
+        self.publish();
+        wish
+    }
+
+    fn act(&mut self, now_ns: u64) -> Wish {
+        if self.deadline_ns.is_some_and(|deadline_ns| now_ns >= deadline_ns) {
+            self.give_up();
+            return Wish::End;
+        }
+        self.fill();
+        if self.deadline_ns.is_some() && self.pipeline.is_empty() {
+            return Wish::End;
+        }
+        if now_ns < self.resume_ns {
+            return Wish::Sleep { until_ns: self.bounded(self.resume_ns) };
+        }
+        if self.link.is_none() {
+            return self.connect(now_ns);
+        }
+        if self.pipeline.is_empty() {
+            return self.rest(now_ns);
+        }
+        match self.exchange(now_ns) {
+            Ok(Next::GoOn) => {
+                self.last_heard_ns = now_ns;
+                self.shared.note_up();
+                Wish::Step
+            }
+            Ok(Next::Pause) => self.pause(now_ns),
+            Ok(Next::Reconnect) => self.lose(now_ns, self.last_error),
+            Err(kind) => self.lose_by(now_ns, kind),
+        }
+    }
+
+    /// Redis refuses for now: what is not final is sent again after a while.
+    fn pause(&mut self, now_ns: u64) -> Wish {
+        self.shared.note_down(self.last_error, false);
+        self.resume_ns = now_ns + self.backoff.next_ns();
+        Wish::Step
+    }
+
+    /// Takes blocks from the queue; when nothing waits and nothing is in flight, those that the
+    /// cores have open.
+    fn fill(&mut self) {
+        while !self.pipeline.is_full()
+            && let Some(block) = self.shared.queue.pop()
+        {
+            self.pipeline.push(block);
+        }
+        if self.pipeline.is_empty() && self.deadline_ns.is_some() {
+            self.fill_from_cores();
+        }
+    }
+
+    fn fill_from_cores(&mut self) {
+        for block in self.shared.take_open() {
+            self.pipeline.push(block);
+        }
+    }
+
+    /// Nothing is in flight or queued: takes what is open, or waits for the first core to end a
+    /// turn. The cores see that we are idle before we look, so what we do not find they hand over.
+    fn rest(&mut self, now_ns: u64) -> Wish {
+        self.shared.queue.set_idle(true);
+        self.fill_from_cores();
+        if !self.pipeline.is_empty() {
+            self.shared.queue.set_idle(false);
+            return Wish::Step;
+        }
+        let ping_ns = self.last_heard_ns + STORE_PING_MS * MILLISECOND_NS;
+        if now_ns < ping_ns {
+            return Wish::Work { until_ns: ping_ns };
+        }
+        // An idle connection tells nothing of a server that is gone.
+        match self.link.as_mut().map(Link::ping) {
+            Some(Ok(())) => {
+                self.last_heard_ns = now_ns;
+                Wish::Step
+            }
+            Some(Err(kind)) => self.lose_by(now_ns, kind),
+            None => Wish::Step,
+        }
+    }
+
+    fn connect(&mut self, now_ns: u64) -> Wish {
+        let left_ns = self.deadline_ns.map_or(u64::MAX, |deadline_ns| deadline_ns - now_ns);
+        let patience = Duration::from_nanos(left_ns.min(STORE_DIAL_MS_MAX * MILLISECOND_NS));
+        match self.dialer.dial(patience, &mut self.abandoned) {
+            Ok(link) => {
+                if std::mem::replace(&mut self.has_connected, true) {
+                    self.shared.reconnects.fetch_add(1, Ordering::Relaxed);
+                }
+                self.link = Some(link);
+                self.last_heard_ns = now_ns;
+                if self.pipeline.is_empty() {
+                    // Nothing is owed, so that a greeting is all that we know of it.
+                    self.shared.note_up();
+                }
+                Wish::Step
+            }
+            Err(kind) => self.lose_by(now_ns, kind),
+        }
+    }
+
+    /// Sends what has not been sent, and takes the replies of the first block.
+    fn exchange(&mut self, now_ns: u64) -> Result<Next, Kind> {
+        let Some(link) = &mut self.link else {
+            return Ok(Next::GoOn);
+        };
+        if let Some(deadline_ns) = self.deadline_ns {
+            let left = Duration::from_nanos(deadline_ns.saturating_sub(now_ns).max(1));
+            link.set_patience(left.min(Duration::from_millis(STORE_REPLY_MS_MAX)))?;
+        }
+        while let Some(commands) = self.pipeline.next_unsent(now_ns) {
+            link.send(commands)?;
+        }
+        while self.pipeline.first_awaits() {
+            let reply = link.receive()?;
+            match reply {
+                Reply::Ok => self.backoff.reset(),
+                Reply::Error(kind) => {
+                    self.shared.errors.add(kind);
+                    self.last_error = kind;
+                }
+            }
+            match self.pipeline.take(reply) {
+                Next::GoOn => {}
+                next => return Ok(next),
+            }
+        }
+        Ok(Next::GoOn)
+    }
+
+    fn lose_by(&mut self, now_ns: u64, kind: Kind) -> Wish {
+        self.shared.errors.add(kind);
+        self.lose(now_ns, kind)
+    }
+
+    /// Drops the connection; what is not final will be sent again over the next.
+    fn lose(&mut self, now_ns: u64, kind: Kind) -> Wish {
+        if let Some(link) = self.link.take() {
+            self.abandoned.extend(link.identity());
+        }
+        self.shared.note_down(kind, !self.has_connected && self.last_error != kind);
+        self.last_error = kind;
+        self.pipeline.rewind();
+        self.resume_ns = now_ns + self.backoff.next_ns();
+        Wish::Step
+    }
+
+    fn bounded(&self, ns: u64) -> u64 {
+        self.deadline_ns.map_or(ns, |deadline_ns| deadline_ns.min(ns))
+    }
+
+    /// Counts what became final.
+    fn publish(&mut self) {
+        let shared = &*self.shared;
+        let (slot, outcome) = (shared.writer_slot(), self.pipeline.take_outcome());
+        shared.ledger.store(slot, outcome.stored);
+        shared.ledger.lose(slot, DropReason::Refused, outcome.refused);
+        shared.ledger.lose(slot, DropReason::Expired, outcome.expired);
+        shared.queue.set_in_flight(self.pipeline.pending());
+    }
+
+    /// The end: what has no outcome by now is lost.
+    fn give_up(&mut self) {
+        let (mut lost, blocks) = self.pipeline.abandon();
+        blocks.for_each(|block| self.shared.queue.give_back(block));
+        loop {
+            while let Some(block) = self.shared.queue.pop() {
+                lost += block.events();
+                self.shared.queue.give_back(block);
+            }
+            let open = self.shared.take_open();
+            if open.is_empty() {
+                break;
+            }
+            for block in open {
+                lost += block.live();
+                self.shared.queue.give_back(block);
+            }
+        }
+        self.shared.ledger.lose(self.shared.writer_slot(), DropReason::Shutdown, lost);
+    }
+}
+
+/// Pauses that grow, and shrink at random so that replicas do not return together.
+#[derive(Debug)]
+struct Backoff {
+    random: fastrand::Rng,
+    ms: u64,
+}
+
+impl Backoff {
+    fn new(seed: u64) -> Self {
+        Self { random: fastrand::Rng::with_seed(seed), ms: STORE_BACKOFF_MS_MIN }
+    }
+
+    fn reset(&mut self) {
+        self.ms = STORE_BACKOFF_MS_MIN;
+    }
+
+    fn next_ns(&mut self) -> u64 {
+        let ms = self.ms;
+        self.ms = (ms * 2).min(STORE_BACKOFF_MS_MAX);
+        self.random.u64(ms * MILLISECOND_NS / 2..=ms * MILLISECOND_NS)
+    }
+}
