@@ -140,7 +140,7 @@ impl Outage {
         self.load.as_ref().expect("the load lasts until all settles")
     }
 
-    /// Checks that writing goes on by itself, the fault being over. The server promises six seconds;
+    /// Checks that writing goes on by itself, the fault over. The server promises six seconds, and
     /// `until` gives it four more, as the machine that runs the tests is shared.
     pub fn recovers(&mut self, redis: &mut Redis) {
         until("an event from after the fault is in Redis", || {
