@@ -112,6 +112,20 @@ fn loading() {
     assert_most_is_there(&outage.settles(&mut redis));
 }
 
+/// A Redis that is full says so to whoever connects, unasked, and hangs up: that is the reply to no
+/// command.
+#[test]
+fn too_many_clients() {
+    let mut redis = Redis::start(&[]);
+    let mut outage = Outage::start_healthy(&redis.url(), &[]);
+    redis.configure("maxclients", "1");
+    redis.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).integer();
+    outage.until_up_is(false);
+    outage.lasts(FAULT);
+    redis.configure("maxclients", "100");
+    outage.recovers_without_loss(&mut redis);
+}
+
 /// A user that may do no more than needed: where the old connection cannot be ended at the server,
 /// writing goes on all the same.
 #[test]

@@ -13,10 +13,10 @@ mod outage;
 #[path = "support/wire.rs"]
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use outage::{Direction, Ending, FaultProxy, Mode, Outage, Redis, metric};
-use support::{Process, post, until};
+use outage::{Direction, Ending, FaultProxy, Mode, Outage, Redis, Reply, metric};
+use support::{Process, get, post, until};
 
 /// More than the largest handshake, less than what one block of the load takes.
 const IN_A_PIPELINE: usize = 1500;
@@ -67,19 +67,53 @@ fn a_reset_in_the_middle_of_a_reply() {
     cut_often(Direction::ToServer, Ending::Reset, [1, 4, 5, 512]);
 }
 
-#[test]
-fn a_black_hole_that_accepts_and_never_answers() {
-    let (mut redis, proxy, mut outage) = start();
+/// A hole for connections old and new, until the server has tried for a while.
+fn fall_into_a_hole(redis: &mut Redis, proxy: &FaultProxy, outage: &mut Outage) {
     proxy.set(Mode::BlackHole);
     outage.until_up_is(false);
     let before = proxy.connections();
+    let since = Instant::now();
+    assert_eq!(outage.process.client().ask(&get("/metrics/some:1")).status, 503);
+    // The time-out of a look-up, and what a shared machine may add.
+    assert!(since.elapsed() < Duration::from_millis(1500), "{:?}", since.elapsed());
     outage.lasts(Duration::from_secs(4));
     let tried = proxy.connections() - before;
     assert!(tried > 0, "it never tried again");
     // Jittered and ever longer pauses: a Redis that is ill is not hammered.
     assert!(tried < 40, "{tried} connections in four seconds");
     proxy.set(Mode::Forward);
-    outage.recovers_without_loss(&mut redis);
+    outage.recovers(redis);
+    outage.settles_without_loss(redis);
+}
+
+#[test]
+fn a_black_hole_that_accepts_and_never_answers() {
+    let (mut redis, proxy, mut outage) = start();
+    fall_into_a_hole(&mut redis, &proxy, &mut outage);
+}
+
+/// Here the first thing unanswered is the password.
+#[test]
+fn a_black_hole_for_passwords() {
+    let mut redis = Redis::start(&["--requirepass", "pw"]);
+    let proxy = FaultProxy::start(redis.address());
+    let url = format!("redis://:pw@{}/2", proxy.address);
+    redis.ask(&["SELECT", "2"]).assert_ok();
+    let mut outage = Outage::start_healthy(&url, &[]);
+    fall_into_a_hole(&mut redis, &proxy, &mut outage);
+}
+
+/// And here it is the greeting of TLS.
+#[test]
+fn a_black_hole_for_tls() {
+    let mut redis = Redis::start_with_tls();
+    let proxy = FaultProxy::start(redis.address());
+    let authority = redis.authority().to_str().unwrap().to_owned();
+    let url = format!("rediss://{}/", proxy.address);
+    let process = Process::start_with(&[("SSL_CERT_FILE", &authority)], &["--redis-url", &url]);
+    let mut outage = Outage::of(process);
+    until("the first metrics are stored", || (outage.accounts().stored > 100).then_some(()));
+    fall_into_a_hole(&mut redis, &proxy, &mut outage);
 }
 
 #[test]
@@ -167,6 +201,59 @@ fn assert_not_older(value: Option<String>, highest: u64) -> u64 {
     let number = metric["cpu"].as_u64().unwrap();
     assert!(number >= highest, "{number} after {highest}");
     number
+}
+
+/// The order in which Redis itself saw the values: what is sent again after a reset is never older
+/// than what it has already.
+#[test]
+fn a_retried_command_never_overwrites_a_newer_value() {
+    let redis = Redis::start(&[]);
+    let proxy = FaultProxy::start(redis.address());
+    let process = Process::start(&["--workers", "2", "--redis-url", &proxy.url()]);
+    let outage = Outage::without_load(process);
+    let mut monitor = redis.connect().unwrap();
+    monitor.try_ask(&["MONITOR"]).unwrap().assert_ok();
+    let mut client = outage.process.client();
+    let mut number = 0;
+    let mut send = || {
+        number += 1;
+        // The others fill the block: the next value of the key that counts is in another one.
+        let mut metrics: Vec<_> = (1..=250).map(|other| metric("filler", other, "1")).collect();
+        metrics.push(metric("monitored", 0, &number.to_string()));
+        let lines: Vec<&str> = metrics.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(client.ask(&post(lines.join("\n").as_bytes())).status, 202);
+        number
+    };
+    // Slow, so that several blocks are on their way when their replies are lost.
+    proxy.set(Mode::Delay(Duration::from_millis(20)));
+    for _ in 0..5 {
+        let (before, stored) = (proxy.cuts(), outage.accounts().stored);
+        until("the greetings are over", || {
+            send();
+            (outage.accounts().stored > stored).then_some(())
+        });
+        proxy.cut_after(Direction::ToServer, 1, Ending::Reset);
+        until("the cut", || {
+            send();
+            (proxy.cuts() > before).then_some(())
+        });
+    }
+    proxy.set(Mode::Forward);
+    let last = send();
+    let mut seen = vec![0];
+    while seen.last() < Some(&last) {
+        let Reply::Status(line) = monitor.receive().expect("the last value gets there") else {
+            panic!("a monitor is told of commands");
+        };
+        let Some((_, value)) = line.split_once("metric:monitored:") else {
+            continue;
+        };
+        let (_, value) = value.split_once(r#"\"cpu\":"#).expect("a value");
+        seen.push(value.split(',').next().unwrap().parse::<u64>().unwrap());
+    }
+    assert!(outage.accounts().reconnects >= 5, "{:?}", outage.accounts());
+    let is_falling = |pair: &[u64]| pair[0] > pair[1];
+    assert!(!seen.windows(2).any(is_falling), "an older value after a newer one: {seen:?}");
 }
 
 /// Chance finds what nobody thought of: the seed in the message repeats a run.

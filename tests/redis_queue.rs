@@ -55,7 +55,8 @@ fn a_frozen_redis_costs_no_more_memory_than_the_queue() {
     const QUEUE: u64 = 4 * MEBIBYTE;
     let mut redis = Redis::start(&[]);
     let mut outage = start(&redis, &["--store-queue", "4MiB"]);
-    assert_eq!(outage.accounts().capacity_bytes, QUEUE);
+    // Whole blocks: a little less may be what fits.
+    assert!((QUEUE * 9 / 10..=QUEUE).contains(&outage.accounts().capacity_bytes));
     // First with Redis there: what the work itself needs is no part of the queue.
     send(&outage, "batches", 0..20_000, 1000);
     send(&outage, "singles", 0..3_000, 1);
