@@ -15,7 +15,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use outage::{Direction, Ending, FaultProxy, Mode, Outage, Redis, Reply, metric};
+use outage::{Direction, Ending, FaultProxy, Mode, Outage, Redis, metric};
 use support::{Process, get, post, until};
 
 /// More than the largest handshake, less than what one block of the load takes.
@@ -139,42 +139,6 @@ fn a_slow_network() {
     outage.recovers_without_loss(&mut redis);
 }
 
-/// What the network held back arrives when newer values are in Redis already: by then the
-/// connection that carried it must be no more.
-#[test]
-fn late_commands_of_an_abandoned_connection_change_nothing() {
-    let mut redis = Redis::start(&[]);
-    let proxy = FaultProxy::start(redis.address());
-    let process = Process::start(&["--workers", "2", "--redis-url", &proxy.url()]);
-    // No load: it would write the newest value again and again, and hide an older one.
-    let mut outage = Outage::without_load(process);
-    let send = |outage: &Outage, version: u64| {
-        let (key, value) = metric("late", 0, &version.to_string());
-        assert_eq!(outage.process.client().ask(&post(value.as_bytes())).status, 202);
-        outage.add_sent(&key, &value);
-        (key, value)
-    };
-    let mut version = 0;
-    for _ in 0..3 {
-        let (key, value) = send(&outage, version + 1);
-        until("the first value", || (redis.value(&key).as_ref() == Some(&value)).then_some(()));
-        let before = outage.accounts().reconnects;
-        proxy.hold_back();
-        send(&outage, version + 2);
-        until("the server tries anew", || (outage.accounts().reconnects > before).then_some(()));
-        version += 3;
-        let (key, value) = send(&outage, version);
-        until("the last value", || (redis.value(&key).as_ref() == Some(&value)).then_some(()));
-        proxy.release();
-        // Far longer than it takes Redis to run what has come late, if it does.
-        let since = Instant::now();
-        while since.elapsed() < Duration::from_millis(300) {
-            assert_eq!(redis.value(&key).as_ref(), Some(&value));
-        }
-    }
-    outage.settles_without_loss(&mut redis);
-}
-
 #[test]
 fn one_key_ends_with_its_last_value_however_often_the_stream_is_reset() {
     const POSTS: u64 = 10_000;
@@ -217,59 +181,6 @@ fn assert_not_older(value: Option<String>, highest: u64) -> u64 {
     let number = metric["cpu"].as_u64().unwrap();
     assert!(number >= highest, "{number} after {highest}");
     number
-}
-
-/// The order in which Redis itself saw the values: what is sent again after a reset is never older
-/// than what it has already.
-#[test]
-fn a_retried_command_never_overwrites_a_newer_value() {
-    let redis = Redis::start(&[]);
-    let proxy = FaultProxy::start(redis.address());
-    let process = Process::start(&["--workers", "2", "--redis-url", &proxy.url()]);
-    let outage = Outage::without_load(process);
-    let mut monitor = redis.connect().unwrap();
-    monitor.try_ask(&["MONITOR"]).unwrap().assert_ok();
-    let mut client = outage.process.client();
-    let mut number = 0;
-    let mut send = || {
-        number += 1;
-        // The others fill the block: the next value of the key that counts is in another one.
-        let mut metrics: Vec<_> = (1..=250).map(|other| metric("filler", other, "1")).collect();
-        metrics.push(metric("monitored", 0, &number.to_string()));
-        let lines: Vec<&str> = metrics.iter().map(|(_, value)| value.as_str()).collect();
-        assert_eq!(client.ask(&post(lines.join("\n").as_bytes())).status, 202);
-        number
-    };
-    // Slow, so that several blocks are on their way when their replies are lost.
-    proxy.set(Mode::Delay(Duration::from_millis(20)));
-    for _ in 0..5 {
-        let (before, stored) = (proxy.cuts(), outage.accounts().stored);
-        until("the greetings are over", || {
-            send();
-            (outage.accounts().stored > stored).then_some(())
-        });
-        proxy.cut_after(Direction::ToServer, 1, Ending::Reset);
-        until("the cut", || {
-            send();
-            (proxy.cuts() > before).then_some(())
-        });
-    }
-    proxy.set(Mode::Forward);
-    let last = send();
-    let mut seen = vec![0];
-    while seen.last() < Some(&last) {
-        let Reply::Status(line) = monitor.receive().expect("the last value gets there") else {
-            panic!("a monitor is told of commands");
-        };
-        let Some((_, value)) = line.split_once("metric:monitored:") else {
-            continue;
-        };
-        let (_, value) = value.split_once(r#"\"cpu\":"#).expect("a value");
-        seen.push(value.split(',').next().unwrap().parse::<u64>().unwrap());
-    }
-    assert!(outage.accounts().reconnects >= 5, "{:?}", outage.accounts());
-    let is_falling = |pair: &[u64]| pair[0] > pair[1];
-    assert!(!seen.windows(2).any(is_falling), "an older value after a newer one: {seen:?}");
 }
 
 /// Chance finds what nobody thought of: the seed in the message repeats a run.
