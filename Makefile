@@ -26,9 +26,10 @@ run: ## Serve on port 8080 from the embedded store
 replay: ## Post the series under tests/data/nab to a server on port 8080
 	cargo run --release --locked --example replay
 
-perf: ## Compare the server with a bare epoll loop; the record goes to perf/record/
+perf: ## Compare the server with a bare epoll loop, and the writer with redis-benchmark
 	cargo build --release --locked --workspace
 	target/release/compare --rounds 5 --seconds 2
+	target/release/redis-writer --rounds 5
 
 perf-floor: ## The bare epoll loop against itself: the noise of this machine
 	cargo build --release --locked --package corepulse-perf

@@ -13,11 +13,12 @@
 //!
 //! In the order of the data: [`scenario`] builds requests, [`generator`] sends them, [`answers`]
 //! reads what comes back, [`server`] starts the processes, [`usage`] asks what they cost,
-//! [`report`] sums up and [`machine`] says where that was.
+//! [`report`] sums up and [`machine`] says where that was. [`redis`] is for the writer to Redis.
 
 pub mod answers;
 pub mod generator;
 pub mod machine;
+pub mod redis;
 pub mod report;
 pub mod scenario;
 pub mod server;

@@ -5,6 +5,8 @@ use crate::scenario::Scenario;
 use crate::usage::Usage;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// One drive of one scenario against one server.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +66,22 @@ impl Measurement {
 #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
 fn number(count: u64) -> f64 {
     count as f64
+}
+
+/// Writes a record to `folder`, under its date and a name, and says where it is.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub fn keep(folder: &Path, name: &str, record: &Value) -> Result<PathBuf, String> {
+    let date = record.pointer("/machine/date").and_then(|date| date.as_str());
+    let day = date.and_then(|date| date.get(..10)).unwrap_or("undated");
+    let path = folder.join(format!("{day}-{name}.json"));
+    let text = serde_json::to_string_pretty(record).map_err(|e| e.to_string())?;
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&path, text + "\n"))
+        .map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(path)
 }
 
 /// The raw numbers with where they come from.
@@ -131,14 +149,16 @@ fn groups(measurements: &[Measurement]) -> Vec<(Scenario, &str)> {
 
 /// The middle and the ends of some numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Spread {
-    median: f64,
+pub struct Spread {
+    /// The middle, or half-way between the two in the middle.
+    pub median: f64,
     smallest: f64,
     largest: f64,
 }
 
 impl Spread {
-    fn of(numbers: impl Iterator<Item = f64>) -> Self {
+    /// Of none, all are NaN.
+    pub fn of(numbers: impl Iterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = numbers.collect();
         sorted.sort_by(f64::total_cmp);
         let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
@@ -150,7 +170,9 @@ impl Spread {
         }
     }
 
-    fn text(self, digits: usize) -> String {
+    /// The median, and in brackets the smallest and the largest.
+    #[must_use]
+    pub fn text(self, digits: usize) -> String {
         let Self { median, smallest, largest } = self;
         format!("{median:.digits$} ({smallest:.digits$}–{largest:.digits$})")
     }

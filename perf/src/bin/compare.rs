@@ -14,7 +14,6 @@ use corepulse_perf::scenario::Scenario;
 use corepulse_perf::server::{Kind, Server};
 use corepulse_perf::usage::Usage;
 use corepulse_perf::{machine, report};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -98,7 +97,8 @@ fn compare(options: &Options) -> Result<(), String> {
     if options.no_record {
         return Ok(());
     }
-    let path = keep(options, &report::record(&machine::describe(), &measurements))?;
+    let record = report::record(&machine::describe(), &measurements);
+    let path = report::keep(&options.record, &options.name, &record)?;
     println!("\nraw numbers: {}", path.display());
     Ok(())
 }
@@ -147,17 +147,6 @@ fn labels(servers: &[Kind]) -> Vec<String> {
         });
     }
     labels
-}
-
-fn keep(options: &Options, record: &serde_json::Value) -> Result<PathBuf, String> {
-    let date = record.pointer("/machine/date").and_then(|date| date.as_str());
-    let day = date.and_then(|date| date.get(..10)).unwrap_or("undated");
-    let path = options.record.join(format!("{day}-{}.json", options.name));
-    let text = serde_json::to_string_pretty(record).map_err(|e| e.to_string())?;
-    fs::create_dir_all(&options.record)
-        .and_then(|()| fs::write(&path, text + "\n"))
-        .map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(path)
 }
 
 #[cfg(test)]

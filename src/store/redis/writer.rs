@@ -297,3 +297,6 @@ impl Backoff {
         self.random.u64(ms * MILLISECOND_NS / 2..=ms * MILLISECOND_NS)
     }
 }
+
+#[cfg(test)]
+mod simulation;

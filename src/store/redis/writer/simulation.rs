@@ -1,0 +1,182 @@
+//! The writer against a server that is delayed, cut, frozen, full and restarted at random.
+//!
+//! All of it is one thread with a clock of its own, so a seed reproduces a run:
+//! `COREPULSE_SEED=17 cargo test simulation`. Held at every step: the books balance, by the ledger
+//! and by a walk over all blocks, and the queue is inside its bound. Held at the end: every event
+//! has an outcome, and no key has a value older than the newest that was confirmed.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use fastrand::Rng;
+
+use super::super::Observer;
+use super::*;
+use crate::clock::Now;
+use crate::limits::STORE_BLOCKS_IN_FLIGHT;
+use crate::metric::event::Event;
+use crate::store::key::KeyHasher;
+use crate::store::packing::Packing;
+
+mod server;
+
+use server::{SimDialer, World};
+
+const SEEDS: u64 = 10_000;
+const CORES: usize = 2;
+const TTL_S: u32 = 300;
+const TTL_NS: u64 = TTL_S as u64 * 1_000_000_000;
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn flushed(&self, _took_ns: u64) {}
+    fn came_up(&self) {}
+    fn went_down(&self, _why: &'static str) {}
+}
+
+/// One run.
+struct Run {
+    random: Rng,
+    world: Rc<RefCell<World>>,
+    shared: Arc<Shared>,
+    writer: Writer<SimDialer>,
+    written: u64,
+    /// Few keys coalesce, many fill blocks.
+    keys: u64,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let hasher = KeyHasher::default();
+        let block = move || Block::new(Packing::Set { ttl_s: TTL_S }, hasher.clone());
+        let blocks = CORES + STORE_BLOCKS_IN_FLIGHT + 1;
+        let mut random = Rng::with_seed(seed);
+        let keys = [3, 40, 100_000][random.usize(..3)];
+        let shared = Shared::new(CORES, 0, false, block, Box::new(Nobody));
+        let shared = Arc::new(shared);
+        assert_eq!(shared.queue.capacity_bytes(), blocks * crate::store::block::COST_BYTES);
+        let world = Rc::new(RefCell::new(World::new(seed)));
+        let dialer = SimDialer(Rc::clone(&world));
+        let writer = Writer::new(Arc::clone(&shared), dialer, TTL_NS, seed);
+        Self { random, world, shared, writer, written: 0, keys }
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.world.borrow().now_ns
+    }
+
+    /// A core takes some events and ends its turn. Each key is one core's, with rising values.
+    fn write(&mut self) {
+        let core = self.random.usize(..CORES);
+        let now = Now { mono_ns: self.now_ns(), wall_ms: 0 };
+        let few = if self.random.u8(..8) == 0 { 700 } else { 5 };
+        for _ in 0..self.random.usize(1..=few) {
+            self.written += 1;
+            let timestamp = (self.random.u64(..self.keys) * CORES as u64 + core as u64).to_string();
+            let value = self.written.to_string();
+            let device = ["d", "a-device-with-a-longer-name"][self.random.usize(..2)];
+            let event = Event {
+                device_id: Some(device),
+                timestamp: &timestamp,
+                timestamp_ms: 0,
+                values: [1.0, 1.0],
+                literals: [&value, "1"],
+            };
+            self.world.borrow_mut().entered_ns.insert(self.written, now.mono_ns);
+            let mut open = self.shared.open.at(core).lock();
+            open.block.append(&event, now);
+            self.shared.ledger.accept(core, 1);
+            if open.block.is_full() {
+                self.shared.hand_over(core, &mut open);
+            }
+        }
+        self.shared.end_turn(core);
+    }
+
+    /// The writer does one thing, and the world goes on until it wants the next.
+    fn step(&mut self) -> Wish {
+        let now_ns = self.now_ns();
+        let wish = self.writer.step(now_ns);
+        if let Wish::Work { .. } = wish
+            && let Some(block) = self.shared.queue.receiver().try_recv().ok()
+        {
+            self.writer.take(block);
+        }
+        let totals = self.shared.ledger.totals();
+        assert_eq!(totals.pending(), self.shared.walk_pending(), "{totals:?}");
+        assert!(self.shared.queue.bytes_in_use() <= self.shared.queue.capacity_bytes());
+        wish
+    }
+
+    fn pass_time(&mut self, until_ns: u64) {
+        let mut world = self.world.borrow_mut();
+        world.now_ns = world.now_ns.max(until_ns);
+    }
+
+    fn go(mut self) {
+        for _ in 0..self.random.usize(10..60) {
+            match self.random.u8(..10) {
+                0..=3 => self.write(),
+                4 => self.world.borrow_mut().hurt(),
+                _ => match self.step() {
+                    Wish::Sleep { until_ns } | Wish::Work { until_ns } if self.random.bool() => {
+                        self.pass_time(until_ns);
+                    }
+                    _ => {}
+                },
+            }
+        }
+        // Half of the runs end while things are still going wrong, and perhaps too soon.
+        if self.random.bool() {
+            self.world.borrow_mut().heal();
+        }
+        let left_ns = self.random.u64(1..30_000_000_000);
+        self.writer.stop(self.now_ns() + left_ns);
+        loop {
+            match self.step() {
+                Wish::End => break,
+                Wish::Step => {}
+                Wish::Sleep { until_ns } | Wish::Work { until_ns } => self.pass_time(until_ns),
+            }
+        }
+        let totals = self.shared.ledger.totals();
+        assert_eq!((totals.accepted, totals.pending()), (self.written, 0), "{totals:?}");
+        self.world.borrow_mut().check_end();
+    }
+}
+
+/// What went wrong, and how often, over many runs: a simulation of nothing would pass as well.
+#[test]
+fn the_books_balance_whatever_the_server_does() {
+    let asked = std::env::var("COREPULSE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = asked.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let mut seen: HashMap<&'static str, u64> = HashMap::new();
+    for seed in seeds {
+        let run = Run::new(seed);
+        let (shared, world) = (Arc::clone(&run.shared), Rc::clone(&run.world));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.go()));
+        if let Err(panic) = outcome {
+            eprintln!("seed {seed}");
+            std::panic::resume_unwind(panic);
+        }
+        let totals = shared.ledger.totals();
+        let dropped = |reason| totals.dropped_by(reason);
+        for (name, count) in [
+            ("stored", totals.stored),
+            ("coalesced", totals.coalesced),
+            ("overflow", dropped(DropReason::Overflow)),
+            ("expired", dropped(DropReason::Expired)),
+            ("refused", dropped(DropReason::Refused)),
+            ("shutdown", dropped(DropReason::Shutdown)),
+            ("stale", world.borrow().stale),
+            ("reconnects", shared.reconnects.load(Ordering::Relaxed)),
+        ] {
+            *seen.entry(name).or_default() += count;
+        }
+    }
+    if asked.is_none() {
+        assert!(seen.values().all(|count| *count > 0), "{seen:?}");
+    }
+}

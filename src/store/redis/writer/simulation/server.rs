@@ -1,0 +1,276 @@
+//! A Redis that goes wrong at random, in a time of its own.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::TTL_NS;
+use crate::store::redis::failure::{Kind, Treatment};
+use crate::store::redis::link::{Dialer, Identity, Link, Reply};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// The server, its connections and the time.
+pub(super) struct World {
+    random: Rng,
+    pub(super) now_ns: u64,
+    /// When each value came in, by value.
+    pub(super) entered_ns: HashMap<u64, u64>,
+    /// Commands of abandoned connections that ran.
+    pub(super) stale: u64,
+    data: HashMap<String, u64>,
+    confirmed: HashMap<String, u64>,
+    connections: Vec<Connection>,
+    frozen_until_ns: u64,
+    away_until_ns: u64,
+    refusing: Option<(Kind, u64)>,
+    /// One in so many calls goes wrong.
+    rarity: u32,
+}
+
+#[derive(Default)]
+struct Connection {
+    /// Commands that the server has not read.
+    unread: VecDeque<Command>,
+    abandoned: bool,
+}
+
+#[derive(Clone)]
+struct Command {
+    key: String,
+    value: u64,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed ^ 0x5eed);
+        let rarity = [50, 300, 3_000][random.usize(..3)];
+        Self {
+            random,
+            now_ns: SECOND_NS,
+            entered_ns: HashMap::new(),
+            stale: 0,
+            data: HashMap::new(),
+            confirmed: HashMap::new(),
+            connections: Vec::new(),
+            frozen_until_ns: 0,
+            away_until_ns: 0,
+            refusing: None,
+            rarity,
+        }
+    }
+
+    /// Something begins to go wrong, or a long time passes.
+    pub(super) fn hurt(&mut self) {
+        let until_ns = self.now_ns + self.random.u64(1..10 * SECOND_NS);
+        match self.random.u8(..6) {
+            0 => self.frozen_until_ns = until_ns,
+            1 => self.away_until_ns = until_ns,
+            2 | 3 => {
+                let kind = Kind::ALL[self.random.usize(..Kind::ALL.len())];
+                self.refusing = Some((kind, until_ns));
+            }
+            4 => self.now_ns += self.random.u64(..2 * TTL_NS),
+            _ => self.restart(),
+        }
+    }
+
+    pub(super) fn heal(&mut self) {
+        (self.frozen_until_ns, self.away_until_ns, self.refusing) = (0, 0, None);
+        self.rarity = u32::MAX;
+    }
+
+    /// The server loses its data and all connections.
+    fn restart(&mut self) {
+        self.data.clear();
+        self.confirmed.clear();
+        for connection in &mut self.connections {
+            connection.unread.clear();
+            connection.abandoned = true;
+        }
+    }
+
+    fn goes_wrong(&mut self) -> bool {
+        self.random.u32(..self.rarity) == 0
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.now_ns < self.frozen_until_ns
+    }
+
+    /// The server reads some of what abandoned connections had sent, in no order that we know.
+    fn run_stale(&mut self) {
+        for at in 0..self.connections.len() {
+            while self.connections[at].abandoned && self.random.u8(..4) > 0 {
+                let Some(command) = self.connections[at].unread.pop_front() else {
+                    break;
+                };
+                self.stale += 1;
+                self.data.insert(command.key, command.value);
+            }
+        }
+    }
+
+    /// Runs the next command of a connection; `None` if it has sent none.
+    fn run_next(&mut self, connection: usize) -> Option<(Command, Reply)> {
+        let command = self.connections[connection].unread.pop_front()?;
+        let now_ns = self.now_ns;
+        if let Some((kind, _)) = self.refusing.filter(|(_, until_ns)| now_ns < *until_ns) {
+            // The kinds that are no reply happen elsewhere.
+            let is_reply = !["connect", "timeout", "io", "protocol"].contains(&kind.name());
+            if is_reply && self.random.bool() {
+                return Some((command, Reply::Error(kind)));
+            }
+        }
+        self.data.insert(command.key.clone(), command.value);
+        Some((command, Reply::Ok))
+    }
+
+    /// What is left in the sockets runs, and then no value may be older than a confirmed one.
+    pub(super) fn check_end(&mut self) {
+        self.frozen_until_ns = 0;
+        self.run_stale();
+        for (key, confirmed) in &self.confirmed {
+            let value = self.data.get(key).copied().unwrap_or(0);
+            assert!(value >= *confirmed, "{key}: {value} is older than {confirmed}");
+        }
+    }
+}
+
+pub(super) struct SimDialer(pub(super) Rc<RefCell<World>>);
+
+pub(super) struct SimLink {
+    world: Rc<RefCell<World>>,
+    number: usize,
+    patience_ns: u64,
+    /// Whether replies are for nothing: those after one that asked for a retry.
+    draining: bool,
+}
+
+impl Dialer for SimDialer {
+    type Link = SimLink;
+
+    fn dial(&mut self, patience: Duration, abandoned: &mut Vec<Identity>) -> Result<SimLink, Kind> {
+        let mut world = self.0.borrow_mut();
+        world.now_ns += 1_000;
+        if world.now_ns < world.away_until_ns || world.goes_wrong() {
+            return Err(Kind::Connect);
+        }
+        if world.is_frozen() {
+            world.now_ns += u64::try_from(patience.as_nanos()).unwrap();
+            return Err(Kind::Timeout);
+        }
+        while let Some(identity) = abandoned.pop() {
+            world.run_stale();
+            if world.goes_wrong() {
+                abandoned.push(identity);
+                return Err(Kind::Io);
+            }
+            let number = usize::try_from(identity.id).unwrap();
+            world.connections[number].unread.clear();
+        }
+        world.connections.push(Connection::default());
+        let number = world.connections.len() - 1;
+        let link = Rc::clone(&self.0);
+        Ok(SimLink { world: link, number, patience_ns: SECOND_NS, draining: false })
+    }
+}
+
+impl Link for SimLink {
+    fn send(&mut self, commands: &[u8]) -> Result<(), Kind> {
+        let mut world = self.world.borrow_mut();
+        self.draining = false;
+        let commands = parse(commands, &world);
+        if world.connections[self.number].abandoned {
+            return Err(Kind::Io);
+        }
+        let mut taken = commands.len();
+        let is_cut = world.goes_wrong();
+        if is_cut {
+            taken = world.random.usize(..=taken);
+        }
+        world.connections[self.number].unread.extend(commands.into_iter().take(taken));
+        if is_cut { Err(Kind::Io) } else { Ok(()) }
+    }
+
+    fn receive(&mut self) -> Result<Reply, Kind> {
+        let mut world = self.world.borrow_mut();
+        world.now_ns += 1_000;
+        if world.is_frozen() {
+            let left_ns = world.frozen_until_ns - world.now_ns;
+            world.now_ns += left_ns.min(self.patience_ns);
+            if left_ns > self.patience_ns {
+                return Err(Kind::Timeout);
+            }
+        }
+        if world.connections[self.number].abandoned || world.goes_wrong() {
+            return Err(Kind::Io);
+        }
+        world.run_stale();
+        let (command, reply) = world.run_next(self.number).expect("a command for each reply");
+        if world.goes_wrong() {
+            // It ran, and the reply is lost.
+            return Err(Kind::Io);
+        }
+        match reply {
+            Reply::Ok if !self.draining => {
+                let newest = world.confirmed.entry(command.key).or_default();
+                *newest = command.value.max(*newest);
+            }
+            Reply::Ok => {}
+            Reply::Error(kind) => self.draining |= kind.treatment() == Treatment::Retry,
+        }
+        Ok(reply)
+    }
+
+    fn ping(&mut self) -> Result<(), Kind> {
+        let mut world = self.world.borrow_mut();
+        let is_gone = world.connections[self.number].abandoned || world.is_frozen();
+        if is_gone || world.goes_wrong() { Err(Kind::Io) } else { Ok(()) }
+    }
+
+    fn set_patience(&mut self, patience: Duration) -> Result<(), Kind> {
+        self.patience_ns = u64::try_from(patience.as_nanos()).unwrap();
+        Ok(())
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        let id = i64::try_from(self.number).unwrap();
+        Some(Identity { id, address: String::new() })
+    }
+}
+
+/// A link that is given up leaves what it had sent in the server's socket.
+impl Drop for SimLink {
+    fn drop(&mut self) {
+        self.world.borrow_mut().connections[self.number].abandoned = true;
+    }
+}
+
+/// The commands in `bytes`, each checked to be a SET that does not outlive its event.
+fn parse(bytes: &[u8], world: &World) -> Vec<Command> {
+    let mut words = Vec::new();
+    let mut lines = std::str::from_utf8(bytes).unwrap().split_terminator("\r\n");
+    while let Some(count) = lines.next() {
+        assert_eq!(count, "*5");
+        let mut word = || {
+            let length: usize = lines.next().unwrap().strip_prefix('$').unwrap().parse().unwrap();
+            let word = lines.next().unwrap();
+            assert_eq!(word.len(), length);
+            word
+        };
+        let [set, key, value, ex, ttl_s] = [word(), word(), word(), word(), word()];
+        assert_eq!((set, ex), ("SET", "EX"));
+        let value = value.split("\"cpu\":").nth(1).unwrap().split(',').next().unwrap();
+        let (value, ttl_s): (u64, u64) = (value.parse().unwrap(), ttl_s.parse().unwrap());
+        let ends_ns = world.now_ns + ttl_s * SECOND_NS;
+        let due_ns = world.entered_ns[&value] + TTL_NS;
+        assert!(ttl_s > 0 && ends_ns < due_ns + 2 * SECOND_NS, "{ttl_s} s");
+        assert!(ends_ns >= due_ns, "{ttl_s} s are too few");
+        words.push(Command { key: key.to_owned(), value });
+    }
+    words
+}
