@@ -83,6 +83,13 @@ impl Process {
         Self::spawn(command(&with_fixed(listen, arguments)))
     }
 
+    /// Starts it on a free port with further variables in its environment.
+    pub fn start_with(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let mut command = command(&with_fixed("127.0.0.1:0", arguments));
+        command.envs(variables.iter().copied());
+        Self::spawn(command)
+    }
+
     fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");

@@ -1,0 +1,341 @@
+//! A TCP proxy in front of a Redis that does to the stream what the test says.
+//!
+//! Each connection has two pumps, one a direction, that ask the shared orders before each chunk.
+//! A pump looks up from its socket every few milliseconds, so that orders reach idle ones too.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use crate::support::SOON;
+
+/// How long a pump may not notice an order.
+const TICK: Duration = Duration::from_millis(5);
+
+/// So many reads, a tick at most each, wait for the peer of an ended connection.
+const DRAIN_READS: u32 = 40;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    ToRedis,
+    ToServer,
+}
+
+/// How a connection is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With a reset (RST), as a crashed host or an impatient middlebox does.
+    Reset,
+    /// With an orderly end of both streams (FIN), in the middle of whatever was said.
+    End,
+}
+
+/// What is done to all connections until something else is ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Forward,
+    /// Every chunk comes so much later.
+    Delay(Duration),
+    /// Connections are accepted, what comes is read, and nothing is ever passed on. Connections
+    /// that have lost something are reset when the mode ends.
+    BlackHole,
+    /// The port is closed and the connections are reset.
+    Refuse,
+}
+
+/// A cut that waits for its byte.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    direction: Direction,
+    bytes: usize,
+    ending: Ending,
+}
+
+#[derive(Debug)]
+struct Orders {
+    mode: Mode,
+    cut: Option<Cut>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    orders: Mutex<Orders>,
+    /// Connections with a lower number hold back what is on its way to Redis.
+    held_below: AtomicU64,
+    connections: AtomicU64,
+    cuts: AtomicU64,
+    is_ending: AtomicBool,
+}
+
+impl Shared {
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mode(&self) -> Mode {
+        self.orders().mode
+    }
+
+    /// How many of these bytes still pass, and how the connection ends behind them if it does.
+    fn passing(&self, direction: Direction, bytes: usize) -> (usize, Option<Ending>) {
+        let mut orders = self.orders();
+        match &mut orders.cut {
+            Some(cut) if cut.direction == direction && cut.bytes <= bytes => {
+                let (passing, ending) = (cut.bytes, cut.ending);
+                orders.cut = None;
+                (passing, Some(ending))
+            }
+            Some(cut) if cut.direction == direction => {
+                cut.bytes -= bytes;
+                (bytes, None)
+            }
+            _ => (bytes, None),
+        }
+    }
+}
+
+/// The proxy; it ends with its test.
+#[derive(Debug)]
+pub struct FaultProxy {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl FaultProxy {
+    pub fn start(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            orders: Mutex::new(Orders { mode: Mode::Forward, cut: None }),
+            held_below: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            cuts: AtomicU64::new(0),
+            is_ending: AtomicBool::new(false),
+        });
+        let for_acceptor = Arc::clone(&shared);
+        let acceptor =
+            thread::spawn(move || accept(Some(listener), address, upstream, &for_acceptor));
+        Self { address, shared, acceptor: Some(acceptor) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://{}/", self.address)
+    }
+
+    pub fn set(&self, mode: Mode) {
+        self.shared.orders().mode = mode;
+    }
+
+    /// Cuts the connection by which the last of so many bytes goes, counted from now over all
+    /// connections, right behind that byte. It happens once.
+    pub fn cut_after(&self, direction: Direction, bytes: usize, ending: Ending) {
+        self.shared.orders().cut = Some(Cut { direction, bytes, ending });
+    }
+
+    /// How often something was cut.
+    pub fn cuts(&self) -> u64 {
+        self.shared.cuts.load(Ordering::SeqCst)
+    }
+
+    /// How many connections it has taken so far.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Keeps what comes for Redis on today's connections, also when their sender has gone; later
+    /// connections are forwarded.
+    pub fn hold_back(&self) {
+        self.shared.held_below.store(self.connections(), Ordering::SeqCst);
+    }
+
+    /// Sends what was held back, however late.
+    pub fn release(&self) {
+        self.shared.held_below.store(0, Ordering::SeqCst);
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.shared.is_ending.store(true, Ordering::SeqCst);
+        if let Some(acceptor) = self.acceptor.take() {
+            // Its panic has been printed; a second one would hide the test's own.
+            let _ = acceptor.join();
+        }
+    }
+}
+
+/// Accepts until the end; closes the port while connections are to be refused.
+fn accept(
+    mut listener: Option<TcpListener>,
+    address: SocketAddr,
+    upstream: SocketAddr,
+    shared: &Arc<Shared>,
+) {
+    while !shared.is_ending.load(Ordering::SeqCst) {
+        if shared.mode() == Mode::Refuse {
+            listener = None;
+        } else if listener.is_none() {
+            // Somebody's outgoing connection may have the port for a moment.
+            listener = TcpListener::bind(address).ok();
+        }
+        let accepted = listener.as_ref().map(|listener| {
+            listener.set_nonblocking(true).unwrap();
+            listener.accept()
+        });
+        match accepted {
+            Some(Ok((client, _))) => connect(client, upstream, shared),
+            _ => thread::park_timeout(TICK),
+        }
+    }
+}
+
+/// One connection: both sockets, closed when both pumps have let go of them.
+struct Pair {
+    number: u64,
+    server: TcpStream,
+    /// None in a black hole that was one from the start, and where Redis is away.
+    redis: Option<TcpStream>,
+    is_over: AtomicBool,
+}
+
+impl Pair {
+    /// Ends it; a reset is what closing sends once nothing may linger.
+    fn end(&self, ending: Ending) {
+        for stream in std::iter::once(&self.server).chain(&self.redis) {
+            // The peer may have gone first.
+            let _ = match ending {
+                Ending::Reset => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+                Ending::End => stream.shutdown(Shutdown::Write),
+            };
+        }
+        self.is_over.store(true, Ordering::SeqCst);
+        if ending == Ending::End {
+            self.drain();
+        }
+    }
+
+    /// Reads what still comes for a moment: closing before that would be a reset after all.
+    fn drain(&self) {
+        let mut chunk = [0; 4096];
+        for _ in 0..DRAIN_READS {
+            match read(&self.server, &mut chunk) {
+                Ok(Chunk::Bytes(_) | Chunk::Nothing) => {}
+                Ok(Chunk::End) | Err(_) => return,
+            }
+        }
+    }
+}
+
+fn connect(server: TcpStream, upstream: SocketAddr, shared: &Arc<Shared>) {
+    server.set_nonblocking(false).unwrap();
+    let number = shared.connections.fetch_add(1, Ordering::SeqCst);
+    let is_hole = shared.mode() == Mode::BlackHole;
+    let redis = (!is_hole).then(|| TcpStream::connect_timeout(&upstream, SOON).ok()).flatten();
+    for stream in std::iter::once(&server).chain(&redis) {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(TICK)).unwrap();
+        stream.set_write_timeout(Some(SOON)).unwrap();
+    }
+    let pair = Arc::new(Pair { number, server, redis, is_over: AtomicBool::new(false) });
+    if pair.redis.is_none() && !is_hole {
+        pair.end(Ending::Reset);
+        return;
+    }
+    for direction in [Direction::ToRedis, Direction::ToServer] {
+        let (pair, shared) = (Arc::clone(&pair), Arc::clone(shared));
+        thread::spawn(move || {
+            if let Some(ending) = pump(direction, &pair, &shared).unwrap_or(Some(Ending::Reset)) {
+                pair.end(ending);
+            }
+        });
+    }
+}
+
+/// What a read has come to.
+enum Chunk {
+    Bytes(usize),
+    Nothing,
+    End,
+}
+
+fn read(mut stream: &TcpStream, chunk: &mut [u8]) -> io::Result<Chunk> {
+    match stream.read(chunk) {
+        Ok(0) => Ok(Chunk::End),
+        Ok(bytes) => Ok(Chunk::Bytes(bytes)),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            Ok(Chunk::Nothing)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Passes one direction on until it ends, and says how the connection is to end; `None` where the
+/// other direction has said so already.
+fn pump(direction: Direction, pair: &Pair, shared: &Shared) -> io::Result<Option<Ending>> {
+    let (from, to) = match direction {
+        Direction::ToRedis => (Some(&pair.server), pair.redis.as_ref()),
+        Direction::ToServer => (pair.redis.as_ref(), Some(&pair.server)),
+    };
+    let (mut chunk, mut held) = (vec![0; 64 * 1024], Vec::new());
+    let (mut has_lost, mut is_finished) = (pair.redis.is_none(), false);
+    while !pair.is_over.load(Ordering::SeqCst) && !shared.is_ending.load(Ordering::SeqCst) {
+        let read = match from {
+            Some(from) if !is_finished => read(from, &mut chunk),
+            _ => {
+                thread::park_timeout(TICK);
+                Ok(Chunk::Nothing)
+            }
+        };
+        // Asked after the read: an order given before a byte was sent holds for that byte.
+        let mode = shared.mode();
+        if mode == Mode::Refuse || (has_lost && mode != Mode::BlackHole) {
+            return Ok(Some(Ending::Reset));
+        }
+        let is_held = direction == Direction::ToRedis
+            && pair.number < shared.held_below.load(Ordering::SeqCst);
+        match read {
+            Ok(Chunk::Bytes(_)) if mode == Mode::BlackHole => has_lost = true,
+            Ok(Chunk::Bytes(bytes)) => held.extend_from_slice(&chunk[..bytes]),
+            Ok(Chunk::Nothing) => {}
+            // What is held back outlives its sender, in whatever way that went.
+            Ok(Chunk::End) | Err(_) if is_held => is_finished = true,
+            Ok(Chunk::End) => return Ok(Some(Ending::End)),
+            Err(error) => return Err(error),
+        }
+        if is_held || held.is_empty() {
+            continue;
+        }
+        if let Mode::Delay(delay) = mode {
+            thread::park_timeout(delay);
+        }
+        if let Some(ending) = pass(direction, &mut held, to, shared)? {
+            shared.cuts.fetch_add(1, Ordering::SeqCst);
+            return Ok(Some(ending));
+        }
+        if is_finished {
+            return Ok(Some(Ending::End));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes what may pass; answers how the connection ends if it is cut behind that.
+fn pass(
+    direction: Direction,
+    held: &mut Vec<u8>,
+    to: Option<&TcpStream>,
+    shared: &Shared,
+) -> io::Result<Option<Ending>> {
+    let (passing, ending) = shared.passing(direction, held.len());
+    if let Some(mut to) = to {
+        to.write_all(&held[..passing])?;
+    }
+    held.clear();
+    Ok(ending)
+}

@@ -1,0 +1,187 @@
+//! What the tests with a Redis stand on: a server, the load on it, and accounts that must balance.
+//!
+//! A test starts a Redis and an [`Outage`], which is the real program under a light load of singles
+//! and batches. While the fault lasts the test is in [`Outage::lasts`], which checks that nothing
+//! waits; after it, [`Outage::recovers`] and [`Outage::settles`] compare what was acknowledged with
+//! the counters and with what Redis holds.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "each test file uses a part of this, and a test that panics has failed"
+)]
+
+#[path = "accounts.rs"]
+pub mod accounts;
+#[path = "certificates.rs"]
+pub mod certificates;
+#[path = "fault_proxy.rs"]
+pub mod fault_proxy;
+#[path = "load.rs"]
+pub mod load;
+#[path = "redis.rs"]
+pub mod redis;
+#[path = "resp.rs"]
+pub mod resp;
+
+pub use accounts::Accounts;
+pub use fault_proxy::{Direction, Ending, FaultProxy, Mode};
+pub use load::{Load, Sent, metric};
+pub use redis::Redis;
+pub use resp::Reply;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{Client, Process, get, post, until};
+
+/// An answer that takes longer has waited for something. Far more than any takes, as the machine
+/// that runs the tests is shared.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Between two looks at a server under load.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Singles and batches come by so many connections.
+const LOAD_CONNECTIONS: usize = 2;
+
+/// A server whose Redis is about to suffer.
+#[derive(Debug)]
+pub struct Outage {
+    pub process: Process,
+    load: Option<Load>,
+    marks: u64,
+}
+
+/// What everything has come to once nothing was pending any more.
+#[derive(Debug)]
+pub struct Settled {
+    pub accounts: Accounts,
+    /// Keys that Redis does not hold with the value last acknowledged.
+    pub missing: Vec<String>,
+}
+
+impl Outage {
+    /// A server that writes to this URL, under load.
+    pub fn start(url: &str, arguments: &[&str]) -> Self {
+        let fixed = ["--workers", "2", "--redis-url", url];
+        Self::of(Process::start(&[&fixed, arguments].concat()))
+    }
+
+    /// A server under load.
+    pub fn of(process: Process) -> Self {
+        let load = Load::start(process.address, LOAD_CONNECTIONS);
+        Self { process, load: Some(load), marks: 0 }
+    }
+
+    /// A server on which there is only what the test itself sends.
+    pub fn without_load(process: Process) -> Self {
+        let load = Load::start(process.address, 0);
+        Self { process, load: Some(load), marks: 0 }
+    }
+
+    /// A server under load, once the first metrics are in Redis.
+    pub fn start_healthy(url: &str, arguments: &[&str]) -> Self {
+        let outage = Self::start(url, arguments);
+        until("the first metrics are stored", || (outage.accounts().stored > 100).then_some(()));
+        assert!(outage.accounts().is_up);
+        outage
+    }
+
+    /// The accounts as they stand; they balance, and hold what has been acknowledged.
+    pub fn accounts(&self) -> Accounts {
+        let acknowledged = self.load.as_ref().map_or(0, Load::acknowledged);
+        let accounts = Accounts::scrape(self.process.address);
+        assert!(accounts.accepted >= acknowledged, "{acknowledged} acknowledged: {accounts:?}");
+        accounts
+    }
+
+    /// Looks at everything that must not wait for Redis.
+    fn look(&self) {
+        self.accounts();
+        for target in ["/health", "/ready", "/analyze"] {
+            let since = Instant::now();
+            let answer = Client::connect(self.process.address).ask(&get(target));
+            assert_eq!(answer.status, 200, "{target}: {answer:?}");
+            assert!(since.elapsed() < ANSWER_TIME_MAX, "{target}: {:?}", since.elapsed());
+        }
+    }
+
+    /// Lets the fault last so long, while events are acknowledged and probes answered.
+    pub fn lasts(&self, duration: Duration) {
+        let (since, before) = (Instant::now(), self.load().acknowledged());
+        while since.elapsed() < duration {
+            self.look();
+            thread::park_timeout(LOOK_INTERVAL);
+        }
+        let acknowledged = self.load().acknowledged() - before;
+        assert!(acknowledged > 100, "only {acknowledged} events in {duration:?}");
+    }
+
+    /// Counts an acknowledged event that the test has sent.
+    pub fn add_sent(&self, key: &str, value: &str) {
+        self.load().add_sent(key.to_owned(), value.to_owned());
+    }
+
+    /// Waits until the server itself says whether Redis is there.
+    pub fn until_up_is(&self, is_up: bool) {
+        until("the server notices", || (self.accounts().is_up == is_up).then_some(()));
+        let answer = Client::connect(self.process.address).ask(&get("/analyze"));
+        assert_eq!(answer.json()["store"]["kind"], "redis", "{answer:?}");
+    }
+
+    fn load(&self) -> &Load {
+        self.load.as_ref().expect("the load lasts until all settles")
+    }
+
+    /// Checks that writing goes on by itself, the fault over. The server promises six seconds, and
+    /// `until` gives it four more, as the machine that runs the tests is shared.
+    pub fn recovers(&mut self, redis: &mut Redis) {
+        until("an event from after the fault is in Redis", || {
+            // A new one each time: one alone might be among what a full queue drops.
+            self.marks += 1;
+            let (key, value) = metric("mark", self.marks, "1");
+            let answer = Client::connect(self.process.address).ask(&post(value.as_bytes()));
+            assert_eq!(answer.status, 202, "{answer:?}");
+            self.add_sent(&key, &value);
+            self.look();
+            (redis.value(&key) == Some(value)).then_some(())
+        });
+    }
+
+    /// Ends the load and compares: the counters with what was acknowledged, Redis with what was
+    /// sent. What is missing was counted as dropped; a key holds what was sent to it last.
+    pub fn settles(&mut self, redis: &mut Redis) -> Settled {
+        let sent = self.load.take().expect("it settles once").stop();
+        let accounts = until("nothing is pending", || {
+            let accounts = Accounts::scrape(self.process.address);
+            (accounts.pending == 0).then_some(accounts)
+        });
+        assert_eq!(accounts.accepted, sent.events, "{accounts:?}");
+        assert_eq!(accounts.settled(), sent.events, "{accounts:?}");
+        assert!(accounts.is_up, "{accounts:?}");
+        let missing = sent.missing_from(redis);
+        let count = missing.len() as u64;
+        assert!(count <= accounts.dropped, "{count} missing, {missing:.5?}: {accounts:?}");
+        Settled { accounts, missing }
+    }
+
+    /// The same where nothing may be lost.
+    pub fn settles_without_loss(&mut self, redis: &mut Redis) -> Settled {
+        let settled = self.settles(redis);
+        assert_eq!(settled.accounts.dropped, 0, "{settled:?}");
+        settled
+    }
+
+    /// A fault that is over: all that every such test checks.
+    pub fn recovers_without_loss(&mut self, redis: &mut Redis) -> Settled {
+        self.recovers(redis);
+        self.settles_without_loss(redis)
+    }
+}

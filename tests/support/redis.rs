@@ -1,0 +1,220 @@
+//! A Redis of the test's own: a real `redis-server` that can be starved, stopped and killed.
+//!
+//! The test asks it over a Unix socket, whatever it offers to the server under test: a password
+//! set meanwhile, a proxy or TLS are never in the test's own way.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::certificates::Certificates;
+use super::resp::{Reply, Resp};
+use crate::support::until;
+
+/// Ports below those that the kernel gives to outgoing connections (man 7 ip): nobody takes one
+/// while its Redis is down.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A folder for one Redis, gone with it.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn create() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        // Short: the path of a Unix socket has 108 bytes at most (man 7 unix).
+        let name = format!("corepulse-redis-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).expect("there is room for a folder");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A folder that stays costs nothing but room.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A `redis-server`, its folder and the test's connection to it.
+#[derive(Debug)]
+pub struct Redis {
+    child: Option<Child>,
+    folder: Folder,
+    port: u16,
+    arguments: Vec<String>,
+    certificates: Option<Certificates>,
+    control: Option<Resp>,
+}
+
+impl Redis {
+    /// Starts one with further arguments, and waits until it answers.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut redis = Self::absent(arguments);
+        redis.run();
+        redis
+    }
+
+    /// One that speaks TLS only, with certificates that its own authority has signed.
+    pub fn start_with_tls() -> Self {
+        let mut redis = Self::absent(&[]);
+        redis.certificates = Some(Certificates::make(&redis.folder.0));
+        redis.run();
+        redis
+    }
+
+    /// One that does not run yet, but has its port.
+    pub fn absent(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let (folder, port) = (Folder::create(), free_port());
+        Self { child: None, folder, port, arguments, certificates: None, control: None }
+    }
+
+    /// Starts it where it was before, and waits until it answers PING.
+    pub fn run(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        self.child = Some(self.command().spawn().expect("ci/setup installs redis-server"));
+        until("Redis answers", || {
+            let child = self.child.as_mut().unwrap();
+            if child.try_wait().unwrap().is_some() {
+                panic!("Redis ended: {}", self.log());
+            }
+            self.control = Some(self.connect().ok()?);
+            let reply = self.control.as_mut()?.try_ask(&["PING"]).ok()?;
+            (reply == Reply::Status("PONG".to_owned())).then_some(())
+        });
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("redis-server");
+        command.current_dir(&self.folder.0).stdin(Stdio::null());
+        command.args(["--bind", "127.0.0.1", "--save", "", "--logfile", "log"]);
+        command.args(["--enable-debug-command", "yes", "--unixsocket", "socket"]);
+        let port = self.port.to_string();
+        if self.certificates.is_some() {
+            command.args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"]);
+            command.args(Certificates::REDIS_ARGUMENTS);
+        } else {
+            command.args(["--port", &port]);
+        }
+        command.args(&self.arguments);
+        command
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.0.join("log")).unwrap_or_default()
+    }
+
+    /// Another connection of the test's own, with the password that the arguments name.
+    pub fn connect(&self) -> io::Result<Resp> {
+        let mut resp = Resp::connect(&self.socket())?;
+        let mut pairs = self.arguments.windows(2);
+        if let Some(pair) = pairs.find(|pair| pair[0] == "--requirepass") {
+            resp.try_ask(&["AUTH", &pair[1]])?.assert_ok();
+        }
+        Ok(resp)
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.0.join("socket")
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    pub fn url(&self) -> String {
+        let scheme = if self.certificates.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://{}/", self.address())
+    }
+
+    /// The file with the authority that signed its certificate.
+    pub fn authority(&self) -> &Path {
+        &self.certificates.as_ref().expect("it speaks TLS").authority
+    }
+
+    /// Asks it on the test's own connection.
+    pub fn ask(&mut self, command: &[&str]) -> Reply {
+        let control = self.control.as_mut().expect("it runs");
+        control.try_ask(command).unwrap_or_else(|error| panic!("{error}: {command:?}"))
+    }
+
+    /// Changes its configuration.
+    pub fn configure(&mut self, name: &str, value: &str) {
+        self.ask(&["CONFIG", "SET", name, value]).assert_ok();
+    }
+
+    /// Has it do something that takes a while; the answer is awaited with [`Self::await_reply`].
+    pub fn begin(&mut self, command: &[&str]) {
+        self.control.as_mut().expect("it runs").send(command).expect("it takes commands");
+    }
+
+    pub fn await_reply(&mut self) -> Reply {
+        self.control.as_mut().expect("it runs").receive().expect("a reply")
+    }
+
+    /// The values of these keys, `None` for a key that it does not have.
+    pub fn values<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) -> Vec<Option<String>> {
+        let commands: Vec<_> = keys.into_iter().map(|key| vec!["GET", key]).collect();
+        let replies = self.control.as_mut().expect("it runs").ask_all(&commands);
+        replies.expect("replies").into_iter().map(Reply::text).collect()
+    }
+
+    pub fn value(&mut self, key: &str) -> Option<String> {
+        self.ask(&["GET", key]).text()
+    }
+
+    /// When these keys expire, in milliseconds since 1970; negative for a key that it does not
+    /// have, or for ever.
+    pub fn expiries<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) -> Vec<i64> {
+        let commands: Vec<_> = keys.into_iter().map(|key| vec!["PEXPIRETIME", key]).collect();
+        let replies = self.control.as_mut().expect("it runs").ask_all(&commands);
+        replies.expect("replies").into_iter().map(Reply::integer).collect()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it runs");
+        let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child's id");
+        kill_process(id, signal).expect("a child is ours to signal");
+    }
+
+    /// Stops its process: what comes to it waits in the kernel.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Ends it at once (`kill -9`); [`Self::run`] starts it again.
+    pub fn kill(&mut self) {
+        self.control = None;
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("a child is ours to kill");
+        child.wait().expect("it has ended");
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    until("a free port", || {
+        let port = fastrand::u16(PORTS);
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok().map(|_| port)
+    })
+}

@@ -1,0 +1,114 @@
+//! A tiny client of the Redis protocol (RESP 2), over the Unix socket of a test's own Redis.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use crate::support::SOON;
+
+/// So many commands go out before their replies are read: both fit into the buffers between.
+const PIPELINE_MAX: usize = 200;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    Status(String),
+    Error(String),
+    Integer(i64),
+    Text(Option<String>),
+    List(Vec<Reply>),
+}
+
+impl Reply {
+    /// The text of a value; `None` where there is none.
+    pub fn text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => text,
+            other => panic!("no text: {other:?}"),
+        }
+    }
+
+    pub fn integer(self) -> i64 {
+        match self {
+            Self::Integer(integer) => integer,
+            other => panic!("no integer: {other:?}"),
+        }
+    }
+
+    /// Checks that the command was obeyed.
+    pub fn assert_ok(self) {
+        assert_eq!(self, Self::Status("OK".to_owned()));
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Resp(BufReader<UnixStream>);
+
+impl Resp {
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(SOON))?;
+        stream.set_write_timeout(Some(SOON))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Sends a command without waiting for its reply.
+    pub fn send(&mut self, command: &[&str]) -> io::Result<()> {
+        self.0.get_mut().write_all(&packed(command))
+    }
+
+    pub fn try_ask(&mut self, command: &[&str]) -> io::Result<Reply> {
+        self.send(command)?;
+        self.receive()
+    }
+
+    /// Asks all of them, in order.
+    pub fn ask_all(&mut self, commands: &[Vec<&str>]) -> io::Result<Vec<Reply>> {
+        let mut replies = Vec::with_capacity(commands.len());
+        for part in commands.chunks(PIPELINE_MAX) {
+            let bytes: Vec<u8> = part.iter().flat_map(|command| packed(command)).collect();
+            self.0.get_mut().write_all(&bytes)?;
+            for _ in part {
+                replies.push(self.receive()?);
+            }
+        }
+        Ok(replies)
+    }
+
+    pub fn receive(&mut self) -> io::Result<Reply> {
+        let mut line = String::new();
+        self.0.read_line(&mut line)?;
+        let line = line.strip_suffix("\r\n").ok_or(ErrorKind::UnexpectedEof)?;
+        let (kind, rest) = line.split_at(1);
+        let integer = || rest.parse::<i64>().unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        match kind {
+            "+" => Ok(Reply::Status(rest.to_owned())),
+            "-" => Ok(Reply::Error(rest.to_owned())),
+            ":" => Ok(Reply::Integer(integer())),
+            "$" => self.text(usize::try_from(integer()).ok()),
+            "*" => {
+                (0..integer()).map(|_| self.receive()).collect::<io::Result<_>>().map(Reply::List)
+            }
+            _ => panic!("no reply: {line:?}"),
+        }
+    }
+
+    /// The text behind its announced length, which is none for a value that is none.
+    fn text(&mut self, length: Option<usize>) -> io::Result<Reply> {
+        let Some(length) = length else {
+            return Ok(Reply::Text(None));
+        };
+        let mut bytes = vec![0; length + 2];
+        self.0.read_exact(&mut bytes)?;
+        bytes.truncate(length);
+        Ok(Reply::Text(Some(String::from_utf8(bytes).expect("all that is stored is text"))))
+    }
+}
+
+fn packed(command: &[&str]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", command.len()).into_bytes();
+    for part in command {
+        bytes.extend(format!("${}\r\n{part}\r\n", part.len()).bytes());
+    }
+    bytes
+}
