@@ -7,8 +7,9 @@
 //!
 //! [`queue`] holds the bound; [`pipeline`] knows what became of each command and is pure;
 //! [`writer`] decides what to do next and runs against any [`link`]; [`dialer`] finds the server by
-//! its URL, [`session`] and [`cluster`] are links to real ones, and [`thread`] lets it all run. [`reader`] answers look-ups on a connection of its
-//! own; [`failure`] has the table of what Redis refuses.
+//! its URL, [`session`] and [`cluster`] are links to real ones, and [`thread`] lets it all run.
+//! [`reader`] answers look-ups on a connection of its own; [`failure`] has the table of what Redis
+//! refuses.
 
 pub(super) mod cluster;
 pub(super) mod dialer;
