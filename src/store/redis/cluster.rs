@@ -2,9 +2,9 @@
 //!
 //! A key's server follows from its slot, CRC16 (XMODEM) of the key modulo 16,384 (Redis Cluster
 //! Specification, "Key distribution model"); our keys have no braces, and so no hash tags. The link
-//! deals a block's commands out to the servers, which work side by side, and collects the replies in
-//! the order of the commands. When one of them is gone or has lost a slot, the whole link is given
-//! up, and the slots are asked for again.
+//! deals a block's commands out to the servers, which work side by side, and collects the replies
+//! in the order of the commands. When one of them is gone or has lost a slot, the whole link is
+//! given up, and the slots are asked for again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
