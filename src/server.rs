@@ -200,6 +200,7 @@ impl Server {
         );
         log::info!(
             kind = stats.kind,
+            at = config.redis_url.as_ref().map_or("this process".to_owned(), ToString::to_string),
             capacity_bytes = stats.capacity_bytes,
             ttl = %Shown(config.store_ttl),
             "store"

@@ -84,7 +84,7 @@ impl Shared {
         Self {
             ledger: Ledger::new(cores, 1),
             open: PerCore::new(cores, |_| Mutex::new(Open::new(block()))),
-            queue: Queue::new(cores, capacity_bytes, blocks_min, block),
+            queue: Queue::new(cores, capacity_bytes, blocks_min, packing, block),
             packing,
             errors: ErrorCounts::default(),
             rejects,

@@ -73,6 +73,11 @@ impl Topology {
         Some(())
     }
 
+    /// All primaries.
+    pub(super) fn nodes(&self) -> &[ConnectionInfo] {
+        &self.nodes
+    }
+
     fn index_of(&self, key: &[u8]) -> Option<usize> {
         let slot = slot_of(key);
         let mut ranges = self.ranges.iter();
@@ -106,8 +111,8 @@ impl ClusterSession {
         step: Duration,
         abandoned: &mut Vec<Identity>,
     ) -> Result<Self, Kind> {
-        let mut nodes = Vec::with_capacity(topology.nodes.len());
-        for info in &topology.nodes {
+        let mut nodes = Vec::with_capacity(topology.nodes().len());
+        for info in topology.nodes() {
             let session = Session::open(info, step, abandoned)?;
             nodes.push(Node { session, commands: Vec::new() });
         }

@@ -14,16 +14,17 @@ use crate::config::redis_url::{RedisUrl, Route};
 const STEPS: u32 = 3;
 
 /// Opens connections to where the URL leads at the moment.
-#[derive(Debug)]
 pub(super) struct RedisDialer {
     url: RedisUrl,
     /// Who is asked first: whoever answered last.
     first: usize,
+    /// The nodes that a cluster had last: those of the URL may be gone when others are there.
+    nodes: Vec<ConnectionInfo>,
 }
 
 impl RedisDialer {
     pub(super) const fn new(url: RedisUrl) -> Self {
-        Self { url, first: 0 }
+        Self { url, first: 0, nodes: Vec::new() }
     }
 }
 
@@ -45,7 +46,10 @@ impl Dialer for RedisDialer {
                 Ok(Box::new(Session::open(&info, step, abandoned)?))
             }
             Route::Cluster(seeds) => {
-                let topology = topology(seeds, &mut self.first, step)?;
+                let known = [seeds.as_slice(), self.nodes.as_slice()].concat();
+                let topology = topology(&known, &mut self.first, step)?;
+                self.nodes.clear();
+                self.nodes.extend_from_slice(topology.nodes());
                 Ok(Box::new(ClusterSession::open(topology, step, abandoned)?))
             }
         }

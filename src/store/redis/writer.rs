@@ -24,7 +24,6 @@ const ABANDONED_MAX: usize = 256;
 const MILLISECOND_NS: u64 = 1_000_000;
 
 /// See the head of this file.
-#[derive(Debug)]
 pub(super) struct Writer<D: Dialer> {
     shared: Arc<Shared>,
     dialer: D,

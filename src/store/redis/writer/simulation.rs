@@ -57,7 +57,7 @@ impl Run {
         let keys = [3, 40, 100_000][random.usize(..3)];
         let shared = Shared::new(CORES, 0, false, block, Box::new(Nobody));
         let shared = Arc::new(shared);
-        assert_eq!(shared.queue.capacity_bytes(), blocks * crate::store::block::COST_BYTES);
+        assert_eq!(shared.queue.capacity_bytes(), blocks * Block::cost_bytes(shared.packing));
         let world = Rc::new(RefCell::new(World::new(seed)));
         let dialer = SimDialer(Rc::clone(&world));
         let writer = Writer::new(Arc::clone(&shared), dialer, TTL_NS, seed);
