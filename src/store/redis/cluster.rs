@@ -4,7 +4,8 @@
 //! Specification, "Key distribution model"); our keys have no braces, and so no hash tags. The link
 //! deals a block's commands out to the servers, which work side by side, and collects the replies
 //! in the order of the commands. A key whose slot is being moved follows where `ASK` leads. When a
-//! server is gone or has lost a slot, the whole link is given up, and the slots are asked for again.
+//! server is gone or has lost a slot, the whole link is given up, and the slots are asked for
+//! again.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
