@@ -48,6 +48,9 @@ pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 /// Between two looks at a server under load.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// So many metrics are looked up where there are more.
+const LOOK_UPS: usize = 300;
+
 /// Singles and batches come by so many connections.
 const LOAD_CONNECTIONS: usize = 2;
 
@@ -210,6 +213,21 @@ impl Outage {
         let settled = self.settles(keeper);
         assert_eq!(settled.accounts.dropped, 0, "{settled:?}");
         settled
+    }
+
+    /// Checks that some hundred of these are answered to who looks them up.
+    pub fn finds(&self, sent: &Sent) {
+        let mut client = Client::connect(self.process.address);
+        let step = sent.values.len() / LOOK_UPS + 1;
+        for (key, value) in sent.values.iter().step_by(step) {
+            let target = format!("/metrics/{}", key.strip_prefix("metric:").unwrap());
+            // The first may have to find its way to Redis.
+            let answer = until("a look-up reaches Redis", || {
+                let answer = client.ask(&get(&target));
+                (answer.status != 503).then_some(answer)
+            });
+            assert_eq!((answer.status, answer.text().trim_end()), (200, value.as_str()), "{key}");
+        }
     }
 
     /// A fault that is over: all that every such test checks.

@@ -38,9 +38,9 @@ const FAILOVER_TIMEOUT_MS: &str = "3000";
 /// twice [`FAILOVER_TIMEOUT_MS`] after a vote without a majority.
 pub const FAILOVER_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// A server that comes back as a primary is made a replica at the second report to a sentinel, and
-/// there is one in ten seconds.
-pub const RETURN_TIME_MAX: Duration = Duration::from_secs(25);
+/// A server that is a primary and should not be one is made a replica at its second report to a
+/// sentinel, and there is one in ten seconds.
+pub const DEMOTION_TIME_MAX: Duration = Duration::from_secs(25);
 
 /// What a password may hold, and how it stands in a URL.
 const PASSWORD: (&str, &str) = ("p@ss/word", "p%40ss%2Fword");
@@ -132,7 +132,8 @@ impl Sentinels {
         &mut self.servers[1 - self.primary]
     }
 
-    fn is_replica_in_sync(&mut self) -> bool {
+    /// Whether there is a primary, and the other server has all that it has.
+    pub fn is_replica_in_sync(&mut self) -> bool {
         let port = self.primary().address().port();
         let replica = information(self.replica());
         let follows = ["role:slave", "master_link_status:up", &format!("master_port:{port}")]
