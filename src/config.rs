@@ -259,8 +259,8 @@ fn check_redis_url(given: Option<&Secret>, found: &mut Mistakes) -> Option<Redis
     if url.is_none() {
         found.add(
             "redis-url",
-            "expected redis://, rediss:// or redis+unix:// and an address, such as \
-             redis://:password@127.0.0.1:6379/0",
+            "expected redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster:// \
+             and an address, such as redis://:password@127.0.0.1:6379/0",
         );
     }
     url

@@ -200,6 +200,7 @@ impl Server {
         );
         log::info!(
             kind = stats.kind,
+            at = config.redis_url.as_ref().map_or("this process".to_owned(), ToString::to_string),
             capacity_bytes = stats.capacity_bytes,
             ttl = %Shown(config.store_ttl),
             "store"
@@ -289,6 +290,11 @@ impl Report {
             stored = self.store.stored,
             coalesced = self.store.coalesced,
             dropped = self.store.dropped_all(),
+            overflow = self.store.dropped_by(DropReason::Overflow),
+            expired = self.store.dropped_by(DropReason::Expired),
+            refused = self.store.dropped_by(DropReason::Refused),
+            oversize = self.store.dropped_by(DropReason::Oversize),
+            shutdown = self.store.dropped_by(DropReason::Shutdown),
             pending = self.walked_pending,
             "stopped"
         );

@@ -51,6 +51,7 @@ const LAYOUT: Layout = Layout {
 const DOORS: &[Door] = &[
     ("clap", &["config/arguments.rs", "main.rs"]),
     ("core_affinity", &["engine/placement.rs"]),
+    ("crc", &["store/redis/cluster.rs"]),
     ("crossbeam", &["sync.rs", "control.rs", "store/redis/"]),
     ("fastrand", &["engine/percore/arrivals.rs", "http/handler.rs", "store/redis/"]),
     ("flate2", &["http/content_coding.rs"]),
@@ -61,7 +62,7 @@ const DOORS: &[Door] = &[
     ("httpdate", &["http/date.rs"]),
     ("humantime", &["config/"]),
     ("itoa", &["http/response.rs", "metric/batch.rs", "api/ingest.rs", "store/packing.rs"]),
-    ("memchr", &["http/head.rs", "metric/"]),
+    ("memchr", &["http/head.rs", "metric/", "store/redis/cluster.rs"]),
     ("mio", &["engine/"]),
     ("parking_lot", &["sync.rs"]),
     ("parse-size", &["config/mistakes.rs"]),

@@ -33,8 +33,8 @@ pub struct Arguments {
     #[arg(long, env = "COREPULSE_ENGINE", hide_env_values = true, default_value = "percore")]
     pub engine: String,
 
-    /// Redis to keep metrics in: redis://, rediss:// or redis+unix://; REDIS_URL is honoured too,
-    /// and without either metrics are kept in this process
+    /// Redis to keep metrics in: redis://, rediss:// (TLS), redis+unix://, redis+sentinel:// or
+    /// redis+cluster://; REDIS_URL is honoured too. Without either they are kept in this process
     #[arg(long, env = "COREPULSE_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<Secret>,
 

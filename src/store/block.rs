@@ -67,18 +67,19 @@ struct Place {
 
 /// Room for the buffer of a block that is handed over once it has [`BLOCK_BYTES`].
 const BUFFER_BYTES: usize = BLOCK_BYTES + RECORD_BYTES_MAX;
-/// Entries that a block keeps room for: the shortest record there can be has 39 bytes.
-const ENTRIES_KEPT: usize = 1024;
-/// At most half of the table's places are taken, so a probe ends after one or two.
-const PLACES_KEPT: usize = 2 * ENTRIES_KEPT;
 const PLACES_FIRST: usize = 64;
 
-/// The most that a block ever allocates: it is handed over at [`BLOCK_BYTES`].
-pub const COST_BYTES: usize =
-    BUFFER_BYTES + ENTRIES_KEPT * size_of::<Entry>() + PLACES_KEPT * size_of::<Place>();
+/// Entries that a block keeps room for, more than records of the shortest kind fit its buffer.
+const fn entries_kept(packing: Packing) -> usize {
+    (BUFFER_BYTES / packing.record_bytes_min()).next_power_of_two()
+}
 
-const _: () = assert!(BUFFER_BYTES / 39 < ENTRIES_KEPT);
-const _: () = assert!(PLACES_FIRST.is_power_of_two() && PLACES_KEPT.is_power_of_two());
+/// At most half of the table's places are taken, so a probe ends after one or two.
+const fn places_kept(packing: Packing) -> usize {
+    2 * entries_kept(packing)
+}
+
+const _: () = assert!(PLACES_FIRST.is_power_of_two());
 
 /// Packed records of many events. Not shared: whoever holds it fills or empties it.
 #[derive(Debug)]
@@ -111,6 +112,14 @@ impl Block {
             oversize: 0,
             oldest_ns: 0,
         }
+    }
+
+    /// The most that a block ever allocates: it is handed over at [`BLOCK_BYTES`].
+    #[must_use]
+    pub const fn cost_bytes(packing: Packing) -> usize {
+        BUFFER_BYTES
+            + entries_kept(packing) * size_of::<Entry>()
+            + places_kept(packing) * size_of::<Place>()
     }
 
     /// How its records are packed.
@@ -248,6 +257,14 @@ impl Block {
         rest.iter().position(|entry| entry.live).map(|place| from + place)
     }
 
+    /// Gives up one record.
+    pub fn give_up(&mut self, index: usize) {
+        if let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.live) {
+            entry.live = false;
+            self.live -= 1;
+        }
+    }
+
     /// Gives up the records from the entry at `from` on that came in at `until_ns` or before, and
     /// says how many there were.
     pub fn expire(&mut self, from: usize, until_ns: u64) -> u64 {
@@ -267,8 +284,8 @@ impl Block {
         self.data.clear();
         self.entries.clear();
         self.data.shrink_to(BUFFER_BYTES);
-        self.entries.shrink_to(ENTRIES_KEPT);
-        if self.table.len() > PLACES_KEPT {
+        self.entries.shrink_to(entries_kept(self.packing));
+        if self.table.len() > places_kept(self.packing) {
             self.table = Vec::new();
         }
         (self.live, self.coalesced, self.oversize) = (0, 0, 0);

@@ -36,6 +36,16 @@ pub struct Layout {
 }
 
 impl Packing {
+    /// No record is shorter: one digit for each number, no device.
+    #[must_use]
+    pub const fn record_bytes_min(self) -> usize {
+        let (key_len, value_len) = (KEY_PREFIX.len() + 1, VALUE_BYTES_MIN);
+        match self {
+            Self::Bare => key_len + value_len,
+            Self::Set { ttl_s } => set_layout(key_len, value_len, ttl_s).2,
+        }
+    }
+
     /// The bytes of the event's record.
     #[must_use]
     pub fn record_bytes(self, event: &Event<'_>) -> usize {
@@ -96,7 +106,7 @@ const SET_EX: &[u8] = b"\r\n$2\r\nEX\r\n$";
 const LINE_END: &[u8] = b"\r\n";
 
 /// Where key and value stand in a `SET`, and how long it is.
-fn set_layout(key_len: usize, value_len: usize, ttl_s: u32) -> (usize, usize, usize) {
+const fn set_layout(key_len: usize, value_len: usize, ttl_s: u32) -> (usize, usize, usize) {
     let ttl_len = digits(ttl_s as usize);
     let key_at = SET_KEY.len() + digits(key_len) + LINE_END.len();
     let value_at = key_at + key_len + SET_VALUE.len() + digits(value_len) + LINE_END.len();
@@ -138,6 +148,8 @@ const VALUE_TIMESTAMP: &[u8] = b"{\"timestamp\":";
 const VALUE_CPU: &[u8] = b",\"cpu\":";
 const VALUE_RPS: &[u8] = b",\"rps\":";
 const VALUE_DEVICE: &[u8] = b",\"device_id\":\"";
+
+const VALUE_BYTES_MIN: usize = VALUE_TIMESTAMP.len() + VALUE_CPU.len() + VALUE_RPS.len() + 4;
 
 fn literal<'a>(event: &Event<'a>, field: Field) -> &'a str {
     event.literals.get(field.index()).copied().unwrap_or_default()

@@ -6,10 +6,13 @@
 //! ```
 //!
 //! [`queue`] holds the bound; [`pipeline`] knows what became of each command and is pure;
-//! [`writer`] decides what to do next and runs against any [`link`]; [`session`] is the link to a
-//! real Redis, and [`thread`] lets them run. [`reader`] answers look-ups on a connection of its
-//! own; [`failure`] has the table of what Redis refuses.
+//! [`writer`] decides what to do next and runs against any [`link`]; [`dialer`] finds the server by
+//! its URL, [`session`] and [`cluster`] are links to real ones, and [`thread`] lets it all run.
+//! [`reader`] answers look-ups on a connection of its own; [`failure`] has the table of what Redis
+//! refuses.
 
+pub(super) mod cluster;
+pub(super) mod dialer;
 pub(super) mod failure;
 pub(super) mod link;
 pub(super) mod pipeline;
@@ -81,7 +84,7 @@ impl Shared {
         Self {
             ledger: Ledger::new(cores, 1),
             open: PerCore::new(cores, |_| Mutex::new(Open::new(block()))),
-            queue: Queue::new(cores, capacity_bytes, blocks_min, block),
+            queue: Queue::new(cores, capacity_bytes, blocks_min, packing, block),
             packing,
             errors: ErrorCounts::default(),
             rejects,
@@ -130,22 +133,24 @@ impl Shared {
         }
     }
 
-    /// Takes what the cores have left open, for a writer that has nothing else to do.
-    pub(super) fn take_open(&self) -> Vec<Block> {
+    /// Queues what the cores have left open, for a writer that has nothing else to do. Each core's
+    /// blocks stay in their order: it hands them over under the same lock.
+    pub(super) fn collect_open(&self) {
         let slot = self.writer_slot();
-        let mut taken = Vec::new();
         for open in self.open.iter() {
-            if open.lock().block.is_empty() {
+            let mut open = open.lock();
+            if open.block.is_empty() {
                 continue;
             }
             let Some(next) = self.queue.spare() else {
-                break;
+                return;
             };
-            // Nobody but this thread ever takes a block away from a core.
-            let block = std::mem::replace(&mut open.lock().block, next);
-            taken.push(self.settled(slot, block));
+            let block = std::mem::replace(&mut open.block, next);
+            if let Some(refused) = self.queue.push(self.settled(slot, block)) {
+                // There is a place in the queue for every block that is made.
+                open.block = refused;
+            }
         }
-        taken
     }
 
     /// Counts what of a block needs no record.

@@ -131,7 +131,7 @@ fn clearing_keeps_the_usual_memory_and_gives_back_the_rest() {
         assert!(block.bytes() > 10 * BLOCK_BYTES);
         block.clear();
         assert!(block.is_empty() && block.records().next().is_none());
-        assert!(block.bytes() <= BUFFER_BYTES + ENTRIES_KEPT * size_of::<Entry>());
+        assert!(block.bytes() <= Block::cost_bytes(block.packing()));
     }
     while !block.is_full() {
         block.append(&plain(&block.live().to_string(), "1").event(), at(9));
@@ -142,6 +142,64 @@ fn clearing_keeps_the_usual_memory_and_gives_back_the_rest() {
         block.append(&plain(&block.live().to_string(), "1").event(), at(9));
     }
     assert_eq!(block.bytes(), bytes, "a block filled again allocates nothing");
+}
+
+#[test]
+fn a_block_handed_over_when_full_stays_inside_its_cost() {
+    for packing in [Packing::Bare, Packing::Set { ttl_s: 1 }, Packing::Set { ttl_s: 300 }] {
+        let mut block = Block::new(packing, KeyHasher::default());
+        let mut number = 0;
+        while !block.is_full() {
+            let mut shortest = plain(&number.to_string(), "1");
+            shortest.literals = ["1".to_owned(), "2".to_owned()];
+            block.append(&shortest.event(), at(1));
+            number += 1;
+        }
+        assert!(block.bytes() <= Block::cost_bytes(packing), "{packing:?}");
+    }
+}
+
+/// Against the protocol spelt out; the shortest record is as short as is said.
+#[test]
+fn a_set_command_is_an_array_of_five_bulk_strings() {
+    let packing = Packing::Set { ttl_s: 300 };
+    for device in [None, Some("d".repeat(DEVICE_ID_BYTES_MAX))] {
+        let sample = Sample { device, ..plain("1700000000", "4.15e1") };
+        let mut block = Block::new(packing, KeyHasher::default());
+        block.append(&sample.event(), at(1));
+        let (key, value) = sample.record();
+        let words = ["SET", &key, &value, "EX", "300"];
+        let bulk = words.map(|word| format!("${}\r\n{word}\r\n", word.len()));
+        let expected = format!("*5\r\n{}", bulk.concat());
+        assert_eq!(block.packed(), Some(expected.as_bytes()));
+        assert_eq!(packing.record_bytes(&sample.event()), expected.len());
+        let record = block.records().next().unwrap();
+        assert_eq!((record.key, record.value), (key.as_bytes(), value.as_bytes()));
+        let mut again = Vec::new();
+        crate::store::packing::pack_again(record.key, record.value, 300, &mut again);
+        assert_eq!(again, expected.as_bytes());
+    }
+    let mut shortest = plain("1", "1");
+    shortest.literals = ["1".to_owned(), "2".to_owned()];
+    for packing in [Packing::Bare, packing] {
+        assert_eq!(packing.record_bytes(&shortest.event()), packing.record_bytes_min());
+    }
+}
+
+#[test]
+fn records_given_up_are_neither_sent_nor_counted() {
+    let mut block = Block::new(Packing::Set { ttl_s: 300 }, KeyHasher::default());
+    for number in 1..=5 {
+        block.append(&plain(&number.to_string(), "1").event(), at(number));
+    }
+    assert_eq!(block.expire(1, 1), 0, "what is before the cursor is final");
+    assert_eq!(block.expire(1, 3), 2);
+    block.give_up(4);
+    block.give_up(4);
+    assert_eq!((block.live(), block.packed()), (2, None));
+    let kept: Vec<usize> = block.records_from(0).map(|(index, _)| index).collect();
+    assert_eq!((kept, block.next_live(1), block.next_live(4)), (vec![0, 3], Some(3), None));
+    assert_eq!(block.settle(), Settled::default());
 }
 
 #[test]

@@ -7,6 +7,8 @@ use super::failure::Kind;
 /// A connection as the server knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
+    /// Which server that is: numbers say nothing at another one.
+    pub(super) server: String,
     /// Its number there.
     pub(super) id: i64,
     /// Where it came from, as seen from there: numbers begin anew when a server restarts.
@@ -52,8 +54,8 @@ pub(super) trait Link {
     /// The connection is of no further use.
     fn set_patience(&mut self, patience: Duration) -> Result<(), Kind>;
 
-    /// Who it is at the other end, if Redis told.
-    fn identity(&self) -> Option<Identity>;
+    /// Who it is at the other end, as far as Redis told: one for each server that it leads to.
+    fn identities(&self) -> Vec<Identity>;
 }
 
 /// Makes connections.
@@ -63,7 +65,7 @@ pub(super) trait Dialer {
 
     /// Connects within `patience`, and ends the abandoned connections at the server before it
     /// returns: what Redis still reads from them would run after what is sent next. Those that are
-    /// known to have ended are taken out of the list.
+    /// known to have ended are taken out of the list; those at other servers stay in it.
     ///
     /// # Errors
     ///
@@ -73,4 +75,26 @@ pub(super) trait Dialer {
         patience: Duration,
         abandoned: &mut Vec<Identity>,
     ) -> Result<Self::Link, Kind>;
+}
+
+impl<L: Link + ?Sized> Link for Box<L> {
+    fn send(&mut self, commands: &[u8]) -> Result<(), Kind> {
+        (**self).send(commands)
+    }
+
+    fn receive(&mut self) -> Result<Reply, Kind> {
+        (**self).receive()
+    }
+
+    fn ping(&mut self) -> Result<(), Kind> {
+        (**self).ping()
+    }
+
+    fn set_patience(&mut self, patience: Duration) -> Result<(), Kind> {
+        (**self).set_patience(patience)
+    }
+
+    fn identities(&self) -> Vec<Identity> {
+        (**self).identities()
+    }
 }

@@ -3,9 +3,10 @@
 //! Pure: no socket, no clock, no counter. A command is final at its first final reply, and a cursor
 //! in each block keeps what is final from being sent or counted again. Replies come in the order of
 //! the commands; after an error that is to be retried whatever was sent behind it is sent again as
-//! well, or an older value could overwrite a newer one of its key.
+//! well. What is sent again never overwrites a newer value of its key: if there is one in flight,
+//! the older is given up.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use super::failure::Treatment;
 use super::link::Reply;
@@ -45,6 +46,7 @@ struct Flying {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     pub(super) stored: u64,
+    pub(super) coalesced: u64,
     pub(super) refused: u64,
     pub(super) expired: u64,
 }
@@ -62,7 +64,7 @@ pub(super) enum Next {
 
 impl Pipeline {
     pub(super) const fn new(ttl_ns: u64) -> Self {
-        let outcome = Outcome { stored: 0, refused: 0, expired: 0 };
+        let outcome = Outcome { stored: 0, coalesced: 0, refused: 0, expired: 0 };
         Self { blocks: VecDeque::new(), ttl_ns, rejected: false, pending: 0, outcome }
     }
 
@@ -149,9 +151,28 @@ impl Pipeline {
         self.rejected && self.awaits() || self.blocks.front().is_some_and(|f| f.awaited > 0)
     }
 
-    /// Forgets what is on the wire: all that is not final is to be sent again.
+    /// Forgets what is on the wire: all that is not final is to be sent again. Of several records
+    /// of one key only the newest is: it may have been written already, and must stay.
     pub(super) fn rewind(&mut self) {
         self.rejected = false;
+        let mut newer: HashSet<&[u8]> = HashSet::new();
+        let mut replaced = Vec::new();
+        for (place, flying) in self.blocks.iter().enumerate().rev() {
+            // Inside one block each key has one record.
+            for (entry, record) in flying.block.records_from(flying.cursor) {
+                if !newer.insert(record.key) {
+                    replaced.push((place, entry));
+                }
+            }
+        }
+        drop(newer);
+        for (place, entry) in replaced {
+            if let Some(flying) = self.blocks.get_mut(place) {
+                flying.block.give_up(entry);
+                self.outcome.coalesced += 1;
+                self.pending -= 1;
+            }
+        }
         for flying in &mut self.blocks {
             flying.is_sent = false;
             flying.awaited = 0;

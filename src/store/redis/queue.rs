@@ -1,6 +1,6 @@
 //! The bounded queue of full blocks, and the empty ones that come back.
 //!
-//! The bound is in allocated bytes. A block never allocates more than [`COST_BYTES`], so it is a
+//! The bound is in allocated bytes. A block never allocates more than [`Block::cost_bytes`], so it is a
 //! number of blocks: open, queued, in flight and spare ones are all counted, and none is made past
 //! it.
 
@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::channel::{self, Receiver, Sender};
 
-use crate::store::block::{Block, COST_BYTES};
+use crate::store::block::Block;
+use crate::store::packing::Packing;
 
 /// See the head of this file. Shared by all cores and the writer.
 pub(in crate::store) struct Queue {
@@ -18,6 +19,7 @@ pub(in crate::store) struct Queue {
     make: Box<dyn Fn() -> Block + Send + Sync>,
     made: AtomicUsize,
     blocks_max: usize,
+    block_bytes: usize,
     idle: AtomicBool,
     /// Events in the queued blocks.
     queued: AtomicU64,
@@ -38,15 +40,18 @@ impl Queue {
         made: usize,
         capacity_bytes: usize,
         blocks_min: usize,
+        packing: Packing,
         make: impl Fn() -> Block + Send + Sync + 'static,
     ) -> Self {
-        let blocks_max = (capacity_bytes / COST_BYTES).max(blocks_min);
+        let block_bytes = Block::cost_bytes(packing);
+        let blocks_max = (capacity_bytes / block_bytes).max(blocks_min);
         Self {
             full: channel::bounded(blocks_max),
             spare: channel::bounded(blocks_max),
             make: Box::new(make),
             made: AtomicUsize::new(made),
             blocks_max,
+            block_bytes,
             idle: AtomicBool::new(false),
             queued: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
@@ -55,13 +60,13 @@ impl Queue {
 
     /// The bytes that all blocks may come to allocate.
     pub(in crate::store) fn capacity_bytes(&self) -> usize {
-        self.blocks_max * COST_BYTES
+        self.blocks_max * self.block_bytes
     }
 
     /// The bytes that blocks in use may have allocated.
     pub(in crate::store) fn bytes_in_use(&self) -> usize {
         let made = self.made.load(Ordering::Relaxed);
-        made.saturating_sub(self.spare.1.len()) * COST_BYTES
+        made.saturating_sub(self.spare.1.len()) * self.block_bytes
     }
 
     /// An empty block, unless as many are in use as there may be.

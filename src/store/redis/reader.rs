@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use redis::Connection;
-
-use super::session::connect;
+use super::dialer::Readers;
 use crate::config::redis_url::RedisUrl;
 use crate::limits::{STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS};
 use crate::store::Lookup;
 
+/// Waits that one look-up may come to: for an address, a greeting, a reply.
+const STEPS: u64 = 3;
+
 /// Reads single keys. One thread at a time uses it.
 pub(in crate::store) struct Reader {
     url: RedisUrl,
-    connection: Option<Connection>,
+    readers: Readers,
     /// Nothing is asked before this time: Redis was away.
     resume_ms: u64,
 }
@@ -24,8 +25,8 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(in crate::store) const fn new(url: RedisUrl) -> Self {
-        Self { url, connection: None, resume_ms: 0 }
+    pub(in crate::store) fn new(url: RedisUrl) -> Self {
+        Self { url, readers: Readers::default(), resume_ms: 0 }
     }
 
     /// Appends the value of `key` to `out`.
@@ -39,24 +40,21 @@ impl Reader {
             return Lookup::Unavailable;
         }
         // A connection that was idle may have been closed over there: that is no answer yet.
-        let attempts = 1 + usize::from(self.connection.is_some());
+        let attempts = 1 + usize::from(self.readers.is_open());
         for _ in 0..attempts {
             if let Some(lookup) = self.ask(key, out) {
                 return lookup;
             }
-            self.connection = None;
+            self.readers = Readers::default();
         }
         self.resume_ms = now_ms + STORE_LOOKUP_PAUSE_MS;
         Lookup::Unavailable
     }
 
     fn ask(&mut self, key: &[u8], out: &mut Vec<u8>) -> Option<Lookup> {
-        if self.connection.is_none() {
-            let patience = Duration::from_millis(STORE_LOOKUP_MS_MAX);
-            self.connection = connect(&self.url, patience).ok();
-        }
-        let value: Option<Vec<u8>> =
-            redis::cmd("GET").arg(key).query(self.connection.as_mut()?).ok()?;
+        let step = Duration::from_millis(STORE_LOOKUP_MS_MAX / STEPS);
+        let connection = self.readers.connection_for(&self.url, key, step).ok()?;
+        let value: Option<Vec<u8>> = redis::cmd("GET").arg(key).query(connection).ok()?;
         Some(match value {
             Some(value) => {
                 out.extend_from_slice(&value);

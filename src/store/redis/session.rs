@@ -7,11 +7,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, Value};
+use redis::{Client, Connection, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value};
 
 use super::failure::Kind;
-use super::link::{Dialer, Identity, Link, Reply};
-use crate::config::redis_url::RedisUrl;
+use super::link::{Identity, Link, Reply};
 use crate::limits::STORE_REPLY_MS_MAX;
 
 /// An open connection.
@@ -23,6 +22,29 @@ pub(super) struct Session {
 impl fmt::Debug for Session {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Session").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Greets the server, and ends abandoned connections of ours there.
+    pub(super) fn open(
+        info: &ConnectionInfo,
+        step: Duration,
+        abandoned: &mut Vec<Identity>,
+    ) -> Result<Self, Kind> {
+        let mut connection = connect(info, step)?;
+        let server = info.addr().to_string();
+        let identity = identify(&mut connection, &server).map_err(|error| kind_of(&error))?;
+        let is_here = |identity: &Identity| identity.server == server;
+        while let Some(at) = abandoned.iter().position(is_here) {
+            if let Some(identity) = abandoned.get(at) {
+                end(&mut connection, identity).map_err(|error| kind_of(&error))?;
+            }
+            abandoned.swap_remove(at);
+        }
+        let mut session = Self { connection, identity };
+        session.set_patience(Duration::from_millis(STORE_REPLY_MS_MAX))?;
+        Ok(session)
     }
 }
 
@@ -55,46 +77,18 @@ impl Link for Session {
         set_patience(&self.connection, patience).map_err(|error| kind_of(&error))
     }
 
-    fn identity(&self) -> Option<Identity> {
-        self.identity.clone()
+    fn identities(&self) -> Vec<Identity> {
+        self.identity.iter().cloned().collect()
     }
 }
 
-/// Opens connections to where the URL leads.
-#[derive(Debug)]
-pub(super) struct RedisDialer {
-    url: RedisUrl,
-}
-
-impl RedisDialer {
-    pub(super) fn new(url: RedisUrl) -> Self {
-        // A process has one source of cryptography; whoever chose before us chose as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { url }
-    }
-}
-
-impl Dialer for RedisDialer {
-    type Link = Session;
-
-    fn dial(&mut self, patience: Duration, abandoned: &mut Vec<Identity>) -> Result<Session, Kind> {
-        let mut connection = connect(&self.url, patience)?;
-        let identity = identify(&mut connection).map_err(|error| kind_of(&error))?;
-        while let Some(identity) = abandoned.last() {
-            end(&mut connection, identity).map_err(|error| kind_of(&error))?;
-            abandoned.pop();
-        }
-        let replies = Duration::from_millis(STORE_REPLY_MS_MAX);
-        set_patience(&connection, replies).map_err(|error| kind_of(&error))?;
-        Ok(Session { connection, identity })
-    }
-}
-
-/// Connects and greets, with `patience` for the address and a third of it for each reply: a frozen
-/// server accepts, and then says nothing.
-pub(super) fn connect(url: &RedisUrl, patience: Duration) -> Result<Connection, Kind> {
-    let client = Client::open(url.info()).map_err(|_| Kind::Connect)?;
-    let step = (patience / 3).max(Duration::from_millis(1));
+/// Connects and greets, waiting for each reply as long as for the connection: a frozen server
+/// accepts, and then says nothing.
+pub(super) fn connect(info: &ConnectionInfo, step: Duration) -> Result<Connection, Kind> {
+    // A process has one source of cryptography; whoever chose before us chose as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let step = step.max(Duration::from_millis(1));
+    let client = Client::open(info.clone()).map_err(|_| Kind::Connect)?;
     let connection =
         client.get_connection_with_timeout(step).map_err(|error| match kind_of(&error) {
             Kind::Io | Kind::Timeout => Kind::Connect,
@@ -104,17 +98,17 @@ pub(super) fn connect(url: &RedisUrl, patience: Duration) -> Result<Connection, 
     Ok(connection)
 }
 
-pub(super) fn set_patience(connection: &Connection, patience: Duration) -> RedisResult<()> {
+fn set_patience(connection: &Connection, patience: Duration) -> RedisResult<()> {
     connection.set_read_timeout(Some(patience))?;
     connection.set_write_timeout(Some(patience))
 }
 
 /// Asks Redis who we are. Before 6.2 it cannot tell all of it, and an ACL may forbid to ask: then
 /// an abandoned connection cannot be ended, and what Redis still reads from it runs late.
-fn identify(connection: &mut Connection) -> RedisResult<Option<Identity>> {
+fn identify(connection: &mut Connection, server: &str) -> RedisResult<Option<Identity>> {
     let info = redis::cmd("CLIENT").arg("INFO").query::<String>(connection);
     match info {
-        Ok(info) => Ok(parse_client_info(&info)),
+        Ok(info) => Ok(parse_client_info(server, &info)),
         Err(error) if needs_another_connection(&error) => Err(error),
         Err(_) => Ok(None),
     }
@@ -125,13 +119,13 @@ fn needs_another_connection(error: &RedisError) -> bool {
     !matches!(kind_of(error), Kind::Other | Kind::NoPerm)
 }
 
-fn parse_client_info(info: &str) -> Option<Identity> {
+fn parse_client_info(server: &str, info: &str) -> Option<Identity> {
     let field = |name: &str| {
         let found = info.split_ascii_whitespace().find_map(|field| field.strip_prefix(name));
         found.filter(|value| !value.is_empty())
     };
     let id = field("id=")?.parse().ok()?;
-    Some(Identity { id, address: field("addr=")?.to_owned() })
+    Some(Identity { server: server.to_owned(), id, address: field("addr=")?.to_owned() })
 }
 
 /// Ends an abandoned connection at the server. When the reply is here, nothing of it runs any more,
@@ -163,12 +157,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_known_by_number_and_address() {
+    fn a_connection_is_known_by_server_number_and_address() {
         let info = "id=7 addr=127.0.0.1:50312 laddr=127.0.0.1:6379 fd=8 name= age=0\n";
-        let identity = Identity { id: 7, address: "127.0.0.1:50312".to_owned() };
-        assert_eq!(parse_client_info(info), Some(identity));
+        let (server, address) = ("cache:6379".to_owned(), "127.0.0.1:50312".to_owned());
+        assert_eq!(
+            parse_client_info("cache:6379", info),
+            Some(Identity { server, id: 7, address })
+        );
         for bad in ["", "id=x addr=a", "addr=a", "id=7", "id=7 addr="] {
-            assert_eq!(parse_client_info(bad), None, "{bad}");
+            assert_eq!(parse_client_info("a", bad), None, "{bad}");
         }
     }
 }

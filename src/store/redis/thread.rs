@@ -9,7 +9,7 @@ use crossbeam::channel::{self, Receiver, Sender, after, never};
 use crossbeam::select;
 
 use super::Shared;
-use super::session::RedisDialer;
+use super::dialer::RedisDialer;
 use super::writer::{Wish, Writer};
 use crate::clock::{Clock, nanoseconds};
 use crate::config::redis_url::RedisUrl;

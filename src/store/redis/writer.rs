@@ -18,10 +18,12 @@ use crate::limits::{
 use crate::store::block::Block;
 use crate::store::ledger::DropReason;
 
+/// Connections at servers that are gone are remembered up to so many, the latest ones.
+const ABANDONED_MAX: usize = 256;
+
 const MILLISECOND_NS: u64 = 1_000_000;
 
 /// See the head of this file.
-#[derive(Debug)]
 pub(super) struct Writer<D: Dialer> {
     shared: Arc<Shared>,
     dialer: D,
@@ -130,21 +132,14 @@ impl<D: Dialer> Writer<D> {
         Wish::Step
     }
 
-    /// Takes blocks from the queue; when nothing waits and nothing is in flight, those that the
-    /// cores have open.
+    /// Takes blocks from the queue.
     fn fill(&mut self) {
+        if self.deadline_ns.is_some() && self.pipeline.is_empty() {
+            self.shared.collect_open();
+        }
         while !self.pipeline.is_full()
             && let Some(block) = self.shared.queue.pop()
         {
-            self.pipeline.push(block);
-        }
-        if self.pipeline.is_empty() && self.deadline_ns.is_some() {
-            self.fill_from_cores();
-        }
-    }
-
-    fn fill_from_cores(&mut self) {
-        for block in self.shared.take_open() {
             self.pipeline.push(block);
         }
     }
@@ -153,7 +148,8 @@ impl<D: Dialer> Writer<D> {
     /// turn. The cores see that we are idle before we look, so what we do not find they hand over.
     fn rest(&mut self, now_ns: u64) -> Wish {
         self.shared.queue.set_idle(true);
-        self.fill_from_cores();
+        self.shared.collect_open();
+        self.fill();
         if !self.pipeline.is_empty() {
             self.shared.queue.set_idle(false);
             return Wish::Step;
@@ -230,7 +226,9 @@ impl<D: Dialer> Writer<D> {
     /// Drops the connection; what is not final will be sent again over the next.
     fn lose(&mut self, now_ns: u64, kind: Kind) -> Wish {
         if let Some(link) = self.link.take() {
-            self.abandoned.extend(link.identity());
+            self.abandoned.extend(link.identities());
+            let surplus = self.abandoned.len().saturating_sub(ABANDONED_MAX);
+            self.abandoned.drain(..surplus);
         }
         self.shared.note_down(kind, !self.has_connected && self.last_error != kind);
         self.last_error = kind;
@@ -248,6 +246,7 @@ impl<D: Dialer> Writer<D> {
         let shared = &*self.shared;
         let (slot, outcome) = (shared.writer_slot(), self.pipeline.take_outcome());
         shared.ledger.store(slot, outcome.stored);
+        shared.ledger.coalesce(slot, outcome.coalesced);
         shared.ledger.lose(slot, DropReason::Refused, outcome.refused);
         shared.ledger.lose(slot, DropReason::Expired, outcome.expired);
         shared.queue.set_in_flight(self.pipeline.pending());
@@ -258,17 +257,16 @@ impl<D: Dialer> Writer<D> {
         let (mut lost, blocks) = self.pipeline.abandon();
         blocks.for_each(|block| self.shared.queue.give_back(block));
         loop {
+            // What is queued makes room for what is still open.
+            self.shared.collect_open();
+            let mut is_done = true;
             while let Some(block) = self.shared.queue.pop() {
                 lost += block.events();
                 self.shared.queue.give_back(block);
+                is_done = false;
             }
-            let open = self.shared.take_open();
-            if open.is_empty() {
+            if is_done {
                 break;
-            }
-            for block in open {
-                lost += block.live();
-                self.shared.queue.give_back(block);
             }
         }
         self.shared.ledger.lose(self.shared.writer_slot(), DropReason::Shutdown, lost);

@@ -3,7 +3,8 @@
 //! All of it is one thread with a clock of its own, so a seed reproduces a run:
 //! `COREPULSE_SEED=17 cargo test simulation`. Held at every step: the books balance, by the ledger
 //! and by a walk over all blocks, and the queue is inside its bound. Held at the end: every event
-//! has an outcome, and no key has a value older than the newest that was confirmed.
+//! has an outcome, and no key has a value older than the newest that was confirmed. No write ever
+//! replaces a newer value.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -56,7 +57,7 @@ impl Run {
         let keys = [3, 40, 100_000][random.usize(..3)];
         let shared = Shared::new(CORES, 0, false, block, Box::new(Nobody));
         let shared = Arc::new(shared);
-        assert_eq!(shared.queue.capacity_bytes(), blocks * crate::store::block::COST_BYTES);
+        assert_eq!(shared.queue.capacity_bytes(), blocks * Block::cost_bytes(shared.packing));
         let world = Rc::new(RefCell::new(World::new(seed)));
         let dialer = SimDialer(Rc::clone(&world));
         let writer = Writer::new(Arc::clone(&shared), dialer, TTL_NS, seed);

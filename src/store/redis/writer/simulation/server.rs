@@ -109,9 +109,16 @@ impl World {
                     break;
                 };
                 self.stale += 1;
-                self.data.insert(command.key, command.value);
+                self.write(command);
             }
         }
+    }
+
+    /// Values of a key only ever rise, whatever is sent twice or runs late.
+    fn write(&mut self, command: Command) {
+        let Command { key, value } = command;
+        let before = self.data.insert(key, value).unwrap_or(0);
+        assert!(before <= value, "{value} was written over {before}");
     }
 
     /// Runs the next command of a connection; `None` if it has sent none.
@@ -125,7 +132,7 @@ impl World {
                 return Some((command, Reply::Error(kind)));
             }
         }
-        self.data.insert(command.key.clone(), command.value);
+        self.write(command.clone());
         Some((command, Reply::Ok))
     }
 
@@ -237,9 +244,9 @@ impl Link for SimLink {
         Ok(())
     }
 
-    fn identity(&self) -> Option<Identity> {
+    fn identities(&self) -> Vec<Identity> {
         let id = i64::try_from(self.number).unwrap();
-        Some(Identity { id, address: String::new() })
+        vec![Identity { server: String::new(), id, address: String::new() }]
     }
 }
 
