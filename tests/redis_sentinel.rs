@@ -6,9 +6,9 @@
 //! of it, some ten seconds later; all of that is gone, too, as it starts anew with what the other
 //! one has. A client that asks the sentinels in between is safe; one that stays connected is not.
 //!
-//! So these tests ask for what can be promised. Every event that was sent when the old primary could
-//! not confirm anything any more is in the new one. Nothing is dropped, the counters balance at
-//! every moment, and nobody waits. Where Redis hands over without a loss, nothing is missing.
+//! So these tests ask for what can be promised. Every event that was sent when the old primary
+//! could not confirm anything any more is in the new one. Nothing is dropped, the counters balance
+//! at every moment, and nobody waits. Where Redis hands over without a loss, nothing is missing.
 
 #![allow(
     clippy::expect_used,

@@ -37,6 +37,7 @@ pub const FAILOVER_TIME_MAX: Duration = Duration::from_secs(25);
 #[derive(Debug)]
 pub struct Cluster {
     pub nodes: Vec<Redis>,
+    frozen: Option<usize>,
 }
 
 impl Cluster {
@@ -51,7 +52,7 @@ impl Cluster {
             (Redis::start(&[cluster, node].concat()), bus)
         });
         let (nodes, buses): (Vec<Redis>, Vec<String>) = nodes.unzip();
-        let mut cluster = Self { nodes };
+        let mut cluster = Self { nodes, frozen: None };
         cluster.meet(&buses);
         cluster.replicate();
         cluster.until_whole();
@@ -108,8 +109,15 @@ impl Cluster {
         })
     }
 
+    /// Those that answer.
     fn running(&mut self) -> impl Iterator<Item = &mut Redis> {
-        self.nodes.iter_mut().filter(|node| node.is_running())
+        let frozen = self.frozen;
+        let nodes = self.nodes.iter_mut().enumerate();
+        nodes.filter(move |(n, node)| node.is_running() && frozen != Some(*n)).map(|(_, node)| node)
+    }
+
+    fn answers(&self, number: usize) -> bool {
+        self.nodes[number].is_running() && self.frozen != Some(number)
     }
 
     pub fn set_silence(&mut self, milliseconds: &str) {
@@ -118,7 +126,13 @@ impl Cluster {
 
     /// How the server under test finds it: by two primaries and a replica of the third.
     pub fn url(&self) -> String {
-        let seeds = [0, 1, NODES - 1].map(|number| self.nodes[number].address().to_string());
+        self.url_of(&[0, 1, NODES - 1])
+    }
+
+    /// A URL that names these nodes only.
+    pub fn url_of(&self, seeds: &[usize]) -> String {
+        let address = |number: &usize| self.nodes[*number].address().to_string();
+        let seeds: Vec<String> = seeds.iter().map(address).collect();
         format!("redis+cluster://{}", seeds.join(","))
     }
 
@@ -126,6 +140,18 @@ impl Cluster {
     pub fn kill(&mut self, number: usize) {
         self.set_silence(HASTY_MS);
         self.nodes[number].kill();
+    }
+
+    /// Stops a node's process: to the others it is dead as well.
+    pub fn freeze(&mut self, number: usize) {
+        self.set_silence(HASTY_MS);
+        self.nodes[number].freeze();
+        self.frozen = Some(number);
+    }
+
+    pub fn thaw(&mut self) {
+        let number = self.frozen.take().expect("one is frozen");
+        self.nodes[number].thaw();
     }
 
     pub fn kill_all(&mut self) {
@@ -209,19 +235,23 @@ impl Cluster {
         self.nodes[number].ask(&["CLUSTER", "MYID"]).text().expect("it has an id")
     }
 
-    /// The redirections of one kind that a node has answered with since it started.
-    pub fn redirections(&mut self, number: usize, kind: &str) -> u64 {
+    /// How often a node has sent somebody to another one since it started.
+    pub fn redirections(&mut self, number: usize) -> u64 {
         let statistics = self.nodes[number].ask(&["INFO", "errorstats"]).text().unwrap();
-        let start = format!("errorstat_{kind}:count=");
-        let count = statistics.lines().find_map(|line| line.strip_prefix(&start));
-        count.map_or(0, |count| count.trim_end().parse().expect("a count"))
+        let count = |line: &str| {
+            let count = ["errorstat_ASK:count=", "errorstat_MOVED:count="]
+                .iter()
+                .find_map(|start| line.strip_prefix(start));
+            count.map_or(0, |count| count.trim_end().parse::<u64>().expect("a count"))
+        };
+        statistics.lines().map(count).sum()
     }
 
     /// Asks for each key at the node that has its slot, and has Redis itself say which that is;
     /// answers that node and its reply.
     fn ask_owners(&mut self, command: &str, keys: &[&str]) -> Vec<(usize, Reply)> {
         let commands: Vec<_> = keys.iter().map(|key| vec![command, *key]).collect();
-        let first = self.nodes.iter().position(Redis::is_running).expect("one runs");
+        let first = (0..NODES).find(|&number| self.answers(number)).expect("one runs");
         let replies = self.nodes[first].ask_all(&commands);
         let mut replies: Vec<_> = replies.into_iter().map(|reply| (first, reply)).collect();
         let mut moved: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -230,7 +260,7 @@ impl Cluster {
                 moved.entry(owner).or_default().push(index);
             }
         }
-        moved.retain(|&owner, _| self.nodes[owner].is_running());
+        moved.retain(|&owner, _| self.answers(owner));
         for (owner, indices) in moved {
             let commands: Vec<_> = indices.iter().map(|&i| commands[i].clone()).collect();
             for (index, reply) in indices.into_iter().zip(self.nodes[owner].ask_all(&commands)) {
@@ -277,7 +307,10 @@ struct SlotRange {
 }
 
 fn slot_ranges(node: &mut Redis) -> Vec<SlotRange> {
-    let ranges = node.ask(&["CLUSTER", "SLOTS"]).list().into_iter().map(|range| {
+    let Reply::List(ranges) = node.ask(&["CLUSTER", "SLOTS"]) else {
+        return Vec::new();
+    };
+    let ranges = ranges.into_iter().map(|range| {
         let [first, last, primary]: [Reply; 3] =
             range.list().into_iter().take(3).collect::<Vec<_>>().try_into().expect("three parts");
         let port = primary.list().into_iter().nth(1).expect("a port").integer();
@@ -288,18 +321,25 @@ fn slot_ranges(node: &mut Redis) -> Vec<SlotRange> {
 
 /// What a node says of all that it knows, one line for each.
 fn known_nodes(node: &mut Redis) -> Vec<String> {
-    let text = node.ask(&["CLUSTER", "NODES"]).text().expect("it knows itself");
-    text.lines().map(str::to_owned).collect()
+    text_of(node, &["CLUSTER", "NODES"]).lines().map(str::to_owned).collect()
 }
 
 /// Whether a node has an owner for each slot.
 fn is_ok(node: &mut Redis) -> bool {
-    let text = node.ask(&["CLUSTER", "INFO"]).text().expect("a text");
+    let text = text_of(node, &["CLUSTER", "INFO"]);
     text.contains("cluster_state:ok\r\n") && text.contains("cluster_slots_ok:16384\r\n")
 }
 
 /// Whether a replica follows its primary, or a primary is followed.
 fn is_in_sync(node: &mut Redis) -> bool {
-    let text = node.ask(&["INFO", "replication"]).text().expect("a text");
+    let text = text_of(node, &["INFO", "replication"]);
     text.contains("master_link_status:up\r\n") || text.contains("state=online")
+}
+
+/// A report of a node's; nothing from one that answers LOADING, as a replica does at first.
+fn text_of(node: &mut Redis, command: &[&str]) -> String {
+    match node.ask(command) {
+        Reply::Text(Some(text)) => text,
+        _ => String::new(),
+    }
 }
