@@ -3,10 +3,11 @@
 //! A key's server follows from its slot, CRC16 (XMODEM) of the key modulo 16,384 (Redis Cluster
 //! Specification, "Key distribution model"); our keys have no braces, and so no hash tags. The link
 //! deals a block's commands out to the servers, which work side by side, and collects the replies
-//! in the order of the commands. When one of them is gone or has lost a slot, the whole link is
-//! given up, and the slots are asked for again.
+//! in the order of the commands. A key whose slot is being moved follows where `ASK` leads. When a
+//! server is gone or has lost a slot, the whole link is given up, and the slots are asked for
+//! again.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crc::{CRC_16_XMODEM, Crc};
@@ -19,6 +20,13 @@ use super::link::{Identity, Link, Reply};
 use super::session::{Session, kind_of};
 
 const SLOTS: u16 = 16_384;
+
+/// Goes ahead of a command for a slot that its node is still importing.
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
+/// Past so many the slots are asked for again: some move must have ended long ago.
+const MOVING_KEYS_MAX: usize = 10_000;
+
 const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
 fn slot_of(key: &[u8]) -> u16 {
@@ -94,14 +102,23 @@ impl Topology {
 pub(super) struct ClusterSession {
     topology: Topology,
     nodes: Vec<Node>,
-    /// The node of each command whose reply has not come.
-    order: VecDeque<usize>,
+    /// The commands whose replies have not come, in their order.
+    sent: VecDeque<Sent>,
+    /// Keys of slots that are being moved, and the node that has them already.
+    moving: HashMap<Vec<u8>, usize>,
 }
 
 struct Node {
     session: Session,
     /// Its commands of the block at hand.
     commands: Vec<u8>,
+}
+
+struct Sent {
+    node: usize,
+    key: Box<[u8]>,
+    /// Whether an `ASKING` with a reply of its own went ahead.
+    asking: bool,
 }
 
 impl ClusterSession {
@@ -116,7 +133,33 @@ impl ClusterSession {
             let session = Session::open(info, step, abandoned)?;
             nodes.push(Node { session, commands: Vec::new() });
         }
-        Ok(Self { topology, nodes, order: VecDeque::new() })
+        Ok(Self { topology, nodes, sent: VecDeque::new(), moving: HashMap::new() })
+    }
+
+    /// Adds a command to what its node gets next.
+    fn deal(&mut self, command: &[u8], key: &[u8]) -> Result<(), Kind> {
+        let moved_to = self.moving.get(key).copied();
+        let at = moved_to.or_else(|| self.topology.index_of(key)).ok_or(Kind::ClusterDown)?;
+        let node = self.nodes.get_mut(at).ok_or(Kind::ClusterDown)?;
+        if moved_to.is_some() {
+            node.commands.extend_from_slice(ASKING);
+        }
+        node.commands.extend_from_slice(command);
+        self.sent.push_back(Sent { node: at, key: key.into(), asking: moved_to.is_some() });
+        Ok(())
+    }
+
+    /// Notes where a key is to be sent instead, from `ASK slot host:port`. The old node keeps the
+    /// keys that it still has, so that a whole slot must not follow.
+    fn follow(&mut self, key: &[u8], told: &str) -> Result<(), Kind> {
+        let address = told.split(' ').nth(1).ok_or(Kind::Protocol)?;
+        let mut nodes = self.topology.nodes().iter();
+        let at = nodes.position(|node| node.addr().to_string() == address).ok_or(Kind::Ask)?;
+        if self.moving.len() >= MOVING_KEYS_MAX {
+            return Err(Kind::Ask);
+        }
+        self.moving.insert(key.to_vec(), at);
+        Ok(())
     }
 }
 
@@ -125,10 +168,7 @@ impl Link for ClusterSession {
         let mut rest = commands;
         while !rest.is_empty() {
             let (command, key) = split_command(rest).ok_or(Kind::Protocol)?;
-            let at = self.topology.index_of(key).ok_or(Kind::ClusterDown)?;
-            let node = self.nodes.get_mut(at).ok_or(Kind::ClusterDown)?;
-            node.commands.extend_from_slice(command);
-            self.order.push_back(at);
+            self.deal(command, key)?;
             rest = rest.get(command.len()..).unwrap_or_default();
         }
         for node in self.nodes.iter_mut().filter(|node| !node.commands.is_empty()) {
@@ -139,8 +179,19 @@ impl Link for ClusterSession {
     }
 
     fn receive(&mut self) -> Result<Reply, Kind> {
-        let at = self.order.pop_front().ok_or(Kind::Protocol)?;
-        self.nodes.get_mut(at).ok_or(Kind::Protocol)?.session.receive()
+        let Sent { node, key, asking } = self.sent.pop_front().ok_or(Kind::Protocol)?;
+        let session = &mut self.nodes.get_mut(node).ok_or(Kind::Protocol)?.session;
+        if asking && session.receive()? != Reply::Ok {
+            return Err(Kind::Ask);
+        }
+        let Some(refusal) = session.receive_refusal()? else {
+            return Ok(Reply::Ok);
+        };
+        let kind = Kind::of_code(refusal.code());
+        if kind == Kind::Ask {
+            self.follow(&key, refusal.details().unwrap_or_default())?;
+        }
+        Ok(Reply::Error(kind))
     }
 
     fn ping(&mut self) -> Result<(), Kind> {

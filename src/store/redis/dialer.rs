@@ -57,7 +57,7 @@ impl Dialer for RedisDialer {
 }
 
 /// Asks one server after the other, from the `first` on, until one answers.
-fn ask_each<T>(
+pub(super) fn ask_each<T>(
     servers: &[ConnectionInfo],
     first: &mut usize,
     step: Duration,
@@ -81,12 +81,16 @@ fn ask_each<T>(
 }
 
 /// The slots of a cluster, as one of its nodes knows them.
-fn topology(seeds: &[ConnectionInfo], first: &mut usize, step: Duration) -> Result<Topology, Kind> {
+pub(super) fn topology(
+    seeds: &[ConnectionInfo],
+    first: &mut usize,
+    step: Duration,
+) -> Result<Topology, Kind> {
     ask_each(seeds, first, step, Topology::ask)
 }
 
 /// Where the primary of this name is, as a sentinel says.
-fn primary_of(
+pub(super) fn primary_of(
     sentinel: &mut Connection,
     name: &str,
     info: &ConnectionInfo,
@@ -111,52 +115,4 @@ pub(super) fn at_address(info: &ConnectionInfo, host: String, port: u16) -> Conn
         _ => ConnectionAddr::Tcp(host, port),
     };
     info.clone().set_addr(address)
-}
-
-/// Connections to read from, made when a key needs them.
-#[derive(Default)]
-pub(super) struct Readers {
-    topology: Option<Topology>,
-    connections: Vec<(String, Connection)>,
-    first: usize,
-}
-
-impl Readers {
-    /// Whether there is a connection that may have been closed over there meanwhile.
-    pub(super) fn is_open(&self) -> bool {
-        !self.connections.is_empty()
-    }
-
-    /// A connection to the server that has this key.
-    pub(super) fn connection_for(
-        &mut self,
-        url: &RedisUrl,
-        key: &[u8],
-        step: Duration,
-    ) -> Result<&mut Connection, Kind> {
-        let info = match url.route() {
-            Route::Direct(info) => info.clone(),
-            Route::Sentinel { .. } if self.is_open() => {
-                return self.connections.first_mut().map(|(_, open)| open).ok_or(Kind::Connect);
-            }
-            Route::Sentinel { sentinels, primary, info } => {
-                let ask =
-                    |connection: &mut Connection, _: &_| primary_of(connection, primary, info);
-                ask_each(sentinels, &mut self.first, step, ask)?
-            }
-            Route::Cluster(seeds) => {
-                if self.topology.is_none() {
-                    self.topology = Some(topology(seeds, &mut self.first, step)?);
-                }
-                let node = self.topology.as_ref().and_then(|topology| topology.node_of(key));
-                node.ok_or(Kind::ClusterDown)?.clone()
-            }
-        };
-        let server = info.addr().to_string();
-        if let Some(at) = self.connections.iter().position(|(open, _)| *open == server) {
-            return self.connections.get_mut(at).map(|(_, open)| open).ok_or(Kind::Connect);
-        }
-        self.connections.push((server, connect(&info, step)?));
-        self.connections.last_mut().map(|(_, open)| open).ok_or(Kind::Connect)
-    }
 }

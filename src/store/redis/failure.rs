@@ -68,8 +68,8 @@ kinds! {
     MasterDown "masterdown" "MASTERDOWN" Reconnect
     /// The slot is on another node.
     Moved "moved" "MOVED" Reconnect
-    /// The slot is on its way to another node.
-    Ask "ask" "ASK" Reconnect
+    /// The slot is being moved, and the key belongs to the other node already: it is asked next.
+    Ask "ask" "ASK" Retry
     /// The user may not write this key: sending it again changes nothing.
     NoPerm "noperm" "NOPERM" Drop
     /// Whatever else Redis says of a command: it would say so again.

@@ -1,8 +1,8 @@
 //! The bounded queue of full blocks, and the empty ones that come back.
 //!
-//! The bound is in allocated bytes. A block never allocates more than [`Block::cost_bytes`], so it is a
-//! number of blocks: open, queued, in flight and spare ones are all counted, and none is made past
-//! it.
+//! The bound is in allocated bytes. A block never allocates more than [`Block::cost_bytes`], so it
+//! is a number of blocks: open, queued, in flight and spare ones are all counted, and none is made
+//! past it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

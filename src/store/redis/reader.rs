@@ -1,32 +1,46 @@
-//! Look-ups, on a connection of their own: a slow one must not hold up what is written.
+//! Look-ups, on connections of their own: a slow one must not hold up what is written.
 
+use std::fmt;
 use std::time::Duration;
 
-use super::dialer::Readers;
-use crate::config::redis_url::RedisUrl;
+use redis::{Connection, ConnectionInfo, RedisResult};
+
+use super::cluster::Topology;
+use super::dialer::{ask_each, at_address, primary_of, topology};
+use super::failure::Kind;
+use super::session::{connect, kind_of};
+use crate::config::redis_url::{RedisUrl, Route};
 use crate::limits::{STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS};
 use crate::store::Lookup;
 
 /// Waits that one look-up may come to: for an address, a greeting, a reply.
-const STEPS: u64 = 3;
+const STEP: Duration = Duration::from_millis(STORE_LOOKUP_MS_MAX / 3);
 
 /// Reads single keys. One thread at a time uses it.
 pub(in crate::store) struct Reader {
     url: RedisUrl,
-    readers: Readers,
+    known: Known,
     /// Nothing is asked before this time: Redis was away.
     resume_ms: u64,
 }
 
-impl std::fmt::Debug for Reader {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// What is open, and what was learnt; all of it is forgotten after an error.
+#[derive(Default)]
+struct Known {
+    connections: Vec<(ConnectionInfo, Connection)>,
+    topology: Option<Topology>,
+    first: usize,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Reader").field("resume_ms", &self.resume_ms).finish_non_exhaustive()
     }
 }
 
 impl Reader {
     pub(in crate::store) fn new(url: RedisUrl) -> Self {
-        Self { url, readers: Readers::default(), resume_ms: 0 }
+        Self { url, known: Known::default(), resume_ms: 0 }
     }
 
     /// Appends the value of `key` to `out`.
@@ -39,28 +53,76 @@ impl Reader {
         if now_ms < self.resume_ms {
             return Lookup::Unavailable;
         }
-        // A connection that was idle may have been closed over there: that is no answer yet.
-        let attempts = 1 + usize::from(self.readers.is_open());
+        // An idle connection may have been closed over there, and a slot may have moved: that is no
+        // answer yet.
+        let attempts = 1 + usize::from(!self.known.connections.is_empty());
         for _ in 0..attempts {
-            if let Some(lookup) = self.ask(key, out) {
-                return lookup;
+            match self.known.ask(&self.url, key) {
+                Ok(Some(value)) => {
+                    out.extend_from_slice(&value);
+                    return Lookup::Found;
+                }
+                Ok(None) => return Lookup::Absent,
+                Err(_) => self.known = Known::default(),
             }
-            self.readers = Readers::default();
         }
         self.resume_ms = now_ms + STORE_LOOKUP_PAUSE_MS;
         Lookup::Unavailable
     }
+}
 
-    fn ask(&mut self, key: &[u8], out: &mut Vec<u8>) -> Option<Lookup> {
-        let step = Duration::from_millis(STORE_LOOKUP_MS_MAX / STEPS);
-        let connection = self.readers.connection_for(&self.url, key, step).ok()?;
-        let value: Option<Vec<u8>> = redis::cmd("GET").arg(key).query(connection).ok()?;
-        Some(match value {
-            Some(value) => {
-                out.extend_from_slice(&value);
-                Lookup::Found
-            }
-            None => Lookup::Absent,
-        })
+impl Known {
+    fn ask(&mut self, url: &RedisUrl, key: &[u8]) -> Result<Option<Vec<u8>>, Kind> {
+        let server = self.server_of(url, key)?;
+        let error = match get(self.connection_to(&server)?, key) {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        // The slot is being moved: the key is at the other node already, or nowhere.
+        let told = error.redirect_node().filter(|_| kind_of(&error) == Kind::Ask);
+        let address = told.and_then(|(address, _)| address.rsplit_once(':'));
+        let Some((host, port)) = address else {
+            return Err(kind_of(&error));
+        };
+        let port = port.parse().map_err(|_| Kind::Protocol)?;
+        let connection = self.connection_to(&at_address(&server, host.to_owned(), port))?;
+        redis::cmd("ASKING").exec(connection).map_err(|error| kind_of(&error))?;
+        get(connection, key).map_err(|error| kind_of(&error))
     }
+
+    /// The server that has this key, as far as is known.
+    fn server_of(&mut self, url: &RedisUrl, key: &[u8]) -> Result<ConnectionInfo, Kind> {
+        match url.route() {
+            Route::Direct(info) => Ok(info.clone()),
+            Route::Sentinel { sentinels, primary, info } => match self.connections.first() {
+                Some((server, _)) => Ok(server.clone()),
+                None => ask_each(sentinels, &mut self.first, STEP, |connection, _| {
+                    primary_of(connection, primary, info)
+                }),
+            },
+            Route::Cluster(seeds) => {
+                if self.topology.is_none() {
+                    self.topology = Some(topology(seeds, &mut self.first, STEP)?);
+                }
+                let node = self.topology.as_ref().and_then(|topology| topology.node_of(key));
+                node.cloned().ok_or(Kind::ClusterDown)
+            }
+        }
+    }
+
+    fn connection_to(&mut self, server: &ConnectionInfo) -> Result<&mut Connection, Kind> {
+        let is_it = |(open, _): &(ConnectionInfo, _)| open.addr() == server.addr();
+        let at = match self.connections.iter().position(is_it) {
+            Some(at) => at,
+            None => {
+                self.connections.push((server.clone(), connect(server, STEP)?));
+                self.connections.len() - 1
+            }
+        };
+        self.connections.get_mut(at).map(|(_, connection)| connection).ok_or(Kind::Connect)
+    }
+}
+
+fn get(connection: &mut Connection, key: &[u8]) -> RedisResult<Option<Vec<u8>>> {
+    redis::cmd("GET").arg(key).query(connection)
 }

@@ -7,7 +7,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use redis::{Client, Connection, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value};
+use redis::{
+    Client, Connection, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerError, Value,
+};
 
 use super::failure::Kind;
 use super::link::{Identity, Link, Reply};
@@ -46,6 +48,20 @@ impl Session {
         session.set_patience(Duration::from_millis(STORE_REPLY_MS_MAX))?;
         Ok(session)
     }
+
+    /// Waits for the next reply: `None` if it is `+OK`, or else the error.
+    pub(super) fn receive_refusal(&mut self) -> Result<Option<ServerError>, Kind> {
+        loop {
+            match self.connection.recv_response() {
+                Ok(Value::Okay) => return Ok(None),
+                Ok(Value::ServerError(error)) => return Ok(Some(error)),
+                // Something told unasked: with RESP3 alone, and no reply to anything.
+                Ok(Value::Push { .. }) => {}
+                Ok(_) => return Err(Kind::Protocol),
+                Err(error) => return Err(kind_of(&error)),
+            }
+        }
+    }
 }
 
 impl Link for Session {
@@ -54,18 +70,8 @@ impl Link for Session {
     }
 
     fn receive(&mut self) -> Result<Reply, Kind> {
-        loop {
-            match self.connection.recv_response() {
-                Ok(Value::Okay) => return Ok(Reply::Ok),
-                Ok(Value::ServerError(error)) => {
-                    return Ok(Reply::Error(Kind::of_code(error.code())));
-                }
-                // Something told unasked: with RESP3 alone, and no reply to anything.
-                Ok(Value::Push { .. }) => {}
-                Ok(_) => return Err(Kind::Protocol),
-                Err(error) => return Err(kind_of(&error)),
-            }
-        }
+        let refusal = self.receive_refusal()?;
+        Ok(refusal.map_or(Reply::Ok, |error| Reply::Error(Kind::of_code(error.code()))))
     }
 
     fn ping(&mut self) -> Result<(), Kind> {

@@ -127,7 +127,10 @@ impl<D: Dialer> Writer<D> {
 
     /// Redis refuses for now: what is not final is sent again after a while.
     fn pause(&mut self, now_ns: u64) -> Wish {
-        self.shared.note_down(self.last_error, false);
+        // A cluster that moves a slot is up.
+        if !matches!(self.last_error, Kind::Ask | Kind::TryAgain) {
+            self.shared.note_down(self.last_error, false);
+        }
         self.resume_ns = now_ns + self.backoff.next_ns();
         Wish::Step
     }
