@@ -43,15 +43,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts all nodes, has them meet, and waits until each knows of all and they are in sync.
     pub fn start() -> Self {
-        let nodes = (0..NODES).map(|_| {
-            // A bus has a port of its own, as the usual one may be an outgoing connection's. And a
-            // replica waits five seconds for others to come, if it is not told otherwise.
-            let bus = free_port().to_string();
-            let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
-            let node = ["--cluster-node-timeout", HASTY_MS, "--repl-diskless-sync-delay", "0"];
-            (Redis::start(&[cluster, node].concat()), bus)
-        });
-        let (nodes, buses): (Vec<Redis>, Vec<String>) = nodes.unzip();
+        let (nodes, buses): (Vec<Redis>, Vec<String>) = (0..NODES).map(|_| start_node()).unzip();
         let mut cluster = Self { nodes, frozen: None };
         cluster.meet(&buses);
         cluster.replicate();
@@ -75,13 +67,29 @@ impl Cluster {
         for (port, bus) in ports.iter().zip(buses).skip(1) {
             self.nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", port, bus]).assert_ok();
         }
+        self.until_met();
+    }
+
+    fn until_met(&mut self) {
+        let count = self.nodes.len();
         until_within(FAILOVER_TIME_MAX, "the nodes know each other", || {
             let know_all = self.nodes.iter_mut().all(|node| {
                 let known = known_nodes(node);
-                known.len() == NODES && !known.iter().any(|line| line.contains("handshake"))
+                known.len() == count && !known.iter().any(|line| line.contains("handshake"))
             });
             know_all.then_some(())
         });
+    }
+
+    /// Starts another primary, which has no slot yet.
+    pub fn add_node(&mut self) -> usize {
+        let (node, bus) = start_node();
+        let port = node.address().port().to_string();
+        self.nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).assert_ok();
+        self.nodes.push(node);
+        self.until_met();
+        self.set_silence(CALM_MS);
+        self.nodes.len() - 1
     }
 
     fn replicate(&mut self) {
@@ -176,7 +184,7 @@ impl Cluster {
         let ports: Vec<i64> = slot_ranges(node).iter().map(|range| range.port).collect();
         let is_primary =
             |&number: &usize| ports.contains(&i64::from(self.nodes[number].address().port()));
-        (0..NODES).filter(is_primary).collect()
+        (0..self.nodes.len()).filter(is_primary).collect()
     }
 
     pub fn slot_of(&mut self, key: &str) -> i64 {
@@ -251,7 +259,7 @@ impl Cluster {
     /// answers that node and its reply.
     fn ask_owners(&mut self, command: &str, keys: &[&str]) -> Vec<(usize, Reply)> {
         let commands: Vec<_> = keys.iter().map(|key| vec![command, *key]).collect();
-        let first = (0..NODES).find(|&number| self.answers(number)).expect("one runs");
+        let first = (0..self.nodes.len()).find(|&number| self.answers(number)).expect("one runs");
         let replies = self.nodes[first].ask_all(&commands);
         let mut replies: Vec<_> = replies.into_iter().map(|reply| (first, reply)).collect();
         let mut moved: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -284,6 +292,16 @@ impl Cluster {
         let replies = self.ask_owners("PEXPIRETIME", keys);
         replies.into_iter().map(|(_, reply)| reply.integer()).collect()
     }
+}
+
+/// A node and the port of its bus, which is not the usual one: that might be the port of an
+/// outgoing connection.
+fn start_node() -> (Redis, String) {
+    let bus = free_port().to_string();
+    let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+    // A replica waits five seconds for others to come, if it is not told otherwise.
+    let node = ["--cluster-node-timeout", HASTY_MS, "--repl-diskless-sync-delay", "0"];
+    (Redis::start(&[cluster, node].concat()), bus)
 }
 
 /// A key is there if the node that has its slot has it.
