@@ -27,8 +27,9 @@ mod support;
 
 use std::time::Duration;
 
-use outage::{Accounts, Outage, Redis};
+use outage::{Accounts, Keeper, Outage, Redis};
 use sentinel::{DEMOTION_TIME_MAX, FAILOVER_TIME_MAX, Sentinels};
+use support::{get, until};
 
 /// The phase of whose events none may be missing.
 const SAFE: &str = "safe";
@@ -90,6 +91,28 @@ fn a_frozen_primary_and_its_return() {
     follows_the_failover(&mut outage, &mut sentinels);
     sentinels.replica().thaw();
     outlives_the_return(&mut outage, &mut sentinels);
+    settles(&mut outage, &mut sentinels);
+}
+
+/// A thawed primary is one until it is demoted, and answers that it does not have what was written
+/// meanwhile: whoever looks that up must not be sent there.
+#[test]
+fn look_ups_do_not_stay_with_a_primary_that_was_left() {
+    let (mut sentinels, mut outage) = start();
+    let looks_up = |outage: &Outage, key: &str| {
+        let target = format!("/metrics/{}", key.strip_prefix("metric:").unwrap());
+        outage.process.client().ask(&get(&target)).status
+    };
+    let (first, value) = outage.sends_mark();
+    until("it is there", || (sentinels.held(&[&first])[0].as_ref() == Some(&value)).then_some(()));
+    assert_eq!(looks_up(&outage, &first), 200);
+    sentinels.freeze_primary();
+    outage.begins_phase(SAFE);
+    follows_the_failover(&mut outage, &mut sentinels);
+    let (later, value) = outage.sends_mark();
+    until("it is there", || (sentinels.held(&[&later])[0].as_ref() == Some(&value)).then_some(()));
+    sentinels.replica().thaw();
+    assert_eq!(looks_up(&outage, &later), 200);
     settles(&mut outage, &mut sentinels);
 }
 

@@ -67,8 +67,8 @@ impl Redis {
     }
 
     /// One that speaks TLS only, with certificates that its own authority has signed.
-    pub fn start_with_tls() -> Self {
-        let mut redis = Self::absent(&[]);
+    pub fn start_with_tls(arguments: &[&str]) -> Self {
+        let mut redis = Self::absent(arguments);
         redis.certificates = Some(Certificates::make(&redis.folder.0));
         redis.run();
         redis
