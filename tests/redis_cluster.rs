@@ -20,11 +20,11 @@ mod outage;
 #[path = "support/wire.rs"]
 mod support;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cluster::{Cluster, FAILOVER_TIME_MAX};
-use outage::{Keeper, Outage, Sent, metric};
-use support::until;
+use outage::{Keeper, Outage, Redis, Sent, metric};
+use support::{Process, get, post, until};
 
 /// What a metric is stored for, and how much of that may be over when it is written.
 const TTL_MS: i64 = 300_000;
@@ -227,4 +227,32 @@ fn no_node_at_start() {
     recovers_everywhere(&mut outage, &mut cluster);
     let accounts = outage.settles_without_loss(&mut cluster).accounts;
     assert!(accounts.coalesced > 0, "{accounts:?}");
+}
+
+/// Nodes that take connections and never answer, one after the other: a look-up waits as long as
+/// with a single Redis, and so does the end.
+#[test]
+fn frozen_nodes_hold_up_neither_a_look_up_nor_the_end() {
+    // The time-outs, and what a shared machine may add.
+    const LOOK_UP_TIME_MAX: Duration = Duration::from_millis(1500);
+    const END_TIME_MAX: Duration = Duration::from_millis(1800);
+    let cluster = Cluster::start();
+    let url = cluster.url_of(&[0, 1, 2, 3, 4, 5]);
+    let mut process = Process::start(&["--redis-url", &url, "--drain-timeout", "1s"]);
+    let mut client = process.client();
+    let (key, value) = metric("frozen", 1, "1");
+    assert_eq!(client.ask(&post(value.as_bytes())).status, 202);
+    let target = format!("/metrics/{}", key.strip_prefix("metric:").unwrap());
+    until("it is found", || (client.ask(&get(&target)).status == 200).then_some(()));
+    cluster.nodes.iter().for_each(Redis::freeze);
+    for _ in 0..3 {
+        let since = Instant::now();
+        assert_eq!(client.ask(&get(&target)).status, 503);
+        assert!(since.elapsed() < LOOK_UP_TIME_MAX, "{:?}", since.elapsed());
+    }
+    assert_eq!(client.ask(&post(value.as_bytes())).status, 202);
+    let since = Instant::now();
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+    assert!(since.elapsed() < END_TIME_MAX, "{:?}", since.elapsed());
 }
