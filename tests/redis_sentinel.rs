@@ -28,7 +28,7 @@ mod support;
 use std::time::Duration;
 
 use outage::{Accounts, Keeper, Outage, Redis};
-use sentinel::{DEMOTION_TIME_MAX, FAILOVER_TIME_MAX, Sentinels};
+use sentinel::{FAILOVER_TIME_MAX, Sentinels};
 use support::{get, until};
 
 /// The phase of whose events none may be missing.
@@ -46,11 +46,10 @@ fn follows_the_failover(outage: &mut Outage, sentinels: &mut Sentinels) {
     outage.recovers(sentinels);
 }
 
-/// Waits until the old primary is the replica, and looks whether anything comes of it.
+/// The old primary is back, and is one until it is demoted: looks whether anything comes of it.
 fn outlives_the_return(outage: &mut Outage, sentinels: &mut Sentinels) {
-    outage.lasts_until(DEMOTION_TIME_MAX, "the old primary is the replica", || {
-        sentinels.is_replica_in_sync()
-    });
+    outage.lasts(Duration::from_secs(1));
+    sentinels.demote_old_primary();
     outage.lasts(Duration::from_secs(1));
     outage.recovers(sentinels);
 }
@@ -116,17 +115,16 @@ fn look_ups_do_not_stay_with_a_primary_that_was_left() {
     settles(&mut outage, &mut sentinels);
 }
 
-/// The old primary is well, and takes writes until it is demoted; then it sends everybody away and
-/// answers READONLY.
+/// The old primary is well, and takes writes until it is demoted and everybody is sent away.
 #[test]
 fn a_failover_on_demand() {
     let (mut sentinels, mut outage) = start();
     sentinels.fail_over();
     outage.lasts_until(FAILOVER_TIME_MAX, "the failover", || sentinels.has_failed_over());
-    outage.lasts_until(DEMOTION_TIME_MAX, "the demotion", || sentinels.is_old_primary_demoted());
+    sentinels.demote_old_primary();
     outage.begins_phase(SAFE);
     outage.recovers(&mut sentinels);
-    outlives_the_return(&mut outage, &mut sentinels);
+    outage.lasts(Duration::from_secs(1));
     let accounts = settles(&mut outage, &mut sentinels);
     assert!(accounts.reconnects > 0, "{accounts:?}");
 }

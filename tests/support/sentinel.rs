@@ -38,10 +38,6 @@ const FAILOVER_TIMEOUT_MS: &str = "3000";
 /// twice [`FAILOVER_TIMEOUT_MS`] after a vote without a majority.
 pub const FAILOVER_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// A server that is a primary and should not be one is made a replica at its second report to a
-/// sentinel, and there is one in ten seconds.
-pub const DEMOTION_TIME_MAX: Duration = Duration::from_secs(25);
-
 /// What a password may hold, and how it stands in a URL.
 const PASSWORD: (&str, &str) = ("p@ss/word", "p%40ss%2Fword");
 const SENTINEL_PASSWORD: (&str, &str) = ("s&cret=", "s%26cret%3D");
@@ -195,9 +191,22 @@ impl Sentinels {
         has_failed_over
     }
 
-    /// Whether the server that is not the primary follows another.
-    pub fn is_old_primary_demoted(&mut self) -> bool {
-        !is_primary(self.replica())
+    /// Whether the server that is not to be the primary is still one.
+    pub fn is_old_primary_in_power(&mut self) -> bool {
+        is_primary(self.replica())
+    }
+
+    /// Does with a server that should not be a primary what the sentinels do, which is to make it
+    /// a replica and to send everybody away. They only do so at the second report that they have
+    /// from it, and that takes ten seconds, or far more on a machine that stalls (TILT mode).
+    pub fn demote_old_primary(&mut self) {
+        let port = self.primary().address().port().to_string();
+        let old = self.replica();
+        old.ask(&["REPLICAOF", "127.0.0.1", &port]).assert_ok();
+        old.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).integer();
+        until_within(FAILOVER_TIME_MAX, "the old primary is in sync", || {
+            self.is_replica_in_sync().then_some(())
+        });
     }
 
     fn running(&mut self) -> impl Iterator<Item = &mut Redis> {
