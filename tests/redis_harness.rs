@@ -79,7 +79,7 @@ fn it_keeps_one_busy_while_the_test_goes_on() {
 
 #[test]
 fn it_speaks_tls_with_a_certificate_of_its_authority() {
-    let redis = Redis::start_with_tls();
+    let redis = Redis::start_with_tls(&[]);
     let mut client = Command::new("openssl")
         .args(["s_client", "-quiet", "-verify_return_error", "-verify_ip", "127.0.0.1"])
         .args(["-connect", &redis.address().to_string(), "-CAfile"])

@@ -106,7 +106,7 @@ fn a_black_hole_for_passwords() {
 /// And here it is the greeting of TLS.
 #[test]
 fn a_black_hole_for_tls() {
-    let mut redis = Redis::start_with_tls();
+    let mut redis = Redis::start_with_tls(&[]);
     let proxy = FaultProxy::start(redis.address());
     let authority = redis.authority().to_str().unwrap().to_owned();
     let url = format!("rediss://{}/", proxy.address);

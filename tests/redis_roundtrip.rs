@@ -14,10 +14,12 @@ mod outage;
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use outage::redis::free_port;
 use outage::{Accounts, Outage, Redis, metric};
 use support::{Client, Process, get, post, until};
 use time::OffsetDateTime;
@@ -165,7 +167,7 @@ fn make_round_trip(process: &Process, stored: impl FnMut(&str) -> Option<String>
 
 #[test]
 fn by_tls() {
-    let mut redis = Redis::start_with_tls();
+    let mut redis = Redis::start_with_tls(&[]);
     let authority = redis.authority().to_str().unwrap().to_owned();
     let url = redis.url();
     // Both of the usual libraries take the authorities that they trust from this variable.
@@ -173,9 +175,43 @@ fn by_tls() {
     make_round_trip(&process, |key| redis.value(key));
 }
 
+/// A cluster of one node, which has not met another and so does not know its own address.
+#[test]
+fn by_tls_to_a_cluster() {
+    let bus = free_port().to_string();
+    let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+    let mut redis = Redis::start_with_tls(&cluster);
+    redis.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).assert_ok();
+    until("it is well", || {
+        let state = redis.ask(&["CLUSTER", "INFO"]).text().unwrap();
+        state.contains("cluster_state:ok").then_some(())
+    });
+    let authority = redis.authority().to_str().unwrap().to_owned();
+    let url = format!("rediss+cluster://{}", redis.address());
+    let process = Process::start_with(&[("SSL_CERT_FILE", &authority)], &["--redis-url", &url]);
+    make_round_trip(&process, |key| redis.value(key));
+}
+
+/// Both the sentinel and its primary speak TLS, each with an authority of its own.
+#[test]
+fn by_tls_to_a_sentinel() {
+    let mut redis = Redis::start_with_tls(&[]);
+    let mut sentinel = Redis::start_with_tls(&["--sentinel"]);
+    let port = redis.address().port().to_string();
+    sentinel.ask(&["SENTINEL", "MONITOR", "mymaster", "127.0.0.1", &port, "1"]).assert_ok();
+    let authorities: String =
+        [&redis, &sentinel].map(|one| fs::read_to_string(one.authority()).unwrap()).concat();
+    let file = redis.authority().with_file_name("authorities");
+    fs::write(&file, authorities).unwrap();
+    let url = format!("rediss+sentinel://{}/mymaster", sentinel.address());
+    let file = file.to_str().unwrap();
+    let process = Process::start_with(&[("SSL_CERT_FILE", file)], &["--redis-url", &url]);
+    make_round_trip(&process, |key| redis.value(key));
+}
+
 #[test]
 fn not_by_tls_with_a_certificate_that_nobody_knows() {
-    let mut redis = Redis::start_with_tls();
+    let mut redis = Redis::start_with_tls(&[]);
     let process = Process::start(&["--redis-url", &redis.url()]);
     let (_, value) = metric("unknown", 1, "1");
     assert_eq!(process.client().ask(&post(value.as_bytes())).status, 202);

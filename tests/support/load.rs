@@ -27,6 +27,18 @@ pub fn metric(device: &str, number: u64, cpu: &str) -> (String, String) {
     (format!("metric:{device}:{time}"), value)
 }
 
+/// What keeps the metrics: a Redis, or several that are one to who writes.
+pub trait Keeper {
+    /// The values of these keys, `None` for a key that it does not have.
+    fn held(&mut self, keys: &[&str]) -> Vec<Option<String>>;
+}
+
+impl Keeper for Redis {
+    fn held(&mut self, keys: &[&str]) -> Vec<Option<String>> {
+        self.values(keys.iter().copied())
+    }
+}
+
 /// Events that were acknowledged, and what the last of each key said.
 #[derive(Debug, Default)]
 pub struct Sent {
@@ -40,9 +52,10 @@ impl Sent {
         self.values.insert(key, value);
     }
 
-    /// The keys under which Redis does not hold what was sent last.
-    pub fn missing_from(&self, redis: &mut Redis) -> Vec<String> {
-        let found = redis.values(self.values.keys().map(String::as_str));
+    /// The keys under which a keeper does not hold what was sent last.
+    pub fn missing_from(&self, keeper: &mut impl Keeper) -> Vec<String> {
+        let keys: Vec<&str> = self.values.keys().map(String::as_str).collect();
+        let found = keeper.held(&keys);
         let pairs = self.values.iter().zip(found);
         let missing = pairs.filter(|((_, sent), found)| found.as_ref() != Some(*sent));
         missing.map(|((key, _), _)| key.clone()).collect()
@@ -74,11 +87,12 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn start(address: SocketAddr, connections: usize) -> Self {
+    /// Starts as many; the name tells their keys from those of another load.
+    pub fn start(address: SocketAddr, name: &str, connections: usize) -> Self {
         let shared = Arc::new(Shared::default());
         let threads = (0..connections).map(|number| {
-            let shared = Arc::clone(&shared);
-            thread::spawn(move || post_until_ended(address, &format!("load-{number}"), &shared))
+            let (shared, device) = (Arc::clone(&shared), format!("{name}-{number}"));
+            thread::spawn(move || post_until_ended(address, &device, &shared))
         });
         Self { threads: threads.collect(), shared }
     }

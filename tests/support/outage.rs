@@ -32,14 +32,14 @@ pub mod resp;
 
 pub use accounts::Accounts;
 pub use fault_proxy::{Direction, Ending, FaultProxy, Mode};
-pub use load::{Load, Sent, metric};
+pub use load::{Keeper, Load, Sent, metric};
 pub use redis::Redis;
 pub use resp::Reply;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Process, get, post, until};
+use crate::support::{Client, Process, get, post, until, until_within};
 
 /// An answer that takes longer has waited for something. Far more than any takes, as the machine
 /// that runs the tests is shared.
@@ -48,6 +48,9 @@ pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 /// Between two looks at a server under load.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// So many metrics are looked up where there are more.
+const LOOK_UPS: usize = 300;
+
 /// Singles and batches come by so many connections.
 const LOAD_CONNECTIONS: usize = 2;
 
@@ -55,7 +58,8 @@ const LOAD_CONNECTIONS: usize = 2;
 #[derive(Debug)]
 pub struct Outage {
     pub process: Process,
-    load: Option<Load>,
+    /// One for each phase of the test; the last is the present one.
+    loads: Vec<Load>,
     marks: u64,
 }
 
@@ -76,14 +80,14 @@ impl Outage {
 
     /// A server under load.
     pub fn of(process: Process) -> Self {
-        let load = Load::start(process.address, LOAD_CONNECTIONS);
-        Self { process, load: Some(load), marks: 0 }
+        let load = Load::start(process.address, "load", LOAD_CONNECTIONS);
+        Self { process, loads: vec![load], marks: 0 }
     }
 
     /// A server on which there is only what the test itself sends.
     pub fn without_load(process: Process) -> Self {
-        let load = Load::start(process.address, 0);
-        Self { process, load: Some(load), marks: 0 }
+        let load = Load::start(process.address, "load", 0);
+        Self { process, loads: vec![load], marks: 0 }
     }
 
     /// A server under load, once the first metrics are in Redis.
@@ -94,9 +98,19 @@ impl Outage {
         outage
     }
 
+    /// Has further devices post from now on: theirs are the events of which every one was sent
+    /// after this moment.
+    pub fn begins_phase(&mut self, name: &str) {
+        self.loads.push(Load::start(self.process.address, name, LOAD_CONNECTIONS));
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.loads.iter().map(Load::acknowledged).sum()
+    }
+
     /// The accounts as they stand; they balance, and hold what has been acknowledged.
     pub fn accounts(&self) -> Accounts {
-        let acknowledged = self.load.as_ref().map_or(0, Load::acknowledged);
+        let acknowledged = self.acknowledged();
         let accounts = Accounts::scrape(self.process.address);
         assert!(accounts.accepted >= acknowledged, "{acknowledged} acknowledged: {accounts:?}");
         accounts
@@ -115,18 +129,28 @@ impl Outage {
 
     /// Lets the fault last so long, while events are acknowledged and probes answered.
     pub fn lasts(&self, duration: Duration) {
-        let (since, before) = (Instant::now(), self.load().acknowledged());
+        let (since, before) = (Instant::now(), self.acknowledged());
         while since.elapsed() < duration {
             self.look();
             thread::park_timeout(LOOK_INTERVAL);
         }
-        let acknowledged = self.load().acknowledged() - before;
+        let acknowledged = self.acknowledged() - before;
         assert!(acknowledged > 100, "only {acknowledged} events in {duration:?}");
+    }
+
+    /// The same until something has happened that may take so long.
+    pub fn lasts_until(&self, limit: Duration, what: &str, mut happened: impl FnMut() -> bool) {
+        until_within(limit, what, || {
+            self.look();
+            thread::park_timeout(LOOK_INTERVAL);
+            happened().then_some(())
+        });
     }
 
     /// Counts an acknowledged event that the test has sent.
     pub fn add_sent(&self, key: &str, value: &str) {
-        self.load().add_sent(key.to_owned(), value.to_owned());
+        let load = self.loads.last().expect("the load lasts until all settles");
+        load.add_sent(key.to_owned(), value.to_owned());
     }
 
     /// Waits until the server itself says whether Redis is there.
@@ -136,52 +160,79 @@ impl Outage {
         assert_eq!(answer.json()["store"]["kind"], "redis", "{answer:?}");
     }
 
-    fn load(&self) -> &Load {
-        self.load.as_ref().expect("the load lasts until all settles")
-    }
-
     /// Checks that writing goes on by itself, the fault over. The server promises six seconds, and
     /// `until` gives it four more, as the machine that runs the tests is shared.
-    pub fn recovers(&mut self, redis: &mut Redis) {
+    pub fn recovers(&mut self, keeper: &mut impl Keeper) {
         until("an event from after the fault is in Redis", || {
             // A new one each time: one alone might be among what a full queue drops.
-            self.marks += 1;
-            let (key, value) = metric("mark", self.marks, "1");
-            let answer = Client::connect(self.process.address).ask(&post(value.as_bytes()));
-            assert_eq!(answer.status, 202, "{answer:?}");
-            self.add_sent(&key, &value);
+            let (key, value) = self.sends_mark();
             self.look();
-            (redis.value(&key) == Some(value)).then_some(())
+            (keeper.held(&[&key]) == [Some(value)]).then_some(())
         });
     }
 
-    /// Ends the load and compares: the counters with what was acknowledged, Redis with what was
-    /// sent. What is missing was counted as dropped; a key holds what was sent to it last.
-    pub fn settles(&mut self, redis: &mut Redis) -> Settled {
-        let sent = self.load.take().expect("it settles once").stop();
+    /// Sends an event under a key of its own.
+    pub fn sends_mark(&mut self) -> (String, String) {
+        self.marks += 1;
+        let (key, value) = metric("mark", self.marks, "1");
+        let answer = Client::connect(self.process.address).ask(&post(value.as_bytes()));
+        assert_eq!(answer.status, 202, "{answer:?}");
+        self.add_sent(&key, &value);
+        (key, value)
+    }
+
+    /// Ends the load and compares the counters with what was acknowledged in all phases, which is
+    /// answered phase by phase.
+    pub fn drains(&mut self) -> (Accounts, Vec<Sent>) {
+        assert!(!self.loads.is_empty(), "it settles once");
+        let phases: Vec<Sent> = self.loads.drain(..).map(Load::stop).collect();
         let accounts = until("nothing is pending", || {
             let accounts = Accounts::scrape(self.process.address);
             (accounts.pending == 0).then_some(accounts)
         });
-        assert_eq!(accounts.accepted, sent.events, "{accounts:?}");
-        assert_eq!(accounts.settled(), sent.events, "{accounts:?}");
+        let events: u64 = phases.iter().map(|sent| sent.events).sum();
+        assert_eq!(accounts.accepted, events, "{accounts:?}");
+        assert_eq!(accounts.settled(), events, "{accounts:?}");
         assert!(accounts.is_up, "{accounts:?}");
-        let missing = sent.missing_from(redis);
+        (accounts, phases)
+    }
+
+    /// Ends the load and compares: the counters with what was acknowledged, Redis with what was
+    /// sent. What is missing was counted as dropped; a key holds what was sent to it last.
+    pub fn settles(&mut self, keeper: &mut impl Keeper) -> Settled {
+        let (accounts, phases) = self.drains();
+        let missing: Vec<String> =
+            phases.iter().flat_map(|sent| sent.missing_from(keeper)).collect();
         let count = missing.len() as u64;
         assert!(count <= accounts.dropped, "{count} missing, {missing:.5?}: {accounts:?}");
         Settled { accounts, missing }
     }
 
     /// The same where nothing may be lost.
-    pub fn settles_without_loss(&mut self, redis: &mut Redis) -> Settled {
-        let settled = self.settles(redis);
+    pub fn settles_without_loss(&mut self, keeper: &mut impl Keeper) -> Settled {
+        let settled = self.settles(keeper);
         assert_eq!(settled.accounts.dropped, 0, "{settled:?}");
         settled
     }
 
+    /// Checks that some hundred of these are answered to who looks them up.
+    pub fn finds(&self, sent: &Sent) {
+        let mut client = Client::connect(self.process.address);
+        let step = sent.values.len() / LOOK_UPS + 1;
+        for (key, value) in sent.values.iter().step_by(step) {
+            let target = format!("/metrics/{}", key.strip_prefix("metric:").unwrap());
+            // The first may have to find its way to Redis.
+            let answer = until("a look-up reaches Redis", || {
+                let answer = client.ask(&get(&target));
+                (answer.status != 503).then_some(answer)
+            });
+            assert_eq!((answer.status, answer.text().trim_end()), (200, value.as_str()), "{key}");
+        }
+    }
+
     /// A fault that is over: all that every such test checks.
-    pub fn recovers_without_loss(&mut self, redis: &mut Redis) -> Settled {
-        self.recovers(redis);
-        self.settles_without_loss(redis)
+    pub fn recovers_without_loss(&mut self, keeper: &mut impl Keeper) -> Settled {
+        self.recovers(keeper);
+        self.settles_without_loss(keeper)
     }
 }

@@ -4,7 +4,7 @@
 //! set meanwhile, a proxy or TLS are never in the test's own way.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +19,10 @@ use crate::support::until;
 /// Ports below those that the kernel gives to outgoing connections (man 7 ip): nobody takes one
 /// while its Redis is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// The file into which it writes what it was told meanwhile, such as whom to follow; a sentinel
+/// does not start without one.
+const CONFIGURATION: &str = "redis.conf";
 
 /// A folder for one Redis, gone with it.
 #[derive(Debug)]
@@ -63,8 +67,8 @@ impl Redis {
     }
 
     /// One that speaks TLS only, with certificates that its own authority has signed.
-    pub fn start_with_tls() -> Self {
-        let mut redis = Self::absent(&[]);
+    pub fn start_with_tls(arguments: &[&str]) -> Self {
+        let mut redis = Self::absent(arguments);
         redis.certificates = Some(Certificates::make(&redis.folder.0));
         redis.run();
         redis
@@ -74,6 +78,7 @@ impl Redis {
     pub fn absent(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let (folder, port) = (Folder::create(), free_port());
+        fs::write(folder.0.join(CONFIGURATION), "").expect("there is room for a file");
         Self { child: None, folder, port, arguments, certificates: None, control: None }
     }
 
@@ -94,6 +99,7 @@ impl Redis {
 
     fn command(&self) -> Command {
         let mut command = Command::new("redis-server");
+        command.arg(CONFIGURATION);
         command.current_dir(&self.folder.0).stdin(Stdio::null());
         command.args(["--bind", "127.0.0.1", "--save", "", "--logfile", "log"]);
         command.args(["--enable-debug-command", "yes", "--unixsocket", "socket"]);
@@ -108,7 +114,8 @@ impl Redis {
         command
     }
 
-    fn log(&self) -> String {
+    /// What it has said so far.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.0.join("log")).unwrap_or_default()
     }
 
@@ -140,10 +147,29 @@ impl Redis {
         &self.certificates.as_ref().expect("it speaks TLS").authority
     }
 
+    /// Asks all of it, in order.
+    pub fn ask_all(&mut self, commands: &[Vec<&str>]) -> Vec<Reply> {
+        self.exchange(|control| control.ask_all(commands))
+    }
+
     /// Asks it on the test's own connection.
     pub fn ask(&mut self, command: &[&str]) -> Reply {
-        let control = self.control.as_mut().expect("it runs");
-        control.try_ask(command).unwrap_or_else(|error| panic!("{error}: {command:?}"))
+        self.exchange(|control| control.try_ask(command))
+    }
+
+    /// Exchanges commands and replies on the test's own connection, or on a new one where that has
+    /// ended: a sentinel sends away all who are connected to a server that it promotes or demotes.
+    fn exchange<T>(&mut self, mut talk: impl FnMut(&mut Resp) -> io::Result<T>) -> T {
+        let result = talk(self.control.as_mut().expect("it runs")).or_else(|error| {
+            if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
+                return Err(error);
+            }
+            let mut control = self.connect()?;
+            let result = talk(&mut control);
+            self.control = Some(control);
+            result
+        });
+        result.unwrap_or_else(|error| panic!("{error}: {}", self.log()))
     }
 
     /// Changes its configuration.
@@ -163,8 +189,7 @@ impl Redis {
     /// The values of these keys, `None` for a key that it does not have.
     pub fn values<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) -> Vec<Option<String>> {
         let commands: Vec<_> = keys.into_iter().map(|key| vec!["GET", key]).collect();
-        let replies = self.control.as_mut().expect("it runs").ask_all(&commands);
-        replies.expect("replies").into_iter().map(Reply::text).collect()
+        self.ask_all(&commands).into_iter().map(Reply::text).collect()
     }
 
     pub fn value(&mut self, key: &str) -> Option<String> {
@@ -175,8 +200,11 @@ impl Redis {
     /// have, or for ever.
     pub fn expiries<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) -> Vec<i64> {
         let commands: Vec<_> = keys.into_iter().map(|key| vec!["PEXPIRETIME", key]).collect();
-        let replies = self.control.as_mut().expect("it runs").ask_all(&commands);
-        replies.expect("replies").into_iter().map(Reply::integer).collect()
+        self.ask_all(&commands).into_iter().map(Reply::integer).collect()
+    }
+
+    pub const fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     fn signal(&self, signal: Signal) {
@@ -212,7 +240,7 @@ impl Drop for Redis {
 }
 
 /// A port that nobody listens on.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     until("a free port", || {
         let port = fastrand::u16(PORTS);
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok().map(|_| port)

@@ -1,5 +1,6 @@
 //! A tiny client of the Redis protocol (RESP 2), over the Unix socket of a test's own Redis.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -32,6 +33,20 @@ impl Reply {
             Self::Integer(integer) => integer,
             other => panic!("no integer: {other:?}"),
         }
+    }
+
+    pub fn list(self) -> Vec<Self> {
+        match self {
+            Self::List(list) => list,
+            other => panic!("no list: {other:?}"),
+        }
+    }
+
+    /// The texts of a list by the texts before them: how Redis lists fields and their values.
+    pub fn fields(self) -> BTreeMap<String, String> {
+        let texts = self.list().into_iter().map(|part| part.text().unwrap_or_default());
+        let texts: Vec<String> = texts.collect();
+        texts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
     }
 
     /// Checks that the command was obeyed.

@@ -35,13 +35,18 @@ use std::time::{Duration, Instant};
 pub const SOON: Duration = Duration::from_secs(10);
 
 /// Looks until `found` answers, or fails after [`SOON`].
-pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + SOON;
+pub fn until<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    until_within(SOON, what, found)
+}
+
+/// The same for what takes its time even where all is well.
+pub fn until_within<T>(limit: Duration, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = found() {
             return value;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {SOON:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
         thread::park_timeout(Duration::from_millis(2));
     }
 }
