@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::limits::{
-    BODY_BYTES_MAX, BODY_BYTES_MIN, MEMORY_STORE_BYTES_MIN, STORE_QUEUE_BYTES_MIN, WINDOW_MAX,
-    WORKERS_MAX,
+    BODY_BYTES_MAX, BODY_BYTES_MIN, MEMORY_STORE_BYTES_MIN, STORE_QUEUE_BYTES_MIN,
+    STORE_QUEUE_REJECT_BYTES_MIN, WINDOW_MAX, WORKERS_MAX,
 };
 use arguments::Arguments;
 use mistakes::{Mistakes, Range};
@@ -180,6 +180,17 @@ impl Config {
         if self.min_samples > self.window && !found.blame(&["min-samples", "window"]) {
             let (samples, window) = (self.min_samples, self.window);
             found.add("min-samples", format!("{samples} are never in a window of {window}"));
+        }
+        let queue = ["store-queue", "store-overflow"];
+        if self.store_overflow == Overflow::Reject
+            && self.store_queue_bytes < STORE_QUEUE_REJECT_BYTES_MIN
+            && !found.blame(&queue)
+        {
+            let least = Bytes(STORE_QUEUE_REJECT_BYTES_MIN);
+            found.add(
+                "store-queue",
+                format!("expected at least {least} for --store-overflow reject"),
+            );
         }
         let drain = ["drain-delay", "drain-timeout"];
         if self.drain_delay > self.drain_timeout && !found.blame(&drain) {
@@ -377,6 +388,8 @@ mod tests {
         assert!(text(&["--window=10", "--min-samples=11"]).contains("--min-samples"));
         assert!(check(&["--window=10", "--min-samples=10"]).is_ok());
         assert!(text(&["--drain-delay=30s"]).contains("--drain-delay"));
+        assert!(text(&["--store-overflow=reject", "--store-queue=7MiB"]).contains("8MiB"));
+        assert!(check(&["--store-overflow=reject", "--store-queue=8MiB"]).is_ok());
         // A value that could not be read is blamed alone, not with the values beside it.
         assert_eq!(text(&["--window=many"]).lines().count(), 1);
         assert_eq!(text(&["--drain-timeout=x", "--drain-delay=5s"]).lines().count(), 1);

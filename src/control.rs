@@ -6,8 +6,9 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use crossbeam::channel::{self, Receiver, Sender, TrySendError};
+use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender, TrySendError};
 
 use crate::api::later::{self, Job, JobQueue};
 use crate::api::state::State;
@@ -43,11 +44,14 @@ pub fn job_queues() -> (Box<dyn JobQueue>, Jobs) {
     (Box::new(Submissions { control, lookup }), Jobs { control: for_control, lookup: for_lookup })
 }
 
+/// The end of a server waits so long for a job at hand: nobody waits for its answer any more.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
 /// The running control threads.
 #[derive(Debug)]
 pub struct Control {
     stop: Sender<()>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<(JoinHandle<()>, Receiver<()>)>,
 }
 
 impl Control {
@@ -61,8 +65,12 @@ impl Control {
         let run = |name: &str, queues: [&Receiver<Job>; 2]| {
             let queues = queues.map(Receiver::clone);
             let (state, stopped) = (Arc::clone(state), stopped.clone());
-            let work = move || work(&queues, &stopped, &state, clock);
-            thread::Builder::new().name(name.to_owned()).spawn(work)
+            let (ends, ended) = channel::bounded(0);
+            let work = move || {
+                let _ends: Sender<()> = ends;
+                work(&queues, &stopped, &state, clock);
+            };
+            thread::Builder::new().name(name.to_owned()).spawn(work).map(|thread| (thread, ended))
         };
         let nothing = channel::never();
         let threads = if state.store.is_remote() {
@@ -79,13 +87,21 @@ impl Control {
     /// Whether they run, as they do until they are stopped.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        !self.threads.iter().any(JoinHandle::is_finished)
+        !self.threads.iter().any(|(thread, _)| thread.is_finished())
     }
 
-    /// Ends them after the jobs at hand, and waits for that. Says whether all had been in order.
+    /// Ends them after the jobs at hand, and waits for that, but not for a look-up that hangs. Says
+    /// whether all had been in order.
     pub fn stop(self) -> bool {
         drop(self.stop);
-        self.threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count() == 0
+        let mut in_order = true;
+        for (thread, ended) in self.threads {
+            // Nothing is ever sent: the thread lets go of its end with everything else.
+            if ended.recv_timeout(STOP_MAX) == Err(RecvTimeoutError::Disconnected) {
+                in_order &= thread.join().is_ok();
+            }
+        }
+        in_order
     }
 }
 

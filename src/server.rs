@@ -258,6 +258,10 @@ impl Server {
         }
         let left_ns = deadline_ns.saturating_sub(self.clock.now().mono_ns);
         let flushed = self.state.store.flush(Duration::from_nanos(left_ns));
+        if !flushed.in_order {
+            log::error!("the store's thread failed, or could not be waited for");
+            threads_failed += 1;
+        }
         let report = Report {
             store: self.state.store.stats().totals,
             rejected: self.state.counters.totals().rejected_all(),
@@ -265,9 +269,8 @@ impl Server {
             walked_pending: self.state.store.walk_pending(),
             threads_failed,
         };
-        if !flushed {
-            let events = report.store.dropped_by(DropReason::Shutdown);
-            log::warn!(events, "not all events could be written in time");
+        if flushed.lost > 0 {
+            log::warn!(events = flushed.lost, "not all events could be written in time");
         }
         report.log();
         report

@@ -63,6 +63,15 @@ struct Redis {
     reader: Mutex<Reader>,
 }
 
+/// How a store ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flushed {
+    /// Events that were not written.
+    pub lost: u64,
+    /// Whether its thread came to an orderly end.
+    pub in_order: bool,
+}
+
 /// How to keep metrics in Redis.
 #[derive(Debug)]
 pub struct RedisSettings {
@@ -158,7 +167,7 @@ impl Store {
         let block = move || Block::new(Packing::Set { ttl_s }, hasher.clone());
         let shared = Arc::new(Shared::new(cores, queue_bytes, rejects, block, observer));
         let writer = WriterThread::start(Arc::clone(&shared), url.clone(), ttl_ns, clock)?;
-        let reader = Mutex::new(Reader::new(url));
+        let reader = Mutex::new(Reader::new(url, clock));
         Ok(Self { kind: Kind::Redis(Box::new(Redis { shared, writer, reader })) })
     }
 
@@ -230,7 +239,7 @@ impl Store {
         match &self.kind {
             Kind::Memory(memory) if memory.records.lookup(key, now, out) => Lookup::Found,
             Kind::Memory(_) => Lookup::Absent,
-            Kind::Redis(redis) => redis.reader.lock().lookup(key, now.mono_ms(), out),
+            Kind::Redis(redis) => redis.reader.lock().lookup(key, out),
         }
     }
 
@@ -250,14 +259,15 @@ impl Store {
     }
 
     /// The end: waits until every accepted event has an outcome, or `timeout` is over; what has
-    /// none by then is dropped. Says whether nothing had to be. The cores must be at rest.
+    /// none by then is dropped. The cores must be at rest.
     #[must_use]
-    pub fn flush(&self, timeout: Duration) -> bool {
-        if let Kind::Redis(redis) = &self.kind {
-            redis.writer.stop(timeout);
-        }
-        let lost = self.ledger().totals().dropped_by(DropReason::Shutdown);
-        lost == 0 && self.walk_pending() == 0
+    pub fn flush(&self, timeout: Duration) -> Flushed {
+        let in_order = match &self.kind {
+            Kind::Memory(_) => true,
+            Kind::Redis(redis) => redis.writer.stop(timeout),
+        };
+        let dropped = self.ledger().totals().dropped_by(DropReason::Shutdown);
+        Flushed { lost: dropped + self.walk_pending(), in_order }
     }
 
     /// Events that wait, counted one block after the other and not from the ledger. Exact while the

@@ -129,7 +129,7 @@ fn a_full_queue_drops_the_oldest() {
 #[test]
 fn a_full_queue_may_refuse_instead() {
     let mut redis = Redis::start(&[]);
-    let mut outage = start(&redis, &["--store-queue", "1MiB", "--store-overflow", "reject"]);
+    let mut outage = start(&redis, &["--store-queue", "8MiB", "--store-overflow", "reject"]);
     redis.freeze();
     let mut client = outage.process.client();
     let mut refusals: u32 = 0;

@@ -29,6 +29,13 @@ impl Observer for StoreWatch {
         log::info!("redis is up");
     }
 
+    fn cannot_fence(&self) {
+        log::warn!(
+            "redis does not allow CLIENT INFO: after a fault, commands that it had received may run \
+             late, over newer values"
+        );
+    }
+
     fn went_down(&self, why: &'static str) {
         log::warn!(why, "redis is down; events wait, and are written when it is back");
     }

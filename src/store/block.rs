@@ -152,6 +152,7 @@ impl Block {
             if self.overwrite(older, &entry) {
                 return Appended::Coalesced;
             }
+            // It has another shape, and takes the older one's place in the table alone.
             Appended::Coalesced
         } else {
             self.live += 1;

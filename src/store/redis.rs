@@ -42,6 +42,9 @@ pub trait Observer: Send + Sync {
     fn came_up(&self);
     /// Redis cannot be written to; `why` is the label of the error.
     fn went_down(&self, why: &'static str);
+    /// Redis does not say who we are: what it still reads from a connection that was given up may
+    /// run after what is sent later.
+    fn cannot_fence(&self);
 }
 
 /// The errors of a store that has none.
@@ -111,13 +114,22 @@ impl Shared {
             return;
         }
         let mut open = self.open.at(core).lock();
-        if !open.block.is_empty() && self.queue.claim_idle() {
-            self.hand_over(core, &mut open);
+        if open.block.is_empty() {
+            return;
+        }
+        // Nothing is dropped for a block that could as well be filled further.
+        let Some(next) = self.queue.spare() else {
+            return;
+        };
+        if self.queue.claim_idle() {
+            self.exchange(core, &mut open, next);
+        } else {
+            self.queue.give_back(next);
         }
     }
 
-    /// Hands a core's open block over and opens another one. Where none is to be had the oldest
-    /// queued block is dropped for it.
+    /// Hands a core's full block over and opens another one. Where none is to be had the oldest
+    /// queued block is dropped for it; a request that made sure of its blocks has one.
     pub(super) fn hand_over(&self, core: usize, open: &mut Open) {
         let next = open.reserve.pop().or_else(|| self.queue.spare());
         let next = next.or_else(|| self.drop_oldest(core));
@@ -126,15 +138,22 @@ impl Shared {
             self.drop_block(core, &mut open.block);
             return;
         };
-        let full = std::mem::replace(&mut open.block, next);
-        if let Some(mut refused) = self.queue.push(self.settled(core, full)) {
-            self.drop_block(core, &mut refused);
+        self.exchange(core, open, next);
+    }
+
+    /// Queues the open block, and opens the next.
+    fn exchange(&self, slot: usize, open: &mut Open, next: Block) {
+        let block = std::mem::replace(&mut open.block, next);
+        if let Some(mut refused) = self.queue.push(self.settled(slot, block)) {
+            // There is a place in the queue for every block that is made.
+            self.drop_block(slot, &mut refused);
             self.queue.give_back(refused);
         }
     }
 
-    /// Queues what the cores have left open, for a writer that has nothing else to do. Each core's
-    /// blocks stay in their order: it hands them over under the same lock.
+    /// Queues what the cores have left open, for the writer: when it has nothing else to do, and
+    /// from time to time, or a core with little to say would wait as long as another says much.
+    /// Each core's blocks stay in their order: it hands them over under the same lock.
     pub(super) fn collect_open(&self) {
         let slot = self.writer_slot();
         for open in self.open.iter() {
@@ -145,11 +164,7 @@ impl Shared {
             let Some(next) = self.queue.spare() else {
                 return;
             };
-            let block = std::mem::replace(&mut open.block, next);
-            if let Some(refused) = self.queue.push(self.settled(slot, block)) {
-                // There is a place in the queue for every block that is made.
-                open.block = refused;
-            }
+            self.exchange(slot, &mut open, next);
         }
     }
 

@@ -62,7 +62,7 @@ fn the_books_balance_after_every_step() {
         assert_identity(&store);
         assert_eq!(store.stats().totals.accepted, appended);
     }
-    assert!(store.flush(Duration::ZERO));
+    assert_eq!(store.flush(Duration::ZERO), Flushed { lost: 0, in_order: true });
     let totals = store.stats().totals;
     assert_eq!(totals.pending(), 0);
     assert_eq!(totals.stored + totals.coalesced + totals.dropped_all(), appended);

@@ -64,6 +64,7 @@ struct Nobody;
 impl Observer for Nobody {
     fn flushed(&self, _took_ns: u64) {}
     fn came_up(&self) {}
+    fn cannot_fence(&self) {}
     fn went_down(&self, why: &'static str) {
         eprintln!("redis-writer: {why}");
     }
@@ -148,7 +149,7 @@ fn write(redis: &Redis, commands: u64) -> Result<(f64, f64), String> {
     }
     let rate = count(commands) / start.elapsed().as_secs_f64();
     let cpu = usage::of_own_thread("store")?;
-    if !store.flush(Duration::from_secs(10)) || redis.keys()? != commands {
+    if store.flush(Duration::from_secs(10)).lost > 0 || redis.keys()? != commands {
         return Err(format!("of {commands} keys {} are there", redis.keys()?));
     }
     Ok((rate, cpu.as_secs_f64() * 1e6 / count(commands)))

@@ -106,6 +106,7 @@ pub(super) struct ClusterSession {
     sent: VecDeque<Sent>,
     /// Keys of slots that are being moved, and the node that has them already.
     moving: HashMap<Vec<u8>, usize>,
+    step: Duration,
 }
 
 struct Node {
@@ -133,7 +134,7 @@ impl ClusterSession {
             let session = Session::open(info, step, abandoned)?;
             nodes.push(Node { session, commands: Vec::new() });
         }
-        Ok(Self { topology, nodes, sent: VecDeque::new(), moving: HashMap::new() })
+        Ok(Self { topology, nodes, sent: VecDeque::new(), moving: HashMap::new(), step })
     }
 
     /// Adds a command to what its node gets next.
@@ -154,12 +155,27 @@ impl ClusterSession {
     fn follow(&mut self, key: &[u8], told: &str) -> Result<(), Kind> {
         let address = told.split(' ').nth(1).ok_or(Kind::Protocol)?;
         let mut nodes = self.topology.nodes().iter();
-        let at = nodes.position(|node| node.addr().to_string() == address).ok_or(Kind::Ask)?;
+        let at = match nodes.position(|node| node.addr().to_string() == address) {
+            Some(at) => at,
+            None => self.meet(address)?,
+        };
         if self.moving.len() >= MOVING_KEYS_MAX {
             return Err(Kind::Ask);
         }
         self.moving.insert(key.to_vec(), at);
         Ok(())
+    }
+
+    /// Connects to a node that is getting its first slot.
+    fn meet(&mut self, address: &str) -> Result<usize, Kind> {
+        let (host, port) = address.rsplit_once(':').ok_or(Kind::Protocol)?;
+        let port = port.parse().map_err(|_| Kind::Protocol)?;
+        let like = self.topology.nodes().first().ok_or(Kind::ClusterDown)?;
+        let info = at_address(like, host.to_owned(), port);
+        let session = Session::open(&info, self.step, &mut Vec::new())?;
+        self.topology.nodes.push(info);
+        self.nodes.push(Node { session, commands: Vec::new() });
+        Ok(self.nodes.len() - 1)
     }
 }
 

@@ -9,6 +9,7 @@ use super::cluster::Topology;
 use super::dialer::{ask_each, at_address, primary_of, topology};
 use super::failure::Kind;
 use super::session::{connect, kind_of};
+use crate::clock::Clock;
 use crate::config::redis_url::{RedisUrl, Route};
 use crate::limits::{STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS};
 use crate::store::Lookup;
@@ -20,13 +21,16 @@ const STEP: Duration = Duration::from_millis(STORE_LOOKUP_MS_MAX / 3);
 pub(in crate::store) struct Reader {
     url: RedisUrl,
     known: Known,
+    clock: Clock,
     /// Nothing is asked before this time: Redis was away.
     resume_ms: u64,
 }
 
-/// What is open, and what was learnt; all of it is forgotten after an error.
+/// What is open, and what was learnt.
 #[derive(Default)]
 struct Known {
+    /// The nodes that a cluster had last: those of the URL may be gone when others are there.
+    nodes: Vec<ConnectionInfo>,
     connections: Vec<(ConnectionInfo, Connection)>,
     topology: Option<Topology>,
     first: usize,
@@ -39,18 +43,13 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(in crate::store) fn new(url: RedisUrl) -> Self {
-        Self { url, known: Known::default(), resume_ms: 0 }
+    pub(in crate::store) fn new(url: RedisUrl, clock: Clock) -> Self {
+        Self { url, known: Known::default(), clock, resume_ms: 0 }
     }
 
     /// Appends the value of `key` to `out`.
-    pub(in crate::store) fn lookup(
-        &mut self,
-        key: &[u8],
-        now_ms: u64,
-        out: &mut Vec<u8>,
-    ) -> Lookup {
-        if now_ms < self.resume_ms {
+    pub(in crate::store) fn lookup(&mut self, key: &[u8], out: &mut Vec<u8>) -> Lookup {
+        if self.clock.now().mono_ms() < self.resume_ms {
             return Lookup::Unavailable;
         }
         // An idle connection may have been closed over there, and a slot may have moved: that is no
@@ -63,15 +62,22 @@ impl Reader {
                     return Lookup::Found;
                 }
                 Ok(None) => return Lookup::Absent,
-                Err(_) => self.known = Known::default(),
+                Err(_) => self.known.forget(),
             }
         }
-        self.resume_ms = now_ms + STORE_LOOKUP_PAUSE_MS;
+        // From now on: whoever has queued behind a server that hangs is told at once.
+        self.resume_ms = self.clock.now().mono_ms() + STORE_LOOKUP_PAUSE_MS;
         Lookup::Unavailable
     }
 }
 
 impl Known {
+    /// Closes everything, after an error.
+    fn forget(&mut self) {
+        self.connections.clear();
+        self.topology = None;
+    }
+
     fn ask(&mut self, url: &RedisUrl, key: &[u8]) -> Result<Option<Vec<u8>>, Kind> {
         let server = self.server_of(url, key)?;
         let error = match get(self.connection_to(&server)?, key) {
@@ -102,7 +108,10 @@ impl Known {
             },
             Route::Cluster(seeds) => {
                 if self.topology.is_none() {
-                    self.topology = Some(topology(seeds, &mut self.first, STEP)?);
+                    let known = [seeds.as_slice(), self.nodes.as_slice()].concat();
+                    let topology = topology(&known, &mut self.first, STEP)?;
+                    self.nodes = topology.nodes().to_vec();
+                    self.topology = Some(topology);
                 }
                 let node = self.topology.as_ref().and_then(|topology| topology.node_of(key));
                 node.cloned().ok_or(Kind::ClusterDown)

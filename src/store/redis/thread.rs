@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam::channel::{self, Receiver, Sender, after, never};
+use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender, never};
 use crossbeam::select;
 
 use super::Shared;
@@ -15,10 +15,14 @@ use crate::clock::{Clock, nanoseconds};
 use crate::config::redis_url::RedisUrl;
 use crate::sync::Mutex;
 
+/// How much longer than asked a step may take that has just begun to wait for something.
+const STOP_MARGIN: Duration = Duration::from_millis(500);
+
 /// The running thread.
 #[derive(Debug)]
 pub(in crate::store) struct WriterThread {
     stop: Sender<u64>,
+    ended: Receiver<()>,
     thread: Mutex<Option<JoinHandle<()>>>,
     clock: Clock,
 }
@@ -38,9 +42,13 @@ impl WriterThread {
         let (stop, stopped) = channel::bounded(1);
         let writer =
             Writer::new(Arc::clone(&shared), RedisDialer::new(url), ttl_ns, fastrand::u64(..));
-        let work = move || run(writer, &shared, &stopped, clock);
+        let (ends, ended) = channel::bounded(0);
+        let work = move || {
+            let _ends: Sender<()> = ends;
+            run(writer, &shared, &stopped, clock);
+        };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(work)?;
-        Ok(Self { stop, thread: Mutex::new(Some(thread)), clock })
+        Ok(Self { stop, ended, thread: Mutex::new(Some(thread)), clock })
     }
 
     /// Whether it runs, as it does until it is stopped.
@@ -48,16 +56,20 @@ impl WriterThread {
         self.thread.lock().as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Lets it write what there is for as long as `timeout`, and waits for its end.
-    pub(in crate::store) fn stop(&self, timeout: Duration) {
+    /// Lets it write what there is for as long as `timeout`, and waits for its end. Says whether it
+    /// came to one in order; a name that nobody resolves can keep it longer than anybody waits.
+    pub(in crate::store) fn stop(&self, timeout: Duration) -> bool {
         let mut clock = self.clock;
         let deadline_ns = clock.now().mono_ns.saturating_add(nanoseconds(timeout));
         // It takes one order to stop, and a second one could only say the same.
         let _ = self.stop.try_send(deadline_ns);
-        if let Some(thread) = self.thread.lock().take() {
-            // A writer that panicked has left its events pending, which the caller sees.
-            let _ = thread.join();
-        }
+        let thread = self.thread.lock().take();
+        let Some(thread) = thread else {
+            return true;
+        };
+        // Nothing is ever sent: the thread lets go of its end with everything else.
+        let ended = self.ended.recv_timeout(timeout.saturating_add(STOP_MARGIN));
+        ended == Err(RecvTimeoutError::Disconnected) && thread.join().is_ok()
     }
 }
 
@@ -68,40 +80,34 @@ fn run(
     mut clock: Clock,
 ) {
     let mut stopped = stopped.clone();
+    // Where nothing ever comes from.
+    let nothing = never();
     loop {
-        if let Ok(deadline_ns) = stopped.try_recv() {
-            writer.stop(deadline_ns);
-            // Nothing more comes by this way.
-            stopped = never();
-        }
         let now_ns = clock.now().mono_ns;
-        let until = |until_ns: u64| after(Duration::from_nanos(until_ns.saturating_sub(now_ns)));
-        match writer.step(now_ns) {
-            Wish::Step => {}
+        let (until_ns, blocks) = match writer.step(now_ns) {
+            Wish::Step => (now_ns, &nothing),
+            Wish::Sleep { until_ns } => (until_ns, &nothing),
+            Wish::Work { until_ns } => (until_ns, shared.queue.receiver()),
             Wish::End => return,
-            Wish::Sleep { until_ns } => select! {
-                recv(stopped) -> order => match order {
-                    Ok(deadline_ns) => {
-                        writer.stop(deadline_ns);
-                        stopped = never();
-                    }
-                    Err(_) => return,
-                },
-                recv(until(until_ns)) -> _ => {}
+        };
+        let wait = Duration::from_nanos(until_ns.saturating_sub(now_ns));
+        if wait.is_zero() && stopped.is_empty() {
+            continue;
+        }
+        select! {
+            recv(stopped) -> order => match order {
+                Ok(deadline_ns) => {
+                    writer.stop(deadline_ns);
+                    // Nothing more comes by this way.
+                    stopped = never();
+                }
+                // The server is gone without a word: it never came to serve.
+                Err(_) => return,
             },
-            Wish::Work { until_ns } => select! {
-                recv(stopped) -> order => match order {
-                    Ok(deadline_ns) => {
-                        writer.stop(deadline_ns);
-                        stopped = never();
-                    }
-                    Err(_) => return,
-                },
-                recv(shared.queue.receiver()) -> block => if let Ok(block) = block {
-                    writer.take(block);
-                },
-                recv(until(until_ns)) -> _ => {}
+            recv(blocks) -> block => if let Ok(block) = block {
+                writer.take(block);
             },
+            default(wait) => {}
         }
     }
 }

@@ -21,6 +21,12 @@ use crate::store::ledger::DropReason;
 /// Connections at servers that are gone are remembered up to so many, the latest ones.
 const ABANDONED_MAX: usize = 256;
 
+/// Replies taken between two looks at the clock.
+const REPLIES_PER_STEP: usize = 64;
+
+/// An event waits no longer than this for its block to be filled, while Redis takes any.
+const COLLECT_NS: u64 = 50 * MILLISECOND_NS;
+
 const MILLISECOND_NS: u64 = 1_000_000;
 
 /// See the head of this file.
@@ -37,6 +43,9 @@ pub(super) struct Writer<D: Dialer> {
     has_connected: bool,
     last_error: Kind,
     last_heard_ns: u64,
+    /// When to ask the cores again for what they have open.
+    next_collect_ns: u64,
+    has_warned: bool,
     /// When to be gone, once the server stops.
     deadline_ns: Option<u64>,
 }
@@ -67,6 +76,8 @@ impl<D: Dialer> Writer<D> {
             has_connected: false,
             last_error: Kind::Other,
             last_heard_ns: 0,
+            next_collect_ns: 0,
+            has_warned: false,
             deadline_ns: None,
         }
     }
@@ -74,6 +85,9 @@ impl<D: Dialer> Writer<D> {
     /// Writes what there is until `deadline_ns`, and ends.
     pub(super) fn stop(&mut self, deadline_ns: u64) {
         self.deadline_ns = Some(deadline_ns);
+        // No pause may outlast the chance to write.
+        self.resume_ns = 0;
+        self.backoff.reset();
     }
 
     /// Takes a block that the queue gave while the writer waited.
@@ -109,6 +123,11 @@ impl<D: Dialer> Writer<D> {
         }
         if self.link.is_none() {
             return self.connect(now_ns);
+        }
+        if now_ns >= self.next_collect_ns {
+            self.next_collect_ns = now_ns + COLLECT_NS;
+            self.shared.collect_open();
+            self.fill();
         }
         if self.pipeline.is_empty() {
             return self.rest(now_ns);
@@ -164,6 +183,7 @@ impl<D: Dialer> Writer<D> {
         // An idle connection tells nothing of a server that is gone.
         match self.link.as_mut().map(Link::ping) {
             Some(Ok(())) => {
+                self.backoff.reset();
                 self.last_heard_ns = now_ns;
                 Wish::Step
             }
@@ -180,6 +200,9 @@ impl<D: Dialer> Writer<D> {
                 if std::mem::replace(&mut self.has_connected, true) {
                     self.shared.reconnects.fetch_add(1, Ordering::Relaxed);
                 }
+                if link.identities().is_empty() && !std::mem::replace(&mut self.has_warned, true) {
+                    self.shared.observer.cannot_fence();
+                }
                 self.link = Some(link);
                 self.last_heard_ns = now_ns;
                 if self.pipeline.is_empty() {
@@ -192,7 +215,8 @@ impl<D: Dialer> Writer<D> {
         }
     }
 
-    /// Sends what has not been sent, and takes the replies of the first block.
+    /// Sends what has not been sent, and takes some replies of the first block: few enough that a
+    /// server which is slow with each keeps nobody from stopping us, nor from reading the books.
     fn exchange(&mut self, now_ns: u64) -> Result<Next, Kind> {
         let Some(link) = &mut self.link else {
             return Ok(Next::GoOn);
@@ -204,7 +228,11 @@ impl<D: Dialer> Writer<D> {
         while let Some(commands) = self.pipeline.next_unsent(now_ns) {
             link.send(commands)?;
         }
-        while self.pipeline.first_awaits() {
+        let replies = if self.deadline_ns.is_some() { 1 } else { REPLIES_PER_STEP };
+        for _ in 0..replies {
+            if !self.pipeline.first_awaits() {
+                break;
+            }
             let reply = link.receive()?;
             match reply {
                 Reply::Ok => self.backoff.reset(),

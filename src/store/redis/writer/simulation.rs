@@ -26,6 +26,9 @@ use server::{SimDialer, World};
 
 const SEEDS: u64 = 10_000;
 const CORES: usize = 2;
+/// No command of these events is longer.
+const RECORD_BYTES: usize = 256;
+
 const TTL_S: u32 = 300;
 const TTL_NS: u64 = TTL_S as u64 * 1_000_000_000;
 
@@ -34,7 +37,18 @@ struct Nobody;
 impl Observer for Nobody {
     fn flushed(&self, _took_ns: u64) {}
     fn came_up(&self) {}
+    fn cannot_fence(&self) {}
     fn went_down(&self, _why: &'static str) {}
+}
+
+fn event<'a>(device: &'a str, timestamp: &'a str, value: &'a str) -> Event<'a> {
+    Event {
+        device_id: Some(device),
+        timestamp,
+        timestamp_ms: 0,
+        values: [1.0, 1.0],
+        literals: [value, "1"],
+    }
 }
 
 /// One run.
@@ -46,6 +60,7 @@ struct Run {
     written: u64,
     /// Few keys coalesce, many fill blocks.
     keys: u64,
+    rejects: bool,
 }
 
 impl Run {
@@ -55,13 +70,14 @@ impl Run {
         let blocks = CORES + STORE_BLOCKS_IN_FLIGHT + 1;
         let mut random = Rng::with_seed(seed);
         let keys = [3, 40, 100_000][random.usize(..3)];
-        let shared = Shared::new(CORES, 0, false, block, Box::new(Nobody));
+        let rejects = random.bool();
+        let shared = Shared::new(CORES, 0, rejects, block, Box::new(Nobody));
         let shared = Arc::new(shared);
         assert_eq!(shared.queue.capacity_bytes(), blocks * Block::cost_bytes(shared.packing));
         let world = Rc::new(RefCell::new(World::new(seed)));
         let dialer = SimDialer(Rc::clone(&world));
         let writer = Writer::new(Arc::clone(&shared), dialer, TTL_NS, seed);
-        Self { random, world, shared, writer, written: 0, keys }
+        Self { random, world, shared, writer, written: 0, keys, rejects }
     }
 
     fn now_ns(&self) -> u64 {
@@ -73,27 +89,36 @@ impl Run {
         let core = self.random.usize(..CORES);
         let now = Now { mono_ns: self.now_ns(), wall_ms: 0 };
         let few = if self.random.u8(..8) == 0 { 700 } else { 5 };
-        for _ in 0..self.random.usize(1..=few) {
+        let events = self.random.usize(1..=few);
+        let mut open = self.shared.open.at(core).lock();
+        if !self.shared.reserve(&mut open, || events * RECORD_BYTES) {
+            return;
+        }
+        for _ in 0..events {
             self.written += 1;
             let timestamp = (self.random.u64(..self.keys) * CORES as u64 + core as u64).to_string();
             let value = self.written.to_string();
             let device = ["d", "a-device-with-a-longer-name"][self.random.usize(..2)];
-            let event = Event {
-                device_id: Some(device),
-                timestamp: &timestamp,
-                timestamp_ms: 0,
-                values: [1.0, 1.0],
-                literals: [&value, "1"],
-            };
+            let event = event(device, &timestamp, &value);
             self.world.borrow_mut().entered_ns.insert(self.written, now.mono_ns);
-            let mut open = self.shared.open.at(core).lock();
             open.block.append(&event, now);
             self.shared.ledger.accept(core, 1);
             if open.block.is_full() {
                 self.shared.hand_over(core, &mut open);
             }
         }
-        self.shared.end_turn(core);
+        self.shared.queue.release(&mut open.reserve);
+        drop(open);
+        if self.rejects {
+            // Another core's large request has all the blocks for a moment.
+            let mut reserved = Vec::new();
+            let other = self.random.usize(..STORE_BLOCKS_IN_FLIGHT + 2);
+            self.shared.queue.reserve(other, &mut reserved);
+            self.shared.end_turn(core);
+            self.shared.queue.release(&mut reserved);
+        } else {
+            self.shared.end_turn(core);
+        }
     }
 
     /// The writer does one thing, and the world goes on until it wants the next.
@@ -144,6 +169,9 @@ impl Run {
         }
         let totals = self.shared.ledger.totals();
         assert_eq!((totals.accepted, totals.pending()), (self.written, 0), "{totals:?}");
+        if self.rejects {
+            assert_eq!(totals.dropped_by(DropReason::Overflow), 0, "{totals:?}");
+        }
         self.world.borrow_mut().check_end();
     }
 }
@@ -180,4 +208,61 @@ fn the_books_balance_whatever_the_server_does() {
     if asked.is_none() {
         assert!(seen.values().all(|count| *count > 0), "{seen:?}");
     }
+}
+
+/// A run in which nothing goes wrong.
+fn calm() -> Run {
+    let mut run = Run::new(1);
+    (run.keys, run.rejects) = (100_000, false);
+    run.world.borrow_mut().heal();
+    run
+}
+
+#[test]
+fn a_core_with_little_to_say_is_heard_beside_one_that_says_much() {
+    let mut run = calm();
+    let append = |run: &mut Run, core: usize, key: &str| {
+        run.written += 1;
+        let value = run.written.to_string();
+        let now = Now { mono_ns: run.now_ns(), wall_ms: 0 };
+        run.world.borrow_mut().entered_ns.insert(run.written, now.mono_ns);
+        let mut open = run.shared.open.at(core).lock();
+        open.block.append(&event("d", key, &value), now);
+        run.shared.ledger.accept(core, 1);
+        if open.block.is_full() {
+            run.shared.hand_over(core, &mut open);
+        }
+    };
+    let start_ns = run.now_ns();
+    append(&mut run, 1, "quiet");
+    let mut key = 0;
+    while run.world.borrow().value("metric:d:quiet").is_none() {
+        // There is always more in the queue than the writer takes at once.
+        for _ in 0..400 {
+            key += 1;
+            append(&mut run, 0, &key.to_string());
+        }
+        run.step();
+        assert!(run.now_ns() - start_ns < 3 * COLLECT_NS, "it waits");
+    }
+}
+
+#[test]
+fn a_server_that_is_slow_with_each_reply_does_not_keep_us_from_stopping() {
+    let mut run = calm();
+    run.world.borrow_mut().reply_ns = 300 * MILLISECOND_NS;
+    while run.written < 100 {
+        run.write();
+    }
+    // Under way when the order to stop comes.
+    while run.shared.ledger.totals().stored == 0 {
+        run.step();
+    }
+    let deadline_ns = run.now_ns() + 3_000 * MILLISECOND_NS;
+    run.writer.stop(deadline_ns);
+    while run.step() != Wish::End {}
+    assert!(run.now_ns() <= deadline_ns + 300 * MILLISECOND_NS);
+    let totals = run.shared.ledger.totals();
+    assert!(totals.stored >= 10 && totals.dropped_by(DropReason::Shutdown) > 0, "{totals:?}");
+    assert_eq!(totals.pending(), 0);
 }

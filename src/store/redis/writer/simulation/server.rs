@@ -29,6 +29,8 @@ pub(super) struct World {
     refusing: Option<(Kind, u64)>,
     /// One in so many calls goes wrong.
     rarity: u32,
+    /// How long each reply takes.
+    pub(super) reply_ns: u64,
 }
 
 #[derive(Default)]
@@ -60,6 +62,7 @@ impl World {
             away_until_ns: 0,
             refusing: None,
             rarity,
+            reply_ns: 1_000,
         }
     }
 
@@ -91,6 +94,11 @@ impl World {
             connection.unread.clear();
             connection.abandoned = true;
         }
+    }
+
+    /// The value that a key has by now.
+    pub(super) fn value(&self, key: &str) -> Option<u64> {
+        self.data.get(key).copied()
     }
 
     fn goes_wrong(&mut self) -> bool {
@@ -205,7 +213,7 @@ impl Link for SimLink {
 
     fn receive(&mut self) -> Result<Reply, Kind> {
         let mut world = self.world.borrow_mut();
-        world.now_ns += 1_000;
+        world.now_ns += world.reply_ns;
         if world.is_frozen() {
             let left_ns = world.frozen_until_ns - world.now_ns;
             world.now_ns += left_ns.min(self.patience_ns);
