@@ -24,8 +24,11 @@ pub const NAME: &str = "mymaster";
 
 const SENTINELS: usize = 3;
 
-/// So many sentinels must agree that the primary is dead.
+/// So many sentinels must agree that the primary is dead. This holds for the last of them; the
+/// others would never start a failover, but agree and vote. Where each of them may start one, two
+/// often do so at once, and after a vote without a majority they wait for seconds.
 const QUORUM: &str = "2";
+const NO_QUORUM: &str = "99";
 
 /// Silence after which a sentinel takes the primary for dead, in milliseconds.
 const HASTY_MS: &str = "500";
@@ -34,8 +37,7 @@ const CALM_MS: &str = "30000";
 /// A failover that gets nowhere is tried again after twice this time, in milliseconds.
 const FAILOVER_TIMEOUT_MS: &str = "3000";
 
-/// A failover takes two seconds. This is for two that get nowhere before it: a sentinel waits
-/// twice [`FAILOVER_TIMEOUT_MS`] after a vote without a majority.
+/// A failover takes two seconds. This is for two that get nowhere before it.
 pub const FAILOVER_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// What a password may hold, and how it stands in a URL.
@@ -87,8 +89,9 @@ impl Sentinels {
     }
 
     fn monitor(&mut self, port: &str) {
-        for sentinel in &mut self.sentinels {
-            sentinel.ask(&["SENTINEL", "MONITOR", NAME, "127.0.0.1", port, QUORUM]).assert_ok();
+        for (number, sentinel) in self.sentinels.iter_mut().enumerate() {
+            let quorum = if number == SENTINELS - 1 { QUORUM } else { NO_QUORUM };
+            sentinel.ask(&["SENTINEL", "MONITOR", NAME, "127.0.0.1", port, quorum]).assert_ok();
             let timeout = ["failover-timeout", FAILOVER_TIMEOUT_MS, "parallel-syncs", "1"];
             sentinel.ask(&[&["SENTINEL", "SET", NAME], &timeout[..]].concat()).assert_ok();
             if self.has_passwords {
@@ -231,6 +234,17 @@ impl Sentinels {
 
     pub fn run_sentinels(&mut self) {
         self.sentinels.iter_mut().for_each(Redis::run);
+    }
+}
+
+/// A failover that did not come about: what the sentinels say to that.
+impl Drop for Sentinels {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for redis in self.sentinels.iter().chain(&self.servers) {
+                println!("{}:\n{}", redis.address(), redis.log());
+            }
+        }
     }
 }
 
