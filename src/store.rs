@@ -267,7 +267,10 @@ impl Store {
     pub fn flush(&self, timeout: Duration) -> Flushed {
         let in_order = match &self.kind {
             Kind::Memory(_) => true,
-            Kind::Redis(redis) => redis.writer.stop(timeout),
+            Kind::Redis(redis) => {
+                redis.shared.set_stopping();
+                redis.writer.stop(timeout)
+            }
         };
         let dropped = self.ledger().totals().dropped_by(DropReason::Shutdown);
         Flushed { lost: dropped + self.walk_pending(), in_order }

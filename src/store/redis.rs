@@ -63,6 +63,7 @@ pub struct Shared {
     errors: ErrorCounts,
     rejects: bool,
     up: AtomicBool,
+    stopping: AtomicBool,
     reconnects: AtomicU64,
     observer: Box<dyn Observer>,
 }
@@ -93,6 +94,7 @@ impl Shared {
             errors: ErrorCounts::default(),
             rejects,
             up: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             reconnects: AtomicU64::new(0),
             observer,
         }
@@ -185,6 +187,11 @@ impl Shared {
         self.ledger.settle(slot, block.settle());
         self.ledger.lose(slot, DropReason::Overflow, block.live());
         block.clear();
+    }
+
+    /// Says that an order to stop waits for the writer.
+    pub(super) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Notes that Redis answers, and tells if that is news.

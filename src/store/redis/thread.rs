@@ -16,7 +16,7 @@ use crate::config::redis_url::RedisUrl;
 use crate::sync::Mutex;
 
 /// How much longer than asked a step may take that has just begun to wait for something.
-const STOP_MARGIN: Duration = Duration::from_millis(500);
+const STOP_MARGIN: Duration = Duration::from_millis(1_500);
 
 /// The running thread.
 #[derive(Debug)]

@@ -228,8 +228,7 @@ impl<D: Dialer> Writer<D> {
         while let Some(commands) = self.pipeline.next_unsent(now_ns) {
             link.send(commands)?;
         }
-        let replies = if self.deadline_ns.is_some() { 1 } else { REPLIES_PER_STEP };
-        for _ in 0..replies {
+        for _ in 0..REPLIES_PER_STEP {
             if !self.pipeline.first_awaits() {
                 break;
             }
@@ -244,6 +243,9 @@ impl<D: Dialer> Writer<D> {
             match self.pipeline.take(reply) {
                 Next::GoOn => {}
                 next => return Ok(next),
+            }
+            if self.shared.stopping.load(Ordering::Relaxed) {
+                break;
             }
         }
         Ok(Next::GoOn)

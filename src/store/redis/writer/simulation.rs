@@ -259,6 +259,7 @@ fn a_server_that_is_slow_with_each_reply_does_not_keep_us_from_stopping() {
         run.step();
     }
     let deadline_ns = run.now_ns() + 3_000 * MILLISECOND_NS;
+    run.shared.set_stopping();
     run.writer.stop(deadline_ns);
     while run.step() != Wish::End {}
     assert!(run.now_ns() <= deadline_ns + 300 * MILLISECOND_NS);
