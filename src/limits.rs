@@ -170,8 +170,8 @@ pub const AGE_GRACE_MS: u64 = 1_000;
 /// The smallest `--memory-store`: some segments for each of a few cores.
 pub const MEMORY_STORE_BYTES_MIN: usize = 4 * 1024 * 1024;
 
-/// The smallest `--store-queue` that may refuse requests: all records of the largest one fit, beside
-/// what cores and writer have in hand, or it would be refused for ever.
+/// The smallest `--store-queue` that may refuse requests: all records of the largest one fit,
+/// beside what cores and writer have in hand, or it would be refused for ever.
 pub const STORE_QUEUE_REJECT_BYTES_MIN: usize = 8 * 1024 * 1024;
 
 /// The smallest `--store-queue`: some blocks for each of a few cores.

@@ -29,6 +29,7 @@ use crate::store::key::KeyHasher;
 use crate::store::ledger::{DropReason, Ledger, Totals};
 use crate::store::memory::MemoryStore;
 use crate::store::packing::Packing;
+use crate::store::redis::dialer::SharedBook;
 use crate::store::redis::reader::Reader;
 use crate::store::redis::thread::WriterThread;
 use crate::store::redis::{Observer, Shared, no_errors};
@@ -166,8 +167,10 @@ impl Store {
         let hasher = KeyHasher::default();
         let block = move || Block::new(Packing::Set { ttl_s }, hasher.clone());
         let shared = Arc::new(Shared::new(cores, queue_bytes, rejects, block, observer));
-        let writer = WriterThread::start(Arc::clone(&shared), url.clone(), ttl_ns, clock)?;
-        let reader = Mutex::new(Reader::new(url, clock));
+        let book = SharedBook::default();
+        let (to, same) = (url.clone(), Arc::clone(&book));
+        let writer = WriterThread::start(Arc::clone(&shared), to, same, ttl_ns, clock)?;
+        let reader = Mutex::new(Reader::new(url, book, clock));
         Ok(Self { kind: Kind::Redis(Box::new(Redis { shared, writer, reader })) })
     }
 

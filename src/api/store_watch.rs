@@ -31,8 +31,8 @@ impl Observer for StoreWatch {
 
     fn cannot_fence(&self) {
         log::warn!(
-            "redis does not allow CLIENT INFO: after a fault, commands that it had received may run \
-             late, over newer values"
+            "redis does not allow CLIENT INFO: after a fault, commands that it had received may \
+             run late, over newer values"
         );
     }
 

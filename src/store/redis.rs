@@ -15,6 +15,7 @@ pub(super) mod cluster;
 pub(super) mod dialer;
 pub(super) mod failure;
 pub(super) mod link;
+mod patience;
 pub(super) mod pipeline;
 pub(super) mod queue;
 pub(super) mod reader;

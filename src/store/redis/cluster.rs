@@ -17,7 +17,10 @@ use redis::{Connection, ConnectionInfo, FromRedisValue, Value};
 use super::dialer::at_address;
 use super::failure::Kind;
 use super::link::{Identity, Link, Reply};
+use super::patience::Patience;
 use super::session::{Session, kind_of};
+use crate::clock::Clock;
+use crate::limits::STORE_DIAL_MS_MAX;
 
 const SLOTS: u16 = 16_384;
 
@@ -106,7 +109,7 @@ pub(super) struct ClusterSession {
     sent: VecDeque<Sent>,
     /// Keys of slots that are being moved, and the node that has them already.
     moving: HashMap<Vec<u8>, usize>,
-    step: Duration,
+    clock: Clock,
 }
 
 struct Node {
@@ -126,15 +129,16 @@ impl ClusterSession {
     /// Connects to every primary.
     pub(super) fn open(
         topology: Topology,
-        step: Duration,
+        clock: Clock,
+        patience: &mut Patience,
         abandoned: &mut Vec<Identity>,
     ) -> Result<Self, Kind> {
         let mut nodes = Vec::with_capacity(topology.nodes().len());
         for info in topology.nodes() {
-            let session = Session::open(info, step, abandoned)?;
+            let session = Session::open(info, patience, abandoned)?;
             nodes.push(Node { session, commands: Vec::new() });
         }
-        Ok(Self { topology, nodes, sent: VecDeque::new(), moving: HashMap::new(), step })
+        Ok(Self { topology, nodes, sent: VecDeque::new(), moving: HashMap::new(), clock })
     }
 
     /// Adds a command to what its node gets next.
@@ -172,7 +176,8 @@ impl ClusterSession {
         let port = port.parse().map_err(|_| Kind::Protocol)?;
         let like = self.topology.nodes().first().ok_or(Kind::ClusterDown)?;
         let info = at_address(like, host.to_owned(), port);
-        let session = Session::open(&info, self.step, &mut Vec::new())?;
+        let mut patience = Patience::new(self.clock, Duration::from_millis(STORE_DIAL_MS_MAX));
+        let session = Session::open(&info, &mut patience, &mut Vec::new())?;
         self.topology.nodes.push(info);
         self.nodes.push(Node { session, commands: Vec::new() });
         Ok(self.nodes.len() - 1)

@@ -6,20 +6,19 @@ use std::time::Duration;
 use redis::{Connection, ConnectionInfo, RedisResult};
 
 use super::cluster::Topology;
-use super::dialer::{ask_each, at_address, primary_of, topology};
+use super::dialer::{SharedBook, at_address, primary_by_name, topology};
 use super::failure::Kind;
+use super::patience::Patience;
 use super::session::{connect, kind_of};
 use crate::clock::Clock;
 use crate::config::redis_url::{RedisUrl, Route};
 use crate::limits::{STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS};
 use crate::store::Lookup;
 
-/// Waits that one look-up may come to: for an address, a greeting, a reply.
-const STEP: Duration = Duration::from_millis(STORE_LOOKUP_MS_MAX / 3);
-
 /// Reads single keys. One thread at a time uses it.
 pub(in crate::store) struct Reader {
     url: RedisUrl,
+    book: SharedBook,
     known: Known,
     clock: Clock,
     /// Nothing is asked before this time: Redis was away.
@@ -29,11 +28,8 @@ pub(in crate::store) struct Reader {
 /// What is open, and what was learnt.
 #[derive(Default)]
 struct Known {
-    /// The nodes that a cluster had last: those of the URL may be gone when others are there.
-    nodes: Vec<ConnectionInfo>,
     connections: Vec<(ConnectionInfo, Connection)>,
     topology: Option<Topology>,
-    first: usize,
 }
 
 impl fmt::Debug for Reader {
@@ -43,8 +39,8 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(in crate::store) fn new(url: RedisUrl, clock: Clock) -> Self {
-        Self { url, known: Known::default(), clock, resume_ms: 0 }
+    pub(in crate::store) fn new(url: RedisUrl, book: SharedBook, clock: Clock) -> Self {
+        Self { url, book, known: Known::default(), clock, resume_ms: 0 }
     }
 
     /// Appends the value of `key` to `out`.
@@ -55,14 +51,18 @@ impl Reader {
         // An idle connection may have been closed over there, and a slot may have moved: that is no
         // answer yet.
         let attempts = 1 + usize::from(!self.known.connections.is_empty());
+        let mut patience = Patience::new(self.clock, Duration::from_millis(STORE_LOOKUP_MS_MAX));
         for _ in 0..attempts {
-            match self.known.ask(&self.url, key) {
+            match self.known.ask(&self.url, &self.book, key, &mut patience) {
                 Ok(Some(value)) => {
                     out.extend_from_slice(&value);
                     return Lookup::Found;
                 }
                 Ok(None) => return Lookup::Absent,
-                Err(_) => self.known.forget(),
+                Err(_) => {
+                    self.known = Known::default();
+                    self.book.lock().primary = None;
+                }
             }
         }
         // From now on: whoever has queued behind a server that hangs is told at once.
@@ -72,15 +72,15 @@ impl Reader {
 }
 
 impl Known {
-    /// Closes everything, after an error.
-    fn forget(&mut self) {
-        self.connections.clear();
-        self.topology = None;
-    }
-
-    fn ask(&mut self, url: &RedisUrl, key: &[u8]) -> Result<Option<Vec<u8>>, Kind> {
-        let server = self.server_of(url, key)?;
-        let error = match get(self.connection_to(&server)?, key) {
+    fn ask(
+        &mut self,
+        url: &RedisUrl,
+        book: &SharedBook,
+        key: &[u8],
+        patience: &mut Patience,
+    ) -> Result<Option<Vec<u8>>, Kind> {
+        let server = self.server_of(url, book, key, patience)?;
+        let error = match get(self.connection_to(&server, patience)?, key) {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
@@ -91,27 +91,33 @@ impl Known {
             return Err(kind_of(&error));
         };
         let port = port.parse().map_err(|_| Kind::Protocol)?;
-        let connection = self.connection_to(&at_address(&server, host.to_owned(), port))?;
+        let other = at_address(&server, host.to_owned(), port);
+        let connection = self.connection_to(&other, patience)?;
         redis::cmd("ASKING").exec(connection).map_err(|error| kind_of(&error))?;
         get(connection, key).map_err(|error| kind_of(&error))
     }
 
     /// The server that has this key, as far as is known.
-    fn server_of(&mut self, url: &RedisUrl, key: &[u8]) -> Result<ConnectionInfo, Kind> {
+    fn server_of(
+        &mut self,
+        url: &RedisUrl,
+        book: &SharedBook,
+        key: &[u8],
+        patience: &mut Patience,
+    ) -> Result<ConnectionInfo, Kind> {
         match url.route() {
             Route::Direct(info) => Ok(info.clone()),
-            Route::Sentinel { sentinels, primary, info } => match self.connections.first() {
-                Some((server, _)) => Ok(server.clone()),
-                None => ask_each(sentinels, &mut self.first, STEP, |connection, _| {
-                    primary_of(connection, primary, info)
-                }),
-            },
+            Route::Sentinel { sentinels, primary, info } => {
+                // The writer follows a failover, and so do we: the old primary may be there again.
+                let current = book.lock().primary.clone();
+                match current {
+                    Some(current) => Ok(current),
+                    None => primary_by_name(sentinels, primary, info, book, patience),
+                }
+            }
             Route::Cluster(seeds) => {
                 if self.topology.is_none() {
-                    let known = [seeds.as_slice(), self.nodes.as_slice()].concat();
-                    let topology = topology(&known, &mut self.first, STEP)?;
-                    self.nodes = topology.nodes().to_vec();
-                    self.topology = Some(topology);
+                    self.topology = Some(topology(seeds, book, patience)?);
                 }
                 let node = self.topology.as_ref().and_then(|topology| topology.node_of(key));
                 node.cloned().ok_or(Kind::ClusterDown)
@@ -119,12 +125,16 @@ impl Known {
         }
     }
 
-    fn connection_to(&mut self, server: &ConnectionInfo) -> Result<&mut Connection, Kind> {
+    fn connection_to(
+        &mut self,
+        server: &ConnectionInfo,
+        patience: &mut Patience,
+    ) -> Result<&mut Connection, Kind> {
         let is_it = |(open, _): &(ConnectionInfo, _)| open.addr() == server.addr();
         let at = match self.connections.iter().position(is_it) {
             Some(at) => at,
             None => {
-                self.connections.push((server.clone(), connect(server, STEP)?));
+                self.connections.push((server.clone(), connect(server, patience)?));
                 self.connections.len() - 1
             }
         };

@@ -13,6 +13,7 @@ use redis::{
 
 use super::failure::Kind;
 use super::link::{Identity, Link, Reply};
+use super::patience::Patience;
 use crate::limits::STORE_REPLY_MS_MAX;
 
 /// An open connection.
@@ -31,10 +32,10 @@ impl Session {
     /// Greets the server, and ends abandoned connections of ours there.
     pub(super) fn open(
         info: &ConnectionInfo,
-        step: Duration,
+        patience: &mut Patience,
         abandoned: &mut Vec<Identity>,
     ) -> Result<Self, Kind> {
-        let mut connection = connect(info, step)?;
+        let mut connection = connect(info, patience)?;
         let server = info.addr().to_string();
         let identity = identify(&mut connection, &server).map_err(|error| kind_of(&error))?;
         let is_here = |identity: &Identity| identity.server == server;
@@ -90,17 +91,17 @@ impl Link for Session {
 
 /// Connects and greets, waiting for each reply as long as for the connection: a frozen server
 /// accepts, and then says nothing.
-pub(super) fn connect(info: &ConnectionInfo, step: Duration) -> Result<Connection, Kind> {
+pub(super) fn connect(info: &ConnectionInfo, patience: &mut Patience) -> Result<Connection, Kind> {
     // A process has one source of cryptography; whoever chose before us chose as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let step = step.max(Duration::from_millis(1));
+    let step = patience.step()?;
     let client = Client::open(info.clone()).map_err(|_| Kind::Connect)?;
     let connection =
         client.get_connection_with_timeout(step).map_err(|error| match kind_of(&error) {
             Kind::Io | Kind::Timeout => Kind::Connect,
             kind => kind,
         })?;
-    set_patience(&connection, step).map_err(|error| kind_of(&error))?;
+    set_patience(&connection, patience.step()?).map_err(|error| kind_of(&error))?;
     Ok(connection)
 }
 

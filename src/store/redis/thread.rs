@@ -9,7 +9,7 @@ use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender, never};
 use crossbeam::select;
 
 use super::Shared;
-use super::dialer::RedisDialer;
+use super::dialer::{RedisDialer, SharedBook};
 use super::writer::{Wish, Writer};
 use crate::clock::{Clock, nanoseconds};
 use crate::config::redis_url::RedisUrl;
@@ -36,12 +36,13 @@ impl WriterThread {
     pub(in crate::store) fn start(
         shared: Arc<Shared>,
         url: RedisUrl,
+        book: SharedBook,
         ttl_ns: u64,
         clock: Clock,
     ) -> io::Result<Self> {
         let (stop, stopped) = channel::bounded(1);
-        let writer =
-            Writer::new(Arc::clone(&shared), RedisDialer::new(url), ttl_ns, fastrand::u64(..));
+        let dialer = RedisDialer::new(url, book, clock);
+        let writer = Writer::new(Arc::clone(&shared), dialer, ttl_ns, fastrand::u64(..));
         let (ends, ended) = channel::bounded(0);
         let work = move || {
             let _ends: Sender<()> = ends;
