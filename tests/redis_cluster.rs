@@ -282,6 +282,5 @@ fn frozen_nodes_do_not_hold_up_the_end() {
     process.signal("TERM");
     assert_eq!(process.wait().code(), Some(0));
     // The second that it has, and what a shared machine may add.
-    println!("end {:?}", since.elapsed());
     assert!(since.elapsed() < Duration::from_millis(1800), "{:?}", since.elapsed());
 }
