@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use outage::redis::free_port;
+use outage::redis::Port;
 use outage::{Accounts, Outage, Redis, metric};
 use support::{Client, Process, get, post, until};
 use time::OffsetDateTime;
@@ -178,8 +178,9 @@ fn by_tls() {
 /// A cluster of one node, which has not met another and so does not know its own address.
 #[test]
 fn by_tls_to_a_cluster() {
-    let bus = free_port().to_string();
-    let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+    let bus = Port::reserve();
+    let number = bus.number.to_string();
+    let cluster = ["--cluster-enabled", "yes", "--cluster-port", &number];
     let mut redis = Redis::start_with_tls(&cluster);
     redis.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).assert_ok();
     until("it is well", || {

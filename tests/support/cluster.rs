@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::outage::redis::free_port;
+use crate::outage::redis::Port;
 use crate::outage::{Keeper, Redis, Reply};
 use crate::support::{until, until_within};
 
@@ -37,22 +37,24 @@ pub const FAILOVER_TIME_MAX: Duration = Duration::from_secs(25);
 #[derive(Debug)]
 pub struct Cluster {
     pub nodes: Vec<Redis>,
+    /// The ports by which they talk to each other.
+    buses: Vec<Port>,
     frozen: Option<usize>,
 }
 
 impl Cluster {
     /// Starts all nodes, has them meet, and waits until each knows of all and they are in sync.
     pub fn start() -> Self {
-        let (nodes, buses): (Vec<Redis>, Vec<String>) = (0..NODES).map(|_| start_node()).unzip();
-        let mut cluster = Self { nodes, frozen: None };
-        cluster.meet(&buses);
+        let (nodes, buses): (Vec<Redis>, Vec<Port>) = (0..NODES).map(|_| start_node()).unzip();
+        let mut cluster = Self { nodes, buses, frozen: None };
+        cluster.meet();
         cluster.replicate();
         cluster.until_whole();
         cluster
     }
 
     /// Gives each a part of the slots and introduces them, as `redis-cli --cluster create` does.
-    fn meet(&mut self, buses: &[String]) {
+    fn meet(&mut self) {
         for (number, node) in self.nodes.iter_mut().enumerate() {
             let epoch = (number + 1).to_string();
             node.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).assert_ok();
@@ -62,12 +64,14 @@ impl Cluster {
                 node.ask(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]).assert_ok();
             }
         }
-        let ports: Vec<String> =
-            self.nodes.iter().map(|node| node.address().port().to_string()).collect();
-        for (port, bus) in ports.iter().zip(buses).skip(1) {
-            self.nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", port, bus]).assert_ok();
-        }
+        (1..NODES).for_each(|number| self.introduce(number));
         self.until_met();
+    }
+
+    fn introduce(&mut self, number: usize) {
+        let port = self.nodes[number].address().port().to_string();
+        let bus = self.buses[number].number.to_string();
+        self.nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).assert_ok();
     }
 
     fn until_met(&mut self) {
@@ -84,12 +88,13 @@ impl Cluster {
     /// Starts another primary, which has no slot yet.
     pub fn add_node(&mut self) -> usize {
         let (node, bus) = start_node();
-        let port = node.address().port().to_string();
-        self.nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).assert_ok();
         self.nodes.push(node);
+        self.buses.push(bus);
+        let number = self.nodes.len() - 1;
+        self.introduce(number);
         self.until_met();
         self.set_silence(CALM_MS);
-        self.nodes.len() - 1
+        number
     }
 
     fn replicate(&mut self) {
@@ -296,9 +301,10 @@ impl Cluster {
 
 /// A node and the port of its bus, which is not the usual one: that might be the port of an
 /// outgoing connection.
-fn start_node() -> (Redis, String) {
-    let bus = free_port().to_string();
-    let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+fn start_node() -> (Redis, Port) {
+    let bus = Port::reserve();
+    let number = bus.number.to_string();
+    let cluster = ["--cluster-enabled", "yes", "--cluster-port", &number];
     // A replica waits five seconds for others to come, if it is not told otherwise.
     let node = ["--cluster-node-timeout", HASTY_MS, "--repl-diskless-sync-delay", "0"];
     (Redis::start(&[cluster, node].concat()), bus)

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -55,7 +55,7 @@ impl Drop for Folder {
 pub struct Redis {
     child: Option<Child>,
     folder: Folder,
-    port: u16,
+    port: Port,
     arguments: Vec<String>,
     certificates: Option<Certificates>,
     control: Option<Resp>,
@@ -80,7 +80,7 @@ impl Redis {
     /// One that does not run yet, but has its port.
     pub fn absent(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let (folder, port) = (Folder::create(), free_port());
+        let (folder, port) = (Folder::create(), Port::reserve());
         fs::write(folder.0.join(CONFIGURATION), "").expect("there is room for a file");
         Self { child: None, folder, port, arguments, certificates: None, control: None }
     }
@@ -106,7 +106,7 @@ impl Redis {
         command.current_dir(&self.folder.0).stdin(Stdio::null());
         command.args(["--bind", "127.0.0.1", "--save", "", "--logfile", "log"]);
         command.args(["--enable-debug-command", "yes", "--unixsocket", "socket"]);
-        let port = self.port.to_string();
+        let port = self.port.number.to_string();
         if self.certificates.is_some() {
             command.args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"]);
             command.args(Certificates::REDIS_ARGUMENTS);
@@ -137,7 +137,7 @@ impl Redis {
     }
 
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        (Ipv4Addr::LOCALHOST, self.port.number).into()
     }
 
     pub fn url(&self) -> String {
@@ -242,10 +242,22 @@ impl Drop for Redis {
     }
 }
 
-/// A port that nobody listens on.
-pub fn free_port() -> u16 {
-    until("a free port", || {
-        let port = fastrand::u16(PORTS);
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok().map(|_| port)
-    })
+/// A port that nobody listens on, and that no other test takes as long as this lives: whatever has
+/// it may be killed and run again.
+#[derive(Debug)]
+pub struct Port {
+    pub number: u16,
+    /// Its namesake of UDP, which nobody needs: who holds that one may use this one.
+    _reservation: UdpSocket,
+}
+
+impl Port {
+    pub fn reserve() -> Self {
+        until("a free port", || {
+            let number = fastrand::u16(PORTS);
+            let reservation = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok();
+            listener.map(|_| Self { number, _reservation: reservation })
+        })
+    }
 }
