@@ -125,7 +125,7 @@ impl Server {
             },
             connection_age_ms: config.connection_age.map_or(u64::MAX, milliseconds),
             population: Arc::new(Population::new(connections_max)),
-            crew: Arc::new(Crew::default()),
+            crew: Arc::new(Crew::new(workers)),
             drain: Arc::new(Drain::default()),
             clock,
         };

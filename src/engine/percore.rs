@@ -186,8 +186,10 @@ impl<H: Handler> Core<H> {
     }
 
     fn is_done(&self) -> bool {
-        self.phase == Phase::Closing
-            && (self.connections.is_empty() || self.now.mono_ns >= self.common.drain.deadline_ns())
+        let over = self.now.mono_ns >= self.common.drain.deadline_ns();
+        // A newcomer may be on its way from a core that has not seen the end yet.
+        let gone = || self.connections.is_empty() && self.inbox.close_if_empty();
+        self.phase == Phase::Closing && (over || gone())
     }
 
     fn serve_event(&mut self, slot: usize, event: &Event) {
@@ -255,6 +257,7 @@ impl<H: Handler> Core<H> {
         // Closing the socket takes it out of epoll as well; a failure here changes nothing.
         let _ = self.poll.registry().deregister(connection.stream_mut());
         self.meter.closed(reason);
+        self.common.crew.leave(self.number);
     }
 
     fn deliver_posted(&mut self) {

@@ -34,7 +34,7 @@ impl<H: Handler> Core<H> {
                 return;
             };
             match listener.accept() {
-                Ok((stream, peer)) => self.receive(Newcomer { stream, peer, asked: 0 }),
+                Ok((stream, peer)) => self.welcome(Newcomer { stream, peer, asked: 0 }),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.accepting = false;
                     return;
@@ -52,7 +52,22 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Takes a newcomer in, at the limit for the longest-idle connection of this core or, if none
+    /// Gives a newcomer its seat, here or at a core with fewer connections. At the end it stays:
+    /// the others may have gone.
+    fn welcome(&mut self, newcomer: Newcomer) {
+        let crew = &self.common.crew;
+        let here = if self.phase == Phase::Closing {
+            crew.take_seat_at(self.number);
+            Some(newcomer)
+        } else {
+            crew.place(self.number, newcomer)
+        };
+        if let Some(newcomer) = here {
+            self.receive(newcomer);
+        }
+    }
+
+    /// Takes a newcomer with a seat here in, at the limit for the longest-idle connection of this core or, if none
     /// is idle here, of another.
     pub(super) fn receive(&mut self, newcomer: Newcomer) {
         let now_ms = self.now.mono_ms();
@@ -80,11 +95,13 @@ impl<H: Handler> Core<H> {
         self.meter.opened();
         if admission == Admission::Dropped {
             self.meter.closed(CloseReason::Limit);
+            self.common.crew.leave(self.number);
             return;
         }
         if self.poll.registry().register(&mut stream, Token(id.slot), interest).is_err() {
             self.meter.closed(CloseReason::Error);
             self.connections.forget(admission);
+            self.common.crew.leave(self.number);
             return;
         }
         let accepted = Accepted {
