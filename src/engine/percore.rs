@@ -51,6 +51,20 @@ pub struct Common {
     pub clock: Clock,
 }
 
+impl Common {
+    /// When a connection that comes now is too old. The age is spread by ±10 %, so that those that
+    /// came together do not leave together.
+    #[must_use]
+    pub fn age_limit_ms(&self, now_ms: u64) -> u64 {
+        let age_ms = self.connection_age_ms;
+        let spread_ms = age_ms / 10;
+        if age_ms == u64::MAX {
+            return u64::MAX;
+        }
+        now_ms + age_ms - spread_ms + fastrand::u64(0..=2 * spread_ms)
+    }
+}
+
 /// One core, before its thread runs.
 #[derive(Debug)]
 pub struct Core<H> {

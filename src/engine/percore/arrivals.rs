@@ -109,7 +109,7 @@ impl<H: Handler> Core<H> {
             peer_is_loopback: peer.ip().to_canonical().is_loopback(),
             admission,
             now_ms,
-            age_ms: self.age_limit_ms(now_ms),
+            age_ms: self.common.age_limit_ms(now_ms),
         };
         let slot = self.connections.insert(Connection::new(stream, &accepted));
         if admission == Admission::TurnedAway {
@@ -119,15 +119,5 @@ impl<H: Handler> Core<H> {
         } else {
             self.set_timer(slot);
         }
-    }
-
-    /// The age is spread by ±10 %, so that connections that came together do not leave together.
-    fn age_limit_ms(&self, now_ms: u64) -> u64 {
-        let age_ms = self.common.connection_age_ms;
-        let spread_ms = age_ms / 10;
-        if age_ms == u64::MAX {
-            return u64::MAX;
-        }
-        now_ms + age_ms - spread_ms + fastrand::u64(0..=2 * spread_ms)
     }
 }
