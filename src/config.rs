@@ -44,6 +44,17 @@ pub enum Engine {
     MayMinihttp,
 }
 
+impl Engine {
+    /// The socket, and beside `may_minihttp` a duplicate of it.
+    #[must_use]
+    pub const fn descriptors_per_connection(self) -> u64 {
+        match self {
+            Self::PerCore => 1,
+            Self::MayMinihttp => 2,
+        }
+    }
+}
+
 /// `--log-format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {

@@ -95,18 +95,6 @@ impl<'a> Route<'a> {
     }
 }
 
-/// The codes of [`Status::ALL`].
-#[allow(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
-pub const STATUS_CODES: [u16; Status::ALL.len()] = {
-    let mut codes = [0; Status::ALL.len()];
-    let mut index = 0;
-    while index < codes.len() {
-        codes[index] = Status::ALL[index].code();
-        index += 1;
-    }
-    codes
-};
-
 /// The names of [`Reason::ALL`].
 #[allow(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
 const REASON_NAMES: [&str; Reason::ALL.len()] = {
@@ -121,7 +109,7 @@ const REASON_NAMES: [&str; Reason::ALL.len()] = {
 
 /// What the counters of requests and rejections are labelled with.
 pub const LABELS: Labels =
-    Labels { routes: &NAMES, statuses: &STATUS_CODES, reject_reasons: &REASON_NAMES };
+    Labels { routes: &NAMES, statuses: &Status::CODES, reject_reasons: &REASON_NAMES };
 
 #[cfg(test)]
 mod tests {

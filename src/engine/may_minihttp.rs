@@ -18,20 +18,22 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use may_minihttp::HttpServiceFactory;
 
-use super::drain::Phase;
-use super::listener;
+use super::cores::{Failed, Setup};
+use super::drain::{Drain, Phase};
+use super::listener::Reserved;
 use super::meter::Meter;
 use super::percore::Common;
 use super::timers::TICK_MS;
-use crate::clock::Clock;
+use crate::clock::{Clock, nanoseconds};
 use crate::http::handler::Handler;
 use crate::sync::Mutex;
+use crate::telemetry::log;
 use exchange::Exchange;
 use fields::Fields;
 use peers::Peers;
@@ -39,6 +41,9 @@ use peers::Peers;
 /// Stack of a coroutine, in words: 128 KiB, of which a request touches a fifth. may's default is a
 /// quarter of that, and an overflow ends the process.
 const STACK_WORDS: usize = 16 * 1024;
+
+/// At the end the warden looks this often whether the last connections have gone.
+const CLOSING_TICK_MS: u64 = 5;
 
 /// One worker's things. They are behind a lock because a coroutine that has waited may go on at
 /// another worker, and because of the warden; hardly ever does anybody wait for it.
@@ -62,49 +67,46 @@ struct Office<H> {
 #[derive(Debug)]
 pub struct MayMinihttp {
     address: SocketAddr,
-    /// Dropped to end the warden's sleep.
+    workers: usize,
+    drain: Arc<Drain>,
+    clock: Clock,
+    /// Ends the warden's sleep.
     alarm: Sender<()>,
     warden: JoinHandle<()>,
 }
 
 impl MayMinihttp {
-    /// Starts to serve on `address`. may's workers are as many as `staff`, pinned one a core or not
-    /// at all. They are the process's: a second engine in it has as many as the first, and they
-    /// never end.
+    /// Starts to serve at the reserved address, with the handler that `make` makes for each worker.
+    /// may's workers are the process's, and never end: a second engine in it has as many as the
+    /// first.
     ///
     /// # Errors
     ///
-    /// The address cannot be listened on, or the system grants no thread.
+    /// The system grants no thread.
     pub fn start<H: Handler + Send + 'static>(
-        address: SocketAddr,
-        staff: impl IntoIterator<Item = (H, Meter)>,
-        pinned: bool,
-        common: Common,
+        reserved: Reserved,
+        setup: &Setup,
+        workers: usize,
+        mut make: impl FnMut(usize) -> H,
     ) -> io::Result<Self> {
-        let desk = |(handler, meter)| {
-            let clock = common.clock;
-            Mutex::new(Desk { handler, meter, clock, body: Vec::new() })
+        let desk = |number| {
+            let (handler, meter) = (make(number), setup.meter(number));
+            Mutex::new(Desk { handler, meter, clock: setup.clock, body: Vec::new() })
         };
-        let desks: Box<[_]> = staff.into_iter().map(desk).collect();
-        may::config().set_workers(desks.len()).set_stack_size(STACK_WORDS).set_worker_pin(pinned);
-        let peers = Peers::new();
-        let office = Arc::new(Office { desks, common, peers, fields: Fields::default() });
-        // Bound, so that the port is known, and never listened on: that is may's part.
-        let reserved = listener::reserve(address)?;
-        let address = reserved.address;
-        // Dropping the handle lets the accepting coroutine run on.
-        let _ = Reception(Arc::clone(&office)).start(address)?;
-        let (alarm, sleep) = channel();
-        let work = move || {
-            while !office.is_over() {
-                match sleep.recv_timeout(Duration::from_millis(TICK_MS)) {
-                    Err(RecvTimeoutError::Timeout) | Ok(()) => office.inspect(),
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
-            }
-        };
-        let warden = thread::Builder::new().name("warden".into()).spawn(work)?;
-        Ok(Self { address, alarm, warden })
+        let desks = (0..workers).map(desk).collect();
+        let pinned = setup.placement.cores.is_some();
+        may::config().set_workers(workers).set_stack_size(STACK_WORDS).set_worker_pin(pinned);
+        let common = setup.common(workers);
+        let drain = Arc::clone(&common.drain);
+        let office =
+            Arc::new(Office { desks, common, peers: Peers::new(), fields: Fields::default() });
+        // The coroutine that accepts runs on without its handle.
+        let _ = Reception(Arc::clone(&office)).start(reserved.address)?;
+        let (alarm, alarmed) = channel();
+        let work = move || office.guard(&alarmed);
+        let warden = thread::Builder::new().name("warden".to_owned()).spawn(work)?;
+        let Reserved { address, .. } = reserved;
+        Ok(Self { address, workers, drain, clock: setup.clock, alarm, warden })
     }
 
     /// Where it listens.
@@ -113,24 +115,45 @@ impl MayMinihttp {
         self.address
     }
 
-    /// Whether it runs.
+    /// How many workers it has.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.workers
+    }
+
+    /// Whether it runs, as it does until it is drained.
     #[must_use]
     pub fn is_running(&self) -> bool {
         !self.warden.is_finished()
     }
 
-    /// Looks at the phase at once.
-    pub fn wake(&self) {
-        // It fails only when the warden has ended.
-        let _ = self.alarm.send(());
+    /// Takes it out of service: connections are still taken and answered, each answer the last of
+    /// its connection.
+    pub fn begin_drain(&self) {
+        self.drain.begin();
+        self.wake();
     }
 
-    /// Waits until every connection has ended, or the drain's deadline has passed; `false` if its
-    /// thread failed. Whoever connects after that is closed without a word: `may_minihttp` cannot
-    /// be told to stop listening.
-    #[must_use]
-    pub fn join(self) -> bool {
-        self.warden.join().is_ok()
+    /// Ends the connections, those under way when they have been answered, and gives up what is
+    /// left after `timeout`. Whoever connects from then on is closed without a word:
+    /// `may_minihttp` cannot be told to listen no more.
+    ///
+    /// # Errors
+    ///
+    /// The warden failed.
+    pub fn drain(self, timeout: Duration) -> Result<(), Failed> {
+        let mut clock = self.clock;
+        self.drain.close(clock.now().mono_ns.saturating_add(nanoseconds(timeout)));
+        self.wake();
+        self.warden.join().map_err(|_| {
+            log::error!("the warden panicked");
+            Failed(1)
+        })
+    }
+
+    fn wake(&self) {
+        // It fails only when the warden has ended.
+        let _ = self.alarm.send(());
     }
 }
 
@@ -146,28 +169,42 @@ impl<H: Handler + Send + 'static> HttpServiceFactory for Reception<H> {
 }
 
 impl<H: Handler> Office<H> {
-    /// The time of a thread that is no worker.
-    fn now_ms(&self) -> u64 {
-        let mut clock = self.common.clock;
-        clock.now().mono_ms()
+    /// The warden's work, until the end: what the loops of the first engine do between requests.
+    fn guard(&self, alarmed: &Receiver<()>) {
+        loop {
+            let tick_ms = if self.is_closing() { CLOSING_TICK_MS } else { TICK_MS };
+            // An alarm, the end of a tick or an engine that was let go of: each is worth a look.
+            let alarm = alarmed.recv_timeout(Duration::from_millis(tick_ms));
+            self.inspect();
+            if self.is_over() || alarm == Err(RecvTimeoutError::Disconnected) {
+                return;
+            }
+        }
     }
 
-    /// What workers of the first engine do between requests: old things go, and overdue connections
-    /// are ended.
+    /// Old things go, and overdue connections are ended.
     fn inspect(&self) {
         for desk in &self.desks {
             let mut desk = desk.lock();
             let now = desk.clock.now();
-            // What is due later is found by the next inspection.
+            // What is due later is found by a later inspection.
             let _ = desk.handler.end_turn(now);
         }
-        let closing = self.common.drain.phase() == Phase::Closing;
-        self.peers.inspect(self.now_ms(), closing);
+        self.peers.inspect(self.now_ms(), self.is_closing());
+    }
+
+    fn is_closing(&self) -> bool {
+        self.common.drain.phase() == Phase::Closing
     }
 
     fn is_over(&self) -> bool {
         let late = || self.now_ms() >= self.common.drain.deadline_ns() / 1_000_000;
-        self.common.drain.phase() == Phase::Closing && (self.peers.is_empty() || late())
+        self.is_closing() && (self.peers.is_empty() || late())
+    }
+
+    fn now_ms(&self) -> u64 {
+        let mut clock = self.common.clock;
+        clock.now().mono_ms()
     }
 }
 
