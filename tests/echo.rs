@@ -70,7 +70,7 @@ fn each_core_gets_a_handler_of_its_own_and_counts() {
     let listeners = listener::open(ANYWHERE.into(), 3).unwrap();
     let setup = Setup::of(3);
     let counters = std::sync::Arc::clone(&setup.counters);
-    let cores = Cores::start(listeners, setup, |number| {
+    let cores = Cores::start(listeners, &setup, |number| {
         sender.send(number).unwrap();
         echo::Echo
     });

@@ -68,7 +68,7 @@ impl Running {
             }
             #[cfg(feature = "may-minihttp")]
             Entrance::MayMinihttp(reserved) => {
-                MayMinihttp::start(reserved, setup, workers, make).map(Self::MayMinihttp)
+                MayMinihttp::start(&reserved, setup, workers, make).map(Self::MayMinihttp)
             }
         }
     }

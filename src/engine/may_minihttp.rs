@@ -84,7 +84,7 @@ impl MayMinihttp {
     ///
     /// The system grants no thread.
     pub fn start<H: Handler + Send + 'static>(
-        reserved: Reserved,
+        reserved: &Reserved,
         setup: &Setup,
         workers: usize,
         mut make: impl FnMut(usize) -> H,
@@ -105,7 +105,7 @@ impl MayMinihttp {
         let (alarm, alarmed) = channel();
         let work = move || office.guard(&alarmed);
         let warden = thread::Builder::new().name("warden".to_owned()).spawn(work)?;
-        let Reserved { address, .. } = reserved;
+        let address = reserved.address;
         Ok(Self { address, workers, drain, clock: setup.clock, alarm, warden })
     }
 

@@ -134,16 +134,20 @@ impl<H: Handler> Exchange<H> {
         }
         self.bytes.clear();
         write_head(&received, &mut self.bytes);
-        match self.judge() {
-            Taken::Refused(Refusal::Timeout) => {}
-            judged => return judged,
-        }
-        // The head is a right one, so what is missing is a body of a known and allowed length.
-        let patience = self.office.common.patience;
-        let late_ms = self.office.now_ms().saturating_add(patience.request_ms);
+        let judged = self.judge();
+        // In these two cases the length is a number: `may_minihttp` panics at any other.
+        let Taken::Refused(Refusal::Timeout | Refusal::BodyTooLarge) = judged else {
+            return judged;
+        };
+        let late_ms = self.office.now_ms().saturating_add(self.office.common.patience.request_ms);
         self.peer.expect(late_ms, CloseReason::RequestTimeout);
+        let mut body = received.body();
+        if matches!(judged, Taken::Refused(Refusal::BodyTooLarge)) {
+            // Dropping it reads it: what is not read would pass for the next request.
+            return judged;
+        }
         // A broken connection ends the body too early, like a slow one that was ended.
-        let _ = received.body().read_to_end(&mut self.bytes);
+        let _ = body.read_to_end(&mut self.bytes);
         self.judge()
     }
 
