@@ -1,8 +1,8 @@
 //! The cores of one server, as they know each other.
 //!
-//! SO_REUSEPORT spreads connections by a hash, and few of them unevenly: an Ingress keeps a handful,
-//! and all of those may fall to one core. So whoever accepts a connection gives it a seat where the
-//! fewest are taken. Seats are counted by atomics that only coming and going touches.
+//! SO_REUSEPORT spreads connections by a hash, and few of them unevenly: an Ingress keeps a
+//! handful, and all of those may fall to one core. So whoever accepts a connection gives it a seat
+//! where the fewest are taken. Seats are counted by atomics that only coming and going touches.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -67,8 +67,8 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Takes a newcomer with a seat here in, at the limit for the longest-idle connection of this core or, if none
-    /// is idle here, of another.
+    /// Takes a newcomer with a seat here in, at the limit for the longest-idle connection of this
+    /// core or, if none is idle here, of another.
     pub(super) fn receive(&mut self, newcomer: Newcomer) {
         let now_ms = self.now.mono_ms();
         let closing = self.phase == Phase::Closing;
