@@ -1,6 +1,6 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fmt tidy clippy deny metrics build run replay perf perf-floor clean
+.PHONY: help setup test fmt tidy clippy deny metrics openapi build run replay perf perf-floor clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -14,7 +14,7 @@ test: ## Every check, cheap ones first: the same as CI
 fmt: ## Lay out the code
 	cargo fmt --all
 
-tidy clippy deny metrics: ## One check alone
+tidy clippy deny metrics openapi: ## One check alone
 	@ci/all $@
 
 build: ## The server, optimised: target/release/corepulse

@@ -22,6 +22,8 @@ pub enum Route<'a> {
     Health,
     /// `/ready`
     Ready,
+    /// `/openapi.json`
+    Document,
     /// No path of ours.
     Unknown,
 }
@@ -30,7 +32,7 @@ pub enum Route<'a> {
 pub const REFUSED: usize = 0;
 
 /// The label values of `route`, in the order of [`Route::index`].
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
     "refused",
     "/",
     "/metrics",
@@ -39,6 +41,7 @@ pub const NAMES: [&str; 9] = [
     "/analyze",
     "/health",
     "/ready",
+    "/openapi.json",
     "unknown",
 ];
 
@@ -53,6 +56,7 @@ impl<'a> Route<'a> {
             "/analyze" => Self::Analyze,
             "/metrics/prometheus" => Self::Scrape,
             "/" => Self::Index,
+            "/openapi.json" => Self::Document,
             _ => match path.strip_prefix("/metrics/") {
                 Some(key) if !key.is_empty() && !key.contains('/') => Self::Lookup(key),
                 _ => Self::Unknown,
@@ -71,7 +75,8 @@ impl<'a> Route<'a> {
             Self::Analyze => 5,
             Self::Health => 6,
             Self::Ready => 7,
-            Self::Unknown => 8,
+            Self::Document => 8,
+            Self::Unknown => 9,
         }
     }
 
@@ -135,6 +140,7 @@ mod tests {
             ("/analyze", "/analyze"),
             ("/health", "/health"),
             ("/ready", "/ready"),
+            ("/openapi.json", "/openapi.json"),
             ("/x", "unknown"),
         ] {
             assert_eq!(NAMES[Route::of(path).index()], name);
