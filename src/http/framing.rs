@@ -33,7 +33,10 @@ pub struct Framing {
 pub(super) struct FramingFields {
     hosts: u32,
     content_length: Option<u64>,
+    /// `chunked` is the last transfer coding.
     chunked: bool,
+    /// There is another coding before it, or without it.
+    other_coding: bool,
     expects_continue: bool,
     close: bool,
     keep_alive: bool,
@@ -62,10 +65,16 @@ impl FramingFields {
         if self.hosts > 1 || (self.hosts == 0 && !http_1_0) {
             return Err(Refusal::Host);
         }
-        // RFC 9112, section 6.1: chunked in HTTP/1.0 is faulty framing. Section 6.3 lets a server
-        // refuse both fields together, "an attempt to perform request smuggling".
-        if self.chunked && (http_1_0 || self.content_length.is_some()) {
-            return Err(Refusal::TransferEncoding);
+        // RFC 9112, section 6.3: 400 where chunked is not the last coding, for then nothing tells
+        // the body's end. It also lets a server refuse a length beside a coding, "an attempt to
+        // perform request smuggling". Section 6.1: a coding in HTTP/1.0 is faulty framing.
+        if self.chunked || self.other_coding {
+            if !self.chunked || http_1_0 || self.content_length.is_some() {
+                return Err(Refusal::TransferEncoding);
+            }
+            if self.other_coding {
+                return Err(Refusal::UnknownTransferCoding);
+            }
         }
         let body = match (self.chunked, self.content_length) {
             (true, _) => Body::Chunked,
@@ -115,20 +124,15 @@ impl FramingFields {
         Ok(())
     }
 
-    /// RFC 9112, sections 6.1 and 7: `chunked` last and only once; other codings get 501.
+    /// RFC 9112, sections 6.1 and 7: tokens, of which `chunked` is only ever the last. It takes no
+    /// parameters, and an empty list element is one that parsers differ in.
     fn coding(&mut self, value: &[u8]) -> Result<(), Refusal> {
         for coding in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            if !is_token(coding) {
+            if !is_token(coding) || self.chunked {
                 return Err(Refusal::TransferEncoding);
             }
-            // Section 6.3: chunked that is not the last coding leaves no reliable end.
-            if self.chunked {
-                return Err(Refusal::TransferEncoding);
-            }
-            if !coding.eq_ignore_ascii_case(b"chunked") {
-                return Err(Refusal::UnknownTransferCoding);
-            }
-            self.chunked = true;
+            self.chunked = coding.eq_ignore_ascii_case(b"chunked");
+            self.other_coding |= !self.chunked;
         }
         Ok(())
     }
@@ -195,16 +199,24 @@ mod tests {
             "chunked, identity",
             "chunked;q=1",
             "\"chunked\"",
+            "gzip",
+            "identity",
+            "xchunked",
+            "gzip;q=1, chunked",
         ] {
             assert_eq!(coding(wrong), Err(Refusal::TransferEncoding), "{wrong:?}");
         }
-        for unknown in ["gzip", "gzip, chunked", "xchunked", "identity"] {
+        for unknown in ["gzip, chunked", "identity, chunked", "xchunked,chunked"] {
             assert_eq!(coding(unknown), Err(Refusal::UnknownTransferCoding), "{unknown:?}");
         }
         let both = [("Content-Length", "1"), ("Transfer-Encoding", "chunked")];
         assert_eq!(post(&both), Err(Refusal::TransferEncoding));
         let twice = [("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")];
         assert_eq!(post(&twice), Err(Refusal::TransferEncoding));
+        let unknown = [("Transfer-Encoding", "gzip"), ("Transfer-Encoding", "chunked")];
+        assert_eq!(post(&unknown), Err(Refusal::UnknownTransferCoding));
+        let both = [unknown[0], unknown[1], ("Content-Length", "1")];
+        assert_eq!(post(&both), Err(Refusal::TransferEncoding));
         let old = framing(0, Method::Post, &[("Transfer-Encoding", "chunked")]);
         assert_eq!(old, Err(Refusal::TransferEncoding));
     }
