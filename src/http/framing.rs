@@ -5,6 +5,7 @@
 
 use super::refusal::Refusal;
 use super::request::{Headers, Method};
+use super::uri::is_authority;
 
 /// How a body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,9 @@ impl FramingFields {
 
     fn host(&mut self, value: &[u8]) -> Result<(), Refusal> {
         self.hosts = self.hosts.saturating_add(1);
-        if is_authority(value.trim_ascii()) { Ok(()) } else { Err(Refusal::Host) }
+        let host = value.trim_ascii();
+        // An empty one is what a client sends for a target without authority.
+        if host.is_empty() || is_authority(host) { Ok(()) } else { Err(Refusal::Host) }
     }
 
     fn expect(&mut self, value: &[u8]) -> Result<(), Refusal> {
@@ -142,14 +145,6 @@ impl FramingFields {
 fn is_token(bytes: &[u8]) -> bool {
     let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !bytes.is_empty() && bytes.iter().all(is_tchar)
-}
-
-/// Whether these are bytes of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2). An empty one is
-/// what a client sends for a target without authority. User information is refused: RFC 9110,
-/// section 4.2.4, calls it an attempt to deceive.
-pub(super) fn is_authority(bytes: &[u8]) -> bool {
-    let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
-    bytes.iter().all(is_host)
 }
 
 #[cfg(test)]
@@ -227,7 +222,7 @@ mod tests {
         for good in ["a", "a.b:80", "[::1]:8080", "", " a ", "127.0.0.1"] {
             assert!(hosts(1, &[("host", good)]), "{good:?}");
         }
-        for wrong in ["a b", "a/b", "user@a", "a\\b", "a?b", "\u{e9}", "a,b@c"] {
+        for wrong in ["a b", "a/b", "user@a", "a:b", ":80", "[::1", "a%zz", "\u{e9}"] {
             assert!(!hosts(1, &[("host", wrong)]), "{wrong:?}");
         }
         assert!(!hosts(1, &[]));
