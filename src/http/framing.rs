@@ -97,11 +97,15 @@ impl FramingFields {
         if host.is_empty() || is_authority(host) { Ok(()) } else { Err(Refusal::Host) }
     }
 
+    /// A list of expectations (RFC 9110, section 10.1.1), whose empty elements count for nothing.
     fn expect(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        if !value.trim_ascii().eq_ignore_ascii_case(b"100-continue") {
-            return Err(Refusal::Expectation);
+        let expectations = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        for expectation in expectations.filter(|expectation| !expectation.is_empty()) {
+            if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                return Err(Refusal::Expectation);
+            }
+            self.expects_continue = true;
         }
-        self.expects_continue = true;
         Ok(())
     }
 
@@ -249,6 +253,10 @@ mod tests {
         };
         assert_eq!(expect(1, "100-Continue"), Ok(true));
         assert_eq!(expect(0, "100-continue"), Ok(false));
-        assert_eq!(expect(1, "200-ok"), Err(Refusal::Expectation));
+        assert_eq!(expect(1, "100-continue,, 100-CONTINUE,"), Ok(true));
+        assert_eq!(expect(1, ""), Ok(false));
+        for other in ["200-ok", "100-continue, x", "100-continue;q=1", "x 100-continue"] {
+            assert_eq!(expect(1, other), Err(Refusal::Expectation), "{other}");
+        }
     }
 }
