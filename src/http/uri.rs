@@ -8,8 +8,7 @@ use std::net::Ipv6Addr;
 /// Whether these bytes are `absolute-path [ "?" query ]` (RFC 9112, section 3.2.1), its slash
 /// aside.
 pub(super) fn is_path_and_query(bytes: &[u8]) -> bool {
-    let is_allowed = |byte: u8| is_name(byte) || matches!(byte, b':' | b'@' | b'/' | b'?' | b'%');
-    bytes.iter().all(|byte| is_allowed(*byte)) && has_whole_escapes(bytes)
+    are_allowed(bytes, |byte| is_name(byte) || matches!(byte, b':' | b'@' | b'/' | b'?'))
 }
 
 /// Whether these bytes are `uri-host [ ":" port ]` with a host (RFC 9110, section 4.2.1). User
@@ -47,8 +46,7 @@ fn is_host(bytes: &[u8]) -> bool {
         let text = std::str::from_utf8(address).unwrap_or_default();
         return text.parse::<Ipv6Addr>().is_ok();
     }
-    let is_allowed = |byte: u8| is_name(byte) || byte == b'%';
-    !bytes.is_empty() && bytes.iter().all(|byte| is_allowed(*byte)) && has_whole_escapes(bytes)
+    !bytes.is_empty() && are_allowed(bytes, is_name)
 }
 
 fn is_port(bytes: &[u8]) -> bool {
@@ -65,13 +63,22 @@ const fn is_name(byte: u8) -> bool {
         | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
-/// Whether two hexadecimal digits follow each `%` (RFC 3986, section 2.1).
-fn has_whole_escapes(bytes: &[u8]) -> bool {
+/// Whether these are such bytes and percent-encoded ones: two hexadecimal digits follow each `%`
+/// (RFC 3986, section 2.1).
+fn are_allowed(bytes: &[u8], is_allowed: impl Fn(u8) -> bool) -> bool {
+    let mut has_escapes = false;
+    for &byte in bytes {
+        has_escapes |= byte == b'%';
+        if !is_allowed(byte) && byte != b'%' {
+            return false;
+        }
+    }
     let is_whole = |after: &[u8]| {
         let digits = after.first_chunk::<2>();
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
-    bytes.split(|byte| *byte == b'%').skip(1).all(is_whole)
+    // Hardly any request has one.
+    !has_escapes || bytes.split(|byte| *byte == b'%').skip(1).all(is_whole)
 }
 
 #[cfg(test)]
