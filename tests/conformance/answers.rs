@@ -48,7 +48,7 @@ rows![
     ),
     types_are_not_negotiated(
         "RFC 9110, 12.5.1",
-        "a server without what Accept asks for may send what it has (SHOULD, or 406)",
+        "a server without what Accept asks for sends what it has, or 406",
         "Accept, Accept-Charset and Accept-Language are ignored",
         each(
             ["Accept: text/html", "Accept: */*;q=0", "Accept: \"", "Accept-Charset: x", "Accept:"],

@@ -74,8 +74,8 @@ rows![
         ],
     ),
     beside_a_length(
-        "RFC 9112, 6.3",
-        "beside Content-Length a server may refuse, or must close after its answer",
+        "RFC 9112, 6.1",
+        "beside Content-Length a server may refuse (MAY), and closes after its answer (MUST)",
         "400, in whichever order they stand and whatever the length",
         vec![
             closes(400, under("Content-Length: 27\r\nTransfer-Encoding: chunked\r\n")),

@@ -80,8 +80,8 @@ rows![
         },
     ),
     other_codings(
-        "RFC 9110, 15.5.16",
-        "415 for a coding that is not taken, with Accept-Encoding (SHOULD)",
+        "RFC 9110, 12.5.3",
+        "415 for a coding that is not taken, with Accept-Encoding (\"ought to\")",
         "415, also for a coding upon a coding, in one field or in two",
         each(
             [

@@ -46,7 +46,7 @@ rows![
         ],
     ),
     versions_of_one(
-        "RFC 9112, 2.3",
+        "RFC 9110, 6.2",
         "HTTP/1.0 and HTTP/1.1 are answered with the highest version this server has (SHOULD)",
         "HTTP/1.1 in each answer",
         vec![stays(200, get("")), open(old_get("Connection: keep-alive\r\n"), [answer(200)])],
