@@ -5,10 +5,10 @@
 
 use std::net::Ipv6Addr;
 
-/// Whether these bytes are `absolute-path [ "?" query ]` (RFC 9112, section 3.2.1), its slash
-/// aside.
+/// Whether these are bytes of `absolute-path [ "?" query ]` (RFC 9112, section 3.2.1); that it
+/// begins with a slash is the caller's to see.
 pub(super) fn is_path_and_query(bytes: &[u8]) -> bool {
-    are_allowed(bytes, |byte| is_name(byte) || matches!(byte, b':' | b'@' | b'/' | b'?'))
+    are_of(NAME | PATH, bytes)
 }
 
 /// Whether these bytes are `uri-host [ ":" port ]` with a host (RFC 9110, section 4.2.1). User
@@ -46,39 +46,60 @@ fn is_host(bytes: &[u8]) -> bool {
         let text = std::str::from_utf8(address).unwrap_or_default();
         return text.parse::<Ipv6Addr>().is_ok();
     }
-    !bytes.is_empty() && are_allowed(bytes, is_name)
+    !bytes.is_empty() && are_of(NAME, bytes)
 }
 
 fn is_port(bytes: &[u8]) -> bool {
-    let fold =
-        |port: u32, digit: &u8| port.saturating_mul(10).saturating_add(u32::from(*digit - b'0'));
-    let is_digits = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit);
-    is_digits && bytes.iter().fold(0, fold) <= u32::from(u16::MAX)
+    let mut port = 0_u32;
+    for &byte in bytes {
+        if !byte.is_ascii_digit() {
+            return false;
+        }
+        port = port.saturating_mul(10).saturating_add(u32::from(byte - b'0'));
+    }
+    !bytes.is_empty() && port <= u32::from(u16::MAX)
 }
 
 /// `unreserved` and `sub-delims` (RFC 3986, sections 2.2 and 2.3).
-const fn is_name(byte: u8) -> bool {
-    matches!(byte,
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'
-        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
-}
+const NAME: u8 = 1;
+/// What paths and queries have beside those (RFC 3986, sections 3.3 and 3.4).
+const PATH: u8 = 2;
+/// The percent sign.
+const ESCAPE: u8 = 4;
+/// What no URI has here.
+const OTHER: u8 = 8;
 
-/// Whether these are such bytes and percent-encoded ones: two hexadecimal digits follow each `%`
-/// (RFC 3986, section 2.1).
-fn are_allowed(bytes: &[u8], is_allowed: impl Fn(u8) -> bool) -> bool {
-    let mut has_escapes = false;
-    for &byte in bytes {
-        has_escapes |= byte == b'%';
-        if !is_allowed(byte) && byte != b'%' {
-            return false;
-        }
+/// The class of each byte.
+#[allow(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
+const CLASSES: [u8; 256] = {
+    let mut classes = [OTHER; 256];
+    let mut byte = 0;
+    while byte < classes.len() {
+        classes[byte] = match byte as u8 {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => NAME,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => NAME,
+            b':' | b'@' | b'/' | b'?' => PATH,
+            b'%' => ESCAPE,
+            _ => OTHER,
+        };
+        byte += 1;
     }
+    classes
+};
+
+/// Whether these are bytes of `classes` and percent-encoded ones: two hexadecimal digits follow
+/// each `%` (RFC 3986, section 2.1).
+fn are_of(classes: u8, bytes: &[u8]) -> bool {
+    let class = |byte: u8| CLASSES.get(usize::from(byte)).copied().unwrap_or(OTHER);
+    let found = bytes.iter().fold(0, |found, byte| found | class(*byte));
     let is_whole = |after: &[u8]| {
         let digits = after.first_chunk::<2>();
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
-    // Hardly any request has one.
-    !has_escapes || bytes.split(|byte| *byte == b'%').skip(1).all(is_whole)
+    // Hardly any request has a percent sign.
+    let has_escapes = found & ESCAPE != 0;
+    found & !(classes | ESCAPE) == 0
+        && (!has_escapes || bytes.split(|byte| *byte == b'%').skip(1).all(is_whole))
 }
 
 #[cfg(test)]
