@@ -30,8 +30,12 @@ impl ContentCoding {
     /// Reads the field's value; `None` for codings that are not taken, also for more than one.
     #[must_use]
     pub fn from_field(value: Option<&[u8]>) -> Option<Self> {
+        // What nearly every device sends.
+        let Some(value) = value else {
+            return Some(Self::Identity);
+        };
         // RFC 9110, section 5.6.1.2: empty elements of a list count for nothing.
-        let elements = value.unwrap_or_default().split(|byte| *byte == b',');
+        let elements = value.split(|byte| *byte == b',');
         let mut codings = elements.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
         let coding = codings.next().unwrap_or_default();
         if codings.next().is_some() {
