@@ -37,4 +37,4 @@ perf-floor: ## The bare epoll loop against itself: the noise of this machine
 
 clean: ## Remove everything that was built or installed here
 	cargo clean
-	rm -rf .tools .venv
+	rm -rf .hypothesis .tools .venv
