@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::limits::SEND_BUFFER_BYTES;
+
 /// A listening socket that does not block.
 pub type Listener = mio::net::TcpListener;
 
@@ -46,9 +48,10 @@ fn bind(address: SocketAddr) -> io::Result<Listener> {
     let socket = socket(address)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    // Inherited by every accepted connection: a second small answer must not wait for the
+    // Both are inherited by every accepted connection: a second small answer must not wait for the
     // acknowledgement of the first (Nagle against delayed ACK, up to 40 ms).
     socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(Listener::from_std(socket.into()))
