@@ -264,28 +264,37 @@ fn an_old_connection_with_long_pauses_is_told_ahead() {
     assert_all_are_told("2s", Duration::from_millis(1300));
 }
 
-/// Connections that post after each pause until an answer says that it was the last; until then
-/// none may be closed.
+/// Connections that post after each pause until an answer says that it was the last. Until then
+/// none may be closed, unless it has paused longer than the server could know: on a busy machine
+/// the pauses are what they come to.
 fn assert_all_are_told(age: &str, pause: Duration) {
+    /// As in `limits.rs`.
+    const GRACE: Duration = Duration::from_millis(500);
     let running = Running::start(&["--max-connection-age", age]);
     let request = post(metric("d1", 1_700_000_000).as_bytes());
-    let mut clients: Vec<Client> = (0..32).map(|_| running.client()).collect();
+    // Each with its last answer, and its longest pause so far.
+    let mut clients: Vec<_> =
+        (0..32).map(|_| (running.client(), Instant::now(), Duration::ZERO)).collect();
     let since = Instant::now();
     let mut told = 0;
     while !clients.is_empty() {
-        assert!(since.elapsed() < Duration::from_secs(5), "they never get old");
-        clients.retain_mut(|client| {
+        assert!(since.elapsed() < Duration::from_secs(8), "they never get old");
+        clients.retain_mut(|(client, last, longest)| {
+            let paused = last.elapsed();
             let sent = client.try_send(&request);
             let answer = sent.and_then(|()| client.try_answer(false));
             let Ok(Some(answer)) = answer else {
-                let age = since.elapsed();
-                panic!("after {age:?} and {told} that were told, one was not: {answer:?}");
+                let expected = GRACE.max(*longest * 5 / 4);
+                assert!(paused > expected, "{paused:?} after at most {longest:?}: {answer:?}");
+                return false;
             };
+            (*last, *longest) = (Instant::now(), paused.max(*longest));
             told += usize::from(answer.closes());
             !answer.closes()
         });
         thread::park_timeout(pause);
     }
+    assert!(told > 0, "nobody was told");
     until_closed(running.address, "age", 32.0);
 }
 
