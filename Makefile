@@ -1,7 +1,7 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
 .PHONY: help setup test fmt tidy clippy deny metrics slow build run replay perf perf-floor \
-	idle-connections soak clean
+	idle-connections greedy soak clean
 
 # How long a soak takes.
 seconds := 600
@@ -42,6 +42,10 @@ perf-floor: ## The bare epoll loop against itself: the noise of this machine
 idle-connections: ## What 15,000 idle connections cost in memory, and others in time
 	cargo build --release --locked --workspace
 	target/release/idle-connections
+
+greedy: ## How long polite clients wait beside one that sends 10,000 requests at once
+	cargo build --release --locked --workspace
+	target/release/greedy
 
 soak: ## Ten minutes of devices whose connections live half a minute; `make soak seconds=90`
 	cargo build --release --locked --workspace

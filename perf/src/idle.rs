@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const PER_SOURCE: usize = 5_000;
 
 /// An answer that takes longer does not come.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+pub const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Opens as many connections, each from one of several loopback addresses; each posts one metric
 /// and has its answer when the next is opened.
@@ -20,12 +20,12 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 ///
 /// When one cannot be opened, or is not answered with 202.
 pub fn open(address: SocketAddr, connections: usize) -> Result<Vec<TcpStream>, String> {
-    let mut requests = requests(address);
+    let mut requests = Requests::new(address, Scenario::Single);
     let mut open = Vec::with_capacity(connections);
     for number in 0..connections {
         let fault = |e: String| format!("connection {number}: {e}");
         let mut stream = connect(address, number).map_err(|e| fault(e.to_string()))?;
-        post(&mut stream, &requests.next()).map_err(fault)?;
+        post(&mut stream, requests.make()).map_err(fault)?;
         open.push(stream);
     }
     Ok(open)
@@ -37,9 +37,9 @@ pub fn open(address: SocketAddr, connections: usize) -> Result<Vec<TcpStream>, S
 ///
 /// When there is no connection, or one is not answered with 202.
 pub fn post_in_turn(address: SocketAddr, metrics: usize) -> Result<(), String> {
-    let mut requests = requests(address);
+    let mut requests = Requests::new(address, Scenario::Single);
     let mut stream = connect(address, 0).map_err(|e| e.to_string())?;
-    (0..metrics).try_for_each(|_| post(&mut stream, &requests.next()))
+    (0..metrics).try_for_each(|_| post(&mut stream, requests.make()))
 }
 
 /// How many are still open, of connections that have nothing to receive.
@@ -57,23 +57,28 @@ pub fn still_open(connections: &mut [TcpStream]) -> Result<usize, String> {
     Ok(open)
 }
 
-struct Requests {
+/// Requests, one turn of a scenario after the other.
+#[derive(Debug)]
+pub struct Requests {
     traffic: Traffic,
     bytes: Vec<u8>,
 }
 
 impl Requests {
-    fn next(&mut self) -> Vec<u8> {
-        self.traffic.next_turn(&mut self.bytes);
-        self.bytes.clone()
+    /// Requests of a scenario for the server at `address`.
+    #[must_use]
+    pub fn new(address: SocketAddr, scenario: Scenario) -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(0);
+        let traffic = Traffic::new(scenario, &address.to_string(), now_ms);
+        Self { traffic, bytes: Vec::new() }
     }
-}
 
-fn requests(address: SocketAddr) -> Requests {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(0);
-    let traffic = Traffic::new(Scenario::Single, &address.to_string(), now_ms);
-    Requests { traffic, bytes: Vec::new() }
+    /// The bytes of the next turn.
+    pub fn make(&mut self) -> &[u8] {
+        self.traffic.next_turn(&mut self.bytes);
+        &self.bytes
+    }
 }
 
 fn connect(address: SocketAddr, number: usize) -> std::io::Result<TcpStream> {
@@ -87,7 +92,12 @@ fn connect(address: SocketAddr, number: usize) -> std::io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-fn post(stream: &mut TcpStream, request: &[u8]) -> Result<(), String> {
+/// Posts, and waits for the answer.
+///
+/// # Errors
+///
+/// When it is not answered with 202.
+pub fn post(stream: &mut TcpStream, request: &[u8]) -> Result<(), String> {
     stream.write_all(request).map_err(|e| e.to_string())?;
     let (mut received, mut chunk) = (Vec::new(), [0; 1024]);
     while answers::first(&received)?.is_none() {
