@@ -1,4 +1,4 @@
-# The server in an image of its own: one binary, the four libraries that it links, and the
+# The server in an image of its own: one binary, the libraries that it links, and the
 # certificate authorities for `rediss://`. No shell, no package manager, no other user.
 #
 #   docker build --build-arg COREPULSE_COMMIT="$(git rev-parse --short HEAD)" -t corepulse:0.1.0 .
@@ -16,14 +16,15 @@ WORKDIR /build
 # `--build-arg TARGET_CPU=x86-64-v3`. On arm64, NEON is part of the plain baseline.
 # The flags go to cargo's own file: there they join those of `.cargo/config.toml`, while RUSTFLAGS
 # would replace them, and the frame pointers with them.
+# BuildKit names the architecture in TARGETARCH; a builder without it leaves it empty.
 ARG TARGETARCH
 ARG TARGET_CPU=""
 RUN cpu="$TARGET_CPU"; \
     if [ -z "$cpu" ]; then \
-        case "$TARGETARCH" in \
+        case "${TARGETARCH:-$(dpkg --print-architecture)}" in \
             amd64) cpu=x86-64-v2 ;; \
             arm64) cpu=generic ;; \
-            *) echo "no baseline is chosen for '$TARGETARCH'" >&2; exit 1 ;; \
+            *) echo "no baseline is chosen for this architecture" >&2; exit 1 ;; \
         esac; \
     fi; \
     printf '[build]\nrustflags = ["-C", "target-cpu=%s"]\n' "$cpu" >"$CARGO_HOME/config.toml"
