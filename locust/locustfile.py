@@ -56,7 +56,7 @@ def add_arguments(parser):
         "--gateway-devices", type=int, default=20, help="Devices that one gateway speaks for"
     )
     group.add_argument(
-        "--token", default="", env_var="COREPULSE_INGEST_TOKEN", help="Bearer token of POST /metrics"
+        "--token", default="", env_var="COREPULSE_INGEST_TOKEN", help="Bearer token for POSTs"
     )
 
 
@@ -189,9 +189,7 @@ class Gateway(Client):
         reports = [device.next_event() for device in self.devices for _ in range(2)]
         body = "\n".join(json.dumps(event) for event, _ in reports)
         injected = [(event, field) for event, field in reports if field]
-        self.post(
-            body, POST_BATCH, self.name, len(reports), injected, "application/x-ndjson"
-        )
+        self.post(body, POST_BATCH, self.name, len(reports), injected, "application/x-ndjson")
 
 
 class Operator(Client):

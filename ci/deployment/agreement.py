@@ -203,6 +203,19 @@ def check_quality_of_service(manifests):
         expect(pin == "off", f"{manifests.name}: pins to cores that it shares")
 
 
+def check_redis(manifests):
+    """Redis takes other pods' connections, which a check on loopback cannot see."""
+    configuration = manifests.file("redis", "redis.conf")
+    script = manifests.container("redis")["args"][0]
+    is_open = "\nprotected-mode no\n" in configuration or "user default on nopass" not in script
+    expect(is_open, "Redis would take connections of its own pod alone")
+    number = port(manifests.container("redis"), "redis")
+    expect(f"\nport {number}\n" in configuration, f"Redis does not listen on {number}")
+    url = environment(manifests.container("corepulse"), SECRETS)["COREPULSE_REDIS_URL"]
+    service = manifests.one("Service", "redis")["spec"]["ports"][0]["port"]
+    expect(f"@redis:{service}/" in url, f"the server looks for Redis at {url}")
+
+
 def check_discovery(manifests):
     """Debian's promtool knows no Kubernetes, so this block is compared word by word."""
     job = yaml.safe_load(manifests.file("prometheus", "prometheus.yaml"))["scrape_configs"][0]
@@ -247,6 +260,7 @@ def main():
             check_references(manifests)
             check_server(server, manifests)
             check_quality_of_service(manifests)
+            check_redis(manifests)
             check_discovery(manifests)
         check_compose(server, manifests)
     except Fault as fault:
