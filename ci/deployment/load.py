@@ -27,7 +27,7 @@ def main():
             process, number = start_server(processes, server, manifests, redis)
             fleet = start_fleet(
                 processes, f"http://127.0.0.1:{number}", "load",
-                f"--users={USERS}", "--spawn-rate=300", f"--run-time={SECONDS}s",
+                f"--users={USERS}", "--spawn-rate=100", f"--run-time={SECONDS}s",
                 "--rps-min=1000", *arguments,
             )
             code, said = processes.outcome(fleet, SECONDS + SECONDS_MORE_MAX)
