@@ -72,7 +72,10 @@ def start_prometheus(processes, manifests, folder, server):
         f"--web.listen-address=127.0.0.1:{number}",
     ]
     processes.start("prometheus", command, {})
-    return f"http://127.0.0.1:{number}"
+    base = f"http://127.0.0.1:{number}"
+    probe = manifests.container("prometheus")["readinessProbe"]["httpGet"]["path"]
+    wait_until(lambda: get(base + probe)[0] == 200, "the readiness probe of Prometheus")
+    return base
 
 
 def ask(prometheus, path, **parameters):
