@@ -42,6 +42,8 @@ RUN mkdir -p src perf/src \
     && cargo clean --release --locked --package corepulse \
     && rm -r src
 
+# Part of the binary: it is served.
+COPY openapi.json ./
 COPY src src
 ARG COREPULSE_COMMIT=unknown
 RUN COREPULSE_COMMIT="$COREPULSE_COMMIT" cargo build --release --locked --bin corepulse

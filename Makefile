@@ -1,7 +1,7 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fmt tidy clippy deny metrics deploy build run replay load perf perf-floor \
-	clean
+.PHONY: help setup test fmt tidy clippy deny metrics openapi deploy build run replay load perf \
+	perf-floor clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -15,7 +15,7 @@ test: ## Every check, cheap ones first: the same as CI
 fmt: ## Lay out the code
 	cargo fmt --all
 
-tidy clippy deny metrics deploy: ## One check alone
+tidy clippy deny metrics openapi deploy: ## One check alone
 	@ci/all $@
 
 build: ## The server, optimised: target/release/corepulse

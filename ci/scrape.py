@@ -6,11 +6,8 @@ the metrics exposed must be those of README's table, with their labels.
 """
 
 import http.client
-import os
 import pathlib
-import queue
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -18,8 +15,8 @@ import threading
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 from prometheus_client.parser import text_string_to_metric_families as lenient
 
-START_SECONDS_MAX = 15
-STOP_SECONDS_MAX = 30
+from server import Fault, Server
+
 CLIENTS = 2
 REQUESTS_PER_CLIENT = 1500
 SCRAPES_MIN = 3
@@ -29,39 +26,6 @@ TEXT = "text/plain;version=0.0.4"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 # Labels that a histogram or summary adds by itself.
 OWN_LABELS = {"le", "quantile"}
-
-
-class Fault(Exception):
-    """What the server did wrong, in a sentence."""
-
-
-def start(path):
-    """Starts the server on a free port; returns it and the port of its start-up line."""
-    command = [path, "--listen", "127.0.0.1:0", "--workers", "2", "--pin", "off"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("COREPULSE_")}
-    environment.pop("REDIS_URL", None)
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    lines = queue.Queue()
-
-    def read():
-        for line in server.stderr:
-            lines.put(line)
-        lines.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    said = []
-    while True:
-        try:
-            line = lines.get(timeout=START_SECONDS_MAX)
-        except queue.Empty:
-            line = None
-        if line is None:
-            server.kill()
-            raise Fault(f"no start-up line with a port; it said: {said}")
-        said.append(line)
-        found = re.search(r"127\.0\.0\.1:([1-9][0-9]*)", line)
-        if found:
-            return server, int(found[1])
 
 
 def request(connection, method, path, body=None, headers=None):
@@ -222,21 +186,13 @@ def check(port):
 
 
 def main():
-    server = None
     try:
-        server, port = start(sys.argv[1])
-        check(port)
-        server.send_signal(signal.SIGTERM)
-        code = server.wait(timeout=STOP_SECONDS_MAX)
-        if code != 0:
-            raise Fault(f"exit code {code} after SIGTERM")
+        with Server(sys.argv[1]) as server:
+            check(server.port)
+            server.stop()
     except Fault as fault:
         print(f"metrics: {fault}", file=sys.stderr)
         return 1
-    finally:
-        if server:
-            server.kill()
-            server.wait()
     return 0
 
 

@@ -35,6 +35,26 @@ pub enum Pin {
     Off,
 }
 
+/// `--engine`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Ours: one loop per core.
+    PerCore,
+    /// `may_minihttp`, to compare with.
+    MayMinihttp,
+}
+
+impl Engine {
+    /// The socket, and beside `may_minihttp` a duplicate of it.
+    #[must_use]
+    pub const fn descriptors_per_connection(self) -> u64 {
+        match self {
+            Self::PerCore => 1,
+            Self::MayMinihttp => 2,
+        }
+    }
+}
+
 /// `--log-format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -84,6 +104,7 @@ pub struct Config {
     pub listen: SocketAddr,
     pub workers: Option<usize>,
     pub pin: Pin,
+    pub engine: Engine,
     pub redis_url: Option<RedisUrl>,
     pub store_ttl: Duration,
     pub store_queue_bytes: usize,
@@ -103,6 +124,7 @@ pub struct Config {
     pub drain_delay: Duration,
     pub drain_timeout: Duration,
     pub ingest_token: Option<Secret>,
+    pub admin_token: Option<Secret>,
     pub instance: String,
     pub log_format: LogFormat,
 }
@@ -115,6 +137,8 @@ const MEMORY_BYTES: Range = MEMORY_STORE_BYTES_MIN..=usize::MAX;
 const BODY_BYTES: Range = BODY_BYTES_MIN..=BODY_BYTES_MAX;
 
 const PINS: [(&str, Pin); 3] = [("auto", Pin::Auto), ("on", Pin::On), ("off", Pin::Off)];
+const ENGINES: [(&str, Engine); 2] =
+    [("percore", Engine::PerCore), ("may-minihttp", Engine::MayMinihttp)];
 const OVERFLOWS: [(&str, Overflow); 2] =
     [("drop-oldest", Overflow::DropOldest), ("reject", Overflow::Reject)];
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -128,7 +152,6 @@ impl Config {
     pub fn check(given: &Arguments) -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::default();
         let found = &mut mistakes;
-        refuse_what_is_not_there(given, found);
         let age = found.duration("max-connection-age", &given.max_connection_age, ZERO);
         let overflow = Overflow::DropOldest;
         let log_format = LogFormat::Text;
@@ -136,6 +159,7 @@ impl Config {
             listen: check_listen(&given.listen, found),
             workers: found.number_or_auto("workers", &given.workers, WORKERS_MAX),
             pin: found.choice("pin", &given.pin, &PINS, Pin::Auto),
+            engine: check_engine(&given.engine, found),
             redis_url: check_redis_url(given.redis_url.as_ref(), found),
             store_ttl: found.duration("store-ttl", &given.store_ttl, SECOND),
             store_queue_bytes: found.bytes("store-queue", &given.store_queue, QUEUE_BYTES),
@@ -164,6 +188,7 @@ impl Config {
             drain_delay: found.duration("drain-delay", &given.drain_delay, ZERO),
             drain_timeout: found.duration("drain-timeout", &given.drain_timeout, ZERO),
             ingest_token: secret(given.ingest_token.as_ref()),
+            admin_token: secret(given.admin_token.as_ref()),
             instance: given
                 .instance
                 .as_deref()
@@ -210,7 +235,7 @@ impl Config {
         line("listen", &self.listen);
         line("workers", &auto(self.workers));
         line("pin", &name_of(&PINS, self.pin));
-        line("engine", &"percore");
+        line("engine", &name_of(&ENGINES, self.engine));
         match &self.redis_url {
             Some(url) => line("redis-url", url),
             None => line("redis-url", &"(not set)"),
@@ -234,7 +259,8 @@ impl Config {
         line("drain-timeout", &Shown(self.drain_timeout));
         let token = if self.ingest_token.is_some() { "(set)" } else { "(not set)" };
         line("ingest-token", &token);
-        line("admin-token", &"(not set)");
+        let token = if self.admin_token.is_some() { "(set)" } else { "(not set)" };
+        line("admin-token", &token);
         line("instance", &self.instance);
         line("log-format", &name_of(&LOG_FORMATS, self.log_format));
         text
@@ -245,22 +271,13 @@ impl Config {
 const DEVICES_MAX: usize = 100_000_000;
 const COOLDOWN_MAX: usize = 1_000_000;
 
-/// A flag that did nothing would be a lie; these say so.
-fn refuse_what_is_not_there(arguments: &Arguments, found: &mut Mistakes) {
-    match arguments.engine.trim() {
-        "percore" => {}
-        "may-minihttp" => found.add(
-            "engine",
-            "this version serves with percore only; may-minihttp is not part of it yet",
-        ),
-        other => found.add("engine", format!("expected percore, found {other:?}")),
+/// The second engine may have been left out of this build.
+fn check_engine(given: &str, found: &mut Mistakes) -> Engine {
+    let engine = found.choice("engine", given, &ENGINES, Engine::PerCore);
+    if engine == Engine::MayMinihttp && !cfg!(feature = "may-minihttp") {
+        found.add("engine", "this build has no may-minihttp (cargo feature of that name)");
     }
-    if secret(arguments.admin_token.as_ref()).is_some() {
-        found.add(
-            "admin-token",
-            "this version has no /debug/pprof/ for it to protect; unset it to start",
-        );
-    }
+    engine
 }
 
 /// The URL itself is not repeated: it may hold a password.
@@ -396,27 +413,27 @@ mod tests {
     }
 
     #[test]
-    fn what_this_version_lacks_is_refused_with_a_sentence() {
-        for (flag, word) in [
-            ("--engine=may-minihttp", "percore only"),
-            ("--engine=hyper", "expected percore"),
-            ("--admin-token=s3cret", "/debug/pprof/"),
-        ] {
-            let text = check(&[flag]).unwrap_err().to_string();
-            assert!(text.contains(word) && !text.contains("s3cret"), "{text}");
+    fn an_engine_is_chosen_by_its_name() {
+        assert_eq!(check(&["--engine=percore"]).unwrap().engine, Engine::PerCore);
+        let second = check(&["--engine=may-minihttp"]);
+        if cfg!(feature = "may-minihttp") {
+            assert_eq!(second.unwrap().engine, Engine::MayMinihttp);
+        } else {
+            assert!(second.unwrap_err().to_string().contains("cargo feature"));
         }
-        assert!(check(&["--redis-url="]).is_ok());
+        let text = check(&["--engine=hyper"]).unwrap_err().to_string();
+        assert!(text.contains("percore") && text.contains("may-minihttp"), "{text}");
     }
 
     #[test]
     fn secrets_are_never_printed() {
-        let config = check(&["--ingest-token=s3cret"]).unwrap();
+        let config = check(&["--ingest-token=s3cret", "--admin-token=s3cret"]).unwrap();
         let wrong = check(&["--redis-url=s3cret://"]).unwrap_err().to_string();
         assert!(wrong.contains("--redis-url: expected redis://") && !wrong.contains("s3cret"));
         let given = Arguments::try_parse_from(["corepulse", "--redis-url=s3cret"]).unwrap();
         let shown = format!("{config:?}{given:?}{}", config.print());
         assert!(!shown.contains("s3cret"));
-        assert!(shown.contains("ingest-token = (set)"));
+        assert!(shown.contains("ingest-token = (set)") && shown.contains("admin-token = (set)"));
         assert_eq!(config.ingest_token.unwrap().expose(), "s3cret");
     }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::analytics::{self, Analytics};
@@ -16,16 +15,11 @@ use crate::clock::{Clock, nanoseconds};
 use crate::config::shown::Shown;
 use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
-use crate::engine::connections::Population;
-use crate::engine::crew::Crew;
-use crate::engine::drain::Drain;
+use crate::engine::choice::{Entrance, Running};
+use crate::engine::cores::Setup;
+use crate::engine::descriptors;
 use crate::engine::lent::Patience;
-use crate::engine::listener::Listener;
-use crate::engine::mailbox::Inbox;
-use crate::engine::meter::Meter;
-use crate::engine::percore::{Common, Core};
-use crate::engine::placement::{Placement, Surroundings, decide, pin_current_thread};
-use crate::engine::{descriptors, listener};
+use crate::engine::placement::{Placement, Surroundings, decide};
 use crate::store::ledger::{DropReason, Totals};
 use crate::store::{RedisSettings, Store};
 use crate::telemetry::busy::Busy;
@@ -37,11 +31,9 @@ use crate::telemetry::log;
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
     state: Arc<State>,
-    drain: Arc<Drain>,
     clock: Clock,
-    cores: Vec<(Arc<Inbox>, JoinHandle<io::Result<()>>)>,
+    engine: Running,
     control: Control,
     drain_delay: Duration,
     drain_timeout: Duration,
@@ -93,13 +85,11 @@ impl Server {
         let around = Surroundings::observe();
         let workers = config.workers.unwrap_or(around.parallelism);
         let placement = decide(config.pin, workers, &around);
-        let descriptors = descriptors::raise_limit();
+        let descriptors = descriptors::raise_limit() / config.engine.descriptors_per_connection();
         let connections_max =
             descriptors::connections_max(config.connections_max, descriptors, workers);
-        let on_listen = |error| StartError::Listen(config.listen, error);
-        let listeners = listener::open(config.listen, workers).map_err(on_listen)?;
-        let address = listeners.first().map_or(Ok(config.listen), Listener::local_addr);
-        let address = address.map_err(on_listen)?;
+        let entrance = Entrance::open(config.engine, config.listen, workers)
+            .map_err(|error| StartError::Listen(config.listen, error))?;
 
         let mut clock = Clock::start();
         let (queue, jobs) = job_queues();
@@ -117,86 +107,46 @@ impl Server {
             settings: settings(config, workers, connections_max),
         });
         let control = Control::start(&jobs, &state, clock).map_err(StartError::System)?;
-        let common = Common {
+        let setup = Setup {
+            placement,
             patience: Patience {
                 idle_ms: milliseconds(config.idle_timeout),
                 request_ms: milliseconds(config.request_timeout),
                 body_bytes_max: config.body_bytes_max,
             },
             connection_age_ms: config.connection_age.map_or(u64::MAX, milliseconds),
-            population: Arc::new(Population::new(connections_max)),
-            crew: Arc::new(Crew::default()),
-            drain: Arc::new(Drain::default()),
+            connections_max,
+            counters: Arc::clone(&state.counters),
+            latency: Arc::clone(&state.latency),
             clock,
         };
-        let mut server = Self {
-            address,
-            state,
-            drain: Arc::clone(&common.drain),
-            clock,
-            cores: Vec::with_capacity(workers),
-            control,
-            drain_delay: config.drain_delay,
-            drain_timeout: config.drain_timeout,
-        };
-        let make = |(number, listener)| server.make_core(number, listener, &common);
-        let cores: io::Result<Vec<_>> = listeners.into_iter().enumerate().map(make).collect();
-        let cores = cores.map_err(StartError::System)?;
-        common.crew.introduce(cores.iter().map(Core::inbox));
-        for (number, core) in cores.into_iter().enumerate() {
-            if let Err(error) = server.run_core(number, core, &placement) {
-                // Those that run already are stopped again.
-                let _ = server.drain(|_| {});
+        let service = |number| Service::new(number, Arc::clone(&state));
+        let engine = match Running::start(entrance, &setup, workers, service) {
+            Ok(engine) => engine,
+            Err(error) => {
+                // What runs already is stopped again.
+                let _ = control.stop();
+                let _ = state.store.flush(Duration::ZERO);
                 return Err(StartError::System(error));
             }
-        }
-        server.announce(config, &placement, connections_max);
+        };
+        let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
+        let server = Self { state, clock, engine, control, drain_delay, drain_timeout };
+        server.announce(config, &setup.placement);
         Ok(server)
     }
 
-    fn make_core(
-        &self,
-        number: usize,
-        listener: Listener,
-        common: &Common,
-    ) -> io::Result<Core<Service>> {
-        let state = &self.state;
-        let meter = Meter::new(number, Arc::clone(&state.counters), Arc::clone(&state.latency));
-        let service = Service::new(number, Arc::clone(state));
-        Core::new(number, listener, service, meter, common.clone())
-    }
-
-    fn run_core(
-        &mut self,
-        number: usize,
-        core: Core<Service>,
-        placement: &Placement,
-    ) -> io::Result<()> {
-        let inbox = core.inbox();
-        let pinned = placement.cores.as_ref().and_then(|cores| cores.get(number)).copied();
-        let work = move || {
-            if let Some(core) = pinned
-                && !pin_current_thread(core)
-            {
-                log::warn!(core, "the kernel refused to pin this worker");
-            }
-            core.run()
-        };
-        let thread = thread::Builder::new().name(format!("core-{number}")).spawn(work)?;
-        self.cores.push((inbox, thread));
-        Ok(())
-    }
-
-    fn announce(&self, config: &Config, placement: &Placement, connections_max: usize) {
+    fn announce(&self, config: &Config, placement: &Placement) {
+        let address = self.address();
         let stats = self.state.store.stats();
         log::info!(
-            address = %self.address,
-            workers = self.cores.len(),
+            %address,
+            engine = self.engine.name(),
+            workers = self.engine.count(),
             placement = %placement,
-            connections_max,
+            connections_max = self.state.settings.connections_max,
             ingest_token = if config.ingest_token.is_some() { "set" } else { "none" },
-            "listening on http://{}",
-            self.address
+            "listening on http://{address}"
         );
         log::info!(
             kind = stats.kind,
@@ -210,14 +160,14 @@ impl Server {
     /// Where it listens; the port is the kernel's choice if 0 was asked for.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.engine.address()
     }
 
     /// Whether every thread runs, as they do until they are drained.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let helpers = self.control.is_running() && self.state.store.is_running();
-        helpers && self.cores.iter().all(|(_, thread)| !thread.is_finished())
+        helpers && self.engine.is_running()
     }
 
     /// What all cores share, to be looked at.
@@ -235,23 +185,15 @@ impl Server {
         // Nothing has to be waited for in memory.
         let remote = self.state.store.is_remote();
         let for_store_ns = if remote { nanoseconds(for_store(self.drain_timeout)) } else { 0 };
-        self.drain.begin();
-        self.wake_cores();
+        self.engine.begin_drain();
         if !self.drain_delay.is_zero() {
             log::info!(delay = %Shown(self.drain_delay), "draining");
             pause(self.drain_delay);
         }
-        self.drain.close(deadline_ns.saturating_sub(for_store_ns));
-        self.wake_cores();
-        let mut threads_failed = 0;
-        for (_, thread) in self.cores.drain(..) {
-            match thread.join() {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => log::error!(%error, "a core ended"),
-                Err(_) => log::error!("a core panicked"),
-            }
-            threads_failed += 1;
-        }
+        let for_cores_ns =
+            deadline_ns.saturating_sub(for_store_ns).saturating_sub(self.clock.now().mono_ns);
+        let failed = self.engine.drain(Duration::from_nanos(for_cores_ns)).err();
+        let mut threads_failed = failed.map_or(0, |failed| failed.0);
         if !self.control.stop() {
             log::error!("a control thread panicked");
             threads_failed += 1;
@@ -274,12 +216,6 @@ impl Server {
         }
         report.log();
         report
-    }
-
-    fn wake_cores(&self) {
-        for (inbox, _) in &self.cores {
-            inbox.wake();
-        }
     }
 }
 

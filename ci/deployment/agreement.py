@@ -5,6 +5,7 @@
 Each rendering is checked by itself; a name that nobody answers to is a fault.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -190,6 +191,22 @@ def check_server(server, manifests):
         expect(holds, f"{manifests.name}: {sentence}")
 
 
+def check_build_context():
+    """What cargo reads is copied into the build, and not ignored."""
+    dockerfile, ignored = read("Dockerfile"), read(".dockerignore").splitlines()
+    copies = re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.MULTILINE)
+    copied = {path for line in copies for path in line.split()}
+    members = re.search(r"^members = (\[.*\])$", read("Cargo.toml"), re.MULTILINE)[1]
+    needed = {f"{member}/Cargo.toml" for member in json.loads(members)}
+    for source in sorted((ROOT / "src").rglob("*.rs")):
+        for path in re.findall(r"include_(?:str|bytes)!\(\"(.*?)\"\)", source.read_text()):
+            needed.add(str((source.parent / path).resolve().relative_to(ROOT)))
+    missing = {path for path in needed if not path.startswith("src/")} - copied
+    expect(not missing, f"the Dockerfile does not copy {sorted(missing)}")
+    left_out = {path for path in copied if f"!{path}" not in ignored}
+    expect(not left_out, f".dockerignore leaves out {sorted(left_out)}")
+
+
 def check_quality_of_service(manifests):
     """Each whole CPU of the limit is a worker; dedicated cores need Guaranteed and integers."""
     container = manifests.container("corepulse")
@@ -254,6 +271,7 @@ def main():
     link, target = ROOT / "k8s/grafana-dashboard.json", ROOT / "k8s/base/grafana/dashboard.json"
     try:
         expect(link.is_symlink() and link.resolve() == target, f"{link} is no link to {target}")
+        check_build_context()
         for manifests in map(Manifests, paths):
             check_selectors(manifests)
             check_ports(manifests)

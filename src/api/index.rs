@@ -4,13 +4,14 @@ use super::json::Object;
 use crate::http::response::{JSON, Response};
 
 /// Paths with what they are for.
-const SERVED: [(&str, &str); 6] = [
+const SERVED: [(&str, &str); 7] = [
     ("/metrics", "POST device metrics: an object, an array of objects, or NDJSON"),
     ("/metrics/{key}", "GET a stored metric by <timestamp> or <device_id>:<timestamp>"),
     ("/analyze", "GET rolling averages, z-scores and anomalies; ?device_id= for one device"),
     ("/metrics/prometheus", "GET this server's own metrics, for Prometheus"),
     ("/health", "GET whether the process serves"),
     ("/ready", "GET whether new connections are welcome"),
+    ("/openapi.json", "GET this API in OpenAPI 3.1"),
 ];
 
 /// Lists what is served.

@@ -22,6 +22,8 @@ pub enum Route<'a> {
     Health,
     /// `/ready`
     Ready,
+    /// `/openapi.json`
+    Document,
     /// No path of ours.
     Unknown,
 }
@@ -30,7 +32,7 @@ pub enum Route<'a> {
 pub const REFUSED: usize = 0;
 
 /// The label values of `route`, in the order of [`Route::index`].
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
     "refused",
     "/",
     "/metrics",
@@ -39,6 +41,7 @@ pub const NAMES: [&str; 9] = [
     "/analyze",
     "/health",
     "/ready",
+    "/openapi.json",
     "unknown",
 ];
 
@@ -53,6 +56,7 @@ impl<'a> Route<'a> {
             "/analyze" => Self::Analyze,
             "/metrics/prometheus" => Self::Scrape,
             "/" => Self::Index,
+            "/openapi.json" => Self::Document,
             _ => match path.strip_prefix("/metrics/") {
                 Some(key) if !key.is_empty() && !key.contains('/') => Self::Lookup(key),
                 _ => Self::Unknown,
@@ -71,7 +75,8 @@ impl<'a> Route<'a> {
             Self::Analyze => 5,
             Self::Health => 6,
             Self::Ready => 7,
-            Self::Unknown => 8,
+            Self::Document => 8,
+            Self::Unknown => 9,
         }
     }
 
@@ -95,18 +100,6 @@ impl<'a> Route<'a> {
     }
 }
 
-/// The codes of [`Status::ALL`].
-#[allow(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
-pub const STATUS_CODES: [u16; Status::ALL.len()] = {
-    let mut codes = [0; Status::ALL.len()];
-    let mut index = 0;
-    while index < codes.len() {
-        codes[index] = Status::ALL[index].code();
-        index += 1;
-    }
-    codes
-};
-
 /// The names of [`Reason::ALL`].
 #[allow(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
 const REASON_NAMES: [&str; Reason::ALL.len()] = {
@@ -121,7 +114,7 @@ const REASON_NAMES: [&str; Reason::ALL.len()] = {
 
 /// What the counters of requests and rejections are labelled with.
 pub const LABELS: Labels =
-    Labels { routes: &NAMES, statuses: &STATUS_CODES, reject_reasons: &REASON_NAMES };
+    Labels { routes: &NAMES, statuses: &Status::CODES, reject_reasons: &REASON_NAMES };
 
 #[cfg(test)]
 mod tests {
@@ -147,6 +140,7 @@ mod tests {
             ("/analyze", "/analyze"),
             ("/health", "/health"),
             ("/ready", "/ready"),
+            ("/openapi.json", "/openapi.json"),
             ("/x", "unknown"),
         ] {
             assert_eq!(NAMES[Route::of(path).index()], name);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ingest::{self, Ingest};
 use super::route::{REFUSED, Route};
 use super::state::State;
-use super::{analyze, health, index, later, lookup, scrape};
+use super::{analyze, health, index, later, lookup, openapi, scrape};
 use crate::clock::Now;
 use crate::http::handler::{self, Context, Handler, Reply, retry_after};
 use crate::http::problem::problem;
@@ -61,6 +61,7 @@ impl Service {
             Route::Health => health::health(body, index),
             Route::Ready => health::ready(context.draining, body, index),
             Route::Index => index::index(body, index),
+            Route::Document => openapi::document(body, index),
             Route::Analyze => {
                 // A pipelined POST before this request is seen by it.
                 self.ingest.publish(state);

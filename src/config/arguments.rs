@@ -29,7 +29,7 @@ pub struct Arguments {
     #[arg(long, env = "COREPULSE_PIN", hide_env_values = true, default_value = "auto")]
     pub pin: String,
 
-    /// The engine that serves: percore
+    /// The engine that serves: percore, or may-minihttp to compare with
     #[arg(long, env = "COREPULSE_ENGINE", hide_env_values = true, default_value = "percore")]
     pub engine: String,
 
@@ -121,7 +121,7 @@ pub struct Arguments {
     #[arg(long, env = "COREPULSE_INGEST_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub ingest_token: Option<Secret>,
 
-    /// Bearer token of /debug/. Not part of this version yet
+    /// Bearer token of /debug/pprof/, which only this machine may ask for without it
     #[arg(long, env = "COREPULSE_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub admin_token: Option<Secret>,
 

@@ -62,7 +62,8 @@ impl Population {
         self.regular.load(Ordering::Relaxed) >= self.limit
     }
 
-    fn admit(&self) -> Admission {
+    /// Counts a newcomer, and says how to receive it.
+    pub fn admit(&self) -> Admission {
         if enter(&self.regular, self.limit) {
             Admission::Regular
         } else if enter(&self.reserved, RESERVED_CONNECTIONS) {
@@ -74,7 +75,8 @@ impl Population {
         }
     }
 
-    fn leave(&self, admission: Admission) {
+    /// Counts one that has gone.
+    pub fn leave(&self, admission: Admission) {
         match admission {
             Admission::Regular => self.regular.fetch_sub(1, Ordering::Relaxed),
             Admission::Reserved => self.reserved.fetch_sub(1, Ordering::Relaxed),

@@ -1,8 +1,12 @@
 //! How many file descriptors, and so connections, this process may hold.
 
 use std::io;
+#[cfg(feature = "may-minihttp")]
+use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
+#[cfg(feature = "may-minihttp")]
+use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::limits::{FDS_PER_CORE, RESERVED_FDS};
@@ -35,6 +39,30 @@ pub fn connections_max(configured: Option<usize>, descriptors: u64, workers: usi
     configured.map_or(free, |configured| configured.min(free))
 }
 
+/// Duplicates descriptors that are known by their number alone.
+///
+/// Turning a number into a descriptor is unsafe; asking the kernel for a duplicate is not.
+#[cfg(feature = "may-minihttp")]
+#[derive(Debug)]
+pub struct Duplicator(OwnedFd);
+
+#[cfg(feature = "may-minihttp")]
+impl Duplicator {
+    /// A duplicator of this process's own descriptors; `None` where a sandbox does not allow that.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        let process = rustix::process::getpid();
+        rustix::process::pidfd_open(process, PidfdFlags::empty()).ok().map(Self)
+    }
+
+    /// A duplicate of the descriptor `number`, if there is one.
+    #[must_use]
+    pub fn duplicate(&self, number: usize) -> Option<OwnedFd> {
+        let number = i32::try_from(number).ok()?;
+        rustix::process::pidfd_getfd(&self.0, number, PidfdGetfdFlags::empty()).ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +81,21 @@ mod tests {
         let raised = raise_limit();
         assert!(raised >= 64);
         assert_eq!(raise_limit(), raised);
+    }
+
+    #[cfg(feature = "may-minihttp")]
+    #[test]
+    fn a_duplicate_is_the_same_socket() {
+        use std::net::{TcpListener, TcpStream};
+        use std::os::fd::AsRawFd;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = usize::try_from(listener.as_raw_fd()).unwrap();
+        let duplicator = Duplicator::new().unwrap();
+        let duplicate = TcpListener::from(duplicator.duplicate(number).unwrap());
+        let address = listener.local_addr().unwrap();
+        assert_eq!(duplicate.local_addr().unwrap(), address);
+        drop(listener);
+        assert!(TcpStream::connect(address).is_ok(), "it is open while one of both is");
+        assert!(duplicator.duplicate(usize::MAX).is_none());
     }
 }

@@ -43,15 +43,43 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 fn bind(address: SocketAddr) -> io::Result<Listener> {
-    let socket = socket(address)?;
-    socket.set_reuse_port(true)?;
+    let socket = bound(address)?;
     socket.set_nonblocking(true)?;
     // Inherited by every accepted connection: a second small answer must not wait for the
     // acknowledgement of the first (Nagle against delayed ACK, up to 40 ms).
     socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(Listener::from_std(socket.into()))
+}
+
+fn bound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// A port for somebody else to listen on, who shares it by SO_REUSEPORT.
+#[derive(Debug)]
+pub struct Reserved {
+    /// Bound and not listening: no connection comes here.
+    _socket: Socket,
+    /// Where it is.
+    pub address: SocketAddr,
+}
+
+/// Reserves `address`. Port 0 lets the kernel choose one.
+///
+/// # Errors
+///
+/// The address is in use, is not this machine's, or needs a privilege.
+pub fn reserve(address: SocketAddr) -> io::Result<Reserved> {
+    if address.port() != 0 {
+        refuse_to_share(address)?;
+    }
+    let socket = bound(address)?;
+    let chosen = socket.local_addr()?.as_socket();
+    Ok(Reserved { _socket: socket, address: chosen.unwrap_or(address) })
 }
 
 #[cfg(test)]

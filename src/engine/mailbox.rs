@@ -1,4 +1,4 @@
-//! What other threads bring to a core: later answers, and newcomers that found no room elsewhere.
+//! What other threads bring to a core: later answers, and newcomers that another core has accepted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,8 +34,15 @@ pub enum Posted {
 /// and each newcomer is one.
 #[derive(Debug)]
 pub struct Inbox {
-    posted: Mutex<Vec<Posted>>,
+    mail: Mutex<Mail>,
     waker: Waker,
+}
+
+#[derive(Debug, Default)]
+struct Mail {
+    posted: Vec<Posted>,
+    /// Nobody will look into it any more.
+    closed: bool,
 }
 
 impl Inbox {
@@ -45,12 +52,12 @@ impl Inbox {
     ///
     /// The kernel grants no event descriptor.
     pub fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        Ok(Self { posted: Mutex::new(Vec::new()), waker: Waker::new(registry, token)? })
+        Ok(Self { mail: Mutex::default(), waker: Waker::new(registry, token)? })
     }
 
     /// Moves everything that was posted into `posted`, which is empty.
     pub fn take(&self, posted: &mut Vec<Posted>) {
-        std::mem::swap(&mut *self.posted.lock(), posted);
+        std::mem::swap(&mut self.mail.lock().posted, posted);
     }
 
     /// Ends the core's sleep.
@@ -60,21 +67,43 @@ impl Inbox {
     }
 
     /// Posts something.
-    pub fn post(&self, something: Posted) {
+    ///
+    /// # Errors
+    ///
+    /// The core has ended; what was brought comes back.
+    pub fn post(&self, something: Posted) -> Result<(), Posted> {
         let first = {
-            let mut posted = self.posted.lock();
-            posted.push(something);
-            posted.len() == 1
+            let mut mail = self.mail.lock();
+            if mail.closed {
+                return Err(something);
+            }
+            mail.posted.push(something);
+            mail.posted.len() == 1
         };
         // Who posts to an inbox that has something in it knows that the core has been woken.
         if first {
             self.wake();
         }
+        Ok(())
+    }
+
+    /// Closes it for good, unless something is in it.
+    #[must_use]
+    pub fn close_if_empty(&self) -> bool {
+        let mut mail = self.mail.lock();
+        mail.closed |= mail.posted.is_empty();
+        mail.closed
+    }
+
+    /// Closes it for good, and drops what is in it.
+    pub fn close(&self) {
+        *self.mail.lock() = Mail { posted: Vec::new(), closed: true };
     }
 }
 
 impl Mailbox for Inbox {
     fn deliver(&self, request: RequestId, answer: Answer) {
-        self.post(Posted::Answer(request, answer));
+        // At a core that has ended nobody waits for it.
+        let _ = self.post(Posted::Answer(request, answer));
     }
 }

@@ -51,6 +51,20 @@ pub struct Common {
     pub clock: Clock,
 }
 
+impl Common {
+    /// When a connection that comes now is too old. The age is spread by ±10 %, so that those that
+    /// came together do not leave together.
+    #[must_use]
+    pub fn age_limit_ms(&self, now_ms: u64) -> u64 {
+        let age_ms = self.connection_age_ms;
+        let spread_ms = age_ms / 10;
+        if age_ms == u64::MAX {
+            return u64::MAX;
+        }
+        now_ms + age_ms - spread_ms + fastrand::u64(0..=2 * spread_ms)
+    }
+}
+
 /// One core, before its thread runs.
 #[derive(Debug)]
 pub struct Core<H> {
@@ -186,8 +200,10 @@ impl<H: Handler> Core<H> {
     }
 
     fn is_done(&self) -> bool {
-        self.phase == Phase::Closing
-            && (self.connections.is_empty() || self.now.mono_ns >= self.common.drain.deadline_ns())
+        let over = self.now.mono_ns >= self.common.drain.deadline_ns();
+        // A newcomer may be on its way from a core that has not seen the end yet.
+        let gone = || self.connections.is_empty() && self.inbox.close_if_empty();
+        self.phase == Phase::Closing && (over || gone())
     }
 
     fn serve_event(&mut self, slot: usize, event: &Event) {
@@ -255,6 +271,7 @@ impl<H: Handler> Core<H> {
         // Closing the socket takes it out of epoll as well; a failure here changes nothing.
         let _ = self.poll.registry().deregister(connection.stream_mut());
         self.meter.closed(reason);
+        self.common.crew.leave(self.number);
     }
 
     fn deliver_posted(&mut self) {

@@ -50,6 +50,18 @@ impl Status {
         Self::HttpVersionNotSupported,
     ];
 
+    /// The codes of [`Status::ALL`].
+    #[allow(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
+    pub const CODES: [u16; Self::ALL.len()] = {
+        let mut codes = [0; Self::ALL.len()];
+        let mut index = 0;
+        while index < codes.len() {
+            codes[index] = Self::ALL[index].code();
+            index += 1;
+        }
+        codes
+    };
+
     /// The place in [`Status::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {

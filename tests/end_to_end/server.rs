@@ -28,8 +28,8 @@ impl TestServer {
         Client::connect(self.0.address())
     }
 
-    /// One connection to each of the cores. The kernel chooses, so it is asked until it has chosen
-    /// every core; what came twice is let go.
+    /// One connection to each of the cores. Where the next one comes depends on those that have
+    /// gone, so it is tried until every core has one; what came twice is let go.
     pub(crate) fn connect_to_each_core(&self) -> Vec<Client> {
         let state = self.0.state();
         let mut found: Vec<Option<Client>> = Vec::new();

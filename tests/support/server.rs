@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
+use corepulse::api::state::State;
 use corepulse::config::Config;
 use corepulse::config::arguments::Arguments;
 use corepulse::server::{Report, Server};
@@ -34,6 +35,11 @@ impl Running {
         let config = Config::check(&arguments).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let server = Server::start(&config).expect("a port is free");
         Self { address: server.address(), server: Some(server) }
+    }
+
+    /// What all cores share, to be looked at.
+    pub fn state(&self) -> &State {
+        self.server.as_ref().expect("it runs until it is stopped").state()
     }
 
     pub fn client(&self) -> Client {

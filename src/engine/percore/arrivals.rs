@@ -34,7 +34,7 @@ impl<H: Handler> Core<H> {
                 return;
             };
             match listener.accept() {
-                Ok((stream, peer)) => self.receive(Newcomer { stream, peer, asked: 0 }),
+                Ok((stream, peer)) => self.welcome(Newcomer { stream, peer, asked: 0 }),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.accepting = false;
                     return;
@@ -52,8 +52,23 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Takes a newcomer in, at the limit for the longest-idle connection of this core or, if none
-    /// is idle here, of another.
+    /// Gives a newcomer its seat, here or at a core with fewer connections. At the end it stays:
+    /// the others may have gone.
+    fn welcome(&mut self, newcomer: Newcomer) {
+        let crew = &self.common.crew;
+        let here = if self.phase == Phase::Closing {
+            crew.take_seat_at(self.number);
+            Some(newcomer)
+        } else {
+            crew.place(self.number, newcomer)
+        };
+        if let Some(newcomer) = here {
+            self.receive(newcomer);
+        }
+    }
+
+    /// Takes a newcomer with a seat here in, at the limit for the longest-idle connection of this
+    /// core or, if none is idle here, of another.
     pub(super) fn receive(&mut self, newcomer: Newcomer) {
         let now_ms = self.now.mono_ms();
         let closing = self.phase == Phase::Closing;
@@ -80,11 +95,13 @@ impl<H: Handler> Core<H> {
         self.meter.opened();
         if admission == Admission::Dropped {
             self.meter.closed(CloseReason::Limit);
+            self.common.crew.leave(self.number);
             return;
         }
         if self.poll.registry().register(&mut stream, Token(id.slot), interest).is_err() {
             self.meter.closed(CloseReason::Error);
             self.connections.forget(admission);
+            self.common.crew.leave(self.number);
             return;
         }
         let accepted = Accepted {
@@ -92,7 +109,7 @@ impl<H: Handler> Core<H> {
             peer_is_loopback: peer.ip().to_canonical().is_loopback(),
             admission,
             now_ms,
-            age_ms: self.age_limit_ms(now_ms),
+            age_ms: self.common.age_limit_ms(now_ms),
         };
         let slot = self.connections.insert(Connection::new(stream, &accepted));
         if admission == Admission::TurnedAway {
@@ -102,15 +119,5 @@ impl<H: Handler> Core<H> {
         } else {
             self.set_timer(slot);
         }
-    }
-
-    /// The age is spread by ±10 %, so that connections that came together do not leave together.
-    fn age_limit_ms(&self, now_ms: u64) -> u64 {
-        let age_ms = self.common.connection_age_ms;
-        let spread_ms = age_ms / 10;
-        if age_ms == u64::MAX {
-            return u64::MAX;
-        }
-        now_ms + age_ms - spread_ms + fastrand::u64(0..=2 * spread_ms)
     }
 }

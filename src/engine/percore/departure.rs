@@ -51,6 +51,7 @@ impl<H: Handler> Core<H> {
 
     /// Gives up what did not end in time.
     pub(super) fn close_all(&mut self) {
+        self.inbox.close();
         for slot in self.connections.occupied() {
             self.close(slot, CloseReason::Drain);
         }

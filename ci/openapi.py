@@ -1,0 +1,87 @@
+"""Holds a server to its openapi.json.
+
+The document has to be valid by the standard and be what the server serves; then schemathesis calls
+every operation with what the document allows and with what it forbids, and checks each answer: once
+without a token, once with one.
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import urllib.request
+
+from openapi_spec_validator import validate
+from openapi_spec_validator.readers import read_from_filename
+
+from server import Fault, Server
+
+TOKEN = "a token of this test"
+# A hundred examples of each operation take some fifteen seconds.
+SECONDS_MAX = 240
+SECONDS_PER_EXAMPLE_MAX = 1
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("server", help="the program")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--max-examples", type=int, default=60, help="of each operation")
+    return parser.parse_args()
+
+
+def check_document(port):
+    document, _ = read_from_filename("openapi.json")
+    validate(document)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=10) as answer:
+        if answer.read() != pathlib.Path("openapi.json").read_bytes():
+            raise Fault("GET /openapi.json is not the file: was the server built before it?")
+
+
+def call_everything(port, given, token):
+    command = [
+        pathlib.Path(sys.executable).parent / "schemathesis",
+        "--config-file=ci/schemathesis.toml",
+        "run",
+        f"http://127.0.0.1:{port}/openapi.json",
+        f"--seed={given.seed}",
+        f"--max-examples={given.max_examples}",
+        "--no-color",
+    ]
+    environment = dict(os.environ)
+    if token:
+        command.append(f"--header=Authorization:Bearer {token}")
+        environment["API_TOKEN"] = token
+    run = subprocess.run(
+        command,
+        env=environment,
+        timeout=SECONDS_MAX + given.max_examples * SECONDS_PER_EXAMPLE_MAX,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    print(run.stdout)
+    if run.returncode != 0:
+        raise Fault(f"schemathesis: exit code {run.returncode}")
+
+
+def main():
+    given = arguments()
+    # Whatever proxy there is, it is not between a test and its server.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
+    try:
+        for flags, token in [((), None), (("--ingest-token", TOKEN), TOKEN)]:
+            with Server(given.server, *flags) as server:
+                check_document(server.port)
+                call_everything(server.port, given, token)
+                server.stop()
+    except (Fault, subprocess.TimeoutExpired) as fault:
+        print(f"openapi: {fault}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

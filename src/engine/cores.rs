@@ -1,0 +1,242 @@
+//! The cores of one server: started together over the same port, and ended together.
+//!
+//! This is the engine as a library. [`serve`] is all that a handler needs; whoever has settings
+//! and counters of his own opens the listeners, fills in a [`Setup`] and calls [`Cores::start`].
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::connections::Population;
+use super::crew::Crew;
+use super::descriptors;
+use super::drain::Drain;
+use super::lent::Patience;
+use super::listener::{self, Listener};
+use super::mailbox::Inbox;
+use super::meter::Meter;
+use super::percore::{Common, Core};
+use super::placement::{Placement, pin_current_thread};
+use crate::clock::{Clock, nanoseconds};
+use crate::http::handler::Handler;
+use crate::http::status::Status;
+use crate::limits::BODY_BYTES_DEFAULT;
+use crate::telemetry::counters::{Counters, Labels};
+use crate::telemetry::latency::Latency;
+use crate::telemetry::log;
+
+/// What requests are counted by where nobody looks: any route, any status.
+const LABELS: Labels = Labels { routes: &["any"], statuses: &Status::CODES, reject_reasons: &[] };
+
+/// How cores serve.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// On which processors.
+    pub placement: Placement,
+    /// Deadlines and sizes.
+    pub patience: Patience,
+    /// A connection's age, in milliseconds; `u64::MAX` for no limit.
+    pub connection_age_ms: u64,
+    /// Connections that all cores may hold.
+    pub connections_max: usize,
+    /// Where requests and connections are counted, for as many cores.
+    pub counters: Arc<Counters>,
+    /// Where durations are recorded, for as many cores.
+    pub latency: Arc<Latency>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Setup {
+    /// What suits most: not pinned, the deadlines and sizes of the server's own flags, connections
+    /// of any age and as many as the limit of open files allows, and counters of its own.
+    #[must_use]
+    pub fn of(workers: usize) -> Self {
+        let descriptors = descriptors::raise_limit();
+        Self {
+            placement: Placement { cores: None, reason: "not asked for" },
+            patience: Patience {
+                idle_ms: 75_000,
+                request_ms: 10_000,
+                body_bytes_max: BODY_BYTES_DEFAULT,
+            },
+            connection_age_ms: u64::MAX,
+            connections_max: descriptors::connections_max(None, descriptors, workers),
+            counters: Arc::new(Counters::new(workers, LABELS)),
+            latency: Arc::new(Latency::new(workers, LABELS.routes.len())),
+            clock: Clock::start(),
+        }
+    }
+
+    /// What `workers` cores have in common, none of which runs yet.
+    pub(super) fn common(&self, workers: usize) -> Common {
+        Common {
+            patience: self.patience,
+            connection_age_ms: self.connection_age_ms,
+            population: Arc::new(Population::new(self.connections_max)),
+            crew: Arc::new(Crew::new(workers)),
+            drain: Arc::new(Drain::default()),
+            clock: self.clock,
+        }
+    }
+
+    /// What core `number` counts with.
+    pub(super) fn meter(&self, number: usize) -> Meter {
+        Meter::new(number, Arc::clone(&self.counters), Arc::clone(&self.latency))
+    }
+}
+
+/// Serves a handler on `address` from so many threads, each with a handler of its own, which
+/// `make` makes. Port 0 lets the kernel choose one: [`Cores::address`] says which.
+///
+/// # Errors
+///
+/// The address cannot be listened on, or the system grants too few descriptors or threads.
+pub fn serve<H: Handler + Send + 'static>(
+    address: SocketAddr,
+    workers: usize,
+    make: impl FnMut(usize) -> H,
+) -> io::Result<Cores> {
+    let listeners = listener::open(address, workers)?;
+    Cores::start(listeners, &Setup::of(workers), make)
+}
+
+/// Running cores. They go on when this is dropped; [`Cores::drain`] ends them.
+#[derive(Debug)]
+pub struct Cores {
+    address: SocketAddr,
+    drain: Arc<Drain>,
+    clock: Clock,
+    threads: Vec<(Arc<Inbox>, JoinHandle<io::Result<()>>)>,
+}
+
+/// So many cores did not reach their orderly end; the log says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed(pub usize);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} of the cores failed", self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+impl Cores {
+    /// Starts one core for each listener, with the handler that `make` makes for its number.
+    ///
+    /// # Errors
+    ///
+    /// The system grants too few descriptors or threads. Nothing runs then.
+    pub fn start<H: Handler + Send + 'static>(
+        listeners: Vec<Listener>,
+        setup: &Setup,
+        mut make: impl FnMut(usize) -> H,
+    ) -> io::Result<Self> {
+        let address = listeners.first().map(Listener::local_addr).transpose()?;
+        let address = address.ok_or(io::ErrorKind::InvalidInput)?;
+        let common = setup.common(listeners.len());
+        let make = |(number, listener)| {
+            Core::new(number, listener, make(number), setup.meter(number), common.clone())
+        };
+        let cores: Vec<_> =
+            listeners.into_iter().enumerate().map(make).collect::<io::Result<_>>()?;
+        common.crew.introduce(cores.iter().map(Core::inbox));
+        let drain = Arc::clone(&common.drain);
+        let mut started = Self { address, drain, clock: setup.clock, threads: Vec::new() };
+        for (number, core) in cores.into_iter().enumerate() {
+            if let Err(error) = started.run(number, core, &setup.placement) {
+                // Those that run already are stopped again; none has been told of to anybody.
+                let _ = started.drain(Duration::ZERO);
+                return Err(error);
+            }
+        }
+        Ok(started)
+    }
+
+    fn run<H: Handler + Send + 'static>(
+        &mut self,
+        number: usize,
+        core: Core<H>,
+        placement: &Placement,
+    ) -> io::Result<()> {
+        let inbox = core.inbox();
+        let pinned = placement.cores.as_ref().and_then(|cores| cores.get(number)).copied();
+        let work = move || {
+            if let Some(core) = pinned
+                && !pin_current_thread(core)
+            {
+                log::warn!(core, "the kernel refused to pin this worker");
+            }
+            core.run()
+        };
+        let thread = thread::Builder::new().name(format!("core-{number}")).spawn(work)?;
+        self.threads.push((inbox, thread));
+        Ok(())
+    }
+
+    /// Where they listen; the port is the kernel's choice if 0 was asked for.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Whether all of them run, as they do until they are drained.
+    #[must_use]
+    pub fn are_running(&self) -> bool {
+        !self.threads.iter().any(|(_, thread)| thread.is_finished())
+    }
+
+    /// Takes them out of service: connections are still taken and answered, each answer the last of
+    /// its connection, and handlers are told so.
+    pub fn begin_drain(&self) {
+        self.drain.begin();
+        self.wake();
+    }
+
+    /// Closes the listeners and idle connections at once, finishes what is under way, and gives up
+    /// what is left after `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// How many failed, now or before.
+    pub fn drain(self, timeout: Duration) -> Result<(), Failed> {
+        let mut clock = self.clock;
+        self.drain.close(clock.now().mono_ns.saturating_add(nanoseconds(timeout)));
+        self.wake();
+        self.join()
+    }
+
+    /// Waits until all have ended, which they do by themselves only if they fail.
+    ///
+    /// # Errors
+    ///
+    /// How many failed.
+    pub fn join(self) -> Result<(), Failed> {
+        let mut failed = 0;
+        for (_, thread) in self.threads {
+            match thread.join() {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => log::error!(%error, "a core ended"),
+                Err(_) => log::error!("a core panicked"),
+            }
+            failed += 1;
+        }
+        if failed == 0 { Ok(()) } else { Err(Failed(failed)) }
+    }
+
+    fn wake(&self) {
+        for (inbox, _) in &self.threads {
+            inbox.wake();
+        }
+    }
+}

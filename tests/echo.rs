@@ -1,0 +1,111 @@
+//! The engine as a library: what `examples/echo.rs` serves, over real sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that panics has failed, which is all that it can do"
+)]
+
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the example is a program; its handler is what we ask for"
+)]
+#[path = "../examples/echo.rs"]
+mod echo;
+#[path = "support/wire.rs"]
+mod support;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::mpsc;
+
+use corepulse::engine::cores::{Cores, Setup, serve};
+use corepulse::engine::listener;
+use support::{Client, SOON, assert_problem, get};
+
+const ANYWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+fn echo() -> Cores {
+    serve(ANYWHERE.into(), 2, |_core| echo::Echo).expect("a port is free")
+}
+
+fn post(framing: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("POST / HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+#[test]
+fn the_example_says_ok_and_echoes_what_was_posted() {
+    let cores = echo();
+    let mut client = Client::connect(cores.address());
+    let answer = client.ask(&get("/"));
+    assert_eq!((answer.status, answer.text()), (200, "OK"));
+    client.send(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.answer_to_head().field("content-length"), Some("2"));
+    let answer = client.ask(&post("Content-Length: 5", b"hello"));
+    assert_eq!((answer.status, answer.text()), (200, "hello"));
+    // The handler gets the body without its chunks.
+    let chunks = b"5\r\nhello\r\n7;a=b\r\n, world\r\n0\r\nTrailer: x\r\n\r\n";
+    let answer = client.ask(&post("Transfer-Encoding: chunked", chunks));
+    assert_eq!((answer.status, answer.text()), (200, "hello, world"));
+    assert_problem(&client.ask(&get("/elsewhere")), 404, b"");
+    cores.drain(SOON).unwrap();
+    client.assert_end();
+}
+
+#[test]
+fn the_engine_s_own_refusals_hold_for_any_handler() {
+    let cores = echo();
+    let mut client = Client::connect(cores.address());
+    let answer = client.ask(&post("Content-Length: abc", b""));
+    assert_problem(&answer, 400, b"abc");
+    assert!(answer.closes());
+    cores.drain(SOON).unwrap();
+}
+
+#[test]
+fn each_core_gets_a_handler_of_its_own_and_counts() {
+    let (sender, made) = mpsc::channel();
+    let listeners = listener::open(ANYWHERE.into(), 3).unwrap();
+    let setup = Setup::of(3);
+    let counters = std::sync::Arc::clone(&setup.counters);
+    let cores = Cores::start(listeners, &setup, |number| {
+        sender.send(number).unwrap();
+        echo::Echo
+    });
+    let cores = cores.unwrap();
+    assert_eq!(made.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(cores.count() == 3 && cores.are_running());
+    assert_eq!(Client::connect(cores.address()).ask(&get("/")).status, 200);
+    cores.drain(SOON).unwrap();
+    let totals = counters.totals();
+    assert_eq!((totals.requests_all(), totals.opened), (1, 1));
+}
+
+#[test]
+fn draining_is_told_to_clients_before_the_end() {
+    let cores = echo();
+    let mut client = Client::connect(cores.address());
+    assert!(!client.ask(&get("/")).closes());
+    cores.begin_drain();
+    assert!(client.ask(&get("/")).closes());
+    let answer = Client::connect(cores.address()).ask(&get("/"));
+    assert!(answer.status == 200 && answer.closes(), "still taken: {answer:?}");
+    cores.drain(SOON).unwrap();
+}
+
+#[test]
+fn a_port_in_use_is_an_error() {
+    let cores = echo();
+    let taken: SocketAddr = cores.address();
+    let error = serve(taken, 1, |_core| echo::Echo).expect_err("somebody listens there");
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    cores.drain(SOON).unwrap();
+}
+
+#[test]
+fn readme_shows_the_example_as_it_is() {
+    let shown = format!("```rust\n{}```\n", include_str!("../examples/echo.rs"));
+    assert!(include_str!("../README.md").contains(&shown));
+}
