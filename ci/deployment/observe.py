@@ -1,0 +1,235 @@
+"""A real Prometheus scrapes a real server under load, as the manifests say, and is asked.
+
+    observe.py SERVER RENDERED.yaml DASHBOARD.json
+
+The server runs with the variables of its container, Redis with the command and the configuration
+of its own, Prometheus with the shipped file; only addresses differ, and the discovery of pods, in
+whose place stand targets with the labels that it would find. The load is `locust/`. Then every
+panel's expression, and the left side of every alert, must have data.
+"""
+
+import json
+import math
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import yaml
+
+from dashboard import expressions, metrics
+from manifests import Fault, Manifests
+from processes import Processes, free_port
+from services import get, start_fleet, start_redis, start_server, wait_until
+
+LOAD_SECONDS = 50
+# Rates want two scrapes; three leave room for a slow start.
+SCRAPES_MIN = 3
+LOAD_SECONDS_MORE_MAX = 60
+# Wide, since other work may run on this machine: the bar of 50 ms is that of `make load`.
+P95_MAX_MS = 1000
+
+
+def pod(number, **changes):
+    """The labels that discovery would give the server's pod."""
+    labels = {
+        "namespace": "corepulse",
+        "pod_name": "corepulse-0",
+        "pod_phase": "Running",
+        "pod_container_port_name": "http",
+    }
+    labels = {f"__meta_kubernetes_{k}": v for k, v in (labels | changes).items()}
+    return {"targets": [f"127.0.0.1:{number}"], "labels": labels}
+
+
+def start_prometheus(processes, manifests, folder, server):
+    """Prometheus with the shipped files, but for addresses and the discovery of pods."""
+    number = free_port()
+    text = manifests.file("prometheus", "prometheus.yaml")
+    configuration = yaml.safe_load(text.replace("localhost:9090", f"localhost:{number}"))
+    job = configuration["scrape_configs"][0]
+    del job["kubernetes_sd_configs"]
+    # Two that the rules have to leave out: another port, and a pod that has ended.
+    job["static_configs"] = [
+        pod(server),
+        pod(server, pod_name="other-port", pod_container_port_name="admin"),
+        pod(server, pod_name="ended", pod_phase="Succeeded"),
+    ]
+    path = folder / "prometheus.yaml"
+    path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
+    rules = manifests.file("prometheus", "alerts.yaml")
+    (folder / "alerts.yaml").write_text(rules, encoding="utf-8")
+    subprocess.run(["promtool", "check", "config", str(path)], check=True)
+    command = [
+        "prometheus",
+        f"--config.file={path}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{number}",
+    ]
+    processes.start("prometheus", command, {})
+    base = f"http://127.0.0.1:{number}"
+    probe = manifests.container("prometheus")["readinessProbe"]["httpGet"]["path"]
+    wait_until(lambda: get(base + probe)[0] == 200, "the readiness probe of Prometheus")
+    return base
+
+
+def ask(prometheus, path, **parameters):
+    query = urllib.parse.urlencode(parameters)
+    status, body = get(f"{prometheus}/api/v1/{path}?{query}")
+    answer = json.loads(body)
+    if status != 200 or answer["status"] != "success":
+        raise Fault(f"{path} {parameters}: {body}")
+    return answer["data"]
+
+
+def values(prometheus, expression):
+    """The numbers of an instant query; those that are none (0/0) left out."""
+    found = ask(prometheus, "query", query=expression)["result"]
+    numbers = [float(sample["value"][1]) for sample in found]
+    return [number for number in numbers if not math.isnan(number)]
+
+
+def left_side(rule):
+    """What an alert measures: its expression up to the comparison with a bound."""
+    found = re.fullmatch(r"(.*)\s(?:[<>]=?|==|!=)\s(-?[0-9.e]+)", rule["query"], re.DOTALL)
+    if not found:
+        raise Fault(f"{rule['name']}: not `<left> <comparison> <bound>`: {rule['query']}")
+    return found[1]
+
+
+def check_paths(manifests, base):
+    """What probes, Ingress and scrape ask for is there; GET on /metrics is refused as such."""
+    container = manifests.container("corepulse")
+    probes = [container[p] for p in ("startupProbe", "livenessProbe", "readinessProbe")]
+    for probe in probes:
+        path = probe["httpGet"]["path"]
+        if get(base + path)[0] != 200:
+            raise Fault(f"probe {path}: {get(base + path)}")
+    for rule in manifests.one("Ingress", "corepulse")["spec"]["rules"]:
+        for entry in rule["http"]["paths"]:
+            if get(base + entry["path"])[0] == 404:
+                raise Fault(f"Ingress: the server has no {entry['path']}")
+
+
+def check_names(base, job, asked):
+    """Dashboard and alerts name only metrics that the server exposes, or `up`."""
+    status, text = get(base + job["metrics_path"])
+    if status != 200:
+        raise Fault(f"{job['metrics_path']}: {status}")
+    known = set(re.findall(r"^(\w+)[ {]", text, re.MULTILINE)) | {"up"}
+    for where, expression in asked:
+        unknown = set(metrics(expression)) - known
+        if unknown or not metrics(expression):
+            raise Fault(f"{where}: nobody exposes {sorted(unknown)}: {expression}")
+
+
+def check_targets(prometheus):
+    """One target, with the labels of its pod; discovery's others were left out."""
+    targets = ask(prometheus, "targets", state="active")["activeTargets"]
+    ours = [t for t in targets if t["scrapePool"] == "corepulse"]
+    pods = [(t["labels"].get("namespace"), t["labels"].get("pod"), t["health"]) for t in ours]
+    if pods != [("corepulse", "corepulse-0", "up")]:
+        raise Fault(f"scraped are {pods}")
+
+
+def check_answers(prometheus, dashboard):
+    """Every expression has data, and no rule has an error."""
+    groups = ask(prometheus, "rules", type="alert")["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    if not rules:
+        raise Fault("Prometheus has no rules")
+    asked = [*expressions(dashboard), *((rule["name"], left_side(rule)) for rule in rules)]
+    silent = [f"{where}: {asks}" for where, asks in asked if not values(prometheus, asks)]
+    if silent:
+        raise Fault("no data for\n  " + "\n  ".join(silent))
+    sick = [rule["name"] for rule in rules if rule["health"] != "ok" or rule.get("lastError")]
+    if sick:
+        raise Fault(f"rules with errors: {sick}")
+    return asked
+
+
+def bad_request(base):
+    """Something for the panel of refusals."""
+    request = urllib.request.Request(f"{base}/metrics", data=b'{"cpu":1}')
+    try:
+        urllib.request.urlopen(request, timeout=10)
+    except urllib.error.HTTPError as error:
+        if error.code == 400:
+            return
+    raise Fault("a metric without rps was taken")
+
+
+def check_load_can_fail(processes, server):
+    """A server that finds no anomaly has to fail the load that injects some."""
+    number = free_port()
+    variables = {"COREPULSE_LISTEN": f"127.0.0.1:{number}", "COREPULSE_Z_THRESHOLD": "100000"}
+    blind = processes.start("blind server", [server], variables)
+    base = f"http://127.0.0.1:{number}"
+    wait_until(lambda: get(f"{base}/health")[0] == 200, "the blind server")
+    fleet = start_fleet(
+        processes, base, "load on the blind server",
+        "--users=4", "--spawn-rate=4", "--run-time=6s", "--device-rate=20", "--inject-every=10",
+        f"--p95-max-ms={P95_MAX_MS}",
+    )
+    code, said = processes.outcome(fleet, LOAD_SECONDS_MORE_MAX)
+    if code != 1 or "is not among the anomalous" not in said:
+        raise Fault(f"anomalies that are not found pass with exit code {code}:\n{said}")
+    processes.stop(blind)
+
+
+def observe(processes, server, manifests, dashboard, folder):
+    redis = start_redis(processes, manifests, folder)
+    process, number = start_server(processes, server, manifests, redis)
+    base = f"http://127.0.0.1:{number}"
+    check_paths(manifests, base)
+    prometheus = start_prometheus(processes, manifests, folder, number)
+    fleet = start_fleet(
+        processes, base, "load",
+        "--users=100", "--spawn-rate=50", f"--run-time={LOAD_SECONDS}s", "--inject-every=30",
+        f"--p95-max-ms={P95_MAX_MS}",
+    )
+    check_load_can_fail(processes, server)
+
+    def is_scraped():
+        bad_request(base)
+        scrapes = values(prometheus, "count_over_time(corepulse_build_info[5m])")
+        return max(scrapes, default=0) >= SCRAPES_MIN
+
+    wait_until(is_scraped, f"{SCRAPES_MIN} scrapes")
+    check_targets(prometheus)
+    asked = check_answers(prometheus, dashboard)
+    job = yaml.safe_load(manifests.file("prometheus", "prometheus.yaml"))["scrape_configs"][0]
+    check_names(base, job, asked)
+    code, said = processes.outcome(fleet, LOAD_SECONDS + LOAD_SECONDS_MORE_MAX)
+    print(said.splitlines()[0] if code == 0 else said)
+    if code != 0:
+        raise Fault(f"the load failed with exit code {code}")
+    code = processes.stop(process)
+    if code != 0:
+        raise Fault(f"exit code {code} of the server after SIGTERM")
+    print(f"observe: {len(asked)} expressions have data")
+
+
+def main():
+    server, rendered, dashboard = sys.argv[1:]
+    with open(dashboard, encoding="utf-8") as file:
+        dashboard = json.load(file)
+    with tempfile.TemporaryDirectory() as folder, Processes() as processes:
+        try:
+            observe(processes, server, Manifests(rendered), dashboard, pathlib.Path(folder))
+        except Fault as fault:
+            print(f"observe: {fault}", file=sys.stderr)
+            processes.say_what_they_said()
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    # A terminated check ends what it started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The services of the manifests, started by hand: as their containers would be, on free ports."""
+
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+from manifests import ROOT, Fault, environment
+from processes import free_port
+
+SECRETS = {("redis", "password"): "0123456789abcdef"}
+ANSWER_SECONDS_MAX = 60
+
+
+def get(url):
+    """Status and body, whatever the status."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def wait_until(ready, what):
+    """Asks until `ready` is true; what is not there yet may refuse connections."""
+    deadline = time.monotonic() + ANSWER_SECONDS_MAX
+    while time.monotonic() < deadline:
+        try:
+            if ready():
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise Fault(f"{what}: not within {ANSWER_SECONDS_MAX} s")
+
+
+def start_redis(processes, manifests, folder):
+    """Redis as its container starts it, on a free port."""
+    container, number = manifests.container("redis"), free_port()
+    configuration = manifests.file("redis", "redis.conf")
+    configuration = configuration.replace("port 6379", f"port {number}\nbind 127.0.0.1")
+    path = folder / "redis.conf"
+    path.write_text(configuration.replace("dir /tmp", f"dir {folder}"), encoding="utf-8")
+    script = container["args"][0].replace("/etc/redis/redis.conf", str(path))
+    processes.start("redis", [*container["command"], script], environment(container, SECRETS))
+    probe = [*container["readinessProbe"]["exec"]["command"], "-p", str(number)]
+    probe = [probe[0], *probe[2:], probe[1]]
+
+    def answers():
+        done = subprocess.run(probe, capture_output=True, text=True, check=False)
+        return done.stdout == "PONG\n"
+
+    wait_until(answers, "the readiness probe of Redis")
+    return number
+
+
+def start_server(processes, server, manifests, redis):
+    """The server as its container starts it, on a free port."""
+    container, number = manifests.container("corepulse"), free_port()
+    variables = environment(container, SECRETS)
+    variables["COREPULSE_LISTEN"] = f"127.0.0.1:{number}"
+    url = variables["COREPULSE_REDIS_URL"]
+    variables["COREPULSE_REDIS_URL"] = url.replace("@redis:6379", f"@127.0.0.1:{redis}")
+    process = processes.start("server", [server], variables)
+    base = f"http://127.0.0.1:{number}"
+    path = container["readinessProbe"]["httpGet"]["path"]
+    wait_until(lambda: get(base + path)[0] == 200, "the readiness probe of the server")
+    return process, number
+
+
+def start_fleet(processes, base, name, *arguments):
+    """Starts a fleet; its exit code is the verdict."""
+    command = [
+        str(ROOT / ".venv/bin/locust"),
+        f"--locustfile={ROOT / 'locust/locustfile.py'}",
+        f"--host={base}",
+        "--headless",
+        "--only-summary",
+        "--loglevel=WARNING",
+        *arguments,
+    ]
+    return processes.start(name, command, {})
