@@ -1,10 +1,13 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fmt tidy clippy deny metrics openapi deploy build run replay load perf \
-	perf-floor clean
+.PHONY: help setup test fmt tidy clippy deny second-engine metrics openapi slow deploy build run \
+	replay load perf perf-floor idle-connections greedy soak clean
+
+# How long a soak takes.
+seconds := 600
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
 
 setup: ## Install what the checks need
 	@ci/setup
@@ -15,7 +18,7 @@ test: ## Every check, cheap ones first: the same as CI
 fmt: ## Lay out the code
 	cargo fmt --all
 
-tidy clippy deny metrics openapi deploy: ## One check alone
+tidy clippy deny second-engine metrics openapi slow deploy: ## One check alone
 	@ci/all $@
 
 build: ## The server, optimised: target/release/corepulse
@@ -39,6 +42,18 @@ perf-floor: ## The bare epoll loop against itself: the noise of this machine
 	cargo build --release --locked --package corepulse-perf
 	target/release/compare --rounds 5 --seconds 2 --servers floor,floor --no-record
 
+idle-connections: ## What 15,000 idle connections cost in memory, and others in time
+	cargo build --release --locked --workspace
+	target/release/idle-connections
+
+greedy: ## How long polite clients wait beside one that sends 10,000 requests at once
+	cargo build --release --locked --workspace
+	target/release/greedy
+
+soak: ## Ten minutes of devices whose connections live half a minute; `make soak seconds=90`
+	cargo build --release --locked --workspace
+	target/release/soak --seconds $(seconds)
+
 clean: ## Remove everything that was built or installed here
 	cargo clean
-	rm -rf .tools .venv
+	rm -rf .hypothesis .tools .venv

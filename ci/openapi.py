@@ -1,19 +1,23 @@
 """Holds a server to its openapi.json.
 
-The document has to be valid by the standard and be what the server serves; then schemathesis calls
+The document has to be valid by the standard, with examples that are so by its schemas, and be what
+the server serves; then schemathesis calls
 every operation with what the document allows and with what it forbids, and checks each answer: once
 without a token, once with one.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import subprocess
 import sys
 import urllib.request
 
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
-from openapi_spec_validator.readers import read_from_filename
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
 
 from server import Fault, Server
 
@@ -31,11 +35,41 @@ def arguments():
     return parser.parse_args()
 
 
+def exemplified(part):
+    """Every schema in a part of the document that has examples beside it, with each of them."""
+    if isinstance(part, list):
+        for item in part:
+            yield from exemplified(item)
+    if not isinstance(part, dict):
+        return
+    if "schema" in part:
+        examples = [example["value"] for example in part.get("examples", {}).values()]
+        for example in [part["example"], *examples] if "example" in part else examples:
+            yield part["schema"], example
+    for item in part.values():
+        yield from exemplified(item)
+
+
+def check_examples(document):
+    whole = Resource.from_contents(document, default_specification=DRAFT202012)
+    registry = Registry().with_resource("urn:document", whole)
+    count = 0
+    for schema, example in exemplified(document):
+        # References of a part lead to the whole.
+        schema = json.loads(json.dumps(schema).replace('"#/', '"urn:document#/'))
+        for error in Draft202012Validator(schema, registry=registry).iter_errors(example):
+            raise Fault(f"example {json.dumps(example)}: {error.message}")
+        count += 1
+    print(f"openapi.json: valid, with {count} examples")
+
+
 def check_document(port):
-    document, _ = read_from_filename("openapi.json")
+    text = pathlib.Path("openapi.json").read_bytes()
+    document = json.loads(text)
     validate(document)
+    check_examples(document)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=10) as answer:
-        if answer.read() != pathlib.Path("openapi.json").read_bytes():
+        if answer.read() != text:
             raise Fault("GET /openapi.json is not the file: was the server built before it?")
 
 

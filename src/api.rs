@@ -1,11 +1,13 @@
 //! What the server answers: decisions over the islands below, without a socket or a thread.
 //!
 //! [`service`] is the handler that each core has; it asks [`route`] what a request is for and lets
-//! [`ingest`], [`analyze`], [`lookup`], [`health`], [`scrape`], [`openapi`] or [`index`] answer,
-//! over the [`state`] that all cores share. What would hold up a core is answered [`later`].
+//! [`ingest`], [`analyze`], [`lookup`], [`health`], [`scrape`], [`debug`], [`openapi`] or [`index`]
+//! answer, over the [`state`] that all cores share. What would hold up a core is answered
+//! [`later`].
 
 pub mod analyze;
 pub mod authorization;
+pub mod debug;
 pub mod health;
 pub mod index;
 pub mod ingest;

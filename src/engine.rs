@@ -5,6 +5,7 @@
 //! core's buffers and has its deadlines in [`timers`]. The other, to compare with, is
 //! `may_minihttp`. [`listener`] opens the ports, [`mailbox`] brings answers from other threads,
 //! [`meter`] counts, [`drain`] is the way to the end, and [`placement`] says on which processors.
+//! [`healthcheck`] asks a server from outside.
 
 pub mod buffers;
 pub mod choice;
@@ -14,6 +15,7 @@ pub mod cores;
 pub mod crew;
 pub mod descriptors;
 pub mod drain;
+pub mod healthcheck;
 pub mod lent;
 pub mod listener;
 pub mod mailbox;

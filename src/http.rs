@@ -1,7 +1,7 @@
 //! HTTP/1.1 without sockets: bytes in, requests out; responses in, bytes out.
 //!
 //! In the order in which data flows: [`intake`] finds whole requests in what a connection has
-//! received, by way of [`head`], [`framing`] and [`chunked`]; a [`handler`] answers each
+//! received, by way of [`head`], `target`, [`framing`] and [`chunked`]; a [`handler`] answers each
 //! [`request`] with a [`response`], errors as a [`problem`]; [`content_coding`] inflates bodies.
 //! Framing follows RFC 9112. What is ambiguous is refused: a guess here is a smuggled request at
 //! the proxy in front of us.
@@ -18,3 +18,5 @@ pub mod refusal;
 pub mod request;
 pub mod response;
 pub mod status;
+mod target;
+mod uri;

@@ -80,6 +80,11 @@ pub const RECEIVE_BYTES: usize = 256 * 1024;
 /// Unsent answer bytes of one connection after which its further requests wait.
 pub const OUT_BYTES_MAX: usize = 256 * 1024;
 
+/// Unsent answer bytes of one connection that the kernel holds; it takes twice that in memory. Left
+/// to itself it takes megabytes from a core for a peer that does not read, and the core would not
+/// know that nothing moves. A peer 100 ms away still gets half a megabyte a second.
+pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
 /// Requests of one connection that are answered in one turn; the rest waits for its next turn.
 pub const PIPELINED_REQUESTS_PER_TURN: usize = 256;
 
@@ -163,9 +168,10 @@ pub const LOOKUP_KEY_BYTES_MAX: usize = DEVICE_ID_BYTES_MAX + 1 + 20;
 /// closing at once would reset the connection and eat the answer.
 pub const LINGER_MS: u64 = 1_000;
 
-/// A connection that has reached its age ends with its next answer, which says so; one without a
-/// request for this long is closed without.
-pub const AGE_GRACE_MS: u64 = 1_000;
+/// A connection that has reached its age, or will have before its next request, ends with an answer
+/// that says so; one without a request for this long is closed without. Its age, a tenth more by
+/// jitter, this and a tick of the timers are all that it can live.
+pub const AGE_GRACE_MS: u64 = 500;
 
 /// The smallest `--memory-store`: some segments for each of a few cores.
 pub const MEMORY_STORE_BYTES_MIN: usize = 4 * 1024 * 1024;

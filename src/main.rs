@@ -11,8 +11,9 @@ use clap::error::ErrorKind;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use corepulse::config::arguments::Arguments;
+use corepulse::config::arguments::{Arguments, Command};
 use corepulse::config::{Config, EXIT_USAGE, LogFormat};
+use corepulse::engine::healthcheck;
 use corepulse::server::{Server, StartError};
 use corepulse::telemetry::log;
 
@@ -41,6 +42,9 @@ fn main() -> ExitCode {
         let printed = std::io::stdout().write_all(config.print().as_bytes());
         return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
+    if arguments.command == Some(Command::Healthcheck) {
+        return check_health(&config);
+    }
     log::start(match config.log_format {
         LogFormat::Text => log::Format::Text,
         LogFormat::Json => log::Format::Json,
@@ -60,6 +64,17 @@ fn main() -> ExitCode {
                 StartError::Listen(..) => EXIT_UNAVAILABLE,
                 StartError::System(_) => EXIT_SYSTEM,
             })
+        }
+    }
+}
+
+/// Asks the server that these same settings have started.
+fn check_health(config: &Config) -> ExitCode {
+    match healthcheck::ask(config.listen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(unhealthy) => {
+            say(&format_args!("corepulse: {unhealthy}\n"));
+            ExitCode::FAILURE
         }
     }
 }

@@ -283,6 +283,7 @@ fn settings(config: &Config, cores: usize, connections_max: usize) -> Settings {
         body_bytes_max: config.body_bytes_max,
         store_ttl_ms: i64::try_from(config.store_ttl.as_millis()).unwrap_or(i64::MAX),
         ingest_token: config.ingest_token.clone(),
+        admin_token: config.admin_token.clone(),
         devices_max: config.devices_max,
         connections_max,
     }

@@ -296,6 +296,12 @@ impl Store {
         }
     }
 
+    /// Events that a core has accepted.
+    #[must_use]
+    pub fn accepted_by(&self, core: usize) -> u64 {
+        self.ledger().accepted_by(core)
+    }
+
     /// Reads the books and the bounds.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -18,7 +18,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use support::client::{metric, post_with};
-use support::{Answer, Client, Running, assert_problem, get, post};
+use support::{Answer, Running, assert_problem, get, post};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
@@ -242,64 +242,4 @@ fn damaged_gzip_is_refused() {
     let (one, two) = plain.split_at(10);
     let members = [gzip(one.as_bytes()), gzip(two.as_bytes())].concat();
     tried.accept(GZIP, &members);
-}
-
-#[test]
-fn wrong_methods_paths_types_and_codings_are_told_apart() {
-    let mut tried = Tried::new();
-    let body = metric("d1", 1_700_000_000);
-    let mut client = tried.running.client();
-    for method in ["GET", "PUT", "DELETE"] {
-        let request = format!("{method} /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
-        let answer = client.ask(request.as_bytes());
-        assert_problem(&answer, 405, b"");
-        assert!(answer.field("allow").unwrap().contains("POST"), "{answer:?}");
-    }
-    for path in ["/metric", "/metrics/", "/metrics/a/b", "//metrics", "/api/v1", "/favicon.ico"] {
-        assert_problem(&client.ask(&get(path)), 404, b"");
-    }
-    for given in ["image/png", "application/xml", "text/html", "json", "application/json5", "+json"]
-    {
-        let fields = format!("Content-Type: {given}\r\n");
-        let problem = tried.refuse(415, &fields, body.as_bytes());
-        assert!(detail(&problem).contains("application/json"), "{problem}");
-    }
-    for given in ["br", "deflate", "gzip, gzip", "gzip, br", "zstd"] {
-        assert_wrong_coding(&mut client, &format!("Content-Encoding: {given}\r\n"), &body);
-    }
-    tried.assert_sound();
-    for given in [
-        "application/json; charset=utf-8",
-        "APPLICATION/JSON",
-        "application/vnd.device+json",
-        "application/x-ndjson",
-        "text/plain;charset=utf-8",
-        "application/x-www-form-urlencoded",
-    ] {
-        tried.accept(&format!("Content-Type: {given}\r\n"), body.as_bytes());
-    }
-    tried.accept("", body.as_bytes());
-    for given in ["identity", "gzip", "GZIP", "x-gzip"] {
-        let sent =
-            if given == "identity" { body.clone().into_bytes() } else { gzip(body.as_bytes()) };
-        tried.accept(&format!("Content-Encoding: {given}\r\n"), &sent);
-    }
-}
-
-fn assert_wrong_coding(client: &mut Client, fields: &str, body: &str) {
-    let answer = client.ask(&post_with(fields, body.as_bytes()));
-    assert_problem(&answer, 415, b"");
-    assert_eq!(answer.field("accept-encoding"), Some("gzip"), "{fields}");
-}
-
-/// Several fields of one name are one list (RFC 9110, section 5.3).
-#[test]
-fn a_coding_given_in_two_fields_is_two_codings() {
-    let tried = Tried::new();
-    let body = metric("d1", 1_700_000_000);
-    let mut client = tried.running.client();
-    for second in ["gzip", "br"] {
-        let fields = format!("Content-Encoding: identity\r\nContent-Encoding: {second}\r\n");
-        assert_wrong_coding(&mut client, &fields, &body);
-    }
 }

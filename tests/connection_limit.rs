@@ -139,6 +139,32 @@ fn probes_get_through_after_a_silent_flood() {
     finish(&mut busy);
 }
 
+/// A flood of many times the limit, each with the beginning of a request: it holds the places that
+/// it got, and the reserved ones for a moment only.
+#[test]
+fn probes_get_through_a_flood_of_half_requests() {
+    let running = limited("64", "2");
+    let half = &get("/health")[..10];
+    let mut flood: Vec<Client> = (0..500).map(|_| running.client()).collect();
+    // Most of them are turned away at once.
+    let sent = flood.iter_mut().filter_map(|client| client.try_send(half).ok()).count();
+    assert!(sent >= 64, "{sent}");
+    let until_status = |target: &str, status: u16| {
+        until(target, || {
+            // A newcomer may be closed without a word.
+            let mut client = running.client();
+            let _ = client.try_send(&get(target));
+            let answer = client.try_answer(false).ok().flatten()?;
+            (answer.status == status).then_some(())
+        });
+    };
+    until_status("/health", 200);
+    until_status("/ready", 200);
+    until_status("/analyze", 503);
+    drop(flood);
+    until_status("/analyze", 200);
+}
+
 /// The limit is the server's, not a core's: an idle connection of any core makes room. The kernel
 /// chooses the newcomer's core; of forty some will not be where the idle one is.
 #[test]
@@ -198,6 +224,32 @@ fn newcomers_at_once_do_not_push_each_other_out_unanswered() {
     for thread in threads {
         thread.join().unwrap();
     }
+}
+
+/// Short of descriptors, those that are idle go for those that come.
+#[test]
+fn out_of_descriptors_idle_connections_make_room() {
+    let process = Process::start(&["--workers", "1"]);
+    let mut idle: Vec<Client> = (0..8).map(|_| process.client()).collect();
+    for client in &mut idle {
+        assert_eq!(client.ask(&get("/health")).status, 200);
+    }
+    process.limit_descriptors(process.descriptors());
+    let newcomers: Vec<Client> = (0..3)
+        .map(|_| {
+            let mut newcomer = process.client();
+            assert_eq!(newcomer.ask(&get("/health")).status, 200);
+            newcomer
+        })
+        .collect();
+    for gone in &mut idle[..3] {
+        gone.assert_end();
+    }
+    // One more may have gone, so that the next newcomer finds a descriptor.
+    for client in &mut idle[4..] {
+        assert_eq!(client.ask(&get("/health")).status, 200);
+    }
+    drop(newcomers);
 }
 
 /// Accepting has to wait when descriptors are short: it may neither spin nor end the server, and

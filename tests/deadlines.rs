@@ -86,21 +86,40 @@ fn half_a_request_gets_408_in_its_time() {
     assert_eq!(accepted, 0.0, "half a request was applied");
 }
 
-/// Each byte comes in good time, but the request does not.
+/// Each byte comes in good time, but the request does not, wherever it goes slowly.
 #[test]
 fn a_trickle_does_not_put_the_deadline_off() {
     let running = Running::start(&PATIENCE);
-    let whole = post(metric("d1", 1_700_000_000).as_bytes());
-    let mut client = running.client();
-    let since = Instant::now();
-    for byte in whole.chunks(1) {
-        if client.try_send(byte).is_err() || since.elapsed() > *A_SECOND.end() {
-            break;
+    let whole = post(format!("{:1000}", metric("d1", 1_700_000_000)).as_bytes());
+    let chunked = b"POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let trickles: [(&str, &[u8], Vec<u8>); 5] = [
+        ("request line", b"", whole.clone()),
+        ("fields", &whole[..40], b"a: b\r\n".repeat(100)),
+        ("body", &whole[..whole.len() - 900], whole[whole.len() - 900..].to_vec()),
+        ("chunks", chunked, b"1\r\n \r\n".repeat(100)),
+        ("trailers", &[chunked, &b"1\r\n \r\n0\r\n"[..]].concat(), b"a: b\r\n".repeat(100)),
+    ];
+    thread::scope(|scope| {
+        for (what, at_once, slowly) in &trickles {
+            let mut client = running.client();
+            let mut writer = Client::over(client.stream().try_clone().unwrap());
+            let since = Instant::now();
+            writer.send(at_once);
+            scope.spawn(move || {
+                for byte in slowly.chunks(1) {
+                    if writer.try_send(byte).is_err() || since.elapsed() > *A_SECOND.end() {
+                        break;
+                    }
+                    thread::park_timeout(Duration::from_millis(50));
+                }
+            });
+            scope.spawn(move || {
+                assert_eq!(client.answer().status, 408, "{what}");
+                let after = since.elapsed();
+                assert!(A_SECOND.contains(&after), "{what}: {after:?}");
+            });
         }
-        thread::park_timeout(Duration::from_millis(50));
-    }
-    let answer = client.try_answer(false).unwrap().unwrap();
-    assert_eq!(answer.status, 408);
+    });
 }
 
 /// A request under way when the one before it is answered has a second of its own.
@@ -134,13 +153,18 @@ fn who_sends_no_more_still_gets_the_answers() {
         assert_eq!(client.answer().status, 200, "answer {number}");
     }
     client.assert_end();
-    // Half a request is not answered, nor waited for.
-    let mut client = running.client();
-    client.send(&post(body.as_bytes())[..50]);
-    client.finish_sending();
-    let since = Instant::now();
-    client.assert_end();
-    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+    // Half a request is not answered, nor waited for, but those before it are.
+    let whole = post(body.as_bytes());
+    let chunked = b"POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab";
+    for half in [&b"G"[..], &whole[..50], &whole[..whole.len() - 1], chunked] {
+        let mut client = running.client();
+        client.send(&[get("/health"), half.to_vec()].concat());
+        client.finish_sending();
+        let since = Instant::now();
+        assert_eq!(client.answer().status, 200);
+        client.assert_end();
+        assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+    }
 }
 
 /// The process is one of its own: its memory is what is measured.
@@ -205,20 +229,24 @@ fn an_old_connection_ends_with_a_whole_answer() {
                 } else {
                     get("/metrics/d1:1700000000")
                 };
+                // From a request to the next answer: more than the server sees as a pause.
+                let (mut asked, mut pause) = (since, Duration::ZERO);
                 while !client.ask(&request).closes() {
                     assert!(since.elapsed() < Duration::from_secs(5), "it never gets old");
+                    pause = pause.max(asked.elapsed());
+                    asked = Instant::now();
                 }
                 let age = since.elapsed();
                 client.assert_end();
-                age
+                (age, pause.max(asked.elapsed()))
             })
         })
         .collect();
     for thread in threads {
-        let age = thread.join().unwrap();
-        // One second, give or take a tenth; the top is that and a tick.
-        let allowed = Duration::from_millis(890)..=Duration::from_millis(1600);
-        assert!(allowed.contains(&age), "{age:?}");
+        let (age, pause) = thread.join().unwrap();
+        // One second, give or take a tenth; the top is that and a tick. Who pauses is told before.
+        let allowed = Duration::from_millis(890) - pause * 5 / 4..=Duration::from_millis(1600);
+        assert!(allowed.contains(&age), "{age:?} with pauses of {pause:?}");
     }
     until_closed(running.address, "age", 4.0);
 }
@@ -227,25 +255,47 @@ fn an_old_connection_ends_with_a_whole_answer() {
 /// would be on its way to a closed connection.
 #[test]
 fn an_old_connection_with_short_pauses_is_told_as_well() {
-    let running = Running::start(&["--max-connection-age", "1s"]);
+    assert_all_are_told("1s", Duration::from_millis(50));
+}
+
+/// A pause longer than the grace after the end of its time: such a connection is told ahead.
+#[test]
+fn an_old_connection_with_long_pauses_is_told_ahead() {
+    assert_all_are_told("2s", Duration::from_millis(1300));
+}
+
+/// Connections that post after each pause until an answer says that it was the last. Until then
+/// none may be closed, unless it has paused longer than the server could know: on a busy machine
+/// the pauses are what they come to.
+fn assert_all_are_told(age: &str, pause: Duration) {
+    /// As in `limits.rs`.
+    const GRACE: Duration = Duration::from_millis(500);
+    let running = Running::start(&["--max-connection-age", age]);
     let request = post(metric("d1", 1_700_000_000).as_bytes());
-    let mut clients: Vec<Client> = (0..32).map(|_| running.client()).collect();
+    // Each with its last answer, and its longest pause so far.
+    let mut clients: Vec<_> =
+        (0..32).map(|_| (running.client(), Instant::now(), Duration::ZERO)).collect();
     let since = Instant::now();
     let mut told = 0;
     while !clients.is_empty() {
-        assert!(since.elapsed() < Duration::from_secs(5), "they never get old");
-        clients.retain_mut(|client| {
+        assert!(since.elapsed() < Duration::from_secs(8), "they never get old");
+        clients.retain_mut(|(client, last, longest)| {
+            let paused = last.elapsed();
             let sent = client.try_send(&request);
             let answer = sent.and_then(|()| client.try_answer(false));
             let Ok(Some(answer)) = answer else {
-                let age = since.elapsed();
-                panic!("after {age:?} and {told} that were told, one was not: {answer:?}");
+                let expected = GRACE.max(*longest * 5 / 4);
+                assert!(paused > expected, "{paused:?} after at most {longest:?}: {answer:?}");
+                return false;
             };
+            (*last, *longest) = (Instant::now(), paused.max(*longest));
             told += usize::from(answer.closes());
             !answer.closes()
         });
-        thread::park_timeout(Duration::from_millis(50));
+        thread::park_timeout(pause);
     }
+    assert!(told > 0, "nobody was told");
+    until_closed(running.address, "age", 32.0);
 }
 
 #[test]

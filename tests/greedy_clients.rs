@@ -10,9 +10,15 @@
 #[path = "support/wire.rs"]
 mod support;
 
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Client, Process, Running, assert_problem, get, post, until};
+use corepulse::limits::LENT_BYTES_MAX;
+use support::client::metric;
+use support::{Client, Process, Running, assert_problem, get, post, scrape, until, until_within};
 
 const MEBIBYTE: usize = 1024 * 1024;
 
@@ -125,4 +131,89 @@ fn what_came_with_the_last_request_is_answered_too() {
     }
     client.assert_end();
     process.signal("TERM");
+}
+
+/// Whoever sends without end and reads nothing is not read from either, and what all of them leave
+/// unsent has one bound.
+#[test]
+fn who_pipelines_for_ever_and_never_reads_is_held_to_the_bound() {
+    // Together they could leave more than 100 MB, in requests and in answers.
+    const GREEDY: usize = 1000;
+    const SLACK_BYTES: u64 = 32 * MEBIBYTE as u64;
+    let process = Process::start(&["--request-timeout", "2s", "--workers", "1"]);
+    let mut polite = process.client();
+    assert_eq!(polite.ask(&get("/")).status, 200);
+    let before = process.resident_bytes();
+    let series = get("/").repeat(4000);
+    let mut greedy: Vec<Client> =
+        (0..GREEDY).map(|_| Client::connect_narrow(process.address)).collect();
+    greedy.iter().for_each(|client| client.stream().set_nonblocking(true).unwrap());
+    let mut most = 0;
+    until_within(Duration::from_secs(30), "all of them are closed", || {
+        // Those that are gone say so by an error other than that they can take no more.
+        greedy.retain_mut(|client| {
+            let sent = client.try_send(&series);
+            sent.map_or_else(|error| error.kind() == ErrorKind::WouldBlock, |()| true)
+        });
+        most = most.max(process.resident_bytes());
+        assert_eq!(polite.ask(&get("/health")).status, 200);
+        greedy.is_empty().then_some(())
+    });
+    let (grown, allowed) = (most.saturating_sub(before), LENT_BYTES_MAX as u64 + SLACK_BYTES);
+    assert!(grown < allowed, "{} MiB", grown / MEBIBYTE as u64);
+    let samples = scrape(process.address);
+    let closed = |reason: &str| {
+        samples[&format!("corepulse_connections_closed_total{{reason=\"{reason}\"}}")]
+    };
+    assert!(closed("limit") >= 1.0, "the bound was not reached");
+    assert_eq!(closed("limit") + closed("write_stall"), GREEDY as f64, "{samples:?}");
+}
+
+/// The server sleeps while all of them send, so that it finds them ready at once; in which order it
+/// serves them is its own choice.
+#[test]
+fn who_sends_ten_thousand_at_once_does_not_hold_up_others() {
+    const AT_ONCE: usize = 10_000;
+    const POLITE: usize = 50;
+    let process = Process::start(&["--workers", "1"]);
+    let request = post(metric("greedy", 1_700_000_000).as_bytes());
+    let mut polite: Vec<Client> = (0..POLITE).map(|_| process.client()).collect();
+    for client in &mut polite {
+        assert_eq!(client.ask(&get("/health")).status, 200);
+    }
+    let mut greedy = process.client();
+    assert_eq!(greedy.ask(&get("/health")).status, 200);
+    let mut writer = Client::over(greedy.stream().try_clone().unwrap());
+    let answered = AtomicUsize::new(0);
+    process.signal("STOP");
+    thread::scope(|scope| {
+        // As much as fits into the sockets goes at once, and the rest as the server receives.
+        let (sender, begun) = mpsc::channel();
+        scope.spawn(move || {
+            let series = request.repeat(AT_ONCE);
+            let (first, rest) = series.split_at(request.len() * 100);
+            writer.send(first);
+            sender.send(()).unwrap();
+            writer.send(rest);
+        });
+        begun.recv().unwrap();
+        for (number, client) in polite.iter_mut().enumerate() {
+            client.send(&post(metric(&format!("polite-{number}"), 1_700_000_000).as_bytes()));
+        }
+        scope.spawn(|| {
+            for number in 0..AT_ONCE {
+                assert_eq!(greedy.answer().status, 202, "answer {number}");
+                answered.store(number + 1, Ordering::SeqCst);
+            }
+        });
+        process.signal("CONT");
+        for (number, client) in polite.iter_mut().enumerate() {
+            assert_eq!(client.answer().status, 202, "polite client {number}");
+        }
+        let before_them = answered.load(Ordering::SeqCst);
+        assert!(before_them < AT_ONCE, "all of the greedy one's were answered before");
+    });
+    assert_eq!(answered.load(Ordering::SeqCst), AT_ONCE);
+    let accepted = scrape(process.address)["corepulse_events_accepted_total"];
+    assert_eq!(accepted, (AT_ONCE + POLITE) as f64);
 }

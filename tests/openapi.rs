@@ -135,7 +135,8 @@ fn provocations() -> Vec<(u16, Vec<u8>)> {
         (415, posting("Content-Encoding: br\r\n", metric)),
         (417, posting("Expect: more\r\n", metric)),
         (431, raw(line, &"A: b\r\n".repeat(101))),
-        (501, raw(line, "Transfer-Encoding: br\r\n")),
+        (421, raw("POST https://test/metrics HTTP/1.1", "Content-Length: 0\r\n")),
+        (501, raw(line, "Transfer-Encoding: br, chunked\r\n")),
         (505, raw("POST /metrics HTTP/2.0", "Content-Length: 0\r\n")),
     ]
 }

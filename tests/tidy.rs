@@ -75,7 +75,7 @@ const DOORS: &[Door] = &[
     ("serde", &["metric/decode.rs"]),
     ("signal-hook", &["main.rs"]),
     ("slab", &["engine/connections.rs", "engine/may_minihttp/peers.rs"]),
-    ("socket2", &["engine/listener.rs"]),
+    ("socket2", &["engine/listener.rs", "engine/connection/transfer.rs"]),
     ("sonic-rs", &["metric/decode.rs"]),
     ("time", &["metric/timestamp.rs"]),
     ("tracing", &["telemetry/log.rs"]),

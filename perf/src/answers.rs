@@ -1,11 +1,22 @@
 //! Answers read off a connection: each must be a 202 that says how many events it accepted.
 
-/// The answer that `bytes` start with: its length and its `accepted`. `None` while it is not whole.
+/// One answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Head and body.
+    pub length: usize,
+    /// The events that it says were accepted.
+    pub accepted: u64,
+    /// Whether it says that it is the last of its connection.
+    pub closes: bool,
+}
+
+/// The answer that `bytes` start with. `None` while it is not whole.
 ///
 /// # Errors
 ///
 /// When the answer is not HTTP, not a 202, or does not say what was accepted.
-pub fn first(bytes: &[u8]) -> Result<Option<(usize, u64)>, String> {
+pub fn first(bytes: &[u8]) -> Result<Option<Answer>, String> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes).map_err(|e| format!("an answer: {e}"))? {
@@ -18,6 +29,10 @@ pub fn first(bytes: &[u8]) -> Result<Option<(usize, u64)>, String> {
         .find(|header| header.name.eq_ignore_ascii_case("content-length"))
         .and_then(|header| std::str::from_utf8(header.value).ok()?.parse::<usize>().ok())
         .ok_or("an answer without a Content-Length")?;
+    let closes = response.headers.iter().any(|header| {
+        let is_connection = header.name.eq_ignore_ascii_case("connection");
+        is_connection && header.value.eq_ignore_ascii_case(b"close")
+    });
     let Some(body) = bytes.get(head..head + length) else {
         return Ok(None);
     };
@@ -26,7 +41,7 @@ pub fn first(bytes: &[u8]) -> Result<Option<(usize, u64)>, String> {
         return Err(format!("an answer with {:?}: {text}", response.code));
     }
     let accepted = accepted(body).ok_or_else(|| format!("an answer without `accepted`: {text}"))?;
-    Ok(Some((head + length, accepted)))
+    Ok(Some(Answer { length: head + length, accepted, closes }))
 }
 
 /// The number behind `"accepted":`.
@@ -51,7 +66,15 @@ mod tests {
             assert_eq!(first(&ANSWER[..end]), Ok(None), "at byte {end}");
         }
         let two = [ANSWER, ANSWER].concat();
-        assert_eq!(first(&two), Ok(Some((ANSWER.len(), 1))));
+        let one = Answer { length: ANSWER.len(), accepted: 1, closes: false };
+        assert_eq!(first(&two), Ok(Some(one)));
+    }
+
+    #[test]
+    fn the_last_answer_says_so() {
+        let text =
+            String::from_utf8_lossy(ANSWER).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+        assert!(first(text.as_bytes()).unwrap().unwrap().closes);
     }
 
     #[test]

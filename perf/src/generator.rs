@@ -124,11 +124,11 @@ impl Generator {
 
     fn take_answers(&mut self, connection: &mut Connection) -> Result<(), String> {
         let mut taken = 0;
-        while let Some((length, accepted)) =
+        while let Some(answer) =
             answers::first(connection.received.get(taken..).unwrap_or_default())?
         {
-            taken += length;
-            self.outcome.accepted += accepted;
+            taken += answer.length;
+            self.outcome.accepted += answer.accepted;
             connection.awaited =
                 connection.awaited.checked_sub(1).ok_or("more answers than requests")?;
         }

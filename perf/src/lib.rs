@@ -13,10 +13,13 @@
 //!
 //! In the order of the data: [`scenario`] builds requests, [`generator`] sends them, [`answers`]
 //! reads what comes back, [`server`] starts the processes, [`usage`] asks what they cost,
-//! [`report`] sums up and [`machine`] says where that was. [`redis`] is for the writer to Redis.
+//! [`report`] sums up and [`machine`] says where that was. [`redis`] is for the writer to Redis,
+//! [`idle`] opens connections that stay idle, and [`fleet`] is the devices of the soak.
 
 pub mod answers;
+pub mod fleet;
 pub mod generator;
+pub mod idle;
 pub mod machine;
 pub mod redis;
 pub mod report;

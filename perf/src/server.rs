@@ -66,9 +66,23 @@ impl Server {
     ///
     /// When it cannot be started or does not say where it listens.
     pub fn start(kind: Kind, folder: &Path, core: Option<CoreId>) -> Result<Self, String> {
+        Self::start_with(kind, kind.arguments(), folder, core)
+    }
+
+    /// The same with these arguments, which make it listen on 127.0.0.1.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started or does not say where it listens.
+    pub fn start_with(
+        kind: Kind,
+        arguments: &[&str],
+        folder: &Path,
+        core: Option<CoreId>,
+    ) -> Result<Self, String> {
         let path = folder.join(kind.name());
         let mut command = Command::new(&path);
-        command.args(kind.arguments()).stderr(Stdio::piped());
+        command.args(arguments).stderr(Stdio::piped());
         // A process inherits the mask of the thread that starts it.
         let spawned = thread::spawn(move || {
             if core.is_some_and(|core| !core_affinity::set_for_current(core)) {

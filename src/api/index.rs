@@ -4,13 +4,16 @@ use super::json::Object;
 use crate::http::response::{JSON, Response};
 
 /// Paths with what they are for.
-const SERVED: [(&str, &str); 7] = [
+const SERVED: [(&str, &str); 10] = [
     ("/metrics", "POST device metrics: an object, an array of objects, or NDJSON"),
     ("/metrics/{key}", "GET a stored metric by <timestamp> or <device_id>:<timestamp>"),
     ("/analyze", "GET rolling averages, z-scores and anomalies; ?device_id= for one device"),
     ("/metrics/prometheus", "GET this server's own metrics, for Prometheus"),
     ("/health", "GET whether the process serves"),
     ("/ready", "GET whether new connections are welcome"),
+    ("/debug/pprof/", "GET what performance engineers look at; needs the admin token or loopback"),
+    ("/debug/pprof/latency", "GET percentiles of request durations; ?route= for one route"),
+    ("/debug/pprof/threads", "GET what each core does"),
     ("/openapi.json", "GET this API in OpenAPI 3.1"),
 ];
 

@@ -3,13 +3,14 @@
 use std::fmt;
 
 use super::state::State;
-use super::{analyze, lookup, scrape};
+use super::{analyze, debug, lookup, scrape};
 use crate::clock::Now;
 use crate::http::handler::{Context, Reply, Ticket, retry_after};
 use crate::http::problem::problem;
 use crate::http::response::Answer;
 use crate::http::status::Status;
 use crate::telemetry::exposition::Format;
+use debug::Shown;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Work {
         /// The whole key.
         key: Vec<u8>,
     },
+    /// Write a page for performance engineers.
+    Debug(Shown),
     /// Write the exposition: every counter of every core, and `/proc`.
     Scrape {
         /// As the scraper asked.
@@ -84,6 +87,7 @@ pub fn answer(job: Job, state: &State, now: Now) {
         Work::Analyze { device } => {
             analyze::answer(device.as_deref(), state, now, &mut body, job.route)
         }
+        Work::Debug(shown) => debug::answer(shown, state, now, &mut body, job.route),
         Work::Lookup { key } => lookup::answer(&key, state, now, &mut body, job.route),
         Work::Scrape { format } => scrape::answer(format, state, now, &mut body, job.route),
     };

@@ -24,15 +24,28 @@ pub enum Route<'a> {
     Ready,
     /// `/openapi.json`
     Document,
+    /// `/debug/pprof/` and what is under it.
+    Debug(Page),
     /// No path of ours.
     Unknown,
+}
+
+/// What there is under `/debug/pprof/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// The list of the others.
+    Index,
+    /// How long requests took.
+    Latency,
+    /// What each core does.
+    Threads,
 }
 
 /// Where in [`NAMES`] requests are counted that could not be taken.
 pub const REFUSED: usize = 0;
 
 /// The label values of `route`, in the order of [`Route::index`].
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 13] = [
     "refused",
     "/",
     "/metrics",
@@ -42,6 +55,9 @@ pub const NAMES: [&str; 10] = [
     "/health",
     "/ready",
     "/openapi.json",
+    "/debug/pprof/",
+    "/debug/pprof/latency",
+    "/debug/pprof/threads",
     "unknown",
 ];
 
@@ -57,6 +73,9 @@ impl<'a> Route<'a> {
             "/metrics/prometheus" => Self::Scrape,
             "/" => Self::Index,
             "/openapi.json" => Self::Document,
+            "/debug/pprof/" => Self::Debug(Page::Index),
+            "/debug/pprof/latency" => Self::Debug(Page::Latency),
+            "/debug/pprof/threads" => Self::Debug(Page::Threads),
             _ => match path.strip_prefix("/metrics/") {
                 Some(key) if !key.is_empty() && !key.contains('/') => Self::Lookup(key),
                 _ => Self::Unknown,
@@ -76,7 +95,10 @@ impl<'a> Route<'a> {
             Self::Health => 6,
             Self::Ready => 7,
             Self::Document => 8,
-            Self::Unknown => 9,
+            Self::Debug(Page::Index) => 9,
+            Self::Debug(Page::Latency) => 10,
+            Self::Debug(Page::Threads) => 11,
+            Self::Unknown => 12,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ingest::{self, Ingest};
 use super::route::{REFUSED, Route};
 use super::state::State;
-use super::{analyze, health, index, later, lookup, openapi, scrape};
+use super::{analyze, debug, health, index, later, lookup, openapi, scrape};
 use crate::clock::Now;
 use crate::http::handler::{self, Context, Handler, Reply, retry_after};
 use crate::http::problem::problem;
@@ -80,6 +80,13 @@ impl Service {
             Route::Lookup(key) => match lookup::work(key) {
                 Some(work) => return later::ask(work, state, context, body, index),
                 None => lookup::absent(body, index),
+            },
+            Route::Debug(_) if !debug::admits(request, context, state) => {
+                debug::forbidden(body, index)
+            }
+            Route::Debug(page) => match debug::work(page, request) {
+                Some(work) => return later::ask(work, state, context, body, index),
+                None => debug::unknown(body, index),
             },
             Route::Unknown => {
                 let detail = "path: nothing is served here; GET / lists what is";

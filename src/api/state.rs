@@ -54,6 +54,8 @@ pub struct Settings {
     pub store_ttl_ms: i64,
     /// The token of ingestion and look-ups.
     pub ingest_token: Option<Secret>,
+    /// The token of `/debug/pprof/`.
+    pub admin_token: Option<Secret>,
     /// `--max-devices`.
     pub devices_max: usize,
     /// Connections that may be open.

@@ -6,7 +6,7 @@
 use std::env;
 
 use clap::builder::{OsStr, Resettable};
-use clap::{Arg, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::Secret;
 
@@ -136,6 +136,17 @@ pub struct Arguments {
     /// Print the effective configuration and exit
     #[arg(long)]
     pub print_config: bool,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program can do beside serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Ask the server at --listen on this machine whether it serves; exit code 0 if so, else 1
+    Healthcheck,
 }
 
 impl Arguments {

@@ -5,6 +5,8 @@
 //! in a buffer lent by the core. [`exchange`] turns bytes into answers, [`transfer`] moves them.
 
 mod exchange;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use mio::net::TcpStream;
@@ -76,6 +78,8 @@ pub struct Connection {
     requests: u64,
     /// The last request taken, or bytes sent.
     active_ms: u64,
+    /// The longest time so far between that and the next request.
+    pause_ms: u64,
     /// When it is too old.
     pub age_ms: u64,
     /// Whether it stands in the core's queue for the next turn.
@@ -119,6 +123,7 @@ impl Connection {
             last_call: false,
             requests: 0,
             active_ms: accepted.now_ms,
+            pause_ms: 0,
             age_ms: accepted.age_ms,
             queued: false,
         }
@@ -198,7 +203,7 @@ impl Connection {
             Err(reason) => return Next::Close(reason),
         };
         self.answer_received(received, lent);
-        let ends = lent.draining || self.is_too_old(lent.now);
+        let ends = lent.draining || self.is_leaving(lent.now);
         self.last_call |= ends && !self.unparsed;
         self.settle(lent)
     }
@@ -248,6 +253,13 @@ impl Connection {
         now.mono_ms() >= self.age_ms
     }
 
+    /// Whether its next request would find it too old: it pauses as long as it has before, perhaps
+    /// a quarter longer. Then this is the moment to say so, or that request would be on its way
+    /// while the connection is closed.
+    fn is_leaving(&self, now: Now) -> bool {
+        now.mono_ms() + self.pause_ms + self.pause_ms / 4 >= self.age_ms
+    }
+
     fn reason(&self) -> CloseReason {
         self.closing.unwrap_or(CloseReason::Client)
     }
@@ -276,19 +288,42 @@ impl Connection {
     /// Ends a connection whose deadline has passed.
     pub fn expire<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
         if !self.output.is_empty() {
+            self.forgo_sending();
             return Next::Close(CloseReason::WriteStall);
         }
         match self.stage {
             Stage::Idle if self.over_limit() => Next::Close(CloseReason::Limit),
-            Stage::Idle if self.is_too_old(lent.now) => Next::Close(CloseReason::Age),
-            Stage::Idle => Next::Close(CloseReason::Idle),
+            Stage::Idle => self.expire_idle(lent),
             Stage::Receiving { .. } => {
                 self.refuse(Refusal::Timeout, exchange::asks_for_head(&self.input), lent);
                 self.settle(lent)
             }
             Stage::Waiting(_) => Next::Wait,
-            Stage::Lingering { .. } => Next::Close(self.reason()),
+            Stage::Lingering { .. } => {
+                // All this time it has not read its last answer either, if there is any left.
+                if self.reason() == CloseReason::Idle {
+                    self.forgo_sending();
+                }
+                Next::Close(self.reason())
+            }
         }
+    }
+
+    /// Ends a connection between two requests, unless one has come since the kernel was asked: it
+    /// was sent to an open connection, and nobody would know whether it was taken.
+    fn expire_idle<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+        let requests = self.requests;
+        self.note(true, false);
+        let next = self.serve(lent);
+        let still_idle = next == Next::Wait && self.stage == Stage::Idle;
+        if !still_idle || self.requests > requests {
+            return next;
+        }
+        if self.is_too_old(lent.now) {
+            return Next::Close(CloseReason::Age);
+        }
+        self.closing = Some(CloseReason::Idle);
+        self.finish(lent)
     }
 
     /// Whether the end of serving may close it at once.

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::limits::SEND_BUFFER_BYTES;
+
 /// A listening socket that does not block.
 pub type Listener = mio::net::TcpListener;
 
@@ -45,9 +47,10 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 fn bind(address: SocketAddr) -> io::Result<Listener> {
     let socket = bound(address)?;
     socket.set_nonblocking(true)?;
-    // Inherited by every accepted connection: a second small answer must not wait for the
+    // Both are inherited by every accepted connection: a second small answer must not wait for the
     // acknowledgement of the first (Nagle against delayed ACK, up to 40 ms).
     socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.listen(BACKLOG)?;
     Ok(Listener::from_std(socket.into()))
 }

@@ -22,9 +22,9 @@ enum State {
     /// Before the first digit of a size.
     SizeStart,
     Size,
-    /// White space between the size and the semicolon of an extension.
+    /// White space that a semicolon has to follow.
     SizeSpace,
-    Extension,
+    Extension(Extension),
     SizeLineFeed,
     Data,
     DataReturn,
@@ -37,6 +37,49 @@ enum State {
     TrailerLineFeed,
     EndLineFeed,
     Done,
+}
+
+/// Where in an extension: `BWS ";" BWS name [ BWS "=" BWS value ]` (RFC 9112, section 7.1.1).
+/// Extensions are ignored, but not what they are made of: a quote that is left open ends with the
+/// line for one parser and with the next quote for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extension {
+    /// After the semicolon.
+    Start,
+    Name,
+    /// White space that an equals sign or a semicolon has to follow.
+    NameSpace,
+    /// After the equals sign.
+    ValueStart,
+    Value,
+    Quoted,
+    /// After a backslash between quotes.
+    Escaped,
+    /// After the closing quote.
+    Unquoted,
+}
+
+impl Extension {
+    /// The state behind one more byte, as long as it belongs to an extension.
+    fn step(self, byte: u8) -> Option<State> {
+        let next = match (self, byte) {
+            (Self::Name | Self::Value | Self::Unquoted, b'\r') => return Some(State::SizeLineFeed),
+            (Self::Value | Self::Unquoted, b' ' | b'\t') => return Some(State::SizeSpace),
+            (Self::Name | Self::NameSpace | Self::Value | Self::Unquoted, b';') => Self::Start,
+            (Self::Start, b' ' | b'\t') => Self::Start,
+            (Self::Start | Self::Name, _) if is_tchar(byte) => Self::Name,
+            (Self::Name | Self::NameSpace, b' ' | b'\t') => Self::NameSpace,
+            (Self::Name | Self::NameSpace, b'=') => Self::ValueStart,
+            (Self::ValueStart, b' ' | b'\t') => Self::ValueStart,
+            (Self::ValueStart, b'"') => Self::Quoted,
+            (Self::ValueStart | Self::Value, _) if is_tchar(byte) => Self::Value,
+            (Self::Quoted, b'"') => Self::Unquoted,
+            (Self::Quoted, b'\\') => Self::Escaped,
+            (Self::Quoted | Self::Escaped, b'\t' | b' '..=b'~' | 0x80..) => Self::Quoted,
+            _ => return None,
+        };
+        Some(State::Extension(next))
+    }
 }
 
 /// How far [`Chunked::decode`] has come, as offsets into its buffer.
@@ -113,15 +156,15 @@ impl Chunked {
                 self.digit(byte)?;
                 State::Size
             }
-            (State::Size | State::SizeSpace | State::Extension, b'\r') => State::SizeLineFeed,
-            (State::Size | State::SizeSpace, b';') => State::Extension,
+            (State::Size, b'\r') => State::SizeLineFeed,
+            (State::Size | State::SizeSpace, b';') => State::Extension(Extension::Start),
             (State::Size | State::SizeSpace, b' ' | b'\t') => State::SizeSpace,
-            (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => State::Extension,
+            (State::Extension(extension), _) => extension.step(byte).ok_or(Refusal::Chunk)?,
             (State::SizeLineFeed, b'\n') => self.after_size(),
             (State::DataReturn, b'\r') => State::DataLineFeed,
             (State::DataLineFeed, b'\n') => State::SizeStart,
             (State::TrailerStart, b'\r') => State::EndLineFeed,
-            (State::TrailerStart | State::TrailerName, _) if is_name(byte) => State::TrailerName,
+            (State::TrailerStart | State::TrailerName, _) if is_tchar(byte) => State::TrailerName,
             (State::TrailerName, b':') => State::TrailerValue,
             (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => State::TrailerValue,
             (State::TrailerValue, b'\r') => State::TrailerLineFeed,
@@ -152,7 +195,7 @@ impl Chunked {
         self.line_bytes = self.line_bytes.saturating_add(1);
         let line_bytes = usize::from(self.line_bytes);
         match self.state {
-            State::Size | State::SizeSpace | State::Extension
+            State::Size | State::SizeSpace | State::Extension(_)
                 if line_bytes > CHUNK_LINE_BYTES_MAX =>
             {
                 Err(Refusal::Chunk)
@@ -172,7 +215,7 @@ impl Default for Chunked {
 }
 
 /// `tchar` of RFC 9110, section 5.6.2.
-fn is_name(byte: u8) -> bool {
+fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
@@ -236,6 +279,22 @@ mod tests {
     }
 
     #[test]
+    fn extensions_are_read_and_ignored() {
+        for extension in [
+            ";a",
+            ";a=b",
+            " ; a = b ; c",
+            "\t;a;b=\"\"",
+            ";a=\"b;c\\\"\\\\\u{e9}\" ;d",
+            ";a;b",
+            ";a \t;b",
+        ] {
+            let body = format!("1{extension}\r\nx\r\n0{extension}\r\n\r\n");
+            assert_eq!(decode(body.as_bytes()), Ok(Some((b"x".to_vec(), body.len()))), "{body}");
+        }
+    }
+
+    #[test]
     fn what_is_malformed_is_refused() {
         for wrong in [
             &b"\r\n"[..],
@@ -248,6 +307,19 @@ mod tests {
             b"1 2\r\n",
             b"1;a\nb\r\n",
             b"1;\0\r\n",
+            b"1 \r\n",
+            b"1;\r\n",
+            b"1;;a\r\n",
+            b"1;=a\r\n",
+            b"1;a=\r\n",
+            b"1;a \r\n",
+            b"1;a=b \r\n",
+            b"1;a b\r\n",
+            b"1;a=b=c\r\n",
+            b"1;a=\"b\r\n\"\r\n",
+            b"1;a=\"b\\\"\r\n",
+            b"1;a=\"b\"c\r\n",
+            b"1;\xff\r\n",
             b"1\r\nab",
             b"1\r\na\n",
             b"1\r\na\rb",

@@ -30,8 +30,17 @@ impl ContentCoding {
     /// Reads the field's value; `None` for codings that are not taken, also for more than one.
     #[must_use]
     pub fn from_field(value: Option<&[u8]>) -> Option<Self> {
-        let coding = value.unwrap_or_default().trim_ascii();
-        if coding.is_empty() || coding.eq_ignore_ascii_case(b"identity") {
+        // What nearly every device sends.
+        let Some(value) = value else {
+            return Some(Self::Identity);
+        };
+        // RFC 9110, section 5.6.1.2: empty elements of a list count for nothing.
+        let elements = value.split(|byte| *byte == b',');
+        let mut codings = elements.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
+        let coding = codings.next().unwrap_or_default();
+        if codings.next().is_some() {
+            None
+        } else if coding.is_empty() || coding.eq_ignore_ascii_case(b"identity") {
             Some(Self::Identity)
         } else if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") {
             // RFC 9110, section 8.4.1.3: x-gzip is equivalent.
@@ -130,7 +139,9 @@ mod tests {
         assert_eq!(coding("Identity"), Some(ContentCoding::Identity));
         assert_eq!(coding(" GZIP "), Some(ContentCoding::Gzip));
         assert_eq!(coding("x-gzip"), Some(ContentCoding::Gzip));
-        for unknown in ["deflate", "br", "gzip, gzip", "gzip,", "zstd"] {
+        assert_eq!(coding(", gzip,"), Some(ContentCoding::Gzip));
+        assert_eq!(coding(","), Some(ContentCoding::Identity));
+        for unknown in ["deflate", "br", "gzip, gzip", "gzip, identity", "zstd"] {
             assert_eq!(coding(unknown), None, "{unknown}");
         }
     }

@@ -8,7 +8,8 @@ use std::mem::MaybeUninit;
 
 use super::framing::{Framing, FramingFields};
 use super::refusal::Refusal;
-use super::request::{Headers, Method};
+use super::request::{Headers, METHOD_BYTES_MAX, Method};
+use super::target::Target;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 
 /// Room for the fields of one head, on the caller's stack and left uninitialised.
@@ -92,7 +93,7 @@ fn parse_all<'a>(
     bare_line_feed(head_bytes)?;
     // Most heads are shorter than a request line may be.
     if bytes > REQUEST_LINE_BYTES_MAX && request_line_bytes(head_bytes) > REQUEST_LINE_BYTES_MAX {
-        return Err(Refusal::TargetTooLong);
+        return Err(long_request_line(head_bytes));
     }
     if bytes > HEAD_BYTES_MAX {
         return Err(Refusal::HeadTooLarge);
@@ -114,7 +115,7 @@ fn parse_all<'a>(
 fn partial(input: &[u8]) -> Result<(), Refusal> {
     bare_line_feed(input)?;
     if request_line_bytes(input) > REQUEST_LINE_BYTES_MAX {
-        return Err(Refusal::TargetTooLong);
+        return Err(long_request_line(input));
     }
     if input.len() >= HEAD_BYTES_MAX {
         return Err(Refusal::HeadTooLarge);
@@ -135,11 +136,23 @@ fn bare_line_feed(head: &[u8]) -> Result<(), Refusal> {
     if bare { Err(Refusal::BareLineFeed) } else { Ok(()) }
 }
 
-/// Bytes up to the first line end, empty lines before the request line included.
-fn request_line_bytes(input: &[u8]) -> usize {
+/// What follows the empty lines before a request line.
+fn request_line(input: &[u8]) -> &[u8] {
     let start = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    let line = input.get(start..).unwrap_or_default();
+    input.get(start..).unwrap_or_default()
+}
+
+/// Bytes of the request line, as far as it has arrived.
+fn request_line_bytes(input: &[u8]) -> usize {
+    let line = request_line(input);
     memchr::memchr(b'\r', line).unwrap_or(line.len())
+}
+
+/// RFC 9112, section 3: 414 for a target that is too long, 501 for a method longer than any.
+fn long_request_line(input: &[u8]) -> Refusal {
+    let mut longest_method = request_line(input).iter().take(METHOD_BYTES_MAX + 1);
+    let has_method = longest_method.any(|byte| *byte == b' ');
+    if has_method { Refusal::TargetTooLong } else { Refusal::UnknownMethod }
 }
 
 fn refusal(error: httparse::Error, input: &[u8]) -> Refusal {
@@ -154,66 +167,15 @@ fn refusal(error: httparse::Error, input: &[u8]) -> Refusal {
 /// Whether the request line ends in `HTTP/` and a version that is merely not ours, as far as it
 /// has arrived: HTTP-version = "HTTP/" DIGIT "." DIGIT (RFC 9112, section 2.3).
 fn names_another_version(input: &[u8]) -> bool {
-    let start = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    let line = input.get(start..).unwrap_or_default();
+    let line = request_line(input);
     let line = line.get(..request_line_bytes(line)).unwrap_or_default();
     let version = line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default();
     match version.strip_prefix(b"HTTP/") {
+        // Ours goes on: without its second digit it is none.
+        Some([b'1'] | [b'1', b'.']) => false,
         Some([major] | [major, b'.']) => major.is_ascii_digit(),
         Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit(),
         _ => false,
-    }
-}
-
-struct Target<'a> {
-    path: &'a str,
-    query: Option<&'a str>,
-}
-
-impl<'a> Target<'a> {
-    /// RFC 9112, section 3.2: origin-form and absolute-form for all methods, asterisk-form for
-    /// OPTIONS, authority-form for CONNECT.
-    fn parse(method: Method, target: &'a str) -> Result<Self, Refusal> {
-        // A fragment is never sent, and bytes outside ASCII must be percent-encoded.
-        if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
-            return Err(Refusal::Target);
-        }
-        if method == Method::Connect {
-            // The authority is no path; it is routed like one that nothing is served at.
-            return Ok(Self { path: "", query: None });
-        }
-        if target == "*" {
-            let allowed = method == Method::Options;
-            return if allowed {
-                Ok(Self { path: "*", query: None })
-            } else {
-                Err(Refusal::Target)
-            };
-        }
-        let origin =
-            if target.starts_with('/') { target } else { origin_of_absolute_form(target)? };
-        let (path, query) = match origin.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (origin, None),
-        };
-        let path = if path.is_empty() { "/" } else { path };
-        Ok(Self { path, query })
-    }
-}
-
-/// `http://authority/path?query` without its authority, which RFC 9112, section 3.2.2, puts above
-/// `Host`; this server serves the same under every name, so neither is looked at further.
-fn origin_of_absolute_form(target: &str) -> Result<&str, Refusal> {
-    let (scheme, rest) = target.split_once("://").ok_or(Refusal::Target)?;
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(Refusal::Target);
-    }
-    let authority_bytes = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, origin) = rest.split_at_checked(authority_bytes).ok_or(Refusal::Target)?;
-    if super::framing::is_authority(authority.as_bytes()) && !authority.is_empty() {
-        Ok(origin)
-    } else {
-        Err(Refusal::Target)
     }
 }
 
@@ -250,33 +212,13 @@ mod tests {
     }
 
     #[test]
-    fn targets_in_their_four_forms() {
-        let target = |method: &str, target: &str| {
-            parsed(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
-                .map(|head| head.map(|(_, path, query, _)| (path, query)).expect("complete"))
-        };
-        let path = |path: &str| Ok((path.to_owned(), None));
-        assert_eq!(target("GET", "/a/b"), path("/a/b"));
-        assert_eq!(target("GET", "/a?b?c"), Ok(("/a".to_owned(), Some("b?c".to_owned()))));
-        assert_eq!(target("GET", "http://host:80/a"), path("/a"));
-        assert_eq!(target("GET", "HTTPS://host"), path("/"));
-        assert_eq!(target("GET", "http://host?q"), Ok(("/".to_owned(), Some("q".to_owned()))));
-        assert_eq!(target("OPTIONS", "*"), path("*"));
-        assert_eq!(target("CONNECT", "host:443"), path(""));
-        for wrong in ["*", "a", "ftp://host/", "http:///a", "http://a b/", "/a#b", "//[", "http://"]
-        {
-            let answer = target("GET", wrong);
-            let tolerated = wrong == "//[";
-            assert_eq!(answer.is_ok(), tolerated, "{wrong}");
-        }
-    }
-
-    #[test]
     fn request_lines_that_are_refused() {
         for (line, refusal) in [
             ("GET / HTTP/2.0", Refusal::Version),
             ("GET / HTTP/1.2", Refusal::Version),
             ("PRI * HTTP/2.0", Refusal::Version),
+            ("GET / HTTP/1.", Refusal::RequestLine),
+            ("GET / HTTP/1", Refusal::RequestLine),
             ("GET / FOO", Refusal::RequestLine),
             ("GET /", Refusal::RequestLine),
             ("GET  / HTTP/1.1", Refusal::RequestLine),
@@ -336,6 +278,9 @@ mod tests {
         // Refused before its end has arrived.
         let unfinished = format!("GET /{}", "a".repeat(REQUEST_LINE_BYTES_MAX));
         assert_eq!(refused(&unfinished), Refusal::TargetTooLong);
+        let method = "A".repeat(REQUEST_LINE_BYTES_MAX);
+        assert_eq!(refused(format!("{method}A")), Refusal::UnknownMethod);
+        assert_eq!(refused(format!("{method} / HTTP/1.1\r\n")), Refusal::UnknownMethod);
 
         let head = |bytes: usize| {
             let fixed = "GET / HTTP/1.1\r\nHost: a\r\nA: \r\n\r\n".len();

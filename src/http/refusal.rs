@@ -10,6 +10,10 @@ pub enum Refusal {
     RequestLine,
     /// The target is in none of the four forms, or in one that its method may not use.
     Target,
+    /// A target of `https`, which this server cannot serve safely.
+    Misdirected,
+    /// A CONNECT: this is an origin server.
+    Tunnel,
     /// A header field's name or value has a byte that it may not have, or is folded.
     Field,
     /// A line of the head ends in LF without CR.
@@ -65,7 +69,10 @@ impl Refusal {
             Self::HeadTooLarge | Self::TrailersTooLarge => Status::RequestHeaderFieldsTooLarge,
             Self::BodyTooLarge => Status::ContentTooLarge,
             Self::LengthRequired => Status::LengthRequired,
-            Self::UnknownTransferCoding | Self::UnknownMethod => Status::NotImplemented,
+            Self::Misdirected => Status::MisdirectedRequest,
+            Self::UnknownTransferCoding | Self::UnknownMethod | Self::Tunnel => {
+                Status::NotImplemented
+            }
             Self::Expectation => Status::ExpectationFailed,
             Self::Version => Status::HttpVersionNotSupported,
             Self::Timeout => Status::RequestTimeout,
@@ -78,7 +85,11 @@ impl Refusal {
     pub const fn detail(self) -> &'static str {
         match self {
             Self::RequestLine => "request line: expected a method, a target and HTTP/1.1",
-            Self::Target => "request target: expected a path that starts with /",
+            Self::Target => {
+                "request target: expected a path that starts with /, percent-encoded as in RFC 3986"
+            }
+            Self::Misdirected => "request target: https is served by the proxy in front, if at all",
+            Self::Tunnel => "CONNECT: this server opens no tunnels",
             Self::Field => "header field: expected a token, a colon and a value on one line",
             Self::BareLineFeed => "head: expected CR LF at the end of each line, found LF alone",
             Self::Host => "Host: expected exactly one, with a host and an optional port",

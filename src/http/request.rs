@@ -15,6 +15,9 @@ pub enum Method {
     Patch,
 }
 
+/// Bytes of the longest method's name.
+pub(super) const METHOD_BYTES_MAX: usize = "CONNECT".len();
+
 impl Method {
     /// The method of this name, which is case-sensitive (RFC 9110, section 9.1).
     #[must_use]

@@ -18,6 +18,7 @@ pub enum Status {
     UriTooLong,
     UnsupportedMediaType,
     ExpectationFailed,
+    MisdirectedRequest,
     TooManyRequests,
     RequestHeaderFieldsTooLarge,
     InternalServerError,
@@ -28,7 +29,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of [`Status::index`].
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Ok,
         Self::Accepted,
         Self::BadRequest,
@@ -42,6 +43,7 @@ impl Status {
         Self::UriTooLong,
         Self::UnsupportedMediaType,
         Self::ExpectationFailed,
+        Self::MisdirectedRequest,
         Self::TooManyRequests,
         Self::RequestHeaderFieldsTooLarge,
         Self::InternalServerError,
@@ -106,6 +108,7 @@ impl Status {
             Self::UriTooLong => status!(414, "URI Too Long"),
             Self::UnsupportedMediaType => status!(415, "Unsupported Media Type"),
             Self::ExpectationFailed => status!(417, "Expectation Failed"),
+            Self::MisdirectedRequest => status!(421, "Misdirected Request"),
             Self::TooManyRequests => status!(429, "Too Many Requests"),
             Self::RequestHeaderFieldsTooLarge => status!(431, "Request Header Fields Too Large"),
             Self::InternalServerError => status!(500, "Internal Server Error"),

@@ -173,6 +173,12 @@ impl Ledger {
         }
     }
 
+    /// Events that a core has accepted.
+    #[must_use]
+    pub fn accepted_by(&self, core: usize) -> u64 {
+        self.slots.at(core).accepted.total()
+    }
+
     /// Reads every counter: outcomes first, `accepted` last.
     #[must_use]
     pub fn totals(&self) -> Totals {

@@ -191,7 +191,7 @@ impl Counters {
             add_each(&mut totals.rejected, &core.rejected);
             totals.late += core.late.total();
             totals.busy_ns.push(core.busy_ns.total());
-            totals.turns += core.turns.total();
+            totals.turns.push(core.turns.total());
         }
         totals
     }
@@ -227,8 +227,8 @@ pub struct Totals {
     pub live: Vec<u64>,
     /// Nanoseconds at work, by core.
     pub busy_ns: Vec<u64>,
-    /// Turns of all cores.
-    pub turns: u64,
+    /// Turns, by core.
+    pub turns: Vec<u64>,
 }
 
 impl Totals {
@@ -309,6 +309,6 @@ mod tests {
         assert_eq!(totals.live, [1, 1]);
         assert_eq!(totals.opened, 3);
         assert_eq!(totals.closed[CloseReason::Age.index()], 1);
-        assert_eq!((totals.busy_ns.as_slice(), totals.turns), ([0, 1_000].as_slice(), 1));
+        assert_eq!((totals.busy_ns, totals.turns), (vec![0, 1_000], vec![0, 1]));
     }
 }

@@ -126,6 +126,10 @@ impl Connection {
         lent: &mut Lent<'_, H>,
     ) {
         let answers_head = whole.request.method == Method::Head;
+        let now_ms = lent.now.mono_ms();
+        if self.requests > 0 {
+            self.pause_ms = self.pause_ms.max(now_ms.saturating_sub(self.active_ms));
+        }
         self.requests += 1;
         let waiting = Waiting {
             followed,
@@ -136,7 +140,7 @@ impl Connection {
             since_ns: self.readable_ns,
         };
         self.stage = Stage::Idle;
-        self.active_ms = lent.now.mono_ms();
+        self.active_ms = now_ms;
         match self.ask(&whole.request, lent) {
             Reply::Now(response) => self.encode(response, None, waiting, lent),
             Reply::Later => self.stage = Stage::Waiting(waiting),
@@ -186,7 +190,7 @@ impl Connection {
             (!of.keep_alive, CloseReason::Client),
             (self.over_limit(), CloseReason::Limit),
             (lent.draining && !spared, CloseReason::Drain),
-            (self.is_too_old(lent.now) && !spared, CloseReason::Age),
+            (self.is_leaving(lent.now) && !spared, CloseReason::Age),
         ];
         reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
     }

@@ -2,8 +2,10 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::time::Duration;
 
 use mio::net::TcpStream;
+use socket2::SockRef;
 
 use super::{Connection, Stage};
 use crate::engine::lent::{Lent, Next};
@@ -111,6 +113,13 @@ impl Connection {
         }
         self.stage = Stage::Lingering { until_ms: lent.now.mono_ms() + LINGER_MS };
         self.discard(lent)
+    }
+
+    /// Lets the kernel throw away what the peer has not received yet when the connection is closed,
+    /// and reset it. Or the kernel would keep all of it, for a peer that reads a byte now and then.
+    pub(super) fn forgo_sending(&self) {
+        // Where that fails it is closed all the same.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// Throws away what the peer sends, until it closes.

@@ -1,0 +1,172 @@
+//! `GET /debug/pprof/`: what performance engineers look at, for those who may.
+
+use std::io::Write;
+
+use super::authorization::bears;
+use super::later::Work;
+use super::route::{NAMES, Page};
+use super::state::State;
+use crate::clock::Now;
+use crate::http::handler::Context;
+use crate::http::problem::problem;
+use crate::http::request::{Request, percent_decode};
+use crate::http::response::{Response, TEXT};
+use crate::http::status::Status;
+use crate::telemetry::latency::Durations;
+
+/// Lines for each halving of the distance to 100 %, as HdrHistogram's own tools print.
+const TICKS: u32 = 5;
+
+/// Longer than any route's name.
+const ROUTE_BYTES_MAX: usize = 64;
+
+/// Fields by which proxies say that they speak for somebody else.
+const FORWARDED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
+const FORWARDED_PREFIX: &str = "x-forwarded-";
+
+/// What is to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// The list of pages.
+    Index,
+    /// How long requests took, of one route or of all.
+    Latency(Option<usize>),
+    /// What each core does.
+    Threads,
+}
+
+/// Whether a request may look here: it bears the admin token, or comes from this machine itself. A
+/// proxy on this machine speaks for others, and says so.
+#[must_use]
+pub fn admits(request: &Request<'_>, context: &Context<'_>, state: &State) -> bool {
+    let token = state.settings.admin_token.as_ref();
+    let is_own =
+        || context.peer_is_loopback && !request.headers.iter().any(|(name, _)| is_forwarded(name));
+    token.is_some_and(|token| bears(&request.headers, token)) || is_own()
+}
+
+fn is_forwarded(name: &str) -> bool {
+    let start = name.get(..FORWARDED_PREFIX.len()).unwrap_or_default();
+    start.eq_ignore_ascii_case(FORWARDED_PREFIX)
+        || FORWARDED.iter().any(|forwarded| name.eq_ignore_ascii_case(forwarded))
+}
+
+/// Answers who may not look.
+pub fn forbidden(body: &mut Vec<u8>, route: usize) -> Response {
+    let detail = "/debug/: needs Authorization: Bearer and the admin token (--admin-token), or to \
+                  be asked from this machine without a proxy";
+    problem(body, Status::Forbidden, detail, None, route)
+}
+
+/// What a page has to show; `None` for a route that there is not.
+#[must_use]
+pub fn work(page: Page, request: &Request<'_>) -> Option<Work> {
+    Some(Work::Debug(match page {
+        Page::Index => Shown::Index,
+        Page::Threads => Shown::Threads,
+        Page::Latency => match request.parameter("route") {
+            None => Shown::Latency(None),
+            Some(encoded) => {
+                let mut decoded = Vec::new();
+                let name = percent_decode(encoded, ROUTE_BYTES_MAX, &mut decoded)?;
+                Shown::Latency(Some(NAMES.iter().position(|known| known.as_bytes() == name)?))
+            }
+        },
+    }))
+}
+
+/// Answers for a route that there is not.
+pub fn unknown(body: &mut Vec<u8>, route: usize) -> Response {
+    let detail = "route: expected one as the label of corepulse_http_requests_total names it";
+    problem(body, Status::NotFound, detail, None, route)
+}
+
+/// Writes a page.
+pub fn answer(shown: Shown, state: &State, now: Now, body: &mut Vec<u8>, route: usize) -> Response {
+    // Writing into memory cannot fail.
+    let _ = match shown {
+        Shown::Index => index(body),
+        Shown::Latency(of) => latency(of, state, body),
+        Shown::Threads => threads(state, now, body),
+    };
+    Response::ok(TEXT, route)
+}
+
+fn index(out: &mut Vec<u8>) -> std::io::Result<()> {
+    writeln!(out, "latency         percentiles of request durations in ms, for HdrHistogram's")?;
+    writeln!(out, "                plotter; ?route= for one of:")?;
+    for name in NAMES {
+        writeln!(out, "                  {name}")?;
+    }
+    writeln!(
+        out,
+        "threads         for each core: share of time at work, connections, turns, events"
+    )
+}
+
+/// The percentile distribution in the text format of HdrHistogram, in milliseconds.
+fn latency(of: Option<usize>, state: &State, out: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut sum = Durations::default();
+    for (route, durations) in state.latency.merged().iter().enumerate() {
+        if of.is_none_or(|of| of == route) {
+            sum.merge(durations);
+        }
+    }
+    let ms = |ns: u64| ns as f64 / 1e6;
+    writeln!(
+        out,
+        "{:>12} {:>14} {:>10} {:>14}\n",
+        "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+    )?;
+    for step in sum.distribution(TICKS) {
+        write!(out, "{:12.3} {:14.12} {:10}", ms(step.value_ns), step.quantile, step.count)?;
+        if step.quantile < 1.0 {
+            writeln!(out, " {:14.2}", 1.0 / (1.0 - step.quantile))?;
+        } else {
+            writeln!(out, " {:>14}", "inf")?;
+        }
+    }
+    let all = sum.summary();
+    writeln!(out, "#[Mean    = {:12.3}, Total count    = {:12}]", ms(all.mean_ns), all.count)?;
+    writeln!(out, "#[Max     = {:12.3}]", ms(all.max_ns))
+}
+
+fn threads(state: &State, now: Now, out: &mut Vec<u8>) -> std::io::Result<()> {
+    let totals = state.counters.totals();
+    let busy = state.busy.ratios(now, &totals.busy_ns);
+    writeln!(
+        out,
+        "{:>4} {:>10} {:>11} {:>14} {:>14} {:>11}",
+        "core", "busy_ratio", "connections", "turns", "events", "events/turn"
+    )?;
+    let cores = busy.iter().zip(&totals.live).zip(&totals.turns).enumerate();
+    for (core, ((busy, connections), turns)) in cores {
+        let events = state.store.accepted_by(core);
+        let each = events as f64 / (*turns).max(1) as f64;
+        writeln!(out, "{core:4} {busy:10.3} {connections:11} {turns:14} {events:14} {each:11.2}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_forwards_is_known_by_its_fields() {
+        let fields = [
+            "Forwarded",
+            "Via",
+            "X-Forwarded-For",
+            "x-forwarded-proto",
+            "X-FORWARDED-",
+            "X-Real-IP",
+        ];
+        for name in fields {
+            assert!(is_forwarded(name), "{name}");
+        }
+        for name in ["Host", "X-Forwarded", "Forwarded-For", "Viaduct", "X-Forward\u{e9}d-For"] {
+            assert!(!is_forwarded(name), "{name}");
+        }
+    }
+}

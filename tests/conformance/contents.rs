@@ -1,0 +1,107 @@
+//! What a body is said to be: its type and its coding.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::row::{ACCEPTED, METRIC, answer, each, open, post_with, stays};
+
+fn zipped() -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(METRIC.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn typed(value: &str) -> Vec<u8> {
+    post_with(&format!("Content-Type:{value}\r\n"), METRIC.as_bytes())
+}
+
+rows![
+    types_that_hold_metrics(
+        "RFC 9110, 8.3.1",
+        "types are case-insensitive and may have parameters",
+        "JSON, `+json`, NDJSON, plain text, and what `curl -d` says",
+        each(
+            [
+                " application/json",
+                " application/json; charset=utf-8",
+                " APPLICATION/JSON",
+                " application/json ; a=\"b;c\"",
+                " application/vnd.device+json",
+                " application/x-ndjson",
+                " text/plain;charset=utf-8",
+                " application/x-www-form-urlencoded",
+            ],
+            |value| open(typed(value), [answer(202).body(ACCEPTED)]),
+        ),
+    ),
+    no_type(
+        "RFC 9110, 8.3",
+        "without a type the recipient may look at the content (MAY)",
+        "taken for JSON",
+        vec![
+            stays(202, post_with("Content-Language: en\r\n", METRIC.as_bytes())),
+            stays(202, typed(""))
+        ],
+    ),
+    other_types(
+        "RFC 9110, 15.5.16",
+        "415 for a type that is not taken",
+        "415; so for two types, which are one too many",
+        {
+            let others = [
+                " image/png",
+                " application/xml",
+                " text/html",
+                " json",
+                " application/json5",
+                " +json",
+                " application/json, text/html",
+                " \"application/json\"",
+                " application/json\r\nContent-Type: application/json",
+            ];
+            each(others, |value| open(typed(value), [answer(415).without("accept-encoding")]))
+        },
+    ),
+    codings(
+        "RFC 9110, 8.4.1",
+        "codings are case-insensitive; x-gzip is gzip (SHOULD)",
+        "gzip and nothing",
+        {
+            let mut cases = each(["gzip", "GZIP", "x-gzip", ", gzip,"], |coding| {
+                let fields = format!("Content-Encoding: {coding}\r\n");
+                open(post_with(&fields, &zipped()), [answer(202).body(ACCEPTED)])
+            });
+            cases.push(stays(202, post_with("Content-Encoding: identity\r\n", METRIC.as_bytes())));
+            cases.push(stays(202, post_with("Content-Encoding:\r\n", METRIC.as_bytes())));
+            cases.push(stays(400, post_with("Content-Encoding: gzip\r\n", METRIC.as_bytes())));
+            cases
+        },
+    ),
+    other_codings(
+        "RFC 9110, 12.5.3",
+        "415 for a coding that is not taken, with Accept-Encoding (\"ought to\")",
+        "415, also for a coding upon a coding, in one field or in two",
+        each(
+            [
+                "br",
+                "deflate",
+                "zstd",
+                "compress",
+                "gzip, gzip",
+                "gzip, br",
+                "gzip, identity",
+                "gzip;q=1",
+                "chunked",
+                "identity\r\nContent-Encoding: gzip",
+                "identity\r\nContent-Encoding: br",
+            ],
+            |coding| {
+                let fields = format!("Content-Encoding: {coding}\r\n");
+                let refusal = answer(415).with("accept-encoding", "gzip");
+                open(post_with(&fields, METRIC.as_bytes()), [refusal])
+            },
+        ),
+    ),
+];

@@ -1,0 +1,136 @@
+//! Exchanges over a socket: all that is sent back, held against what a row expects.
+
+use std::io::ErrorKind;
+
+use super::row::{Case, Expected, Row};
+use super::support::{Answer, Barrier, Client, Running, assert_problem};
+
+/// What stands behind the bytes of a case: answered where the connection carries on, which also
+/// shows where the requests before it ended, and never parsed where it does not.
+pub const FOLLOWER: &[u8] = b"GET /follower HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// A server, and what its answers are waited for with.
+pub struct Server {
+    running: Running,
+    barrier: Barrier,
+}
+
+/// All that came back on one connection, without what depends on the moment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stream {
+    pub answers: Vec<Answer>,
+    /// Interim answers: they depend on who waits for whom.
+    pub interim: usize,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        // One worker: see `Barrier`.
+        let running = Running::start(&["--workers", "1"]);
+        let barrier = Barrier::new(running.address);
+        Self { running, barrier }
+    }
+
+    pub fn client(&self) -> Client {
+        self.running.client()
+    }
+
+    /// Sends a case in `pieces`, each when the one before it has been received, and reads all that
+    /// comes back.
+    pub fn exchange<'p>(
+        &mut self,
+        case: &Case,
+        pieces: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Stream {
+        let mut client = self.running.client();
+        for piece in pieces {
+            // After the last answer the server may have closed already.
+            let sent = client.try_send(piece);
+            assert!(sent.is_ok() || !case.stays_open, "{}: {sent:?}", shown(&case.sent));
+            self.barrier.pass();
+        }
+        let sent = client.try_send(FOLLOWER);
+        assert!(sent.is_ok() || !case.stays_open, "{}: {sent:?}", shown(&case.sent));
+        read(&mut client, case, End::Any)
+    }
+}
+
+/// Runs the cases of the row of this name.
+pub fn check(rows: &[Row], name: &str) {
+    let is_named = |row: &&Row| row.test.rsplit("::").next() == Some(name);
+    let row = rows.iter().find(is_named).expect("a row of this name");
+    assert!(!row.cases.is_empty(), "{name} shows nothing");
+    let server = Server::start();
+    for case in &row.cases {
+        let mut client = server.client();
+        client.send(&[&case.sent[..], FOLLOWER].concat());
+        let stream = read(&mut client, case, End::Orderly);
+        assert_eq!(stream.interim, 0, "{}", shown(&case.sent));
+    }
+}
+
+/// How a connection may end that the server closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Orderly,
+    /// Also with a reset: who goes on sending for long enough meets nobody any more.
+    Any,
+}
+
+/// Reads the answers to a case and to what follows it, and checks them.
+pub fn read(client: &mut Client, case: &Case, end: End) -> Stream {
+    let mut stream = Stream { answers: Vec::new(), interim: 0 };
+    for expected in &case.answers {
+        let answer = final_answer(client, expected.answers_head, case, &mut stream.interim);
+        check_answer(&answer, expected, case);
+        stream.answers.push(answer.timeless());
+    }
+    let closes = stream.answers.last().is_some_and(Answer::closes);
+    assert_eq!(closes, !case.stays_open, "{}: {stream:?}", shown(&case.sent));
+    if case.stays_open {
+        let follower = final_answer(client, false, case, &mut stream.interim);
+        assert_problem(&follower, 404, FOLLOWER);
+        assert!(!follower.closes(), "{}: {follower:?}", shown(&case.sent));
+    } else {
+        match client.try_answer(false) {
+            Ok(None) => {}
+            Err(error) if end == End::Any && error.kind() == ErrorKind::ConnectionReset => {}
+            more => panic!("{}: after the last answer came {more:?}", shown(&case.sent)),
+        }
+    }
+    stream
+}
+
+fn final_answer(client: &mut Client, head: bool, case: &Case, interim: &mut usize) -> Answer {
+    loop {
+        let answer = client.try_answer(head);
+        let answer = answer.unwrap_or_else(|error| panic!("{error}: {}", shown(&case.sent)));
+        let answer = answer.unwrap_or_else(|| panic!("no answer: {}", shown(&case.sent)));
+        if answer.status >= 200 {
+            return answer;
+        }
+        *interim += 1;
+    }
+}
+
+fn check_answer(answer: &Answer, expected: &Expected, case: &Case) {
+    let said = format!("{}: {answer:?}", shown(&case.sent));
+    assert_eq!(answer.status, expected.status, "{said}");
+    for &(name, value) in &expected.fields {
+        assert_eq!(answer.field(name), value, "{name} of {said}");
+    }
+    if let Some(body) = expected.body {
+        assert_eq!(answer.text(), body, "{said}");
+    }
+    if expected.answers_head {
+        assert!(answer.body.is_empty(), "{said}");
+    } else if answer.status >= 400 {
+        // RFC 9110, section 15.5: an error is explained, here as RFC 9457 has it.
+        assert_problem(answer, expected.status, &case.sent);
+    }
+}
+
+/// The start of some bytes, to be read.
+pub fn shown(bytes: &[u8]) -> String {
+    bytes[..bytes.len().min(200)].escape_ascii().to_string()
+}

@@ -1,0 +1,101 @@
+//! `/debug/pprof/`: what it shows, and to whom.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+#[path = "support/wire.rs"]
+mod support;
+
+use support::client::metric;
+use support::{Answer, Client, Running, assert_problem, get, post};
+
+const PAGES: [&str; 3] = ["/debug/pprof/", "/debug/pprof/latency", "/debug/pprof/threads"];
+
+/// A GET with further fields, each with its line end.
+fn get_with(target: &str, fields: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n").into_bytes()
+}
+
+fn text(answer: &Answer) -> String {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    String::from_utf8(answer.body.clone()).unwrap()
+}
+
+fn refuses(client: &mut Client, request: &[u8], status: u16) {
+    assert_problem(&client.ask(request), status, request);
+}
+
+#[test]
+fn who_asks_from_this_machine_is_answered() {
+    let running = Running::start(&[]);
+    for page in PAGES {
+        assert_eq!(running.client().ask(&get(page)).status, 200, "{page}");
+    }
+    assert_eq!(running.client().ask(&get("/debug/pprof")).status, 404);
+    assert_eq!(running.client().ask(&get("/debug/pprof/heap")).status, 404);
+}
+
+#[test]
+fn a_proxy_on_this_machine_speaks_for_others() {
+    let running = Running::start(&["--admin-token", "s3cret"]);
+    let mut client = running.client();
+    for field in ["Forwarded: for=10.0.0.1", "X-Forwarded-For: 10.0.0.1", "via: 1.1 proxy"] {
+        for page in PAGES {
+            refuses(&mut client, &get_with(page, &format!("{field}\r\n")), 403);
+        }
+        let token = format!("{field}\r\nAuthorization: Bearer s3cret\r\n");
+        assert_eq!(client.ask(&get_with(PAGES[2], &token)).status, 200, "{field}");
+        let wrong = format!("{field}\r\nAuthorization: Bearer secret\r\n");
+        refuses(&mut client, &get_with(PAGES[2], &wrong), 403);
+    }
+}
+
+#[test]
+fn without_an_admin_token_no_token_is_right() {
+    let running = Running::start(&["--ingest-token", "s3cret"]);
+    let fields = "Via: 1.1 proxy\r\nAuthorization: Bearer s3cret\r\n";
+    refuses(&mut running.client(), &get_with(PAGES[0], fields), 403);
+}
+
+#[test]
+fn latency_counts_the_requests_of_a_route() {
+    let running = Running::start(&["--workers", "1"]);
+    let mut client = running.client();
+    for second in 0..7 {
+        let body = metric("d1", 1_700_000_000 + second);
+        assert_eq!(client.ask(&post(body.as_bytes())).status, 202);
+    }
+    let of = |route: &str| text(&running.client().ask(&get(&format!("{}{route}", PAGES[1]))));
+    let posts = of("?route=/metrics");
+    assert!(posts.trim_start().starts_with("Value"), "{posts}");
+    assert!(posts.contains("Total count    =            7]"), "{posts}");
+    // The last line of the distribution counts all of them, and nothing lies behind it.
+    let last = posts.lines().rfind(|line| !line.starts_with('#')).unwrap();
+    let columns: Vec<&str> = last.split_whitespace().collect();
+    assert_eq!(&columns[1..], ["1.000000000000", "7", "inf"], "{posts}");
+    assert!(of("?route=%2Fhealth").contains("Total count    =            0]"));
+    refuses(&mut running.client(), &get("/debug/pprof/latency?route=/nothing"), 404);
+}
+
+#[test]
+fn threads_shows_what_each_core_has_taken() {
+    let running = Running::start(&["--workers", "2"]);
+    let mut clients: Vec<_> = (0..4).map(|_| running.client()).collect();
+    for (second, client) in (0..).zip(&mut clients) {
+        let body = metric("d1", 1_700_000_000 + second);
+        assert_eq!(client.ask(&post(body.as_bytes())).status, 202);
+    }
+    let page = text(&clients[0].ask(&get(PAGES[2])));
+    let rows: Vec<Vec<&str>> =
+        page.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows.len(), 2, "{page}");
+    for (core, row) in rows.iter().enumerate() {
+        assert_eq!([row[0], row[2], row[4]], [&core.to_string(), "2", "2"], "{page}");
+        assert!(row[3].parse::<u64>().unwrap() > 0, "{page}");
+    }
+}
