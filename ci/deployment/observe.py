@@ -65,12 +65,10 @@ def start_prometheus(processes, manifests, folder, server):
     rules = manifests.file("prometheus", "alerts.yaml")
     (folder / "alerts.yaml").write_text(rules, encoding="utf-8")
     subprocess.run(["promtool", "check", "config", str(path)], check=True)
-    command = [
-        "prometheus",
-        f"--config.file={path}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{number}",
-    ]
+    command = ["prometheus", f"--web.listen-address=127.0.0.1:{number}"]
+    for argument in manifests.container("prometheus")["args"]:
+        argument = argument.replace("=/etc/prometheus/", f"={folder}/")
+        command.append(argument.replace("=/prometheus", f"={folder}/data"))
     processes.start("prometheus", command, {})
     base = f"http://127.0.0.1:{number}"
     probe = manifests.container("prometheus")["readinessProbe"]["httpGet"]["path"]
