@@ -140,12 +140,29 @@ fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(is_tchar)
 }
 
-/// Whether these are bytes of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2). An empty one is
-/// what a client sends for a target without authority. User information is refused: RFC 9110,
-/// section 4.2.4, calls it an attempt to deceive.
+/// Whether this is `uri-host [ ":" port ]` (RFC 3986, section 3.2.2). An empty one is what a client
+/// sends for a target without authority. User information is refused: RFC 9110, section 4.2.4,
+/// calls it an attempt to deceive. So is percent-encoding, a second spelling that no name needs.
 pub(super) fn is_authority(bytes: &[u8]) -> bool {
-    let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
-    bytes.iter().all(is_host)
+    let (host, port) = host_and_port(bytes);
+    let is_port = port.unwrap_or_default().iter().all(u8::is_ascii_digit);
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte);
+    let is_host = match host {
+        [b'[', address @ .., b']'] => {
+            !address.is_empty() && address.iter().all(|byte| is_name(byte) || *byte == b':')
+        }
+        name => name.iter().all(is_name),
+    };
+    is_host && is_port
+}
+
+/// The two parts of an authority, at the last colon that is not inside an address.
+pub(super) fn host_and_port(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let at = bytes.iter().rposition(|byte| matches!(byte, b':' | b']')).unwrap_or_default();
+    match bytes.split_at_checked(at) {
+        Some((host, [b':', port @ ..])) => (host, Some(port)),
+        _ => (bytes, None),
+    }
 }
 
 #[cfg(test)]
@@ -212,10 +229,13 @@ mod tests {
     #[test]
     fn hosts() {
         let hosts = |minor, fields: &[(&str, &str)]| framing(minor, Method::Get, fields).is_ok();
-        for good in ["a", "a.b:80", "[::1]:8080", "", " a ", "127.0.0.1"] {
+        for good in ["a", "a.b:80", "a:", "[::1]", "[::1]:8080", "", " a ", "127.0.0.1"] {
             assert!(hosts(1, &[("host", good)]), "{good:?}");
         }
-        for wrong in ["a b", "a/b", "user@a", "a\\b", "a?b", "\u{e9}", "a,b@c"] {
+        for wrong in ["a b", "a/b", "user@a", "a\\b", "a?b", "\u{e9}", "a,b@c", "a%62"] {
+            assert!(!hosts(1, &[("host", wrong)]), "{wrong:?}");
+        }
+        for wrong in ["a:b", "a:80:80", "a:-1", "::1", "[::1", "::1]", "[]", "a[::1]", "[::1]80"] {
             assert!(!hosts(1, &[("host", wrong)]), "{wrong:?}");
         }
         assert!(!hosts(1, &[]));
