@@ -1,0 +1,155 @@
+//! Our intake beside `hyper`'s, on streams of requests that are mostly right.
+//!
+//! - Ours takes nothing that hyper refuses.
+//! - What both take they frame alike: method, target, body, where the next request begins, and
+//!   whether the connection stays open.
+//!
+//! `exceptions` lists where that is not so, with reasons. And on the same streams, ours sees the
+//! same in any pieces, and nothing but what the grammar has there (`tests/invariants`).
+//!
+//! `PROPTEST_CASES=1000000 cargo test --test differential` looks longer.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed, and not every part of the invariants is used"
+)]
+
+mod bodies;
+#[path = "../invariants/connection.rs"]
+mod connection;
+mod exceptions;
+#[path = "../invariants/grammar.rs"]
+mod grammar;
+mod heads;
+#[path = "../invariants/receive.rs"]
+mod receive;
+mod streams;
+mod theirs;
+
+use std::env;
+
+use exceptions::EXCEPTIONS;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use receive::{Seen, Taken, receive};
+use theirs::Framed;
+
+const BODY_BYTES_MAX: usize = 1024;
+
+/// Streams of one property, unless `PROPTEST_CASES` asks for others.
+const STREAMS: u32 = 20_000;
+
+/// As many cases as usual, or as the environment asks for.
+fn cases(usual: u32) -> ProptestConfig {
+    let asked = env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig::with_cases(asked.unwrap_or(usual))
+}
+
+fn ours(stream: &[u8]) -> Seen {
+    receive([stream], BODY_BYTES_MAX)
+}
+
+/// What there is to compare of a request.
+fn framed(taken: &Taken) -> Framed {
+    Framed {
+        method: format!("{:?}", taken.method).to_ascii_uppercase(),
+        path: taken.path.clone(),
+        query: taken.query.clone(),
+        body: taken.body.clone(),
+        keep_alive: taken.keep_alive,
+        end: taken.end,
+    }
+}
+
+/// The first request of ours that hyper refuses or frames otherwise, and what it makes of it.
+fn difference(stream: &[u8]) -> Option<(Taken, Option<Framed>)> {
+    let theirs = theirs::requests(stream, 1);
+    let ours = ours(stream).requests.into_iter();
+    let mut pairs = ours.enumerate().map(|(at, ours)| (ours, theirs.get(at).cloned()));
+    pairs.find(|(ours, theirs)| Some(framed(ours)) != *theirs)
+}
+
+proptest! {
+    #![proptest_config(cases(STREAMS))]
+
+    #[test]
+    fn what_we_take_hyper_takes_alike(stream in streams::stream()) {
+        if let Some((ours, theirs)) = difference(&stream) {
+            let is_excused = EXCEPTIONS.iter().any(|known| (known.excuses)(&ours, theirs.as_ref()));
+            let stream = String::from_utf8_lossy(&stream);
+            prop_assert!(is_excused, "{stream:?}\nours: {ours:?}\ntheirs: {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn any_pieces_are_received_alike(
+        stream in streams::stream(),
+        sizes in prop::array::uniform4(1..80_usize),
+    ) {
+        connection::check_stream(&stream, sizes);
+    }
+}
+
+#[test]
+fn every_exception_is_still_one() {
+    for known in EXCEPTIONS {
+        let (ours, theirs) = difference(&(known.sample)()).expect(known.name);
+        let excused = EXCEPTIONS.iter().filter(|other| (other.excuses)(&ours, theirs.as_ref()));
+        assert!(excused.count() > 0, "{}: {theirs:?}", known.name);
+        assert!((known.excuses)(&ours, theirs.as_ref()), "{}", known.name);
+    }
+}
+
+/// One of hyper's answers may rest on what it had read ahead: in one piece it sees the same.
+#[test]
+fn hyper_sees_the_same_in_one_piece() {
+    let stream = b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
+        POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
+        GET /3 HTTP/1.0\r\n\r\nGET /4 HTTP/1.1\r\n\r\n";
+    let singly = theirs::requests(stream, 1);
+    let paths: Vec<_> =
+        singly.iter().map(|framed| (framed.path.as_str(), framed.keep_alive)).collect();
+    assert_eq!(paths, [("/1", true), ("/2", true), ("/3", false)]);
+    let at_once = theirs::requests(stream, stream.len());
+    for (at_once, singly) in at_once.iter().zip(&singly) {
+        assert_eq!((&at_once.path, &at_once.body), (&singly.path, &singly.body));
+    }
+    assert_eq!(at_once.len(), singly.len());
+    assert_eq!(difference(stream), None);
+}
+
+/// The properties would hold of streams that nobody takes, or that everybody does.
+#[test]
+fn the_streams_reach_what_they_are_for() {
+    const SEEN: u32 = 2_000;
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(cases(SEEN), rng);
+    let (mut taken, mut refused, mut by_us_alone, mut chunked, mut ended) = (0, 0, 0, 0, 0);
+    for _ in 0..SEEN {
+        let stream = streams::stream().new_tree(&mut runner).expect("a stream").current();
+        let (ours, theirs) = (ours(&stream), theirs::requests(&stream, 1));
+        taken += u32::from(ours.requests.len() > 1);
+        refused += u32::from(ours.refusal.is_some());
+        by_us_alone += u32::from(ours.requests.len() < theirs.len());
+        let is_chunked = |taken: &Taken| {
+            taken.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("transfer-encoding"))
+        };
+        chunked += u32::from(ours.requests.iter().any(is_chunked));
+        ended += u32::from(ours.requests.last().is_some_and(|last| !last.keep_alive));
+    }
+    println!("{taken} {refused} {by_us_alone} {chunked} {ended}");
+    for (count, what) in [
+        (taken, "with two requests that we take"),
+        (refused, "refused"),
+        (by_us_alone, "refused by us alone"),
+        (chunked, "with a chunked request that we take"),
+        (ended, "with a last request"),
+    ] {
+        assert!(count >= SEEN / 20, "{count} of {SEEN} streams {what}");
+    }
+}
