@@ -1,6 +1,6 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fmt tidy clippy deny metrics build run replay perf perf-floor clean
+.PHONY: help setup test fuzz fmt tidy clippy deny metrics build run replay perf perf-floor clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -11,8 +11,12 @@ setup: ## Install what the checks need
 test: ## Every check, cheap ones first: the same as CI
 	@ci/all
 
+fuzz: ## Each fuzz target for a minute, or for FUZZ_SECONDS
+	@ci/fuzz
+
 fmt: ## Lay out the code
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 tidy clippy deny metrics: ## One check alone
 	@ci/all $@
@@ -37,4 +41,4 @@ perf-floor: ## The bare epoll loop against itself: the noise of this machine
 
 clean: ## Remove everything that was built or installed here
 	cargo clean
-	rm -rf .tools .venv
+	rm -rf .tools .venv fuzz/target fuzz/corpus fuzz/artifacts
