@@ -125,11 +125,10 @@ pub fn naive(body: &[u8], lines: Lines) -> Result<Items, Refused> {
         vec![naive_item(whole)]
     } else {
         let complete = std::str::from_utf8(parts[0]).ok().and_then(json).is_some();
-        let second = parts.get(1).map(|line| line.trim_ascii_start());
-        let lines = match second {
-            Some(second) => complete || first != b'{' || second.starts_with(b"{"),
-            None => false,
-        };
+        // A form feed, which the standard library takes for a blank, is none in JSON.
+        let begins = |line: &&[u8]| line.iter().find(|byte| !blank(byte)) == Some(&b'{');
+        let second = parts.get(1);
+        let lines = second.is_some_and(|second| complete || first != b'{' || begins(second));
         if lines { items(&parts) } else { vec![Err(Reason::Syntax)] }
     };
     if found.len() > BATCH_EVENTS_MAX { Err(Refused::TooMany) } else { Ok(found) }
