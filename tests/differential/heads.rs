@@ -26,6 +26,7 @@ pub fn head(has_body: bool) -> impl Strategy<Value = (String, String)> {
     let line =
         (before, method(has_body), space(), target(), space(), version(), line_end(), host())
             .prop_map(|(before, method, a, target, b, version, end, host)| {
+                let target = in_own_form(&method, target);
                 before + &method + &a + &target + &b + &version + &end + &host
             });
     let field = (field(), line_end()).prop_map(|(field, end)| field + &end);
@@ -35,12 +36,21 @@ pub fn head(has_body: bool) -> impl Strategy<Value = (String, String)> {
 /// Most methods have no body, and some are refused without one.
 fn method(has_body: bool) -> impl Strategy<Value = String> {
     let usual: &[&str] = match has_body {
-        true => &["POST", "POST", "PUT", "PATCH", "GET", "DELETE"],
-        false => &["GET", "GET", "HEAD", "DELETE", "OPTIONS", "TRACE"],
+        true => &["POST", "POST", "PUT", "PATCH", "GET", "DELETE", "CONNECT"],
+        false => &["GET", "GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT"],
     };
     let odd =
-        &["get", "BREW", "GE T", "G(T", "", "CONNECT", "PRI", "GET\t", "\u{e9}", "GET\0", "POST"];
+        &["get", "BREW", "GE T", "G(T", "", "CONNECTS", "PRI", "GET\t", "\u{e9}", "GET\0", "POST"];
     usually(40, usual, odd)
+}
+
+/// Some methods have a form of target to themselves (RFC 9112, section 3.2).
+fn in_own_form(method: &str, target: String) -> String {
+    match (method, target.as_str()) {
+        ("CONNECT", "/metrics" | "/metrics/d1:17" | "/") => "a:80".to_owned(),
+        ("OPTIONS", "/") => "*".to_owned(),
+        _ => target,
+    }
 }
 
 /// Targets that some server takes.
