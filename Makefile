@@ -1,7 +1,7 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fmt tidy clippy deny second-engine metrics openapi slow deploy build run \
-	replay load perf perf-floor idle-connections greedy soak clean
+.PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow deploy build \
+	run replay load perf perf-floor idle-connections greedy soak clean
 
 # How long a soak takes.
 seconds := 600
@@ -15,8 +15,12 @@ setup: ## Install what the checks need
 test: ## Every check, cheap ones first: the same as CI
 	@ci/all
 
+fuzz: ## Each fuzz target for a minute, or for FUZZ_SECONDS
+	@ci/fuzz
+
 fmt: ## Lay out the code
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 tidy clippy deny second-engine metrics openapi slow deploy: ## One check alone
 	@ci/all $@
@@ -56,4 +60,4 @@ soak: ## Ten minutes of devices whose connections live half a minute; `make soak
 
 clean: ## Remove everything that was built or installed here
 	cargo clean
-	rm -rf .hypothesis .tools .venv
+	rm -rf .hypothesis .tools .venv fuzz/target fuzz/corpus fuzz/artifacts

@@ -1,0 +1,220 @@
+//! The decoder's twin on `serde_json`: slow and obvious. And the decoder in its terms.
+
+use std::fmt;
+
+use corepulse::clock::Now;
+use corepulse::limits::{BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX};
+use corepulse::limits::{FUTURE_MS_MAX, JSON_DEPTH_MAX, NUMBER_BYTES_MAX, RPS_MAX};
+use corepulse::metric::decode::{Decoder, Lines};
+use corepulse::metric::rejection::{BodyError, Reason};
+use corepulse::metric::timestamp;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// When every body is received.
+pub const NOW: Now = Now { mono_ns: 7, wall_ms: 1_795_420_957_123 };
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Owned {
+    pub device_id: Option<String>,
+    pub timestamp: String,
+    pub timestamp_ms: i64,
+    pub values: [f64; 2],
+    pub literals: [String; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Refused {
+    Empty,
+    Malformed,
+    TooMany,
+}
+
+pub type Items = Vec<Result<Owned, Reason>>;
+
+/// What the decoder makes of a body.
+pub fn fast(decoder: &mut Decoder, body: &[u8], lines: Lines) -> Result<Items, Refused> {
+    let batch = decoder.decode(body, lines, NOW).map_err(|error| match error {
+        BodyError::Empty => Refused::Empty,
+        BodyError::Malformed(_) => Refused::Malformed,
+        BodyError::TooManyEvents => Refused::TooMany,
+    })?;
+    assert_eq!(batch.len(), batch.iter().count());
+    let items = batch.iter().map(|item| match item {
+        Ok(event) => Ok(Owned {
+            device_id: event.device_id.map(str::to_owned),
+            timestamp: event.timestamp.to_owned(),
+            timestamp_ms: event.timestamp_ms,
+            values: event.values,
+            literals: event.literals.map(str::to_owned),
+        }),
+        Err(rejection) => {
+            assert!(!rejection.to_string().is_empty());
+            Err(rejection.reason())
+        }
+    });
+    Ok(items.collect())
+}
+
+/// The members of an object in their order, also those of one name; names as they are written.
+struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+
+impl<'de> serde::Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Members<'de>;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(All)
+    }
+}
+
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => depth -= 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// A JSON text that is read here, or nothing.
+fn json(text: &str) -> Option<&RawValue> {
+    let raw: &RawValue = serde_json::from_str(text).ok()?;
+    (depth(raw.get()) <= JSON_DEPTH_MAX).then_some(raw)
+}
+
+/// What it ought to make of it.
+pub fn naive(body: &[u8], lines: Lines) -> Result<Items, Refused> {
+    let blank = |byte: &u8| b" \t\r\n".contains(byte);
+    let items = |lines: &[&[u8]]| -> Items {
+        let line = |line: &&[u8]| {
+            let text = std::str::from_utf8(line).ok().and_then(json);
+            text.map_or(Err(Reason::Syntax), naive_item)
+        };
+        lines.iter().map(line).collect()
+    };
+    let parts: Vec<&[u8]> =
+        body.split(|&byte| byte == b'\n').filter(|line| !line.iter().all(blank)).collect();
+    let first = body.iter().copied().find(|byte| !blank(byte)).ok_or(Refused::Empty)?;
+    let whole = std::str::from_utf8(body).ok().and_then(json);
+    let found = if lines == Lines::Always {
+        items(&parts)
+    } else if first == b'[' {
+        let whole = whole.ok_or(Refused::Malformed)?;
+        let elements: Vec<&RawValue> = serde_json::from_str(whole.get()).unwrap_or_default();
+        elements.into_iter().map(naive_item).collect()
+    } else if let Some(whole) = whole {
+        vec![naive_item(whole)]
+    } else {
+        let complete = std::str::from_utf8(parts[0]).ok().and_then(json).is_some();
+        // A form feed, which the standard library takes for a blank, is none in JSON.
+        let begins = |line: &&[u8]| line.iter().find(|byte| !blank(byte)) == Some(&b'{');
+        let second = parts.get(1);
+        let lines = second.is_some_and(|second| complete || first != b'{' || begins(second));
+        if lines { items(&parts) } else { vec![Err(Reason::Syntax)] }
+    };
+    if found.len() > BATCH_EVENTS_MAX { Err(Refused::TooMany) } else { Ok(found) }
+}
+
+fn naive_item(raw: &RawValue) -> Result<Owned, Reason> {
+    if !raw.get().starts_with('{') {
+        return Err(Reason::NotObject);
+    }
+    let members: Members<'_> = serde_json::from_str(raw.get()).expect("the members of an object");
+    let mut given = Vec::new();
+    let (mut device_id, mut moment, mut cpu, mut rps) = (None, None, None, None);
+    for (name, value) in members.0 {
+        // `serde_json` makes no text of a lone surrogate. The grammar allows it, and it is no name
+        // of ours.
+        let name: String = serde_json::from_str(name.get()).unwrap_or_default();
+        let name = name.to_ascii_lowercase();
+        if !["device_id", "timestamp", "cpu", "rps"].contains(&name.as_str()) {
+            continue;
+        }
+        if given.contains(&name) {
+            return Err(Reason::Duplicate);
+        }
+        let value = value.get();
+        match name.as_str() {
+            "cpu" => cpu = Some(naive_number(value, CPU_MAX)?),
+            "rps" => rps = Some(naive_number(value, RPS_MAX)?),
+            "device_id" => device_id = naive_device_id(value)?,
+            _ => moment = naive_timestamp(value)?,
+        }
+        given.push(name);
+    }
+    let ((cpu, cpu_literal), (rps, rps_literal)) = cpu.zip(rps).ok_or(Reason::Missing)?;
+    let (timestamp, timestamp_ms) =
+        moment.unwrap_or_else(|| (NOW.wall_ms.to_string(), NOW.wall_ms));
+    let (values, literals) = ([cpu, rps], [cpu_literal, rps_literal]);
+    Ok(Owned { device_id, timestamp, timestamp_ms, values, literals })
+}
+
+fn naive_number(value: &str, max: f64) -> Result<(f64, String), Reason> {
+    if !value.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return Err(Reason::Type);
+    }
+    if value.len() > NUMBER_BYTES_MAX {
+        return Err(Reason::Range);
+    }
+    let number: f64 = value.parse().map_err(|_| Reason::Range)?;
+    if !number.is_finite() || number < 0.0 || number > max {
+        return Err(Reason::Range);
+    }
+    Ok((number.abs(), value.to_owned()))
+}
+
+fn naive_device_id(value: &str) -> Result<Option<String>, Reason> {
+    if value == "null" {
+        return Ok(None);
+    }
+    if !value.starts_with('"') {
+        return Err(Reason::Type);
+    }
+    // A string with a lone surrogate is JSON, but no id.
+    let id: String = serde_json::from_str(value).map_err(|_| Reason::DeviceId)?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    if id.is_empty() || id.len() > DEVICE_ID_BYTES_MAX || !id.bytes().all(allowed) {
+        return Err(Reason::DeviceId);
+    }
+    Ok(Some(id))
+}
+
+fn naive_timestamp(value: &str) -> Result<Option<(String, i64)>, Reason> {
+    if value == "null" {
+        return Ok(None);
+    }
+    let moment = if value.starts_with('"') {
+        let text: String = serde_json::from_str(value).map_err(|_| Reason::Timestamp)?;
+        let ms = timestamp::from_rfc3339(&text).ok_or(Reason::Timestamp)?;
+        (ms.to_string(), ms)
+    } else if value.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        let integer: u64 = value.parse().map_err(|_| Reason::Timestamp)?;
+        let ms = timestamp::from_integer(integer).ok_or(Reason::Timestamp)?;
+        (value.to_owned(), ms)
+    } else {
+        return Err(Reason::Type);
+    };
+    if moment.1 > NOW.wall_ms + FUTURE_MS_MAX {
+        return Err(Reason::Future);
+    }
+    Ok(Some(moment))
+}

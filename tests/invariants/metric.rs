@@ -1,0 +1,18 @@
+//! What holds of the decoder of metrics, whatever the bytes: it does what its twin on `serde_json`
+//! does, which means the same items with the same numbers, the same reasons, and no deeper nesting
+//! than is allowed. Nothing of one body is left for the next.
+
+use corepulse::metric::decode::{Decoder, Lines};
+
+use naive::{fast, naive};
+
+#[path = "../decode_naive/naive.rs"]
+mod naive;
+
+/// Fails if anything above does not hold of these bytes.
+pub fn check(body: &[u8]) {
+    let mut decoder = Decoder::new();
+    for lines in [Lines::Detect, Lines::Always, Lines::Detect] {
+        assert_eq!(fast(&mut decoder, body, lines), naive(body, lines), "{lines:?}");
+    }
+}

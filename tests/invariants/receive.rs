@@ -1,0 +1,148 @@
+//! A connection's intake, driven as the engine drives it, without the engine.
+//!
+//! What it keeps between pieces, what it skips and when it stops is what
+//! `engine/connection/exchange.rs` does; handlers and answers are left out.
+
+use corepulse::http::head::HeaderSlots;
+use corepulse::http::intake::{Advance, Decode, Intake, Whole};
+use corepulse::http::refusal::Refusal;
+use corepulse::http::request::Method;
+
+/// A request as it was handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub method: Method,
+    pub path: String,
+    pub query: Option<String>,
+    pub fields: Vec<(String, Vec<u8>)>,
+    pub body: Vec<u8>,
+    pub keep_alive: bool,
+    pub http_1_0: bool,
+    /// Where in the stream the next request starts.
+    pub end: usize,
+}
+
+/// All that a connection saw of a stream; how often it would have said `100 Continue` depends on
+/// what was there when it looked, and is no part of this.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub requests: Vec<Taken>,
+    pub refusal: Option<Refusal>,
+}
+
+impl Seen {
+    /// Whether anything that follows is thrown away.
+    pub fn is_over(&self) -> bool {
+        self.refusal.is_some() || self.requests.last().is_some_and(|taken| !taken.keep_alive)
+    }
+}
+
+struct Connection {
+    intake: Intake,
+    /// Received and not consumed.
+    input: Vec<u8>,
+    /// Bytes of the stream received so far.
+    received: usize,
+    /// Whether the current request has been told to continue.
+    continued: bool,
+    body_bytes_max: usize,
+    seen: Seen,
+}
+
+/// What a connection sees of a stream that arrives in these pieces.
+pub fn receive<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, body_bytes_max: usize) -> Seen {
+    let mut connection = Connection {
+        intake: Intake::default(),
+        input: Vec::new(),
+        received: 0,
+        continued: false,
+        body_bytes_max,
+        seen: Seen::default(),
+    };
+    for piece in pieces {
+        connection.input.extend_from_slice(piece);
+        connection.received += piece.len();
+        if let Err(refusal) = connection.take_all() {
+            connection.seen.refusal = Some(refusal);
+        }
+        if connection.seen.is_over() {
+            break;
+        }
+    }
+    connection.seen
+}
+
+impl Connection {
+    /// Takes every request that is whole, as far as the last of the connection.
+    fn take_all(&mut self) -> Result<(), Refusal> {
+        while !self.input.is_empty() && !self.seen.is_over() {
+            if !self.intake.has_begun() && self.input.starts_with(b"\r\n") {
+                self.input.drain(..2);
+                continue;
+            }
+            let mut slots = HeaderSlots::new();
+            let kept = self.input.len();
+            match self.intake.advance(&self.input, &mut slots, self.body_bytes_max)? {
+                Advance::Partial { send_continue } => {
+                    self.note_continue(send_continue);
+                    break;
+                }
+                Advance::Undecoded => {
+                    match self.intake.decode(&mut self.input, self.body_bytes_max)? {
+                        Decode::Partial { keep, send_continue } => {
+                            assert!(keep <= kept, "{keep} of {kept} bytes kept");
+                            self.input.truncate(keep);
+                            self.note_continue(send_continue);
+                            break;
+                        }
+                        Decode::Whole => {}
+                    }
+                }
+                Advance::Whole(whole) => {
+                    let consumed = whole.consumed;
+                    assert!(0 < consumed && consumed <= kept, "{consumed} of {kept} consumed");
+                    let end = self.received - (kept - consumed);
+                    let taken = taken(&whole, end);
+                    self.seen.requests.push(taken);
+                    self.continued = false;
+                    self.input.drain(..consumed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note_continue(&mut self, send_continue: bool) {
+        assert!(!(self.continued && send_continue), "100 Continue is said once");
+        self.continued |= send_continue;
+    }
+}
+
+fn taken(whole: &Whole<'_>, end: usize) -> Taken {
+    let request = whole.request;
+    Taken {
+        method: request.method,
+        path: request.path.to_owned(),
+        query: request.query.map(str::to_owned),
+        fields: request.headers.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        body: request.body.to_vec(),
+        keep_alive: whole.keep_alive,
+        http_1_0: whole.http_1_0,
+        end,
+    }
+}
+
+/// Cuts `bytes` into pieces of these sizes, by turns.
+pub fn pieces<'b>(bytes: &'b [u8], sizes: &[usize]) -> Vec<&'b [u8]> {
+    let mut rest = bytes;
+    let mut pieces = Vec::new();
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (piece, after) = rest.split_at((*size).clamp(1, rest.len()));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
+}
