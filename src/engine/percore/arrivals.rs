@@ -86,8 +86,8 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Closes the connection that has been idle longest, if one is: the next request of each that is
-    /// found may have come since the kernel was asked, and is answered then.
+    /// Closes the connection that has been idle longest, if there is one. The next request of any
+    /// that is found may have come since the kernel was asked: that one is answered, and stays.
     fn make_room(&mut self, now_ms: u64) -> bool {
         for _ in 0..LAST_LOOKS {
             let Some(slot) = self.connections.longest_idle(now_ms) else {
