@@ -91,12 +91,17 @@ pub const PIPELINED_REQUESTS_PER_TURN: usize = 256;
 /// File descriptors kept free of client connections: store, logs, connections over the limit.
 pub const RESERVED_FDS: usize = 64;
 
-/// File descriptors of a core beside those: its listener, its epoll and its waker.
-pub const FDS_PER_CORE: usize = 3;
+/// File descriptors of a core beside those: its listener, its epoll, its waker, and its own places
+/// for connections over the limit.
+pub const FDS_PER_CORE: usize = 3 + RESERVED_PER_CORE;
 
-/// Connections over the limit that are served one 503 each, so that probes get an answer; as many
-/// again are turned away with a 503 unasked, and more are just closed.
+/// Connections over the limit that get one answer each, so that probes get theirs; the oldest of
+/// them makes room for the next. As many are being told at a time, with a 503 unasked, that there
+/// is no place; more are just closed.
 pub const RESERVED_CONNECTIONS: usize = 16;
+
+/// Reserved places that a core has whatever the others have taken: a probe comes to any of them.
+pub const RESERVED_PER_CORE: usize = 4;
 
 /// A connection that has not sent anything yet may be closed for a newcomer after this long: its
 /// request may be on its way.

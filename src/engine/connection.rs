@@ -146,6 +146,23 @@ impl Connection {
         self.admission
     }
 
+    /// Requests taken so far.
+    #[must_use]
+    pub const fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Takes its reserved place from it.
+    pub const fn demote(&mut self) {
+        self.admission = Admission::TurnedAway;
+    }
+
+    /// Whether it has had its last answer.
+    #[must_use]
+    pub const fn is_answered(&self) -> bool {
+        self.closing.is_some()
+    }
+
     /// Whether it is over the limit: it gets one answer and goes.
     fn over_limit(&self) -> bool {
         self.admission != Admission::Regular

@@ -1,5 +1,6 @@
 //! The connections of one core, and the limit that all cores share.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,7 +8,7 @@ use slab::Slab;
 
 use super::connection::Connection;
 use crate::http::handler::ConnectionId;
-use crate::limits::RESERVED_CONNECTIONS;
+use crate::limits::{RESERVED_CONNECTIONS, RESERVED_PER_CORE};
 
 /// The longest-idle connections found by one look over all of them: enough that a flood of
 /// newcomers costs one look for many.
@@ -75,6 +76,26 @@ impl Population {
         }
     }
 
+    /// Whether a newcomer would not even get a reserved place.
+    fn is_crowded(&self) -> bool {
+        self.is_full() && self.reserved.load(Ordering::Relaxed) >= RESERVED_CONNECTIONS
+    }
+
+    /// Gives a core a reserved place although the others have all of them.
+    fn reserve_for_core(&self) -> Admission {
+        self.reserved.fetch_add(1, Ordering::Relaxed);
+        Admission::Reserved
+    }
+
+    /// Counts one on a reserved place among those that are turned away, if there may be one more.
+    fn demote(&self) -> bool {
+        let enters = enter(&self.turned_away, RESERVED_CONNECTIONS);
+        if enters {
+            self.leave(Admission::Reserved);
+        }
+        enters
+    }
+
     /// Counts one that has gone.
     pub fn leave(&self, admission: Admission) {
         match admission {
@@ -100,21 +121,38 @@ pub struct Connections {
     /// Idle connections, longest last, as they stood at the last look.
     candidates: Vec<(u64, ConnectionId)>,
     look_again_ms: u64,
+    /// Who has a reserved place, the first to come first. Some may have gone.
+    reserved: VecDeque<ConnectionId>,
+    /// How many those are that have not gone.
+    reserved_count: usize,
 }
 
 impl Connections {
     /// An empty table.
     #[must_use]
     pub const fn new(population: Arc<Population>) -> Self {
-        let candidates = Vec::new();
-        Self { slots: Slab::new(), population, accepted: 0, candidates, look_again_ms: 0 }
+        Self {
+            slots: Slab::new(),
+            population,
+            accepted: 0,
+            candidates: Vec::new(),
+            look_again_ms: 0,
+            reserved: VecDeque::new(),
+            reserved_count: 0,
+        }
     }
 
     /// Counts a newcomer, and says how to receive it and who it is.
     pub fn admit(&mut self) -> (Admission, ConnectionId) {
         self.accepted += 1;
         let id = ConnectionId { slot: self.slots.vacant_key(), number: self.accepted };
-        (self.population.admit(), id)
+        let admission = self.population.admit();
+        let is_short = self.reserved_count < RESERVED_PER_CORE;
+        if is_short && matches!(admission, Admission::TurnedAway | Admission::Dropped) {
+            self.population.leave(admission);
+            return (self.population.reserve_for_core(), id);
+        }
+        (admission, id)
     }
 
     /// Whether a newcomer would be over the limit.
@@ -125,7 +163,47 @@ impl Connections {
 
     /// Enters the connection that was admitted last.
     pub fn insert(&mut self, connection: Connection) -> usize {
+        if connection.admission() == Admission::Reserved {
+            while self.reserved.front().is_some_and(|id| !self.holds(*id)) {
+                self.reserved.pop_front();
+            }
+            self.reserved.push_back(connection.id());
+            self.reserved_count += 1;
+        }
         self.slots.insert(connection)
+    }
+
+    fn holds(&self, id: ConnectionId) -> bool {
+        self.slots.get(id.slot).is_some_and(|connection| connection.id() == id)
+    }
+
+    /// Who has had a reserved place of this core longest, if all of them are taken: a probe sends
+    /// its request as soon as it is connected, so whoever has come last is the likeliest to be one.
+    pub fn longest_reserved(&mut self) -> Option<usize> {
+        if !self.population.is_crowded() || self.reserved_count < RESERVED_PER_CORE {
+            return None;
+        }
+        while let Some(id) = self.reserved.pop_front() {
+            if self.holds(id) {
+                return Some(id.slot);
+            }
+        }
+        None
+    }
+
+    /// Takes the reserved place from a connection that has not been answered, and says whether
+    /// there is a place left to tell it so.
+    pub fn demote(&mut self, slot: usize) -> bool {
+        let unanswered = self.slots.get_mut(slot).filter(|connection| !connection.is_answered());
+        let Some(connection) = unanswered else {
+            return false;
+        };
+        let demoted = self.population.demote();
+        if demoted {
+            connection.demote();
+            self.reserved_count -= 1;
+        }
+        demoted
     }
 
     /// Takes back an admission that came to nothing.
@@ -137,6 +215,7 @@ impl Connections {
     pub fn remove(&mut self, slot: usize) -> Option<Connection> {
         let connection = self.slots.try_remove(slot)?;
         self.population.leave(connection.admission());
+        self.reserved_count -= usize::from(connection.admission() == Admission::Reserved);
         Some(connection)
     }
 

@@ -16,6 +16,9 @@ use crate::telemetry::counters::CloseReason;
 /// Newcomers taken in one turn; more wait in the kernel for the next.
 const ACCEPTS_PER_TURN: usize = 64;
 
+/// Idle connections that are looked at for one to close; those that have just sent a request stay.
+const LAST_LOOKS: usize = 8;
+
 /// Out of descriptors, the next try waits this long: an endless readiness must not spin.
 const ACCEPT_RETRY_MS: u64 = 100;
 
@@ -42,9 +45,7 @@ impl<H: Handler> Core<H> {
                 Err(error) if !are_exhausted(&error) => {}
                 Err(_) => {
                     // Make room, and try again after a while.
-                    if let Some(slot) = self.connections.longest_idle(now_ms) {
-                        self.close(slot, CloseReason::Limit);
-                    }
+                    self.make_room(now_ms);
                     self.accept_retry_ms = Some(now_ms + ACCEPT_RETRY_MS);
                     return;
                 }
@@ -74,13 +75,10 @@ impl<H: Handler> Core<H> {
         let closing = self.phase == Phase::Closing;
         let mut here = Some(newcomer);
         if self.connections.is_full() {
-            match self.connections.longest_idle(now_ms) {
-                Some(slot) => self.close(slot, CloseReason::Limit),
-                None if closing => {}
-                None => {
-                    let crew = &self.common.crew;
-                    here = here.and_then(|newcomer| crew.pass_on(self.number, newcomer, now_ms));
-                }
+            let made_room = self.make_room(now_ms);
+            if !made_room && !closing {
+                let crew = &self.common.crew;
+                here = here.and_then(|newcomer| crew.pass_on(self.number, newcomer, now_ms));
             }
         }
         if let Some(newcomer) = here {
@@ -88,7 +86,47 @@ impl<H: Handler> Core<H> {
         }
     }
 
+    /// Closes the connection that has been idle longest, if there is one. The next request of any
+    /// that is found may have come since the kernel was asked: that one is answered, and stays.
+    fn make_room(&mut self, now_ms: u64) -> bool {
+        for _ in 0..LAST_LOOKS {
+            let Some(slot) = self.connections.longest_idle(now_ms) else {
+                return false;
+            };
+            let requests = self.connections.at(slot).map(|found| {
+                found.note(true, false);
+                found.requests()
+            });
+            self.serve(slot);
+            let Some(connection) = self.connections.at(slot) else {
+                return true;
+            };
+            if connection.may_close() && Some(connection.requests()) == requests {
+                self.close(slot, CloseReason::Limit);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes a reserved place back, for a newcomer. Whoever has it may have sent its request since
+    /// the kernel was asked, and is answered then.
+    fn dismiss(&mut self, slot: usize) {
+        if let Some(connection) = self.connections.at(slot) {
+            connection.note(true, false);
+        }
+        self.serve(slot);
+        if self.connections.demote(slot) {
+            self.with(slot, Connection::turn_away);
+        } else {
+            self.close(slot, CloseReason::Limit);
+        }
+    }
+
     fn admit(&mut self, newcomer: Newcomer, now_ms: u64) {
+        if let Some(slot) = self.connections.longest_reserved() {
+            self.dismiss(slot);
+        }
         let Newcomer { mut stream, peer, .. } = newcomer;
         let (admission, id) = self.connections.admit();
         let interest = Interest::READABLE | Interest::WRITABLE;
