@@ -139,6 +139,18 @@ fn a_body_truncated_at_any_byte_is_refused() {
     }
 }
 
+/// Whoever counts in 64 bits must not fail at these.
+#[test]
+fn lengths_that_are_too_great_are_refused() {
+    let mut tried = Tried::new();
+    for length in ["18446744073709551616", "99999999999999999999999999"] {
+        let mut client = tried.running.client();
+        let head = format!("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        assert_problem(&client.ask(head.as_bytes()), 413, head.as_bytes());
+        tried.accept(JSON, metric("d1", 1_700_000_000).as_bytes());
+    }
+}
+
 #[test]
 fn a_request_truncated_at_any_byte_is_never_applied() {
     let mut tried = Tried::new();

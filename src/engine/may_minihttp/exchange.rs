@@ -135,14 +135,17 @@ impl<H: Handler> Exchange<H> {
         self.bytes.clear();
         write_head(&received, &mut self.bytes);
         let judged = self.judge();
-        // In these two cases the length is a number: `may_minihttp` panics at any other.
-        let Taken::Refused(Refusal::Timeout | Refusal::BodyTooLarge) = judged else {
+        // `may_minihttp` panics at a length that is no number, or too great a one.
+        let Taken::Refused(refusal @ (Refusal::Timeout | Refusal::BodyTooLarge)) = judged else {
             return judged;
         };
+        if refusal == Refusal::BodyTooLarge && !has_countable_length(&received) {
+            return judged;
+        }
         let late_ms = self.office.now_ms().saturating_add(self.office.common.patience.request_ms);
         self.peer.expect(late_ms, CloseReason::RequestTimeout);
         let mut body = received.body();
-        if matches!(judged, Taken::Refused(Refusal::BodyTooLarge)) {
+        if refusal == Refusal::BodyTooLarge {
             // Dropping it reads it: what is not read would pass for the next request.
             return judged;
         }
@@ -281,6 +284,14 @@ impl<H: Handler> Drop for Exchange<H> {
             desk.lock().meter.closed(self.peer.reason());
         }
     }
+}
+
+/// Whether `may_minihttp` can read the length of a head that our parser has found right.
+fn has_countable_length(received: &Received<'_, '_, '_>) -> bool {
+    let is_length = |name: &str| name.eq_ignore_ascii_case("content-length");
+    let length = received.headers().iter().find(|field| is_length(field.name));
+    let digits = length.and_then(|field| std::str::from_utf8(field.value).ok());
+    digits.is_some_and(|digits| digits.parse::<usize>().is_ok())
 }
 
 /// Writes a head as it was received, but for what `may_minihttp` does not tell of it.
