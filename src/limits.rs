@@ -98,8 +98,8 @@ pub const FDS_PER_CORE: usize = 3;
 /// again are turned away with a 503 unasked, and more are just closed.
 pub const RESERVED_CONNECTIONS: usize = 16;
 
-/// A connection that has not sent anything yet may be closed for a newcomer after this long: its
-/// request may be on its way.
+/// A connection that has not sent anything yet may be closed for a newcomer, or at the end of the
+/// server, after this long: its request may be on its way.
 pub const NEWCOMER_MS: u64 = 100;
 
 /// Bytes of half requests and unsent answers that one core holds, at the default `--max-body`.

@@ -138,6 +138,18 @@ impl Process {
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
+    /// Whether its thread of this name waits for the kernel, or has ended.
+    pub fn is_asleep_or_gone(&self, name: &str) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.0.id()));
+        // One that ends meanwhile cannot be read.
+        let stats = tasks
+            .expect("it has not been waited for")
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        let name = format!("({name}) ");
+        let state = |stat: String| Some(stat.split_once(&name)?.1.starts_with('S'));
+        stats.filter_map(state).all(|sleeps| sleeps)
+    }
+
     /// How many descriptors it holds.
     pub fn descriptors(&self) -> u64 {
         let path = format!("/proc/{}/fd", self.child.0.id());
