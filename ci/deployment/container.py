@@ -185,6 +185,6 @@ class Container:
 
 
 def lines_with(said, field):
-    """The lines of a log in JSON that have this field; one that is being written may lack its end."""
+    """The lines of a log in JSON that have this field. The last may be half written."""
     lines = [line for line in said.splitlines(keepends=True) if line.endswith("}\n")]
     return [line for line in map(json.loads, lines) if field in line]
