@@ -25,7 +25,7 @@ class Devices:
         self.number = number
         self.stopping = threading.Event()
         self.began = time.monotonic()
-        # Appending is atomic; each is read when the threads have ended, or only counted.
+        # Appending is atomic; all of it is read when the threads have ended, or only counted.
         self.answers, self.failures, self.keys = [], [], []
         self.told_to_reconnect = 0
         plan = [("busy", BUSY), ("slow", SLOW), ("fresh", FRESH)]
