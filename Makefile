@@ -1,7 +1,7 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow deploy build \
-	run replay load perf perf-floor idle-connections greedy soak clean
+.PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow deploy \
+	rolling build run replay load perf perf-floor idle-connections greedy soak clean
 
 # How long a soak takes.
 seconds := 600
@@ -22,7 +22,7 @@ fmt: ## Lay out the code
 	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
 
-tidy clippy deny second-engine metrics openapi slow deploy: ## One check alone
+tidy clippy deny second-engine metrics openapi slow deploy rolling: ## One check alone
 	@ci/all $@
 
 build: ## The server, optimised: target/release/corepulse

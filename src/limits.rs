@@ -103,8 +103,8 @@ pub const RESERVED_CONNECTIONS: usize = 16;
 /// Reserved places that a core has whatever the others have taken: a probe comes to any of them.
 pub const RESERVED_PER_CORE: usize = 4;
 
-/// A connection that has not sent anything yet may be closed for a newcomer after this long: its
-/// request may be on its way.
+/// A connection that has not sent anything yet may be closed for a newcomer, or at the end of the
+/// server, after this long: its request may be on its way.
 pub const NEWCOMER_MS: u64 = 100;
 
 /// Bytes of half requests and unsent answers that one core holds, at the default `--max-body`.

@@ -271,6 +271,54 @@ fn idle_connections_are_closed_at_once_and_the_port_is_free() {
     assert!(TcpStream::connect(process.address).is_err());
 }
 
+/// Whether the requests of connections that had come just before the end, and that were sent just
+/// after it had begun, are all answered.
+fn are_newcomers_answered() -> bool {
+    let mut process = Process::start(&["--workers", "1"]);
+    let mut idle = process.client();
+    assert_eq!(idle.ask(&get("/health")).status, 200);
+    // Held up, the server finds the newcomers and the signal at once.
+    process.signal("STOP");
+    let mut newcomers: Vec<Client> = (0..8).map(|_| process.client()).collect();
+    process.signal("TERM");
+    process.signal("CONT");
+    idle.assert_end();
+    until("the core has closed what it closes at once", || {
+        process.is_asleep_or_gone("core-0").then_some(())
+    });
+    let acknowledged = Acknowledged::default();
+    for client in &mut newcomers {
+        let answered = client.try_send(&batch()).and_then(|()| client.try_answer(false));
+        let Ok(Some(answer)) = answered else {
+            return false;
+        };
+        assert!(answer.closes(), "{answer:?}");
+        acknowledged.add(&answer);
+    }
+    drop(newcomers);
+    assert_eq!(process.wait().code(), Some(0));
+    assert_accounts(&process, acknowledged.count());
+    true
+}
+
+/// A proxy connects and then sends: between the two lies a way through the network.
+#[test]
+fn who_came_just_before_the_end_may_still_ask() {
+    // Where this test is held up for longer than the server waits, it has to try again.
+    until("newcomers are answered", || are_newcomers_answered().then_some(()));
+}
+
+#[test]
+fn a_newcomer_that_does_not_ask_is_not_waited_for() {
+    let mut process = Process::start(&["--workers", "2"]);
+    let mut silent = process.client();
+    let since = Instant::now();
+    process.signal("TERM");
+    silent.assert_end();
+    assert_eq!(process.wait().code(), Some(0));
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+}
+
 /// Scrapes and look-ups are made on another thread: they too are answered to the last.
 #[test]
 fn later_answers_are_not_cut_either() {

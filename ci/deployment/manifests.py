@@ -76,3 +76,8 @@ def port(container, name):
 def seconds(text):
     """A duration such as `25s`."""
     return int(re.fullmatch(r"(\d+)s", text)[1])
+
+
+def cpus(text):
+    """A quantity of CPUs such as `2` or `1500m`."""
+    return int(text[:-1]) / 1000 if text.endswith("m") else float(text)

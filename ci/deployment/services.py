@@ -21,9 +21,9 @@ def get(url):
         return error.code, error.read().decode()
 
 
-def wait_until(ready, what):
+def wait_until(ready, what, seconds_max=ANSWER_SECONDS_MAX):
     """Asks until `ready` is true; what is not there yet may refuse connections."""
-    deadline = time.monotonic() + ANSWER_SECONDS_MAX
+    deadline = time.monotonic() + seconds_max
     while time.monotonic() < deadline:
         try:
             if ready():
@@ -31,7 +31,7 @@ def wait_until(ready, what):
         except OSError:
             pass
         time.sleep(0.1)
-    raise Fault(f"{what}: not within {ANSWER_SECONDS_MAX} s")
+    raise Fault(f"{what}: not within {seconds_max} s")
 
 
 def start_redis(processes, manifests, folder):
@@ -54,13 +54,19 @@ def start_redis(processes, manifests, folder):
     return number
 
 
-def start_server(processes, server, manifests, redis):
-    """The server as its container starts it, on a free port."""
-    container, number = manifests.container("corepulse"), free_port()
+def server_variables(container, address, redis):
+    """The variables of the server's container; only the two addresses are those of here."""
     variables = environment(container, SECRETS)
-    variables["COREPULSE_LISTEN"] = f"127.0.0.1:{number}"
+    variables["COREPULSE_LISTEN"] = address
     url = variables["COREPULSE_REDIS_URL"]
     variables["COREPULSE_REDIS_URL"] = url.replace("@redis:6379", f"@127.0.0.1:{redis}")
+    return variables
+
+
+def start_server(processes, server, manifests, redis):
+    """The server with the variables of its container, on a free port."""
+    container, number = manifests.container("corepulse"), free_port()
+    variables = server_variables(container, f"127.0.0.1:{number}", redis)
     process = processes.start("server", [server], variables)
     base = f"http://127.0.0.1:{number}"
     path = container["readinessProbe"]["httpGet"]["path"]

@@ -342,10 +342,4 @@ impl Connection {
         self.closing = Some(CloseReason::Idle);
         self.finish(lent)
     }
-
-    /// Whether the end of serving may close it at once.
-    #[must_use]
-    pub fn may_close(&self) -> bool {
-        self.idle_since_ms().is_some()
-    }
 }

@@ -85,6 +85,8 @@ pub struct Core<H> {
     accepting: bool,
     accept_retry_ms: Option<u64>,
     phase: Phase,
+    /// At the end: until when newcomers may still ask.
+    newcomers_until_ms: Option<u64>,
     now: Now,
     due: Vec<usize>,
     posted: Vec<Posted>,
@@ -124,6 +126,7 @@ impl<H: Handler> Core<H> {
             accepting: false,
             accept_retry_ms: None,
             phase: Phase::Serving,
+            newcomers_until_ms: None,
             now: clock.now(),
             due: Vec::new(),
             posted: Vec::new(),
@@ -184,6 +187,7 @@ impl<H: Handler> Core<H> {
         self.deliver_posted();
         self.accept();
         self.expire();
+        self.dismiss_newcomers();
     }
 
     /// How long the kernel may keep the core asleep.
@@ -193,8 +197,13 @@ impl<H: Handler> Core<H> {
         }
         let ns = |ms: u64| ms.saturating_mul(1_000_000);
         let closing = (self.phase == Phase::Closing).then(|| self.common.drain.deadline_ns());
-        let wake_at_ns =
-            [wake_at_ns, self.timers.next_ms().map(ns), self.accept_retry_ms.map(ns), closing];
+        let wake_at_ns = [
+            wake_at_ns,
+            self.timers.next_ms().map(ns),
+            self.accept_retry_ms.map(ns),
+            self.newcomers_until_ms.map(ns),
+            closing,
+        ];
         let first = wake_at_ns.into_iter().flatten().min()?;
         Some(Duration::from_nanos(first.saturating_sub(self.now.mono_ns)))
     }

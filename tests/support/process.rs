@@ -18,7 +18,9 @@ pub fn command(arguments: &[&str]) -> Command {
     command.args(arguments);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("COREPULSE_") || text == "REDIS_URL" {
+        // But for the engine that the tests are run against (ci/second-engine).
+        let is_ours = text.starts_with("COREPULSE_") && text != "COREPULSE_ENGINE";
+        if is_ours || text == "REDIS_URL" {
             command.env_remove(&name);
         }
     }
@@ -136,6 +138,18 @@ impl Process {
         let (_, after_name) = stat.rsplit_once(") ").unwrap();
         let fields: Vec<&str> = after_name.split(' ').collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
+    /// Whether its thread of this name waits for the kernel, or has ended.
+    pub fn is_asleep_or_gone(&self, name: &str) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.0.id()));
+        // One that ends meanwhile cannot be read.
+        let stats = tasks
+            .expect("it has not been waited for")
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        let name = format!("({name}) ");
+        let state = |stat: String| Some(stat.split_once(&name)?.1.starts_with('S'));
+        stats.filter_map(state).all(|sleeps| sleeps)
     }
 
     /// How many descriptors it holds.

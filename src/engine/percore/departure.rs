@@ -3,6 +3,7 @@
 use super::Core;
 use crate::engine::drain::Phase;
 use crate::http::handler::Handler;
+use crate::limits::NEWCOMER_MS;
 use crate::telemetry::counters::CloseReason;
 
 /// Rounds of accepting before the listener closes: what its backlog holds, and not what a flood
@@ -38,14 +39,30 @@ impl<H: Handler> Core<H> {
     }
 
     /// Closes a connection unless something is under way on it: a request may have arrived since
-    /// the last turn.
+    /// the last turn, and that of a newcomer may not have arrived yet.
     pub(super) fn let_go(&mut self, slot: usize) {
         if let Some(connection) = self.connections.at(slot) {
             connection.note(true, false);
         }
         self.serve(slot);
-        if self.connections.at(slot).is_some_and(|connection| connection.may_close()) {
+        let now_ms = self.now.mono_ms();
+        let Some(connection) = self.connections.at(slot) else {
+            return;
+        };
+        if connection.evictable_since_ms(now_ms).is_some() {
             self.close(slot, CloseReason::Drain);
+        } else if connection.idle_since_ms().is_some() {
+            self.newcomers_until_ms = Some(now_ms + NEWCOMER_MS);
+        }
+    }
+
+    /// Closes the newcomers that have not asked in time.
+    pub(super) fn dismiss_newcomers(&mut self) {
+        let is_time = |until_ms: u64| until_ms <= self.now.mono_ms();
+        if self.newcomers_until_ms.take_if(|until_ms| is_time(*until_ms)).is_some() {
+            for slot in self.connections.occupied() {
+                self.let_go(slot);
+            }
         }
     }
 
