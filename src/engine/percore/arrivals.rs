@@ -101,7 +101,8 @@ impl<H: Handler> Core<H> {
             let Some(connection) = self.connections.at(slot) else {
                 return true;
             };
-            if connection.may_close() && Some(connection.requests()) == requests {
+            let is_idle = connection.evictable_since_ms(now_ms).is_some();
+            if is_idle && Some(connection.requests()) == requests {
                 self.close(slot, CloseReason::Limit);
                 return true;
             }
