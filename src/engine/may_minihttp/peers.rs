@@ -84,13 +84,16 @@ impl Peers {
         self.live.lock().is_empty()
     }
 
-    /// Ends whoever is overdue, or everybody. Requests under way are answered before the end.
+    /// Ends whoever is overdue, or everybody whose request is not under way.
     pub(super) fn inspect(&self, now_ms: u64, closing: bool) {
         for (_, peer) in self.live.lock().iter() {
-            if now_ms >= peer.deadline_ms.load(Ordering::Relaxed) {
-                peer.end(reason_of(peer.deadline_reason.load(Ordering::Relaxed)));
-            } else if closing {
-                peer.end(CloseReason::Drain);
+            let reason = reason_of(peer.deadline_reason.load(Ordering::Relaxed));
+            let late = now_ms >= peer.deadline_ms.load(Ordering::Relaxed);
+            let receives = reason == CloseReason::RequestTimeout;
+            if late && receives {
+                peer.end(reason);
+            } else if (late || closing && !receives) && !peer.has_unread() {
+                peer.end(if late { reason } else { CloseReason::Drain });
             }
         }
     }
@@ -110,7 +113,14 @@ impl Peer {
 
     /// The peer waits for us.
     pub(super) fn expect_nothing(&self) {
-        self.deadline_ms.store(u64::MAX, Ordering::Relaxed);
+        self.expect(u64::MAX, CloseReason::Client);
+    }
+
+    /// Whether it has sent something that the coroutine has not read. Ended now, that would be
+    /// lost: `may_minihttp` drops what it has read when it finds the end of the stream behind it.
+    fn has_unread(&self) -> bool {
+        let unread = self.socket.as_ref().map(|socket| socket.peek(&mut [0]));
+        matches!(unread, Some(Ok(1..)))
     }
 
     /// Receives nothing more, for the first of several reasons.
