@@ -180,7 +180,8 @@ impl Connection {
     #[must_use]
     pub fn evictable_since_ms(&self, now_ms: u64) -> Option<u64> {
         let settled = self.requests > 0 || now_ms >= self.active_ms + NEWCOMER_MS;
-        self.idle_since_ms().filter(|_| settled)
+        // One over the limit takes no place that a newcomer could have.
+        self.idle_since_ms().filter(|_| settled && !self.over_limit())
     }
 
     /// Gives back what was lent, before it is dropped.
@@ -208,11 +209,12 @@ impl Connection {
         if matches!(self.stage, Stage::Lingering { .. }) {
             return self.discard(lent);
         }
-        if self.closing.is_some() {
-            return self.finish(lent);
-        }
+        // One that ends all the same has a request that was taken, and gets its answer first.
         if matches!(self.stage, Stage::Waiting(_)) {
             return Next::Wait;
+        }
+        if self.closing.is_some() {
+            return self.finish(lent);
         }
         let received = match self.receive(lent) {
             Ok(Some(bytes)) => bytes,
@@ -256,14 +258,13 @@ impl Connection {
                 return Next::Close(reason);
             }
         }
-        if !self.output.is_empty() {
+        if !self.output.is_empty() || matches!(self.stage, Stage::Waiting(_)) {
             return Next::Wait;
         }
         if self.closing.is_some() {
             return self.finish(lent);
         }
-        let waits = matches!(self.stage, Stage::Waiting(_));
-        if !waits && (self.unparsed || self.readable) { Next::Again } else { Next::Wait }
+        if self.unparsed || self.readable { Next::Again } else { Next::Wait }
     }
 
     fn is_too_old(&self, now: Now) -> bool {

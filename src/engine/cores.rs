@@ -240,3 +240,48 @@ impl Cores {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::handler::{Context, Reply};
+    use crate::http::request::Request;
+    use crate::http::response::{Response, TEXT};
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    /// What breaks at one request.
+    struct Fragile;
+
+    impl Handler for Fragile {
+        fn handle(&mut self, request: &Request<'_>, _: &Context<'_>, _: &mut Vec<u8>) -> Reply {
+            assert_ne!(request.path, "/break");
+            Reply::Now(Response::ok(TEXT, 0))
+        }
+    }
+
+    /// A connection that has asked for `path`, and what it is told first.
+    fn ask(address: SocketAddr, path: &str) -> (TcpStream, io::Result<usize>) {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        write!(client, "GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let told = client.read(&mut [0; 1024]);
+        (client, told)
+    }
+
+    #[test]
+    fn where_a_core_has_failed_the_others_serve_all_that_they_accept() {
+        let cores = serve(([127, 0, 0, 1], 0).into(), 2, |_| Fragile).unwrap();
+        let (broken, told) = ask(cores.address(), "/break");
+        assert!(!matches!(told, Ok(1..)), "{told:?}");
+        while cores.are_running() {
+            thread::yield_now();
+        }
+        let clients: Vec<_> = (0..8).map(|_| ask(cores.address(), "/")).collect();
+        for (_, told) in &clients {
+            assert!(matches!(told, Ok(1..)), "{told:?}");
+        }
+        drop((clients, broken));
+        assert_eq!(cores.drain(Duration::ZERO), Err(Failed(1)));
+    }
+}

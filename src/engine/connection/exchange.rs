@@ -64,7 +64,6 @@ impl Connection {
         lent: &mut Lent<'_, H>,
     ) -> Range<usize> {
         let body_bytes_max = lent.desk.patience.body_bytes_max;
-        let input_bytes = bytes.len();
         let mut at = 0;
         let mut requests = 0;
         while at < bytes.len() && self.closing.is_none() {
@@ -85,7 +84,8 @@ impl Connection {
             let mut slots = HeaderSlots::new();
             match self.intake.advance(rest, &mut slots, body_bytes_max) {
                 Ok(Advance::Whole(whole)) => {
-                    let followed = at + whole.consumed < input_bytes;
+                    let behind = rest.get(whole.consumed..).unwrap_or_default();
+                    let followed = empty_lines(behind) < behind.len();
                     at += whole.consumed;
                     requests += 1;
                     self.answer_one(&whole, followed, lent);

@@ -16,7 +16,7 @@ use crate::engine::meter::Meter;
 use crate::http::handler::{ConnectionId, Context, Handler, Mailbox, Reply, RequestId};
 use crate::http::request::Request;
 use crate::http::response::{Answer, Encoder, Response};
-use crate::limits::PIPELINED_REQUESTS_PER_TURN;
+use crate::limits::{LENT_BYTES_MAX, NEWCOMER_MS, PIPELINED_REQUESTS_PER_TURN};
 use crate::telemetry::counters::{CloseReason, Counters, Labels};
 use crate::telemetry::latency::Latency;
 
@@ -29,6 +29,9 @@ struct Fine;
 
 impl Handler for Fine {
     fn handle(&mut self, of: &Request<'_>, _: &Context<'_>, body: &mut Vec<u8>) -> Reply {
+        if of.path == "/later" {
+            return Reply::Later;
+        }
         body.resize(if of.path == "/large" { LARGE_BYTES } else { 2 }, b' ');
         Reply::Now(Response::ok("text/plain", 0))
     }
@@ -74,17 +77,28 @@ fn with(
     now_ms: u64,
     act: impl FnOnce(&mut Connection, &mut Lent<'_, Fine>) -> Next,
 ) -> Next {
+    lending(&mut Buffers::new(1024), false, connection, now_ms, act)
+}
+
+/// The same with buffers that others have a share of, and perhaps while the server drains.
+fn lending(
+    buffers: &mut Buffers,
+    draining: bool,
+    connection: &mut Connection,
+    now_ms: u64,
+    act: impl FnOnce(&mut Connection, &mut Lent<'_, Fine>) -> Next,
+) -> Next {
     let labels = Labels { routes: &["any"], statuses: &[200], reject_reasons: &[] };
     let (counters, latency) = (Counters::new(1, labels), Latency::new(1, 1));
     let patience = Patience { idle_ms: 1000, request_ms: 1000, body_bytes_max: 1024 };
     let mut lent = Lent {
         handler: &mut Fine,
         desk: &Desk { mailbox: Arc::new(Nobody), patience },
-        buffers: &mut Buffers::new(1024),
+        buffers,
         encoder: &mut Encoder::default(),
         meter: &mut Meter::new(0, Arc::new(counters), Arc::new(latency)),
         now: Now { mono_ns: now_ms * 1_000_000, wall_ms: 0 },
-        draining: false,
+        draining,
     };
     act(connection, &mut lent)
 }
@@ -154,4 +168,46 @@ fn a_turn_answers_so_many_requests_and_no_more() {
     assert_ne!(with(&mut greedy, 0, Connection::serve), Next::Close(CloseReason::Error));
     assert_eq!(greedy.requests, 2 * PIPELINED_REQUESTS_PER_TURN as u64);
     assert!(answer(&peer).starts_with("HTTP/1.1 200 "));
+}
+
+/// There is no room for what follows it, but it was taken.
+#[test]
+fn out_of_memory_a_later_answer_is_waited_for_all_the_same() {
+    let request = b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (mut waiting, peer) = connected(u64::MAX, &[request, REQUEST].concat());
+    let buffers = &mut Buffers::new(1024);
+    let taken = buffers.lend(&vec![0; LENT_BYTES_MAX]);
+    waiting.note(true, false);
+    assert_eq!(lending(buffers, false, &mut waiting, 0, Connection::serve), Next::Wait);
+    waiting.note(true, false);
+    assert_eq!(lending(buffers, false, &mut waiting, 0, Connection::serve), Next::Wait);
+    let asked = RequestId { connection: ConnectionId::default(), number: 1 };
+    let late = Answer { response: Response::ok("text/plain", 0), body: b"late".to_vec() };
+    let deliver = |of: &mut Connection, lent: &mut Lent<'_, Fine>| of.deliver(asked, &late, lent);
+    assert_eq!(lending(buffers, false, &mut waiting, 1, deliver), Next::Wait);
+    let text = answer(&peer);
+    assert!(text.contains("Connection: close") && text.ends_with("late"), "{text}");
+    assert_eq!(answer(&peer), "");
+    drop(taken);
+}
+
+/// Some clients end a body with an empty line. Nothing follows it that could be the last answer.
+#[test]
+fn an_empty_line_behind_the_last_request_does_not_keep_it_open() {
+    let (mut last, peer) = connected(u64::MAX, &[REQUEST, b"\r\n"].concat());
+    last.note(true, false);
+    let buffers = &mut Buffers::new(1024);
+    assert_eq!(lending(buffers, true, &mut last, 0, Connection::serve), Next::Wait);
+    let text = answer(&peer);
+    assert!(text.contains("Connection: close"), "{text}");
+    assert_eq!(answer(&peer), "");
+}
+
+/// It would not get the place of one over the limit, which has its second to send a request.
+#[test]
+fn only_who_is_within_the_limit_is_closed_for_a_newcomer() {
+    let (mut silent, _peer) = connected(u64::MAX, b"");
+    assert_eq!(silent.evictable_since_ms(NEWCOMER_MS), Some(0));
+    silent.admission = Admission::Reserved;
+    assert_eq!(silent.evictable_since_ms(NEWCOMER_MS), None);
 }

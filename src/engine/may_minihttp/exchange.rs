@@ -226,7 +226,7 @@ impl<H: Handler> Exchange<H> {
                 Ok((Reply::Now(response), of)) => Outcome { response, posted: None, of },
                 Ok((Reply::Later, of)) => {
                     drop(guard);
-                    let Answer { response, body } = self.letterbox.wait();
+                    let Answer { response, body } = self.letterbox.wait(self.requests);
                     guard = desk.lock();
                     began = guard.clock.now();
                     Outcome { response, posted: Some(body), of }

@@ -12,25 +12,26 @@ use crate::sync::Mutex;
 #[derive(Debug, Default)]
 pub(super) struct Letterbox(Mutex<Letter>);
 
+/// By the number of the request that it is about.
 #[derive(Debug, Default)]
 enum Letter {
     #[default]
     None,
-    Awaited(Arc<Blocker>),
-    Here(Answer),
+    Awaited(u64, Arc<Blocker>),
+    Here(u64, Answer),
 }
 
 impl Letterbox {
-    /// Waits for the answer; the worker serves others meanwhile.
-    pub(super) fn wait(&self) -> Answer {
+    /// Waits for the answer to request `number`; the worker serves others meanwhile.
+    pub(super) fn wait(&self, number: u64) -> Answer {
         loop {
             let blocker = Blocker::current();
             {
                 let mut letter = self.0.lock();
                 match std::mem::take(&mut *letter) {
-                    Letter::Here(answer) => return answer,
-                    Letter::None | Letter::Awaited(_) => {
-                        *letter = Letter::Awaited(Arc::clone(&blocker));
+                    Letter::Here(of, answer) if of == number => return answer,
+                    Letter::None | Letter::Awaited(..) | Letter::Here(..) => {
+                        *letter = Letter::Awaited(number, Arc::clone(&blocker));
                     }
                 }
             }
@@ -41,9 +42,19 @@ impl Letterbox {
 }
 
 impl Mailbox for Letterbox {
-    fn deliver(&self, _: RequestId, answer: Answer) {
-        let awaited = std::mem::replace(&mut *self.0.lock(), Letter::Here(answer));
-        if let Letter::Awaited(blocker) = awaited {
+    fn deliver(&self, request: RequestId, answer: Answer) {
+        let awaited = {
+            let mut letter = self.0.lock();
+            let is_late = match &*letter {
+                Letter::None => false,
+                Letter::Awaited(number, _) | Letter::Here(number, _) => request.number < *number,
+            };
+            if is_late {
+                return;
+            }
+            std::mem::replace(&mut *letter, Letter::Here(request.number, answer))
+        };
+        if let Letter::Awaited(_, blocker) = awaited {
             blocker.unpark();
         }
     }
@@ -60,10 +71,30 @@ mod tests {
         let answer = |text: &str| Answer { response: Response::ok(TEXT, 0), body: text.into() };
         let letterbox = Arc::new(Letterbox::default());
         letterbox.deliver(RequestId::default(), answer("before"));
-        assert_eq!(letterbox.wait(), answer("before"));
+        assert_eq!(letterbox.wait(0), answer("before"));
         let waiting = Arc::clone(&letterbox);
-        let waiting = thread::spawn(move || waiting.wait());
+        let waiting = thread::spawn(move || waiting.wait(0));
         letterbox.deliver(RequestId::default(), answer("after"));
         assert_eq!(waiting.join().unwrap(), answer("after"));
+    }
+
+    #[test]
+    fn an_answer_to_another_request_is_not_taken_for_it() {
+        let to = |number| RequestId { number, ..RequestId::default() };
+        let answer = |text: &str| Answer { response: Response::ok(TEXT, 0), body: text.into() };
+        let letterbox = Arc::new(Letterbox::default());
+        // Of a request that was answered at once, and its ticket let go of.
+        letterbox.deliver(to(1), answer("lost"));
+        letterbox.deliver(to(2), answer("second"));
+        letterbox.deliver(to(1), answer("lost"));
+        assert_eq!(letterbox.wait(2), answer("second"));
+        let waiting = Arc::clone(&letterbox);
+        let waiting = thread::spawn(move || waiting.wait(3));
+        while !matches!(&*letterbox.0.lock(), Letter::Awaited(..)) {
+            thread::yield_now();
+        }
+        letterbox.deliver(to(1), answer("lost"));
+        letterbox.deliver(to(3), answer("third"));
+        assert_eq!(waiting.join().unwrap(), answer("third"));
     }
 }

@@ -74,3 +74,10 @@ impl<H: Handler> Core<H> {
         }
     }
 }
+
+impl<H> Drop for Core<H> {
+    /// However it ends, by a handler's panic too: no other core may hand newcomers to it any more.
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
+}
