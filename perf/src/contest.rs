@@ -3,8 +3,9 @@
 //! As many requests as are answered are the right load while the server is what limits them: its
 //! core is busy then, and CPU time a request is what it costs at its best. Where something else is
 //! the limit (the generator, or Redis) a faster server would be measured with an emptier core than
-//! a slower one, and pay more for each time it wakes up. All are offered one rate then, that the
-//! slowest can follow, and only the CPU time is compared.
+//! a slower one, and pay more for each time it wakes up. All are offered one rate then, that each
+//! which waited can follow, and only the CPU time is compared. A server that is its own limit below
+//! that rate has a full core as before, and falls behind, which is said.
 
 use crate::generator::{Load, Outcome, drive_load};
 use crate::redis::Redis;
@@ -26,7 +27,7 @@ const PROBE_MAX: Duration = Duration::from_secs(1);
 /// A server that uses less of its core than this waits for something else.
 const BUSY: f64 = 0.9;
 
-/// Of what the slowest can take: low enough that it can follow in a noisy minute.
+/// Of what the slowest of those can take: low enough that it can follow in a noisy minute.
 const OFFERED: f64 = 0.7;
 
 /// A server that is measured.
@@ -188,21 +189,18 @@ fn counts(exposition: &str) -> Stored {
     }
 }
 
-/// A rate that each of the probed can follow, if one of them was not its own limit.
+/// A rate that each of the probed that were not their own limit can follow, if there are such.
 fn rate_for(probes: &[Measurement]) -> Option<(f64, String)> {
     let waits = |probe: &&Measurement| probe.server_share() < BUSY || probe.kept_share() < BUSY;
     let waiting = probes.iter().find(waits)?;
     let lowest = probes
         .iter()
+        .filter(waits)
         .map(|probe| probe.requests_per_second() * probe.kept_share())
         .min_by(f64::total_cmp)?;
     let rate = (lowest * OFFERED).round().max(1.0);
-    let limit = match waiting.heat.store {
-        Store::Memory => "the generator was",
-        Store::Redis => "the generator or Redis was",
-    };
     let why = format!(
-        "{}: {limit} the limit, not the server ({} used {:.0} % of its core, the generator \
+        "{}: the server was not the limit ({} used {:.0} % of its core, the generator \
          {:.0} %, and {:.0} % of the events were kept): all were offered {rate:.0} requests/s; \
          compare their CPU, not their requests/s",
         waiting.heat.name(),
@@ -241,10 +239,14 @@ mod tests {
     }
 
     #[test]
-    fn where_one_waits_all_are_offered_what_the_slowest_can_take() {
-        let (rate, why) =
-            rate_for(&[probe("a", 1000, 700, 1000), probe("b", 500, 990, 500)]).unwrap();
-        assert_eq!(format!("{rate}"), "350");
+    fn where_some_wait_all_are_offered_what_the_slowest_of_them_can_take() {
+        let probes = [
+            probe("a", 1000, 700, 1000),
+            probe("b", 800, 800, 800),
+            probe("its own limit", 100, 990, 100),
+        ];
+        let (rate, why) = rate_for(&probes).unwrap();
+        assert_eq!(format!("{rate}"), "560");
         assert!(why.contains("a used 70 % of its core, the generator 100 %"), "{why}");
         // All of its core, and a fifth of what it took came to Redis.
         let (rate, _) = rate_for(&[probe("a", 1000, 990, 200)]).unwrap();

@@ -33,7 +33,8 @@ impl Json {
     pub fn count(self, body: &[u8]) -> Option<usize> {
         let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         match (self, is_array) {
-            (Self::Sonic, false) => each(sonic_rs::Deserializer::from_slice(body).into_stream()),
+            // Its stream ends with an error where the body ends: each line for itself.
+            (Self::Sonic, false) => each(lines(body).map(sonic_rs::from_slice::<Metric>)),
             (Self::Serde, false) => each(serde_json::Deserializer::from_slice(body).into_iter()),
             (Self::Sonic, true) => {
                 let metrics: Vec<Metric> = sonic_rs::from_slice(body).ok()?;
@@ -45,6 +46,14 @@ impl Json {
             }
         }
     }
+}
+
+/// The lines that are not blank; an object has to be on one of them.
+fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = memchr::memchr_iter(b'\n', body).chain([body.len()]);
+    let mut start = 0;
+    let all = ends.map(move |end| &body[std::mem::replace(&mut start, end + 1)..end]);
+    all.filter(|line| !line.trim_ascii().is_empty())
 }
 
 /// Counts one after the other, and has the compiler believe that somebody looks at them.
