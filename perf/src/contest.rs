@@ -1,4 +1,4 @@
-//! One server of a heat after the other, each in a fresh process, and the rate that all are offered.
+//! One server of a heat after the other, each in a fresh process, and the rate they are offered.
 //!
 //! As many requests as are answered are the right load while the server is what limits them: its
 //! core is busy then, and CPU time a request is what it costs at its best. Where something else is

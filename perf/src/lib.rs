@@ -14,9 +14,9 @@
 //! In the order of the data: [`scenario`] builds requests, [`generator`] sends them, at the times
 //! of [`pace`] if there is a rate, [`answers`] reads what comes back and [`latency`] how long it
 //! took, [`server`] starts the processes, [`redis`] what they write to, [`usage`] asks what they
-//! cost, [`contest`] has them all measured alike, [`report`] sums up and [`machine`] says where that
-//! was. [`idle`] opens connections that stay idle, and [`fleet`] is the devices of the soak. The
-//! other servers are in `peers/`, a crate of its own, and in `go-seed/`.
+//! cost, [`contest`] has them all measured alike, [`report`] sums up and [`machine`] says where
+//! that was. [`idle`] opens connections that stay idle, and [`fleet`] is the devices of the soak.
+//! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
 
 pub mod answers;
 pub mod contest;
