@@ -1,7 +1,8 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow deploy \
-	rolling build run replay load perf perf-floor idle-connections greedy soak clean
+	rolling build run replay load perf perf-floor peers perf-peers idle-connections greedy soak \
+	clean
 
 # How long a soak takes.
 seconds := 600
@@ -21,6 +22,7 @@ fuzz: ## Each fuzz target for a minute, or for FUZZ_SECONDS
 fmt: ## Lay out the code
 	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
+	cargo fmt --manifest-path perf/peers/Cargo.toml
 
 tidy clippy deny second-engine metrics openapi slow deploy rolling: ## One check alone
 	@ci/all $@
@@ -39,12 +41,20 @@ load: setup ## A minute of a fleet on the server and Redis: 1,000 requests/s, 95
 
 perf: ## Compare the server with a bare epoll loop, and the writer with redis-benchmark
 	cargo build --release --locked --workspace
-	target/release/compare --rounds 5 --seconds 2
+	target/release/compare --rounds 5 --seconds 2 --servers floor,corepulse
 	target/release/redis-writer --rounds 5
 
 perf-floor: ## The bare epoll loop against itself: the noise of this machine
 	cargo build --release --locked --package corepulse-perf
 	target/release/compare --rounds 5 --seconds 2 --servers floor,floor --no-record
+
+peers: ## The same job on may_minihttp, hyper, actix-web, axum and Go, to compare with
+	@ci/peers
+
+perf-peers: peers ## Compare the server with all of them, from memory and with Redis (15 minutes)
+	cargo build --release --locked --workspace
+	target/release/compare --rounds 5 --seconds 2 --scenarios single,pipelined,ndjson --redis \
+		--name peers
 
 idle-connections: ## What 15,000 idle connections cost in memory, and others in time
 	cargo build --release --locked --workspace

@@ -1,7 +1,10 @@
-//! A closed loop over many keep-alive connections: each sends its next turn when every answer to
-//! the one before has come. One thread, one epoll.
+//! Many keep-alive connections, each of which sends its next turn when every answer to the one
+//! before has come: at once, or, where a rate is set, when its time has come too. One thread, one
+//! epoll.
 
 use crate::answers;
+use crate::latency::{Latencies, Latency};
+use crate::pace::Pace;
 use crate::scenario::{Scenario, Traffic};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -12,6 +15,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A server that answers nothing for so long hangs.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
+const TIMER: Token = Token(usize::MAX);
+
+/// What a drive sends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Load {
+    /// The requests.
+    pub scenario: Scenario,
+    /// Keep-alive connections.
+    pub connections: usize,
+    /// How long.
+    pub duration: Duration,
+    /// Requests a second, over all connections; `None` for as many as are answered.
+    pub rate: Option<f64>,
+}
+
 /// What one drive did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -21,6 +39,8 @@ pub struct Outcome {
     pub accepted: u64,
     /// From the first request to the last answer.
     pub elapsed: Duration,
+    /// From a request to its answer; where a rate is set, from when the request was due.
+    pub latency: Latency,
 }
 
 struct Connection {
@@ -30,6 +50,8 @@ struct Connection {
     received: Vec<u8>,
     /// Answers still to come.
     awaited: usize,
+    /// From when its answers are waited for.
+    asked: Instant,
 }
 
 struct Generator {
@@ -37,9 +59,13 @@ struct Generator {
     per_turn: usize,
     chunk: Vec<u8>,
     outcome: Outcome,
+    latencies: Latencies,
+    pace: Option<Pace>,
+    is_over: bool,
 }
 
-/// Drives `scenario` for `duration` and then waits for the answers under way.
+/// Drives `scenario` for `duration`, as fast as it is answered, and then waits for the answers
+/// under way.
 ///
 /// # Errors
 ///
@@ -50,40 +76,48 @@ pub fn drive(
     connections: usize,
     duration: Duration,
 ) -> Result<Outcome, String> {
+    drive_load(address, &Load { scenario, connections, duration, rate: None })
+}
+
+/// The same with whatever load.
+///
+/// # Errors
+///
+/// When a connection fails, the server is silent, or an answer is not what it must be.
+pub fn drive_load(address: SocketAddr, load: &Load) -> Result<Outcome, String> {
     let fault = |e: std::io::Error| format!("{address}: {e}");
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(0);
-    let mut generator = Generator {
-        traffic: Traffic::new(scenario, &address.to_string(), now_ms),
-        per_turn: scenario.requests_per_turn(),
-        chunk: vec![0; 64 * 1024],
-        outcome: Outcome::default(),
-    };
     let mut poll = Poll::new().map_err(fault)?;
     let mut open = Vec::new();
-    for token in 0..connections {
-        let connection = connect(address, &poll, Token(token)).map_err(fault)?;
-        open.push(connection);
+    for number in 0..load.connections {
+        open.push(connect(address, &poll, Token(number)).map_err(fault)?);
     }
-    let mut events = Events::with_capacity(connections);
+    let mut events = Events::with_capacity(load.connections + 1);
     let start = Instant::now();
-    for connection in &mut open {
-        generator.send(connection)?;
+    let mut generator = Generator::new(address, load, start)?;
+    match &generator.pace {
+        Some(pace) => pace.register(poll.registry(), TIMER).map_err(fault)?,
+        None => open.iter_mut().try_for_each(|c| generator.send(c, start))?,
     }
-    let mut is_over = false;
-    while !is_over || open.iter().any(|connection| connection.awaited > 0) {
+    while !generator.is_over || open.iter().any(|connection| connection.awaited > 0) {
         poll.poll(&mut events, Some(SILENCE_MAX)).map_err(fault)?;
         if events.is_empty() {
             return Err(format!("{address}: silent for {SILENCE_MAX:?}"));
         }
-        is_over = is_over || start.elapsed() >= duration;
+        if !generator.is_over && start.elapsed() >= load.duration {
+            generator.is_over = true;
+            // No more ticks: a server that is silent from now on is found out.
+            generator.pace = None;
+        }
         for event in &events {
             if let Some(connection) = open.get_mut(event.token().0) {
-                generator.turn(connection, is_over)?;
+                generator.turn(event.token().0, connection)?;
+            } else {
+                generator.tick(&mut open)?;
             }
         }
     }
     generator.outcome.elapsed = start.elapsed();
+    generator.outcome.latency = generator.latencies.summary();
     Ok(generator.outcome)
 }
 
@@ -94,26 +128,67 @@ fn connect(address: SocketAddr, poll: &Poll, token: Token) -> std::io::Result<Co
     let mut stream = TcpStream::from_std(stream);
     let interest = Interest::READABLE | Interest::WRITABLE;
     poll.registry().register(&mut stream, token, interest)?;
-    Ok(Connection { stream, out: Vec::new(), written: 0, received: Vec::new(), awaited: 0 })
+    let asked = Instant::now();
+    Ok(Connection { stream, out: Vec::new(), written: 0, received: Vec::new(), awaited: 0, asked })
 }
 
 impl Generator {
-    fn send(&mut self, connection: &mut Connection) -> Result<(), String> {
+    fn new(address: SocketAddr, load: &Load, start: Instant) -> Result<Self, String> {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(0);
+        let per_turn = load.scenario.requests_per_turn();
+        let turns = f64::from(u32::try_from(per_turn).unwrap_or(1));
+        let pace = load.rate.map(|rate| Pace::new(start, rate / turns, load.connections));
+        Ok(Self {
+            traffic: Traffic::new(load.scenario, &address.to_string(), now_ms),
+            per_turn,
+            chunk: vec![0; 64 * 1024],
+            outcome: Outcome::default(),
+            latencies: Latencies::new()?,
+            pace: pace.transpose()?,
+            is_over: false,
+        })
+    }
+
+    fn send(&mut self, connection: &mut Connection, asked: Instant) -> Result<(), String> {
         self.traffic.next_turn(&mut connection.out);
         connection.written = 0;
         connection.awaited = self.per_turn;
+        connection.asked = asked;
         self.outcome.requests += u64::try_from(self.per_turn).unwrap_or(0);
         connection.flush()
     }
 
-    fn turn(&mut self, connection: &mut Connection, is_over: bool) -> Result<(), String> {
+    /// Sends the next turn of a connection whose answers have come, if there is to be one now.
+    fn send_next(&mut self, number: usize, connection: &mut Connection) -> Result<(), String> {
+        if self.is_over || connection.awaited > 0 || !connection.received.is_empty() {
+            return Ok(());
+        }
+        let due = match &mut self.pace {
+            None => Some(Instant::now()),
+            Some(pace) => pace.take_due(number),
+        };
+        due.map_or(Ok(()), |due| self.send(connection, due))
+    }
+
+    /// Sends what has become due on connections that wait for nothing.
+    fn tick(&mut self, open: &mut [Connection]) -> Result<(), String> {
+        let Some(pace) = &mut self.pace else { return Ok(()) };
+        for number in pace.tick()? {
+            if let Some(connection) = open.get_mut(number) {
+                self.send_next(number, connection)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, number: usize, connection: &mut Connection) -> Result<(), String> {
         connection.flush()?;
         loop {
             let length = connection.receive(&mut self.chunk)?;
-            self.take_answers(connection)?;
-            let is_answered = connection.awaited == 0 && connection.received.is_empty();
-            if is_answered && !is_over {
-                self.send(connection)?;
+            if length > 0 {
+                self.take_answers(connection)?;
+                self.send_next(number, connection)?;
             }
             // After a short read the socket is drained.
             if length < self.chunk.len() {
@@ -123,12 +198,14 @@ impl Generator {
     }
 
     fn take_answers(&mut self, connection: &mut Connection) -> Result<(), String> {
+        let took = connection.asked.elapsed();
         let mut taken = 0;
         while let Some(answer) =
             answers::first(connection.received.get(taken..).unwrap_or_default())?
         {
             taken += answer.length;
             self.outcome.accepted += answer.accepted;
+            self.latencies.record(took);
             connection.awaited =
                 connection.awaited.checked_sub(1).ok_or("more answers than requests")?;
         }

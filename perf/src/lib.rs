@@ -1,9 +1,9 @@
 //! The yardstick: what a request costs the server, beside a bare epoll loop.
 //!
 //! ```text
-//! compare ─ starts ─▶ floor, corepulse, … (one at a time, pinned to the first core)
-//!    │                   ▲
-//!    └─ generator (second core): 64 keep-alive connections, each waits for its answers
+//! compare ─ starts ─▶ floor, corepulse, … (one at a time, pinned to the first core) ─▶ Redis,
+//!    │                   ▲                                            if asked for (third core, or
+//!    └─ generator (second core): 64 keep-alive connections            the second)
 //! ```
 //!
 //! A run is a list of rounds; in each, every scenario is driven against every server by turns, so
@@ -11,16 +11,21 @@
 //! process per request, as the kernel's scheduler accounts for it; requests a second depend on the
 //! generator as well. Every answer is checked: a wrong one ends the run.
 //!
-//! In the order of the data: [`scenario`] builds requests, [`generator`] sends them, [`answers`]
-//! reads what comes back, [`server`] starts the processes, [`usage`] asks what they cost,
-//! [`report`] sums up and [`machine`] says where that was. [`redis`] is for the writer to Redis,
-//! [`idle`] opens connections that stay idle, and [`fleet`] is the devices of the soak.
+//! In the order of the data: [`scenario`] builds requests, [`generator`] sends them, at the times
+//! of [`pace`] if there is a rate, [`answers`] reads what comes back and [`latency`] how long it
+//! took, [`server`] starts the processes, [`redis`] what they write to, [`usage`] asks what they
+//! cost, [`contest`] has them all measured alike, [`report`] sums up and [`machine`] says where
+//! that was. [`idle`] opens connections that stay idle, and [`fleet`] is the devices of the soak.
+//! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
 
 pub mod answers;
+pub mod contest;
 pub mod fleet;
 pub mod generator;
 pub mod idle;
+pub mod latency;
 pub mod machine;
+pub mod pace;
 pub mod redis;
 pub mod report;
 pub mod scenario;

@@ -1,26 +1,68 @@
 //! Measurements in, a table of medians and the raw record out.
 
 use crate::generator::Outcome;
+use crate::latency::Latency;
 use crate::scenario::Scenario;
 use crate::usage::Usage;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What the server keeps events in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// Its own memory, or nothing.
+    Memory,
+    /// Redis; a server that cannot write to one is there to be compared with.
+    Redis,
+}
+
+/// What servers are compared in: the same requests, with the same store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heat {
+    /// What is sent.
+    pub scenario: Scenario,
+    /// Where it goes.
+    pub store: Store,
+}
+
+impl Heat {
+    fn events_per_request(self) -> f64 {
+        f64::from(u32::try_from(self.scenario.events_per_request()).unwrap_or(1))
+    }
+
+    /// As in the table and in the record.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self.store {
+            Store::Memory => self.scenario.name().to_owned(),
+            Store::Redis => format!("{}, Redis", self.scenario.name()),
+        }
+    }
+}
 
 /// One drive of one scenario against one server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     /// From 0.
     pub round: usize,
-    /// What was sent.
-    pub scenario: Scenario,
+    /// What was sent, and where to.
+    pub heat: Heat,
     /// The server's label; the first one measured is what the others are compared with.
     pub server: String,
+    /// Requests a second that were offered; `None` for as many as were answered.
+    pub offered: Option<f64>,
     /// What the generator saw.
     pub outcome: Outcome,
     /// What the server's process used for it.
     pub usage: Usage,
+    /// What the generator used.
+    pub generator: Duration,
+    /// Accepted events that had reached the store by the end.
+    pub kept: u64,
+    /// Accepted events that the server could not bring to Redis.
+    pub dropped: u64,
 }
 
 impl Measurement {
@@ -38,8 +80,33 @@ impl Measurement {
         self.usage.user.as_secs_f64() * 1e6 / self.requests()
     }
 
-    fn requests_per_second(&self) -> f64 {
+    fn system_us(&self) -> f64 {
+        self.cpu_us() - self.user_us()
+    }
+
+    /// Requests answered a second.
+    #[must_use]
+    pub fn requests_per_second(&self) -> f64 {
         self.requests() / self.outcome.elapsed.as_secs_f64()
+    }
+
+    /// The share of its core that the server used.
+    #[must_use]
+    pub fn server_share(&self) -> f64 {
+        self.usage.cpu.as_secs_f64() / self.outcome.elapsed.as_secs_f64()
+    }
+
+    /// The share of its core that the generator used.
+    #[must_use]
+    pub fn generator_share(&self) -> f64 {
+        self.generator.as_secs_f64() / self.outcome.elapsed.as_secs_f64()
+    }
+
+    /// The share of what was accepted that had reached the store by the end; what was under way
+    /// before the first request may make it a little more than all.
+    #[must_use]
+    pub fn kept_share(&self) -> f64 {
+        (number(self.kept) / number(self.outcome.accepted.max(1))).min(1.0)
     }
 
     fn resident_mib(&self) -> f64 {
@@ -47,19 +114,32 @@ impl Measurement {
     }
 
     fn record(&self) -> Value {
+        let events = number(self.outcome.requests) * self.heat.events_per_request();
+        let Latency { p50, p99, p999 } = self.outcome.latency;
         json!({
             "round": self.round,
-            "scenario": self.scenario.name(),
+            "scenario": self.heat.scenario.name(),
+            "store": match self.heat.store { Store::Memory => "memory", Store::Redis => "redis" },
             "server": self.server,
+            "offered_per_second": self.offered,
             "requests": self.outcome.requests,
             "accepted": self.outcome.accepted,
+            "kept": self.kept,
+            "dropped": self.dropped,
             "seconds": self.outcome.elapsed.as_secs_f64(),
             "cpu_seconds": self.usage.cpu.as_secs_f64(),
             "user_seconds": self.usage.user.as_secs_f64(),
+            "generator_cpu_seconds": self.generator.as_secs_f64(),
             "resident_bytes": self.usage.resident_bytes,
             "cpu_us_per_request": self.cpu_us(),
+            "cpu_us_per_event": self.usage.cpu.as_secs_f64() * 1e6 / events,
+            "latency_us": { "p50": us(p50), "p99": us(p99), "p99.9": us(p999) },
         })
     }
+}
+
+fn us(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
 }
 
 /// Exact below 2^53, far above any count here.
@@ -84,61 +164,69 @@ pub fn keep(folder: &Path, name: &str, record: &Value) -> Result<PathBuf, String
     Ok(path)
 }
 
-/// The raw numbers with where they come from.
+/// The raw numbers with where they come from, and what is to be known of the run.
 #[must_use]
-pub fn record(machine: &Value, measurements: &[Measurement]) -> Value {
+pub fn record(machine: &Value, notes: &[String], measurements: &[Measurement]) -> Value {
     let rows: Vec<Value> = measurements.iter().map(Measurement::record).collect();
-    json!({ "machine": machine, "measurements": rows })
+    json!({ "machine": machine, "notes": notes, "measurements": rows })
 }
 
 const HEAD: &str = "\
-| scenario | server | CPU µs/request | of it user | CPU µs/event | requests/s | resident MiB \
-| ratio |
-|---|---|---|---|---|---|---|---|
+| scenario | server | CPU µs/request | user | system | CPU µs/event | requests/s | generator CPU \
+| resident MiB | p50 µs | p99 µs | p99.9 µs | ratio |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 /// A Markdown table: medians, in brackets the smallest and the largest. The ratio is that of CPU
 /// per request to the first server's in the same round.
 #[must_use]
 pub fn table(measurements: &[Measurement]) -> String {
-    let mut text = HEAD.to_owned();
     let first = measurements.first().map_or("", |m| m.server.as_str());
-    for (scenario, server) in groups(measurements) {
-        let of = |server: &str| -> Vec<&Measurement> {
-            let is_of = |m: &&Measurement| m.scenario == scenario && m.server == server;
-            measurements.iter().filter(is_of).collect()
-        };
-        let (own, base) = (of(server), of(first));
-        let column = |value: fn(&Measurement) -> f64| Spread::of(own.iter().map(|m| value(m)));
-        let events = f64::from(u32::try_from(scenario.events_per_request()).unwrap_or(1));
-        let cpu = column(Measurement::cpu_us);
-        let ratios = own.iter().flat_map(|m| {
-            let beside = base.iter().filter(|b| b.round == m.round);
-            beside.map(|b| m.cpu_us() / b.cpu_us())
-        });
-        let _ = writeln!(
-            text,
-            "| {} | {server} | {} | {:.2} | {:.3} | {:.0} | {:.1} | {} |",
-            scenario.name(),
-            cpu.text(2),
-            column(Measurement::user_us).median,
-            cpu.median / events,
-            column(Measurement::requests_per_second).median,
-            column(Measurement::resident_mib).median,
-            Spread::of(ratios).text(2),
-        );
-    }
-    text
+    let row = |(heat, server)| row(measurements, heat, server, first);
+    groups(measurements).into_iter().map(row).fold(HEAD.to_owned(), |text, row| text + &row)
 }
 
-/// Each pair of scenario and server once, scenarios together, in the order of the first round.
-fn groups(measurements: &[Measurement]) -> Vec<(Scenario, &str)> {
-    let mut found: Vec<(Scenario, &str)> = Vec::new();
-    let mut scenarios: Vec<Scenario> = measurements.iter().map(|m| m.scenario).collect();
-    scenarios.dedup();
-    for scenario in scenarios {
-        for measurement in measurements.iter().filter(|m| m.scenario == scenario) {
-            let pair = (scenario, measurement.server.as_str());
+fn row(measurements: &[Measurement], heat: Heat, server: &str, first: &str) -> String {
+    let of = |server: &str| -> Vec<&Measurement> {
+        measurements.iter().filter(|m| m.heat == heat && m.server == server).collect()
+    };
+    let (own, base) = (of(server), of(first));
+    let column = |value: fn(&Measurement) -> f64| Spread::of(own.iter().map(|m| value(m)));
+    let events = heat.events_per_request();
+    let ratios = own.iter().flat_map(|m| {
+        let beside = base.iter().filter(|b| b.round == m.round);
+        beside.map(|b| m.cpu_us() / b.cpu_us())
+    });
+    let cells = [
+        heat.name(),
+        server.to_owned(),
+        column(Measurement::cpu_us).text(2),
+        column(Measurement::user_us).text(2),
+        column(Measurement::system_us).text(2),
+        Spread::of(own.iter().map(|m| m.cpu_us() / events)).text(3),
+        column(Measurement::requests_per_second).text(0),
+        column(|m| m.generator_share() * 100.0).text(0) + " %",
+        column(Measurement::resident_mib).text(1),
+        column(|m| us(m.outcome.latency.p50)).text(0),
+        column(|m| us(m.outcome.latency.p99)).text(0),
+        column(|m| us(m.outcome.latency.p999)).text(0),
+        Spread::of(ratios).text(2),
+    ];
+    format!("| {} |\n", cells.join(" | "))
+}
+
+/// Each pair of heat and server once, heats together, in the order of the first round.
+fn groups(measurements: &[Measurement]) -> Vec<(Heat, &str)> {
+    let mut heats: Vec<Heat> = Vec::new();
+    for measurement in measurements {
+        if !heats.contains(&measurement.heat) {
+            heats.push(measurement.heat);
+        }
+    }
+    let mut found: Vec<(Heat, &str)> = Vec::new();
+    for heat in heats {
+        for measurement in measurements.iter().filter(|m| m.heat == heat) {
+            let pair = (heat, measurement.server.as_str());
             if !found.contains(&pair) {
                 found.push(pair);
             }
@@ -181,39 +269,86 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    fn measurement(round: usize, server: &str, cpu_ms: u64) -> Measurement {
+    fn measurement(round: usize, store: Store, server: &str, cpu_ms: u64) -> Measurement {
+        let us = Duration::from_micros;
         Measurement {
             round,
-            scenario: Scenario::Ndjson,
+            heat: Heat { scenario: Scenario::Ndjson, store },
             server: server.to_owned(),
-            outcome: Outcome { requests: 1000, accepted: 1000, elapsed: Duration::from_secs(2) },
+            offered: None,
+            outcome: Outcome {
+                requests: 1000,
+                accepted: 1000,
+                elapsed: Duration::from_secs(2),
+                latency: Latency { p50: us(10), p99: us(20), p999: us(30) },
+            },
             usage: Usage {
                 cpu: Duration::from_millis(cpu_ms),
                 user: Duration::from_millis(cpu_ms / 4),
                 resident_bytes: 3 * 1024 * 1024,
             },
+            generator: Duration::from_secs(1),
+            kept: 750,
+            dropped: 250,
         }
     }
 
+    /// The same in each round.
+    const SAME: &str = "500 (500–500) | 50 (50–50) % | 3.0 (3.0–3.0) | 10 (10–10) | 20 (20–20) \
+        | 30 (30–30)";
+
     #[test]
     fn the_table_holds_medians_and_paired_ratios() {
-        let rounds = [(8, 16), (4, 12), (6, 6)];
+        let rounds = [(8, 16), (4, 12), (8, 8)];
         let both = rounds.iter().zip(0..).flat_map(|(&(floor, own), round)| {
-            [measurement(round, "floor", floor), measurement(round, "corepulse", own)]
+            [
+                measurement(round, Store::Memory, "floor", floor),
+                measurement(round, Store::Memory, "corepulse", own),
+            ]
         });
         let text = table(&both.collect::<Vec<_>>());
         let rows: Vec<&str> = text.lines().skip(2).collect();
+        let floor = "| NDJSON, 1,000 events | floor | 8.00 (4.00–8.00) | 2.00 (1.00–2.00) \
+            | 6.00 (3.00–6.00) | 0.008 (0.004–0.008)";
+        let own = "| NDJSON, 1,000 events | corepulse | 12.00 (8.00–16.00) | 3.00 (2.00–4.00) \
+            | 9.00 (6.00–12.00) | 0.012 (0.008–0.016)";
         assert_eq!(
             rows,
             [
-                "| NDJSON, 1,000 events | floor | 6.00 (4.00–8.00) | 1.00 | 0.006 | 500 | 3.0 \
-             | 1.00 (1.00–1.00) |",
-                "| NDJSON, 1,000 events | corepulse | 12.00 (6.00–16.00) | 3.00 | 0.012 | 500 \
-             | 3.0 | 2.00 (1.00–3.00) |",
+                format!("{floor} | {SAME} | 1.00 (1.00–1.00) |"),
+                format!("{own} | {SAME} | 2.00 (1.00–3.00) |"),
             ]
         );
+    }
+
+    #[test]
+    fn each_store_is_compared_for_itself() {
+        let all = [
+            measurement(0, Store::Memory, "floor", 4),
+            measurement(0, Store::Redis, "floor", 8),
+            measurement(0, Store::Memory, "corepulse", 8),
+            measurement(0, Store::Redis, "corepulse", 12),
+        ];
+        let text = table(&all);
+        let rows: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(rows.len(), 4, "{text}");
+        assert!(rows[1].starts_with("| NDJSON, 1,000 events | corepulse |"), "{text}");
+        assert!(rows[1].ends_with("2.00 (2.00–2.00) |"), "{text}");
+        assert!(rows[3].starts_with("| NDJSON, 1,000 events, Redis | corepulse |"), "{text}");
+        assert!(rows[3].ends_with("1.50 (1.50–1.50) |"), "{text}");
+    }
+
+    #[test]
+    fn the_record_says_all_of_it() {
+        let all = [measurement(0, Store::Redis, "corepulse", 12)];
+        let record = record(&json!({}), &["Redis runs on core 1".to_owned()], &all);
+        assert_eq!(record["notes"][0], "Redis runs on core 1");
+        let row = &record["measurements"][0];
+        assert_eq!((&row["store"], &row["dropped"]), (&json!("redis"), &json!(250)));
+        assert_eq!(row["latency_us"], json!({ "p50": 10.0, "p99": 20.0, "p99.9": 30.0 }));
+        assert_eq!(row["generator_cpu_seconds"], 1.0);
+        assert!((row["cpu_us_per_event"].as_f64().unwrap() - 0.012).abs() < 1e-9, "{row}");
     }
 
     #[test]

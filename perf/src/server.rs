@@ -13,13 +13,25 @@ use std::time::Duration;
 /// A server that does not say where it listens within this time has failed.
 const START_MAX: Duration = Duration::from_secs(10);
 
-/// Which program.
+/// Which program, and how it is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// The bare epoll loop of this crate.
     Floor,
     /// The server, with one worker.
     Corepulse,
+    /// `may_minihttp`, which parses with sonic-rs.
+    MayMinihttp,
+    /// hyper, which parses with sonic-rs.
+    Hyper,
+    /// hyper, which parses with `serde_json`.
+    HyperSerde,
+    /// actix-web, which parses with sonic-rs.
+    ActixWeb,
+    /// axum, which parses with `serde_json`.
+    Axum,
+    /// The Go service that the server replaces.
+    GoSeed,
 }
 
 impl Kind {
@@ -29,6 +41,25 @@ impl Kind {
         match self {
             Self::Floor => "floor",
             Self::Corepulse => "corepulse",
+            Self::MayMinihttp => "may_minihttp",
+            Self::Hyper => "hyper",
+            Self::HyperSerde => "hyper, serde_json",
+            Self::ActixWeb => "actix-web",
+            Self::Axum => "axum, serde_json",
+            Self::GoSeed => "go-seed",
+        }
+    }
+
+    /// The file in the folder of programs.
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Corepulse => "corepulse",
+            Self::MayMinihttp => "peer-may-minihttp",
+            Self::Hyper | Self::HyperSerde => "peer-hyper",
+            Self::ActixWeb => "peer-actix-web",
+            Self::Axum => "peer-axum",
+            Self::GoSeed => "go-seed",
         }
     }
 
@@ -36,8 +67,9 @@ impl Kind {
     #[must_use]
     pub const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Floor => &["--listen", "127.0.0.1:0"],
             Self::Corepulse => &["--listen", "127.0.0.1:0", "--workers", "1", "--pin", "off"],
+            Self::HyperSerde => &["--listen", "127.0.0.1:0", "--json", "serde"],
+            _ => &["--listen", "127.0.0.1:0"],
         }
     }
 
@@ -46,8 +78,28 @@ impl Kind {
     pub const fn accepted(self, events: u64) -> u64 {
         match self {
             Self::Floor => 1,
-            Self::Corepulse => events,
+            _ => events,
         }
+    }
+
+    /// Whether it writes to Redis when it is told of one, with `--redis-url`.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Corepulse | Self::GoSeed)
+    }
+
+    /// Why it cannot be started from `folder`; `None` if it can.
+    #[must_use]
+    pub fn missing(self, folder: &Path) -> Option<&'static str> {
+        if folder.join(self.program()).exists() {
+            return None;
+        }
+        let has_go = || Command::new("go").arg("version").output().is_ok();
+        Some(match self {
+            Self::Floor | Self::Corepulse => "not built (cargo build --release --workspace)",
+            Self::GoSeed if !has_go() => "no Go toolchain",
+            _ => "not built (make peers)",
+        })
     }
 }
 
@@ -80,7 +132,7 @@ impl Server {
         folder: &Path,
         core: Option<CoreId>,
     ) -> Result<Self, String> {
-        let path = folder.join(kind.name());
+        let path = folder.join(kind.program());
         let mut command = Command::new(&path);
         command.args(arguments).stderr(Stdio::piped());
         // A process inherits the mask of the thread that starts it.

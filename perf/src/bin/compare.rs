@@ -3,29 +3,27 @@
 //! Prints a Markdown table and keeps the raw numbers under `perf/record/`.
 //!
 //! ```text
-//! cargo build --release --workspace && target/release/compare --rounds 5 --seconds 2
+//! cargo build --release --workspace && make peers && target/release/compare --redis
 //! ```
 
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 use core_affinity::CoreId;
-use corepulse_perf::generator::drive;
-use corepulse_perf::report::Measurement;
+use corepulse_perf::contest::{Contest, Entry};
+use corepulse_perf::redis::Redis;
+use corepulse_perf::report::{Heat, Measurement, Store};
 use corepulse_perf::scenario::Scenario;
-use corepulse_perf::server::{Kind, Server};
-use corepulse_perf::usage::Usage;
+use corepulse_perf::server::Kind;
 use corepulse_perf::{machine, report};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Before a measurement: caches, branch predictors, the first pages of every buffer.
-const WARM_UP: Duration = Duration::from_millis(300);
-
 /// Measures servers beside each other.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Servers, in order; the first is what the others are compared with.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "floor,corepulse")]
+    /// Servers, in order; the first is what the others are compared with. Unless they are named,
+    /// all that are built.
+    #[arg(long, value_enum, value_delimiter = ',')]
     servers: Vec<Kind>,
     /// What is sent.
     #[arg(
@@ -35,6 +33,12 @@ struct Options {
         default_value = "single,device,pipelined,ndjson"
     )]
     scenarios: Vec<Scenario>,
+    /// Measure those that can write to Redis with one as well, beside the first server.
+    #[arg(long)]
+    redis: bool,
+    /// Offer every server so many requests a second, instead of as many as it answers.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    rate: Option<u32>,
     /// How often each scenario is driven against each server.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
@@ -55,10 +59,12 @@ struct Options {
     no_record: bool,
 }
 
-/// The first core for the servers, the second for the generator.
+/// The first core for the servers, the second for the generator, the third, if there is one, for
+/// Redis.
 struct Cores {
     server: Option<CoreId>,
     generator: Option<CoreId>,
+    redis: Option<CoreId>,
 }
 
 fn main() -> ExitCode {
@@ -74,66 +80,141 @@ fn main() -> ExitCode {
 fn compare(options: &Options) -> Result<(), String> {
     let own = std::env::current_exe().map_err(|e| e.to_string())?;
     let folder = own.parent().ok_or("this program lies in no folder")?;
-    let cores = cores();
+    let mut notes = Vec::new();
+    let entries = entries(&options.servers, folder, &mut notes)?;
+    let cores = cores(&mut notes);
+    let redis = options.redis.then(|| start_redis(&cores, &mut notes)).transpose()?;
     if cores.generator.is_some_and(|core| !core_affinity::set_for_current(core)) {
         return Err("cannot pin the generator".to_owned());
     }
-    let labels = labels(&options.servers);
-    let mut measurements = Vec::new();
-    for round in 0..usize::from(options.rounds) {
-        for &scenario in &options.scenarios {
-            for (kind, label) in options.servers.iter().zip(&labels) {
-                let measured = measure(options, *kind, scenario, folder, cores.server);
-                let (outcome, usage) = measured.map_err(|e| format!("{label}: {e}"))?;
-                let measurement =
-                    Measurement { round, scenario, server: label.clone(), outcome, usage };
-                let cpu_us = measurement.cpu_us();
-                eprintln!("round {round}: {}, {label}: {cpu_us:.2} µs", scenario.name());
-                measurements.push(measurement);
-            }
-        }
-    }
-    print!("{}", report::table(&measurements));
+    let contest = Contest {
+        folder,
+        core: cores.server,
+        redis: redis.as_ref(),
+        connections: usize::from(options.connections),
+        duration: Duration::from_secs(options.seconds),
+    };
+    let measurements = run(options, &contest, &entries, &mut notes)?;
+    print!("{}\n{}", report::table(&measurements), notes.join("\n"));
+    println!();
     if options.no_record {
         return Ok(());
     }
-    let record = report::record(&machine::describe(), &measurements);
+    let record = report::record(&machine::describe(), &notes, &measurements);
     let path = report::keep(&options.record, &options.name, &record)?;
     println!("\nraw numbers: {}", path.display());
     Ok(())
 }
 
-/// A fresh process for each measurement, so that none inherits another's memory.
-fn measure(
+/// All rounds; in each, every heat against every server of it.
+fn run(
     options: &Options,
-    kind: Kind,
-    scenario: Scenario,
-    folder: &Path,
-    core: Option<CoreId>,
-) -> Result<(corepulse_perf::generator::Outcome, Usage), String> {
-    let server = Server::start(kind, folder, core)?;
-    let connections = usize::from(options.connections);
-    drive(server.address, scenario, connections, WARM_UP)?;
-    let before = Usage::of(server.id())?;
-    let duration = Duration::from_secs(options.seconds);
-    let outcome = drive(server.address, scenario, connections, duration)?;
-    let usage = Usage::of(server.id())?.since(&before);
-    let events = u64::try_from(scenario.events_per_request()).unwrap_or(0);
-    let expected = outcome.requests * kind.accepted(events);
-    if outcome.accepted != expected {
-        return Err(format!("accepted {} of {expected} events", outcome.accepted));
+    contest: &Contest,
+    entries: &[Entry],
+    notes: &mut Vec<String>,
+) -> Result<Vec<Measurement>, String> {
+    let mut heats = Vec::new();
+    for heat in heats_of(&options.scenarios, options.redis) {
+        let entrants = entrants(entries, heat.store);
+        let rate = match options.rate {
+            Some(rate) => Some(f64::from(rate)),
+            None => contest.common_rate(heat, &entrants)?.map(|(rate, why)| {
+                say(notes, why);
+                rate
+            }),
+        };
+        heats.push((heat, entrants, rate));
     }
-    Ok((outcome, usage))
+    let mut measurements = Vec::new();
+    for round in 0..usize::from(options.rounds) {
+        for (heat, entrants, rate) in &heats {
+            for entry in entrants {
+                let measurement = contest.measure(*heat, entry, round, *rate)?;
+                let (name, cpu_us) = (heat.name(), measurement.cpu_us());
+                eprintln!("round {round}: {name}, {}: {cpu_us:.2} µs", entry.label);
+                measurements.push(measurement);
+            }
+        }
+    }
+    let fell_behind = |m: &&Measurement| {
+        let is_slow = m.offered.is_some_and(|rate| m.requests_per_second() < rate * 0.95);
+        is_slow || m.dropped > 0
+    };
+    for m in measurements.iter().filter(fell_behind) {
+        let (name, rate) = (m.heat.name(), m.requests_per_second());
+        let kept = m.kept_share() * 100.0;
+        notes.push(format!(
+            "{name}, {}, round {}: {rate:.0} requests/s, {} of {} events dropped, {kept:.0} % kept",
+            m.server, m.round, m.dropped, m.outcome.accepted,
+        ));
+    }
+    Ok(measurements)
 }
 
-fn cores() -> Cores {
+/// Says something at once and again below the table.
+fn say(notes: &mut Vec<String>, what: String) {
+    eprintln!("compare: {what}");
+    notes.push(what);
+}
+
+fn heats_of(scenarios: &[Scenario], with_redis: bool) -> Vec<Heat> {
+    let stores = if with_redis { &[Store::Memory, Store::Redis][..] } else { &[Store::Memory] };
+    let heats = |&scenario| stores.iter().map(move |&store| Heat { scenario, store });
+    scenarios.iter().flat_map(heats).collect()
+}
+
+/// Who takes part: with Redis those that write to it, and whom they are compared with.
+fn entrants(entries: &[Entry], store: Store) -> Vec<&Entry> {
+    let numbered = entries.iter().enumerate();
+    let takes_part = |(at, entry): &(usize, &Entry)| *at == 0 || entry.kind.writes();
+    numbered.filter(|both| store == Store::Memory || takes_part(both)).map(|(_, e)| e).collect()
+}
+
+fn start_redis(cores: &Cores, notes: &mut Vec<String>) -> Result<Redis, String> {
+    let redis = Redis::start(cores.redis)?;
+    let place = match (cores.redis, cores.generator) {
+        (None, _) => "is not pinned".to_owned(),
+        (Some(core), other) if Some(core) == other => {
+            format!("runs on core {}, which it shares with the generator", core.id)
+        }
+        (Some(core), _) => format!("runs on core {}, its own", core.id),
+    };
+    say(notes, format!("redis-server {place}; it is empty at the start of each measurement"));
+    Ok(redis)
+}
+
+fn cores(notes: &mut Vec<String>) -> Cores {
     let mut ids = core_affinity::get_core_ids().unwrap_or_default().into_iter();
-    let (first, second) = (ids.next(), ids.next());
-    if second.is_none() {
-        eprintln!("compare: one core only; server and generator share it");
-        return Cores { server: None, generator: None };
+    let (first, second, third) = (ids.next(), ids.next(), ids.next());
+    let (Some(server), Some(generator)) = (first, second) else {
+        say(notes, "one core only; server and generator share it".to_owned());
+        return Cores { server: None, generator: None, redis: None };
+    };
+    let (on, from) = (server.id, generator.id);
+    say(notes, format!("servers run on core {on}, the generator on core {from}"));
+    Cores { server: first, generator: second, redis: third.or(second) }
+}
+
+/// The servers asked for, or all; those that cannot be had are left out, and that is said.
+fn entries(asked: &[Kind], folder: &Path, notes: &mut Vec<String>) -> Result<Vec<Entry>, String> {
+    let all = if asked.is_empty() { Kind::value_variants() } else { asked };
+    let mut found = Vec::new();
+    for &kind in all {
+        let Some(why) = kind.missing(folder) else {
+            found.push(kind);
+            continue;
+        };
+        let is_needed = !asked.is_empty() || matches!(kind, Kind::Floor | Kind::Corepulse);
+        if is_needed && kind != Kind::GoSeed {
+            return Err(format!("{}: {why}", kind.name()));
+        }
+        say(notes, format!("{}: {why}, left out", kind.name()));
     }
-    Cores { server: first, generator: second }
+    if found.is_empty() {
+        return Err("no server is left".to_owned());
+    }
+    let labels = labels(&found);
+    Ok(found.into_iter().zip(labels).map(|(kind, label)| Entry { kind, label }).collect())
 }
 
 /// Names, with a number behind a server that is measured more than once.
@@ -152,19 +233,46 @@ fn labels(servers: &[Kind]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::ValueEnum as _;
 
     #[test]
     fn the_options_are_consistent() {
         use clap::CommandFactory as _;
         Options::command().debug_assert();
         let options = Options::parse_from(["compare"]);
-        assert_eq!(options.servers, [Kind::Floor, Kind::Corepulse]);
+        assert!(options.servers.is_empty() && !options.redis);
         assert_eq!(options.scenarios, Scenario::value_variants());
     }
 
     #[test]
     fn a_server_measured_twice_has_a_number() {
         assert_eq!(labels(&[Kind::Floor, Kind::Floor]), ["floor", "floor #2"]);
+    }
+
+    #[test]
+    fn with_redis_those_that_write_are_measured_beside_the_first() {
+        let kinds = [Kind::Floor, Kind::Hyper, Kind::Corepulse, Kind::GoSeed];
+        let labels = labels(&kinds);
+        let entry = |(kind, label)| Entry { kind, label };
+        let entries: Vec<Entry> = kinds.into_iter().zip(labels).map(entry).collect();
+        let kinds_in = |store| -> Vec<Kind> {
+            entrants(&entries, store).into_iter().map(|entry| entry.kind).collect()
+        };
+        assert_eq!(kinds_in(Store::Memory), kinds);
+        assert_eq!(kinds_in(Store::Redis), [Kind::Floor, Kind::Corepulse, Kind::GoSeed]);
+    }
+
+    #[test]
+    fn what_is_not_built_is_left_out_unless_it_is_asked_for() {
+        let nowhere = Path::new("/nowhere");
+        let mut notes = Vec::new();
+        assert!(entries(&[], nowhere, &mut notes).unwrap_err().contains("floor: not built"));
+        let asked = entries(&[Kind::Axum], nowhere, &mut notes).unwrap_err();
+        assert!(asked.contains("make peers"), "{asked}");
+        // Whether there is a Go toolchain or not.
+        let left = entries(&[Kind::GoSeed], nowhere, &mut notes).unwrap_err();
+        assert!(
+            left.contains("no server is left") && notes[0].starts_with("go-seed: "),
+            "{notes:?}"
+        );
     }
 }

@@ -183,7 +183,7 @@ fn drive_once(options: &Options, server: &Server) -> Result<Drive, String> {
     let active = usize::from(options.active);
     let outcome = drive(server.address, Scenario::Single, active, duration)?;
     let usage = Usage::of(server.id())?.since(&before);
-    let Outcome { requests, accepted, elapsed } = outcome;
+    let Outcome { requests, accepted, elapsed, .. } = outcome;
     if accepted != requests {
         return Err(format!("accepted {accepted} of {requests} events"));
     }

@@ -1,0 +1,8 @@
+//! What the peers have in common: how a body is read, what is answered, and where they listen.
+//!
+//! Each program under `bin/` does the same small job on another HTTP server: it parses the metrics
+//! of a POST, looks no further at them, keeps nothing, and answers 202 with their count. That is
+//! less than `corepulse` does for a request, so a peer that costs more costs it for HTTP alone.
+
+pub mod listen;
+pub mod metric;
