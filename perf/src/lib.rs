@@ -15,6 +15,9 @@
 //! reads what comes back, [`server`] starts the processes, [`usage`] asks what they cost,
 //! [`report`] sums up and [`machine`] says where that was. [`redis`] is for the writer to Redis,
 //! [`idle`] opens connections that stay idle, and [`fleet`] is the devices of the soak.
+//!
+//! What does not depend on the machine is counted instead: [`replay`] is a core without sockets and
+//! clock, to count on.
 
 pub mod answers;
 pub mod fleet;
@@ -22,6 +25,7 @@ pub mod generator;
 pub mod idle;
 pub mod machine;
 pub mod redis;
+pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod server;
