@@ -1,13 +1,14 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow deploy build \
-	run replay load perf perf-floor idle-connections greedy soak clean
+.PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
+	instructions deploy instructions-record build run replay load perf perf-floor \
+	idle-connections greedy soak clean
 
 # How long a soak takes.
 seconds := 600
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 21
 
 setup: ## Install what the checks need
 	@ci/setup
@@ -22,8 +23,11 @@ fmt: ## Lay out the code
 	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
 
-tidy clippy deny second-engine metrics openapi slow deploy: ## One check alone
+tidy clippy deny second-engine metrics openapi slow instructions deploy: ## One check alone
 	@ci/all $@
+
+instructions-record: ## Record the instructions of each kind of request as they are now
+	@ci/instructions --write
 
 build: ## The server, optimised: target/release/corepulse
 	cargo build --release --locked

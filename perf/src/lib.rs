@@ -17,9 +17,10 @@
 //! [`idle`] opens connections that stay idle, and [`fleet`] is the devices of the soak.
 //!
 //! What does not depend on the machine is counted instead: [`replay`] is a core without sockets and
-//! clock, to count on.
+//! clock, and [`callgrind`] counts its instructions.
 
 pub mod answers;
+pub mod callgrind;
 pub mod fleet;
 pub mod generator;
 pub mod idle;
