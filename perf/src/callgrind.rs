@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-/// The instructions that `program` executes with `arguments` inside of `function` and of all that it
-/// calls; the kernel's are not among them.
+/// The instructions that `program` executes with `arguments` inside of `function` and of all that
+/// it calls; the kernel's are not among them.
 ///
 /// The program runs in an empty environment and always finds the same addresses, from which hash
 /// seeds are drawn: two runs differ by nothing but what the program itself makes different.

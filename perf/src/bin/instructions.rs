@@ -1,9 +1,9 @@
 //! Instructions of our own code for a request, an event, an `/analyze`: callgrind's count over a
 //! deterministic replay of one core.
 //!
-//! Seconds depend on the machine and its neighbours, instructions hardly do, so a change of some per
-//! cent is seen at once. They are not time: a cache miss counts as one. Figures are compared with a
-//! record; one that has grown by more than 2 % is a failure until there is a new record.
+//! Seconds depend on the machine and its neighbours, instructions hardly do, so a change of some
+//! per cent is seen at once. They are not time: a cache miss counts as one. Figures are compared
+//! with a record; one that has grown by more than 2 % is a failure until there is a new record.
 //!
 //! ```text
 //! cargo build --release --workspace && target/release/instructions [--write]
@@ -194,8 +194,8 @@ fn compare(options: &Options) -> Result<(), String> {
     }
     let compiler = record.pointer("/machine/rustc").and_then(Value::as_str).unwrap_or("unknown");
     Err(format!(
-        "more than {} % over the record: {}. Where that is meant, or the compiler is not the recorded \
-         one ({compiler}), `make instructions-record` writes a new record",
+        "more than {} % over the record: {}. Where that is meant, or the compiler is not the \
+         recorded one ({compiler}), `make instructions-record` writes a new record",
         GROWTH_MAX * 100.0,
         grown.join(", ")
     ))
