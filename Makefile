@@ -1,7 +1,7 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
-	instructions deploy instructions-record build run replay load perf perf-floor \
+	instructions deploy instructions-record bench build run replay load perf perf-floor \
 	idle-connections greedy soak clean
 
 # How long a soak takes.
@@ -28,6 +28,9 @@ tidy clippy deny second-engine metrics openapi slow instructions deploy: ## One 
 
 instructions-record: ## Record the instructions of each kind of request as they are now
 	@ci/instructions --write
+
+bench: ## Time each stage of a request, for comparing two states of the code on a quiet machine
+	cargo bench --locked --bench stages
 
 build: ## The server, optimised: target/release/corepulse
 	cargo build --release --locked
