@@ -1,14 +1,14 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow deploy \
-	rolling build run replay load perf perf-floor peers perf-peers idle-connections greedy soak \
-	clean
+.PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
+	instructions deploy rolling instructions-record bench build run replay load perf perf-floor \
+	peers perf-peers idle-connections greedy soak clean
 
 # How long a soak takes.
 seconds := 600
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 21
 
 setup: ## Install what the checks need
 	@ci/setup
@@ -24,8 +24,14 @@ fmt: ## Lay out the code
 	cargo fmt --manifest-path fuzz/Cargo.toml
 	cargo fmt --manifest-path perf/peers/Cargo.toml
 
-tidy clippy deny second-engine metrics openapi slow deploy rolling: ## One check alone
+tidy clippy deny second-engine metrics openapi slow instructions deploy rolling: ## One check alone
 	@ci/all $@
+
+instructions-record: ## Record the instructions of each kind of request as they are now
+	@ci/instructions --write
+
+bench: ## Time each stage of a request, for comparing two states of the code on a quiet machine
+	cargo bench --locked --bench stages
 
 build: ## The server, optimised: target/release/corepulse
 	cargo build --release --locked

@@ -17,8 +17,12 @@
 //! cost, [`contest`] has them all measured alike, [`report`] sums up and [`machine`] says where
 //! that was. [`idle`] opens connections that stay idle, and [`fleet`] is the devices of the soak.
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
+//!
+//! What does not depend on the machine is counted instead: [`replay`] is a core without sockets and
+//! clock, and [`callgrind`] counts its instructions.
 
 pub mod answers;
+pub mod callgrind;
 pub mod contest;
 pub mod fleet;
 pub mod generator;
@@ -27,6 +31,7 @@ pub mod latency;
 pub mod machine;
 pub mod pace;
 pub mod redis;
+pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod server;

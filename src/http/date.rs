@@ -1,6 +1,9 @@
 //! The `Date` field, formatted once a second (RFC 9110, section 6.6.1).
 
+use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
+
+use httpdate::HttpDate;
 
 use crate::clock::Now;
 
@@ -23,7 +26,9 @@ impl DateLine {
         let second = now.wall_ms.div_euclid(1000).max(0);
         if second != self.second {
             let moment = UNIX_EPOCH + Duration::from_secs(second.unsigned_abs());
-            self.line = format!("Date: {}\r\n", httpdate::fmt_http_date(moment));
+            self.line.clear();
+            // Into the memory of the line before; a string takes whatever is written.
+            let _ = write!(self.line, "Date: {}\r\n", HttpDate::from(moment));
             self.second = second;
         }
         self.line.as_bytes()

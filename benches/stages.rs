@@ -1,0 +1,162 @@
+//! The stages of a request one by one: head, body, shard, block, and what `/analyze` merges.
+//!
+//! Each asserts its answer, so that nothing is timed that went wrong or was left out. The times are
+//! for comparing two states of the code on one quiet machine; what is recorded and checked is
+//! instructions (`perf/src/bin/instructions.rs`).
+
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark that panics has failed, and criterion's macros document nothing"
+)]
+
+use corepulse::analytics::{Analytics, Settings};
+use corepulse::clock::Now;
+use corepulse::http::head::{self, HeaderSlots};
+use corepulse::http::request::Method;
+use corepulse::metric::decode::{Decoder, Lines};
+use corepulse::metric::event::Event;
+use corepulse::store::block::{Appended, Block};
+use corepulse::store::key::KeyHasher;
+use corepulse::store::packing::Packing;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+
+const DEVICES: usize = 1000;
+
+/// Events that give each device a full window.
+const WINDOW: usize = 50;
+
+const METRIC: &str =
+    r#"{"device_id":"device-0042","timestamp":1800000000000,"cpu":41.5,"rps":1000.5}"#;
+
+const HEAD: &[u8] = b"POST /metrics HTTP/1.1\r\nHost: corepulse:8080\r\n\
+    User-Agent: device/1.0\r\nContent-Type: application/json\r\nContent-Length: 77\r\n\r\n";
+
+const NOW: Now = Now { mono_ns: 1_000_000, wall_ms: 1_800_000_000_000 };
+
+fn names() -> Vec<String> {
+    (0..DEVICES).map(|number| format!("device-{number:04}")).collect()
+}
+
+/// The event of a device; values go up and down a little, so that nothing is anomalous.
+fn event(device: &str, number: usize) -> Event<'_> {
+    let cpu = if number.is_multiple_of(2) { 41.5 } else { 42.5 };
+    Event {
+        device_id: Some(device),
+        timestamp: "1800000000000",
+        timestamp_ms: 1_800_000_000_000,
+        values: [cpu, 1000.5],
+        literals: ["41.5", "1000.5"],
+    }
+}
+
+fn parse_head(criterion: &mut Criterion) {
+    criterion.bench_function("head of a POST", |bencher| {
+        bencher.iter(|| {
+            let mut slots = HeaderSlots::new();
+            let head = head::parse(black_box(HEAD), &mut slots).unwrap().unwrap();
+            assert!(head.method == Method::Post && head.path == "/metrics");
+            assert_eq!(head.bytes, HEAD.len());
+        });
+    });
+}
+
+fn decode(criterion: &mut Criterion) {
+    let mut decoder = Decoder::new();
+    criterion.bench_function("decode a metric", |bencher| {
+        bencher.iter(|| {
+            let body = black_box(METRIC.as_bytes());
+            let batch = decoder.decode(body, Lines::Detect, NOW).unwrap();
+            let event = batch.iter().next().unwrap().unwrap();
+            assert_eq!((event.values, event.timestamp), ([41.5, 1000.5], "1800000000000"));
+        });
+    });
+    let lines: String =
+        names().iter().map(|name| METRIC.replace("device-0042", name) + "\n").collect();
+    let mut group = criterion.benchmark_group("decode");
+    group.throughput(Throughput::Elements(DEVICES as u64));
+    group.bench_function("NDJSON of 1,000 events", |bencher| {
+        bencher.iter(|| {
+            let body = black_box(lines.as_bytes());
+            let batch = decoder.decode(body, Lines::Always, NOW).unwrap();
+            assert_eq!(batch.iter().flatten().count(), DEVICES);
+        });
+    });
+    group.finish();
+}
+
+fn analytics(cores: usize) -> Analytics {
+    let settings = Settings {
+        window: WINDOW,
+        threshold: 2.0,
+        min_samples: 16,
+        cooldown: 50,
+        devices_max: 100_000,
+        device_ttl_ns: 3_600_000_000_000,
+    };
+    let analytics = Analytics::new(settings, cores);
+    let names = names();
+    for core in 0..cores {
+        let mut recent = analytics.recent_of(core);
+        for (number, name) in (0..WINDOW).flat_map(|n| names.iter().map(move |name| (n, name))) {
+            let event = event(name, number);
+            analytics.apply(core, NOW, &event);
+            recent.push(NOW, &event);
+        }
+        analytics.publish(&mut recent);
+    }
+    analytics
+}
+
+fn update_shard(criterion: &mut Criterion) {
+    let (analytics, names) = (analytics(1), names());
+    let mut turn = 0;
+    let mut group = criterion.benchmark_group("shard");
+    group.throughput(Throughput::Elements(DEVICES as u64));
+    group.bench_function("an event of each of 1,000 devices", |bencher| {
+        bencher.iter(|| {
+            turn += 1;
+            for name in &names {
+                let verdict = analytics.apply(0, NOW, &event(name, turn));
+                assert!(verdict.z[0].is_some() && verdict.anomalies() == 0);
+            }
+        });
+    });
+    group.finish();
+}
+
+fn merge(criterion: &mut Criterion) {
+    let analytics = analytics(4);
+    criterion.bench_function("merge four cores and 1,000 devices", |bencher| {
+        bencher.iter(|| {
+            let summary = black_box(&analytics).instance(NOW);
+            let devices = usize::try_from(summary.totals.devices).unwrap();
+            assert_eq!((summary.window.count, devices), (WINDOW, DEVICES));
+        });
+    });
+}
+
+fn pack_block(criterion: &mut Criterion) {
+    let (names, hasher) = (names(), KeyHasher::default());
+    let mut group = criterion.benchmark_group("block");
+    for (name, packing) in [("bare", Packing::Bare), ("SET", Packing::Set { ttl_s: 300 })] {
+        let mut block = Block::new(packing, hasher.clone());
+        let count = 100;
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(format!("pack 100 events, {name}"), |bencher| {
+            bencher.iter(|| {
+                for device in names.iter().take(count) {
+                    let appended = block.append(black_box(&event(device, 0)), NOW);
+                    assert_eq!(appended, Appended::Fresh);
+                }
+                assert_eq!(block.live(), count as u64);
+                block.clear();
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(stages, parse_head, decode, update_shard, merge, pack_block);
+criterion_main!(stages);

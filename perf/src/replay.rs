@@ -1,0 +1,217 @@
+//! Bytes in, answers out, without a socket, a clock or another thread: what a core does for its
+//! connections between two calls of the kernel, so that instructions and allocations can be counted
+//! one by one.
+//!
+//! The order of calls is that of `engine/percore.rs` and `engine/connection/exchange.rs`. What
+//! keeps count of the connections themselves is left out; deadlines and sockets are theirs.
+
+use corepulse::analytics::{self, Analytics};
+use corepulse::api::later::{self, Job, JobQueue};
+use corepulse::api::route::{LABELS, NAMES};
+use corepulse::api::service::Service;
+use corepulse::api::state::{Settings, State};
+use corepulse::clock::Now;
+use corepulse::engine::buffers::Buffers;
+use corepulse::engine::meter::Meter;
+use corepulse::http::handler::{ConnectionId, Context, Handler, Mailbox, Reply, RequestId};
+use corepulse::http::head::HeaderSlots;
+use corepulse::http::intake::{Advance, Intake, Whole};
+use corepulse::http::request::Method;
+use corepulse::http::response::{Answer, Encoder, Persistence};
+use corepulse::store::Store;
+use corepulse::sync::Mutex;
+use corepulse::telemetry::busy::Busy;
+use corepulse::telemetry::counters::Counters;
+use corepulse::telemetry::exposition::Exposition;
+use corepulse::telemetry::latency::Latency;
+use std::sync::Arc;
+
+/// When a replay begins, in milliseconds since 1970.
+pub const START_MS: u64 = 1_800_000_000_000;
+
+/// The time to live of what is stored.
+pub const TTL_MS: u64 = 300_000;
+
+/// From one turn to the next.
+const TURN_NS: u64 = 1_000_000;
+
+/// How long a turn takes, as the durations have it.
+const BUSY_NS: u64 = 100_000;
+
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Small, so that a warm-up fills it: from then on what comes in lets the oldest go.
+const STORE_BYTES: usize = 1024 * 1024;
+
+/// One core and all that it needs.
+#[derive(Debug)]
+pub struct Replay {
+    state: Arc<State>,
+    service: Service,
+    jobs: Jobs,
+    posted: Arc<Posted>,
+    mailbox: Arc<dyn Mailbox>,
+    buffers: Buffers,
+    encoder: Encoder,
+    meter: Meter,
+    intake: Intake,
+    turns: u64,
+    requests: u64,
+}
+
+/// Work that the control thread would do.
+#[derive(Clone, Debug, Default)]
+struct Jobs(Arc<Mutex<Vec<Job>>>);
+
+impl JobQueue for Jobs {
+    fn submit(&self, job: Job) -> Result<(), Job> {
+        self.0.lock().push(job);
+        Ok(())
+    }
+}
+
+/// Its answers.
+#[derive(Debug, Default)]
+struct Posted(Mutex<Vec<Answer>>);
+
+impl Mailbox for Posted {
+    fn deliver(&self, _: RequestId, answer: Answer) {
+        self.0.lock().push(answer);
+    }
+}
+
+/// The store inside the process, as small as a warm-up fills.
+#[must_use]
+pub fn memory_store() -> Store {
+    Store::memory(1, STORE_BYTES, TTL_MS)
+}
+
+impl Replay {
+    /// A core of a server that keeps what it takes in `store`, which is for one core.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        let jobs = Jobs::default();
+        let counters = Arc::new(Counters::new(1, LABELS));
+        let latency = Arc::new(Latency::new(1, NAMES.len()));
+        let state = Arc::new(State {
+            analytics: Analytics::new(analytics_settings(), 1),
+            store,
+            counters: Arc::clone(&counters),
+            latency: Arc::clone(&latency),
+            flushes: Arc::new(Latency::new(1, 1)),
+            busy: Busy::new(Now::default()),
+            exposition: Exposition::default(),
+            jobs: Box::new(jobs.clone()),
+            settings: settings(),
+        });
+        let posted = Arc::new(Posted::default());
+        Self {
+            service: Service::new(0, Arc::clone(&state)),
+            state,
+            jobs,
+            mailbox: Arc::clone(&posted) as _,
+            posted,
+            buffers: Buffers::new(BODY_BYTES_MAX),
+            encoder: Encoder::default(),
+            meter: Meter::new(0, counters, latency),
+            intake: Intake::default(),
+            turns: 0,
+            requests: 0,
+        }
+    }
+
+    /// What the core shares with others, to be looked at.
+    #[must_use]
+    pub const fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// One turn, a millisecond after the one before, in which `input` was received. Answers what
+    /// would be sent.
+    ///
+    /// # Errors
+    ///
+    /// The input is not made of whole requests that are framed by their length.
+    pub fn turn(&mut self, input: &[u8]) -> Result<&[u8], String> {
+        let now = now(self.turns);
+        self.turns += 1;
+        self.meter.begin_turn(now.mono_ns);
+        self.buffers.out.clear();
+        let mut rest = input;
+        while !rest.is_empty() {
+            let mut slots = HeaderSlots::new();
+            let advance = self.intake.advance(rest, &mut slots, BODY_BYTES_MAX);
+            let Advance::Whole(whole) = advance.map_err(|refusal| format!("{refusal:?}"))? else {
+                return Err("half a request".to_owned());
+            };
+            rest = rest.get(whole.consumed..).unwrap_or_default();
+            self.answer(&whole, now);
+        }
+        self.service.publish(now);
+        self.meter.end_turn(now.mono_ns + BUSY_NS);
+        self.service.end_turn(now);
+        Ok(&self.buffers.out)
+    }
+
+    fn answer(&mut self, whole: &Whole<'_>, now: Now) {
+        self.requests += 1;
+        let connection = ConnectionId::default();
+        let context = Context {
+            now,
+            peer_is_loopback: true,
+            over_limit: false,
+            draining: false,
+            request: RequestId { connection, number: self.requests },
+            mailbox: &self.mailbox,
+        };
+        let Buffers { out, body, .. } = &mut self.buffers;
+        body.clear();
+        let answers_head = whole.request.method == Method::Head;
+        let since_ns = self.meter.readable_ns();
+        match self.service.handle(&whole.request, &context, body) {
+            Reply::Now(response) => {
+                self.encoder.encode(out, response, body, answers_head, Persistence::Open, now);
+                self.meter.answered(response, since_ns);
+            }
+            Reply::Later => {
+                let jobs = std::mem::take(&mut *self.jobs.0.lock());
+                jobs.into_iter().for_each(|job| later::answer(job, &self.state, now));
+                for Answer { response, body } in self.posted.0.lock().drain(..) {
+                    self.encoder.encode(out, response, &body, answers_head, Persistence::Open, now);
+                    self.meter.answered(response, since_ns);
+                }
+            }
+        }
+    }
+}
+
+fn now(turn: u64) -> Now {
+    let mono_ns = (turn + 1) * TURN_NS;
+    let wall_ms = i64::try_from(START_MS + mono_ns / 1_000_000).unwrap_or(i64::MAX);
+    Now { mono_ns, wall_ms }
+}
+
+/// The defaults of the server.
+fn analytics_settings() -> analytics::Settings {
+    analytics::Settings {
+        window: 50,
+        threshold: 2.0,
+        min_samples: 16,
+        cooldown: 50,
+        devices_max: 100_000,
+        device_ttl_ns: 3_600_000_000_000,
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        instance: "replay".to_owned(),
+        cores: 1,
+        body_bytes_max: BODY_BYTES_MAX,
+        store_ttl_ms: i64::try_from(TTL_MS).unwrap_or(i64::MAX),
+        ingest_token: None,
+        admin_token: None,
+        devices_max: 100_000,
+        connections_max: 1000,
+    }
+}

@@ -1,0 +1,252 @@
+//! In the steady state a core allocates nothing for what it takes, whatever store it goes to.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+use allocation_counter::{AllocationInfo, measure};
+use corepulse::api::service::Service;
+use corepulse::api::state::State;
+use corepulse::clock::{Clock, Now};
+use corepulse::config::Secret;
+use corepulse::config::redis_url::RedisUrl;
+use corepulse::engine::buffers::Buffers;
+use corepulse::engine::connection::{Accepted, Connection};
+use corepulse::engine::connections::Admission;
+use corepulse::engine::lent::{Desk, Lent, Next, Patience};
+use corepulse::engine::meter::Meter;
+use corepulse::http::handler::{ConnectionId, Handler, Mailbox, RequestId};
+use corepulse::http::response::{Answer, Encoder};
+use corepulse::store::redis::Observer;
+use corepulse::store::{RedisSettings, Store};
+use corepulse_perf::replay::{Replay, START_MS, TTL_MS, memory_store};
+use corepulse_perf::scenario::{Scenario, Traffic};
+use mio::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Batches that give 1,000 devices a full window and fill either store.
+const WARM_UP: usize = 60;
+
+/// More than two seconds of turns: what a second costs once, as the date line does, is among them.
+const MEASURED: usize = 2500;
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn flushed(&self, _took_ns: u64) {}
+    fn came_up(&self) {}
+    fn cannot_fence(&self) {}
+    fn went_down(&self, _why: &'static str) {}
+}
+
+/// A queue to a Redis that is not there: once it is full, the oldest block makes room for the
+/// newest.
+fn redis_store() -> Store {
+    let url = Secret::from("redis+unix:///dev/null/none");
+    let settings = RedisSettings {
+        url: RedisUrl::parse(&url).unwrap(),
+        queue_bytes: 1024 * 1024,
+        rejects: false,
+        ttl: Duration::from_millis(TTL_MS),
+    };
+    Store::redis(1, settings, Clock::start(), Box::new(Nobody)).unwrap()
+}
+
+fn turns(scenario: Scenario, count: usize) -> Vec<Vec<u8>> {
+    let mut traffic = Traffic::new(scenario, "corepulse:8080", START_MS);
+    let turn = |_| {
+        let mut bytes = Vec::new();
+        traffic.next_turn(&mut bytes);
+        bytes
+    };
+    (0..count).map(turn).collect()
+}
+
+/// What a core allocates for these turns when it has been at work for a while, with such turns
+/// among others.
+fn allocated(store: Store, warm_up: &[Vec<u8>], measured: &[Vec<u8>]) -> AllocationInfo {
+    let mut replay = Replay::new(store);
+    for turn in turns(Scenario::Ndjson, WARM_UP).iter().chain(warm_up) {
+        replay.turn(turn).unwrap();
+    }
+    let before = replay.state().store.stats().totals.accepted;
+    let info = measure(|| {
+        for turn in measured {
+            let answers = replay.turn(turn).unwrap();
+            assert!(answers.starts_with(b"HTTP/1.1 202 "));
+        }
+    });
+    assert!(replay.state().store.stats().totals.accepted > before);
+    info
+}
+
+fn request(body: &str) -> Vec<u8> {
+    let length = body.len();
+    let head = "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: ";
+    format!("{head}{length}\r\n\r\n{body}").into_bytes()
+}
+
+fn assert_none(scenario: Scenario, warm_up: usize, measured: usize) {
+    for store in [memory_store, redis_store] {
+        let all = turns(scenario, warm_up + measured);
+        let (warm_up, measured) = all.split_at(warm_up);
+        let info = allocated(store(), warm_up, measured);
+        assert_eq!((info.count_total, info.bytes_total), (0, 0), "{scenario:?}: {info:?}");
+    }
+}
+
+#[test]
+fn a_single_metric_allocates_nothing() {
+    // Records without a device are short, so each block of the queue gets more of them than before.
+    assert_none(Scenario::Single, 20_000, MEASURED);
+}
+
+#[test]
+fn a_single_metric_of_a_device_allocates_nothing() {
+    assert_none(Scenario::Device, MEASURED, MEASURED);
+}
+
+#[test]
+fn pipelined_requests_allocate_nothing() {
+    assert_none(Scenario::Pipelined, MEASURED, MEASURED);
+}
+
+#[test]
+fn an_event_of_a_batch_allocates_nothing() {
+    assert_none(Scenario::Ndjson, WARM_UP, WARM_UP);
+}
+
+/// The same through a socket, with all that the engine keeps of a connection.
+#[test]
+fn a_connection_allocates_nothing() {
+    let replay = Replay::new(memory_store());
+    let mut served = Served::new(replay.state());
+    let turns = turns(Scenario::Device, 100);
+    turns.iter().for_each(|turn| served.exchange(turn));
+    let info = measure(|| turns.iter().for_each(|turn| served.exchange(turn)));
+    assert_eq!((info.count_total, info.bytes_total), (0, 0), "{info:?}");
+    let accepted = replay.state().store.stats().totals.accepted;
+    assert_eq!(accepted, 2 * turns.len() as u64);
+}
+
+/// A connection, its peer, and what the core lends to it.
+struct Served {
+    connection: Connection,
+    peer: std::net::TcpStream,
+    service: Service,
+    desk: Desk,
+    buffers: Buffers,
+    encoder: Encoder,
+    meter: Meter,
+    turns: u64,
+}
+
+#[derive(Debug)]
+struct NoAnswers;
+
+impl Mailbox for NoAnswers {
+    fn deliver(&self, _: RequestId, _: Answer) {}
+}
+
+impl Served {
+    fn new(state: &Arc<State>) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        peer.set_nonblocking(true).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let accepted = Accepted {
+            id: ConnectionId::default(),
+            peer_is_loopback: true,
+            admission: Admission::Regular,
+            now_ms: 0,
+            age_ms: u64::MAX,
+        };
+        let patience =
+            Patience { idle_ms: 75_000, request_ms: 10_000, body_bytes_max: 1024 * 1024 };
+        Self {
+            connection: Connection::new(TcpStream::from_std(stream), &accepted),
+            peer,
+            service: Service::new(0, Arc::clone(state)),
+            desk: Desk { mailbox: Arc::new(NoAnswers), patience },
+            buffers: Buffers::new(patience.body_bytes_max),
+            encoder: Encoder::default(),
+            meter: Meter::new(0, Arc::clone(&state.counters), Arc::clone(&state.latency)),
+            turns: 0,
+        }
+    }
+
+    /// Sends a request, and serves the connection until the answer is here.
+    fn exchange(&mut self, request: &[u8]) {
+        self.peer.write_all(request).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut answer = [0; 1024];
+        while Instant::now() < deadline {
+            self.turn();
+            match self.peer.read(&mut answer) {
+                Ok(length) => return assert!(answer[..length].starts_with(b"HTTP/1.1 202 ")),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+        panic!("no answer in time");
+    }
+
+    fn turn(&mut self) {
+        self.turns += 1;
+        let wall_ms = i64::try_from(START_MS + self.turns).unwrap();
+        let now = Now { mono_ns: self.turns * 1_000_000, wall_ms };
+        self.meter.begin_turn(now.mono_ns);
+        let mut lent = Lent {
+            handler: &mut self.service,
+            desk: &self.desk,
+            buffers: &mut self.buffers,
+            encoder: &mut self.encoder,
+            meter: &mut self.meter,
+            now,
+            draining: false,
+        };
+        self.connection.note(true, false);
+        assert_eq!(self.connection.serve(&mut lent), Next::Wait);
+        self.service.publish(now);
+        self.meter.end_turn(now.mono_ns);
+        self.service.end_turn(now);
+    }
+}
+
+/// Verdicts and rejections are part of the steady state as well; their place in the answer grows
+/// once.
+#[test]
+fn anomalies_and_bad_lines_allocate_nothing() {
+    let turn = |cpu: u32| {
+        let good = |number: u32| {
+            format!("{{\"device_id\":\"device-{number:04}\",\"cpu\":{cpu},\"rps\":1}}\n")
+        };
+        request(&((0..200).map(good).collect::<String>() + "{\"cpu\":1}\n{\"cpu\":\"1\"}\n"))
+    };
+    let mut turns: Vec<Vec<u8>> = (0..300).map(|number| turn(40 + number % 2)).collect();
+    for spike in [100, 200, 299] {
+        turns[spike] = turn(1000);
+    }
+    let (warm_up, measured) = turns.split_at(150);
+    for store in [memory_store, redis_store] {
+        let info = allocated(store(), warm_up, measured);
+        assert_eq!((info.count_total, info.bytes_total), (0, 0), "{info:?}");
+    }
+}
+
+/// The counter counts: a device that is new has to be remembered.
+#[test]
+fn a_new_device_with_a_long_name_allocates() {
+    let name = "d".repeat(100);
+    let body = format!(r#"{{"device_id":"{name}","cpu":1,"rps":1}}"#);
+    let head =
+        format!("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+    let turn = [(head + &body).into_bytes()];
+    assert!(allocated(memory_store(), &[], &turn).count_total > 0);
+    assert_eq!(allocated(memory_store(), &turn, &turn).count_total, 0);
+}
