@@ -15,7 +15,8 @@
 //! of [`pace`] if there is a rate, [`answers`] reads what comes back and [`latency`] how long it
 //! took, [`server`] starts the processes, [`redis`] what they write to, [`usage`] asks what they
 //! cost, [`contest`] has them all measured alike, [`report`] sums up and [`machine`] says where
-//! that was. [`idle`] opens connections that stay idle, and [`fleet`] is the devices of the soak.
+//! that was. [`program`] is what all programs share, [`idle`] opens connections that stay idle, and
+//! [`fleet`] is the devices of the soak.
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
 //!
 //! What does not depend on the machine is counted instead: [`replay`] is a core without sockets and
@@ -30,6 +31,7 @@ pub mod idle;
 pub mod latency;
 pub mod machine;
 pub mod pace;
+pub mod program;
 pub mod redis;
 pub mod replay;
 pub mod report;

@@ -9,12 +9,13 @@
 use clap::{Parser, ValueEnum as _};
 use core_affinity::CoreId;
 use corepulse_perf::contest::{Contest, Entry};
+use corepulse_perf::program::{self, Records};
 use corepulse_perf::redis::Redis;
 use corepulse_perf::report::{Heat, Measurement, Store};
 use corepulse_perf::scenario::Scenario;
 use corepulse_perf::server::Kind;
 use corepulse_perf::{machine, report};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -51,12 +52,8 @@ struct Options {
     /// The record's name after its date.
     #[arg(long, default_value = "compare")]
     name: String,
-    /// Where records are kept.
-    #[arg(long, default_value = "perf/record")]
-    record: PathBuf,
-    /// Print the table only.
-    #[arg(long)]
-    no_record: bool,
+    #[command(flatten)]
+    records: Records,
 }
 
 /// The first core for the servers, the second for the generator, the third, if there is one, for
@@ -68,18 +65,11 @@ struct Cores {
 }
 
 fn main() -> ExitCode {
-    match compare(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("compare: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("compare", compare(&Options::parse()))
 }
 
 fn compare(options: &Options) -> Result<(), String> {
-    let own = std::env::current_exe().map_err(|e| e.to_string())?;
-    let folder = own.parent().ok_or("this program lies in no folder")?;
+    let folder = &program::folder()?;
     let mut notes = Vec::new();
     let entries = entries(&options.servers, folder, &mut notes)?;
     let cores = cores(&mut notes);
@@ -97,13 +87,9 @@ fn compare(options: &Options) -> Result<(), String> {
     let measurements = run(options, &contest, &entries, &mut notes)?;
     print!("{}\n{}", report::table(&measurements), notes.join("\n"));
     println!();
-    if options.no_record {
-        return Ok(());
-    }
-    let record = report::record(&machine::describe(), &notes, &measurements);
-    let path = report::keep(&options.record, &options.name, &record)?;
-    println!("\nraw numbers: {}", path.display());
-    Ok(())
+    options
+        .records
+        .keep(&options.name, || report::record(&machine::describe(), &notes, &measurements))
 }
 
 /// All rounds; in each, every heat against every server of it.

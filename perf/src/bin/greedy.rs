@@ -10,7 +10,8 @@
 
 use clap::Parser;
 use corepulse_perf::idle::{self, Requests};
-use corepulse_perf::report::{self, Spread};
+use corepulse_perf::program::{self, Records};
+use corepulse_perf::report::Spread;
 use corepulse_perf::scenario::Scenario;
 use corepulse_perf::server::{Kind, Server};
 use corepulse_perf::{answers, machine};
@@ -18,7 +19,6 @@ use rustix::process::setpriority_process;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -51,12 +51,8 @@ struct Options {
     /// The record's name after its date.
     #[arg(long, default_value = "greedy")]
     name: String,
-    /// Where records are kept.
-    #[arg(long, default_value = "perf/record")]
-    record: PathBuf,
-    /// Print the table only.
-    #[arg(long)]
-    no_record: bool,
+    #[command(flatten)]
+    records: Records,
 }
 
 /// What polite clients saw in one go, in microseconds.
@@ -75,26 +71,14 @@ struct Round {
 }
 
 fn main() -> ExitCode {
-    match measure(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("greedy: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("greedy", measure(&Options::parse()))
 }
 
 fn measure(options: &Options) -> Result<(), String> {
-    let own = std::env::current_exe().map_err(|e| e.to_string())?;
-    let folder = own.parent().ok_or("this program lies in no folder")?;
-    let mut cores = core_affinity::get_core_ids().unwrap_or_default().into_iter();
-    let (first, second) = (cores.next(), cores.next());
-    // The greedy client's thread inherits it.
-    if second.is_some_and(|core| !core_affinity::set_for_current(core)) {
-        return Err("cannot pin the clients".to_owned());
-    }
+    let folder = &program::folder()?;
+    let core = program::leave_first_core()?;
     let arguments = [Kind::Corepulse.arguments(), &["--engine", &options.engine]].concat();
-    let server = Server::start_with(Kind::Corepulse, &arguments, folder, second.and(first))?;
+    let server = Server::start_with(Kind::Corepulse, &arguments, folder, core)?;
     let mut polite = idle::open(server.address, usize::from(options.polite))?;
     let duration = Duration::from_secs(options.seconds);
     let mut rounds = Vec::new();
@@ -106,12 +90,7 @@ fn measure(options: &Options) -> Result<(), String> {
         rounds.push(Round { quiet, beside, greedy_rate });
     }
     print!("{}", table(&rounds));
-    if options.no_record {
-        return Ok(());
-    }
-    let path = report::keep(&options.record, &options.name, &record(options, &rounds))?;
-    println!("\nraw numbers: {}", path.display());
-    Ok(())
+    options.records.keep(&options.name, || record(options, &rounds))
 }
 
 fn be_both(

@@ -12,13 +12,14 @@ use clap::Parser;
 use core_affinity::CoreId;
 use corepulse::engine::descriptors;
 use corepulse_perf::generator::{Outcome, drive};
-use corepulse_perf::report::{self, Spread};
+use corepulse_perf::program::{self, Records};
+use corepulse_perf::report::Spread;
 use corepulse_perf::scenario::Scenario;
 use corepulse_perf::server::{Kind, Server};
 use corepulse_perf::usage::Usage;
 use corepulse_perf::{idle, machine};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -50,12 +51,8 @@ struct Options {
     /// The record's name after its date.
     #[arg(long, default_value = "idle-connections")]
     name: String,
-    /// Where records are kept.
-    #[arg(long, default_value = "perf/record")]
-    record: PathBuf,
-    /// Print the table only.
-    #[arg(long)]
-    no_record: bool,
+    #[command(flatten)]
+    records: Records,
 }
 
 /// What was found of one engine.
@@ -81,41 +78,25 @@ struct Drive {
 }
 
 fn main() -> ExitCode {
-    match measure(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("idle-connections: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("idle-connections", measure(&Options::parse()))
 }
 
 fn measure(options: &Options) -> Result<(), String> {
-    let own = std::env::current_exe().map_err(|e| e.to_string())?;
-    let folder = own.parent().ok_or("this program lies in no folder")?;
+    let folder = &program::folder()?;
     let needed = u64::from(options.connections) + u64::from(options.active) + 200;
     // The servers inherit it.
     let granted = descriptors::raise_limit();
     if granted < needed {
         return Err(format!("needs {needed} open files, and the system grants {granted}"));
     }
-    let mut cores = core_affinity::get_core_ids().unwrap_or_default().into_iter();
-    let (first, second) = (cores.next(), cores.next());
-    if second.is_some_and(|core| !core_affinity::set_for_current(core)) {
-        return Err("cannot pin the generator".to_owned());
-    }
+    let core = program::leave_first_core()?;
     let mut found = Vec::new();
     for engine in &options.engines {
-        let measured = of_engine(options, engine, folder, second.and(first));
+        let measured = of_engine(options, engine, folder, core);
         found.push(measured.map_err(|e| format!("{engine}: {e}"))?);
     }
     print!("{}", table(options, &found));
-    if options.no_record {
-        return Ok(());
-    }
-    let path = report::keep(&options.record, &options.name, &record(options, &found))?;
-    println!("\nraw numbers: {}", path.display());
-    Ok(())
+    options.records.keep(&options.name, || record(options, &found))
 }
 
 fn of_engine(

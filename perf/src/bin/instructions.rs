@@ -10,6 +10,7 @@
 //! ```
 
 use clap::{Parser, ValueEnum};
+use corepulse_perf::program;
 use corepulse_perf::replay::{Replay, START_MS, memory_store};
 use corepulse_perf::scenario::{Scenario, Traffic};
 use corepulse_perf::{answers, callgrind, machine};
@@ -131,13 +132,7 @@ fn main() -> ExitCode {
         Some(workload) => replay(workload),
         None => compare(&options),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("instructions: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("instructions", outcome)
 }
 
 /// Warms a core up and has it do the counted turns, whose answers have to be right.

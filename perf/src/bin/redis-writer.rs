@@ -14,11 +14,11 @@ use corepulse::config::redis_url::RedisUrl;
 use corepulse::metric::event::Event;
 use corepulse::store::redis::Observer;
 use corepulse::store::{RedisSettings, Store};
+use corepulse_perf::program::{self, Records};
 use corepulse_perf::redis::Redis;
-use corepulse_perf::report::{self, Spread};
+use corepulse_perf::report::Spread;
 use corepulse_perf::{machine, usage};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -44,12 +44,8 @@ struct Options {
     /// The record's name after its date.
     #[arg(long, default_value = "redis-writer")]
     name: String,
-    /// Where records are kept.
-    #[arg(long, default_value = "perf/record")]
-    record: PathBuf,
-    /// Print the table only.
-    #[arg(long)]
-    no_record: bool,
+    #[command(flatten)]
+    records: Records,
 }
 
 /// One round of both.
@@ -71,23 +67,12 @@ impl Observer for Nobody {
 }
 
 fn main() -> ExitCode {
-    match measure(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("redis-writer: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    program::end("redis-writer", measure(&Options::parse()))
 }
 
 fn measure(options: &Options) -> Result<(), String> {
-    let mut cores = core_affinity::get_core_ids().unwrap_or_default().into_iter();
-    let (first, second) = (cores.next(), cores.next());
-    let redis = Redis::start(second.and(first))?;
-    // Threads that are started from here on, and redis-benchmark, inherit this.
-    if second.is_some_and(|core| !core_affinity::set_for_current(core)) {
-        return Err("cannot pin the writer".to_owned());
-    }
+    // Threads that are started from here on, and redis-benchmark, inherit where this one is.
+    let redis = Redis::start(program::leave_first_core()?)?;
     let mut rounds = Vec::new();
     for number in 0..options.rounds {
         redis.ask("FLUSHALL")?;
@@ -101,12 +86,7 @@ fn measure(options: &Options) -> Result<(), String> {
         rounds.push(Round { benchmark_rate, rate, cpu_us });
     }
     print!("{}", table(&rounds));
-    if options.no_record {
-        return Ok(());
-    }
-    let path = report::keep(&options.record, &options.name, &record(options, &rounds))?;
-    println!("\nraw numbers: {}", path.display());
-    Ok(())
+    options.records.keep(&options.name, || record(options, &rounds))
 }
 
 /// Writes so many distinct keys: commands a second, and microseconds of the writer's CPU time each.

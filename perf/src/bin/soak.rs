@@ -11,6 +11,7 @@
 use clap::Parser;
 use corepulse::engine::descriptors;
 use corepulse_perf::fleet::{Fleet, Habit, Ledger};
+use corepulse_perf::program;
 use corepulse_perf::server::{Kind, Server};
 use corepulse_perf::usage::Usage;
 use std::process::ExitCode;
@@ -49,16 +50,11 @@ impl Options {
 }
 
 fn main() -> ExitCode {
-    let outcome = soak(&Options::parse());
-    if let Err(message) = &outcome {
-        eprintln!("soak: {message}");
-    }
-    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    program::end("soak", soak(&Options::parse()))
 }
 
 fn soak(options: &Options) -> Result<(), String> {
-    let own = std::env::current_exe().map_err(|e| e.to_string())?;
-    let folder = own.parent().ok_or("this program lies in no folder")?;
+    let folder = &program::folder()?;
     descriptors::raise_limit();
     let age = format!("{}s", options.age);
     let arguments = [
