@@ -48,7 +48,7 @@ pub(super) struct Exchange<H: Handler> {
 
 /// What became of reading a request.
 enum Taken {
-    /// It stands in `bytes`.
+    /// It stands in `bytes`, as far as it has come.
     Whole,
     Refused(Refusal),
     /// Its body comes in a coding that `may_minihttp` cannot read.
@@ -149,9 +149,10 @@ impl<H: Handler> Exchange<H> {
             // Dropping it reads it: what is not read would pass for the next request.
             return judged;
         }
-        // A broken connection ends the body too early, like a slow one that was ended.
+        // A broken connection ends the body too early, like a slow one that was ended: asking finds
+        // that out.
         let _ = body.read_to_end(&mut self.bytes);
-        self.judge()
+        Taken::Whole
     }
 
     /// What our own parser says to what is there of the request; it is late while more is missing.
@@ -173,7 +174,7 @@ impl<H: Handler> Exchange<H> {
         let body_bytes_max = common.patience.body_bytes_max;
         let advance = Intake::default().advance(&self.bytes, &mut slots, body_bytes_max)?;
         let Advance::Whole(whole) = advance else {
-            return Err(Refusal::RequestLine);
+            return Err(Refusal::Timeout);
         };
         self.requests += 1;
         let draining = common.drain.phase() >= Phase::Draining;
