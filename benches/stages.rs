@@ -12,8 +12,9 @@
 
 use corepulse::analytics::{Analytics, Settings};
 use corepulse::clock::Now;
-use corepulse::http::head::{self, HeaderSlots};
+use corepulse::http::heads::Heads;
 use corepulse::http::request::Method;
+use corepulse::limits::HEADS_KEPT;
 use corepulse::metric::decode::{Decoder, Lines};
 use corepulse::metric::event::Event;
 use corepulse::store::block::{Appended, Block};
@@ -51,13 +52,29 @@ fn event(device: &str, number: usize) -> Event<'_> {
     }
 }
 
-fn parse_head(criterion: &mut Criterion) {
-    criterion.bench_function("head of a POST", |bencher| {
+fn read_head(criterion: &mut Criterion) {
+    // One more than is kept, so that each is gone when it comes again.
+    let others: Vec<_> = (0..=HEADS_KEPT)
+        .map(|number| {
+            let name = format!("/metrics?{number}");
+            String::from_utf8(HEAD.to_vec()).unwrap().replace("/metrics", &name).into_bytes()
+        })
+        .collect();
+    let mut heads = Heads::default();
+    criterion.bench_function("head of a POST, kept", |bencher| {
         bencher.iter(|| {
-            let mut slots = HeaderSlots::new();
-            let head = head::parse(black_box(HEAD), &mut slots).unwrap().unwrap();
+            let head = heads.read(black_box(HEAD)).unwrap().unwrap();
             assert!(head.method == Method::Post && head.path == "/metrics");
             assert_eq!(head.bytes, HEAD.len());
+        });
+    });
+    let mut turn = others.iter().cycle();
+    criterion.bench_function("head of a POST, new", |bencher| {
+        bencher.iter(|| {
+            let input = turn.next().unwrap();
+            let head = heads.read(black_box(input)).unwrap().unwrap();
+            assert!(head.method == Method::Post && head.path == "/metrics");
+            assert_eq!(head.bytes, input.len());
         });
     });
 }
@@ -158,5 +175,5 @@ fn pack_block(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(stages, parse_head, decode, update_shard, merge, pack_block);
+criterion_group!(stages, read_head, decode, update_shard, merge, pack_block);
 criterion_main!(stages);
