@@ -287,10 +287,10 @@ mod tests {
     fn event(device_id: Option<&str>, values: [f64; 2]) -> Event<'_> {
         Event {
             device_id,
-            timestamp: "",
+            timestamp: b"",
             timestamp_ms: 1_700_000_000_000,
             values,
-            literals: ["", ""],
+            literals: [b"", b""],
         }
     }
 

@@ -350,10 +350,10 @@ mod tests {
     fn event<'a>(device_id: Option<&'a str>, cpu: f64) -> Event<'a> {
         Event {
             device_id,
-            timestamp: "",
+            timestamp: b"",
             timestamp_ms: 1_700_000_000_000,
             values: [cpu, 1.0],
-            literals: ["", ""],
+            literals: [b"", b""],
         }
     }
 

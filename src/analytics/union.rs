@@ -232,10 +232,10 @@ mod tests {
                 count += 1.0;
                 let event = Event {
                     device_id: None,
-                    timestamp: "",
+                    timestamp: b"",
                     timestamp_ms: 0,
                     values: [count, 0.0],
-                    literals: ["", ""],
+                    literals: [b"", b""],
                 };
                 recents[core].push(now, &event);
                 // Equal clocks go by core, and on a core by arrival.

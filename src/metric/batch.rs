@@ -27,8 +27,8 @@ impl Span {
         self.end.saturating_sub(self.start) as usize
     }
 
-    /// Whether it holds nothing; a device id that was not given.
-    const fn is_empty(self) -> bool {
+    /// Whether it holds nothing: what was not given.
+    pub(super) const fn is_empty(self) -> bool {
         self.start == self.end
     }
 }
@@ -85,8 +85,6 @@ pub(super) struct Record {
 pub struct Batch<'d> {
     pub(super) items: &'d [Result<Record, Rejection>],
     pub(super) body: &'d [u8],
-    /// The body again, if all of it is UTF-8.
-    pub(super) text: Option<&'d str>,
     pub(super) arena: &'d Arena,
 }
 
@@ -115,24 +113,22 @@ impl<'d> Batch<'d> {
         let [cpu, rps] = record.literals;
         Event {
             device_id: (!record.device_id.is_empty()).then(|| self.text(record.device_id)),
-            timestamp: self.text(record.timestamp),
+            timestamp: self.bytes(record.timestamp),
             timestamp_ms: record.timestamp_ms,
             values: record.values,
-            literals: [self.text(cpu), self.text(rps)],
+            literals: [self.bytes(cpu), self.bytes(rps)],
         }
     }
 
     #[inline]
+    fn bytes(&self, span: Span) -> &'d [u8] {
+        let found = self.body.get(span.start as usize..span.end as usize);
+        found.unwrap_or_else(|| self.arena.text(span).as_bytes())
+    }
+
+    #[inline]
     fn text(&self, span: Span) -> &'d str {
-        let (start, end) = (span.start as usize, span.end as usize);
-        if start >= self.body.len() {
-            return self.arena.text(span);
-        }
-        let found = match self.text {
-            Some(text) => text.get(start..end),
-            // The body has bad bytes somewhere, but not in a line that gave an event.
-            None => str::from_utf8(self.body.get(start..end).unwrap_or_default()).ok(),
-        };
+        let found = str::from_utf8(self.bytes(span)).ok();
         debug_assert!(found.is_some(), "{span:?} is not text");
         found.unwrap_or_default()
     }
