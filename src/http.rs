@@ -13,6 +13,7 @@ pub mod date;
 pub mod framing;
 pub mod handler;
 mod head;
+pub mod headers;
 pub mod heads;
 pub mod intake;
 pub mod problem;

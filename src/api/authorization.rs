@@ -1,13 +1,13 @@
 //! Bearer tokens (RFC 6750).
 
 use crate::config::Secret;
-use crate::http::request::Headers;
+use crate::http::headers::{Headers, Name};
 
 /// Whether a request carries the token. The comparison looks at every byte whatever it finds, so
 /// that its duration tells nothing about the token but its length.
 #[must_use]
 pub fn bears(headers: &Headers<'_>, token: &Secret) -> bool {
-    let Ok(Some(value)) = headers.only("authorization") else {
+    let Ok(Some(value)) = headers.only(Name::Authorization) else {
         return false;
     };
     let Some((scheme, given)) = value.split_first_chunk::<7>() else {

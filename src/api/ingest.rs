@@ -15,8 +15,9 @@ use crate::analytics::union::CoreRecent;
 use crate::clock::Now;
 use crate::http::content_coding::{ContentCoding, InflateError, inflate};
 use crate::http::handler::retry_after;
+use crate::http::headers::{Headers, Name};
 use crate::http::problem::{self, PROBLEM, problem};
-use crate::http::request::{Headers, Request};
+use crate::http::request::Request;
 use crate::http::response::{Field as HttpField, JSON, Response};
 use crate::http::status::Status;
 use crate::limits::ANSWER_ITEMS_MAX;
@@ -107,9 +108,10 @@ impl Ingest {
         let Self { core, decoder, inflated, recent, report, took_events } = self;
         let core = *core;
         authorize(&request.headers, state)?;
-        let content_type = request.headers.only("content-type").map_err(|_| Refused::MediaType)?;
+        let content_type =
+            request.headers.only(Name::ContentType).map_err(|_| Refused::MediaType)?;
         let lines: Lines = media_type::lines(content_type).ok_or(Refused::MediaType)?;
-        let coding = request.headers.only("content-encoding");
+        let coding = request.headers.only(Name::ContentEncoding);
         let coding = coding.ok().and_then(ContentCoding::from_field);
         let body = match coding.ok_or(Refused::ContentCoding)? {
             ContentCoding::Identity => request.body,
@@ -169,16 +171,21 @@ fn apply_batch(
 
 impl Report {
     fn clear(&mut self) {
-        let (mut anomalous_json, mut errors_json) =
-            (std::mem::take(&mut self.anomalous_json), std::mem::take(&mut self.errors_json));
-        anomalous_json.clear();
-        errors_json.clear();
-        *self = Self { anomalous_json, errors_json, ..Self::default() };
+        (self.accepted, self.late, self.anomalies) = (0, 0, 0);
+        (self.anomalous, self.errors) = (0, 0);
+        self.anomalous_json.clear();
+        self.errors_json.clear();
+        if self.first_rejection.take().is_some() {
+            self.rejected = [0; Reason::ALL.len()];
+        }
     }
 
     fn count(&self, core: usize, state: &State) {
         if self.late > 0 {
             state.counters.late(core, self.late);
+        }
+        if self.first_rejection.is_none() {
+            return;
         }
         for reason in Reason::ALL {
             let events = self.rejected.get(reason.index()).copied().unwrap_or_default();

@@ -7,8 +7,9 @@
 
 use super::framing::Framing;
 use super::head::{self, HeaderSlots, Parsed};
+use super::headers::{Headers, Places};
 use super::refusal::Refusal;
-use super::request::{FieldPlace, Headers, Method};
+use super::request::Method;
 use super::target::Target;
 use crate::limits::HEADS_KEPT;
 
@@ -44,7 +45,7 @@ struct Kept {
     method: Method,
     path: String,
     query: Option<String>,
-    fields: Vec<FieldPlace>,
+    places: Places,
     framing: Framing,
 }
 
@@ -100,7 +101,7 @@ impl Kept {
             method: parsed.method,
             path: String::new(),
             query: None,
-            fields: Vec::new(),
+            places: Places::NONE,
             framing: parsed.framing,
         }
     }
@@ -113,8 +114,7 @@ impl Kept {
         self.path.clear();
         self.path.push_str(path);
         self.query = query.map(str::to_owned);
-        self.fields.clear();
-        self.fields.extend(parsed.fields.iter().map(|field| FieldPlace::of(field, bytes)));
+        self.places.take(parsed.fields, bytes);
         self.framing = parsed.framing;
     }
 
@@ -123,7 +123,7 @@ impl Kept {
             method: self.method,
             path: &self.path,
             query: self.query.as_deref(),
-            headers: Headers::new(&self.bytes, &self.fields),
+            headers: Headers::new(&self.bytes, &self.places),
             framing: self.framing,
             bytes: self.bytes.len(),
         }

@@ -1,6 +1,6 @@
 //! A whole request, borrowed from the bytes that it came in.
 
-use crate::limits::HEAD_BYTES_MAX;
+use super::headers::Headers;
 
 /// The methods of RFC 9110, section 9, and RFC 5789; others are refused before this point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,103 +42,6 @@ impl Method {
     #[must_use]
     pub const fn expects_body(self) -> bool {
         matches!(self, Self::Post | Self::Put | Self::Patch)
-    }
-}
-
-/// A field that stands more than once where one is expected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repeated;
-
-/// Where a field stands in its head, which is shorter than 64 KiB.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FieldPlace {
-    name_at: u16,
-    name_bytes: u16,
-    value_at: u16,
-    value_bytes: u16,
-}
-
-const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize);
-
-impl FieldPlace {
-    /// The place of a field that is a part of `head`.
-    pub(super) fn of(field: &httparse::Header<'_>, head: &[u8]) -> Self {
-        let at = |part: &[u8]| place(part.as_ptr().addr().saturating_sub(head.as_ptr().addr()));
-        Self {
-            name_at: at(field.name.as_bytes()),
-            name_bytes: place(field.name.len()),
-            value_at: at(field.value),
-            value_bytes: place(field.value.len()),
-        }
-    }
-}
-
-/// The parts of a head are within it.
-fn place(at: usize) -> u16 {
-    u16::try_from(at).unwrap_or_default()
-}
-
-/// The header fields of a request, in the order in which they came.
-#[derive(Clone, Copy, Debug)]
-pub struct Headers<'a> {
-    head: &'a [u8],
-    fields: &'a [FieldPlace],
-}
-
-impl<'a> Headers<'a> {
-    /// No fields.
-    pub const NONE: Self = Self { head: &[], fields: &[] };
-
-    /// These fields of this head.
-    pub(super) const fn new(head: &'a [u8], fields: &'a [FieldPlace]) -> Self {
-        Self { head, fields }
-    }
-
-    /// The first value of the field `name`, which is compared without regard to case.
-    #[must_use]
-    pub fn first(&self, name: &str) -> Option<&'a [u8]> {
-        self.values(name).next()
-    }
-
-    /// The value of the field `name`, if it stands at most once.
-    ///
-    /// # Errors
-    ///
-    /// It stands there again: a list that one value does not tell (RFC 9110, section 5.3).
-    pub fn only(&self, name: &str) -> Result<Option<&'a [u8]>, Repeated> {
-        let mut values = self.values(name);
-        let value = values.next();
-        if values.next().is_some() { Err(Repeated) } else { Ok(value) }
-    }
-
-    /// Names and values of all fields.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        let headers = *self;
-        let name = move |field| std::str::from_utf8(headers.name(field)).unwrap_or_default();
-        self.fields.iter().map(move |field| (name(field), headers.value(field)))
-    }
-
-    fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let headers = *self;
-        let is_named = move |field: &&FieldPlace| {
-            // The length tells most fields apart before any letter is compared.
-            usize::from(field.name_bytes) == name.len()
-                && headers.name(field).eq_ignore_ascii_case(name.as_bytes())
-        };
-        self.fields.iter().filter(is_named).map(move |field| headers.value(field))
-    }
-
-    fn name(&self, field: &FieldPlace) -> &'a [u8] {
-        self.bytes(field.name_at, field.name_bytes)
-    }
-
-    fn value(&self, field: &FieldPlace) -> &'a [u8] {
-        self.bytes(field.value_at, field.value_bytes)
-    }
-
-    fn bytes(&self, at: u16, bytes: u16) -> &'a [u8] {
-        let (at, bytes) = (usize::from(at), usize::from(bytes));
-        self.head.get(at..at + bytes).unwrap_or_default()
     }
 }
 

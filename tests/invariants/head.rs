@@ -20,7 +20,8 @@ fn parsed(input: &[u8]) -> Result<Option<Head>, Refusal> {
         return Ok(None);
     };
     let framing = head.framing;
-    assert!(!framing.expects_continue || head.headers.first("expect").is_some());
+    let has = |wanted| head.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    assert!(!framing.expects_continue || has("expect"));
     Ok(Some(Head {
         method: head.method,
         path: head.path.to_owned(),
