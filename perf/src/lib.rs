@@ -25,6 +25,7 @@
 pub mod answers;
 pub mod callgrind;
 pub mod contest;
+pub mod devices;
 pub mod fleet;
 pub mod generator;
 pub mod idle;
