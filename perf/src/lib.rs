@@ -29,6 +29,7 @@ pub mod devices;
 pub mod fleet;
 pub mod generator;
 pub mod idle;
+pub mod inquiry;
 pub mod latency;
 pub mod machine;
 pub mod pace;
