@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	instructions deploy rolling instructions-record bench build run replay load perf perf-floor \
-	peers perf-peers idle-connections greedy soak clean
+	peers perf-peers perf-scale idle-connections greedy soak clean
 
 # How long a soak takes.
 seconds := 600
@@ -61,6 +61,10 @@ perf-peers: peers ## Compare the server with all of them, from memory and with R
 	cargo build --release --locked --workspace
 	target/release/compare --rounds 5 --seconds 2 --scenarios single,pipelined,ndjson --redis \
 		--name peers
+
+perf-scale: ## Two workers beside one, a million devices beside a thousand (4 minutes, 3 GB)
+	cargo build --release --locked --workspace
+	target/release/scale
 
 idle-connections: ## What 15,000 idle connections cost in memory, and others in time
 	cargo build --release --locked --workspace

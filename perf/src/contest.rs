@@ -8,27 +8,27 @@
 //! that rate has a full core as before, and falls behind, which is said.
 
 use crate::generator::{Load, Outcome, drive_load};
+use crate::inquiry;
 use crate::redis::Redis;
 use crate::report::{Heat, Measurement, Store};
 use crate::server::{Kind, Server};
 use crate::usage::Usage;
 use core_affinity::CoreId;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 /// Before a measurement: caches, branch predictors, the first pages of every buffer.
-const WARM_UP: Duration = Duration::from_millis(300);
+pub const WARM_UP: Duration = Duration::from_millis(300);
 
 /// Enough to see what the limit is.
-const PROBE_MAX: Duration = Duration::from_secs(1);
+pub const PROBE_MAX: Duration = Duration::from_secs(1);
 
 /// A server that uses less of its core than this waits for something else.
 const BUSY: f64 = 0.9;
 
 /// Of what the slowest of those can take: low enough that it can follow in a noisy minute.
-const OFFERED: f64 = 0.7;
+pub const OFFERED: f64 = 0.7;
 
 /// A server that is measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,31 +162,12 @@ fn stored(kind: Kind, address: SocketAddr, writes: bool) -> Result<Option<Stored
     if !writes || kind != Kind::Corepulse {
         return Ok(None);
     }
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.write_all(
-            b"GET /metrics/prometheus HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-        )?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
-    };
-    ask().map(|text| Some(counts(&text))).map_err(|e| format!("asking for its counts: {e}"))
-}
-
-fn counts(exposition: &str) -> Stored {
-    let sum = |name: &str| -> u64 {
-        let values = exposition.lines().filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            let is_whole = rest.starts_with('{') || rest.starts_with(' ');
-            rest.rsplit_once(' ').filter(|_| is_whole)?.1.parse::<u64>().ok()
-        });
-        values.sum()
-    };
-    Stored {
+    let text = inquiry::exposition(address)?;
+    let sum = |name: &str| inquiry::sum(&text, name);
+    Ok(Some(Stored {
         kept: sum("corepulse_store_stored_total") + sum("corepulse_store_coalesced_total"),
         dropped: sum("corepulse_store_dropped_total"),
-    }
+    }))
 }
 
 /// A rate that each of the probed that were not their own limit can follow, if there are such.
@@ -251,16 +232,5 @@ mod tests {
         // All of its core, and a fifth of what it took came to Redis.
         let (rate, _) = rate_for(&[probe("a", 1000, 990, 200)]).unwrap();
         assert_eq!(format!("{rate}"), "140");
-    }
-
-    #[test]
-    fn counts_are_summed_over_their_reasons() {
-        let text = "# TYPE corepulse_store_dropped_total counter\n\
-            corepulse_store_dropped_total{reason=\"overflow\"} 3\n\
-            corepulse_store_dropped_total{reason=\"expired\"} 4\n\
-            corepulse_store_stored_total 50\n\
-            corepulse_store_coalesced_total 6\n\
-            corepulse_store_stored_total_more 9\n";
-        assert_eq!(counts(text), Stored { kept: 56, dropped: 7 });
     }
 }

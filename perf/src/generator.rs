@@ -54,8 +54,8 @@ struct Connection {
     asked: Instant,
 }
 
-struct Generator {
-    traffic: Traffic,
+struct Generator<'t> {
+    traffic: &'t mut Traffic,
     per_turn: usize,
     chunk: Vec<u8>,
     outcome: Outcome,
@@ -85,6 +85,20 @@ pub fn drive(
 ///
 /// When a connection fails, the server is silent, or an answer is not what it must be.
 pub fn drive_load(address: SocketAddr, load: &Load) -> Result<Outcome, String> {
+    let mut traffic = Traffic::new(load.scenario, &address.to_string(), now_ms());
+    drive_traffic(address, load, &mut traffic)
+}
+
+/// The same from where `traffic`, which is of the load's scenario, was left.
+///
+/// # Errors
+///
+/// When a connection fails, the server is silent, or an answer is not what it must be.
+pub fn drive_traffic(
+    address: SocketAddr,
+    load: &Load,
+    traffic: &mut Traffic,
+) -> Result<Outcome, String> {
     let fault = |e: std::io::Error| format!("{address}: {e}");
     let mut poll = Poll::new().map_err(fault)?;
     let mut open = Vec::new();
@@ -93,7 +107,7 @@ pub fn drive_load(address: SocketAddr, load: &Load) -> Result<Outcome, String> {
     }
     let mut events = Events::with_capacity(load.connections + 1);
     let start = Instant::now();
-    let mut generator = Generator::new(address, load, start)?;
+    let mut generator = Generator::new(traffic, load, start)?;
     match &generator.pace {
         Some(pace) => pace.register(poll.registry(), TIMER).map_err(fault)?,
         None => open.iter_mut().try_for_each(|c| generator.send(c, start))?,
@@ -132,15 +146,20 @@ fn connect(address: SocketAddr, poll: &Poll, token: Token) -> std::io::Result<Co
     Ok(Connection { stream, out: Vec::new(), written: 0, received: Vec::new(), awaited: 0, asked })
 }
 
-impl Generator {
-    fn new(address: SocketAddr, load: &Load, start: Instant) -> Result<Self, String> {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(0);
+/// Milliseconds since 1970.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(0)
+}
+
+impl<'t> Generator<'t> {
+    fn new(traffic: &'t mut Traffic, load: &Load, start: Instant) -> Result<Self, String> {
         let per_turn = load.scenario.requests_per_turn();
         let turns = f64::from(u32::try_from(per_turn).unwrap_or(1));
         let pace = load.rate.map(|rate| Pace::new(start, rate / turns, load.connections));
         Ok(Self {
-            traffic: Traffic::new(load.scenario, &address.to_string(), now_ms),
+            traffic,
             per_turn,
             chunk: vec![0; 64 * 1024],
             outcome: Outcome::default(),

@@ -11,12 +11,13 @@
 //! process per request, as the kernel's scheduler accounts for it; requests a second depend on the
 //! generator as well. Every answer is checked: a wrong one ends the run.
 //!
-//! In the order of the data: [`scenario`] builds requests, [`generator`] sends them, at the times
-//! of [`pace`] if there is a rate, [`answers`] reads what comes back and [`latency`] how long it
-//! took, [`server`] starts the processes, [`redis`] what they write to, [`usage`] asks what they
-//! cost, [`contest`] has them all measured alike, [`report`] sums up and [`machine`] says where
-//! that was. [`program`] is what all programs share, [`idle`] opens connections that stay idle, and
-//! [`fleet`] is the devices of the soak.
+//! In the order of the data: [`scenario`] builds requests of [`devices`], [`generator`] sends them,
+//! at the times of [`pace`] if there is a rate, [`answers`] reads what comes back and [`latency`]
+//! how long it took, [`server`] starts the processes, [`redis`] what they write to, [`usage`] asks
+//! what they cost and [`inquiry`] what they count, [`contest`] has them all measured alike and
+//! [`pair`] two of them that are alive at once, [`report`] and [`growth`] sum up and [`machine`]
+//! says where that was. [`program`] is what all programs share, [`fill`] posts so many batches and
+//! no more, [`idle`] opens connections that stay idle, and [`fleet`] is the devices of the soak.
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
 //!
 //! What does not depend on the machine is counted instead: [`replay`] is a core without sockets and
@@ -25,12 +26,17 @@
 pub mod answers;
 pub mod callgrind;
 pub mod contest;
+pub mod devices;
+pub mod fill;
 pub mod fleet;
 pub mod generator;
+pub mod growth;
 pub mod idle;
+pub mod inquiry;
 pub mod latency;
 pub mod machine;
 pub mod pace;
+pub mod pair;
 pub mod program;
 pub mod redis;
 pub mod replay;

@@ -3,10 +3,8 @@
 //! A template is patched in place, so that building a request costs the generator little. Values
 //! are uniform: nothing is ever two deviations off, and every answer has the same length.
 
+use crate::devices::Devices;
 use clap::ValueEnum;
-
-/// Devices of the fleet.
-pub const DEVICES: u64 = 1000;
 
 /// Timestamps go round in this many milliseconds: none is ahead of the server's clock, and none is
 /// older than the store's five minutes.
@@ -17,18 +15,18 @@ const BATCH: usize = 1000;
 
 const ANONYMOUS: &str = r#"{"timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#;
 const OF_A_DEVICE: &str =
-    r#"{"device_id":"device-0000","timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#;
+    r#"{"device_id":"device-","timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#;
 
 /// One way to send metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     /// One metric of 51 bytes a request, without a device.
     Single,
-    /// One metric of a device a request, 1,000 devices in turn.
+    /// One metric of a device a request.
     Device,
     /// Sixteen requests of [`Self::Single`] at once.
     Pipelined,
-    /// 1,000 events a request, one of each device, all with different keys.
+    /// 1,000 events a request, all with different keys; by default one of each device.
     Ndjson,
 }
 
@@ -62,10 +60,13 @@ impl Scenario {
         }
     }
 
-    const fn template(self) -> &'static str {
+    /// One event, with room for the digits of a device's id.
+    fn template(self, digits: usize) -> String {
         match self {
-            Self::Single | Self::Pipelined => ANONYMOUS,
-            Self::Device | Self::Ndjson => OF_A_DEVICE,
+            Self::Single | Self::Pipelined => ANONYMOUS.to_owned(),
+            Self::Device | Self::Ndjson => {
+                OF_A_DEVICE.replacen("device-", &format!("device-{:0<digits$}", ""), 1)
+            }
         }
     }
 }
@@ -74,7 +75,9 @@ impl Scenario {
 #[derive(Clone, Debug)]
 pub struct Traffic {
     scenario: Scenario,
+    devices: Devices,
     head: String,
+    template: String,
     /// Where the changing digits of the template start.
     device_at: Option<usize>,
     timestamp_at: usize,
@@ -86,10 +89,17 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Requests for `authority`, with timestamps of the minutes before `now_ms`.
+    /// Requests for `authority`, with timestamps of the minutes before `now_ms`; where they are a
+    /// device's, of 1,000 in turn.
     #[must_use]
     pub fn new(scenario: Scenario, authority: &str, now_ms: u64) -> Self {
-        let template = scenario.template();
+        Self::of(scenario, Devices::default(), authority, now_ms)
+    }
+
+    /// The same of other devices.
+    #[must_use]
+    pub fn of(scenario: Scenario, devices: Devices, authority: &str, now_ms: u64) -> Self {
+        let template = scenario.template(devices.digits());
         let events = scenario.events_per_request();
         // Each line of NDJSON ends with a newline.
         let length = if events > 1 { events * (template.len() + 1) } else { template.len() };
@@ -97,6 +107,7 @@ impl Traffic {
         let behind = |text: &str| template.find(text).map_or(0, |at| at + text.len());
         Self {
             scenario,
+            devices,
             head: format!(
                 "POST /metrics HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {kind}\r\n\
                  Content-Length: {length}\r\n\r\n"
@@ -105,10 +116,17 @@ impl Traffic {
             timestamp_at: behind("\"timestamp\":"),
             cpu_at: behind("\"cpu\":") + 1,
             rps_at: behind("\"rps\":") + 2,
+            template,
             oldest_ms: now_ms - SPAN_MS,
             events: 0,
             random: 0x9e37_79b9_7f4a_7c15,
         }
+    }
+
+    /// Has timestamps be of the minutes before `now_ms` from now on: where a stream goes on for
+    /// longer than those, its events would become older than the store keeps them.
+    pub fn renew(&mut self, now_ms: u64) {
+        self.oldest_ms = now_ms - SPAN_MS;
     }
 
     /// The bytes of the next turn of one connection, in place of what `out` held.
@@ -128,16 +146,17 @@ impl Traffic {
 
     fn event(&mut self, out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(self.scenario.template().as_bytes());
+        out.extend_from_slice(self.template.as_bytes());
         let Some(event) = out.get_mut(start..) else {
             return;
         };
-        // All devices send at one moment, then all at the next.
-        let moment = if self.device_at.is_some() { self.events / DEVICES } else { self.events };
-        digits(event, self.timestamp_at, 13, self.oldest_ms + moment % SPAN_MS);
+        let mut moment = self.events;
         if let Some(at) = self.device_at {
-            digits(event, at, 4, self.events % DEVICES);
+            let device;
+            (device, moment) = self.devices.sender(self.events);
+            digits(event, at, self.devices.digits(), device);
         }
+        digits(event, self.timestamp_at, 13, self.oldest_ms + moment % SPAN_MS);
         self.events += 1;
         // Knuth's multiplier; the upper bits are the good ones.
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -193,6 +212,32 @@ mod tests {
             .map(|value| value["device_id"].as_str().unwrap().to_owned())
             .collect();
         assert_eq!(ids.len(), 1000);
+    }
+
+    #[test]
+    fn a_larger_fleet_has_longer_ids_and_goes_on_where_the_last_batch_ended() {
+        use crate::devices::Order;
+        let devices = Devices::of(1_500, Order::InTurn);
+        let mut traffic = Traffic::of(Scenario::Ndjson, devices, "127.0.0.1:1", NOW_MS);
+        let mut events = || {
+            let mut out = Vec::new();
+            traffic.next_turn(&mut out);
+            traffic.renew(NOW_MS + 5);
+            let text = String::from_utf8(out).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
+            let values = body.lines().map(|line| serde_json::from_str(line).unwrap());
+            values.collect::<Vec<serde_json::Value>>()
+        };
+        let (first, second) = (events(), events());
+        let sent = |event: &serde_json::Value| {
+            let id = event["device_id"].as_str().unwrap().to_owned();
+            (id, event["timestamp"].as_u64().unwrap() + SPAN_MS - NOW_MS)
+        };
+        assert_eq!(sent(&first[0]), ("device-0000000".to_owned(), 0));
+        assert_eq!(sent(&first[999]), ("device-0000999".to_owned(), 0));
+        assert_eq!(sent(&second[499]), ("device-0001499".to_owned(), 5));
+        assert_eq!(sent(&second[500]), ("device-0000000".to_owned(), 6));
     }
 
     #[test]

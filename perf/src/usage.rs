@@ -1,6 +1,7 @@
 //! What a process has used so far, as the kernel accounts for it under `/proc`.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// Ticks a second in `/proc/PID/stat`: fixed at 100 for programs on Linux, whatever the kernel's
@@ -50,24 +51,39 @@ impl Usage {
     }
 }
 
+/// CPU time of each thread of process `id` that is still there, with its name, by name.
+///
+/// # Errors
+///
+/// When the process has ended, or `/proc` has another form.
+pub fn of_threads(id: u32) -> Result<Vec<(String, Duration)>, String> {
+    let mut threads = Vec::new();
+    let folder = format!("/proc/{id}/task");
+    for task in fs::read_dir(&folder).map_err(|e| format!("{folder}: {e}"))?.flatten() {
+        // A thread that ends meanwhile has nothing more to say.
+        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        if !name.is_empty() {
+            threads.push((name.trim().to_owned(), thread(&task.path())?));
+        }
+    }
+    threads.sort();
+    Ok(threads)
+}
+
 /// CPU time of the threads of this process that have this name.
 ///
 /// # Errors
 ///
 /// When `/proc` has another form.
 pub fn of_own_thread(name: &str) -> Result<Duration, String> {
-    let mut total = 0;
-    let tasks = fs::read_dir("/proc/self/task").map_err(|e| e.to_string())?;
-    for task in tasks.flatten().map(|task| task.path()) {
-        // A thread that ends meanwhile is not the one that is looked for.
-        let named = fs::read_to_string(task.join("comm")).unwrap_or_default();
-        if named.trim() == name {
-            let text = fs::read_to_string(task.join("schedstat")).map_err(|e| e.to_string())?;
-            let first = text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
-            total += first.ok_or("no time in schedstat")?;
-        }
-    }
-    Ok(Duration::from_nanos(total))
+    let threads = of_threads(std::process::id())?;
+    Ok(threads.into_iter().filter(|(other, _)| other == name).map(|(_, cpu)| cpu).sum())
+}
+
+fn thread(task: &Path) -> Result<Duration, String> {
+    let text = fs::read_to_string(task.join("schedstat")).map_err(|e| e.to_string())?;
+    let first = text.split(' ').next().and_then(|ns| ns.parse().ok());
+    first.map(Duration::from_nanos).ok_or_else(|| "no time in schedstat".to_owned())
 }
 
 fn read(path: &str) -> Result<String, String> {
@@ -106,5 +122,7 @@ mod tests {
         let usage = Usage::of(std::process::id()).unwrap();
         assert!(usage.cpu > Duration::ZERO && usage.resident_bytes > 0, "{usage:?}");
         assert!(Usage::of(u32::MAX).is_err());
+        let threads = of_threads(std::process::id()).unwrap();
+        assert!(threads.iter().any(|(_, cpu)| *cpu > Duration::ZERO), "{threads:?}");
     }
 }
