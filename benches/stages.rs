@@ -44,7 +44,7 @@ fn names() -> Vec<String> {
 fn event(device: &str, number: usize) -> Event<'_> {
     let cpu = if number.is_multiple_of(2) { 41.5 } else { 42.5 };
     Event {
-        device_id: Some(device),
+        device_id: Some(device.as_bytes()),
         timestamp: b"1800000000000",
         timestamp_ms: 1_800_000_000_000,
         values: [cpu, 1000.5],
@@ -120,7 +120,7 @@ fn analytics(cores: usize) -> Analytics {
         for (number, name) in (0..WINDOW).flat_map(|n| names.iter().map(move |name| (n, name))) {
             let event = event(name, number);
             analytics.apply(core, NOW, &event);
-            recent.push(NOW, &event);
+            recent.push(NOW, &event, 0);
         }
         analytics.publish(&mut recent);
     }

@@ -151,13 +151,14 @@ fn apply_batch(
         batch.iter().flatten().map(|event| store.record_bytes(&event)).sum::<usize>()
     };
     let mut block = state.store.open(core, now, bytes).ok_or(Refused::StoreFull)?;
+    let good = batch.events() as u64;
     for (index, item) in batch.iter().enumerate() {
         match item {
             Ok(event) => {
-                let verdict = state.analytics.apply(core, now, &event);
-                recent.push(now, &event);
-                block.append(&event);
                 report.accepted += 1;
+                let verdict = state.analytics.apply(core, now, &event);
+                recent.push(now, &event, good - report.accepted);
+                block.append(&event);
                 report.late += u64::from(event.timestamp_ms < late_before_ms);
                 if verdict.anomalies() > 0 {
                     report.add_anomalies(index, &event, &verdict);
@@ -201,6 +202,7 @@ impl Report {
 
     fn add_anomalies(&mut self, index: usize, event: &Event<'_>, verdict: &Verdict) {
         self.anomalies += verdict.anomalies();
+        let id = event.device_id.and_then(|id| std::str::from_utf8(id).ok());
         let scores = verdict.z.iter().zip(verdict.anomalous).zip(event.values);
         for (field, ((z, anomalous), value)) in Field::ALL.into_iter().zip(scores) {
             if !anomalous || self.anomalous == ANSWER_ITEMS_MAX {
@@ -213,7 +215,7 @@ impl Report {
             self.anomalous += 1;
             let mut object = json::Object::open(out);
             object.plain("index", index);
-            object.text_or_null("device_id", event.device_id);
+            object.text_or_null("device_id", id);
             object.text("field", field.name());
             object.number("value", Some(value));
             object.number("z", *z);

@@ -28,10 +28,17 @@ impl HeaderSlots<'_> {
 pub(super) struct Parsed<'a> {
     pub(super) method: Method,
     pub(super) target: Target<'a>,
-    pub(super) fields: &'a [httparse::Header<'a>],
+    fields: &'a [httparse::Header<'a>],
     pub(super) framing: Framing,
     /// Of the head, its closing empty line included.
     pub(super) bytes: usize,
+}
+
+impl<'a> Parsed<'a> {
+    /// Names and values of all fields, in the order in which they came.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        self.fields.iter().map(|field| (field.name, field.value))
+    }
 }
 
 /// Parses the head at the start of `input`; `None` asks for more bytes.

@@ -79,14 +79,18 @@ impl Places {
     pub(super) const NONE: Self =
         Self { fields: Vec::new(), named: [Found::Nowhere; Name::ALL.len()] };
 
-    /// Takes the fields of another head, which are parts of it.
-    pub(super) fn take(&mut self, fields: &[httparse::Header<'_>], head: &[u8]) {
+    /// Takes the names and values of another head, of which they are parts.
+    pub(super) fn take<'a>(
+        &mut self,
+        fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+        head: &'a [u8],
+    ) {
         self.fields.clear();
         self.named = Self::NONE.named;
-        for field in fields {
-            let value = Part::of(field.value, head);
-            self.fields.push((Part::of(field.name.as_bytes(), head), value));
-            let is_named = |name: &Name| field.name.eq_ignore_ascii_case(name.text());
+        for (given, value) in fields {
+            let value = Part::of(value, head);
+            self.fields.push((Part::of(given.as_bytes(), head), value));
+            let is_named = |name: &Name| given.eq_ignore_ascii_case(name.text());
             let place = Name::ALL.iter().position(is_named);
             if let Some(found) = place.and_then(|place| self.named.get_mut(place)) {
                 *found = match *found {

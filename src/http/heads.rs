@@ -114,7 +114,7 @@ impl Kept {
         self.path.clear();
         self.path.push_str(path);
         self.query = query.map(str::to_owned);
-        self.places.take(parsed.fields, bytes);
+        self.places.take(parsed.fields(), bytes);
         self.framing = parsed.framing;
     }
 

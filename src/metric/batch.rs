@@ -4,7 +4,7 @@
 //! element of an array costs the whole request. Its items are kept as offsets, so the storage has
 //! no lifetime and serves every request of a core.
 
-use std::{slice, str};
+use std::slice;
 
 use crate::metric::event::Event;
 use crate::metric::malformed::position;
@@ -84,6 +84,7 @@ pub(super) struct Record {
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'d> {
     pub(super) items: &'d [Result<Record, Rejection>],
+    pub(super) events: usize,
     pub(super) body: &'d [u8],
     pub(super) arena: &'d Arena,
 }
@@ -93,6 +94,12 @@ impl<'d> Batch<'d> {
     #[must_use]
     pub const fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// The number of good items.
+    #[must_use]
+    pub const fn events(&self) -> usize {
+        self.events
     }
 
     /// Whether the body was `[]`.
@@ -112,7 +119,7 @@ impl<'d> Batch<'d> {
     fn event(&self, record: &Record) -> Event<'d> {
         let [cpu, rps] = record.literals;
         Event {
-            device_id: (!record.device_id.is_empty()).then(|| self.text(record.device_id)),
+            device_id: (!record.device_id.is_empty()).then(|| self.bytes(record.device_id)),
             timestamp: self.bytes(record.timestamp),
             timestamp_ms: record.timestamp_ms,
             values: record.values,
@@ -124,13 +131,6 @@ impl<'d> Batch<'d> {
     fn bytes(&self, span: Span) -> &'d [u8] {
         let found = self.body.get(span.start as usize..span.end as usize);
         found.unwrap_or_else(|| self.arena.text(span).as_bytes())
-    }
-
-    #[inline]
-    fn text(&self, span: Span) -> &'d str {
-        let found = str::from_utf8(self.bytes(span)).ok();
-        debug_assert!(found.is_some(), "{span:?} is not text");
-        found.unwrap_or_default()
     }
 }
 

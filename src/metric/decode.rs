@@ -37,6 +37,8 @@ pub enum Lines {
 #[derive(Debug, Default)]
 pub struct Decoder {
     items: Vec<Result<Record, Rejection>>,
+    /// Events among them.
+    events: usize,
     arena: Arena,
     received_ms: i64,
     /// Where the arena holds the time of receipt, once an event of this body needed it.
@@ -74,6 +76,7 @@ impl Decoder {
     ) -> Result<Batch<'d>, BodyError> {
         debug_assert!(body.len() <= BODY_BYTES_MAX, "offsets into a body have 32 bits");
         self.items.clear();
+        self.events = 0;
         self.arena.clear(body.len());
         self.received_ms = received.wall_ms;
         self.receipt = None;
@@ -91,7 +94,7 @@ impl Decoder {
                 }
             }
         }
-        Ok(Batch { items: &self.items, body, arena: &self.arena })
+        Ok(Batch { items: &self.items, events: self.events, body, arena: &self.arena })
     }
 
     /// Reads lines from `at` on for as long as they are events of the common shape, and says where
@@ -203,6 +206,7 @@ impl Decoder {
         if self.items.len() == BATCH_EVENTS_MAX {
             return Err(BodyError::TooManyEvents);
         }
+        self.events += usize::from(item.is_ok());
         self.items.push(item);
         Ok(())
     }
@@ -456,7 +460,7 @@ mod tests {
     #[test]
     fn a_metric_is_read_as_it_was_sent() {
         event(GOOD, |event| {
-            assert_eq!(event.device_id, Some("d1"));
+            assert_eq!(event.device_id, Some(&b"d1"[..]));
             assert_eq!(event.timestamp, b"1795420957");
             assert_eq!(event.timestamp_ms, 1_795_420_957_000);
             assert_eq!(event.values, [41.5, 1200.0]);
@@ -569,11 +573,11 @@ mod tests {
     fn a_device_id_has_its_alphabet() {
         for id in ["a", "A-Za.z0_9:-", &"x".repeat(128)] {
             event(&with(&format!("\"device_id\":\"{id}\"")), |event| {
-                assert_eq!(event.device_id, Some(id));
+                assert_eq!(event.device_id, Some(id.as_bytes()));
             });
         }
         event(&with(r#""device_id":"d\u0031\u002d2""#), |event| {
-            assert_eq!(event.device_id, Some("d1-2"));
+            assert_eq!(event.device_id, Some(&b"d1-2"[..]));
         });
         event(&with(r#""device_id":null"#), |event| {
             assert_eq!(event.device_id, None);
@@ -724,7 +728,7 @@ mod tests {
         assert_eq!(reasons(&body), Ok(vec![None, syntax, None, syntax]));
         decode(&body, Lines::Detect, |batch| {
             let items: Vec<_> = batch.iter().collect();
-            assert_eq!(items[0].unwrap().device_id, Some("d1"));
+            assert_eq!(items[0].unwrap().device_id, Some(&b"d1"[..]));
             assert_eq!(items[2].unwrap().literals, [b"1", b"2"]);
             let (bad, at) = (items[1].unwrap_err(), 9);
             assert_eq!(bad, Rejection::Malformed(Malformed::Utf8 { at }));
@@ -841,7 +845,7 @@ mod tests {
         for received in [NOW, later, NOW] {
             let batch = decoder.decode(body.as_bytes(), Lines::Detect, received).unwrap();
             let event = batch.iter().next().unwrap().unwrap();
-            assert_eq!((event.device_id, event.timestamp_ms), (Some("a"), received.wall_ms));
+            assert_eq!((event.device_id, event.timestamp_ms), (Some(&b"a"[..]), received.wall_ms));
             assert_eq!(event.timestamp, received.wall_ms.to_string().as_bytes());
             assert!(decoder.decode(b"[{\"cpu\":1,\"rps\":2},", Lines::Detect, later).is_err());
         }

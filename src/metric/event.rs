@@ -33,7 +33,7 @@ impl Field {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event<'a> {
     /// 1 to 128 bytes of `A-Z a-z 0-9 . _ : -`.
-    pub device_id: Option<&'a str>,
+    pub device_id: Option<&'a [u8]>,
     /// The timestamp as it stands in keys: the integer as sent, or milliseconds since 1970 where
     /// the device sent a string or nothing; digits.
     pub timestamp: &'a [u8],

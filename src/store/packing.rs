@@ -175,7 +175,7 @@ fn value_len(event: &Event<'_>) -> usize {
 fn write_key(data: &mut Vec<u8>, event: &Event<'_>) {
     data.extend_from_slice(KEY_PREFIX);
     if let Some(id) = event.device_id {
-        data.extend_from_slice(id.as_bytes());
+        data.extend_from_slice(id);
         data.push(b':');
     }
     data.extend_from_slice(event.timestamp);
@@ -193,7 +193,7 @@ fn write_value(data: &mut Vec<u8>, event: &Event<'_>) {
     if let Some(id) = event.device_id {
         debug_assert!(id.len() <= DEVICE_ID_BYTES_MAX);
         data.extend_from_slice(VALUE_DEVICE);
-        data.extend_from_slice(id.as_bytes());
+        data.extend_from_slice(id);
         data.push(b'"');
     }
     data.push(b'}');

@@ -46,7 +46,7 @@ pub fn fast(decoder: &mut Decoder, body: &[u8], lines: Lines) -> Result<Items, R
     assert_eq!(batch.len(), batch.iter().count());
     let items = batch.iter().map(|item| match item {
         Ok(event) => Ok(Owned {
-            device_id: event.device_id.map(str::to_owned),
+            device_id: event.device_id.map(owned),
             timestamp: owned(event.timestamp),
             timestamp_ms: event.timestamp_ms,
             values: event.values,
