@@ -21,7 +21,7 @@ use crate::metric::fields::{Fields, is_device_id};
 use crate::metric::malformed::{Expected, Malformed, in_utf8, position, valid_bytes};
 use crate::metric::rejection::{BodyError, Kind, Member, Rejection};
 use crate::metric::timestamp;
-use crate::metric::token::{Text, blank, container, line_end, number, string, unescape};
+use crate::metric::token::{Text, blank, container, line_end, number, string, unescape, word_end};
 
 /// How a body's lines are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -389,11 +389,6 @@ fn value(text: &[u8], at: usize, depth: usize) -> Result<(Kind, usize), Malforme
         Ok(_) => Ok((kind, end)),
         Err(error) => Err(wrong(Expected::Value, text, at + error.offset().min(json.len()))),
     }
-}
-
-fn word_end(text: &[u8], at: usize) -> usize {
-    let rest = text.get(at..).unwrap_or_default();
-    at + rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count()
 }
 
 fn wrong(expected: Expected, text: &[u8], at: usize) -> Malformed {

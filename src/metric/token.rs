@@ -23,6 +23,12 @@ pub(super) fn line_end(body: &[u8], at: usize) -> usize {
     memchr(b'\n', rest).map_or(body.len(), |length| at + length)
 }
 
+/// The end of the letters from `at` on.
+pub(super) fn word_end(text: &[u8], at: usize) -> usize {
+    let rest = text.get(at..).unwrap_or_default();
+    at + rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count()
+}
+
 /// A string, quotes excluded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Text {
