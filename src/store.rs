@@ -1,8 +1,8 @@
 //! The store: what becomes of an event after its 202.
 //!
 //! ```text
-//! core ─▶ open block ─▶ publish ─▶ memory::MemoryStore, at once: the client may read it back
-//!            │              └────▶ redis::Shared: full, or at the end of the turn ─▶ writer thread
+//! core ─▶ open block ─▶ memory::MemoryStore, full or before its answers: clients may read it back
+//!            │    └───▶ redis::Shared, full or at the end of the turn ─▶ writer thread
 //!            └ ledger: accepted before anybody else sees the block, outcomes after
 //! ```
 //!
@@ -121,7 +121,7 @@ pub struct Stats {
     /// Whether records can be written and read now.
     pub up: bool,
     /// Bytes allocated for events that wait. Always 0 in memory: blocks are handed over before
-    /// their request is answered.
+    /// their requests are answered.
     pub pending_bytes: u64,
     /// The bound of what waits or, in memory, of what is kept, index included.
     pub capacity_bytes: u64,
@@ -216,10 +216,21 @@ impl Store {
         }
     }
 
+    /// Makes what a core has taken readable, where this process keeps it. The core calls it before
+    /// any answer reaches its client, who may ask another core the next moment.
+    pub fn publish(&self, core: usize, now: Now) {
+        if let Kind::Memory(memory) = &self.kind {
+            let mut open = memory.open.at(core).lock();
+            if !open.block.is_empty() {
+                memory.hand_over(core, &mut open, now);
+            }
+        }
+    }
+
     /// Ends a core's turn that took events: what may wait no longer is handed over.
     pub fn end_turn(&self, core: usize) {
         match &self.kind {
-            // Nothing waits.
+            // Nothing waits for it.
             Kind::Memory(_) => {}
             Kind::Redis(redis) => redis.shared.end_turn(core),
         }
@@ -320,25 +331,30 @@ impl Store {
         }
     }
 
-    /// Accepts what was appended, and hands the block over if its store does not let it wait.
-    fn publish(&self, core: usize, open: &mut Open, now: Now) {
+    /// Accepts what was appended, and hands the block over if it is full.
+    fn accept(&self, core: usize, open: &mut Open, now: Now) {
         if open.unpublished == 0 {
             return;
         }
         self.ledger().accept(core, open.unpublished);
         open.unpublished = 0;
-        match &self.kind {
-            Kind::Memory(memory) => {
-                memory.records.hand_over(core, &mut open.block, now, &memory.ledger);
+        if open.block.is_full() {
+            match &self.kind {
+                Kind::Memory(memory) => memory.hand_over(core, open, now),
+                Kind::Redis(redis) => redis.shared.hand_over(core, open),
             }
-            Kind::Redis(redis) if open.block.is_full() => redis.shared.hand_over(core, open),
-            Kind::Redis(_) => {}
         }
     }
 }
 
-/// A core's open block, held for one request. Letting go of it publishes what was appended, so
-/// that no path leaves an event uncounted.
+impl Memory {
+    fn hand_over(&self, core: usize, open: &mut Open, now: Now) {
+        self.records.hand_over(core, &mut open.block, now, &self.ledger);
+    }
+}
+
+/// A core's open block, held for one request. Letting go of it accepts what was appended, so that
+/// no path leaves an event uncounted.
 #[derive(Debug)]
 pub struct OpenBlock<'a> {
     store: &'a Store,
@@ -348,12 +364,12 @@ pub struct OpenBlock<'a> {
 }
 
 impl OpenBlock<'_> {
-    /// Packs one event. A block that is full is published at once, so a long batch stays in cache.
+    /// Packs one event. A full block is handed over at once, so a long batch stays in cache.
     pub fn append(&mut self, event: &Event<'_>) -> Appended {
         let appended = self.open.block.append(event, self.now);
         self.open.unpublished += 1;
         if self.open.block.is_full() {
-            self.store.publish(self.core, &mut self.open, self.now);
+            self.store.accept(self.core, &mut self.open, self.now);
         }
         appended
     }
@@ -361,7 +377,7 @@ impl OpenBlock<'_> {
 
 impl Drop for OpenBlock<'_> {
     fn drop(&mut self) {
-        self.store.publish(self.core, &mut self.open, self.now);
+        self.store.accept(self.core, &mut self.open, self.now);
         if let Kind::Redis(redis) = &self.store.kind {
             redis.shared.queue.release(&mut self.open.reserve);
         }

@@ -55,6 +55,10 @@ impl Service {
         context: &Context<'_>,
         body: &mut Vec<u8>,
     ) -> Reply {
+        if route != Route::Ingest {
+            // A pipelined POST before this request is seen by it.
+            self.publish(context.now);
+        }
         let (state, index) = (&*self.state, route.index());
         Reply::Now(match route {
             Route::Ingest => self.ingest.take(request, state, context.now, body, index),
@@ -62,16 +66,11 @@ impl Service {
             Route::Ready => health::ready(context.draining, body, index),
             Route::Index => index::index(body, index),
             Route::Document => openapi::document(body, index),
-            Route::Analyze => {
-                // A pipelined POST before this request is seen by it.
-                self.ingest.publish(state);
-                match analyze::work(request) {
-                    Some(work) => return later::ask(work, state, context, body, index),
-                    None => analyze::unknown(body, index),
-                }
-            }
+            Route::Analyze => match analyze::work(request) {
+                Some(work) => return later::ask(work, state, context, body, index),
+                None => analyze::unknown(body, index),
+            },
             Route::Scrape => {
-                self.ingest.publish(state);
                 return later::ask(scrape::work(request), state, context, body, index);
             }
             Route::Lookup(_) if !ingest::is_authorized(&request.headers, state) => {
@@ -132,8 +131,9 @@ impl Handler for Service {
         handler::refuse(refusal, body, REFUSED)
     }
 
-    fn publish(&mut self, _now: Now) {
+    fn publish(&mut self, now: Now) {
         self.ingest.publish(&self.state);
+        self.state.store.publish(self.core, now);
     }
 
     fn end_turn(&mut self, now: Now) -> Option<u64> {

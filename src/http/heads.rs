@@ -137,11 +137,15 @@ fn starts_with(input: &[u8], bytes: &[u8]) -> bool {
     let (Some(input), Some(last)) = (input.get(..bytes.len()), bytes.last_chunk::<WIDE>()) else {
         return false;
     };
-    let differ = |a: &[u8; WIDE], b: &[u8; WIDE]| u128::from_ne_bytes(*a) ^ u128::from_ne_bytes(*b);
+    let mut difference = [0; WIDE];
     // What is left behind whole chunks is in the last one, which may overlap them.
-    let pairs = input.as_chunks().0.iter().zip(bytes.as_chunks().0);
-    let difference = pairs.fold(0, |difference, (a, b)| difference | differ(a, b));
-    input.last_chunk().is_some_and(|end| difference | differ(end, last) == 0)
+    let ends = input.last_chunk::<WIDE>().zip(Some(last));
+    for (a, b) in input.as_chunks().0.iter().zip(bytes.as_chunks().0).chain(ends) {
+        for ((sum, a), b) in difference.iter_mut().zip(a).zip(b) {
+            *sum |= a ^ b;
+        }
+    }
+    difference == [0; WIDE]
 }
 
 #[cfg(test)]

@@ -72,6 +72,10 @@ pub fn encode_continue(out: &mut Vec<u8>) {
 #[derive(Clone, Debug, Default)]
 pub struct Encoder {
     date: DateLine,
+    /// The start of the last head, up to the number of bytes, and of which answers: nearly all are
+    /// of one kind, and it changes once a second.
+    start: Vec<u8>,
+    of: Option<(Status, &'static str, i64)>,
 }
 
 impl Encoder {
@@ -86,11 +90,17 @@ impl Encoder {
         persistence: Persistence,
         now: Now,
     ) {
-        out.extend_from_slice(response.status.line().as_bytes());
-        out.extend_from_slice(self.date.at(now));
-        out.extend_from_slice(b"Content-Type: ");
-        out.extend_from_slice(response.content_type.as_bytes());
-        out.extend_from_slice(b"\r\nContent-Length: ");
+        let of = Some((response.status, response.content_type, now.wall_ms.div_euclid(1000)));
+        if self.of != of {
+            self.of = of;
+            self.start.clear();
+            self.start.extend_from_slice(response.status.line().as_bytes());
+            self.start.extend_from_slice(self.date.at(now));
+            self.start.extend_from_slice(b"Content-Type: ");
+            self.start.extend_from_slice(response.content_type.as_bytes());
+            self.start.extend_from_slice(b"\r\nContent-Length: ");
+        }
+        out.extend_from_slice(&self.start);
         out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
         if let Some(field) = response.field {
             encode_field(out, field);

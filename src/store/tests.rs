@@ -34,6 +34,8 @@ fn what_was_published_can_be_read_back_bit_for_bit() {
     assert_eq!(open.append(&event("d1", "1700000000", cpu)), Appended::Fresh);
     drop(open);
     let mut out = Vec::new();
+    assert_eq!(store.lookup(b"metric:d1:1700000000", at(2), &mut out), Lookup::Absent);
+    store.publish(1, at(1));
     assert_eq!(store.lookup(b"metric:d1:1700000000", at(2), &mut out), Lookup::Found);
     let expected =
         r#"{"timestamp":1700000000,"cpu":4.1500000000000000e+01,"rps":1200,"device_id":"d1"}"#;
@@ -58,10 +60,17 @@ fn the_books_balance_after_every_step() {
             appended += 1;
         }
         drop(open);
+        assert_identity(&store);
+        // Some turns take more than one request.
+        if turn % 3 == 0 {
+            continue;
+        }
+        store.publish(core, at(turn));
         store.end_turn(core);
         assert_identity(&store);
         assert_eq!(store.stats().totals.accepted, appended);
     }
+    (0..2).for_each(|core| store.publish(core, at(200)));
     assert_eq!(store.flush(Duration::ZERO), Flushed { lost: 0, in_order: true });
     let totals = store.stats().totals;
     assert_eq!(totals.pending(), 0);
@@ -70,10 +79,11 @@ fn the_books_balance_after_every_step() {
 }
 
 #[test]
-fn a_dropped_handle_publishes() {
+fn a_dropped_handle_accepts() {
     let store = Store::memory(1, 1 << 20, 300_000);
     store.open(0, at(1), |_| 0).unwrap().append(&event("d", "1", "1"));
     assert_eq!(store.stats().totals.accepted, 1);
+    assert_eq!(store.stats().totals.pending(), 1);
     assert_identity(&store);
     drop(store.open(0, at(2), |_| 0).unwrap());
     assert_eq!(store.stats().totals.accepted, 1);
@@ -97,6 +107,8 @@ fn scrapes_and_reads_under_way_stay_consistent() {
                             open.append(&event("filler", &number.to_string(), "1"));
                         }
                         open.append(&event("watched", "1", &number.to_string()));
+                        drop(open);
+                        store.publish(core, at(number));
                     }
                 })
             })
