@@ -84,10 +84,7 @@ impl Analytics {
             min_samples: settings.min_samples.max(1),
             cooldown: u32::try_from(settings.cooldown).unwrap_or(u32::MAX),
         };
-        // Hashing is uneven by some square roots of a share; an eighth is more than that.
-        let share = settings.devices_max.div_ceil(cores);
-        let share = share.saturating_add(share / 8).saturating_add(64);
-        let shard = || Shard::new(rules, settings.device_ttl_ns, share);
+        let shard = || Shard::new(rules, settings.device_ttl_ns);
         let core = |number| Core {
             number,
             anomalies: AtomicU64::new(0),

@@ -13,8 +13,12 @@ use crate::limits;
 /// Ids up to this long stand in the record itself; `device-0000001` does, a UUID has a box.
 const SHORT_BYTES: usize = 22;
 
-/// Entries for which a table takes room in advance, at most: 9 MiB, of which 1 MiB is touched.
-const RESERVED_ENTRIES_MAX: usize = 1 << 20;
+/// Room that a roster begins with.
+const ENTRIES_MIN: usize = 64;
+
+/// Buckets of the old table that are looked through with each insertion. The new one takes as many
+/// insertions as the old one had entries, and needs an eighth of them to get it empty.
+const BUCKETS_PER_INSERT: usize = 16;
 
 /// The process's hash of device ids.
 #[derive(Clone, Debug, Default)]
@@ -92,44 +96,86 @@ impl Entry {
 }
 
 /// The slots of the devices that a shard knows, by id.
+///
+/// The table is as small as its devices allow, because a small one stays in the cache. It grows by
+/// degrees, as Redis's does: a larger one takes the newcomers, and with each of them some entries
+/// move over, so that nobody waits at the shard's lock for all of them.
 pub(super) struct Roster {
     table: HashTable<Entry>,
+    /// What has not moved yet, from bucket `moved` on.
+    old: HashTable<Entry>,
+    moved: usize,
 }
 
 impl Roster {
-    /// With room for so many devices before it has to grow, within reason.
-    pub(super) fn with_room(devices: usize) -> Self {
-        Self { table: HashTable::with_capacity(devices.min(RESERVED_ENTRIES_MAX)) }
+    /// Without devices.
+    pub(super) fn new() -> Self {
+        let table = HashTable::with_capacity(ENTRIES_MIN);
+        Self { table, old: HashTable::new(), moved: 0 }
     }
 
     pub(super) fn devices(&self) -> usize {
-        self.table.len()
+        self.table.len() + self.old.len()
     }
 
     /// The slot whose record has this id, as `is` says.
     pub(super) fn find(&self, hash: IdHash, is: impl Fn(u32) -> bool) -> Option<u32> {
         let tag = hash.tag();
-        self.table.find(Entry::spread(tag), |e| e.tag == tag && is(e.slot)).map(|entry| entry.slot)
+        let find_in = |table: &HashTable<Entry>| {
+            let is_it = |entry: &Entry| entry.tag == tag && is(entry.slot);
+            table.find(Entry::spread(tag), is_it).map(|entry| entry.slot)
+        };
+        let found = find_in(&self.table);
+        if found.is_some() || self.old.is_empty() { found } else { find_in(&self.old) }
     }
 
     /// Adds an id that [`Self::find`] does not find.
     pub(super) fn insert(&mut self, hash: IdHash, slot: u32) {
+        if self.table.len() == self.table.capacity() && self.old.is_empty() {
+            let entries = (2 * self.table.len()).max(ENTRIES_MIN);
+            self.old = std::mem::replace(&mut self.table, HashTable::with_capacity(entries));
+            self.moved = 0;
+        }
+        self.move_some();
         let tag = hash.tag();
-        self.table.insert_unique(Entry::spread(tag), Entry { slot, tag }, |e| Entry::spread(e.tag));
+        self.take(Entry { slot, tag });
     }
 
     /// Removes the id of this slot.
     pub(super) fn remove(&mut self, hash: IdHash, slot: u32) {
-        let found = self.table.find_entry(Entry::spread(hash.tag()), |e| e.slot == slot);
-        if let Ok(entry) = found {
-            entry.remove();
+        for table in [&mut self.table, &mut self.old] {
+            if let Ok(entry) = table.find_entry(Entry::spread(hash.tag()), |e| e.slot == slot) {
+                entry.remove();
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, entry: Entry) {
+        self.table.insert_unique(Entry::spread(entry.tag), entry, |e| Entry::spread(e.tag));
+    }
+
+    fn move_some(&mut self) {
+        if self.old.is_empty() {
+            return;
+        }
+        let end = self.moved + BUCKETS_PER_INSERT;
+        for bucket in self.moved..end {
+            if let Ok(found) = self.old.get_bucket_entry(bucket) {
+                let (entry, _) = found.remove();
+                self.take(entry);
+            }
+        }
+        self.moved = end;
+        if self.old.is_empty() {
+            self.old = HashTable::new();
         }
     }
 
     /// Devices that fit without an allocation.
     #[cfg(test)]
     pub(super) fn room(&self) -> usize {
-        self.table.capacity()
+        self.table.capacity() + self.old.capacity()
     }
 }
 
@@ -153,13 +199,18 @@ mod tests {
     fn every_id_is_found_until_it_is_removed() {
         let hasher = IdHasher::default();
         let ids: Vec<String> = (0..5000).map(|i| format!("device-{i}")).collect();
-        let mut roster = Roster::with_room(10);
+        let mut roster = Roster::new();
         let find = |roster: &Roster, id: &str| {
             roster.find(hasher.hash(id.as_bytes()), |slot| ids[slot as usize] == id)
         };
         for (slot, id) in (0..).zip(&ids) {
             assert_eq!(find(&roster, id), None);
             roster.insert(hasher.hash(id.as_bytes()), slot);
+            // Whatever has moved by now and what has not.
+            for slot in [0, slot / 3, slot / 2, slot] {
+                assert_eq!(find(&roster, &ids[slot as usize]), Some(slot), "of {id}");
+            }
+            assert_eq!(roster.devices(), slot as usize + 1);
         }
         assert_eq!(roster.devices(), 5000);
         for (slot, id) in (0..).zip(&ids) {

@@ -109,14 +109,14 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// An empty shard with room for about so many devices.
-    pub(super) fn new(rules: Rules, ttl_ns: u64, devices: usize) -> Self {
+    /// A shard without devices.
+    pub(super) fn new(rules: Rules, ttl_ns: u64) -> Self {
         let mut rows = Rows::new(rules.window);
         rows.push(Device::new(DeviceId::EMPTY, VACANT));
         Self {
             rules,
             rows,
-            roster: Roster::with_room(devices),
+            roster: Roster::new(),
             free: Vec::new(),
             sweep: Sweep::new(ttl_ns, ANONYMOUS + 1),
             log: AnomalyLog::new(),
@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn events_of_known_devices_allocate_nothing() {
         let (ids, room) = (IdHasher::default(), Room::new(1000));
-        let mut shard = Shard::new(RULES, u64::MAX, 10);
+        let mut shard = Shard::new(RULES, u64::MAX);
         let receiver = Receiver { core: 0, anomalies: &AtomicU64::new(0) };
         let names: Vec<String> = (0..300).map(|i| format!("device-{i}")).collect();
         let mut before = None;
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn a_freed_slot_is_the_next_devices_and_brings_nothing_along() {
         let (ids, room) = (IdHasher::default(), Room::new(1));
-        let mut shard = Shard::new(RULES, 10, 10);
+        let mut shard = Shard::new(RULES, 10);
         let receiver = Receiver { core: 0, anomalies: &AtomicU64::new(0) };
         for (id, start) in (0..20_u64).map(|i| (format!("d{i}"), i * 1000)) {
             let hash = ids.hash(id.as_bytes());

@@ -152,9 +152,10 @@ fn apply_batch(
     };
     let mut block = state.store.open(core, now, bytes).ok_or(Refused::StoreFull)?;
     let good = batch.events() as u64;
-    for (index, item) in batch.iter().enumerate() {
+    for (index, item) in batch.records().enumerate() {
         match item {
-            Ok(event) => {
+            Ok(record) => {
+                let event = batch.event(record);
                 report.accepted += 1;
                 let verdict = state.analytics.apply(core, now, &event);
                 recent.push(now, &event, good - report.accepted);
@@ -164,7 +165,7 @@ fn apply_batch(
                     report.add_anomalies(index, &event, &verdict);
                 }
             }
-            Err(rejection) => report.add_rejection(index, rejection),
+            Err(rejection) => report.add_rejection(index, *rejection),
         }
     }
     Ok(())

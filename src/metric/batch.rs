@@ -70,9 +70,9 @@ impl Arena {
     }
 }
 
-/// An [`Event`] as offsets.
+/// An [`Event`] as offsets: [`Batch::event`] says what it stands for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Record {
+pub struct Record {
     pub(super) device_id: Span,
     pub(super) timestamp: Span,
     pub(super) timestamp_ms: i64,
@@ -108,6 +108,12 @@ impl<'d> Batch<'d> {
         self.items.is_empty()
     }
 
+    /// The items in their order, each where it was decoded: events are large, and a copy waits for
+    /// every byte that was just written.
+    pub fn records(&self) -> slice::Iter<'d, Result<Record, Rejection>> {
+        self.items.iter()
+    }
+
     /// The items in their order: an element's place in the array, a line's among those not blank.
     #[must_use]
     pub fn iter(&self) -> Items<'d> {
@@ -115,8 +121,10 @@ impl<'d> Batch<'d> {
         Items { batch: *self, items }
     }
 
-    #[inline]
-    fn event(&self, record: &Record) -> Event<'d> {
+    /// The event of one of the [`Self::records`].
+    #[inline(always)]
+    #[must_use]
+    pub fn event(&self, record: &Record) -> Event<'d> {
         let [cpu, rps] = record.literals;
         Event {
             device_id: (!record.device_id.is_empty()).then(|| self.bytes(record.device_id)),

@@ -28,7 +28,7 @@ const DEVICE_ID_BIT: u8 = 8;
 /// none was sent, and no later than `latest_ms`.
 ///
 /// What is accepted has no byte beyond ASCII and no line end.
-#[inline]
+#[inline(always)]
 pub(super) fn decode(text: &[u8], start: usize, latest_ms: i64) -> Option<(Record, usize)> {
     let mut record = Record::default();
     let mut given = 0;

@@ -202,6 +202,7 @@ impl Decoder {
         item
     }
 
+    #[inline(always)]
     fn push(&mut self, item: Result<Record, Rejection>) -> Result<(), BodyError> {
         if self.items.len() == BATCH_EVENTS_MAX {
             return Err(BodyError::TooManyEvents);
@@ -224,7 +225,7 @@ impl Decoder {
     }
 
     /// Reads an event of the common shape, if one begins at `start`.
-    #[inline]
+    #[inline(always)]
     fn common(&mut self, text: &[u8], start: usize) -> Option<(Record, usize)> {
         if text.get(start) != Some(&b'{') {
             return None;
