@@ -10,11 +10,11 @@
 use crate::generator::{Load, Outcome, drive_load};
 use crate::redis::Redis;
 use crate::report::{Heat, Measurement, Store};
+use crate::scrape::Stored;
 use crate::server::{Kind, Server};
 use crate::usage::Usage;
 use core_affinity::CoreId;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -148,45 +148,13 @@ fn check(heat: Heat, kind: Kind, outcome: &Outcome, redis: Option<&Redis>) -> Re
     Ok(())
 }
 
-/// What became of accepted events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stored {
-    /// Confirmed by Redis, or replaced before they went there by a later value of their key.
-    kept: u64,
-    dropped: u64,
-}
-
 /// What a server that writes behind its answers says of its store. The Go service answers when
 /// Redis has.
 fn stored(kind: Kind, address: SocketAddr, writes: bool) -> Result<Option<Stored>, String> {
     if !writes || kind != Kind::Corepulse {
         return Ok(None);
     }
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.write_all(
-            b"GET /metrics/prometheus HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-        )?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
-    };
-    ask().map(|text| Some(counts(&text))).map_err(|e| format!("asking for its counts: {e}"))
-}
-
-fn counts(exposition: &str) -> Stored {
-    let sum = |name: &str| -> u64 {
-        let values = exposition.lines().filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            let is_whole = rest.starts_with('{') || rest.starts_with(' ');
-            rest.rsplit_once(' ').filter(|_| is_whole)?.1.parse::<u64>().ok()
-        });
-        values.sum()
-    };
-    Stored {
-        kept: sum("corepulse_store_stored_total") + sum("corepulse_store_coalesced_total"),
-        dropped: sum("corepulse_store_dropped_total"),
-    }
+    Stored::of(address).map(Some)
 }
 
 /// A rate that each of the probed that were not their own limit can follow, if there are such.
@@ -251,16 +219,5 @@ mod tests {
         // All of its core, and a fifth of what it took came to Redis.
         let (rate, _) = rate_for(&[probe("a", 1000, 990, 200)]).unwrap();
         assert_eq!(format!("{rate}"), "140");
-    }
-
-    #[test]
-    fn counts_are_summed_over_their_reasons() {
-        let text = "# TYPE corepulse_store_dropped_total counter\n\
-            corepulse_store_dropped_total{reason=\"overflow\"} 3\n\
-            corepulse_store_dropped_total{reason=\"expired\"} 4\n\
-            corepulse_store_stored_total 50\n\
-            corepulse_store_coalesced_total 6\n\
-            corepulse_store_stored_total_more 9\n";
-        assert_eq!(counts(text), Stored { kept: 56, dropped: 7 });
     }
 }

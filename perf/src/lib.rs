@@ -14,9 +14,10 @@
 //! In the order of the data: [`scenario`] builds requests, [`generator`] sends them, at the times
 //! of [`pace`] if there is a rate, [`answers`] reads what comes back and [`latency`] how long it
 //! took, [`server`] starts the processes, [`redis`] what they write to, [`usage`] asks what they
-//! cost, [`contest`] has them all measured alike, [`report`] sums up and [`machine`] says where
-//! that was. [`program`] is what all programs share, [`idle`] opens connections that stay idle, and
-//! [`fleet`] is the devices of the soak.
+//! cost and [`scrape`] the servers themselves, [`cores`] says who runs where, [`contest`] has them
+//! all measured alike, [`report`] sums up and [`machine`] says where that was. [`program`] is what
+//! all programs share, [`idle`] opens connections that stay idle, and [`fleet`] is the devices of
+//! the soak.
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
 //!
 //! What does not depend on the machine is counted instead: [`replay`] is a core without sockets and
@@ -25,6 +26,7 @@
 pub mod answers;
 pub mod callgrind;
 pub mod contest;
+pub mod cores;
 pub mod fleet;
 pub mod generator;
 pub mod idle;
@@ -36,5 +38,6 @@ pub mod redis;
 pub mod replay;
 pub mod report;
 pub mod scenario;
+pub mod scrape;
 pub mod server;
 pub mod usage;
