@@ -11,13 +11,14 @@
 //! process per request, as the kernel's scheduler accounts for it; requests a second depend on the
 //! generator as well. Every answer is checked: a wrong one ends the run.
 //!
-//! In the order of the data: [`scenario`] builds requests, [`generator`] sends them, at the times
-//! of [`pace`] if there is a rate, [`answers`] reads what comes back and [`latency`] how long it
-//! took, [`server`] starts the processes, [`redis`] what they write to, [`usage`] asks what they
-//! cost and [`scrape`] the servers themselves, [`cores`] says who runs where, [`contest`] has them
-//! all measured alike, [`report`] sums up and [`machine`] says where that was. [`program`] is what
-//! all programs share, [`idle`] opens connections that stay idle, and [`fleet`] is the devices of
-//! the soak.
+//! In the order of the data: [`scenario`] builds requests, [`generator`] sends them at the times of [`pace`] if there is a rate, [`answers`] reads what comes back,
+//! [`fault`] names what else may come, [`latency`] is how long it took.
+//! [`server`] starts the processes, [`redis`] what they write to, [`usage`] asks what they cost and
+//! [`scrape`] the servers themselves, [`cores`] says who runs where, [`contest`] has them all
+//! measured alike, [`report`] sums up and [`machine`] says where that was.
+//!
+//! [`program`] is what all programs share, [`idle`] opens connections that stay idle, and [`fleet`]
+//! is the devices of the soak.
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
 //!
 //! What does not depend on the machine is counted instead: [`replay`] is a core without sockets and
@@ -27,6 +28,7 @@ pub mod answers;
 pub mod callgrind;
 pub mod contest;
 pub mod cores;
+pub mod fault;
 pub mod fleet;
 pub mod generator;
 pub mod idle;

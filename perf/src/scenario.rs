@@ -16,8 +16,39 @@ const PIPELINED: usize = 16;
 const BATCH: usize = 1000;
 
 const ANONYMOUS: &str = r#"{"timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#;
-const OF_A_DEVICE: &str =
-    r#"{"device_id":"device-0000","timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#;
+/// Digits of a device's number, and more where the fleet needs them.
+const DEVICE_DIGITS: usize = 4;
+
+/// How many of each a scenario has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Devices in turn, where events have one.
+    pub devices: u64,
+    /// Events of a request of [`Scenario::Ndjson`].
+    pub batch: usize,
+}
+
+impl Default for Extent {
+    fn default() -> Self {
+        Self { devices: DEVICES, batch: BATCH }
+    }
+}
+
+impl Extent {
+    /// Events of one request.
+    #[must_use]
+    pub const fn events_per_request(self, scenario: Scenario) -> usize {
+        match scenario {
+            Scenario::Ndjson => self.batch,
+            _ => 1,
+        }
+    }
+
+    /// Digits of the last device's number.
+    fn device_digits(self) -> usize {
+        self.devices.saturating_sub(1).to_string().len().max(DEVICE_DIGITS)
+    }
+}
 
 /// One way to send metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,7 +84,7 @@ impl Scenario {
         }
     }
 
-    /// Events of one request.
+    /// Events of one request, unless another [`Extent`] says so.
     #[must_use]
     pub const fn events_per_request(self) -> usize {
         match self {
@@ -62,10 +93,14 @@ impl Scenario {
         }
     }
 
-    const fn template(self) -> &'static str {
+    fn template(self, extent: Extent) -> String {
         match self {
-            Self::Single | Self::Pipelined => ANONYMOUS,
-            Self::Device | Self::Ndjson => OF_A_DEVICE,
+            Self::Single | Self::Pipelined => ANONYMOUS.to_owned(),
+            Self::Device | Self::Ndjson => {
+                let number = "0".repeat(extent.device_digits());
+                let of_a_device = format!("{{\"device_id\":\"device-{number}\",");
+                ANONYMOUS.replacen('{', &of_a_device, 1)
+            }
         }
     }
 }
@@ -74,7 +109,9 @@ impl Scenario {
 #[derive(Clone, Debug)]
 pub struct Traffic {
     scenario: Scenario,
+    extent: Extent,
     head: String,
+    template: String,
     /// Where the changing digits of the template start.
     device_at: Option<usize>,
     timestamp_at: usize,
@@ -89,14 +126,21 @@ impl Traffic {
     /// Requests for `authority`, with timestamps of the minutes before `now_ms`.
     #[must_use]
     pub fn new(scenario: Scenario, authority: &str, now_ms: u64) -> Self {
-        let template = scenario.template();
-        let events = scenario.events_per_request();
+        Self::of(scenario, Extent::default(), authority, now_ms)
+    }
+
+    /// The same with other numbers of devices and events.
+    #[must_use]
+    pub fn of(scenario: Scenario, extent: Extent, authority: &str, now_ms: u64) -> Self {
+        let template = scenario.template(extent);
+        let is_batch = scenario == Scenario::Ndjson;
         // Each line of NDJSON ends with a newline.
-        let length = if events > 1 { events * (template.len() + 1) } else { template.len() };
-        let kind = if events > 1 { "application/x-ndjson" } else { "application/json" };
+        let length = if is_batch { extent.batch * (template.len() + 1) } else { template.len() };
+        let kind = if is_batch { "application/x-ndjson" } else { "application/json" };
         let behind = |text: &str| template.find(text).map_or(0, |at| at + text.len());
         Self {
             scenario,
+            extent,
             head: format!(
                 "POST /metrics HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {kind}\r\n\
                  Content-Length: {length}\r\n\r\n"
@@ -108,7 +152,17 @@ impl Traffic {
             oldest_ms: now_ms - SPAN_MS,
             events: 0,
             random: 0x9e37_79b9_7f4a_7c15,
+            template,
         }
+    }
+
+    /// The bytes of the turn of that number. The same number always has the same devices and
+    /// moments, so a device keeps its order, and its connection while turns go round.
+    pub fn turn(&mut self, number: u64, out: &mut Vec<u8>) {
+        let requests = self.scenario.requests_per_turn();
+        let events = requests * self.extent.events_per_request(self.scenario);
+        self.events = number * u64::try_from(events).unwrap_or(1);
+        self.next_turn(out);
     }
 
     /// The bytes of the next turn of one connection, in place of what `out` held.
@@ -116,10 +170,9 @@ impl Traffic {
         out.clear();
         for _ in 0..self.scenario.requests_per_turn() {
             out.extend_from_slice(self.head.as_bytes());
-            let events = self.scenario.events_per_request();
-            for _ in 0..events {
+            for _ in 0..self.extent.events_per_request(self.scenario) {
                 self.event(out);
-                if events > 1 {
+                if self.scenario == Scenario::Ndjson {
                     out.push(b'\n');
                 }
             }
@@ -128,15 +181,16 @@ impl Traffic {
 
     fn event(&mut self, out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(self.scenario.template().as_bytes());
+        out.extend_from_slice(self.template.as_bytes());
         let Some(event) = out.get_mut(start..) else {
             return;
         };
         // All devices send at one moment, then all at the next.
-        let moment = if self.device_at.is_some() { self.events / DEVICES } else { self.events };
+        let devices = self.extent.devices;
+        let moment = if self.device_at.is_some() { self.events / devices } else { self.events };
         digits(event, self.timestamp_at, 13, self.oldest_ms + moment % SPAN_MS);
         if let Some(at) = self.device_at {
-            digits(event, at, 4, self.events % DEVICES);
+            digits(event, at, self.extent.device_digits(), self.events % devices);
         }
         self.events += 1;
         // Knuth's multiplier; the upper bits are the good ones.
@@ -193,6 +247,30 @@ mod tests {
             .map(|value| value["device_id"].as_str().unwrap().to_owned())
             .collect();
         assert_eq!(ids.len(), 1000);
+    }
+
+    #[test]
+    fn a_turn_has_the_devices_of_its_number() {
+        let extent = Extent { devices: 20_000, batch: 2 };
+        let mut traffic = Traffic::of(Scenario::Ndjson, extent, "127.0.0.1:1", NOW_MS);
+        let mut devices = |number| {
+            let mut out = Vec::new();
+            traffic.turn(number, &mut out);
+            let text = String::from_utf8(out).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
+            let lines = body.lines().map(|line| {
+                let value: serde_json::Value = serde_json::from_str(line).unwrap();
+                let behind_ms = NOW_MS - SPAN_MS;
+                let id = value["device_id"].as_str().unwrap().to_owned();
+                (id, value["timestamp"].as_u64().unwrap() - behind_ms)
+            });
+            lines.collect::<Vec<_>>()
+        };
+        let of = |number, ms| (format!("device-{number:05}"), ms);
+        assert_eq!(devices(9_999), [of(19_998, 0), of(19_999, 0)]);
+        assert_eq!(devices(0), [of(0, 0), of(1, 0)]);
+        assert_eq!(devices(10_000), [of(0, 1), of(1, 1)]);
     }
 
     #[test]

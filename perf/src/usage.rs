@@ -1,5 +1,6 @@
 //! What a process has used so far, as the kernel accounts for it under `/proc`.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::time::Duration;
 
@@ -50,18 +51,62 @@ impl Usage {
     }
 }
 
+/// What became of a thread's time so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadTime {
+    /// On a CPU.
+    pub ran: Duration,
+    /// Ready to run, while something else had the CPU; 0 where the kernel does not say.
+    pub waited: Duration,
+}
+
+impl ThreadTime {
+    /// This thread's.
+    #[must_use]
+    pub fn of_this() -> Self {
+        let ran = clock_gettime(ClockId::ThreadCPUTime);
+        let ran = Duration::try_from(ran).unwrap_or_default();
+        let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let waited = text.split(' ').nth(1).and_then(|ns| ns.parse().ok());
+        Self { ran, waited: Duration::from_nanos(waited.unwrap_or(0)) }
+    }
+
+    /// What came since `before`.
+    #[must_use]
+    pub const fn since(&self, before: &Self) -> Self {
+        Self {
+            ran: self.ran.saturating_sub(before.ran),
+            waited: self.waited.saturating_sub(before.waited),
+        }
+    }
+}
+
+/// CPU time of the threads of process `id` whose names start so.
+///
+/// # Errors
+///
+/// When the process has ended, or `/proc` has another form.
+pub fn of_threads(id: u32, prefix: &str) -> Result<Duration, String> {
+    threads(id, |name| name.starts_with(prefix))
+}
+
 /// CPU time of the threads of this process that have this name.
 ///
 /// # Errors
 ///
 /// When `/proc` has another form.
 pub fn of_own_thread(name: &str) -> Result<Duration, String> {
+    threads(std::process::id(), |other| other == name)
+}
+
+fn threads(id: u32, is_meant: impl Fn(&str) -> bool) -> Result<Duration, String> {
+    let folder = format!("/proc/{id}/task");
     let mut total = 0;
-    let tasks = fs::read_dir("/proc/self/task").map_err(|e| e.to_string())?;
+    let tasks = fs::read_dir(&folder).map_err(|e| format!("{folder}: {e}"))?;
     for task in tasks.flatten().map(|task| task.path()) {
         // A thread that ends meanwhile is not the one that is looked for.
         let named = fs::read_to_string(task.join("comm")).unwrap_or_default();
-        if named.trim() == name {
+        if is_meant(named.trim()) {
             let text = fs::read_to_string(task.join("schedstat")).map_err(|e| e.to_string())?;
             let first = text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
             total += first.ok_or("no time in schedstat")?;
@@ -99,6 +144,18 @@ mod tests {
     fn fields_count_from_the_bracket() {
         let stat = "1 (a b) c) S 1 1 1 0 -1 4 0 0 0 0 250 50 0 0 20 0 3 0 5 6 7";
         assert_eq!(ticks(stat), Some((250.0, 50.0)));
+    }
+
+    #[test]
+    fn a_thread_is_found_by_its_name_and_knows_its_own_time() {
+        let work = || {
+            let before = ThreadTime::of_this();
+            while ThreadTime::of_this().since(&before).ran < Duration::from_millis(5) {}
+            of_threads(std::process::id(), "busy-").unwrap()
+        };
+        let thread = std::thread::Builder::new().name("busy-1".to_owned()).spawn(work);
+        assert!(thread.unwrap().join().unwrap() >= Duration::from_millis(4));
+        assert_eq!(of_threads(std::process::id(), "nobody"), Ok(Duration::ZERO));
     }
 
     #[test]
