@@ -7,11 +7,13 @@
 //! which waited can follow, and only the CPU time is compared. A server that is its own limit below
 //! that rate has a full core as before, and falls behind, which is said.
 
-use crate::generator::{Load, Outcome, drive_load};
+use crate::generator::{Load, drive_load};
 use crate::redis::Redis;
 use crate::report::{Heat, Measurement, Store};
+use crate::scenario::Extent;
 use crate::scrape::Stored;
 use crate::server::{Kind, Server};
+use crate::tally::Outcome;
 use crate::usage::Usage;
 use core_affinity::CoreId;
 use std::net::SocketAddr;
@@ -105,7 +107,8 @@ impl Contest<'_> {
             }
         };
         let (scenario, connections) = (heat.scenario, self.connections);
-        let load = Load { scenario, connections, duration: WARM_UP, rate: offered };
+        let extent = Extent::default();
+        let load = Load { scenario, extent, connections, duration: WARM_UP, rate: offered };
         drive_load(server.address, &load)?;
         let of_store = || stored(entry.kind, server.address, redis.is_some());
         let stored_before = of_store()?;

@@ -11,8 +11,9 @@
 //! process per request, as the kernel's scheduler accounts for it; requests a second depend on the
 //! generator as well. Every answer is checked: a wrong one ends the run.
 //!
-//! In the order of the data: [`scenario`] builds requests, [`generator`] sends them at the times of [`pace`] if there is a rate, [`answers`] reads what comes back,
-//! [`fault`] names what else may come, [`latency`] is how long it took.
+//! In the order of the data: [`scenario`] builds requests, [`generator`] sends them over each
+//! [`connection`], at the times of [`pace`] if there is a rate, [`answers`] reads what comes back,
+//! [`fault`] names what else may come, [`latency`] is how long it took and [`tally`] the sum of it.
 //! [`server`] starts the processes, [`redis`] what they write to, [`usage`] asks what they cost and
 //! [`scrape`] the servers themselves, [`cores`] says who runs where, [`contest`] has them all
 //! measured alike, [`report`] sums up and [`machine`] says where that was.
@@ -26,6 +27,7 @@
 
 pub mod answers;
 pub mod callgrind;
+pub mod connection;
 pub mod contest;
 pub mod cores;
 pub mod fault;
@@ -42,4 +44,5 @@ pub mod report;
 pub mod scenario;
 pub mod scrape;
 pub mod server;
+pub mod tally;
 pub mod usage;
