@@ -18,6 +18,10 @@
 //! [`scrape`] the servers themselves, [`cores`] says who runs where, [`contest`] has them all
 //! measured alike, [`report`] sums up and [`machine`] says where that was.
 //!
+//! With a rate the load is open: requests are due at fixed times, whatever became of those before,
+//! and latency counts from then. [`offer`] has several threads send one such load to a [`target`], and
+//! [`open_load`] judges a round of it, the generator included.
+//!
 //! [`program`] is what all programs share, [`idle`] opens connections that stay idle, and [`fleet`]
 //! is the devices of the soak.
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
@@ -36,6 +40,8 @@ pub mod generator;
 pub mod idle;
 pub mod latency;
 pub mod machine;
+pub mod offer;
+pub mod open_load;
 pub mod pace;
 pub mod program;
 pub mod redis;
@@ -45,4 +51,5 @@ pub mod scenario;
 pub mod scrape;
 pub mod server;
 pub mod tally;
+pub mod target;
 pub mod usage;

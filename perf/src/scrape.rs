@@ -29,6 +29,16 @@ impl Stored {
             .map_err(|e| format!("asking for its counts: {e}"))?;
         Ok(counts(&exposition))
     }
+
+    /// What came since `before`. What is pending is a level, not a count: the later one.
+    #[must_use]
+    pub const fn since(&self, before: &Self) -> Self {
+        Self {
+            kept: self.kept.saturating_sub(before.kept),
+            dropped: self.dropped.saturating_sub(before.dropped),
+            pending: self.pending,
+        }
+    }
 }
 
 /// What it answers to a GET of `path`, head and body.

@@ -64,7 +64,7 @@ fn compare(options: &Options) -> Result<(), String> {
     let mut notes = Vec::new();
     let entries = entries(&options.servers, folder, &mut notes)?;
     let mut note = |what| say(&mut notes, what);
-    let cores = Cores::share(&mut note);
+    let cores = Cores::share(1, 1, &mut note);
     let redis = options.redis.then(|| cores.start_redis(&mut note)).transpose()?;
     cores.take_generator()?;
     let contest = Contest {
