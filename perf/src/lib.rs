@@ -19,8 +19,9 @@
 //! measured alike, [`report`] sums up and [`machine`] says where that was.
 //!
 //! With a rate the load is open: requests are due at fixed times, whatever became of those before,
-//! and latency counts from then. [`offer`] has several threads send one such load to a [`target`], and
-//! [`open_load`] judges a round of it, the generator included.
+//! and latency counts from then. [`offer`] has several threads send one such load to a [`target`],
+//! [`open_load`] judges a round of it, the generator included, and [`beside`] what `/analyze` does
+//! to it.
 //!
 //! [`program`] is what all programs share, [`idle`] opens connections that stay idle, and [`fleet`]
 //! is the devices of the soak.
@@ -30,6 +31,7 @@
 //! clock, and [`callgrind`] counts its instructions.
 
 pub mod answers;
+pub mod beside;
 pub mod callgrind;
 pub mod connection;
 pub mod contest;
