@@ -122,27 +122,60 @@ impl Round {
         more * self.beside.requests() / f64::from(self.beside.polls)
     }
 
+    /// What the same reckoning finds where nobody asked: between the two phases without.
+    fn core_noise_us(&self) -> f64 {
+        let apart = self.again.core_us_per_request() - self.first.core_us_per_request();
+        apart.abs() * self.beside.requests() / f64::from(self.beside.polls)
+    }
+
+    /// Whether it took longer beside `/analyze` than both times without.
+    fn is_longest(&self) -> bool {
+        self.beside.p999_us() > self.first.p999_us().max(self.again.p999_us())
+    }
+
     /// What it cost the control thread, which does nothing else here.
     fn control_us(&self) -> f64 {
         self.beside.threads.control_us / f64::from(self.beside.polls)
     }
 }
 
+/// Chance alone brings a verdict of another load in one of twenty runs at most.
+const CHANCE_MAX: f64 = 0.05;
+
 /// Whether the load was another beside `/analyze` than two loads without it are from each other.
 #[must_use]
 pub fn verdict(rounds: &[Round]) -> String {
     let ratio = Spread::of(rounds.iter().map(Round::ratio));
     // How far two equal phases are apart, whichever was the longer.
-    let apart = rounds.iter().map(|round| round.noise().max(round.noise().recip()));
-    let apart = Spread::of(apart);
-    let is_within = ratio.median <= apart.median;
-    let within = if is_within { "within" } else { "beyond" };
+    let apart = Spread::of(rounds.iter().map(|round| round.noise().max(round.noise().recip())));
+    let longest = rounds.iter().filter(|round| round.is_longest()).count();
+    let chance = chance_of(longest, rounds.len());
+    let within = if chance < CHANCE_MAX { "beyond" } else { "within" };
     format!(
         "the load's p99.9 beside /analyze is {} of that without, {within} the noise: two phases \
-         without it differ by a factor of {}",
+         without it differ by a factor of {}, and that beside it was the longest of the three in \
+         {longest} of {} rounds, which chance alone brings about with probability {chance:.2}",
         ratio.text(2),
-        apart.text(2)
+        apart.text(2),
+        rounds.len()
     )
+}
+
+/// The probability that of three equal phases the same one is the longest in so many rounds or
+/// more: a binomial tail of one third.
+fn chance_of(longest: usize, rounds: usize) -> f64 {
+    // Row by row, the distribution after each round.
+    let mut after = vec![0.0; rounds + 2];
+    if let Some(none) = after.first_mut() {
+        *none = 1.0;
+    }
+    for _ in 0..rounds {
+        let mut before = 0.0;
+        for now in &mut after {
+            (before, *now) = (*now, *now * 2.0 / 3.0 + before / 3.0);
+        }
+    }
+    after.iter().skip(longest).take(rounds + 1 - longest).sum()
 }
 
 /// Markdown: medians over the rounds, in brackets the smallest and the largest.
@@ -173,7 +206,8 @@ pub fn table(found: &Found) -> String {
         "{head}{}{}| ratio | | | | {} | |\n| without, second to first | | | | {} | |\n\n\
          one /analyze, in µs of CPU time:\n\n\
          | | control thread | cores | answered after |\n|---|---|---|---|\n\
-         | beside the load | {} | {} (by difference) | p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs |\n\
+         | beside the load | {} | {} by difference, where two phases without \
+         differ by {} | p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs |\n\
          | alone | {:.0} | {:.0} | |\n",
         row("without /analyze", &without),
         row("beside it", &beside),
@@ -181,6 +215,7 @@ pub fn table(found: &Found) -> String {
         of(Round::noise).text(2),
         of(Round::control_us).text(0),
         of(Round::core_us).text(0),
+        of(Round::core_noise_us).text(0),
         latency.p50.as_secs_f64() * 1e6,
         latency.p99.as_secs_f64() * 1e6,
         latency.max.as_secs_f64() * 1e6,
@@ -202,6 +237,7 @@ impl Found {
                 "p99.9_ratio": round.ratio(),
                 "p99.9_ratio_of_noise": round.noise(),
                 "core_us_per_analyze_by_difference": round.core_us(),
+                "core_us_per_analyze_of_noise": round.core_noise_us(),
                 "control_us_per_analyze": round.control_us(),
             })
         });
@@ -278,7 +314,18 @@ mod tests {
         );
         // The factor counts the same whichever of the two was the longer.
         assert_eq!(within, verdict(&[round([400, 300, 100])]));
-        assert!(verdict(&[round([100, 300, 110])]).contains("beyond the noise"));
+        let rounds: Vec<Round> = (0..7).map(|_| round([100, 120, 110])).collect();
+        assert!(verdict(&rounds[..2]).contains("within the noise"));
+        let beyond = verdict(&rounds);
+        assert!(beyond.contains("beyond the noise") && beyond.contains("in 7 of 7"), "{beyond}");
+    }
+
+    #[test]
+    fn chance_is_a_binomial_tail() {
+        assert_near(chance_of(0, 7), 1.0);
+        assert_near(chance_of(1, 1), 1.0 / 3.0);
+        assert_near(chance_of(2, 3), 7.0 / 27.0);
+        assert_near(chance_of(7, 7), 1.0 / 2187.0);
     }
 
     #[test]
@@ -288,7 +335,7 @@ mod tests {
         answers.record(Duration::from_micros(250));
         let found = Found { rounds: vec![round([100, 300, 400])], answers, alone };
         let text = table(&found);
-        assert!(text.contains("| beside the load | 70 (70–70) | 100 (100–100) (by diff"), "{text}");
+        assert!(text.contains("| beside the load | 70 (70–70) | 100 (100–100) by diff"), "{text}");
         assert!(text.contains("| alone | 65 | 20 | |"), "{text}");
         let record = found.record();
         assert_eq!(record["alone_per_analyze"]["control_us"], 65.0);
