@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	instructions deploy rolling instructions-record bench build run replay load perf perf-floor \
-	peers perf-peers perf-load perf-analyze idle-connections greedy soak clean
+	peers perf-peers perf-load perf-analyze perf-scale idle-connections greedy soak clean
 
 # How long a soak takes.
 seconds := 600
@@ -70,6 +70,10 @@ perf-load: ## Latency of an open loop with Redis: 1,000 requests/s, and half of 
 perf-analyze: ## What /analyze with 100,000 devices costs while both cores are loaded (2 minutes)
 	cargo build --release --locked --workspace
 	target/release/analyze
+
+perf-scale: ## Two workers beside one, a million devices beside a thousand (4 minutes, 3 GB)
+	cargo build --release --locked --workspace
+	target/release/scale
 
 idle-connections: ## What 15,000 idle connections cost in memory, and others in time
 	cargo build --release --locked --workspace

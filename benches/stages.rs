@@ -12,8 +12,9 @@
 
 use corepulse::analytics::{Analytics, Settings};
 use corepulse::clock::Now;
-use corepulse::http::head::{self, HeaderSlots};
+use corepulse::http::heads::Heads;
 use corepulse::http::request::Method;
+use corepulse::limits::HEADS_KEPT;
 use corepulse::metric::decode::{Decoder, Lines};
 use corepulse::metric::event::Event;
 use corepulse::store::block::{Appended, Block};
@@ -43,21 +44,37 @@ fn names() -> Vec<String> {
 fn event(device: &str, number: usize) -> Event<'_> {
     let cpu = if number.is_multiple_of(2) { 41.5 } else { 42.5 };
     Event {
-        device_id: Some(device),
-        timestamp: "1800000000000",
+        device_id: Some(device.as_bytes()),
+        timestamp: b"1800000000000",
         timestamp_ms: 1_800_000_000_000,
         values: [cpu, 1000.5],
-        literals: ["41.5", "1000.5"],
+        literals: [b"41.5", b"1000.5"],
     }
 }
 
-fn parse_head(criterion: &mut Criterion) {
-    criterion.bench_function("head of a POST", |bencher| {
+fn read_head(criterion: &mut Criterion) {
+    // One more than is kept, so that each is gone when it comes again.
+    let others: Vec<_> = (0..=HEADS_KEPT)
+        .map(|number| {
+            let name = format!("/metrics?{number}");
+            String::from_utf8(HEAD.to_vec()).unwrap().replace("/metrics", &name).into_bytes()
+        })
+        .collect();
+    let mut heads = Heads::default();
+    criterion.bench_function("head of a POST, kept", |bencher| {
         bencher.iter(|| {
-            let mut slots = HeaderSlots::new();
-            let head = head::parse(black_box(HEAD), &mut slots).unwrap().unwrap();
+            let head = heads.read(black_box(HEAD)).unwrap().unwrap();
             assert!(head.method == Method::Post && head.path == "/metrics");
             assert_eq!(head.bytes, HEAD.len());
+        });
+    });
+    let mut turn = others.iter().cycle();
+    criterion.bench_function("head of a POST, new", |bencher| {
+        bencher.iter(|| {
+            let input = turn.next().unwrap();
+            let head = heads.read(black_box(input)).unwrap().unwrap();
+            assert!(head.method == Method::Post && head.path == "/metrics");
+            assert_eq!(head.bytes, input.len());
         });
     });
 }
@@ -69,7 +86,8 @@ fn decode(criterion: &mut Criterion) {
             let body = black_box(METRIC.as_bytes());
             let batch = decoder.decode(body, Lines::Detect, NOW).unwrap();
             let event = batch.iter().next().unwrap().unwrap();
-            assert_eq!((event.values, event.timestamp), ([41.5, 1000.5], "1800000000000"));
+            assert_eq!(event.values, [41.5, 1000.5]);
+            assert_eq!(event.timestamp, b"1800000000000");
         });
     });
     let lines: String =
@@ -102,7 +120,7 @@ fn analytics(cores: usize) -> Analytics {
         for (number, name) in (0..WINDOW).flat_map(|n| names.iter().map(move |name| (n, name))) {
             let event = event(name, number);
             analytics.apply(core, NOW, &event);
-            recent.push(NOW, &event);
+            recent.push(NOW, &event, 0);
         }
         analytics.publish(&mut recent);
     }
@@ -158,5 +176,5 @@ fn pack_block(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(stages, parse_head, decode, update_shard, merge, pack_block);
+criterion_group!(stages, read_head, decode, update_shard, merge, pack_block);
 criterion_main!(stages);

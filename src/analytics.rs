@@ -156,7 +156,7 @@ impl Analytics {
     /// The state of one device; `None` if it is unknown, or silent for longer than its time.
     #[must_use]
     pub fn device(&self, id: &str, now: Now) -> Option<DeviceSummary> {
-        let sender = self.sender(id);
+        let sender = self.sender(id.as_bytes());
         let shard = self.home(0, Some(sender.hash))?;
         let mut values = Vec::with_capacity(self.rules.window);
         let mut recent = Vec::with_capacity(limits::RECENT_ANOMALIES_MAX);
@@ -191,8 +191,8 @@ impl Analytics {
         self.counts(now).totals()
     }
 
-    fn sender<'a>(&self, id: &'a str) -> Sender<'a> {
-        Sender { id, hash: self.ids.hash(id.as_bytes()) }
+    fn sender<'a>(&self, id: &'a [u8]) -> Sender<'a> {
+        Sender { id, hash: self.ids.hash(id) }
     }
 
     /// A core by its number; one that does not exist is taken for one that does.
@@ -286,11 +286,11 @@ mod tests {
 
     fn event(device_id: Option<&str>, values: [f64; 2]) -> Event<'_> {
         Event {
-            device_id,
-            timestamp: "",
+            device_id: device_id.map(str::as_bytes),
+            timestamp: b"",
             timestamp_ms: 1_700_000_000_000,
             values,
-            literals: ["", ""],
+            literals: [b"", b""],
         }
     }
 
@@ -375,7 +375,7 @@ mod tests {
                 let event = event(Some(id), [1.0, 2.0]);
                 let verdict = analytics.apply(0, at(round), &event);
                 assert_eq!(verdict.refused, ["d", "e"].contains(&id));
-                recent.push(at(round), &event);
+                recent.push(at(round), &event, 0);
             }
         }
         analytics.publish(&mut recent);
@@ -485,7 +485,7 @@ mod tests {
         let mut recents = [analytics.recent_of(0), analytics.recent_of(1)];
         let mut publish = |second: u64, cpu: f64| {
             let recent = &mut recents[usize::try_from(second % 2).unwrap()];
-            recent.push(at(second), &event(None, [cpu, 5.0]));
+            recent.push(at(second), &event(None, [cpu, 5.0]), 0);
             analytics.publish(recent);
             analytics.instance(at(second)).fields.unwrap()[0]
         };
@@ -524,7 +524,7 @@ mod tests {
                         let id = format!("d{}", i % 37);
                         let event = event(Some(&id), [i as f64, 1.0]);
                         analytics.apply(core, at(i / 100), &event);
-                        recent.push(at(i / 100), &event);
+                        recent.push(at(i / 100), &event, 0);
                         analytics.publish(&mut recent);
                         if i % 500 == 0 {
                             let summary = analytics.instance(at(i / 100));

@@ -1,8 +1,9 @@
 //! HTTP/1.1 without sockets: bytes in, requests out; responses in, bytes out.
 //!
 //! In the order in which data flows: [`intake`] finds whole requests in what a connection has
-//! received, by way of [`head`], `target`, [`framing`] and [`chunked`]; a [`handler`] answers each
-//! [`request`] with a [`response`], errors as a [`problem`]; [`content_coding`] inflates bodies.
+//! received, by way of [`heads`] that were seen before, `head`, `target`, [`framing`] and
+//! [`chunked`]; a [`handler`] answers each [`request`] with a [`response`], errors as a
+//! [`problem`]; [`content_coding`] inflates bodies.
 //! Framing follows RFC 9112. What is ambiguous is refused: a guess here is a smuggled request at
 //! the proxy in front of us.
 
@@ -11,7 +12,9 @@ pub mod content_coding;
 pub mod date;
 pub mod framing;
 pub mod handler;
-pub mod head;
+mod head;
+pub mod headers;
+pub mod heads;
 pub mod intake;
 pub mod problem;
 pub mod refusal;

@@ -12,6 +12,10 @@ pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 /// Fields of one head; more get 431. Proxies add a dozen, browsers some twenty.
 pub const HEADERS_MAX: usize = 100;
 
+/// Heads that a core keeps as they were parsed: the lengths of a metric vary by a byte or two, and
+/// an agent or a proxy or two may differ in the rest. Each is looked at before a new one is parsed.
+pub const HEADS_KEPT: usize = 4;
+
 /// Default of `--max-body`: 1 MiB after inflation holds 10,000 events of 100 bytes.
 pub const BODY_BYTES_DEFAULT: usize = 1024 * 1024;
 

@@ -50,11 +50,11 @@ fn compare(settings: Settings, events: &[[f64; 2]]) -> Seen {
     for (at, &values) in events.iter().enumerate() {
         let now = Now::default();
         let event = Event {
-            device_id: Some("device-1"),
-            timestamp: "",
+            device_id: Some(b"device-1"),
+            timestamp: b"",
             timestamp_ms: i64::try_from(at).unwrap(),
             values,
-            literals: ["", ""],
+            literals: [b"", b""],
         };
         let verdict = analytics.apply(0, now, &event);
         let summary = analytics.device("device-1", now).unwrap();

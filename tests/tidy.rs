@@ -58,7 +58,7 @@ const DOORS: &[Door] = &[
     ("foldhash", &["analytics/roster.rs", "store/key.rs"]),
     ("hashbrown", &["analytics/roster.rs"]),
     ("hdrhistogram", &["telemetry/latency.rs"]),
-    ("httparse", &["http/head.rs", "http/request.rs"]),
+    ("httparse", &["http/head.rs"]),
     ("httpdate", &["http/date.rs"]),
     ("humantime", &["config/"]),
     ("itoa", &["http/response.rs", "metric/batch.rs", "api/ingest.rs", "store/packing.rs"]),

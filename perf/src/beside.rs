@@ -57,8 +57,12 @@ impl Threads {
     ///
     /// When it has ended.
     pub fn of(id: u32) -> Result<Self, String> {
-        let us = |prefix| of_threads(id, prefix).map(|time| time.as_secs_f64() * 1e6);
-        Ok(Self { cores_us: us("core-")?, control_us: us("control")? })
+        let threads = of_threads(id)?;
+        let us = |prefix| {
+            let named = threads.iter().filter(|(name, _)| name.starts_with(prefix));
+            named.map(|(_, cpu)| cpu.as_secs_f64() * 1e6).sum()
+        };
+        Ok(Self { cores_us: us("core-"), control_us: us("control") })
     }
 
     /// What came since `before`.

@@ -8,10 +8,10 @@
 //! that rate has a full core as before, and falls behind, which is said.
 
 use crate::generator::{Load, drive_load};
+use crate::inquiry::Stored;
 use crate::redis::Redis;
 use crate::report::{Heat, Measurement, Store};
 use crate::scenario::Extent;
-use crate::scrape::Stored;
 use crate::server::{Kind, Server};
 use crate::tally::Outcome;
 use crate::usage::Usage;
@@ -21,16 +21,16 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Before a measurement: caches, branch predictors, the first pages of every buffer.
-const WARM_UP: Duration = Duration::from_millis(300);
+pub const WARM_UP: Duration = Duration::from_millis(300);
 
 /// Enough to see what the limit is.
-const PROBE_MAX: Duration = Duration::from_secs(1);
+pub const PROBE_MAX: Duration = Duration::from_secs(1);
 
 /// A server that uses less of its core than this waits for something else.
 const BUSY: f64 = 0.9;
 
 /// Of what the slowest of those can take: low enough that it can follow in a noisy minute.
-const OFFERED: f64 = 0.7;
+pub const OFFERED: f64 = 0.7;
 
 /// A server that is measured.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,8 @@ impl Cores {
     /// Shares them out between as many workers of the server and threads of the generator, and says
     /// how.
     pub fn share(workers: usize, threads: usize, say: &mut dyn FnMut(String)) -> Self {
-        let cores = Self::of(&core_affinity::get_core_ids().unwrap_or_default(), workers, threads);
+        let ids = core_affinity::get_core_ids().unwrap_or_default();
+        let cores = Self::of(&ids, workers, threads);
         let list = |cores: &[CoreId]| {
             let ids: Vec<String> = cores.iter().map(|core| core.id.to_string()).collect();
             format!("core{} {}", if ids.len() == 1 { "" } else { "s" }, ids.join(", "))
@@ -32,10 +33,13 @@ impl Cores {
             Some(server) => {
                 say(format!("servers run on core {}, the generator on {generators}", server.id));
             }
-            None => say(format!(
-                "the server pins its {workers} workers from the first core on, the generator runs \
-                 on {generators}"
-            )),
+            None => {
+                let shared = if workers < ids.len() { "" } else { ", beside workers" };
+                say(format!(
+                    "the server pins its {workers} workers from the first core on, the generator \
+                     runs on {generators}{shared}"
+                ));
+            }
         }
         cores
     }

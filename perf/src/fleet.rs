@@ -5,13 +5,14 @@
 //! One thread, one epoll.
 
 use crate::answers;
+use crate::generator::now_ms;
 use crate::scenario::{Scenario, Traffic};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// An answer that takes longer does not come.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -130,10 +131,8 @@ impl Fleet {
     /// When the system grants no epoll.
     pub fn new(address: SocketAddr, devices: usize, age_max: Duration) -> Result<Self, String> {
         let now = Instant::now();
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(0);
         let authority = address.to_string();
-        let traffic = |habit: Habit| Traffic::new(habit.scenario(), &authority, now_ms);
+        let traffic = |habit: Habit| Traffic::new(habit.scenario(), &authority, now_ms());
         let device = |habit: &Habit| Device {
             habit: *habit,
             stream: None,

@@ -1,11 +1,12 @@
 //! Connections by the ten thousand that post once and then say nothing.
 
 use crate::answers;
-use crate::scenario::{Extent, Scenario, Traffic};
+use crate::generator::now_ms;
+use crate::scenario::{Scenario, Traffic};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Connections from one source address: the kernel has some 28,000 ports for each.
 const PER_SOURCE: usize = 5_000;
@@ -68,15 +69,7 @@ impl Requests {
     /// Requests of a scenario for the server at `address`.
     #[must_use]
     pub fn new(address: SocketAddr, scenario: Scenario) -> Self {
-        Self::of(address, scenario, Extent::default())
-    }
-
-    /// The same with other numbers of devices and events.
-    #[must_use]
-    pub fn of(address: SocketAddr, scenario: Scenario, extent: Extent) -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(0);
-        let traffic = Traffic::of(scenario, extent, &address.to_string(), now_ms);
+        let traffic = Traffic::new(scenario, &address.to_string(), now_ms());
         Self { traffic, bytes: Vec::new() }
     }
 

@@ -33,9 +33,12 @@ pub fn offer(
         return Err(format!("{threads} threads cannot share {connections} connections evenly"));
     }
     let parts = (0..threads).map(|number| Part { number, of: threads });
+    let mut traffic = vec![load.traffic(address); number];
     // All connections are open before the first turn is due.
-    let generators: Vec<Generator> =
-        parts.map(|part| Generator::open(address, load, part)).collect::<Result<_, _>>()?;
+    let generators: Vec<Generator<'_>> = parts
+        .zip(&mut traffic)
+        .map(|(part, traffic)| Generator::open(address, load, part, traffic))
+        .collect::<Result<_, _>>()?;
     let answered: Vec<AtomicU64> = generators.iter().map(|_| AtomicU64::new(0)).collect();
     let start = Instant::now();
     thread::scope(|scope| {

@@ -1,9 +1,9 @@
 //! One round of an open load: what was offered, what became of it, and who was the limit.
 
 use crate::generator::Load;
-use crate::report::{Spread, Store};
+use crate::inquiry::Stored;
+use crate::report::{Spread, Store, number};
 use crate::scenario::Scenario;
-use crate::scrape::Stored;
 use crate::tally::Tally;
 use crate::usage::Usage;
 use serde_json::{Value, json};
@@ -133,7 +133,7 @@ impl OpenLoad {
             }),
             "threads": self.threads,
             "connections": load.connections,
-            "devices": load.extent.devices,
+            "devices": load.extent.devices.count,
             "events_per_request": load.extent.events_per_request(load.scenario),
             "saturation": self.saturation.map(|found| json!({
                 "requests_per_second": found.rate,
@@ -222,12 +222,6 @@ fn name(round: &OpenLoad) -> String {
 
 fn us(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
-}
-
-/// Exact below 2^53, far above any count here.
-#[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
-fn number(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

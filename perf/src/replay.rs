@@ -14,7 +14,6 @@ use corepulse::clock::Now;
 use corepulse::engine::buffers::Buffers;
 use corepulse::engine::meter::Meter;
 use corepulse::http::handler::{ConnectionId, Context, Handler, Mailbox, Reply, RequestId};
-use corepulse::http::head::HeaderSlots;
 use corepulse::http::intake::{Advance, Intake, Whole};
 use corepulse::http::request::Method;
 use corepulse::http::response::{Answer, Encoder, Persistence};
@@ -138,15 +137,16 @@ impl Replay {
         self.meter.begin_turn(now.mono_ns);
         self.buffers.out.clear();
         let mut rest = input;
+        let mut heads = std::mem::take(&mut self.buffers.heads);
         while !rest.is_empty() {
-            let mut slots = HeaderSlots::new();
-            let advance = self.intake.advance(rest, &mut slots, BODY_BYTES_MAX);
+            let advance = self.intake.advance(rest, &mut heads, BODY_BYTES_MAX);
             let Advance::Whole(whole) = advance.map_err(|refusal| format!("{refusal:?}"))? else {
                 return Err("half a request".to_owned());
             };
             rest = rest.get(whole.consumed..).unwrap_or_default();
             self.answer(&whole, now);
         }
+        self.buffers.heads = heads;
         self.service.publish(now);
         self.meter.end_turn(now.mono_ns + BUSY_NS);
         self.service.end_turn(now);

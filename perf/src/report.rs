@@ -142,7 +142,8 @@ fn us(time: Duration) -> f64 {
 
 /// Exact below 2^53, far above any count here.
 #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
-fn number(count: u64) -> f64 {
+#[must_use]
+pub fn number(count: u64) -> f64 {
     count as f64
 }
 

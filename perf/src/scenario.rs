@@ -3,10 +3,8 @@
 //! A template is patched in place, so that building a request costs the generator little. Values
 //! are uniform: nothing is ever two deviations off, and every answer has the same length.
 
+use crate::devices::Devices;
 use clap::ValueEnum;
-
-/// Devices of the fleet.
-pub const DEVICES: u64 = 1000;
 
 /// Timestamps go round in this many milliseconds: none is ahead of the server's clock, and none is
 /// older than the store's five minutes.
@@ -16,21 +14,21 @@ const PIPELINED: usize = 16;
 const BATCH: usize = 1000;
 
 const ANONYMOUS: &str = r#"{"timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#;
-/// Digits of a device's number, and more where the fleet needs them.
-const DEVICE_DIGITS: usize = 4;
+const OF_A_DEVICE: &str =
+    r#"{"device_id":"device-","timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#;
 
-/// How many of each a scenario has.
+/// How much of each a scenario has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Devices in turn, where events have one.
-    pub devices: u64,
+    /// Whose events they are, where events are a device's.
+    pub devices: Devices,
     /// Events of a request of [`Scenario::Ndjson`].
     pub batch: usize,
 }
 
 impl Default for Extent {
     fn default() -> Self {
-        Self { devices: DEVICES, batch: BATCH }
+        Self { devices: Devices::default(), batch: BATCH }
     }
 }
 
@@ -43,11 +41,6 @@ impl Extent {
             _ => 1,
         }
     }
-
-    /// Digits of the last device's number.
-    fn device_digits(self) -> usize {
-        self.devices.saturating_sub(1).to_string().len().max(DEVICE_DIGITS)
-    }
 }
 
 /// One way to send metrics.
@@ -55,11 +48,11 @@ impl Extent {
 pub enum Scenario {
     /// One metric of 51 bytes a request, without a device.
     Single,
-    /// One metric of a device a request, 1,000 devices in turn.
+    /// One metric of a device a request.
     Device,
     /// Sixteen requests of [`Self::Single`] at once.
     Pipelined,
-    /// 1,000 events a request, one of each device, all with different keys.
+    /// 1,000 events a request, all with different keys; by default one of each device.
     Ndjson,
 }
 
@@ -93,13 +86,12 @@ impl Scenario {
         }
     }
 
-    fn template(self, extent: Extent) -> String {
+    /// One event, with room for the digits of a device's id.
+    fn template(self, digits: usize) -> String {
         match self {
             Self::Single | Self::Pipelined => ANONYMOUS.to_owned(),
             Self::Device | Self::Ndjson => {
-                let number = "0".repeat(extent.device_digits());
-                let of_a_device = format!("{{\"device_id\":\"device-{number}\",");
-                ANONYMOUS.replacen('{', &of_a_device, 1)
+                OF_A_DEVICE.replacen("device-", &format!("device-{:0<digits$}", ""), 1)
             }
         }
     }
@@ -123,16 +115,17 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Requests for `authority`, with timestamps of the minutes before `now_ms`.
+    /// Requests for `authority`, with timestamps of the minutes before `now_ms`; where they are a
+    /// device's, of 1,000 in turn.
     #[must_use]
     pub fn new(scenario: Scenario, authority: &str, now_ms: u64) -> Self {
         Self::of(scenario, Extent::default(), authority, now_ms)
     }
 
-    /// The same with other numbers of devices and events.
+    /// The same of other devices, or with other batches.
     #[must_use]
     pub fn of(scenario: Scenario, extent: Extent, authority: &str, now_ms: u64) -> Self {
-        let template = scenario.template(extent);
+        let template = scenario.template(extent.devices.digits());
         let is_batch = scenario == Scenario::Ndjson;
         // Each line of NDJSON ends with a newline.
         let length = if is_batch { extent.batch * (template.len() + 1) } else { template.len() };
@@ -149,20 +142,41 @@ impl Traffic {
             timestamp_at: behind("\"timestamp\":"),
             cpu_at: behind("\"cpu\":") + 1,
             rps_at: behind("\"rps\":") + 2,
+            template,
             oldest_ms: now_ms - SPAN_MS,
             events: 0,
             random: 0x9e37_79b9_7f4a_7c15,
-            template,
         }
     }
 
-    /// The bytes of the turn of that number. The same number always has the same devices and
+    /// Has timestamps be of the minutes before `now_ms` from now on: where a stream goes on for
+    /// longer than those, its events would become older than the store keeps them.
+    pub fn renew(&mut self, now_ms: u64) {
+        self.oldest_ms = now_ms - SPAN_MS;
+    }
+
+    /// The numbers that it was made for.
+    #[must_use]
+    pub const fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// The number of the next turn.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.events / self.events_per_turn()
+    }
+
+    /// Has the next turn be that of this number. The same number always has the same devices and
     /// moments, so a device keeps its order, and its connection while turns go round.
-    pub fn turn(&mut self, number: u64, out: &mut Vec<u8>) {
+    pub fn go_to(&mut self, turn: u64) {
+        self.events = turn * self.events_per_turn();
+    }
+
+    fn events_per_turn(&self) -> u64 {
         let requests = self.scenario.requests_per_turn();
         let events = requests * self.extent.events_per_request(self.scenario);
-        self.events = number * u64::try_from(events).unwrap_or(1);
-        self.next_turn(out);
+        u64::try_from(events).unwrap_or(1).max(1)
     }
 
     /// The bytes of the next turn of one connection, in place of what `out` held.
@@ -185,13 +199,13 @@ impl Traffic {
         let Some(event) = out.get_mut(start..) else {
             return;
         };
-        // All devices send at one moment, then all at the next.
-        let devices = self.extent.devices;
-        let moment = if self.device_at.is_some() { self.events / devices } else { self.events };
-        digits(event, self.timestamp_at, 13, self.oldest_ms + moment % SPAN_MS);
+        let mut moment = self.events;
         if let Some(at) = self.device_at {
-            digits(event, at, self.extent.device_digits(), self.events % devices);
+            let device;
+            (device, moment) = self.extent.devices.sender(self.events);
+            digits(event, at, self.extent.devices.digits(), device);
         }
+        digits(event, self.timestamp_at, 13, self.oldest_ms + moment % SPAN_MS);
         self.events += 1;
         // Knuth's multiplier; the upper bits are the good ones.
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -211,6 +225,7 @@ fn digits(text: &mut [u8], at: usize, width: usize, mut value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::Order;
     use std::collections::BTreeSet;
 
     const NOW_MS: u64 = 1_800_000_000_000;
@@ -249,28 +264,51 @@ mod tests {
         assert_eq!(ids.len(), 1000);
     }
 
+    /// Devices and moments of the next batch, which is to have the length that it says.
+    fn sent(traffic: &mut Traffic) -> Vec<(String, u64)> {
+        let mut out = Vec::new();
+        traffic.next_turn(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
+        let events = body.lines().map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            let id = event["device_id"].as_str().unwrap().to_owned();
+            (id, event["timestamp"].as_u64().unwrap() + SPAN_MS - NOW_MS)
+        });
+        events.collect()
+    }
+
+    fn batches(devices: u64, batch: usize) -> Traffic {
+        let extent = Extent { devices: Devices::of(devices, Order::InTurn), batch };
+        Traffic::of(Scenario::Ndjson, extent, "127.0.0.1:1", NOW_MS)
+    }
+
+    fn device(number: u64, moment: u64) -> (String, u64) {
+        (format!("device-{number:07}"), moment)
+    }
+
+    #[test]
+    fn a_larger_fleet_has_longer_ids_and_goes_on_where_the_last_batch_ended() {
+        let mut traffic = batches(1_500, 1000);
+        let first = sent(&mut traffic);
+        traffic.renew(NOW_MS + 5);
+        let second = sent(&mut traffic);
+        assert_eq!((&first[0], &first[999]), (&device(0, 0), &device(999, 0)));
+        assert_eq!((&second[499], &second[500]), (&device(1499, 5), &device(0, 6)));
+    }
+
     #[test]
     fn a_turn_has_the_devices_of_its_number() {
-        let extent = Extent { devices: 20_000, batch: 2 };
-        let mut traffic = Traffic::of(Scenario::Ndjson, extent, "127.0.0.1:1", NOW_MS);
-        let mut devices = |number| {
-            let mut out = Vec::new();
-            traffic.turn(number, &mut out);
-            let text = String::from_utf8(out).unwrap();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
-            let lines = body.lines().map(|line| {
-                let value: serde_json::Value = serde_json::from_str(line).unwrap();
-                let behind_ms = NOW_MS - SPAN_MS;
-                let id = value["device_id"].as_str().unwrap().to_owned();
-                (id, value["timestamp"].as_u64().unwrap() - behind_ms)
-            });
-            lines.collect::<Vec<_>>()
+        let mut traffic = batches(20_000, 2);
+        let mut turn = |number| {
+            traffic.go_to(number);
+            assert_eq!(traffic.position(), number);
+            sent(&mut traffic)
         };
-        let of = |number, ms| (format!("device-{number:05}"), ms);
-        assert_eq!(devices(9_999), [of(19_998, 0), of(19_999, 0)]);
-        assert_eq!(devices(0), [of(0, 0), of(1, 0)]);
-        assert_eq!(devices(10_000), [of(0, 1), of(1, 1)]);
+        assert_eq!(turn(9_999), [device(19_998, 0), device(19_999, 0)]);
+        assert_eq!(turn(0), [device(0, 0), device(1, 0)]);
+        assert_eq!(turn(10_000), [device(0, 1), device(1, 1)]);
     }
 
     #[test]

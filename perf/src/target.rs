@@ -1,7 +1,7 @@
 //! What a load goes to: a server that was started for it, or one that runs already.
 
+use crate::inquiry::Stored;
 use crate::redis::Redis;
-use crate::scrape::{self, Stored};
 use crate::server::{Kind, Server};
 use crate::usage::Usage;
 use core_affinity::CoreId;
@@ -97,15 +97,6 @@ impl Target {
             thread::sleep(LOOK);
         }
         Ok(())
-    }
-
-    /// What it answers to a GET.
-    ///
-    /// # Errors
-    ///
-    /// When it does not.
-    pub fn get(&self, path: &str) -> Result<String, String> {
-        scrape::get(self.address, path)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use rustix::time::{ClockId, clock_gettime};
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// Ticks a second in `/proc/PID/stat`: fixed at 100 for programs on Linux, whatever the kernel's
@@ -61,14 +62,21 @@ pub struct ThreadTime {
 }
 
 impl ThreadTime {
-    /// This thread's.
+    /// This thread's. The scheduler's account of one that runs is behind by up to a tick, so the
+    /// time on a CPU is the clock's.
     #[must_use]
     pub fn of_this() -> Self {
         let ran = clock_gettime(ClockId::ThreadCPUTime);
-        let ran = Duration::try_from(ran).unwrap_or_default();
-        let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-        let waited = text.split(' ').nth(1).and_then(|ns| ns.parse().ok());
-        Self { ran, waited: Duration::from_nanos(waited.unwrap_or(0)) }
+        let waited = Self::at(Path::new("/proc/thread-self")).unwrap_or_default().waited;
+        Self { ran: Duration::try_from(ran).unwrap_or_default(), waited }
+    }
+
+    /// That of the thread with this folder, from the scheduler's nanosecond account.
+    fn at(task: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(task.join("schedstat")).map_err(|e| e.to_string())?;
+        let mut times = text.split(' ').map_while(|ns| ns.parse().ok().map(Duration::from_nanos));
+        let (ran, waited) = times.next().zip(times.next()).ok_or("no times in schedstat")?;
+        Ok(Self { ran, waited })
     }
 
     /// What came since `before`.
@@ -81,13 +89,23 @@ impl ThreadTime {
     }
 }
 
-/// CPU time of the threads of process `id` whose names start so.
+/// CPU time of each thread of process `id` that is still there, with its name, by name.
 ///
 /// # Errors
 ///
 /// When the process has ended, or `/proc` has another form.
-pub fn of_threads(id: u32, prefix: &str) -> Result<Duration, String> {
-    threads(id, |name| name.starts_with(prefix))
+pub fn of_threads(id: u32) -> Result<Vec<(String, Duration)>, String> {
+    let mut threads = Vec::new();
+    let folder = format!("/proc/{id}/task");
+    for task in fs::read_dir(&folder).map_err(|e| format!("{folder}: {e}"))?.flatten() {
+        // A thread that ends meanwhile has nothing more to say.
+        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        if !name.is_empty() {
+            threads.push((name.trim().to_owned(), ThreadTime::at(&task.path())?.ran));
+        }
+    }
+    threads.sort();
+    Ok(threads)
 }
 
 /// CPU time of the threads of this process that have this name.
@@ -96,37 +114,18 @@ pub fn of_threads(id: u32, prefix: &str) -> Result<Duration, String> {
 ///
 /// When `/proc` has another form.
 pub fn of_own_thread(name: &str) -> Result<Duration, String> {
-    threads(std::process::id(), |other| other == name)
-}
-
-fn threads(id: u32, is_meant: impl Fn(&str) -> bool) -> Result<Duration, String> {
-    let folder = format!("/proc/{id}/task");
-    let mut total = 0;
-    let tasks = fs::read_dir(&folder).map_err(|e| format!("{folder}: {e}"))?;
-    for task in tasks.flatten().map(|task| task.path()) {
-        // A thread that ends meanwhile is not the one that is looked for.
-        let named = fs::read_to_string(task.join("comm")).unwrap_or_default();
-        if is_meant(named.trim()) {
-            let text = fs::read_to_string(task.join("schedstat")).map_err(|e| e.to_string())?;
-            let first = text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
-            total += first.ok_or("no time in schedstat")?;
-        }
-    }
-    Ok(Duration::from_nanos(total))
+    let threads = of_threads(std::process::id())?;
+    Ok(threads.into_iter().filter(|(other, _)| other == name).map(|(_, cpu)| cpu).sum())
 }
 
 fn read(path: &str) -> Result<String, String> {
     fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))
 }
 
-/// Nanoseconds on a CPU, summed over the threads; `None` where the kernel keeps no such account.
+/// Time on a CPU, summed over the threads; `None` where the kernel keeps no such account.
 fn scheduled(id: u32) -> Option<Duration> {
-    let mut total = 0;
-    for task in fs::read_dir(format!("/proc/{id}/task")).ok()? {
-        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        total += text.split(' ').next()?.parse::<u64>().ok()?;
-    }
-    (total > 0).then(|| Duration::from_nanos(total))
+    let total: Duration = of_threads(id).ok()?.into_iter().map(|(_, cpu)| cpu).sum();
+    (!total.is_zero()).then_some(total)
 }
 
 /// User and system ticks. The command's name may hold spaces, so fields count from its bracket.
@@ -150,12 +149,13 @@ mod tests {
     fn a_thread_is_found_by_its_name_and_knows_its_own_time() {
         let work = || {
             let before = ThreadTime::of_this();
-            while ThreadTime::of_this().since(&before).ran < Duration::from_millis(5) {}
-            of_threads(std::process::id(), "busy-").unwrap()
+            while ThreadTime::of_this().since(&before).ran < Duration::from_millis(20) {}
+            of_own_thread("busy-1").unwrap()
         };
         let thread = std::thread::Builder::new().name("busy-1".to_owned()).spawn(work);
-        assert!(thread.unwrap().join().unwrap() >= Duration::from_millis(4));
-        assert_eq!(of_threads(std::process::id(), "nobody"), Ok(Duration::ZERO));
+        // The account may be behind by a tick.
+        assert!(thread.unwrap().join().unwrap() >= Duration::from_millis(10));
+        assert_eq!(of_own_thread("nobody"), Ok(Duration::ZERO));
     }
 
     #[test]
@@ -163,5 +163,7 @@ mod tests {
         let usage = Usage::of(std::process::id()).unwrap();
         assert!(usage.cpu > Duration::ZERO && usage.resident_bytes > 0, "{usage:?}");
         assert!(Usage::of(u32::MAX).is_err());
+        let threads = of_threads(std::process::id()).unwrap();
+        assert!(threads.iter().any(|(_, cpu)| *cpu > Duration::ZERO), "{threads:?}");
     }
 }

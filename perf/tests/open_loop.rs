@@ -9,7 +9,7 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-use corepulse_perf::generator::Load;
+use corepulse_perf::generator::{Load, drive_traffic};
 use corepulse_perf::offer::offer;
 use corepulse_perf::scenario::{Extent, Scenario};
 use corepulse_perf::tally::Tally;
@@ -89,16 +89,20 @@ fn read_request(stream: &mut TcpStream) -> bool {
     true
 }
 
-/// Twenty requests in a fifth of a second, over one connection.
-fn drive(address: SocketAddr) -> Tally {
-    let load = Load {
+/// A hundred requests a second for so many milliseconds, over one connection.
+fn load(ms: u64) -> Load {
+    Load {
         scenario: Scenario::Single,
         extent: Extent::default(),
         connections: 1,
-        duration: Duration::from_millis(200),
+        duration: Duration::from_millis(ms),
         rate: Some(100.0),
-    };
-    let tally = offer(address, &load, 1, &[], "test").unwrap();
+    }
+}
+
+/// Twenty requests in a fifth of a second.
+fn drive(address: SocketAddr) -> Tally {
+    let tally = offer(address, &load(200), 1, &[], "test").unwrap();
     assert_eq!(tally.planned, 20);
     assert_eq!(tally.balance(), Ok(()));
     tally
@@ -144,14 +148,22 @@ fn a_server_that_has_gone_is_told_of_in_every_request() {
 }
 
 #[test]
+fn a_drive_goes_on_where_the_one_before_ended() {
+    let address = server(|_| Deed::Answer);
+    let load = load(50);
+    let mut traffic = load.traffic(address);
+    for drives in 1..=2 {
+        let outcome = drive_traffic(address, &load, &mut traffic).unwrap();
+        assert_eq!((outcome.requests, traffic.position()), (5, 5 * drives));
+    }
+    // As fast as it is answered: as many turns as it was.
+    let outcome = drive_traffic(address, &Load { rate: None, ..load }, &mut traffic).unwrap();
+    assert_eq!(traffic.position(), 10 + outcome.requests);
+}
+
+#[test]
 fn threads_share_the_load() {
-    let load = Load {
-        scenario: Scenario::Single,
-        extent: Extent::default(),
-        connections: 1,
-        duration: Duration::from_millis(50),
-        rate: Some(100.0),
-    };
+    let load = load(50);
     let address = server(|_| Deed::Answer);
     assert!(offer(address, &load, 2, &[], "test").unwrap_err().contains("evenly"));
 }

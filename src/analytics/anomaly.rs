@@ -65,10 +65,10 @@ pub(super) struct Latest {
 
 impl Latest {
     /// Ids are at most [`limits::DEVICE_ID_BYTES_MAX`] long; of a longer one the head is kept.
-    pub(super) fn new(order: OrderKey, point: Point, device_id: Option<&str>) -> Self {
+    pub(super) fn new(order: OrderKey, point: Point, device_id: Option<&[u8]>) -> Self {
         let mut id = [0; limits::DEVICE_ID_BYTES_MAX];
         let mut id_bytes = 0;
-        for (place, &byte) in id.iter_mut().zip(device_id.unwrap_or_default().as_bytes()) {
+        for (place, &byte) in id.iter_mut().zip(device_id.unwrap_or_default()) {
             *place = byte;
             id_bytes += 1;
         }
@@ -281,7 +281,7 @@ mod tests {
         let order = OrderKey::default();
         let id = "x".repeat(limits::DEVICE_ID_BYTES_MAX);
         for id in [None, Some("d1"), Some(id.as_str())] {
-            let anomaly = Latest::new(order, point(1.0), id).anomaly();
+            let anomaly = Latest::new(order, point(1.0), id.map(str::as_bytes)).anomaly();
             assert_eq!(anomaly.device_id.as_deref(), id);
         }
     }

@@ -51,18 +51,18 @@ pub(super) enum DeviceId {
     /// In place.
     Short(u8, [u8; SHORT_BYTES]),
     /// One allocation, when the device is first seen.
-    Long(Box<str>),
+    Long(Box<[u8]>),
 }
 
 impl DeviceId {
     /// Of the series that has none.
     pub(super) const EMPTY: Self = Self::Short(0, [0; SHORT_BYTES]);
 
-    pub(super) fn new(id: &str) -> Self {
+    pub(super) fn new(id: &[u8]) -> Self {
         let mut bytes = [0; SHORT_BYTES];
         match (bytes.get_mut(..id.len()), u8::try_from(id.len())) {
             (Some(place), Ok(length)) => {
-                place.copy_from_slice(id.as_bytes());
+                place.copy_from_slice(id);
                 Self::Short(length, bytes)
             }
             _ => Self::Long(id.into()),
@@ -72,7 +72,7 @@ impl DeviceId {
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Short(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
-            Self::Long(id) => id.as_bytes(),
+            Self::Long(id) => id,
         }
     }
 }
@@ -145,7 +145,7 @@ mod tests {
     fn ids_of_every_length_come_back() {
         for length in 0..=limits::DEVICE_ID_BYTES_MAX {
             let id = "d".repeat(length);
-            assert_eq!(DeviceId::new(&id).as_bytes(), id.as_bytes());
+            assert_eq!(DeviceId::new(id.as_bytes()).as_bytes(), id.as_bytes());
         }
     }
 

@@ -65,7 +65,7 @@ pub(super) struct Receiver<'a> {
 /// The id that an event names, with its hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sender<'a> {
-    pub(super) id: &'a str,
+    pub(super) id: &'a [u8],
     pub(super) hash: IdHash,
 }
 
@@ -183,9 +183,7 @@ impl Shard {
 
     fn find(&self, sender: Sender<'_>) -> Option<u32> {
         self.roster.find(sender.hash, |slot| {
-            self.rows
-                .record(slot)
-                .is_some_and(|device| device.id.as_bytes() == sender.id.as_bytes())
+            self.rows.record(slot).is_some_and(|device| device.id.as_bytes() == sender.id)
         })
     }
 
@@ -347,13 +345,13 @@ mod tests {
 
     const RULES: Rules = Rules { window: 8, threshold: 2.0, min_samples: 4, cooldown: 8 };
 
-    fn event<'a>(device_id: Option<&'a str>, cpu: f64) -> Event<'a> {
+    fn event<'a>(device_id: Option<&'a [u8]>, cpu: f64) -> Event<'a> {
         Event {
             device_id,
-            timestamp: "",
+            timestamp: b"",
             timestamp_ms: 1_700_000_000_000,
             values: [cpu, 1.0],
-            literals: ["", ""],
+            literals: [b"", b""],
         }
     }
 
@@ -379,7 +377,8 @@ mod tests {
         let mut before = None;
         for round in 0..600_u32 {
             for (name, i) in names.iter().zip(0_u32..) {
-                let sender = (i > 0).then(|| Sender { id: name, hash: ids.hash(name.as_bytes()) });
+                let sender = (i > 0)
+                    .then(|| Sender { id: name.as_bytes(), hash: ids.hash(name.as_bytes()) });
                 // One event in eight is far out, so that every branch is taken.
                 let spike = if (round + i) % 8 == 0 { 1e5 } else { 0.0 };
                 let event = event(sender.map(|s| s.id), spike + f64::from(round % 3));
@@ -398,10 +397,10 @@ mod tests {
         let receiver = Receiver { core: 0, anomalies: &AtomicU64::new(0) };
         for (id, start) in (0..20_u64).map(|i| (format!("d{i}"), i * 1000)) {
             let hash = ids.hash(id.as_bytes());
-            let sender = Sender { id: &id, hash };
+            let sender = Sender { id: id.as_bytes(), hash };
             for step in 0..10 {
                 let now = Now { mono_ns: start + step, wall_ms: 0 };
-                let mut event = event(Some(&id), 1.0);
+                let mut event = event(Some(id.as_bytes()), 1.0);
                 // Each timestamp is out of its predecessor's reach.
                 event.timestamp_ms = i64::try_from(step % 2).unwrap() * 1_700_000_000_000;
                 assert!(shard.apply(receiver, now, &event, Some(sender), &room).is_some());

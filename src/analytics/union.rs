@@ -122,9 +122,13 @@ impl CoreRecent {
         Self { core, accepted: 0, samples: Last::new(window) }
     }
 
-    /// Notes an accepted event.
-    pub fn push(&mut self, now: Now, event: &Event<'_>) {
+    /// Notes an accepted event, which so many more of this turn `follow`. Where those alone fill
+    /// the window it is counted and no more.
+    pub fn push(&mut self, now: Now, event: &Event<'_>, follow: u64) {
         self.accepted += 1;
+        if follow >= self.samples.limit as u64 {
+            return;
+        }
         self.samples.push(Sample {
             order: OrderKey { mono_ns: now.mono_ns, ..OrderKey::default() },
             timestamp_ms: event.timestamp_ms,
@@ -219,27 +223,32 @@ mod tests {
         #[test]
         fn the_union_is_the_last_window_however_events_are_split(
             window in 1..12_usize,
-            // Each event: the core that takes it, time since the last one, whether cores publish.
-            events in prop::collection::vec((0..4_usize, 0..3_u64, any::<bool>()), 0..120),
+            // Each request: the core that takes it, time since the last one, its events, whether
+            // cores publish.
+            requests in prop::collection::vec(
+                (0..4_usize, 0..3_u64, prop_oneof![3 => Just(1), 1 => 1..30_u64], any::<bool>()),
+                0..120),
         ) {
             let mut recents: Vec<_> = (0..4).map(|core| CoreRecent::new(core, window)).collect();
             let mut cores: Vec<_> = (0..4).map(|core| CoreWindow::new(core, window)).collect();
             let mut expected = Vec::new();
             let mut now = Now::default();
             let mut count = 0.0;
-            for (core, later, publish) in events {
+            for (core, later, events, publish) in requests {
                 now.mono_ns += later;
-                count += 1.0;
-                let event = Event {
-                    device_id: None,
-                    timestamp: "",
-                    timestamp_ms: 0,
-                    values: [count, 0.0],
-                    literals: ["", ""],
-                };
-                recents[core].push(now, &event);
-                // Equal clocks go by core, and on a core by arrival.
-                expected.push((now.mono_ns, core, count));
+                for follow in (0..events).rev() {
+                    count += 1.0;
+                    let event = Event {
+                        device_id: None,
+                        timestamp: b"",
+                        timestamp_ms: 0,
+                        values: [count, 0.0],
+                        literals: [b"", b""],
+                    };
+                    recents[core].push(now, &event, follow);
+                    // Equal clocks go by core, and on a core by arrival.
+                    expected.push((now.mono_ns, core, count));
+                }
                 if publish {
                     cores.iter_mut().zip(&mut recents).for_each(|(c, r)| c.take(r));
                 }

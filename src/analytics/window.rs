@@ -60,6 +60,11 @@ impl Window {
         self.values(row).get(at).copied()
     }
 
+    /// The step in the place that the next event takes.
+    pub(super) fn leaving_step(&self, steps: &[i32]) -> Option<i32> {
+        steps.get(usize::from(self.next)).copied()
+    }
+
     /// Takes an event in; the oldest of more than the window's size leaves.
     pub(super) fn enter(&mut self, row: &mut Row<'_>, values: [f64; 2], timestamp_ms: i64) {
         let size = row.values.len();

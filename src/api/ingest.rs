@@ -15,8 +15,9 @@ use crate::analytics::union::CoreRecent;
 use crate::clock::Now;
 use crate::http::content_coding::{ContentCoding, InflateError, inflate};
 use crate::http::handler::retry_after;
+use crate::http::headers::{Headers, Name};
 use crate::http::problem::{self, PROBLEM, problem};
-use crate::http::request::{Headers, Request};
+use crate::http::request::Request;
 use crate::http::response::{Field as HttpField, JSON, Response};
 use crate::http::status::Status;
 use crate::limits::ANSWER_ITEMS_MAX;
@@ -107,9 +108,10 @@ impl Ingest {
         let Self { core, decoder, inflated, recent, report, took_events } = self;
         let core = *core;
         authorize(&request.headers, state)?;
-        let content_type = request.headers.only("content-type").map_err(|_| Refused::MediaType)?;
+        let content_type =
+            request.headers.only(Name::ContentType).map_err(|_| Refused::MediaType)?;
         let lines: Lines = media_type::lines(content_type).ok_or(Refused::MediaType)?;
-        let coding = request.headers.only("content-encoding");
+        let coding = request.headers.only(Name::ContentEncoding);
         let coding = coding.ok().and_then(ContentCoding::from_field);
         let body = match coding.ok_or(Refused::ContentCoding)? {
             ContentCoding::Identity => request.body,
@@ -149,13 +151,14 @@ fn apply_batch(
         batch.iter().flatten().map(|event| store.record_bytes(&event)).sum::<usize>()
     };
     let mut block = state.store.open(core, now, bytes).ok_or(Refused::StoreFull)?;
+    let good = batch.events() as u64;
     for (index, item) in batch.iter().enumerate() {
         match item {
             Ok(event) => {
-                let verdict = state.analytics.apply(core, now, &event);
-                recent.push(now, &event);
-                block.append(&event);
                 report.accepted += 1;
+                let verdict = state.analytics.apply(core, now, &event);
+                recent.push(now, &event, good - report.accepted);
+                block.append(&event);
                 report.late += u64::from(event.timestamp_ms < late_before_ms);
                 if verdict.anomalies() > 0 {
                     report.add_anomalies(index, &event, &verdict);
@@ -169,16 +172,21 @@ fn apply_batch(
 
 impl Report {
     fn clear(&mut self) {
-        let (mut anomalous_json, mut errors_json) =
-            (std::mem::take(&mut self.anomalous_json), std::mem::take(&mut self.errors_json));
-        anomalous_json.clear();
-        errors_json.clear();
-        *self = Self { anomalous_json, errors_json, ..Self::default() };
+        (self.accepted, self.late, self.anomalies) = (0, 0, 0);
+        (self.anomalous, self.errors) = (0, 0);
+        self.anomalous_json.clear();
+        self.errors_json.clear();
+        if self.first_rejection.take().is_some() {
+            self.rejected = [0; Reason::ALL.len()];
+        }
     }
 
     fn count(&self, core: usize, state: &State) {
         if self.late > 0 {
             state.counters.late(core, self.late);
+        }
+        if self.first_rejection.is_none() {
+            return;
         }
         for reason in Reason::ALL {
             let events = self.rejected.get(reason.index()).copied().unwrap_or_default();
@@ -194,6 +202,7 @@ impl Report {
 
     fn add_anomalies(&mut self, index: usize, event: &Event<'_>, verdict: &Verdict) {
         self.anomalies += verdict.anomalies();
+        let id = event.device_id.and_then(|id| std::str::from_utf8(id).ok());
         let scores = verdict.z.iter().zip(verdict.anomalous).zip(event.values);
         for (field, ((z, anomalous), value)) in Field::ALL.into_iter().zip(scores) {
             if !anomalous || self.anomalous == ANSWER_ITEMS_MAX {
@@ -206,7 +215,7 @@ impl Report {
             self.anomalous += 1;
             let mut object = json::Object::open(out);
             object.plain("index", index);
-            object.text_or_null("device_id", event.device_id);
+            object.text_or_null("device_id", id);
             object.text("field", field.name());
             object.number("value", Some(value));
             object.number("z", *z);

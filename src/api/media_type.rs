@@ -9,17 +9,19 @@ use crate::metric::decode::Lines;
 #[must_use]
 pub fn lines(content_type: Option<&[u8]>) -> Option<Lines> {
     let value = content_type.unwrap_or_default();
-    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    // What nearly every device sends, before anything is compared without regard to case.
-    if essence == b"application/json" || essence.is_empty() {
+    // What nearly every device sends, before anything is taken apart.
+    if value == b"application/json" || value.is_empty() {
         return Some(Lines::Detect);
     }
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let is = |name: &[u8]| essence.eq_ignore_ascii_case(name);
     if is(b"application/x-ndjson") {
         return Some(Lines::Always);
     }
-    let named =
-        is(b"application/json") || is(b"text/plain") || is(b"application/x-www-form-urlencoded");
+    let named = essence.is_empty()
+        || is(b"application/json")
+        || is(b"text/plain")
+        || is(b"application/x-www-form-urlencoded");
     (named || has_json_suffix(essence)).then_some(Lines::Detect)
 }
 

@@ -3,6 +3,7 @@
 use super::later::Work;
 use super::state::State;
 use crate::clock::Now;
+use crate::http::headers::Name;
 use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::metric::event::Field;
@@ -14,7 +15,8 @@ use crate::telemetry::snapshot::{self, Named, Snapshot};
 /// The exposition in the format that the request prefers.
 #[must_use]
 pub fn work(request: &Request<'_>) -> Work {
-    let accept = request.headers.first("accept").and_then(|value| std::str::from_utf8(value).ok());
+    let accept =
+        request.headers.first(Name::Accept).and_then(|value| std::str::from_utf8(value).ok());
     Work::Scrape { format: Format::accepted_by(accept) }
 }
 

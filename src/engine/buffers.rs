@@ -3,6 +3,7 @@
 //! An idle connection owns none: what it sent is answered from the core's receive buffer, and
 //! only half a request or an unsent answer takes a spare one along until it is whole.
 
+use crate::http::heads::Heads;
 use crate::limits::{HEAD_BYTES_MAX, LENT_BYTES_MAX, OUT_BYTES_MAX, RECEIVE_BYTES};
 
 /// Spare buffers kept for connections; more are given back to the allocator.
@@ -20,6 +21,8 @@ pub struct Buffers {
     pub out: Vec<u8>,
     /// The body of the answer that is being made.
     pub body: Vec<u8>,
+    /// The heads that came last, of whatever connection.
+    pub heads: Heads,
     spare: Vec<Vec<u8>>,
     /// Bytes allocated for what is lent.
     lent_bytes: usize,
@@ -38,6 +41,7 @@ impl Buffers {
             receive: vec![0; RECEIVE_BYTES],
             out: Vec::with_capacity(OUT_BYTES_MAX / 4),
             body: Vec::with_capacity(4096),
+            heads: Heads::default(),
             spare: Vec::new(),
         }
     }

@@ -4,7 +4,7 @@
 //! on it is read here, and anything that could be read in two ways is refused.
 
 use super::refusal::Refusal;
-use super::request::{Headers, Method};
+use super::request::Method;
 use super::uri::is_authority;
 
 /// How a body is delimited.
@@ -44,9 +44,12 @@ pub(super) struct FramingFields {
 }
 
 impl FramingFields {
-    pub(super) fn collect(headers: Headers<'_>) -> Result<Self, Refusal> {
+    /// From the names and values of a head's fields.
+    pub(super) fn collect<'a>(
+        pairs: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, Refusal> {
         let mut fields = Self::default();
-        for (name, value) in headers.iter() {
+        for (name, value) in pairs {
             // The length tells most other fields apart before any letter is compared.
             match name.len() {
                 4 if name.eq_ignore_ascii_case("host") => fields.host(value)?,
@@ -156,11 +159,8 @@ mod tests {
     use super::*;
 
     fn framing(minor: u8, method: Method, fields: &[(&str, &str)]) -> Result<Framing, Refusal> {
-        let headers: Vec<_> = fields
-            .iter()
-            .map(|(name, value)| httparse::Header { name, value: value.as_bytes() })
-            .collect();
-        FramingFields::collect(Headers::new(&headers))?.decide(method, minor)
+        let pairs = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
+        FramingFields::collect(pairs)?.decide(method, minor)
     }
 
     fn post(fields: &[(&str, &str)]) -> Result<Framing, Refusal> {

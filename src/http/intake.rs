@@ -6,7 +6,7 @@
 
 use super::chunked::Chunked;
 use super::framing::Body;
-use super::head::{self, Head, HeaderSlots};
+use super::heads::{Head, Heads};
 use super::refusal::Refusal;
 use super::request::Request;
 
@@ -87,7 +87,7 @@ impl Intake {
     pub fn advance<'a>(
         &mut self,
         input: &'a [u8],
-        slots: &'a mut HeaderSlots<'a>,
+        heads: &'a mut Heads,
         body_bytes_max: usize,
     ) -> Result<Advance<'a>, Refusal> {
         match self.state {
@@ -97,13 +97,13 @@ impl Intake {
             State::Chunked { .. } => return Ok(Advance::Undecoded),
             State::Decoded { body_bytes, consumed } => {
                 self.state = State::Head;
-                let head = head::parse(input, slots)?.ok_or(Refusal::RequestLine)?;
+                let head = heads.read(input)?.ok_or(Refusal::RequestLine)?;
                 return Ok(Advance::Whole(whole(&head, input, body_bytes, consumed)));
             }
             State::Length { .. } | State::Head => {}
         }
         let begun = matches!(self.state, State::Length { .. });
-        let Some(head) = head::parse(input, slots)? else {
+        let Some(head) = heads.read(input)? else {
             return Ok(Advance::Partial { send_continue: false });
         };
         // Whoever has sent part of the body is not waiting for the word to send it.
@@ -199,8 +199,8 @@ mod tests {
 
     fn drain(intake: &mut Intake, buffer: &mut Vec<u8>, seen: &mut Seen) -> Result<(), Refusal> {
         while !buffer.is_empty() {
-            let mut slots = HeaderSlots::new();
-            match intake.advance(buffer, &mut slots, BODY_MAX)? {
+            let mut heads = Heads::default();
+            match intake.advance(buffer, &mut heads, BODY_MAX)? {
                 Advance::Partial { send_continue } => {
                     seen.continues += usize::from(send_continue);
                     break;

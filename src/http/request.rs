@@ -1,5 +1,7 @@
 //! A whole request, borrowed from the bytes that it came in.
 
+use super::headers::Headers;
+
 /// The methods of RFC 9110, section 9, and RFC 5789; others are refused before this point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is its RFC 9110 name")]
@@ -40,47 +42,6 @@ impl Method {
     #[must_use]
     pub const fn expects_body(self) -> bool {
         matches!(self, Self::Post | Self::Put | Self::Patch)
-    }
-}
-
-/// A field that stands more than once where one is expected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repeated;
-
-/// The header fields of a request, in the order in which they came.
-#[derive(Clone, Copy, Debug)]
-pub struct Headers<'a> {
-    fields: &'a [httparse::Header<'a>],
-}
-
-impl<'a> Headers<'a> {
-    /// These fields.
-    #[must_use]
-    pub const fn new(fields: &'a [httparse::Header<'a>]) -> Self {
-        Self { fields }
-    }
-
-    /// The first value of the field `name`, which is compared without regard to case.
-    #[must_use]
-    pub fn first(&self, name: &str) -> Option<&'a [u8]> {
-        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|f| f.value)
-    }
-
-    /// The value of the field `name`, if it stands at most once.
-    ///
-    /// # Errors
-    ///
-    /// It stands there again: a list that one value does not tell (RFC 9110, section 5.3).
-    pub fn only(&self, name: &str) -> Result<Option<&'a [u8]>, Repeated> {
-        let is_named = |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case(name);
-        let mut fields = self.fields.iter().filter(is_named);
-        let value = fields.next().map(|field| field.value);
-        if fields.next().is_some() { Err(Repeated) } else { Ok(value) }
-    }
-
-    /// Names and values of all fields.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        self.fields.iter().map(|field| (field.name, field.value))
     }
 }
 
@@ -147,7 +108,7 @@ mod tests {
             method: Method::Get,
             path: "/analyze",
             query: Some("xdevice_id=1&device_id=a%3Ab&device_id=2&flag"),
-            headers: Headers::new(&[]),
+            headers: Headers::NONE,
             body: b"",
         };
         assert_eq!(request.parameter("device_id"), Some("a%3Ab"));

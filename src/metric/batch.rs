@@ -4,7 +4,7 @@
 //! element of an array costs the whole request. Its items are kept as offsets, so the storage has
 //! no lifetime and serves every request of a core.
 
-use std::{slice, str};
+use std::slice;
 
 use crate::metric::event::Event;
 use crate::metric::malformed::position;
@@ -27,8 +27,8 @@ impl Span {
         self.end.saturating_sub(self.start) as usize
     }
 
-    /// Whether it holds nothing; a device id that was not given.
-    const fn is_empty(self) -> bool {
+    /// Whether it holds nothing: what was not given.
+    pub(super) const fn is_empty(self) -> bool {
         self.start == self.end
     }
 }
@@ -84,9 +84,8 @@ pub(super) struct Record {
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'d> {
     pub(super) items: &'d [Result<Record, Rejection>],
+    pub(super) events: usize,
     pub(super) body: &'d [u8],
-    /// The body again, if all of it is UTF-8.
-    pub(super) text: Option<&'d str>,
     pub(super) arena: &'d Arena,
 }
 
@@ -95,6 +94,12 @@ impl<'d> Batch<'d> {
     #[must_use]
     pub const fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// The number of good items.
+    #[must_use]
+    pub const fn events(&self) -> usize {
+        self.events
     }
 
     /// Whether the body was `[]`.
@@ -114,27 +119,18 @@ impl<'d> Batch<'d> {
     fn event(&self, record: &Record) -> Event<'d> {
         let [cpu, rps] = record.literals;
         Event {
-            device_id: (!record.device_id.is_empty()).then(|| self.text(record.device_id)),
-            timestamp: self.text(record.timestamp),
+            device_id: (!record.device_id.is_empty()).then(|| self.bytes(record.device_id)),
+            timestamp: self.bytes(record.timestamp),
             timestamp_ms: record.timestamp_ms,
             values: record.values,
-            literals: [self.text(cpu), self.text(rps)],
+            literals: [self.bytes(cpu), self.bytes(rps)],
         }
     }
 
     #[inline]
-    fn text(&self, span: Span) -> &'d str {
-        let (start, end) = (span.start as usize, span.end as usize);
-        if start >= self.body.len() {
-            return self.arena.text(span);
-        }
-        let found = match self.text {
-            Some(text) => text.get(start..end),
-            // The body has bad bytes somewhere, but not in a line that gave an event.
-            None => str::from_utf8(self.body.get(start..end).unwrap_or_default()).ok(),
-        };
-        debug_assert!(found.is_some(), "{span:?} is not text");
-        found.unwrap_or_default()
+    fn bytes(&self, span: Span) -> &'d [u8] {
+        let found = self.body.get(span.start as usize..span.end as usize);
+        found.unwrap_or_else(|| self.arena.text(span).as_bytes())
     }
 }
 

@@ -3,25 +3,25 @@
 //! Pure: no socket, no clock. A body is one object, an array of objects, or objects line by line
 //! (NDJSON); see [`Decoder::decode`].
 //!
-//! The common shape of a metric, plain strings and numbers in one flat object, is decoded directly
-//! with the scanners of `token`: measured, a general parser spends as long on it as a core may
-//! spend on the whole event. Whatever else JSON allows there, in fields that we ignore or refuse,
-//! goes to sonic-rs. It skips nested values recursively and without a limit, and takes any five
-//! bytes after `\u`; so a value's brackets are counted and its strings checked before it is asked.
+//! The common shape of a metric is read by `common`, and what differs from it by the scanners of
+//! `token`, which know the four members: measured, a general parser spends as long on an event as
+//! a core may spend on all of it. What else JSON allows, in fields that we ignore or refuse, goes
+//! to sonic-rs. It skips nested values recursively and without a limit, and takes any five bytes
+//! after `\u`; so a value's brackets are counted and its strings checked before it is asked.
 
 use std::str;
 
-use memchr::memchr;
 use serde::de::IgnoredAny;
 
 use crate::clock::Now;
-use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX, JSON_DEPTH_MAX};
+use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX, FUTURE_MS_MAX, JSON_DEPTH_MAX};
 use crate::metric::batch::{Arena, Batch, Record, Span};
+use crate::metric::common;
 use crate::metric::fields::{Fields, is_device_id};
-use crate::metric::malformed::{Expected, Malformed, position};
+use crate::metric::malformed::{Expected, Malformed, in_utf8, position, valid_bytes};
 use crate::metric::rejection::{BodyError, Kind, Member, Rejection};
 use crate::metric::timestamp;
-use crate::metric::token::{Text, blank, container, number, string, unescape};
+use crate::metric::token::{Text, blank, container, line_end, number, string, unescape};
 
 /// How a body's lines are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub enum Lines {
 #[derive(Debug, Default)]
 pub struct Decoder {
     items: Vec<Result<Record, Rejection>>,
+    /// Events among them.
+    events: usize,
     arena: Arena,
     received_ms: i64,
     /// Where the arena holds the time of receipt, once an event of this body needed it.
@@ -74,25 +76,44 @@ impl Decoder {
     ) -> Result<Batch<'d>, BodyError> {
         debug_assert!(body.len() <= BODY_BYTES_MAX, "offsets into a body have 32 bits");
         self.items.clear();
+        self.events = 0;
         self.arena.clear(body.len());
         self.received_ms = received.wall_ms;
         self.receipt = None;
 
-        let text = str::from_utf8(body);
-        let valid = text.map_or_else(|error| error.valid_up_to(), str::len);
         let start = blank(body, 0);
         match (lines, body.get(start)) {
             (_, None) => return Err(BodyError::Empty),
-            (Lines::Always, _) => self.lines(body, start, valid)?,
-            (Lines::Detect, Some(b'[')) => self.array(body, start, valid)?,
-            (Lines::Detect, Some(_)) => self.one_or_lines(body, start, valid)?,
+            (Lines::Detect, Some(b'[')) => self.array(body, start)?,
+            _ => {
+                let at = self.common_lines(body, start)?;
+                if at == start && lines == Lines::Detect {
+                    self.one_or_lines(body, start)?;
+                } else if at < body.len() {
+                    self.lines(body, at)?;
+                }
+            }
         }
-        let (items, arena, text) = (self.items.as_slice(), &self.arena, text.ok());
-        Ok(Batch { items, body, text, arena })
+        Ok(Batch { items: &self.items, events: self.events, body, arena: &self.arena })
     }
 
-    /// Reads the array that begins at `start`. Only the first `valid` bytes of the body are UTF-8.
-    fn array(&mut self, body: &[u8], start: usize, valid: usize) -> Result<(), BodyError> {
+    /// Reads lines from `at` on for as long as they are events of the common shape, and says where
+    /// they end. Nothing of the body has to be known for that: such an event has no line end in it
+    /// and nothing but ASCII.
+    fn common_lines(&mut self, body: &[u8], mut at: usize) -> Result<usize, BodyError> {
+        while let Some((record, end)) = self.common(body, at) {
+            if !matches!(body.get(end), None | Some(b'\n')) {
+                break;
+            }
+            self.push(Ok(record))?;
+            at = end + 1;
+        }
+        Ok(at)
+    }
+
+    /// Reads the array that begins at `start`.
+    fn array(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
+        let valid = valid_bytes(body);
         let text = body.get(..valid).unwrap_or_default();
         let whole = |error| BodyError::Malformed(in_utf8(error, body, valid));
         let mut at = blank(text, start + 1);
@@ -117,7 +138,8 @@ impl Decoder {
 
     /// Reads a body that is no array. One object may span lines, so the first value is decoded
     /// before the form is known.
-    fn one_or_lines(&mut self, body: &[u8], start: usize, valid: usize) -> Result<(), BodyError> {
+    fn one_or_lines(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
+        let valid = valid_bytes(body);
         let text = body.get(..valid).unwrap_or_default();
         let line_end = line_end(body, start);
         let error = match self.item(text, start, 0) {
@@ -128,7 +150,7 @@ impl Decoder {
                 }
                 if end <= line_end && line_end < more {
                     self.push(item)?;
-                    return self.lines(body, line_end, valid);
+                    return self.lines(body, line_end);
                 }
                 wrong(Expected::End, body, more)
             }
@@ -141,13 +163,14 @@ impl Decoder {
             (_, Some(_)) => true,
         };
         if is_lines {
-            return self.lines(body, start, valid);
+            return self.lines(body, start);
         }
         self.push(Err(Rejection::Malformed(in_utf8(error, body, valid).since(start))))
     }
 
     /// Reads lines from `at` on.
-    fn lines(&mut self, body: &[u8], mut at: usize, valid: usize) -> Result<(), BodyError> {
+    fn lines(&mut self, body: &[u8], mut at: usize) -> Result<(), BodyError> {
+        let valid = valid_bytes(body);
         while at < body.len() {
             let end = line_end(body, at);
             let text = body.get(..end).unwrap_or_default();
@@ -156,7 +179,7 @@ impl Decoder {
                 let item = self.line(text, start, valid);
                 self.push(item)?;
             }
-            at = end + 1;
+            at = self.common_lines(body, end + 1)?;
         }
         Ok(())
     }
@@ -183,17 +206,35 @@ impl Decoder {
         if self.items.len() == BATCH_EVENTS_MAX {
             return Err(BodyError::TooManyEvents);
         }
+        self.events += usize::from(item.is_ok());
         self.items.push(item);
         Ok(())
     }
 
     /// Reads the value that begins at `start`, inside of `outside` brackets.
     fn item(&mut self, text: &[u8], start: usize, outside: usize) -> Result<Item, Malformed> {
+        if let Some((record, end)) = self.common(text, start) {
+            return Ok((Ok(record), end));
+        }
         if text.get(start) == Some(&b'{') {
             return self.object(text, start, outside + 1);
         }
         let (found, end) = value(text, start, outside)?;
         Ok((Err(Rejection::NotObject { found }), end))
+    }
+
+    /// Reads an event of the common shape, if one begins at `start`.
+    #[inline]
+    fn common(&mut self, text: &[u8], start: usize) -> Option<(Record, usize)> {
+        if text.get(start) != Some(&b'{') {
+            return None;
+        }
+        let latest_ms = self.received_ms.saturating_add(FUTURE_MS_MAX);
+        let (mut record, end) = common::decode(text, start, latest_ms)?;
+        if record.timestamp.is_empty() {
+            (record.timestamp, record.timestamp_ms) = self.receipt();
+        }
+        Some((record, end))
     }
 
     /// Reads an object to its end, also past a bad field: only so it is known to be JSON.
@@ -313,15 +354,7 @@ impl Decoder {
         if let Some(field) = fields.missing() {
             return Err(Rejection::Missing { field });
         }
-        let (timestamp, timestamp_ms) = match (fields.timestamp, self.receipt) {
-            (Some(sent), _) => sent,
-            (None, Some(receipt)) => (receipt, self.received_ms),
-            (None, None) => {
-                let receipt = self.arena.keep_integer(self.received_ms);
-                self.receipt = Some(receipt);
-                (receipt, self.received_ms)
-            }
-        };
+        let (timestamp, timestamp_ms) = fields.timestamp.unwrap_or_else(|| self.receipt());
         Ok(Record {
             device_id: fields.device_id,
             timestamp,
@@ -329,6 +362,13 @@ impl Decoder {
             values: fields.values,
             literals: fields.literals,
         })
+    }
+
+    /// The time of receipt, which stands for an absent timestamp.
+    fn receipt(&mut self) -> (Span, i64) {
+        let kept = self.receipt.unwrap_or_else(|| self.arena.keep_integer(self.received_ms));
+        self.receipt = Some(kept);
+        (kept, self.received_ms)
     }
 }
 
@@ -356,23 +396,8 @@ fn word_end(text: &[u8], at: usize) -> usize {
     at + rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count()
 }
 
-/// The end of the line that `at` is in: its newline, or the end of the body.
-#[inline]
-fn line_end(body: &[u8], at: usize) -> usize {
-    let rest = body.get(at..).unwrap_or_default();
-    memchr(b'\n', rest).map_or(body.len(), |length| at + length)
-}
-
 fn wrong(expected: Expected, text: &[u8], at: usize) -> Malformed {
     Malformed::expected(expected, text, at)
-}
-
-/// An error of a body that is one value. Bytes that are not UTF-8 are reported as such, where a
-/// parser that sees only what is before them found the end.
-#[cold]
-fn in_utf8(error: Malformed, body: &[u8], valid: usize) -> Malformed {
-    let at = position(valid);
-    if valid < body.len() && error.at() >= at { Malformed::Utf8 { at } } else { error }
 }
 
 #[cfg(test)]
@@ -435,18 +460,18 @@ mod tests {
     #[test]
     fn a_metric_is_read_as_it_was_sent() {
         event(GOOD, |event| {
-            assert_eq!(event.device_id, Some("d1"));
-            assert_eq!(event.timestamp, "1795420957");
+            assert_eq!(event.device_id, Some(&b"d1"[..]));
+            assert_eq!(event.timestamp, b"1795420957");
             assert_eq!(event.timestamp_ms, 1_795_420_957_000);
             assert_eq!(event.values, [41.5, 1200.0]);
-            assert_eq!(event.literals, ["41.5", "1200"]);
+            assert_eq!(event.literals, [&b"41.5"[..], b"1200"]);
         });
         event(r#" { "RPS" : -0 , "\u0043pu" : 1.50e1 } "#, |event| {
             assert_eq!(event.device_id, None);
-            assert_eq!(event.timestamp, "1795420957123");
+            assert_eq!(event.timestamp, b"1795420957123");
             assert_eq!(event.timestamp_ms, NOW.wall_ms);
             assert_eq!(event.values.map(f64::to_bits), [15.0_f64.to_bits(), 0]);
-            assert_eq!(event.literals, ["1.50e1", "-0"]);
+            assert_eq!(event.literals, [&b"1.50e1"[..], b"-0"]);
         });
     }
 
@@ -462,7 +487,7 @@ mod tests {
             (r#""2026-11-23T08\u003a02:37.5Z""#, "1795420957500", 1_795_420_957_500),
         ] {
             event(&with(&format!("\"timestamp\":{sent}")), |event| {
-                assert_eq!((event.timestamp, event.timestamp_ms), (kept, ms), "{sent}");
+                assert_eq!((event.timestamp, event.timestamp_ms), (kept.as_bytes(), ms), "{sent}");
             });
         }
         for sent in ["-1", "-0", "1.5", "1e9", "1795420957.0", "5000000000000000000"] {
@@ -493,7 +518,7 @@ mod tests {
         for (cpu, rps) in [("0", "0"), ("1000000", "1000000000000"), ("1e6", "1e12"), ("-0.0", "0")]
         {
             event(&format!("{{\"cpu\":{cpu},\"rps\":{rps}}}"), |event| {
-                assert_eq!(event.literals, [cpu, rps]);
+                assert_eq!(event.literals, [cpu.as_bytes(), rps.as_bytes()]);
             });
         }
         let cpu = Member::Measured(Field::Cpu);
@@ -548,11 +573,11 @@ mod tests {
     fn a_device_id_has_its_alphabet() {
         for id in ["a", "A-Za.z0_9:-", &"x".repeat(128)] {
             event(&with(&format!("\"device_id\":\"{id}\"")), |event| {
-                assert_eq!(event.device_id, Some(id));
+                assert_eq!(event.device_id, Some(id.as_bytes()));
             });
         }
         event(&with(r#""device_id":"d\u0031\u002d2""#), |event| {
-            assert_eq!(event.device_id, Some("d1-2"));
+            assert_eq!(event.device_id, Some(&b"d1-2"[..]));
         });
         event(&with(r#""device_id":null"#), |event| {
             assert_eq!(event.device_id, None);
@@ -703,8 +728,8 @@ mod tests {
         assert_eq!(reasons(&body), Ok(vec![None, syntax, None, syntax]));
         decode(&body, Lines::Detect, |batch| {
             let items: Vec<_> = batch.iter().collect();
-            assert_eq!(items[0].unwrap().device_id, Some("d1"));
-            assert_eq!(items[2].unwrap().literals, ["1", "2"]);
+            assert_eq!(items[0].unwrap().device_id, Some(&b"d1"[..]));
+            assert_eq!(items[2].unwrap().literals, [b"1", b"2"]);
             let (bad, at) = (items[1].unwrap_err(), 9);
             assert_eq!(bad, Rejection::Malformed(Malformed::Utf8 { at }));
         })
@@ -820,8 +845,8 @@ mod tests {
         for received in [NOW, later, NOW] {
             let batch = decoder.decode(body.as_bytes(), Lines::Detect, received).unwrap();
             let event = batch.iter().next().unwrap().unwrap();
-            assert_eq!((event.device_id, event.timestamp_ms), (Some("a"), received.wall_ms));
-            assert_eq!(event.timestamp, received.wall_ms.to_string());
+            assert_eq!((event.device_id, event.timestamp_ms), (Some(&b"a"[..]), received.wall_ms));
+            assert_eq!(event.timestamp, received.wall_ms.to_string().as_bytes());
             assert!(decoder.decode(b"[{\"cpu\":1,\"rps\":2},", Lines::Detect, later).is_err());
         }
         assert!(decoder.decode(b"[]", Lines::Detect, NOW).unwrap().is_empty());

@@ -33,14 +33,14 @@ impl Field {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event<'a> {
     /// 1 to 128 bytes of `A-Z a-z 0-9 . _ : -`.
-    pub device_id: Option<&'a str>,
+    pub device_id: Option<&'a [u8]>,
     /// The timestamp as it stands in keys: the integer as sent, or milliseconds since 1970 where
-    /// the device sent a string or nothing.
-    pub timestamp: &'a str,
+    /// the device sent a string or nothing; digits.
+    pub timestamp: &'a [u8],
     /// The same moment in milliseconds since 1970, whatever unit it was sent in.
     pub timestamp_ms: i64,
     /// The values, in the order of [`Field::ALL`]; finite and in range.
     pub values: [f64; 2],
-    /// The values' JSON literals, as they were sent.
-    pub literals: [&'a str; 2],
+    /// The values' JSON literals, as they were sent; ASCII.
+    pub literals: [&'a [u8]; 2],
 }

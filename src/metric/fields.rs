@@ -109,8 +109,14 @@ const fn bit(member: Member) -> u8 {
 /// Whether these are 1 to [`DEVICE_ID_BYTES_MAX`] bytes of `A-Z a-z 0-9 . _ : -`.
 #[inline]
 pub(super) fn is_device_id(bytes: &[u8]) -> bool {
-    let allowed = |&byte: &u8| DEVICE_ID_BYTES.get(usize::from(byte)) == Some(&true);
-    (1..=DEVICE_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(allowed)
+    let is_short = (1..=DEVICE_ID_BYTES_MAX).contains(&bytes.len());
+    is_short && bytes.iter().all(|byte| is_device_id_byte(*byte))
+}
+
+/// Whether a device id may have this byte.
+#[inline]
+pub(super) fn is_device_id_byte(byte: u8) -> bool {
+    DEVICE_ID_BYTES.get(usize::from(byte)) == Some(&true)
 }
 
 /// Whether a byte may stand in a device id; a table, because each byte of each id is asked for.

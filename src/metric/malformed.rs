@@ -131,3 +131,16 @@ impl fmt::Display for Malformed {
         }
     }
 }
+
+/// So many bytes of a body are UTF-8.
+pub(super) fn valid_bytes(body: &[u8]) -> usize {
+    std::str::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len)
+}
+
+/// An error of a body that is one value. Bytes that are not UTF-8 are reported as such, where a
+/// parser that sees only what is before them found the end.
+#[cold]
+pub(super) fn in_utf8(error: Malformed, body: &[u8], valid: usize) -> Malformed {
+    let at = position(valid);
+    if valid < body.len() && error.at() >= at { Malformed::Utf8 { at } } else { error }
+}

@@ -3,6 +3,8 @@
 //! The scanners take a text and the place where a token begins, and answer where it ends. They are
 //! as strict as RFC 8259 and never recurse. They need no UTF-8: whoever calls them has checked it.
 
+use memchr::memchr;
+
 use crate::metric::malformed::{Expected, Malformed, position};
 
 /// Passes over blanks (RFC 8259, section 2): the first byte from `at` on that is none.
@@ -12,6 +14,13 @@ pub(super) fn blank(bytes: &[u8], mut at: usize) -> usize {
         at += 1;
     }
     at
+}
+
+/// The end of the line that `at` is in: its newline, or the end of the body.
+#[inline]
+pub(super) fn line_end(body: &[u8], at: usize) -> usize {
+    let rest = body.get(at..).unwrap_or_default();
+    memchr(b'\n', rest).map_or(body.len(), |length| at + length)
 }
 
 /// A string, quotes excluded.
@@ -153,7 +162,7 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Result<Number, Malformed> {
     Ok(Number {
         start: at,
         end,
-        mantissa: (digits_count <= MANTISSA_DIGITS_MAX).then_some(mantissa),
+        mantissa: (digits_count <= INTEGER_DIGITS_MAX).then_some(mantissa),
         fraction_digits,
         negative,
         exponent,
@@ -161,16 +170,107 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Result<Number, Malformed> {
 }
 
 /// So many decimal digits always fit a `u64`.
-const MANTISSA_DIGITS_MAX: usize = 19;
+pub(super) const INTEGER_DIGITS_MAX: usize = 19;
 
 /// Passes over decimal digits and appends them to `mantissa`, which wraps when they are too many.
-#[inline]
-fn digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> usize {
-    while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
-        *mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-        at += 1;
+///
+/// Eight bytes at a time: how many of them are digits, and what those are worth, is found without
+/// a branch (D. Lemire, Number Parsing at a Gigabyte per Second, 2021).
+#[inline(always)]
+pub(super) fn digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> usize {
+    loop {
+        let values = word(bytes, at) ^ ZERO_DIGITS;
+        let count = digits_count(values);
+        let Some(power) = DECIMAL_POWERS.get(count) else {
+            *mantissa = mantissa.wrapping_mul(100_000_000).wrapping_add(eight_digits(values));
+            at += 8;
+            continue;
+        };
+        *mantissa = mantissa.wrapping_mul(*power).wrapping_add(first_digits(values, count));
+        return at + count;
     }
-    at
+}
+
+/// Scans a number of at most seven digits, with or without a point, that begins at `at`; `None` for
+/// every other. It ends with the byte that is neither digit nor point, whatever that is.
+#[inline(always)]
+pub(super) fn short_number(bytes: &[u8], at: usize) -> Option<Number> {
+    let text = word(bytes, at);
+    let values = text ^ ZERO_DIGITS;
+    let whole = digits_count(values);
+    if whole == 8 || (whole > 1 && values & 0xff == 0) {
+        return None;
+    }
+    let mut joined = values;
+    let mut count = whole;
+    let mut point = 0;
+    if text >> (8 * whole) & 0xff == u64::from(b'.') {
+        // The point is taken out; what comes in at the end is no digit, as it might have been.
+        let before = (1 << (8 * whole)) - 1;
+        joined = values & before | values >> 8 & !before | 0xff << 56;
+        count = digits_count(joined);
+        point = 1;
+    }
+    let fraction_digits = count - whole;
+    if whole == 0 || count == 7 || fraction_digits < point {
+        return None;
+    }
+    Some(Number {
+        start: at,
+        end: at + count + point,
+        mantissa: Some(first_digits(joined, count)),
+        fraction_digits,
+        negative: false,
+        exponent: false,
+    })
+}
+
+/// How many bytes of a word, from the lowest on, are below ten.
+#[inline(always)]
+const fn digits_count(values: u64) -> usize {
+    // The sum sets the top bit of a byte from ten on, and nothing below the first such byte.
+    let others = (values.wrapping_add(EACH_BYTE * 0x76) | values) & (EACH_BYTE * 0x80);
+    others.trailing_zeros() as usize / 8
+}
+
+/// What the first digits of a word are worth, fewer than eight.
+#[inline(always)]
+const fn first_digits(values: u64, count: usize) -> u64 {
+    // They move to the end, behind zeros; by two steps, as all eight bytes may go.
+    eight_digits(values << 8 << (56 - 8 * count))
+}
+
+const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
+
+/// Turns digits into their values and back.
+const ZERO_DIGITS: u64 = EACH_BYTE * b'0' as u64;
+
+const DECIMAL_POWERS: [u64; 8] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000];
+
+/// What eight digits are worth that stand in the bytes of a word, the first in the lowest: pairs of
+/// neighbours are joined three times.
+#[inline(always)]
+const fn eight_digits(values: u64) -> u64 {
+    let pairs = values.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
+    fours.wrapping_mul(10_000 << 32 | 1) >> 32
+}
+
+/// The eight bytes from `at` on, the first in the lowest place; zeros stand behind the last one.
+#[inline(always)]
+pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
+    let rest = bytes.get(at..).unwrap_or_default();
+    rest.first_chunk().map_or_else(|| last_word(bytes, at), |chunk| u64::from_le_bytes(*chunk))
+}
+
+/// The same where fewer than eight are left.
+fn last_word(bytes: &[u8], at: usize) -> u64 {
+    let rest = bytes.get(at..).unwrap_or_default();
+    if let Some(chunk) = bytes.last_chunk() {
+        let absent = 64 - 8 * rest.len() as u32;
+        return u64::from_le_bytes(*chunk).checked_shr(absent).unwrap_or(0);
+    }
+    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// The powers of ten that an `f64` holds exactly.

@@ -151,7 +151,7 @@ const VALUE_DEVICE: &[u8] = b",\"device_id\":\"";
 
 const VALUE_BYTES_MIN: usize = VALUE_TIMESTAMP.len() + VALUE_CPU.len() + VALUE_RPS.len() + 4;
 
-fn literal<'a>(event: &Event<'a>, field: Field) -> &'a str {
+fn literal<'a>(event: &Event<'a>, field: Field) -> &'a [u8] {
     event.literals.get(field.index()).copied().unwrap_or_default()
 }
 
@@ -175,25 +175,25 @@ fn value_len(event: &Event<'_>) -> usize {
 fn write_key(data: &mut Vec<u8>, event: &Event<'_>) {
     data.extend_from_slice(KEY_PREFIX);
     if let Some(id) = event.device_id {
-        data.extend_from_slice(id.as_bytes());
+        data.extend_from_slice(id);
         data.push(b':');
     }
-    data.extend_from_slice(event.timestamp.as_bytes());
+    data.extend_from_slice(event.timestamp);
 }
 
 /// Writes the JSON object. Nothing needs an escape: a device id has no quote and no backslash, and
 /// the rest are number literals that were decoded before.
 fn write_value(data: &mut Vec<u8>, event: &Event<'_>) {
     data.extend_from_slice(VALUE_TIMESTAMP);
-    data.extend_from_slice(event.timestamp.as_bytes());
+    data.extend_from_slice(event.timestamp);
     data.extend_from_slice(VALUE_CPU);
-    data.extend_from_slice(literal(event, Field::Cpu).as_bytes());
+    data.extend_from_slice(literal(event, Field::Cpu));
     data.extend_from_slice(VALUE_RPS);
-    data.extend_from_slice(literal(event, Field::Rps).as_bytes());
+    data.extend_from_slice(literal(event, Field::Rps));
     if let Some(id) = event.device_id {
         debug_assert!(id.len() <= DEVICE_ID_BYTES_MAX);
         data.extend_from_slice(VALUE_DEVICE);
-        data.extend_from_slice(id.as_bytes());
+        data.extend_from_slice(id);
         data.push(b'"');
     }
     data.push(b'}');

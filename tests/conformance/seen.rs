@@ -3,7 +3,7 @@
 //! An answer depends on nothing but its request, so two streams of bytes in which the same requests
 //! are seen, and the same refusal after them, are answered alike.
 
-use corepulse::http::head::HeaderSlots;
+use corepulse::http::heads::Heads;
 use corepulse::http::intake::{Advance, Decode, Intake, Whole};
 use corepulse::http::refusal::Refusal;
 use corepulse::http::request::Method;
@@ -64,8 +64,8 @@ impl Input {
             if kept.is_empty() {
                 return Ok(());
             }
-            let mut slots = HeaderSlots::new();
-            match intake.advance(kept, &mut slots, BODY_BYTES_DEFAULT)? {
+            let mut heads = Heads::default();
+            match intake.advance(kept, &mut heads, BODY_BYTES_DEFAULT)? {
                 Advance::Partial { .. } => return Ok(()),
                 Advance::Whole(whole) => {
                     let consumed = whole.consumed;

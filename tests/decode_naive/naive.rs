@@ -32,6 +32,10 @@ pub enum Refused {
 
 pub type Items = Vec<Result<Owned, Reason>>;
 
+fn owned(ascii: &[u8]) -> String {
+    String::from_utf8(ascii.to_vec()).expect("digits")
+}
+
 /// What the decoder makes of a body.
 pub fn fast(decoder: &mut Decoder, body: &[u8], lines: Lines) -> Result<Items, Refused> {
     let batch = decoder.decode(body, lines, NOW).map_err(|error| match error {
@@ -42,11 +46,11 @@ pub fn fast(decoder: &mut Decoder, body: &[u8], lines: Lines) -> Result<Items, R
     assert_eq!(batch.len(), batch.iter().count());
     let items = batch.iter().map(|item| match item {
         Ok(event) => Ok(Owned {
-            device_id: event.device_id.map(str::to_owned),
-            timestamp: event.timestamp.to_owned(),
+            device_id: event.device_id.map(owned),
+            timestamp: owned(event.timestamp),
             timestamp_ms: event.timestamp_ms,
             values: event.values,
-            literals: event.literals.map(str::to_owned),
+            literals: event.literals.map(owned),
         }),
         Err(rejection) => {
             assert!(!rejection.to_string().is_empty());

@@ -5,7 +5,7 @@
 //! - A prefix that is refused stays refused, for the same reason, with every byte after it.
 
 use corepulse::http::framing::Body;
-use corepulse::http::head::{HeaderSlots, parse};
+use corepulse::http::heads::Heads;
 use corepulse::http::refusal::Refusal;
 
 use crate::grammar::{self, Framed, Head};
@@ -15,12 +15,13 @@ use crate::grammar::{self, Framed, Head};
 const PREFIXES_MAX: usize = 32;
 
 fn parsed(input: &[u8]) -> Result<Option<Head>, Refusal> {
-    let mut slots = HeaderSlots::new();
-    let Some(head) = parse(input, &mut slots)? else {
+    let mut heads = Heads::default();
+    let Some(head) = heads.read(input)? else {
         return Ok(None);
     };
     let framing = head.framing;
-    assert!(!framing.expects_continue || head.headers.first("expect").is_some());
+    let has = |wanted| head.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    assert!(!framing.expects_continue || has("expect"));
     Ok(Some(Head {
         method: head.method,
         path: head.path.to_owned(),

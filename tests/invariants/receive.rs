@@ -3,7 +3,7 @@
 //! What it keeps between pieces, what it skips and when it stops is what
 //! `engine/connection/exchange.rs` does; handlers and answers are left out.
 
-use corepulse::http::head::HeaderSlots;
+use corepulse::http::heads::Heads;
 use corepulse::http::intake::{Advance, Decode, Intake, Whole};
 use corepulse::http::refusal::Refusal;
 use corepulse::http::request::Method;
@@ -80,9 +80,9 @@ impl Connection {
                 self.input.drain(..2);
                 continue;
             }
-            let mut slots = HeaderSlots::new();
+            let mut heads = Heads::default();
             let kept = self.input.len();
-            match self.intake.advance(&self.input, &mut slots, self.body_bytes_max)? {
+            match self.intake.advance(&self.input, &mut heads, self.body_bytes_max)? {
                 Advance::Partial { send_continue } => {
                     self.note_continue(send_continue);
                     break;

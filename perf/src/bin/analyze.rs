@@ -13,16 +13,17 @@
 use clap::Parser;
 use corepulse_perf::beside::{self, Found, Phase, Round, Threads};
 use corepulse_perf::cores::Cores;
-use corepulse_perf::generator::Load;
-use corepulse_perf::idle::{self, Requests};
+use corepulse_perf::devices::{self, Devices};
+use corepulse_perf::generator::{Load, now_ms};
+use corepulse_perf::idle::ANSWER_MAX;
 use corepulse_perf::latency::Latencies;
 use corepulse_perf::offer::offer;
 use corepulse_perf::open_load::OpenLoad;
 use corepulse_perf::program::{self, Records};
 use corepulse_perf::report::Store;
-use corepulse_perf::scenario::{Extent, Scenario};
+use corepulse_perf::scenario::{Extent, Scenario, Traffic};
 use corepulse_perf::target::Target;
-use corepulse_perf::{answers, machine};
+use corepulse_perf::{answers, fill, machine};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -33,9 +34,6 @@ use std::time::{Duration, Instant};
 
 /// Before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
-
-/// Events of one request while the windows are filled.
-const BATCH: usize = 1000;
 
 /// Questions that are asked without a load.
 const ALONE: u32 = 300;
@@ -85,6 +83,13 @@ struct Options {
     records: Records,
 }
 
+impl Options {
+    fn extent(&self) -> Extent {
+        let devices = Devices::of(self.devices.into(), devices::Order::InTurn);
+        Extent { devices, ..Extent::default() }
+    }
+}
+
 fn main() -> ExitCode {
     program::end("analyze", measure(&Options::parse()))
 }
@@ -125,13 +130,16 @@ fn measure(options: &Options) -> Result<(), String> {
 
 /// Gives every device its events.
 fn fill(options: &Options, address: SocketAddr) -> Result<(), String> {
-    let extent = Extent { devices: options.devices.into(), batch: BATCH };
-    let mut requests = Requests::of(address, Scenario::Ndjson, extent);
-    let mut stream = TcpStream::connect(address).map_err(|e| e.to_string())?;
-    stream.set_read_timeout(Some(idle::ANSWER_MAX)).map_err(|e| e.to_string())?;
+    let scenario = Scenario::Ndjson;
+    let mut traffic = Traffic::of(scenario, options.extent(), &address.to_string(), now_ms());
     let events = u64::from(options.devices) * u64::from(options.events);
-    let batches = events.div_ceil(u64::try_from(BATCH).unwrap_or(1));
-    (0..batches).try_for_each(|_| idle::post(&mut stream, requests.make()))
+    let batch = u64::try_from(scenario.events_per_request()).unwrap_or(1);
+    let batches = events.div_ceil(batch);
+    let accepted = fill::post(address, &mut traffic, batches, |_| {})?;
+    if accepted != batches * batch {
+        return Err(format!("{accepted} of {events} events accepted"));
+    }
+    Ok(())
 }
 
 /// What is the same in all phases.
@@ -147,7 +155,7 @@ impl Session<'_> {
         let options = self.options;
         let load = Load {
             scenario: Scenario::Device,
-            extent: Extent { devices: options.devices.into(), batch: BATCH },
+            extent: options.extent(),
             connections: usize::from(options.connections),
             duration,
             rate: Some(f64::from(options.rate)),
@@ -219,7 +227,7 @@ impl Asker {
     fn connect(address: SocketAddr, devices: u32) -> Result<Self, String> {
         let stream = TcpStream::connect(address).map_err(|e| e.to_string())?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        stream.set_read_timeout(Some(idle::ANSWER_MAX)).map_err(|e| e.to_string())?;
+        stream.set_read_timeout(Some(ANSWER_MAX)).map_err(|e| e.to_string())?;
         Ok(Self { stream, received: Vec::new(), devices: format!("\"devices\":{devices}") })
     }
 

@@ -10,16 +10,18 @@
 
 use clap::Parser;
 use corepulse::engine::descriptors;
+use corepulse_perf::contest::WARM_UP;
 use corepulse_perf::cores::Cores;
+use corepulse_perf::devices::{DEVICES_MAX, Devices, Order};
 use corepulse_perf::generator::Load;
+use corepulse_perf::inquiry::Stored;
 use corepulse_perf::machine;
 use corepulse_perf::offer::offer;
 use corepulse_perf::open_load::{self, BUSY_MAX, OpenLoad, Saturation};
 use corepulse_perf::program::{self, Records};
 use corepulse_perf::redis::Redis;
-use corepulse_perf::report::Store;
+use corepulse_perf::report::{Store, number};
 use corepulse_perf::scenario::{Extent, Scenario};
-use corepulse_perf::scrape::Stored;
 use corepulse_perf::tally::Tally;
 use corepulse_perf::target::{Target, loopback};
 use corepulse_perf::usage::Usage;
@@ -27,9 +29,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// Before a measurement: caches, branch predictors, the first pages of every buffer.
-const WARM_UP: Duration = Duration::from_millis(300);
 
 /// How long as much is sent as is answered.
 const PROBE: Duration = Duration::from_secs(2);
@@ -74,7 +73,7 @@ struct Options {
     #[arg(
         long,
         default_value_t = 1000,
-        value_parser = clap::value_parser!(u64).range(1..=10_000_000)
+        value_parser = clap::value_parser!(u64).range(1..=DEVICES_MAX)
     )]
     devices: u64,
     /// Events of an NDJSON request.
@@ -108,7 +107,10 @@ impl Options {
     fn load(&self) -> Load {
         Load {
             scenario: self.scenario,
-            extent: Extent { devices: self.devices, batch: usize::from(self.batch) },
+            extent: Extent {
+                devices: Devices::of(self.devices, Order::InTurn),
+                batch: usize::from(self.batch),
+            },
             connections: usize::from(self.connections),
             duration: Duration::from_secs(self.seconds),
             rate: Some(f64::from(self.rate)),
@@ -218,9 +220,6 @@ impl Session<'_> {
 /// What a probe that was answered as fast as it could be says about the most that can be.
 fn saturation(tally: &Tally, used: Option<Usage>, stored: Option<Stored>) -> Saturation {
     let seconds = tally.elapsed.as_secs_f64();
-    // Exact below 2^53, far above any count here.
-    #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
-    let number = |count: u64| count as f64;
     // What still waits is not counted: a queue that grows is no rate that can be held.
     let kept =
         stored.map_or(1.0, |stored| (number(stored.kept) / number(tally.accepted.max(1))).min(1.0));

@@ -113,11 +113,11 @@ fn write(redis: &Redis, commands: u64) -> Result<(f64, f64), String> {
         for number in written..written + many {
             let device = format!("d{number:012}");
             block.append(&Event {
-                device_id: Some(&device),
-                timestamp: "1700000000",
+                device_id: Some(device.as_bytes()),
+                timestamp: b"1700000000",
                 timestamp_ms: 1_700_000_000_000,
                 values: [41.5, 1200.0],
-                literals: ["41.5", "1200"],
+                literals: [b"41.5", b"1200"],
             });
         }
         drop(block);

@@ -6,7 +6,7 @@ use super::{Connection, Stage, Waiting};
 use crate::engine::buffers::Buffers;
 use crate::engine::lent::Lent;
 use crate::http::handler::{Context, Handler, Reply, RequestId};
-use crate::http::head::HeaderSlots;
+use crate::http::heads::Heads;
 use crate::http::intake::{Advance, Decode, Whole};
 use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request};
@@ -63,6 +63,18 @@ impl Connection {
         bytes: &mut [u8],
         lent: &mut Lent<'_, H>,
     ) -> Range<usize> {
+        let mut heads = std::mem::take(&mut lent.buffers.heads);
+        let kept = self.answer_each(bytes, &mut heads, lent);
+        lent.buffers.heads = heads;
+        kept
+    }
+
+    fn answer_each<H: Handler>(
+        &mut self,
+        bytes: &mut [u8],
+        heads: &mut Heads,
+        lent: &mut Lent<'_, H>,
+    ) -> Range<usize> {
         let body_bytes_max = lent.desk.patience.body_bytes_max;
         let mut at = 0;
         let mut requests = 0;
@@ -81,8 +93,7 @@ impl Connection {
                 }
             }
             let rest = bytes.get_mut(at..).unwrap_or_default();
-            let mut slots = HeaderSlots::new();
-            match self.intake.advance(rest, &mut slots, body_bytes_max) {
+            match self.intake.advance(rest, heads, body_bytes_max) {
                 Ok(Advance::Whole(whole)) => {
                     let behind = rest.get(whole.consumed..).unwrap_or_default();
                     let followed = empty_lines(behind) < behind.len();

@@ -17,7 +17,7 @@ use crate::clock::Now;
 use crate::engine::connections::Admission;
 use crate::engine::drain::Phase;
 use crate::http::handler::{ConnectionId, Context, Handler, Mailbox, Reply, RequestId};
-use crate::http::head::HeaderSlots;
+use crate::http::heads::Heads;
 use crate::http::intake::{Advance, Intake};
 use crate::http::problem::problem;
 use crate::http::refusal::Refusal;
@@ -38,6 +38,7 @@ pub(super) struct Exchange<H: Handler> {
     slot: usize,
     /// Head and body of the request.
     bytes: Vec<u8>,
+    heads: Heads,
     letterbox: Arc<Letterbox>,
     mailbox: Arc<dyn Mailbox>,
     requests: u64,
@@ -111,7 +112,9 @@ impl<H: Handler> Exchange<H> {
         let letterbox = Arc::new(Letterbox::default());
         let mailbox = Arc::clone(&letterbox) as _;
         let (bytes, requests, ended) = (Vec::new(), 0, None);
-        let exchange = Self { office, peer, slot, bytes, letterbox, mailbox, requests, ended };
+        let heads = Heads::default();
+        let exchange =
+            Self { office, peer, slot, bytes, heads, letterbox, mailbox, requests, ended };
         exchange.expect_next(now_ms);
         exchange
     }
@@ -156,10 +159,9 @@ impl<H: Handler> Exchange<H> {
     }
 
     /// What our own parser says to what is there of the request; it is late while more is missing.
-    fn judge(&self) -> Taken {
+    fn judge(&mut self) -> Taken {
         let body_bytes_max = self.office.common.patience.body_bytes_max;
-        let mut slots = HeaderSlots::new();
-        match Intake::default().advance(&self.bytes, &mut slots, body_bytes_max) {
+        match Intake::default().advance(&self.bytes, &mut self.heads, body_bytes_max) {
             Ok(Advance::Whole(_)) => Taken::Whole,
             Ok(Advance::Undecoded) => Taken::Chunked,
             Ok(Advance::Partial { .. }) => Taken::Refused(Refusal::Timeout),
@@ -170,9 +172,8 @@ impl<H: Handler> Exchange<H> {
     /// Asks the handler about the request in `bytes`.
     fn ask(&mut self, desk: &mut Desk<H>, now: Now) -> Result<(Reply, Asked), Refusal> {
         let Office { common, .. } = &*self.office;
-        let mut slots = HeaderSlots::new();
         let body_bytes_max = common.patience.body_bytes_max;
-        let advance = Intake::default().advance(&self.bytes, &mut slots, body_bytes_max)?;
+        let advance = Intake::default().advance(&self.bytes, &mut self.heads, body_bytes_max)?;
         let Advance::Whole(whole) = advance else {
             return Err(Refusal::Timeout);
         };

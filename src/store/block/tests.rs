@@ -17,11 +17,11 @@ impl Sample {
     fn event(&self) -> Event<'_> {
         let [cpu, rps] = &self.literals;
         Event {
-            device_id: self.device.as_deref(),
-            timestamp: &self.timestamp,
+            device_id: self.device.as_deref().map(str::as_bytes),
+            timestamp: self.timestamp.as_bytes(),
             timestamp_ms: 0,
             values: [cpu.parse().unwrap(), rps.parse().unwrap()],
-            literals: [cpu, rps],
+            literals: [cpu.as_bytes(), rps.as_bytes()],
         }
     }
 
@@ -85,11 +85,11 @@ fn block() -> Block {
 fn the_record_is_the_one_in_the_contract() {
     let mut block = block();
     let event = Event {
-        device_id: Some("d1"),
-        timestamp: "1700000000",
+        device_id: Some(b"d1"),
+        timestamp: b"1700000000",
         timestamp_ms: 1_700_000_000_000,
         values: [41.5, 1200.0],
-        literals: ["41.5", "1200"],
+        literals: [b"41.5", b"1200"],
     };
     assert_eq!(block.append(&event, at(7)), Appended::Fresh);
     let record = block.records().next().unwrap();

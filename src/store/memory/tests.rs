@@ -35,10 +35,10 @@ impl Bench {
             let (timestamp, value) = (timestamp.to_string(), value.to_string());
             let event = Event {
                 device_id: None,
-                timestamp: &timestamp,
+                timestamp: timestamp.as_bytes(),
                 timestamp_ms: 0,
                 values: [1.0, 1.0],
-                literals: ["1", &value],
+                literals: [b"1", value.as_bytes()],
             };
             self.block.append(&event, now);
         }

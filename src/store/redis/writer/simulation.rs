@@ -43,11 +43,11 @@ impl Observer for Nobody {
 
 fn event<'a>(device: &'a str, timestamp: &'a str, value: &'a str) -> Event<'a> {
     Event {
-        device_id: Some(device),
-        timestamp,
+        device_id: Some(device.as_bytes()),
+        timestamp: timestamp.as_bytes(),
         timestamp_ms: 0,
         values: [1.0, 1.0],
-        literals: [value, "1"],
+        literals: [value.as_bytes(), b"1"],
     }
 }
 

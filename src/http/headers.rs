@@ -1,0 +1,176 @@
+//! The fields of a request's head, by their places in it.
+
+use crate::limits::HEAD_BYTES_MAX;
+
+/// The fields that are asked for by name. Where each stands is found once, when its head is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// RFC 9110, section 12.5.1.
+    Accept,
+    /// RFC 9110, section 11.6.2.
+    Authorization,
+    /// RFC 9110, section 8.4.
+    ContentEncoding,
+    /// RFC 9110, section 8.3.
+    ContentType,
+}
+
+impl Name {
+    const ALL: [Self; 4] =
+        [Self::Accept, Self::Authorization, Self::ContentEncoding, Self::ContentType];
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Authorization => "authorization",
+            Self::ContentEncoding => "content-encoding",
+            Self::ContentType => "content-type",
+        }
+    }
+}
+
+/// A field that stands more than once where one is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated;
+
+/// A part of a head, which is shorter than 64 KiB.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    at: u16,
+    bytes: u16,
+}
+
+const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize);
+
+impl Part {
+    /// Where `part` is within `head`.
+    fn of(part: &[u8], head: &[u8]) -> Self {
+        let at = part.as_ptr().addr().saturating_sub(head.as_ptr().addr());
+        // An empty part may stand anywhere; every other one is within.
+        let narrow = |number: usize| u16::try_from(number).unwrap_or_default();
+        Self { at: narrow(at), bytes: narrow(part.len()) }
+    }
+
+    fn bytes(self, head: &[u8]) -> &[u8] {
+        let at = usize::from(self.at);
+        head.get(at..at + usize::from(self.bytes)).unwrap_or_default()
+    }
+}
+
+/// How often a field stands in a head, and where it does first.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    Nowhere,
+    Once(Part),
+    Again(Part),
+}
+
+/// The places of all fields of a head.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    /// Names and values, in the order in which they came.
+    fields: Vec<(Part, Part)>,
+    /// In the order of [`Name::ALL`].
+    named: [Found; Name::ALL.len()],
+}
+
+impl Places {
+    /// No fields.
+    pub(super) const NONE: Self =
+        Self { fields: Vec::new(), named: [Found::Nowhere; Name::ALL.len()] };
+
+    /// Takes the names and values of another head, of which they are parts.
+    pub(super) fn take<'a>(
+        &mut self,
+        fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+        head: &'a [u8],
+    ) {
+        self.fields.clear();
+        self.named = Self::NONE.named;
+        for (given, value) in fields {
+            let value = Part::of(value, head);
+            self.fields.push((Part::of(given.as_bytes(), head), value));
+            let is_named = |name: &Name| given.eq_ignore_ascii_case(name.text());
+            let place = Name::ALL.iter().position(is_named);
+            if let Some(found) = place.and_then(|place| self.named.get_mut(place)) {
+                *found = match *found {
+                    Found::Nowhere => Found::Once(value),
+                    Found::Once(first) | Found::Again(first) => Found::Again(first),
+                };
+            }
+        }
+    }
+}
+
+/// The header fields of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers<'a> {
+    head: &'a [u8],
+    places: &'a Places,
+}
+
+impl<'a> Headers<'a> {
+    /// No fields.
+    pub const NONE: Headers<'static> = Headers { head: &[], places: &Places::NONE };
+
+    /// The fields of this head.
+    pub(super) const fn new(head: &'a [u8], places: &'a Places) -> Self {
+        Self { head, places }
+    }
+
+    /// The first value of a field.
+    #[must_use]
+    pub fn first(&self, name: Name) -> Option<&'a [u8]> {
+        match self.found(name) {
+            Found::Nowhere => None,
+            Found::Once(value) | Found::Again(value) => Some(value.bytes(self.head)),
+        }
+    }
+
+    /// The value of a field, if it stands at most once.
+    ///
+    /// # Errors
+    ///
+    /// It stands there again: a list that one value does not tell (RFC 9110, section 5.3).
+    pub fn only(&self, name: Name) -> Result<Option<&'a [u8]>, Repeated> {
+        match self.found(name) {
+            Found::Again(_) => Err(Repeated),
+            Found::Nowhere | Found::Once(_) => Ok(self.first(name)),
+        }
+    }
+
+    /// Names and values of all fields, in the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        let head = self.head;
+        self.places.fields.iter().map(move |(name, value)| {
+            (std::str::from_utf8(name.bytes(head)).unwrap_or_default(), value.bytes(head))
+        })
+    }
+
+    fn found(&self, name: Name) -> Found {
+        self.places.named.get(name as usize).copied().unwrap_or(Found::Nowhere)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::heads::Heads;
+
+    #[test]
+    fn fields_are_found_in_whatever_case_and_counted() {
+        let head = b"GET / HTTP/1.0\r\nACCEPT: a\r\nContent-Type:\r\nX: y\r\naccept: b\r\n\r\n";
+        let mut heads = Heads::default();
+        let headers = heads.read(head).unwrap().unwrap().headers;
+        assert_eq!(headers.first(Name::Accept), Some(&b"a"[..]));
+        assert_eq!(headers.only(Name::Accept), Err(Repeated));
+        assert_eq!(headers.only(Name::ContentType), Ok(Some(&b""[..])));
+        assert_eq!(headers.only(Name::Authorization), Ok(None));
+        let fields: Vec<_> = headers.iter().collect();
+        assert_eq!(fields[2], ("X", &b"y"[..]));
+        assert_eq!(fields.len(), 4);
+        for (place, name) in Name::ALL.into_iter().enumerate() {
+            assert_eq!(name as usize, place);
+        }
+    }
+}

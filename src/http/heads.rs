@@ -1,0 +1,225 @@
+//! The heads that came last, kept with what they mean.
+//!
+//! A device sends the same head with each metric, byte for byte, and finding out what it means is
+//! half of the work that a small request is. So the last heads are kept, and what arrives is
+//! compared with them before it is parsed. A head is its own key: the same bytes mean the same
+//! whoever sends them, and nothing that the parser was not given decides. Pure, as it is.
+
+use super::framing::Framing;
+use super::head::{self, HeaderSlots, Parsed};
+use super::headers::{Headers, Places};
+use super::refusal::Refusal;
+use super::request::Method;
+use super::target::Target;
+use crate::limits::HEADS_KEPT;
+
+/// A head that passed every rule of RFC 9112, sections 2 to 6, that a server has to check.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// What is asked for.
+    pub method: Method,
+    /// The path of the target, or `*`.
+    pub path: &'a str,
+    /// The query of the target.
+    pub query: Option<&'a str>,
+    /// All header fields.
+    pub headers: Headers<'a>,
+    /// How the body is delimited and what becomes of the connection.
+    pub framing: Framing,
+    /// Bytes of the head, its closing empty line included.
+    pub bytes: usize,
+}
+
+/// The last [`HEADS_KEPT`] different heads of a core. Its memory grows to the longest of them.
+#[derive(Debug, Default)]
+pub struct Heads {
+    kept: Vec<Kept>,
+    /// The place of the one that came last.
+    latest: usize,
+}
+
+/// A head with what it means.
+#[derive(Debug)]
+struct Kept {
+    bytes: Vec<u8>,
+    method: Method,
+    path: String,
+    query: Option<String>,
+    places: Places,
+    framing: Framing,
+}
+
+impl Heads {
+    /// Reads the head at the start of `input`; `None` asks for more bytes.
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the head, or what is there of it, breaks, in the order of its bytes.
+    pub fn read(&mut self, input: &[u8]) -> Result<Option<Head<'_>>, Refusal> {
+        let place = match self.find(input) {
+            Some(place) => place,
+            None => {
+                let mut slots = HeaderSlots::new();
+                let Some(parsed) = head::parse(input, &mut slots)? else {
+                    return Ok(None);
+                };
+                self.keep(input, &parsed)
+            }
+        };
+        self.latest = place;
+        Ok(self.kept.get(place).map(Kept::head))
+    }
+
+    /// The place of the head with which `input` starts, from the latest one on.
+    fn find(&self, input: &[u8]) -> Option<usize> {
+        let (older, newer) = self.kept.split_at_checked(self.latest)?;
+        let is_here = |kept: &Kept| starts_with(input, &kept.bytes);
+        let found = newer.iter().position(is_here).map(|place| self.latest + place);
+        found.or_else(|| older.iter().position(is_here))
+    }
+
+    /// Keeps a head in the place after the latest one, and says where that is.
+    #[cold]
+    fn keep(&mut self, input: &[u8], parsed: &Parsed<'_>) -> usize {
+        let place = if self.kept.len() < HEADS_KEPT {
+            self.kept.push(Kept::empty(parsed));
+            self.kept.len() - 1
+        } else {
+            (self.latest + 1) % HEADS_KEPT
+        };
+        if let Some(kept) = self.kept.get_mut(place) {
+            kept.fill(input.get(..parsed.bytes).unwrap_or(input), parsed);
+        }
+        place
+    }
+}
+
+impl Kept {
+    const fn empty(parsed: &Parsed<'_>) -> Self {
+        Self {
+            bytes: Vec::new(),
+            method: parsed.method,
+            path: String::new(),
+            query: None,
+            places: Places::NONE,
+            framing: parsed.framing,
+        }
+    }
+
+    fn fill(&mut self, bytes: &[u8], parsed: &Parsed<'_>) {
+        let Target { path, query } = parsed.target;
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+        self.method = parsed.method;
+        self.path.clear();
+        self.path.push_str(path);
+        self.query = query.map(str::to_owned);
+        self.places.take(parsed.fields(), bytes);
+        self.framing = parsed.framing;
+    }
+
+    fn head(&self) -> Head<'_> {
+        Head {
+            method: self.method,
+            path: &self.path,
+            query: self.query.as_deref(),
+            headers: Headers::new(&self.bytes, &self.places),
+            framing: self.framing,
+            bytes: self.bytes.len(),
+        }
+    }
+}
+
+/// Whether `input` starts with these bytes. All of them are compared, whatever the first ones say:
+/// the time that it takes must not tell how much of somebody's token was guessed.
+fn starts_with(input: &[u8], bytes: &[u8]) -> bool {
+    const WIDE: usize = 16;
+    let (Some(input), Some(last)) = (input.get(..bytes.len()), bytes.last_chunk::<WIDE>()) else {
+        return false;
+    };
+    let differ = |a: &[u8; WIDE], b: &[u8; WIDE]| u128::from_ne_bytes(*a) ^ u128::from_ne_bytes(*b);
+    // What is left behind whole chunks is in the last one, which may overlap them.
+    let pairs = input.as_chunks().0.iter().zip(bytes.as_chunks().0);
+    let difference = pairs.fold(0, |difference, (a, b)| difference | differ(a, b));
+    input.last_chunk().is_some_and(|end| difference | differ(end, last) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::framing::Body;
+    use proptest::prelude::*;
+
+    /// All that a head says, as text.
+    fn read(heads: &mut Heads, input: &[u8]) -> String {
+        format!("{:?}", heads.read(input))
+    }
+
+    #[test]
+    fn a_head_that_is_kept_says_what_it_said() {
+        let mut heads = Heads::default();
+        for _ in 0..3 {
+            let input = b"POST /metrics?a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nX:\r\n\r\n{}";
+            let head = heads.read(input).unwrap().unwrap();
+            assert_eq!((head.method, head.path, head.query), (Method::Post, "/metrics", Some("a")));
+            let fields: Vec<_> = head.headers.iter().collect();
+            assert_eq!(
+                fields,
+                [("Host", &b"h"[..]), ("Content-Length", &b"3"[..]), ("X", &b""[..])]
+            );
+            assert_eq!((head.framing.body, head.bytes), (Body::Length(3), input.len() - 2));
+        }
+        assert_eq!(heads.kept.len(), 1);
+    }
+
+    #[test]
+    fn no_more_are_kept_than_may_be_and_the_latest_stay() {
+        let mut heads = Heads::default();
+        for number in 0..3 * HEADS_KEPT {
+            let input = format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(heads.find(input.as_bytes()), None);
+            heads.read(input.as_bytes()).unwrap();
+            for again in (number + 1).saturating_sub(HEADS_KEPT)..=number {
+                let input = format!("GET /{again} HTTP/1.1\r\nHost: a\r\n\r\n");
+                assert!(heads.find(input.as_bytes()).is_some(), "{again} after {number}");
+            }
+        }
+        assert_eq!(heads.kept.len(), HEADS_KEPT);
+    }
+
+    #[test]
+    fn a_difference_is_seen_wherever_it_is() {
+        let head: Vec<u8> = (0..77).collect();
+        for length in 16..head.len() {
+            let head = &head[..length];
+            assert!(starts_with(head, head) && starts_with(&[head, b"more"].concat(), head));
+            for at in 0..length {
+                let mut other = head.to_vec();
+                other[at] ^= 0x40;
+                assert!(!starts_with(&other, head), "at byte {at} of {length}");
+            }
+            assert!(!starts_with(&head[..length - 1], head));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_changes_no_answer(
+            inputs in prop::collection::vec(
+                (0..4_u8, 0..3_u8, 0..3_usize, any::<bool>()), 1..40),
+        ) {
+            let mut heads = Heads::default();
+            for (path, host, length, whole) in inputs {
+                // Some are no heads, and some are cut short.
+                let host = ["a", "b:80", "c d"][usize::from(host)];
+                let text = format!(
+                    "POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\nxy"
+                );
+                let end = if whole { text.len() } else { text.len() - 5 };
+                let input = &text.as_bytes()[..end];
+                let alone = read(&mut Heads::default(), input);
+                prop_assert_eq!(read(&mut heads, input), alone);
+            }
+        }
+    }
+}
