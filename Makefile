@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	instructions deploy rolling instructions-record bench build run replay load perf perf-floor \
-	peers perf-peers perf-scale idle-connections greedy soak clean
+	peers perf-peers perf-load perf-analyze perf-scale idle-connections greedy soak clean
 
 # How long a soak takes.
 seconds := 600
@@ -61,6 +61,15 @@ perf-peers: peers ## Compare the server with all of them, from memory and with R
 	cargo build --release --locked --workspace
 	target/release/compare --rounds 5 --seconds 2 --scenarios single,pipelined,ndjson --redis \
 		--name peers
+
+perf-load: ## Latency of an open loop with Redis: 1,000 requests/s, and half of saturation
+	cargo build --release --locked --workspace
+	target/release/load --redis --rate 1000 --seconds 20 --rounds 5 --name load-1000
+	target/release/load --redis --saturation --share 0.5 --seconds 20 --rounds 5 --name load-half
+
+perf-analyze: ## What /analyze with 100,000 devices costs while both cores are loaded (2 minutes)
+	cargo build --release --locked --workspace
+	target/release/analyze
 
 perf-scale: ## Two workers beside one, a million devices beside a thousand (4 minutes, 3 GB)
 	cargo build --release --locked --workspace

@@ -1,6 +1,9 @@
-//! Answers read off a connection: each must be a 202 that says how many events it accepted.
+//! Answers read off a connection: a 202 says how many events it accepted, and whoever asks for
+//! [`first`] takes nothing else.
 
-/// One answer.
+use crate::fault::Fault;
+
+/// An acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Head and body.
@@ -11,12 +14,25 @@ pub struct Answer {
     pub closes: bool,
 }
 
-/// The answer that `bytes` start with. `None` while it is not whole.
+/// An answer with whatever status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply<'a> {
+    /// Head and body.
+    pub length: usize,
+    /// As the status line has it.
+    pub status: u16,
+    /// What follows the head.
+    pub body: &'a [u8],
+    /// Whether it says that it is the last of its connection.
+    pub closes: bool,
+}
+
+/// The reply that `bytes` start with, whatever it says. `None` while it is not whole.
 ///
 /// # Errors
 ///
-/// When the answer is not HTTP, not a 202, or does not say what was accepted.
-pub fn first(bytes: &[u8]) -> Result<Option<Answer>, String> {
+/// When it is not HTTP, or does not say how long it is.
+pub fn reply(bytes: &[u8]) -> Result<Option<Reply<'_>>, String> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes).map_err(|e| format!("an answer: {e}"))? {
@@ -36,12 +52,37 @@ pub fn first(bytes: &[u8]) -> Result<Option<Answer>, String> {
     let Some(body) = bytes.get(head..head + length) else {
         return Ok(None);
     };
-    let text = String::from_utf8_lossy(body);
-    if response.code != Some(202) {
-        return Err(format!("an answer with {:?}: {text}", response.code));
+    let status = response.code.ok_or("an answer without a status")?;
+    Ok(Some(Reply { length: head + length, status, body, closes }))
+}
+
+impl Reply<'_> {
+    /// The events that it says were accepted.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a 202, or does not say what was accepted.
+    pub fn accepted(&self) -> Result<u64, (Fault, String)> {
+        let text = || String::from_utf8_lossy(self.body);
+        match self.status {
+            202 => accepted(self.body).ok_or_else(|| {
+                (Fault::Malformed, format!("an answer without `accepted`: {}", text()))
+            }),
+            503 => Err((Fault::Busy, format!("an answer with 503: {}", text()))),
+            other => Err((Fault::Refused, format!("an answer with {other}: {}", text()))),
+        }
     }
-    let accepted = accepted(body).ok_or_else(|| format!("an answer without `accepted`: {text}"))?;
-    Ok(Some(Answer { length: head + length, accepted, closes }))
+}
+
+/// The answer that `bytes` start with. `None` while it is not whole.
+///
+/// # Errors
+///
+/// When the answer is not HTTP, not a 202, or does not say what was accepted.
+pub fn first(bytes: &[u8]) -> Result<Option<Answer>, String> {
+    let Some(reply) = reply(bytes)? else { return Ok(None) };
+    let accepted = reply.accepted().map_err(|(_, why)| why)?;
+    Ok(Some(Answer { length: reply.length, accepted, closes: reply.closes }))
 }
 
 /// The number behind `"accepted":`.
@@ -75,6 +116,17 @@ mod tests {
         let text =
             String::from_utf8_lossy(ANSWER).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
         assert!(first(text.as_bytes()).unwrap().unwrap().closes);
+    }
+
+    #[test]
+    fn a_reply_says_what_is_wrong_with_it() {
+        for (status, fault) in [("503 Busy", Fault::Busy), ("400 Bad Request", Fault::Refused)] {
+            let text = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}");
+            let reply = reply(text.as_bytes()).unwrap().unwrap();
+            assert_eq!(reply.accepted().unwrap_err().0, fault, "{status}");
+        }
+        let silent = reply(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}");
+        assert_eq!(silent.unwrap().unwrap().accepted().unwrap_err().0, Fault::Malformed);
     }
 
     #[test]

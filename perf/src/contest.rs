@@ -7,11 +7,13 @@
 //! which waited can follow, and only the CPU time is compared. A server that is its own limit below
 //! that rate has a full core as before, and falls behind, which is said.
 
-use crate::generator::{Load, Outcome, drive_load};
-use crate::inquiry;
+use crate::generator::{Load, drive_load};
+use crate::inquiry::Stored;
 use crate::redis::Redis;
 use crate::report::{Heat, Measurement, Store};
+use crate::scenario::Extent;
 use crate::server::{Kind, Server};
+use crate::tally::Outcome;
 use crate::usage::Usage;
 use core_affinity::CoreId;
 use std::net::SocketAddr;
@@ -105,7 +107,8 @@ impl Contest<'_> {
             }
         };
         let (scenario, connections) = (heat.scenario, self.connections);
-        let load = Load { scenario, connections, duration: WARM_UP, rate: offered };
+        let extent = Extent::default();
+        let load = Load { scenario, extent, connections, duration: WARM_UP, rate: offered };
         drive_load(server.address, &load)?;
         let of_store = || stored(entry.kind, server.address, redis.is_some());
         let stored_before = of_store()?;
@@ -148,26 +151,13 @@ fn check(heat: Heat, kind: Kind, outcome: &Outcome, redis: Option<&Redis>) -> Re
     Ok(())
 }
 
-/// What became of accepted events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stored {
-    /// Confirmed by Redis, or replaced before they went there by a later value of their key.
-    kept: u64,
-    dropped: u64,
-}
-
 /// What a server that writes behind its answers says of its store. The Go service answers when
 /// Redis has.
 fn stored(kind: Kind, address: SocketAddr, writes: bool) -> Result<Option<Stored>, String> {
     if !writes || kind != Kind::Corepulse {
         return Ok(None);
     }
-    let text = inquiry::exposition(address)?;
-    let sum = |name: &str| inquiry::sum(&text, name);
-    Ok(Some(Stored {
-        kept: sum("corepulse_store_stored_total") + sum("corepulse_store_coalesced_total"),
-        dropped: sum("corepulse_store_dropped_total"),
-    }))
+    Stored::of(address).map(Some)
 }
 
 /// A rate that each of the probed that were not their own limit can follow, if there are such.

@@ -7,6 +7,47 @@ use std::time::Duration;
 /// A page that takes longer does not come.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// What became of accepted events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Confirmed by Redis, or replaced before they went there by a later value of their key.
+    pub kept: u64,
+    /// Not confirmed.
+    pub dropped: u64,
+    /// Without an outcome yet.
+    pub pending: u64,
+}
+
+impl Stored {
+    /// Asks the server.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub fn of(address: SocketAddr) -> Result<Self, String> {
+        Ok(Self::in_counts(&exposition(address)?))
+    }
+
+    fn in_counts(exposition: &str) -> Self {
+        let sum = |name| sum(exposition, name);
+        Self {
+            kept: sum("corepulse_store_stored_total") + sum("corepulse_store_coalesced_total"),
+            dropped: sum("corepulse_store_dropped_total"),
+            pending: sum("corepulse_store_pending"),
+        }
+    }
+
+    /// What came since `before`. What is pending is a level, not a count: the later one.
+    #[must_use]
+    pub const fn since(&self, before: &Self) -> Self {
+        Self {
+            kept: self.kept.saturating_sub(before.kept),
+            dropped: self.dropped.saturating_sub(before.dropped),
+            pending: self.pending,
+        }
+    }
+}
+
 /// The body of the page at `path`.
 ///
 /// # Errors
@@ -58,9 +99,13 @@ mod tests {
             corepulse_store_dropped_total{reason=\"overflow\"} 3\n\
             corepulse_store_dropped_total{reason=\"expired\"} 4\n\
             corepulse_store_stored_total 50\n\
+            corepulse_store_coalesced_total 6\n\
+            corepulse_store_pending 2\n\
+            corepulse_store_pending_bytes 4096\n\
             corepulse_store_stored_total_more 9\n";
         assert_eq!(sum(text, "corepulse_store_dropped_total"), 7);
         assert_eq!(sum(text, "corepulse_store_stored_total"), 50);
         assert_eq!(sum(text, "corepulse_store_evicted_total"), 0);
+        assert_eq!(Stored::in_counts(text), Stored { kept: 56, dropped: 7, pending: 2 });
     }
 }

@@ -5,10 +5,11 @@
 //! event is compared, and a server with a fuller core wakes up less often for it.
 
 use crate::contest::{OFFERED, PROBE_MAX, WARM_UP};
-use crate::generator::{Load, Outcome, drive_traffic, now_ms};
+use crate::generator::{Load, drive_traffic, now_ms};
 use crate::report::number;
 use crate::scenario::{Scenario, Traffic};
 use crate::server::Server;
+use crate::tally::Outcome;
 use crate::usage::{self, Usage};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -135,8 +136,8 @@ impl Side<'_> {
         duration: Duration,
         rate: Option<f64>,
     ) -> Result<Outcome, String> {
-        let scenario = Scenario::Ndjson;
-        let load = Load { scenario, connections: plan.connections, duration, rate };
+        let (scenario, extent) = (Scenario::Ndjson, self.traffic.extent());
+        let load = Load { scenario, extent, connections: plan.connections, duration, rate };
         self.traffic.renew(now_ms());
         let outcome = drive_traffic(self.server.address, &load, &mut self.traffic)
             .map_err(|e| format!("{}: {e}", self.label))?;

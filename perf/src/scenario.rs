@@ -17,6 +17,32 @@ const ANONYMOUS: &str = r#"{"timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#
 const OF_A_DEVICE: &str =
     r#"{"device_id":"device-","timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#;
 
+/// How much of each a scenario has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Whose events they are, where events are a device's.
+    pub devices: Devices,
+    /// Events of a request of [`Scenario::Ndjson`].
+    pub batch: usize,
+}
+
+impl Default for Extent {
+    fn default() -> Self {
+        Self { devices: Devices::default(), batch: BATCH }
+    }
+}
+
+impl Extent {
+    /// Events of one request.
+    #[must_use]
+    pub const fn events_per_request(self, scenario: Scenario) -> usize {
+        match scenario {
+            Scenario::Ndjson => self.batch,
+            _ => 1,
+        }
+    }
+}
+
 /// One way to send metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
@@ -51,7 +77,7 @@ impl Scenario {
         }
     }
 
-    /// Events of one request.
+    /// Events of one request, unless another [`Extent`] says so.
     #[must_use]
     pub const fn events_per_request(self) -> usize {
         match self {
@@ -75,7 +101,7 @@ impl Scenario {
 #[derive(Clone, Debug)]
 pub struct Traffic {
     scenario: Scenario,
-    devices: Devices,
+    extent: Extent,
     head: String,
     template: String,
     /// Where the changing digits of the template start.
@@ -93,21 +119,21 @@ impl Traffic {
     /// device's, of 1,000 in turn.
     #[must_use]
     pub fn new(scenario: Scenario, authority: &str, now_ms: u64) -> Self {
-        Self::of(scenario, Devices::default(), authority, now_ms)
+        Self::of(scenario, Extent::default(), authority, now_ms)
     }
 
-    /// The same of other devices.
+    /// The same of other devices, or with other batches.
     #[must_use]
-    pub fn of(scenario: Scenario, devices: Devices, authority: &str, now_ms: u64) -> Self {
-        let template = scenario.template(devices.digits());
-        let events = scenario.events_per_request();
+    pub fn of(scenario: Scenario, extent: Extent, authority: &str, now_ms: u64) -> Self {
+        let template = scenario.template(extent.devices.digits());
+        let is_batch = scenario == Scenario::Ndjson;
         // Each line of NDJSON ends with a newline.
-        let length = if events > 1 { events * (template.len() + 1) } else { template.len() };
-        let kind = if events > 1 { "application/x-ndjson" } else { "application/json" };
+        let length = if is_batch { extent.batch * (template.len() + 1) } else { template.len() };
+        let kind = if is_batch { "application/x-ndjson" } else { "application/json" };
         let behind = |text: &str| template.find(text).map_or(0, |at| at + text.len());
         Self {
             scenario,
-            devices,
+            extent,
             head: format!(
                 "POST /metrics HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {kind}\r\n\
                  Content-Length: {length}\r\n\r\n"
@@ -129,15 +155,38 @@ impl Traffic {
         self.oldest_ms = now_ms - SPAN_MS;
     }
 
+    /// The numbers that it was made for.
+    #[must_use]
+    pub const fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// The number of the next turn.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.events / self.events_per_turn()
+    }
+
+    /// Has the next turn be that of this number. The same number always has the same devices and
+    /// moments, so a device keeps its order, and its connection while turns go round.
+    pub fn go_to(&mut self, turn: u64) {
+        self.events = turn * self.events_per_turn();
+    }
+
+    fn events_per_turn(&self) -> u64 {
+        let requests = self.scenario.requests_per_turn();
+        let events = requests * self.extent.events_per_request(self.scenario);
+        u64::try_from(events).unwrap_or(1).max(1)
+    }
+
     /// The bytes of the next turn of one connection, in place of what `out` held.
     pub fn next_turn(&mut self, out: &mut Vec<u8>) {
         out.clear();
         for _ in 0..self.scenario.requests_per_turn() {
             out.extend_from_slice(self.head.as_bytes());
-            let events = self.scenario.events_per_request();
-            for _ in 0..events {
+            for _ in 0..self.extent.events_per_request(self.scenario) {
                 self.event(out);
-                if events > 1 {
+                if self.scenario == Scenario::Ndjson {
                     out.push(b'\n');
                 }
             }
@@ -153,8 +202,8 @@ impl Traffic {
         let mut moment = self.events;
         if let Some(at) = self.device_at {
             let device;
-            (device, moment) = self.devices.sender(self.events);
-            digits(event, at, self.devices.digits(), device);
+            (device, moment) = self.extent.devices.sender(self.events);
+            digits(event, at, self.extent.devices.digits(), device);
         }
         digits(event, self.timestamp_at, 13, self.oldest_ms + moment % SPAN_MS);
         self.events += 1;
@@ -176,6 +225,7 @@ fn digits(text: &mut [u8], at: usize, width: usize, mut value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::Order;
     use std::collections::BTreeSet;
 
     const NOW_MS: u64 = 1_800_000_000_000;
@@ -214,30 +264,51 @@ mod tests {
         assert_eq!(ids.len(), 1000);
     }
 
-    #[test]
-    fn a_larger_fleet_has_longer_ids_and_goes_on_where_the_last_batch_ended() {
-        use crate::devices::Order;
-        let devices = Devices::of(1_500, Order::InTurn);
-        let mut traffic = Traffic::of(Scenario::Ndjson, devices, "127.0.0.1:1", NOW_MS);
-        let mut events = || {
-            let mut out = Vec::new();
-            traffic.next_turn(&mut out);
-            traffic.renew(NOW_MS + 5);
-            let text = String::from_utf8(out).unwrap();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
-            let values = body.lines().map(|line| serde_json::from_str(line).unwrap());
-            values.collect::<Vec<serde_json::Value>>()
-        };
-        let (first, second) = (events(), events());
-        let sent = |event: &serde_json::Value| {
+    /// Devices and moments of the next batch, which is to have the length that it says.
+    fn sent(traffic: &mut Traffic) -> Vec<(String, u64)> {
+        let mut out = Vec::new();
+        traffic.next_turn(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
+        let events = body.lines().map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
             let id = event["device_id"].as_str().unwrap().to_owned();
             (id, event["timestamp"].as_u64().unwrap() + SPAN_MS - NOW_MS)
+        });
+        events.collect()
+    }
+
+    fn batches(devices: u64, batch: usize) -> Traffic {
+        let extent = Extent { devices: Devices::of(devices, Order::InTurn), batch };
+        Traffic::of(Scenario::Ndjson, extent, "127.0.0.1:1", NOW_MS)
+    }
+
+    fn device(number: u64, moment: u64) -> (String, u64) {
+        (format!("device-{number:07}"), moment)
+    }
+
+    #[test]
+    fn a_larger_fleet_has_longer_ids_and_goes_on_where_the_last_batch_ended() {
+        let mut traffic = batches(1_500, 1000);
+        let first = sent(&mut traffic);
+        traffic.renew(NOW_MS + 5);
+        let second = sent(&mut traffic);
+        assert_eq!((&first[0], &first[999]), (&device(0, 0), &device(999, 0)));
+        assert_eq!((&second[499], &second[500]), (&device(1499, 5), &device(0, 6)));
+    }
+
+    #[test]
+    fn a_turn_has_the_devices_of_its_number() {
+        let mut traffic = batches(20_000, 2);
+        let mut turn = |number| {
+            traffic.go_to(number);
+            assert_eq!(traffic.position(), number);
+            sent(&mut traffic)
         };
-        assert_eq!(sent(&first[0]), ("device-0000000".to_owned(), 0));
-        assert_eq!(sent(&first[999]), ("device-0000999".to_owned(), 0));
-        assert_eq!(sent(&second[499]), ("device-0001499".to_owned(), 5));
-        assert_eq!(sent(&second[500]), ("device-0000000".to_owned(), 6));
+        assert_eq!(turn(9_999), [device(19_998, 0), device(19_999, 0)]);
+        assert_eq!(turn(0), [device(0, 0), device(1, 0)]);
+        assert_eq!(turn(10_000), [device(0, 1), device(1, 1)]);
     }
 
     #[test]

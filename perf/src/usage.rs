@@ -1,5 +1,6 @@
 //! What a process has used so far, as the kernel accounts for it under `/proc`.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -51,6 +52,43 @@ impl Usage {
     }
 }
 
+/// What became of a thread's time so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadTime {
+    /// On a CPU.
+    pub ran: Duration,
+    /// Ready to run, while something else had the CPU; 0 where the kernel does not say.
+    pub waited: Duration,
+}
+
+impl ThreadTime {
+    /// This thread's. The scheduler's account of one that runs is behind by up to a tick, so the
+    /// time on a CPU is the clock's.
+    #[must_use]
+    pub fn of_this() -> Self {
+        let ran = clock_gettime(ClockId::ThreadCPUTime);
+        let waited = Self::at(Path::new("/proc/thread-self")).unwrap_or_default().waited;
+        Self { ran: Duration::try_from(ran).unwrap_or_default(), waited }
+    }
+
+    /// That of the thread with this folder, from the scheduler's nanosecond account.
+    fn at(task: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(task.join("schedstat")).map_err(|e| e.to_string())?;
+        let mut times = text.split(' ').map_while(|ns| ns.parse().ok().map(Duration::from_nanos));
+        let (ran, waited) = times.next().zip(times.next()).ok_or("no times in schedstat")?;
+        Ok(Self { ran, waited })
+    }
+
+    /// What came since `before`.
+    #[must_use]
+    pub const fn since(&self, before: &Self) -> Self {
+        Self {
+            ran: self.ran.saturating_sub(before.ran),
+            waited: self.waited.saturating_sub(before.waited),
+        }
+    }
+}
+
 /// CPU time of each thread of process `id` that is still there, with its name, by name.
 ///
 /// # Errors
@@ -63,7 +101,7 @@ pub fn of_threads(id: u32) -> Result<Vec<(String, Duration)>, String> {
         // A thread that ends meanwhile has nothing more to say.
         let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
         if !name.is_empty() {
-            threads.push((name.trim().to_owned(), thread(&task.path())?));
+            threads.push((name.trim().to_owned(), ThreadTime::at(&task.path())?.ran));
         }
     }
     threads.sort();
@@ -80,24 +118,14 @@ pub fn of_own_thread(name: &str) -> Result<Duration, String> {
     Ok(threads.into_iter().filter(|(other, _)| other == name).map(|(_, cpu)| cpu).sum())
 }
 
-fn thread(task: &Path) -> Result<Duration, String> {
-    let text = fs::read_to_string(task.join("schedstat")).map_err(|e| e.to_string())?;
-    let first = text.split(' ').next().and_then(|ns| ns.parse().ok());
-    first.map(Duration::from_nanos).ok_or_else(|| "no time in schedstat".to_owned())
-}
-
 fn read(path: &str) -> Result<String, String> {
     fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))
 }
 
-/// Nanoseconds on a CPU, summed over the threads; `None` where the kernel keeps no such account.
+/// Time on a CPU, summed over the threads; `None` where the kernel keeps no such account.
 fn scheduled(id: u32) -> Option<Duration> {
-    let mut total = 0;
-    for task in fs::read_dir(format!("/proc/{id}/task")).ok()? {
-        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        total += text.split(' ').next()?.parse::<u64>().ok()?;
-    }
-    (total > 0).then(|| Duration::from_nanos(total))
+    let total: Duration = of_threads(id).ok()?.into_iter().map(|(_, cpu)| cpu).sum();
+    (!total.is_zero()).then_some(total)
 }
 
 /// User and system ticks. The command's name may hold spaces, so fields count from its bracket.
@@ -115,6 +143,19 @@ mod tests {
     fn fields_count_from_the_bracket() {
         let stat = "1 (a b) c) S 1 1 1 0 -1 4 0 0 0 0 250 50 0 0 20 0 3 0 5 6 7";
         assert_eq!(ticks(stat), Some((250.0, 50.0)));
+    }
+
+    #[test]
+    fn a_thread_is_found_by_its_name_and_knows_its_own_time() {
+        let work = || {
+            let before = ThreadTime::of_this();
+            while ThreadTime::of_this().since(&before).ran < Duration::from_millis(20) {}
+            of_own_thread("busy-1").unwrap()
+        };
+        let thread = std::thread::Builder::new().name("busy-1".to_owned()).spawn(work);
+        // The account may be behind by a tick.
+        assert!(thread.unwrap().join().unwrap() >= Duration::from_millis(10));
+        assert_eq!(of_own_thread("nobody"), Ok(Duration::ZERO));
     }
 
     #[test]

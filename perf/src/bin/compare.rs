@@ -7,10 +7,9 @@
 //! ```
 
 use clap::{Parser, ValueEnum as _};
-use core_affinity::CoreId;
 use corepulse_perf::contest::{Contest, Entry};
+use corepulse_perf::cores::Cores;
 use corepulse_perf::program::{self, Records};
-use corepulse_perf::redis::Redis;
 use corepulse_perf::report::{Heat, Measurement, Store};
 use corepulse_perf::scenario::Scenario;
 use corepulse_perf::server::Kind;
@@ -56,14 +55,6 @@ struct Options {
     records: Records,
 }
 
-/// The first core for the servers, the second for the generator, the third, if there is one, for
-/// Redis.
-struct Cores {
-    server: Option<CoreId>,
-    generator: Option<CoreId>,
-    redis: Option<CoreId>,
-}
-
 fn main() -> ExitCode {
     program::end("compare", compare(&Options::parse()))
 }
@@ -72,11 +63,10 @@ fn compare(options: &Options) -> Result<(), String> {
     let folder = &program::folder()?;
     let mut notes = Vec::new();
     let entries = entries(&options.servers, folder, &mut notes)?;
-    let cores = cores(&mut notes);
-    let redis = options.redis.then(|| start_redis(&cores, &mut notes)).transpose()?;
-    if cores.generator.is_some_and(|core| !core_affinity::set_for_current(core)) {
-        return Err("cannot pin the generator".to_owned());
-    }
+    let mut note = |what| say(&mut notes, what);
+    let cores = Cores::share(1, 1, &mut note);
+    let redis = options.redis.then(|| cores.start_redis(&mut note)).transpose()?;
+    cores.take_generator()?;
     let contest = Contest {
         folder,
         core: cores.server,
@@ -154,31 +144,6 @@ fn entrants(entries: &[Entry], store: Store) -> Vec<&Entry> {
     let numbered = entries.iter().enumerate();
     let takes_part = |(at, entry): &(usize, &Entry)| *at == 0 || entry.kind.writes();
     numbered.filter(|both| store == Store::Memory || takes_part(both)).map(|(_, e)| e).collect()
-}
-
-fn start_redis(cores: &Cores, notes: &mut Vec<String>) -> Result<Redis, String> {
-    let redis = Redis::start(cores.redis)?;
-    let place = match (cores.redis, cores.generator) {
-        (None, _) => "is not pinned".to_owned(),
-        (Some(core), other) if Some(core) == other => {
-            format!("runs on core {}, which it shares with the generator", core.id)
-        }
-        (Some(core), _) => format!("runs on core {}, its own", core.id),
-    };
-    say(notes, format!("redis-server {place}; it is empty at the start of each measurement"));
-    Ok(redis)
-}
-
-fn cores(notes: &mut Vec<String>) -> Cores {
-    let mut ids = core_affinity::get_core_ids().unwrap_or_default().into_iter();
-    let (first, second, third) = (ids.next(), ids.next(), ids.next());
-    let (Some(server), Some(generator)) = (first, second) else {
-        say(notes, "one core only; server and generator share it".to_owned());
-        return Cores { server: None, generator: None, redis: None };
-    };
-    let (on, from) = (server.id, generator.id);
-    say(notes, format!("servers run on core {on}, the generator on core {from}"));
-    Cores { server: first, generator: second, redis: third.or(second) }
 }
 
 /// The servers asked for, or all; those that cannot be had are left out, and that is said.

@@ -11,11 +11,12 @@
 use clap::Parser;
 use core_affinity::CoreId;
 use corepulse::engine::descriptors;
-use corepulse_perf::generator::{Outcome, drive};
+use corepulse_perf::generator::drive;
 use corepulse_perf::program::{self, Records};
 use corepulse_perf::report::Spread;
 use corepulse_perf::scenario::Scenario;
 use corepulse_perf::server::{Kind, Server};
+use corepulse_perf::tally::Outcome;
 use corepulse_perf::usage::Usage;
 use corepulse_perf::{idle, machine};
 use serde_json::{Value, json};

@@ -13,13 +13,14 @@
 
 use clap::{Parser, ValueEnum};
 use core_affinity::CoreId;
+use corepulse_perf::cores::Cores;
 use corepulse_perf::devices::{DEVICES_MAX, Devices, Order};
 use corepulse_perf::generator::now_ms;
 use corepulse_perf::growth::{Comparison, Findings, Memory};
 use corepulse_perf::pair::{self, Plan, Side};
 use corepulse_perf::program::{self, Records};
 use corepulse_perf::report::number;
-use corepulse_perf::scenario::{Scenario, Traffic};
+use corepulse_perf::scenario::{Extent, Scenario, Traffic};
 use corepulse_perf::server::{Kind, Server};
 use corepulse_perf::usage::Usage;
 use corepulse_perf::{fill, inquiry, machine};
@@ -58,6 +59,16 @@ enum Case {
     Workers,
     /// A large fleet beside a small one.
     Devices,
+}
+
+impl Case {
+    /// As in the notes and in the record.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Workers => "workers",
+            Self::Devices => "devices",
+        }
+    }
 }
 
 /// Measures what more workers and more devices cost.
@@ -104,11 +115,13 @@ struct Options {
     records: Records,
 }
 
-/// Where programs lie, and the cores of this machine.
+/// Where programs lie, and who runs where.
 struct Place {
     folder: PathBuf,
-    cores: Vec<CoreId>,
-    notes: Vec<String>,
+    /// Beside servers with one worker.
+    one: Cores,
+    /// Beside one with two.
+    two: Cores,
 }
 
 fn main() -> ExitCode {
@@ -119,43 +132,44 @@ fn measure(options: &Options) -> Result<(), String> {
     if options.few >= options.devices {
         return Err("the small fleet is not smaller than the large one".to_owned());
     }
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let mut place = Place { folder: program::folder()?, cores, notes: Vec::new() };
+    let mut notes = Vec::new();
+    let mut share = |case: Case, workers| {
+        let is_measured = options.cases.contains(&case);
+        let mut say = |what| notes.extend(is_measured.then(|| format!("{}: {what}", case.name())));
+        Cores::share(workers, 1, &mut say)
+    };
+    // Both now: once this program is pinned, it knows of its own core only.
+    let (two, one) = (share(Case::Workers, 2), share(Case::Devices, 1));
+    let place = Place { folder: program::folder()?, one, two };
     let mut found = Findings::default();
     if options.cases.contains(&Case::Workers) {
-        found.comparisons.push(workers(options, &mut place)?);
+        found.comparisons.push(workers(options, &place)?);
     }
     if options.cases.contains(&Case::Devices) {
-        devices(options, &mut place, &mut found)?;
+        devices(options, &place, &mut found)?;
     }
-    place.notes.extend(found.late());
-    print!("{}\n{}\n", found.table(), place.notes.join("\n"));
-    options.records.keep(&options.name, || record(options, &place.notes, &found))
+    notes.extend(found.late());
+    print!("{}\n{}\n", found.table(), notes.join("\n"));
+    options.records.keep(&options.name, || record(options, &notes, &found))
 }
 
-fn workers(options: &Options, place: &mut Place) -> Result<Comparison, String> {
+fn workers(options: &Options, place: &Place) -> Result<Comparison, String> {
     // The second must inherit both cores, so this program is pinned afterwards.
-    let one = start(options, place, 1, DEVICES_MAX_DEFAULT, place.cores.first().copied())?;
+    let one = start(options, place, 1, DEVICES_MAX_DEFAULT, place.one.server)?;
     let two = start(options, place, 2, DEVICES_MAX_DEFAULT, None)?;
-    place.pin_generator(
-        "workers: the generator has the third core",
-        "workers: the generator is on the second core, which it shares with the second worker",
-    )?;
+    place.two.take_generator()?;
     for server in [&one, &two] {
         fill_store(options, server)?;
     }
     let order = Order::Shuffled;
     let few = Devices::of(options.few, order);
     let sides = [side("one worker", &one, few), side("two workers", &two, few)];
-    compare(options, "workers", order, sides, WORKERS_RATIO_MAX)
+    compare(options, Case::Workers, order, sides, WORKERS_RATIO_MAX)
 }
 
-fn devices(options: &Options, place: &mut Place, found: &mut Findings) -> Result<(), String> {
-    place.pin_generator(
-        "devices: the servers are on the first core, the generator on the third",
-        "devices: the servers are on the first core, the generator on the second",
-    )?;
-    let core = place.cores.first().copied().filter(|_| place.cores.len() > 1);
+fn devices(options: &Options, place: &Place, found: &mut Findings) -> Result<(), String> {
+    place.one.take_generator()?;
+    let core = place.one.server;
     // The small one is as it comes: tables of the large one's size would slow it down.
     let small = start(options, place, 1, DEVICES_MAX_DEFAULT, core)?;
     let large = start(options, place, 1, options.devices, core)?;
@@ -170,27 +184,10 @@ fn devices(options: &Options, place: &mut Place, found: &mut Findings) -> Result
             side(&format!("{} devices", options.few), &small, fleet(options.few)),
             side(&format!("{} devices", options.devices), &large, fleet(options.devices)),
         ];
-        let comparison = compare(options, "devices", order, sides, DEVICES_RATIO_MAX)?;
+        let comparison = compare(options, Case::Devices, order, sides, DEVICES_RATIO_MAX)?;
         found.comparisons.push(comparison);
     }
     Ok(())
-}
-
-impl Place {
-    /// Pins this thread behind the cores of the servers, and notes which of the two it is.
-    fn pin_generator(&mut self, third: &str, second: &str) -> Result<(), String> {
-        let (core, note) = match self.cores.as_slice() {
-            [_, _, third_core, ..] => (third_core, third),
-            [_, second_core] => (second_core, second),
-            _ => {
-                self.notes.push("there is one core only, which all share".to_owned());
-                return Ok(());
-            }
-        };
-        self.notes.push(note.to_owned());
-        let pinned = core_affinity::set_for_current(*core);
-        pinned.then_some(()).ok_or_else(|| "cannot pin this program".to_owned())
-    }
 }
 
 /// A server with so many workers, for so many devices at most: on this core, or pinned by itself to
@@ -212,7 +209,7 @@ fn start(
     let arguments = [
         ["--listen", "127.0.0.1:0"],
         ["--workers", workers],
-        ["--pin", if core.is_none() && place.cores.len() > 1 { "on" } else { "off" }],
+        ["--pin", if core.is_none() && !place.two.generators.is_empty() { "on" } else { "off" }],
         // A connection lives as long as its drive.
         ["--max-connection-age", "0s"],
         ["--max-devices", devices],
@@ -228,7 +225,8 @@ fn side<'s>(label: &str, server: &'s Server, devices: Devices) -> Side<'s> {
 }
 
 fn traffic(server: &Server, devices: Devices) -> Traffic {
-    Traffic::of(Scenario::Ndjson, devices, &server.address.to_string(), now_ms())
+    let extent = Extent { devices, ..Extent::default() };
+    Traffic::of(Scenario::Ndjson, extent, &server.address.to_string(), now_ms())
 }
 
 /// Has the small fleet post until the store lets go of what is oldest: from then on it grows no
@@ -280,7 +278,7 @@ fn fill_windows(options: &Options, server: &Server) -> Result<Memory, String> {
 /// Measures both sides.
 fn compare(
     options: &Options,
-    case: &'static str,
+    case: Case,
     order: Order,
     sides: [Side<'_>; 2],
     ratio_max: f64,
@@ -292,7 +290,13 @@ fn compare(
         rate: options.rate.map(f64::from),
     };
     let labels = [sides[0].label.clone(), sides[1].label.clone()];
-    Ok(Comparison { case, order, labels, ratio_max, rounds: pair::measure(sides, &plan)? })
+    Ok(Comparison {
+        case: case.name(),
+        order,
+        labels,
+        ratio_max,
+        rounds: pair::measure(sides, &plan)?,
+    })
 }
 
 fn record(options: &Options, notes: &[String], found: &Findings) -> Value {
