@@ -119,7 +119,7 @@ fn analytics(cores: usize) -> Analytics {
         let mut recent = analytics.recent_of(core);
         for (number, name) in (0..WINDOW).flat_map(|n| names.iter().map(move |name| (n, name))) {
             let event = event(name, number);
-            analytics.apply(core, NOW, &event);
+            analytics.open(core, NOW).apply(&event);
             recent.push(NOW, &event, 0);
         }
         analytics.publish(&mut recent);
@@ -136,7 +136,7 @@ fn update_shard(criterion: &mut Criterion) {
         bencher.iter(|| {
             turn += 1;
             for name in &names {
-                let verdict = analytics.apply(0, NOW, &event(name, turn));
+                let verdict = analytics.open(0, NOW).apply(&event(name, turn));
                 assert!(verdict.z[0].is_some() && verdict.anomalies() == 0);
             }
         });

@@ -160,6 +160,10 @@ pub const SEGMENT_BYTES_MIN: usize = 16 * 1024;
 /// then costs at most this fraction of what is kept.
 pub const SEGMENTS_PER_CORE_MIN: usize = 16;
 
+/// Events that an only core takes under one hold of its shard's lock: a scrape waits at most for
+/// these.
+pub const EVENTS_PER_HOLD: usize = 8;
+
 /// Records copied into the embedded store under one hold of its lock: a look-up from another core
 /// waits at most for these.
 pub const RECORDS_PER_HOLD: usize = 8;

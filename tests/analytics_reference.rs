@@ -56,7 +56,7 @@ fn compare(settings: Settings, events: &[[f64; 2]]) -> Seen {
             values,
             literals: [b"", b""],
         };
-        let verdict = analytics.apply(0, now, &event);
+        let verdict = analytics.open(0, now).apply(&event);
         let summary = analytics.device("device-1", now).unwrap();
         let first = (at + 1).saturating_sub(settings.window);
         for field in 0..2 {

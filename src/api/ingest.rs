@@ -152,12 +152,13 @@ fn apply_batch(
     };
     let mut block = state.store.open(core, now, bytes).ok_or(Refused::StoreFull)?;
     let good = batch.events() as u64;
+    let mut analytics = state.analytics.open(core, now);
     for (index, item) in batch.records().enumerate() {
         match item {
             Ok(record) => {
                 let event = batch.event(record);
                 report.accepted += 1;
-                let verdict = state.analytics.apply(core, now, &event);
+                let verdict = analytics.apply(&event);
                 recent.push(now, &event, good - report.accepted);
                 block.append(&event);
                 report.late += u64::from(event.timestamp_ms < late_before_ms);

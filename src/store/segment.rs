@@ -112,11 +112,13 @@ impl Segment {
             return false;
         };
         let place = self.data.len();
+        // Looked for first: the wait for the index goes on beside the copying.
+        let slot = self.slot_of(record.hash, record.key);
         self.data.extend_from_slice(&header);
         self.data.extend_from_slice(record.key);
         self.data.extend_from_slice(record.value);
         self.data.resize(self.data.len().next_multiple_of(ALIGN), 0);
-        self.point_at(record, place);
+        self.point_at(slot, record.hash, place);
         self.newest_ns = self.newest_ns.max(record.entered_ns);
         self.records += 1;
         true
@@ -130,10 +132,9 @@ impl Segment {
         Some((self.base_ns + (ticks << self.shape.tick_shift), value))
     }
 
-    /// Lets the index point at the record at `place` for its key.
-    fn point_at(&mut self, record: &Record<'_>, place: usize) {
-        let entry = tag(record.hash) | u32::try_from(place / ALIGN).unwrap_or(0) & PLACE_MASK;
-        let slot = self.slot_of(record.hash, record.key);
+    /// Lets a slot of the index point at the record at `place`.
+    fn point_at(&mut self, slot: Option<usize>, hash: u64, place: usize) {
+        let entry = tag(hash) | u32::try_from(place / ALIGN).unwrap_or(0) & PLACE_MASK;
         if let Some(slot) = slot.and_then(|slot| self.index.get_mut(slot)) {
             self.slots_taken += usize::from(*slot == 0);
             *slot = entry;
