@@ -174,6 +174,16 @@ pub const TALLY_ENTRIES_MAX: usize = 4 * 1024;
 /// Look-ups and scrapes that wait for the control thread; more get 503.
 pub const JOBS_QUEUED_MAX: usize = 1024;
 
+/// Seconds that a profile takes where the request does not say.
+pub const PROFILE_SECONDS_DEFAULT: u8 = 10;
+
+/// Seconds that a profile may take: one at a time is taken, and others are turned away meanwhile.
+pub const PROFILE_SECONDS_MAX: u8 = 60;
+
+/// Samples of a profile for each second of CPU time. Not a round number, or what happens a hundred
+/// times a second would always be met at the same point.
+pub const PROFILE_HZ: i32 = 99;
+
 /// Bytes of a look-up's key: the longest device id, a colon and twenty digits.
 pub const LOOKUP_KEY_BYTES_MAX: usize = DEVICE_ID_BYTES_MAX + 1 + 20;
 
@@ -223,3 +233,5 @@ const _: () = assert!(RESERVED_CONNECTIONS * 2 <= RESERVED_FDS);
 const _: () = assert!(BLOCK_BYTES * 16 <= STORE_QUEUE_BYTES_MIN);
 const _: () = assert!(DEVICE_ID_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(WINDOW_MAX <= u16::MAX as usize);
+const _: () =
+    assert!(1 <= PROFILE_SECONDS_DEFAULT && PROFILE_SECONDS_DEFAULT <= PROFILE_SECONDS_MAX);

@@ -106,7 +106,7 @@ impl Server {
             jobs: queue,
             settings: settings(config, workers, connections_max),
         });
-        let control = Control::start(&jobs, &state, clock).map_err(StartError::System)?;
+        let control = Control::start(jobs, &state, clock).map_err(StartError::System)?;
         let setup = Setup {
             placement,
             patience: Patience {
@@ -190,6 +190,8 @@ impl Server {
             log::info!(delay = %Shown(self.drain_delay), "draining");
             pause(self.drain_delay);
         }
+        // Its connection is waited for below, and a profile may have a minute to go.
+        self.control.stop_profiles();
         let for_cores_ns =
             deadline_ns.saturating_sub(for_store_ns).saturating_sub(self.clock.now().mono_ns);
         let failed = self.engine.drain(Duration::from_nanos(for_cores_ns)).err();

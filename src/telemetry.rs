@@ -7,13 +7,18 @@
 //! ```
 //!
 //! Every metric that exists stands in [`table`]. A [`snapshot`] holds their values at one moment,
-//! [`exposition`] writes it for Prometheus, and [`log`] starts the structured log on stderr.
+//! [`exposition`] writes it for Prometheus, and [`log`] starts the structured log on stderr. A
+//! [`profile`] says where CPU time goes, also as a [`flamegraph`], with
+//! each [`symbol`] named for readers.
 
 pub mod busy;
 pub mod counters;
 pub mod exposition;
+pub mod flamegraph;
 pub mod latency;
 pub mod log;
 pub mod open_metrics;
+pub mod profile;
 pub mod snapshot;
+pub mod symbol;
 pub mod table;

@@ -171,6 +171,37 @@ fn one_key_ends_with_its_last_value_however_often_the_stream_is_reset() {
     assert_eq!(assert_not_older(redis.value(&last), highest), POSTS);
 }
 
+/// While a profile is taken, signals come, and each ends a wait that has a time-out. Whose reply is
+/// lost thereby is asked again, over the same connection.
+#[test]
+fn signals_of_the_profiler_cost_neither_connections_nor_answers() {
+    let (mut redis, proxy, mut outage) = start();
+    let (key, _) = outage.sends_mark();
+    until("the mark is in Redis", || redis.value(&key));
+    let mut profile = outage.process.client();
+    profile.send(&get("/debug/pprof/profile?seconds=6"));
+    until("a profile is taken", || outage.process.catches_signal(27).then_some(()));
+    // Replies have to be waited for, and come in time.
+    proxy.set(Mode::Delay(Duration::from_millis(50)));
+    until("replies are lost to signals", || {
+        outage.process.signal_thread("store", "PROF");
+        (outage.accounts().errors("interrupted") >= 5).then_some(())
+    });
+    let mut client = outage.process.client();
+    let target = format!("/metrics/{}", key.strip_prefix("metric:").unwrap());
+    for _ in 0..3 {
+        client.send(&get(&target));
+        for _ in 0..3 {
+            outage.process.signal_thread("lookup", "PROF");
+        }
+        assert_eq!(client.answer().status, 200);
+    }
+    proxy.set(Mode::Forward);
+    assert_eq!(profile.answer().status, 200);
+    let accounts = outage.settles_without_loss(&mut redis).accounts;
+    assert_eq!((accounts.reconnects, accounts.errors("io")), (0, 0), "{accounts:?}");
+}
+
 /// What Redis holds never goes back in time; answers the number it is at.
 fn assert_not_older(value: Option<String>, highest: u64) -> u64 {
     let Some(value) = value else {

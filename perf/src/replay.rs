@@ -6,7 +6,8 @@
 //! keeps count of the connections themselves is left out; deadlines and sockets are theirs.
 
 use corepulse::analytics::{self, Analytics};
-use corepulse::api::later::{self, Job, JobQueue};
+use corepulse::api::later::{self, Declined, Job, JobQueue};
+use corepulse::api::profile::ProfileJob;
 use corepulse::api::route::{LABELS, NAMES};
 use corepulse::api::service::Service;
 use corepulse::api::state::{Settings, State};
@@ -66,6 +67,11 @@ impl JobQueue for Jobs {
     fn submit(&self, job: Job) -> Result<(), Job> {
         self.0.lock().push(job);
         Ok(())
+    }
+
+    /// A profile of a core without threads and clock would show nothing.
+    fn submit_profile(&self, job: ProfileJob) -> Result<(), (ProfileJob, Declined)> {
+        Err((job, Declined::Busy))
     }
 }
 

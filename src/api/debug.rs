@@ -101,7 +101,13 @@ fn index(out: &mut Vec<u8>) -> std::io::Result<()> {
     writeln!(
         out,
         "threads         for each core: share of time at work, connections, turns, events"
-    )
+    )?;
+    writeln!(
+        out,
+        "profile         where CPU time goes, in gzipped protobuf, for go tool pprof and"
+    )?;
+    writeln!(out, "                speedscope; ?seconds=10, 60 at most, one at a time")?;
+    writeln!(out, "flamegraph      the same as an SVG picture")
 }
 
 /// The percentile distribution in the text format of HdrHistogram, in milliseconds.

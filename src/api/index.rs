@@ -4,7 +4,7 @@ use super::json::Object;
 use crate::http::response::{JSON, Response};
 
 /// Paths with what they are for.
-const SERVED: [(&str, &str); 10] = [
+const SERVED: [(&str, &str); 12] = [
     ("/metrics", "POST device metrics: an object, an array of objects, or NDJSON"),
     ("/metrics/{key}", "GET a stored metric by <timestamp> or <device_id>:<timestamp>"),
     ("/analyze", "GET rolling averages, z-scores and anomalies; ?device_id= for one device"),
@@ -14,6 +14,11 @@ const SERVED: [(&str, &str); 10] = [
     ("/debug/pprof/", "GET what performance engineers look at; needs the admin token or loopback"),
     ("/debug/pprof/latency", "GET percentiles of request durations; ?route= for one route"),
     ("/debug/pprof/threads", "GET what each core does"),
+    (
+        "/debug/pprof/profile",
+        "GET where CPU time goes, for go tool pprof; ?seconds= 1 to 60, else 10",
+    ),
+    ("/debug/pprof/flamegraph", "GET the same as a picture"),
     ("/openapi.json", "GET this API in OpenAPI 3.1"),
 ];
 

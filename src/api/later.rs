@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::profile::ProfileJob;
 use super::state::State;
 use super::{analyze, debug, lookup, scrape};
 use crate::clock::Now;
@@ -50,7 +51,16 @@ impl Job {
     }
 }
 
-/// The bounded queue in front of the control thread.
+/// Why a profile is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Declined {
+    /// One is being taken.
+    Busy,
+    /// The server stops.
+    Stopping,
+}
+
+/// The bounded queues in front of the control threads.
 pub trait JobQueue: fmt::Debug + Send + Sync {
     /// Queues a job.
     ///
@@ -58,6 +68,13 @@ pub trait JobQueue: fmt::Debug + Send + Sync {
     ///
     /// The queue is full; the job comes back.
     fn submit(&self, job: Job) -> Result<(), Job>;
+
+    /// Has a profile taken.
+    ///
+    /// # Errors
+    ///
+    /// It is not to be; the job comes back.
+    fn submit_profile(&self, job: ProfileJob) -> Result<(), (ProfileJob, Declined)>;
 }
 
 /// Queues work, or says that too much waits already.

@@ -1,5 +1,6 @@
 //! Which paths there are, and what they may be asked.
 
+use super::profile::Form;
 use crate::http::request::Method;
 use crate::http::status::Status;
 use crate::metric::rejection::Reason;
@@ -24,13 +25,15 @@ pub enum Route<'a> {
     Ready,
     /// `/openapi.json`
     Document,
-    /// `/debug/pprof/` and what is under it.
+    /// `/debug/pprof/` and its pages.
     Debug(Page),
+    /// `/debug/pprof/profile` and `/debug/pprof/flamegraph`.
+    Profile(Form),
     /// No path of ours.
     Unknown,
 }
 
-/// What there is under `/debug/pprof/`.
+/// The pages under `/debug/pprof/` that are written at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
     /// The list of the others.
@@ -45,7 +48,7 @@ pub enum Page {
 pub const REFUSED: usize = 0;
 
 /// The label values of `route`, in the order of [`Route::index`].
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 15] = [
     "refused",
     "/",
     "/metrics",
@@ -58,6 +61,8 @@ pub const NAMES: [&str; 13] = [
     "/debug/pprof/",
     "/debug/pprof/latency",
     "/debug/pprof/threads",
+    "/debug/pprof/profile",
+    "/debug/pprof/flamegraph",
     "unknown",
 ];
 
@@ -76,6 +81,8 @@ impl<'a> Route<'a> {
             "/debug/pprof/" => Self::Debug(Page::Index),
             "/debug/pprof/latency" => Self::Debug(Page::Latency),
             "/debug/pprof/threads" => Self::Debug(Page::Threads),
+            "/debug/pprof/profile" => Self::Profile(Form::Pprof),
+            "/debug/pprof/flamegraph" => Self::Profile(Form::Flamegraph),
             _ => match path.strip_prefix("/metrics/") {
                 Some(key) if !key.is_empty() && !key.contains('/') => Self::Lookup(key),
                 _ => Self::Unknown,
@@ -98,7 +105,9 @@ impl<'a> Route<'a> {
             Self::Debug(Page::Index) => 9,
             Self::Debug(Page::Latency) => 10,
             Self::Debug(Page::Threads) => 11,
-            Self::Unknown => 12,
+            Self::Profile(Form::Pprof) => 12,
+            Self::Profile(Form::Flamegraph) => 13,
+            Self::Unknown => 14,
         }
     }
 

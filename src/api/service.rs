@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ingest::{self, Ingest};
+use super::profile::{self, Wanted};
 use super::route::{REFUSED, Route};
 use super::state::State;
 use super::{analyze, debug, health, index, later, lookup, openapi, scrape};
@@ -80,9 +81,14 @@ impl Service {
                 Some(work) => return later::ask(work, state, context, body, index),
                 None => lookup::absent(body, index),
             },
-            Route::Debug(_) if !debug::admits(request, context, state) => {
+            Route::Debug(_) | Route::Profile(_) if !debug::admits(request, context, state) => {
                 debug::forbidden(body, index)
             }
+            Route::Profile(form) => match Wanted::of(form, request) {
+                Some(_) if request.method == Method::Head => profile::head(form, index),
+                Some(wanted) => return profile::ask(wanted, state, context, body, index),
+                None => profile::bad_seconds(body, index),
+            },
             Route::Debug(page) => match debug::work(page, request) {
                 Some(work) => return later::ask(work, state, context, body, index),
                 None => debug::unknown(body, index),

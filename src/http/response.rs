@@ -28,6 +28,8 @@ pub enum Field {
     RetryAfter(u32),
     /// 401: how to authenticate (RFC 9110, section 11.6.1).
     WwwAuthenticate(&'static str),
+    /// A file rather than a page, and its name (RFC 6266).
+    ContentDisposition(&'static str),
 }
 
 /// `application/json`.
@@ -72,7 +74,7 @@ pub fn encode_continue(out: &mut Vec<u8>) {
 #[derive(Clone, Debug, Default)]
 pub struct Encoder {
     date: DateLine,
-    /// The start of the last head, up to the number of bytes, and of which answers: nearly all are
+    /// The start of the last head, up to the length, and of which answers: nearly all are
     /// of one kind, and it changes once a second.
     start: Vec<u8>,
     of: Option<(Status, &'static str, i64)>,
@@ -80,7 +82,8 @@ pub struct Encoder {
 
 impl Encoder {
     /// Appends `response` with `body` to `out`; without the body where it answers a HEAD, which
-    /// leaves its length standing (RFC 9110, section 9.3.2).
+    /// leaves its length standing. An answer to HEAD for which no body was made has no length
+    /// either: it would be known only after making one (RFC 9110, section 9.3.2).
     pub fn encode(
         &mut self,
         out: &mut Vec<u8>,
@@ -98,10 +101,12 @@ impl Encoder {
             self.start.extend_from_slice(self.date.at(now));
             self.start.extend_from_slice(b"Content-Type: ");
             self.start.extend_from_slice(response.content_type.as_bytes());
-            self.start.extend_from_slice(b"\r\nContent-Length: ");
         }
         out.extend_from_slice(&self.start);
-        out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+        if !(answers_head && body.is_empty()) {
+            out.extend_from_slice(b"\r\nContent-Length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+        }
         if let Some(field) = response.field {
             encode_field(out, field);
         }
@@ -123,6 +128,7 @@ fn encode_field(out: &mut Vec<u8>, field: Field) {
         Field::AcceptEncoding(codings) => ("\r\nAccept-Encoding: ", codings),
         Field::RetryAfter(seconds) => ("\r\nRetry-After: ", digits.format(seconds)),
         Field::WwwAuthenticate(challenge) => ("\r\nWWW-Authenticate: ", challenge),
+        Field::ContentDisposition(how) => ("\r\nContent-Disposition: ", how),
     };
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(value.as_bytes());
@@ -154,12 +160,22 @@ mod tests {
     }
 
     #[test]
+    fn a_head_whose_body_was_not_made_has_no_length() {
+        let mut out = Vec::new();
+        let ok = Response::ok("image/svg+xml", 0);
+        Encoder::default().encode(&mut out, ok, b"", true, Persistence::Open, NOW);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with("\r\nContent-Type: image/svg+xml\r\n\r\n"), "{text}");
+    }
+
+    #[test]
     fn further_fields_stand_between_length_and_connection() {
         for (field, line) in [
             (Field::Allow("GET, HEAD"), "Allow: GET, HEAD"),
             (Field::AcceptEncoding("gzip"), "Accept-Encoding: gzip"),
             (Field::RetryAfter(3), "Retry-After: 3"),
             (Field::WwwAuthenticate("Bearer"), "WWW-Authenticate: Bearer"),
+            (Field::ContentDisposition("attachment"), "Content-Disposition: attachment"),
         ] {
             let response = Response { field: Some(field), ..Response::ok(TEXT, 0) };
             let text = encoded(response, true, Persistence::Close);

@@ -84,6 +84,21 @@ impl Client {
         answer.expect("an answer before the end of the stream")
     }
 
+    /// Reads the head of an answer to HEAD that has no length, as no other answer may.
+    pub fn head_without_length(&mut self) -> String {
+        loop {
+            let end = self.received.windows(4).position(|four| four == b"\r\n\r\n");
+            if let Some(end) = end {
+                let head = self.received.drain(..end + 4).collect();
+                return String::from_utf8(head).expect("a head is ASCII");
+            }
+            let mut chunk = [0; 64 * 1024];
+            let bytes = self.stream.read(&mut chunk).expect("a head within the time-out");
+            assert!(bytes > 0, "the stream ends before the head does");
+            self.received.extend_from_slice(&chunk[..bytes]);
+        }
+    }
+
     pub fn ask(&mut self, request: &[u8]) -> Answer {
         self.send(request);
         self.answer()

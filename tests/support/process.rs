@@ -152,6 +152,29 @@ impl Process {
         stats.filter_map(state).all(|sleeps| sleeps)
     }
 
+    /// Whether it has a handler for the signal of this number.
+    pub fn catches_signal(&self, number: u32) -> bool {
+        let path = format!("/proc/{}/status", self.child.0.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap() >> (number - 1) & 1 == 1
+    }
+
+    /// Sends a signal to its thread of this name, if it has one.
+    pub fn signal_thread(&self, name: &str, signal: &str) {
+        let tasks =
+            std::fs::read_dir(format!("/proc/{}/task", self.child.0.id())).expect("it runs");
+        for task in tasks.map(Result::unwrap) {
+            let comm = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            if comm.trim_end() == name {
+                let id = task.file_name();
+                // The kernel hands it to the thread of that number, if that takes it.
+                let status = Command::new("kill").arg(format!("-{signal}")).arg(id).status();
+                assert!(status.expect("there is kill").success());
+            }
+        }
+    }
+
     /// How many descriptors it holds.
     pub fn descriptors(&self) -> u64 {
         let path = format!("/proc/{}/fd", self.child.0.id());

@@ -25,6 +25,7 @@ impl Fields {
                 Field::AcceptEncoding(codings) => format!("Accept-Encoding: {codings}"),
                 Field::RetryAfter(seconds) => format!("Retry-After: {seconds}"),
                 Field::WwwAuthenticate(challenge) => format!("WWW-Authenticate: {challenge}"),
+                Field::ContentDisposition(how) => format!("Content-Disposition: {how}"),
             }));
         }
         match persistence {

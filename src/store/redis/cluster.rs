@@ -18,7 +18,7 @@ use super::dialer::at_address;
 use super::failure::Kind;
 use super::link::{Identity, Link, Reply};
 use super::patience::Patience;
-use super::session::{Session, kind_of};
+use super::session::{Session, ask, kind_of};
 use crate::clock::Clock;
 use crate::limits::STORE_DIAL_MS_MAX;
 
@@ -48,7 +48,7 @@ impl Topology {
     /// Asks a node, which was reached by `info`.
     pub(super) fn ask(connection: &mut Connection, info: &ConnectionInfo) -> Result<Self, Kind> {
         let mut command = redis::cmd("CLUSTER");
-        let reply: Value = command.arg("SLOTS").query(connection).map_err(|e| kind_of(&e))?;
+        let reply: Value = ask(connection, command.arg("SLOTS")).map_err(|e| kind_of(&e))?;
         let mut topology = Self::default();
         let Value::Array(ranges) = reply else {
             return Err(Kind::Protocol);
@@ -205,8 +205,11 @@ impl Link for ClusterSession {
         if asking && session.receive()? != Reply::Ok {
             return Err(Kind::Ask);
         }
-        let Some(refusal) = session.receive_refusal()? else {
-            return Ok(Reply::Ok);
+        let refusal = match session.receive_refusal() {
+            Ok(Some(refusal)) => refusal,
+            Ok(None) => return Ok(Reply::Ok),
+            Err(Kind::Interrupted) => return Ok(Reply::Error(Kind::Interrupted)),
+            Err(kind) => return Err(kind),
         };
         let kind = Kind::of_code(refusal.code());
         if kind == Kind::Ask {

@@ -9,7 +9,7 @@ use super::cluster::{ClusterSession, Topology};
 use super::failure::Kind;
 use super::link::{Dialer, Identity, Link};
 use super::patience::Patience;
-use super::session::{Session, connect, kind_of};
+use super::session::{Session, ask, connect, kind_of};
 use crate::clock::Clock;
 use crate::config::redis_url::{RedisUrl, Route};
 use crate::sync::Mutex;
@@ -125,7 +125,7 @@ fn primary_of(
     let mut command = redis::cmd("SENTINEL");
     command.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
     let address: Option<(String, u16)> =
-        command.query(sentinel).map_err(|error| kind_of(&error))?;
+        ask(sentinel, &command).map_err(|error| kind_of(&error))?;
     let (host, port) = address.ok_or(Kind::Connect)?;
     Ok(at_address(info, host, port))
 }

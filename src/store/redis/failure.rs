@@ -78,6 +78,9 @@ kinds! {
     Connect "connect" "" Reconnect
     /// No reply came in time.
     Timeout "timeout" "" Reconnect
+    /// A signal, as the profiler's, came while a reply was waited for, which the crate then throws
+    /// away: what it said is not known.
+    Interrupted "interrupted" "" Retry
     /// The connection broke.
     Io "io" "" Reconnect
     /// The replies are not those of the commands.

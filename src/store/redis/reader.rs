@@ -3,13 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use redis::{Connection, ConnectionInfo, RedisResult};
+use redis::{Connection, ConnectionInfo, RedisResult, Value};
 
 use super::cluster::Topology;
 use super::dialer::{SharedBook, at_address, primary_by_name, topology};
 use super::failure::Kind;
 use super::patience::Patience;
-use super::session::{connect, kind_of};
+use super::session::{ask, connect, kind_of};
 use crate::clock::Clock;
 use crate::config::redis_url::{RedisUrl, Route};
 use crate::limits::{STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS};
@@ -93,7 +93,7 @@ impl Known {
         let port = port.parse().map_err(|_| Kind::Protocol)?;
         let other = at_address(&server, host.to_owned(), port);
         let connection = self.connection_to(&other, patience)?;
-        redis::cmd("ASKING").exec(connection).map_err(|error| kind_of(&error))?;
+        ask::<Value>(connection, &redis::cmd("ASKING")).map_err(|error| kind_of(&error))?;
         get(connection, key).map_err(|error| kind_of(&error))
     }
 
@@ -143,5 +143,5 @@ impl Known {
 }
 
 fn get(connection: &mut Connection, key: &[u8]) -> RedisResult<Option<Vec<u8>>> {
-    redis::cmd("GET").arg(key).query(connection)
+    ask(connection, redis::cmd("GET").arg(key))
 }

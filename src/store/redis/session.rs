@@ -4,11 +4,15 @@
 //! late one away, and a write that times out may have sent half a command: neither can be gone on
 //! from.
 
+use std::error::Error;
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{
-    Client, Connection, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerError, Value,
+    Client, Cmd, Connection, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, RedisResult,
+    ServerError, Value,
 };
 
 use super::failure::Kind;
@@ -71,12 +75,18 @@ impl Link for Session {
     }
 
     fn receive(&mut self) -> Result<Reply, Kind> {
-        let refusal = self.receive_refusal()?;
-        Ok(refusal.map_or(Reply::Ok, |error| Reply::Error(Kind::of_code(error.code()))))
+        match self.receive_refusal() {
+            Ok(refusal) => {
+                Ok(refusal.map_or(Reply::Ok, |error| Reply::Error(Kind::of_code(error.code()))))
+            }
+            // A reply as well: the connection is still in step.
+            Err(Kind::Interrupted) => Ok(Reply::Error(Kind::Interrupted)),
+            Err(kind) => Err(kind),
+        }
     }
 
     fn ping(&mut self) -> Result<(), Kind> {
-        redis::cmd("PING").query::<Value>(&mut self.connection).map_err(|error| kind_of(&error))?;
+        ask::<Value>(&mut self.connection, &redis::cmd("PING")).map_err(|error| kind_of(&error))?;
         Ok(())
     }
 
@@ -110,11 +120,35 @@ fn set_patience(connection: &Connection, patience: Duration) -> RedisResult<()> 
     connection.set_write_timeout(Some(patience))
 }
 
+/// How often a command is asked again whose reply was lost to a signal. The profiler sends one for
+/// each hundredth of a second of CPU time, and who waits uses none.
+const INTERRUPTIONS_MAX: usize = 16;
+
+/// Asks a command that may be asked again.
+pub(super) fn ask<T: FromRedisValue>(connection: &mut Connection, command: &Cmd) -> RedisResult<T> {
+    for _ in 0..INTERRUPTIONS_MAX {
+        match command.query(connection) {
+            Err(error) if is_interruption(&error) => {}
+            reply => return reply,
+        }
+    }
+    command.query(connection)
+}
+
+/// Whether a signal ended a wait: reading with a time-out is not begun again by the kernel (man 7
+/// signal), and the crate does not do so either. It throws the reply away when that comes.
+fn is_interruption(error: &RedisError) -> bool {
+    // The crate hides the error in a box, and says nothing of this kind.
+    let boxed =
+        error.source().and_then(|source| source.downcast_ref::<Arc<dyn Error + Send + Sync>>());
+    let error = boxed.and_then(|boxed| boxed.downcast_ref::<io::Error>());
+    error.is_some_and(|error| error.kind() == io::ErrorKind::Interrupted)
+}
+
 /// Asks Redis who we are. Before 6.2 it cannot tell all of it, and an ACL may forbid to ask: then
 /// an abandoned connection cannot be ended, and what Redis still reads from it runs late.
 fn identify(connection: &mut Connection, server: &str) -> RedisResult<Option<Identity>> {
-    let info = redis::cmd("CLIENT").arg("INFO").query::<String>(connection);
-    match info {
+    match ask::<String>(connection, redis::cmd("CLIENT").arg("INFO")) {
         Ok(info) => Ok(parse_client_info(server, &info)),
         Err(error) if needs_another_connection(&error) => Err(error),
         Err(_) => Ok(None),
@@ -141,7 +175,7 @@ fn end(connection: &mut Connection, identity: &Identity) -> RedisResult<()> {
     let mut command = redis::cmd("CLIENT");
     // Numbers begin anew when Redis restarts: the address says that it is ours.
     command.arg("KILL").arg("ID").arg(identity.id).arg("ADDR").arg(&identity.address);
-    match command.query::<Value>(connection) {
+    match ask::<Value>(connection, &command) {
         Err(error) if needs_another_connection(&error) => Err(error),
         _ => Ok(()),
     }
@@ -151,6 +185,7 @@ fn end(connection: &mut Connection, identity: &Identity) -> RedisResult<()> {
 pub(super) fn kind_of(error: &RedisError) -> Kind {
     match error.kind() {
         ErrorKind::Io if error.is_timeout() => Kind::Timeout,
+        ErrorKind::Io if is_interruption(error) => Kind::Interrupted,
         ErrorKind::Io => Kind::Io,
         ErrorKind::AuthenticationFailed => Kind::WrongPass,
         ErrorKind::Server(_) | ErrorKind::Extension => Kind::of_code(error.code().unwrap_or("")),
@@ -162,6 +197,14 @@ pub(super) fn kind_of(error: &RedisError) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_the_system_are_told_apart() {
+        let kind = |kind: io::ErrorKind| kind_of(&RedisError::from(io::Error::from(kind)));
+        assert_eq!(kind(io::ErrorKind::Interrupted), Kind::Interrupted);
+        assert_eq!(kind(io::ErrorKind::WouldBlock), Kind::Timeout);
+        assert_eq!(kind(io::ErrorKind::ConnectionReset), Kind::Io);
+    }
 
     #[test]
     fn a_connection_is_known_by_server_number_and_address() {

@@ -146,6 +146,10 @@ impl<D: Dialer> Writer<D> {
 
     /// Redis refuses for now: what is not final is sent again after a while.
     fn pause(&mut self, now_ns: u64) -> Wish {
+        if self.last_error == Kind::Interrupted {
+            // Redis has refused nothing.
+            return Wish::Step;
+        }
         // A cluster that moves a slot is up.
         if !matches!(self.last_error, Kind::Ask | Kind::TryAgain) {
             self.shared.note_down(self.last_error, false);

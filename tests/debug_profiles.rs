@@ -1,0 +1,224 @@
+//! `/debug/pprof/profile` and `/debug/pprof/flamegraph`: what they show, to whom, and how they end.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+#[path = "support/protobuf.rs"]
+mod protobuf;
+#[path = "support/wire.rs"]
+mod support;
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use flate2::read::GzDecoder;
+use protobuf::Profile;
+use support::client::metric;
+use support::{Answer, Client, Process, Running, SOON, assert_problem, get, post, until};
+
+const PROFILE: &str = "/debug/pprof/profile";
+const FLAMEGRAPH: &str = "/debug/pprof/flamegraph";
+const PAGES: [&str; 2] = [PROFILE, FLAMEGRAPH];
+
+/// Functions that a server under load is met in, with the thread that they run on.
+const OURS: [&str; 3] =
+    ["corepulse::engine::percore::", "corepulse::api::ingest::", "corepulse::metric::decode::"];
+
+/// Posts without a pause until it is dropped; every request has to be answered with 202.
+struct Load {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u64>>,
+}
+
+impl Load {
+    fn start(address: SocketAddr) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let thread = thread::spawn(move || {
+            let mut client = Client::connect(address);
+            let body = format!("{}\n", metric("d1", 1_700_000_000)).repeat(500);
+            let mut requests = 0;
+            while !over.load(Ordering::Relaxed) {
+                assert_eq!(client.ask(&post(body.as_bytes())).status, 202);
+                requests += 1;
+            }
+            requests
+        });
+        Self { is_over, thread: Some(thread) }
+    }
+
+    /// Ends it and answers how many requests there were.
+    fn stop(mut self) -> u64 {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().expect("no request failed")
+    }
+}
+
+/// Whether the profiler takes signals, as it does while a profile is taken: SIGPROF is number 27.
+fn is_profiling(process: &Process) -> bool {
+    process.catches_signal(27)
+}
+
+fn decoded(answer: &Answer) -> Profile {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.field("content-type"), Some("application/octet-stream"));
+    let disposition = "attachment; filename=\"profile.pb.gz\"";
+    assert_eq!(answer.field("content-disposition"), Some(disposition));
+    let mut bytes = Vec::new();
+    GzDecoder::new(&*answer.body).read_to_end(&mut bytes).expect("it is gzipped");
+    Profile::parse(&bytes)
+}
+
+#[test]
+fn a_profile_under_load_names_our_functions_and_threads() {
+    let process = Process::start(&["--workers", "1"]);
+    let load = Load::start(process.address);
+    let profile = decoded(&process.client().ask(&get(&format!("{PROFILE}?seconds=2"))));
+    assert!(load.stop() > 0);
+    for function in OURS {
+        assert!(profile.functions.iter().any(|name| name.starts_with(function)), "{profile:?}");
+    }
+    assert!(profile.threads.contains("core-0"), "{profile:?}");
+    // The load keeps the core busy; a machine that is shared may give it a tenth of its time.
+    assert!(profile.samples >= 20, "{profile:?}");
+    // The innermost frames are there too, in the C library where system calls are made.
+    assert!(profile.innermost.iter().any(|name| name.contains("libc_")), "{profile:?}");
+    let duration = Duration::from_nanos(profile.duration_ns);
+    assert!((Duration::from_secs(2)..SOON).contains(&duration), "{duration:?}");
+}
+
+#[test]
+fn a_flamegraph_is_a_picture_with_our_functions() {
+    let process = Process::start(&["--workers", "1"]);
+    let load = Load::start(process.address);
+    let answer = process.client().ask(&get(&format!("{FLAMEGRAPH}?seconds=1")));
+    assert!(load.stop() > 0);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.field("content-type"), Some("image/svg+xml"));
+    let svg = answer.text();
+    assert!(svg.starts_with("<?xml") && svg.trim_end().ends_with("</svg>"), "{svg}");
+    for name in ["core-0", OURS[0]] {
+        assert!(svg.contains(name), "{name}: {svg}");
+    }
+}
+
+#[test]
+fn an_idle_server_has_a_picture_as_well() {
+    let process = Process::start(&["--workers", "1"]);
+    let answer = process.client().ask(&get(&format!("{FLAMEGRAPH}?seconds=1")));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.text().contains("<svg"), "{answer:?}");
+    let profile = decoded(&process.client().ask(&get(&format!("{PROFILE}?seconds=1"))));
+    assert!(profile.duration_ns >= 1_000_000_000, "{profile:?}");
+}
+
+#[test]
+fn only_one_is_taken_at_a_time_and_all_else_goes_on() {
+    let process = Process::start(&["--workers", "1"]);
+    let mut first = process.client();
+    first.send(&get(&format!("{PROFILE}?seconds=2")));
+    until("the first one is being taken", || is_profiling(&process).then_some(()));
+    for page in PAGES {
+        let request = get(&format!("{page}?seconds=1"));
+        let second = process.client().ask(&request);
+        assert_problem(&second, 429, &request);
+        let seconds: u32 = second.field("retry-after").unwrap().parse().unwrap();
+        assert!((1..=3).contains(&seconds));
+    }
+    let mut client = process.client();
+    for page in ["/health", "/analyze", "/metrics/prometheus", "/debug/pprof/threads", "/"] {
+        assert_eq!(client.ask(&get(page)).status, 200, "{page}");
+    }
+    assert!(is_profiling(&process), "all that was answered meanwhile");
+    decoded(&first.answer());
+    // Whoever has an answer may ask for the next.
+    decoded(&first.ask(&get(&format!("{PROFILE}?seconds=1"))));
+    assert!(!is_profiling(&process));
+}
+
+#[test]
+fn seconds_are_a_whole_number_up_to_a_minute() {
+    let running = Running::start(&["--workers", "1"]);
+    let mut client = running.client();
+    for page in PAGES {
+        for bad in ["", "0", "61", "-1", "1.5", "ten", "5s", "18446744073709551617"] {
+            let request = get(&format!("{page}?seconds={bad}"));
+            let problem = assert_problem(&client.ask(&request), 400, &request);
+            assert!(problem["detail"].as_str().unwrap().starts_with("seconds: "), "{problem}");
+        }
+    }
+}
+
+#[test]
+fn who_may_not_look_gets_none() {
+    let running = Running::start(&["--workers", "1", "--admin-token", "s3cret"]);
+    let mut client = running.client();
+    for page in PAGES {
+        for method in ["GET", "HEAD"] {
+            let head = format!("{method} {page}?seconds=1 HTTP/1.1\r\nHost: test\r\n");
+            client.send(format!("{head}Via: 1.1 proxy\r\n\r\n").as_bytes());
+            let answer = client.try_answer(method == "HEAD").unwrap().unwrap();
+            assert_eq!(answer.status, 403, "{method} {page}");
+        }
+    }
+    let fields = "Via: 1.1 proxy\r\nAuthorization: Bearer s3cret\r\n";
+    let request = format!("GET {PROFILE}?seconds=1 HTTP/1.1\r\nHost: test\r\n{fields}\r\n");
+    decoded(&client.ask(request.as_bytes()));
+}
+
+/// The length of a profile is known only when it has been taken, which nobody asks for with HEAD.
+#[test]
+fn head_takes_no_profile() {
+    let process = Process::start(&["--workers", "1"]);
+    let mut client = process.client();
+    for page in PAGES {
+        for _ in 0..3 {
+            client.send(format!("HEAD {page} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
+        }
+        for _ in 0..3 {
+            let head = client.head_without_length();
+            assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+            assert!(!head.to_ascii_lowercase().contains("content-length"), "{head}");
+        }
+        client.send(format!("HEAD {page}?seconds=0 HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
+        assert_eq!(client.answer_to_head().status, 400);
+    }
+    assert!(!is_profiling(&process));
+}
+
+/// The profile ends early and is answered; the server is gone long before it would have ended.
+#[test]
+fn a_stopping_server_does_not_wait_for_a_profile() {
+    for page in PAGES {
+        let mut process = Process::start(&["--workers", "1"]);
+        let mut client = process.client();
+        client.send(&get(&format!("{page}?seconds=60")));
+        until("it is being taken", || is_profiling(&process).then_some(()));
+        let since = Instant::now();
+        process.signal("TERM");
+        let answer = client.answer();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.closes(), "{answer:?}");
+        let status = process.wait();
+        assert_eq!(status.code(), Some(0), "{status}");
+        assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    }
+}
+
+#[test]
+fn without_a_folder_for_temporary_files_it_says_so() {
+    let process = Process::start_with(&[("TMPDIR", "/nowhere")], &["--workers", "1"]);
+    let request = get(&format!("{PROFILE}?seconds=1"));
+    let problem = assert_problem(&process.client().ask(&request), 503, &request);
+    assert!(problem["detail"].as_str().unwrap().contains("TMPDIR"), "{problem}");
+    assert_eq!(process.client().ask(&get("/health")).status, 200);
+}
