@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	instructions deploy rolling instructions-record bench build run replay load perf perf-floor \
-	peers perf-peers perf-load perf-analyze perf-scale idle-connections greedy soak clean
+	peers perf-peers perf-load perf-analyze perf-scale profiles flamegraphs idle-connections greedy \
+	soak clean
 
 # How long a soak takes.
 seconds := 600
@@ -74,6 +75,14 @@ perf-analyze: ## What /analyze with 100,000 devices costs while both cores are l
 perf-scale: ## Two workers beside one, a million devices beside a thousand (4 minutes, 3 GB)
 	cargo build --release --locked --workspace
 	target/release/scale
+
+profiles: ## Twenty profiles over HTTP of a server under full load: nothing may fail
+	cargo build --release --locked --workspace
+	target/release/profiles
+
+flamegraphs: ## Draw where time goes under each kind of load, the kernel's part too (needs perf)
+	cargo build --release --locked --workspace
+	target/release/flamegraph single device pipelined ndjson
 
 idle-connections: ## What 15,000 idle connections cost in memory, and others in time
 	cargo build --release --locked --workspace

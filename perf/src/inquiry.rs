@@ -54,19 +54,32 @@ impl Stored {
 ///
 /// When it does not come, or not with 200.
 pub fn page(address: SocketAddr, path: &str) -> Result<String, String> {
-    let ask = || -> std::io::Result<String> {
+    let body = fetch(address, path, ANSWER_MAX)?;
+    String::from_utf8(body).map_err(|e| format!("{path}: {e}"))
+}
+
+/// The same of a page that is not text, or takes longer to begin.
+///
+/// # Errors
+///
+/// When it does not come, or not with 200.
+pub fn fetch(address: SocketAddr, path: &str, patience: Duration) -> Result<Vec<u8>, String> {
+    let ask = || -> std::io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        stream.set_read_timeout(Some(patience))?;
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer)
     };
-    let answer = ask().map_err(|e| format!("{path}: {e}"))?;
-    let whole = answer.split_once("\r\n\r\n").filter(|(head, _)| head.contains(" 200 "));
-    whole.map(|(_, body)| body.to_owned()).ok_or_else(|| format!("{path}: {answer}"))
+    let mut answer = ask().map_err(|e| format!("{path}: {e}"))?;
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    match end {
+        Some(end) if answer.starts_with(b"HTTP/1.1 200 ") => Ok(answer.split_off(end + 4)),
+        _ => Err(format!("{path}: {}", String::from_utf8_lossy(&answer))),
+    }
 }
 
 /// All counts, as Prometheus reads them.

@@ -147,14 +147,20 @@ pub fn number(count: u64) -> f64 {
     count as f64
 }
 
+/// The day of which a machine's description is.
+#[must_use]
+pub fn day(machine: &Value) -> &str {
+    let date = machine.get("date").and_then(Value::as_str);
+    date.and_then(|date| date.get(..10)).unwrap_or("undated")
+}
+
 /// Writes a record to `folder`, under its date and a name, and says where it is.
 ///
 /// # Errors
 ///
 /// The file cannot be written.
 pub fn keep(folder: &Path, name: &str, record: &Value) -> Result<PathBuf, String> {
-    let date = record.pointer("/machine/date").and_then(|date| date.as_str());
-    let day = date.and_then(|date| date.get(..10)).unwrap_or("undated");
+    let day = day(record.get("machine").unwrap_or(record));
     let path = folder.join(format!("{day}-{name}.json"));
     let text = serde_json::to_string_pretty(record).map_err(|e| e.to_string())?;
     fs::create_dir_all(folder)
