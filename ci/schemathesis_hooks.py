@@ -46,10 +46,13 @@ def before_call(_context, case, _kwargs):
 
 
 def takes_a_profile(query):
-    """Absent, or a number that the document allows; what it forbids is sent as it is."""
+    """Absent, or a number that the document allows, as text or not, the first if there are several;
+    what it forbids is sent as it is."""
     seconds = query.get("seconds", 1)
-    is_number = isinstance(seconds, int) and not isinstance(seconds, bool)
-    return is_number and 1 <= seconds <= PROFILE_SECONDS_MAX
+    if isinstance(seconds, list):
+        seconds = seconds[0] if seconds else 1
+    text = str(seconds)
+    return text.isascii() and text.isdigit() and 1 <= int(text) <= PROFILE_SECONDS_MAX
 
 
 def encoded(case, value):
