@@ -7,7 +7,9 @@
 
 use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX, RPS_MAX};
 use crate::metric::batch::{Record, Span};
-use crate::metric::fields::is_device_id_byte;
+use crate::metric::event::Field;
+use crate::metric::fields::{bit, is_device_id_byte};
+use crate::metric::rejection::Member;
 use crate::metric::timestamp;
 use crate::metric::token::{INTEGER_DIGITS_MAX, digits, number, short_number, word};
 
@@ -18,11 +20,8 @@ const TIMESTAMP: u64 = six(b"\"times");
 const DEVICE_ID: u64 = six(b"\"devic");
 const SIX_BYTES: u64 = (1 << 48) - 1;
 
-/// One bit a member that was given.
-const CPU_BIT: u8 = 1;
-const RPS_BIT: u8 = 2;
-const TIMESTAMP_BIT: u8 = 4;
-const DEVICE_ID_BIT: u8 = 8;
+/// An event without these is none.
+const REQUIRED: u8 = bit(Member::Measured(Field::Cpu)) | bit(Member::Measured(Field::Rps));
 
 /// Decodes the object whose brace is at `start`, and says where it ends. Its timestamp is empty if
 /// none was sent, and no later than `latest_ms`.
@@ -34,36 +33,36 @@ pub(super) fn decode(text: &[u8], start: usize, latest_ms: i64) -> Option<(Recor
     let mut given = 0;
     let mut at = start + 1;
     loop {
-        let bit = match word(text, at) & SIX_BYTES {
+        let member = match word(text, at) & SIX_BYTES {
             CPU => {
                 at = value_at(text, at + 6);
-                at = measured(&mut record, 0, text, at, CPU_MAX)?;
-                CPU_BIT
+                at = measured(&mut record, Field::Cpu, text, at, CPU_MAX)?;
+                Member::Measured(Field::Cpu)
             }
             RPS => {
                 at = value_at(text, at + 6);
-                at = measured(&mut record, 1, text, at, RPS_MAX)?;
-                RPS_BIT
+                at = measured(&mut record, Field::Rps, text, at, RPS_MAX)?;
+                Member::Measured(Field::Rps)
             }
             TIMESTAMP if rest_is(text, at + 6, b"tamp\":") => {
                 at = value_at(text, at + 12);
                 at = happened(&mut record, text, at, latest_ms)?;
-                TIMESTAMP_BIT
+                Member::Timestamp
             }
             DEVICE_ID if rest_is(text, at + 6, b"e_id\":") => {
                 at = value_at(text, at + 12);
                 at = sender(&mut record, text, at)?;
-                DEVICE_ID_BIT
+                Member::DeviceId
             }
             _ => return None,
         };
-        if given & bit != 0 {
+        if given & bit(member) != 0 {
             return None;
         }
-        given |= bit;
+        given |= bit(member);
         match text.get(at)? {
             b',' => at = value_at(text, at + 1),
-            b'}' if given & (CPU_BIT | RPS_BIT) == CPU_BIT | RPS_BIT => {
+            b'}' if given & REQUIRED == REQUIRED => {
                 return Some((record, at + 1));
             }
             _ => return None,
@@ -86,7 +85,7 @@ fn rest_is(text: &[u8], at: usize, rest: &[u8; 6]) -> bool {
 #[inline(always)]
 fn measured(
     record: &mut Record,
-    field: usize,
+    field: Field,
     text: &[u8],
     at: usize,
     value_max: f64,
@@ -99,8 +98,8 @@ fn measured(
     if !(0.0..=value_max).contains(&value) || number.end - at > NUMBER_BYTES_MAX {
         return None;
     }
-    *record.values.get_mut(field)? = value;
-    *record.literals.get_mut(field)? = Span::new(at, number.end);
+    *record.values.get_mut(field.index())? = value;
+    *record.literals.get_mut(field.index())? = Span::new(at, number.end);
     Some(number.end)
 }
 

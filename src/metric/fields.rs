@@ -97,7 +97,8 @@ impl Fields {
     }
 }
 
-const fn bit(member: Member) -> u8 {
+/// The bit of a member in the set of those that were given.
+pub(super) const fn bit(member: Member) -> u8 {
     match member {
         Member::Timestamp => 1,
         Member::DeviceId => 2,
