@@ -66,7 +66,7 @@ perf-peers: peers ## Compare the server with all of them, from memory and with R
 perf-load: ## Latency of an open loop with Redis: 1,000 requests/s, and half of saturation
 	cargo build --release --locked --workspace
 	target/release/load --redis --rate 1000 --seconds 20 --rounds 5 --name load-1000
-	target/release/load --redis --saturation --share 0.5 --seconds 20 --rounds 5 --name load-half
+	target/release/load --redis --saturation --share 0.5 --seconds 15 --rounds 3 --name load-half
 
 perf-analyze: ## What /analyze with 100,000 devices costs while both cores are loaded (2 minutes)
 	cargo build --release --locked --workspace
