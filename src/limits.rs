@@ -48,6 +48,12 @@ pub const ANSWER_ITEMS_MAX: usize = 100;
 /// Bytes of a peer's input that an error text may repeat.
 pub const ECHO_BYTES_MAX: usize = 64;
 
+/// Bytes of foreign text in one field of a line of the log. A device id of the greatest length fits.
+pub const FOREIGN_BYTES_MAX: usize = 200;
+
+/// Between two lines of the log about one kind of trouble that may come with every request.
+pub const NOTICE_PAUSE_NS: u64 = 60_000_000_000;
+
 /// Bytes of a device id: it is part of every key in the store.
 pub const DEVICE_ID_BYTES_MAX: usize = 128;
 
@@ -232,6 +238,7 @@ const _: () = assert!(PIPELINED_REQUESTS_PER_TURN <= TALLY_ENTRIES_MAX);
 const _: () = assert!(RESERVED_CONNECTIONS * 2 <= RESERVED_FDS);
 const _: () = assert!(BLOCK_BYTES * 16 <= STORE_QUEUE_BYTES_MIN);
 const _: () = assert!(DEVICE_ID_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(DEVICE_ID_BYTES_MAX <= FOREIGN_BYTES_MAX);
 const _: () = assert!(WINDOW_MAX <= u16::MAX as usize);
 const _: () =
     assert!(1 <= PROFILE_SECONDS_DEFAULT && PROFILE_SECONDS_DEFAULT <= PROFILE_SECONDS_MAX);

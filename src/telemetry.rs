@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Every metric that exists stands in [`table`]. A [`snapshot`] holds their values at one moment,
-//! [`exposition`] writes it for Prometheus, and [`log`] starts the structured log on stderr. A
+//! [`exposition`] writes it for Prometheus, and [`log`] starts the structured log on stderr, where a
+//! [`notice`] keeps trouble short and [`foreign`] text harmless. A
 //! [`profile`] says where CPU time goes, also as a [`flamegraph`], with
 //! each [`symbol`] named for readers.
 
@@ -15,8 +16,10 @@ pub mod busy;
 pub mod counters;
 pub mod exposition;
 pub mod flamegraph;
+pub mod foreign;
 pub mod latency;
 pub mod log;
+pub mod notice;
 pub mod open_metrics;
 pub mod profile;
 pub mod snapshot;
