@@ -48,7 +48,7 @@ pub const ANSWER_ITEMS_MAX: usize = 100;
 /// Bytes of a peer's input that an error text may repeat.
 pub const ECHO_BYTES_MAX: usize = 64;
 
-/// Bytes of foreign text in one field of a line of the log. A device id of the greatest length fits.
+/// Bytes of foreign text in one field of a line of the log. The longest device id fits.
 pub const FOREIGN_BYTES_MAX: usize = 200;
 
 /// Between two lines of the log about one kind of trouble that may come with every request.
