@@ -8,14 +8,19 @@ use std::thread;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXFSZ,
+};
 use signal_hook::iterator::Signals;
 
 use corepulse::config::arguments::{Arguments, Command};
 use corepulse::config::{Config, EXIT_USAGE, LogFormat};
 use corepulse::engine::healthcheck;
-use corepulse::server::{Server, StartError};
+use corepulse::server::{Report, Server, StartError};
 use corepulse::telemetry::log;
+
+/// What was acknowledged could not all be written in time (`EX_TEMPFAIL`).
+const EXIT_LOST: u8 = 75;
 
 /// The system grants too few descriptors or threads (`EX_OSERR`).
 const EXIT_SYSTEM: u8 = 71;
@@ -25,6 +30,11 @@ const EXIT_SOFTWARE: u8 = 70;
 
 /// The address cannot be listened on (`EX_UNAVAILABLE`).
 const EXIT_UNAVAILABLE: u8 = 69;
+
+/// What would end a process that has no use for them, with all that waits to be written: somebody's
+/// habit from another server, timers that it may have inherited, a profiler's last sample, a log
+/// that has reached its greatest size.
+const IGNORED: [i32; 7] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXFSZ];
 
 fn main() -> ExitCode {
     let arguments = match Arguments::read() {
@@ -88,24 +98,43 @@ fn serve(server: Server, stop: &Receiver<()>) -> ExitCode {
         }
     }
     let report = server.drain(thread::sleep);
-    if report.threads_failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_SOFTWARE) }
+    match report {
+        Report { threads_failed: 1.., .. } => ExitCode::from(EXIT_SOFTWARE),
+        Report { lost: 1.., .. } => ExitCode::from(EXIT_LOST),
+        Report { .. } => ExitCode::SUCCESS,
+    }
 }
 
-/// The first signal arrives in what is returned; the second ends the process at once.
+/// The first signal to stop arrives in what is returned. A second TERM or INT ends the process at
+/// once; a second HUP does not, for whoever closes a terminal or a session sends it along with
+/// another, or twice.
 fn listen_for_signals() -> std::io::Result<Receiver<()>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT].into_iter().chain(IGNORED))?;
+    // `nohup` asks to outlive the terminal.
+    if !is_ignored(SIGHUP) {
+        signals.add_signal(SIGHUP)?;
+    }
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let mut seen = signals.forever();
-        if seen.next().is_some() {
-            // The receiver lives as long as `main` does.
+        let mut is_stopping = false;
+        for signal in signals.forever().filter(|signal| !IGNORED.contains(signal)) {
+            if is_stopping && signal != SIGHUP {
+                std::process::exit(128 + signal);
+            }
+            // Only the first is waited for, and the receiver lives as long as `main` does.
             let _ = sender.send(());
-        }
-        if let Some(signal) = seen.next() {
-            std::process::exit(128 + signal);
+            is_stopping |= signal != SIGHUP;
         }
     })?;
     Ok(receiver)
+}
+
+/// Whether whoever started this process had it ignore a signal (man 5 proc).
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask >> (signal - 1) & 1 == 1
 }
 
 /// Prints help and version to standard output, mistakes to standard error.

@@ -50,6 +50,8 @@ pub struct Report {
     pub requests: u64,
     /// Events that an independent walk still found waiting.
     pub walked_pending: u64,
+    /// Events that were acknowledged and could not be written in time.
+    pub lost: u64,
     /// Threads that did not reach their orderly end.
     pub threads_failed: usize,
 }
@@ -211,6 +213,7 @@ impl Server {
             rejected: self.state.counters.totals().rejected_all(),
             requests: self.state.counters.totals().requests_all(),
             walked_pending: self.state.store.walk_pending(),
+            lost: flushed.lost,
             threads_failed,
         };
         if flushed.lost > 0 {

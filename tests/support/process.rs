@@ -92,6 +92,20 @@ impl Process {
         Self::spawn(command)
     }
 
+    /// Starts it from a shell that has done something before, such as `ulimit -n 256`.
+    pub fn start_after(shell: &str, arguments: &[&str]) -> Self {
+        let plain = command(&with_fixed("127.0.0.1:0", arguments));
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{shell}; exec \"$0\" \"$@\"")]);
+        command.arg(plain.get_program()).args(plain.get_args());
+        for (name, value) in plain.get_envs() {
+            if value.is_none() {
+                command.env_remove(name);
+            }
+        }
+        Self::spawn(command)
+    }
+
     fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
@@ -150,14 +164,6 @@ impl Process {
         let name = format!("({name}) ");
         let state = |stat: String| Some(stat.split_once(&name)?.1.starts_with('S'));
         stats.filter_map(state).all(|sleeps| sleeps)
-    }
-
-    /// Whether it has a handler for the signal of this number.
-    pub fn catches_signal(&self, number: u32) -> bool {
-        let path = format!("/proc/{}/status", self.child.0.id());
-        let status = std::fs::read_to_string(path).expect("it runs");
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-        u64::from_str_radix(mask.trim(), 16).unwrap() >> (number - 1) & 1 == 1
     }
 
     /// Sends a signal to its thread of this name, if it has one.
