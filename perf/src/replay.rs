@@ -165,6 +165,7 @@ impl Replay {
         let context = Context {
             now,
             peer_is_loopback: true,
+            peer: &None,
             over_limit: false,
             draining: false,
             request: RequestId { connection, number: self.requests },

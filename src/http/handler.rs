@@ -5,6 +5,7 @@
 //! holds the ticket answers from any thread.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::problem::problem;
@@ -66,6 +67,8 @@ pub struct Context<'a> {
     pub now: Now,
     /// Whether the peer is this machine.
     pub peer_is_loopback: bool,
+    /// Who the peer is, for the log.
+    pub peer: &'a dyn Peer,
     /// Whether the connection is over the limit: only probes get their answer, others are turned
     /// away.
     pub over_limit: bool,
@@ -82,6 +85,20 @@ impl Context<'_> {
     #[must_use]
     pub fn ticket(&self) -> Ticket {
         Ticket { mailbox: Some(Arc::clone(self.mailbox)), request: self.request }
+    }
+}
+
+/// The other end of a connection, to be asked for its address. That is a system call, so that only
+/// a line of the log which is due asks; in return nothing is kept for it, and nothing copied.
+pub trait Peer: fmt::Debug {
+    /// Its address; `None` if it has none, or has gone.
+    fn address(&self) -> Option<SocketAddr>;
+}
+
+/// Who is known beforehand, or nobody.
+impl Peer for Option<SocketAddr> {
+    fn address(&self) -> Option<SocketAddr> {
+        *self
     }
 }
 
@@ -163,6 +180,7 @@ mod tests {
         let context = Context {
             now: Now::default(),
             peer_is_loopback: true,
+            peer: &None,
             over_limit: false,
             draining: false,
             request: RequestId::default(),

@@ -1,11 +1,14 @@
 //! Bytes into answers: the requests of a connection, one after the other.
 
+use std::net::SocketAddr;
 use std::ops::Range;
+
+use mio::net::TcpStream;
 
 use super::{Connection, Stage, Waiting};
 use crate::engine::buffers::Buffers;
 use crate::engine::lent::Lent;
-use crate::http::handler::{Context, Handler, Reply, RequestId};
+use crate::http::handler::{Context, Handler, Peer, Reply, RequestId};
 use crate::http::heads::Heads;
 use crate::http::intake::{Advance, Decode, Whole};
 use crate::http::refusal::Refusal;
@@ -162,6 +165,7 @@ impl Connection {
         let context = Context {
             now: lent.now,
             peer_is_loopback: self.peer_is_loopback,
+            peer: &self.stream,
             over_limit: self.over_limit(),
             draining: lent.draining,
             request: RequestId { connection: self.id, number: self.requests },
@@ -227,6 +231,12 @@ impl Connection {
             Refusal::ConnectionLimit | Refusal::MemoryLimit => CloseReason::Limit,
             _ => CloseReason::Error,
         });
+    }
+}
+
+impl Peer for TcpStream {
+    fn address(&self) -> Option<SocketAddr> {
+        self.peer_addr().ok()
     }
 }
 

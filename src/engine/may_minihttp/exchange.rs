@@ -183,6 +183,7 @@ impl<H: Handler> Exchange<H> {
         let context = Context {
             now,
             peer_is_loopback: self.peer.is_loopback,
+            peer: &*self.peer,
             over_limit: self.peer.is_over_limit(),
             draining,
             request: RequestId { connection, number: self.requests },

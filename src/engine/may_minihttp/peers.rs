@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::engine::connections::Admission;
 use crate::engine::descriptors::Duplicator;
+use crate::http::handler;
 use crate::sync::Mutex;
 use crate::telemetry::counters::CloseReason;
 
@@ -40,6 +41,12 @@ pub(super) struct Peer {
     deadline_reason: AtomicU8,
     /// Why it ends, once that is known; otherwise the client's own end.
     reason: AtomicU8,
+}
+
+impl handler::Peer for Peer {
+    fn address(&self) -> Option<SocketAddr> {
+        self.socket.as_ref()?.peer_addr().ok()
+    }
 }
 
 impl Peers {
