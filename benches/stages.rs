@@ -34,7 +34,7 @@ const METRIC: &str =
 const HEAD: &[u8] = b"POST /metrics HTTP/1.1\r\nHost: corepulse:8080\r\n\
     User-Agent: device/1.0\r\nContent-Type: application/json\r\nContent-Length: 77\r\n\r\n";
 
-const NOW: Now = Now { mono_ns: 1_000_000, wall_ms: 1_800_000_000_000 };
+const NOW: Now = Now { mono_ns: 1_000_000, wall_us: 1_800_000_000_000_000 };
 
 fn names() -> Vec<String> {
     (0..DEVICES).map(|number| format!("device-{number:04}")).collect()

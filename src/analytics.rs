@@ -312,7 +312,7 @@ mod tests {
     const SECOND_NS: u64 = 1_000_000_000;
 
     fn at(seconds: u64) -> Now {
-        Now { mono_ns: seconds * SECOND_NS, wall_ms: 0 }
+        Now { mono_ns: seconds * SECOND_NS, wall_us: 0 }
     }
 
     fn event(device_id: Option<&str>, values: [f64; 2]) -> Event<'_> {
@@ -476,10 +476,10 @@ mod tests {
             let mut calls = 0;
             let mut wake_ns = analytics.sweep(1, at(start));
             while let Some(mono_ns) = wake_ns {
-                let wall_ms = 0;
+                let wall_us = 0;
                 assert!(mono_ns > at(start + 3600).mono_ns, "nothing to do before");
                 assert!(mono_ns < at(start + 3600 + 3600 / 8).mono_ns, "late");
-                wake_ns = analytics.sweep(1, Now { mono_ns, wall_ms });
+                wake_ns = analytics.sweep(1, Now { mono_ns, wall_us });
                 calls += 1;
             }
             assert_eq!((analytics.devices(), calls <= 6), (0, true));

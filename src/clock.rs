@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub struct Now {
     /// Nanoseconds since the origin of this process's [`Clock`]; comparable between cores.
     pub mono_ns: u64,
-    /// Milliseconds since 1970-01-01T00:00:00Z.
-    pub wall_ms: i64,
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub wall_us: i64,
 }
 
 impl Now {
@@ -20,6 +20,12 @@ impl Now {
     pub const fn mono_ms(self) -> u64 {
         self.mono_ns / 1_000_000
     }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn wall_ms(self) -> i64 {
+        self.wall_us.div_euclid(1000)
+    }
 }
 
 /// A source of readings. Copies share the origin; each holds its own anchor of the wall clock.
@@ -27,7 +33,7 @@ impl Now {
 pub struct Clock {
     origin: Instant,
     anchor_ns: u64,
-    anchor_wall_ms: i64,
+    anchor_wall_us: i64,
 }
 
 /// The wall clock is asked again after this long, so that its corrections reach us.
@@ -37,7 +43,7 @@ impl Clock {
     /// A clock whose monotonic readings start near zero.
     #[must_use]
     pub fn start() -> Self {
-        Self { origin: Instant::now(), anchor_ns: 0, anchor_wall_ms: wall_ms() }
+        Self { origin: Instant::now(), anchor_ns: 0, anchor_wall_us: wall_us() }
     }
 
     /// Reads the monotonic clock, and once a second the wall clock as well.
@@ -47,18 +53,18 @@ impl Clock {
         let mut since_ns = mono_ns.saturating_sub(self.anchor_ns);
         if since_ns >= ANCHOR_AGE_NS {
             self.anchor_ns = mono_ns;
-            self.anchor_wall_ms = wall_ms();
+            self.anchor_wall_us = wall_us();
             since_ns = 0;
         }
         // Under a second, so the quotient fits whatever its type.
-        let since_ms = i64::try_from(since_ns / 1_000_000).unwrap_or(0);
-        Now { mono_ns, wall_ms: self.anchor_wall_ms.saturating_add(since_ms) }
+        let since_us = i64::try_from(since_ns / 1000).unwrap_or(0);
+        Now { mono_ns, wall_us: self.anchor_wall_us.saturating_add(since_us) }
     }
 }
 
-fn wall_ms() -> i64 {
+fn wall_us() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// A duration in whole nanoseconds; 584 years are the most that fits.
@@ -79,7 +85,7 @@ mod tests {
         for _ in 0..1000 {
             let now = other.now();
             assert!(now.mono_ns >= last.mono_ns);
-            assert!(now.wall_ms >= last.wall_ms - 1, "{now:?} after {last:?}");
+            assert!(now.wall_ms() >= last.wall_ms() - 1, "{now:?} after {last:?}");
             last = now;
             std::mem::swap(&mut one, &mut other);
         }
@@ -89,9 +95,9 @@ mod tests {
     fn a_copy_past_its_anchor_asks_the_wall_clock_again() {
         let mut clock = Clock::start();
         clock.origin -= Duration::from_secs(5);
-        clock.anchor_wall_ms = 0;
+        clock.anchor_wall_us = 0;
         let now = clock.now();
         assert!(now.mono_ns >= 5_000_000_000);
-        assert!(now.wall_ms > 1_600_000_000_000);
+        assert!(now.wall_us > 1_600_000_000_000_000);
     }
 }

@@ -194,8 +194,8 @@ impl Replay {
 
 fn now(turn: u64) -> Now {
     let mono_ns = (turn + 1) * TURN_NS;
-    let wall_ms = i64::try_from(START_MS + mono_ns / 1_000_000).unwrap_or(i64::MAX);
-    Now { mono_ns, wall_ms }
+    let wall_us = i64::try_from(START_MS * 1000 + mono_ns / 1000).unwrap_or(i64::MAX);
+    Now { mono_ns, wall_us }
 }
 
 /// The defaults of the server.

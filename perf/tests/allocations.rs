@@ -198,8 +198,8 @@ impl Served {
 
     fn turn(&mut self) {
         self.turns += 1;
-        let wall_ms = i64::try_from(START_MS + self.turns).unwrap();
-        let now = Now { mono_ns: self.turns * 1_000_000, wall_ms };
+        let wall_us = i64::try_from((START_MS + self.turns) * 1000).unwrap();
+        let now = Now { mono_ns: self.turns * 1_000_000, wall_us };
         self.meter.begin_turn(now.mono_ns);
         let mut lent = Lent {
             handler: &mut self.service,

@@ -399,7 +399,7 @@ mod tests {
             let hash = ids.hash(id.as_bytes());
             let sender = Sender { id: id.as_bytes(), hash };
             for step in 0..10 {
-                let now = Now { mono_ns: start + step, wall_ms: 0 };
+                let now = Now { mono_ns: start + step, wall_us: 0 };
                 let mut event = event(Some(id.as_bytes()), 1.0);
                 // Each timestamp is out of its predecessor's reach.
                 event.timestamp_ms = i64::try_from(step % 2).unwrap() * 1_700_000_000_000;

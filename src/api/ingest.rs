@@ -145,7 +145,7 @@ fn apply_batch(
     recent: &mut CoreRecent,
     report: &mut Report,
 ) -> Result<(), Refused> {
-    let late_before_ms = now.wall_ms.saturating_sub(state.settings.store_ttl_ms);
+    let late_before_ms = now.wall_ms().saturating_sub(state.settings.store_ttl_ms);
     // Asked for only where a full queue refuses what does not fit.
     let bytes = |store: &Store| {
         batch.iter().flatten().map(|event| store.record_bytes(&event)).sum::<usize>()

@@ -23,7 +23,7 @@ impl DateLine {
 
     /// The whole line at this moment.
     pub fn at(&mut self, now: Now) -> &[u8] {
-        let second = now.wall_ms.div_euclid(1000).max(0);
+        let second = now.wall_us.div_euclid(1_000_000).max(0);
         if second != self.second {
             let moment = UNIX_EPOCH + Duration::from_secs(second.unsigned_abs());
             self.line.clear();
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn the_line_changes_with_the_second() {
         let mut line = DateLine::new();
-        let mut at = |wall_ms| line.at(Now { mono_ns: 0, wall_ms }).to_vec();
+        let mut at = |wall_ms: i64| line.at(Now { mono_ns: 0, wall_us: wall_ms * 1000 }).to_vec();
         assert_eq!(at(784_111_777_000), b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
         assert_eq!(at(784_111_777_999), b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
         assert_eq!(at(784_111_778_000), b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n");

@@ -93,7 +93,7 @@ impl Encoder {
         persistence: Persistence,
         now: Now,
     ) {
-        let of = Some((response.status, response.content_type, now.wall_ms.div_euclid(1000)));
+        let of = Some((response.status, response.content_type, now.wall_us.div_euclid(1_000_000)));
         if self.of != of {
             self.of = of;
             self.start.clear();
@@ -138,7 +138,7 @@ fn encode_field(out: &mut Vec<u8>, field: Field) {
 mod tests {
     use super::*;
 
-    const NOW: Now = Now { mono_ns: 0, wall_ms: 784_111_777_000 };
+    const NOW: Now = Now { mono_ns: 0, wall_us: 784_111_777_000_000 };
 
     fn encoded(response: Response, answers_head: bool, persistence: Persistence) -> String {
         let mut out = Vec::new();

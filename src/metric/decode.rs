@@ -78,7 +78,7 @@ impl Decoder {
         self.items.clear();
         self.events = 0;
         self.arena.clear(body.len());
-        self.received_ms = received.wall_ms;
+        self.received_ms = received.wall_ms();
         self.receipt = None;
 
         let start = blank(body, 0);
@@ -402,7 +402,7 @@ mod tests {
     use crate::metric::event::{Event, Field};
     use crate::metric::rejection::Reason;
 
-    const NOW: Now = Now { mono_ns: 1, wall_ms: 1_795_420_957_123 };
+    const NOW: Now = Now { mono_ns: 1, wall_us: 1_795_420_957_123_000 };
     const GOOD: &str = r#"{"device_id":"d1","timestamp":1795420957,"cpu":41.5,"rps":1200}"#;
 
     fn decode<R>(
@@ -465,7 +465,7 @@ mod tests {
         event(r#" { "RPS" : -0 , "\u0043pu" : 1.50e1 } "#, |event| {
             assert_eq!(event.device_id, None);
             assert_eq!(event.timestamp, b"1795420957123");
-            assert_eq!(event.timestamp_ms, NOW.wall_ms);
+            assert_eq!(event.timestamp_ms, NOW.wall_ms());
             assert_eq!(event.values.map(f64::to_bits), [15.0_f64.to_bits(), 0]);
             assert_eq!(event.literals, [&b"1.50e1"[..], b"-0"]);
         });
@@ -478,7 +478,7 @@ mod tests {
             ("1795420957123456", "1795420957123456", 1_795_420_957_123),
             ("1795420957123456789", "1795420957123456789", 1_795_420_957_123),
             ("0", "0", 0),
-            ("null", "1795420957123", NOW.wall_ms),
+            ("null", "1795420957123", NOW.wall_ms()),
             (r#""2026-11-23T08:02:37Z""#, "1795420957000", 1_795_420_957_000),
             (r#""2026-11-23T08\u003a02:37.5Z""#, "1795420957500", 1_795_420_957_500),
         ] {
@@ -502,9 +502,9 @@ mod tests {
 
     #[test]
     fn ten_minutes_ahead_is_the_limit() {
-        let ahead = |ms: i64| with(&format!("\"timestamp\":{}", NOW.wall_ms + ms));
+        let ahead = |ms: i64| with(&format!("\"timestamp\":{}", NOW.wall_ms() + ms));
         event(&ahead(600_000), |event| {
-            assert_eq!(event.timestamp_ms, NOW.wall_ms + 600_000);
+            assert_eq!(event.timestamp_ms, NOW.wall_ms() + 600_000);
         });
         assert_eq!(rejection(&ahead(600_001)), Rejection::Future { at: 13 });
     }
@@ -836,13 +836,16 @@ mod tests {
     #[test]
     fn a_decoder_forgets_the_body_before() {
         let mut decoder = Decoder::new();
-        let later = Now { mono_ns: 2, wall_ms: NOW.wall_ms + 5 };
+        let later = Now { mono_ns: 2, wall_us: NOW.wall_us + 5000 };
         let body = with(r#""device_id":"\u0061""#);
         for received in [NOW, later, NOW] {
             let batch = decoder.decode(body.as_bytes(), Lines::Detect, received).unwrap();
             let event = batch.iter().next().unwrap().unwrap();
-            assert_eq!((event.device_id, event.timestamp_ms), (Some(&b"a"[..]), received.wall_ms));
-            assert_eq!(event.timestamp, received.wall_ms.to_string().as_bytes());
+            assert_eq!(
+                (event.device_id, event.timestamp_ms),
+                (Some(&b"a"[..]), received.wall_ms())
+            );
+            assert_eq!(event.timestamp, received.wall_ms().to_string().as_bytes());
             assert!(decoder.decode(b"[{\"cpu\":1,\"rps\":2},", Lines::Detect, later).is_err());
         }
         assert!(decoder.decode(b"[]", Lines::Detect, NOW).unwrap().is_empty());

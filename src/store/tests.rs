@@ -9,7 +9,7 @@ use crate::limits::RECORD_BYTES_MAX;
 use crate::store::ledger::DropReason;
 
 fn at(ms: u64) -> Now {
-    Now { mono_ns: ms * 1_000_000, wall_ms: 0 }
+    Now { mono_ns: ms * 1_000_000, wall_us: 0 }
 }
 
 fn event<'a>(device_id: &'a str, timestamp: &'a str, cpu: &'a str) -> Event<'a> {

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn at(ms: u64) -> Now {
-        Now { mono_ns: ms * 1_000_000, wall_ms: 0 }
+        Now { mono_ns: ms * 1_000_000, wall_us: 0 }
     }
 
     #[test]

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     const fn at(seconds: u64) -> Now {
-        Now { mono_ns: seconds * 1_000_000_000, wall_ms: 0 }
+        Now { mono_ns: seconds * 1_000_000_000, wall_us: 0 }
     }
 
     #[test]

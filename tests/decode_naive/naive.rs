@@ -12,7 +12,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// When every body is received.
-pub const NOW: Now = Now { mono_ns: 7, wall_ms: 1_795_420_957_123 };
+pub const NOW: Now = Now { mono_ns: 7, wall_us: 1_795_420_957_123_000 };
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Owned {
@@ -167,7 +167,7 @@ fn naive_item(raw: &RawValue) -> Result<Owned, Reason> {
     }
     let ((cpu, cpu_literal), (rps, rps_literal)) = cpu.zip(rps).ok_or(Reason::Missing)?;
     let (timestamp, timestamp_ms) =
-        moment.unwrap_or_else(|| (NOW.wall_ms.to_string(), NOW.wall_ms));
+        moment.unwrap_or_else(|| (NOW.wall_ms().to_string(), NOW.wall_ms()));
     let (values, literals) = ([cpu, rps], [cpu_literal, rps_literal]);
     Ok(Owned { device_id, timestamp, timestamp_ms, values, literals })
 }
@@ -217,7 +217,7 @@ fn naive_timestamp(value: &str) -> Result<Option<(String, i64)>, Reason> {
     } else {
         return Err(Reason::Type);
     };
-    if moment.1 > NOW.wall_ms + FUTURE_MS_MAX {
+    if moment.1 > NOW.wall_ms() + FUTURE_MS_MAX {
         return Err(Reason::Future);
     }
     Ok(Some(moment))

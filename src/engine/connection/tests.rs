@@ -97,7 +97,7 @@ fn lending(
         buffers,
         encoder: &mut Encoder::default(),
         meter: &mut Meter::new(0, Arc::new(counters), Arc::new(latency)),
-        now: Now { mono_ns: now_ms * 1_000_000, wall_ms: 0 },
+        now: Now { mono_ns: now_ms * 1_000_000, wall_us: 0 },
         draining,
     };
     act(connection, &mut lent)

@@ -66,7 +66,7 @@ fn sample() -> impl Strategy<Value = Sample> {
 }
 
 fn at(mono_ns: u64) -> Now {
-    Now { mono_ns, wall_ms: 0 }
+    Now { mono_ns, wall_us: 0 }
 }
 
 fn plain(timestamp: &str, cpu: &str) -> Sample {

@@ -9,7 +9,7 @@ use crate::store::packing::Packing;
 const TTL_MS: u64 = 8_000;
 
 fn at(ms: u64) -> Now {
-    Now { mono_ns: ms * 1_000_000, wall_ms: 0 }
+    Now { mono_ns: ms * 1_000_000, wall_us: 0 }
 }
 
 /// A store with a block to fill, and the books.

@@ -87,7 +87,7 @@ impl Run {
     /// A core takes some events and ends its turn. Each key is one core's, with rising values.
     fn write(&mut self) {
         let core = self.random.usize(..CORES);
-        let now = Now { mono_ns: self.now_ns(), wall_ms: 0 };
+        let now = Now { mono_ns: self.now_ns(), wall_us: 0 };
         let few = if self.random.u8(..8) == 0 { 700 } else { 5 };
         let events = self.random.usize(1..=few);
         let mut open = self.shared.open.at(core).lock();
@@ -224,7 +224,7 @@ fn a_core_with_little_to_say_is_heard_beside_one_that_says_much() {
     let append = |run: &mut Run, core: usize, key: &str| {
         run.written += 1;
         let value = run.written.to_string();
-        let now = Now { mono_ns: run.now_ns(), wall_ms: 0 };
+        let now = Now { mono_ns: run.now_ns(), wall_us: 0 };
         run.world.borrow_mut().entered_ns.insert(run.written, now.mono_ns);
         let mut open = run.shared.open.at(core).lock();
         open.block.append(&event("d", key, &value), now);
