@@ -1,8 +1,8 @@
 //! The domain: what a device sends, and how it is read.
 //!
-//! In the order of the data: [`decode`] takes a body apart, with `common` what has the usual shape
-//! and with the scanners of `token` the rest, and leaves a [`batch`] of [`event`]s and
-//! [`rejection`]s.
+//! In the order of the data: [`decode`] takes a body apart and `object` each metric of it, with
+//! `common` what has the usual shape and with the scanners of `token` and `number` the rest; they
+//! leave a [`batch`] of [`event`]s and [`rejection`]s.
 
 pub mod batch;
 mod common;
@@ -10,6 +10,8 @@ pub mod decode;
 pub mod event;
 mod fields;
 pub mod malformed;
+mod number;
+mod object;
 pub mod rejection;
 pub mod timestamp;
 mod token;

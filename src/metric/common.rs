@@ -9,9 +9,9 @@ use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX, RPS_MAX};
 use crate::metric::batch::{Record, Span};
 use crate::metric::event::Field;
 use crate::metric::fields::{bit, is_device_id_byte};
+use crate::metric::number::{INTEGER_DIGITS_MAX, digits, number, short_number, word};
 use crate::metric::rejection::Member;
 use crate::metric::timestamp;
-use crate::metric::token::{INTEGER_DIGITS_MAX, digits, number, short_number, word};
 
 /// A name with its quotes and its colon is told by its first six bytes.
 const CPU: u64 = six(b"\"cpu\":");

@@ -2,26 +2,16 @@
 //!
 //! Pure: no socket, no clock. A body is one object, an array of objects, or objects line by line
 //! (NDJSON); see [`Decoder::decode`].
-//!
-//! The common shape of a metric is read by `common`, and what differs from it by the scanners of
-//! `token`, which know the four members: measured, a general parser spends as long on an event as
-//! a core may spend on all of it. What else JSON allows, in fields that we ignore or refuse, goes
-//! to sonic-rs. It skips nested values recursively and without a limit, and takes any five bytes
-//! after `\u`; so a value's brackets are counted and its strings checked before it is asked.
 
 use std::str;
 
-use serde::de::IgnoredAny;
-
 use crate::clock::Now;
-use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX, FUTURE_MS_MAX, JSON_DEPTH_MAX};
-use crate::metric::batch::{Arena, Batch, Record, Span};
-use crate::metric::common;
-use crate::metric::fields::{Fields, is_device_id};
+use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
+use crate::metric::batch::{Batch, Record};
 use crate::metric::malformed::{Expected, Malformed, in_utf8, position, valid_bytes};
-use crate::metric::rejection::{BodyError, Kind, Member, Rejection};
-use crate::metric::timestamp;
-use crate::metric::token::{Text, blank, container, line_end, number, string, unescape, word_end};
+use crate::metric::object::{Objects, wrong};
+use crate::metric::rejection::{BodyError, Rejection};
+use crate::metric::token::{blank, line_end};
 
 /// How a body's lines are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +29,8 @@ pub struct Decoder {
     items: Vec<Result<Record, Rejection>>,
     /// Events among them.
     events: usize,
-    arena: Arena,
-    received_ms: i64,
-    /// Where the arena holds the time of receipt, once an event of this body needed it.
-    receipt: Option<Span>,
+    objects: Objects,
 }
-
-/// One item, and the first byte after it.
-type Item = (Result<Record, Rejection>, usize);
 
 impl Decoder {
     /// A decoder without any storage yet.
@@ -77,9 +61,7 @@ impl Decoder {
         debug_assert!(body.len() <= BODY_BYTES_MAX, "offsets into a body have 32 bits");
         self.items.clear();
         self.events = 0;
-        self.arena.clear(body.len());
-        self.received_ms = received.wall_ms();
-        self.receipt = None;
+        self.objects.begin(body.len(), received);
 
         let start = blank(body, 0);
         match (lines, body.get(start)) {
@@ -94,14 +76,14 @@ impl Decoder {
                 }
             }
         }
-        Ok(Batch { items: &self.items, events: self.events, body, arena: &self.arena })
+        Ok(Batch { items: &self.items, events: self.events, body, arena: self.objects.arena() })
     }
 
     /// Reads lines from `at` on for as long as they are events of the common shape, and says where
     /// they end. Nothing of the body has to be known for that: such an event has no line end in it
     /// and nothing but ASCII.
     fn common_lines(&mut self, body: &[u8], mut at: usize) -> Result<usize, BodyError> {
-        while let Some((record, end)) = self.common(body, at) {
+        while let Some((record, end)) = self.objects.common(body, at) {
             if !matches!(body.get(end), None | Some(b'\n')) {
                 break;
             }
@@ -119,7 +101,7 @@ impl Decoder {
         let mut at = blank(text, start + 1);
         if text.get(at) != Some(&b']') {
             loop {
-                let (item, end) = self.item(text, at, 1).map_err(whole)?;
+                let (item, end) = self.objects.item(text, at, 1).map_err(whole)?;
                 self.push(item)?;
                 at = blank(text, end);
                 match text.get(at) {
@@ -142,7 +124,7 @@ impl Decoder {
         let valid = valid_bytes(body);
         let text = body.get(..valid).unwrap_or_default();
         let line_end = line_end(body, start);
-        let error = match self.item(text, start, 0) {
+        let error = match self.objects.item(text, start, 0) {
             Ok((item, end)) => {
                 let more = blank(body, end);
                 if more == body.len() {
@@ -194,7 +176,7 @@ impl Decoder {
                 Rejection::Malformed(Malformed::Utf8 { at })
             })?;
         }
-        let (item, end) = self.item(text, start, 0).map_err(malformed)?;
+        let (item, end) = self.objects.item(text, start, 0).map_err(malformed)?;
         let more = blank(text, end);
         if more < text.len() {
             return Err(malformed(wrong(Expected::End, text, more)));
@@ -211,196 +193,13 @@ impl Decoder {
         self.items.push(item);
         Ok(())
     }
-
-    /// Reads the value that begins at `start`, inside of `outside` brackets.
-    fn item(&mut self, text: &[u8], start: usize, outside: usize) -> Result<Item, Malformed> {
-        if let Some((record, end)) = self.common(text, start) {
-            return Ok((Ok(record), end));
-        }
-        if text.get(start) == Some(&b'{') {
-            return self.object(text, start, outside + 1);
-        }
-        let (found, end) = value(text, start, outside)?;
-        Ok((Err(Rejection::NotObject { found }), end))
-    }
-
-    /// Reads an event of the common shape, if one begins at `start`.
-    #[inline(always)]
-    fn common(&mut self, text: &[u8], start: usize) -> Option<(Record, usize)> {
-        if text.get(start) != Some(&b'{') {
-            return None;
-        }
-        let latest_ms = self.received_ms.saturating_add(FUTURE_MS_MAX);
-        let (mut record, end) = common::decode(text, start, latest_ms)?;
-        if record.timestamp.is_empty() {
-            (record.timestamp, record.timestamp_ms) = self.receipt();
-        }
-        Some((record, end))
-    }
-
-    /// Reads an object to its end, also past a bad field: only so it is known to be JSON.
-    fn object(&mut self, text: &[u8], start: usize, depth: usize) -> Result<Item, Malformed> {
-        let mut fields = Fields::new(start);
-        let mut at = blank(text, start + 1);
-        if text.get(at) == Some(&b'}') {
-            return Ok((self.finish(&fields), at + 1));
-        }
-        loop {
-            let name_at = at;
-            let (member, end) = match Member::at_canonical_name(text, at) {
-                Some((member, end)) => (Some(member), end),
-                None => self.name(text, at)?,
-            };
-            at = blank(text, end);
-            if text.get(at) != Some(&b':') {
-                return Err(wrong(Expected::Colon, text, at));
-            }
-            at = blank(text, at + 1);
-            at = if let Some(member) = member {
-                fields.give(member, name_at);
-                self.field(&mut fields, member, text, at, depth)?
-            } else {
-                value(text, at, depth)?.1
-            };
-            at = blank(text, at);
-            match text.get(at) {
-                Some(b',') => at = blank(text, at + 1),
-                Some(b'}') => return Ok((self.finish(&fields), at + 1)),
-                _ => return Err(wrong(Expected::CommaOrBrace, text, at)),
-            }
-        }
-    }
-
-    /// Reads any name at `at`: the member that it means, if any, and where it ends.
-    fn name(&mut self, text: &[u8], at: usize) -> Result<(Option<Member>, usize), Malformed> {
-        if text.get(at) != Some(&b'"') {
-            return Err(wrong(Expected::Name, text, at));
-        }
-        let name = string(text, at + 1)?;
-        let (member, _) = self.meaning(text, at + 1, name, Member::from_name);
-        Ok((member, name.end + 1))
-    }
-
-    /// Reads the value of a field, and says where it ends.
-    fn field(
-        &mut self,
-        fields: &mut Fields,
-        member: Member,
-        text: &[u8],
-        at: usize,
-        depth: usize,
-    ) -> Result<usize, Malformed> {
-        let first = text.get(at).copied().unwrap_or_default();
-        match (member, first) {
-            (Member::Measured(field), b'0'..=b'9' | b'-') => {
-                let number = number(text, at)?;
-                fields.measure(field, number.value(text), Span::new(at, number.end), at);
-                Ok(number.end)
-            }
-            (Member::Timestamp, b'0'..=b'9' | b'-') => {
-                let number = number(text, at)?;
-                let sent = Span::new(at, number.end);
-                let ms = number.integer().and_then(timestamp::from_integer);
-                fields.happen(ms.map(|ms| (sent, ms)), self.received_ms, at);
-                Ok(number.end)
-            }
-            (Member::Timestamp, b'"') => {
-                let sent = string(text, at + 1)?;
-                let (ms, _) = self.meaning(text, at + 1, sent, |sent| {
-                    str::from_utf8(sent).ok().and_then(timestamp::from_rfc3339)
-                });
-                let moment = ms.map(|ms| (self.arena.keep_integer(ms), ms));
-                fields.happen(moment, self.received_ms, at);
-                Ok(sent.end + 1)
-            }
-            (Member::DeviceId, b'"') => {
-                let sent = string(text, at + 1)?;
-                let (good, id) = self.meaning(text, at + 1, sent, is_device_id);
-                fields.device_id = id;
-                fields.check(good, at, |at| Rejection::DeviceId { at });
-                Ok(sent.end + 1)
-            }
-            _ => {
-                let (found, end) = value(text, at, depth)?;
-                let absent = found == Kind::Null && member.is_optional();
-                fields.check(absent, at, |at| Rejection::Type { member, found, at });
-                Ok(end)
-            }
-        }
-    }
-
-    /// What `read` makes of a string's meaning, and where that meaning is kept.
-    #[inline]
-    fn meaning<T>(
-        &mut self,
-        text: &[u8],
-        start: usize,
-        sent: Text,
-        read: impl FnOnce(&[u8]) -> T,
-    ) -> (T, Span) {
-        let raw = text.get(start..sent.end).unwrap_or_default();
-        if sent.escaped {
-            let kept = self.arena.keep(|out| unescape(raw, out));
-            return (read(self.arena.text(kept).as_bytes()), kept);
-        }
-        (read(raw), Span::new(start, sent.end))
-    }
-
-    /// The event that the fields of a whole object make.
-    #[inline]
-    fn finish(&mut self, fields: &Fields) -> Result<Record, Rejection> {
-        if let Some(rejection) = fields.rejection {
-            return Err(rejection);
-        }
-        if let Some(field) = fields.missing() {
-            return Err(Rejection::Missing { field });
-        }
-        let (timestamp, timestamp_ms) = fields.timestamp.unwrap_or_else(|| self.receipt());
-        Ok(Record {
-            device_id: fields.device_id,
-            timestamp,
-            timestamp_ms,
-            values: fields.values,
-            literals: fields.literals,
-        })
-    }
-
-    /// The time of receipt, which stands for an absent timestamp.
-    fn receipt(&mut self) -> (Span, i64) {
-        let kept = self.receipt.unwrap_or_else(|| self.arena.keep_integer(self.received_ms));
-        self.receipt = Some(kept);
-        (kept, self.received_ms)
-    }
-}
-
-/// Reads any value but a field's own kind: what it is, and where it ends.
-fn value(text: &[u8], at: usize, depth: usize) -> Result<(Kind, usize), Malformed> {
-    let room = JSON_DEPTH_MAX.saturating_sub(depth);
-    let (kind, end) = match text.get(at) {
-        Some(b'"') => return Ok((Kind::String, string(text, at + 1)?.end + 1)),
-        Some(b'0'..=b'9' | b'-') => return Ok((Kind::Number, number(text, at)?.end)),
-        Some(b'{') => (Kind::Object, container(text, at, room)?),
-        Some(b'[') => (Kind::Array, container(text, at, room)?),
-        Some(b'n') => (Kind::Null, word_end(text, at)),
-        Some(b't' | b'f') => (Kind::Boolean, word_end(text, at)),
-        _ => return Err(wrong(Expected::Value, text, at)),
-    };
-    let json = text.get(at..end).unwrap_or_default();
-    match sonic_rs::from_slice::<IgnoredAny>(json) {
-        Ok(_) => Ok((kind, end)),
-        Err(error) => Err(wrong(Expected::Value, text, at + error.offset().min(json.len()))),
-    }
-}
-
-fn wrong(expected: Expected, text: &[u8], at: usize) -> Malformed {
-    Malformed::expected(expected, text, at)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::metric::event::{Event, Field};
-    use crate::metric::rejection::Reason;
+    use crate::metric::rejection::{Kind, Member, Reason};
 
     const NOW: Now = Now { mono_ns: 1, wall_us: 1_795_420_957_123_000 };
     const GOOD: &str = r#"{"device_id":"d1","timestamp":1795420957,"cpu":41.5,"rps":1200}"#;
