@@ -1,23 +1,34 @@
-//! The engine as a library: `GET /` answers `OK`, `POST /` echoes the decoded body.
+//! The engine as a library: `GET /` answers `OK`, `POST /` echoes the decoded body, and whoever asks
+//! otherwise is told what there is.
 
 use corepulse::engine::cores::serve;
 use corepulse::http::handler::{Context, Handler, Reply};
 use corepulse::http::problem::problem;
 use corepulse::http::request::{Method, Request};
-use corepulse::http::response::{Response, TEXT};
+use corepulse::http::response::{Field, Response, TEXT};
 use corepulse::http::status::Status;
+
+const ALLOW: Option<Field> = Some(Field::Allow("GET, HEAD, POST, OPTIONS"));
 
 /// One for each core; it could hold what only that core needs.
 pub struct Echo;
 
 impl Handler for Echo {
     fn handle(&mut self, request: &Request<'_>, _: &Context<'_>, body: &mut Vec<u8>) -> Reply {
-        match (request.method, request.path) {
-            (Method::Get | Method::Head, "/") => body.extend_from_slice(b"OK"),
-            (Method::Post, "/") => body.extend_from_slice(request.body),
-            _ => return Reply::Now(problem(body, Status::NotFound, "GET or POST /", None, 0)),
-        }
-        Reply::Now(Response::ok(TEXT, 0))
+        let ok = Response::ok(TEXT, 0);
+        Reply::Now(match (request.method, request.path) {
+            (Method::Get | Method::Head, "/") => {
+                body.extend_from_slice(b"OK");
+                ok
+            }
+            (Method::Post, "/") => {
+                body.extend_from_slice(request.body);
+                ok
+            }
+            (Method::Options, "/" | "*") => Response { field: ALLOW, ..ok },
+            (_, "/") => problem(body, Status::MethodNotAllowed, "GET or POST", ALLOW, 0),
+            _ => problem(body, Status::NotFound, "GET or POST /", None, 0),
+        })
     }
 }
 

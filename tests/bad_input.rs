@@ -76,6 +76,54 @@ fn detail(problem: &Value) -> &str {
     problem["detail"].as_str().unwrap()
 }
 
+/// What a path does not know is no answer to what was asked: `?deviceId=` would be the whole instance.
+#[test]
+fn unknown_parameters_are_named_with_the_known_ones() {
+    let running = Running::start(&[]);
+    let mut client = running.client();
+    for (target, detail) in [
+        ("/analyze?deviceId=d1", "query: this path knows device_id only, found \"deviceId\""),
+        ("/analyze?device_id=d1&device_id=d2", "device_id: expected once, found it again"),
+        ("/metrics/prometheus?x", "query: this path takes no parameters, found \"x\""),
+        ("/metrics/1?device_id=d1", "query: this path takes no parameters, found \"device_id\""),
+        ("/openapi.json?v=3", "query: this path takes no parameters, found \"v\""),
+        ("/?x=%22", "query: this path takes no parameters, found \"x\""),
+    ] {
+        let problem = assert_problem(&client.ask(&get(target)), 400, b"");
+        assert_eq!(problem["detail"], detail, "{target}");
+    }
+    let metric = br#"{"cpu":1,"rps":1}"#;
+    let head =
+        format!("POST /metrics?sync=1 HTTP/1.1\r\nHost: a\r\nContent-Length: {}", metric.len());
+    let posted = [head.as_bytes(), b"\r\n\r\n", metric].concat();
+    assert_problem(&client.ask(&posted), 400, b"");
+    // Probes and what monitors add to get past caches.
+    for target in ["/health?1795872076", "/ready?a=b&a=b", "/analyze?", "/?&"] {
+        assert_eq!(client.ask(&get(target)).status, 200, "{target}");
+    }
+    assert_eq!(running.stop().store.accepted, 0);
+}
+
+/// Who asks a path that is nearly right is told of the right one.
+#[test]
+fn a_near_miss_names_what_was_meant() {
+    let running = Running::start(&[]);
+    let mut client = running.client();
+    let problem = assert_problem(&client.ask(&get("/metrics")), 405, b"");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("GET /metrics/prometheus"), "{detail}");
+    for (target, named) in [("/analyze/", "/analyze is"), ("/metrics/1/", "/metrics/{key} is")] {
+        let problem = assert_problem(&client.ask(&get(target)), 404, b"");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(named), "{detail}");
+    }
+    for target in ["//", "/nothing", "/nothing/"] {
+        let problem = assert_problem(&client.ask(&get(target)), 404, b"");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("GET / lists"), "{target}: {detail}");
+    }
+}
+
 #[test]
 fn malformed_bodies_name_the_place() {
     let mut tried = Tried::new();

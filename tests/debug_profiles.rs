@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use flate2::read::GzDecoder;
 use protobuf::Profile;
 use support::client::metric;
-use support::{Answer, Client, Process, Running, SOON, assert_problem, get, post, until};
+use support::{Answer, Client, Process, Running, SOON, assert_problem, get, get_here, post, until};
 
 const PROFILE: &str = "/debug/pprof/profile";
 const FLAMEGRAPH: &str = "/debug/pprof/flamegraph";
@@ -65,7 +65,7 @@ impl Load {
 
 /// Whether a profile is being taken, during which no other is; without one, this takes a second.
 fn is_profiling(process: &Process) -> bool {
-    process.client().ask(&get(&format!("{PROFILE}?seconds=1"))).status == 429
+    process.client().ask(&get_here(&format!("{PROFILE}?seconds=1"))).status == 429
 }
 
 /// A client whose profile is being taken.
@@ -92,7 +92,7 @@ fn decoded(answer: &Answer) -> Profile {
 fn a_profile_under_load_names_our_functions_and_threads() {
     let process = Process::start(&["--workers", "1"]);
     let load = Load::start(process.address);
-    let profile = decoded(&process.client().ask(&get(&format!("{PROFILE}?seconds=2"))));
+    let profile = decoded(&process.client().ask(&get_here(&format!("{PROFILE}?seconds=2"))));
     assert!(load.stop() > 0);
     for function in OURS {
         assert!(profile.functions.iter().any(|name| name.starts_with(function)), "{profile:?}");
@@ -110,7 +110,7 @@ fn a_profile_under_load_names_our_functions_and_threads() {
 fn a_flamegraph_is_a_picture_with_our_functions() {
     let process = Process::start(&["--workers", "1"]);
     let load = Load::start(process.address);
-    let answer = process.client().ask(&get(&format!("{FLAMEGRAPH}?seconds=1")));
+    let answer = process.client().ask(&get_here(&format!("{FLAMEGRAPH}?seconds=1")));
     assert!(load.stop() > 0);
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.field("content-type"), Some("image/svg+xml"));
@@ -124,19 +124,19 @@ fn a_flamegraph_is_a_picture_with_our_functions() {
 #[test]
 fn an_idle_server_has_a_picture_as_well() {
     let process = Process::start(&["--workers", "1"]);
-    let answer = process.client().ask(&get(&format!("{FLAMEGRAPH}?seconds=1")));
+    let answer = process.client().ask(&get_here(&format!("{FLAMEGRAPH}?seconds=1")));
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.text().contains("<svg"), "{answer:?}");
-    let profile = decoded(&process.client().ask(&get(&format!("{PROFILE}?seconds=1"))));
+    let profile = decoded(&process.client().ask(&get_here(&format!("{PROFILE}?seconds=1"))));
     assert!(profile.duration_ns >= 1_000_000_000, "{profile:?}");
 }
 
 #[test]
 fn only_one_is_taken_at_a_time_and_all_else_goes_on() {
     let process = Process::start(&["--workers", "1"]);
-    let mut first = begin(&process, &get(&format!("{PROFILE}?seconds=3")));
+    let mut first = begin(&process, &get_here(&format!("{PROFILE}?seconds=3")));
     for page in PAGES {
-        let request = get(&format!("{page}?seconds=1"));
+        let request = get_here(&format!("{page}?seconds=1"));
         let second = process.client().ask(&request);
         assert_problem(&second, 429, &request);
         let seconds: u32 = second.field("retry-after").unwrap().parse().unwrap();
@@ -144,12 +144,12 @@ fn only_one_is_taken_at_a_time_and_all_else_goes_on() {
     }
     let mut client = process.client();
     for page in ["/health", "/analyze", "/metrics/prometheus", "/debug/pprof/threads", "/"] {
-        assert_eq!(client.ask(&get(page)).status, 200, "{page}");
+        assert_eq!(client.ask(&get_here(page)).status, 200, "{page}");
     }
     assert!(is_profiling(&process), "all that was answered meanwhile");
     decoded(&first.answer());
     // Whoever has an answer may ask for the next.
-    decoded(&first.ask(&get(&format!("{PROFILE}?seconds=1"))));
+    decoded(&first.ask(&get_here(&format!("{PROFILE}?seconds=1"))));
     assert!(!is_profiling(&process));
 }
 
@@ -159,7 +159,7 @@ fn seconds_are_a_whole_number_up_to_a_minute() {
     let mut client = running.client();
     for page in PAGES {
         for bad in ["", "0", "61", "-1", "1.5", "ten", "5s", "18446744073709551617"] {
-            let request = get(&format!("{page}?seconds={bad}"));
+            let request = get_here(&format!("{page}?seconds={bad}"));
             let problem = assert_problem(&client.ask(&request), 400, &request);
             assert!(problem["detail"].as_str().unwrap().starts_with("seconds: "), "{problem}");
         }
@@ -172,14 +172,14 @@ fn who_may_not_look_gets_none() {
     let mut client = running.client();
     for page in PAGES {
         for method in ["GET", "HEAD"] {
-            let head = format!("{method} {page}?seconds=1 HTTP/1.1\r\nHost: test\r\n");
+            let head = format!("{method} {page}?seconds=1 HTTP/1.1\r\nHost: localhost\r\n");
             client.send(format!("{head}Via: 1.1 proxy\r\n\r\n").as_bytes());
             let answer = client.try_answer(method == "HEAD").unwrap().unwrap();
             assert_eq!(answer.status, 403, "{method} {page}");
         }
     }
     let fields = "Via: 1.1 proxy\r\nAuthorization: Bearer s3cret\r\n";
-    let request = format!("GET {PROFILE}?seconds=1 HTTP/1.1\r\nHost: test\r\n{fields}\r\n");
+    let request = format!("GET {PROFILE}?seconds=1 HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
     decoded(&client.ask(request.as_bytes()));
 }
 
@@ -190,14 +190,15 @@ fn head_takes_no_profile() {
     let mut client = process.client();
     for page in PAGES {
         for _ in 0..3 {
-            client.send(format!("HEAD {page} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
+            client.send(format!("HEAD {page} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
         }
         for _ in 0..3 {
             let head = client.head_without_length();
             assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
             assert!(!head.to_ascii_lowercase().contains("content-length"), "{head}");
         }
-        client.send(format!("HEAD {page}?seconds=0 HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
+        client
+            .send(format!("HEAD {page}?seconds=0 HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
         assert_eq!(client.answer_to_head().status, 400);
     }
     assert!(!is_profiling(&process));
@@ -208,7 +209,7 @@ fn head_takes_no_profile() {
 fn a_stopping_server_does_not_wait_for_a_profile() {
     for page in PAGES {
         let mut process = Process::start(&["--workers", "1"]);
-        let mut client = begin(&process, &get(&format!("{page}?seconds=60")));
+        let mut client = begin(&process, &get_here(&format!("{page}?seconds=60")));
         let since = Instant::now();
         process.signal("TERM");
         let answer = client.answer();
@@ -223,7 +224,7 @@ fn a_stopping_server_does_not_wait_for_a_profile() {
 #[test]
 fn without_a_folder_for_temporary_files_it_says_so() {
     let process = Process::start_with(&[("TMPDIR", "/nowhere")], &["--workers", "1"]);
-    let request = get(&format!("{PROFILE}?seconds=1"));
+    let request = get_here(&format!("{PROFILE}?seconds=1"));
     let problem = assert_problem(&process.client().ask(&request), 503, &request);
     assert!(problem["detail"].as_str().unwrap().contains("TMPDIR"), "{problem}");
     assert_eq!(process.client().ask(&get("/health")).status, 200);

@@ -50,6 +50,19 @@ fn the_example_says_ok_and_echoes_what_was_posted() {
     let answer = client.ask(&post("Transfer-Encoding: chunked", chunks));
     assert_eq!((answer.status, answer.text()), (200, "hello, world"));
     assert_problem(&client.ask(&get("/elsewhere")), 404, b"");
+    // RFC 9110, section 15.5.6: 405 says what would have been taken, and OPTIONS is how to ask.
+    const ALLOW: Option<&str> = Some("GET, HEAD, POST, OPTIONS");
+    for target in ["/", "*"] {
+        let options = format!("OPTIONS {target} HTTP/1.1\r\nHost: test\r\n\r\n");
+        let answer = client.ask(options.as_bytes());
+        assert_eq!((answer.status, answer.field("allow"), answer.text()), (200, ALLOW, ""));
+    }
+    for method in ["DELETE", "PUT", "PATCH", "TRACE"] {
+        let request = format!("{method} / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+        let answer = client.ask(request.as_bytes());
+        assert_problem(&answer, 405, b"");
+        assert_eq!(answer.field("allow"), ALLOW, "{method}");
+    }
     cores.drain(SOON).unwrap();
     client.assert_end();
 }

@@ -16,7 +16,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use outage::{Direction, Ending, FaultProxy, Mode, Outage, Redis, metric};
-use support::{Process, get, post, until};
+use support::{Process, get, get_here, post, until};
 
 /// More than the largest handshake, less than what one block of the load takes.
 const IN_A_PIPELINE: usize = 1500;
@@ -180,8 +180,8 @@ fn signals_of_the_profiler_cost_neither_connections_nor_answers() {
     until("the mark is in Redis", || redis.value(&key));
     let mut profile = until("a profile is taken", || {
         let mut profile = outage.process.client();
-        profile.send(&get("/debug/pprof/profile?seconds=6"));
-        let second = outage.process.client().ask(&get("/debug/pprof/profile?seconds=1"));
+        profile.send(&get_here("/debug/pprof/profile?seconds=6"));
+        let second = outage.process.client().ask(&get_here("/debug/pprof/profile?seconds=1"));
         // Only one is taken at a time, and the second may have come first.
         (second.status == 429).then_some(profile)
     });

@@ -16,7 +16,7 @@ mod support;
 use std::net::TcpStream;
 
 use outage::{Redis, Sent, metric};
-use support::{Process, get, post, until};
+use support::{Process, get, get_here, post, until};
 
 /// What ends a process that knows nothing of it (man 7 signal), and is no request to end.
 const MEANINGLESS: [&str; 7] = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "XFSZ"];
@@ -86,7 +86,7 @@ fn what_is_no_request_to_end_ends_nothing() {
     let mut redis = Redis::start(&[]);
     let mut process = Process::start(&["--workers", "2", "--redis-url", &redis.url()]);
     let profile = |process: &Process| {
-        let answer = process.client().ask(&get("/debug/pprof/profile?seconds=1"));
+        let answer = process.client().ask(&get_here("/debug/pprof/profile?seconds=1"));
         assert_eq!(answer.status, 200, "{answer:?}");
     };
     let send_all = |process: &Process| {

@@ -56,6 +56,7 @@ const DOORS: &[Door] = &[
     ("crossbeam", &["sync.rs", "control.rs", "control/", "store/redis/"]),
     ("fastrand", &["engine/percore.rs", "http/handler.rs", "store/redis/"]),
     ("flate2", &["http/content_coding.rs", "telemetry/profile.rs"]),
+    ("form_urlencoded", &["http/request.rs"]),
     ("foldhash", &["analytics/roster.rs", "store/key.rs"]),
     ("hashbrown", &["analytics/roster.rs"]),
     ("hdrhistogram", &["telemetry/latency.rs"]),

@@ -1,5 +1,7 @@
 //! `GET /analyze`: what this instance sees, or one device.
 
+use std::borrow::Cow;
+
 use super::json::Object;
 use super::later::Work;
 use super::state::State;
@@ -7,7 +9,7 @@ use crate::analytics::anomaly::Anomaly;
 use crate::analytics::summary::{Anomalies, FieldSummary, WindowSummary};
 use crate::clock::Now;
 use crate::http::problem::problem;
-use crate::http::request::{Request, percent_decode};
+use crate::http::request::Request;
 use crate::http::response::{JSON, Response};
 use crate::http::status::Status;
 use crate::limits::DEVICE_ID_BYTES_MAX;
@@ -18,13 +20,9 @@ use crate::metric::timestamp::Rfc3339;
 /// that no device can have.
 #[must_use]
 pub fn work(request: &Request<'_>) -> Option<Work> {
-    let Some(encoded) = request.parameter("device_id") else {
-        return Some(Work::Analyze { device: None });
-    };
-    let mut decoded = Vec::new();
-    let id = percent_decode(encoded, DEVICE_ID_BYTES_MAX, &mut decoded)?;
-    let id = std::str::from_utf8(id).ok()?;
-    Some(Work::Analyze { device: Some(id.to_owned()) })
+    let device = request.parameter("device_id");
+    let may_be_one = device.as_ref().is_none_or(|id| id.len() <= DEVICE_ID_BYTES_MAX);
+    may_be_one.then(|| Work::Analyze { device: device.map(Cow::into_owned) })
 }
 
 /// Answers for the instance or one device.

@@ -8,17 +8,16 @@ use super::route::{NAMES, Page};
 use super::state::State;
 use crate::clock::Now;
 use crate::http::handler::Context;
+use crate::http::headers::Headers;
 use crate::http::problem::problem;
-use crate::http::request::{Request, percent_decode};
+use crate::http::request::Request;
 use crate::http::response::{Response, TEXT};
 use crate::http::status::Status;
+use crate::http::uri::is_this_machine;
 use crate::telemetry::latency::Durations;
 
 /// Lines for each halving of the distance to 100 %, as HdrHistogram's own tools print.
 const TICKS: u32 = 5;
-
-/// Longer than any route's name.
-const ROUTE_BYTES_MAX: usize = 64;
 
 /// Fields by which proxies say that they speak for somebody else.
 const FORWARDED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
@@ -35,14 +34,24 @@ pub enum Shown {
     Threads,
 }
 
-/// Whether a request may look here: it bears the admin token, or comes from this machine itself. A
-/// proxy on this machine speaks for others, and says so.
+/// Whether a request may look here: it bears the admin token, or comes from this machine itself and
+/// asks for it by a name of its own. A proxy on this machine speaks for others, and says so; a page
+/// in a browser on it that has its own name resolve to this machine (DNS rebinding) says that name.
 #[must_use]
 pub fn admits(request: &Request<'_>, context: &Context<'_>, state: &State) -> bool {
     let token = state.settings.admin_token.as_ref();
-    let is_own =
-        || context.peer_is_loopback && !request.headers.iter().any(|(name, _)| is_forwarded(name));
+    let is_own = || {
+        let mut fields = request.headers.iter();
+        context.peer_is_loopback
+            && names_this_machine(&request.headers)
+            && !fields.any(|(name, _)| is_forwarded(name))
+    };
     token.is_some_and(|token| bears(&request.headers, token)) || is_own()
+}
+
+fn names_this_machine(headers: &Headers<'_>) -> bool {
+    let mut hosts = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("host"));
+    hosts.next().is_some_and(|(_, host)| is_this_machine(host))
 }
 
 fn is_forwarded(name: &str) -> bool {
@@ -54,7 +63,8 @@ fn is_forwarded(name: &str) -> bool {
 /// Answers who may not look.
 pub fn forbidden(body: &mut Vec<u8>, route: usize) -> Response {
     let detail = "/debug/: needs Authorization: Bearer and the admin token (--admin-token), or to \
-                  be asked from this machine without a proxy";
+                  be asked from this machine, as localhost or by a loopback address, and without a \
+                  proxy";
     problem(body, Status::Forbidden, detail, None, route)
 }
 
@@ -66,11 +76,7 @@ pub fn work(page: Page, request: &Request<'_>) -> Option<Work> {
         Page::Threads => Shown::Threads,
         Page::Latency => match request.parameter("route") {
             None => Shown::Latency(None),
-            Some(encoded) => {
-                let mut decoded = Vec::new();
-                let name = percent_decode(encoded, ROUTE_BYTES_MAX, &mut decoded)?;
-                Shown::Latency(Some(NAMES.iter().position(|known| known.as_bytes() == name)?))
-            }
+            Some(name) => Shown::Latency(Some(NAMES.iter().position(|known| *known == name)?)),
         },
     }))
 }
@@ -94,7 +100,7 @@ pub fn answer(shown: Shown, state: &State, now: Now, body: &mut Vec<u8>, route: 
 
 fn index(out: &mut Vec<u8>) -> std::io::Result<()> {
     writeln!(out, "latency         percentiles of request durations in ms, for HdrHistogram's")?;
-    writeln!(out, "                plotter; ?route= for one of:")?;
+    writeln!(out, "                plotter, without those of these pages; ?route= for one of:")?;
     for name in NAMES {
         writeln!(out, "                  {name}")?;
     }
@@ -110,11 +116,17 @@ fn index(out: &mut Vec<u8>) -> std::io::Result<()> {
     writeln!(out, "flamegraph      the same as an SVG picture")
 }
 
+/// Whether a route is one of these pages: a profile takes ten seconds by design, and who asks how
+/// long requests took does not mean that.
+fn is_debug(route: usize) -> bool {
+    NAMES.get(route).is_some_and(|name| name.starts_with("/debug/"))
+}
+
 /// The percentile distribution in the text format of HdrHistogram, in milliseconds.
 fn latency(of: Option<usize>, state: &State, out: &mut Vec<u8>) -> std::io::Result<()> {
     let mut sum = Durations::default();
     for (route, durations) in state.latency.merged().iter().enumerate() {
-        if of.is_none_or(|of| of == route) {
+        if of.map_or(!is_debug(route), |of| of == route) {
             sum.merge(durations);
         }
     }

@@ -78,7 +78,8 @@ impl<'a> Route<'a> {
             "/metrics/prometheus" => Self::Scrape,
             "/" => Self::Index,
             "/openapi.json" => Self::Document,
-            "/debug/pprof/" => Self::Debug(Page::Index),
+            // Who types it forgets the last slash.
+            "/debug/pprof/" | "/debug/pprof" => Self::Debug(Page::Index),
             "/debug/pprof/latency" => Self::Debug(Page::Latency),
             "/debug/pprof/threads" => Self::Debug(Page::Threads),
             "/debug/pprof/profile" => Self::Profile(Form::Pprof),
@@ -121,6 +122,20 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// The names that its query may have; `None` where any are taken. A probe gets its answer
+    /// whatever a balancer adds to get past caches: a healthy server must not go out of service for
+    /// that.
+    #[must_use]
+    pub const fn parameters(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Health | Self::Ready | Self::Unknown => None,
+            Self::Analyze => Some(&["device_id"]),
+            Self::Debug(Page::Latency) => Some(&["route"]),
+            Self::Profile(_) => Some(&["seconds"]),
+            _ => Some(&[]),
+        }
+    }
+
     /// The value of `Allow`.
     #[must_use]
     pub const fn allow(self) -> &'static str {
@@ -156,6 +171,7 @@ mod tests {
         assert_eq!(Route::of("/metrics"), Route::Ingest);
         assert_eq!(Route::of("/metrics/prometheus"), Route::Scrape);
         assert_eq!(Route::of("/metrics/d1:5"), Route::Lookup("d1:5"));
+        assert_eq!(Route::of("/debug/pprof"), Route::of("/debug/pprof/"));
         for unknown in ["", "*", "/metrics/", "/Metrics", "/metrics/a/b", "/analyze/", "//"] {
             assert_eq!(Route::of(unknown), Route::Unknown, "{unknown}");
         }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::ingest::{self, Ingest};
 use super::profile::{self, Wanted};
-use super::route::{REFUSED, Route};
+use super::route::{NAMES, REFUSED, Route};
 use super::state::State;
-use super::{analyze, debug, health, index, later, lookup, openapi, scrape};
+use super::{analyze, debug, health, index, later, lookup, openapi, query, scrape};
 use crate::clock::Now;
 use crate::http::handler::{self, Context, Handler, Reply, retry_after};
 use crate::http::problem::problem;
@@ -93,11 +93,37 @@ impl Service {
                 Some(work) => return later::ask(work, state, context, body, index),
                 None => debug::unknown(body, index),
             },
-            Route::Unknown => {
-                let detail = "path: nothing is served here; GET / lists what is";
-                problem(body, Status::NotFound, detail, None, index)
-            }
+            Route::Unknown => unknown(request.path, body, index),
         })
+    }
+}
+
+/// What is wrong with a method. Who asks `/metrics` as Prometheus does by default is told where
+/// that is served.
+const fn detail_of_405(route: Route<'_>, method: Method) -> &'static str {
+    match (route, method) {
+        (Route::Ingest, Method::Get | Method::Head) => {
+            "method: devices POST to this path; for Prometheus GET /metrics/prometheus, for a stored \
+             metric GET /metrics/{key}"
+        }
+        _ => "method: this path does not take it; see Allow",
+    }
+}
+
+/// Answers for a path that is not served, and names the one that was meant if a slash is all that
+/// differs.
+fn unknown(path: &str, body: &mut Vec<u8>, index: usize) -> Response {
+    let meant = Route::of(path.trim_end_matches('/'));
+    let known = NAMES.get(meant.index()).filter(|name| name.starts_with('/'));
+    match known {
+        Some(name) => {
+            let detail = format_args!("path: nothing is served here; {name} is, without the slash");
+            problem(body, Status::NotFound, detail, None, index)
+        }
+        None => {
+            let detail = "path: nothing is served here; GET / lists what is";
+            problem(body, Status::NotFound, detail, None, index)
+        }
     }
 }
 
@@ -126,9 +152,13 @@ impl Handler for Service {
         }
         if !route.takes(request.method) {
             let field = Some(Field::Allow(route.allow()));
-            let detail = "method: this path does not take it; see Allow";
             let status = Status::MethodNotAllowed;
+            let detail = detail_of_405(route, request.method);
             return Reply::Now(problem(body, status, detail, field, route.index()));
+        }
+        if let Some(mistake) = query::mistake(route, request) {
+            let status = Status::BadRequest;
+            return Reply::Now(problem(body, status, mistake, None, route.index()));
         }
         self.answer(route, request, context, body)
     }

@@ -1,5 +1,7 @@
 //! A whole request, borrowed from the bytes that it came in.
 
+use std::borrow::Cow;
+
 use super::headers::Headers;
 
 /// The methods of RFC 9110, section 9, and RFC 5789; others are refused before this point.
@@ -61,13 +63,15 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// The percent-encoded value of the query parameter `name`, the first if there are several.
+    /// The names and values of the query, decoded as those of a form.
+    pub fn parameters(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
+        form_urlencoded::parse(self.query.unwrap_or_default().as_bytes())
+    }
+
+    /// The value of the query parameter `name`, the first if there are several.
     #[must_use]
-    pub fn parameter(&self, name: &str) -> Option<&'a str> {
-        self.query?.split('&').find_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (key == name).then_some(value)
-        })
+    pub fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.parameters().find_map(|(key, value)| (key == name).then_some(value))
     }
 }
 
@@ -111,8 +115,8 @@ mod tests {
             headers: Headers::NONE,
             body: b"",
         };
-        assert_eq!(request.parameter("device_id"), Some("a%3Ab"));
-        assert_eq!(request.parameter("flag"), Some(""));
+        assert_eq!(request.parameter("device_id").as_deref(), Some("a:b"));
+        assert_eq!(request.parameter("flag").as_deref(), Some(""));
         assert_eq!(request.parameter("id"), None);
     }
 

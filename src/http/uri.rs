@@ -3,7 +3,7 @@
 //! Targets and `Host` decide at a proxy whom a request is for and what rule guards it. What the
 //! grammar does not allow is read by each implementation in its own way, so it is refused.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether these are bytes of `absolute-path [ "?" query ]` (RFC 9112, section 3.2.1); that it
 /// begins with a slash is the caller's to see.
@@ -16,6 +16,22 @@ pub(super) fn is_path_and_query(bytes: &[u8]) -> bool {
 pub(super) fn is_authority(bytes: &[u8]) -> bool {
     let (host, port) = host_and_port(bytes);
     is_host(host) && port.is_none_or(|port| port.is_empty() || is_port(port))
+}
+
+/// Whether the value of a `Host` is this machine under a name that nobody else can give to it:
+/// `localhost` or a loopback address, with a port or without. Whoever owns a domain can have any other
+/// name resolve to 127.0.0.1.
+#[must_use]
+pub fn is_this_machine(host: &[u8]) -> bool {
+    let (name, _) = host_and_port(host.trim_ascii());
+    let text = std::str::from_utf8(name).unwrap_or_default();
+    let literal = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let address = match literal {
+        Some(address) => address.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => text.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    };
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+    text.eq_ignore_ascii_case("localhost") || address.is_some_and(is_loopback)
 }
 
 /// Whether these bytes are `uri-host ":" port`, the target of a CONNECT (RFC 9112, section 3.2.3).
@@ -156,6 +172,43 @@ mod tests {
             "a^b",
         ] {
             assert!(!is_authority(wrong.as_bytes()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_what_nobody_else_can_name() {
+        for own in [
+            "localhost",
+            "LocalHost:8080",
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            " 127.255.1.2: ",
+            "[::1]",
+            "[::1]:8080",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(is_this_machine(own.as_bytes()), "{own}");
+        }
+        for other in [
+            "",
+            ":80",
+            "attacker.example",
+            "localhost.attacker.example",
+            "127.0.0.1.attacker.example:8080",
+            "127.0.0.1.",
+            "127.1",
+            "2130706433",
+            "0.0.0.0",
+            "10.0.0.1:8080",
+            "[::]",
+            "[::2]:80",
+            "::1",
+            "localhost]",
+            "[localhost]",
+            "[127.0.0.1]",
+            "\u{e9}",
+        ] {
+            assert!(!is_this_machine(other.as_bytes()), "{other}");
         }
     }
 

@@ -150,6 +150,11 @@ pub fn get(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes()
 }
 
+/// A GET as somebody on this machine sends it, who may look at `/debug/`.
+pub fn get_here(target: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
+}
+
 /// A POST to `/metrics` with further fields, each with its line end.
 pub fn post_with(fields: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();

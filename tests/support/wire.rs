@@ -24,7 +24,7 @@ pub mod process;
 pub mod server;
 
 pub use answer::{Answer, assert_problem, scrape, sum_of};
-pub use client::{Barrier, Client, get, post};
+pub use client::{Barrier, Client, get, get_here, post};
 pub use process::Process;
 pub use server::Running;
 

@@ -1,0 +1,81 @@
+//! What may stand behind the `?` of a path.
+
+use std::borrow::Cow;
+
+use super::route::Route;
+use crate::http::request::Request;
+use crate::limits::ECHO_BYTES_MAX;
+
+/// What is wrong with the query of a request, if anything is: a name that the path does not know,
+/// or one that stands there twice. Ignored, either would pass for an answer to what was asked.
+#[must_use]
+pub fn mistake(route: Route<'_>, request: &Request<'_>) -> Option<String> {
+    // Hardly any request has one.
+    request.query?;
+    let known = route.parameters()?;
+    let mut given: Vec<Cow<'_, str>> = Vec::new();
+    for (name, _) in request.parameters() {
+        if !known.contains(&&*name) {
+            let name = name.get(..name.floor_char_boundary(ECHO_BYTES_MAX)).unwrap_or_default();
+            return Some(match known {
+                [] => format!("query: this path takes no parameters, found {name:?}"),
+                _ => format!("query: this path knows {} only, found {name:?}", known.join(", ")),
+            });
+        }
+        if given.contains(&name) {
+            return Some(format!("{name}: expected once, found it again"));
+        }
+        given.push(name);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::headers::Headers;
+    use crate::http::request::Method;
+
+    fn found(path: &str, query: Option<&str>) -> Option<String> {
+        let headers = Headers::NONE;
+        let request = Request { method: Method::Get, path, query, headers, body: b"" };
+        mistake(Route::of(path), &request)
+    }
+
+    #[test]
+    fn what_a_path_does_not_know_is_named_with_what_it_knows() {
+        for (path, query) in [
+            ("/analyze", None),
+            ("/analyze", Some("")),
+            ("/analyze", Some("&")),
+            ("/analyze", Some("device_id=")),
+            ("/analyze", Some("device%5Fid=d1")),
+            ("/debug/pprof/latency", Some("route=/metrics")),
+            ("/debug/pprof/flamegraph", Some("seconds=1")),
+            ("/health", Some("a=b&a=b")),
+            ("/ready", Some("1795872076")),
+        ] {
+            assert_eq!(found(path, query), None, "{path} {query:?}");
+        }
+        for (path, query, named) in [
+            ("/analyze", "deviceId=d1", "device_id only, found \"deviceId\""),
+            ("/analyze", "device_id=d1&x", "device_id only, found \"x\""),
+            ("/analyze", "DEVICE_ID=d1", "device_id only, found \"DEVICE_ID\""),
+            ("/analyze", "device_id=a&device_id=a", "device_id: expected once"),
+            ("/debug/pprof/latency", "rout=/", "route only, found \"rout\""),
+            ("/debug/pprof/profile", "second=1", "seconds only, found \"second\""),
+            ("/debug/pprof/threads", "core=1", "no parameters, found \"core\""),
+            ("/debug/pprof", "debug=1", "no parameters, found \"debug\""),
+            ("/metrics", "key", "no parameters, found \"key\""),
+            ("/metrics/1", "device_id=d1", "no parameters"),
+            ("/metrics/prometheus", "x", "no parameters, found \"x\""),
+            ("/", "%00%ff", "no parameters, found \"\\0\u{fffd}\""),
+            ("/openapi.json", "v=3", "no parameters"),
+        ] {
+            let found = found(path, Some(query)).unwrap_or_default();
+            assert!(found.contains(named), "{path}?{query}: {found}");
+        }
+        let long = found("/", Some(&"%C3%A9".repeat(ECHO_BYTES_MAX))).unwrap_or_default();
+        assert!(long.len() < 2 * ECHO_BYTES_MAX && long.contains('\u{e9}'), "{long}");
+    }
+}
