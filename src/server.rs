@@ -237,7 +237,6 @@ impl Report {
             overflow = self.store.dropped_by(DropReason::Overflow),
             expired = self.store.dropped_by(DropReason::Expired),
             refused = self.store.dropped_by(DropReason::Refused),
-            oversize = self.store.dropped_by(DropReason::Oversize),
             shutdown = self.store.dropped_by(DropReason::Shutdown),
             pending = self.walked_pending,
             "stopped"

@@ -21,17 +21,6 @@ pub enum Appended {
     Fresh,
     /// It took the place of an older event with its key.
     Coalesced,
-    /// Its record would pass [`RECORD_BYTES_MAX`]; the block only counts it.
-    Oversize,
-}
-
-/// Events of a block that have their outcome without being written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
-    /// Replaced by a newer one of their key.
-    pub coalesced: u64,
-    /// Too long to be packed.
-    pub oversize: u64,
 }
 
 /// One live record of a block.
@@ -92,7 +81,6 @@ pub struct Block {
     generation: u32,
     live: u64,
     coalesced: u64,
-    oversize: u64,
     oldest_ns: u64,
 }
 
@@ -109,7 +97,6 @@ impl Block {
             generation: 1,
             live: 0,
             coalesced: 0,
-            oversize: 0,
             oldest_ns: 0,
         }
     }
@@ -137,10 +124,7 @@ impl Block {
             self.data.reserve_exact(BUFFER_BYTES);
         }
         let start = u32::try_from(self.data.len()).unwrap_or(u32::MAX);
-        let Some(layout) = self.packing.pack(event, &mut self.data) else {
-            self.oversize += 1;
-            return Appended::Oversize;
-        };
+        let layout = self.packing.pack(event, &mut self.data);
         let mut entry = Entry { hash: 0, entered_ns: now.mono_ns, start, layout, live: true };
         entry.hash = self.hasher.hash(self.key_of(&entry));
         if (self.entries.len() + 1) * 2 > self.table.len() {
@@ -180,7 +164,7 @@ impl Block {
     /// Events appended since the block was empty, whatever became of them.
     #[must_use]
     pub fn events(&self) -> u64 {
-        self.live + self.coalesced + self.oversize
+        self.live + self.coalesced
     }
 
     /// Live records: distinct keys.
@@ -193,12 +177,6 @@ impl Block {
     #[must_use]
     pub fn coalesced(&self) -> u64 {
         self.coalesced
-    }
-
-    /// Events whose record was too long to be packed.
-    #[must_use]
-    pub fn oversize(&self) -> u64 {
-        self.oversize
     }
 
     /// Whether no event has been appended since the last [`Self::clear`].
@@ -230,13 +208,10 @@ impl Block {
         now_ns.saturating_sub(self.oldest_ns)
     }
 
-    /// Hands out the counts of what needs no record any more, replaced and overlong events, and
-    /// forgets them: from now on the block stands for its live records.
-    pub fn settle(&mut self) -> Settled {
-        Settled {
-            coalesced: std::mem::take(&mut self.coalesced),
-            oversize: std::mem::take(&mut self.oversize),
-        }
+    /// Hands out how many events were replaced, which need no record any more, and forgets them:
+    /// from now on the block stands for its live records.
+    pub fn settle(&mut self) -> u64 {
+        std::mem::take(&mut self.coalesced)
     }
 
     /// The packed bytes of all records, if every one of them is live.
@@ -289,7 +264,7 @@ impl Block {
         if self.table.len() > places_kept(self.packing) {
             self.table = Vec::new();
         }
-        (self.live, self.coalesced, self.oversize) = (0, 0, 0);
+        (self.live, self.coalesced) = (0, 0);
         self.generation = self.generation.wrapping_add(1);
         if self.generation == 0 {
             // After 2^32 blocks a stale place could look like a new one.

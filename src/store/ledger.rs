@@ -6,7 +6,6 @@
 //! counted after; a reader takes the outcomes first and `accepted` last. So whatever outcome it
 //! sees, it sees the acceptance too, and `pending` is never negative.
 
-use crate::store::block::Settled;
 use crate::sync::{Count, PerCore};
 
 /// Why an acknowledged event was not stored. For a remote store it means: not confirmed.
@@ -18,16 +17,13 @@ pub enum DropReason {
     Expired,
     /// The store gave a final error for it.
     Refused,
-    /// Its record was longer than [`crate::limits::RECORD_BYTES_MAX`].
-    Oversize,
     /// The server ended before the store had taken it.
     Shutdown,
 }
 
 impl DropReason {
     /// All of them, in the order of [`Self::index`].
-    pub const ALL: [Self; 5] =
-        [Self::Overflow, Self::Expired, Self::Refused, Self::Oversize, Self::Shutdown];
+    pub const ALL: [Self; 4] = [Self::Overflow, Self::Expired, Self::Refused, Self::Shutdown];
 
     /// The label value in metrics and logs.
     #[must_use]
@@ -36,7 +32,6 @@ impl DropReason {
             Self::Overflow => "overflow",
             Self::Expired => "expired",
             Self::Refused => "refused",
-            Self::Oversize => "oversize",
             Self::Shutdown => "shutdown",
         }
     }
@@ -151,12 +146,6 @@ impl Ledger {
     /// Counts events that a newer one of the same key replaced.
     pub fn coalesce(&self, slot: usize, events: u64) {
         self.slots.at(slot).coalesced.add(events);
-    }
-
-    /// Counts events of a block that needed no record.
-    pub fn settle(&self, slot: usize, settled: Settled) {
-        self.coalesce(slot, settled.coalesced);
-        self.lose(slot, DropReason::Oversize, settled.oversize);
     }
 
     /// Counts events that are lost.

@@ -121,7 +121,7 @@ impl MemoryStore {
             }
         }
         drop(records);
-        ledger.settle(core, block.settle());
+        ledger.coalesce(core, block.settle());
         block.clear();
     }
 

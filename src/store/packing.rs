@@ -4,7 +4,7 @@
 //! framing for the wire is another [`Packing`]: blocks, their coalescing and their entries only
 //! know a [`Layout`].
 
-use crate::limits::{DEVICE_ID_BYTES_MAX, RECORD_BYTES_MAX};
+use crate::limits::{DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::metric::event::{Event, Field};
 use crate::store::key::KEY_PREFIX;
 
@@ -56,9 +56,19 @@ impl Packing {
         }
     }
 
-    /// Appends the event's record to `data`; `None`, and not a byte, if it would be longer than
-    /// [`RECORD_BYTES_MAX`].
-    pub fn pack(self, event: &Event<'_>, data: &mut Vec<u8>) -> Option<Layout> {
+    /// The bytes of the longest record that the decoder lets through.
+    const fn record_bytes_max(self) -> usize {
+        let value_len = VALUE_BYTES_MIN - 4
+            + (TIMESTAMP_BYTES_MAX + 2 * NUMBER_BYTES_MAX + 1)
+            + (VALUE_DEVICE.len() + DEVICE_ID_BYTES_MAX + 1);
+        match self {
+            Self::Bare => KEY_BYTES_MAX + value_len,
+            Self::Set { ttl_s } => set_layout(KEY_BYTES_MAX, value_len, ttl_s).2,
+        }
+    }
+
+    /// Appends the event's record to `data`.
+    pub fn pack(self, event: &Event<'_>, data: &mut Vec<u8>) -> Layout {
         // Both lengths are known before a byte is written: a framing has to announce them.
         let key_len = key_len(event);
         let value_len = value_len(event);
@@ -66,15 +76,13 @@ impl Packing {
             Self::Bare => (0, key_len, key_len + value_len),
             Self::Set { ttl_s } => set_layout(key_len, value_len, ttl_s),
         };
-        if len > RECORD_BYTES_MAX {
-            return None;
-        }
+        debug_assert!(len <= RECORD_BYTES_MAX, "{event:?}");
         let layout = Layout {
-            len: u16::try_from(len).ok()?,
-            key_at: u16::try_from(key_at).ok()?,
-            key_len: u16::try_from(key_len).ok()?,
-            value_at: u16::try_from(value_at).ok()?,
-            value_len: u16::try_from(value_len).ok()?,
+            len: short(len),
+            key_at: short(key_at),
+            key_len: short(key_len),
+            value_at: short(value_at),
+            value_len: short(value_len),
         };
         let start = data.len();
         data.reserve(len);
@@ -90,9 +98,22 @@ impl Packing {
             }
         }
         debug_assert_eq!(data.len(), start + len);
-        Some(layout)
+        layout
     }
 }
+
+/// No part of a record is longer than 16 bits say: see the assertion below.
+fn short(length: usize) -> u16 {
+    u16::try_from(length).unwrap_or(u16::MAX)
+}
+
+/// A timestamp is kept as the digits of an integer under 2^64.
+const TIMESTAMP_BYTES_MAX: usize = 20;
+const KEY_BYTES_MAX: usize = KEY_PREFIX.len() + DEVICE_ID_BYTES_MAX + 1 + TIMESTAMP_BYTES_MAX;
+
+// Whatever is accepted can be stored, in either framing.
+const _: () = assert!(Packing::Bare.record_bytes_max() <= RECORD_BYTES_MAX);
+const _: () = assert!(Packing::Set { ttl_s: u32::MAX }.record_bytes_max() <= RECORD_BYTES_MAX);
 
 /// Appends the command again for a record that has waited, with what remains of its time to live.
 pub fn pack_again(key: &[u8], value: &[u8], ttl_s: u32, data: &mut Vec<u8>) {

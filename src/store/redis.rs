@@ -173,7 +173,7 @@ impl Shared {
 
     /// Counts what of a block needs no record.
     fn settled(&self, slot: usize, mut block: Block) -> Block {
-        self.ledger.settle(slot, block.settle());
+        self.ledger.coalesce(slot, block.settle());
         block
     }
 
@@ -184,7 +184,7 @@ impl Shared {
     }
 
     fn drop_block(&self, slot: usize, block: &mut Block) {
-        self.ledger.settle(slot, block.settle());
+        self.ledger.coalesce(slot, block.settle());
         self.ledger.lose(slot, DropReason::Overflow, block.live());
         block.clear();
     }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::DEVICE_ID_BYTES_MAX;
+use crate::limits::{DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX};
 
 /// An owned event, from which a borrowed one is made.
 #[derive(Clone, Debug)]
@@ -99,26 +99,23 @@ fn the_record_is_the_one_in_the_contract() {
     assert_eq!(record.entered_ns, 7);
 }
 
+/// Each part as long as the decoder lets it be.
 #[test]
-fn an_oversize_record_is_counted_and_leaves_no_byte() {
-    let mut block = block();
-    let long = plain("1", &format!("1{}", "0".repeat(RECORD_BYTES_MAX)));
-    assert_eq!(block.append(&long.event(), at(1)), Appended::Oversize);
-    assert_eq!(block.append(&plain("1", "2").event(), at(2)), Appended::Fresh);
-    assert_eq!((block.events(), block.live(), block.oversize()), (2, 1, 1));
-    assert_eq!(block.age_ns(5), 4, "the oversize event was the first");
-}
-
-#[test]
-fn the_longest_record_that_fits_is_kept() {
-    let mut block = block();
-    let fixed = plain("1", "");
-    let [cpu_len] = [RECORD_BYTES_MAX - fixed.record().0.len() - fixed.record().1.len()];
-    let just = plain("1", &"1".repeat(cpu_len));
-    assert_eq!(block.append(&just.event(), at(1)), Appended::Fresh);
-    let over = plain("1", &"1".repeat(cpu_len + 1));
-    assert_eq!(block.append(&over.event(), at(1)), Appended::Oversize);
-    assert_eq!(block.records().next().unwrap().value, just.record().1.as_bytes());
+fn the_longest_event_that_is_accepted_has_a_record() {
+    let number = "1".repeat(NUMBER_BYTES_MAX);
+    let longest = Sample {
+        device: Some("x".repeat(DEVICE_ID_BYTES_MAX)),
+        timestamp: u64::MAX.to_string(),
+        literals: [number.clone(), number],
+    };
+    for packing in [Packing::Bare, Packing::Set { ttl_s: u32::MAX }] {
+        let mut block = Block::new(packing, KeyHasher::default());
+        assert_eq!(block.append(&longest.event(), at(1)), Appended::Fresh);
+        let record = block.records().next().unwrap();
+        let (key, value) = longest.record();
+        assert_eq!((record.key, record.value), (key.as_bytes(), value.as_bytes()));
+        assert!(block.packed().unwrap().len() <= RECORD_BYTES_MAX);
+    }
 }
 
 #[test]
@@ -199,7 +196,7 @@ fn records_given_up_are_neither_sent_nor_counted() {
     assert_eq!((block.live(), block.packed()), (2, None));
     let kept: Vec<usize> = block.records_from(0).map(|(index, _)| index).collect();
     assert_eq!((kept, block.next_live(1), block.next_live(4)), (vec![0, 3], Some(3), None));
-    assert_eq!(block.settle(), Settled::default());
+    assert_eq!(block.settle(), 0);
 }
 
 #[test]
