@@ -69,7 +69,8 @@ impl Tally {
 pub struct Durations {
     /// `None` only if the crate refused our constants, which a test excludes.
     histogram: Option<Histogram<u64>>,
-    sum_ns: u64,
+    /// A busy server spends more than 64 bits of nanoseconds on its requests within weeks.
+    sum_ns: u128,
 }
 
 impl Default for Durations {
@@ -147,7 +148,7 @@ pub struct Buckets {
     /// All requests: the bucket `+Inf`.
     pub count: u64,
     /// The sum of all durations, exact.
-    pub sum_ns: u64,
+    pub sum_ns: u128,
 }
 
 /// The usual percentiles, in nanoseconds.
@@ -183,7 +184,7 @@ pub struct Step {
 impl Durations {
     /// Adds `requests` that took `duration_ns` each.
     pub fn record(&mut self, duration_ns: u64, requests: u64) {
-        self.sum_ns = self.sum_ns.saturating_add(duration_ns.saturating_mul(requests));
+        self.sum_ns += u128::from(duration_ns) * u128::from(requests);
         if let Some(histogram) = &mut self.histogram {
             let duration_ns = duration_ns.clamp(DURATION_NS_MIN, DURATION_NS_MAX);
             histogram.saturating_record_n(duration_ns, requests);
@@ -192,7 +193,7 @@ impl Durations {
 
     /// Adds all durations of `other`.
     pub fn merge(&mut self, other: &Self) {
-        self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
+        self.sum_ns += other.sum_ns;
         if let (Some(sum), Some(histogram)) = (&mut self.histogram, &other.histogram) {
             // Both have the same bounds, so nothing is out of range.
             let _ = sum.add(histogram);
@@ -224,6 +225,11 @@ impl Durations {
         buckets
     }
 
+    fn mean_ns(&self, requests: u64) -> u64 {
+        let mean_ns = self.sum_ns / u128::from(requests.max(1));
+        u64::try_from(mean_ns).unwrap_or(u64::MAX)
+    }
+
     /// The usual percentiles; all 0 while there is nothing.
     #[must_use]
     pub fn summary(&self) -> Summary {
@@ -232,7 +238,7 @@ impl Durations {
         };
         Summary {
             count: histogram.len(),
-            mean_ns: self.sum_ns / histogram.len().max(1),
+            mean_ns: self.mean_ns(histogram.len()),
             p50_ns: histogram.value_at_quantile(0.5),
             p90_ns: histogram.value_at_quantile(0.9),
             p99_ns: histogram.value_at_quantile(0.99),
@@ -279,7 +285,21 @@ mod tests {
         durations.record(3 * DURATION_NS_MAX, 1);
         let buckets = durations.buckets();
         assert_eq!(buckets.cumulative, [2; BOUNDS_NS.len()]);
-        assert_eq!((buckets.count, buckets.sum_ns), (3, 3 * DURATION_NS_MAX));
+        assert_eq!((buckets.count, buckets.sum_ns), (3, 3 * u128::from(DURATION_NS_MAX)));
+    }
+
+    /// Three weeks of a million requests a second at ten milliseconds each pass 64 bits.
+    #[test]
+    fn the_sum_grows_on_past_64_bits() {
+        let (mut one, weeks) = (Durations::default(), 3 * 7 * 86_400);
+        one.record(10_000_000, 1_000_000 * weeks);
+        let mut both = one.clone();
+        both.merge(&one);
+        let sum_ns = 2 * 10_000_000 * 1_000_000 * u128::from(weeks);
+        assert!(sum_ns > u128::from(u64::MAX));
+        assert_eq!((both.buckets().sum_ns, both.summary().mean_ns), (sum_ns, 10_000_000));
+        both.record(1, 1);
+        assert_eq!(both.buckets().sum_ns, sum_ns + 1);
     }
 
     #[test]
@@ -344,7 +364,8 @@ mod tests {
                 }
                 latency.record(turn % 2, &mut tally);
                 let buckets = latency.merged()[0].buckets();
-                let sum: u64 = all.iter().map(|(duration, requests)| duration * requests).sum();
+                let of = |(ns, requests): &(u64, u64)| u128::from(ns * requests);
+                let sum: u128 = all.iter().map(of).sum();
                 prop_assert_eq!(buckets.sum_ns, sum);
                 let count: u64 = all.iter().map(|(_, requests)| requests).sum();
                 prop_assert_eq!(buckets.count, count);

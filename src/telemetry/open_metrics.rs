@@ -46,8 +46,8 @@ pub fn write(families: impl Iterator<Item = Family>) -> String {
 
 /// Nanoseconds as seconds.
 #[must_use]
-pub fn seconds(ns: u64) -> f64 {
-    ns as f64 / 1e9
+pub fn seconds(ns: impl Into<u128>) -> f64 {
+    ns.into() as f64 / 1e9
 }
 
 fn write_family(text: &mut String, family: &Family) -> std::fmt::Result {
