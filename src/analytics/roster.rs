@@ -146,7 +146,14 @@ impl Roster {
         for table in [&mut self.table, &mut self.old] {
             if let Ok(entry) = table.find_entry(Entry::spread(hash.tag()), |e| e.slot == slot) {
                 entry.remove();
-                return;
+                break;
+            }
+        }
+        // What a fleet that has gone left behind is not kept.
+        if self.old.is_empty() {
+            self.old = HashTable::new();
+            if self.table.is_empty() && self.table.num_buckets() > 2 * ENTRIES_MIN {
+                self.table = HashTable::with_capacity(ENTRIES_MIN);
             }
         }
     }
@@ -172,10 +179,10 @@ impl Roster {
         }
     }
 
-    /// Devices that fit without an allocation.
+    /// Bytes allocated.
     #[cfg(test)]
-    pub(super) fn room(&self) -> usize {
-        self.table.capacity() + self.old.capacity()
+    pub(super) fn bytes(&self) -> usize {
+        self.table.allocation_size() + self.old.allocation_size()
     }
 }
 
@@ -222,6 +229,25 @@ mod tests {
         assert_eq!(roster.devices(), 2500);
         for (slot, id) in (0..).zip(&ids) {
             assert_eq!(find(&roster, id), (slot % 2 == 1).then_some(slot));
+        }
+    }
+
+    #[test]
+    fn what_a_fleet_that_has_gone_left_behind_is_not_kept() {
+        let hasher = IdHasher::default();
+        let hashes: Vec<_> = (0..5000_u32).map(|i| hasher.hash(&i.to_le_bytes())).collect();
+        let first = Roster::new().bytes();
+        let fits = Roster::new().table.capacity();
+        // Also where the fleet goes while entries are on their way to a larger table.
+        for devices in [fits, fits + 1, fits + 2, 1000, 5000] {
+            let mut roster = Roster::new();
+            let slots = || (0..).zip(hashes.iter().take(devices));
+            slots().for_each(|(slot, &hash)| roster.insert(hash, slot));
+            assert_eq!(roster.bytes() > first, devices > fits);
+            slots().for_each(|(slot, &hash)| roster.remove(hash, slot));
+            assert_eq!((roster.devices(), roster.bytes()), (0, first), "of {devices}");
+            roster.insert(hashes[7], 7);
+            assert_eq!(roster.find(hashes[7], |slot| slot == 7), Some(7));
         }
     }
 
