@@ -8,12 +8,13 @@
 //!
 //! Pure but for its locks: no socket, no thread, no clock; time comes in as [`Now`].
 //! From the bottom: [`moments`] computes, `window` is one series' ring, `rows` the memory of all,
-//! `series` judges, `roster` finds devices, `shard` puts them together, `sweep` forgets them,
-//! [`union`] orders the events of all cores and [`summary`] is what comes out.
+//! `series` judges, `roster` finds devices, `shard` puts them together, `sweep` forgets them, `room`
+//! bounds them, [`union`] orders the events of all cores and [`summary`] is what comes out.
 
 pub mod anomaly;
 mod minute;
 pub mod moments;
+mod room;
 mod roster;
 mod rows;
 mod series;
@@ -28,12 +29,13 @@ use std::sync::atomic::AtomicU64;
 use crate::clock::Now;
 use crate::limits;
 use crate::metric::event::Event;
-use crate::sync::{CachePadded, Mutex, MutexGuard};
+use crate::sync::{CachePadded, Count, Mutex, MutexGuard};
 
+use room::{Look, Room};
 use roster::{IdHash, IdHasher};
 use series::Rules;
 pub use series::Verdict;
-use shard::{Receiver, Room, Sender, Shard};
+use shard::{Receiver, Sender, Shard};
 use summary::{DeviceSummary, InstanceSummary, Part, Totals};
 use sweep::HOLDS_PER_CALL;
 use union::{CoreRecent, CoreWindow, Newest};
@@ -70,6 +72,8 @@ struct Core {
     number: u32,
     /// Anomalies among the events that it received.
     anomalies: AtomicU64,
+    /// Events that it received and that got no window; only the core itself counts here.
+    refused: Count,
     window: Mutex<CoreWindow>,
 }
 
@@ -88,12 +92,13 @@ impl Analytics {
         let core = |number| Core {
             number,
             anomalies: AtomicU64::new(0),
-            window: Mutex::new(CoreWindow::new(number, rules.window)),
+            refused: Count::default(),
+            window: Mutex::new(CoreWindow::new(number, rules.samples())),
         };
         Self {
             rules,
             ids: IdHasher::default(),
-            room: CachePadded::new(Room::new(settings.devices_max)),
+            room: CachePadded::new(Room::new(settings.devices_max, settings.device_ttl_ns)),
             shards: (0..cores).map(|_| CachePadded::new(Mutex::new(shard()))).collect(),
             cores: (0_u32..).take(cores).map(|number| CachePadded::new(core(number))).collect(),
         }
@@ -102,7 +107,7 @@ impl Analytics {
     /// The buffer in which a core notes what it accepts, for [`Self::publish`].
     #[must_use]
     pub fn recent_of(&self, core: usize) -> CoreRecent {
-        CoreRecent::new(core, self.rules.window)
+        CoreRecent::new(core, self.rules.samples())
     }
 
     /// Takes the events of one request that `core` received.
@@ -122,11 +127,11 @@ impl Analytics {
     /// The merged state of this instance.
     #[must_use]
     pub fn instance(&self, now: Now) -> InstanceSummary {
-        let window = self.rules.window;
+        let limit = self.rules.samples();
         let mut whole = self.counts(now);
         // Memory is taken before the lock, which is then held for a copy.
         for core in &self.cores {
-            let mut samples = Vec::with_capacity(window);
+            let mut samples = Vec::with_capacity(limit);
             let accepted = {
                 let window = core.window.lock();
                 window.copy_to(&mut samples);
@@ -134,8 +139,8 @@ impl Analytics {
             };
             whole = whole.merge(Part {
                 accepted,
-                samples: Newest::of(window, samples),
-                ..Part::empty(window)
+                samples: Newest::of(limit, samples),
+                ..Part::empty(limit)
             });
         }
         whole.summary(&self.rules)
@@ -197,36 +202,39 @@ impl Analytics {
 
     /// What all shards have counted, merged.
     fn counts(&self, now: Now) -> Part {
-        let window = self.rules.window;
+        let limit = self.rules.samples();
         let part_of = |shard: &CachePadded<Mutex<Shard>>| {
-            let mut part = Part::empty(window);
+            let mut part = Part::empty(limit);
             let mut latest = Vec::with_capacity(limits::RECENT_ANOMALIES_MAX);
             shard.lock().add_to(&mut part, &mut latest, now.mono_ns);
             part.latest = Newest::of(limits::RECENT_ANOMALIES_MAX, latest);
             part
         };
-        self.shards.iter().map(part_of).fold(Part::empty(window), Part::merge)
+        let devices_refused = self.cores.iter().map(|core| core.refused.total()).sum();
+        let refused = Part { devices_refused, ..Part::empty(limit) };
+        self.shards.iter().map(part_of).fold(refused, Part::merge)
     }
 
     /// Looks for devices that are silent for too long, so that they do not keep new ones out until
-    /// their turn in the sweep comes, and says whether one was found. Where none has expired this
-    /// is one look at each shard.
+    /// their turn in the sweep comes, and says whether one was found.
     #[cold]
     fn make_room(&self, core: u32, now_ns: u64) -> bool {
-        self.shards.iter().any(|shard| {
+        self.room.make(self.shards.len(), now_ns, |at| {
+            let Some(shard) = self.shards.get(at) else {
+                return Look::NoneUntil(u64::MAX);
+            };
             for _ in 0..HOLDS_PER_CALL {
                 let mut held = shard.lock();
-                if !held.may_free(now_ns) {
-                    return false;
+                let may_free_ns = held.may_free_ns();
+                if may_free_ns > now_ns {
+                    return Look::NoneUntil(may_free_ns);
                 }
                 let freed = held.sweep(core, now_ns, &self.ids).freed;
-                drop(held);
-                self.room.give_back(freed);
                 if freed > 0 {
-                    return true;
+                    return Look::Freed(freed);
                 }
             }
-            false
+            Look::NoneUntil(now_ns)
         })
     }
 
@@ -286,11 +294,15 @@ impl Applying<'_> {
             return verdict;
         }
         drop(shard);
-        let made_room = analytics.make_room(core.number, now.mono_ns);
-        let mut shard = home.lock();
         let room = &analytics.room;
-        let again = made_room.then(|| shard.apply(receiver, now, event, sender, room));
-        again.flatten().unwrap_or_else(|| shard.refuse())
+        let again = analytics.make_room(core.number, now.mono_ns).then(|| {
+            let mut shard = home.lock();
+            shard.apply(receiver, now, event, sender, room)
+        });
+        again.flatten().unwrap_or_else(|| {
+            core.refused.add(1);
+            Verdict { refused: true, ..Verdict::default() }
+        })
     }
 }
 
@@ -417,6 +429,31 @@ mod tests {
         assert_eq!((summary.accepted, summary.window.count), (10, 8));
     }
 
+    /// Whoever makes ids up must not slow others down: nobody waits for the locks of all shards.
+    #[test]
+    fn a_refused_device_takes_the_lock_of_its_own_shard_alone() {
+        let settings = Settings { devices_max: 1, ..SETTINGS };
+        let analytics = Analytics::new(settings, 2);
+        let home = |id: &str| analytics.sender(id.as_bytes()).hash.shard(2);
+        let known = "d0";
+        let stranger = (1..).map(|i| format!("d{i}")).find(|id| home(id) != home(known)).unwrap();
+        let refused =
+            |now| analytics.open(0, now).apply(&event(Some(&stranger), [1.0, 2.0])).refused;
+        assert!(!analytics.open(0, at(0)).apply(&event(Some(known), [1.0, 2.0])).refused);
+        assert!(refused(at(0)), "and that looked for room");
+        let held = analytics.shards[home(known)].lock();
+        std::thread::scope(|scope| {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            scope.spawn(move || sender.send(refused(at(3600))));
+            let answer = receiver.recv_timeout(std::time::Duration::from_secs(10));
+            drop(held);
+            assert_eq!(answer, Ok(true));
+        });
+        // When the known one has had its time, the next event finds the room.
+        assert!(!analytics.open(0, at(3601)).apply(&event(Some(&stranger), [1.0, 2.0])).refused);
+        assert_eq!(analytics.totals(at(3601)).devices_refused, 2);
+    }
+
     #[test]
     fn silent_devices_keep_nobody_out() {
         let settings = Settings { devices_max: 300, ..SETTINGS };
@@ -529,9 +566,49 @@ mod tests {
         for second in 5..12 {
             publish(second, 100.0);
         }
-        // The spike and seven more are the whole window now.
+        // The spike and seven more are the whole window before it.
         let level = publish(12, 100.0);
         assert_eq!((level.z_score, level.stddev, level.min), (Some(0.0), 0.0, 100.0));
+    }
+
+    /// As the window of a device is: a newest event is judged by a whole one before it.
+    #[test]
+    fn all_and_a_device_agree_where_a_verdict_needs_a_whole_window() {
+        let settings = Settings { min_samples: 8, ..SETTINGS };
+        let analytics = Analytics::new(settings, 1);
+        let mut recent = analytics.recent_of(0);
+        for second in 0..30_u32 {
+            let now = at(second.into());
+            let cpu = f64::from(second * second % 17) + if second == 20 { 1e4 } else { 0.0 };
+            let event = event(Some("d1"), [cpu, 1.0]);
+            let verdict = analytics.open(0, now).apply(&event);
+            recent.push(now, &event, 0);
+            analytics.publish(&mut recent);
+            let instance = analytics.instance(now);
+            let device = analytics.device("d1", now).unwrap();
+            assert_eq!((instance.fields, instance.window), (device.fields, device.window));
+            let [all, _] = instance.fields.unwrap();
+            assert_eq!(all.z_score.is_some(), second >= 8);
+            assert_eq!((all.z_score, all.anomaly), (verdict.z[0], verdict.anomalous[0]));
+        }
+    }
+
+    #[test]
+    fn a_windows_span_is_from_its_least_to_its_greatest_timestamp() {
+        let analytics = Analytics::new(SETTINGS, 2);
+        let mut recent = analytics.recent_of(0);
+        let base_ms = 1_700_000_000_000;
+        // The first two are out of the window of eight in the end.
+        for ms in [99_000, -99_000, 5, 900, 3, 40, 7, 6, 30, 20] {
+            let event = Event { timestamp_ms: base_ms + ms, ..event(Some("d1"), [1.0, 1.0]) };
+            analytics.open(0, at(1)).apply(&event);
+            recent.push(at(1), &event, 0);
+        }
+        analytics.publish(&mut recent);
+        let device = analytics.device("d1", at(1)).unwrap().window;
+        for window in [analytics.instance(at(1)).window, device] {
+            assert_eq!((window.from_ms, window.to_ms), (Some(base_ms + 3), Some(base_ms + 900)));
+        }
     }
 
     #[test]

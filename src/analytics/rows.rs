@@ -3,7 +3,7 @@
 //! A growing `Vec` of rows would copy a gigabyte at a million devices, in one event. Chunks cost
 //! one allocation each, and what is not touched yet is not resident yet.
 
-use super::window::{Jumps, Row, clear_jumps};
+use super::window::{Row, Time};
 
 /// Slots of a chunk: enough that a chunk's own cost is lost in it.
 const CHUNK_SLOTS: usize = 64;
@@ -11,20 +11,19 @@ const CHUNK_SLOTS: usize = 64;
 struct Chunk<T> {
     records: Vec<T>,
     values: Box<[[f64; 2]]>,
-    steps: Box<[i32]>,
+    times: Box<[Time]>,
 }
 
 /// Slots from 0 on, each with a record and a row of `window` places.
 pub(super) struct Rows<T> {
     window: usize,
     chunks: Vec<Chunk<T>>,
-    jumps: Jumps,
 }
 
 impl<T> Rows<T> {
     /// No slots yet. A window has at least one place.
     pub(super) const fn new(window: usize) -> Self {
-        Self { window, chunks: Vec::new(), jumps: Jumps::new() }
+        Self { window, chunks: Vec::new() }
     }
 
     /// The number of slots.
@@ -46,7 +45,7 @@ impl<T> Rows<T> {
                 self.chunks.push(Chunk {
                     records,
                     values: vec![[0.0; 2]; places].into_boxed_slice(),
-                    steps: vec![0; places].into_boxed_slice(),
+                    times: vec![Time::default(); places].into_boxed_slice(),
                 });
             }
         }
@@ -65,13 +64,14 @@ impl<T> Rows<T> {
         self.chunks.get_mut(chunk)?.records.get_mut(at)
     }
 
-    /// The record of a slot and its row's values.
-    pub(super) fn read(&self, slot: u32) -> Option<(&T, &[[f64; 2]])> {
+    /// The record of a slot, and its row's values and timestamps.
+    pub(super) fn read(&self, slot: u32) -> Option<(&T, &[[f64; 2]], &[Time])> {
         let (chunk, at) = split(slot);
         let chunk = self.chunks.get(chunk)?;
         let first = at * self.window;
-        let values = chunk.values.get(first..first + self.window)?;
-        Some((chunk.records.get(at)?, values))
+        let places = first..first + self.window;
+        let (values, times) = (chunk.values.get(places.clone())?, chunk.times.get(places)?);
+        Some((chunk.records.get(at)?, values, times))
     }
 
     /// The record of a slot and its row, to change both.
@@ -83,27 +83,15 @@ impl<T> Rows<T> {
         let row = Row {
             slot,
             values: chunk.values.get_mut(places.clone())?,
-            steps: chunk.steps.get_mut(places)?,
-            jumps: &mut self.jumps,
+            times: chunk.times.get_mut(places)?,
         };
         Some((chunk.records.get_mut(at)?, row))
     }
 
-    /// Slots and jumps for which there is memory.
+    /// Slots for which there is memory.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.chunks.capacity() * CHUNK_SLOTS + self.jumps()
-    }
-
-    /// Timestamps that no row has room for.
-    #[cfg(test)]
-    pub(super) fn jumps(&self) -> usize {
-        self.jumps.len()
-    }
-
-    /// Forgets what a slot's row holds beside the row.
-    pub(super) fn clear(&mut self, slot: u32) {
-        clear_jumps(&mut self.jumps, slot);
+        self.chunks.capacity() * CHUNK_SLOTS
     }
 }
 
@@ -126,11 +114,11 @@ mod tests {
             let (record, row) = rows.write(number).unwrap();
             *record += 1000;
             row.values.fill([f64::from(number); 2]);
-            assert_eq!((row.values.len(), row.steps.len()), (3, 3));
+            assert_eq!((row.values.len(), row.times.len()), (3, 3));
         }
         assert_eq!(rows.slots(), 200);
         for number in 0..200_u32 {
-            let (&record, values) = rows.read(number).unwrap();
+            let (&record, values, _) = rows.read(number).unwrap();
             assert_eq!(record, number + 1000);
             assert_eq!(values, [[f64::from(number); 2]; 3]);
         }

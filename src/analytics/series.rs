@@ -24,6 +24,11 @@ impl Rules {
         z.abs() > self.threshold
     }
 
+    /// Events of which a summary is made: a window, and before it what judged its newest event.
+    pub(super) const fn samples(&self) -> usize {
+        self.window + 1
+    }
+
     /// The moments by which a newcomer to these values is judged, if they are enough.
     pub(super) fn moments(&self, before: &[[f64; 2]]) -> Option<Moments> {
         if before.len() < self.min_samples {
@@ -101,7 +106,7 @@ impl Series {
         timestamp_ms: i64,
     ) -> Taken {
         // Asked for now, or the wait for its memory would begin when that for the values is over.
-        black_box(self.window.leaving_step(row.steps));
+        black_box(self.window.leaving_time(row.times));
         let moments = rules.moments(self.window.values(row.values));
         self.z = moments.map_or([f64::NAN; 2], |moments| moments.scores(values));
         let anomalous = self.z.map(|z| rules.anomalous(z));
@@ -158,18 +163,17 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analytics::window::Jumps;
+    use crate::analytics::window::Time;
 
     /// Feeds one value after the other as cpu, beside a constant rps.
     fn run(rules: &Rules, cpu: &[f64]) -> (Series, Vec<Taken>) {
-        let (mut values, mut steps) = (vec![[0.0; 2]; rules.window], vec![0; rules.window]);
-        let mut jumps = Jumps::new();
+        let mut values = vec![[0.0; 2]; rules.window];
+        let mut times = vec![Time::default(); rules.window];
         let mut series = Series::new();
         let taken = cpu
             .iter()
             .map(|&cpu| {
-                let mut row =
-                    Row { slot: 0, values: &mut values, steps: &mut steps, jumps: &mut jumps };
+                let mut row = Row { slot: 0, values: &mut values, times: &mut times };
                 series.take(rules, &mut row, 0, [cpu, 7.0], 0)
             })
             .collect();

@@ -4,10 +4,11 @@
 //! counts are the shard's, so they never fall when a device is forgotten. For a known device
 //! nothing here allocates.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::anomaly::{AnomalyLog, Latest, LatestAnomalies, Owner, Point};
 use super::minute::LastMinute;
+use super::room::Room;
 use super::roster::{DeviceId, IdHash, IdHasher, Roster};
 use super::rows::Rows;
 use super::series::{Rules, Series, Taken, Verdict};
@@ -15,6 +16,7 @@ use super::summary::Part;
 use super::sweep::Sweep;
 use super::union::OrderKey;
 use crate::clock::Now;
+use crate::limits;
 use crate::metric::event::{Event, Field};
 
 /// The slot of the shard's anonymous series, which is nobody's and never expires.
@@ -22,37 +24,6 @@ const ANONYMOUS: u32 = 0;
 
 /// When a free slot was last heard: never too long ago.
 const VACANT: u64 = u64::MAX;
-
-/// Devices that all shards together may hold, and do.
-#[derive(Debug)]
-pub(super) struct Room {
-    devices: AtomicUsize,
-    devices_max: usize,
-}
-
-impl Room {
-    pub(super) const fn new(devices_max: usize) -> Self {
-        Self { devices: AtomicUsize::new(0), devices_max }
-    }
-
-    /// Devices that hold a slot.
-    pub(super) fn devices(&self) -> usize {
-        self.devices.load(Ordering::Relaxed)
-    }
-
-    fn take(&self) -> bool {
-        // Nothing is published through this count: the shard's lock guards what it counts.
-        self.devices
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |devices| {
-                (devices < self.devices_max).then_some(devices + 1)
-            })
-            .is_ok()
-    }
-
-    pub(super) fn give_back(&self, devices: usize) {
-        self.devices.fetch_sub(devices, Ordering::Relaxed);
-    }
-}
 
 /// The core that took an event in, with the counter that puts its anomalies into one order even
 /// where they fall into several shards in one turn. Only that core counts it up.
@@ -83,6 +54,8 @@ struct Device {
 pub(super) struct DeviceCopy {
     pub(super) series: Series,
     pub(super) newest: Option<[f64; 2]>,
+    /// The least and the greatest timestamp, milliseconds.
+    pub(super) span_ms: Option<(i64, i64)>,
 }
 
 /// What one hold of the lock swept.
@@ -105,7 +78,6 @@ pub(super) struct Shard {
     minute: LastMinute<60>,
     points: [u64; 2],
     episodes: [u64; 2],
-    refused: u64,
 }
 
 impl Shard {
@@ -124,7 +96,6 @@ impl Shard {
             minute: LastMinute::new(),
             points: [0; 2],
             episodes: [0; 2],
-            refused: 0,
         }
     }
 
@@ -159,21 +130,13 @@ impl Shard {
         Some(taken.verdict)
     }
 
-    /// Counts an event that got no window.
-    #[cold]
-    pub(super) fn refuse(&mut self) -> Verdict {
-        self.refused += 1;
-        Verdict { refused: true, ..Verdict::default() }
-    }
-
     /// The slot of a device that is held; one that was silent for too long starts afresh in it.
     fn known(&mut self, sender: Sender<'_>, now_ns: u64) -> Option<u32> {
         let slot = self.find(sender)?;
         let device = self.rows.record_mut(slot)?;
         if self.sweep.expired(device.seen_ns, now_ns) {
             device.restart();
-            self.rows.clear(slot);
-            self.rows.record_mut(slot)?.seen_ns = now_ns;
+            device.seen_ns = now_ns;
         } else {
             // Cores read the clock before they take the lock: the later reading stays.
             device.seen_ns = device.seen_ns.max(now_ns);
@@ -250,7 +213,6 @@ impl Shard {
     /// What this shard adds to the instance's summary, without events.
     pub(super) fn add_to(&self, part: &mut Part, latest: &mut Vec<Latest>, now_ns: u64) {
         part.devices += self.roster.devices() as u64;
-        part.devices_refused += self.refused;
         for (sum, points) in part.points.iter_mut().zip(self.points) {
             *sum += points;
         }
@@ -271,14 +233,19 @@ impl Shard {
         recent: &mut Vec<Point>,
     ) -> Option<DeviceCopy> {
         let slot = self.find(sender)?;
-        let (device, row) = self.rows.read(slot)?;
+        let (device, row, times) = self.rows.read(slot)?;
         if self.sweep.expired(device.seen_ns, now_ns) {
             return None;
         }
-        values.extend_from_slice(device.series.window().values(row));
+        let window = device.series.window();
+        values.extend_from_slice(window.values(row));
         let owner = Owner { slot, generation: device.generation };
         recent.extend(self.log.recent(owner, device.newest_anomaly));
-        Some(DeviceCopy { series: device.series, newest: device.series.window().newest(row) })
+        Some(DeviceCopy {
+            series: device.series,
+            newest: window.newest(row),
+            span_ms: window.span_ms(times),
+        })
     }
 
     /// When this core should sweep here; `u64::MAX` for never.
@@ -286,9 +253,9 @@ impl Shard {
         self.sweep.due_ns(core)
     }
 
-    /// Whether [`Self::sweep`] may find something.
-    pub(super) fn may_free(&self, now_ns: u64) -> bool {
-        self.sweep.may_free(now_ns)
+    /// When [`Self::sweep`] may find something; `u64::MAX` for never.
+    pub(super) fn may_free_ns(&self) -> u64 {
+        self.sweep.may_free_ns()
     }
 
     /// Looks at the next few slots, and frees those whose device is silent for too long.
@@ -303,7 +270,6 @@ impl Shard {
                 let hash = ids.hash(device.id.as_bytes());
                 device.id = DeviceId::EMPTY;
                 device.restart();
-                self.rows.clear(slot);
                 self.roster.remove(hash, slot);
                 self.free.push(slot);
                 freed += 1;
@@ -335,13 +301,12 @@ fn add(sums: &mut [u64; 2], at: usize, one: bool) {
     }
 }
 
-// With a window of 50: 1,000 bytes of row, this record, and at most 21 of the table.
-const _: () = assert!(size_of::<Device>() <= 152);
+// Beside its row: this record, and at most 21 bytes of the table.
+const _: () = assert!(size_of::<Device>() + 21 <= limits::DEVICE_BYTES);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits;
 
     const RULES: Rules = Rules { window: 8, threshold: 2.0, min_samples: 4, cooldown: 8 };
 
@@ -360,7 +325,7 @@ mod tests {
         fn footprint(&self) -> [usize; 5] {
             [
                 self.rows.capacity(),
-                self.roster.room(),
+                self.roster.bytes(),
                 self.free.capacity(),
                 self.log.capacity(),
                 self.latest.capacity(),
@@ -370,7 +335,7 @@ mod tests {
 
     #[test]
     fn events_of_known_devices_allocate_nothing() {
-        let (ids, room) = (IdHasher::default(), Room::new(1000));
+        let (ids, room) = (IdHasher::default(), Room::new(1000, u64::MAX));
         let mut shard = Shard::new(RULES, u64::MAX);
         let receiver = Receiver { core: 0, anomalies: &AtomicU64::new(0) };
         let names: Vec<String> = (0..300).map(|i| format!("device-{i}")).collect();
@@ -392,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_freed_slot_is_the_next_devices_and_brings_nothing_along() {
-        let (ids, room) = (IdHasher::default(), Room::new(1));
+        let (ids, room) = (IdHasher::default(), Room::new(1, 10));
         let mut shard = Shard::new(RULES, 10);
         let receiver = Receiver { core: 0, anomalies: &AtomicU64::new(0) };
         for (id, start) in (0..20_u64).map(|i| (format!("d{i}"), i * 1000)) {
@@ -400,16 +365,13 @@ mod tests {
             let sender = Sender { id: id.as_bytes(), hash };
             for step in 0..10 {
                 let now = Now { mono_ns: start + step, wall_us: 0 };
-                let mut event = event(Some(id.as_bytes()), 1.0);
-                // Each timestamp is out of its predecessor's reach.
-                event.timestamp_ms = i64::try_from(step % 2).unwrap() * 1_700_000_000_000;
+                let event = event(Some(id.as_bytes()), 1.0);
                 assert!(shard.apply(receiver, now, &event, Some(sender), &room).is_some());
             }
             let silent_ns = start + 100;
             let swept = shard.sweep(0, silent_ns, &ids);
             room.give_back(swept.freed);
             assert_eq!((swept.freed, room.devices(), shard.rows.slots()), (1, 0, 2));
-            assert_eq!(shard.rows.jumps(), 0);
             assert!(shard.device(sender, silent_ns, &mut Vec::new(), &mut Vec::new()).is_none());
         }
     }

@@ -9,6 +9,7 @@ use super::moments::Moments;
 use super::series::Rules;
 use super::shard::DeviceCopy;
 use super::union::{Newest, Sample};
+use super::window::span;
 use crate::limits;
 use crate::metric::event::Field;
 
@@ -19,9 +20,9 @@ pub struct WindowSummary {
     pub size: usize,
     /// Events that it holds.
     pub count: usize,
-    /// The oldest event's own timestamp in arrival order, milliseconds since 1970.
+    /// The least of its events' own timestamps, milliseconds since 1970.
     pub from_ms: Option<i64>,
-    /// The newest event's.
+    /// The greatest.
     pub to_ms: Option<i64>,
 }
 
@@ -112,8 +113,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// The neutral element of [`Self::merge`] among parts of this window.
-    pub(super) const fn empty(window: usize) -> Self {
+    /// The neutral element of [`Self::merge`] among parts of so many samples.
+    pub(super) const fn empty(samples: usize) -> Self {
         Self {
             accepted: 0,
             devices: 0,
@@ -121,7 +122,7 @@ impl Part {
             points: [0; 2],
             episodes: [0; 2],
             last_minute: 0,
-            samples: Newest::empty(window),
+            samples: Newest::empty(samples),
             latest: Newest::empty(limits::RECENT_ANOMALIES_MAX),
         }
     }
@@ -154,17 +155,21 @@ impl Part {
     pub(super) fn summary(&self, rules: &Rules) -> InstanceSummary {
         let samples = self.samples.items();
         let values: Vec<[f64; 2]> = samples.iter().map(|sample| sample.values).collect();
+        // One more than the window: like a device's, the newest is judged by a whole one before it.
+        let outside = samples.len().saturating_sub(rules.window);
         let fields = values.split_last().and_then(|(&newest, before)| {
             let moments = rules.moments(before);
             let z = moments.map_or([None; 2], |moments| moments.scores(newest).map(Some));
-            fields(rules, &values, newest, z)
+            fields(rules, values.get(outside..)?, newest, z)
         });
+        let window = samples.get(outside..).unwrap_or_default();
+        let span_ms = span(window.iter().map(|sample| sample.timestamp_ms));
         InstanceSummary {
             window: WindowSummary {
                 size: rules.window,
-                count: values.len(),
-                from_ms: samples.first().map(|sample| sample.timestamp_ms),
-                to_ms: samples.last().map(|sample| sample.timestamp_ms),
+                count: window.len(),
+                from_ms: span_ms.map(|(from_ms, _)| from_ms),
+                to_ms: span_ms.map(|(_, to_ms)| to_ms),
             },
             fields,
             anomalies: Anomalies {
@@ -189,13 +194,12 @@ pub(super) fn of_device(
     now_ns: u64,
 ) -> DeviceSummary {
     let series = &copy.series;
-    let span = series.window().span_ms();
     DeviceSummary {
         window: WindowSummary {
             size: rules.window,
             count: values.len(),
-            from_ms: span.map(|(from, _)| from),
-            to_ms: span.map(|(_, to)| to),
+            from_ms: copy.span_ms.map(|(from_ms, _)| from_ms),
+            to_ms: copy.span_ms.map(|(_, to_ms)| to_ms),
         },
         fields: copy.newest.and_then(|newest| fields(rules, values, newest, series.scores())),
         anomalies: Anomalies {

@@ -61,9 +61,9 @@ impl Sweep {
         self.due_ns.saturating_add(late)
     }
 
-    /// Whether a pass has begun or is to begin: some device may have been silent for too long.
-    pub(super) const fn may_free(&self, now_ns: u64) -> bool {
-        self.next != self.first || self.due_ns <= now_ns
+    /// When some device may have been silent for too long: while a pass goes on, at any time.
+    pub(super) const fn may_free_ns(&self) -> u64 {
+        if self.next == self.first { self.due_ns } else { 0 }
     }
 
     /// The slots that this hold has to look at.

@@ -118,9 +118,7 @@ impl All {
         let json = Json(text);
         assert_eq!(json.text("scope").as_deref(), Some("instance"));
         assert_eq!(json.text("series").as_deref(), Some("all"));
-        // The newest is judged by the others that are in the window with it.
-        let window = columns(self.rules.last(&self.events));
-        let expected = window.map(|values| self.rules.expected(&values));
+        let expected = columns(&self.events).map(|values| self.rules.expected(&values));
         self.rules.check_window(json, &self.events, &expected);
     }
 }
@@ -166,9 +164,10 @@ impl Rules {
         let window = self.last(events);
         assert_eq!(json.whole("window.size"), self.window as u64, "{text}");
         assert_eq!(json.whole("window.count"), window.len() as u64, "{text}");
-        let shown = |event: Option<&Event>| event.map(|event| event.shown.clone());
-        assert_eq!(json.text("window.from"), shown(window.first()), "{text}");
-        assert_eq!(json.text("window.to"), shown(window.last()), "{text}");
+        // As they are written, moments sort like their letters.
+        let shown = || window.iter().map(|event| event.shown.clone());
+        assert_eq!(json.text("window.from"), shown().min(), "{text}");
+        assert_eq!(json.text("window.to"), shown().max(), "{text}");
         for (index, values) in columns(window).into_iter().enumerate() {
             let found = json.at(FIELDS[index]);
             self.check_field(found, &expected[index], &values);
@@ -195,10 +194,13 @@ impl Rules {
         }
     }
 
-    /// What a window says of its newest value, which is judged by the others.
-    fn expected(self, window: &[f64]) -> Expected {
+    /// What is said of all these values: of the newest window, and of the newest value by the
+    /// window before it.
+    fn expected(self, all: &[f64]) -> Expected {
+        let window = self.last(all);
         let (mean, stddev) = moments(window);
-        let (newest, before) = window.split_last().unwrap();
+        let (newest, before) = all.split_last().unwrap();
+        let before = self.last(before);
         let score = (before.len() >= self.min_samples).then(|| score(before, *newest));
         Expected {
             z: score.map(|(z, _)| z),
@@ -209,8 +211,8 @@ impl Rules {
         }
     }
 
-    fn last(self, events: &[Event]) -> &[Event] {
-        &events[events.len().saturating_sub(self.window)..]
+    fn last<T>(self, all: &[T]) -> &[T] {
+        &all[all.len().saturating_sub(self.window)..]
     }
 }
 
