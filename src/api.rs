@@ -7,6 +7,7 @@
 
 pub mod analyze;
 pub mod authorization;
+mod blame;
 pub mod debug;
 pub mod health;
 pub mod index;

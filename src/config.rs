@@ -64,6 +64,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// `--log-level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What ends the server.
+    Error,
+    /// What somebody should look at.
+    Warn,
+    /// What it does.
+    Info,
+    /// Each request with something wrong in it.
+    Debug,
+}
+
 /// `--store-overflow`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
@@ -127,6 +140,7 @@ pub struct Config {
     pub admin_token: Option<Secret>,
     pub instance: String,
     pub log_format: LogFormat,
+    pub log_level: LogLevel,
 }
 
 const ZERO: Duration = Duration::ZERO;
@@ -142,6 +156,12 @@ const ENGINES: [(&str, Engine); 2] =
 const OVERFLOWS: [(&str, Overflow); 2] =
     [("drop-oldest", Overflow::DropOldest), ("reject", Overflow::Reject)];
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+const LOG_LEVELS: [(&str, LogLevel); 4] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+];
 
 impl Config {
     /// Checks every argument.
@@ -196,6 +216,7 @@ impl Config {
                 .filter(|name| !name.is_empty())
                 .map_or_else(host_name, str::to_owned),
             log_format: found.choice("log-format", &given.log_format, &LOG_FORMATS, log_format),
+            log_level: found.choice("log-level", &given.log_level, &LOG_LEVELS, LogLevel::Info),
         };
         config.check_relations(found);
         if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
@@ -263,6 +284,7 @@ impl Config {
         line("admin-token", &token);
         line("instance", &self.instance);
         line("log-format", &name_of(&LOG_FORMATS, self.log_format));
+        line("log-level", &name_of(&LOG_LEVELS, self.log_level));
         text
     }
 }
@@ -359,6 +381,7 @@ mod tests {
             "ingest-token = (not set)",
             "instance = pod-a",
             "log-format = text",
+            "log-level = info",
         ] {
             assert!(printed.lines().any(|printed| printed == line), "{line} in\n{printed}");
         }

@@ -14,7 +14,7 @@ use signal_hook::consts::{
 use signal_hook::iterator::Signals;
 
 use corepulse::config::arguments::{Arguments, Command};
-use corepulse::config::{Config, EXIT_USAGE, LogFormat};
+use corepulse::config::{Config, EXIT_USAGE, LogFormat, LogLevel};
 use corepulse::engine::healthcheck;
 use corepulse::server::{Report, Server, StartError};
 use corepulse::telemetry::log;
@@ -55,10 +55,7 @@ fn main() -> ExitCode {
     if arguments.command == Some(Command::Healthcheck) {
         return check_health(&config);
     }
-    log::start(match config.log_format {
-        LogFormat::Text => log::Format::Text,
-        LogFormat::Json => log::Format::Json,
-    });
+    start_log(&config);
     let stop = match listen_for_signals() {
         Ok(stop) => stop,
         Err(error) => {
@@ -76,6 +73,20 @@ fn main() -> ExitCode {
             })
         }
     }
+}
+
+fn start_log(config: &Config) {
+    let format = match config.log_format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    };
+    let least = match config.log_level {
+        LogLevel::Error => log::Least::Error,
+        LogLevel::Warn => log::Least::Warn,
+        LogLevel::Info => log::Least::Info,
+        LogLevel::Debug => log::Least::Debug,
+    };
+    log::start(format, least);
 }
 
 /// Asks the server that these same settings have started.
@@ -96,6 +107,7 @@ fn serve(server: Server, stop: &Receiver<()>) -> ExitCode {
             log::error!("a thread failed; stopping");
             break;
         }
+        server.tell_overdue();
     }
     let report = server.drain(thread::sleep);
     match report {

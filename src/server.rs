@@ -172,6 +172,12 @@ impl Server {
         helpers && self.engine.is_running()
     }
 
+    /// Logs what has happened too often to be told each time, and has ended since.
+    pub fn tell_overdue(&self) {
+        let mut clock = self.clock;
+        self.state.counters.troubles().tell_overdue(clock.now());
+    }
+
     /// What all cores share, to be looked at.
     #[must_use]
     pub const fn state(&self) -> &Arc<State> {
@@ -219,6 +225,7 @@ impl Server {
         if flushed.lost > 0 {
             log::warn!(events = flushed.lost, "not all events could be written in time");
         }
+        self.state.counters.troubles().tell_last();
         report.log();
         report
     }

@@ -43,6 +43,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("ingest-token", "(not set)"),
     ("admin-token", "(not set)"),
     ("log-format", "text"),
+    ("log-level", "info"),
 ];
 
 fn run_with(arguments: &[&str]) -> Run {
@@ -182,6 +183,7 @@ fn all_mistakes_are_reported_at_once() {
         ("--max-connection-age", "old"),
         ("--drain-timeout", "x"),
         ("--log-format", "xml"),
+        ("--log-level", "loud"),
     ];
     let arguments: Vec<String> =
         wrong.iter().map(|(flag, value)| format!("{flag}={value}")).collect();

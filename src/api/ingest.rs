@@ -7,6 +7,7 @@
 use std::io::Write;
 
 use super::authorization::bears;
+use super::blame;
 use super::json;
 use super::media_type;
 use super::state::State;
@@ -14,7 +15,7 @@ use crate::analytics::Verdict;
 use crate::analytics::union::CoreRecent;
 use crate::clock::Now;
 use crate::http::content_coding::{ContentCoding, InflateError, inflate};
-use crate::http::handler::retry_after;
+use crate::http::handler::{Context, retry_after};
 use crate::http::headers::{Headers, Name};
 use crate::http::problem::{self, PROBLEM, problem};
 use crate::http::request::Request;
@@ -84,13 +85,17 @@ impl Ingest {
         &mut self,
         request: &Request<'_>,
         state: &State,
-        now: Now,
+        context: &Context<'_>,
         body: &mut Vec<u8>,
         route: usize,
     ) -> Response {
-        match self.apply(request, state, now) {
+        match self.apply(request, state, context) {
             Ok(()) => self.report.answer(body, route),
-            Err(refused) => refused.answer(body, route),
+            Err(refused) => {
+                let response = refused.answer(body, route);
+                blame::request(response.status, body, state, context);
+                response
+            }
         }
     }
 
@@ -104,7 +109,13 @@ impl Ingest {
         std::mem::replace(&mut self.took_events, false)
     }
 
-    fn apply(&mut self, request: &Request<'_>, state: &State, now: Now) -> Result<(), Refused> {
+    fn apply(
+        &mut self,
+        request: &Request<'_>,
+        state: &State,
+        context: &Context<'_>,
+    ) -> Result<(), Refused> {
+        let now = context.now;
         let Self { core, decoder, inflated, recent, report, took_events } = self;
         let core = *core;
         authorize(&request.headers, state)?;
@@ -126,6 +137,12 @@ impl Ingest {
         apply_batch(&batch, core, state, now, recent, report)?;
         *took_events |= report.accepted > 0;
         report.count(core, state);
+        if let Some(rejection) = report.first_rejection {
+            // Whose device is known is better to name than whoever was first.
+            let (rejection, device_id) =
+                decoder.blamed(body).map_or((rejection, None), |(why, id)| (why, Some(id)));
+            blame::events(report.rejected(), rejection, device_id, state, context);
+        }
         Ok(())
     }
 }

@@ -62,7 +62,7 @@ impl Service {
         }
         let (state, index) = (&*self.state, route.index());
         Reply::Now(match route {
-            Route::Ingest => self.ingest.take(request, state, context.now, body, index),
+            Route::Ingest => self.ingest.take(request, state, context, body, index),
             Route::Health => health::health(body, index),
             Route::Ready => health::ready(context.draining, body, index),
             Route::Index => index::index(body, index),

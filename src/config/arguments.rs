@@ -133,6 +133,10 @@ pub struct Arguments {
     #[arg(long, env = "COREPULSE_LOG_FORMAT", hide_env_values = true, default_value = "text")]
     pub log_format: String,
 
+    /// The least serious lines of the log: error, warn, info or debug
+    #[arg(long, env = "COREPULSE_LOG_LEVEL", hide_env_values = true, default_value = "info")]
+    pub log_level: String,
+
     /// Print the effective configuration and exit
     #[arg(long)]
     pub print_config: bool,

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::clock::Now;
+use crate::http::handler::{Peer, Shown};
 use crate::http::response::Response;
 use crate::telemetry::counters::{CloseReason, Counters};
 use crate::telemetry::latency::{Latency, Tally};
+use crate::telemetry::log;
+use crate::telemetry::trouble::Trouble;
 
 /// A poll that returns within this time did not sleep, but for what it had to do in the kernel.
 const AT_ONCE_NS: u64 = 20_000;
@@ -74,6 +78,21 @@ impl Meter {
     /// A connection ended.
     pub fn closed(&self, reason: CloseReason) {
         self.counters.close(self.core, reason);
+    }
+
+    /// Tells of a newcomer past the limit of connections.
+    #[cold]
+    pub fn tell_of_limit(&self, newcomer: &dyn Peer, connections_max: usize, now: Now) {
+        let trouble = Trouble::ConnectionLimit;
+        if let Some(count) = self.note(trouble, now) {
+            let newcomer = Shown(newcomer);
+            log::warn!(count, connections_max, %newcomer, "{}", trouble.message());
+        }
+    }
+
+    /// Notes trouble; answers how often it came since it was last told, if it is to be told now.
+    pub fn note(&self, trouble: Trouble, now: Now) -> Option<u64> {
+        self.counters.troubles().note(trouble, 1, now)
     }
 
     /// A request was answered that had been readable since `since_ns`.

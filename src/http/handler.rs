@@ -95,6 +95,19 @@ pub trait Peer: fmt::Debug {
     fn address(&self) -> Option<SocketAddr>;
 }
 
+/// A peer as a line of the log shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a>(pub &'a dyn Peer);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.address() {
+            Some(address) => address.fmt(out),
+            None => out.write_str("unknown"),
+        }
+    }
+}
+
 /// Who is known beforehand, or nobody.
 impl Peer for Option<SocketAddr> {
     fn address(&self) -> Option<SocketAddr> {

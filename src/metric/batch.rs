@@ -136,7 +136,7 @@ impl<'d> Batch<'d> {
     }
 
     #[inline]
-    fn bytes(&self, span: Span) -> &'d [u8] {
+    pub(super) fn bytes(&self, span: Span) -> &'d [u8] {
         let found = self.body.get(span.start as usize..span.end as usize);
         found.unwrap_or_else(|| self.arena.text(span).as_bytes())
     }

@@ -76,7 +76,20 @@ impl Decoder {
                 }
             }
         }
-        Ok(Batch { items: &self.items, events: self.events, body, arena: self.objects.arena() })
+        Ok(self.batch(body))
+    }
+
+    /// Why the first event that names a device was refused, of the body that was decoded last, and
+    /// that name, good or bad.
+    #[must_use]
+    pub fn blamed<'d>(&'d self, body: &'d [u8]) -> Option<(Rejection, &'d [u8])> {
+        let (rejection, device_id) = self.objects.blamed()?;
+        Some((rejection, self.batch(body).bytes(device_id)))
+    }
+
+    const fn batch<'d>(&'d self, body: &'d [u8]) -> Batch<'d> {
+        let Self { items, events, objects } = self;
+        Batch { items: items.as_slice(), events: *events, body, arena: objects.arena() }
     }
 
     /// Reads lines from `at` on for as long as they are events of the common shape, and says where

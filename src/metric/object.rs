@@ -29,6 +29,8 @@ pub(super) struct Objects {
     received_ms: i64,
     /// Where the arena holds the time of receipt, once an event of this body needed it.
     receipt: Option<Span>,
+    /// The first event of this body that was refused although it names a device, and that name.
+    blamed: Option<(Rejection, Span)>,
 }
 
 /// One item, and the first byte after it.
@@ -40,6 +42,12 @@ impl Objects {
         self.arena.clear(body_bytes);
         self.received_ms = received.wall_ms();
         self.receipt = None;
+        self.blamed = None;
+    }
+
+    /// Why the first event was refused that names a device, and where that name stands.
+    pub(super) const fn blamed(&self) -> Option<(Rejection, Span)> {
+        self.blamed
     }
 
     /// What stands in no body.
@@ -190,10 +198,10 @@ impl Objects {
     #[inline]
     fn finish(&mut self, fields: &Fields) -> Result<Record, Rejection> {
         if let Some(rejection) = fields.rejection {
-            return Err(rejection);
+            return Err(self.blame(fields, rejection));
         }
         if let Some(field) = fields.missing() {
-            return Err(Rejection::Missing { field });
+            return Err(self.blame(fields, Rejection::Missing { field }));
         }
         let (timestamp, timestamp_ms) = fields.timestamp.unwrap_or_else(|| self.receipt());
         Ok(Record {
@@ -203,6 +211,14 @@ impl Objects {
             values: fields.values,
             literals: fields.literals,
         })
+    }
+
+    #[cold]
+    fn blame(&mut self, fields: &Fields, rejection: Rejection) -> Rejection {
+        if self.blamed.is_none() && !fields.device_id.is_empty() {
+            self.blamed = Some((rejection, fields.device_id));
+        }
+        rejection
     }
 
     /// The time of receipt, which stands for an absent timestamp.

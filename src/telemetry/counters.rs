@@ -4,6 +4,7 @@
 //! else writes; a scrape adds them up. Routes, statuses and reasons come as tables from the layers
 //! that own them, and are counted by index.
 
+use super::trouble::Troubles;
 use crate::sync::{Count, PerCore};
 
 /// Why a connection ended.
@@ -91,6 +92,7 @@ struct Core {
 pub struct Counters {
     labels: Labels,
     cores: PerCore<Core>,
+    troubles: Troubles,
 }
 
 impl Counters {
@@ -110,7 +112,14 @@ impl Counters {
                 busy_ns: Count::default(),
                 turns: Count::default(),
             }),
+            troubles: Troubles::default(),
         }
+    }
+
+    /// What is told in the log as well. Any thread may note it.
+    #[must_use]
+    pub const fn troubles(&self) -> &Troubles {
+        &self.troubles
     }
 
     /// The tables it counts by.

@@ -12,6 +12,31 @@ use tracing_subscriber::fmt::{MakeWriter, Subscriber};
 
 pub use tracing::{debug, error, info, warn};
 
+/// Which lines are written: those of this level and the more serious ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Least {
+    /// A thread failed.
+    Error,
+    /// Somebody should look.
+    Warn,
+    /// What the server does.
+    #[default]
+    Info,
+    /// Also each request with something wrong in it.
+    Debug,
+}
+
+impl From<Least> for Level {
+    fn from(least: Least) -> Self {
+        match least {
+            Least::Error => Self::ERROR,
+            Least::Warn => Self::WARN,
+            Least::Info => Self::INFO,
+            Least::Debug => Self::DEBUG,
+        }
+    }
+}
+
 /// How lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -23,16 +48,16 @@ pub enum Format {
 }
 
 /// Starts the log for the whole process. False if it was started before; that one stays.
-pub fn start(format: Format) -> bool {
-    start_with(format, io::stderr)
+pub fn start(format: Format, least: Least) -> bool {
+    start_with(format, least, io::stderr)
 }
 
-fn start_with<W>(format: Format, writer: W) -> bool
+fn start_with<W>(format: Format, least: Least, writer: W) -> bool
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let builder = Subscriber::builder()
-        .with_max_level(Level::INFO)
+        .with_max_level(Level::from(least))
         .with_ansi(false)
         // It would report a failed write on stderr itself, and panic when that is what is closed.
         .log_internal_errors(false)
@@ -67,8 +92,8 @@ mod tests {
     fn json_lines_carry_fields_beside_the_message_and_start_once() {
         let lines = Lines::default();
         let writer = lines.clone();
-        assert!(start_with(Format::Json, move || writer.clone()));
-        assert!(!start(Format::Text), "the first one stays");
+        assert!(start_with(Format::Json, Least::Info, move || writer.clone()));
+        assert!(!start(Format::Text, Least::Debug), "the first one stays");
         info!(cores = 2, pin = "off", "listening");
         debug!("not at this level");
         let text = String::from_utf8(lines.0.lock().clone()).unwrap();

@@ -100,7 +100,12 @@ impl<H: Handler> Exchange<H> {
         let age_ms = common.age_limit_ms(now_ms);
         let (slot, peer) = office.peers.enter(descriptor, core, admission, age_ms);
         if let Some(desk) = office.desks.get(core) {
-            desk.lock().meter.opened();
+            let mut desk = desk.lock();
+            desk.meter.opened();
+            if admission != Admission::Regular {
+                let now = desk.clock.now();
+                desk.meter.tell_of_limit(&*peer, common.population.limit(), now);
+            }
         }
         match admission {
             Admission::Regular | Admission::Reserved => {}

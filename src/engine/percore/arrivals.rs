@@ -1,6 +1,6 @@
 //! How connections come: accepted, admitted within the limit, or turned away.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use mio::{Interest, Token};
 
@@ -12,6 +12,8 @@ use crate::engine::drain::Phase;
 use crate::engine::mailbox::Newcomer;
 use crate::http::handler::Handler;
 use crate::telemetry::counters::CloseReason;
+use crate::telemetry::log;
+use crate::telemetry::trouble::Trouble;
 
 /// Newcomers taken in one turn; more wait in the kernel for the next.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -42,14 +44,24 @@ impl<H: Handler> Core<H> {
                     self.accepting = false;
                     return;
                 }
-                Err(error) if !are_exhausted(&error) => {}
-                Err(_) => {
+                Err(error) if !are_exhausted(&error) => {
+                    self.tell_of(Trouble::AcceptFailed, &error);
+                }
+                Err(error) => {
+                    self.tell_of(Trouble::AcceptExhausted, &error);
                     // Make room, and try again after a while.
                     self.make_room(now_ms);
                     self.accept_retry_ms = Some(now_ms + ACCEPT_RETRY_MS);
                     return;
                 }
             }
+        }
+    }
+
+    #[cold]
+    fn tell_of(&self, trouble: Trouble, error: &io::Error) {
+        if let Some(count) = self.meter.note(trouble, self.now) {
+            log::warn!(count, %error, "{}", trouble.message());
         }
     }
 
@@ -75,6 +87,11 @@ impl<H: Handler> Core<H> {
         let closing = self.phase == Phase::Closing;
         let mut here = Some(newcomer);
         if self.connections.is_full() {
+            // Once on its way through the cores.
+            if let Some(newcomer) = here.as_ref().filter(|newcomer| newcomer.asked == 0) {
+                let limit = self.common.population.limit();
+                self.meter.tell_of_limit(&Some(newcomer.peer), limit, self.now);
+            }
             let made_room = self.make_room(now_ms);
             if !made_room && !closing {
                 let crew = &self.common.crew;

@@ -1,0 +1,79 @@
+//! Who sends what is refused: for the log, once a minute, or each time with `--log-level debug`.
+//!
+//! Counters say how much is refused and why; to find the device, somebody has to be named. What the
+//! sender was told is what the log says.
+
+use super::state::State;
+use crate::http::handler::{Context, Shown};
+use crate::http::status::Status;
+use crate::metric::rejection::Rejection;
+use crate::telemetry::foreign::Foreign;
+use crate::telemetry::log;
+use crate::telemetry::trouble::Trouble;
+
+/// Tells of so many events of one request that were refused, and why one of them was.
+#[cold]
+pub(super) fn events(
+    rejected: u64,
+    rejection: Rejection,
+    device_id: Option<&[u8]>,
+    state: &State,
+    context: &Context<'_>,
+) {
+    let trouble = Trouble::EventsRejected;
+    let (peer, reason, detail) = (Shown(context.peer), rejection.reason().name(), rejection);
+    let device_id = || device_id.map(|id| Foreign(id).to_string());
+    // The fields of a line that is not written are not computed.
+    match state.counters.troubles().note(trouble, rejected, context.now) {
+        Some(count) => {
+            let device_id = device_id();
+            log::warn!(count, %peer, device_id, reason, %detail, "{}", trouble.message());
+        }
+        None => log::debug!(
+            count = rejected,
+            %peer,
+            device_id = device_id(),
+            reason,
+            %detail,
+            "{}",
+            trouble.message()
+        ),
+    }
+}
+
+/// Tells of a request that was refused as a whole, with the problem that it was answered with.
+#[cold]
+pub(super) fn request(status: Status, problem: &[u8], state: &State, context: &Context<'_>) {
+    let trouble = Trouble::BodiesRefused;
+    let (peer, status, detail) = (Shown(context.peer), status.code(), Foreign(detail(problem)));
+    match state.counters.troubles().note(trouble, 1, context.now) {
+        Some(count) => log::warn!(count, %peer, status, %detail, "{}", trouble.message()),
+        None => log::debug!(count = 1, %peer, status, %detail, "{}", trouble.message()),
+    }
+}
+
+/// The detail of a problem, as it was written.
+fn detail(problem: &[u8]) -> &[u8] {
+    const NAME: &[u8] = b"\"detail\":\"";
+    let begins = |at: &usize| problem.get(*at..).is_some_and(|rest| rest.starts_with(NAME));
+    let start = (0..problem.len()).find(begins).map_or(problem.len(), |at| at + NAME.len());
+    let rest = problem.get(start..).unwrap_or_default();
+    let is_escaped = |at: usize| rest.get(at.wrapping_sub(1)) == Some(&b'\\');
+    let end = (0..rest.len()).find(|at| rest.get(*at) == Some(&b'"') && !is_escaped(*at));
+    rest.get(..end.unwrap_or(rest.len())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::problem::problem;
+
+    #[test]
+    fn the_detail_is_found_in_the_problem() {
+        let mut body = Vec::new();
+        problem(&mut body, Status::BadRequest, "body: \"[\" is no end", None, 0);
+        assert_eq!(detail(&body), br#"body: \"[\" is no end"#);
+        assert_eq!(detail(b"{}"), b"");
+        assert_eq!(detail(b""), b"");
+    }
+}
