@@ -8,8 +8,8 @@
 //!
 //! Every metric that exists stands in [`table`]. A [`snapshot`] holds their values at one moment,
 //! [`exposition`] writes it for Prometheus, and [`log`] starts the structured log on stderr, where
-//! a [`notice`] of each [`trouble`] keeps it short and [`foreign`] text harmless. A [`profile`] says
-//! where CPU time goes, also as a [`flamegraph`], with each [`symbol`] named for readers.
+//! a [`notice`] of each [`trouble`] keeps it short and [`foreign`] text harmless. A [`profile`]
+//! says where CPU time goes, also as a [`flamegraph`], with each [`symbol`] named for readers.
 
 pub mod busy;
 pub mod counters;

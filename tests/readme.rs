@@ -32,7 +32,7 @@ impl Running {
         let mut log = BufReader::new(process.stderr.take().unwrap());
         let mut line = String::new();
         log.read_line(&mut line).unwrap();
-        let (_, address) = line.split_once("listening on http://").expect("a start-up line");
+        let (_, address) = line.split_once(" address=").expect("a start-up line");
         let address = address.split(' ').next().unwrap().to_owned();
         Self { process, _log: log, address }
     }

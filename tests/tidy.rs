@@ -82,8 +82,8 @@ const DOORS: &[Door] = &[
     ("socket2", &["engine/listener.rs", "engine/connection/transfer.rs"]),
     ("sonic-rs", &["metric/object.rs"]),
     ("time", &["metric/timestamp.rs"]),
-    ("tracing", &["telemetry/log.rs"]),
-    ("tracing-subscriber", &["telemetry/log.rs"]),
+    ("tracing", &["telemetry/log.rs", "telemetry/log/"]),
+    ("tracing-subscriber", &["telemetry/log.rs", "telemetry/log/"]),
 ];
 
 /// Where sockets and threads live; addresses are plain values.

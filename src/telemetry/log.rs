@@ -4,11 +4,15 @@
 //! message says what happened; tokens, passwords and URLs with user data are never a field. The
 //! data plane logs what changes, not what flows: a line is a system call.
 
+mod logfmt;
+
 use std::io;
 
-use tracing::Level;
-use tracing::subscriber::set_global_default;
+use tracing::dispatcher::set_global_default;
+use tracing::{Dispatch, Level};
 use tracing_subscriber::fmt::{MakeWriter, Subscriber};
+
+use logfmt::Logfmt;
 
 pub use tracing::{debug, error, info, warn};
 
@@ -40,7 +44,7 @@ impl From<Least> for Level {
 /// How lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// For people: time, level, where, message, `field=value`.
+    /// For people: `key=value` pairs on a line.
     #[default]
     Text,
     /// For machines: one JSON object a line, the fields beside `message`.
@@ -49,10 +53,10 @@ pub enum Format {
 
 /// Starts the log for the whole process. False if it was started before; that one stays.
 pub fn start(format: Format, least: Least) -> bool {
-    start_with(format, least, io::stderr)
+    set_global_default(subscriber(format, least, io::stderr)).is_ok()
 }
 
-fn start_with<W>(format: Format, least: Least, writer: W) -> bool
+fn subscriber<W>(format: Format, least: Least, writer: W) -> Dispatch
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -63,8 +67,8 @@ where
         .log_internal_errors(false)
         .with_writer(writer);
     match format {
-        Format::Text => set_global_default(builder.finish()).is_ok(),
-        Format::Json => set_global_default(builder.json().flatten_event(true).finish()).is_ok(),
+        Format::Text => Dispatch::new(builder.event_format(Logfmt).finish()),
+        Format::Json => Dispatch::new(builder.json().flatten_event(true).finish()),
     }
 }
 
@@ -88,23 +92,73 @@ mod tests {
         }
     }
 
-    #[test]
-    fn json_lines_carry_fields_beside_the_message_and_start_once() {
+    /// The lines of what `tell` logs.
+    fn logged(format: Format, least: Least, tell: impl FnOnce()) -> Vec<String> {
         let lines = Lines::default();
         let writer = lines.clone();
-        assert!(start_with(Format::Json, Least::Info, move || writer.clone()));
-        assert!(!start(Format::Text, Least::Debug), "the first one stays");
-        info!(cores = 2, pin = "off", "listening");
-        debug!("not at this level");
+        let log = subscriber(format, least, move || writer.clone());
+        tracing::dispatcher::with_default(&log, tell);
         let text = String::from_utf8(lines.0.lock().clone()).unwrap();
-        let lines: Vec<&str> = text.lines().filter(|line| line.contains("listening")).collect();
-        assert_eq!(lines.len(), 1, "{text}");
-        for part in
-            [r#""level":"INFO""#, r#""message":"listening""#, r#""cores":2"#, r#""pin":"off""#]
-        {
-            assert!(lines[0].contains(part), "{part} in {text}");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn tell_each() {
+        error!("a thread failed");
+        warn!(count = 3, peer = %"127.0.0.1:1", "events rejected");
+        info!(cores = 2, pin = "off", ratio = 0.5, "listening on {}", "here");
+        debug!("nothing");
+    }
+
+    #[test]
+    fn json_lines_carry_fields_beside_the_message() {
+        let lines = logged(Format::Json, Least::Info, tell_each);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        let line = &lines[2];
+        for part in [
+            r#""level":"INFO""#,
+            r#""message":"listening on here""#,
+            r#""cores":2"#,
+            r#""pin":"off""#,
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
         }
-        assert!(lines[0].starts_with(r#"{"timestamp":""#) && lines[0].ends_with('}'));
-        assert!(!text.contains("not at this level"));
+        assert!(line.starts_with(r#"{"timestamp":""#) && line.ends_with('}'));
+    }
+
+    #[test]
+    fn text_lines_are_pairs_with_the_message_before_the_fields() {
+        let lines = logged(Format::Text, Least::Info, tell_each);
+        let ends = [
+            "level=ERROR msg=\"a thread failed\"",
+            "level=WARN msg=\"events rejected\" count=3 peer=127.0.0.1:1",
+            "level=INFO msg=\"listening on here\" cores=2 pin=off ratio=0.5",
+        ];
+        assert_eq!(lines.len(), ends.len(), "{lines:?}");
+        for (line, end) in lines.iter().zip(ends) {
+            let (time, rest) = line.split_once(' ').unwrap();
+            // 2026-11-23T12:00:00.000000Z
+            assert!(
+                time.starts_with("time=2") && time.len() == 32 && time.ends_with('Z'),
+                "{line}"
+            );
+            assert_eq!(rest, format!("{end} target={}", module_path!()));
+        }
+    }
+
+    #[test]
+    fn less_serious_lines_are_left_out() {
+        for (least, lines) in
+            [(Least::Error, 1), (Least::Warn, 2), (Least::Info, 3), (Least::Debug, 4)]
+        {
+            for format in [Format::Text, Format::Json] {
+                assert_eq!(logged(format, least, tell_each).len(), lines, "{least:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_log_is_started_once() {
+        assert!(start(Format::Json, Least::Error));
+        assert!(!start(Format::Text, Least::Debug), "the first one stays");
     }
 }
