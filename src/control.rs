@@ -2,6 +2,10 @@
 //!
 //! One merges, formats and reads `/proc`. Look-ups in a remote store have another, or a slow store
 //! would hold up `/analyze` and the scrapes; and so have profiles, which take seconds by design.
+//!
+//! Work waits in lanes, one for each kind, and the lanes of a thread take turns: of two hundred who
+//! scrape without a pause, one is served before the next look-up. Whoever has waited for longer
+//! than `--request-timeout` is told so instead. A panic costs the job that it happened in.
 
 mod profiles;
 
@@ -10,28 +14,50 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender, TrySendError};
+use crossbeam::channel::{
+    self, Receiver, RecvTimeoutError, Select, Sender, TryRecvError, TrySendError,
+};
 
-use crate::api::later::{self, Declined, Job, JobQueue};
+use crate::api::later::{self, Declined, Job, JobQueue, Lane, Work};
 use crate::api::profile::ProfileJob;
 use crate::api::state::State;
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
+use crate::http::response::Response;
 use crate::limits::JOBS_QUEUED_MAX;
-use profiles::{ProfileJobs, Submission};
+use crate::telemetry::log;
+use profiles::{ProfileJobs, Stop, Submission};
 
 /// The cores' ends of the queues of jobs. A full queue is told to the client as 503, and a profile
 /// beside another as 429.
 #[derive(Debug)]
 struct Submissions {
-    control: Sender<Job>,
-    lookup: Sender<Job>,
+    lanes: Lanes<Sender<Job>>,
     profiles: Submission,
+}
+
+/// One end of the queue of each lane.
+#[derive(Debug)]
+struct Lanes<End> {
+    lookup: End,
+    analyze: End,
+    scrape: End,
+    debug: End,
+}
+
+impl<End> Lanes<End> {
+    const fn of(&self, lane: Lane) -> &End {
+        match lane {
+            Lane::Lookup => &self.lookup,
+            Lane::Analyze => &self.analyze,
+            Lane::Scrape => &self.scrape,
+            Lane::Debug => &self.debug,
+        }
+    }
 }
 
 impl JobQueue for Submissions {
     fn submit(&self, job: Job) -> Result<(), Job> {
-        let queue = if job.is_lookup() { &self.lookup } else { &self.control };
-        queue.try_send(job).map_err(TrySendError::into_inner)
+        self.lanes.of(job.lane()).try_send(job).map_err(TrySendError::into_inner)
     }
 
     fn submit_profile(&self, job: ProfileJob) -> Result<(), (ProfileJob, Declined)> {
@@ -42,19 +68,20 @@ impl JobQueue for Submissions {
 /// The threads' ends.
 #[derive(Debug)]
 pub struct Jobs {
-    control: Receiver<Job>,
-    lookup: Receiver<Job>,
+    lanes: Lanes<Receiver<Job>>,
     profiles: ProfileJobs,
 }
 
 /// Both ends of bounded queues.
 #[must_use]
 pub fn job_queues() -> (Box<dyn JobQueue>, Jobs) {
-    let (control, for_control) = channel::bounded(JOBS_QUEUED_MAX);
-    let (lookup, for_lookup) = channel::bounded(JOBS_QUEUED_MAX);
+    let [lookup, analyze, scrape, debug] = [(); 4].map(|()| channel::bounded(JOBS_QUEUED_MAX));
     let (profiles, for_profiles) = profiles::queue();
-    let jobs = Jobs { control: for_control, lookup: for_lookup, profiles: for_profiles };
-    (Box::new(Submissions { control, lookup, profiles }), jobs)
+    let senders = Lanes { lookup: lookup.0, analyze: analyze.0, scrape: scrape.0, debug: debug.0 };
+    let receivers =
+        Lanes { lookup: lookup.1, analyze: analyze.1, scrape: scrape.1, debug: debug.1 };
+    let jobs = Jobs { lanes: receivers, profiles: for_profiles };
+    (Box::new(Submissions { lanes: senders, profiles }), jobs)
 }
 
 /// The end of a server waits so long for a job at hand: nobody waits for its answer any more.
@@ -65,7 +92,7 @@ const STOP_MAX: Duration = Duration::from_secs(1);
 pub struct Control {
     stop: Sender<()>,
     /// Of the thread for profiles, which ends before the others.
-    stop_profiles: Option<Sender<()>>,
+    profiles: Stop,
     threads: Vec<Running>,
 }
 
@@ -79,24 +106,27 @@ impl Control {
     ///
     /// The system grants no thread.
     pub fn start(jobs: Jobs, state: &Arc<State>, clock: Clock) -> io::Result<Self> {
-        let Jobs { control, lookup, profiles } = jobs;
+        let Jobs { lanes: Lanes { lookup, analyze, scrape, debug }, profiles } = jobs;
         let (stop, stopped) = channel::bounded::<()>(0);
-        let run_jobs = |name: &str, queues: [Receiver<Job>; 2]| {
+        let run_jobs = |name: &str, lanes: Vec<Receiver<Job>>| {
             let (state, stopped) = (Arc::clone(state), stopped.clone());
-            run(name, move || work(&queues, &stopped, &state, clock))
+            let patience_ns = state.settings.patience_ns;
+            let make = move |work: &Work, now: Now, body: &mut Vec<u8>, route: usize| {
+                later::make(work, &state, now, body, route)
+            };
+            run(name, move || work(&lanes, &stopped, clock, patience_ns, make))
         };
-        let nothing = channel::never();
         let mut threads = if state.store.is_remote() {
             vec![
-                run_jobs("control", [control, nothing.clone()])?,
-                run_jobs("lookup", [lookup, nothing])?,
+                run_jobs("control", vec![analyze, scrape, debug])?,
+                run_jobs("lookup", vec![lookup])?,
             ]
         } else {
-            vec![run_jobs("control", [control, lookup])?]
+            vec![run_jobs("control", vec![lookup, analyze, scrape, debug])?]
         };
-        let (stop_profiles, stopped) = channel::bounded::<()>(0);
-        threads.push(run("profiles", move || profiles::work(&profiles, &stopped))?);
-        Ok(Self { stop, stop_profiles: Some(stop_profiles), threads })
+        let (stop_profiles, stopped) = profiles.stop();
+        threads.push(run("profiles", move || profiles.work(&stopped, profiles::take))?);
+        Ok(Self { stop, profiles: stop_profiles, threads })
     }
 
     /// Whether they run, as they do until they are stopped.
@@ -108,7 +138,7 @@ impl Control {
     /// Ends a profile that is being taken, which is answered with what there is of it, and takes no
     /// more.
     pub fn stop_profiles(&mut self) {
-        self.stop_profiles = None;
+        self.profiles.now();
     }
 
     /// Ends them after the jobs at hand, and waits for that, but not for a look-up that hangs. Says
@@ -136,22 +166,48 @@ fn run(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Running> 
     thread::Builder::new().name(name.to_owned()).spawn(work).map(|thread| (thread, ended))
 }
 
+/// Serves lanes in turns until the end, each by the oldest job of it that still has to be done.
 fn work(
-    [first, second]: &[Receiver<Job>; 2],
+    lanes: &[Receiver<Job>],
     stopped: &Receiver<()>,
-    state: &State,
     mut clock: Clock,
+    patience_ns: u64,
+    make: impl Fn(&Work, Now, &mut Vec<u8>, usize) -> Response,
 ) {
-    loop {
-        let job = channel::select_biased! {
-            // When the cores have ended nobody waits for what is still queued.
-            recv(stopped) -> _ => return,
-            recv(first) -> job => job,
-            recv(second) -> job => job,
-        };
-        match job {
-            Ok(job) => later::answer(job, state, clock.now()),
-            Err(_) => return,
+    while wait(lanes, stopped) {
+        for lane in lanes {
+            loop {
+                let job = match lane.try_recv() {
+                    Ok(job) => job,
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                };
+                let now = clock.now();
+                if job.waited_ns(now) > patience_ns {
+                    // That was no work: the turn goes to the next one.
+                    job.decline();
+                    continue;
+                }
+                if !later::answer(job, |work, body, route| make(work, now, body, route)) {
+                    log::error!("a panic ended the work on one request, which got 500");
+                }
+                break;
+            }
         }
     }
 }
+
+/// Waits for work; false when the end has come. Nobody waits for what is still queued then.
+fn wait(lanes: &[Receiver<Job>], stopped: &Receiver<()>) -> bool {
+    let mut select = Select::new();
+    select.recv(stopped);
+    for lane in lanes {
+        select.recv(lane);
+    }
+    select.ready();
+    // Nothing is ever sent on it.
+    stopped.try_recv() == Err(TryRecvError::Empty)
+}
+
+#[cfg(test)]
+mod tests;

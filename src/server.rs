@@ -297,6 +297,7 @@ fn settings(config: &Config, cores: usize, connections_max: usize) -> Settings {
         admin_token: config.admin_token.clone(),
         devices_max: config.devices_max,
         connections_max,
+        patience_ns: nanoseconds(config.request_timeout),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Answers that take longer than a core may pause: they are made on the control thread.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::profile::ProfileJob;
 use super::state::State;
@@ -8,7 +9,7 @@ use super::{analyze, debug, lookup, scrape};
 use crate::clock::Now;
 use crate::http::handler::{Context, Reply, Ticket, retry_after};
 use crate::http::problem::problem;
-use crate::http::response::Answer;
+use crate::http::response::{Answer, Response};
 use crate::http::status::Status;
 use crate::telemetry::exposition::Format;
 use debug::Shown;
@@ -35,19 +36,60 @@ pub enum Work {
     },
 }
 
+/// Whose turn it is: kinds of work take turns, so that none waits behind many of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// [`Work::Lookup`].
+    Lookup,
+    /// [`Work::Analyze`].
+    Analyze,
+    /// [`Work::Scrape`].
+    Scrape,
+    /// [`Work::Debug`].
+    Debug,
+}
+
 /// Work on its way, with whom to answer.
 #[derive(Debug)]
 pub struct Job {
     work: Work,
     ticket: Ticket,
     route: usize,
+    asked_ns: u64,
 }
 
 impl Job {
-    /// Whether somebody else has to be waited for.
+    /// Work of a route, asked for at `now`.
     #[must_use]
-    pub const fn is_lookup(&self) -> bool {
-        matches!(self.work, Work::Lookup { .. })
+    pub const fn new(work: Work, ticket: Ticket, route: usize, now: Now) -> Self {
+        Self { work, ticket, route, asked_ns: now.mono_ns }
+    }
+
+    /// In which lane it waits.
+    #[must_use]
+    pub const fn lane(&self) -> Lane {
+        match self.work {
+            Work::Lookup { .. } => Lane::Lookup,
+            Work::Analyze { .. } => Lane::Analyze,
+            Work::Scrape { .. } => Lane::Scrape,
+            Work::Debug(_) => Lane::Debug,
+        }
+    }
+
+    /// How long it has waited.
+    #[must_use]
+    pub const fn waited_ns(&self, now: Now) -> u64 {
+        now.mono_ns.saturating_sub(self.asked_ns)
+    }
+
+    /// Answers that it waited for too long.
+    pub fn decline(self) {
+        let mut body = Vec::new();
+        let detail = "others were served for as long as --request-timeout";
+        let retry = Some(retry_after());
+        let status = Status::ServiceUnavailable;
+        let response = problem(&mut body, status, detail, retry, self.route);
+        self.ticket.answer(Answer { response, body });
     }
 }
 
@@ -85,7 +127,7 @@ pub fn ask(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Reply {
-    let job = Job { work, ticket: context.ticket(), route };
+    let job = Job::new(work, context.ticket(), route, context.now);
     match state.jobs.submit(job) {
         Ok(()) => Reply::Later,
         Err(job) => {
@@ -97,16 +139,34 @@ pub fn ask(
     }
 }
 
-/// Does a job and answers it, on the control thread.
-pub fn answer(job: Job, state: &State, now: Now) {
+/// Does a job and answers it, on the control thread, by `make` or, if that panics, with 500. Says
+/// whether it was done.
+pub fn answer(job: Job, make: impl FnOnce(&Work, &mut Vec<u8>, usize) -> Response) -> bool {
+    let Job { work, ticket, route, .. } = job;
     let mut body = Vec::new();
-    let response = match job.work {
-        Work::Analyze { device } => {
-            analyze::answer(device.as_deref(), state, now, &mut body, job.route)
-        }
-        Work::Debug(shown) => debug::answer(shown, state, now, &mut body, job.route),
-        Work::Lookup { key } => lookup::answer(&key, state, now, &mut body, job.route),
-        Work::Scrape { format } => scrape::answer(format, state, now, &mut body, job.route),
-    };
-    job.ticket.answer(Answer { response, body });
+    // What a job shares with others it reads, under locks that are let go when it ends either way.
+    let made = catch_unwind(AssertUnwindSafe(|| make(&work, &mut body, route)));
+    let is_done = made.is_ok();
+    let response = made.unwrap_or_else(|_| {
+        body.clear();
+        failed(&mut body, route)
+    });
+    ticket.answer(Answer { response, body });
+    is_done
+}
+
+/// The answer to work.
+pub fn make(work: &Work, state: &State, now: Now, body: &mut Vec<u8>, route: usize) -> Response {
+    match work {
+        Work::Analyze { device } => analyze::answer(device.as_deref(), state, now, body, route),
+        Work::Debug(shown) => debug::answer(*shown, state, now, body, route),
+        Work::Lookup { key } => lookup::answer(key, state, now, body, route),
+        Work::Scrape { format } => scrape::answer(*format, state, now, body, route),
+    }
+}
+
+/// The answer where a mistake in the server ended the work on it.
+pub(super) fn failed(body: &mut Vec<u8>, route: usize) -> Response {
+    let detail = "the server made a mistake; its log says more";
+    problem(body, Status::InternalServerError, detail, None, route)
 }

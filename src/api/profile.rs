@@ -2,7 +2,7 @@
 //!
 //! Here is decided who gets one. They are taken on a thread of their own, one at a time.
 
-use super::later::Declined;
+use super::later::{Declined, failed};
 use super::state::State;
 use crate::http::handler::{Context, Reply, Ticket, retry_after};
 use crate::http::problem::problem;
@@ -79,7 +79,7 @@ pub fn ask(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Reply {
-    let job = ProfileJob { wanted, ticket: context.ticket(), route };
+    let job = ProfileJob::new(wanted, context.ticket(), route);
     let Err((job, declined)) = state.jobs.submit_profile(job) else {
         return Reply::Later;
     };
@@ -98,22 +98,31 @@ fn decline(declined: Declined, body: &mut Vec<u8>, route: usize) -> Response {
 }
 
 impl ProfileJob {
+    /// A profile for a request of a route.
+    #[must_use]
+    pub const fn new(wanted: Wanted, ticket: Ticket, route: usize) -> Self {
+        Self { wanted, ticket, route }
+    }
+
     /// What is to be taken.
     #[must_use]
     pub const fn wanted(&self) -> Wanted {
         self.wanted
     }
 
-    /// Answers with what was taken, or with why it could not be.
-    pub fn answer(self, profile: Result<Vec<u8>, &'static str>) {
+    /// Answers with what was taken, or with why it could not be; `None` after a panic.
+    pub fn answer(self, profile: Option<Result<Vec<u8>, &'static str>>) {
         let Self { wanted, ticket, route } = self;
         let mut body = Vec::new();
         let response = match profile {
-            Ok(bytes) => {
+            Some(Ok(bytes)) => {
                 body = bytes;
                 head(wanted.form, route)
             }
-            Err(detail) => problem(&mut body, Status::ServiceUnavailable, detail, None, route),
+            Some(Err(detail)) => {
+                problem(&mut body, Status::ServiceUnavailable, detail, None, route)
+            }
+            None => failed(&mut body, route),
         };
         ticket.answer(Answer { response, body });
     }

@@ -60,4 +60,6 @@ pub struct Settings {
     pub devices_max: usize,
     /// Connections that may be open.
     pub connections_max: usize,
+    /// `--request-timeout`: how long work may wait for the control threads.
+    pub patience_ns: u64,
 }

@@ -95,7 +95,8 @@ pub struct Arguments {
     #[arg(long, env = "COREPULSE_IDLE_TIMEOUT", hide_env_values = true, default_value = "75s")]
     pub idle_timeout: String,
 
-    /// A request must arrive, and an answer make progress, within this long
+    /// A request must arrive, an answer make progress, and what takes turns get its own within this
+    /// long
     #[arg(long, env = "COREPULSE_REQUEST_TIMEOUT", hide_env_values = true, default_value = "10s")]
     pub request_timeout: String,
 

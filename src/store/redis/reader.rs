@@ -53,16 +53,15 @@ impl Reader {
         let attempts = 1 + usize::from(!self.known.connections.is_empty());
         let mut patience = Patience::new(self.clock, Duration::from_millis(STORE_LOOKUP_MS_MAX));
         for _ in 0..attempts {
-            match self.known.ask(&self.url, &self.book, key, &mut patience) {
-                Ok(Some(value)) => {
-                    out.extend_from_slice(&value);
-                    return Lookup::Found;
+            // Out of our hands: where this panics, no connection with half a reply stays behind.
+            let mut known = std::mem::take(&mut self.known);
+            match known.ask(&self.url, &self.book, key, &mut patience) {
+                Ok(value) => {
+                    self.known = known;
+                    out.extend_from_slice(value.as_deref().unwrap_or_default());
+                    return if value.is_some() { Lookup::Found } else { Lookup::Absent };
                 }
-                Ok(None) => return Lookup::Absent,
-                Err(_) => {
-                    self.known = Known::default();
-                    self.book.lock().primary = None;
-                }
+                Err(_) => self.book.lock().primary = None,
             }
         }
         // From now on: whoever has queued behind a server that hangs is told at once.
