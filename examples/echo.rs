@@ -1,4 +1,4 @@
-//! The engine as a library: `GET /` answers `OK`, `POST /` echoes the decoded body, and whoever asks
+//! The engine as a library: `GET /` answers `OK`, `POST /` echoes the decoded body, and who asks
 //! otherwise is told what there is.
 
 use corepulse::engine::cores::serve;
@@ -34,6 +34,6 @@ impl Handler for Echo {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cores = serve(([127, 0, 0, 1], 8080).into(), 2, |_core| Echo)?;
-    println!("listening on http://{}", cores.address());
+    println!("listening on {}", cores.bound());
     Ok(cores.join()?)
 }

@@ -1,9 +1,9 @@
 //! What the server answers: decisions over the islands below, without a socket or a thread.
 //!
 //! [`service`] is the handler that each core has; it asks [`route`] what a request is for, refuses
-//! what [`query`] finds wrong, and lets [`ingest`], [`analyze`], [`lookup`], [`health`], [`scrape`],
-//! [`debug`], [`profile`], [`openapi`] or [`index`] answer, over the [`state`] that all cores share.
-//! What would hold up a core is answered [`later`].
+//! what [`query`] finds wrong, and lets [`ingest`], [`analyze`], [`lookup`], [`health`],
+//! [`scrape`], [`debug`], [`profile`], [`openapi`] or [`index`] answer, over the [`state`] that all
+//! cores share. What would hold up a core is answered [`later`].
 
 pub mod analyze;
 pub mod authorization;

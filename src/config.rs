@@ -4,12 +4,12 @@
 //! reported, so that nobody has to start the server five times to learn five things.
 
 pub mod arguments;
+pub mod listen;
 pub mod mistakes;
 pub mod redis_url;
 pub mod shown;
 
 use std::fmt::{self, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::limits::{
@@ -17,6 +17,7 @@ use crate::limits::{
     STORE_QUEUE_REJECT_BYTES_MIN, WINDOW_MAX, WORKERS_MAX,
 };
 use arguments::Arguments;
+use listen::{Listen, UNIX_PATH_BYTES_MAX};
 use mistakes::{Mistakes, Range};
 use redis_url::RedisUrl;
 use shown::{Bytes, Shown};
@@ -114,7 +115,7 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "`Arguments` documents each flag, and --help prints it")]
 pub struct Config {
-    pub listen: SocketAddr,
+    pub listen: Listen,
     pub workers: Option<usize>,
     pub pin: Pin,
     pub engine: Engine,
@@ -223,6 +224,10 @@ impl Config {
     }
 
     fn check_relations(&self, found: &mut Mistakes) {
+        let by_file = matches!(self.listen, Listen::Unix(_));
+        if by_file && self.engine == Engine::MayMinihttp && !found.blame(&["listen", "engine"]) {
+            found.add("listen", "the engine may-minihttp takes no Unix socket, only a port");
+        }
         if self.min_samples > self.window && !found.blame(&["min-samples", "window"]) {
             let (samples, window) = (self.min_samples, self.window);
             found.add("min-samples", format!("{samples} are never in a window of {window}"));
@@ -316,9 +321,13 @@ fn check_redis_url(given: Option<&Secret>, found: &mut Mistakes) -> Option<Redis
     url
 }
 
-fn check_listen(text: &str, found: &mut Mistakes) -> SocketAddr {
-    let expected = format!("expected an address and a port such as 0.0.0.0:8080, found {text:?}");
-    found.note("listen", &expected, text.trim().parse().ok(), ([0, 0, 0, 0], 0).into())
+fn check_listen(text: &str, found: &mut Mistakes) -> Listen {
+    let expected = format!(
+        "expected a port (:8080), an address and a port (127.0.0.1:8080, [::1]:8080), \
+         localhost:8080, or unix: and an absolute path of at most {UNIX_PATH_BYTES_MAX} bytes \
+         (unix:/run/corepulse.sock), found {text:?}"
+    );
+    found.note("listen", &expected, Listen::parse(text), Listen::Everywhere(0))
 }
 
 fn check_threshold(text: &str, found: &mut Mistakes) -> f64 {
@@ -357,7 +366,7 @@ mod tests {
         let config = check(&["--instance", "pod-a"]).unwrap();
         let printed = config.print();
         for line in [
-            "listen = 0.0.0.0:8080",
+            "listen = :8080",
             "workers = auto",
             "pin = auto",
             "engine = percore",

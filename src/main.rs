@@ -91,7 +91,7 @@ fn start_log(config: &Config) {
 
 /// Asks the server that these same settings have started.
 fn check_health(config: &Config) -> ExitCode {
-    match healthcheck::ask(config.listen) {
+    match healthcheck::ask(&config.listen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(unhealthy) => {
             say(&format_args!("corepulse: {unhealthy}\n"));

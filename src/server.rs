@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use crate::api::service::Service;
 use crate::api::state::{Settings, State};
 use crate::api::store_watch::StoreWatch;
 use crate::clock::{Clock, nanoseconds};
+use crate::config::listen::Listen;
 use crate::config::shown::Shown;
 use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
@@ -19,6 +19,7 @@ use crate::engine::choice::{Entrance, Running};
 use crate::engine::cores::Setup;
 use crate::engine::descriptors;
 use crate::engine::lent::Patience;
+use crate::engine::listener::Bound;
 use crate::engine::placement::{Placement, Surroundings, decide};
 use crate::store::ledger::{DropReason, Totals};
 use crate::store::{RedisSettings, Store};
@@ -60,7 +61,7 @@ pub struct Report {
 #[derive(Debug)]
 pub enum StartError {
     /// The address cannot be listened on.
-    Listen(SocketAddr, io::Error),
+    Listen(Listen, io::Error),
     /// The system grants too few descriptors, or no thread.
     System(io::Error),
 }
@@ -90,8 +91,8 @@ impl Server {
         let descriptors = descriptors::raise_limit() / config.engine.descriptors_per_connection();
         let connections_max =
             descriptors::connections_max(config.connections_max, descriptors, workers);
-        let entrance = Entrance::open(config.engine, config.listen, workers)
-            .map_err(|error| StartError::Listen(config.listen, error))?;
+        let entrance = Entrance::open(config.engine, &config.listen, workers)
+            .map_err(|error| StartError::Listen(config.listen.clone(), error))?;
 
         let mut clock = Clock::start();
         let (queue, jobs) = job_queues();
@@ -139,7 +140,8 @@ impl Server {
     }
 
     fn announce(&self, config: &Config, placement: &Placement) {
-        let address = self.address();
+        let bound = self.bound();
+        let address = bound.addresses().first().map_or_else(String::new, ToString::to_string);
         let stats = self.state.store.stats();
         log::info!(
             %address,
@@ -148,7 +150,7 @@ impl Server {
             placement = %placement,
             connections_max = self.state.settings.connections_max,
             ingest_token = if config.ingest_token.is_some() { "set" } else { "none" },
-            "listening on http://{address}"
+            "listening on {bound}"
         );
         log::info!(
             kind = stats.kind,
@@ -161,8 +163,8 @@ impl Server {
 
     /// Where it listens; the port is the kernel's choice if 0 was asked for.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.engine.address()
+    pub const fn bound(&self) -> &Bound {
+        self.engine.bound()
     }
 
     /// Whether every thread runs, as they do until they are drained.

@@ -76,7 +76,7 @@ fn detail(problem: &Value) -> &str {
     problem["detail"].as_str().unwrap()
 }
 
-/// What a path does not know is no answer to what was asked: `?deviceId=` would be the whole instance.
+/// What a path does not know is no answer to what was asked: `?deviceId=` would be all devices.
 #[test]
 fn unknown_parameters_are_named_with_the_known_ones() {
     let running = Running::start(&[]);

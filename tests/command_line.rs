@@ -18,7 +18,7 @@ use support::{Process, get};
 
 /// The flags of DESIGN section 8, each with what `--print-config` shows by default.
 const FLAGS: &[(&str, &str)] = &[
-    ("listen", "0.0.0.0:8080"),
+    ("listen", ":8080"),
     ("workers", "auto"),
     ("pin", "auto"),
     ("engine", "percore"),

@@ -30,6 +30,10 @@ fn echo() -> Cores {
     serve(ANYWHERE.into(), 2, |_core| echo::Echo).expect("a port is free")
 }
 
+fn address(cores: &Cores) -> SocketAddr {
+    cores.bound().internet().expect("it has a port")
+}
+
 fn post(framing: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("POST / HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n");
     [head.as_bytes(), body].concat()
@@ -38,7 +42,7 @@ fn post(framing: &str, body: &[u8]) -> Vec<u8> {
 #[test]
 fn the_example_says_ok_and_echoes_what_was_posted() {
     let cores = echo();
-    let mut client = Client::connect(cores.address());
+    let mut client = Client::connect(address(&cores));
     let answer = client.ask(&get("/"));
     assert_eq!((answer.status, answer.text()), (200, "OK"));
     client.send(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -70,7 +74,7 @@ fn the_example_says_ok_and_echoes_what_was_posted() {
 #[test]
 fn the_engine_s_own_refusals_hold_for_any_handler() {
     let cores = echo();
-    let mut client = Client::connect(cores.address());
+    let mut client = Client::connect(address(&cores));
     let answer = client.ask(&post("Content-Length: abc", b""));
     assert_problem(&answer, 400, b"abc");
     assert!(answer.closes());
@@ -80,7 +84,7 @@ fn the_engine_s_own_refusals_hold_for_any_handler() {
 #[test]
 fn each_core_gets_a_handler_of_its_own_and_counts() {
     let (sender, made) = mpsc::channel();
-    let listeners = listener::open(ANYWHERE.into(), 3).unwrap();
+    let listeners = listener::open(&SocketAddr::from(ANYWHERE).into(), 3).unwrap();
     let setup = Setup::of(3);
     let counters = std::sync::Arc::clone(&setup.counters);
     let cores = Cores::start(listeners, &setup, |number| {
@@ -90,7 +94,7 @@ fn each_core_gets_a_handler_of_its_own_and_counts() {
     let cores = cores.unwrap();
     assert_eq!(made.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
     assert!(cores.count() == 3 && cores.are_running());
-    assert_eq!(Client::connect(cores.address()).ask(&get("/")).status, 200);
+    assert_eq!(Client::connect(address(&cores)).ask(&get("/")).status, 200);
     cores.drain(SOON).unwrap();
     let totals = counters.totals();
     assert_eq!((totals.requests_all(), totals.opened), (1, 1));
@@ -99,11 +103,11 @@ fn each_core_gets_a_handler_of_its_own_and_counts() {
 #[test]
 fn draining_is_told_to_clients_before_the_end() {
     let cores = echo();
-    let mut client = Client::connect(cores.address());
+    let mut client = Client::connect(address(&cores));
     assert!(!client.ask(&get("/")).closes());
     cores.begin_drain();
     assert!(client.ask(&get("/")).closes());
-    let answer = Client::connect(cores.address()).ask(&get("/"));
+    let answer = Client::connect(address(&cores)).ask(&get("/"));
     assert!(answer.status == 200 && answer.closes(), "still taken: {answer:?}");
     cores.drain(SOON).unwrap();
 }
@@ -111,7 +115,7 @@ fn draining_is_told_to_clients_before_the_end() {
 #[test]
 fn a_port_in_use_is_an_error() {
     let cores = echo();
-    let taken: SocketAddr = cores.address();
+    let taken: SocketAddr = address(&cores);
     let error = serve(taken, 1, |_core| echo::Echo).expect_err("somebody listens there");
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     cores.drain(SOON).unwrap();

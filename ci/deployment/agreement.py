@@ -180,7 +180,7 @@ def check_server(server, manifests):
     user = str(manifests.pod("corepulse")["spec"]["securityContext"]["runAsUser"])
     minor = re.search(r'^rust-version = "(.*)"$', cargo, re.MULTILINE)[1]
     for holds, sentence in (
-        (listen == f"0.0.0.0:{number}", f"COREPULSE_LISTEN is {listen}, the port {number}"),
+        (listen == f":{number}", f"COREPULSE_LISTEN is {listen}, the port {number}"),
         (default == listen, f"the server's default is {default}, HEALTHCHECK asks there"),
         (f"\nEXPOSE {number}\n" in dockerfile, f"the Dockerfile exposes another than {number}"),
         (f"\nUSER {user}:" in dockerfile, f"the Dockerfile has another user than {user}"),

@@ -40,7 +40,7 @@ fn record(folder: &Path) -> Value {
 #[test]
 fn sent_is_answered_is_accepted_and_the_record_says_so() {
     let server = start();
-    let url = format!("http://{}", server.address());
+    let url = server.bound().to_string();
     for (number, scenario) in ["device", "pipelined", "ndjson"].into_iter().enumerate() {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("load-{scenario}"));
         // What an earlier run of this test left; there may be nothing.

@@ -103,8 +103,8 @@ impl Service {
 const fn detail_of_405(route: Route<'_>, method: Method) -> &'static str {
     match (route, method) {
         (Route::Ingest, Method::Get | Method::Head) => {
-            "method: devices POST to this path; for Prometheus GET /metrics/prometheus, for a stored \
-             metric GET /metrics/{key}"
+            "method: devices POST to this path; for Prometheus GET /metrics/prometheus, for a \
+             stored metric GET /metrics/{key}"
         }
         _ => "method: this path does not take it; see Allow",
     }

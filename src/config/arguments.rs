@@ -17,8 +17,9 @@ use super::Secret;
 #[derive(Clone, Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Arguments {
-    /// Address and port to listen on; port 0 lets the kernel choose
-    #[arg(long, env = "COREPULSE_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8080")]
+    /// Where to listen: :PORT for every address, of IPv6 and IPv4, ADDRESS:PORT, localhost:PORT, or
+    /// unix:/PATH; port 0 lets the kernel choose
+    #[arg(long, env = "COREPULSE_LISTEN", hide_env_values = true, default_value = ":8080")]
     pub listen: String,
 
     /// Worker threads, one a core; auto follows the CPU quota and the affinity mask
@@ -150,7 +151,8 @@ pub struct Arguments {
 /// What the program can do beside serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Ask the server at --listen on this machine whether it serves; exit code 0 if so, else 1
+    /// Ask the server at --listen on this machine whether it serves; exit code 0 if so, else 1. It
+    /// takes the options of the server, before it or behind it
     Healthcheck,
 }
 
@@ -162,7 +164,10 @@ impl Arguments {
     ///
     /// What clap finds wrong, and what it prints instead of starting: help and version.
     pub fn read() -> Result<Self, clap::Error> {
-        let matches = Self::command().mut_args(without_empty_variable).try_get_matches()?;
+        let matches = Self::command()
+            .mut_args(behind_command_too)
+            .mut_args(without_empty_variable)
+            .try_get_matches()?;
         let mut arguments = Self::from_arg_matches(&matches)?;
         if arguments.redis_url.is_none() {
             let url = env::var("REDIS_URL").ok().filter(|url| !url.is_empty());
@@ -170,6 +175,11 @@ impl Arguments {
         }
         Ok(arguments)
     }
+}
+
+/// `corepulse healthcheck --listen …` is how people write it.
+fn behind_command_too(arg: Arg) -> Arg {
+    arg.global(true)
 }
 
 fn without_empty_variable(arg: Arg) -> Arg {

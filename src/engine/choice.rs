@@ -1,14 +1,14 @@
 //! Which engine serves: ours, or the one to compare it with.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::cores::{Cores, Failed, Setup};
-use super::listener::{self, Listener};
+use super::listener::{self, Bound, Listener};
 #[cfg(feature = "may-minihttp")]
 use super::may_minihttp::MayMinihttp;
 use crate::config::Engine;
+use crate::config::listen::Listen;
 use crate::http::handler::Handler;
 
 /// An address that is ours, before anybody serves there.
@@ -22,17 +22,17 @@ pub enum Entrance {
 }
 
 impl Entrance {
-    /// Opens `address` for so many workers. Port 0 lets the kernel choose one.
+    /// Opens what `listen` means for so many workers. Port 0 lets the kernel choose one.
     ///
     /// # Errors
     ///
     /// The address is in use, is not this machine's, or needs a privilege; or this build does not
     /// have the engine.
-    pub fn open(engine: Engine, address: SocketAddr, workers: usize) -> io::Result<Self> {
+    pub fn open(engine: Engine, listen: &Listen, workers: usize) -> io::Result<Self> {
         match engine {
-            Engine::PerCore => listener::open(address, workers).map(Self::PerCore),
+            Engine::PerCore => listener::open(listen, workers).map(Self::PerCore),
             #[cfg(feature = "may-minihttp")]
-            Engine::MayMinihttp => listener::reserve(address).map(Self::MayMinihttp),
+            Engine::MayMinihttp => listener::reserve(listen).map(Self::MayMinihttp),
             #[cfg(not(feature = "may-minihttp"))]
             Engine::MayMinihttp => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -85,11 +85,11 @@ impl Running {
 
     /// Where it listens; the port is the kernel's choice if 0 was asked for.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
+    pub const fn bound(&self) -> &Bound {
         match self {
-            Self::PerCore(cores) => cores.address(),
+            Self::PerCore(cores) => cores.bound(),
             #[cfg(feature = "may-minihttp")]
-            Self::MayMinihttp(second) => second.address(),
+            Self::MayMinihttp(second) => second.bound(),
         }
     }
 

@@ -15,7 +15,7 @@ use super::crew::Crew;
 use super::descriptors;
 use super::drain::Drain;
 use super::lent::Patience;
-use super::listener::{self, Listener};
+use super::listener::{self, Bound, Listener};
 use super::mailbox::Inbox;
 use super::meter::Meter;
 use super::percore::{Common, Core};
@@ -90,7 +90,7 @@ impl Setup {
 }
 
 /// Serves a handler on `address` from so many threads, each with a handler of its own, which
-/// `make` makes. Port 0 lets the kernel choose one: [`Cores::address`] says which.
+/// `make` makes. Port 0 lets the kernel choose one: [`Cores::bound`] says which.
 ///
 /// # Errors
 ///
@@ -100,14 +100,14 @@ pub fn serve<H: Handler + Send + 'static>(
     workers: usize,
     make: impl FnMut(usize) -> H,
 ) -> io::Result<Cores> {
-    let listeners = listener::open(address, workers)?;
+    let listeners = listener::open(&address.into(), workers)?;
     Cores::start(listeners, &Setup::of(workers), make)
 }
 
 /// Running cores. They go on when this is dropped; [`Cores::drain`] ends them.
 #[derive(Debug)]
 pub struct Cores {
-    address: SocketAddr,
+    bound: Bound,
     drain: Arc<Drain>,
     clock: Clock,
     threads: Vec<(Arc<Inbox>, JoinHandle<io::Result<()>>)>,
@@ -136,8 +136,8 @@ impl Cores {
         setup: &Setup,
         mut make: impl FnMut(usize) -> H,
     ) -> io::Result<Self> {
-        let address = listeners.first().map(Listener::local_addr).transpose()?;
-        let address = address.ok_or(io::ErrorKind::InvalidInput)?;
+        let bound = listeners.first().map(Listener::bound).transpose()?;
+        let bound = bound.ok_or(io::ErrorKind::InvalidInput)?;
         let common = setup.common(listeners.len());
         let make = |(number, listener)| {
             Core::new(number, listener, make(number), setup.meter(number), common.clone())
@@ -146,7 +146,7 @@ impl Cores {
             listeners.into_iter().enumerate().map(make).collect::<io::Result<_>>()?;
         common.crew.introduce(cores.iter().map(Core::inbox));
         let drain = Arc::clone(&common.drain);
-        let mut started = Self { address, drain, clock: setup.clock, threads: Vec::new() };
+        let mut started = Self { bound, drain, clock: setup.clock, threads: Vec::new() };
         for (number, core) in cores.into_iter().enumerate() {
             if let Err(error) = started.run(number, core, &setup.placement) {
                 // Those that run already are stopped again; none has been told of to anybody.
@@ -180,8 +180,8 @@ impl Cores {
 
     /// Where they listen; the port is the kernel's choice if 0 was asked for.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    pub const fn bound(&self) -> &Bound {
+        &self.bound
     }
 
     /// How many there are.
@@ -272,12 +272,13 @@ mod tests {
     #[test]
     fn where_a_core_has_failed_the_others_serve_all_that_they_accept() {
         let cores = serve(([127, 0, 0, 1], 0).into(), 2, |_| Fragile).unwrap();
-        let (broken, told) = ask(cores.address(), "/break");
+        let address = cores.bound().internet().unwrap();
+        let (broken, told) = ask(address, "/break");
         assert!(!matches!(told, Ok(1..)), "{told:?}");
         while cores.are_running() {
             thread::yield_now();
         }
-        let clients: Vec<_> = (0..8).map(|_| ask(cores.address(), "/")).collect();
+        let clients: Vec<_> = (0..8).map(|_| ask(address, "/")).collect();
         for (_, told) in &clients {
             assert!(matches!(told, Ok(1..)), "{told:?}");
         }

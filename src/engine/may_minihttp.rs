@@ -16,7 +16,6 @@ mod peers;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -26,7 +25,7 @@ use may_minihttp::HttpServiceFactory;
 
 use super::cores::{Failed, Setup};
 use super::drain::{Drain, Phase};
-use super::listener::Reserved;
+use super::listener::{Address, Bound, Reserved};
 use super::meter::Meter;
 use super::percore::Common;
 use super::timers::TICK_MS;
@@ -66,7 +65,7 @@ struct Office<H> {
 /// The running engine.
 #[derive(Debug)]
 pub struct MayMinihttp {
-    address: SocketAddr,
+    bound: Bound,
     workers: usize,
     drain: Arc<Drain>,
     clock: Clock,
@@ -100,19 +99,23 @@ impl MayMinihttp {
         let drain = Arc::clone(&common.drain);
         let office =
             Arc::new(Office { desks, common, peers: Peers::new(), fields: Fields::default() });
-        // The coroutine that accepts runs on without its handle.
-        let _ = Reception(Arc::clone(&office)).start(reserved.address)?;
+        for address in reserved.bound.addresses() {
+            if let Address::Internet(address) = address {
+                // The coroutine that accepts runs on without its handle.
+                let _ = Reception(Arc::clone(&office)).start(*address)?;
+            }
+        }
         let (alarm, alarmed) = channel();
         let work = move || office.guard(&alarmed);
         let warden = thread::Builder::new().name("warden".to_owned()).spawn(work)?;
-        let address = reserved.address;
-        Ok(Self { address, workers, drain, clock: setup.clock, alarm, warden })
+        let bound = reserved.bound.clone();
+        Ok(Self { bound, workers, drain, clock: setup.clock, alarm, warden })
     }
 
     /// Where it listens.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    pub const fn bound(&self) -> &Bound {
+        &self.bound
     }
 
     /// How many workers it has.

@@ -19,8 +19,8 @@ pub(super) fn is_authority(bytes: &[u8]) -> bool {
 }
 
 /// Whether the value of a `Host` is this machine under a name that nobody else can give to it:
-/// `localhost` or a loopback address, with a port or without. Whoever owns a domain can have any other
-/// name resolve to 127.0.0.1.
+/// `localhost` or a loopback address, with a port or without. Whoever owns a domain can have any
+/// other name resolve to 127.0.0.1.
 #[must_use]
 pub fn is_this_machine(host: &[u8]) -> bool {
     let (name, _) = host_and_port(host.trim_ascii());

@@ -25,7 +25,7 @@ impl TestServer {
     }
 
     pub(crate) fn connect(&self) -> Client {
-        Client::connect(self.0.address())
+        Client::connect(self.0.bound().internet().expect("it has a port"))
     }
 
     /// One connection to each of the cores. Where the next one comes depends on those that have

@@ -2,6 +2,9 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use socket2::{Domain, Socket, Type};
 
@@ -36,6 +39,14 @@ impl Client {
         stream.set_write_timeout(Some(SOON)).unwrap();
         let received = Vec::new();
         Self { stream, received }
+    }
+
+    /// By a Unix socket: to receive and to send are the same there.
+    pub fn connect_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).expect("the server accepts");
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_write_timeout(Some(SOON)).unwrap();
+        Self { stream: OwnedFd::from(stream).into(), received: Vec::new() }
     }
 
     pub const fn stream(&self) -> &TcpStream {

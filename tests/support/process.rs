@@ -1,7 +1,7 @@
 //! The real program as a child process: its log, its signals and its end.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -126,7 +126,8 @@ impl Process {
             let entry: Value = log.recv_timeout(SOON).expect("it says where it listens");
             read.push(entry.to_string());
             if let Some(address) = entry["address"].as_str() {
-                break address.parse().unwrap();
+                // A Unix socket has none that one could connect to.
+                break address.parse().unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
             }
         };
         Self { child, log, read, address }

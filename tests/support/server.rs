@@ -1,6 +1,6 @@
 //! The server in this process, on a port of the kernel's choice.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::Parser;
 use corepulse::api::state::State;
@@ -34,7 +34,9 @@ impl Running {
         let arguments = Arguments::try_parse_from(all).expect("the flags are known");
         let config = Config::check(&arguments).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let server = Server::start(&config).expect("a port is free");
-        Self { address: server.address(), server: Some(server) }
+        // What stands for it is an address that nobody can connect to.
+        let address = server.bound().internet().unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
+        Self { address, server: Some(server) }
     }
 
     /// What all cores share, to be looked at.

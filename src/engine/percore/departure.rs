@@ -30,7 +30,11 @@ impl<H: Handler> Core<H> {
                 break;
             }
         }
-        self.listener = None;
+        if let Some(mut listener) = self.listener.take() {
+            // A Unix socket is shared: the kernel would go on to tell of it here. What fails to be
+            // taken out goes with this core.
+            let _ = self.poll.registry().deregister(&mut listener);
+        }
         self.accepting = false;
         self.accept_retry_ms = None;
         for slot in self.connections.occupied() {
