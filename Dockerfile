@@ -30,14 +30,14 @@ RUN cpu="$TARGET_CPU"; \
     printf '[build]\nrustflags = ["-C", "target-cpu=%s"]\n' "$cpu" >"$CARGO_HOME/config.toml"
 
 # The dependencies, in a layer that only a change of the manifests makes again: sources that do
-# nothing stand in for ours. What came of those is removed, since cargo compares times of change,
-# and a checkout may be older than this layer.
+# nothing stand in for ours, the benchmark's too, which the manifest names. What came of those is
+# removed, since cargo compares times of change, and a checkout may be older than this layer.
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY perf/Cargo.toml perf/Cargo.toml
-RUN mkdir -p src perf/src \
+RUN mkdir -p src perf/src benches \
     && echo '//! Stands in.' | tee src/lib.rs perf/src/lib.rs >src/main.rs \
-    && echo 'fn main() {}' >>src/main.rs \
+    && echo 'fn main() {}' | tee -a src/main.rs >benches/stages.rs \
     && cargo build --release --locked --bin corepulse \
     && cargo clean --release --locked --package corepulse \
     && rm -r src

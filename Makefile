@@ -1,9 +1,9 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
-	instructions deploy rolling instructions-record bench build run replay load perf perf-floor \
-	peers perf-peers perf-load perf-analyze perf-scale profiles flamegraphs idle-connections greedy \
-	soak clean
+	instructions deploy image rolling instructions-record bench build run replay load perf \
+	perf-floor peers perf-peers perf-load perf-analyze perf-scale profiles flamegraphs \
+	idle-connections greedy soak clean
 
 # How long a soak takes.
 seconds := 600
@@ -25,7 +25,7 @@ fmt: ## Lay out the code
 	cargo fmt --manifest-path fuzz/Cargo.toml
 	cargo fmt --manifest-path perf/peers/Cargo.toml
 
-tidy clippy deny second-engine metrics openapi slow instructions deploy rolling: ## One check alone
+tidy clippy deny second-engine metrics openapi slow instructions deploy image rolling: ## One check
 	@ci/all $@
 
 instructions-record: ## Record the instructions of each kind of request as they are now
