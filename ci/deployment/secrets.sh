@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `k8s/deploy` with a kubectl that only notes what it is asked: Secrets are made once, at random,
-# in the namespace that was made before, and everything else is applied after them.
+# in the namespace that was made before, and everything else is applied after them; and what an
+# earlier apply said of replicas is forgotten before that.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=$(mktemp -d)
@@ -12,9 +13,14 @@ echo "$*" >>"$folder/asked"
 case "$*" in
     *"get secret "*) [ -e "$folder/${!#}" ] ;;
     *"create secret generic "*) cat >"$folder/$6" ;;
+    *"get deployment corepulse "*) cat "$folder/applied" ;;
 esac
 STUB
 chmod +x "$folder/kubectl"
+
+touch "$folder/applied"
+get='--namespace corepulse get deployment corepulse --ignore-not-found --output'
+get+=' jsonpath={.metadata.annotations.kubectl\.kubernetes\.io/last-applied-configuration}'
 
 deploy() { KUBECTL=$folder/kubectl k8s/deploy "$@"; }
 expect() {
@@ -26,12 +32,13 @@ expect() {
 }
 
 deploy
-expect <<'EOF'
+expect <<EOF
 apply --filename base/namespace.yaml
 --namespace corepulse get secret redis
 --namespace corepulse create secret generic redis --from-file=password=/dev/stdin
 --namespace corepulse get secret grafana
 --namespace corepulse create secret generic grafana --from-file=admin-password=/dev/stdin
+$get
 apply --kustomize .
 EOF
 for name in redis grafana; do
@@ -40,11 +47,23 @@ done
 cmp --quiet "$folder/redis" "$folder/grafana" && exit 1
 
 deploy minikube
-expect <<'EOF'
+expect <<EOF
 apply --filename base/namespace.yaml
 --namespace corepulse get secret redis
 --namespace corepulse get secret grafana
+$get
 apply --kustomize overlays/minikube
+EOF
+
+echo '{"kind":"Deployment","spec":{"replicas":2,"revisionHistoryLimit":3}}' >"$folder/applied"
+deploy
+expect <<EOF
+apply --filename base/namespace.yaml
+--namespace corepulse get secret redis
+--namespace corepulse get secret grafana
+$get
+--namespace corepulse annotate deployment corepulse kubectl.kubernetes.io/last-applied-configuration-
+apply --kustomize .
 EOF
 
 if deploy nowhere 2>/dev/null; then
