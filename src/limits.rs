@@ -169,7 +169,7 @@ pub const SEGMENT_BYTES_MAX: usize = 1024 * 1024;
 /// The smallest segment, for a small `--memory-store`: it still holds several records of any size.
 pub const SEGMENT_BYTES_MIN: usize = 16 * 1024;
 
-/// Segments a core's share of the embedded store is divided into, at least: dropping the oldest
+/// Segments that the embedded store is divided into for each core, at least: dropping the oldest
 /// then costs at most this fraction of what is kept.
 pub const SEGMENTS_PER_CORE_MIN: usize = 16;
 

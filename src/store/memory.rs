@@ -1,17 +1,18 @@
-//! The embedded store: a ring of append-only segments for each core.
+//! The embedded store: a ring of append-only segments for each core, and one budget for all.
 //!
 //! A core inserts into its own ring only, so inserts do not contend; a look-up asks every ring.
-//! What leaves, leaves by whole segments, the oldest first: when its newest record has expired, or
-//! when newer records need the room. There is one time to live for all.
+//! What leaves, leaves by whole segments: when its newest record has expired, or when newer records
+//! need the room. Then the oldest segment of all rings goes, whoever wrote it, so that what is kept
+//! is what is newest, however the load is spread over the cores. There is one time to live for all.
 //!
 //! Readers expect the last write of a key or nothing. One ring keeps to that by itself, because
 //! its segments are in the order of time. Between rings it takes a horizon: the newest record that
 //! a ring has let go. Whatever another ring has from before it might be an older version of a key
-//! whose newer one has left, so it is not shown. That hides something only while one core
-//! is evicting for room; as all records live equally long, expiry never does.
+//! whose newer one has left, so it is not shown. That hides little: the oldest segment of all went,
+//! so only records that are older than its newest, in segments that go on to later ones.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::Now;
 use crate::limits::{RECORDS_PER_HOLD, SEGMENTS_PER_CORE_MIN};
@@ -31,6 +32,8 @@ pub struct MemoryStore {
     shards: PerCore<Shard>,
     hasher: KeyHasher,
     shape: Shape,
+    /// Segments that there are, in rings, spare or in the hands of a core.
+    segments: AtomicUsize,
     segments_max: usize,
     ttl_ns: u64,
 }
@@ -56,18 +59,20 @@ struct Ring {
 type Version = (u64, usize);
 
 impl MemoryStore {
-    /// Divides `capacity_bytes`, index included, among the cores. A share too small for two of the
-    /// smallest segments is raised to that. The hasher is the one of the blocks handed over.
+    /// `capacity_bytes`, index included, for all cores together. A budget too small for two of the
+    /// smallest segments a core is raised to that. The hasher is the one of the blocks handed over.
     #[must_use]
     pub fn new(cores: usize, capacity_bytes: usize, ttl_ms: u64, hasher: KeyHasher) -> Self {
         let ttl_ns = ttl_ms.saturating_mul(1_000_000);
-        let share = capacity_bytes / cores.max(1);
+        let cores = cores.max(1);
+        let share = capacity_bytes / cores;
         let shape = Shape::new(share / SEGMENTS_PER_CORE_MIN, ttl_ns / OPEN_FRACTION);
         Self {
             shards: PerCore::new(cores, |_| Shard::default()),
             hasher,
             shape,
-            segments_max: (share / shape.cost_bytes()).max(2),
+            segments: AtomicUsize::new(0),
+            segments_max: (capacity_bytes / shape.cost_bytes()).max(2 * cores),
             ttl_ns,
         }
     }
@@ -75,17 +80,13 @@ impl MemoryStore {
     /// The bytes it may come to use, index included.
     #[must_use]
     pub fn capacity_bytes(&self) -> usize {
-        self.shards.cores() * self.segments_max * self.shape.cost_bytes()
+        self.segments_max * self.shape.cost_bytes()
     }
 
     /// The bytes it has allocated; pages that were never written are among them.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        let held = self.shards.iter().map(|shard| {
-            let ring = shard.ring.lock();
-            ring.segments.len() + usize::from(ring.spare.is_some())
-        });
-        held.sum::<usize>() * self.shape.cost_bytes()
+        self.segments.load(Ordering::Relaxed) * self.shape.cost_bytes()
     }
 
     /// Copies a block's records in, then counts the outcome of its events and empties it.
@@ -110,9 +111,10 @@ impl MemoryStore {
                 }
                 stored += 1;
             }
-            drop(ring);
-            // Before anything may be evicted, so that no record leaves that was never counted.
+            // Under the lock: another core may evict them next, and no record leaves that was never
+            // counted.
             ledger.store(core, stored as u64);
+            drop(ring);
             if is_done {
                 break;
             }
@@ -173,34 +175,75 @@ impl MemoryStore {
                 // An idle core keeps no buffers.
                 let spare = next_ns.is_none().then(|| ring.spare.take()).flatten();
                 drop(ring);
-                drop(spare);
+                self.discard(spare);
                 return next_ns;
             };
             let surplus = ring.spare.replace(gone);
             let records = ring.spare.as_ref().map_or(0, |spare| spare.records);
             drop(ring);
-            drop(surplus);
+            self.discard(surplus);
             ledger.evict(core, EvictReason::Expired, records);
         }
     }
 
-    /// Appends an empty segment to a core's ring; the oldest one leaves if there is no room.
+    /// Appends an empty segment to a core's ring; the oldest of all leaves if there is no room.
     fn open_segment(&self, core: usize, base_ns: u64, now: Now, ledger: &Ledger) {
         self.maintain(core, now, ledger);
         let shard = self.shards.at(core);
+        let spare = shard.ring.lock().spare.take();
+        let mut segment = spare.unwrap_or_else(|| self.find_room(core, ledger));
         let mut ring = shard.ring.lock();
         ring.opened += 1;
         let sequence = ring.opened;
-        let mut segment = ring.spare.take();
-        if segment.is_none() && ring.segments.len() >= self.segments_max {
-            segment = shard.pop_expired(&mut ring, |_| true);
-            let records = segment.as_ref().map_or(0, |gone| gone.records);
-            ledger.evict(core, EvictReason::Capacity, records);
-        }
         drop(ring);
-        let mut segment = segment.unwrap_or_else(|| Segment::new(self.shape));
         segment.reopen(sequence, base_ns);
         shard.ring.lock().segments.push_back(segment);
+    }
+
+    /// A segment from the budget or, when that is spent, from whoever has one to spare or the oldest.
+    fn find_room(&self, core: usize, ledger: &Ledger) -> Segment {
+        let is_granted =
+            self.segments.try_update(Ordering::Relaxed, Ordering::Relaxed, |segments| {
+                (segments < self.segments_max).then_some(segments + 1)
+            });
+        if is_granted.is_ok() {
+            return Segment::new(self.shape);
+        }
+        loop {
+            let mut oldest = None;
+            for shard in self.shards.iter() {
+                let mut ring = shard.ring.lock();
+                if let Some(spare) = ring.spare.take() {
+                    return spare;
+                }
+                let front_ns = ring.segments.front().map(|front| front.newest_ns);
+                drop(ring);
+                let is_older = |ns| oldest.is_none_or(|(oldest_ns, _)| ns < oldest_ns);
+                if let Some(front_ns) = front_ns.filter(|&ns| is_older(ns)) {
+                    oldest = Some((front_ns, shard));
+                }
+            }
+            // At most one segment a core is in hands, and there are two for each: some ring has one.
+            let Some((oldest_ns, shard)) = oldest else {
+                continue;
+            };
+            let mut ring = shard.ring.lock();
+            // It may have left meanwhile, or have taken newer records in; then another is the oldest.
+            let gone = shard.pop_expired(&mut ring, |newest_ns| newest_ns == oldest_ns);
+            drop(ring);
+            if let Some(gone) = gone {
+                ledger.evict(core, EvictReason::Capacity, gone.records);
+                return gone;
+            }
+        }
+    }
+
+    /// Gives a segment's memory back.
+    fn discard(&self, segment: Option<Segment>) {
+        if segment.is_some() {
+            drop(segment);
+            self.segments.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Whether a record that came in at `entered_ns` has had its time.
@@ -251,7 +294,7 @@ impl Shard {
     }
 
     /// Takes the oldest segment out if `leaves` says so of its newest record; the horizon moves
-    /// before the records are gone.
+    /// before the records are gone, and only forward, as the segments of a ring are in order.
     fn pop_expired(&self, ring: &mut Ring, leaves: impl Fn(u64) -> bool) -> Option<Segment> {
         let newest_ns = ring.segments.front()?.newest_ns;
         if !leaves(newest_ns) {
