@@ -98,8 +98,8 @@ fn accepted(body: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const ANSWER: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Length: 28\r\n\r\n\
-        {\"accepted\":1,\"anomalies\":0}";
+    const ANSWER: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Length: 29\r\n\r\n\
+        {\"accepted\":1,\"anomalies\":0}\n";
 
     #[test]
     fn every_proper_prefix_is_partial() {

@@ -19,8 +19,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 28\r\n\r\n\
-    {\"accepted\":1,\"anomalies\":0}";
+const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 29\r\n\r\n\
+    {\"accepted\":1,\"anomalies\":0}\n";
 
 /// What the server does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -56,6 +56,12 @@ impl Verdict {
     pub fn anomalies(&self) -> u64 {
         self.anomalous.iter().map(|&field| u64::from(field)).sum()
     }
+
+    /// Whether there is nothing to tell of it: it was judged, and no field is anomalous.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.anomalous == [false; 2] && !self.refused
+    }
 }
 
 /// A verdict with what led to it.

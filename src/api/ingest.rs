@@ -14,14 +14,14 @@ use super::state::State;
 use crate::analytics::Verdict;
 use crate::analytics::union::CoreRecent;
 use crate::clock::Now;
-use crate::http::content_coding::{ContentCoding, InflateError, inflate};
+use crate::http::content_coding::{self, BodyDecoder, ContentCoding, DecodeError};
 use crate::http::handler::{Context, retry_after};
 use crate::http::headers::{Headers, Name};
 use crate::http::problem::{self, PROBLEM, problem};
 use crate::http::request::Request;
 use crate::http::response::{Field as HttpField, JSON, Response};
 use crate::http::status::Status;
-use crate::limits::ANSWER_ITEMS_MAX;
+use crate::limits::{ANSWER_ITEMS_MAX, MEMBERS_MAX, ZSTD_BLOCKS_MAX};
 use crate::metric::batch::Batch;
 use crate::metric::decode::{Decoder, Lines};
 use crate::metric::event::{Event, Field};
@@ -33,7 +33,7 @@ use crate::store::Store;
 pub struct Ingest {
     core: usize,
     decoder: Decoder,
-    inflated: Vec<u8>,
+    bodies: BodyDecoder,
     recent: CoreRecent,
     report: Report,
     took_events: bool,
@@ -45,6 +45,8 @@ struct Report {
     accepted: u64,
     late: u64,
     anomalies: u64,
+    /// Accepted events without a window: their devices are past `--max-devices`.
+    unjudged: u64,
     /// Entries of `anomalous` so far, with their JSON.
     anomalous: usize,
     anomalous_json: Vec<u8>,
@@ -61,7 +63,7 @@ enum Refused {
     Unauthorized,
     MediaType,
     ContentCoding,
-    Inflate(InflateError),
+    Coded(ContentCoding, DecodeError),
     Body(BodyError),
     StoreFull,
 }
@@ -73,7 +75,7 @@ impl Ingest {
         Self {
             core,
             decoder: Decoder::new(),
-            inflated: Vec::new(),
+            bodies: BodyDecoder::new(),
             recent: state.analytics.recent_of(core),
             report: Report::default(),
             took_events: false,
@@ -116,7 +118,7 @@ impl Ingest {
         context: &Context<'_>,
     ) -> Result<(), Refused> {
         let now = context.now;
-        let Self { core, decoder, inflated, recent, report, took_events } = self;
+        let Self { core, decoder, bodies, recent, report, took_events } = self;
         let core = *core;
         authorize(&request.headers, state)?;
         let content_type =
@@ -124,14 +126,10 @@ impl Ingest {
         let lines: Lines = media_type::lines(content_type).ok_or(Refused::MediaType)?;
         let coding = request.headers.only(Name::ContentEncoding);
         let coding = coding.ok().and_then(ContentCoding::from_field);
-        let body = match coding.ok_or(Refused::ContentCoding)? {
-            ContentCoding::Identity => request.body,
-            ContentCoding::Gzip => {
-                inflate(request.body, inflated, state.settings.body_bytes_max)
-                    .map_err(Refused::Inflate)?;
-                inflated
-            }
-        };
+        let coding = coding.ok_or(Refused::ContentCoding)?;
+        let body = bodies
+            .decode(coding, request.body, state.settings.body_bytes_max)
+            .map_err(|error| Refused::Coded(coding, error))?;
         let batch = decoder.decode(body, lines, now).map_err(Refused::Body)?;
         report.clear();
         apply_batch(&batch, core, state, now, recent, report)?;
@@ -179,8 +177,8 @@ fn apply_batch(
                 recent.push(now, &event, good - report.accepted);
                 block.append(&event);
                 report.late += u64::from(event.timestamp_ms < late_before_ms);
-                if verdict.anomalies() > 0 {
-                    report.add_anomalies(index, &event, &verdict);
+                if !verdict.is_plain() {
+                    report.add_verdict(index, &event, &verdict);
                 }
             }
             Err(rejection) => report.add_rejection(index, *rejection),
@@ -191,7 +189,7 @@ fn apply_batch(
 
 impl Report {
     fn clear(&mut self) {
-        (self.accepted, self.late, self.anomalies) = (0, 0, 0);
+        (self.accepted, self.late, self.anomalies, self.unjudged) = (0, 0, 0, 0);
         (self.anomalous, self.errors) = (0, 0);
         self.anomalous_json.clear();
         self.errors_json.clear();
@@ -219,7 +217,8 @@ impl Report {
         self.rejected.iter().sum()
     }
 
-    fn add_anomalies(&mut self, index: usize, event: &Event<'_>, verdict: &Verdict) {
+    fn add_verdict(&mut self, index: usize, event: &Event<'_>, verdict: &Verdict) {
+        self.unjudged += u64::from(verdict.refused);
         self.anomalies += verdict.anomalies();
         let id = event.device_id.and_then(|id| std::str::from_utf8(id).ok());
         let scores = verdict.z.iter().zip(verdict.anomalous).zip(event.values);
@@ -272,10 +271,14 @@ impl Report {
             body.extend_from_slice(&self.anomalous_json);
             body.push(b']');
         }
+        if self.unjudged > 0 {
+            body.extend_from_slice(b",\"unjudged\":");
+            integer(body, self.unjudged);
+        }
         if self.rejected() > 0 {
             self.write_errors(body);
         }
-        body.push(b'}');
+        body.extend_from_slice(b"}\n");
         Response { status: Status::Accepted, ..Response::ok(JSON, route) }
     }
 
@@ -314,10 +317,11 @@ impl Refused {
             Self::MediaType => (Status::UnsupportedMediaType, None),
             Self::StoreFull => (Status::ServiceUnavailable, Some(retry_after())),
             Self::ContentCoding => {
-                (Status::UnsupportedMediaType, Some(HttpField::AcceptEncoding("gzip")))
+                let field = HttpField::AcceptEncoding(content_coding::ACCEPTED);
+                (Status::UnsupportedMediaType, Some(field))
             }
-            Self::Inflate(InflateError::Malformed) => (Status::BadRequest, None),
-            Self::Inflate(_) => (Status::ContentTooLarge, None),
+            Self::Coded(_, DecodeError::Malformed) => (Status::BadRequest, None),
+            Self::Coded(..) => (Status::ContentTooLarge, None),
             Self::Body(error) if error.is_too_large() => (Status::ContentTooLarge, None),
             Self::Body(_) => (Status::BadRequest, None),
         };
@@ -339,22 +343,30 @@ impl Refused {
             }
             Self::MediaType => {
                 let detail = "Content-Type: expected application/json, application/x-ndjson, \
-                              text/plain or a type that ends in +json";
+                              application/ndjson, application/jsonl, text/json, text/plain or a \
+                              type that ends in +json";
                 problem(body, status, detail, field, route)
             }
             Self::ContentCoding => {
-                problem(body, status, "Content-Encoding: only gzip is known", field, route)
+                let accepted = content_coding::ACCEPTED;
+                let detail = format_args!("Content-Encoding: expected one of {accepted}");
+                problem(body, status, detail, field, route)
             }
-            Self::Inflate(InflateError::TooLarge) => {
+            Self::Coded(_, DecodeError::TooLarge) => {
                 let detail = "body: longer after inflation than the server takes (--max-body)";
                 problem(body, status, detail, field, route)
             }
-            Self::Inflate(InflateError::TooManyMembers) => {
-                let detail = "body: expected at most 16 gzip members, one after the other";
+            Self::Coded(_, DecodeError::TooManyMembers) => {
+                let detail = format_args!(
+                    "body: expected at most {MEMBERS_MAX} gzip members or zstd frames, one after \
+                     the other, and {ZSTD_BLOCKS_MAX} blocks of zstd"
+                );
                 problem(body, status, detail, field, route)
             }
-            Self::Inflate(InflateError::Malformed) => {
-                let detail = "body: expected gzip, found something else or a damaged end";
+            Self::Coded(coding, DecodeError::Malformed) => {
+                let coding = coding.name();
+                let detail =
+                    format_args!("body: expected {coding}, found something else or a damaged end");
                 problem(body, status, detail, field, route)
             }
         }

@@ -14,16 +14,19 @@ pub fn lines(content_type: Option<&[u8]>) -> Option<Lines> {
         return Some(Lines::Detect);
     }
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    let is = |name: &[u8]| essence.eq_ignore_ascii_case(name);
-    if is(b"application/x-ndjson") {
+    let is = |name: &&str| essence.eq_ignore_ascii_case(name.as_bytes());
+    if NDJSON.iter().any(is) {
         return Some(Lines::Always);
     }
-    let named = essence.is_empty()
-        || is(b"application/json")
-        || is(b"text/plain")
-        || is(b"application/x-www-form-urlencoded");
-    (named || has_json_suffix(essence)).then_some(Lines::Detect)
+    (JSON.iter().any(is) || has_json_suffix(essence)).then_some(Lines::Detect)
 }
+
+/// NDJSON has no registered type: these are what its libraries and the tools that speak it say.
+const NDJSON: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
+
+/// What may hold metrics in any form.
+const JSON: [&str; 5] =
+    ["", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"];
 
 /// `application/vnd.device+json` and its like (RFC 6839, section 3.1).
 fn has_json_suffix(essence: &[u8]) -> bool {
@@ -45,14 +48,31 @@ mod tests {
             "application/json",
             "Application/JSON; charset=utf-8",
             "text/plain;charset=UTF-8",
+            "text/json",
+            "Text/JSON;charset=utf-8",
             "application/x-www-form-urlencoded",
             "application/vnd.device+json",
             "",
         ] {
             assert_eq!(of(json), Some(Lines::Detect), "{json}");
         }
-        assert_eq!(of("application/x-ndjson"), Some(Lines::Always));
-        for other in ["text/html", "application/xml", "json", "+json", "application/jsonx"] {
+        for ndjson in [
+            "application/x-ndjson",
+            "application/ndjson",
+            "application/jsonl",
+            "Application/NDJSON; charset=utf-8",
+        ] {
+            assert_eq!(of(ndjson), Some(Lines::Always), "{ndjson}");
+        }
+        for other in [
+            "text/html",
+            "application/xml",
+            "json",
+            "+json",
+            "application/jsonx",
+            "application/jsonlines",
+            "text/jsonl",
+        ] {
             assert_eq!(of(other), None, "{other}");
         }
     }

@@ -1,19 +1,25 @@
-//! Content codings of request bodies: `gzip`, inflated up to a cap (RFC 9110, section 8.4).
+//! Content codings of request bodies: `gzip`, `deflate` and `zstd`, decoded up to a cap (RFC 9110,
+//! section 8.4).
 
-use std::io::Read;
+mod deflate;
+mod gzip;
+mod zstd;
 
-use flate2::bufread::GzDecoder;
+use deflate::Deflate;
+use zstd::Zstd;
 
-use crate::limits::GZIP_MEMBERS_MAX;
+/// The codings that are taken, for `Accept-Encoding`.
+pub const ACCEPTED: &str = "gzip, deflate, zstd";
 
 /// Why a coded body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InflateError {
-    /// Not gzip, damaged, or cut short (RFC 1952).
+pub enum DecodeError {
+    /// Not what the coding says, damaged, or cut short.
     Malformed,
-    /// Longer than the cap after inflation.
+    /// Longer than the cap when decoded.
     TooLarge,
-    /// More than [`GZIP_MEMBERS_MAX`] gzip members, one after the other.
+    /// More than [`crate::limits::MEMBERS_MAX`] gzip members or zstd frames, one after the other,
+    /// or more than [`crate::limits::ZSTD_BLOCKS_MAX`] blocks.
     TooManyMembers,
 }
 
@@ -22,8 +28,12 @@ pub enum InflateError {
 pub enum ContentCoding {
     /// The body stands as it is.
     Identity,
-    /// One layer of gzip.
+    /// One layer of gzip (RFC 1952).
     Gzip,
+    /// One layer of zlib (RFC 1950), or of what it wraps.
+    Deflate,
+    /// One layer of Zstandard (RFC 8878).
+    Zstd,
 }
 
 impl ContentCoding {
@@ -39,49 +49,83 @@ impl ContentCoding {
         let mut codings = elements.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
         let coding = codings.next().unwrap_or_default();
         if codings.next().is_some() {
-            None
-        } else if coding.is_empty() || coding.eq_ignore_ascii_case(b"identity") {
-            Some(Self::Identity)
-        } else if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") {
-            // RFC 9110, section 8.4.1.3: x-gzip is equivalent.
-            Some(Self::Gzip)
-        } else {
-            None
+            return None;
+        }
+        // RFC 9110, section 8.4.1.3: x-gzip is equivalent to gzip.
+        let known = [
+            ("", Self::Identity),
+            ("identity", Self::Identity),
+            ("gzip", Self::Gzip),
+            ("x-gzip", Self::Gzip),
+            ("deflate", Self::Deflate),
+            ("zstd", Self::Zstd),
+        ];
+        let named = |(name, _): &(&str, Self)| coding.eq_ignore_ascii_case(name.as_bytes());
+        known.into_iter().find(named).map(|(_, coding)| coding)
+    }
+
+    /// Its name, as errors spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+            Self::Zstd => "zstd",
         }
     }
 }
 
-/// Inflates `coded` into `plain`, which is cleared first and never grows past `bytes_max`.
-///
-/// # Errors
-///
-/// A body that is no gzip, and one that is more than it looks.
-pub fn inflate(coded: &[u8], plain: &mut Vec<u8>, bytes_max: usize) -> Result<(), InflateError> {
-    plain.clear();
-    let mut rest = coded;
-    // A member is set up anew however little it holds, so the cap on the output alone would let
-    // a megabyte of empty ones stop a core for a tenth of a second.
-    for _ in 0..GZIP_MEMBERS_MAX {
-        let mut decoder = GzDecoder::new(rest);
-        // One byte more than is allowed tells a full body from one that goes on.
-        let left = (bytes_max - plain.len()).saturating_add(1);
-        let inflated = decoder.by_ref().take(left as u64).read_to_end(plain);
-        inflated.map_err(|_| InflateError::Malformed)?;
-        if plain.len() > bytes_max {
-            return Err(InflateError::TooLarge);
-        }
-        rest = decoder.into_inner();
-        if rest.is_empty() {
-            return Ok(());
-        }
+/// Decodes bodies, one after another, with memory that is used again. Each core has one.
+#[derive(Debug, Default)]
+pub struct BodyDecoder {
+    plain: Vec<u8>,
+    deflate: Deflate,
+    zstd: Zstd,
+}
+
+impl BodyDecoder {
+    /// A decoder without any memory yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
     }
-    Err(InflateError::TooManyMembers)
+
+    /// The body that `coded` stands for, which is never longer than `bytes_max`.
+    ///
+    /// # Errors
+    ///
+    /// A body that is not of this coding, and one that is more than it looks.
+    pub fn decode<'d>(
+        &'d mut self,
+        coding: ContentCoding,
+        coded: &'d [u8],
+        bytes_max: usize,
+    ) -> Result<&'d [u8], DecodeError> {
+        let Self { plain, deflate, zstd } = self;
+        plain.clear();
+        match coding {
+            ContentCoding::Identity => return Ok(coded),
+            ContentCoding::Gzip => gzip::decode(coded, plain, bytes_max)?,
+            ContentCoding::Deflate => deflate.decode(coded, plain, bytes_max)?,
+            ContentCoding::Zstd => zstd.decode(coded, plain, bytes_max)?,
+        }
+        Ok(plain)
+    }
+}
+
+/// How many bytes may still be decoded: one more than is allowed tells a full body from one that
+/// goes on.
+const fn room(plain: &[u8], bytes_max: usize) -> usize {
+    bytes_max.saturating_sub(plain.len()).saturating_add(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flate2::{Compression, write::GzEncoder};
+    use crate::limits::{MEMBERS_MAX, ZSTD_BLOCKS_MAX};
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
     use std::io::Write;
 
     fn gzip(plain: &[u8]) -> Vec<u8> {
@@ -90,46 +134,182 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    #[test]
-    fn bodies_survive_and_several_members_are_one() {
-        let mut plain = b"left over".to_vec();
-        let two = [gzip(b"hello "), gzip(b"world")].concat();
-        assert_eq!(inflate(&two, &mut plain, 11), Ok(()));
-        assert_eq!(plain, b"hello world");
-        assert_eq!(inflate(&two, &mut plain, 10), Err(InflateError::TooLarge));
+    fn zlib(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn bare(plain: &[u8], level: u32) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::new(level));
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// One frame of blocks, each with the bit that says whether it is the last.
+    fn frame(head: &[u8], blocks: &[(u32, u32, &[u8])]) -> Vec<u8> {
+        let mut frame = [b"\x28\xb5\x2f\xfd", head].concat();
+        for (number, (kind, size, content)) in blocks.iter().enumerate() {
+            let last = u32::from(number + 1 == blocks.len());
+            frame.extend_from_slice(&(last | kind << 1 | size << 3).to_le_bytes()[..3]);
+            frame.extend_from_slice(content);
+        }
+        frame
+    }
+
+    /// A window of a megabyte and no length.
+    const WINDOW: &[u8] = &[0x00, 10 << 3];
+    const RAW: u32 = 0;
+    const RUN: u32 = 1;
+
+    fn zstd(plain: &[u8]) -> Vec<u8> {
+        frame(WINDOW, &[(RAW, u32::try_from(plain.len()).unwrap(), plain)])
+    }
+
+    /// `hello world` thrice, by the reference implementation, with a checksum.
+    const BY_ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x04\x68\x9d\x00\x00\x68\x68\x65\x6c\x6c\x6f\x20\
+      \x77\x6f\x72\x6c\x64\x2c\x20\x01\x00\x00\xce\x2f\xc6\xe8\xff\x89";
+
+    fn decode(coding: ContentCoding, coded: &[u8], max: usize) -> Result<Vec<u8>, DecodeError> {
+        BodyDecoder::new().decode(coding, coded, max).map(<[u8]>::to_vec)
+    }
+
+    const CODED: [ContentCoding; 3] =
+        [ContentCoding::Gzip, ContentCoding::Deflate, ContentCoding::Zstd];
+
+    fn encode(coding: ContentCoding, plain: &[u8]) -> Vec<u8> {
+        match coding {
+            ContentCoding::Identity => plain.to_vec(),
+            ContentCoding::Gzip => gzip(plain),
+            ContentCoding::Deflate => zlib(plain),
+            ContentCoding::Zstd => zstd(plain),
+        }
     }
 
     #[test]
-    fn members_are_few() {
-        let mut plain = Vec::new();
-        assert_eq!(inflate(&gzip(b"").repeat(GZIP_MEMBERS_MAX), &mut plain, 10), Ok(()));
-        let more = gzip(b"").repeat(GZIP_MEMBERS_MAX + 1);
-        assert_eq!(inflate(&more, &mut plain, 10), Err(InflateError::TooManyMembers));
+    fn bodies_survive_and_a_decoder_forgets_the_one_before() {
+        let mut decoder = BodyDecoder::new();
+        for plain in [&b"hello world"[..], b"", &[b'x'; 100_000]] {
+            for coding in CODED {
+                let coded = encode(coding, plain);
+                assert_eq!(decoder.decode(coding, &coded, 100_000), Ok(plain), "{coding:?}");
+                let cut = &coded[..coded.len() - 1];
+                assert_eq!(decoder.decode(coding, cut, 100_000), Err(DecodeError::Malformed));
+            }
+        }
+        assert_eq!(decoder.decode(ContentCoding::Identity, b"as is", 5), Ok(&b"as is"[..]));
+        let hellos = b"hello world, hello world, hello world";
+        assert_eq!(decoder.decode(ContentCoding::Zstd, BY_ZSTD, 100), Ok(&hellos[..]));
+    }
+
+    #[test]
+    fn several_members_are_one() {
+        for (coding, joined) in [
+            (ContentCoding::Gzip, [gzip(b"hello "), gzip(b"world")].concat()),
+            (ContentCoding::Zstd, [zstd(b"hello "), zstd(b"world")].concat()),
+            (
+                ContentCoding::Zstd,
+                [&zstd(b"hello ")[..], b"\x5f\x2a\x4d\x18\x03\0\0\0...", &zstd(b"world")].concat(),
+            ),
+        ] {
+            assert_eq!(decode(coding, &joined, 11), Ok(b"hello world".to_vec()));
+            assert_eq!(decode(coding, &joined, 10), Err(DecodeError::TooLarge));
+        }
+        let two = [zlib(b"hello "), zlib(b"world")].concat();
+        assert_eq!(decode(ContentCoding::Deflate, &two, 11), Err(DecodeError::Malformed));
+    }
+
+    #[test]
+    fn members_and_blocks_are_few() {
+        for coding in [ContentCoding::Gzip, ContentCoding::Zstd] {
+            let empty = encode(coding, b"");
+            assert_eq!(decode(coding, &empty.repeat(MEMBERS_MAX), 10), Ok(Vec::new()));
+            let more = empty.repeat(MEMBERS_MAX + 1);
+            assert_eq!(decode(coding, &more, 10), Err(DecodeError::TooManyMembers));
+        }
+        let skipped = b"\x50\x2a\x4d\x18\0\0\0\0".repeat(MEMBERS_MAX + 1);
+        let many = decode(ContentCoding::Zstd, &skipped, 10);
+        assert_eq!(many, Err(DecodeError::TooManyMembers));
+        let blocks = vec![(RAW, 0, &b""[..]); ZSTD_BLOCKS_MAX];
+        assert_eq!(decode(ContentCoding::Zstd, &frame(WINDOW, &blocks), 10), Ok(Vec::new()));
+        let [half, more] = [&blocks[..], &blocks[1..]].map(|blocks| frame(WINDOW, blocks));
+        let many = decode(ContentCoding::Zstd, &[half, more].concat(), 10);
+        assert_eq!(many, Err(DecodeError::TooManyMembers));
     }
 
     #[test]
     fn a_bomb_is_cut_at_the_cap() {
-        let bomb = gzip(&vec![b' '; 10_000_000]);
-        assert!(bomb.len() < 20_000);
-        let mut plain = Vec::new();
-        assert_eq!(inflate(&bomb, &mut plain, 1000), Err(InflateError::TooLarge));
-        assert_eq!(plain.len(), 1001);
+        let blanks = vec![b' '; 10_000_000];
+        let runs = [(RUN, 128 * 1024, &b" "[..]); 80];
+        // A window of two megabytes, and one of all that a window can be.
+        let windows = [&[0x00, 11 << 3][..], &[0x00, 0xff]];
+        // What is so long by its own word is not even begun.
+        let said = [&[0xa0, 0, 0, 0xa0, 0][..], &[0xe0, 0, 0, 0, 0, 0, 0, 0, 0x80]];
+        let zstd = windows.into_iter().chain(said).map(|head| frame(head, &runs));
+        let others = [
+            (ContentCoding::Gzip, gzip(&blanks)),
+            (ContentCoding::Deflate, zlib(&blanks)),
+            (ContentCoding::Deflate, bare(&blanks, 9)),
+        ];
+        for (coding, bomb) in zstd.map(|frame| (ContentCoding::Zstd, frame)).chain(others) {
+            assert!(bomb.len() < 20_000);
+            let mut decoder = BodyDecoder::new();
+            let cut = decoder.decode(coding, &bomb, 1000);
+            assert_eq!(cut, Err(DecodeError::TooLarge), "{coding:?}");
+            assert!(decoder.plain.len() <= 8 * 1024, "{coding:?}: {}", decoder.plain.len());
+        }
     }
 
     #[test]
     fn what_is_cut_short_or_damaged_is_malformed() {
-        let whole = gzip(b"hello world");
-        let mut plain = Vec::new();
-        for end in 0..whole.len() {
-            let cut = inflate(&whole[..end], &mut plain, 100);
-            assert_eq!(cut, Err(InflateError::Malformed), "at byte {end}");
+        let bare = bare(b"hello world", 9);
+        let bodies = CODED.map(|coding| (coding, encode(coding, b"hello world")));
+        let bodies = bodies
+            .into_iter()
+            .chain([(ContentCoding::Zstd, BY_ZSTD.to_vec()), (ContentCoding::Deflate, bare)]);
+        for (coding, whole) in bodies {
+            for end in 0..whole.len() {
+                let cut = decode(coding, &whole[..end], 100);
+                assert_eq!(cut, Err(DecodeError::Malformed), "{coding:?} at byte {end}");
+            }
+            let more = [&whole[..], b"\0"].concat();
+            assert_eq!(decode(coding, &more, 100), Err(DecodeError::Malformed), "{coding:?}");
+            // Any bytes are DEFLATE data for a while.
+            let plain = decode(coding, b"{\"cpu\":1,\"rps\":2}", 100);
+            assert!(plain.is_err(), "{coding:?}");
         }
-        for at in 12..whole.len() {
-            let mut damaged = whole.clone();
-            damaged[at] ^= 0x55;
-            assert!(inflate(&damaged, &mut plain, 100).is_err(), "at byte {at}");
+        let damaged = |coding, whole: &[u8], from: usize| {
+            for at in from..whole.len() {
+                let mut damaged = whole.to_vec();
+                damaged[at] ^= 0x55;
+                assert!(decode(coding, &damaged, 100).is_err(), "{coding:?} at byte {at}");
+            }
+        };
+        damaged(ContentCoding::Gzip, &gzip(b"hello world"), 12);
+        damaged(ContentCoding::Deflate, &zlib(b"hello world"), 2);
+        damaged(ContentCoding::Zstd, BY_ZSTD, 6);
+    }
+
+    /// RFC 9110, section 8.4.1.2: some clients send DEFLATE data without the zlib wrapper.
+    #[test]
+    fn bare_deflate_is_told_from_zlib() {
+        // The last is longer than a stored block can be.
+        let texts = ["", "x", "{\"cpu\":1,\"rps\":2}", &"hello world ".repeat(7000)];
+        for text in texts {
+            for level in 0..=9 {
+                let bare = bare(text.as_bytes(), level);
+                let plain = decode(ContentCoding::Deflate, &bare, 100_000);
+                assert_eq!(plain, Ok(text.as_bytes().to_vec()), "level {level}");
+            }
         }
-        assert_eq!(inflate(b"{\"cpu\":1}", &mut plain, 100), Err(InflateError::Malformed));
+        // A dictionary that nobody has agreed on.
+        let mut asks = zlib(b"hello world");
+        (asks[0], asks[1]) = (0x78, 0xbb);
+        assert_eq!(decode(ContentCoding::Deflate, &asks, 100), Err(DecodeError::Malformed));
+        let reserved = frame(&[0x08, 10 << 3], &[(RAW, 0, b"")]);
+        assert_eq!(decode(ContentCoding::Zstd, &reserved, 100), Err(DecodeError::Malformed));
+        let asks = frame(&[0x01, 10 << 3, 7], &[(RAW, 0, b"")]);
+        assert_eq!(decode(ContentCoding::Zstd, &asks, 100), Err(DecodeError::Malformed));
     }
 
     #[test]
@@ -141,7 +321,10 @@ mod tests {
         assert_eq!(coding("x-gzip"), Some(ContentCoding::Gzip));
         assert_eq!(coding(", gzip,"), Some(ContentCoding::Gzip));
         assert_eq!(coding(","), Some(ContentCoding::Identity));
-        for unknown in ["deflate", "br", "gzip, gzip", "gzip, identity", "zstd"] {
+        for name in ACCEPTED.split(", ") {
+            assert_eq!(coding(name).map(ContentCoding::name), Some(name));
+        }
+        for unknown in ["br", "gzip, gzip", "gzip, identity", "x-deflate", "zstd, gzip"] {
             assert_eq!(coding(unknown), None, "{unknown}");
         }
     }

@@ -1,9 +1,8 @@
 //! Decoding: a request's body in, a [`Batch`] of events and rejections out.
 //!
-//! Pure: no socket, no clock. A body is one object, an array of objects, or objects line by line
-//! (NDJSON); see [`Decoder::decode`].
+//! Pure: no socket, no clock. What a body may look like as a whole is read by `forms`.
 
-use std::str;
+mod forms;
 
 use crate::clock::Now;
 use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
@@ -16,9 +15,9 @@ use crate::metric::token::{blank, line_end};
 /// How a body's lines are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
-    /// By what the body looks like: one object, which may span lines; an array; or one a line.
+    /// By what the body looks like: an object may span lines, or there is one a line or more.
     Detect,
-    /// One object a line: what `application/x-ndjson` says.
+    /// An object does not go on in the next line: what `application/x-ndjson` says.
     Always,
 }
 
@@ -41,17 +40,22 @@ impl Decoder {
 
     /// Decodes a whole body of at most [`BODY_BYTES_MAX`] bytes, received at `received`.
     ///
-    /// A bad line costs that line, also if it is not JSON or not UTF-8; blank lines do not count.
-    /// A bad element of an array costs that element as long as the array is JSON. Under
-    /// [`Lines::Detect`] a body that begins with `[` is an array. Another one is read line by line
-    /// if its first line is a whole value and another follows, or if it is not a value as a whole
-    /// but its first line begins no object, or its second line begins one. Otherwise it is one
-    /// item, good or bad.
+    /// A body that begins with `[` is an array, whatever its type says; a bad element costs that
+    /// element as long as the array is JSON. (Under [`Lines::Always`] it may also be a bad line: if
+    /// it is not JSON and no object follows the bracket.) In everything else objects may follow one
+    /// another, on one line or on many. A bad line costs that line from its first object on that is
+    /// not JSON or not UTF-8, or has something else behind it; blank lines do not count.
+    ///
+    /// Under [`Lines::Detect`] the first object may span lines, and then all of them may. Otherwise
+    /// the body is read line by line if its first line is whole and something follows, or if it is
+    /// not a value as a whole but its first line begins no object, or its second line begins one.
+    /// What is left is one item, good or bad. A byte order mark of UTF-8 before all of it is passed
+    /// over (RFC 8259, section 8.1, lets a parser do so).
     ///
     /// # Errors
     ///
-    /// [`BodyError`] if nothing of the body may be applied: it is empty, an array that is not JSON,
-    /// or holds more than [`BATCH_EVENTS_MAX`] items.
+    /// [`BodyError`] if nothing of the body may be applied: it is empty, UTF-16, an array that is
+    /// not JSON, or holds more than [`BATCH_EVENTS_MAX`] items.
     pub fn decode<'d>(
         &'d mut self,
         body: &'d [u8],
@@ -63,19 +67,7 @@ impl Decoder {
         self.events = 0;
         self.objects.begin(body.len(), received);
 
-        let start = blank(body, 0);
-        match (lines, body.get(start)) {
-            (_, None) => return Err(BodyError::Empty),
-            (Lines::Detect, Some(b'[')) => self.array(body, start)?,
-            _ => {
-                let at = self.common_lines(body, start)?;
-                if at == start && lines == Lines::Detect {
-                    self.one_or_lines(body, start)?;
-                } else if at < body.len() {
-                    self.lines(body, at)?;
-                }
-            }
-        }
+        self.read(body, lines)?;
         Ok(self.batch(body))
     }
 
@@ -90,111 +82,6 @@ impl Decoder {
     const fn batch<'d>(&'d self, body: &'d [u8]) -> Batch<'d> {
         let Self { items, events, objects } = self;
         Batch { items: items.as_slice(), events: *events, body, arena: objects.arena() }
-    }
-
-    /// Reads lines from `at` on for as long as they are events of the common shape, and says where
-    /// they end. Nothing of the body has to be known for that: such an event has no line end in it
-    /// and nothing but ASCII.
-    fn common_lines(&mut self, body: &[u8], mut at: usize) -> Result<usize, BodyError> {
-        while let Some((record, end)) = self.objects.common(body, at) {
-            if !matches!(body.get(end), None | Some(b'\n')) {
-                break;
-            }
-            self.push(Ok(record))?;
-            at = end + 1;
-        }
-        Ok(at)
-    }
-
-    /// Reads the array that begins at `start`.
-    fn array(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
-        let valid = valid_bytes(body);
-        let text = body.get(..valid).unwrap_or_default();
-        let whole = |error| BodyError::Malformed(in_utf8(error, body, valid));
-        let mut at = blank(text, start + 1);
-        if text.get(at) != Some(&b']') {
-            loop {
-                let (item, end) = self.objects.item(text, at, 1).map_err(whole)?;
-                self.push(item)?;
-                at = blank(text, end);
-                match text.get(at) {
-                    Some(b',') => at = blank(text, at + 1),
-                    Some(b']') => break,
-                    _ => return Err(whole(wrong(Expected::CommaOrBracket, text, at))),
-                }
-            }
-        }
-        let more = blank(body, at + 1);
-        if more < body.len() {
-            return Err(whole(wrong(Expected::End, body, more)));
-        }
-        Ok(())
-    }
-
-    /// Reads a body that is no array. One object may span lines, so the first value is decoded
-    /// before the form is known.
-    fn one_or_lines(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
-        let valid = valid_bytes(body);
-        let text = body.get(..valid).unwrap_or_default();
-        let line_end = line_end(body, start);
-        let error = match self.objects.item(text, start, 0) {
-            Ok((item, end)) => {
-                let more = blank(body, end);
-                if more == body.len() {
-                    return self.push(item);
-                }
-                if end <= line_end && line_end < more {
-                    self.push(item)?;
-                    return self.lines(body, line_end);
-                }
-                wrong(Expected::End, body, more)
-            }
-            Err(error) => error,
-        };
-        // A single object's second line begins with a name or a bracket's end.
-        let is_lines = match (body.get(start), body.get(blank(body, line_end))) {
-            (_, None) => false,
-            (Some(b'{'), Some(&second)) => second == b'{',
-            (_, Some(_)) => true,
-        };
-        if is_lines {
-            return self.lines(body, start);
-        }
-        self.push(Err(Rejection::Malformed(in_utf8(error, body, valid).since(start))))
-    }
-
-    /// Reads lines from `at` on.
-    fn lines(&mut self, body: &[u8], mut at: usize) -> Result<(), BodyError> {
-        let valid = valid_bytes(body);
-        while at < body.len() {
-            let end = line_end(body, at);
-            let text = body.get(..end).unwrap_or_default();
-            let start = blank(text, at);
-            if start < end {
-                let item = self.line(text, start, valid);
-                self.push(item)?;
-            }
-            at = self.common_lines(body, end + 1)?;
-        }
-        Ok(())
-    }
-
-    /// Reads the line from `start` to the end of `text`, which is the body up to there.
-    fn line(&mut self, text: &[u8], start: usize, valid: usize) -> Result<Record, Rejection> {
-        let malformed = |error: Malformed| Rejection::Malformed(error.since(start));
-        if text.len() > valid {
-            let line = text.get(start..).unwrap_or_default();
-            str::from_utf8(line).map_err(|error| {
-                let at = position(error.valid_up_to());
-                Rejection::Malformed(Malformed::Utf8 { at })
-            })?;
-        }
-        let (item, end) = self.objects.item(text, start, 0).map_err(malformed)?;
-        let more = blank(text, end);
-        if more < text.len() {
-            return Err(malformed(wrong(Expected::End, text, more)));
-        }
-        item
     }
 
     #[inline(always)]
@@ -574,16 +461,17 @@ mod tests {
         assert_eq!(reasons("nonsense\nmore"), Ok(vec![syntax; 2]));
         assert_eq!(reasons(format!("nonsense\n5\n{GOOD}")).unwrap()[2], None);
         assert_eq!(reasons(format!("{{\"cpu\":\n\n {GOOD}")), Ok(vec![syntax, None]));
-        assert_eq!(reasons(format!("{GOOD}{GOOD}\n{GOOD}")), Ok(vec![syntax, None]));
+        assert_eq!(reasons(format!("{GOOD}{GOOD}\n{GOOD}")), Ok(vec![None; 3]));
         assert_eq!(reasons("5"), Ok(vec![Some(Reason::NotObject)]));
         assert_eq!(reasons("5\n6"), Ok(vec![Some(Reason::NotObject); 2]));
         for body in [
             "nonsense".to_owned(),
-            format!("{GOOD} {GOOD}"),
             format!("{GOOD}\u{feff}"),
-            format!("\u{feff}{GOOD}"),
-            format!("{pretty}\n{GOOD}"),
+            format!(" \u{feff}{GOOD}"),
+            format!("\u{feff}\u{feff}{GOOD}"),
             format!("{GOOD},\n"),
+            format!("{GOOD},{GOOD}"),
+            format!("{pretty} x"),
             format!("{GOOD}\0"),
         ] {
             malformed(&body);
@@ -594,6 +482,93 @@ mod tests {
         }
     }
 
+    /// What `curl -d @file` makes of NDJSON, and of objects that span lines.
+    #[test]
+    fn objects_may_follow_one_another() {
+        let (syntax, missing) = (Some(Reason::Syntax), Some(Reason::Missing));
+        let pretty = GOOD.replace(',', ",\r\n  ").replace('{', "\n{\n");
+        let odd = with("\"host\":\"é\"");
+        for (body, expected) in [
+            (format!("{GOOD}{GOOD}{GOOD}"), vec![None; 3]),
+            (format!("{odd}{odd}{GOOD}{odd}"), vec![None; 4]),
+            (format!(" {GOOD} \t{odd} \r{GOOD}\n"), vec![None; 3]),
+            (
+                format!("{GOOD}{{}}{odd}{{\"cpu\":1}}{GOOD}"),
+                vec![None, missing, None, missing, None],
+            ),
+            (format!("{GOOD}{odd}\n{odd}{GOOD}"), vec![None; 4]),
+            (format!("{pretty}{pretty}\n{odd}{pretty}{GOOD}"), vec![None; 5]),
+            // The first that is no JSON costs the rest of its line: nothing says where to go on.
+            (format!("{GOOD}{GOOD} x"), vec![None, syntax]),
+            (format!("{GOOD}{{\"cpu\":{GOOD}"), vec![None, syntax]),
+            (format!("{GOOD}{{\"cpu\"{GOOD}\n{GOOD}{GOOD}"), vec![None, syntax, None, None]),
+            (format!("{odd}{GOOD},{GOOD}"), vec![None, syntax]),
+            (format!("{odd}5"), vec![syntax]),
+            (format!("5{odd}"), vec![syntax]),
+            (format!("{pretty}{GOOD} x\n{GOOD}"), vec![None, syntax]),
+        ] {
+            assert_eq!(reasons(&body), Ok(expected), "{body}");
+        }
+        let body = [GOOD.as_bytes(), b" {\"host\":\"\xe9\",\"cpu\":1,\"rps\":2}"].concat();
+        decode(&body, Lines::Detect, |batch| {
+            let bad = batch.iter().nth(1).unwrap().unwrap_err();
+            assert_eq!(bad, Rejection::Malformed(Malformed::Utf8 { at: 9 }));
+        })
+        .unwrap();
+        let many = GOOD.repeat(BATCH_EVENTS_MAX);
+        assert_eq!(reasons(&many), Ok(vec![None; BATCH_EVENTS_MAX]));
+        assert_eq!(reasons(many + GOOD), Err(BodyError::TooManyEvents));
+    }
+
+    #[test]
+    fn other_encodings_are_named() {
+        let marked = format!("\u{feff}{GOOD}");
+        assert_eq!(reasons(&marked), Ok(vec![None]));
+        assert_eq!(reasons(format!("\u{feff}\r\n[{GOOD},{GOOD}]")), Ok(vec![None; 2]));
+        assert_eq!(reasons(format!("{marked}\n{GOOD}")), Ok(vec![None; 2]));
+        assert_eq!(reasons("\u{feff}\n"), Err(BodyError::Empty));
+        // Two files, one behind the other.
+        let detail = |body: &str| rejection(body).to_string();
+        let found = "expected nothing after the value, found a byte order mark (BOM) at byte 63";
+        assert_eq!(detail(&format!("{GOOD}{marked}")), found);
+        decode(format!("{GOOD}\n{marked}").as_bytes(), Lines::Always, |batch| {
+            let bad = batch.iter().nth(1).unwrap().unwrap_err().to_string();
+            assert_eq!(bad, "expected a JSON value, found a byte order mark (BOM) at byte 0");
+        })
+        .unwrap();
+
+        let wide = |body: &str, order: fn(u16) -> [u8; 2]| {
+            body.encode_utf16().flat_map(order).collect::<Vec<u8>>()
+        };
+        let lines = format!("{GOOD}\n{GOOD}\n");
+        for body in [GOOD, &marked, &lines, &format!("[{GOOD}]")] {
+            for order in [u16::to_le_bytes, u16::to_be_bytes] {
+                for lines in [Lines::Detect, Lines::Always] {
+                    let error = decode(&wide(body, order), lines, |_| ()).unwrap_err();
+                    let expected = "expected UTF-8, found UTF-16 or UTF-32 at byte 0 of the body";
+                    assert_eq!(error.to_string(), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_form_is_told_to_be_one() {
+        for form in [
+            "cpu=1&rps=2",
+            "device_id=d1&cpu=41.5",
+            "=",
+            "%7B%22cpu%22%3A1%7D=",
+            "%5b%7bcpu",
+            "a%20b=1",
+            "1=2",
+        ] {
+            let said = rejection(form).to_string().contains("send JSON");
+            assert_eq!(said, form != "=", "{form}");
+        }
+        assert!(!rejection("cpu").to_string().contains("form"));
+    }
+
     #[test]
     fn lines_can_be_asked_for() {
         let count = |body: &str| {
@@ -602,9 +577,20 @@ mod tests {
             })
         };
         assert_eq!(count(GOOD), Ok((1, 1)));
-        assert_eq!(count(&format!("[{GOOD}]")), Ok((1, 0)));
+        assert_eq!(count(&format!("{GOOD}{GOOD}\n{GOOD}")), Ok((3, 3)));
         assert_eq!(count("nonsense"), Ok((1, 0)));
         assert_eq!(count(&GOOD.replace(',', ",\n")), Ok((4, 0)));
+        // An array is one, or nothing of it is taken: its lines may look like objects.
+        assert_eq!(count(&format!("[{GOOD}]")), Ok((1, 1)));
+        assert_eq!(count(&format!("[\n{GOOD},\n{GOOD}\n]\n")), Ok((2, 2)));
+        for halved in [format!("[{GOOD},\n{GOOD}"), format!("[{GOOD}\n{GOOD}\n]")] {
+            assert!(matches!(count(&halved), Err(BodyError::Malformed(_))), "{halved}");
+        }
+        assert_eq!(count(&format!("[1,\n{GOOD}\n]")), Ok((2, 1)));
+        // What cannot be an array of objects is a bad line.
+        for line in ["[INFO] started", "[[[[", "[1]"] {
+            assert_eq!(count(&format!("{line}\n{GOOD}")), Ok((2, 1)), "{line}");
+        }
     }
 
     #[test]

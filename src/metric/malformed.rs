@@ -73,12 +73,37 @@ pub enum Malformed {
         /// The bracket that is too many.
         at: u32,
     },
+    /// The mark with which some editors and shells begin a file, where none may stand: only the
+    /// body's first may (RFC 8259, section 8.1).
+    ByteOrderMark {
+        /// What would have been right.
+        expected: Expected,
+        /// Where.
+        at: u32,
+    },
+    /// UTF-16 or UTF-32.
+    Utf16 {
+        /// Where.
+        at: u32,
+    },
+    /// What an HTML form sends, or JSON in its escapes.
+    Form {
+        /// Where it stops being JSON.
+        at: u32,
+    },
 }
+
+/// U+FEFF in UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 impl Malformed {
     /// A syntax error at a byte of the text, or the text's early end.
     pub(super) fn expected(expected: Expected, bytes: &[u8], at: usize) -> Self {
-        if at < bytes.len() {
+        let rest = bytes.get(at..).unwrap_or_default();
+        if rest.starts_with(BYTE_ORDER_MARK) {
+            let at = position(at);
+            Self::ByteOrderMark { expected, at }
+        } else if at < bytes.len() {
             let at = position(at);
             Self::Syntax { expected, at }
         } else {
@@ -93,7 +118,10 @@ impl Malformed {
         match self {
             Self::Syntax { at, .. }
             | Self::Truncated { at, .. }
+            | Self::ByteOrderMark { at, .. }
             | Self::Utf8 { at }
+            | Self::Utf16 { at }
+            | Self::Form { at }
             | Self::Depth { at } => at,
         }
     }
@@ -103,7 +131,10 @@ impl Malformed {
         match &mut self {
             Self::Syntax { at, .. }
             | Self::Truncated { at, .. }
+            | Self::ByteOrderMark { at, .. }
             | Self::Utf8 { at }
+            | Self::Utf16 { at }
+            | Self::Form { at }
             | Self::Depth { at } => *at = at.saturating_sub(position(start)),
         }
         self
@@ -125,6 +156,20 @@ impl fmt::Display for Malformed {
                 write!(out, "expected {}, found the end at byte {at}", expected.name())
             }
             Self::Utf8 { at } => write!(out, "expected UTF-8, found other bytes at byte {at}"),
+            Self::ByteOrderMark { expected, at } => {
+                let expected = expected.name();
+                write!(out, "expected {expected}, found a byte order mark (BOM) at byte {at}")
+            }
+            Self::Utf16 { at } => {
+                write!(out, "expected UTF-8, found UTF-16 or UTF-32 at byte {at}")
+            }
+            Self::Form { at } => {
+                write!(
+                    out,
+                    "expected JSON such as {{\"cpu\":41.5,\"rps\":1200}}, found a form at byte {at}; \
+                     send JSON"
+                )
+            }
             Self::Depth { at } => {
                 write!(out, "expected at most {JSON_DEPTH_MAX} levels, found more at byte {at}")
             }

@@ -39,8 +39,13 @@ pub(super) type Item = (Result<Record, Rejection>, usize);
 impl Objects {
     /// Begins a body of so many bytes.
     pub(super) fn begin(&mut self, body_bytes: usize, received: Now) {
-        self.arena.clear(body_bytes);
         self.received_ms = received.wall_ms();
+        self.forget(body_bytes);
+    }
+
+    /// Begins the same body again.
+    pub(super) fn forget(&mut self, body_bytes: usize) {
+        self.arena.clear(body_bytes);
         self.receipt = None;
         self.blamed = None;
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
 use super::row::{ACCEPTED, METRIC, answer, each, open, post_with, stays};
 
@@ -11,6 +11,25 @@ fn zipped() -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(METRIC.as_bytes()).unwrap();
     encoder.finish().unwrap()
+}
+
+fn zlib() -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(METRIC.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn bare() -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(METRIC.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A frame of Zstandard whose only block is not compressed (RFC 8878, section 3.1.1).
+fn frame(content: &[u8]) -> Vec<u8> {
+    let block = u32::try_from(content.len()).unwrap() << 3 | 1;
+    let head = b"\x28\xb5\x2f\xfd\x00\x38";
+    [&head[..], &block.to_le_bytes()[..3], content].concat()
 }
 
 fn typed(value: &str) -> Vec<u8> {
@@ -29,7 +48,10 @@ rows![
                 " APPLICATION/JSON",
                 " application/json ; a=\"b;c\"",
                 " application/vnd.device+json",
+                " text/json",
                 " application/x-ndjson",
+                " application/ndjson",
+                " application/jsonl; charset=utf-8",
                 " text/plain;charset=utf-8",
                 " application/x-www-form-urlencoded",
             ],
@@ -67,12 +89,21 @@ rows![
     codings(
         "RFC 9110, 8.4.1",
         "codings are case-insensitive; x-gzip is gzip (SHOULD)",
-        "gzip and nothing",
+        "gzip, deflate (zlib or bare) and zstd",
         {
             let mut cases = each(["gzip", "GZIP", "x-gzip", ", gzip,"], |coding| {
                 let fields = format!("Content-Encoding: {coding}\r\n");
                 open(post_with(&fields, &zipped()), [answer(202).body(ACCEPTED)])
             });
+            let raw = frame(METRIC.as_bytes());
+            for (coding, body) in
+                [("deflate", zlib()), ("DEFLATE", bare()), ("zstd", raw.clone()), ("Zstd,", raw)]
+            {
+                let fields = format!("Content-Encoding: {coding}\r\n");
+                let sent = post_with(&fields, &body);
+                cases.push(open(sent, [answer(202).body(ACCEPTED)]));
+                cases.push(stays(400, post_with(&fields, METRIC.as_bytes())));
+            }
             cases.push(stays(202, post_with("Content-Encoding: identity\r\n", METRIC.as_bytes())));
             cases.push(stays(202, post_with("Content-Encoding:\r\n", METRIC.as_bytes())));
             cases.push(stays(400, post_with("Content-Encoding: gzip\r\n", METRIC.as_bytes())));
@@ -86,8 +117,8 @@ rows![
         each(
             [
                 "br",
-                "deflate",
-                "zstd",
+                "x-deflate",
+                "zstd, deflate",
                 "compress",
                 "gzip, gzip",
                 "gzip, br",
@@ -99,7 +130,7 @@ rows![
             ],
             |coding| {
                 let fields = format!("Content-Encoding: {coding}\r\n");
-                let refusal = answer(415).with("accept-encoding", "gzip");
+                let refusal = answer(415).with("accept-encoding", "gzip, deflate, zstd");
                 open(post_with(&fields, METRIC.as_bytes()), [refusal])
             },
         ),

@@ -136,7 +136,7 @@ pub fn chunked(body: &str) -> String {
 /// A body of 17 bytes that is accepted.
 pub const METRIC: &str = r#"{"cpu":1,"rps":2}"#;
 /// The answer to [`METRIC`].
-pub const ACCEPTED: &str = r#"{"accepted":1,"anomalies":0}"#;
+pub const ACCEPTED: &str = "{\"accepted\":1,\"anomalies\":0}\n";
 /// The answer to [`get`].
 pub const HEALTHY: &str = "{\"status\":\"ok\"}\n";
 

@@ -103,16 +103,27 @@ fn object() -> impl Strategy<Value = String> {
     ]
 }
 
+/// The same over many lines.
+fn spread(object: &str) -> String {
+    object.replace(',', ",\n  ").replace('{', "{\n")
+}
+
 pub(crate) fn body() -> impl Strategy<Value = Vec<u8>> {
     let item = prop_oneof![12 => object(), 1 => any_value()];
     let items = prop::collection::vec(item, 0..5);
     let form = prop_oneof![
         (items.clone(), one_of(&[",", " ,\n"]))
             .prop_map(|(items, comma)| format!("[{}]", items.join(&comma))),
-        (items, one_of(&["\n", "\r\n", "\n\n", " \n\t"])).prop_map(|(items, end)| items.join(&end)),
-        object().prop_map(|object| object.replace(',', ",\n  ").replace('{', "{\n")),
+        (items.clone(), one_of(&["\n", "\r\n", "\n\n", " \n\t"]))
+            .prop_map(|(items, end)| items.join(&end)),
+        // As `curl -d @file` sends NDJSON, and objects that span lines.
+        (items.clone(), one_of(&["", " ", "\n", "\t\r"])).prop_map(|(items, end)| items.join(&end)),
+        (items, one_of(&["", "\n"])).prop_map(|(items, end)| spread(&items.join(&end))),
+        object().prop_map(|object| spread(&object)),
         object(),
     ];
+    let form = (one_of(&["", "", "", "", "\u{feff}", " \u{feff}"]), form)
+        .prop_map(|(mark, form)| mark + &form);
     let edit = (any::<prop::sample::Index>(), any::<u8>(), 0..3_u8);
     (form, prop::collection::vec(edit, 0..2), any::<bool>()).prop_map(|(form, edits, clean)| {
         let mut body = form.into_bytes();
@@ -121,7 +132,7 @@ pub(crate) fn body() -> impl Strategy<Value = Vec<u8>> {
                 break;
             }
             let at = place.index(body.len());
-            let plain = b"{}[]\",:\\\n 0.eE-u\xff"[usize::from(byte) % 17];
+            let plain = b"{}[]\",:\\\n 0.eE-u\xff\0"[usize::from(byte) % 18];
             match how {
                 0 => body[at] = plain,
                 1 => body.insert(at, plain),

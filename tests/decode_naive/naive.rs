@@ -105,35 +105,92 @@ fn json(text: &str) -> Option<&RawValue> {
     (depth(raw.get()) <= JSON_DEPTH_MAX).then_some(raw)
 }
 
+fn is_blank(byte: &u8) -> bool {
+    b" \t\r\n".contains(byte)
+}
+
+/// A text without the blanks before it. A form feed, which the standard library takes for a blank,
+/// is none in JSON.
+fn unindented(text: &[u8]) -> &[u8] {
+    let blanks = text.iter().take_while(|byte| is_blank(byte)).count();
+    &text[blanks..]
+}
+
+/// The value that a text begins with, and what stands behind it.
+fn first_value(text: &[u8]) -> Option<(&RawValue, &[u8])> {
+    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
+    let raw = values.next()?.ok()?;
+    let rest = &text[values.byte_offset()..];
+    (depth(raw.get()) <= JSON_DEPTH_MAX).then_some((raw, unindented(rest)))
+}
+
+/// Objects one after the other; what is none of them costs the rest of the text.
+fn naive_objects(text: &[u8]) -> Items {
+    match first_value(text) {
+        Some((raw, [])) => vec![naive_item(raw)],
+        Some((raw, rest)) if raw.get().starts_with('{') && rest[0] == b'{' => {
+            let mut items = vec![naive_item(raw)];
+            items.extend(naive_objects(rest));
+            items
+        }
+        _ => vec![Err(Reason::Syntax)],
+    }
+}
+
+fn naive_lines(text: &[u8]) -> Items {
+    let lines = text.split(|&byte| byte == b'\n').map(unindented);
+    lines.filter(|line| !line.is_empty()).flat_map(naive_objects).collect()
+}
+
+/// A body that is no array, of any type but NDJSON.
+fn naive_one_or_lines(text: &[u8]) -> Items {
+    let line_end = text.iter().position(|&byte| byte == b'\n').unwrap_or(text.len());
+    if let Some((raw, rest)) = first_value(text) {
+        let objects = raw.get().starts_with('{') && rest.first() == Some(&b'{');
+        let in_first_line = raw.get().len() <= line_end;
+        let new_line = text.len() - rest.len() > line_end;
+        match () {
+            () if rest.is_empty() => return vec![naive_item(raw)],
+            () if in_first_line && (new_line || objects) => {
+                return [vec![naive_item(raw)], naive_lines(rest)].concat();
+            }
+            () if objects => return naive_objects(text),
+            () => {}
+        }
+    }
+    match unindented(&text[line_end..]) {
+        [] => vec![Err(Reason::Syntax)],
+        [second, ..] if text[0] == b'{' && *second != b'{' => vec![Err(Reason::Syntax)],
+        _ => naive_lines(text),
+    }
+}
+
 /// What it ought to make of it.
 pub fn naive(body: &[u8], lines: Lines) -> Result<Items, Refused> {
-    let blank = |byte: &u8| b" \t\r\n".contains(byte);
-    let items = |lines: &[&[u8]]| -> Items {
-        let line = |line: &&[u8]| {
-            let text = std::str::from_utf8(line).ok().and_then(json);
-            text.map_or(Err(Reason::Syntax), naive_item)
-        };
-        lines.iter().map(line).collect()
-    };
-    let parts: Vec<&[u8]> =
-        body.split(|&byte| byte == b'\n').filter(|line| !line.iter().all(blank)).collect();
-    let first = body.iter().copied().find(|byte| !blank(byte)).ok_or(Refused::Empty)?;
-    let whole = std::str::from_utf8(body).ok().and_then(json);
-    let found = if lines == Lines::Always {
-        items(&parts)
-    } else if first == b'[' {
-        let whole = whole.ok_or(Refused::Malformed)?;
-        let elements: Vec<&RawValue> = serde_json::from_str(whole.get()).unwrap_or_default();
-        elements.into_iter().map(naive_item).collect()
-    } else if let Some(whole) = whole {
-        vec![naive_item(whole)]
-    } else {
-        let complete = std::str::from_utf8(parts[0]).ok().and_then(json).is_some();
-        // A form feed, which the standard library takes for a blank, is none in JSON.
-        let begins = |line: &&[u8]| line.iter().find(|byte| !blank(byte)) == Some(&b'{');
-        let second = parts.get(1);
-        let lines = second.is_some_and(|second| complete || first != b'{' || begins(second));
-        if lines { items(&parts) } else { vec![Err(Reason::Syntax)] }
+    let text = unindented(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
+    if text.is_empty() {
+        return Err(Refused::Empty);
+    }
+    let found = match (body, lines) {
+        ([0xfe, 0xff, ..] | [0xff, 0xfe, ..] | [0, _, ..] | [_, 0, ..], _) => {
+            return Err(Refused::Malformed);
+        }
+        _ if text[0] == b'[' => {
+            let next = text[1..].iter().find(|byte| !b" \t\r".contains(byte));
+            let is_line =
+                lines == Lines::Always && next.is_some_and(|next| !b"{]\n".contains(next));
+            match std::str::from_utf8(text).ok().and_then(json) {
+                None if is_line => naive_lines(text),
+                None => return Err(Refused::Malformed),
+                Some(whole) => {
+                    let elements: Vec<&RawValue> =
+                        serde_json::from_str(whole.get()).unwrap_or_default();
+                    elements.into_iter().map(naive_item).collect()
+                }
+            }
+        }
+        (_, Lines::Always) => naive_lines(text),
+        (_, Lines::Detect) => naive_one_or_lines(text),
     };
     if found.len() > BATCH_EVENTS_MAX { Err(Refused::TooMany) } else { Ok(found) }
 }

@@ -138,7 +138,7 @@ fn check_answer(text: &str, chunk: &[(&Sender<'_>, usize)]) -> u64 {
     }
     let accepted = chunk.len();
     if expected.is_empty() {
-        assert_eq!(text, format!("{{\"accepted\":{accepted},\"anomalies\":0}}"));
+        assert_eq!(text, format!("{{\"accepted\":{accepted},\"anomalies\":0}}\n"));
         return 0;
     }
     let json = Json(text);

@@ -58,7 +58,7 @@ fn each_magnitude_and_rfc_3339_mean_their_moment_and_make_their_key() {
     for (number, (sent, key, moment)) in cases.into_iter().enumerate() {
         let id = format!("d{number}");
         let response = client.post(&event(&id, sent).json());
-        assert_eq!(response.body, "{\"accepted\":1,\"anomalies\":0}", "{sent}");
+        assert_eq!(response.body, "{\"accepted\":1,\"anomalies\":0}\n", "{sent}");
         assert_eq!(shown(&mut client, &id), moment, "{sent}");
         check_value(&mut client, &id, key);
     }

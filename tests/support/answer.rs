@@ -46,6 +46,10 @@ impl Answer {
         let length = answer.check_fields();
         let end = if answers_head { head_end } else { head_end + length };
         answer.body = bytes.get(head_end..end)?.to_vec();
+        if answer.field("content-type").is_some_and(|of| of.ends_with("json")) && !answers_head {
+            let ending = answer.body.get(answer.body.len().saturating_sub(2)..);
+            assert_eq!(ending, Some(&b"}\n"[..]), "one newline ends an answer in JSON: {answer:?}");
+        }
         Some((answer, end))
     }
 

@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 const ANSWER: &[u8] = b"HTTP/1.1 202 Accepted\r\n\
     Date: Mon, 23 Nov 2026 12:00:00 GMT\r\n\
     Content-Type: application/json\r\n\
-    Content-Length: 28\r\n\r\n\
-    {\"accepted\":1,\"anomalies\":0}";
+    Content-Length: 29\r\n\r\n\
+    {\"accepted\":1,\"anomalies\":0}\n";
 
 const RECEIVE_BYTES: usize = 256 * 1024;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -203,6 +203,6 @@ mod tests {
     #[test]
     fn the_answer_is_as_long_as_it_says() {
         let end = ANSWER.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-        assert_eq!(ANSWER.len() - end - 4, 28);
+        assert_eq!(ANSWER.len() - end - 4, 29);
     }
 }

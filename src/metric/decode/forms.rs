@@ -1,0 +1,208 @@
+//! The forms of a body: one object, an array of objects, or objects one after the other, line by
+//! line (NDJSON) or without a newline between them. See [`Decoder::decode`].
+//!
+//! `curl -d @file` takes the newlines out of a file, so that NDJSON comes as objects in one line:
+//! nothing is lost with them but what says where to go on behind an object that is not JSON.
+
+use super::{Decoder, Lines};
+use crate::metric::malformed::{BYTE_ORDER_MARK, Expected, Malformed, in_utf8, valid_bytes};
+use crate::metric::object::wrong;
+use crate::metric::rejection::{BodyError, Rejection};
+use crate::metric::token::{blank, line_end};
+
+impl Decoder {
+    /// Reads all items of a body.
+    pub(super) fn read(&mut self, body: &[u8], lines: Lines) -> Result<(), BodyError> {
+        self.read_from(body, blank(body, 0), lines)
+    }
+
+    /// Reads all items of a body from `start` on, which is no blank.
+    fn read_from(&mut self, body: &[u8], start: usize, lines: Lines) -> Result<(), BodyError> {
+        let at = self.common_events(body, start)?;
+        if at == start {
+            self.other_form(body, start, lines)
+        } else if at < body.len() {
+            self.lines(body, at)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Reads events of the common shape for as long as each ends its line or is followed by another
+    /// object, and says where the rest begins. Nothing of the body has to be known for that: such
+    /// an event has no line end in it and nothing but ASCII.
+    fn common_events(&mut self, body: &[u8], mut at: usize) -> Result<usize, BodyError> {
+        while let Some((record, end)) = self.objects.common(body, at) {
+            let next = match body.get(end) {
+                None | Some(b'\n') => end + 1,
+                Some(b'{') => end,
+                Some(_) => break,
+            };
+            self.push(Ok(record))?;
+            at = next;
+        }
+        Ok(at)
+    }
+
+    /// Reads a body whose first item is not of the common shape.
+    fn other_form(&mut self, body: &[u8], start: usize, lines: Lines) -> Result<(), BodyError> {
+        if start == 0 && body.starts_with(BYTE_ORDER_MARK) {
+            let start = BYTE_ORDER_MARK.len();
+            return self.read_from(body, blank(body, start), lines);
+        }
+        match (body.get(start), lines) {
+            (None, _) => Err(BodyError::Empty),
+            _ if is_utf16(body) => Err(BodyError::Malformed(Malformed::Utf16 { at: 0 })),
+            (Some(b'['), Lines::Detect) => self.array(body, start),
+            (Some(b'['), Lines::Always) => self.array_or_lines(body, start),
+            (_, Lines::Detect) => self.one_or_lines(body, start),
+            (_, Lines::Always) => self.lines(body, start),
+        }
+    }
+
+    /// Reads the array that begins at `start`.
+    fn array(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
+        let valid = valid_bytes(body);
+        let text = body.get(..valid).unwrap_or_default();
+        let whole = |error| BodyError::Malformed(in_utf8(error, body, valid));
+        let mut at = blank(text, start + 1);
+        if text.get(at) != Some(&b']') {
+            loop {
+                let (item, end) = self.objects.item(text, at, 1).map_err(whole)?;
+                self.push(item)?;
+                at = blank(text, end);
+                match text.get(at) {
+                    Some(b',') => at = blank(text, at + 1),
+                    Some(b']') => break,
+                    _ => return Err(whole(wrong(Expected::CommaOrBracket, text, at))),
+                }
+            }
+        }
+        let more = blank(body, at + 1);
+        if more < body.len() {
+            return Err(whole(wrong(Expected::End, body, more)));
+        }
+        Ok(())
+    }
+
+    /// Reads lines of which the first begins with `[`: an array under another name, or a bad line. Of
+    /// an array that is not JSON no line may be taken for an event.
+    fn array_or_lines(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
+        let is_bad = self.array(body, start);
+        if !matches!(is_bad, Err(BodyError::Malformed(_))) || begins_array(body, start) {
+            return is_bad;
+        }
+        self.items.clear();
+        self.events = 0;
+        self.objects.forget(body.len());
+        self.lines(body, start)
+    }
+
+    /// Reads a body that is no array. An object may span lines, so the first value is decoded
+    /// before the form is known.
+    fn one_or_lines(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
+        let valid = valid_bytes(body);
+        let text = body.get(..valid).unwrap_or_default();
+        let line_end = line_end(body, start);
+        let error = match self.objects.item(text, start, 0) {
+            Ok((item, end)) => {
+                let more = blank(body, end);
+                let is_followed = are_objects(body, start, more);
+                if more == body.len() {
+                    return self.push(item);
+                }
+                if end <= line_end && (line_end < more || is_followed) {
+                    self.push(item)?;
+                    return self.lines(body, more);
+                }
+                if is_followed {
+                    self.push(item)?;
+                    return self.run(body, more, valid);
+                }
+                wrong(Expected::End, body, more)
+            }
+            Err(error) => error,
+        };
+        // A single object's second line begins with a name or a bracket's end.
+        let is_lines = match (body.get(start), body.get(blank(body, line_end))) {
+            (_, None) => false,
+            (Some(b'{'), Some(&second)) => second == b'{',
+            (_, Some(_)) => true,
+        };
+        if is_lines {
+            return self.lines(body, start);
+        }
+        let error = in_utf8(error, body, valid).since(start);
+        let is_form = is_form(body.get(start..).unwrap_or_default());
+        let error = if is_form { Malformed::Form { at: error.at() } } else { error };
+        self.push(Err(Rejection::Malformed(error)))
+    }
+
+    /// Reads lines from `at` on.
+    fn lines(&mut self, body: &[u8], mut at: usize) -> Result<(), BodyError> {
+        let valid = valid_bytes(body);
+        while at < body.len() {
+            let end = line_end(body, at);
+            let line = body.get(..end).unwrap_or_default();
+            let start = blank(line, at);
+            if start < end {
+                self.run(line, start, valid)?;
+            }
+            at = self.common_events(body, end + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the objects that follow one another from `at` to the end of `text`, which is the body
+    /// up to there, or the one value there. The first `valid` bytes of the body are UTF-8.
+    fn run(&mut self, text: &[u8], mut at: usize, valid: usize) -> Result<(), BodyError> {
+        let rest = text.get(at..).unwrap_or_default();
+        let valid = if at <= valid { valid.min(text.len()) } else { at + valid_bytes(rest) };
+        let readable = text.get(..valid).unwrap_or_default();
+        loop {
+            let error = match self.objects.item(readable, at, 0) {
+                Ok((item, end)) => {
+                    let more = blank(text, end);
+                    if more == text.len() {
+                        return self.push(item);
+                    }
+                    if are_objects(text, at, more) {
+                        self.push(item)?;
+                        at = more;
+                        continue;
+                    }
+                    wrong(Expected::End, text, more)
+                }
+                Err(error) => error,
+            };
+            let error = in_utf8(error, text, valid).since(at);
+            return self.push(Err(Rejection::Malformed(error)));
+        }
+    }
+}
+
+/// Whether objects begin at both places.
+fn are_objects(text: &[u8], one: usize, other: usize) -> bool {
+    [one, other].map(|at| text.get(at)) == [Some(&b'{'); 2]
+}
+
+/// Whether the line that begins with the bracket at `start` goes on as an array of objects does.
+fn begins_array(body: &[u8], start: usize) -> bool {
+    let rest = body.get(start + 1..).unwrap_or_default();
+    let next = rest.iter().find(|byte| !b" \t\r".contains(byte));
+    matches!(next, None | Some(b'{' | b']' | b'\n'))
+}
+
+/// Whether a body is in UTF-16 or UTF-32: each begins with a byte order mark, or one of the first
+/// two bytes is zero, as JSON begins with an ASCII character (RFC 4627, section 3).
+const fn is_utf16(body: &[u8]) -> bool {
+    matches!(body, [0xfe, 0xff, ..] | [0xff, 0xfe, ..] | [0, _, ..] | [_, 0, ..])
+}
+
+/// Whether a text that is not JSON is a form: `cpu=1&rps=2`, or JSON in its escapes.
+fn is_form(text: &[u8]) -> bool {
+    let is_name = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_.-+%[]".contains(byte);
+    let name = text.iter().take_while(is_name).count();
+    let starts = |escape: &[u8; 3]| text.get(..3).is_some_and(|of| of.eq_ignore_ascii_case(escape));
+    (name > 0 && text.get(name) == Some(&b'=')) || starts(b"%7b") || starts(b"%5b")
+}
