@@ -19,6 +19,7 @@ pub mod media_type;
 pub mod openapi;
 pub mod profile;
 pub mod query;
+mod refused;
 pub mod route;
 pub mod scrape;
 pub mod service;

@@ -59,6 +59,9 @@ pub const FOREIGN_BYTES_MAX: usize = 200;
 /// Between two lines of the log about one kind of trouble that may come with every request.
 pub const NOTICE_PAUSE_NS: u64 = 60_000_000_000;
 
+/// Names of ignored members that a line of the log repeats, of one event.
+pub const IGNORED_NAMES_MAX: usize = 4;
+
 /// Bytes of a device id: it is part of every key in the store.
 pub const DEVICE_ID_BYTES_MAX: usize = 128;
 

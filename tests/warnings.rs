@@ -16,6 +16,7 @@ use serde_json::Value;
 use support::{Client, Process, get, post, until};
 
 const REJECTED: &str = "events rejected";
+const IGNORED: &str = "members that are ignored";
 const REFUSED: &str = "requests with metrics refused";
 const LIMIT: &str = "connections past --max-connections";
 const EXHAUSTED: &str = "out of file descriptors";
@@ -57,6 +58,29 @@ fn who_sends_bad_events_is_named_once_and_the_rest_counted() {
     assert_eq!((&told["device_id"], &told["reason"]), (&"pump-7".into(), &"range".into()));
     let detail = told["detail"].as_str().unwrap();
     assert!(detail.starts_with("cpu: expected") && detail.contains("at byte"), "{told}");
+}
+
+/// `deviceId` is no `device_id`: the event is taken as nobody's, which its sender did not mean.
+#[test]
+fn members_that_are_ignored_are_named_where_a_name_or_a_time_is_missing() {
+    let process = Process::start(&["--workers", "1"]);
+    let mut client = process.client();
+    let name = peer(&client);
+    let bodies = [
+        r#"{"cpu":1,"rps":1,"deviceId":"pump-7","ts":1700000000,"\u001b[2J":0}"#,
+        r#"[{"cpu":1,"rps":1,"device-id":"a"},{"cpu":1,"rps":1,"host":"a"},{"cpu":1,"rps":1}]"#,
+        r#"{"cpu":1,"rps":1,"device_id":"a","timestamp":1700000000,"host":"b"}"#,
+        r#"{"cpu":1,"rps":1}"#,
+    ];
+    for body in bodies {
+        assert_eq!(client.ask(&post(body.as_bytes())).status, 202, "{body}");
+    }
+    let lines = lines(process, IGNORED);
+    assert_eq!(counts(&lines), [1, 2], "{lines:?}");
+    let told = &lines[0];
+    assert_eq!((&told["level"], &told["peer"]), (&"WARN".into(), &name.into()), "{told}");
+    assert_eq!(told["missing"], "device_id, timestamp", "{told}");
+    assert_eq!(told["ignored"], "deviceId, ts, \\\\u001b[2J", "{told}");
 }
 
 #[test]

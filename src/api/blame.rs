@@ -6,6 +6,7 @@
 use super::state::State;
 use crate::http::handler::{Context, Shown};
 use crate::http::status::Status;
+use crate::metric::decode::Ignored;
 use crate::metric::rejection::Rejection;
 use crate::telemetry::foreign::Foreign;
 use crate::telemetry::log;
@@ -35,6 +36,34 @@ pub(super) fn events(
             device_id = device_id(),
             reason,
             %detail,
+            "{}",
+            trouble.message()
+        ),
+    }
+}
+
+/// Tells of events that were taken without a name or a time though one may have been meant.
+#[cold]
+pub(super) fn members(ignored: &Ignored<'_>, state: &State, context: &Context<'_>) {
+    let trouble = Trouble::MembersIgnored;
+    let (peer, events) = (Shown(context.peer), ignored.events);
+    let names = || ignored.names().collect::<Vec<_>>().join(&b", "[..]);
+    let missing = match (ignored.lacking.device_id, ignored.lacking.timestamp) {
+        (true, true) => "device_id, timestamp",
+        (true, false) => "device_id",
+        (false, _) => "timestamp",
+    };
+    match state.counters.troubles().note(trouble, events, context.now) {
+        Some(count) => {
+            let names = names();
+            let ignored = Foreign(&names);
+            log::warn!(count, %peer, missing, %ignored, "{}", trouble.message());
+        }
+        None => log::debug!(
+            count = events,
+            %peer,
+            missing,
+            ignored = %Foreign(&names()),
             "{}",
             trouble.message()
         ),

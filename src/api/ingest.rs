@@ -4,28 +4,27 @@
 //! leave half of it behind. Then each good event is scored, entered and packed for the store; the
 //! bad ones are named in the answer.
 
-use std::io::Write;
-
 use super::authorization::bears;
 use super::blame;
 use super::json;
 use super::media_type;
+use super::refused::Refused;
 use super::state::State;
 use crate::analytics::Verdict;
 use crate::analytics::union::CoreRecent;
 use crate::clock::Now;
-use crate::http::content_coding::{self, BodyDecoder, ContentCoding, DecodeError};
-use crate::http::handler::{Context, retry_after};
+use crate::http::content_coding::{BodyDecoder, ContentCoding};
+use crate::http::handler::Context;
 use crate::http::headers::{Headers, Name};
-use crate::http::problem::{self, PROBLEM, problem};
+use crate::http::problem::{self, PROBLEM};
 use crate::http::request::Request;
-use crate::http::response::{Field as HttpField, JSON, Response};
+use crate::http::response::{JSON, Response};
 use crate::http::status::Status;
-use crate::limits::{ANSWER_ITEMS_MAX, MEMBERS_MAX, ZSTD_BLOCKS_MAX};
+use crate::limits::ANSWER_ITEMS_MAX;
 use crate::metric::batch::Batch;
 use crate::metric::decode::{Decoder, Lines};
 use crate::metric::event::{Event, Field};
-use crate::metric::rejection::{BodyError, Reason, Rejection};
+use crate::metric::rejection::{Reason, Rejection};
 use crate::store::Store;
 
 /// The ingestion of one core, with its reused memory.
@@ -55,17 +54,6 @@ struct Report {
     /// Entries of `errors` so far, with their JSON.
     errors: usize,
     errors_json: Vec<u8>,
-}
-
-/// A request that is refused as a whole.
-#[derive(Debug)]
-enum Refused {
-    Unauthorized,
-    MediaType,
-    ContentCoding,
-    Coded(ContentCoding, DecodeError),
-    Body(BodyError),
-    StoreFull,
 }
 
 impl Ingest {
@@ -140,6 +128,9 @@ impl Ingest {
             let (rejection, device_id) =
                 decoder.blamed(body).map_or((rejection, None), |(why, id)| (why, Some(id)));
             blame::events(report.rejected(), rejection, device_id, state, context);
+        }
+        if let Some(ignored) = decoder.ignored(body) {
+            blame::members(&ignored, state, context);
         }
         Ok(())
     }
@@ -306,71 +297,6 @@ impl Report {
 /// Integers without the formatting machinery: every answer has two.
 fn integer(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
-impl Refused {
-    fn answer(self, body: &mut Vec<u8>, route: usize) -> Response {
-        let (status, field) = match &self {
-            Self::Unauthorized => {
-                (Status::Unauthorized, Some(HttpField::WwwAuthenticate("Bearer")))
-            }
-            Self::MediaType => (Status::UnsupportedMediaType, None),
-            Self::StoreFull => (Status::ServiceUnavailable, Some(retry_after())),
-            Self::ContentCoding => {
-                let field = HttpField::AcceptEncoding(content_coding::ACCEPTED);
-                (Status::UnsupportedMediaType, Some(field))
-            }
-            Self::Coded(_, DecodeError::Malformed) => (Status::BadRequest, None),
-            Self::Coded(..) => (Status::ContentTooLarge, None),
-            Self::Body(error) if error.is_too_large() => (Status::ContentTooLarge, None),
-            Self::Body(_) => (Status::BadRequest, None),
-        };
-        match self {
-            // "An empty body: 400 with the same errors", of which there are none.
-            Self::Body(BodyError::Empty) => {
-                problem::open(body, status, BodyError::Empty);
-                let _ = body.write_all(b",\"rejected\":0,\"errors\":[]}\n");
-                Response { status, content_type: PROBLEM, field, route }
-            }
-            Self::Body(error) => problem(body, status, error, field, route),
-            Self::Unauthorized => {
-                let detail = "Authorization: expected Bearer and the ingest token";
-                problem(body, status, detail, field, route)
-            }
-            Self::StoreFull => {
-                let detail = "store: the queue to Redis is full (--store-overflow reject)";
-                problem(body, status, detail, field, route)
-            }
-            Self::MediaType => {
-                let detail = "Content-Type: expected application/json, application/x-ndjson, \
-                              application/ndjson, application/jsonl, text/json, text/plain or a \
-                              type that ends in +json";
-                problem(body, status, detail, field, route)
-            }
-            Self::ContentCoding => {
-                let accepted = content_coding::ACCEPTED;
-                let detail = format_args!("Content-Encoding: expected one of {accepted}");
-                problem(body, status, detail, field, route)
-            }
-            Self::Coded(_, DecodeError::TooLarge) => {
-                let detail = "body: longer after inflation than the server takes (--max-body)";
-                problem(body, status, detail, field, route)
-            }
-            Self::Coded(_, DecodeError::TooManyMembers) => {
-                let detail = format_args!(
-                    "body: expected at most {MEMBERS_MAX} gzip members or zstd frames, one after \
-                     the other, and {ZSTD_BLOCKS_MAX} blocks of zstd"
-                );
-                problem(body, status, detail, field, route)
-            }
-            Self::Coded(coding, DecodeError::Malformed) => {
-                let coding = coding.name();
-                let detail =
-                    format_args!("body: expected {coding}, found something else or a damaged end");
-                problem(body, status, detail, field, route)
-            }
-        }
-    }
 }
 
 /// Answers a look-up that lacks the token.

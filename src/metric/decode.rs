@@ -6,11 +6,10 @@ mod forms;
 
 use crate::clock::Now;
 use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
-use crate::metric::batch::{Batch, Record};
-use crate::metric::malformed::{Expected, Malformed, in_utf8, position, valid_bytes};
-use crate::metric::object::{Objects, wrong};
+use crate::metric::batch::{Batch, Record, Span};
+pub use crate::metric::object::Lacking;
+use crate::metric::object::Objects;
 use crate::metric::rejection::{BodyError, Rejection};
-use crate::metric::token::{blank, line_end};
 
 /// How a body's lines are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +18,25 @@ pub enum Lines {
     Detect,
     /// An object does not go on in the next line: what `application/x-ndjson` says.
     Always,
+}
+
+/// Members that were ignored in events that lack one of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Ignored<'d> {
+    /// How many events.
+    pub events: u64,
+    /// What the first of them lacks.
+    pub lacking: Lacking,
+    names: &'d [Span],
+    batch: Batch<'d>,
+}
+
+impl<'d> Ignored<'d> {
+    /// The names in the first of them, as they were sent.
+    pub fn names(&self) -> impl Iterator<Item = &'d [u8]> {
+        let (names, batch) = (self.names.iter(), self.batch);
+        names.filter(|name| !name.is_empty()).map(move |name| batch.bytes(*name))
+    }
 }
 
 /// Decodes bodies, one after another. Its storage grows to the largest batch seen and is used
@@ -79,6 +97,14 @@ impl Decoder {
         Some((rejection, self.batch(body).bytes(device_id)))
     }
 
+    /// What the body that was decoded last has in members that are ignored, if their events name no
+    /// device, or no time: `deviceId` and `ts` are likely meant to be that.
+    #[must_use]
+    pub fn ignored<'d>(&'d self, body: &'d [u8]) -> Option<Ignored<'d>> {
+        let (events, names, lacking) = self.objects.ignored()?;
+        Some(Ignored { events, names, lacking, batch: self.batch(body) })
+    }
+
     const fn batch<'d>(&'d self, body: &'d [u8]) -> Batch<'d> {
         let Self { items, events, objects } = self;
         Batch { items: items.as_slice(), events: *events, body, arena: objects.arena() }
@@ -99,6 +125,7 @@ impl Decoder {
 mod tests {
     use super::*;
     use crate::metric::event::{Event, Field};
+    use crate::metric::malformed::{Malformed, position};
     use crate::metric::rejection::{Kind, Member, Reason};
 
     const NOW: Now = Now { mono_ns: 1, wall_us: 1_795_420_957_123_000 };
@@ -567,6 +594,37 @@ mod tests {
             assert_eq!(said, form != "=", "{form}");
         }
         assert!(!rejection("cpu").to_string().contains("form"));
+    }
+
+    #[test]
+    fn members_are_named_that_may_be_meant_for_what_is_missing() {
+        let ignored = |body: &str| {
+            let mut decoder = Decoder::new();
+            decoder.decode(body.as_bytes(), Lines::Detect, NOW).unwrap();
+            decoder.ignored(body.as_bytes()).map(|ignored| {
+                let names: Vec<_> = ignored.names().map(String::from_utf8_lossy).collect();
+                (ignored.events, names.join(" "), ignored.lacking)
+            })
+        };
+        let lacks = |device_id, timestamp| Lacking { device_id, timestamp };
+        let some = |events, names: &str, lacking| Some((events, names.to_owned(), lacking));
+        let both = "\"device_id\":\"d\",\"timestamp\":1";
+        for (members, expected) in [
+            ("\"deviceId\":\"d\",\"ts\":1", some(1, "deviceId ts", lacks(true, true))),
+            ("\"device_id\":null,\"t\\u0073\":1", some(1, "t\\u0073", lacks(false, true))),
+            ("\"TIMESTAMP\":1,\"é\":{\"x\":1}", some(1, "é", lacks(true, false))),
+            ("\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1", some(1, "a b c d", lacks(true, true))),
+            (both, None),
+            (&format!("{both},\"host\":1"), None),
+            // Refused for another reason, which is told.
+            ("\"deviceId\":\"d\",\"timestamp\":true", None),
+        ] {
+            assert_eq!(ignored(&with(members)), expected, "{members}");
+        }
+        assert_eq!(ignored(&with("\"rps \":1")[..]), some(1, "rps ", lacks(true, true)));
+        let body = format!("{GOOD}{}{}", with("\"ts\":1"), with("\"host\":1"));
+        assert_eq!(ignored(&body), some(2, "ts", lacks(true, true)));
+        assert_eq!(ignored(GOOD), None);
     }
 
     #[test]

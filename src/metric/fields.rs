@@ -3,7 +3,9 @@
 //! The first broken rule is remembered and no more: the object is still read to its end, because
 //! only then it is known to be JSON.
 
-use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, NUMBER_BYTES_MAX, RPS_MAX};
+use crate::limits::{
+    CPU_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, IGNORED_NAMES_MAX, NUMBER_BYTES_MAX, RPS_MAX,
+};
 use crate::metric::batch::Span;
 use crate::metric::event::Field;
 use crate::metric::malformed::position;
@@ -29,6 +31,9 @@ pub(super) struct Fields {
     pub(super) values: [f64; 2],
     /// The values as they were sent.
     pub(super) literals: [Span; 2],
+    /// The names of the first members that mean nothing here; empty where there are fewer.
+    pub(super) ignored: [Span; IGNORED_NAMES_MAX],
+    ignored_count: usize,
 }
 
 impl Fields {
@@ -42,7 +47,31 @@ impl Fields {
             timestamp: None,
             values: [0.0; 2],
             literals: [Span::default(); 2],
+            ignored: [Span::default(); IGNORED_NAMES_MAX],
+            ignored_count: 0,
         }
+    }
+
+    /// Notes the name of a member that means nothing here.
+    #[inline]
+    pub(super) fn ignore(&mut self, name: Span) {
+        if let Some(place) = self.ignored.get_mut(self.ignored_count) {
+            *place = name;
+            self.ignored_count += 1;
+        }
+    }
+
+    /// Whether something was ignored though the event names no device, or no time: it may be meant
+    /// to be that.
+    #[inline]
+    pub(super) const fn is_suspicious(&self) -> bool {
+        const BOTH: u8 = bit(Member::Timestamp) | bit(Member::DeviceId);
+        self.ignored_count > 0 && self.given & BOTH != BOTH
+    }
+
+    /// Whether a member's name was seen.
+    pub(super) const fn is_given(&self, member: Member) -> bool {
+        self.given & bit(member) != 0
     }
 
     /// Notes that a member's name stands at `at`.
@@ -92,8 +121,7 @@ impl Fields {
     /// The first required field without a name.
     #[inline]
     pub(super) fn missing(&self) -> Option<Field> {
-        let given = |field| self.given & bit(Member::Measured(field)) != 0;
-        Field::ALL.into_iter().find(|&field| !given(field))
+        Field::ALL.into_iter().find(|&field| !self.is_given(Member::Measured(field)))
     }
 }
 

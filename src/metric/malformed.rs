@@ -166,8 +166,8 @@ impl fmt::Display for Malformed {
             Self::Form { at } => {
                 write!(
                     out,
-                    "expected JSON such as {{\"cpu\":41.5,\"rps\":1200}}, found a form at byte {at}; \
-                     send JSON"
+                    "expected JSON such as {{\"cpu\":41.5,\"rps\":1200}}, found a form at byte \
+                     {at}; send JSON"
                 )
             }
             Self::Depth { at } => {

@@ -12,7 +12,7 @@ use std::str;
 use serde::de::IgnoredAny;
 
 use crate::clock::Now;
-use crate::limits::{FUTURE_MS_MAX, JSON_DEPTH_MAX};
+use crate::limits::{FUTURE_MS_MAX, IGNORED_NAMES_MAX, JSON_DEPTH_MAX};
 use crate::metric::batch::{Arena, Record, Span};
 use crate::metric::common;
 use crate::metric::fields::{Fields, is_device_id};
@@ -31,6 +31,19 @@ pub(super) struct Objects {
     receipt: Option<Span>,
     /// The first event of this body that was refused although it names a device, and that name.
     blamed: Option<(Rejection, Span)>,
+    /// Events with members that are ignored though a name or a time is missing.
+    suspicious: u64,
+    /// What was ignored in the first of them, and what it lacks.
+    ignored: Option<([Span; IGNORED_NAMES_MAX], Lacking)>,
+}
+
+/// What an event may do without, and did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// Whether it names no device.
+    pub device_id: bool,
+    /// Whether it says no time.
+    pub timestamp: bool,
 }
 
 /// One item, and the first byte after it.
@@ -48,11 +61,20 @@ impl Objects {
         self.arena.clear(body_bytes);
         self.receipt = None;
         self.blamed = None;
+        self.suspicious = 0;
+        self.ignored = None;
     }
 
     /// Why the first event was refused that names a device, and where that name stands.
     pub(super) const fn blamed(&self) -> Option<(Rejection, Span)> {
         self.blamed
+    }
+
+    /// How many events have members that are ignored though a name or a time is missing, and of the
+    /// first of them where their names stand.
+    pub(super) fn ignored(&self) -> Option<(u64, &[Span], Lacking)> {
+        let (names, lacking) = self.ignored.as_ref()?;
+        Some((self.suspicious, names, *lacking))
     }
 
     /// What stands in no body.
@@ -113,6 +135,7 @@ impl Objects {
                 fields.give(member, name_at);
                 self.field(&mut fields, member, text, at, depth)?
             } else {
+                fields.ignore(Span::new(name_at + 1, end - 1));
                 value(text, at, depth)?.1
             };
             at = blank(text, at);
@@ -208,6 +231,9 @@ impl Objects {
         if let Some(field) = fields.missing() {
             return Err(self.blame(fields, Rejection::Missing { field }));
         }
+        if fields.is_suspicious() {
+            self.suspect(fields);
+        }
         let (timestamp, timestamp_ms) = fields.timestamp.unwrap_or_else(|| self.receipt());
         Ok(Record {
             device_id: fields.device_id,
@@ -216,6 +242,16 @@ impl Objects {
             values: fields.values,
             literals: fields.literals,
         })
+    }
+
+    #[cold]
+    fn suspect(&mut self, fields: &Fields) {
+        self.suspicious += 1;
+        self.ignored.get_or_insert_with(|| {
+            let lacks = |member| !fields.is_given(member);
+            let (device_id, timestamp) = (lacks(Member::DeviceId), lacks(Member::Timestamp));
+            (fields.ignored, Lacking { device_id, timestamp })
+        });
     }
 
     #[cold]

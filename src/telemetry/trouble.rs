@@ -13,6 +13,8 @@ use crate::clock::Now;
 pub enum Trouble {
     /// Events that were refused.
     EventsRejected,
+    /// Events without a name or a time, and with members that mean nothing.
+    MembersIgnored,
     /// Requests to take metrics that were refused as a whole.
     BodiesRefused,
     /// Events of devices past `--max-devices`.
@@ -27,8 +29,9 @@ pub enum Trouble {
 
 impl Trouble {
     /// All of them, in the order of [`Self::index`].
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::EventsRejected,
+        Self::MembersIgnored,
         Self::BodiesRefused,
         Self::DevicesRefused,
         Self::ConnectionLimit,
@@ -45,6 +48,9 @@ impl Trouble {
     pub const fn message(self) -> &'static str {
         match self {
             Self::EventsRejected => "events rejected",
+            Self::MembersIgnored => {
+                "events without device_id or timestamp have members that are ignored: misspelt?"
+            }
             Self::BodiesRefused => "requests with metrics refused",
             Self::DevicesRefused => "events of more devices than --max-devices are not judged",
             Self::ConnectionLimit => {

@@ -112,8 +112,8 @@ impl Zstd {
     }
 }
 
-/// The start of a frame, whose window, if it says one, is no larger than a power of two. Descriptors
-/// are in the order of their windows (RFC 8878, section 3.1.1.1.2).
+/// The start of a frame, whose window, if it says one, is no larger than a power of two.
+/// Descriptors are in the order of their windows (RFC 8878, section 3.1.1.1.2).
 fn with_window_at_most(start: [u8; 6], window_bits: u32) -> [u8; 6] {
     let [a, b, c, d, descriptor, window] = start;
     if [a, b, c, d] != MAGIC || descriptor & SINGLE_SEGMENT != 0 {

@@ -85,8 +85,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// Reads lines of which the first begins with `[`: an array under another name, or a bad line. Of
-    /// an array that is not JSON no line may be taken for an event.
+    /// Reads lines of which the first begins with `[`: an array under another name, or a bad line.
+    /// Of an array that is not JSON no line may be taken for an event.
     fn array_or_lines(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
         let is_bad = self.array(body, start);
         if !matches!(is_bad, Err(BodyError::Malformed(_))) || begins_array(body, start) {
