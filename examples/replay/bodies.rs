@@ -1,6 +1,7 @@
 //! The requests of one connection: its devices' events in order, cut into bodies.
 
 use crate::series::{Device, Event};
+use crate::table::json_text;
 use clap::ValueEnum;
 use flate2::{Compression, write::GzEncoder};
 use std::io::Write as _;
@@ -51,9 +52,17 @@ pub(crate) fn bodies(devices: &[Device], form: Form, batch: usize, gzip: bool) -
         .collect()
 }
 
+/// A metric; nobody's if the id is empty.
 fn object(id: &str, event: &Event) -> String {
     let Event { timestamp, cpu, rps } = event;
-    format!("{{\"device_id\":\"{id}\",\"timestamp\":{timestamp},\"cpu\":{cpu},\"rps\":{rps}}}")
+    let mut object = "{".to_owned();
+    if !id.is_empty() {
+        object.push_str(&format!("\"device_id\":{},", json_text(id)));
+    }
+    if let Some(timestamp) = timestamp {
+        object.push_str(&format!("\"timestamp\":{timestamp},"));
+    }
+    object + &format!("\"cpu\":{cpu},\"rps\":{rps}}}")
 }
 
 fn body(objects: &[String], form: Form) -> String {
@@ -80,7 +89,11 @@ mod tests {
     use std::io::Read as _;
 
     fn device(id: &str, rows: i64) -> Device {
-        let event = |timestamp| Event { timestamp, cpu: "1.50".to_owned(), rps: "2".to_owned() };
+        let event = |timestamp: i64| Event {
+            timestamp: Some(timestamp.to_string()),
+            cpu: "1.50".to_owned(),
+            rps: "2".to_owned(),
+        };
         Device { id: id.to_owned(), events: (0..rows).map(event).collect() }
     }
 
@@ -100,6 +113,13 @@ mod tests {
         assert_eq!(texts(Form::Single, 9), [A0, C0, A1]);
         assert_eq!(texts(Form::Array, 2), [format!("[{A0},{C0}]"), format!("[{A1}]")]);
         assert_eq!(texts(Form::Ndjson, 3), [format!("{A0}\n{C0}\n{A1}\n")]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_sent() {
+        let event = Event { timestamp: None, cpu: "1".to_owned(), rps: "2".to_owned() };
+        assert_eq!(object("", &event), r#"{"cpu":1,"rps":2}"#);
+        assert_eq!(object("a\"", &event), r#"{"device_id":"a\"","cpu":1,"rps":2}"#);
     }
 
     #[test]

@@ -1,17 +1,20 @@
 //! Replays CSV series as devices against a running server, and accounts for every event.
 //!
-//! Each `--cpu` file is a device named after it, the rows of `--rps` beside its own. A device
-//! always uses the same connection, so its order is kept. The exit code is 0 only when every
-//! request was answered with 202 and the server accepted every event.
+//! Each `--cpu` file is a device named after it, the rows of `--rps` beside its own; or `--csv` names
+//! tables of your own, whose headers say what their columns hold. A device always uses the same
+//! connection, so its order is kept. The exit code is 0 only when every request was answered with
+//! 202 and the server accepted every event.
 //!
 //! ```text
 //! cargo run --release --example replay -- --form ndjson --batch 500 --connections 4
+//! cargo run --release --example replay -- --csv fleet.csv --column rps=requests
 //! ```
 
 mod bodies;
 mod client;
 mod report;
 mod series;
+mod table;
 
 use bodies::{Body, Form};
 use clap::Parser;
@@ -19,10 +22,12 @@ use client::{Client, Target};
 use indicatif::{ProgressBar, ProgressStyle};
 use report::Report;
 use series::Device;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
+use table::{Renamed, Table};
 
 /// Posts CSV series as devices to a running server, and accounts for every event.
 #[derive(Debug, Parser)]
@@ -46,6 +51,14 @@ struct Options {
         default_value = "tests/data/nab/elb_request_count_8c0756.csv"
     )]
     rps: PathBuf,
+    /// Tables of your own in their place: the columns `cpu` and `rps`, and perhaps `timestamp` and
+    /// `device_id`, are found by the header, in whatever case and order. Without `device_id` a
+    /// table is a device named after its file.
+    #[arg(long, num_args = 1.., value_name = "FILE", conflicts_with_all = ["cpu", "rps"])]
+    csv: Vec<PathBuf>,
+    /// The header of a column that is called otherwise there, such as `cpu=load`.
+    #[arg(long, num_args = 1.., value_name = "COLUMN=HEADER", requires = "csv")]
+    column: Vec<Renamed>,
     /// Connections; a device always uses the same one.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     connections: u16,
@@ -89,9 +102,12 @@ fn main() -> ExitCode {
 /// One run; true when every event was accepted.
 fn replay(options: &Options) -> Result<bool, String> {
     let target = Target::parse(&options.url, options.allow_remote)?;
-    let rps = series::read(&options.rps)?;
     let mut shares = vec![Vec::new(); usize::from(options.connections)];
-    let devices = devices(&options.cpu, &rps)?;
+    let devices = if options.csv.is_empty() {
+        devices(&options.cpu, &series::read(&options.rps)?)?
+    } else {
+        tables(&options.csv, &options.column)?
+    };
     let used = shares.len().min(devices.len());
     if used < shares.len() {
         // A device keeps to one connection, or its events could overtake one another.
@@ -144,6 +160,30 @@ fn devices(files: &[PathBuf], rps: &[series::Row]) -> Result<Vec<Device>, String
     Ok(devices)
 }
 
+/// The devices of all tables. One that is in several has the rows of one behind those of the other.
+fn tables(files: &[PathBuf], renamed: &[Renamed]) -> Result<Vec<Device>, String> {
+    let mut devices: Vec<Device> = Vec::new();
+    let mut numbers = HashMap::new();
+    for path in files {
+        let Table { devices: found, ignored } = table::read(path, renamed)?;
+        if !ignored.is_empty() {
+            let (path, ignored) = (path.display(), ignored.join(", "));
+            eprintln!("replay: {path}: columns that are not sent: {ignored}");
+        }
+        for device in found {
+            let number = *numbers.entry(device.id.clone()).or_insert(devices.len());
+            match devices.get_mut(number) {
+                Some(other) => other.events.extend(device.events),
+                None => devices.push(device),
+            }
+        }
+    }
+    if devices.is_empty() {
+        return Err("no rows to send".to_owned());
+    }
+    Ok(devices)
+}
+
 fn requests(devices: &[Device], options: &Options) -> Vec<Body> {
     bodies::bodies(devices, options.form, usize::from(options.batch), options.gzip)
 }
@@ -187,8 +227,13 @@ fn ratio(one: usize, other: usize) -> f64 {
 }
 
 #[cfg(test)]
+mod support;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::{Running, get};
+    use std::fs;
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
 
@@ -249,6 +294,41 @@ mod tests {
         assert_eq!(devices(&[cpu.clone()], &[]).map(|found| found.len()), Ok(1));
         let twice = devices(&[cpu.clone(), cpu], &[]);
         assert!(twice.is_err_and(|message| message.contains("is the device rds_cpu")));
+    }
+
+    /// Two tables as users have them, against the server itself.
+    #[test]
+    fn a_users_own_tables_are_taken_whole() {
+        let server = Running::start(&[]);
+        let folder = std::env::temp_dir().join(format!("replay-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (fleet, lone) = (folder.join("fleet.csv"), folder.join("lone.csv"));
+        fs::write(
+            &fleet,
+            "Time;Device_ID;Host;CPU;RPS\n1700000000;d1;a;1;2\n1700000001;d2;b;3;4\n",
+        )
+        .unwrap();
+        fs::write(&lone, "rps,cpu\n10,11\n12,13\n14,15\n").unwrap();
+        let url = format!("http://{}", server.address);
+        let run = |files: &[&PathBuf], more: &[&str]| {
+            let mut all = vec!["replay", "--url", &url, "--csv"];
+            all.extend(files.iter().map(|file| file.to_str().unwrap()));
+            replay(&Options::parse_from(all.iter().chain(more)))
+        };
+        assert_eq!(run(&[&fleet], &["--column", "timestamp=time"]), Ok(true));
+        assert_eq!(run(&[&lone, &fleet], &["--form=ndjson"]), Ok(true));
+        let error = run(&[&lone], &["--column", "timestamp=time"]).unwrap_err();
+        assert!(
+            error.contains("no column is called `time`; the header has `rps`, `cpu`"),
+            "{error}"
+        );
+        fs::remove_dir_all(&folder).unwrap();
+
+        let mut client = server.client();
+        let mut of = |target: &str| client.ask(&get(target)).json();
+        assert_eq!(of("/analyze")["totals"]["accepted"], 7);
+        assert_eq!(of("/analyze?device_id=lone")["cpu"]["max"], 15.0);
+        assert_eq!(of("/metrics/d2:1700000001")["rps"], 4);
     }
 
     #[test]

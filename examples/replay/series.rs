@@ -21,22 +21,30 @@ pub(crate) struct Device {
 /// What one metric carries beside its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    pub(crate) timestamp: i64,
+    /// As JSON; without one the server takes the time of receipt.
+    pub(crate) timestamp: Option<String>,
+    /// As JSON, like the next.
     pub(crate) cpu: String,
     pub(crate) rps: String,
 }
 
 /// A device named after `cpu`'s file, its rows beside those of `rps`; the shorter one ends it.
 pub(crate) fn device(cpu: &Path, rps: &[Row]) -> Result<Device, String> {
-    let name = cpu.file_stem().and_then(|stem| stem.to_str());
+    let name = file_name(cpu);
     let id = name.ok_or_else(|| format!("{}: no name for a device", cpu.display()))?;
     let rows = read(cpu)?;
     let events = rows.into_iter().zip(rps).map(|(row, beside)| Event {
-        timestamp: row.timestamp,
+        timestamp: Some(row.timestamp.to_string()),
         cpu: row.value,
         rps: beside.value.clone(),
     });
-    Ok(Device { id: id.chars().map(id_char).collect(), events: events.collect() })
+    Ok(Device { id, events: events.collect() })
+}
+
+/// The name of a file's device.
+pub(crate) fn file_name(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_str()?;
+    Some(stem.chars().map(id_char).collect())
 }
 
 /// A file's name may hold what a device id may not; the server's rule is the narrower one.
@@ -70,7 +78,7 @@ fn parse(text: impl std::io::Read) -> Result<Vec<Row>, String> {
 }
 
 /// Seconds since 1970 of `YYYY-MM-DD HH:MM:SS`, read as UTC.
-fn seconds(text: &str) -> Option<i64> {
+pub(crate) fn seconds(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(' ')?;
     let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
     let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
@@ -176,7 +184,11 @@ mod tests {
         assert_eq!(device.events.len(), 4032);
         assert_eq!(
             device.events[0],
-            Event { timestamp: 1_397_088_240, cpu: "91.958".to_owned(), rps: "94.0".to_owned() }
+            Event {
+                timestamp: Some("1397088240".to_owned()),
+                cpu: "91.958".to_owned(),
+                rps: "94.0".to_owned()
+            }
         );
     }
 }
