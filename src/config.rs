@@ -8,6 +8,8 @@ pub mod listen;
 pub mod mistakes;
 pub mod redis_url;
 pub mod shown;
+pub mod sources;
+pub mod variables;
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -20,7 +22,9 @@ use arguments::Arguments;
 use listen::{Listen, UNIX_PATH_BYTES_MAX};
 use mistakes::{Mistakes, Range};
 use redis_url::RedisUrl;
+use redis_url::redacted::Redacted;
 use shown::{Bytes, Shown};
+use sources::Sources;
 
 /// Exit code of a wrong command line or environment (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -142,6 +146,7 @@ pub struct Config {
     pub instance: String,
     pub log_format: LogFormat,
     pub log_level: LogLevel,
+    pub sources: Sources,
 }
 
 const ZERO: Duration = Duration::ZERO;
@@ -171,6 +176,10 @@ impl Config {
     ///
     /// All mistakes together.
     pub fn check(given: &Arguments) -> Result<Self, Mistakes> {
+        let mut sources = given.sources.clone();
+        if given.instance.is_none() {
+            sources.derive("instance", "the host name");
+        }
         let mut mistakes = Mistakes::default();
         let found = &mut mistakes;
         let age = found.duration("max-connection-age", &given.max_connection_age, ZERO);
@@ -218,6 +227,7 @@ impl Config {
                 .map_or_else(host_name, str::to_owned),
             log_format: found.choice("log-format", &given.log_format, &LOG_FORMATS, log_format),
             log_level: found.choice("log-level", &given.log_level, &LOG_LEVELS, LogLevel::Info),
+            sources,
         };
         config.check_relations(found);
         if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
@@ -249,21 +259,22 @@ impl Config {
         }
     }
 
-    /// The effective values, one `flag = value` a line; secrets only as set or not.
+    /// The effective values, one `flag = value` a line, and where each came from; secrets only as
+    /// set or not.
     #[must_use]
     pub fn print(&self) -> String {
         let auto = |number: Option<usize>| number.map_or("auto".to_owned(), |n| n.to_string());
         let mut text = String::new();
         let mut line = |flag: &str, value: &dyn fmt::Display| {
             // Writing into a string cannot fail.
-            let _ = writeln!(text, "{flag} = {value}");
+            let _ = writeln!(text, "{flag} = {value}{}", self.sources.comment(flag));
         };
         line("listen", &self.listen);
         line("workers", &auto(self.workers));
         line("pin", &name_of(&PINS, self.pin));
         line("engine", &name_of(&ENGINES, self.engine));
         match &self.redis_url {
-            Some(url) => line("redis-url", url),
+            Some(url) => line("redis-url", &Redacted(url)),
             None => line("redis-url", &"(not set)"),
         }
         line("store-ttl", &Shown(self.store_ttl));

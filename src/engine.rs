@@ -4,8 +4,8 @@
 //! [`percore`] each, over [`connections`], each of which is a [`connection`] that is [`lent`] the
 //! core's buffers and has its deadlines in [`timers`]. The other, to compare with, is
 //! `may_minihttp`. [`listener`] opens the ports, [`mailbox`] brings answers from other threads,
-//! [`meter`] counts, [`drain`] is the way to the end, and [`placement`] says on which processors.
-//! [`healthcheck`] asks a server from outside.
+//! [`meter`] counts, [`drain`] is the way to the end, and [`placement`] says on which processors,
+//! of the [`means`] that this machine has. [`healthcheck`] asks a server from outside.
 
 pub mod buffers;
 pub mod choice;
@@ -21,6 +21,7 @@ pub mod listener;
 pub mod mailbox;
 #[cfg(feature = "may-minihttp")]
 pub mod may_minihttp;
+pub mod means;
 pub mod meter;
 pub mod percore;
 pub mod placement;

@@ -113,6 +113,10 @@ pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Requests of one connection that are answered in one turn; the rest waits for its next turn.
 pub const PIPELINED_REQUESTS_PER_TURN: usize = 256;
 
+/// A limit of open files that leaves fewer connections than this is worth a warning, unless fewer
+/// were asked for: it is the default of a shell, hardly meant for a server.
+pub const CONNECTIONS_FEW: usize = 1_000;
+
 /// File descriptors kept free of client connections: store, logs, connections over the limit.
 pub const RESERVED_FDS: usize = 64;
 

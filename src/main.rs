@@ -14,8 +14,10 @@ use signal_hook::consts::{
 use signal_hook::iterator::Signals;
 
 use corepulse::config::arguments::{Arguments, Command};
+use corepulse::config::variables::{self, Unknown};
 use corepulse::config::{Config, EXIT_USAGE, LogFormat, LogLevel};
 use corepulse::engine::healthcheck;
+use corepulse::engine::means::Means;
 use corepulse::server::{Report, Server, StartError};
 use corepulse::telemetry::log;
 
@@ -49,13 +51,15 @@ fn main() -> ExitCode {
         }
     };
     if arguments.print_config {
-        let printed = std::io::stdout().write_all(config.print().as_bytes());
-        return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return print(config);
     }
     if arguments.command == Some(Command::Healthcheck) {
         return check_health(&config);
     }
     start_log(&config);
+    for Unknown { name, nearest } in unknown_variables() {
+        log::warn!(variable = name, nearest, "a variable of this name has no effect");
+    }
     let stop = match listen_for_signals() {
         Ok(stop) => stop,
         Err(error) => {
@@ -73,6 +77,27 @@ fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// Prints the configuration with what it comes to on this machine, and which variables are not part
+/// of it.
+fn print(mut config: Config) -> ExitCode {
+    for Unknown { name, nearest } in unknown_variables() {
+        let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+        say(&format_args!("corepulse: {name} has no effect{hint}\n"));
+    }
+    let means = Means::observe(&config);
+    config.sources.derive("workers", means.workers);
+    config.sources.derive("max-connections", means.connections_max);
+    let printed = std::io::stdout().write_all(config.print().as_bytes());
+    if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Those that begin like ours. Names and values that are no text are none.
+fn unknown_variables() -> Vec<Unknown> {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    variables::unknown(variables)
 }
 
 fn start_log(config: &Config) {

@@ -17,10 +17,9 @@ use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
 use crate::engine::choice::{Entrance, Running};
 use crate::engine::cores::Setup;
-use crate::engine::descriptors;
 use crate::engine::lent::Patience;
 use crate::engine::listener::Bound;
-use crate::engine::placement::{Placement, Surroundings, decide};
+use crate::engine::means::Means;
 use crate::store::ledger::{DropReason, Totals};
 use crate::store::{RedisSettings, Store};
 use crate::telemetry::busy::Busy;
@@ -85,12 +84,8 @@ impl Server {
     ///
     /// The address cannot be listened on, or the system grants too few descriptors or threads.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let around = Surroundings::observe();
-        let workers = config.workers.unwrap_or(around.parallelism);
-        let placement = decide(config.pin, workers, &around);
-        let descriptors = descriptors::raise_limit() / config.engine.descriptors_per_connection();
-        let connections_max =
-            descriptors::connections_max(config.connections_max, descriptors, workers);
+        let means = Means::observe(config);
+        let (workers, connections_max) = (means.workers, means.connections_max);
         let entrance = Entrance::open(config.engine, &config.listen, workers)
             .map_err(|error| StartError::Listen(config.listen.clone(), error))?;
 
@@ -111,7 +106,7 @@ impl Server {
         });
         let control = Control::start(jobs, &state, clock).map_err(StartError::System)?;
         let setup = Setup {
-            placement,
+            placement: means.placement.clone(),
             patience: Patience {
                 idle_ms: milliseconds(config.idle_timeout),
                 request_ms: milliseconds(config.request_timeout),
@@ -135,11 +130,11 @@ impl Server {
         };
         let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
         let server = Self { state, clock, engine, control, drain_delay, drain_timeout };
-        server.announce(config, &setup.placement);
+        server.announce(config, &means);
         Ok(server)
     }
 
-    fn announce(&self, config: &Config, placement: &Placement) {
+    fn announce(&self, config: &Config, means: &Means) {
         let bound = self.bound();
         let address = bound.addresses().first().map_or_else(String::new, ToString::to_string);
         let stats = self.state.store.stats();
@@ -147,7 +142,7 @@ impl Server {
             %address,
             engine = self.engine.name(),
             workers = self.engine.count(),
-            placement = %placement,
+            placement = %means.placement,
             connections_max = self.state.settings.connections_max,
             ingest_token = if config.ingest_token.is_some() { "set" } else { "none" },
             "listening on {bound}"
@@ -159,6 +154,7 @@ impl Server {
             ttl = %Shown(config.store_ttl),
             "store"
         );
+        means.warn(config);
     }
 
     /// Where it listens; the port is the kernel's choice if 0 was asked for.

@@ -25,10 +25,7 @@ const EXHAUSTED: &str = "out of file descriptors";
 fn lines(mut process: Process, message: &str) -> Vec<Value> {
     process.signal("TERM");
     process.wait();
-    let log = process.whole_log();
-    let entries = log.lines().map(|line| serde_json::from_str(line).expect(line));
-    let says = |entry: &Value| entry["message"].as_str().is_some_and(|said| said.contains(message));
-    entries.filter(says).collect()
+    process.log_entries(message)
 }
 
 fn counts(lines: &[Value]) -> Vec<u64> {

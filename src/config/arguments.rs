@@ -9,6 +9,7 @@ use clap::builder::{OsStr, Resettable};
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::Secret;
+use super::sources::Sources;
 
 /// A thread-per-core HTTP server for streams of device metrics.
 ///
@@ -143,6 +144,10 @@ pub struct Arguments {
     #[arg(long)]
     pub print_config: bool,
 
+    /// Where each of these came from.
+    #[arg(skip)]
+    pub sources: Sources,
+
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -164,13 +169,16 @@ impl Arguments {
     ///
     /// What clap finds wrong, and what it prints instead of starting: help and version.
     pub fn read() -> Result<Self, clap::Error> {
-        let matches = Self::command()
-            .mut_args(behind_command_too)
-            .mut_args(without_empty_variable)
-            .try_get_matches()?;
+        let command = Self::command().mut_args(behind_command_too).mut_args(without_empty_variable);
+        let flags: Vec<_> = command.get_arguments().filter_map(names).collect();
+        let matches = command.try_get_matches()?;
         let mut arguments = Self::from_arg_matches(&matches)?;
+        arguments.sources = Sources::of(&matches, &flags);
         if arguments.redis_url.is_none() {
             let url = env::var("REDIS_URL").ok().filter(|url| !url.is_empty());
+            if url.is_some() {
+                arguments.sources.set_variable("redis-url", "REDIS_URL");
+            }
             arguments.redis_url = url.as_deref().map(Secret::from);
         }
         Ok(arguments)
@@ -180,6 +188,13 @@ impl Arguments {
 /// `corepulse healthcheck --listen …` is how people write it.
 fn behind_command_too(arg: Arg) -> Arg {
     arg.global(true)
+}
+
+/// The id of a flag, its name and that of its variable, if it has one and that is not empty.
+fn names(arg: &Arg) -> Option<(String, String, String)> {
+    let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+    let (id, flag) = (arg.get_id().to_string(), arg.get_long()?.to_owned());
+    Some((id, flag, variable.unwrap_or_default()))
 }
 
 fn without_empty_variable(arg: Arg) -> Arg {

@@ -1,5 +1,7 @@
 //! `--redis-url`: where Redis is, and how to be let in.
 
+pub mod redacted;
+
 use std::fmt;
 
 use redis::io::tcp::TcpSettings;

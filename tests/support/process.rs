@@ -231,6 +231,15 @@ impl Process {
         self.log.iter().last().unwrap_or(Value::Null)
     }
 
+    /// The lines whose message has this in it, after its end.
+    pub fn log_entries(&self, message: &str) -> Vec<Value> {
+        let log = self.whole_log();
+        let entries = log.lines().map(|line| serde_json::from_str(line).expect("a line is JSON"));
+        let says =
+            |entry: &Value| entry["message"].as_str().is_some_and(|said| said.contains(message));
+        entries.filter(says).collect()
+    }
+
     /// All it has said, after its end.
     pub fn whole_log(&self) -> String {
         let rest = self.log.iter().map(|entry| entry.to_string());
