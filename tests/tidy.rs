@@ -55,7 +55,7 @@ const DOORS: &[Door] = &[
     ("crc", &["store/redis/cluster.rs"]),
     ("crossbeam", &["sync.rs", "control.rs", "control/", "store/redis/"]),
     ("fastrand", &["engine/percore.rs", "http/handler.rs", "store/redis/"]),
-    ("flate2", &["http/content_coding/", "telemetry/profile.rs"]),
+    ("flate2", &["http/accept_encoding.rs", "http/content_coding/", "telemetry/profile.rs"]),
     ("form_urlencoded", &["http/request.rs"]),
     ("foldhash", &["analytics/roster.rs", "store/key.rs"]),
     ("hashbrown", &["analytics/roster.rs"]),

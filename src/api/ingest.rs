@@ -282,7 +282,7 @@ impl Report {
         }
         self.write_errors(body);
         body.extend_from_slice(b"}\n");
-        Response { status, content_type: PROBLEM, field: None, route }
+        Response { status, ..Response::ok(PROBLEM, route) }
     }
 
     fn write_errors(&self, body: &mut Vec<u8>) {

@@ -33,6 +33,8 @@ pub enum Work {
     Scrape {
         /// As the scraper asked.
         format: Format,
+        /// Whether it is to be compressed.
+        gzipped: bool,
     },
 }
 
@@ -161,7 +163,9 @@ pub fn make(work: &Work, state: &State, now: Now, body: &mut Vec<u8>, route: usi
         Work::Analyze { device } => analyze::answer(device.as_deref(), state, now, body, route),
         Work::Debug(shown) => debug::answer(*shown, state, now, body, route),
         Work::Lookup { key } => lookup::answer(key, state, now, body, route),
-        Work::Scrape { format } => scrape::answer(*format, state, now, body, route),
+        Work::Scrape { format, gzipped } => {
+            scrape::answer(*format, *gzipped, state, now, body, route)
+        }
     }
 }
 

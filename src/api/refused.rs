@@ -48,7 +48,7 @@ impl Refused {
             Self::Body(BodyError::Empty) => {
                 problem::open(body, status, BodyError::Empty);
                 let _ = body.write_all(b",\"rejected\":0,\"errors\":[]}\n");
-                Response { status, content_type: PROBLEM, field, route }
+                Response { status, field, ..Response::ok(PROBLEM, route) }
             }
             Self::Body(error) => problem(body, status, error, field, route),
             Self::Unauthorized => {

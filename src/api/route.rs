@@ -66,6 +66,28 @@ pub const NAMES: [&str; 15] = [
     "unknown",
 ];
 
+/// The statuses that a request of each route can be answered with, in the order of [`NAMES`].
+/// Whatever else can be, 503 comes of the connection limit, 405 of the method, 400 of the query.
+const POSSIBLE: [&[u16]; NAMES.len()] = [
+    // By framing and patience, before there is a route; 500 where an answer got lost.
+    &[400, 408, 411, 413, 414, 417, 421, 431, 500, 501, 503, 505],
+    &[200, 400, 405, 503],
+    &[200, 202, 400, 401, 405, 413, 415, 503],
+    &[200, 400, 401, 404, 405, 500, 503],
+    &[200, 400, 405, 500, 503],
+    &[200, 400, 404, 405, 500, 503],
+    &[200, 405],
+    &[200, 405, 503],
+    &[200, 400, 405, 503],
+    &[200, 400, 403, 405, 500, 503],
+    &[200, 400, 403, 404, 405, 500, 503],
+    &[200, 400, 403, 405, 500, 503],
+    &[200, 400, 403, 405, 429, 500, 503],
+    &[200, 400, 403, 405, 429, 500, 503],
+    // 200 of `OPTIONS *`.
+    &[200, 404, 503],
+];
+
 impl<'a> Route<'a> {
     /// The route of a path, without its query.
     #[must_use]
@@ -159,8 +181,12 @@ const REASON_NAMES: [&str; Reason::ALL.len()] = {
 };
 
 /// What the counters of requests and rejections are labelled with.
-pub const LABELS: Labels =
-    Labels { routes: &NAMES, statuses: &Status::CODES, reject_reasons: &REASON_NAMES };
+pub const LABELS: Labels = Labels {
+    routes: &NAMES,
+    statuses: &Status::CODES,
+    possible: &POSSIBLE,
+    reject_reasons: &REASON_NAMES,
+};
 
 #[cfg(test)]
 mod tests {
@@ -174,6 +200,14 @@ mod tests {
         assert_eq!(Route::of("/debug/pprof"), Route::of("/debug/pprof/"));
         for unknown in ["", "*", "/metrics/", "/Metrics", "/metrics/a/b", "/analyze/", "//"] {
             assert_eq!(Route::of(unknown), Route::Unknown, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn possible_statuses_are_known_ones_in_order() {
+        for (name, statuses) in NAMES.iter().zip(POSSIBLE) {
+            assert!(statuses.is_sorted(), "{name}");
+            assert!(statuses.iter().all(|status| Status::CODES.contains(status)), "{name}");
         }
     }
 

@@ -3,33 +3,37 @@
 use super::later::Work;
 use super::state::State;
 use crate::clock::Now;
-use crate::http::headers::Name;
+use crate::http::accept_encoding::{gzip, wants_gzip};
 use crate::http::request::Request;
-use crate::http::response::Response;
-use crate::metric::event::Field;
+use crate::http::response::{Field, Response};
+use crate::metric::event;
 use crate::store::ledger::{DropReason, EvictReason};
 use crate::telemetry::exposition::Format;
 use crate::telemetry::latency::{Buckets, Durations};
 use crate::telemetry::snapshot::{self, Named, Snapshot};
 
-/// The exposition in the format that the request prefers.
+/// The exposition in the format and coding that the request prefers.
 #[must_use]
 pub fn work(request: &Request<'_>) -> Work {
-    let accept =
-        request.headers.first(Name::Accept).and_then(|value| std::str::from_utf8(value).ok());
-    Work::Scrape { format: Format::accepted_by(accept) }
+    let lines = request.headers.lines("accept").map(String::from_utf8_lossy);
+    let accept = lines.collect::<Vec<_>>().join(",");
+    let format = Format::accepted_by(Some(&accept));
+    Work::Scrape { format, gzipped: wants_gzip(request.headers.lines("accept-encoding")) }
 }
 
 /// Writes the exposition.
 pub fn answer(
     format: Format,
+    gzipped: bool,
     state: &State,
     now: Now,
     body: &mut Vec<u8>,
     route: usize,
 ) -> Response {
-    body.extend_from_slice(state.exposition.write(&snapshot(state, now), format).as_bytes());
-    Response::ok(format.content_type(), route)
+    let text = state.exposition.write(&snapshot(state, now), format);
+    *body = if gzipped { gzip(text.as_bytes()) } else { text.into_bytes() };
+    let field = Some(Field::Negotiated { gzipped });
+    Response { field, ..Response::ok(format.content_type(), route) }
 }
 
 /// Everything that is exported, at this moment.
@@ -51,14 +55,14 @@ pub fn snapshot(state: &State, now: Now) -> Snapshot {
 fn analytics(state: &State, now: Now) -> snapshot::Analytics {
     let instance = state.analytics.instance(now);
     let totals = instance.totals;
-    let average = |field: Field| {
+    let average = |field: event::Field| {
         let fields = instance.fields.as_ref();
         fields.and_then(|fields| fields.get(field.index())).map(|field| field.rolling_average)
     };
     snapshot::Analytics {
         anomalies: by_field(totals.points),
         episodes: by_field(totals.episodes),
-        rolling_averages: Field::ALL.map(|field| (field.name(), average(field))).into(),
+        rolling_averages: event::Field::ALL.map(|field| (field.name(), average(field))).into(),
         devices: totals.devices,
         devices_max: state.settings.devices_max as u64,
         devices_refused: totals.devices_refused,
@@ -66,7 +70,7 @@ fn analytics(state: &State, now: Now) -> snapshot::Analytics {
 }
 
 fn by_field(counts: [u64; 2]) -> Named<u64> {
-    Field::ALL.into_iter().map(Field::name).zip(counts).collect()
+    event::Field::ALL.into_iter().map(event::Field::name).zip(counts).collect()
 }
 
 fn store(state: &State) -> snapshot::Store {

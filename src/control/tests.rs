@@ -65,7 +65,7 @@ fn lookup() -> Work {
     Work::Lookup { key: b"k".to_vec() }
 }
 
-const SCRAPE: Work = Work::Scrape { format: Format::Text };
+const SCRAPE: Work = Work::Scrape { format: Format::Text, gzipped: false };
 
 /// Asked in a far future, nobody has waited.
 const NEVER_NS: u64 = u64::MAX;

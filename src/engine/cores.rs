@@ -29,7 +29,8 @@ use crate::telemetry::latency::Latency;
 use crate::telemetry::log;
 
 /// What requests are counted by where nobody looks: any route, any status.
-const LABELS: Labels = Labels { routes: &["any"], statuses: &Status::CODES, reject_reasons: &[] };
+const LABELS: Labels =
+    Labels { routes: &["any"], statuses: &Status::CODES, possible: &[], reject_reasons: &[] };
 
 /// How cores serve.
 #[derive(Clone, Debug)]

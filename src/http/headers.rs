@@ -5,26 +5,26 @@ use crate::limits::HEAD_BYTES_MAX;
 /// The fields that are asked for by name. Where each stands is found once, when its head is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
-    /// RFC 9110, section 12.5.1.
-    Accept,
     /// RFC 9110, section 11.6.2.
     Authorization,
     /// RFC 9110, section 8.4.
     ContentEncoding,
     /// RFC 9110, section 8.3.
     ContentType,
+    /// RFC 6454, section 7.
+    Origin,
 }
 
 impl Name {
     const ALL: [Self; 4] =
-        [Self::Accept, Self::Authorization, Self::ContentEncoding, Self::ContentType];
+        [Self::Authorization, Self::ContentEncoding, Self::ContentType, Self::Origin];
 
     const fn text(self) -> &'static str {
         match self {
-            Self::Accept => "accept",
             Self::Authorization => "authorization",
             Self::ContentEncoding => "content-encoding",
             Self::ContentType => "content-type",
+            Self::Origin => "origin",
         }
     }
 }
@@ -127,6 +127,13 @@ impl<'a> Headers<'a> {
         }
     }
 
+    /// The values of all lines of a field that is a list, which are one list (RFC 9110, section
+    /// 5.3), in their order.
+    pub fn lines(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let named = self.iter().filter(move |(given, _)| given.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value)
+    }
+
     /// The value of a field, if it stands at most once.
     ///
     /// # Errors
@@ -159,11 +166,13 @@ mod tests {
 
     #[test]
     fn fields_are_found_in_whatever_case_and_counted() {
-        let head = b"GET / HTTP/1.0\r\nACCEPT: a\r\nContent-Type:\r\nX: y\r\naccept: b\r\n\r\n";
+        let head = b"GET / HTTP/1.0\r\nORIGIN: a\r\nContent-Type:\r\nX: y\r\norigin: b\r\n\r\n";
         let mut heads = Heads::default();
         let headers = heads.read(head).unwrap().unwrap().headers;
-        assert_eq!(headers.first(Name::Accept), Some(&b"a"[..]));
-        assert_eq!(headers.only(Name::Accept), Err(Repeated));
+        assert_eq!(headers.first(Name::Origin), Some(&b"a"[..]));
+        assert_eq!(headers.only(Name::Origin), Err(Repeated));
+        assert_eq!(headers.lines("Origin").collect::<Vec<_>>(), [b"a", b"b"]);
+        assert_eq!(headers.lines("accept").count(), 0);
         assert_eq!(headers.only(Name::ContentType), Ok(Some(&b""[..])));
         assert_eq!(headers.only(Name::Authorization), Ok(None));
         let fields: Vec<_> = headers.iter().collect();

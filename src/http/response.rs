@@ -13,6 +13,8 @@ pub struct Response {
     pub content_type: &'static str,
     /// The one further field that some answers carry.
     pub field: Option<Field>,
+    /// Further lines of the head, each with the CR LF before it; mostly none.
+    pub lines: &'static str,
     /// A number by which the handler's owner counts the answer; the engine only passes it on.
     pub route: usize,
 }
@@ -28,9 +30,18 @@ pub enum Field {
     RetryAfter(u32),
     /// 401: how to authenticate (RFC 9110, section 11.6.1).
     WwwAuthenticate(&'static str),
+    /// 200 of what comes in several forms: which fields of a request choose, and whether it is
+    /// gzipped (RFC 9110, sections 8.4 and 12.5.5).
+    Negotiated {
+        /// Whether the body is in gzip.
+        gzipped: bool,
+    },
     /// A file rather than a page, and its name (RFC 6266).
     ContentDisposition(&'static str),
 }
+
+/// The fields of a request by which [`Field::Negotiated`] is chosen.
+pub const NEGOTIATED_BY: &str = "Accept, Accept-Encoding";
 
 /// `application/json`.
 pub const JSON: &str = "application/json";
@@ -41,7 +52,7 @@ impl Response {
     /// 200 with a body of this type.
     #[must_use]
     pub const fn ok(content_type: &'static str, route: usize) -> Self {
-        Self { status: Status::Ok, content_type, field: None, route }
+        Self { status: Status::Ok, content_type, field: None, lines: "", route }
     }
 }
 
@@ -110,6 +121,9 @@ impl Encoder {
         if let Some(field) = response.field {
             encode_field(out, field);
         }
+        if !response.lines.is_empty() {
+            out.extend_from_slice(response.lines.as_bytes());
+        }
         out.extend_from_slice(match persistence {
             Persistence::Open => b"\r\n\r\n",
             Persistence::OpenSaid => b"\r\nConnection: keep-alive\r\n\r\n",
@@ -129,6 +143,10 @@ fn encode_field(out: &mut Vec<u8>, field: Field) {
         Field::RetryAfter(seconds) => ("\r\nRetry-After: ", digits.format(seconds)),
         Field::WwwAuthenticate(challenge) => ("\r\nWWW-Authenticate: ", challenge),
         Field::ContentDisposition(how) => ("\r\nContent-Disposition: ", how),
+        Field::Negotiated { gzipped: false } => ("\r\nVary: ", NEGOTIATED_BY),
+        Field::Negotiated { gzipped: true } => {
+            ("\r\nContent-Encoding: gzip\r\nVary: ", NEGOTIATED_BY)
+        }
     };
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(value.as_bytes());
@@ -176,11 +194,19 @@ mod tests {
             (Field::RetryAfter(3), "Retry-After: 3"),
             (Field::WwwAuthenticate("Bearer"), "WWW-Authenticate: Bearer"),
             (Field::ContentDisposition("attachment"), "Content-Disposition: attachment"),
+            (Field::Negotiated { gzipped: false }, "Vary: Accept, Accept-Encoding"),
+            (
+                Field::Negotiated { gzipped: true },
+                "Content-Encoding: gzip\r\nVary: Accept, Accept-Encoding",
+            ),
         ] {
             let response = Response { field: Some(field), ..Response::ok(TEXT, 0) };
             let text = encoded(response, true, Persistence::Close);
             let end = format!("Content-Length: 3\r\n{line}\r\nConnection: close\r\n\r\n");
             assert!(text.ends_with(&end), "{text}");
         }
+        let lines = "\r\nA: b\r\nC: d";
+        let text = encoded(Response { lines, ..Response::ok(TEXT, 0) }, true, Persistence::Open);
+        assert!(text.ends_with("Content-Length: 3\r\nA: b\r\nC: d\r\n\r\n"), "{text}");
     }
 }

@@ -70,8 +70,17 @@ pub struct Labels {
     pub routes: &'static [&'static str],
     /// Every status that is answered.
     pub statuses: &'static [u16],
+    /// Of which each route can have these, by its place; any, where nothing is said of it.
+    pub possible: &'static [&'static [u16]],
     /// Why events are rejected.
     pub reject_reasons: &'static [&'static str],
+}
+
+impl Labels {
+    /// Whether a request of this route can be answered with this status.
+    fn are_possible(&self, route: usize, status: u16) -> bool {
+        self.possible.get(route).is_none_or(|statuses| statuses.contains(&status))
+    }
 }
 
 /// One core's counters.
@@ -241,18 +250,20 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Every pair of route and status with its count. A status that is in no table is `None`, and
-    /// comes only if there was one.
+    /// Every pair of route and status that there can be, with its count: each is a series in every
+    /// store of them. Any other comes only if there was one; a status in no table is `None`.
     pub fn request_counts(
         &self,
         labels: Labels,
     ) -> impl Iterator<Item = (&'static str, Option<u16>, u64)> {
         let rows = self.requests.chunks(labels.statuses.len() + 1);
-        labels.routes.iter().zip(rows).flat_map(move |(route, row)| {
+        labels.routes.iter().zip(rows).enumerate().flat_map(move |(place, (route, row))| {
             let statuses = labels.statuses.iter().map(|status| Some(*status));
             let columns = statuses.chain([None]).zip(row);
+            let possible =
+                move |status: Option<u16>| status.is_some_and(|it| labels.are_possible(place, it));
             columns
-                .filter(|(status, count)| status.is_some() || **count > 0)
+                .filter(move |(status, count)| possible(*status) || **count > 0)
                 .map(move |(status, count)| (*route, status, *count))
         })
     }
@@ -277,6 +288,7 @@ mod tests {
     const LABELS: Labels = Labels {
         routes: &["ingest", "health"],
         statuses: &[200, 202, 400],
+        possible: &[&[202, 400], &[200]],
         reject_reasons: &["syntax", "future"],
     };
 
@@ -288,11 +300,19 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_is_there_from_the_start_and_cores_add_up() {
+    fn every_possible_pair_is_there_from_the_start_and_cores_add_up() {
         let counters = Counters::new(2, LABELS);
         let zeros: Vec<_> = counters.totals().request_counts(LABELS).collect();
-        assert_eq!(zeros.len(), 6);
-        assert!(zeros.iter().all(|(_, status, count)| status.is_some() && *count == 0));
+        let expected =
+            [("ingest", Some(202), 0), ("ingest", Some(400), 0), ("health", Some(200), 0)];
+        assert_eq!(zeros, expected);
+        // What nobody thought of is not kept back for that.
+        let odd = Counters::new(1, LABELS);
+        odd.request(0, 1, 400);
+        let counts: Vec<_> = odd.totals().request_counts(LABELS).collect();
+        assert_eq!(counts[3..], [("health", Some(400), 1)]);
+        let anything = Labels { possible: &[], ..LABELS };
+        assert_eq!(odd.totals().request_counts(anything).count(), 6);
         counters.request(0, 0, 202);
         counters.request(1, 0, 202);
         counters.request(1, 1, 200);

@@ -245,6 +245,7 @@ pub(crate) mod tests {
     pub(crate) const LABELS: Labels = Labels {
         routes: &["ingest", "lookup"],
         statuses: &[200, 202, 404],
+        possible: &[],
         reject_reasons: &["syntax", "future"],
     };
 

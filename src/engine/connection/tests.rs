@@ -88,7 +88,7 @@ fn lending(
     now_ms: u64,
     act: impl FnOnce(&mut Connection, &mut Lent<'_, Fine>) -> Next,
 ) -> Next {
-    let labels = Labels { routes: &["any"], statuses: &[200], reject_reasons: &[] };
+    let labels = Labels { routes: &["any"], statuses: &[200], possible: &[], reject_reasons: &[] };
     let (counters, latency) = (Counters::new(1, labels), Latency::new(1, 1));
     let patience = Patience { idle_ms: 1000, request_ms: 1000, body_bytes_max: 1024 };
     let mut lent = Lent {

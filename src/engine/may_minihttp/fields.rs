@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::http::response::{Field, Persistence, Response};
+use crate::http::response::{Field, NEGOTIATED_BY, Persistence, Response};
 use crate::sync::Mutex;
 
 /// Every line that was ever answered. They are leaked, and a few dozen in all: types and methods
@@ -26,8 +26,13 @@ impl Fields {
                 Field::RetryAfter(seconds) => format!("Retry-After: {seconds}"),
                 Field::WwwAuthenticate(challenge) => format!("WWW-Authenticate: {challenge}"),
                 Field::ContentDisposition(how) => format!("Content-Disposition: {how}"),
+                Field::Negotiated { .. } => format!("Vary: {NEGOTIATED_BY}"),
             }));
         }
+        if response.field == Some(Field::Negotiated { gzipped: true }) {
+            add("Content-Encoding: gzip");
+        }
+        response.lines.split("\r\n").filter(|line| !line.is_empty()).for_each(&mut add);
         match persistence {
             Persistence::Open => {}
             Persistence::OpenSaid => add("Connection: keep-alive"),
