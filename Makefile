@@ -61,32 +61,33 @@ peers: ## The same job on may_minihttp, hyper, actix-web, axum and Go, to compar
 perf-peers: peers ## Compare the server with all of them, from memory and with Redis (15 minutes)
 	cargo build --release --locked --workspace
 	target/release/compare --rounds 5 --seconds 2 --scenarios single,pipelined,ndjson --redis \
-		--name peers
+		--name peers --record
 
 perf-load: ## Latency of an open loop with Redis: 1,000 requests/s, and half of saturation
 	cargo build --release --locked --workspace
-	target/release/load --redis --rate 1000 --seconds 20 --rounds 5 --name load-1000
-	target/release/load --redis --saturation --share 0.5 --seconds 15 --rounds 3 --name load-half
+	target/release/load --redis --rate 1000 --seconds 20 --rounds 5 --name load-1000 --record
+	target/release/load --redis --saturation --share 0.5 --seconds 15 --rounds 3 \
+		--name load-half --record
 
 perf-analyze: ## What /analyze with 100,000 devices costs while both cores are loaded (2 minutes)
 	cargo build --release --locked --workspace
-	target/release/analyze
+	target/release/analyze --record
 
 perf-scale: ## Two workers beside one, a million devices beside a thousand (4 minutes, 3 GB)
 	cargo build --release --locked --workspace
-	target/release/scale
+	target/release/scale --record
 
 profiles: ## Twenty profiles over HTTP of a server under full load: nothing may fail
 	cargo build --release --locked --workspace
-	target/release/profiles
+	target/release/profiles --record
 
 flamegraphs: ## Draw where time goes under each kind of load, the kernel's part too (needs perf)
 	cargo build --release --locked --workspace
-	target/release/flamegraph single device pipelined ndjson
+	target/release/flamegraph single device pipelined ndjson --record
 
 idle-connections: ## What 15,000 idle connections cost in memory, and others in time
 	cargo build --release --locked --workspace
-	target/release/idle-connections
+	target/release/idle-connections --record
 
 greedy: ## How long polite clients wait beside one that sends 10,000 requests at once
 	cargo build --release --locked --workspace

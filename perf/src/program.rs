@@ -48,16 +48,24 @@ pub fn leave_first_core() -> Result<Option<CoreId>, String> {
 /// Whether raw numbers are kept, and where.
 #[derive(Debug, Args)]
 pub struct Records {
-    /// Where records are kept.
-    #[arg(long, default_value = "perf/record")]
+    /// Keep the raw numbers among the records, or in this folder: `--record=FOLDER`. Without it
+    /// they go where nothing is kept for good.
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "target/perf",
+        default_missing_value = "perf/record"
+    )]
     record: PathBuf,
     /// Print the table only.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "record")]
     no_record: bool,
 }
 
 impl Records {
-    /// Keeps a record under its date and `name`, and says where, unless none is wanted.
+    /// Writes a record under its date and `name`, and says where, unless none is wanted.
     ///
     /// # Errors
     ///
@@ -68,5 +76,33 @@ impl Records {
             println!("\nraw numbers: {}", path.display());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Options {
+        scenario: Option<String>,
+        #[command(flatten)]
+        records: Records,
+    }
+
+    #[test]
+    fn nothing_is_kept_for_good_unless_it_is_asked_for() {
+        for (arguments, folder) in [
+            (&[][..], "target/perf"),
+            (&["--record"], "perf/record"),
+            (&["--record", "single"], "perf/record"),
+            (&["--record=/tmp/here", "single"], "/tmp/here"),
+        ] {
+            let arguments = ["program"].iter().chain(arguments);
+            let options = Options::try_parse_from(arguments).unwrap();
+            assert_eq!(options.records.record, PathBuf::from(folder), "{options:?}");
+        }
+        assert!(Options::try_parse_from(["program", "--record", "--no-record"]).is_err());
     }
 }

@@ -46,7 +46,8 @@ fn sent_is_answered_is_accepted_and_the_record_says_so() {
         // What an earlier run of this test left; there may be nothing.
         let _ = fs::remove_dir_all(&folder);
         let fixed = ["--rounds", "1", "--seconds", "1", "--connections", "4", "--threads", "2"];
-        let own = ["--url", &url, "--name", "brief", "--record", folder.to_str().unwrap()];
+        let kept = format!("--record={}", folder.display());
+        let own = ["--url", &url, "--name", "brief", &kept];
         let sent = ["--scenario", scenario, "--rate", "160", "--devices", "30", "--batch", "20"];
         let output = load(&[&fixed[..], &own, &sent].concat());
         let said = String::from_utf8_lossy(&output.stderr);

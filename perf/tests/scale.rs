@@ -32,8 +32,7 @@ fn record(arguments: &[&str]) -> Value {
         .args(["--rounds", "1", "--duration-ms", "400", "--connections", "4", "--rate", "100"])
         .args(["--memory-store", "4MiB", "--window", "4"])
         .args(arguments)
-        .arg("--record")
-        .arg(&folder.0)
+        .arg(format!("--record={}", folder.0.display()))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -43,9 +43,17 @@ struct Options {
     /// Samples a second of CPU time; 997 keeps step with nothing.
     #[arg(long, default_value_t = 997, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     frequency: u32,
-    /// Where the pictures go.
-    #[arg(long, default_value = "flamegraphs")]
-    folder: PathBuf,
+    /// Keep the pictures among those of this project, or in this folder: `--record=FOLDER`.
+    /// Without it they go where nothing is kept for good.
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "target/perf",
+        default_missing_value = "flamegraphs"
+    )]
+    record: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -59,6 +67,8 @@ fn draw_all(options: &Options) -> Result<(), String> {
                     /debug/pprof/flamegraph of the server"
             .to_owned());
     }
+    fs::create_dir_all(&options.record)
+        .map_err(|e| format!("{}: {e}", options.record.display()))?;
     let programs = &program::folder()?;
     let core = program::leave_first_core()?;
     for scenario in &options.scenarios {
@@ -72,7 +82,7 @@ fn draw_all(options: &Options) -> Result<(), String> {
             let outcome = load.join().unwrap_or_else(|_| Err("the load panicked".to_owned()));
             recorded.and(outcome.map(|_| ()))
         })?;
-        let path = options.folder.join(file_name(*scenario)?);
+        let path = options.record.join(file_name(*scenario)?);
         draw(&samples, scenario.name(), &path)?;
         fs::remove_file(&samples).map_err(|e| e.to_string())?;
         println!("{}", path.display());
