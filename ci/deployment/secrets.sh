@@ -22,6 +22,9 @@ touch "$folder/applied"
 get='--namespace corepulse get deployment corepulse --ignore-not-found --output'
 get+=' jsonpath={.metadata.annotations.kubectl\.kubernetes\.io/last-applied-configuration}'
 
+forget='--namespace corepulse annotate deployment corepulse'
+forget+=' kubectl.kubernetes.io/last-applied-configuration-'
+
 deploy() { KUBECTL=$folder/kubectl k8s/deploy "$@"; }
 expect() {
     if ! diff "$folder/asked" -; then
@@ -62,7 +65,7 @@ apply --filename base/namespace.yaml
 --namespace corepulse get secret redis
 --namespace corepulse get secret grafana
 $get
---namespace corepulse annotate deployment corepulse kubectl.kubernetes.io/last-applied-configuration-
+$forget
 apply --kustomize .
 EOF
 
