@@ -18,6 +18,7 @@ use support::{Client, Process, get, post, until};
 const REJECTED: &str = "events rejected";
 const IGNORED: &str = "members that are ignored";
 const REFUSED: &str = "requests with metrics refused";
+const DEVICES: &str = "more devices than --max-devices";
 const LIMIT: &str = "connections past --max-connections";
 const EXHAUSTED: &str = "out of file descriptors";
 
@@ -127,6 +128,22 @@ fn each_request_is_told_of_where_that_is_wanted() {
     let devices: Vec<_> = lines.iter().filter_map(|line| line["device_id"].as_str()).collect();
     assert_eq!(devices, ["d0", "d1", "d2", "d3"], "{lines:?}");
     assert_eq!((&lines[0]["level"], &lines[1]["level"]), (&"WARN".into(), &"DEBUG".into()));
+}
+
+#[test]
+fn devices_past_the_limit_are_told_once() {
+    let process = Process::start(&["--workers", "1", "--max-devices", "1"]);
+    let mut client = process.client();
+    let name = peer(&client);
+    for device in ["first", "second", "third"] {
+        let body = format!(r#"{{"device_id":"{device}","cpu":1,"rps":1}}"#).repeat(5);
+        assert_eq!(client.ask(&post(body.as_bytes())).status, 202);
+    }
+    let lines = lines(process, DEVICES);
+    assert_eq!(counts(&lines), [5, 5], "{lines:?}");
+    let told = &lines[0];
+    assert_eq!((&told["peer"], &told["devices_max"]), (&name.into(), &1.into()), "{told}");
+    assert_eq!(told["level"], "WARN");
 }
 
 /// Connections that have begun a request, so that none of them may be closed for a newcomer.

@@ -70,6 +70,17 @@ pub(super) fn members(ignored: &Ignored<'_>, state: &State, context: &Context<'_
     }
 }
 
+/// Tells of events that were taken and not judged, because there are too many devices.
+#[cold]
+pub(super) fn devices(unjudged: u64, state: &State, context: &Context<'_>) {
+    let trouble = Trouble::DevicesRefused;
+    let (peer, devices_max) = (Shown(context.peer), state.settings.devices_max);
+    // Once there are too many it may be every request; the counter has them.
+    if let Some(count) = state.counters.troubles().note(trouble, unjudged, context.now) {
+        log::warn!(count, devices_max, %peer, "{}", trouble.message());
+    }
+}
+
 /// Tells of a request that was refused as a whole, with the problem that it was answered with.
 #[cold]
 pub(super) fn request(status: Status, problem: &[u8], state: &State, context: &Context<'_>) {

@@ -129,6 +129,9 @@ impl Ingest {
                 decoder.blamed(body).map_or((rejection, None), |(why, id)| (why, Some(id)));
             blame::events(report.rejected(), rejection, device_id, state, context);
         }
+        if report.unjudged > 0 {
+            blame::devices(report.unjudged, state, context);
+        }
         if let Some(ignored) = decoder.ignored(body) {
             blame::members(&ignored, state, context);
         }
