@@ -35,6 +35,7 @@ RUN cpu="$TARGET_CPU"; \
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY perf/Cargo.toml perf/Cargo.toml
+COPY vendor vendor
 RUN mkdir -p src perf/src benches \
     && echo '//! Stands in.' | tee src/lib.rs perf/src/lib.rs >src/main.rs \
     && echo 'fn main() {}' | tee -a src/main.rs >benches/stages.rs \

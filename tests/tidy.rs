@@ -49,7 +49,6 @@ const LAYOUT: Layout = Layout {
 
 /// Each outside crate and the files of `src/` that may name it, or folders with a final `/`.
 const DOORS: &[Door] = &[
-    ("backtrace", &["telemetry/profile.rs"]),
     ("clap", &["config/", "main.rs"]),
     ("core_affinity", &["engine/placement.rs"]),
     ("crc", &["store/redis/cluster.rs"]),

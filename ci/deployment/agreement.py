@@ -198,6 +198,8 @@ def check_build_context():
     copied = {path for line in copies for path in line.split()}
     members = re.search(r"^members = (\[.*\])$", read("Cargo.toml"), re.MULTILINE)[1]
     needed = {f"{member}/Cargo.toml" for member in json.loads(members)}
+    # Crates that were copied into the checkout.
+    needed.update(re.findall(r"path = \"([^/\"]+)/[^\"]*\"", read("Cargo.toml")))
     for source in sorted((ROOT / "src").rglob("*.rs")):
         for path in re.findall(r"include_(?:str|bytes)!\(\"(.*?)\"\)", source.read_text()):
             needed.add(str((source.parent / path).resolve().relative_to(ROOT)))

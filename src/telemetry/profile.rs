@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use pprof::protos::Message;
-use pprof::{Frames, ProfilerGuard, ProfilerGuardBuilder, Report, Symbol};
+use pprof::{Frames, Names, ProfilerGuard, ProfilerGuardBuilder, Report, Symbol};
 
 use super::flamegraph;
 use super::symbol::readable;
@@ -85,15 +85,14 @@ impl Sampling {
         drop(self);
         let taken = taken.map_err(|_| Failed::Report)?;
         let mut report = Report { data: HashMap::new(), timing: taken.timing };
+        let names = Names::new();
         for (stack, count) in taken.data {
-            let mut frames = Frames::from(stack);
+            let mut frames = Frames::named(stack, &names);
             // Stacks that read the same are one, whenever each was met first.
             frames.sample_timestamp = report.timing.start_time;
             frames.frames.iter_mut().flatten().for_each(rename);
             *report.data.entry(frames).or_insert(0) += count;
         }
-        // Or the tables of names would stay in memory until the next profile.
-        backtrace::clear_symbol_cache();
         Ok(Profile(report))
     }
 }

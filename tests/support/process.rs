@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -12,9 +13,16 @@ use serde_json::Value;
 use super::client::Client;
 use super::{SOON, until};
 
+/// The file of the program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_corepulse");
+
 /// The program with a clean environment.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_corepulse"));
+    command_of(Path::new(PROGRAM), arguments)
+}
+
+fn command_of(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -83,6 +91,11 @@ impl Process {
 
     pub fn start_at(listen: &str, arguments: &[&str]) -> Self {
         Self::spawn(command(&with_fixed(listen, arguments)))
+    }
+
+    /// Starts a copy of it on a free port.
+    pub fn start_copy(program: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(command_of(program, &with_fixed("127.0.0.1:0", arguments)))
     }
 
     /// Starts it on a free port with further variables in its environment.
