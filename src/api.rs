@@ -3,11 +3,13 @@
 //! [`service`] is the handler that each core has; it asks [`route`] what a request is for, refuses
 //! what [`query`] finds wrong, and lets [`ingest`], [`analyze`], [`lookup`], [`health`],
 //! [`scrape`], [`debug`], [`profile`], [`openapi`] or [`index`] answer, over the [`state`] that all
-//! cores share. What would hold up a core is answered [`later`].
+//! cores share. What would hold up a core is answered [`later`]. [`cors`] says which pages in
+//! browsers may read it.
 
 pub mod analyze;
 pub mod authorization;
 mod blame;
+pub mod cors;
 pub mod debug;
 pub mod health;
 pub mod index;

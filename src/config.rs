@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod listen;
 pub mod mistakes;
+pub mod origins;
 pub mod redis_url;
 pub mod shown;
 pub mod sources;
@@ -21,6 +22,7 @@ use crate::limits::{
 use arguments::Arguments;
 use listen::{Listen, UNIX_PATH_BYTES_MAX};
 use mistakes::{Mistakes, Range};
+use origins::Origins;
 use redis_url::RedisUrl;
 use redis_url::redacted::Redacted;
 use shown::{Bytes, Shown};
@@ -143,6 +145,7 @@ pub struct Config {
     pub drain_timeout: Duration,
     pub ingest_token: Option<Secret>,
     pub admin_token: Option<Secret>,
+    pub cors_origin: Option<Origins>,
     pub instance: String,
     pub log_format: LogFormat,
     pub log_level: LogLevel,
@@ -219,6 +222,7 @@ impl Config {
             drain_timeout: found.duration("drain-timeout", &given.drain_timeout, ZERO),
             ingest_token: secret(given.ingest_token.as_ref()),
             admin_token: secret(given.admin_token.as_ref()),
+            cors_origin: check_origins(given.cors_origin.as_deref(), found),
             instance: given
                 .instance
                 .as_deref()
@@ -298,6 +302,10 @@ impl Config {
         line("ingest-token", &token);
         let token = if self.admin_token.is_some() { "(set)" } else { "(not set)" };
         line("admin-token", &token);
+        match &self.cors_origin {
+            Some(origins) => line("cors-origin", origins),
+            None => line("cors-origin", &"(not set)"),
+        }
         line("instance", &self.instance);
         line("log-format", &name_of(&LOG_FORMATS, self.log_format));
         line("log-level", &name_of(&LOG_LEVELS, self.log_level));
@@ -339,6 +347,21 @@ fn check_listen(text: &str, found: &mut Mistakes) -> Listen {
          (unix:/run/corepulse.sock), found {text:?}"
     );
     found.note("listen", &expected, Listen::parse(text), Listen::Everywhere(0))
+}
+
+fn check_origins(given: Option<&str>, found: &mut Mistakes) -> Option<Origins> {
+    let text = given?;
+    let origins = Origins::parse(text);
+    if let Err(wrong) = &origins {
+        found.add(
+            "cors-origin",
+            format!(
+                "expected * alone, or origins with commas between them such as \
+                 https://app.example,http://localhost:3000, found {wrong:?}"
+            ),
+        );
+    }
+    origins.ok()
 }
 
 fn check_threshold(text: &str, found: &mut Mistakes) -> f64 {

@@ -3,8 +3,8 @@
 //! In the order in which data flows: [`intake`] finds whole requests in what a connection has
 //! received, by way of [`heads`] that were seen before, `head`, `target`, [`framing`] and
 //! [`chunked`]; a [`handler`] answers each [`request`] with a [`response`], errors as a
-//! [`problem`]; [`content_coding`] inflates bodies, [`accept_encoding`] compresses them, and [`uri`]
-//! knows what hosts and paths may be.
+//! [`problem`]; [`content_coding`] inflates bodies, [`accept_encoding`] compresses them, and
+//! [`uri`] knows what hosts and paths may be.
 //! Framing follows RFC 9112. What is ambiguous is refused: a guess here is a smuggled request at
 //! the proxy in front of us.
 

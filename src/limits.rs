@@ -199,6 +199,10 @@ pub const TALLY_ENTRIES_MAX: usize = 4 * 1024;
 /// Look-ups and scrapes that wait for the control thread; more get 503.
 pub const JOBS_QUEUED_MAX: usize = 1024;
 
+/// Seconds for which a browser may remember what a page of another origin may send
+/// (`--cors-origin`); Chromium remembers no longer.
+pub const CORS_MAX_AGE_SECONDS: u32 = 7_200;
+
 /// Seconds that a profile takes where the request does not say.
 pub const PROFILE_SECONDS_DEFAULT: u8 = 10;
 

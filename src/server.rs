@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::analytics::{self, Analytics};
+use crate::api::cors::Cors;
 use crate::api::route::{LABELS, NAMES};
 use crate::api::service::Service;
 use crate::api::state::{Settings, State};
@@ -102,6 +103,7 @@ impl Server {
             busy: Busy::new(clock.now()),
             exposition: Exposition::default(),
             jobs: queue,
+            cors: config.cors_origin.as_ref().map(Cors::new),
             settings: settings(config, workers, connections_max),
         });
         let control = Control::start(jobs, &state, clock).map_err(StartError::System)?;

@@ -104,6 +104,23 @@ fn unknown_parameters_are_named_with_the_known_ones() {
     assert_eq!(running.stop().store.accepted, 0);
 }
 
+/// Several lines of a list are one (RFC 9110, section 5.3): an empty one adds nothing, and two
+/// codings in two lines are as many as in one.
+#[test]
+fn content_encoding_in_two_lines_is_one_list() {
+    let running = Running::start(&[]);
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(br#"{"cpu":1,"rps":1}"#).unwrap();
+    let gzipped = encoder.finish().unwrap();
+    for (first, second, status) in
+        [("", "gzip", 202), ("gzip", "", 202), ("gzip", "gzip", 415), ("identity", "gzip", 415)]
+    {
+        let fields = format!("Content-Encoding: {first}\r\nX: y\r\ncontent-encoding: {second}\r\n");
+        let answer = running.client().ask(&post_with(&fields, &gzipped));
+        assert_eq!(answer.status, status, "{first:?} {second:?}: {answer:?}");
+    }
+}
+
 /// Who asks a path that is nearly right is told of the right one.
 #[test]
 fn a_near_miss_names_what_was_meant() {

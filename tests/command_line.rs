@@ -43,6 +43,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("drain-timeout", "20s"),
     ("ingest-token", "(not set)"),
     ("admin-token", "(not set)"),
+    ("cors-origin", "(not set)"),
     ("log-format", "text"),
     ("log-level", "info"),
 ];
@@ -285,6 +286,7 @@ fn all_mistakes_are_reported_at_once() {
         ("--max-connection-age", "old"),
         ("--drain-timeout", "x"),
         ("--log-format", "xml"),
+        ("--cors-origin", "app.example"),
         ("--log-level", "loud"),
     ];
     let arguments: Vec<String> =

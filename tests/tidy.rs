@@ -93,6 +93,7 @@ const DOORS: &[Door] = &[
     ("time", &["metric/timestamp.rs"]),
     ("tracing", &["telemetry/log.rs", "telemetry/log/"]),
     ("tracing-subscriber", &["telemetry/log.rs", "telemetry/log/"]),
+    ("url", &["config/origins.rs"]),
 ];
 
 /// Where sockets and threads live; addresses are plain values.

@@ -106,6 +106,7 @@ impl Replay {
             flushes: Arc::new(Latency::new(1, 1)),
             busy: Busy::new(Now::default()),
             exposition: Exposition::default(),
+            cors: None,
             jobs: Box::new(jobs.clone()),
             settings: settings(),
         });
@@ -170,6 +171,7 @@ impl Replay {
             draining: false,
             request: RequestId { connection, number: self.requests },
             mailbox: &self.mailbox,
+            lines: "",
         };
         let Buffers { out, body, .. } = &mut self.buffers;
         body.clear();

@@ -112,8 +112,8 @@ impl Ingest {
         let content_type =
             request.headers.only(Name::ContentType).map_err(|_| Refused::MediaType)?;
         let lines: Lines = media_type::lines(content_type).ok_or(Refused::MediaType)?;
-        let coding = request.headers.only(Name::ContentEncoding);
-        let coding = coding.ok().and_then(ContentCoding::from_field);
+        let coding = request.headers.list(Name::ContentEncoding);
+        let coding = ContentCoding::from_field(coding.as_deref());
         let coding = coding.ok_or(Refused::ContentCoding)?;
         let body = bodies
             .decode(coding, request.body, state.settings.body_bytes_max)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cors::Cors;
 use super::ingest::{self, Ingest};
 use super::profile::{self, Wanted};
 use super::route::{NAMES, REFUSED, Route};
@@ -47,6 +48,41 @@ impl Service {
     pub fn new(core: usize, state: Arc<State>) -> Self {
         let ingest = Ingest::new(core, &state);
         Self { core, state, ingest, expiry: Appointment::default(), sweep: Appointment::default() }
+    }
+
+    fn decide(
+        &mut self,
+        route: Route<'_>,
+        request: &Request<'_>,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Reply {
+        let probes = matches!(route, Route::Health | Route::Ready);
+        if context.over_limit && !probes {
+            let refusal = Refusal::ConnectionLimit;
+            let (status, field) = (refusal.status(), Some(retry_after()));
+            return Reply::Now(problem(body, status, refusal.detail(), field, route.index()));
+        }
+        if request.method == Method::Options {
+            let everything = request.path == "*";
+            let allow = if everything { "GET, HEAD, POST, OPTIONS" } else { route.allow() };
+            let known = everything || route != Route::Unknown;
+            if known {
+                let field = Some(Field::Allow(allow));
+                return Reply::Now(Response { field, ..Response::ok(TEXT, route.index()) });
+            }
+        }
+        if !route.takes(request.method) {
+            let field = Some(Field::Allow(route.allow()));
+            let status = Status::MethodNotAllowed;
+            let detail = detail_of_405(route, request.method);
+            return Reply::Now(problem(body, status, detail, field, route.index()));
+        }
+        if let Some(mistake) = query::mistake(route, request) {
+            let status = Status::BadRequest;
+            return Reply::Now(problem(body, status, mistake, None, route.index()));
+        }
+        self.answer(route, request, context, body)
     }
 
     fn answer(
@@ -135,36 +171,19 @@ impl Handler for Service {
         body: &mut Vec<u8>,
     ) -> Reply {
         let route = Route::of(request.path);
-        let probes = matches!(route, Route::Health | Route::Ready);
-        if context.over_limit && !probes {
-            let refusal = Refusal::ConnectionLimit;
-            let (status, field) = (refusal.status(), Some(retry_after()));
-            return Reply::Now(problem(body, status, refusal.detail(), field, route.index()));
+        let Some(cors) = &self.state.cors else {
+            return self.decide(route, request, context, body);
+        };
+        let lines = cors.lines(route, request);
+        match self.decide(route, request, &Context { lines, ..*context }, body) {
+            Reply::Now(response) => Reply::Now(Response { lines, ..response }),
+            Reply::Later => Reply::Later,
         }
-        if request.method == Method::Options {
-            let everything = request.path == "*";
-            let allow = if everything { "GET, HEAD, POST, OPTIONS" } else { route.allow() };
-            let known = everything || route != Route::Unknown;
-            if known {
-                let field = Some(Field::Allow(allow));
-                return Reply::Now(Response { field, ..Response::ok(TEXT, route.index()) });
-            }
-        }
-        if !route.takes(request.method) {
-            let field = Some(Field::Allow(route.allow()));
-            let status = Status::MethodNotAllowed;
-            let detail = detail_of_405(route, request.method);
-            return Reply::Now(problem(body, status, detail, field, route.index()));
-        }
-        if let Some(mistake) = query::mistake(route, request) {
-            let status = Status::BadRequest;
-            return Reply::Now(problem(body, status, mistake, None, route.index()));
-        }
-        self.answer(route, request, context, body)
     }
 
     fn refuse(&mut self, refusal: Refusal, body: &mut Vec<u8>) -> Response {
-        handler::refuse(refusal, body, REFUSED)
+        let lines = self.state.cors.as_ref().map_or("", Cors::lines_of_refusal);
+        Response { lines, ..handler::refuse(refusal, body, REFUSED) }
     }
 
     fn publish(&mut self, now: Now) {

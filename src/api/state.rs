@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::cors::Cors;
 use super::later::JobQueue;
 use crate::analytics::Analytics;
 use crate::config::Secret;
@@ -30,6 +31,8 @@ pub struct State {
     pub exposition: Exposition,
     /// Where work for the control threads waits.
     pub jobs: Box<dyn JobQueue>,
+    /// Which pages in browsers may read answers, if any.
+    pub cors: Option<Cors>,
     /// Settings.
     pub settings: Settings,
 }

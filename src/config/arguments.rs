@@ -128,6 +128,11 @@ pub struct Arguments {
     #[arg(long, env = "COREPULSE_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub admin_token: Option<Secret>,
 
+    /// Origins whose pages in browsers may read answers and post metrics (CORS), with commas
+    /// between them, or * for any; none unless given
+    #[arg(long, env = "COREPULSE_CORS_ORIGIN", hide_env_values = true, value_name = "ORIGINS")]
+    pub cors_origin: Option<String>,
+
     /// The name that /analyze gives this instance; the host name unless given
     #[arg(long, env = "COREPULSE_INSTANCE", hide_env_values = true, value_name = "NAME")]
     pub instance: Option<String>,

@@ -42,6 +42,7 @@ impl Desk {
             draining: false,
             request: RequestId { number, ..RequestId::default() },
             mailbox: &self.mailbox,
+            lines: "",
         };
         context.ticket()
     }

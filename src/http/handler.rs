@@ -78,13 +78,15 @@ pub struct Context<'a> {
     pub request: RequestId,
     /// Where answers are posted.
     pub mailbox: &'a Arc<dyn Mailbox>,
+    /// Further lines of the head of a later answer, see [`Response::lines`].
+    pub lines: &'static str,
 }
 
 impl Context<'_> {
     /// The right to answer this request later, once.
     #[must_use]
     pub fn ticket(&self) -> Ticket {
-        Ticket { mailbox: Some(Arc::clone(self.mailbox)), request: self.request }
+        Ticket { mailbox: Some(Arc::clone(self.mailbox)), request: self.request, lines: self.lines }
     }
 }
 
@@ -144,12 +146,14 @@ pub trait Mailbox: fmt::Debug + Send + Sync {
 pub struct Ticket {
     mailbox: Option<Arc<dyn Mailbox>>,
     request: RequestId,
+    lines: &'static str,
 }
 
 impl Ticket {
     /// Answers.
-    pub fn answer(mut self, answer: Answer) {
+    pub fn answer(mut self, mut answer: Answer) {
         if let Some(mailbox) = self.mailbox.take() {
+            answer.response.lines = self.lines;
             mailbox.deliver(self.request, answer);
         }
     }
@@ -166,7 +170,8 @@ impl Drop for Ticket {
         if let Some(mailbox) = self.mailbox.take() {
             let mut body = Vec::new();
             let detail = "the answer was lost in the server";
-            let response = problem(&mut body, Status::InternalServerError, detail, None, 0);
+            let mut response = problem(&mut body, Status::InternalServerError, detail, None, 0);
+            response.lines = self.lines;
             mailbox.deliver(self.request, Answer { response, body });
         }
     }
@@ -198,6 +203,7 @@ mod tests {
             draining: false,
             request: RequestId::default(),
             mailbox: &mailbox,
+            lines: "\r\nA: b",
         };
         let answer = Answer { response: Response::ok("text/plain", 0), body: b"a".to_vec() };
         context.ticket().answer(answer.clone());
@@ -205,7 +211,9 @@ mod tests {
         context.ticket().waive();
         let posted = posted.0.lock();
         assert_eq!(posted.len(), 2);
-        assert_eq!(posted[0], answer);
+        let lines = "\r\nA: b";
+        assert_eq!(posted[0].body, answer.body);
+        assert_eq!([posted[0].response.lines, posted[1].response.lines], [lines; 2]);
         assert_eq!(posted[1].response.status, Status::InternalServerError);
     }
 }

@@ -1,5 +1,7 @@
 //! The fields of a request's head, by their places in it.
 
+use std::borrow::Cow;
+
 use crate::limits::HEAD_BYTES_MAX;
 
 /// The fields that are asked for by name. Where each stands is found once, when its head is kept.
@@ -127,6 +129,16 @@ impl<'a> Headers<'a> {
         }
     }
 
+    /// The value of a field that is a list: several lines of it are one, with commas between them
+    /// (RFC 9110, section 5.3).
+    #[must_use]
+    pub fn list(&self, name: Name) -> Option<Cow<'a, [u8]>> {
+        match self.only(name) {
+            Ok(value) => value.map(Cow::Borrowed),
+            Err(Repeated) => Some(self.lines(name.text()).collect::<Vec<_>>().join(&b',').into()),
+        }
+    }
+
     /// The values of all lines of a field that is a list, which are one list (RFC 9110, section
     /// 5.3), in their order.
     pub fn lines(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -173,6 +185,9 @@ mod tests {
         assert_eq!(headers.only(Name::Origin), Err(Repeated));
         assert_eq!(headers.lines("Origin").collect::<Vec<_>>(), [b"a", b"b"]);
         assert_eq!(headers.lines("accept").count(), 0);
+        assert_eq!(headers.list(Name::Origin).as_deref(), Some(&b"a,b"[..]));
+        assert_eq!(headers.list(Name::ContentType).as_deref(), Some(&b""[..]));
+        assert_eq!(headers.list(Name::Authorization), None);
         assert_eq!(headers.only(Name::ContentType), Ok(Some(&b""[..])));
         assert_eq!(headers.only(Name::Authorization), Ok(None));
         let fields: Vec<_> = headers.iter().collect();

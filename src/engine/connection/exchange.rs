@@ -170,6 +170,7 @@ impl Connection {
             draining: lent.draining,
             request: RequestId { connection: self.id, number: self.requests },
             mailbox: &lent.desk.mailbox,
+            lines: "",
         };
         lent.buffers.body.clear();
         lent.handler.handle(request, &context, &mut lent.buffers.body)

@@ -193,6 +193,7 @@ impl<H: Handler> Exchange<H> {
             draining,
             request: RequestId { connection, number: self.requests },
             mailbox: &self.mailbox,
+            lines: "",
         };
         let reply = desk.handler.handle(&whole.request, &context, &mut desk.body);
         let reasons = [
