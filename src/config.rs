@@ -16,8 +16,8 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use crate::limits::{
-    BODY_BYTES_MAX, BODY_BYTES_MIN, MEMORY_STORE_BYTES_MIN, STORE_QUEUE_BYTES_MIN,
-    STORE_QUEUE_REJECT_BYTES_MIN, WINDOW_MAX, WORKERS_MAX,
+    BODY_BYTES_MAX, BODY_BYTES_MIN, MEMORY_STORE_BYTES_MIN, STORE_PREFIX_BYTES_MAX,
+    STORE_QUEUE_BYTES_MIN, WINDOW_MAX, WORKERS_MAX,
 };
 use arguments::Arguments;
 use listen::{Listen, UNIX_PATH_BYTES_MAX};
@@ -126,6 +126,7 @@ pub struct Config {
     pub pin: Pin,
     pub engine: Engine,
     pub redis_url: Option<RedisUrl>,
+    pub redis_prefix: String,
     pub store_ttl: Duration,
     pub store_queue_bytes: usize,
     pub store_overflow: Overflow,
@@ -194,6 +195,7 @@ impl Config {
             pin: found.choice("pin", &given.pin, &PINS, Pin::Auto),
             engine: check_engine(&given.engine, found),
             redis_url: check_redis_url(given.redis_url.as_ref(), found),
+            redis_prefix: check_redis_prefix(&given.redis_prefix, found),
             store_ttl: found.duration("store-ttl", &given.store_ttl, SECOND),
             store_queue_bytes: found.bytes("store-queue", &given.store_queue, QUEUE_BYTES),
             store_overflow: found.choice(
@@ -246,17 +248,6 @@ impl Config {
             let (samples, window) = (self.min_samples, self.window);
             found.add("min-samples", format!("{samples} are never in a window of {window}"));
         }
-        let queue = ["store-queue", "store-overflow"];
-        if self.store_overflow == Overflow::Reject
-            && self.store_queue_bytes < STORE_QUEUE_REJECT_BYTES_MIN
-            && !found.blame(&queue)
-        {
-            let least = Bytes(STORE_QUEUE_REJECT_BYTES_MIN);
-            found.add(
-                "store-queue",
-                format!("expected at least {least} for --store-overflow reject"),
-            );
-        }
         let drain = ["drain-delay", "drain-timeout"];
         if self.drain_delay > self.drain_timeout && !found.blame(&drain) {
             found.add("drain-delay", "expected at most --drain-timeout, which it is part of");
@@ -281,6 +272,7 @@ impl Config {
             Some(url) => line("redis-url", &Redacted(url)),
             None => line("redis-url", &"(not set)"),
         }
+        line("redis-prefix", &self.redis_prefix);
         line("store-ttl", &Shown(self.store_ttl));
         line("store-queue", &Bytes(self.store_queue_bytes));
         line("store-overflow", &name_of(&OVERFLOWS, self.store_overflow));
@@ -329,15 +321,25 @@ fn check_engine(given: &str, found: &mut Mistakes) -> Engine {
 /// The URL itself is not repeated: it may hold a password.
 fn check_redis_url(given: Option<&Secret>, found: &mut Mistakes) -> Option<RedisUrl> {
     let text = secret(given)?;
-    let url = RedisUrl::parse(&text);
-    if url.is_none() {
-        found.add(
-            "redis-url",
-            "expected redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster:// \
-             and an address, such as redis://:password@127.0.0.1:6379/0",
-        );
+    match RedisUrl::parse(&text) {
+        Ok(url) => Some(url),
+        Err(expected) => {
+            found.add("redis-url", expected);
+            None
+        }
     }
-    url
+}
+
+/// What keys begin with: nothing that has a meaning in a cluster (braces), in an ACL or to KEYS
+/// (`*?[]\`), or in a shell.
+fn check_redis_prefix(text: &str, found: &mut Mistakes) -> String {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte);
+    let good = (1..=STORE_PREFIX_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_good);
+    let expected = format!(
+        "expected 1 to {STORE_PREFIX_BYTES_MAX} of A-Z a-z 0-9 _ - . : /, such as metric:, found \
+         {text:?}"
+    );
+    found.note("redis-prefix", &expected, good.then(|| text.to_owned()), String::new())
 }
 
 fn check_listen(text: &str, found: &mut Mistakes) -> Listen {
@@ -404,6 +406,7 @@ mod tests {
             "workers = auto",
             "pin = auto",
             "engine = percore",
+            "redis-prefix = metric:",
             "store-ttl = 5m",
             "store-queue = 64MiB",
             "store-overflow = drop-oldest",
@@ -444,6 +447,7 @@ mod tests {
             "--max-body=1GiB",
             "--idle-timeout=soon",
             "--log-format=xml",
+            "--redis-prefix=a{b}",
         ])
         .unwrap_err();
         let text = mistakes.to_string();
@@ -459,10 +463,11 @@ mod tests {
             "idle-timeout",
             "log-format",
             "cooldown",
+            "redis-prefix",
         ] {
             assert!(text.contains(&format!("corepulse: --{flag}: ")), "{flag} in\n{text}");
         }
-        assert_eq!(text.lines().count(), 11, "{text}");
+        assert_eq!(text.lines().count(), 12, "{text}");
     }
 
     #[test]
@@ -471,8 +476,6 @@ mod tests {
         assert!(text(&["--window=10", "--min-samples=11"]).contains("--min-samples"));
         assert!(check(&["--window=10", "--min-samples=10"]).is_ok());
         assert!(text(&["--drain-delay=30s"]).contains("--drain-delay"));
-        assert!(text(&["--store-overflow=reject", "--store-queue=7MiB"]).contains("8MiB"));
-        assert!(check(&["--store-overflow=reject", "--store-queue=8MiB"]).is_ok());
         // A value that could not be read is blamed alone, not with the values beside it.
         assert_eq!(text(&["--window=many"]).lines().count(), 1);
         assert_eq!(text(&["--drain-timeout=x", "--drain-delay=5s"]).lines().count(), 1);

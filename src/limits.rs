@@ -150,6 +150,24 @@ pub const STORE_BLOCKS_IN_FLIGHT: usize = 4;
 /// Waiting for one reply of Redis; a connection that is slower than this is given up.
 pub const STORE_REPLY_MS_MAX: u64 = 1_000;
 
+/// Bytes of one reply of Redis, with what is told unasked ahead of it. The longest that is asked
+/// for is a stored metric; more is a value of somebody else's, or no Redis.
+pub const STORE_REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a cluster's reply about its slots: a range takes some 100 bytes for each of its nodes,
+/// and the slots of a cluster that was resharded often lie in thousands of ranges.
+pub const STORE_TOPOLOGY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Names of Redis that are being resolved at once. The C library may take half a minute for one,
+/// and cannot be told to stop.
+pub const STORE_RESOLUTIONS_MAX: usize = 8;
+
+/// Redis is told to be up again once it has been for this long: what comes and goes is down.
+pub const STORE_UP_LASTS_MS: u64 = 10_000;
+
+/// Bytes of `--redis-prefix`.
+pub const STORE_PREFIX_BYTES_MAX: usize = 64;
+
 /// Connecting to Redis, greeting included.
 pub const STORE_DIAL_MS_MAX: u64 = 800;
 
@@ -228,10 +246,6 @@ pub const AGE_GRACE_MS: u64 = 500;
 /// The smallest `--memory-store`: some segments for each of a few cores.
 pub const MEMORY_STORE_BYTES_MIN: usize = 4 * 1024 * 1024;
 
-/// The smallest `--store-queue` that may refuse requests: all records of the largest one fit,
-/// beside what cores and writer have in hand, or it would be refused for ever.
-pub const STORE_QUEUE_REJECT_BYTES_MIN: usize = 8 * 1024 * 1024;
-
 /// The smallest `--store-queue`: some blocks for each of a few cores.
 pub const STORE_QUEUE_BYTES_MIN: usize = 1024 * 1024;
 
@@ -250,6 +264,8 @@ const _: () = assert!(BODY_BYTES_MAX + HEAD_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(2 * BODY_BYTES_MAX.div_ceil(128 * 1024) <= ZSTD_BLOCKS_MAX);
 // One item list of an answer cannot overrun the out-buffer that carries it.
 const _: () = assert!(ANSWER_ITEMS_MAX * 512 <= OUT_BYTES_MAX);
+// A stored metric fits into a reply.
+const _: () = assert!(RECORD_BYTES_MAX < STORE_REPLY_BYTES_MAX);
 // A record's lengths are kept in 16 bits, and any record fits into an empty segment and a block.
 const _: () = assert!(RECORD_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(RECORD_BYTES_MAX * 4 <= SEGMENT_BYTES_MIN && RECORD_BYTES_MAX <= BLOCK_BYTES);

@@ -74,6 +74,7 @@ fn main() -> ExitCode {
             ExitCode::from(match error {
                 StartError::Listen(..) => EXIT_UNAVAILABLE,
                 StartError::System(_) => EXIT_SYSTEM,
+                StartError::Queue(_) => EXIT_USAGE,
             })
         }
     }

@@ -2,13 +2,15 @@
 //!
 //! In the order of the data: [`decode`] takes a body apart and `object` each metric of it, with
 //! `common` what has the usual shape and with the scanners of `token` and `number` the rest; they
-//! leave a [`batch`] of [`event`]s and [`rejection`]s.
+//! leave a [`batch`] of [`event`]s and [`rejection`]s. Under which [`key`] an event is
+//! stored follows from it.
 
 pub mod batch;
 mod common;
 pub mod decode;
 pub mod event;
 mod fields;
+pub mod key;
 pub mod malformed;
 mod number;
 mod object;

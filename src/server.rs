@@ -13,7 +13,7 @@ use crate::api::state::{Settings, State};
 use crate::api::store_watch::StoreWatch;
 use crate::clock::{Clock, nanoseconds};
 use crate::config::listen::Listen;
-use crate::config::shown::Shown;
+use crate::config::shown::{Bytes, Shown};
 use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
 use crate::engine::choice::{Entrance, Running};
@@ -22,6 +22,7 @@ use crate::engine::lent::Patience;
 use crate::engine::listener::Bound;
 use crate::engine::means::Means;
 use crate::store::ledger::{DropReason, Totals};
+use crate::store::redis::queue_bytes_needed;
 use crate::store::{RedisSettings, Store};
 use crate::telemetry::busy::Busy;
 use crate::telemetry::counters::Counters;
@@ -64,6 +65,9 @@ pub enum StartError {
     Listen(Listen, io::Error),
     /// The system grants too few descriptors, or no thread.
     System(io::Error),
+    /// The queue could not take the largest request, which `--store-overflow reject` would refuse
+    /// for ever: the bytes that it needs.
+    Queue(usize),
 }
 
 impl fmt::Display for StartError {
@@ -71,6 +75,12 @@ impl fmt::Display for StartError {
         match self {
             Self::Listen(address, error) => write!(out, "cannot listen on {address}: {error}"),
             Self::System(error) => write!(out, "cannot start a core: {error}"),
+            Self::Queue(needed) => write!(
+                out,
+                "--store-queue: expected at least {} for --store-overflow reject, where a request \
+                 of --max-body has to fit beside what --workers have in hand",
+                Bytes(needed.next_multiple_of(1 << 20))
+            ),
         }
     }
 }
@@ -83,10 +93,12 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// The address cannot be listened on, or the system grants too few descriptors or threads.
+    /// The address cannot be listened on, the queue is too small for what it is to take, or the
+    /// system grants too few descriptors or threads.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let means = Means::observe(config);
         let (workers, connections_max) = (means.workers, means.connections_max);
+        check_queue(config, workers)?;
         let entrance = Entrance::open(config.engine, &config.listen, workers)
             .map_err(|error| StartError::Listen(config.listen.clone(), error))?;
 
@@ -256,6 +268,16 @@ fn for_store(drain_timeout: Duration) -> Duration {
     (drain_timeout / 4).min(Duration::from_secs(2))
 }
 
+/// A queue that refuses has to take the largest request at some time.
+fn check_queue(config: &Config, workers: usize) -> Result<(), StartError> {
+    if config.redis_url.is_none() || config.store_overflow != Overflow::Reject {
+        return Ok(());
+    }
+    let prefix_bytes = config.redis_prefix.len();
+    let needed = queue_bytes_needed(workers, config.body_bytes_max, prefix_bytes);
+    if config.store_queue_bytes < needed { Err(StartError::Queue(needed)) } else { Ok(()) }
+}
+
 fn open_store(
     config: &Config,
     workers: usize,
@@ -268,6 +290,7 @@ fn open_store(
     };
     let settings = RedisSettings {
         url,
+        prefix: config.redis_prefix.clone(),
         queue_bytes: config.store_queue_bytes,
         rejects: config.store_overflow == Overflow::Reject,
         ttl: config.store_ttl,

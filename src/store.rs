@@ -78,6 +78,8 @@ pub struct Flushed {
 pub struct RedisSettings {
     /// Where it is.
     pub url: RedisUrl,
+    /// What its keys begin with.
+    pub prefix: String,
     /// The bound of what waits, in allocated bytes.
     pub queue_bytes: usize,
     /// Whether requests are refused when that is reached, or else the oldest block dropped.
@@ -161,16 +163,18 @@ impl Store {
         clock: Clock,
         observer: Box<dyn Observer>,
     ) -> io::Result<Self> {
-        let RedisSettings { url, queue_bytes, rejects, ttl } = settings;
+        let RedisSettings { url, prefix, queue_bytes, rejects, ttl } = settings;
         let ttl_ns = nanoseconds(ttl);
         let ttl_s = u32::try_from(ttl_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
         let hasher = KeyHasher::default();
-        let block = move || Block::new(Packing::Set { ttl_s }, hasher.clone());
+        // Every record is packed with it, and there is one store in a process.
+        let prefix: &'static str = String::leak(prefix);
+        let block = move || Block::new(Packing::Set { ttl_s, prefix }, hasher.clone());
         let shared = Arc::new(Shared::new(cores, queue_bytes, rejects, block, observer));
         let book = SharedBook::default();
         let (to, same) = (url.clone(), Arc::clone(&book));
         let writer = WriterThread::start(Arc::clone(&shared), to, same, ttl_ns, clock)?;
-        let reader = Mutex::new(Reader::new(url, book, clock));
+        let reader = Mutex::new(Reader::new(Arc::clone(&shared), url, book, clock));
         Ok(Self { kind: Kind::Redis(Box::new(Redis { shared, writer, reader })) })
     }
 
@@ -207,13 +211,23 @@ impl Store {
         Some(OpenBlock { store: self, open, core, now })
     }
 
+    fn packing(&self) -> Packing {
+        match &self.kind {
+            Kind::Memory(_) => Packing::Bare,
+            Kind::Redis(redis) => redis.shared.packing,
+        }
+    }
+
     /// The bytes that an event's record takes.
     #[must_use]
     pub fn record_bytes(&self, event: &Event<'_>) -> usize {
-        match &self.kind {
-            Kind::Memory(_) => Packing::Bare.record_bytes(event),
-            Kind::Redis(redis) => redis.shared.packing.record_bytes(event),
-        }
+        self.packing().record_bytes(event)
+    }
+
+    /// The key that an event of this `<timestamp>` or `<device_id>:<timestamp>` is stored under.
+    #[must_use]
+    pub fn whole_key(&self, key: &[u8]) -> Vec<u8> {
+        self.packing().whole_key(key)
     }
 
     /// Makes what a core has taken readable, where this process keeps it. The core calls it before
@@ -341,7 +355,7 @@ impl Store {
         if open.block.is_full() {
             match &self.kind {
                 Kind::Memory(memory) => memory.hand_over(core, open, now),
-                Kind::Redis(redis) => redis.shared.hand_over(core, open),
+                Kind::Redis(redis) => redis.shared.hand_over(core, open, now.mono_ns),
             }
         }
     }

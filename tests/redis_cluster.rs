@@ -280,7 +280,8 @@ fn frozen_nodes_do_not_hold_up_the_end() {
     until("the server notices", is_down);
     let since = Instant::now();
     process.signal("TERM");
-    assert_eq!(process.wait().code(), Some(0));
+    // What nobody took is lost.
+    assert_eq!(process.wait().code(), Some(75));
     // The second that it has, and what a shared machine may add.
     assert!(since.elapsed() < Duration::from_millis(1800), "{:?}", since.elapsed());
 }

@@ -15,6 +15,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use corepulse::store::redis::queue_bytes_needed;
+use outage::redis::Port;
 use outage::{ANSWER_TIME_MAX, Outage, Redis, Sent, metric};
 use support::{Answer, Client, Process, assert_problem, post, until};
 
@@ -186,4 +188,41 @@ fn what_expires_in_the_queue_is_dropped_and_counted() {
     assert_eq!(accounts.dropped_by("expired"), accounts.dropped, "{accounts:?}");
     // Those that were on their way when it froze may have come in time.
     assert!(accounts.dropped > 50, "{accounts:?}");
+}
+
+/// The least that a queue has to be is enough: with nothing else in it, the largest request finds
+/// room, though nobody takes anything out of it.
+#[test]
+fn a_queue_that_refuses_takes_the_largest_request() {
+    const BODY: usize = 1024 * 1024;
+    const EVENTS: u64 = 10_000;
+    let least = queue_bytes_needed(2, BODY, "metric:".len()).to_string();
+    let port = Port::reserve();
+    let url = format!("redis://127.0.0.1:{}", port.number);
+    let process = Process::start(&[
+        "--workers",
+        "2",
+        "--redis-url",
+        &url,
+        "--store-overflow",
+        "reject",
+        "--store-queue",
+        &format!("{least}B"),
+        "--max-body",
+        &format!("{BODY}B"),
+        "--drain-timeout",
+        "0s",
+    ]);
+    let mut client = process.client();
+    // Its records are the longest that a body of this size can have: short numbers, no timestamps.
+    let lines: Vec<String> = (0..EVENTS)
+        .map(|number| format!("{{\"device_id\":\"{number:070}\",\"cpu\":1,\"rps\":1}}"))
+        .collect();
+    let body = lines.join("\n");
+    assert!((BODY - 20_000..=BODY).contains(&body.len()), "{}", body.len());
+    let answer = client.ask(&post(body.as_bytes()));
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(answer.json()["accepted"], EVENTS);
+    // And another one does not.
+    assert_problem(&client.ask(&post(body.as_bytes())), 503, b"");
 }

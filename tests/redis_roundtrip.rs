@@ -278,3 +278,16 @@ fn as_a_user_by_a_variable() {
     make_round_trip(&process, |key| redis.value(key));
     assert!(!process.client().ask(&get("/analyze")).text().contains("p%"));
 }
+
+/// Several servers share a Redis: each has its own part, and may do nothing in the others'.
+#[test]
+fn under_a_prefix_of_its_own() {
+    let mut redis = Redis::start(&[]);
+    let rules = ["on", ">pw", "~fleet/a:*", "-@all", "+set", "+get", "+ping", "+client"];
+    redis.ask(&[&["ACL", "SETUSER", "a"], &rules[..]].concat()).assert_ok();
+    redis.ask(&["SET", "metric:round-trip:1", "of another"]).assert_ok();
+    let url = format!("redis://a:pw@{}", redis.address());
+    let process = Process::start(&["--redis-url", &url, "--redis-prefix", "fleet/a:"]);
+    make_round_trip(&process, |key| redis.value(&key.replace("metric:", "fleet/a:")));
+    assert_eq!(redis.ask(&["DBSIZE"]).integer(), 2);
+}

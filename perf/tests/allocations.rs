@@ -37,12 +37,7 @@ const MEASURED: usize = 2500;
 
 struct Nobody;
 
-impl Observer for Nobody {
-    fn flushed(&self, _took_ns: u64) {}
-    fn came_up(&self) {}
-    fn cannot_fence(&self) {}
-    fn went_down(&self, _why: &'static str) {}
-}
+impl Observer for Nobody {}
 
 /// A queue to a Redis that is not there: once it is full, the oldest block makes room for the
 /// newest.
@@ -50,6 +45,7 @@ fn redis_store() -> Store {
     let url = Secret::from("redis+unix:///dev/null/none");
     let settings = RedisSettings {
         url: RedisUrl::parse(&url).unwrap(),
+        prefix: "metric:".to_owned(),
         queue_bytes: 1024 * 1024,
         rejects: false,
         ttl: Duration::from_millis(TTL_MS),

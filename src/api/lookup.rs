@@ -9,14 +9,15 @@ use crate::http::request::percent_decode;
 use crate::http::response::{JSON, Response};
 use crate::http::status::Status;
 use crate::limits::LOOKUP_KEY_BYTES_MAX;
+use crate::metric::key::is_key;
 use crate::store::Lookup;
 
 /// The look-up of `key`, percent-encoded as it stands in the path; `None` for what no key is.
 #[must_use]
-pub fn work(key: &str) -> Option<Work> {
+pub fn work(key: &str, state: &State) -> Option<Work> {
     let mut decoded = Vec::new();
     let key = percent_decode(key, LOOKUP_KEY_BYTES_MAX, &mut decoded)?;
-    Some(Work::Lookup { key: [b"metric:", key].concat() })
+    is_key(key).then(|| Work::Lookup { key: state.store.whole_key(key) })
 }
 
 /// Answers with the stored value, as it was packed.

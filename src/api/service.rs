@@ -113,7 +113,7 @@ impl Service {
             Route::Lookup(_) if !ingest::is_authorized(&request.headers, state) => {
                 ingest::unauthorized(body, index)
             }
-            Route::Lookup(key) => match lookup::work(key) {
+            Route::Lookup(key) => match lookup::work(key, state) {
                 Some(work) => return later::ask(work, state, context, body, index),
                 None => lookup::absent(body, index),
             },

@@ -1,22 +1,31 @@
 //! What the store's writer sees, for the log and the metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::store::redis::Observer;
+use crate::clock::Now;
+use crate::config::shown::Shown;
+use crate::store::ledger::DropReason;
+use crate::store::redis::{Observer, Outage, Trouble};
+use crate::telemetry::foreign::Foreign;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::log;
+use crate::telemetry::notice::Notice;
 
-/// Logs when Redis comes and goes, and records how long each block was in flight.
+/// Logs when Redis comes and goes and what is given up meanwhile, and records how long each block
+/// was in flight.
 #[derive(Debug)]
 pub struct StoreWatch {
     flushes: Arc<Latency>,
+    /// Events given up, by why, in the order of [`DropReason::ALL`].
+    given_up: [Notice; DropReason::ALL.len()],
 }
 
 impl StoreWatch {
     /// Records into the only route of the only core of `flushes`.
     #[must_use]
-    pub const fn new(flushes: Arc<Latency>) -> Self {
-        Self { flushes }
+    pub fn new(flushes: Arc<Latency>) -> Self {
+        Self { flushes, given_up: DropReason::ALL.map(|_| Notice::new()) }
     }
 }
 
@@ -25,8 +34,13 @@ impl Observer for StoreWatch {
         self.flushes.record_one(0, 0, took_ns);
     }
 
-    fn came_up(&self) {
-        log::info!("redis is up");
+    fn came_up(&self, outage: &Outage) {
+        if outage.lasted.is_zero() {
+            log::info!("redis is up");
+        } else {
+            let (away, returns) = (shown(outage.lasted), outage.returns);
+            log::info!(%away, returns, "redis is up again, and has been for a while");
+        }
     }
 
     fn cannot_fence(&self) {
@@ -36,7 +50,76 @@ impl Observer for StoreWatch {
         );
     }
 
-    fn went_down(&self, why: &'static str) {
-        log::warn!(why, "redis is down; events wait, and are written when it is back");
+    fn went_down(&self, trouble: &Trouble<'_>) {
+        let Trouble { server, kind, said, outage, waiting } = *trouble;
+        log::warn!(
+            at = %Foreign(server.as_bytes()),
+            why = kind,
+            said = %Foreign(said.as_bytes()),
+            away = %shown(outage.lasted),
+            returns = outage.returns,
+            waiting,
+            "redis is down; events wait, and are written when it is back"
+        );
+    }
+
+    fn gave_up(&self, reason: DropReason, events: u64, now_ns: u64) {
+        // What is lost at the end is told once, by whoever ends the server.
+        if reason == DropReason::Shutdown {
+            return;
+        }
+        let notice = self.given_up.get(reason.index());
+        let due = notice.and_then(|notice| notice.note(events, at(now_ns)));
+        if let Some(events) = due {
+            tell(reason, events);
+        }
+    }
+
+    fn tick(&self, now_ns: u64) {
+        for (reason, notice) in DropReason::ALL.into_iter().zip(&self.given_up) {
+            if let Some(events) = notice.overdue(at(now_ns)) {
+                tell(reason, events);
+            }
+        }
+    }
+}
+
+/// The end: what has not been told yet is told now.
+impl Drop for StoreWatch {
+    fn drop(&mut self) {
+        for (reason, notice) in DropReason::ALL.into_iter().zip(&self.given_up) {
+            if let Some(events) = notice.last() {
+                tell(reason, events);
+            }
+        }
+    }
+}
+
+fn tell(reason: DropReason, events: u64) {
+    let why = match reason {
+        DropReason::Overflow => "the queue to Redis is full, and the oldest make room",
+        DropReason::Expired => "they waited longer than --store-ttl",
+        DropReason::Refused => "Redis refuses them for good",
+        _ => "they could not be written",
+    };
+    log::warn!(events, reason = reason.name(), "acknowledged events are lost: {why}");
+}
+
+const fn at(mono_ns: u64) -> Now {
+    Now { mono_ns, wall_us: 0 }
+}
+
+/// Nobody wants to read nanoseconds.
+const fn shown(lasted: Duration) -> Shown {
+    Shown(Duration::from_millis(lasted.as_millis() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_shown_in_milliseconds() {
+        assert_eq!(shown(Duration::from_nanos(61_002_999_999)).to_string(), "1m 1s 2ms");
     }
 }

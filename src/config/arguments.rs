@@ -40,6 +40,16 @@ pub struct Arguments {
     #[arg(long, env = "COREPULSE_REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<Secret>,
 
+    /// What every key in Redis begins with
+    #[arg(
+        long,
+        env = "COREPULSE_REDIS_PREFIX",
+        hide_env_values = true,
+        value_name = "PREFIX",
+        default_value = "metric:"
+    )]
+    pub redis_prefix: String,
+
     /// How long a stored metric can be read
     #[arg(long, env = "COREPULSE_STORE_TTL", hide_env_values = true, default_value = "300s")]
     pub store_ttl: String,

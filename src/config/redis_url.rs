@@ -34,27 +34,43 @@ pub enum Route {
     Cluster(Vec<ConnectionInfo>),
 }
 
+/// Names that the query of each URL may have.
+const COMMON_NAMES: &[&str] = &["protocol"];
+const SOCKET_NAMES: &[&str] = &["db", "user", "pass", "protocol"];
+const SENTINEL_NAMES: &[&str] = &["sentinel_username", "sentinel_password", "protocol"];
+
 const SENTINEL_PORT: u16 = 26_379;
 const REDIS_PORT: u16 = 6_379;
 
 impl RedisUrl {
-    /// Reads a URL; `None` for what is none of them:
+    /// Reads a URL:
     ///
     /// - `redis://[[user]:password@]host[:port][/db]`, `rediss://` with TLS, `redis+unix:///path`;
     /// - `redis+sentinel://[[user]:password@]host[:port],…/name[/db]`, with the sentinels' own
     ///   `?sentinel_username=` and `sentinel_password=`;
     /// - `redis+cluster://[[user]:password@]host[:port],…`.
-    #[must_use]
-    pub fn parse(text: &Secret) -> Option<Self> {
+    ///
+    /// # Errors
+    ///
+    /// It is none of them, or says something that would be ignored; what was expected, without a
+    /// word of the URL itself.
+    pub fn parse(text: &Secret) -> Result<Self, String> {
         let url = text.expose();
-        let route = if let Some((scheme, rest)) = url.split_once("+sentinel://") {
-            sentinel(scheme, &Parts::of(rest))?
-        } else if let Some((scheme, rest)) = url.split_once("+cluster://") {
-            cluster(scheme, &Parts::of(rest))?
+        let (scheme, rest) = url.split_once("://").ok_or_else(expected)?;
+        let parts = Parts::of(rest);
+        let route = if let Some(scheme) = scheme.strip_suffix("+sentinel") {
+            parts.check(scheme, SENTINEL_NAMES)?;
+            sentinel(scheme, &parts)
+        } else if let Some(scheme) = scheme.strip_suffix("+cluster") {
+            parts.check(scheme, COMMON_NAMES)?;
+            cluster(scheme, &parts)
         } else {
-            Route::Direct(info(url)?)
+            let is_socket = scheme.ends_with("unix");
+            parts.check(scheme, if is_socket { SOCKET_NAMES } else { COMMON_NAMES })?;
+            info(url).map(Route::Direct)
         };
-        Some(Self { text: text.clone(), route })
+        let route = route.ok_or_else(expected)?;
+        Ok(Self { text: text.clone(), route })
     }
 
     /// How to find the server.
@@ -86,9 +102,46 @@ impl<'a> Parts<'a> {
         Self { user, hosts: hosts.split(',').collect(), path, query, fragment }
     }
 
+    fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let pairs = self.query.split('&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    }
+
     fn parameter(&self, name: &str) -> &'a str {
-        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.into_iter().find(|(found, _)| *found == name).map_or("", |(_, value)| value)
+        self.pairs().find(|(found, _)| *found == name).map_or("", |(_, value)| value)
+    }
+
+    /// What is not understood must not be ignored: metrics might go to another database than was
+    /// meant. A name that is not known is not repeated, as it may be half of a password.
+    fn check(&self, scheme: &str, known: &[&str]) -> Result<(), String> {
+        let mut found: Vec<&str> = self.pairs().map(|(name, _)| name).collect();
+        found.sort_unstable();
+        if found.windows(2).any(|pair| pair.first() == pair.last()) {
+            return Err("expected each name in the query of the URL once".to_owned());
+        }
+        if let Some(unknown) = found.iter().find(|name| !known.contains(name)) {
+            let is_secret = ["user", "username", "pass", "password"].contains(unknown);
+            let place = match *unknown {
+                "db" | "database" => "; the database stands in the path, as in redis://host/2",
+                _ if is_secret => "; as in redis://user:password@host they stand before the host",
+                _ => "",
+            };
+            let known = known.join(", ");
+            return Err(format!("expected no name in the query of the URL but {known}{place}"));
+        }
+        let is_tls = matches!(scheme, "rediss" | "valkeys");
+        if self.fragment != "" && !is_tls {
+            return Err("expected nothing behind a # but rediss://…#insecure".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What of the query goes for each server.
+    fn common(&self) -> String {
+        match self.parameter("protocol") {
+            "" => self.fragment.to_owned(),
+            protocol => format!("?protocol={protocol}{}", self.fragment),
+        }
     }
 
     /// Each host, with its port or this one.
@@ -97,10 +150,16 @@ impl<'a> Parts<'a> {
             // An address of version 6 has colons of its own, in brackets.
             let has_port = host.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
             let port = if has_port { String::new() } else { format!(":{port}") };
-            info(&format!("{scheme}://{user}{host}{port}{}", self.fragment))
+            info(&format!("{scheme}://{user}{host}{port}{}", self.common()))
         };
         self.hosts.iter().map(server).collect()
     }
+}
+
+fn expected() -> String {
+    "expected redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster:// and an \
+     address, such as redis://:password@127.0.0.1:6379/0"
+        .to_owned()
 }
 
 fn sentinel(scheme: &str, parts: &Parts<'_>) -> Option<Route> {
@@ -111,7 +170,7 @@ fn sentinel(scheme: &str, parts: &Parts<'_>) -> Option<Route> {
     let (name, password) =
         (parts.parameter("sentinel_username"), parts.parameter("sentinel_password"));
     let user = if password.is_empty() { String::new() } else { format!("{name}:{password}@") };
-    let template = format!("{scheme}://{}primary/{db}{}", parts.user, parts.fragment);
+    let template = format!("{scheme}://{}primary/{db}{}", parts.user, parts.common());
     Some(Route::Sentinel {
         sentinels: parts.servers(scheme, &user, SENTINEL_PORT)?,
         primary: primary.to_owned(),
@@ -166,6 +225,8 @@ impl fmt::Display for RedisUrl {
 
 #[cfg(test)]
 mod tests {
+    use redis::ProtocolVersion;
+
     use super::*;
 
     #[test]
@@ -182,7 +243,8 @@ mod tests {
             ),
             ("redis+cluster://u:hunter2@a,b:7,[::1]:8,[::2]", "cluster a:6379,b:7,::1:8,::2:6379"),
         ] {
-            let parsed = RedisUrl::parse(&Secret::from(url)).unwrap_or_else(|| panic!("{url}"));
+            let parsed =
+                RedisUrl::parse(&Secret::from(url)).unwrap_or_else(|e| panic!("{url}: {e}"));
             assert_eq!(parsed.to_string(), shown);
             assert!(!format!("{parsed:?}").contains("hunter2"));
         }
@@ -200,8 +262,49 @@ mod tests {
             "redis+cluster://a/3",
             "redis+cluster://a,b:x",
         ] {
-            assert!(RedisUrl::parse(&Secret::from(bad)).is_none(), "{bad}");
+            assert!(RedisUrl::parse(&Secret::from(bad)).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_would_be_ignored_is_refused_and_the_right_spelling_named() {
+        for (url, named) in [
+            ("redis://host?db=2", "redis://host/2"),
+            ("redis://host/?password=hunter2", "redis://user:password@host"),
+            ("rediss://host?tls=hunter2", "protocol"),
+            ("redis://host?hunter2", "protocol"),
+            ("redis+unix:///run/redis.sock?database=2", "db, user, pass"),
+            ("redis+unix:///run/redis.sock?db=1&db=2", "once"),
+            ("redis+sentinel://a/main?sentinel_pasword=hunter2", "sentinel_password"),
+            ("redis+sentinel://a/main?password=hunter2", "redis://user:password@host"),
+            ("redis+cluster://a?db=1", "protocol"),
+            ("redis+cluster://a?readonly", "protocol"),
+            ("redis://host#insecure", "rediss"),
+            ("redis+cluster://host#insecure", "rediss"),
+        ] {
+            let error = RedisUrl::parse(&Secret::from(url)).unwrap_err();
+            assert!(error.contains(named) && !error.contains("hunter2"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_server_of_a_url_speaks_the_same_protocol() {
+        let servers = |url: &str| match RedisUrl::parse(&Secret::from(url)).unwrap().route {
+            Route::Direct(info) => vec![info],
+            Route::Sentinel { sentinels, info, .. } => [sentinels, vec![info]].concat(),
+            Route::Cluster(seeds) => seeds,
+        };
+        for url in [
+            "redis://a/2?protocol=resp3",
+            "redis+unix:///a?protocol=3",
+            "redis+sentinel://a,b/main?protocol=3&sentinel_password=x",
+            "rediss+cluster://a,b?protocol=resp3#insecure",
+        ] {
+            for info in servers(url) {
+                assert_eq!(info.redis_settings().protocol(), ProtocolVersion::RESP3, "{url}");
+            }
+        }
+        assert!(RedisUrl::parse(&Secret::from("redis://a?protocol=4")).is_err());
     }
 
     #[test]

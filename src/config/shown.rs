@@ -15,7 +15,7 @@ impl fmt::Display for Shown {
 
 /// A size in the largest binary unit that divides it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bytes(pub(super) usize);
+pub struct Bytes(pub usize);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

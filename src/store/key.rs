@@ -6,8 +6,8 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-/// What every key begins with.
-pub const KEY_PREFIX: &[u8] = b"metric:";
+/// What every key begins with; another Redis prefix may be given.
+pub const KEY_PREFIX: &str = "metric:";
 
 /// Hashes the keys of one store.
 #[derive(Clone, Debug, Default)]

@@ -4,7 +4,10 @@
 //! framing for the wire is another [`Packing`]: blocks, their coalescing and their entries only
 //! know a [`Layout`].
 
-use crate::limits::{DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX, RECORD_BYTES_MAX};
+use crate::limits::{
+    BATCH_EVENTS_MAX, DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX, RECORD_BYTES_MAX,
+    STORE_PREFIX_BYTES_MAX,
+};
 use crate::metric::event::{Event, Field};
 use crate::store::key::KEY_PREFIX;
 
@@ -17,6 +20,8 @@ pub enum Packing {
     Set {
         /// The time to live.
         ttl_s: u32,
+        /// What keys begin with there.
+        prefix: &'static str,
     },
 }
 
@@ -36,23 +41,44 @@ pub struct Layout {
 }
 
 impl Packing {
+    /// What keys begin with.
+    #[inline]
+    const fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Bare => KEY_PREFIX.as_bytes(),
+            Self::Set { prefix, .. } => prefix.as_bytes(),
+        }
+    }
+
+    /// The whole key of what is looked up under `bare`.
+    #[must_use]
+    pub fn whole_key(self, bare: &[u8]) -> Vec<u8> {
+        [self.prefix(), bare].concat()
+    }
+
+    /// A key without its prefix.
+    #[must_use]
+    pub fn bare_key(self, key: &[u8]) -> &[u8] {
+        key.strip_prefix(self.prefix()).unwrap_or(key)
+    }
+
     /// No record is shorter: one digit for each number, no device.
     #[must_use]
     pub const fn record_bytes_min(self) -> usize {
-        let (key_len, value_len) = (KEY_PREFIX.len() + 1, VALUE_BYTES_MIN);
+        let (key_len, value_len) = (self.prefix().len() + 1, VALUE_BYTES_MIN);
         match self {
             Self::Bare => key_len + value_len,
-            Self::Set { ttl_s } => set_layout(key_len, value_len, ttl_s).2,
+            Self::Set { ttl_s, .. } => set_layout(key_len, value_len, ttl_s).2,
         }
     }
 
     /// The bytes of the event's record.
     #[must_use]
     pub fn record_bytes(self, event: &Event<'_>) -> usize {
-        let (key_len, value_len) = (key_len(event), value_len(event));
+        let (key_len, value_len) = (key_len(self.prefix(), event), value_len(event));
         match self {
             Self::Bare => key_len + value_len,
-            Self::Set { ttl_s } => set_layout(key_len, value_len, ttl_s).2,
+            Self::Set { ttl_s, .. } => set_layout(key_len, value_len, ttl_s).2,
         }
     }
 
@@ -63,18 +89,19 @@ impl Packing {
             + (VALUE_DEVICE.len() + DEVICE_ID_BYTES_MAX + 1);
         match self {
             Self::Bare => KEY_BYTES_MAX + value_len,
-            Self::Set { ttl_s } => set_layout(KEY_BYTES_MAX, value_len, ttl_s).2,
+            Self::Set { ttl_s, .. } => set_layout(KEY_BYTES_MAX, value_len, ttl_s).2,
         }
     }
 
     /// Appends the event's record to `data`.
     pub fn pack(self, event: &Event<'_>, data: &mut Vec<u8>) -> Layout {
         // Both lengths are known before a byte is written: a framing has to announce them.
-        let key_len = key_len(event);
+        let prefix = self.prefix();
+        let key_len = key_len(prefix, event);
         let value_len = value_len(event);
         let (key_at, value_at, len) = match self {
             Self::Bare => (0, key_len, key_len + value_len),
-            Self::Set { ttl_s } => set_layout(key_len, value_len, ttl_s),
+            Self::Set { ttl_s, .. } => set_layout(key_len, value_len, ttl_s),
         };
         debug_assert!(len <= RECORD_BYTES_MAX, "{event:?}");
         let layout = Layout {
@@ -88,11 +115,11 @@ impl Packing {
         data.reserve(len);
         match self {
             Self::Bare => {
-                write_key(data, event);
+                write_key(data, prefix, event);
                 write_value(data, event);
             }
-            Self::Set { ttl_s } => {
-                let key = |data: &mut Vec<u8>| write_key(data, event);
+            Self::Set { ttl_s, .. } => {
+                let key = |data: &mut Vec<u8>| write_key(data, prefix, event);
                 let value = |data: &mut Vec<u8>| write_value(data, event);
                 write_set(data, (key_len, key), (value_len, value), ttl_s);
             }
@@ -109,11 +136,12 @@ fn short(length: usize) -> u16 {
 
 /// A timestamp is kept as the digits of an integer under 2^64.
 const TIMESTAMP_BYTES_MAX: usize = 20;
-const KEY_BYTES_MAX: usize = KEY_PREFIX.len() + DEVICE_ID_BYTES_MAX + 1 + TIMESTAMP_BYTES_MAX;
+const KEY_BYTES_MAX: usize = STORE_PREFIX_BYTES_MAX + DEVICE_ID_BYTES_MAX + 1 + TIMESTAMP_BYTES_MAX;
 
 // Whatever is accepted can be stored, in either framing.
 const _: () = assert!(Packing::Bare.record_bytes_max() <= RECORD_BYTES_MAX);
-const _: () = assert!(Packing::Set { ttl_s: u32::MAX }.record_bytes_max() <= RECORD_BYTES_MAX);
+const LONGEST: Packing = Packing::Set { ttl_s: u32::MAX, prefix: "" };
+const _: () = assert!(LONGEST.record_bytes_max() <= RECORD_BYTES_MAX);
 
 /// Appends the command again for a record that has waited, with what remains of its time to live.
 pub fn pack_again(key: &[u8], value: &[u8], ttl_s: u32, data: &mut Vec<u8>) {
@@ -176,9 +204,9 @@ fn literal<'a>(event: &Event<'a>, field: Field) -> &'a [u8] {
     event.literals.get(field.index()).copied().unwrap_or_default()
 }
 
-fn key_len(event: &Event<'_>) -> usize {
+fn key_len(prefix: &[u8], event: &Event<'_>) -> usize {
     let device = event.device_id.map_or(0, |id| id.len() + 1);
-    KEY_PREFIX.len() + device + event.timestamp.len()
+    prefix.len() + device + event.timestamp.len()
 }
 
 fn value_len(event: &Event<'_>) -> usize {
@@ -193,8 +221,8 @@ fn value_len(event: &Event<'_>) -> usize {
         + 1
 }
 
-fn write_key(data: &mut Vec<u8>, event: &Event<'_>) {
-    data.extend_from_slice(KEY_PREFIX);
+fn write_key(data: &mut Vec<u8>, prefix: &[u8], event: &Event<'_>) {
+    data.extend_from_slice(prefix);
     if let Some(id) = event.device_id {
         data.extend_from_slice(id);
         data.push(b':');
@@ -218,4 +246,119 @@ fn write_value(data: &mut Vec<u8>, event: &Event<'_>) {
         data.push(b'"');
     }
     data.push(b'}');
+}
+
+/// Whether this is what the event of a key (without its prefix) is packed as. A Redis may hold
+/// anything under a key of this form.
+#[must_use]
+pub fn is_value_of(bare_key: &[u8], value: &[u8]) -> bool {
+    let colon = bare_key.iter().rposition(|byte| *byte == b':');
+    let (device, timestamp) = match colon {
+        Some(at) => (bare_key.get(..at), bare_key.get(at + 1..).unwrap_or_default()),
+        None => (None, bare_key),
+    };
+    let rest = value.strip_prefix(VALUE_TIMESTAMP).and_then(|rest| rest.strip_prefix(timestamp));
+    let rest = rest.and_then(|rest| rest.strip_prefix(VALUE_CPU)).and_then(skip_number);
+    let rest = rest.and_then(|rest| rest.strip_prefix(VALUE_RPS)).and_then(skip_number);
+    let rest = rest.and_then(|rest| match device {
+        Some(id) => {
+            rest.strip_prefix(VALUE_DEVICE)?.strip_prefix(id)?.strip_prefix(b"\"".as_slice())
+        }
+        None => Some(rest),
+    });
+    rest == Some(b"}")
+}
+
+/// What stands behind a number; `None` if there is none.
+fn skip_number(text: &[u8]) -> Option<&[u8]> {
+    let is_part =
+        |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
+    let len = text.iter().take_while(|byte| is_part(byte)).count();
+    text.get(len..).filter(|_| (1..=NUMBER_BYTES_MAX).contains(&len))
+}
+
+/// The most that records of one request take, whose body has so many bytes: a device id and a
+/// timestamp stand in a record twice, and the words around them may be longer than those that were
+/// sent.
+#[must_use]
+pub const fn request_bytes_max(body_bytes: usize, prefix_bytes: usize) -> usize {
+    let around = set_layout(prefix_bytes + 1, VALUE_BYTES_MIN, u32::MAX).2
+        + VALUE_DEVICE.len()
+        // A timestamp that was not sent, or in another form, and longer lengths.
+        + 2 * 20
+        + 2 * 4;
+    let by_body = 2 * body_bytes + BATCH_EVENTS_MAX * around;
+    let by_events = BATCH_EVENTS_MAX * RECORD_BYTES_MAX;
+    if by_body < by_events { by_body } else { by_events }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::BODY_BYTES_MAX;
+
+    #[test]
+    fn a_value_is_known_by_its_key() {
+        let packed = |id: Option<&'static str>, literals: [&'static str; 2]| {
+            let event = Event {
+                device_id: id.map(str::as_bytes),
+                timestamp: b"1700000000",
+                timestamp_ms: 0,
+                values: [0.0; 2],
+                literals: literals.map(str::as_bytes),
+            };
+            let mut data = Vec::new();
+            let layout = Packing::Bare.pack(&event, &mut data);
+            let (key, value) = data.split_at(usize::from(layout.value_at));
+            (Packing::Bare.bare_key(key).to_vec(), value.to_vec())
+        };
+        for literals in [["1", "2"], ["-0.5e-7", "1E+9"]] {
+            for id in [None, Some("d1"), Some("a:b:7")] {
+                let (key, value) = packed(id, literals);
+                assert!(is_value_of(&key, &value), "{key:?}");
+                for end in 0..value.len() {
+                    assert!(!is_value_of(&key, &value[..end]), "{key:?} {end}");
+                }
+                assert!(!is_value_of(b"d2:1700000000", &value) && !is_value_of(b"1", &value));
+            }
+        }
+        let (key, _) = packed(Some("d1"), ["1", "2"]);
+        for foreign in [
+            "",
+            "secret",
+            "{}",
+            r#"{"timestamp":1700000000,"cpu":"1","rps":2,"device_id":"d1"}"#,
+            r#"{"timestamp":1700000000,"cpu":,"rps":2,"device_id":"d1"}"#,
+            r#"{"timestamp":1700000000,"cpu":1,"rps":2}"#,
+            r#"{"timestamp":1700000000,"cpu":1,"rps":2,"device_id":"d1"} "#,
+        ] {
+            assert!(!is_value_of(&key, foreign.as_bytes()), "{foreign}");
+        }
+    }
+
+    /// The request that grows most is one of events as short as can be, with a long device id.
+    #[test]
+    fn no_request_packs_to_more_than_is_reckoned_with() {
+        let prefix = "metric:";
+        let packing = Packing::Set { ttl_s: u32::MAX, prefix };
+        for (id_len, sent_time) in
+            [(1, false), (DEVICE_ID_BYTES_MAX, false), (1, true), (128, true)]
+        {
+            let id = "x".repeat(id_len);
+            let time = if sent_time { ",\"timestamp\":1700000000" } else { "" };
+            let body = format!("{{\"device_id\":\"{id}\",\"cpu\":1,\"rps\":1{time}}}\n");
+            let event = Event {
+                device_id: Some(id.as_bytes()),
+                timestamp: b"17000000000000000000",
+                timestamp_ms: 0,
+                values: [1.0; 2],
+                literals: [b"1"; 2],
+            };
+            let packed = packing.record_bytes(&event) * BATCH_EVENTS_MAX;
+            let most = request_bytes_max(body.len() * BATCH_EVENTS_MAX, prefix.len());
+            assert!(packed <= most, "{packed} of {most}");
+        }
+        let largest = request_bytes_max(BODY_BYTES_MAX, prefix.len());
+        assert_eq!(largest, BATCH_EVENTS_MAX * RECORD_BYTES_MAX);
+    }
 }

@@ -8,10 +8,12 @@
 //! [`queue`] holds the bound; [`pipeline`] knows what became of each command and is pure;
 //! [`writer`] decides what to do next and runs against any [`link`]; [`dialer`] finds the server by
 //! its URL, [`session`] and [`cluster`] are links to real ones, and [`thread`] lets it all run.
-//! [`reader`] answers look-ups on a connection of its own; [`failure`] has the table of what Redis
-//! refuses.
+//! [`reader`] answers look-ups on a [`connection`] of its own, whose bytes come by a [`stream`]
+//! that has a bound for everything; [`watch`] says what of all this is news. [`failure`] has the
+//! table of what Redis refuses.
 
 pub(super) mod cluster;
+pub(super) mod connection;
 pub(super) mod dialer;
 pub(super) mod failure;
 pub(super) mod link;
@@ -19,33 +21,76 @@ mod patience;
 pub(super) mod pipeline;
 pub(super) mod queue;
 pub(super) mod reader;
+pub(super) mod resolver;
 pub(super) mod session;
+pub(super) mod stream;
 pub(super) mod thread;
+mod tls;
+pub(super) mod watch;
 pub(super) mod writer;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::limits::{BLOCK_BYTES, STORE_BLOCKS_IN_FLIGHT};
 use crate::store::block::Block;
 use crate::store::ledger::{DropReason, Ledger, Totals};
-use crate::store::packing::Packing;
+use crate::store::packing::{Packing, request_bytes_max};
 use crate::store::{Open, Stats};
 use crate::sync::{Mutex, PerCore};
 use failure::{ErrorCounts, Kind};
 use queue::Queue;
 
-/// Who is told what the writer sees.
+/// Who is told what is news. Whoever does not care does nothing.
 pub trait Observer: Send + Sync {
     /// A block was in flight for so long, in nanoseconds.
-    fn flushed(&self, took_ns: u64);
-    /// Redis can be written to, for the first time or again.
-    fn came_up(&self);
-    /// Redis cannot be written to; `why` is the label of the error.
-    fn went_down(&self, why: &'static str);
+    fn flushed(&self, _took_ns: u64) {}
+    /// Redis can be written to, for the first time or, for a while now, again.
+    fn came_up(&self, _outage: &Outage) {}
+    /// Redis cannot be written to: for the first time, for another reason, or still.
+    fn went_down(&self, _trouble: &Trouble<'_>) {}
     /// Redis does not say who we are: what it still reads from a connection that was given up may
     /// run after what is sent later.
-    fn cannot_fence(&self);
+    fn cannot_fence(&self) {}
+    /// So many acknowledged events were given up, at this time of the monotonic clock.
+    fn gave_up(&self, _reason: DropReason, _events: u64, _now_ns: u64) {}
+    /// Time passes: what was held back may be told now.
+    fn tick(&self, _now_ns: u64) {}
+}
+
+/// How long it was down, so far or altogether.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outage {
+    /// Since the first fault.
+    pub lasted: Duration,
+    /// How often it had come back meanwhile, and gone again.
+    pub returns: u64,
+}
+
+/// What Redis does not do.
+#[derive(Clone, Copy, Debug)]
+pub struct Trouble<'a> {
+    /// Which server it is about; empty where none was got to.
+    pub server: &'a str,
+    /// The label of the error.
+    pub kind: &'static str,
+    /// In the words of Redis or of the system: foreign text.
+    pub said: &'a str,
+    /// So far.
+    pub outage: Outage,
+    /// Events that wait.
+    pub waiting: u64,
+}
+
+/// The bytes that a queue needs in which the largest request finds room once nothing else waits,
+/// beside the blocks that cores and writer have in hand.
+#[must_use]
+pub const fn queue_bytes_needed(cores: usize, body_bytes: usize, prefix_bytes: usize) -> usize {
+    // What a block costs depends on how short its records can be: with the shortest prefix most.
+    let packing = Packing::Set { ttl_s: 1, prefix: "" };
+    let request = request_bytes_max(body_bytes, prefix_bytes) / BLOCK_BYTES + 1;
+    (cores + STORE_BLOCKS_IN_FLIGHT + request) * Block::cost_bytes(packing)
 }
 
 /// The errors of a store that has none.
@@ -54,13 +99,20 @@ pub(super) fn no_errors() -> Vec<(&'static str, u64)> {
     Kind::ALL.into_iter().map(|kind| (kind.name(), 0)).collect()
 }
 
+/// Errors by who met them.
+#[derive(Debug, Default)]
+struct Errors {
+    writer: ErrorCounts,
+    reader: ErrorCounts,
+}
+
 /// What the cores and the writer thread have in common.
 pub struct Shared {
     pub(super) ledger: Ledger,
     pub(super) open: PerCore<Mutex<Open>>,
     pub(super) queue: Queue,
     pub(super) packing: Packing,
-    errors: ErrorCounts,
+    errors: Errors,
     rejects: bool,
     up: AtomicBool,
     stopping: AtomicBool,
@@ -91,7 +143,7 @@ impl Shared {
             open: PerCore::new(cores, |_| Mutex::new(Open::new(block()))),
             queue: Queue::new(cores, capacity_bytes, blocks_min, packing, block),
             packing,
-            errors: ErrorCounts::default(),
+            errors: Errors::default(),
             rejects,
             up: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -133,12 +185,12 @@ impl Shared {
 
     /// Hands a core's full block over and opens another one. Where none is to be had the oldest
     /// queued block is dropped for it; a request that made sure of its blocks has one.
-    pub(super) fn hand_over(&self, core: usize, open: &mut Open) {
+    pub(super) fn hand_over(&self, core: usize, open: &mut Open, now_ns: u64) {
         let next = open.reserve.pop().or_else(|| self.queue.spare());
-        let next = next.or_else(|| self.drop_oldest(core));
+        let next = next.or_else(|| self.drop_oldest(core, now_ns));
         let Some(next) = next else {
             // All blocks but the open ones are in flight, so the newest is the oldest.
-            self.drop_block(core, &mut open.block);
+            self.drop_block(core, &mut open.block, now_ns);
             return;
         };
         self.exchange(core, open, next);
@@ -149,7 +201,7 @@ impl Shared {
         let block = std::mem::replace(&mut open.block, next);
         if let Some(mut refused) = self.queue.push(self.settled(slot, block)) {
             // There is a place in the queue for every block that is made.
-            self.drop_block(slot, &mut refused);
+            self.drop_block(slot, &mut refused, 0);
             self.queue.give_back(refused);
         }
     }
@@ -177,15 +229,15 @@ impl Shared {
         block
     }
 
-    fn drop_oldest(&self, core: usize) -> Option<Block> {
+    fn drop_oldest(&self, core: usize, now_ns: u64) -> Option<Block> {
         let mut oldest = self.queue.pop()?;
-        self.drop_block(core, &mut oldest);
+        self.drop_block(core, &mut oldest, now_ns);
         Some(oldest)
     }
 
-    fn drop_block(&self, slot: usize, block: &mut Block) {
+    fn drop_block(&self, slot: usize, block: &mut Block, now_ns: u64) {
         self.ledger.coalesce(slot, block.settle());
-        self.ledger.lose(slot, DropReason::Overflow, block.live());
+        self.lose(slot, DropReason::Overflow, block.live(), now_ns);
         block.clear();
     }
 
@@ -194,24 +246,20 @@ impl Shared {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that Redis answers, and tells if that is news.
-    fn note_up(&self) {
-        if !self.up.swap(true, Ordering::Relaxed) {
-            self.observer.came_up();
-        }
-    }
-
-    /// Notes that Redis does not do what it should, and tells if that is news.
-    fn note_down(&self, kind: Kind, is_news: bool) {
-        if self.up.swap(false, Ordering::Relaxed) || is_news {
-            self.observer.went_down(kind.name());
+    /// Gives events up, and tells of it.
+    fn lose(&self, slot: usize, reason: DropReason, events: u64, now_ns: u64) {
+        if events > 0 {
+            self.ledger.lose(slot, reason, events);
+            self.observer.gave_up(reason, events, now_ns);
         }
     }
 
     /// Reads the bounds, beside the books.
     pub(super) fn stats(&self, totals: Totals) -> Stats {
         let pending_bytes = if totals.pending() == 0 { 0 } else { self.queue.bytes_in_use() };
-        let errors = Kind::ALL.into_iter().map(|kind| (kind.name(), self.errors.total(kind)));
+        let Errors { writer, reader } = &self.errors;
+        let total = |kind| writer.total(kind) + reader.total(kind);
+        let errors = Kind::ALL.into_iter().map(|kind| (kind.name(), total(kind)));
         Stats {
             kind: "redis",
             up: self.up.load(Ordering::Relaxed),

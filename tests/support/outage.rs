@@ -21,6 +21,8 @@
 pub mod accounts;
 #[path = "certificates.rs"]
 pub mod certificates;
+#[path = "fake_redis.rs"]
+pub mod fake_redis;
 #[path = "fault_proxy.rs"]
 pub mod fault_proxy;
 #[path = "load.rs"]
@@ -31,6 +33,7 @@ pub mod redis;
 pub mod resp;
 
 pub use accounts::Accounts;
+pub use fake_redis::{FakeRedis, Say};
 pub use fault_proxy::{Direction, Ending, FaultProxy, Mode};
 pub use load::{Keeper, Load, Sent, metric};
 pub use redis::Redis;

@@ -239,6 +239,15 @@ impl Process {
         }
     }
 
+    /// The first line of this kind since the start, also if that was before it listened.
+    pub fn first_line(&self, message: &str) -> Value {
+        let read = self.read.iter().find(|line| line.contains(message));
+        match read {
+            Some(line) => serde_json::from_str(line).unwrap(),
+            None => self.log_line(message),
+        }
+    }
+
     /// The final counters, after its end: the log ends with the process.
     pub fn last_line(&self) -> Value {
         self.log.iter().last().unwrap_or(Value::Null)

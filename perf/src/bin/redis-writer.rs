@@ -12,7 +12,8 @@ use corepulse::clock::Clock;
 use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
 use corepulse::metric::event::Event;
-use corepulse::store::redis::Observer;
+use corepulse::store::key::KEY_PREFIX;
+use corepulse::store::redis::{Observer, Trouble};
 use corepulse::store::{RedisSettings, Store};
 use corepulse_perf::program::{self, Records};
 use corepulse_perf::redis::Redis;
@@ -58,11 +59,8 @@ struct Round {
 struct Nobody;
 
 impl Observer for Nobody {
-    fn flushed(&self, _took_ns: u64) {}
-    fn came_up(&self) {}
-    fn cannot_fence(&self) {}
-    fn went_down(&self, why: &'static str) {
-        eprintln!("redis-writer: {why}");
+    fn went_down(&self, trouble: &Trouble<'_>) {
+        eprintln!("redis-writer: {trouble:?}");
     }
 }
 
@@ -94,7 +92,8 @@ fn write(redis: &Redis, commands: u64) -> Result<(f64, f64), String> {
     let mut clock = Clock::start();
     let url = Secret::from(format!("redis://127.0.0.1:{}/", redis.port).as_str());
     let settings = RedisSettings {
-        url: RedisUrl::parse(&url).ok_or("a wrong URL")?,
+        url: RedisUrl::parse(&url)?,
+        prefix: KEY_PREFIX.to_owned(),
         queue_bytes: 16 * 1024 * 1024,
         rejects: true,
         ttl: Duration::from_secs(300),

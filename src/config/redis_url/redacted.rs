@@ -141,7 +141,8 @@ mod tests {
             ),
             ("redis+cluster://u:hunter2@a,b:7,[::1]:8", "redis+cluster://u:***@a:6379,b:7,[::1]:8"),
         ] {
-            let parsed = RedisUrl::parse(&Secret::from(url)).unwrap_or_else(|| panic!("{url}"));
+            let parsed =
+                RedisUrl::parse(&Secret::from(url)).unwrap_or_else(|e| panic!("{url}: {e}"));
             assert_eq!(Redacted(&parsed).to_string(), shown);
         }
     }

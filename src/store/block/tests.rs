@@ -81,6 +81,10 @@ fn block() -> Block {
     Block::new(Packing::Bare, KeyHasher::default())
 }
 
+const fn set(ttl_s: u32) -> Packing {
+    Packing::Set { ttl_s, prefix: "metric:" }
+}
+
 #[test]
 fn the_record_is_the_one_in_the_contract() {
     let mut block = block();
@@ -108,7 +112,7 @@ fn the_longest_event_that_is_accepted_has_a_record() {
         timestamp: u64::MAX.to_string(),
         literals: [number.clone(), number],
     };
-    for packing in [Packing::Bare, Packing::Set { ttl_s: u32::MAX }] {
+    for packing in [Packing::Bare, set(u32::MAX)] {
         let mut block = Block::new(packing, KeyHasher::default());
         assert_eq!(block.append(&longest.event(), at(1)), Appended::Fresh);
         let record = block.records().next().unwrap();
@@ -143,7 +147,7 @@ fn clearing_keeps_the_usual_memory_and_gives_back_the_rest() {
 
 #[test]
 fn a_block_handed_over_when_full_stays_inside_its_cost() {
-    for packing in [Packing::Bare, Packing::Set { ttl_s: 1 }, Packing::Set { ttl_s: 300 }] {
+    for packing in [Packing::Bare, set(1), set(300)] {
         let mut block = Block::new(packing, KeyHasher::default());
         let mut number = 0;
         while !block.is_full() {
@@ -159,7 +163,7 @@ fn a_block_handed_over_when_full_stays_inside_its_cost() {
 /// Against the protocol spelt out; the shortest record is as short as is said.
 #[test]
 fn a_set_command_is_an_array_of_five_bulk_strings() {
-    let packing = Packing::Set { ttl_s: 300 };
+    let packing = set(300);
     for device in [None, Some("d".repeat(DEVICE_ID_BYTES_MAX))] {
         let sample = Sample { device, ..plain("1700000000", "4.15e1") };
         let mut block = Block::new(packing, KeyHasher::default());
@@ -185,7 +189,7 @@ fn a_set_command_is_an_array_of_five_bulk_strings() {
 
 #[test]
 fn records_given_up_are_neither_sent_nor_counted() {
-    let mut block = Block::new(Packing::Set { ttl_s: 300 }, KeyHasher::default());
+    let mut block = Block::new(set(300), KeyHasher::default());
     for number in 1..=5 {
         block.append(&plain(&number.to_string(), "1").event(), at(number));
     }

@@ -3,7 +3,8 @@
 //! A key's server follows from its slot, CRC16 (XMODEM) of the key modulo 16,384 (Redis Cluster
 //! Specification, "Key distribution model"); our keys have no braces, and so no hash tags. The link
 //! deals a block's commands out to the servers, which work side by side, and collects the replies
-//! in the order of the commands. A key whose slot is being moved follows where `ASK` leads. When a
+//! in the order of the commands. A command that gets `ASK`, as its slot is being moved, is sent
+//! where that leads, and its reply takes the place of the first; the others do not wait. When a
 //! server is gone or has lost a slot, the whole link is given up, and the slots are asked for
 //! again.
 
@@ -12,20 +13,24 @@ use std::time::Duration;
 
 use crc::{CRC_16_XMODEM, Crc};
 use memchr::memchr;
-use redis::{Connection, ConnectionInfo, FromRedisValue, Value};
+use redis::{ConnectionInfo, FromRedisValue, Value, cmd};
 
-use super::dialer::at_address;
-use super::failure::Kind;
+use super::connection::Connection;
+use super::dialer::{SharedBook, at_address};
+use super::failure::{Fault, Kind};
 use super::link::{Identity, Link, Reply};
 use super::patience::Patience;
-use super::session::{Session, ask, kind_of};
-use crate::clock::Clock;
-use crate::limits::STORE_DIAL_MS_MAX;
+use super::session::Session;
+use crate::clock::{Clock, nanoseconds};
+use crate::limits::{STORE_DIAL_MS_MAX, STORE_REPLY_MS_MAX, STORE_TOPOLOGY_BYTES_MAX};
 
 const SLOTS: u16 = 16_384;
 
 /// Goes ahead of a command for a slot that its node is still importing.
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
+/// A command follows `ASK` so often: nodes that lead to each other have to come to terms first.
+const HOPS_MAX: u8 = 3;
 
 /// Past so many the slots are asked for again: some move must have ended long ago.
 const MOVING_KEYS_MAX: usize = 10_000;
@@ -46,17 +51,20 @@ pub(super) struct Topology {
 
 impl Topology {
     /// Asks a node, which was reached by `info`.
-    pub(super) fn ask(connection: &mut Connection, info: &ConnectionInfo) -> Result<Self, Kind> {
-        let mut command = redis::cmd("CLUSTER");
-        let reply: Value = ask(connection, command.arg("SLOTS")).map_err(|e| kind_of(&e))?;
+    pub(super) fn ask(connection: &mut Connection, info: &ConnectionInfo) -> Result<Self, Fault> {
+        let reply = connection.ask_for(cmd("CLUSTER").arg("SLOTS"), STORE_TOPOLOGY_BYTES_MAX)?;
+        let wrong = || Fault::new(Kind::Protocol, "its slots cannot be read");
         let mut topology = Self::default();
         let Value::Array(ranges) = reply else {
-            return Err(Kind::Protocol);
+            return Err(wrong());
         };
         for range in ranges {
-            topology.add(range, info).ok_or(Kind::Protocol)?;
+            topology.add(range, info).ok_or_else(wrong)?;
         }
-        if topology.ranges.is_empty() { Err(Kind::ClusterDown) } else { Ok(topology) }
+        if topology.ranges.is_empty() {
+            return Err(Fault::new(Kind::ClusterDown, "nobody has any slot"));
+        }
+        Ok(topology)
     }
 
     /// Adds `[first, last, [host, port, …], replicas…]`.
@@ -73,7 +81,7 @@ impl Topology {
         let node = if host.is_empty() {
             asked.clone()
         } else {
-            at_address(asked, host, number(primary.get(1)?)?)
+            at_address(asked, &host, number(primary.get(1)?)?)
         };
         let known = self.nodes.iter().position(|known| known.addr() == node.addr());
         let at = known.unwrap_or(self.nodes.len());
@@ -105,125 +113,249 @@ impl Topology {
 pub(super) struct ClusterSession {
     topology: Topology,
     nodes: Vec<Node>,
-    /// The commands whose replies have not come, in their order.
+    /// The commands whose replies have not been given, in their order.
     sent: VecDeque<Sent>,
+    /// The number of the first of them.
+    first: u64,
     /// Keys of slots that are being moved, and the node that has them already.
     moving: HashMap<Vec<u8>, usize>,
+    /// Abandoned connections at servers that are no primaries now, and may yet be met.
+    elsewhere: Vec<Identity>,
+    book: SharedBook,
     clock: Clock,
+    patience: Duration,
 }
 
 struct Node {
     session: Session,
     /// Its commands of the block at hand.
     commands: Vec<u8>,
+    /// Those whose replies have not come from it, in the order of these.
+    awaited: VecDeque<Awaited>,
+}
+
+struct Awaited {
+    number: u64,
+    /// Whether an `ASKING` with a reply of its own went ahead.
+    asking: bool,
 }
 
 struct Sent {
     node: usize,
-    key: Box<[u8]>,
-    /// Whether an `ASKING` with a reply of its own went ahead.
-    asking: bool,
+    command: Box<[u8]>,
+    /// How often it was sent somewhere else.
+    hops: u8,
+    reply: Option<Reply>,
+}
+
+impl Sent {
+    fn key(&self) -> &[u8] {
+        split_command(&self.command).map_or(&[], |(_, key)| key)
+    }
+}
+
+impl Node {
+    const fn new(session: Session) -> Self {
+        Self { session, commands: Vec::new(), awaited: VecDeque::new() }
+    }
+
+    /// Adds a command to what it gets next.
+    fn add(&mut self, number: u64, command: &[u8], asking: bool) {
+        if asking {
+            self.commands.extend_from_slice(ASKING);
+        }
+        self.commands.extend_from_slice(command);
+        self.awaited.push_back(Awaited { number, asking });
+    }
+
+    /// Sends what it is to get.
+    fn flush(&mut self) -> Result<(), Fault> {
+        if !self.commands.is_empty() {
+            self.session.send(&self.commands)?;
+            self.commands.clear();
+        }
+        Ok(())
+    }
+}
+
+/// The link is out of step.
+fn lost() -> Fault {
+    Fault::new(Kind::Protocol, "a reply to nothing")
 }
 
 impl ClusterSession {
     /// Connects to every primary.
     pub(super) fn open(
         topology: Topology,
+        book: SharedBook,
         clock: Clock,
         patience: &mut Patience,
         abandoned: &mut Vec<Identity>,
-    ) -> Result<Self, Kind> {
+    ) -> Result<Self, Fault> {
         let mut nodes = Vec::with_capacity(topology.nodes().len());
         for info in topology.nodes() {
-            let session = Session::open(info, patience, abandoned)?;
-            nodes.push(Node { session, commands: Vec::new() });
+            match open(info, &book, patience, abandoned) {
+                Ok(session) => nodes.push(Node::new(session)),
+                Err(fault) => {
+                    // Whoever named it may be the one that is cut off.
+                    book.distrust_first();
+                    return Err(fault);
+                }
+            }
         }
-        Ok(Self { topology, nodes, sent: VecDeque::new(), moving: HashMap::new(), clock })
+        Ok(Self {
+            topology,
+            nodes,
+            sent: VecDeque::new(),
+            first: 0,
+            moving: HashMap::new(),
+            elsewhere: abandoned.clone(),
+            book,
+            clock,
+            patience: Duration::from_millis(STORE_REPLY_MS_MAX),
+        })
     }
 
     /// Adds a command to what its node gets next.
-    fn deal(&mut self, command: &[u8], key: &[u8]) -> Result<(), Kind> {
+    fn deal(&mut self, command: &[u8], key: &[u8]) -> Result<(), Fault> {
         let moved_to = self.moving.get(key).copied();
-        let at = moved_to.or_else(|| self.topology.index_of(key)).ok_or(Kind::ClusterDown)?;
-        let node = self.nodes.get_mut(at).ok_or(Kind::ClusterDown)?;
-        if moved_to.is_some() {
-            node.commands.extend_from_slice(ASKING);
-        }
-        node.commands.extend_from_slice(command);
-        self.sent.push_back(Sent { node: at, key: key.into(), asking: moved_to.is_some() });
+        let at = moved_to.or_else(|| self.topology.index_of(key));
+        let number = self.first + self.sent.len() as u64;
+        let Some((at, node)) = at.and_then(|at| Some((at, self.nodes.get_mut(at)?))) else {
+            self.book.distrust_first();
+            return Err(Fault::new(Kind::ClusterDown, "nobody has this slot"));
+        };
+        node.add(number, command, moved_to.is_some());
+        self.sent.push_back(Sent { node: at, command: command.into(), hops: 0, reply: None });
         Ok(())
     }
 
-    /// Notes where a key is to be sent instead, from `ASK slot host:port`. The old node keeps the
-    /// keys that it still has, so that a whole slot must not follow.
-    fn follow(&mut self, key: &[u8], told: &str) -> Result<(), Kind> {
-        let address = told.split(' ').nth(1).ok_or(Kind::Protocol)?;
-        let mut nodes = self.topology.nodes().iter();
-        let at = match nodes.position(|node| node.addr().to_string() == address) {
-            Some(at) => at,
-            None => self.meet(address)?,
+    fn sent(&mut self, number: u64) -> Result<&mut Sent, Fault> {
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        index.and_then(|index| self.sent.get_mut(index)).ok_or_else(lost)
+    }
+
+    /// Takes the next reply from a node.
+    fn receive_from(&mut self, at: usize) -> Result<(), Fault> {
+        let node = self.nodes.get_mut(at).ok_or_else(lost)?;
+        let Awaited { number, asking } = node.awaited.pop_front().ok_or_else(lost)?;
+        if asking && let Some(fault) = node.session.receive_refusal()? {
+            return Err(fault);
+        }
+        let reply = match node.session.receive_refusal()? {
+            None => Reply::Ok,
+            Some(fault) => {
+                if fault.kind == Kind::Ask && self.follow(number, at, &fault)? {
+                    return Ok(());
+                }
+                if matches!(fault.kind, Kind::Moved | Kind::ClusterDown) {
+                    self.book.distrust_first();
+                }
+                Reply::Error(fault)
+            }
+        };
+        self.sent(number)?.reply = Some(reply);
+        Ok(())
+    }
+
+    /// Sends a command to where `ASK` leads. The old node keeps the keys that it still has, so that
+    /// a whole slot must not follow. Says whether its reply is to be waited for.
+    fn follow(&mut self, number: u64, from: usize, fault: &Fault) -> Result<bool, Fault> {
+        let (host, port) = fault.leads_to().ok_or_else(|| fault.clone())?;
+        let Some(to) = self.node_at(from, host, port) else {
+            // Nobody is there yet: the key is tried again, and the others go on.
+            return Ok(false);
         };
         if self.moving.len() >= MOVING_KEYS_MAX {
-            return Err(Kind::Ask);
+            return Err(fault.clone());
         }
-        self.moving.insert(key.to_vec(), at);
-        Ok(())
+        let sent = self.sent(number)?;
+        sent.hops += 1;
+        let (hops, command) = (sent.hops, sent.command.clone());
+        let key = split_command(&command).map_or(&[][..], |(_, key)| key);
+        self.moving.insert(key.to_vec(), to);
+        let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
+        // A newer value of the key may get there first: then both are sent again, in order.
+        let is_newest = !self.sent.iter().skip(index + 1).any(|later| later.key() == key);
+        if hops > HOPS_MAX || !is_newest {
+            return Ok(false);
+        }
+        let node = self.nodes.get_mut(to).ok_or_else(lost)?;
+        node.add(number, &command, true);
+        node.flush()?;
+        self.sent(number)?.node = to;
+        Ok(true)
     }
 
-    /// Connects to a node that is getting its first slot.
-    fn meet(&mut self, address: &str) -> Result<usize, Kind> {
-        let (host, port) = address.rsplit_once(':').ok_or(Kind::Protocol)?;
-        let port = port.parse().map_err(|_| Kind::Protocol)?;
-        let like = self.topology.nodes().first().ok_or(Kind::ClusterDown)?;
-        let info = at_address(like, host.to_owned(), port);
+    /// The node at this address, which another one has told. One that is getting its first slot is
+    /// connected to now.
+    fn node_at(&mut self, told_by: usize, host: &str, port: u16) -> Option<usize> {
+        let info = at_address(self.topology.nodes().get(told_by)?, host, port);
+        let known = self.topology.nodes().iter().position(|node| node.addr() == info.addr());
+        if known.is_some() {
+            return known;
+        }
         let mut patience = Patience::new(self.clock, Duration::from_millis(STORE_DIAL_MS_MAX));
-        let session = Session::open(&info, &mut patience, &mut Vec::new())?;
+        let session = open(&info, &self.book, &mut patience, &mut self.elsewhere).ok()?;
         self.topology.nodes.push(info);
-        self.nodes.push(Node { session, commands: Vec::new() });
-        Ok(self.nodes.len() - 1)
+        self.nodes.push(Node::new(session));
+        Some(self.nodes.len() - 1)
     }
 }
 
+/// Connects to a node, and ends abandoned connections there.
+fn open(
+    info: &ConnectionInfo,
+    book: &SharedBook,
+    patience: &mut Patience,
+    abandoned: &mut Vec<Identity>,
+) -> Result<Session, Fault> {
+    let mut session = Session::open(info, &book.resolver, patience, abandoned)?;
+    session.ask_role();
+    Ok(session)
+}
+
 impl Link for ClusterSession {
-    fn send(&mut self, commands: &[u8]) -> Result<(), Kind> {
+    fn send(&mut self, commands: &[u8]) -> Result<(), Fault> {
         let mut rest = commands;
         while !rest.is_empty() {
-            let (command, key) = split_command(rest).ok_or(Kind::Protocol)?;
+            let (command, key) = split_command(rest).ok_or_else(lost)?;
             self.deal(command, key)?;
             rest = rest.get(command.len()..).unwrap_or_default();
         }
-        for node in self.nodes.iter_mut().filter(|node| !node.commands.is_empty()) {
-            node.session.send(&node.commands)?;
-            node.commands.clear();
-        }
-        Ok(())
+        self.nodes.iter_mut().try_for_each(Node::flush)
     }
 
-    fn receive(&mut self) -> Result<Reply, Kind> {
-        let Sent { node, key, asking } = self.sent.pop_front().ok_or(Kind::Protocol)?;
-        let session = &mut self.nodes.get_mut(node).ok_or(Kind::Protocol)?.session;
-        if asking && session.receive()? != Reply::Ok {
-            return Err(Kind::Ask);
+    fn receive(&mut self) -> Result<Reply, Fault> {
+        let mut clock = self.clock;
+        let mut until_ns = None;
+        loop {
+            let first = self.sent.front_mut().ok_or_else(lost)?;
+            if let Some(reply) = first.reply.take() {
+                self.sent.pop_front();
+                self.first += 1;
+                return Ok(reply);
+            }
+            let (at, hops) = (first.node, first.hops);
+            if hops > 0 {
+                // The replies to those that went there before it come first.
+                let now_ns = clock.now().mono_ns;
+                let whole_ns = nanoseconds(self.patience);
+                if now_ns > *until_ns.get_or_insert(now_ns.saturating_add(whole_ns)) {
+                    return Err(Fault::new(Kind::Timeout, "no answer in time"));
+                }
+            }
+            self.receive_from(at)?;
         }
-        let refusal = match session.receive_refusal() {
-            Ok(Some(refusal)) => refusal,
-            Ok(None) => return Ok(Reply::Ok),
-            Err(Kind::Interrupted) => return Ok(Reply::Error(Kind::Interrupted)),
-            Err(kind) => return Err(kind),
-        };
-        let kind = Kind::of_code(refusal.code());
-        if kind == Kind::Ask {
-            self.follow(&key, refusal.details().unwrap_or_default())?;
-        }
-        Ok(Reply::Error(kind))
     }
 
-    fn ping(&mut self) -> Result<(), Kind> {
+    fn ping(&mut self) -> Result<(), Fault> {
         self.nodes.iter_mut().try_for_each(|node| node.session.ping())
     }
 
-    fn set_patience(&mut self, patience: Duration) -> Result<(), Kind> {
-        self.nodes.iter_mut().try_for_each(|node| node.session.set_patience(patience))
+    fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+        self.nodes.iter_mut().for_each(|node| node.session.set_patience(patience));
     }
 
     fn identities(&self) -> Vec<Identity> {

@@ -1,6 +1,59 @@
 //! What goes wrong with Redis, by kind, and what is done about it.
 
+use redis::ServerError;
+
 use crate::sync::Count;
+
+/// Bytes kept of what Redis or the system said: an address that a node sends us to fits.
+const SAID_BYTES_MAX: usize = 512;
+
+/// An error, as it happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) kind: Kind,
+    /// The server, once there is one.
+    pub(super) server: String,
+    /// In the words of Redis or of the system, as they came.
+    pub(super) said: String,
+}
+
+impl Fault {
+    pub(super) fn new(kind: Kind, said: impl Into<String>) -> Self {
+        let mut said = said.into();
+        said.truncate(said.floor_char_boundary(SAID_BYTES_MAX));
+        Self { kind, server: String::new(), said }
+    }
+
+    /// What Redis said instead of doing as it was told.
+    pub(super) fn of_reply(error: &ServerError) -> Self {
+        let said = [error.code(), error.details().unwrap_or_default()].join(" ");
+        Self::new(Kind::of_code(error.code()), said)
+    }
+
+    /// The same, and where: whoever was closest to it has said so before.
+    pub(super) fn at(mut self, server: &str) -> Self {
+        if self.server.is_empty() {
+            server.clone_into(&mut self.server);
+        }
+        self
+    }
+
+    /// The host and the port that `MOVED` or `ASK` leads to. A node that does not know its own name
+    /// leaves the host empty, and means the one that was asked.
+    pub(super) fn leads_to(&self) -> Option<(&str, u16)> {
+        if !matches!(self.kind, Kind::Ask | Kind::Moved) {
+            return None;
+        }
+        let (host, port) = self.said.split(' ').nth(2)?.rsplit_once(':')?;
+        Some((host, port.parse().ok()?))
+    }
+}
+
+impl From<Kind> for Fault {
+    fn from(kind: Kind) -> Self {
+        Self::new(kind, "")
+    }
+}
 
 /// What becomes of a command after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +107,9 @@ kinds! {
     Busy "busy" "BUSY" Retry
     /// A cluster moves the slot; the move ends.
     TryAgain "tryagain" "TRYAGAIN" Retry
-    /// A cluster lacks slots until a failover has happened.
-    ClusterDown "clusterdown" "CLUSTERDOWN" Retry
+    /// A cluster lacks slots until a failover has happened, or this node is cut off from the others
+    /// and does not know that it has: they are asked for the slots.
+    ClusterDown "clusterdown" "CLUSTERDOWN" Reconnect
     /// A replica: the name or the sentinels may lead to the new primary by now.
     ReadOnly "readonly" "READONLY" Reconnect
     /// Redis reads its data back after a start; nothing is stored before it has.
@@ -72,22 +126,28 @@ kinds! {
     Ask "ask" "ASK" Retry
     /// The user may not write this key: sending it again changes nothing.
     NoPerm "noperm" "NOPERM" Drop
+    /// A look-up met a value of another type: somebody else's key.
+    WrongType "wrongtype" "WRONGTYPE" Drop
     /// Whatever else Redis says of a command: it would say so again.
     Other "other" "ERR" Drop
     /// No connection could be made.
     Connect "connect" "" Reconnect
     /// No reply came in time.
     Timeout "timeout" "" Reconnect
-    /// A signal, as the profiler's, came while a reply was waited for, which the crate then throws
-    /// away: what it said is not known.
-    Interrupted "interrupted" "" Retry
     /// The connection broke.
     Io "io" "" Reconnect
     /// The replies are not those of the commands.
     Protocol "protocol" "" Reconnect
 }
 
-/// Errors so far, by kind; counted by the writer alone.
+impl Kind {
+    /// Whether the connection failed, rather than Redis refused something over it.
+    pub(super) const fn is_of_connection(self) -> bool {
+        matches!(self, Self::Connect | Self::Timeout | Self::Io | Self::Protocol)
+    }
+}
+
+/// Errors so far, by kind; counted by one thread alone.
 #[derive(Debug, Default)]
 pub(super) struct ErrorCounts([Count; Kind::ALL.len()]);
 
@@ -117,6 +177,27 @@ mod tests {
         for unknown in ["", "WHATEVER", "oom", "Io"] {
             assert_eq!(Kind::of_code(unknown), Kind::Other);
         }
+    }
+
+    #[test]
+    fn a_redirection_names_its_node() {
+        let leads = |said: &str| {
+            let fault = Fault::new(Kind::of_code(said.split(' ').next().unwrap()), said);
+            fault.leads_to().map(|(host, port)| (host.to_owned(), port))
+        };
+        assert_eq!(leads("MOVED 3999 127.0.0.1:6381"), Some(("127.0.0.1".to_owned(), 6381)));
+        assert_eq!(leads("ASK 3999 ::1:6381"), Some(("::1".to_owned(), 6381)));
+        assert_eq!(leads("ASK 3999 :6381"), Some((String::new(), 6381)));
+        for none in ["ERR 3999 127.0.0.1:6381", "ASK", "MOVED 1", "MOVED 1 a", "ASK 1 a:b"] {
+            assert_eq!(leads(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_kept_up_to_a_length() {
+        let fault = Fault::new(Kind::Other, "é".repeat(SAID_BYTES_MAX));
+        assert_eq!(fault.said.len(), SAID_BYTES_MAX);
+        assert_eq!(fault.at("a").at("b").server, "a");
     }
 
     #[test]

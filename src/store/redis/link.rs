@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::failure::Kind;
+use super::failure::Fault;
 
 /// A connection as the server knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +16,12 @@ pub(super) struct Identity {
 }
 
 /// The reply to one command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// `+OK`.
     Ok,
     /// An error.
-    Error(Kind),
+    Error(Fault),
 }
 
 /// One connection. After an error it is dropped: it may be out of step.
@@ -31,28 +31,24 @@ pub(super) trait Link {
     /// # Errors
     ///
     /// The connection is of no further use, for this reason.
-    fn send(&mut self, commands: &[u8]) -> Result<(), Kind>;
+    fn send(&mut self, commands: &[u8]) -> Result<(), Fault>;
 
     /// Waits for the next reply.
     ///
     /// # Errors
     ///
     /// The connection is of no further use, for this reason.
-    fn receive(&mut self) -> Result<Reply, Kind>;
+    fn receive(&mut self) -> Result<Reply, Fault>;
 
     /// Asks whether Redis is there.
     ///
     /// # Errors
     ///
     /// It is not; the connection is of no further use.
-    fn ping(&mut self) -> Result<(), Kind>;
+    fn ping(&mut self) -> Result<(), Fault>;
 
     /// Waits no longer than this from now on, for each reply and each write.
-    ///
-    /// # Errors
-    ///
-    /// The connection is of no further use.
-    fn set_patience(&mut self, patience: Duration) -> Result<(), Kind>;
+    fn set_patience(&mut self, patience: Duration);
 
     /// Who it is at the other end, as far as Redis told: one for each server that it leads to.
     fn identities(&self) -> Vec<Identity>;
@@ -74,24 +70,24 @@ pub(super) trait Dialer {
         &mut self,
         patience: Duration,
         abandoned: &mut Vec<Identity>,
-    ) -> Result<Self::Link, Kind>;
+    ) -> Result<Self::Link, Fault>;
 }
 
 impl<L: Link + ?Sized> Link for Box<L> {
-    fn send(&mut self, commands: &[u8]) -> Result<(), Kind> {
+    fn send(&mut self, commands: &[u8]) -> Result<(), Fault> {
         (**self).send(commands)
     }
 
-    fn receive(&mut self) -> Result<Reply, Kind> {
+    fn receive(&mut self) -> Result<Reply, Fault> {
         (**self).receive()
     }
 
-    fn ping(&mut self) -> Result<(), Kind> {
+    fn ping(&mut self) -> Result<(), Fault> {
         (**self).ping()
     }
 
-    fn set_patience(&mut self, patience: Duration) -> Result<(), Kind> {
-        (**self).set_patience(patience)
+    fn set_patience(&mut self, patience: Duration) {
+        (**self).set_patience(patience);
     }
 
     fn identities(&self) -> Vec<Identity> {

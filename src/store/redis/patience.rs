@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::failure::Kind;
+use super::failure::{Fault, Kind};
 use crate::clock::{Clock, nanoseconds};
 
 /// No single wait takes more than this share: a server that accepts and then says nothing must
@@ -23,12 +23,21 @@ impl Patience {
         Self { clock, until_ns, share: whole / SHARES }
     }
 
-    /// How long the next wait may be; an error once there is nothing left.
-    pub(super) fn step(&mut self) -> Result<Duration, Kind> {
+    /// How long the next wait may be.
+    ///
+    /// # Errors
+    ///
+    /// There is nothing left.
+    pub(super) fn step(&mut self) -> Result<Duration, Fault> {
         let left = Duration::from_nanos(self.until_ns.saturating_sub(self.clock.now().mono_ns));
         if left < Duration::from_millis(1) {
-            return Err(Kind::Timeout);
+            return Err(Fault::new(Kind::Timeout, "no answer in time"));
         }
         Ok(left.min(self.share).max(Duration::from_millis(1)))
+    }
+
+    /// The clock that it goes by.
+    pub(super) const fn clock(&self) -> Clock {
+        self.clock
     }
 }

@@ -108,7 +108,7 @@ impl Pipeline {
     }
 
     /// Takes the next reply.
-    pub(super) fn take(&mut self, reply: Reply) -> Next {
+    pub(super) fn take(&mut self, reply: &Reply) -> Next {
         let Some(flying) = self.blocks.iter_mut().find(|flying| flying.awaited > 0) else {
             // A reply to nothing: the connection is out of step.
             return Next::Reconnect;
@@ -117,7 +117,7 @@ impl Pipeline {
         if !self.rejected {
             let treatment = match reply {
                 Reply::Ok => None,
-                Reply::Error(kind) => Some(kind.treatment()),
+                Reply::Error(fault) => Some(fault.kind.treatment()),
             };
             match treatment {
                 None => {

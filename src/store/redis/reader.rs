@@ -1,22 +1,29 @@
 //! Look-ups, on connections of their own: a slow one must not hold up what is written.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Connection, ConnectionInfo, RedisResult, Value};
+use redis::{ConnectionInfo, Value, cmd};
 
+use super::Shared;
 use super::cluster::Topology;
-use super::dialer::{SharedBook, at_address, primary_by_name, topology};
-use super::failure::Kind;
+use super::connection::Connection;
+use super::dialer::{SharedBook, at_address};
+use super::failure::{Fault, Kind, Treatment};
 use super::patience::Patience;
-use super::session::{ask, connect, kind_of};
 use crate::clock::Clock;
 use crate::config::redis_url::{RedisUrl, Route};
-use crate::limits::{STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS};
+use crate::limits::{RECORD_BYTES_MAX, STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS};
 use crate::store::Lookup;
+use crate::store::packing::is_value_of;
+
+/// A look-up follows so many redirections: nodes that lead to each other have to come to terms.
+const HOPS_MAX: usize = 3;
 
 /// Reads single keys. One thread at a time uses it.
 pub(in crate::store) struct Reader {
+    shared: Arc<Shared>,
     url: RedisUrl,
     book: SharedBook,
     known: Known,
@@ -32,6 +39,16 @@ struct Known {
     topology: Option<Topology>,
 }
 
+/// Why a look-up has no answer.
+enum Unanswered {
+    /// Redis could not be asked.
+    Unreached(Fault),
+    /// It refused this.
+    Refused(Fault),
+    /// What it has is longer than any metric.
+    Foreign,
+}
+
 impl fmt::Debug for Reader {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Reader").field("resume_ms", &self.resume_ms).finish_non_exhaustive()
@@ -39,34 +56,68 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(in crate::store) fn new(url: RedisUrl, book: SharedBook, clock: Clock) -> Self {
-        Self { url, book, known: Known::default(), clock, resume_ms: 0 }
+    pub(in crate::store) fn new(
+        shared: Arc<Shared>,
+        url: RedisUrl,
+        book: SharedBook,
+        clock: Clock,
+    ) -> Self {
+        Self { shared, url, book, known: Known::default(), clock, resume_ms: 0 }
     }
 
-    /// Appends the value of `key` to `out`.
+    /// Appends the value of `key` to `out`, if it is a metric of ours.
     pub(in crate::store) fn lookup(&mut self, key: &[u8], out: &mut Vec<u8>) -> Lookup {
         if self.clock.now().mono_ms() < self.resume_ms {
             return Lookup::Unavailable;
         }
-        // An idle connection may have been closed over there, and a slot may have moved: that is no
-        // answer yet.
+        // An idle connection may have been closed over there, a slot may have moved, or a password
+        // been set: that is no answer yet.
         let attempts = 1 + usize::from(!self.known.connections.is_empty());
         let mut patience = Patience::new(self.clock, Duration::from_millis(STORE_LOOKUP_MS_MAX));
+        let mut was_reached = false;
         for _ in 0..attempts {
             // Out of our hands: where this panics, no connection with half a reply stays behind.
             let mut known = std::mem::take(&mut self.known);
-            match known.ask(&self.url, &self.book, key, &mut patience) {
+            let found = known.ask(&self.url, &self.book, key, &mut patience);
+            let fault = match found {
+                // The rest of it is still on its way.
+                Err(Unanswered::Foreign) => return Lookup::Absent,
+                Err(Unanswered::Unreached(fault)) => {
+                    was_reached = false;
+                    fault
+                }
+                Err(Unanswered::Refused(fault)) => {
+                    was_reached = true;
+                    if fault.kind.treatment() != Treatment::Reconnect {
+                        self.shared.errors.reader.add(fault.kind);
+                        self.known = known;
+                        let is_foreign = fault.kind == Kind::WrongType;
+                        return if is_foreign { Lookup::Absent } else { Lookup::Unavailable };
+                    }
+                    fault
+                }
                 Ok(value) => {
                     self.known = known;
-                    out.extend_from_slice(value.as_deref().unwrap_or_default());
-                    return if value.is_some() { Lookup::Found } else { Lookup::Absent };
+                    let bare_key = self.shared.packing.bare_key(key);
+                    let ours = value.filter(|value| is_value_of(bare_key, value));
+                    out.extend_from_slice(ours.as_deref().unwrap_or_default());
+                    return if ours.is_some() { Lookup::Found } else { Lookup::Absent };
                 }
-                Err(_) => self.book.lock().primary = None,
-            }
+            };
+            self.shared.errors.reader.add(fault.kind);
+            self.book.forget_primary();
         }
-        // From now on: whoever has queued behind a server that hangs is told at once.
-        self.resume_ms = self.clock.now().mono_ms() + STORE_LOOKUP_PAUSE_MS;
+        if !was_reached {
+            // From now on: whoever has queued behind a server that hangs is told at once.
+            self.resume_ms = self.clock.now().mono_ms() + STORE_LOOKUP_PAUSE_MS;
+        }
         Lookup::Unavailable
+    }
+}
+
+impl From<Fault> for Unanswered {
+    fn from(fault: Fault) -> Self {
+        Self::Unreached(fault)
     }
 }
 
@@ -77,23 +128,31 @@ impl Known {
         book: &SharedBook,
         key: &[u8],
         patience: &mut Patience,
-    ) -> Result<Option<Vec<u8>>, Kind> {
-        let server = self.server_of(url, book, key, patience)?;
-        let error = match get(self.connection_to(&server, patience)?, key) {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        // The slot is being moved: the key is at the other node already, or nowhere.
-        let told = error.redirect_node().filter(|_| kind_of(&error) == Kind::Ask);
-        let address = told.and_then(|(address, _)| address.rsplit_once(':'));
-        let Some((host, port)) = address else {
-            return Err(kind_of(&error));
-        };
-        let port = port.parse().map_err(|_| Kind::Protocol)?;
-        let other = at_address(&server, host.to_owned(), port);
-        let connection = self.connection_to(&other, patience)?;
-        ask::<Value>(connection, &redis::cmd("ASKING")).map_err(|error| kind_of(&error))?;
-        get(connection, key).map_err(|error| kind_of(&error))
+    ) -> Result<Option<Vec<u8>>, Unanswered> {
+        let mut server = self.server_of(url, book, key, patience)?;
+        let mut asking = false;
+        for _ in 0..=HOPS_MAX {
+            let connection = self.connection_to(&server, book, patience)?;
+            connection.set_patience(patience.step()?);
+            if asking {
+                connection.ask(&cmd("ASKING")).map_err(Unanswered::of_reply)?;
+            }
+            let fault = match get(connection, key) {
+                Err(Unanswered::Refused(fault)) if fault.leads_to().is_some() => fault,
+                answer => return answer,
+            };
+            // The key is at another node already, or nowhere.
+            if let Some((host, port)) = fault.leads_to() {
+                server = at_address(&server, host, port);
+            }
+            asking = fault.kind == Kind::Ask;
+            if fault.kind == Kind::Moved {
+                // Others may have moved as well, and who told us of the slots did not know.
+                self.topology = None;
+                book.distrust_first();
+            }
+        }
+        Err(Unanswered::Refused(Fault::new(Kind::Moved, "nodes lead to each other")))
     }
 
     /// The server that has this key, as far as is known.
@@ -103,23 +162,23 @@ impl Known {
         book: &SharedBook,
         key: &[u8],
         patience: &mut Patience,
-    ) -> Result<ConnectionInfo, Kind> {
+    ) -> Result<ConnectionInfo, Fault> {
         match url.route() {
             Route::Direct(info) => Ok(info.clone()),
             Route::Sentinel { sentinels, primary, info } => {
                 // The writer follows a failover, and so do we: the old primary may be there again.
-                let current = book.lock().primary.clone();
-                match current {
+                match book.primary() {
                     Some(current) => Ok(current),
-                    None => primary_by_name(sentinels, primary, info, book, patience),
+                    None => book.primary_by_name(sentinels, primary, info, patience),
                 }
             }
             Route::Cluster(seeds) => {
                 if self.topology.is_none() {
-                    self.topology = Some(topology(seeds, book, patience)?);
+                    self.topology = Some(book.topology(seeds, patience)?);
                 }
                 let node = self.topology.as_ref().and_then(|topology| topology.node_of(key));
-                node.cloned().ok_or(Kind::ClusterDown)
+                let nobody = || Fault::new(Kind::ClusterDown, "nobody has this slot");
+                node.cloned().ok_or_else(nobody)
             }
         }
     }
@@ -127,20 +186,39 @@ impl Known {
     fn connection_to(
         &mut self,
         server: &ConnectionInfo,
+        book: &SharedBook,
         patience: &mut Patience,
-    ) -> Result<&mut Connection, Kind> {
+    ) -> Result<&mut Connection, Fault> {
         let is_it = |(open, _): &(ConnectionInfo, _)| open.addr() == server.addr();
         let at = match self.connections.iter().position(is_it) {
             Some(at) => at,
             None => {
-                self.connections.push((server.clone(), connect(server, patience)?));
+                let connection = Connection::open(server, &book.resolver, patience)?;
+                self.connections.push((server.clone(), connection));
                 self.connections.len() - 1
             }
         };
-        self.connections.get_mut(at).map(|(_, connection)| connection).ok_or(Kind::Connect)
+        let found = self.connections.get_mut(at).map(|(_, connection)| connection);
+        found.ok_or_else(|| Kind::Connect.into())
     }
 }
 
-fn get(connection: &mut Connection, key: &[u8]) -> RedisResult<Option<Vec<u8>>> {
-    ask(connection, redis::cmd("GET").arg(key))
+impl Unanswered {
+    /// Redis has been asked, and this is what came.
+    fn of_reply(fault: Fault) -> Self {
+        if fault.kind.is_of_connection() { Self::Unreached(fault) } else { Self::Refused(fault) }
+    }
+}
+
+fn get(connection: &mut Connection, key: &[u8]) -> Result<Option<Vec<u8>>, Unanswered> {
+    match connection.ask(cmd("GET").arg(key)) {
+        Ok(Value::BulkString(value)) => Ok(Some(value)),
+        Ok(Value::Nil) => Ok(None),
+        Ok(_) => Err(Unanswered::Unreached(Fault::new(Kind::Protocol, "no string"))),
+        // A string that is longer than a reply may be is none of ours, and no stream without end.
+        Err(_) if connection.announced_bytes().is_some_and(|bytes| bytes > RECORD_BYTES_MAX) => {
+            Err(Unanswered::Foreign)
+        }
+        Err(fault) => Err(Unanswered::of_reply(fault)),
+    }
 }

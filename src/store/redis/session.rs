@@ -1,29 +1,24 @@
-//! A connection to a real Redis, through the `redis` crate: address, TLS, greeting, replies.
-//!
-//! Any error ends the connection. The crate keeps half a reply after a time-out and then throws the
-//! late one away, and a write that times out may have sent half a command: neither can be gone on
-//! from.
+//! A link to one server: the fence before anything is sent, replies, and whether it is still there.
 
-use std::error::Error;
 use std::fmt;
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{
-    Client, Cmd, Connection, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, RedisResult,
-    ServerError, Value,
-};
+use redis::{Cmd, ConnectionInfo, Value, cmd};
 
-use super::failure::Kind;
+use super::connection::Connection;
+use super::failure::{Fault, Kind, Treatment};
 use super::link::{Identity, Link, Reply};
 use super::patience::Patience;
-use crate::limits::STORE_REPLY_MS_MAX;
+use super::resolver::Resolver;
+use crate::limits::{STORE_REPLY_BYTES_MAX, STORE_REPLY_MS_MAX};
 
-/// An open connection.
+/// An open connection to write over.
 pub(super) struct Session {
     connection: Connection,
     identity: Option<Identity>,
+    /// Whether to ask for its role as well: somebody else may have become the primary, and who has
+    /// nothing to write would never hear of it.
+    asks_role: bool,
 }
 
 impl fmt::Debug for Session {
@@ -36,62 +31,64 @@ impl Session {
     /// Greets the server, and ends abandoned connections of ours there.
     pub(super) fn open(
         info: &ConnectionInfo,
+        resolver: &Resolver,
         patience: &mut Patience,
         abandoned: &mut Vec<Identity>,
-    ) -> Result<Self, Kind> {
-        let mut connection = connect(info, patience)?;
-        let server = info.addr().to_string();
-        let identity = identify(&mut connection, &server).map_err(|error| kind_of(&error))?;
-        let is_here = |identity: &Identity| identity.server == server;
-        while let Some(at) = abandoned.iter().position(is_here) {
+    ) -> Result<Self, Fault> {
+        let mut connection = Connection::open(info, resolver, patience)?;
+        let identity = identify(&mut connection)?;
+        let server = connection.server().to_owned();
+        while let Some(at) = abandoned.iter().position(|identity| identity.server == server) {
             if let Some(identity) = abandoned.get(at) {
-                end(&mut connection, identity).map_err(|error| kind_of(&error))?;
+                connection.set_patience(patience.step()?);
+                end(&mut connection, identity)?;
             }
             abandoned.swap_remove(at);
         }
-        let mut session = Self { connection, identity };
-        session.set_patience(Duration::from_millis(STORE_REPLY_MS_MAX))?;
-        Ok(session)
+        connection.set_patience(Duration::from_millis(STORE_REPLY_MS_MAX));
+        Ok(Self { connection, identity, asks_role: false })
+    }
+
+    /// From now on makes sure that it is a primary each time that it is asked whether it is there.
+    pub(super) const fn ask_role(&mut self) {
+        self.asks_role = true;
     }
 
     /// Waits for the next reply: `None` if it is `+OK`, or else the error.
-    pub(super) fn receive_refusal(&mut self) -> Result<Option<ServerError>, Kind> {
-        loop {
-            match self.connection.recv_response() {
-                Ok(Value::Okay) => return Ok(None),
-                Ok(Value::ServerError(error)) => return Ok(Some(error)),
-                // Something told unasked: with RESP3 alone, and no reply to anything.
-                Ok(Value::Push { .. }) => {}
-                Ok(_) => return Err(Kind::Protocol),
-                Err(error) => return Err(kind_of(&error)),
+    pub(super) fn receive_refusal(&mut self) -> Result<Option<Fault>, Fault> {
+        match self.connection.receive(STORE_REPLY_BYTES_MAX)? {
+            Value::Okay => Ok(None),
+            Value::ServerError(error) => {
+                Ok(Some(Fault::of_reply(&error).at(self.connection.server())))
             }
+            other => Err(unexpected(&other).at(self.connection.server())),
         }
     }
 }
 
 impl Link for Session {
-    fn send(&mut self, commands: &[u8]) -> Result<(), Kind> {
-        self.connection.send_packed_command(commands).map_err(|error| kind_of(&error))
+    fn send(&mut self, commands: &[u8]) -> Result<(), Fault> {
+        self.connection.send(commands)
     }
 
-    fn receive(&mut self) -> Result<Reply, Kind> {
-        match self.receive_refusal() {
-            Ok(refusal) => {
-                Ok(refusal.map_or(Reply::Ok, |error| Reply::Error(Kind::of_code(error.code()))))
+    fn receive(&mut self) -> Result<Reply, Fault> {
+        Ok(self.receive_refusal()?.map_or(Reply::Ok, Reply::Error))
+    }
+
+    fn ping(&mut self) -> Result<(), Fault> {
+        if self.asks_role {
+            match self.connection.ask(&cmd("ROLE")) {
+                Ok(role) => return check_role(&role).map_err(|f| f.at(self.connection.server())),
+                // An ACL of before we asked for it.
+                Err(fault) if is_about_command(&fault) => self.asks_role = false,
+                Err(fault) => return Err(fault),
             }
-            // A reply as well: the connection is still in step.
-            Err(Kind::Interrupted) => Ok(Reply::Error(Kind::Interrupted)),
-            Err(kind) => Err(kind),
         }
+        ping(&mut self.connection)
     }
 
-    fn ping(&mut self) -> Result<(), Kind> {
-        ask::<Value>(&mut self.connection, &redis::cmd("PING")).map_err(|error| kind_of(&error))?;
-        Ok(())
-    }
-
-    fn set_patience(&mut self, patience: Duration) -> Result<(), Kind> {
-        set_patience(&self.connection, patience).map_err(|error| kind_of(&error))
+    fn set_patience(&mut self, patience: Duration) {
+        self.connection.set_patience(patience);
     }
 
     fn identities(&self) -> Vec<Identity> {
@@ -99,65 +96,58 @@ impl Link for Session {
     }
 }
 
-/// Connects and greets, waiting for each reply as long as for the connection: a frozen server
-/// accepts, and then says nothing.
-pub(super) fn connect(info: &ConnectionInfo, patience: &mut Patience) -> Result<Connection, Kind> {
-    // A process has one source of cryptography; whoever chose before us chose as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let step = patience.step()?;
-    let client = Client::open(info.clone()).map_err(|_| Kind::Connect)?;
-    let connection =
-        client.get_connection_with_timeout(step).map_err(|error| match kind_of(&error) {
-            Kind::Io | Kind::Timeout => Kind::Connect,
-            kind => kind,
-        })?;
-    set_patience(&connection, patience.step()?).map_err(|error| kind_of(&error))?;
-    Ok(connection)
+fn unexpected(reply: &Value) -> Fault {
+    Fault::new(Kind::Protocol, format!("an unexpected reply: {reply:?}"))
 }
 
-fn set_patience(connection: &Connection, patience: Duration) -> RedisResult<()> {
-    connection.set_read_timeout(Some(patience))?;
-    connection.set_write_timeout(Some(patience))
-}
-
-/// How often a command is asked again whose reply was lost to a signal. The profiler sends one for
-/// each hundredth of a second of CPU time, and who waits uses none.
-const INTERRUPTIONS_MAX: usize = 16;
-
-/// Asks a command that may be asked again.
-pub(super) fn ask<T: FromRedisValue>(connection: &mut Connection, command: &Cmd) -> RedisResult<T> {
-    for _ in 0..INTERRUPTIONS_MAX {
-        match command.query(connection) {
-            Err(error) if is_interruption(&error) => {}
-            reply => return reply,
-        }
+/// Asks whether it is there. Who may not ask has an answer as well.
+fn ping(connection: &mut Connection) -> Result<(), Fault> {
+    match connection.ask(&cmd("PING")) {
+        Ok(Value::SimpleString(pong)) if pong == "PONG" => Ok(()),
+        Ok(other) => Err(unexpected(&other).at(connection.server())),
+        Err(fault) if fault.kind == Kind::NoPerm => Ok(()),
+        Err(fault) => Err(fault),
     }
-    command.query(connection)
 }
 
-/// Whether a signal ended a wait: reading with a time-out is not begun again by the kernel (man 7
-/// signal), and the crate does not do so either. It throws the reply away when that comes.
-fn is_interruption(error: &RedisError) -> bool {
-    // The crate hides the error in a box, and says nothing of this kind.
-    let boxed =
-        error.source().and_then(|source| source.downcast_ref::<Arc<dyn Error + Send + Sync>>());
-    let error = boxed.and_then(|boxed| boxed.downcast_ref::<io::Error>());
-    error.is_some_and(|error| error.kind() == io::ErrorKind::Interrupted)
+/// `ROLE` answers a list that begins with the role.
+fn check_role(role: &Value) -> Result<(), Fault> {
+    let Value::Array(parts) = role else {
+        return Err(unexpected(role));
+    };
+    match parts.first() {
+        Some(Value::BulkString(role)) if role == b"master" => Ok(()),
+        Some(Value::BulkString(role)) => {
+            let role = String::from_utf8_lossy(role);
+            Err(Fault::new(Kind::ReadOnly, format!("its role is {role}")))
+        }
+        _ => Err(unexpected(role)),
+    }
+}
+
+/// Whether an error says no more than that the command is not to be had.
+fn is_about_command(fault: &Fault) -> bool {
+    fault.kind.treatment() == Treatment::Drop
 }
 
 /// Asks Redis who we are. Before 6.2 it cannot tell all of it, and an ACL may forbid to ask: then
 /// an abandoned connection cannot be ended, and what Redis still reads from it runs late.
-fn identify(connection: &mut Connection, server: &str) -> RedisResult<Option<Identity>> {
-    match ask::<String>(connection, redis::cmd("CLIENT").arg("INFO")) {
-        Ok(info) => Ok(parse_client_info(server, &info)),
-        Err(error) if needs_another_connection(&error) => Err(error),
-        Err(_) => Ok(None),
+fn identify(connection: &mut Connection) -> Result<Option<Identity>, Fault> {
+    let client_info: Result<Value, Fault> = connection.ask(cmd("CLIENT").arg("INFO"));
+    match client_info {
+        Ok(Value::BulkString(info)) => {
+            Ok(parse_client_info(connection.server(), &String::from_utf8_lossy(&info)))
+        }
+        Ok(Value::VerbatimString { text, .. }) => Ok(parse_client_info(connection.server(), &text)),
+        Ok(other) => Err(unexpected(&other).at(connection.server())),
+        // It may as well have been a refusal of the connection, such as of one too many, which is
+        // said without being asked: another reply has to follow where this one is ours.
+        Err(fault) if is_about_command(&fault) => match ping(connection) {
+            Ok(()) => Ok(None),
+            Err(_) => Err(fault),
+        },
+        Err(fault) => Err(fault),
     }
-}
-
-/// Whether an error says more than that the command is not to be had.
-fn needs_another_connection(error: &RedisError) -> bool {
-    !matches!(kind_of(error), Kind::Other | Kind::NoPerm)
 }
 
 fn parse_client_info(server: &str, info: &str) -> Option<Identity> {
@@ -171,40 +161,19 @@ fn parse_client_info(server: &str, info: &str) -> Option<Identity> {
 
 /// Ends an abandoned connection at the server. When the reply is here, nothing of it runs any more,
 /// whatever the reply is: the connection had ended before, or it has now.
-fn end(connection: &mut Connection, identity: &Identity) -> RedisResult<()> {
-    let mut command = redis::cmd("CLIENT");
+fn end(connection: &mut Connection, identity: &Identity) -> Result<(), Fault> {
+    let mut command: Cmd = cmd("CLIENT");
     // Numbers begin anew when Redis restarts: the address says that it is ours.
     command.arg("KILL").arg("ID").arg(identity.id).arg("ADDR").arg(&identity.address);
-    match ask::<Value>(connection, &command) {
-        Err(error) if needs_another_connection(&error) => Err(error),
+    match connection.ask(&command) {
+        Err(fault) if !is_about_command(&fault) => Err(fault),
         _ => Ok(()),
-    }
-}
-
-/// The kind of an error of the crate.
-pub(super) fn kind_of(error: &RedisError) -> Kind {
-    match error.kind() {
-        ErrorKind::Io if error.is_timeout() => Kind::Timeout,
-        ErrorKind::Io if is_interruption(error) => Kind::Interrupted,
-        ErrorKind::Io => Kind::Io,
-        ErrorKind::AuthenticationFailed => Kind::WrongPass,
-        ErrorKind::Server(_) | ErrorKind::Extension => Kind::of_code(error.code().unwrap_or("")),
-        ErrorKind::InvalidClientConfig => Kind::Connect,
-        _ => Kind::Protocol,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn errors_of_the_system_are_told_apart() {
-        let kind = |kind: io::ErrorKind| kind_of(&RedisError::from(io::Error::from(kind)));
-        assert_eq!(kind(io::ErrorKind::Interrupted), Kind::Interrupted);
-        assert_eq!(kind(io::ErrorKind::WouldBlock), Kind::Timeout);
-        assert_eq!(kind(io::ErrorKind::ConnectionReset), Kind::Io);
-    }
 
     #[test]
     fn a_connection_is_known_by_server_number_and_address() {

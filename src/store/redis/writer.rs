@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Shared;
-use super::failure::Kind;
+use super::failure::{Fault, Kind, Treatment};
 use super::link::{Dialer, Identity, Link, Reply};
-use super::pipeline::{Next, Pipeline};
+use super::pipeline::{Next, Outcome, Pipeline};
+use super::watch::Watch;
+use super::{Shared, Trouble};
 use crate::limits::{
     STORE_BACKOFF_MS_MAX, STORE_BACKOFF_MS_MIN, STORE_DIAL_MS_MAX, STORE_PING_MS,
     STORE_REPLY_MS_MAX,
@@ -27,6 +28,9 @@ const REPLIES_PER_STEP: usize = 64;
 /// An event waits no longer than this for its block to be filled, while Redis takes any.
 const COLLECT_NS: u64 = 50 * MILLISECOND_NS;
 
+/// An idle connection is tried after this long.
+const PING_NS: u64 = STORE_PING_MS * MILLISECOND_NS;
+
 const MILLISECOND_NS: u64 = 1_000_000;
 
 /// See the head of this file.
@@ -41,8 +45,10 @@ pub(super) struct Writer<D: Dialer> {
     /// Nothing is sent before this time.
     resume_ns: u64,
     has_connected: bool,
-    last_error: Kind,
-    last_heard_ns: u64,
+    watch: Watch,
+    last_fault: Fault,
+    /// When to ask whether it is there, if there is nothing to write.
+    ask_at_ns: u64,
     /// When to ask the cores again for what they have open.
     next_collect_ns: u64,
     has_warned: bool,
@@ -74,8 +80,9 @@ impl<D: Dialer> Writer<D> {
             backoff: Backoff::new(seed),
             resume_ns: 0,
             has_connected: false,
-            last_error: Kind::Other,
-            last_heard_ns: 0,
+            watch: Watch::default(),
+            last_fault: Fault::from(Kind::Other),
+            ask_at_ns: 0,
             next_collect_ns: 0,
             has_warned: false,
             deadline_ns: None,
@@ -105,13 +112,14 @@ impl<D: Dialer> Writer<D> {
             self.shared.queue.give_back(block);
         }
         let wish = self.act(now_ns);
-        self.publish();
+        self.publish(now_ns);
+        self.shared.observer.tick(now_ns);
         wish
     }
 
     fn act(&mut self, now_ns: u64) -> Wish {
         if self.deadline_ns.is_some_and(|deadline_ns| now_ns >= deadline_ns) {
-            self.give_up();
+            self.give_up(now_ns);
             return Wish::End;
         }
         self.fill();
@@ -133,29 +141,45 @@ impl<D: Dialer> Writer<D> {
             return self.rest(now_ns);
         }
         match self.exchange(now_ns) {
-            Ok(Next::GoOn) => {
-                self.last_heard_ns = now_ns;
-                self.shared.note_up();
-                Wish::Step
-            }
+            Ok(Next::GoOn) => Wish::Step,
             Ok(Next::Pause) => self.pause(now_ns),
-            Ok(Next::Reconnect) => self.lose(now_ns, self.last_error),
-            Err(kind) => self.lose_by(now_ns, kind),
+            Ok(Next::Reconnect) => self.lose(now_ns),
+            Err(fault) => self.lose_by(now_ns, fault),
         }
     }
 
     /// Redis refuses for now: what is not final is sent again after a while.
     fn pause(&mut self, now_ns: u64) -> Wish {
-        if self.last_error == Kind::Interrupted {
-            // Redis has refused nothing.
-            return Wish::Step;
-        }
         // A cluster that moves a slot is up.
-        if !matches!(self.last_error, Kind::Ask | Kind::TryAgain) {
-            self.shared.note_down(self.last_error, false);
+        if !matches!(self.last_fault.kind, Kind::Ask | Kind::TryAgain) {
+            self.note_down(now_ns);
         }
         self.resume_ns = now_ns + self.backoff.next_ns();
         Wish::Step
+    }
+
+    /// Redis does as it should.
+    fn note_up(&mut self, now_ns: u64) {
+        self.shared.up.store(true, Ordering::Relaxed);
+        if let Some(news) = self.watch.up(now_ns) {
+            self.shared.observer.came_up(&news);
+        }
+    }
+
+    /// Redis does not: the last fault says how.
+    fn note_down(&mut self, now_ns: u64) {
+        self.shared.up.store(false, Ordering::Relaxed);
+        if let Some(news) = self.watch.down(now_ns, self.last_fault.kind) {
+            let waiting = self.shared.ledger.totals().pending();
+            let Fault { kind, server, said } = &self.last_fault;
+            self.shared.observer.went_down(&Trouble {
+                server,
+                kind: kind.name(),
+                said,
+                outage: news,
+                waiting,
+            });
+        }
     }
 
     /// Takes blocks from the queue.
@@ -180,18 +204,18 @@ impl<D: Dialer> Writer<D> {
             self.shared.queue.set_idle(false);
             return Wish::Step;
         }
-        let ping_ns = self.last_heard_ns + STORE_PING_MS * MILLISECOND_NS;
-        if now_ns < ping_ns {
-            return Wish::Work { until_ns: ping_ns };
+        if now_ns < self.ask_at_ns {
+            return Wish::Work { until_ns: self.ask_at_ns };
         }
         // An idle connection tells nothing of a server that is gone.
         match self.link.as_mut().map(Link::ping) {
             Some(Ok(())) => {
                 self.backoff.reset();
-                self.last_heard_ns = now_ns;
+                self.ask_at_ns = now_ns + PING_NS;
+                self.note_up(now_ns);
                 Wish::Step
             }
-            Some(Err(kind)) => self.lose_by(now_ns, kind),
+            Some(Err(fault)) => self.lose_by(now_ns, fault),
             None => Wish::Step,
         }
     }
@@ -208,67 +232,78 @@ impl<D: Dialer> Writer<D> {
                     self.shared.observer.cannot_fence();
                 }
                 self.link = Some(link);
-                self.last_heard_ns = now_ns;
-                if self.pipeline.is_empty() {
-                    // Nothing is owed, so that a greeting is all that we know of it.
-                    self.shared.note_up();
-                }
+                // A greeting says little: who has nothing to write asks at once.
+                self.ask_at_ns = now_ns;
                 Wish::Step
             }
-            Err(kind) => self.lose_by(now_ns, kind),
+            Err(fault) => self.lose_by(now_ns, fault),
         }
     }
 
     /// Sends what has not been sent, and takes some replies of the first block: few enough that a
     /// server which is slow with each keeps nobody from stopping us, nor from reading the books.
-    fn exchange(&mut self, now_ns: u64) -> Result<Next, Kind> {
+    fn exchange(&mut self, now_ns: u64) -> Result<Next, Fault> {
         let Some(link) = &mut self.link else {
             return Ok(Next::GoOn);
         };
         if let Some(deadline_ns) = self.deadline_ns {
             let left = Duration::from_nanos(deadline_ns.saturating_sub(now_ns).max(1));
-            link.set_patience(left.min(Duration::from_millis(STORE_REPLY_MS_MAX)))?;
+            link.set_patience(left.min(Duration::from_millis(STORE_REPLY_MS_MAX)));
         }
         while let Some(commands) = self.pipeline.next_unsent(now_ns) {
             link.send(commands)?;
         }
+        let (mut stored, mut refused) = (false, false);
         for _ in 0..REPLIES_PER_STEP {
             if !self.pipeline.first_awaits() {
                 break;
             }
             let reply = link.receive()?;
+            let next = self.pipeline.take(&reply);
             match reply {
-                Reply::Ok => self.backoff.reset(),
-                Reply::Error(kind) => {
-                    self.shared.errors.add(kind);
-                    self.last_error = kind;
+                Reply::Ok => {
+                    stored = true;
+                    self.backoff.reset();
+                }
+                Reply::Error(fault) => {
+                    self.shared.errors.writer.add(fault.kind);
+                    refused |= fault.kind.treatment() == Treatment::Drop;
+                    self.last_fault = fault;
                 }
             }
-            match self.pipeline.take(reply) {
-                Next::GoOn => {}
-                next => return Ok(next),
+            if next != Next::GoOn {
+                return Ok(next);
             }
             if self.shared.stopping.load(Ordering::Relaxed) {
                 break;
             }
         }
+        // Without a reply nothing is known: what was to be sent may all have expired.
+        if stored || refused {
+            self.ask_at_ns = now_ns + PING_NS;
+        }
+        if stored {
+            self.note_up(now_ns);
+        } else if refused {
+            self.note_down(now_ns);
+        }
         Ok(Next::GoOn)
     }
 
-    fn lose_by(&mut self, now_ns: u64, kind: Kind) -> Wish {
-        self.shared.errors.add(kind);
-        self.lose(now_ns, kind)
+    fn lose_by(&mut self, now_ns: u64, fault: Fault) -> Wish {
+        self.shared.errors.writer.add(fault.kind);
+        self.last_fault = fault;
+        self.lose(now_ns)
     }
 
     /// Drops the connection; what is not final will be sent again over the next.
-    fn lose(&mut self, now_ns: u64, kind: Kind) -> Wish {
+    fn lose(&mut self, now_ns: u64) -> Wish {
         if let Some(link) = self.link.take() {
             self.abandoned.extend(link.identities());
             let surplus = self.abandoned.len().saturating_sub(ABANDONED_MAX);
             self.abandoned.drain(..surplus);
         }
-        self.shared.note_down(kind, !self.has_connected && self.last_error != kind);
-        self.last_error = kind;
+        self.note_down(now_ns);
         self.pipeline.rewind();
         self.resume_ns = now_ns + self.backoff.next_ns();
         Wish::Step
@@ -279,18 +314,19 @@ impl<D: Dialer> Writer<D> {
     }
 
     /// Counts what became final.
-    fn publish(&mut self) {
+    fn publish(&mut self, now_ns: u64) {
         let shared = &*self.shared;
         let (slot, outcome) = (shared.writer_slot(), self.pipeline.take_outcome());
-        shared.ledger.store(slot, outcome.stored);
-        shared.ledger.coalesce(slot, outcome.coalesced);
-        shared.ledger.lose(slot, DropReason::Refused, outcome.refused);
-        shared.ledger.lose(slot, DropReason::Expired, outcome.expired);
+        let Outcome { stored, coalesced, refused, expired } = outcome;
+        shared.ledger.store(slot, stored);
+        shared.ledger.coalesce(slot, coalesced);
+        shared.lose(slot, DropReason::Refused, refused, now_ns);
+        shared.lose(slot, DropReason::Expired, expired, now_ns);
         shared.queue.set_in_flight(self.pipeline.pending());
     }
 
     /// The end: what has no outcome by now is lost.
-    fn give_up(&mut self) {
+    fn give_up(&mut self, now_ns: u64) {
         let (mut lost, blocks) = self.pipeline.abandon();
         blocks.for_each(|block| self.shared.queue.give_back(block));
         loop {
@@ -306,7 +342,7 @@ impl<D: Dialer> Writer<D> {
                 break;
             }
         }
-        self.shared.ledger.lose(self.shared.writer_slot(), DropReason::Shutdown, lost);
+        self.shared.lose(self.shared.writer_slot(), DropReason::Shutdown, lost, now_ns);
     }
 }
 

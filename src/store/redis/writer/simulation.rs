@@ -17,7 +17,7 @@ use super::*;
 use crate::clock::Now;
 use crate::limits::STORE_BLOCKS_IN_FLIGHT;
 use crate::metric::event::Event;
-use crate::store::key::KeyHasher;
+use crate::store::key::{KEY_PREFIX, KeyHasher};
 use crate::store::packing::Packing;
 
 mod server;
@@ -34,12 +34,7 @@ const TTL_NS: u64 = TTL_S as u64 * 1_000_000_000;
 
 struct Nobody;
 
-impl Observer for Nobody {
-    fn flushed(&self, _took_ns: u64) {}
-    fn came_up(&self) {}
-    fn cannot_fence(&self) {}
-    fn went_down(&self, _why: &'static str) {}
-}
+impl Observer for Nobody {}
 
 fn event<'a>(device: &'a str, timestamp: &'a str, value: &'a str) -> Event<'a> {
     Event {
@@ -66,7 +61,8 @@ struct Run {
 impl Run {
     fn new(seed: u64) -> Self {
         let hasher = KeyHasher::default();
-        let block = move || Block::new(Packing::Set { ttl_s: TTL_S }, hasher.clone());
+        let packing = Packing::Set { ttl_s: TTL_S, prefix: KEY_PREFIX };
+        let block = move || Block::new(packing, hasher.clone());
         let blocks = CORES + STORE_BLOCKS_IN_FLIGHT + 1;
         let mut random = Rng::with_seed(seed);
         let keys = [3, 40, 100_000][random.usize(..3)];
@@ -104,7 +100,7 @@ impl Run {
             open.block.append(&event, now);
             self.shared.ledger.accept(core, 1);
             if open.block.is_full() {
-                self.shared.hand_over(core, &mut open);
+                self.shared.hand_over(core, &mut open, now.mono_ns);
             }
         }
         self.shared.queue.release(&mut open.reserve);
@@ -230,7 +226,7 @@ fn a_core_with_little_to_say_is_heard_beside_one_that_says_much() {
         open.block.append(&event("d", key, &value), now);
         run.shared.ledger.accept(core, 1);
         if open.block.is_full() {
-            run.shared.hand_over(core, &mut open);
+            run.shared.hand_over(core, &mut open, now.mono_ns);
         }
     };
     let start_ns = run.now_ns();
@@ -266,4 +262,24 @@ fn a_server_that_is_slow_with_each_reply_does_not_keep_us_from_stopping() {
     let totals = run.shared.ledger.totals();
     assert!(totals.stored >= 10 && totals.dropped_by(DropReason::Shutdown) > 0, "{totals:?}");
     assert_eq!(totals.pending(), 0);
+}
+
+/// Neither a greeting nor what was never sent is a reply.
+#[test]
+fn redis_is_up_when_it_has_answered() {
+    for waits_ns in [0, TTL_NS + 2_000 * MILLISECOND_NS] {
+        let mut run = calm();
+        while run.written < 10 {
+            run.write();
+        }
+        // All of it may have expired before there is a connection.
+        run.world.borrow_mut().now_ns += waits_ns;
+        while !run.shared.up.load(Ordering::Relaxed) {
+            match run.step() {
+                Wish::Sleep { until_ns } | Wish::Work { until_ns } => run.pass_time(until_ns),
+                _ => {}
+            }
+        }
+        assert!(run.world.borrow().replies > 0, "up after {waits_ns} ns without a reply");
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::TTL_NS;
-use crate::store::redis::failure::{Kind, Treatment};
+use crate::store::redis::failure::{Fault, Kind, Treatment};
 use crate::store::redis::link::{Dialer, Identity, Link, Reply};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -31,6 +31,8 @@ pub(super) struct World {
     rarity: u32,
     /// How long each reply takes.
     pub(super) reply_ns: u64,
+    /// Replies that were given, to whatever was asked.
+    pub(super) replies: u64,
 }
 
 #[derive(Default)]
@@ -63,6 +65,7 @@ impl World {
             refusing: None,
             rarity,
             reply_ns: 1_000,
+            replies: 0,
         }
     }
 
@@ -137,7 +140,7 @@ impl World {
             // The kinds that are no reply happen elsewhere.
             let is_reply = !["connect", "timeout", "io", "protocol"].contains(&kind.name());
             if is_reply && self.random.bool() {
-                return Some((command, Reply::Error(kind)));
+                return Some((command, Reply::Error(kind.into())));
             }
         }
         self.write(command.clone());
@@ -168,21 +171,25 @@ pub(super) struct SimLink {
 impl Dialer for SimDialer {
     type Link = SimLink;
 
-    fn dial(&mut self, patience: Duration, abandoned: &mut Vec<Identity>) -> Result<SimLink, Kind> {
+    fn dial(
+        &mut self,
+        patience: Duration,
+        abandoned: &mut Vec<Identity>,
+    ) -> Result<SimLink, Fault> {
         let mut world = self.0.borrow_mut();
         world.now_ns += 1_000;
         if world.now_ns < world.away_until_ns || world.goes_wrong() {
-            return Err(Kind::Connect);
+            return Err(Kind::Connect.into());
         }
         if world.is_frozen() {
             world.now_ns += u64::try_from(patience.as_nanos()).unwrap();
-            return Err(Kind::Timeout);
+            return Err(Kind::Timeout.into());
         }
         while let Some(identity) = abandoned.pop() {
             world.run_stale();
             if world.goes_wrong() {
                 abandoned.push(identity);
-                return Err(Kind::Io);
+                return Err(Kind::Io.into());
             }
             let number = usize::try_from(identity.id).unwrap();
             world.connections[number].unread.clear();
@@ -195,12 +202,12 @@ impl Dialer for SimDialer {
 }
 
 impl Link for SimLink {
-    fn send(&mut self, commands: &[u8]) -> Result<(), Kind> {
+    fn send(&mut self, commands: &[u8]) -> Result<(), Fault> {
         let mut world = self.world.borrow_mut();
         self.draining = false;
         let commands = parse(commands, &world);
         if world.connections[self.number].abandoned {
-            return Err(Kind::Io);
+            return Err(Kind::Io.into());
         }
         let mut taken = commands.len();
         let is_cut = world.goes_wrong();
@@ -208,48 +215,52 @@ impl Link for SimLink {
             taken = world.random.usize(..=taken);
         }
         world.connections[self.number].unread.extend(commands.into_iter().take(taken));
-        if is_cut { Err(Kind::Io) } else { Ok(()) }
+        if is_cut { Err(Kind::Io.into()) } else { Ok(()) }
     }
 
-    fn receive(&mut self) -> Result<Reply, Kind> {
+    fn receive(&mut self) -> Result<Reply, Fault> {
         let mut world = self.world.borrow_mut();
         world.now_ns += world.reply_ns;
         if world.is_frozen() {
             let left_ns = world.frozen_until_ns - world.now_ns;
             world.now_ns += left_ns.min(self.patience_ns);
             if left_ns > self.patience_ns {
-                return Err(Kind::Timeout);
+                return Err(Kind::Timeout.into());
             }
         }
         if world.connections[self.number].abandoned || world.goes_wrong() {
-            return Err(Kind::Io);
+            return Err(Kind::Io.into());
         }
         world.run_stale();
+        world.replies += 1;
         let (command, reply) = world.run_next(self.number).expect("a command for each reply");
         if world.goes_wrong() {
             // It ran, and the reply is lost.
-            return Err(Kind::Io);
+            return Err(Kind::Io.into());
         }
-        match reply {
+        match &reply {
             Reply::Ok if !self.draining => {
                 let newest = world.confirmed.entry(command.key).or_default();
                 *newest = command.value.max(*newest);
             }
             Reply::Ok => {}
-            Reply::Error(kind) => self.draining |= kind.treatment() == Treatment::Retry,
+            Reply::Error(fault) => self.draining |= fault.kind.treatment() == Treatment::Retry,
         }
         Ok(reply)
     }
 
-    fn ping(&mut self) -> Result<(), Kind> {
+    fn ping(&mut self) -> Result<(), Fault> {
         let mut world = self.world.borrow_mut();
         let is_gone = world.connections[self.number].abandoned || world.is_frozen();
-        if is_gone || world.goes_wrong() { Err(Kind::Io) } else { Ok(()) }
+        if is_gone || world.goes_wrong() {
+            return Err(Kind::Io.into());
+        }
+        world.replies += 1;
+        Ok(())
     }
 
-    fn set_patience(&mut self, patience: Duration) -> Result<(), Kind> {
+    fn set_patience(&mut self, patience: Duration) {
         self.patience_ns = u64::try_from(patience.as_nanos()).unwrap();
-        Ok(())
     }
 
     fn identities(&self) -> Vec<Identity> {

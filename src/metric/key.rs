@@ -1,0 +1,54 @@
+//! Keys of metrics: what a look-up may ask for.
+
+use super::fields::is_device_id;
+
+/// Digits of the longest timestamp.
+const TIMESTAMP_BYTES_MAX: usize = 20;
+
+/// Whether this is `<timestamp>` or `<device_id>:<timestamp>`: nothing else is ever stored under. A
+/// device id may have colons of its own.
+#[must_use]
+pub fn is_key(key: &[u8]) -> bool {
+    let colon = key.iter().rposition(|byte| *byte == b':');
+    let (device, timestamp) = match colon {
+        Some(at) => (key.get(..at), key.get(at + 1..).unwrap_or_default()),
+        None => (None, key),
+    };
+    let is_timestamp = (1..=TIMESTAMP_BYTES_MAX).contains(&timestamp.len())
+        && timestamp.iter().all(u8::is_ascii_digit);
+    is_timestamp && device.is_none_or(is_device_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::DEVICE_ID_BYTES_MAX;
+
+    #[test]
+    fn keys_have_a_form() {
+        let longest = format!("{}:{}", "d".repeat(DEVICE_ID_BYTES_MAX), u64::MAX);
+        for key in ["1", "1700000000", "d1:1700000000", "a:b:1", "1:2", "a.b_c-d::0", &longest] {
+            assert!(is_key(key.as_bytes()), "{key}");
+        }
+        let longer = format!("d{longest}");
+        for none in [
+            "",
+            ":",
+            "d1",
+            "d1:",
+            ":1",
+            "{a}",
+            "{a}:1",
+            "d1:-1",
+            "d1:1.5",
+            "d 1:1",
+            "*",
+            "d1:1\n",
+            "\u{e9}:1",
+            "123456789012345678901",
+            &longer,
+        ] {
+            assert!(!is_key(none.as_bytes()), "{none}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The bytes to and from Redis: a socket whose every exchange has a deadline and a bound.
+//!
+//! A time-out of the socket alone begins anew with each byte: who sends one now and then would hold
+//! the reader for ever, and who never ends a reply would fill the memory. So the deadline and the
+//! number of bytes are those of a whole exchange. TLS stands on top, so that they hold for its
+//! records as well. A signal ends a wait early (man 7 signal); it is waited on.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use redis::ConnectionAddr;
+use rustls::{ClientConnection, StreamOwned};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::failure::{Fault, Kind};
+use super::patience::Patience;
+use super::resolver::Resolver;
+use super::tls;
+use crate::clock::{Clock, nanoseconds};
+use crate::limits::STORE_REPLY_BYTES_MAX;
+
+/// The system counts time-outs in ticks, and takes none at all for no end.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+
+/// Bytes kept of the beginning of a reply: the longest line of a length fits.
+const HEAD_BYTES: usize = 32;
+
+/// See the head of this file.
+pub(super) struct Stream {
+    transport: Transport,
+    /// How the reply at hand begins, if nothing of it had come with the one before.
+    head: Vec<u8>,
+}
+
+enum Transport {
+    Plain(Bounded),
+    Tls(Box<StreamOwned<ClientConnection, Bounded>>),
+}
+
+impl Stream {
+    /// Connects, and shakes hands where that is asked for.
+    pub(super) fn open(
+        address: &ConnectionAddr,
+        resolver: &Resolver,
+        patience: &mut Patience,
+    ) -> Result<Self, Fault> {
+        let transport = match address {
+            ConnectionAddr::Tcp(host, port) => {
+                Transport::Plain(connect(host, *port, resolver, patience)?)
+            }
+            ConnectionAddr::TcpTls { host, port, insecure, .. } => {
+                let mut session = tls::client(host, *insecure)?;
+                let mut socket = connect(host, *port, resolver, patience)?;
+                socket.begin(STORE_REPLY_BYTES_MAX);
+                while session.is_handshaking() {
+                    let shaken = session.complete_io(&mut socket);
+                    shaken.map_err(|error| socket.fault(&error))?;
+                }
+                Transport::Tls(Box::new(StreamOwned::new(session, socket)))
+            }
+            ConnectionAddr::Unix(path) => Transport::Plain(connect_unix(path, patience)?),
+            _ => return Err(Fault::new(Kind::Connect, "an address of an unknown kind")),
+        };
+        Ok(Self { transport, head: Vec::with_capacity(HEAD_BYTES) })
+    }
+
+    fn socket(&mut self) -> &mut Bounded {
+        match &mut self.transport {
+            Transport::Plain(socket) => socket,
+            Transport::Tls(stream) => stream.get_mut(),
+        }
+    }
+
+    /// Waits this long for each exchange that begins from now on.
+    pub(super) fn set_patience(&mut self, patience: Duration) {
+        self.socket().patience = patience.max(WAIT_MIN);
+    }
+
+    /// Begins an exchange, in which at most so many bytes are received.
+    pub(super) fn begin(&mut self, bytes_max: usize) {
+        self.head.clear();
+        self.socket().begin(bytes_max);
+    }
+
+    /// What an error of this stream means.
+    pub(super) fn fault(&mut self, error: &io::Error) -> Fault {
+        self.socket().fault(error)
+    }
+
+    /// What has gone wrong with the socket, if anything has.
+    pub(super) fn take_fault(&mut self) -> Option<Fault> {
+        self.socket().fault.take()
+    }
+
+    /// How the reply at hand begins.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = match &mut self.transport {
+            Transport::Plain(socket) => socket.read(buffer)?,
+            Transport::Tls(stream) => stream.read(buffer)?,
+        };
+        let room = HEAD_BYTES.saturating_sub(self.head.len());
+        self.head.extend(buffer.iter().take(bytes.min(room)));
+        Ok(bytes)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.transport {
+            Transport::Plain(socket) => socket.write(bytes),
+            Transport::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.transport {
+            Transport::Plain(socket) => socket.flush(),
+            Transport::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+fn connect(
+    host: &str,
+    port: u16,
+    resolver: &Resolver,
+    patience: &mut Patience,
+) -> Result<Bounded, Fault> {
+    let failed = |error: &io::Error| Fault::new(Kind::Connect, error.to_string());
+    let addresses = resolver.resolve(host, port, patience.step()?).map_err(|e| failed(&e))?;
+    let mut failure = Fault::new(Kind::Connect, "its name has no address");
+    for address in addresses {
+        match connect_to(address, patience.step()?) {
+            Ok(socket) => return Ok(Bounded::new(socket, patience)?),
+            Err(error) => failure = failed(&error),
+        }
+    }
+    Err(failure)
+}
+
+fn connect_to(address: SocketAddr, wait: Duration) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.connect_timeout(&address.into(), wait)?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket)
+}
+
+fn connect_unix(path: &Path, patience: &mut Patience) -> Result<Bounded, Fault> {
+    let wait = patience.step()?;
+    let connected = SockAddr::unix(path).and_then(|address| {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.connect_timeout(&address, wait)?;
+        Ok(socket)
+    });
+    let failed = |error: io::Error| Fault::new(Kind::Connect, error.to_string());
+    Bounded::new(connected.map_err(failed)?, patience)
+}
+
+/// A socket with a deadline and a bound for each exchange.
+struct Bounded {
+    socket: Socket,
+    clock: Clock,
+    patience: Duration,
+    /// Of the exchange at hand, once it has had to wait.
+    deadline_ns: Option<u64>,
+    /// Bytes that may still be received in it.
+    left_bytes: usize,
+    /// What the socket itself was told last, for reading and for writing.
+    waits: [Duration; 2],
+    fault: Option<Fault>,
+}
+
+impl Bounded {
+    fn new(socket: Socket, patience: &mut Patience) -> Result<Self, Fault> {
+        Ok(Self {
+            socket,
+            clock: patience.clock(),
+            patience: patience.step()?,
+            deadline_ns: None,
+            left_bytes: STORE_REPLY_BYTES_MAX,
+            waits: [Duration::ZERO; 2],
+            fault: None,
+        })
+    }
+
+    fn begin(&mut self, bytes_max: usize) {
+        (self.deadline_ns, self.left_bytes, self.fault) = (None, bytes_max, None);
+    }
+
+    /// How long may be waited now. The first wait of an exchange is its whole patience, which the
+    /// socket knows already: replies that come together cost no call of their own.
+    fn wait(&mut self) -> io::Result<Duration> {
+        let now_ns = self.clock.now().mono_ns;
+        let whole_ns = nanoseconds(self.patience);
+        let deadline_ns = *self.deadline_ns.get_or_insert(now_ns.saturating_add(whole_ns));
+        match deadline_ns.checked_sub(now_ns) {
+            None | Some(0) => Err(ErrorKind::TimedOut.into()),
+            Some(left_ns) => Ok(Duration::from_nanos(left_ns).max(WAIT_MIN)),
+        }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left_bytes == 0 {
+            return Err(io::Error::new(ErrorKind::FileTooLarge, "a reply without end"));
+        }
+        loop {
+            let wait = self.wait()?;
+            let [known, _] = &mut self.waits;
+            if *known != wait {
+                self.socket.set_read_timeout(Some(wait))?;
+                *known = wait;
+            }
+            match self.socket.read(buffer) {
+                Ok(0) if !buffer.is_empty() => {
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, "it hung up"));
+                }
+                Ok(bytes) => {
+                    self.left_bytes = self.left_bytes.saturating_sub(bytes);
+                    return Ok(bytes);
+                }
+                Err(error) => again(error)?,
+            }
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let wait = self.wait()?;
+            let [_, known] = &mut self.waits;
+            if *known != wait {
+                self.socket.set_write_timeout(Some(wait))?;
+                *known = wait;
+            }
+            match self.socket.write(bytes) {
+                Ok(sent) => return Ok(sent),
+                Err(error) => again(error)?,
+            }
+        }
+    }
+
+    /// Remembers why it failed: whoever stands between says it in words of their own.
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            self.fault = Some(meaning(error));
+        }
+        result
+    }
+
+    fn fault(&mut self, error: &io::Error) -> Fault {
+        self.fault.take().unwrap_or_else(|| meaning(error))
+    }
+}
+
+/// Whether to wait again: after a signal, and where a time-out came a tick too early.
+fn again(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        ErrorKind::Interrupted | ErrorKind::WouldBlock => Ok(()),
+        _ => Err(error),
+    }
+}
+
+fn meaning(error: &io::Error) -> Fault {
+    match error.kind() {
+        ErrorKind::TimedOut => Fault::new(Kind::Timeout, "no answer in time"),
+        ErrorKind::FileTooLarge | ErrorKind::InvalidData => {
+            Fault::new(Kind::Protocol, error.to_string())
+        }
+        _ => Fault::new(Kind::Io, error.to_string()),
+    }
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let received = self.receive(buffer);
+        self.note(received)
+    }
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.send(bytes);
+        self.note(sent)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! TLS to Redis: against the system's certificates, or against none where the URL says so.
+
+use std::sync::Arc;
+
+use rustls::client::WantsClientCert;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
+};
+
+use super::failure::{Fault, Kind};
+
+/// The client's side of a connection to this host.
+///
+/// # Errors
+///
+/// The system has no certificates, or nobody can be certified to have this name.
+pub(super) fn client(host: &str, insecure: bool) -> Result<ClientConnection, Fault> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|error| Fault::new(Kind::Connect, error.to_string()))?;
+    let mut config = config(insecure)?.with_no_client_auth();
+    config.enable_sni = !insecure;
+    ClientConnection::new(Arc::new(config), name).map_err(|error| failed(&error))
+}
+
+fn config(insecure: bool) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Fault> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(&error))?;
+    if insecure {
+        let anybody = Arc::new(Anybody(provider));
+        return Ok(builder.dangerous().with_custom_certificate_verifier(anybody));
+    }
+    // Read anew each time: they are renewed while we run.
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        let why = found.errors.first().map_or("there are none".to_owned(), ToString::to_string);
+        return Err(Fault::new(Kind::Connect, format!("the system's certificates: {why}")));
+    }
+    Ok(builder.with_root_certificates(roots))
+}
+
+fn failed(error: &Error) -> Fault {
+    Fault::new(Kind::Connect, error.to_string())
+}
+
+/// Believes whoever answers, as `#insecure` asks for; what is signed still has to be by them.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _server: &CertificateDer<'_>,
+        _between: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

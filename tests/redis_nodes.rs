@@ -1,0 +1,165 @@
+//! Nodes of a cluster that contradict each other: what no real one can be brought to on demand.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+#[path = "support/outage.rs"]
+mod outage;
+#[path = "support/wire.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use outage::fake_redis::Asked;
+use outage::{Accounts, FakeRedis, Say, metric};
+use support::{Process, get, post, until};
+
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// What a node says that believes this one to have all slots.
+fn all_slots_at(owner: SocketAddr) -> Say {
+    let (host, port) = (owner.ip().to_string(), owner.port());
+    let node = format!("*2\r\n${}\r\n{host}\r\n:{port}\r\n", host.len());
+    Say::text(format!("*1\r\n*3\r\n:0\r\n:16383\r\n{node}"))
+}
+
+/// Whether a command is a look-up or a write of this device.
+fn is_of(words: &[String], command: &str, device: &str) -> bool {
+    words[0] == command && words[1].starts_with(&format!("metric:{device}:"))
+}
+
+fn start(seeds: &[&FakeRedis]) -> Process {
+    let seeds: Vec<String> = seeds.iter().map(|node| node.address.to_string()).collect();
+    let url = format!("redis+cluster://{}", seeds.join(","));
+    Process::start(&["--workers", "1", "--redis-url", &url])
+}
+
+/// Posts one event each of these devices in one request.
+fn send(process: &Process, devices: &[&str], number: u64) {
+    let lines: Vec<String> = devices.iter().map(|id| metric(id, number, "1.5").1).collect();
+    let answer = process.client().ask(&post(lines.join("\n").as_bytes()));
+    assert_eq!(answer.status, 202, "{answer:?}");
+}
+
+fn until_stored(process: &Process, events: u64) -> Accounts {
+    until("all of it is stored", || {
+        let accounts = Accounts::scrape(process.address);
+        (accounts.stored == events).then_some(accounts)
+    })
+}
+
+/// A node that is cut off from the others refuses every write, and still says that the slots are
+/// its own: the others know better.
+#[test]
+fn a_node_that_is_cut_off_is_left_for_one_that_knows_better() {
+    let (listener, address) = listen();
+    let knows = FakeRedis::serve(listener, move |_, words| {
+        (words[0] == "CLUSTER").then(|| all_slots_at(address))
+    });
+    let (listener, address) = listen();
+    let stale = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
+        "CLUSTER" => Some(all_slots_at(address)),
+        "SET" => Some(Say::text("-CLUSTERDOWN The cluster is down\r\n")),
+        _ => None,
+    });
+    // The first of the URL is asked first.
+    let process = start(&[&stale, &knows]);
+    send(&process, &["a", "b"], 1);
+    let accounts = until_stored(&process, 2);
+    assert!(accounts.errors("clusterdown") > 0, "{accounts:?}");
+    assert_eq!(knows.count("SET"), 2);
+    assert!((2..=4).contains(&stale.count("SET")), "{:?}", stale.asked());
+}
+
+/// Only the key whose slot is being moved is sent twice; those behind it are not, and nobody waits.
+#[test]
+fn ask_costs_its_keys_alone() {
+    let importing = FakeRedis::start(|_, _| None);
+    let (to, (listener, address)) = (importing.address, listen());
+    let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
+        "CLUSTER" => Some(all_slots_at(address)),
+        "SET" if is_of(words, "SET", "moved") => Some(Say::text(format!("-ASK 1 {to}\r\n"))),
+        _ => None,
+    });
+    let process = start(&[&owner]);
+    let devices = ["moved", "a", "b", "c", "d", "e"];
+    send(&process, &devices, 1);
+    let accounts = until_stored(&process, 6);
+    assert_eq!((accounts.errors("ask"), accounts.reconnects), (0, 0), "{accounts:?}");
+    let sets = |node: &FakeRedis| -> Vec<String> {
+        let sets = node.asked().into_iter().filter(|(_, words)| words[0] == "SET");
+        sets.map(|(_, words)| words[1].split(':').nth(1).unwrap().to_owned()).collect()
+    };
+    assert_eq!(sets(&owner), devices);
+    assert_eq!(sets(&importing), ["moved"]);
+    // The next one of that key goes there at once, and in the same order as it came.
+    send(&process, &["moved"], 1);
+    until_stored(&process, 7);
+    assert_eq!((sets(&owner).len(), sets(&importing).len()), (6, 2));
+    assert_eq!(importing.count("ASKING"), 2);
+}
+
+/// A node that is met by `ASK` has an old connection of ours, too, by which something may still
+/// come: that is ended before anything is sent to it.
+#[test]
+fn a_node_met_by_ask_is_fenced_before_anything_is_sent() {
+    // It says nothing to what it is sent first, and so that connection is given up.
+    let importing = FakeRedis::start(|number, words| {
+        (number == 1 && words[0] == "SET").then_some(Say::Nothing)
+    });
+    let (to, (listener, address)) = (importing.address, listen());
+    let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
+        "CLUSTER" => Some(all_slots_at(address)),
+        "SET" => Some(Say::text(format!("-ASK 1 {to}\r\n"))),
+        _ => None,
+    });
+    let process = start(&[&owner]);
+    send(&process, &["a"], 1);
+    until_stored(&process, 1);
+    let asked = importing.asked();
+    let again: Vec<&Asked> = asked.iter().filter(|(number, _)| *number > 1).collect();
+    let at =
+        |command: &str| again.iter().position(|(_, words)| words.join(" ").starts_with(command));
+    let killed = at("CLIENT KILL ID 1 ADDR 127.0.0.1:1");
+    assert!(killed.is_some() && killed < at("SET"), "{asked:?}");
+}
+
+/// A look-up follows where it is sent, and asks for the slots again only after `MOVED`.
+#[test]
+fn a_look_up_follows_moved_and_ask() {
+    let (_, value) = metric("here", 1, "1.5");
+    let new =
+        FakeRedis::start(move |_, words| is_of(words, "GET", "here").then(|| Say::bulk(&value)));
+    let (to, (listener, address)) = (new.address, listen());
+    let old = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
+        "CLUSTER" => Some(all_slots_at(address)),
+        "GET" if is_of(words, "GET", "here") => Some(Say::text(format!("-MOVED 1 {to}\r\n"))),
+        "GET" => Some(Say::text(format!("-ASK 1 {to}\r\n"))),
+        _ => None,
+    });
+    let process = start(&[&old]);
+    let mut client = process.client();
+    let key = metric("here", 1, "1.5").0.replace("metric:", "/metrics/");
+    for _ in 0..3 {
+        let answer = client.ask(&get(&key));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(client.ask(&get("/metrics/nobody:2")).status, 404);
+    }
+    assert_eq!(new.count("ASKING"), 3);
+    let connections = |node: &FakeRedis, command: &str| {
+        let asked = node.asked();
+        let numbers = asked.iter().filter(|(_, words)| words[0] == command).map(|asked| asked.0);
+        numbers.collect::<BTreeSet<_>>().len()
+    };
+    assert_eq!((connections(&new, "GET"), connections(&old, "GET")), (1, 1), "they are kept");
+}

@@ -1,0 +1,186 @@
+//! A Redis that says what the test has it say, for what no real one can be brought to.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::support::SOON;
+
+/// What is said to a command.
+#[derive(Clone, Debug)]
+pub enum Say {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// The first, and then the second again and again, until nobody takes it any more.
+    Endlessly(&'static str, &'static str),
+    /// The first, and then a byte now and then.
+    DropByDrop(&'static str),
+    /// Nothing, and no more on this connection.
+    Nothing,
+}
+
+impl Say {
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Bytes(text.into().into_bytes())
+    }
+
+    pub fn bulk(text: &str) -> Self {
+        Self::text(format!("${}\r\n{text}\r\n", text.len()))
+    }
+
+    pub fn ok() -> Self {
+        Self::text("+OK\r\n")
+    }
+}
+
+/// A command with the number of the connection by which it came.
+pub type Asked = (usize, Vec<String>);
+
+type Answers = dyn Fn(usize, &[String]) -> Option<Say> + Send + Sync;
+
+/// It ends with its test.
+pub struct FakeRedis {
+    pub address: SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    is_ending: Arc<AtomicBool>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl FakeRedis {
+    /// What `answers` leaves open is answered as a Redis that is well would. It is told the number
+    /// of the connection, from 1 on.
+    pub fn start(
+        answers: impl Fn(usize, &[String]) -> Option<Say> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        Self::serve(listener, answers)
+    }
+
+    /// At a port that was bound before, for those that have to know of each other.
+    pub fn serve(
+        listener: TcpListener,
+        answers: impl Fn(usize, &[String]) -> Option<Say> + Send + Sync + 'static,
+    ) -> Self {
+        let address = listener.local_addr().unwrap();
+        let answers: Arc<Answers> = Arc::new(answers);
+        let (asked, is_ending) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let (for_talks, ends): (Arc<Mutex<Vec<Asked>>>, _) =
+            (Arc::clone(&asked), Arc::clone(&is_ending));
+        let acceptor = thread::spawn(move || {
+            for (number, stream) in (1..).zip(listener.incoming()) {
+                if ends.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (answers, asked) = (Arc::clone(&answers), Arc::clone(&for_talks));
+                let Ok(stream) = stream else {
+                    return;
+                };
+                // It ends with the connection.
+                thread::spawn(move || talk(&stream, number, &*answers, &asked));
+            }
+        });
+        Self { address, asked, is_ending, acceptor: Some(acceptor) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// All that it was asked so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often it was asked this command.
+    pub fn count(&self, command: &str) -> usize {
+        self.asked().iter().filter(|(_, words)| words[0] == command).count()
+    }
+}
+
+impl Drop for FakeRedis {
+    fn drop(&mut self) {
+        self.is_ending.store(true, Ordering::SeqCst);
+        // It looks up from accepting.
+        let _ = TcpStream::connect(self.address);
+        if let Some(acceptor) = self.acceptor.take() {
+            // Its panic has been printed; a second one would hide the test's own.
+            let _ = acceptor.join();
+        }
+    }
+}
+
+/// Answers command by command until the connection ends.
+fn talk(
+    stream: &TcpStream,
+    number: usize,
+    answers: &Answers,
+    asked: &Mutex<Vec<Asked>>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(SOON))?;
+    let (mut reader, mut writer) = (BufReader::new(stream), stream);
+    loop {
+        let words = command(&mut reader)?;
+        asked.lock().unwrap_or_else(PoisonError::into_inner).push((number, words.clone()));
+        match answers(number, &words).unwrap_or_else(|| usual(number, &words)) {
+            Say::Bytes(bytes) => writer.write_all(&bytes)?,
+            Say::Endlessly(first, again) => {
+                writer.write_all(first.as_bytes())?;
+                let again = again.repeat(64 * 1024 / again.len());
+                loop {
+                    writer.write_all(again.as_bytes())?;
+                }
+            }
+            Say::DropByDrop(first) => {
+                writer.write_all(first.as_bytes())?;
+                loop {
+                    writer.write_all(b"1")?;
+                    thread::park_timeout(Duration::from_millis(20));
+                }
+            }
+            Say::Nothing => {
+                io::copy(&mut reader, &mut io::sink())?;
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What a Redis without a value says.
+fn usual(number: usize, words: &[String]) -> Say {
+    let first: Vec<&str> = words.iter().take(2).map(String::as_str).collect();
+    match first.as_slice() {
+        ["PING", ..] => Say::text("+PONG\r\n"),
+        ["CLIENT", "INFO"] => Say::bulk(&format!("id={number} addr=127.0.0.1:{number}")),
+        ["CLIENT", "KILL"] => Say::text(":0\r\n"),
+        ["ROLE", ..] => Say::text("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
+        ["GET", ..] => Say::text("$-1\r\n"),
+        ["HELLO", ..] => Say::text("%1\r\n+proto\r\n:3\r\n"),
+        ["SET" | "SELECT" | "AUTH" | "ASKING", ..] => Say::ok(),
+        _ => Say::text("-ERR unknown command\r\n"),
+    }
+}
+
+/// An array of bulk strings, as clients send.
+fn command(reader: &mut impl BufRead) -> io::Result<Vec<String>> {
+    let mut words = Vec::new();
+    for _ in 0..length(reader, '*')? {
+        let mut word = vec![0; length(reader, '$')? + 2];
+        reader.read_exact(&mut word)?;
+        word.truncate(word.len() - 2);
+        words.push(String::from_utf8(word).expect("commands are text"));
+    }
+    Ok(words)
+}
+
+fn length(reader: &mut impl BufRead, mark: char) -> io::Result<usize> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let digits = line.trim_end().strip_prefix(mark).unwrap_or_else(|| panic!("{line:?}"));
+    Ok(digits.parse().expect("a length"))
+}
