@@ -18,13 +18,17 @@ use corepulse::engine::connection::{Accepted, Connection};
 use corepulse::engine::connections::Admission;
 use corepulse::engine::lent::{Desk, Lent, Next, Patience};
 use corepulse::engine::meter::Meter;
+use corepulse::http::content_coding::{BodyDecoder, ContentCoding};
 use corepulse::http::handler::{ConnectionId, Handler, Mailbox, RequestId};
 use corepulse::http::response::{Answer, Encoder};
 use corepulse::store::redis::Observer;
 use corepulse::store::{RedisSettings, Store};
 use corepulse_perf::replay::{Replay, START_MS, TTL_MS, memory_store};
 use corepulse_perf::scenario::{Scenario, Traffic};
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use mio::net::TcpStream;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -115,6 +119,25 @@ fn pipelined_requests_allocate_nothing() {
 #[test]
 fn an_event_of_a_batch_allocates_nothing() {
     assert_none(Scenario::Ndjson, WARM_UP, WARM_UP);
+}
+
+/// Of these codings; gzip's inflater is new for each body.
+#[test]
+fn a_body_in_deflate_or_zstd_allocates_nothing() {
+    let plain = turns(Scenario::Ndjson, 1).concat();
+    let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+    zlib.write_all(&plain).unwrap();
+    let zstd = compress_to_vec(&plain[..], CompressionLevel::Fastest);
+    let bodies = [(ContentCoding::Deflate, zlib.finish().unwrap()), (ContentCoding::Zstd, zstd)];
+    let mut decoder = BodyDecoder::new();
+    let mut decode = || {
+        for (coding, body) in &bodies {
+            assert_eq!(decoder.decode(*coding, body, 1024 * 1024), Ok(&plain[..]), "{coding:?}");
+        }
+    };
+    decode();
+    let info = measure(decode);
+    assert_eq!((info.count_total, info.bytes_total), (0, 0), "{info:?}");
 }
 
 /// The same through a socket, with all that the engine keeps of a connection.

@@ -15,6 +15,7 @@
 )]
 
 mod chunked;
+mod coding;
 mod connection;
 mod grammar;
 mod head;
@@ -56,6 +57,11 @@ fn heads() {
 #[test]
 fn chunked_bodies() {
     replay("chunked", chunked::check);
+}
+
+#[test]
+fn coded_bodies() {
+    replay("coding", coding::check);
 }
 
 #[test]
