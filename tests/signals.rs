@@ -13,10 +13,8 @@ mod outage;
 #[path = "support/wire.rs"]
 mod support;
 
-use std::net::TcpStream;
-
 use outage::{Redis, Sent, metric};
-use support::{Process, get, get_here, post, until};
+use support::{Process, get, get_here, post};
 
 /// What ends a process that knows nothing of it (man 7 signal), and is no request to end.
 const MEANINGLESS: [&str; 7] = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "XFSZ"];
@@ -38,13 +36,14 @@ fn post_all(process: &Process) -> Sent {
 /// Half of a service's life in a terminal: it is closed while events wait for Redis.
 fn end_while_events_wait(signals: &[&str]) {
     let mut redis = Redis::start(&[]);
-    let mut process = Process::start(&["--workers", "2", "--redis-url", &redis.url()]);
+    let arguments = ["--workers", "2", "--drain-delay", "100ms", "--redis-url", &redis.url()];
+    let mut process = Process::start(&arguments);
     redis.freeze();
     let sent = post_all(&process);
     for signal in signals {
         process.signal(signal);
     }
-    until("the end has begun", || TcpStream::connect(process.address).err());
+    process.log_line("draining");
     redis.thaw();
     let status = process.wait();
     assert_eq!(status.code(), Some(0), "{signals:?}: {status}");

@@ -122,11 +122,11 @@ pub struct Arguments {
     )]
     pub max_connection_age: String,
 
-    /// After SIGTERM, serve on for this long while /ready says 503
+    /// After a signal to stop, serve on for this long while /ready says 503
     #[arg(long, env = "COREPULSE_DRAIN_DELAY", hide_env_values = true, default_value = "0s")]
     pub drain_delay: String,
 
-    /// After SIGTERM, be gone within this long
+    /// After a signal to stop (TERM, INT, HUP), be gone within this long
     #[arg(long, env = "COREPULSE_DRAIN_TIMEOUT", hide_env_values = true, default_value = "20s")]
     pub drain_timeout: String,
 
