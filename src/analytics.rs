@@ -8,8 +8,8 @@
 //!
 //! Pure but for its locks: no socket, no thread, no clock; time comes in as [`Now`].
 //! From the bottom: [`moments`] computes, `window` is one series' ring, `rows` the memory of all,
-//! `series` judges, `roster` finds devices, `shard` puts them together, `sweep` forgets them, `room`
-//! bounds them, [`union`] orders the events of all cores and [`summary`] is what comes out.
+//! `series` judges, `roster` finds devices, `shard` puts them together, `sweep` forgets them,
+//! `room` bounds them, [`union`] orders the events of all cores and [`summary`] is what comes out.
 
 pub mod anomaly;
 mod minute;

@@ -94,8 +94,8 @@ fn decoded(answer: &Answer) -> Profile {
     Profile::parse(&bytes)
 }
 
-/// Takes profiles under load until one shows what `has` looks for: a machine that is shared may give
-/// the server a hundredth of its time in those two seconds. The last one is answered.
+/// Takes profiles under load until one shows what `has` looks for: a machine that is shared may
+/// give the server a hundredth of its time in those two seconds. The last one is answered.
 fn profile_under_load(process: &Process, has: impl Fn(&Profile) -> bool) -> Profile {
     let load = Load::start(process.address);
     let mut client = process.client();

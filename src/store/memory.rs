@@ -200,7 +200,7 @@ impl MemoryStore {
         shard.ring.lock().segments.push_back(segment);
     }
 
-    /// A segment from the budget or, when that is spent, from whoever has one to spare or the oldest.
+    /// A segment from the budget; when that is spent, one that is spare somewhere, or the oldest.
     fn find_room(&self, core: usize, ledger: &Ledger) -> Segment {
         let is_granted =
             self.segments.try_update(Ordering::Relaxed, Ordering::Relaxed, |segments| {
@@ -223,12 +223,12 @@ impl MemoryStore {
                     oldest = Some((front_ns, shard));
                 }
             }
-            // At most one segment a core is in hands, and there are two for each: some ring has one.
+            // At most one segment a core is in hands, of two for each: some ring has one.
             let Some((oldest_ns, shard)) = oldest else {
                 continue;
             };
             let mut ring = shard.ring.lock();
-            // It may have left meanwhile, or have taken newer records in; then another is the oldest.
+            // It may have left meanwhile, or have newer records now: then all are looked at again.
             let gone = shard.pop_expired(&mut ring, |newest_ns| newest_ns == oldest_ns);
             drop(ring);
             if let Some(gone) = gone {
