@@ -13,6 +13,8 @@ use tempfile::NamedTempFile;
 
 pub const BUCKETS: usize = 1 << 12;
 pub const BUCKETS_ASSOCIATIVITY: usize = 4;
+/// Buffers that are put aside at most, 32 MiB; samples that come after them are lost.
+pub const FLUSHES_MAX: usize = 128;
 pub const BUFFER_LENGTH: usize = (1 << 18) / std::mem::size_of::<Entry<UnresolvedFrames>>();
 
 #[derive(Debug)]
@@ -144,6 +146,8 @@ pub struct TempFdArray<T: 'static> {
     buffer: Box<[T; BUFFER_LENGTH]>,
     buffer_index: usize,
     flush_n: usize,
+    /// A buffer could not be written whole: nothing behind it would be one.
+    is_broken: bool,
 }
 
 impl<T: Default + Debug> TempFdArray<T> {
@@ -154,23 +158,27 @@ impl<T: Default + Debug> TempFdArray<T> {
         v.resize_with(BUFFER_LENGTH, Default::default);
         let buffer = v.into_boxed_slice().try_into().unwrap();
 
-        Ok(Self { file, buffer, buffer_index: 0, flush_n: 0 })
+        Ok(Self { file, buffer, buffer_index: 0, flush_n: 0, is_broken: false })
     }
 }
 
 impl<T> TempFdArray<T> {
     fn flush_buffer(&mut self) -> std::io::Result<()> {
         self.buffer_index = 0;
+        if self.is_broken || self.flush_n >= FLUSHES_MAX {
+            return Ok(());
+        }
         let buf = unsafe {
             std::slice::from_raw_parts(
                 self.buffer.as_ptr() as *const u8,
                 BUFFER_LENGTH * std::mem::size_of::<T>(),
             )
         };
-        self.flush_n += 1;
-        self.file.write_all(buf)?;
+        let written = self.file.write_all(buf);
+        self.is_broken = written.is_err();
+        self.flush_n += usize::from(!self.is_broken);
 
-        Ok(())
+        written
     }
 
     fn push(&mut self, entry: T) -> std::io::Result<()> {
