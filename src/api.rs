@@ -26,4 +26,5 @@ pub mod route;
 pub mod scrape;
 pub mod service;
 pub mod state;
+mod stated;
 pub mod store_watch;

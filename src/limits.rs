@@ -50,9 +50,6 @@ pub const BATCH_EVENTS_MAX: usize = 10_000;
 /// Entries of `errors` and of `anomalous` in one answer; the counts beside them are complete.
 pub const ANSWER_ITEMS_MAX: usize = 100;
 
-/// Bytes of a peer's input that an error text may repeat.
-pub const ECHO_BYTES_MAX: usize = 64;
-
 /// Bytes of foreign text in one field of a line of the log. The longest device id fits.
 pub const FOREIGN_BYTES_MAX: usize = 200;
 
@@ -61,6 +58,9 @@ pub const NOTICE_PAUSE_NS: u64 = 60_000_000_000;
 
 /// Names of ignored members that a line of the log repeats, of one event.
 pub const IGNORED_NAMES_MAX: usize = 4;
+
+/// Bytes of a peer's input that an error text may repeat.
+pub const ECHO_BYTES_MAX: usize = 64;
 
 /// Bytes of a device id: it is part of every key in the store.
 pub const DEVICE_ID_BYTES_MAX: usize = 128;
@@ -110,12 +110,41 @@ pub const OUT_BYTES_MAX: usize = 256 * 1024;
 /// know that nothing moves. A peer 100 ms away still gets half a megabyte a second.
 pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Bytes of one connection that the kernel receives before they are asked for; it takes up to twice
+/// that in memory. Left to itself it takes megabytes for a peer whose answers wait. A peer 100 ms
+/// away still sends more than half a megabyte a second.
+pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// What the kernel holds of one connection at most, both ways: it counts as the process's memory.
+pub const KERNEL_BYTES_PER_CONNECTION: usize = 2 * (SEND_BUFFER_BYTES + RECEIVE_BUFFER_BYTES);
+
 /// Requests of one connection that are answered in one turn; the rest waits for its next turn.
 pub const PIPELINED_REQUESTS_PER_TURN: usize = 256;
 
 /// A limit of open files that leaves fewer connections than this is worth a warning, unless fewer
 /// were asked for: it is the default of a shell, hardly meant for a server.
 pub const CONNECTIONS_FEW: usize = 1_000;
+/// What a connection's share of a turn, and all that is costly in a turn, may cost: a plain body of
+/// so many bytes, or as many events as go with them. The request that reaches this is the last. It
+/// is a millisecond or so, which is what others wait; only one request that is larger by itself
+/// takes longer.
+pub const SHARE_BYTES_MAX: usize = 128 * 1024;
+
+/// What a request costs, whatever is in it.
+pub const REQUEST_COST_BYTES: usize = SHARE_BYTES_MAX / PIPELINED_REQUESTS_PER_TURN;
+
+/// Requests of one connection that are answered in a turn whose share has been had by others: a
+/// full turn of connections with a full share each would be a quarter of a second.
+pub const REQUESTS_PER_SPENT_TURN: usize = 16;
+
+/// What an event costs at least, however few bytes it has.
+pub const EVENT_COST_BYTES: usize = BODY_BYTES_DEFAULT / BATCH_EVENTS_MAX;
+
+/// What a body in a coding costs at least: setting up what undoes it, for each of its members.
+pub const CODED_COST_BYTES: usize = 8 * 1024;
+
+/// A plain body of so many bytes is not worth waiting for a share: some dozen events.
+pub const CHEAP_BYTES_MAX: usize = 4 * 1024;
 
 /// File descriptors kept free of client connections: store, logs, connections over the limit.
 pub const RESERVED_FDS: usize = 64;
@@ -271,6 +300,12 @@ const _: () = assert!(RECORD_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(RECORD_BYTES_MAX * 4 <= SEGMENT_BYTES_MIN && RECORD_BYTES_MAX <= BLOCK_BYTES);
 const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);
 const _: () = assert!(RESERVED_CONNECTIONS * 2 <= RESERVED_FDS);
+// A share has room for whatever does not wait for one, and ends before the largest body that is
+// taken by default, and before the most events.
+const _: () = assert!(CHEAP_BYTES_MAX < SHARE_BYTES_MAX);
+const _: () = assert!(REQUESTS_PER_SPENT_TURN < PIPELINED_REQUESTS_PER_TURN);
+const _: () = assert!(SHARE_BYTES_MAX <= BODY_BYTES_DEFAULT);
+const _: () = assert!(SHARE_BYTES_MAX / EVENT_COST_BYTES <= BATCH_EVENTS_MAX);
 const _: () = assert!(BLOCK_BYTES * 16 <= STORE_QUEUE_BYTES_MIN);
 const _: () = assert!(DEVICE_ID_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(DEVICE_ID_BYTES_MAX <= FOREIGN_BYTES_MAX);

@@ -10,15 +10,19 @@
 #[path = "support/wire.rs"]
 mod support;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use corepulse::limits::LENT_BYTES_MAX;
-use support::client::metric;
-use support::{Client, Process, Running, assert_problem, get, post, scrape, until, until_within};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use support::client::{metric, post_with};
+use support::{
+    Client, Process, Running, assert_problem, get, post, scrape, sum_of, until, until_within,
+};
 
 const MEBIBYTE: usize = 1024 * 1024;
 
@@ -167,6 +171,107 @@ fn who_pipelines_for_ever_and_never_reads_is_held_to_the_bound() {
     };
     assert!(closed("limit") >= 1.0, "the bound was not reached");
     assert_eq!(closed("limit") + closed("write_stall"), GREEDY as f64, "{samples:?}");
+}
+
+/// Those that hold on to what they have would keep everybody else out.
+#[test]
+fn at_the_bound_whoever_holds_most_for_longest_goes() {
+    let process = Process::start(&["--workers", "1", "--request-timeout", "60s"]);
+    let half = [&large_head()[..], &vec![b' '; MEBIBYTE - 1]].concat();
+    let mut hoarders: Vec<Client> = Vec::new();
+    for _ in 0..LENT_BYTES_MAX / MEBIBYTE - 8 {
+        let mut client = process.client();
+        client.send(&half);
+        hoarders.push(client);
+    }
+    // These come later than all of that, and send what they have to say in two pieces.
+    for number in 0..32 {
+        let mut client = process.client();
+        client.send(&half);
+        assert_eq!(process.client().ask(&get("/health")).status, 200);
+        client.send(b" ");
+        let answer = client.answer();
+        // Blank: read whole, and found empty.
+        assert_eq!(answer.status, 400, "client {number}: {answer:?}");
+        hoarders.push(process.client());
+        hoarders.last_mut().unwrap().send(&half);
+    }
+    let told: Vec<_> = hoarders.iter_mut().map(refusal).collect();
+    let (first, last) = (&told[..4], &told[told.len() - 4..]);
+    for answer in first {
+        assert_problem(answer.as_ref().expect("who held for longest is told"), 503, b"");
+    }
+    assert!(last.iter().all(Option::is_none), "{last:?}");
+}
+
+/// A request with as many events as one may have, which is small before it is inflated.
+fn inflating() -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    let event = b"{\"cpu\":1,\"rps\":1}\n";
+    encoder.write_all(&event.repeat(EVENTS)).unwrap();
+    post_with("Content-Encoding: gzip\r\n", &encoder.finish().unwrap())
+}
+
+const EVENTS: usize = 2000;
+
+/// Whatever it inflates to, each is a share by itself.
+#[test]
+fn who_sends_what_inflates_does_not_hold_up_others() {
+    const AT_ONCE: usize = 60;
+    const POLITE: usize = 20;
+    let process = Process::start(&["--workers", "1"]);
+    let mut polite: Vec<Client> = (0..POLITE).map(|_| process.client()).collect();
+    let mut greedy: Vec<Client> = (0..3).map(|_| process.client()).collect();
+    for client in polite.iter_mut().chain(&mut greedy) {
+        assert_eq!(client.ask(&get("/health")).status, 200);
+    }
+    process.signal("STOP");
+    greedy.iter_mut().for_each(|client| client.send(&inflating().repeat(AT_ONCE)));
+    for client in &mut polite {
+        client.send(&get("/metrics/none"));
+    }
+    process.signal("CONT");
+    for client in &mut polite {
+        assert_eq!(client.answer().status, 404);
+    }
+    let accepted = scrape(process.address)["corepulse_events_accepted_total"];
+    // As many turns as that took, and not all that the greedy ones have sent.
+    let all = (3 * AT_ONCE * EVENTS) as f64;
+    assert!(accepted < all / 4.0, "{accepted} of {all} events came first");
+    for client in &mut greedy {
+        for number in 0..AT_ONCE {
+            assert_eq!(client.answer().status, 202, "answer {number}");
+        }
+    }
+    assert_eq!(scrape(process.address)["corepulse_events_accepted_total"], all);
+}
+
+/// After a reset nothing is begun. The end of a stream alone does not tell: no more than one share
+/// is begun, whose answer finds that nobody is there to read it. (The signal that stops the server
+/// may come late, for one share as well.)
+#[test]
+fn who_sends_and_leaves_is_not_worked_for() {
+    const AT_ONCE: usize = 60;
+    let process = Process::start(&["--workers", "1"]);
+    for reset in [true, false] {
+        let mut leaving = process.client();
+        assert_eq!(leaving.ask(&get("/health")).status, 200);
+        let before = scrape(process.address)["corepulse_events_accepted_total"];
+        process.signal("STOP");
+        leaving.send(&inflating().repeat(AT_ONCE));
+        if reset {
+            socket2::SockRef::from(leaving.stream()).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        drop(leaving);
+        process.signal("CONT");
+        let accepted = until("it is gone", || {
+            let samples = scrape(process.address);
+            let accepted = samples["corepulse_events_accepted_total"];
+            (sum_of(&samples, "corepulse_connections") <= 1.0).then_some(accepted)
+        });
+        let accepted = accepted - before;
+        assert!(accepted <= (2 * EVENTS) as f64, "{accepted} events, reset {reset}");
+    }
 }
 
 /// The server sleeps while all of them send, so that it finds them ready at once; in which order it

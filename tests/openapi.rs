@@ -128,7 +128,6 @@ fn provocations() -> Vec<(u16, Vec<u8>)> {
         (202, posting("", metric)),
         (400, posting("", b"[]")),
         (401, post(metric)),
-        (411, raw(line, "")),
         (413, raw(line, "Content-Length: 2000000\r\n")),
         (414, raw(&long, "Content-Length: 0\r\n")),
         (415, posting("Content-Type: text/html\r\n", metric)),

@@ -32,7 +32,8 @@ fn head_has_the_fields_of_get_and_no_body() {
     let (stored, mut client) = (now_s(), running.client());
     assert_eq!(client.ask(&post(metric("d1", stored).as_bytes())).status, 202);
     let key = format!("/metrics/d1:{stored}");
-    let fixed = ["/", "/health", "/ready", &key, "/metrics/none", "/analyze?device_id=no"];
+    let fixed =
+        ["/", "/openapi.json", "/health", "/ready", &key, "/metrics/none", "/analyze?device_id=no"];
     for target in fixed {
         let answer = client.ask(&get(target)).timeless();
         client.send(&head(target));
@@ -217,6 +218,57 @@ fn continue_is_said_to_those_who_wait_and_before_the_answer() {
         let interim = client.ask(head.as_bytes());
         assert_eq!(interim.status, 100, "{framing}");
         assert_eq!(client.ask(sent.as_bytes()).status, 202, "{framing}");
+    }
+}
+
+/// What is refused whatever the body is, is refused before it.
+fn refused_by_the_head() -> Vec<(u16, &'static str, &'static str)> {
+    let token = "Authorization: Bearer t\r\n";
+    let (image, brotli) = ("Content-Type: image/png\r\n", "Content-Encoding: br\r\n");
+    let with = |fields: &str| -> &'static str { Box::leak(format!("{token}{fields}").into()) };
+    vec![
+        (401, "POST /metrics", ""),
+        (401, "POST /metrics", "Authorization: Bearer u\r\n"),
+        (401, "GET /metrics/1", ""),
+        (404, "POST /nothing", ""),
+        (405, "PUT /metrics", ""),
+        (405, "POST /health", ""),
+        (405, "DELETE /", ""),
+        (415, "POST /metrics", with(image)),
+        (415, "POST /metrics", with(brotli)),
+    ]
+}
+
+#[test]
+fn what_is_refused_by_its_head_is_answered_before_the_body() {
+    let running = Running::start(&["--ingest-token", "t"]);
+    let framings = [
+        ("Content-Length: 4", "ab", "cd"),
+        ("Transfer-Encoding: chunked", "4\r\nab", "cd\r\n0\r\n\r\n"),
+    ];
+    for (status, line, fields) in refused_by_the_head() {
+        for (framing, begin, end) in framings {
+            let head = format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}{framing}\r\n");
+            for begin in ["", begin] {
+                let mut client = running.client();
+                let answer = client.ask(format!("{head}\r\n{begin}").as_bytes());
+                assert_problem(&answer, status, head.as_bytes());
+                // The body is read and thrown away, and the connection carries on.
+                assert!(!answer.closes(), "{answer:?}");
+                if begin.is_empty() {
+                    continue;
+                }
+                client.send(end.as_bytes());
+                assert_eq!(client.ask(&get("/health")).status, 200, "{head}");
+            }
+            // Who waits for the word to send it does not get it, and nobody can know whether the
+            // body still comes.
+            let mut client = running.client();
+            let answer = client.ask(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes());
+            assert_problem(&answer, status, head.as_bytes());
+            assert!(answer.closes(), "{answer:?}");
+            client.assert_end();
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use corepulse::http::handler::{ConnectionId, Context, Handler, Mailbox, Reply, R
 use corepulse::http::intake::{Advance, Intake, Whole};
 use corepulse::http::request::Method;
 use corepulse::http::response::{Answer, Encoder, Persistence};
+use corepulse::limits::REQUEST_COST_BYTES;
 use corepulse::store::Store;
 use corepulse::sync::Mutex;
 use corepulse::telemetry::busy::Busy;
@@ -57,6 +58,8 @@ pub struct Replay {
     intake: Intake,
     turns: u64,
     requests: u64,
+    /// What the requests of the turn have cost.
+    cost: usize,
 }
 
 /// Work that the control thread would do.
@@ -123,6 +126,7 @@ impl Replay {
             intake: Intake::default(),
             turns: 0,
             requests: 0,
+            cost: 0,
         }
     }
 
@@ -143,6 +147,7 @@ impl Replay {
         self.turns += 1;
         self.meter.begin_turn(now.mono_ns);
         self.buffers.out.clear();
+        self.cost = 0;
         let mut rest = input;
         let mut heads = std::mem::take(&mut self.buffers.heads);
         while !rest.is_empty() {
@@ -177,7 +182,9 @@ impl Replay {
         body.clear();
         let answers_head = whole.request.method == Method::Head;
         let since_ns = self.meter.readable_ns();
-        match self.service.handle(&whole.request, &context, body) {
+        let reply = self.service.handle(&whole.request, &context, body);
+        self.cost += REQUEST_COST_BYTES + self.service.take_cost();
+        match reply {
             Reply::Now(response) => {
                 self.encoder.encode(out, response, body, answers_head, Persistence::Open, now);
                 self.meter.answered(response, since_ns);

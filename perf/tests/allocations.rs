@@ -228,6 +228,8 @@ impl Served {
             meter: &mut self.meter,
             now,
             draining: false,
+            spent: false,
+            cost: 0,
         };
         self.connection.note(true, false);
         assert_eq!(self.connection.serve(&mut lent), Next::Wait);

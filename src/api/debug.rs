@@ -14,6 +14,7 @@ use crate::http::request::Request;
 use crate::http::response::{Response, TEXT};
 use crate::http::status::Status;
 use crate::http::uri::is_this_machine;
+use crate::limits::{PROFILE_SECONDS_DEFAULT, PROFILE_SECONDS_MAX};
 use crate::telemetry::latency::Durations;
 
 /// Lines for each halving of the distance to 100 %, as HdrHistogram's own tools print.
@@ -112,7 +113,11 @@ fn index(out: &mut Vec<u8>) -> std::io::Result<()> {
         out,
         "profile         where CPU time goes, in gzipped protobuf, for go tool pprof and"
     )?;
-    writeln!(out, "                speedscope; ?seconds=10, 60 at most, one at a time")?;
+    writeln!(
+        out,
+        "                speedscope; ?seconds={PROFILE_SECONDS_DEFAULT}, {PROFILE_SECONDS_MAX} at \
+         most, one at a time"
+    )?;
     writeln!(out, "flamegraph      the same as an SVG picture")
 }
 

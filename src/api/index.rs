@@ -2,6 +2,7 @@
 
 use super::json::Object;
 use crate::http::response::{JSON, Response};
+use crate::limits::{PROFILE_SECONDS_DEFAULT, PROFILE_SECONDS_MAX};
 
 /// Paths with what they are for.
 const SERVED: [(&str, &str); 12] = [
@@ -14,10 +15,7 @@ const SERVED: [(&str, &str); 12] = [
     ("/debug/pprof/", "GET what performance engineers look at; needs the admin token or loopback"),
     ("/debug/pprof/latency", "GET percentiles of request durations; ?route= for one route"),
     ("/debug/pprof/threads", "GET what each core does"),
-    (
-        "/debug/pprof/profile",
-        "GET where CPU time goes, for go tool pprof; ?seconds= 1 to 60, else 10",
-    ),
+    ("/debug/pprof/profile", "GET where CPU time goes, for go tool pprof; ?seconds="),
     ("/debug/pprof/flamegraph", "GET the same as a picture"),
     ("/openapi.json", "GET this API in OpenAPI 3.1"),
 ];
@@ -30,7 +28,12 @@ pub fn index(body: &mut Vec<u8>, route: usize) -> Response {
         object.text("version", env!("CARGO_PKG_VERSION"));
         object.objects("links", SERVED, |link, (path, purpose)| {
             link.text("href", path);
-            link.text("title", purpose);
+            if purpose.ends_with("?seconds=") {
+                let (most, else_) = (PROFILE_SECONDS_MAX, PROFILE_SECONDS_DEFAULT);
+                link.text("title", format_args!("{purpose} 1 to {most}, else {else_}"));
+            } else {
+                link.text("title", purpose);
+            }
         });
     }
     body.push(b'\n');

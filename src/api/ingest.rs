@@ -4,25 +4,24 @@
 //! leave half of it behind. Then each good event is scored, entered and packed for the store; the
 //! bad ones are named in the answer.
 
-use super::authorization::bears;
 use super::blame;
 use super::json;
-use super::media_type;
 use super::refused::Refused;
 use super::state::State;
+use super::stated::{Stated, authorize, stated};
 use crate::analytics::Verdict;
 use crate::analytics::union::CoreRecent;
 use crate::clock::Now;
 use crate::http::content_coding::{BodyDecoder, ContentCoding};
 use crate::http::handler::Context;
-use crate::http::headers::{Headers, Name};
+use crate::http::headers::Headers;
 use crate::http::problem::{self, PROBLEM};
 use crate::http::request::Request;
 use crate::http::response::{JSON, Response};
 use crate::http::status::Status;
-use crate::limits::ANSWER_ITEMS_MAX;
+use crate::limits::{ANSWER_ITEMS_MAX, CODED_COST_BYTES, EVENT_COST_BYTES};
 use crate::metric::batch::Batch;
-use crate::metric::decode::{Decoder, Lines};
+use crate::metric::decode::Decoder;
 use crate::metric::event::{Event, Field};
 use crate::metric::rejection::{Reason, Rejection};
 use crate::store::Store;
@@ -36,6 +35,8 @@ pub struct Ingest {
     recent: CoreRecent,
     report: Report,
     took_events: bool,
+    /// What the last request has cost.
+    cost: usize,
 }
 
 /// What one request came to.
@@ -67,7 +68,20 @@ impl Ingest {
             recent: state.analytics.recent_of(core),
             report: Report::default(),
             took_events: false,
+            cost: 0,
         }
+    }
+
+    /// The answer to a request that its head tells will be refused, whatever its body is.
+    #[must_use]
+    pub fn judge(
+        headers: &Headers<'_>,
+        state: &State,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+        route: usize,
+    ) -> Option<Response> {
+        stated(headers, state).err().map(|refused| refused.tell(state, context, body, route))
     }
 
     /// Takes the metrics of one request and writes the answer.
@@ -81,12 +95,14 @@ impl Ingest {
     ) -> Response {
         match self.apply(request, state, context) {
             Ok(()) => self.report.answer(body, route),
-            Err(refused) => {
-                let response = refused.answer(body, route);
-                blame::request(response.status, body, state, context);
-                response
-            }
+            Err(refused) => refused.tell(state, context, body, route),
         }
+    }
+
+    /// What the last request has cost, asked for once: the bytes that were decoded, and for many
+    /// small events more than their bytes.
+    pub const fn take_cost(&mut self) -> usize {
+        std::mem::replace(&mut self.cost, 0)
     }
 
     /// Makes what was taken visible in the window over all series.
@@ -106,19 +122,26 @@ impl Ingest {
         context: &Context<'_>,
     ) -> Result<(), Refused> {
         let now = context.now;
-        let Self { core, decoder, bodies, recent, report, took_events } = self;
+        let Self { core, decoder, bodies, recent, report, took_events, cost } = self;
         let core = *core;
-        authorize(&request.headers, state)?;
-        let content_type =
-            request.headers.only(Name::ContentType).map_err(|_| Refused::MediaType)?;
-        let lines: Lines = media_type::lines(content_type).ok_or(Refused::MediaType)?;
-        let coding = request.headers.list(Name::ContentEncoding);
-        let coding = ContentCoding::from_field(coding.as_deref());
-        let coding = coding.ok_or(Refused::ContentCoding)?;
-        let body = bodies
-            .decode(coding, request.body, state.settings.body_bytes_max)
-            .map_err(|error| Refused::Coded(coding, error))?;
-        let batch = decoder.decode(body, lines, now).map_err(Refused::Body)?;
+        let Stated { lines, coding } = stated(&request.headers, state)?;
+        let body = match bodies.decode(coding, request.body, state.settings.body_bytes_max) {
+            Ok(body) => body,
+            Err(error) => {
+                *cost = bodies.plain_bytes().max(CODED_COST_BYTES);
+                return Err(Refused::Coded(coding, error));
+            }
+        };
+        let least = if coding == ContentCoding::Identity { 0 } else { CODED_COST_BYTES };
+        *cost = body.len().max(least);
+        let batch = match decoder.decode(body, lines, now) {
+            Ok(batch) => batch,
+            Err(error) => {
+                *cost = (*cost).max(decoder.items() * EVENT_COST_BYTES);
+                return Err(Refused::Body(error));
+            }
+        };
+        *cost = (*cost).max(batch.len() * EVENT_COST_BYTES);
         report.clear();
         apply_batch(&batch, core, state, now, recent, report)?;
         *took_events |= report.accepted > 0;
@@ -136,13 +159,6 @@ impl Ingest {
             blame::members(&ignored, state, context);
         }
         Ok(())
-    }
-}
-
-fn authorize(headers: &Headers<'_>, state: &State) -> Result<(), Refused> {
-    match &state.settings.ingest_token {
-        Some(token) if !bears(headers, token) => Err(Refused::Unauthorized),
-        _ => Ok(()),
     }
 }
 

@@ -1,13 +1,33 @@
 //! `GET /openapi.json`: this API, described for programs.
 
-use crate::http::response::{JSON, Response};
+use crate::http::request::Method;
+use crate::http::response::{Field, JSON, Response};
 
 /// Written by hand at the root of the repository, and kept true by `tests/openapi.rs` and
 /// `ci/openapi`.
 const DOCUMENT: &[u8] = include_bytes!("../../openapi.json");
 
-/// Answers with the document.
-pub fn document(body: &mut Vec<u8>, route: usize) -> Response {
+/// Answers with the document, or to HEAD with its length.
+pub fn document(method: Method, body: &mut Vec<u8>, route: usize) -> Response {
+    if method == Method::Head {
+        let field = Some(Field::ContentLength(DOCUMENT.len()));
+        return Response { field, ..Response::ok(JSON, route) };
+    }
     body.extend_from_slice(DOCUMENT);
     Response::ok(JSON, route)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_copies_nothing_and_says_how_long_it_is() {
+        let mut body = Vec::new();
+        let response = document(Method::Head, &mut body, 0);
+        assert_eq!(response.field, Some(Field::ContentLength(DOCUMENT.len())));
+        assert_eq!(body.capacity(), 0);
+        document(Method::Get, &mut body, 0);
+        assert_eq!(body.len(), DOCUMENT.len());
+    }
 }

@@ -2,8 +2,10 @@
 
 use std::io::Write;
 
+use super::blame;
+use super::state::State;
 use crate::http::content_coding::{self, ContentCoding, DecodeError};
-use crate::http::handler::retry_after;
+use crate::http::handler::{Context, retry_after};
 use crate::http::problem::{self, PROBLEM, problem};
 use crate::http::response::{Field, Response};
 use crate::http::status::Status;
@@ -28,6 +30,20 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    /// Answers, and has the log tell of it.
+    #[cold]
+    pub(super) fn tell(
+        self,
+        state: &State,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+        route: usize,
+    ) -> Response {
+        let response = self.answer(body, route);
+        blame::request(response.status, body, state, context);
+        response
+    }
+
     /// Writes the problem into `body`, and answers its head.
     pub(super) fn answer(self, body: &mut Vec<u8>, route: usize) -> Response {
         let (status, field) = match &self {

@@ -70,7 +70,7 @@ pub const NAMES: [&str; 15] = [
 /// Whatever else can be, 503 comes of the connection limit, 405 of the method, 400 of the query.
 const POSSIBLE: [&[u16]; NAMES.len()] = [
     // By framing and patience, before there is a route; 500 where an answer got lost.
-    &[400, 408, 411, 413, 414, 417, 421, 431, 500, 501, 503, 505],
+    &[400, 408, 413, 414, 417, 421, 431, 500, 501, 503, 505],
     &[200, 400, 405, 503],
     &[200, 202, 400, 401, 405, 413, 415, 503],
     &[200, 400, 401, 404, 405, 500, 503],

@@ -57,32 +57,10 @@ impl Service {
         context: &Context<'_>,
         body: &mut Vec<u8>,
     ) -> Reply {
-        let probes = matches!(route, Route::Health | Route::Ready);
-        if context.over_limit && !probes {
-            let refusal = Refusal::ConnectionLimit;
-            let (status, field) = (refusal.status(), Some(retry_after()));
-            return Reply::Now(problem(body, status, refusal.detail(), field, route.index()));
+        match at_the_door(route, request, context, body) {
+            Some(response) => Reply::Now(response),
+            None => self.answer(route, request, context, body),
         }
-        if request.method == Method::Options {
-            let everything = request.path == "*";
-            let allow = if everything { "GET, HEAD, POST, OPTIONS" } else { route.allow() };
-            let known = everything || route != Route::Unknown;
-            if known {
-                let field = Some(Field::Allow(allow));
-                return Reply::Now(Response { field, ..Response::ok(TEXT, route.index()) });
-            }
-        }
-        if !route.takes(request.method) {
-            let field = Some(Field::Allow(route.allow()));
-            let status = Status::MethodNotAllowed;
-            let detail = detail_of_405(route, request.method);
-            return Reply::Now(problem(body, status, detail, field, route.index()));
-        }
-        if let Some(mistake) = query::mistake(route, request) {
-            let status = Status::BadRequest;
-            return Reply::Now(problem(body, status, mistake, None, route.index()));
-        }
-        self.answer(route, request, context, body)
     }
 
     fn answer(
@@ -102,7 +80,7 @@ impl Service {
             Route::Health => health::health(body, index),
             Route::Ready => health::ready(context.draining, body, index),
             Route::Index => index::index(body, index),
-            Route::Document => openapi::document(body, index),
+            Route::Document => openapi::document(request.method, body, index),
             Route::Analyze => match analyze::work(request) {
                 Some(work) => return later::ask(work, state, context, body, index),
                 None => analyze::unknown(body, index),
@@ -163,6 +141,66 @@ fn unknown(path: &str, body: &mut Vec<u8>, index: usize) -> Response {
     }
 }
 
+/// The answer to what needs no more than the route and the method: what is refused for them, and
+/// OPTIONS.
+#[inline]
+fn at_the_door(
+    route: Route<'_>,
+    request: &Request<'_>,
+    context: &Context<'_>,
+    body: &mut Vec<u8>,
+) -> Option<Response> {
+    let probes = matches!(route, Route::Health | Route::Ready);
+    if context.over_limit && !probes {
+        let refusal = Refusal::ConnectionLimit;
+        let (status, field) = (refusal.status(), Some(retry_after()));
+        return Some(problem(body, status, refusal, field, route.index()));
+    }
+    if request.method == Method::Options {
+        let everything = request.path == "*";
+        let allow = if everything { "GET, HEAD, POST, OPTIONS" } else { route.allow() };
+        let known = everything || route != Route::Unknown;
+        if known {
+            let field = Some(Field::Allow(allow));
+            return Some(Response { field, ..Response::ok(TEXT, route.index()) });
+        }
+    }
+    if !route.takes(request.method) {
+        let field = Some(Field::Allow(route.allow()));
+        let status = Status::MethodNotAllowed;
+        let detail = detail_of_405(route, request.method);
+        return Some(problem(body, status, detail, field, route.index()));
+    }
+    if let Some(mistake) = query::mistake(route, request) {
+        let status = Status::BadRequest;
+        return Some(problem(body, status, mistake, None, route.index()));
+    }
+    None
+}
+
+/// The answer to a request that lacks a right, or that nothing here can take, whatever its body is.
+/// Whoever may have what it asks for is answered when its body is whole.
+fn judge(
+    route: Route<'_>,
+    head: &Request<'_>,
+    context: &Context<'_>,
+    state: &State,
+    body: &mut Vec<u8>,
+) -> Option<Response> {
+    let index = route.index();
+    match route {
+        Route::Ingest => Ingest::judge(&head.headers, state, context, body, index),
+        Route::Lookup(_) if !ingest::is_authorized(&head.headers, state) => {
+            Some(ingest::unauthorized(body, index))
+        }
+        Route::Debug(_) | Route::Profile(_) if !debug::admits(head, context, state) => {
+            Some(debug::forbidden(body, index))
+        }
+        Route::Unknown => Some(unknown(head.path, body, index)),
+        _ => None,
+    }
+}
+
 impl Handler for Service {
     fn handle(
         &mut self,
@@ -179,6 +217,24 @@ impl Handler for Service {
             Reply::Now(response) => Reply::Now(Response { lines, ..response }),
             Reply::Later => Reply::Later,
         }
+    }
+
+    fn judge(
+        &mut self,
+        head: &Request<'_>,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Option<Response> {
+        let route = Route::of(head.path);
+        let lines = self.state.cors.as_ref().map_or("", |cors| cors.lines(route, head));
+        let context = Context { lines, ..*context };
+        let judged = at_the_door(route, head, &context, body)
+            .or_else(|| judge(route, head, &context, &self.state, body));
+        judged.map(|response| Response { lines, ..response })
+    }
+
+    fn take_cost(&mut self) -> usize {
+        self.ingest.take_cost()
     }
 
     fn refuse(&mut self, refusal: Refusal, body: &mut Vec<u8>) -> Response {

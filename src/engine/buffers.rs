@@ -3,6 +3,8 @@
 //! An idle connection owns none: what it sent is answered from the core's receive buffer, and
 //! only half a request or an unsent answer takes a spare one along until it is whole.
 
+use std::fmt;
+
 use crate::http::heads::Heads;
 use crate::limits::{HEAD_BYTES_MAX, LENT_BYTES_MAX, OUT_BYTES_MAX, RECEIVE_BYTES};
 
@@ -13,7 +15,6 @@ const SPARE_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
 /// What a core reads into and writes from.
-#[derive(Debug)]
 pub struct Buffers {
     /// Bytes as they come from a socket.
     pub receive: Vec<u8>,
@@ -27,6 +28,17 @@ pub struct Buffers {
     /// Bytes allocated for what is lent.
     lent_bytes: usize,
     lent_bytes_max: usize,
+}
+
+impl fmt::Debug for Buffers {
+    /// Sizes alone: what peers have sent may be a token.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lent_bytes, lent_bytes_max, .. } = self;
+        let fields = [("lent_bytes", lent_bytes), ("lent_bytes_max", lent_bytes_max)];
+        let mut shown = out.debug_struct("Buffers");
+        fields.into_iter().for_each(|(name, value)| _ = shown.field(name, value));
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Buffers {
@@ -62,10 +74,17 @@ impl Buffers {
         self.lent_bytes += buffer.capacity();
     }
 
-    /// Whether more is lent than may be: whoever has grown last has to go.
+    /// Whether more is lent than may be: somebody has to go.
     #[must_use]
     pub const fn are_exhausted(&self) -> bool {
         self.lent_bytes > self.lent_bytes_max
+    }
+
+    /// Whether so much less is lent that nobody else has to go soon: finding out who costs a look
+    /// at every connection.
+    #[must_use]
+    pub const fn are_relieved(&self) -> bool {
+        self.lent_bytes <= self.lent_bytes_max - self.lent_bytes_max / 64
     }
 
     /// Takes back a buffer.
@@ -106,9 +125,9 @@ mod tests {
         assert!(!buffers.are_exhausted());
         let mut last = lent.pop().unwrap();
         buffers.grow(&mut last, b"x");
-        assert!(buffers.are_exhausted());
+        assert!(buffers.are_exhausted() && !buffers.are_relieved());
         buffers.take_back(last);
-        assert!(!buffers.are_exhausted());
+        assert!(!buffers.are_exhausted() && buffers.are_relieved());
         lent.into_iter().for_each(|buffer| buffers.take_back(buffer));
         assert_eq!(buffers.lent_bytes, 0);
     }

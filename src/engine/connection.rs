@@ -4,10 +4,13 @@
 //! and that is sent once. Only what is left over, half a request or an unsent answer, is kept here
 //! in a buffer lent by the core. [`exchange`] turns bytes into answers, [`transfer`] moves them.
 
+mod burden;
 mod exchange;
 #[cfg(test)]
 mod tests;
 mod transfer;
+
+use std::fmt;
 
 use mio::net::TcpStream;
 
@@ -49,7 +52,6 @@ struct Waiting {
 }
 
 /// One connection of a core.
-#[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     id: ConnectionId,
@@ -70,6 +72,10 @@ pub struct Connection {
     readable: bool,
     /// Whether the kernel has said that the peer sends no more.
     peer_closed: bool,
+    /// Whether the kernel has said that the peer takes no answers either.
+    peer_gone: bool,
+    /// Whether a request waits here that the turn had no share left for.
+    waits_its_turn: bool,
     /// Why the connection ends once its output is sent.
     closing: Option<CloseReason>,
     /// Whether what came with the end's decision has been answered: the next answer is the last.
@@ -84,6 +90,16 @@ pub struct Connection {
     pub age_ms: u64,
     /// Whether it stands in the core's queue for the next turn.
     pub queued: bool,
+}
+
+impl fmt::Debug for Connection {
+    /// Without what was received and answered: one may be a token, the other somebody's metrics.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, stage, requests, closing, .. } = self;
+        let mut shown = out.debug_struct("Connection");
+        shown.field("id", id).field("stage", stage).field("requests", requests);
+        shown.field("closing", closing).finish_non_exhaustive()
+    }
 }
 
 /// What is known of a connection when it is accepted.
@@ -119,6 +135,8 @@ impl Connection {
             sent: 0,
             readable: false,
             peer_closed: false,
+            peer_gone: false,
+            waits_its_turn: false,
             closing: None,
             last_call: false,
             requests: 0,
@@ -164,8 +182,8 @@ impl Connection {
     }
 
     /// Whether it is over the limit: it gets one answer and goes.
-    fn over_limit(&self) -> bool {
-        self.admission != Admission::Regular
+    const fn over_limit(&self) -> bool {
+        !matches!(self.admission, Admission::Regular)
     }
 
     /// Since when nothing is under way, if nothing is.
@@ -184,6 +202,12 @@ impl Connection {
         self.idle_since_ms().filter(|_| settled && !self.over_limit())
     }
 
+    /// Whether it waits with a request that the turn had no share left for.
+    #[must_use]
+    pub const fn waits_its_turn(&self) -> bool {
+        self.waits_its_turn
+    }
+
     /// Gives back what was lent, before it is dropped.
     pub fn give_back(&mut self, buffers: &mut Buffers) {
         buffers.take_back(std::mem::take(&mut self.input));
@@ -196,8 +220,17 @@ impl Connection {
         self.peer_closed |= peer_closed;
     }
 
+    /// Notes that nobody is there any more: whatever has come is not begun.
+    pub const fn note_gone(&mut self) {
+        self.peer_gone = true;
+    }
+
     /// Sends what is owed, then receives once, answers and sends.
     pub fn serve<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+        self.waits_its_turn = false;
+        if self.peer_gone {
+            return Next::Close(self.closing.unwrap_or(CloseReason::Error));
+        }
         if !self.output.is_empty() {
             if let Err(reason) = self.flush(lent) {
                 return Next::Close(reason);
@@ -312,6 +345,11 @@ impl Connection {
         match self.stage {
             Stage::Idle if self.over_limit() => Next::Close(CloseReason::Limit),
             Stage::Idle => self.expire_idle(lent),
+            // It has been answered, and what it sends is thrown away.
+            Stage::Receiving { .. } if self.intake.skips() => {
+                self.closing = Some(CloseReason::RequestTimeout);
+                self.finish(lent)
+            }
             Stage::Receiving { .. } => {
                 self.refuse(Refusal::Timeout, exchange::asks_for_head(&self.input), lent);
                 self.settle(lent)

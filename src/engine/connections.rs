@@ -241,6 +241,16 @@ impl Connections {
         self.slots.iter().map(|(slot, _)| slot).collect()
     }
 
+    /// Who holds memory, the heaviest burden last.
+    #[must_use]
+    pub fn burdens(&self, now_ms: u64) -> Vec<(u64, ConnectionId)> {
+        let each = self.slots.iter();
+        let all = each.map(|(_, connection)| (connection.burden(now_ms), connection.id()));
+        let mut burdens: Vec<_> = all.filter(|(burden, _)| *burden > 0).collect();
+        burdens.sort_unstable_by_key(|(burden, id)| (*burden, id.number));
+        burdens
+    }
+
     /// The connection that has been idle longest, of those of this core.
     pub fn longest_idle(&mut self, now_ms: u64) -> Option<usize> {
         if let Some(slot) = self.next_candidate() {

@@ -37,6 +37,12 @@ pub struct Lent<'c, H> {
     pub now: Now,
     /// Whether each answer is its connection's last.
     pub draining: bool,
+    /// Whether the turn has had its share of costly requests: others wait for the next.
+    pub spent: bool,
+    /// What was handled so far has cost this, as [`Handler::take_cost`] counts it.
+    ///
+    /// [`Handler::take_cost`]: crate::http::handler::Handler::take_cost
+    pub cost: usize,
 }
 
 /// What is the same for every request of a core.

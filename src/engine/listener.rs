@@ -16,10 +16,10 @@ use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::listen::Listen;
-use crate::limits::SEND_BUFFER_BYTES;
+use crate::limits::{RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES};
 use unix::SocketFile;
 
 /// Connections that wait in the kernel to be accepted; it caps this at `net.core.somaxconn`.
@@ -95,6 +95,19 @@ impl fmt::Display for Bound {
 impl Listener {
     fn of(doors: Vec<Door>) -> Self {
         Self { doors, next: Cell::new(0) }
+    }
+
+    /// One that was shut down: ready for ever, and whoever accepts from it fails.
+    #[cfg(test)]
+    pub fn broken() -> Self {
+        let here = Listen::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listener = open(&here, 1).unwrap().remove(0);
+        for door in &listener.doors {
+            if let Door::Tcp(socket) = door {
+                SockRef::from(socket).shutdown(std::net::Shutdown::Both).unwrap();
+            }
+        }
+        listener
     }
 
     /// Takes a connection that waits.
@@ -248,14 +261,26 @@ fn bound(address: SocketAddr) -> io::Result<Socket> {
 fn listen_on(sockets: Vec<Socket>) -> io::Result<Listener> {
     let door = |socket: Socket| {
         socket.set_nonblocking(true)?;
-        // Both are inherited by every accepted connection: a second small answer must not wait for
+        // These are inherited by every accepted connection: a second small answer must not wait for
         // the acknowledgement of the first (Nagle against delayed ACK, up to 40 ms).
         socket.set_tcp_nodelay(true)?;
-        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        // Before it listens: the window that a peer may be offered is agreed on as it connects.
+        bound_buffers(&socket)?;
         socket.listen(BACKLOG)?;
         Ok(Door::Tcp(TcpListener::from_std(socket.into())))
     };
     sockets.into_iter().map(door).collect::<io::Result<_>>().map(Listener::of)
+}
+
+/// Bounds what the kernel holds of a connection, both ways.
+///
+/// # Errors
+///
+/// It is no socket.
+pub fn bound_buffers<'s>(socket: impl Into<SockRef<'s>>) -> io::Result<()> {
+    let socket: SockRef<'s> = socket.into();
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)
 }
 
 fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
@@ -363,5 +388,16 @@ mod tests {
         // The connection is complete on loopback when `connect` returns.
         let (accepted, _) = listener.accept().unwrap();
         assert!(accepted.nodelay().unwrap());
+    }
+
+    /// The kernel doubles what it is asked for, for its own bookkeeping; it may grant less.
+    #[test]
+    fn accepted_connections_inherit_bounded_buffers() {
+        let listener = open(&HERE, 1).unwrap().remove(0);
+        let _client = Client::connect(listener.bound().unwrap().internet().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.recv_buffer_size().unwrap() <= 2 * RECEIVE_BUFFER_BYTES);
+        assert!(socket.send_buffer_size().unwrap() <= 2 * SEND_BUFFER_BYTES);
     }
 }

@@ -101,12 +101,19 @@ impl Meter {
         self.answered.push((response.route, since_ns));
     }
 
+    /// Whether there are durations that a scrape kept from being recorded: the core has to turn
+    /// again for them, also if no request comes.
+    #[must_use]
+    pub const fn holds_back(&self) -> bool {
+        !self.tally.is_empty()
+    }
+
     /// Ends a turn. Its answers are in the kernel by now; one reading of the clock serves them
     /// all, so that the first of a long turn seem slower than they were, and never faster.
     pub fn end_turn(&mut self, now_ns: u64) {
         self.turn.ended_ns = now_ns;
         self.counters.turn(self.core, now_ns.saturating_sub(self.turn.began_ns));
-        if self.answered.is_empty() {
+        if self.answered.is_empty() && !self.holds_back() {
             return;
         }
         for (route, since_ns) in self.answered.drain(..) {
@@ -119,6 +126,28 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::status::Status;
+    use crate::telemetry::counters::Labels;
+
+    #[test]
+    fn what_a_scrape_held_up_is_recorded_without_another_request() {
+        let labels = Labels {
+            routes: &["any"],
+            statuses: &Status::CODES,
+            possible: &[],
+            reject_reasons: &[],
+        };
+        let latency = Arc::new(Latency::new(1, 1));
+        let mut meter = Meter::new(0, Arc::new(Counters::new(1, labels)), Arc::clone(&latency));
+        meter.begin_turn(0);
+        meter.answered(Response::ok("text/plain", 0), 0);
+        latency.while_scraped(0, || meter.end_turn(70_000));
+        assert!(meter.holds_back());
+        meter.begin_turn(1_000_000);
+        meter.end_turn(1_070_000);
+        assert!(!meter.holds_back());
+        assert_eq!(latency.merged()[0].summary().count, 1);
+    }
 
     #[test]
     fn what_waited_for_a_long_turn_is_charged_from_its_beginning() {

@@ -28,11 +28,14 @@ use super::timers::Timers;
 use crate::clock::{Clock, Now};
 use crate::http::handler::{ConnectionId, Handler, Mailbox};
 use crate::http::response::Encoder;
-use crate::limits::EVENTS_PER_TURN;
+use crate::limits::{EVENTS_PER_TURN, SHARE_BYTES_MAX};
 use crate::telemetry::counters::CloseReason;
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
+
+/// Durations that a scrape kept from being recorded are tried again after this long.
+const HELD_BACK_NS: u64 = 1_000_000;
 
 /// What the cores of one server have in common.
 #[derive(Clone, Debug)]
@@ -82,6 +85,13 @@ pub struct Core<H> {
     encoder: Encoder,
     /// Connections to be served in the next turn whatever the kernel says.
     again: VecDeque<ConnectionId>,
+    /// Connections with a request that may take long, for which a turn had no share left: each turn
+    /// has one share for them, whoever and however many they are.
+    costly: VecDeque<ConnectionId>,
+    /// What the requests of this turn have cost.
+    cost: usize,
+    /// Whether the turn has no share left for those that may take long.
+    spent: bool,
     accepting: bool,
     accept_retry_ms: Option<u64>,
     phase: Phase,
@@ -123,6 +133,9 @@ impl<H: Handler> Core<H> {
             buffers: Buffers::new(common.patience.body_bytes_max),
             encoder: Encoder::default(),
             again: VecDeque::new(),
+            costly: VecDeque::new(),
+            cost: 0,
+            spent: false,
             accepting: false,
             accept_retry_ms: None,
             phase: Phase::Serving,
@@ -174,6 +187,8 @@ impl<H: Handler> Core<H> {
         // Only those that were left over before this turn: whoever is queued now waits for the
         // next, so that every connection gets its share.
         let left_over = self.again.len();
+        // Whoever has waited for its share has it before those who come now.
+        (self.cost, self.spent) = (0, !self.costly.is_empty());
         for event in events {
             match event.token() {
                 LISTENER => self.accepting = true,
@@ -182,8 +197,11 @@ impl<H: Handler> Core<H> {
             }
         }
         for _ in 0..left_over {
-            self.serve_again();
+            if let Some(id) = self.again.pop_front() {
+                self.serve_queued(id);
+            }
         }
+        self.serve_costly();
         self.deliver_posted();
         self.accept();
         self.expire();
@@ -192,7 +210,9 @@ impl<H: Handler> Core<H> {
 
     /// How long the kernel may keep the core asleep.
     fn sleep(&self, wake_at_ns: Option<u64>) -> Option<Duration> {
-        if !self.again.is_empty() || (self.accepting && self.accept_retry_ms.is_none()) {
+        if !(self.again.is_empty() && self.costly.is_empty())
+            || (self.accepting && self.accept_retry_ms.is_none())
+        {
             return Some(Duration::ZERO);
         }
         let ns = |ms: u64| ms.saturating_mul(1_000_000);
@@ -201,6 +221,7 @@ impl<H: Handler> Core<H> {
             wake_at_ns,
             self.timers.next_ms().map(ns),
             self.accept_retry_ms.map(ns),
+            self.meter.holds_back().then(|| self.now.mono_ns.saturating_add(HELD_BACK_NS)),
             self.newcomers_until_ms.map(ns),
             closing,
         ];
@@ -221,16 +242,35 @@ impl<H: Handler> Core<H> {
         };
         let ends = event.is_read_closed() || event.is_error();
         connection.note(event.is_readable() || ends, ends);
+        if event.is_error() || event.is_write_closed() {
+            connection.note_gone();
+        }
         // One in the queue has its place in this turn or the next already.
         if !connection.queued {
             self.serve(slot);
         }
     }
 
-    fn serve_again(&mut self) {
-        let Some(id) = self.again.pop_front() else {
-            return;
-        };
+    /// Serves those who have waited longest with something costly, until the turn has had its share
+    /// of that; at least one of them.
+    fn serve_costly(&mut self) {
+        let waiting = self.costly.len();
+        if waiting > 0 {
+            (self.cost, self.spent) = (0, false);
+        }
+        for _ in 0..waiting {
+            if self.spent {
+                break;
+            }
+            if let Some(id) = self.costly.pop_front() {
+                self.serve_queued(id);
+            }
+        }
+        // Others that wait have it in the next turn, before those who come now.
+        self.spent |= !self.costly.is_empty();
+    }
+
+    fn serve_queued(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.of(id) {
             connection.queued = false;
             self.serve(id.slot);
@@ -243,6 +283,25 @@ impl<H: Handler> Core<H> {
 
     /// Lends the core's things to a connection, and does what it says afterwards.
     fn with(&mut self, slot: usize, act: impl FnOnce(&mut Connection, &mut Lent<'_, H>) -> Next) {
+        self.lend(slot, act);
+        if self.buffers.are_exhausted() {
+            self.relieve();
+        }
+    }
+
+    /// Where more is lent than may be: whoever holds most, and has for longest, goes. Not whoever
+    /// grows next, or some that hold on to what they have would keep all others out.
+    #[cold]
+    fn relieve(&mut self) {
+        for (_, id) in self.connections.burdens(self.now.mono_ms()).into_iter().rev() {
+            if self.buffers.are_relieved() {
+                return;
+            }
+            self.lend(id.slot, Connection::evict);
+        }
+    }
+
+    fn lend(&mut self, slot: usize, act: impl FnOnce(&mut Connection, &mut Lent<'_, H>) -> Next) {
         let Some(connection) = self.connections.at(slot) else {
             return;
         };
@@ -254,11 +313,17 @@ impl<H: Handler> Core<H> {
             meter: &mut self.meter,
             now: self.now,
             draining: self.phase >= Phase::Draining,
+            spent: self.spent,
+            cost: 0,
         };
         let next = act(connection, &mut lent);
+        self.cost += lent.cost;
+        self.spent |= self.cost >= SHARE_BYTES_MAX;
         if next == Next::Again && !connection.queued {
             connection.queued = true;
-            self.again.push_back(connection.id());
+            let waits_its_turn = connection.waits_its_turn();
+            let queue = if waits_its_turn { &mut self.costly } else { &mut self.again };
+            queue.push_back(connection.id());
         }
         match next {
             Next::Close(reason) => self.close(slot, reason),
@@ -316,5 +381,39 @@ impl<H: Handler> Core<H> {
             }
         }
         self.due = due;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::cores::Setup;
+    use crate::http::handler::{Context, Reply};
+    use crate::http::request::Request;
+    use crate::http::response::Response;
+
+    struct Fine;
+
+    impl Handler for Fine {
+        fn handle(&mut self, _: &Request<'_>, _: &Context<'_>, _: &mut Vec<u8>) -> Reply {
+            Reply::Now(Response::ok("text/plain", 0))
+        }
+    }
+
+    #[test]
+    fn a_core_whose_listener_fails_for_good_sleeps() {
+        let setup = Setup::of(1);
+        let listener = Listener::broken();
+        let error = listener.accept().unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::WouldBlock, "{error}");
+        let mut core = Core::new(0, listener, Fine, setup.meter(0), setup.common(1)).unwrap();
+        core.accepting = true;
+        core.turn(&Events::with_capacity(1));
+        let pause = core.sleep(None).unwrap();
+        assert!(pause > Duration::from_millis(50), "{pause:?}");
+        // After that it is tried again.
+        core.now.mono_ns += pause.as_nanos() as u64;
+        core.turn(&Events::with_capacity(1));
+        assert!(core.sleep(None).unwrap() > Duration::from_millis(50));
     }
 }

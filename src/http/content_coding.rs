@@ -91,6 +91,12 @@ impl BodyDecoder {
         Self::default()
     }
 
+    /// Bytes that the last coded body came to, also in vain.
+    #[must_use]
+    pub const fn plain_bytes(&self) -> usize {
+        self.plain.len()
+    }
+
     /// The body that `coded` stands for, which is never longer than `bytes_max`.
     ///
     /// # Errors

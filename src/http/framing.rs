@@ -4,7 +4,6 @@
 //! on it is read here, and anything that could be read in two ways is refused.
 
 use super::refusal::Refusal;
-use super::request::Method;
 use super::uri::is_authority;
 
 /// How a body is delimited.
@@ -63,7 +62,7 @@ impl FramingFields {
         Ok(fields)
     }
 
-    pub(super) fn decide(self, method: Method, minor_version: u8) -> Result<Framing, Refusal> {
+    pub(super) fn decide(self, minor_version: u8) -> Result<Framing, Refusal> {
         let http_1_0 = minor_version == 0;
         // RFC 9112, section 3.2: 400 for a 1.1 request without Host, and for any with two.
         if self.hosts > 1 || (self.hosts == 0 && !http_1_0) {
@@ -80,11 +79,10 @@ impl FramingFields {
                 return Err(Refusal::UnknownTransferCoding);
             }
         }
+        // Section 6.3: a request with neither has no body, whatever its method.
         let body = match (self.chunked, self.content_length) {
             (true, _) => Body::Chunked,
-            (false, Some(length)) => Body::Length(length),
-            (false, None) if method.expects_body() => return Err(Refusal::LengthRequired),
-            (false, None) => Body::Length(0),
+            (false, length) => Body::Length(length.unwrap_or(0)),
         };
         // RFC 9112, section 9.3: 1.1 stays open unless told, 1.0 closes unless told.
         let keep_alive = !self.close && (!http_1_0 || self.keep_alive);
@@ -158,15 +156,15 @@ fn is_token(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn framing(minor: u8, method: Method, fields: &[(&str, &str)]) -> Result<Framing, Refusal> {
+    fn framing(minor: u8, fields: &[(&str, &str)]) -> Result<Framing, Refusal> {
         let pairs = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
-        FramingFields::collect(pairs)?.decide(method, minor)
+        FramingFields::collect(pairs)?.decide(minor)
     }
 
     fn post(fields: &[(&str, &str)]) -> Result<Framing, Refusal> {
         let with_host: Vec<_> =
             std::iter::once(("Host", "a")).chain(fields.iter().copied()).collect();
-        framing(1, Method::Post, &with_host)
+        framing(1, &with_host)
     }
 
     #[test]
@@ -180,8 +178,7 @@ mod tests {
         }
         let twice = post(&[("Content-Length", "1"), ("content-length", "1")]);
         assert_eq!(twice, Err(Refusal::ContentLength));
-        assert_eq!(post(&[]), Err(Refusal::LengthRequired));
-        let none = framing(1, Method::Get, &[("Host", "")]).unwrap();
+        let none = post(&[]).unwrap();
         assert_eq!((none.body, none.keep_alive), (Body::Length(0), true));
     }
 
@@ -216,13 +213,13 @@ mod tests {
         assert_eq!(post(&unknown), Err(Refusal::UnknownTransferCoding));
         let both = [unknown[0], unknown[1], ("Content-Length", "1")];
         assert_eq!(post(&both), Err(Refusal::TransferEncoding));
-        let old = framing(0, Method::Post, &[("Transfer-Encoding", "chunked")]);
+        let old = framing(0, &[("Transfer-Encoding", "chunked")]);
         assert_eq!(old, Err(Refusal::TransferEncoding));
     }
 
     #[test]
     fn hosts() {
-        let hosts = |minor, fields: &[(&str, &str)]| framing(minor, Method::Get, fields).is_ok();
+        let hosts = |minor, fields: &[(&str, &str)]| framing(minor, fields).is_ok();
         for good in ["a", "a.b:80", "[::1]:8080", "", " a ", "127.0.0.1"] {
             assert!(hosts(1, &[("host", good)]), "{good:?}");
         }
@@ -238,7 +235,7 @@ mod tests {
     #[test]
     fn connections_and_expectations() {
         let keep_alive = |minor, value| {
-            framing(minor, Method::Get, &[("Host", "a"), ("Connection", value)])
+            framing(minor, &[("Host", "a"), ("Connection", value)])
                 .map(|framing| framing.keep_alive)
         };
         assert_eq!(keep_alive(1, "upgrade"), Ok(true));
@@ -248,7 +245,7 @@ mod tests {
         assert_eq!(keep_alive(1, "keep-alive, close"), Ok(false));
 
         let expect = |minor, value| {
-            framing(minor, Method::Get, &[("Host", "a"), ("Expect", value)])
+            framing(minor, &[("Host", "a"), ("Expect", value)])
                 .map(|framing| framing.expects_continue)
         };
         assert_eq!(expect(1, "100-Continue"), Ok(true));

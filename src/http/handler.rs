@@ -21,6 +21,24 @@ pub trait Handler {
     fn handle(&mut self, request: &Request<'_>, context: &Context<'_>, body: &mut Vec<u8>)
     -> Reply;
 
+    /// Looks at a request whose head is whole and whose body is not, which is empty here. What
+    /// would be refused whatever the body says is answered now, as `handle` would answer it: before
+    /// any of the body is waited for, and before `100 Continue` is said. `None` waits for the body.
+    fn judge(
+        &mut self,
+        _head: &Request<'_>,
+        _context: &Context<'_>,
+        _body: &mut Vec<u8>,
+    ) -> Option<Response> {
+        None
+    }
+
+    /// What the request that was handled last has cost, in bytes of a plain body that would have
+    /// cost as much; asked for once. A connection's share of a turn ends by the sum.
+    fn take_cost(&mut self) -> usize {
+        0
+    }
+
     /// Answers a request that could not be taken, after which the connection closes.
     fn refuse(&mut self, refusal: Refusal, body: &mut Vec<u8>) -> Response {
         refuse(refusal, body, 0)
@@ -41,7 +59,7 @@ pub trait Handler {
 pub fn refuse(refusal: Refusal, body: &mut Vec<u8>, route: usize) -> Response {
     let busy = matches!(refusal, Refusal::ConnectionLimit | Refusal::MemoryLimit);
     let field = busy.then(retry_after);
-    problem(body, refusal.status(), refusal.detail(), field, route)
+    problem(body, refusal.status(), refusal, field, route)
 }
 
 /// `Retry-After` of one to three seconds: clients that were turned away together do not come back

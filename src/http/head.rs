@@ -24,7 +24,7 @@ impl HeaderSlots<'_> {
 }
 
 /// A head that passed every rule of RFC 9112, sections 2 to 6, that a server has to check.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Parsed<'a> {
     pub(super) method: Method,
     pub(super) target: Target<'a>,
@@ -81,7 +81,8 @@ fn parse_all<'a>(
     let bytes = match outcome {
         Ok(httparse::Status::Complete(bytes)) => bytes,
         Ok(httparse::Status::Partial) => return partial(input).map(|()| None),
-        Err(error) => return Err(refusal(error, input)),
+        Err(httparse::Error::Version) => return other_version(input).map(|()| None),
+        Err(error) => return Err(refusal(error)),
     };
     let head_bytes = input.get(..bytes).unwrap_or(input);
     bare_line_feed(head_bytes)?;
@@ -101,7 +102,7 @@ fn parse_all<'a>(
     let target = Target::parse(method, target)?;
     let fields: &[_] = parsed.headers;
     let pairs = fields.iter().map(|field| (field.name, field.value));
-    let framing = FramingFields::collect(pairs)?.decide(method, minor_version)?;
+    let framing = FramingFields::collect(pairs)?.decide(minor_version)?;
     Ok(Some(Parsed { method, target, fields, framing, bytes }))
 }
 
@@ -149,27 +150,30 @@ fn long_request_line(input: &[u8]) -> Refusal {
     if has_method { Refusal::TargetTooLong } else { Refusal::UnknownMethod }
 }
 
-fn refusal(error: httparse::Error, input: &[u8]) -> Refusal {
+const fn refusal(error: httparse::Error) -> Refusal {
     match error {
         httparse::Error::TooManyHeaders => Refusal::HeadTooLarge,
-        httparse::Error::Version if names_another_version(input) => Refusal::Version,
         httparse::Error::HeaderName | httparse::Error::HeaderValue => Refusal::Field,
         _ => Refusal::RequestLine,
     }
 }
 
-/// Whether the request line ends in `HTTP/` and a version that is merely not ours, as far as it
-/// has arrived: HTTP-version = "HTTP/" DIGIT "." DIGIT (RFC 9112, section 2.3).
-fn names_another_version(input: &[u8]) -> bool {
+/// What can be said of a request line that does not end in a version of ours, as far as it has
+/// arrived: HTTP-version = "HTTP/" DIGIT "." DIGIT (RFC 9112, section 2.3), so that which one it is
+/// shows with the end of the line. `HTTP/2.0` is another version, and `HTTP/01.01` is none.
+fn other_version(input: &[u8]) -> Result<(), Refusal> {
     let line = request_line(input);
-    let line = line.get(..request_line_bytes(line)).unwrap_or_default();
-    let version = line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default();
-    match version.strip_prefix(b"HTTP/") {
-        // Ours goes on: without its second digit it is none.
-        Some([b'1'] | [b'1', b'.']) => false,
-        Some([major] | [major, b'.']) => major.is_ascii_digit(),
-        Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit(),
-        _ => false,
+    let bytes = request_line_bytes(line);
+    let version = line.get(..bytes).unwrap_or_default().splitn(3, |byte| *byte == b' ').nth(2);
+    let number = version.unwrap_or_default().strip_prefix(b"HTTP/");
+    let is_number = |number: &[u8]| {
+        let digit_at = |at: usize| number.get(at).is_none_or(u8::is_ascii_digit);
+        digit_at(0) && matches!(number.get(1), None | Some(b'.')) && digit_at(2)
+    };
+    match number.filter(|number| is_number(number)) {
+        Some([_, _, _]) if bytes < line.len() => Err(Refusal::Version),
+        Some([] | [_] | [_, _] | [_, _, _]) if bytes == line.len() => partial(input),
+        _ => Err(Refusal::RequestLine),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A request is handed out only when it is complete. A body with a length needs nothing but
 //! patience; a chunked one is decoded in place as it comes, so that its coding never adds to the
-//! memory it takes.
+//! memory it takes. A head that is whole before its body is can be looked at, and its body be
+//! thrown away as it comes: whoever is refused by the head is told at once, and held in no memory.
 
 use super::chunked::Chunked;
 use super::framing::Body;
@@ -14,7 +15,10 @@ use super::request::Request;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Intake {
     state: State,
-    continue_due: bool,
+    /// Whether the head of the chunked request has yet to be looked at.
+    unseen: bool,
+    /// Whether the peer waits for `100 Continue` with its body.
+    waits: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +32,10 @@ enum State {
     Chunked { head_bytes: usize, body_bytes: usize, decoder: Chunked },
     /// The body of a chunked request is whole, and the next request starts at `consumed`.
     Decoded { body_bytes: usize, consumed: usize },
+    /// The request has been answered, and so many bytes of its body are yet to come.
+    Skipped { bytes: usize },
+    /// The same in chunks, of which `body_bytes` of data have come.
+    SkippedChunks { body_bytes: usize, decoder: Chunked },
 }
 
 /// A request with what the engine has to know about it.
@@ -43,14 +51,26 @@ pub struct Whole<'a> {
     pub http_1_0: bool,
 }
 
+/// A request whose head is whole and whose body is not.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun<'a> {
+    /// What is known of it: all but the body, which is empty here.
+    pub request: Request<'a>,
+    /// Whether the connection may carry another request.
+    pub keep_alive: bool,
+    /// Whether the answer has to say that the connection stays open.
+    pub http_1_0: bool,
+    /// Whether the peer waits for `100 Continue` before it sends the body.
+    pub waits: bool,
+}
+
 /// The answer to [`Intake::advance`].
 #[derive(Debug)]
 pub enum Advance<'a> {
     /// More bytes are needed; they go after all of the input, which the caller keeps.
-    Partial {
-        /// Whether `100 Continue` is due, which is said once.
-        send_continue: bool,
-    },
+    Partial,
+    /// The same, and the head has just become whole: [`Intake::begun`] shows it. Said once.
+    Begun,
     /// The input has chunks to decode: [`Intake::decode`] is to be called with it.
     Undecoded,
     /// A whole request, borrowed from the input.
@@ -65,11 +85,20 @@ pub enum Decode {
     Partial {
         /// Bytes to keep.
         keep: usize,
-        /// Whether `100 Continue` is due, which is said once.
-        send_continue: bool,
+        /// Whether the head has just become whole: [`Intake::begun`] shows it. Said once.
+        begun: bool,
     },
     /// The body is whole: [`Intake::advance`] hands the request out.
     Whole,
+}
+
+/// The answer to [`Intake::skip`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Bytes at the start of the input that are of no use any more.
+    pub consumed: usize,
+    /// Whether that was all of the body: behind it stands the next request.
+    pub done: bool,
 }
 
 impl Intake {
@@ -92,9 +121,10 @@ impl Intake {
     ) -> Result<Advance<'a>, Refusal> {
         match self.state {
             State::Length { request_bytes } if input.len() < request_bytes => {
-                return Ok(Advance::Partial { send_continue: false });
+                return Ok(Advance::Partial);
             }
             State::Chunked { .. } => return Ok(Advance::Undecoded),
+            State::Skipped { .. } | State::SkippedChunks { .. } => return Ok(Advance::Partial),
             State::Decoded { body_bytes, consumed } => {
                 self.state = State::Head;
                 let head = heads.read(input)?.ok_or(Refusal::RequestLine)?;
@@ -104,7 +134,7 @@ impl Intake {
         }
         let begun = matches!(self.state, State::Length { .. });
         let Some(head) = heads.read(input)? else {
-            return Ok(Advance::Partial { send_continue: false });
+            return Ok(Advance::Partial);
         };
         // Whoever has sent part of the body is not waiting for the word to send it.
         let waits = head.framing.expects_continue && input.len() == head.bytes;
@@ -112,7 +142,7 @@ impl Intake {
             Body::Chunked => {
                 let decoder = Chunked::new();
                 self.state = State::Chunked { head_bytes: head.bytes, body_bytes: 0, decoder };
-                self.continue_due = waits;
+                (self.unseen, self.waits) = (true, waits);
                 Ok(Advance::Undecoded)
             }
             Body::Length(length) => {
@@ -124,7 +154,8 @@ impl Intake {
                 let request_bytes = head.bytes + length;
                 if input.len() < request_bytes {
                     self.state = State::Length { request_bytes };
-                    return Ok(Advance::Partial { send_continue: waits && !begun });
+                    self.waits = waits;
+                    return Ok(if begun { Advance::Partial } else { Advance::Begun });
                 }
                 self.state = State::Head;
                 Ok(Advance::Whole(whole(&head, input, length, request_bytes)))
@@ -150,8 +181,71 @@ impl Intake {
             return Ok(Decode::Whole);
         }
         self.state = State::Chunked { head_bytes, body_bytes, decoder };
-        let send_continue = std::mem::take(&mut self.continue_due);
-        Ok(Decode::Partial { keep: head_bytes + body_bytes, send_continue })
+        let begun = std::mem::take(&mut self.unseen);
+        Ok(Decode::Partial { keep: head_bytes + body_bytes, begun })
+    }
+
+    /// The request whose head stands at the start of `input` and whose body is not whole; `None`
+    /// if there is no such.
+    #[must_use]
+    pub fn begun<'a>(&self, input: &'a [u8], heads: &'a mut Heads) -> Option<Begun<'a>> {
+        if !matches!(self.state, State::Length { .. } | State::Chunked { .. }) {
+            return None;
+        }
+        let head = heads.read(input).ok().flatten()?;
+        let Head { method, path, query, headers, framing, .. } = head;
+        Some(Begun {
+            request: Request { method, path, query, headers, body: &[] },
+            keep_alive: framing.keep_alive,
+            http_1_0: framing.http_1_0,
+            waits: self.waits,
+        })
+    }
+
+    /// From now on the body is not waited for, but thrown away: the request has been answered.
+    /// Nothing is needed any more of the `received` bytes, head included, that have come of it.
+    pub const fn begin_to_skip(&mut self, received: usize) {
+        self.state = match self.state {
+            State::Length { request_bytes } => {
+                State::Skipped { bytes: request_bytes.saturating_sub(received) }
+            }
+            State::Chunked { body_bytes, decoder, .. } => {
+                State::SkippedChunks { body_bytes, decoder }
+            }
+            other => other,
+        };
+    }
+
+    /// Whether a body is being thrown away: [`Self::skip`] is to be called with what comes.
+    #[must_use]
+    pub const fn skips(&self) -> bool {
+        matches!(self.state, State::Skipped { .. } | State::SkippedChunks { .. })
+    }
+
+    /// Throws away as much of `input` as belongs to the body of the answered request.
+    ///
+    /// # Errors
+    ///
+    /// A malformed or an oversize body: where the next request begins cannot be known.
+    pub fn skip(&mut self, input: &mut [u8], body_bytes_max: usize) -> Result<Skipped, Refusal> {
+        let skipped = match &mut self.state {
+            State::Skipped { bytes } => {
+                let consumed = input.len().min(*bytes);
+                *bytes -= consumed;
+                Skipped { consumed, done: *bytes == 0 }
+            }
+            State::SkippedChunks { body_bytes, decoder } => {
+                let left = body_bytes_max.saturating_sub(*body_bytes);
+                let progress = decoder.decode(input, 0, left)?;
+                *body_bytes += progress.decoded;
+                Skipped { consumed: progress.consumed, done: progress.done }
+            }
+            _ => Skipped { consumed: 0, done: true },
+        };
+        if skipped.done {
+            self.state = State::Head;
+        }
+        Ok(skipped)
     }
 }
 
@@ -201,13 +295,14 @@ mod tests {
         while !buffer.is_empty() {
             let mut heads = Heads::default();
             match intake.advance(buffer, &mut heads, BODY_MAX)? {
-                Advance::Partial { send_continue } => {
-                    seen.continues += usize::from(send_continue);
+                Advance::Partial => break,
+                Advance::Begun => {
+                    seen.continues += usize::from(waits(intake, buffer));
                     break;
                 }
                 Advance::Undecoded => match intake.decode(buffer, BODY_MAX)? {
-                    Decode::Partial { keep, send_continue } => {
-                        seen.continues += usize::from(send_continue);
+                    Decode::Partial { keep, begun } => {
+                        seen.continues += usize::from(begun && waits(intake, buffer));
                         buffer.truncate(keep);
                         break;
                     }
@@ -221,6 +316,10 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    fn waits(intake: &Intake, buffer: &[u8]) -> bool {
+        intake.begun(buffer, &mut Heads::default()).unwrap().waits
     }
 
     const STREAM: &str = "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
@@ -305,5 +404,60 @@ mod tests {
         assert_eq!(feed([head(BODY_MAX).as_bytes()]).refusal, None);
         let refused = feed([head(BODY_MAX + 1).as_bytes()]);
         assert_eq!((refused.refusal, refused.continues), (Some(Refusal::BodyTooLarge), 0));
+    }
+
+    /// Whatever the pieces, what is thrown away is the body, and the request behind it is whole.
+    #[test]
+    fn a_body_that_is_thrown_away_ends_where_it_ends() {
+        let heads = ["Content-Length: 11", "Transfer-Encoding: chunked"];
+        let bodies = ["hello world", "5\r\nhello\r\n6;x\r\n world\r\n0\r\nT: v\r\n\r\n"];
+        for (field, body) in heads.into_iter().zip(bodies) {
+            let head = format!("POST /1 HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
+            for come in 0..body.len() {
+                for size in 1..=body.len() {
+                    let (mut intake, mut heads) = (Intake::default(), Heads::default());
+                    let mut first = [head.as_bytes(), &body.as_bytes()[..come]].concat();
+                    let begins = match intake.advance(&first, &mut heads, BODY_MAX).unwrap() {
+                        Advance::Undecoded => {
+                            let decoded = intake.decode(&mut first, BODY_MAX).unwrap();
+                            matches!(decoded, Decode::Partial { begun: true, .. })
+                        }
+                        advance => matches!(advance, Advance::Begun),
+                    };
+                    assert!(begins, "at byte {come}");
+                    assert_eq!(intake.begun(&first, &mut heads).unwrap().request.path, "/1");
+                    intake.begin_to_skip(first.len());
+                    let rest = [&body.as_bytes()[come..], b"GET"].concat();
+                    let mut left = rest.len();
+                    for piece in rest.chunks(size) {
+                        let mut piece = piece.to_vec();
+                        if !intake.skips() {
+                            break;
+                        }
+                        let skipped = intake.skip(&mut piece, BODY_MAX).unwrap();
+                        assert!(skipped.done || skipped.consumed == piece.len());
+                        left -= skipped.consumed;
+                    }
+                    assert!(!intake.skips() && left == 3, "{field}, {come}, {size}: {left}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_thrown_away_is_bounded_and_has_to_be_a_body() {
+        let mut head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for (rest, refusal) in [
+            ("3e8\r\n", Ok(())),
+            ("3e9\r\n", Err(Refusal::BodyTooLarge)),
+            ("x", Err(Refusal::Chunk)),
+        ] {
+            let (mut intake, mut heads) = (Intake::default(), Heads::default());
+            let _ = intake.advance(&head, &mut heads, BODY_MAX).unwrap();
+            let _ = intake.decode(&mut head, BODY_MAX).unwrap();
+            intake.begin_to_skip(head.len());
+            let skipped = intake.skip(&mut rest.as_bytes().to_vec(), BODY_MAX).map(|_| ());
+            assert_eq!(skipped, refusal, "{rest:?}");
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Why a request was refused before anybody looked at what it asks for.
 
+use std::fmt;
+
 use super::status::Status;
+use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 
 /// A request that cannot be taken. Whatever follows it on the connection is not parsed: nobody
 /// knows where it would begin.
@@ -34,8 +37,6 @@ pub enum Refusal {
     TrailersTooLarge,
     /// The body is longer than `--max-body`.
     BodyTooLarge,
-    /// A method that carries a body, without a length.
-    LengthRequired,
     /// A transfer coding other than `chunked`.
     UnknownTransferCoding,
     /// A method outside RFC 9110 and RFC 5789.
@@ -68,7 +69,6 @@ impl Refusal {
             Self::TargetTooLong => Status::UriTooLong,
             Self::HeadTooLarge | Self::TrailersTooLarge => Status::RequestHeaderFieldsTooLarge,
             Self::BodyTooLarge => Status::ContentTooLarge,
-            Self::LengthRequired => Status::LengthRequired,
             Self::Misdirected => Status::MisdirectedRequest,
             Self::UnknownTransferCoding | Self::UnknownMethod | Self::Tunnel => {
                 Status::NotImplemented
@@ -79,11 +79,13 @@ impl Refusal {
             Self::ConnectionLimit | Self::MemoryLimit => Status::ServiceUnavailable,
         }
     }
+}
 
+impl fmt::Display for Refusal {
     /// The `detail` of the problem: what was found wrong and what was expected.
-    #[must_use]
-    pub const fn detail(self) -> &'static str {
-        match self {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const KIB: usize = 1024;
+        out.write_str(match self {
             Self::RequestLine => "request line: expected a method, a target and HTTP/1.1",
             Self::Target => {
                 "request target: expected a path that starts with /, percent-encoded as in RFC 3986"
@@ -102,11 +104,21 @@ impl Refusal {
                 "chunked body: expected a size in hexadecimal digits, CR LF, as many \
                             bytes, CR LF"
             }
-            Self::TargetTooLong => "request line: longer than 8 KiB",
-            Self::HeadTooLarge => "head: longer than 16 KiB or more than 100 fields",
-            Self::TrailersTooLarge => "trailers: longer than 4 KiB",
+            Self::TargetTooLong => {
+                let kib = REQUEST_LINE_BYTES_MAX / KIB;
+                return write!(out, "request line: longer than {kib} KiB");
+            }
+            Self::HeadTooLarge => {
+                let kib = HEAD_BYTES_MAX / KIB;
+                return write!(
+                    out,
+                    "head: longer than {kib} KiB or more than {HEADERS_MAX} fields"
+                );
+            }
+            Self::TrailersTooLarge => {
+                return write!(out, "trailers: longer than {} KiB", TRAILER_BYTES_MAX / KIB);
+            }
             Self::BodyTooLarge => "body: longer than the server takes (--max-body)",
-            Self::LengthRequired => "Content-Length: required, or Transfer-Encoding: chunked",
             Self::UnknownTransferCoding => "Transfer-Encoding: only chunked is known",
             Self::UnknownMethod => "method: not known to this server",
             Self::Expectation => "Expect: only 100-continue is known",
@@ -114,6 +126,27 @@ impl Refusal {
             Self::Timeout => "request: not received in full in time (--request-timeout)",
             Self::ConnectionLimit => "connections: the server holds as many as it may",
             Self::MemoryLimit => "request: the server holds as many half requests as it may",
+        })
+    }
+}
+
+// Their details are told in whole KiB.
+const _: () = assert!(REQUEST_LINE_BYTES_MAX.is_multiple_of(1024));
+const _: () = assert!(HEAD_BYTES_MAX.is_multiple_of(1024));
+const _: () = assert!(TRAILER_BYTES_MAX.is_multiple_of(1024));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_told_as_they_are() {
+        for (refusal, detail) in [
+            (Refusal::TargetTooLong, "request line: longer than 8 KiB"),
+            (Refusal::HeadTooLarge, "head: longer than 16 KiB or more than 100 fields"),
+            (Refusal::TrailersTooLarge, "trailers: longer than 4 KiB"),
+        ] {
+            assert_eq!(refusal.to_string(), detail);
         }
     }
 }

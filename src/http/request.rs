@@ -1,6 +1,7 @@
 //! A whole request, borrowed from the bytes that it came in.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::headers::Headers;
 
@@ -39,16 +40,10 @@ impl Method {
             _ => return None,
         })
     }
-
-    /// Whether a request without any length is more likely a mistake than an empty body.
-    #[must_use]
-    pub const fn expects_body(self) -> bool {
-        matches!(self, Self::Post | Self::Put | Self::Patch)
-    }
 }
 
 /// What a handler answers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// What is asked for.
     pub method: Method,
@@ -60,6 +55,16 @@ pub struct Request<'a> {
     pub headers: Headers<'a>,
     /// The body after transfer decoding, before content decoding.
     pub body: &'a [u8],
+}
+
+impl fmt::Debug for Request<'_> {
+    /// With the length of the body, which may be a million bytes.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, path, query, headers, body } = self;
+        let mut shown = out.debug_struct("Request");
+        shown.field("method", method).field("path", path).field("query", query);
+        shown.field("headers", headers).field("body_bytes", &body.len()).finish()
+    }
 }
 
 impl<'a> Request<'a> {

@@ -36,6 +36,9 @@ pub enum Field {
         /// Whether the body is in gzip.
         gzipped: bool,
     },
+    /// An answer to HEAD: the length of the body that GET gets, where that need not be made to know
+    /// it (RFC 9110, section 8.6).
+    ContentLength(usize),
     /// A file rather than a page, and its name (RFC 6266).
     ContentDisposition(&'static str),
 }
@@ -142,6 +145,7 @@ fn encode_field(out: &mut Vec<u8>, field: Field) {
         Field::AcceptEncoding(codings) => ("\r\nAccept-Encoding: ", codings),
         Field::RetryAfter(seconds) => ("\r\nRetry-After: ", digits.format(seconds)),
         Field::WwwAuthenticate(challenge) => ("\r\nWWW-Authenticate: ", challenge),
+        Field::ContentLength(bytes) => ("\r\nContent-Length: ", digits.format(bytes)),
         Field::ContentDisposition(how) => ("\r\nContent-Disposition: ", how),
         Field::Negotiated { gzipped: false } => ("\r\nVary: ", NEGOTIATED_BY),
         Field::Negotiated { gzipped: true } => {
@@ -184,6 +188,11 @@ mod tests {
         Encoder::default().encode(&mut out, ok, b"", true, Persistence::Open, NOW);
         let text = String::from_utf8(out).unwrap();
         assert!(text.ends_with("\r\nContent-Type: image/svg+xml\r\n\r\n"), "{text}");
+        let known = Response { field: Some(Field::ContentLength(7)), ..ok };
+        let mut out = Vec::new();
+        Encoder::default().encode(&mut out, known, b"", true, Persistence::Open, NOW);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with("svg+xml\r\nContent-Length: 7\r\n\r\n"), "{text}");
     }
 
     #[test]

@@ -13,7 +13,6 @@ pub enum Status {
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
-    LengthRequired,
     ContentTooLarge,
     UriTooLong,
     UnsupportedMediaType,
@@ -29,7 +28,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, in the order of [`Status::index`].
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::Ok,
         Self::Accepted,
         Self::BadRequest,
@@ -38,7 +37,6 @@ impl Status {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
-        Self::LengthRequired,
         Self::ContentTooLarge,
         Self::UriTooLong,
         Self::UnsupportedMediaType,
@@ -103,7 +101,6 @@ impl Status {
             Self::NotFound => status!(404, "Not Found"),
             Self::MethodNotAllowed => status!(405, "Method Not Allowed"),
             Self::RequestTimeout => status!(408, "Request Timeout"),
-            Self::LengthRequired => status!(411, "Length Required"),
             Self::ContentTooLarge => status!(413, "Content Too Large"),
             Self::UriTooLong => status!(414, "URI Too Long"),
             Self::UnsupportedMediaType => status!(415, "Unsupported Media Type"),

@@ -110,6 +110,12 @@ impl Decoder {
         Batch { items: items.as_slice(), events: *events, body, arena: objects.arena() }
     }
 
+    /// How many items were read of the last body, good and bad, also where that was refused.
+    #[must_use]
+    pub const fn items(&self) -> usize {
+        self.items.len()
+    }
+
     #[inline(always)]
     fn push(&mut self, item: Result<Record, Rejection>) -> Result<(), BodyError> {
         if self.items.len() == BATCH_EVENTS_MAX {

@@ -51,6 +51,12 @@ struct Entry {
 }
 
 impl Tally {
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Notes that `requests` of a route took `duration_ns` each.
     pub fn add(&mut self, route: usize, duration_ns: u64, requests: u64) {
         if let Some(last) = self.entries.last_mut()
@@ -116,6 +122,13 @@ impl Latency {
                 durations.record(entry.duration_ns, entry.requests);
             }
         }
+    }
+
+    /// Does something while a scrape has the histograms of a core.
+    #[cfg(test)]
+    pub fn while_scraped(&self, core: usize, act: impl FnOnce()) {
+        let _scrape = self.cores.at(core).lock();
+        act();
     }
 
     /// Records one duration at once, for a thread that has no turns. Whoever scrapes is waited for.

@@ -124,11 +124,11 @@ rows![
             closed(
                 [
                     post(&format!("Content-Length: 17\r\n\r\n{METRIC}")),
-                    post("\r\n"),
+                    post("Content-Length: 1x\r\n\r\n"),
                     target("/health"),
                 ]
                 .concat(),
-                [answer(202), answer(411)],
+                [answer(202), answer(400)],
             ),
         ],
     ),

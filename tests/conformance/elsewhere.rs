@@ -43,6 +43,16 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         "continue_is_said_to_those_who_wait_and_before_the_answer",
     ),
     row(
+        "RFC 9110, 10.1.1",
+        "a final status instead of 100 where the head is refused, which says whether the rest is \
+         read (MAY, SHOULD)",
+        "401, 404, 405 and 415 before the body. It is read and thrown away, within `--max-body` \
+         and `--request-timeout`, and the connection carries on; where the peer waits for 100, \
+         that answer is the last",
+        "wire_connection.rs",
+        "what_is_refused_by_its_head_is_answered_before_the_body",
+    ),
+    row(
         "RFC 9110, 10.2.3",
         "Retry-After with 503 (MAY)",
         "one to three seconds, by chance",

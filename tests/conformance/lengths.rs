@@ -1,6 +1,10 @@
 //! `Content-Length`: one decimal number.
 
-use super::row::{ACCEPTED, HEALTHY, METRIC, answer, closes, each, get, open, post, stays};
+use super::row::{ACCEPTED, HEALTHY, METRIC, answer, closed, closes, each, get, open, post, stays};
+
+/// The answer to a POST of nothing.
+const EMPTY: &str = "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\
+    \"detail\":\"expected an event, found an empty body\",\"rejected\":0,\"errors\":[]}\n";
 
 /// A POST of the metric under this length.
 fn with(value: &str) -> String {
@@ -100,25 +104,23 @@ rows![
         "413 at once",
         vec![closes(413, post("Content-Length: 2097152\r\nExpect: 100-continue\r\n\r\n"))],
     ),
-    none_where_content_is_expected(
-        "RFC 9110, 15.5.12",
-        "411 for a request without a length (MAY)",
-        "411 for POST, PUT and PATCH, which are hardly ever empty by intent",
-        vec![
-            closes(411, post("\r\n")),
-            closes(411, post("Content-Type: application/json\r\n\r\n{}")),
-            closes(411, "PUT /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
-            closes(411, "PATCH /nothing HTTP/1.1\r\nHost: a\r\n\r\n"),
-            closes(411, "POST /metrics HTTP/1.0\r\n\r\n{}"),
-        ],
-    ),
-    none_elsewhere(
+    none(
         "RFC 9112, 6.3",
-        "a request without any length has no body",
-        "so",
+        "a request without any length has no body (MUST)",
+        "so, whatever its method: 400 for a POST of nothing, and what is behind it is the next \
+         request",
         vec![
             stays(200, get("Content-Type: application/json\r\n")),
+            open(post("\r\n"), [answer(400).body(EMPTY)]),
+            open(
+                post("Content-Type: application/json\r\n\r\n") + &get(""),
+                [answer(400).body(EMPTY), answer(200).body(HEALTHY)],
+            ),
+            closed(post("\r\n{}\r\n"), [answer(400).body(EMPTY), answer(400)]),
+            stays(405, "PUT /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
+            stays(404, "PATCH /nothing HTTP/1.1\r\nHost: a\r\n\r\n"),
             stays(405, "DELETE /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
+            closed("POST /metrics HTTP/1.0\r\n\r\n{}", [answer(400).body(EMPTY)]),
         ],
     ),
     on_any_method(

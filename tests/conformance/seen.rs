@@ -66,7 +66,7 @@ impl Input {
             }
             let mut heads = Heads::default();
             match intake.advance(kept, &mut heads, BODY_BYTES_DEFAULT)? {
-                Advance::Partial { .. } => return Ok(()),
+                Advance::Partial | Advance::Begun => return Ok(()),
                 Advance::Whole(whole) => {
                     let consumed = whole.consumed;
                     seen.push(request(&whole));

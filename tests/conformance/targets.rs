@@ -50,7 +50,7 @@ rows![
             stays(200, target("http://a:80/health?x=y")),
             stays(200, target("HTTP://[::1]:8080/health")),
             stays(200, target("http://a")),
-            stays(200, target("http://a?x")),
+            stays(400, target("http://a?x")),
             stays(404, target("http://a/nothing")),
             open(
                 line("OPTIONS http://a HTTP/1.1"),

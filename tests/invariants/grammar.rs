@@ -96,7 +96,7 @@ pub fn head(input: &[u8]) -> Option<Head> {
     if bytes > HEAD_BYTES_MAX || fields.len() > HEADERS_MAX {
         return None;
     }
-    let (framed, keep_alive) = framing(method, http_1_0, &fields)?;
+    let (framed, keep_alive) = framing(http_1_0, &fields)?;
     Some(Head { method, path, query, fields, framed, keep_alive, http_1_0, bytes })
 }
 
@@ -171,7 +171,7 @@ fn is_authority(text: &str) -> bool {
 }
 
 /// How the body is framed and whether the connection stays open, by sections 3.2, 6.3 and 9.3.
-fn framing(method: Method, http_1_0: bool, fields: &[(String, Vec<u8>)]) -> Option<(Framed, bool)> {
+fn framing(http_1_0: bool, fields: &[(String, Vec<u8>)]) -> Option<(Framed, bool)> {
     let all = |name: &str| -> Option<Vec<String>> {
         let named = fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
         named.map(|(_, value)| String::from_utf8(value.clone()).ok()).collect()
@@ -197,7 +197,7 @@ fn framing(method: Method, http_1_0: bool, fields: &[(String, Vec<u8>)]) -> Opti
             // A number too long for 64 bits is too long for any limit.
             is_number.then(|| Framed::Length(length.parse().unwrap_or(u64::MAX)))?
         }
-        ([], []) if !method.expects_body() => Framed::Length(0),
+        ([], []) => Framed::Length(0),
         _ => return None,
     };
     let connection: Vec<&[u8]> = fields

@@ -22,8 +22,8 @@ pub struct Taken {
     pub end: usize,
 }
 
-/// All that a connection saw of a stream; how often it would have said `100 Continue` depends on
-/// what was there when it looked, and is no part of this.
+/// All that a connection saw of a stream; which heads it was shown before their bodies were whole
+/// depends on what was there when it looked, and is no part of this.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     pub requests: Vec<Taken>,
@@ -43,8 +43,8 @@ struct Connection {
     input: Vec<u8>,
     /// Bytes of the stream received so far.
     received: usize,
-    /// Whether the current request has been told to continue.
-    continued: bool,
+    /// Whether the head of the current request has been shown before its body was whole.
+    begun: bool,
     body_bytes_max: usize,
     seen: Seen,
 }
@@ -55,7 +55,7 @@ pub fn receive<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, body_bytes_max: u
         intake: Intake::default(),
         input: Vec::new(),
         received: 0,
-        continued: false,
+        begun: false,
         body_bytes_max,
         seen: Seen::default(),
     };
@@ -83,16 +83,19 @@ impl Connection {
             let mut heads = Heads::default();
             let kept = self.input.len();
             match self.intake.advance(&self.input, &mut heads, self.body_bytes_max)? {
-                Advance::Partial { send_continue } => {
-                    self.note_continue(send_continue);
+                Advance::Partial => break,
+                Advance::Begun => {
+                    self.note_begun();
                     break;
                 }
                 Advance::Undecoded => {
                     match self.intake.decode(&mut self.input, self.body_bytes_max)? {
-                        Decode::Partial { keep, send_continue } => {
+                        Decode::Partial { keep, begun } => {
                             assert!(keep <= kept, "{keep} of {kept} bytes kept");
                             self.input.truncate(keep);
-                            self.note_continue(send_continue);
+                            if begun {
+                                self.note_begun();
+                            }
                             break;
                         }
                         Decode::Whole => {}
@@ -104,7 +107,7 @@ impl Connection {
                     let end = self.received - (kept - consumed);
                     let taken = taken(&whole, end);
                     self.seen.requests.push(taken);
-                    self.continued = false;
+                    self.begun = false;
                     self.input.drain(..consumed);
                 }
             }
@@ -112,9 +115,12 @@ impl Connection {
         Ok(())
     }
 
-    fn note_continue(&mut self, send_continue: bool) {
-        assert!(!(self.continued && send_continue), "100 Continue is said once");
-        self.continued |= send_continue;
+    fn note_begun(&mut self) {
+        assert!(!self.begun, "a head is shown once");
+        self.begun = true;
+        let mut heads = Heads::default();
+        let begun = self.intake.begun(&self.input, &mut heads).expect("a head that has begun");
+        assert!(begun.request.body.is_empty());
     }
 }
 

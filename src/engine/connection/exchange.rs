@@ -9,12 +9,16 @@ use super::{Connection, Stage, Waiting};
 use crate::engine::buffers::Buffers;
 use crate::engine::lent::Lent;
 use crate::http::handler::{Context, Handler, Peer, Reply, RequestId};
+use crate::http::headers::Name;
 use crate::http::heads::Heads;
 use crate::http::intake::{Advance, Decode, Whole};
 use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request};
 use crate::http::response::{Persistence, Response, encode_continue};
-use crate::limits::{OUT_BYTES_MAX, PIPELINED_REQUESTS_PER_TURN};
+use crate::limits::{
+    CHEAP_BYTES_MAX, OUT_BYTES_MAX, PIPELINED_REQUESTS_PER_TURN, REQUEST_COST_BYTES,
+    REQUESTS_PER_SPENT_TURN, SHARE_BYTES_MAX,
+};
 use crate::telemetry::counters::CloseReason;
 
 impl Connection {
@@ -40,22 +44,8 @@ impl Connection {
         lent.buffers.receive = receive;
         if input.is_empty() {
             lent.buffers.take_back(input);
-        } else if lent.buffers.are_exhausted() {
-            lent.buffers.take_back(input);
-            self.give_up(lent);
         } else {
             self.input = input;
-        }
-    }
-
-    /// Ends a connection whose input the core has no room for. Its last request may still wait for
-    /// a later answer, which then is the last; nothing may be said before that.
-    fn give_up<H: Handler>(&mut self, lent: &mut Lent<'_, H>) {
-        self.unparsed = false;
-        if matches!(self.stage, Stage::Waiting(_)) {
-            self.closing = Some(CloseReason::Limit);
-        } else {
-            self.refuse(Refusal::MemoryLimit, false, lent);
         }
     }
 
@@ -80,41 +70,59 @@ impl Connection {
     ) -> Range<usize> {
         let body_bytes_max = lent.desk.patience.body_bytes_max;
         let mut at = 0;
+        let requests_max =
+            if lent.spent { REQUESTS_PER_SPENT_TURN } else { PIPELINED_REQUESTS_PER_TURN };
         let mut requests = 0;
         while at < bytes.len() && self.closing.is_none() {
-            let over_share =
-                requests == PIPELINED_REQUESTS_PER_TURN || lent.buffers.out.len() >= OUT_BYTES_MAX;
+            let over_share = requests == requests_max
+                || lent.cost >= SHARE_BYTES_MAX
+                || lent.buffers.out.len() >= OUT_BYTES_MAX;
             if over_share || matches!(self.stage, Stage::Waiting(_)) {
                 self.unparsed = true;
                 return at..bytes.len();
             }
+            let rest = bytes.get_mut(at..).unwrap_or_default();
             if !self.intake.has_begun() {
-                at += empty_lines(bytes.get(at..).unwrap_or_default());
+                at += empty_lines(rest);
                 if at == bytes.len() {
                     self.stage = Stage::Idle;
                     break;
                 }
+            } else if self.intake.skips() {
+                at += self.skip(rest, lent);
+                continue;
             }
             let rest = bytes.get_mut(at..).unwrap_or_default();
+            let before = lent.spent.then_some(self.intake);
             match self.intake.advance(rest, heads, body_bytes_max) {
                 Ok(Advance::Whole(whole)) => {
+                    if let Some(before) = before.filter(|_| may_be_costly(&whole.request)) {
+                        self.intake = before;
+                        (self.unparsed, self.waits_its_turn) = (true, true);
+                        return at..bytes.len();
+                    }
                     let behind = rest.get(whole.consumed..).unwrap_or_default();
                     let followed = empty_lines(behind) < behind.len();
                     at += whole.consumed;
                     requests += 1;
                     self.answer_one(&whole, followed, lent);
                 }
-                Ok(Advance::Partial { send_continue }) => {
-                    self.wait_for_rest(send_continue, lent);
-                    return at..bytes.len();
+                Ok(Advance::Partial) => return self.keep(at..bytes.len(), lent),
+                Ok(Advance::Begun) => {
+                    if !self.judge(rest, heads, lent) {
+                        return self.keep(at..bytes.len(), lent);
+                    }
+                    at = bytes.len();
                 }
                 Ok(Advance::Undecoded) => match self.intake.decode(rest, body_bytes_max) {
                     Ok(Decode::Whole) => {}
-                    Ok(Decode::Partial { keep, send_continue }) => {
-                        self.wait_for_rest(send_continue, lent);
-                        return at..at + keep;
+                    Ok(Decode::Partial { keep, begun }) => {
+                        if !(begun && self.judge(rest, heads, lent)) {
+                            return self.keep(at..at + keep, lent);
+                        }
+                        at = bytes.len();
                     }
-                    Err(refusal) => self.refuse(refusal, asks_for_head(rest), lent),
+                    Err(refusal) => self.refuse_body(refusal, rest, heads, lent),
                 },
                 Err(refusal) => self.refuse(refusal, asks_for_head(rest), lent),
             }
@@ -123,12 +131,90 @@ impl Connection {
         bytes.len()..bytes.len()
     }
 
-    pub(super) fn wait_for_rest<H>(&mut self, send_continue: bool, lent: &mut Lent<'_, H>) {
-        if send_continue {
-            encode_continue(&mut lent.buffers.out);
+    /// Answers a request whose body is wrong: for what is wrong with its head, if anything is, as
+    /// where the body comes later than the head.
+    fn refuse_body<H: Handler>(
+        &mut self,
+        refusal: Refusal,
+        input: &[u8],
+        heads: &mut Heads,
+        lent: &mut Lent<'_, H>,
+    ) {
+        self.closing = Some(CloseReason::Error);
+        if !self.judge(input, heads, lent) {
+            self.refuse(refusal, asks_for_head(input), lent);
         }
+    }
+
+    /// Keeps these bytes of half a request until more come.
+    fn keep<H>(&mut self, bytes: Range<usize>, lent: &Lent<'_, H>) -> Range<usize> {
+        self.wait_for_rest(lent);
+        bytes
+    }
+
+    fn wait_for_rest<H>(&mut self, lent: &Lent<'_, H>) {
         if self.stage == Stage::Idle {
             self.stage = Stage::Receiving { since_ms: lent.now.mono_ms() };
+        }
+    }
+
+    /// Has the handler look at the head of a request whose body is on its way, and says whether
+    /// that was enough for an answer. The body is thrown away then as it comes, within the same
+    /// limits of length and time, and the connection carries on. But where the peer waits for the
+    /// word to send it, nobody can know whether it still will: the answer is the last one (RFC
+    /// 9110, section 10.1.1). If the request passes, that word is said.
+    fn judge<H: Handler>(
+        &mut self,
+        input: &[u8],
+        heads: &mut Heads,
+        lent: &mut Lent<'_, H>,
+    ) -> bool {
+        self.wait_for_rest(lent);
+        let Some(begun) = self.intake.begun(input, heads) else {
+            return false;
+        };
+        let context = self.context(self.requests + 1, lent);
+        lent.buffers.body.clear();
+        let judged = lent.handler.judge(&begun.request, &context, &mut lent.buffers.body);
+        let Some(response) = judged else {
+            if begun.waits {
+                encode_continue(&mut lent.buffers.out);
+            }
+            return false;
+        };
+        let stage = self.stage;
+        let waiting = Waiting {
+            followed: false,
+            answers_head: begun.request.method == Method::Head,
+            keep_alive: begun.keep_alive && !begun.waits,
+            http_1_0: begun.http_1_0,
+            ..self.take_request(lent.now.mono_ms())
+        };
+        self.encode(response, None, waiting, lent);
+        if self.closing.is_none() {
+            // The time that it may take goes on from its first byte.
+            self.stage = stage;
+            self.intake.begin_to_skip(input.len());
+        }
+        true
+    }
+
+    /// Throws away what has come of the body of an answered request, and says how much that was.
+    fn skip<H>(&mut self, input: &mut [u8], lent: &Lent<'_, H>) -> usize {
+        match self.intake.skip(input, lent.desk.patience.body_bytes_max) {
+            Ok(skipped) => {
+                if skipped.done {
+                    self.stage = Stage::Idle;
+                    self.active_ms = lent.now.mono_ms();
+                }
+                skipped.consumed
+            }
+            // It has had its answer, and nobody knows where the next request would begin.
+            Err(_) => {
+                self.stage = Stage::Idle;
+                self.closing = Some(CloseReason::Error);
+                input.len()
+            }
         }
     }
 
@@ -139,41 +225,52 @@ impl Connection {
         followed: bool,
         lent: &mut Lent<'_, H>,
     ) {
-        let answers_head = whole.request.method == Method::Head;
-        let now_ms = lent.now.mono_ms();
-        if self.requests > 0 {
-            self.pause_ms = self.pause_ms.max(now_ms.saturating_sub(self.active_ms));
-        }
-        self.requests += 1;
         let waiting = Waiting {
             followed,
-            number: self.requests,
-            answers_head,
+            answers_head: whole.request.method == Method::Head,
             keep_alive: whole.keep_alive,
             http_1_0: whole.http_1_0,
-            since_ns: self.readable_ns,
+            ..self.take_request(lent.now.mono_ms())
         };
-        self.stage = Stage::Idle;
-        self.active_ms = now_ms;
-        match self.ask(&whole.request, lent) {
+        let context = self.context(self.requests, lent);
+        lent.buffers.body.clear();
+        let reply = lent.handler.handle(&whole.request, &context, &mut lent.buffers.body);
+        lent.cost += REQUEST_COST_BYTES + lent.handler.take_cost();
+        match reply {
             Reply::Now(response) => self.encode(response, None, waiting, lent),
             Reply::Later => self.stage = Stage::Waiting(waiting),
         }
     }
 
-    pub(super) fn ask<H: Handler>(&self, request: &Request<'_>, lent: &mut Lent<'_, H>) -> Reply {
-        let context = Context {
+    /// Counts a request that is about to be answered.
+    fn take_request(&mut self, now_ms: u64) -> Waiting {
+        if self.requests > 0 {
+            self.pause_ms = self.pause_ms.max(now_ms.saturating_sub(self.active_ms));
+        }
+        self.requests += 1;
+        self.stage = Stage::Idle;
+        self.active_ms = now_ms;
+        Waiting {
+            number: self.requests,
+            followed: false,
+            answers_head: false,
+            keep_alive: false,
+            http_1_0: false,
+            since_ns: self.readable_ns,
+        }
+    }
+
+    const fn context<'c, H>(&'c self, number: u64, lent: &Lent<'c, H>) -> Context<'c> {
+        Context {
             now: lent.now,
             peer_is_loopback: self.peer_is_loopback,
             peer: &self.stream,
             over_limit: self.over_limit(),
             draining: lent.draining,
-            request: RequestId { connection: self.id, number: self.requests },
+            request: RequestId { connection: self.id, number },
             mailbox: &lent.desk.mailbox,
             lines: "",
-        };
-        lent.buffers.body.clear();
-        lent.handler.handle(request, &context, &mut lent.buffers.body)
+        }
     }
 
     /// Appends the answer to the out-buffer and decides whether it is the last. Its body is the
@@ -239,6 +336,13 @@ impl Peer for TcpStream {
     fn address(&self) -> Option<SocketAddr> {
         self.peer_addr().ok()
     }
+}
+
+/// Whether answering may take long enough for others to wait their turn: it has more than a metric
+/// or a few for a body, or one that may become large.
+fn may_be_costly(request: &Request<'_>) -> bool {
+    let is_coded = || request.headers.first(Name::ContentEncoding).is_some();
+    request.body.len() > CHEAP_BYTES_MAX || (!request.body.is_empty() && is_coded())
 }
 
 /// Bytes of the empty lines before a request line, which RFC 9112, section 2.2, lets a server skip:

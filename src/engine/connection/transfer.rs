@@ -82,9 +82,6 @@ impl Connection {
         }
         out.clear();
         lent.buffers.out = out;
-        if lent.buffers.are_exhausted() && !self.output.is_empty() {
-            return Err(CloseReason::Limit);
-        }
         outcome.map(|_| ()).map_err(|_| CloseReason::Error)
     }
 

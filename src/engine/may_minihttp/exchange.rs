@@ -16,6 +16,7 @@ use super::{Desk, Office};
 use crate::clock::Now;
 use crate::engine::connections::Admission;
 use crate::engine::drain::Phase;
+use crate::engine::percore::Common;
 use crate::http::handler::{ConnectionId, Context, Handler, Mailbox, Reply, RequestId};
 use crate::http::heads::Heads;
 use crate::http::intake::{Advance, Intake};
@@ -52,6 +53,8 @@ enum Taken {
     /// It stands in `bytes`, as far as it has come.
     Whole,
     Refused(Refusal),
+    /// Its head was enough for an answer.
+    Judged(Response, Vec<u8>, Asked),
     /// Its body comes in a coding that `may_minihttp` cannot read.
     Chunked,
 }
@@ -142,20 +145,31 @@ impl<H: Handler> Exchange<H> {
         }
         self.bytes.clear();
         write_head(&received, &mut self.bytes);
-        let judged = self.judge();
+        let parsed = self.parse();
         // `may_minihttp` panics at a length that is no number, or too great a one.
-        let Taken::Refused(refusal @ (Refusal::Timeout | Refusal::BodyTooLarge)) = judged else {
-            return judged;
+        let Taken::Refused(refusal @ (Refusal::Timeout | Refusal::BodyTooLarge)) = parsed else {
+            return parsed;
         };
         if refusal == Refusal::BodyTooLarge && !has_countable_length(&received) {
-            return judged;
+            return parsed;
+        }
+        let judged = if refusal == Refusal::Timeout { self.judge() } else { None };
+        if let Some((response, body, asked)) = &judged
+            && asked.last.is_some()
+        {
+            // Its body may never come, and whatever comes is not looked at.
+            self.ended = Some(Refusal::RequestLine);
+            return Taken::Judged(*response, body.clone(), *asked);
         }
         let late_ms = self.office.now_ms().saturating_add(self.office.common.patience.request_ms);
         self.peer.expect(late_ms, CloseReason::RequestTimeout);
         let mut body = received.body();
+        // Dropping it reads it: what is not read would pass for the next request.
+        if let Some((response, body, asked)) = judged {
+            return Taken::Judged(response, body, asked);
+        }
         if refusal == Refusal::BodyTooLarge {
-            // Dropping it reads it: what is not read would pass for the next request.
-            return judged;
+            return parsed;
         }
         // A broken connection ends the body too early, like a slow one that was ended: asking finds
         // that out.
@@ -164,49 +178,85 @@ impl<H: Handler> Exchange<H> {
     }
 
     /// What our own parser says to what is there of the request; it is late while more is missing.
-    fn judge(&mut self) -> Taken {
+    fn parse(&mut self) -> Taken {
         let body_bytes_max = self.office.common.patience.body_bytes_max;
         match Intake::default().advance(&self.bytes, &mut self.heads, body_bytes_max) {
             Ok(Advance::Whole(_)) => Taken::Whole,
             Ok(Advance::Undecoded) => Taken::Chunked,
-            Ok(Advance::Partial { .. }) => Taken::Refused(Refusal::Timeout),
+            Ok(Advance::Partial | Advance::Begun) => Taken::Refused(Refusal::Timeout),
             Err(refusal) => Taken::Refused(refusal),
         }
     }
 
-    /// Asks the handler about the request in `bytes`.
-    fn ask(&mut self, desk: &mut Desk<H>, now: Now) -> Result<(Reply, Asked), Refusal> {
-        let Office { common, .. } = &*self.office;
-        let body_bytes_max = common.patience.body_bytes_max;
-        let advance = Intake::default().advance(&self.bytes, &mut self.heads, body_bytes_max)?;
-        let Advance::Whole(whole) = advance else {
-            return Err(Refusal::Timeout);
+    /// What the handler says to the head in `bytes`, if that is enough for an answer.
+    fn judge(&mut self) -> Option<(Response, Vec<u8>, Asked)> {
+        let office = Arc::clone(&self.office);
+        let mut intake = Intake::default();
+        let body_bytes_max = office.common.patience.body_bytes_max;
+        let mut heads = std::mem::take(&mut self.heads);
+        let Ok(Advance::Begun) = intake.advance(&self.bytes, &mut heads, body_bytes_max) else {
+            return None;
         };
+        let begun = intake.begun(&self.bytes, &mut heads)?;
+        let mut desk = office.desks.get(self.peer.core)?.lock();
+        let now = desk.clock.now();
+        let context = self.context(&office.common, now, self.requests + 1);
+        let mut body = Vec::new();
+        let response = desk.handler.judge(&begun.request, &context, &mut body)?;
+        let keep_alive = begun.keep_alive && !begun.waits;
+        let answers_head = begun.request.method == Method::Head;
+        let http_1_0 = begun.http_1_0;
+        let last = self.reason_to_end(keep_alive, context.draining, now);
         self.requests += 1;
-        let draining = common.drain.phase() >= Phase::Draining;
+        self.heads = heads;
+        Some((response, body, Asked { answers_head, http_1_0, last }))
+    }
+
+    fn context<'c>(&'c self, common: &Common, now: Now, number: u64) -> Context<'c> {
         let connection = ConnectionId { slot: self.slot, number: 0 };
-        let context = Context {
+        Context {
             now,
             peer_is_loopback: self.peer.is_loopback,
             peer: &*self.peer,
             over_limit: self.peer.is_over_limit(),
-            draining,
-            request: RequestId { connection, number: self.requests },
+            draining: common.drain.phase() >= Phase::Draining,
+            request: RequestId { connection, number },
             mailbox: &self.mailbox,
             lines: "",
-        };
-        let reply = desk.handler.handle(&whole.request, &context, &mut desk.body);
+        }
+    }
+
+    /// Why an answer is the connection's last, if it is.
+    fn reason_to_end(&self, keep_alive: bool, draining: bool, now: Now) -> Option<CloseReason> {
         let reasons = [
-            (!whole.keep_alive, CloseReason::Client),
+            (!keep_alive, CloseReason::Client),
             (self.peer.is_over_limit(), CloseReason::Limit),
             (draining, CloseReason::Drain),
             (now.mono_ms() >= self.peer.age_ms, CloseReason::Age),
         ];
+        reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
+    }
+
+    /// Asks the handler about the request in `bytes`.
+    fn ask(&mut self, desk: &mut Desk<H>, now: Now) -> Result<(Reply, Asked), Refusal> {
+        let office = Arc::clone(&self.office);
+        let body_bytes_max = office.common.patience.body_bytes_max;
+        let mut heads = std::mem::take(&mut self.heads);
+        let advance = Intake::default().advance(&self.bytes, &mut heads, body_bytes_max)?;
+        let Advance::Whole(whole) = advance else {
+            return Err(Refusal::Timeout);
+        };
+        let context = self.context(&office.common, now, self.requests + 1);
+        let reply = desk.handler.handle(&whole.request, &context, &mut desk.body);
+        // Coroutines have no turns that could be shared.
+        let _ = desk.handler.take_cost();
         let asked = Asked {
             answers_head: whole.request.method == Method::Head,
             http_1_0: whole.http_1_0,
-            last: reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason)),
+            last: self.reason_to_end(whole.keep_alive, context.draining, now),
         };
+        self.requests += 1;
+        self.heads = heads;
         Ok((reply, asked))
     }
 
@@ -229,6 +279,9 @@ impl<H: Handler> Exchange<H> {
         guard.body.clear();
         let outcome = match *taken {
             Taken::Refused(refusal) => self.refuse(refusal, &mut guard),
+            Taken::Judged(response, ref body, of) => {
+                Outcome { response, posted: Some(body.clone()), of }
+            }
             Taken::Chunked => self.refuse_chunked(&mut guard),
             Taken::Whole => match self.ask(&mut guard, since) {
                 Err(refusal) => self.refuse(refusal, &mut guard),

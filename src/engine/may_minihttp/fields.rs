@@ -20,14 +20,19 @@ impl Fields {
     ) {
         add(self.of(format!("Content-Type: {}", response.content_type)));
         if let Some(field) = response.field {
-            add(self.of(match field {
+            let line = match field {
                 Field::Allow(methods) => format!("Allow: {methods}"),
                 Field::AcceptEncoding(codings) => format!("Accept-Encoding: {codings}"),
                 Field::RetryAfter(seconds) => format!("Retry-After: {seconds}"),
                 Field::WwwAuthenticate(challenge) => format!("WWW-Authenticate: {challenge}"),
                 Field::ContentDisposition(how) => format!("Content-Disposition: {how}"),
                 Field::Negotiated { .. } => format!("Vary: {NEGOTIATED_BY}"),
-            }));
+                // `may_minihttp` writes one of its own, and two would be a fault.
+                Field::ContentLength(_) => String::new(),
+            };
+            if !line.is_empty() {
+                add(self.of(line));
+            }
         }
         if response.field == Some(Field::Negotiated { gzipped: true }) {
             add("Content-Encoding: gzip");

@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::engine::connections::Admission;
 use crate::engine::descriptors::Duplicator;
+use crate::engine::listener::bound_buffers;
 use crate::http::handler;
 use crate::sync::Mutex;
 use crate::telemetry::counters::CloseReason;
@@ -67,6 +68,8 @@ impl Peers {
         if let Some(socket) = &socket {
             // A second small answer must not wait for the acknowledgement of the first.
             let _ = socket.set_nodelay(true);
+            // As the other engine has them: no more of what waits than is counted on.
+            let _ = bound_buffers(socket);
         }
         let address = socket.as_ref().and_then(|socket| socket.peer_addr().ok());
         let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();

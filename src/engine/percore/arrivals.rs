@@ -21,6 +21,10 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// Idle connections that are looked at for one to close; those that have just sent a request stay.
 const LAST_LOOKS: usize = 8;
 
+/// Errors in one turn of which each may be about the connection that was to be accepted (man 2
+/// accept). More are about something that stays, and the next try waits.
+const FAILURES_MAX: usize = 8;
+
 /// Out of descriptors, the next try waits this long: an endless readiness must not spin.
 const ACCEPT_RETRY_MS: u64 = 100;
 
@@ -33,6 +37,7 @@ impl<H: Handler> Core<H> {
         if self.accept_retry_ms.take().is_none() && !self.accepting {
             return;
         }
+        let mut failures = 0;
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = &self.listener else {
                 self.accepting = false;
@@ -44,16 +49,21 @@ impl<H: Handler> Core<H> {
                     self.accepting = false;
                     return;
                 }
-                Err(error) if !are_exhausted(&error) => {
-                    self.tell_of(Trouble::AcceptFailed, &error);
-                }
-                Err(error) => {
+                Err(error) if are_exhausted(&error) => {
                     self.tell_of(Trouble::AcceptExhausted, &error);
                     // Make room, and try again after a while.
                     self.make_room(now_ms);
                     self.accept_retry_ms = Some(now_ms + ACCEPT_RETRY_MS);
                     return;
                 }
+                Err(error) => {
+                    self.tell_of(Trouble::AcceptFailed, &error);
+                    failures += 1;
+                }
+            }
+            if failures == FAILURES_MAX {
+                self.accept_retry_ms = Some(now_ms + ACCEPT_RETRY_MS);
+                return;
             }
         }
     }
