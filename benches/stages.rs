@@ -104,6 +104,73 @@ fn decode(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Literals that are hard to round, or look so: just beside the middle between two neighbours, with
+/// many digits, with extreme exponents. None may cost more than 0.3 µs, taken or refused.
+const HARD: [(&str, &str, bool); 9] = [
+    ("middle beside 41.5", "41.500000000000003552713678800500929355621337890625", true),
+    (
+        "middle at 1e-300",
+        "2.50000000000000014554819017260284902327873478735335812466374741353007\
+         77131797929903288344273501203582788359713907210674e-300",
+        true,
+    ),
+    (
+        "middle at 1e-310",
+        "1.00000000000002164821504234205209640576449737493577242975633854007962\
+         12826071110322467459884197961106683503782137421565e-310",
+        true,
+    ),
+    (
+        "middle at 5e-324",
+        "7.41098468761869816264853189302332058547589703921487146638378523751013\
+         26090531312779794975454245398856969484704316857659e-324",
+        true,
+    ),
+    ("middle at 1e308", "1.70000000000000003862e308", false),
+    (
+        "many digits",
+        "0.333333333333333333333333333333333333333333333333333333333333333333\
+         333333333333333333333333333333333333333333333333333",
+        true,
+    ),
+    (
+        "many zeros",
+        "0.000000000000000000000000000000000000000000000000000000000000000000\
+         000000000000000000000000000000000000000000000000001",
+        true,
+    ),
+    ("small exponent", "9007199254740993.5e-99999999999999999999", true),
+    (
+        "long exponent",
+        "2.00000000000000022204460492503130808472633361816406251e00000000000000\
+         0000000000000000000000000000000000000000000000005",
+        true,
+    ),
+];
+
+/// Nine of ten members are such a literal's, and those of the repeated and the ignored do not count.
+fn hard_literals(criterion: &mut Criterion) {
+    let mut decoder = Decoder::new();
+    let mut group = criterion.benchmark_group("hard literals");
+    group.throughput(Throughput::Elements(DEVICES as u64));
+    for (name, literal, good) in HARD {
+        for (form, start) in [("", "{\"cpu\":1,\"rps\":"), (", spread", "{ \"cpu\":1,\"rps\":")] {
+            let lines = format!("{start}{literal}}}\n").repeat(DEVICES);
+            group.bench_function(format!("{name}{form}"), |bencher| {
+                bencher.iter(|| {
+                    let body = black_box(lines.as_bytes());
+                    let batch = decoder.decode(body, Lines::Always, NOW).unwrap();
+                    assert_eq!(
+                        (batch.len(), batch.events()),
+                        (DEVICES, DEVICES * usize::from(good))
+                    );
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 fn analytics(cores: usize) -> Analytics {
     let settings = Settings {
         window: WINDOW,
@@ -178,5 +245,5 @@ fn pack_block(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(stages, read_head, decode, update_shard, merge, pack_block);
+criterion_group!(stages, read_head, decode, hard_literals, update_shard, merge, pack_block);
 criterion_main!(stages);

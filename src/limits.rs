@@ -68,15 +68,24 @@ pub const DEVICE_ID_BYTES_MAX: usize = 128;
 /// A timestamp further ahead of the server's clock is a wrong clock, not a slow network.
 pub const FUTURE_MS_MAX: i64 = 10 * 60 * 1000;
 
+/// A time that the server gives to an event is ahead of its clock by no more than this, however
+/// many events come without one.
+pub const GIVEN_LEAD_US_MAX: u64 = 1_000_000;
+
 /// The largest `cpu`: per cent of many cores, with room.
 pub const CPU_MAX: f64 = 1e6;
 
 /// The largest `rps`.
 pub const RPS_MAX: f64 = 1e12;
 
+/// The power of ten of the first digit of the largest value that any field takes: a number beyond
+/// it is refused unread.
+pub const VALUE_MAGNITUDE_MAX: i64 = 12;
+
 /// Bytes of a number's literal, which is stored as it was sent. Seventeen digits say all that a
-/// double can hold; those who pad theirs still fit.
-pub const NUMBER_BYTES_MAX: usize = 256;
+/// double can hold; those who pad theirs still fit, and rounding as many right takes a third of a
+/// microsecond at most.
+pub const NUMBER_BYTES_MAX: usize = 128;
 
 /// A z-score is clipped here, or a constant series would turn a small step into infinity.
 pub const Z_SCORE_MAX: f64 = 1e6;
@@ -295,6 +304,10 @@ const _: () = assert!(2 * BODY_BYTES_MAX.div_ceil(128 * 1024) <= ZSTD_BLOCKS_MAX
 const _: () = assert!(ANSWER_ITEMS_MAX * 512 <= OUT_BYTES_MAX);
 // A stored metric fits into a reply.
 const _: () = assert!(RECORD_BYTES_MAX < STORE_REPLY_BYTES_MAX);
+// What is refused by its magnitude is out of range.
+const _: () = assert!(CPU_MAX < 1e13 && RPS_MAX < 1e13 && VALUE_MAGNITUDE_MAX == 12);
+// A core's first microsecond beside the clock is not too far ahead of it.
+const _: () = assert!((WORKERS_MAX as u64) < GIVEN_LEAD_US_MAX);
 // A record's lengths are kept in 16 bits, and any record fits into an empty segment and a block.
 const _: () = assert!(RECORD_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(RECORD_BYTES_MAX * 4 <= SEGMENT_BYTES_MIN && RECORD_BYTES_MAX <= BLOCK_BYTES);

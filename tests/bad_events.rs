@@ -33,7 +33,10 @@ fn bad_events() -> Vec<(String, &'static str)> {
         (r#"{"rps":2}"#.into(), "cpu"),
         (r#"{"cpu":1}"#.into(), "rps"),
         (r#"{"cpu":null,"rps":2}"#.into(), "cpu"),
-        (r#"{"cpu":"1","rps":2}"#.into(), "cpu"),
+        (r#"{"cpu":"hot","rps":2}"#.into(), "cpu"),
+        (r#"{"cpu":"","rps":2}"#.into(), "cpu"),
+        (r#"{"cpu":"-1","rps":2}"#.into(), "cpu"),
+        (r#"{"cpu":1,"rps":"1,5"}"#.into(), "rps"),
         (r#"{"cpu":true,"rps":2}"#.into(), "cpu"),
         (r#"{"cpu":[1],"rps":2}"#.into(), "cpu"),
         (r#"{"cpu":1e400,"rps":2}"#.into(), "cpu"),
@@ -52,13 +55,17 @@ fn bad_events() -> Vec<(String, &'static str)> {
         (with(r#""device_id":"a/b""#), "device_id"),
         (with(r#""device_id":"\u0000""#), "device_id"),
         (with(r#""device_id":"é""#), "device_id"),
-        (with(r#""device_id":7"#), "device_id"),
+        (with(r#""device_id":-7"#), "device_id"),
+        (with(r#""device_id":7.5"#), "device_id"),
         (with(&format!(r#""device_id":"{long}""#)), "device_id"),
         (with(&format!(r#""timestamp":{}"#, now + 700)), "timestamp"),
         (with(&format!(r#""timestamp":{}"#, (now + 700) * 1000)), "timestamp"),
         (with(r#""timestamp":-1"#), "timestamp"),
-        (with(r#""timestamp":1.5"#), "timestamp"),
-        (with(r#""timestamp":1700000000.0"#), "timestamp"),
+        (with(&format!(r#""timestamp":"{}""#, now + 700)), "timestamp"),
+        (with(&format!(r#""timestamp":{}.5"#, now + 700)), "timestamp"),
+        (with(r#""timestamp":-1.5"#), "timestamp"),
+        (with(r#""timestamp":5e18"#), "timestamp"),
+        (with(r#""timestamp":"2026-11-23""#), "timestamp"),
         (with(r#""timestamp":"yesterday""#), "timestamp"),
         (with(r#""timestamp":"2026-13-01T00:00:00Z""#), "timestamp"),
         (with(r#""timestamp":"2999-01-01T00:00:00Z""#), "timestamp"),
@@ -145,10 +152,24 @@ fn a_line_that_is_not_json_or_not_utf8_costs_that_line_alone() {
     ];
     let answer = running.client().ask(&post_with(NDJSON, &lines.join(&b'\n')));
     assert_eq!(answer.status, 202, "{answer:?}");
-    let expected = [(1, "byte 7"), (3, "UTF-8"), (4, "byte 9"), (5, "byte"), (7, "byte 16")];
+    let not_a_number = "cpu: expected a finite number, found NaN or infinity at byte 7";
+    let expected = [(1, not_a_number), (3, "UTF-8"), (4, "byte 9"), (5, "byte"), (7, "byte 16")];
     assert_eq!(answer.json()["accepted"], 3);
     assert_errors(&answer.json(), &expected);
     assert_eq!(accepted(&running), 3);
+}
+
+#[test]
+fn values_as_a_template_engine_writes_them_are_numbers() {
+    let running = Running::start(&[]);
+    let event = r#"{"timestamp":"1700000000","cpu":"41.5","rps":"1200","device_id":17}"#;
+    let answer = running.client().ask(&post(event.as_bytes()));
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let stored = running.client().ask(&get("/metrics/17:1700000000"));
+    let value = "{\"timestamp\":1700000000,\"cpu\":41.5,\"rps\":1200,\"device_id\":\"17\"}\n";
+    assert_eq!(stored.text(), value);
+    let seen = running.client().ask(&get("/analyze?device_id=17")).json();
+    assert_eq!(seen["cpu"]["last"], 41.5, "{seen}");
 }
 
 #[test]

@@ -64,6 +64,7 @@ const DOORS: &[Door] = &[
     ("humantime", &["config/"]),
     ("inferno", &["telemetry/flamegraph.rs"]),
     ("itoa", &["http/response.rs", "metric/batch.rs", "api/ingest.rs", "store/packing.rs"]),
+    ("lexical-core", &["metric/number.rs"]),
     ("may", &["engine/may_minihttp.rs", "engine/may_minihttp/letterbox.rs"]),
     ("may_minihttp", &["engine/may_minihttp.rs", "engine/may_minihttp/exchange.rs"]),
     ("memchr", &["http/head.rs", "metric/", "store/redis/cluster.rs"]),

@@ -43,6 +43,8 @@ pub struct Ingest {
 #[derive(Debug, Default)]
 struct Report {
     accepted: u64,
+    /// The timestamp that a single event got which had none.
+    given: Option<u64>,
     late: u64,
     anomalies: u64,
     /// Accepted events without a window: their devices are past `--max-devices`.
@@ -63,7 +65,7 @@ impl Ingest {
     pub fn new(core: usize, state: &State) -> Self {
         Self {
             core,
-            decoder: Decoder::new(),
+            decoder: Decoder::of_core(core, state.settings.cores, state.settings.store_ttl_ms),
             bodies: BodyDecoder::new(),
             recent: state.analytics.recent_of(core),
             report: Report::default(),
@@ -177,6 +179,7 @@ fn apply_batch(
     };
     let mut block = state.store.open(core, now, bytes).ok_or(Refused::StoreFull)?;
     let good = batch.events() as u64;
+    report.given = batch.given();
     let mut analytics = state.analytics.open(core, now);
     for (index, item) in batch.records().enumerate() {
         match item {
@@ -276,6 +279,10 @@ impl Report {
         integer(body, self.accepted);
         body.extend_from_slice(b",\"anomalies\":");
         integer(body, self.anomalies);
+        if let Some(timestamp) = self.given {
+            body.extend_from_slice(b",\"timestamp\":");
+            integer(body, timestamp);
+        }
         if self.anomalous > 0 {
             body.extend_from_slice(b",\"anomalous\":[");
             body.extend_from_slice(&self.anomalous_json);
@@ -313,7 +320,7 @@ impl Report {
     }
 }
 
-/// Integers without the formatting machinery: every answer has two.
+/// Integers without the formatting machinery: every answer has two or three.
 fn integer(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }

@@ -23,10 +23,6 @@ impl Span {
         Self { start, end }
     }
 
-    pub(super) const fn bytes(self) -> usize {
-        self.end.saturating_sub(self.start) as usize
-    }
-
     /// Whether it holds nothing: what was not given.
     pub(super) const fn is_empty(self) -> bool {
         self.start == self.end
@@ -35,7 +31,7 @@ impl Span {
 
 /// Text that stands in no body: unescaped ids, formatted timestamps. Its offsets continue those of
 /// the body, so that a [`Span`] need not say which of the two it means. What it holds is no longer
-/// than what was sent for it, but for one time of receipt: it cannot outgrow the body.
+/// than what was sent for it, and some twenty digits for each event.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
     text: String,
@@ -58,7 +54,7 @@ impl Arena {
     }
 
     /// Keeps the digits of an integer.
-    pub(super) fn keep_integer(&mut self, integer: i64) -> Span {
+    pub(super) fn keep_integer(&mut self, integer: impl itoa::Integer) -> Span {
         self.keep(|text| text.push_str(itoa::Buffer::new().format(integer)))
     }
 
@@ -85,6 +81,7 @@ pub struct Record {
 pub struct Batch<'d> {
     pub(super) items: &'d [Result<Record, Rejection>],
     pub(super) events: usize,
+    pub(super) given: Option<u64>,
     pub(super) body: &'d [u8],
     pub(super) arena: &'d Arena,
 }
@@ -100,6 +97,12 @@ impl<'d> Batch<'d> {
     #[must_use]
     pub const fn events(&self) -> usize {
         self.events
+    }
+
+    /// The timestamp that the server gave to the only item, if that is an event without one.
+    #[must_use]
+    pub fn given(&self) -> Option<u64> {
+        self.given.filter(|_| self.items.len() == 1)
     }
 
     /// Whether the body was `[]`.

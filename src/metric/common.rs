@@ -5,7 +5,7 @@
 //! one pass, eight bytes at a time. Whatever differs, be it wrong or merely unusual, is not judged:
 //! the general decoder reads it again and says what it is, and a property holds the two together.
 
-use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX, RPS_MAX};
+use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, RPS_MAX};
 use crate::metric::batch::{Record, Span};
 use crate::metric::event::Field;
 use crate::metric::fields::{bit, is_device_id_byte};
@@ -94,8 +94,9 @@ fn measured(
         Some(number) => number,
         None => number(text, at).ok()?,
     };
-    let value = number.value(text);
-    if !(0.0..=value_max).contains(&value) || number.end - at > NUMBER_BYTES_MAX {
+    // One that may take long is read once, by the general decoder.
+    let value = if number.is_short() { number.value(text)? } else { return None };
+    if !(0.0..=value_max).contains(&value) {
         return None;
     }
     *record.values.get_mut(field.index())? = value;

@@ -7,6 +7,7 @@ mod forms;
 use crate::clock::Now;
 use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
 use crate::metric::batch::{Batch, Record, Span};
+use crate::metric::given::GivenTimes;
 pub use crate::metric::object::Lacking;
 use crate::metric::object::Objects;
 use crate::metric::rejection::{BodyError, Rejection};
@@ -41,19 +42,43 @@ impl<'d> Ignored<'d> {
 
 /// Decodes bodies, one after another. Its storage grows to the largest batch seen and is used
 /// again, so decoding does not allocate in the steady state. Each core has one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
     items: Vec<Result<Record, Rejection>>,
     /// Events among them.
     events: usize,
     objects: Objects,
+    times: GivenTimes,
+    received_us: u64,
+    /// The last time that was given to an event of this body.
+    given: Option<u64>,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Decoder {
-    /// A decoder without any storage yet.
+    /// A decoder without any storage yet, for an only core and a clock that is never put back.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::of_core(0, 1, i64::MAX)
+    }
+
+    /// The decoder of one of `cores`, for a store that keeps what it takes for so long. The times
+    /// that they give to events without one are distinct.
+    #[must_use]
+    pub fn of_core(core: usize, cores: usize, ttl_ms: i64) -> Self {
+        Self {
+            items: Vec::new(),
+            events: 0,
+            objects: Objects::default(),
+            times: GivenTimes::of_core(core, cores, ttl_ms),
+            received_us: 0,
+            given: None,
+        }
     }
 
     /// Decodes a whole body of at most [`BODY_BYTES_MAX`] bytes, received at `received`.
@@ -84,6 +109,8 @@ impl Decoder {
         self.items.clear();
         self.events = 0;
         self.objects.begin(body.len(), received);
+        self.received_us = u64::try_from(received.wall_us).unwrap_or(0);
+        self.given = None;
 
         self.read(body, lines)?;
         Ok(self.batch(body))
@@ -106,8 +133,16 @@ impl Decoder {
     }
 
     const fn batch<'d>(&'d self, body: &'d [u8]) -> Batch<'d> {
-        let Self { items, events, objects } = self;
-        Batch { items: items.as_slice(), events: *events, body, arena: objects.arena() }
+        let (items, arena) = (self.items.as_slice(), self.objects.arena());
+        Batch { items, events: self.events, given: self.given, body, arena }
+    }
+
+    /// Gives an event a time that no other one has.
+    fn give_time(&mut self, record: &mut Record) {
+        let given = self.times.next(self.received_us);
+        record.timestamp = self.objects.keep(given.key);
+        record.timestamp_ms = given.ms;
+        self.given = Some(given.key);
     }
 
     /// How many items were read of the last body, good and bad, also where that was refused.
@@ -117,11 +152,16 @@ impl Decoder {
     }
 
     #[inline(always)]
-    fn push(&mut self, item: Result<Record, Rejection>) -> Result<(), BodyError> {
+    fn push(&mut self, mut item: Result<Record, Rejection>) -> Result<(), BodyError> {
         if self.items.len() == BATCH_EVENTS_MAX {
             return Err(BodyError::TooManyEvents);
         }
-        self.events += usize::from(item.is_ok());
+        if let Ok(record) = &mut item {
+            self.events += 1;
+            if record.timestamp.is_empty() {
+                self.give_time(record);
+            }
+        }
         self.items.push(item);
         Ok(())
     }
@@ -130,8 +170,10 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::NUMBER_BYTES_MAX;
     use crate::metric::event::{Event, Field};
     use crate::metric::malformed::{Malformed, position};
+    use crate::metric::number::tests::ROUNDED;
     use crate::metric::rejection::{Kind, Member, Reason};
 
     const NOW: Now = Now { mono_ns: 1, wall_us: 1_795_420_957_123_000 };
@@ -196,7 +238,7 @@ mod tests {
         });
         event(r#" { "RPS" : -0 , "\u0043pu" : 1.50e1 } "#, |event| {
             assert_eq!(event.device_id, None);
-            assert_eq!(event.timestamp, b"1795420957123");
+            assert_eq!(event.timestamp, b"1795420957123000");
             assert_eq!(event.timestamp_ms, NOW.wall_ms());
             assert_eq!(event.values.map(f64::to_bits), [15.0_f64.to_bits(), 0]);
             assert_eq!(event.literals, [&b"1.50e1"[..], b"-0"]);
@@ -210,19 +252,26 @@ mod tests {
             ("1795420957123456", "1795420957123456", 1_795_420_957_123),
             ("1795420957123456789", "1795420957123456789", 1_795_420_957_123),
             ("0", "0", 0),
-            ("null", "1795420957123", NOW.wall_ms()),
+            ("null", "1795420957123000", NOW.wall_ms()),
+            ("1795420957.0", "1795420957000", 1_795_420_957_000),
+            ("1795420957.1234567", "1795420957123456700", 1_795_420_957_123),
+            ("1e9", "1000000000000", 1_000_000_000_000),
+            (r#""1795420957""#, "1795420957", 1_795_420_957_000),
+            (r#""1795420957\u002e5""#, "1795420957500", 1_795_420_957_500),
+            (r#""179542095\u0037""#, "1795420957", 1_795_420_957_000),
             (r#""2026-11-23T08:02:37Z""#, "1795420957000", 1_795_420_957_000),
+            (r#""2026-11-23 08:02:37.0001""#, "1795420957000100", 1_795_420_957_000),
             (r#""2026-11-23T08\u003a02:37.5Z""#, "1795420957500", 1_795_420_957_500),
         ] {
             event(&with(&format!("\"timestamp\":{sent}")), |event| {
                 assert_eq!((event.timestamp, event.timestamp_ms), (kept.as_bytes(), ms), "{sent}");
             });
         }
-        for sent in ["-1", "-0", "1.5", "1e9", "1795420957.0", "5000000000000000000"] {
+        for sent in ["-1", "-0", "-1.5", "5e18", "5000000000000000000"] {
             let body = with(&format!("\"timestamp\":{sent}"));
             assert_eq!(rejection(&body), Rejection::Timestamp { at: 13 }, "{sent}");
         }
-        for sent in ["\"\"", "\"1795420957\"", "\"1969-12-31T23:59:59Z\"", "\"\\ud800\""] {
+        for sent in ["\"\"", "\" 1\"", "\"-1\"", "\"1969-12-31T23:59:59Z\"", "\"\\ud800\""] {
             let body = with(&format!("\"timestamp\":{sent}"));
             assert_eq!(rejection(&body), Rejection::Timestamp { at: 13 }, "{sent}");
         }
@@ -239,6 +288,12 @@ mod tests {
             assert_eq!(event.timestamp_ms, NOW.wall_ms() + 600_000);
         });
         assert_eq!(rejection(&ahead(600_001)), Rejection::Future { at: 13 });
+        let quoted = ahead(600_001).replace(":17", ":\"17").replace(",\"cpu", "\",\"cpu");
+        assert_eq!(rejection(&quoted), Rejection::Future { at: 13 });
+        for later in ["1795421557.124", "179542155712400001e-5", "\"2026-11-23 08:12:37.124\""] {
+            let body = with(&format!("\"timestamp\":{later}"));
+            assert_eq!(rejection(&body), Rejection::Future { at: 13 }, "{later}");
+        }
     }
 
     #[test]
@@ -250,8 +305,30 @@ mod tests {
             });
         }
         let cpu = Member::Measured(Field::Cpu);
+        for sent in ["41.5", "0", "1e6", "-0", "1000000.0", "4\\u0031.5"] {
+            event(&format!("{{\"rps\":\"2\",\"cpu\":\"{sent}\"}}"), |event| {
+                let meant = sent.replace("\\u0031", "1");
+                let value: f64 = meant.parse().unwrap();
+                assert_eq!(event.literals, [meant.as_bytes(), b"2"]);
+                assert_eq!(event.values, [value, 2.0]);
+            });
+        }
+        for sent in ["\"-1\"", "\"1e400\"", "\"1000000.5\""] {
+            let body = format!("{{\"rps\":1,\"cpu\":{sent}}}");
+            assert_eq!(rejection(&body), Rejection::Range { field: Field::Cpu, at: 15 }, "{sent}");
+        }
+        let long = format!("{{\"rps\":1,\"cpu\":\"0.{}\"}}", "0".repeat(NUMBER_BYTES_MAX));
+        assert_eq!(rejection(&long), Rejection::Long { field: Field::Cpu, at: 15 });
         for (sent, found) in [
-            ("\"1\"", Kind::String),
+            ("\"\"", Kind::String),
+            ("\" 1\"", Kind::String),
+            ("\"1 \"", Kind::String),
+            ("\"+1\"", Kind::String),
+            ("\"1,5\"", Kind::String),
+            ("\"01\"", Kind::String),
+            ("\"0x1\"", Kind::String),
+            ("\"NaN\"", Kind::String),
+            ("\"41.5%\"", Kind::String),
             ("null", Kind::Null),
             ("true", Kind::Boolean),
             ("[1]", Kind::Array),
@@ -268,7 +345,7 @@ mod tests {
             malformed(&format!("{{\"cpu\":{sent},\"rps\":1}}"));
         }
         assert_eq!(
-            rejection(r#"{"rps":1,"cpu":"1"}"#).to_string(),
+            rejection(r#"{"rps":1,"cpu":"hot"}"#).to_string(),
             "cpu: expected a finite number from 0 to 1000000, found a string at byte 15"
         );
     }
@@ -295,6 +372,28 @@ mod tests {
         event(&with(r#""x":1,"x":2,"X":{"cpu":1,"cpu":2}"#), |_| ());
         // No case folding beyond ASCII: the Kelvin sign is no k, the long s no s.
         event(&with("\"rp\u{17f}\":1,\"\u{ff43}pu\":1"), |_| ());
+    }
+
+    #[test]
+    fn what_nothing_comes_of_is_not_rounded() {
+        // The middle between one and its neighbour.
+        const HARD: &str = "1.00000000000000011102230246251565404236316680908203125";
+        let rounded = |body: &str| {
+            let before = ROUNDED.get();
+            let _ = reasons(body);
+            ROUNDED.get() - before
+        };
+        assert_eq!(rounded(&format!("{{\"cpu\":{HARD},\"rps\":{HARD}}}")), 2);
+        assert_eq!(rounded(&format!("{{\"cpu\":{HARD},\"rps\":{HARD},\"x\":{HARD}}}")), 2);
+        for members in [
+            format!("\"cpu\":1,\"Cpu\":{HARD},\"CPU\":{HARD}"),
+            format!("\"cpu\":-1,\"rps\":{HARD}"),
+            format!("\"device_id\":\"\",\"cpu\":{HARD},\"rps\":{HARD}"),
+            format!("\"cpu\":1,\"rps\":2,\"x\":{HARD},\"y\":[{HARD}]"),
+            format!("\"cpu\":1,\"rps\":{HARD}{}", "0".repeat(NUMBER_BYTES_MAX)),
+        ] {
+            assert_eq!(rounded(&format!("{{{members}}}")), 0, "{members}");
+        }
     }
 
     #[test]
@@ -331,7 +430,16 @@ mod tests {
             let body = with(&format!("\"device_id\":\"{id}\""));
             assert_eq!(rejection(&body), Rejection::DeviceId { at: 13 }, "{id}");
         }
-        for id in ["1", "true", "[\"a\"]", "{}"] {
+        for id in ["17", "0", &"9".repeat(128)] {
+            for body in [format!("{{\"device_id\":{id},\"cpu\":1,\"rps\":2}}"), {
+                format!("{{\"cpu\":1,\"rps\":2,\"device_id\" : {id} }}")
+            }] {
+                event(&body, |event| assert_eq!(event.device_id, Some(id.as_bytes())));
+            }
+        }
+        let body = with(&format!("\"device_id\":{}", "9".repeat(129)));
+        assert_eq!(rejection(&body), Rejection::DeviceId { at: 13 });
+        for id in ["-1", "1.0", "1e3", "true", "[\"a\"]", "{}"] {
             let body = with(&format!("\"device_id\":{id}"));
             assert_eq!(rejection(&body).reason(), Reason::Type, "{id}");
         }
@@ -431,7 +539,7 @@ mod tests {
             ("[{\"cpu\":1 \"rps\":2}]", "expected ',' or '}' at byte 10 of the body"),
             ("[{cpu:1}]", "expected a name in double quotes at byte 2 of the body"),
             ("[{\"cpu\":1,}]", "expected a name in double quotes at byte 10 of the body"),
-            ("[{\"cpu\":\"x\", \"rps\":tru}]", "expected a JSON value at byte 19 of the body"),
+            ("[{\"cpu\":\"x\", \"rps\":tru}]", "rps: expected a JSON value at byte 19 of the body"),
         ] {
             assert_eq!(reasons(body).unwrap_err().to_string(), error, "{body}");
         }
@@ -479,7 +587,7 @@ mod tests {
         let line = format!("{GOOD}\n  {{\"cpu\":?");
         decode(line.as_bytes(), Lines::Detect, |batch| {
             let error = batch.iter().last().unwrap().unwrap_err();
-            assert_eq!(error.to_string(), "expected a JSON value at byte 7");
+            assert_eq!(error.to_string(), "cpu: expected a JSON value at byte 7");
         })
         .unwrap();
     }
@@ -696,18 +804,60 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_nobody_sent_is_given_once() {
+        let mut decoder = Decoder::of_core(3, 4, 300_000);
+        let line = "{\"cpu\":1,\"rps\":2}\n{\"cpu\":1,\"rps\":2,\"timestamp\":null}\n{}\n";
+        let mut last = 0;
+        for _ in 0..3 {
+            let batch = decoder.decode(line.as_bytes(), Lines::Detect, NOW).unwrap();
+            assert_eq!((batch.len(), batch.events(), batch.given()), (3, 2, None));
+            for event in batch.iter().flatten() {
+                let given: i64 = str::from_utf8(event.timestamp).unwrap().parse().unwrap();
+                assert!(given > last && given % 4 == 3, "{given} after {last}");
+                assert_eq!(event.timestamp_ms, NOW.wall_ms());
+                last = given;
+            }
+        }
+        // Only who sent a single event can know whose time it is.
+        let batch = decoder.decode(b"[{\"cpu\":1,\"rps\":2}]", Lines::Detect, NOW).unwrap();
+        assert_eq!(batch.given(), Some(last as u64 + 4));
+        let batch = decoder.decode(GOOD.as_bytes(), Lines::Detect, NOW).unwrap();
+        assert_eq!(batch.given(), None);
+    }
+
+    #[test]
+    fn what_is_no_json_names_its_member() {
+        for (sent, detail) in [
+            ("NaN", "expected a finite number, found NaN or infinity at byte 15"),
+            ("nan", "expected a finite number, found NaN or infinity at byte 15"),
+            ("-Infinity", "expected a finite number, found NaN or infinity at byte 15"),
+            ("+inf", "expected a finite number, found NaN or infinity at byte 15"),
+            ("None", "expected a JSON value at byte 15"),
+            ("01", "expected a number as JSON writes it at byte 16"),
+            ("'1'", "expected a JSON value at byte 15"),
+            ("[1,]", "expected a JSON value at byte 18"),
+        ] {
+            let found = malformed(&format!("{{\"rps\":1,\"cpu\":{sent}}}")).to_string();
+            assert_eq!(found, format!("cpu: {detail}"), "{sent}");
+        }
+        let cut = malformed("{\"timestamp\":").to_string();
+        assert_eq!(cut, "timestamp: expected a JSON value, found the end at byte 13");
+        let ignored = malformed("{\"host\":NaN,\"cpu\":1}").to_string();
+        assert_eq!(ignored, "expected a JSON value at byte 8");
+        let array = reasons("[{\"cpu\":1,\"rps\":NaN}]").unwrap_err().to_string();
+        let detail = "rps: expected a finite number, found NaN or infinity at byte 16 of the body";
+        assert_eq!(array, detail);
+    }
+
+    #[test]
     fn a_decoder_forgets_the_body_before() {
         let mut decoder = Decoder::new();
         let later = Now { mono_ns: 2, wall_us: NOW.wall_us + 5000 };
         let body = with(r#""device_id":"\u0061""#);
-        for received in [NOW, later, NOW] {
+        for (received, ms) in [(NOW, NOW.wall_ms()), (later, later.wall_ms())] {
             let batch = decoder.decode(body.as_bytes(), Lines::Detect, received).unwrap();
             let event = batch.iter().next().unwrap().unwrap();
-            assert_eq!(
-                (event.device_id, event.timestamp_ms),
-                (Some(&b"a"[..]), received.wall_ms())
-            );
-            assert_eq!(event.timestamp, received.wall_ms().to_string().as_bytes());
+            assert_eq!((event.device_id, event.timestamp_ms), (Some(&b"a"[..]), ms));
             assert!(decoder.decode(b"[{\"cpu\":1,\"rps\":2},", Lines::Detect, later).is_err());
         }
         assert!(decoder.decode(b"[]", Lines::Detect, NOW).unwrap().is_empty());

@@ -34,8 +34,9 @@ impl Field {
 pub struct Event<'a> {
     /// 1 to 128 bytes of `A-Z a-z 0-9 . _ : -`.
     pub device_id: Option<&'a [u8]>,
-    /// The timestamp as it stands in keys: the integer as sent, or milliseconds since 1970 where
-    /// the device sent a string or nothing; digits.
+    /// The timestamp as it stands in keys, in digits: the integer as it was sent, or else the
+    /// coarsest of milliseconds, microseconds and nanoseconds since 1970 that is exact. Where none
+    /// was sent, one that the server gives once.
     pub timestamp: &'a [u8],
     /// The same moment in milliseconds since 1970, whatever unit it was sent in.
     pub timestamp_ms: i64,

@@ -3,13 +3,11 @@
 //! The first broken rule is remembered and no more: the object is still read to its end, because
 //! only then it is known to be JSON.
 
-use crate::limits::{
-    CPU_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, IGNORED_NAMES_MAX, NUMBER_BYTES_MAX, RPS_MAX,
-};
+use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, IGNORED_NAMES_MAX, RPS_MAX};
 use crate::metric::batch::Span;
 use crate::metric::event::Field;
 use crate::metric::malformed::position;
-use crate::metric::rejection::{Member, Rejection};
+use crate::metric::rejection::{Kind, Member, Rejection};
 
 /// The largest value of each field, in the order of [`Field::ALL`].
 const VALUES_MAX: [f64; 2] = [CPU_MAX, RPS_MAX];
@@ -90,9 +88,9 @@ impl Fields {
         }
     }
 
-    /// Takes the value of a field; an infinite one is out of range.
+    /// Takes the value of a field: `None` is too long to be read, and an infinite one out of range.
     #[inline]
-    pub(super) fn measure(&mut self, field: Field, value: f64, literal: Span, at: usize) {
+    pub(super) fn measure(&mut self, field: Field, value: Option<f64>, literal: Span, at: usize) {
         let [cpu_max, rps_max] = VALUES_MAX;
         let [cpu, rps] = &mut self.values;
         let [cpu_literal, rps_literal] = &mut self.literals;
@@ -100,12 +98,25 @@ impl Fields {
             Field::Cpu => (cpu, cpu_literal, cpu_max),
             Field::Rps => (rps, rps_literal, rps_max),
         };
+        let Some(value) = value else {
+            return self.check(false, at, |at| Rejection::Long { field, at });
+        };
         *place = value;
         *literal_place = literal;
-        let short = literal.bytes() <= NUMBER_BYTES_MAX;
-        self.check(short, at, |at| Rejection::Long { field, at });
         let in_range = (0.0..=value_max).contains(&value);
         self.check(in_range, at, |at| Rejection::Range { field, at });
+    }
+
+    /// Notes that the value at `at` is of a kind that the member does not take.
+    pub(super) fn mistake(&mut self, member: Member, found: Kind, at: usize) {
+        self.check(false, at, |at| Rejection::Type { member, found, at });
+    }
+
+    /// Takes the device id, if it keeps its rule.
+    #[inline]
+    pub(super) fn name(&mut self, good: bool, id: Span, at: usize) {
+        self.device_id = id;
+        self.check(good, at, |at| Rejection::DeviceId { at });
     }
 
     /// Takes the moment of the event, if what was sent is one.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::limits::JSON_DEPTH_MAX;
+use crate::metric::rejection::Member;
 
 /// What would have continued a JSON text at the byte where it went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Expected {
     CommaOrBracket,
     /// A decimal digit.
     Digit,
+    /// A number, where JSON has no name for what is none.
+    Finite,
     /// A character of a string, or its closing quote.
     Character,
     /// An escape of RFC 8259, section 7.
@@ -38,6 +41,7 @@ impl Expected {
             Self::CommaOrBrace => "',' or '}'",
             Self::CommaOrBracket => "',' or ']'",
             Self::Digit => "a number as JSON writes it",
+            Self::Finite => "a finite number, found NaN or infinity",
             Self::Character => "a character or the closing '\"' of a string",
             Self::Escape => "an escape that JSON knows",
             Self::HexDigits => "four hexadecimal digits",
@@ -51,6 +55,8 @@ impl Expected {
 pub enum Malformed {
     /// RFC 8259 asks for something else.
     Syntax {
+        /// The member in whose value that is.
+        member: Option<Member>,
         /// What would have been right.
         expected: Expected,
         /// Where.
@@ -58,6 +64,8 @@ pub enum Malformed {
     },
     /// The text ends within a value.
     Truncated {
+        /// The member in whose value that is.
+        member: Option<Member>,
         /// What would have been right.
         expected: Expected,
         /// The length of the text.
@@ -105,10 +113,10 @@ impl Malformed {
             Self::ByteOrderMark { expected, at }
         } else if at < bytes.len() {
             let at = position(at);
-            Self::Syntax { expected, at }
+            Self::Syntax { member: None, expected, at }
         } else {
             let at = position(bytes.len());
-            Self::Truncated { expected, at }
+            Self::Truncated { member: None, expected, at }
         }
     }
 
@@ -124,6 +132,14 @@ impl Malformed {
             | Self::Form { at }
             | Self::Depth { at } => at,
         }
+    }
+
+    /// The same in the value of a member.
+    pub(super) const fn of(mut self, of: Member) -> Self {
+        if let Self::Syntax { member, .. } | Self::Truncated { member, .. } = &mut self {
+            *member = Some(of);
+        }
+        self
     }
 
     /// The same, counted from `start`.
@@ -148,11 +164,16 @@ pub(super) fn position(at: usize) -> u32 {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Syntax { member: Some(member), .. }
+        | Self::Truncated { member: Some(member), .. } = self
+        {
+            write!(out, "{}: ", member.name())?;
+        }
         match *self {
-            Self::Syntax { expected, at } => {
+            Self::Syntax { expected, at, .. } => {
                 write!(out, "expected {} at byte {at}", expected.name())
             }
-            Self::Truncated { expected, at } => {
+            Self::Truncated { expected, at, .. } => {
                 write!(out, "expected {}, found the end at byte {at}", expected.name())
             }
             Self::Utf8 { at } => write!(out, "expected UTF-8, found other bytes at byte {at}"),

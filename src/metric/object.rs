@@ -7,19 +7,17 @@
 //! five bytes after `\u`; so a value's brackets are counted and its strings checked before it is
 //! asked.
 
-use std::str;
-
 use serde::de::IgnoredAny;
 
 use crate::clock::Now;
-use crate::limits::{FUTURE_MS_MAX, IGNORED_NAMES_MAX, JSON_DEPTH_MAX};
+use crate::limits::{DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, IGNORED_NAMES_MAX, JSON_DEPTH_MAX};
 use crate::metric::batch::{Arena, Record, Span};
 use crate::metric::common;
 use crate::metric::fields::{Fields, is_device_id};
 use crate::metric::malformed::{Expected, Malformed};
-use crate::metric::number::number;
+use crate::metric::number::{number, whole_number};
 use crate::metric::rejection::{Kind, Member, Rejection};
-use crate::metric::timestamp;
+use crate::metric::timestamp::{self, Reading};
 use crate::metric::token::{Text, blank, container, string, unescape, word_end};
 
 /// Reads the objects of a body, and keeps what their meaning needs beside it.
@@ -27,8 +25,6 @@ use crate::metric::token::{Text, blank, container, string, unescape, word_end};
 pub(super) struct Objects {
     arena: Arena,
     received_ms: i64,
-    /// Where the arena holds the time of receipt, once an event of this body needed it.
-    receipt: Option<Span>,
     /// The first event of this body that was refused although it names a device, and that name.
     blamed: Option<(Rejection, Span)>,
     /// Events with members that are ignored though a name or a time is missing.
@@ -59,7 +55,6 @@ impl Objects {
     /// Begins the same body again.
     pub(super) fn forget(&mut self, body_bytes: usize) {
         self.arena.clear(body_bytes);
-        self.receipt = None;
         self.blamed = None;
         self.suspicious = 0;
         self.ignored = None;
@@ -82,7 +77,13 @@ impl Objects {
         &self.arena
     }
 
-    /// Reads the value that begins at `start`, inside of `outside` brackets.
+    /// Keeps an integer that stands in no body.
+    pub(super) fn keep(&mut self, integer: u64) -> Span {
+        self.arena.keep_integer(integer)
+    }
+
+    /// Reads the value that begins at `start`, inside of `outside` brackets. The timestamp of an
+    /// event is empty if none was sent.
     pub(super) fn item(
         &mut self,
         text: &[u8],
@@ -101,16 +102,11 @@ impl Objects {
 
     /// Reads an event of the common shape, if one begins at `start`.
     #[inline(always)]
-    pub(super) fn common(&mut self, text: &[u8], start: usize) -> Option<(Record, usize)> {
+    pub(super) fn common(&self, text: &[u8], start: usize) -> Option<(Record, usize)> {
         if text.get(start) != Some(&b'{') {
             return None;
         }
-        let latest_ms = self.received_ms.saturating_add(FUTURE_MS_MAX);
-        let (mut record, end) = common::decode(text, start, latest_ms)?;
-        if record.timestamp.is_empty() {
-            (record.timestamp, record.timestamp_ms) = self.receipt();
-        }
-        Some((record, end))
+        common::decode(text, start, self.received_ms.saturating_add(FUTURE_MS_MAX))
     }
 
     /// Reads an object to its end, also past a bad field: only so it is known to be JSON.
@@ -133,7 +129,8 @@ impl Objects {
             at = blank(text, at + 1);
             at = if let Some(member) = member {
                 fields.give(member, name_at);
-                self.field(&mut fields, member, text, at, depth)?
+                let field = self.field(&mut fields, member, text, at, depth);
+                field.map_err(|error| not_json(error, member, text, at))?
             } else {
                 fields.ignore(Span::new(name_at + 1, end - 1));
                 value(text, at, depth)?.1
@@ -166,43 +163,85 @@ impl Objects {
         at: usize,
         depth: usize,
     ) -> Result<usize, Malformed> {
-        let first = text.get(at).copied().unwrap_or_default();
-        match (member, first) {
-            (Member::Measured(field), b'0'..=b'9' | b'-') => {
-                let number = number(text, at)?;
-                fields.measure(field, number.value(text), Span::new(at, number.end), at);
-                Ok(number.end)
-            }
-            (Member::Timestamp, b'0'..=b'9' | b'-') => {
-                let number = number(text, at)?;
-                let sent = Span::new(at, number.end);
-                let ms = number.integer().and_then(timestamp::from_integer);
-                fields.happen(ms.map(|ms| (sent, ms)), self.received_ms, at);
-                Ok(number.end)
-            }
-            (Member::Timestamp, b'"') => {
-                let sent = string(text, at + 1)?;
-                let (ms, _) = self.meaning(text, at + 1, sent, |sent| {
-                    str::from_utf8(sent).ok().and_then(timestamp::from_rfc3339)
-                });
-                let moment = ms.map(|ms| (self.arena.keep_integer(ms), ms));
-                fields.happen(moment, self.received_ms, at);
-                Ok(sent.end + 1)
-            }
-            (Member::DeviceId, b'"') => {
-                let sent = string(text, at + 1)?;
-                let (good, id) = self.meaning(text, at + 1, sent, is_device_id);
-                fields.device_id = id;
-                fields.check(good, at, |at| Rejection::DeviceId { at });
-                Ok(sent.end + 1)
-            }
-            _ => {
-                let (found, end) = value(text, at, depth)?;
-                let absent = found == Kind::Null && member.is_optional();
-                fields.check(absent, at, |at| Rejection::Type { member, found, at });
-                Ok(end)
+        // After the first broken rule nothing comes of an object but whose it is, and whether it is
+        // JSON.
+        if fields.rejection.is_none() || member == Member::DeviceId {
+            match text.get(at) {
+                Some(b'"') => return self.string_field(fields, member, text, at),
+                Some(b'0'..=b'9' | b'-') => return self.number_field(fields, member, text, at),
+                _ => {}
             }
         }
+        let (found, end) = value(text, at, depth)?;
+        if found != Kind::Null || !member.is_optional() {
+            fields.mistake(member, found, at);
+        }
+        Ok(end)
+    }
+
+    /// Reads a number, which a device id may be as well.
+    fn number_field(
+        &mut self,
+        fields: &mut Fields,
+        member: Member,
+        text: &[u8],
+        at: usize,
+    ) -> Result<usize, Malformed> {
+        let number = number(text, at)?;
+        let sent = Span::new(at, number.end);
+        match member {
+            Member::Measured(field) => fields.measure(field, number.value(text), sent, at),
+            Member::Timestamp => {
+                let literal = text.get(at..number.end).unwrap_or_default();
+                self.happen(fields, timestamp::from_number(number, literal), sent, at);
+            }
+            Member::DeviceId if number.is_digits() => {
+                let is_short = number.end - at <= DEVICE_ID_BYTES_MAX;
+                fields.name(is_short, sent, at);
+            }
+            Member::DeviceId => fields.mistake(member, Kind::Number, at),
+        }
+        Ok(number.end)
+    }
+
+    /// Reads a string, which any field may be: template engines put numbers into quotes.
+    fn string_field(
+        &mut self,
+        fields: &mut Fields,
+        member: Member,
+        text: &[u8],
+        at: usize,
+    ) -> Result<usize, Malformed> {
+        let sent = string(text, at + 1)?;
+        match member {
+            Member::Measured(field) => {
+                let (value, literal) = self.meaning(text, at + 1, sent, |literal| {
+                    whole_number(literal).map(|number| number.value(literal))
+                });
+                match value {
+                    Some(value) => fields.measure(field, value, literal, at),
+                    None => fields.mistake(member, Kind::String, at),
+                }
+            }
+            Member::Timestamp => {
+                let (reading, kept) = self.meaning(text, at + 1, sent, timestamp::from_text);
+                self.happen(fields, reading, kept, at);
+            }
+            Member::DeviceId => {
+                let (good, id) = self.meaning(text, at + 1, sent, is_device_id);
+                fields.name(good, id, at);
+            }
+        }
+        Ok(sent.end + 1)
+    }
+
+    /// Takes the moment of an event; an integer is kept as it stands at `sent`.
+    fn happen(&mut self, fields: &mut Fields, reading: Option<Reading>, sent: Span, at: usize) {
+        let moment = reading.map(|reading| match reading {
+            Reading::Integer(ms) => (sent, ms),
+            Reading::Moment(moment) => (self.arena.keep_integer(moment.key()), moment.ms()),
+        });
+        fields.happen(moment, self.received_ms, at);
     }
 
     /// What `read` makes of a string's meaning, and where that meaning is kept.
@@ -234,7 +273,7 @@ impl Objects {
         if fields.is_suspicious() {
             self.suspect(fields);
         }
-        let (timestamp, timestamp_ms) = fields.timestamp.unwrap_or_else(|| self.receipt());
+        let (timestamp, timestamp_ms) = fields.timestamp.unwrap_or_default();
         Ok(Record {
             device_id: fields.device_id,
             timestamp,
@@ -261,13 +300,6 @@ impl Objects {
         }
         rejection
     }
-
-    /// The time of receipt, which stands for an absent timestamp.
-    fn receipt(&mut self) -> (Span, i64) {
-        let kept = self.receipt.unwrap_or_else(|| self.arena.keep_integer(self.received_ms));
-        self.receipt = Some(kept);
-        (kept, self.received_ms)
-    }
 }
 
 /// Reads any value but a field's own kind: what it is, and where it ends.
@@ -287,6 +319,21 @@ fn value(text: &[u8], at: usize, depth: usize) -> Result<(Kind, usize), Malforme
         Ok(_) => Ok((kind, end)),
         Err(error) => Err(wrong(Expected::Value, text, at + error.offset().min(json.len()))),
     }
+}
+
+/// What is wrong with the value of a member that begins at `at`.
+#[cold]
+fn not_json(error: Malformed, member: Member, text: &[u8], at: usize) -> Malformed {
+    let sign = matches!(text.get(at), Some(b'-' | b'+'));
+    let start = at + usize::from(sign);
+    let word = text.get(start..word_end(text, start)).unwrap_or_default();
+    let names: [&[u8]; 3] = [b"nan", b"inf", b"infinity"];
+    let error = if names.iter().any(|name| word.eq_ignore_ascii_case(name)) {
+        wrong(Expected::Finite, text, at)
+    } else {
+        error
+    };
+    error.of(member)
 }
 
 pub(super) fn wrong(expected: Expected, text: &[u8], at: usize) -> Malformed {

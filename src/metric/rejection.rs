@@ -217,7 +217,7 @@ impl fmt::Display for Rejection {
                 write!(out, "1 to {DEVICE_ID_BYTES_MAX} bytes of A-Z a-z 0-9 . _ : -")?;
             }
             Member::Timestamp => {
-                out.write_str("a whole number of s, ms, us or ns or an RFC 3339 time since 1970")?;
+                out.write_str("a number of s, ms, us or ns or an ISO 8601 time since 1970")?;
             }
         }
         write!(out, ", found {found} at byte {at}")
@@ -345,7 +345,7 @@ mod tests {
             ),
             (
                 Rejection::Long { field: Field::Cpu, at },
-                "cpu: expected a number of at most 256 bytes, found a longer one at byte 15",
+                "cpu: expected a number of at most 128 bytes, found a longer one at byte 15",
             ),
             (Rejection::Missing { field: Field::Cpu }, "cpu: missing"),
             (Rejection::Duplicate { member, at }, "cpu: given twice, again at byte 15"),
@@ -357,8 +357,8 @@ mod tests {
             ),
             (
                 Rejection::Timestamp { at },
-                "timestamp: expected a whole number of s, ms, us or ns or an RFC 3339 time since \
-                 1970, found another form at byte 15",
+                "timestamp: expected a number of s, ms, us or ns or an ISO 8601 time since 1970, \
+                 found another form at byte 15",
             ),
             (
                 Rejection::Future { at },

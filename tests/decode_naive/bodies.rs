@@ -10,7 +10,7 @@ fn one_of(texts: &'static [&'static str]) -> impl Strategy<Value = String> {
     prop::sample::select(texts).prop_map(str::to_owned)
 }
 
-fn any_value() -> impl Strategy<Value = String> {
+fn any_value() -> BoxedStrategy<String> {
     let leaf = prop_oneof![
         one_of(&["null", "true", "false", "0", "-1", "1e400", "\"\"", "\"[{\"", "[]", "{}", "[ ]"]),
         one_of(&[
@@ -45,21 +45,51 @@ fn any_value() -> impl Strategy<Value = String> {
             }
         })
     })
+    .boxed()
 }
 
-fn measured() -> impl Strategy<Value = String> {
+/// A number, sometimes in quotes, as a template engine writes it.
+fn perhaps_quoted(number: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    (number, 0..4_u8).prop_map(|(number, form)| match form {
+        0 if !number.contains('"') => format!("\"{number}\""),
+        1 if number.starts_with('1') => format!("\"\\u0031{}\"", &number[1..].replace('"', "")),
+        _ => number,
+    })
+}
+
+fn measured() -> BoxedStrategy<String> {
+    perhaps_quoted(plainly_measured()).boxed()
+}
+
+fn plainly_measured() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => (0.0..100.0_f64).prop_map(|value| format!("{value:.2}")),
         2 => (0_u64..1_000_000).prop_map(|value| value.to_string()),
         2 => any::<f64>().prop_map(|value| value.abs().to_string()),
         1 => "[0-9]{1,25}(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?",
-        1 => (250_usize..262).prop_map(|digits| format!("0.{}", "3".repeat(digits))),
+        1 => (120_usize..134).prop_map(|digits| format!("0.{}", "3".repeat(digits))),
         1 => one_of(&["-0", "-0.0", "1000000", "1000000.0000000001", "1e6", "1e12", "1e400", "-1"]),
         1 => any_value(),
     ]
 }
 
-fn moment() -> impl Strategy<Value = String> {
+fn moment() -> BoxedStrategy<String> {
+    prop_oneof![2 => perhaps_quoted(number_of_time()), 1 => date_and_time()].boxed()
+}
+
+/// A date and a time as some library might write it, mostly.
+fn date_and_time() -> impl Strategy<Value = String> {
+    let date = prop_oneof![8 => "20[012][0-9]-[01][0-9]-[0-3][0-9]", 1 => "(19|99)[0-9]{2}-12-31"];
+    let clock = prop_oneof![
+        6 => "[012][0-9]:[0-5][0-9](:[0-5][0-9])?([.,][0-9]{1,12})?",
+        1 => "23:59:60(\\.5)?",
+    ];
+    let offset = " ?([+-][012][0-9](:?[0-6][0-9])?|Z|z|UTC)?";
+    (date, one_of(&["T", "t", " ", "_"]), clock, offset)
+        .prop_map(|(date, between, clock, offset)| format!("\"{date}{between}{clock}{offset}\""))
+}
+
+fn number_of_time() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => (0_i64..2_000_000).prop_map(|ago| (NOW.wall_ms() / 1000 - ago).to_string()),
         2 => (0_i64..2_000_000).prop_map(|ago| (NOW.wall_ms() + 600_000 - ago).to_string()),
@@ -67,20 +97,26 @@ fn moment() -> impl Strategy<Value = String> {
         1 => (0..NOW.wall_ms() + 900_000).prop_map(|ms| format!("\"{}\"", timestamp::Rfc3339(ms))),
         1 => one_of(&["\"2026-11-23T08\\u003a02:37Z\"", "\"now\"", "null", "0"]),
         1 => one_of(&["1.5", "1e9", "-5", "4999999999999999999", "5000000000000000000"]),
+        2 => "1[67][0-9]{8}([0-9]{3}){0,3}\\.[0-9]{1,12}",
+        1 => "[0-9]{1,3}(\\.[0-9]{1,25})?[eE][+-]?[0-9]{1,2}",
+        1 => "(4|5)0{9,18}(\\.0)?",
         1 => any_value(),
     ]
 }
 
-fn device() -> impl Strategy<Value = String> {
+fn device() -> BoxedStrategy<String> {
     prop_oneof![
         4 => "\"[A-Za-z0-9._:-]{1,12}\"",
         1 => "\"[a-z]{125,130}\"",
         1 => one_of(&["\"d\\u0031\"", "\"a b\"", "\"\"", "\"a\\/b\"", "\"\\u00e9\"", "null", "7"]),
+        1 => one_of(&["17", "00", "-1", "1.0", "1e3"]),
+        1 => "[1-9][0-9]{125,129}",
         1 => any_value(),
     ]
+    .boxed()
 }
 
-fn member() -> impl Strategy<Value = String> {
+fn member() -> BoxedStrategy<String> {
     prop_oneof![
         8 => (one_of(&["cpu", "CPU", "Cpu", "\\u0063pu", "c\\u0050U"]), measured()),
         8 => (one_of(&["rps", "RPS", "r\\u0070s"]), measured()),
@@ -89,9 +125,10 @@ fn member() -> impl Strategy<Value = String> {
         3 => (one_of(&["host", "", "cpu ", "cpus", "r\\nps", "ｃpu", "device-id"]), any_value()),
     ]
     .prop_map(|(name, value)| format!("\"{name}\":{value}"))
+    .boxed()
 }
 
-fn object() -> impl Strategy<Value = String> {
+fn object() -> BoxedStrategy<String> {
     let common = (device(), moment(), measured(), measured()).prop_map(|(id, time, cpu, rps)| {
         format!("{{\"device_id\":{id},\"timestamp\":{time},\"cpu\":{cpu},\"rps\":{rps}}}")
     });
@@ -101,6 +138,7 @@ fn object() -> impl Strategy<Value = String> {
         common,
         (some, separator).prop_map(|(members, comma)| format!("{{ {} }}", members.join(&comma)))
     ]
+    .boxed()
 }
 
 /// The same over many lines.

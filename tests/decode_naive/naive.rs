@@ -10,6 +10,8 @@ use corepulse::metric::rejection::{BodyError, Reason};
 use corepulse::metric::timestamp;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// When every body is received.
 pub const NOW: Now = Now { mono_ns: 7, wall_us: 1_795_420_957_123_000 };
@@ -17,8 +19,9 @@ pub const NOW: Now = Now { mono_ns: 7, wall_us: 1_795_420_957_123_000 };
 #[derive(Clone, Debug, PartialEq)]
 pub struct Owned {
     pub device_id: Option<String>,
-    pub timestamp: String,
-    pub timestamp_ms: i64,
+    /// As it stands in keys, and in milliseconds since 1970. Nothing for a time that the server
+    /// gave: what that has to be is checked by [`both`].
+    pub moment: Option<(String, i64)>,
     pub values: [f64; 2],
     pub literals: [String; 2],
 }
@@ -44,11 +47,13 @@ pub fn fast(decoder: &mut Decoder, body: &[u8], lines: Lines) -> Result<Items, R
         BodyError::TooManyEvents => Refused::TooMany,
     })?;
     assert_eq!(batch.len(), batch.iter().count());
+    if let (Some(given), Some(Ok(only))) = (batch.given(), batch.iter().next()) {
+        assert_eq!(owned(only.timestamp), given.to_string());
+    }
     let items = batch.iter().map(|item| match item {
         Ok(event) => Ok(Owned {
             device_id: event.device_id.map(owned),
-            timestamp: owned(event.timestamp),
-            timestamp_ms: event.timestamp_ms,
+            moment: Some((owned(event.timestamp), event.timestamp_ms)),
             values: event.values,
             literals: event.literals.map(owned),
         }),
@@ -58,6 +63,31 @@ pub fn fast(decoder: &mut Decoder, body: &[u8], lines: Lines) -> Result<Items, R
         }
     });
     Ok(items.collect())
+}
+
+/// What the decoder makes of a body, and what it ought to.
+pub fn both(
+    decoder: &mut Decoder,
+    body: &[u8],
+    lines: Lines,
+) -> (Result<Items, Refused>, Result<Items, Refused>) {
+    let expected = naive(body, lines);
+    let mut found = fast(decoder, body, lines);
+    if let (Ok(found), Ok(expected)) = (&mut found, &expected) {
+        let mut last_us = NOW.wall_us - 1;
+        for (found, expected) in found.iter_mut().flatten().zip(expected.iter().flatten()) {
+            if expected.moment.is_some() {
+                continue;
+            }
+            // One after the other, from the time of receipt on.
+            let (key, ms) = found.moment.take().expect("every event has a time");
+            let given_us: i64 = key.parse().expect("digits");
+            assert!((last_us + 1..NOW.wall_us + 1_000_000).contains(&given_us), "{given_us}");
+            assert_eq!(ms, given_us / 1000);
+            last_us = given_us;
+        }
+    }
+    (found, expected)
 }
 
 /// The members of an object in their order, also those of one name; names as they are written.
@@ -223,35 +253,48 @@ fn naive_item(raw: &RawValue) -> Result<Owned, Reason> {
         given.push(name);
     }
     let ((cpu, cpu_literal), (rps, rps_literal)) = cpu.zip(rps).ok_or(Reason::Missing)?;
-    let (timestamp, timestamp_ms) =
-        moment.unwrap_or_else(|| (NOW.wall_ms().to_string(), NOW.wall_ms()));
     let (values, literals) = ([cpu, rps], [cpu_literal, rps_literal]);
-    Ok(Owned { device_id, timestamp, timestamp_ms, values, literals })
+    Ok(Owned { device_id, moment, values, literals })
+}
+
+/// Whether a text is a number as JSON writes it, and nothing else.
+fn is_number(text: &str) -> bool {
+    let raw: Option<&RawValue> = serde_json::from_str(text).ok();
+    let is_all = raw.is_some_and(|raw| raw.get() == text);
+    is_all && text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+}
+
+/// What a string means; `serde_json` makes no text of a lone surrogate.
+fn text_of(value: &str) -> Option<String> {
+    serde_json::from_str(value).ok()
 }
 
 fn naive_number(value: &str, max: f64) -> Result<(f64, String), Reason> {
-    if !value.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+    let quoted = value.starts_with('"').then(|| text_of(value).unwrap_or_default());
+    let literal = quoted.as_deref().unwrap_or(value);
+    if !is_number(literal) {
         return Err(Reason::Type);
     }
-    if value.len() > NUMBER_BYTES_MAX {
+    if literal.len() > NUMBER_BYTES_MAX {
         return Err(Reason::Range);
     }
-    let number: f64 = value.parse().map_err(|_| Reason::Range)?;
+    let number: f64 = literal.parse().map_err(|_| Reason::Range)?;
     if !number.is_finite() || number < 0.0 || number > max {
         return Err(Reason::Range);
     }
-    Ok((number.abs(), value.to_owned()))
+    Ok((number.abs(), literal.to_owned()))
 }
 
 fn naive_device_id(value: &str) -> Result<Option<String>, Reason> {
     if value == "null" {
         return Ok(None);
     }
-    if !value.starts_with('"') {
+    let is_integer = value.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_integer && !value.starts_with('"') {
         return Err(Reason::Type);
     }
-    // A string with a lone surrogate is JSON, but no id.
-    let id: String = serde_json::from_str(value).map_err(|_| Reason::DeviceId)?;
+    let id = if is_integer { Some(value.to_owned()) } else { text_of(value) };
+    let id = id.ok_or(Reason::DeviceId)?;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
     if id.is_empty() || id.len() > DEVICE_ID_BYTES_MAX || !id.bytes().all(allowed) {
         return Err(Reason::DeviceId);
@@ -263,19 +306,86 @@ fn naive_timestamp(value: &str) -> Result<Option<(String, i64)>, Reason> {
     if value == "null" {
         return Ok(None);
     }
-    let moment = if value.starts_with('"') {
-        let text: String = serde_json::from_str(value).map_err(|_| Reason::Timestamp)?;
-        let ms = timestamp::from_rfc3339(&text).ok_or(Reason::Timestamp)?;
-        (ms.to_string(), ms)
-    } else if value.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
-        let integer: u64 = value.parse().map_err(|_| Reason::Timestamp)?;
-        let ms = timestamp::from_integer(integer).ok_or(Reason::Timestamp)?;
-        (value.to_owned(), ms)
+    let quoted = value.starts_with('"').then(|| text_of(value).unwrap_or_default());
+    let text = quoted.as_deref().unwrap_or(value);
+    let moment = if is_number(text) {
+        naive_moment(text)
+    } else if quoted.is_some() {
+        naive_date(text).map(|ns| (naive_key(ns), i64::try_from(ns / 1_000_000).expect("ms")))
     } else {
         return Err(Reason::Type);
     };
+    let moment = moment.ok_or(Reason::Timestamp)?;
     if moment.1 > NOW.wall_ms() + FUTURE_MS_MAX {
         return Err(Reason::Future);
     }
     Ok(Some(moment))
+}
+
+/// A number of s, ms, us or ns: as it is kept, and in milliseconds.
+fn naive_moment(text: &str) -> Option<(String, i64)> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let ms = timestamp::from_integer(text.parse().ok()?)?;
+        return Some((text.to_owned(), ms));
+    }
+    if text.starts_with('-') {
+        return None;
+    }
+    let lower = text.to_ascii_lowercase();
+    let (mantissa, exponent) = lower.split_once('e').unwrap_or((&lower, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [whole, fraction].concat();
+    let digits_from = digits.trim_start_matches('0');
+    let zeros = digits.len() - digits_from.len();
+    let far = if exponent.starts_with('-') { -1_000_000 } else { 1_000_000 };
+    let exponent: i64 = exponent.parse().unwrap_or(far).clamp(-1_000_000, 1_000_000);
+    let point = whole.len() as i64 - zeros as i64 + exponent;
+    // The digits before the point, moved so far to the right.
+    let floor = |moved: i64| -> u128 {
+        let count = usize::try_from((point + moved).clamp(0, 30)).expect("small");
+        let padded = format!("{digits_from:0<30}");
+        padded[..count].parse().unwrap_or(0)
+    };
+    if digits_from.is_empty() {
+        return Some((naive_key(0), 0));
+    }
+    let (_, moved) = [(5_000_000_000, 9), (5_000_000_000_000, 6)]
+        .into_iter()
+        .chain([(5_000_000_000_000_000, 3), (5_000_000_000_000_000_000, 0)])
+        .find(|(end, _)| floor(0) < *end)?;
+    let ns = floor(moved);
+    Some((naive_key(ns), i64::try_from(ns / 1_000_000).ok()?))
+}
+
+/// The coarsest of milliseconds, microseconds and nanoseconds that is exact.
+fn naive_key(ns: u128) -> String {
+    match (ns % 1_000_000, ns % 1000) {
+        (0, _) => (ns / 1_000_000).to_string(),
+        (_, 0) => (ns / 1000).to_string(),
+        _ => ns.to_string(),
+    }
+}
+
+/// Nanoseconds since 1970 of a date and a time, which are written anew as RFC 3339.
+fn naive_date(text: &str) -> Option<u128> {
+    let (date, rest) = text.split_at_checked(10)?;
+    let rest = rest.strip_prefix(['T', 't', ' '])?;
+    let offset_at = rest.find(['Z', 'z', '+', '-', ' ', 'U']).unwrap_or(rest.len());
+    let (clock, offset) = rest.split_at(offset_at);
+    let seconds = if clock.len() == 5 { ":00" } else { "" };
+    // The comma is a mark of a fraction alone.
+    let (comma, point) = (clock.get(8..9) == Some(","), clock.contains('.'));
+    let clock = if comma && !point { clock.replacen(',', ".", 1) } else { clock.to_owned() };
+    let bare = offset.strip_prefix(' ').unwrap_or(offset);
+    let offset = match (bare, bare.len()) {
+        ("", _) if offset.is_empty() => "Z".to_owned(),
+        ("Z" | "z" | "UTC", _) => "Z".to_owned(),
+        (_, 3) => format!("{bare}:00"),
+        (_, 5) => format!("{}:{}", bare.get(..3)?, bare.get(3..)?),
+        (_, 6) => bare.to_owned(),
+        _ => return None,
+    };
+    let written = format!("{date}T{clock}{seconds}{offset}");
+    let moment = OffsetDateTime::parse(&written, &Rfc3339).ok()?;
+    u128::try_from(moment.unix_timestamp_nanos()).ok()
 }

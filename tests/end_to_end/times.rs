@@ -5,7 +5,8 @@ use super::event::Event;
 use super::exposition::Scrape;
 use super::json::Json;
 use super::server::{TestServer, analyze, body_of};
-use corepulse::metric::timestamp::{Rfc3339, from_rfc3339};
+use corepulse::metric::timestamp::Rfc3339;
+use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The store's time to live, by default.
@@ -41,7 +42,7 @@ fn check_value(client: &mut Client, id: &str, key: &str) {
 }
 
 #[test]
-fn each_magnitude_and_rfc_3339_mean_their_moment_and_make_their_key() {
+fn each_form_means_its_moment_and_makes_its_key() {
     let server = TestServer::start(2, &[]);
     let mut client = server.connect();
     let cases = [
@@ -52,7 +53,17 @@ fn each_magnitude_and_rfc_3339_mean_their_moment_and_make_their_key() {
         ("1750000001234567890", "1750000001234567890", "2025-06-15T15:06:41.234Z"),
         ("\"2025-06-15T15:06:41Z\"", "1750000001000", "2025-06-15T15:06:41.000Z"),
         ("\"2025-06-15T17:06:41.234+02:00\"", "1750000001234", "2025-06-15T15:06:41.234Z"),
-        ("\"2025-06-15T09:36:41.2349-05:30\"", "1750000001234", "2025-06-15T15:06:41.234Z"),
+        ("\"2025-06-15T09:36:41.2349-05:30\"", "1750000001234900", "2025-06-15T15:06:41.234Z"),
+        // What `time.time()`, `isoformat()`, `strftime("%z")` and other libraries make.
+        ("1750000001.234", "1750000001234", "2025-06-15T15:06:41.234Z"),
+        ("1750000001.2345678", "1750000001234567800", "2025-06-15T15:06:41.234Z"),
+        ("1.750000001e9", "1750000001000", "2025-06-15T15:06:41.000Z"),
+        ("\"1750000001\"", "1750000001", "2025-06-15T15:06:41.000Z"),
+        ("\"1750000001234\"", "1750000001234", "2025-06-15T15:06:41.234Z"),
+        ("\"2025-06-15T15:06:41.234567\"", "1750000001234567", "2025-06-15T15:06:41.234Z"),
+        ("\"2025-06-15 15:06:41\"", "1750000001000", "2025-06-15T15:06:41.000Z"),
+        ("\"2025-06-15T15:06:41+0000\"", "1750000001000", "2025-06-15T15:06:41.000Z"),
+        ("\"2025-06-15T15:06Z\"", "1749999960000", "2025-06-15T15:06:00.000Z"),
         ("0", "0", "1970-01-01T00:00:00.000Z"),
     ];
     for (number, (sent, key, moment)) in cases.into_iter().enumerate() {
@@ -89,17 +100,68 @@ fn from_and_to_are_the_least_and_the_greatest() {
 }
 
 #[test]
-fn without_a_timestamp_it_is_the_time_of_receipt() {
+fn moments_within_a_millisecond_are_keys_of_their_own() {
     let server = TestServer::start(2, &[]);
     let mut client = server.connect();
-    for (id, timestamp) in [("absent", ""), ("null", "\"timestamp\":null,")] {
-        let body = format!("{{{timestamp}\"device_id\":\"{id}\",\"cpu\":1.5,\"rps\":2}}");
-        let before = wall_ms() - SLACK_MS;
-        assert_eq!(client.post(&body).status, 202);
-        let received = from_rfc3339(&shown(&mut client, id)).unwrap();
-        assert!((before..=wall_ms() + SLACK_MS).contains(&received), "{received}");
-        check_value(&mut client, id, &received.to_string());
+    let batch = ["000100", "000200"].map(|fraction| {
+        event("fine", &format!("\"2025-06-15T15:06:41.{fraction}Z\"")).json() + "\n"
+    });
+    assert_eq!(client.post(&batch.concat()).status, 202);
+    for key in ["1750000001000100", "1750000001000200"] {
+        check_value(&mut client, "fine", key);
     }
+}
+
+#[test]
+fn without_a_timestamp_it_is_the_time_of_receipt_which_the_answer_tells() {
+    let server = TestServer::start(2, &[]);
+    for (id, timestamp) in [("absent", ""), ("null", "\"timestamp\":null,")] {
+        for client in &mut server.connect_to_each_core() {
+            let body = format!("{{{timestamp}\"device_id\":\"{id}\",\"cpu\":1.5,\"rps\":2}}");
+            let before = wall_ms() - SLACK_MS;
+            let response = client.post(&body);
+            assert_eq!(response.status, 202);
+            let given = Json(&response.body).whole("timestamp");
+            let expected = format!("{{\"accepted\":1,\"anomalies\":0,\"timestamp\":{given}}}\n");
+            assert_eq!(response.body, expected);
+            let received = i64::try_from(given / 1000).unwrap();
+            assert!((before..=wall_ms() + SLACK_MS).contains(&received), "{received}");
+            assert_eq!(shown(client, id), Rfc3339(received).to_string());
+            check_value(client, id, &given.to_string());
+        }
+    }
+}
+
+#[test]
+fn a_batch_without_timestamps_keeps_every_event() {
+    let server = TestServer::start(2, &[]);
+    let mut clients = server.connect_to_each_core();
+    let line = "{\"device_id\":\"same\",\"cpu\":1,\"rps\":2}\n";
+    for round in 1..=20 {
+        for client in &mut clients {
+            // Five of one device, and five of none.
+            let lone = "{\"cpu\":1,\"rps\":2}\n";
+            let response = client.post(&[line.repeat(5), lone.repeat(5)].concat());
+            assert_eq!(response.body, "{\"accepted\":10,\"anomalies\":0}\n");
+        }
+        let totals = server.store().stats().totals;
+        assert_eq!((totals.stored, totals.coalesced), (20 * round, 0));
+    }
+}
+
+#[test]
+fn times_given_by_the_cores_are_never_the_same() {
+    let server = TestServer::start(2, &[]);
+    let mut clients = server.connect_to_each_core();
+    let mut given = HashSet::new();
+    for number in 0..1000 {
+        let core = number % 2;
+        let response = clients[core].post("{\"device_id\":\"same\",\"cpu\":1,\"rps\":2}");
+        let timestamp = Json(&response.body).whole("timestamp");
+        assert_eq!(timestamp % 2, core as u64, "{timestamp} by core {core}");
+        assert!(given.insert(timestamp), "{timestamp} twice");
+    }
+    assert_eq!(server.store().stats().totals.coalesced, 0);
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Decoder {
             return is_bad;
         }
         self.items.clear();
-        self.events = 0;
+        (self.events, self.given) = (0, None);
         self.objects.forget(body.len());
         self.lines(body, start)
     }
