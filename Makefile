@@ -89,7 +89,7 @@ idle-connections: ## What 15,000 idle connections cost in memory, and others in 
 	cargo build --release --locked --workspace
 	target/release/idle-connections --record
 
-greedy: ## How long polite clients wait beside one that sends 10,000 requests at once
+greedy: ## How long polite clients wait beside those that want more than their share
 	cargo build --release --locked --workspace
 	target/release/greedy
 

@@ -1,31 +1,31 @@
-//! How long polite clients wait beside one that sends 10,000 requests at once, again and again.
+//! How long polite clients wait beside clients that want more than their share.
 //!
 //! The server has the first core, with one worker; the clients have the second. Fifty polite
 //! connections post one metric after the other, some 2,000 a second in all; in every round once
-//! alone, and once beside the greedy connection.
+//! alone, and once beside each of the attacks, which go on without a pause.
 //!
 //! ```text
-//! cargo build --release --workspace && target/release/greedy
+//! cargo build --release --workspace && target/release/greedy [--attack inflating --greedy 16]
 //! ```
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use corepulse_perf::idle::{self, Requests};
+use corepulse_perf::machine;
 use corepulse_perf::program::{self, Records};
 use corepulse_perf::report::Spread;
 use corepulse_perf::scenario::Scenario;
 use corepulse_perf::server::{Kind, Server};
-use corepulse_perf::{answers, machine};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use rustix::process::setpriority_process;
 use serde_json::{Value, json};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// What the greedy connection sends at once.
-const AT_ONCE: usize = 10_000;
 
 /// Between two polite requests, in microseconds.
 const PAUSE_US: std::ops::RangeInclusive<u64> = 200..=600;
@@ -33,17 +33,32 @@ const PAUSE_US: std::ops::RangeInclusive<u64> = 200..=600;
 /// The lowest priority that a thread can have.
 const NICENESS_MAX: i32 = 19;
 
+/// A greedy reader looks this often whether it is over.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What a body may be after inflation, by default.
+const BODY_BYTES: usize = 1024 * 1024;
+
+/// Events that a request may have.
+const EVENTS: usize = 10_000;
+
 /// Measures the wait of polite clients.
 #[derive(Debug, Parser)]
 struct Options {
     /// The server's `--engine`.
     #[arg(long, default_value = "percore")]
     engine: String,
+    /// What the greedy ones do; all of it, one after the other, unless told.
+    #[arg(long)]
+    attack: Vec<Attack>,
+    /// Greedy connections.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=100))]
+    greedy: u16,
     /// Polite connections.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     polite: u16,
     /// How often each is measured.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
     /// How long each time.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
@@ -55,6 +70,65 @@ struct Options {
     records: Records,
 }
 
+/// A way to want more than one's share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Attack {
+    /// 10,000 small requests at once.
+    Pipelined,
+    /// Pipelined bodies of three kilobytes that inflate to as many events as a request may have.
+    Inflating,
+    /// Pipelined batches of 1,000 events, as they are.
+    Batches,
+    /// Pipelined bodies that inflate to numbers that are hard to read, in members that are repeated.
+    Literals,
+    /// What inflates, from connections that are closed as soon as it is sent.
+    Leaving,
+}
+
+impl Attack {
+    const ALL: [Self; 5] =
+        [Self::Pipelined, Self::Inflating, Self::Batches, Self::Literals, Self::Leaving];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pipelined => "pipelined",
+            Self::Inflating => "inflating",
+            Self::Batches => "batches",
+            Self::Literals => "literals",
+            Self::Leaving => "leaving",
+        }
+    }
+
+    /// What a connection sends, again and again.
+    fn series(self, address: SocketAddr) -> Result<Vec<u8>, String> {
+        Ok(match self {
+            Self::Pipelined => Requests::new(address, Scenario::Single).make().repeat(10_000),
+            Self::Batches => Requests::new(address, Scenario::Ndjson).make().repeat(16),
+            Self::Inflating | Self::Leaving => {
+                zipped(&"{\"cpu\":1,\"rps\":1}\n".repeat(EVENTS))?.repeat(80)
+            }
+            Self::Literals => {
+                let member = "\"cpu\":1.70000000000000003862e308,";
+                let members = member.repeat(BODY_BYTES / member.len() - 1);
+                zipped(&format!("{{{members}\"rps\":1}}"))?.repeat(80)
+            }
+        })
+    }
+}
+
+/// A POST of this body in gzip.
+fn zipped(body: &str) -> Result<Vec<u8>, String> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body.as_bytes()).map_err(|e| e.to_string())?;
+    let body = encoder.finish().map_err(|e| e.to_string())?;
+    let length = body.len();
+    let head = format!(
+        "POST /metrics HTTP/1.1\r\nHost: greedy\r\nContent-Encoding: gzip\r\n\
+         Content-Length: {length}\r\n\r\n"
+    );
+    Ok([head.into_bytes(), body].concat())
+}
+
 /// What polite clients saw in one go, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Waits {
@@ -63,10 +137,16 @@ struct Waits {
     p99: f64,
 }
 
-/// Alone, and beside the greedy one, with the requests a second that it was answered meanwhile.
+/// Alone, and beside each attack.
 struct Round {
     quiet: Waits,
-    beside: Waits,
+    beside: Vec<Beside>,
+}
+
+struct Beside {
+    attack: Attack,
+    waits: Waits,
+    /// Answers a second that the greedy ones had, or connections that they made.
     greedy_rate: f64,
 }
 
@@ -81,30 +161,45 @@ fn measure(options: &Options) -> Result<(), String> {
     let server = Server::start_with(Kind::Corepulse, &arguments, folder, core)?;
     let mut polite = idle::open(server.address, usize::from(options.polite))?;
     let duration = Duration::from_secs(options.seconds);
+    let attacks = if options.attack.is_empty() { &Attack::ALL[..] } else { &options.attack };
     let mut rounds = Vec::new();
     for number in 0..options.rounds {
         let quiet = be_polite(server.address, &mut polite, duration)?;
-        let (beside, greedy_rate) = be_both(server.address, &mut polite, duration)?;
-        let (p99, beside_p99) = (quiet.p99, beside.p99);
-        eprintln!("round {number}: p99 {p99:.0} µs alone, {beside_p99:.0} µs beside");
-        rounds.push(Round { quiet, beside, greedy_rate });
+        eprintln!("round {number}: p99 {:.0} µs alone", quiet.p99);
+        let mut beside = Vec::new();
+        for &attack in attacks {
+            let measured = be_both(attack, options.greedy, server.address, &mut polite, duration)?;
+            eprintln!("round {number}: p99 {:.0} µs, {}", measured.waits.p99, attack.name());
+            beside.push(measured);
+        }
+        rounds.push(Round { quiet, beside });
     }
-    print!("{}", table(&rounds));
+    print!("{}", table(&rounds, attacks));
     options.records.keep(&options.name, || record(options, &rounds))
 }
 
 fn be_both(
+    attack: Attack,
+    connections: u16,
     address: SocketAddr,
     polite: &mut [TcpStream],
     duration: Duration,
-) -> Result<(Waits, f64), String> {
+) -> Result<Beside, String> {
     let is_over = AtomicBool::new(false);
+    let series = attack.series(address)?;
     thread::scope(|scope| {
-        let greedy = scope.spawn(|| be_greedy(address, &is_over));
+        let be_greedy = || match attack {
+            Attack::Leaving => send_and_leave(address, &series, &is_over),
+            _ => send_and_read(address, &series, &is_over),
+        };
+        let greedy: Vec<_> = (0..connections).map(|_| scope.spawn(be_greedy)).collect();
         let waits = be_polite(address, polite, duration);
         is_over.store(true, Ordering::Relaxed);
-        let rate = greedy.join().map_err(|_| "the greedy client panicked")?;
-        Ok((waits?, rate?))
+        let mut greedy_rate = 0.0;
+        for client in greedy {
+            greedy_rate += client.join().map_err(|_| "a greedy client panicked")??;
+        }
+        Ok(Beside { attack, waits: waits?, greedy_rate })
     })
 }
 
@@ -128,49 +223,66 @@ fn be_polite(
     Ok(Waits::of(waits))
 }
 
-/// Sends as many requests at once, reads all answers, and begins again; how many a second.
-fn be_greedy(address: SocketAddr, is_over: &AtomicBool) -> Result<f64, String> {
-    let fault = |e: std::io::Error| format!("the greedy client: {e}");
-    // This thread's, and its writer's: the polite ones shall wait for the server, not for these.
-    setpriority_process(None, NICENESS_MAX).map_err(|e| e.to_string())?;
-    let mut stream = TcpStream::connect(address).map_err(fault)?;
-    stream.set_read_timeout(Some(idle::ANSWER_MAX)).map_err(fault)?;
-    let mut writer = stream.try_clone().map_err(fault)?;
-    let request = Requests::new(address, Scenario::Single).make().to_vec();
-    // All answers are alike but for their date: their length tells how many have come.
-    let answer_bytes = first_answer(&mut stream, &request)?;
-    let series = request.repeat(AT_ONCE);
-    let (start, mut answered) = (Instant::now(), 0.0);
-    let mut chunk = vec![0; 256 * 1024];
-    while !is_over.load(Ordering::Relaxed) {
-        let mut left = AT_ONCE * answer_bytes;
-        thread::scope(|scope| {
-            let sending = scope.spawn(|| writer.write_all(&series));
-            while left > 0 {
-                let length = stream.read(&mut chunk).map_err(fault)?;
-                left = left.checked_sub(length).ok_or("more answers than requests")?;
-                if length == 0 {
-                    return Err("the greedy client was closed".to_owned());
-                }
-            }
-            let sent = sending.join().map_err(|_| "the greedy client panicked")?;
-            sent.map_err(fault)
-        })?;
-        answered += f64::from(u32::try_from(AT_ONCE).unwrap_or(0));
-    }
-    Ok(answered / start.elapsed().as_secs_f64())
+/// The polite ones shall wait for the server, not for these threads.
+fn yield_to_others() -> Result<(), String> {
+    setpriority_process(None, NICENESS_MAX).map_err(|e| e.to_string())
 }
 
-fn first_answer(stream: &mut TcpStream, request: &[u8]) -> Result<usize, String> {
-    stream.write_all(request).map_err(|e| e.to_string())?;
-    let (mut received, mut chunk) = (Vec::new(), [0; 1024]);
-    loop {
-        let length = stream.read(&mut chunk).map_err(|e| e.to_string())?;
-        received.extend(chunk.iter().take(length));
-        if let Some(answer) = answers::first(&received)? {
-            return Ok(answer.length);
+fn fault(error: std::io::Error) -> String {
+    format!("a greedy client: {error}")
+}
+
+/// Sends without end while it reads all answers; how many a second.
+fn send_and_read(address: SocketAddr, series: &[u8], is_over: &AtomicBool) -> Result<f64, String> {
+    yield_to_others()?;
+    let mut stream = TcpStream::connect(address).map_err(fault)?;
+    stream.set_read_timeout(Some(LOOK)).map_err(fault)?;
+    let mut writer = stream.try_clone().map_err(fault)?;
+    thread::scope(|scope| {
+        let sending = scope.spawn(move || -> Result<(), String> {
+            yield_to_others()?;
+            // The reader ends it, in the middle of a request.
+            while !is_over.load(Ordering::Relaxed) && writer.write_all(series).is_ok() {}
+            Ok(())
+        });
+        let read = count_answers(&mut stream, is_over);
+        stream.shutdown(Shutdown::Both).map_err(fault)?;
+        sending.join().map_err(|_| "a greedy client panicked")??;
+        read
+    })
+}
+
+fn count_answers(stream: &mut TcpStream, is_over: &AtomicBool) -> Result<f64, String> {
+    let (start, mut answers) = (Instant::now(), 0_u32);
+    let mut chunk = vec![0; 256 * 1024];
+    while !is_over.load(Ordering::Relaxed) {
+        match stream.read(&mut chunk) {
+            Ok(0) => return Err("a greedy client was closed".to_owned()),
+            // One that is divided between two reads is one that is not counted.
+            Ok(length) => {
+                let starts = chunk.get(..length).unwrap_or_default().windows(9);
+                answers += u32::try_from(starts.filter(|it| *it == b"HTTP/1.1 ").count())
+                    .unwrap_or(u32::MAX);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(fault(error)),
         }
     }
+    Ok(f64::from(answers) / start.elapsed().as_secs_f64())
+}
+
+/// Connects, sends all of it and leaves, again and again; how often a second.
+fn send_and_leave(address: SocketAddr, series: &[u8], is_over: &AtomicBool) -> Result<f64, String> {
+    yield_to_others()?;
+    let (start, mut times) = (Instant::now(), 0_u32);
+    while !is_over.load(Ordering::Relaxed) {
+        let mut stream = TcpStream::connect(address).map_err(fault)?;
+        stream.set_write_timeout(Some(LOOK)).map_err(fault)?;
+        // What the server does not take by then is not sent.
+        let _ = stream.write_all(series);
+        times += 1;
+    }
+    Ok(f64::from(times) / start.elapsed().as_secs_f64())
 }
 
 impl Waits {
@@ -184,20 +296,31 @@ impl Waits {
     }
 }
 
-fn table(rounds: &[Round]) -> String {
-    let of = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value));
-    let greedy = of(|round| round.greedy_rate).text(0);
-    format!(
-        "| polite clients | median µs | p99 µs |\n|---|---|---|\n\
-         | alone | {} | {} |\n| beside the greedy one | {} | {} |\n| ratio | {} | {} |\n\n\
-         the greedy one had {greedy} requests a second answered\n",
-        of(|round| round.quiet.median).text(0),
-        of(|round| round.quiet.p99).text(0),
-        of(|round| round.beside.median).text(0),
-        of(|round| round.beside.p99).text(0),
-        of(|round| round.beside.median / round.quiet.median).text(2),
-        of(|round| round.beside.p99 / round.quiet.p99).text(2),
-    )
+fn table(rounds: &[Round], attacks: &[Attack]) -> String {
+    let of = |value: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(value));
+    let (median, p99) = (of(&|it| it.quiet.median).text(0), of(&|it| it.quiet.p99).text(0));
+    let mut text = "| polite clients | median µs | p99 µs | p99, times that alone | \
+                    answers to the greedy ones a second |\n|---|---|---|---|---|\n"
+        .to_owned();
+    let _ = writeln!(text, "| alone | {median} | {p99} | 1 |  |");
+    for (place, attack) in attacks.iter().enumerate() {
+        let beside = |value: fn(&Beside) -> f64| {
+            of(&|round| round.beside.get(place).map_or(f64::NAN, value)).text(0)
+        };
+        let ratio = of(&|round| {
+            round.beside.get(place).map_or(f64::NAN, |it| it.waits.p99 / round.quiet.p99)
+        });
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            attack.name(),
+            beside(|it| it.waits.median),
+            beside(|it| it.waits.p99),
+            ratio.text(1),
+            beside(|it| it.greedy_rate)
+        );
+    }
+    text
 }
 
 fn record(options: &Options, rounds: &[Round]) -> Value {
@@ -205,17 +328,22 @@ fn record(options: &Options, rounds: &[Round]) -> Value {
         let Waits { requests, median, p99 } = waits;
         json!({ "requests": requests, "median_us": median, "p99_us": p99 })
     };
-    let rows = rounds.iter().enumerate().map(|(number, round)| {
-        json!({
-            "round": number,
-            "engine": options.engine,
-            "polite": options.polite,
-            "quiet": waits(&round.quiet),
-            "beside": waits(&round.beside),
-            "greedy_requests_per_second": round.greedy_rate,
-        })
-    });
-    json!({ "machine": machine::describe(), "measurements": rows.collect::<Vec<_>>() })
+    let mut rows = Vec::new();
+    for (number, round) in rounds.iter().enumerate() {
+        for Beside { attack, waits: beside, greedy_rate } in &round.beside {
+            rows.push(json!({
+                "round": number,
+                "engine": options.engine,
+                "polite": options.polite,
+                "greedy": options.greedy,
+                "attack": attack.name(),
+                "quiet": waits(&round.quiet),
+                "beside": waits(beside),
+                "greedy_answers_per_second": greedy_rate,
+            }));
+        }
+    }
+    json!({ "machine": machine::describe(), "measurements": rows })
 }
 
 #[cfg(test)]
@@ -226,6 +354,16 @@ mod tests {
     fn the_options_are_consistent() {
         use clap::CommandFactory as _;
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_sent_is_small_and_says_much() {
+        let address = ([127, 0, 0, 1], 80).into();
+        for attack in Attack::ALL {
+            let series = attack.series(address).unwrap();
+            assert!(series.starts_with(b"POST /metrics HTTP/1.1\r\n"), "{attack:?}");
+            assert!(series.len() < 2 * BODY_BYTES, "{attack:?}: {} bytes", series.len());
+        }
     }
 
     #[test]
