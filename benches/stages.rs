@@ -148,7 +148,7 @@ const HARD: [(&str, &str, bool); 9] = [
     ),
 ];
 
-/// Nine of ten members are such a literal's, and those of the repeated and the ignored do not count.
+/// Events with such a literal, of the common shape and of another: an event each, literal included.
 fn hard_literals(criterion: &mut Criterion) {
     let mut decoder = Decoder::new();
     let mut group = criterion.benchmark_group("hard literals");

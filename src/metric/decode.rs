@@ -267,7 +267,7 @@ mod tests {
                 assert_eq!((event.timestamp, event.timestamp_ms), (kept.as_bytes(), ms), "{sent}");
             });
         }
-        for sent in ["-1", "-0", "-1.5", "5e18", "5000000000000000000"] {
+        for sent in ["-1", "-1.5", "5e18", "5000000000000000000"] {
             let body = with(&format!("\"timestamp\":{sent}"));
             assert_eq!(rejection(&body), Rejection::Timestamp { at: 13 }, "{sent}");
         }

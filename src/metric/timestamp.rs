@@ -92,16 +92,17 @@ pub fn from_integer(integer: u64) -> Option<i64> {
     i64::try_from(ms).ok()
 }
 
-/// The moment of a number that was scanned, in the unit that its magnitude says; `None` where it is
-/// written with a minus, and from 5e18 on.
+/// The moment of a number that was scanned, in the unit that its magnitude says; `None` below zero,
+/// and from 5e18 on.
 pub(super) fn from_number(number: Number, literal: &[u8]) -> Option<Reading> {
     if let Some(integer) = number.integer() {
         return from_integer(integer).map(Reading::Integer);
     }
-    if number.is_negative() {
+    let decimal = Decimal::of(literal);
+    if number.is_negative() && decimal.magnitude().is_some() {
         return None;
     }
-    from_decimal(Decimal::of(literal)).map(Reading::Moment)
+    from_decimal(decimal).map(Reading::Moment)
 }
 
 /// What is finer than a nanosecond is cut off.
@@ -307,6 +308,8 @@ mod tests {
             ("4.999999999999999999e18", "4999999999999999999", 4_999_999_999_999),
             ("0.0", "0", 0),
             ("0e99", "0", 0),
+            ("-0", "0", 0),
+            ("-0.0", "0", 0),
             ("1e-9", "1", 0),
             ("0.0000025", "2500", 0),
             ("1e-10", "0", 0),
@@ -317,8 +320,7 @@ mod tests {
         }
         for sent in [
             "-1",
-            "-0",
-            "-0.0",
+            "-1e-30",
             "5e18",
             "5000000000000000000",
             "5000000000000000000.0",

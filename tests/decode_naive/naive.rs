@@ -328,10 +328,7 @@ fn naive_moment(text: &str) -> Option<(String, i64)> {
         let ms = timestamp::from_integer(text.parse().ok()?)?;
         return Some((text.to_owned(), ms));
     }
-    if text.starts_with('-') {
-        return None;
-    }
-    let lower = text.to_ascii_lowercase();
+    let lower = text.trim_start_matches('-').to_ascii_lowercase();
     let (mantissa, exponent) = lower.split_once('e').unwrap_or((&lower, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = [whole, fraction].concat();
@@ -348,6 +345,9 @@ fn naive_moment(text: &str) -> Option<(String, i64)> {
     };
     if digits_from.is_empty() {
         return Some((naive_key(0), 0));
+    }
+    if text.starts_with('-') {
+        return None;
     }
     let (_, moved) = [(5_000_000_000, 9), (5_000_000_000_000, 6)]
         .into_iter()
