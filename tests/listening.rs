@@ -14,7 +14,7 @@ mod support;
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -177,4 +177,41 @@ fn the_second_engine_says_that_it_takes_no_unix_socket() {
     assert_eq!(run.code, 64, "{run:?}");
     assert!(run.errors.contains("--listen: the engine may-minihttp"), "{run:?}");
     assert!(!path.exists());
+}
+
+#[test]
+fn a_port_in_use_is_said_and_69() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_unavailable(&run(command(&["--listen", &address])), &address);
+    assert_unavailable(&run(command(&["--listen", "192.0.2.1:80"])), "192.0.2.1:80");
+}
+
+/// Ports are shared between the cores of one server, never between two servers: half the devices
+/// of each would talk to the other.
+#[test]
+fn a_second_server_on_the_port_of_a_first_is_refused() {
+    let first = Process::start(&[]);
+    let address = first.address.to_string();
+    assert_unavailable(&run(command(&["--listen", &address])), &address);
+    assert_eq!(first.client().ask(&get("/health")).status, 200);
+}
+
+fn assert_unavailable(run: &Run, address: &str) {
+    assert_eq!(run.code, 69, "{run:?}");
+    assert!(run.errors.contains(address) && run.errors.contains("listen"), "{run:?}");
+}
+
+#[test]
+fn a_restart_may_take_the_port_of_the_run_before() {
+    let mut first = Process::start(&[]);
+    let mut client = first.client();
+    assert_eq!(client.ask(&get("/health")).status, 200);
+    let address = first.address.to_string();
+    first.signal("TERM");
+    first.wait();
+    // The old connection has not gone from the kernel: it is in TIME_WAIT.
+    drop(client);
+    let second = Process::start_at(&address, &[]);
+    assert_eq!(second.client().ask(&get("/health")).status, 200);
 }
