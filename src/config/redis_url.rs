@@ -39,6 +39,9 @@ const COMMON_NAMES: &[&str] = &["protocol"];
 const SOCKET_NAMES: &[&str] = &["db", "user", "pass", "protocol"];
 const SENTINEL_NAMES: &[&str] = &["sentinel_username", "sentinel_password", "protocol"];
 
+/// So much alike are a name and one that was meant (Jaro-Winkler).
+const LIKENESS_MIN: f64 = 0.85;
+
 const SENTINEL_PORT: u16 = 26_379;
 const REDIS_PORT: u16 = 6_379;
 
@@ -120,17 +123,25 @@ impl<'a> Parts<'a> {
             return Err("expected each name in the query of the URL once".to_owned());
         }
         if let Some(unknown) = found.iter().find(|name| !known.contains(name)) {
-            let is_secret = ["user", "username", "pass", "password"].contains(unknown);
-            let place = match *unknown {
-                "db" | "database" => "; the database stands in the path, as in redis://host/2",
-                _ if is_secret => "; as in redis://user:password@host they stand before the host",
-                _ => "",
+            let likeness = |name: &str| strsim::jaro_winkler(name, unknown);
+            let closest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+            let like = closest.filter(|name| likeness(name) >= LIKENESS_MIN);
+            let is_user = ["user", "username", "pass", "password"].contains(unknown);
+            let hint = match (*unknown, like) {
+                (_, Some(name)) => format!("; did you mean {name}?"),
+                ("db" | "database", None) if !known.contains(&"db") => {
+                    "; the database stands in the path, as in redis://host/2".to_owned()
+                }
+                _ if is_user => {
+                    "; as in redis://user:password@host they stand before the host".to_owned()
+                }
+                _ => String::new(),
             };
             let known = known.join(", ");
-            return Err(format!("expected no name in the query of the URL but {known}{place}"));
+            return Err(format!("expected no name in the query of the URL but {known}{hint}"));
         }
         let is_tls = matches!(scheme, "rediss" | "valkeys");
-        if self.fragment != "" && !is_tls {
+        if !self.fragment.is_empty() && !is_tls {
             return Err("expected nothing behind a # but rediss://…#insecure".to_owned());
         }
         Ok(())
@@ -273,9 +284,10 @@ mod tests {
             ("redis://host/?password=hunter2", "redis://user:password@host"),
             ("rediss://host?tls=hunter2", "protocol"),
             ("redis://host?hunter2", "protocol"),
-            ("redis+unix:///run/redis.sock?database=2", "db, user, pass"),
+            ("redis+unix:///run/redis.sock?username=2", "did you mean user?"),
+            ("redis://host?protocoll=3", "did you mean protocol?"),
             ("redis+unix:///run/redis.sock?db=1&db=2", "once"),
-            ("redis+sentinel://a/main?sentinel_pasword=hunter2", "sentinel_password"),
+            ("redis+sentinel://a/main?sentinel_pasword=hunter2", "mean sentinel_password?"),
             ("redis+sentinel://a/main?password=hunter2", "redis://user:password@host"),
             ("redis+cluster://a?db=1", "protocol"),
             ("redis+cluster://a?readonly", "protocol"),

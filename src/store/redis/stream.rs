@@ -139,7 +139,7 @@ fn connect(
     let mut failure = Fault::new(Kind::Connect, "its name has no address");
     for address in addresses {
         match connect_to(address, patience.step()?) {
-            Ok(socket) => return Ok(Bounded::new(socket, patience)?),
+            Ok(socket) => return Bounded::new(socket, patience),
             Err(error) => failure = failed(&error),
         }
     }

@@ -58,7 +58,7 @@ impl WriterThread {
     }
 
     /// Lets it write what there is for as long as `timeout`, and waits for its end. Says whether it
-    /// came to one in order; a name that nobody resolves can keep it longer than anybody waits.
+    /// came to one in order.
     pub(in crate::store) fn stop(&self, timeout: Duration) -> bool {
         let mut clock = self.clock;
         let deadline_ns = clock.now().mono_ns.saturating_add(nanoseconds(timeout));
