@@ -15,6 +15,8 @@ import yaml
 
 from manifests import ROOT, Fault, Manifests, environment, port, seconds
 
+# Where NodeLocal DNSCache listens, unless a cluster chose otherwise.
+NODE_LOCAL_DNS = "169.254.20.10"
 # What `k8s/deploy` makes; values are of the same kind as its own.
 SECRETS = {("redis", "password"): "0123456789abcdef", ("grafana", "admin-password"): "fedcba98"}
 
@@ -134,6 +136,31 @@ def check_policy(manifests, policy):
                 if direction == "egress":
                     for entry in rule["ports"]:
                         expect(has_port(peers[0], entry["port"]), f"{name}: out to {entry}")
+
+
+def check_names(manifests):
+    """Who looks names up may ask the cluster's DNS, and each node's own cache, both ways."""
+    policy = manifests.one("NetworkPolicy", "names")["spec"]
+    rule, = policy["egress"]
+    found = [peer["ipBlock"]["cidr"] for peer in rule["to"] if "ipBlock" in peer]
+    expect(found == [f"{NODE_LOCAL_DNS}/32"], f"{manifests.name}: DNS may be asked at {found}")
+    asked = {(entry["port"], entry["protocol"]) for entry in rule["ports"]}
+    expect(asked == {(53, "UDP"), (53, "TCP")}, f"{manifests.name}: DNS is asked by {asked}")
+
+
+def check_every_object(manifests):
+    """All of them say whose they are, and none keeps a node of unready pods from being drained."""
+    for one in manifests.objects:
+        label = one["metadata"].get("labels", {}).get("app.kubernetes.io/part-of")
+        where = f"{manifests.name}: {one['kind']}/{one['metadata']['name']}"
+        expect(label == "corepulse", f"{where}: part of {label}")
+        if one["kind"] == "PodDisruptionBudget":
+            policy = one["spec"].get("unhealthyPodEvictionPolicy")
+            expect(policy == "AlwaysAllow", f"{where}: evicts unready pods {policy}")
+    # k8s/deploy applies this one by itself, without a kustomization.
+    alone = yaml.safe_load(read("k8s/base/namespace.yaml"))["metadata"]
+    rendered = manifests.one("Namespace", "corepulse")["metadata"]
+    expect(alone == rendered, f"the namespace alone is {alone}, and with the rest {rendered}")
 
 
 def check_references(manifests):
@@ -277,6 +304,8 @@ def main():
         for manifests in map(Manifests, paths):
             check_selectors(manifests)
             check_ports(manifests)
+            check_names(manifests)
+            check_every_object(manifests)
             check_references(manifests)
             check_server(server, manifests)
             check_quality_of_service(manifests)
