@@ -24,7 +24,7 @@ impl Now {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn wall_ms(self) -> i64 {
-        self.wall_us.div_euclid(1000)
+        self.wall_us / 1000
     }
 }
 

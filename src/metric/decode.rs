@@ -49,7 +49,7 @@ pub struct Decoder {
     events: usize,
     objects: Objects,
     times: GivenTimes,
-    received_us: u64,
+    received_us: i64,
     /// The last time that was given to an event of this body.
     given: Option<u64>,
 }
@@ -109,7 +109,7 @@ impl Decoder {
         self.items.clear();
         self.events = 0;
         self.objects.begin(body.len(), received);
-        self.received_us = u64::try_from(received.wall_us).unwrap_or(0);
+        self.received_us = received.wall_us;
         self.given = None;
 
         self.read(body, lines)?;
@@ -139,7 +139,7 @@ impl Decoder {
 
     /// Gives an event a time that no other one has.
     fn give_time(&mut self, record: &mut Record) {
-        let given = self.times.next(self.received_us);
+        let given = self.times.next(u64::try_from(self.received_us).unwrap_or(0));
         record.timestamp = self.objects.keep(given.key);
         record.timestamp_ms = given.ms;
         self.given = Some(given.key);

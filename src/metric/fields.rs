@@ -3,7 +3,7 @@
 //! The first broken rule is remembered and no more: the object is still read to its end, because
 //! only then it is known to be JSON.
 
-use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, IGNORED_NAMES_MAX, RPS_MAX};
+use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, IGNORED_NAMES_MAX, RPS_MAX};
 use crate::metric::batch::Span;
 use crate::metric::event::Field;
 use crate::metric::malformed::position;
@@ -121,11 +121,10 @@ impl Fields {
 
     /// Takes the moment of the event, if what was sent is one.
     #[inline]
-    pub(super) fn happen(&mut self, moment: Option<(Span, i64)>, received_ms: i64, at: usize) {
+    pub(super) fn happen(&mut self, moment: Option<(Span, i64)>, latest_ms: i64, at: usize) {
         self.timestamp = moment;
         self.check(moment.is_some(), at, |at| Rejection::Timestamp { at });
-        let limit_ms = received_ms.saturating_add(FUTURE_MS_MAX);
-        let future = moment.is_some_and(|(_, ms)| ms > limit_ms);
+        let future = moment.is_some_and(|(_, ms)| ms > latest_ms);
         self.check(!future, at, |at| Rejection::Future { at });
     }
 

@@ -24,7 +24,8 @@ use crate::metric::token::{Text, blank, container, string, unescape, word_end};
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     arena: Arena,
-    received_ms: i64,
+    /// No event may be later.
+    latest_ms: i64,
     /// The first event of this body that was refused although it names a device, and that name.
     blamed: Option<(Rejection, Span)>,
     /// Events with members that are ignored though a name or a time is missing.
@@ -48,7 +49,7 @@ pub(super) type Item = (Result<Record, Rejection>, usize);
 impl Objects {
     /// Begins a body of so many bytes.
     pub(super) fn begin(&mut self, body_bytes: usize, received: Now) {
-        self.received_ms = received.wall_ms();
+        self.latest_ms = received.wall_ms().saturating_add(FUTURE_MS_MAX);
         self.forget(body_bytes);
     }
 
@@ -106,7 +107,7 @@ impl Objects {
         if text.get(start) != Some(&b'{') {
             return None;
         }
-        common::decode(text, start, self.received_ms.saturating_add(FUTURE_MS_MAX))
+        common::decode(text, start, self.latest_ms)
     }
 
     /// Reads an object to its end, also past a bad field: only so it is known to be JSON.
@@ -241,7 +242,7 @@ impl Objects {
             Reading::Integer(ms) => (sent, ms),
             Reading::Moment(moment) => (self.arena.keep_integer(moment.key()), moment.ms()),
         });
-        fields.happen(moment, self.received_ms, at);
+        fields.happen(moment, self.latest_ms, at);
     }
 
     /// What `read` makes of a string's meaning, and where that meaning is kept.
