@@ -14,6 +14,9 @@ struct Chunk<T> {
     times: Box<[Time]>,
 }
 
+/// A record, and its row's values and timestamps.
+type Read<'a, T> = (&'a T, &'a [[f64; 2]], &'a [Time]);
+
 /// Slots from 0 on, each with a record and a row of `window` places.
 pub(super) struct Rows<T> {
     window: usize,
@@ -65,7 +68,7 @@ impl<T> Rows<T> {
     }
 
     /// The record of a slot, and its row's values and timestamps.
-    pub(super) fn read(&self, slot: u32) -> Option<(&T, &[[f64; 2]], &[Time])> {
+    pub(super) fn read(&self, slot: u32) -> Option<Read<'_, T>> {
         let (chunk, at) = split(slot);
         let chunk = self.chunks.get(chunk)?;
         let first = at * self.window;
