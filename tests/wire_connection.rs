@@ -249,10 +249,14 @@ fn what_is_refused_by_its_head_is_answered_before_the_body() {
     for (status, line, fields) in refused_by_the_head() {
         for (framing, begin, end) in framings {
             let head = format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}{framing}\r\n");
+            let whole = format!("{head}\r\n{begin}{end}");
+            let at_once = running.client().ask(whole.as_bytes()).timeless();
             for begin in ["", begin] {
                 let mut client = running.client();
                 let answer = client.ask(format!("{head}\r\n{begin}").as_bytes());
                 assert_problem(&answer, status, head.as_bytes());
+                // The same as where all of it came at once.
+                assert_eq!(answer.clone().timeless(), at_once, "{head}");
                 // The body is read and thrown away, and the connection carries on.
                 assert!(!answer.closes(), "{answer:?}");
                 if begin.is_empty() {

@@ -79,7 +79,7 @@ enum Attack {
     Inflating,
     /// Pipelined batches of 1,000 events, as they are.
     Batches,
-    /// Pipelined bodies that inflate to numbers that are hard to read, in members that are repeated.
+    /// Pipelined bodies that inflate to numbers that are hard to read, in repeated members.
     Literals,
     /// What inflates, from connections that are closed as soon as it is sent.
     Leaving,
