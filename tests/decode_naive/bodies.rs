@@ -52,7 +52,10 @@ fn any_value() -> BoxedStrategy<String> {
 fn perhaps_quoted(number: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     (number, 0..4_u8).prop_map(|(number, form)| match form {
         0 if !number.contains('"') => format!("\"{number}\""),
-        1 if number.starts_with('1') => format!("\"\\u0031{}\"", &number[1..].replace('"', "")),
+        1 => match number.strip_prefix('1').filter(|rest| !rest.contains('"')) {
+            Some(rest) => format!("\"\\u0031{rest}\""),
+            None => number,
+        },
         _ => number,
     })
 }

@@ -340,8 +340,8 @@ fn naive_moment(text: &str) -> Option<(String, i64)> {
     // The digits before the point, moved so far to the right.
     let floor = |moved: i64| -> u128 {
         let count = usize::try_from((point + moved).clamp(0, 30)).expect("small");
-        let padded = format!("{digits_from:0<30}");
-        padded[..count].parse().unwrap_or(0)
+        let padded = digits_from.chars().chain(std::iter::repeat('0'));
+        padded.take(count).collect::<String>().parse().unwrap_or(0)
     };
     if digits_from.is_empty() {
         return Some((naive_key(0), 0));
