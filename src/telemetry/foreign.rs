@@ -20,9 +20,9 @@ impl fmt::Display for Foreign<'_> {
             let fits = bytes <= left;
             left = left.saturating_sub(bytes);
             if fits {
-                out.write_fmt(piece)?
+                out.write_fmt(piece)?;
             } else {
-                out.write_char('…')?
+                out.write_char('…')?;
             }
             Ok(fits)
         };
