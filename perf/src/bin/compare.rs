@@ -1,6 +1,7 @@
 //! Compares servers: CPU time per request, side by side, in one interleaved run.
 //!
-//! Prints a Markdown table and writes the raw numbers to `target/perf/`, or with `--record` to `perf/record/`.
+//! Prints a Markdown table and writes the raw numbers to `target/perf/`, or with `--record` to
+//! `perf/record/`.
 //!
 //! ```text
 //! cargo build --release --workspace && make peers && target/release/compare --redis
