@@ -98,6 +98,8 @@ impl Connection {
                 Ok(Advance::Whole(whole)) => {
                     if let Some(before) = before.filter(|_| may_be_costly(&whole.request)) {
                         self.intake = before;
+                        // It is here in full, so patience with its sender is over.
+                        self.stage = Stage::Idle;
                         (self.unparsed, self.waits_its_turn) = (true, true);
                         return at..bytes.len();
                     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 
-use super::{Accepted, Connection};
+use super::{Accepted, Connection, Stage};
 use crate::clock::Now;
 use crate::engine::buffers::Buffers;
 use crate::engine::connections::Admission;
@@ -288,6 +288,22 @@ fn what_may_be_costly_waits_where_the_turn_has_no_share_left() {
     assert_eq!(cheap.requests, REQUESTS_PER_SPENT_TURN as u64);
     assert!(!cheap.waits_its_turn());
     assert_eq!(serve_spent(&mut cheap), Next::Wait);
+}
+
+/// The time that a request may take to arrive is not that which it waits for others.
+#[test]
+fn who_waits_its_turn_is_not_late() {
+    let large = vec![b'x'; CHEAP_BYTES_MAX + 1];
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", large.len());
+    let (mut waiting, mut peer) = connected(u64::MAX, head.as_bytes());
+    waiting.note(true, false);
+    assert_eq!(with(&mut waiting, 0, Connection::serve), Next::Wait);
+    send(&mut waiting, &mut peer, &large);
+    assert_eq!(serve_spent(&mut waiting), Next::Again);
+    assert_eq!((waiting.stage, waiting.idle_since_ms()), (Stage::Idle, None));
+    // Even when its time comes as that of an idle one it is answered.
+    assert_eq!(expire(&mut waiting, 5000), Next::Again);
+    assert!(answer(&peer).starts_with("HTTP/1.1 200 "));
 }
 
 /// In one piece and in two: the answer is that to the head.
