@@ -17,8 +17,8 @@ use clap::Parser;
 use corepulse::config::Config;
 use corepulse::config::arguments::Arguments;
 use corepulse::limits::{
-    DEVICE_BYTES, DEVICE_ID_BYTES_MAX, HEAD_BYTES_MAX, LENT_BYTES_MAX, OUT_BYTES_MAX,
-    RECEIVE_BYTES, SEND_BUFFER_BYTES, WINDOW_EVENT_BYTES,
+    DEVICE_BYTES, DEVICE_ID_BYTES_MAX, HEAD_BYTES_MAX, KERNEL_BYTES_PER_CONNECTION, LENT_BYTES_MAX,
+    OUT_BYTES_MAX, RECEIVE_BYTES, WINDOW_EVENT_BYTES,
 };
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -33,9 +33,6 @@ const PROFILE_BYTES: usize = 100 * MIB;
 /// An open socket that holds no data: the kernel's objects for it and its place in epoll, and our
 /// own record of it.
 const CONNECTION_BYTES: usize = 4 * 1024;
-
-/// What the kernel holds of one connection, both ways; it takes twice what a buffer is set to.
-const KERNEL_BYTES_PER_CONNECTION: usize = 2 * (SEND_BUFFER_BYTES + SEND_BUFFER_BYTES);
 
 /// What the kernel holds at most of the writer's connection and of the look-ups', whose buffers it
 /// sizes itself: to send 4 MiB unless the node has other settings; what Redis answers is short.
@@ -115,12 +112,13 @@ fn document(relative: &str) -> Yaml {
 /// `1600Mi`, or `832m` as Compose has it, where letters count binary.
 fn bytes(text: &str) -> usize {
     let unit = text.find(|letter: char| !letter.is_ascii_digit()).expect(text);
-    let factor = match &text[unit..] {
+    let (number, unit) = text.split_at(unit);
+    let factor = match unit {
         "Mi" | "m" => MIB,
         "Gi" | "g" => 1024 * MIB,
         other => panic!("unit {other}"),
     };
-    text[..unit].parse::<usize>().expect(text) * factor
+    number.parse::<usize>().expect(text) * factor
 }
 
 /// `2`, `1500m` or 1.5.
