@@ -228,16 +228,16 @@ fn yield_to_others() -> Result<(), String> {
     setpriority_process(None, NICENESS_MAX).map_err(|e| e.to_string())
 }
 
-fn fault(error: std::io::Error) -> String {
+fn fault(error: &std::io::Error) -> String {
     format!("a greedy client: {error}")
 }
 
 /// Sends without end while it reads all answers; how many a second.
 fn send_and_read(address: SocketAddr, series: &[u8], is_over: &AtomicBool) -> Result<f64, String> {
     yield_to_others()?;
-    let mut stream = TcpStream::connect(address).map_err(fault)?;
-    stream.set_read_timeout(Some(LOOK)).map_err(fault)?;
-    let mut writer = stream.try_clone().map_err(fault)?;
+    let mut stream = TcpStream::connect(address).map_err(|e| fault(&e))?;
+    stream.set_read_timeout(Some(LOOK)).map_err(|e| fault(&e))?;
+    let mut writer = stream.try_clone().map_err(|e| fault(&e))?;
     thread::scope(|scope| {
         let sending = scope.spawn(move || -> Result<(), String> {
             yield_to_others()?;
@@ -246,7 +246,7 @@ fn send_and_read(address: SocketAddr, series: &[u8], is_over: &AtomicBool) -> Re
             Ok(())
         });
         let read = count_answers(&mut stream, is_over);
-        stream.shutdown(Shutdown::Both).map_err(fault)?;
+        stream.shutdown(Shutdown::Both).map_err(|e| fault(&e))?;
         sending.join().map_err(|_| "a greedy client panicked")??;
         read
     })
@@ -265,7 +265,7 @@ fn count_answers(stream: &mut TcpStream, is_over: &AtomicBool) -> Result<f64, St
                     .unwrap_or(u32::MAX);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(fault(error)),
+            Err(error) => return Err(fault(&error)),
         }
     }
     Ok(f64::from(answers) / start.elapsed().as_secs_f64())
@@ -276,8 +276,8 @@ fn send_and_leave(address: SocketAddr, series: &[u8], is_over: &AtomicBool) -> R
     yield_to_others()?;
     let (start, mut times) = (Instant::now(), 0_u32);
     while !is_over.load(Ordering::Relaxed) {
-        let mut stream = TcpStream::connect(address).map_err(fault)?;
-        stream.set_write_timeout(Some(LOOK)).map_err(fault)?;
+        let mut stream = TcpStream::connect(address).map_err(|e| fault(&e))?;
+        stream.set_write_timeout(Some(LOOK)).map_err(|e| fault(&e))?;
         // What the server does not take by then is not sent.
         let _ = stream.write_all(series);
         times += 1;
