@@ -93,8 +93,12 @@ pub const Z_SCORE_MAX: f64 = 1e6;
 /// Events of a window, at most: each costs memory of every device, and a pass over them an event.
 pub const WINDOW_MAX: usize = 10_000;
 
-/// Bytes of one event in a device's window: two values and a timestamp, whatever they are.
-pub const WINDOW_EVENT_BYTES: usize = 22;
+/// Bytes of one event in a device's window: two values and a timestamp.
+pub const WINDOW_EVENT_BYTES: usize = 20;
+
+/// Bytes more for each event of a device whose timestamps lie more than 49 days apart in one
+/// window: the most that clocks which jump can take.
+pub const WINDOW_JUMP_BYTES: usize = 8;
 
 /// Bytes that a device with an id of up to 22 bytes takes beside its window; a longer id adds its
 /// length. Memory is taken for 64 devices at a time.

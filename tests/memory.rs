@@ -18,7 +18,7 @@ use corepulse::config::Config;
 use corepulse::config::arguments::Arguments;
 use corepulse::limits::{
     DEVICE_BYTES, DEVICE_ID_BYTES_MAX, HEAD_BYTES_MAX, KERNEL_BYTES_PER_CONNECTION, LENT_BYTES_MAX,
-    OUT_BYTES_MAX, RECEIVE_BYTES, WINDOW_EVENT_BYTES,
+    OUT_BYTES_MAX, RECEIVE_BYTES, WINDOW_EVENT_BYTES, WINDOW_JUMP_BYTES,
 };
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -81,7 +81,8 @@ impl Deployment {
         let body_bytes = config.body_bytes_max;
         let lent_bytes = LENT_BYTES_MAX.max(4 * (body_bytes + HEAD_BYTES_MAX));
         let buffer_bytes = RECEIVE_BYTES + OUT_BYTES_MAX + 2 * body_bytes;
-        let device_bytes = DEVICE_BYTES + DEVICE_ID_BYTES_MAX + config.window * WINDOW_EVENT_BYTES;
+        let event_bytes = WINDOW_EVENT_BYTES + WINDOW_JUMP_BYTES;
+        let device_bytes = DEVICE_BYTES + DEVICE_ID_BYTES_MAX + config.window * event_bytes;
         let is_redis = config.redis_url.is_some();
         let store_bytes =
             if is_redis { config.store_queue_bytes } else { config.memory_store_bytes };

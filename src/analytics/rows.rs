@@ -3,7 +3,7 @@
 //! A growing `Vec` of rows would copy a gigabyte at a million devices, in one event. Chunks cost
 //! one allocation each, and what is not touched yet is not resident yet.
 
-use super::window::{Row, Time};
+use super::window::{Row, Wide};
 
 /// Slots of a chunk: enough that a chunk's own cost is lost in it.
 const CHUNK_SLOTS: usize = 64;
@@ -11,22 +11,29 @@ const CHUNK_SLOTS: usize = 64;
 struct Chunk<T> {
     records: Vec<T>,
     values: Box<[[f64; 2]]>,
-    times: Box<[Time]>,
+    offsets: Box<[u32]>,
 }
 
-/// A record, and its row's values and timestamps.
-type Read<'a, T> = (&'a T, &'a [[f64; 2]], &'a [Time]);
+/// One slot, to be read.
+pub(super) struct Slot<'a, T> {
+    pub(super) record: &'a T,
+    pub(super) values: &'a [[f64; 2]],
+    pub(super) offsets: &'a [u32],
+    /// Its timestamps, where they lie too far apart for offsets.
+    pub(super) wide: Option<&'a [i64]>,
+}
 
 /// Slots from 0 on, each with a record and a row of `window` places.
 pub(super) struct Rows<T> {
     window: usize,
     chunks: Vec<Chunk<T>>,
+    wide: Wide,
 }
 
 impl<T> Rows<T> {
     /// No slots yet. A window has at least one place.
     pub(super) const fn new(window: usize) -> Self {
-        Self { window, chunks: Vec::new() }
+        Self { window, chunks: Vec::new(), wide: Wide::new() }
     }
 
     /// The number of slots.
@@ -48,7 +55,7 @@ impl<T> Rows<T> {
                 self.chunks.push(Chunk {
                     records,
                     values: vec![[0.0; 2]; places].into_boxed_slice(),
-                    times: vec![Time::default(); places].into_boxed_slice(),
+                    offsets: vec![0; places].into_boxed_slice(),
                 });
             }
         }
@@ -67,14 +74,19 @@ impl<T> Rows<T> {
         self.chunks.get_mut(chunk)?.records.get_mut(at)
     }
 
-    /// The record of a slot, and its row's values and timestamps.
-    pub(super) fn read(&self, slot: u32) -> Option<Read<'_, T>> {
+    /// A slot's record and row.
+    pub(super) fn read(&self, slot: u32) -> Option<Slot<'_, T>> {
+        let wide = self.wide.get(&slot).map(AsRef::as_ref);
         let (chunk, at) = split(slot);
         let chunk = self.chunks.get(chunk)?;
         let first = at * self.window;
         let places = first..first + self.window;
-        let (values, times) = (chunk.values.get(places.clone())?, chunk.times.get(places)?);
-        Some((chunk.records.get(at)?, values, times))
+        Some(Slot {
+            record: chunk.records.get(at)?,
+            values: chunk.values.get(places.clone())?,
+            offsets: chunk.offsets.get(places)?,
+            wide,
+        })
     }
 
     /// The record of a slot and its row, to change both.
@@ -86,15 +98,27 @@ impl<T> Rows<T> {
         let row = Row {
             slot,
             values: chunk.values.get_mut(places.clone())?,
-            times: chunk.times.get_mut(places)?,
+            offsets: chunk.offsets.get_mut(places)?,
+            wide: &mut self.wide,
         };
         Some((chunk.records.get_mut(at)?, row))
     }
 
-    /// Slots for which there is memory.
+    /// Forgets what a slot has beside its row.
+    pub(super) fn clear(&mut self, slot: u32) {
+        self.wide.remove(&slot);
+    }
+
+    /// Slots and wide rows for which there is memory.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.chunks.capacity() * CHUNK_SLOTS
+        self.chunks.capacity() * CHUNK_SLOTS + self.wide_rows()
+    }
+
+    /// Rows whose timestamps stand beside them.
+    #[cfg(test)]
+    pub(super) fn wide_rows(&self) -> usize {
+        self.wide.len()
     }
 }
 
@@ -117,13 +141,13 @@ mod tests {
             let (record, row) = rows.write(number).unwrap();
             *record += 1000;
             row.values.fill([f64::from(number); 2]);
-            assert_eq!((row.values.len(), row.times.len()), (3, 3));
+            assert_eq!((row.values.len(), row.offsets.len()), (3, 3));
         }
         assert_eq!(rows.slots(), 200);
         for number in 0..200_u32 {
-            let (&record, values, _) = rows.read(number).unwrap();
-            assert_eq!(record, number + 1000);
-            assert_eq!(values, [[f64::from(number); 2]; 3]);
+            let slot = rows.read(number).unwrap();
+            assert_eq!(*slot.record, number + 1000);
+            assert_eq!(slot.values, [[f64::from(number); 2]; 3]);
         }
         assert!(rows.write(200).is_none() && rows.record(200).is_none());
     }
@@ -132,10 +156,10 @@ mod tests {
     fn growing_moves_no_row() {
         let mut rows = Rows::new(50);
         rows.push(()).unwrap();
-        let place = std::ptr::from_ref(rows.read(0).unwrap().1);
+        let place = std::ptr::from_ref(rows.read(0).unwrap().values);
         for _ in 0..10_000 {
             rows.push(()).unwrap();
         }
-        assert!(std::ptr::eq(place, rows.read(0).unwrap().1));
+        assert!(std::ptr::eq(place, rows.read(0).unwrap().values));
     }
 }

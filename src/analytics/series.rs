@@ -112,7 +112,7 @@ impl Series {
         timestamp_ms: i64,
     ) -> Taken {
         // Asked for now, or the wait for its memory would begin when that for the values is over.
-        black_box(self.window.leaving_time(row.times));
+        black_box(self.window.leaving_offset(row.offsets));
         let moments = rules.moments(self.window.values(row.values));
         self.z = moments.map_or([f64::NAN; 2], |moments| moments.scores(values));
         let anomalous = self.z.map(|z| rules.anomalous(z));
@@ -169,17 +169,18 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analytics::window::Time;
+    use crate::analytics::window::Wide;
 
     /// Feeds one value after the other as cpu, beside a constant rps.
     fn run(rules: &Rules, cpu: &[f64]) -> (Series, Vec<Taken>) {
         let mut values = vec![[0.0; 2]; rules.window];
-        let mut times = vec![Time::default(); rules.window];
+        let (mut offsets, mut wide) = (vec![0; rules.window], Wide::new());
         let mut series = Series::new();
         let taken = cpu
             .iter()
             .map(|&cpu| {
-                let mut row = Row { slot: 0, values: &mut values, times: &mut times };
+                let mut row =
+                    Row { slot: 0, values: &mut values, offsets: &mut offsets, wide: &mut wide };
                 series.take(rules, &mut row, 0, [cpu, 7.0], 0)
             })
             .collect();

@@ -10,7 +10,7 @@ use super::anomaly::{AnomalyLog, Latest, LatestAnomalies, Owner, Point};
 use super::minute::LastMinute;
 use super::room::Room;
 use super::roster::{DeviceId, IdHash, IdHasher, Roster};
-use super::rows::Rows;
+use super::rows::{Rows, Slot};
 use super::series::{Rules, Series, Taken, Verdict};
 use super::summary::Part;
 use super::sweep::Sweep;
@@ -233,7 +233,7 @@ impl Shard {
         recent: &mut Vec<Point>,
     ) -> Option<DeviceCopy> {
         let slot = self.find(sender)?;
-        let (device, row, times) = self.rows.read(slot)?;
+        let Slot { record: device, values: row, offsets, wide } = self.rows.read(slot)?;
         if self.sweep.expired(device.seen_ns, now_ns) {
             return None;
         }
@@ -244,7 +244,7 @@ impl Shard {
         Some(DeviceCopy {
             series: device.series,
             newest: window.newest(row),
-            span_ms: window.span_ms(times),
+            span_ms: window.span_ms(offsets, wide),
         })
     }
 
@@ -270,6 +270,7 @@ impl Shard {
                 let hash = ids.hash(device.id.as_bytes());
                 device.id = DeviceId::EMPTY;
                 device.restart();
+                self.rows.clear(slot);
                 self.roster.remove(hash, slot);
                 self.free.push(slot);
                 freed += 1;
@@ -365,13 +366,17 @@ mod tests {
             let sender = Sender { id: id.as_bytes(), hash };
             for step in 0..10 {
                 let now = Now { mono_ns: start + step, wall_us: 0 };
-                let event = event(Some(id.as_bytes()), 1.0);
+                let mut event = event(Some(id.as_bytes()), 1.0);
+                // No two are in reach of one base.
+                event.timestamp_ms = i64::try_from(step % 2).unwrap() * 1_700_000_000_000;
                 assert!(shard.apply(receiver, now, &event, Some(sender), &room).is_some());
             }
+            assert_eq!(shard.rows.wide_rows(), 1);
             let silent_ns = start + 100;
             let swept = shard.sweep(0, silent_ns, &ids);
             room.give_back(swept.freed);
             assert_eq!((swept.freed, room.devices(), shard.rows.slots()), (1, 0, 2));
+            assert_eq!(shard.rows.wide_rows(), 0);
             assert!(shard.device(sender, silent_ns, &mut Vec::new(), &mut Vec::new()).is_none());
         }
     }

@@ -1,16 +1,17 @@
 //! The ring of a series' last events: cursors here, values and timestamps in a borrowed [`Row`].
 //!
-//! A million devices pay for every byte, so an event costs 22 of them: two values, and its
-//! timestamp in 48 bits of milliseconds, which reach far past the year 9999. Every row has its size
-//! whatever its device sends: nothing beside it grows with clocks that jump.
+//! A million devices pay for every byte, so an event costs 20 of them: two values, and its
+//! timestamp as the milliseconds since a base that the window keeps, in 32 bits. Where the events of
+//! one window lie more than 49 days apart, as those of a clock that jumps do, its timestamps stand
+//! whole in [`Wide`]: exact for every input, free for honest ones, and bounded for all.
+
+use std::collections::BTreeMap;
+use std::iter;
 
 use crate::limits;
 
-/// Milliseconds since 1970; times before are 1970.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Time([u16; 3]);
-
-const TIME_BITS: u32 = 48;
+/// The timestamps of rows whose events lie too far apart, by slot: milliseconds since 1970.
+pub(super) type Wide = BTreeMap<u32, Box<[i64]>>;
 
 /// The storage of one series, borrowed for one call. All rows have the window's size.
 pub(super) struct Row<'a> {
@@ -18,42 +19,50 @@ pub(super) struct Row<'a> {
     pub(super) slot: u32,
     /// Both fields' values; the first `Window::count` are valid, in ring order.
     pub(super) values: &'a mut [[f64; 2]],
-    /// The events' own timestamps, in the same order.
-    pub(super) times: &'a mut [Time],
+    /// Milliseconds since the window's base, in the same order, unless they are wide.
+    pub(super) offsets: &'a mut [u32],
+    /// Of all rows.
+    pub(super) wide: &'a mut Wide,
 }
 
 /// Where the ring of one series stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
+    /// What the offsets count from, or [`NO_BASE`].
+    base_ms: i64,
     count: u16,
     next: u16,
 }
 
-impl Time {
-    pub(super) fn new(ms: i64) -> Self {
-        let ms = u64::try_from(ms).unwrap_or(0).min((1 << TIME_BITS) - 1);
-        Self([ms as u16, (ms >> 16) as u16, (ms >> 32) as u16])
-    }
+/// The base of a window without offsets: it is empty, or its timestamps are wide. No timestamp is
+/// within reach of it.
+const NO_BASE: i64 = i64::MAX;
 
-    pub(super) fn ms(self) -> i64 {
-        let Self([low, middle, high]) = self;
-        i64::from(low) | i64::from(middle) << 16 | i64::from(high) << 32
-    }
-}
+/// The furthest that an offset reaches.
+const REACH_MS: i64 = u32::MAX as i64;
 
 impl Window {
     /// No event yet.
-    pub(super) const EMPTY: Self = Self { count: 0, next: 0 };
+    pub(super) const EMPTY: Self = Self { base_ms: NO_BASE, count: 0, next: 0 };
 
     /// Events in the ring.
     pub(super) const fn count(&self) -> usize {
         self.count as usize
     }
 
-    /// The least and the greatest timestamp of this ring's row, milliseconds.
-    pub(super) fn span_ms(&self, times: &[Time]) -> Option<(i64, i64)> {
-        let times = times.get(..self.count()).unwrap_or(times);
-        span(times.iter().map(|time| time.ms()))
+    /// The least and the greatest timestamp of this ring's row, milliseconds; `wide` is the row's
+    /// entry there.
+    pub(super) fn span_ms(&self, offsets: &[u32], wide: Option<&[i64]>) -> Option<(i64, i64)> {
+        match wide {
+            Some(times) => span(times.iter().take(self.count()).copied()),
+            None => span(self.times(offsets)),
+        }
+    }
+
+    /// The timestamps of a row that is not wide.
+    fn times(&self, offsets: &[u32]) -> impl Iterator<Item = i64> {
+        let base_ms = self.base_ms;
+        offsets.iter().take(self.count()).map(move |&offset| base_ms + i64::from(offset))
     }
 
     /// The valid values of this ring's row, in no order of time.
@@ -68,22 +77,61 @@ impl Window {
         self.values(row).get(at).copied()
     }
 
-    /// The timestamp in the place that the next event takes.
-    pub(super) fn leaving_time(&self, times: &[Time]) -> Option<Time> {
-        times.get(usize::from(self.next)).copied()
+    /// The offset in the place that the next event takes.
+    pub(super) fn leaving_offset(&self, offsets: &[u32]) -> Option<u32> {
+        offsets.get(usize::from(self.next)).copied()
     }
 
     /// Takes an event in; the oldest of more than the window's size leaves.
     pub(super) fn enter(&mut self, row: &mut Row<'_>, values: [f64; 2], timestamp_ms: i64) {
         let size = row.values.len();
         let at = usize::from(self.next);
-        let (Some(value), Some(time)) = (row.values.get_mut(at), row.times.get_mut(at)) else {
+        let (Some(value), Some(offset)) = (row.values.get_mut(at), row.offsets.get_mut(at)) else {
             return;
         };
         *value = values;
-        *time = Time::new(timestamp_ms);
+        // Out of reach, whichever way it wraps around.
+        match u32::try_from(timestamp_ms.wrapping_sub(self.base_ms)) {
+            Ok(since_base) => *offset = since_base,
+            Err(_) => self.enter_far(row, at, timestamp_ms),
+        }
         self.count += u16::from(self.count() < size);
         self.next = if at + 1 < size { self.next + 1 } else { 0 };
+    }
+
+    /// Keeps a timestamp that the base does not reach: from another base, if there is one for all
+    /// that are in the ring with it, and wide if there is not.
+    #[cold]
+    fn enter_far(&mut self, row: &mut Row<'_>, at: usize, timestamp_ms: i64) {
+        if self.count == 0 {
+            let middle = REACH_MS / 2;
+            self.base_ms = timestamp_ms.saturating_sub(middle);
+            if let Some(offset) = row.offsets.get_mut(at) {
+                *offset = middle as u32;
+            }
+            return;
+        }
+        let mut times = row.wide.remove(&row.slot).unwrap_or_else(|| {
+            let unused = iter::repeat_n(timestamp_ms, row.offsets.len() - self.count());
+            self.times(row.offsets).chain(unused).collect()
+        });
+        if let Some(time) = times.get_mut(at) {
+            *time = timestamp_ms;
+        }
+        let held = self.count().max(at + 1);
+        let span = span(times.iter().take(held).copied());
+        let (from_ms, to_ms) = span.unwrap_or((timestamp_ms, timestamp_ms));
+        let room_ms = REACH_MS - to_ms.saturating_sub(from_ms);
+        if room_ms < 0 {
+            self.base_ms = NO_BASE;
+            row.wide.insert(row.slot, times);
+            return;
+        }
+        self.base_ms = from_ms.saturating_sub(room_ms / 2);
+        for (offset, time) in row.offsets.iter_mut().zip(times) {
+            // A place that is not in the ring may hold anything.
+            *offset = u32::try_from(time.wrapping_sub(self.base_ms)).unwrap_or_default();
+        }
     }
 }
 
@@ -96,7 +144,8 @@ pub(super) fn span(times_ms: impl Iterator<Item = i64>) -> Option<(i64, i64)> {
 }
 
 // What `limits` tells of a window's memory is what it takes.
-const _: () = assert!(size_of::<[f64; 2]>() + size_of::<Time>() == limits::WINDOW_EVENT_BYTES);
+const _: () = assert!(size_of::<[f64; 2]>() + size_of::<u32>() == limits::WINDOW_EVENT_BYTES);
+const _: () = assert!(size_of::<i64>() == limits::WINDOW_JUMP_BYTES);
 
 #[cfg(test)]
 mod tests {
@@ -120,17 +169,22 @@ mod tests {
     proptest! {
         #[test]
         fn holds_exactly_the_last_events_and_their_span(size in 1_usize..9, times in timestamps()) {
-            let (mut values, mut held_times) = (vec![[0.0; 2]; size], vec![Time::default(); size]);
+            let (mut values, mut offsets) = (vec![[0.0; 2]; size], vec![0; size]);
+            let mut wide = Wide::new();
             let mut window = Window::EMPTY;
             for (i, &time) in times.iter().enumerate() {
                 let value = [i as f64, -(i as f64)];
-                let mut row = Row { slot: 7, values: &mut values, times: &mut held_times };
+                let mut row =
+                    Row { slot: 7, values: &mut values, offsets: &mut offsets, wide: &mut wide };
                 window.enter(&mut row, value, time);
                 let first = (i + 1).saturating_sub(size);
                 prop_assert_eq!(window.count(), i + 1 - first);
                 let held = &times[first..=i];
                 let span = (*held.iter().min().unwrap(), *held.iter().max().unwrap());
-                prop_assert_eq!(window.span_ms(&held_times), Some(span));
+                let row_wide = wide.get(&7).map(|times| &times[..]);
+                prop_assert_eq!(window.span_ms(&offsets, row_wide), Some(span));
+                // Nothing is wide that need not be.
+                prop_assert_eq!(wide.len(), usize::from(span.1 - span.0 > REACH_MS));
                 prop_assert_eq!(window.newest(&values), Some(value));
                 let mut held: Vec<f64> = window.values(&values).iter().map(|v| v[0]).collect();
                 held.sort_by(f64::total_cmp);
@@ -138,18 +192,12 @@ mod tests {
                 prop_assert_eq!(held, expected);
             }
         }
-
-        #[test]
-        fn a_time_comes_back_or_is_the_nearest_that_there_is(ms in any::<i64>()) {
-            prop_assert_eq!(Time::new(ms).ms(), ms.clamp(0, (1 << TIME_BITS) - 1));
-        }
     }
 
     #[test]
     fn an_empty_window_has_no_span_and_no_newest() {
         let window = Window::EMPTY;
-        assert_eq!(window.span_ms(&[Time::new(5); 3]), None);
+        assert_eq!(window.span_ms(&[5; 3], None), None);
         assert_eq!(window.newest(&[[1.0, 2.0]; 3]), None);
-        assert!(Time::new(LAST_MS).ms() == LAST_MS);
     }
 }
