@@ -1,9 +1,9 @@
 //! Replays CSV series as devices against a running server, and accounts for every event.
 //!
-//! Each `--cpu` file is a device named after it, the rows of `--rps` beside its own; or `--csv` names
-//! tables of your own, whose headers say what their columns hold. A device always uses the same
-//! connection, so its order is kept. The exit code is 0 only when every request was answered with
-//! 202 and the server accepted every event.
+//! Each `--cpu` file is a device named after it, the rows of `--rps` beside its own; or `--csv`
+//! names tables of your own, whose headers say what their columns hold. A device always uses the
+//! same connection, so its order is kept. The exit code is 0 only when every request was answered
+//! with 202 and the server accepted every event.
 //!
 //! ```text
 //! cargo run --release --example replay -- --form ndjson --batch 500 --connections 4

@@ -1,9 +1,9 @@
 //! The ring of a series' last events: cursors here, values and timestamps in a borrowed [`Row`].
 //!
 //! A million devices pay for every byte, so an event costs 20 of them: two values, and its
-//! timestamp as the milliseconds since a base that the window keeps, in 32 bits. Where the events of
-//! one window lie more than 49 days apart, as those of a clock that jumps do, its timestamps stand
-//! whole in [`Wide`]: exact for every input, free for honest ones, and bounded for all.
+//! timestamp as the milliseconds since a base that the window keeps, in 32 bits. Where the events
+//! of one window lie more than 49 days apart, as those of a clock that jumps do, its timestamps
+//! stand whole in [`Wide`]: exact for every input, free for honest ones, and bounded for all.
 
 use std::collections::BTreeMap;
 use std::iter;
