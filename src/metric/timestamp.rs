@@ -164,16 +164,18 @@ pub fn from_iso_8601(text: &[u8]) -> Option<Moment> {
     let [hour, minute, second] = [hour, minute, second].map(|part| u8::try_from(part).ok());
     let time = Time::from_hms_nano(hour?, minute?, second?, fraction_ns).ok()?;
     let moment = date.ok()?.with_time(time).assume_offset(rest.offset()?);
-    if is_leap && !is_end_of_month(moment.unix_timestamp() + 1) {
+    if is_leap && !ends_month(moment) {
         return None;
     }
     Moment::from_ns(moment.unix_timestamp_nanos())
 }
 
-/// Whether a month of UTC ends with the second before this one.
-fn is_end_of_month(second: i64) -> bool {
-    let next = OffsetDateTime::from_unix_timestamp(second);
-    next.is_ok_and(|next| next.day() == 1 && next.time() == Time::MIDNIGHT)
+/// Whether this second is the last of a month of UTC.
+fn ends_month(moment: OffsetDateTime) -> bool {
+    moment.checked_to_offset(UtcOffset::UTC).is_some_and(|utc| {
+        let is_last_day = utc.day() == utc.month().length(utc.year());
+        is_last_day && (utc.hour(), utc.minute(), utc.second()) == (23, 59, 59)
+    })
 }
 
 /// What of a date and a time is still to be read.
@@ -373,6 +375,7 @@ mod tests {
             ("9999-12-31T23:59:59-23:59", i128::from(LAST_MS) - 999 + 86_340_000),
             ("2016-12-31T23:59:60Z", 1_483_228_799_999_999_999),
             ("2016-12-31T15:59:60.5-08:00", 1_483_228_799_999_999_999),
+            ("9999-12-31T23:59:60Z", 253_402_300_799_999_999_999),
             ("2024-02-29T00:00:00Z", 1_709_164_800_000),
         ] {
             assert_eq!(from_iso_8601(text.as_bytes()).map(Moment::key), Some(key), "{text}");
