@@ -94,8 +94,8 @@ fn measured(
         Some(number) => number,
         None => number(text, at).ok()?,
     };
-    // One that may take long is read once, by the general decoder.
-    let value = if number.is_short() { number.value(text)? } else { return None };
+    // One that has to be rounded is read once, by the general decoder.
+    let value = number.quotient()?;
     if !(0.0..=value_max).contains(&value) {
         return None;
     }

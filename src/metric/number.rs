@@ -196,23 +196,19 @@ impl Number {
         if self.end - self.start > NUMBER_BYTES_MAX {
             return None;
         }
-        // Both operands are exact, so the one rounding of the division is the right one
-        // (W. D. Clinger, How to Read Floating Point Numbers Accurately, 1990).
-        if let Some(mantissa) = self.mantissa
-            && mantissa <= EXACT_INTEGER_MAX
-            && !self.exponent
-            && let Some(power) = EXACT_POWERS.get(self.fraction_digits)
-        {
-            let magnitude = mantissa as f64 / power;
-            return Some(if self.negative { 0.0 - magnitude } else { magnitude });
-        }
-        Some(nearest(bytes.get(self.start..self.end).unwrap_or_default()))
+        let nearest = || nearest(bytes.get(self.start..self.end).unwrap_or_default());
+        Some(self.quotient().unwrap_or_else(nearest))
     }
 
-    /// Whether it has so few digits that rounding them right never takes long.
-    #[inline]
-    pub(super) const fn is_short(self) -> bool {
-        self.mantissa.is_some()
+    /// The same of a number that is the quotient of two exact ones, as nearly every one is: the one
+    /// rounding of the division is the right one (W. D. Clinger, How to Read Floating Point Numbers
+    /// Accurately, 1990). `None` for every other.
+    #[inline(always)]
+    pub(super) fn quotient(self) -> Option<f64> {
+        let mantissa = self.mantissa.filter(|&mantissa| mantissa <= EXACT_INTEGER_MAX)?;
+        let power = EXACT_POWERS.get(self.fraction_digits).filter(|_| !self.exponent)?;
+        let magnitude = mantissa as f64 / power;
+        Some(if self.negative { 0.0 - magnitude } else { magnitude })
     }
 
     /// The number as an unsigned integer, if it was written as one and fits.
