@@ -91,9 +91,13 @@ const POSSIBLE: [&[u16]; NAMES.len()] = [
 impl<'a> Route<'a> {
     /// The route of a path, without its query.
     #[must_use]
+    #[inline]
     pub fn of(path: &'a str) -> Self {
+        if path == "/metrics" { Self::Ingest } else { Self::of_other(path) }
+    }
+
+    fn of_other(path: &'a str) -> Self {
         match path {
-            "/metrics" => Self::Ingest,
             "/health" => Self::Health,
             "/ready" => Self::Ready,
             "/analyze" => Self::Analyze,

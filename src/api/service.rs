@@ -50,6 +50,7 @@ impl Service {
         Self { core, state, ingest, expiry: Appointment::default(), sweep: Appointment::default() }
     }
 
+    #[inline(always)]
     fn decide(
         &mut self,
         route: Route<'_>,
@@ -57,6 +58,12 @@ impl Service {
         context: &Context<'_>,
         body: &mut Vec<u8>,
     ) -> Reply {
+        // What devices send is asked no further.
+        let is_metrics = route == Route::Ingest && request.method == Method::Post;
+        if is_metrics && request.query.is_none() && !context.over_limit {
+            let index = route.index();
+            return Reply::Now(self.ingest.take(request, &self.state, context, body, index));
+        }
         match at_the_door(route, request, context, body) {
             Some(response) => Reply::Now(response),
             None => self.answer(route, request, context, body),
@@ -143,7 +150,6 @@ fn unknown(path: &str, body: &mut Vec<u8>, index: usize) -> Response {
 
 /// The answer to what needs no more than the route and the method: what is refused for them, and
 /// OPTIONS.
-#[inline]
 fn at_the_door(
     route: Route<'_>,
     request: &Request<'_>,

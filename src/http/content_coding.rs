@@ -102,16 +102,29 @@ impl BodyDecoder {
     /// # Errors
     ///
     /// A body that is not of this coding, and one that is more than it looks.
+    #[inline]
     pub fn decode<'d>(
         &'d mut self,
         coding: ContentCoding,
         coded: &'d [u8],
         bytes_max: usize,
     ) -> Result<&'d [u8], DecodeError> {
+        match coding {
+            ContentCoding::Identity => Ok(coded),
+            _ => self.decode_coded(coding, coded, bytes_max),
+        }
+    }
+
+    fn decode_coded(
+        &mut self,
+        coding: ContentCoding,
+        coded: &[u8],
+        bytes_max: usize,
+    ) -> Result<&[u8], DecodeError> {
         let Self { plain, deflate, zstd } = self;
         plain.clear();
         match coding {
-            ContentCoding::Identity => return Ok(coded),
+            ContentCoding::Identity => plain.extend_from_slice(coded),
             ContentCoding::Gzip => gzip::decode(coded, plain, bytes_max)?,
             ContentCoding::Deflate => deflate.decode(coded, plain, bytes_max)?,
             ContentCoding::Zstd => zstd.decode(coded, plain, bytes_max)?,

@@ -12,11 +12,13 @@ use crate::metric::token::{blank, line_end};
 
 impl Decoder {
     /// Reads all items of a body.
+    #[inline(always)]
     pub(super) fn read(&mut self, body: &[u8], lines: Lines) -> Result<(), BodyError> {
         self.read_from(body, blank(body, 0), lines)
     }
 
     /// Reads all items of a body from `start` on, which is no blank.
+    #[inline(always)]
     fn read_from(&mut self, body: &[u8], start: usize, lines: Lines) -> Result<(), BodyError> {
         let at = self.common_events(body, start)?;
         if at == start {
@@ -47,8 +49,8 @@ impl Decoder {
     /// Reads a body whose first item is not of the common shape.
     fn other_form(&mut self, body: &[u8], start: usize, lines: Lines) -> Result<(), BodyError> {
         if start == 0 && body.starts_with(BYTE_ORDER_MARK) {
-            let start = BYTE_ORDER_MARK.len();
-            return self.read_from(body, blank(body, start), lines);
+            let start = blank(body, BYTE_ORDER_MARK.len());
+            return self.read_from(body, start, lines);
         }
         match (body.get(start), lines) {
             (None, _) => Err(BodyError::Empty),
