@@ -222,8 +222,8 @@ impl Config {
             connection_age: (!age.is_zero()).then_some(age),
             drain_delay: found.duration("drain-delay", &given.drain_delay, ZERO),
             drain_timeout: found.duration("drain-timeout", &given.drain_timeout, ZERO),
-            ingest_token: secret(given.ingest_token.as_ref()),
-            admin_token: secret(given.admin_token.as_ref()),
+            ingest_token: check_token("ingest-token", given.ingest_token.as_ref(), found),
+            admin_token: check_token("admin-token", given.admin_token.as_ref(), found),
             cors_origin: check_origins(given.cors_origin.as_deref(), found),
             instance: given
                 .instance
@@ -372,6 +372,18 @@ fn check_threshold(text: &str, found: &mut Mistakes) -> f64 {
     found.note("z-threshold", &expected, value, 1.0)
 }
 
+/// A token is what a header can carry after `Bearer` and a blank. An empty one on the command line
+/// would leave the door open that it was to close; an empty variable is an unset one.
+fn check_token(flag: &str, given: Option<&Secret>, found: &mut Mistakes) -> Option<Secret> {
+    let text = given?.expose().trim();
+    let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_token {
+        found
+            .add(flag, "expected visible characters of ASCII without blanks, found others or none");
+    }
+    Some(Secret::from(text))
+}
+
 /// A secret that was given; an empty one was not.
 fn secret(given: Option<&Secret>) -> Option<Secret> {
     given.map(|secret| secret.expose().trim()).filter(|text| !text.is_empty()).map(Secret::from)
@@ -492,6 +504,18 @@ mod tests {
         }
         let text = check(&["--engine=hyper"]).unwrap_err().to_string();
         assert!(text.contains("percore") && text.contains("may-minihttp"), "{text}");
+    }
+
+    #[test]
+    fn a_token_is_what_a_header_can_carry() {
+        for wrong in ["", " ", "a b", "a\nb", "\u{e9}"] {
+            for flag in ["--ingest-token", "--admin-token"] {
+                let mistakes = check(&[&format!("{flag}={wrong}")]).unwrap_err().to_string();
+                assert!(mistakes.contains(&format!("{flag}: expected visible")), "{mistakes}");
+            }
+        }
+        let config = check(&["--ingest-token= aZ09-._~+/=! "]).unwrap();
+        assert_eq!(config.ingest_token.unwrap().expose(), "aZ09-._~+/=!");
     }
 
     #[test]

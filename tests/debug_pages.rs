@@ -83,6 +83,34 @@ fn a_name_that_is_not_this_machine_s_own_is_not_trusted() {
     refuses(&mut client, format!("GET {} HTTP/1.0\r\n\r\n", PAGES[2]).as_bytes(), 403);
 }
 
+/// A page elsewhere may not read an answer, but could keep the profiler busy by a picture.
+#[test]
+fn a_page_of_another_site_is_not_trusted() {
+    let running = Running::start(&["--admin-token", "s3cret"]);
+    let mut client = running.client();
+    for field in [
+        "Origin: http://attacker.example",
+        "Origin: null",
+        "Origin: https://localhost.attacker.example:8080",
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site: same-site",
+    ] {
+        for page in PAGES.iter().chain(&["/debug/pprof/profile?seconds=1"]) {
+            refuses(&mut client, &get_with(page, &format!("{field}\r\n")), 403);
+        }
+        let token = format!("{field}\r\nAuthorization: Bearer s3cret\r\n");
+        assert_eq!(client.ask(&get_with(PAGES[2], &token)).status, 200, "{field}");
+    }
+    for field in [
+        "Sec-Fetch-Site: none",
+        "Sec-Fetch-Site: same-origin",
+        "Origin: http://localhost:8080\r\nSec-Fetch-Site: same-origin",
+    ] {
+        let answer = client.ask(&get_with(PAGES[2], &format!("{field}\r\n")));
+        assert_eq!(answer.status, 200, "{field}");
+    }
+}
+
 #[test]
 fn a_proxy_on_this_machine_speaks_for_others() {
     let running = Running::start(&["--admin-token", "s3cret"]);

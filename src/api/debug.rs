@@ -37,7 +37,8 @@ pub enum Shown {
 
 /// Whether a request may look here: it bears the admin token, or comes from this machine itself and
 /// asks for it by a name of its own. A proxy on this machine speaks for others, and says so; a page
-/// in a browser on it that has its own name resolve to this machine (DNS rebinding) says that name.
+/// in a browser on it that has its own name resolve to this machine (DNS rebinding) says that name;
+/// and one that has a picture loaded from here is of another site, as the browser says.
 #[must_use]
 pub fn admits(request: &Request<'_>, context: &Context<'_>, state: &State) -> bool {
     let token = state.settings.admin_token.as_ref();
@@ -45,7 +46,7 @@ pub fn admits(request: &Request<'_>, context: &Context<'_>, state: &State) -> bo
         let mut fields = request.headers.iter();
         context.peer_is_loopback
             && names_this_machine(&request.headers)
-            && !fields.any(|(name, _)| is_forwarded(name))
+            && !fields.any(|(name, value)| is_forwarded(name) || is_of_another_site(name, value))
     };
     token.is_some_and(|token| bears(&request.headers, token)) || is_own()
 }
@@ -53,6 +54,16 @@ pub fn admits(request: &Request<'_>, context: &Context<'_>, state: &State) -> bo
 fn names_this_machine(headers: &Headers<'_>) -> bool {
     let mut hosts = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("host"));
     hosts.next().is_some_and(|(_, host)| is_this_machine(host))
+}
+
+/// Whether a field says that a page of another site asks (Fetch Metadata, `Sec-Fetch-Site`; RFC
+/// 6454, `Origin`).
+fn is_of_another_site(name: &str, value: &[u8]) -> bool {
+    if name.eq_ignore_ascii_case("sec-fetch-site") {
+        return !matches!(value.trim_ascii(), b"none" | b"same-origin");
+    }
+    let host = || value.strip_prefix(b"http://").or_else(|| value.strip_prefix(b"https://"));
+    name.eq_ignore_ascii_case("origin") && !host().is_some_and(is_this_machine)
 }
 
 fn is_forwarded(name: &str) -> bool {
@@ -64,8 +75,8 @@ fn is_forwarded(name: &str) -> bool {
 /// Answers who may not look.
 pub fn forbidden(body: &mut Vec<u8>, route: usize) -> Response {
     let detail = "/debug/: needs Authorization: Bearer and the admin token (--admin-token), or to \
-                  be asked from this machine, as localhost or by a loopback address, and without a \
-                  proxy";
+                  be asked from this machine, as localhost or by a loopback address, without a \
+                  proxy and not by a page of another site";
     problem(body, Status::Forbidden, detail, None, route)
 }
 

@@ -138,8 +138,9 @@ pub struct Arguments {
     #[arg(long, env = "COREPULSE_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub admin_token: Option<Secret>,
 
-    /// Origins whose pages in browsers may read answers and post metrics (CORS), with commas
-    /// between them, or * for any; none unless given
+    /// Origins whose pages in browsers may read answers and post JSON (CORS), with commas between
+    /// them, or * for any; none unless given. What any page may post without asking, as text/plain,
+    /// only --ingest-token keeps out
     #[arg(long, env = "COREPULSE_CORS_ORIGIN", hide_env_values = true, value_name = "ORIGINS")]
     pub cors_origin: Option<String>,
 

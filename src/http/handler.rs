@@ -122,7 +122,8 @@ pub struct Shown<'a>(pub &'a dyn Peer);
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.address() {
-            Some(address) => address.fmt(out),
+            // A listener for both families has IPv4 addresses in those of IPv6.
+            Some(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).fmt(out),
             None => out.write_str("unknown"),
         }
     }
