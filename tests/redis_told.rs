@@ -18,7 +18,7 @@ mod support;
 use outage::redis::Port;
 use outage::{Accounts, Outage, Redis, metric};
 use sentinel::Sentinels;
-use support::{Process, post, until};
+use support::{Process, get, post, until};
 
 fn start(url: &str, arguments: &[&str]) -> Process {
     let fixed = ["--workers", "2", "--redis-url", url];
@@ -46,6 +46,34 @@ fn a_redis_that_was_never_reachable_is_told() {
         assert!(line["why"] == why && text.contains(said), "{url}: {line}");
         assert_eq!((&line["away"], &line["waiting"]), (&"0s".into(), &0.into()), "{line}");
         assert!(!Accounts::scrape(process.address).is_up, "{url}");
+    }
+}
+
+/// Redis repeats the arguments of a command that it does not know. None of them is for the log.
+#[test]
+fn a_password_that_redis_repeats_is_not_told() {
+    let redis = Redis::start(&["--rename-command", "AUTH", "", "--rename-command", "HELLO", ""]);
+    let at = redis.address();
+    let long = format!("hunter2{}", "x".repeat(200));
+    for (url, said) in [
+        (format!("redis://:hunter2@{at}"), "ERR unknown command"),
+        (format!("redis://hunter1:hunter2@{at}"), "ERR unknown command"),
+        (format!("redis://hunter1:{long}@{at}"), "ERR unknown command"),
+        (format!("redis://:hunter2@{at}?protocol=resp3"), "ERR unknown command"),
+        (format!("redis+cluster://:hunter2@{at}"), "ERR unknown command"),
+        (format!("redis+sentinel://{at}/main?sentinel_password=hunter2"), "ERR unknown command"),
+    ] {
+        let mut process = start(&url, &[]);
+        let line = process.first_line("redis is down");
+        assert!(line["said"].as_str().unwrap().starts_with(said), "{line}");
+        // A look-up asks for itself.
+        let answer = process.client().ask(&get("/metrics/a:1"));
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(!format!("{answer:?}").contains("hunter"), "{answer:?}");
+        process.signal("TERM");
+        process.wait();
+        let log = process.whole_log();
+        assert!(log.contains("stopped") && !log.contains("hunter"), "{log}");
     }
 }
 

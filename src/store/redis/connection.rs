@@ -54,6 +54,20 @@ impl Connection {
         settings: &RedisConnectionInfo,
         patience: &mut Patience,
     ) -> Result<(), Fault> {
+        self.be_let_in(settings, patience).map_err(Fault::without_secrets)?;
+        if settings.db() != 0 {
+            self.set_patience(patience.step()?);
+            self.ask(cmd("SELECT").arg(settings.db()))?;
+        }
+        Ok(())
+    }
+
+    /// Gives user and password, which Redis may repeat in its refusal.
+    fn be_let_in(
+        &mut self,
+        settings: &RedisConnectionInfo,
+        patience: &mut Patience,
+    ) -> Result<(), Fault> {
         let mut ask = |command: &Cmd| {
             self.set_patience(patience.step()?);
             self.ask(command)
@@ -76,9 +90,6 @@ impl Connection {
                     answer?;
                 }
             }
-        }
-        if settings.db() != 0 {
-            ask(cmd("SELECT").arg(settings.db()))?;
         }
         Ok(())
     }

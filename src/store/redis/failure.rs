@@ -7,6 +7,27 @@ use crate::sync::Count;
 /// Bytes kept of what Redis or the system said: an address that a node sends us to fits.
 const SAID_BYTES_MAX: usize = 512;
 
+/// How Redis and its kin refuse to let somebody in, in the words of their sources: whatever is said
+/// beyond that may repeat what it was given.
+const REFUSALS: [&str; 13] = [
+    "WRONGPASS invalid username-password pair or user is disabled.",
+    "WRONGPASS",
+    "ERR AUTH <password> called without any password configured for the default user",
+    "ERR Client sent AUTH, but no password is set",
+    "ERR invalid password",
+    "ERR unknown command",
+    "ERR wrong number of arguments",
+    "ERR syntax error",
+    "ERR max number of clients reached",
+    "NOAUTH",
+    "NOPERM",
+    "NOPROTO",
+    "DENIED Redis is running in protected mode",
+];
+
+/// What stands for the rest.
+const LEFT_OUT: &str = "[the rest is not told: it may repeat user or password]";
+
 /// An error, as it happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -36,6 +57,25 @@ impl Fault {
             server.clone_into(&mut self.server);
         }
         self
+    }
+
+    /// The same without a word that Redis may have from us, for what we were refused when we gave
+    /// user and password: it repeats the arguments of a command that it does not know, cut off
+    /// anywhere, and what stands between us may quote them in any way. So nothing is looked for in
+    /// what it said; what is known to be without secrets is kept.
+    pub(super) fn without_secrets(self) -> Self {
+        // The words of the system and our own.
+        if matches!(self.kind, Kind::Connect | Kind::Timeout | Kind::Io) {
+            return self;
+        }
+        let known = REFUSALS.into_iter().find(|refusal| self.said.starts_with(refusal));
+        let said = match known {
+            Some(known) if known.len() == self.said.len() => known.to_owned(),
+            Some(known) => format!("{known} {LEFT_OUT}"),
+            None if self.kind == Kind::Other => LEFT_OUT.to_owned(),
+            None => format!("{} {LEFT_OUT}", self.kind.name()),
+        };
+        Self { said, ..self }
     }
 
     /// The host and the port that `MOVED` or `ASK` leads to. A node that does not know its own name
@@ -191,6 +231,30 @@ mod tests {
         for none in ["ERR 3999 127.0.0.1:6381", "ASK", "MOVED 1", "MOVED 1 a", "ASK 1 a:b"] {
             assert_eq!(leads(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn what_may_repeat_a_secret_is_left_out() {
+        let kept = |said: &str| {
+            let kind = Kind::of_code(said.split(' ').next().unwrap());
+            Fault::new(kind, said).without_secrets().said
+        };
+        let wrong = "WRONGPASS invalid username-password pair or user is disabled.";
+        assert_eq!(kept(wrong), wrong);
+        for (said, start) in [
+            ("ERR unknown command 'AUTH', with args beginning with: 'hunter2' ", "ERR unknown"),
+            ("ERR unknown command `HELLO`, with args beginning with: `3`, `hun", "ERR unknown"),
+            ("WRONGPASS for hunter2", "WRONGPASS ["),
+            ("LOADING aHVudGVyMg==", "loading ["),
+            ("ERR \\x68unter2", "["),
+            ("hunter2", "["),
+        ] {
+            let kept = kept(said);
+            assert!(kept.starts_with(start) && kept.ends_with(LEFT_OUT), "{said}: {kept}");
+            assert!(!["hun", "ter2", "aHV"].iter().any(|part| kept.contains(part)), "{kept}");
+        }
+        let own = Fault::new(Kind::Timeout, "no answer in time");
+        assert_eq!(own.clone().without_secrets(), own);
     }
 
     #[test]
