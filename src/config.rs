@@ -376,8 +376,7 @@ fn check_threshold(text: &str, found: &mut Mistakes) -> f64 {
 /// would leave the door open that it was to close; an empty variable is an unset one.
 fn check_token(flag: &str, given: Option<&Secret>, found: &mut Mistakes) -> Option<Secret> {
     let text = given?.expose().trim();
-    let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if !is_token {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         found
             .add(flag, "expected visible characters of ASCII without blanks, found others or none");
     }
