@@ -12,6 +12,7 @@ use signal_hook::consts::{
     SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXFSZ,
 };
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
 
 use corepulse::config::arguments::{Arguments, Command};
 use corepulse::config::variables::{self, Unknown};
@@ -154,11 +155,17 @@ fn listen_for_signals() -> std::io::Result<Receiver<()>> {
     }
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let mut is_stopping = false;
+        let (mut is_stopping, mut is_told) = (false, false);
         for signal in signals.forever().filter(|signal| !IGNORED.contains(signal)) {
+            let name = signal_name(signal);
             if is_stopping && signal != SIGHUP {
+                log::warn!(signal = name, "the stopping is cut short: what waits is lost");
                 std::process::exit(128 + signal);
             }
+            if !is_told {
+                log::info!(signal = name, "stopping");
+            }
+            is_told = true;
             // Only the first is waited for, and the receiver lives as long as `main` does.
             let _ = sender.send(());
             is_stopping |= signal != SIGHUP;

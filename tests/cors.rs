@@ -161,5 +161,8 @@ fn the_pages_under_debug_are_for_no_page_elsewhere() {
         assert_eq!(answer.status, status, "{answer:?}");
         assert!(said(&answer).is_empty(), "{answer:?}");
     }
-    assert!(said(&client.ask(&preflight("/debug/pprof/profile", "GET", PAGE))).is_empty());
+    for path in ["/debug/pprof/profile", "/debug/pprof/nope", "/debug/nope"] {
+        assert!(said(&client.ask(&preflight(path, "GET", PAGE))).is_empty(), "{path}");
+        assert!(said(&client.ask(&request("GET", path, PAGE, ""))).is_empty(), "{path}");
+    }
 }

@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
+
+#define TRIES 5
 
 /* What the server says is short: two hundred bytes, or some more where it refuses. */
 struct said {
@@ -29,7 +32,8 @@ static size_t keep(char *bytes, size_t size, size_t count, void *into) {
     return size * count;
 }
 
-/* Posts one metric; 0 if it was taken. */
+/* Posts one metric; 0 if it was taken. Where the server asks for it (503), or cannot be reached, it
+ * tries again. */
 static int post(CURL *curl, const char *device, int number) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -42,17 +46,28 @@ static int post(CURL *curl, const char *device, int number) {
         fprintf(stderr, "the device's name is too long\n");
         return 1;
     }
-    struct said said = {.length = 0};
+    struct said said;
     curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
     curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)length);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &said);
-    CURLcode done = curl_easy_perform(curl);
+    CURLcode done = CURLE_OK;
+    long status = 0;
+    for (int attempt = 0; attempt < TRIES; attempt++) {
+        if (attempt > 0) {
+            sleep(1);
+        }
+        said.length = 0;
+        said.text[0] = '\0';
+        done = curl_easy_perform(curl);
+        curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+        if (done != CURLE_COULDNT_CONNECT && status != 503) {
+            break;
+        }
+    }
     if (done != CURLE_OK) {
         fprintf(stderr, "%s\n", curl_easy_strerror(done));
         return 1;
     }
-    long status = 0;
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     if (status != 202) {
         fprintf(stderr, "%ld %s\n", status, said.text);
         return 1;
@@ -69,7 +84,11 @@ int main(int argc, char **argv) {
     const char *device = argc > 2 ? argv[2] : "c-1";
     int count = argc > 3 ? atoi(argv[3]) : 10;
     char url[1024];
-    snprintf(url, sizeof url, "%s/metrics", argv[1]);
+    int bytes = (int)strlen(argv[1]);
+    if (bytes > 0 && argv[1][bytes - 1] == '/') {
+        bytes--;
+    }
+    snprintf(url, sizeof url, "%.*s/metrics", bytes, argv[1]);
 
     curl_global_init(CURL_GLOBAL_DEFAULT);
     CURL *curl = curl_easy_init();

@@ -8,6 +8,7 @@
 set -eu
 
 url=${1:?usage: sh post.sh URL [DEVICE [COUNT]]}
+url=${url%/}
 device=${2:-shell-1}
 count=${3:-10}
 

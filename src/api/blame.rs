@@ -10,7 +10,7 @@ use crate::metric::decode::Ignored;
 use crate::metric::rejection::Rejection;
 use crate::telemetry::foreign::Foreign;
 use crate::telemetry::log;
-use crate::telemetry::trouble::Trouble;
+use crate::telemetry::trouble::{Case, Trouble};
 
 /// Tells of so many events of one request that were refused, and why one of them was.
 #[cold]
@@ -30,15 +30,18 @@ pub(super) fn events(
             let device_id = device_id();
             log::warn!(count, %peer, device_id, reason, %detail, "{}", trouble.message());
         }
-        None => log::debug!(
-            count = rejected,
-            %peer,
-            device_id = device_id(),
-            reason,
-            %detail,
-            "{}",
-            trouble.message()
-        ),
+        None => {
+            state.counters.troubles().keep(trouble, || Case {
+                peer: Some(peer.to_string()),
+                device_id: device_id(),
+                reason: Some(reason),
+                detail: Some(detail.to_string()),
+                ..Case::default()
+            });
+            let message = trouble.message();
+            let device_id = device_id();
+            log::debug!(count = rejected, %peer, device_id, reason, %detail, "{message}");
+        }
     }
 }
 
@@ -59,14 +62,17 @@ pub(super) fn members(ignored: &Ignored<'_>, state: &State, context: &Context<'_
             let ignored = Foreign(&names);
             log::warn!(count, %peer, missing, %ignored, "{}", trouble.message());
         }
-        None => log::debug!(
-            count = events,
-            %peer,
-            missing,
-            ignored = %Foreign(&names()),
-            "{}",
-            trouble.message()
-        ),
+        None => {
+            let ignored = || Foreign(&names()).to_string();
+            state.counters.troubles().keep(trouble, || Case {
+                peer: Some(peer.to_string()),
+                missing: Some(missing),
+                ignored: Some(ignored()),
+                ..Case::default()
+            });
+            let message = trouble.message();
+            log::debug!(count = events, %peer, missing, ignored = ignored(), "{message}");
+        }
     }
 }
 
@@ -78,6 +84,9 @@ pub(super) fn devices(unjudged: u64, state: &State, context: &Context<'_>) {
     // Once there are too many it may be every request; the counter has them.
     if let Some(count) = state.counters.troubles().note(trouble, unjudged, context.now) {
         log::warn!(count, devices_max, %peer, "{}", trouble.message());
+    } else {
+        let of_peer = || Case { peer: Some(peer.to_string()), ..Case::default() };
+        state.counters.troubles().keep(trouble, of_peer);
     }
 }
 
@@ -88,7 +97,15 @@ pub(super) fn request(status: Status, problem: &[u8], state: &State, context: &C
     let (peer, status, detail) = (Shown(context.peer), status.code(), Foreign(detail(problem)));
     match state.counters.troubles().note(trouble, 1, context.now) {
         Some(count) => log::warn!(count, %peer, status, %detail, "{}", trouble.message()),
-        None => log::debug!(count = 1, %peer, status, %detail, "{}", trouble.message()),
+        None => {
+            state.counters.troubles().keep(trouble, || Case {
+                peer: Some(peer.to_string()),
+                status: Some(status),
+                detail: Some(detail.to_string()),
+                ..Case::default()
+            });
+            log::debug!(count = 1, %peer, status, %detail, "{}", trouble.message());
+        }
     }
 }
 

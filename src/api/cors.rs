@@ -54,7 +54,8 @@ impl Cors {
     /// The further lines of the answer to a request.
     #[must_use]
     pub fn lines(&self, route: Route<'_>, request: &Request<'_>) -> &'static str {
-        if matches!(route, Route::Debug(_) | Route::Profile(_)) {
+        let is_debug = matches!(route, Route::Debug(_) | Route::Profile(_));
+        if is_debug || request.path.starts_with("/debug") {
             return "";
         }
         let Ok(origin) = request.headers.only(Name::Origin) else {

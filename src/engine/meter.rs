@@ -8,7 +8,7 @@ use crate::http::response::Response;
 use crate::telemetry::counters::{CloseReason, Counters};
 use crate::telemetry::latency::{Latency, Tally};
 use crate::telemetry::log;
-use crate::telemetry::trouble::Trouble;
+use crate::telemetry::trouble::{Case, Trouble};
 
 /// A poll that returns within this time did not sleep, but for what it had to do in the kernel.
 const AT_ONCE_NS: u64 = 20_000;
@@ -87,6 +87,10 @@ impl Meter {
         if let Some(count) = self.note(trouble, now) {
             let newcomer = Shown(newcomer);
             log::warn!(count, connections_max, %newcomer, "{}", trouble.message());
+        } else {
+            let of_newcomer =
+                || Case { peer: Some(Shown(newcomer).to_string()), ..Case::default() };
+            self.counters.troubles().keep(trouble, of_newcomer);
         }
     }
 
