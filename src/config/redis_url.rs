@@ -5,7 +5,7 @@ pub mod redacted;
 use std::fmt;
 
 use redis::io::tcp::TcpSettings;
-use redis::{ConnectionInfo, IntoConnectionInfo};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 use super::Secret;
 
@@ -45,6 +45,18 @@ const LIKENESS_MIN: f64 = 0.85;
 const SENTINEL_PORT: u16 = 26_379;
 const REDIS_PORT: u16 = 6_379;
 
+impl Route {
+    /// All servers that the URL names, and the one that sentinels are asked for.
+    fn servers(&self) -> impl Iterator<Item = &ConnectionInfo> {
+        let (one, others) = match self {
+            Self::Direct(info) => (Some(info), [].as_slice()),
+            Self::Sentinel { sentinels, info, .. } => (Some(info), sentinels.as_slice()),
+            Self::Cluster(seeds) => (None, seeds.as_slice()),
+        };
+        one.into_iter().chain(others)
+    }
+}
+
 impl RedisUrl {
     /// Reads a URL:
     ///
@@ -73,6 +85,7 @@ impl RedisUrl {
             info(url).map(Route::Direct)
         };
         let route = route.ok_or_else(expected)?;
+        route.servers().try_for_each(check_server)?;
         Ok(Self { text: text.clone(), route })
     }
 
@@ -165,6 +178,21 @@ impl<'a> Parts<'a> {
         };
         self.hosts.iter().map(server).collect()
     }
+}
+
+/// What a URL can say and no Redis can be.
+fn check_server(info: &ConnectionInfo) -> Result<(), String> {
+    let port = match info.addr() {
+        ConnectionAddr::Tcp(_, port) | ConnectionAddr::TcpTls { port, .. } => Some(*port),
+        _ => None,
+    };
+    if port == Some(0) {
+        return Err("expected a port from 1 to 65535".to_owned());
+    }
+    if info.redis_settings().db() < 0 {
+        return Err("expected a database from 0 on, as in redis://host/2".to_owned());
+    }
+    Ok(())
 }
 
 fn expected() -> String {
