@@ -294,7 +294,9 @@ impl Store {
             Kind::Memory(_) => true,
             Kind::Redis(redis) => {
                 redis.shared.set_stopping();
-                redis.writer.stop(timeout)
+                let in_order = redis.writer.stop(timeout);
+                redis.shared.tell_last();
+                in_order
             }
         };
         let dropped = self.ledger().totals().dropped_by(DropReason::Shutdown);

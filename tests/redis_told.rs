@@ -116,6 +116,7 @@ fn events_lost_to_a_full_queue_are_told_once_a_minute() {
     process.signal("TERM");
     process.wait();
     let log = process.whole_log();
+    assert!(log.lines().last().unwrap().contains("\"stopped\""), "{log}");
     let lines: Vec<serde_json::Value> = log
         .lines()
         .filter(|line| line.contains("events are lost"))

@@ -82,11 +82,8 @@ impl Observer for StoreWatch {
             }
         }
     }
-}
 
-/// The end: what has not been told yet is told now.
-impl Drop for StoreWatch {
-    fn drop(&mut self) {
+    fn end(&self) {
         for (reason, notice) in DropReason::ALL.into_iter().zip(&self.given_up) {
             if let Some(events) = notice.last() {
                 tell(reason, events);

@@ -57,6 +57,8 @@ pub trait Observer: Send + Sync {
     fn gave_up(&self, _reason: DropReason, _events: u64, _now_ns: u64) {}
     /// Time passes: what was held back may be told now.
     fn tick(&self, _now_ns: u64) {}
+    /// Nothing more is given up: what was held back is told now.
+    fn end(&self) {}
 }
 
 /// How long it was down, so far or altogether.
@@ -244,6 +246,11 @@ impl Shared {
     /// Says that an order to stop waits for the writer.
     pub(super) fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells what was held back: cores and writer have ended.
+    pub(super) fn tell_last(&self) {
+        self.observer.end();
     }
 
     /// Gives events up, and tells of it.
