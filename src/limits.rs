@@ -218,6 +218,16 @@ pub const STORE_BACKOFF_MS_MIN: u64 = 50;
 /// See [`STORE_BACKOFF_MS_MIN`].
 pub const STORE_BACKOFF_MS_MAX: u64 = 5_000;
 
+/// A key may be refused for this long because its slot is being moved, before that is told: a node
+/// that gets its first slot may only be starting, and a large key takes a second or two to move.
+/// What lasts longer does not end by itself.
+pub const STORE_MOVE_MS_MAX: u64 = 3_000;
+
+/// Connections to nodes that others have named and that have no slot, of the writer and of look-ups
+/// each: a cluster grows by a few nodes at a time, and any more would be a connection for each
+/// address that a node makes up.
+pub const STORE_STRANGERS_MAX: usize = 16;
+
 /// An idle connection to Redis is tried after this long.
 pub const STORE_PING_MS: u64 = 1_000;
 

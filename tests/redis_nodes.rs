@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use outage::fake_redis::Asked;
+use outage::redis::Port;
 use outage::{Accounts, FakeRedis, Say, metric};
 use support::{Process, get, post, until};
 
@@ -162,4 +163,106 @@ fn a_look_up_follows_moved_and_ask() {
         numbers.collect::<BTreeSet<_>>().len()
     };
     assert_eq!((connections(&new, "GET"), connections(&old, "GET")), (1, 1), "they are kept");
+}
+
+/// Connections at once to nodes without slots, and some for whoever asks meanwhile.
+const STRANGERS_MAX: u64 = 16 + 6;
+
+/// A node at all addresses of this machine, at one port.
+fn everywhere() -> FakeRedis {
+    FakeRedis::serve(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap(), |_, _| None)
+}
+
+/// Where a device is according to a node that names another address for each: `d7` at 127.1.0.7.
+fn made_up(words: &[String], port: u16) -> String {
+    let number = words[1].split(':').nth(1).unwrap().trim_start_matches('d');
+    format!("1 127.1.0.{number}:{port}")
+}
+
+#[test]
+fn look_ups_keep_few_connections_however_many_nodes_are_named() {
+    let (others, (listener, address)) = (everywhere(), listen());
+    let port = others.address.port();
+    let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
+        "CLUSTER" => Some(all_slots_at(address)),
+        "GET" => Some(Say::text(format!("-MOVED {}\r\n", made_up(words, port)))),
+        _ => None,
+    });
+    for process in
+        [start(&[&owner]), Process::start(&["--workers", "1", "--redis-url", &owner.url()])]
+    {
+        let mut client = process.client();
+        let look_up = |number: u32| get(&format!("/metrics/d{number}:1"));
+        assert_eq!(client.ask(&look_up(1)).status, 404);
+        let before = process.descriptors();
+        for number in 2..=100 {
+            assert_eq!(client.ask(&look_up(number)).status, 404);
+        }
+        let after = process.descriptors();
+        assert!(after <= before + STRANGERS_MAX, "{before} descriptors became {after}");
+    }
+}
+
+#[test]
+fn the_writer_keeps_few_connections_however_many_nodes_are_named() {
+    let (others, (listener, address)) = (everywhere(), listen());
+    let port = others.address.port();
+    let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
+        "CLUSTER" => Some(all_slots_at(address)),
+        "SET" => Some(Say::text(format!("-ASK {}\r\n", made_up(words, port)))),
+        _ => None,
+    });
+    let process = start(&[&owner]);
+    let devices: Vec<String> = (1..=60).map(|number| format!("d{number}")).collect();
+    send(&process, &devices.iter().map(String::as_str).collect::<Vec<_>>(), 1);
+    let before = process.descriptors();
+    until_stored(&process, 60);
+    let after = process.descriptors();
+    assert!(after <= before + STRANGERS_MAX, "{before} descriptors became {after}");
+}
+
+/// A move that does not end is trouble like any other, and told with whom nobody reaches.
+#[test]
+fn a_slot_whose_move_does_not_end_is_told() {
+    let nobody = Port::reserve();
+    let nowhere = format!("127.0.0.1:{}", nobody.number);
+    for (refusal, is_cluster, said) in [
+        (format!("-ASK 1 {nowhere}\r\n"), true, "Connection refused"),
+        (format!("-ASK 1 {nowhere}\r\n"), false, nowhere.as_str()),
+        (
+            "-TRYAGAIN Multiple keys request during rehashing of slot\r\n".to_owned(),
+            true,
+            "TRYAGAIN",
+        ),
+        (
+            "-TRYAGAIN Multiple keys request during rehashing of slot\r\n".to_owned(),
+            false,
+            "TRYAGAIN",
+        ),
+    ] {
+        let (listener, address) = listen();
+        let to_key = refusal.clone();
+        let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
+            "CLUSTER" => Some(all_slots_at(address)),
+            "SET" if is_of(words, "SET", "moved") => Some(Say::text(to_key.clone())),
+            _ => None,
+        });
+        let process = if is_cluster {
+            start(&[&owner])
+        } else {
+            Process::start(&["--workers", "1", "--redis-url", &owner.url()])
+        };
+        // Those behind it are answered, and change nothing.
+        let others: Vec<String> = (0..200).map(|number| format!("d{number}")).collect();
+        let devices = ["moved"].into_iter().chain(others.iter().map(String::as_str));
+        send(&process, &devices.collect::<Vec<_>>(), 1);
+        let line = process.log_line("redis is down");
+        let is_ask = refusal.starts_with("-ASK");
+        assert_eq!(line["why"], if is_ask { "ask" } else { "tryagain" }, "{line}");
+        assert!(line["said"].as_str().unwrap().contains(said), "{line}");
+        let reached =
+            if is_ask && is_cluster { nowhere.clone() } else { owner.address.to_string() };
+        assert_eq!(line["at"], reached, "{line}");
+        assert!(!Accounts::scrape(process.address).is_up);
+    }
 }

@@ -22,7 +22,9 @@ use super::link::{Identity, Link, Reply};
 use super::patience::Patience;
 use super::session::Session;
 use crate::clock::{Clock, nanoseconds};
-use crate::limits::{STORE_DIAL_MS_MAX, STORE_REPLY_MS_MAX, STORE_TOPOLOGY_BYTES_MAX};
+use crate::limits::{
+    STORE_DIAL_MS_MAX, STORE_REPLY_MS_MAX, STORE_STRANGERS_MAX, STORE_TOPOLOGY_BYTES_MAX,
+};
 
 const SLOTS: u16 = 16_384;
 
@@ -113,6 +115,8 @@ impl Topology {
 pub(super) struct ClusterSession {
     topology: Topology,
     nodes: Vec<Node>,
+    /// How many of them have slots; the others were met by `ASK`.
+    primaries: usize,
     /// The commands whose replies have not been given, in their order.
     sent: VecDeque<Sent>,
     /// The number of the first of them.
@@ -204,6 +208,7 @@ impl ClusterSession {
             }
         }
         Ok(Self {
+            primaries: nodes.len(),
             topology,
             nodes,
             sent: VecDeque::new(),
@@ -244,8 +249,8 @@ impl ClusterSession {
         }
         let reply = match node.session.receive_refusal()? {
             None => Reply::Ok,
-            Some(fault) => {
-                if fault.kind == Kind::Ask && self.follow(number, at, &fault)? {
+            Some(mut fault) => {
+                if fault.kind == Kind::Ask && self.follow(number, at, &mut fault)? {
                     return Ok(());
                 }
                 if matches!(fault.kind, Kind::Moved | Kind::ClusterDown) {
@@ -260,11 +265,23 @@ impl ClusterSession {
 
     /// Sends a command to where `ASK` leads. The old node keeps the keys that it still has, so that
     /// a whole slot must not follow. Says whether its reply is to be waited for.
-    fn follow(&mut self, number: u64, from: usize, fault: &Fault) -> Result<bool, Fault> {
+    fn follow(&mut self, number: u64, from: usize, fault: &mut Fault) -> Result<bool, Fault> {
         let (host, port) = fault.leads_to().ok_or_else(|| fault.clone())?;
-        let Some(to) = self.node_at(from, host, port) else {
-            // Nobody is there yet: the key is tried again, and the others go on.
-            return Ok(false);
+        let asked = self.topology.nodes.get(from).ok_or_else(lost)?;
+        let info = at_address(asked, host, port);
+        let known = self.topology.nodes.iter().position(|node| node.addr() == info.addr());
+        if known.is_none() && self.nodes.len() >= self.primaries + STORE_STRANGERS_MAX {
+            // Another link has none of them at first.
+            return Err(fault.clone());
+        }
+        let to = match known.map_or_else(|| self.meet(info), Ok) {
+            Ok(to) => to,
+            Err(unreached) => {
+                // Nobody is there yet: the key is tried again, and the others go on.
+                fault.said = format!("{} ({})", fault.said, unreached.said);
+                fault.server = unreached.server;
+                return Ok(false);
+            }
         };
         if self.moving.len() >= MOVING_KEYS_MAX {
             return Err(fault.clone());
@@ -287,19 +304,14 @@ impl ClusterSession {
         Ok(true)
     }
 
-    /// The node at this address, which another one has told. One that is getting its first slot is
-    /// connected to now.
-    fn node_at(&mut self, told_by: usize, host: &str, port: u16) -> Option<usize> {
-        let info = at_address(self.topology.nodes().get(told_by)?, host, port);
-        let known = self.topology.nodes().iter().position(|node| node.addr() == info.addr());
-        if known.is_some() {
-            return known;
-        }
+    /// Connects to a node that another one has named: it is getting its first slot.
+    fn meet(&mut self, info: ConnectionInfo) -> Result<usize, Fault> {
         let mut patience = Patience::new(self.clock, Duration::from_millis(STORE_DIAL_MS_MAX));
-        let session = open(&info, &self.book, &mut patience, &mut self.elsewhere).ok()?;
+        let session = open(&info, &self.book, &mut patience, &mut self.elsewhere)
+            .map_err(|fault| fault.at(&info.addr().to_string()))?;
         self.topology.nodes.push(info);
         self.nodes.push(Node::new(session));
-        Some(self.nodes.len() - 1)
+        Ok(self.nodes.len() - 1)
     }
 }
 

@@ -141,6 +141,11 @@ impl Pipeline {
         Next::GoOn
     }
 
+    /// Whether a reply has asked for a retry, so that none of those behind it counts.
+    pub(super) const fn is_rejected(&self) -> bool {
+        self.rejected
+    }
+
     /// Whether replies are on their way.
     pub(super) fn awaits(&self) -> bool {
         self.blocks.iter().any(|flying| flying.awaited > 0)

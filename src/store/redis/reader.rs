@@ -14,7 +14,9 @@ use super::failure::{Fault, Kind, Treatment};
 use super::patience::Patience;
 use crate::clock::Clock;
 use crate::config::redis_url::{RedisUrl, Route};
-use crate::limits::{RECORD_BYTES_MAX, STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS};
+use crate::limits::{
+    RECORD_BYTES_MAX, STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS, STORE_STRANGERS_MAX,
+};
 use crate::store::Lookup;
 use crate::store::packing::is_value_of;
 
@@ -35,8 +37,11 @@ pub(in crate::store) struct Reader {
 /// What is open, and what was learnt.
 #[derive(Default)]
 struct Known {
+    /// In the order in which they were asked last.
     connections: Vec<(ConnectionInfo, Connection)>,
     topology: Option<Topology>,
+    /// Somebody has said that a slot is elsewhere.
+    has_moved: bool,
 }
 
 /// Why a look-up has no answer.
@@ -129,10 +134,11 @@ impl Known {
         key: &[u8],
         patience: &mut Patience,
     ) -> Result<Option<Vec<u8>>, Unanswered> {
-        let mut server = self.server_of(url, book, key, patience)?;
+        let home = self.server_of(url, book, key, patience)?;
+        let mut server = home.clone();
         let mut asking = false;
         for _ in 0..=HOPS_MAX {
-            let connection = self.connection_to(&server, book, patience)?;
+            let connection = self.connection_to(&server, &home, book, patience)?;
             connection.set_patience(patience.step()?);
             if asking {
                 connection.ask(&cmd("ASKING")).map_err(Unanswered::of_reply)?;
@@ -148,7 +154,7 @@ impl Known {
             asking = fault.kind == Kind::Ask;
             if fault.kind == Kind::Moved {
                 // Others may have moved as well, and who told us of the slots did not know.
-                self.topology = None;
+                self.has_moved = true;
                 book.distrust_first();
             }
         }
@@ -173,8 +179,9 @@ impl Known {
                 }
             }
             Route::Cluster(seeds) => {
-                if self.topology.is_none() {
+                if self.topology.is_none() || self.has_moved {
                     self.topology = Some(book.topology(seeds, patience)?);
+                    self.has_moved = false;
                 }
                 let node = self.topology.as_ref().and_then(|topology| topology.node_of(key));
                 let nobody = || Fault::new(Kind::ClusterDown, "nobody has this slot");
@@ -183,22 +190,43 @@ impl Known {
         }
     }
 
+    /// Closes the connections that were not used for longest to servers that are neither this one
+    /// nor nodes with slots, until so many are left.
+    fn forget_strangers(&mut self, home: &ConnectionInfo, left: usize) {
+        let topology = self.topology.as_ref();
+        let has_slots = |info: &ConnectionInfo| {
+            let mut nodes = topology.iter().flat_map(|topology| topology.nodes());
+            nodes.any(|node| node.addr() == info.addr())
+        };
+        let is_stranger = |info: &ConnectionInfo| info.addr() != home.addr() && !has_slots(info);
+        let strangers = self.connections.iter().filter(|(info, _)| is_stranger(info)).count();
+        let mut surplus = strangers.saturating_sub(left);
+        self.connections.retain(|(info, _)| {
+            let goes = surplus > 0 && is_stranger(info);
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
+
+    /// An open connection to a server; `home` is where the look-up began.
     fn connection_to(
         &mut self,
         server: &ConnectionInfo,
+        home: &ConnectionInfo,
         book: &SharedBook,
         patience: &mut Patience,
     ) -> Result<&mut Connection, Fault> {
         let is_it = |(open, _): &(ConnectionInfo, _)| open.addr() == server.addr();
-        let at = match self.connections.iter().position(is_it) {
-            Some(at) => at,
+        let open = match self.connections.iter().position(is_it) {
+            Some(at) => self.connections.remove(at),
             None => {
-                let connection = Connection::open(server, &book.resolver, patience)?;
-                self.connections.push((server.clone(), connection));
-                self.connections.len() - 1
+                // Whoever is named may be named once and never again.
+                self.forget_strangers(home, STORE_STRANGERS_MAX - 1);
+                (server.clone(), Connection::open(server, &book.resolver, patience)?)
             }
         };
-        let found = self.connections.get_mut(at).map(|(_, connection)| connection);
+        self.connections.push(open);
+        let found = self.connections.last_mut().map(|(_, connection)| connection);
         found.ok_or_else(|| Kind::Connect.into())
     }
 }

@@ -13,8 +13,8 @@ use super::pipeline::{Next, Outcome, Pipeline};
 use super::watch::Watch;
 use super::{Shared, Trouble};
 use crate::limits::{
-    STORE_BACKOFF_MS_MAX, STORE_BACKOFF_MS_MIN, STORE_DIAL_MS_MAX, STORE_PING_MS,
-    STORE_REPLY_MS_MAX,
+    STORE_BACKOFF_MS_MAX, STORE_BACKOFF_MS_MIN, STORE_DIAL_MS_MAX, STORE_MOVE_MS_MAX,
+    STORE_PING_MS, STORE_REPLY_MS_MAX,
 };
 use crate::store::block::Block;
 use crate::store::ledger::DropReason;
@@ -52,6 +52,8 @@ pub(super) struct Writer<D: Dialer> {
     /// When to ask the cores again for what they have open.
     next_collect_ns: u64,
     has_warned: bool,
+    /// Since when nothing was stored for a slot that is being moved.
+    moving_since_ns: Option<u64>,
     /// When to be gone, once the server stops.
     deadline_ns: Option<u64>,
 }
@@ -85,6 +87,7 @@ impl<D: Dialer> Writer<D> {
             ask_at_ns: 0,
             next_collect_ns: 0,
             has_warned: false,
+            moving_since_ns: None,
             deadline_ns: None,
         }
     }
@@ -150,8 +153,12 @@ impl<D: Dialer> Writer<D> {
 
     /// Redis refuses for now: what is not final is sent again after a while.
     fn pause(&mut self, now_ns: u64) -> Wish {
-        // A cluster that moves a slot is up.
-        if !matches!(self.last_fault.kind, Kind::Ask | Kind::TryAgain) {
+        // A cluster that moves a slot is up, for as long as that may take.
+        let is_moving = matches!(self.last_fault.kind, Kind::Ask | Kind::TryAgain) && {
+            let since_ns = *self.moving_since_ns.get_or_insert(now_ns);
+            now_ns.saturating_sub(since_ns) < STORE_MOVE_MS_MAX * MILLISECOND_NS
+        };
+        if !is_moving {
             self.note_down(now_ns);
         }
         self.resume_ns = now_ns + self.backoff.next_ns();
@@ -259,12 +266,15 @@ impl<D: Dialer> Writer<D> {
                 break;
             }
             let reply = link.receive()?;
+            // What comes behind a refusal is sent again.
+            let is_final = !self.pipeline.is_rejected();
             let next = self.pipeline.take(&reply);
             match reply {
-                Reply::Ok => {
+                Reply::Ok if is_final => {
                     stored = true;
                     self.backoff.reset();
                 }
+                Reply::Ok => {}
                 Reply::Error(fault) => {
                     self.shared.errors.writer.add(fault.kind);
                     refused |= fault.kind.treatment() == Treatment::Drop;
@@ -319,6 +329,9 @@ impl<D: Dialer> Writer<D> {
         let (slot, outcome) = (shared.writer_slot(), self.pipeline.take_outcome());
         let Outcome { stored, coalesced, refused, expired } = outcome;
         shared.ledger.store(slot, stored);
+        if stored > 0 {
+            self.moving_since_ns = None;
+        }
         shared.ledger.coalesce(slot, coalesced);
         shared.lose(slot, DropReason::Refused, refused, now_ns);
         shared.lose(slot, DropReason::Expired, expired, now_ns);
