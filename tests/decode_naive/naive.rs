@@ -1,15 +1,20 @@
 //! The decoder's twin on `serde_json`: slow and obvious. And the decoder in its terms.
 
+// From wherever this file is taken.
+#[path = "texts.rs"]
+mod texts;
+
 use std::fmt;
 
 use corepulse::clock::Now;
 use corepulse::limits::{BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX};
-use corepulse::limits::{FUTURE_MS_MAX, JSON_DEPTH_MAX, NUMBER_BYTES_MAX, RPS_MAX};
+use corepulse::limits::{FUTURE_MS_MAX, NUMBER_BYTES_MAX, RPS_MAX};
 use corepulse::metric::decode::{Decoder, Lines};
 use corepulse::metric::rejection::{BodyError, Reason};
 use corepulse::metric::timestamp;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use texts::{begins_array, first_value, json, unindented};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -113,47 +118,6 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
     }
 }
 
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => depth += 1,
-            b'}' | b']' if !quoted => depth -= 1,
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
-}
-
-/// A JSON text that is read here, or nothing.
-fn json(text: &str) -> Option<&RawValue> {
-    let raw: &RawValue = serde_json::from_str(text).ok()?;
-    (depth(raw.get()) <= JSON_DEPTH_MAX).then_some(raw)
-}
-
-fn is_blank(byte: &u8) -> bool {
-    b" \t\r\n".contains(byte)
-}
-
-/// A text without the blanks before it. A form feed, which the standard library takes for a blank,
-/// is none in JSON.
-fn unindented(text: &[u8]) -> &[u8] {
-    let blanks = text.iter().take_while(|byte| is_blank(byte)).count();
-    &text[blanks..]
-}
-
-/// The value that a text begins with, and what stands behind it.
-fn first_value(text: &[u8]) -> Option<(&RawValue, &[u8])> {
-    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
-    let raw = values.next()?.ok()?;
-    let rest = &text[values.byte_offset()..];
-    (depth(raw.get()) <= JSON_DEPTH_MAX).then_some((raw, unindented(rest)))
-}
-
 /// Objects one after the other; what is none of them costs the rest of the text.
 fn naive_objects(text: &[u8]) -> Items {
     match first_value(text) {
@@ -206,9 +170,7 @@ pub fn naive(body: &[u8], lines: Lines) -> Result<Items, Refused> {
             return Err(Refused::Malformed);
         }
         _ if text[0] == b'[' => {
-            let next = text[1..].iter().find(|byte| !b" \t\r".contains(byte));
-            let is_line =
-                lines == Lines::Always && next.is_some_and(|next| !b"{]\n".contains(next));
+            let is_line = lines == Lines::Always && !begins_array(text);
             match std::str::from_utf8(text).ok().and_then(json) {
                 None if is_line => naive_lines(text),
                 None => return Err(Refused::Malformed),

@@ -91,13 +91,38 @@ impl Decoder {
     /// Of an array that is not JSON no line may be taken for an event.
     fn array_or_lines(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
         let is_bad = self.array(body, start);
-        if !matches!(is_bad, Err(BodyError::Malformed(_))) || begins_array(body, start) {
+        if !matches!(is_bad, Err(BodyError::Malformed(_))) || self.begins_array(body, start) {
             return is_bad;
         }
         self.items.clear();
         (self.events, self.given) = (0, None);
         self.objects.forget(body.len());
         self.lines(body, start)
+    }
+
+    /// Whether the line that begins with the bracket at `start` begins an array that is not JSON:
+    /// it goes on as one of objects does, or as one of other values that does not end with it.
+    fn begins_array(&mut self, body: &[u8], start: usize) -> bool {
+        let next_of = |from: usize| {
+            let rest = body.get(from..).unwrap_or_default();
+            rest.iter().find(|byte| !b" \t\r".contains(byte))
+        };
+        let next = next_of(start + 1);
+        if matches!(next, None | Some(b'{' | b']' | b'\n')) {
+            return true;
+        }
+        let line_end = line_end(body, start);
+        let line = body.get(..line_end).unwrap_or_default();
+        if !matches!(self.array(line, start), Err(BodyError::Malformed(_))) {
+            return false;
+        }
+        let text = body.get(..valid_bytes(body)).unwrap_or_default();
+        let goes_on = |end| match next_of(end) {
+            Some(b']') => end > line_end,
+            next => matches!(next, None | Some(b',' | b'\n')),
+        };
+        let first = self.objects.item(text, blank(text, start + 1), 1);
+        next == Some(&b'[') || first.is_ok_and(|(_, end)| goes_on(end))
     }
 
     /// Reads a body that is no array. An object may span lines, so the first value is decoded
@@ -186,13 +211,6 @@ impl Decoder {
 /// Whether objects begin at both places.
 fn are_objects(text: &[u8], one: usize, other: usize) -> bool {
     [one, other].map(|at| text.get(at)) == [Some(&b'{'); 2]
-}
-
-/// Whether the line that begins with the bracket at `start` goes on as an array of objects does.
-fn begins_array(body: &[u8], start: usize) -> bool {
-    let rest = body.get(start + 1..).unwrap_or_default();
-    let next = rest.iter().find(|byte| !b" \t\r".contains(byte));
-    matches!(next, None | Some(b'{' | b']' | b'\n'))
 }
 
 /// Whether a body is in UTF-16 or UTF-32: each begins with a byte order mark, or one of the first
