@@ -33,6 +33,11 @@ pub const MEMBERS_MAX: usize = 16;
 /// of its own costs 40 microseconds, however little it holds.
 pub const ZSTD_BLOCKS_MAX: usize = 1024;
 
+/// Blocks of a gzip or deflate body. Honest ones are of kilobytes, but who flushes behind each
+/// event writes two for it. One with tables of its own costs more than a microsecond, and takes as
+/// little as 11 bytes.
+pub const DEFLATE_BLOCKS_MAX: usize = 2 * BATCH_EVENTS_MAX + 4 * 1024;
+
 /// A chunk-size line: 16 hex digits and a short extension. RFC 9112, section 7.1.1, lets a server
 /// limit extensions.
 pub const CHUNK_LINE_BYTES_MAX: usize = 64;
@@ -155,6 +160,12 @@ pub const EVENT_COST_BYTES: usize = BODY_BYTES_DEFAULT / BATCH_EVENTS_MAX;
 
 /// What a body in a coding costs at least: setting up what undoes it, for each of its members.
 pub const CODED_COST_BYTES: usize = 8 * 1024;
+
+/// What a block of a gzip or deflate body costs: the tables that it may bring.
+pub const DEFLATE_BLOCK_COST_BYTES: usize = 192;
+
+/// What a block of a zstd body costs, which has more of them.
+pub const ZSTD_BLOCK_COST_BYTES: usize = 5 * 1024;
 
 /// A plain body of so many bytes is not worth waiting for a share: some dozen events.
 pub const CHEAP_BYTES_MAX: usize = 4 * 1024;

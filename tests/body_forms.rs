@@ -79,8 +79,25 @@ fn an_array_is_taken_or_refused_whole_whatever_its_type() {
             refused(&running, 400, fields, halved.as_bytes());
         }
     }
+    let ndjson = "Content-Type: application/x-ndjson\r\n";
+    let event = &lines(1)[0];
+    // Arrays of other values, whose other lines would be events.
+    for broken in [
+        format!("[1,\n{event}\n{event}\n]"),
+        format!("[null,{event},\n{event}"),
+        format!("[\"a\"\n{event}\n"),
+        format!("[[1,\n2],\n{event}\n"),
+        format!("[[1\n{event}\n"),
+    ] {
+        refused(&running, 400, ndjson, broken.as_bytes());
+    }
+    // A line that is none costs itself.
+    for bad in ["[INFO] a line of a log", "[2026-01-01] a line of a log", "[1]", "[[1],2]"] {
+        let answer = send(&running, ndjson, format!("{bad}\n{event}\n").as_bytes());
+        assert_eq!((answer.status, &answer.json()["accepted"]), (202, &json!(1)), "{bad}");
+    }
     let total = running.client().ask(&get("/analyze")).json()["totals"]["accepted"].clone();
-    assert_eq!(total, 9, "nothing was taken of what was refused");
+    assert_eq!(total, 9 + 4, "nothing was taken of what was refused");
 }
 
 #[test]
@@ -182,6 +199,25 @@ fn bombs_are_cut_at_the_cap() {
     for (many, count) in [(stored(b""), 17), (zstd(0, &[(0, &b""[..]); 100]), 11)] {
         let detail = refused(&running, 413, ZSTD, &many.repeat(count));
         assert!(detail.contains("at most 16 gzip members or zstd frames"), "{detail}");
+    }
+}
+
+/// Each has tables of its own, says nothing, and takes a microsecond.
+#[test]
+fn blocks_of_deflate_are_few() {
+    // A dynamic block (RFC 1951, section 3.2.7) that holds nothing but its end, in 91 bits.
+    const BLOCK: u128 = 0x04d5_ff10_0000_0000_0081_c004;
+    let running = Running::start(&[]);
+    let event = bare(lines(1).concat().as_bytes());
+    let bit = |at: usize| u8::from(BLOCK >> (at % 91) & 1 == 1);
+    let byte = |at: usize| (0..8).fold(0, |byte, of| byte | bit(8 * at + of) << of);
+    let unit: Vec<u8> = (0..91).map(byte).collect();
+    taken(&running, DEFLATE, &[&unit.repeat(100)[..], &event].concat(), 1);
+    let many = [&unit.repeat(11_000)[..], &event].concat();
+    let gzip = [&b"\x1f\x8b\x08\0\0\0\0\0\0\xff"[..], &many].concat();
+    for (fields, body) in [(DEFLATE, many), ("Content-Encoding: gzip\r\n", gzip)] {
+        let detail = refused(&running, 413, fields, &body);
+        assert!(detail.contains("24096 blocks of gzip or deflate"), "{detail}");
     }
 }
 

@@ -12,14 +12,14 @@ use super::stated::{Stated, authorize, stated};
 use crate::analytics::Verdict;
 use crate::analytics::union::CoreRecent;
 use crate::clock::Now;
-use crate::http::content_coding::{BodyDecoder, ContentCoding};
+use crate::http::content_coding::BodyDecoder;
 use crate::http::handler::Context;
 use crate::http::headers::Headers;
 use crate::http::problem::{self, PROBLEM};
 use crate::http::request::Request;
 use crate::http::response::{JSON, Response};
 use crate::http::status::Status;
-use crate::limits::{ANSWER_ITEMS_MAX, CODED_COST_BYTES, EVENT_COST_BYTES};
+use crate::limits::{ANSWER_ITEMS_MAX, EVENT_COST_BYTES};
 use crate::metric::batch::Batch;
 use crate::metric::decode::Decoder;
 use crate::metric::event::{Event, Field};
@@ -127,15 +127,10 @@ impl Ingest {
         let Self { core, decoder, bodies, recent, report, took_events, cost } = self;
         let core = *core;
         let Stated { lines, coding } = stated(&request.headers, state)?;
-        let body = match bodies.decode(coding, request.body, state.settings.body_bytes_max) {
-            Ok(body) => body,
-            Err(error) => {
-                *cost = bodies.plain_bytes().max(CODED_COST_BYTES);
-                return Err(Refused::Coded(coding, error));
-            }
-        };
-        let least = if coding == ContentCoding::Identity { 0 } else { CODED_COST_BYTES };
-        *cost = body.len().max(least);
+        let body_bytes_max = state.settings.body_bytes_max;
+        let decoded = bodies.decode_with_cost(coding, request.body, body_bytes_max);
+        *cost = decoded.1;
+        let body = decoded.0.map_err(|error| Refused::Coded(coding, error))?;
         let batch = match decoder.decode(body, lines, now) {
             Ok(batch) => batch,
             Err(error) => {

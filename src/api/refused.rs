@@ -9,7 +9,7 @@ use crate::http::handler::{Context, retry_after};
 use crate::http::problem::{self, PROBLEM, problem};
 use crate::http::response::{Field, Response};
 use crate::http::status::Status;
-use crate::limits::{MEMBERS_MAX, ZSTD_BLOCKS_MAX};
+use crate::limits::{DEFLATE_BLOCKS_MAX, MEMBERS_MAX, ZSTD_BLOCKS_MAX};
 use crate::metric::rejection::BodyError;
 
 /// A request that is refused as a whole.
@@ -93,7 +93,8 @@ impl Refused {
             Self::Coded(_, DecodeError::TooManyMembers) => {
                 let detail = format_args!(
                     "body: expected at most {MEMBERS_MAX} gzip members or zstd frames, one after \
-                     the other, and {ZSTD_BLOCKS_MAX} blocks of zstd"
+                     the other, {DEFLATE_BLOCKS_MAX} blocks of gzip or deflate, and \
+                     {ZSTD_BLOCKS_MAX} of zstd"
                 );
                 problem(body, status, detail, field, route)
             }

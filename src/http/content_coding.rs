@@ -3,10 +3,16 @@
 
 mod deflate;
 mod gzip;
+mod inflate;
 mod zstd;
 
-use deflate::Deflate;
+use inflate::Inflater;
 use zstd::Zstd;
+
+use crate::limits::{
+    CODED_COST_BYTES, DEFLATE_BLOCK_COST_BYTES, DEFLATE_BLOCKS_MAX, ZSTD_BLOCK_COST_BYTES,
+    ZSTD_BLOCKS_MAX,
+};
 
 /// The codings that are taken, for `Accept-Encoding`.
 pub const ACCEPTED: &str = "gzip, deflate, zstd";
@@ -19,7 +25,7 @@ pub enum DecodeError {
     /// Longer than the cap when decoded.
     TooLarge,
     /// More than [`crate::limits::MEMBERS_MAX`] gzip members or zstd frames, one after the other,
-    /// or more than [`crate::limits::ZSTD_BLOCKS_MAX`] blocks.
+    /// or more blocks than [`DEFLATE_BLOCKS_MAX`] or [`ZSTD_BLOCKS_MAX`].
     TooManyMembers,
 }
 
@@ -80,7 +86,7 @@ impl ContentCoding {
 #[derive(Debug, Default)]
 pub struct BodyDecoder {
     plain: Vec<u8>,
-    deflate: Deflate,
+    inflater: Inflater,
     zstd: Zstd,
 }
 
@@ -89,12 +95,6 @@ impl BodyDecoder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Bytes that the last coded body came to, also in vain.
-    #[must_use]
-    pub const fn plain_bytes(&self) -> usize {
-        self.plain.len()
     }
 
     /// The body that `coded` stands for, which is never longer than `bytes_max`.
@@ -109,8 +109,19 @@ impl BodyDecoder {
         coded: &'d [u8],
         bytes_max: usize,
     ) -> Result<&'d [u8], DecodeError> {
+        self.decode_with_cost(coding, coded, bytes_max).0
+    }
+
+    /// The same, and what that has cost, also in vain: a plain body of so many bytes.
+    #[inline]
+    pub fn decode_with_cost<'d>(
+        &'d mut self,
+        coding: ContentCoding,
+        coded: &'d [u8],
+        bytes_max: usize,
+    ) -> (Result<&'d [u8], DecodeError>, usize) {
         match coding {
-            ContentCoding::Identity => Ok(coded),
+            ContentCoding::Identity => (Ok(coded), coded.len()),
             _ => self.decode_coded(coding, coded, bytes_max),
         }
     }
@@ -120,16 +131,26 @@ impl BodyDecoder {
         coding: ContentCoding,
         coded: &[u8],
         bytes_max: usize,
-    ) -> Result<&[u8], DecodeError> {
-        let Self { plain, deflate, zstd } = self;
+    ) -> (Result<&[u8], DecodeError>, usize) {
+        let Self { plain, inflater, zstd } = self;
         plain.clear();
-        match coding {
-            ContentCoding::Identity => plain.extend_from_slice(coded),
-            ContentCoding::Gzip => gzip::decode(coded, plain, bytes_max)?,
-            ContentCoding::Deflate => deflate.decode(coded, plain, bytes_max)?,
-            ContentCoding::Zstd => zstd.decode(coded, plain, bytes_max)?,
-        }
-        Ok(plain)
+        let (blocks_max, block_cost) = match coding {
+            ContentCoding::Zstd => (ZSTD_BLOCKS_MAX, ZSTD_BLOCK_COST_BYTES),
+            _ => (DEFLATE_BLOCKS_MAX, DEFLATE_BLOCK_COST_BYTES),
+        };
+        let mut left = blocks_max;
+        let decoded = match coding {
+            ContentCoding::Identity => {
+                plain.extend_from_slice(coded);
+                Ok(())
+            }
+            ContentCoding::Gzip => gzip::decode(inflater, coded, plain, bytes_max, &mut left),
+            ContentCoding::Deflate => deflate::decode(inflater, coded, plain, bytes_max, &mut left),
+            ContentCoding::Zstd => zstd.decode(coded, plain, bytes_max, &mut left),
+        };
+        let blocks = (blocks_max - left) * block_cost;
+        let cost = blocks.max(plain.len()).max(coded.len()).max(CODED_COST_BYTES);
+        (decoded.map(|()| plain.as_slice()), cost)
     }
 }
 
@@ -142,7 +163,7 @@ const fn room(plain: &[u8], bytes_max: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{MEMBERS_MAX, ZSTD_BLOCKS_MAX};
+    use crate::limits::MEMBERS_MAX;
     use flate2::Compression;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
     use std::io::Write;
@@ -254,6 +275,122 @@ mod tests {
         let [half, more] = [&blocks[..], &blocks[1..]].map(|blocks| frame(WINDOW, blocks));
         let many = decode(ContentCoding::Zstd, &[half, more].concat(), 10);
         assert_eq!(many, Err(DecodeError::TooManyMembers));
+    }
+
+    /// A dynamic block (RFC 1951, section 3.2.7) of 91 bits that holds nothing; eight of them, so
+    /// that they end with a byte.
+    fn empty_blocks() -> Vec<u8> {
+        let (mut unit, mut bits) = (0_u128, 0);
+        let mut put = |value: u128, length: u32| {
+            unit |= value << bits;
+            bits += length;
+        };
+        for (value, length) in [(0, 1), (2, 2), (0, 5), (0, 5), (14, 4)] {
+            put(value, length);
+        }
+        // Codes of one bit, for a length of one and for many zeros.
+        for symbol in [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1] {
+            put(u128::from([18, 1].contains(&symbol)), 3);
+        }
+        for (value, length) in [(0, 1), (1, 1), (127, 7), (1, 1), (106, 7), (0, 1), (0, 1), (1, 1)]
+        {
+            put(value, length);
+        }
+        assert_eq!(bits, 91);
+        let bits = (0..8 * 91).map(|at| (unit >> (at % 91) & 1) as u8).collect::<Vec<_>>();
+        bits.chunks(8).map(|byte| byte.iter().rev().fold(0, |of, bit| of << 1 | bit)).collect()
+    }
+
+    #[test]
+    fn blocks_of_deflate_are_few_and_each_is_paid_for() {
+        let event = b"{\"cpu\":1,\"rps\":1}";
+        let blocks = |of: usize| [&empty_blocks().repeat(of / 8)[..], &bare(event, 9)].concat();
+        let gzipped = |data: &[u8]| {
+            let mut crc = flate2::Crc::new();
+            crc.update(event);
+            let length = u32::try_from(event.len()).unwrap().to_le_bytes();
+            let header = b"\x1f\x8b\x08\0\0\0\0\0\0\xff";
+            [&header[..], data, &crc.sum().to_le_bytes(), &length].concat()
+        };
+        let (few, many) = (blocks(DEFLATE_BLOCKS_MAX - 8), blocks(DEFLATE_BLOCKS_MAX));
+        let bodies = [
+            (ContentCoding::Deflate, few.clone(), many.clone()),
+            (ContentCoding::Gzip, gzipped(&few), gzipped(&many)),
+        ];
+        for (coding, few, many) in bodies {
+            let mut decoder = BodyDecoder::new();
+            let (plain, cost) = decoder.decode_with_cost(coding, &few, 100);
+            assert_eq!(plain, Ok(&event[..]), "{coding:?}");
+            assert_eq!(cost, (DEFLATE_BLOCKS_MAX - 7) * DEFLATE_BLOCK_COST_BYTES, "{coding:?}");
+            let (plain, cost) = decoder.decode_with_cost(coding, &many, 100);
+            assert_eq!(plain, Err(DecodeError::TooManyMembers), "{coding:?}");
+            assert_eq!(cost, DEFLATE_BLOCKS_MAX * DEFLATE_BLOCK_COST_BYTES, "{coding:?}");
+        }
+        let blocks = [(RAW, 0, &b""[..]); 100];
+        let mut decoder = BodyDecoder::new();
+        let (_, cost) = decoder.decode_with_cost(ContentCoding::Zstd, &frame(WINDOW, &blocks), 10);
+        assert_eq!(cost, 100 * ZSTD_BLOCK_COST_BYTES);
+    }
+
+    #[test]
+    fn what_honest_compressors_write_is_decoded() {
+        // The most events, each flushed on its way.
+        let lines = vec![&b"{\"cpu\":1,\"rps\":1}\n"[..]; crate::limits::BATCH_EVENTS_MAX];
+        let mut state = 1_u64;
+        let mut noise = vec![0_u8; 1_000_000];
+        for byte in &mut noise {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *byte = (state >> 56) as u8;
+        }
+        let max = 1024 * 1024;
+        for level in 0..=9 {
+            let level = Compression::new(level);
+            let mut gzip = GzEncoder::new(Vec::new(), level);
+            let mut zlib = ZlibEncoder::new(Vec::new(), level);
+            for line in &lines {
+                gzip.write_all(line).unwrap();
+                gzip.flush().unwrap();
+                zlib.write_all(line).unwrap();
+                zlib.flush().unwrap();
+            }
+            for (coding, coded) in [
+                (ContentCoding::Gzip, gzip.finish().unwrap()),
+                (ContentCoding::Deflate, zlib.finish().unwrap()),
+            ] {
+                assert_eq!(decode(coding, &coded, max), Ok(lines.concat()), "{level:?}");
+            }
+            let coded = bare(&noise, level.level());
+            assert!(decode(ContentCoding::Deflate, &coded, max) == Ok(noise.clone()), "{level:?}");
+        }
+        let members = noise.chunks(noise.len() / MEMBERS_MAX).map(gzip).collect::<Vec<_>>();
+        assert_eq!(members.len(), MEMBERS_MAX);
+        assert!(decode(ContentCoding::Gzip, &members.concat(), max) == Ok(noise));
+    }
+
+    /// RFC 1952, section 2.3.1.
+    #[test]
+    fn the_fields_of_a_gzip_header_are_passed_over() {
+        let builder = flate2::GzBuilder::new().extra("more").filename("name").comment("comment");
+        let mut encoder = builder.write(Vec::new(), Compression::best());
+        encoder.write_all(b"hello world").unwrap();
+        let mut coded = encoder.finish().unwrap();
+        assert_eq!(decode(ContentCoding::Gzip, &coded, 11), Ok(b"hello world".to_vec()));
+        // With the sum of the header behind it, and with one that is wrong.
+        let end = 10 + 2 + 4 + 5 + 8;
+        coded[3] |= 0x02;
+        let mut crc = flate2::Crc::new();
+        crc.update(&coded[..end]);
+        coded.splice(end..end, crc.sum().to_le_bytes().into_iter().take(2));
+        assert_eq!(decode(ContentCoding::Gzip, &coded, 11), Ok(b"hello world".to_vec()));
+        for at in 0..coded.len() {
+            let cut = decode(ContentCoding::Gzip, &coded[..at], 11);
+            assert_eq!(cut, Err(DecodeError::Malformed), "at byte {at}");
+        }
+        for (at, bit) in [(0, 1), (1, 1), (2, 1), (3, 0x20), (3, 0x80), (15, 1), (end, 1)] {
+            let mut damaged = coded.clone();
+            damaged[at] ^= bit;
+            assert_eq!(decode(ContentCoding::Gzip, &damaged, 11), Err(DecodeError::Malformed));
+        }
     }
 
     #[test]

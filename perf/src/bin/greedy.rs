@@ -9,6 +9,7 @@
 //! ```
 
 use clap::{Parser, ValueEnum};
+use corepulse::limits::DEFLATE_BLOCKS_MAX;
 use corepulse_perf::idle::{self, Requests};
 use corepulse_perf::machine;
 use corepulse_perf::program::{self, Records};
@@ -41,6 +42,10 @@ const BODY_BYTES: usize = 1024 * 1024;
 
 /// Events that a request may have.
 const EVENTS: usize = 10_000;
+
+/// A block of DEFLATE with tables of its own and nothing in it, from the lowest bit on.
+const EMPTY_BLOCK: u128 = 0x04d5_ff10_0000_0000_0081_c004;
+const EMPTY_BLOCK_BITS: usize = 91;
 
 /// Measures the wait of polite clients.
 #[derive(Debug, Parser)]
@@ -81,13 +86,21 @@ enum Attack {
     Batches,
     /// Pipelined bodies that inflate to numbers that are hard to read, in repeated members.
     Literals,
+    /// Pipelined bodies of blocks that hold nothing but tables, as many as are taken.
+    Tables,
     /// What inflates, from connections that are closed as soon as it is sent.
     Leaving,
 }
 
 impl Attack {
-    const ALL: [Self; 5] =
-        [Self::Pipelined, Self::Inflating, Self::Batches, Self::Literals, Self::Leaving];
+    const ALL: [Self; 6] = [
+        Self::Pipelined,
+        Self::Inflating,
+        Self::Batches,
+        Self::Literals,
+        Self::Tables,
+        Self::Leaving,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -95,6 +108,7 @@ impl Attack {
             Self::Inflating => "inflating",
             Self::Batches => "batches",
             Self::Literals => "literals",
+            Self::Tables => "tables",
             Self::Leaving => "leaving",
         }
     }
@@ -112,6 +126,14 @@ impl Attack {
                 let members = member.repeat(BODY_BYTES / member.len() - 1);
                 zipped(&format!("{{{members}\"rps\":1}}"))?.repeat(80)
             }
+            Self::Tables => {
+                // Behind them a stored block, the last, which is empty.
+                let bit = |at: usize| u8::from(EMPTY_BLOCK >> (at % EMPTY_BLOCK_BITS) & 1 == 1);
+                let byte = |at: usize| (0..8).fold(0, |byte, of| byte | bit(8 * at + of) << of);
+                let blocks: Vec<u8> = (0..EMPTY_BLOCK_BITS).map(byte).collect();
+                let blocks = blocks.repeat((DEFLATE_BLOCKS_MAX - 1) / 8);
+                posted("deflate", &[&blocks[..], b"\x01\0\0\xff\xff"].concat()).repeat(4)
+            }
         })
     }
 }
@@ -120,13 +142,17 @@ impl Attack {
 fn zipped(body: &str) -> Result<Vec<u8>, String> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(body.as_bytes()).map_err(|e| e.to_string())?;
-    let body = encoder.finish().map_err(|e| e.to_string())?;
+    Ok(posted("gzip", &encoder.finish().map_err(|e| e.to_string())?))
+}
+
+/// A POST of this body, which is in this coding.
+fn posted(coding: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!(
-        "POST /metrics HTTP/1.1\r\nHost: greedy\r\nContent-Encoding: gzip\r\n\
+        "POST /metrics HTTP/1.1\r\nHost: greedy\r\nContent-Encoding: {coding}\r\n\
          Content-Length: {length}\r\n\r\n"
     );
-    Ok([head.into_bytes(), body].concat())
+    [head.as_bytes(), body].concat()
 }
 
 /// What polite clients saw in one go, in microseconds.

@@ -4,51 +4,21 @@
 //! first two bytes tell: those of zlib would be a stored block with ones in its padding, which no
 //! compressor writes.
 
-use flate2::{Decompress, FlushDecompress, Status};
+use super::DecodeError;
+use super::inflate::{Inflater, Wrapper};
 
-use super::{DecodeError, room};
-
-/// What the output grows by at least.
-const STEP_BYTES: usize = 4 * 1024;
-
-/// The inflater, once it was needed; its memory is used again.
-#[derive(Debug, Default)]
-pub(super) struct Deflate(Option<Decompress>);
-
-impl Deflate {
-    /// Appends to `plain` what `coded` stands for, up to some bytes more than `bytes_max`.
-    pub(super) fn decode(
-        &mut self,
-        coded: &[u8],
-        plain: &mut Vec<u8>,
-        bytes_max: usize,
-    ) -> Result<(), DecodeError> {
-        let wrapped = is_zlib(coded);
-        let inflater = self.0.get_or_insert_with(|| Decompress::new(wrapped));
-        inflater.reset(wrapped);
-        let mut rest = coded;
-        loop {
-            if plain.len() == plain.capacity() {
-                plain.reserve_exact(plain.len().max(STEP_BYTES).min(room(plain, bytes_max)));
-            }
-            let before = (inflater.total_in(), plain.len());
-            let status = inflater
-                .decompress_vec(rest, plain, FlushDecompress::None)
-                .map_err(|_| DecodeError::Malformed)?;
-            let taken = usize::try_from(inflater.total_in() - before.0).unwrap_or(usize::MAX);
-            rest = rest.get(taken..).unwrap_or_default();
-            if plain.len() > bytes_max {
-                return Err(DecodeError::TooLarge);
-            }
-            match status {
-                Status::StreamEnd if rest.is_empty() => return Ok(()),
-                Status::StreamEnd => return Err(DecodeError::Malformed),
-                // With room for output and nothing more to come, it is cut short.
-                _ if taken == 0 && plain.len() == before.1 => return Err(DecodeError::Malformed),
-                _ => {}
-            }
-        }
-    }
+/// Appends to `plain` what `coded` stands for, up to a byte more than `bytes_max`.
+pub(super) fn decode(
+    inflater: &mut Inflater,
+    coded: &[u8],
+    plain: &mut Vec<u8>,
+    bytes_max: usize,
+    blocks_left: &mut usize,
+) -> Result<(), DecodeError> {
+    let wrapper = if is_zlib(coded) { Wrapper::Zlib } else { Wrapper::Bare };
+    let mut rest = coded;
+    inflater.inflate(&mut rest, wrapper, plain, bytes_max, blocks_left)?;
+    if rest.is_empty() { Ok(()) } else { Err(DecodeError::Malformed) }
 }
 
 /// Whether it begins as zlib does: DEFLATE, a window of at most 32 KiB, and the check of these two

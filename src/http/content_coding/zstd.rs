@@ -11,7 +11,7 @@ use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::{DecodeError, room};
-use crate::limits::{MEMBERS_MAX, ZSTD_BLOCKS_MAX};
+use crate::limits::MEMBERS_MAX;
 
 /// What a frame begins with (RFC 8878, section 3.1.1).
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -42,11 +42,11 @@ impl Zstd {
         coded: &[u8],
         plain: &mut Vec<u8>,
         bytes_max: usize,
+        blocks_left: &mut usize,
     ) -> Result<(), DecodeError> {
         let mut rest = coded;
-        let mut blocks_left = ZSTD_BLOCKS_MAX;
         for _ in 0..MEMBERS_MAX {
-            self.frame(&mut rest, plain, bytes_max, &mut blocks_left)?;
+            self.frame(&mut rest, plain, bytes_max, blocks_left)?;
             if rest.is_empty() {
                 return Ok(());
             }
