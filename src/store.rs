@@ -290,15 +290,12 @@ impl Store {
     /// none by then is dropped. The cores must be at rest.
     #[must_use]
     pub fn flush(&self, timeout: Duration) -> Flushed {
-        let in_order = match &self.kind {
-            Kind::Memory(_) => true,
-            Kind::Redis(redis) => {
-                redis.shared.set_stopping();
-                let in_order = redis.writer.stop(timeout);
-                redis.shared.tell_last();
-                in_order
-            }
-        };
+        let mut in_order = true;
+        if let Kind::Redis(redis) = &self.kind {
+            redis.shared.set_stopping();
+            in_order = redis.writer.stop(timeout);
+            redis.shared.tell_last();
+        }
         let dropped = self.ledger().totals().dropped_by(DropReason::Shutdown);
         Flushed { lost: dropped + self.walk_pending(), in_order }
     }

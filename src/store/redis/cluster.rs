@@ -263,15 +263,14 @@ impl ClusterSession {
         Ok(())
     }
 
-    /// Sends a command to where `ASK` leads. The old node keeps the keys that it still has, so that
-    /// a whole slot must not follow. Says whether its reply is to be waited for.
+    /// Sends a command to where `ASK` leads, and no other of its slot: the old node keeps the keys
+    /// that it still has. Says whether the reply is to be waited for.
     fn follow(&mut self, number: u64, from: usize, fault: &mut Fault) -> Result<bool, Fault> {
         let (host, port) = fault.leads_to().ok_or_else(|| fault.clone())?;
         let asked = self.topology.nodes.get(from).ok_or_else(lost)?;
         let info = at_address(asked, host, port);
         let known = self.topology.nodes.iter().position(|node| node.addr() == info.addr());
         if known.is_none() && self.nodes.len() >= self.primaries + STORE_STRANGERS_MAX {
-            // Another link has none of them at first.
             return Err(fault.clone());
         }
         let to = match known.map_or_else(|| self.meet(info), Ok) {
