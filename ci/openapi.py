@@ -21,7 +21,7 @@ from referencing.jsonschema import DRAFT202012
 
 from server import Fault, Server
 
-TOKEN = "a token of this test"
+TOKEN = "a-token-of-this-test"
 # A hundred examples of each operation take some fifteen seconds.
 SECONDS_MAX = 240
 SECONDS_PER_EXAMPLE_MAX = 1
