@@ -58,10 +58,9 @@ pub fn begins_array(text: &[u8]) -> bool {
     }
     let inner = unindented(&text[1..]);
     let first = first_value(inner).filter(|(raw, _)| depth(raw.get()) < JSON_DEPTH_MAX);
-    next == Some(b'[')
-        || first.is_some_and(|(raw, _)| {
-            let end = text.len() - inner.len() + raw.get().len();
-            next_of(&text[end..])
-                .is_none_or(|next| b",\n".contains(&next) || next == b']' && end > line_end)
-        })
+    first.is_some_and(|(raw, _)| {
+        let end = text.len() - inner.len() + raw.get().len();
+        next_of(&text[end..])
+            .is_none_or(|next| b",\n".contains(&next) || next == b']' && end > line_end)
+    })
 }

@@ -122,7 +122,7 @@ impl Decoder {
             next => matches!(next, None | Some(b',' | b'\n')),
         };
         let first = self.objects.item(text, blank(text, start + 1), 1);
-        next == Some(&b'[') || first.is_ok_and(|(_, end)| goes_on(end))
+        first.is_ok_and(|(_, end)| goes_on(end))
     }
 
     /// Reads a body that is no array. An object may span lines, so the first value is decoded
