@@ -6,12 +6,13 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
 use super::client::Client;
-use super::{SOON, until};
+use super::{SOON, until, until_within};
 
 /// The file of the program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_corepulse");
@@ -223,7 +224,12 @@ impl Process {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        until("the end of the program", || self.child.0.try_wait().unwrap())
+        self.wait_within(SOON)
+    }
+
+    /// Waits for an end that may take its time.
+    pub fn wait_within(&mut self, limit: Duration) -> ExitStatus {
+        until_within(limit, "the end of the program", || self.child.0.try_wait().unwrap())
     }
 
     /// Waits for a line of the log.
