@@ -35,9 +35,10 @@ RUN cpu="$TARGET_CPU"; \
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY perf/Cargo.toml perf/Cargo.toml
+COPY testkit/Cargo.toml testkit/Cargo.toml
 COPY vendor vendor
-RUN mkdir -p src perf/src benches \
-    && echo '//! Stands in.' | tee src/lib.rs perf/src/lib.rs >src/main.rs \
+RUN mkdir -p src perf/src testkit/src benches \
+    && echo '//! Stands in.' | tee src/lib.rs perf/src/lib.rs testkit/src/lib.rs >src/main.rs \
     && echo 'fn main() {}' | tee -a src/main.rs >benches/stages.rs \
     && cargo build --release --locked --bin corepulse \
     && cargo clean --release --locked --package corepulse \

@@ -8,14 +8,15 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use in_process::Running;
 use serde_json::{Value, json};
-use support::client::{metric, post_with};
-use support::{Running, assert_problem, get, post, scrape, sum_of};
+use testkit::http_client::{metric, post_with};
+use testkit::{assert_problem, get, post, scrape, sum_of};
 
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 

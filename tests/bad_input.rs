@@ -9,16 +9,17 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
 use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use in_process::Running;
 use serde_json::{Value, json};
-use support::client::{metric, post_with};
-use support::{Answer, Running, assert_problem, get, post};
+use testkit::http_client::{metric, post_with};
+use testkit::{Answer, assert_problem, get, post};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";

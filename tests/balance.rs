@@ -8,12 +8,12 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
+use in_process::Running;
 use std::thread;
-
-use support::{Client, Running, get, until};
+use testkit::{Client, get, until};
 
 /// Live connections by core, as the server counts them.
 fn by_core(running: &Running) -> Vec<u64> {

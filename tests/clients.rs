@@ -11,15 +11,12 @@
     reason = "a test that panics has failed, which is all that it can do"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use support::process::{Run, run};
-use support::{Process, get, scrape, sum_of};
+use testkit::server::{Run, run};
+use testkit::{Process, get, scrape, sum_of};
 
 const COUNT: usize = 20;
 const TOKEN: &str = "one-of-ours";

@@ -8,11 +8,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
-
-use support::process::{Run, command, run};
-use support::{Process, get};
+use testkit::server::{Run, command, run};
+use testkit::{Process, get};
 
 /// The flags of DESIGN section 8, each with what `--print-config` shows by default.
 const FLAGS: &[(&str, &str)] = &[

@@ -8,12 +8,9 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
-
 use serde_json::Value;
-use support::Process;
-use support::process::{Run, command, run};
+use testkit::Process;
+use testkit::server::{Run, command, run};
 
 fn run_with(arguments: &[&str]) -> Run {
     run(command(arguments))

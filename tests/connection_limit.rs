@@ -8,13 +8,13 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
+use in_process::Running;
 use std::thread;
 use std::time::Duration;
-
-use support::{Answer, Client, Process, Running, assert_problem, get, scrape, sum_of, until};
+use testkit::{Answer, Client, Process, assert_problem, get, scrape, sum_of, until};
 
 /// As in `limits.rs`: connections over the limit that are served one answer each.
 const RESERVED: usize = 16;
@@ -79,7 +79,7 @@ fn where_none_is_idle_only_probes_are_answered() {
     }
     let mut writer = running.client();
     let metric = br#"{"cpu":1,"rps":1}"#;
-    assert_turned_away(&writer.ask(&support::post(metric)));
+    assert_turned_away(&writer.ask(&testkit::post(metric)));
     // Those that were there are not disturbed, and as soon as one is idle it makes room.
     finish(&mut busy);
     until("a newcomer is served", || {

@@ -8,11 +8,12 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
-use support::client::post_with;
-use support::{Answer, Client, Running, get};
+use in_process::Running;
+use testkit::http_client::post_with;
+use testkit::{Answer, Client, get};
 
 const PAGE: &str = "https://app.example";
 const OTHER: &str = "http://localhost:3000";

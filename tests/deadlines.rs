@@ -8,16 +8,16 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
+use in_process::Running;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::thread;
 use std::time::{Duration, Instant};
-
-use support::client::metric;
-use support::{Client, Process, Running, assert_problem, get, post, scrape, until};
+use testkit::http_client::metric;
+use testkit::{Client, Process, assert_problem, get, post, scrape, until};
 
 /// A deadline of one second, as it may be seen from outside: timers tick every quarter of a
 /// second, and the machine may be busy.

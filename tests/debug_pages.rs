@@ -8,11 +8,12 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
-use support::client::metric;
-use support::{Answer, Client, Running, assert_problem, get_here, post};
+use in_process::Running;
+use testkit::http_client::metric;
+use testkit::{Answer, Client, assert_problem, get_here, post};
 
 const PAGES: [&str; 4] =
     ["/debug/pprof/", "/debug/pprof/latency", "/debug/pprof/threads", "/debug/pprof"];

@@ -8,10 +8,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/protobuf.rs"]
-mod protobuf;
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
 use std::env;
 use std::fs;
@@ -23,10 +21,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
-use protobuf::Profile;
-use support::client::metric;
-use support::process::PROGRAM;
-use support::{Answer, Client, Process, Running, SOON, assert_problem, get, get_here, post, until};
+use in_process::Running;
+use testkit::http_client::metric;
+use testkit::pprof::Profile;
+use testkit::server::program;
+use testkit::{Answer, Client, Process, SOON, assert_problem, get, get_here, post, until};
 
 const PROFILE: &str = "/debug/pprof/profile";
 const FLAMEGRAPH: &str = "/debug/pprof/flamegraph";
@@ -142,7 +141,7 @@ fn a_program_whose_file_was_replaced_is_shown_with_names() {
     let folder = env::temp_dir().join(format!("corepulse-{}-replaced", std::process::id()));
     fs::create_dir(&folder).expect("a folder for the copy");
     let (program, newer) = (folder.join("corepulse"), folder.join("newer"));
-    fs::copy(PROGRAM, &program).expect("a copy of the program");
+    fs::copy(self::program(), &program).expect("a copy of the program");
     let process = Process::start_copy(&program, &["--workers", "1"]);
     fs::write(&newer, "another program").unwrap();
     fs::rename(&newer, &program).unwrap();

@@ -13,8 +13,6 @@
 )]
 #[path = "../examples/echo.rs"]
 mod echo;
-#[path = "support/wire.rs"]
-mod support;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -22,7 +20,7 @@ use std::sync::mpsc;
 
 use corepulse::engine::cores::{Cores, Setup, serve};
 use corepulse::engine::listener;
-use support::{Client, SOON, assert_problem, get};
+use testkit::{Client, SOON, assert_problem, get};
 
 const ANYWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 

@@ -7,8 +7,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,10 +19,9 @@ use std::time::{Duration, Instant};
 use corepulse::limits::LENT_BYTES_MAX;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use support::client::{metric, post_with};
-use support::{
-    Client, Process, Running, assert_problem, get, post, scrape, sum_of, until, until_within,
-};
+use in_process::Running;
+use testkit::http_client::{metric, post_with};
+use testkit::{Client, Process, assert_problem, get, post, scrape, sum_of, until, until_within};
 
 const MEBIBYTE: usize = 1024 * 1024;
 
@@ -70,10 +69,10 @@ fn half_requests_share_a_bounded_memory() {
 }
 
 /// The answer that a client has got, if it has.
-fn refusal(client: &mut Client) -> Option<support::Answer> {
+fn refusal(client: &mut Client) -> Option<testkit::Answer> {
     client.stream().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     let answer = client.try_answer(false).ok().flatten();
-    client.stream().set_read_timeout(Some(support::SOON)).unwrap();
+    client.stream().set_read_timeout(Some(testkit::SOON)).unwrap();
     answer
 }
 

@@ -9,18 +9,18 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
+use in_process::Running;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
-
-use support::client::metric;
-use support::process::{Run, command, run};
-use support::{Client, Process, Running, get, get_here, post, until};
+use testkit::http_client::metric;
+use testkit::server::{Run, command, run};
+use testkit::{Client, Process, get, get_here, post, until};
 
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 

@@ -9,8 +9,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
 use std::collections::BTreeSet;
 
@@ -18,9 +18,10 @@ use corepulse::api::route::{NAMES, REFUSED, Route};
 use corepulse::limits::{
     ANSWER_ITEMS_MAX, BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX, RECENT_ANOMALIES_MAX, RPS_MAX,
 };
+use in_process::Running;
 use serde_json::Value;
-use support::client::post_with;
-use support::{Running, assert_problem, get, post};
+use testkit::http_client::post_with;
+use testkit::{assert_problem, get, post};
 
 const METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];

@@ -10,9 +10,6 @@
     reason = "a test that panics has failed, which is all that it can do"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -25,7 +22,7 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
-        let mut process = support::process::command(&["--listen", "127.0.0.1:0", "--workers", "2"])
+        let mut process = testkit::server::command(&["--listen", "127.0.0.1:0", "--workers", "2"])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -13,18 +13,10 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/cluster.rs"]
-mod cluster;
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/wire.rs"]
-mod support;
-
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-use cluster::{Cluster, FAILOVER_TIME_MAX};
-use outage::{Accounts, Keeper, Outage, Redis, Sent, metric};
-use support::{Process, get, post, until};
+use testkit::load::metric;
+use testkit::redis_cluster::{Cluster, FAILOVER_TIME_MAX};
+use testkit::{Accounts, Keeper, Outage, Process, Redis, Sent, get, post, until};
 
 /// What a metric is stored for, and how much of that may be over when it is written.
 const TTL_MS: i64 = 300_000;

@@ -8,15 +8,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/wire.rs"]
-mod support;
-
 use std::time::Duration;
-
-use outage::{Direction, Ending, FaultProxy, Outage, Redis, Settled};
-use support::until;
+use testkit::{Direction, Ending, FaultProxy, Outage, Redis, Settled, until};
 
 const FAULT: Duration = Duration::from_secs(2);
 

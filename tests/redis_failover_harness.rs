@@ -8,19 +8,9 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/cluster.rs"]
-mod cluster;
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/sentinel.rs"]
-mod sentinel;
-#[path = "support/wire.rs"]
-mod support;
-
-use cluster::Cluster;
-use outage::{Keeper, Redis};
-use sentinel::Sentinels;
-use support::{until, until_within};
+use testkit::redis_cluster::Cluster;
+use testkit::redis_sentinel::Sentinels;
+use testkit::{Keeper, Redis, until, until_within};
 
 #[test]
 fn sentinels_promote_the_replica_of_a_dead_primary() {
@@ -29,7 +19,7 @@ fn sentinels_promote_the_replica_of_a_dead_primary() {
     all.primary().ask(&["SET", "a", "1"]).assert_ok();
     all.primary().ask(&["WAIT", "1", "0"]).integer();
     all.kill_primary();
-    until_within(sentinel::FAILOVER_TIME_MAX, "the failover", || {
+    until_within(testkit::redis_sentinel::FAILOVER_TIME_MAX, "the failover", || {
         all.has_failed_over().then_some(())
     });
     assert_eq!((all.primary().address(), all.replica().address()), (new, old));
@@ -44,7 +34,7 @@ fn sentinels_promote_the_replica_of_a_dead_primary() {
 fn sentinels_with_passwords_change_the_primary_when_told_to() {
     let mut all = Sentinels::start_with_passwords();
     all.fail_over();
-    until_within(sentinel::FAILOVER_TIME_MAX, "the failover", || {
+    until_within(testkit::redis_sentinel::FAILOVER_TIME_MAX, "the failover", || {
         all.has_failed_over().then_some(())
     });
     assert!(all.is_old_primary_in_power());
@@ -62,7 +52,9 @@ fn sentinels_do_not_mind_a_swap_and_are_back_where_they_were() {
     assert_eq!(all.primary().address(), address);
     all.kill_sentinels();
     all.run_sentinels();
-    until_within(sentinel::FAILOVER_TIME_MAX, "all is well", || all.is_whole().then_some(()));
+    until_within(testkit::redis_sentinel::FAILOVER_TIME_MAX, "all is well", || {
+        all.is_whole().then_some(())
+    });
 }
 
 /// Sets a hundred keys where they belong; answers how many nodes that were.
@@ -93,7 +85,7 @@ fn a_cluster_promotes_the_replica_of_a_dead_primary() {
     assert_held(&mut cluster, &keys);
     cluster.nodes[0].ask(&["WAIT", "1", "0"]).integer();
     cluster.kill(0);
-    until_within(cluster::FAILOVER_TIME_MAX, "the failover", || {
+    until_within(testkit::redis_cluster::FAILOVER_TIME_MAX, "the failover", || {
         cluster.is_primary(3).then_some(())
     });
     assert_held(&mut cluster, &keys);
@@ -128,7 +120,7 @@ fn owner_seen_by(cluster: &mut Cluster, number: usize, slot: i64) -> usize {
     let node: &mut Redis = &mut cluster.nodes[number];
     assert_eq!(node.ask(&["CLUSTER", "KEYSLOT", "same"]).integer(), slot);
     match node.ask(&["GET", "{same}-0"]) {
-        outage::Reply::Text(_) => number,
+        testkit::Reply::Text(_) => number,
         reply => cluster.redirection(&reply).expect("it redirects"),
     }
 }

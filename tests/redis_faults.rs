@@ -8,15 +8,9 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/wire.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
-
-use outage::{ANSWER_TIME_MAX, Outage, Redis, metric};
-use support::{Client, get, post, until};
+use testkit::load::metric;
+use testkit::{ANSWER_TIME_MAX, Client, Outage, Redis, get, post, until};
 
 /// What a killed Redis had answered for is there again when it runs again: the kernel keeps what a
 /// killed process has written.

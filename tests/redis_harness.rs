@@ -8,18 +8,11 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/wire.rs"]
-mod support;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-use outage::{Direction, Ending, FaultProxy, Mode, Redis, Reply};
-use support::{SOON, until};
+use testkit::{Direction, Ending, FaultProxy, Mode, Redis, Reply, SOON, until};
 
 fn connect(proxy: &FaultProxy) -> TcpStream {
     let stream = TcpStream::connect(proxy.address).unwrap();

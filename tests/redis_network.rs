@@ -8,15 +8,11 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/wire.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
-
-use outage::{Direction, Ending, FaultProxy, Mode, Outage, Redis, metric};
-use support::{Process, get, get_here, post, until};
+use testkit::load::metric;
+use testkit::{
+    Direction, Ending, FaultProxy, Mode, Outage, Process, Redis, get, get_here, post, until,
+};
 
 /// More than the largest handshake, less than what one block of the load takes.
 const IN_A_PIPELINE: usize = 1500;

@@ -8,18 +8,12 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/wire.rs"]
-mod support;
-
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-
-use outage::fake_redis::Asked;
-use outage::redis::Port;
-use outage::{Accounts, FakeRedis, Say, metric};
-use support::{Process, get, post, until};
+use testkit::fake_redis::Asked;
+use testkit::load::metric;
+use testkit::redis::Port;
+use testkit::{Accounts, FakeRedis, Process, Say, get, post, until};
 
 fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -8,10 +8,7 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
-
-use support::process::{Run, command, run};
+use testkit::server::{Run, command, run};
 
 fn run_with(arguments: &[&str]) -> Run {
     run(command(arguments))

@@ -8,17 +8,13 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/wire.rs"]
-mod support;
-
 use std::thread;
 use std::time::{Duration, Instant};
-
-use outage::resp::Resp;
-use outage::{Direction, Ending, FaultProxy, Mode, Outage, Redis, Reply, metric};
-use support::{Client, Process, post, until};
+use testkit::load::metric;
+use testkit::redis_client::Resp;
+use testkit::{
+    Client, Direction, Ending, FaultProxy, Mode, Outage, Process, Redis, Reply, post, until,
+};
 
 /// A connection that is told of every command that Redis runs from now on.
 fn monitor(redis: &Redis) -> Resp {

@@ -8,17 +8,14 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/wire.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
 
 use corepulse::store::redis::queue_bytes_needed;
-use outage::redis::Port;
-use outage::{ANSWER_TIME_MAX, Outage, Redis, Sent, metric};
-use support::{Answer, Client, Process, assert_problem, post, until};
+use testkit::load::metric;
+use testkit::redis::Port;
+use testkit::{
+    ANSWER_TIME_MAX, Answer, Client, Outage, Process, Redis, Sent, assert_problem, post, until,
+};
 
 const MEBIBYTE: u64 = 1024 * 1024;
 

@@ -8,15 +8,9 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/wire.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
-
-use outage::{Accounts, FakeRedis, Redis, Say, metric};
-use support::{Process, get, post, until};
+use testkit::load::metric;
+use testkit::{Accounts, FakeRedis, Process, Redis, Say, get, post, until};
 
 const MEBIBYTE: u64 = 1024 * 1024;
 

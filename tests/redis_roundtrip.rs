@@ -8,20 +8,15 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/wire.rs"]
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use outage::redis::Port;
-use outage::{Accounts, Outage, Redis, metric};
-use support::{Client, Process, get, post, until};
+use testkit::load::metric;
+use testkit::redis::Port;
+use testkit::{Accounts, Client, Outage, Process, Redis, get, post, until};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 

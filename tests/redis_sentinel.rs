@@ -18,18 +18,9 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/sentinel.rs"]
-mod sentinel;
-#[path = "support/wire.rs"]
-mod support;
-
 use std::time::Duration;
-
-use outage::{Accounts, Keeper, Outage, Redis};
-use sentinel::{FAILOVER_TIME_MAX, Sentinels};
-use support::{get, until};
+use testkit::redis_sentinel::{FAILOVER_TIME_MAX, Sentinels};
+use testkit::{Accounts, Keeper, Outage, Redis, get, until};
 
 /// The phase of whose events none may be missing.
 const SAFE: &str = "safe";

@@ -8,19 +8,16 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/wire.rs"]
-mod support;
-
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use outage::{Direction, Ending, FaultProxy, Mode, Outage, Redis, Sent, metric};
 use serde_json::Value;
-use support::{Client, Process, post, until};
+use testkit::load::metric;
+use testkit::{
+    Client, Direction, Ending, FaultProxy, Mode, Outage, Process, Redis, Sent, post, until,
+};
 
 /// What one connection sends in a request.
 const BATCH: u64 = 20;
@@ -148,7 +145,7 @@ fn stop_with_redis_away(hurt: impl FnOnce(&mut Redis)) {
     };
     send("before");
     until("all are stored", || {
-        (outage::Accounts::scrape(process.address).stored == EVENTS).then_some(())
+        (testkit::Accounts::scrape(process.address).stored == EVENTS).then_some(())
     });
     hurt(&mut redis);
     send("after");

@@ -8,17 +8,10 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/sentinel.rs"]
-mod sentinel;
-#[path = "support/wire.rs"]
-mod support;
-
-use outage::redis::Port;
-use outage::{Accounts, Outage, Redis, metric};
-use sentinel::Sentinels;
-use support::{Process, get, post, until};
+use testkit::load::metric;
+use testkit::redis::Port;
+use testkit::redis_sentinel::Sentinels;
+use testkit::{Accounts, Outage, Process, Redis, get, post, until};
 
 fn start(url: &str, arguments: &[&str]) -> Process {
     let fixed = ["--workers", "2", "--redis-url", url];

@@ -9,15 +9,16 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use flate2::read::GzDecoder;
-use support::client::post_with;
-use support::{Answer, Client, Running, get, get_here, post, scrape};
+use in_process::Running;
+use testkit::http_client::post_with;
+use testkit::{Answer, Client, get, get_here, post, scrape};
 
 const SCRAPE: &str = "/metrics/prometheus";
 const OPEN_METRICS: &str = "application/openmetrics-text";

@@ -8,13 +8,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/outage.rs"]
-mod outage;
-#[path = "support/wire.rs"]
-mod support;
-
-use outage::{Redis, Sent, metric};
-use support::{Process, get, get_here, post};
+use testkit::load::metric;
+use testkit::{Process, Redis, Sent, get, get_here, post};
 
 /// What ends a process that knows nothing of it (man 7 signal), and is no request to end.
 const MEANINGLESS: [&str; 7] = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "XFSZ"];

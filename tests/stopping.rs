@@ -8,17 +8,13 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
-
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-use support::{Answer, Client, Process, get, post, until};
+use testkit::{Answer, Client, Process, get, post, until};
 
 /// Counts what was acknowledged to any client.
 #[derive(Default)]

@@ -8,13 +8,9 @@
     reason = "a test that panics has failed, which is all it can do"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
-
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
-
-use support::{Client, get, post};
+use testkit::{Client, get, post};
 
 /// A child that does not outlive its test.
 struct Killed(Child);
@@ -29,7 +25,7 @@ impl Drop for Killed {
 
 /// The program with its log in text, and the first line of that.
 fn start() -> (Killed, BufReader<ChildStderr>, String) {
-    let mut command = support::process::command(&["--listen", "127.0.0.1:0", "--workers", "1"]);
+    let mut command = testkit::server::command(&["--listen", "127.0.0.1:0", "--workers", "1"]);
     let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::with_capacity(1, process.stderr.take().unwrap());
     let mut line = String::new();

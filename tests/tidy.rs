@@ -138,7 +138,7 @@ fn root() -> &'static Path {
 /// Every Rust file of the checkout, with those marked that are tests as a whole.
 fn rust_files() -> (Vec<Source>, Vec<String>) {
     let mut sources = Vec::new();
-    for folder in ["src", "tests", "examples", "perf", "benches", "fuzz"] {
+    for folder in ["src", "tests", "examples", "perf", "benches", "fuzz", "testkit"] {
         sources.extend(files_under(root(), folder, &[".rs"]));
     }
     let dead = layout::reach(&mut sources);

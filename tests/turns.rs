@@ -6,16 +6,12 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-
-use support::client::metric;
-use support::{Client, Process, get_here, post};
+use testkit::http_client::metric;
+use testkit::{Client, Process, get_here, post};
 
 /// More than are ever served at once, so that one of them always waits.
 const CONNECTIONS: usize = 40;

@@ -9,11 +9,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
-
 use serde_json::Value;
-use support::{Client, Process, get, post, until};
+use testkit::{Client, Process, get, post, until};
 
 const REJECTED: &str = "events rejected";
 const IGNORED: &str = "members that are ignored";

@@ -9,13 +9,13 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "support/wire.rs"]
-mod support;
+#[path = "support/in_process.rs"]
+mod in_process;
 
+use in_process::Running;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use support::client::{metric, post_with};
-use support::{Client, Running, assert_problem, get, post, scrape, sum_of, until};
+use testkit::http_client::{metric, post_with};
+use testkit::{Client, assert_problem, get, post, scrape, sum_of, until};
 
 fn now_s() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);

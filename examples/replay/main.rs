@@ -227,15 +227,17 @@ fn ratio(one: usize, other: usize) -> f64 {
 }
 
 #[cfg(test)]
-mod support;
+#[path = "../../tests/support/in_process.rs"]
+mod in_process;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::support::{Running, get};
+    use crate::in_process::Running;
     use std::fs;
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
+    use testkit::get;
 
     #[test]
     fn the_options_are_consistent() {

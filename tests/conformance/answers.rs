@@ -1,7 +1,7 @@
 //! Answers: what stands in each of them, and what of a request does not change them.
 //!
 //! That each has a Date, a Content-Type and a Content-Length of its own, and no Transfer-Encoding,
-//! is checked on every answer that any test reads (`tests/support/answer.rs`).
+//! is checked on every answer that any test reads (`testkit/src/http_response.rs`).
 
 use super::row::{HEALTHY, answer, closed, each, get, line, old_get, open, stays, target};
 

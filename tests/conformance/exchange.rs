@@ -2,8 +2,9 @@
 
 use std::io::ErrorKind;
 
+use super::in_process::Running;
 use super::row::{Case, Expected, Row};
-use super::support::{Answer, Barrier, Client, Running, assert_problem};
+use testkit::{Answer, Barrier, Client, assert_problem};
 
 /// What stands behind the bytes of a case: answered where the connection carries on, which also
 /// shows where the requests before it ended, and never parsed where it does not.

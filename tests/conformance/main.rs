@@ -15,8 +15,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "../support/wire.rs"]
-mod support;
+#[path = "../support/in_process.rs"]
+mod in_process;
 
 // Before the tables, which are written with its macro.
 #[macro_use]

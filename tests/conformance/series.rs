@@ -5,8 +5,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::exchange::{End, FOLLOWER, Server, read};
 use super::row::Case;
-use super::support::Answer;
 use super::tables;
+use testkit::Answer;
 
 /// Series that are tried.
 const SERIES: u32 = 96;

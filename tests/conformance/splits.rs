@@ -3,7 +3,7 @@
 use super::exchange::{Server, shown};
 use super::row::{Case, Row};
 use super::seen::{Seen, seen};
-use super::support::Answer;
+use testkit::Answer;
 
 /// Longer cases are about limits, and all but their ends is one byte again and again: they are
 /// split near both ends and at some bytes between.

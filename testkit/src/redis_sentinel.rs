@@ -4,20 +4,12 @@
 //! one. Sentinels are hasty (half a second of silence is death) only from the moment at which the
 //! test has the primary fail; before and after that they are calm.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "each test file uses a part of this, and a test that panics has failed"
-)]
-
 use std::time::Duration;
 
-use crate::outage::{Keeper, Redis, Reply};
-use crate::support::until_within;
+use crate::load::Keeper;
+use crate::redis::Redis;
+use crate::redis_client::Reply;
+use crate::wait::until_within;
 
 /// What the sentinels call the primary and its replica.
 pub const NAME: &str = "mymaster";

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::support::SOON;
+use crate::wait::SOON;
 
 /// What is said to a command.
 #[derive(Clone, Debug)]

@@ -1,5 +1,13 @@
 //! The server in this process, on a port of the kernel's choice.
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "each test file uses a part of this, and a test that panics has failed"
+)]
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::Parser;
@@ -7,8 +15,7 @@ use corepulse::api::state::State;
 use corepulse::config::Config;
 use corepulse::config::arguments::Arguments;
 use corepulse::server::{Report, Server};
-
-use super::client::Client;
+use testkit::Client;
 
 /// What a test does not say otherwise: a short end, and no pinning beside other tests.
 const DEFAULTS: [(&str, &str); 4] =

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::support::SOON;
+use crate::wait::SOON;
 
 /// So many commands go out before their replies are read: both fit into the buffers between.
 const PIPELINE_MAX: usize = 200;

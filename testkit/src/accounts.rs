@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::ANSWER_TIME_MAX;
-use crate::support::{scrape, sum_of};
+use crate::exposition::{scrape, sum_of};
+use crate::wait::ANSWER_TIME_MAX;
 
 /// In events, but for the bytes.
 #[derive(Clone, Debug)]

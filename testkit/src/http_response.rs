@@ -1,12 +1,8 @@
 //! Answers, parsed strictly: what every one of them must have is checked on each.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 
 use serde_json::Value;
-
-use super::client::{Client, get};
 
 /// The most bytes of a peer's input that an error may repeat.
 const ECHO_BYTES_MAX: usize = 64;
@@ -134,23 +130,4 @@ fn assert_echo_is_short(detail: &str, sent: &[u8]) {
         let echoed = sent.windows(part.len()).any(|input| input == part);
         assert!(!echoed, "{detail:?} repeats more than {ECHO_BYTES_MAX} bytes");
     }
-}
-
-/// The samples of an exposition by series, as it stands in the text: `name{label="value"}`.
-pub fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
-    let answer = Client::connect(address).ask(&get("/metrics/prometheus"));
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let samples = answer.text().lines().filter(|line| !line.starts_with('#'));
-    samples
-        .map(|line| {
-            let (series, value) = line.rsplit_once(' ').unwrap();
-            (series.to_owned(), value.parse().unwrap())
-        })
-        .collect()
-}
-
-/// The sum over all series of one name.
-pub fn sum_of(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
-    let series = samples.iter().filter(|(series, _)| series.split('{').next() == Some(name));
-    series.map(|(_, value)| value).sum()
 }

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::certificates::Certificates;
-use super::resp::{Reply, Resp};
-use crate::support::until;
+use crate::certificates::Certificates;
+use crate::redis_client::{Reply, Resp};
+use crate::wait::until;
 
 /// Ports below those that the kernel gives to outgoing connections (man 7 ip): nobody takes one
 /// while its Redis is down.

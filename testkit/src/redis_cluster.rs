@@ -4,22 +4,14 @@
 //! The nodes are hasty (a second of silence is death) while the cluster is set up and from the
 //! moment at which the test has one fail; otherwise they are calm.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "each test file uses a part of this, and a test that panics has failed"
-)]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::outage::redis::Port;
-use crate::outage::{Keeper, Redis, Reply};
-use crate::support::{until, until_within};
+use crate::load::Keeper;
+use crate::redis::Port;
+use crate::redis::Redis;
+use crate::redis_client::Reply;
+use crate::wait::{until, until_within};
 
 const PRIMARIES: usize = 3;
 const NODES: usize = 2 * PRIMARIES;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::support::SOON;
+use crate::wait::SOON;
 
 /// How long a pump may not notice an order.
 const TICK: Duration = Duration::from_millis(5);

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use socket2::{Domain, Socket, Type};
 
-use super::SOON;
-use super::answer::Answer;
+use crate::http_response::Answer;
+use crate::wait::SOON;
 
 /// One connection.
 #[derive(Debug)]

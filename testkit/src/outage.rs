@@ -5,48 +5,14 @@
 //! waits; after it, [`Outage::recovers`] and [`Outage::settles`] compare what was acknowledged with
 //! the counters and with what Redis holds.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unwrap_used,
-    reason = "each test file uses a part of this, and a test that panics has failed"
-)]
-
-#[path = "accounts.rs"]
-pub mod accounts;
-#[path = "certificates.rs"]
-pub mod certificates;
-#[path = "fake_redis.rs"]
-pub mod fake_redis;
-#[path = "fault_proxy.rs"]
-pub mod fault_proxy;
-#[path = "load.rs"]
-pub mod load;
-#[path = "redis.rs"]
-pub mod redis;
-#[path = "resp.rs"]
-pub mod resp;
-
-pub use accounts::Accounts;
-pub use fake_redis::{FakeRedis, Say};
-pub use fault_proxy::{Direction, Ending, FaultProxy, Mode};
-pub use load::{Keeper, Load, Sent, metric};
-pub use redis::Redis;
-pub use resp::Reply;
-
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Process, get, post, until, until_within};
-
-/// An answer that takes longer has waited for something. Far more than any takes, as the machine
-/// that runs the tests is shared.
-pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+use crate::accounts::Accounts;
+use crate::http_client::{Client, get, post};
+use crate::load::{Keeper, Load, Sent, metric};
+use crate::server::Process;
+use crate::wait::{ANSWER_TIME_MAX, until, until_within};
 
 /// Between two looks at a server under load.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{ANSWER_TIME_MAX, Redis};
-use crate::support::{Client, post};
+use crate::http_client::{Client, post};
+use crate::redis::Redis;
+use crate::wait::ANSWER_TIME_MAX;
 
 /// Between two requests of a connection: the load is there to be hurt by faults, not to measure.
 const PAUSE: Duration = Duration::from_millis(3);

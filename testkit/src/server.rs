@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -11,15 +11,20 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
-use super::client::Client;
-use super::{SOON, until, until_within};
+use crate::http_client::Client;
+use crate::wait::{SOON, until, until_within};
 
-/// The file of the program.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_corepulse");
+/// Returns the file of the program: it lies in the folder of the profile, which holds the folders
+/// of tests and examples and, directly, other programs.
+pub fn program() -> PathBuf {
+    let own = std::env::current_exe().expect("the system says where this program is");
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("corepulse"));
+    found.into_iter().find(|file| file.is_file()).expect("corepulse is built")
+}
 
-/// The program with a clean environment.
+/// Returns a command that runs the program in a clean environment.
 pub fn command(arguments: &[&str]) -> Command {
-    command_of(Path::new(PROGRAM), arguments)
+    command_of(&program(), arguments)
 }
 
 fn command_of(program: &Path, arguments: &[&str]) -> Command {

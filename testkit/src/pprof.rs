@@ -1,13 +1,5 @@
 //! As much of protobuf, and of pprof's `profile.proto`, as it takes to read a profile.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    unreachable_pub,
-    reason = "a test that panics has failed, which is what it is for"
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a profile says.
