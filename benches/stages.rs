@@ -10,7 +10,7 @@
     reason = "a benchmark that panics has failed, and criterion's macros document nothing"
 )]
 
-use corepulse::analytics::{Analytics, Settings};
+use corepulse::analytics::{Analytics, AnalyticsSettings};
 use corepulse::clock::Now;
 use corepulse::http::heads::Heads;
 use corepulse::http::request::Method;
@@ -172,7 +172,7 @@ fn hard_literals(criterion: &mut Criterion) {
 }
 
 fn analytics(cores: usize) -> Analytics {
-    let settings = Settings {
+    let settings = AnalyticsSettings {
         window: WINDOW,
         threshold: 2.0,
         min_samples: 16,
@@ -183,13 +183,13 @@ fn analytics(cores: usize) -> Analytics {
     let analytics = Analytics::new(settings, cores);
     let names = names();
     for core in 0..cores {
-        let mut recent = analytics.recent_of(core);
+        let mut pending = analytics.pending_events(core);
         for (number, name) in (0..WINDOW).flat_map(|n| names.iter().map(move |name| (n, name))) {
             let event = event(name, number);
-            analytics.open(core, NOW).apply(&event);
-            recent.push(NOW, &event, 0);
+            analytics.writer(core, NOW).apply(&event);
+            pending.push(NOW, &event, 0);
         }
-        analytics.publish(&mut recent);
+        analytics.publish(&mut pending);
     }
     analytics
 }
@@ -203,7 +203,7 @@ fn update_shard(criterion: &mut Criterion) {
         bencher.iter(|| {
             turn += 1;
             for name in &names {
-                let verdict = analytics.open(0, NOW).apply(&event(name, turn));
+                let verdict = analytics.writer(0, NOW).apply(&event(name, turn));
                 assert!(verdict.z[0].is_some() && verdict.anomalies() == 0);
             }
         });

@@ -2,26 +2,26 @@
 //!
 //! ```text
 //! core ── event ──▶ home shard (a brief lock): score against the window, enter, count ──▶ Verdict
-//!      └─ event ──▶ CoreRecent (no lock) ── once a turn ──▶ the core's published window
-//! /analyze: copy each shard's and each core's part under its lock ──▶ merge ──▶ compute once
+//!      └─ event ──▶ PendingEvents (no lock) ── once a turn ──▶ the core's published window
+//! /analyze: copy each shard's and each core's partial under its lock ──▶ merge ──▶ compute once
 //! ```
 //!
 //! Pure but for its locks: no socket, no thread, no clock; time comes in as [`Now`].
 //! From the bottom: [`moments`] computes, `window` is one series' ring, `rows` the memory of all,
-//! `series` judges, `roster` finds devices, `shard` puts them together, `sweep` forgets them,
+//! `series` judges, `device_index` finds devices, `shard` puts them together, `sweep` forgets them,
 //! `room` bounds them, [`union`] orders the events of all cores and [`summary`] is what comes out.
 
 pub mod anomaly;
-mod minute;
+mod device_index;
+mod device_quota;
+mod expiry;
 pub mod moments;
-mod room;
-mod roster;
-mod rows;
+pub mod recent;
 mod series;
 mod shard;
+mod sliding_counter;
+mod slots;
 pub mod summary;
-mod sweep;
-pub mod union;
 mod window;
 
 use std::sync::atomic::AtomicU64;
@@ -31,18 +31,18 @@ use crate::limits;
 use crate::metric::event::Event;
 use crate::sync::{CachePadded, Count, Mutex, MutexGuard};
 
-use room::{Look, Room};
-use roster::{IdHash, IdHasher};
+use device_index::{IdHash, IdHasher};
+use device_quota::{DeviceQuota, ScanResult};
+use expiry::STEPS_PER_CALL;
+use recent::{NewestN, PendingEvents, PublishedEvents};
 use series::Rules;
 pub use series::Verdict;
-use shard::{Receiver, Sender, Shard};
-use summary::{DeviceSummary, InstanceSummary, Part, Totals};
-use sweep::HOLDS_PER_CALL;
-use union::{CoreRecent, CoreWindow, Newest};
+use shard::{DeviceKey, ReceivingCore, Shard};
+use summary::{AnalyticsTotals, DeviceSummary, InstanceSummary, PartialSummary};
 
 /// How events are judged, and what may be held.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Settings {
+pub struct AnalyticsSettings {
     /// Events of a window, 1 to [`limits::WINDOW_MAX`]; what lies outside is moved inside.
     pub window: usize,
     /// A value is anomalous when |z| is larger.
@@ -62,25 +62,25 @@ pub struct Settings {
 pub struct Analytics {
     rules: Rules,
     ids: IdHasher,
-    room: CachePadded<Room>,
+    quota: CachePadded<DeviceQuota>,
     shards: Box<[CachePadded<Mutex<Shard>>]>,
-    cores: Box<[CachePadded<Core>]>,
+    cores: Box<[CachePadded<CoreState>]>,
 }
 
 /// What one receiving core makes known.
-struct Core {
+struct CoreState {
     number: u32,
     /// Anomalies among the events that it received.
     anomalies: AtomicU64,
     /// Events that it received and that got no window; only the core itself counts here.
     refused: Count,
-    window: Mutex<CoreWindow>,
+    window: Mutex<PublishedEvents>,
 }
 
 impl Analytics {
     /// For so many cores, and as many shards; 0 counts as 1.
     #[must_use]
-    pub fn new(settings: Settings, cores: usize) -> Self {
+    pub fn new(settings: AnalyticsSettings, cores: usize) -> Self {
         let cores = cores.clamp(1, limits::WORKERS_MAX);
         let rules = Rules {
             window: settings.window.clamp(1, limits::WINDOW_MAX),
@@ -89,16 +89,16 @@ impl Analytics {
             cooldown: u32::try_from(settings.cooldown).unwrap_or(u32::MAX),
         };
         let shard = || Shard::new(rules, settings.device_ttl_ns);
-        let core = |number| Core {
+        let core = |number| CoreState {
             number,
             anomalies: AtomicU64::new(0),
             refused: Count::default(),
-            window: Mutex::new(CoreWindow::new(number, rules.samples())),
+            window: Mutex::new(PublishedEvents::new(number, rules.summary_events())),
         };
         Self {
             rules,
             ids: IdHasher::default(),
-            room: CachePadded::new(Room::new(settings.devices_max, settings.device_ttl_ns)),
+            quota: CachePadded::new(DeviceQuota::new(settings.devices_max, settings.device_ttl_ns)),
             shards: (0..cores).map(|_| CachePadded::new(Mutex::new(shard()))).collect(),
             cores: (0_u32..).take(cores).map(|number| CachePadded::new(core(number))).collect(),
         }
@@ -106,41 +106,41 @@ impl Analytics {
 
     /// The buffer in which a core notes what it accepts, for [`Self::publish`].
     #[must_use]
-    pub fn recent_of(&self, core: usize) -> CoreRecent {
-        CoreRecent::new(core, self.rules.samples())
+    pub fn pending_events(&self, core: usize) -> PendingEvents {
+        PendingEvents::new(core, self.rules.summary_events())
     }
 
     /// Takes the events of one request that `core` received.
     #[must_use]
-    pub fn open(&self, core: usize, now: Now) -> Applying<'_> {
-        Applying { analytics: self, core, now, held: None, left: 0 }
+    pub fn writer(&self, core: usize, now: Now) -> ShardWriter<'_> {
+        ShardWriter { analytics: self, core, now, held: None, left: 0 }
     }
 
     /// Makes what a core has noted visible in the window over all series. To be called before any
     /// of it is answered, once a turn: one short lock, which only readers ever contend for.
-    pub fn publish(&self, recent: &mut CoreRecent) {
+    pub fn publish(&self, recent: &mut PendingEvents) {
         if let Some(core) = self.core(recent.core()) {
-            core.window.lock().take(recent);
+            core.window.lock().publish(recent);
         }
     }
 
     /// The merged state of this instance.
     #[must_use]
     pub fn instance(&self, now: Now) -> InstanceSummary {
-        let limit = self.rules.samples();
-        let mut whole = self.counts(now);
+        let limit = self.rules.summary_events();
+        let mut whole = self.merged_counts(now);
         // Memory is taken before the lock, which is then held for a copy.
         for core in &self.cores {
-            let mut samples = Vec::with_capacity(limit);
+            let mut events = Vec::with_capacity(limit);
             let accepted = {
                 let window = core.window.lock();
-                window.copy_to(&mut samples);
+                window.copy_to(&mut events);
                 window.accepted()
             };
-            whole = whole.merge(Part {
+            whole = whole.merge(PartialSummary {
                 accepted,
-                samples: Newest::of(limit, samples),
-                ..Part::empty(limit)
+                events: NewestN::of(limit, events),
+                ..PartialSummary::empty(limit)
             });
         }
         whole.summary(&self.rules)
@@ -149,11 +149,11 @@ impl Analytics {
     /// The state of one device; `None` if it is unknown, or silent for longer than its time.
     #[must_use]
     pub fn device(&self, id: &str, now: Now) -> Option<DeviceSummary> {
-        let sender = self.sender(id.as_bytes());
-        let shard = self.home(0, Some(sender.hash))?;
+        let key = self.device_key(id.as_bytes());
+        let shard = self.shard_for(0, Some(key.hash))?;
         let mut values = Vec::with_capacity(self.rules.window);
         let mut recent = Vec::with_capacity(limits::RECENT_ANOMALIES_MAX);
-        let copy = shard.lock().device(sender, now.mono_ns, &mut values, &mut recent)?;
+        let copy = shard.lock().snapshot(key, now.mono_ns, &mut values, &mut recent)?;
         Some(summary::of_device(&self.rules, id, &copy, &values, recent, now.mono_ns))
     }
 
@@ -163,78 +163,78 @@ impl Analytics {
     /// `None` when no device is held. A core without such an appointment calls after each turn in
     /// which it applied events, which is then one atomic read; a core with one calls at that time.
     pub fn sweep(&self, core: usize, now: Now) -> Option<u64> {
-        if self.room.devices() == 0 {
+        if self.quota.devices() == 0 {
             return None;
         }
-        let keeper = self.core(core)?.number;
+        let sweeper = self.core(core)?.number;
         let next =
-            self.shards.iter().map(|shard| self.sweep_shard(shard, keeper, now.mono_ns)).min();
+            self.shards.iter().map(|shard| self.sweep_shard(shard, sweeper, now.mono_ns)).min();
         next.filter(|&next_ns| next_ns != u64::MAX)
     }
 
     /// Devices that hold a slot; one that fell silent is counted until it is swept.
     #[must_use]
     pub fn devices(&self) -> usize {
-        self.room.devices()
+        self.quota.devices()
     }
 
     /// Counts for the exposition: one brief lock a shard.
     #[must_use]
-    pub fn totals(&self, now: Now) -> Totals {
-        self.counts(now).totals()
+    pub fn totals(&self, now: Now) -> AnalyticsTotals {
+        self.merged_counts(now).totals()
     }
 
-    fn sender<'a>(&self, id: &'a [u8]) -> Sender<'a> {
-        Sender { id, hash: self.ids.hash(id) }
+    fn device_key<'a>(&self, id: &'a [u8]) -> DeviceKey<'a> {
+        DeviceKey { id, hash: self.ids.hash(id) }
     }
 
     /// A core by its number; one that does not exist is taken for one that does.
-    fn core(&self, core: usize) -> Option<&Core> {
+    fn core(&self, core: usize) -> Option<&CoreState> {
         self.cores.get(core % self.cores.len()).map(|core| &**core)
     }
 
     /// The shard of this hash, or the anonymous one of a core.
-    fn home(&self, core: usize, hash: Option<IdHash>) -> Option<&Mutex<Shard>> {
+    fn shard_for(&self, core: usize, hash: Option<IdHash>) -> Option<&Mutex<Shard>> {
         let shards = self.shards.len();
         let at = hash.map_or(core % shards, |hash| hash.shard(shards));
         self.shards.get(at).map(|shard| &**shard)
     }
 
     /// What all shards have counted, merged.
-    fn counts(&self, now: Now) -> Part {
-        let limit = self.rules.samples();
-        let part_of = |shard: &CachePadded<Mutex<Shard>>| {
-            let mut part = Part::empty(limit);
-            let mut latest = Vec::with_capacity(limits::RECENT_ANOMALIES_MAX);
-            shard.lock().add_to(&mut part, &mut latest, now.mono_ns);
-            part.latest = Newest::of(limits::RECENT_ANOMALIES_MAX, latest);
-            part
+    fn merged_counts(&self, now: Now) -> PartialSummary {
+        let limit = self.rules.summary_events();
+        let partial_of = |shard: &CachePadded<Mutex<Shard>>| {
+            let mut partial = PartialSummary::empty(limit);
+            let mut recent = Vec::with_capacity(limits::RECENT_ANOMALIES_MAX);
+            shard.lock().add_to(&mut partial, &mut recent, now.mono_ns);
+            partial.recent = NewestN::of(limits::RECENT_ANOMALIES_MAX, recent);
+            partial
         };
         let devices_refused = self.cores.iter().map(|core| core.refused.total()).sum();
-        let refused = Part { devices_refused, ..Part::empty(limit) };
-        self.shards.iter().map(part_of).fold(refused, Part::merge)
+        let refused = PartialSummary { devices_refused, ..PartialSummary::empty(limit) };
+        self.shards.iter().map(partial_of).fold(refused, PartialSummary::merge)
     }
 
     /// Looks for devices that are silent for too long, so that they do not keep new ones out until
     /// their turn in the sweep comes, and says whether one was found.
     #[cold]
-    fn make_room(&self, core: u32, now_ns: u64) -> bool {
-        self.room.make(self.shards.len(), now_ns, |at| {
+    fn reclaim_slots(&self, core: u32, now_ns: u64) -> bool {
+        self.quota.reclaim(self.shards.len(), now_ns, |at| {
             let Some(shard) = self.shards.get(at) else {
-                return Look::NoneUntil(u64::MAX);
+                return ScanResult::NoneUntil(u64::MAX);
             };
-            for _ in 0..HOLDS_PER_CALL {
+            for _ in 0..STEPS_PER_CALL {
                 let mut held = shard.lock();
                 let may_free_ns = held.may_free_ns();
                 if may_free_ns > now_ns {
-                    return Look::NoneUntil(may_free_ns);
+                    return ScanResult::NoneUntil(may_free_ns);
                 }
-                let freed = held.sweep(core, now_ns, &self.ids).freed;
+                let freed = held.sweep_step(core, now_ns, &self.ids).freed;
                 if freed > 0 {
-                    return Look::Freed(freed);
+                    return ScanResult::Freed(freed);
                 }
             }
-            Look::NoneUntil(now_ns)
+            ScanResult::NoneUntil(now_ns)
         })
     }
 
@@ -244,13 +244,13 @@ impl Analytics {
         if due_ns > now_ns {
             return due_ns;
         }
-        for _ in 0..HOLDS_PER_CALL {
+        for _ in 0..STEPS_PER_CALL {
             // The lock is let go between holds: cores that wait for it get their turn.
             let mut held = shard.lock();
-            let swept = held.sweep(core, now_ns, &self.ids);
+            let swept = held.sweep_step(core, now_ns, &self.ids);
             due_ns = held.sweep_due_ns(core);
             drop(held);
-            self.room.give_back(swept.freed);
+            self.quota.release(swept.freed);
             if swept.ended {
                 break;
             }
@@ -263,7 +263,7 @@ impl Analytics {
 ///
 /// Locking and unlocking is a tenth of what an event costs. Where there is one core, nobody waits
 /// for its shard but whoever scrapes, so that it stays locked for some events at a time.
-pub struct Applying<'a> {
+pub struct ShardWriter<'a> {
     analytics: &'a Analytics,
     core: usize,
     now: Now,
@@ -273,31 +273,31 @@ pub struct Applying<'a> {
     left: usize,
 }
 
-impl Applying<'_> {
+impl ShardWriter<'_> {
     /// Scores and enters one event, under the lock of its home shard: that of its device, or the
     /// core's own for an event without one. Allocates for a new device alone.
     pub fn apply(&mut self, event: &Event<'_>) -> Verdict {
         let Self { analytics, now, .. } = *self;
-        let sender = event.device_id.map(|id| analytics.sender(id));
-        let home = analytics.home(self.core, sender.map(|sender| sender.hash));
+        let key = event.device_id.map(|id| analytics.device_key(id));
+        let home = analytics.shard_for(self.core, key.map(|key| key.hash));
         let (Some(home), Some(core)) = (home, analytics.core(self.core)) else {
             return Verdict::default();
         };
-        let receiver = Receiver { core: core.number, anomalies: &core.anomalies };
+        let receiving = ReceivingCore { number: core.number, anomalies: &core.anomalies };
         let mut shard = self.held.take().unwrap_or_else(|| {
             self.left = if analytics.shards.len() == 1 { limits::EVENTS_PER_HOLD } else { 1 };
             home.lock()
         });
-        if let Some(verdict) = shard.apply(receiver, now, event, sender, &analytics.room) {
+        if let Some(verdict) = shard.apply(receiving, now, event, key, &analytics.quota) {
             self.left -= 1;
             self.held = (self.left > 0).then_some(shard);
             return verdict;
         }
         drop(shard);
-        let room = &analytics.room;
-        let again = analytics.make_room(core.number, now.mono_ns).then(|| {
+        let quota = &analytics.quota;
+        let again = analytics.reclaim_slots(core.number, now.mono_ns).then(|| {
             let mut shard = home.lock();
-            shard.apply(receiver, now, event, sender, room)
+            shard.apply(receiving, now, event, key, quota)
         });
         again.flatten().unwrap_or_else(|| {
             core.refused.add(1);
@@ -312,7 +312,7 @@ mod tests {
     use crate::metric::event::Field;
     use std::collections::HashMap;
 
-    const SETTINGS: Settings = Settings {
+    const SETTINGS: AnalyticsSettings = AnalyticsSettings {
         window: 8,
         threshold: 2.0,
         min_samples: 4,
@@ -340,7 +340,7 @@ mod tests {
     /// Four calm events and one far out in cpu.
     fn alarm(analytics: &Analytics, now: Now, id: Option<&str>, value: f64) {
         for cpu in [1.0, 2.0, 1.0, 2.0, value] {
-            analytics.open(0, now).apply(&event(id, [cpu, 5.0]));
+            analytics.writer(0, now).apply(&event(id, [cpu, 5.0]));
         }
     }
 
@@ -349,7 +349,7 @@ mod tests {
         let analytics = Analytics::new(SETTINGS, 2);
         let summary = analytics.instance(at(0));
         assert_eq!(summary.fields, None);
-        assert_eq!((summary.accepted, summary.totals), (0, Totals::default()));
+        assert_eq!((summary.accepted, summary.totals), (0, AnalyticsTotals::default()));
         let window = summary.window;
         assert_eq!((window.size, window.count, window.from_ms), (8, 0, None));
         assert_eq!(analytics.device("d1", at(0)), None);
@@ -385,7 +385,7 @@ mod tests {
             let values = [(i * i % 101) as f64, (i * 7919 % 1009) as f64];
             let event = event(Some(&id), values);
             let core = usize::try_from(i % 11).unwrap();
-            assert_eq!(one.open(0, at(i)).apply(&event), many.open(core, at(i)).apply(&event));
+            assert_eq!(one.writer(0, at(i)).apply(&event), many.writer(core, at(i)).apply(&event));
         }
         assert_eq!(one.devices(), 13);
         assert_eq!(many.instance(at(0)).totals, one.instance(at(0)).totals);
@@ -397,26 +397,26 @@ mod tests {
         let analytics = Analytics::new(SETTINGS, 2);
         alarm(&analytics, at(1), None, 100.0);
         // The other core's series has no events yet, and so no verdict.
-        let verdict = analytics.open(1, at(1)).apply(&event(None, [100.0, 5.0]));
+        let verdict = analytics.writer(1, at(1)).apply(&event(None, [100.0, 5.0]));
         assert_eq!(verdict, Verdict::default());
         let summary = analytics.instance(at(1));
         assert_eq!((summary.anomalies.points, summary.totals.devices), (1, 0));
         assert_eq!(summary.anomalies.recent[0].device_id, None);
         // A core that does not exist is taken for one that does.
-        analytics.open(usize::MAX, at(1)).apply(&event(None, [1.0, 1.0]));
-        analytics.publish(&mut analytics.recent_of(usize::MAX));
+        analytics.writer(usize::MAX, at(1)).apply(&event(None, [1.0, 1.0]));
+        analytics.publish(&mut analytics.pending_events(usize::MAX));
         assert!(analytics.device("", at(1)).is_none());
     }
 
     #[test]
     fn past_the_limit_a_new_device_counts_in_all_alone() {
-        let settings = Settings { devices_max: 3, ..SETTINGS };
+        let settings = AnalyticsSettings { devices_max: 3, ..SETTINGS };
         let analytics = Analytics::new(settings, 2);
-        let mut recent = analytics.recent_of(0);
+        let mut recent = analytics.pending_events(0);
         for round in 0..2 {
             for id in ["a", "b", "c", "d", "e"] {
                 let event = event(Some(id), [1.0, 2.0]);
-                let verdict = analytics.open(0, at(round)).apply(&event);
+                let verdict = analytics.writer(0, at(round)).apply(&event);
                 assert_eq!(verdict.refused, ["d", "e"].contains(&id));
                 recent.push(at(round), &event, 0);
             }
@@ -432,14 +432,14 @@ mod tests {
     /// Whoever makes ids up must not slow others down: nobody waits for the locks of all shards.
     #[test]
     fn a_refused_device_takes_the_lock_of_its_own_shard_alone() {
-        let settings = Settings { devices_max: 1, ..SETTINGS };
+        let settings = AnalyticsSettings { devices_max: 1, ..SETTINGS };
         let analytics = Analytics::new(settings, 2);
-        let home = |id: &str| analytics.sender(id.as_bytes()).hash.shard(2);
+        let home = |id: &str| analytics.device_key(id.as_bytes()).hash.shard(2);
         let known = "d0";
         let stranger = (1..).map(|i| format!("d{i}")).find(|id| home(id) != home(known)).unwrap();
         let refused =
-            |now| analytics.open(0, now).apply(&event(Some(&stranger), [1.0, 2.0])).refused;
-        assert!(!analytics.open(0, at(0)).apply(&event(Some(known), [1.0, 2.0])).refused);
+            |now| analytics.writer(0, now).apply(&event(Some(&stranger), [1.0, 2.0])).refused;
+        assert!(!analytics.writer(0, at(0)).apply(&event(Some(known), [1.0, 2.0])).refused);
         assert!(refused(at(0)), "and that looked for room");
         let held = analytics.shards[home(known)].lock();
         std::thread::scope(|scope| {
@@ -450,18 +450,19 @@ mod tests {
             assert_eq!(answer, Ok(true));
         });
         // When the known one has had its time, the next event finds the room.
-        assert!(!analytics.open(0, at(3601)).apply(&event(Some(&stranger), [1.0, 2.0])).refused);
+        assert!(!analytics.writer(0, at(3601)).apply(&event(Some(&stranger), [1.0, 2.0])).refused);
         assert_eq!(analytics.totals(at(3601)).devices_refused, 2);
     }
 
     #[test]
     fn silent_devices_keep_nobody_out() {
-        let settings = Settings { devices_max: 300, ..SETTINGS };
+        let settings = AnalyticsSettings { devices_max: 300, ..SETTINGS };
         let analytics = Analytics::new(settings, 2);
         let take = |seconds, names: std::ops::Range<u32>| {
             names.fold(0, |refused, name| {
                 let name = format!("d{name}");
-                let verdict = analytics.open(0, at(seconds)).apply(&event(Some(&name), [1.0, 2.0]));
+                let verdict =
+                    analytics.writer(0, at(seconds)).apply(&event(Some(&name), [1.0, 2.0]));
                 refused + u32::from(verdict.refused)
             })
         };
@@ -480,7 +481,7 @@ mod tests {
         alarm(&analytics, at(0), Some("d1"), 100.0);
         assert!(analytics.device("d1", at(3600)).is_some());
         assert!(analytics.device("d1", at(3601)).is_none());
-        let verdict = analytics.open(0, at(3601)).apply(&event(Some("d1"), [9.0, 9.0]));
+        let verdict = analytics.writer(0, at(3601)).apply(&event(Some("d1"), [9.0, 9.0]));
         assert_eq!(verdict, Verdict::default());
         let summary = analytics.device("d1", at(3601)).unwrap();
         assert_eq!((summary.accepted, summary.window.count), (1, 1));
@@ -495,7 +496,7 @@ mod tests {
     #[test]
     fn swept_slots_are_reused_in_time_and_totals_never_fall() {
         let analytics = Analytics::new(SETTINGS, 3);
-        let mut totals = Totals::default();
+        let mut totals = AnalyticsTotals::default();
         for generation in 0..5_u64 {
             let start = generation * 5000;
             for i in 0..100 {
@@ -532,12 +533,12 @@ mod tests {
     fn a_busy_device_is_kept_while_its_neighbours_go() {
         let analytics = Analytics::new(SETTINGS, 1);
         for i in 0..100 {
-            analytics.open(0, at(i)).apply(&event(Some(&format!("d{i}")), [1.0, 1.0]));
+            analytics.writer(0, at(i)).apply(&event(Some(&format!("d{i}")), [1.0, 1.0]));
         }
         let mut due_ns = analytics.sweep(0, at(100)).unwrap();
         for minute in 1..120 {
             let now = at(100 + minute * 60);
-            analytics.open(0, now).apply(&event(Some("d7"), [1.0, 1.0]));
+            analytics.writer(0, now).apply(&event(Some("d7"), [1.0, 1.0]));
             if now.mono_ns >= due_ns {
                 due_ns = analytics.sweep(0, now).unwrap();
             }
@@ -550,7 +551,7 @@ mod tests {
     #[test]
     fn all_is_scored_by_the_newest_against_the_others_in_its_window() {
         let analytics = Analytics::new(SETTINGS, 2);
-        let mut recents = [analytics.recent_of(0), analytics.recent_of(1)];
+        let mut recents = [analytics.pending_events(0), analytics.pending_events(1)];
         let mut publish = |second: u64, cpu: f64| {
             let recent = &mut recents[usize::try_from(second % 2).unwrap()];
             recent.push(at(second), &event(None, [cpu, 5.0]), 0);
@@ -574,14 +575,14 @@ mod tests {
     /// As the window of a device is: a newest event is judged by a whole one before it.
     #[test]
     fn all_and_a_device_agree_where_a_verdict_needs_a_whole_window() {
-        let settings = Settings { min_samples: 8, ..SETTINGS };
+        let settings = AnalyticsSettings { min_samples: 8, ..SETTINGS };
         let analytics = Analytics::new(settings, 1);
-        let mut recent = analytics.recent_of(0);
+        let mut recent = analytics.pending_events(0);
         for second in 0..30_u32 {
             let now = at(second.into());
             let cpu = f64::from(second * second % 17) + if second == 20 { 1e4 } else { 0.0 };
             let event = event(Some("d1"), [cpu, 1.0]);
-            let verdict = analytics.open(0, now).apply(&event);
+            let verdict = analytics.writer(0, now).apply(&event);
             recent.push(now, &event, 0);
             analytics.publish(&mut recent);
             let instance = analytics.instance(now);
@@ -596,12 +597,12 @@ mod tests {
     #[test]
     fn a_windows_span_is_from_its_least_to_its_greatest_timestamp() {
         let analytics = Analytics::new(SETTINGS, 2);
-        let mut recent = analytics.recent_of(0);
+        let mut recent = analytics.pending_events(0);
         let base_ms = 1_700_000_000_000;
         // The first two are out of the window of eight in the end.
         for ms in [99_000, -99_000, 5, 900, 3, 40, 7, 6, 30, 20] {
             let event = Event { timestamp_ms: base_ms + ms, ..event(Some("d1"), [1.0, 1.0]) };
-            analytics.open(0, at(1)).apply(&event);
+            analytics.writer(0, at(1)).apply(&event);
             recent.push(at(1), &event, 0);
         }
         analytics.publish(&mut recent);
@@ -627,11 +628,11 @@ mod tests {
             for core in 0..4 {
                 let analytics = &analytics;
                 scope.spawn(move || {
-                    let mut recent = analytics.recent_of(core);
+                    let mut recent = analytics.pending_events(core);
                     for i in 0..5000_u64 {
                         let id = format!("d{}", i % 37);
                         let event = event(Some(&id), [i as f64, 1.0]);
-                        analytics.open(core, at(i / 100)).apply(&event);
+                        analytics.writer(core, at(i / 100)).apply(&event);
                         recent.push(at(i / 100), &event, 0);
                         analytics.publish(&mut recent);
                         if i % 500 == 0 {

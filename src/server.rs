@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::analytics::{self, Analytics};
+use crate::analytics::{Analytics, AnalyticsSettings};
 use crate::api::cors::Cors;
 use crate::api::route::{LABELS, NAMES};
 use crate::api::service::Service;
@@ -299,8 +299,8 @@ fn open_store(
     Store::redis(workers, settings, clock, watch)
 }
 
-fn analytics_settings(config: &Config) -> analytics::Settings {
-    analytics::Settings {
+fn analytics_settings(config: &Config) -> AnalyticsSettings {
+    AnalyticsSettings {
         window: config.window,
         threshold: config.z_threshold,
         min_samples: config.min_samples,

@@ -17,13 +17,13 @@ mod series;
 
 use corepulse::analytics::moments::Moments;
 use corepulse::analytics::summary::FieldSummary;
-use corepulse::analytics::{Analytics, Settings};
+use corepulse::analytics::{Analytics, AnalyticsSettings};
 use corepulse::clock::Now;
 use corepulse::metric::event::Event;
 use proptest::prelude::*;
 use series::ReferenceField;
 
-const SETTINGS: Settings = Settings {
+const SETTINGS: AnalyticsSettings = AnalyticsSettings {
     window: 50,
     threshold: 2.0,
     min_samples: 16,
@@ -43,7 +43,7 @@ struct Seen {
 }
 
 /// Feeds one device and checks every number after every event.
-fn compare(settings: Settings, events: &[[f64; 2]]) -> Seen {
+fn compare(settings: AnalyticsSettings, events: &[[f64; 2]]) -> Seen {
     let analytics = Analytics::new(settings, 2);
     let mut reference = [ReferenceField::default(), ReferenceField::default()];
     let mut seen = Seen::default();
@@ -56,7 +56,7 @@ fn compare(settings: Settings, events: &[[f64; 2]]) -> Seen {
             values,
             literals: [b"", b""],
         };
-        let verdict = analytics.open(0, now).apply(&event);
+        let verdict = analytics.writer(0, now).apply(&event);
         let summary = analytics.device("device-1", now).unwrap();
         let first = (at + 1).saturating_sub(settings.window);
         for field in 0..2 {
@@ -85,7 +85,7 @@ fn compare(settings: Settings, events: &[[f64; 2]]) -> Seen {
 
 /// Checks one field of a window, whose newest value the reference has not taken yet.
 fn compare_field(
-    settings: Settings,
+    settings: AnalyticsSettings,
     found: &FieldSummary,
     window: &[f64],
     naive: &mut ReferenceField,
@@ -150,10 +150,11 @@ fn windows_of_other_sizes() {
     let (cpu, rps) = (nab("ec2_cpu_utilization_24ae8d"), nab("elb_request_count_8c0756"));
     let events: Vec<_> = cpu.iter().zip(&rps).take(1500).map(|(&c, &r)| [c, r]).collect();
     for (window, min_samples, cooldown) in [(1, 1, 0), (2, 2, 1), (7, 3, 5), (49, 49, 0)] {
-        let settings = Settings { window, min_samples, cooldown, threshold: 2.5, ..SETTINGS };
+        let settings =
+            AnalyticsSettings { window, min_samples, cooldown, threshold: 2.5, ..SETTINGS };
         assert!(compare(settings, &events).points > 0);
     }
-    let settings = Settings { window: 1000, cooldown: 1000, ..SETTINGS };
+    let settings = AnalyticsSettings { window: 1000, cooldown: 1000, ..SETTINGS };
     assert!(compare(settings, &events).points > 50);
 }
 
@@ -197,7 +198,7 @@ fn spikes_of_1e12_leave_nothing_behind() {
             .collect();
         assert!(compare(SETTINGS, &events).points >= 14, "{spread}");
         for window in [16, 51] {
-            compare(Settings { window, ..SETTINGS }, &events);
+            compare(AnalyticsSettings { window, ..SETTINGS }, &events);
         }
     }
 }
@@ -262,7 +263,7 @@ proptest! {
     ) {
         let min_samples = 1 + (share * (window - 1) as f64) as usize;
         compare(
-            Settings { window, threshold, min_samples, cooldown, ..SETTINGS },
+            AnalyticsSettings { window, threshold, min_samples, cooldown, ..SETTINGS },
             &events,
         );
     }

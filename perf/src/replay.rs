@@ -5,7 +5,7 @@
 //! The order of calls is that of `engine/percore.rs` and `engine/connection/exchange.rs`. What
 //! keeps count of the connections themselves is left out; deadlines and sockets are theirs.
 
-use corepulse::analytics::{self, Analytics};
+use corepulse::analytics::{Analytics, AnalyticsSettings};
 use corepulse::api::later::{self, Declined, Job, JobQueue};
 use corepulse::api::profile::ProfileJob;
 use corepulse::api::route::{LABELS, NAMES};
@@ -213,8 +213,8 @@ fn now(turn: u64) -> Now {
 }
 
 /// The defaults of the server.
-fn analytics_settings() -> analytics::Settings {
-    analytics::Settings {
+fn analytics_settings() -> AnalyticsSettings {
+    AnalyticsSettings {
         window: 50,
         threshold: 2.0,
         min_samples: 16,

@@ -5,7 +5,7 @@
 //! device its newest. So a device's last twenty are found as long as they are within the log: when
 //! others have since filled it, they are gone, while the device's counts stay.
 
-use super::union::{OrderKey, Ordered};
+use super::recent::{OrderKey, Ordered};
 use crate::limits;
 use crate::metric::event::Field;
 
@@ -56,14 +56,14 @@ impl Point {
 
 /// A point with the device's id in place: it outlives the device, and costs no allocation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Latest {
+pub(super) struct RecentAnomaly {
     order: OrderKey,
     point: Point,
     id_bytes: u8,
     id: [u8; limits::DEVICE_ID_BYTES_MAX],
 }
 
-impl Latest {
+impl RecentAnomaly {
     /// Ids are at most [`limits::DEVICE_ID_BYTES_MAX`] long; of a longer one the head is kept.
     pub(super) fn new(order: OrderKey, point: Point, device_id: Option<&[u8]>) -> Self {
         let mut id = [0; limits::DEVICE_ID_BYTES_MAX];
@@ -83,23 +83,23 @@ impl Latest {
     }
 }
 
-impl Ordered for Latest {
+impl Ordered for RecentAnomaly {
     fn order(&self) -> OrderKey {
         self.order
     }
 }
 
 /// A shard's last [`limits::RECENT_ANOMALIES_MAX`] anomalies by order key, in no order of place.
-pub(super) struct LatestAnomalies(Vec<Latest>);
+pub(super) struct RecentAnomalies(Vec<RecentAnomaly>);
 
-impl LatestAnomalies {
+impl RecentAnomalies {
     pub(super) fn new() -> Self {
         Self(Vec::with_capacity(limits::RECENT_ANOMALIES_MAX))
     }
 
     /// Takes one in; the oldest of too many leaves. Two cores' turns overlap, so the newcomer
     /// itself may be the oldest.
-    pub(super) fn insert(&mut self, newcomer: Latest) {
+    pub(super) fn insert(&mut self, newcomer: RecentAnomaly) {
         if self.0.len() < limits::RECENT_ANOMALIES_MAX {
             self.0.push(newcomer);
         } else if let Some(oldest) = self.0.iter_mut().min_by_key(|latest| latest.order)
@@ -110,7 +110,7 @@ impl LatestAnomalies {
     }
 
     /// Appends a copy of them.
-    pub(super) fn copy_to(&self, target: &mut Vec<Latest>) {
+    pub(super) fn copy_to(&self, target: &mut Vec<RecentAnomaly>) {
         target.extend_from_slice(&self.0);
     }
 
@@ -123,7 +123,7 @@ impl LatestAnomalies {
 
 /// Whose entry it is: a slot gets a new generation with each new device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(super) struct SlotHandle {
     pub(super) slot: u32,
     pub(super) generation: u32,
 }
@@ -131,7 +131,7 @@ pub(super) struct Owner {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     point: Point,
-    owner: Owner,
+    handle: SlotHandle,
     previous: u32,
 }
 
@@ -145,7 +145,7 @@ pub(super) struct AnomalyLog {
 impl AnomalyLog {
     pub(super) fn new() -> Self {
         Self {
-            // Taken at once, touched as it fills.
+            // Assessment at once, touched as it fills.
             entries: Vec::with_capacity(limits::ANOMALY_LOG_ENTRIES),
             next: 0,
         }
@@ -153,10 +153,10 @@ impl AnomalyLog {
 
     /// Adds an anomaly of a device whose newest so far is `previous` (anything, if it has none);
     /// answers the number of its newest now.
-    pub(super) fn push(&mut self, owner: Owner, previous: u32, point: Point) -> u32 {
+    pub(super) fn push(&mut self, handle: SlotHandle, previous: u32, point: Point) -> u32 {
         let number = self.next;
-        let entry = Entry { point, owner, previous };
-        match self.entries.get_mut(place(number)) {
+        let entry = Entry { point, handle, previous };
+        match self.entries.get_mut(index_of(number)) {
             Some(oldest) => *oldest = entry,
             None => self.entries.push(entry),
         }
@@ -166,7 +166,7 @@ impl AnomalyLog {
 
     /// The device's anomalies that are still here, newest first, at most
     /// [`limits::RECENT_ANOMALIES_MAX`].
-    pub(super) fn recent(&self, owner: Owner, newest: u32) -> impl Iterator<Item = Point> {
+    pub(super) fn recent(&self, handle: SlotHandle, newest: u32) -> impl Iterator<Item = Point> {
         let mut number = newest;
         let mut age_before = 0;
         std::iter::from_fn(move || {
@@ -176,8 +176,8 @@ impl AnomalyLog {
             if age <= age_before || age > self.entries.len() {
                 return None;
             }
-            let entry = self.entries.get(place(number))?;
-            if entry.owner != owner {
+            let entry = self.entries.get(index_of(number))?;
+            if entry.handle != handle {
                 return None;
             }
             number = entry.previous;
@@ -194,7 +194,7 @@ impl AnomalyLog {
     }
 }
 
-const fn place(number: u32) -> usize {
+const fn index_of(number: u32) -> usize {
     number as usize % limits::ANOMALY_LOG_ENTRIES
 }
 
@@ -212,8 +212,8 @@ mod tests {
         Point { timestamp_ms: 0, field: Field::Cpu, value, mean: 0.0, stddev: 0.0, z: 0.0 }
     }
 
-    fn owner(slot: usize, generation: u32) -> Owner {
-        Owner { slot: u32::try_from(slot).unwrap(), generation }
+    fn handle(slot: usize, generation: u32) -> SlotHandle {
+        SlotHandle { slot: u32::try_from(slot).unwrap(), generation }
     }
 
     proptest! {
@@ -227,7 +227,7 @@ mod tests {
             let mut log = AnomalyLog::new();
             log.next = start;
             // The ring fills from its first place on.
-            log.next -= u32::try_from(place(start)).unwrap();
+            log.next -= u32::try_from(index_of(start)).unwrap();
             let mut newest = [0_u32; 5];
             let mut generation = [0_u32; 5];
             let mut all: Vec<(usize, f64)> = Vec::new();
@@ -238,7 +238,7 @@ mod tests {
                 }
                 for _ in 0..count {
                     let value = all.len() as f64;
-                    let device = owner(slot, generation[slot]);
+                    let device = handle(slot, generation[slot]);
                     newest[slot] = log.push(device, newest[slot], point(value));
                     all.push((slot, value));
                 }
@@ -246,7 +246,7 @@ mod tests {
                 for slot in 0..5 {
                     let expected: Vec<f64> = all[kept..].iter().rev()
                         .filter(|a| a.0 == slot).map(|a| a.1).take(20).collect();
-                    let found: Vec<f64> = log.recent(owner(slot, generation[slot]), newest[slot])
+                    let found: Vec<f64> = log.recent(handle(slot, generation[slot]), newest[slot])
                         .map(|p| p.value).collect();
                     prop_assert_eq!(found, expected);
                 }
@@ -260,10 +260,10 @@ mod tests {
         fn the_latest_are_the_newest_by_key_however_they_come(
             keys in prop::collection::hash_set(0..500_u64, 0..80),
         ) {
-            let mut latest = LatestAnomalies::new();
+            let mut latest = RecentAnomalies::new();
             for &mono_ns in &keys {
                 let order = OrderKey { mono_ns, ..OrderKey::default() };
-                latest.insert(Latest::new(order, point(0.0), None));
+                latest.insert(RecentAnomaly::new(order, point(0.0), None));
             }
             let mut kept = Vec::new();
             latest.copy_to(&mut kept);
@@ -281,7 +281,7 @@ mod tests {
         let order = OrderKey::default();
         let id = "x".repeat(limits::DEVICE_ID_BYTES_MAX);
         for id in [None, Some("d1"), Some(id.as_str())] {
-            let anomaly = Latest::new(order, point(1.0), id.map(str::as_bytes)).anomaly();
+            let anomaly = RecentAnomaly::new(order, point(1.0), id.map(str::as_bytes)).anomaly();
             assert_eq!(anomaly.device_id.as_deref(), id);
         }
     }

@@ -77,18 +77,18 @@ impl Sums {
         let mut lanes = [Self::default(); LANES];
         for group in groups {
             for (lane, value) in lanes.iter_mut().zip(group) {
-                lane.take(*value, shift);
+                lane.add(*value, shift);
             }
         }
         let [mut a, b, c, d] = lanes;
         for value in rest {
-            a.take(*value, shift);
+            a.add(*value, shift);
         }
         a.plus(b).plus(c.plus(d))
     }
 
     #[inline(always)]
-    fn take(&mut self, value: [f64; 2], shift: [f64; 2]) {
+    fn add(&mut self, value: [f64; 2], shift: [f64; 2]) {
         let by = [value[0] - shift[0], value[1] - shift[1]];
         self.first = [self.first[0] + by[0], self.first[1] + by[1]];
         self.second = [self.second[0] + by[0] * by[0], self.second[1] + by[1] * by[1]];

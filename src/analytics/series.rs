@@ -5,11 +5,11 @@
 
 use std::hint::black_box;
 
-use super::minute::LastMinute;
 use super::moments::Moments;
+use super::sliding_counter::SlidingCounter;
 use super::window::{Row, Window};
 
-/// How series are judged; see [`super::Settings`] for the meaning of each.
+/// How series are judged; see [`super::AnalyticsSettings`] for the meaning of each.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) window: usize,
@@ -20,12 +20,12 @@ pub(super) struct Rules {
 
 impl Rules {
     /// Whether this score is an anomaly; what has no verdict (NaN) is none.
-    pub(super) fn anomalous(&self, z: f64) -> bool {
+    pub(super) fn is_anomalous(&self, z: f64) -> bool {
         z.abs() > self.threshold
     }
 
     /// Events of which a summary is made: a window, and before it what judged its newest event.
-    pub(super) const fn samples(&self) -> usize {
+    pub(super) const fn summary_events(&self) -> usize {
         self.window + 1
     }
 
@@ -66,7 +66,7 @@ impl Verdict {
 
 /// A verdict with what led to it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Taken {
+pub(super) struct Assessment {
     pub(super) verdict: Verdict,
     /// The window's before the event, where there was a verdict.
     pub(super) moments: Option<Moments>,
@@ -85,7 +85,7 @@ pub(super) struct Series {
     z: [f64; 2],
     /// Further events during which an anomaly still belongs to the last episode, by field.
     cooling: [u32; 2],
-    minute: LastMinute<6>,
+    last_minute: SlidingCounter<6>,
 }
 
 impl Series {
@@ -98,24 +98,24 @@ impl Series {
             episodes: 0,
             z: [f64::NAN; 2],
             cooling: [0; 2],
-            minute: LastMinute::new(),
+            last_minute: SlidingCounter::new(),
         }
     }
 
     /// Scores an event and enters it.
-    pub(super) fn take(
+    pub(super) fn apply(
         &mut self,
         rules: &Rules,
         row: &mut Row<'_>,
         mono_ns: u64,
         values: [f64; 2],
         timestamp_ms: i64,
-    ) -> Taken {
+    ) -> Assessment {
         // Asked for now, or the wait for its memory would begin when that for the values is over.
-        black_box(self.window.leaving_offset(row.offsets));
+        black_box(self.window.next_offset(row.offsets));
         let moments = rules.moments(self.window.values(row.values));
         self.z = moments.map_or([f64::NAN; 2], |moments| moments.scores(values));
-        let anomalous = self.z.map(|z| rules.anomalous(z));
+        let anomalous = self.z.map(|z| rules.is_anomalous(z));
         let mut opened = [false; 2];
         for ((cooling, anomalous), opened) in
             self.cooling.iter_mut().zip(anomalous).zip(&mut opened)
@@ -126,14 +126,18 @@ impl Series {
                 *cooling = rules.cooldown;
                 self.points += 1;
                 self.episodes += u64::from(*opened);
-                self.minute.record(mono_ns);
+                self.last_minute.record(mono_ns);
             } else {
                 *cooling = cooling.saturating_sub(1);
             }
         }
         self.accepted += 1;
-        self.window.enter(row, values, timestamp_ms);
-        Taken { verdict: Verdict { z: self.scores(), anomalous, refused: false }, moments, opened }
+        self.window.push(row, values, timestamp_ms);
+        Assessment {
+            verdict: Verdict { z: self.scores(), anomalous, refused: false },
+            moments,
+            opened,
+        }
     }
 
     /// Of the latest event, `None` where there was no verdict.
@@ -145,7 +149,7 @@ impl Series {
         &self.window
     }
 
-    /// Events taken in.
+    /// Events assessments in.
     pub(super) const fn accepted(&self) -> u64 {
         self.accepted
     }
@@ -162,44 +166,44 @@ impl Series {
 
     /// Anomalous values of both fields in the last minute, to within ten seconds.
     pub(super) fn last_minute(&self, mono_ns: u64) -> u64 {
-        self.minute.count(mono_ns)
+        self.last_minute.count(mono_ns)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analytics::window::Wide;
+    use crate::analytics::window::WideTimestamps;
 
     /// Feeds one value after the other as cpu, beside a constant rps.
-    fn run(rules: &Rules, cpu: &[f64]) -> (Series, Vec<Taken>) {
+    fn run(rules: &Rules, cpu: &[f64]) -> (Series, Vec<Assessment>) {
         let mut values = vec![[0.0; 2]; rules.window];
-        let (mut offsets, mut wide) = (vec![0; rules.window], Wide::new());
+        let (mut offsets, mut wide) = (vec![0; rules.window], WideTimestamps::new());
         let mut series = Series::new();
-        let taken = cpu
+        let assessments = cpu
             .iter()
             .map(|&cpu| {
                 let mut row =
                     Row { slot: 0, values: &mut values, offsets: &mut offsets, wide: &mut wide };
-                series.take(rules, &mut row, 0, [cpu, 7.0], 0)
+                series.apply(rules, &mut row, 0, [cpu, 7.0], 0)
             })
             .collect();
-        (series, taken)
+        (series, assessments)
     }
 
     const RULES: Rules = Rules { window: 8, threshold: 2.0, min_samples: 4, cooldown: 3 };
 
     #[test]
     fn no_verdict_before_min_samples_and_one_from_then_on() {
-        let (_, taken) = run(&RULES, &[1.0, 2.0, 1.0, 2.0, 1.5, 100.0]);
-        for taken in &taken[..4] {
-            assert_eq!(taken.verdict, Verdict::default());
+        let (_, assessments) = run(&RULES, &[1.0, 2.0, 1.0, 2.0, 1.5, 100.0]);
+        for assessments in &assessments[..4] {
+            assert_eq!(assessments.verdict, Verdict::default());
         }
-        assert_eq!(taken[4].verdict.z, [Some(0.0), Some(0.0)]);
-        let spike = taken[5].verdict;
+        assert_eq!(assessments[4].verdict.z, [Some(0.0), Some(0.0)]);
+        let spike = assessments[5].verdict;
         assert_eq!(spike.anomalous, [true, false]);
         assert_eq!(spike.anomalies(), 1);
-        let moments = taken[5].moments.unwrap();
+        let moments = assessments[5].moments.unwrap();
         assert_eq!(moments.mean, [1.5, 7.0]);
         assert_eq!(spike.z[0], Some((100.0 - 1.5) / moments.stddev[0]));
     }
@@ -214,8 +218,8 @@ mod tests {
             cpu.push(50.0);
             cpu.extend((1..events).map(|_| 1.5));
             cpu.push(5000.0);
-            let (series, taken) = run(&rules, &cpu);
-            assert!(taken.last().unwrap().verdict.anomalous[0]);
+            let (series, assessments) = run(&rules, &cpu);
+            assert!(assessments.last().unwrap().verdict.anomalous[0]);
             (series.points(), series.episodes())
         };
         assert_eq!(gap(1), (2, 1));
@@ -226,9 +230,9 @@ mod tests {
     #[test]
     fn an_episode_is_a_fields_own_and_a_cooldown_of_zero_splits_every_anomaly() {
         let rules = Rules { cooldown: 0, ..RULES };
-        let (series, taken) = run(&rules, &[1.0, 2.0, 1.0, 2.0, 50.0, 5000.0]);
+        let (series, assessments) = run(&rules, &[1.0, 2.0, 1.0, 2.0, 50.0, 5000.0]);
         assert_eq!((series.points(), series.episodes()), (2, 2));
-        assert_eq!(taken[5].opened, [true, false]);
+        assert_eq!(assessments[5].opened, [true, false]);
         assert_eq!(series.accepted(), 6);
     }
 
@@ -236,8 +240,8 @@ mod tests {
     fn a_level_shift_is_learnt() {
         let mut cpu = vec![1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0];
         cpu.extend([101.0, 102.0].repeat(8));
-        let (_, taken) = run(&RULES, &cpu);
-        assert!(taken[8].verdict.anomalous[0]);
-        assert!(taken[16..].iter().all(|t| !t.verdict.anomalous[0]));
+        let (_, assessments) = run(&RULES, &cpu);
+        assert!(assessments[8].verdict.anomalous[0]);
+        assert!(assessments[16..].iter().all(|t| !t.verdict.anomalous[0]));
     }
 }

@@ -6,15 +6,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::anomaly::{AnomalyLog, Latest, LatestAnomalies, Owner, Point};
-use super::minute::LastMinute;
-use super::room::Room;
-use super::roster::{DeviceId, IdHash, IdHasher, Roster};
-use super::rows::{Rows, Slot};
-use super::series::{Rules, Series, Taken, Verdict};
-use super::summary::Part;
-use super::sweep::Sweep;
-use super::union::OrderKey;
+use super::anomaly::{AnomalyLog, Point, RecentAnomalies, RecentAnomaly, SlotHandle};
+use super::device_index::{DeviceId, DeviceIndex, IdHash, IdHasher};
+use super::device_quota::DeviceQuota;
+use super::expiry::ExpirySweep;
+use super::recent::OrderKey;
+use super::series::{Assessment, Rules, Series, Verdict};
+use super::sliding_counter::SlidingCounter;
+use super::slots::{Slot, Slots};
+use super::summary::{DeviceSnapshot, PartialSummary};
 use crate::clock::Now;
 use crate::limits;
 use crate::metric::event::{Event, Field};
@@ -28,14 +28,14 @@ const VACANT: u64 = u64::MAX;
 /// The core that took an event in, with the counter that puts its anomalies into one order even
 /// where they fall into several shards in one turn. Only that core counts it up.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Receiver<'a> {
-    pub(super) core: u32,
+pub(super) struct ReceivingCore<'a> {
+    pub(super) number: u32,
     pub(super) anomalies: &'a AtomicU64,
 }
 
 /// The id that an event names, with its hash.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sender<'a> {
+pub(super) struct DeviceKey<'a> {
     pub(super) id: &'a [u8],
     pub(super) hash: IdHash,
 }
@@ -50,14 +50,6 @@ struct Device {
     series: Series,
 }
 
-/// A copy of one device's state, taken under the lock and worked on outside of it.
-pub(super) struct DeviceCopy {
-    pub(super) series: Series,
-    pub(super) newest: Option<[f64; 2]>,
-    /// The least and the greatest timestamp, milliseconds.
-    pub(super) span_ms: Option<(i64, i64)>,
-}
-
 /// What one hold of the lock swept.
 pub(super) struct Swept {
     /// Devices whose slots are free again.
@@ -69,13 +61,13 @@ pub(super) struct Swept {
 /// See the head of this file.
 pub(super) struct Shard {
     rules: Rules,
-    rows: Rows<Device>,
-    roster: Roster,
+    slots: Slots<Device>,
+    device_index: DeviceIndex,
     free: Vec<u32>,
-    sweep: Sweep,
+    expiry: ExpirySweep,
     log: AnomalyLog,
-    latest: LatestAnomalies,
-    minute: LastMinute<60>,
+    recent: RecentAnomalies,
+    last_minute: SlidingCounter<60>,
     points: [u64; 2],
     episodes: [u64; 2],
 }
@@ -83,17 +75,17 @@ pub(super) struct Shard {
 impl Shard {
     /// A shard without devices.
     pub(super) fn new(rules: Rules, ttl_ns: u64) -> Self {
-        let mut rows = Rows::new(rules.window);
-        rows.push(Device::new(DeviceId::EMPTY, VACANT));
+        let mut slots = Slots::new(rules.window);
+        slots.push(Device::new(DeviceId::EMPTY, VACANT));
         Self {
             rules,
-            rows,
-            roster: Roster::new(),
+            slots,
+            device_index: DeviceIndex::new(),
             free: Vec::new(),
-            sweep: Sweep::new(ttl_ns, ANONYMOUS + 1),
+            expiry: ExpirySweep::new(ttl_ns, ANONYMOUS + 1),
             log: AnomalyLog::new(),
-            latest: LatestAnomalies::new(),
-            minute: LastMinute::new(),
+            recent: RecentAnomalies::new(),
+            last_minute: SlidingCounter::new(),
             points: [0; 2],
             episodes: [0; 2],
         }
@@ -103,39 +95,39 @@ impl Shard {
     /// there are too many devices already.
     pub(super) fn apply(
         &mut self,
-        receiver: Receiver<'_>,
+        receiving: ReceivingCore<'_>,
         now: Now,
         event: &Event<'_>,
-        sender: Option<Sender<'_>>,
-        room: &Room,
+        key: Option<DeviceKey<'_>>,
+        quota: &DeviceQuota,
     ) -> Option<Verdict> {
-        let slot = match sender {
+        let slot = match key {
             None => ANONYMOUS,
-            Some(sender) => self
-                .known(sender, now.mono_ns)
-                .or_else(|| self.admit(receiver.core, sender, now.mono_ns, room))?,
+            Some(key) => self
+                .touch(key, now.mono_ns)
+                .or_else(|| self.insert(receiving.number, key, now.mono_ns, quota))?,
         };
-        let (device, mut row) = self.rows.write(slot)?;
-        let taken = device.series.take(
+        let (device, mut row) = self.slots.write(slot)?;
+        let assessment = device.series.apply(
             &self.rules,
             &mut row,
             now.mono_ns,
             event.values,
             event.timestamp_ms,
         );
-        if taken.verdict.anomalous != [false; 2] {
+        if assessment.verdict.anomalous != [false; 2] {
             let slot = row.slot;
-            self.note(slot, receiver, now, event, &taken);
+            self.record_anomalies(slot, receiving, now, event, &assessment);
         }
-        Some(taken.verdict)
+        Some(assessment.verdict)
     }
 
     /// The slot of a device that is held; one that was silent for too long starts afresh in it.
-    fn known(&mut self, sender: Sender<'_>, now_ns: u64) -> Option<u32> {
-        let slot = self.find(sender)?;
-        let device = self.rows.record_mut(slot)?;
-        if self.sweep.expired(device.seen_ns, now_ns) {
-            device.restart();
+    fn touch(&mut self, key: DeviceKey<'_>, now_ns: u64) -> Option<u32> {
+        let slot = self.find(key)?;
+        let device = self.slots.record_mut(slot)?;
+        if self.expiry.is_expired(device.seen_ns, now_ns) {
+            device.reset();
             device.seen_ns = now_ns;
         } else {
             // Cores read the clock before they take the lock: the later reading stays.
@@ -144,49 +136,56 @@ impl Shard {
         Some(slot)
     }
 
-    fn find(&self, sender: Sender<'_>) -> Option<u32> {
-        self.roster.find(sender.hash, |slot| {
-            self.rows.record(slot).is_some_and(|device| device.id.as_bytes() == sender.id)
+    fn find(&self, key: DeviceKey<'_>) -> Option<u32> {
+        self.device_index.find(key.hash, |slot| {
+            self.slots.record(slot).is_some_and(|device| device.id.as_bytes() == key.id)
         })
     }
 
     /// A slot for a new device, unless there are too many.
-    fn admit(&mut self, core: u32, sender: Sender<'_>, now_ns: u64, room: &Room) -> Option<u32> {
-        if !room.take() {
+    fn insert(
+        &mut self,
+        core: u32,
+        key: DeviceKey<'_>,
+        now_ns: u64,
+        quota: &DeviceQuota,
+    ) -> Option<u32> {
+        if !quota.try_acquire() {
             return None;
         }
-        let id = DeviceId::new(sender.id);
+        let id = DeviceId::new(key.id);
         let slot = match self.free.pop() {
             Some(slot) => {
-                let device = self.rows.record_mut(slot)?;
+                let device = self.slots.record_mut(slot)?;
                 device.id = id;
                 device.seen_ns = now_ns;
                 slot
             }
-            None => self.rows.push(Device::new(id, now_ns))?,
+            None => self.slots.push(Device::new(id, now_ns))?,
         };
-        self.roster.insert(sender.hash, slot);
-        self.sweep.admitted(core, now_ns);
+        self.device_index.insert(key.hash, slot);
+        self.expiry.add(core, now_ns);
         Some(slot)
     }
 
     /// Counts and remembers the anomalies of one event.
     #[cold]
-    fn note(
+    fn record_anomalies(
         &mut self,
         slot: u32,
-        receiver: Receiver<'_>,
+        receiving: ReceivingCore<'_>,
         now: Now,
         event: &Event<'_>,
-        taken: &Taken,
+        assessment: &Assessment,
     ) {
-        let (Some(moments), Some(device)) = (taken.moments, self.rows.record_mut(slot)) else {
+        let (Some(moments), Some(device)) = (assessment.moments, self.slots.record_mut(slot))
+        else {
             return;
         };
-        let owner = Owner { slot, generation: device.generation };
+        let handle = SlotHandle { slot, generation: device.generation };
         for (at, field) in Field::ALL.into_iter().enumerate() {
             let pick = |pair: &[f64; 2]| pair.get(at).copied().unwrap_or_default();
-            if taken.verdict.anomalous.get(at) != Some(&true) {
+            if assessment.verdict.anomalous.get(at) != Some(&true) {
                 continue;
             }
             let point = Point {
@@ -195,53 +194,58 @@ impl Shard {
                 value: pick(&event.values),
                 mean: pick(&moments.mean),
                 stddev: pick(&moments.stddev),
-                z: pick(&taken.verdict.z.map(Option::unwrap_or_default)),
+                z: pick(&assessment.verdict.z.map(Option::unwrap_or_default)),
             };
-            device.newest_anomaly = self.log.push(owner, device.newest_anomaly, point);
+            device.newest_anomaly = self.log.push(handle, device.newest_anomaly, point);
             let order = OrderKey {
                 mono_ns: now.mono_ns,
-                core: receiver.core,
-                sequence: receiver.anomalies.fetch_add(1, Ordering::Relaxed),
+                core: receiving.number,
+                sequence: receiving.anomalies.fetch_add(1, Ordering::Relaxed),
             };
-            self.latest.insert(Latest::new(order, point, event.device_id));
-            self.minute.record(now.mono_ns);
+            self.recent.insert(RecentAnomaly::new(order, point, event.device_id));
+            self.last_minute.record(now.mono_ns);
             add(&mut self.points, at, true);
-            add(&mut self.episodes, at, taken.opened.get(at) == Some(&true));
+            add(&mut self.episodes, at, assessment.opened.get(at) == Some(&true));
         }
     }
 
     /// What this shard adds to the instance's summary, without events.
-    pub(super) fn add_to(&self, part: &mut Part, latest: &mut Vec<Latest>, now_ns: u64) {
-        part.devices += self.roster.devices() as u64;
-        for (sum, points) in part.points.iter_mut().zip(self.points) {
+    pub(super) fn add_to(
+        &self,
+        partial: &mut PartialSummary,
+        recent: &mut Vec<RecentAnomaly>,
+        now_ns: u64,
+    ) {
+        partial.devices += self.device_index.devices() as u64;
+        for (sum, points) in partial.points.iter_mut().zip(self.points) {
             *sum += points;
         }
-        for (sum, episodes) in part.episodes.iter_mut().zip(self.episodes) {
+        for (sum, episodes) in partial.episodes.iter_mut().zip(self.episodes) {
             *sum += episodes;
         }
-        part.last_minute += self.minute.count(now_ns);
-        self.latest.copy_to(latest);
+        partial.last_minute += self.last_minute.count(now_ns);
+        self.recent.copy_to(recent);
     }
 
     /// A copy of a device's state, its values and latest anomalies appended to vectors that have
     /// room for them; `None` if it is unknown.
-    pub(super) fn device(
+    pub(super) fn snapshot(
         &self,
-        sender: Sender<'_>,
+        key: DeviceKey<'_>,
         now_ns: u64,
         values: &mut Vec<[f64; 2]>,
         recent: &mut Vec<Point>,
-    ) -> Option<DeviceCopy> {
-        let slot = self.find(sender)?;
-        let Slot { record: device, values: row, offsets, wide } = self.rows.read(slot)?;
-        if self.sweep.expired(device.seen_ns, now_ns) {
+    ) -> Option<DeviceSnapshot> {
+        let slot = self.find(key)?;
+        let Slot { record: device, values: row, offsets, wide } = self.slots.read(slot)?;
+        if self.expiry.is_expired(device.seen_ns, now_ns) {
             return None;
         }
         let window = device.series.window();
         values.extend_from_slice(window.values(row));
-        let owner = Owner { slot, generation: device.generation };
-        recent.extend(self.log.recent(owner, device.newest_anomaly));
-        Some(DeviceCopy {
+        let handle = SlotHandle { slot, generation: device.generation };
+        recent.extend(self.log.recent(handle, device.newest_anomaly));
+        Some(DeviceSnapshot {
             series: device.series,
             newest: window.newest(row),
             span_ms: window.span_ms(offsets, wide),
@@ -250,35 +254,35 @@ impl Shard {
 
     /// When this core should sweep here; `u64::MAX` for never.
     pub(super) fn sweep_due_ns(&self, core: u32) -> u64 {
-        self.sweep.due_ns(core)
+        self.expiry.due_ns(core)
     }
 
-    /// When [`Self::sweep`] may find something; `u64::MAX` for never.
+    /// When [`Self::sweep_step`] may find something; `u64::MAX` for never.
     pub(super) fn may_free_ns(&self) -> u64 {
-        self.sweep.may_free_ns()
+        self.expiry.may_free_ns()
     }
 
     /// Looks at the next few slots, and frees those whose device is silent for too long.
-    pub(super) fn sweep(&mut self, core: u32, now_ns: u64, ids: &IdHasher) -> Swept {
-        let slots = u32::try_from(self.rows.slots()).unwrap_or(u32::MAX);
+    pub(super) fn sweep_step(&mut self, core: u32, now_ns: u64, ids: &IdHasher) -> Swept {
+        let slots = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         let mut freed = 0;
-        for slot in self.sweep.hold(core, slots) {
-            let Some(device) = self.rows.record_mut(slot) else {
+        for slot in self.expiry.begin_step(core, slots) {
+            let Some(device) = self.slots.record_mut(slot) else {
                 break;
             };
-            if self.sweep.expired(device.seen_ns, now_ns) {
+            if self.expiry.is_expired(device.seen_ns, now_ns) {
                 let hash = ids.hash(device.id.as_bytes());
                 device.id = DeviceId::EMPTY;
-                device.restart();
-                self.rows.clear(slot);
-                self.roster.remove(hash, slot);
+                device.reset();
+                self.slots.clear(slot);
+                self.device_index.remove(hash, slot);
                 self.free.push(slot);
                 freed += 1;
             } else if device.seen_ns != VACANT {
-                self.sweep.kept(device.seen_ns);
+                self.expiry.keep(device.seen_ns);
             }
         }
-        let ended = self.sweep.held(now_ns, slots, self.roster.devices());
+        let ended = self.expiry.end_step(now_ns, slots, self.device_index.devices());
         Swept { freed, ended }
     }
 }
@@ -289,7 +293,7 @@ impl Device {
     }
 
     /// Whoever has this slot next has no past.
-    fn restart(&mut self) {
+    fn reset(&mut self) {
         self.seen_ns = VACANT;
         self.generation = self.generation.wrapping_add(1);
         self.series = Series::new();
@@ -325,30 +329,30 @@ mod tests {
         /// Everything that an allocation would change.
         fn footprint(&self) -> [usize; 5] {
             [
-                self.rows.capacity(),
-                self.roster.bytes(),
+                self.slots.capacity(),
+                self.device_index.bytes(),
                 self.free.capacity(),
                 self.log.capacity(),
-                self.latest.capacity(),
+                self.recent.capacity(),
             ]
         }
     }
 
     #[test]
     fn events_of_known_devices_allocate_nothing() {
-        let (ids, room) = (IdHasher::default(), Room::new(1000, u64::MAX));
+        let (ids, quota) = (IdHasher::default(), DeviceQuota::new(1000, u64::MAX));
         let mut shard = Shard::new(RULES, u64::MAX);
-        let receiver = Receiver { core: 0, anomalies: &AtomicU64::new(0) };
+        let receiving = ReceivingCore { number: 0, anomalies: &AtomicU64::new(0) };
         let names: Vec<String> = (0..300).map(|i| format!("device-{i}")).collect();
         let mut before = None;
         for round in 0..600_u32 {
             for (name, i) in names.iter().zip(0_u32..) {
-                let sender = (i > 0)
-                    .then(|| Sender { id: name.as_bytes(), hash: ids.hash(name.as_bytes()) });
+                let key = (i > 0)
+                    .then(|| DeviceKey { id: name.as_bytes(), hash: ids.hash(name.as_bytes()) });
                 // One event in eight is far out, so that every branch is taken.
                 let spike = if (round + i) % 8 == 0 { 1e5 } else { 0.0 };
-                let event = event(sender.map(|s| s.id), spike + f64::from(round % 3));
-                shard.apply(receiver, Now::default(), &event, sender, &room);
+                let event = event(key.map(|key| key.id), spike + f64::from(round % 3));
+                shard.apply(receiving, Now::default(), &event, key, &quota);
             }
             let footprint = shard.footprint();
             assert_eq!(*before.get_or_insert(footprint), footprint, "round {round}");
@@ -358,26 +362,26 @@ mod tests {
 
     #[test]
     fn a_freed_slot_is_the_next_devices_and_brings_nothing_along() {
-        let (ids, room) = (IdHasher::default(), Room::new(1, 10));
+        let (ids, quota) = (IdHasher::default(), DeviceQuota::new(1, 10));
         let mut shard = Shard::new(RULES, 10);
-        let receiver = Receiver { core: 0, anomalies: &AtomicU64::new(0) };
+        let receiving = ReceivingCore { number: 0, anomalies: &AtomicU64::new(0) };
         for (id, start) in (0..20_u64).map(|i| (format!("d{i}"), i * 1000)) {
             let hash = ids.hash(id.as_bytes());
-            let sender = Sender { id: id.as_bytes(), hash };
+            let key = DeviceKey { id: id.as_bytes(), hash };
             for step in 0..10 {
                 let now = Now { mono_ns: start + step, wall_us: 0 };
                 let mut event = event(Some(id.as_bytes()), 1.0);
                 // No two are in reach of one base.
                 event.timestamp_ms = i64::try_from(step % 2).unwrap() * 1_700_000_000_000;
-                assert!(shard.apply(receiver, now, &event, Some(sender), &room).is_some());
+                assert!(shard.apply(receiving, now, &event, Some(key), &quota).is_some());
             }
-            assert_eq!(shard.rows.wide_rows(), 1);
+            assert_eq!(shard.slots.wide_rows(), 1);
             let silent_ns = start + 100;
-            let swept = shard.sweep(0, silent_ns, &ids);
-            room.give_back(swept.freed);
-            assert_eq!((swept.freed, room.devices(), shard.rows.slots()), (1, 0, 2));
-            assert_eq!(shard.rows.wide_rows(), 0);
-            assert!(shard.device(sender, silent_ns, &mut Vec::new(), &mut Vec::new()).is_none());
+            let swept = shard.sweep_step(0, silent_ns, &ids);
+            quota.release(swept.freed);
+            assert_eq!((swept.freed, quota.devices(), shard.slots.len()), (1, 0, 2));
+            assert_eq!(shard.slots.wide_rows(), 0);
+            assert!(shard.snapshot(key, silent_ns, &mut Vec::new(), &mut Vec::new()).is_none());
         }
     }
 }

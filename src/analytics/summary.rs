@@ -4,11 +4,10 @@
 //! whole: counts add up, ordered sets keep their newest. Means, deviations and extremes are not
 //! merged; they are computed from the merged set of events, which is at most one window.
 
-use super::anomaly::{Anomaly, Latest, Point};
+use super::anomaly::{Anomaly, Point, RecentAnomaly};
 use super::moments::Moments;
-use super::series::Rules;
-use super::shard::DeviceCopy;
-use super::union::{Newest, Sample};
+use super::recent::{NewestN, RecentEvent};
+use super::series::{Rules, Series};
 use super::window::span;
 use crate::limits;
 use crate::metric::event::Field;
@@ -70,7 +69,7 @@ pub struct InstanceSummary {
     /// Events published so far.
     pub accepted: u64,
     /// What is counted.
-    pub totals: Totals,
+    pub totals: AnalyticsTotals,
 }
 
 /// What a device tells.
@@ -88,7 +87,7 @@ pub struct DeviceSummary {
 
 /// Counts for the exposition. None but `devices` ever falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct AnalyticsTotals {
     /// Anomalous values by field.
     pub points: [u64; 2],
     /// Episodes by field.
@@ -101,20 +100,20 @@ pub struct Totals {
 
 /// A mergeable share of an instance's summary.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Part {
+pub(super) struct PartialSummary {
     pub(super) accepted: u64,
     pub(super) devices: u64,
     pub(super) devices_refused: u64,
     pub(super) points: [u64; 2],
     pub(super) episodes: [u64; 2],
     pub(super) last_minute: u64,
-    pub(super) samples: Newest<Sample>,
-    pub(super) latest: Newest<Latest>,
+    pub(super) events: NewestN<RecentEvent>,
+    pub(super) recent: NewestN<RecentAnomaly>,
 }
 
-impl Part {
-    /// The neutral element of [`Self::merge`] among parts of so many samples.
-    pub(super) const fn empty(samples: usize) -> Self {
+impl PartialSummary {
+    /// The neutral element of [`Self::merge`] among parts of so many events.
+    pub(super) const fn empty(events: usize) -> Self {
         Self {
             accepted: 0,
             devices: 0,
@@ -122,8 +121,8 @@ impl Part {
             points: [0; 2],
             episodes: [0; 2],
             last_minute: 0,
-            samples: Newest::empty(samples),
-            latest: Newest::empty(limits::RECENT_ANOMALIES_MAX),
+            events: NewestN::empty(events),
+            recent: NewestN::empty(limits::RECENT_ANOMALIES_MAX),
         }
     }
 
@@ -137,13 +136,13 @@ impl Part {
             points: add(self.points, other.points),
             episodes: add(self.episodes, other.episodes),
             last_minute: self.last_minute + other.last_minute,
-            samples: self.samples.merge(other.samples),
-            latest: self.latest.merge(other.latest),
+            events: self.events.merge(other.events),
+            recent: self.recent.merge(other.recent),
         }
     }
 
-    pub(super) const fn totals(&self) -> Totals {
-        Totals {
+    pub(super) const fn totals(&self) -> AnalyticsTotals {
+        AnalyticsTotals {
             points: self.points,
             episodes: self.episodes,
             devices: self.devices,
@@ -153,17 +152,17 @@ impl Part {
 
     /// The whole, once everything is merged.
     pub(super) fn summary(&self, rules: &Rules) -> InstanceSummary {
-        let samples = self.samples.items();
-        let values: Vec<[f64; 2]> = samples.iter().map(|sample| sample.values).collect();
+        let events = self.events.items();
+        let values: Vec<[f64; 2]> = events.iter().map(|event| event.values).collect();
         // One more than the window: like a device's, the newest is judged by a whole one before it.
-        let outside = samples.len().saturating_sub(rules.window);
+        let outside = events.len().saturating_sub(rules.window);
         let fields = values.split_last().and_then(|(&newest, before)| {
             let moments = rules.moments(before);
             let z = moments.map_or([None; 2], |moments| moments.scores(newest).map(Some));
             fields(rules, values.get(outside..)?, newest, z)
         });
-        let window = samples.get(outside..).unwrap_or_default();
-        let span_ms = span(window.iter().map(|sample| sample.timestamp_ms));
+        let window = events.get(outside..).unwrap_or_default();
+        let span_ms = span(window.iter().map(|event| event.timestamp_ms));
         InstanceSummary {
             window: WindowSummary {
                 size: rules.window,
@@ -176,7 +175,7 @@ impl Part {
                 points: self.points.iter().sum(),
                 episodes: self.episodes.iter().sum(),
                 last_minute: self.last_minute,
-                recent: self.latest.items().iter().rev().map(Latest::anomaly).collect(),
+                recent: self.recent.items().iter().rev().map(RecentAnomaly::anomaly).collect(),
             },
             accepted: self.accepted,
             totals: self.totals(),
@@ -184,11 +183,19 @@ impl Part {
     }
 }
 
+/// A copy of one device's state, assessment under the lock and worked on outside of it.
+pub(super) struct DeviceSnapshot {
+    pub(super) series: Series,
+    pub(super) newest: Option<[f64; 2]>,
+    /// The least and the greatest timestamp, milliseconds.
+    pub(super) span_ms: Option<(i64, i64)>,
+}
+
 /// The summary of the device of this id, from a copy of its state and values.
 pub(super) fn of_device(
     rules: &Rules,
     id: &str,
-    copy: &DeviceCopy,
+    copy: &DeviceSnapshot,
     values: &[[f64; 2]],
     recent: Vec<Point>,
     now_ns: u64,
@@ -234,7 +241,7 @@ fn fields(
             max: of(max)?,
             last: of(newest)?,
             z_score,
-            anomaly: z_score.is_some_and(|z| rules.anomalous(z)),
+            anomaly: z_score.is_some_and(|z| rules.is_anomalous(z)),
         })
     });
     Some([cpu?, rps?])
@@ -243,30 +250,30 @@ fn fields(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analytics::union::OrderKey;
+    use crate::analytics::recent::OrderKey;
     use proptest::prelude::*;
 
     /// Parts whose samples have keys of their own: each number goes to one of three.
-    fn parts() -> impl Strategy<Value = [Part; 3]> {
+    fn parts() -> impl Strategy<Value = [PartialSummary; 3]> {
         let homes = prop::collection::vec(0..3_usize, 0..40);
         (homes, any::<[u32; 9]>()).prop_map(|(homes, counts)| {
             [0, 1, 2].map(|home| {
                 let count = |at: usize| u64::from(counts[(at + home * 3) % 9]);
-                let sample = |(mono_ns, _): (u64, &usize)| Sample {
+                let event = |(mono_ns, _): (u64, &usize)| RecentEvent {
                     order: OrderKey { mono_ns, ..OrderKey::default() },
                     timestamp_ms: 0,
                     values: [mono_ns as f64, 1.0],
                 };
                 let own = (0_u64..).zip(&homes).filter(|(_, to)| **to == home);
-                Part {
+                PartialSummary {
                     accepted: count(0),
                     devices: count(1),
                     devices_refused: count(2),
                     points: [count(3), count(4)],
                     episodes: [count(5), count(6)],
                     last_minute: count(7),
-                    samples: Newest::of(7, own.map(sample).collect()),
-                    ..Part::empty(7)
+                    events: NewestN::of(7, own.map(event).collect()),
+                    ..PartialSummary::empty(7)
                 }
             })
         })
@@ -278,8 +285,8 @@ mod tests {
             let whole = a.clone().merge(b.clone()).merge(c.clone());
             prop_assert_eq!(&whole, &a.clone().merge(b.clone().merge(c.clone())));
             prop_assert_eq!(&whole, &c.merge(b.merge(a.clone())));
-            prop_assert_eq!(&a.clone().merge(Part::empty(7)), &a);
-            prop_assert_eq!(&Part::empty(7).merge(a.clone()), &a);
+            prop_assert_eq!(&a.clone().merge(PartialSummary::empty(7)), &a);
+            prop_assert_eq!(&PartialSummary::empty(7).merge(a.clone()), &a);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A million devices pay for every byte, so an event costs 20 of them: two values, and its
 //! timestamp as the milliseconds since a base that the window keeps, in 32 bits. Where the events
 //! of one window lie more than 49 days apart, as those of a clock that jumps do, its timestamps
-//! stand whole in [`Wide`]: exact for every input, free for honest ones, and bounded for all.
+//! stand whole in [`WideTimestamps`]: exact for every input, free for honest ones, and bounded for all.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -11,7 +11,7 @@ use std::iter;
 use crate::limits;
 
 /// The timestamps of rows whose events lie too far apart, by slot: milliseconds since 1970.
-pub(super) type Wide = BTreeMap<u32, Box<[i64]>>;
+pub(super) type WideTimestamps = BTreeMap<u32, Box<[i64]>>;
 
 /// The storage of one series, borrowed for one call. All rows have the window's size.
 pub(super) struct Row<'a> {
@@ -22,7 +22,7 @@ pub(super) struct Row<'a> {
     /// Milliseconds since the window's base, in the same order, unless they are wide.
     pub(super) offsets: &'a mut [u32],
     /// Of all rows.
-    pub(super) wide: &'a mut Wide,
+    pub(super) wide: &'a mut WideTimestamps,
 }
 
 /// Where the ring of one series stands.
@@ -39,7 +39,7 @@ pub(super) struct Window {
 const NO_BASE: i64 = i64::MAX;
 
 /// The furthest that an offset reaches.
-const REACH_MS: i64 = u32::MAX as i64;
+const OFFSET_MS_MAX: i64 = u32::MAX as i64;
 
 impl Window {
     /// No event yet.
@@ -78,12 +78,12 @@ impl Window {
     }
 
     /// The offset in the place that the next event takes.
-    pub(super) fn leaving_offset(&self, offsets: &[u32]) -> Option<u32> {
+    pub(super) fn next_offset(&self, offsets: &[u32]) -> Option<u32> {
         offsets.get(usize::from(self.next)).copied()
     }
 
     /// Takes an event in; the oldest of more than the window's size leaves.
-    pub(super) fn enter(&mut self, row: &mut Row<'_>, values: [f64; 2], timestamp_ms: i64) {
+    pub(super) fn push(&mut self, row: &mut Row<'_>, values: [f64; 2], timestamp_ms: i64) {
         let size = row.values.len();
         let at = usize::from(self.next);
         let (Some(value), Some(offset)) = (row.values.get_mut(at), row.offsets.get_mut(at)) else {
@@ -93,7 +93,7 @@ impl Window {
         // Out of reach, whichever way it wraps around.
         match u32::try_from(timestamp_ms.wrapping_sub(self.base_ms)) {
             Ok(since_base) => *offset = since_base,
-            Err(_) => self.enter_far(row, at, timestamp_ms),
+            Err(_) => self.rebase(row, at, timestamp_ms),
         }
         self.count += u16::from(self.count() < size);
         self.next = if at + 1 < size { self.next + 1 } else { 0 };
@@ -102,9 +102,9 @@ impl Window {
     /// Keeps a timestamp that the base does not reach: from another base, if there is one for all
     /// that are in the ring with it, and wide if there is not.
     #[cold]
-    fn enter_far(&mut self, row: &mut Row<'_>, at: usize, timestamp_ms: i64) {
+    fn rebase(&mut self, row: &mut Row<'_>, at: usize, timestamp_ms: i64) {
         if self.count == 0 {
-            let middle = REACH_MS / 2;
+            let middle = OFFSET_MS_MAX / 2;
             self.base_ms = timestamp_ms.saturating_sub(middle);
             if let Some(offset) = row.offsets.get_mut(at) {
                 *offset = middle as u32;
@@ -121,7 +121,7 @@ impl Window {
         let held = self.count().max(at + 1);
         let span = span(times.iter().take(held).copied());
         let (from_ms, to_ms) = span.unwrap_or((timestamp_ms, timestamp_ms));
-        let room_ms = REACH_MS - to_ms.saturating_sub(from_ms);
+        let room_ms = OFFSET_MS_MAX - to_ms.saturating_sub(from_ms);
         if room_ms < 0 {
             self.base_ms = NO_BASE;
             row.wide.insert(row.slot, times);
@@ -170,13 +170,13 @@ mod tests {
         #[test]
         fn holds_exactly_the_last_events_and_their_span(size in 1_usize..9, times in timestamps()) {
             let (mut values, mut offsets) = (vec![[0.0; 2]; size], vec![0; size]);
-            let mut wide = Wide::new();
+            let mut wide = WideTimestamps::new();
             let mut window = Window::EMPTY;
             for (i, &time) in times.iter().enumerate() {
                 let value = [i as f64, -(i as f64)];
                 let mut row =
                     Row { slot: 7, values: &mut values, offsets: &mut offsets, wide: &mut wide };
-                window.enter(&mut row, value, time);
+                window.push(&mut row, value, time);
                 let first = (i + 1).saturating_sub(size);
                 prop_assert_eq!(window.count(), i + 1 - first);
                 let held = &times[first..=i];
@@ -184,7 +184,7 @@ mod tests {
                 let row_wide = wide.get(&7).map(|times| &times[..]);
                 prop_assert_eq!(window.span_ms(&offsets, row_wide), Some(span));
                 // Nothing is wide that need not be.
-                prop_assert_eq!(wide.len(), usize::from(span.1 - span.0 > REACH_MS));
+                prop_assert_eq!(wide.len(), usize::from(span.1 - span.0 > OFFSET_MS_MAX));
                 prop_assert_eq!(window.newest(&values), Some(value));
                 let mut held: Vec<f64> = window.values(&values).iter().map(|v| v[0]).collect();
                 held.sort_by(f64::total_cmp);

@@ -10,7 +10,7 @@ use super::refused::Refused;
 use super::state::State;
 use super::stated::{Stated, authorize, stated};
 use crate::analytics::Verdict;
-use crate::analytics::union::CoreRecent;
+use crate::analytics::recent::PendingEvents;
 use crate::clock::Now;
 use crate::http::content_coding::BodyDecoder;
 use crate::http::handler::Context;
@@ -32,7 +32,7 @@ pub struct Ingest {
     core: usize,
     decoder: Decoder,
     bodies: BodyDecoder,
-    recent: CoreRecent,
+    pending: PendingEvents,
     report: Report,
     took_events: bool,
     /// What the last request has cost.
@@ -67,7 +67,7 @@ impl Ingest {
             core,
             decoder: Decoder::of_core(core, state.settings.cores, state.settings.store_ttl_ms),
             bodies: BodyDecoder::new(),
-            recent: state.analytics.recent_of(core),
+            pending: state.analytics.pending_events(core),
             report: Report::default(),
             took_events: false,
             cost: 0,
@@ -109,7 +109,7 @@ impl Ingest {
 
     /// Makes what was taken visible in the window over all series.
     pub fn publish(&mut self, state: &State) {
-        state.analytics.publish(&mut self.recent);
+        state.analytics.publish(&mut self.pending);
     }
 
     /// Whether events were taken since the last call.
@@ -124,7 +124,7 @@ impl Ingest {
         context: &Context<'_>,
     ) -> Result<(), Refused> {
         let now = context.now;
-        let Self { core, decoder, bodies, recent, report, took_events, cost } = self;
+        let Self { core, decoder, bodies, pending, report, took_events, cost } = self;
         let core = *core;
         let Stated { lines, coding } = stated(&request.headers, state)?;
         let body_bytes_max = state.settings.body_bytes_max;
@@ -140,7 +140,7 @@ impl Ingest {
         };
         *cost = (*cost).max(batch.len() * EVENT_COST_BYTES);
         report.clear();
-        apply_batch(&batch, core, state, now, recent, report)?;
+        apply_batch(&batch, core, state, now, pending, report)?;
         *took_events |= report.accepted > 0;
         report.count(core, state);
         if let Some(rejection) = report.first_rejection {
@@ -164,7 +164,7 @@ fn apply_batch(
     core: usize,
     state: &State,
     now: Now,
-    recent: &mut CoreRecent,
+    pending: &mut PendingEvents,
     report: &mut Report,
 ) -> Result<(), Refused> {
     let late_before_ms = now.wall_ms().saturating_sub(state.settings.store_ttl_ms);
@@ -175,14 +175,14 @@ fn apply_batch(
     let mut block = state.store.open(core, now, bytes).ok_or(Refused::StoreFull)?;
     let good = batch.events() as u64;
     report.given = batch.given();
-    let mut analytics = state.analytics.open(core, now);
+    let mut analytics = state.analytics.writer(core, now);
     for (index, item) in batch.records().enumerate() {
         match item {
             Ok(record) => {
                 let event = batch.event(record);
                 report.accepted += 1;
                 let verdict = analytics.apply(&event);
-                recent.push(now, &event, good - report.accepted);
+                pending.push(now, &event, good - report.accepted);
                 block.append(&event);
                 report.late += u64::from(event.timestamp_ms < late_before_ms);
                 if !verdict.is_plain() {

@@ -13,7 +13,7 @@ use crate::limits;
 /// Ids up to this long stand in the record itself; `device-0000001` does, a UUID has a box.
 const SHORT_BYTES: usize = 22;
 
-/// Room that a roster begins with.
+/// DeviceQuota that a device_index begins with.
 const ENTRIES_MIN: usize = 64;
 
 /// Buckets of the old table that are looked through with each insertion. The new one takes as many
@@ -100,14 +100,14 @@ impl Entry {
 /// The table is as small as its devices allow, because a small one stays in the cache. It grows by
 /// degrees, as Redis's does: a larger one takes the newcomers, and with each of them some entries
 /// move over, so that nobody waits at the shard's lock for all of them.
-pub(super) struct Roster {
+pub(super) struct DeviceIndex {
     table: HashTable<Entry>,
     /// What has not moved yet, from bucket `moved` on.
     old: HashTable<Entry>,
     moved: usize,
 }
 
-impl Roster {
+impl DeviceIndex {
     /// Without devices.
     pub(super) fn new() -> Self {
         let table = HashTable::with_capacity(ENTRIES_MIN);
@@ -206,29 +206,29 @@ mod tests {
     fn every_id_is_found_until_it_is_removed() {
         let hasher = IdHasher::default();
         let ids: Vec<String> = (0..5000).map(|i| format!("device-{i}")).collect();
-        let mut roster = Roster::new();
-        let find = |roster: &Roster, id: &str| {
-            roster.find(hasher.hash(id.as_bytes()), |slot| ids[slot as usize] == id)
+        let mut device_index = DeviceIndex::new();
+        let find = |device_index: &DeviceIndex, id: &str| {
+            device_index.find(hasher.hash(id.as_bytes()), |slot| ids[slot as usize] == id)
         };
         for (slot, id) in (0..).zip(&ids) {
-            assert_eq!(find(&roster, id), None);
-            roster.insert(hasher.hash(id.as_bytes()), slot);
+            assert_eq!(find(&device_index, id), None);
+            device_index.insert(hasher.hash(id.as_bytes()), slot);
             // Whatever has moved by now and what has not.
             for slot in [0, slot / 3, slot / 2, slot] {
-                assert_eq!(find(&roster, &ids[slot as usize]), Some(slot), "of {id}");
+                assert_eq!(find(&device_index, &ids[slot as usize]), Some(slot), "of {id}");
             }
-            assert_eq!(roster.devices(), slot as usize + 1);
+            assert_eq!(device_index.devices(), slot as usize + 1);
         }
-        assert_eq!(roster.devices(), 5000);
+        assert_eq!(device_index.devices(), 5000);
         for (slot, id) in (0..).zip(&ids) {
-            assert_eq!(find(&roster, id), Some(slot));
+            assert_eq!(find(&device_index, id), Some(slot));
             if slot % 2 == 0 {
-                roster.remove(hasher.hash(id.as_bytes()), slot);
+                device_index.remove(hasher.hash(id.as_bytes()), slot);
             }
         }
-        assert_eq!(roster.devices(), 2500);
+        assert_eq!(device_index.devices(), 2500);
         for (slot, id) in (0..).zip(&ids) {
-            assert_eq!(find(&roster, id), (slot % 2 == 1).then_some(slot));
+            assert_eq!(find(&device_index, id), (slot % 2 == 1).then_some(slot));
         }
     }
 
@@ -236,18 +236,18 @@ mod tests {
     fn what_a_fleet_that_has_gone_left_behind_is_not_kept() {
         let hasher = IdHasher::default();
         let hashes: Vec<_> = (0..5000_u32).map(|i| hasher.hash(&i.to_le_bytes())).collect();
-        let first = Roster::new().bytes();
-        let fits = Roster::new().table.capacity();
+        let first = DeviceIndex::new().bytes();
+        let fits = DeviceIndex::new().table.capacity();
         // Also where the fleet goes while entries are on their way to a larger table.
         for devices in [fits, fits + 1, fits + 2, 1000, 5000] {
-            let mut roster = Roster::new();
+            let mut device_index = DeviceIndex::new();
             let slots = || (0..).zip(hashes.iter().take(devices));
-            slots().for_each(|(slot, &hash)| roster.insert(hash, slot));
-            assert_eq!(roster.bytes() > first, devices > fits);
-            slots().for_each(|(slot, &hash)| roster.remove(hash, slot));
-            assert_eq!((roster.devices(), roster.bytes()), (0, first), "of {devices}");
-            roster.insert(hashes[7], 7);
-            assert_eq!(roster.find(hashes[7], |slot| slot == 7), Some(7));
+            slots().for_each(|(slot, &hash)| device_index.insert(hash, slot));
+            assert_eq!(device_index.bytes() > first, devices > fits);
+            slots().for_each(|(slot, &hash)| device_index.remove(hash, slot));
+            assert_eq!((device_index.devices(), device_index.bytes()), (0, first), "of {devices}");
+            device_index.insert(hashes[7], 7);
+            assert_eq!(device_index.find(hashes[7], |slot| slot == 7), Some(7));
         }
     }
 

@@ -8,13 +8,13 @@ const MINUTE_NS: u64 = 60_000_000_000;
 
 /// Points of the last minute, in buckets of `60 s / BUCKETS`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LastMinute<const BUCKETS: usize> {
+pub(super) struct SlidingCounter<const BUCKETS: usize> {
     counts: [u32; BUCKETS],
     /// The bucket of the newest point, in bucket widths since the clock's origin.
     newest: u32,
 }
 
-impl<const BUCKETS: usize> LastMinute<BUCKETS> {
+impl<const BUCKETS: usize> SlidingCounter<BUCKETS> {
     const WIDTH_NS: u64 = MINUTE_NS / BUCKETS as u64;
 
     pub(super) const fn new() -> Self {
@@ -66,8 +66,8 @@ mod tests {
                 prop_oneof![0..2_000_u64, 0..30_000_u64, 50_000..200_000_u64], 1..100),
             later in 0..100_000_u64,
         ) {
-            let mut coarse = LastMinute::<6>::new();
-            let mut fine = LastMinute::<60>::new();
+            let mut coarse = SlidingCounter::<6>::new();
+            let mut fine = SlidingCounter::<60>::new();
             let mut times = Vec::new();
             let mut now = 0;
             for gap in gaps {
@@ -87,11 +87,11 @@ mod tests {
 
     #[test]
     fn a_clock_that_steps_back_loses_nothing() {
-        let mut minute = LastMinute::<6>::new();
-        minute.record(100_000_000_000);
-        minute.record(1);
-        assert_eq!(minute.count(100_000_000_000), 2);
-        assert_eq!(minute.count(2), 2);
-        assert_eq!(minute.count(161_000_000_000), 0);
+        let mut counter = SlidingCounter::<6>::new();
+        counter.record(100_000_000_000);
+        counter.record(1);
+        assert_eq!(counter.count(100_000_000_000), 2);
+        assert_eq!(counter.count(2), 2);
+        assert_eq!(counter.count(161_000_000_000), 0);
     }
 }

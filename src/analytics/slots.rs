@@ -3,7 +3,7 @@
 //! A growing `Vec` of rows would copy a gigabyte at a million devices, in one event. Chunks cost
 //! one allocation each, and what is not touched yet is not resident yet.
 
-use super::window::{Row, Wide};
+use super::window::{Row, WideTimestamps};
 
 /// Slots of a chunk: enough that a chunk's own cost is lost in it.
 const CHUNK_SLOTS: usize = 64;
@@ -24,20 +24,20 @@ pub(super) struct Slot<'a, T> {
 }
 
 /// Slots from 0 on, each with a record and a row of `window` places.
-pub(super) struct Rows<T> {
+pub(super) struct Slots<T> {
     window: usize,
     chunks: Vec<Chunk<T>>,
-    wide: Wide,
+    wide: WideTimestamps,
 }
 
-impl<T> Rows<T> {
+impl<T> Slots<T> {
     /// No slots yet. A window has at least one place.
     pub(super) const fn new(window: usize) -> Self {
-        Self { window, chunks: Vec::new(), wide: Wide::new() }
+        Self { window, chunks: Vec::new(), wide: WideTimestamps::new() }
     }
 
     /// The number of slots.
-    pub(super) fn slots(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.chunks
             .last()
             .map_or(0, |last| (self.chunks.len() - 1) * CHUNK_SLOTS + last.records.len())
@@ -45,7 +45,7 @@ impl<T> Rows<T> {
 
     /// Adds a slot; `None` when slot numbers have run out.
     pub(super) fn push(&mut self, record: T) -> Option<u32> {
-        let slot = u32::try_from(self.slots()).ok()?;
+        let slot = u32::try_from(self.len()).ok()?;
         match self.chunks.last_mut() {
             Some(last) if last.records.len() < CHUNK_SLOTS => last.records.push(record),
             _ => {
@@ -115,7 +115,7 @@ impl<T> Rows<T> {
         self.chunks.capacity() * CHUNK_SLOTS + self.wide_rows()
     }
 
-    /// Rows whose timestamps stand beside them.
+    /// Slots whose timestamps stand beside them.
     #[cfg(test)]
     pub(super) fn wide_rows(&self) -> usize {
         self.wide.len()
@@ -133,33 +133,33 @@ mod tests {
 
     #[test]
     fn slots_have_a_record_and_a_row_of_their_own() {
-        let mut rows = Rows::new(3);
-        assert_eq!(rows.slots(), 0);
-        assert!(rows.read(0).is_none());
+        let mut slots = Slots::new(3);
+        assert_eq!(slots.len(), 0);
+        assert!(slots.read(0).is_none());
         for number in 0..200_u32 {
-            assert_eq!(rows.push(number), Some(number));
-            let (record, row) = rows.write(number).unwrap();
+            assert_eq!(slots.push(number), Some(number));
+            let (record, row) = slots.write(number).unwrap();
             *record += 1000;
             row.values.fill([f64::from(number); 2]);
             assert_eq!((row.values.len(), row.offsets.len()), (3, 3));
         }
-        assert_eq!(rows.slots(), 200);
+        assert_eq!(slots.len(), 200);
         for number in 0..200_u32 {
-            let slot = rows.read(number).unwrap();
+            let slot = slots.read(number).unwrap();
             assert_eq!(*slot.record, number + 1000);
             assert_eq!(slot.values, [[f64::from(number); 2]; 3]);
         }
-        assert!(rows.write(200).is_none() && rows.record(200).is_none());
+        assert!(slots.write(200).is_none() && slots.record(200).is_none());
     }
 
     #[test]
     fn growing_moves_no_row() {
-        let mut rows = Rows::new(50);
-        rows.push(()).unwrap();
-        let place = std::ptr::from_ref(rows.read(0).unwrap().values);
+        let mut slots = Slots::new(50);
+        slots.push(()).unwrap();
+        let place = std::ptr::from_ref(slots.read(0).unwrap().values);
         for _ in 0..10_000 {
-            rows.push(()).unwrap();
+            slots.push(()).unwrap();
         }
-        assert!(std::ptr::eq(place, rows.read(0).unwrap().values));
+        assert!(std::ptr::eq(place, slots.read(0).unwrap().values));
     }
 }

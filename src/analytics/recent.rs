@@ -29,7 +29,7 @@ pub trait Ordered {
 
 /// One event of the window over all series.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sample {
+pub struct RecentEvent {
     /// Its place among the events of all cores.
     pub order: OrderKey,
     /// The event's own timestamp, milliseconds since 1970.
@@ -38,7 +38,7 @@ pub struct Sample {
     pub values: [f64; 2],
 }
 
-impl Ordered for Sample {
+impl Ordered for RecentEvent {
     fn order(&self) -> OrderKey {
         self.order
     }
@@ -46,12 +46,12 @@ impl Ordered for Sample {
 
 /// The newest items of a set, at most `limit`, oldest first.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Newest<T> {
+pub struct NewestN<T> {
     limit: usize,
     items: Vec<T>,
 }
 
-impl<T: Ordered> Newest<T> {
+impl<T: Ordered> NewestN<T> {
     /// The neutral element of [`Self::merge`] among sets of this limit.
     #[must_use]
     pub const fn empty(limit: usize) -> Self {
@@ -82,12 +82,12 @@ impl<T: Ordered> Newest<T> {
 
 /// Keeps the last `limit` of what is pushed; allocates once.
 #[derive(Debug)]
-pub(super) struct Last<T> {
+pub(super) struct RingBuffer<T> {
     limit: usize,
     items: VecDeque<T>,
 }
 
-impl<T: Copy> Last<T> {
+impl<T: Copy> RingBuffer<T> {
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, items: VecDeque::with_capacity(limit) }
     }
@@ -111,25 +111,25 @@ impl<T: Copy> Last<T> {
 ///
 /// At most `window` events matter for the union, so no more are kept; all are counted.
 #[derive(Debug)]
-pub struct CoreRecent {
+pub struct PendingEvents {
     core: usize,
     accepted: u64,
-    samples: Last<Sample>,
+    events: RingBuffer<RecentEvent>,
 }
 
-impl CoreRecent {
+impl PendingEvents {
     pub(super) fn new(core: usize, window: usize) -> Self {
-        Self { core, accepted: 0, samples: Last::new(window) }
+        Self { core, accepted: 0, events: RingBuffer::new(window) }
     }
 
     /// Notes an accepted event, which so many more of this turn `follow`. Where those alone fill
     /// the window it is counted and no more.
     pub fn push(&mut self, now: Now, event: &Event<'_>, follow: u64) {
         self.accepted += 1;
-        if follow >= self.samples.limit as u64 {
+        if follow >= self.events.limit as u64 {
             return;
         }
-        self.samples.push(Sample {
+        self.events.push(RecentEvent {
             order: OrderKey { mono_ns: now.mono_ns, ..OrderKey::default() },
             timestamp_ms: event.timestamp_ms,
             values: event.values,
@@ -145,30 +145,30 @@ impl CoreRecent {
 
 /// What a core has published.
 #[derive(Debug)]
-pub(super) struct CoreWindow {
+pub(super) struct PublishedEvents {
     key: OrderKey,
     accepted: u64,
-    samples: Last<Sample>,
+    events: RingBuffer<RecentEvent>,
 }
 
-impl CoreWindow {
+impl PublishedEvents {
     pub(super) fn new(core: u32, window: usize) -> Self {
         Self {
             key: OrderKey { core, ..OrderKey::default() },
             accepted: 0,
-            samples: Last::new(window),
+            events: RingBuffer::new(window),
         }
     }
 
     /// Takes over what the core has noted, and gives each event its final key.
-    pub(super) fn take(&mut self, recent: &mut CoreRecent) {
-        self.accepted += recent.accepted;
-        recent.accepted = 0;
-        for mut sample in recent.samples.items.drain(..) {
+    pub(super) fn publish(&mut self, pending: &mut PendingEvents) {
+        self.accepted += pending.accepted;
+        pending.accepted = 0;
+        for mut event in pending.events.items.drain(..) {
             self.key.sequence += 1;
-            self.key.mono_ns = self.key.mono_ns.max(sample.order.mono_ns);
-            sample.order = self.key;
-            self.samples.push(sample);
+            self.key.mono_ns = self.key.mono_ns.max(event.order.mono_ns);
+            event.order = self.key;
+            self.events.push(event);
         }
     }
 
@@ -178,8 +178,8 @@ impl CoreWindow {
     }
 
     /// Appends a copy of the last events.
-    pub(super) fn copy_to(&self, target: &mut Vec<Sample>) {
-        self.samples.copy_to(target);
+    pub(super) fn copy_to(&self, target: &mut Vec<RecentEvent>) {
+        self.events.copy_to(target);
     }
 }
 
@@ -209,12 +209,12 @@ mod tests {
     proptest! {
         #[test]
         fn merging_is_associative_commutative_and_has_an_identity((limit, sets) in three_sets()) {
-            let [a, b, c] = sets.clone().map(|set| Newest::of(limit, set));
+            let [a, b, c] = sets.clone().map(|set| NewestN::of(limit, set));
             let left = a.clone().merge(b.clone()).merge(c.clone());
             prop_assert_eq!(&left, &a.clone().merge(b.clone().merge(c.clone())));
             prop_assert_eq!(&left, &c.merge(b.merge(a.clone())));
-            prop_assert_eq!(&a.clone().merge(Newest::empty(limit)), &a);
-            prop_assert_eq!(&Newest::empty(limit).merge(a.clone()), &a);
+            prop_assert_eq!(&a.clone().merge(NewestN::empty(limit)), &a);
+            prop_assert_eq!(&NewestN::empty(limit).merge(a.clone()), &a);
             let mut all = sets.concat();
             all.sort_unstable();
             prop_assert_eq!(left.items(), &all[all.len().saturating_sub(limit)..]);
@@ -229,8 +229,8 @@ mod tests {
                 (0..4_usize, 0..3_u64, prop_oneof![3 => Just(1), 1 => 1..30_u64], any::<bool>()),
                 0..120),
         ) {
-            let mut recents: Vec<_> = (0..4).map(|core| CoreRecent::new(core, window)).collect();
-            let mut cores: Vec<_> = (0..4).map(|core| CoreWindow::new(core, window)).collect();
+            let mut pending: Vec<_> = (0..4).map(|core| PendingEvents::new(core, window)).collect();
+            let mut cores: Vec<_> = (0..4).map(|core| PublishedEvents::new(core, window)).collect();
             let mut expected = Vec::new();
             let mut now = Now::default();
             let mut count = 0.0;
@@ -245,24 +245,24 @@ mod tests {
                         values: [count, 0.0],
                         literals: [b"", b""],
                     };
-                    recents[core].push(now, &event, follow);
+                    pending[core].push(now, &event, follow);
                     // Equal clocks go by core, and on a core by arrival.
                     expected.push((now.mono_ns, core, count));
                 }
                 if publish {
-                    cores.iter_mut().zip(&mut recents).for_each(|(c, r)| c.take(r));
+                    cores.iter_mut().zip(&mut pending).for_each(|(c, p)| c.publish(p));
                 }
             }
-            cores.iter_mut().zip(&mut recents).for_each(|(c, r)| c.take(r));
+            cores.iter_mut().zip(&mut pending).for_each(|(c, p)| c.publish(p));
             expected.sort_by(|a, b| a.partial_cmp(b).unwrap());
             let mut union = Vec::new();
             cores.iter().for_each(|core| core.copy_to(&mut union));
-            let union: Vec<f64> = Newest::of(window, union)
-                .items().iter().map(|sample| sample.values[0]).collect();
+            let union: Vec<f64> = NewestN::of(window, union)
+                .items().iter().map(|event| event.values[0]).collect();
             let newest: Vec<f64> = expected[expected.len().saturating_sub(window)..]
                 .iter().map(|event| event.2).collect();
             prop_assert_eq!(union, newest);
-            let accepted: u64 = cores.iter().map(CoreWindow::accepted).sum();
+            let accepted: u64 = cores.iter().map(PublishedEvents::accepted).sum();
             prop_assert_eq!(accepted, expected.len() as u64);
         }
     }
