@@ -18,8 +18,8 @@ use corepulse::limits::HEADS_KEPT;
 use corepulse::metric::decode::{Decoder, Lines};
 use corepulse::metric::event::Event;
 use corepulse::store::block::{Appended, Block};
+use corepulse::store::encoding::Encoding;
 use corepulse::store::key::{KEY_PREFIX, KeyHasher};
-use corepulse::store::packing::Packing;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
@@ -226,7 +226,7 @@ fn pack_block(criterion: &mut Criterion) {
     let (names, hasher) = (names(), KeyHasher::default());
     let mut group = criterion.benchmark_group("block");
     for (name, packing) in
-        [("bare", Packing::Bare), ("SET", Packing::Set { ttl_s: 300, prefix: KEY_PREFIX })]
+        [("bare", Encoding::Plain), ("SET", Encoding::RedisSet { ttl_s: 300, prefix: KEY_PREFIX })]
     {
         let mut block = Block::new(packing, hasher.clone());
         let count = 100;

@@ -21,7 +21,7 @@ use crate::engine::cores::Setup;
 use crate::engine::lent::Patience;
 use crate::engine::listener::Bound;
 use crate::engine::means::Means;
-use crate::store::ledger::{DropReason, Totals};
+use crate::store::event_counters::{DropReason, EventTotals};
 use crate::store::redis::queue_bytes_needed;
 use crate::store::{RedisSettings, Store};
 use crate::telemetry::busy::Busy;
@@ -45,7 +45,7 @@ pub struct Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The store's books at the end.
-    pub store: Totals,
+    pub store: EventTotals,
     /// Events rejected.
     pub rejected: u64,
     /// Requests answered.

@@ -3,17 +3,17 @@
 //! ```text
 //! core ─▶ open block ─▶ memory::MemoryStore, full or before its answers: clients may read it back
 //!            │    └───▶ redis::Shared, full or at the end of the turn ─▶ writer thread
-//!            └ ledger: accepted before anybody else sees the block, outcomes after
+//!            └ event_counters: accepted before another thread sees the block, outcomes after
 //! ```
 //!
-//! Files in the order of the data: [`packing`], [`block`], [`key`], [`memory`] and its segments,
-//! [`redis`] and its writer; beside them the books in [`ledger`].
+//! Files in the order of the data: [`encoding`], [`block`], [`key`], [`memory`] and its segments,
+//! [`redis`] and its writer; every event is counted in [`event_counters`].
 
 pub mod block;
+pub mod encoding;
+pub mod event_counters;
 pub mod key;
-pub mod ledger;
 pub mod memory;
-pub mod packing;
 pub mod redis;
 mod segment;
 
@@ -25,10 +25,10 @@ use crate::clock::{Clock, Now, nanoseconds};
 use crate::config::redis_url::RedisUrl;
 use crate::metric::event::Event;
 use crate::store::block::{Appended, Block};
+use crate::store::encoding::Encoding;
+use crate::store::event_counters::{DropReason, EventCounters, EventTotals};
 use crate::store::key::KeyHasher;
-use crate::store::ledger::{DropReason, Ledger, Totals};
 use crate::store::memory::MemoryStore;
-use crate::store::packing::Packing;
 use crate::store::redis::dialer::SharedBook;
 use crate::store::redis::reader::Reader;
 use crate::store::redis::thread::WriterThread;
@@ -51,7 +51,7 @@ enum Kind {
 /// Inside this process.
 #[derive(Debug)]
 struct Memory {
-    ledger: Ledger,
+    counters: EventCounters,
     open: PerCore<Mutex<Open>>,
     records: MemoryStore,
 }
@@ -128,7 +128,7 @@ pub struct Stats {
     /// The bound of what waits or, in memory, of what is kept, index included.
     pub capacity_bytes: u64,
     /// The books; `totals.pending()` are the events that wait.
-    pub totals: Totals,
+    pub totals: EventTotals,
     /// Errors of a remote store by kind.
     pub errors: Vec<(&'static str, u64)>,
     /// Connections to a remote store made again after one was lost.
@@ -142,10 +142,10 @@ impl Store {
     pub fn memory(cores: usize, capacity_bytes: usize, ttl_ms: u64) -> Self {
         let hasher = KeyHasher::default();
         let records = MemoryStore::new(cores, capacity_bytes, ttl_ms, hasher.clone());
-        let block = || Block::new(Packing::Bare, hasher.clone());
+        let block = || Block::new(Encoding::Plain, hasher.clone());
         Self {
             kind: Kind::Memory(Box::new(Memory {
-                ledger: Ledger::new(cores, 0),
+                counters: EventCounters::new(cores, 0),
                 open: PerCore::new(cores, |_| Mutex::new(Open::new(block()))),
                 records,
             })),
@@ -169,7 +169,7 @@ impl Store {
         let hasher = KeyHasher::default();
         // Every record is packed with it, and there is one store in a process.
         let prefix: &'static str = String::leak(prefix);
-        let block = move || Block::new(Packing::Set { ttl_s, prefix }, hasher.clone());
+        let block = move || Block::new(Encoding::RedisSet { ttl_s, prefix }, hasher.clone());
         let shared = Arc::new(Shared::new(cores, queue_bytes, rejects, block, observer));
         let book = SharedBook::default();
         let (to, same) = (url.clone(), Arc::clone(&book));
@@ -178,10 +178,10 @@ impl Store {
         Ok(Self { kind: Kind::Redis(Box::new(Redis { shared, writer, reader })) })
     }
 
-    fn ledger(&self) -> &Ledger {
+    fn counters(&self) -> &EventCounters {
         match &self.kind {
-            Kind::Memory(memory) => &memory.ledger,
-            Kind::Redis(redis) => &redis.shared.ledger,
+            Kind::Memory(memory) => &memory.counters,
+            Kind::Redis(redis) => &redis.shared.counters,
         }
     }
 
@@ -211,23 +211,23 @@ impl Store {
         Some(OpenBlock { store: self, open, core, now })
     }
 
-    fn packing(&self) -> Packing {
+    fn encoding(&self) -> Encoding {
         match &self.kind {
-            Kind::Memory(_) => Packing::Bare,
-            Kind::Redis(redis) => redis.shared.packing,
+            Kind::Memory(_) => Encoding::Plain,
+            Kind::Redis(redis) => redis.shared.encoding,
         }
     }
 
     /// The bytes that an event's record takes.
     #[must_use]
     pub fn record_bytes(&self, event: &Event<'_>) -> usize {
-        self.packing().record_bytes(event)
+        self.encoding().record_bytes(event)
     }
 
     /// The key that an event of this `<timestamp>` or `<device_id>:<timestamp>` is stored under.
     #[must_use]
-    pub fn whole_key(&self, key: &[u8]) -> Vec<u8> {
-        self.packing().whole_key(key)
+    pub fn full_key(&self, key: &[u8]) -> Vec<u8> {
+        self.encoding().full_key(key)
     }
 
     /// Makes what a core has taken readable, where this process keeps it. The core calls it before
@@ -255,7 +255,7 @@ impl Store {
     /// turn that stored something or when that time has come.
     pub fn maintain(&self, core: usize, now: Now) -> Option<u64> {
         match &self.kind {
-            Kind::Memory(memory) => memory.records.maintain(core, now, &memory.ledger),
+            Kind::Memory(memory) => memory.records.maintain(core, now, &memory.counters),
             // Redis lets them go.
             Kind::Redis(_) => None,
         }
@@ -296,7 +296,7 @@ impl Store {
             in_order = redis.writer.stop(timeout);
             redis.shared.tell_last();
         }
-        let dropped = self.ledger().totals().dropped_by(DropReason::Shutdown);
+        let dropped = self.counters().totals().dropped_by(DropReason::Shutdown);
         Flushed { lost: dropped + self.walk_pending(), in_order }
     }
 
@@ -323,13 +323,13 @@ impl Store {
     /// Events that a core has accepted.
     #[must_use]
     pub fn accepted_by(&self, core: usize) -> u64 {
-        self.ledger().accepted_by(core)
+        self.counters().accepted_by(core)
     }
 
     /// Reads the books and the bounds.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let totals = self.ledger().totals();
+        let totals = self.counters().totals();
         match &self.kind {
             Kind::Memory(memory) => Stats {
                 kind: "memory",
@@ -349,7 +349,7 @@ impl Store {
         if open.unpublished == 0 {
             return;
         }
-        self.ledger().accept(core, open.unpublished);
+        self.counters().add_accepted(core, open.unpublished);
         open.unpublished = 0;
         if open.block.is_full() {
             match &self.kind {
@@ -362,7 +362,7 @@ impl Store {
 
 impl Memory {
     fn hand_over(&self, core: usize, open: &mut Open, now: Now) {
-        self.records.hand_over(core, &mut open.block, now, &self.ledger);
+        self.records.hand_over(core, &mut open.block, now, &self.counters);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::store::Lookup;
 pub fn work(key: &str, state: &State) -> Option<Work> {
     let mut decoded = Vec::new();
     let key = percent_decode(key, LOOKUP_KEY_BYTES_MAX, &mut decoded)?;
-    is_key(key).then(|| Work::Lookup { key: state.store.whole_key(key) })
+    is_key(key).then(|| Work::Lookup { key: state.store.full_key(key) })
 }
 
 /// Answers with the stored value, as it was packed.

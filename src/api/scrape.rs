@@ -7,7 +7,7 @@ use crate::http::accept_encoding::{gzip, wants_gzip};
 use crate::http::request::Request;
 use crate::http::response::{Field, Response};
 use crate::metric::event;
-use crate::store::ledger::{DropReason, EvictReason};
+use crate::store::event_counters::{DropReason, EvictReason};
 use crate::telemetry::exposition::Format;
 use crate::telemetry::latency::{Buckets, Durations};
 use crate::telemetry::snapshot::{self, Named, Snapshot};

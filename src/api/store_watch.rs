@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::config::shown::Shown;
-use crate::store::ledger::DropReason;
+use crate::store::event_counters::DropReason;
 use crate::store::redis::{Observer, Outage, Trouble};
 use crate::telemetry::foreign::Foreign;
 use crate::telemetry::latency::Latency;

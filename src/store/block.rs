@@ -11,8 +11,8 @@ use std::ops::Range;
 use crate::clock::Now;
 use crate::limits::{BLOCK_BYTES, RECORD_BYTES_MAX};
 use crate::metric::event::Event;
+use crate::store::encoding::{Encoding, Layout};
 use crate::store::key::KeyHasher;
-use crate::store::packing::{Layout, Packing};
 
 /// What became of an event that was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +59,13 @@ const BUFFER_BYTES: usize = BLOCK_BYTES + RECORD_BYTES_MAX;
 const PLACES_FIRST: usize = 64;
 
 /// Entries that a block keeps room for, more than records of the shortest kind fit its buffer.
-const fn entries_kept(packing: Packing) -> usize {
-    (BUFFER_BYTES / packing.record_bytes_min()).next_power_of_two()
+const fn entries_kept(encoding: Encoding) -> usize {
+    (BUFFER_BYTES / encoding.record_bytes_min()).next_power_of_two()
 }
 
 /// At most half of the table's places are taken, so a probe ends after one or two.
-const fn places_kept(packing: Packing) -> usize {
-    2 * entries_kept(packing)
+const fn places_kept(encoding: Encoding) -> usize {
+    2 * entries_kept(encoding)
 }
 
 const _: () = assert!(PLACES_FIRST.is_power_of_two());
@@ -73,7 +73,7 @@ const _: () = assert!(PLACES_FIRST.is_power_of_two());
 /// Packed records of many events. Not shared: whoever holds it fills or empties it.
 #[derive(Debug)]
 pub struct Block {
-    packing: Packing,
+    encoding: Encoding,
     hasher: KeyHasher,
     data: Vec<u8>,
     entries: Vec<Entry>,
@@ -87,9 +87,9 @@ pub struct Block {
 impl Block {
     /// An empty block; it allocates with its first event. All blocks of one store share a hasher.
     #[must_use]
-    pub fn new(packing: Packing, hasher: KeyHasher) -> Self {
+    pub fn new(encoding: Encoding, hasher: KeyHasher) -> Self {
         Self {
-            packing,
+            encoding,
             hasher,
             data: Vec::new(),
             entries: Vec::new(),
@@ -103,16 +103,16 @@ impl Block {
 
     /// The most that a block ever allocates: it is handed over at [`BLOCK_BYTES`].
     #[must_use]
-    pub const fn cost_bytes(packing: Packing) -> usize {
+    pub const fn cost_bytes(encoding: Encoding) -> usize {
         BUFFER_BYTES
-            + entries_kept(packing) * size_of::<Entry>()
-            + places_kept(packing) * size_of::<Place>()
+            + entries_kept(encoding) * size_of::<Entry>()
+            + places_kept(encoding) * size_of::<Place>()
     }
 
     /// How its records are packed.
     #[must_use]
-    pub const fn packing(&self) -> Packing {
-        self.packing
+    pub const fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     /// Packs one event. It replaces what the block had under its key.
@@ -124,7 +124,7 @@ impl Block {
             self.data.reserve_exact(BUFFER_BYTES);
         }
         let start = u32::try_from(self.data.len()).unwrap_or(u32::MAX);
-        let layout = self.packing.pack(event, &mut self.data);
+        let layout = self.encoding.encode(event, &mut self.data);
         let mut entry = Entry { hash: 0, entered_ns: now.mono_ns, start, layout, live: true };
         entry.hash = self.hasher.hash(self.key_of(&entry));
         if (self.entries.len() + 1) * 2 > self.table.len() {
@@ -216,7 +216,7 @@ impl Block {
 
     /// The packed bytes of all records, if every one of them is live.
     #[must_use]
-    pub fn packed(&self) -> Option<&[u8]> {
+    pub fn encoded(&self) -> Option<&[u8]> {
         (self.live == self.entries.len() as u64).then_some(&self.data)
     }
 
@@ -260,8 +260,8 @@ impl Block {
         self.data.clear();
         self.entries.clear();
         self.data.shrink_to(BUFFER_BYTES);
-        self.entries.shrink_to(entries_kept(self.packing));
-        if self.table.len() > places_kept(self.packing) {
+        self.entries.shrink_to(entries_kept(self.encoding));
+        if self.table.len() > places_kept(self.encoding) {
             self.table = Vec::new();
         }
         (self.live, self.coalesced) = (0, 0);

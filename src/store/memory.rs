@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::clock::Now;
 use crate::limits::{RECORDS_PER_HOLD, SEGMENTS_PER_CORE_MIN};
 use crate::store::block::{Block, Record};
+use crate::store::event_counters::{EventCounters, EvictReason};
 use crate::store::key::KeyHasher;
-use crate::store::ledger::{EvictReason, Ledger};
 use crate::store::segment::{Segment, Shape};
 use crate::sync::{Mutex, PerCore};
 
@@ -93,7 +93,7 @@ impl MemoryStore {
     ///
     /// Only `core` hands over to its ring. The ring is locked for a few records at a time, so that
     /// a look-up does not wait for a whole block; buffers are made and cleared outside the lock.
-    pub fn hand_over(&self, core: usize, block: &mut Block, now: Now, ledger: &Ledger) {
+    pub fn hand_over(&self, core: usize, block: &mut Block, now: Now, counters: &EventCounters) {
         let mut records = block.records();
         let mut refused = None;
         loop {
@@ -113,17 +113,17 @@ impl MemoryStore {
             }
             // Under the lock: another core may evict them next, and no record leaves that was never
             // counted.
-            ledger.store(core, stored as u64);
+            counters.add_stored(core, stored as u64);
             drop(ring);
             if is_done {
                 break;
             }
             if let Some(record) = refused {
-                self.open_segment(core, record.entered_ns, now, ledger);
+                self.open_segment(core, record.entered_ns, now, counters);
             }
         }
         drop(records);
-        ledger.coalesce(core, block.settle());
+        counters.add_coalesced(core, block.settle());
         block.clear();
     }
 
@@ -164,7 +164,7 @@ impl MemoryStore {
 
     /// Lets expired segments of a core's ring go. Returns when to call again, by the monotonic
     /// clock in nanoseconds, or `None` while the ring is empty.
-    pub fn maintain(&self, core: usize, now: Now, ledger: &Ledger) -> Option<u64> {
+    pub fn maintain(&self, core: usize, now: Now, counters: &EventCounters) -> Option<u64> {
         let shard = self.shards.at(core);
         loop {
             let mut ring = shard.ring.lock();
@@ -182,16 +182,16 @@ impl MemoryStore {
             let records = ring.spare.as_ref().map_or(0, |spare| spare.records);
             drop(ring);
             self.discard(surplus);
-            ledger.evict(core, EvictReason::Expired, records);
+            counters.add_evicted(core, EvictReason::Expired, records);
         }
     }
 
     /// Appends an empty segment to a core's ring; the oldest of all leaves if there is no room.
-    fn open_segment(&self, core: usize, base_ns: u64, now: Now, ledger: &Ledger) {
-        self.maintain(core, now, ledger);
+    fn open_segment(&self, core: usize, base_ns: u64, now: Now, counters: &EventCounters) {
+        self.maintain(core, now, counters);
         let shard = self.shards.at(core);
         let spare = shard.ring.lock().spare.take();
-        let mut segment = spare.unwrap_or_else(|| self.find_room(core, ledger));
+        let mut segment = spare.unwrap_or_else(|| self.find_room(core, counters));
         let mut ring = shard.ring.lock();
         ring.opened += 1;
         let sequence = ring.opened;
@@ -201,7 +201,7 @@ impl MemoryStore {
     }
 
     /// A segment from the budget; when that is spent, one that is spare somewhere, or the oldest.
-    fn find_room(&self, core: usize, ledger: &Ledger) -> Segment {
+    fn find_room(&self, core: usize, counters: &EventCounters) -> Segment {
         let is_granted =
             self.segments.try_update(Ordering::Relaxed, Ordering::Relaxed, |segments| {
                 (segments < self.segments_max).then_some(segments + 1)
@@ -232,7 +232,7 @@ impl MemoryStore {
             let gone = shard.pop_expired(&mut ring, |newest_ns| newest_ns == oldest_ns);
             drop(ring);
             if let Some(gone) = gone {
-                ledger.evict(core, EvictReason::Capacity, gone.records);
+                counters.add_evicted(core, EvictReason::Capacity, gone.records);
                 return gone;
             }
         }

@@ -35,8 +35,8 @@ use std::time::Duration;
 
 use crate::limits::{BLOCK_BYTES, STORE_BLOCKS_IN_FLIGHT};
 use crate::store::block::Block;
-use crate::store::ledger::{DropReason, Ledger, Totals};
-use crate::store::packing::{Packing, request_bytes_max};
+use crate::store::encoding::{Encoding, request_bytes_max};
+use crate::store::event_counters::{DropReason, EventCounters, EventTotals};
 use crate::store::{Open, Stats};
 use crate::sync::{Mutex, PerCore};
 use failure::{ErrorCounts, Kind};
@@ -90,9 +90,9 @@ pub struct Trouble<'a> {
 #[must_use]
 pub const fn queue_bytes_needed(cores: usize, body_bytes: usize, prefix_bytes: usize) -> usize {
     // What a block costs depends on how short its records can be: with the shortest prefix most.
-    let packing = Packing::Set { ttl_s: 1, prefix: "" };
+    let encoding = Encoding::RedisSet { ttl_s: 1, prefix: "" };
     let request = request_bytes_max(body_bytes, prefix_bytes) / BLOCK_BYTES + 1;
-    (cores + STORE_BLOCKS_IN_FLIGHT + request) * Block::cost_bytes(packing)
+    (cores + STORE_BLOCKS_IN_FLIGHT + request) * Block::cost_bytes(encoding)
 }
 
 /// The errors of a store that has none.
@@ -110,10 +110,10 @@ struct Errors {
 
 /// What the cores and the writer thread have in common.
 pub struct Shared {
-    pub(super) ledger: Ledger,
+    pub(super) counters: EventCounters,
     pub(super) open: PerCore<Mutex<Open>>,
     pub(super) queue: Queue,
-    pub(super) packing: Packing,
+    pub(super) encoding: Encoding,
     errors: Errors,
     rejects: bool,
     up: AtomicBool,
@@ -124,7 +124,7 @@ pub struct Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Shared").field("ledger", &self.ledger).finish_non_exhaustive()
+        out.debug_struct("Shared").field("counters", &self.counters).finish_non_exhaustive()
     }
 }
 
@@ -137,14 +137,14 @@ impl Shared {
         block: impl Fn() -> Block + Send + Sync + 'static,
         observer: Box<dyn Observer>,
     ) -> Self {
-        let packing = block().packing();
+        let encoding = block().encoding();
         // Each core fills a block while others are in flight, and one must be left to queue.
         let blocks_min = cores + STORE_BLOCKS_IN_FLIGHT + 1;
         Self {
-            ledger: Ledger::new(cores, 1),
+            counters: EventCounters::new(cores, 1),
             open: PerCore::new(cores, |_| Mutex::new(Open::new(block()))),
-            queue: Queue::new(cores, capacity_bytes, blocks_min, packing, block),
-            packing,
+            queue: Queue::new(cores, capacity_bytes, blocks_min, encoding, block),
+            encoding,
             errors: Errors::default(),
             rejects,
             up: AtomicBool::new(false),
@@ -227,7 +227,7 @@ impl Shared {
 
     /// Counts what of a block needs no record.
     fn settled(&self, slot: usize, mut block: Block) -> Block {
-        self.ledger.coalesce(slot, block.settle());
+        self.counters.add_coalesced(slot, block.settle());
         block
     }
 
@@ -238,7 +238,7 @@ impl Shared {
     }
 
     fn drop_block(&self, slot: usize, block: &mut Block, now_ns: u64) {
-        self.ledger.coalesce(slot, block.settle());
+        self.counters.add_coalesced(slot, block.settle());
         self.lose(slot, DropReason::Overflow, block.live(), now_ns);
         block.clear();
     }
@@ -256,13 +256,13 @@ impl Shared {
     /// Gives events up, and tells of it.
     fn lose(&self, slot: usize, reason: DropReason, events: u64, now_ns: u64) {
         if events > 0 {
-            self.ledger.lose(slot, reason, events);
+            self.counters.add_dropped(slot, reason, events);
             self.observer.gave_up(reason, events, now_ns);
         }
     }
 
     /// Reads the bounds, beside the books.
-    pub(super) fn stats(&self, totals: Totals) -> Stats {
+    pub(super) fn stats(&self, totals: EventTotals) -> Stats {
         let pending_bytes = if totals.pending() == 0 { 0 } else { self.queue.bytes_in_use() };
         let Errors { writer, reader } = &self.errors;
         let total = |kind| writer.total(kind) + reader.total(kind);

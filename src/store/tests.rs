@@ -113,7 +113,7 @@ fn scrapes_and_reads_under_way_stay_consistent() {
             })
             .collect();
         let scraper = scope.spawn(|| {
-            let mut last = Totals::default();
+            let mut last = EventTotals::default();
             let mut last_value = 0_u64;
             let mut scrapes = 0_u64;
             while !done.load(Ordering::Relaxed) || scrapes == 0 {

@@ -78,11 +78,11 @@ fn plain(timestamp: &str, cpu: &str) -> Sample {
 }
 
 fn block() -> Block {
-    Block::new(Packing::Bare, KeyHasher::default())
+    Block::new(Encoding::Plain, KeyHasher::default())
 }
 
-const fn set(ttl_s: u32) -> Packing {
-    Packing::Set { ttl_s, prefix: "metric:" }
+const fn set(ttl_s: u32) -> Encoding {
+    Encoding::RedisSet { ttl_s, prefix: "metric:" }
 }
 
 #[test]
@@ -112,13 +112,13 @@ fn the_longest_event_that_is_accepted_has_a_record() {
         timestamp: u64::MAX.to_string(),
         literals: [number.clone(), number],
     };
-    for packing in [Packing::Bare, set(u32::MAX)] {
-        let mut block = Block::new(packing, KeyHasher::default());
+    for encoding in [Encoding::Plain, set(u32::MAX)] {
+        let mut block = Block::new(encoding, KeyHasher::default());
         assert_eq!(block.append(&longest.event(), at(1)), Appended::Fresh);
         let record = block.records().next().unwrap();
         let (key, value) = longest.record();
         assert_eq!((record.key, record.value), (key.as_bytes(), value.as_bytes()));
-        assert!(block.packed().unwrap().len() <= RECORD_BYTES_MAX);
+        assert!(block.encoded().unwrap().len() <= RECORD_BYTES_MAX);
     }
 }
 
@@ -132,7 +132,7 @@ fn clearing_keeps_the_usual_memory_and_gives_back_the_rest() {
         assert!(block.bytes() > 10 * BLOCK_BYTES);
         block.clear();
         assert!(block.is_empty() && block.records().next().is_none());
-        assert!(block.bytes() <= Block::cost_bytes(block.packing()));
+        assert!(block.bytes() <= Block::cost_bytes(block.encoding()));
     }
     while !block.is_full() {
         block.append(&plain(&block.live().to_string(), "1").event(), at(9));
@@ -147,8 +147,8 @@ fn clearing_keeps_the_usual_memory_and_gives_back_the_rest() {
 
 #[test]
 fn a_block_handed_over_when_full_stays_inside_its_cost() {
-    for packing in [Packing::Bare, set(1), set(300)] {
-        let mut block = Block::new(packing, KeyHasher::default());
+    for encoding in [Encoding::Plain, set(1), set(300)] {
+        let mut block = Block::new(encoding, KeyHasher::default());
         let mut number = 0;
         while !block.is_full() {
             let mut shortest = plain(&number.to_string(), "1");
@@ -156,34 +156,34 @@ fn a_block_handed_over_when_full_stays_inside_its_cost() {
             block.append(&shortest.event(), at(1));
             number += 1;
         }
-        assert!(block.bytes() <= Block::cost_bytes(packing), "{packing:?}");
+        assert!(block.bytes() <= Block::cost_bytes(encoding), "{encoding:?}");
     }
 }
 
 /// Against the protocol spelt out; the shortest record is as short as is said.
 #[test]
 fn a_set_command_is_an_array_of_five_bulk_strings() {
-    let packing = set(300);
+    let encoding = set(300);
     for device in [None, Some("d".repeat(DEVICE_ID_BYTES_MAX))] {
         let sample = Sample { device, ..plain("1700000000", "4.15e1") };
-        let mut block = Block::new(packing, KeyHasher::default());
+        let mut block = Block::new(encoding, KeyHasher::default());
         block.append(&sample.event(), at(1));
         let (key, value) = sample.record();
         let words = ["SET", &key, &value, "EX", "300"];
         let bulk = words.map(|word| format!("${}\r\n{word}\r\n", word.len()));
         let expected = format!("*5\r\n{}", bulk.concat());
-        assert_eq!(block.packed(), Some(expected.as_bytes()));
-        assert_eq!(packing.record_bytes(&sample.event()), expected.len());
+        assert_eq!(block.encoded(), Some(expected.as_bytes()));
+        assert_eq!(encoding.record_bytes(&sample.event()), expected.len());
         let record = block.records().next().unwrap();
         assert_eq!((record.key, record.value), (key.as_bytes(), value.as_bytes()));
         let mut again = Vec::new();
-        crate::store::packing::pack_again(record.key, record.value, 300, &mut again);
+        crate::store::encoding::encode_set(record.key, record.value, 300, &mut again);
         assert_eq!(again, expected.as_bytes());
     }
     let mut shortest = plain("1", "1");
     shortest.literals = ["1".to_owned(), "2".to_owned()];
-    for packing in [Packing::Bare, packing] {
-        assert_eq!(packing.record_bytes(&shortest.event()), packing.record_bytes_min());
+    for encoding in [Encoding::Plain, encoding] {
+        assert_eq!(encoding.record_bytes(&shortest.event()), encoding.record_bytes_min());
     }
 }
 
@@ -197,7 +197,7 @@ fn records_given_up_are_neither_sent_nor_counted() {
     assert_eq!(block.expire(1, 3), 2);
     block.give_up(4);
     block.give_up(4);
-    assert_eq!((block.live(), block.packed()), (2, None));
+    assert_eq!((block.live(), block.encoded()), (2, None));
     let kept: Vec<usize> = block.records_from(0).map(|(index, _)| index).collect();
     assert_eq!((kept, block.next_live(1), block.next_live(4)), (vec![0, 3], Some(3), None));
     assert_eq!(block.settle(), 0);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metric::event::Event;
-use crate::store::packing::Packing;
+use crate::store::encoding::Encoding;
 
 const TTL_MS: u64 = 8_000;
 
@@ -16,16 +16,16 @@ fn at(ms: u64) -> Now {
 struct Bench {
     store: MemoryStore,
     block: Block,
-    ledger: Ledger,
+    counters: EventCounters,
 }
 
 impl Bench {
     fn new(cores: usize, capacity_bytes: usize) -> Self {
         let hasher = KeyHasher::default();
         Self {
-            block: Block::new(Packing::Bare, hasher.clone()),
+            block: Block::new(Encoding::Plain, hasher.clone()),
             store: MemoryStore::new(cores, capacity_bytes, TTL_MS, hasher),
-            ledger: Ledger::new(cores, 0),
+            counters: EventCounters::new(cores, 0),
         }
     }
 
@@ -42,10 +42,10 @@ impl Bench {
             };
             self.block.append(&event, now);
         }
-        self.ledger.accept(core, self.block.events());
-        self.store.hand_over(core, &mut self.block, now, &self.ledger);
+        self.counters.add_accepted(core, self.block.events());
+        self.store.hand_over(core, &mut self.block, now, &self.counters);
         assert!(self.block.is_empty());
-        assert_eq!(self.ledger.totals().pending(), 0);
+        assert_eq!(self.counters.totals().pending(), 0);
     }
 
     fn read(&self, now: Now, timestamp: u64) -> Option<u64> {
@@ -85,7 +85,7 @@ impl Bench {
     }
 
     fn evicted(&self, reason: EvictReason) -> u64 {
-        self.ledger.totals().evicted[reason.index()]
+        self.counters.totals().evicted[reason.index()]
     }
 }
 
@@ -104,17 +104,17 @@ fn a_record_is_readable_until_its_own_time_is_over() {
 #[test]
 fn an_empty_store_wants_no_call_and_holds_no_memory() {
     let mut bench = Bench::new(1, 1 << 20);
-    assert_eq!(bench.store.maintain(0, at(0), &bench.ledger), None);
+    assert_eq!(bench.store.maintain(0, at(0), &bench.counters), None);
     bench.write(0, at(0), &[(1, 10)]);
     bench.write(0, at(500), &[(2, 20)]);
     bench.write(0, at(1_600), &[(3, 30)]);
     assert_eq!(bench.store.held_bytes(), 2 * bench.store.shape.cost_bytes());
-    let next = bench.store.maintain(0, at(1_600), &bench.ledger).unwrap();
+    let next = bench.store.maintain(0, at(1_600), &bench.counters).unwrap();
     assert_eq!(next, at(TTL_MS + 500).mono_ns);
-    let next = bench.store.maintain(0, at(TTL_MS + 500), &bench.ledger).unwrap();
+    let next = bench.store.maintain(0, at(TTL_MS + 500), &bench.counters).unwrap();
     assert_eq!(next, at(TTL_MS + 1_600).mono_ns);
     assert_eq!(bench.evicted(EvictReason::Expired), 2);
-    assert_eq!(bench.store.maintain(0, at(TTL_MS + 1_600), &bench.ledger), None);
+    assert_eq!(bench.store.maintain(0, at(TTL_MS + 1_600), &bench.counters), None);
     assert_eq!(bench.evicted(EvictReason::Expired), 3);
     assert_eq!(bench.store.held_bytes(), 0);
 }
@@ -127,7 +127,7 @@ fn the_cap_holds_and_the_newest_stay() {
         bench.write(0, at(number / 100), &[(number, number)]);
         assert!(bench.store.held_bytes() <= capacity_bytes);
     }
-    let totals = bench.ledger.totals();
+    let totals = bench.counters.totals();
     let held = totals.stored - totals.evicted.iter().sum::<u64>();
     assert_eq!(bench.held_records(), held);
     assert!(held > 8_000, "of 1 MiB most is used: {held} records");
@@ -202,7 +202,7 @@ fn one_block_may_exceed_a_whole_ring() {
     let mut bench = Bench::new(1, 0);
     let writes: Vec<(u64, u64)> = (0..5_000).map(|number| (number, number)).collect();
     bench.write(0, at(1), &writes);
-    let totals = bench.ledger.totals();
+    let totals = bench.counters.totals();
     assert_eq!(totals.stored, 5_000);
     assert_eq!(bench.held_records() + totals.evicted.iter().sum::<u64>(), 5_000);
     assert_eq!(bench.read(at(1), 4_999), Some(4_999));
@@ -243,11 +243,11 @@ fn check(steps: Vec<Step>, capacity_bytes: usize) -> Result<(), TestCaseError> {
             }
             Step::Maintain { core, wait_ms } => {
                 now_ms += wait_ms;
-                let next = bench.store.maintain(core, at(now_ms), &bench.ledger);
+                let next = bench.store.maintain(core, at(now_ms), &bench.counters);
                 prop_assert!(next.is_none_or(|next| next > at(now_ms).mono_ns));
             }
         }
-        let totals = bench.ledger.totals();
+        let totals = bench.counters.totals();
         prop_assert_eq!(totals.pending(), 0);
         prop_assert_eq!(bench.held_records() + totals.evicted.iter().sum::<u64>(), totals.stored);
         prop_assert!(bench.store.held_bytes() <= bench.store.capacity_bytes());

@@ -401,7 +401,7 @@ fn number_line(bytes: &[u8], at: usize, mark: u8) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::packing::pack_again;
+    use crate::store::encoding::encode_set;
     use redis::IntoConnectionInfo;
 
     #[test]
@@ -416,7 +416,7 @@ mod tests {
         let mut bytes = Vec::new();
         let keys: [&[u8]; 3] = [b"metric:1", b"metric:d1:1700000000", b"metric:2"];
         for key in keys {
-            pack_again(key, b"{\"a\":\"\r\n$5\r\n\"}", 300, &mut bytes);
+            encode_set(key, b"{\"a\":\"\r\n$5\r\n\"}", 300, &mut bytes);
         }
         let (mut rest, mut found) = (&bytes[..], Vec::new());
         while let Some((command, key)) = split_command(rest) {

@@ -12,7 +12,7 @@ use super::failure::Treatment;
 use super::link::Reply;
 use crate::limits::STORE_BLOCKS_IN_FLIGHT;
 use crate::store::block::Block;
-use crate::store::packing::pack_again;
+use crate::store::encoding::encode_set;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -219,7 +219,7 @@ impl Flying {
             expired = self.block.expire(self.cursor, until_ns);
         }
         self.again.clear();
-        if is_fresh && self.cursor == 0 && self.block.packed().is_some() {
+        if is_fresh && self.cursor == 0 && self.block.encoded().is_some() {
             self.awaited = self.block.live();
             return expired;
         }
@@ -227,14 +227,14 @@ impl Flying {
         for (_, record) in self.block.records_from(self.cursor) {
             let left_ns = record.entered_ns.saturating_add(ttl_ns).saturating_sub(now_ns);
             let ttl_s = u32::try_from(left_ns.div_ceil(SECOND_NS)).unwrap_or(u32::MAX).max(1);
-            pack_again(record.key, record.value, ttl_s, &mut self.again);
+            encode_set(record.key, record.value, ttl_s, &mut self.again);
             self.awaited += 1;
         }
         expired
     }
 
     fn bytes(&self) -> &[u8] {
-        if self.again.is_empty() { self.block.packed().unwrap_or_default() } else { &self.again }
+        if self.again.is_empty() { self.block.encoded().unwrap_or_default() } else { &self.again }
     }
 
     /// Moves the cursor past the first record that is not final.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crossbeam::channel::{self, Receiver, Sender};
 
 use crate::store::block::Block;
-use crate::store::packing::Packing;
+use crate::store::encoding::Encoding;
 
 /// See the head of this file. Shared by all cores and the writer.
 pub(in crate::store) struct Queue {
@@ -40,10 +40,10 @@ impl Queue {
         made: usize,
         capacity_bytes: usize,
         blocks_min: usize,
-        packing: Packing,
+        encoding: Encoding,
         make: impl Fn() -> Block + Send + Sync + 'static,
     ) -> Self {
-        let block_bytes = Block::cost_bytes(packing);
+        let block_bytes = Block::cost_bytes(encoding);
         let blocks_max = (capacity_bytes / block_bytes).max(blocks_min);
         Self {
             full: channel::bounded(blocks_max),

@@ -18,7 +18,7 @@ use crate::limits::{
     RECORD_BYTES_MAX, STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS, STORE_STRANGERS_MAX,
 };
 use crate::store::Lookup;
-use crate::store::packing::is_value_of;
+use crate::store::encoding::is_value_of;
 
 /// A look-up follows so many redirections: nodes that lead to each other have to come to terms.
 const HOPS_MAX: usize = 3;
@@ -103,8 +103,8 @@ impl Reader {
                 }
                 Ok(value) => {
                     self.known = known;
-                    let bare_key = self.shared.packing.bare_key(key);
-                    let ours = value.filter(|value| is_value_of(bare_key, value));
+                    let key = self.shared.encoding.key_without_prefix(key);
+                    let ours = value.filter(|value| is_value_of(key, value));
                     out.extend_from_slice(ours.as_deref().unwrap_or_default());
                     return if ours.is_some() { Lookup::Found } else { Lookup::Absent };
                 }

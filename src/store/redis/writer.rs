@@ -17,7 +17,7 @@ use crate::limits::{
     STORE_PING_MS, STORE_REPLY_MS_MAX,
 };
 use crate::store::block::Block;
-use crate::store::ledger::DropReason;
+use crate::store::event_counters::DropReason;
 
 /// Connections at servers that are gone are remembered up to so many, the latest ones.
 const ABANDONED_MAX: usize = 256;
@@ -177,7 +177,7 @@ impl<D: Dialer> Writer<D> {
     fn note_down(&mut self, now_ns: u64) {
         self.shared.up.store(false, Ordering::Relaxed);
         if let Some(news) = self.watch.down(now_ns, self.last_fault.kind) {
-            let waiting = self.shared.ledger.totals().pending();
+            let waiting = self.shared.counters.totals().pending();
             let Fault { kind, server, said } = &self.last_fault;
             self.shared.observer.went_down(&Trouble {
                 server,
@@ -328,11 +328,11 @@ impl<D: Dialer> Writer<D> {
         let shared = &*self.shared;
         let (slot, outcome) = (shared.writer_slot(), self.pipeline.take_outcome());
         let Outcome { stored, coalesced, refused, expired } = outcome;
-        shared.ledger.store(slot, stored);
+        shared.counters.add_stored(slot, stored);
         if stored > 0 {
             self.moving_since_ns = None;
         }
-        shared.ledger.coalesce(slot, coalesced);
+        shared.counters.add_coalesced(slot, coalesced);
         shared.lose(slot, DropReason::Refused, refused, now_ns);
         shared.lose(slot, DropReason::Expired, expired, now_ns);
         shared.queue.set_in_flight(self.pipeline.pending());

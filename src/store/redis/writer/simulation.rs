@@ -17,8 +17,8 @@ use super::*;
 use crate::clock::Now;
 use crate::limits::STORE_BLOCKS_IN_FLIGHT;
 use crate::metric::event::Event;
+use crate::store::encoding::Encoding;
 use crate::store::key::{KEY_PREFIX, KeyHasher};
-use crate::store::packing::Packing;
 
 mod server;
 
@@ -61,15 +61,15 @@ struct Run {
 impl Run {
     fn new(seed: u64) -> Self {
         let hasher = KeyHasher::default();
-        let packing = Packing::Set { ttl_s: TTL_S, prefix: KEY_PREFIX };
-        let block = move || Block::new(packing, hasher.clone());
+        let encoding = Encoding::RedisSet { ttl_s: TTL_S, prefix: KEY_PREFIX };
+        let block = move || Block::new(encoding, hasher.clone());
         let blocks = CORES + STORE_BLOCKS_IN_FLIGHT + 1;
         let mut random = Rng::with_seed(seed);
         let keys = [3, 40, 100_000][random.usize(..3)];
         let rejects = random.bool();
         let shared = Shared::new(CORES, 0, rejects, block, Box::new(Nobody));
         let shared = Arc::new(shared);
-        assert_eq!(shared.queue.capacity_bytes(), blocks * Block::cost_bytes(shared.packing));
+        assert_eq!(shared.queue.capacity_bytes(), blocks * Block::cost_bytes(shared.encoding));
         let world = Rc::new(RefCell::new(World::new(seed)));
         let dialer = SimDialer(Rc::clone(&world));
         let writer = Writer::new(Arc::clone(&shared), dialer, TTL_NS, seed);
@@ -98,7 +98,7 @@ impl Run {
             let event = event(device, &timestamp, &value);
             self.world.borrow_mut().entered_ns.insert(self.written, now.mono_ns);
             open.block.append(&event, now);
-            self.shared.ledger.accept(core, 1);
+            self.shared.counters.add_accepted(core, 1);
             if open.block.is_full() {
                 self.shared.hand_over(core, &mut open, now.mono_ns);
             }
@@ -126,7 +126,7 @@ impl Run {
         {
             self.writer.take(block);
         }
-        let totals = self.shared.ledger.totals();
+        let totals = self.shared.counters.totals();
         assert_eq!(totals.pending(), self.shared.walk_pending(), "{totals:?}");
         assert!(self.shared.queue.bytes_in_use() <= self.shared.queue.capacity_bytes());
         wish
@@ -163,7 +163,7 @@ impl Run {
                 Wish::Sleep { until_ns } | Wish::Work { until_ns } => self.pass_time(until_ns),
             }
         }
-        let totals = self.shared.ledger.totals();
+        let totals = self.shared.counters.totals();
         assert_eq!((totals.accepted, totals.pending()), (self.written, 0), "{totals:?}");
         if self.rejects {
             assert_eq!(totals.dropped_by(DropReason::Overflow), 0, "{totals:?}");
@@ -186,7 +186,7 @@ fn the_books_balance_whatever_the_server_does() {
             eprintln!("seed {seed}");
             std::panic::resume_unwind(panic);
         }
-        let totals = shared.ledger.totals();
+        let totals = shared.counters.totals();
         let dropped = |reason| totals.dropped_by(reason);
         for (name, count) in [
             ("stored", totals.stored),
@@ -224,7 +224,7 @@ fn a_core_with_little_to_say_is_heard_beside_one_that_says_much() {
         run.world.borrow_mut().entered_ns.insert(run.written, now.mono_ns);
         let mut open = run.shared.open.at(core).lock();
         open.block.append(&event("d", key, &value), now);
-        run.shared.ledger.accept(core, 1);
+        run.shared.counters.add_accepted(core, 1);
         if open.block.is_full() {
             run.shared.hand_over(core, &mut open, now.mono_ns);
         }
@@ -251,7 +251,7 @@ fn a_server_that_is_slow_with_each_reply_does_not_keep_us_from_stopping() {
         run.write();
     }
     // Under way when the order to stop comes.
-    while run.shared.ledger.totals().stored == 0 {
+    while run.shared.counters.totals().stored == 0 {
         run.step();
     }
     let deadline_ns = run.now_ns() + 3_000 * MILLISECOND_NS;
@@ -259,7 +259,7 @@ fn a_server_that_is_slow_with_each_reply_does_not_keep_us_from_stopping() {
     run.writer.stop(deadline_ns);
     while run.step() != Wish::End {}
     assert!(run.now_ns() <= deadline_ns + 300 * MILLISECOND_NS);
-    let totals = run.shared.ledger.totals();
+    let totals = run.shared.counters.totals();
     assert!(totals.stored >= 10 && totals.dropped_by(DropReason::Shutdown) > 0, "{totals:?}");
     assert_eq!(totals.pending(), 0);
 }

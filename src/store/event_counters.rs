@@ -36,7 +36,7 @@ impl DropReason {
         }
     }
 
-    /// The place in [`Totals::dropped`].
+    /// The place in [`EventTotals::dropped`].
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -65,7 +65,7 @@ impl EvictReason {
         }
     }
 
-    /// The place in [`Totals::evicted`].
+    /// The place in [`EventTotals::evicted`].
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
@@ -74,7 +74,7 @@ impl EvictReason {
 
 /// What one thread has counted.
 #[derive(Debug, Default)]
-struct Slot {
+struct ThreadCounters {
     accepted: Count,
     stored: Count,
     coalesced: Count,
@@ -84,7 +84,7 @@ struct Slot {
 
 /// Sums over all slots, from one reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct EventTotals {
     /// Events that the server has taken responsibility for.
     pub accepted: u64,
     /// Events whose record the store has.
@@ -98,7 +98,7 @@ pub struct Totals {
     pub evicted: [u64; EvictReason::ALL.len()],
 }
 
-impl Totals {
+impl EventTotals {
     /// Events dropped for whatever reason.
     #[must_use]
     pub fn dropped_all(&self) -> u64 {
@@ -122,41 +122,41 @@ impl Totals {
 
 /// The counters of one store; shared by all threads, each of which writes its own slot only.
 #[derive(Debug)]
-pub struct Ledger {
-    slots: PerCore<Slot>,
+pub struct EventCounters {
+    slots: PerCore<ThreadCounters>,
 }
 
-impl Ledger {
+impl EventCounters {
     /// Slots `0..cores` belong to the cores, `cores..cores + writers` to writer threads.
     #[must_use]
     pub fn new(cores: usize, writers: usize) -> Self {
-        Self { slots: PerCore::new(cores + writers, |_| Slot::default()) }
+        Self { slots: PerCore::new(cores + writers, |_| ThreadCounters::default()) }
     }
 
     /// Takes responsibility for `events`, before the block that holds them becomes visible.
-    pub fn accept(&self, slot: usize, events: u64) {
+    pub fn add_accepted(&self, slot: usize, events: u64) {
         self.slots.at(slot).accepted.add(events);
     }
 
     /// Counts events whose records the store now has.
-    pub fn store(&self, slot: usize, events: u64) {
+    pub fn add_stored(&self, slot: usize, events: u64) {
         self.slots.at(slot).stored.add(events);
     }
 
     /// Counts events that a newer one of the same key replaced.
-    pub fn coalesce(&self, slot: usize, events: u64) {
+    pub fn add_coalesced(&self, slot: usize, events: u64) {
         self.slots.at(slot).coalesced.add(events);
     }
 
     /// Counts events that are lost.
-    pub fn lose(&self, slot: usize, reason: DropReason, events: u64) {
+    pub fn add_dropped(&self, slot: usize, reason: DropReason, events: u64) {
         if let Some(count) = self.slots.at(slot).dropped.get(reason.index()) {
             count.add(events);
         }
     }
 
     /// Counts records that left the embedded store.
-    pub fn evict(&self, slot: usize, reason: EvictReason, records: u64) {
+    pub fn add_evicted(&self, slot: usize, reason: EvictReason, records: u64) {
         if let Some(count) = self.slots.at(slot).evicted.get(reason.index()) {
             count.add(records);
         }
@@ -170,8 +170,8 @@ impl Ledger {
 
     /// Reads every counter: outcomes first, `accepted` last.
     #[must_use]
-    pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
+    pub fn totals(&self) -> EventTotals {
+        let mut totals = EventTotals::default();
         for slot in self.slots.iter() {
             // Evictions come before their `stored`, so that stored − evicted is never negative.
             add_each(&mut totals.evicted, &slot.evicted);
@@ -208,18 +208,18 @@ mod tests {
 
     #[test]
     fn outcomes_of_other_slots_settle_what_a_core_accepted() {
-        let ledger = Ledger::new(2, 1);
-        ledger.accept(0, 5);
-        ledger.accept(1, 7);
-        assert_eq!(ledger.totals().pending(), 12);
-        ledger.store(2, 6);
-        ledger.coalesce(2, 2);
-        ledger.lose(1, DropReason::Overflow, 3);
-        ledger.lose(2, DropReason::Refused, 1);
-        let totals = ledger.totals();
+        let counters = EventCounters::new(2, 1);
+        counters.add_accepted(0, 5);
+        counters.add_accepted(1, 7);
+        assert_eq!(counters.totals().pending(), 12);
+        counters.add_stored(2, 6);
+        counters.add_coalesced(2, 2);
+        counters.add_dropped(1, DropReason::Overflow, 3);
+        counters.add_dropped(2, DropReason::Refused, 1);
+        let totals = counters.totals();
         assert_eq!(totals.pending(), 0);
         assert_eq!(totals.dropped_all(), 4);
-        ledger.evict(0, EvictReason::Capacity, 6);
-        assert_eq!(ledger.totals().pending(), 0, "an eviction is no outcome");
+        counters.add_evicted(0, EvictReason::Capacity, 6);
+        assert_eq!(counters.totals().pending(), 0, "an eviction is no outcome");
     }
 }

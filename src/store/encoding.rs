@@ -1,7 +1,7 @@
 //! How a record's bytes are laid out: an event in, key and value out.
 //!
 //! Records are put together by hand from the literals the device sent; nothing is formatted. A
-//! framing for the wire is another [`Packing`]: blocks, their coalescing and their entries only
+//! framing for the wire is another [`Encoding`]: blocks, their coalescing and their entries only
 //! know a [`Layout`].
 
 use crate::limits::{
@@ -13,11 +13,11 @@ use crate::store::key::KEY_PREFIX;
 
 /// What stands around key and value; decided when a block is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
+pub enum Encoding {
     /// Nothing: for the store in this process.
-    Bare,
+    Plain,
     /// A Redis command: `SET key value EX seconds`, as an array of bulk strings (RESP).
-    Set {
+    RedisSet {
         /// The time to live.
         ttl_s: u32,
         /// What keys begin with there.
@@ -40,25 +40,25 @@ pub struct Layout {
     pub value_len: u16,
 }
 
-impl Packing {
+impl Encoding {
     /// What keys begin with.
     #[inline]
     const fn prefix(self) -> &'static [u8] {
         match self {
-            Self::Bare => KEY_PREFIX.as_bytes(),
-            Self::Set { prefix, .. } => prefix.as_bytes(),
+            Self::Plain => KEY_PREFIX.as_bytes(),
+            Self::RedisSet { prefix, .. } => prefix.as_bytes(),
         }
     }
 
-    /// The whole key of what is looked up under `bare`.
+    /// The whole key of what is looked up under `key`.
     #[must_use]
-    pub fn whole_key(self, bare: &[u8]) -> Vec<u8> {
-        [self.prefix(), bare].concat()
+    pub fn full_key(self, key: &[u8]) -> Vec<u8> {
+        [self.prefix(), key].concat()
     }
 
     /// A key without its prefix.
     #[must_use]
-    pub fn bare_key(self, key: &[u8]) -> &[u8] {
+    pub fn key_without_prefix(self, key: &[u8]) -> &[u8] {
         key.strip_prefix(self.prefix()).unwrap_or(key)
     }
 
@@ -67,8 +67,8 @@ impl Packing {
     pub const fn record_bytes_min(self) -> usize {
         let (key_len, value_len) = (self.prefix().len() + 1, VALUE_BYTES_MIN);
         match self {
-            Self::Bare => key_len + value_len,
-            Self::Set { ttl_s, .. } => set_layout(key_len, value_len, ttl_s).2,
+            Self::Plain => key_len + value_len,
+            Self::RedisSet { ttl_s, .. } => set_layout(key_len, value_len, ttl_s).2,
         }
     }
 
@@ -77,8 +77,8 @@ impl Packing {
     pub fn record_bytes(self, event: &Event<'_>) -> usize {
         let (key_len, value_len) = (key_len(self.prefix(), event), value_len(event));
         match self {
-            Self::Bare => key_len + value_len,
-            Self::Set { ttl_s, .. } => set_layout(key_len, value_len, ttl_s).2,
+            Self::Plain => key_len + value_len,
+            Self::RedisSet { ttl_s, .. } => set_layout(key_len, value_len, ttl_s).2,
         }
     }
 
@@ -88,38 +88,38 @@ impl Packing {
             + (TIMESTAMP_BYTES_MAX + 2 * NUMBER_BYTES_MAX + 1)
             + (VALUE_DEVICE.len() + DEVICE_ID_BYTES_MAX + 1);
         match self {
-            Self::Bare => KEY_BYTES_MAX + value_len,
-            Self::Set { ttl_s, .. } => set_layout(KEY_BYTES_MAX, value_len, ttl_s).2,
+            Self::Plain => KEY_BYTES_MAX + value_len,
+            Self::RedisSet { ttl_s, .. } => set_layout(KEY_BYTES_MAX, value_len, ttl_s).2,
         }
     }
 
     /// Appends the event's record to `data`.
-    pub fn pack(self, event: &Event<'_>, data: &mut Vec<u8>) -> Layout {
+    pub fn encode(self, event: &Event<'_>, data: &mut Vec<u8>) -> Layout {
         // Both lengths are known before a byte is written: a framing has to announce them.
         let prefix = self.prefix();
         let key_len = key_len(prefix, event);
         let value_len = value_len(event);
         let (key_at, value_at, len) = match self {
-            Self::Bare => (0, key_len, key_len + value_len),
-            Self::Set { ttl_s, .. } => set_layout(key_len, value_len, ttl_s),
+            Self::Plain => (0, key_len, key_len + value_len),
+            Self::RedisSet { ttl_s, .. } => set_layout(key_len, value_len, ttl_s),
         };
         debug_assert!(len <= RECORD_BYTES_MAX, "{event:?}");
         let layout = Layout {
-            len: short(len),
-            key_at: short(key_at),
-            key_len: short(key_len),
-            value_at: short(value_at),
-            value_len: short(value_len),
+            len: to_u16(len),
+            key_at: to_u16(key_at),
+            key_len: to_u16(key_len),
+            value_at: to_u16(value_at),
+            value_len: to_u16(value_len),
         };
         let start = data.len();
         data.reserve(len);
         match self {
-            Self::Bare => {
+            Self::Plain => {
                 // A constant, which is copied without a call.
                 write_key(data, KEY_PREFIX.as_bytes(), event);
                 write_value(data, event);
             }
-            Self::Set { ttl_s, .. } => {
+            Self::RedisSet { ttl_s, .. } => {
                 let key = |data: &mut Vec<u8>| write_key(data, prefix, event);
                 let value = |data: &mut Vec<u8>| write_value(data, event);
                 write_set(data, (key_len, key), (value_len, value), ttl_s);
@@ -131,7 +131,7 @@ impl Packing {
 }
 
 /// No part of a record is longer than 16 bits say: see the assertion below.
-fn short(length: usize) -> u16 {
+fn to_u16(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }
 
@@ -140,12 +140,12 @@ const TIMESTAMP_BYTES_MAX: usize = 20;
 const KEY_BYTES_MAX: usize = STORE_PREFIX_BYTES_MAX + DEVICE_ID_BYTES_MAX + 1 + TIMESTAMP_BYTES_MAX;
 
 // Whatever is accepted can be stored, in either framing.
-const _: () = assert!(Packing::Bare.record_bytes_max() <= RECORD_BYTES_MAX);
-const LONGEST: Packing = Packing::Set { ttl_s: u32::MAX, prefix: "" };
+const _: () = assert!(Encoding::Plain.record_bytes_max() <= RECORD_BYTES_MAX);
+const LONGEST: Encoding = Encoding::RedisSet { ttl_s: u32::MAX, prefix: "" };
 const _: () = assert!(LONGEST.record_bytes_max() <= RECORD_BYTES_MAX);
 
 /// Appends the command again for a record that has waited, with what remains of its time to live.
-pub fn pack_again(key: &[u8], value: &[u8], ttl_s: u32, data: &mut Vec<u8>) {
+pub fn encode_set(key: &[u8], value: &[u8], ttl_s: u32, data: &mut Vec<u8>) {
     let whole = |bytes| move |data: &mut Vec<u8>| data.extend_from_slice(bytes);
     write_set(data, (key.len(), whole(key)), (value.len(), whole(value)), ttl_s);
 }
@@ -253,11 +253,11 @@ fn write_value(data: &mut Vec<u8>, event: &Event<'_>) {
 /// Whether this is what the event of a key (without its prefix) is packed as. A Redis may hold
 /// anything under a key of this form.
 #[must_use]
-pub fn is_value_of(bare_key: &[u8], value: &[u8]) -> bool {
-    let colon = bare_key.iter().rposition(|byte| *byte == b':');
+pub fn is_value_of(key: &[u8], value: &[u8]) -> bool {
+    let colon = key.iter().rposition(|byte| *byte == b':');
     let (device, timestamp) = match colon {
-        Some(at) => (bare_key.get(..at), bare_key.get(at + 1..).unwrap_or_default()),
-        None => (None, bare_key),
+        Some(at) => (key.get(..at), key.get(at + 1..).unwrap_or_default()),
+        None => (None, key),
     };
     let rest = value.strip_prefix(VALUE_TIMESTAMP).and_then(|rest| rest.strip_prefix(timestamp));
     let rest = rest.and_then(|rest| rest.strip_prefix(VALUE_CPU)).and_then(skip_number);
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_value_is_known_by_its_key() {
-        let packed = |id: Option<&'static str>, literals: [&'static str; 2]| {
+        let encoded = |id: Option<&'static str>, literals: [&'static str; 2]| {
             let event = Event {
                 device_id: id.map(str::as_bytes),
                 timestamp: b"1700000000",
@@ -310,13 +310,13 @@ mod tests {
                 literals: literals.map(str::as_bytes),
             };
             let mut data = Vec::new();
-            let layout = Packing::Bare.pack(&event, &mut data);
+            let layout = Encoding::Plain.encode(&event, &mut data);
             let (key, value) = data.split_at(usize::from(layout.value_at));
-            (Packing::Bare.bare_key(key).to_vec(), value.to_vec())
+            (Encoding::Plain.key_without_prefix(key).to_vec(), value.to_vec())
         };
         for literals in [["1", "2"], ["-0.5e-7", "1E+9"]] {
             for id in [None, Some("d1"), Some("a:b:7")] {
-                let (key, value) = packed(id, literals);
+                let (key, value) = encoded(id, literals);
                 assert!(is_value_of(&key, &value), "{key:?}");
                 for end in 0..value.len() {
                     assert!(!is_value_of(&key, &value[..end]), "{key:?} {end}");
@@ -324,7 +324,7 @@ mod tests {
                 assert!(!is_value_of(b"d2:1700000000", &value) && !is_value_of(b"1", &value));
             }
         }
-        let (key, _) = packed(Some("d1"), ["1", "2"]);
+        let (key, _) = encoded(Some("d1"), ["1", "2"]);
         for foreign in [
             "",
             "secret",
@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn no_request_packs_to_more_than_is_reckoned_with() {
         let prefix = "metric:";
-        let packing = Packing::Set { ttl_s: u32::MAX, prefix };
+        let encoding = Encoding::RedisSet { ttl_s: u32::MAX, prefix };
         for (id_len, sent_time) in
             [(1, false), (DEVICE_ID_BYTES_MAX, false), (1, true), (128, true)]
         {
@@ -356,9 +356,9 @@ mod tests {
                 values: [1.0; 2],
                 literals: [b"1"; 2],
             };
-            let packed = packing.record_bytes(&event) * BATCH_EVENTS_MAX;
+            let encoded = encoding.record_bytes(&event) * BATCH_EVENTS_MAX;
             let most = request_bytes_max(body.len() * BATCH_EVENTS_MAX, prefix.len());
-            assert!(packed <= most, "{packed} of {most}");
+            assert!(encoded <= most, "{encoded} of {most}");
         }
         let largest = request_bytes_max(BODY_BYTES_MAX, prefix.len());
         assert_eq!(largest, BATCH_EVENTS_MAX * RECORD_BYTES_MAX);
