@@ -55,11 +55,11 @@ pub const BATCH_EVENTS_MAX: usize = 10_000;
 /// Entries of `errors` and of `anomalous` in one answer; the counts beside them are complete.
 pub const ANSWER_ITEMS_MAX: usize = 100;
 
-/// Bytes of foreign text in one field of a line of the log. The longest device id fits.
-pub const FOREIGN_BYTES_MAX: usize = 200;
+/// Bytes of a peer's text in one field of a log line. The longest device id fits.
+pub const ESCAPED_BYTES_MAX: usize = 200;
 
-/// Between two lines of the log about one kind of trouble that may come with every request.
-pub const NOTICE_PAUSE_NS: u64 = 60_000_000_000;
+/// The least time between two log lines of one kind of warning that every request may cause.
+pub const LOG_INTERVAL_NS: u64 = 60_000_000_000;
 
 /// Names of ignored members that a line of the log repeats, of one event.
 pub const IGNORED_NAMES_MAX: usize = 4;
@@ -346,7 +346,7 @@ const _: () = assert!(SHARE_BYTES_MAX <= BODY_BYTES_DEFAULT);
 const _: () = assert!(SHARE_BYTES_MAX / EVENT_COST_BYTES <= BATCH_EVENTS_MAX);
 const _: () = assert!(BLOCK_BYTES * 16 <= STORE_QUEUE_BYTES_MIN);
 const _: () = assert!(DEVICE_ID_BYTES_MAX <= u8::MAX as usize);
-const _: () = assert!(DEVICE_ID_BYTES_MAX <= FOREIGN_BYTES_MAX);
+const _: () = assert!(DEVICE_ID_BYTES_MAX <= ESCAPED_BYTES_MAX);
 const _: () = assert!(WINDOW_MAX <= u16::MAX as usize);
 const _: () =
     assert!(1 <= PROFILE_SECONDS_DEFAULT && PROFILE_SECONDS_DEFAULT <= PROFILE_SECONDS_MAX);

@@ -134,7 +134,7 @@ fn serve(server: Server, stop: &Receiver<()>) -> ExitCode {
             log::error!("a thread failed; stopping");
             break;
         }
-        server.tell_overdue();
+        server.log_due_warnings();
     }
     let report = server.drain(thread::sleep);
     match report {

@@ -24,7 +24,7 @@ use crate::engine::means::Means;
 use crate::store::event_counters::{DropReason, EventTotals};
 use crate::store::redis::queue_bytes_needed;
 use crate::store::{RedisSettings, Store};
-use crate::telemetry::busy::Busy;
+use crate::telemetry::busy_ratios::BusyRatios;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::latency::Latency;
@@ -112,7 +112,7 @@ impl Server {
             counters: Arc::new(Counters::new(workers, LABELS)),
             latency: Arc::new(Latency::new(workers, NAMES.len())),
             flushes,
-            busy: Busy::new(clock.now()),
+            busy_ratios: BusyRatios::new(clock.now()),
             exposition: Exposition::default(),
             jobs: queue,
             cors: config.cors_origin.as_ref().map(Cors::new),
@@ -185,9 +185,9 @@ impl Server {
     }
 
     /// Logs what has happened too often to be told each time, and has ended since.
-    pub fn tell_overdue(&self) {
+    pub fn log_due_warnings(&self) {
         let mut clock = self.clock;
-        self.state.counters.troubles().tell_overdue(clock.now());
+        self.state.counters.warnings().log_due(clock.now());
     }
 
     /// What all cores share, to be looked at.
@@ -237,7 +237,7 @@ impl Server {
         if flushed.lost > 0 {
             log::warn!(events = flushed.lost, "not all events could be written in time");
         }
-        self.state.counters.troubles().tell_last();
+        self.state.counters.warnings().log_all();
         report.log();
         report
     }

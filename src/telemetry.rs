@@ -1,27 +1,25 @@
-//! What the server tells about itself: metrics, latencies and logs.
+//! Metrics, latencies, logs and profiles of the server itself.
 //!
 //! ```text
 //! core ─▶ counters (one writer each) ──────────┐
 //! core ─▶ tally ─(end of turn)─▶ latency (HDR) ├─▶ snapshot ─▶ exposition, open_metrics
-//! core ─▶ busy nanoseconds ─▶ busy (ratio) ────┘   (the API adds analytics and the store's books)
+//! core ─▶ busy nanoseconds ─▶ busy_ratios ─────┘   (the API adds analytics and the store's books)
 //! ```
 //!
-//! Every metric that exists stands in [`table`]. A [`snapshot`] holds their values at one moment,
-//! [`exposition`] writes it for Prometheus, and [`log`] starts the structured log on stderr, where
-//! a [`notice`] of each [`trouble`] keeps it short and [`foreign`] text harmless. A [`profile`]
-//! says where CPU time goes, also as a [`flamegraph`], with each [`symbol`] named for readers.
+//! Every metric is declared in [`table`]. A [`snapshot`] holds the values of one moment, and
+//! [`exposition`] writes it for Prometheus. [`log`] starts the structured log on stderr, where a
+//! [`log_limiter`] for each [`warning`] bounds the number of lines, and [`escaped`] makes the text of
+//! peers harmless. A [`profile`] samples where CPU time is spent.
 
-pub mod busy;
+pub mod busy_ratios;
 pub mod counters;
+pub mod escaped;
 pub mod exposition;
-pub mod flamegraph;
-pub mod foreign;
 pub mod latency;
 pub mod log;
-pub mod notice;
+pub mod log_limiter;
 pub mod open_metrics;
 pub mod profile;
 pub mod snapshot;
-pub mod symbol;
 pub mod table;
-pub mod trouble;
+pub mod warning;

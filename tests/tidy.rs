@@ -62,7 +62,7 @@ const DOORS: &[Door] = &[
     ("httparse", &["http/head.rs"]),
     ("httpdate", &["http/date.rs"]),
     ("humantime", &["config/"]),
-    ("inferno", &["telemetry/flamegraph.rs"]),
+    ("inferno", &["telemetry/profile/flamegraph.rs"]),
     ("itoa", &["http/response.rs", "metric/batch.rs", "api/ingest.rs", "store/packing.rs"]),
     ("lexical-core", &["metric/number.rs"]),
     ("may", &["engine/may_minihttp.rs", "engine/may_minihttp/letterbox.rs"]),

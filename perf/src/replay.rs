@@ -21,7 +21,7 @@ use corepulse::http::response::{Answer, Encoder, Persistence};
 use corepulse::limits::REQUEST_COST_BYTES;
 use corepulse::store::Store;
 use corepulse::sync::Mutex;
-use corepulse::telemetry::busy::Busy;
+use corepulse::telemetry::busy_ratios::BusyRatios;
 use corepulse::telemetry::counters::Counters;
 use corepulse::telemetry::exposition::Exposition;
 use corepulse::telemetry::latency::Latency;
@@ -107,7 +107,7 @@ impl Replay {
             counters: Arc::clone(&counters),
             latency: Arc::clone(&latency),
             flushes: Arc::new(Latency::new(1, 1)),
-            busy: Busy::new(Now::default()),
+            busy_ratios: BusyRatios::new(Now::default()),
             exposition: Exposition::default(),
             cors: None,
             jobs: Box::new(jobs.clone()),

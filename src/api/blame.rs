@@ -8,9 +8,9 @@ use crate::http::handler::{Context, Shown};
 use crate::http::status::Status;
 use crate::metric::decode::Ignored;
 use crate::metric::rejection::Rejection;
-use crate::telemetry::foreign::Foreign;
+use crate::telemetry::escaped::Escaped;
 use crate::telemetry::log;
-use crate::telemetry::trouble::{Case, Trouble};
+use crate::telemetry::warning::{Warning, WarningContext};
 
 /// Tells of so many events of one request that were refused, and why one of them was.
 #[cold]
@@ -21,24 +21,24 @@ pub(super) fn events(
     state: &State,
     context: &Context<'_>,
 ) {
-    let trouble = Trouble::EventsRejected;
+    let warning = Warning::EventsRejected;
     let (peer, reason, detail) = (Shown(context.peer), rejection.reason().name(), rejection);
-    let device_id = || device_id.map(|id| Foreign(id).to_string());
+    let device_id = || device_id.map(|id| Escaped(id).to_string());
     // The fields of a line that is not written are not computed.
-    match state.counters.troubles().note(trouble, rejected, context.now) {
+    match state.counters.warnings().add(warning, rejected, context.now) {
         Some(count) => {
             let device_id = device_id();
-            log::warn!(count, %peer, device_id, reason, %detail, "{}", trouble.message());
+            log::warn!(count, %peer, device_id, reason, %detail, "{}", warning.message());
         }
         None => {
-            state.counters.troubles().keep(trouble, || Case {
+            state.counters.warnings().keep_context(warning, || WarningContext {
                 peer: Some(peer.to_string()),
                 device_id: device_id(),
                 reason: Some(reason),
                 detail: Some(detail.to_string()),
-                ..Case::default()
+                ..WarningContext::default()
             });
-            let message = trouble.message();
+            let message = warning.message();
             let device_id = device_id();
             log::debug!(count = rejected, %peer, device_id, reason, %detail, "{message}");
         }
@@ -48,7 +48,7 @@ pub(super) fn events(
 /// Tells of events that were taken without a name or a time though one may have been meant.
 #[cold]
 pub(super) fn members(ignored: &Ignored<'_>, state: &State, context: &Context<'_>) {
-    let trouble = Trouble::MembersIgnored;
+    let warning = Warning::MembersIgnored;
     let (peer, events) = (Shown(context.peer), ignored.events);
     let names = || ignored.names().collect::<Vec<_>>().join(&b", "[..]);
     let missing = match (ignored.lacking.device_id, ignored.lacking.timestamp) {
@@ -56,21 +56,21 @@ pub(super) fn members(ignored: &Ignored<'_>, state: &State, context: &Context<'_
         (true, false) => "device_id",
         (false, _) => "timestamp",
     };
-    match state.counters.troubles().note(trouble, events, context.now) {
+    match state.counters.warnings().add(warning, events, context.now) {
         Some(count) => {
             let names = names();
-            let ignored = Foreign(&names);
-            log::warn!(count, %peer, missing, %ignored, "{}", trouble.message());
+            let ignored = Escaped(&names);
+            log::warn!(count, %peer, missing, %ignored, "{}", warning.message());
         }
         None => {
-            let ignored = || Foreign(&names()).to_string();
-            state.counters.troubles().keep(trouble, || Case {
+            let ignored = || Escaped(&names()).to_string();
+            state.counters.warnings().keep_context(warning, || WarningContext {
                 peer: Some(peer.to_string()),
                 missing: Some(missing),
                 ignored: Some(ignored()),
-                ..Case::default()
+                ..WarningContext::default()
             });
-            let message = trouble.message();
+            let message = warning.message();
             log::debug!(count = events, %peer, missing, ignored = ignored(), "{message}");
         }
     }
@@ -79,32 +79,33 @@ pub(super) fn members(ignored: &Ignored<'_>, state: &State, context: &Context<'_
 /// Tells of events that were taken and not judged, because there are too many devices.
 #[cold]
 pub(super) fn devices(unjudged: u64, state: &State, context: &Context<'_>) {
-    let trouble = Trouble::DevicesRefused;
+    let warning = Warning::DevicesRefused;
     let (peer, devices_max) = (Shown(context.peer), state.settings.devices_max);
     // Once there are too many it may be every request; the counter has them.
-    if let Some(count) = state.counters.troubles().note(trouble, unjudged, context.now) {
-        log::warn!(count, devices_max, %peer, "{}", trouble.message());
+    if let Some(count) = state.counters.warnings().add(warning, unjudged, context.now) {
+        log::warn!(count, devices_max, %peer, "{}", warning.message());
     } else {
-        let of_peer = || Case { peer: Some(peer.to_string()), ..Case::default() };
-        state.counters.troubles().keep(trouble, of_peer);
+        let of_peer =
+            || WarningContext { peer: Some(peer.to_string()), ..WarningContext::default() };
+        state.counters.warnings().keep_context(warning, of_peer);
     }
 }
 
 /// Tells of a request that was refused as a whole, with the problem that it was answered with.
 #[cold]
 pub(super) fn request(status: Status, problem: &[u8], state: &State, context: &Context<'_>) {
-    let trouble = Trouble::BodiesRefused;
-    let (peer, status, detail) = (Shown(context.peer), status.code(), Foreign(detail(problem)));
-    match state.counters.troubles().note(trouble, 1, context.now) {
-        Some(count) => log::warn!(count, %peer, status, %detail, "{}", trouble.message()),
+    let warning = Warning::BodiesRefused;
+    let (peer, status, detail) = (Shown(context.peer), status.code(), Escaped(detail(problem)));
+    match state.counters.warnings().add(warning, 1, context.now) {
+        Some(count) => log::warn!(count, %peer, status, %detail, "{}", warning.message()),
         None => {
-            state.counters.troubles().keep(trouble, || Case {
+            state.counters.warnings().keep_context(warning, || WarningContext {
                 peer: Some(peer.to_string()),
                 status: Some(status),
                 detail: Some(detail.to_string()),
-                ..Case::default()
+                ..WarningContext::default()
             });
-            log::debug!(count = 1, %peer, status, %detail, "{}", trouble.message());
+            log::debug!(count = 1, %peer, status, %detail, "{}", warning.message());
         }
     }
 }

@@ -167,7 +167,7 @@ fn latency(of: Option<usize>, state: &State, out: &mut Vec<u8>) -> std::io::Resu
 
 fn threads(state: &State, now: Now, out: &mut Vec<u8>) -> std::io::Result<()> {
     let totals = state.counters.totals();
-    let busy = state.busy.ratios(now, &totals.busy_ns);
+    let busy = state.busy_ratios.measure(now, &totals.busy_ns);
     writeln!(
         out,
         "{:>4} {:>10} {:>11} {:>14} {:>14} {:>11}",

@@ -43,7 +43,7 @@ pub fn snapshot(state: &State, now: Now) -> Snapshot {
     Snapshot {
         labels: state.counters.labels(),
         durations: state.latency.merged(),
-        busy_ratios: state.busy.ratios(now, &counters.busy_ns),
+        busy_ratios: state.busy_ratios.measure(now, &counters.busy_ns),
         connections_max: state.settings.connections_max as u64,
         // The store's books are read last: what they call accepted, the analytics have seen.
         analytics: analytics(state, now),

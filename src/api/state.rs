@@ -8,7 +8,7 @@ use super::later::JobQueue;
 use crate::analytics::Analytics;
 use crate::config::Secret;
 use crate::store::Store;
-use crate::telemetry::busy::Busy;
+use crate::telemetry::busy_ratios::BusyRatios;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::latency::Latency;
@@ -26,7 +26,7 @@ pub struct State {
     /// Durations of flushes to a remote store.
     pub flushes: Arc<Latency>,
     /// The cores' share of time at work.
-    pub busy: Busy,
+    pub busy_ratios: BusyRatios,
     /// Writes all of it for Prometheus.
     pub exposition: Exposition,
     /// Where work for the control threads waits.

@@ -7,10 +7,10 @@ use crate::clock::Now;
 use crate::config::shown::Shown;
 use crate::store::event_counters::DropReason;
 use crate::store::redis::{Observer, Outage, Trouble};
-use crate::telemetry::foreign::Foreign;
+use crate::telemetry::escaped::Escaped;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::log;
-use crate::telemetry::notice::Notice;
+use crate::telemetry::log_limiter::LogLimiter;
 
 /// Logs when Redis comes and goes and what is given up meanwhile, and records how long each block
 /// was in flight.
@@ -18,14 +18,14 @@ use crate::telemetry::notice::Notice;
 pub struct StoreWatch {
     flushes: Arc<Latency>,
     /// Events given up, by why, in the order of [`DropReason::ALL`].
-    given_up: [Notice; DropReason::ALL.len()],
+    given_up: [LogLimiter; DropReason::ALL.len()],
 }
 
 impl StoreWatch {
     /// Records into the only route of the only core of `flushes`.
     #[must_use]
     pub fn new(flushes: Arc<Latency>) -> Self {
-        Self { flushes, given_up: DropReason::ALL.map(|_| Notice::new()) }
+        Self { flushes, given_up: DropReason::ALL.map(|_| LogLimiter::new()) }
     }
 }
 
@@ -53,9 +53,9 @@ impl Observer for StoreWatch {
     fn went_down(&self, trouble: &Trouble<'_>) {
         let Trouble { server, kind, said, outage, waiting } = *trouble;
         log::warn!(
-            at = %Foreign(server.as_bytes()),
+            at = %Escaped(server.as_bytes()),
             why = kind,
-            said = %Foreign(said.as_bytes()),
+            said = %Escaped(said.as_bytes()),
             away = %shown(outage.lasted),
             returns = outage.returns,
             waiting,
@@ -68,24 +68,24 @@ impl Observer for StoreWatch {
         if reason == DropReason::Shutdown {
             return;
         }
-        let notice = self.given_up.get(reason.index());
-        let due = notice.and_then(|notice| notice.note(events, at(now_ns)));
+        let limiter = self.given_up.get(reason.index());
+        let due = limiter.and_then(|limiter| limiter.add(events, at(now_ns)));
         if let Some(events) = due {
             tell(reason, events);
         }
     }
 
     fn tick(&self, now_ns: u64) {
-        for (reason, notice) in DropReason::ALL.into_iter().zip(&self.given_up) {
-            if let Some(events) = notice.overdue(at(now_ns)) {
+        for (reason, limiter) in DropReason::ALL.into_iter().zip(&self.given_up) {
+            if let Some(events) = limiter.take_if_due(at(now_ns)) {
                 tell(reason, events);
             }
         }
     }
 
     fn end(&self) {
-        for (reason, notice) in DropReason::ALL.into_iter().zip(&self.given_up) {
-            if let Some(events) = notice.last() {
+        for (reason, limiter) in DropReason::ALL.into_iter().zip(&self.given_up) {
+            if let Some(events) = limiter.take() {
                 tell(reason, events);
             }
         }

@@ -10,7 +10,7 @@ use crossbeam::channel::{self, Receiver, Sender, TrySendError};
 use crate::api::later::Declined;
 use crate::api::profile::{Form, ProfileJob, Wanted};
 use crate::telemetry::log;
-use crate::telemetry::profile::{Failed, Sampling};
+use crate::telemetry::profile::{ProfileError, Profiler};
 
 /// Between taking the place of the one profile and queueing it there is nothing to wait for.
 const SUBMISSION_MAX: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ impl ProfileJobs {
     pub(super) fn work(
         &self,
         stopped: &Receiver<()>,
-        take: impl Fn(Wanted, &Receiver<()>) -> Result<Vec<u8>, Failed>,
+        take: impl Fn(Wanted, &Receiver<()>) -> Result<Vec<u8>, ProfileError>,
     ) {
         loop {
             let job = channel::select_biased! {
@@ -103,7 +103,7 @@ impl ProfileJobs {
                 log::error!("a panic ended a profile, which got 500");
             }
             self.shared.is_busy.store(false, Ordering::Release);
-            job.answer(taken.ok().map(|taken| taken.map_err(Failed::detail)));
+            job.answer(taken.ok().map(|taken| taken.map_err(ProfileError::detail)));
         }
         // Whoever has the one place has queued a job, or is about to; nobody gets it after that.
         if self.shared.is_busy.swap(true, Ordering::AcqRel)
@@ -115,11 +115,11 @@ impl ProfileJobs {
 }
 
 /// Takes one.
-pub(super) fn take(wanted: Wanted, stopped: &Receiver<()>) -> Result<Vec<u8>, Failed> {
-    let sampling = Sampling::start()?;
+pub(super) fn take(wanted: Wanted, stopped: &Receiver<()>) -> Result<Vec<u8>, ProfileError> {
+    let profiler = Profiler::start()?;
     // Nothing is ever sent: this is the end of the time, or of the server.
     let _ = stopped.recv_timeout(Duration::from_secs(wanted.seconds.into()));
-    let profile = sampling.finish()?;
+    let profile = profiler.finish()?;
     match wanted.form {
         Form::Pprof => profile.pprof(),
         Form::Flamegraph => profile.flamegraph(),

@@ -9,7 +9,7 @@ use crate::http::handler::{Context, Mailbox, RequestId, Ticket};
 use crate::http::response::{Answer, TEXT};
 use crate::http::status::Status;
 use crate::telemetry::exposition::Format;
-use crate::telemetry::profile::Failed;
+use crate::telemetry::profile::ProfileError;
 
 /// Where the answers of a test arrive.
 #[derive(Debug)]
@@ -204,7 +204,7 @@ fn a_stopping_server_says_so_and_not_that_it_is_busy() {
                 is_taken.send(()).unwrap();
                 assert!(stopped.recv().is_err());
                 finished.recv().unwrap();
-                Err(Failed::Report)
+                Err(ProfileError::Report)
             });
         });
         assert_eq!(declined(0), Ok(()));

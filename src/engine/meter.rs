@@ -8,7 +8,7 @@ use crate::http::response::Response;
 use crate::telemetry::counters::{CloseReason, Counters};
 use crate::telemetry::latency::{Latency, Tally};
 use crate::telemetry::log;
-use crate::telemetry::trouble::{Case, Trouble};
+use crate::telemetry::warning::{Warning, WarningContext};
 
 /// A poll that returns within this time did not sleep, but for what it had to do in the kernel.
 const AT_ONCE_NS: u64 = 20_000;
@@ -83,20 +83,22 @@ impl Meter {
     /// Tells of a newcomer past the limit of connections.
     #[cold]
     pub fn tell_of_limit(&self, newcomer: &dyn Peer, connections_max: usize, now: Now) {
-        let trouble = Trouble::ConnectionLimit;
-        if let Some(count) = self.note(trouble, now) {
+        let warning = Warning::ConnectionLimit;
+        if let Some(count) = self.count_warning(warning, now) {
             let newcomer = Shown(newcomer);
-            log::warn!(count, connections_max, %newcomer, "{}", trouble.message());
+            log::warn!(count, connections_max, %newcomer, "{}", warning.message());
         } else {
-            let of_newcomer =
-                || Case { peer: Some(Shown(newcomer).to_string()), ..Case::default() };
-            self.counters.troubles().keep(trouble, of_newcomer);
+            let of_newcomer = || WarningContext {
+                peer: Some(Shown(newcomer).to_string()),
+                ..WarningContext::default()
+            };
+            self.counters.warnings().keep_context(warning, of_newcomer);
         }
     }
 
-    /// Notes trouble; answers how often it came since it was last told, if it is to be told now.
-    pub fn note(&self, trouble: Trouble, now: Now) -> Option<u64> {
-        self.counters.troubles().note(trouble, 1, now)
+    /// Counts a warning; returns the number since the last log line if one is due now.
+    pub fn count_warning(&self, warning: Warning, now: Now) -> Option<u64> {
+        self.counters.warnings().add(warning, 1, now)
     }
 
     /// A request was answered that had been readable since `since_ns`.

@@ -4,7 +4,7 @@
 //! else writes; a scrape adds them up. Routes, statuses and reasons come as tables from the layers
 //! that own them, and are counted by index.
 
-use super::trouble::Troubles;
+use super::warning::Warnings;
 use crate::sync::{Count, PerCore};
 
 /// Why a connection ended.
@@ -101,7 +101,7 @@ struct Core {
 pub struct Counters {
     labels: Labels,
     cores: PerCore<Core>,
-    troubles: Troubles,
+    warnings: Warnings,
 }
 
 impl Counters {
@@ -121,14 +121,14 @@ impl Counters {
                 busy_ns: Count::default(),
                 turns: Count::default(),
             }),
-            troubles: Troubles::default(),
+            warnings: Warnings::default(),
         }
     }
 
     /// What is told in the log as well. Any thread may note it.
     #[must_use]
-    pub const fn troubles(&self) -> &Troubles {
-        &self.troubles
+    pub const fn warnings(&self) -> &Warnings {
+        &self.warnings
     }
 
     /// The tables it counts by.

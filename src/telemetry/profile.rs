@@ -1,12 +1,15 @@
-//! Where the CPU time of this process goes: stacks, met by a timer that runs while a thread does.
+//! CPU profiles of this process: stacks sampled by a timer that advances with CPU time.
 //!
-//! The timer is the process's (`ITIMER_PROF`): of each second of CPU time, whichever thread uses
-//! it, a fixed number of samples is taken, in a signal handler on the thread at hand. The handler
-//! walks the stack by the tables that the compiler leaves for it, in memory that it checks, without
-//! allocating; the C library is walked through like the rest, for most time is spent in its system
-//! calls. What the kernel does there is not seen: the frame that called it stands for it.
+//! The timer is the process's (`ITIMER_PROF`): for each second of CPU time, on whichever thread, it
+//! sends a fixed number of signals to the running thread. The handler walks the stack by the unwinding
+//! tables of the compiler, without allocating and only through memory that it has checked. Frames of the
+//! C library are walked too, because most time is spent in its system calls; time in the kernel is
+//! attributed to the function that made the system call.
 //!
-//! Names are looked up when the timer is off, by whoever asks for them. One profile at a time.
+//! Names are looked up after the timer is off, by the thread that asked. One profile runs at a time.
+
+mod flamegraph;
+mod symbol;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,29 +20,28 @@ use flate2::write::GzEncoder;
 use pprof::protos::Message;
 use pprof::{Frames, Names, ProfilerGuard, ProfilerGuardBuilder, Report, Symbol};
 
-use super::flamegraph;
-use super::symbol::readable;
 use crate::limits::PROFILE_HZ;
+use symbol::readable_name;
 
-/// Stacks are being taken.
-pub struct Sampling(ProfilerGuard<'static>);
+/// A running profiler.
+pub struct Profiler(ProfilerGuard<'static>);
 
-/// What was taken.
+/// The samples of a profiler that has stopped.
 pub struct Profile(Report);
 
-/// Why there is no profile.
+/// The step of a profile that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failed {
-    /// It cannot begin.
+pub enum ProfileError {
+    /// The profiler did not start.
     Start,
-    /// What was taken cannot be read.
+    /// The samples could not be read.
     Report,
-    /// It cannot be written down.
+    /// The profile could not be encoded or drawn.
     Encode,
 }
 
-impl Failed {
-    /// The same in words.
+impl ProfileError {
+    /// Returns the text for the one who asked for the profile.
     #[must_use]
     pub const fn detail(self) -> &'static str {
         match self {
@@ -52,9 +54,9 @@ impl Failed {
     }
 }
 
-impl fmt::Debug for Sampling {
+impl fmt::Debug for Profiler {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Sampling")
+        out.write_str("Profiler")
     }
 }
 
@@ -64,31 +66,31 @@ impl fmt::Debug for Profile {
     }
 }
 
-impl Sampling {
-    /// Begins.
+impl Profiler {
+    /// Starts the timer.
     ///
     /// # Errors
     ///
-    /// Another one goes on, or there is no folder for temporary files.
-    pub fn start() -> Result<Self, Failed> {
+    /// Another profiler runs, or there is no folder for temporary files.
+    pub fn start() -> Result<Self, ProfileError> {
         let guard = ProfilerGuardBuilder::default().frequency(PROFILE_HZ).build();
-        guard.map(Self).map_err(|_| Failed::Start)
+        guard.map(Self).map_err(|_| ProfileError::Start)
     }
 
-    /// Ends, and only then looks up the names: that may take longer than the profile did.
+    /// Stops the timer and then looks up the names, which may take longer than the profile.
     ///
     /// # Errors
     ///
-    /// What was taken cannot be read.
-    pub fn finish(self) -> Result<Profile, Failed> {
-        let taken = self.0.report().build_unresolved();
+    /// The samples cannot be read.
+    pub fn finish(self) -> Result<Profile, ProfileError> {
+        let samples = self.0.report().build_unresolved();
         drop(self);
-        let taken = taken.map_err(|_| Failed::Report)?;
-        let mut report = Report { data: HashMap::new(), timing: taken.timing };
+        let samples = samples.map_err(|_| ProfileError::Report)?;
+        let mut report = Report { data: HashMap::new(), timing: samples.timing };
         let names = Names::new();
-        for (stack, count) in taken.data {
+        for (stack, count) in samples.data {
             let mut frames = Frames::named(stack, &names);
-            // Stacks that read the same are one, whenever each was met first.
+            // Equal stacks are merged, whenever each was sampled first.
             frames.sample_timestamp = report.timing.start_time;
             frames.frames.iter_mut().flatten().for_each(rename);
             *report.data.entry(frames).or_insert(0) += count;
@@ -97,33 +99,34 @@ impl Sampling {
     }
 }
 
+/// Replaces the name of a symbol by its readable form.
 fn rename(symbol: &mut Symbol) {
-    symbol.name = Some(readable(&symbol.name(), &symbol.filename()).into_bytes());
+    symbol.name = Some(readable_name(&symbol.name(), &symbol.filename()).into_bytes());
 }
 
 impl Profile {
-    /// The profile as `go tool pprof` and speedscope read it: gzipped protobuf.
+    /// Encodes the profile for `go tool pprof` and speedscope, as gzipped protobuf.
     ///
     /// # Errors
     ///
-    /// It cannot be written down.
-    pub fn pprof(&self) -> Result<Vec<u8>, Failed> {
-        let encoded = self.0.pprof().map_err(|_| Failed::Encode)?.encode_to_vec();
-        gzip(&encoded).map_err(|_| Failed::Encode)
+    /// The encoding fails.
+    pub fn pprof(&self) -> Result<Vec<u8>, ProfileError> {
+        let encoded = self.0.pprof().map_err(|_| ProfileError::Encode)?.encode_to_vec();
+        gzip(&encoded).map_err(|_| ProfileError::Encode)
     }
 
-    /// The profile as a picture, threads at the bottom.
+    /// Draws the profile as an SVG flamegraph with the threads at the bottom.
     ///
     /// # Errors
     ///
-    /// It cannot be drawn.
-    pub fn flamegraph(&self) -> Result<Vec<u8>, Failed> {
+    /// The drawing fails.
+    pub fn flamegraph(&self) -> Result<Vec<u8>, ProfileError> {
         let Self(Report { data, timing }) = self;
         let stacks: Vec<String> =
             data.iter().map(|(frames, count)| folded(frames, *count)).collect();
         let seconds = timing.duration.as_secs_f64();
         let title = format!("CPU time of corepulse in {seconds:.1} s");
-        flamegraph::draw(&stacks, &title).map_err(|_| Failed::Encode)
+        flamegraph::draw(&stacks, &title).map_err(|_| ProfileError::Encode)
     }
 }
 
@@ -133,8 +136,8 @@ fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// A stack as a line, the outermost frame first. A frame of machine code may be several functions,
-/// those that were inlined before the one that they were inlined into.
+/// Writes a stack as a line of the folded format, the outermost frame first. A frame of machine code may
+/// hold several functions: inlined ones come before the function that they were inlined into.
 fn folded(frames: &Frames, count: isize) -> String {
     let mut line = frames.thread_name_or_id();
     for symbol in frames.frames.iter().rev().flat_map(|inlined| inlined.iter().rev()) {

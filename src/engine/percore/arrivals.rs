@@ -13,7 +13,7 @@ use crate::engine::mailbox::Newcomer;
 use crate::http::handler::Handler;
 use crate::telemetry::counters::CloseReason;
 use crate::telemetry::log;
-use crate::telemetry::trouble::Trouble;
+use crate::telemetry::warning::Warning;
 
 /// Newcomers taken in one turn; more wait in the kernel for the next.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -50,14 +50,14 @@ impl<H: Handler> Core<H> {
                     return;
                 }
                 Err(error) if are_exhausted(&error) => {
-                    self.tell_of(Trouble::AcceptExhausted, &error);
+                    self.tell_of(Warning::AcceptExhausted, &error);
                     // Make room, and try again after a while.
                     self.make_room(now_ms);
                     self.accept_retry_ms = Some(now_ms + ACCEPT_RETRY_MS);
                     return;
                 }
                 Err(error) => {
-                    self.tell_of(Trouble::AcceptFailed, &error);
+                    self.tell_of(Warning::AcceptFailed, &error);
                     failures += 1;
                 }
             }
@@ -69,9 +69,9 @@ impl<H: Handler> Core<H> {
     }
 
     #[cold]
-    fn tell_of(&self, trouble: Trouble, error: &io::Error) {
-        if let Some(count) = self.meter.note(trouble, self.now) {
-            log::warn!(count, %error, "{}", trouble.message());
+    fn tell_of(&self, warning: Warning, error: &io::Error) {
+        if let Some(count) = self.meter.count_warning(warning, self.now) {
+            log::warn!(count, %error, "{}", warning.message());
         }
     }
 

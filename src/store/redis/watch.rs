@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Outage;
 use super::failure::Kind;
-use crate::limits::{NOTICE_PAUSE_NS, STORE_UP_LASTS_MS};
+use crate::limits::{LOG_INTERVAL_NS, STORE_UP_LASTS_MS};
 
 const UP_LASTS_NS: u64 = STORE_UP_LASTS_MS * 1_000_000;
 
@@ -73,7 +73,7 @@ impl Watch {
             return None;
         }
         down.told |= bit;
-        down.again_ns = now_ns.saturating_add(NOTICE_PAUSE_NS);
+        down.again_ns = now_ns.saturating_add(LOG_INTERVAL_NS);
         Some(down.outage(now_ns))
     }
 }

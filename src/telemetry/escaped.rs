@@ -1,24 +1,24 @@
-//! Text that a stranger wrote, on its way into a log.
+//! Escaping of text from peers for the log.
 //!
-//! A line of the log is read in terminals and by programs: no byte of a peer may move the cursor,
-//! begin a line of its own, turn the direction of what follows around, or fill a disk.
+//! Log lines are read in terminals and by programs: no byte of a peer may move the cursor, start a
+//! new line, reverse the direction of the text that follows, or fill a disk.
 
 use std::fmt::{self, Write};
 
-use crate::limits::FOREIGN_BYTES_MAX;
+use crate::limits::ESCAPED_BYTES_MAX;
 
-/// Foreign bytes, shown as text of at most [`FOREIGN_BYTES_MAX`] bytes, with `…` where some were
-/// left out. What is no printable character is escaped as Rust writes it, a byte that is not UTF-8
-/// as `\xff`; a backslash is doubled, so that what is shown has one meaning.
+/// Bytes from a peer, displayed as at most [`ESCAPED_BYTES_MAX`] bytes of text, with `…` where more
+/// was cut off. Characters that cannot be printed are escaped as in Rust, bytes that are not UTF-8 as
+/// `\xff`; a backslash is doubled, so that the text is unambiguous.
 #[derive(Clone, Copy)]
-pub struct Foreign<'a>(pub &'a [u8]);
+pub struct Escaped<'a>(pub &'a [u8]);
 
-impl fmt::Display for Foreign<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut left = FOREIGN_BYTES_MAX;
-        let mut show = |piece: fmt::Arguments<'_>, bytes: usize| -> Result<bool, fmt::Error> {
-            let fits = bytes <= left;
-            left = left.saturating_sub(bytes);
+        let mut bytes_left = ESCAPED_BYTES_MAX;
+        let mut write = |piece: fmt::Arguments<'_>, bytes: usize| -> Result<bool, fmt::Error> {
+            let fits = bytes <= bytes_left;
+            bytes_left = bytes_left.saturating_sub(bytes);
             if fits {
                 out.write_fmt(piece)?;
             } else {
@@ -29,17 +29,17 @@ impl fmt::Display for Foreign<'_> {
         for chunk in self.0.utf8_chunks() {
             for char in chunk.valid().chars() {
                 let fits = if is_plain(char) {
-                    show(format_args!("{char}"), char.len_utf8())?
+                    write(format_args!("{char}"), char.len_utf8())?
                 } else {
                     let escaped = char.escape_default();
-                    show(format_args!("{escaped}"), escaped.len())?
+                    write(format_args!("{escaped}"), escaped.len())?
                 };
                 if !fits {
                     return Ok(());
                 }
             }
             for byte in chunk.invalid() {
-                if !show(format_args!("\\x{byte:02x}"), "\\xff".len())? {
+                if !write(format_args!("\\x{byte:02x}"), "\\xff".len())? {
                     return Ok(());
                 }
             }
@@ -48,14 +48,14 @@ impl fmt::Display for Foreign<'_> {
     }
 }
 
-impl fmt::Debug for Foreign<'_> {
+impl fmt::Debug for Escaped<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "\"{self}\"")
     }
 }
 
-/// Whether a character stands for itself: letters of any script, quotes and blanks do. `Debug` of
-/// a text escapes what is not printable, quotes, and marks that join the character before them.
+/// Returns true if a character needs no escape, as letters of any script, quotes and spaces. The rest
+/// is what `Debug` of a text escapes, except quotes: unprintable and combining characters.
 fn is_plain(char: char) -> bool {
     matches!(char, '"' | '\'') || (char != '\\' && char.escape_debug().len() == 1)
 }
@@ -80,20 +80,20 @@ mod tests {
             // Next line, line separator, and what turns the direction around.
             ("\u{85}\u{2028}\u{202e}".as_bytes(), "\\u{85}\\u{2028}\\u{202e}"),
         ] {
-            assert_eq!(Foreign(sent).to_string(), shown);
+            assert_eq!(Escaped(sent).to_string(), shown);
         }
     }
 
     #[test]
     fn long_text_is_cut_where_it_says_so() {
-        let whole = "x".repeat(FOREIGN_BYTES_MAX);
-        assert_eq!(Foreign(whole.as_bytes()).to_string(), whole);
-        let longer = "x".repeat(FOREIGN_BYTES_MAX + 1);
-        assert_eq!(Foreign(longer.as_bytes()).to_string(), format!("{whole}…"));
-        let escapes = "\n".repeat(FOREIGN_BYTES_MAX);
+        let whole = "x".repeat(ESCAPED_BYTES_MAX);
+        assert_eq!(Escaped(whole.as_bytes()).to_string(), whole);
+        let longer = "x".repeat(ESCAPED_BYTES_MAX + 1);
+        assert_eq!(Escaped(longer.as_bytes()).to_string(), format!("{whole}…"));
+        let escapes = "\n".repeat(ESCAPED_BYTES_MAX);
         assert_eq!(
-            Foreign(escapes.as_bytes()).to_string(),
-            format!("{}…", "\\n".repeat(FOREIGN_BYTES_MAX / 2))
+            Escaped(escapes.as_bytes()).to_string(),
+            format!("{}…", "\\n".repeat(ESCAPED_BYTES_MAX / 2))
         );
     }
 
@@ -102,8 +102,8 @@ mod tests {
         fn whatever_was_sent_is_one_short_printable_line(
             sent in proptest::collection::vec(any::<u8>(), 0..600),
         ) {
-            let shown = Foreign(&sent).to_string();
-            prop_assert!(shown.len() <= FOREIGN_BYTES_MAX + '…'.len_utf8());
+            let shown = Escaped(&sent).to_string();
+            prop_assert!(shown.len() <= ESCAPED_BYTES_MAX + '…'.len_utf8());
             prop_assert!(!shown.chars().any(char::is_control), "{:?}", shown);
         }
     }

@@ -1,14 +1,14 @@
-//! Names of functions, for readers.
+//! Readable names of functions in profiles.
 //!
-//! The line tables of a release name an inlined function without its path, and with all its generic
-//! arguments. `parse` alone may be a dozen functions; the file says which one it is.
+//! The line tables of a release build name an inlined function without its path and with all its generic
+//! arguments. `parse` alone may be a dozen functions; the path of the source file tells them apart.
 
-/// Where the package of this crate was built.
+/// The folder in which this crate was built.
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The name with the path of its module, if the file tells it, and without generic arguments.
+/// Returns the name with the path of its module, if the file tells it, and without generic arguments.
 #[must_use]
-pub fn readable(name: &str, file: &str) -> String {
+pub(super) fn readable_name(name: &str, file: &str) -> String {
     let plain = without_arguments(name);
     match module_of(file) {
         Some(module) if !plain.contains("::") => format!("{module}::{plain}"),
@@ -16,7 +16,7 @@ pub fn readable(name: &str, file: &str) -> String {
     }
 }
 
-/// What stands before the arguments. A name that begins with a type in brackets is a whole path.
+/// Cuts off generic arguments. A name that begins with a type in brackets is a whole path already.
 fn without_arguments(name: &str) -> &str {
     match name.split_once('<') {
         Some((plain, _)) if !plain.is_empty() && !plain.contains("::") => plain,
@@ -24,7 +24,7 @@ fn without_arguments(name: &str) -> &str {
     }
 }
 
-/// The path of the module in a file, by the usual layout of a package.
+/// Derives the path of a module from its file, by the usual layout of a package.
 fn module_of(file: &str) -> Option<String> {
     let (package, inside) =
         match file.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix("/src/")) {
@@ -35,7 +35,7 @@ fn module_of(file: &str) -> Option<String> {
             }
         };
     let inside = inside.strip_suffix(".rs")?;
-    // `mio-1.2.5` is mio.
+    // The folder of mio is `mio-1.2.5`.
     let is_version =
         |(_, version): &(&str, &str)| version.starts_with(|c: char| c.is_ascii_digit());
     let package = package.rsplit_once('-').filter(is_version).map_or(package, |(name, _)| name);
@@ -68,7 +68,7 @@ mod tests {
             ),
             ("f", "/a/core_affinity-0.8.3/src/lib.rs".to_owned(), "core_affinity::f"),
         ] {
-            assert_eq!(readable(name, &file), expected);
+            assert_eq!(readable_name(name, &file), expected);
         }
     }
 
@@ -76,8 +76,8 @@ mod tests {
     fn what_is_whole_stays_as_it_is() {
         let write = "<&std::net::tcp::TcpStream as std::io::Write>::write";
         for name in [write, "__libc_send", "core::str::from_utf8", "std::rt::lang_start<()>"] {
-            assert_eq!(readable(name, "../sysdeps/unix/send.c"), name);
+            assert_eq!(readable_name(name, "../sysdeps/unix/send.c"), name);
         }
-        assert_eq!(readable(write, "/r/library/std/src/net/tcp.rs"), write);
+        assert_eq!(readable_name(write, "/r/library/std/src/net/tcp.rs"), write);
     }
 }

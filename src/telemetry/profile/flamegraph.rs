@@ -1,25 +1,25 @@
-//! Flamegraphs: stacks in, an SVG picture out.
+//! Flamegraphs as SVG, drawn from folded stacks.
 
 use std::io;
 
 use inferno::flamegraph::{self, Options};
 
-/// Frames narrower than this share of the whole, in per cent, are left out: nobody could see them.
+/// Frames narrower than this percentage of the whole are left out, as they would be invisible.
 const WIDTH_PERCENT_MIN: f64 = 0.05;
 
-/// What is drawn where there is nothing to draw.
+/// The picture of a profile without samples.
 const EMPTY: &str = r#"<svg xmlns="http://www.w3.org/2000/svg" width="600" height="40">
 <text x="10" y="25" font-family="sans-serif" font-size="14">No CPU time was used meanwhile.</text>
 </svg>
 "#;
 
-/// Draws stacks, each a line of frames from the outermost on, with semicolons between them, and the
-/// number of samples behind a space.
+/// Draws stacks in the folded format: a line each, its frames from the outermost on separated by
+/// semicolons, then a space and the number of samples.
 ///
 /// # Errors
 ///
-/// A line is none of those.
-pub fn draw(stacks: &[String], title: &str) -> io::Result<Vec<u8>> {
+/// A line has another format.
+pub(super) fn draw(stacks: &[String], title: &str) -> io::Result<Vec<u8>> {
     if stacks.is_empty() {
         return Ok(EMPTY.as_bytes().to_vec());
     }
