@@ -35,17 +35,19 @@ RUN cpu="$TARGET_CPU"; \
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY perf/Cargo.toml perf/Cargo.toml
+COPY percore/Cargo.toml percore/Cargo.toml
 COPY testkit/Cargo.toml testkit/Cargo.toml
 COPY vendor vendor
-RUN mkdir -p src perf/src testkit/src benches \
-    && echo '//! Stands in.' | tee src/lib.rs perf/src/lib.rs testkit/src/lib.rs >src/main.rs \
+RUN mkdir -p src perf/src percore/src testkit/src benches \
+    && echo '//! Stands in.' | tee {.,perf,percore,testkit}/src/lib.rs >src/main.rs \
     && echo 'fn main() {}' | tee -a src/main.rs >benches/stages.rs \
     && cargo build --release --locked --bin corepulse \
-    && cargo clean --release --locked --package corepulse \
-    && rm -r src
+    && cargo clean --release --locked --package corepulse --package percore \
+    && rm -r src percore/src
 
 # Part of the binary: it is served.
 COPY openapi.json ./
+COPY percore/src percore/src
 COPY src src
 ARG COREPULSE_COMMIT=unknown
 RUN COREPULSE_COMMIT="$COREPULSE_COMMIT" cargo build --release --locked --bin corepulse

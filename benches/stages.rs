@@ -11,9 +11,6 @@
 )]
 
 use corepulse::analytics::{Analytics, AnalyticsSettings};
-use corepulse::clock::Now;
-use corepulse::http::heads::Heads;
-use corepulse::http::request::Method;
 use corepulse::limits::HEADS_KEPT;
 use corepulse::metric::decode::{Decoder, Lines};
 use corepulse::metric::event::Event;
@@ -21,6 +18,9 @@ use corepulse::store::block::{Appended, Block};
 use corepulse::store::encoding::Encoding;
 use corepulse::store::key::{KEY_PREFIX, KeyHasher};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use percore::clock::Now;
+use percore::http::heads::Heads;
+use percore::http::request::Method;
 use std::hint::black_box;
 
 const DEVICES: usize = 1000;

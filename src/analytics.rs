@@ -26,10 +26,10 @@ mod window;
 
 use std::sync::atomic::AtomicU64;
 
-use crate::clock::Now;
 use crate::limits;
 use crate::metric::event::Event;
-use crate::sync::{CachePadded, Count, Mutex, MutexGuard};
+use percore::clock::Now;
+use percore::sync::{CachePadded, Count, Mutex, MutexGuard};
 
 use device_index::{IdHash, IdHasher};
 use device_quota::{DeviceQuota, ScanResult};

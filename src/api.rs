@@ -18,6 +18,7 @@ pub mod json;
 pub mod later;
 pub mod lookup;
 pub mod media_type;
+pub mod meter;
 pub mod openapi;
 pub mod profile;
 pub mod query;

@@ -4,7 +4,6 @@
 //! reported, so that nobody has to start the server five times to learn five things.
 
 pub mod arguments;
-pub mod listen;
 pub mod mistakes;
 pub mod origins;
 pub mod redis_url;
@@ -15,12 +14,14 @@ pub mod variables;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use percore::listen::{Listen, UNIX_PATH_BYTES_MAX};
+use percore::placement::Pin;
+
 use crate::limits::{
     BODY_BYTES_MAX, BODY_BYTES_MIN, MEMORY_STORE_BYTES_MIN, STORE_PREFIX_BYTES_MAX,
     STORE_QUEUE_BYTES_MIN, WINDOW_MAX, WORKERS_MAX,
 };
 use arguments::Arguments;
-use listen::{Listen, UNIX_PATH_BYTES_MAX};
 use mistakes::{Mistakes, Range};
 use origins::Origins;
 use redis_url::RedisUrl;
@@ -30,17 +31,6 @@ use sources::Sources;
 
 /// Exit code of a wrong command line or environment (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
-
-/// `--pin`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pin {
-    /// Pin where the cores are this process's own.
-    Auto,
-    /// Pin.
-    On,
-    /// Leave it to the scheduler.
-    Off,
-}
 
 /// `--engine`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

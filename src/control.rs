@@ -21,10 +21,10 @@ use crossbeam::channel::{
 use crate::api::later::{self, Declined, Job, JobQueue, Lane, Work};
 use crate::api::profile::ProfileJob;
 use crate::api::state::State;
-use crate::clock::{Clock, Now};
-use crate::http::response::Response;
 use crate::limits::JOBS_QUEUED_MAX;
 use crate::telemetry::log;
+use percore::clock::{Clock, Now};
+use percore::http::response::Response;
 use profiles::{ProfileJobs, Stop, Submission};
 
 /// The cores' ends of the queues of jobs. A full queue is told to the client as 503, and a profile

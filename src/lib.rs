@@ -19,14 +19,13 @@
 
 pub mod analytics;
 pub mod api;
-pub mod clock;
 pub mod config;
 pub mod control;
 pub mod engine;
-pub mod http;
+pub mod healthcheck;
 pub mod limits;
 pub mod metric;
+pub mod resources;
 pub mod server;
 pub mod store;
-pub mod sync;
 pub mod telemetry;

@@ -17,8 +17,8 @@ use signal_hook::low_level::signal_name;
 use corepulse::config::arguments::{Arguments, Command};
 use corepulse::config::variables::{self, Unknown};
 use corepulse::config::{Config, EXIT_USAGE, LogFormat, LogLevel};
-use corepulse::engine::healthcheck;
-use corepulse::engine::means::Means;
+use corepulse::healthcheck;
+use corepulse::resources::Means;
 use corepulse::server::{Report, Server, StartError};
 use corepulse::telemetry::log;
 

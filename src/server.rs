@@ -11,16 +11,11 @@ use crate::api::route::{LABELS, NAMES};
 use crate::api::service::Service;
 use crate::api::state::{Settings, State};
 use crate::api::store_watch::StoreWatch;
-use crate::clock::{Clock, nanoseconds};
-use crate::config::listen::Listen;
 use crate::config::shown::{Bytes, Shown};
 use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
-use crate::engine::choice::{Entrance, Running};
-use crate::engine::cores::Setup;
-use crate::engine::lent::Patience;
-use crate::engine::listener::Bound;
-use crate::engine::means::Means;
+use crate::engine::{Entrance, Running};
+use crate::resources::Means;
 use crate::store::event_counters::{DropReason, EventTotals};
 use crate::store::redis::queue_bytes_needed;
 use crate::store::{RedisSettings, Store};
@@ -29,6 +24,11 @@ use crate::telemetry::counters::Counters;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::log;
+use percore::clock::{Clock, nanoseconds};
+use percore::cores::Setup;
+use percore::lent::Patience;
+use percore::listen::Listen;
+use percore::listener::Bound;
 
 /// A running server.
 #[derive(Debug)]
@@ -128,8 +128,6 @@ impl Server {
             },
             connection_age_ms: config.connection_age.map_or(u64::MAX, milliseconds),
             connections_max,
-            counters: Arc::clone(&state.counters),
-            latency: Arc::clone(&state.latency),
             clock,
         };
         let service = |number| Service::new(number, Arc::clone(&state));

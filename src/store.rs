@@ -21,7 +21,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{Clock, Now, nanoseconds};
 use crate::config::redis_url::RedisUrl;
 use crate::metric::event::Event;
 use crate::store::block::{Appended, Block};
@@ -33,7 +32,8 @@ use crate::store::redis::dialer::SharedBook;
 use crate::store::redis::reader::Reader;
 use crate::store::redis::thread::WriterThread;
 use crate::store::redis::{Observer, Shared, no_errors};
-use crate::sync::{Mutex, MutexGuard, PerCore};
+use percore::clock::{Clock, Now, nanoseconds};
+use percore::sync::{Mutex, MutexGuard, PerCore};
 
 /// The store of one server, shared by all its threads.
 #[derive(Debug)]

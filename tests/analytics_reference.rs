@@ -18,8 +18,8 @@ mod series;
 use corepulse::analytics::moments::Moments;
 use corepulse::analytics::summary::FieldSummary;
 use corepulse::analytics::{Analytics, AnalyticsSettings};
-use corepulse::clock::Now;
 use corepulse::metric::event::Event;
+use percore::clock::Now;
 use proptest::prelude::*;
 use series::ReferenceField;
 

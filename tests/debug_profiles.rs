@@ -33,7 +33,7 @@ const PAGES: [&str; 2] = [PROFILE, FLAMEGRAPH];
 
 /// Functions that a server under load is met in, with the thread that they run on.
 const OURS: [&str; 3] =
-    ["corepulse::engine::percore::", "corepulse::api::ingest::", "corepulse::metric::decode::"];
+    ["percore::event_loop::", "corepulse::api::ingest::", "corepulse::metric::decode::"];
 
 /// Profiles that are taken before something is said to be missing.
 const PROFILES_MAX: u32 = 8;

@@ -11,20 +11,21 @@ use corepulse::api::profile::ProfileJob;
 use corepulse::api::route::{LABELS, NAMES};
 use corepulse::api::service::Service;
 use corepulse::api::state::{Settings, State};
-use corepulse::clock::Now;
-use corepulse::engine::buffers::Buffers;
-use corepulse::engine::meter::Meter;
-use corepulse::http::handler::{ConnectionId, Context, Handler, Mailbox, Reply, RequestId};
-use corepulse::http::intake::{Advance, Intake, Whole};
-use corepulse::http::request::Method;
-use corepulse::http::response::{Answer, Encoder, Persistence};
 use corepulse::limits::REQUEST_COST_BYTES;
 use corepulse::store::Store;
-use corepulse::sync::Mutex;
 use corepulse::telemetry::busy_ratios::BusyRatios;
 use corepulse::telemetry::counters::Counters;
 use corepulse::telemetry::exposition::Exposition;
 use corepulse::telemetry::latency::Latency;
+use percore::buffers::Buffers;
+use percore::clock::Now;
+use percore::http::handler::{ConnectionId, Context, Handler, Mailbox, Reply, RequestId};
+use percore::http::intake::{Advance, Intake, Whole};
+use percore::http::request::Method;
+use percore::http::response::{Answer, Encoder, Persistence};
+use percore::observer::Observer;
+use percore::sync::Mutex;
+use percore::turn_clock::TurnClock;
 use std::sync::Arc;
 
 /// When a replay begins, in milliseconds since 1970.
@@ -54,7 +55,7 @@ pub struct Replay {
     mailbox: Arc<dyn Mailbox>,
     buffers: Buffers,
     encoder: Encoder,
-    meter: Meter,
+    turn_clock: TurnClock,
     intake: Intake,
     turns: u64,
     requests: u64,
@@ -122,7 +123,7 @@ impl Replay {
             posted,
             buffers: Buffers::new(BODY_BYTES_MAX),
             encoder: Encoder::default(),
-            meter: Meter::new(0, counters, latency),
+            turn_clock: TurnClock::default(),
             intake: Intake::default(),
             turns: 0,
             requests: 0,
@@ -145,7 +146,7 @@ impl Replay {
     pub fn turn(&mut self, input: &[u8]) -> Result<&[u8], String> {
         let now = now(self.turns);
         self.turns += 1;
-        self.meter.begin_turn(now.mono_ns);
+        self.turn_clock.begin(now.mono_ns);
         self.buffers.out.clear();
         self.cost = 0;
         let mut rest = input;
@@ -160,8 +161,10 @@ impl Replay {
         }
         self.buffers.heads = heads;
         self.service.publish(now);
-        self.meter.end_turn(now.mono_ns + BUSY_NS);
+        let ended_ns = now.mono_ns + BUSY_NS;
         self.service.end_turn(now);
+        self.turn_clock.end(ended_ns);
+        self.service.turn_ended(now.mono_ns, ended_ns);
         Ok(&self.buffers.out)
     }
 
@@ -181,13 +184,13 @@ impl Replay {
         let Buffers { out, body, .. } = &mut self.buffers;
         body.clear();
         let answers_head = whole.request.method == Method::Head;
-        let since_ns = self.meter.readable_ns();
+        let since_ns = self.turn_clock.readable_ns();
         let reply = self.service.handle(&whole.request, &context, body);
         self.cost += REQUEST_COST_BYTES + self.service.take_cost();
         match reply {
             Reply::Now(response) => {
                 self.encoder.encode(out, response, body, answers_head, Persistence::Open, now);
-                self.meter.answered(response, since_ns);
+                self.service.request_answered(response, since_ns);
             }
             Reply::Later => {
                 let jobs = std::mem::take(&mut *self.jobs.0.lock());
@@ -199,7 +202,7 @@ impl Replay {
                 }
                 for Answer { response, body } in self.posted.0.lock().drain(..) {
                     self.encoder.encode(out, response, &body, answers_head, Persistence::Open, now);
-                    self.meter.answered(response, since_ns);
+                    self.service.request_answered(response, since_ns);
                 }
             }
         }

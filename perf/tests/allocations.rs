@@ -10,17 +10,8 @@
 use allocation_counter::{AllocationInfo, measure};
 use corepulse::api::service::Service;
 use corepulse::api::state::State;
-use corepulse::clock::{Clock, Now};
 use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
-use corepulse::engine::buffers::Buffers;
-use corepulse::engine::connection::{Accepted, Connection};
-use corepulse::engine::connections::Admission;
-use corepulse::engine::lent::{Desk, Lent, Next, Patience};
-use corepulse::engine::meter::Meter;
-use corepulse::http::content_coding::{BodyDecoder, ContentCoding};
-use corepulse::http::handler::{ConnectionId, Handler, Mailbox, RequestId};
-use corepulse::http::response::{Answer, Encoder};
 use corepulse::store::redis::Observer;
 use corepulse::store::{RedisSettings, Store};
 use corepulse_perf::replay::{Replay, START_MS, TTL_MS, memory_store};
@@ -28,6 +19,16 @@ use corepulse_perf::scenario::{Scenario, Traffic};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use mio::net::TcpStream;
+use percore::buffers::Buffers;
+use percore::clock::{Clock, Now};
+use percore::connection::{Accepted, Connection};
+use percore::connections::Admission;
+use percore::http::content_coding::{BodyDecoder, ContentCoding};
+use percore::http::handler::{ConnectionId, Handler, Mailbox, RequestId};
+use percore::http::response::{Answer, Encoder};
+use percore::lent::{Desk, Lent, Next, Patience};
+use percore::observer::Observer as _;
+use percore::turn_clock::TurnClock;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -166,7 +167,7 @@ struct Served {
     desk: Desk,
     buffers: Buffers,
     encoder: Encoder,
-    meter: Meter,
+    turn_clock: TurnClock,
     turns: u64,
 }
 
@@ -200,7 +201,7 @@ impl Served {
             desk: Desk { mailbox: Arc::new(NoAnswers), patience },
             buffers: Buffers::new(patience.body_bytes_max),
             encoder: Encoder::default(),
-            meter: Meter::new(0, Arc::clone(&state.counters), Arc::clone(&state.latency)),
+            turn_clock: TurnClock::default(),
             turns: 0,
         }
     }
@@ -224,14 +225,14 @@ impl Served {
         self.turns += 1;
         let wall_us = i64::try_from((START_MS + self.turns) * 1000).unwrap();
         let now = Now { mono_ns: self.turns * 1_000_000, wall_us };
-        self.meter.begin_turn(now.mono_ns);
+        self.turn_clock.begin(now.mono_ns);
         let mut lent = Lent {
             handler: &mut self.service,
             desk: &self.desk,
             buffers: &mut self.buffers,
             encoder: &mut self.encoder,
-            meter: &mut self.meter,
             now,
+            readable_ns: self.turn_clock.readable_ns(),
             draining: false,
             spent: false,
             cost: 0,
@@ -239,8 +240,9 @@ impl Served {
         self.connection.note(true, false);
         assert_eq!(self.connection.serve(&mut lent), Next::Wait);
         self.service.publish(now);
-        self.meter.end_turn(now.mono_ns);
         self.service.end_turn(now);
+        self.turn_clock.end(now.mono_ns);
+        self.service.turn_ended(now.mono_ns, now.mono_ns);
     }
 }
 

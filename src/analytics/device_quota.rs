@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::sync::Mutex;
+use percore::sync::Mutex;
 
 /// Between two scans that found nothing, while a pass goes on: some microseconds of work in each
 /// millisecond.

@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 
-use crate::clock::Now;
 use crate::metric::event::Event;
+use percore::clock::Now;
 
 /// The total order of what the cores of an instance take in. No two events have equal keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

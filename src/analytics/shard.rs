@@ -15,9 +15,9 @@ use super::series::{Assessment, Rules, Series, Verdict};
 use super::sliding_counter::SlidingCounter;
 use super::slots::{Slot, Slots};
 use super::summary::{DeviceSnapshot, PartialSummary};
-use crate::clock::Now;
 use crate::limits;
 use crate::metric::event::{Event, Field};
+use percore::clock::Now;
 
 /// The slot of the shard's anonymous series, which is nobody's and never expires.
 const ANONYMOUS: u32 = 0;

@@ -7,14 +7,14 @@ use super::later::Work;
 use super::state::State;
 use crate::analytics::anomaly::Anomaly;
 use crate::analytics::summary::{Anomalies, FieldSummary, WindowSummary};
-use crate::clock::Now;
-use crate::http::problem::problem;
-use crate::http::request::Request;
-use crate::http::response::{JSON, Response};
-use crate::http::status::Status;
 use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::event::Field;
 use crate::metric::timestamp::Rfc3339;
+use percore::clock::Now;
+use percore::http::problem::problem;
+use percore::http::request::Request;
+use percore::http::response::{JSON, Response};
+use percore::http::status::Status;
 
 /// The analytics of the instance, or of the device that `?device_id=` names; `None` for a name
 /// that no device can have.

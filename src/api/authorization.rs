@@ -1,7 +1,7 @@
 //! Bearer tokens (RFC 6750).
 
 use crate::config::Secret;
-use crate::http::headers::{Headers, Name};
+use percore::http::headers::{Headers, Name};
 
 /// Whether a request carries the token. The comparison looks at every byte whatever it finds, so
 /// that its duration tells nothing about the token but its length.
@@ -26,7 +26,7 @@ fn same(given: &[u8], expected: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::heads::Heads;
+    use percore::http::heads::Heads;
 
     #[test]
     fn only_the_whole_token_of_the_right_scheme_will_do() {

@@ -4,13 +4,13 @@
 //! sender was told is what the log says.
 
 use super::state::State;
-use crate::http::handler::{Context, Shown};
-use crate::http::status::Status;
 use crate::metric::decode::Ignored;
 use crate::metric::rejection::Rejection;
 use crate::telemetry::escaped::Escaped;
 use crate::telemetry::log;
 use crate::telemetry::warning::{Warning, WarningContext};
+use percore::http::handler::{Context, Shown};
+use percore::http::status::Status;
 
 /// Tells of so many events of one request that were refused, and why one of them was.
 #[cold]
@@ -124,7 +124,7 @@ fn detail(problem: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::problem::problem;
+    use percore::http::problem::problem;
 
     #[test]
     fn the_detail_is_found_in_the_problem() {

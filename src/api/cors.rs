@@ -7,9 +7,9 @@
 
 use super::route::Route;
 use crate::config::origins::Origins;
-use crate::http::headers::Name;
-use crate::http::request::{Method, Request};
 use crate::limits::CORS_MAX_AGE_SECONDS;
+use percore::http::headers::Name;
+use percore::http::request::{Method, Request};
 
 /// What a request may carry. `*` does not cover `Authorization`, and old browsers do not know it.
 const HEADERS: &str = "Authorization, Content-Type, Content-Encoding, X-Device-Id, *";

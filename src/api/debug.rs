@@ -6,16 +6,16 @@ use super::authorization::bears;
 use super::later::Work;
 use super::route::{NAMES, Page};
 use super::state::State;
-use crate::clock::Now;
-use crate::http::handler::Context;
-use crate::http::headers::Headers;
-use crate::http::problem::problem;
-use crate::http::request::Request;
-use crate::http::response::{Response, TEXT};
-use crate::http::status::Status;
-use crate::http::uri::is_this_machine;
 use crate::limits::{PROFILE_SECONDS_DEFAULT, PROFILE_SECONDS_MAX};
 use crate::telemetry::latency::Durations;
+use percore::clock::Now;
+use percore::http::handler::Context;
+use percore::http::headers::Headers;
+use percore::http::problem::problem;
+use percore::http::request::Request;
+use percore::http::response::{Response, TEXT};
+use percore::http::status::Status;
+use percore::http::uri::is_this_machine;
 
 /// Lines for each halving of the distance to 100 %, as HdrHistogram's own tools print.
 const TICKS: u32 = 5;

@@ -1,9 +1,9 @@
 //! `/health` and `/ready`: for probes.
 
-use crate::http::handler::retry_after;
-use crate::http::problem::problem;
-use crate::http::response::{JSON, Response};
-use crate::http::status::Status;
+use percore::http::handler::retry_after;
+use percore::http::problem::problem;
+use percore::http::response::{JSON, Response};
+use percore::http::status::Status;
 
 /// Whether the process serves: it does, or nobody would read this. The store is not asked: a
 /// restart would not mend it.

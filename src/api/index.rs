@@ -1,8 +1,8 @@
 //! `GET /`: what is served here.
 
 use super::json::Object;
-use crate::http::response::{JSON, Response};
 use crate::limits::{PROFILE_SECONDS_DEFAULT, PROFILE_SECONDS_MAX};
+use percore::http::response::{JSON, Response};
 
 /// Paths with what they are for.
 const SERVED: [(&str, &str); 12] = [

@@ -11,20 +11,20 @@ use super::state::State;
 use super::stated::{Stated, authorize, stated};
 use crate::analytics::Verdict;
 use crate::analytics::recent::PendingEvents;
-use crate::clock::Now;
-use crate::http::content_coding::BodyDecoder;
-use crate::http::handler::Context;
-use crate::http::headers::Headers;
-use crate::http::problem::{self, PROBLEM};
-use crate::http::request::Request;
-use crate::http::response::{JSON, Response};
-use crate::http::status::Status;
 use crate::limits::{ANSWER_ITEMS_MAX, EVENT_COST_BYTES};
 use crate::metric::batch::Batch;
 use crate::metric::decode::Decoder;
 use crate::metric::event::{Event, Field};
 use crate::metric::rejection::{Reason, Rejection};
 use crate::store::Store;
+use percore::clock::Now;
+use percore::http::content_coding::BodyDecoder;
+use percore::http::handler::Context;
+use percore::http::headers::Headers;
+use percore::http::problem::{self, PROBLEM};
+use percore::http::request::Request;
+use percore::http::response::{JSON, Response};
+use percore::http::status::Status;
 
 /// The ingestion of one core, with its reused memory.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Write;
 
-use crate::http::problem::JsonText;
+use percore::http::problem::JsonText;
 
 /// Writes one JSON object, member by member, and closes it when it goes out of scope.
 #[derive(Debug)]

@@ -6,13 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::profile::ProfileJob;
 use super::state::State;
 use super::{analyze, debug, lookup, scrape};
-use crate::clock::Now;
-use crate::http::handler::{Context, Reply, Ticket, retry_after};
-use crate::http::problem::problem;
-use crate::http::response::{Answer, Response};
-use crate::http::status::Status;
 use crate::telemetry::exposition::Format;
 use debug::Shown;
+use percore::clock::Now;
+use percore::http::handler::{Context, Reply, Ticket, retry_after};
+use percore::http::problem::problem;
+use percore::http::response::{Answer, Response};
+use percore::http::status::Status;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,15 +2,15 @@
 
 use super::later::Work;
 use super::state::State;
-use crate::clock::Now;
-use crate::http::handler::retry_after;
-use crate::http::problem::problem;
-use crate::http::request::percent_decode;
-use crate::http::response::{JSON, Response};
-use crate::http::status::Status;
 use crate::limits::LOOKUP_KEY_BYTES_MAX;
 use crate::metric::key::is_key;
 use crate::store::Lookup;
+use percore::clock::Now;
+use percore::http::handler::retry_after;
+use percore::http::problem::problem;
+use percore::http::request::percent_decode;
+use percore::http::response::{JSON, Response};
+use percore::http::status::Status;
 
 /// The look-up of `key`, percent-encoded as it stands in the path; `None` for what no key is.
 #[must_use]

@@ -1,7 +1,7 @@
 //! `GET /openapi.json`: this API, described for programs.
 
-use crate::http::request::Method;
-use crate::http::response::{Field, JSON, Response};
+use percore::http::request::Method;
+use percore::http::response::{Field, JSON, Response};
 
 /// Written by hand at the root of the repository, and kept true by `tests/openapi.rs` and
 /// `ci/openapi`.

@@ -4,12 +4,12 @@
 
 use super::later::{Declined, failed};
 use super::state::State;
-use crate::http::handler::{Context, Reply, Ticket, retry_after};
-use crate::http::problem::problem;
-use crate::http::request::Request;
-use crate::http::response::{Answer, Field, Response};
-use crate::http::status::Status;
 use crate::limits::{PROFILE_SECONDS_DEFAULT, PROFILE_SECONDS_MAX};
+use percore::http::handler::{Context, Reply, Ticket, retry_after};
+use percore::http::problem::problem;
+use percore::http::request::Request;
+use percore::http::response::{Answer, Field, Response};
+use percore::http::status::Status;
 
 /// What a profile is made into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +138,8 @@ impl ProfileJob {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::headers::Headers;
-    use crate::http::request::Method;
+    use percore::http::headers::Headers;
+    use percore::http::request::Method;
 
     fn seconds(query: Option<&str>) -> Option<u8> {
         let request = Request {

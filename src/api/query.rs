@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::route::Route;
-use crate::http::request::Request;
 use crate::limits::ECHO_BYTES_MAX;
+use percore::http::request::Request;
 
 /// What is wrong with the query of a request, if anything is: a name that the path does not know,
 /// or one that stands there twice. Ignored, either would pass for an answer to what was asked.
@@ -33,8 +33,8 @@ pub fn mistake(route: Route<'_>, request: &Request<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::headers::Headers;
-    use crate::http::request::Method;
+    use percore::http::headers::Headers;
+    use percore::http::request::Method;
 
     fn found(path: &str, query: Option<&str>) -> Option<String> {
         let headers = Headers::NONE;

@@ -4,13 +4,13 @@ use std::io::Write;
 
 use super::blame;
 use super::state::State;
-use crate::http::content_coding::{self, ContentCoding, DecodeError};
-use crate::http::handler::{Context, retry_after};
-use crate::http::problem::{self, PROBLEM, problem};
-use crate::http::response::{Field, Response};
-use crate::http::status::Status;
 use crate::limits::{DEFLATE_BLOCKS_MAX, MEMBERS_MAX, ZSTD_BLOCKS_MAX};
 use crate::metric::rejection::BodyError;
+use percore::http::content_coding::{self, ContentCoding, DecodeError};
+use percore::http::handler::{Context, retry_after};
+use percore::http::problem::{self, PROBLEM, problem};
+use percore::http::response::{Field, Response};
+use percore::http::status::Status;
 
 /// A request that is refused as a whole.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! Which paths there are, and what they may be asked.
 
 use super::profile::Form;
-use crate::http::request::Method;
-use crate::http::status::Status;
 use crate::metric::rejection::Reason;
 use crate::telemetry::counters::Labels;
+use percore::http::request::Method;
+use percore::http::status::Status;
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,15 +2,15 @@
 
 use super::later::Work;
 use super::state::State;
-use crate::clock::Now;
-use crate::http::accept_encoding::{gzip, wants_gzip};
-use crate::http::request::Request;
-use crate::http::response::{Field, Response};
 use crate::metric::event;
 use crate::store::event_counters::{DropReason, EvictReason};
 use crate::telemetry::exposition::Format;
 use crate::telemetry::latency::{Buckets, Durations};
 use crate::telemetry::snapshot::{self, Named, Snapshot};
+use percore::clock::Now;
+use percore::http::accept_encoding::{gzip, wants_gzip};
+use percore::http::request::Request;
+use percore::http::response::{Field, Response};
 
 /// The exposition in the format and coding that the request prefers.
 #[must_use]

@@ -1,20 +1,23 @@
 //! The handler of one core: routes each request to what answers it.
 
+use std::io;
 use std::sync::Arc;
 
 use super::cors::Cors;
 use super::ingest::{self, Ingest};
+use super::meter::Meter;
 use super::profile::{self, Wanted};
 use super::route::{NAMES, REFUSED, Route};
 use super::state::State;
 use super::{analyze, debug, health, index, later, lookup, openapi, query, scrape};
-use crate::clock::Now;
-use crate::http::handler::{self, Context, Handler, Reply, retry_after};
-use crate::http::problem::problem;
-use crate::http::refusal::Refusal;
-use crate::http::request::{Method, Request};
-use crate::http::response::{Field, Response, TEXT};
-use crate::http::status::Status;
+use percore::clock::Now;
+use percore::http::handler::{self, Context, Handler, Peer, Reply, retry_after};
+use percore::http::problem::problem;
+use percore::http::refusal::Refusal;
+use percore::http::request::{Method, Request};
+use percore::http::response::{Field, Response, TEXT};
+use percore::http::status::Status;
+use percore::observer::{CloseReason, Observer};
 
 /// What a core serves.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub struct Service {
     core: usize,
     state: Arc<State>,
     ingest: Ingest,
+    meter: Meter,
     /// Of stored metrics.
     expiry: Appointment,
     /// Of silent devices.
@@ -47,7 +51,9 @@ impl Service {
     #[must_use]
     pub fn new(core: usize, state: Arc<State>) -> Self {
         let ingest = Ingest::new(core, &state);
-        Self { core, state, ingest, expiry: Appointment::default(), sweep: Appointment::default() }
+        let meter = Meter::new(core, Arc::clone(&state.counters), Arc::clone(&state.latency));
+        let (expiry, sweep) = (Appointment::default(), Appointment::default());
+        Self { core, state, ingest, meter, expiry, sweep }
     }
 
     #[inline(always)]
@@ -207,6 +213,41 @@ fn judge(
     }
 }
 
+impl Observer for Service {
+    #[inline]
+    fn connection_opened(&mut self) {
+        self.meter.connection_opened();
+    }
+
+    #[inline]
+    fn connection_closed(&mut self, reason: CloseReason) {
+        self.meter.connection_closed(reason);
+    }
+
+    #[inline]
+    fn request_answered(&mut self, response: Response, since_ns: u64) {
+        self.meter.request_answered(response, since_ns);
+    }
+
+    #[inline]
+    fn turn_ended(&mut self, began_ns: u64, ended_ns: u64) {
+        self.meter.turn_ended(began_ns, ended_ns);
+    }
+
+    #[inline]
+    fn wants_turn(&self) -> bool {
+        self.meter.wants_turn()
+    }
+
+    fn connection_limit_reached(&mut self, peer: &dyn Peer, connections_max: usize, now: Now) {
+        self.meter.connection_limit_reached(peer, connections_max, now);
+    }
+
+    fn accept_failed(&mut self, error: &io::Error, exhausted: bool, now: Now) {
+        self.meter.accept_failed(error, exhausted, now);
+    }
+}
+
 impl Handler for Service {
     fn handle(
         &mut self,
@@ -254,7 +295,7 @@ impl Handler for Service {
     }
 
     fn end_turn(&mut self, now: Now) -> Option<u64> {
-        let Self { core, state, ingest, expiry, sweep } = self;
+        let Self { core, state, ingest, expiry, sweep, .. } = self;
         let took = ingest.took_events();
         if took {
             state.store.end_turn(*core);

@@ -4,9 +4,9 @@ use super::authorization::bears;
 use super::media_type;
 use super::refused::Refused;
 use super::state::State;
-use crate::http::content_coding::ContentCoding;
-use crate::http::headers::{Headers, Name};
 use crate::metric::decode::Lines;
+use percore::http::content_coding::ContentCoding;
+use percore::http::headers::{Headers, Name};
 
 /// How a body is to be read.
 #[derive(Clone, Copy, Debug)]

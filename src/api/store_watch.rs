@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Now;
 use crate::config::shown::Shown;
 use crate::store::event_counters::DropReason;
 use crate::store::redis::{Observer, Outage, Trouble};
@@ -11,6 +10,7 @@ use crate::telemetry::escaped::Escaped;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::log;
 use crate::telemetry::log_limiter::LogLimiter;
+use percore::clock::Now;
 
 /// Logs when Redis comes and goes and what is given up meanwhile, and records how long each block
 /// was in flight.

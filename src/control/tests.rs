@@ -1,13 +1,13 @@
 //! Turns, patience and panics of the control threads, with work that is not the server's.
 
+use percore::http::handler::{Context, Mailbox, RequestId, Ticket};
+use percore::http::response::{Answer, TEXT};
+use percore::http::status::Status;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use super::*;
 use crate::api::profile::{Form, ProfileJob, Wanted};
-use crate::http::handler::{Context, Mailbox, RequestId, Ticket};
-use crate::http::response::{Answer, TEXT};
-use crate::http::status::Status;
 use crate::telemetry::exposition::Format;
 use crate::telemetry::profile::ProfileError;
 

@@ -4,13 +4,13 @@
 
 mod forms;
 
-use crate::clock::Now;
 use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
 use crate::metric::batch::{Batch, Record, Span};
 use crate::metric::given::GivenTimes;
 pub use crate::metric::object::Lacking;
 use crate::metric::object::Objects;
 use crate::metric::rejection::{BodyError, Rejection};
+use percore::clock::Now;
 
 /// How a body's lines are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

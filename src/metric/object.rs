@@ -9,7 +9,6 @@
 
 use serde::de::IgnoredAny;
 
-use crate::clock::Now;
 use crate::limits::{DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, IGNORED_NAMES_MAX, JSON_DEPTH_MAX};
 use crate::metric::batch::{Arena, Record, Span};
 use crate::metric::common;
@@ -19,6 +18,7 @@ use crate::metric::number::{number, whole_number};
 use crate::metric::rejection::{Kind, Member, Rejection};
 use crate::metric::timestamp::{self, Reading};
 use crate::metric::token::{Text, blank, container, string, unescape, word_end};
+use percore::clock::Now;
 
 /// Reads the objects of a body, and keeps what their meaning needs beside it.
 #[derive(Debug, Default)]

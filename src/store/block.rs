@@ -6,9 +6,9 @@
 //! length is overwritten where it stands; another leaves a dead entry, so that the entries stay in
 //! the order of their bytes.
 
+use percore::clock::Now;
 use std::ops::Range;
 
-use crate::clock::Now;
 use crate::limits::{BLOCK_BYTES, RECORD_BYTES_MAX};
 use crate::metric::event::Event;
 use crate::store::encoding::{Encoding, Layout};

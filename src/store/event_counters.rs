@@ -6,7 +6,7 @@
 //! counted after; a reader takes the outcomes first and `accepted` last. So whatever outcome it
 //! sees, it sees the acceptance too, and `pending` is never negative.
 
-use crate::sync::{Count, PerCore};
+use percore::sync::{Count, PerCore};
 
 /// Why an acknowledged event was not stored. For a remote store it means: not confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,13 +14,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::clock::Now;
 use crate::limits::{RECORDS_PER_HOLD, SEGMENTS_PER_CORE_MIN};
 use crate::store::block::{Block, Record};
 use crate::store::event_counters::{EventCounters, EvictReason};
 use crate::store::key::KeyHasher;
 use crate::store::segment::{Segment, Shape};
-use crate::sync::{Mutex, PerCore};
+use percore::clock::Now;
+use percore::sync::{Mutex, PerCore};
 
 /// A segment takes records in for this fraction of the time to live, so that the first of them
 /// outstays its time by no more than that.

@@ -38,8 +38,8 @@ use crate::store::block::Block;
 use crate::store::encoding::{Encoding, request_bytes_max};
 use crate::store::event_counters::{DropReason, EventCounters, EventTotals};
 use crate::store::{Open, Stats};
-use crate::sync::{Mutex, PerCore};
 use failure::{ErrorCounts, Kind};
+use percore::sync::{Mutex, PerCore};
 use queue::Queue;
 
 /// Who is told what is news. Whoever does not care does nothing.

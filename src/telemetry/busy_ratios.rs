@@ -4,8 +4,8 @@
 //! must not disturb each other's. The last two readings are kept, at least a second apart; each scrape is
 //! compared with the newer one that is at least a second old.
 
-use crate::clock::Now;
-use crate::sync::Mutex;
+use percore::clock::Now;
+use percore::sync::Mutex;
 
 /// A reading younger than this is too noisy to compare with.
 const INTERVAL_NS: u64 = 1_000_000_000;

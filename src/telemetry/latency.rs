@@ -7,7 +7,7 @@
 use hdrhistogram::Histogram;
 
 use crate::limits::TALLY_ENTRIES_MAX;
-use crate::sync::{Mutex, PerCore};
+use percore::sync::{Mutex, PerCore};
 
 /// Durations under this are recorded as this: the fastest answers take some microseconds.
 pub const DURATION_NS_MIN: u64 = 1_000;

@@ -7,8 +7,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::clock::Now;
 use crate::limits::LOG_INTERVAL_NS;
+use percore::clock::Now;
 
 /// The rate limit of one kind of line, shared by all threads. While no line is due, counting an event
 /// costs an addition and a comparison.

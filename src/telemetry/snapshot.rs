@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 
-use crate::telemetry::counters::{self, CloseReason, Labels};
+use crate::telemetry::counters::{self, Labels};
 use crate::telemetry::latency::{Buckets, Durations};
 use crate::telemetry::table::{self, Kind, Metric};
+use percore::observer::CloseReason;
 
 /// A value for each of a closed set of names. All names are there from the start, at 0.
 pub type Named<T> = Vec<(&'static str, T)>;

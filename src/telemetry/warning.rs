@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::log;
 use super::log_limiter::LogLimiter;
-use crate::clock::Now;
-use crate::sync::Mutex;
+use percore::clock::Now;
+use percore::sync::Mutex;
 
 /// A state of warning that many may cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 //! An answer depends on nothing but its request, so two streams of bytes in which the same requests
 //! are seen, and the same refusal after them, are answered alike.
 
-use corepulse::http::heads::Heads;
-use corepulse::http::intake::{Advance, Decode, Intake, Whole};
-use corepulse::http::refusal::Refusal;
-use corepulse::http::request::Method;
 use corepulse::limits::BODY_BYTES_DEFAULT;
+use percore::http::heads::Heads;
+use percore::http::intake::{Advance, Decode, Intake, Whole};
+use percore::http::refusal::Refusal;
+use percore::http::request::Method;
 
 /// A request, or the refusal of one.
 #[derive(Debug, PartialEq, Eq)]

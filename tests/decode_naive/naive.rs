@@ -6,12 +6,12 @@ mod texts;
 
 use std::fmt;
 
-use corepulse::clock::Now;
 use corepulse::limits::{BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX};
 use corepulse::limits::{FUTURE_MS_MAX, NUMBER_BYTES_MAX, RPS_MAX};
 use corepulse::metric::decode::{Decoder, Lines};
 use corepulse::metric::rejection::{BodyError, Reason};
 use corepulse::metric::timestamp;
+use percore::clock::Now;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use texts::{begins_array, first_value, json, unindented};

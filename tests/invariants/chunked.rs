@@ -6,8 +6,8 @@
 //! - At once, byte by byte and in any pieces it is the same body, or the same refusal.
 //! - The data never grows past its limit, nor past what was received.
 
-use corepulse::http::chunked::Chunked;
-use corepulse::http::refusal::Refusal;
+use percore::http::chunked::Chunked;
+use percore::http::refusal::Refusal;
 
 use crate::{grammar, receive};
 

@@ -2,7 +2,7 @@
 //! a larger cap changes nothing but what was too large, and a decoder that has decoded another
 //! body, good or bad, gives the same as a new one.
 
-use corepulse::http::content_coding::{BodyDecoder, ContentCoding, DecodeError};
+use percore::http::content_coding::{BodyDecoder, ContentCoding, DecodeError};
 
 const CODED: [ContentCoding; 3] =
     [ContentCoding::Gzip, ContentCoding::Deflate, ContentCoding::Zstd];

@@ -7,9 +7,9 @@
 
 use std::net::Ipv6Addr;
 
-use corepulse::http::request::Method;
 use corepulse::limits::{CHUNK_LINE_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
 use corepulse::limits::{REQUEST_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
+use percore::http::request::Method;
 
 use crate::receive::{Seen, Taken};
 

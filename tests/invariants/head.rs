@@ -4,9 +4,9 @@
 //! - Every proper prefix of a head is partial; what follows it changes nothing.
 //! - A prefix that is refused stays refused, for the same reason, with every byte after it.
 
-use corepulse::http::framing::Body;
-use corepulse::http::heads::Heads;
-use corepulse::http::refusal::Refusal;
+use percore::http::framing::Body;
+use percore::http::heads::Heads;
+use percore::http::refusal::Refusal;
 
 use crate::grammar::{self, Framed, Head};
 

@@ -3,10 +3,10 @@
 //! What it keeps between pieces, what it skips and when it stops is what
 //! `engine/connection/exchange.rs` does; handlers and answers are left out.
 
-use corepulse::http::heads::Heads;
-use corepulse::http::intake::{Advance, Decode, Intake, Whole};
-use corepulse::http::refusal::Refusal;
-use corepulse::http::request::Method;
+use percore::http::heads::Heads;
+use percore::http::intake::{Advance, Decode, Intake, Whole};
+use percore::http::refusal::Refusal;
+use percore::http::request::Method;
 
 /// A request as it was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,6 @@
 
 use clap::Parser;
 use core_affinity::CoreId;
-use corepulse::engine::descriptors;
 use corepulse_perf::generator::drive;
 use corepulse_perf::program::{self, Records};
 use corepulse_perf::report::Spread;
@@ -19,6 +18,7 @@ use corepulse_perf::server::{Kind, Server};
 use corepulse_perf::tally::Outcome;
 use corepulse_perf::usage::Usage;
 use corepulse_perf::{idle, machine};
+use percore::descriptors;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::ExitCode;

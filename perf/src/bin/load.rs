@@ -9,7 +9,6 @@
 //! ```
 
 use clap::Parser;
-use corepulse::engine::descriptors;
 use corepulse_perf::contest::WARM_UP;
 use corepulse_perf::cores::Cores;
 use corepulse_perf::devices::{DEVICES_MAX, Devices, Order};
@@ -25,6 +24,7 @@ use corepulse_perf::scenario::{Extent, Scenario};
 use corepulse_perf::tally::Tally;
 use corepulse_perf::target::{Target, loopback};
 use corepulse_perf::usage::Usage;
+use percore::descriptors;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;

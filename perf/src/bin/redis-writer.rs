@@ -8,7 +8,6 @@
 //! ```
 
 use clap::Parser;
-use corepulse::clock::Clock;
 use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
 use corepulse::metric::event::Event;
@@ -19,6 +18,7 @@ use corepulse_perf::program::{self, Records};
 use corepulse_perf::redis::Redis;
 use corepulse_perf::report::Spread;
 use corepulse_perf::{machine, usage};
+use percore::clock::Clock;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -9,11 +9,11 @@
 //! ```
 
 use clap::Parser;
-use corepulse::engine::descriptors;
 use corepulse_perf::fleet::{Fleet, Habit, Ledger};
 use corepulse_perf::program;
 use corepulse_perf::server::{Kind, Server};
 use corepulse_perf::usage::Usage;
+use percore::descriptors;
 use std::process::ExitCode;
 use std::time::Duration;
 

@@ -21,10 +21,10 @@ use super::failure::{Fault, Kind};
 use super::link::{Identity, Link, Reply};
 use super::patience::Patience;
 use super::session::Session;
-use crate::clock::{Clock, nanoseconds};
 use crate::limits::{
     STORE_DIAL_MS_MAX, STORE_REPLY_MS_MAX, STORE_STRANGERS_MAX, STORE_TOPOLOGY_BYTES_MAX,
 };
+use percore::clock::{Clock, nanoseconds};
 
 const SLOTS: u16 = 16_384;
 

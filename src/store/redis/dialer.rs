@@ -12,10 +12,10 @@ use super::link::{Dialer, Identity, Link};
 use super::patience::Patience;
 use super::resolver::Resolver;
 use super::session::Session;
-use crate::clock::Clock;
 use crate::config::redis_url::{RedisUrl, Route};
 use crate::limits::STORE_REPLY_MS_MAX;
-use crate::sync::Mutex;
+use percore::clock::Clock;
+use percore::sync::Mutex;
 
 /// What was learnt of the servers, by whoever was there last: writer and reader tell each other.
 #[derive(Default)]

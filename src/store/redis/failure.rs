@@ -2,7 +2,7 @@
 
 use redis::ServerError;
 
-use crate::sync::Count;
+use percore::sync::Count;
 
 /// Bytes kept of what Redis or the system said: an address that a node sends us to fits.
 const SAID_BYTES_MAX: usize = 512;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::failure::{Fault, Kind};
-use crate::clock::{Clock, nanoseconds};
+use percore::clock::{Clock, nanoseconds};
 
 /// No single wait takes more than this share: a server that accepts and then says nothing must
 /// leave time to ask another.

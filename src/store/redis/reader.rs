@@ -1,5 +1,6 @@
 //! Look-ups, on connections of their own: a slow one must not hold up what is written.
 
+use percore::clock::Clock;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,6 @@ use super::connection::Connection;
 use super::dialer::{SharedBook, at_address};
 use super::failure::{Fault, Kind, Treatment};
 use super::patience::Patience;
-use crate::clock::Clock;
 use crate::config::redis_url::{RedisUrl, Route};
 use crate::limits::{
     RECORD_BYTES_MAX, STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS, STORE_STRANGERS_MAX,

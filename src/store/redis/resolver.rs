@@ -14,7 +14,7 @@ use std::time::Duration;
 use crossbeam::channel::{self, Receiver, RecvTimeoutError};
 
 use crate::limits::STORE_RESOLUTIONS_MAX;
-use crate::sync::Mutex;
+use percore::sync::Mutex;
 
 /// All addresses of a host, each with this port.
 type Addresses = Vec<SocketAddr>;

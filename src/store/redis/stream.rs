@@ -18,8 +18,8 @@ use super::failure::{Fault, Kind};
 use super::patience::Patience;
 use super::resolver::Resolver;
 use super::tls;
-use crate::clock::{Clock, nanoseconds};
 use crate::limits::STORE_REPLY_BYTES_MAX;
+use percore::clock::{Clock, nanoseconds};
 
 /// The system counts time-outs in ticks, and takes none at all for no end.
 const WAIT_MIN: Duration = Duration::from_millis(1);

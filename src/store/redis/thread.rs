@@ -11,9 +11,9 @@ use crossbeam::select;
 use super::Shared;
 use super::dialer::{RedisDialer, SharedBook};
 use super::writer::{Wish, Writer};
-use crate::clock::{Clock, nanoseconds};
 use crate::config::redis_url::RedisUrl;
-use crate::sync::Mutex;
+use percore::clock::{Clock, nanoseconds};
+use percore::sync::Mutex;
 
 /// How much longer than asked a step may take that has just begun to wait for something.
 const STOP_MARGIN: Duration = Duration::from_millis(1_500);

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use redis::IntoConnectionInfo;
 
 use super::*;
-use crate::clock::Clock;
 use crate::limits::STORE_REPLY_BYTES_MAX;
+use percore::clock::Clock;
 
 /// What any of these may take, on a machine that others share.
 const LONG: Duration = Duration::from_secs(20);

@@ -6,6 +6,7 @@
 //! has an outcome, and no key has a value older than the newest that was confirmed. No write ever
 //! replaces a newer value.
 
+use percore::clock::Now;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -14,7 +15,6 @@ use fastrand::Rng;
 
 use super::super::Observer;
 use super::*;
-use crate::clock::Now;
 use crate::limits::STORE_BLOCKS_IN_FLIGHT;
 use crate::metric::event::Event;
 use crate::store::encoding::Encoding;

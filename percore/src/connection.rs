@@ -1,0 +1,384 @@
+//! One connection: what it has sent, what it is owed, and when patience ends.
+//!
+//! A readable socket is received from once, its requests are answered into the core's out-buffer,
+//! and that is sent once. Only what is left over, half a request or an unsent answer, is kept here
+//! in a buffer lent by the core. [`exchange`] turns bytes into answers, [`transfer`] moves them.
+
+mod burden;
+mod exchange;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::fmt;
+
+use mio::net::TcpStream;
+
+use super::buffers::Buffers;
+use super::connections::Admission;
+use super::lent::{Lent, Next, Patience};
+use crate::clock::Now;
+use crate::http::handler::{ConnectionId, Handler, RequestId};
+use crate::http::intake::Intake;
+use crate::http::refusal::Refusal;
+use crate::http::response::Answer;
+use crate::limits::{AGE_GRACE_MS, LINGER_MS, NEWCOMER_MS};
+use crate::observer::CloseReason;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Between requests.
+    Idle,
+    /// Part of a request is here, the first of it since this moment.
+    Receiving { since_ms: u64 },
+    /// A later answer is due.
+    Waiting(Waiting),
+    /// The last answer is in the kernel; what the peer still sends is thrown away until then.
+    Lingering { until_ms: u64 },
+}
+
+/// What is to be remembered of a request until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiting {
+    /// The request's number on this connection.
+    number: u64,
+    /// Whether more bytes came with it.
+    followed: bool,
+    answers_head: bool,
+    keep_alive: bool,
+    http_1_0: bool,
+    since_ns: u64,
+}
+
+/// One connection of a core.
+pub struct Connection {
+    stream: TcpStream,
+    id: ConnectionId,
+    peer_is_loopback: bool,
+    admission: Admission,
+    stage: Stage,
+    intake: Intake,
+    /// Received and not consumed; without memory while empty.
+    input: Vec<u8>,
+    /// Whether `input` may hold a whole request.
+    unparsed: bool,
+    /// Since when what was received last may have been readable.
+    readable_ns: u64,
+    /// Answered and not sent; without memory while empty.
+    output: Vec<u8>,
+    sent: usize,
+    /// Whether the socket may hold more: the edge was seen and not yet drained.
+    readable: bool,
+    /// Whether the kernel has said that the peer sends no more.
+    peer_closed: bool,
+    /// Whether the kernel has said that the peer takes no answers either.
+    peer_gone: bool,
+    /// Whether a request waits here that the turn had no share left for.
+    waits_its_turn: bool,
+    /// Why the connection ends once its output is sent.
+    closing: Option<CloseReason>,
+    /// Whether what came with the end's decision has been answered: the next answer is the last.
+    last_call: bool,
+    /// Requests taken.
+    requests: u64,
+    /// The last request taken, or bytes sent.
+    active_ms: u64,
+    /// The longest time so far between that and the next request.
+    pause_ms: u64,
+    /// When it is too old.
+    pub age_ms: u64,
+    /// Whether it stands in the core's queue for the next turn.
+    pub queued: bool,
+}
+
+impl fmt::Debug for Connection {
+    /// Without what was received and answered: one may be a token, the other somebody's metrics.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, stage, requests, closing, .. } = self;
+        let mut shown = out.debug_struct("Connection");
+        shown.field("id", id).field("stage", stage).field("requests", requests);
+        shown.field("closing", closing).finish_non_exhaustive()
+    }
+}
+
+/// What is known of a connection when it is accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    /// Its place and number.
+    pub id: ConnectionId,
+    /// Whether it came from this machine.
+    pub peer_is_loopback: bool,
+    /// How it was received.
+    pub admission: Admission,
+    /// Now.
+    pub now_ms: u64,
+    /// When it is too old.
+    pub age_ms: u64,
+}
+
+impl Connection {
+    /// A connection that has not sent anything.
+    #[must_use]
+    pub fn new(stream: TcpStream, accepted: &Accepted) -> Self {
+        Self {
+            stream,
+            id: accepted.id,
+            peer_is_loopback: accepted.peer_is_loopback,
+            admission: accepted.admission,
+            stage: Stage::Idle,
+            intake: Intake::default(),
+            input: Vec::new(),
+            unparsed: false,
+            readable_ns: 0,
+            output: Vec::new(),
+            sent: 0,
+            readable: false,
+            peer_closed: false,
+            peer_gone: false,
+            waits_its_turn: false,
+            closing: None,
+            last_call: false,
+            requests: 0,
+            active_ms: accepted.now_ms,
+            pause_ms: 0,
+            age_ms: accepted.age_ms,
+            queued: false,
+        }
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub const fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// The socket, to deregister it.
+    pub const fn stream_mut(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// How it was received.
+    #[must_use]
+    pub const fn admission(&self) -> Admission {
+        self.admission
+    }
+
+    /// Requests taken so far.
+    #[must_use]
+    pub const fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Takes its reserved place from it.
+    pub const fn demote(&mut self) {
+        self.admission = Admission::TurnedAway;
+    }
+
+    /// Whether it has had its last answer.
+    #[must_use]
+    pub const fn is_answered(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// Whether it is over the limit: it gets one answer and goes.
+    const fn over_limit(&self) -> bool {
+        !matches!(self.admission, Admission::Regular)
+    }
+
+    /// Since when nothing is under way, if nothing is.
+    #[must_use]
+    pub fn idle_since_ms(&self) -> Option<u64> {
+        let idle = self.stage == Stage::Idle && self.output.is_empty() && !self.unparsed;
+        idle.then_some(self.active_ms)
+    }
+
+    /// Since when it may be closed for a newcomer, if it may: it is idle, and its first request is
+    /// not on its way any more.
+    #[must_use]
+    pub fn evictable_since_ms(&self, now_ms: u64) -> Option<u64> {
+        let settled = self.requests > 0 || now_ms >= self.active_ms + NEWCOMER_MS;
+        // One over the limit takes no place that a newcomer could have.
+        self.idle_since_ms().filter(|_| settled && !self.over_limit())
+    }
+
+    /// Whether it waits with a request that the turn had no share left for.
+    #[must_use]
+    pub const fn waits_its_turn(&self) -> bool {
+        self.waits_its_turn
+    }
+
+    /// Gives back what was lent, before it is dropped.
+    pub fn give_back(&mut self, buffers: &mut Buffers) {
+        buffers.take_back(std::mem::take(&mut self.input));
+        buffers.take_back(std::mem::take(&mut self.output));
+    }
+
+    /// Notes what the kernel said.
+    pub const fn note(&mut self, readable: bool, peer_closed: bool) {
+        self.readable |= readable;
+        self.peer_closed |= peer_closed;
+    }
+
+    /// Notes that nobody is there any more: whatever has come is not begun.
+    pub const fn note_gone(&mut self) {
+        self.peer_gone = true;
+    }
+
+    /// Sends what is owed, then receives once, answers and sends.
+    pub fn serve<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+        self.waits_its_turn = false;
+        if self.peer_gone {
+            return Next::Close(self.closing.unwrap_or(CloseReason::Error));
+        }
+        if !self.output.is_empty() {
+            if let Err(reason) = self.flush(lent) {
+                return Next::Close(reason);
+            }
+            if !self.output.is_empty() {
+                return Next::Wait;
+            }
+        }
+        if matches!(self.stage, Stage::Lingering { .. }) {
+            return self.discard(lent);
+        }
+        // One that ends all the same has a request that was taken, and gets its answer first.
+        if matches!(self.stage, Stage::Waiting(_)) {
+            return Next::Wait;
+        }
+        if self.closing.is_some() {
+            return self.finish(lent);
+        }
+        let received = match self.receive(lent) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Next::Wait,
+            Err(reason) => return Next::Close(reason),
+        };
+        self.answer_received(received, lent);
+        let ends = lent.draining || self.is_leaving(lent.now);
+        self.last_call |= ends && !self.unparsed;
+        self.settle(lent)
+    }
+
+    /// Takes the answer to the request that waits for it.
+    pub fn deliver<H: Handler>(
+        &mut self,
+        request: RequestId,
+        answer: &Answer,
+        lent: &mut Lent<'_, H>,
+    ) -> Next {
+        let waiting = match self.stage {
+            Stage::Waiting(waiting) if waiting.number == request.number => waiting,
+            _ => return Next::Wait,
+        };
+        self.stage = Stage::Idle;
+        self.active_ms = lent.now.mono_ms();
+        self.encode(answer.response, Some(&answer.body), waiting, lent);
+        self.settle(lent)
+    }
+
+    /// Answers a newcomer that no slot is left for.
+    pub fn turn_away<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+        self.refuse(Refusal::ConnectionLimit, false, lent);
+        self.settle(lent)
+    }
+
+    /// Publishes what was taken and sends what was answered.
+    fn settle<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+        if !lent.buffers.out.is_empty() {
+            lent.handler.publish(lent.now);
+            if let Err(reason) = self.send(lent) {
+                return Next::Close(reason);
+            }
+        }
+        if !self.output.is_empty() || matches!(self.stage, Stage::Waiting(_)) {
+            return Next::Wait;
+        }
+        if self.closing.is_some() {
+            return self.finish(lent);
+        }
+        if self.unparsed || self.readable { Next::Again } else { Next::Wait }
+    }
+
+    fn is_too_old(&self, now: Now) -> bool {
+        now.mono_ms() >= self.age_ms
+    }
+
+    /// Whether its next request would find it too old: it pauses as long as it has before, perhaps
+    /// a quarter longer. Then this is the moment to say so, or that request would be on its way
+    /// while the connection is closed.
+    fn is_leaving(&self, now: Now) -> bool {
+        now.mono_ms() + self.pause_ms + self.pause_ms / 4 >= self.age_ms
+    }
+
+    fn reason(&self) -> CloseReason {
+        self.closing.unwrap_or(CloseReason::Client)
+    }
+
+    /// When patience with the peer ends, in monotonic milliseconds.
+    #[must_use]
+    pub fn deadline_ms(&self, patience: &Patience) -> u64 {
+        if !self.output.is_empty() {
+            return self.active_ms + patience.request_ms;
+        }
+        match self.stage {
+            Stage::Idle if self.over_limit() => self.active_ms + LINGER_MS,
+            // Whoever sends often is told by its next answer that the connection is too old.
+            Stage::Idle => {
+                let old_ms = self.age_ms.max(self.active_ms + AGE_GRACE_MS);
+                (self.active_ms + patience.idle_ms).min(old_ms)
+            }
+            Stage::Receiving { since_ms } if self.over_limit() => since_ms + LINGER_MS,
+            Stage::Receiving { since_ms } => since_ms + patience.request_ms,
+            // Every ticket is answered; its holder has a deadline of its own.
+            Stage::Waiting(_) => u64::MAX,
+            Stage::Lingering { until_ms } => until_ms,
+        }
+    }
+
+    /// Ends a connection whose deadline has passed.
+    pub fn expire<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+        if !self.output.is_empty() {
+            self.forgo_sending();
+            return Next::Close(CloseReason::WriteStall);
+        }
+        match self.stage {
+            Stage::Idle if self.over_limit() => Next::Close(CloseReason::Limit),
+            Stage::Idle => self.expire_idle(lent),
+            // It has been answered, and what it sends is thrown away.
+            Stage::Receiving { .. } if self.intake.skips() => {
+                self.closing = Some(CloseReason::RequestTimeout);
+                self.finish(lent)
+            }
+            Stage::Receiving { .. } => {
+                self.refuse(Refusal::Timeout, exchange::asks_for_head(&self.input), lent);
+                self.settle(lent)
+            }
+            Stage::Waiting(_) => Next::Wait,
+            Stage::Lingering { .. } => {
+                // All this time it has not read its last answer either, if there is any left.
+                if self.reason() == CloseReason::Idle {
+                    self.forgo_sending();
+                }
+                Next::Close(self.reason())
+            }
+        }
+    }
+
+    /// Ends a connection between two requests, unless one has come since the kernel was asked: it
+    /// was sent to an open connection, and nobody would know whether it was taken.
+    fn expire_idle<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+        let requests = self.requests;
+        self.note(true, false);
+        let next = self.serve(lent);
+        let still_idle = next == Next::Wait && self.stage == Stage::Idle;
+        if !still_idle || self.requests > requests {
+            return next;
+        }
+        if self.is_too_old(lent.now) {
+            return Next::Close(CloseReason::Age);
+        }
+        self.closing = Some(CloseReason::Idle);
+        self.finish(lent)
+    }
+}

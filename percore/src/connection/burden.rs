@@ -1,0 +1,39 @@
+//! What a connection holds of its core's memory, and its end when that is short.
+
+use super::{Connection, Stage, exchange};
+use crate::http::handler::Handler;
+use crate::http::refusal::Refusal;
+use crate::lent::{Lent, Next};
+use crate::observer::CloseReason;
+
+impl Connection {
+    /// The memory that was lent to it, times how long nothing has come of that; 0 without any. Who
+    /// has most of it goes when the core's memory is short.
+    #[must_use]
+    pub fn burden(&self, now_ms: u64) -> u64 {
+        let bytes = (self.input.capacity() + self.output.capacity()) as u64;
+        let since_ms = match self.stage {
+            Stage::Receiving { since_ms } if self.output.is_empty() => since_ms,
+            _ => self.active_ms,
+        };
+        bytes.saturating_mul(1 + now_ms.saturating_sub(since_ms))
+    }
+
+    /// Ends a connection for the memory that it holds. Its last request may still wait for a later
+    /// answer, which then is the last; nothing may be said before that.
+    pub fn evict<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+        if !self.output.is_empty() {
+            self.forgo_sending();
+            return Next::Close(CloseReason::Limit);
+        }
+        let input = std::mem::take(&mut self.input);
+        self.unparsed = false;
+        if matches!(self.stage, Stage::Waiting(_)) {
+            self.closing = Some(CloseReason::Limit);
+        } else {
+            self.refuse(Refusal::MemoryLimit, exchange::asks_for_head(&input), lent);
+        }
+        lent.buffers.take_back(input);
+        self.settle(lent)
+    }
+}

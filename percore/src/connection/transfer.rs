@@ -1,0 +1,133 @@
+//! Bytes from and to the socket.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use socket2::SockRef;
+
+use super::{Connection, Stage};
+use crate::lent::{Lent, Next};
+use crate::limits::LINGER_MS;
+use crate::observer::CloseReason;
+
+impl Connection {
+    /// Receives once, unless whole requests wait already; `None` when there is nothing to do.
+    pub(super) fn receive<H>(
+        &mut self,
+        lent: &mut Lent<'_, H>,
+    ) -> Result<Option<usize>, CloseReason> {
+        if self.unparsed {
+            return Ok(Some(0));
+        }
+        if !self.readable {
+            return Ok(None);
+        }
+        self.readable_ns = lent.readable_ns;
+        match self.read(&mut lent.buffers.receive) {
+            Ok(Some(0)) => Err(CloseReason::Client),
+            Ok(received) => Ok(received),
+            Err(_) => Err(CloseReason::Error),
+        }
+    }
+
+    /// Reads once; `None` when the socket is empty, 0 at the end of the stream.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(bytes) => {
+                    // A short read has drained the socket (man 7 epoll, question 9), unless the
+                    // end of the stream stands behind it.
+                    self.readable = bytes == buffer.len() || self.peer_closed;
+                    return Ok(Some(bytes));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes once; 0 when the socket is full.
+    pub(super) fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match stream.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Sends the out-buffer once and keeps what the kernel does not take.
+    pub(super) fn send<H>(&mut self, lent: &mut Lent<'_, H>) -> Result<(), CloseReason> {
+        if !self.output.is_empty() {
+            // A later answer: those before it have not all been sent.
+            let mut out = std::mem::take(&mut lent.buffers.out);
+            lent.buffers.grow(&mut self.output, &out);
+            out.clear();
+            lent.buffers.out = out;
+            return Ok(());
+        }
+        let mut out = std::mem::take(&mut lent.buffers.out);
+        let outcome = Self::write(&mut self.stream, &out);
+        let rest = outcome.as_ref().ok().and_then(|sent| out.get(*sent..)).unwrap_or_default();
+        if !rest.is_empty() {
+            self.output = lent.buffers.lend(rest);
+            self.sent = 0;
+        }
+        out.clear();
+        lent.buffers.out = out;
+        outcome.map(|_| ()).map_err(|_| CloseReason::Error)
+    }
+
+    /// Sends kept output, as much as the kernel takes.
+    pub(super) fn flush<H>(&mut self, lent: &mut Lent<'_, H>) -> Result<(), CloseReason> {
+        while let Some(rest) = self.output.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            let sent = Self::write(&mut self.stream, rest).map_err(|_| CloseReason::Error)?;
+            if sent == 0 {
+                return Ok(());
+            }
+            self.sent += sent;
+            self.active_ms = lent.now.mono_ms();
+        }
+        lent.buffers.take_back(std::mem::take(&mut self.output));
+        self.sent = 0;
+        Ok(())
+    }
+
+    /// After the last answer: says that nothing more is sent, and lets the peer read it. Closing
+    /// with unread bytes would reset the connection, and a reset eats the answer (RFC 9112, 9.6).
+    pub(super) fn finish<H>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+        lent.buffers.take_back(std::mem::take(&mut self.input));
+        self.unparsed = false;
+        if self.stream.shutdown(Shutdown::Write).is_err() {
+            return Next::Close(self.reason());
+        }
+        self.stage = Stage::Lingering { until_ms: lent.now.mono_ms() + LINGER_MS };
+        self.discard(lent)
+    }
+
+    /// Lets the kernel throw away what the peer has not received yet when the connection is closed,
+    /// and reset it. Or the kernel would keep all of it, for a peer that reads a byte now and then.
+    pub(super) fn forgo_sending(&self) {
+        // Where that fails it is closed all the same.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Throws away what the peer sends, until it closes.
+    pub(super) fn discard<H>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+        if !self.readable && !self.peer_closed {
+            return Next::Wait;
+        }
+        match self.read(&mut lent.buffers.receive) {
+            Ok(Some(0)) | Err(_) => Next::Close(self.reason()),
+            Ok(_) if self.readable => Next::Again,
+            Ok(_) => Next::Wait,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! How connections come: accepted, admitted within the limit, or turned away.
+
+use std::io::ErrorKind;
+
+use mio::{Interest, Token};
+
+use super::Core;
+use crate::connection::{Accepted, Connection};
+use crate::connections::Admission;
+use crate::descriptors::are_exhausted;
+use crate::drain::Phase;
+use crate::http::handler::Handler;
+use crate::mailbox::Newcomer;
+use crate::observer::CloseReason;
+
+/// Newcomers taken in one turn; more wait in the kernel for the next.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Idle connections that are looked at for one to close; those that have just sent a request stay.
+const LAST_LOOKS: usize = 8;
+
+/// Errors in one turn of which each may be about the connection that was to be accepted (man 2
+/// accept). More are about something that stays, and the next try waits.
+const FAILURES_MAX: usize = 8;
+
+/// Out of descriptors, the next try waits this long: an endless readiness must not spin.
+const ACCEPT_RETRY_MS: u64 = 100;
+
+impl<H: Handler> Core<H> {
+    pub(super) fn accept(&mut self) {
+        let now_ms = self.now.mono_ms();
+        if self.accept_retry_ms.is_some_and(|retry_ms| now_ms < retry_ms) {
+            return;
+        }
+        if self.accept_retry_ms.take().is_none() && !self.accepting {
+            return;
+        }
+        let mut failures = 0;
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = &self.listener else {
+                self.accepting = false;
+                return;
+            };
+            match listener.accept() {
+                Ok((stream, peer)) => self.welcome(Newcomer { stream, peer, asked: 0 }),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.accepting = false;
+                    return;
+                }
+                Err(error) if are_exhausted(&error) => {
+                    self.handler.accept_failed(&error, true, self.now);
+                    // Make room, and try again after a while.
+                    self.make_room(now_ms);
+                    self.accept_retry_ms = Some(now_ms + ACCEPT_RETRY_MS);
+                    return;
+                }
+                Err(error) => {
+                    self.handler.accept_failed(&error, false, self.now);
+                    failures += 1;
+                }
+            }
+            if failures == FAILURES_MAX {
+                self.accept_retry_ms = Some(now_ms + ACCEPT_RETRY_MS);
+                return;
+            }
+        }
+    }
+
+    /// Gives a newcomer its seat, here or at a core with fewer connections. At the end it stays:
+    /// the others may have gone.
+    fn welcome(&mut self, newcomer: Newcomer) {
+        let crew = &self.common.crew;
+        let here = if self.phase == Phase::Closing {
+            crew.take_seat_at(self.number);
+            Some(newcomer)
+        } else {
+            crew.place(self.number, newcomer)
+        };
+        if let Some(newcomer) = here {
+            self.receive(newcomer);
+        }
+    }
+
+    /// Takes a newcomer with a seat here in, at the limit for the longest-idle connection of this
+    /// core or, if none is idle here, of another.
+    pub(super) fn receive(&mut self, newcomer: Newcomer) {
+        let now_ms = self.now.mono_ms();
+        let closing = self.phase == Phase::Closing;
+        let mut here = Some(newcomer);
+        if self.connections.is_full() {
+            // Once on its way through the cores.
+            if let Some(newcomer) = here.as_ref().filter(|newcomer| newcomer.asked == 0) {
+                let limit = self.common.population.limit();
+                self.handler.connection_limit_reached(&Some(newcomer.peer), limit, self.now);
+            }
+            let made_room = self.make_room(now_ms);
+            if !made_room && !closing {
+                let crew = &self.common.crew;
+                here = here.and_then(|newcomer| crew.pass_on(self.number, newcomer, now_ms));
+            }
+        }
+        if let Some(newcomer) = here {
+            self.admit(newcomer, now_ms);
+        }
+    }
+
+    /// Closes the connection that has been idle longest, if there is one. The next request of any
+    /// that is found may have come since the kernel was asked: that one is answered, and stays.
+    fn make_room(&mut self, now_ms: u64) -> bool {
+        for _ in 0..LAST_LOOKS {
+            let Some(slot) = self.connections.longest_idle(now_ms) else {
+                return false;
+            };
+            let requests = self.connections.at(slot).map(|found| {
+                found.note(true, false);
+                found.requests()
+            });
+            self.serve(slot);
+            let Some(connection) = self.connections.at(slot) else {
+                return true;
+            };
+            let is_idle = connection.evictable_since_ms(now_ms).is_some();
+            if is_idle && Some(connection.requests()) == requests {
+                self.close(slot, CloseReason::Limit);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes a reserved place back, for a newcomer. Whoever has it may have sent its request since
+    /// the kernel was asked, and is answered then.
+    fn dismiss(&mut self, slot: usize) {
+        if let Some(connection) = self.connections.at(slot) {
+            connection.note(true, false);
+        }
+        self.serve(slot);
+        if self.connections.demote(slot) {
+            self.with(slot, Connection::turn_away);
+        } else {
+            self.close(slot, CloseReason::Limit);
+        }
+    }
+
+    fn admit(&mut self, newcomer: Newcomer, now_ms: u64) {
+        if let Some(slot) = self.connections.longest_reserved() {
+            self.dismiss(slot);
+        }
+        let Newcomer { mut stream, peer, .. } = newcomer;
+        let (admission, id) = self.connections.admit();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.handler.connection_opened();
+        if admission == Admission::Dropped {
+            self.handler.connection_closed(CloseReason::Limit);
+            self.common.crew.leave(self.number);
+            return;
+        }
+        if self.poll.registry().register(&mut stream, Token(id.slot), interest).is_err() {
+            self.handler.connection_closed(CloseReason::Error);
+            self.connections.forget(admission);
+            self.common.crew.leave(self.number);
+            return;
+        }
+        let accepted = Accepted {
+            id,
+            peer_is_loopback: peer.ip().to_canonical().is_loopback(),
+            admission,
+            now_ms,
+            age_ms: self.common.age_limit_ms(now_ms),
+        };
+        let slot = self.connections.insert(Connection::new(stream, &accepted));
+        if admission == Admission::TurnedAway {
+            self.with(slot, Connection::turn_away);
+        } else if self.phase == Phase::Closing {
+            self.let_go(slot);
+        } else {
+            self.set_timer(slot);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! How a core goes: what is under way is finished, nothing new is begun.
+
+use super::Core;
+use crate::drain::Phase;
+use crate::http::handler::Handler;
+use crate::limits::NEWCOMER_MS;
+use crate::observer::CloseReason;
+
+/// Rounds of accepting before the listener closes: what its backlog holds, and not what a flood
+/// adds meanwhile.
+const LAST_ACCEPTS: usize = 64;
+
+impl<H: Handler> Core<H> {
+    /// Follows the server's phase.
+    pub(super) fn enter_phase(&mut self) {
+        let phase = self.common.drain.phase();
+        if phase == self.phase {
+            return;
+        }
+        self.phase = phase;
+        if phase < Phase::Closing {
+            return;
+        }
+        // Whoever has connected is still served; closing the listener would reset them.
+        for _ in 0..LAST_ACCEPTS {
+            self.accepting = true;
+            self.accept_retry_ms = None;
+            self.accept();
+            if !self.accepting || self.accept_retry_ms.is_some() {
+                break;
+            }
+        }
+        if let Some(mut listener) = self.listener.take() {
+            // A Unix socket is shared: the kernel would go on to tell of it here. What fails to be
+            // taken out goes with this core.
+            let _ = self.poll.registry().deregister(&mut listener);
+        }
+        self.accepting = false;
+        self.accept_retry_ms = None;
+        for slot in self.connections.occupied() {
+            self.let_go(slot);
+        }
+    }
+
+    /// Closes a connection unless something is under way on it: a request may have arrived since
+    /// the last turn, and that of a newcomer may not have arrived yet.
+    pub(super) fn let_go(&mut self, slot: usize) {
+        if let Some(connection) = self.connections.at(slot) {
+            connection.note(true, false);
+        }
+        self.serve(slot);
+        let now_ms = self.now.mono_ms();
+        let Some(connection) = self.connections.at(slot) else {
+            return;
+        };
+        if connection.evictable_since_ms(now_ms).is_some() {
+            self.close(slot, CloseReason::Drain);
+        } else if connection.idle_since_ms().is_some() {
+            self.newcomers_until_ms = Some(now_ms + NEWCOMER_MS);
+        }
+    }
+
+    /// Closes the newcomers that have not asked in time.
+    pub(super) fn dismiss_newcomers(&mut self) {
+        let is_time = |until_ms: u64| until_ms <= self.now.mono_ms();
+        if self.newcomers_until_ms.take_if(|until_ms| is_time(*until_ms)).is_some() {
+            for slot in self.connections.occupied() {
+                self.let_go(slot);
+            }
+        }
+    }
+
+    /// Gives up what did not end in time.
+    pub(super) fn close_all(&mut self) {
+        self.inbox.close();
+        for slot in self.connections.occupied() {
+            self.close(slot, CloseReason::Drain);
+        }
+    }
+}
+
+impl<H> Drop for Core<H> {
+    /// However it ends, by a handler's panic too: no other core may hand newcomers to it any more.
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
+}

@@ -1,0 +1,37 @@
+//! percore: a thread-per-core HTTP/1.1 server engine.
+//!
+//! One epoll loop per core, each with a listener and a [`Handler`] of its own. A handler is sans-IO:
+//! a whole request in, an answer out, at once or later from another thread. The engine brings the
+//! sockets, strict HTTP/1.1, deadlines, limits and an orderly end.
+//!
+//! [`cores`] starts and ends one [`event_loop`] for each core, over [`connections`], each of which is
+//! a [`connection`] that is [`lent`] the core's buffers and has its deadlines in [`timers`].
+//! [`listener`] opens the ports that [`listen`] names, [`mailbox`] brings answers from other threads,
+//! an [`observer`] counts, [`drain`] is the way to the end, and [`placement`] says on which
+//! processors. [`http`] is the protocol, without sockets. `may_minihttp`, a feature, is a second
+//! engine for the same handlers, to compare with.
+//!
+//! [`Handler`]: http::handler::Handler
+
+pub mod buffers;
+pub mod clock;
+pub mod connection;
+pub mod connections;
+pub mod cores;
+pub mod crew;
+pub mod descriptors;
+pub mod drain;
+pub mod event_loop;
+pub mod http;
+pub mod lent;
+pub mod limits;
+pub mod listen;
+pub mod listener;
+pub mod mailbox;
+#[cfg(feature = "may-minihttp")]
+pub mod may_minihttp;
+pub mod observer;
+pub mod placement;
+pub mod sync;
+pub mod timers;
+pub mod turn_clock;

@@ -1,0 +1,403 @@
+//! Listening sockets: each core has its own on the same port, so that accepting needs no lock.
+//!
+//! A Unix socket is one for all, because SO_REUSEPORT does not exist there: every core has a
+//! descriptor of it, and whoever accepts first hands the connection on to where a seat is free.
+
+mod unix;
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream, UnixListener};
+use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::limits::{RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES};
+use crate::listen::Listen;
+use unix::SocketFile;
+
+/// Connections that wait in the kernel to be accepted; it caps this at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// What a core accepts from: a socket that does not block, or several, for `localhost` is two
+/// addresses.
+#[derive(Debug)]
+pub struct Listener {
+    doors: Vec<Door>,
+    /// Which one is asked first: no flood at one of them keeps the others waiting.
+    next: Cell<usize>,
+}
+
+#[derive(Debug)]
+enum Door {
+    Tcp(TcpListener),
+    /// The file goes before the last descriptor of it does.
+    Unix(Arc<SocketFile>, UnixListener),
+}
+
+/// Where a server has come to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound(Vec<Address>);
+
+/// One address of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// By TCP; the port is the kernel's choice if 0 was asked for.
+    Internet(SocketAddr),
+    /// By a Unix socket of this path.
+    Unix(PathBuf),
+}
+
+impl Bound {
+    /// All addresses.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        &self.0
+    }
+
+    /// The first address by TCP, if there is one.
+    #[must_use]
+    pub fn internet(&self) -> Option<SocketAddr> {
+        self.0.iter().find_map(|address| match address {
+            Address::Internet(address) => Some(*address),
+            Address::Unix(_) => None,
+        })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Internet(address) => write!(out, "{address}"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// As URLs, where there are such.
+impl fmt::Display for Bound {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.0.iter().enumerate() {
+            let and = if index > 0 { " and " } else { "" };
+            let scheme = if matches!(address, Address::Internet(_)) { "http://" } else { "" };
+            write!(out, "{and}{scheme}{address}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Listener {
+    fn of(doors: Vec<Door>) -> Self {
+        Self { doors, next: Cell::new(0) }
+    }
+
+    /// One that was shut down: ready for ever, and whoever accepts from it fails.
+    #[cfg(test)]
+    pub fn broken() -> Self {
+        let here = Listen::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listener = open(&here, 1).unwrap().remove(0);
+        for door in &listener.doors {
+            if let Door::Tcp(socket) = door {
+                SockRef::from(socket).shutdown(std::net::Shutdown::Both).unwrap();
+            }
+        }
+        listener
+    }
+
+    /// Takes a connection that waits.
+    ///
+    /// # Errors
+    ///
+    /// None waits (`WouldBlock`), or see man 2 accept.
+    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        for _ in 0..self.doors.len() {
+            let at = self.next.get();
+            self.next.set((at + 1) % self.doors.len());
+            let accepted = match self.doors.get(at) {
+                Some(Door::Tcp(listener)) => listener.accept(),
+                Some(Door::Unix(_, listener)) => unix::accept(listener),
+                None => continue,
+            };
+            match accepted {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                outcome => return outcome,
+            }
+        }
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not say.
+    pub fn bound(&self) -> io::Result<Bound> {
+        let address = |door: &Door| match door {
+            Door::Tcp(listener) => listener.local_addr().map(Address::Internet),
+            Door::Unix(file, _) => Ok(Address::Unix(file.path().to_owned())),
+        };
+        self.doors.iter().map(address).collect::<io::Result<_>>().map(Bound)
+    }
+}
+
+impl Door {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(listener) => listener,
+            Self::Unix(_, listener) => listener,
+        }
+    }
+}
+
+/// All of it under one token: whoever is told of it asks each.
+impl Source for Listener {
+    fn register(&mut self, at: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.doors.iter_mut().try_for_each(|door| door.source().register(at, token, interest))
+    }
+
+    fn reregister(&mut self, at: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.doors.iter_mut().try_for_each(|door| door.source().reregister(at, token, interest))
+    }
+
+    fn deregister(&mut self, at: &Registry) -> io::Result<()> {
+        self.doors.iter_mut().try_for_each(|door| door.source().deregister(at))
+    }
+}
+
+/// Opens a listener for each of `count` cores. Port 0 lets the kernel choose one, the same for all.
+///
+/// # Errors
+///
+/// The address is in use, is not this machine's, or needs a privilege.
+pub fn open(listen: &Listen, count: usize) -> io::Result<Vec<Listener>> {
+    if let Listen::Unix(path) = listen {
+        let (file, listener) = unix::open(path, BACKLOG)?;
+        let share = |_| {
+            let listener = UnixListener::from_std(listener.try_clone()?);
+            Ok(Listener::of(vec![Door::Unix(Arc::clone(&file), listener)]))
+        };
+        return (0..count).map(share).collect();
+    }
+    let first = claim(listen)?;
+    let addresses: Vec<_> = first.iter().map(address_of).collect::<io::Result<_>>()?;
+    let mut listeners = vec![listen_on(first)?];
+    while listeners.len() < count {
+        let sockets = addresses.iter().map(|address| bound(*address));
+        listeners.push(listen_on(sockets.collect::<io::Result<_>>()?)?);
+    }
+    Ok(listeners)
+}
+
+/// A socket at each address that is meant.
+fn claim(listen: &Listen) -> io::Result<Vec<Socket>> {
+    match *listen {
+        Listen::At(address) => Ok(vec![claim_one(address)?]),
+        Listen::Everywhere(port) => {
+            let [v6, v4] =
+                [(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()];
+            Ok(vec![or_without_ipv6(claim_one(v6), || claim_one(v4))?])
+        }
+        Listen::Localhost(port) => {
+            let v4 = claim_one((Ipv4Addr::LOCALHOST, port).into())?;
+            let port = address_of(&v4)?.port();
+            let v6 = claim_one((Ipv6Addr::LOCALHOST, port).into()).map(Some);
+            Ok([Some(v4), or_without_ipv6(v6, || Ok(None))?].into_iter().flatten().collect())
+        }
+        Listen::Unix(_) => Err(ErrorKind::Unsupported.into()),
+    }
+}
+
+/// What is done instead on a machine without IPv6, where the kernel was built or told so.
+fn or_without_ipv6<T>(
+    outcome: io::Result<T>,
+    instead: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    let missing = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::PROTONOSUPPORT];
+    match outcome {
+        Err(error) if Errno::from_io_error(&error).is_some_and(|e| missing.contains(&e)) => {
+            instead()
+        }
+        outcome => outcome,
+    }
+}
+
+fn claim_one(address: SocketAddr) -> io::Result<Socket> {
+    if address.port() != 0 {
+        refuse_to_share(address)?;
+    }
+    bound(address)
+}
+
+/// Finds out whether somebody listens already: SO_REUSEPORT would let a forgotten instance of this
+/// server take a share of the connections, and of every device's window, without a word.
+fn refuse_to_share(address: SocketAddr) -> io::Result<()> {
+    socket(address)?.bind(&address.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the last connections of the process before it.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `[::]` is both, whatever `net.ipv6.bindv6only` says.
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
+fn bound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen_on(sockets: Vec<Socket>) -> io::Result<Listener> {
+    let door = |socket: Socket| {
+        socket.set_nonblocking(true)?;
+        // These are inherited by every accepted connection: a second small answer must not wait for
+        // the acknowledgement of the first (Nagle against delayed ACK, up to 40 ms).
+        socket.set_tcp_nodelay(true)?;
+        // Before it listens: the window that a peer may be offered is agreed on as it connects.
+        bound_buffers(&socket)?;
+        socket.listen(BACKLOG)?;
+        Ok(Door::Tcp(TcpListener::from_std(socket.into())))
+    };
+    sockets.into_iter().map(door).collect::<io::Result<_>>().map(Listener::of)
+}
+
+/// Bounds what the kernel holds of a connection, both ways.
+///
+/// # Errors
+///
+/// It is no socket.
+pub fn bound_buffers<'s>(socket: impl Into<SockRef<'s>>) -> io::Result<()> {
+    let socket: SockRef<'s> = socket.into();
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)
+}
+
+fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
+    socket.local_addr()?.as_socket().ok_or_else(|| ErrorKind::InvalidInput.into())
+}
+
+/// A port for somebody else to listen on, who shares it by SO_REUSEPORT.
+#[derive(Debug)]
+pub struct Reserved {
+    /// Bound and not listening: no connection comes here.
+    _sockets: Vec<Socket>,
+    /// Where they are.
+    pub bound: Bound,
+}
+
+/// Reserves what `listen` means, by TCP. Port 0 lets the kernel choose one.
+///
+/// # Errors
+///
+/// The address is in use, is not this machine's, or needs a privilege.
+pub fn reserve(listen: &Listen) -> io::Result<Reserved> {
+    let sockets = claim(listen)?;
+    let addresses = sockets.iter().map(|socket| address_of(socket).map(Address::Internet));
+    let bound = Bound(addresses.collect::<io::Result<_>>()?);
+    Ok(Reserved { _sockets: sockets, bound })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream as Client;
+
+    const HERE: Listen = Listen::At(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
+
+    fn port(listener: &Listener) -> u16 {
+        listener.bound().unwrap().internet().unwrap().port()
+    }
+
+    /// Whether a connection to that address comes to one of these.
+    fn reaches(listeners: &[Listener], address: SocketAddr) -> bool {
+        // It is complete on loopback when `connect` returns.
+        let client = Client::connect(address);
+        client.is_ok() && listeners.iter().any(|listener| listener.accept().is_ok())
+    }
+
+    #[test]
+    fn all_listeners_share_the_port_that_the_kernel_chose() {
+        let listeners = open(&HERE, 3).unwrap();
+        let chosen = port(&listeners[0]);
+        assert_ne!(chosen, 0);
+        assert!(listeners.iter().all(|listener| port(listener) == chosen));
+    }
+
+    #[test]
+    fn everywhere_is_ipv6_and_ipv4() {
+        let listeners = open(&Listen::Everywhere(0), 2).unwrap();
+        let port = port(&listeners[0]);
+        assert!(reaches(&listeners, (Ipv4Addr::LOCALHOST, port).into()));
+        let has_ipv6 = Client::connect((Ipv6Addr::LOCALHOST, 1)).map_err(|error| error.kind());
+        if has_ipv6.err() == Some(ErrorKind::ConnectionRefused) {
+            assert!(reaches(&listeners, (Ipv6Addr::LOCALHOST, port).into()));
+            assert_eq!(listeners[0].bound().unwrap().to_string(), format!("http://[::]:{port}"));
+        }
+    }
+
+    #[test]
+    fn localhost_is_both_loopback_addresses_and_nothing_else() {
+        let listeners = open(&Listen::Localhost(0), 2).unwrap();
+        let port = port(&listeners[1]);
+        for address in listeners[1].bound().unwrap().addresses() {
+            let Address::Internet(address) = address else { panic!("{address}") };
+            assert!(address.ip().is_loopback() && address.port() == port, "{address}");
+            assert!(reaches(&listeners, *address), "{address}");
+        }
+        assert!(!reaches(&listeners, (Ipv4Addr::new(127, 0, 0, 2), port).into()));
+    }
+
+    #[test]
+    fn without_ipv6_what_is_left_will_do() {
+        for error in [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL] {
+            assert!(matches!(or_without_ipv6(Err(error.into()), || Ok(4)), Ok(4)), "{error}");
+        }
+        assert!(matches!(or_without_ipv6(Ok(6), || Ok(4)), Ok(6)));
+        let in_use = or_without_ipv6(Err(Errno::ADDRINUSE.into()), || Ok(4));
+        assert_eq!(in_use.unwrap_err().kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_port_in_use_is_not_shared() {
+        let first = open(&HERE, 2).unwrap();
+        let taken = first[0].bound().unwrap().internet().unwrap();
+        assert_eq!(open(&taken.into(), 1).unwrap_err().kind(), ErrorKind::AddrInUse);
+        for listen in [Listen::Everywhere(taken.port()), Listen::Localhost(taken.port())] {
+            assert_eq!(open(&listen, 1).unwrap_err().kind(), ErrorKind::AddrInUse, "{listen}");
+            assert_eq!(reserve(&listen).unwrap_err().kind(), ErrorKind::AddrInUse, "{listen}");
+        }
+        drop(first);
+        assert!(open(&taken.into(), 1).is_ok());
+    }
+
+    #[test]
+    fn accepted_connections_inherit_no_delay() {
+        let listener = open(&HERE, 1).unwrap().remove(0);
+        let _client = Client::connect(listener.bound().unwrap().internet().unwrap()).unwrap();
+        // The connection is complete on loopback when `connect` returns.
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+    }
+
+    /// The kernel doubles what it is asked for, for its own bookkeeping; it may grant less.
+    #[test]
+    fn accepted_connections_inherit_bounded_buffers() {
+        let listener = open(&HERE, 1).unwrap().remove(0);
+        let _client = Client::connect(listener.bound().unwrap().internet().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.recv_buffer_size().unwrap() <= 2 * RECEIVE_BUFFER_BYTES);
+        assert!(socket.send_buffer_size().unwrap() <= 2 * SEND_BUFFER_BYTES);
+    }
+}

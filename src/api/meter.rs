@@ -1,0 +1,111 @@
+//! The meter of one core: counts in the server's counters and histograms what the engine tells.
+
+use std::io;
+use std::sync::Arc;
+
+use percore::clock::Now;
+use percore::http::handler::{Peer, Shown};
+use percore::http::response::Response;
+use percore::observer::{CloseReason, Observer};
+
+use crate::telemetry::counters::Counters;
+use crate::telemetry::latency::{Latency, Tally};
+use crate::telemetry::log;
+use crate::telemetry::warning::{Warning, WarningContext};
+
+/// Counts what one core does.
+#[derive(Debug)]
+pub struct Meter {
+    core: usize,
+    counters: Arc<Counters>,
+    latency: Arc<Latency>,
+    tally: Tally,
+    /// Answers of this turn: their routes, and since when they were owed.
+    answered: Vec<(usize, u64)>,
+}
+
+impl Meter {
+    /// Returns the meter of `core`.
+    #[must_use]
+    pub fn new(core: usize, counters: Arc<Counters>, latency: Arc<Latency>) -> Self {
+        Self { core, counters, latency, tally: Tally::default(), answered: Vec::new() }
+    }
+}
+
+impl Observer for Meter {
+    fn connection_opened(&mut self) {
+        self.counters.open(self.core);
+    }
+
+    fn connection_closed(&mut self, reason: CloseReason) {
+        self.counters.close(self.core, reason);
+    }
+
+    fn request_answered(&mut self, response: Response, since_ns: u64) {
+        self.counters.request(self.core, response.route, response.status.code());
+        self.answered.push((response.route, since_ns));
+    }
+
+    /// Counts the turn and its answers. They are in the kernel by now; one reading of the clock
+    /// serves them all, so that the first of a long turn seem slower than they were, never faster.
+    fn turn_ended(&mut self, began_ns: u64, ended_ns: u64) {
+        self.counters.turn(self.core, ended_ns.saturating_sub(began_ns));
+        if self.answered.is_empty() && !self.wants_turn() {
+            return;
+        }
+        for (route, since_ns) in self.answered.drain(..) {
+            self.tally.add(route, ended_ns.saturating_sub(since_ns), 1);
+        }
+        self.latency.record(self.core, &mut self.tally);
+    }
+
+    /// Returns true if a scrape kept durations from being recorded.
+    fn wants_turn(&self) -> bool {
+        !self.tally.is_empty()
+    }
+
+    #[cold]
+    fn connection_limit_reached(&mut self, peer: &dyn Peer, connections_max: usize, now: Now) {
+        let (warning, newcomer) = (Warning::ConnectionLimit, Shown(peer));
+        if let Some(count) = self.counters.warnings().add(warning, 1, now) {
+            log::warn!(count, connections_max, %newcomer, "{}", warning.message());
+        } else {
+            let of_newcomer =
+                || WarningContext { peer: Some(newcomer.to_string()), ..WarningContext::default() };
+            self.counters.warnings().keep_context(warning, of_newcomer);
+        }
+    }
+
+    #[cold]
+    fn accept_failed(&mut self, error: &io::Error, exhausted: bool, now: Now) {
+        let warning = if exhausted { Warning::AcceptExhausted } else { Warning::AcceptFailed };
+        if let Some(count) = self.counters.warnings().add(warning, 1, now) {
+            log::warn!(count, %error, "{}", warning.message());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::counters::Labels;
+    use percore::http::status::Status;
+
+    #[test]
+    fn what_a_scrape_held_up_is_recorded_without_another_request() {
+        let labels = Labels {
+            routes: &["any"],
+            statuses: &Status::CODES,
+            possible: &[],
+            reject_reasons: &[],
+        };
+        let latency = Arc::new(Latency::new(1, 1));
+        let mut meter = Meter::new(0, Arc::new(Counters::new(1, labels)), Arc::clone(&latency));
+        meter.request_answered(Response::ok("text/plain", 0), 0);
+        latency.while_scraped(0, || meter.turn_ended(0, 70_000));
+        assert!(meter.wants_turn());
+        meter.turn_ended(1_000_000, 1_070_000);
+        assert!(!meter.wants_turn());
+        assert_eq!(latency.merged()[0].summary().count, 1);
+    }
+}
