@@ -227,7 +227,7 @@ fn ratio(one: usize, other: usize) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "../../tests/support/in_process.rs"]
+#[path = "../../tests/http/in_process.rs"]
 mod in_process;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use percore::http::request::Method;
 use percore::http::response::{Field, JSON, Response};
 
-/// Written by hand at the root of the repository, and kept true by `tests/openapi.rs` and
+/// Written by hand at the root of the repository, and kept true by `tests/http/openapi.rs` and
 /// `ci/openapi`.
 const DOCUMENT: &[u8] = include_bytes!("../../openapi.json");
 

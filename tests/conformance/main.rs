@@ -15,7 +15,7 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-#[path = "../support/in_process.rs"]
+#[path = "../http/in_process.rs"]
 mod in_process;
 
 // Before the tables, which are written with its macro.

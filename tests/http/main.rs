@@ -1,0 +1,25 @@
+//! The HTTP interface over real sockets: requests good and bad, limits, pages and their formats.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod bad_events;
+mod bad_input;
+mod balance;
+mod body_forms;
+mod connection;
+mod connection_limit;
+mod cors;
+mod deadlines;
+mod debug_pages;
+mod debug_profiles;
+mod greedy_clients;
+mod in_process;
+mod openapi;
+mod scraping;
+mod turns;

@@ -1,0 +1,23 @@
+//! The program as a process: its flags, its log, its signals, its end, and what the documents say.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+#[path = "../http/in_process.rs"]
+mod in_process;
+
+mod clients;
+mod command_line;
+mod configuration;
+mod listening;
+mod readme;
+mod signals;
+mod stopping;
+mod text_log;
+mod warnings;

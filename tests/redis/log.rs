@@ -1,0 +1,131 @@
+//! What the log says of Redis: each trouble at once, in its own words, and none of it for ever.
+
+use testkit::load::metric;
+use testkit::redis::Port;
+use testkit::redis_sentinel::Sentinels;
+use testkit::{Accounts, Outage, Process, Redis, get, post, until};
+
+fn start(url: &str, arguments: &[&str]) -> Process {
+    let fixed = ["--workers", "2", "--redis-url", url];
+    Process::start(&[&fixed, arguments].concat())
+}
+
+/// What is said first, whatever the kind of the error: where, in whose words, and what waits.
+#[test]
+fn a_redis_that_was_never_reachable_is_told() {
+    let redis = Redis::start(&[]);
+    let port = Port::reserve();
+    let (there, nowhere) = (redis.address().to_string(), format!("127.0.0.1:{}", port.number));
+    for (url, at, why, said) in [
+        (format!("redis://{nowhere}"), &nowhere, "connect", "Connection refused"),
+        (format!("redis://{there}/99"), &there, "other", "ERR DB index is out of range"),
+        (format!("redis://:pw@{there}"), &there, "other", "ERR AUTH <password> called without"),
+        (format!("redis+cluster://{there}"), &there, "other", "cluster support disabled"),
+        (format!("redis+sentinel://{there}/main"), &there, "other", "unknown command 'SENTINEL'"),
+        (format!("rediss://{there}"), &there, "connect", "no answer in time"),
+    ] {
+        let process = start(&url, &[]);
+        let line = process.first_line("redis is down");
+        assert_eq!((&line["level"], &line["at"]), (&"WARN".into(), &at.as_str().into()), "{line}");
+        let text = line["said"].as_str().unwrap();
+        assert!(line["why"] == why && text.contains(said), "{url}: {line}");
+        assert_eq!((&line["away"], &line["waiting"]), (&"0s".into(), &0.into()), "{line}");
+        assert!(!Accounts::scrape(process.address).is_up, "{url}");
+    }
+}
+
+/// Redis repeats the arguments of a command that it does not know. None of them is for the log.
+#[test]
+fn a_password_that_redis_repeats_is_not_told() {
+    let redis = Redis::start(&["--rename-command", "AUTH", "", "--rename-command", "HELLO", ""]);
+    let at = redis.address();
+    let long = format!("hunter2{}", "x".repeat(200));
+    for (url, said) in [
+        (format!("redis://:hunter2@{at}"), "ERR unknown command"),
+        (format!("redis://hunter1:hunter2@{at}"), "ERR unknown command"),
+        (format!("redis://hunter1:{long}@{at}"), "ERR unknown command"),
+        (format!("redis://:hunter2@{at}?protocol=resp3"), "ERR unknown command"),
+        (format!("redis+cluster://:hunter2@{at}"), "ERR unknown command"),
+        (format!("redis+sentinel://{at}/main?sentinel_password=hunter2"), "ERR unknown command"),
+    ] {
+        let mut process = start(&url, &[]);
+        let line = process.first_line("redis is down");
+        assert!(line["said"].as_str().unwrap().starts_with(said), "{line}");
+        // A look-up asks for itself.
+        let answer = process.client().ask(&get("/metrics/a:1"));
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(!format!("{answer:?}").contains("hunter"), "{answer:?}");
+        process.signal("TERM");
+        process.wait();
+        let log = process.whole_log();
+        assert!(log.contains("stopped") && !log.contains("hunter"), "{log}");
+    }
+}
+
+/// Each time that it comes and goes is in the counters; the log has it as one state.
+#[test]
+fn a_redis_that_comes_and_goes_fills_no_log() {
+    let mut redis = Redis::start(&["--maxmemory-policy", "noeviction"]);
+    let mut outage = Outage::start_healthy(&redis.url(), &[]);
+    let mut losses = 0;
+    for _ in 0..20 {
+        redis.configure("maxmemory", "1");
+        until("it is down", || (outage.accounts().errors("oom") > losses).then_some(()));
+        redis.configure("maxmemory", "0");
+        outage.until_up_is(true);
+        losses = outage.accounts().errors("oom");
+    }
+    outage.settles_without_loss(&mut redis);
+    outage.process.signal("TERM");
+    outage.process.wait();
+    let log = outage.process.whole_log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("redis is")).collect();
+    // Up at first, down, and for each minute that these tests may take another line.
+    assert!((2..=5).contains(&lines.len()), "{lines:#?}");
+    assert!(lines[1].contains("OOM command not allowed"), "{lines:#?}");
+}
+
+#[test]
+fn events_lost_to_a_full_queue_are_told_once_a_minute() {
+    let port = Port::reserve();
+    let url = format!("redis://127.0.0.1:{}", port.number);
+    let mut process = start(&url, &["--store-queue", "1MiB", "--drain-timeout", "0s"]);
+    let mut client = process.client();
+    for batch in 0..100 {
+        let numbers = batch * 100..batch * 100 + 100;
+        let lines: Vec<String> = numbers.map(|number| metric("lost", number, "1").1).collect();
+        assert_eq!(client.ask(&post(lines.join("\n").as_bytes())).status, 202);
+    }
+    let accounts = Accounts::scrape(process.address);
+    assert!(accounts.dropped_by("overflow") > 1_000, "{accounts:?}");
+    process.signal("TERM");
+    process.wait();
+    let log = process.whole_log();
+    assert!(log.lines().last().unwrap().contains("\"stopped\""), "{log}");
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .filter(|line| line.contains("events are lost"))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    // The first block at once, and the rest of them at the end.
+    let told: u64 = lines.iter().map(|line| line["events"].as_u64().unwrap()).sum();
+    assert_eq!(told, accounts.dropped_by("overflow"), "{lines:?}");
+    assert!((1..=3).contains(&lines.len()), "{lines:?}");
+    assert!(lines.iter().all(|line| line["reason"] == "overflow" && line["level"] == "WARN"));
+}
+
+/// Who has nothing to write hears of another primary as well.
+#[test]
+fn an_idle_writer_hears_of_a_failover() {
+    let mut sentinels = Sentinels::start();
+    let process = start(&sentinels.url(), &[]);
+    let is_up = |up: bool| move |accounts: Accounts| (accounts.is_up == up).then_some(());
+    until("it is up", || is_up(true)(Accounts::scrape(process.address)));
+    // The sentinels still name the one that is a replica now.
+    sentinels.swap();
+    until("it is no primary", || is_up(false)(Accounts::scrape(process.address)));
+    let line = process.log_line("redis is down");
+    assert_eq!((&line["why"], &line["said"]), (&"readonly".into(), &"its role is slave".into()));
+    sentinels.swap();
+    until("it is one again", || is_up(true)(Accounts::scrape(process.address)));
+}

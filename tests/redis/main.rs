@@ -1,0 +1,23 @@
+//! The program with a Redis: what is written, in which order, and what faults cost.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod cluster;
+mod errors;
+mod faults;
+mod log;
+mod network;
+mod nodes;
+mod options;
+mod order;
+mod queue;
+mod replies;
+mod roundtrip;
+mod sentinel;
+mod stopping;
