@@ -1,0 +1,2 @@
+//! Another crate.
+pub struct Buffer;

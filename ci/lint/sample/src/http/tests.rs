@@ -1,0 +1,2 @@
+//! May import what it likes.
+use crate::api::Route;

@@ -1,0 +1,4 @@
+//! Paths in macros count.
+pub fn limits() {
+    assert!(crate::http::A);
+}

@@ -1,0 +1,3 @@
+//! A second root, and one without a row.
+use corepulse::Route;
+fn main() {}
