@@ -12,7 +12,7 @@
 
 use corepulse::analytics::{Analytics, AnalyticsSettings};
 use corepulse::limits::HEADS_KEPT;
-use corepulse::metric::decode::{Decoder, Lines};
+use corepulse::metric::decode::{Decoder, LineMode};
 use corepulse::metric::event::Event;
 use corepulse::store::block::{Appended, Block};
 use corepulse::store::encoding::Encoding;
@@ -84,7 +84,7 @@ fn decode(criterion: &mut Criterion) {
     criterion.bench_function("decode a metric", |bencher| {
         bencher.iter(|| {
             let body = black_box(METRIC.as_bytes());
-            let batch = decoder.decode(body, Lines::Detect, NOW).unwrap();
+            let batch = decoder.decode(body, LineMode::Detect, NOW).unwrap();
             let event = batch.iter().next().unwrap().unwrap();
             assert_eq!(event.values, [41.5, 1000.5]);
             assert_eq!(event.timestamp, b"1800000000000");
@@ -97,7 +97,7 @@ fn decode(criterion: &mut Criterion) {
     group.bench_function("NDJSON of 1,000 events", |bencher| {
         bencher.iter(|| {
             let body = black_box(lines.as_bytes());
-            let batch = decoder.decode(body, Lines::Always, NOW).unwrap();
+            let batch = decoder.decode(body, LineMode::Always, NOW).unwrap();
             assert_eq!(batch.iter().flatten().count(), DEVICES);
         });
     });
@@ -159,7 +159,7 @@ fn hard_literals(criterion: &mut Criterion) {
             group.bench_function(format!("{name}{form}"), |bencher| {
                 bencher.iter(|| {
                     let body = black_box(lines.as_bytes());
-                    let batch = decoder.decode(body, Lines::Always, NOW).unwrap();
+                    let batch = decoder.decode(body, LineMode::Always, NOW).unwrap();
                     assert_eq!(
                         (batch.len(), batch.events()),
                         (DEVICES, DEVICES * usize::from(good))

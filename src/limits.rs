@@ -41,7 +41,7 @@ pub const FUTURE_MS_MAX: i64 = 10 * 60 * 1000;
 
 /// A time that the server gives to an event is ahead of its clock by no more than this, however
 /// many events come without one.
-pub const GIVEN_LEAD_US_MAX: u64 = 1_000_000;
+pub const ASSIGNED_LEAD_US_MAX: u64 = 1_000_000;
 
 /// The largest `cpu`: per cent of many cores, with room.
 pub const CPU_MAX: f64 = 1e6;
@@ -214,7 +214,7 @@ const _: () = assert!(RECORD_BYTES_MAX < STORE_REPLY_BYTES_MAX);
 // What is refused by its magnitude is out of range.
 const _: () = assert!(CPU_MAX < 1e13 && RPS_MAX < 1e13 && VALUE_MAGNITUDE_MAX == 12);
 // A core's first microsecond beside the clock is not too far ahead of it.
-const _: () = assert!((WORKERS_MAX as u64) < GIVEN_LEAD_US_MAX);
+const _: () = assert!((WORKERS_MAX as u64) < ASSIGNED_LEAD_US_MAX);
 // A record's lengths are kept in 16 bits, and any record fits into an empty segment and a block.
 const _: () = assert!(RECORD_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(RECORD_BYTES_MAX * 4 <= SEGMENT_BYTES_MIN && RECORD_BYTES_MAX <= BLOCK_BYTES);

@@ -6,15 +6,15 @@
 //! Under which [`key`] an event is stored follows from it.
 
 pub mod batch;
-mod common;
 pub mod decode;
 pub mod event;
-mod fields;
-mod given;
+mod event_builder;
+mod fast_path;
+pub mod json_error;
 pub mod key;
-pub mod malformed;
 mod number;
 mod object;
 pub mod rejection;
+mod scan;
 pub mod timestamp;
-mod token;
+mod timestamp_generator;

@@ -4,7 +4,7 @@
 //! sender was told is what the log says.
 
 use super::state::State;
-use crate::metric::decode::Ignored;
+use crate::metric::decode::IgnoredMembers;
 use crate::metric::rejection::Rejection;
 use crate::telemetry::escaped::Escaped;
 use crate::telemetry::log;
@@ -47,11 +47,11 @@ pub(super) fn events(
 
 /// Tells of events that were taken without a name or a time though one may have been meant.
 #[cold]
-pub(super) fn members(ignored: &Ignored<'_>, state: &State, context: &Context<'_>) {
+pub(super) fn members(ignored: &IgnoredMembers<'_>, state: &State, context: &Context<'_>) {
     let warning = Warning::MembersIgnored;
     let (peer, events) = (Shown(context.peer), ignored.events);
     let names = || ignored.names().collect::<Vec<_>>().join(&b", "[..]);
-    let missing = match (ignored.lacking.device_id, ignored.lacking.timestamp) {
+    let missing = match (ignored.missing.device_id, ignored.missing.timestamp) {
         (true, true) => "device_id, timestamp",
         (true, false) => "device_id",
         (false, _) => "timestamp",

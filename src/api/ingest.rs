@@ -145,14 +145,15 @@ impl Ingest {
         report.count(core, state);
         if let Some(rejection) = report.first_rejection {
             // Whose device is known is better to name than whoever was first.
-            let (rejection, device_id) =
-                decoder.blamed(body).map_or((rejection, None), |(why, id)| (why, Some(id)));
+            let (rejection, device_id) = decoder
+                .rejected_device(body)
+                .map_or((rejection, None), |(why, id)| (why, Some(id)));
             blame::events(report.rejected(), rejection, device_id, state, context);
         }
         if report.unjudged > 0 {
             blame::devices(report.unjudged, state, context);
         }
-        if let Some(ignored) = decoder.ignored(body) {
+        if let Some(ignored) = decoder.ignored_members(body) {
             blame::members(&ignored, state, context);
         }
         Ok(())
@@ -174,12 +175,12 @@ fn apply_batch(
     };
     let mut block = state.store.open(core, now, bytes).ok_or(Refused::StoreFull)?;
     let good = batch.events() as u64;
-    report.given = batch.given();
+    report.given = batch.assigned_timestamp();
     let mut analytics = state.analytics.writer(core, now);
-    for (index, item) in batch.records().enumerate() {
+    for (index, item) in batch.spans().enumerate() {
         match item {
-            Ok(record) => {
-                let event = batch.event(record);
+            Ok(spans) => {
+                let event = batch.event(spans);
                 report.accepted += 1;
                 let verdict = analytics.apply(&event);
                 pending.push(now, &event, good - report.accepted);

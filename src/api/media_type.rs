@@ -1,24 +1,24 @@
 //! Which media types hold metrics.
 
-use crate::metric::decode::Lines;
+use crate::metric::decode::LineMode;
 
 /// How a body of this `Content-Type` is read; `None` for types that are not taken.
 ///
 /// `application/x-www-form-urlencoded` is what `curl -d` says of anything; who types a metric by
 /// hand should not have to know that.
 #[must_use]
-pub fn lines(content_type: Option<&[u8]>) -> Option<Lines> {
+pub fn lines(content_type: Option<&[u8]>) -> Option<LineMode> {
     let value = content_type.unwrap_or_default();
     // What nearly every device sends, before anything is taken apart.
     if value == b"application/json" || value.is_empty() {
-        return Some(Lines::Detect);
+        return Some(LineMode::Detect);
     }
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     let is = |name: &&str| essence.eq_ignore_ascii_case(name.as_bytes());
     if NDJSON.iter().any(is) {
-        return Some(Lines::Always);
+        return Some(LineMode::Always);
     }
-    (JSON.iter().any(is) || has_json_suffix(essence)).then_some(Lines::Detect)
+    (JSON.iter().any(is) || has_json_suffix(essence)).then_some(LineMode::Detect)
 }
 
 /// NDJSON has no registered type: these are what its libraries and the tools that speak it say.
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn types_by_name() {
         let of = |value: &str| lines(Some(value.as_bytes()));
-        assert_eq!(lines(None), Some(Lines::Detect));
+        assert_eq!(lines(None), Some(LineMode::Detect));
         for json in [
             "application/json",
             "Application/JSON; charset=utf-8",
@@ -54,7 +54,7 @@ mod tests {
             "application/vnd.device+json",
             "",
         ] {
-            assert_eq!(of(json), Some(Lines::Detect), "{json}");
+            assert_eq!(of(json), Some(LineMode::Detect), "{json}");
         }
         for ndjson in [
             "application/x-ndjson",
@@ -62,7 +62,7 @@ mod tests {
             "application/jsonl",
             "Application/NDJSON; charset=utf-8",
         ] {
-            assert_eq!(of(ndjson), Some(Lines::Always), "{ndjson}");
+            assert_eq!(of(ndjson), Some(LineMode::Always), "{ndjson}");
         }
         for other in [
             "text/html",

@@ -4,14 +4,14 @@ use super::authorization::bears;
 use super::media_type;
 use super::refused::Refused;
 use super::state::State;
-use crate::metric::decode::Lines;
+use crate::metric::decode::LineMode;
 use percore::http::content_coding::ContentCoding;
 use percore::http::headers::{Headers, Name};
 
 /// How a body is to be read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stated {
-    pub(super) lines: Lines,
+    pub(super) lines: LineMode,
     pub(super) coding: ContentCoding,
 }
 

@@ -7,7 +7,7 @@
 use std::slice;
 
 use crate::metric::event::Event;
-use crate::metric::malformed::position;
+use crate::metric::json_error::position;
 use crate::metric::rejection::Rejection;
 
 /// A range of the body or, past the body's end, of the arena behind it.
@@ -29,7 +29,7 @@ impl Span {
     }
 }
 
-/// Text that stands in no body: unescaped ids, formatted timestamps. Its offsets continue those of
+/// Text that is not in the body (unescaped ids, formatted timestamps). Its offsets continue those of
 /// the body, so that a [`Span`] need not say which of the two it means. What it holds is no longer
 /// than what was sent for it, and some twenty digits for each event.
 #[derive(Debug, Default)]
@@ -47,15 +47,15 @@ impl Arena {
 
     /// Keeps what `write` appends.
     #[inline]
-    pub(super) fn keep(&mut self, write: impl FnOnce(&mut String)) -> Span {
+    pub(super) fn append(&mut self, write: impl FnOnce(&mut String)) -> Span {
         let start = self.text.len();
         write(&mut self.text);
         Span::new(self.body_bytes + start, self.body_bytes + self.text.len())
     }
 
     /// Keeps the digits of an integer.
-    pub(super) fn keep_integer(&mut self, integer: impl itoa::Integer) -> Span {
-        self.keep(|text| text.push_str(itoa::Buffer::new().format(integer)))
+    pub(super) fn append_integer(&mut self, integer: impl itoa::Integer) -> Span {
+        self.append(|text| text.push_str(itoa::Buffer::new().format(integer)))
     }
 
     /// What was kept.
@@ -68,7 +68,7 @@ impl Arena {
 
 /// An [`Event`] as offsets: [`Batch::event`] says what it stands for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Record {
+pub struct EventSpans {
     pub(super) device_id: Span,
     pub(super) timestamp: Span,
     pub(super) timestamp_ms: i64,
@@ -79,9 +79,9 @@ pub struct Record {
 /// The items of one body, good and bad, in their order.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'d> {
-    pub(super) items: &'d [Result<Record, Rejection>],
+    pub(super) items: &'d [Result<EventSpans, Rejection>],
     pub(super) events: usize,
-    pub(super) given: Option<u64>,
+    pub(super) assigned: Option<u64>,
     pub(super) body: &'d [u8],
     pub(super) arena: &'d Arena,
 }
@@ -101,8 +101,8 @@ impl<'d> Batch<'d> {
 
     /// The timestamp that the server gave to the only item, if that is an event without one.
     #[must_use]
-    pub fn given(&self) -> Option<u64> {
-        self.given.filter(|_| self.items.len() == 1)
+    pub fn assigned_timestamp(&self) -> Option<u64> {
+        self.assigned.filter(|_| self.items.len() == 1)
     }
 
     /// Whether the body was `[]`.
@@ -113,7 +113,7 @@ impl<'d> Batch<'d> {
 
     /// The items in their order, each where it was decoded: events are large, and a copy waits for
     /// every byte that was just written.
-    pub fn records(&self) -> slice::Iter<'d, Result<Record, Rejection>> {
+    pub fn spans(&self) -> slice::Iter<'d, Result<EventSpans, Rejection>> {
         self.items.iter()
     }
 
@@ -124,16 +124,16 @@ impl<'d> Batch<'d> {
         Items { batch: *self, items }
     }
 
-    /// The event of one of the [`Self::records`].
+    /// The event of one of the [`Self::spans`].
     #[inline(always)]
     #[must_use]
-    pub fn event(&self, record: &Record) -> Event<'d> {
-        let [cpu, rps] = record.literals;
+    pub fn event(&self, spans: &EventSpans) -> Event<'d> {
+        let [cpu, rps] = spans.literals;
         Event {
-            device_id: (!record.device_id.is_empty()).then(|| self.bytes(record.device_id)),
-            timestamp: self.bytes(record.timestamp),
-            timestamp_ms: record.timestamp_ms,
-            values: record.values,
+            device_id: (!spans.device_id.is_empty()).then(|| self.bytes(spans.device_id)),
+            timestamp: self.bytes(spans.timestamp),
+            timestamp_ms: spans.timestamp_ms,
+            values: spans.values,
             literals: [self.bytes(cpu), self.bytes(rps)],
         }
     }
@@ -167,7 +167,7 @@ impl<'d> IntoIterator for &Batch<'d> {
 #[derive(Clone, Debug)]
 pub struct Items<'d> {
     batch: Batch<'d>,
-    items: slice::Iter<'d, Result<Record, Rejection>>,
+    items: slice::Iter<'d, Result<EventSpans, Rejection>>,
 }
 
 impl<'d> Iterator for Items<'d> {
@@ -177,7 +177,7 @@ impl<'d> Iterator for Items<'d> {
     fn next(&mut self) -> Option<Self::Item> {
         let item = self.items.next()?;
         Some(match item {
-            Ok(record) => Ok(self.batch.event(record)),
+            Ok(spans) => Ok(self.batch.event(spans)),
             Err(rejection) => Err(*rejection),
         })
     }

@@ -2,19 +2,19 @@
 //!
 //! Pure: no socket, no clock. What a body may look like as a whole is read by `forms`.
 
-mod forms;
+mod body_format;
 
 use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
-use crate::metric::batch::{Batch, Record, Span};
-use crate::metric::given::GivenTimes;
-pub use crate::metric::object::Lacking;
-use crate::metric::object::Objects;
+use crate::metric::batch::{Batch, EventSpans, Span};
+pub use crate::metric::object::MissingOptional;
+use crate::metric::object::ObjectReader;
 use crate::metric::rejection::{BodyError, Rejection};
+use crate::metric::timestamp_generator::TimestampGenerator;
 use percore::clock::Now;
 
 /// How a body's lines are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lines {
+pub enum LineMode {
     /// By what the body looks like: an object may span lines, or there is one a line or more.
     Detect,
     /// An object does not go on in the next line: what `application/x-ndjson` says.
@@ -23,16 +23,16 @@ pub enum Lines {
 
 /// Members that were ignored in events that lack one of ours.
 #[derive(Clone, Copy, Debug)]
-pub struct Ignored<'d> {
+pub struct IgnoredMembers<'d> {
     /// How many events.
     pub events: u64,
     /// What the first of them lacks.
-    pub lacking: Lacking,
+    pub missing: MissingOptional,
     names: &'d [Span],
     batch: Batch<'d>,
 }
 
-impl<'d> Ignored<'d> {
+impl<'d> IgnoredMembers<'d> {
     /// The names in the first of them, as they were sent.
     pub fn names(&self) -> impl Iterator<Item = &'d [u8]> {
         let (names, batch) = (self.names.iter(), self.batch);
@@ -44,14 +44,14 @@ impl<'d> Ignored<'d> {
 /// again, so decoding does not allocate in the steady state. Each core has one.
 #[derive(Debug)]
 pub struct Decoder {
-    items: Vec<Result<Record, Rejection>>,
+    items: Vec<Result<EventSpans, Rejection>>,
     /// Events among them.
     events: usize,
-    objects: Objects,
-    times: GivenTimes,
+    objects: ObjectReader,
+    timestamps: TimestampGenerator,
     received_us: i64,
     /// The last time that was given to an event of this body.
-    given: Option<u64>,
+    assigned: Option<u64>,
 }
 
 impl Default for Decoder {
@@ -74,22 +74,22 @@ impl Decoder {
         Self {
             items: Vec::new(),
             events: 0,
-            objects: Objects::default(),
-            times: GivenTimes::of_core(core, cores, ttl_ms),
+            objects: ObjectReader::default(),
+            timestamps: TimestampGenerator::of_core(core, cores, ttl_ms),
             received_us: 0,
-            given: None,
+            assigned: None,
         }
     }
 
     /// Decodes a whole body of at most [`BODY_BYTES_MAX`] bytes, received at `received`.
     ///
     /// A body that begins with `[` is an array, whatever its type says; a bad element costs that
-    /// element as long as the array is JSON. (Under [`Lines::Always`] it may also be a bad line: if
+    /// element as long as the array is JSON. (Under [`LineMode::Always`] it may also be a bad line: if
     /// it is not JSON and no object follows the bracket.) In everything else objects may follow one
     /// another, on one line or on many. A bad line costs that line from its first object on that is
     /// not JSON or not UTF-8, or has something else behind it; blank lines do not count.
     ///
-    /// Under [`Lines::Detect`] the first object may span lines, and then all of them may. Otherwise
+    /// Under [`LineMode::Detect`] the first object may span lines, and then all of them may. Otherwise
     /// the body is read line by line if its first line is whole and something follows, or if it is
     /// not a value as a whole but its first line begins no object, or its second line begins one.
     /// What is left is one item, good or bad. A byte order mark of UTF-8 before all of it is passed
@@ -102,15 +102,15 @@ impl Decoder {
     pub fn decode<'d>(
         &'d mut self,
         body: &'d [u8],
-        lines: Lines,
+        lines: LineMode,
         received: Now,
     ) -> Result<Batch<'d>, BodyError> {
         debug_assert!(body.len() <= BODY_BYTES_MAX, "offsets into a body have 32 bits");
         self.items.clear();
         self.events = 0;
-        self.objects.begin(body.len(), received);
+        self.objects.begin_body(body.len(), received);
         self.received_us = received.wall_us;
-        self.given = None;
+        self.assigned = None;
 
         self.read(body, lines)?;
         Ok(self.batch(body))
@@ -119,30 +119,30 @@ impl Decoder {
     /// Why the first event that names a device was refused, of the body that was decoded last, and
     /// that name, good or bad.
     #[must_use]
-    pub fn blamed<'d>(&'d self, body: &'d [u8]) -> Option<(Rejection, &'d [u8])> {
-        let (rejection, device_id) = self.objects.blamed()?;
+    pub fn rejected_device<'d>(&'d self, body: &'d [u8]) -> Option<(Rejection, &'d [u8])> {
+        let (rejection, device_id) = self.objects.rejected_device()?;
         Some((rejection, self.batch(body).bytes(device_id)))
     }
 
     /// What the body that was decoded last has in members that are ignored, if their events name no
     /// device, or no time: `deviceId` and `ts` are likely meant to be that.
     #[must_use]
-    pub fn ignored<'d>(&'d self, body: &'d [u8]) -> Option<Ignored<'d>> {
-        let (events, names, lacking) = self.objects.ignored()?;
-        Some(Ignored { events, names, lacking, batch: self.batch(body) })
+    pub fn ignored_members<'d>(&'d self, body: &'d [u8]) -> Option<IgnoredMembers<'d>> {
+        let (events, names, missing) = self.objects.ignored()?;
+        Some(IgnoredMembers { events, names, missing, batch: self.batch(body) })
     }
 
     const fn batch<'d>(&'d self, body: &'d [u8]) -> Batch<'d> {
         let (items, arena) = (self.items.as_slice(), self.objects.arena());
-        Batch { items, events: self.events, given: self.given, body, arena }
+        Batch { items, events: self.events, assigned: self.assigned, body, arena }
     }
 
     /// Gives an event a time that no other one has.
-    fn give_time(&mut self, record: &mut Record) {
-        let given = self.times.next(u64::try_from(self.received_us).unwrap_or(0));
-        record.timestamp = self.objects.keep(given.key);
-        record.timestamp_ms = given.ms;
-        self.given = Some(given.key);
+    fn assign_timestamp(&mut self, spans: &mut EventSpans) {
+        let assigned = self.timestamps.next(u64::try_from(self.received_us).unwrap_or(0));
+        spans.timestamp = self.objects.append_integer(assigned.key);
+        spans.timestamp_ms = assigned.ms;
+        self.assigned = Some(assigned.key);
     }
 
     /// How many items were read of the last body, good and bad, also where that was refused.
@@ -152,14 +152,14 @@ impl Decoder {
     }
 
     #[inline(always)]
-    fn push(&mut self, mut item: Result<Record, Rejection>) -> Result<(), BodyError> {
+    fn push(&mut self, mut item: Result<EventSpans, Rejection>) -> Result<(), BodyError> {
         if self.items.len() == BATCH_EVENTS_MAX {
             return Err(BodyError::TooManyEvents);
         }
-        if let Ok(record) = &mut item {
+        if let Ok(spans) = &mut item {
             self.events += 1;
-            if record.timestamp.is_empty() {
-                self.give_time(record);
+            if spans.timestamp.is_empty() {
+                self.assign_timestamp(spans);
             }
         }
         self.items.push(item);
@@ -172,16 +172,16 @@ mod tests {
     use super::*;
     use crate::limits::NUMBER_BYTES_MAX;
     use crate::metric::event::{Event, Field};
-    use crate::metric::malformed::{Malformed, position};
+    use crate::metric::json_error::{JsonError, position};
     use crate::metric::number::tests::ROUNDED;
-    use crate::metric::rejection::{Kind, Member, Reason};
+    use crate::metric::rejection::{JsonKind, Member, Reason};
 
     const NOW: Now = Now { mono_ns: 1, wall_us: 1_795_420_957_123_000 };
     const GOOD: &str = r#"{"device_id":"d1","timestamp":1795420957,"cpu":41.5,"rps":1200}"#;
 
     fn decode<R>(
         body: &[u8],
-        lines: Lines,
+        lines: LineMode,
         see: impl FnOnce(Batch<'_>) -> R,
     ) -> Result<R, BodyError> {
         Decoder::new().decode(body, lines, NOW).map(see)
@@ -189,13 +189,13 @@ mod tests {
 
     /// The reason of each item, or nothing for an event.
     fn reasons(body: impl AsRef<[u8]>) -> Result<Vec<Option<Reason>>, BodyError> {
-        decode(body.as_ref(), Lines::Detect, |batch| {
+        decode(body.as_ref(), LineMode::Detect, |batch| {
             batch.iter().map(|item| item.err().map(Rejection::reason)).collect()
         })
     }
 
     fn event<R>(body: &str, see: impl FnOnce(Event<'_>) -> R) -> R {
-        decode(body.as_bytes(), Lines::Detect, |batch| {
+        decode(body.as_bytes(), LineMode::Detect, |batch| {
             assert_eq!(batch.len(), 1);
             see(batch.iter().next().unwrap().unwrap_or_else(|error| panic!("{body}: {error}")))
         })
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn rejection(body: &str) -> Rejection {
-        let found = decode(body.as_bytes(), Lines::Detect, |batch| {
+        let found = decode(body.as_bytes(), LineMode::Detect, |batch| {
             assert_eq!(batch.len(), 1);
             batch.iter().next().unwrap().unwrap_err()
         });
@@ -211,8 +211,8 @@ mod tests {
     }
 
     /// What is wrong with a body that is one malformed value, or an array that is no JSON.
-    fn malformed(body: &str) -> Malformed {
-        let found = decode(body.as_bytes(), Lines::Detect, |batch| {
+    fn malformed(body: &str) -> JsonError {
+        let found = decode(body.as_bytes(), LineMode::Detect, |batch| {
             assert_eq!(batch.len(), 1, "{body}");
             batch.iter().next().unwrap().unwrap_err()
         });
@@ -304,7 +304,7 @@ mod tests {
                 assert_eq!(event.literals, [cpu.as_bytes(), rps.as_bytes()]);
             });
         }
-        let cpu = Member::Measured(Field::Cpu);
+        let cpu = Member::Value(Field::Cpu);
         for sent in ["41.5", "0", "1e6", "-0", "1000000.0", "4\\u0031.5"] {
             event(&format!("{{\"rps\":\"2\",\"cpu\":\"{sent}\"}}"), |event| {
                 let meant = sent.replace("\\u0031", "1");
@@ -318,21 +318,21 @@ mod tests {
             assert_eq!(rejection(&body), Rejection::Range { field: Field::Cpu, at: 15 }, "{sent}");
         }
         let long = format!("{{\"rps\":1,\"cpu\":\"0.{}\"}}", "0".repeat(NUMBER_BYTES_MAX));
-        assert_eq!(rejection(&long), Rejection::Long { field: Field::Cpu, at: 15 });
+        assert_eq!(rejection(&long), Rejection::TooLong { field: Field::Cpu, at: 15 });
         for (sent, found) in [
-            ("\"\"", Kind::String),
-            ("\" 1\"", Kind::String),
-            ("\"1 \"", Kind::String),
-            ("\"+1\"", Kind::String),
-            ("\"1,5\"", Kind::String),
-            ("\"01\"", Kind::String),
-            ("\"0x1\"", Kind::String),
-            ("\"NaN\"", Kind::String),
-            ("\"41.5%\"", Kind::String),
-            ("null", Kind::Null),
-            ("true", Kind::Boolean),
-            ("[1]", Kind::Array),
-            ("{\"cpu\":1}", Kind::Object),
+            ("\"\"", JsonKind::String),
+            ("\" 1\"", JsonKind::String),
+            ("\"1 \"", JsonKind::String),
+            ("\"+1\"", JsonKind::String),
+            ("\"1,5\"", JsonKind::String),
+            ("\"01\"", JsonKind::String),
+            ("\"0x1\"", JsonKind::String),
+            ("\"NaN\"", JsonKind::String),
+            ("\"41.5%\"", JsonKind::String),
+            ("null", JsonKind::Null),
+            ("true", JsonKind::Boolean),
+            ("[1]", JsonKind::Array),
+            ("{\"cpu\":1}", JsonKind::Object),
         ] {
             let body = format!("{{\"rps\":1,\"cpu\":{sent}}}");
             assert_eq!(rejection(&body), Rejection::Type { member: cpu, found, at: 15 });
@@ -497,7 +497,7 @@ mod tests {
             reasons(format!("[{}]", with(&format!("\"x\":{}", nested(14))))),
             Ok(vec![None])
         );
-        let deep = Malformed::Depth { at: 20 };
+        let deep = JsonError::Depth { at: 20 };
         assert_eq!(malformed(&with(&format!("\"x\":{}", nested(16)))), deep);
         assert_eq!(malformed(&format!("[{good}]")), deep);
         let brackets = ["[".repeat(20_000), "{\"a\":".repeat(20_000), nested(20_000)];
@@ -512,7 +512,7 @@ mod tests {
                 format!("{{\"cpu\":{many}"),
                 format!("{{\"\\u0063pu\":{many}"),
             ] {
-                assert!(matches!(malformed(&body), Malformed::Depth { .. }));
+                assert!(matches!(malformed(&body), JsonError::Depth { .. }));
                 let lines = format!("{GOOD}\n{body}\n{GOOD}");
                 assert_eq!(reasons(lines), Ok(vec![None, Some(Reason::Syntax), None]));
             }
@@ -545,7 +545,7 @@ mod tests {
         }
         for body in [&b"[\"\xff\"]"[..], b"[1\xff]", b"[\xff", b"[1]\xff", b"[[1, \xff"] {
             let at = position(body.iter().position(|&byte| byte == 0xff).unwrap());
-            assert_eq!(reasons(body), Err(BodyError::Malformed(Malformed::Utf8 { at })));
+            assert_eq!(reasons(body), Err(BodyError::Malformed(JsonError::Utf8 { at })));
         }
     }
 
@@ -562,12 +562,12 @@ mod tests {
         body.extend_from_slice(with("\"host\":\"é\"").as_bytes());
         body.extend_from_slice(b"\n \xff");
         assert_eq!(reasons(&body), Ok(vec![None, syntax, None, syntax]));
-        decode(&body, Lines::Detect, |batch| {
+        decode(&body, LineMode::Detect, |batch| {
             let items: Vec<_> = batch.iter().collect();
             assert_eq!(items[0].unwrap().device_id, Some(&b"d1"[..]));
             assert_eq!(items[2].unwrap().literals, [b"1", b"2"]);
             let (bad, at) = (items[1].unwrap_err(), 9);
-            assert_eq!(bad, Rejection::Malformed(Malformed::Utf8 { at }));
+            assert_eq!(bad, Rejection::Malformed(JsonError::Utf8 { at }));
         })
         .unwrap();
     }
@@ -576,7 +576,7 @@ mod tests {
     fn positions_count_from_the_event() {
         let bad = r#"{"cpu":"x","rps":2}"#;
         let at_seven = |body: String| {
-            decode(body.as_bytes(), Lines::Detect, |batch| {
+            decode(body.as_bytes(), LineMode::Detect, |batch| {
                 let error = batch.iter().last().unwrap().unwrap_err();
                 assert!(error.to_string().ends_with("at byte 7"), "{body}: {error}");
             })
@@ -585,7 +585,7 @@ mod tests {
             assert_eq!(at_seven(body), Ok(()));
         }
         let line = format!("{GOOD}\n  {{\"cpu\":?");
-        decode(line.as_bytes(), Lines::Detect, |batch| {
+        decode(line.as_bytes(), LineMode::Detect, |batch| {
             let error = batch.iter().last().unwrap().unwrap_err();
             assert_eq!(error.to_string(), "cpu: expected a JSON value at byte 7");
         })
@@ -619,7 +619,7 @@ mod tests {
         }
         for body in ["", " ", "\r\n\t\n"] {
             assert_eq!(reasons(body), Err(BodyError::Empty));
-            assert_eq!(decode(body.as_bytes(), Lines::Always, |_| ()), Err(BodyError::Empty));
+            assert_eq!(decode(body.as_bytes(), LineMode::Always, |_| ()), Err(BodyError::Empty));
         }
     }
 
@@ -651,9 +651,9 @@ mod tests {
             assert_eq!(reasons(&body), Ok(expected), "{body}");
         }
         let body = [GOOD.as_bytes(), b" {\"host\":\"\xe9\",\"cpu\":1,\"rps\":2}"].concat();
-        decode(&body, Lines::Detect, |batch| {
+        decode(&body, LineMode::Detect, |batch| {
             let bad = batch.iter().nth(1).unwrap().unwrap_err();
-            assert_eq!(bad, Rejection::Malformed(Malformed::Utf8 { at: 9 }));
+            assert_eq!(bad, Rejection::Malformed(JsonError::Utf8 { at: 9 }));
         })
         .unwrap();
         let many = GOOD.repeat(BATCH_EVENTS_MAX);
@@ -672,7 +672,7 @@ mod tests {
         let detail = |body: &str| rejection(body).to_string();
         let found = "expected nothing after the value, found a byte order mark (BOM) at byte 63";
         assert_eq!(detail(&format!("{GOOD}{marked}")), found);
-        decode(format!("{GOOD}\n{marked}").as_bytes(), Lines::Always, |batch| {
+        decode(format!("{GOOD}\n{marked}").as_bytes(), LineMode::Always, |batch| {
             let bad = batch.iter().nth(1).unwrap().unwrap_err().to_string();
             assert_eq!(bad, "expected a JSON value, found a byte order mark (BOM) at byte 0");
         })
@@ -684,7 +684,7 @@ mod tests {
         let lines = format!("{GOOD}\n{GOOD}\n");
         for body in [GOOD, &marked, &lines, &format!("[{GOOD}]")] {
             for order in [u16::to_le_bytes, u16::to_be_bytes] {
-                for lines in [Lines::Detect, Lines::Always] {
+                for lines in [LineMode::Detect, LineMode::Always] {
                     let error = decode(&wide(body, order), lines, |_| ()).unwrap_err();
                     let expected = "expected UTF-8, found UTF-16 or UTF-32 at byte 0 of the body";
                     assert_eq!(error.to_string(), expected);
@@ -714,14 +714,14 @@ mod tests {
     fn members_are_named_that_may_be_meant_for_what_is_missing() {
         let ignored = |body: &str| {
             let mut decoder = Decoder::new();
-            decoder.decode(body.as_bytes(), Lines::Detect, NOW).unwrap();
-            decoder.ignored(body.as_bytes()).map(|ignored| {
+            decoder.decode(body.as_bytes(), LineMode::Detect, NOW).unwrap();
+            decoder.ignored_members(body.as_bytes()).map(|ignored| {
                 let names: Vec<_> = ignored.names().map(String::from_utf8_lossy).collect();
-                (ignored.events, names.join(" "), ignored.lacking)
+                (ignored.events, names.join(" "), ignored.missing)
             })
         };
-        let lacks = |device_id, timestamp| Lacking { device_id, timestamp };
-        let some = |events, names: &str, lacking| Some((events, names.to_owned(), lacking));
+        let lacks = |device_id, timestamp| MissingOptional { device_id, timestamp };
+        let some = |events, names: &str, missing| Some((events, names.to_owned(), missing));
         let both = "\"device_id\":\"d\",\"timestamp\":1";
         for (members, expected) in [
             ("\"deviceId\":\"d\",\"ts\":1", some(1, "deviceId ts", lacks(true, true))),
@@ -744,7 +744,7 @@ mod tests {
     #[test]
     fn lines_can_be_asked_for() {
         let count = |body: &str| {
-            decode(body.as_bytes(), Lines::Always, |batch| {
+            decode(body.as_bytes(), LineMode::Always, |batch| {
                 (batch.len(), batch.iter().filter(Result::is_ok).count())
             })
         };
@@ -771,7 +771,7 @@ mod tests {
         for lines in [[GOOD, bad].repeat(BATCH_EVENTS_MAX / 2), vec!["x"; BATCH_EVENTS_MAX]] {
             let most = lines.join("\n\n");
             let more = format!("{most}\n{bad}");
-            let count = |body: &str| decode(body.as_bytes(), Lines::Always, |batch| batch.len());
+            let count = |body: &str| decode(body.as_bytes(), LineMode::Always, |batch| batch.len());
             assert_eq!(count(&most), Ok(BATCH_EVENTS_MAX));
             assert_eq!(count(&more), Err(BodyError::TooManyEvents));
         }
@@ -809,8 +809,8 @@ mod tests {
         let line = "{\"cpu\":1,\"rps\":2}\n{\"cpu\":1,\"rps\":2,\"timestamp\":null}\n{}\n";
         let mut last = 0;
         for _ in 0..3 {
-            let batch = decoder.decode(line.as_bytes(), Lines::Detect, NOW).unwrap();
-            assert_eq!((batch.len(), batch.events(), batch.given()), (3, 2, None));
+            let batch = decoder.decode(line.as_bytes(), LineMode::Detect, NOW).unwrap();
+            assert_eq!((batch.len(), batch.events(), batch.assigned_timestamp()), (3, 2, None));
             for event in batch.iter().flatten() {
                 let given: i64 = str::from_utf8(event.timestamp).unwrap().parse().unwrap();
                 assert!(given > last && given % 4 == 3, "{given} after {last}");
@@ -819,10 +819,10 @@ mod tests {
             }
         }
         // Only who sent a single event can know whose time it is.
-        let batch = decoder.decode(b"[{\"cpu\":1,\"rps\":2}]", Lines::Detect, NOW).unwrap();
-        assert_eq!(batch.given(), Some(last as u64 + 4));
-        let batch = decoder.decode(GOOD.as_bytes(), Lines::Detect, NOW).unwrap();
-        assert_eq!(batch.given(), None);
+        let batch = decoder.decode(b"[{\"cpu\":1,\"rps\":2}]", LineMode::Detect, NOW).unwrap();
+        assert_eq!(batch.assigned_timestamp(), Some(last as u64 + 4));
+        let batch = decoder.decode(GOOD.as_bytes(), LineMode::Detect, NOW).unwrap();
+        assert_eq!(batch.assigned_timestamp(), None);
     }
 
     #[test]
@@ -855,11 +855,11 @@ mod tests {
         let later = Now { mono_ns: 2, wall_us: NOW.wall_us + 5000 };
         let body = with(r#""device_id":"\u0061""#);
         for (received, ms) in [(NOW, NOW.wall_ms()), (later, later.wall_ms())] {
-            let batch = decoder.decode(body.as_bytes(), Lines::Detect, received).unwrap();
+            let batch = decoder.decode(body.as_bytes(), LineMode::Detect, received).unwrap();
             let event = batch.iter().next().unwrap().unwrap();
             assert_eq!((event.device_id, event.timestamp_ms), (Some(&b"a"[..]), ms));
-            assert!(decoder.decode(b"[{\"cpu\":1,\"rps\":2},", Lines::Detect, later).is_err());
+            assert!(decoder.decode(b"[{\"cpu\":1,\"rps\":2},", LineMode::Detect, later).is_err());
         }
-        assert!(decoder.decode(b"[]", Lines::Detect, NOW).unwrap().is_empty());
+        assert!(decoder.decode(b"[]", LineMode::Detect, NOW).unwrap().is_empty());
     }
 }

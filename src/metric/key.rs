@@ -1,6 +1,6 @@
 //! Keys of metrics: what a look-up may ask for.
 
-use super::fields::is_device_id;
+use super::event_builder::is_device_id;
 
 /// Digits of the longest timestamp.
 const TIMESTAMP_BYTES_MAX: usize = 20;

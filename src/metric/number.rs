@@ -8,7 +8,7 @@
 use memchr::{memchr, memchr2};
 
 use crate::limits::{NUMBER_BYTES_MAX, VALUE_MAGNITUDE_MAX};
-use crate::metric::malformed::{Expected, Malformed};
+use crate::metric::json_error::{Expected, JsonError};
 
 /// A number as it was scanned; its worth is asked for apart, because not every number's is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +25,12 @@ pub(super) struct Number {
 
 /// Scans a number that begins at `at` with a digit or a minus (RFC 8259, section 6).
 #[inline]
-pub(super) fn number(bytes: &[u8], at: usize) -> Result<Number, Malformed> {
-    let wrong = |at| Err(Malformed::expected(Expected::Digit, bytes, at));
+pub(super) fn scan_number(bytes: &[u8], at: usize) -> Result<Number, JsonError> {
+    let wrong = |at| Err(JsonError::expected(Expected::Digit, bytes, at));
     let negative = bytes.get(at) == Some(&b'-');
     let whole = at + usize::from(negative);
     let mut mantissa = 0;
-    let mut end = digits(bytes, whole, &mut mantissa);
+    let mut end = scan_digits(bytes, whole, &mut mantissa);
     if end == whole {
         return wrong(end);
     }
@@ -41,7 +41,7 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Result<Number, Malformed> {
     let mut fraction_digits = 0;
     if bytes.get(end) == Some(&b'.') {
         let fraction = end + 1;
-        end = digits(bytes, fraction, &mut mantissa);
+        end = scan_digits(bytes, fraction, &mut mantissa);
         fraction_digits = end - fraction;
         digits_count += fraction_digits;
         if fraction_digits == 0 {
@@ -52,7 +52,7 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Result<Number, Malformed> {
     if exponent {
         let signed = matches!(bytes.get(end + 1), Some(b'+' | b'-'));
         let power = end + 1 + usize::from(signed);
-        end = digits(bytes, power, &mut 0);
+        end = scan_digits(bytes, power, &mut 0);
         if end == power {
             return wrong(end);
         }
@@ -68,11 +68,11 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Result<Number, Malformed> {
 }
 
 /// The number that is all of a text: what stands for one in a string.
-pub(super) fn whole_number(text: &[u8]) -> Option<Number> {
+pub(super) fn scan_whole_number(text: &[u8]) -> Option<Number> {
     if !matches!(text.first(), Some(b'0'..=b'9' | b'-')) {
         return None;
     }
-    number(text, 0).ok().filter(|number| number.end == text.len())
+    scan_number(text, 0).ok().filter(|number| number.end == text.len())
 }
 
 /// So many decimal digits always fit a `u64`.
@@ -83,9 +83,9 @@ pub(super) const INTEGER_DIGITS_MAX: usize = 19;
 /// Eight bytes at a time: how many of them are digits, and what those are worth, is found without
 /// a branch (D. Lemire, Number Parsing at a Gigabyte per Second, 2021).
 #[inline(always)]
-pub(super) fn digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> usize {
+pub(super) fn scan_digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> usize {
     loop {
-        let values = word(bytes, at) ^ ZERO_DIGITS;
+        let values = load_word(bytes, at) ^ ZERO_DIGITS;
         let count = digits_count(values);
         let Some(power) = DECIMAL_POWERS.get(count) else {
             *mantissa = mantissa.wrapping_mul(100_000_000).wrapping_add(eight_digits(values));
@@ -100,8 +100,8 @@ pub(super) fn digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> usize {
 /// Scans a number of at most seven digits, with or without a point, that begins at `at`; `None` for
 /// every other. It ends with the byte that is neither digit nor point, whatever that is.
 #[inline(always)]
-pub(super) fn short_number(bytes: &[u8], at: usize) -> Option<Number> {
-    let text = word(bytes, at);
+pub(super) fn scan_short_number(bytes: &[u8], at: usize) -> Option<Number> {
+    let text = load_word(bytes, at);
     let values = text ^ ZERO_DIGITS;
     let whole = digits_count(values);
     if whole == 8 || (whole > 1 && values & 0xff == 0) {
@@ -164,13 +164,13 @@ const fn eight_digits(values: u64) -> u64 {
 
 /// The eight bytes from `at` on, the first in the lowest place; zeros stand behind the last one.
 #[inline(always)]
-pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn load_word(bytes: &[u8], at: usize) -> u64 {
     let rest = bytes.get(at..).unwrap_or_default();
-    rest.first_chunk().map_or_else(|| last_word(bytes, at), |chunk| u64::from_le_bytes(*chunk))
+    rest.first_chunk().map_or_else(|| load_last_word(bytes, at), |chunk| u64::from_le_bytes(*chunk))
 }
 
 /// The same where fewer than eight are left.
-fn last_word(bytes: &[u8], at: usize) -> u64 {
+fn load_last_word(bytes: &[u8], at: usize) -> u64 {
     let rest = bytes.get(at..).unwrap_or_default();
     if let Some(chunk) = bytes.last_chunk() {
         let absent = 64 - 8 * rest.len() as u32;
@@ -196,7 +196,7 @@ impl Number {
         if self.end - self.start > NUMBER_BYTES_MAX {
             return None;
         }
-        let nearest = || nearest(bytes.get(self.start..self.end).unwrap_or_default());
+        let nearest = || nearest_f64(bytes.get(self.start..self.end).unwrap_or_default());
         Some(self.quotient().unwrap_or_else(nearest))
     }
 
@@ -229,7 +229,7 @@ impl Number {
 }
 
 /// The nearest `f64` of a literal that was scanned.
-fn nearest(literal: &[u8]) -> f64 {
+fn nearest_f64(literal: &[u8]) -> f64 {
     let Some(magnitude) = Decimal::of(literal).magnitude() else {
         return 0.0;
     };
@@ -271,7 +271,7 @@ impl<'a> Decimal<'a> {
         let magnitude = if before > 0 { before - 1 } else { before };
         Self {
             digits: digits.get(first..).unwrap_or_default(),
-            magnitude: magnitude.saturating_add(power(exponent)),
+            magnitude: magnitude.saturating_add(parse_exponent(exponent)),
         }
     }
 
@@ -289,7 +289,7 @@ impl<'a> Decimal<'a> {
 
 /// What the exponent of a scanned number says, or zero where there is none. One that is too large
 /// for any purpose stays so.
-fn power(exponent: &[u8]) -> i64 {
+fn parse_exponent(exponent: &[u8]) -> i64 {
     let mut power = 0_i64;
     for byte in exponent.iter().filter(|byte| byte.is_ascii_digit()) {
         power = power.saturating_mul(10).saturating_add(i64::from(byte - b'0'));
@@ -334,7 +334,7 @@ pub(in crate::metric) mod tests {
             ("1e400", f64::INFINITY),
         ] {
             let bytes = literal.as_bytes();
-            let number = number(bytes, 0).unwrap();
+            let number = scan_number(bytes, 0).unwrap();
             assert_eq!(number.end, bytes.len());
             assert_eq!(number.value(bytes).map(f64::to_bits), Some(value.to_bits()), "{literal}");
         }
@@ -349,7 +349,7 @@ pub(in crate::metric) mod tests {
             ("-a", 1),
         ] {
             let bytes = literal.as_bytes();
-            assert_eq!(number(bytes, 0), Err(Malformed::expected(Expected::Digit, bytes, at)));
+            assert_eq!(scan_number(bytes, 0), Err(JsonError::expected(Expected::Digit, bytes, at)));
         }
     }
 
@@ -365,7 +365,7 @@ pub(in crate::metric) mod tests {
             "-0.000000000000000000000000000000000000000000001e-300",
         ] {
             let before = ROUNDED.get();
-            let value = whole_number(literal.as_bytes()).unwrap().value(literal.as_bytes());
+            let value = scan_whole_number(literal.as_bytes()).unwrap().value(literal.as_bytes());
             let value = value.unwrap();
             assert!(value == 0.0 || value.is_infinite(), "{literal}: {value}");
             assert_eq!(ROUNDED.get(), before, "{literal}");
@@ -395,7 +395,7 @@ pub(in crate::metric) mod tests {
 
     #[test]
     fn an_integer_is_written_as_one() {
-        let integer = |literal: &str| number(literal.as_bytes(), 0).unwrap().integer();
+        let integer = |literal: &str| scan_number(literal.as_bytes(), 0).unwrap().integer();
         assert_eq!(integer("0"), Some(0));
         assert_eq!(integer("9999999999999999999"), Some(9_999_999_999_999_999_999));
         for literal in ["-0", "-1", "1.0", "1e3", "10000000000000000000"] {

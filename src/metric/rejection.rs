@@ -10,7 +10,7 @@ use crate::limits::{
     BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, NUMBER_BYTES_MAX,
 };
 use crate::metric::event::Field;
-use crate::metric::malformed::Malformed;
+use crate::metric::json_error::JsonError;
 
 /// The members of a metric's object that mean something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +20,13 @@ pub enum Member {
     /// Who measured it.
     DeviceId,
     /// What was measured.
-    Measured(Field),
+    Value(Field),
 }
 
 impl Member {
     /// All.
     pub(super) const ALL: [Self; 4] =
-        [Self::Timestamp, Self::DeviceId, Self::Measured(Field::Cpu), Self::Measured(Field::Rps)];
+        [Self::Timestamp, Self::DeviceId, Self::Value(Field::Cpu), Self::Value(Field::Rps)];
 
     /// The name in its canonical spelling.
     #[must_use]
@@ -34,7 +34,7 @@ impl Member {
         match self {
             Self::Timestamp => "timestamp",
             Self::DeviceId => "device_id",
-            Self::Measured(field) => field.name(),
+            Self::Value(field) => field.name(),
         }
     }
 
@@ -44,8 +44,8 @@ impl Member {
     pub(super) fn at_canonical_name(text: &[u8], at: usize) -> Option<(Self, usize)> {
         let rest = text.get(at..)?;
         let member = match rest.get(1)? {
-            b'c' if rest.starts_with(b"\"cpu\"") => Self::Measured(Field::Cpu),
-            b'r' if rest.starts_with(b"\"rps\"") => Self::Measured(Field::Rps),
+            b'c' if rest.starts_with(b"\"cpu\"") => Self::Value(Field::Cpu),
+            b'r' if rest.starts_with(b"\"rps\"") => Self::Value(Field::Rps),
             b't' if rest.starts_with(b"\"timestamp\"") => Self::Timestamp,
             b'd' if rest.starts_with(b"\"device_id\"") => Self::DeviceId,
             _ => return None,
@@ -61,13 +61,13 @@ impl Member {
 
     /// Whether `null` stands for its absence.
     pub(super) const fn is_optional(self) -> bool {
-        !matches!(self, Self::Measured(_))
+        !matches!(self, Self::Value(_))
     }
 }
 
 /// What kind of JSON value a text begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum JsonKind {
     /// `null`.
     Null,
     /// `true` or `false`.
@@ -82,7 +82,7 @@ pub enum Kind {
     Object,
 }
 
-impl Kind {
+impl JsonKind {
     const fn name(self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -101,11 +101,11 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// A line that is not JSON. (In an array it costs the body: [`BodyError::Malformed`].)
-    Malformed(Malformed),
+    Malformed(JsonError),
     /// JSON, but not an object.
     NotObject {
         /// What it is instead.
-        found: Kind,
+        found: JsonKind,
     },
     /// A required field is absent.
     Missing {
@@ -117,7 +117,7 @@ pub enum Rejection {
         /// The field.
         member: Member,
         /// What it is instead.
-        found: Kind,
+        found: JsonKind,
         /// Where.
         at: u32,
     },
@@ -129,7 +129,7 @@ pub enum Rejection {
         at: u32,
     },
     /// A number's literal longer than [`NUMBER_BYTES_MAX`], whatever its value.
-    Long {
+    TooLong {
         /// The field.
         field: Field,
         /// Where.
@@ -168,7 +168,7 @@ impl Rejection {
             Self::NotObject { .. } => Reason::NotObject,
             Self::Missing { .. } => Reason::Missing,
             Self::Type { .. } => Reason::Type,
-            Self::Range { .. } | Self::Long { .. } => Reason::Range,
+            Self::Range { .. } | Self::TooLong { .. } => Reason::Range,
             Self::Duplicate { .. } => Reason::Duplicate,
             Self::DeviceId { .. } => Reason::DeviceId,
             Self::Timestamp { .. } => Reason::Timestamp,
@@ -196,7 +196,7 @@ impl fmt::Display for Rejection {
                      later time at byte {at}"
                 );
             }
-            Self::Long { field, at } => {
+            Self::TooLong { field, at } => {
                 return write!(
                     out,
                     "{}: expected a number of at most {NUMBER_BYTES_MAX} bytes, found a longer \
@@ -205,14 +205,14 @@ impl fmt::Display for Rejection {
                 );
             }
             Self::Type { member, found, at } => (member, found.name(), at),
-            Self::Range { field, at } => (Member::Measured(field), "another number", at),
+            Self::Range { field, at } => (Member::Value(field), "another number", at),
             Self::DeviceId { at } => (Member::DeviceId, "another form", at),
             Self::Timestamp { at } => (Member::Timestamp, "another form", at),
         };
         write!(out, "{}: expected ", member.name())?;
         match member {
-            Member::Measured(Field::Cpu) => write!(out, "a finite number from 0 to {CPU_MAX}")?,
-            Member::Measured(Field::Rps) => write!(out, "a finite number from 0 to {RPS_MAX}")?,
+            Member::Value(Field::Cpu) => write!(out, "a finite number from 0 to {CPU_MAX}")?,
+            Member::Value(Field::Rps) => write!(out, "a finite number from 0 to {RPS_MAX}")?,
             Member::DeviceId => {
                 write!(out, "1 to {DEVICE_ID_BYTES_MAX} bytes of A-Z a-z 0-9 . _ : -")?;
             }
@@ -291,7 +291,7 @@ pub enum BodyError {
     /// Nothing but blanks.
     Empty,
     /// A single object, or an array, that is not JSON.
-    Malformed(Malformed),
+    Malformed(JsonError),
     /// More than [`BATCH_EVENTS_MAX`] lines or elements, good and bad ones together.
     TooManyEvents,
 }
@@ -319,7 +319,7 @@ impl fmt::Display for BodyError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::malformed::Expected;
+    use crate::metric::json_error::Expected;
 
     #[test]
     fn reasons_have_unique_names_at_their_index() {
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_detail_names_field_place_and_expectation() {
-        let (member, found, at) = (Member::Measured(Field::Cpu), Kind::String, 15);
+        let (member, found, at) = (Member::Value(Field::Cpu), JsonKind::String, 15);
         for (rejection, detail) in [
             (
                 Rejection::Type { member, found, at },
@@ -344,12 +344,12 @@ mod tests {
                  byte 15",
             ),
             (
-                Rejection::Long { field: Field::Cpu, at },
+                Rejection::TooLong { field: Field::Cpu, at },
                 "cpu: expected a number of at most 128 bytes, found a longer one at byte 15",
             ),
             (Rejection::Missing { field: Field::Cpu }, "cpu: missing"),
             (Rejection::Duplicate { member, at }, "cpu: given twice, again at byte 15"),
-            (Rejection::NotObject { found: Kind::Array }, "expected an object, found an array"),
+            (Rejection::NotObject { found: JsonKind::Array }, "expected an object, found an array"),
             (
                 Rejection::DeviceId { at },
                 "device_id: expected 1 to 128 bytes of A-Z a-z 0-9 . _ : -, found another form at \
@@ -366,7 +366,7 @@ mod tests {
                  time at byte 15",
             ),
             (
-                Rejection::Malformed(Malformed::expected(Expected::Colon, b"{\"a\"1}", 4)),
+                Rejection::Malformed(JsonError::expected(Expected::Colon, b"{\"a\"1}", 4)),
                 "expected ':' at byte 4",
             ),
         ] {
@@ -376,12 +376,12 @@ mod tests {
 
     #[test]
     fn a_body_error_counts_from_the_body() {
-        let truncated = Malformed::expected(Expected::CommaOrBracket, b" [1", 3);
+        let truncated = JsonError::expected(Expected::CommaOrBracket, b" [1", 3);
         assert_eq!(
             BodyError::Malformed(truncated).to_string(),
             "expected ',' or ']', found the end at byte 3 of the body"
         );
-        assert_eq!(truncated.since(1).at(), 2);
+        assert_eq!(truncated.relative_to(1).at(), 2);
         assert!(BodyError::TooManyEvents.is_too_large());
         assert!(!BodyError::Empty.is_too_large());
         assert!(BodyError::TooManyEvents.to_string().contains("10000"));

@@ -12,7 +12,7 @@ use std::fmt;
 
 use time::{Date, Month, OffsetDateTime, Time, UtcOffset};
 
-use crate::metric::number::{Decimal, Number, whole_number};
+use crate::metric::number::{Decimal, Number, scan_whole_number};
 
 /// Below this an integer counts seconds.
 const SECONDS_END: u64 = 5_000_000_000;
@@ -36,13 +36,13 @@ const _: () = assert!((SECONDS_END as i64) * 1000 < LAST_MS);
 
 /// A moment since 1970, exact to the nanosecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment {
+pub struct UnixTime {
     ms: i64,
     /// Nanoseconds beyond that, below a million.
     beyond_ns: u32,
 }
 
-impl Moment {
+impl UnixTime {
     /// So many nanoseconds since 1970; `None` before that, and where milliseconds do not fit.
     fn from_ns(ns: i128) -> Option<Self> {
         let ms = i64::try_from(ns.div_euclid(1_000_000)).ok().filter(|ms| *ms >= 0)?;
@@ -71,11 +71,11 @@ impl Moment {
 
 /// What a timestamp stands for, and so how it stands in keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum ParsedTimestamp {
     /// An integer: as it was sent. Milliseconds since 1970.
     Integer(i64),
     /// Anything else.
-    Moment(Moment),
+    Time(UnixTime),
 }
 
 /// Milliseconds since 1970 of an integer in the unit that its magnitude says; `None` from 5e18 on.
@@ -94,21 +94,21 @@ pub fn from_integer(integer: u64) -> Option<i64> {
 
 /// The moment of a number that was scanned, in the unit that its magnitude says; `None` below zero,
 /// and from 5e18 on.
-pub(super) fn from_number(number: Number, literal: &[u8]) -> Option<Reading> {
+pub(super) fn from_number(number: Number, literal: &[u8]) -> Option<ParsedTimestamp> {
     if let Some(integer) = number.integer() {
-        return from_integer(integer).map(Reading::Integer);
+        return from_integer(integer).map(ParsedTimestamp::Integer);
     }
     let decimal = Decimal::of(literal);
     if number.is_negative() && decimal.magnitude().is_some() {
         return None;
     }
-    from_decimal(decimal).map(Reading::Moment)
+    from_decimal(decimal).map(ParsedTimestamp::Time)
 }
 
 /// What is finer than a nanosecond is cut off.
-fn from_decimal(decimal: Decimal<'_>) -> Option<Moment> {
+fn from_decimal(decimal: Decimal<'_>) -> Option<UnixTime> {
     let Some(magnitude) = decimal.magnitude() else {
-        return Some(Moment::default());
+        return Some(UnixTime::default());
     };
     let is_late = decimal.digits().next() >= Some(END_DIGIT);
     let is_before = |end: i64| magnitude < end || (magnitude == end && !is_late);
@@ -116,14 +116,14 @@ fn from_decimal(decimal: Decimal<'_>) -> Option<Moment> {
     // So many digits count whole nanoseconds; nineteen at most, as the ends have it.
     let whole = usize::try_from(magnitude.saturating_add(power + 1)).unwrap_or(0);
     let digits = decimal.digits().chain(std::iter::repeat(0)).take(whole);
-    Moment::from_ns(digits.fold(0, |ns, digit| ns * 10 + i128::from(digit)))
+    UnixTime::from_ns(digits.fold(0, |ns, digit| ns * 10 + i128::from(digit)))
 }
 
 /// The moment of a text: a number's, or that of a date and a time as [`from_iso_8601`] reads them.
-pub(super) fn from_text(text: &[u8]) -> Option<Reading> {
-    match whole_number(text) {
+pub(super) fn from_text(text: &[u8]) -> Option<ParsedTimestamp> {
+    match scan_whole_number(text) {
         Some(number) => from_number(number, text),
-        None => from_iso_8601(text).map(Reading::Moment),
+        None => from_iso_8601(text).map(ParsedTimestamp::Time),
     }
 }
 
@@ -135,8 +135,8 @@ pub(super) fn from_text(text: &[u8]) -> Option<Reading> {
 /// A leap second (`23:59:60Z` at the end of a month) reads as the last nanosecond before it ends,
 /// so order survives; a second 60 anywhere else is refused.
 #[must_use]
-pub fn from_iso_8601(text: &[u8]) -> Option<Moment> {
-    let mut rest = Rest(text);
+pub fn from_iso_8601(text: &[u8]) -> Option<UnixTime> {
+    let mut rest = Cursor(text);
     let year = rest.digits(4)?;
     rest.take(b"-")?;
     let month = rest.digits(2)?;
@@ -164,14 +164,14 @@ pub fn from_iso_8601(text: &[u8]) -> Option<Moment> {
     let [hour, minute, second] = [hour, minute, second].map(|part| u8::try_from(part).ok());
     let time = Time::from_hms_nano(hour?, minute?, second?, fraction_ns).ok()?;
     let moment = date.ok()?.with_time(time).assume_offset(rest.offset()?);
-    if is_leap && !ends_month(moment) {
+    if is_leap && !is_end_of_month(moment) {
         return None;
     }
-    Moment::from_ns(moment.unix_timestamp_nanos())
+    UnixTime::from_ns(moment.unix_timestamp_nanos())
 }
 
 /// Whether this second is the last of a month of UTC.
-fn ends_month(moment: OffsetDateTime) -> bool {
+fn is_end_of_month(moment: OffsetDateTime) -> bool {
     moment.checked_to_offset(UtcOffset::UTC).is_some_and(|utc| {
         let is_last_day = utc.day() == utc.month().length(utc.year());
         is_last_day && (utc.hour(), utc.minute(), utc.second()) == (23, 59, 59)
@@ -179,9 +179,9 @@ fn ends_month(moment: OffsetDateTime) -> bool {
 }
 
 /// What of a date and a time is still to be read.
-struct Rest<'a>(&'a [u8]);
+struct Cursor<'a>(&'a [u8]);
 
-impl Rest<'_> {
+impl Cursor<'_> {
     /// Reads so many digits.
     fn digits(&mut self, count: usize) -> Option<u32> {
         let (digits, rest) = self.0.split_at_checked(count)?;
@@ -279,10 +279,10 @@ mod tests {
         assert_eq!(from_integer(u64::MAX), None);
     }
 
-    fn key(reading: Option<Reading>, sent: &str) -> Option<(String, i64)> {
+    fn key(reading: Option<ParsedTimestamp>, sent: &str) -> Option<(String, i64)> {
         Some(match reading? {
-            Reading::Integer(ms) => (sent.to_owned(), ms),
-            Reading::Moment(moment) => (moment.key().to_string(), moment.ms()),
+            ParsedTimestamp::Integer(ms) => (sent.to_owned(), ms),
+            ParsedTimestamp::Time(moment) => (moment.key().to_string(), moment.ms()),
         })
     }
 
@@ -378,7 +378,7 @@ mod tests {
             ("9999-12-31T23:59:60Z", 253_402_300_799_999_999_999),
             ("2024-02-29T00:00:00Z", 1_709_164_800_000),
         ] {
-            assert_eq!(from_iso_8601(text.as_bytes()).map(Moment::key), Some(key), "{text}");
+            assert_eq!(from_iso_8601(text.as_bytes()).map(UnixTime::key), Some(key), "{text}");
         }
     }
 
@@ -446,7 +446,7 @@ mod tests {
         #[test]
         fn what_is_shown_reads_back(ms in 0..=LAST_MS) {
             let shown = Rfc3339(ms).to_string();
-            prop_assert_eq!(from_iso_8601(shown.as_bytes()).map(Moment::key), Some(ms.into()));
+            prop_assert_eq!(from_iso_8601(shown.as_bytes()).map(UnixTime::key), Some(ms.into()));
         }
 
         #[test]
@@ -458,8 +458,8 @@ mod tests {
         #[test]
         fn a_decimal_is_its_moment(second in 0..SECONDS_END, ns in 0..1_000_000_000_u32) {
             let decimal = format!("{second}.{ns:09}");
-            let moment = Moment::from_ns(i128::from(second) * 1_000_000_000 + i128::from(ns));
-            let Some(Reading::Moment(found)) = from_text(decimal.as_bytes()) else {
+            let moment = UnixTime::from_ns(i128::from(second) * 1_000_000_000 + i128::from(ns));
+            let Some(ParsedTimestamp::Time(found)) = from_text(decimal.as_bytes()) else {
                 panic!("{decimal} is no moment");
             };
             prop_assert_eq!(Some(found), moment);

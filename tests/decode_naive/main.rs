@@ -15,7 +15,7 @@ mod literals;
 mod naive;
 
 use corepulse::limits::{NUMBER_BYTES_MAX, RPS_MAX};
-use corepulse::metric::decode::{Decoder, Lines};
+use corepulse::metric::decode::{Decoder, LineMode};
 use corepulse::metric::rejection::Reason;
 use proptest::prelude::*;
 
@@ -47,7 +47,7 @@ proptest! {
         // One decoder for all: nothing of a body may be left for the next.
         let mut decoder = Decoder::new();
         for body in bodies {
-            for lines in [Lines::Detect, Lines::Always] {
+            for lines in [LineMode::Detect, LineMode::Always] {
                 let shown = String::from_utf8_lossy(&body);
                 let (found, expected) = both(&mut decoder, &body, lines);
                 prop_assert_eq!(found, expected, "{:?}: {}", lines, shown);
@@ -58,7 +58,7 @@ proptest! {
     #[test]
     fn fast_is_naive_on_any_bytes(body in prop::collection::vec(any::<u8>(), 0..64)) {
         let mut decoder = Decoder::new();
-        for lines in [Lines::Detect, Lines::Always] {
+        for lines in [LineMode::Detect, LineMode::Always] {
             let (found, expected) = both(&mut decoder, &body, lines);
             prop_assert_eq!(found, expected);
         }
@@ -72,7 +72,7 @@ proptest! {
         let ignored = format!("{{\"x\":{body},\"cpu\":1,\"rps\":2}}");
         let nested = format!("[{{\"cpu\":1,\"x\":[{body}],\"rps\":2}}]");
         for body in [body, ignored, nested] {
-            for lines in [Lines::Detect, Lines::Always] {
+            for lines in [LineMode::Detect, LineMode::Always] {
                 let (found, expected) = both(&mut decoder, body.as_bytes(), lines);
                 prop_assert_eq!(found, expected, "{:?}: {}", lines, body);
             }
@@ -97,7 +97,7 @@ proptest! {
             }
         }
         let mut decoder = Decoder::new();
-        for lines in [Lines::Detect, Lines::Always] {
+        for lines in [LineMode::Detect, LineMode::Always] {
             let (found, expected) = both(&mut decoder, &body, lines);
             let shown = String::from_utf8_lossy(&body);
             prop_assert_eq!(found, expected, "{:?}: {}", lines, shown);
@@ -109,7 +109,7 @@ proptest! {
         let mut decoder = Decoder::new();
         for end in 0..body.len() {
             let prefix = &body[..end];
-            let (found, expected) = both(&mut decoder, prefix, Lines::Detect);
+            let (found, expected) = both(&mut decoder, prefix, LineMode::Detect);
             prop_assert_eq!(found, expected, "at byte {}", end);
         }
     }
@@ -130,7 +130,7 @@ proptest! {
         let mut decoder = Decoder::new();
         for space in ["", " "] {
             let body = format!("{{{space}\"cpu\":0,\"rps\":{literal}}}");
-            let items = fast(&mut decoder, body.as_bytes(), Lines::Detect).expect("one object");
+            let items = fast(&mut decoder, body.as_bytes(), LineMode::Detect).expect("one object");
             match &items[0] {
                 Ok(event) => {
                     prop_assert_eq!(event.values[1].to_bits(), value.to_bits());

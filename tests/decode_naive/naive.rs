@@ -8,7 +8,7 @@ use std::fmt;
 
 use corepulse::limits::{BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX};
 use corepulse::limits::{FUTURE_MS_MAX, NUMBER_BYTES_MAX, RPS_MAX};
-use corepulse::metric::decode::{Decoder, Lines};
+use corepulse::metric::decode::{Decoder, LineMode};
 use corepulse::metric::rejection::{BodyError, Reason};
 use corepulse::metric::timestamp;
 use percore::clock::Now;
@@ -45,14 +45,14 @@ fn owned(ascii: &[u8]) -> String {
 }
 
 /// What the decoder makes of a body.
-pub fn fast(decoder: &mut Decoder, body: &[u8], lines: Lines) -> Result<Items, Refused> {
+pub fn fast(decoder: &mut Decoder, body: &[u8], lines: LineMode) -> Result<Items, Refused> {
     let batch = decoder.decode(body, lines, NOW).map_err(|error| match error {
         BodyError::Empty => Refused::Empty,
         BodyError::Malformed(_) => Refused::Malformed,
         BodyError::TooManyEvents => Refused::TooMany,
     })?;
     assert_eq!(batch.len(), batch.iter().count());
-    if let (Some(given), Some(Ok(only))) = (batch.given(), batch.iter().next()) {
+    if let (Some(given), Some(Ok(only))) = (batch.assigned_timestamp(), batch.iter().next()) {
         assert_eq!(owned(only.timestamp), given.to_string());
     }
     let items = batch.iter().map(|item| match item {
@@ -74,7 +74,7 @@ pub fn fast(decoder: &mut Decoder, body: &[u8], lines: Lines) -> Result<Items, R
 pub fn both(
     decoder: &mut Decoder,
     body: &[u8],
-    lines: Lines,
+    lines: LineMode,
 ) -> (Result<Items, Refused>, Result<Items, Refused>) {
     let expected = naive(body, lines);
     let mut found = fast(decoder, body, lines);
@@ -160,7 +160,7 @@ fn naive_one_or_lines(text: &[u8]) -> Items {
 }
 
 /// What it ought to make of it.
-pub fn naive(body: &[u8], lines: Lines) -> Result<Items, Refused> {
+pub fn naive(body: &[u8], lines: LineMode) -> Result<Items, Refused> {
     let text = unindented(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
     if text.is_empty() {
         return Err(Refused::Empty);
@@ -170,7 +170,7 @@ pub fn naive(body: &[u8], lines: Lines) -> Result<Items, Refused> {
             return Err(Refused::Malformed);
         }
         _ if text[0] == b'[' => {
-            let is_line = lines == Lines::Always && !begins_array(text);
+            let is_line = lines == LineMode::Always && !begins_array(text);
             match std::str::from_utf8(text).ok().and_then(json) {
                 None if is_line => naive_lines(text),
                 None => return Err(Refused::Malformed),
@@ -181,8 +181,8 @@ pub fn naive(body: &[u8], lines: Lines) -> Result<Items, Refused> {
                 }
             }
         }
-        (_, Lines::Always) => naive_lines(text),
-        (_, Lines::Detect) => naive_one_or_lines(text),
+        (_, LineMode::Always) => naive_lines(text),
+        (_, LineMode::Detect) => naive_one_or_lines(text),
     };
     if found.len() > BATCH_EVENTS_MAX { Err(Refused::TooMany) } else { Ok(found) }
 }

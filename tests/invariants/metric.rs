@@ -2,7 +2,7 @@
 //! does, which means the same items with the same numbers, the same reasons, and no deeper nesting
 //! than is allowed. Nothing of one body is left for the next.
 
-use corepulse::metric::decode::{Decoder, Lines};
+use corepulse::metric::decode::{Decoder, LineMode};
 
 use naive::both;
 
@@ -12,7 +12,7 @@ mod naive;
 /// Fails if anything above does not hold of these bytes.
 pub fn check(body: &[u8]) {
     let mut decoder = Decoder::new();
-    for lines in [Lines::Detect, Lines::Always, Lines::Detect] {
+    for lines in [LineMode::Detect, LineMode::Always, LineMode::Detect] {
         let (found, expected) = both(&mut decoder, body, lines);
         assert_eq!(found, expected, "{lines:?}");
     }

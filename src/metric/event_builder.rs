@@ -1,4 +1,4 @@
-//! Fields: what one object has said so far, and the rules that its values keep.
+//! Event builder: what one object has said so far, and the rules that its values keep.
 //!
 //! The first broken rule is remembered and no more: the object is still read to its end, because
 //! only then it is known to be JSON.
@@ -6,19 +6,19 @@
 use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, IGNORED_NAMES_MAX, RPS_MAX};
 use crate::metric::batch::Span;
 use crate::metric::event::Field;
-use crate::metric::malformed::position;
-use crate::metric::rejection::{Kind, Member, Rejection};
+use crate::metric::json_error::position;
+use crate::metric::rejection::{JsonKind, Member, Rejection};
 
 /// The largest value of each field, in the order of [`Field::ALL`].
 const VALUES_MAX: [f64; 2] = [CPU_MAX, RPS_MAX];
 
 /// The fields of one object.
 #[derive(Debug)]
-pub(super) struct Fields {
+pub(super) struct EventBuilder {
     /// The object's first byte; rejections count from it.
     start: usize,
     /// One bit a member whose name was seen.
-    given: u8,
+    present: u8,
     /// The first broken rule.
     pub(super) rejection: Option<Rejection>,
     /// Empty if there is none.
@@ -34,12 +34,12 @@ pub(super) struct Fields {
     ignored_count: usize,
 }
 
-impl Fields {
+impl EventBuilder {
     /// Nothing said yet.
     pub(super) fn new(start: usize) -> Self {
         Self {
             start,
-            given: 0,
+            present: 0,
             rejection: None,
             device_id: Span::default(),
             timestamp: None,
@@ -52,7 +52,7 @@ impl Fields {
 
     /// Notes the name of a member that means nothing here.
     #[inline]
-    pub(super) fn ignore(&mut self, name: Span) {
+    pub(super) fn add_ignored(&mut self, name: Span) {
         if let Some(place) = self.ignored.get_mut(self.ignored_count) {
             *place = name;
             self.ignored_count += 1;
@@ -62,21 +62,21 @@ impl Fields {
     /// Whether something was ignored though the event names no device, or no time: it may be meant
     /// to be that.
     #[inline]
-    pub(super) const fn is_suspicious(&self) -> bool {
-        const BOTH: u8 = bit(Member::Timestamp) | bit(Member::DeviceId);
-        self.ignored_count > 0 && self.given & BOTH != BOTH
+    pub(super) const fn may_be_misspelt(&self) -> bool {
+        const BOTH: u8 = member_bit(Member::Timestamp) | member_bit(Member::DeviceId);
+        self.ignored_count > 0 && self.present & BOTH != BOTH
     }
 
     /// Whether a member's name was seen.
-    pub(super) const fn is_given(&self, member: Member) -> bool {
-        self.given & bit(member) != 0
+    pub(super) const fn is_present(&self, member: Member) -> bool {
+        self.present & member_bit(member) != 0
     }
 
     /// Notes that a member's name stands at `at`.
     #[inline]
-    pub(super) fn give(&mut self, member: Member, at: usize) {
-        let first = self.given & bit(member) == 0;
-        self.given |= bit(member);
+    pub(super) fn set_present(&mut self, member: Member, at: usize) {
+        let first = self.present & member_bit(member) == 0;
+        self.present |= member_bit(member);
         self.check(first, at, |at| Rejection::Duplicate { member, at });
     }
 
@@ -90,7 +90,7 @@ impl Fields {
 
     /// Takes the value of a field: `None` is too long to be read, and an infinite one out of range.
     #[inline]
-    pub(super) fn measure(&mut self, field: Field, value: Option<f64>, literal: Span, at: usize) {
+    pub(super) fn set_value(&mut self, field: Field, value: Option<f64>, literal: Span, at: usize) {
         let [cpu_max, rps_max] = VALUES_MAX;
         let [cpu, rps] = &mut self.values;
         let [cpu_literal, rps_literal] = &mut self.literals;
@@ -99,7 +99,7 @@ impl Fields {
             Field::Rps => (rps, rps_literal, rps_max),
         };
         let Some(value) = value else {
-            return self.check(false, at, |at| Rejection::Long { field, at });
+            return self.check(false, at, |at| Rejection::TooLong { field, at });
         };
         *place = value;
         *literal_place = literal;
@@ -108,20 +108,20 @@ impl Fields {
     }
 
     /// Notes that the value at `at` is of a kind that the member does not take.
-    pub(super) fn mistake(&mut self, member: Member, found: Kind, at: usize) {
+    pub(super) fn reject_type(&mut self, member: Member, found: JsonKind, at: usize) {
         self.check(false, at, |at| Rejection::Type { member, found, at });
     }
 
     /// Takes the device id, if it keeps its rule.
     #[inline]
-    pub(super) fn name(&mut self, good: bool, id: Span, at: usize) {
+    pub(super) fn set_device_id(&mut self, good: bool, id: Span, at: usize) {
         self.device_id = id;
         self.check(good, at, |at| Rejection::DeviceId { at });
     }
 
     /// Takes the moment of the event, if what was sent is one.
     #[inline]
-    pub(super) fn happen(&mut self, moment: Option<(Span, i64)>, latest_ms: i64, at: usize) {
+    pub(super) fn set_timestamp(&mut self, moment: Option<(Span, i64)>, latest_ms: i64, at: usize) {
         self.timestamp = moment;
         self.check(moment.is_some(), at, |at| Rejection::Timestamp { at });
         let future = moment.is_some_and(|(_, ms)| ms > latest_ms);
@@ -130,18 +130,18 @@ impl Fields {
 
     /// The first required field without a name.
     #[inline]
-    pub(super) fn missing(&self) -> Option<Field> {
-        Field::ALL.into_iter().find(|&field| !self.is_given(Member::Measured(field)))
+    pub(super) fn missing_field(&self) -> Option<Field> {
+        Field::ALL.into_iter().find(|&field| !self.is_present(Member::Value(field)))
     }
 }
 
-/// The bit of a member in the set of those that were given.
-pub(super) const fn bit(member: Member) -> u8 {
+/// The bit of a member in the set of those that were present.
+pub(super) const fn member_bit(member: Member) -> u8 {
     match member {
         Member::Timestamp => 1,
         Member::DeviceId => 2,
-        Member::Measured(Field::Cpu) => 4,
-        Member::Measured(Field::Rps) => 8,
+        Member::Value(Field::Cpu) => 4,
+        Member::Value(Field::Rps) => 8,
     }
 }
 

@@ -4,27 +4,28 @@
 //! `curl -d @file` takes the newlines out of a file, so that NDJSON comes as objects in one line:
 //! nothing is lost with them but what says where to go on behind an object that is not JSON.
 
-use super::{Decoder, Lines};
-use crate::metric::malformed::{BYTE_ORDER_MARK, Expected, Malformed, in_utf8, valid_bytes};
-use crate::metric::object::wrong;
+use super::{Decoder, LineMode};
+use crate::metric::json_error::{
+    BYTE_ORDER_MARK, Expected, JsonError, or_utf8_error, utf8_prefix_bytes,
+};
 use crate::metric::rejection::{BodyError, Rejection};
-use crate::metric::token::{blank, line_end};
+use crate::metric::scan::{line_end, skip_blanks};
 
 impl Decoder {
     /// Reads all items of a body.
     #[inline(always)]
-    pub(super) fn read(&mut self, body: &[u8], lines: Lines) -> Result<(), BodyError> {
-        self.read_from(body, blank(body, 0), lines)
+    pub(super) fn read(&mut self, body: &[u8], lines: LineMode) -> Result<(), BodyError> {
+        self.read_from(body, skip_blanks(body, 0), lines)
     }
 
     /// Reads all items of a body from `start` on, which is no blank.
     #[inline(always)]
-    fn read_from(&mut self, body: &[u8], start: usize, lines: Lines) -> Result<(), BodyError> {
-        let at = self.common_events(body, start)?;
+    fn read_from(&mut self, body: &[u8], start: usize, lines: LineMode) -> Result<(), BodyError> {
+        let at = self.fast_events(body, start)?;
         if at == start {
-            self.other_form(body, start, lines)
+            self.read_other(body, start, lines)
         } else if at < body.len() {
-            self.lines(body, at)
+            self.read_lines(body, at)
         } else {
             Ok(())
         }
@@ -33,71 +34,73 @@ impl Decoder {
     /// Reads events of the common shape for as long as each ends its line or is followed by another
     /// object, and says where the rest begins. Nothing of the body has to be known for that: such
     /// an event has no line end in it and nothing but ASCII.
-    fn common_events(&mut self, body: &[u8], mut at: usize) -> Result<usize, BodyError> {
-        while let Some((record, end)) = self.objects.common(body, at) {
+    fn fast_events(&mut self, body: &[u8], mut at: usize) -> Result<usize, BodyError> {
+        while let Some((spans, end)) = self.objects.read_fast(body, at) {
             let next = match body.get(end) {
                 None | Some(b'\n') => end + 1,
                 Some(b'{') => end,
                 Some(_) => break,
             };
-            self.push(Ok(record))?;
+            self.push(Ok(spans))?;
             at = next;
         }
         Ok(at)
     }
 
     /// Reads a body whose first item is not of the common shape.
-    fn other_form(&mut self, body: &[u8], start: usize, lines: Lines) -> Result<(), BodyError> {
+    fn read_other(&mut self, body: &[u8], start: usize, lines: LineMode) -> Result<(), BodyError> {
         if start == 0 && body.starts_with(BYTE_ORDER_MARK) {
-            let start = blank(body, BYTE_ORDER_MARK.len());
+            let start = skip_blanks(body, BYTE_ORDER_MARK.len());
             return self.read_from(body, start, lines);
         }
         match (body.get(start), lines) {
             (None, _) => Err(BodyError::Empty),
-            _ if is_utf16(body) => Err(BodyError::Malformed(Malformed::Utf16 { at: 0 })),
-            (Some(b'['), Lines::Detect) => self.array(body, start),
-            (Some(b'['), Lines::Always) => self.array_or_lines(body, start),
-            (_, Lines::Detect) => self.one_or_lines(body, start),
-            (_, Lines::Always) => self.lines(body, start),
+            _ if is_utf16(body) => Err(BodyError::Malformed(JsonError::Utf16 { at: 0 })),
+            (Some(b'['), LineMode::Detect) => self.read_array(body, start),
+            (Some(b'['), LineMode::Always) => self.read_array_or_lines(body, start),
+            (_, LineMode::Detect) => self.read_one_or_lines(body, start),
+            (_, LineMode::Always) => self.read_lines(body, start),
         }
     }
 
     /// Reads the array that begins at `start`.
-    fn array(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
-        let valid = valid_bytes(body);
+    fn read_array(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
+        let valid = utf8_prefix_bytes(body);
         let text = body.get(..valid).unwrap_or_default();
-        let whole = |error| BodyError::Malformed(in_utf8(error, body, valid));
-        let mut at = blank(text, start + 1);
+        let whole = |error| BodyError::Malformed(or_utf8_error(error, body, valid));
+        let mut at = skip_blanks(text, start + 1);
         if text.get(at) != Some(&b']') {
             loop {
-                let (item, end) = self.objects.item(text, at, 1).map_err(whole)?;
+                let (item, end) = self.objects.read_item(text, at, 1).map_err(whole)?;
                 self.push(item)?;
-                at = blank(text, end);
+                at = skip_blanks(text, end);
                 match text.get(at) {
-                    Some(b',') => at = blank(text, at + 1),
+                    Some(b',') => at = skip_blanks(text, at + 1),
                     Some(b']') => break,
-                    _ => return Err(whole(wrong(Expected::CommaOrBracket, text, at))),
+                    _ => {
+                        return Err(whole(JsonError::expected(Expected::CommaOrBracket, text, at)));
+                    }
                 }
             }
         }
-        let more = blank(body, at + 1);
+        let more = skip_blanks(body, at + 1);
         if more < body.len() {
-            return Err(whole(wrong(Expected::End, body, more)));
+            return Err(whole(JsonError::expected(Expected::End, body, more)));
         }
         Ok(())
     }
 
     /// Reads lines of which the first begins with `[`: an array under another name, or a bad line.
     /// Of an array that is not JSON no line may be taken for an event.
-    fn array_or_lines(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
-        let is_bad = self.array(body, start);
+    fn read_array_or_lines(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
+        let is_bad = self.read_array(body, start);
         if !matches!(is_bad, Err(BodyError::Malformed(_))) || self.begins_array(body, start) {
             return is_bad;
         }
         self.items.clear();
-        (self.events, self.given) = (0, None);
-        self.objects.forget(body.len());
-        self.lines(body, start)
+        (self.events, self.assigned) = (0, None);
+        self.objects.reset(body.len());
+        self.read_lines(body, start)
     }
 
     /// Whether the line that begins with the bracket at `start` begins an array that is not JSON:
@@ -113,83 +116,83 @@ impl Decoder {
         }
         let line_end = line_end(body, start);
         let line = body.get(..line_end).unwrap_or_default();
-        if !matches!(self.array(line, start), Err(BodyError::Malformed(_))) {
+        if !matches!(self.read_array(line, start), Err(BodyError::Malformed(_))) {
             return false;
         }
-        let text = body.get(..valid_bytes(body)).unwrap_or_default();
+        let text = body.get(..utf8_prefix_bytes(body)).unwrap_or_default();
         let goes_on = |end| match next_of(end) {
             Some(b']') => end > line_end,
             next => matches!(next, None | Some(b',' | b'\n')),
         };
-        let first = self.objects.item(text, blank(text, start + 1), 1);
+        let first = self.objects.read_item(text, skip_blanks(text, start + 1), 1);
         first.is_ok_and(|(_, end)| goes_on(end))
     }
 
     /// Reads a body that is no array. An object may span lines, so the first value is decoded
     /// before the form is known.
-    fn one_or_lines(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
-        let valid = valid_bytes(body);
+    fn read_one_or_lines(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
+        let valid = utf8_prefix_bytes(body);
         let text = body.get(..valid).unwrap_or_default();
         let line_end = line_end(body, start);
-        let error = match self.objects.item(text, start, 0) {
+        let error = match self.objects.read_item(text, start, 0) {
             Ok((item, end)) => {
-                let more = blank(body, end);
+                let more = skip_blanks(body, end);
                 let is_followed = are_objects(body, start, more);
                 if more == body.len() {
                     return self.push(item);
                 }
                 if end <= line_end && (line_end < more || is_followed) {
                     self.push(item)?;
-                    return self.lines(body, more);
+                    return self.read_lines(body, more);
                 }
                 if is_followed {
                     self.push(item)?;
-                    return self.run(body, more, valid);
+                    return self.read_objects(body, more, valid);
                 }
-                wrong(Expected::End, body, more)
+                JsonError::expected(Expected::End, body, more)
             }
             Err(error) => error,
         };
         // A single object's second line begins with a name or a bracket's end.
-        let is_lines = match (body.get(start), body.get(blank(body, line_end))) {
+        let is_lines = match (body.get(start), body.get(skip_blanks(body, line_end))) {
             (_, None) => false,
             (Some(b'{'), Some(&second)) => second == b'{',
             (_, Some(_)) => true,
         };
         if is_lines {
-            return self.lines(body, start);
+            return self.read_lines(body, start);
         }
-        let error = in_utf8(error, body, valid).since(start);
+        let error = or_utf8_error(error, body, valid).relative_to(start);
         let is_form = is_form(body.get(start..).unwrap_or_default());
-        let error = if is_form { Malformed::Form { at: error.at() } } else { error };
+        let error = if is_form { JsonError::Form { at: error.at() } } else { error };
         self.push(Err(Rejection::Malformed(error)))
     }
 
     /// Reads lines from `at` on.
-    fn lines(&mut self, body: &[u8], mut at: usize) -> Result<(), BodyError> {
-        let valid = valid_bytes(body);
+    fn read_lines(&mut self, body: &[u8], mut at: usize) -> Result<(), BodyError> {
+        let valid = utf8_prefix_bytes(body);
         while at < body.len() {
             let end = line_end(body, at);
             let line = body.get(..end).unwrap_or_default();
-            let start = blank(line, at);
+            let start = skip_blanks(line, at);
             if start < end {
-                self.run(line, start, valid)?;
+                self.read_objects(line, start, valid)?;
             }
-            at = self.common_events(body, end + 1)?;
+            at = self.fast_events(body, end + 1)?;
         }
         Ok(())
     }
 
     /// Reads the objects that follow one another from `at` to the end of `text`, which is the body
     /// up to there, or the one value there. The first `valid` bytes of the body are UTF-8.
-    fn run(&mut self, text: &[u8], mut at: usize, valid: usize) -> Result<(), BodyError> {
+    fn read_objects(&mut self, text: &[u8], mut at: usize, valid: usize) -> Result<(), BodyError> {
         let rest = text.get(at..).unwrap_or_default();
-        let valid = if at <= valid { valid.min(text.len()) } else { at + valid_bytes(rest) };
+        let valid = if at <= valid { valid.min(text.len()) } else { at + utf8_prefix_bytes(rest) };
         let readable = text.get(..valid).unwrap_or_default();
         loop {
-            let error = match self.objects.item(readable, at, 0) {
+            let error = match self.objects.read_item(readable, at, 0) {
                 Ok((item, end)) => {
-                    let more = blank(text, end);
+                    let more = skip_blanks(text, end);
                     if more == text.len() {
                         return self.push(item);
                     }
@@ -198,11 +201,11 @@ impl Decoder {
                         at = more;
                         continue;
                     }
-                    wrong(Expected::End, text, more)
+                    JsonError::expected(Expected::End, text, more)
                 }
                 Err(error) => error,
             };
-            let error = in_utf8(error, text, valid).since(at);
+            let error = or_utf8_error(error, text, valid).relative_to(at);
             return self.push(Err(Rejection::Malformed(error)));
         }
     }

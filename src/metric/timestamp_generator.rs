@@ -1,15 +1,15 @@
-//! Given times: what stands for a timestamp that nobody sent.
+//! Assigned timestamps: what stands for a timestamp that nobody sent.
 //!
 //! The time of an event is part of its key, so two events of one device that got the same time
 //! would be one: each core gives a time once. It counts microseconds, moved on where the clock has
 //! not moved, and only those that are its own: congruent to its number modulo the number of cores.
 //! So no lock and no other core is asked.
 
-use crate::limits::GIVEN_LEAD_US_MAX;
+use crate::limits::ASSIGNED_LEAD_US_MAX;
 
 /// The times that one core gives.
 #[derive(Debug)]
-pub(super) struct GivenTimes {
+pub(super) struct TimestampGenerator {
     core: u64,
     cores: u64,
     /// The longest that anything is stored under a key.
@@ -21,14 +21,14 @@ pub(super) struct GivenTimes {
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Given {
+pub(super) struct AssignedTimestamp {
     /// As it stands in keys.
     pub(super) key: u64,
     /// Milliseconds since 1970.
     pub(super) ms: i64,
 }
 
-impl GivenTimes {
+impl TimestampGenerator {
     /// Those of `core`, one of `cores`, under keys that live for so long.
     pub(super) fn of_core(core: usize, cores: usize, ttl_ms: i64) -> Self {
         let ttl_us = u64::try_from(ttl_ms).unwrap_or(0).saturating_mul(1000);
@@ -38,33 +38,33 @@ impl GivenTimes {
 
     /// The next one, when the clock says `now_us`.
     #[inline]
-    pub(super) fn next(&mut self, now_us: u64) -> Given {
+    pub(super) fn next(&mut self, now_us: u64) -> AssignedTimestamp {
         // Where the clock has moved, this core's microsecond beside it; where it has not, the next.
-        let beside_us = if now_us > self.last_us { self.own(now_us) } else { 0 };
+        let beside_us = if now_us > self.last_us { self.congruent(now_us) } else { 0 };
         let next_us = beside_us.max(self.last_us.saturating_add(self.cores));
-        if next_us.saturating_sub(now_us) > GIVEN_LEAD_US_MAX {
+        if next_us.saturating_sub(now_us) > ASSIGNED_LEAD_US_MAX {
             return self.next_ahead(now_us);
         }
         self.last_us = next_us;
-        Given { key: next_us, ms: milliseconds(next_us / 1000) }
+        AssignedTimestamp { key: next_us, ms: milliseconds(next_us / 1000) }
     }
 
     /// The next one, where it would be too far ahead of the clock: more events came than there are
     /// microseconds, or the clock was put back. Then nanoseconds count on, and time stands still.
     #[cold]
-    fn next_ahead(&mut self, now_us: u64) -> Given {
+    fn next_ahead(&mut self, now_us: u64) -> AssignedTimestamp {
         // What was given before has no key any more when the clock says so again.
-        if self.last_us.saturating_sub(now_us) > self.ttl_us.max(GIVEN_LEAD_US_MAX) {
+        if self.last_us.saturating_sub(now_us) > self.ttl_us.max(ASSIGNED_LEAD_US_MAX) {
             (self.last_us, self.last_ns) = (0, 0);
             return self.next(now_us);
         }
-        let least_ns = self.own(self.last_us.saturating_mul(1000));
+        let least_ns = self.congruent(self.last_us.saturating_mul(1000));
         self.last_ns = self.last_ns.max(least_ns).saturating_add(self.cores);
-        Given { key: self.last_ns, ms: milliseconds(self.last_ns / 1_000_000) }
+        AssignedTimestamp { key: self.last_ns, ms: milliseconds(self.last_ns / 1_000_000) }
     }
 
     /// This core's number beside any.
-    const fn own(&self, number: u64) -> u64 {
+    const fn congruent(&self, number: u64) -> u64 {
         number - number % self.cores + self.core
     }
 }
@@ -83,14 +83,14 @@ mod tests {
     const TTL_MS: i64 = 300_000;
     const TTL_US: u64 = 300_000_000;
 
-    fn only() -> GivenTimes {
-        GivenTimes::of_core(0, 1, TTL_MS)
+    fn only() -> TimestampGenerator {
+        TimestampGenerator::of_core(0, 1, TTL_MS)
     }
 
     #[test]
     fn it_is_the_clock_where_that_has_moved_and_the_next_where_it_has_not() {
         let mut times = only();
-        let given = |times: &mut GivenTimes, now_us| times.next(now_us).key - NOW_US;
+        let given = |times: &mut TimestampGenerator, now_us| times.next(now_us).key - NOW_US;
         assert_eq!(given(&mut times, NOW_US), 0);
         assert_eq!(given(&mut times, NOW_US), 1);
         assert_eq!(given(&mut times, NOW_US), 2);
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(given(&mut times, NOW_US + 10), 10);
         assert_eq!(given(&mut times, NOW_US + 9), 11);
         let later = times.next(NOW_US + 1_000_000);
-        assert_eq!(later, Given { key: NOW_US + 1_000_000, ms: 1_795_420_958_123 });
+        assert_eq!(later, AssignedTimestamp { key: NOW_US + 1_000_000, ms: 1_795_420_958_123 });
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
         let cores = 7;
         let mut seen = HashSet::new();
         for core in 0..cores {
-            let mut times = GivenTimes::of_core(core, cores, TTL_MS);
+            let mut times = TimestampGenerator::of_core(core, cores, TTL_MS);
             for step in 0..1000 {
                 let given = times.next(NOW_US + step / 3).key;
                 assert_eq!(given % cores as u64, core as u64);
@@ -118,11 +118,11 @@ mod tests {
     #[test]
     fn more_than_there_are_microseconds_are_nanoseconds() {
         let cores = 1024;
-        let mut times = GivenTimes::of_core(1023, cores, TTL_MS);
+        let mut times = TimestampGenerator::of_core(1023, cores, TTL_MS);
         let all: Vec<_> = (0..10_000).map(|_| times.next(NOW_US)).collect();
         let distinct: HashSet<_> = all.iter().map(|given| given.key).collect();
         assert_eq!(distinct.len(), all.len());
-        let lead_ms = milliseconds(GIVEN_LEAD_US_MAX / 1000);
+        let lead_ms = milliseconds(ASSIGNED_LEAD_US_MAX / 1000);
         let now_ms = milliseconds(NOW_US / 1000);
         assert!(all.iter().all(|given| (now_ms..=now_ms + lead_ms + 12).contains(&given.ms)));
         let last = all.last().unwrap();
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(times.next(now_us).key, now_us);
         assert_eq!(times.next(now_us).key, now_us + 1);
         // However short they live, events that came too fast are no clock that was put back.
-        let mut times = GivenTimes::of_core(0, 1024, 1);
+        let mut times = TimestampGenerator::of_core(0, 1024, 1);
         let distinct: HashSet<_> = (0..5000).map(|_| times.next(NOW_US).key).collect();
         assert_eq!(distinct.len(), 5000);
     }
@@ -158,7 +158,7 @@ mod tests {
         ) {
             let mut seen = HashSet::new();
             for core in 0..cores {
-                let mut times = GivenTimes::of_core(core, cores, TTL_MS);
+                let mut times = TimestampGenerator::of_core(core, cores, TTL_MS);
                 let mut now_us = NOW_US;
                 for (step_us, count) in &steps {
                     now_us = now_us.saturating_add_signed(*step_us);

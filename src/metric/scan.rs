@@ -5,11 +5,11 @@
 
 use memchr::memchr;
 
-use crate::metric::malformed::{Expected, Malformed, position};
+use crate::metric::json_error::{Expected, JsonError, position};
 
 /// Passes over blanks (RFC 8259, section 2): the first byte from `at` on that is none.
 #[inline]
-pub(super) fn blank(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
         at += 1;
     }
@@ -31,7 +31,7 @@ pub(super) fn word_end(text: &[u8], at: usize) -> usize {
 
 /// A string, quotes excluded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Text {
+pub(super) struct StringToken {
     /// Its closing quote.
     pub(super) end: usize,
     /// Whether it holds escapes: then [`unescape`] says what it means.
@@ -40,26 +40,26 @@ pub(super) struct Text {
 
 /// Scans a string whose first byte after the opening quote is at `at`.
 #[inline]
-pub(super) fn string(bytes: &[u8], at: usize) -> Result<Text, Malformed> {
+pub(super) fn scan_string(bytes: &[u8], at: usize) -> Result<StringToken, JsonError> {
     let end = plain_end(bytes, at);
     if bytes.get(end) == Some(&b'"') {
         let escaped = false;
-        return Ok(Text { end, escaped });
+        return Ok(StringToken { end, escaped });
     }
     escaped_string(bytes, end)
 }
 
 #[cold]
-fn escaped_string(bytes: &[u8], mut at: usize) -> Result<Text, Malformed> {
+fn escaped_string(bytes: &[u8], mut at: usize) -> Result<StringToken, JsonError> {
     loop {
         at = plain_end(bytes, at);
         match bytes.get(at) {
             Some(b'"') => {
                 let (end, escaped) = (at, true);
-                return Ok(Text { end, escaped });
+                return Ok(StringToken { end, escaped });
             }
             Some(b'\\') => at = escape_end(bytes, at)?,
-            _ => return Err(Malformed::expected(Expected::Character, bytes, at)),
+            _ => return Err(JsonError::expected(Expected::Character, bytes, at)),
         }
     }
 }
@@ -74,17 +74,17 @@ fn plain_end(bytes: &[u8], at: usize) -> usize {
 
 /// Scans the escape whose backslash is at `at`. Surrogates need not be paired: the grammar of
 /// RFC 8259 does not ask for it, and no name or id here holds any.
-fn escape_end(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+fn escape_end(bytes: &[u8], at: usize) -> Result<usize, JsonError> {
     match bytes.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
         Some(b'u') => {
             let digits = at + 2..at + 6;
             match digits.clone().find(|&at| !bytes.get(at).is_some_and(u8::is_ascii_hexdigit)) {
-                Some(wrong) => Err(Malformed::expected(Expected::HexDigits, bytes, wrong)),
+                Some(wrong) => Err(JsonError::expected(Expected::HexDigits, bytes, wrong)),
                 None => Ok(digits.end),
             }
         }
-        _ => Err(Malformed::expected(Expected::Escape, bytes, at + 1)),
+        _ => Err(JsonError::expected(Expected::Escape, bytes, at + 1)),
     }
 }
 
@@ -120,17 +120,17 @@ fn hex_value(digit: u8) -> u32 {
 
 /// Scans an array or object that begins at `at` for its end: strings strictly, brackets by their
 /// number alone. At most `room` may be open at once.
-pub(super) fn container(bytes: &[u8], mut at: usize, room: usize) -> Result<usize, Malformed> {
+pub(super) fn container_end(bytes: &[u8], mut at: usize, room: usize) -> Result<usize, JsonError> {
     let mut open = 0_usize;
     loop {
         match bytes.get(at) {
-            Some(b'"') => at = string(bytes, at + 1)?.end,
-            Some(b'{' | b'[') if open == room => return Err(Malformed::Depth { at: position(at) }),
+            Some(b'"') => at = scan_string(bytes, at + 1)?.end,
+            Some(b'{' | b'[') if open == room => return Err(JsonError::Depth { at: position(at) }),
             Some(b'{' | b'[') => open += 1,
             Some(b'}' | b']') if open <= 1 => return Ok(at + 1),
             Some(b'}' | b']') => open -= 1,
             Some(_) => {}
-            None => return Err(Malformed::expected(Expected::Value, bytes, at)),
+            None => return Err(JsonError::expected(Expected::Value, bytes, at)),
         }
         at += 1;
     }
@@ -140,8 +140,8 @@ pub(super) fn container(bytes: &[u8], mut at: usize, room: usize) -> Result<usiz
 mod tests {
     use super::*;
 
-    fn meaning(literal: &str) -> Result<String, Malformed> {
-        let text = string(literal.as_bytes(), 1)?;
+    fn meaning(literal: &str) -> Result<String, JsonError> {
+        let text = scan_string(literal.as_bytes(), 1)?;
         assert_eq!(text.end, literal.len() - 1);
         let mut out = String::new();
         unescape(&literal.as_bytes()[1..text.end], &mut out);
@@ -179,8 +179,8 @@ mod tests {
         ] {
             let bytes = literal.as_bytes();
             assert_eq!(
-                string(bytes, 1),
-                Err(Malformed::expected(expected, bytes, at)),
+                scan_string(bytes, 1),
+                Err(JsonError::expected(expected, bytes, at)),
                 "{literal:?}"
             );
         }
@@ -188,11 +188,11 @@ mod tests {
 
     #[test]
     fn a_container_ends_where_its_brackets_balance() {
-        let end = |text: &str, room| container(text.as_bytes(), 0, room);
+        let end = |text: &str, room| container_end(text.as_bytes(), 0, room);
         assert_eq!(end("[] ", 1), Ok(2));
         assert_eq!(end(r#"{"a":"]}\"}","b":[{}]},"#, 3), Ok(22));
-        assert_eq!(end("[[]]", 1), Err(Malformed::Depth { at: 1 }));
-        assert_eq!(end("[", 0), Err(Malformed::Depth { at: 0 }));
-        assert_eq!(end("[[]", 9), Err(Malformed::expected(Expected::Value, b"[[]", 3)));
+        assert_eq!(end("[[]]", 1), Err(JsonError::Depth { at: 1 }));
+        assert_eq!(end("[", 0), Err(JsonError::Depth { at: 0 }));
+        assert_eq!(end("[[]", 9), Err(JsonError::expected(Expected::Value, b"[[]", 3)));
     }
 }

@@ -52,7 +52,7 @@ impl Expected {
 
 /// Why a text is not JSON that is read here. `at` counts bytes from the start of that text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
+pub enum JsonError {
     /// RFC 8259 asks for something else.
     Syntax {
         /// The member in whose value that is.
@@ -104,7 +104,7 @@ pub enum Malformed {
 /// U+FEFF in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-impl Malformed {
+impl JsonError {
     /// A syntax error at a byte of the text, or the text's early end.
     pub(super) fn expected(expected: Expected, bytes: &[u8], at: usize) -> Self {
         let rest = bytes.get(at..).unwrap_or_default();
@@ -135,7 +135,7 @@ impl Malformed {
     }
 
     /// The same in the value of a member.
-    pub(super) const fn of(mut self, of: Member) -> Self {
+    pub(super) const fn in_member(mut self, of: Member) -> Self {
         if let Self::Syntax { member, .. } | Self::Truncated { member, .. } = &mut self {
             *member = Some(of);
         }
@@ -143,7 +143,7 @@ impl Malformed {
     }
 
     /// The same, counted from `start`.
-    pub(super) fn since(mut self, start: usize) -> Self {
+    pub(super) fn relative_to(mut self, start: usize) -> Self {
         match &mut self {
             Self::Syntax { at, .. }
             | Self::Truncated { at, .. }
@@ -162,7 +162,7 @@ pub(super) fn position(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for JsonError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Self::Syntax { member: Some(member), .. }
         | Self::Truncated { member: Some(member), .. } = self
@@ -199,14 +199,14 @@ impl fmt::Display for Malformed {
 }
 
 /// So many bytes of a body are UTF-8.
-pub(super) fn valid_bytes(body: &[u8]) -> usize {
+pub(super) fn utf8_prefix_bytes(body: &[u8]) -> usize {
     std::str::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len)
 }
 
 /// An error of a body that is one value. Bytes that are not UTF-8 are reported as such, where a
 /// parser that sees only what is before them found the end.
 #[cold]
-pub(super) fn in_utf8(error: Malformed, body: &[u8], valid: usize) -> Malformed {
+pub(super) fn or_utf8_error(error: JsonError, body: &[u8], valid: usize) -> JsonError {
     let at = position(valid);
-    if valid < body.len() && error.at() >= at { Malformed::Utf8 { at } } else { error }
+    if valid < body.len() && error.at() >= at { JsonError::Utf8 { at } } else { error }
 }
