@@ -109,13 +109,13 @@ pub const STORE_TOPOLOGY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const STORE_RESOLUTIONS_MAX: usize = 8;
 
 /// Redis is told to be up again once it has been for this long: what comes and goes is down.
-pub const STORE_UP_LASTS_MS: u64 = 10_000;
+pub const STORE_STABLE_UP_MS: u64 = 10_000;
 
 /// Bytes of `--redis-prefix`.
 pub const STORE_PREFIX_BYTES_MAX: usize = 64;
 
 /// Connecting to Redis, greeting included.
-pub const STORE_DIAL_MS_MAX: u64 = 800;
+pub const STORE_CONNECT_MS_MAX: u64 = 800;
 
 /// Pauses between attempts to reach Redis, growing from the one to the other.
 pub const STORE_BACKOFF_MS_MIN: u64 = 50;
@@ -131,7 +131,7 @@ pub const STORE_MOVE_MS_MAX: u64 = 3_000;
 /// Connections to nodes that others have named and that have no slot, of the writer and of look-ups
 /// each: a cluster grows by a few nodes at a time, and any more would be a connection for each
 /// address that a node makes up.
-pub const STORE_STRANGERS_MAX: usize = 16;
+pub const STORE_NODES_WITHOUT_SLOTS_MAX: usize = 16;
 
 /// An idle connection to Redis is tried after this long.
 pub const STORE_PING_MS: u64 = 1_000;

@@ -28,9 +28,9 @@ use crate::store::encoding::Encoding;
 use crate::store::event_counters::{DropReason, EventCounters, EventTotals};
 use crate::store::key::KeyHasher;
 use crate::store::memory::MemoryStore;
-use crate::store::redis::dialer::SharedBook;
+use crate::store::redis::connector::Discovery;
 use crate::store::redis::reader::Reader;
-use crate::store::redis::thread::WriterThread;
+use crate::store::redis::writer_thread::WriterThread;
 use crate::store::redis::{Observer, Shared, no_errors};
 use percore::clock::{Clock, Now, nanoseconds};
 use percore::sync::{Mutex, MutexGuard, PerCore};
@@ -171,10 +171,10 @@ impl Store {
         let prefix: &'static str = String::leak(prefix);
         let block = move || Block::new(Encoding::RedisSet { ttl_s, prefix }, hasher.clone());
         let shared = Arc::new(Shared::new(cores, queue_bytes, rejects, block, observer));
-        let book = SharedBook::default();
-        let (to, same) = (url.clone(), Arc::clone(&book));
+        let discovery = Arc::<Discovery>::default();
+        let (to, same) = (url.clone(), Arc::clone(&discovery));
         let writer = WriterThread::start(Arc::clone(&shared), to, same, ttl_ns, clock)?;
-        let reader = Mutex::new(Reader::new(Arc::clone(&shared), url, book, clock));
+        let reader = Mutex::new(Reader::new(Arc::clone(&shared), url, discovery, clock));
         Ok(Self { kind: Kind::Redis(Box::new(Redis { shared, writer, reader })) })
     }
 
@@ -294,7 +294,7 @@ impl Store {
         if let Kind::Redis(redis) = &self.kind {
             redis.shared.set_stopping();
             in_order = redis.writer.stop(timeout);
-            redis.shared.tell_last();
+            redis.shared.end();
         }
         let dropped = self.counters().totals().dropped_by(DropReason::Shutdown);
         Flushed { lost: dropped + self.walk_pending(), in_order }
@@ -354,7 +354,7 @@ impl Store {
         if open.block.is_full() {
             match &self.kind {
                 Kind::Memory(memory) => memory.hand_over(core, open, now),
-                Kind::Redis(redis) => redis.shared.hand_over(core, open, now.mono_ns),
+                Kind::Redis(redis) => redis.shared.queue_full_block(core, open, now.mono_ns),
             }
         }
     }
@@ -392,7 +392,7 @@ impl Drop for OpenBlock<'_> {
     fn drop(&mut self) {
         self.store.accept(self.core, &mut self.open, self.now);
         if let Kind::Redis(redis) = &self.store.kind {
-            redis.shared.queue.release(&mut self.open.reserve);
+            redis.shared.queue.release_all(&mut self.open.reserve);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::shown::Shown;
 use crate::store::event_counters::DropReason;
-use crate::store::redis::{Observer, Outage, Trouble};
+use crate::store::redis::{Observer, Outage, OutageReport};
 use crate::telemetry::escaped::Escaped;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::log;
@@ -30,40 +30,40 @@ impl StoreWatch {
 }
 
 impl Observer for StoreWatch {
-    fn flushed(&self, took_ns: u64) {
+    fn on_flush(&self, took_ns: u64) {
         self.flushes.record_one(0, 0, took_ns);
     }
 
-    fn came_up(&self, outage: &Outage) {
-        if outage.lasted.is_zero() {
+    fn on_up(&self, outage: &Outage) {
+        if outage.duration.is_zero() {
             log::info!("redis is up");
         } else {
-            let (away, returns) = (shown(outage.lasted), outage.returns);
+            let (away, returns) = (shown(outage.duration), outage.returns);
             log::info!(%away, returns, "redis is up again, and has been for a while");
         }
     }
 
-    fn cannot_fence(&self) {
+    fn on_unfenced(&self) {
         log::warn!(
             "redis does not allow CLIENT INFO: after a fault, commands that it had received may \
              run late, over newer values"
         );
     }
 
-    fn went_down(&self, trouble: &Trouble<'_>) {
-        let Trouble { server, kind, said, outage, waiting } = *trouble;
+    fn on_down(&self, report: &OutageReport<'_>) {
+        let OutageReport { server, kind, message, outage, waiting } = *report;
         log::warn!(
             at = %Escaped(server.as_bytes()),
             why = kind,
-            said = %Escaped(said.as_bytes()),
-            away = %shown(outage.lasted),
+            said = %Escaped(message.as_bytes()),
+            away = %shown(outage.duration),
             returns = outage.returns,
             waiting,
             "redis is down; events wait, and are written when it is back"
         );
     }
 
-    fn gave_up(&self, reason: DropReason, events: u64, now_ns: u64) {
+    fn on_drop(&self, reason: DropReason, events: u64, now_ns: u64) {
         // What is lost at the end is told once, by whoever ends the server.
         if reason == DropReason::Shutdown {
             return;
@@ -75,7 +75,7 @@ impl Observer for StoreWatch {
         }
     }
 
-    fn tick(&self, now_ns: u64) {
+    fn on_tick(&self, now_ns: u64) {
         for (reason, limiter) in DropReason::ALL.into_iter().zip(&self.given_up) {
             if let Some(events) = limiter.take_if_due(at(now_ns)) {
                 tell(reason, events);
@@ -83,7 +83,7 @@ impl Observer for StoreWatch {
         }
     }
 
-    fn end(&self) {
+    fn on_end(&self) {
         for (reason, limiter) in DropReason::ALL.into_iter().zip(&self.given_up) {
             if let Some(events) = limiter.take() {
                 tell(reason, events);
@@ -107,8 +107,8 @@ const fn at(mono_ns: u64) -> Now {
 }
 
 /// Nobody wants to read nanoseconds.
-const fn shown(lasted: Duration) -> Shown {
-    Shown(Duration::from_millis(lasted.as_millis() as u64))
+const fn shown(duration: Duration) -> Shown {
+    Shown(Duration::from_millis(duration.as_millis() as u64))
 }
 
 #[cfg(test)]

@@ -234,7 +234,7 @@ impl Block {
     }
 
     /// Gives up one record.
-    pub fn give_up(&mut self, index: usize) {
+    pub fn discard(&mut self, index: usize) {
         if let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.live) {
             entry.live = false;
             self.live -= 1;

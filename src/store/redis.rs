@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`queue`] holds the bound; [`pipeline`] knows what became of each command and is pure;
-//! [`writer`] decides what to do next and runs against any [`link`]; [`dialer`] finds the server by
+//! [`writer`] decides what to do next and runs against any [`link`]; [`connector`] finds the server by
 //! its URL, [`session`] and [`cluster`] are links to real ones, and [`thread`] lets it all run.
 //! [`reader`] answers look-ups on a [`connection`] of its own, whose bytes come by a [`stream`]
 //! that has a bound for everything; [`watch`] says what of all this is news. [`failure`] has the
@@ -14,20 +14,20 @@
 
 pub(super) mod cluster;
 pub(super) mod connection;
-pub(super) mod dialer;
-pub(super) mod failure;
+pub(super) mod connector;
+mod deadline;
+pub(super) mod error;
 pub(super) mod link;
-mod patience;
+pub(super) mod outage_tracker;
 pub(super) mod pipeline;
 pub(super) mod queue;
 pub(super) mod reader;
 pub(super) mod resolver;
 pub(super) mod session;
 pub(super) mod stream;
-pub(super) mod thread;
 mod tls;
-pub(super) mod watch;
 pub(super) mod writer;
+pub(super) mod writer_thread;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,47 +38,47 @@ use crate::store::block::Block;
 use crate::store::encoding::{Encoding, request_bytes_max};
 use crate::store::event_counters::{DropReason, EventCounters, EventTotals};
 use crate::store::{Open, Stats};
-use failure::{ErrorCounts, Kind};
+use error::{ErrorCounts, ErrorKind};
 use percore::sync::{Mutex, PerCore};
 use queue::Queue;
 
 /// Who is told what is news. Whoever does not care does nothing.
 pub trait Observer: Send + Sync {
     /// A block was in flight for so long, in nanoseconds.
-    fn flushed(&self, _took_ns: u64) {}
+    fn on_flush(&self, _took_ns: u64) {}
     /// Redis can be written to, for the first time or, for a while now, again.
-    fn came_up(&self, _outage: &Outage) {}
+    fn on_up(&self, _outage: &Outage) {}
     /// Redis cannot be written to: for the first time, for another reason, or still.
-    fn went_down(&self, _trouble: &Trouble<'_>) {}
+    fn on_down(&self, _trouble: &OutageReport<'_>) {}
     /// Redis does not say who we are: what it still reads from a connection that was given up may
     /// run after what is sent later.
-    fn cannot_fence(&self) {}
+    fn on_unfenced(&self) {}
     /// So many acknowledged events were given up, at this time of the monotonic clock.
-    fn gave_up(&self, _reason: DropReason, _events: u64, _now_ns: u64) {}
+    fn on_drop(&self, _reason: DropReason, _events: u64, _now_ns: u64) {}
     /// Time passes: what was held back may be told now.
-    fn tick(&self, _now_ns: u64) {}
+    fn on_tick(&self, _now_ns: u64) {}
     /// Nothing more is given up: what was held back is told now.
-    fn end(&self) {}
+    fn on_end(&self) {}
 }
 
 /// How long it was down, so far or altogether.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outage {
     /// Since the first fault.
-    pub lasted: Duration,
+    pub duration: Duration,
     /// How often it had come back meanwhile, and gone again.
     pub returns: u64,
 }
 
 /// What Redis does not do.
 #[derive(Clone, Copy, Debug)]
-pub struct Trouble<'a> {
+pub struct OutageReport<'a> {
     /// Which server it is about; empty where none was got to.
     pub server: &'a str,
     /// The label of the error.
     pub kind: &'static str,
     /// In the words of Redis or of the system: foreign text.
-    pub said: &'a str,
+    pub message: &'a str,
     /// So far.
     pub outage: Outage,
     /// Events that wait.
@@ -98,7 +98,7 @@ pub const fn queue_bytes_needed(cores: usize, body_bytes: usize, prefix_bytes: u
 /// The errors of a store that has none.
 #[must_use]
 pub(super) fn no_errors() -> Vec<(&'static str, u64)> {
-    Kind::ALL.into_iter().map(|kind| (kind.name(), 0)).collect()
+    ErrorKind::ALL.into_iter().map(|kind| (kind.name(), 0)).collect()
 }
 
 /// Errors by who met them.
@@ -175,53 +175,53 @@ impl Shared {
             return;
         }
         // Nothing is dropped for a block that could as well be filled further.
-        let Some(next) = self.queue.spare() else {
+        let Some(next) = self.queue.acquire() else {
             return;
         };
         if self.queue.claim_idle() {
-            self.exchange(core, &mut open, next);
+            self.queue_open_block(core, &mut open, next);
         } else {
-            self.queue.give_back(next);
+            self.queue.release(next);
         }
     }
 
     /// Hands a core's full block over and opens another one. Where none is to be had the oldest
     /// queued block is dropped for it; a request that made sure of its blocks has one.
-    pub(super) fn hand_over(&self, core: usize, open: &mut Open, now_ns: u64) {
-        let next = open.reserve.pop().or_else(|| self.queue.spare());
+    pub(super) fn queue_full_block(&self, core: usize, open: &mut Open, now_ns: u64) {
+        let next = open.reserve.pop().or_else(|| self.queue.acquire());
         let next = next.or_else(|| self.drop_oldest(core, now_ns));
         let Some(next) = next else {
             // All blocks but the open ones are in flight, so the newest is the oldest.
             self.drop_block(core, &mut open.block, now_ns);
             return;
         };
-        self.exchange(core, open, next);
+        self.queue_open_block(core, open, next);
     }
 
     /// Queues the open block, and opens the next.
-    fn exchange(&self, slot: usize, open: &mut Open, next: Block) {
+    fn queue_open_block(&self, slot: usize, open: &mut Open, next: Block) {
         let block = std::mem::replace(&mut open.block, next);
         if let Some(mut refused) = self.queue.push(self.settled(slot, block)) {
             // There is a place in the queue for every block that is made.
             self.drop_block(slot, &mut refused, 0);
-            self.queue.give_back(refused);
+            self.queue.release(refused);
         }
     }
 
     /// Queues what the cores have left open, for the writer: when it has nothing else to do, and
     /// from time to time, or a core with little to say would wait as long as another says much.
     /// Each core's blocks stay in their order: it hands them over under the same lock.
-    pub(super) fn collect_open(&self) {
+    pub(super) fn queue_open_blocks(&self) {
         let slot = self.writer_slot();
         for open in self.open.iter() {
             let mut open = open.lock();
             if open.block.is_empty() {
                 continue;
             }
-            let Some(next) = self.queue.spare() else {
+            let Some(next) = self.queue.acquire() else {
                 return;
             };
-            self.exchange(slot, &mut open, next);
+            self.queue_open_block(slot, &mut open, next);
         }
     }
 
@@ -239,7 +239,7 @@ impl Shared {
 
     fn drop_block(&self, slot: usize, block: &mut Block, now_ns: u64) {
         self.counters.add_coalesced(slot, block.settle());
-        self.lose(slot, DropReason::Overflow, block.live(), now_ns);
+        self.drop_events(slot, DropReason::Overflow, block.live(), now_ns);
         block.clear();
     }
 
@@ -249,15 +249,15 @@ impl Shared {
     }
 
     /// Tells what was held back: cores and writer have ended.
-    pub(super) fn tell_last(&self) {
-        self.observer.end();
+    pub(super) fn end(&self) {
+        self.observer.on_end();
     }
 
     /// Gives events up, and tells of it.
-    fn lose(&self, slot: usize, reason: DropReason, events: u64, now_ns: u64) {
+    fn drop_events(&self, slot: usize, reason: DropReason, events: u64, now_ns: u64) {
         if events > 0 {
             self.counters.add_dropped(slot, reason, events);
-            self.observer.gave_up(reason, events, now_ns);
+            self.observer.on_drop(reason, events, now_ns);
         }
     }
 
@@ -266,7 +266,7 @@ impl Shared {
         let pending_bytes = if totals.pending() == 0 { 0 } else { self.queue.bytes_in_use() };
         let Errors { writer, reader } = &self.errors;
         let total = |kind| writer.total(kind) + reader.total(kind);
-        let errors = Kind::ALL.into_iter().map(|kind| (kind.name(), total(kind)));
+        let errors = ErrorKind::ALL.into_iter().map(|kind| (kind.name(), total(kind)));
         Stats {
             kind: "redis",
             up: self.up.load(Ordering::Relaxed),

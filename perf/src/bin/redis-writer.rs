@@ -12,7 +12,7 @@ use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
 use corepulse::metric::event::Event;
 use corepulse::store::key::KEY_PREFIX;
-use corepulse::store::redis::{Observer, Trouble};
+use corepulse::store::redis::{Observer, OutageReport};
 use corepulse::store::{RedisSettings, Store};
 use corepulse_perf::program::{self, Records};
 use corepulse_perf::redis::Redis;
@@ -59,8 +59,8 @@ struct Round {
 struct Nobody;
 
 impl Observer for Nobody {
-    fn went_down(&self, trouble: &Trouble<'_>) {
-        eprintln!("redis-writer: {trouble:?}");
+    fn on_down(&self, report: &OutageReport<'_>) {
+        eprintln!("redis-writer: {report:?}");
     }
 }
 

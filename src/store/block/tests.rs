@@ -195,8 +195,8 @@ fn records_given_up_are_neither_sent_nor_counted() {
     }
     assert_eq!(block.expire(1, 1), 0, "what is before the cursor is final");
     assert_eq!(block.expire(1, 3), 2);
-    block.give_up(4);
-    block.give_up(4);
+    block.discard(4);
+    block.discard(4);
     assert_eq!((block.live(), block.encoded()), (2, None));
     let kept: Vec<usize> = block.records_from(0).map(|(index, _)| index).collect();
     assert_eq!((kept, block.next_live(1), block.next_live(4)), (vec![0, 3], Some(3), None));

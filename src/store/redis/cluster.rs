@@ -9,6 +9,7 @@
 //! again.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crc::{CRC_16_XMODEM, Crc};
@@ -16,13 +17,14 @@ use memchr::memchr;
 use redis::{ConnectionInfo, FromRedisValue, Value, cmd};
 
 use super::connection::Connection;
-use super::dialer::{SharedBook, at_address};
-use super::failure::{Fault, Kind};
-use super::link::{Identity, Link, Reply};
-use super::patience::Patience;
+use super::connector::{Discovery, at_address};
+use super::deadline::Deadline;
+use super::error::{ErrorKind, RedisError};
+use super::link::{ConnectionId, Link, Reply};
 use super::session::Session;
 use crate::limits::{
-    STORE_DIAL_MS_MAX, STORE_REPLY_MS_MAX, STORE_STRANGERS_MAX, STORE_TOPOLOGY_BYTES_MAX,
+    STORE_CONNECT_MS_MAX, STORE_NODES_WITHOUT_SLOTS_MAX, STORE_REPLY_MS_MAX,
+    STORE_TOPOLOGY_BYTES_MAX,
 };
 use percore::clock::{Clock, nanoseconds};
 
@@ -53,9 +55,13 @@ pub(super) struct Topology {
 
 impl Topology {
     /// Asks a node, which was reached by `info`.
-    pub(super) fn ask(connection: &mut Connection, info: &ConnectionInfo) -> Result<Self, Fault> {
-        let reply = connection.ask_for(cmd("CLUSTER").arg("SLOTS"), STORE_TOPOLOGY_BYTES_MAX)?;
-        let wrong = || Fault::new(Kind::Protocol, "its slots cannot be read");
+    pub(super) fn ask(
+        connection: &mut Connection,
+        info: &ConnectionInfo,
+    ) -> Result<Self, RedisError> {
+        let reply =
+            connection.query_bounded(cmd("CLUSTER").arg("SLOTS"), STORE_TOPOLOGY_BYTES_MAX)?;
+        let wrong = || RedisError::new(ErrorKind::Protocol, "its slots cannot be read");
         let mut topology = Self::default();
         let Value::Array(ranges) = reply else {
             return Err(wrong());
@@ -64,7 +70,7 @@ impl Topology {
             topology.add(range, info).ok_or_else(wrong)?;
         }
         if topology.ranges.is_empty() {
-            return Err(Fault::new(Kind::ClusterDown, "nobody has any slot"));
+            return Err(RedisError::new(ErrorKind::ClusterDown, "nobody has any slot"));
         }
         Ok(topology)
     }
@@ -118,16 +124,16 @@ pub(super) struct ClusterSession {
     /// How many of them have slots; the others were met by `ASK`.
     primaries: usize,
     /// The commands whose replies have not been given, in their order.
-    sent: VecDeque<Sent>,
+    sent: VecDeque<SentCommand>,
     /// The number of the first of them.
     first: u64,
     /// Keys of slots that are being moved, and the node that has them already.
     moving: HashMap<Vec<u8>, usize>,
     /// Abandoned connections at servers that are no primaries now, and may yet be met.
-    elsewhere: Vec<Identity>,
-    book: SharedBook,
+    abandoned_elsewhere: Vec<ConnectionId>,
+    discovery: Arc<Discovery>,
     clock: Clock,
-    patience: Duration,
+    timeout: Duration,
 }
 
 struct Node {
@@ -135,16 +141,16 @@ struct Node {
     /// Its commands of the block at hand.
     commands: Vec<u8>,
     /// Those whose replies have not come from it, in the order of these.
-    awaited: VecDeque<Awaited>,
+    awaited: VecDeque<ExpectedReply>,
 }
 
-struct Awaited {
+struct ExpectedReply {
     number: u64,
     /// Whether an `ASKING` with a reply of its own went ahead.
     asking: bool,
 }
 
-struct Sent {
+struct SentCommand {
     node: usize,
     command: Box<[u8]>,
     /// How often it was sent somewhere else.
@@ -152,7 +158,7 @@ struct Sent {
     reply: Option<Reply>,
 }
 
-impl Sent {
+impl SentCommand {
     fn key(&self) -> &[u8] {
         split_command(&self.command).map_or(&[], |(_, key)| key)
     }
@@ -169,11 +175,11 @@ impl Node {
             self.commands.extend_from_slice(ASKING);
         }
         self.commands.extend_from_slice(command);
-        self.awaited.push_back(Awaited { number, asking });
+        self.awaited.push_back(ExpectedReply { number, asking });
     }
 
     /// Sends what it is to get.
-    fn flush(&mut self) -> Result<(), Fault> {
+    fn flush(&mut self) -> Result<(), RedisError> {
         if !self.commands.is_empty() {
             self.session.send(&self.commands)?;
             self.commands.clear();
@@ -183,27 +189,27 @@ impl Node {
 }
 
 /// The link is out of step.
-fn lost() -> Fault {
-    Fault::new(Kind::Protocol, "a reply to nothing")
+fn out_of_step() -> RedisError {
+    RedisError::new(ErrorKind::Protocol, "a reply to nothing")
 }
 
 impl ClusterSession {
     /// Connects to every primary.
     pub(super) fn open(
         topology: Topology,
-        book: SharedBook,
+        discovery: Arc<Discovery>,
         clock: Clock,
-        patience: &mut Patience,
-        abandoned: &mut Vec<Identity>,
-    ) -> Result<Self, Fault> {
+        deadline: &mut Deadline,
+        abandoned: &mut Vec<ConnectionId>,
+    ) -> Result<Self, RedisError> {
         let mut nodes = Vec::with_capacity(topology.nodes().len());
         for info in topology.nodes() {
-            match open(info, &book, patience, abandoned) {
+            match open(info, &discovery, deadline, abandoned) {
                 Ok(session) => nodes.push(Node::new(session)),
-                Err(fault) => {
+                Err(error) => {
                     // Whoever named it may be the one that is cut off.
-                    book.distrust_first();
-                    return Err(fault);
+                    discovery.rotate_servers();
+                    return Err(error);
                 }
             }
         }
@@ -214,78 +220,88 @@ impl ClusterSession {
             sent: VecDeque::new(),
             first: 0,
             moving: HashMap::new(),
-            elsewhere: abandoned.clone(),
-            book,
+            abandoned_elsewhere: abandoned.clone(),
+            discovery,
             clock,
-            patience: Duration::from_millis(STORE_REPLY_MS_MAX),
+            timeout: Duration::from_millis(STORE_REPLY_MS_MAX),
         })
     }
 
     /// Adds a command to what its node gets next.
-    fn deal(&mut self, command: &[u8], key: &[u8]) -> Result<(), Fault> {
+    fn assign(&mut self, command: &[u8], key: &[u8]) -> Result<(), RedisError> {
         let moved_to = self.moving.get(key).copied();
         let at = moved_to.or_else(|| self.topology.index_of(key));
         let number = self.first + self.sent.len() as u64;
         let Some((at, node)) = at.and_then(|at| Some((at, self.nodes.get_mut(at)?))) else {
-            self.book.distrust_first();
-            return Err(Fault::new(Kind::ClusterDown, "nobody has this slot"));
+            self.discovery.rotate_servers();
+            return Err(RedisError::new(ErrorKind::ClusterDown, "nobody has this slot"));
         };
         node.add(number, command, moved_to.is_some());
-        self.sent.push_back(Sent { node: at, command: command.into(), hops: 0, reply: None });
+        self.sent.push_back(SentCommand {
+            node: at,
+            command: command.into(),
+            hops: 0,
+            reply: None,
+        });
         Ok(())
     }
 
-    fn sent(&mut self, number: u64) -> Result<&mut Sent, Fault> {
+    fn sent_command(&mut self, number: u64) -> Result<&mut SentCommand, RedisError> {
         let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
-        index.and_then(|index| self.sent.get_mut(index)).ok_or_else(lost)
+        index.and_then(|index| self.sent.get_mut(index)).ok_or_else(out_of_step)
     }
 
     /// Takes the next reply from a node.
-    fn receive_from(&mut self, at: usize) -> Result<(), Fault> {
-        let node = self.nodes.get_mut(at).ok_or_else(lost)?;
-        let Awaited { number, asking } = node.awaited.pop_front().ok_or_else(lost)?;
-        if asking && let Some(fault) = node.session.receive_refusal()? {
-            return Err(fault);
+    fn receive_from(&mut self, at: usize) -> Result<(), RedisError> {
+        let node = self.nodes.get_mut(at).ok_or_else(out_of_step)?;
+        let ExpectedReply { number, asking } = node.awaited.pop_front().ok_or_else(out_of_step)?;
+        if asking && let Some(error) = node.session.receive_refusal()? {
+            return Err(error);
         }
         let reply = match node.session.receive_refusal()? {
             None => Reply::Ok,
-            Some(mut fault) => {
-                if fault.kind == Kind::Ask && self.follow(number, at, &mut fault)? {
+            Some(mut error) => {
+                if error.kind == ErrorKind::Ask && self.follow_ask(number, at, &mut error)? {
                     return Ok(());
                 }
-                if matches!(fault.kind, Kind::Moved | Kind::ClusterDown) {
-                    self.book.distrust_first();
+                if matches!(error.kind, ErrorKind::Moved | ErrorKind::ClusterDown) {
+                    self.discovery.rotate_servers();
                 }
-                Reply::Error(fault)
+                Reply::Error(error)
             }
         };
-        self.sent(number)?.reply = Some(reply);
+        self.sent_command(number)?.reply = Some(reply);
         Ok(())
     }
 
     /// Sends a command to where `ASK` leads, and no other of its slot: the old node keeps the keys
     /// that it still has. Says whether the reply is to be waited for.
-    fn follow(&mut self, number: u64, from: usize, fault: &mut Fault) -> Result<bool, Fault> {
-        let (host, port) = fault.leads_to().ok_or_else(|| fault.clone())?;
-        let asked = self.topology.nodes.get(from).ok_or_else(lost)?;
+    fn follow_ask(
+        &mut self,
+        number: u64,
+        from: usize,
+        error: &mut RedisError,
+    ) -> Result<bool, RedisError> {
+        let (host, port) = error.redirection().ok_or_else(|| error.clone())?;
+        let asked = self.topology.nodes.get(from).ok_or_else(out_of_step)?;
         let info = at_address(asked, host, port);
         let known = self.topology.nodes.iter().position(|node| node.addr() == info.addr());
-        if known.is_none() && self.nodes.len() >= self.primaries + STORE_STRANGERS_MAX {
-            return Err(fault.clone());
+        if known.is_none() && self.nodes.len() >= self.primaries + STORE_NODES_WITHOUT_SLOTS_MAX {
+            return Err(error.clone());
         }
-        let to = match known.map_or_else(|| self.meet(info), Ok) {
+        let to = match known.map_or_else(|| self.add_node(info), Ok) {
             Ok(to) => to,
-            Err(unreached) => {
+            Err(unreachable) => {
                 // Nobody is there yet: the key is tried again, and the others go on.
-                fault.said = format!("{} ({})", fault.said, unreached.said);
-                fault.server = unreached.server;
+                error.message = format!("{} ({})", error.message, unreachable.message);
+                error.server = unreachable.server;
                 return Ok(false);
             }
         };
         if self.moving.len() >= MOVING_KEYS_MAX {
-            return Err(fault.clone());
+            return Err(error.clone());
         }
-        let sent = self.sent(number)?;
+        let sent = self.sent_command(number)?;
         sent.hops += 1;
         let (hops, command) = (sent.hops, sent.command.clone());
         let key = split_command(&command).map_or(&[][..], |(_, key)| key);
@@ -296,18 +312,18 @@ impl ClusterSession {
         if hops > HOPS_MAX || !is_newest {
             return Ok(false);
         }
-        let node = self.nodes.get_mut(to).ok_or_else(lost)?;
+        let node = self.nodes.get_mut(to).ok_or_else(out_of_step)?;
         node.add(number, &command, true);
         node.flush()?;
-        self.sent(number)?.node = to;
+        self.sent_command(number)?.node = to;
         Ok(true)
     }
 
     /// Connects to a node that another one has named: it is getting its first slot.
-    fn meet(&mut self, info: ConnectionInfo) -> Result<usize, Fault> {
-        let mut patience = Patience::new(self.clock, Duration::from_millis(STORE_DIAL_MS_MAX));
-        let session = open(&info, &self.book, &mut patience, &mut self.elsewhere)
-            .map_err(|fault| fault.at(&info.addr().to_string()))?;
+    fn add_node(&mut self, info: ConnectionInfo) -> Result<usize, RedisError> {
+        let mut deadline = Deadline::new(self.clock, Duration::from_millis(STORE_CONNECT_MS_MAX));
+        let session = open(&info, &self.discovery, &mut deadline, &mut self.abandoned_elsewhere)
+            .map_err(|error| error.at(&info.addr().to_string()))?;
         self.topology.nodes.push(info);
         self.nodes.push(Node::new(session));
         Ok(self.nodes.len() - 1)
@@ -317,31 +333,31 @@ impl ClusterSession {
 /// Connects to a node, and ends abandoned connections there.
 fn open(
     info: &ConnectionInfo,
-    book: &SharedBook,
-    patience: &mut Patience,
-    abandoned: &mut Vec<Identity>,
-) -> Result<Session, Fault> {
-    let mut session = Session::open(info, &book.resolver, patience, abandoned)?;
-    session.ask_role();
+    discovery: &Arc<Discovery>,
+    deadline: &mut Deadline,
+    abandoned: &mut Vec<ConnectionId>,
+) -> Result<Session, RedisError> {
+    let mut session = Session::open(info, &discovery.resolver, deadline, abandoned)?;
+    session.require_primary();
     Ok(session)
 }
 
 impl Link for ClusterSession {
-    fn send(&mut self, commands: &[u8]) -> Result<(), Fault> {
+    fn send(&mut self, commands: &[u8]) -> Result<(), RedisError> {
         let mut rest = commands;
         while !rest.is_empty() {
-            let (command, key) = split_command(rest).ok_or_else(lost)?;
-            self.deal(command, key)?;
+            let (command, key) = split_command(rest).ok_or_else(out_of_step)?;
+            self.assign(command, key)?;
             rest = rest.get(command.len()..).unwrap_or_default();
         }
         self.nodes.iter_mut().try_for_each(Node::flush)
     }
 
-    fn receive(&mut self) -> Result<Reply, Fault> {
+    fn receive(&mut self) -> Result<Reply, RedisError> {
         let mut clock = self.clock;
         let mut until_ns = None;
         loop {
-            let first = self.sent.front_mut().ok_or_else(lost)?;
+            let first = self.sent.front_mut().ok_or_else(out_of_step)?;
             if let Some(reply) = first.reply.take() {
                 self.sent.pop_front();
                 self.first += 1;
@@ -351,26 +367,26 @@ impl Link for ClusterSession {
             if hops > 0 {
                 // The replies to those that went there before it come first.
                 let now_ns = clock.now().mono_ns;
-                let whole_ns = nanoseconds(self.patience);
+                let whole_ns = nanoseconds(self.timeout);
                 if now_ns > *until_ns.get_or_insert(now_ns.saturating_add(whole_ns)) {
-                    return Err(Fault::new(Kind::Timeout, "no answer in time"));
+                    return Err(RedisError::new(ErrorKind::Timeout, "no answer in time"));
                 }
             }
             self.receive_from(at)?;
         }
     }
 
-    fn ping(&mut self) -> Result<(), Fault> {
+    fn ping(&mut self) -> Result<(), RedisError> {
         self.nodes.iter_mut().try_for_each(|node| node.session.ping())
     }
 
-    fn set_patience(&mut self, patience: Duration) {
-        self.patience = patience;
-        self.nodes.iter_mut().for_each(|node| node.session.set_patience(patience));
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+        self.nodes.iter_mut().for_each(|node| node.session.set_timeout(timeout));
     }
 
-    fn identities(&self) -> Vec<Identity> {
-        self.nodes.iter().flat_map(|node| node.session.identities()).collect()
+    fn connection_ids(&self) -> Vec<ConnectionId> {
+        self.nodes.iter().flat_map(|node| node.session.connection_ids()).collect()
     }
 }
 

@@ -11,8 +11,8 @@ use redis::{
     Cmd, ConnectionInfo, FromRedisValue, Parser, ProtocolVersion, RedisConnectionInfo, Value, cmd,
 };
 
-use super::failure::{Fault, Kind};
-use super::patience::Patience;
+use super::deadline::Deadline;
+use super::error::{ErrorKind, RedisError};
 use super::resolver::Resolver;
 use super::stream::Stream;
 use crate::limits::STORE_REPLY_BYTES_MAX;
@@ -30,47 +30,47 @@ impl Connection {
     pub(super) fn open(
         info: &ConnectionInfo,
         resolver: &Resolver,
-        patience: &mut Patience,
-    ) -> Result<Self, Fault> {
+        deadline: &mut Deadline,
+    ) -> Result<Self, RedisError> {
         let server = info.addr().to_string();
-        let opened = Stream::open(info.addr(), resolver, patience).and_then(|stream| {
+        let opened = Stream::open(info.addr(), resolver, deadline).and_then(|stream| {
             let mut connection = Self { stream, parser: Parser::new(), server: server.clone() };
-            connection.greet(info.redis_settings(), patience)?;
-            connection.set_patience(patience.step()?);
+            connection.handshake(info.redis_settings(), deadline)?;
+            connection.set_timeout(deadline.next_wait()?);
             Ok(connection)
         });
-        opened.map_err(|fault| {
-            let kind = match fault.kind {
-                Kind::Io | Kind::Timeout => Kind::Connect,
+        opened.map_err(|error| {
+            let kind = match error.kind {
+                ErrorKind::Io | ErrorKind::Timeout => ErrorKind::Connect,
                 kind => kind,
             };
-            Fault { kind, ..fault }.at(&server)
+            RedisError { kind, ..error }.at(&server)
         })
     }
 
     /// Says who we are, and which database is meant.
-    fn greet(
+    fn handshake(
         &mut self,
         settings: &RedisConnectionInfo,
-        patience: &mut Patience,
-    ) -> Result<(), Fault> {
-        self.be_let_in(settings, patience).map_err(Fault::without_secrets)?;
+        deadline: &mut Deadline,
+    ) -> Result<(), RedisError> {
+        self.authenticate(settings, deadline).map_err(RedisError::without_secrets)?;
         if settings.db() != 0 {
-            self.set_patience(patience.step()?);
-            self.ask(cmd("SELECT").arg(settings.db()))?;
+            self.set_timeout(deadline.next_wait()?);
+            self.query(cmd("SELECT").arg(settings.db()))?;
         }
         Ok(())
     }
 
     /// Gives user and password, which Redis may repeat in its refusal.
-    fn be_let_in(
+    fn authenticate(
         &mut self,
         settings: &RedisConnectionInfo,
-        patience: &mut Patience,
-    ) -> Result<(), Fault> {
-        let mut ask = |command: &Cmd| {
-            self.set_patience(patience.step()?);
-            self.ask(command)
+        deadline: &mut Deadline,
+    ) -> Result<(), RedisError> {
+        let mut query = |command: &Cmd| {
+            self.set_timeout(deadline.next_wait()?);
+            self.query(command)
         };
         let (user, password) = (settings.username(), settings.password());
         if settings.protocol() == ProtocolVersion::RESP3 {
@@ -79,12 +79,12 @@ impl Connection {
             if let Some(password) = password {
                 hello.arg("AUTH").arg(user.unwrap_or("default")).arg(password);
             }
-            ask(&hello)?;
+            query(&hello)?;
         } else if let Some(password) = password {
-            match ask(cmd("AUTH").arg(user).arg(password)) {
+            match query(cmd("AUTH").arg(user).arg(password)) {
                 // Before Redis 6 there are no users.
-                Err(fault) if user.is_some() && fault.said.contains("wrong number of arg") => {
-                    ask(cmd("AUTH").arg(password))?;
+                Err(error) if user.is_some() && error.message.contains("wrong number of arg") => {
+                    query(cmd("AUTH").arg(password))?;
                 }
                 answer => {
                     answer?;
@@ -100,54 +100,59 @@ impl Connection {
     }
 
     /// Waits this long for each reply, and for each time that something is sent.
-    pub(super) fn set_patience(&mut self, patience: Duration) {
-        self.stream.set_patience(patience);
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.stream.set_timeout(timeout);
     }
 
     /// Sends packed commands.
-    pub(super) fn send(&mut self, commands: &[u8]) -> Result<(), Fault> {
-        self.stream.begin(STORE_REPLY_BYTES_MAX);
+    pub(super) fn send(&mut self, commands: &[u8]) -> Result<(), RedisError> {
+        self.stream.begin_exchange(STORE_REPLY_BYTES_MAX);
         let sent = self.stream.write_all(commands).and_then(|()| self.stream.flush());
-        sent.map_err(|error| self.stream.fault(&error).at(&self.server))
+        sent.map_err(|error| self.stream.redis_error(&error).at(&self.server))
     }
 
     /// Waits for the next reply of at most so many bytes, which may be an error.
-    pub(super) fn receive(&mut self, bytes_max: usize) -> Result<Value, Fault> {
-        self.stream.begin(bytes_max);
+    pub(super) fn receive(&mut self, bytes_max: usize) -> Result<Value, RedisError> {
+        self.stream.begin_exchange(bytes_max);
         loop {
             match self.parser.parse_value(&mut self.stream) {
                 // Something told unasked: with RESP3 alone, and no reply to anything.
                 Ok(Value::Push { .. }) => {}
                 Ok(value) => return Ok(value),
                 Err(error) => {
-                    let fault = self.stream.take_fault();
-                    let fault =
-                        fault.unwrap_or_else(|| Fault::new(Kind::Protocol, error.to_string()));
-                    return Err(fault.at(&self.server));
+                    let known = self.stream.take_error();
+                    let error = known
+                        .unwrap_or_else(|| RedisError::new(ErrorKind::Protocol, error.to_string()));
+                    return Err(error.at(&self.server));
                 }
             }
         }
     }
 
     /// Sends a command and waits for its reply.
-    pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, Fault> {
-        self.ask_for(command, STORE_REPLY_BYTES_MAX)
+    pub(super) fn query(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+        self.query_bounded(command, STORE_REPLY_BYTES_MAX)
     }
 
     /// The same, for a reply of at most so many bytes.
-    pub(super) fn ask_for(&mut self, command: &Cmd, bytes_max: usize) -> Result<Value, Fault> {
+    pub(super) fn query_bounded(
+        &mut self,
+        command: &Cmd,
+        bytes_max: usize,
+    ) -> Result<Value, RedisError> {
         self.send(&command.get_packed_command())?;
         match self.receive(bytes_max)? {
-            Value::ServerError(error) => Err(Fault::of_reply(&error).at(&self.server)),
+            Value::ServerError(error) => Err(RedisError::from_reply(&error).at(&self.server)),
             value => Ok(value),
         }
     }
 
     /// Asks for something of a certain form.
-    pub(super) fn ask_as<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, Fault> {
-        let value = self.ask(command)?;
-        T::from_redis_value(value)
-            .map_err(|error| Fault::new(Kind::Protocol, error.to_string()).at(&self.server))
+    pub(super) fn query_as<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
+        let value = self.query(command)?;
+        T::from_redis_value(value).map_err(|error| {
+            RedisError::new(ErrorKind::Protocol, error.to_string()).at(&self.server)
+        })
     }
 
     /// How long the string is that the reply at hand announced, if it is one. It is known also

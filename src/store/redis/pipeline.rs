@@ -8,7 +8,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::failure::Treatment;
+use super::error::RetryPolicy;
 use super::link::Reply;
 use crate::limits::STORE_BLOCKS_IN_FLIGHT;
 use crate::store::block::Block;
@@ -19,10 +19,10 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Pipeline {
-    blocks: VecDeque<Flying>,
+    blocks: VecDeque<InFlight>,
     ttl_ns: u64,
     /// Whether a reply asked for a retry: those behind it are only waited for.
-    rejected: bool,
+    must_resend: bool,
     /// Records without a final reply.
     pending: u64,
     outcome: Outcome,
@@ -30,7 +30,7 @@ pub(super) struct Pipeline {
 
 /// A block in flight.
 #[derive(Debug)]
-struct Flying {
+struct InFlight {
     block: Block,
     /// The entry of the first record without a final reply.
     cursor: usize,
@@ -39,7 +39,7 @@ struct Flying {
     is_sent: bool,
     sent_ns: u64,
     /// The bytes to send where the block's own will not do.
-    again: Vec<u8>,
+    reencoded: Vec<u8>,
 }
 
 /// Final outcomes, in events.
@@ -53,9 +53,9 @@ pub(super) struct Outcome {
 
 /// What a reply asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum AfterReply {
     /// Nothing: go on.
-    GoOn,
+    Continue,
     /// Nothing more is on the wire; wait, and send again what is not final.
     Pause,
     /// Another connection.
@@ -65,7 +65,7 @@ pub(super) enum Next {
 impl Pipeline {
     pub(super) const fn new(ttl_ns: u64) -> Self {
         let outcome = Outcome { stored: 0, coalesced: 0, refused: 0, expired: 0 };
-        Self { blocks: VecDeque::new(), ttl_ns, rejected: false, pending: 0, outcome }
+        Self { blocks: VecDeque::new(), ttl_ns, must_resend: false, pending: 0, outcome }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -79,13 +79,13 @@ impl Pipeline {
     /// Takes a settled block in, behind the others.
     pub(super) fn push(&mut self, block: Block) {
         self.pending += block.live();
-        self.blocks.push_back(Flying {
+        self.blocks.push_back(InFlight {
             block,
             cursor: 0,
             awaited: 0,
             is_sent: false,
             sent_ns: 0,
-            again: Vec::new(),
+            reencoded: Vec::new(),
         });
     }
 
@@ -93,78 +93,79 @@ impl Pipeline {
     /// Records that have expired are given up first.
     pub(super) fn next_unsent(&mut self, now_ns: u64) -> Option<&[u8]> {
         let ttl_ns = self.ttl_ns;
-        let unsent = self.blocks.iter_mut().filter(|flying| !flying.is_sent);
-        for flying in unsent {
-            flying.is_sent = true;
-            flying.sent_ns = now_ns;
-            let expired = flying.prepare(ttl_ns, now_ns);
+        let unsent = self.blocks.iter_mut().filter(|in_flight| !in_flight.is_sent);
+        for in_flight in unsent {
+            in_flight.is_sent = true;
+            in_flight.sent_ns = now_ns;
+            let expired = in_flight.prepare_send(ttl_ns, now_ns);
             self.outcome.expired += expired;
             self.pending -= expired;
-            if flying.awaited > 0 {
-                return Some(flying.bytes());
+            if in_flight.awaited > 0 {
+                return Some(in_flight.bytes());
             }
         }
         None
     }
 
     /// Takes the next reply.
-    pub(super) fn take(&mut self, reply: &Reply) -> Next {
-        let Some(flying) = self.blocks.iter_mut().find(|flying| flying.awaited > 0) else {
+    pub(super) fn handle_reply(&mut self, reply: &Reply) -> AfterReply {
+        let Some(in_flight) = self.blocks.iter_mut().find(|in_flight| in_flight.awaited > 0) else {
             // A reply to nothing: the connection is out of step.
-            return Next::Reconnect;
+            return AfterReply::Reconnect;
         };
-        flying.awaited -= 1;
-        if !self.rejected {
-            let treatment = match reply {
+        in_flight.awaited -= 1;
+        if !self.must_resend {
+            let retry_policy = match reply {
                 Reply::Ok => None,
-                Reply::Error(fault) => Some(fault.kind.treatment()),
+                Reply::Error(error) => Some(error.kind.retry_policy()),
             };
-            match treatment {
+            match retry_policy {
                 None => {
-                    flying.finish_one();
+                    in_flight.complete_record();
                     self.outcome.stored += 1;
                     self.pending -= 1;
                 }
-                Some(Treatment::Drop) => {
-                    flying.finish_one();
+                Some(RetryPolicy::Drop) => {
+                    in_flight.complete_record();
                     self.outcome.refused += 1;
                     self.pending -= 1;
                 }
-                Some(Treatment::Retry) => self.rejected = true,
-                Some(Treatment::Reconnect) => return Next::Reconnect,
+                Some(RetryPolicy::Retry) => self.must_resend = true,
+                Some(RetryPolicy::Reconnect) => return AfterReply::Reconnect,
             }
         }
-        if self.rejected && !self.awaits() {
+        if self.must_resend && !self.awaits_replies() {
             self.rewind();
-            return Next::Pause;
+            return AfterReply::Pause;
         }
-        Next::GoOn
+        AfterReply::Continue
     }
 
     /// Whether a reply has asked for a retry, so that none of those behind it counts.
-    pub(super) const fn is_rejected(&self) -> bool {
-        self.rejected
+    pub(super) const fn must_resend(&self) -> bool {
+        self.must_resend
     }
 
     /// Whether replies are on their way.
-    pub(super) fn awaits(&self) -> bool {
-        self.blocks.iter().any(|flying| flying.awaited > 0)
+    pub(super) fn awaits_replies(&self) -> bool {
+        self.blocks.iter().any(|in_flight| in_flight.awaited > 0)
     }
 
     /// Whether the first block waits for replies.
-    pub(super) fn first_awaits(&self) -> bool {
-        self.rejected && self.awaits() || self.blocks.front().is_some_and(|f| f.awaited > 0)
+    pub(super) fn first_awaits_replies(&self) -> bool {
+        self.must_resend && self.awaits_replies()
+            || self.blocks.front().is_some_and(|f| f.awaited > 0)
     }
 
     /// Forgets what is on the wire: all that is not final is to be sent again. Of several records
     /// of one key only the newest is: it may have been written already, and must stay.
     pub(super) fn rewind(&mut self) {
-        self.rejected = false;
+        self.must_resend = false;
         let mut newer: HashSet<&[u8]> = HashSet::new();
         let mut replaced = Vec::new();
-        for (place, flying) in self.blocks.iter().enumerate().rev() {
+        for (place, in_flight) in self.blocks.iter().enumerate().rev() {
             // Inside one block each key has one record.
-            for (entry, record) in flying.block.records_from(flying.cursor) {
+            for (entry, record) in in_flight.block.records_from(in_flight.cursor) {
                 if !newer.insert(record.key) {
                     replaced.push((place, entry));
                 }
@@ -172,25 +173,25 @@ impl Pipeline {
         }
         drop(newer);
         for (place, entry) in replaced {
-            if let Some(flying) = self.blocks.get_mut(place) {
-                flying.block.give_up(entry);
+            if let Some(in_flight) = self.blocks.get_mut(place) {
+                in_flight.block.discard(entry);
                 self.outcome.coalesced += 1;
                 self.pending -= 1;
             }
         }
-        for flying in &mut self.blocks {
-            flying.is_sent = false;
-            flying.awaited = 0;
+        for in_flight in &mut self.blocks {
+            in_flight.is_sent = false;
+            in_flight.awaited = 0;
         }
     }
 
     /// The first block, if all of its records are final, and when it was sent.
-    pub(super) fn pop_done(&mut self) -> Option<(Block, u64)> {
+    pub(super) fn pop_complete(&mut self) -> Option<(Block, u64)> {
         let first = self.blocks.front()?;
         if !first.is_sent || first.awaited > 0 || first.block.next_live(first.cursor).is_some() {
             return None;
         }
-        self.blocks.pop_front().map(|flying| (flying.block, flying.sent_ns))
+        self.blocks.pop_front().map(|in_flight| (in_flight.block, in_flight.sent_ns))
     }
 
     /// What became final since the last call.
@@ -204,21 +205,21 @@ impl Pipeline {
     }
 
     /// Gives everything up: the blocks, and how many of their records have no outcome.
-    pub(super) fn abandon(&mut self) -> (u64, impl Iterator<Item = Block>) {
-        let blocks = self.blocks.drain(..).map(|flying| flying.block);
+    pub(super) fn drain(&mut self) -> (u64, impl Iterator<Item = Block>) {
+        let blocks = self.blocks.drain(..).map(|in_flight| in_flight.block);
         (std::mem::take(&mut self.pending), blocks)
     }
 }
 
-impl Flying {
+impl InFlight {
     /// Makes the bytes of all records that are not final, and says how many have expired.
-    fn prepare(&mut self, ttl_ns: u64, now_ns: u64) -> u64 {
+    fn prepare_send(&mut self, ttl_ns: u64, now_ns: u64) -> u64 {
         let mut expired = 0;
         let is_fresh = self.block.age_ns(now_ns) < SECOND_NS;
         if !is_fresh && let Some(until_ns) = now_ns.checked_sub(ttl_ns) {
             expired = self.block.expire(self.cursor, until_ns);
         }
-        self.again.clear();
+        self.reencoded.clear();
         if is_fresh && self.cursor == 0 && self.block.encoded().is_some() {
             self.awaited = self.block.live();
             return expired;
@@ -227,18 +228,22 @@ impl Flying {
         for (_, record) in self.block.records_from(self.cursor) {
             let left_ns = record.entered_ns.saturating_add(ttl_ns).saturating_sub(now_ns);
             let ttl_s = u32::try_from(left_ns.div_ceil(SECOND_NS)).unwrap_or(u32::MAX).max(1);
-            encode_set(record.key, record.value, ttl_s, &mut self.again);
+            encode_set(record.key, record.value, ttl_s, &mut self.reencoded);
             self.awaited += 1;
         }
         expired
     }
 
     fn bytes(&self) -> &[u8] {
-        if self.again.is_empty() { self.block.encoded().unwrap_or_default() } else { &self.again }
+        if self.reencoded.is_empty() {
+            self.block.encoded().unwrap_or_default()
+        } else {
+            &self.reencoded
+        }
     }
 
     /// Moves the cursor past the first record that is not final.
-    fn finish_one(&mut self) {
+    fn complete_record(&mut self) {
         if let Some(entry) = self.block.next_live(self.cursor) {
             self.cursor = entry + 1;
         }

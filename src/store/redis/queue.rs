@@ -16,8 +16,8 @@ use crate::store::encoding::Encoding;
 pub(in crate::store) struct Queue {
     full: (Sender<Block>, Receiver<Block>),
     spare: (Sender<Block>, Receiver<Block>),
-    make: Box<dyn Fn() -> Block + Send + Sync>,
-    made: AtomicUsize,
+    new_block: Box<dyn Fn() -> Block + Send + Sync>,
+    allocated: AtomicUsize,
     blocks_max: usize,
     block_bytes: usize,
     idle: AtomicBool,
@@ -34,22 +34,22 @@ impl fmt::Debug for Queue {
 }
 
 impl Queue {
-    /// Of at most `capacity_bytes`, but never fewer blocks than `blocks_min`; `made` of them are
+    /// Of at most `capacity_bytes`, but never fewer blocks than `blocks_min`; `allocated` of them are
     /// there already, open at the cores.
     pub(super) fn new(
-        made: usize,
+        allocated: usize,
         capacity_bytes: usize,
         blocks_min: usize,
         encoding: Encoding,
-        make: impl Fn() -> Block + Send + Sync + 'static,
+        new_block: impl Fn() -> Block + Send + Sync + 'static,
     ) -> Self {
         let block_bytes = Block::cost_bytes(encoding);
         let blocks_max = (capacity_bytes / block_bytes).max(blocks_min);
         Self {
             full: channel::bounded(blocks_max),
             spare: channel::bounded(blocks_max),
-            make: Box::new(make),
-            made: AtomicUsize::new(made),
+            new_block: Box::new(new_block),
+            allocated: AtomicUsize::new(allocated),
             blocks_max,
             block_bytes,
             idle: AtomicBool::new(false),
@@ -65,27 +65,27 @@ impl Queue {
 
     /// The bytes that blocks in use may have allocated.
     pub(in crate::store) fn bytes_in_use(&self) -> usize {
-        let made = self.made.load(Ordering::Relaxed);
-        made.saturating_sub(self.spare.1.len()) * self.block_bytes
+        let allocated = self.allocated.load(Ordering::Relaxed);
+        allocated.saturating_sub(self.spare.1.len()) * self.block_bytes
     }
 
     /// An empty block, unless as many are in use as there may be.
-    pub(super) fn spare(&self) -> Option<Block> {
+    pub(super) fn acquire(&self) -> Option<Block> {
         if let Ok(block) = self.spare.1.try_recv() {
             return Some(block);
         }
-        let below = |made| (made < self.blocks_max).then_some(made + 1);
-        self.made.try_update(Ordering::Relaxed, Ordering::Relaxed, below).ok()?;
-        Some((self.make)())
+        let below = |allocated| (allocated < self.blocks_max).then_some(allocated + 1);
+        self.allocated.try_update(Ordering::Relaxed, Ordering::Relaxed, below).ok()?;
+        Some((self.new_block)())
     }
 
     /// So many empty blocks or none, for a request that must not find the queue full halfway.
     pub(in crate::store) fn reserve(&self, blocks: usize, into: &mut Vec<Block>) -> bool {
         while into.len() < blocks {
-            match self.spare() {
+            match self.acquire() {
                 Some(block) => into.push(block),
                 None => {
-                    self.release(into);
+                    self.release_all(into);
                     return false;
                 }
             }
@@ -94,9 +94,9 @@ impl Queue {
     }
 
     /// Takes back what was reserved and not needed.
-    pub(in crate::store) fn release(&self, reserved: &mut Vec<Block>) {
+    pub(in crate::store) fn release_all(&self, reserved: &mut Vec<Block>) {
         for block in reserved.drain(..) {
-            self.give_back(block);
+            self.release(block);
         }
     }
 
@@ -115,12 +115,12 @@ impl Queue {
     /// The oldest block.
     pub(super) fn pop(&self) -> Option<Block> {
         let block = self.full.1.try_recv().ok()?;
-        self.note_taken(&block);
+        self.mark_taken(&block);
         Some(block)
     }
 
     /// Notes that a block came out by way of [`Self::receiver`].
-    pub(super) fn note_taken(&self, block: &Block) {
+    pub(super) fn mark_taken(&self, block: &Block) {
         self.queued.fetch_sub(block.events(), Ordering::Relaxed);
     }
 
@@ -130,7 +130,7 @@ impl Queue {
     }
 
     /// Takes a block back, to be filled again.
-    pub(super) fn give_back(&self, mut block: Block) {
+    pub(super) fn release(&self, mut block: Block) {
         block.clear();
         // There are no more blocks than places for them.
         let _ = self.spare.0.try_send(block);

@@ -5,7 +5,7 @@
 //! number of bytes are those of a whole exchange. TLS stands on top, so that they hold for its
 //! records as well. A signal ends a wait early (man 7 signal); it is waited on.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use redis::ConnectionAddr;
 use rustls::{ClientConnection, StreamOwned};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::failure::{Fault, Kind};
-use super::patience::Patience;
+use super::deadline::Deadline;
+use super::error::{ErrorKind, RedisError};
 use super::resolver::Resolver;
 use super::tls;
 use crate::limits::STORE_REPLY_BYTES_MAX;
@@ -35,8 +35,8 @@ pub(super) struct Stream {
 }
 
 enum Transport {
-    Plain(Bounded),
-    Tls(Box<StreamOwned<ClientConnection, Bounded>>),
+    Plain(BoundedSocket),
+    Tls(Box<StreamOwned<ClientConnection, BoundedSocket>>),
 }
 
 impl Stream {
@@ -44,29 +44,29 @@ impl Stream {
     pub(super) fn open(
         address: &ConnectionAddr,
         resolver: &Resolver,
-        patience: &mut Patience,
-    ) -> Result<Self, Fault> {
+        deadline: &mut Deadline,
+    ) -> Result<Self, RedisError> {
         let transport = match address {
             ConnectionAddr::Tcp(host, port) => {
-                Transport::Plain(connect(host, *port, resolver, patience)?)
+                Transport::Plain(connect(host, *port, resolver, deadline)?)
             }
             ConnectionAddr::TcpTls { host, port, insecure, .. } => {
                 let mut session = tls::client(host, *insecure)?;
-                let mut socket = connect(host, *port, resolver, patience)?;
-                socket.begin(STORE_REPLY_BYTES_MAX);
+                let mut socket = connect(host, *port, resolver, deadline)?;
+                socket.begin_exchange(STORE_REPLY_BYTES_MAX);
                 while session.is_handshaking() {
                     let shaken = session.complete_io(&mut socket);
-                    shaken.map_err(|error| socket.fault(&error))?;
+                    shaken.map_err(|error| socket.redis_error(&error))?;
                 }
                 Transport::Tls(Box::new(StreamOwned::new(session, socket)))
             }
-            ConnectionAddr::Unix(path) => Transport::Plain(connect_unix(path, patience)?),
-            _ => return Err(Fault::new(Kind::Connect, "an address of an unknown kind")),
+            ConnectionAddr::Unix(path) => Transport::Plain(connect_unix(path, deadline)?),
+            _ => return Err(RedisError::new(ErrorKind::Connect, "an address of an unknown kind")),
         };
         Ok(Self { transport, head: Vec::with_capacity(HEAD_BYTES) })
     }
 
-    fn socket(&mut self) -> &mut Bounded {
+    fn socket(&mut self) -> &mut BoundedSocket {
         match &mut self.transport {
             Transport::Plain(socket) => socket,
             Transport::Tls(stream) => stream.get_mut(),
@@ -74,24 +74,24 @@ impl Stream {
     }
 
     /// Waits this long for each exchange that begins from now on.
-    pub(super) fn set_patience(&mut self, patience: Duration) {
-        self.socket().patience = patience.max(WAIT_MIN);
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.socket().timeout = timeout.max(WAIT_MIN);
     }
 
     /// Begins an exchange, in which at most so many bytes are received.
-    pub(super) fn begin(&mut self, bytes_max: usize) {
+    pub(super) fn begin_exchange(&mut self, bytes_max: usize) {
         self.head.clear();
-        self.socket().begin(bytes_max);
+        self.socket().begin_exchange(bytes_max);
     }
 
     /// What an error of this stream means.
-    pub(super) fn fault(&mut self, error: &io::Error) -> Fault {
-        self.socket().fault(error)
+    pub(super) fn redis_error(&mut self, error: &io::Error) -> RedisError {
+        self.socket().redis_error(error)
     }
 
     /// What has gone wrong with the socket, if anything has.
-    pub(super) fn take_fault(&mut self) -> Option<Fault> {
-        self.socket().fault.take()
+    pub(super) fn take_error(&mut self) -> Option<RedisError> {
+        self.socket().error.take()
     }
 
     /// How the reply at hand begins.
@@ -132,18 +132,18 @@ fn connect(
     host: &str,
     port: u16,
     resolver: &Resolver,
-    patience: &mut Patience,
-) -> Result<Bounded, Fault> {
-    let failed = |error: &io::Error| Fault::new(Kind::Connect, error.to_string());
-    let addresses = resolver.resolve(host, port, patience.step()?).map_err(|e| failed(&e))?;
-    let mut failure = Fault::new(Kind::Connect, "its name has no address");
+    deadline: &mut Deadline,
+) -> Result<BoundedSocket, RedisError> {
+    let failed = |error: &io::Error| RedisError::new(ErrorKind::Connect, error.to_string());
+    let addresses = resolver.resolve(host, port, deadline.next_wait()?).map_err(|e| failed(&e))?;
+    let mut last_error = RedisError::new(ErrorKind::Connect, "its name has no address");
     for address in addresses {
-        match connect_to(address, patience.step()?) {
-            Ok(socket) => return Bounded::new(socket, patience),
-            Err(error) => failure = failed(&error),
+        match connect_to(address, deadline.next_wait()?) {
+            Ok(socket) => return BoundedSocket::new(socket, deadline),
+            Err(error) => last_error = failed(&error),
         }
     }
-    Err(failure)
+    Err(last_error)
 }
 
 fn connect_to(address: SocketAddr, wait: Duration) -> io::Result<Socket> {
@@ -153,141 +153,141 @@ fn connect_to(address: SocketAddr, wait: Duration) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn connect_unix(path: &Path, patience: &mut Patience) -> Result<Bounded, Fault> {
-    let wait = patience.step()?;
+fn connect_unix(path: &Path, deadline: &mut Deadline) -> Result<BoundedSocket, RedisError> {
+    let wait = deadline.next_wait()?;
     let connected = SockAddr::unix(path).and_then(|address| {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.connect_timeout(&address, wait)?;
         Ok(socket)
     });
-    let failed = |error: io::Error| Fault::new(Kind::Connect, error.to_string());
-    Bounded::new(connected.map_err(failed)?, patience)
+    let failed = |error: io::Error| RedisError::new(ErrorKind::Connect, error.to_string());
+    BoundedSocket::new(connected.map_err(failed)?, deadline)
 }
 
 /// A socket with a deadline and a bound for each exchange.
-struct Bounded {
+struct BoundedSocket {
     socket: Socket,
     clock: Clock,
-    patience: Duration,
+    timeout: Duration,
     /// Of the exchange at hand, once it has had to wait.
     deadline_ns: Option<u64>,
     /// Bytes that may still be received in it.
     left_bytes: usize,
     /// What the socket itself was told last, for reading and for writing.
-    waits: [Duration; 2],
-    fault: Option<Fault>,
+    socket_timeouts: [Duration; 2],
+    error: Option<RedisError>,
 }
 
-impl Bounded {
-    fn new(socket: Socket, patience: &mut Patience) -> Result<Self, Fault> {
+impl BoundedSocket {
+    fn new(socket: Socket, deadline: &mut Deadline) -> Result<Self, RedisError> {
         Ok(Self {
             socket,
-            clock: patience.clock(),
-            patience: patience.step()?,
+            clock: deadline.clock(),
+            timeout: deadline.next_wait()?,
             deadline_ns: None,
             left_bytes: STORE_REPLY_BYTES_MAX,
-            waits: [Duration::ZERO; 2],
-            fault: None,
+            socket_timeouts: [Duration::ZERO; 2],
+            error: None,
         })
     }
 
-    fn begin(&mut self, bytes_max: usize) {
-        (self.deadline_ns, self.left_bytes, self.fault) = (None, bytes_max, None);
+    fn begin_exchange(&mut self, bytes_max: usize) {
+        (self.deadline_ns, self.left_bytes, self.error) = (None, bytes_max, None);
     }
 
     /// How long may be waited now. The first wait of an exchange is its whole patience, which the
     /// socket knows already: replies that come together cost no call of their own.
-    fn wait(&mut self) -> io::Result<Duration> {
+    fn remaining(&mut self) -> io::Result<Duration> {
         let now_ns = self.clock.now().mono_ns;
-        let whole_ns = nanoseconds(self.patience);
+        let whole_ns = nanoseconds(self.timeout);
         let deadline_ns = *self.deadline_ns.get_or_insert(now_ns.saturating_add(whole_ns));
         match deadline_ns.checked_sub(now_ns) {
-            None | Some(0) => Err(ErrorKind::TimedOut.into()),
+            None | Some(0) => Err(io::ErrorKind::TimedOut.into()),
             Some(left_ns) => Ok(Duration::from_nanos(left_ns).max(WAIT_MIN)),
         }
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.left_bytes == 0 {
-            return Err(io::Error::new(ErrorKind::FileTooLarge, "a reply without end"));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a reply without end"));
         }
         loop {
-            let wait = self.wait()?;
-            let [known, _] = &mut self.waits;
+            let wait = self.remaining()?;
+            let [known, _] = &mut self.socket_timeouts;
             if *known != wait {
                 self.socket.set_read_timeout(Some(wait))?;
                 *known = wait;
             }
             match self.socket.read(buffer) {
                 Ok(0) if !buffer.is_empty() => {
-                    return Err(io::Error::new(ErrorKind::UnexpectedEof, "it hung up"));
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up"));
                 }
                 Ok(bytes) => {
                     self.left_bytes = self.left_bytes.saturating_sub(bytes);
                     return Ok(bytes);
                 }
-                Err(error) => again(error)?,
+                Err(error) => retry_wait(error)?,
             }
         }
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            let wait = self.wait()?;
-            let [_, known] = &mut self.waits;
+            let wait = self.remaining()?;
+            let [_, known] = &mut self.socket_timeouts;
             if *known != wait {
                 self.socket.set_write_timeout(Some(wait))?;
                 *known = wait;
             }
             match self.socket.write(bytes) {
                 Ok(sent) => return Ok(sent),
-                Err(error) => again(error)?,
+                Err(error) => retry_wait(error)?,
             }
         }
     }
 
     /// Remembers why it failed: whoever stands between says it in words of their own.
-    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+    fn remember<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result {
-            self.fault = Some(meaning(error));
+            self.error = Some(classify(error));
         }
         result
     }
 
-    fn fault(&mut self, error: &io::Error) -> Fault {
-        self.fault.take().unwrap_or_else(|| meaning(error))
+    fn redis_error(&mut self, error: &io::Error) -> RedisError {
+        self.error.take().unwrap_or_else(|| classify(error))
     }
 }
 
 /// Whether to wait again: after a signal, and where a time-out came a tick too early.
-fn again(error: io::Error) -> io::Result<()> {
+fn retry_wait(error: io::Error) -> io::Result<()> {
     match error.kind() {
-        ErrorKind::Interrupted | ErrorKind::WouldBlock => Ok(()),
+        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => Ok(()),
         _ => Err(error),
     }
 }
 
-fn meaning(error: &io::Error) -> Fault {
+fn classify(error: &io::Error) -> RedisError {
     match error.kind() {
-        ErrorKind::TimedOut => Fault::new(Kind::Timeout, "no answer in time"),
-        ErrorKind::FileTooLarge | ErrorKind::InvalidData => {
-            Fault::new(Kind::Protocol, error.to_string())
+        io::ErrorKind::TimedOut => RedisError::new(ErrorKind::Timeout, "no answer in time"),
+        io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData => {
+            RedisError::new(ErrorKind::Protocol, error.to_string())
         }
-        _ => Fault::new(Kind::Io, error.to_string()),
+        _ => RedisError::new(ErrorKind::Io, error.to_string()),
     }
 }
 
-impl Read for Bounded {
+impl Read for BoundedSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let received = self.receive(buffer);
-        self.note(received)
+        self.remember(received)
     }
 }
 
-impl Write for Bounded {
+impl Write for BoundedSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.send(bytes);
-        self.note(sent)
+        self.remember(sent)
     }
 
     fn flush(&mut self) -> io::Result<()> {

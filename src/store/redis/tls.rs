@@ -11,28 +11,28 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::failure::{Fault, Kind};
+use super::error::{ErrorKind, RedisError};
 
 /// The client's side of a connection to this host.
 ///
 /// # Errors
 ///
 /// The system has no certificates, or nobody can be certified to have this name.
-pub(super) fn client(host: &str, insecure: bool) -> Result<ClientConnection, Fault> {
+pub(super) fn client(host: &str, insecure: bool) -> Result<ClientConnection, RedisError> {
     let name = ServerName::try_from(host.to_owned())
-        .map_err(|error| Fault::new(Kind::Connect, error.to_string()))?;
+        .map_err(|error| RedisError::new(ErrorKind::Connect, error.to_string()))?;
     let mut config = config(insecure)?.with_no_client_auth();
     config.enable_sni = !insecure;
     ClientConnection::new(Arc::new(config), name).map_err(|error| failed(&error))
 }
 
-fn config(insecure: bool) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Fault> {
+fn config(insecure: bool) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, RedisError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))?;
     if insecure {
-        let anybody = Arc::new(Anybody(provider));
+        let anybody = Arc::new(NoVerification(provider));
         return Ok(builder.dangerous().with_custom_certificate_verifier(anybody));
     }
     // Read anew each time: they are renewed while we run.
@@ -41,20 +41,23 @@ fn config(insecure: bool) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         let why = found.errors.first().map_or("there are none".to_owned(), ToString::to_string);
-        return Err(Fault::new(Kind::Connect, format!("the system's certificates: {why}")));
+        return Err(RedisError::new(
+            ErrorKind::Connect,
+            format!("the system's certificates: {why}"),
+        ));
     }
     Ok(builder.with_root_certificates(roots))
 }
 
-fn failed(error: &Error) -> Fault {
-    Fault::new(Kind::Connect, error.to_string())
+fn failed(error: &Error) -> RedisError {
+    RedisError::new(ErrorKind::Connect, error.to_string())
 }
 
 /// Believes whoever answers, as `#insecure` asks for; what is signed still has to be by them.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct NoVerification(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         _server: &CertificateDer<'_>,

@@ -15,13 +15,13 @@ use percore::clock::Clock;
 const LONG: Duration = Duration::from_secs(20);
 
 /// What each of these waits.
-const PATIENCE: Duration = Duration::from_millis(200);
+const TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A server that takes one connection and does this with it, until that fails.
 fn peer(
     url: &str,
     talk: impl FnOnce(TcpStream) -> io::Result<()> + Send + 'static,
-) -> (Result<Connection, Fault>, JoinHandle<()>) {
+) -> (Result<Connection, RedisError>, JoinHandle<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = url.replace("HOST", &listener.local_addr().unwrap().to_string());
     let peer = thread::spawn(move || {
@@ -30,11 +30,11 @@ fn peer(
         // It ends with the connection, in whatever way.
         let _ = talk(stream);
     });
-    let mut patience = Patience::new(Clock::start(), LONG);
+    let mut deadline = Deadline::new(Clock::start(), LONG);
     let info = url.into_connection_info().unwrap();
-    let mut connection = Connection::open(&info, &Resolver::default(), &mut patience);
+    let mut connection = Connection::open(&info, &Resolver::default(), &mut deadline);
     if let Ok(connection) = &mut connection {
-        connection.set_patience(PATIENCE);
+        connection.set_timeout(TIMEOUT);
     }
     (connection, peer)
 }
@@ -56,7 +56,7 @@ fn drop_by_drop(first: &'static str) -> impl FnOnce(TcpStream) -> io::Result<()>
         stream.write_all(first.as_bytes())?;
         loop {
             stream.write_all(b"1")?;
-            thread::park_timeout(PATIENCE / 20);
+            thread::park_timeout(TIMEOUT / 20);
         }
     }
 }
@@ -64,20 +64,20 @@ fn drop_by_drop(first: &'static str) -> impl FnOnce(TcpStream) -> io::Result<()>
 /// Also an unoptimised parser is through with what it takes in this time.
 const ENDLESS: Duration = LONG.checked_div(4).unwrap();
 
-fn fault_of(
+fn error_of(
     url: &str,
-    patience: Duration,
+    timeout: Duration,
     talk: impl FnOnce(TcpStream) -> io::Result<()> + Send + 'static,
-) -> Fault {
+) -> RedisError {
     let (connection, peer) = peer(url, talk);
     let mut connection = connection.unwrap();
-    connection.set_patience(patience);
+    connection.set_timeout(timeout);
     let since = Instant::now();
-    let fault = connection.receive(STORE_REPLY_BYTES_MAX).unwrap_err();
-    assert!(since.elapsed() < LONG / 2, "{fault:?} after {:?}", since.elapsed());
+    let error = connection.receive(STORE_REPLY_BYTES_MAX).unwrap_err();
+    assert!(since.elapsed() < LONG / 2, "{error:?} after {:?}", since.elapsed());
     drop(connection);
     peer.join().unwrap();
-    fault
+    error
 }
 
 #[test]
@@ -88,23 +88,23 @@ fn a_reply_without_end_is_no_reply() {
         ("*1000000000\r\n", ":1\r\n"),
         ("*1\r\n", "*1\r\n"),
     ] {
-        let fault = fault_of("redis://HOST", ENDLESS, endlessly(first, again));
-        assert_eq!(fault.kind, Kind::Protocol, "{first:?}: {fault:?}");
-        assert!(fault.server.starts_with("127.0.0.1:"), "{fault:?}");
+        let error = error_of("redis://HOST", ENDLESS, endlessly(first, again));
+        assert_eq!(error.kind, ErrorKind::Protocol, "{first:?}: {error:?}");
+        assert!(error.server.starts_with("127.0.0.1:"), "{error:?}");
     }
 }
 
 #[test]
 fn what_is_told_unasked_without_end_is_no_reply_either() {
-    let fault = fault_of("redis://HOST", ENDLESS, endlessly("", ">2\r\n+invalidate\r\n_\r\n"));
-    assert_eq!(fault.kind, Kind::Protocol, "{fault:?}");
+    let error = error_of("redis://HOST", ENDLESS, endlessly("", ">2\r\n+invalidate\r\n_\r\n"));
+    assert_eq!(error.kind, ErrorKind::Protocol, "{error:?}");
 }
 
 #[test]
 fn a_reply_that_comes_drop_by_drop_has_a_deadline_as_a_whole() {
     for first in ["$1000\r\n", "+", "*2\r\n+OK\r\n:"] {
-        let fault = fault_of("redis://HOST", PATIENCE, drop_by_drop(first));
-        assert_eq!(fault.kind, Kind::Timeout, "{first:?}: {fault:?}");
+        let error = error_of("redis://HOST", TIMEOUT, drop_by_drop(first));
+        assert_eq!(error.kind, ErrorKind::Timeout, "{first:?}: {error:?}");
     }
 }
 
@@ -112,7 +112,7 @@ fn a_reply_that_comes_drop_by_drop_has_a_deadline_as_a_whole() {
 #[test]
 fn a_greeting_that_comes_drop_by_drop_has_a_deadline() {
     let (connection, peer) = peer("redis://:pw@HOST", drop_by_drop("+"));
-    assert_eq!(connection.err().unwrap().kind, Kind::Connect);
+    assert_eq!(connection.err().unwrap().kind, ErrorKind::Connect);
     peer.join().unwrap();
 }
 
@@ -121,14 +121,14 @@ fn who_reads_drop_by_drop_is_not_sent_to_for_ever() {
     let (connection, peer) = peer("redis://HOST", |mut stream| {
         let mut chunk = [0; 1024];
         while stream.read(&mut chunk)? > 0 {
-            thread::park_timeout(PATIENCE / 20);
+            thread::park_timeout(TIMEOUT / 20);
         }
         Ok(())
     });
     let mut connection = connection.unwrap();
     let since = Instant::now();
-    let fault = connection.send(&vec![b'x'; 64 * 1024 * 1024]).unwrap_err();
-    assert_eq!(fault.kind, Kind::Timeout, "{fault:?}");
+    let error = connection.send(&vec![b'x'; 64 * 1024 * 1024]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout, "{error:?}");
     assert!(since.elapsed() < LONG / 2);
     drop(connection);
     peer.join().unwrap();
@@ -138,7 +138,7 @@ fn who_reads_drop_by_drop_is_not_sent_to_for_ever() {
 fn replies_that_come_together_are_told_apart_and_the_next_has_a_time_of_its_own() {
     let (connection, peer) = peer("redis://HOST", |mut stream| {
         stream.write_all(b"+OK\r\n-OOM command not allowed\r\n>1\r\n+x\r\n$3\r\nabc\r\n+O")?;
-        thread::park_timeout(PATIENCE / 4);
+        thread::park_timeout(TIMEOUT / 4);
         stream.write_all(b"K\r\n")
     });
     let mut connection = connection.unwrap();
@@ -147,13 +147,13 @@ fn replies_that_come_together_are_told_apart_and_the_next_has_a_time_of_its_own(
     let Ok(Value::ServerError(error)) = next() else {
         panic!("no error");
     };
-    let fault = Fault::of_reply(&error);
-    assert_eq!((fault.kind, fault.said.as_str()), (Kind::Oom, "OOM command not allowed"));
+    let error = RedisError::from_reply(&error);
+    assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Oom, "OOM command not allowed"));
     assert_eq!(next(), Ok(Value::BulkString(b"abc".to_vec())));
     assert_eq!(next(), Ok(Value::Okay));
     peer.join().unwrap();
     let end = next().unwrap_err();
-    assert_eq!((end.kind, end.said.as_str()), (Kind::Io, "it hung up"));
+    assert_eq!((end.kind, end.message.as_str()), (ErrorKind::Io, "it hung up"));
 }
 
 /// The length of what is too long to be read is known all the same.
@@ -161,7 +161,7 @@ fn replies_that_come_together_are_told_apart_and_the_next_has_a_time_of_its_own(
 fn a_long_string_has_said_so() {
     let (connection, peer) = peer("redis://HOST", endlessly("$70000\r\n", "x"));
     let mut connection = connection.unwrap();
-    connection.set_patience(ENDLESS);
+    connection.set_timeout(ENDLESS);
     connection.receive(STORE_REPLY_BYTES_MAX).unwrap_err();
     assert_eq!(connection.announced_bytes(), Some(70_000));
     drop(connection);
@@ -171,16 +171,16 @@ fn a_long_string_has_said_so() {
 #[test]
 fn nobody_there_is_said_in_the_words_of_the_system() {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    let mut patience = Patience::new(Clock::start(), LONG);
-    for (url, said) in [
+    let mut deadline = Deadline::new(Clock::start(), LONG);
+    for (url, message) in [
         (format!("redis://{free}"), "Connection refused"),
         ("redis+unix:///nowhere/at/all".to_owned(), "No such file"),
         ("redis://a-name-without-address.invalid".to_owned(), ""),
     ] {
         let info = url.as_str().into_connection_info().unwrap();
-        let opened = Connection::open(&info, &Resolver::default(), &mut patience);
-        let fault = opened.err().unwrap();
-        assert_eq!(fault.kind, Kind::Connect, "{fault:?}");
-        assert!(fault.said.contains(said) && !fault.server.is_empty(), "{fault:?}");
+        let opened = Connection::open(&info, &Resolver::default(), &mut deadline);
+        let error = opened.err().unwrap();
+        assert_eq!(error.kind, ErrorKind::Connect, "{error:?}");
+        assert!(error.message.contains(message) && !error.server.is_empty(), "{error:?}");
     }
 }

@@ -22,7 +22,7 @@ use crate::store::key::{KEY_PREFIX, KeyHasher};
 
 mod server;
 
-use server::{SimDialer, World};
+use server::{SimConnector, SimServer};
 
 const SEEDS: u64 = 10_000;
 const CORES: usize = 2;
@@ -32,9 +32,9 @@ const RECORD_BYTES: usize = 256;
 const TTL_S: u32 = 300;
 const TTL_NS: u64 = TTL_S as u64 * 1_000_000_000;
 
-struct Nobody;
+struct NoObserver;
 
-impl Observer for Nobody {}
+impl Observer for NoObserver {}
 
 fn event<'a>(device: &'a str, timestamp: &'a str, value: &'a str) -> Event<'a> {
     Event {
@@ -47,18 +47,18 @@ fn event<'a>(device: &'a str, timestamp: &'a str, value: &'a str) -> Event<'a> {
 }
 
 /// One run.
-struct Run {
+struct Simulation {
     random: Rng,
-    world: Rc<RefCell<World>>,
+    server: Rc<RefCell<SimServer>>,
     shared: Arc<Shared>,
-    writer: Writer<SimDialer>,
+    writer: Writer<SimConnector>,
     written: u64,
     /// Few keys coalesce, many fill blocks.
     keys: u64,
     rejects: bool,
 }
 
-impl Run {
+impl Simulation {
     fn new(seed: u64) -> Self {
         let hasher = KeyHasher::default();
         let encoding = Encoding::RedisSet { ttl_s: TTL_S, prefix: KEY_PREFIX };
@@ -67,17 +67,17 @@ impl Run {
         let mut random = Rng::with_seed(seed);
         let keys = [3, 40, 100_000][random.usize(..3)];
         let rejects = random.bool();
-        let shared = Shared::new(CORES, 0, rejects, block, Box::new(Nobody));
+        let shared = Shared::new(CORES, 0, rejects, block, Box::new(NoObserver));
         let shared = Arc::new(shared);
         assert_eq!(shared.queue.capacity_bytes(), blocks * Block::cost_bytes(shared.encoding));
-        let world = Rc::new(RefCell::new(World::new(seed)));
-        let dialer = SimDialer(Rc::clone(&world));
-        let writer = Writer::new(Arc::clone(&shared), dialer, TTL_NS, seed);
-        Self { random, world, shared, writer, written: 0, keys, rejects }
+        let server = Rc::new(RefCell::new(SimServer::new(seed)));
+        let connector = SimConnector(Rc::clone(&server));
+        let writer = Writer::new(Arc::clone(&shared), connector, TTL_NS, seed);
+        Self { random, server, shared, writer, written: 0, keys, rejects }
     }
 
     fn now_ns(&self) -> u64 {
-        self.world.borrow().now_ns
+        self.server.borrow().now_ns
     }
 
     /// A core takes some events and ends its turn. Each key is one core's, with rising values.
@@ -96,14 +96,14 @@ impl Run {
             let value = self.written.to_string();
             let device = ["d", "a-device-with-a-longer-name"][self.random.usize(..2)];
             let event = event(device, &timestamp, &value);
-            self.world.borrow_mut().entered_ns.insert(self.written, now.mono_ns);
+            self.server.borrow_mut().entered_ns.insert(self.written, now.mono_ns);
             open.block.append(&event, now);
             self.shared.counters.add_accepted(core, 1);
             if open.block.is_full() {
-                self.shared.hand_over(core, &mut open, now.mono_ns);
+                self.shared.queue_full_block(core, &mut open, now.mono_ns);
             }
         }
-        self.shared.queue.release(&mut open.reserve);
+        self.shared.queue.release_all(&mut open.reserve);
         drop(open);
         if self.rejects {
             // Another core's large request has all the blocks for a moment.
@@ -111,39 +111,41 @@ impl Run {
             let other = self.random.usize(..STORE_BLOCKS_IN_FLIGHT + 2);
             self.shared.queue.reserve(other, &mut reserved);
             self.shared.end_turn(core);
-            self.shared.queue.release(&mut reserved);
+            self.shared.queue.release_all(&mut reserved);
         } else {
             self.shared.end_turn(core);
         }
     }
 
     /// The writer does one thing, and the world goes on until it wants the next.
-    fn step(&mut self) -> Wish {
+    fn step(&mut self) -> NextStep {
         let now_ns = self.now_ns();
-        let wish = self.writer.step(now_ns);
-        if let Wish::Work { .. } = wish
+        let next = self.writer.step(now_ns);
+        if let NextStep::AwaitBlock { .. } = next
             && let Some(block) = self.shared.queue.receiver().try_recv().ok()
         {
-            self.writer.take(block);
+            self.writer.push(block);
         }
         let totals = self.shared.counters.totals();
         assert_eq!(totals.pending(), self.shared.walk_pending(), "{totals:?}");
         assert!(self.shared.queue.bytes_in_use() <= self.shared.queue.capacity_bytes());
-        wish
+        next
     }
 
     fn pass_time(&mut self, until_ns: u64) {
-        let mut world = self.world.borrow_mut();
-        world.now_ns = world.now_ns.max(until_ns);
+        let mut server = self.server.borrow_mut();
+        server.now_ns = server.now_ns.max(until_ns);
     }
 
-    fn go(mut self) {
+    fn run(mut self) {
         for _ in 0..self.random.usize(10..60) {
             match self.random.u8(..10) {
                 0..=3 => self.write(),
-                4 => self.world.borrow_mut().hurt(),
+                4 => self.server.borrow_mut().inject_fault(),
                 _ => match self.step() {
-                    Wish::Sleep { until_ns } | Wish::Work { until_ns } if self.random.bool() => {
+                    NextStep::Sleep { until_ns } | NextStep::AwaitBlock { until_ns }
+                        if self.random.bool() =>
+                    {
                         self.pass_time(until_ns);
                     }
                     _ => {}
@@ -152,15 +154,17 @@ impl Run {
         }
         // Half of the runs end while things are still going wrong, and perhaps too soon.
         if self.random.bool() {
-            self.world.borrow_mut().heal();
+            self.server.borrow_mut().heal();
         }
         let left_ns = self.random.u64(1..30_000_000_000);
         self.writer.stop(self.now_ns() + left_ns);
         loop {
             match self.step() {
-                Wish::End => break,
-                Wish::Step => {}
-                Wish::Sleep { until_ns } | Wish::Work { until_ns } => self.pass_time(until_ns),
+                NextStep::End => break,
+                NextStep::AtOnce => {}
+                NextStep::Sleep { until_ns } | NextStep::AwaitBlock { until_ns } => {
+                    self.pass_time(until_ns)
+                }
             }
         }
         let totals = self.shared.counters.totals();
@@ -168,7 +172,7 @@ impl Run {
         if self.rejects {
             assert_eq!(totals.dropped_by(DropReason::Overflow), 0, "{totals:?}");
         }
-        self.world.borrow_mut().check_end();
+        self.server.borrow_mut().check_end();
     }
 }
 
@@ -179,9 +183,9 @@ fn the_books_balance_whatever_the_server_does() {
     let seeds = asked.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
     let mut seen: HashMap<&'static str, u64> = HashMap::new();
     for seed in seeds {
-        let run = Run::new(seed);
-        let (shared, world) = (Arc::clone(&run.shared), Rc::clone(&run.world));
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.go()));
+        let simulation = Simulation::new(seed);
+        let (shared, server) = (Arc::clone(&simulation.shared), Rc::clone(&simulation.server));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| simulation.run()));
         if let Err(panic) = outcome {
             eprintln!("seed {seed}");
             std::panic::resume_unwind(panic);
@@ -195,7 +199,7 @@ fn the_books_balance_whatever_the_server_does() {
             ("expired", dropped(DropReason::Expired)),
             ("refused", dropped(DropReason::Refused)),
             ("shutdown", dropped(DropReason::Shutdown)),
-            ("stale", world.borrow().stale),
+            ("stale", server.borrow().stale),
             ("reconnects", shared.reconnects.load(Ordering::Relaxed)),
         ] {
             *seen.entry(name).or_default() += count;
@@ -207,59 +211,59 @@ fn the_books_balance_whatever_the_server_does() {
 }
 
 /// A run in which nothing goes wrong.
-fn calm() -> Run {
-    let mut run = Run::new(1);
-    (run.keys, run.rejects) = (100_000, false);
-    run.world.borrow_mut().heal();
-    run
+fn faultless() -> Simulation {
+    let mut simulation = Simulation::new(1);
+    (simulation.keys, simulation.rejects) = (100_000, false);
+    simulation.server.borrow_mut().heal();
+    simulation
 }
 
 #[test]
 fn a_core_with_little_to_say_is_heard_beside_one_that_says_much() {
-    let mut run = calm();
-    let append = |run: &mut Run, core: usize, key: &str| {
-        run.written += 1;
-        let value = run.written.to_string();
-        let now = Now { mono_ns: run.now_ns(), wall_us: 0 };
-        run.world.borrow_mut().entered_ns.insert(run.written, now.mono_ns);
-        let mut open = run.shared.open.at(core).lock();
+    let mut simulation = faultless();
+    let append = |simulation: &mut Simulation, core: usize, key: &str| {
+        simulation.written += 1;
+        let value = simulation.written.to_string();
+        let now = Now { mono_ns: simulation.now_ns(), wall_us: 0 };
+        simulation.server.borrow_mut().entered_ns.insert(simulation.written, now.mono_ns);
+        let mut open = simulation.shared.open.at(core).lock();
         open.block.append(&event("d", key, &value), now);
-        run.shared.counters.add_accepted(core, 1);
+        simulation.shared.counters.add_accepted(core, 1);
         if open.block.is_full() {
-            run.shared.hand_over(core, &mut open, now.mono_ns);
+            simulation.shared.queue_full_block(core, &mut open, now.mono_ns);
         }
     };
-    let start_ns = run.now_ns();
-    append(&mut run, 1, "quiet");
+    let start_ns = simulation.now_ns();
+    append(&mut simulation, 1, "quiet");
     let mut key = 0;
-    while run.world.borrow().value("metric:d:quiet").is_none() {
+    while simulation.server.borrow().value("metric:d:quiet").is_none() {
         // There is always more in the queue than the writer takes at once.
         for _ in 0..400 {
             key += 1;
-            append(&mut run, 0, &key.to_string());
+            append(&mut simulation, 0, &key.to_string());
         }
-        run.step();
-        assert!(run.now_ns() - start_ns < 3 * COLLECT_NS, "it waits");
+        simulation.step();
+        assert!(simulation.now_ns() - start_ns < 3 * COLLECT_NS, "it waits");
     }
 }
 
 #[test]
 fn a_server_that_is_slow_with_each_reply_does_not_keep_us_from_stopping() {
-    let mut run = calm();
-    run.world.borrow_mut().reply_ns = 300 * MILLISECOND_NS;
-    while run.written < 100 {
-        run.write();
+    let mut simulation = faultless();
+    simulation.server.borrow_mut().reply_ns = 300 * MILLISECOND_NS;
+    while simulation.written < 100 {
+        simulation.write();
     }
     // Under way when the order to stop comes.
-    while run.shared.counters.totals().stored == 0 {
-        run.step();
+    while simulation.shared.counters.totals().stored == 0 {
+        simulation.step();
     }
-    let deadline_ns = run.now_ns() + 3_000 * MILLISECOND_NS;
-    run.shared.set_stopping();
-    run.writer.stop(deadline_ns);
-    while run.step() != Wish::End {}
-    assert!(run.now_ns() <= deadline_ns + 300 * MILLISECOND_NS);
-    let totals = run.shared.counters.totals();
+    let deadline_ns = simulation.now_ns() + 3_000 * MILLISECOND_NS;
+    simulation.shared.set_stopping();
+    simulation.writer.stop(deadline_ns);
+    while simulation.step() != NextStep::End {}
+    assert!(simulation.now_ns() <= deadline_ns + 300 * MILLISECOND_NS);
+    let totals = simulation.shared.counters.totals();
     assert!(totals.stored >= 10 && totals.dropped_by(DropReason::Shutdown) > 0, "{totals:?}");
     assert_eq!(totals.pending(), 0);
 }
@@ -268,18 +272,20 @@ fn a_server_that_is_slow_with_each_reply_does_not_keep_us_from_stopping() {
 #[test]
 fn redis_is_up_when_it_has_answered() {
     for waits_ns in [0, TTL_NS + 2_000 * MILLISECOND_NS] {
-        let mut run = calm();
-        while run.written < 10 {
-            run.write();
+        let mut simulation = faultless();
+        while simulation.written < 10 {
+            simulation.write();
         }
         // All of it may have expired before there is a connection.
-        run.world.borrow_mut().now_ns += waits_ns;
-        while !run.shared.up.load(Ordering::Relaxed) {
-            match run.step() {
-                Wish::Sleep { until_ns } | Wish::Work { until_ns } => run.pass_time(until_ns),
+        simulation.server.borrow_mut().now_ns += waits_ns;
+        while !simulation.shared.up.load(Ordering::Relaxed) {
+            match simulation.step() {
+                NextStep::Sleep { until_ns } | NextStep::AwaitBlock { until_ns } => {
+                    simulation.pass_time(until_ns)
+                }
                 _ => {}
             }
         }
-        assert!(run.world.borrow().replies > 0, "up after {waits_ns} ns without a reply");
+        assert!(simulation.server.borrow().replies > 0, "up after {waits_ns} ns without a reply");
     }
 }

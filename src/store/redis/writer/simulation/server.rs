@@ -8,13 +8,13 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::TTL_NS;
-use crate::store::redis::failure::{Fault, Kind, Treatment};
-use crate::store::redis::link::{Dialer, Identity, Link, Reply};
+use crate::store::redis::error::{ErrorKind, RedisError, RetryPolicy};
+use crate::store::redis::link::{ConnectionId, Connector, Link, Reply};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// The server, its connections and the time.
-pub(super) struct World {
+pub(super) struct SimServer {
     random: Rng,
     pub(super) now_ns: u64,
     /// When each value came in, by value.
@@ -26,7 +26,7 @@ pub(super) struct World {
     connections: Vec<Connection>,
     frozen_until_ns: u64,
     away_until_ns: u64,
-    refusing: Option<(Kind, u64)>,
+    refusing: Option<(ErrorKind, u64)>,
     /// One in so many calls goes wrong.
     rarity: u32,
     /// How long each reply takes.
@@ -48,7 +48,7 @@ struct Command {
     value: u64,
 }
 
-impl World {
+impl SimServer {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed ^ 0x5eed);
         let rarity = [50, 300, 3_000][random.usize(..3)];
@@ -70,13 +70,13 @@ impl World {
     }
 
     /// Something begins to go wrong, or a long time passes.
-    pub(super) fn hurt(&mut self) {
+    pub(super) fn inject_fault(&mut self) {
         let until_ns = self.now_ns + self.random.u64(1..10 * SECOND_NS);
         match self.random.u8(..6) {
             0 => self.frozen_until_ns = until_ns,
             1 => self.away_until_ns = until_ns,
             2 | 3 => {
-                let kind = Kind::ALL[self.random.usize(..Kind::ALL.len())];
+                let kind = ErrorKind::ALL[self.random.usize(..ErrorKind::ALL.len())];
                 self.refusing = Some((kind, until_ns));
             }
             4 => self.now_ns += self.random.u64(..2 * TTL_NS),
@@ -104,7 +104,7 @@ impl World {
         self.data.get(key).copied()
     }
 
-    fn goes_wrong(&mut self) -> bool {
+    fn fails_now(&mut self) -> bool {
         self.random.u32(..self.rarity) == 0
     }
 
@@ -158,126 +158,126 @@ impl World {
     }
 }
 
-pub(super) struct SimDialer(pub(super) Rc<RefCell<World>>);
+pub(super) struct SimConnector(pub(super) Rc<RefCell<SimServer>>);
 
 pub(super) struct SimLink {
-    world: Rc<RefCell<World>>,
+    server: Rc<RefCell<SimServer>>,
     number: usize,
-    patience_ns: u64,
+    timeout_ns: u64,
     /// Whether replies are for nothing: those after one that asked for a retry.
     draining: bool,
 }
 
-impl Dialer for SimDialer {
+impl Connector for SimConnector {
     type Link = SimLink;
 
-    fn dial(
+    fn connect(
         &mut self,
-        patience: Duration,
-        abandoned: &mut Vec<Identity>,
-    ) -> Result<SimLink, Fault> {
-        let mut world = self.0.borrow_mut();
-        world.now_ns += 1_000;
-        if world.now_ns < world.away_until_ns || world.goes_wrong() {
-            return Err(Kind::Connect.into());
+        timeout: Duration,
+        abandoned: &mut Vec<ConnectionId>,
+    ) -> Result<SimLink, RedisError> {
+        let mut server = self.0.borrow_mut();
+        server.now_ns += 1_000;
+        if server.now_ns < server.away_until_ns || server.fails_now() {
+            return Err(ErrorKind::Connect.into());
         }
-        if world.is_frozen() {
-            world.now_ns += u64::try_from(patience.as_nanos()).unwrap();
-            return Err(Kind::Timeout.into());
+        if server.is_frozen() {
+            server.now_ns += u64::try_from(timeout.as_nanos()).unwrap();
+            return Err(ErrorKind::Timeout.into());
         }
-        while let Some(identity) = abandoned.pop() {
-            world.run_stale();
-            if world.goes_wrong() {
-                abandoned.push(identity);
-                return Err(Kind::Io.into());
+        while let Some(id) = abandoned.pop() {
+            server.run_stale();
+            if server.fails_now() {
+                abandoned.push(id);
+                return Err(ErrorKind::Io.into());
             }
-            let number = usize::try_from(identity.id).unwrap();
-            world.connections[number].unread.clear();
+            let number = usize::try_from(id.client_id).unwrap();
+            server.connections[number].unread.clear();
         }
-        world.connections.push(Connection::default());
-        let number = world.connections.len() - 1;
+        server.connections.push(Connection::default());
+        let number = server.connections.len() - 1;
         let link = Rc::clone(&self.0);
-        Ok(SimLink { world: link, number, patience_ns: SECOND_NS, draining: false })
+        Ok(SimLink { server: link, number, timeout_ns: SECOND_NS, draining: false })
     }
 }
 
 impl Link for SimLink {
-    fn send(&mut self, commands: &[u8]) -> Result<(), Fault> {
-        let mut world = self.world.borrow_mut();
+    fn send(&mut self, commands: &[u8]) -> Result<(), RedisError> {
+        let mut server = self.server.borrow_mut();
         self.draining = false;
-        let commands = parse(commands, &world);
-        if world.connections[self.number].abandoned {
-            return Err(Kind::Io.into());
+        let commands = parse(commands, &server);
+        if server.connections[self.number].abandoned {
+            return Err(ErrorKind::Io.into());
         }
         let mut taken = commands.len();
-        let is_cut = world.goes_wrong();
+        let is_cut = server.fails_now();
         if is_cut {
-            taken = world.random.usize(..=taken);
+            taken = server.random.usize(..=taken);
         }
-        world.connections[self.number].unread.extend(commands.into_iter().take(taken));
-        if is_cut { Err(Kind::Io.into()) } else { Ok(()) }
+        server.connections[self.number].unread.extend(commands.into_iter().take(taken));
+        if is_cut { Err(ErrorKind::Io.into()) } else { Ok(()) }
     }
 
-    fn receive(&mut self) -> Result<Reply, Fault> {
-        let mut world = self.world.borrow_mut();
-        world.now_ns += world.reply_ns;
-        if world.is_frozen() {
-            let left_ns = world.frozen_until_ns - world.now_ns;
-            world.now_ns += left_ns.min(self.patience_ns);
-            if left_ns > self.patience_ns {
-                return Err(Kind::Timeout.into());
+    fn receive(&mut self) -> Result<Reply, RedisError> {
+        let mut server = self.server.borrow_mut();
+        server.now_ns += server.reply_ns;
+        if server.is_frozen() {
+            let left_ns = server.frozen_until_ns - server.now_ns;
+            server.now_ns += left_ns.min(self.timeout_ns);
+            if left_ns > self.timeout_ns {
+                return Err(ErrorKind::Timeout.into());
             }
         }
-        if world.connections[self.number].abandoned || world.goes_wrong() {
-            return Err(Kind::Io.into());
+        if server.connections[self.number].abandoned || server.fails_now() {
+            return Err(ErrorKind::Io.into());
         }
-        world.run_stale();
-        world.replies += 1;
-        let (command, reply) = world.run_next(self.number).expect("a command for each reply");
-        if world.goes_wrong() {
+        server.run_stale();
+        server.replies += 1;
+        let (command, reply) = server.run_next(self.number).expect("a command for each reply");
+        if server.fails_now() {
             // It ran, and the reply is lost.
-            return Err(Kind::Io.into());
+            return Err(ErrorKind::Io.into());
         }
         match &reply {
             Reply::Ok if !self.draining => {
-                let newest = world.confirmed.entry(command.key).or_default();
+                let newest = server.confirmed.entry(command.key).or_default();
                 *newest = command.value.max(*newest);
             }
             Reply::Ok => {}
-            Reply::Error(fault) => self.draining |= fault.kind.treatment() == Treatment::Retry,
+            Reply::Error(error) => self.draining |= error.kind.retry_policy() == RetryPolicy::Retry,
         }
         Ok(reply)
     }
 
-    fn ping(&mut self) -> Result<(), Fault> {
-        let mut world = self.world.borrow_mut();
-        let is_gone = world.connections[self.number].abandoned || world.is_frozen();
-        if is_gone || world.goes_wrong() {
-            return Err(Kind::Io.into());
+    fn ping(&mut self) -> Result<(), RedisError> {
+        let mut server = self.server.borrow_mut();
+        let is_gone = server.connections[self.number].abandoned || server.is_frozen();
+        if is_gone || server.fails_now() {
+            return Err(ErrorKind::Io.into());
         }
-        world.replies += 1;
+        server.replies += 1;
         Ok(())
     }
 
-    fn set_patience(&mut self, patience: Duration) {
-        self.patience_ns = u64::try_from(patience.as_nanos()).unwrap();
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout_ns = u64::try_from(timeout.as_nanos()).unwrap();
     }
 
-    fn identities(&self) -> Vec<Identity> {
-        let id = i64::try_from(self.number).unwrap();
-        vec![Identity { server: String::new(), id, address: String::new() }]
+    fn connection_ids(&self) -> Vec<ConnectionId> {
+        let client_id = i64::try_from(self.number).unwrap();
+        vec![ConnectionId { server: String::new(), client_id, address: String::new() }]
     }
 }
 
 /// A link that is given up leaves what it had sent in the server's socket.
 impl Drop for SimLink {
     fn drop(&mut self) {
-        self.world.borrow_mut().connections[self.number].abandoned = true;
+        self.server.borrow_mut().connections[self.number].abandoned = true;
     }
 }
 
 /// The commands in `bytes`, each checked to be a SET that does not outlive its event.
-fn parse(bytes: &[u8], world: &World) -> Vec<Command> {
+fn parse(bytes: &[u8], server: &SimServer) -> Vec<Command> {
     let mut words = Vec::new();
     let mut lines = std::str::from_utf8(bytes).unwrap().split_terminator("\r\n");
     while let Some(count) = lines.next() {
@@ -292,8 +292,8 @@ fn parse(bytes: &[u8], world: &World) -> Vec<Command> {
         assert_eq!((set, ex), ("SET", "EX"));
         let value = value.split("\"cpu\":").nth(1).unwrap().split(',').next().unwrap();
         let (value, ttl_s): (u64, u64) = (value.parse().unwrap(), ttl_s.parse().unwrap());
-        let ends_ns = world.now_ns + ttl_s * SECOND_NS;
-        let due_ns = world.entered_ns[&value] + TTL_NS;
+        let ends_ns = server.now_ns + ttl_s * SECOND_NS;
+        let due_ns = server.entered_ns[&value] + TTL_NS;
         assert!(ttl_s > 0 && ends_ns < due_ns + 2 * SECOND_NS, "{ttl_s} s");
         assert!(ends_ns >= due_ns, "{ttl_s} s are too few");
         words.push(Command { key: key.to_owned(), value });

@@ -9,8 +9,8 @@ use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender, never};
 use crossbeam::select;
 
 use super::Shared;
-use super::dialer::{RedisDialer, SharedBook};
-use super::writer::{Wish, Writer};
+use super::connector::{Discovery, RedisConnector};
+use super::writer::{NextStep, Writer};
 use crate::config::redis_url::RedisUrl;
 use percore::clock::{Clock, nanoseconds};
 use percore::sync::Mutex;
@@ -36,13 +36,13 @@ impl WriterThread {
     pub(in crate::store) fn start(
         shared: Arc<Shared>,
         url: RedisUrl,
-        book: SharedBook,
+        discovery: Arc<Discovery>,
         ttl_ns: u64,
         clock: Clock,
     ) -> io::Result<Self> {
         let (stop, stopped) = channel::bounded(1);
-        let dialer = RedisDialer::new(url, book, clock);
-        let writer = Writer::new(Arc::clone(&shared), dialer, ttl_ns, fastrand::u64(..));
+        let connector = RedisConnector::new(url, discovery, clock);
+        let writer = Writer::new(Arc::clone(&shared), connector, ttl_ns, fastrand::u64(..));
         let (ends, ended) = channel::bounded(0);
         let work = move || {
             let _ends: Sender<()> = ends;
@@ -75,7 +75,7 @@ impl WriterThread {
 }
 
 fn run(
-    mut writer: Writer<RedisDialer>,
+    mut writer: Writer<RedisConnector>,
     shared: &Shared,
     stopped: &Receiver<u64>,
     mut clock: Clock,
@@ -86,10 +86,10 @@ fn run(
     loop {
         let now_ns = clock.now().mono_ns;
         let (until_ns, blocks) = match writer.step(now_ns) {
-            Wish::Step => (now_ns, &nothing),
-            Wish::Sleep { until_ns } => (until_ns, &nothing),
-            Wish::Work { until_ns } => (until_ns, shared.queue.receiver()),
-            Wish::End => return,
+            NextStep::AtOnce => (now_ns, &nothing),
+            NextStep::Sleep { until_ns } => (until_ns, &nothing),
+            NextStep::AwaitBlock { until_ns } => (until_ns, shared.queue.receiver()),
+            NextStep::End => return,
         };
         let wait = Duration::from_nanos(until_ns.saturating_sub(now_ns));
         if wait.is_zero() && stopped.is_empty() {
@@ -106,7 +106,7 @@ fn run(
                 Err(_) => return,
             },
             recv(blocks) -> block => if let Ok(block) = block {
-                writer.take(block);
+                writer.push(block);
             },
             default(wait) => {}
         }

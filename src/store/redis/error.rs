@@ -5,11 +5,11 @@ use redis::ServerError;
 use percore::sync::Count;
 
 /// Bytes kept of what Redis or the system said: an address that a node sends us to fits.
-const SAID_BYTES_MAX: usize = 512;
+const MESSAGE_BYTES_MAX: usize = 512;
 
 /// How Redis and its kin refuse to let somebody in, in the words of their sources: whatever is said
 /// beyond that may repeat what it was given.
-const REFUSALS: [&str; 13] = [
+const KNOWN_MESSAGES: [&str; 13] = [
     "WRONGPASS invalid username-password pair or user is disabled.",
     "WRONGPASS",
     "ERR AUTH <password> called without any password configured for the default user",
@@ -26,29 +26,29 @@ const REFUSALS: [&str; 13] = [
 ];
 
 /// What stands for the rest.
-const LEFT_OUT: &str = "[the rest is not told: it may repeat user or password]";
+const REDACTED: &str = "[the rest is not told: it may repeat user or password]";
 
 /// An error, as it happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) kind: Kind,
+pub(super) struct RedisError {
+    pub(super) kind: ErrorKind,
     /// The server, once there is one.
     pub(super) server: String,
     /// In the words of Redis or of the system, as they came.
-    pub(super) said: String,
+    pub(super) message: String,
 }
 
-impl Fault {
-    pub(super) fn new(kind: Kind, said: impl Into<String>) -> Self {
-        let mut said = said.into();
-        said.truncate(said.floor_char_boundary(SAID_BYTES_MAX));
-        Self { kind, server: String::new(), said }
+impl RedisError {
+    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        Self { kind, server: String::new(), message }
     }
 
     /// What Redis said instead of doing as it was told.
-    pub(super) fn of_reply(error: &ServerError) -> Self {
-        let said = [error.code(), error.details().unwrap_or_default()].join(" ");
-        Self::new(Kind::of_code(error.code()), said)
+    pub(super) fn from_reply(error: &ServerError) -> Self {
+        let message = [error.code(), error.details().unwrap_or_default()].join(" ");
+        Self::new(ErrorKind::from_code(error.code()), message)
     }
 
     /// The same, and where: whoever was closest to it has said so before.
@@ -65,39 +65,39 @@ impl Fault {
     /// what it said; what is known to be without secrets is kept.
     pub(super) fn without_secrets(self) -> Self {
         // The words of the system and our own.
-        if matches!(self.kind, Kind::Connect | Kind::Timeout | Kind::Io) {
+        if matches!(self.kind, ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Io) {
             return self;
         }
-        let known = REFUSALS.into_iter().find(|refusal| self.said.starts_with(refusal));
-        let said = match known {
-            Some(known) if known.len() == self.said.len() => known.to_owned(),
-            Some(known) => format!("{known} {LEFT_OUT}"),
-            None if self.kind == Kind::Other => LEFT_OUT.to_owned(),
-            None => format!("{} {LEFT_OUT}", self.kind.name()),
+        let known = KNOWN_MESSAGES.into_iter().find(|refusal| self.message.starts_with(refusal));
+        let message = match known {
+            Some(known) if known.len() == self.message.len() => known.to_owned(),
+            Some(known) => format!("{known} {REDACTED}"),
+            None if self.kind == ErrorKind::Other => REDACTED.to_owned(),
+            None => format!("{} {REDACTED}", self.kind.name()),
         };
-        Self { said, ..self }
+        Self { message, ..self }
     }
 
     /// The host and the port that `MOVED` or `ASK` leads to. A node that does not know its own name
     /// leaves the host empty, and means the one that was asked.
-    pub(super) fn leads_to(&self) -> Option<(&str, u16)> {
-        if !matches!(self.kind, Kind::Ask | Kind::Moved) {
+    pub(super) fn redirection(&self) -> Option<(&str, u16)> {
+        if !matches!(self.kind, ErrorKind::Ask | ErrorKind::Moved) {
             return None;
         }
-        let (host, port) = self.said.split(' ').nth(2)?.rsplit_once(':')?;
+        let (host, port) = self.message.split(' ').nth(2)?.rsplit_once(':')?;
         Some((host, port.parse().ok()?))
     }
 }
 
-impl From<Kind> for Fault {
-    fn from(kind: Kind) -> Self {
+impl From<ErrorKind> for RedisError {
+    fn from(kind: ErrorKind) -> Self {
         Self::new(kind, "")
     }
 }
 
 /// What becomes of a command after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Treatment {
+pub(super) enum RetryPolicy {
     /// It is final: the same command would fail again.
     Drop,
     /// It is sent again over the same connection, after a pause.
@@ -107,12 +107,12 @@ pub(super) enum Treatment {
 }
 
 macro_rules! kinds {
-    ($($(#[$reason:meta])* $kind:ident $name:literal $code:literal $treatment:ident)*) => {
+    ($($(#[$reason:meta])* $kind:ident $name:literal $code:literal $retry_policy:ident)*) => {
         /// The kinds of errors, as they are counted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Kind { $($(#[$reason])* $kind),* }
+        pub(super) enum ErrorKind { $($(#[$reason])* $kind),* }
 
-        impl Kind {
+        impl ErrorKind {
             /// All of them, in the order of their index.
             pub(super) const ALL: [Self; [$($name),*].len()] = [$(Self::$kind),*];
 
@@ -122,12 +122,12 @@ macro_rules! kinds {
             }
 
             /// What is done about it.
-            pub(super) const fn treatment(self) -> Treatment {
-                match self { $(Self::$kind => Treatment::$treatment),* }
+            pub(super) const fn retry_policy(self) -> RetryPolicy {
+                match self { $(Self::$kind => RetryPolicy::$retry_policy),* }
             }
 
             /// The kind of an error reply, by its first word.
-            pub(super) fn of_code(code: &str) -> Self {
+            pub(super) fn from_code(code: &str) -> Self {
                 let codes = [$($code),*].into_iter().zip(Self::ALL);
                 let mut known = codes.filter(|(known, _)| !known.is_empty() && *known == code);
                 known.next().map_or(Self::Other, |(_, kind)| kind)
@@ -180,27 +180,27 @@ kinds! {
     Protocol "protocol" "" Reconnect
 }
 
-impl Kind {
+impl ErrorKind {
     /// Whether the connection failed, rather than Redis refused something over it.
-    pub(super) const fn is_of_connection(self) -> bool {
+    pub(super) const fn is_connection_error(self) -> bool {
         matches!(self, Self::Connect | Self::Timeout | Self::Io | Self::Protocol)
     }
 }
 
 /// Errors so far, by kind; counted by one thread alone.
 #[derive(Debug, Default)]
-pub(super) struct ErrorCounts([Count; Kind::ALL.len()]);
+pub(super) struct ErrorCounts([Count; ErrorKind::ALL.len()]);
 
 impl ErrorCounts {
     /// Counts one.
-    pub(super) fn add(&self, kind: Kind) {
+    pub(super) fn add(&self, kind: ErrorKind) {
         if let Some(count) = self.0.get(kind as usize) {
             count.add(1);
         }
     }
 
     /// How many there were.
-    pub(super) fn total(&self, kind: Kind) -> u64 {
+    pub(super) fn total(&self, kind: ErrorKind) -> u64 {
         self.0.get(kind as usize).map_or(0, Count::total)
     }
 }
@@ -211,19 +211,20 @@ mod tests {
 
     #[test]
     fn replies_are_known_by_their_first_word() {
-        assert_eq!(Kind::of_code("OOM"), Kind::Oom);
-        assert_eq!(Kind::of_code("READONLY").treatment(), Treatment::Reconnect);
-        assert_eq!(Kind::of_code("NOPERM").treatment(), Treatment::Drop);
+        assert_eq!(ErrorKind::from_code("OOM"), ErrorKind::Oom);
+        assert_eq!(ErrorKind::from_code("READONLY").retry_policy(), RetryPolicy::Reconnect);
+        assert_eq!(ErrorKind::from_code("NOPERM").retry_policy(), RetryPolicy::Drop);
         for unknown in ["", "WHATEVER", "oom", "Io"] {
-            assert_eq!(Kind::of_code(unknown), Kind::Other);
+            assert_eq!(ErrorKind::from_code(unknown), ErrorKind::Other);
         }
     }
 
     #[test]
     fn a_redirection_names_its_node() {
-        let leads = |said: &str| {
-            let fault = Fault::new(Kind::of_code(said.split(' ').next().unwrap()), said);
-            fault.leads_to().map(|(host, port)| (host.to_owned(), port))
+        let leads = |message: &str| {
+            let error =
+                RedisError::new(ErrorKind::from_code(message.split(' ').next().unwrap()), message);
+            error.redirection().map(|(host, port)| (host.to_owned(), port))
         };
         assert_eq!(leads("MOVED 3999 127.0.0.1:6381"), Some(("127.0.0.1".to_owned(), 6381)));
         assert_eq!(leads("ASK 3999 ::1:6381"), Some(("::1".to_owned(), 6381)));
@@ -235,13 +236,13 @@ mod tests {
 
     #[test]
     fn what_may_repeat_a_secret_is_left_out() {
-        let kept = |said: &str| {
-            let kind = Kind::of_code(said.split(' ').next().unwrap());
-            Fault::new(kind, said).without_secrets().said
+        let kept = |message: &str| {
+            let kind = ErrorKind::from_code(message.split(' ').next().unwrap());
+            RedisError::new(kind, message).without_secrets().message
         };
         let wrong = "WRONGPASS invalid username-password pair or user is disabled.";
         assert_eq!(kept(wrong), wrong);
-        for (said, start) in [
+        for (message, start) in [
             ("ERR unknown command 'AUTH', with args beginning with: 'hunter2' ", "ERR unknown"),
             ("ERR unknown command `HELLO`, with args beginning with: `3`, `hun", "ERR unknown"),
             ("WRONGPASS for hunter2", "WRONGPASS ["),
@@ -249,27 +250,27 @@ mod tests {
             ("ERR \\x68unter2", "["),
             ("hunter2", "["),
         ] {
-            let kept = kept(said);
-            assert!(kept.starts_with(start) && kept.ends_with(LEFT_OUT), "{said}: {kept}");
+            let kept = kept(message);
+            assert!(kept.starts_with(start) && kept.ends_with(REDACTED), "{message}: {kept}");
             assert!(!["hun", "ter2", "aHV"].iter().any(|part| kept.contains(part)), "{kept}");
         }
-        let own = Fault::new(Kind::Timeout, "no answer in time");
+        let own = RedisError::new(ErrorKind::Timeout, "no answer in time");
         assert_eq!(own.clone().without_secrets(), own);
     }
 
     #[test]
     fn what_is_said_is_kept_up_to_a_length() {
-        let fault = Fault::new(Kind::Other, "é".repeat(SAID_BYTES_MAX));
-        assert_eq!(fault.said.len(), SAID_BYTES_MAX);
-        assert_eq!(fault.at("a").at("b").server, "a");
+        let error = RedisError::new(ErrorKind::Other, "é".repeat(MESSAGE_BYTES_MAX));
+        assert_eq!(error.message.len(), MESSAGE_BYTES_MAX);
+        assert_eq!(error.at("a").at("b").server, "a");
     }
 
     #[test]
     fn kinds_are_counted_apart_under_names_of_their_own() {
         let counts = ErrorCounts::default();
-        for (index, kind) in Kind::ALL.into_iter().enumerate() {
+        for (index, kind) in ErrorKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, index);
-            let same = Kind::ALL.into_iter().filter(|other| other.name() == kind.name());
+            let same = ErrorKind::ALL.into_iter().filter(|other| other.name() == kind.name());
             assert_eq!(same.count(), 1);
             counts.add(kind);
             assert_eq!(counts.total(kind), 1);

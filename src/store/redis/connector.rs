@@ -7,9 +7,9 @@ use redis::{ConnectionAddr, ConnectionInfo, cmd};
 
 use super::cluster::{ClusterSession, Topology};
 use super::connection::Connection;
-use super::failure::{Fault, Kind};
-use super::link::{Dialer, Identity, Link};
-use super::patience::Patience;
+use super::deadline::Deadline;
+use super::error::{ErrorKind, RedisError};
+use super::link::{ConnectionId, Connector, Link};
 use super::resolver::Resolver;
 use super::session::Session;
 use crate::config::redis_url::{RedisUrl, Route};
@@ -19,14 +19,14 @@ use percore::sync::Mutex;
 
 /// What was learnt of the servers, by whoever was there last: writer and reader tell each other.
 #[derive(Default)]
-pub(in crate::store) struct Book {
+pub(in crate::store) struct Discovery {
     /// Where names lead.
     pub(super) resolver: Resolver,
-    notes: Mutex<Notes>,
+    known: Mutex<Known>,
 }
 
 #[derive(Default)]
-struct Notes {
+struct Known {
     /// The primary that sentinels named last.
     primary: Option<ConnectionInfo>,
     /// The nodes that a cluster had last: those of the URL may be gone when others are there.
@@ -35,62 +35,59 @@ struct Notes {
     first: usize,
 }
 
-/// The book of one store.
-pub(in crate::store) type SharedBook = Arc<Book>;
-
-impl Book {
+impl Discovery {
     /// The primary that sentinels named last.
     pub(super) fn primary(&self) -> Option<ConnectionInfo> {
-        self.notes.lock().primary.clone()
+        self.known.lock().primary.clone()
     }
 
     /// The primary may be another one by now.
     pub(super) fn forget_primary(&self) {
-        self.notes.lock().primary = None;
+        self.known.lock().primary = None;
     }
 
     /// The slots are not where somebody said: another one is asked first the next time.
-    pub(super) fn distrust_first(&self) {
-        let mut notes = self.notes.lock();
-        notes.first = notes.first.wrapping_add(1);
+    pub(super) fn rotate_servers(&self) {
+        let mut known = self.known.lock();
+        known.first = known.first.wrapping_add(1);
     }
 
     /// Asks one server after the other until one answers. The next time begins with that one, or
     /// behind those that did not answer, so that each has its turn however many are silent.
-    fn ask_each<T>(
+    fn ask_any<T>(
         &self,
         servers: &[ConnectionInfo],
-        patience: &mut Patience,
-        ask: impl Fn(&mut Connection, &ConnectionInfo) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let mut failure = Fault::new(Kind::Connect, "there is nobody to ask");
+        deadline: &mut Deadline,
+        ask: impl Fn(&mut Connection, &ConnectionInfo) -> Result<T, RedisError>,
+    ) -> Result<T, RedisError> {
+        let mut last_error = RedisError::new(ErrorKind::Connect, "there is nobody to ask");
         for _ in 0..servers.len() {
-            let at = self.notes.lock().first % servers.len();
+            let at = self.known.lock().first % servers.len();
             let Some(server) = servers.get(at) else {
                 continue;
             };
-            let opened = Connection::open(server, &self.resolver, patience);
+            let opened = Connection::open(server, &self.resolver, deadline);
             match opened.and_then(|mut connection| ask(&mut connection, server)) {
                 Ok(answer) => return Ok(answer),
-                Err(fault) => failure = fault.at(&server.addr().to_string()),
+                Err(error) => last_error = error.at(&server.addr().to_string()),
             }
-            self.notes.lock().first = at + 1;
-            if patience.step().is_err() {
+            self.known.lock().first = at + 1;
+            if deadline.next_wait().is_err() {
                 break;
             }
         }
-        Err(failure)
+        Err(last_error)
     }
 
     /// The slots of a cluster, as one of its nodes knows them.
     pub(super) fn topology(
         &self,
         seeds: &[ConnectionInfo],
-        patience: &mut Patience,
-    ) -> Result<Topology, Fault> {
-        let known = [seeds, self.notes.lock().nodes.as_slice()].concat();
-        let topology = self.ask_each(&known, patience, Topology::ask)?;
-        self.notes.lock().nodes = topology.nodes().to_vec();
+        deadline: &mut Deadline,
+    ) -> Result<Topology, RedisError> {
+        let servers = [seeds, self.known.lock().nodes.as_slice()].concat();
+        let topology = self.ask_any(&servers, deadline, Topology::ask)?;
+        self.known.lock().nodes = topology.nodes().to_vec();
         Ok(topology)
     }
 
@@ -100,55 +97,57 @@ impl Book {
         sentinels: &[ConnectionInfo],
         name: &str,
         info: &ConnectionInfo,
-        patience: &mut Patience,
-    ) -> Result<ConnectionInfo, Fault> {
+        deadline: &mut Deadline,
+    ) -> Result<ConnectionInfo, RedisError> {
         let ask = |connection: &mut Connection, _: &_| primary_of(connection, name, info);
-        let primary = self.ask_each(sentinels, patience, ask)?;
-        self.notes.lock().primary = Some(primary.clone());
+        let primary = self.ask_any(sentinels, deadline, ask)?;
+        self.known.lock().primary = Some(primary.clone());
         Ok(primary)
     }
 }
 
 /// Opens connections to where the URL leads at the moment.
-pub(super) struct RedisDialer {
+pub(super) struct RedisConnector {
     url: RedisUrl,
-    book: SharedBook,
+    discovery: Arc<Discovery>,
     clock: Clock,
 }
 
-impl RedisDialer {
-    pub(super) const fn new(url: RedisUrl, book: SharedBook, clock: Clock) -> Self {
-        Self { url, book, clock }
+impl RedisConnector {
+    pub(super) const fn new(url: RedisUrl, discovery: Arc<Discovery>, clock: Clock) -> Self {
+        Self { url, discovery, clock }
     }
 }
 
-impl Dialer for RedisDialer {
+impl Connector for RedisConnector {
     type Link = Box<dyn Link + Send>;
 
-    fn dial(
+    fn connect(
         &mut self,
-        patience: Duration,
-        abandoned: &mut Vec<Identity>,
-    ) -> Result<Self::Link, Fault> {
-        let (book, patience) = (&self.book, &mut Patience::new(self.clock, patience));
+        timeout: Duration,
+        abandoned: &mut Vec<ConnectionId>,
+    ) -> Result<Self::Link, RedisError> {
+        let (discovery, deadline) = (&self.discovery, &mut Deadline::new(self.clock, timeout));
         match self.url.route() {
             Route::Direct(info) => {
-                Ok(Box::new(Session::open(info, &book.resolver, patience, abandoned)?))
+                Ok(Box::new(Session::open(info, &discovery.resolver, deadline, abandoned)?))
             }
             Route::Sentinel { sentinels, primary, info } => {
-                let info = book.primary_by_name(sentinels, primary, info, patience)?;
-                let mut session = Session::open(&info, &book.resolver, patience, abandoned)?;
+                let info = discovery.primary_by_name(sentinels, primary, info, deadline)?;
+                let mut session = Session::open(&info, &discovery.resolver, deadline, abandoned)?;
                 // Sentinels may be late themselves.
-                session.ask_role();
-                session.set_patience(patience.step()?);
+                session.require_primary();
+                session.set_timeout(deadline.next_wait()?);
                 session.ping()?;
-                session.set_patience(Duration::from_millis(STORE_REPLY_MS_MAX));
+                session.set_timeout(Duration::from_millis(STORE_REPLY_MS_MAX));
                 Ok(Box::new(session))
             }
             Route::Cluster(seeds) => {
-                let topology = book.topology(seeds, patience)?;
-                let book = Arc::clone(book);
-                Ok(Box::new(ClusterSession::open(topology, book, self.clock, patience, abandoned)?))
+                let topology = discovery.topology(seeds, deadline)?;
+                let discovery = Arc::clone(discovery);
+                Ok(Box::new(ClusterSession::open(
+                    topology, discovery, self.clock, deadline, abandoned,
+                )?))
             }
         }
     }
@@ -159,11 +158,12 @@ fn primary_of(
     sentinel: &mut Connection,
     name: &str,
     info: &ConnectionInfo,
-) -> Result<ConnectionInfo, Fault> {
+) -> Result<ConnectionInfo, RedisError> {
     let mut command = cmd("SENTINEL");
     command.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-    let address: Option<(String, u16)> = sentinel.ask_as(&command)?;
-    let unknown = || Fault::new(Kind::Connect, format!("it knows no primary by the name {name}"));
+    let address: Option<(String, u16)> = sentinel.query_as(&command)?;
+    let unknown =
+        || RedisError::new(ErrorKind::Connect, format!("it knows no primary by the name {name}"));
     let (host, port) = address.ok_or_else(unknown)?;
     Ok(at_address(info, &host, port))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::failure::{Fault, Kind};
+use super::error::{ErrorKind, RedisError};
 use percore::clock::{Clock, nanoseconds};
 
 /// No single wait takes more than this share: a server that accepts and then says nothing must
@@ -10,13 +10,13 @@ use percore::clock::{Clock, nanoseconds};
 const SHARES: u32 = 3;
 
 /// What is left of a time that several waits have together.
-pub(super) struct Patience {
+pub(super) struct Deadline {
     clock: Clock,
     until_ns: u64,
     share: Duration,
 }
 
-impl Patience {
+impl Deadline {
     /// From now on, for `whole`.
     pub(super) fn new(mut clock: Clock, whole: Duration) -> Self {
         let until_ns = clock.now().mono_ns.saturating_add(nanoseconds(whole));
@@ -28,10 +28,10 @@ impl Patience {
     /// # Errors
     ///
     /// There is nothing left.
-    pub(super) fn step(&mut self) -> Result<Duration, Fault> {
+    pub(super) fn next_wait(&mut self) -> Result<Duration, RedisError> {
         let left = Duration::from_nanos(self.until_ns.saturating_sub(self.clock.now().mono_ns));
         if left < Duration::from_millis(1) {
-            return Err(Fault::new(Kind::Timeout, "no answer in time"));
+            return Err(RedisError::new(ErrorKind::Timeout, "no answer in time"));
         }
         Ok(left.min(self.share).max(Duration::from_millis(1)))
     }
