@@ -118,7 +118,8 @@ impl Server {
             cors: config.cors_origin.as_ref().map(Cors::new),
             settings: settings(config, workers, connections_max),
         });
-        let control = Control::start(jobs, &state, clock).map_err(StartError::System)?;
+        let control =
+            Control::start(jobs, state.store.is_remote(), clock).map_err(StartError::System)?;
         let setup = Setup {
             placement: means.placement.clone(),
             patience: Patience {
@@ -318,7 +319,7 @@ fn settings(config: &Config, cores: usize, connections_max: usize) -> Settings {
         admin_token: config.admin_token.clone(),
         devices_max: config.devices_max,
         connections_max,
-        patience_ns: nanoseconds(config.request_timeout),
+        request_timeout_ns: nanoseconds(config.request_timeout),
     }
 }
 

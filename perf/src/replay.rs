@@ -6,8 +6,7 @@
 //! keeps count of the connections themselves is left out; deadlines and sockets are theirs.
 
 use corepulse::analytics::{Analytics, AnalyticsSettings};
-use corepulse::api::later::{self, Declined, Job, JobQueue};
-use corepulse::api::profile::ProfileJob;
+use corepulse::api::jobs::{Execution, Job, JobError, JobQueue, Lane};
 use corepulse::api::route::{LABELS, NAMES};
 use corepulse::api::service::Service;
 use corepulse::api::state::{Settings, State};
@@ -68,14 +67,13 @@ pub struct Replay {
 struct Jobs(Arc<Mutex<Vec<Job>>>);
 
 impl JobQueue for Jobs {
-    fn submit(&self, job: Job) -> Result<(), Job> {
+    fn submit(&self, job: Job) -> Result<(), (Job, JobError)> {
+        // A profile of a core without threads and clock would show nothing.
+        if job.lane() == Lane::Profile {
+            return Err((job, JobError::ProfilerBusy));
+        }
         self.0.lock().push(job);
         Ok(())
-    }
-
-    /// A profile of a core without threads and clock would show nothing.
-    fn submit_profile(&self, job: ProfileJob) -> Result<(), (ProfileJob, Declined)> {
-        Err((job, Declined::Busy))
     }
 }
 
@@ -195,10 +193,7 @@ impl Replay {
             Reply::Later => {
                 let jobs = std::mem::take(&mut *self.jobs.0.lock());
                 for job in jobs {
-                    let state = &self.state;
-                    later::answer(job, |work, body, route| {
-                        later::make(work, state, now, body, route)
-                    });
+                    job.run(&Execution { now, sleep: &std::thread::sleep }).deliver();
                 }
                 for Answer { response, body } in self.posted.0.lock().drain(..) {
                     self.encoder.encode(out, response, &body, answers_head, Persistence::Open, now);
@@ -237,6 +232,6 @@ fn settings() -> Settings {
         admin_token: None,
         devices_max: 100_000,
         connections_max: 1000,
-        patience_ns: u64::MAX,
+        request_timeout_ns: u64::MAX,
     }
 }

@@ -1,9 +1,10 @@
-//! `GET /analyze`: what this instance sees, or one device.
+//! `GET /analyze`: the analytics of this instance, or of one device.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use super::jobs::Lane;
 use super::json::Object;
-use super::later::Work;
 use super::state::State;
 use crate::analytics::anomaly::Anomaly;
 use crate::analytics::summary::{Anomalies, FieldSummary, WindowSummary};
@@ -11,38 +12,36 @@ use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::event::Field;
 use crate::metric::timestamp::Rfc3339;
 use percore::clock::Now;
+use percore::http::handler::{Context, Reply};
 use percore::http::problem::problem;
 use percore::http::request::Request;
 use percore::http::response::{JSON, Response};
 use percore::http::status::Status;
 
-/// The analytics of the instance, or of the device that `?device_id=` names; `None` for a name
-/// that no device can have.
-#[must_use]
-pub fn work(request: &Request<'_>) -> Option<Work> {
-    let device = request.parameter("device_id");
-    let may_be_one = device.as_ref().is_none_or(|id| id.len() <= DEVICE_ID_BYTES_MAX);
-    may_be_one.then(|| Work::Analyze { device: device.map(Cow::into_owned) })
-}
-
-/// Answers for the instance or one device.
+/// Answers with the analytics of the instance, or of the device that `?device_id=` names.
 pub fn answer(
-    id: Option<&str>,
-    state: &State,
-    now: Now,
+    request: &Request<'_>,
+    state: &Arc<State>,
+    context: &Context<'_>,
     body: &mut Vec<u8>,
     route: usize,
-) -> Response {
-    match id {
-        None => instance(state, now, body),
-        Some(id) if device(id, state, now, body) => {}
-        Some(_) => return unknown(body, route),
+) -> Reply {
+    let id = request.parameter("device_id").map(Cow::into_owned);
+    if id.as_ref().is_some_and(|id| id.len() > DEVICE_ID_BYTES_MAX) {
+        return Reply::Now(unknown_device(body, route));
     }
-    Response::ok(JSON, route)
+    state.submit(Lane::Analyze, context, body, route, move |state, execution, body| {
+        match &id {
+            None => instance(state, execution.now, body),
+            Some(id) if device(id, state, execution.now, body) => {}
+            Some(_) => return unknown_device(body, route),
+        }
+        Response::ok(JSON, route)
+    })
 }
 
-/// The answer for a device that is not held.
-pub fn unknown(body: &mut Vec<u8>, route: usize) -> Response {
+/// Answers for a device that is not held.
+fn unknown_device(body: &mut Vec<u8>, route: usize) -> Response {
     let detail = "device_id: this instance holds no device of that name";
     problem(body, Status::NotFound, detail, None, route)
 }

@@ -1,15 +1,16 @@
-//! `GET /debug/pprof/`: what performance engineers look at, for those who may.
+//! `GET /debug/pprof/`: pages for performance engineers, and who may see them.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::Arc;
 
 use super::authorization::bears;
-use super::later::Work;
-use super::route::{NAMES, Page};
+use super::jobs::Lane;
+use super::route::{DebugPage, NAMES};
 use super::state::State;
 use crate::limits::{PROFILE_SECONDS_DEFAULT, PROFILE_SECONDS_MAX};
 use crate::telemetry::latency::Durations;
 use percore::clock::Now;
-use percore::http::handler::Context;
+use percore::http::handler::{Context, Reply};
 use percore::http::headers::Headers;
 use percore::http::problem::problem;
 use percore::http::request::Request;
@@ -23,17 +24,6 @@ const TICKS: u32 = 5;
 /// Fields by which proxies say that they speak for somebody else.
 const FORWARDED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 const FORWARDED_PREFIX: &str = "x-forwarded-";
-
-/// What is to be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
-    /// The list of pages.
-    Index,
-    /// How long requests took, of one route or of all.
-    Latency(Option<usize>),
-    /// What each core does.
-    Threads,
-}
 
 /// Whether a request may look here: it bears the admin token, or comes from this machine itself and
 /// asks for it by a name of its own. A proxy on this machine speaks for others, and says so; a page
@@ -80,37 +70,38 @@ pub fn forbidden(body: &mut Vec<u8>, route: usize) -> Response {
     problem(body, Status::Forbidden, detail, None, route)
 }
 
-/// What a page has to show; `None` for a route that there is not.
-#[must_use]
-pub fn work(page: Page, request: &Request<'_>) -> Option<Work> {
-    Some(Work::Debug(match page {
-        Page::Index => Shown::Index,
-        Page::Threads => Shown::Threads,
-        Page::Latency => match request.parameter("route") {
-            None => Shown::Latency(None),
-            Some(name) => Shown::Latency(Some(NAMES.iter().position(|known| *known == name)?)),
-        },
-    }))
+/// Answers with a page.
+pub fn answer(
+    page: DebugPage,
+    request: &Request<'_>,
+    state: &Arc<State>,
+    context: &Context<'_>,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Reply {
+    let name = request.parameter("route");
+    let shown_route = name.as_ref().map(|name| NAMES.iter().position(|known| known == name));
+    if shown_route == Some(None) {
+        return Reply::Now(unknown_route(body, route));
+    }
+    state.submit(Lane::Debug, context, body, route, move |state, execution, body| {
+        // Writing into memory cannot fail.
+        let _ = match page {
+            DebugPage::Index => index(body),
+            DebugPage::Latency => latency(shown_route.flatten(), state, body),
+            DebugPage::Threads => threads(state, execution.now, body),
+        };
+        Response::ok(TEXT, route)
+    })
 }
 
-/// Answers for a route that there is not.
-pub fn unknown(body: &mut Vec<u8>, route: usize) -> Response {
+/// Answers for a `?route=` that there is not.
+fn unknown_route(body: &mut Vec<u8>, route: usize) -> Response {
     let detail = "route: expected one as the label of corepulse_http_requests_total names it";
     problem(body, Status::NotFound, detail, None, route)
 }
 
-/// Writes a page.
-pub fn answer(shown: Shown, state: &State, now: Now, body: &mut Vec<u8>, route: usize) -> Response {
-    // Writing into memory cannot fail.
-    let _ = match shown {
-        Shown::Index => index(body),
-        Shown::Latency(of) => latency(of, state, body),
-        Shown::Threads => threads(state, now, body),
-    };
-    Response::ok(TEXT, route)
-}
-
-fn index(out: &mut Vec<u8>) -> std::io::Result<()> {
+fn index(out: &mut Vec<u8>) -> io::Result<()> {
     writeln!(out, "latency         percentiles of request durations in ms, for HdrHistogram's")?;
     writeln!(out, "                plotter, without those of these pages; ?route= for one of:")?;
     for name in NAMES {
@@ -139,7 +130,7 @@ fn is_debug(route: usize) -> bool {
 }
 
 /// The percentile distribution in the text format of HdrHistogram, in milliseconds.
-fn latency(of: Option<usize>, state: &State, out: &mut Vec<u8>) -> std::io::Result<()> {
+fn latency(of: Option<usize>, state: &State, out: &mut Vec<u8>) -> io::Result<()> {
     let mut sum = Durations::default();
     for (route, durations) in state.latency.merged().iter().enumerate() {
         if of.map_or(!is_debug(route), |of| of == route) {
@@ -165,7 +156,7 @@ fn latency(of: Option<usize>, state: &State, out: &mut Vec<u8>) -> std::io::Resu
     writeln!(out, "#[Max     = {:12.3}]", ms(all.max_ns))
 }
 
-fn threads(state: &State, now: Now, out: &mut Vec<u8>) -> std::io::Result<()> {
+fn threads(state: &State, now: Now, out: &mut Vec<u8>) -> io::Result<()> {
     let totals = state.counters.totals();
     let busy = state.busy_ratios.measure(now, &totals.busy_ns);
     writeln!(

@@ -1,42 +1,49 @@
 //! `GET /metrics/{key}`: the stored metric.
 
-use super::later::Work;
+use std::sync::Arc;
+
+use super::jobs::Lane;
 use super::state::State;
 use crate::limits::LOOKUP_KEY_BYTES_MAX;
 use crate::metric::key::is_key;
 use crate::store::Lookup;
-use percore::clock::Now;
-use percore::http::handler::retry_after;
+use percore::http::handler::{Context, Reply, retry_after};
 use percore::http::problem::problem;
 use percore::http::request::percent_decode;
 use percore::http::response::{JSON, Response};
 use percore::http::status::Status;
 
-/// The look-up of `key`, percent-encoded as it stands in the path; `None` for what no key is.
-#[must_use]
-pub fn work(key: &str, state: &State) -> Option<Work> {
+/// Answers with the metric stored under `key`, which is percent-encoded as it stands in the path.
+pub fn answer(
+    key: &str,
+    state: &Arc<State>,
+    context: &Context<'_>,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Reply {
     let mut decoded = Vec::new();
-    let key = percent_decode(key, LOOKUP_KEY_BYTES_MAX, &mut decoded)?;
-    is_key(key).then(|| Work::Lookup { key: state.store.full_key(key) })
+    let key = percent_decode(key, LOOKUP_KEY_BYTES_MAX, &mut decoded).filter(|key| is_key(key));
+    let Some(key) = key.map(|key| state.store.full_key(key)) else {
+        return Reply::Now(not_found(body, route));
+    };
+    state.submit(Lane::Lookup, context, body, route, move |state, execution, body| {
+        match state.store.lookup(&key, execution.now, body) {
+            Lookup::Found => {
+                body.push(b'\n');
+                Response::ok(JSON, route)
+            }
+            Lookup::Absent => not_found(body, route),
+            Lookup::Unavailable => {
+                let detail = "store: Redis cannot be asked now";
+                let field = Some(retry_after());
+                problem(body, Status::ServiceUnavailable, detail, field, route)
+            }
+        }
+    })
 }
 
-/// Answers with the stored value, as it was packed.
-pub fn answer(key: &[u8], state: &State, now: Now, body: &mut Vec<u8>, route: usize) -> Response {
-    match state.store.lookup(key, now, body) {
-        Lookup::Found => {
-            body.push(b'\n');
-            Response::ok(JSON, route)
-        }
-        Lookup::Absent => absent(body, route),
-        Lookup::Unavailable => {
-            let detail = "store: Redis cannot be asked now";
-            problem(body, Status::ServiceUnavailable, detail, Some(retry_after()), route)
-        }
-    }
-}
-
-/// The answer for a key that nothing is stored under.
-pub fn absent(body: &mut Vec<u8>, route: usize) -> Response {
+/// Answers for a key that no metric is stored under.
+fn not_found(body: &mut Vec<u8>, route: usize) -> Response {
     let detail = "key: no metric of this <timestamp> or <device_id>:<timestamp> is stored, or it \
                   has expired";
     problem(body, Status::NotFound, detail, None, route)

@@ -1,6 +1,5 @@
 //! Which paths there are, and what they may be asked.
 
-use super::profile::Form;
 use crate::metric::rejection::Reason;
 use crate::telemetry::counters::Labels;
 use percore::http::request::Method;
@@ -26,22 +25,31 @@ pub enum Route<'a> {
     /// `/openapi.json`
     Document,
     /// `/debug/pprof/` and its pages.
-    Debug(Page),
+    Debug(DebugPage),
     /// `/debug/pprof/profile` and `/debug/pprof/flamegraph`.
-    Profile(Form),
+    Profile(ProfileFormat),
     /// No path of ours.
     Unknown,
 }
 
 /// The pages under `/debug/pprof/` that are written at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Page {
+pub enum DebugPage {
     /// The list of the others.
     Index,
     /// How long requests took.
     Latency,
     /// What each core does.
     Threads,
+}
+
+/// The forms in which a profile is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProfileFormat {
+    /// Gzipped protobuf, for `go tool pprof` and speedscope.
+    Pprof,
+    /// An SVG picture.
+    Flamegraph,
 }
 
 /// Where in [`NAMES`] requests are counted that could not be taken.
@@ -105,11 +113,11 @@ impl<'a> Route<'a> {
             "/" => Self::Index,
             "/openapi.json" => Self::Document,
             // Who types it forgets the last slash.
-            "/debug/pprof/" | "/debug/pprof" => Self::Debug(Page::Index),
-            "/debug/pprof/latency" => Self::Debug(Page::Latency),
-            "/debug/pprof/threads" => Self::Debug(Page::Threads),
-            "/debug/pprof/profile" => Self::Profile(Form::Pprof),
-            "/debug/pprof/flamegraph" => Self::Profile(Form::Flamegraph),
+            "/debug/pprof/" | "/debug/pprof" => Self::Debug(DebugPage::Index),
+            "/debug/pprof/latency" => Self::Debug(DebugPage::Latency),
+            "/debug/pprof/threads" => Self::Debug(DebugPage::Threads),
+            "/debug/pprof/profile" => Self::Profile(ProfileFormat::Pprof),
+            "/debug/pprof/flamegraph" => Self::Profile(ProfileFormat::Flamegraph),
             _ => match path.strip_prefix("/metrics/") {
                 Some(key) if !key.is_empty() && !key.contains('/') => Self::Lookup(key),
                 _ => Self::Unknown,
@@ -129,11 +137,11 @@ impl<'a> Route<'a> {
             Self::Health => 6,
             Self::Ready => 7,
             Self::Document => 8,
-            Self::Debug(Page::Index) => 9,
-            Self::Debug(Page::Latency) => 10,
-            Self::Debug(Page::Threads) => 11,
-            Self::Profile(Form::Pprof) => 12,
-            Self::Profile(Form::Flamegraph) => 13,
+            Self::Debug(DebugPage::Index) => 9,
+            Self::Debug(DebugPage::Latency) => 10,
+            Self::Debug(DebugPage::Threads) => 11,
+            Self::Profile(ProfileFormat::Pprof) => 12,
+            Self::Profile(ProfileFormat::Flamegraph) => 13,
             Self::Unknown => 14,
         }
     }
@@ -156,7 +164,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Health | Self::Ready | Self::Unknown => None,
             Self::Analyze => Some(&["device_id"]),
-            Self::Debug(Page::Latency) => Some(&["route"]),
+            Self::Debug(DebugPage::Latency) => Some(&["route"]),
             Self::Profile(_) => Some(&["seconds"]),
             _ => Some(&[]),
         }

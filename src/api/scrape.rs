@@ -1,6 +1,8 @@
-//! `GET /metrics/prometheus`: what the server measures of itself.
+//! `GET /metrics/prometheus`: the server's own metrics.
 
-use super::later::Work;
+use std::sync::Arc;
+
+use super::jobs::Lane;
 use super::state::State;
 use crate::metric::event;
 use crate::store::event_counters::{DropReason, EvictReason};
@@ -9,34 +11,31 @@ use crate::telemetry::latency::{Buckets, Durations};
 use crate::telemetry::snapshot::{self, Named, Snapshot};
 use percore::clock::Now;
 use percore::http::accept_encoding::{gzip, wants_gzip};
+use percore::http::handler::{Context, Reply};
 use percore::http::request::Request;
 use percore::http::response::{Field, Response};
 
-/// The exposition in the format and coding that the request prefers.
-#[must_use]
-pub fn work(request: &Request<'_>) -> Work {
+/// Answers with the exposition in the format and coding that the request prefers.
+pub fn answer(
+    request: &Request<'_>,
+    state: &Arc<State>,
+    context: &Context<'_>,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Reply {
     let lines = request.headers.lines("accept").map(String::from_utf8_lossy);
     let accept = lines.collect::<Vec<_>>().join(",");
     let format = Format::accepted_by(Some(&accept));
-    Work::Scrape { format, gzipped: wants_gzip(request.headers.lines("accept-encoding")) }
+    let gzipped = wants_gzip(request.headers.lines("accept-encoding"));
+    state.submit(Lane::Scrape, context, body, route, move |state, execution, body| {
+        let text = state.exposition.write(&snapshot(state, execution.now), format);
+        *body = if gzipped { gzip(text.as_bytes()) } else { text.into_bytes() };
+        let field = Some(Field::Negotiated { gzipped });
+        Response { field, ..Response::ok(format.content_type(), route) }
+    })
 }
 
-/// Writes the exposition.
-pub fn answer(
-    format: Format,
-    gzipped: bool,
-    state: &State,
-    now: Now,
-    body: &mut Vec<u8>,
-    route: usize,
-) -> Response {
-    let text = state.exposition.write(&snapshot(state, now), format);
-    *body = if gzipped { gzip(text.as_bytes()) } else { text.into_bytes() };
-    let field = Some(Field::Negotiated { gzipped });
-    Response { field, ..Response::ok(format.content_type(), route) }
-}
-
-/// Everything that is exported, at this moment.
+/// Collects everything that is exported, at this moment.
 #[must_use]
 pub fn snapshot(state: &State, now: Now) -> Snapshot {
     let counters = state.counters.totals();

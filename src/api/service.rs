@@ -6,10 +6,9 @@ use std::sync::Arc;
 use super::cors::Cors;
 use super::ingest::{self, Ingest};
 use super::meter::Meter;
-use super::profile::{self, Wanted};
 use super::route::{NAMES, REFUSED, Route};
 use super::state::State;
-use super::{analyze, debug, health, index, later, lookup, openapi, query, scrape};
+use super::{analyze, debug, health, index, lookup, openapi, profile, query, scrape};
 use percore::clock::Now;
 use percore::http::handler::{self, Context, Handler, Peer, Reply, retry_after};
 use percore::http::problem::problem;
@@ -87,39 +86,28 @@ impl Service {
             // A pipelined POST before this request is seen by it.
             self.publish(context.now);
         }
-        let (state, index) = (&*self.state, route.index());
+        let (state, index) = (&self.state, route.index());
         Reply::Now(match route {
             Route::Ingest => self.ingest.take(request, state, context, body, index),
             Route::Health => health::health(body, index),
             Route::Ready => health::ready(context.draining, body, index),
             Route::Index => index::index(body, index),
             Route::Document => openapi::document(request.method, body, index),
-            Route::Analyze => match analyze::work(request) {
-                Some(work) => return later::ask(work, state, context, body, index),
-                None => analyze::unknown(body, index),
-            },
-            Route::Scrape => {
-                return later::ask(scrape::work(request), state, context, body, index);
-            }
+            Route::Analyze => return analyze::answer(request, state, context, body, index),
+            Route::Scrape => return scrape::answer(request, state, context, body, index),
             Route::Lookup(_) if !ingest::is_authorized(&request.headers, state) => {
                 ingest::unauthorized(body, index)
             }
-            Route::Lookup(key) => match lookup::work(key, state) {
-                Some(work) => return later::ask(work, state, context, body, index),
-                None => lookup::absent(body, index),
-            },
+            Route::Lookup(key) => return lookup::answer(key, state, context, body, index),
             Route::Debug(_) | Route::Profile(_) if !debug::admits(request, context, state) => {
                 debug::forbidden(body, index)
             }
-            Route::Profile(form) => match Wanted::of(form, request) {
-                Some(_) if request.method == Method::Head => profile::head(form, index),
-                Some(wanted) => return profile::ask(wanted, state, context, body, index),
-                None => profile::bad_seconds(body, index),
-            },
-            Route::Debug(page) => match debug::work(page, request) {
-                Some(work) => return later::ask(work, state, context, body, index),
-                None => debug::unknown(body, index),
-            },
+            Route::Debug(page) => {
+                return debug::answer(page, request, state, context, body, index);
+            }
+            Route::Profile(format) => {
+                return profile::answer(format, request, state, context, body, index);
+            }
             Route::Unknown => unknown(request.path, body, index),
         })
     }

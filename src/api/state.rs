@@ -1,10 +1,10 @@
-//! What all cores share.
+//! The state that all cores share.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::cors::Cors;
-use super::later::JobQueue;
+use super::jobs::{Execution, Job, JobQueue, Lane};
 use crate::analytics::Analytics;
 use crate::config::Secret;
 use crate::store::Store;
@@ -12,28 +12,30 @@ use crate::telemetry::busy_ratios::BusyRatios;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::latency::Latency;
+use percore::http::handler::{Context, Reply};
+use percore::http::response::Response;
 
-/// The islands, and the settings that decisions depend on.
+/// The islands below, and the settings that answers depend on.
 pub struct State {
-    /// Windows and verdicts.
+    /// Windows and verdicts of devices.
     pub analytics: Analytics,
-    /// What was accepted.
+    /// The accepted events.
     pub store: Store,
     /// Counters of the cores.
     pub counters: Arc<Counters>,
-    /// Durations of the cores.
+    /// Durations of requests.
     pub latency: Arc<Latency>,
     /// Durations of flushes to a remote store.
     pub flushes: Arc<Latency>,
-    /// The cores' share of time at work.
+    /// The share of time that each core is busy.
     pub busy_ratios: BusyRatios,
-    /// Writes all of it for Prometheus.
+    /// The writer of the exposition for Prometheus.
     pub exposition: Exposition,
-    /// Where work for the control threads waits.
+    /// The queues of the control threads.
     pub jobs: Box<dyn JobQueue>,
-    /// Which pages in browsers may read answers, if any.
+    /// The headers for pages in browsers, if any may read answers.
     pub cors: Option<Cors>,
-    /// Settings.
+    /// The settings that answers depend on.
     pub settings: Settings,
 }
 
@@ -44,16 +46,41 @@ impl fmt::Debug for State {
     }
 }
 
-/// What the answers depend on, beside the islands' own settings.
+impl State {
+    /// Queues a job that answers the request of `context`. If the job is not taken, the reason is
+    /// answered at once.
+    pub fn submit(
+        self: &Arc<Self>,
+        lane: Lane,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+        route: usize,
+        work: impl FnOnce(&Self, &Execution<'_>, &mut Vec<u8>) -> Response + Send + 'static,
+    ) -> Reply {
+        let deadline_ns = context.now.mono_ns.saturating_add(self.settings.request_timeout_ns);
+        let state = Arc::clone(self);
+        let work =
+            move |execution: &Execution<'_>, body: &mut Vec<u8>| work(&state, execution, body);
+        match self.jobs.submit(Job::new(lane, route, deadline_ns, context.ticket(), work)) {
+            Ok(()) => Reply::Later,
+            Err((job, error)) => {
+                job.cancel();
+                Reply::Now(error.answer(body, route))
+            }
+        }
+    }
+}
+
+/// The settings that answers depend on, beside the islands' own.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The name of this instance.
     pub instance: String,
-    /// Cores that serve.
+    /// The number of cores that serve.
     pub cores: usize,
     /// `--max-body`.
     pub body_bytes_max: usize,
-    /// An event older than this counts as late.
+    /// The age from which an event counts as late, in milliseconds.
     pub store_ttl_ms: i64,
     /// The token of ingestion and look-ups.
     pub ingest_token: Option<Secret>,
@@ -61,8 +88,8 @@ pub struct Settings {
     pub admin_token: Option<Secret>,
     /// `--max-devices`.
     pub devices_max: usize,
-    /// Connections that may be open.
+    /// The number of connections that may be open.
     pub connections_max: usize,
-    /// `--request-timeout`: how long work may wait for the control threads.
-    pub patience_ns: u64,
+    /// `--request-timeout`, which bounds the wait of a job for its thread.
+    pub request_timeout_ns: u64,
 }
