@@ -57,7 +57,11 @@ mod tests {
         let own = |file: &str| format!("{PACKAGE}/src/{file}");
         for (name, file, expected) in [
             ("cpu", own("metric/decode.rs"), "corepulse::metric::decode::cpu"),
-            ("run<Service>", own("engine/percore.rs"), "percore::event_loop::run"),
+            (
+                "run<Service>",
+                format!("{PACKAGE}/percore/src/event_loop.rs"),
+                "percore::event_loop::run",
+            ),
             ("start", own("lib.rs"), "corepulse::start"),
             ("poll", "/a/mio-1.2.5/src/sys/unix/mod.rs".to_owned(), "mio::sys::unix::poll"),
             ("parse_uri", "/a/httparse-1.10.1/src/lib.rs".to_owned(), "httparse::parse_uri"),
