@@ -233,7 +233,7 @@ mod in_process;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::in_process::Running;
+    use crate::in_process::InProcessServer;
     use std::fs;
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
@@ -301,7 +301,7 @@ mod tests {
     /// Two tables as users have them, against the server itself.
     #[test]
     fn a_users_own_tables_are_taken_whole() {
-        let server = Running::start(&[]);
+        let server = InProcessServer::start(&[]);
         let folder = std::env::temp_dir().join(format!("replay-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let (fleet, lone) = (folder.join("fleet.csv"), folder.join("lone.csv"));
@@ -327,7 +327,7 @@ mod tests {
         fs::remove_dir_all(&folder).unwrap();
 
         let mut client = server.client();
-        let mut of = |target: &str| client.ask(&get(target)).json();
+        let mut of = |target: &str| client.request(&get(target)).json();
         assert_eq!(of("/analyze")["totals"]["accepted"], 7);
         assert_eq!(of("/analyze?device_id=lone")["cpu"]["max"], 15.0);
         assert_eq!(of("/metrics/d2:1700000001")["rps"], 4);

@@ -26,7 +26,7 @@ use percore::http::request::Request;
 use percore::http::response::Response;
 use percore::listener;
 use percore::observer::{CloseReason, Observer};
-use testkit::{Client, SOON, assert_problem, get};
+use testkit::{HttpClient, TIMEOUT, assert_problem, get};
 
 const ANYWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
@@ -46,43 +46,43 @@ fn post(framing: &str, body: &[u8]) -> Vec<u8> {
 #[test]
 fn the_example_says_ok_and_echoes_what_was_posted() {
     let cores = echo();
-    let mut client = Client::connect(address(&cores));
-    let answer = client.ask(&get("/"));
+    let mut client = HttpClient::connect(address(&cores));
+    let answer = client.request(&get("/"));
     assert_eq!((answer.status, answer.text()), (200, "OK"));
     client.send(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n");
-    assert_eq!(client.answer_to_head().field("content-length"), Some("2"));
-    let answer = client.ask(&post("Content-Length: 5", b"hello"));
+    assert_eq!(client.receive_response_to_head().header("content-length"), Some("2"));
+    let answer = client.request(&post("Content-Length: 5", b"hello"));
     assert_eq!((answer.status, answer.text()), (200, "hello"));
     // The handler gets the body without its chunks.
     let chunks = b"5\r\nhello\r\n7;a=b\r\n, world\r\n0\r\nTrailer: x\r\n\r\n";
-    let answer = client.ask(&post("Transfer-Encoding: chunked", chunks));
+    let answer = client.request(&post("Transfer-Encoding: chunked", chunks));
     assert_eq!((answer.status, answer.text()), (200, "hello, world"));
-    assert_problem(&client.ask(&get("/elsewhere")), 404, b"");
+    assert_problem(&client.request(&get("/elsewhere")), 404, b"");
     // RFC 9110, section 15.5.6: 405 says what would have been taken, and OPTIONS is how to ask.
     const ALLOW: Option<&str> = Some("GET, HEAD, POST, OPTIONS");
     for target in ["/", "*"] {
         let options = format!("OPTIONS {target} HTTP/1.1\r\nHost: test\r\n\r\n");
-        let answer = client.ask(options.as_bytes());
-        assert_eq!((answer.status, answer.field("allow"), answer.text()), (200, ALLOW, ""));
+        let answer = client.request(options.as_bytes());
+        assert_eq!((answer.status, answer.header("allow"), answer.text()), (200, ALLOW, ""));
     }
     for method in ["DELETE", "PUT", "PATCH", "TRACE"] {
         let request = format!("{method} / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
-        let answer = client.ask(request.as_bytes());
+        let answer = client.request(request.as_bytes());
         assert_problem(&answer, 405, b"");
-        assert_eq!(answer.field("allow"), ALLOW, "{method}");
+        assert_eq!(answer.header("allow"), ALLOW, "{method}");
     }
-    cores.drain(SOON).unwrap();
+    cores.drain(TIMEOUT).unwrap();
     client.assert_end();
 }
 
 #[test]
 fn the_engine_s_own_refusals_hold_for_any_handler() {
     let cores = echo();
-    let mut client = Client::connect(address(&cores));
-    let answer = client.ask(&post("Content-Length: abc", b""));
+    let mut client = HttpClient::connect(address(&cores));
+    let answer = client.request(&post("Content-Length: abc", b""));
     assert_problem(&answer, 400, b"abc");
-    assert!(answer.closes());
-    cores.drain(SOON).unwrap();
+    assert!(answer.closes_connection());
+    cores.drain(TIMEOUT).unwrap();
 }
 
 /// What observers of all cores have counted.
@@ -133,8 +133,8 @@ fn each_core_gets_a_handler_of_its_own_and_counts() {
     let cores = cores.unwrap();
     assert_eq!(made.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
     assert!(cores.count() == 3 && cores.are_running());
-    assert_eq!(Client::connect(address(&cores)).ask(&get("/")).status, 200);
-    cores.drain(SOON).unwrap();
+    assert_eq!(HttpClient::connect(address(&cores)).request(&get("/")).status, 200);
+    cores.drain(TIMEOUT).unwrap();
     let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
     assert_eq!(
         [&counts.opened, &counts.answered, &counts.closed].map(count),
@@ -147,13 +147,13 @@ fn each_core_gets_a_handler_of_its_own_and_counts() {
 #[test]
 fn draining_is_told_to_clients_before_the_end() {
     let cores = echo();
-    let mut client = Client::connect(address(&cores));
-    assert!(!client.ask(&get("/")).closes());
+    let mut client = HttpClient::connect(address(&cores));
+    assert!(!client.request(&get("/")).closes_connection());
     cores.begin_drain();
-    assert!(client.ask(&get("/")).closes());
-    let answer = Client::connect(address(&cores)).ask(&get("/"));
-    assert!(answer.status == 200 && answer.closes(), "still taken: {answer:?}");
-    cores.drain(SOON).unwrap();
+    assert!(client.request(&get("/")).closes_connection());
+    let answer = HttpClient::connect(address(&cores)).request(&get("/"));
+    assert!(answer.status == 200 && answer.closes_connection(), "still taken: {answer:?}");
+    cores.drain(TIMEOUT).unwrap();
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_port_in_use_is_an_error() {
     let taken: SocketAddr = address(&cores);
     let error = serve(taken, 1, |_core| echo::Echo).expect_err("somebody listens there");
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
-    cores.drain(SOON).unwrap();
+    cores.drain(TIMEOUT).unwrap();
 }
 
 #[test]

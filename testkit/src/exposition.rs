@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::http_client::{Client, get};
+use crate::http_client::{HttpClient, get};
 
 /// The samples of an exposition by series, as it stands in the text: `name{label="value"}`.
 pub fn scrape(address: SocketAddr) -> BTreeMap<String, f64> {
-    let answer = Client::connect(address).ask(&get("/metrics/prometheus"));
+    let answer = HttpClient::connect(address).request(&get("/metrics/prometheus"));
     assert_eq!(answer.status, 200, "{answer:?}");
     let samples = answer.text().lines().filter(|line| !line.starts_with('#'));
     samples

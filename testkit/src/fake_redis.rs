@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::wait::SOON;
+use crate::wait::TIMEOUT;
 
 /// What is said to a command.
 #[derive(Clone, Debug)]
-pub enum Say {
+pub enum FakeReply {
     /// These bytes.
     Bytes(Vec<u8>),
     /// The first, and then the second again and again, until nobody takes it any more.
@@ -22,7 +22,7 @@ pub enum Say {
     Nothing,
 }
 
-impl Say {
+impl FakeReply {
     pub fn text(text: impl Into<String>) -> Self {
         Self::Bytes(text.into().into_bytes())
     }
@@ -37,14 +37,14 @@ impl Say {
 }
 
 /// A command with the number of the connection by which it came.
-pub type Asked = (usize, Vec<String>);
+pub type ReceivedCommand = (usize, Vec<String>);
 
-type Answers = dyn Fn(usize, &[String]) -> Option<Say> + Send + Sync;
+type Answers = dyn Fn(usize, &[String]) -> Option<FakeReply> + Send + Sync;
 
 /// It ends with its test.
 pub struct FakeRedis {
     pub address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<ReceivedCommand>>>,
     is_ending: Arc<AtomicBool>,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -53,7 +53,7 @@ impl FakeRedis {
     /// What `answers` leaves open is answered as a Redis that is well would. It is told the number
     /// of the connection, from 1 on.
     pub fn start(
-        answers: impl Fn(usize, &[String]) -> Option<Say> + Send + Sync + 'static,
+        answers: impl Fn(usize, &[String]) -> Option<FakeReply> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         Self::serve(listener, answers)
@@ -62,12 +62,12 @@ impl FakeRedis {
     /// At a port that was bound before, for those that have to know of each other.
     pub fn serve(
         listener: TcpListener,
-        answers: impl Fn(usize, &[String]) -> Option<Say> + Send + Sync + 'static,
+        answers: impl Fn(usize, &[String]) -> Option<FakeReply> + Send + Sync + 'static,
     ) -> Self {
         let address = listener.local_addr().unwrap();
         let answers: Arc<Answers> = Arc::new(answers);
         let (asked, is_ending) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let (for_talks, ends): (Arc<Mutex<Vec<Asked>>>, _) =
+        let (for_talks, ends): (Arc<Mutex<Vec<ReceivedCommand>>>, _) =
             (Arc::clone(&asked), Arc::clone(&is_ending));
         let acceptor = thread::spawn(move || {
             for (number, stream) in (1..).zip(listener.incoming()) {
@@ -90,7 +90,7 @@ impl FakeRedis {
     }
 
     /// All that it was asked so far.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<ReceivedCommand> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -117,31 +117,31 @@ fn talk(
     stream: &TcpStream,
     number: usize,
     answers: &Answers,
-    asked: &Mutex<Vec<Asked>>,
+    asked: &Mutex<Vec<ReceivedCommand>>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(SOON))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let (mut reader, mut writer) = (BufReader::new(stream), stream);
     loop {
         let words = command(&mut reader)?;
         asked.lock().unwrap_or_else(PoisonError::into_inner).push((number, words.clone()));
         match answers(number, &words).unwrap_or_else(|| usual(number, &words)) {
-            Say::Bytes(bytes) => writer.write_all(&bytes)?,
-            Say::Endlessly(first, again) => {
+            FakeReply::Bytes(bytes) => writer.write_all(&bytes)?,
+            FakeReply::Endlessly(first, again) => {
                 writer.write_all(first.as_bytes())?;
                 let again = again.repeat(64 * 1024 / again.len());
                 loop {
                     writer.write_all(again.as_bytes())?;
                 }
             }
-            Say::DropByDrop(first) => {
+            FakeReply::DropByDrop(first) => {
                 writer.write_all(first.as_bytes())?;
                 loop {
                     writer.write_all(b"1")?;
                     thread::park_timeout(Duration::from_millis(20));
                 }
             }
-            Say::Nothing => {
+            FakeReply::Nothing => {
                 io::copy(&mut reader, &mut io::sink())?;
                 return Ok(());
             }
@@ -150,17 +150,17 @@ fn talk(
 }
 
 /// What a Redis without a value says.
-fn usual(number: usize, words: &[String]) -> Say {
+fn usual(number: usize, words: &[String]) -> FakeReply {
     let first: Vec<&str> = words.iter().take(2).map(String::as_str).collect();
     match first.as_slice() {
-        ["PING", ..] => Say::text("+PONG\r\n"),
-        ["CLIENT", "INFO"] => Say::bulk(&format!("id={number} addr=127.0.0.1:{number}")),
-        ["CLIENT", "KILL"] => Say::text(":0\r\n"),
-        ["ROLE", ..] => Say::text("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
-        ["GET", ..] => Say::text("$-1\r\n"),
-        ["HELLO", ..] => Say::text("%1\r\n+proto\r\n:3\r\n"),
-        ["SET" | "SELECT" | "AUTH" | "ASKING", ..] => Say::ok(),
-        _ => Say::text("-ERR unknown command\r\n"),
+        ["PING", ..] => FakeReply::text("+PONG\r\n"),
+        ["CLIENT", "INFO"] => FakeReply::bulk(&format!("id={number} addr=127.0.0.1:{number}")),
+        ["CLIENT", "KILL"] => FakeReply::text(":0\r\n"),
+        ["ROLE", ..] => FakeReply::text("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
+        ["GET", ..] => FakeReply::text("$-1\r\n"),
+        ["HELLO", ..] => FakeReply::text("%1\r\n+proto\r\n:3\r\n"),
+        ["SET" | "SELECT" | "AUTH" | "ASKING", ..] => FakeReply::ok(),
+        _ => FakeReply::text("-ERR unknown command\r\n"),
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::wait::SOON;
+use crate::wait::TIMEOUT;
 
 /// How long a pump may not notice an order.
 const TICK: Duration = Duration::from_millis(5);
@@ -57,14 +57,14 @@ struct Cut {
 }
 
 #[derive(Debug)]
-struct Orders {
+struct FaultSettings {
     mode: Mode,
     cut: Option<Cut>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    orders: Mutex<Orders>,
+    orders: Mutex<FaultSettings>,
     /// Connections with a lower number hold back what is on its way to Redis.
     held_below: AtomicU64,
     connections: AtomicU64,
@@ -73,7 +73,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn orders(&self) -> MutexGuard<'_, Orders> {
+    fn orders(&self) -> MutexGuard<'_, FaultSettings> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -112,7 +112,7 @@ impl FaultProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            orders: Mutex::new(Orders { mode: Mode::Forward, cut: None }),
+            orders: Mutex::new(FaultSettings { mode: Mode::Forward, cut: None }),
             held_below: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
@@ -196,7 +196,7 @@ fn accept(
 }
 
 /// One connection: both sockets, closed when both pumps have let go of them.
-struct Pair {
+struct ProxiedConnection {
     number: u64,
     server: TcpStream,
     /// None in a black hole that was one from the start, and where Redis is away.
@@ -204,7 +204,7 @@ struct Pair {
     is_over: AtomicBool,
 }
 
-impl Pair {
+impl ProxiedConnection {
     /// Ends it; a reset is what closing sends once nothing may linger.
     fn end(&self, ending: Ending) {
         for stream in std::iter::once(&self.server).chain(&self.redis) {
@@ -236,13 +236,14 @@ fn connect(server: TcpStream, upstream: SocketAddr, shared: &Arc<Shared>) {
     server.set_nonblocking(false).unwrap();
     let number = shared.connections.fetch_add(1, Ordering::SeqCst);
     let is_hole = shared.mode() == Mode::BlackHole;
-    let redis = (!is_hole).then(|| TcpStream::connect_timeout(&upstream, SOON).ok()).flatten();
+    let redis = (!is_hole).then(|| TcpStream::connect_timeout(&upstream, TIMEOUT).ok()).flatten();
     for stream in std::iter::once(&server).chain(&redis) {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(TICK)).unwrap();
-        stream.set_write_timeout(Some(SOON)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
     }
-    let pair = Arc::new(Pair { number, server, redis, is_over: AtomicBool::new(false) });
+    let pair =
+        Arc::new(ProxiedConnection { number, server, redis, is_over: AtomicBool::new(false) });
     if pair.redis.is_none() && !is_hole {
         pair.end(Ending::Reset);
         return;
@@ -277,7 +278,11 @@ fn read(mut stream: &TcpStream, chunk: &mut [u8]) -> io::Result<Chunk> {
 
 /// Passes one direction on until it ends, and says how the connection is to end; `None` where the
 /// other direction has said so already.
-fn pump(direction: Direction, pair: &Pair, shared: &Shared) -> io::Result<Option<Ending>> {
+fn pump(
+    direction: Direction,
+    pair: &ProxiedConnection,
+    shared: &Shared,
+) -> io::Result<Option<Ending>> {
     let (from, to) = match direction {
         Direction::ToRedis => (Some(&pair.server), pair.redis.as_ref()),
         Direction::ToServer => (pair.redis.as_ref(), Some(&pair.server)),
@@ -292,7 +297,7 @@ fn pump(direction: Direction, pair: &Pair, shared: &Shared) -> io::Result<Option
                 Ok(Chunk::Nothing)
             }
         };
-        // Asked after the read: an order given before a byte was sent holds for that byte.
+        // Looked up after the read: an order given before a byte was sent holds for that byte.
         let mode = shared.mode();
         if mode == Mode::Refuse || (has_lost && mode != Mode::BlackHole) {
             return Ok(Some(Ending::Reset));

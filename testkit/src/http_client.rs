@@ -8,35 +8,35 @@ use std::path::Path;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::http_response::Answer;
-use crate::wait::SOON;
+use crate::http_response::HttpResponse;
+use crate::wait::TIMEOUT;
 
 /// One connection.
 #[derive(Debug)]
-pub struct Client {
+pub struct HttpClient {
     stream: TcpStream,
     /// Received and not yet part of an answer.
     received: Vec<u8>,
 }
 
-impl Client {
+impl HttpClient {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, SOON).expect("the server accepts");
-        Self::over(stream)
+        let stream = TcpStream::connect_timeout(&address, TIMEOUT).expect("the server accepts");
+        Self::from_stream(stream)
     }
 
     /// With a small receive buffer: the server's own buffers are what fills when nobody reads.
-    pub fn connect_narrow(address: SocketAddr) -> Self {
+    pub fn connect_with_small_buffer(address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4 * 1024).unwrap();
         socket.connect(&address.into()).expect("the server accepts");
-        Self::over(TcpStream::from(socket))
+        Self::from_stream(TcpStream::from(socket))
     }
 
-    pub fn over(stream: TcpStream) -> Self {
+    pub fn from_stream(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream.set_write_timeout(Some(SOON)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         let received = Vec::new();
         Self { stream, received }
     }
@@ -44,8 +44,8 @@ impl Client {
     /// By a Unix socket: to receive and to send are the same there.
     pub fn connect_unix(path: &Path) -> Self {
         let stream = UnixStream::connect(path).expect("the server accepts");
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream.set_write_timeout(Some(SOON)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         Self { stream: OwnedFd::from(stream).into(), received: Vec::new() }
     }
 
@@ -63,14 +63,14 @@ impl Client {
     }
 
     /// Says that nothing more will be sent.
-    pub fn finish_sending(&mut self) {
+    pub fn shutdown_write(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     /// Reads one answer; `None` at a clean end of the stream.
-    pub fn try_answer(&mut self, answers_head: bool) -> io::Result<Option<Answer>> {
+    pub fn try_receive(&mut self, answers_head: bool) -> io::Result<Option<HttpResponse>> {
         loop {
-            if let Some((answer, bytes)) = Answer::parse(&self.received, answers_head) {
+            if let Some((answer, bytes)) = HttpResponse::parse(&self.received, answers_head) {
                 self.received.drain(..bytes);
                 return Ok(Some(answer));
             }
@@ -84,14 +84,14 @@ impl Client {
     }
 
     /// Reads the answer to anything but HEAD.
-    pub fn answer(&mut self) -> Answer {
-        let answer = self.try_answer(false).expect("an answer within the time-out");
+    pub fn receive(&mut self) -> HttpResponse {
+        let answer = self.try_receive(false).expect("an answer within the time-out");
         answer.expect("an answer before the end of the stream")
     }
 
     /// Reads the answer to HEAD.
-    pub fn answer_to_head(&mut self) -> Answer {
-        let answer = self.try_answer(true).expect("an answer within the time-out");
+    pub fn receive_response_to_head(&mut self) -> HttpResponse {
+        let answer = self.try_receive(true).expect("an answer within the time-out");
         answer.expect("an answer before the end of the stream")
     }
 
@@ -110,13 +110,13 @@ impl Client {
         }
     }
 
-    pub fn ask(&mut self, request: &[u8]) -> Answer {
+    pub fn request(&mut self, request: &[u8]) -> HttpResponse {
         self.send(request);
-        self.answer()
+        self.receive()
     }
 
     /// Whatever comes until the server ends the stream, which has to be an orderly end.
-    pub fn rest(&mut self) -> Vec<u8> {
+    pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.received);
         let end = self.stream.read_to_end(&mut rest);
         end.unwrap_or_else(|error| {
@@ -128,7 +128,7 @@ impl Client {
 
     /// Checks that the server has ended the stream and sends nothing before that.
     pub fn assert_end(&mut self) {
-        let rest = self.rest();
+        let rest = self.read_to_end();
         assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
     }
 
@@ -145,15 +145,15 @@ impl Client {
 /// A connection to a server with one worker, whose answer tells that the worker has taken in
 /// everything sent to it before: sockets become readable in order.
 #[derive(Debug)]
-pub struct Barrier(Client);
+pub struct Barrier(HttpClient);
 
 impl Barrier {
     pub fn new(address: SocketAddr) -> Self {
-        Self(Client::connect(address))
+        Self(HttpClient::connect(address))
     }
 
     pub fn pass(&mut self) {
-        assert_eq!(self.0.ask(&get("/health")).status, 200);
+        assert_eq!(self.0.request(&get("/health")).status, 200);
     }
 }
 
@@ -162,7 +162,7 @@ pub fn get(target: &str) -> Vec<u8> {
 }
 
 /// A GET as somebody on this machine sends it, who may look at `/debug/`.
-pub fn get_here(target: &str) -> Vec<u8> {
+pub fn get_as_localhost(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
 }
 

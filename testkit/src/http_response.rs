@@ -9,7 +9,7 @@ const ECHO_BYTES_MAX: usize = 64;
 
 /// One response of the server.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: u16,
     pub reason: String,
     /// Names in lower case, in the order in which they came.
@@ -17,14 +17,14 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for HttpResponse {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = String::from_utf8_lossy(&self.body[..self.body.len().min(2000)]);
         write!(out, "{} {:?} {body:?}", self.status, self.fields)
     }
 }
 
-impl Answer {
+impl HttpResponse {
     /// Parses the answer at the start of `bytes`, and says how many of them it is; `None` when
     /// more have to come. An interim answer (1xx) has neither fields nor a body.
     pub fn parse(bytes: &[u8], answers_head: bool) -> Option<(Self, usize)> {
@@ -42,7 +42,7 @@ impl Answer {
         let length = answer.check_fields();
         let end = if answers_head { head_end } else { head_end + length };
         answer.body = bytes.get(head_end..end)?.to_vec();
-        if answer.field("content-type").is_some_and(|of| of.ends_with("json")) && !answers_head {
+        if answer.header("content-type").is_some_and(|of| of.ends_with("json")) && !answers_head {
             let ending = answer.body.get(answer.body.len().saturating_sub(2)..);
             assert_eq!(ending, Some(&b"}\n"[..]), "one newline ends an answer in JSON: {answer:?}");
         }
@@ -51,20 +51,20 @@ impl Answer {
 
     /// Checks the fields that every answer carries, and answers `Content-Length`.
     fn check_fields(&self) -> usize {
-        let date = self.field("date").expect("every answer has a Date");
+        let date = self.header("date").expect("every answer has a Date");
         assert!(
             date.len() == 29 && date.ends_with(" GMT") && &date[3..5] == ", ",
             "no IMF-fixdate: {date:?}"
         );
-        assert!(!self.field("content-type").expect("and a type").is_empty());
-        assert_eq!(self.field("transfer-encoding"), None, "nothing is chunked");
-        let length = self.field("content-length").expect("and a length");
+        assert!(!self.header("content-type").expect("and a type").is_empty());
+        assert_eq!(self.header("transfer-encoding"), None, "nothing is chunked");
+        let length = self.header("content-length").expect("and a length");
         assert!(length.bytes().all(|byte| byte.is_ascii_digit()), "{length:?}");
         length.parse().unwrap()
     }
 
     /// The value of a field, which stands at most once.
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(given, _)| given == name);
         let value = values.next().map(|(_, value)| value.as_str());
         assert!(values.next().is_none(), "{name} twice in {self:?}");
@@ -72,8 +72,8 @@ impl Answer {
     }
 
     /// Whether it says that it is the last on its connection.
-    pub fn closes(&self) -> bool {
-        self.field("connection") == Some("close")
+    pub fn closes_connection(&self) -> bool {
+        self.header("connection") == Some("close")
     }
 
     pub fn text(&self) -> &str {
@@ -85,7 +85,7 @@ impl Answer {
     }
 
     /// The same without what depends on the moment.
-    pub fn timeless(mut self) -> Self {
+    pub fn without_date(mut self) -> Self {
         self.fields.retain(|(name, _)| name != "date");
         self
     }
@@ -108,9 +108,9 @@ fn field(line: &str) -> (String, String) {
 
 /// Checks that an answer is a problem of RFC 9457 that repeats little of what was sent, and
 /// answers its members.
-pub fn assert_problem(answer: &Answer, status: u16, sent: &[u8]) -> Value {
+pub fn assert_problem(answer: &HttpResponse, status: u16, sent: &[u8]) -> Value {
     assert_eq!(answer.status, status, "{answer:?}");
-    assert_eq!(answer.field("content-type"), Some("application/problem+json"));
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     let problem = answer.json();
     assert_eq!(problem["status"], status, "{problem}");
     assert_eq!(problem["title"], answer.reason, "{problem}");

@@ -13,7 +13,6 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
-pub mod accounts;
 pub mod certificates;
 pub mod exposition;
 pub mod fake_redis;
@@ -21,24 +20,25 @@ pub mod fault_proxy;
 pub mod http_client;
 pub mod http_response;
 pub mod load;
-pub mod outage;
 pub mod pprof;
 pub mod redis;
 pub mod redis_client;
 pub mod redis_cluster;
 pub mod redis_sentinel;
 pub mod server;
+pub mod server_under_load;
+pub mod store_counters;
 pub mod wait;
 
-pub use accounts::Accounts;
 pub use exposition::{scrape, sum_of};
-pub use fake_redis::{FakeRedis, Say};
+pub use fake_redis::{FakeRedis, FakeReply};
 pub use fault_proxy::{Direction, Ending, FaultProxy, Mode};
-pub use http_client::{Barrier, Client, get, get_here, post};
-pub use http_response::{Answer, assert_problem};
-pub use load::{Keeper, Load, Sent};
-pub use outage::{Outage, Settled};
+pub use http_client::{Barrier, HttpClient, get, get_as_localhost, post};
+pub use http_response::{HttpResponse, assert_problem};
+pub use load::{Load, MetricStore, SentMetrics};
 pub use redis::Redis;
-pub use redis_client::Reply;
-pub use server::Process;
-pub use wait::{ANSWER_TIME_MAX, SOON, until, until_within};
+pub use redis_client::RedisReply;
+pub use server::Server;
+pub use server_under_load::{Reconciliation, ServerUnderLoad};
+pub use store_counters::StoreCounters;
+pub use wait::{ANSWER_TIME_MAX, TIMEOUT, wait_until, wait_until_within};

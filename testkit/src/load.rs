@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::http_client::{Client, post};
+use crate::http_client::{HttpClient, post};
 use crate::redis::Redis;
 use crate::wait::ANSWER_TIME_MAX;
 
@@ -29,34 +29,34 @@ pub fn metric(device: &str, number: u64, cpu: &str) -> (String, String) {
 }
 
 /// What keeps the metrics: a Redis, or several that are one to who writes.
-pub trait Keeper {
+pub trait MetricStore {
     /// The values of these keys, `None` for a key that it does not have.
-    fn held(&mut self, keys: &[&str]) -> Vec<Option<String>>;
+    fn values_of(&mut self, keys: &[&str]) -> Vec<Option<String>>;
 }
 
-impl Keeper for Redis {
-    fn held(&mut self, keys: &[&str]) -> Vec<Option<String>> {
+impl MetricStore for Redis {
+    fn values_of(&mut self, keys: &[&str]) -> Vec<Option<String>> {
         self.values(keys.iter().copied())
     }
 }
 
 /// Events that were acknowledged, and what the last of each key said.
 #[derive(Debug, Default)]
-pub struct Sent {
+pub struct SentMetrics {
     pub events: u64,
     pub values: BTreeMap<String, String>,
 }
 
-impl Sent {
+impl SentMetrics {
     pub fn add(&mut self, key: String, value: String) {
         self.events += 1;
         self.values.insert(key, value);
     }
 
     /// The keys under which a keeper does not hold what was sent last.
-    pub fn missing_from(&self, keeper: &mut impl Keeper) -> Vec<String> {
+    pub fn missing_from(&self, keeper: &mut impl MetricStore) -> Vec<String> {
         let keys: Vec<&str> = self.values.keys().map(String::as_str).collect();
-        let found = keeper.held(&keys);
+        let found = keeper.values_of(&keys);
         let pairs = self.values.iter().zip(found);
         let missing = pairs.filter(|((_, sent), found)| found.as_ref() != Some(*sent));
         missing.map(|((key, _), _)| key.clone()).collect()
@@ -65,7 +65,7 @@ impl Sent {
 
 #[derive(Debug, Default)]
 struct Shared {
-    sent: Mutex<Sent>,
+    sent: Mutex<SentMetrics>,
     acknowledged: AtomicU64,
     is_ending: AtomicBool,
 }
@@ -104,12 +104,12 @@ impl Load {
     }
 
     /// Counts an event that somebody else has sent.
-    pub fn add_sent(&self, key: String, value: String) {
+    pub fn record_sent(&self, key: String, value: String) {
         self.shared.add(vec![(key, value)]);
     }
 
     /// Ends it; answers what was acknowledged.
-    pub fn stop(mut self) -> Sent {
+    pub fn stop(mut self) -> SentMetrics {
         self.shared.is_ending.store(true, Ordering::SeqCst);
         for thread in self.threads.drain(..) {
             thread.join().expect("the load was answered");
@@ -125,7 +125,7 @@ impl Drop for Load {
 }
 
 fn post_until_ended(address: SocketAddr, device: &str, shared: &Shared) {
-    let mut client = Client::connect(address);
+    let mut client = HttpClient::connect(address);
     let mut next = 1;
     for request in 1_u64.. {
         if shared.is_ending.load(Ordering::SeqCst) {
@@ -144,10 +144,10 @@ fn post_until_ended(address: SocketAddr, device: &str, shared: &Shared) {
 }
 
 /// Posts them in one request, which has to be answered at once and with all accepted.
-fn post_all(client: &mut Client, metrics: &[(String, String)]) {
+fn post_all(client: &mut HttpClient, metrics: &[(String, String)]) {
     let lines: Vec<&str> = metrics.iter().map(|(_, value)| value.as_str()).collect();
     let since = Instant::now();
-    let answer = client.ask(&post(lines.join("\n").as_bytes()));
+    let answer = client.request(&post(lines.join("\n").as_bytes()));
     assert!(since.elapsed() < ANSWER_TIME_MAX, "a POST: {:?}", since.elapsed());
     assert_eq!(answer.status, 202, "{answer:?}");
     assert_eq!(answer.json()["accepted"], metrics.len(), "{answer:?}");

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::certificates::Certificates;
-use crate::redis_client::{Reply, Resp};
-use crate::wait::until;
+use crate::redis_client::{RedisClient, RedisReply};
+use crate::wait::wait_until;
 
 /// Ports below those that the kernel gives to outgoing connections (man 7 ip): nobody takes one
 /// while its Redis is down.
@@ -55,10 +55,10 @@ impl Drop for Folder {
 pub struct Redis {
     child: Option<Child>,
     folder: Folder,
-    port: Port,
+    port: ReservedPort,
     arguments: Vec<String>,
     certificates: Option<Certificates>,
-    control: Option<Resp>,
+    control: Option<RedisClient>,
 }
 
 impl Redis {
@@ -80,7 +80,7 @@ impl Redis {
     /// One that does not run yet, but has its port.
     pub fn absent(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let (folder, port) = (Folder::create(), Port::reserve());
+        let (folder, port) = (Folder::create(), ReservedPort::reserve());
         fs::write(folder.0.join(CONFIGURATION), "").expect("there is room for a file");
         Self { child: None, folder, port, arguments, certificates: None, control: None }
     }
@@ -89,14 +89,14 @@ impl Redis {
     pub fn run(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         self.child = Some(self.command().spawn().expect("ci/setup installs redis-server"));
-        until("Redis answers", || {
+        wait_until("Redis answers", || {
             let child = self.child.as_mut().unwrap();
             if child.try_wait().unwrap().is_some() {
                 panic!("Redis ended: {}", self.log());
             }
             self.control = Some(self.connect().ok()?);
-            let reply = self.control.as_mut()?.try_ask(&["PING"]).ok()?;
-            (reply == Reply::Status("PONG".to_owned())).then_some(())
+            let reply = self.control.as_mut()?.try_execute(&["PING"]).ok()?;
+            (reply == RedisReply::Status("PONG".to_owned())).then_some(())
         });
     }
 
@@ -123,11 +123,11 @@ impl Redis {
     }
 
     /// Another connection of the test's own, with the password that the arguments name.
-    pub fn connect(&self) -> io::Result<Resp> {
-        let mut resp = Resp::connect(&self.socket())?;
+    pub fn connect(&self) -> io::Result<RedisClient> {
+        let mut resp = RedisClient::connect(&self.socket())?;
         let mut pairs = self.arguments.windows(2);
         if let Some(pair) = pairs.find(|pair| pair[0] == "--requirepass") {
-            resp.try_ask(&["AUTH", &pair[1]])?.assert_ok();
+            resp.try_execute(&["AUTH", &pair[1]])?.assert_ok();
         }
         Ok(resp)
     }
@@ -151,18 +151,18 @@ impl Redis {
     }
 
     /// Asks all of it, in order.
-    pub fn ask_all(&mut self, commands: &[Vec<&str>]) -> Vec<Reply> {
-        self.exchange(|control| control.ask_all(commands))
+    pub fn execute_all(&mut self, commands: &[Vec<&str>]) -> Vec<RedisReply> {
+        self.exchange(|control| control.execute_all(commands))
     }
 
     /// Asks it on the test's own connection.
-    pub fn ask(&mut self, command: &[&str]) -> Reply {
-        self.exchange(|control| control.try_ask(command))
+    pub fn execute(&mut self, command: &[&str]) -> RedisReply {
+        self.exchange(|control| control.try_execute(command))
     }
 
     /// Exchanges commands and replies on the test's own connection, or on a new one where that has
     /// ended: a sentinel sends away all who are connected to a server that it promotes or demotes.
-    fn exchange<T>(&mut self, mut talk: impl FnMut(&mut Resp) -> io::Result<T>) -> T {
+    fn exchange<T>(&mut self, mut talk: impl FnMut(&mut RedisClient) -> io::Result<T>) -> T {
         let result = talk(self.control.as_mut().expect("it runs")).or_else(|error| {
             if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
                 return Err(error);
@@ -177,33 +177,33 @@ impl Redis {
 
     /// Changes its configuration.
     pub fn configure(&mut self, name: &str, value: &str) {
-        self.ask(&["CONFIG", "SET", name, value]).assert_ok();
+        self.execute(&["CONFIG", "SET", name, value]).assert_ok();
     }
 
-    /// Has it do something that takes a while; the answer is awaited with [`Self::await_reply`].
+    /// Has it do something that takes a while; the answer is awaited with [`Self::receive_reply`].
     pub fn begin(&mut self, command: &[&str]) {
         self.control.as_mut().expect("it runs").send(command).expect("it takes commands");
     }
 
-    pub fn await_reply(&mut self) -> Reply {
+    pub fn receive_reply(&mut self) -> RedisReply {
         self.control.as_mut().expect("it runs").receive().expect("a reply")
     }
 
     /// The values of these keys, `None` for a key that it does not have.
     pub fn values<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) -> Vec<Option<String>> {
         let commands: Vec<_> = keys.into_iter().map(|key| vec!["GET", key]).collect();
-        self.ask_all(&commands).into_iter().map(Reply::text).collect()
+        self.execute_all(&commands).into_iter().map(RedisReply::text).collect()
     }
 
     pub fn value(&mut self, key: &str) -> Option<String> {
-        self.ask(&["GET", key]).text()
+        self.execute(&["GET", key]).text()
     }
 
     /// When these keys expire, in milliseconds since 1970; negative for a key that it does not
     /// have, or for ever.
     pub fn expiries<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) -> Vec<i64> {
         let commands: Vec<_> = keys.into_iter().map(|key| vec!["PEXPIRETIME", key]).collect();
-        self.ask_all(&commands).into_iter().map(Reply::integer).collect()
+        self.execute_all(&commands).into_iter().map(RedisReply::integer).collect()
     }
 
     pub const fn is_running(&self) -> bool {
@@ -245,15 +245,15 @@ impl Drop for Redis {
 /// A port that nobody listens on, and that no other test takes as long as this lives: whatever has
 /// it may be killed and run again.
 #[derive(Debug)]
-pub struct Port {
+pub struct ReservedPort {
     pub number: u16,
     /// Its namesake of UDP, which nobody needs: who holds that one may use this one.
     _reservation: UdpSocket,
 }
 
-impl Port {
+impl ReservedPort {
     pub fn reserve() -> Self {
-        until("a free port", || {
+        wait_until("a free port", || {
             let number = fastrand::u16(PORTS);
             let reservation = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok();

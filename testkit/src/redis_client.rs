@@ -5,21 +5,21 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::wait::SOON;
+use crate::wait::TIMEOUT;
 
 /// So many commands go out before their replies are read: both fit into the buffers between.
 const PIPELINE_MAX: usize = 200;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum RedisReply {
     Status(String),
     Error(String),
     Integer(i64),
     Text(Option<String>),
-    List(Vec<Reply>),
+    List(Vec<RedisReply>),
 }
 
-impl Reply {
+impl RedisReply {
     /// The text of a value; `None` where there is none.
     pub fn text(self) -> Option<String> {
         match self {
@@ -57,13 +57,13 @@ impl Reply {
 
 /// One connection.
 #[derive(Debug)]
-pub struct Resp(BufReader<UnixStream>);
+pub struct RedisClient(BufReader<UnixStream>);
 
-impl Resp {
+impl RedisClient {
     pub fn connect(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(SOON))?;
-        stream.set_write_timeout(Some(SOON))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self(BufReader::new(stream)))
     }
 
@@ -72,13 +72,13 @@ impl Resp {
         self.0.get_mut().write_all(&packed(command))
     }
 
-    pub fn try_ask(&mut self, command: &[&str]) -> io::Result<Reply> {
+    pub fn try_execute(&mut self, command: &[&str]) -> io::Result<RedisReply> {
         self.send(command)?;
         self.receive()
     }
 
     /// Asks all of them, in order.
-    pub fn ask_all(&mut self, commands: &[Vec<&str>]) -> io::Result<Vec<Reply>> {
+    pub fn execute_all(&mut self, commands: &[Vec<&str>]) -> io::Result<Vec<RedisReply>> {
         let mut replies = Vec::with_capacity(commands.len());
         for part in commands.chunks(PIPELINE_MAX) {
             let bytes: Vec<u8> = part.iter().flat_map(|command| packed(command)).collect();
@@ -90,33 +90,34 @@ impl Resp {
         Ok(replies)
     }
 
-    pub fn receive(&mut self) -> io::Result<Reply> {
+    pub fn receive(&mut self) -> io::Result<RedisReply> {
         let mut line = String::new();
         self.0.read_line(&mut line)?;
         let line = line.strip_suffix("\r\n").ok_or(ErrorKind::UnexpectedEof)?;
         let (kind, rest) = line.split_at(1);
         let integer = || rest.parse::<i64>().unwrap_or_else(|error| panic!("{error}: {line:?}"));
         match kind {
-            "+" => Ok(Reply::Status(rest.to_owned())),
-            "-" => Ok(Reply::Error(rest.to_owned())),
-            ":" => Ok(Reply::Integer(integer())),
+            "+" => Ok(RedisReply::Status(rest.to_owned())),
+            "-" => Ok(RedisReply::Error(rest.to_owned())),
+            ":" => Ok(RedisReply::Integer(integer())),
             "$" => self.text(usize::try_from(integer()).ok()),
-            "*" => {
-                (0..integer()).map(|_| self.receive()).collect::<io::Result<_>>().map(Reply::List)
-            }
+            "*" => (0..integer())
+                .map(|_| self.receive())
+                .collect::<io::Result<_>>()
+                .map(RedisReply::List),
             _ => panic!("no reply: {line:?}"),
         }
     }
 
     /// The text behind its announced length, which is none for a value that is none.
-    fn text(&mut self, length: Option<usize>) -> io::Result<Reply> {
+    fn text(&mut self, length: Option<usize>) -> io::Result<RedisReply> {
         let Some(length) = length else {
-            return Ok(Reply::Text(None));
+            return Ok(RedisReply::Text(None));
         };
         let mut bytes = vec![0; length + 2];
         self.0.read_exact(&mut bytes)?;
         bytes.truncate(length);
-        Ok(Reply::Text(Some(String::from_utf8(bytes).expect("all that is stored is text"))))
+        Ok(RedisReply::Text(Some(String::from_utf8(bytes).expect("all that is stored is text"))))
     }
 }
 

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::load::Keeper;
-use crate::redis::Port;
+use crate::load::MetricStore;
 use crate::redis::Redis;
-use crate::redis_client::Reply;
-use crate::wait::{until, until_within};
+use crate::redis::ReservedPort;
+use crate::redis_client::RedisReply;
+use crate::wait::{wait_until, wait_until_within};
 
 const PRIMARIES: usize = 3;
 const NODES: usize = 2 * PRIMARIES;
@@ -27,21 +27,22 @@ pub const FAILOVER_TIME_MAX: Duration = Duration::from_secs(25);
 
 /// The nodes; those that start as primaries come first, and their replicas in the same order.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct RedisCluster {
     pub nodes: Vec<Redis>,
     /// The ports by which they talk to each other.
-    buses: Vec<Port>,
+    buses: Vec<ReservedPort>,
     frozen: Option<usize>,
 }
 
-impl Cluster {
+impl RedisCluster {
     /// Starts all nodes, has them meet, and waits until each knows of all and they are in sync.
     pub fn start() -> Self {
-        let (nodes, buses): (Vec<Redis>, Vec<Port>) = (0..NODES).map(|_| start_node()).unzip();
+        let (nodes, buses): (Vec<Redis>, Vec<ReservedPort>) =
+            (0..NODES).map(|_| start_node()).unzip();
         let mut cluster = Self { nodes, buses, frozen: None };
         cluster.meet();
         cluster.replicate();
-        cluster.until_whole();
+        cluster.wait_until_whole();
         cluster
     }
 
@@ -49,26 +50,26 @@ impl Cluster {
     fn meet(&mut self) {
         for (number, node) in self.nodes.iter_mut().enumerate() {
             let epoch = (number + 1).to_string();
-            node.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).assert_ok();
+            node.execute(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).assert_ok();
             if number < PRIMARIES {
                 let [first, behind] = [number, number + 1].map(|n| n * SLOTS / PRIMARIES);
                 let (first, last) = (first.to_string(), (behind - 1).to_string());
-                node.ask(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]).assert_ok();
+                node.execute(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]).assert_ok();
             }
         }
         (1..NODES).for_each(|number| self.introduce(number));
-        self.until_met();
+        self.wait_until_met();
     }
 
     fn introduce(&mut self, number: usize) {
         let port = self.nodes[number].address().port().to_string();
         let bus = self.buses[number].number.to_string();
-        self.nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).assert_ok();
+        self.nodes[0].execute(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).assert_ok();
     }
 
-    fn until_met(&mut self) {
+    fn wait_until_met(&mut self) {
         let count = self.nodes.len();
-        until_within(FAILOVER_TIME_MAX, "the nodes know each other", || {
+        wait_until_within(FAILOVER_TIME_MAX, "the nodes know each other", || {
             let know_all = self.nodes.iter_mut().all(|node| {
                 let known = known_nodes(node);
                 known.len() == count && !known.iter().any(|line| line.contains("handshake"))
@@ -84,7 +85,7 @@ impl Cluster {
         self.buses.push(bus);
         let number = self.nodes.len() - 1;
         self.introduce(number);
-        self.until_met();
+        self.wait_until_met();
         self.set_silence(CALM_MS);
         number
     }
@@ -92,14 +93,16 @@ impl Cluster {
     fn replicate(&mut self) {
         let (primaries, replicas) = self.nodes.split_at_mut(PRIMARIES);
         for (primary, replica) in primaries.iter_mut().zip(replicas) {
-            let id = primary.ask(&["CLUSTER", "MYID"]).text().expect("it has an id");
-            replica.ask(&["CLUSTER", "REPLICATE", &id]).assert_ok();
+            let id = primary.execute(&["CLUSTER", "MYID"]).text().expect("it has an id");
+            replica.execute(&["CLUSTER", "REPLICATE", &id]).assert_ok();
         }
     }
 
     /// Waits until all is well, and makes the nodes calm.
-    pub fn until_whole(&mut self) {
-        until_within(FAILOVER_TIME_MAX, "the cluster is whole", || self.is_whole().then_some(()));
+    pub fn wait_until_whole(&mut self) {
+        wait_until_within(FAILOVER_TIME_MAX, "the cluster is whole", || {
+            self.is_whole().then_some(())
+        });
         self.set_silence(CALM_MS);
     }
 
@@ -185,7 +188,7 @@ impl Cluster {
     }
 
     pub fn slot_of(&mut self, key: &str) -> i64 {
-        self.running().next().expect("one runs").ask(&["CLUSTER", "KEYSLOT", key]).integer()
+        self.running().next().expect("one runs").execute(&["CLUSTER", "KEYSLOT", key]).integer()
     }
 
     /// The node that has a slot, as the first that runs sees it.
@@ -207,22 +210,22 @@ impl Cluster {
         let slot = slot.to_string();
         let [from_id, to_id] = [from, to].map(|number| self.id_of(number));
         let import = ["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id];
-        self.nodes[to].ask(&import).assert_ok();
+        self.nodes[to].execute(&import).assert_ok();
         let migrate = ["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id];
-        self.nodes[from].ask(&migrate).assert_ok();
+        self.nodes[from].execute(&migrate).assert_ok();
     }
 
     /// Moves what is in the slot, one key after the other, until nothing is left of it.
     pub fn move_keys(&mut self, slot: i64, from: usize, to: usize) {
         let (slot, port) = (slot.to_string(), self.nodes[to].address().port().to_string());
-        until("the slot is empty", || {
-            let keys = self.nodes[from].ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]).list();
+        wait_until("the slot is empty", || {
+            let keys = self.nodes[from].execute(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]).list();
             for key in &keys {
-                let Reply::Text(Some(key)) = key else {
+                let RedisReply::Text(Some(key)) = key else {
                     panic!("no key: {key:?}");
                 };
                 let migrate = ["MIGRATE", "127.0.0.1", &port, key, "0", "1000", "REPLACE"];
-                self.nodes[from].ask(&migrate);
+                self.nodes[from].execute(&migrate);
             }
             keys.is_empty().then_some(())
         });
@@ -232,17 +235,17 @@ impl Cluster {
     pub fn end_move(&mut self, slot: i64, from: usize, to: usize) {
         let (text, id) = (slot.to_string(), self.id_of(to));
         for number in [to, from] {
-            self.nodes[number].ask(&["CLUSTER", "SETSLOT", &text, "NODE", &id]).assert_ok();
+            self.nodes[number].execute(&["CLUSTER", "SETSLOT", &text, "NODE", &id]).assert_ok();
         }
     }
 
     fn id_of(&mut self, number: usize) -> String {
-        self.nodes[number].ask(&["CLUSTER", "MYID"]).text().expect("it has an id")
+        self.nodes[number].execute(&["CLUSTER", "MYID"]).text().expect("it has an id")
     }
 
     /// How often a node has sent somebody to another one since it started.
     pub fn redirections(&mut self, number: usize) -> u64 {
-        let statistics = self.nodes[number].ask(&["INFO", "errorstats"]).text().unwrap();
+        let statistics = self.nodes[number].execute(&["INFO", "errorstats"]).text().unwrap();
         let count = |line: &str| {
             let count = ["errorstat_ASK:count=", "errorstat_MOVED:count="]
                 .iter()
@@ -254,10 +257,10 @@ impl Cluster {
 
     /// Asks for each key at the node that has its slot, and has Redis itself say which that is;
     /// answers that node and its reply.
-    fn ask_owners(&mut self, command: &str, keys: &[&str]) -> Vec<(usize, Reply)> {
+    fn ask_owners(&mut self, command: &str, keys: &[&str]) -> Vec<(usize, RedisReply)> {
         let commands: Vec<_> = keys.iter().map(|key| vec![command, *key]).collect();
         let first = (0..self.nodes.len()).find(|&number| self.answers(number)).expect("one runs");
-        let replies = self.nodes[first].ask_all(&commands);
+        let replies = self.nodes[first].execute_all(&commands);
         let mut replies: Vec<_> = replies.into_iter().map(|reply| (first, reply)).collect();
         let mut moved: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (index, (_, reply)) in replies.iter().enumerate() {
@@ -268,7 +271,8 @@ impl Cluster {
         moved.retain(|&owner, _| self.answers(owner));
         for (owner, indices) in moved {
             let commands: Vec<_> = indices.iter().map(|&i| commands[i].clone()).collect();
-            for (index, reply) in indices.into_iter().zip(self.nodes[owner].ask_all(&commands)) {
+            for (index, reply) in indices.into_iter().zip(self.nodes[owner].execute_all(&commands))
+            {
                 replies[index] = (owner, reply);
             }
         }
@@ -276,8 +280,8 @@ impl Cluster {
     }
 
     /// The node to which `MOVED slot address` leads.
-    pub fn redirection(&self, reply: &Reply) -> Option<usize> {
-        let Reply::Error(text) = reply else {
+    pub fn redirection(&self, reply: &RedisReply) -> Option<usize> {
+        let RedisReply::Error(text) = reply else {
             return None;
         };
         let (_, port) = text.strip_prefix("MOVED ")?.rsplit_once(':')?;
@@ -293,8 +297,8 @@ impl Cluster {
 
 /// A node and the port of its bus, which is not the usual one: that might be the port of an
 /// outgoing connection.
-fn start_node() -> (Redis, Port) {
-    let bus = Port::reserve();
+fn start_node() -> (Redis, ReservedPort) {
+    let bus = ReservedPort::reserve();
     let number = bus.number.to_string();
     let cluster = ["--cluster-enabled", "yes", "--cluster-port", &number];
     // A replica waits five seconds for others to come, if it is not told otherwise.
@@ -303,12 +307,12 @@ fn start_node() -> (Redis, Port) {
 }
 
 /// A key is there if the node that has its slot has it.
-impl Keeper for Cluster {
-    fn held(&mut self, keys: &[&str]) -> Vec<Option<String>> {
+impl MetricStore for RedisCluster {
+    fn values_of(&mut self, keys: &[&str]) -> Vec<Option<String>> {
         let replies = self.ask_owners("GET", keys);
         let texts = replies.into_iter().map(|(_, reply)| match reply {
             // In the middle of a failover nobody has it.
-            Reply::Error(_) => None,
+            RedisReply::Error(_) => None,
             other => other.text(),
         });
         texts.collect()
@@ -323,11 +327,11 @@ struct SlotRange {
 }
 
 fn slot_ranges(node: &mut Redis) -> Vec<SlotRange> {
-    let Reply::List(ranges) = node.ask(&["CLUSTER", "SLOTS"]) else {
+    let RedisReply::List(ranges) = node.execute(&["CLUSTER", "SLOTS"]) else {
         return Vec::new();
     };
     let ranges = ranges.into_iter().map(|range| {
-        let [first, last, primary]: [Reply; 3] =
+        let [first, last, primary]: [RedisReply; 3] =
             range.list().into_iter().take(3).collect::<Vec<_>>().try_into().expect("three parts");
         let port = primary.list().into_iter().nth(1).expect("a port").integer();
         SlotRange { first: first.integer(), last: last.integer(), port }
@@ -354,8 +358,8 @@ fn is_in_sync(node: &mut Redis) -> bool {
 
 /// A report of a node's; nothing from one that answers LOADING, as a replica does at first.
 fn text_of(node: &mut Redis, command: &[&str]) -> String {
-    match node.ask(command) {
-        Reply::Text(Some(text)) => text,
+    match node.execute(command) {
+        RedisReply::Text(Some(text)) => text,
         _ => String::new(),
     }
 }

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use crate::load::Keeper;
+use crate::load::MetricStore;
 use crate::redis::Redis;
-use crate::redis_client::Reply;
-use crate::wait::until_within;
+use crate::redis_client::RedisReply;
+use crate::wait::wait_until_within;
 
 /// What the sentinels call the primary and its replica.
 pub const NAME: &str = "mymaster";
@@ -38,14 +38,14 @@ const SENTINEL_PASSWORD: (&str, &str) = ("s&cret=", "s%26cret%3D");
 
 /// Two servers, of which one is the primary, and sentinels that agree on which.
 #[derive(Debug)]
-pub struct Sentinels {
+pub struct RedisSentinel {
     servers: [Redis; 2],
     pub sentinels: Vec<Redis>,
     primary: usize,
     has_passwords: bool,
 }
 
-impl Sentinels {
+impl RedisSentinel {
     /// Starts all of them, and waits until each knows of the others and the replica is in sync.
     pub fn start() -> Self {
         Self::start_all(false)
@@ -66,15 +66,15 @@ impl Sentinels {
         }
         let mut servers = [Redis::start(&server), Redis::start(&server)];
         let port = servers[0].address().port().to_string();
-        servers[1].ask(&["REPLICAOF", "127.0.0.1", &port]).assert_ok();
+        servers[1].execute(&["REPLICAOF", "127.0.0.1", &port]).assert_ok();
         let sentinels = (0..SENTINELS).map(|_| Redis::start(&sentinel)).collect();
         let mut all = Self { servers, sentinels, primary: 0, has_passwords };
         // First in sync: the replicas that a primary reports are all that a sentinel knows of.
-        until_within(FAILOVER_TIME_MAX, "the replica is in sync", || {
+        wait_until_within(FAILOVER_TIME_MAX, "the replica is in sync", || {
             all.is_replica_in_sync().then_some(())
         });
         all.monitor(&port);
-        until_within(FAILOVER_TIME_MAX, "the sentinels know of all", || {
+        wait_until_within(FAILOVER_TIME_MAX, "the sentinels know of all", || {
             all.is_whole().then_some(())
         });
         all
@@ -83,11 +83,11 @@ impl Sentinels {
     fn monitor(&mut self, port: &str) {
         for (number, sentinel) in self.sentinels.iter_mut().enumerate() {
             let quorum = if number == SENTINELS - 1 { QUORUM } else { NO_QUORUM };
-            sentinel.ask(&["SENTINEL", "MONITOR", NAME, "127.0.0.1", port, quorum]).assert_ok();
+            sentinel.execute(&["SENTINEL", "MONITOR", NAME, "127.0.0.1", port, quorum]).assert_ok();
             let timeout = ["failover-timeout", FAILOVER_TIMEOUT_MS, "parallel-syncs", "1"];
-            sentinel.ask(&[&["SENTINEL", "SET", NAME], &timeout[..]].concat()).assert_ok();
+            sentinel.execute(&[&["SENTINEL", "SET", NAME], &timeout[..]].concat()).assert_ok();
             if self.has_passwords {
-                sentinel.ask(&["SENTINEL", "SET", NAME, "auth-pass", PASSWORD.0]).assert_ok();
+                sentinel.execute(&["SENTINEL", "SET", NAME, "auth-pass", PASSWORD.0]).assert_ok();
             }
         }
         self.set_silence(CALM_MS);
@@ -96,7 +96,7 @@ impl Sentinels {
     fn set_silence(&mut self, milliseconds: &str) {
         for sentinel in self.running() {
             let change = ["SENTINEL", "SET", NAME, "down-after-milliseconds", milliseconds];
-            sentinel.ask(&change).assert_ok();
+            sentinel.execute(&change).assert_ok();
         }
     }
 
@@ -139,9 +139,9 @@ impl Sentinels {
         let port = self.primary().address().port().to_string();
         self.is_replica_in_sync()
             && self.running().all(|sentinel| {
-                let primary = sentinel.ask(&["SENTINEL", "MASTER", NAME]).fields();
-                let replicas = sentinel.ask(&["SENTINEL", "REPLICAS", NAME]).list();
-                let replicas: Vec<_> = replicas.into_iter().map(Reply::fields).collect();
+                let primary = sentinel.execute(&["SENTINEL", "MASTER", NAME]).fields();
+                let replicas = sentinel.execute(&["SENTINEL", "REPLICAS", NAME]).list();
+                let replicas: Vec<_> = replicas.into_iter().map(RedisReply::fields).collect();
                 primary["flags"] == "master"
                     && primary["port"] == port
                     && primary["num-other-sentinels"] == (SENTINELS - 1).to_string()
@@ -166,7 +166,7 @@ impl Sentinels {
     /// Has the last sentinel promote the replica although the primary is well.
     pub fn fail_over(&mut self) {
         let sentinel = self.sentinels.last_mut().expect("there are three");
-        sentinel.ask(&["SENTINEL", "FAILOVER", NAME]).assert_ok();
+        sentinel.execute(&["SENTINEL", "FAILOVER", NAME]).assert_ok();
     }
 
     /// Whether the replica is the primary, and all sentinels say so; from then on it is that here,
@@ -175,8 +175,8 @@ impl Sentinels {
         let address = self.replica().address();
         let expected = [address.ip().to_string(), address.port().to_string()];
         let is_agreed = self.running().all(|sentinel| {
-            let reply = sentinel.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]);
-            reply.list().into_iter().filter_map(Reply::text).eq(expected.iter().cloned())
+            let reply = sentinel.execute(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]);
+            reply.list().into_iter().filter_map(RedisReply::text).eq(expected.iter().cloned())
         });
         let has_failed_over = is_agreed && is_primary(self.replica());
         if has_failed_over {
@@ -197,9 +197,9 @@ impl Sentinels {
     pub fn demote_old_primary(&mut self) {
         let port = self.primary().address().port().to_string();
         let old = self.replica();
-        old.ask(&["REPLICAOF", "127.0.0.1", &port]).assert_ok();
-        old.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).integer();
-        until_within(FAILOVER_TIME_MAX, "the old primary is in sync", || {
+        old.execute(&["REPLICAOF", "127.0.0.1", &port]).assert_ok();
+        old.execute(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).integer();
+        wait_until_within(FAILOVER_TIME_MAX, "the old primary is in sync", || {
             self.is_replica_in_sync().then_some(())
         });
     }
@@ -212,9 +212,9 @@ impl Sentinels {
     /// replica has all of them, and then answers READONLY. The sentinels do not like it, but for
     /// eight seconds they wait for it to change back.
     pub fn swap(&mut self) {
-        until_within(FAILOVER_TIME_MAX, "the replica takes over", || {
+        wait_until_within(FAILOVER_TIME_MAX, "the replica takes over", || {
             // Refused while it is under way, and as long as the replica is not in sync.
-            self.primary().ask(&["FAILOVER"]);
+            self.primary().execute(&["FAILOVER"]);
             (is_primary(self.replica()) && !is_primary(self.primary())).then_some(())
         });
         self.primary = 1 - self.primary;
@@ -230,7 +230,7 @@ impl Sentinels {
 }
 
 /// A failover that did not come about: what the sentinels say to that.
-impl Drop for Sentinels {
+impl Drop for RedisSentinel {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for redis in self.sentinels.iter().chain(&self.servers) {
@@ -241,14 +241,14 @@ impl Drop for Sentinels {
 }
 
 /// What the primary has is what there is.
-impl Keeper for Sentinels {
-    fn held(&mut self, keys: &[&str]) -> Vec<Option<String>> {
-        self.primary().held(keys)
+impl MetricStore for RedisSentinel {
+    fn values_of(&mut self, keys: &[&str]) -> Vec<Option<String>> {
+        self.primary().values_of(keys)
     }
 }
 
 fn information(redis: &mut Redis) -> String {
-    redis.ask(&["INFO", "replication"]).text().expect("it is a text").replace('\r', "")
+    redis.execute(&["INFO", "replication"]).text().expect("it is a text").replace('\r', "")
 }
 
 fn is_primary(redis: &mut Redis) -> bool {

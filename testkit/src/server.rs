@@ -11,8 +11,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
-use crate::http_client::Client;
-use crate::wait::{SOON, until, until_within};
+use crate::http_client::HttpClient;
+use crate::wait::{TIMEOUT, wait_until, wait_until_within};
 
 /// Returns the file of the program: it lies in the folder of the profile, which holds the folders
 /// of tests and examples and, directly, other programs.
@@ -57,8 +57,8 @@ pub struct Run {
 /// Runs a command to its end, which must come soon.
 pub fn run(mut command: Command) -> Run {
     let pipes = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = Killed(pipes.spawn().expect("the program starts"));
-    let status = until("the end of the program", || child.0.try_wait().unwrap());
+    let mut child = ChildProcess(pipes.spawn().expect("the program starts"));
+    let status = wait_until("the end of the program", || child.0.try_wait().unwrap());
     let mut run =
         Run { code: status.code().unwrap_or(-1), output: String::new(), errors: String::new() };
     // What such a run prints fits into the pipes.
@@ -69,9 +69,9 @@ pub fn run(mut command: Command) -> Run {
 
 /// A child that does not outlive its test.
 #[derive(Debug)]
-struct Killed(Child);
+struct ChildProcess(Child);
 
-impl Drop for Killed {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         // It may be gone already, which is the usual case.
         let _ = self.0.kill();
@@ -81,15 +81,15 @@ impl Drop for Killed {
 
 /// A running program.
 #[derive(Debug)]
-pub struct Process {
-    child: Killed,
+pub struct Server {
+    child: ChildProcess,
     log: Receiver<Value>,
     /// The lines before the one with the address, and that one.
     read: Vec<String>,
     pub address: SocketAddr,
 }
 
-impl Process {
+impl Server {
     /// Starts it on a free port and waits for the line that says which.
     pub fn start(arguments: &[&str]) -> Self {
         Self::start_at("127.0.0.1:0", arguments)
@@ -105,14 +105,14 @@ impl Process {
     }
 
     /// Starts it on a free port with further variables in its environment.
-    pub fn start_with(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
+    pub fn start_with_environment(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut command = command(&with_fixed("127.0.0.1:0", arguments));
         command.envs(variables.iter().copied());
         Self::spawn(command)
     }
 
     /// Starts it from a shell that has done something before, such as `ulimit -n 256`.
-    pub fn start_after(shell: &str, arguments: &[&str]) -> Self {
+    pub fn start_from_shell(shell: &str, arguments: &[&str]) -> Self {
         let plain = command(&with_fixed("127.0.0.1:0", arguments));
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{shell}; exec \"$0\" \"$@\"")]);
@@ -129,7 +129,7 @@ impl Process {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let errors = child.stderr.take().unwrap();
-        let child = Killed(child);
+        let child = ChildProcess(child);
         let (sender, log) = mpsc::channel();
         // Ends with the pipe, and so with the child.
         thread::spawn(move || {
@@ -142,7 +142,7 @@ impl Process {
         });
         let mut read = Vec::new();
         let address = loop {
-            let entry: Value = log.recv_timeout(SOON).expect("it says where it listens");
+            let entry: Value = log.recv_timeout(TIMEOUT).expect("it says where it listens");
             read.push(entry.to_string());
             if let Some(address) = entry["address"].as_str() {
                 // A Unix socket has none that one could connect to.
@@ -152,8 +152,8 @@ impl Process {
         Self { child, log, read, address }
     }
 
-    pub fn client(&self) -> Client {
-        Client::connect(self.address)
+    pub fn client(&self) -> HttpClient {
+        HttpClient::connect(self.address)
     }
 
     /// Its resident memory, in bytes.
@@ -175,7 +175,7 @@ impl Process {
     }
 
     /// Whether its thread of this name waits for the kernel, or has ended.
-    pub fn is_asleep_or_gone(&self, name: &str) -> bool {
+    pub fn is_thread_asleep_or_ended(&self, name: &str) -> bool {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.0.id()));
         // One that ends meanwhile cannot be read.
         let stats = tasks
@@ -229,20 +229,20 @@ impl Process {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        self.wait_within(SOON)
+        self.wait_within(TIMEOUT)
     }
 
     /// Waits for an end that may take its time.
     pub fn wait_within(&mut self, limit: Duration) -> ExitStatus {
-        until_within(limit, "the end of the program", || self.child.0.try_wait().unwrap())
+        wait_until_within(limit, "the end of the program", || self.child.0.try_wait().unwrap())
     }
 
     /// Waits for a line of the log.
-    pub fn log_line(&self, message: &str) -> Value {
+    pub fn wait_for_log(&self, message: &str) -> Value {
         loop {
             let entry: Value = self
                 .log
-                .recv_timeout(SOON)
+                .recv_timeout(TIMEOUT)
                 .unwrap_or_else(|error| panic!("no line {message:?} in the log: {error}"));
             if entry["message"].as_str().is_some_and(|text| text.contains(message)) {
                 return entry;
@@ -255,7 +255,7 @@ impl Process {
         let read = self.read.iter().find(|line| line.contains(message));
         match read {
             Some(line) => serde_json::from_str(line).unwrap(),
-            None => self.log_line(message),
+            None => self.wait_for_log(message),
         }
     }
 
@@ -266,7 +266,7 @@ impl Process {
 
     /// The lines whose message has this in it, after its end.
     pub fn log_entries(&self, message: &str) -> Vec<Value> {
-        let log = self.whole_log();
+        let log = self.full_log();
         let entries = log.lines().map(|line| serde_json::from_str(line).expect("a line is JSON"));
         let says =
             |entry: &Value| entry["message"].as_str().is_some_and(|said| said.contains(message));
@@ -274,7 +274,7 @@ impl Process {
     }
 
     /// All it has said, after its end.
-    pub fn whole_log(&self) -> String {
+    pub fn full_log(&self) -> String {
         let rest = self.log.iter().map(|entry| entry.to_string());
         self.read.iter().cloned().chain(rest).collect::<Vec<_>>().join("\n")
     }

@@ -4,19 +4,23 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long anything may take that ought to happen soon.
-pub const SOON: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An answer that takes longer has waited for something. Far more than any takes, as the machine
 /// that runs the tests is shared.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Polls until `found` returns a value, and panics after [`SOON`].
-pub fn until<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
-    until_within(SOON, what, found)
+/// Polls until `found` returns a value, and panics after [`TIMEOUT`].
+pub fn wait_until<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    wait_until_within(TIMEOUT, what, found)
 }
 
-/// Polls like [`until`] with a limit of its own, for what takes its time even where all is well.
-pub fn until_within<T>(limit: Duration, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+/// Polls like [`wait_until`] with a limit of its own, for what takes its time even where all is well.
+pub fn wait_until_within<T>(
+    limit: Duration,
+    what: &str,
+    mut found: impl FnMut() -> Option<T>,
+) -> T {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = found() {

@@ -12,11 +12,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use testkit::{Direction, Ending, FaultProxy, Mode, Redis, Reply, SOON, until};
+use testkit::{Direction, Ending, FaultProxy, Mode, Redis, RedisReply, TIMEOUT, wait_until};
 
 fn connect(proxy: &FaultProxy) -> TcpStream {
     let stream = TcpStream::connect(proxy.address).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
@@ -31,7 +31,7 @@ fn talk(stream: &mut TcpStream, sent: &str, expected: &str) {
 #[test]
 fn it_is_killed_and_runs_again_where_it_was() {
     let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "no"]);
-    redis.ask(&["SET", "a", "1", "EX", "300"]).assert_ok();
+    redis.execute(&["SET", "a", "1", "EX", "300"]).assert_ok();
     let address = redis.address();
     redis.kill();
     assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
@@ -51,7 +51,7 @@ fn it_is_frozen_and_thawed() {
     other.send(&["INCR", "a"]).unwrap();
     redis.begin(&["INCR", "a"]);
     redis.thaw();
-    redis.await_reply().integer();
+    redis.receive_reply().integer();
     other.receive().unwrap().integer();
     assert_eq!(redis.value("a").as_deref(), Some("2"));
 }
@@ -61,13 +61,16 @@ fn it_keeps_one_busy_while_the_test_goes_on() {
     let mut redis = Redis::start(&[]);
     redis.begin(&["DEBUG", "SLEEP", "0.3"]);
     let since = Instant::now();
-    redis.await_reply().assert_ok();
+    redis.receive_reply().assert_ok();
     assert!(since.elapsed() > Duration::from_millis(200), "{:?}", since.elapsed());
     let many = "x".repeat(100_000);
-    redis.ask(&["SET", "long", &many]).assert_ok();
+    redis.execute(&["SET", "long", &many]).assert_ok();
     assert_eq!(redis.values(["long"; 500]).len(), 500);
-    assert!(matches!(redis.ask(&["NONSENSE"]), Reply::Error(_)));
-    assert_eq!(redis.ask(&["KEYS", "*"]), Reply::List(vec![Reply::Text(Some("long".into()))]));
+    assert!(matches!(redis.execute(&["NONSENSE"]), RedisReply::Error(_)));
+    assert_eq!(
+        redis.execute(&["KEYS", "*"]),
+        RedisReply::List(vec![RedisReply::Text(Some("long".into()))])
+    );
 }
 
 #[test]
@@ -122,8 +125,8 @@ fn the_proxy_cuts_behind_a_byte() {
     let mut stream = connect(&proxy);
     proxy.cut_after(Direction::ToRedis, 15, Ending::End);
     stream.write_all(b"SET a 1\r\nSET b 2\r\n").unwrap();
-    until("the cut", || (proxy.cuts() == 3).then_some(()));
-    until("the first command", || (redis.value("a").as_deref() == Some("1")).then_some(()));
+    wait_until("the cut", || (proxy.cuts() == 3).then_some(()));
+    wait_until("the first command", || (redis.value("a").as_deref() == Some("1")).then_some(()));
     assert_eq!(redis.value("b"), None);
     talk(&mut connect(&proxy), "PING\r\n", "+PONG\r\n");
 }
@@ -141,7 +144,7 @@ fn the_proxy_swallows_and_refuses() {
         stream.write_all(b"SET a 1\r\n").unwrap();
         let silence = stream.read(&mut [0]).unwrap_err();
         assert!(matches!(silence.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
-        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     }
     proxy.set(Mode::Forward);
     for mut stream in [old, new] {
@@ -149,9 +152,9 @@ fn the_proxy_swallows_and_refuses() {
     }
     assert_eq!(redis.value("a"), None);
     proxy.set(Mode::Refuse);
-    until("connections are refused", || TcpStream::connect(proxy.address).err());
+    wait_until("connections are refused", || TcpStream::connect(proxy.address).err());
     proxy.set(Mode::Forward);
-    until("and taken again", || TcpStream::connect(proxy.address).ok());
+    wait_until("and taken again", || TcpStream::connect(proxy.address).ok());
 }
 
 #[test]
@@ -166,5 +169,7 @@ fn the_proxy_delivers_what_it_held_back_after_its_sender_has_gone() {
     talk(&mut connect(&proxy), "SET a late\r\n", "+OK\r\n");
     assert_eq!(redis.value("a").as_deref(), Some("late"));
     proxy.release();
-    until("the early command", || (redis.value("a").as_deref() == Some("early")).then_some(()));
+    wait_until("the early command", || {
+        (redis.value("a").as_deref() == Some("early")).then_some(())
+    });
 }

@@ -2,9 +2,9 @@
 
 use std::io::ErrorKind;
 
-use super::in_process::Running;
+use super::in_process::InProcessServer;
 use super::row::{Case, Expected, Row};
-use testkit::{Answer, Barrier, Client, assert_problem};
+use testkit::{Barrier, HttpClient, HttpResponse, assert_problem};
 
 /// What stands behind the bytes of a case: answered where the connection carries on, which also
 /// shows where the requests before it ended, and never parsed where it does not.
@@ -12,14 +12,14 @@ pub const FOLLOWER: &[u8] = b"GET /follower HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A server, and what its answers are waited for with.
 pub struct Server {
-    running: Running,
+    running: InProcessServer,
     barrier: Barrier,
 }
 
 /// All that came back on one connection, without what depends on the moment.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stream {
-    pub answers: Vec<Answer>,
+    pub answers: Vec<HttpResponse>,
     /// Interim answers: they depend on who waits for whom.
     pub interim: usize,
 }
@@ -27,12 +27,12 @@ pub struct Stream {
 impl Server {
     pub fn start() -> Self {
         // One worker: see `Barrier`.
-        let running = Running::start(&["--workers", "1"]);
+        let running = InProcessServer::start(&["--workers", "1"]);
         let barrier = Barrier::new(running.address);
         Self { running, barrier }
     }
 
-    pub fn client(&self) -> Client {
+    pub fn client(&self) -> HttpClient {
         self.running.client()
     }
 
@@ -79,21 +79,21 @@ pub enum End {
 }
 
 /// Reads the answers to a case and to what follows it, and checks them.
-pub fn read(client: &mut Client, case: &Case, end: End) -> Stream {
+pub fn read(client: &mut HttpClient, case: &Case, end: End) -> Stream {
     let mut stream = Stream { answers: Vec::new(), interim: 0 };
     for expected in &case.answers {
         let answer = final_answer(client, expected.answers_head, case, &mut stream.interim);
         check_answer(&answer, expected, case);
-        stream.answers.push(answer.timeless());
+        stream.answers.push(answer.without_date());
     }
-    let closes = stream.answers.last().is_some_and(Answer::closes);
+    let closes = stream.answers.last().is_some_and(HttpResponse::closes_connection);
     assert_eq!(closes, !case.stays_open, "{}: {stream:?}", shown(&case.sent));
     if case.stays_open {
         let follower = final_answer(client, false, case, &mut stream.interim);
         assert_problem(&follower, 404, FOLLOWER);
-        assert!(!follower.closes(), "{}: {follower:?}", shown(&case.sent));
+        assert!(!follower.closes_connection(), "{}: {follower:?}", shown(&case.sent));
     } else {
-        match client.try_answer(false) {
+        match client.try_receive(false) {
             Ok(None) => {}
             Err(error) if end == End::Any && error.kind() == ErrorKind::ConnectionReset => {}
             more => panic!("{}: after the last answer came {more:?}", shown(&case.sent)),
@@ -102,9 +102,14 @@ pub fn read(client: &mut Client, case: &Case, end: End) -> Stream {
     stream
 }
 
-fn final_answer(client: &mut Client, head: bool, case: &Case, interim: &mut usize) -> Answer {
+fn final_answer(
+    client: &mut HttpClient,
+    head: bool,
+    case: &Case,
+    interim: &mut usize,
+) -> HttpResponse {
     loop {
-        let answer = client.try_answer(head);
+        let answer = client.try_receive(head);
         let answer = answer.unwrap_or_else(|error| panic!("{error}: {}", shown(&case.sent)));
         let answer = answer.unwrap_or_else(|| panic!("no answer: {}", shown(&case.sent)));
         if answer.status >= 200 {
@@ -115,7 +120,7 @@ fn final_answer(client: &mut Client, head: bool, case: &Case, interim: &mut usiz
 }
 
 /// An answer without the time that a metric got which had none: all but that is always the same.
-fn without_given_time(mut answer: Answer) -> Answer {
+fn without_given_time(mut answer: HttpResponse) -> HttpResponse {
     const NAME: &[u8] = b",\"timestamp\":";
     let at = answer.body.windows(NAME.len()).position(|window| window == NAME);
     if let Some(at) = at.filter(|_| answer.status == 202) {
@@ -127,11 +132,11 @@ fn without_given_time(mut answer: Answer) -> Answer {
     answer
 }
 
-fn check_answer(answer: &Answer, expected: &Expected, case: &Case) {
+fn check_answer(answer: &HttpResponse, expected: &Expected, case: &Case) {
     let said = format!("{}: {answer:?}", shown(&case.sent));
     assert_eq!(answer.status, expected.status, "{said}");
     for &(name, value) in &expected.fields {
-        assert_eq!(answer.field(name), value, "{name} of {said}");
+        assert_eq!(answer.header(name), value, "{name} of {said}");
     }
     if let Some(body) = expected.body {
         assert_eq!(answer.text(), body, "{said}");

@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::exchange::{End, FOLLOWER, Server, read};
 use super::row::Case;
 use super::tables;
-use testkit::Answer;
+use testkit::HttpResponse;
 
 /// Series that are tried.
 const SERIES: u32 = 96;
@@ -17,7 +17,7 @@ const CASES_MAX: usize = 24;
 /// A case with what it is answered when it is sent alone.
 struct Alone {
     case: Case,
-    answers: Vec<Answer>,
+    answers: Vec<HttpResponse>,
 }
 
 /// Every case of the tables: first those after which a connection carries on, then the others.
@@ -58,7 +58,7 @@ fn a_random_series_is_answered_like_its_requests_one_by_one() {
                 series.insert(place.min(series.len()), &closed[which]);
             }
             let joined = joined(&series);
-            let mut singly: Vec<Answer> =
+            let mut singly: Vec<HttpResponse> =
                 series.iter().flat_map(|alone| alone.answers.clone()).collect();
             singly.truncate(joined.answers.len());
             let mut client = server.client();

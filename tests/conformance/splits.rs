@@ -3,7 +3,7 @@
 use super::exchange::{Server, shown};
 use super::row::{Case, Row};
 use super::seen::{Seen, seen};
-use testkit::Answer;
+use testkit::HttpResponse;
 
 /// Longer cases are about limits, and all but their ends is one byte again and again: they are
 /// split near both ends and at some bytes between.
@@ -69,7 +69,7 @@ fn answers<'p>(
     server: &mut Server,
     case: &Case,
     pieces: impl IntoIterator<Item = &'p [u8]>,
-) -> Vec<Answer> {
+) -> Vec<HttpResponse> {
     let stream = server.exchange(case, pieces);
     let (sent, interim) = (shown(&case.sent), stream.interim);
     assert!(interim <= usize::from(may_wait(case)), "{sent}: {interim} interim answers");

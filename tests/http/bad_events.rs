@@ -2,15 +2,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::in_process::Running;
+use crate::in_process::InProcessServer;
 use serde_json::{Value, json};
 use testkit::http_client::{metric, post_with};
 use testkit::{assert_problem, get, post, scrape, sum_of};
 
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 
-fn accepted(running: &Running) -> u64 {
-    let answer = running.client().ask(&get("/analyze")).json();
+fn accepted(running: &InProcessServer) -> u64 {
+    let answer = running.client().request(&get("/analyze")).json();
     answer["totals"]["accepted"].as_u64().unwrap()
 }
 
@@ -82,13 +82,13 @@ fn assert_errors(answer: &Value, expected: &[(usize, &str)]) {
 
 #[test]
 fn a_single_bad_event_is_400_and_named() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     for (event, field) in bad_events() {
         // An array as a whole body is a batch.
         if event.starts_with('[') {
             continue;
         }
-        let answer = running.client().ask(&post(event.as_bytes()));
+        let answer = running.client().request(&post(event.as_bytes()));
         let problem = assert_problem(&answer, 400, event.as_bytes());
         assert_errors(&problem, &[(0, field)]);
     }
@@ -102,7 +102,7 @@ fn good_and_bad_ones_are_told_apart_in_arrays_and_lines() {
     for (open, separator, close, fields) in
         [("[", ",", "]", ""), ("", "\n", "\n", NDJSON), ("", "\r\n\r\n", "", NDJSON)]
     {
-        let running = Running::start(&[]);
+        let running = InProcessServer::start(&[]);
         let mut events = Vec::new();
         let mut expected = Vec::new();
         for (event, field) in &bad {
@@ -112,7 +112,7 @@ fn good_and_bad_ones_are_told_apart_in_arrays_and_lines() {
         }
         events.push(&good);
         let body = [open, &events.join(separator), close].concat();
-        let answer = running.client().ask(&post_with(fields, body.as_bytes()));
+        let answer = running.client().request(&post_with(fields, body.as_bytes()));
         assert_eq!(answer.status, 202, "{answer:?}");
         let answer = answer.json();
         assert_eq!(answer["accepted"], bad.len() + 1);
@@ -128,7 +128,7 @@ fn good_and_bad_ones_are_told_apart_in_arrays_and_lines() {
 
 #[test]
 fn a_line_that_is_not_json_or_not_utf8_costs_that_line_alone() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let good = metric("d1", 1_700_000_000);
     let lines: [&[u8]; 8] = [
         good.as_bytes(),
@@ -140,7 +140,7 @@ fn a_line_that_is_not_json_or_not_utf8_costs_that_line_alone() {
         good.as_bytes(),
         b"{\"cpu\":1,\"rps\":2",
     ];
-    let answer = running.client().ask(&post_with(NDJSON, &lines.join(&b'\n')));
+    let answer = running.client().request(&post_with(NDJSON, &lines.join(&b'\n')));
     assert_eq!(answer.status, 202, "{answer:?}");
     let not_a_number = "cpu: expected a finite number, found NaN or infinity at byte 7";
     let expected = [(1, not_a_number), (3, "UTF-8"), (4, "byte 9"), (5, "byte"), (7, "byte 16")];
@@ -151,77 +151,77 @@ fn a_line_that_is_not_json_or_not_utf8_costs_that_line_alone() {
 
 #[test]
 fn values_as_a_template_engine_writes_them_are_numbers() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let event = r#"{"timestamp":"1700000000","cpu":"41.5","rps":"1200","device_id":17}"#;
-    let answer = running.client().ask(&post(event.as_bytes()));
+    let answer = running.client().request(&post(event.as_bytes()));
     assert_eq!(answer.status, 202, "{answer:?}");
-    let stored = running.client().ask(&get("/metrics/17:1700000000"));
+    let stored = running.client().request(&get("/metrics/17:1700000000"));
     let value = "{\"timestamp\":1700000000,\"cpu\":41.5,\"rps\":1200,\"device_id\":\"17\"}\n";
     assert_eq!(stored.text(), value);
-    let seen = running.client().ask(&get("/analyze?device_id=17")).json();
+    let seen = running.client().request(&get("/analyze?device_id=17")).json();
     assert_eq!(seen["cpu"]["last"], 41.5, "{seen}");
 }
 
 #[test]
 fn a_body_without_a_good_event_is_400_with_errors() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     for fields in ["", NDJSON] {
         for body in ["", " ", "\n\r\n\t"] {
-            let answer = running.client().ask(&post_with(fields, body.as_bytes()));
+            let answer = running.client().request(&post_with(fields, body.as_bytes()));
             let problem = assert_problem(&answer, 400, b"");
             assert_eq!(problem["errors"], json!([]), "{body:?}: {problem}");
         }
     }
     for body in ["[]", " [ ] "] {
-        let problem = assert_problem(&running.client().ask(&post(body.as_bytes())), 400, b"");
+        let problem = assert_problem(&running.client().request(&post(body.as_bytes())), 400, b"");
         assert_eq!(problem["errors"], json!([]), "{body:?}: {problem}");
     }
     let body = r#"[{"cpu":1},{"rps":1},7]"#;
-    let problem = assert_problem(&running.client().ask(&post(body.as_bytes())), 400, b"");
+    let problem = assert_problem(&running.client().request(&post(body.as_bytes())), 400, b"");
     assert_errors(&problem, &[(0, "rps"), (1, "cpu"), (2, "object")]);
     assert_eq!(accepted(&running), 0);
 }
 
 #[test]
 fn a_syntax_error_in_an_array_costs_all_of_it() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let good = metric("d1", 1_700_000_000);
     let many = [good.as_str()].repeat(500).join(",");
     for end in ["", ",", ",]", ",{]", ",nan]", ",{\"cpu\":1,}]", "]]", "] 1", "}"] {
         let body = format!("[{many}{end}");
-        let problem = assert_problem(&running.client().ask(&post(body.as_bytes())), 400, b"");
+        let problem = assert_problem(&running.client().request(&post(body.as_bytes())), 400, b"");
         assert!(problem["detail"].as_str().unwrap().contains("byte"), "{problem}");
     }
     assert_eq!(accepted(&running), 0);
-    let stored = running.client().ask(&get("/metrics/d1:1700000000"));
+    let stored = running.client().request(&get("/metrics/d1:1700000000"));
     assert_eq!(stored.status, 404, "{stored:?}");
 }
 
 #[test]
 fn more_than_ten_thousand_events_cost_all_of_them() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let event = r#"{"cpu":1,"rps":2}"#;
     for (good, bad) in [(10_001, 0), (1, 10_000)] {
         let events = [[event].repeat(good), ["7"].repeat(bad)].concat();
         for (body, fields) in [(format!("[{}]", events.join(",")), ""), (events.join("\n"), NDJSON)]
         {
-            let answer = running.client().ask(&post_with(fields, body.as_bytes()));
+            let answer = running.client().request(&post_with(fields, body.as_bytes()));
             let problem = assert_problem(&answer, 413, b"");
             assert!(problem["detail"].as_str().unwrap().contains("10000"), "{problem}");
         }
     }
     assert_eq!(accepted(&running), 0);
     let most = format!("[{}]", [event].repeat(10_000).join(","));
-    let answer = running.client().ask(&post(most.as_bytes()));
+    let answer = running.client().request(&post(most.as_bytes()));
     assert_eq!(answer.json()["accepted"], 10_000);
     assert_eq!(accepted(&running), 10_000);
 }
 
 #[test]
 fn lists_are_capped_and_counts_are_not() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let body = format!("[{}]", ["7"].repeat(9_999).join(","));
-    let problem = assert_problem(&running.client().ask(&post(body.as_bytes())), 400, b"");
+    let problem = assert_problem(&running.client().request(&post(body.as_bytes())), 400, b"");
     assert_eq!(problem["rejected"], 9_999);
     assert_eq!(problem["errors"].as_array().unwrap().len(), 100);
     // 150 devices, each with a level that is long enough to be judged by, and a jump from it in
@@ -234,7 +234,7 @@ fn lists_are_capped_and_counts_are_not() {
         events.push("[]".to_owned());
     }
     let body = format!("[{}]", events.join(","));
-    let answer = running.client().ask(&post(body.as_bytes())).json();
+    let answer = running.client().request(&post(body.as_bytes())).json();
     assert_eq!(answer["accepted"], 150 * 17);
     assert_eq!(answer["rejected"], 150);
     assert_eq!(answer["errors"].as_array().unwrap().len(), 100);

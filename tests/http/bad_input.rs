@@ -3,12 +3,12 @@
 
 use std::io::Write;
 
-use crate::in_process::Running;
+use crate::in_process::InProcessServer;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use testkit::http_client::{metric, post_with};
-use testkit::{Answer, assert_problem, get, post};
+use testkit::{HttpResponse, assert_problem, get, post};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
@@ -16,27 +16,27 @@ const GZIP: &str = "Content-Encoding: gzip\r\n";
 
 /// A server, and how many events it ought to have accepted.
 struct Tried {
-    running: Running,
+    running: InProcessServer,
     accepted: u64,
 }
 
 impl Tried {
     fn new() -> Self {
-        Self { running: Running::start(&[]), accepted: 0 }
+        Self { running: InProcessServer::start(&[]), accepted: 0 }
     }
 
     /// Sends a body on a connection of its own, checks that it is refused as a whole and has left
     /// nothing behind, and that the next client is served. Answers the problem.
     fn refuse(&mut self, status: u16, fields: &str, body: &[u8]) -> Value {
-        let answer = self.running.client().ask(&post_with(fields, body));
+        let answer = self.running.client().request(&post_with(fields, body));
         let problem = assert_problem(&answer, status, body);
         self.assert_sound();
         problem
     }
 
     /// Sends a body of which some is taken.
-    fn accept(&mut self, fields: &str, body: &[u8]) -> Answer {
-        let answer = self.running.client().ask(&post_with(fields, body));
+    fn accept(&mut self, fields: &str, body: &[u8]) -> HttpResponse {
+        let answer = self.running.client().request(&post_with(fields, body));
         assert_eq!(answer.status, 202, "{answer:?}");
         self.accepted += answer.json()["accepted"].as_u64().unwrap();
         self.assert_sound();
@@ -46,12 +46,12 @@ impl Tried {
     /// The next client is served, and finds exactly what was accepted.
     fn assert_sound(&mut self) {
         let mut next = self.running.client();
-        let before = next.ask(&get("/analyze")).json();
+        let before = next.request(&get("/analyze")).json();
         assert_eq!(before["totals"]["accepted"], self.accepted);
         let outcome = |name: &str| before["store"][name].as_u64().unwrap();
         let outcomes = outcome("stored") + outcome("coalesced");
         assert_eq!(outcomes, self.accepted, "{before}");
-        assert_eq!(next.ask(&post(metric("next", 1_700_000_000).as_bytes())).status, 202);
+        assert_eq!(next.request(&post(metric("next", 1_700_000_000).as_bytes())).status, 202);
         self.accepted += 1;
     }
 }
@@ -69,7 +69,7 @@ fn detail(problem: &Value) -> &str {
 /// What a path does not know is no answer to what was asked: `?deviceId=` would be all devices.
 #[test]
 fn unknown_parameters_are_named_with_the_known_ones() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let mut client = running.client();
     for (target, detail) in [
         ("/analyze?deviceId=d1", "query: this path knows device_id only, found \"deviceId\""),
@@ -79,17 +79,17 @@ fn unknown_parameters_are_named_with_the_known_ones() {
         ("/openapi.json?v=3", "query: this path takes no parameters, found \"v\""),
         ("/?x=%22", "query: this path takes no parameters, found \"x\""),
     ] {
-        let problem = assert_problem(&client.ask(&get(target)), 400, b"");
+        let problem = assert_problem(&client.request(&get(target)), 400, b"");
         assert_eq!(problem["detail"], detail, "{target}");
     }
     let metric = br#"{"cpu":1,"rps":1}"#;
     let head =
         format!("POST /metrics?sync=1 HTTP/1.1\r\nHost: a\r\nContent-Length: {}", metric.len());
     let posted = [head.as_bytes(), b"\r\n\r\n", metric].concat();
-    assert_problem(&client.ask(&posted), 400, b"");
+    assert_problem(&client.request(&posted), 400, b"");
     // Probes and what monitors add to get past caches.
     for target in ["/health?1795872076", "/ready?a=b&a=b", "/analyze?", "/?&"] {
-        assert_eq!(client.ask(&get(target)).status, 200, "{target}");
+        assert_eq!(client.request(&get(target)).status, 200, "{target}");
     }
     assert_eq!(running.stop().store.accepted, 0);
 }
@@ -98,7 +98,7 @@ fn unknown_parameters_are_named_with_the_known_ones() {
 /// codings in two lines are as many as in one.
 #[test]
 fn content_encoding_in_two_lines_is_one_list() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(br#"{"cpu":1,"rps":1}"#).unwrap();
     let gzipped = encoder.finish().unwrap();
@@ -106,7 +106,7 @@ fn content_encoding_in_two_lines_is_one_list() {
         [("", "gzip", 202), ("gzip", "", 202), ("gzip", "gzip", 415), ("identity", "gzip", 415)]
     {
         let fields = format!("Content-Encoding: {first}\r\nX: y\r\ncontent-encoding: {second}\r\n");
-        let answer = running.client().ask(&post_with(&fields, &gzipped));
+        let answer = running.client().request(&post_with(&fields, &gzipped));
         assert_eq!(answer.status, status, "{first:?} {second:?}: {answer:?}");
     }
 }
@@ -114,18 +114,18 @@ fn content_encoding_in_two_lines_is_one_list() {
 /// Who asks a path that is nearly right is told of the right one.
 #[test]
 fn a_near_miss_names_what_was_meant() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let mut client = running.client();
-    let problem = assert_problem(&client.ask(&get("/metrics")), 405, b"");
+    let problem = assert_problem(&client.request(&get("/metrics")), 405, b"");
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("GET /metrics/prometheus"), "{detail}");
     for (target, named) in [("/analyze/", "/analyze is"), ("/metrics/1/", "/metrics/{key} is")] {
-        let problem = assert_problem(&client.ask(&get(target)), 404, b"");
+        let problem = assert_problem(&client.request(&get(target)), 404, b"");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(named), "{detail}");
     }
     for target in ["//", "/nothing", "/nothing/"] {
-        let problem = assert_problem(&client.ask(&get(target)), 404, b"");
+        let problem = assert_problem(&client.request(&get(target)), 404, b"");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("GET / lists"), "{target}: {detail}");
     }
@@ -201,7 +201,7 @@ fn lengths_that_are_too_great_are_refused() {
     for length in ["18446744073709551616", "99999999999999999999999999"] {
         let mut client = tried.running.client();
         let head = format!("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
-        assert_problem(&client.ask(head.as_bytes()), 413, head.as_bytes());
+        assert_problem(&client.request(head.as_bytes()), 413, head.as_bytes());
         tried.accept(JSON, metric("d1", 1_700_000_000).as_bytes());
     }
 }
@@ -221,7 +221,7 @@ fn a_request_truncated_at_any_byte_is_never_applied() {
             client.send(&request[..end]);
             // Half of them end politely, and half are simply gone.
             if end % 2 == 0 {
-                client.finish_sending();
+                client.shutdown_write();
                 client.assert_end();
             }
             drop(client);
@@ -270,13 +270,13 @@ fn oversize_bodies_are_refused_however_they_come() {
     let large = b" ".repeat(1024 * 1024 + 1);
     tried.refuse(413, JSON, &large);
     let announced = b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n";
-    assert_problem(&tried.running.client().ask(announced), 413, announced);
+    assert_problem(&tried.running.client().request(announced), 413, announced);
     let chunk = format!("1000\r\n{}\r\n", " ".repeat(4096));
     let head = "POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut client = tried.running.client();
     client.send(head.as_bytes());
     client.send(chunk.repeat(257).as_bytes());
-    assert_problem(&client.answer(), 413, b"");
+    assert_problem(&client.receive(), 413, b"");
     tried.assert_sound();
     // As large as may be, in both ways.
     let mut largest = metric("d1", 1_700_000_000).into_bytes();

@@ -4,29 +4,29 @@
 
 use std::io::Write;
 
-use crate::in_process::Running;
+use crate::in_process::InProcessServer;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, ZlibEncoder};
 use serde_json::{Value, json};
 use testkit::http_client::{metric, post_with};
-use testkit::{Answer, assert_problem, get, post};
+use testkit::{HttpResponse, assert_problem, get, post};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 /// What `curl -d` says of anything.
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
 
-fn send(running: &Running, fields: &str, body: &[u8]) -> Answer {
-    running.client().ask(&post_with(fields, body))
+fn send(running: &InProcessServer, fields: &str, body: &[u8]) -> HttpResponse {
+    running.client().request(&post_with(fields, body))
 }
 
 /// Checks that a body is refused as a whole, and answers why.
-fn refused(running: &Running, status: u16, fields: &str, body: &[u8]) -> String {
+fn refused(running: &InProcessServer, status: u16, fields: &str, body: &[u8]) -> String {
     let problem = assert_problem(&send(running, fields, body), status, body);
     problem["detail"].as_str().expect("a detail").to_owned()
 }
 
 /// Checks that all of a body is taken.
-fn taken(running: &Running, fields: &str, body: &[u8], events: u64) {
+fn taken(running: &InProcessServer, fields: &str, body: &[u8], events: u64) {
     let answer = send(running, fields, body);
     assert_eq!(answer.status, 202, "{fields}: {answer:?}");
     assert_eq!(answer.json(), json!({"accepted": events, "anomalies": 0}), "{fields}");
@@ -38,7 +38,7 @@ fn lines(events: u64) -> Vec<String> {
 
 #[test]
 fn objects_without_newlines_are_taken_one_after_the_other() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     // `curl -d @metrics.ndjson` takes the newlines out.
     taken(&running, FORM, lines(3).concat().as_bytes(), 3);
     taken(&running, JSON, lines(2).join(" ").as_bytes(), 2);
@@ -59,7 +59,7 @@ fn objects_without_newlines_are_taken_one_after_the_other() {
 
 #[test]
 fn an_array_is_taken_or_refused_whole_whatever_its_type() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let spread = format!("[\n{}\n]\n", lines(3).join(",\n"));
     for fields in [JSON, FORM, "Content-Type: application/x-ndjson\r\n"] {
         taken(&running, fields, spread.as_bytes(), 3);
@@ -85,13 +85,13 @@ fn an_array_is_taken_or_refused_whole_whatever_its_type() {
         let answer = send(&running, ndjson, format!("{bad}\n{event}\n").as_bytes());
         assert_eq!((answer.status, &answer.json()["accepted"]), (202, &json!(1)), "{bad}");
     }
-    let total = running.client().ask(&get("/analyze")).json()["totals"]["accepted"].clone();
+    let total = running.client().request(&get("/analyze")).json()["totals"]["accepted"].clone();
     assert_eq!(total, 9 + 4, "nothing was taken of what was refused");
 }
 
 #[test]
 fn other_encodings_are_named_and_the_mark_of_utf_8_is_passed_over() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let plain = lines(1).concat();
     taken(&running, JSON, format!("\u{feff}{plain}").as_bytes(), 1);
     taken(&running, JSON, format!("\u{feff}[{plain}]\r\n").as_bytes(), 1);
@@ -110,7 +110,7 @@ fn other_encodings_are_named_and_the_mark_of_utf_8_is_passed_over() {
 
 #[test]
 fn a_form_is_told_to_send_json() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     for form in ["cpu=1&rps=2", "%7B%22cpu%22%3A1%2C%22rps%22%3A2%7D", "device_id=d1&cpu=1&rps=2"] {
         let detail = refused(&running, 400, FORM, form.as_bytes());
         assert!(detail.contains("found a form") && detail.ends_with("send JSON"), "{detail}");
@@ -153,7 +153,7 @@ const ZSTD: &str = "Content-Encoding: zstd\r\n";
 
 #[test]
 fn deflate_and_zstd_are_decoded_up_to_the_cap() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let plain = lines(3).concat();
     let halves = plain.as_bytes().split_at(100);
     let frames = [stored(halves.0), b"\x50\x2a\x4d\x18\x01\0\0\0x".to_vec(), stored(halves.1)];
@@ -176,7 +176,7 @@ fn deflate_and_zstd_are_decoded_up_to_the_cap() {
 
 #[test]
 fn bombs_are_cut_at_the_cap() {
-    let running = Running::start(&["--max-body", "64KiB"]);
+    let running = InProcessServer::start(&["--max-body", "64KiB"]);
     let blanks = vec![b' '; 64 * 1024 * 1024];
     // Two gigabytes of a blank, in sixty kilobytes.
     let runs = zstd(1, &[(128 * 1024, &b" "[..]); 15_000]);
@@ -196,7 +196,7 @@ fn bombs_are_cut_at_the_cap() {
 fn blocks_of_deflate_are_few() {
     // A dynamic block (RFC 1951, section 3.2.7) that holds nothing but its end, in 91 bits.
     const BLOCK: u128 = 0x04d5_ff10_0000_0000_0081_c004;
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let event = bare(lines(1).concat().as_bytes());
     let bit = |at: usize| u8::from(BLOCK >> (at % 91) & 1 == 1);
     let byte = |at: usize| (0..8).fold(0, |byte, of| byte | bit(8 * at + of) << of);
@@ -212,7 +212,7 @@ fn blocks_of_deflate_are_few() {
 
 #[test]
 fn one_newline_ends_every_answer_in_json() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let mut client = running.client();
     let stored = metric("d1", 1_700_000_000);
     let bad = r#"{"cpu":"hot","rps":1}"#;
@@ -246,7 +246,7 @@ fn one_newline_ends_every_answer_in_json() {
     requests.push(b"GET / HTTP/1.1\r\n\r\n".to_vec());
     for request in requests {
         let shown = String::from_utf8_lossy(&request).into_owned();
-        let answer = client.ask(&request);
+        let answer = client.request(&request);
         let _: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|error| {
             panic!("{error} after {shown}");
         });
@@ -256,14 +256,14 @@ fn one_newline_ends_every_answer_in_json() {
 
 #[test]
 fn events_without_a_window_are_told() {
-    let running = Running::start(&["--max-devices", "1"]);
+    let running = InProcessServer::start(&["--max-devices", "1"]);
     let mut client = running.client();
     let of = |device: &str| metric(device, 1_700_000_000);
     let body = format!("[{},{},{}]", of("d1"), of("d2"), of("d3"));
-    let answer = client.ask(&post(body.as_bytes()));
+    let answer = client.request(&post(body.as_bytes()));
     assert_eq!(answer.json(), json!({"accepted": 3, "anomalies": 0, "unjudged": 2}));
-    let bad = client.ask(&post_with("", format!("{}\n{{}}", of("d2")).as_bytes())).json();
+    let bad = client.request(&post_with("", format!("{}\n{{}}", of("d2")).as_bytes())).json();
     assert_eq!((&bad["unjudged"], &bad["rejected"]), (&json!(1), &json!(1)));
-    let known = client.ask(&post(of("d1").as_bytes()));
+    let known = client.request(&post(of("d1").as_bytes()));
     assert_eq!(known.json(), json!({"accepted": 1, "anomalies": 0}), "it is not said of nobody");
 }

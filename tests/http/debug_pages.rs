@@ -1,8 +1,8 @@
 //! `/debug/pprof/`: what it shows, and to whom.
 
-use crate::in_process::Running;
+use crate::in_process::InProcessServer;
 use testkit::http_client::metric;
-use testkit::{Answer, Client, assert_problem, get_here, post};
+use testkit::{HttpClient, HttpResponse, assert_problem, get_as_localhost, post};
 
 const PAGES: [&str; 4] =
     ["/debug/pprof/", "/debug/pprof/latency", "/debug/pprof/threads", "/debug/pprof"];
@@ -16,37 +16,38 @@ fn get_at(host: &str, target: &str, fields: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n").into_bytes()
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &HttpResponse) -> String {
     assert_eq!(answer.status, 200, "{answer:?}");
     String::from_utf8(answer.body.clone()).unwrap()
 }
 
-fn refuses(client: &mut Client, request: &[u8], status: u16) {
-    assert_problem(&client.ask(request), status, request);
+fn refuses(client: &mut HttpClient, request: &[u8], status: u16) {
+    assert_problem(&client.request(request), status, request);
 }
 
 #[test]
 fn who_asks_from_this_machine_is_answered() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     for page in PAGES {
-        assert_eq!(running.client().ask(&get_here(page)).status, 200, "{page}");
+        assert_eq!(running.client().request(&get_as_localhost(page)).status, 200, "{page}");
     }
     // The slash at the end is easily forgotten.
-    let [with, without] = [PAGES[0], PAGES[3]].map(|page| running.client().ask(&get_here(page)));
+    let [with, without] =
+        [PAGES[0], PAGES[3]].map(|page| running.client().request(&get_as_localhost(page)));
     assert_eq!(with.text(), without.text());
-    assert_eq!(running.client().ask(&get_here("/debug/pprof/heap")).status, 404);
+    assert_eq!(running.client().request(&get_as_localhost("/debug/pprof/heap")).status, 404);
 }
 
 /// A page whose own name resolves to this machine (DNS rebinding) comes from it, and says its name.
 #[test]
 fn a_name_that_is_not_this_machine_s_own_is_not_trusted() {
-    let running = Running::start(&["--admin-token", "s3cret"]);
+    let running = InProcessServer::start(&["--admin-token", "s3cret"]);
     let port = running.address.port();
     let mut client = running.client();
     let with_port = |name: &str| format!("{name}:{port}");
     for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.8.8.8", "[::1]"] {
         for host in [host.to_owned(), with_port(host)] {
-            let answer = client.ask(&get_at(&host, PAGES[2], ""));
+            let answer = client.request(&get_at(&host, PAGES[2], ""));
             assert_eq!(answer.status, 200, "{host}: {answer:?}");
         }
     }
@@ -56,7 +57,7 @@ fn a_name_that_is_not_this_machine_s_own_is_not_trusted() {
         for host in [host.to_owned(), with_port(host)].iter().filter(|host| !host.starts_with(':'))
         {
             for page in PAGES.iter().chain(&["/debug/pprof/profile?seconds=1"]) {
-                let problem = client.ask(&get_at(host, page, ""));
+                let problem = client.request(&get_at(host, page, ""));
                 let problem = assert_problem(&problem, 403, b"");
                 let detail = problem["detail"].as_str().unwrap();
                 assert!(
@@ -65,7 +66,7 @@ fn a_name_that_is_not_this_machine_s_own_is_not_trusted() {
                 );
             }
             let token = "Authorization: Bearer s3cret\r\n";
-            assert_eq!(client.ask(&get_at(host, PAGES[2], token)).status, 200, "{host}");
+            assert_eq!(client.request(&get_at(host, PAGES[2], token)).status, 200, "{host}");
         }
     }
     // HTTP/1.0 may say no name at all.
@@ -76,7 +77,7 @@ fn a_name_that_is_not_this_machine_s_own_is_not_trusted() {
 /// A page elsewhere may not read an answer, but could keep the profiler busy by a picture.
 #[test]
 fn a_page_of_another_site_is_not_trusted() {
-    let running = Running::start(&["--admin-token", "s3cret"]);
+    let running = InProcessServer::start(&["--admin-token", "s3cret"]);
     let mut client = running.client();
     for field in [
         "Origin: http://attacker.example",
@@ -89,28 +90,28 @@ fn a_page_of_another_site_is_not_trusted() {
             refuses(&mut client, &get_with(page, &format!("{field}\r\n")), 403);
         }
         let token = format!("{field}\r\nAuthorization: Bearer s3cret\r\n");
-        assert_eq!(client.ask(&get_with(PAGES[2], &token)).status, 200, "{field}");
+        assert_eq!(client.request(&get_with(PAGES[2], &token)).status, 200, "{field}");
     }
     for field in [
         "Sec-Fetch-Site: none",
         "Sec-Fetch-Site: same-origin",
         "Origin: http://localhost:8080\r\nSec-Fetch-Site: same-origin",
     ] {
-        let answer = client.ask(&get_with(PAGES[2], &format!("{field}\r\n")));
+        let answer = client.request(&get_with(PAGES[2], &format!("{field}\r\n")));
         assert_eq!(answer.status, 200, "{field}");
     }
 }
 
 #[test]
 fn a_proxy_on_this_machine_speaks_for_others() {
-    let running = Running::start(&["--admin-token", "s3cret"]);
+    let running = InProcessServer::start(&["--admin-token", "s3cret"]);
     let mut client = running.client();
     for field in ["Forwarded: for=10.0.0.1", "X-Forwarded-For: 10.0.0.1", "via: 1.1 proxy"] {
         for page in PAGES {
             refuses(&mut client, &get_with(page, &format!("{field}\r\n")), 403);
         }
         let token = format!("{field}\r\nAuthorization: Bearer s3cret\r\n");
-        assert_eq!(client.ask(&get_with(PAGES[2], &token)).status, 200, "{field}");
+        assert_eq!(client.request(&get_with(PAGES[2], &token)).status, 200, "{field}");
         let wrong = format!("{field}\r\nAuthorization: Bearer secret\r\n");
         refuses(&mut client, &get_with(PAGES[2], &wrong), 403);
     }
@@ -118,20 +119,22 @@ fn a_proxy_on_this_machine_speaks_for_others() {
 
 #[test]
 fn without_an_admin_token_no_token_is_right() {
-    let running = Running::start(&["--ingest-token", "s3cret"]);
+    let running = InProcessServer::start(&["--ingest-token", "s3cret"]);
     let fields = "Via: 1.1 proxy\r\nAuthorization: Bearer s3cret\r\n";
     refuses(&mut running.client(), &get_with(PAGES[0], fields), 403);
 }
 
 #[test]
 fn latency_counts_the_requests_of_a_route() {
-    let running = Running::start(&["--workers", "1"]);
+    let running = InProcessServer::start(&["--workers", "1"]);
     let mut client = running.client();
     for second in 0..7 {
         let body = metric("d1", 1_700_000_000 + second);
-        assert_eq!(client.ask(&post(body.as_bytes())).status, 202);
+        assert_eq!(client.request(&post(body.as_bytes())).status, 202);
     }
-    let of = |route: &str| text(&running.client().ask(&get_here(&format!("{}{route}", PAGES[1]))));
+    let of = |route: &str| {
+        text(&running.client().request(&get_as_localhost(&format!("{}{route}", PAGES[1]))))
+    };
     let posts = of("?route=/metrics");
     assert!(posts.trim_start().starts_with("Value"), "{posts}");
     assert!(posts.contains("Total count    =            7]"), "{posts}");
@@ -145,21 +148,21 @@ fn latency_counts_the_requests_of_a_route() {
     assert!(of("").contains("Total count    =            7]"), "{}", of(""));
     let pages = of("?route=/debug/pprof/latency");
     assert!(!pages.contains("Total count    =            0]"), "{pages}");
-    refuses(&mut running.client(), &get_here("/debug/pprof/latency?route=/nothing"), 404);
-    let problem = running.client().ask(&get_here("/debug/pprof/latency?rout=/metrics"));
+    refuses(&mut running.client(), &get_as_localhost("/debug/pprof/latency?route=/nothing"), 404);
+    let problem = running.client().request(&get_as_localhost("/debug/pprof/latency?rout=/metrics"));
     let problem = assert_problem(&problem, 400, b"");
     assert_eq!(problem["detail"], "query: this path knows route only, found \"rout\"");
 }
 
 #[test]
 fn threads_shows_what_each_core_has_taken() {
-    let running = Running::start(&["--workers", "2"]);
+    let running = InProcessServer::start(&["--workers", "2"]);
     let mut clients: Vec<_> = (0..4).map(|_| running.client()).collect();
     for (second, client) in (0..).zip(&mut clients) {
         let body = metric("d1", 1_700_000_000 + second);
-        assert_eq!(client.ask(&post(body.as_bytes())).status, 202);
+        assert_eq!(client.request(&post(body.as_bytes())).status, 202);
     }
-    let page = text(&clients[0].ask(&get_here(PAGES[2])));
+    let page = text(&clients[0].request(&get_as_localhost(PAGES[2])));
     let rows: Vec<Vec<&str>> =
         page.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows.len(), 2, "{page}");

@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::in_process::Running;
+use crate::in_process::InProcessServer;
 use flate2::read::GzDecoder;
 use testkit::http_client::metric;
 use testkit::pprof::Profile;
 use testkit::server::program;
-use testkit::{Answer, Client, Process, SOON, assert_problem, get, get_here, post, until};
+use testkit::{
+    HttpClient, HttpResponse, Server, TIMEOUT, assert_problem, get, get_as_localhost, post,
+    wait_until,
+};
 
 const PROFILE: &str = "/debug/pprof/profile";
 const FLAMEGRAPH: &str = "/debug/pprof/flamegraph";
@@ -38,11 +41,11 @@ impl Load {
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
         let thread = thread::spawn(move || {
-            let mut client = Client::connect(address);
+            let mut client = HttpClient::connect(address);
             let body = format!("{}\n", metric("d1", 1_700_000_000)).repeat(500);
             let mut requests = 0;
             while !over.load(Ordering::Relaxed) {
-                assert_eq!(client.ask(&post(body.as_bytes())).status, 202);
+                assert_eq!(client.request(&post(body.as_bytes())).status, 202);
                 requests += 1;
             }
             requests
@@ -58,25 +61,25 @@ impl Load {
 }
 
 /// Whether a profile is being taken, during which no other is; without one, this takes a second.
-fn is_profiling(process: &Process) -> bool {
-    process.client().ask(&get_here(&format!("{PROFILE}?seconds=1"))).status == 429
+fn is_profiling(server: &Server) -> bool {
+    server.client().request(&get_as_localhost(&format!("{PROFILE}?seconds=1"))).status == 429
 }
 
 /// A client whose profile is being taken.
-fn begin(process: &Process, request: &[u8]) -> Client {
-    until("a profile is being taken", || {
-        let mut client = process.client();
+fn begin(server: &Server, request: &[u8]) -> HttpClient {
+    wait_until("a profile is being taken", || {
+        let mut client = server.client();
         client.send(request);
         // The question may be first to arrive; then it is the profile that is not taken.
-        is_profiling(process).then_some(client)
+        is_profiling(server).then_some(client)
     })
 }
 
-fn decoded(answer: &Answer) -> Profile {
+fn decoded(answer: &HttpResponse) -> Profile {
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(answer.field("content-type"), Some("application/octet-stream"));
+    assert_eq!(answer.header("content-type"), Some("application/octet-stream"));
     let disposition = "attachment; filename=\"profile.pb.gz\"";
-    assert_eq!(answer.field("content-disposition"), Some(disposition));
+    assert_eq!(answer.header("content-disposition"), Some(disposition));
     let mut bytes = Vec::new();
     GzDecoder::new(&*answer.body).read_to_end(&mut bytes).expect("it is gzipped");
     Profile::parse(&bytes)
@@ -84,14 +87,14 @@ fn decoded(answer: &Answer) -> Profile {
 
 /// Takes profiles under load until one shows what `has` looks for: a machine that is shared may
 /// give the server a hundredth of its time in those two seconds. The last one is answered.
-fn profile_under_load(process: &Process, has: impl Fn(&Profile) -> bool) -> Profile {
-    let load = Load::start(process.address);
-    let mut client = process.client();
+fn profile_under_load(server: &Server, has: impl Fn(&Profile) -> bool) -> Profile {
+    let load = Load::start(server.address);
+    let mut client = server.client();
     let mut profile = Profile::default();
     for _ in 0..PROFILES_MAX {
-        profile = decoded(&client.ask(&get_here(&format!("{PROFILE}?seconds=2"))));
+        profile = decoded(&client.request(&get_as_localhost(&format!("{PROFILE}?seconds=2"))));
         let duration = Duration::from_nanos(profile.duration_ns);
-        assert!((Duration::from_secs(2)..SOON).contains(&duration), "{duration:?}");
+        assert!((Duration::from_secs(2)..TIMEOUT).contains(&duration), "{duration:?}");
         if has(&profile) {
             break;
         }
@@ -114,8 +117,8 @@ fn enters_the_c_library(profile: &Profile) -> bool {
 
 #[test]
 fn a_profile_under_load_names_our_functions_and_threads() {
-    let process = Process::start(&["--workers", "1"]);
-    let profile = profile_under_load(&process, |profile| {
+    let server = Server::start(&["--workers", "1"]);
+    let profile = profile_under_load(&server, |profile| {
         missing(profile).is_empty() && enters_the_c_library(profile) && profile.samples >= 20
     });
     assert_eq!(missing(&profile), [""; 0], "{profile:?}");
@@ -131,20 +134,20 @@ fn a_program_whose_file_was_replaced_is_shown_with_names() {
     fs::create_dir(&folder).expect("a folder for the copy");
     let (program, newer) = (folder.join("corepulse"), folder.join("newer"));
     fs::copy(self::program(), &program).expect("a copy of the program");
-    let process = Process::start_copy(&program, &["--workers", "1"]);
+    let server = Server::start_copy(&program, &["--workers", "1"]);
     fs::write(&newer, "another program").unwrap();
     fs::rename(&newer, &program).unwrap();
-    let profile = profile_under_load(&process, |profile| missing(profile).is_empty());
+    let profile = profile_under_load(&server, |profile| missing(profile).is_empty());
     fs::remove_dir_all(&folder).unwrap();
     assert_eq!(missing(&profile), [""; 0], "{profile:?}");
 }
 
 #[test]
 fn a_flamegraph_is_a_picture_with_our_functions() {
-    let process = Process::start(&["--workers", "1"]);
-    let load = Load::start(process.address);
-    let mut client = process.client();
-    let mut take = || client.ask(&get_here(&format!("{FLAMEGRAPH}?seconds=1")));
+    let server = Server::start(&["--workers", "1"]);
+    let load = Load::start(server.address);
+    let mut client = server.client();
+    let mut take = || client.request(&get_as_localhost(&format!("{FLAMEGRAPH}?seconds=1")));
     let mut answer = take();
     for _ in 1..PROFILES_MAX {
         if answer.text().contains(OURS[0]) {
@@ -154,7 +157,7 @@ fn a_flamegraph_is_a_picture_with_our_functions() {
     }
     assert!(load.stop() > 0);
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(answer.field("content-type"), Some("image/svg+xml"));
+    assert_eq!(answer.header("content-type"), Some("image/svg+xml"));
     let svg = answer.text();
     assert!(svg.starts_with("<?xml") && svg.trim_end().ends_with("</svg>"), "{svg}");
     for name in ["core-0", OURS[0]] {
@@ -164,44 +167,45 @@ fn a_flamegraph_is_a_picture_with_our_functions() {
 
 #[test]
 fn an_idle_server_has_a_picture_as_well() {
-    let process = Process::start(&["--workers", "1"]);
-    let answer = process.client().ask(&get_here(&format!("{FLAMEGRAPH}?seconds=1")));
+    let server = Server::start(&["--workers", "1"]);
+    let answer = server.client().request(&get_as_localhost(&format!("{FLAMEGRAPH}?seconds=1")));
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.text().contains("<svg"), "{answer:?}");
-    let profile = decoded(&process.client().ask(&get_here(&format!("{PROFILE}?seconds=1"))));
+    let profile =
+        decoded(&server.client().request(&get_as_localhost(&format!("{PROFILE}?seconds=1"))));
     assert!(profile.duration_ns >= 1_000_000_000, "{profile:?}");
 }
 
 #[test]
 fn only_one_is_taken_at_a_time_and_all_else_goes_on() {
-    let process = Process::start(&["--workers", "1"]);
-    let mut first = begin(&process, &get_here(&format!("{PROFILE}?seconds=3")));
+    let server = Server::start(&["--workers", "1"]);
+    let mut first = begin(&server, &get_as_localhost(&format!("{PROFILE}?seconds=3")));
     for page in PAGES {
-        let request = get_here(&format!("{page}?seconds=1"));
-        let second = process.client().ask(&request);
+        let request = get_as_localhost(&format!("{page}?seconds=1"));
+        let second = server.client().request(&request);
         assert_problem(&second, 429, &request);
-        let seconds: u32 = second.field("retry-after").unwrap().parse().unwrap();
+        let seconds: u32 = second.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=3).contains(&seconds));
     }
-    let mut client = process.client();
+    let mut client = server.client();
     for page in ["/health", "/analyze", "/metrics/prometheus", "/debug/pprof/threads", "/"] {
-        assert_eq!(client.ask(&get_here(page)).status, 200, "{page}");
+        assert_eq!(client.request(&get_as_localhost(page)).status, 200, "{page}");
     }
-    assert!(is_profiling(&process), "all that was answered meanwhile");
-    decoded(&first.answer());
+    assert!(is_profiling(&server), "all that was answered meanwhile");
+    decoded(&first.receive());
     // Whoever has an answer may ask for the next.
-    decoded(&first.ask(&get_here(&format!("{PROFILE}?seconds=1"))));
-    assert!(!is_profiling(&process));
+    decoded(&first.request(&get_as_localhost(&format!("{PROFILE}?seconds=1"))));
+    assert!(!is_profiling(&server));
 }
 
 #[test]
 fn seconds_are_a_whole_number_up_to_a_minute() {
-    let running = Running::start(&["--workers", "1"]);
+    let running = InProcessServer::start(&["--workers", "1"]);
     let mut client = running.client();
     for page in PAGES {
         for bad in ["", "0", "61", "-1", "1.5", "ten", "5s", "18446744073709551617"] {
-            let request = get_here(&format!("{page}?seconds={bad}"));
-            let problem = assert_problem(&client.ask(&request), 400, &request);
+            let request = get_as_localhost(&format!("{page}?seconds={bad}"));
+            let problem = assert_problem(&client.request(&request), 400, &request);
             assert!(problem["detail"].as_str().unwrap().starts_with("seconds: "), "{problem}");
         }
     }
@@ -209,26 +213,26 @@ fn seconds_are_a_whole_number_up_to_a_minute() {
 
 #[test]
 fn who_may_not_look_gets_none() {
-    let running = Running::start(&["--workers", "1", "--admin-token", "s3cret"]);
+    let running = InProcessServer::start(&["--workers", "1", "--admin-token", "s3cret"]);
     let mut client = running.client();
     for page in PAGES {
         for method in ["GET", "HEAD"] {
             let head = format!("{method} {page}?seconds=1 HTTP/1.1\r\nHost: localhost\r\n");
             client.send(format!("{head}Via: 1.1 proxy\r\n\r\n").as_bytes());
-            let answer = client.try_answer(method == "HEAD").unwrap().unwrap();
+            let answer = client.try_receive(method == "HEAD").unwrap().unwrap();
             assert_eq!(answer.status, 403, "{method} {page}");
         }
     }
     let fields = "Via: 1.1 proxy\r\nAuthorization: Bearer s3cret\r\n";
     let request = format!("GET {PROFILE}?seconds=1 HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
-    decoded(&client.ask(request.as_bytes()));
+    decoded(&client.request(request.as_bytes()));
 }
 
 /// The length of a profile is known only when it has been taken, which nobody asks for with HEAD.
 #[test]
 fn head_takes_no_profile() {
-    let process = Process::start(&["--workers", "1"]);
-    let mut client = process.client();
+    let server = Server::start(&["--workers", "1"]);
+    let mut client = server.client();
     for page in PAGES {
         for _ in 0..3 {
             client.send(format!("HEAD {page} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
@@ -240,33 +244,33 @@ fn head_takes_no_profile() {
         }
         client
             .send(format!("HEAD {page}?seconds=0 HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
-        assert_eq!(client.answer_to_head().status, 400);
+        assert_eq!(client.receive_response_to_head().status, 400);
     }
-    assert!(!is_profiling(&process));
+    assert!(!is_profiling(&server));
 }
 
 /// The profile ends early and is answered; the server is gone long before it would have ended.
 #[test]
 fn a_stopping_server_does_not_wait_for_a_profile() {
     for page in PAGES {
-        let mut process = Process::start(&["--workers", "1"]);
-        let mut client = begin(&process, &get_here(&format!("{page}?seconds=60")));
+        let mut server = Server::start(&["--workers", "1"]);
+        let mut client = begin(&server, &get_as_localhost(&format!("{page}?seconds=60")));
         let since = Instant::now();
-        process.signal("TERM");
-        let answer = client.answer();
+        server.signal("TERM");
+        let answer = client.receive();
         assert_eq!(answer.status, 200, "{answer:?}");
-        assert!(answer.closes(), "{answer:?}");
-        let status = process.wait();
+        assert!(answer.closes_connection(), "{answer:?}");
+        let status = server.wait();
         assert_eq!(status.code(), Some(0), "{status}");
-        assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+        assert!(since.elapsed() < TIMEOUT, "{:?}", since.elapsed());
     }
 }
 
 #[test]
 fn without_a_folder_for_temporary_files_it_says_so() {
-    let process = Process::start_with(&[("TMPDIR", "/nowhere")], &["--workers", "1"]);
-    let request = get_here(&format!("{PROFILE}?seconds=1"));
-    let problem = assert_problem(&process.client().ask(&request), 503, &request);
+    let server = Server::start_with_environment(&[("TMPDIR", "/nowhere")], &["--workers", "1"]);
+    let request = get_as_localhost(&format!("{PROFILE}?seconds=1"));
+    let problem = assert_problem(&server.client().request(&request), 503, &request);
     assert!(problem["detail"].as_str().unwrap().contains("TMPDIR"), "{problem}");
-    assert_eq!(process.client().ask(&get("/health")).status, 200);
+    assert_eq!(server.client().request(&get("/health")).status, 200);
 }

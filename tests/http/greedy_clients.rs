@@ -6,12 +6,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::in_process::Running;
+use crate::in_process::InProcessServer;
 use corepulse::limits::LENT_BYTES_MAX;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use testkit::http_client::{metric, post_with};
-use testkit::{Client, Process, assert_problem, get, post, scrape, sum_of, until, until_within};
+use testkit::{
+    HttpClient, Server, assert_problem, get, post, scrape, sum_of, wait_until, wait_until_within,
+};
 
 const MEBIBYTE: usize = 1024 * 1024;
 
@@ -22,18 +24,18 @@ fn large_head() -> Vec<u8> {
 
 #[test]
 fn half_requests_share_a_bounded_memory() {
-    let process = Process::start(&["--workers", "1"]);
-    let before = process.resident_bytes();
+    let server = Server::start(&["--workers", "1"]);
+    let before = server.resident_bytes();
     let half = [&large_head()[..], &vec![b' '; MEBIBYTE - 1]].concat();
     let mut clients = Vec::new();
     for _ in 0..150 {
-        let mut client = process.client();
+        let mut client = server.client();
         // Refused while it still sends: the answer counts, not what became of the rest.
         let _ = client.try_send(&half);
         clients.push(client);
     }
     // Who is turned away is told, and those who got in are waited for.
-    let told = until("somebody is turned away", || {
+    let told = wait_until("somebody is turned away", || {
         let ended: Vec<_> = clients.iter_mut().filter_map(refusal).collect();
         (!ended.is_empty()).then_some(ended)
     });
@@ -41,41 +43,41 @@ fn half_requests_share_a_bounded_memory() {
         assert_problem(&answer, 503, b"");
         assert!(answer.text().contains("half requests"), "{answer:?}");
     }
-    let grown = process.resident_bytes() - before;
+    let grown = server.resident_bytes() - before;
     assert!(grown < 160 * MEBIBYTE as u64, "{} MiB", grown / MEBIBYTE as u64);
     // A request that comes whole needs no memory of its own.
-    let answer = process.client().ask(&post(br#"{"cpu":1,"rps":1}"#));
+    let answer = server.client().request(&post(br#"{"cpu":1,"rps":1}"#));
     assert_eq!(answer.status, 202, "{answer:?}");
     // What the half requests held is there again when they are gone.
     drop(clients);
-    until("a large body is taken again", || {
-        let mut client = process.client();
+    wait_until("a large body is taken again", || {
+        let mut client = server.client();
         let _ = client.try_send(&half);
         let _ = client.try_send(b" ");
         // Blank: read whole, and found empty.
-        let answer = client.try_answer(false).ok().flatten();
+        let answer = client.try_receive(false).ok().flatten();
         answer.filter(|answer| answer.status == 400).map(|_| ())
     });
 }
 
 /// The answer that a client has got, if it has.
-fn refusal(client: &mut Client) -> Option<testkit::Answer> {
+fn refusal(client: &mut HttpClient) -> Option<testkit::HttpResponse> {
     client.stream().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-    let answer = client.try_answer(false).ok().flatten();
-    client.stream().set_read_timeout(Some(testkit::SOON)).unwrap();
+    let answer = client.try_receive(false).ok().flatten();
+    client.stream().set_read_timeout(Some(testkit::TIMEOUT)).unwrap();
     answer
 }
 
 #[test]
 fn half_requests_keep_probes_out_for_a_second_at_most() {
-    let running = Running::start(&["--max-connections", "2", "--workers", "1"]);
+    let running = InProcessServer::start(&["--max-connections", "2", "--workers", "1"]);
     let half = &get("/health")[..10];
     // The two places and all reserved ones, each with the beginning of a request.
-    let mut clients: Vec<Client> = (0..18).map(|_| running.client()).collect();
+    let mut clients: Vec<HttpClient> = (0..18).map(|_| running.client()).collect();
     clients.iter_mut().for_each(|client| client.send(half));
     let since = Instant::now();
-    until("a probe gets through", || {
-        let answer = running.client().ask(&get("/health"));
+    wait_until("a probe gets through", || {
+        let answer = running.client().request(&get("/health"));
         (answer.status == 200).then_some(())
     });
     // One second of patience, a tick of the timers, and the time of a slow machine.
@@ -84,46 +86,48 @@ fn half_requests_keep_probes_out_for_a_second_at_most() {
 
 #[test]
 fn an_empty_line_after_a_body_begins_no_request() {
-    let running = Running::start(&["--request-timeout", "1s", "--idle-timeout", "2s"]);
+    let running = InProcessServer::start(&["--request-timeout", "1s", "--idle-timeout", "2s"]);
     let mut client = running.client();
     let request = [post(br#"{"cpu":1,"rps":1}"#), b"\r\n\r\n".to_vec()].concat();
     for _ in 0..3 {
-        assert_eq!(client.ask(&request).status, 202);
+        assert_eq!(client.request(&request).status, 202);
     }
     // It ends as an idle connection does: later than half a request would, and without a 408.
     let since = Instant::now();
-    assert_eq!(client.rest(), b"");
+    assert_eq!(client.read_to_end(), b"");
     assert!(since.elapsed() > Duration::from_millis(1900), "{:?}", since.elapsed());
 }
 
 #[test]
 fn work_that_waits_does_not_hold_up_the_stop() {
-    let mut process = Process::start(&["--drain-timeout", "1s"]);
-    let mut clients: Vec<Client> = (0..600).map(|_| process.client()).collect();
+    let mut server = Server::start(&["--drain-timeout", "1s"]);
+    let mut clients: Vec<HttpClient> = (0..600).map(|_| server.client()).collect();
     for client in &mut clients {
         client.send(&get("/metrics/prometheus"));
     }
     let since = Instant::now();
-    process.signal("TERM");
-    assert_eq!(process.wait().code(), Some(0));
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
     assert!(since.elapsed() < Duration::from_millis(2500), "{:?}", since.elapsed());
 }
 
 #[test]
 fn what_came_with_the_last_request_is_answered_too() {
-    let process = Process::start(&["--drain-delay", "5s", "--drain-timeout", "6s"]);
-    let mut client = process.client();
-    assert_eq!(client.ask(&get("/health")).status, 200);
-    process.signal("TERM");
-    until("it drains", || (process.client().ask(&get("/ready")).status == 503).then_some(()));
+    let server = Server::start(&["--drain-delay", "5s", "--drain-timeout", "6s"]);
+    let mut client = server.client();
+    assert_eq!(client.request(&get("/health")).status, 200);
+    server.signal("TERM");
+    wait_until("it drains", || {
+        (server.client().request(&get("/ready")).status == 503).then_some(())
+    });
     // Sent at once, so that they arrive together.
     client.send(&get("/health").repeat(20));
     for number in 0..20 {
-        let answer = client.answer();
-        assert_eq!((answer.status, answer.closes()), (200, number == 19), "{number}");
+        let answer = client.receive();
+        assert_eq!((answer.status, answer.closes_connection()), (200, number == 19), "{number}");
     }
     client.assert_end();
-    process.signal("TERM");
+    server.signal("TERM");
 }
 
 /// Whoever sends without end and reads nothing is not read from either, and what all of them leave
@@ -133,28 +137,28 @@ fn who_pipelines_for_ever_and_never_reads_is_held_to_the_bound() {
     // Together they could leave more than 100 MB, in requests and in answers.
     const GREEDY: usize = 1000;
     const SLACK_BYTES: u64 = 32 * MEBIBYTE as u64;
-    let process = Process::start(&["--request-timeout", "2s", "--workers", "1"]);
-    let mut polite = process.client();
-    assert_eq!(polite.ask(&get("/")).status, 200);
-    let before = process.resident_bytes();
+    let server = Server::start(&["--request-timeout", "2s", "--workers", "1"]);
+    let mut polite = server.client();
+    assert_eq!(polite.request(&get("/")).status, 200);
+    let before = server.resident_bytes();
     let series = get("/").repeat(4000);
-    let mut greedy: Vec<Client> =
-        (0..GREEDY).map(|_| Client::connect_narrow(process.address)).collect();
+    let mut greedy: Vec<HttpClient> =
+        (0..GREEDY).map(|_| HttpClient::connect_with_small_buffer(server.address)).collect();
     greedy.iter().for_each(|client| client.stream().set_nonblocking(true).unwrap());
     let mut most = 0;
-    until_within(Duration::from_secs(30), "all of them are closed", || {
+    wait_until_within(Duration::from_secs(30), "all of them are closed", || {
         // Those that are gone say so by an error other than that they can take no more.
         greedy.retain_mut(|client| {
             let sent = client.try_send(&series);
             sent.map_or_else(|error| error.kind() == ErrorKind::WouldBlock, |()| true)
         });
-        most = most.max(process.resident_bytes());
-        assert_eq!(polite.ask(&get("/health")).status, 200);
+        most = most.max(server.resident_bytes());
+        assert_eq!(polite.request(&get("/health")).status, 200);
         greedy.is_empty().then_some(())
     });
     let (grown, allowed) = (most.saturating_sub(before), LENT_BYTES_MAX as u64 + SLACK_BYTES);
     assert!(grown < allowed, "{} MiB", grown / MEBIBYTE as u64);
-    let samples = scrape(process.address);
+    let samples = scrape(server.address);
     let closed = |reason: &str| {
         samples[&format!("corepulse_connections_closed_total{{reason=\"{reason}\"}}")]
     };
@@ -165,24 +169,24 @@ fn who_pipelines_for_ever_and_never_reads_is_held_to_the_bound() {
 /// Those that hold on to what they have would keep everybody else out.
 #[test]
 fn at_the_bound_whoever_holds_most_for_longest_goes() {
-    let process = Process::start(&["--workers", "1", "--request-timeout", "60s"]);
+    let server = Server::start(&["--workers", "1", "--request-timeout", "60s"]);
     let half = [&large_head()[..], &vec![b' '; MEBIBYTE - 1]].concat();
-    let mut hoarders: Vec<Client> = Vec::new();
+    let mut hoarders: Vec<HttpClient> = Vec::new();
     for _ in 0..LENT_BYTES_MAX / MEBIBYTE - 8 {
-        let mut client = process.client();
+        let mut client = server.client();
         client.send(&half);
         hoarders.push(client);
     }
     // These come later than all of that, and send what they have to say in two pieces.
     for number in 0..32 {
-        let mut client = process.client();
+        let mut client = server.client();
         client.send(&half);
-        assert_eq!(process.client().ask(&get("/health")).status, 200);
+        assert_eq!(server.client().request(&get("/health")).status, 200);
         client.send(b" ");
-        let answer = client.answer();
+        let answer = client.receive();
         // Blank: read whole, and found empty.
         assert_eq!(answer.status, 400, "client {number}: {answer:?}");
-        hoarders.push(process.client());
+        hoarders.push(server.client());
         hoarders.last_mut().unwrap().send(&half);
     }
     let told: Vec<_> = hoarders.iter_mut().map(refusal).collect();
@@ -208,31 +212,31 @@ const EVENTS: usize = 2000;
 fn who_sends_what_inflates_does_not_hold_up_others() {
     const AT_ONCE: usize = 60;
     const POLITE: usize = 20;
-    let process = Process::start(&["--workers", "1"]);
-    let mut polite: Vec<Client> = (0..POLITE).map(|_| process.client()).collect();
-    let mut greedy: Vec<Client> = (0..3).map(|_| process.client()).collect();
+    let server = Server::start(&["--workers", "1"]);
+    let mut polite: Vec<HttpClient> = (0..POLITE).map(|_| server.client()).collect();
+    let mut greedy: Vec<HttpClient> = (0..3).map(|_| server.client()).collect();
     for client in polite.iter_mut().chain(&mut greedy) {
-        assert_eq!(client.ask(&get("/health")).status, 200);
+        assert_eq!(client.request(&get("/health")).status, 200);
     }
-    process.signal("STOP");
+    server.signal("STOP");
     greedy.iter_mut().for_each(|client| client.send(&inflating().repeat(AT_ONCE)));
     for client in &mut polite {
         client.send(&get("/metrics/none"));
     }
-    process.signal("CONT");
+    server.signal("CONT");
     for client in &mut polite {
-        assert_eq!(client.answer().status, 404);
+        assert_eq!(client.receive().status, 404);
     }
-    let accepted = scrape(process.address)["corepulse_events_accepted_total"];
+    let accepted = scrape(server.address)["corepulse_events_accepted_total"];
     // As many turns as that took, and not all that the greedy ones have sent.
     let all = (3 * AT_ONCE * EVENTS) as f64;
     assert!(accepted < all / 4.0, "{accepted} of {all} events came first");
     for client in &mut greedy {
         for number in 0..AT_ONCE {
-            assert_eq!(client.answer().status, 202, "answer {number}");
+            assert_eq!(client.receive().status, 202, "answer {number}");
         }
     }
-    assert_eq!(scrape(process.address)["corepulse_events_accepted_total"], all);
+    assert_eq!(scrape(server.address)["corepulse_events_accepted_total"], all);
 }
 
 /// After a reset nothing is begun. The end of a stream alone does not tell: no more than one share
@@ -241,20 +245,20 @@ fn who_sends_what_inflates_does_not_hold_up_others() {
 #[test]
 fn who_sends_and_leaves_is_not_worked_for() {
     const AT_ONCE: usize = 60;
-    let process = Process::start(&["--workers", "1"]);
+    let server = Server::start(&["--workers", "1"]);
     for reset in [true, false] {
-        let mut leaving = process.client();
-        assert_eq!(leaving.ask(&get("/health")).status, 200);
-        let before = scrape(process.address)["corepulse_events_accepted_total"];
-        process.signal("STOP");
+        let mut leaving = server.client();
+        assert_eq!(leaving.request(&get("/health")).status, 200);
+        let before = scrape(server.address)["corepulse_events_accepted_total"];
+        server.signal("STOP");
         leaving.send(&inflating().repeat(AT_ONCE));
         if reset {
             socket2::SockRef::from(leaving.stream()).set_linger(Some(Duration::ZERO)).unwrap();
         }
         drop(leaving);
-        process.signal("CONT");
-        let accepted = until("it is gone", || {
-            let samples = scrape(process.address);
+        server.signal("CONT");
+        let accepted = wait_until("it is gone", || {
+            let samples = scrape(server.address);
             let accepted = samples["corepulse_events_accepted_total"];
             (sum_of(&samples, "corepulse_connections") <= 1.0).then_some(accepted)
         });
@@ -269,17 +273,17 @@ fn who_sends_and_leaves_is_not_worked_for() {
 fn who_sends_ten_thousand_at_once_does_not_hold_up_others() {
     const AT_ONCE: usize = 10_000;
     const POLITE: usize = 50;
-    let process = Process::start(&["--workers", "1"]);
+    let server = Server::start(&["--workers", "1"]);
     let request = post(metric("greedy", 1_700_000_000).as_bytes());
-    let mut polite: Vec<Client> = (0..POLITE).map(|_| process.client()).collect();
+    let mut polite: Vec<HttpClient> = (0..POLITE).map(|_| server.client()).collect();
     for client in &mut polite {
-        assert_eq!(client.ask(&get("/health")).status, 200);
+        assert_eq!(client.request(&get("/health")).status, 200);
     }
-    let mut greedy = process.client();
-    assert_eq!(greedy.ask(&get("/health")).status, 200);
-    let mut writer = Client::over(greedy.stream().try_clone().unwrap());
+    let mut greedy = server.client();
+    assert_eq!(greedy.request(&get("/health")).status, 200);
+    let mut writer = HttpClient::from_stream(greedy.stream().try_clone().unwrap());
     let answered = AtomicUsize::new(0);
-    process.signal("STOP");
+    server.signal("STOP");
     thread::scope(|scope| {
         // As much as fits into the sockets goes at once, and the rest as the server receives.
         let (sender, begun) = mpsc::channel();
@@ -296,18 +300,18 @@ fn who_sends_ten_thousand_at_once_does_not_hold_up_others() {
         }
         scope.spawn(|| {
             for number in 0..AT_ONCE {
-                assert_eq!(greedy.answer().status, 202, "answer {number}");
+                assert_eq!(greedy.receive().status, 202, "answer {number}");
                 answered.store(number + 1, Ordering::SeqCst);
             }
         });
-        process.signal("CONT");
+        server.signal("CONT");
         for (number, client) in polite.iter_mut().enumerate() {
-            assert_eq!(client.answer().status, 202, "polite client {number}");
+            assert_eq!(client.receive().status, 202, "polite client {number}");
         }
         let before_them = answered.load(Ordering::SeqCst);
         assert!(before_them < AT_ONCE, "all of the greedy one's were answered before");
     });
     assert_eq!(answered.load(Ordering::SeqCst), AT_ONCE);
-    let accepted = scrape(process.address)["corepulse_events_accepted_total"];
+    let accepted = scrape(server.address)["corepulse_events_accepted_total"];
     assert_eq!(accepted, (AT_ONCE + POLITE) as f64);
 }

@@ -15,7 +15,7 @@ use corepulse::api::state::State;
 use corepulse::config::Config;
 use corepulse::config::arguments::Arguments;
 use corepulse::server::{Report, Server};
-use testkit::Client;
+use testkit::HttpClient;
 
 /// What a test does not say otherwise: a short end, and no pinning beside other tests.
 const DEFAULTS: [(&str, &str); 4] =
@@ -23,12 +23,12 @@ const DEFAULTS: [(&str, &str); 4] =
 
 /// A running server; it drains when it goes out of scope.
 #[derive(Debug)]
-pub struct Running {
+pub struct InProcessServer {
     server: Option<Server>,
     pub address: SocketAddr,
 }
 
-impl Running {
+impl InProcessServer {
     /// Starts one with these flags, each followed by its value.
     pub fn start(flags: &[&str]) -> Self {
         let mut all = vec!["corepulse"];
@@ -51,8 +51,8 @@ impl Running {
         self.server.as_ref().expect("it runs until it is stopped").state()
     }
 
-    pub fn client(&self) -> Client {
-        Client::connect(self.address)
+    pub fn client(&self) -> HttpClient {
+        HttpClient::connect(self.address)
     }
 
     /// Drains it and answers the final counts.
@@ -62,7 +62,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for InProcessServer {
     fn drop(&mut self) {
         if let Some(server) = self.server.take() {
             let report = server.drain(|_| {});

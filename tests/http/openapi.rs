@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::in_process::Running;
+use crate::in_process::InProcessServer;
 use corepulse::api::route::{NAMES, REFUSED, Route};
 use corepulse::limits::{
     ANSWER_ITEMS_MAX, BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX, RECENT_ANOMALIES_MAX, RPS_MAX,
@@ -61,7 +61,7 @@ fn every_path_has_the_methods_of_its_allow_list() {
 
 #[test]
 fn the_index_links_to_every_other_path() {
-    let index = Running::start(&[]).client().ask(&get("/")).json();
+    let index = InProcessServer::start(&[]).client().request(&get("/")).json();
     let links = index["links"].as_array().unwrap();
     let mut linked: BTreeSet<&str> = links.iter().map(|l| l["href"].as_str().unwrap()).collect();
     assert_eq!(linked.len(), links.len());
@@ -71,8 +71,8 @@ fn the_index_links_to_every_other_path() {
 
 #[test]
 fn the_document_is_served_as_it_stands() {
-    let answer = Running::start(&[]).client().ask(&get("/openapi.json"));
-    assert_eq!((answer.status, answer.field("content-type")), (200, Some("application/json")));
+    let answer = InProcessServer::start(&[]).client().request(&get("/openapi.json"));
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
     assert_eq!(answer.text(), include_str!("../../openapi.json"));
 }
 
@@ -133,11 +133,11 @@ fn provocations() -> Vec<(u16, Vec<u8>)> {
 
 #[test]
 fn every_status_of_ingestion_is_described_and_can_be_had() {
-    let running = Running::start(&["--ingest-token", "t"]);
+    let running = InProcessServer::start(&["--ingest-token", "t"]);
     let document = document();
     let mut had = BTreeSet::from(["408".to_owned(), "503".to_owned()]);
     for (status, request) in provocations() {
-        let answer = running.client().ask(&request);
+        let answer = running.client().request(&request);
         assert_eq!(answer.status, status, "{answer:?}");
         if status >= 400 {
             assert_problem(&answer, status, b"");

@@ -4,21 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use crate::in_process::Running;
+use crate::in_process::InProcessServer;
 use flate2::read::GzDecoder;
 use testkit::http_client::post_with;
-use testkit::{Answer, Client, get, get_here, post, scrape};
+use testkit::{HttpClient, HttpResponse, get, get_as_localhost, post, scrape};
 
 const SCRAPE: &str = "/metrics/prometheus";
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
 /// A scrape with further fields, each with its line end.
-fn scrape_with(client: &mut Client, fields: &str) -> Answer {
+fn scrape_with(client: &mut HttpClient, fields: &str) -> HttpResponse {
     let request = format!("GET {SCRAPE} HTTP/1.1\r\nHost: test\r\n{fields}\r\n");
-    let answer = client.ask(request.as_bytes());
+    let answer = client.request(request.as_bytes());
     assert_eq!(answer.status, 200, "{answer:?}");
     // What a cache has to know, whatever came of it.
-    assert_eq!(answer.field("vary"), Some("Accept, Accept-Encoding"));
+    assert_eq!(answer.header("vary"), Some("Accept, Accept-Encoding"));
     answer
 }
 
@@ -28,7 +28,7 @@ fn series(text: &str) -> BTreeSet<&str> {
     samples.map(|line| line.rsplit_once(' ').expect("a series and a value").0).collect()
 }
 
-fn inflated(answer: &Answer) -> String {
+fn inflated(answer: &HttpResponse) -> String {
     let mut text = String::new();
     GzDecoder::new(&*answer.body).read_to_string(&mut text).expect("it is gzip of text");
     text
@@ -36,14 +36,14 @@ fn inflated(answer: &Answer) -> String {
 
 #[test]
 fn whoever_takes_gzip_gets_the_same_series_in_a_tenth_of_the_bytes() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let mut client = running.client();
     let plain = scrape_with(&mut client, "");
-    assert_eq!(plain.field("content-encoding"), None);
+    assert_eq!(plain.header("content-encoding"), None);
     // As Prometheus asks.
     let gzipped = scrape_with(&mut client, "Accept-Encoding: gzip\r\n");
-    assert_eq!(gzipped.field("content-encoding"), Some("gzip"));
-    assert_eq!(gzipped.field("content-type"), plain.field("content-type"));
+    assert_eq!(gzipped.header("content-encoding"), Some("gzip"));
+    assert_eq!(gzipped.header("content-type"), plain.header("content-type"));
     assert_eq!(series(&inflated(&gzipped)), series(plain.text()));
     let (few, many) = (gzipped.body.len(), plain.body.len());
     assert!(few * 5 < many, "{few} beside {many}");
@@ -55,17 +55,17 @@ fn whoever_takes_gzip_gets_the_same_series_in_a_tenth_of_the_bytes() {
         ("Accept-Encoding: *\r\n", true),
     ] {
         let answer = scrape_with(&mut client, fields);
-        assert_eq!(answer.field("content-encoding"), coded.then_some("gzip"), "{fields}");
+        assert_eq!(answer.header("content-encoding"), coded.then_some("gzip"), "{fields}");
     }
     // HEAD is GET without the body.
     let head = format!("HEAD {SCRAPE} HTTP/1.1\r\nHost: test\r\nAccept-Encoding: gzip\r\n\r\n");
     client.send(head.as_bytes());
-    assert_eq!(client.answer_to_head().field("content-encoding"), Some("gzip"));
+    assert_eq!(client.receive_response_to_head().header("content-encoding"), Some("gzip"));
 }
 
 #[test]
 fn accept_in_two_lines_is_one_list() {
-    let running = Running::start(&[]);
+    let running = InProcessServer::start(&[]);
     let mut client = running.client();
     for (fields, open) in [
         (format!("Accept: text/html\r\nAccept: {OPEN_METRICS}\r\n"), true),
@@ -74,14 +74,14 @@ fn accept_in_two_lines_is_one_list() {
         (format!("Accept:\r\nAccept: {OPEN_METRICS}\r\n"), true),
     ] {
         let answer = scrape_with(&mut client, &fields);
-        let is_open = answer.field("content-type").unwrap().starts_with(OPEN_METRICS);
+        let is_open = answer.header("content-type").unwrap().starts_with(OPEN_METRICS);
         assert_eq!(is_open, open, "{fields}");
         assert_eq!(answer.text().ends_with("# EOF\n"), open, "{fields}");
     }
 }
 
 /// Pairs of route and status with their counts.
-fn requests(running: &Running) -> BTreeMap<String, f64> {
+fn requests(running: &InProcessServer) -> BTreeMap<String, f64> {
     let mut samples = scrape(running.address);
     samples.retain(|series, _| series.starts_with("corepulse_http_requests_total{"));
     samples
@@ -90,7 +90,7 @@ fn requests(running: &Running) -> BTreeMap<String, f64> {
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
 
 /// Every path with every method, by who may and by who may not, and with what no path knows.
-fn ask_everything(running: &Running) {
+fn ask_everything(running: &InProcessServer) {
     let paths = [
         "/",
         "/metrics",
@@ -118,7 +118,7 @@ fn ask_everything(running: &Running) {
                     let request = format!("{head}Content-Length: 0\r\nConnection: close\r\n\r\n");
                     let mut client = running.client();
                     client.send(request.as_bytes());
-                    assert!(client.rest().starts_with(b"HTTP/1.1 "), "{request}");
+                    assert!(client.read_to_end().starts_with(b"HTTP/1.1 "), "{request}");
                 }
             }
         }
@@ -126,7 +126,7 @@ fn ask_everything(running: &Running) {
 }
 
 /// What framing refuses, and what ingestion does.
-fn ask_wrongly(running: &Running) {
+fn ask_wrongly(running: &InProcessServer) {
     let token = "Authorization: Bearer t\r\n";
     let line = "POST /metrics HTTP/1.1";
     let raw = |line: &str, fields: &str| {
@@ -154,13 +154,13 @@ fn ask_wrongly(running: &Running) {
         raw("BREW / HTTP/1.1", ""),
         raw("CONNECT test:80 HTTP/1.1", ""),
     ] {
-        assert!(running.client().ask(&request).status >= 202);
+        assert!(running.client().request(&request).status >= 202);
     }
     // One of the two is refused, whichever comes second.
     let mut first = running.client();
-    first.send(&get_here("/debug/pprof/profile?seconds=1"));
-    let second = running.client().ask(&get_here("/debug/pprof/flamegraph?seconds=1"));
-    let mut statuses = [first.answer().status, second.status];
+    first.send(&get_as_localhost("/debug/pprof/profile?seconds=1"));
+    let second = running.client().request(&get_as_localhost("/debug/pprof/flamegraph?seconds=1"));
+    let mut statuses = [first.receive().status, second.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 429]);
 }
@@ -168,7 +168,7 @@ fn ask_wrongly(running: &Running) {
 /// A store of metrics keeps a series for whatever was ever exported, however long it stays 0.
 #[test]
 fn pairs_that_cannot_be_are_not_exported_and_those_that_can_are_from_the_start() {
-    let running = Running::start(&["--ingest-token", "t"]);
+    let running = InProcessServer::start(&["--ingest-token", "t"]);
     let before = requests(&running);
     for (route, status) in
         [("/health", 202), ("/health", 404), ("/analyze", 202), ("/", 431), ("unknown", 200 + 2)]
@@ -184,7 +184,7 @@ fn pairs_that_cannot_be_are_not_exported_and_those_that_can_are_from_the_start()
     }
     ask_everything(&running);
     ask_wrongly(&running);
-    assert_eq!(running.client().ask(&get("/health")).status, 200);
+    assert_eq!(running.client().request(&get("/health")).status, 200);
     let after = requests(&running);
     let new: Vec<_> = after.iter().filter(|(series, _)| !before.contains_key(*series)).collect();
     assert!(new.is_empty(), "these were not there from the start: {new:?}");

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use testkit::server::{Run, run};
-use testkit::{Process, get, scrape, sum_of};
+use testkit::{Server, get, scrape, sum_of};
 
 const COUNT: usize = 20;
 const TOKEN: &str = "one-of-ours";
@@ -29,15 +29,15 @@ fn python() -> PathBuf {
 }
 
 /// Runs a client against a server of its own that asks for a token, and checks what has come.
-fn try_out(device: &str, client: impl FnOnce(&Process) -> Command) {
-    let server = Process::start(&["--workers", "2", "--ingest-token", TOKEN]);
+fn try_out(device: &str, client: impl FnOnce(&Server) -> Command) {
+    let server = Server::start(&["--workers", "2", "--ingest-token", TOKEN]);
     let mut command = client(&server);
     command.args([device, &COUNT.to_string()]).env("COREPULSE_INGEST_TOKEN", TOKEN);
     let Run { code, output, errors } = run(command);
     assert_eq!((code, errors.as_str()), (0, ""), "{output}");
     assert!(output.contains("accepted"), "{output}");
 
-    let answer = server.client().ask(&get(&format!("/analyze?device_id={device}")));
+    let answer = server.client().request(&get(&format!("/analyze?device_id={device}")));
     assert_eq!(answer.status, 200, "{answer:?}");
     let seen: Value = serde_json::from_str(answer.text()).unwrap();
     let [cpu, rps] = sent();
@@ -51,7 +51,7 @@ fn try_out(device: &str, client: impl FnOnce(&Process) -> Command) {
 }
 
 /// A command with the server's URL as its first argument.
-fn with_url(program: impl AsRef<Path>, script: Option<&str>, server: &Process) -> Command {
+fn with_url(program: impl AsRef<Path>, script: Option<&str>, server: &Server) -> Command {
     let mut command = Command::new(program.as_ref());
     command.args(script.map(client)).arg(format!("http://{}", server.address));
     command
@@ -86,7 +86,7 @@ fn a_shell_with_curl() {
 
 #[test]
 fn a_raw_socket_as_a_board_has_it() {
-    let server = Process::start(&["--workers", "2"]);
+    let server = Server::start(&["--workers", "2"]);
     let mut command = Command::new(python());
     command.arg(client("micropython.py"));
     command.args([server.address.ip().to_string(), server.address.port().to_string()]);
@@ -103,7 +103,7 @@ fn a_raw_socket_as_a_board_has_it() {
 
 #[test]
 fn a_client_says_what_the_server_refuses() {
-    let server = Process::start(&["--workers", "2", "--ingest-token", TOKEN]);
+    let server = Server::start(&["--workers", "2", "--ingest-token", TOKEN]);
     for (program, script) in [
         (python(), "post.py"),
         (PathBuf::from("node"), "post.mjs"),

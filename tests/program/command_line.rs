@@ -1,7 +1,7 @@
 //! The program's words: flags, variables, mistakes, exit codes, and what it never says.
 
 use testkit::server::{Run, command, run};
-use testkit::{Process, get};
+use testkit::{Server, get};
 
 /// The flags of DESIGN section 8, each with what `--print-config` shows by default.
 const FLAGS: &[(&str, &str)] = &[
@@ -233,20 +233,20 @@ fn secrets_are_never_printed() {
         assert!(!run.output.contains(token) && !run.errors.contains(token), "{run:?}");
     }
     // Nor in the log of a run, whatever comes in.
-    let mut process = Process::start(&["--ingest-token", token]);
-    assert_eq!(process.client().ask(&get("/metrics/1")).status, 401);
-    process.signal("TERM");
-    process.wait();
-    assert!(!process.whole_log().contains(token));
+    let mut server = Server::start(&["--ingest-token", token]);
+    assert_eq!(server.client().request(&get("/metrics/1")).status, 401);
+    server.signal("TERM");
+    server.wait();
+    assert!(!server.full_log().contains(token));
 }
 
 #[test]
 fn the_start_up_lines_say_what_runs() {
-    let mut process = Process::start(&["--workers", "2"]);
-    process.signal("TERM");
-    process.wait();
-    let log = process.whole_log();
-    let listening = format!("listening on http://{}", process.address);
+    let mut server = Server::start(&["--workers", "2"]);
+    server.signal("TERM");
+    server.wait();
+    let log = server.full_log();
+    let listening = format!("listening on http://{}", server.address);
     for part in [&listening, "\"workers\":2", "not pinned: --pin off", "\"kind\":\"memory\""] {
         assert!(log.contains(part), "{part} in {log}");
     }

@@ -1,7 +1,7 @@
 //! Where the configuration comes from, and what is said of it before anything goes wrong.
 
 use serde_json::Value;
-use testkit::Process;
+use testkit::Server;
 use testkit::server::{Run, command, run};
 
 fn run_with(arguments: &[&str]) -> Run {
@@ -67,10 +67,11 @@ fn a_variable_without_effect_is_told_with_what_it_may_be_meant_for() {
                     COREPULSE_STORE_TTL?\n";
     assert_eq!(printed.errors, expected);
 
-    let mut process = Process::start_with(&[misspelt.as_slice(), &of_kubernetes].concat(), &[]);
-    process.signal("TERM");
-    process.wait();
-    let told: Vec<_> = process.log_entries("has no effect");
+    let mut server =
+        Server::start_with_environment(&[misspelt.as_slice(), &of_kubernetes].concat(), &[]);
+    server.signal("TERM");
+    server.wait();
+    let told: Vec<_> = server.log_entries("has no effect");
     let names: Vec<_> = told.iter().map(|entry| (&entry["variable"], &entry["nearest"])).collect();
     let (port, listen) = ("COREPULSE_PORT".into(), "COREPULSE_LISTEN".into());
     let (ttl, nearest) = ("COREPULSE_STORETTL".into(), "COREPULSE_STORE_TTL".into());
@@ -82,29 +83,29 @@ fn a_variable_without_effect_is_told_with_what_it_may_be_meant_for() {
 fn too_little_for_what_was_asked_is_told_at_the_start() {
     const FEW: &str = "leaves few connections";
     const MEMORY: &str = "may outgrow the memory";
-    let told = |process: Process, message: &str| {
-        let mut process = process;
-        process.signal("TERM");
-        process.wait();
-        process.log_entries(message)
+    let told = |server: Server, message: &str| {
+        let mut server = server;
+        server.signal("TERM");
+        server.wait();
+        server.log_entries(message)
     };
     // A shell may lower its limits for good, and no process may raise them again.
-    let few = told(Process::start_after("ulimit -n 300", &["--workers", "1"]), FEW);
+    let few = told(Server::start_from_shell("ulimit -n 300", &["--workers", "1"]), FEW);
     assert_eq!((&few[0]["level"], &few[0]["descriptors"]), (&"WARN".into(), &300.into()));
     let arguments = ["--workers", "1", "--max-connections", "200"];
-    let fewer = told(Process::start_after("ulimit -n 200", &arguments), FEW);
+    let fewer = told(Server::start_from_shell("ulimit -n 200", &arguments), FEW);
     assert_eq!(fewer[0]["wanted"], "200", "{fewer:?}");
     assert!(fewer[0]["connections_max"].as_u64().unwrap() < 200, "{fewer:?}");
     let enough = ["--workers", "1", "--max-connections", "100"];
-    assert_eq!(told(Process::start_after("ulimit -n 300", &enough), FEW), [] as [Value; 0]);
+    assert_eq!(told(Server::start_from_shell("ulimit -n 300", &enough), FEW), [] as [Value; 0]);
 
-    let large = told(Process::start(&["--memory-store", "64TiB"]), MEMORY);
+    let large = told(Server::start(&["--memory-store", "64TiB"]), MEMORY);
     assert_eq!(
         (&large[0]["level"], &large[0]["store_bytes"]),
         (&"WARN".into(), &(64_u64 << 40).into())
     );
-    let many = told(Process::start(&["--max-devices", "100000000", "--window", "10000"]), MEMORY);
+    let many = told(Server::start(&["--max-devices", "100000000", "--window", "10000"]), MEMORY);
     assert!(many[0]["windows_bytes"].as_u64().unwrap() > 1 << 40, "{many:?}");
     let small = ["--memory-store", "4MiB", "--max-devices", "10"];
-    assert_eq!(told(Process::start(&small), MEMORY), [] as [Value; 0]);
+    assert_eq!(told(Server::start(&small), MEMORY), [] as [Value; 0]);
 }

@@ -1,7 +1,7 @@
 //! Where a server is to be found: ports of both families, `localhost`, a Unix socket, and how
 //! `corepulse healthcheck` finds it there.
 
-use crate::in_process::Running;
+use crate::in_process::InProcessServer;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 use testkit::http_client::metric;
 use testkit::server::{Run, command, run};
-use testkit::{Client, Process, get, get_here, post, until};
+use testkit::{HttpClient, Server, get, get_as_localhost, post, wait_until};
 
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
@@ -23,7 +23,7 @@ fn loopback() -> Vec<IpAddr> {
 }
 
 fn is_healthy_at(address: SocketAddr) -> bool {
-    Client::connect(address).ask(&get("/health")).status == 200
+    HttpClient::connect(address).request(&get("/health")).status == 200
 }
 
 fn healthcheck(arguments: &[&str]) -> Run {
@@ -41,13 +41,17 @@ fn path(name: &str) -> PathBuf {
 #[test]
 fn a_port_alone_is_both_families_and_localhost_is_loopback() {
     for listen in [":0", "localhost:0"] {
-        let process = Process::start_at(listen, &[]);
-        let port = process.address.port();
+        let server = Server::start_at(listen, &[]);
+        let port = server.address.port();
         for ip in loopback() {
             assert!(is_healthy_at((ip, port).into()), "{listen} {ip}");
             // And each of them is this machine.
-            let mut client = Client::connect((ip, port).into());
-            assert_eq!(client.ask(&get_here("/debug/pprof")).status, 200, "{listen} {ip}");
+            let mut client = HttpClient::connect((ip, port).into());
+            assert_eq!(
+                client.request(&get_as_localhost("/debug/pprof")).status,
+                200,
+                "{listen} {ip}"
+            );
         }
         let elsewhere = TcpStream::connect((Ipv4Addr::new(127, 0, 0, 2), port));
         assert_eq!(elsewhere.is_ok(), listen == ":0", "{listen}");
@@ -60,8 +64,8 @@ fn a_health_check_takes_the_options_behind_it_and_finds_every_form() {
         if listen.starts_with('[') && loopback().len() < 2 {
             continue;
         }
-        let process = Process::start_at(listen, &[]);
-        let here = listen.replace(":0", &format!(":{}", process.address.port()));
+        let server = Server::start_at(listen, &[]);
+        let here = listen.replace(":0", &format!(":{}", server.address.port()));
         for arguments in [&["--listen", &here][..], &["--listen", &here, "--workers", "1"]] {
             let run = healthcheck(arguments);
             assert_eq!((run.code, run.errors.as_str()), (0, ""), "{arguments:?}");
@@ -89,22 +93,22 @@ fn a_health_check_takes_the_options_behind_it_and_finds_every_form() {
 fn a_unix_socket_is_served_by_all_cores_and_its_peers_are_this_machine() {
     let path = path("served.sock");
     let listen = format!("unix:{}", path.display());
-    let running = Running::start(&["--listen", &listen, "--workers", "2"]);
+    let running = InProcessServer::start(&["--listen", &listen, "--workers", "2"]);
     let file = fs::metadata(&path).unwrap();
     assert!(file.file_type().is_socket());
     // The umask is the operator's; nothing is added to what it leaves.
     assert_eq!(file.permissions().mode() & 0o111, 0o111 & !umask(), "{file:?}");
-    let mut clients: Vec<_> = (0..6).map(|_| Client::connect_unix(&path)).collect();
+    let mut clients: Vec<_> = (0..6).map(|_| HttpClient::connect_unix(&path)).collect();
     for (second, client) in (0..).zip(&mut clients) {
         let body = metric("d1", 1_700_000_000 + second);
-        assert_eq!(client.ask(&post(body.as_bytes())).status, 202);
+        assert_eq!(client.request(&post(body.as_bytes())).status, 202);
         assert_eq!(
-            client.ask(&get(&format!("/metrics/d1:{}", 1_700_000_000 + second))).status,
+            client.request(&get(&format!("/metrics/d1:{}", 1_700_000_000 + second))).status,
             200
         );
-        assert_eq!(client.ask(&get_here("/debug/pprof/threads")).status, 200);
+        assert_eq!(client.request(&get_as_localhost("/debug/pprof/threads")).status, 200);
         // The name counts here as well: a page in a browser may reach a proxy in front.
-        assert_eq!(client.ask(&get("/debug/pprof/threads")).status, 403);
+        assert_eq!(client.request(&get("/debug/pprof/threads")).status, 403);
     }
     assert_eq!(running.state().counters.totals().live, [3, 3]);
     // More than the kernel holds of it: what does not fit waits at the core, and arrives.
@@ -113,12 +117,12 @@ fn a_unix_socket_is_served_by_all_cores_and_its_peers_are_this_machine() {
         client.send(&get("/openapi.json"));
     }
     for _ in 0..64 {
-        assert_eq!(client.answer().status, 200);
+        assert_eq!(client.receive().status, 200);
     }
     let report = running.stop();
     assert_eq!((report.store.accepted, report.threads_failed), (6, 0), "{report:?}");
     assert!(!path.exists(), "the file outlives the server");
-    clients.iter_mut().for_each(Client::assert_end);
+    clients.iter_mut().for_each(HttpClient::assert_end);
 }
 
 fn umask() -> u32 {
@@ -131,21 +135,21 @@ fn umask() -> u32 {
 fn the_socket_of_a_server_that_runs_is_not_taken_and_that_of_a_killed_one_is() {
     let path = path("taken.sock");
     let listen = format!("unix:{}", path.display());
-    let mut first = Process::start_at(&listen, &[]);
+    let mut first = Server::start_at(&listen, &[]);
     assert_eq!(healthcheck(&["--listen", &listen]).code, 0);
     let second = run(command(&["--listen", &listen]));
     assert_eq!(second.code, 69, "{second:?}");
     assert!(second.errors.contains(&listen), "{second:?}");
-    assert_eq!(Client::connect_unix(&path).ask(&get("/health")).status, 200);
+    assert_eq!(HttpClient::connect_unix(&path).request(&get("/health")).status, 200);
     first.signal("KILL");
     first.wait();
     assert!(path.exists(), "nobody was left to remove it");
     assert_eq!(healthcheck(&["--listen", &listen]).code, 1);
-    let mut third = Process::start_at(&listen, &[]);
-    assert_eq!(Client::connect_unix(&path).ask(&get("/health")).status, 200);
+    let mut third = Server::start_at(&listen, &[]);
+    assert_eq!(HttpClient::connect_unix(&path).request(&get("/health")).status, 200);
     third.signal("TERM");
     assert!(third.wait().success());
-    until("the file is gone", || (!path.exists()).then_some(()));
+    wait_until("the file is gone", || (!path.exists()).then_some(()));
     // What is no socket is somebody's file.
     fs::write(&path, "precious").unwrap();
     let fourth = run(command(&["--listen", &listen]));
@@ -180,10 +184,10 @@ fn a_port_in_use_is_said_and_69() {
 /// of each would talk to the other.
 #[test]
 fn a_second_server_on_the_port_of_a_first_is_refused() {
-    let first = Process::start(&[]);
+    let first = Server::start(&[]);
     let address = first.address.to_string();
     assert_unavailable(&run(command(&["--listen", &address])), &address);
-    assert_eq!(first.client().ask(&get("/health")).status, 200);
+    assert_eq!(first.client().request(&get("/health")).status, 200);
 }
 
 fn assert_unavailable(run: &Run, address: &str) {
@@ -193,14 +197,14 @@ fn assert_unavailable(run: &Run, address: &str) {
 
 #[test]
 fn a_restart_may_take_the_port_of_the_run_before() {
-    let mut first = Process::start(&[]);
+    let mut first = Server::start(&[]);
     let mut client = first.client();
-    assert_eq!(client.ask(&get("/health")).status, 200);
+    assert_eq!(client.request(&get("/health")).status, 200);
     let address = first.address.to_string();
     first.signal("TERM");
     first.wait();
     // The old connection has not gone from the kernel: it is in TIME_WAIT.
     drop(client);
-    let second = Process::start_at(&address, &[]);
-    assert_eq!(second.client().ask(&get("/health")).status, 200);
+    let second = Server::start_at(&address, &[]);
+    assert_eq!(second.client().request(&get("/health")).status, 200);
 }

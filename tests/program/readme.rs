@@ -6,14 +6,14 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-struct Running {
+struct InProcessServer {
     process: Child,
     /// Kept open: the server goes on logging.
     _log: BufReader<ChildStderr>,
     address: String,
 }
 
-impl Running {
+impl InProcessServer {
     fn start() -> Self {
         let mut process = testkit::server::command(&["--listen", "127.0.0.1:0", "--workers", "2"])
             .stderr(Stdio::piped())
@@ -28,7 +28,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for InProcessServer {
     fn drop(&mut self) {
         // It may have ended already, which is what is wanted.
         let _ = self.process.kill();
@@ -77,7 +77,7 @@ fn patterns_match_what_they_say() {
 
 #[test]
 fn every_console_line_prints_what_readme_shows() {
-    let running = Running::start();
+    let running = InProcessServer::start();
     let sessions = sessions(include_str!("../../README.md"));
     assert!(sessions.len() >= 6, "only {} commands", sessions.len());
     for (command, expected) in sessions {

@@ -1,7 +1,7 @@
 //! Signals: which ends the server in order, which does nothing, and that none loses events.
 
 use testkit::load::metric;
-use testkit::{Process, Redis, Sent, get, get_here, post};
+use testkit::{Redis, SentMetrics, Server, get, get_as_localhost, post};
 
 /// What ends a process that knows nothing of it (man 7 signal), and is no request to end.
 const MEANINGLESS: [&str; 7] = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "XFSZ"];
@@ -9,12 +9,12 @@ const MEANINGLESS: [&str; 7] = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", 
 const EVENTS: u64 = 200;
 
 /// Posts as many events as will have to be in Redis at the end.
-fn post_all(process: &Process) -> Sent {
-    let mut sent = Sent::default();
-    let mut client = process.client();
+fn post_all(server: &Server) -> SentMetrics {
+    let mut sent = SentMetrics::default();
+    let mut client = server.client();
     for number in 0..EVENTS {
         let (key, value) = metric("signalled", number, "1.5");
-        assert_eq!(client.ask(&post(value.as_bytes())).status, 202);
+        assert_eq!(client.request(&post(value.as_bytes())).status, 202);
         sent.add(key, value);
     }
     sent
@@ -24,18 +24,18 @@ fn post_all(process: &Process) -> Sent {
 fn end_while_events_wait(signals: &[&str]) {
     let mut redis = Redis::start(&[]);
     let arguments = ["--workers", "2", "--drain-delay", "100ms", "--redis-url", &redis.url()];
-    let mut process = Process::start(&arguments);
+    let mut server = Server::start(&arguments);
     redis.freeze();
-    let sent = post_all(&process);
+    let sent = post_all(&server);
     for signal in signals {
-        process.signal(signal);
+        server.signal(signal);
     }
-    process.log_line("draining");
+    server.wait_for_log("draining");
     redis.thaw();
-    let status = process.wait();
+    let status = server.wait();
     assert_eq!(status.code(), Some(0), "{signals:?}: {status}");
     assert_eq!(sent.missing_from(&mut redis), Vec::<String>::new(), "{signals:?}");
-    let last = process.last_line();
+    let last = server.last_line();
     assert_eq!(last["message"], "stopped", "{last}");
     assert_eq!((&last["stored"], &last["dropped"]), (&EVENTS.into(), &0.into()), "{last}");
 }
@@ -56,38 +56,38 @@ fn a_second_hup_does_not_cut_the_stopping_short() {
 fn a_server_under_nohup_outlives_the_terminal() {
     let mut redis = Redis::start(&[]);
     let arguments = ["--workers", "2", "--redis-url", &redis.url()];
-    let mut process = Process::start_after("trap '' HUP", &arguments);
-    let sent = post_all(&process);
-    process.signal("HUP");
+    let mut server = Server::start_from_shell("trap '' HUP", &arguments);
+    let sent = post_all(&server);
+    server.signal("HUP");
     for _ in 0..20 {
-        assert_eq!(process.client().ask(&get("/ready")).status, 200);
+        assert_eq!(server.client().request(&get("/ready")).status, 200);
     }
-    process.signal("TERM");
-    assert_eq!(process.wait().code(), Some(0));
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
     assert_eq!(sent.missing_from(&mut redis), Vec::<String>::new());
 }
 
 #[test]
 fn what_is_no_request_to_end_ends_nothing() {
     let mut redis = Redis::start(&[]);
-    let mut process = Process::start(&["--workers", "2", "--redis-url", &redis.url()]);
-    let profile = |process: &Process| {
-        let answer = process.client().ask(&get_here("/debug/pprof/profile?seconds=1"));
+    let mut server = Server::start(&["--workers", "2", "--redis-url", &redis.url()]);
+    let profile = |server: &Server| {
+        let answer = server.client().request(&get_as_localhost("/debug/pprof/profile?seconds=1"));
         assert_eq!(answer.status, 200, "{answer:?}");
     };
-    let send_all = |process: &Process| {
+    let send_all = |server: &Server| {
         for signal in MEANINGLESS {
-            process.signal(signal);
-            assert_eq!(process.client().ask(&get("/ready")).status, 200, "{signal}");
+            server.signal(signal);
+            assert_eq!(server.client().request(&get("/ready")).status, 200, "{signal}");
         }
     };
-    send_all(&process);
-    let sent = post_all(&process);
-    profile(&process);
+    send_all(&server);
+    let sent = post_all(&server);
+    profile(&server);
     // The profiler has had SIGPROF for itself, and left it: a sample may come late.
-    send_all(&process);
-    profile(&process);
-    process.signal("TERM");
-    assert_eq!(process.wait().code(), Some(0));
+    send_all(&server);
+    profile(&server);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
     assert_eq!(sent.missing_from(&mut redis), Vec::<String>::new());
 }

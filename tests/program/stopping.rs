@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use testkit::{Answer, Client, Process, get, post, until};
+use testkit::{HttpClient, HttpResponse, Server, get, post, wait_until};
 
 /// Counts what was acknowledged to any client.
 #[derive(Default)]
@@ -14,7 +14,7 @@ struct Acknowledged(AtomicU64);
 
 impl Acknowledged {
     /// Counts an answer to a POST.
-    fn add(&self, answer: &Answer) {
+    fn add(&self, answer: &HttpResponse) {
         assert_eq!(answer.status, 202, "{answer:?}");
         let accepted = answer.json()["accepted"].as_u64().expect("a 202 says how many");
         self.0.fetch_add(accepted, Ordering::SeqCst);
@@ -33,17 +33,17 @@ fn batch() -> Vec<u8> {
 /// Posts on one connection until the server ends it, which it says beforehand or does between two
 /// requests.
 fn post_kept_alive(address: SocketAddr, acknowledged: &Acknowledged) {
-    let mut client = Client::connect(address);
+    let mut client = HttpClient::connect(address);
     loop {
         if client.try_send(&batch()).is_err() {
             return;
         }
         // An idle connection may be closed while a request is on its way to it.
-        let Ok(Some(answer)) = client.try_answer(false) else {
+        let Ok(Some(answer)) = client.try_receive(false) else {
             return;
         };
         acknowledged.add(&answer);
-        if answer.closes() {
+        if answer.closes_connection() {
             client.assert_end();
             return;
         }
@@ -53,8 +53,8 @@ fn post_kept_alive(address: SocketAddr, acknowledged: &Acknowledged) {
 /// Posts on ever new connections until none is taken any more.
 fn post_anew(address: SocketAddr, acknowledged: &Acknowledged) {
     while let Ok(stream) = TcpStream::connect(address) {
-        let mut client = Client::over(stream);
-        let answered = client.try_send(&batch()).and_then(|()| client.try_answer(false));
+        let mut client = HttpClient::from_stream(stream);
+        let answered = client.try_send(&batch()).and_then(|()| client.try_receive(false));
         // The listener may close between the handshake and the request.
         if let Ok(Some(answer)) = answered {
             acknowledged.add(&answer);
@@ -64,11 +64,11 @@ fn post_anew(address: SocketAddr, acknowledged: &Acknowledged) {
 
 /// Posts sixteen at once, until the server ends the connection.
 fn post_pipelined(address: SocketAddr, acknowledged: &Acknowledged) {
-    let mut client = Client::connect(address);
+    let mut client = HttpClient::connect(address);
     let series = batch().repeat(16);
     while client.try_send(&series).is_ok() {
         for _ in 0..16 {
-            let Ok(Some(answer)) = client.try_answer(false) else {
+            let Ok(Some(answer)) = client.try_receive(false) else {
                 return;
             };
             acknowledged.add(&answer);
@@ -76,8 +76,8 @@ fn post_pipelined(address: SocketAddr, acknowledged: &Acknowledged) {
     }
 }
 
-fn assert_accounts(process: &Process, acknowledged: u64) {
-    let last = process.last_line();
+fn assert_accounts(server: &Server, acknowledged: u64) {
+    let last = server.last_line();
     assert_eq!(last["message"], "stopped", "{last}");
     let number = |name: &str| last[name].as_u64().unwrap_or_else(|| panic!("{name}: {last}"));
     assert!(number("accepted") >= acknowledged, "{acknowledged} acknowledged: {last}");
@@ -89,8 +89,8 @@ fn assert_accounts(process: &Process, acknowledged: u64) {
 #[test]
 fn every_acknowledged_event_is_in_the_last_line() {
     for delay in ["0s", "300ms"] {
-        let mut process = Process::start(&["--workers", "2", "--drain-delay", delay]);
-        let (address, acknowledged) = (process.address, Arc::new(Acknowledged::default()));
+        let mut server = Server::start(&["--workers", "2", "--drain-delay", delay]);
+        let (address, acknowledged) = (server.address, Arc::new(Acknowledged::default()));
         let loads = [post_kept_alive, post_kept_alive, post_anew, post_anew, post_pipelined];
         let threads: Vec<_> = loads
             .into_iter()
@@ -99,14 +99,14 @@ fn every_acknowledged_event_is_in_the_last_line() {
                 thread::spawn(move || load(address, &acknowledged))
             })
             .collect();
-        until("a load", || (acknowledged.count() > 3_000).then_some(()));
-        process.signal("TERM");
+        wait_until("a load", || (acknowledged.count() > 3_000).then_some(()));
+        server.signal("TERM");
         for thread in threads {
             thread.join().unwrap();
         }
-        let status = process.wait();
+        let status = server.wait();
         assert_eq!(status.code(), Some(0), "{status}");
-        assert_accounts(&process, acknowledged.count());
+        assert_accounts(&server, acknowledged.count());
     }
 }
 
@@ -114,128 +114,128 @@ fn every_acknowledged_event_is_in_the_last_line() {
 #[test]
 fn what_was_sent_before_the_signal_is_answered() {
     for round in 0..12 {
-        let mut process = Process::start(&["--workers", "2"]);
+        let mut server = Server::start(&["--workers", "2"]);
         let acknowledged = Acknowledged::default();
-        let mut clients: Vec<Client> = (0..64).map(|_| process.client()).collect();
+        let mut clients: Vec<HttpClient> = (0..64).map(|_| server.client()).collect();
         for client in &mut clients {
             // Taken in by its worker, and idle.
-            assert_eq!(client.ask(&get("/health")).status, 200);
+            assert_eq!(client.request(&get("/health")).status, 200);
         }
         // Held up, the server finds newcomers, requests and the signal all at once.
         let is_held = round % 3 > 0;
         if is_held {
-            process.signal("STOP");
+            server.signal("STOP");
         }
-        let newcomers: Vec<Client> = (0..32).map(|_| process.client()).collect();
+        let newcomers: Vec<HttpClient> = (0..32).map(|_| server.client()).collect();
         clients.extend(newcomers);
         for client in &mut clients {
             client.send(&batch());
         }
-        process.signal(if round % 2 == 0 { "TERM" } else { "INT" });
+        server.signal(if round % 2 == 0 { "TERM" } else { "INT" });
         if is_held {
-            process.signal("CONT");
+            server.signal("CONT");
         }
         for (number, client) in clients.iter_mut().enumerate() {
-            let answer = client.try_answer(false);
+            let answer = client.try_receive(false);
             let answer = answer.unwrap_or_else(|error| panic!("client {number}: {error}"));
             acknowledged.add(&answer.unwrap_or_else(|| panic!("client {number}: cut")));
         }
         drop(clients);
-        let status = process.wait();
+        let status = server.wait();
         assert_eq!(status.code(), Some(0), "{status}");
-        assert_accounts(&process, acknowledged.count());
+        assert_accounts(&server, acknowledged.count());
     }
 }
 
 #[test]
 fn a_request_under_way_may_be_finished() {
-    let mut process = Process::start(&["--workers", "2"]);
+    let mut server = Server::start(&["--workers", "2"]);
     let request = batch();
-    let (mut idle, mut half) = (process.client(), process.client());
-    assert_eq!(idle.ask(&get("/health")).status, 200);
-    assert_eq!(half.ask(&get("/health")).status, 200);
+    let (mut idle, mut half) = (server.client(), server.client());
+    assert_eq!(idle.request(&get("/health")).status, 200);
+    assert_eq!(half.request(&get("/health")).status, 200);
     half.send(&request[..100]);
     // A second request of the same worker would not tell when the first was taken in; the answer
     // to 100 bytes is none, so the idle connection's end is what tells that the end has begun.
-    process.signal("TERM");
+    server.signal("TERM");
     let since = Instant::now();
     idle.assert_end();
     assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
-    assert!(!process.is_ended());
-    let answer = half.ask(&request[100..]);
+    assert!(!server.is_ended());
+    let answer = half.request(&request[100..]);
     assert_eq!(answer.status, 202);
-    assert!(answer.closes(), "{answer:?}");
+    assert!(answer.closes_connection(), "{answer:?}");
     half.assert_end();
     drop(half);
-    assert_eq!(process.wait().code(), Some(0));
-    assert_accounts(&process, 3);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_accounts(&server, 3);
 }
 
 #[test]
 fn nobody_is_waited_for_longer_than_the_drain_timeout() {
-    let mut process = Process::start(&["--drain-timeout", "1s"]);
-    let mut half = process.client();
+    let mut server = Server::start(&["--drain-timeout", "1s"]);
+    let mut half = server.client();
     half.send(&batch()[..100]);
-    let mut never_reads = Client::connect_narrow(process.address);
+    let mut never_reads = HttpClient::connect_with_small_buffer(server.address);
     never_reads.send(&get("/").repeat(20_000));
     let since = Instant::now();
-    process.signal("TERM");
-    assert_eq!(process.wait().code(), Some(0));
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
     let took = since.elapsed();
     let allowed = Duration::from_millis(950)..=Duration::from_millis(2500);
     assert!(allowed.contains(&took), "{took:?}");
-    assert_accounts(&process, 0);
+    assert_accounts(&server, 0);
 }
 
 #[test]
 fn during_the_drain_delay_all_is_served_but_readiness() {
-    let mut process = Process::start(&["--drain-delay", "1s", "--workers", "2"]);
+    let mut server = Server::start(&["--drain-delay", "1s", "--workers", "2"]);
     let acknowledged = Acknowledged::default();
-    let mut kept: Vec<Client> = (0..8).map(|_| process.client()).collect();
+    let mut kept: Vec<HttpClient> = (0..8).map(|_| server.client()).collect();
     for client in &mut kept {
-        let answer = client.ask(&batch());
-        assert!(!answer.closes(), "{answer:?}");
+        let answer = client.request(&batch());
+        assert!(!answer.closes_connection(), "{answer:?}");
         acknowledged.add(&answer);
     }
     let since = Instant::now();
-    process.signal("TERM");
-    until("readiness is gone", || {
-        let answer = process.client().ask(&get("/ready"));
-        (answer.status == 503).then(|| assert!(answer.closes(), "{answer:?}"))
+    server.signal("TERM");
+    wait_until("readiness is gone", || {
+        let answer = server.client().request(&get("/ready"));
+        (answer.status == 503).then(|| assert!(answer.closes_connection(), "{answer:?}"))
     });
     // Each core follows by itself; all have within a moment.
-    until("every answer says so", || {
-        let answer = process.client().ask(&get("/health"));
-        answer.closes().then_some(())
+    wait_until("every answer says so", || {
+        let answer = server.client().request(&get("/health"));
+        answer.closes_connection().then_some(())
     });
     for client in &mut kept {
-        let answer = client.ask(&batch());
-        assert!(answer.closes(), "{answer:?}");
+        let answer = client.request(&batch());
+        assert!(answer.closes_connection(), "{answer:?}");
         acknowledged.add(&answer);
         client.assert_end();
     }
     while since.elapsed() < Duration::from_millis(800) {
-        acknowledged.add(&process.client().ask(&batch()));
+        acknowledged.add(&server.client().request(&batch()));
     }
-    assert!(!process.is_ended(), "the delay is a second");
-    assert_eq!(process.wait().code(), Some(0));
+    assert!(!server.is_ended(), "the delay is a second");
+    assert_eq!(server.wait().code(), Some(0));
     let took = since.elapsed();
     let allowed = Duration::from_millis(1000)..=Duration::from_millis(3500);
     assert!(allowed.contains(&took), "{took:?}");
-    assert_accounts(&process, acknowledged.count());
+    assert_accounts(&server, acknowledged.count());
 }
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
     for (name, code) in [("TERM", 143), ("INT", 130)] {
-        let mut process = Process::start(&["--drain-delay", "15s"]);
-        let mut idle = process.client();
-        assert_eq!(idle.ask(&get("/health")).status, 200);
-        process.signal("TERM");
-        process.log_line("draining");
+        let mut server = Server::start(&["--drain-delay", "15s"]);
+        let mut idle = server.client();
+        assert_eq!(idle.request(&get("/health")).status, 200);
+        server.signal("TERM");
+        server.wait_for_log("draining");
         let since = Instant::now();
-        process.signal(name);
-        let status = process.wait();
+        server.signal(name);
+        let status = server.wait();
         assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
         let seen = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
         assert_eq!(seen, Some(code), "{status}");
@@ -244,48 +244,48 @@ fn a_second_signal_ends_it_at_once() {
 
 #[test]
 fn idle_connections_are_closed_at_once_and_the_port_is_free() {
-    let mut process = Process::start(&["--workers", "2"]);
-    let mut idle: Vec<Client> = (0..16).map(|_| process.client()).collect();
+    let mut server = Server::start(&["--workers", "2"]);
+    let mut idle: Vec<HttpClient> = (0..16).map(|_| server.client()).collect();
     for client in &mut idle {
-        assert_eq!(client.ask(&get("/health")).status, 200);
+        assert_eq!(client.request(&get("/health")).status, 200);
     }
     let since = Instant::now();
-    process.signal("TERM");
+    server.signal("TERM");
     for client in &mut idle {
         client.assert_end();
     }
-    assert_eq!(process.wait().code(), Some(0));
+    assert_eq!(server.wait().code(), Some(0));
     assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
-    assert!(TcpStream::connect(process.address).is_err());
+    assert!(TcpStream::connect(server.address).is_err());
 }
 
 /// Whether the requests of connections that had come just before the end, and that were sent just
 /// after it had begun, are all answered.
 fn are_newcomers_answered() -> bool {
-    let mut process = Process::start(&["--workers", "1"]);
-    let mut idle = process.client();
-    assert_eq!(idle.ask(&get("/health")).status, 200);
+    let mut server = Server::start(&["--workers", "1"]);
+    let mut idle = server.client();
+    assert_eq!(idle.request(&get("/health")).status, 200);
     // Held up, the server finds the newcomers and the signal at once.
-    process.signal("STOP");
-    let mut newcomers: Vec<Client> = (0..8).map(|_| process.client()).collect();
-    process.signal("TERM");
-    process.signal("CONT");
+    server.signal("STOP");
+    let mut newcomers: Vec<HttpClient> = (0..8).map(|_| server.client()).collect();
+    server.signal("TERM");
+    server.signal("CONT");
     idle.assert_end();
-    until("the core has closed what it closes at once", || {
-        process.is_asleep_or_gone("core-0").then_some(())
+    wait_until("the core has closed what it closes at once", || {
+        server.is_thread_asleep_or_ended("core-0").then_some(())
     });
     let acknowledged = Acknowledged::default();
     for client in &mut newcomers {
-        let answered = client.try_send(&batch()).and_then(|()| client.try_answer(false));
+        let answered = client.try_send(&batch()).and_then(|()| client.try_receive(false));
         let Ok(Some(answer)) = answered else {
             return false;
         };
-        assert!(answer.closes(), "{answer:?}");
+        assert!(answer.closes_connection(), "{answer:?}");
         acknowledged.add(&answer);
     }
     drop(newcomers);
-    assert_eq!(process.wait().code(), Some(0));
-    assert_accounts(&process, acknowledged.count());
+    assert_eq!(server.wait().code(), Some(0));
+    assert_accounts(&server, acknowledged.count());
     true
 }
 
@@ -293,40 +293,40 @@ fn are_newcomers_answered() -> bool {
 #[test]
 fn who_came_just_before_the_end_may_still_ask() {
     // Where this test is held up for longer than the server waits, it has to try again.
-    until("newcomers are answered", || are_newcomers_answered().then_some(()));
+    wait_until("newcomers are answered", || are_newcomers_answered().then_some(()));
 }
 
 #[test]
 fn a_newcomer_that_does_not_ask_is_not_waited_for() {
-    let mut process = Process::start(&["--workers", "2"]);
-    let mut silent = process.client();
+    let mut server = Server::start(&["--workers", "2"]);
+    let mut silent = server.client();
     let since = Instant::now();
-    process.signal("TERM");
+    server.signal("TERM");
     silent.assert_end();
-    assert_eq!(process.wait().code(), Some(0));
+    assert_eq!(server.wait().code(), Some(0));
     assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
 }
 
 /// Scrapes and look-ups are made on another thread: they too are answered to the last.
 #[test]
 fn later_answers_are_not_cut_either() {
-    let mut process = Process::start(&["--workers", "2"]);
-    let mut clients: Vec<Client> = (0..32).map(|_| process.client()).collect();
+    let mut server = Server::start(&["--workers", "2"]);
+    let mut clients: Vec<HttpClient> = (0..32).map(|_| server.client()).collect();
     for client in &mut clients {
-        assert_eq!(client.ask(&get("/health")).status, 200);
+        assert_eq!(client.request(&get("/health")).status, 200);
     }
     for client in &mut clients {
         client.send(&[get("/metrics/prometheus"), get("/metrics/1")].concat());
     }
-    process.signal("TERM");
+    server.signal("TERM");
     let cut = AtomicBool::new(false);
     for client in &mut clients {
-        match client.try_answer(false) {
+        match client.try_receive(false) {
             Ok(Some(answer)) => assert_eq!(answer.status, 200),
             _ => cut.store(true, Ordering::SeqCst),
         }
     }
     assert!(!cut.into_inner(), "an answer was cut");
     drop(clients);
-    assert_eq!(process.wait().code(), Some(0));
+    assert_eq!(server.wait().code(), Some(0));
 }

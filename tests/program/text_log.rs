@@ -2,12 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use testkit::{Client, get, post};
+use testkit::{HttpClient, get, post};
 
 /// A child that does not outlive its test.
-struct Killed(Child);
+struct ChildProcess(Child);
 
-impl Drop for Killed {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         // It may be gone already, which is the usual case.
         let _ = self.0.kill();
@@ -16,16 +16,16 @@ impl Drop for Killed {
 }
 
 /// The program with its log in text, and the first line of that.
-fn start() -> (Killed, BufReader<ChildStderr>, String) {
+fn start() -> (ChildProcess, BufReader<ChildStderr>, String) {
     let mut command = testkit::server::command(&["--listen", "127.0.0.1:0", "--workers", "1"]);
     let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::with_capacity(1, process.stderr.take().unwrap());
     let mut line = String::new();
     log.read_line(&mut line).unwrap();
-    (Killed(process), log, line)
+    (ChildProcess(process), log, line)
 }
 
-fn terminate(process: &Killed) {
+fn terminate(process: &ChildProcess) {
     let id = process.0.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
 }
@@ -66,7 +66,7 @@ fn every_line_is_pairs_whatever_a_peer_sent() {
     let address = value("address");
     assert_eq!(value("msg"), format!("listening on http://{address}"));
     let bad = br#"{"cpu":1,"rps":-1,"device_id":"\" level=ERROR msg=\"forged\nlevel=ERROR"}"#;
-    assert_eq!(Client::connect(address.parse().unwrap()).ask(&post(bad)).status, 400);
+    assert_eq!(HttpClient::connect(address.parse().unwrap()).request(&post(bad)).status, 400);
     terminate(&process);
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();
@@ -87,7 +87,7 @@ fn a_closed_standard_error_ends_nothing() {
     drop(log);
     let (_, address) = line.split_once(" address=").unwrap();
     let address = address.split(' ').next().unwrap();
-    let answer = Client::connect(address.parse().unwrap()).ask(&get("/health"));
+    let answer = HttpClient::connect(address.parse().unwrap()).request(&get("/health"));
     assert_eq!(answer.status, 200, "{answer:?}");
     // Its last line goes nowhere, and its exit code still tells that it ended in order.
     terminate(&process);

@@ -2,7 +2,7 @@
 //! how often since the last.
 
 use serde_json::Value;
-use testkit::{Client, Process, get, post, until};
+use testkit::{HttpClient, Server, get, post, wait_until};
 
 const REJECTED: &str = "events rejected";
 const IGNORED: &str = "members that are ignored";
@@ -12,33 +12,33 @@ const LIMIT: &str = "connections past --max-connections";
 const EXHAUSTED: &str = "out of file descriptors";
 
 /// Stops the process; answers the lines whose message begins so or holds this.
-fn lines(mut process: Process, message: &str) -> Vec<Value> {
-    process.signal("TERM");
-    process.wait();
-    process.log_entries(message)
+fn lines(mut server: Server, message: &str) -> Vec<Value> {
+    server.signal("TERM");
+    server.wait();
+    server.log_entries(message)
 }
 
 fn counts(lines: &[Value]) -> Vec<u64> {
     lines.iter().map(|line| line["count"].as_u64().unwrap_or_else(|| panic!("{line}"))).collect()
 }
 
-fn peer(client: &Client) -> String {
+fn peer(client: &HttpClient) -> String {
     client.stream().local_addr().unwrap().to_string()
 }
 
 #[test]
 fn who_sends_bad_events_is_named_once_and_the_rest_counted() {
-    let process = Process::start(&["--workers", "1"]);
-    let (mut first, mut others) = (process.client(), process.client());
+    let server = Server::start(&["--workers", "1"]);
+    let (mut first, mut others) = (server.client(), server.client());
     let (name, other) = (peer(&first), peer(&others));
     let bad = br#"{"device_id":"pump-7","cpu":-1,"rps":1}"#;
-    assert_eq!(first.ask(&post(bad)).status, 400);
+    assert_eq!(first.request(&post(bad)).status, 400);
     for _ in 0..30 {
         // Two of three are bad, in another way and without a name.
         let body = b"{\"cpu\":1,\"rps\":1}\n{\"cpu\":1}\nnot json\n";
-        assert_eq!(others.ask(&post(body)).status, 202);
+        assert_eq!(others.request(&post(body)).status, 202);
     }
-    let lines = lines(process, REJECTED);
+    let lines = lines(server, REJECTED);
     assert_eq!(counts(&lines), [1, 60], "{lines:?}");
     let told = &lines[0];
     assert_eq!((&told["level"], &told["peer"]), (&"WARN".into(), &name.into()), "{told}");
@@ -54,8 +54,8 @@ fn who_sends_bad_events_is_named_once_and_the_rest_counted() {
 /// `deviceId` is no `device_id`: the event is taken as nobody's, which its sender did not mean.
 #[test]
 fn members_that_are_ignored_are_named_where_a_name_or_a_time_is_missing() {
-    let process = Process::start(&["--workers", "1"]);
-    let mut client = process.client();
+    let server = Server::start(&["--workers", "1"]);
+    let mut client = server.client();
     let name = peer(&client);
     let bodies = [
         r#"{"cpu":1,"rps":1,"deviceId":"pump-7","ts":1700000000,"\u001b[2J":0}"#,
@@ -64,9 +64,9 @@ fn members_that_are_ignored_are_named_where_a_name_or_a_time_is_missing() {
         r#"{"cpu":1,"rps":1}"#,
     ];
     for body in bodies {
-        assert_eq!(client.ask(&post(body.as_bytes())).status, 202, "{body}");
+        assert_eq!(client.request(&post(body.as_bytes())).status, 202, "{body}");
     }
-    let lines = lines(process, IGNORED);
+    let lines = lines(server, IGNORED);
     assert_eq!(counts(&lines), [1, 2], "{lines:?}");
     let told = &lines[0];
     assert_eq!((&told["level"], &told["peer"]), (&"WARN".into(), &name.into()), "{told}");
@@ -76,35 +76,35 @@ fn members_that_are_ignored_are_named_where_a_name_or_a_time_is_missing() {
 
 #[test]
 fn what_a_stranger_wrote_cannot_forge_a_line() {
-    let process = Process::start(&["--workers", "1"]);
+    let server = Server::start(&["--workers", "1"]);
     let body = br#"{"cpu":1,"rps":1,"device_id":"\u001b[2J\nlevel=ERROR"}"#;
-    assert_eq!(process.client().ask(&post(body)).status, 400);
-    let lines = lines(process, REJECTED);
+    assert_eq!(server.client().request(&post(body)).status, 400);
+    let lines = lines(server, REJECTED);
     assert_eq!(lines[0]["device_id"], "\\u{1b}[2J\\nlevel=ERROR", "{lines:?}");
 }
 
 /// A device that is unreadable itself is passed over for one that can be looked for.
 #[test]
 fn an_event_with_a_device_is_named_before_one_without() {
-    let process = Process::start(&["--workers", "1"]);
+    let server = Server::start(&["--workers", "1"]);
     let body = b"rubbish\n{\"device_id\":\"d-9\",\"cpu\":1}\n{\"device_id\":\"d-8\",\"cpu\":1}";
-    assert_eq!(process.client().ask(&post(body)).status, 400);
-    let lines = lines(process, REJECTED);
+    assert_eq!(server.client().request(&post(body)).status, 400);
+    let lines = lines(server, REJECTED);
     assert_eq!(counts(&lines), [3], "{lines:?}");
     assert_eq!((&lines[0]["device_id"], &lines[0]["reason"]), (&"d-9".into(), &"missing".into()));
 }
 
 #[test]
 fn requests_that_are_refused_as_a_whole_are_told_with_what_they_were_answered() {
-    let process = Process::start(&["--workers", "1", "--ingest-token", "secret"]);
-    let mut client = process.client();
+    let server = Server::start(&["--workers", "1", "--ingest-token", "secret"]);
+    let mut client = server.client();
     let name = peer(&client);
-    let answer = client.ask(&post(br#"{"cpu":1,"rps":1}"#));
+    let answer = client.request(&post(br#"{"cpu":1,"rps":1}"#));
     assert_eq!(answer.status, 401, "{answer:?}");
     for _ in 0..5 {
-        assert_eq!(client.ask(&post(b"[1,")).status, 401);
+        assert_eq!(client.request(&post(b"[1,")).status, 401);
     }
-    let lines = lines(process, REFUSED);
+    let lines = lines(server, REFUSED);
     assert_eq!(counts(&lines), [1, 5], "{lines:?}");
     assert_eq!((&lines[0]["peer"], &lines[0]["status"]), (&name.into(), &401.into()));
     assert_eq!(lines[0]["detail"], answer.json()["detail"]);
@@ -112,12 +112,12 @@ fn requests_that_are_refused_as_a_whole_are_told_with_what_they_were_answered() 
 
 #[test]
 fn each_request_is_told_of_where_that_is_wanted() {
-    let process = Process::start(&["--workers", "1", "--log-level", "debug"]);
+    let server = Server::start(&["--workers", "1", "--log-level", "debug"]);
     for number in 0..4 {
         let body = format!(r#"{{"device_id":"d{number}","cpu":1}}"#);
-        assert_eq!(process.client().ask(&post(body.as_bytes())).status, 400);
+        assert_eq!(server.client().request(&post(body.as_bytes())).status, 400);
     }
-    let lines = lines(process, REJECTED);
+    let lines = lines(server, REJECTED);
     let devices: Vec<_> = lines.iter().filter_map(|line| line["device_id"].as_str()).collect();
     // The last one is the warning of the three, with the first of them.
     assert_eq!(devices, ["d0", "d1", "d2", "d3", "d1"], "{lines:?}");
@@ -126,14 +126,14 @@ fn each_request_is_told_of_where_that_is_wanted() {
 
 #[test]
 fn devices_past_the_limit_are_told_once() {
-    let process = Process::start(&["--workers", "1", "--max-devices", "1"]);
-    let mut client = process.client();
+    let server = Server::start(&["--workers", "1", "--max-devices", "1"]);
+    let mut client = server.client();
     let name = peer(&client);
     for device in ["first", "second", "third"] {
         let body = format!(r#"{{"device_id":"{device}","cpu":1,"rps":1}}"#).repeat(5);
-        assert_eq!(client.ask(&post(body.as_bytes())).status, 202);
+        assert_eq!(client.request(&post(body.as_bytes())).status, 202);
     }
-    let lines = lines(process, DEVICES);
+    let lines = lines(server, DEVICES);
     assert_eq!(counts(&lines), [5, 5], "{lines:?}");
     let told = &lines[0];
     assert_eq!((&told["peer"], &told["devices_max"]), (&name.into(), &1.into()), "{told}");
@@ -141,11 +141,11 @@ fn devices_past_the_limit_are_told_once() {
 }
 
 /// Connections that have begun a request, so that none of them may be closed for a newcomer.
-fn busy(process: &Process, count: usize) -> Vec<Client> {
+fn busy(server: &Server, count: usize) -> Vec<HttpClient> {
     let request = get("/health");
-    let mut clients: Vec<Client> = (0..count).map(|_| process.client()).collect();
+    let mut clients: Vec<HttpClient> = (0..count).map(|_| server.client()).collect();
     for client in &mut clients {
-        assert_eq!(client.ask(&request).status, 200);
+        assert_eq!(client.request(&request).status, 200);
         client.send(&request[..10]);
     }
     clients
@@ -153,16 +153,16 @@ fn busy(process: &Process, count: usize) -> Vec<Client> {
 
 #[test]
 fn connections_past_the_limit_are_told_once() {
-    let process = Process::start(&["--workers", "1", "--max-connections", "4"]);
-    let busy = busy(&process, 4);
-    let mut newcomer = process.client();
+    let server = Server::start(&["--workers", "1", "--max-connections", "4"]);
+    let busy = busy(&server, 4);
+    let mut newcomer = server.client();
     let name = peer(&newcomer);
-    assert_eq!(newcomer.ask(&get("/analyze")).status, 503);
+    assert_eq!(newcomer.request(&get("/analyze")).status, 503);
     for _ in 0..9 {
-        assert_eq!(process.client().ask(&get("/health")).status, 200);
+        assert_eq!(server.client().request(&get("/health")).status, 200);
     }
     drop(busy);
-    let lines = lines(process, LIMIT);
+    let lines = lines(server, LIMIT);
     assert_eq!(counts(&lines), [1, 9], "{lines:?}");
     let told = &lines[0];
     assert_eq!((&told["newcomer"], &told["connections_max"]), (&name.into(), &4.into()), "{told}");
@@ -172,51 +172,51 @@ fn connections_past_the_limit_are_told_once() {
 /// Evicting is no less a loss to the device that it happens to.
 #[test]
 fn idle_connections_that_go_for_newcomers_are_told_too() {
-    let process = Process::start(&["--workers", "2", "--max-connections", "4"]);
-    let mut clients: Vec<Client> = (0..12).map(|_| process.client()).collect();
+    let server = Server::start(&["--workers", "2", "--max-connections", "4"]);
+    let mut clients: Vec<HttpClient> = (0..12).map(|_| server.client()).collect();
     let served = clients.iter_mut().filter_map(|client| {
         client.try_send(&get("/health")).ok()?;
-        client.try_answer(false).ok()?
+        client.try_receive(false).ok()?
     });
     assert!(served.count() >= 4);
     drop(clients);
-    let lines = lines(process, LIMIT);
+    let lines = lines(server, LIMIT);
     assert_eq!(counts(&lines).iter().sum::<u64>(), 8, "{lines:?}");
 }
 
 #[test]
 fn descriptors_that_run_out_are_told_once() {
-    let process = Process::start(&["--workers", "1"]);
-    let mut busy = busy(&process, 4);
-    process.limit_descriptors(process.descriptors());
-    let mut waiting: Vec<Client> = (0..8).map(|_| process.client()).collect();
+    let server = Server::start(&["--workers", "1"]);
+    let mut busy = busy(&server, 4);
+    server.limit_descriptors(server.descriptors());
+    let mut waiting: Vec<HttpClient> = (0..8).map(|_| server.client()).collect();
     for client in &mut waiting {
         client.send(&get("/health"));
     }
-    let told = process.log_line(EXHAUSTED);
+    let told = server.wait_for_log(EXHAUSTED);
     assert_eq!((&told["level"], &told["count"]), (&"WARN".into(), &1.into()), "{told}");
     assert!(told["error"].as_str().unwrap().contains("Too many open files"), "{told}");
     for client in &mut busy {
-        assert_eq!(client.ask(&get("/health")[10..]).status, 200);
+        assert_eq!(client.request(&get("/health")[10..]).status, 200);
     }
-    process.limit_descriptors(1000);
+    server.limit_descriptors(1000);
     for client in &mut waiting {
-        assert_eq!(client.answer().status, 200);
+        assert_eq!(client.receive().status, 200);
     }
 }
 
 #[test]
 fn a_flood_that_has_ended_is_told_before_the_end_of_the_log() {
-    let process = Process::start(&["--workers", "1"]);
-    let mut client = process.client();
+    let server = Server::start(&["--workers", "1"]);
+    let mut client = server.client();
     let mut count = 0;
-    until("a thousand rejected events", || {
+    wait_until("a thousand rejected events", || {
         client.send(&post(br#"{"cpu":true,"rps":1}"#).repeat(16));
-        (0..16).for_each(|_| assert_eq!(client.answer().status, 400));
+        (0..16).for_each(|_| assert_eq!(client.receive().status, 400));
         count += 16;
         (count > 1_000).then_some(())
     });
-    let lines = lines(process, REJECTED);
+    let lines = lines(server, REJECTED);
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert_eq!(counts(&lines).iter().sum::<u64>(), count, "{lines:?}");
 }

@@ -7,16 +7,18 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use testkit::load::metric;
-use testkit::redis_cluster::{Cluster, FAILOVER_TIME_MAX};
-use testkit::{Accounts, Keeper, Outage, Process, Redis, Sent, get, post, until};
+use testkit::redis_cluster::{FAILOVER_TIME_MAX, RedisCluster};
+use testkit::{
+    MetricStore, Redis, SentMetrics, Server, ServerUnderLoad, StoreCounters, get, post, wait_until,
+};
 
 /// What a metric is stored for, and how much of that may be over when it is written.
 const TTL_MS: i64 = 300_000;
 const LATE_MS: i64 = 5_000;
 
-fn start() -> (Cluster, Outage) {
-    let cluster = Cluster::start();
-    let outage = Outage::start_healthy(&cluster.url(), &[]);
+fn start() -> (RedisCluster, ServerUnderLoad) {
+    let cluster = RedisCluster::start();
+    let outage = ServerUnderLoad::start_healthy(&cluster.url(), &[]);
     (cluster, outage)
 }
 
@@ -26,36 +28,36 @@ fn now_ms() -> i64 {
 }
 
 /// Checks that writing goes on by itself at every primary.
-fn recovers_everywhere(outage: &mut Outage, cluster: &mut Cluster) {
+fn recovers_everywhere(outage: &mut ServerUnderLoad, cluster: &mut RedisCluster) {
     for primary in cluster.primaries() {
-        let (key, value) = until("a key of that primary's", || {
-            let (key, value) = outage.sends_mark();
+        let (key, value) = wait_until("a key of that primary's", || {
+            let (key, value) = outage.send_marker();
             let slot = cluster.slot_of(&key);
             (cluster.owner_of(slot) == primary).then_some((key, value))
         });
-        until("an event from after the fault is there", || {
-            (cluster.held(&[&key])[0].as_ref() == Some(&value)).then_some(())
+        wait_until("an event from after the fault is there", || {
+            (cluster.values_of(&[&key])[0].as_ref() == Some(&value)).then_some(())
         });
     }
 }
 
 /// Waits until all nodes are in sync, and looks whether anything comes of it.
-fn outlives_the_return(outage: &mut Outage, cluster: &mut Cluster) {
-    outage.lasts_until(FAILOVER_TIME_MAX, "the return", || cluster.is_whole());
-    cluster.until_whole();
-    outage.lasts(Duration::from_secs(1));
+fn outlives_the_return(outage: &mut ServerUnderLoad, cluster: &mut RedisCluster) {
+    outage.observe_until(FAILOVER_TIME_MAX, "the return", || cluster.is_whole());
+    cluster.wait_until_whole();
+    outage.observe_for(Duration::from_secs(1));
     recovers_everywhere(outage, cluster);
 }
 
 /// Ends the load: nothing was dropped, all that was sent in the last phase is where it belongs and
 /// is answered to who looks it up. Answers what that was.
-fn settles(outage: &mut Outage, cluster: &mut Cluster) -> Sent {
-    let (accounts, mut phases) = outage.drains();
+fn reconcile(outage: &mut ServerUnderLoad, cluster: &mut RedisCluster) -> SentMetrics {
+    let (accounts, mut phases) = outage.stop_load();
     assert_eq!(accounts.dropped, 0, "{accounts:?}");
     let safe = phases.pop().expect("there is a phase");
     let missing = safe.missing_from(cluster);
     assert!(missing.is_empty(), "{} missing, {missing:.5?}: {accounts:?}", missing.len());
-    outage.finds(&safe);
+    outage.check_lookups(&safe);
     let lost: usize = phases.iter().map(|sent| sent.missing_from(cluster).len()).sum();
     println!("{lost} keys of earlier phases lost by Redis");
     safe
@@ -63,17 +65,17 @@ fn settles(outage: &mut Outage, cluster: &mut Cluster) -> Sent {
 
 #[test]
 fn each_event_is_on_the_node_that_has_its_slot() {
-    let mut cluster = Cluster::start();
+    let mut cluster = RedisCluster::start();
     let started_at = now_ms();
-    let mut outage = Outage::start_healthy(&cluster.url(), &[]);
-    outage.lasts(Duration::from_secs(1));
-    let sent = settles(&mut outage, &mut cluster);
+    let mut outage = ServerUnderLoad::start_healthy(&cluster.url(), &[]);
+    outage.observe_for(Duration::from_secs(1));
+    let sent = reconcile(&mut outage, &mut cluster);
     let keys: Vec<&str> = sent.values.keys().map(String::as_str).collect();
     let allowed = started_at + TTL_MS - LATE_MS..=now_ms() + TTL_MS;
     for (key, expiry) in keys.iter().zip(cluster.expiries(&keys)) {
         assert!(allowed.contains(&expiry), "{key} until {expiry}, not in {allowed:?}");
     }
-    let sizes = [0, 1, 2].map(|number| cluster.nodes[number].ask(&["DBSIZE"]).integer());
+    let sizes = [0, 1, 2].map(|number| cluster.nodes[number].execute(&["DBSIZE"]).integer());
     assert!(sizes.iter().all(|size| *size > 0), "{sizes:?}");
     assert_eq!(sizes.iter().sum::<i64>(), keys.len() as i64, "and nothing else is there");
 }
@@ -82,12 +84,12 @@ fn each_event_is_on_the_node_that_has_its_slot() {
 fn a_killed_primary_and_its_return() {
     let (mut cluster, mut outage) = start();
     cluster.kill(0);
-    outage.begins_phase("safe");
-    outage.lasts_until(FAILOVER_TIME_MAX, "the failover", || cluster.is_primary(3));
+    outage.start_phase("safe");
+    outage.observe_until(FAILOVER_TIME_MAX, "the failover", || cluster.is_primary(3));
     recovers_everywhere(&mut outage, &mut cluster);
     cluster.nodes[0].run();
     outlives_the_return(&mut outage, &mut cluster);
-    settles(&mut outage, &mut cluster);
+    reconcile(&mut outage, &mut cluster);
     assert_eq!(cluster.primaries(), [1, 2, 3]);
 }
 
@@ -96,12 +98,12 @@ fn a_killed_primary_and_its_return() {
 fn a_frozen_primary_and_its_return() {
     let (mut cluster, mut outage) = start();
     cluster.freeze(1);
-    outage.begins_phase("safe");
-    outage.lasts_until(FAILOVER_TIME_MAX, "the failover", || cluster.is_primary(4));
+    outage.start_phase("safe");
+    outage.observe_until(FAILOVER_TIME_MAX, "the failover", || cluster.is_primary(4));
     recovers_everywhere(&mut outage, &mut cluster);
     cluster.thaw();
     outlives_the_return(&mut outage, &mut cluster);
-    settles(&mut outage, &mut cluster);
+    reconcile(&mut outage, &mut cluster);
     assert_eq!(cluster.primaries(), [0, 2, 4]);
 }
 
@@ -109,15 +111,15 @@ fn a_frozen_primary_and_its_return() {
 #[test]
 fn a_failover_on_demand() {
     let (mut cluster, mut outage) = start();
-    cluster.nodes[3].ask(&["CLUSTER", "FAILOVER"]).assert_ok();
-    outage.lasts_until(FAILOVER_TIME_MAX, "the failover", || cluster.is_primary(3));
+    cluster.nodes[3].execute(&["CLUSTER", "FAILOVER"]).assert_ok();
+    outage.observe_until(FAILOVER_TIME_MAX, "the failover", || cluster.is_primary(3));
     recovers_everywhere(&mut outage, &mut cluster);
-    outage.settles_without_loss(&mut cluster);
+    outage.reconcile_without_loss(&mut cluster);
     assert_eq!(cluster.primaries(), [1, 2, 3]);
 }
 
 /// The key that the load writes again and again, and where it is.
-fn busy_slot(cluster: &mut Cluster) -> (i64, usize) {
+fn busy_slot(cluster: &mut RedisCluster) -> (i64, usize) {
     let (key, _) = metric("load-0", 0, "1");
     let slot = cluster.slot_of(&key);
     (slot, cluster.owner_of(slot))
@@ -133,15 +135,15 @@ fn a_slot_that_moves_while_it_is_written_to() {
         cluster.begin_move(slot, from, to);
         cluster.move_keys(slot, from, to);
         cluster.end_move(slot, from, to);
-        until("the old owner is asked for it", || {
+        wait_until("the old owner is asked for it", || {
             outage.accounts();
             (cluster.redirections(from) > before).then_some(())
         });
-        outage.lasts(Duration::from_millis(500));
+        outage.observe_for(Duration::from_millis(500));
         recovers_everywhere(&mut outage, &mut cluster);
         from = to;
     }
-    outage.settles_without_loss(&mut cluster);
+    outage.reconcile_without_loss(&mut cluster);
 }
 
 /// As long as a slot moves, what has gone already is with the new owner, and the old one says ASK.
@@ -152,16 +154,16 @@ fn a_slot_that_takes_its_time_to_move() {
     let to = (from + 1) % 3;
     cluster.begin_move(slot, from, to);
     cluster.move_keys(slot, from, to);
-    until("the old owner is asked for it", || {
+    wait_until("the old owner is asked for it", || {
         outage.accounts();
         (cluster.redirections(from) > 0).then_some(())
     });
-    outage.lasts(Duration::from_secs(2));
+    outage.observe_for(Duration::from_secs(2));
     // Resharding may take hours, and all that time there is a slot that moves: writing goes on.
     recovers_everywhere(&mut outage, &mut cluster);
     cluster.end_move(slot, from, to);
     recovers_everywhere(&mut outage, &mut cluster);
-    outage.settles_without_loss(&mut cluster);
+    outage.reconcile_without_loss(&mut cluster);
 }
 
 /// A node that had no slot gets its first one: nobody who asks for slots is told of it before.
@@ -172,34 +174,36 @@ fn a_slot_that_moves_to_a_new_node() {
     let to = cluster.add_node();
     cluster.begin_move(slot, from, to);
     cluster.move_keys(slot, from, to);
-    outage.lasts(Duration::from_secs(1));
-    outage.recovers(&mut cluster);
+    outage.observe_for(Duration::from_secs(1));
+    outage.wait_for_recovery(&mut cluster);
     cluster.end_move(slot, from, to);
-    outage.recovers(&mut cluster);
-    outage.settles_without_loss(&mut cluster);
+    outage.wait_for_recovery(&mut cluster);
+    outage.reconcile_without_loss(&mut cluster);
     assert_eq!(cluster.primaries(), [0, 1, 2, to]);
 }
 
 /// The URL names nodes from which the others were learnt; those do without them.
 fn outlives_the_nodes_of_the_url(is_looked_up_before: bool) {
-    let mut cluster = Cluster::start();
-    let mut outage = Outage::start_healthy(&cluster.url_of(&[3, 4, 5]), &[]);
-    let (key, value) = outage.sends_mark();
-    until("it is there", || (cluster.held(&[&key])[0].as_ref() == Some(&value)).then_some(()));
+    let mut cluster = RedisCluster::start();
+    let mut outage = ServerUnderLoad::start_healthy(&cluster.url_of(&[3, 4, 5]), &[]);
+    let (key, value) = outage.send_marker();
+    wait_until("it is there", || {
+        (cluster.values_of(&[&key])[0].as_ref() == Some(&value)).then_some(())
+    });
     if is_looked_up_before {
         let target = format!("/metrics/{}", key.strip_prefix("metric:").unwrap());
-        assert_eq!(outage.process.client().ask(&get(&target)).status, 200);
+        assert_eq!(outage.server.client().request(&get(&target)).status, 200);
     }
-    outage.begins_phase("safe");
+    outage.start_phase("safe");
     for replica in 3..6 {
         cluster.nodes[replica].kill();
     }
     for primary in 0..3 {
         let others = ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
-        cluster.nodes[primary].ask(&others).integer();
+        cluster.nodes[primary].execute(&others).integer();
     }
     recovers_everywhere(&mut outage, &mut cluster);
-    settles(&mut outage, &mut cluster);
+    reconcile(&mut outage, &mut cluster);
 }
 
 #[test]
@@ -215,41 +219,41 @@ fn the_nodes_of_the_url_are_gone_before_the_first_look_up() {
 
 #[test]
 fn no_node_at_start() {
-    let mut cluster = Cluster::start();
+    let mut cluster = RedisCluster::start();
     cluster.kill_all();
-    let mut outage = Outage::start(&cluster.url(), &[]);
-    outage.until_up_is(false);
-    outage.lasts(Duration::from_secs(2));
+    let mut outage = ServerUnderLoad::start(&cluster.url(), &[]);
+    outage.wait_until_up_is(false);
+    outage.observe_for(Duration::from_secs(2));
     assert_eq!(outage.accounts().stored, 0);
     cluster.run_all();
-    outage.lasts_until(FAILOVER_TIME_MAX, "the nodes find each other", || cluster.is_whole());
+    outage.observe_until(FAILOVER_TIME_MAX, "the nodes find each other", || cluster.is_whole());
     recovers_everywhere(&mut outage, &mut cluster);
-    let accounts = outage.settles_without_loss(&mut cluster).accounts;
+    let accounts = outage.reconcile_without_loss(&mut cluster).accounts;
     assert!(accounts.coalesced > 0, "{accounts:?}");
 }
 
 /// A server that knows all six nodes and has found a metric there; then they take connections and
 /// never answer. Returns the metric, too, and the path by which it is looked up.
-fn start_and_freeze_all() -> (Cluster, Process, String, String) {
-    let cluster = Cluster::start();
+fn start_and_freeze_all() -> (RedisCluster, Server, String, String) {
+    let cluster = RedisCluster::start();
     let url = cluster.url_of(&[0, 1, 2, 3, 4, 5]);
-    let process = Process::start(&["--redis-url", &url, "--drain-timeout", "1s"]);
-    let mut client = process.client();
+    let server = Server::start(&["--redis-url", &url, "--drain-timeout", "1s"]);
+    let mut client = server.client();
     let (key, value) = metric("frozen", 1, "1");
-    assert_eq!(client.ask(&post(value.as_bytes())).status, 202);
+    assert_eq!(client.request(&post(value.as_bytes())).status, 202);
     let target = format!("/metrics/{}", key.strip_prefix("metric:").unwrap());
-    until("it is found", || (client.ask(&get(&target)).status == 200).then_some(()));
+    wait_until("it is found", || (client.request(&get(&target)).status == 200).then_some(()));
     cluster.nodes.iter().for_each(Redis::freeze);
-    (cluster, process, value, target)
+    (cluster, server, value, target)
 }
 
 /// The time-out of a look-up is one for all nodes, and not one for each.
 #[test]
 fn frozen_nodes_do_not_hold_up_a_look_up() {
-    let (_cluster, process, _, target) = start_and_freeze_all();
+    let (_cluster, server, _, target) = start_and_freeze_all();
     for _ in 0..3 {
         let since = Instant::now();
-        assert_eq!(process.client().ask(&get(&target)).status, 503);
+        assert_eq!(server.client().request(&get(&target)).status, 503);
         // The time-out, and what a shared machine may add.
         assert!(since.elapsed() < Duration::from_millis(1500), "{:?}", since.elapsed());
     }
@@ -258,14 +262,14 @@ fn frozen_nodes_do_not_hold_up_a_look_up() {
 /// The end comes while node after node is tried.
 #[test]
 fn frozen_nodes_do_not_hold_up_the_end() {
-    let (_cluster, mut process, value, _) = start_and_freeze_all();
-    assert_eq!(process.client().ask(&post(value.as_bytes())).status, 202);
-    let is_down = || (!Accounts::scrape(process.address).is_up).then_some(());
-    until("the server notices", is_down);
+    let (_cluster, mut server, value, _) = start_and_freeze_all();
+    assert_eq!(server.client().request(&post(value.as_bytes())).status, 202);
+    let is_down = || (!StoreCounters::scrape(server.address).is_up).then_some(());
+    wait_until("the server notices", is_down);
     let since = Instant::now();
-    process.signal("TERM");
+    server.signal("TERM");
     // What nobody took is lost.
-    assert_eq!(process.wait().code(), Some(75));
+    assert_eq!(server.wait().code(), Some(75));
     // The second that it has, and what a shared machine may add.
     assert!(since.elapsed() < Duration::from_millis(1800), "{:?}", since.elapsed());
 }

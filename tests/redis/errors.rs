@@ -1,20 +1,20 @@
 //! Error replies of a Redis that runs: each is counted by its kind, and none is the last word.
 
 use std::time::Duration;
-use testkit::{Direction, Ending, FaultProxy, Outage, Redis, Settled, until};
+use testkit::{Direction, Ending, FaultProxy, Reconciliation, Redis, ServerUnderLoad, wait_until};
 
 const FAULT: Duration = Duration::from_secs(2);
 
 /// Waits until the server has counted such a reply, lets the fault last, and answers how many
 /// there have been.
-fn lasts_with_errors(outage: &Outage, kind: &str) -> u64 {
-    until("an error is counted", || (outage.accounts().errors(kind) > 0).then_some(()));
-    outage.lasts(FAULT);
+fn lasts_with_errors(outage: &ServerUnderLoad, kind: &str) -> u64 {
+    wait_until("an error is counted", || (outage.accounts().errors(kind) > 0).then_some(()));
+    outage.observe_for(FAULT);
     outage.accounts().errors(kind)
 }
 
 /// What was refused for good was dropped and counted; no more than that is missing.
-fn assert_most_is_there(settled: &Settled) {
+fn assert_most_is_there(settled: &Reconciliation) {
     let accounts = &settled.accounts;
     assert!(accounts.stored > 100, "{accounts:?}");
     assert!(settled.missing.len() as u64 <= accounts.dropped, "{settled:?}");
@@ -24,59 +24,59 @@ fn assert_most_is_there(settled: &Settled) {
 fn a_wrong_password_until_it_is_right() {
     let mut redis = Redis::start(&["--requirepass", "right"]);
     let url = format!("redis://:wrong@{}/", redis.address());
-    let mut outage = Outage::start(&url, &[]);
-    outage.until_up_is(false);
-    outage.lasts(FAULT);
+    let mut outage = ServerUnderLoad::start(&url, &[]);
+    outage.wait_until_up_is(false);
+    outage.observe_for(FAULT);
     assert_eq!(outage.accounts().stored, 0);
     redis.configure("requirepass", "wrong");
-    outage.recovers_without_loss(&mut redis);
+    outage.recover_without_loss(&mut redis);
 }
 
 #[test]
 fn a_password_set_while_it_runs() {
     let mut redis = Redis::start(&[]);
-    let mut outage = Outage::start_healthy(&redis.url(), &[]);
+    let mut outage = ServerUnderLoad::start_healthy(&redis.url(), &[]);
     redis.configure("requirepass", "secret");
     // Those who are connected may go on, so they are sent away.
-    redis.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).integer();
+    redis.execute(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).integer();
     lasts_with_errors(&outage, "noauth");
     redis.configure("requirepass", "");
-    outage.recovers(&mut redis);
-    assert_most_is_there(&outage.settles(&mut redis));
+    outage.wait_for_recovery(&mut redis);
+    assert_most_is_there(&outage.reconcile(&mut redis));
 }
 
 #[test]
 fn no_memory_left() {
     let mut redis = Redis::start(&["--maxmemory-policy", "noeviction"]);
-    let mut outage = Outage::start_healthy(&redis.url(), &[]);
+    let mut outage = ServerUnderLoad::start_healthy(&redis.url(), &[]);
     redis.configure("maxmemory", "1");
     lasts_with_errors(&outage, "oom");
     redis.configure("maxmemory", "0");
-    outage.recovers(&mut redis);
-    assert_most_is_there(&outage.settles(&mut redis));
+    outage.wait_for_recovery(&mut redis);
+    assert_most_is_there(&outage.reconcile(&mut redis));
 }
 
 #[test]
 fn a_primary_that_becomes_a_replica() {
     let mut redis = Redis::start(&[]);
-    let mut outage = Outage::start_healthy(&redis.url(), &[]);
+    let mut outage = ServerUnderLoad::start_healthy(&redis.url(), &[]);
     // Of nobody: a replica that never gets its data keeps what it has, and takes no writes.
-    redis.ask(&["REPLICAOF", "127.0.0.1", "1"]).assert_ok();
+    redis.execute(&["REPLICAOF", "127.0.0.1", "1"]).assert_ok();
     lasts_with_errors(&outage, "readonly");
-    redis.ask(&["REPLICAOF", "NO", "ONE"]).assert_ok();
-    outage.recovers(&mut redis);
-    assert_most_is_there(&outage.settles(&mut redis));
+    redis.execute(&["REPLICAOF", "NO", "ONE"]).assert_ok();
+    outage.wait_for_recovery(&mut redis);
+    assert_most_is_there(&outage.reconcile(&mut redis));
 }
 
 #[test]
 fn too_few_replicas_for_a_write() {
     let mut redis = Redis::start(&[]);
-    let mut outage = Outage::start_healthy(&redis.url(), &[]);
+    let mut outage = ServerUnderLoad::start_healthy(&redis.url(), &[]);
     redis.configure("min-replicas-to-write", "1");
     lasts_with_errors(&outage, "noreplicas");
     redis.configure("min-replicas-to-write", "0");
-    outage.recovers(&mut redis);
-    assert_most_is_there(&outage.settles(&mut redis));
+    outage.wait_for_recovery(&mut redis);
+    assert_most_is_there(&outage.reconcile(&mut redis));
 }
 
 /// A Redis that reads its data back answers every few kilobytes, and each answer is LOADING.
@@ -84,17 +84,17 @@ fn too_few_replicas_for_a_write() {
 fn loading() {
     const KEYS: usize = 4_000;
     let mut redis = Redis::start(&["--loading-process-events-interval-bytes", "1024"]);
-    let mut outage = Outage::start_healthy(&redis.url(), &[]);
+    let mut outage = ServerUnderLoad::start_healthy(&redis.url(), &[]);
     let count = KEYS.to_string();
-    redis.ask(&["DEBUG", "POPULATE", &count, "filler", "100"]).assert_ok();
+    redis.execute(&["DEBUG", "POPULATE", &count, "filler", "100"]).assert_ok();
     // In microseconds a key: three seconds for the filler alone.
     redis.configure("key-load-delay", "750");
     redis.begin(&["DEBUG", "RELOAD"]);
     lasts_with_errors(&outage, "loading");
     // How long it takes is up to the number of keys; longer than a look's patience is possible.
-    redis.await_reply().assert_ok();
-    outage.recovers(&mut redis);
-    assert_most_is_there(&outage.settles(&mut redis));
+    redis.receive_reply().assert_ok();
+    outage.wait_for_recovery(&mut redis);
+    assert_most_is_there(&outage.reconcile(&mut redis));
 }
 
 /// A Redis that is full says so to whoever connects, unasked, and hangs up: that is the reply to no
@@ -102,13 +102,13 @@ fn loading() {
 #[test]
 fn too_many_clients() {
     let mut redis = Redis::start(&[]);
-    let mut outage = Outage::start_healthy(&redis.url(), &[]);
+    let mut outage = ServerUnderLoad::start_healthy(&redis.url(), &[]);
     redis.configure("maxclients", "1");
-    redis.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).integer();
-    outage.until_up_is(false);
-    outage.lasts(FAULT);
+    redis.execute(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).integer();
+    outage.wait_until_up_is(false);
+    outage.observe_for(FAULT);
     redis.configure("maxclients", "100");
-    outage.recovers_without_loss(&mut redis);
+    outage.recover_without_loss(&mut redis);
 }
 
 /// A user that may do no more than needed: where the old connection cannot be ended at the server,
@@ -117,14 +117,14 @@ fn too_many_clients() {
 fn a_user_that_may_not_end_connections() {
     let mut redis = Redis::start(&[]);
     let rules = ["on", ">pw", "~metric:*", "-@all", "+set", "+get", "+hello", "+auth", "+ping"];
-    redis.ask(&[&["ACL", "SETUSER", "writer"], &rules[..]].concat()).assert_ok();
+    redis.execute(&[&["ACL", "SETUSER", "writer"], &rules[..]].concat()).assert_ok();
     let proxy = FaultProxy::start(redis.address());
     let url = format!("redis://writer:pw@{}/", proxy.address);
-    let mut outage = Outage::start_healthy(&url, &[]);
+    let mut outage = ServerUnderLoad::start_healthy(&url, &[]);
     for round in 1..=3 {
         proxy.cut_after(Direction::ToServer, 1, Ending::Reset);
-        until("the cut", || (proxy.cuts() == round).then_some(()));
-        outage.recovers(&mut redis);
+        wait_until("the cut", || (proxy.cuts() == round).then_some(()));
+        outage.wait_for_recovery(&mut redis);
     }
-    outage.settles_without_loss(&mut redis);
+    outage.reconcile_without_loss(&mut redis);
 }

@@ -1,20 +1,20 @@
 //! What the log says of Redis: each trouble at once, in its own words, and none of it for ever.
 
 use testkit::load::metric;
-use testkit::redis::Port;
-use testkit::redis_sentinel::Sentinels;
-use testkit::{Accounts, Outage, Process, Redis, get, post, until};
+use testkit::redis::ReservedPort;
+use testkit::redis_sentinel::RedisSentinel;
+use testkit::{Redis, Server, ServerUnderLoad, StoreCounters, get, post, wait_until};
 
-fn start(url: &str, arguments: &[&str]) -> Process {
+fn start(url: &str, arguments: &[&str]) -> Server {
     let fixed = ["--workers", "2", "--redis-url", url];
-    Process::start(&[&fixed, arguments].concat())
+    Server::start(&[&fixed, arguments].concat())
 }
 
 /// What is said first, whatever the kind of the error: where, in whose words, and what waits.
 #[test]
 fn a_redis_that_was_never_reachable_is_told() {
     let redis = Redis::start(&[]);
-    let port = Port::reserve();
+    let port = ReservedPort::reserve();
     let (there, nowhere) = (redis.address().to_string(), format!("127.0.0.1:{}", port.number));
     for (url, at, why, said) in [
         (format!("redis://{nowhere}"), &nowhere, "connect", "Connection refused"),
@@ -24,13 +24,13 @@ fn a_redis_that_was_never_reachable_is_told() {
         (format!("redis+sentinel://{there}/main"), &there, "other", "unknown command 'SENTINEL'"),
         (format!("rediss://{there}"), &there, "connect", "no answer in time"),
     ] {
-        let process = start(&url, &[]);
-        let line = process.first_line("redis is down");
+        let server = start(&url, &[]);
+        let line = server.first_line("redis is down");
         assert_eq!((&line["level"], &line["at"]), (&"WARN".into(), &at.as_str().into()), "{line}");
         let text = line["said"].as_str().unwrap();
         assert!(line["why"] == why && text.contains(said), "{url}: {line}");
         assert_eq!((&line["away"], &line["waiting"]), (&"0s".into(), &0.into()), "{line}");
-        assert!(!Accounts::scrape(process.address).is_up, "{url}");
+        assert!(!StoreCounters::scrape(server.address).is_up, "{url}");
     }
 }
 
@@ -48,16 +48,16 @@ fn a_password_that_redis_repeats_is_not_told() {
         (format!("redis+cluster://:hunter2@{at}"), "ERR unknown command"),
         (format!("redis+sentinel://{at}/main?sentinel_password=hunter2"), "ERR unknown command"),
     ] {
-        let mut process = start(&url, &[]);
-        let line = process.first_line("redis is down");
+        let mut server = start(&url, &[]);
+        let line = server.first_line("redis is down");
         assert!(line["said"].as_str().unwrap().starts_with(said), "{line}");
         // A look-up asks for itself.
-        let answer = process.client().ask(&get("/metrics/a:1"));
+        let answer = server.client().request(&get("/metrics/a:1"));
         assert_eq!(answer.status, 503, "{answer:?}");
         assert!(!format!("{answer:?}").contains("hunter"), "{answer:?}");
-        process.signal("TERM");
-        process.wait();
-        let log = process.whole_log();
+        server.signal("TERM");
+        server.wait();
+        let log = server.full_log();
         assert!(log.contains("stopped") && !log.contains("hunter"), "{log}");
     }
 }
@@ -66,19 +66,19 @@ fn a_password_that_redis_repeats_is_not_told() {
 #[test]
 fn a_redis_that_comes_and_goes_fills_no_log() {
     let mut redis = Redis::start(&["--maxmemory-policy", "noeviction"]);
-    let mut outage = Outage::start_healthy(&redis.url(), &[]);
+    let mut outage = ServerUnderLoad::start_healthy(&redis.url(), &[]);
     let mut losses = 0;
     for _ in 0..20 {
         redis.configure("maxmemory", "1");
-        until("it is down", || (outage.accounts().errors("oom") > losses).then_some(()));
+        wait_until("it is down", || (outage.accounts().errors("oom") > losses).then_some(()));
         redis.configure("maxmemory", "0");
-        outage.until_up_is(true);
+        outage.wait_until_up_is(true);
         losses = outage.accounts().errors("oom");
     }
-    outage.settles_without_loss(&mut redis);
-    outage.process.signal("TERM");
-    outage.process.wait();
-    let log = outage.process.whole_log();
+    outage.reconcile_without_loss(&mut redis);
+    outage.server.signal("TERM");
+    outage.server.wait();
+    let log = outage.server.full_log();
     let lines: Vec<&str> = log.lines().filter(|line| line.contains("redis is")).collect();
     // Up at first, down, and for each minute that these tests may take another line.
     assert!((2..=5).contains(&lines.len()), "{lines:#?}");
@@ -87,20 +87,20 @@ fn a_redis_that_comes_and_goes_fills_no_log() {
 
 #[test]
 fn events_lost_to_a_full_queue_are_told_once_a_minute() {
-    let port = Port::reserve();
+    let port = ReservedPort::reserve();
     let url = format!("redis://127.0.0.1:{}", port.number);
-    let mut process = start(&url, &["--store-queue", "1MiB", "--drain-timeout", "0s"]);
-    let mut client = process.client();
+    let mut server = start(&url, &["--store-queue", "1MiB", "--drain-timeout", "0s"]);
+    let mut client = server.client();
     for batch in 0..100 {
         let numbers = batch * 100..batch * 100 + 100;
         let lines: Vec<String> = numbers.map(|number| metric("lost", number, "1").1).collect();
-        assert_eq!(client.ask(&post(lines.join("\n").as_bytes())).status, 202);
+        assert_eq!(client.request(&post(lines.join("\n").as_bytes())).status, 202);
     }
-    let accounts = Accounts::scrape(process.address);
+    let accounts = StoreCounters::scrape(server.address);
     assert!(accounts.dropped_by("overflow") > 1_000, "{accounts:?}");
-    process.signal("TERM");
-    process.wait();
-    let log = process.whole_log();
+    server.signal("TERM");
+    server.wait();
+    let log = server.full_log();
     assert!(log.lines().last().unwrap().contains("\"stopped\""), "{log}");
     let lines: Vec<serde_json::Value> = log
         .lines()
@@ -117,15 +117,15 @@ fn events_lost_to_a_full_queue_are_told_once_a_minute() {
 /// Who has nothing to write hears of another primary as well.
 #[test]
 fn an_idle_writer_hears_of_a_failover() {
-    let mut sentinels = Sentinels::start();
-    let process = start(&sentinels.url(), &[]);
-    let is_up = |up: bool| move |accounts: Accounts| (accounts.is_up == up).then_some(());
-    until("it is up", || is_up(true)(Accounts::scrape(process.address)));
+    let mut sentinels = RedisSentinel::start();
+    let server = start(&sentinels.url(), &[]);
+    let is_up = |up: bool| move |accounts: StoreCounters| (accounts.is_up == up).then_some(());
+    wait_until("it is up", || is_up(true)(StoreCounters::scrape(server.address)));
     // The sentinels still name the one that is a replica now.
     sentinels.swap();
-    until("it is no primary", || is_up(false)(Accounts::scrape(process.address)));
-    let line = process.log_line("redis is down");
+    wait_until("it is no primary", || is_up(false)(StoreCounters::scrape(server.address)));
+    let line = server.wait_for_log("redis is down");
     assert_eq!((&line["why"], &line["said"]), (&"readonly".into(), &"its role is slave".into()));
     sentinels.swap();
-    until("it is one again", || is_up(true)(Accounts::scrape(process.address)));
+    wait_until("it is one again", || is_up(true)(StoreCounters::scrape(server.address)));
 }

@@ -3,17 +3,18 @@
 use std::time::{Duration, Instant};
 use testkit::load::metric;
 use testkit::{
-    Direction, Ending, FaultProxy, Mode, Outage, Process, Redis, get, get_here, post, until,
+    Direction, Ending, FaultProxy, Mode, Redis, Server, ServerUnderLoad, get, get_as_localhost,
+    post, wait_until,
 };
 
 /// More than the largest handshake, less than what one block of the load takes.
 const IN_A_PIPELINE: usize = 1500;
 
 /// A healthy server whose Redis is behind a proxy.
-fn start() -> (Redis, FaultProxy, Outage) {
+fn start() -> (Redis, FaultProxy, ServerUnderLoad) {
     let redis = Redis::start(&[]);
     let proxy = FaultProxy::start(redis.address());
-    let outage = Outage::start_healthy(&proxy.url(), &[]);
+    let outage = ServerUnderLoad::start_healthy(&proxy.url(), &[]);
     (redis, proxy, outage)
 }
 
@@ -23,13 +24,13 @@ fn cut_often(direction: Direction, ending: Ending, bytes: [usize; 4]) {
     for bytes in bytes {
         let before = proxy.cuts();
         proxy.cut_after(direction, bytes, ending);
-        until("the cut", || {
+        wait_until("the cut", || {
             outage.accounts();
             (proxy.cuts() > before).then_some(())
         });
-        outage.recovers(&mut redis);
+        outage.wait_for_recovery(&mut redis);
     }
-    let accounts = outage.settles_without_loss(&mut redis).accounts;
+    let accounts = outage.reconcile_without_loss(&mut redis).accounts;
     assert!(accounts.reconnects >= 4, "{accounts:?}");
 }
 
@@ -56,22 +57,22 @@ fn a_reset_in_the_middle_of_a_reply() {
 }
 
 /// A hole for connections old and new, until the server has tried for a while.
-fn fall_into_a_hole(redis: &mut Redis, proxy: &FaultProxy, outage: &mut Outage) {
+fn fall_into_a_hole(redis: &mut Redis, proxy: &FaultProxy, outage: &mut ServerUnderLoad) {
     proxy.set(Mode::BlackHole);
-    outage.until_up_is(false);
+    outage.wait_until_up_is(false);
     let before = proxy.connections();
     let since = Instant::now();
-    assert_eq!(outage.process.client().ask(&get("/metrics/some:1")).status, 503);
+    assert_eq!(outage.server.client().request(&get("/metrics/some:1")).status, 503);
     // The time-out of a look-up, and what a shared machine may add.
     assert!(since.elapsed() < Duration::from_millis(1500), "{:?}", since.elapsed());
-    outage.lasts(Duration::from_secs(4));
+    outage.observe_for(Duration::from_secs(4));
     let tried = proxy.connections() - before;
     assert!(tried > 0, "it never tried again");
     // Jittered and ever longer pauses: a Redis that is ill is not hammered.
     assert!(tried < 40, "{tried} connections in four seconds");
     proxy.set(Mode::Forward);
-    outage.recovers(redis);
-    outage.settles_without_loss(redis);
+    outage.wait_for_recovery(redis);
+    outage.reconcile_without_loss(redis);
 }
 
 #[test]
@@ -86,8 +87,8 @@ fn a_black_hole_for_passwords() {
     let mut redis = Redis::start(&["--requirepass", "pw"]);
     let proxy = FaultProxy::start(redis.address());
     let url = format!("redis://:pw@{}/2", proxy.address);
-    redis.ask(&["SELECT", "2"]).assert_ok();
-    let mut outage = Outage::start_healthy(&url, &[]);
+    redis.execute(&["SELECT", "2"]).assert_ok();
+    let mut outage = ServerUnderLoad::start_healthy(&url, &[]);
     fall_into_a_hole(&mut redis, &proxy, &mut outage);
 }
 
@@ -98,9 +99,10 @@ fn a_black_hole_for_tls() {
     let proxy = FaultProxy::start(redis.address());
     let authority = redis.authority().to_str().unwrap().to_owned();
     let url = format!("rediss://{}/", proxy.address);
-    let process = Process::start_with(&[("SSL_CERT_FILE", &authority)], &["--redis-url", &url]);
-    let mut outage = Outage::of(process);
-    until("the first metrics are stored", || (outage.accounts().stored > 100).then_some(()));
+    let server =
+        Server::start_with_environment(&[("SSL_CERT_FILE", &authority)], &["--redis-url", &url]);
+    let mut outage = ServerUnderLoad::of(server);
+    wait_until("the first metrics are stored", || (outage.accounts().stored > 100).then_some(()));
     fall_into_a_hole(&mut redis, &proxy, &mut outage);
 }
 
@@ -108,10 +110,10 @@ fn a_black_hole_for_tls() {
 fn a_closed_port() {
     let (mut redis, proxy, mut outage) = start();
     proxy.set(Mode::Refuse);
-    outage.until_up_is(false);
-    outage.lasts(Duration::from_secs(2));
+    outage.wait_until_up_is(false);
+    outage.observe_for(Duration::from_secs(2));
     proxy.set(Mode::Forward);
-    outage.recovers_without_loss(&mut redis);
+    outage.recover_without_loss(&mut redis);
 }
 
 #[test]
@@ -119,12 +121,12 @@ fn a_slow_network() {
     let (mut redis, proxy, mut outage) = start();
     let before = outage.accounts().reconnects;
     proxy.set(Mode::Delay(Duration::from_millis(100)));
-    outage.lasts(Duration::from_secs(3));
+    outage.observe_for(Duration::from_secs(3));
     // Slow is not away: the connection stays.
     assert!(outage.accounts().is_up);
     assert_eq!(outage.accounts().reconnects, before);
     proxy.set(Mode::Forward);
-    outage.recovers_without_loss(&mut redis);
+    outage.recover_without_loss(&mut redis);
 }
 
 #[test]
@@ -133,9 +135,9 @@ fn one_key_ends_with_its_last_value_however_often_the_stream_is_reset() {
     const RESETS: u64 = 8;
     let mut redis = Redis::start(&[]);
     let proxy = FaultProxy::start(redis.address());
-    let process = Process::start(&["--workers", "2", "--redis-url", &proxy.url()]);
-    let mut outage = Outage::without_load(process);
-    let mut client = outage.process.client();
+    let server = Server::start(&["--workers", "2", "--redis-url", &proxy.url()]);
+    let mut outage = ServerUnderLoad::without_load(server);
+    let mut client = outage.server.client();
     let (mut last, mut highest) = (String::new(), 0);
     for number in 1..=POSTS {
         if number % (POSTS / RESETS) == 0 {
@@ -146,8 +148,8 @@ fn one_key_ends_with_its_last_value_however_often_the_stream_is_reset() {
             proxy.cut_after(at, 3, Ending::Reset);
         }
         let (key, value) = metric("ordered", 0, &number.to_string());
-        assert_eq!(client.ask(&post(value.as_bytes())).status, 202);
-        outage.add_sent(&key, &value);
+        assert_eq!(client.request(&post(value.as_bytes())).status, 202);
+        outage.record_sent(&key, &value);
         if number % 100 == 0 {
             highest = assert_not_older(redis.value(&key), highest);
             outage.accounts();
@@ -155,7 +157,7 @@ fn one_key_ends_with_its_last_value_however_often_the_stream_is_reset() {
         last = key;
     }
     assert!(proxy.cuts() >= RESETS / 2, "{} resets", proxy.cuts());
-    outage.settles_without_loss(&mut redis);
+    outage.reconcile_without_loss(&mut redis);
     assert_eq!(assert_not_older(redis.value(&last), highest), POSTS);
 }
 
@@ -164,33 +166,34 @@ fn one_key_ends_with_its_last_value_however_often_the_stream_is_reset() {
 #[test]
 fn signals_of_the_profiler_cost_neither_connections_nor_answers() {
     let (mut redis, proxy, mut outage) = start();
-    let (key, _) = outage.sends_mark();
-    until("the mark is in Redis", || redis.value(&key));
-    let mut profile = until("a profile is taken", || {
-        let mut profile = outage.process.client();
-        profile.send(&get_here("/debug/pprof/profile?seconds=6"));
-        let second = outage.process.client().ask(&get_here("/debug/pprof/profile?seconds=1"));
+    let (key, _) = outage.send_marker();
+    wait_until("the mark is in Redis", || redis.value(&key));
+    let mut profile = wait_until("a profile is taken", || {
+        let mut profile = outage.server.client();
+        profile.send(&get_as_localhost("/debug/pprof/profile?seconds=6"));
+        let second =
+            outage.server.client().request(&get_as_localhost("/debug/pprof/profile?seconds=1"));
         // Only one is taken at a time, and the second may have come first.
         (second.status == 429).then_some(profile)
     });
     // Replies have to be waited for, and come in time.
     proxy.set(Mode::Delay(Duration::from_millis(50)));
     for _ in 0..50 {
-        outage.process.signal_thread("store", "PROF");
+        outage.server.signal_thread("store", "PROF");
         outage.accounts();
     }
-    let mut client = outage.process.client();
+    let mut client = outage.server.client();
     let target = format!("/metrics/{}", key.strip_prefix("metric:").unwrap());
     for _ in 0..3 {
         client.send(&get(&target));
         for _ in 0..3 {
-            outage.process.signal_thread("lookup", "PROF");
+            outage.server.signal_thread("lookup", "PROF");
         }
-        assert_eq!(client.answer().status, 200);
+        assert_eq!(client.receive().status, 200);
     }
     proxy.set(Mode::Forward);
-    assert_eq!(profile.answer().status, 200);
-    let accounts = outage.settles_without_loss(&mut redis).accounts;
+    assert_eq!(profile.receive().status, 200);
+    let accounts = outage.reconcile_without_loss(&mut redis).accounts;
     let errors = ["io", "timeout", "protocol"].map(|kind| accounts.errors(kind));
     assert_eq!((accounts.reconnects, errors), (0, [0; 3]), "{accounts:?}");
 }
@@ -219,8 +222,8 @@ fn cuts_at_random_bytes() {
         let ending = if random.bool() { Ending::Reset } else { Ending::End };
         let before = proxy.cuts();
         proxy.cut_after(direction, 1 + random.usize(..3000), ending);
-        until("the cut", || (proxy.cuts() > before).then_some(()));
+        wait_until("the cut", || (proxy.cuts() > before).then_some(()));
         outage.accounts();
     }
-    outage.recovers_without_loss(&mut redis);
+    outage.recover_without_loss(&mut redis);
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use testkit::fake_redis::Asked;
+use testkit::fake_redis::ReceivedCommand;
 use testkit::load::metric;
-use testkit::redis::Port;
-use testkit::{Accounts, FakeRedis, Process, Say, get, post, until};
+use testkit::redis::ReservedPort;
+use testkit::{FakeRedis, FakeReply, Server, StoreCounters, get, post, wait_until};
 
 fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -14,10 +14,10 @@ fn listen() -> (TcpListener, SocketAddr) {
 }
 
 /// What a node says that believes this one to have all slots.
-fn all_slots_at(owner: SocketAddr) -> Say {
+fn all_slots_at(owner: SocketAddr) -> FakeReply {
     let (host, port) = (owner.ip().to_string(), owner.port());
     let node = format!("*2\r\n${}\r\n{host}\r\n:{port}\r\n", host.len());
-    Say::text(format!("*1\r\n*3\r\n:0\r\n:16383\r\n{node}"))
+    FakeReply::text(format!("*1\r\n*3\r\n:0\r\n:16383\r\n{node}"))
 }
 
 /// Whether a command is a look-up or a write of this device.
@@ -25,22 +25,22 @@ fn is_of(words: &[String], command: &str, device: &str) -> bool {
     words[0] == command && words[1].starts_with(&format!("metric:{device}:"))
 }
 
-fn start(seeds: &[&FakeRedis]) -> Process {
+fn start(seeds: &[&FakeRedis]) -> Server {
     let seeds: Vec<String> = seeds.iter().map(|node| node.address.to_string()).collect();
     let url = format!("redis+cluster://{}", seeds.join(","));
-    Process::start(&["--workers", "1", "--redis-url", &url])
+    Server::start(&["--workers", "1", "--redis-url", &url])
 }
 
 /// Posts one event each of these devices in one request.
-fn send(process: &Process, devices: &[&str], number: u64) {
+fn send(server: &Server, devices: &[&str], number: u64) {
     let lines: Vec<String> = devices.iter().map(|id| metric(id, number, "1.5").1).collect();
-    let answer = process.client().ask(&post(lines.join("\n").as_bytes()));
+    let answer = server.client().request(&post(lines.join("\n").as_bytes()));
     assert_eq!(answer.status, 202, "{answer:?}");
 }
 
-fn until_stored(process: &Process, events: u64) -> Accounts {
-    until("all of it is stored", || {
-        let accounts = Accounts::scrape(process.address);
+fn until_stored(server: &Server, events: u64) -> StoreCounters {
+    wait_until("all of it is stored", || {
+        let accounts = StoreCounters::scrape(server.address);
         (accounts.stored == events).then_some(accounts)
     })
 }
@@ -56,13 +56,13 @@ fn a_node_that_is_cut_off_is_left_for_one_that_knows_better() {
     let (listener, address) = listen();
     let stale = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
         "CLUSTER" => Some(all_slots_at(address)),
-        "SET" => Some(Say::text("-CLUSTERDOWN The cluster is down\r\n")),
+        "SET" => Some(FakeReply::text("-CLUSTERDOWN The cluster is down\r\n")),
         _ => None,
     });
     // The first of the URL is asked first.
-    let process = start(&[&stale, &knows]);
-    send(&process, &["a", "b"], 1);
-    let accounts = until_stored(&process, 2);
+    let server = start(&[&stale, &knows]);
+    send(&server, &["a", "b"], 1);
+    let accounts = until_stored(&server, 2);
     assert!(accounts.errors("clusterdown") > 0, "{accounts:?}");
     assert_eq!(knows.count("SET"), 2);
     assert!((2..=4).contains(&stale.count("SET")), "{:?}", stale.asked());
@@ -75,13 +75,13 @@ fn ask_costs_its_keys_alone() {
     let (to, (listener, address)) = (importing.address, listen());
     let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
         "CLUSTER" => Some(all_slots_at(address)),
-        "SET" if is_of(words, "SET", "moved") => Some(Say::text(format!("-ASK 1 {to}\r\n"))),
+        "SET" if is_of(words, "SET", "moved") => Some(FakeReply::text(format!("-ASK 1 {to}\r\n"))),
         _ => None,
     });
-    let process = start(&[&owner]);
+    let server = start(&[&owner]);
     let devices = ["moved", "a", "b", "c", "d", "e"];
-    send(&process, &devices, 1);
-    let accounts = until_stored(&process, 6);
+    send(&server, &devices, 1);
+    let accounts = until_stored(&server, 6);
     assert_eq!((accounts.errors("ask"), accounts.reconnects), (0, 0), "{accounts:?}");
     let sets = |node: &FakeRedis| -> Vec<String> {
         let sets = node.asked().into_iter().filter(|(_, words)| words[0] == "SET");
@@ -90,8 +90,8 @@ fn ask_costs_its_keys_alone() {
     assert_eq!(sets(&owner), devices);
     assert_eq!(sets(&importing), ["moved"]);
     // The next one of that key goes there at once, and in the same order as it came.
-    send(&process, &["moved"], 1);
-    until_stored(&process, 7);
+    send(&server, &["moved"], 1);
+    until_stored(&server, 7);
     assert_eq!((sets(&owner).len(), sets(&importing).len()), (6, 2));
     assert_eq!(importing.count("ASKING"), 2);
 }
@@ -102,19 +102,19 @@ fn ask_costs_its_keys_alone() {
 fn a_node_met_by_ask_is_fenced_before_anything_is_sent() {
     // It says nothing to what it is sent first, and so that connection is given up.
     let importing = FakeRedis::start(|number, words| {
-        (number == 1 && words[0] == "SET").then_some(Say::Nothing)
+        (number == 1 && words[0] == "SET").then_some(FakeReply::Nothing)
     });
     let (to, (listener, address)) = (importing.address, listen());
     let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
         "CLUSTER" => Some(all_slots_at(address)),
-        "SET" => Some(Say::text(format!("-ASK 1 {to}\r\n"))),
+        "SET" => Some(FakeReply::text(format!("-ASK 1 {to}\r\n"))),
         _ => None,
     });
-    let process = start(&[&owner]);
-    send(&process, &["a"], 1);
-    until_stored(&process, 1);
+    let server = start(&[&owner]);
+    send(&server, &["a"], 1);
+    until_stored(&server, 1);
     let asked = importing.asked();
-    let again: Vec<&Asked> = asked.iter().filter(|(number, _)| *number > 1).collect();
+    let again: Vec<&ReceivedCommand> = asked.iter().filter(|(number, _)| *number > 1).collect();
     let at =
         |command: &str| again.iter().position(|(_, words)| words.join(" ").starts_with(command));
     let killed = at("CLIENT KILL ID 1 ADDR 127.0.0.1:1");
@@ -125,22 +125,23 @@ fn a_node_met_by_ask_is_fenced_before_anything_is_sent() {
 #[test]
 fn a_look_up_follows_moved_and_ask() {
     let (_, value) = metric("here", 1, "1.5");
-    let new =
-        FakeRedis::start(move |_, words| is_of(words, "GET", "here").then(|| Say::bulk(&value)));
+    let new = FakeRedis::start(move |_, words| {
+        is_of(words, "GET", "here").then(|| FakeReply::bulk(&value))
+    });
     let (to, (listener, address)) = (new.address, listen());
     let old = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
         "CLUSTER" => Some(all_slots_at(address)),
-        "GET" if is_of(words, "GET", "here") => Some(Say::text(format!("-MOVED 1 {to}\r\n"))),
-        "GET" => Some(Say::text(format!("-ASK 1 {to}\r\n"))),
+        "GET" if is_of(words, "GET", "here") => Some(FakeReply::text(format!("-MOVED 1 {to}\r\n"))),
+        "GET" => Some(FakeReply::text(format!("-ASK 1 {to}\r\n"))),
         _ => None,
     });
-    let process = start(&[&old]);
-    let mut client = process.client();
+    let server = start(&[&old]);
+    let mut client = server.client();
     let key = metric("here", 1, "1.5").0.replace("metric:", "/metrics/");
     for _ in 0..3 {
-        let answer = client.ask(&get(&key));
+        let answer = client.request(&get(&key));
         assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(client.ask(&get("/metrics/nobody:2")).status, 404);
+        assert_eq!(client.request(&get("/metrics/nobody:2")).status, 404);
     }
     assert_eq!(new.count("ASKING"), 3);
     let connections = |node: &FakeRedis, command: &str| {
@@ -171,20 +172,20 @@ fn look_ups_keep_few_connections_however_many_nodes_are_named() {
     let port = others.address.port();
     let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
         "CLUSTER" => Some(all_slots_at(address)),
-        "GET" => Some(Say::text(format!("-MOVED {}\r\n", made_up(words, port)))),
+        "GET" => Some(FakeReply::text(format!("-MOVED {}\r\n", made_up(words, port)))),
         _ => None,
     });
-    for process in
-        [start(&[&owner]), Process::start(&["--workers", "1", "--redis-url", &owner.url()])]
+    for server in
+        [start(&[&owner]), Server::start(&["--workers", "1", "--redis-url", &owner.url()])]
     {
-        let mut client = process.client();
+        let mut client = server.client();
         let look_up = |number: u32| get(&format!("/metrics/d{number}:1"));
-        assert_eq!(client.ask(&look_up(1)).status, 404);
-        let before = process.descriptors();
+        assert_eq!(client.request(&look_up(1)).status, 404);
+        let before = server.descriptors();
         for number in 2..=100 {
-            assert_eq!(client.ask(&look_up(number)).status, 404);
+            assert_eq!(client.request(&look_up(number)).status, 404);
         }
-        let after = process.descriptors();
+        let after = server.descriptors();
         assert!(after <= before + STRANGERS_MAX, "{before} descriptors became {after}");
     }
 }
@@ -195,22 +196,22 @@ fn the_writer_keeps_few_connections_however_many_nodes_are_named() {
     let port = others.address.port();
     let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
         "CLUSTER" => Some(all_slots_at(address)),
-        "SET" => Some(Say::text(format!("-ASK {}\r\n", made_up(words, port)))),
+        "SET" => Some(FakeReply::text(format!("-ASK {}\r\n", made_up(words, port)))),
         _ => None,
     });
-    let process = start(&[&owner]);
+    let server = start(&[&owner]);
     let devices: Vec<String> = (1..=60).map(|number| format!("d{number}")).collect();
-    send(&process, &devices.iter().map(String::as_str).collect::<Vec<_>>(), 1);
-    let before = process.descriptors();
-    until_stored(&process, 60);
-    let after = process.descriptors();
+    send(&server, &devices.iter().map(String::as_str).collect::<Vec<_>>(), 1);
+    let before = server.descriptors();
+    until_stored(&server, 60);
+    let after = server.descriptors();
     assert!(after <= before + STRANGERS_MAX, "{before} descriptors became {after}");
 }
 
 /// A move that does not end is trouble like any other, and told with whom nobody reaches.
 #[test]
 fn a_slot_whose_move_does_not_end_is_told() {
-    let nobody = Port::reserve();
+    let nobody = ReservedPort::reserve();
     let nowhere = format!("127.0.0.1:{}", nobody.number);
     for (refusal, is_cluster, said) in [
         (format!("-ASK 1 {nowhere}\r\n"), true, "Connection refused"),
@@ -230,25 +231,25 @@ fn a_slot_whose_move_does_not_end_is_told() {
         let to_key = refusal.clone();
         let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
             "CLUSTER" => Some(all_slots_at(address)),
-            "SET" if is_of(words, "SET", "moved") => Some(Say::text(to_key.clone())),
+            "SET" if is_of(words, "SET", "moved") => Some(FakeReply::text(to_key.clone())),
             _ => None,
         });
-        let process = if is_cluster {
+        let server = if is_cluster {
             start(&[&owner])
         } else {
-            Process::start(&["--workers", "1", "--redis-url", &owner.url()])
+            Server::start(&["--workers", "1", "--redis-url", &owner.url()])
         };
         // Those behind it are answered, and change nothing.
         let others: Vec<String> = (0..200).map(|number| format!("d{number}")).collect();
         let devices = ["moved"].into_iter().chain(others.iter().map(String::as_str));
-        send(&process, &devices.collect::<Vec<_>>(), 1);
-        let line = process.log_line("redis is down");
+        send(&server, &devices.collect::<Vec<_>>(), 1);
+        let line = server.wait_for_log("redis is down");
         let is_ask = refusal.starts_with("-ASK");
         assert_eq!(line["why"], if is_ask { "ask" } else { "tryagain" }, "{line}");
         assert!(line["said"].as_str().unwrap().contains(said), "{line}");
         let reached =
             if is_ask && is_cluster { nowhere.clone() } else { owner.address.to_string() };
         assert_eq!(line["at"], reached, "{line}");
-        assert!(!Accounts::scrape(process.address).is_up);
+        assert!(!StoreCounters::scrape(server.address).is_up);
     }
 }

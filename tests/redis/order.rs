@@ -3,22 +3,23 @@
 use std::thread;
 use std::time::{Duration, Instant};
 use testkit::load::metric;
-use testkit::redis_client::Resp;
+use testkit::redis_client::RedisClient;
 use testkit::{
-    Client, Direction, Ending, FaultProxy, Mode, Outage, Process, Redis, Reply, post, until,
+    Direction, Ending, FaultProxy, HttpClient, Mode, Redis, RedisReply, Server, ServerUnderLoad,
+    post, wait_until,
 };
 
 /// A connection that is told of every command that Redis runs from now on.
-fn monitor(redis: &Redis) -> Resp {
+fn monitor(redis: &Redis) -> RedisClient {
     let mut monitor = redis.connect().unwrap();
-    monitor.try_ask(&["MONITOR"]).unwrap().assert_ok();
+    monitor.try_execute(&["MONITOR"]).unwrap().assert_ok();
     monitor
 }
 
 /// The next write of a metric that the monitor is told of: its device, and its number as `cpu`.
-fn next_write(monitor: &mut Resp) -> (String, u64) {
+fn next_write(monitor: &mut RedisClient) -> (String, u64) {
     loop {
-        let Reply::Status(line) = monitor.receive().expect("the last value gets there") else {
+        let RedisReply::Status(line) = monitor.receive().expect("the last value gets there") else {
             panic!("a monitor is told of commands");
         };
         let Some((_, key)) = line.split_once(r#""metric:"#) else {
@@ -31,7 +32,7 @@ fn next_write(monitor: &mut Resp) -> (String, u64) {
 }
 
 /// The numbers written for a device, in their order, up to the last.
-fn values_until(monitor: &mut Resp, device: &str, last: u64) -> Vec<u64> {
+fn values_until(monitor: &mut RedisClient, device: &str, last: u64) -> Vec<u64> {
     let mut seen = Vec::new();
     while seen.last() != Some(&last) {
         let (found, number) = next_write(monitor);
@@ -49,16 +50,16 @@ fn values_of_a_key_reach_redis_in_order() {
     const CONNECTIONS: usize = 8;
     const POSTS: u64 = 3_000;
     let redis = Redis::start(&[]);
-    let process = Process::start(&["--workers", "2", "--redis-url", &redis.url()]);
+    let server = Server::start(&["--workers", "2", "--redis-url", &redis.url()]);
     let mut monitor = monitor(&redis);
-    let address = process.address;
+    let address = server.address;
     let threads: Vec<_> = (0..CONNECTIONS)
         .map(|number| {
             thread::spawn(move || {
-                let (mut client, device) = (Client::connect(address), format!("{number}"));
+                let (mut client, device) = (HttpClient::connect(address), format!("{number}"));
                 for post_number in 1..=POSTS {
                     let (_, value) = metric(&device, 0, &post_number.to_string());
-                    assert_eq!(client.ask(&post(value.as_bytes())).status, 202);
+                    assert_eq!(client.request(&post(value.as_bytes())).status, 202);
                 }
             })
         })
@@ -81,10 +82,10 @@ fn values_of_a_key_reach_redis_in_order() {
 fn a_retried_command_never_overwrites_a_newer_value() {
     let redis = Redis::start(&[]);
     let proxy = FaultProxy::start(redis.address());
-    let process = Process::start(&["--workers", "2", "--redis-url", &proxy.url()]);
-    let outage = Outage::without_load(process);
+    let server = Server::start(&["--workers", "2", "--redis-url", &proxy.url()]);
+    let outage = ServerUnderLoad::without_load(server);
     let mut monitor = monitor(&redis);
-    let mut client = outage.process.client();
+    let mut client = outage.server.client();
     let mut number = 0;
     let mut send = || {
         number += 1;
@@ -92,19 +93,19 @@ fn a_retried_command_never_overwrites_a_newer_value() {
         let mut metrics: Vec<_> = (1..=250).map(|other| metric("filler", other, "1")).collect();
         metrics.push(metric("monitored", 0, &number.to_string()));
         let lines: Vec<&str> = metrics.iter().map(|(_, value)| value.as_str()).collect();
-        assert_eq!(client.ask(&post(lines.join("\n").as_bytes())).status, 202);
+        assert_eq!(client.request(&post(lines.join("\n").as_bytes())).status, 202);
         number
     };
     // Slow, so that several blocks are on their way when their replies are lost.
     proxy.set(Mode::Delay(Duration::from_millis(20)));
     for _ in 0..5 {
         let (before, stored) = (proxy.cuts(), outage.accounts().stored);
-        until("the greetings are over", || {
+        wait_until("the greetings are over", || {
             send();
             (outage.accounts().stored > stored).then_some(())
         });
         proxy.cut_after(Direction::ToServer, 1, Ending::Reset);
-        until("the cut", || {
+        wait_until("the cut", || {
             send();
             (proxy.cuts() > before).then_some(())
         });
@@ -123,26 +124,30 @@ fn a_retried_command_never_overwrites_a_newer_value() {
 fn late_commands_of_an_abandoned_connection_change_nothing() {
     let mut redis = Redis::start(&[]);
     let proxy = FaultProxy::start(redis.address());
-    let process = Process::start(&["--workers", "2", "--redis-url", &proxy.url()]);
+    let server = Server::start(&["--workers", "2", "--redis-url", &proxy.url()]);
     // No load: it would write the newest value again and again, and hide an older one.
-    let mut outage = Outage::without_load(process);
-    let send = |outage: &Outage, version: u64| {
+    let mut outage = ServerUnderLoad::without_load(server);
+    let send = |outage: &ServerUnderLoad, version: u64| {
         let (key, value) = metric("late", 0, &version.to_string());
-        assert_eq!(outage.process.client().ask(&post(value.as_bytes())).status, 202);
-        outage.add_sent(&key, &value);
+        assert_eq!(outage.server.client().request(&post(value.as_bytes())).status, 202);
+        outage.record_sent(&key, &value);
         (key, value)
     };
     let mut version = 0;
     for _ in 0..3 {
         let (key, value) = send(&outage, version + 1);
-        until("the first value", || (redis.value(&key).as_ref() == Some(&value)).then_some(()));
+        wait_until("the first value", || {
+            (redis.value(&key).as_ref() == Some(&value)).then_some(())
+        });
         let before = outage.accounts().reconnects;
         proxy.hold_back();
         send(&outage, version + 2);
-        until("the server tries anew", || (outage.accounts().reconnects > before).then_some(()));
+        wait_until("the server tries anew", || {
+            (outage.accounts().reconnects > before).then_some(())
+        });
         version += 3;
         let (key, value) = send(&outage, version);
-        until("the last value", || (redis.value(&key).as_ref() == Some(&value)).then_some(()));
+        wait_until("the last value", || (redis.value(&key).as_ref() == Some(&value)).then_some(()));
         proxy.release();
         // Far longer than it takes Redis to run what has come late, if it does.
         let since = Instant::now();
@@ -150,5 +155,5 @@ fn late_commands_of_an_abandoned_connection_change_nothing() {
             assert_eq!(redis.value(&key).as_ref(), Some(&value));
         }
     }
-    outage.settles_without_loss(&mut redis);
+    outage.reconcile_without_loss(&mut redis);
 }

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use corepulse::store::redis::queue_bytes_needed;
 use testkit::load::metric;
-use testkit::redis::Port;
+use testkit::redis::ReservedPort;
 use testkit::{
-    ANSWER_TIME_MAX, Answer, Client, Outage, Process, Redis, Sent, assert_problem, post, until,
+    ANSWER_TIME_MAX, HttpClient, HttpResponse, Redis, SentMetrics, Server, ServerUnderLoad,
+    assert_problem, post, wait_until,
 };
 
 const MEBIBYTE: u64 = 1024 * 1024;
@@ -15,28 +16,28 @@ const MEBIBYTE: u64 = 1024 * 1024;
 /// allocator keeps for itself.
 const MEMORY_SLACK: u64 = 3 * MEBIBYTE;
 
-fn start(redis: &Redis, arguments: &[&str]) -> Outage {
+fn start(redis: &Redis, arguments: &[&str]) -> ServerUnderLoad {
     let url = redis.url();
     let fixed = ["--workers", "2", "--redis-url", &url];
-    Outage::without_load(Process::start(&[&fixed, arguments].concat()))
+    ServerUnderLoad::without_load(Server::start(&[&fixed, arguments].concat()))
 }
 
 /// Sends so many keys of a device's own in one request, whatever the answer.
-fn try_send(client: &mut Client, metrics: &[(String, String)]) -> Answer {
+fn try_send(client: &mut HttpClient, metrics: &[(String, String)]) -> HttpResponse {
     let lines: Vec<&str> = metrics.iter().map(|(_, value)| value.as_str()).collect();
     let since = Instant::now();
-    let answer = client.ask(&post(lines.join("\n").as_bytes()));
+    let answer = client.request(&post(lines.join("\n").as_bytes()));
     assert!(since.elapsed() < ANSWER_TIME_MAX, "{:?}", since.elapsed());
     answer
 }
 
 /// Posts metrics of a device, so many in a request, and notes them.
-fn send(outage: &Outage, device: &str, numbers: std::ops::Range<u64>, batch: usize) {
-    let mut client = outage.process.client();
+fn send(outage: &ServerUnderLoad, device: &str, numbers: std::ops::Range<u64>, batch: usize) {
+    let mut client = outage.server.client();
     let metrics: Vec<_> = numbers.map(|number| metric(device, number, "1.5")).collect();
     for part in metrics.chunks(batch) {
         assert_eq!(try_send(&mut client, part).status, 202);
-        part.iter().for_each(|(key, value)| outage.add_sent(key, value));
+        part.iter().for_each(|(key, value)| outage.record_sent(key, value));
     }
 }
 
@@ -51,15 +52,15 @@ fn a_frozen_redis_costs_no_more_memory_than_the_queue() {
     // First with Redis there: what the work itself needs is no part of the queue.
     send(&outage, "batches", 0..20_000, 1000);
     send(&outage, "singles", 0..3_000, 1);
-    until("all is stored", || (outage.accounts().pending == 0).then_some(()));
-    let before = outage.process.resident_bytes();
+    wait_until("all is stored", || (outage.accounts().pending == 0).then_some(()));
+    let before = outage.server.resident_bytes();
     redis.freeze();
     let mut largest = 0;
     for round in 1..=15 {
         send(&outage, "batches", round * 10_000 + 10_000..round * 10_000 + 20_000, 1000);
         send(&outage, "singles", round * 400 + 2_600..round * 400 + 3_000, 1);
         outage.accounts();
-        largest = largest.max(outage.process.resident_bytes());
+        largest = largest.max(outage.server.resident_bytes());
     }
     let accounts = outage.accounts();
     assert!(accounts.dropped_by("overflow") > 50_000, "{accounts:?}");
@@ -68,8 +69,8 @@ fn a_frozen_redis_costs_no_more_memory_than_the_queue() {
     let (grown, allowed) = (largest.saturating_sub(before), QUEUE + QUEUE / 10 + MEMORY_SLACK);
     assert!(grown <= allowed, "{grown} bytes more, {allowed} allowed");
     redis.thaw();
-    outage.recovers(&mut redis);
-    outage.settles(&mut redis);
+    outage.wait_for_recovery(&mut redis);
+    outage.reconcile(&mut redis);
 }
 
 #[test]
@@ -78,19 +79,19 @@ fn singles_alone_stay_in_the_bound_too() {
     let mut redis = Redis::start(&[]);
     let mut outage = start(&redis, &["--store-queue", "1MiB"]);
     send(&outage, "singles", 0..2_000, 1);
-    until("all is stored", || (outage.accounts().pending == 0).then_some(()));
-    let before = outage.process.resident_bytes();
+    wait_until("all is stored", || (outage.accounts().pending == 0).then_some(()));
+    let before = outage.server.resident_bytes();
     redis.freeze();
     send(&outage, "singles", 2_000..17_000, 1);
     let accounts = outage.accounts();
     assert!(accounts.dropped_by("overflow") > 0, "{accounts:?}");
     // Small blocks are filled further while others wait: a thousand events fit in any case.
     assert!(accounts.pending > 1_000, "{accounts:?}");
-    let grown = outage.process.resident_bytes().saturating_sub(before);
+    let grown = outage.server.resident_bytes().saturating_sub(before);
     assert!(grown <= QUEUE + QUEUE / 10 + MEMORY_SLACK, "{grown} bytes more");
     redis.thaw();
-    outage.recovers(&mut redis);
-    outage.settles(&mut redis);
+    outage.wait_for_recovery(&mut redis);
+    outage.reconcile(&mut redis);
 }
 
 /// What is dropped is what is oldest; each event that is missing was counted.
@@ -101,10 +102,10 @@ fn a_full_queue_drops_the_oldest() {
     let mut outage = start(&redis, &["--store-queue", "1MiB"]);
     redis.freeze();
     send(&outage, "queued", 0..EVENTS, 500);
-    until("the full queue is noticed", || (outage.accounts().dropped > 0).then_some(()));
+    wait_until("the full queue is noticed", || (outage.accounts().dropped > 0).then_some(()));
     redis.thaw();
-    outage.recovers(&mut redis);
-    let settled = outage.settles(&mut redis);
+    outage.wait_for_recovery(&mut redis);
+    let settled = outage.reconcile(&mut redis);
     let dropped = settled.accounts.dropped;
     assert_eq!(settled.accounts.dropped_by("overflow"), dropped, "{:?}", settled.accounts);
     assert!(dropped < EVENTS && dropped > EVENTS / 2, "{:?}", settled.accounts);
@@ -122,9 +123,9 @@ fn a_full_queue_may_refuse_instead() {
     let mut redis = Redis::start(&[]);
     let mut outage = start(&redis, &["--store-queue", "8MiB", "--store-overflow", "reject"]);
     redis.freeze();
-    let mut client = outage.process.client();
+    let mut client = outage.server.client();
     let mut refusals: u32 = 0;
-    let mut sent = Sent::default();
+    let mut sent = SentMetrics::default();
     for number in 0..400 {
         // Singles too, which fit where a batch does not.
         let size = if number % 10 == 0 { 1 } else { 100 };
@@ -132,11 +133,11 @@ fn a_full_queue_may_refuse_instead() {
         let metrics: Vec<_> = numbers.map(|n| metric("refused", n, "2.5")).collect();
         let answer = try_send(&mut client, &metrics);
         if answer.status == 202 {
-            metrics.iter().for_each(|(key, value)| outage.add_sent(key, value));
+            metrics.iter().for_each(|(key, value)| outage.record_sent(key, value));
             continue;
         }
         assert_problem(&answer, 503, b"");
-        let seconds: u32 = answer.field("retry-after").expect("when to retry").parse().unwrap();
+        let seconds: u32 = answer.header("retry-after").expect("when to retry").parse().unwrap();
         assert!((1..=60).contains(&seconds), "{answer:?}");
         refusals += 1;
         metrics.into_iter().for_each(|(key, value)| sent.add(key, value));
@@ -145,12 +146,12 @@ fn a_full_queue_may_refuse_instead() {
     let accounts = outage.accounts();
     assert!(accounts.accepted > 0 && accounts.dropped == 0, "{accounts:?}");
     redis.thaw();
-    until("events are taken again", || {
+    wait_until("events are taken again", || {
         let (key, value) = metric("taken", 1, "1");
         let is_taken = try_send(&mut client, &[(key.clone(), value.clone())]).status == 202;
-        is_taken.then(|| outage.add_sent(&key, &value))
+        is_taken.then(|| outage.record_sent(&key, &value))
     });
-    outage.recovers_without_loss(&mut redis);
+    outage.recover_without_loss(&mut redis);
     // Of what was refused there is nothing.
     assert_eq!(sent.missing_from(&mut redis).len() as u64, sent.events);
 }
@@ -163,14 +164,14 @@ fn what_expires_in_the_queue_is_dropped_and_counted() {
     redis.freeze();
     send(&outage, "expires", 0..100, 10);
     let since = Instant::now();
-    until("their time is over", || {
+    wait_until("their time is over", || {
         let accounts = outage.accounts();
         assert_eq!(accounts.stored, 0, "{accounts:?}");
         (since.elapsed() > Duration::from_millis(3500)).then_some(())
     });
     redis.thaw();
-    outage.recovers(&mut redis);
-    let accounts = until("nothing is pending", || {
+    outage.wait_for_recovery(&mut redis);
+    let accounts = wait_until("nothing is pending", || {
         let accounts = outage.accounts();
         (accounts.pending == 0).then_some(accounts)
     });
@@ -186,9 +187,9 @@ fn a_queue_that_refuses_takes_the_largest_request() {
     const BODY: usize = 1024 * 1024;
     const EVENTS: u64 = 10_000;
     let least = queue_bytes_needed(2, BODY, "metric:".len()).to_string();
-    let port = Port::reserve();
+    let port = ReservedPort::reserve();
     let url = format!("redis://127.0.0.1:{}", port.number);
-    let process = Process::start(&[
+    let server = Server::start(&[
         "--workers",
         "2",
         "--redis-url",
@@ -202,16 +203,16 @@ fn a_queue_that_refuses_takes_the_largest_request() {
         "--drain-timeout",
         "0s",
     ]);
-    let mut client = process.client();
+    let mut client = server.client();
     // Its records are the longest that a body of this size can have: short numbers, no timestamps.
     let lines: Vec<String> = (0..EVENTS)
         .map(|number| format!("{{\"device_id\":\"{number:070}\",\"cpu\":1,\"rps\":1}}"))
         .collect();
     let body = lines.join("\n");
     assert!((BODY - 20_000..=BODY).contains(&body.len()), "{}", body.len());
-    let answer = client.ask(&post(body.as_bytes()));
+    let answer = client.request(&post(body.as_bytes()));
     assert_eq!(answer.status, 202, "{answer:?}");
     assert_eq!(answer.json()["accepted"], EVENTS);
     // And another one does not.
-    assert_problem(&client.ask(&post(body.as_bytes())), 503, b"");
+    assert_problem(&client.request(&post(body.as_bytes())), 503, b"");
 }

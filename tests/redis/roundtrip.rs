@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use testkit::load::metric;
-use testkit::redis::Port;
-use testkit::{Accounts, Client, Outage, Process, Redis, get, post, until};
+use testkit::redis::ReservedPort;
+use testkit::{HttpClient, Redis, Server, ServerUnderLoad, StoreCounters, get, post, wait_until};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -66,12 +66,12 @@ fn now_ms() -> i64 {
 
 /// Posts them by a connection of their own, so many in a request; answers when each was sent.
 fn replay(address: SocketAddr, metrics: &[Recorded], batch: usize) -> Vec<i64> {
-    let mut client = Client::connect(address);
+    let mut client = HttpClient::connect(address);
     let mut times = Vec::new();
     for part in metrics.chunks(batch) {
         let lines: Vec<&str> = part.iter().map(|metric| metric.sent.as_str()).collect();
         times.extend(part.iter().map(|_| now_ms()));
-        let answer = client.ask(&post(lines.join("\n").as_bytes()));
+        let answer = client.request(&post(lines.join("\n").as_bytes()));
         assert_eq!(answer.status, 202, "{answer:?}");
         assert_eq!(answer.json()["accepted"], part.len(), "{answer:?}");
     }
@@ -81,7 +81,7 @@ fn replay(address: SocketAddr, metrics: &[Recorded], batch: usize) -> Vec<i64> {
 #[test]
 fn the_recorded_series_are_in_redis_as_they_were_sent() {
     let mut redis = Redis::start(&[]);
-    let process = Process::start(&["--workers", "2", "--redis-url", &redis.url()]);
+    let server = Server::start(&["--workers", "2", "--redis-url", &redis.url()]);
     let streams: Vec<Vec<Recorded>> = (0..CONNECTIONS)
         .map(|number| {
             let id = format!("device-{number}");
@@ -90,7 +90,7 @@ fn the_recorded_series_are_in_redis_as_they_were_sent() {
             recorded(CPU_SERIES[number % 4], device, number % 8 > 3)
         })
         .collect();
-    let address = process.address;
+    let address = server.address;
     let times: Vec<Vec<i64>> = thread::scope(|scope| {
         let threads: Vec<_> = streams
             .iter()
@@ -102,8 +102,8 @@ fn the_recorded_series_are_in_redis_as_they_were_sent() {
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let accounts = until("nothing is pending", || {
-        let accounts = Accounts::scrape(address);
+    let accounts = wait_until("nothing is pending", || {
+        let accounts = StoreCounters::scrape(address);
         (accounts.pending == 0).then_some(accounts)
     });
     let settled_at = now_ms();
@@ -114,7 +114,7 @@ fn the_recorded_series_are_in_redis_as_they_were_sent() {
     for (stream, times) in streams.iter().zip(times) {
         keys += check_stream(&mut redis, stream, &times, settled_at);
     }
-    assert_eq!(redis.ask(&["DBSIZE"]).integer(), keys, "and nothing else is there");
+    assert_eq!(redis.execute(&["DBSIZE"]).integer(), keys, "and nothing else is there");
 }
 
 /// Checks the values and the times to live of one connection's metrics; answers how many keys they
@@ -136,17 +136,17 @@ fn check_stream(redis: &mut Redis, stream: &[Recorded], times: &[i64], settled_a
 }
 
 /// Sends one metric, finds it in Redis, and reads it back.
-fn make_round_trip(process: &Process, stored: impl FnMut(&str) -> Option<String>) {
+fn make_round_trip(server: &Server, stored: impl FnMut(&str) -> Option<String>) {
     let (key, value) = metric("round-trip", 7, "1.250e1");
-    assert_eq!(process.client().ask(&post(value.as_bytes())).status, 202);
+    assert_eq!(server.client().request(&post(value.as_bytes())).status, 202);
     let mut stored = stored;
-    until("it is in Redis", || (stored(&key).as_ref() == Some(&value)).then_some(()));
+    wait_until("it is in Redis", || (stored(&key).as_ref() == Some(&value)).then_some(()));
     let target = format!("/metrics/{}", key.strip_prefix("metric:").unwrap());
-    let answer = process.client().ask(&get(&target));
+    let answer = server.client().request(&get(&target));
     assert_eq!((answer.status, answer.text().trim_end()), (200, value.as_str()), "{answer:?}");
-    assert_eq!(process.client().ask(&get("/metrics/round-trip:1")).status, 404);
-    let accounts = until("it is counted", || {
-        let accounts = Accounts::scrape(process.address);
+    assert_eq!(server.client().request(&get("/metrics/round-trip:1")).status, 404);
+    let accounts = wait_until("it is counted", || {
+        let accounts = StoreCounters::scrape(server.address);
         (accounts.pending == 0).then_some(accounts)
     });
     assert_eq!((accounts.accepted, accounts.stored, accounts.is_up), (1, 1, true));
@@ -158,26 +158,28 @@ fn by_tls() {
     let authority = redis.authority().to_str().unwrap().to_owned();
     let url = redis.url();
     // Both of the usual libraries take the authorities that they trust from this variable.
-    let process = Process::start_with(&[("SSL_CERT_FILE", &authority)], &["--redis-url", &url]);
-    make_round_trip(&process, |key| redis.value(key));
+    let server =
+        Server::start_with_environment(&[("SSL_CERT_FILE", &authority)], &["--redis-url", &url]);
+    make_round_trip(&server, |key| redis.value(key));
 }
 
 /// A cluster of one node, which has not met another and so does not know its own address.
 #[test]
 fn by_tls_to_a_cluster() {
-    let bus = Port::reserve();
+    let bus = ReservedPort::reserve();
     let number = bus.number.to_string();
     let cluster = ["--cluster-enabled", "yes", "--cluster-port", &number];
     let mut redis = Redis::start_with_tls(&cluster);
-    redis.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).assert_ok();
-    until("it is well", || {
-        let state = redis.ask(&["CLUSTER", "INFO"]).text().unwrap();
+    redis.execute(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).assert_ok();
+    wait_until("it is well", || {
+        let state = redis.execute(&["CLUSTER", "INFO"]).text().unwrap();
         state.contains("cluster_state:ok").then_some(())
     });
     let authority = redis.authority().to_str().unwrap().to_owned();
     let url = format!("rediss+cluster://{}", redis.address());
-    let process = Process::start_with(&[("SSL_CERT_FILE", &authority)], &["--redis-url", &url]);
-    make_round_trip(&process, |key| redis.value(key));
+    let server =
+        Server::start_with_environment(&[("SSL_CERT_FILE", &authority)], &["--redis-url", &url]);
+    make_round_trip(&server, |key| redis.value(key));
 }
 
 /// Both the sentinel and its primary speak TLS, each with an authority of its own.
@@ -186,58 +188,58 @@ fn by_tls_to_a_sentinel() {
     let mut redis = Redis::start_with_tls(&[]);
     let mut sentinel = Redis::start_with_tls(&["--sentinel"]);
     let port = redis.address().port().to_string();
-    sentinel.ask(&["SENTINEL", "MONITOR", "mymaster", "127.0.0.1", &port, "1"]).assert_ok();
+    sentinel.execute(&["SENTINEL", "MONITOR", "mymaster", "127.0.0.1", &port, "1"]).assert_ok();
     let authorities: String =
         [&redis, &sentinel].map(|one| fs::read_to_string(one.authority()).unwrap()).concat();
     let file = redis.authority().with_file_name("authorities");
     fs::write(&file, authorities).unwrap();
     let url = format!("rediss+sentinel://{}/mymaster", sentinel.address());
     let file = file.to_str().unwrap();
-    let process = Process::start_with(&[("SSL_CERT_FILE", file)], &["--redis-url", &url]);
-    make_round_trip(&process, |key| redis.value(key));
+    let server = Server::start_with_environment(&[("SSL_CERT_FILE", file)], &["--redis-url", &url]);
+    make_round_trip(&server, |key| redis.value(key));
 }
 
 #[test]
 fn not_by_tls_with_a_certificate_that_nobody_knows() {
     let mut redis = Redis::start_with_tls(&[]);
-    let process = Process::start(&["--redis-url", &redis.url()]);
+    let server = Server::start(&["--redis-url", &redis.url()]);
     let (_, value) = metric("unknown", 1, "1");
-    assert_eq!(process.client().ask(&post(value.as_bytes())).status, 202);
-    assert_eq!(process.client().ask(&get("/metrics/unknown:1")).status, 503);
-    let accounts = Accounts::scrape(process.address);
+    assert_eq!(server.client().request(&post(value.as_bytes())).status, 202);
+    assert_eq!(server.client().request(&get("/metrics/unknown:1")).status, 503);
+    let accounts = StoreCounters::scrape(server.address);
     assert_eq!((accounts.pending, accounts.stored, accounts.is_up), (1, 0, false));
-    assert_eq!(redis.ask(&["DBSIZE"]).integer(), 0);
+    assert_eq!(redis.execute(&["DBSIZE"]).integer(), 0);
 }
 
 #[test]
 fn by_a_unix_socket() {
     let mut redis = Redis::start(&[]);
     let url = format!("redis+unix://{}", redis.socket().to_str().unwrap());
-    let process = Process::start(&["--redis-url", &url]);
-    make_round_trip(&process, |key| redis.value(key));
+    let server = Server::start(&["--redis-url", &url]);
+    make_round_trip(&server, |key| redis.value(key));
 }
 
 #[test]
 fn by_a_unix_socket_that_vanishes_and_comes_back() {
     let mut redis = Redis::start(&["--appendonly", "yes"]);
     let url = format!("redis+unix://{}", redis.socket().to_str().unwrap());
-    let mut outage = Outage::start_healthy(&url, &[]);
+    let mut outage = ServerUnderLoad::start_healthy(&url, &[]);
     redis.kill();
-    outage.until_up_is(false);
-    outage.lasts(Duration::from_secs(1));
+    outage.wait_until_up_is(false);
+    outage.observe_for(Duration::from_secs(1));
     redis.run();
-    outage.recovers_without_loss(&mut redis);
+    outage.recover_without_loss(&mut redis);
 }
 
 #[test]
 fn with_a_password_into_a_database() {
     let mut redis = Redis::start(&["--requirepass", "pw"]);
     let url = format!("redis://:pw@{}/3", redis.address());
-    let process = Process::start(&["--redis-url", &url]);
-    redis.ask(&["SELECT", "3"]).assert_ok();
-    make_round_trip(&process, |key| redis.value(key));
-    redis.ask(&["SELECT", "0"]).assert_ok();
-    assert_eq!(redis.ask(&["DBSIZE"]).integer(), 0);
+    let server = Server::start(&["--redis-url", &url]);
+    redis.execute(&["SELECT", "3"]).assert_ok();
+    make_round_trip(&server, |key| redis.value(key));
+    redis.execute(&["SELECT", "0"]).assert_ok();
+    assert_eq!(redis.execute(&["DBSIZE"]).integer(), 0);
 }
 
 /// The database is chosen again on each connection.
@@ -245,25 +247,25 @@ fn with_a_password_into_a_database() {
 fn into_a_database_also_after_a_reconnect() {
     let mut redis = Redis::start(&["--requirepass", "pw"]);
     let url = format!("redis://:pw@{}/3", redis.address());
-    redis.ask(&["SELECT", "3"]).assert_ok();
-    let mut outage = Outage::start_healthy(&url, &[]);
-    redis.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).integer();
-    outage.recovers_without_loss(&mut redis);
-    redis.ask(&["SELECT", "0"]).assert_ok();
-    assert_eq!(redis.ask(&["DBSIZE"]).integer(), 0);
+    redis.execute(&["SELECT", "3"]).assert_ok();
+    let mut outage = ServerUnderLoad::start_healthy(&url, &[]);
+    redis.execute(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).integer();
+    outage.recover_without_loss(&mut redis);
+    redis.execute(&["SELECT", "0"]).assert_ok();
+    assert_eq!(redis.execute(&["DBSIZE"]).integer(), 0);
 }
 
 #[test]
 fn as_a_user_by_a_variable() {
     let mut redis = Redis::start(&[]);
     let rules = ["on", ">p%w", "~metric:*", "+@all"];
-    redis.ask(&[&["ACL", "SETUSER", "writer"], &rules[..]].concat()).assert_ok();
-    redis.ask(&["ACL", "SETUSER", "default", "resetpass", ">other"]).assert_ok();
+    redis.execute(&[&["ACL", "SETUSER", "writer"], &rules[..]].concat()).assert_ok();
+    redis.execute(&["ACL", "SETUSER", "default", "resetpass", ">other"]).assert_ok();
     // In a URL a per cent sign is encoded.
     let url = format!("redis://writer:p%25w@{}/", redis.address());
-    let process = Process::start_with(&[("REDIS_URL", &url)], &[]);
-    make_round_trip(&process, |key| redis.value(key));
-    assert!(!process.client().ask(&get("/analyze")).text().contains("p%"));
+    let server = Server::start_with_environment(&[("REDIS_URL", &url)], &[]);
+    make_round_trip(&server, |key| redis.value(key));
+    assert!(!server.client().request(&get("/analyze")).text().contains("p%"));
 }
 
 /// Several servers share a Redis: each has its own part, and may do nothing in the others'.
@@ -271,10 +273,10 @@ fn as_a_user_by_a_variable() {
 fn under_a_prefix_of_its_own() {
     let mut redis = Redis::start(&[]);
     let rules = ["on", ">pw", "~fleet/a:*", "-@all", "+set", "+get", "+ping", "+client"];
-    redis.ask(&[&["ACL", "SETUSER", "a"], &rules[..]].concat()).assert_ok();
-    redis.ask(&["SET", "metric:round-trip:1", "of another"]).assert_ok();
+    redis.execute(&[&["ACL", "SETUSER", "a"], &rules[..]].concat()).assert_ok();
+    redis.execute(&["SET", "metric:round-trip:1", "of another"]).assert_ok();
     let url = format!("redis://a:pw@{}", redis.address());
-    let process = Process::start(&["--redis-url", &url, "--redis-prefix", "fleet/a:"]);
-    make_round_trip(&process, |key| redis.value(&key.replace("metric:", "fleet/a:")));
-    assert_eq!(redis.ask(&["DBSIZE"]).integer(), 2);
+    let server = Server::start(&["--redis-url", &url, "--redis-prefix", "fleet/a:"]);
+    make_round_trip(&server, |key| redis.value(&key.replace("metric:", "fleet/a:")));
+    assert_eq!(redis.execute(&["DBSIZE"]).integer(), 2);
 }

@@ -11,42 +11,42 @@
 //! at every moment, and nobody waits. Where Redis hands over without a loss, nothing is missing.
 
 use std::time::Duration;
-use testkit::redis_sentinel::{FAILOVER_TIME_MAX, Sentinels};
-use testkit::{Accounts, Keeper, Outage, Redis, get, until};
+use testkit::redis_sentinel::{FAILOVER_TIME_MAX, RedisSentinel};
+use testkit::{MetricStore, Redis, ServerUnderLoad, StoreCounters, get, wait_until};
 
 /// The phase of whose events none may be missing.
 const SAFE: &str = "safe";
 
-fn start() -> (Sentinels, Outage) {
-    let sentinels = Sentinels::start();
-    let outage = Outage::start_healthy(&sentinels.url(), &[]);
+fn start() -> (RedisSentinel, ServerUnderLoad) {
+    let sentinels = RedisSentinel::start();
+    let outage = ServerUnderLoad::start_healthy(&sentinels.url(), &[]);
     (sentinels, outage)
 }
 
 /// Waits until the replica is the primary, and writing goes on there.
-fn follows_the_failover(outage: &mut Outage, sentinels: &mut Sentinels) {
-    outage.lasts_until(FAILOVER_TIME_MAX, "the failover", || sentinels.has_failed_over());
-    outage.recovers(sentinels);
+fn follows_the_failover(outage: &mut ServerUnderLoad, sentinels: &mut RedisSentinel) {
+    outage.observe_until(FAILOVER_TIME_MAX, "the failover", || sentinels.has_failed_over());
+    outage.wait_for_recovery(sentinels);
 }
 
 /// The old primary is back, and is one until it is demoted: looks whether anything comes of it.
-fn outlives_the_return(outage: &mut Outage, sentinels: &mut Sentinels) {
-    outage.lasts(Duration::from_secs(1));
+fn outlives_the_return(outage: &mut ServerUnderLoad, sentinels: &mut RedisSentinel) {
+    outage.observe_for(Duration::from_secs(1));
     sentinels.demote_old_primary();
-    outage.lasts(Duration::from_secs(1));
-    outage.recovers(sentinels);
+    outage.observe_for(Duration::from_secs(1));
+    outage.wait_for_recovery(sentinels);
 }
 
 /// Ends the load: nothing was dropped, and what was sent in the last phase is in the primary and is
 /// answered to who looks it up.
-fn settles(outage: &mut Outage, sentinels: &mut Sentinels) -> Accounts {
-    let (accounts, phases) = outage.drains();
+fn reconcile(outage: &mut ServerUnderLoad, sentinels: &mut RedisSentinel) -> StoreCounters {
+    let (accounts, phases) = outage.stop_load();
     assert_eq!(accounts.dropped, 0, "{accounts:?}");
     let (safe, others) = phases.split_last().expect("there is a phase");
     assert!(safe.values.keys().any(|key| key.contains(SAFE)), "{:.5?}", safe.values);
     let missing = safe.missing_from(sentinels);
     assert!(missing.is_empty(), "{} missing, {missing:.5?}: {accounts:?}", missing.len());
-    outage.finds(safe);
+    outage.check_lookups(safe);
     let lost: usize = others.iter().map(|sent| sent.missing_from(sentinels).len()).sum();
     println!("{lost} keys of earlier phases lost by Redis");
     accounts
@@ -56,11 +56,11 @@ fn settles(outage: &mut Outage, sentinels: &mut Sentinels) -> Accounts {
 fn a_killed_primary_and_its_return() {
     let (mut sentinels, mut outage) = start();
     sentinels.kill_primary();
-    outage.begins_phase(SAFE);
+    outage.start_phase(SAFE);
     follows_the_failover(&mut outage, &mut sentinels);
     sentinels.replica().run();
     outlives_the_return(&mut outage, &mut sentinels);
-    let accounts = settles(&mut outage, &mut sentinels);
+    let accounts = reconcile(&mut outage, &mut sentinels);
     assert!(accounts.reconnects > 0, "{accounts:?}");
 }
 
@@ -69,11 +69,11 @@ fn a_killed_primary_and_its_return() {
 fn a_frozen_primary_and_its_return() {
     let (mut sentinels, mut outage) = start();
     sentinels.freeze_primary();
-    outage.begins_phase(SAFE);
+    outage.start_phase(SAFE);
     follows_the_failover(&mut outage, &mut sentinels);
     sentinels.replica().thaw();
     outlives_the_return(&mut outage, &mut sentinels);
-    settles(&mut outage, &mut sentinels);
+    reconcile(&mut outage, &mut sentinels);
 }
 
 /// A thawed primary is one until it is demoted, and answers that it does not have what was written
@@ -81,21 +81,25 @@ fn a_frozen_primary_and_its_return() {
 #[test]
 fn look_ups_do_not_stay_with_a_primary_that_was_left() {
     let (mut sentinels, mut outage) = start();
-    let looks_up = |outage: &Outage, key: &str| {
+    let looks_up = |outage: &ServerUnderLoad, key: &str| {
         let target = format!("/metrics/{}", key.strip_prefix("metric:").unwrap());
-        outage.process.client().ask(&get(&target)).status
+        outage.server.client().request(&get(&target)).status
     };
-    let (first, value) = outage.sends_mark();
-    until("it is there", || (sentinels.held(&[&first])[0].as_ref() == Some(&value)).then_some(()));
+    let (first, value) = outage.send_marker();
+    wait_until("it is there", || {
+        (sentinels.values_of(&[&first])[0].as_ref() == Some(&value)).then_some(())
+    });
     assert_eq!(looks_up(&outage, &first), 200);
     sentinels.freeze_primary();
-    outage.begins_phase(SAFE);
+    outage.start_phase(SAFE);
     follows_the_failover(&mut outage, &mut sentinels);
-    let (later, value) = outage.sends_mark();
-    until("it is there", || (sentinels.held(&[&later])[0].as_ref() == Some(&value)).then_some(()));
+    let (later, value) = outage.send_marker();
+    wait_until("it is there", || {
+        (sentinels.values_of(&[&later])[0].as_ref() == Some(&value)).then_some(())
+    });
     sentinels.replica().thaw();
     assert_eq!(looks_up(&outage, &later), 200);
-    settles(&mut outage, &mut sentinels);
+    reconcile(&mut outage, &mut sentinels);
 }
 
 /// The old primary is well, and takes writes until it is demoted and everybody is sent away.
@@ -103,12 +107,12 @@ fn look_ups_do_not_stay_with_a_primary_that_was_left() {
 fn a_failover_on_demand() {
     let (mut sentinels, mut outage) = start();
     sentinels.fail_over();
-    outage.lasts_until(FAILOVER_TIME_MAX, "the failover", || sentinels.has_failed_over());
+    outage.observe_until(FAILOVER_TIME_MAX, "the failover", || sentinels.has_failed_over());
     sentinels.demote_old_primary();
-    outage.begins_phase(SAFE);
-    outage.recovers(&mut sentinels);
-    outage.lasts(Duration::from_secs(1));
-    let accounts = settles(&mut outage, &mut sentinels);
+    outage.start_phase(SAFE);
+    outage.wait_for_recovery(&mut sentinels);
+    outage.observe_for(Duration::from_secs(1));
+    let accounts = reconcile(&mut outage, &mut sentinels);
     assert!(accounts.reconnects > 0, "{accounts:?}");
 }
 
@@ -118,23 +122,23 @@ fn a_failover_on_demand() {
 fn a_primary_that_is_a_replica_for_a_while() {
     let (mut sentinels, mut outage) = start();
     sentinels.swap();
-    outage.lasts(Duration::from_secs(1));
+    outage.observe_for(Duration::from_secs(1));
     assert!(outage.accounts().errors("readonly") > 0, "{:?}", outage.accounts());
     sentinels.swap();
-    outage.recovers_without_loss(&mut sentinels);
+    outage.recover_without_loss(&mut sentinels);
 }
 
 /// The first sentinel that the URL names is lost, and after it the primary.
 fn survives_without_a_sentinel(lose: impl FnOnce(&mut Redis)) {
-    let mut sentinels = Sentinels::start();
+    let mut sentinels = RedisSentinel::start();
     let url = sentinels.url();
     let mut lost = sentinels.sentinels.remove(0);
     lose(&mut lost);
-    let mut outage = Outage::start_healthy(&url, &[]);
+    let mut outage = ServerUnderLoad::start_healthy(&url, &[]);
     sentinels.kill_primary();
-    outage.begins_phase(SAFE);
+    outage.start_phase(SAFE);
     follows_the_failover(&mut outage, &mut sentinels);
-    settles(&mut outage, &mut sentinels);
+    reconcile(&mut outage, &mut sentinels);
 }
 
 #[test]
@@ -151,28 +155,28 @@ fn a_frozen_sentinel() {
 /// go again.
 #[test]
 fn no_sentinel_at_start() {
-    let mut sentinels = Sentinels::start();
+    let mut sentinels = RedisSentinel::start();
     sentinels.kill_sentinels();
-    let mut outage = Outage::start(&sentinels.url(), &[]);
-    outage.until_up_is(false);
-    outage.lasts(Duration::from_secs(2));
+    let mut outage = ServerUnderLoad::start(&sentinels.url(), &[]);
+    outage.wait_until_up_is(false);
+    outage.observe_for(Duration::from_secs(2));
     assert_eq!(outage.accounts().stored, 0);
     sentinels.run_sentinels();
-    outage.recovers(&mut sentinels);
+    outage.wait_for_recovery(&mut sentinels);
     let before = outage.accounts().reconnects;
     sentinels.kill_sentinels();
-    outage.lasts(Duration::from_secs(2));
+    outage.observe_for(Duration::from_secs(2));
     assert!(outage.accounts().is_up);
     assert_eq!(outage.accounts().reconnects, before);
-    outage.recovers_without_loss(&mut sentinels);
+    outage.recover_without_loss(&mut sentinels);
 }
 
 /// One password for the servers, another for the sentinels.
 #[test]
 fn with_passwords() {
-    let mut sentinels = Sentinels::start_with_passwords();
-    let mut outage = Outage::start_healthy(&sentinels.url(), &[]);
-    outage.begins_phase(SAFE);
-    outage.recovers(&mut sentinels);
-    settles(&mut outage, &mut sentinels);
+    let mut sentinels = RedisSentinel::start_with_passwords();
+    let mut outage = ServerUnderLoad::start_healthy(&sentinels.url(), &[]);
+    outage.start_phase(SAFE);
+    outage.wait_for_recovery(&mut sentinels);
+    reconcile(&mut outage, &mut sentinels);
 }

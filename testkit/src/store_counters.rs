@@ -9,7 +9,7 @@ use crate::wait::ANSWER_TIME_MAX;
 
 /// In events, but for the bytes.
 #[derive(Clone, Debug)]
-pub struct Accounts {
+pub struct StoreCounters {
     pub accepted: u64,
     pub stored: u64,
     pub coalesced: u64,
@@ -22,7 +22,7 @@ pub struct Accounts {
     samples: BTreeMap<String, f64>,
 }
 
-impl Accounts {
+impl StoreCounters {
     /// Reads them, and checks that they balance and that the queue is inside its bound.
     pub fn scrape(address: SocketAddr) -> Self {
         let since = Instant::now();
