@@ -64,6 +64,12 @@ pub const Z_SCORE_MAX: f64 = 1e6;
 /// Events of a window, at most: each costs memory of every device, and a pass over them an event.
 pub const WINDOW_MAX: usize = 10_000;
 
+/// The largest `--cooldown`, in events.
+pub const COOLDOWN_MAX: usize = 1_000_000;
+
+/// The largest `--max-devices`: devices are numbered in 32 bits.
+pub const DEVICES_MAX: usize = 100_000_000;
+
 /// Bytes of one event in a device's window: two values and a timestamp.
 pub const WINDOW_EVENT_BYTES: usize = 20;
 

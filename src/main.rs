@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
 use corepulse::config::arguments::{Arguments, Command};
-use corepulse::config::variables::{self, Unknown};
+use corepulse::config::unknown_variables::{UnknownVariable, find_unknown};
 use corepulse::config::{Config, EXIT_USAGE, LogFormat, LogLevel};
 use corepulse::healthcheck;
 use corepulse::resources::Means;
@@ -46,8 +46,8 @@ fn main() -> ExitCode {
     };
     let config = match Config::check(&arguments) {
         Ok(config) => config,
-        Err(mistakes) => {
-            say(&mistakes);
+        Err(errors) => {
+            say(&errors);
             return ExitCode::from(EXIT_USAGE);
         }
     };
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         return check_health(&config);
     }
     start_log(&config);
-    for Unknown { name, nearest } in unknown_variables() {
+    for UnknownVariable { name, nearest } in unknown_variables() {
         log::warn!(variable = name, nearest, "a variable of this name has no effect");
     }
     let stop = match listen_for_signals() {
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
 /// Prints the configuration with what it comes to on this machine, and which variables are not part
 /// of it.
 fn print(mut config: Config) -> ExitCode {
-    for Unknown { name, nearest } in unknown_variables() {
+    for UnknownVariable { name, nearest } in unknown_variables() {
         let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
         say(&format_args!("corepulse: {name} has no effect{hint}\n"));
     }
@@ -96,10 +96,10 @@ fn print(mut config: Config) -> ExitCode {
 }
 
 /// Those that begin like ours. Names and values that are no text are none.
-fn unknown_variables() -> Vec<Unknown> {
+fn unknown_variables() -> Vec<UnknownVariable> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
-    variables::unknown(variables)
+    find_unknown(variables)
 }
 
 fn start_log(config: &Config) {

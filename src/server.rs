@@ -11,7 +11,7 @@ use crate::api::route::{LABELS, NAMES};
 use crate::api::service::Service;
 use crate::api::state::{Settings, State};
 use crate::api::store_watch::StoreWatch;
-use crate::config::shown::{Bytes, Shown};
+use crate::config::units::{HumanDuration, HumanSize};
 use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
 use crate::engine::{Entrance, Running};
@@ -79,7 +79,7 @@ impl fmt::Display for StartError {
                 out,
                 "--store-queue: expected at least {} for --store-overflow reject, where a request \
                  of --max-body has to fit beside what --workers have in hand",
-                Bytes(needed.next_multiple_of(1 << 20))
+                HumanSize(needed.next_multiple_of(1 << 20))
             ),
         }
     }
@@ -164,7 +164,7 @@ impl Server {
             kind = stats.kind,
             at = config.redis_url.as_ref().map_or("this process".to_owned(), ToString::to_string),
             capacity_bytes = stats.capacity_bytes,
-            ttl = %Shown(config.store_ttl),
+            ttl = %HumanDuration(config.store_ttl),
             "store"
         );
         means.warn(config);
@@ -206,7 +206,7 @@ impl Server {
         let for_store_ns = if remote { nanoseconds(for_store(self.drain_timeout)) } else { 0 };
         self.engine.begin_drain();
         if !self.drain_delay.is_zero() {
-            log::info!(delay = %Shown(self.drain_delay), "draining");
+            log::info!(delay = %HumanDuration(self.drain_delay), "draining");
             pause(self.drain_delay);
         }
         // Its connection is waited for below, and a profile may have a minute to go.

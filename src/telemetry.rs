@@ -8,8 +8,8 @@
 //!
 //! Every metric is declared in [`table`]. A [`snapshot`] holds the values of one moment, and
 //! [`exposition`] writes it for Prometheus. [`log`] starts the structured log on stderr, where a
-//! [`log_limiter`] for each [`warning`] bounds the number of lines, and [`escaped`] makes the text of
-//! peers harmless. A [`profile`] samples where CPU time is spent.
+//! [`log_limiter`] for each [`warning`] bounds the number of lines, and [`escaped`] makes the text
+//! of peers harmless. A [`profile`] samples where CPU time is spent.
 
 pub mod busy_ratios;
 pub mod counters;

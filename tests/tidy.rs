@@ -71,7 +71,7 @@ const DOORS: &[Door] = &[
     ("miniz_oxide", &["http/content_coding/inflate.rs"]),
     ("mio", &["engine/"]),
     ("parking_lot", &["sync.rs"]),
-    ("parse-size", &["config/mistakes.rs"]),
+    ("parse-size", &["config/formats.rs"]),
     ("pprof", &["telemetry/profile.rs"]),
     ("prometheus", &["telemetry/exposition.rs"]),
     ("redis", &["config/redis_url.rs", "config/redis_url/", "store/redis/"]),
@@ -97,7 +97,7 @@ const DOORS: &[Door] = &[
     ("time", &["metric/timestamp.rs"]),
     ("tracing", &["telemetry/log.rs", "telemetry/log/"]),
     ("tracing-subscriber", &["telemetry/log.rs", "telemetry/log/"]),
-    ("url", &["config/origins.rs"]),
+    ("url", &["config/cors_origins.rs"]),
 ];
 
 /// Where sockets and threads live; addresses are plain values.

@@ -6,7 +6,7 @@
 //! `/debug/` are for none: a page must not read through a browser what is for this machine alone.
 
 use super::route::Route;
-use crate::config::origins::Origins;
+use crate::config::cors_origins::CorsOrigins;
 use crate::limits::CORS_MAX_AGE_SECONDS;
 use percore::http::headers::Name;
 use percore::http::request::{Method, Request};
@@ -41,10 +41,10 @@ struct Granted {
 impl Cors {
     /// What these pages are told.
     #[must_use]
-    pub fn new(origins: &Origins) -> Self {
+    pub fn new(origins: &CorsOrigins) -> Self {
         let (granted, to_any) = match origins {
-            Origins::Any => (vec![Granted::to("*", "")], true),
-            Origins::These(origins) => {
+            CorsOrigins::Any => (vec![Granted::to("*", "")], true),
+            CorsOrigins::List(origins) => {
                 (origins.iter().map(|origin| Granted::to(origin, VARY)).collect(), false)
             }
         };

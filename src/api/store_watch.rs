@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::shown::Shown;
+use crate::config::units::HumanDuration;
 use crate::store::event_counters::DropReason;
 use crate::store::redis::{Observer, Outage, OutageReport};
 use crate::telemetry::escaped::Escaped;
@@ -107,8 +107,8 @@ const fn at(mono_ns: u64) -> Now {
 }
 
 /// Nobody wants to read nanoseconds.
-const fn shown(duration: Duration) -> Shown {
-    Shown(Duration::from_millis(duration.as_millis() as u64))
+const fn shown(duration: Duration) -> HumanDuration {
+    HumanDuration(Duration::from_millis(duration.as_millis() as u64))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::fmt;
 use redis::io::tcp::TcpSettings;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use super::Secret;
+use super::secret::Secret;
 
 /// A Redis to connect to. Its text is a secret: it may hold a password.
 #[derive(Clone)]

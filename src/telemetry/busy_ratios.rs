@@ -1,8 +1,8 @@
 //! The busy ratio of each core: its time at work as a share of the time that has passed.
 //!
-//! Time at work is a counter, so a ratio needs an earlier reading to compare with, and several scrapers
-//! must not disturb each other's. The last two readings are kept, at least a second apart; each scrape is
-//! compared with the newer one that is at least a second old.
+//! Time at work is a counter, so a ratio needs an earlier reading to compare with, and several
+//! scrapers must not disturb each other's. The last two readings are kept, at least a second apart;
+//! each scrape is compared with the newer one that is at least a second old.
 
 use percore::clock::Now;
 use percore::sync::Mutex;
@@ -56,7 +56,8 @@ impl BusyRatios {
     }
 }
 
-/// Divides, with 1 as the maximum: a turn is added when it ends, and may have begun before the reading.
+/// Divides, with 1 as the maximum: a turn is added when it ends, and may have begun before the
+/// reading.
 fn ratio(busy_ns: u64, elapsed_ns: u64) -> f64 {
     if elapsed_ns == 0 {
         return 0.0;

@@ -8,8 +8,8 @@ use std::fmt::{self, Write};
 use crate::limits::ESCAPED_BYTES_MAX;
 
 /// Bytes from a peer, displayed as at most [`ESCAPED_BYTES_MAX`] bytes of text, with `…` where more
-/// was cut off. Characters that cannot be printed are escaped as in Rust, bytes that are not UTF-8 as
-/// `\xff`; a backslash is doubled, so that the text is unambiguous.
+/// was cut off. Characters that cannot be printed are escaped as in Rust, bytes that are not UTF-8
+/// as `\xff`; a backslash is doubled, so that the text is unambiguous.
 #[derive(Clone, Copy)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
@@ -54,8 +54,8 @@ impl fmt::Debug for Escaped<'_> {
     }
 }
 
-/// Returns true if a character needs no escape, as letters of any script, quotes and spaces. The rest
-/// is what `Debug` of a text escapes, except quotes: unprintable and combining characters.
+/// Returns true if a character needs no escape, as letters of any script, quotes and spaces. The
+/// rest is what `Debug` of a text escapes, except quotes: unprintable and combining characters.
 fn is_plain(char: char) -> bool {
     matches!(char, '"' | '\'') || (char != '\\' && char.escape_debug().len() == 1)
 }

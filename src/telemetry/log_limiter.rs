@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::limits::LOG_INTERVAL_NS;
 use percore::clock::Now;
 
-/// The rate limit of one kind of line, shared by all threads. While no line is due, counting an event
-/// costs an addition and a comparison.
+/// The rate limit of one kind of line, shared by all threads. While no line is due, counting an
+/// event costs an addition and a comparison.
 #[derive(Debug, Default)]
 pub struct LogLimiter {
     /// Events that no line has reported.

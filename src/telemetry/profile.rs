@@ -1,12 +1,13 @@
 //! CPU profiles of this process: stacks sampled by a timer that advances with CPU time.
 //!
 //! The timer is the process's (`ITIMER_PROF`): for each second of CPU time, on whichever thread, it
-//! sends a fixed number of signals to the running thread. The handler walks the stack by the unwinding
-//! tables of the compiler, without allocating and only through memory that it has checked. Frames of the
-//! C library are walked too, because most time is spent in its system calls; time in the kernel is
-//! attributed to the function that made the system call.
+//! sends a fixed number of signals to the running thread. The handler walks the stack by the
+//! unwinding tables of the compiler, without allocating and only through memory that it has
+//! checked. Frames of the C library are walked too, because most time is spent in its system calls;
+//! time in the kernel is attributed to the function that made the system call.
 //!
-//! Names are looked up after the timer is off, by the thread that asked. One profile runs at a time.
+//! Names are looked up after the timer is off, by the thread that asked. One profile runs at a
+//! time.
 
 mod flamegraph;
 mod symbol;
@@ -136,8 +137,9 @@ fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// Writes a stack as a line of the folded format, the outermost frame first. A frame of machine code may
-/// hold several functions: inlined ones come before the function that they were inlined into.
+/// Writes a stack as a line of the folded format, the outermost frame first. A frame of machine
+/// code may hold several functions: inlined ones come before the function that they were inlined
+/// into.
 fn folded(frames: &Frames, count: isize) -> String {
     let mut line = frames.thread_name_or_id();
     for symbol in frames.frames.iter().rev().flat_map(|inlined| inlined.iter().rev()) {

@@ -1,8 +1,9 @@
 //! Warnings that any event or connection may cause, each logged at most once a minute.
 //!
-//! The thread that meets the cause counts it with [`Warnings::add`]; if that returns a count, it writes
-//! the line with the details at hand. Otherwise it may leave them with [`Warnings::keep_context`]:
-//! [`Warnings::log_due`] and [`Warnings::log_all`] write the lines of floods that have stopped.
+//! The thread that meets the cause counts it with [`Warnings::add`]; if that returns a count, it
+//! writes the line with the details at hand. Otherwise it may leave them with
+//! [`Warnings::keep_context`]: [`Warnings::log_due`] and [`Warnings::log_all`] write the lines of
+//! floods that have stopped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -122,7 +123,8 @@ impl Warnings {
         }
     }
 
-    /// Writes the lines that are due for events that nobody has reported; to be called every second.
+    /// Writes the lines that are due for events that nobody has reported; to be called every
+    /// second.
     pub fn log_due(&self, now: Now) {
         self.log(|limiter| limiter.take_if_due(now));
     }

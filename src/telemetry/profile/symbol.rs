@@ -1,12 +1,14 @@
 //! Readable names of functions in profiles.
 //!
-//! The line tables of a release build name an inlined function without its path and with all its generic
-//! arguments. `parse` alone may be a dozen functions; the path of the source file tells them apart.
+//! The line tables of a release build name an inlined function without its path and with all its
+//! generic arguments. `parse` alone may be a dozen functions; the path of the source file tells
+//! them apart.
 
 /// The folder in which this crate was built.
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Returns the name with the path of its module, if the file tells it, and without generic arguments.
+/// Returns the name with the path of its module, if the file tells it, and without generic
+/// arguments.
 #[must_use]
 pub(super) fn readable_name(name: &str, file: &str) -> String {
     let plain = without_arguments(name);

@@ -1,35 +1,36 @@
-//! `--cors-origin`: whose pages may read answers.
+//! `--cors-origin`: the origins whose pages may read answers.
 
 use std::fmt;
 
 use url::Url;
 
-/// The origins of pages in browsers that may read what the server answers.
+/// Origins of pages in browsers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origins {
-    /// Any page.
+pub enum CorsOrigins {
+    /// Any origin.
     Any,
-    /// Those of these origins, as a browser writes them.
-    These(Vec<String>),
+    /// These origins, as browsers write them.
+    List(Vec<String>),
 }
 
-impl Origins {
-    /// Reads `*`, or origins with commas between them. What a browser leaves out of an origin is
-    /// left out here: a port that is the scheme's own, capitals, a slash at the end.
+impl CorsOrigins {
+    /// Parses `*`, or origins with commas between them. The default port of a scheme, capitals and
+    /// a final slash are normalised away, because browsers do not send them.
     ///
     /// # Errors
     ///
-    /// The first of them that is no origin.
+    /// The first part that is not an origin.
     pub fn parse(text: &str) -> Result<Self, &str> {
         let given = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
         if given.clone().eq(["*"]) {
             return Ok(Self::Any);
         }
         let origins = given.map(|one| origin(one).ok_or(one)).collect::<Result<Vec<_>, _>>()?;
-        if origins.is_empty() { Err(text) } else { Ok(Self::These(origins)) }
+        if origins.is_empty() { Err(text) } else { Ok(Self::List(origins)) }
     }
 }
 
+/// Parses one origin and writes it as a browser does.
 fn origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let is_bare = matches!(url.path(), "" | "/")
@@ -45,11 +46,11 @@ fn origin(text: &str) -> Option<String> {
     })
 }
 
-impl fmt::Display for Origins {
+impl fmt::Display for CorsOrigins {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => out.write_str("*"),
-            Self::These(origins) => out.write_str(&origins.join(",")),
+            Self::List(origins) => out.write_str(&origins.join(",")),
         }
     }
 }
@@ -73,7 +74,7 @@ mod tests {
             ("https://bücher.example", "https://xn--bcher-kva.example"),
             ("capacitor://localhost", "capacitor://localhost"),
         ] {
-            assert_eq!(Origins::parse(text).unwrap().to_string(), shown, "{text}");
+            assert_eq!(CorsOrigins::parse(text).unwrap().to_string(), shown, "{text}");
         }
         for (text, wrong) in [
             ("", ""),
@@ -91,7 +92,7 @@ mod tests {
             ("https://*.a.example", "https://*.a.example"),
             ("capacitor://*", "capacitor://*"),
         ] {
-            assert_eq!(Origins::parse(text), Err(wrong), "{text}");
+            assert_eq!(CorsOrigins::parse(text), Err(wrong), "{text}");
         }
     }
 }

@@ -1,68 +1,66 @@
-//! Variables that begin like ours and are none: most are misspelt, and would be silently without
-//! effect.
+//! Variables that begin like those of flags and have no effect, most of which are misspelt.
 
-use clap::CommandFactory;
+use super::flag::Flag;
+use super::flags::FLAGS;
 
-use super::arguments::Arguments;
-
-/// How each of ours begins.
+/// The prefix of the variables of flags.
 const PREFIX: &str = "COREPULSE_";
 
-/// Ours at other times: when the server is built, and where its tests are run.
-const NOT_OF_THE_SERVER: [&str; 2] = ["COREPULSE_COMMIT", "COREPULSE_SEED"];
+/// Variables that the build and the tests read.
+const OF_THE_BUILD: [&str; 2] = ["COREPULSE_COMMIT", "COREPULSE_SEED"];
 
-/// How alike two names have to be for the one to be proposed for the other; 1 is equal.
-const LIKENESS_MIN: f64 = 0.8;
+/// The least similarity (Jaro-Winkler, 1 is equal) of a name that is proposed.
+const SIMILARITY_MIN: f64 = 0.8;
 
-/// What others call it that listens.
-const LISTENING: [&str; 5] = ["PORT", "HOST", "ADDR", "ADDRESS", "BIND"];
+/// Names that other servers give to the variable for the address.
+const LISTEN_NAMES: [&str; 5] = ["PORT", "HOST", "ADDR", "ADDRESS", "BIND"];
 
 /// A variable that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown {
+pub struct UnknownVariable {
     /// Its name.
     pub name: String,
-    /// The name that it may be meant for.
+    /// The known name that is most similar.
     pub nearest: Option<String>,
 }
 
-/// Those of these variables that look like ours and are not known.
+/// Finds the variables that have the prefix and are not known, sorted by name.
 #[must_use]
-pub fn unknown(variables: impl IntoIterator<Item = (String, String)>) -> Vec<Unknown> {
-    let command = Arguments::command();
-    let of_flags = command.get_arguments().filter_map(|flag| flag.get_env()?.to_str());
-    let known: Vec<&str> = of_flags.collect();
-    let is_known = |name: &str| known.contains(&name) || NOT_OF_THE_SERVER.contains(&name);
-    let mut unknown: Vec<Unknown> = variables
+pub fn find_unknown(variables: impl IntoIterator<Item = (String, String)>) -> Vec<UnknownVariable> {
+    let known: Vec<String> = FLAGS.iter().map(Flag::variable).collect();
+    let is_known =
+        |name: &str| known.iter().any(|known| known == name) || OF_THE_BUILD.contains(&name);
+    let mut unknown: Vec<UnknownVariable> = variables
         .into_iter()
         .filter(|(name, value)| {
             name.starts_with(PREFIX) && !is_known(name) && !is_of_kubernetes(name, value)
         })
-        .map(|(name, _)| Unknown { nearest: nearest(&name, &known).map(str::to_owned), name })
+        .map(|(name, _)| UnknownVariable { nearest: nearest(&name, &known), name })
         .collect();
     unknown.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     unknown
 }
 
-/// The known name that is most like this one, if one is at all.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let bare = |name: &'a str| name.strip_prefix(PREFIX).unwrap_or(name);
-    let own = name.strip_prefix(PREFIX).unwrap_or(name);
-    let wanted = if LISTENING.contains(&own) { "LISTEN" } else { own };
-    let likeness = known.iter().map(|known| (strsim::jaro_winkler(wanted, bare(known)), *known));
-    let best = likeness.max_by(|(one, _), (other, _)| one.total_cmp(other));
-    best.filter(|(likeness, _)| *likeness >= LIKENESS_MIN).map(|(_, name)| name)
+/// Finds the known name that is most similar, if any is similar enough.
+fn nearest(name: &str, known: &[String]) -> Option<String> {
+    fn bare(name: &str) -> &str {
+        name.strip_prefix(PREFIX).unwrap_or(name)
+    }
+    let wanted = if LISTEN_NAMES.contains(&bare(name)) { "LISTEN" } else { bare(name) };
+    let similar = known.iter().map(|known| (strsim::jaro_winkler(wanted, bare(known)), known));
+    let best = similar.max_by(|(one, _), (other, _)| one.total_cmp(other));
+    best.filter(|(similarity, _)| *similarity >= SIMILARITY_MIN).map(|(_, name)| name.clone())
 }
 
-/// Whether Kubernetes makes such a variable, for a service in the pod's namespace whose name begins
-/// like ours: `corepulse` gets `COREPULSE_SERVICE_HOST`, `COREPULSE_PORT_8080_TCP_ADDR` and more.
+/// Returns true if Kubernetes makes such a variable for a service of the namespace whose name
+/// begins with `corepulse`: `COREPULSE_SERVICE_HOST`, `COREPULSE_PORT_8080_TCP_ADDR` and more.
 fn is_of_kubernetes(name: &str, value: &str) -> bool {
     const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
     let is_url = || {
         let scheme = value.split_once("://").map(|(scheme, _)| scheme.to_uppercase());
         scheme.is_some_and(|scheme| PROTOCOLS.contains(&scheme.as_str()))
     };
-    // A port in the name, as of the last `_PORT_`, and what is said of it.
+    // The port after the last `_PORT_`, its protocol, and the property.
     let is_of_port = || {
         let (_, port) = name.rsplit_once("_PORT_")?;
         let mut parts = port.split('_');
@@ -84,7 +82,7 @@ mod tests {
 
     fn found(variables: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let found = unknown(variables.iter().map(own));
+        let found = find_unknown(variables.iter().map(own));
         found.into_iter().map(|unknown| (unknown.name, unknown.nearest)).collect()
     }
 

@@ -1,0 +1,211 @@
+//! The check of the configuration as a whole, and its print.
+//!
+//! Every error is found before any is reported, so that nobody has to start the server five times
+//! to learn of five errors.
+
+use percore::listen::Listen;
+
+use super::arguments::Arguments;
+use super::choices::Engine;
+use super::errors::ConfigErrors;
+use super::flags::{Config, Values};
+
+impl Config {
+    /// Checks every flag and the relations between them.
+    ///
+    /// # Errors
+    ///
+    /// All errors together.
+    pub fn check(arguments: &Arguments) -> Result<Self, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        let values = Values::read(|flag| arguments.texts.get(flag), &mut errors);
+        check_relations(&values, &mut errors);
+        let mut sources = arguments.texts.sources.clone();
+        if arguments.texts.get("instance").is_none() {
+            sources.derive("instance", "the host name");
+        }
+        errors.or(values.complete(sources))
+    }
+
+    /// Writes the effective values as `flag = value  # source`, a line each; of secrets only
+    /// whether they are set.
+    #[must_use]
+    pub fn print(&self) -> String {
+        let line = |(flag, value)| format!("{flag} = {value}  # {}\n", self.sources.get(flag));
+        self.values().map(line).collect()
+    }
+}
+
+/// Checks the relations between flags; a flag whose own value is wrong takes part in none.
+fn check_relations(values: &Values, errors: &mut ConfigErrors) {
+    if let (Some(Listen::Unix(_)), Some(Engine::MayMinihttp)) = (&values.listen, values.engine) {
+        errors.add("listen", "the engine may-minihttp takes no Unix socket, only a port");
+    }
+    if let (Some(samples), Some(window)) = (values.min_samples, values.window)
+        && samples > window
+    {
+        errors.add("min-samples", format!("{samples} are never in a window of {window}"));
+    }
+    if let (Some(delay), Some(timeout)) = (values.drain_delay, values.drain_timeout)
+        && delay > timeout
+    {
+        errors.add("drain-delay", "expected at most --drain-timeout, which it is part of");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::flag::Flag;
+    use crate::config::flags::FLAGS;
+
+    fn check(arguments: &[&str]) -> Result<Config, ConfigErrors> {
+        let arguments = std::iter::once("corepulse").chain(arguments.iter().copied());
+        Config::check(&Arguments::try_parse_from(arguments).unwrap())
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let config = check(&["--instance", "pod-a"]).unwrap();
+        let printed = config.print();
+        for line in [
+            "listen = :8080",
+            "workers = auto",
+            "pin = auto",
+            "engine = percore",
+            "redis-prefix = metric:",
+            "store-ttl = 5m",
+            "store-queue = 64MiB",
+            "store-overflow = drop-oldest",
+            "memory-store = 256MiB",
+            "window = 50",
+            "z-threshold = 2",
+            "min-samples = 16",
+            "cooldown = 50",
+            "max-devices = 100000",
+            "device-ttl = 1h",
+            "max-body = 1MiB",
+            "max-connections = auto",
+            "idle-timeout = 1m 15s",
+            "request-timeout = 10s",
+            "max-connection-age = 5m",
+            "drain-delay = 0s",
+            "drain-timeout = 20s",
+            "ingest-token = (not set)",
+            "instance = pod-a",
+            "log-format = text",
+            "log-level = info",
+        ] {
+            assert!(
+                printed.lines().any(|printed| printed.starts_with(&format!("{line}  # "))),
+                "{line} in\n{printed}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_errors_are_reported_at_once() {
+        let errors = check(&[
+            "--listen=here",
+            "--workers=0",
+            "--pin=maybe",
+            "--store-ttl=0s",
+            "--store-queue=1B",
+            "--window=1",
+            "--cooldown=-1",
+            "--z-threshold=nan",
+            "--max-body=1GiB",
+            "--idle-timeout=soon",
+            "--log-format=xml",
+            "--redis-prefix=a{b}",
+        ])
+        .unwrap_err();
+        let text = errors.to_string();
+        for flag in [
+            "listen",
+            "workers",
+            "pin",
+            "store-ttl",
+            "store-queue",
+            "window",
+            "z-threshold",
+            "max-body",
+            "idle-timeout",
+            "log-format",
+            "cooldown",
+            "redis-prefix",
+        ] {
+            assert!(text.contains(&format!("corepulse: --{flag}: ")), "{flag} in\n{text}");
+        }
+        assert_eq!(text.lines().count(), 12, "{text}");
+    }
+
+    #[test]
+    fn relations_between_flags_are_checked() {
+        let text = |arguments: &[&str]| check(arguments).unwrap_err().to_string();
+        assert!(text(&["--window=10", "--min-samples=11"]).contains("--min-samples"));
+        assert!(check(&["--window=10", "--min-samples=10"]).is_ok());
+        assert!(text(&["--drain-delay=30s"]).contains("--drain-delay"));
+        // A value that could not be read is blamed alone, not with the values beside it.
+        assert_eq!(text(&["--window=many"]).lines().count(), 1);
+        assert_eq!(text(&["--drain-timeout=x", "--drain-delay=5s"]).lines().count(), 1);
+    }
+
+    #[test]
+    fn an_engine_is_chosen_by_its_name() {
+        assert_eq!(check(&["--engine=percore"]).unwrap().engine, Engine::PerCore);
+        let second = check(&["--engine=may-minihttp"]);
+        if cfg!(feature = "may-minihttp") {
+            assert_eq!(second.unwrap().engine, Engine::MayMinihttp);
+        } else {
+            assert!(second.unwrap_err().to_string().contains("cargo feature"));
+        }
+        let text = check(&["--engine=hyper"]).unwrap_err().to_string();
+        assert!(text.contains("percore") && text.contains("may-minihttp"), "{text}");
+    }
+
+    #[test]
+    fn a_token_is_what_a_header_can_carry() {
+        for wrong in ["", " ", "a b", "a\nb", "\u{e9}"] {
+            for flag in ["--ingest-token", "--admin-token"] {
+                let errors = check(&[&format!("{flag}={wrong}")]).unwrap_err().to_string();
+                assert!(errors.contains(&format!("{flag}: expected visible")), "{errors}");
+            }
+        }
+        let config = check(&["--ingest-token= aZ09-._~+/=! "]).unwrap();
+        assert_eq!(config.ingest_token.unwrap().expose(), "aZ09-._~+/=!");
+    }
+
+    #[test]
+    fn secrets_are_never_printed() {
+        let config = check(&["--ingest-token=s3cret", "--admin-token=s3cret"]).unwrap();
+        let wrong = check(&["--redis-url=s3cret://"]).unwrap_err().to_string();
+        assert!(wrong.contains("--redis-url: expected redis://") && !wrong.contains("s3cret"));
+        let given = Arguments::try_parse_from(["corepulse", "--redis-url=s3cret"]).unwrap();
+        let shown = format!("{config:?}{given:?}{}", config.print());
+        assert!(!shown.contains("s3cret"));
+        assert!(shown.contains("ingest-token = (set)") && shown.contains("admin-token = (set)"));
+        assert_eq!(config.ingest_token.unwrap().expose(), "s3cret");
+    }
+
+    #[test]
+    fn age_zero_means_no_limit() {
+        assert_eq!(check(&["--max-connection-age=0s"]).unwrap().connection_age, None);
+    }
+
+    /// The table stands in one of the documents.
+    #[test]
+    fn the_table_of_flags_has_a_row_for_each() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let pages = fs::read_dir(root.join("docs")).into_iter().flatten();
+        let pages = pages.map(|page| page.unwrap().path()).chain([root.join("README.md")]);
+        let text: String = pages.map(|page| fs::read_to_string(page).unwrap()).collect();
+        for row in FLAGS.iter().map(Flag::row) {
+            assert!(text.contains(&row), "no document has the row\n{row}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The declaration of each flag: help, field, name, default and format.
+//!
+//! The argument of the command line, the variable, the check, the line of `--print-config` and the
+//! row of the documentation all follow from it.
+
+use std::time::Duration;
+
+use percore::listen::Listen;
+use percore::placement::Pin;
+
+use super::choices::{
+    Engine, LOG_FORMATS, LOG_LEVELS, LogFormat, LogLevel, OVERFLOWS, Overflow, PINS,
+};
+use super::cors_origins::CorsOrigins;
+use super::errors::ConfigErrors;
+use super::flag::Flag;
+use super::formats::{
+    Auto, BuiltEngine, Choice, Deviations, Format, InstanceName, KeyPrefix, ListenAddress, Number,
+    OptionalRedisUrl, OriginList, Seconds, SecondsOrNever, Size, Token,
+};
+use super::redis_url::RedisUrl;
+use super::secret::Secret;
+use super::sources::Sources;
+use crate::limits::{
+    BODY_BYTES_MAX, BODY_BYTES_MIN, COOLDOWN_MAX, DEVICES_MAX, MEMORY_STORE_BYTES_MIN,
+    STORE_QUEUE_BYTES_MIN, WINDOW_MAX, WORKERS_MAX,
+};
+
+/// Declares flags, each as `/// help`, `field: type, "name" [VALUE_NAME] [= default], format;`.
+macro_rules! flags {
+    ($(
+        $(#[doc = $help:literal])+
+        $field:ident: $type:ty, $name:literal $($value_name:ident)? $(= $default:literal)?,
+            $format:expr;
+    )+) => {
+        /// All flags, in the order of `--help`.
+        pub(super) const FLAGS: &[Flag] = &[$(Flag {
+            name: $name,
+            help: concat!($($help),+),
+            value_name: &[$(stringify!($value_name))?],
+            default: &[$($default)?],
+        }),+];
+
+        /// The checked configuration.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config {
+            $($(#[doc = $help])+ pub $field: $type,)+
+            /// The source of each value.
+            pub sources: Sources,
+        }
+
+        /// The values of the flags; those whose text is wrong have none.
+        pub(super) struct Values {
+            $(pub(super) $field: Option<$type>,)+
+        }
+
+        impl Values {
+            /// Reads the text of each flag, given a function that returns it.
+            pub(super) fn read<'a>(
+                text: impl Fn(&str) -> Option<&'a str>,
+                errors: &mut ConfigErrors,
+            ) -> Self {
+                Self { $($field: errors.check($name, $format.read(text($name))),)+ }
+            }
+
+            /// Returns the configuration, if each flag has a value.
+            pub(super) fn complete(self, sources: Sources) -> Option<Config> {
+                Some(Config { $($field: self.$field?,)+ sources })
+            }
+        }
+
+        impl Config {
+            /// Writes the values, each with the name of its flag.
+            pub(super) fn values(&self) -> impl Iterator<Item = (&'static str, String)> {
+                [$(($name, $format.print(&self.$field))),+].into_iter()
+            }
+        }
+    };
+}
+
+flags! {
+    /// Where to listen: :PORT for every address, of IPv6 and IPv4, ADDRESS:PORT, localhost:PORT, or
+    /// unix:/PATH; port 0 lets the kernel choose
+    listen: Listen, "listen" = ":8080", ListenAddress;
+
+    /// Worker threads, one a core; auto follows the CPU quota and the affinity mask
+    workers: Option<usize>, "workers" = "auto", Auto(Number(1..=WORKERS_MAX));
+
+    /// Whether each worker is pinned to its core: auto, on or off
+    pin: Pin, "pin" = "auto", Choice(PINS);
+
+    /// The engine that serves: percore, or may-minihttp to compare with
+    engine: Engine, "engine" = "percore", BuiltEngine;
+
+    /// Redis to keep metrics in: redis://, rediss:// (TLS), redis+unix://, redis+sentinel:// or
+    /// redis+cluster://; REDIS_URL is honoured too. Without either they are kept in this process
+    redis_url: Option<RedisUrl>, "redis-url" URL, OptionalRedisUrl;
+
+    /// What every key in Redis begins with
+    redis_prefix: String, "redis-prefix" PREFIX = "metric:", KeyPrefix;
+
+    /// How long a stored metric can be read
+    store_ttl: Duration, "store-ttl" = "300s", Seconds(1);
+
+    /// Bytes that may wait to be written to Redis; the embedded store has no queue
+    store_queue_bytes: usize, "store-queue" = "64MiB", Size(STORE_QUEUE_BYTES_MIN..=usize::MAX);
+
+    /// What happens when the queue to Redis is full: drop-oldest or reject
+    store_overflow: Overflow, "store-overflow" = "drop-oldest", Choice(OVERFLOWS);
+
+    /// Bytes of the embedded store, its index included; the oldest metrics make room
+    memory_store_bytes: usize, "memory-store" = "256MiB",
+        Size(MEMORY_STORE_BYTES_MIN..=usize::MAX);
+
+    /// Events of a rolling window
+    window: usize, "window" = "50", Number(2..=WINDOW_MAX);
+
+    /// Standard deviations from the mean beyond which a value is anomalous
+    z_threshold: f64, "z-threshold" = "2.0", Deviations;
+
+    /// Events that a window must hold before a value is judged
+    min_samples: usize, "min-samples" = "16", Number(1..=WINDOW_MAX);
+
+    /// Events after an anomaly within which a further one belongs to the same episode
+    cooldown: usize, "cooldown" = "50", Number(0..=COOLDOWN_MAX);
+
+    /// Devices that get a window of their own
+    devices_max: usize, "max-devices" = "100000", Number(0..=DEVICES_MAX);
+
+    /// A device silent for this long is forgotten
+    device_ttl: Duration, "device-ttl" = "1h", Seconds(1);
+
+    /// Bytes of a request's body, after inflation
+    body_bytes_max: usize, "max-body" = "1MiB", Size(BODY_BYTES_MIN..=BODY_BYTES_MAX);
+
+    /// Connections at once; auto is what the limit of open files leaves
+    connections_max: Option<usize>, "max-connections" = "auto", Auto(Number(1..=usize::MAX));
+
+    /// A connection without a request is closed after this long
+    idle_timeout: Duration, "idle-timeout" = "75s", Seconds(1);
+
+    /// A request must arrive, an answer make progress, and what takes turns get its own within this
+    /// long
+    request_timeout: Duration, "request-timeout" = "10s", Seconds(1);
+
+    /// A connection is closed after this long (±10 %), so that new replicas get their share; 0s
+    /// never
+    connection_age: Option<Duration>, "max-connection-age" = "5m", SecondsOrNever;
+
+    /// After a signal to stop, serve on for this long while /ready says 503
+    drain_delay: Duration, "drain-delay" = "0s", Seconds(0);
+
+    /// After a signal to stop (TERM, INT, HUP), be gone within this long
+    drain_timeout: Duration, "drain-timeout" = "20s", Seconds(0);
+
+    /// Bearer token that POST /metrics and GET /metrics/{key} ask for; better as a variable
+    ingest_token: Option<Secret>, "ingest-token" TOKEN, Token;
+
+    /// Bearer token of /debug/pprof/, which only this machine may ask for without it
+    admin_token: Option<Secret>, "admin-token" TOKEN, Token;
+
+    /// Origins whose pages in browsers may read answers and post JSON (CORS), with commas between
+    /// them, or * for any; none unless given. What any page may post without asking, as text/plain,
+    /// only --ingest-token keeps out
+    cors_origin: Option<CorsOrigins>, "cors-origin" ORIGINS, OriginList;
+
+    /// The name that /analyze gives this instance; the host name unless given
+    instance: String, "instance" NAME, InstanceName;
+
+    /// Format of the log on standard error: text or json
+    log_format: LogFormat, "log-format" = "text", Choice(LOG_FORMATS);
+
+    /// The least serious lines of the log: error, warn, info or debug
+    log_level: LogLevel, "log-level" = "info", Choice(LOG_LEVELS);
+}

@@ -1,0 +1,323 @@
+//! Formats of flags: how a text becomes a value, and how the value is printed.
+
+use std::fmt;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use percore::listen::{Listen, UNIX_PATH_BYTES_MAX};
+
+use super::choices::{ENGINES, Engine, Names};
+use super::cors_origins::CorsOrigins;
+use super::redis_url::RedisUrl;
+use super::redis_url::redacted::Redacted;
+use super::secret::Secret;
+use super::units::{HumanDuration, HumanSize};
+use crate::limits::STORE_PREFIX_BYTES_MAX;
+
+/// Longer durations are typing errors, and overflow what clocks can add.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 86_400);
+
+/// How optional values without a value are printed.
+const NOT_SET: &str = "(not set)";
+
+/// The format of one or several flags.
+pub(super) trait Format {
+    /// The type of the configuration's field.
+    type Value;
+
+    /// Reads a text. The error says what was expected.
+    fn parse(&self, text: &str) -> Result<Self::Value, String>;
+
+    /// Writes a value for `--print-config`.
+    fn print(&self, value: &Self::Value) -> String;
+
+    /// Reads the text of a flag, which is absent if the flag was not given and has no default.
+    fn read(&self, given: Option<&str>) -> Result<Self::Value, String> {
+        self.parse(given.unwrap_or_default())
+    }
+}
+
+/// The values that a number or a size may have; an end of `usize::MAX` stands for no maximum.
+pub(super) type Range = RangeInclusive<usize>;
+
+/// A range in words, its bounds written by a function.
+struct Bounds<'a>(&'a Range, fn(usize) -> String);
+
+impl fmt::Display for Bounds<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(range, write) = self;
+        match (write(*range.start()), *range.end()) {
+            (least, usize::MAX) => write!(out, "of at least {least}"),
+            (least, most) => write!(out, "from {least} to {}", write(most)),
+        }
+    }
+}
+
+/// A whole number.
+pub(super) struct Number(pub Range);
+
+impl Format for Number {
+    type Value = usize;
+
+    fn parse(&self, text: &str) -> Result<usize, String> {
+        let value = text.trim().parse().ok().filter(|number| self.0.contains(number));
+        let bounds = Bounds(&self.0, |number| number.to_string());
+        value.ok_or_else(|| format!("expected a whole number {bounds}, found {text:?}"))
+    }
+
+    fn print(&self, value: &usize) -> String {
+        value.to_string()
+    }
+}
+
+/// A whole number, or `auto`, which is left to this machine.
+pub(super) struct Auto(pub Number);
+
+impl Format for Auto {
+    type Value = Option<usize>;
+
+    fn parse(&self, text: &str) -> Result<Option<usize>, String> {
+        if text.trim() == "auto" { Ok(None) } else { self.0.parse(text).map(Some) }
+    }
+
+    fn print(&self, value: &Option<usize>) -> String {
+        value.map_or("auto".to_owned(), |number| number.to_string())
+    }
+}
+
+/// A size in bytes.
+pub(super) struct Size(pub Range);
+
+impl Format for Size {
+    type Value = usize;
+
+    fn parse(&self, text: &str) -> Result<usize, String> {
+        let size = parse_size::parse_size(text).ok().and_then(|size| usize::try_from(size).ok());
+        let bounds = Bounds(&self.0, |size| HumanSize(size).to_string());
+        size.filter(|size| self.0.contains(size))
+            .ok_or_else(|| format!("expected a size {bounds}, such as 64MiB, found {text:?}"))
+    }
+
+    fn print(&self, value: &usize) -> String {
+        HumanSize(*value).to_string()
+    }
+}
+
+/// A duration of at least some seconds.
+pub(super) struct Seconds(pub u64);
+
+impl Format for Seconds {
+    type Value = Duration;
+
+    fn parse(&self, text: &str) -> Result<Duration, String> {
+        let least = Duration::from_secs(self.0);
+        let value = humantime::parse_duration(text.trim()).ok();
+        value.filter(|value| (least..=DURATION_MAX).contains(value)).ok_or_else(|| {
+            let bounds = format!("from {} to 365days", HumanDuration(least));
+            format!("expected a duration {bounds}, such as 75s, found {text:?}")
+        })
+    }
+
+    fn print(&self, value: &Duration) -> String {
+        HumanDuration(*value).to_string()
+    }
+}
+
+/// A duration, where zero stands for no limit.
+pub(super) struct SecondsOrNever;
+
+impl Format for SecondsOrNever {
+    type Value = Option<Duration>;
+
+    fn parse(&self, text: &str) -> Result<Option<Duration>, String> {
+        Ok(Some(Seconds(0).parse(text)?).filter(|duration| !duration.is_zero()))
+    }
+
+    fn print(&self, value: &Option<Duration>) -> String {
+        Seconds(0).print(&value.unwrap_or_default())
+    }
+}
+
+/// A number of standard deviations.
+pub(super) struct Deviations;
+
+impl Format for Deviations {
+    type Value = f64;
+
+    fn parse(&self, text: &str) -> Result<f64, String> {
+        let value = text.trim().parse::<f64>().ok().filter(|z| z.is_finite() && *z > 0.0);
+        let expected = "expected a number of standard deviations above 0";
+        value.ok_or_else(|| format!("{expected}, found {text:?}"))
+    }
+
+    fn print(&self, value: &f64) -> String {
+        value.to_string()
+    }
+}
+
+/// One of a few names.
+pub(super) struct Choice<T: 'static>(pub Names<T>);
+
+impl<T: Copy + PartialEq> Format for Choice<T> {
+    type Value = T;
+
+    fn parse(&self, text: &str) -> Result<T, String> {
+        let chosen = self.0.iter().find(|(name, _)| *name == text.trim());
+        chosen.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<_> = self.0.iter().map(|(name, _)| *name).collect();
+            format!("expected {}, found {text:?}", names.join(" or "))
+        })
+    }
+
+    fn print(&self, value: &T) -> String {
+        let chosen = self.0.iter().find(|(_, choice)| choice == value);
+        chosen.map_or_else(String::new, |(name, _)| (*name).to_owned())
+    }
+}
+
+/// The name of an engine that is part of this build.
+pub(super) struct BuiltEngine;
+
+impl Format for BuiltEngine {
+    type Value = Engine;
+
+    fn parse(&self, text: &str) -> Result<Engine, String> {
+        let engine = Choice(ENGINES).parse(text)?;
+        if engine == Engine::MayMinihttp && !cfg!(feature = "may-minihttp") {
+            return Err("this build has no may-minihttp (cargo feature of that name)".to_owned());
+        }
+        Ok(engine)
+    }
+
+    fn print(&self, value: &Engine) -> String {
+        Choice(ENGINES).print(value)
+    }
+}
+
+/// The address to listen on.
+pub(super) struct ListenAddress;
+
+impl Format for ListenAddress {
+    type Value = Listen;
+
+    fn parse(&self, text: &str) -> Result<Listen, String> {
+        Listen::parse(text).ok_or_else(|| {
+            format!(
+                "expected a port (:8080), an address and a port (127.0.0.1:8080, [::1]:8080), \
+                 localhost:8080, or unix: and an absolute path of at most {UNIX_PATH_BYTES_MAX} \
+                 bytes (unix:/run/corepulse.sock), found {text:?}"
+            )
+        })
+    }
+
+    fn print(&self, value: &Listen) -> String {
+        value.to_string()
+    }
+}
+
+/// The URL of Redis; an empty one is none. Errors do not repeat it, as it may hold a password.
+pub(super) struct OptionalRedisUrl;
+
+impl Format for OptionalRedisUrl {
+    type Value = Option<RedisUrl>;
+
+    fn parse(&self, text: &str) -> Result<Option<RedisUrl>, String> {
+        let text = Some(text.trim()).filter(|text| !text.is_empty());
+        text.map(|text| RedisUrl::parse(&Secret::from(text))).transpose()
+    }
+
+    fn print(&self, value: &Option<RedisUrl>) -> String {
+        value.as_ref().map_or(NOT_SET.to_owned(), |url| Redacted(url).to_string())
+    }
+}
+
+/// The prefix of all keys: no character that has a meaning in a cluster (braces), in an ACL or a
+/// pattern (`*?[]\`), or in a shell.
+pub(super) struct KeyPrefix;
+
+impl Format for KeyPrefix {
+    type Value = String;
+
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte);
+        if (1..=STORE_PREFIX_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_good) {
+            return Ok(text.to_owned());
+        }
+        Err(format!(
+            "expected 1 to {STORE_PREFIX_BYTES_MAX} of A-Z a-z 0-9 _ - . : /, such as metric:, \
+             found {text:?}"
+        ))
+    }
+
+    fn print(&self, value: &String) -> String {
+        value.clone()
+    }
+}
+
+/// A token as a header can carry it after `Bearer` and a space. An empty one on the command line is
+/// an error: it would leave open what it was meant to protect.
+pub(super) struct Token;
+
+impl Format for Token {
+    type Value = Option<Secret>;
+
+    fn parse(&self, text: &str) -> Result<Option<Secret>, String> {
+        let text = text.trim();
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let expected = "expected visible characters of ASCII without blanks";
+            return Err(format!("{expected}, found others or none"));
+        }
+        Ok(Some(Secret::from(text)))
+    }
+
+    fn print(&self, value: &Option<Secret>) -> String {
+        if value.is_some() { "(set)" } else { NOT_SET }.to_owned()
+    }
+
+    fn read(&self, given: Option<&str>) -> Result<Option<Secret>, String> {
+        given.map_or(Ok(None), |text| self.parse(text))
+    }
+}
+
+/// The origins whose pages may read answers.
+pub(super) struct OriginList;
+
+impl Format for OriginList {
+    type Value = Option<CorsOrigins>;
+
+    fn parse(&self, text: &str) -> Result<Option<CorsOrigins>, String> {
+        CorsOrigins::parse(text).map(Some).map_err(|wrong| {
+            format!(
+                "expected * alone, or origins with commas between them such as \
+                 https://app.example,http://localhost:3000, found {wrong:?}"
+            )
+        })
+    }
+
+    fn print(&self, value: &Option<CorsOrigins>) -> String {
+        value.as_ref().map_or(NOT_SET.to_owned(), ToString::to_string)
+    }
+
+    fn read(&self, given: Option<&str>) -> Result<Option<CorsOrigins>, String> {
+        given.map_or(Ok(None), |text| self.parse(text))
+    }
+}
+
+/// The name of this instance; an empty one is replaced by the host name.
+pub(super) struct InstanceName;
+
+impl Format for InstanceName {
+    type Value = String;
+
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let host = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let names = [text.to_owned(), host(), "corepulse".to_owned()];
+        let mut names = names.into_iter().map(|name| name.trim().to_owned());
+        Ok(names.find(|name| !name.is_empty()).unwrap_or_default())
+    }
+
+    fn print(&self, value: &String) -> String {
+        value.clone()
+    }
+}
