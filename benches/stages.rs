@@ -19,7 +19,7 @@ use corepulse::store::encoding::Encoding;
 use corepulse::store::key::{KEY_PREFIX, KeyHasher};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use percore::clock::Now;
-use percore::http::heads::Heads;
+use percore::http::head_cache::HeadCache;
 use percore::http::request::Method;
 use std::hint::black_box;
 
@@ -60,7 +60,7 @@ fn read_head(criterion: &mut Criterion) {
             String::from_utf8(HEAD.to_vec()).unwrap().replace("/metrics", &name).into_bytes()
         })
         .collect();
-    let mut heads = Heads::default();
+    let mut heads = HeadCache::default();
     criterion.bench_function("head of a POST, kept", |bencher| {
         bencher.iter(|| {
             let head = heads.read(black_box(HEAD)).unwrap().unwrap();

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::config::Engine;
-use percore::cores::{Cores, Failed, Setup};
+use percore::cores::{Cores, EngineConfig, Failed};
 use percore::http::handler::Handler;
 use percore::listen::Listen;
 use percore::listener::{self, Bound, Listener};
@@ -57,7 +57,7 @@ impl Running {
     /// The system grants too few descriptors or threads. Nothing runs then.
     pub fn start<H: Handler + Send + 'static>(
         entrance: Entrance,
-        setup: &Setup,
+        setup: &EngineConfig,
         workers: usize,
         make: impl FnMut(usize) -> H,
     ) -> io::Result<Self> {

@@ -25,8 +25,8 @@ use crate::telemetry::exposition::Exposition;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::log;
 use percore::clock::{Clock, nanoseconds};
-use percore::cores::Setup;
-use percore::lent::Patience;
+use percore::context::ConnectionLimits;
+use percore::cores::EngineConfig;
 use percore::listen::Listen;
 use percore::listener::Bound;
 
@@ -120,9 +120,9 @@ impl Server {
         });
         let control =
             Control::start(jobs, state.store.is_remote(), clock).map_err(StartError::System)?;
-        let setup = Setup {
+        let setup = EngineConfig {
             placement: means.placement.clone(),
-            patience: Patience {
+            patience: ConnectionLimits {
                 idle_ms: milliseconds(config.idle_timeout),
                 request_ms: milliseconds(config.request_timeout),
                 body_bytes_max: config.body_bytes_max,

@@ -4,7 +4,7 @@
 //! and that is sent once. Only what is left over, half a request or an unsent answer, is kept here
 //! in a buffer lent by the core. [`exchange`] turns bytes into answers, [`transfer`] moves them.
 
-mod burden;
+mod eviction;
 mod exchange;
 #[cfg(test)]
 mod tests;
@@ -14,13 +14,13 @@ use std::fmt;
 
 use mio::net::TcpStream;
 
-use super::buffers::Buffers;
-use super::connections::Admission;
-use super::lent::{Lent, Next, Patience};
+use super::buffer_pool::BufferPool;
+use super::connection_table::Admission;
+use super::context::{AfterServe, ConnectionLimits, CoreContext};
 use crate::clock::Now;
 use crate::http::handler::{ConnectionId, Handler, RequestId};
-use crate::http::intake::Intake;
-use crate::http::refusal::Refusal;
+use crate::http::request_error::RequestError;
+use crate::http::request_reader::RequestReader;
 use crate::http::response::Answer;
 use crate::limits::{AGE_GRACE_MS, LINGER_MS, NEWCOMER_MS};
 use crate::observer::CloseReason;
@@ -30,7 +30,7 @@ use crate::observer::CloseReason;
 enum Stage {
     /// Between requests.
     Idle,
-    /// Part of a request is here, the first of it since this moment.
+    /// Span of a request is here, the first of it since this moment.
     Receiving { since_ms: u64 },
     /// A later answer is due.
     Waiting(Waiting),
@@ -58,7 +58,7 @@ pub struct Connection {
     peer_is_loopback: bool,
     admission: Admission,
     stage: Stage,
-    intake: Intake,
+    intake: RequestReader,
     /// Received and not consumed; without memory while empty.
     input: Vec<u8>,
     /// Whether `input` may hold a whole request.
@@ -127,7 +127,7 @@ impl Connection {
             peer_is_loopback: accepted.peer_is_loopback,
             admission: accepted.admission,
             stage: Stage::Idle,
-            intake: Intake::default(),
+            intake: RequestReader::default(),
             input: Vec::new(),
             unparsed: false,
             readable_ns: 0,
@@ -209,7 +209,7 @@ impl Connection {
     }
 
     /// Gives back what was lent, before it is dropped.
-    pub fn give_back(&mut self, buffers: &mut Buffers) {
+    pub fn give_back(&mut self, buffers: &mut BufferPool) {
         buffers.take_back(std::mem::take(&mut self.input));
         buffers.take_back(std::mem::take(&mut self.output));
     }
@@ -226,17 +226,17 @@ impl Connection {
     }
 
     /// Sends what is owed, then receives once, answers and sends.
-    pub fn serve<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+    pub fn serve<H: Handler>(&mut self, lent: &mut CoreContext<'_, H>) -> AfterServe {
         self.waits_its_turn = false;
         if self.peer_gone {
-            return Next::Close(self.closing.unwrap_or(CloseReason::Error));
+            return AfterServe::Close(self.closing.unwrap_or(CloseReason::Error));
         }
         if !self.output.is_empty() {
             if let Err(reason) = self.flush(lent) {
-                return Next::Close(reason);
+                return AfterServe::Close(reason);
             }
             if !self.output.is_empty() {
-                return Next::Wait;
+                return AfterServe::Wait;
             }
         }
         if matches!(self.stage, Stage::Lingering { .. }) {
@@ -244,15 +244,15 @@ impl Connection {
         }
         // One that ends all the same has a request that was taken, and gets its answer first.
         if matches!(self.stage, Stage::Waiting(_)) {
-            return Next::Wait;
+            return AfterServe::Wait;
         }
         if self.closing.is_some() {
             return self.finish(lent);
         }
         let received = match self.receive(lent) {
             Ok(Some(bytes)) => bytes,
-            Ok(None) => return Next::Wait,
-            Err(reason) => return Next::Close(reason),
+            Ok(None) => return AfterServe::Wait,
+            Err(reason) => return AfterServe::Close(reason),
         };
         self.answer_received(received, lent);
         let ends = lent.draining || self.is_leaving(lent.now);
@@ -265,11 +265,11 @@ impl Connection {
         &mut self,
         request: RequestId,
         answer: &Answer,
-        lent: &mut Lent<'_, H>,
-    ) -> Next {
+        lent: &mut CoreContext<'_, H>,
+    ) -> AfterServe {
         let waiting = match self.stage {
             Stage::Waiting(waiting) if waiting.number == request.number => waiting,
-            _ => return Next::Wait,
+            _ => return AfterServe::Wait,
         };
         self.stage = Stage::Idle;
         self.active_ms = lent.now.mono_ms();
@@ -278,26 +278,26 @@ impl Connection {
     }
 
     /// Answers a newcomer that no slot is left for.
-    pub fn turn_away<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
-        self.refuse(Refusal::ConnectionLimit, false, lent);
+    pub fn turn_away<H: Handler>(&mut self, lent: &mut CoreContext<'_, H>) -> AfterServe {
+        self.refuse(RequestError::ConnectionLimit, false, lent);
         self.settle(lent)
     }
 
     /// Publishes what was taken and sends what was answered.
-    fn settle<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+    fn settle<H: Handler>(&mut self, lent: &mut CoreContext<'_, H>) -> AfterServe {
         if !lent.buffers.out.is_empty() {
             lent.handler.publish(lent.now);
             if let Err(reason) = self.send(lent) {
-                return Next::Close(reason);
+                return AfterServe::Close(reason);
             }
         }
         if !self.output.is_empty() || matches!(self.stage, Stage::Waiting(_)) {
-            return Next::Wait;
+            return AfterServe::Wait;
         }
         if self.closing.is_some() {
             return self.finish(lent);
         }
-        if self.unparsed || self.readable { Next::Again } else { Next::Wait }
+        if self.unparsed || self.readable { AfterServe::Again } else { AfterServe::Wait }
     }
 
     fn is_too_old(&self, now: Now) -> bool {
@@ -317,7 +317,7 @@ impl Connection {
 
     /// When patience with the peer ends, in monotonic milliseconds.
     #[must_use]
-    pub fn deadline_ms(&self, patience: &Patience) -> u64 {
+    pub fn deadline_ms(&self, patience: &ConnectionLimits) -> u64 {
         if !self.output.is_empty() {
             return self.active_ms + patience.request_ms;
         }
@@ -337,13 +337,13 @@ impl Connection {
     }
 
     /// Ends a connection whose deadline has passed.
-    pub fn expire<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+    pub fn expire<H: Handler>(&mut self, lent: &mut CoreContext<'_, H>) -> AfterServe {
         if !self.output.is_empty() {
             self.forgo_sending();
-            return Next::Close(CloseReason::WriteStall);
+            return AfterServe::Close(CloseReason::WriteStall);
         }
         match self.stage {
-            Stage::Idle if self.over_limit() => Next::Close(CloseReason::Limit),
+            Stage::Idle if self.over_limit() => AfterServe::Close(CloseReason::Limit),
             Stage::Idle => self.expire_idle(lent),
             // It has been answered, and what it sends is thrown away.
             Stage::Receiving { .. } if self.intake.skips() => {
@@ -351,32 +351,32 @@ impl Connection {
                 self.finish(lent)
             }
             Stage::Receiving { .. } => {
-                self.refuse(Refusal::Timeout, exchange::asks_for_head(&self.input), lent);
+                self.refuse(RequestError::Timeout, exchange::asks_for_head(&self.input), lent);
                 self.settle(lent)
             }
-            Stage::Waiting(_) => Next::Wait,
+            Stage::Waiting(_) => AfterServe::Wait,
             Stage::Lingering { .. } => {
                 // All this time it has not read its last answer either, if there is any left.
                 if self.reason() == CloseReason::Idle {
                     self.forgo_sending();
                 }
-                Next::Close(self.reason())
+                AfterServe::Close(self.reason())
             }
         }
     }
 
     /// Ends a connection between two requests, unless one has come since the kernel was asked: it
     /// was sent to an open connection, and nobody would know whether it was taken.
-    fn expire_idle<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+    fn expire_idle<H: Handler>(&mut self, lent: &mut CoreContext<'_, H>) -> AfterServe {
         let requests = self.requests;
         self.note(true, false);
         let next = self.serve(lent);
-        let still_idle = next == Next::Wait && self.stage == Stage::Idle;
+        let still_idle = next == AfterServe::Wait && self.stage == Stage::Idle;
         if !still_idle || self.requests > requests {
             return next;
         }
         if self.is_too_old(lent.now) {
-            return Next::Close(CloseReason::Age);
+            return AfterServe::Close(CloseReason::Age);
         }
         self.closing = Some(CloseReason::Idle);
         self.finish(lent)

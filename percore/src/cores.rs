@@ -1,7 +1,7 @@
 //! The cores of one server: started together over the same port, and ended together.
 //!
 //! This is the engine as a library. [`serve`] is all that a handler needs; whoever has settings
-//! and counters of his own opens the listeners, fills in a [`Setup`] and calls [`Cores::start`].
+//! and counters of his own opens the listeners, fills in a [`EngineConfig`] and calls [`Cores::start`].
 
 use std::fmt;
 use std::io;
@@ -10,35 +10,35 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::connections::Population;
-use super::crew::Crew;
+use super::balancer::Balancer;
+use super::connection_table::AdmissionControl;
+use super::context::ConnectionLimits;
 use super::descriptors;
-use super::drain::Drain;
-use super::event_loop::{Common, Core};
-use super::lent::Patience;
+use super::event_loop::{EventLoop, ServerState};
+use super::inbox::Inbox;
 use super::listener::{self, Bound, Listener};
-use super::mailbox::Inbox;
 use super::placement::{Placement, pin_current_thread};
+use super::shutdown::Shutdown;
 use crate::clock::{Clock, nanoseconds};
 use crate::http::handler::Handler;
 use crate::limits::BODY_BYTES_DEFAULT;
 
 /// How cores serve.
 #[derive(Clone, Debug)]
-pub struct Setup {
+pub struct EngineConfig {
     /// On which processors.
     pub placement: Placement,
     /// Deadlines and sizes.
-    pub patience: Patience,
+    pub patience: ConnectionLimits,
     /// A connection's age, in milliseconds; `u64::MAX` for no limit.
     pub connection_age_ms: u64,
-    /// Connections that all cores may hold.
+    /// ConnectionTable that all cores may hold.
     pub connections_max: usize,
     /// The time.
     pub clock: Clock,
 }
 
-impl Setup {
+impl EngineConfig {
     /// What suits most: not pinned, the deadlines and sizes of the server's own flags, connections
     /// of any age and as many as the limit of open files allows, and counters of its own.
     #[must_use]
@@ -46,7 +46,7 @@ impl Setup {
         let descriptors = descriptors::raise_limit();
         Self {
             placement: Placement { cores: None, reason: "not asked for" },
-            patience: Patience {
+            patience: ConnectionLimits {
                 idle_ms: 75_000,
                 request_ms: 10_000,
                 body_bytes_max: BODY_BYTES_DEFAULT,
@@ -58,13 +58,13 @@ impl Setup {
     }
 
     /// What `workers` cores have in common, none of which runs yet.
-    pub(super) fn common(&self, workers: usize) -> Common {
-        Common {
+    pub(super) fn common(&self, workers: usize) -> ServerState {
+        ServerState {
             patience: self.patience,
             connection_age_ms: self.connection_age_ms,
-            population: Arc::new(Population::new(self.connections_max)),
-            crew: Arc::new(Crew::new(workers)),
-            drain: Arc::new(Drain::default()),
+            population: Arc::new(AdmissionControl::new(self.connections_max)),
+            crew: Arc::new(Balancer::new(workers)),
+            shutdown: Arc::new(Shutdown::default()),
             clock: self.clock,
         }
     }
@@ -82,14 +82,14 @@ pub fn serve<H: Handler + Send + 'static>(
     make: impl FnMut(usize) -> H,
 ) -> io::Result<Cores> {
     let listeners = listener::open(&address.into(), workers)?;
-    Cores::start(listeners, &Setup::of(workers), make)
+    Cores::start(listeners, &EngineConfig::of(workers), make)
 }
 
 /// Running cores. They go on when this is dropped; [`Cores::drain`] ends them.
 #[derive(Debug)]
 pub struct Cores {
     bound: Bound,
-    drain: Arc<Drain>,
+    shutdown: Arc<Shutdown>,
     clock: Clock,
     threads: Vec<(Arc<Inbox>, JoinHandle<io::Result<()>>)>,
 }
@@ -114,18 +114,19 @@ impl Cores {
     /// The system grants too few descriptors or threads. Nothing runs then.
     pub fn start<H: Handler + Send + 'static>(
         listeners: Vec<Listener>,
-        setup: &Setup,
+        setup: &EngineConfig,
         mut make: impl FnMut(usize) -> H,
     ) -> io::Result<Self> {
         let bound = listeners.first().map(Listener::bound).transpose()?;
         let bound = bound.ok_or(io::ErrorKind::InvalidInput)?;
         let common = setup.common(listeners.len());
-        let make = |(number, listener)| Core::new(number, listener, make(number), common.clone());
+        let make =
+            |(number, listener)| EventLoop::new(number, listener, make(number), common.clone());
         let cores: Vec<_> =
             listeners.into_iter().enumerate().map(make).collect::<io::Result<_>>()?;
-        common.crew.introduce(cores.iter().map(Core::inbox));
-        let drain = Arc::clone(&common.drain);
-        let mut started = Self { bound, drain, clock: setup.clock, threads: Vec::new() };
+        common.crew.introduce(cores.iter().map(EventLoop::inbox));
+        let shutdown = Arc::clone(&common.shutdown);
+        let mut started = Self { bound, shutdown, clock: setup.clock, threads: Vec::new() };
         for (number, core) in cores.into_iter().enumerate() {
             if let Err(error) = started.run(number, core, &setup.placement) {
                 // Those that run already are stopped again; none has been told of to anybody.
@@ -139,7 +140,7 @@ impl Cores {
     fn run<H: Handler + Send + 'static>(
         &mut self,
         number: usize,
-        core: Core<H>,
+        core: EventLoop<H>,
         placement: &Placement,
     ) -> io::Result<()> {
         let inbox = core.inbox();
@@ -178,7 +179,7 @@ impl Cores {
     /// Takes them out of service: connections are still taken and answered, each answer the last of
     /// its connection, and handlers are told so.
     pub fn begin_drain(&self) {
-        self.drain.begin();
+        self.shutdown.begin();
         self.wake();
     }
 
@@ -190,7 +191,7 @@ impl Cores {
     /// How many failed, now or before.
     pub fn drain(self, timeout: Duration) -> Result<(), Failed> {
         let mut clock = self.clock;
-        self.drain.close(clock.now().mono_ns.saturating_add(nanoseconds(timeout)));
+        self.shutdown.close(clock.now().mono_ns.saturating_add(nanoseconds(timeout)));
         self.wake();
         self.join()
     }

@@ -5,7 +5,7 @@
 //! [`accept`] is how connections come, [`closing`] how the core itself goes.
 
 mod accept;
-mod closing;
+mod drain;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -15,18 +15,18 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
-use super::buffers::Buffers;
+use super::balancer::Balancer;
+use super::buffer_pool::BufferPool;
 use super::connection::Connection;
-use super::connections::{Connections, Population};
-use super::crew::Crew;
-use super::drain::{Drain, Phase};
-use super::lent::{Desk, Lent, Next, Patience};
+use super::connection_table::{AdmissionControl, ConnectionTable};
+use super::context::{AfterServe, ConnectionLimits, CoreContext, Desk};
+use super::inbox::{Inbox, Message};
 use super::listener::Listener;
-use super::mailbox::{Inbox, Posted};
+use super::shutdown::{Phase, Shutdown};
 use super::timers::Timers;
 use super::turn_clock::TurnClock;
 use crate::clock::{Clock, Now};
-use crate::http::handler::{ConnectionId, Handler, Mailbox};
+use crate::http::handler::{AnswerSink, ConnectionId, Handler};
 use crate::http::response::Encoder;
 use crate::limits::{EVENTS_PER_TURN, SHARE_BYTES_MAX};
 use crate::observer::CloseReason;
@@ -39,22 +39,22 @@ const WANTED_TURN_NS: u64 = 1_000_000;
 
 /// What the cores of one server have in common.
 #[derive(Clone, Debug)]
-pub struct Common {
+pub struct ServerState {
     /// Deadlines and sizes.
-    pub patience: Patience,
+    pub patience: ConnectionLimits,
     /// A connection's age, in milliseconds; `u64::MAX` for no limit.
     pub connection_age_ms: u64,
     /// All connections.
-    pub population: Arc<Population>,
+    pub population: Arc<AdmissionControl>,
     /// All cores.
-    pub crew: Arc<Crew>,
+    pub crew: Arc<Balancer>,
     /// The end.
-    pub drain: Arc<Drain>,
+    pub shutdown: Arc<Shutdown>,
     /// The time.
     pub clock: Clock,
 }
 
-impl Common {
+impl ServerState {
     /// When a connection that comes now is too old. The age is spread by ±10 %, so that those that
     /// came together do not leave together.
     #[must_use]
@@ -70,22 +70,22 @@ impl Common {
 
 /// One core, before its thread runs.
 #[derive(Debug)]
-pub struct Core<H> {
+pub struct EventLoop<H> {
     number: usize,
     poll: Poll,
     listener: Option<Listener>,
     inbox: Arc<Inbox>,
     desk: Desk,
-    common: Common,
+    common: ServerState,
     handler: H,
     turn_clock: TurnClock,
-    connections: Connections,
+    connections: ConnectionTable,
     timers: Timers,
-    buffers: Buffers,
+    buffers: BufferPool,
     encoder: Encoder,
-    /// Connections to be served in the next turn whatever the kernel says.
+    /// ConnectionTable to be served in the next turn whatever the kernel says.
     again: VecDeque<ConnectionId>,
-    /// Connections with a request that may take long, for which a turn had no share left: each turn
+    /// ConnectionTable with a request that may take long, for which a turn had no share left: each turn
     /// has one share for them, whoever and however many they are.
     costly: VecDeque<ConnectionId>,
     /// What the requests of this turn have cost.
@@ -99,10 +99,10 @@ pub struct Core<H> {
     newcomers_until_ms: Option<u64>,
     now: Now,
     due: Vec<usize>,
-    posted: Vec<Posted>,
+    posted: Vec<Message>,
 }
 
-impl<H: Handler> Core<H> {
+impl<H: Handler> EventLoop<H> {
     /// Core `number`, which accepts from `listener`.
     ///
     /// # Errors
@@ -112,12 +112,12 @@ impl<H: Handler> Core<H> {
         number: usize,
         mut listener: Listener,
         handler: H,
-        common: Common,
+        common: ServerState,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let inbox = Arc::new(Inbox::new(poll.registry(), WAKER)?);
-        let mailbox: Arc<dyn Mailbox> = Arc::clone(&inbox) as _;
+        let mailbox: Arc<dyn AnswerSink> = Arc::clone(&inbox) as _;
         let mut clock = common.clock;
         Ok(Self {
             number,
@@ -127,9 +127,9 @@ impl<H: Handler> Core<H> {
             desk: Desk { mailbox, patience: common.patience },
             handler,
             turn_clock: TurnClock::default(),
-            connections: Connections::new(Arc::clone(&common.population)),
+            connections: ConnectionTable::new(Arc::clone(&common.population)),
             timers: Timers::new(),
-            buffers: Buffers::new(common.patience.body_bytes_max),
+            buffers: BufferPool::new(common.patience.body_bytes_max),
             encoder: Encoder::default(),
             again: VecDeque::new(),
             costly: VecDeque::new(),
@@ -221,7 +221,7 @@ impl<H: Handler> Core<H> {
             return Some(Duration::ZERO);
         }
         let ns = |ms: u64| ms.saturating_mul(1_000_000);
-        let closing = (self.phase == Phase::Closing).then(|| self.common.drain.deadline_ns());
+        let closing = (self.phase == Phase::Closing).then(|| self.common.shutdown.deadline_ns());
         let wake_at_ns = [
             wake_at_ns,
             self.timers.next_ms().map(ns),
@@ -235,7 +235,7 @@ impl<H: Handler> Core<H> {
     }
 
     fn is_done(&self) -> bool {
-        let over = self.now.mono_ns >= self.common.drain.deadline_ns();
+        let over = self.now.mono_ns >= self.common.shutdown.deadline_ns();
         // A newcomer may be on its way from a core that has not seen the end yet.
         let gone = || self.connections.is_empty() && self.inbox.close_if_empty();
         self.phase == Phase::Closing && (over || gone())
@@ -287,7 +287,11 @@ impl<H: Handler> Core<H> {
     }
 
     /// Lends the core's things to a connection, and does what it says afterwards.
-    fn with(&mut self, slot: usize, act: impl FnOnce(&mut Connection, &mut Lent<'_, H>) -> Next) {
+    fn with(
+        &mut self,
+        slot: usize,
+        act: impl FnOnce(&mut Connection, &mut CoreContext<'_, H>) -> AfterServe,
+    ) {
         self.lend(slot, act);
         if self.buffers.are_exhausted() {
             self.relieve();
@@ -306,11 +310,15 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    fn lend(&mut self, slot: usize, act: impl FnOnce(&mut Connection, &mut Lent<'_, H>) -> Next) {
+    fn lend(
+        &mut self,
+        slot: usize,
+        act: impl FnOnce(&mut Connection, &mut CoreContext<'_, H>) -> AfterServe,
+    ) {
         let Some(connection) = self.connections.at(slot) else {
             return;
         };
-        let mut lent = Lent {
+        let mut lent = CoreContext {
             handler: &mut self.handler,
             desk: &self.desk,
             buffers: &mut self.buffers,
@@ -324,15 +332,15 @@ impl<H: Handler> Core<H> {
         let next = act(connection, &mut lent);
         self.cost += lent.cost;
         self.spent |= self.cost >= SHARE_BYTES_MAX;
-        if next == Next::Again && !connection.queued {
+        if next == AfterServe::Again && !connection.queued {
             connection.queued = true;
             let waits_its_turn = connection.waits_its_turn();
             let queue = if waits_its_turn { &mut self.costly } else { &mut self.again };
             queue.push_back(connection.id());
         }
         match next {
-            Next::Close(reason) => self.close(slot, reason),
-            Next::Again | Next::Wait => self.set_timer(slot),
+            AfterServe::Close(reason) => self.close(slot, reason),
+            AfterServe::Again | AfterServe::Wait => self.set_timer(slot),
         }
     }
 
@@ -358,15 +366,15 @@ impl<H: Handler> Core<H> {
         self.inbox.take(&mut posted);
         for something in posted.drain(..) {
             match something {
-                Posted::Answer(request, answer) => {
+                Message::Answer(request, answer) => {
                     if self.connections.of(request.connection).is_some() {
-                        let act = |connection: &mut Connection, lent: &mut Lent<'_, H>| {
+                        let act = |connection: &mut Connection, lent: &mut CoreContext<'_, H>| {
                             connection.deliver(request, &answer, lent)
                         };
                         self.with(request.connection.slot, act);
                     }
                 }
-                Posted::Newcomer(newcomer) => self.receive(newcomer),
+                Message::NewConnection(newcomer) => self.receive(newcomer),
             }
         }
         self.posted = posted;
@@ -392,7 +400,7 @@ impl<H: Handler> Core<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cores::Setup;
+    use crate::cores::EngineConfig;
     use crate::http::handler::{Context, Reply};
     use crate::http::request::Request;
     use crate::http::response::Response;
@@ -410,11 +418,11 @@ mod tests {
 
     #[test]
     fn a_core_whose_listener_fails_for_good_sleeps() {
-        let setup = Setup::of(1);
+        let setup = EngineConfig::of(1);
         let listener = Listener::broken();
         let error = listener.accept().unwrap_err();
         assert_ne!(error.kind(), ErrorKind::WouldBlock, "{error}");
-        let mut core = Core::new(0, listener, Fine, setup.common(1)).unwrap();
+        let mut core = EventLoop::new(0, listener, Fine, setup.common(1)).unwrap();
         core.accepting = true;
         core.turn(&Events::with_capacity(1));
         let pause = core.sleep(None).unwrap();

@@ -13,25 +13,25 @@
 //!
 //! [`Handler`]: http::handler::Handler
 
-pub mod buffers;
+pub mod balancer;
+pub mod buffer_pool;
 pub mod clock;
 pub mod connection;
-pub mod connections;
+pub mod connection_table;
+pub mod context;
 pub mod cores;
-pub mod crew;
 pub mod descriptors;
-pub mod drain;
 pub mod event_loop;
 pub mod http;
-pub mod lent;
+pub mod inbox;
 pub mod limits;
 pub mod listen;
 pub mod listener;
-pub mod mailbox;
 #[cfg(feature = "may-minihttp")]
 pub mod may_minihttp;
 pub mod observer;
 pub mod placement;
+pub mod shutdown;
 pub mod sync;
 pub mod timers;
 pub mod turn_clock;

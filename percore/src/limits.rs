@@ -12,7 +12,7 @@ pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 /// Fields of one head; more get 431. Proxies add a dozen, browsers some twenty.
 pub const HEADERS_MAX: usize = 100;
 
-/// Heads that a core keeps as they were parsed: the lengths of a metric vary by a byte or two, and
+/// HeadCache that a core keeps as they were parsed: the lengths of a metric vary by a byte or two, and
 /// an agent or a proxy or two may differ in the rest. Each is looked at before a new one is parsed.
 pub const HEADS_KEPT: usize = 4;
 
@@ -94,7 +94,7 @@ pub const RESERVED_FDS: usize = 64;
 /// for connections over the limit.
 pub const FDS_PER_CORE: usize = 3 + RESERVED_PER_CORE;
 
-/// Connections over the limit that get one answer each, so that probes get theirs; the oldest of
+/// ConnectionTable over the limit that get one answer each, so that probes get theirs; the oldest of
 /// them makes room for the next. As many are being told at a time, with a 503 unasked, that there
 /// is no place; more are just closed.
 pub const RESERVED_CONNECTIONS: usize = 16;

@@ -22,7 +22,7 @@ use crate::limits::{RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES};
 use crate::listen::Listen;
 use unix::SocketFile;
 
-/// Connections that wait in the kernel to be accepted; it caps this at `net.core.somaxconn`.
+/// ConnectionTable that wait in the kernel to be accepted; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// What a core accepts from: a socket that does not block, or several, for `localhost` is two

@@ -1,7 +1,7 @@
 //! The second engine: the same handler behind `may_minihttp`, to compare the first one with.
 //!
 //! `may_minihttp` accepts connections, runs one coroutine for each, reads heads and writes answers;
-//! [`exchange`] is what it calls with a request, [`peers`] knows the connections, of which it tells
+//! [`exchange`] is what it calls with a request, [`connections`] knows the connections, of which it tells
 //! nothing by itself. Work stealing is off, and a coroutine runs where may puts it: at the worker
 //! `descriptor % workers`, whose things are [`Desk`]s here, one for each.
 //!
@@ -9,10 +9,10 @@
 //! before it touches a body, an unread body never passes for a request, and connections are ended
 //! through a duplicate of their socket. `ARCHITECTURE.md` lists what remains.
 
+mod answer_slot;
+mod connections;
 mod exchange;
 mod fields;
-mod letterbox;
-mod peers;
 
 use std::fmt;
 use std::io;
@@ -23,17 +23,17 @@ use std::time::Duration;
 
 use may_minihttp::HttpServiceFactory;
 
-use super::cores::{Failed, Setup};
-use super::drain::{Drain, Phase};
-use super::event_loop::Common;
+use super::cores::{EngineConfig, Failed};
+use super::event_loop::ServerState;
 use super::listener::{Address, Bound, Reserved};
+use super::shutdown::{Phase, Shutdown};
 use super::timers::TICK_MS;
 use crate::clock::{Clock, nanoseconds};
 use crate::http::handler::Handler;
 use crate::sync::Mutex;
+use connections::Connections;
 use exchange::Exchange;
 use fields::Fields;
-use peers::Peers;
 
 /// Stack of a coroutine, in words: 128 KiB, of which a request touches a fifth. may's default is a
 /// quarter of that, and an overflow ends the process.
@@ -52,10 +52,10 @@ struct Desk<H> {
 }
 
 /// What all connections have in common.
-struct Office<H> {
+struct Shared<H> {
     desks: Box<[Mutex<Desk<H>>]>,
-    common: Common,
-    peers: Peers,
+    common: ServerState,
+    connections: Connections,
     fields: Fields,
 }
 
@@ -64,7 +64,7 @@ struct Office<H> {
 pub struct MayMinihttp {
     bound: Bound,
     workers: usize,
-    drain: Arc<Drain>,
+    shutdown: Arc<Shutdown>,
     clock: Clock,
     /// Ends the warden's sleep.
     alarm: Sender<()>,
@@ -81,7 +81,7 @@ impl MayMinihttp {
     /// The system grants no thread.
     pub fn start<H: Handler + Send + 'static>(
         reserved: &Reserved,
-        setup: &Setup,
+        setup: &EngineConfig,
         workers: usize,
         mut make: impl FnMut(usize) -> H,
     ) -> io::Result<Self> {
@@ -92,20 +92,24 @@ impl MayMinihttp {
         let pinned = setup.placement.cores.is_some();
         may::config().set_workers(workers).set_stack_size(STACK_WORDS).set_worker_pin(pinned);
         let common = setup.common(workers);
-        let drain = Arc::clone(&common.drain);
-        let office =
-            Arc::new(Office { desks, common, peers: Peers::new(), fields: Fields::default() });
+        let shutdown = Arc::clone(&common.shutdown);
+        let office = Arc::new(Shared {
+            desks,
+            common,
+            connections: Connections::new(),
+            fields: Fields::default(),
+        });
         for address in reserved.bound.addresses() {
             if let Address::Internet(address) = address {
                 // The coroutine that accepts runs on without its handle.
-                let _ = Reception(Arc::clone(&office)).start(*address)?;
+                let _ = ServiceFactory(Arc::clone(&office)).start(*address)?;
             }
         }
         let (alarm, alarmed) = channel();
         let work = move || office.guard(&alarmed);
         let warden = thread::Builder::new().name("warden".to_owned()).spawn(work)?;
         let bound = reserved.bound.clone();
-        Ok(Self { bound, workers, drain, clock: setup.clock, alarm, warden })
+        Ok(Self { bound, workers, shutdown, clock: setup.clock, alarm, warden })
     }
 
     /// Where it listens.
@@ -129,7 +133,7 @@ impl MayMinihttp {
     /// Takes it out of service: connections are still taken and answered, each answer the last of
     /// its connection.
     pub fn begin_drain(&self) {
-        self.drain.begin();
+        self.shutdown.begin();
         self.wake();
     }
 
@@ -142,7 +146,7 @@ impl MayMinihttp {
     /// The warden failed.
     pub fn drain(self, timeout: Duration) -> Result<(), Failed> {
         let mut clock = self.clock;
-        self.drain.close(clock.now().mono_ns.saturating_add(nanoseconds(timeout)));
+        self.shutdown.close(clock.now().mono_ns.saturating_add(nanoseconds(timeout)));
         self.wake();
         self.warden.join().map_err(|_| {
             tracing::error!("the warden panicked");
@@ -157,9 +161,9 @@ impl MayMinihttp {
 }
 
 /// What `may_minihttp` asks for a service whenever it has accepted a connection.
-struct Reception<H>(Arc<Office<H>>);
+struct ServiceFactory<H>(Arc<Shared<H>>);
 
-impl<H: Handler + Send + 'static> HttpServiceFactory for Reception<H> {
+impl<H: Handler + Send + 'static> HttpServiceFactory for ServiceFactory<H> {
     type Service = Exchange<H>;
 
     fn new_service(&self, descriptor: usize) -> Exchange<H> {
@@ -167,7 +171,7 @@ impl<H: Handler + Send + 'static> HttpServiceFactory for Reception<H> {
     }
 }
 
-impl<H: Handler> Office<H> {
+impl<H: Handler> Shared<H> {
     /// The warden's work, until the end: what the loops of the first engine do between requests.
     fn guard(&self, alarmed: &Receiver<()>) {
         loop {
@@ -189,16 +193,16 @@ impl<H: Handler> Office<H> {
             // What is due later is found by a later inspection.
             let _ = desk.handler.end_turn(now);
         }
-        self.peers.inspect(self.now_ms(), self.is_closing());
+        self.connections.inspect(self.now_ms(), self.is_closing());
     }
 
     fn is_closing(&self) -> bool {
-        self.common.drain.phase() == Phase::Closing
+        self.common.shutdown.phase() == Phase::Closing
     }
 
     fn is_over(&self) -> bool {
-        let late = || self.now_ms() >= self.common.drain.deadline_ns() / 1_000_000;
-        self.is_closing() && (self.peers.is_empty() || late())
+        let late = || self.now_ms() >= self.common.shutdown.deadline_ns() / 1_000_000;
+        self.is_closing() && (self.connections.is_empty() || late())
     }
 
     fn now_ms(&self) -> u64 {
@@ -207,8 +211,8 @@ impl<H: Handler> Office<H> {
     }
 }
 
-impl<H> fmt::Debug for Office<H> {
+impl<H> fmt::Debug for Shared<H> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Office").field("desks", &self.desks.len()).finish_non_exhaustive()
+        out.debug_struct("Shared").field("desks", &self.desks.len()).finish_non_exhaustive()
     }
 }

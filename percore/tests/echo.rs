@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use percore::cores::{Cores, Setup, serve};
+use percore::cores::{Cores, EngineConfig, serve};
 use percore::http::handler::{Context, Handler, Reply};
 use percore::http::request::Request;
 use percore::http::response::Response;
@@ -126,7 +126,7 @@ fn each_core_gets_a_handler_of_its_own_and_counts() {
     let (sender, made) = mpsc::channel();
     let listeners = listener::open(&SocketAddr::from(ANYWHERE).into(), 3).unwrap();
     let counts = Arc::new(Counts::default());
-    let cores = Cores::start(listeners, &Setup::of(3), |number| {
+    let cores = Cores::start(listeners, &EngineConfig::of(3), |number| {
         sender.send(number).unwrap();
         Counted(echo::Echo, Arc::clone(&counts))
     });

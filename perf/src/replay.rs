@@ -16,11 +16,11 @@ use corepulse::telemetry::busy_ratios::BusyRatios;
 use corepulse::telemetry::counters::Counters;
 use corepulse::telemetry::exposition::Exposition;
 use corepulse::telemetry::latency::Latency;
-use percore::buffers::Buffers;
+use percore::buffer_pool::BufferPool;
 use percore::clock::Now;
-use percore::http::handler::{ConnectionId, Context, Handler, Mailbox, Reply, RequestId};
-use percore::http::intake::{Advance, Intake, Whole};
+use percore::http::handler::{AnswerSink, ConnectionId, Context, Handler, Reply, RequestId};
 use percore::http::request::Method;
+use percore::http::request_reader::{Advance, RequestReader, Whole};
 use percore::http::response::{Answer, Encoder, Persistence};
 use percore::observer::Observer;
 use percore::sync::Mutex;
@@ -51,11 +51,11 @@ pub struct Replay {
     service: Service,
     jobs: Jobs,
     posted: Arc<Posted>,
-    mailbox: Arc<dyn Mailbox>,
-    buffers: Buffers,
+    mailbox: Arc<dyn AnswerSink>,
+    buffers: BufferPool,
     encoder: Encoder,
     turn_clock: TurnClock,
-    intake: Intake,
+    intake: RequestReader,
     turns: u64,
     requests: u64,
     /// What the requests of the turn have cost.
@@ -81,7 +81,7 @@ impl JobQueue for Jobs {
 #[derive(Debug, Default)]
 struct Posted(Mutex<Vec<Answer>>);
 
-impl Mailbox for Posted {
+impl AnswerSink for Posted {
     fn deliver(&self, _: RequestId, answer: Answer) {
         self.0.lock().push(answer);
     }
@@ -119,10 +119,10 @@ impl Replay {
             jobs,
             mailbox: Arc::clone(&posted) as _,
             posted,
-            buffers: Buffers::new(BODY_BYTES_MAX),
+            buffers: BufferPool::new(BODY_BYTES_MAX),
             encoder: Encoder::default(),
             turn_clock: TurnClock::default(),
-            intake: Intake::default(),
+            intake: RequestReader::default(),
             turns: 0,
             requests: 0,
             cost: 0,
@@ -179,7 +179,7 @@ impl Replay {
             mailbox: &self.mailbox,
             lines: "",
         };
-        let Buffers { out, body, .. } = &mut self.buffers;
+        let BufferPool { out, body, .. } = &mut self.buffers;
         body.clear();
         let answers_head = whole.request.method == Method::Head;
         let since_ns = self.turn_clock.readable_ns();

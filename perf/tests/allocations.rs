@@ -19,14 +19,14 @@ use corepulse_perf::scenario::{Scenario, Traffic};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use mio::net::TcpStream;
-use percore::buffers::Buffers;
+use percore::buffer_pool::BufferPool;
 use percore::clock::{Clock, Now};
 use percore::connection::{Accepted, Connection};
-use percore::connections::Admission;
+use percore::connection_table::Admission;
+use percore::context::{AfterServe, ConnectionLimits, CoreContext, Desk};
 use percore::http::content_coding::{BodyDecoder, ContentCoding};
-use percore::http::handler::{ConnectionId, Handler, Mailbox, RequestId};
+use percore::http::handler::{AnswerSink, ConnectionId, Handler, RequestId};
 use percore::http::response::{Answer, Encoder};
-use percore::lent::{Desk, Lent, Next, Patience};
 use percore::observer::Observer as _;
 use percore::turn_clock::TurnClock;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
@@ -165,7 +165,7 @@ struct Served {
     peer: std::net::TcpStream,
     service: Service,
     desk: Desk,
-    buffers: Buffers,
+    buffers: BufferPool,
     encoder: Encoder,
     turn_clock: TurnClock,
     turns: u64,
@@ -174,7 +174,7 @@ struct Served {
 #[derive(Debug)]
 struct NoAnswers;
 
-impl Mailbox for NoAnswers {
+impl AnswerSink for NoAnswers {
     fn deliver(&self, _: RequestId, _: Answer) {}
 }
 
@@ -193,13 +193,13 @@ impl Served {
             age_ms: u64::MAX,
         };
         let patience =
-            Patience { idle_ms: 75_000, request_ms: 10_000, body_bytes_max: 1024 * 1024 };
+            ConnectionLimits { idle_ms: 75_000, request_ms: 10_000, body_bytes_max: 1024 * 1024 };
         Self {
             connection: Connection::new(TcpStream::from_std(stream), &accepted),
             peer,
             service: Service::new(0, Arc::clone(state)),
             desk: Desk { mailbox: Arc::new(NoAnswers), patience },
-            buffers: Buffers::new(patience.body_bytes_max),
+            buffers: BufferPool::new(patience.body_bytes_max),
             encoder: Encoder::default(),
             turn_clock: TurnClock::default(),
             turns: 0,
@@ -226,7 +226,7 @@ impl Served {
         let wall_us = i64::try_from((START_MS + self.turns) * 1000).unwrap();
         let now = Now { mono_ns: self.turns * 1_000_000, wall_us };
         self.turn_clock.begin(now.mono_ns);
-        let mut lent = Lent {
+        let mut lent = CoreContext {
             handler: &mut self.service,
             desk: &self.desk,
             buffers: &mut self.buffers,
@@ -238,7 +238,7 @@ impl Served {
             cost: 0,
         };
         self.connection.note(true, false);
-        assert_eq!(self.connection.serve(&mut lent), Next::Wait);
+        assert_eq!(self.connection.serve(&mut lent), AfterServe::Wait);
         self.service.publish(now);
         self.service.end_turn(now);
         self.turn_clock.end(now.mono_ns);

@@ -26,14 +26,14 @@ fn same(given: &[u8], expected: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use percore::http::heads::Heads;
+    use percore::http::head_cache::HeadCache;
 
     #[test]
     fn only_the_whole_token_of_the_right_scheme_will_do() {
         let token = Secret::from("s3cret");
         let bears = |value: &str| {
             let head = format!("GET / HTTP/1.0\r\nAUTHORIZATION: {value}\r\n\r\n");
-            let mut heads = Heads::default();
+            let mut heads = HeadCache::default();
             bears(&heads.read(head.as_bytes()).unwrap().unwrap().headers, &token)
         };
         assert!(bears("Bearer s3cret"));

@@ -12,8 +12,8 @@ use super::{analyze, debug, health, index, lookup, openapi, profile, query, scra
 use percore::clock::Now;
 use percore::http::handler::{self, Context, Handler, Peer, Reply, retry_after};
 use percore::http::problem::problem;
-use percore::http::refusal::Refusal;
 use percore::http::request::{Method, Request};
+use percore::http::request_error::RequestError;
 use percore::http::response::{Field, Response, TEXT};
 use percore::http::status::Status;
 use percore::observer::{CloseReason, Observer};
@@ -152,7 +152,7 @@ fn at_the_door(
 ) -> Option<Response> {
     let probes = matches!(route, Route::Health | Route::Ready);
     if context.over_limit && !probes {
-        let refusal = Refusal::ConnectionLimit;
+        let refusal = RequestError::ConnectionLimit;
         let (status, field) = (refusal.status(), Some(retry_after()));
         return Some(problem(body, status, refusal, field, route.index()));
     }
@@ -272,7 +272,7 @@ impl Handler for Service {
         self.ingest.take_cost()
     }
 
-    fn refuse(&mut self, refusal: Refusal, body: &mut Vec<u8>) -> Response {
+    fn refuse(&mut self, refusal: RequestError, body: &mut Vec<u8>) -> Response {
         let lines = self.state.cors.as_ref().map_or("", Cors::lines_of_refusal);
         Response { lines, ..handler::refuse(refusal, body, REFUSED) }
     }

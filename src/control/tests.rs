@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use super::*;
 use percore::clock::Now;
-use percore::http::handler::{Context, Mailbox, RequestId, Ticket};
+use percore::http::handler::{AnswerSink, Context, RequestId, Ticket};
 use percore::http::response::{Answer, Response, TEXT};
 use percore::http::status::Status;
 
@@ -14,7 +14,7 @@ use percore::http::status::Status;
 #[derive(Debug)]
 struct Answers(mpsc::Sender<(u64, Answer)>);
 
-impl Mailbox for Answers {
+impl AnswerSink for Answers {
     fn deliver(&self, request: RequestId, answer: Answer) {
         let _ = self.0.send((request.number, answer));
     }
@@ -22,7 +22,7 @@ impl Mailbox for Answers {
 
 /// A client, which creates jobs and receives their answers.
 struct Client {
-    sink: Arc<dyn Mailbox>,
+    sink: Arc<dyn AnswerSink>,
     answers: mpsc::Receiver<(u64, Answer)>,
 }
 

@@ -1,13 +1,13 @@
-//! What a handler would be given: the requests that [`Intake`] finds, without a socket.
+//! What a handler would be given: the requests that [`RequestReader`] finds, without a socket.
 //!
 //! An answer depends on nothing but its request, so two streams of bytes in which the same requests
 //! are seen, and the same refusal after them, are answered alike.
 
 use corepulse::limits::BODY_BYTES_DEFAULT;
-use percore::http::heads::Heads;
-use percore::http::intake::{Advance, Decode, Intake, Whole};
-use percore::http::refusal::Refusal;
+use percore::http::head_cache::HeadCache;
 use percore::http::request::Method;
+use percore::http::request_error::RequestError;
+use percore::http::request_reader::{Advance, Decode, RequestReader, Whole};
 
 /// A request, or the refusal of one.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Seen {
         keep_alive: bool,
         http_1_0: bool,
     },
-    Refused(Refusal),
+    Refused(RequestError),
 }
 
 impl Seen {
@@ -34,7 +34,7 @@ impl Seen {
 /// A connection's input, taken the way an engine takes it.
 #[derive(Default)]
 struct Input {
-    intake: Intake,
+    intake: RequestReader,
     kept: Vec<u8>,
     seen: Vec<Seen>,
 }
@@ -55,7 +55,7 @@ pub fn seen<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Vec<Seen>, usize
 }
 
 impl Input {
-    fn take(&mut self) -> Result<(), Refusal> {
+    fn take(&mut self) -> Result<(), RequestError> {
         let Self { intake, kept, seen } = self;
         loop {
             while !intake.has_begun() && kept.starts_with(b"\r\n") {
@@ -64,7 +64,7 @@ impl Input {
             if kept.is_empty() {
                 return Ok(());
             }
-            let mut heads = Heads::default();
+            let mut heads = HeadCache::default();
             match intake.advance(kept, &mut heads, BODY_BYTES_DEFAULT)? {
                 Advance::Partial | Advance::Begun => return Ok(()),
                 Advance::Whole(whole) => {

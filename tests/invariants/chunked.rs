@@ -7,14 +7,14 @@
 //! - The data never grows past its limit, nor past what was received.
 
 use percore::http::chunked::Chunked;
-use percore::http::refusal::Refusal;
+use percore::http::request_error::RequestError;
 
 use crate::{grammar, receive};
 
 const BODY_BYTES_MAX: usize = 1024;
 
 /// The body and the bytes of its coding, or `None` while it is not whole.
-type Decoded = Result<Option<(Vec<u8>, usize)>, Refusal>;
+type Decoded = Result<Option<(Vec<u8>, usize)>, RequestError>;
 
 fn decoded(pieces: &[&[u8]]) -> Decoded {
     let mut decoder = Chunked::new();

@@ -5,8 +5,8 @@
 //! - A prefix that is refused stays refused, for the same reason, with every byte after it.
 
 use percore::http::framing::Body;
-use percore::http::heads::Heads;
-use percore::http::refusal::Refusal;
+use percore::http::head_cache::HeadCache;
+use percore::http::request_error::RequestError;
 
 use crate::grammar::{self, Framed, Head};
 
@@ -14,8 +14,8 @@ use crate::grammar::{self, Framed, Head};
 /// every byte of them at the end of one.
 const PREFIXES_MAX: usize = 32;
 
-fn parsed(input: &[u8]) -> Result<Option<Head>, Refusal> {
-    let mut heads = Heads::default();
+fn parsed(input: &[u8]) -> Result<Option<Head>, RequestError> {
+    let mut heads = HeadCache::default();
     let Some(head) = heads.read(input)? else {
         return Ok(None);
     };

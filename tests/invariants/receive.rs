@@ -3,10 +3,10 @@
 //! What it keeps between pieces, what it skips and when it stops is what
 //! `engine/connection/exchange.rs` does; handlers and answers are left out.
 
-use percore::http::heads::Heads;
-use percore::http::intake::{Advance, Decode, Intake, Whole};
-use percore::http::refusal::Refusal;
+use percore::http::head_cache::HeadCache;
 use percore::http::request::Method;
+use percore::http::request_error::RequestError;
+use percore::http::request_reader::{Advance, Decode, RequestReader, Whole};
 
 /// A request as it was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Taken {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     pub requests: Vec<Taken>,
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<RequestError>,
 }
 
 impl Seen {
@@ -38,7 +38,7 @@ impl Seen {
 }
 
 struct Connection {
-    intake: Intake,
+    intake: RequestReader,
     /// Received and not consumed.
     input: Vec<u8>,
     /// Bytes of the stream received so far.
@@ -52,7 +52,7 @@ struct Connection {
 /// What a connection sees of a stream that arrives in these pieces.
 pub fn receive<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, body_bytes_max: usize) -> Seen {
     let mut connection = Connection {
-        intake: Intake::default(),
+        intake: RequestReader::default(),
         input: Vec::new(),
         received: 0,
         begun: false,
@@ -74,13 +74,13 @@ pub fn receive<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, body_bytes_max: u
 
 impl Connection {
     /// Takes every request that is whole, as far as the last of the connection.
-    fn take_all(&mut self) -> Result<(), Refusal> {
+    fn take_all(&mut self) -> Result<(), RequestError> {
         while !self.input.is_empty() && !self.seen.is_over() {
             if !self.intake.has_begun() && self.input.starts_with(b"\r\n") {
                 self.input.drain(..2);
                 continue;
             }
-            let mut heads = Heads::default();
+            let mut heads = HeadCache::default();
             let kept = self.input.len();
             match self.intake.advance(&self.input, &mut heads, self.body_bytes_max)? {
                 Advance::Partial => break,
@@ -118,7 +118,7 @@ impl Connection {
     fn note_begun(&mut self) {
         assert!(!self.begun, "a head is shown once");
         self.begun = true;
-        let mut heads = Heads::default();
+        let mut heads = HeadCache::default();
         let begun = self.intake.begun(&self.input, &mut heads).expect("a head that has begun");
         assert!(begun.request.body.is_empty());
     }

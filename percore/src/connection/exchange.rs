@@ -6,15 +6,15 @@ use std::ops::Range;
 use mio::net::TcpStream;
 
 use super::{Connection, Stage, Waiting};
-use crate::buffers::Buffers;
+use crate::buffer_pool::BufferPool;
+use crate::context::CoreContext;
 use crate::http::handler::{Context, Handler, Peer, Reply, RequestId};
+use crate::http::head_cache::HeadCache;
 use crate::http::headers::Name;
-use crate::http::heads::Heads;
-use crate::http::intake::{Advance, Decode, Whole};
-use crate::http::refusal::Refusal;
 use crate::http::request::{Method, Request};
+use crate::http::request_error::RequestError;
+use crate::http::request_reader::{Advance, Decode, Whole};
 use crate::http::response::{Persistence, Response, encode_continue};
-use crate::lent::Lent;
 use crate::limits::{
     CHEAP_BYTES_MAX, OUT_BYTES_MAX, PIPELINED_REQUESTS_PER_TURN, REQUEST_COST_BYTES,
     REQUESTS_PER_SPENT_TURN, SHARE_BYTES_MAX,
@@ -23,7 +23,11 @@ use crate::observer::CloseReason;
 
 impl Connection {
     /// Answers the requests in `input` and the first `received` bytes of the receive buffer.
-    pub(super) fn answer_received<H: Handler>(&mut self, received: usize, lent: &mut Lent<'_, H>) {
+    pub(super) fn answer_received<H: Handler>(
+        &mut self,
+        received: usize,
+        lent: &mut CoreContext<'_, H>,
+    ) {
         self.unparsed = false;
         let mut input = std::mem::take(&mut self.input);
         // The receive buffer is lent out whole while its bytes are parsed in place.
@@ -54,7 +58,7 @@ impl Connection {
     pub(super) fn answer_all<H: Handler>(
         &mut self,
         bytes: &mut [u8],
-        lent: &mut Lent<'_, H>,
+        lent: &mut CoreContext<'_, H>,
     ) -> Range<usize> {
         let mut heads = std::mem::take(&mut lent.buffers.heads);
         let kept = self.answer_each(bytes, &mut heads, lent);
@@ -65,8 +69,8 @@ impl Connection {
     fn answer_each<H: Handler>(
         &mut self,
         bytes: &mut [u8],
-        heads: &mut Heads,
-        lent: &mut Lent<'_, H>,
+        heads: &mut HeadCache,
+        lent: &mut CoreContext<'_, H>,
     ) -> Range<usize> {
         let body_bytes_max = lent.desk.patience.body_bytes_max;
         let mut at = 0;
@@ -137,10 +141,10 @@ impl Connection {
     /// where the body comes later than the head.
     fn refuse_body<H: Handler>(
         &mut self,
-        refusal: Refusal,
+        refusal: RequestError,
         input: &[u8],
-        heads: &mut Heads,
-        lent: &mut Lent<'_, H>,
+        heads: &mut HeadCache,
+        lent: &mut CoreContext<'_, H>,
     ) {
         self.closing = Some(CloseReason::Error);
         if !self.judge(input, heads, lent) {
@@ -149,12 +153,12 @@ impl Connection {
     }
 
     /// Keeps these bytes of half a request until more come.
-    fn keep<H>(&mut self, bytes: Range<usize>, lent: &Lent<'_, H>) -> Range<usize> {
+    fn keep<H>(&mut self, bytes: Range<usize>, lent: &CoreContext<'_, H>) -> Range<usize> {
         self.wait_for_rest(lent);
         bytes
     }
 
-    fn wait_for_rest<H>(&mut self, lent: &Lent<'_, H>) {
+    fn wait_for_rest<H>(&mut self, lent: &CoreContext<'_, H>) {
         if self.stage == Stage::Idle {
             self.stage = Stage::Receiving { since_ms: lent.now.mono_ms() };
         }
@@ -168,8 +172,8 @@ impl Connection {
     fn judge<H: Handler>(
         &mut self,
         input: &[u8],
-        heads: &mut Heads,
-        lent: &mut Lent<'_, H>,
+        heads: &mut HeadCache,
+        lent: &mut CoreContext<'_, H>,
     ) -> bool {
         self.wait_for_rest(lent);
         let Some(begun) = self.intake.begun(input, heads) else {
@@ -202,7 +206,7 @@ impl Connection {
     }
 
     /// Throws away what has come of the body of an answered request, and says how much that was.
-    fn skip<H>(&mut self, input: &mut [u8], lent: &Lent<'_, H>) -> usize {
+    fn skip<H>(&mut self, input: &mut [u8], lent: &CoreContext<'_, H>) -> usize {
         match self.intake.skip(input, lent.desk.patience.body_bytes_max) {
             Ok(skipped) => {
                 if skipped.done {
@@ -225,7 +229,7 @@ impl Connection {
         &mut self,
         whole: &Whole<'_>,
         followed: bool,
-        lent: &mut Lent<'_, H>,
+        lent: &mut CoreContext<'_, H>,
     ) {
         let waiting = Waiting {
             followed,
@@ -262,7 +266,7 @@ impl Connection {
         }
     }
 
-    const fn context<'c, H>(&'c self, number: u64, lent: &Lent<'c, H>) -> Context<'c> {
+    const fn context<'c, H>(&'c self, number: u64, lent: &CoreContext<'c, H>) -> Context<'c> {
         Context {
             now: lent.now,
             peer_is_loopback: self.peer_is_loopback,
@@ -282,7 +286,7 @@ impl Connection {
         response: Response,
         posted: Option<&[u8]>,
         of: Waiting,
-        lent: &mut Lent<'_, H>,
+        lent: &mut CoreContext<'_, H>,
     ) {
         self.closing = self.closing.or_else(|| self.reason_to_end(of, lent));
         let persistence = match (self.closing, of.http_1_0) {
@@ -290,14 +294,14 @@ impl Connection {
             (None, true) => Persistence::OpenSaid,
             (None, false) => Persistence::Open,
         };
-        let Buffers { out, body, .. } = &mut *lent.buffers;
+        let BufferPool { out, body, .. } = &mut *lent.buffers;
         let body = posted.unwrap_or(body);
         lent.encoder.encode(out, response, body, of.answers_head, persistence, lent.now);
         lent.handler.request_answered(response, of.since_ns);
     }
 
     /// Why an answer is the connection's last, if it is.
-    fn reason_to_end<H>(&self, of: Waiting, lent: &Lent<'_, H>) -> Option<CloseReason> {
+    fn reason_to_end<H>(&self, of: Waiting, lent: &CoreContext<'_, H>) -> Option<CloseReason> {
         // What came with this request is answered as well, once: it was under way when the end
         // was decided. Whoever goes on sending is told with its next answer.
         let spared = of.followed && !self.last_call;
@@ -313,22 +317,22 @@ impl Connection {
     /// Answers what could not be taken, as the connection's last; a HEAD without a body.
     pub(super) fn refuse<H: Handler>(
         &mut self,
-        refusal: Refusal,
+        refusal: RequestError,
         answers_head: bool,
-        lent: &mut Lent<'_, H>,
+        lent: &mut CoreContext<'_, H>,
     ) {
         self.stage = Stage::Idle;
-        let Buffers { out, body, .. } = &mut *lent.buffers;
+        let BufferPool { out, body, .. } = &mut *lent.buffers;
         body.clear();
         let response = lent.handler.refuse(refusal, body);
         lent.encoder.encode(out, response, body, answers_head, Persistence::Close, lent.now);
-        // Patience ended now; all else was asked for by what was received.
-        let asked = !matches!(refusal, Refusal::Timeout | Refusal::ConnectionLimit);
+        // ConnectionLimits ended now; all else was asked for by what was received.
+        let asked = !matches!(refusal, RequestError::Timeout | RequestError::ConnectionLimit);
         let since_ns = if asked { self.readable_ns } else { lent.now.mono_ns };
         lent.handler.request_answered(response, since_ns);
         self.closing = Some(match refusal {
-            Refusal::Timeout => CloseReason::RequestTimeout,
-            Refusal::ConnectionLimit | Refusal::MemoryLimit => CloseReason::Limit,
+            RequestError::Timeout => CloseReason::RequestTimeout,
+            RequestError::ConnectionLimit | RequestError::MemoryLimit => CloseReason::Limit,
             _ => CloseReason::Error,
         });
     }

@@ -8,15 +8,15 @@ use mio::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 
 use super::{Accepted, Connection, Stage};
-use crate::buffers::Buffers;
+use crate::buffer_pool::BufferPool;
 use crate::clock::Now;
-use crate::connections::Admission;
-use crate::http::handler::{ConnectionId, Context, Handler, Mailbox, Reply, RequestId};
+use crate::connection_table::Admission;
+use crate::context::{AfterServe, ConnectionLimits, CoreContext, Desk};
+use crate::http::handler::{AnswerSink, ConnectionId, Context, Handler, Reply, RequestId};
 use crate::http::problem::problem;
 use crate::http::request::Request;
 use crate::http::response::{Answer, Encoder, Response};
 use crate::http::status::Status;
-use crate::lent::{Desk, Lent, Next, Patience};
 use crate::limits::{
     CHEAP_BYTES_MAX, NEWCOMER_MS, PIPELINED_REQUESTS_PER_TURN, REQUESTS_PER_SPENT_TURN,
     SHARE_BYTES_MAX,
@@ -27,8 +27,8 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-const PATIENCE: Patience =
-    Patience { idle_ms: 1000, request_ms: 1000, body_bytes_max: BODY_BYTES_MAX };
+const PATIENCE: ConnectionLimits =
+    ConnectionLimits { idle_ms: 1000, request_ms: 1000, body_bytes_max: BODY_BYTES_MAX };
 
 impl Connection {
     /// Bytes kept of what was received.
@@ -82,7 +82,7 @@ impl Handler for Fine {
 #[derive(Debug)]
 struct Nobody;
 
-impl Mailbox for Nobody {
+impl AnswerSink for Nobody {
     fn deliver(&self, _: RequestId, _: Answer) {}
 }
 
@@ -111,44 +111,44 @@ fn connected(age_ms: u64, bytes: &[u8]) -> (Connection, Peer) {
     (Connection::new(TcpStream::from_std(stream), &accepted), peer)
 }
 
-fn expire(connection: &mut Connection, now_ms: u64) -> Next {
+fn expire(connection: &mut Connection, now_ms: u64) -> AfterServe {
     with(connection, now_ms, Connection::expire)
 }
 
 fn with(
     connection: &mut Connection,
     now_ms: u64,
-    act: impl FnOnce(&mut Connection, &mut Lent<'_, Fine>) -> Next,
-) -> Next {
-    lending(&mut Buffers::new(1024), false, connection, now_ms, act)
+    act: impl FnOnce(&mut Connection, &mut CoreContext<'_, Fine>) -> AfterServe,
+) -> AfterServe {
+    lending(&mut BufferPool::new(1024), false, connection, now_ms, act)
 }
 
 /// The same with buffers that others have a share of, and perhaps while the server drains.
 fn lending(
-    buffers: &mut Buffers,
+    buffers: &mut BufferPool,
     draining: bool,
     connection: &mut Connection,
     now_ms: u64,
-    act: impl FnOnce(&mut Connection, &mut Lent<'_, Fine>) -> Next,
-) -> Next {
-    let draining = |lent: &mut Lent<'_, Fine>| lent.draining = draining;
+    act: impl FnOnce(&mut Connection, &mut CoreContext<'_, Fine>) -> AfterServe,
+) -> AfterServe {
+    let draining = |lent: &mut CoreContext<'_, Fine>| lent.draining = draining;
     lending_all(buffers, draining, connection, now_ms, act)
 }
 
 /// The same in a turn that has no share left for what is costly.
-fn serve_spent(connection: &mut Connection) -> Next {
-    let spent = |lent: &mut Lent<'_, Fine>| lent.spent = true;
-    lending_all(&mut Buffers::new(1024), spent, connection, 0, Connection::serve)
+fn serve_spent(connection: &mut Connection) -> AfterServe {
+    let spent = |lent: &mut CoreContext<'_, Fine>| lent.spent = true;
+    lending_all(&mut BufferPool::new(1024), spent, connection, 0, Connection::serve)
 }
 
 fn lending_all(
-    buffers: &mut Buffers,
-    change: impl FnOnce(&mut Lent<'_, Fine>),
+    buffers: &mut BufferPool,
+    change: impl FnOnce(&mut CoreContext<'_, Fine>),
     connection: &mut Connection,
     now_ms: u64,
-    act: impl FnOnce(&mut Connection, &mut Lent<'_, Fine>) -> Next,
-) -> Next {
-    let mut lent = Lent {
+    act: impl FnOnce(&mut Connection, &mut CoreContext<'_, Fine>) -> AfterServe,
+) -> AfterServe {
+    let mut lent = CoreContext {
         handler: &mut Fine::default(),
         desk: &Desk { mailbox: Arc::new(Nobody), patience: PATIENCE },
         buffers,
@@ -179,14 +179,14 @@ fn answer(mut peer: &Peer) -> String {
 #[test]
 fn who_has_sent_nothing_is_closed() {
     let (mut old, _peer) = connected(500, b"");
-    assert_eq!(expire(&mut old, 1000), Next::Close(CloseReason::Age));
+    assert_eq!(expire(&mut old, 1000), AfterServe::Close(CloseReason::Age));
     // An idle one is told first, and gone when it closes as well.
     let (mut idle, peer) = connected(u64::MAX, b"");
-    assert_eq!(expire(&mut idle, 1000), Next::Wait);
+    assert_eq!(expire(&mut idle, 1000), AfterServe::Wait);
     assert_eq!(answer(&peer), "");
     drop(peer);
     idle.note(true, true);
-    assert_eq!(with(&mut idle, 1001, Connection::serve), Next::Close(CloseReason::Idle));
+    assert_eq!(with(&mut idle, 1001, Connection::serve), AfterServe::Close(CloseReason::Idle));
 }
 
 /// Its answer stays with the kernel, which would go on offering it after the connection is closed.
@@ -195,9 +195,9 @@ fn an_idle_peer_that_has_not_read_is_reset() {
     let request = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n";
     let (mut idle, mut peer) = connected(u64::MAX, request);
     idle.note(true, false);
-    assert_eq!(with(&mut idle, 0, Connection::serve), Next::Wait);
-    assert_eq!(expire(&mut idle, 1000), Next::Wait);
-    assert_eq!(expire(&mut idle, 2000), Next::Close(CloseReason::Idle));
+    assert_eq!(with(&mut idle, 0, Connection::serve), AfterServe::Wait);
+    assert_eq!(expire(&mut idle, 1000), AfterServe::Wait);
+    assert_eq!(expire(&mut idle, 2000), AfterServe::Close(CloseReason::Idle));
     drop(idle);
     let error = peer.read_to_end(&mut Vec::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -206,22 +206,22 @@ fn an_idle_peer_that_has_not_read_is_reset() {
 #[test]
 fn a_request_that_came_at_the_last_moment_is_answered() {
     let (mut idle, peer) = connected(u64::MAX, REQUEST);
-    assert_eq!(expire(&mut idle, 1000), Next::Wait);
+    assert_eq!(expire(&mut idle, 1000), AfterServe::Wait);
     let text = answer(&peer);
     assert!(text.starts_with("HTTP/1.1 200 ") && !text.contains("close"), "{text}");
     // Too old, the connection ends with that answer.
     let (mut old, peer) = connected(500, REQUEST);
-    assert_eq!(expire(&mut old, 1000), Next::Wait);
+    assert_eq!(expire(&mut old, 1000), AfterServe::Wait);
     let text = answer(&peer);
     assert!(text.contains("Connection: close"), "{text}");
     assert_eq!(answer(&peer), "");
-    assert_eq!(expire(&mut old, 2000), Next::Close(CloseReason::Age));
+    assert_eq!(expire(&mut old, 2000), AfterServe::Close(CloseReason::Age));
 }
 
 #[test]
 fn the_beginning_of_a_request_is_waited_for() {
     let (mut idle, _peer) = connected(u64::MAX, &REQUEST[..10]);
-    assert_eq!(expire(&mut idle, 1000), Next::Wait);
+    assert_eq!(expire(&mut idle, 1000), AfterServe::Wait);
     assert!(idle.idle_since_ms().is_none(), "half a request is under way");
 }
 
@@ -230,9 +230,9 @@ fn the_beginning_of_a_request_is_waited_for() {
 fn a_turn_answers_so_many_requests_and_no_more() {
     let (mut greedy, peer) = connected(u64::MAX, &REQUEST.repeat(2 * PIPELINED_REQUESTS_PER_TURN));
     greedy.note(true, false);
-    assert_eq!(with(&mut greedy, 0, Connection::serve), Next::Again);
+    assert_eq!(with(&mut greedy, 0, Connection::serve), AfterServe::Again);
     assert_eq!(greedy.requests, PIPELINED_REQUESTS_PER_TURN as u64);
-    assert_ne!(with(&mut greedy, 0, Connection::serve), Next::Close(CloseReason::Error));
+    assert_ne!(with(&mut greedy, 0, Connection::serve), AfterServe::Close(CloseReason::Error));
     assert_eq!(greedy.requests, 2 * PIPELINED_REQUESTS_PER_TURN as u64);
     assert!(answer(&peer).starts_with("HTTP/1.1 200 "));
 }
@@ -244,12 +244,12 @@ fn a_turn_answers_what_costs_so_much_and_no_more() {
     let (mut greedy, peer) = connected(u64::MAX, &[REQUEST, costly, costly, REQUEST].concat());
     greedy.note(true, false);
     for requests in [2, 3] {
-        assert_eq!(with(&mut greedy, 0, Connection::serve), Next::Again);
+        assert_eq!(with(&mut greedy, 0, Connection::serve), AfterServe::Again);
         assert_eq!(greedy.requests, requests);
         // What it has left may be cheap: it is found out in the next turn.
         assert!(!greedy.waits_its_turn());
     }
-    assert_eq!(with(&mut greedy, 0, Connection::serve), Next::Wait);
+    assert_eq!(with(&mut greedy, 0, Connection::serve), AfterServe::Wait);
     assert_eq!((greedy.requests, greedy.buffered()), (4, 0));
     assert_eq!(answer(&peer).matches("HTTP/1.1 200 ").count(), 4);
 }
@@ -271,20 +271,20 @@ fn what_may_be_costly_waits_where_the_turn_has_no_share_left() {
         let (mut waiting, peer) = connected(u64::MAX, &[REQUEST, &costly, REQUEST].concat());
         waiting.note(true, false);
         for _ in 0..3 {
-            assert_eq!(serve_spent(&mut waiting), Next::Again);
+            assert_eq!(serve_spent(&mut waiting), AfterServe::Again);
             assert_eq!((waiting.requests, waiting.waits_its_turn()), (1, true));
         }
-        assert_eq!(with(&mut waiting, 0, Connection::serve), Next::Wait);
+        assert_eq!(with(&mut waiting, 0, Connection::serve), AfterServe::Wait);
         assert_eq!((waiting.requests, waiting.waits_its_turn()), (3, false));
         assert_eq!(answer(&peer).matches("HTTP/1.1 200 ").count(), 3);
     }
     // What is cheap does not wait, as long as it is not much.
     let (mut cheap, _peer) = connected(u64::MAX, &REQUEST.repeat(REQUESTS_PER_SPENT_TURN + 1));
     cheap.note(true, false);
-    assert_eq!(serve_spent(&mut cheap), Next::Again);
+    assert_eq!(serve_spent(&mut cheap), AfterServe::Again);
     assert_eq!(cheap.requests, REQUESTS_PER_SPENT_TURN as u64);
     assert!(!cheap.waits_its_turn());
-    assert_eq!(serve_spent(&mut cheap), Next::Wait);
+    assert_eq!(serve_spent(&mut cheap), AfterServe::Wait);
 }
 
 /// The time that a request may take to arrive is not that which it waits for others.
@@ -294,12 +294,12 @@ fn who_waits_its_turn_is_not_late() {
     let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", large.len());
     let (mut waiting, mut peer) = connected(u64::MAX, head.as_bytes());
     waiting.note(true, false);
-    assert_eq!(with(&mut waiting, 0, Connection::serve), Next::Wait);
+    assert_eq!(with(&mut waiting, 0, Connection::serve), AfterServe::Wait);
     send(&mut waiting, &mut peer, &large);
-    assert_eq!(serve_spent(&mut waiting), Next::Again);
+    assert_eq!(serve_spent(&mut waiting), AfterServe::Again);
     assert_eq!((waiting.stage, waiting.idle_since_ms()), (Stage::Idle, None));
     // Even when its time comes as that of an idle one it is answered.
-    assert_eq!(expire(&mut waiting, 5000), Next::Again);
+    assert_eq!(expire(&mut waiting, 5000), AfterServe::Again);
     assert!(answer(&peer).starts_with("HTTP/1.1 200 "));
 }
 
@@ -309,7 +309,7 @@ fn of_a_wrong_head_and_a_wrong_body_the_head_comes_first() {
     let head = b"POST /none HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let (mut wrong, peer) = connected(u64::MAX, &[head, &b"x"[..]].concat());
     wrong.note(true, false);
-    assert_eq!(with(&mut wrong, 0, Connection::serve), Next::Wait);
+    assert_eq!(with(&mut wrong, 0, Connection::serve), AfterServe::Wait);
     let told = answer(&peer);
     assert!(told.starts_with("HTTP/1.1 404 ") && told.contains("close"), "{told}");
     assert_eq!(answer(&peer), "");
@@ -323,7 +323,7 @@ fn nothing_is_begun_for_who_has_gone() {
     drop(peer);
     left.note(true, true);
     left.note_gone();
-    assert_eq!(with(&mut left, 0, Connection::serve), Next::Close(CloseReason::Error));
+    assert_eq!(with(&mut left, 0, Connection::serve), AfterServe::Close(CloseReason::Error));
     assert_eq!(left.requests, 0);
 }
 
@@ -339,13 +339,13 @@ fn who_is_refused_by_its_head_is_told_so_and_its_body_thrown_away() {
         let head = format!("POST /none HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n{begin}");
         let (mut refused, mut peer) = connected(u64::MAX, head.as_bytes());
         refused.note(true, false);
-        assert_eq!(with(&mut refused, 0, Connection::serve), Next::Wait);
+        assert_eq!(with(&mut refused, 0, Connection::serve), AfterServe::Wait);
         let told = answer(&peer);
         assert!(told.starts_with("HTTP/1.1 404 ") && !told.contains("close"), "{told}");
         assert_eq!(refused.buffered(), 0, "nothing is kept of it");
         assert_eq!(refused.idle_since_ms(), None, "its body is under way");
         send(&mut refused, &mut peer, &[end.as_bytes(), REQUEST].concat());
-        assert_eq!(with(&mut refused, 500, Connection::serve), Next::Wait);
+        assert_eq!(with(&mut refused, 500, Connection::serve), AfterServe::Wait);
         assert!(answer(&peer).starts_with("HTTP/1.1 200 "), "{field}");
         assert_eq!((refused.requests, refused.idle_since_ms()), (2, Some(500)));
     }
@@ -358,18 +358,18 @@ fn a_body_that_is_thrown_away_and_does_not_end_ends_its_connection_without_a_wor
         let head = format!("POST /none HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n{begin}");
         let (mut late, peer) = connected(u64::MAX, head.as_bytes());
         late.note(true, false);
-        assert_eq!(with(&mut late, 0, Connection::serve), Next::Wait);
+        assert_eq!(with(&mut late, 0, Connection::serve), AfterServe::Wait);
         assert!(answer(&peer).starts_with("HTTP/1.1 404 "));
         assert_eq!(late.deadline_ms(&PATIENCE), 1000);
-        assert_eq!(expire(&mut late, 1000), Next::Wait);
+        assert_eq!(expire(&mut late, 1000), AfterServe::Wait);
         assert_eq!(answer(&peer), "", "{field}");
-        assert_eq!(expire(&mut late, 2000), Next::Close(CloseReason::RequestTimeout));
+        assert_eq!(expire(&mut late, 2000), AfterServe::Close(CloseReason::RequestTimeout));
     }
     let (field, begin, _) = FRAMINGS[1];
     let head = format!("POST /none HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n{begin}");
     let (mut wrong, mut peer) = connected(u64::MAX, head.as_bytes());
     wrong.note(true, false);
-    assert_eq!(with(&mut wrong, 0, Connection::serve), Next::Wait);
+    assert_eq!(with(&mut wrong, 0, Connection::serve), AfterServe::Wait);
     assert!(answer(&peer).starts_with("HTTP/1.1 404 "));
     send(&mut wrong, &mut peer, b"\r\n56789x\r\n");
     let _ = with(&mut wrong, 0, Connection::serve);
@@ -386,7 +386,7 @@ fn who_waits_to_send_its_body_and_is_refused_gets_its_last_answer() {
             );
             let (mut asking, mut peer) = connected(u64::MAX, head.as_bytes());
             asking.note(true, false);
-            assert_eq!(with(&mut asking, 0, Connection::serve), Next::Wait);
+            assert_eq!(with(&mut asking, 0, Connection::serve), AfterServe::Wait);
             let told = answer(&peer);
             if path == "/none" {
                 assert!(told.starts_with("HTTP/1.1 404 ") && told.contains("close"), "{told}");
@@ -395,7 +395,7 @@ fn who_waits_to_send_its_body_and_is_refused_gets_its_last_answer() {
             }
             assert_eq!(told, "HTTP/1.1 100 Continue\r\n\r\n", "{field}");
             send(&mut asking, &mut peer, [begin, end].concat().as_bytes());
-            assert_eq!(with(&mut asking, 0, Connection::serve), Next::Wait);
+            assert_eq!(with(&mut asking, 0, Connection::serve), AfterServe::Wait);
             assert!(answer(&peer).starts_with("HTTP/1.1 200 "), "{field}");
         }
     }
@@ -409,11 +409,11 @@ fn who_holds_more_and_for_longer_is_the_greater_burden() {
     let (mut idle, _three) = connected(u64::MAX, REQUEST);
     for (connection, at_ms) in [(&mut early, 0), (&mut late, 500), (&mut idle, 0)] {
         connection.note(true, false);
-        assert_eq!(with(connection, at_ms, Connection::serve), Next::Wait);
+        assert_eq!(with(connection, at_ms, Connection::serve), AfterServe::Wait);
     }
     assert!(early.burden(600) > late.burden(600) && late.burden(600) > 0);
     assert_eq!(idle.burden(600), 0);
-    assert_eq!(with(&mut early, 600, Connection::evict), Next::Wait);
+    assert_eq!(with(&mut early, 600, Connection::evict), AfterServe::Wait);
     assert_eq!((early.burden(600), early.closing), (0, Some(CloseReason::Limit)));
 }
 
@@ -422,17 +422,18 @@ fn who_holds_more_and_for_longer_is_the_greater_burden() {
 fn out_of_memory_a_later_answer_is_waited_for_all_the_same() {
     let request = b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n";
     let (mut waiting, peer) = connected(u64::MAX, &[request, REQUEST].concat());
-    let buffers = &mut Buffers::new(1024);
+    let buffers = &mut BufferPool::new(1024);
     waiting.note(true, false);
-    assert_eq!(lending(buffers, false, &mut waiting, 0, Connection::serve), Next::Wait);
-    assert_eq!(lending(buffers, false, &mut waiting, 0, Connection::evict), Next::Wait);
+    assert_eq!(lending(buffers, false, &mut waiting, 0, Connection::serve), AfterServe::Wait);
+    assert_eq!(lending(buffers, false, &mut waiting, 0, Connection::evict), AfterServe::Wait);
     assert_eq!(waiting.buffered(), 0);
     waiting.note(true, false);
-    assert_eq!(lending(buffers, false, &mut waiting, 0, Connection::serve), Next::Wait);
+    assert_eq!(lending(buffers, false, &mut waiting, 0, Connection::serve), AfterServe::Wait);
     let asked = RequestId { connection: ConnectionId::default(), number: 1 };
     let late = Answer { response: Response::ok("text/plain", 0), body: b"late".to_vec() };
-    let deliver = |of: &mut Connection, lent: &mut Lent<'_, Fine>| of.deliver(asked, &late, lent);
-    assert_eq!(lending(buffers, false, &mut waiting, 1, deliver), Next::Wait);
+    let deliver =
+        |of: &mut Connection, lent: &mut CoreContext<'_, Fine>| of.deliver(asked, &late, lent);
+    assert_eq!(lending(buffers, false, &mut waiting, 1, deliver), AfterServe::Wait);
     let text = answer(&peer);
     assert!(text.contains("Connection: close") && text.ends_with("late"), "{text}");
     assert_eq!(answer(&peer), "");
@@ -443,8 +444,8 @@ fn out_of_memory_a_later_answer_is_waited_for_all_the_same() {
 fn an_empty_line_behind_the_last_request_does_not_keep_it_open() {
     let (mut last, peer) = connected(u64::MAX, &[REQUEST, b"\r\n"].concat());
     last.note(true, false);
-    let buffers = &mut Buffers::new(1024);
-    assert_eq!(lending(buffers, true, &mut last, 0, Connection::serve), Next::Wait);
+    let buffers = &mut BufferPool::new(1024);
+    assert_eq!(lending(buffers, true, &mut last, 0, Connection::serve), AfterServe::Wait);
     let text = answer(&peer);
     assert!(text.contains("Connection: close"), "{text}");
     assert_eq!(answer(&peer), "");

@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 use socket2::SockRef;
 
 use super::{Connection, Stage};
-use crate::lent::{Lent, Next};
+use crate::context::{AfterServe, CoreContext};
 use crate::limits::LINGER_MS;
 use crate::observer::CloseReason;
 
@@ -16,7 +16,7 @@ impl Connection {
     /// Receives once, unless whole requests wait already; `None` when there is nothing to do.
     pub(super) fn receive<H>(
         &mut self,
-        lent: &mut Lent<'_, H>,
+        lent: &mut CoreContext<'_, H>,
     ) -> Result<Option<usize>, CloseReason> {
         if self.unparsed {
             return Ok(Some(0));
@@ -64,7 +64,7 @@ impl Connection {
     }
 
     /// Sends the out-buffer once and keeps what the kernel does not take.
-    pub(super) fn send<H>(&mut self, lent: &mut Lent<'_, H>) -> Result<(), CloseReason> {
+    pub(super) fn send<H>(&mut self, lent: &mut CoreContext<'_, H>) -> Result<(), CloseReason> {
         if !self.output.is_empty() {
             // A later answer: those before it have not all been sent.
             let mut out = std::mem::take(&mut lent.buffers.out);
@@ -86,7 +86,7 @@ impl Connection {
     }
 
     /// Sends kept output, as much as the kernel takes.
-    pub(super) fn flush<H>(&mut self, lent: &mut Lent<'_, H>) -> Result<(), CloseReason> {
+    pub(super) fn flush<H>(&mut self, lent: &mut CoreContext<'_, H>) -> Result<(), CloseReason> {
         while let Some(rest) = self.output.get(self.sent..).filter(|rest| !rest.is_empty()) {
             let sent = Self::write(&mut self.stream, rest).map_err(|_| CloseReason::Error)?;
             if sent == 0 {
@@ -102,11 +102,11 @@ impl Connection {
 
     /// After the last answer: says that nothing more is sent, and lets the peer read it. Closing
     /// with unread bytes would reset the connection, and a reset eats the answer (RFC 9112, 9.6).
-    pub(super) fn finish<H>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+    pub(super) fn finish<H>(&mut self, lent: &mut CoreContext<'_, H>) -> AfterServe {
         lent.buffers.take_back(std::mem::take(&mut self.input));
         self.unparsed = false;
         if self.stream.shutdown(Shutdown::Write).is_err() {
-            return Next::Close(self.reason());
+            return AfterServe::Close(self.reason());
         }
         self.stage = Stage::Lingering { until_ms: lent.now.mono_ms() + LINGER_MS };
         self.discard(lent)
@@ -120,14 +120,14 @@ impl Connection {
     }
 
     /// Throws away what the peer sends, until it closes.
-    pub(super) fn discard<H>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+    pub(super) fn discard<H>(&mut self, lent: &mut CoreContext<'_, H>) -> AfterServe {
         if !self.readable && !self.peer_closed {
-            return Next::Wait;
+            return AfterServe::Wait;
         }
         match self.read(&mut lent.buffers.receive) {
-            Ok(Some(0)) | Err(_) => Next::Close(self.reason()),
-            Ok(_) if self.readable => Next::Again,
-            Ok(_) => Next::Wait,
+            Ok(Some(0)) | Err(_) => AfterServe::Close(self.reason()),
+            Ok(_) if self.readable => AfterServe::Again,
+            Ok(_) => AfterServe::Wait,
         }
     }
 }

@@ -4,14 +4,14 @@ use std::io::ErrorKind;
 
 use mio::{Interest, Token};
 
-use super::Core;
+use super::EventLoop;
 use crate::connection::{Accepted, Connection};
-use crate::connections::Admission;
+use crate::connection_table::Admission;
 use crate::descriptors::are_exhausted;
-use crate::drain::Phase;
 use crate::http::handler::Handler;
-use crate::mailbox::Newcomer;
+use crate::inbox::NewConnection;
 use crate::observer::CloseReason;
+use crate::shutdown::Phase;
 
 /// Newcomers taken in one turn; more wait in the kernel for the next.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -26,7 +26,7 @@ const FAILURES_MAX: usize = 8;
 /// Out of descriptors, the next try waits this long: an endless readiness must not spin.
 const ACCEPT_RETRY_MS: u64 = 100;
 
-impl<H: Handler> Core<H> {
+impl<H: Handler> EventLoop<H> {
     pub(super) fn accept(&mut self) {
         let now_ms = self.now.mono_ms();
         if self.accept_retry_ms.is_some_and(|retry_ms| now_ms < retry_ms) {
@@ -42,7 +42,7 @@ impl<H: Handler> Core<H> {
                 return;
             };
             match listener.accept() {
-                Ok((stream, peer)) => self.welcome(Newcomer { stream, peer, asked: 0 }),
+                Ok((stream, peer)) => self.welcome(NewConnection { stream, peer, asked: 0 }),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.accepting = false;
                     return;
@@ -68,7 +68,7 @@ impl<H: Handler> Core<H> {
 
     /// Gives a newcomer its seat, here or at a core with fewer connections. At the end it stays:
     /// the others may have gone.
-    fn welcome(&mut self, newcomer: Newcomer) {
+    fn welcome(&mut self, newcomer: NewConnection) {
         let crew = &self.common.crew;
         let here = if self.phase == Phase::Closing {
             crew.take_seat_at(self.number);
@@ -83,7 +83,7 @@ impl<H: Handler> Core<H> {
 
     /// Takes a newcomer with a seat here in, at the limit for the longest-idle connection of this
     /// core or, if none is idle here, of another.
-    pub(super) fn receive(&mut self, newcomer: Newcomer) {
+    pub(super) fn receive(&mut self, newcomer: NewConnection) {
         let now_ms = self.now.mono_ms();
         let closing = self.phase == Phase::Closing;
         let mut here = Some(newcomer);
@@ -142,11 +142,11 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    fn admit(&mut self, newcomer: Newcomer, now_ms: u64) {
+    fn admit(&mut self, newcomer: NewConnection, now_ms: u64) {
         if let Some(slot) = self.connections.longest_reserved() {
             self.dismiss(slot);
         }
-        let Newcomer { mut stream, peer, .. } = newcomer;
+        let NewConnection { mut stream, peer, .. } = newcomer;
         let (admission, id) = self.connections.admit();
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.handler.connection_opened();

@@ -4,7 +4,7 @@
 //! more room than it arrived in. The decoder keeps a few bytes of state between calls and looks
 //! at each byte once, however small the pieces are in which a body comes.
 
-use super::refusal::Refusal;
+use super::request_error::RequestError;
 use crate::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 
 /// The decoder of one body.
@@ -114,7 +114,7 @@ impl Chunked {
         buffer: &mut [u8],
         decoded: usize,
         body_bytes_max: usize,
-    ) -> Result<Progress, Refusal> {
+    ) -> Result<Progress, RequestError> {
         let mut progress = Progress { decoded, consumed: decoded, done: false };
         while self.state != State::Done {
             if self.state == State::Data {
@@ -128,7 +128,7 @@ impl Chunked {
             let body_bytes = u64::try_from(progress.decoded).unwrap_or(u64::MAX);
             let announced = if self.state == State::Data { self.size } else { 0 };
             if body_bytes.saturating_add(announced) > body_bytes_max as u64 {
-                return Err(Refusal::BodyTooLarge);
+                return Err(RequestError::BodyTooLarge);
             }
         }
         progress.done = true;
@@ -149,7 +149,7 @@ impl Chunked {
     }
 
     /// Takes one byte that is not data.
-    fn step(&mut self, byte: u8) -> Result<(), Refusal> {
+    fn step(&mut self, byte: u8) -> Result<(), RequestError> {
         let ends_line = matches!(self.state, State::SizeLineFeed | State::DataLineFeed);
         self.state = match (self.state, byte) {
             (State::SizeStart | State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
@@ -159,7 +159,7 @@ impl Chunked {
             (State::Size, b'\r') => State::SizeLineFeed,
             (State::Size | State::SizeSpace, b';') => State::Extension(Extension::Start),
             (State::Size | State::SizeSpace, b' ' | b'\t') => State::SizeSpace,
-            (State::Extension(extension), _) => extension.step(byte).ok_or(Refusal::Chunk)?,
+            (State::Extension(extension), _) => extension.step(byte).ok_or(RequestError::Chunk)?,
             (State::SizeLineFeed, b'\n') => self.after_size(),
             (State::DataReturn, b'\r') => State::DataLineFeed,
             (State::DataLineFeed, b'\n') => State::SizeStart,
@@ -170,7 +170,7 @@ impl Chunked {
             (State::TrailerValue, b'\r') => State::TrailerLineFeed,
             (State::TrailerLineFeed, b'\n') => State::TrailerStart,
             (State::EndLineFeed, b'\n') => State::Done,
-            _ => return Err(Refusal::Chunk),
+            _ => return Err(RequestError::Chunk),
         };
         if ends_line {
             self.line_bytes = 0;
@@ -179,10 +179,10 @@ impl Chunked {
         self.count_line_byte()
     }
 
-    fn digit(&mut self, byte: u8) -> Result<(), Refusal> {
-        let digit = char::from(byte).to_digit(16).ok_or(Refusal::Chunk)?;
+    fn digit(&mut self, byte: u8) -> Result<(), RequestError> {
+        let digit = char::from(byte).to_digit(16).ok_or(RequestError::Chunk)?;
         // An overflow would make a short chunk of a long one: a smuggled request.
-        let size = self.size.checked_mul(16).ok_or(Refusal::Chunk)?;
+        let size = self.size.checked_mul(16).ok_or(RequestError::Chunk)?;
         self.size = size | u64::from(digit);
         Ok(())
     }
@@ -191,17 +191,17 @@ impl Chunked {
         if self.size == 0 { State::TrailerStart } else { State::Data }
     }
 
-    fn count_line_byte(&mut self) -> Result<(), Refusal> {
+    fn count_line_byte(&mut self) -> Result<(), RequestError> {
         self.line_bytes = self.line_bytes.saturating_add(1);
         let line_bytes = usize::from(self.line_bytes);
         match self.state {
             State::Size | State::SizeSpace | State::Extension(_)
                 if line_bytes > CHUNK_LINE_BYTES_MAX =>
             {
-                Err(Refusal::Chunk)
+                Err(RequestError::Chunk)
             }
             State::TrailerName | State::TrailerValue if line_bytes > TRAILER_BYTES_MAX => {
-                Err(Refusal::TrailersTooLarge)
+                Err(RequestError::TrailersTooLarge)
             }
             _ => Ok(()),
         }
@@ -225,7 +225,7 @@ mod tests {
 
     const MAX: usize = 1000;
 
-    fn decode(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
+    fn decode(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, RequestError> {
         let mut buffer = input.to_vec();
         let progress = Chunked::new().decode(&mut buffer, 0, MAX)?;
         Ok(progress.done.then(|| (buffer[..progress.decoded].to_vec(), progress.consumed)))
@@ -234,7 +234,7 @@ mod tests {
     type BodyAndRest = (Vec<u8>, Vec<u8>);
 
     /// Feeds `pieces` one after the other, keeping only what the decoder needs.
-    fn decode_pieces(pieces: &[&[u8]]) -> Result<Option<BodyAndRest>, Refusal> {
+    fn decode_pieces(pieces: &[&[u8]]) -> Result<Option<BodyAndRest>, RequestError> {
         let mut decoder = Chunked::new();
         let mut buffer = Vec::new();
         let mut decoded = 0;
@@ -332,7 +332,12 @@ mod tests {
             b"0\r\n\rX",
             b"10000000000000000\r\n",
         ] {
-            assert_eq!(decode(wrong), Err(Refusal::Chunk), "{:?}", String::from_utf8_lossy(wrong));
+            assert_eq!(
+                decode(wrong),
+                Err(RequestError::Chunk),
+                "{:?}",
+                String::from_utf8_lossy(wrong)
+            );
         }
     }
 
@@ -340,19 +345,19 @@ mod tests {
     fn limits_hold_to_the_byte() {
         let data = |bytes: usize| format!("{bytes:x}\r\n{}\r\n0\r\n\r\n", "a".repeat(bytes));
         assert!(decode(data(MAX).as_bytes()).unwrap().is_some());
-        assert_eq!(decode(data(MAX + 1).as_bytes()), Err(Refusal::BodyTooLarge));
+        assert_eq!(decode(data(MAX + 1).as_bytes()), Err(RequestError::BodyTooLarge));
         // Refused by its size line, before any of it has arrived.
-        assert_eq!(decode(b"fffffffffffffff\r\n"), Err(Refusal::BodyTooLarge));
+        assert_eq!(decode(b"fffffffffffffff\r\n"), Err(RequestError::BodyTooLarge));
         let two = format!("1\r\na\r\n{}", data(MAX));
-        assert_eq!(decode(two.as_bytes()), Err(Refusal::BodyTooLarge));
+        assert_eq!(decode(two.as_bytes()), Err(RequestError::BodyTooLarge));
 
         let line = |bytes: usize| format!("0;{}\r\n\r\n", "a".repeat(bytes - 2));
         assert!(decode(line(CHUNK_LINE_BYTES_MAX).as_bytes()).unwrap().is_some());
-        assert_eq!(decode(line(CHUNK_LINE_BYTES_MAX + 1).as_bytes()), Err(Refusal::Chunk));
+        assert_eq!(decode(line(CHUNK_LINE_BYTES_MAX + 1).as_bytes()), Err(RequestError::Chunk));
 
         let trailers = |bytes: usize| format!("0\r\n{}\r\n\r\n", "a:b".repeat(bytes / 3));
         assert!(decode(trailers(TRAILER_BYTES_MAX - 3).as_bytes()).unwrap().is_some());
         let long = trailers(TRAILER_BYTES_MAX + 3);
-        assert_eq!(decode(long.as_bytes()), Err(Refusal::TrailersTooLarge));
+        assert_eq!(decode(long.as_bytes()), Err(RequestError::TrailersTooLarge));
     }
 }

@@ -3,7 +3,7 @@
 //! RFC 9112, section 6: the one place where two parsers must never differ. Every field that bears
 //! on it is read here, and anything that could be read in two ways is refused.
 
-use super::refusal::Refusal;
+use super::request_error::RequestError;
 use super::uri::is_authority;
 
 /// How a body is delimited.
@@ -46,7 +46,7 @@ impl FramingFields {
     /// From the names and values of a head's fields.
     pub(super) fn collect<'a>(
         pairs: impl Iterator<Item = (&'a str, &'a [u8])>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, RequestError> {
         let mut fields = Self::default();
         for (name, value) in pairs {
             // The length tells most other fields apart before any letter is compared.
@@ -62,21 +62,21 @@ impl FramingFields {
         Ok(fields)
     }
 
-    pub(super) fn decide(self, minor_version: u8) -> Result<Framing, Refusal> {
+    pub(super) fn decide(self, minor_version: u8) -> Result<Framing, RequestError> {
         let http_1_0 = minor_version == 0;
         // RFC 9112, section 3.2: 400 for a 1.1 request without Host, and for any with two.
         if self.hosts > 1 || (self.hosts == 0 && !http_1_0) {
-            return Err(Refusal::Host);
+            return Err(RequestError::Host);
         }
         // RFC 9112, section 6.3: 400 where chunked is not the last coding, for then nothing tells
         // the body's end. It also lets a server refuse a length beside a coding, "an attempt to
         // perform request smuggling". Section 6.1: a coding in HTTP/1.0 is faulty framing.
         if self.chunked || self.other_coding {
             if !self.chunked || http_1_0 || self.content_length.is_some() {
-                return Err(Refusal::TransferEncoding);
+                return Err(RequestError::TransferEncoding);
             }
             if self.other_coding {
-                return Err(Refusal::UnknownTransferCoding);
+                return Err(RequestError::UnknownTransferCoding);
             }
         }
         // Section 6.3: a request with neither has no body, whatever its method.
@@ -91,19 +91,19 @@ impl FramingFields {
         Ok(Framing { body, expects_continue, keep_alive, http_1_0 })
     }
 
-    fn host(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    fn host(&mut self, value: &[u8]) -> Result<(), RequestError> {
         self.hosts = self.hosts.saturating_add(1);
         let host = value.trim_ascii();
         // An empty one is what a client sends for a target without authority.
-        if host.is_empty() || is_authority(host) { Ok(()) } else { Err(Refusal::Host) }
+        if host.is_empty() || is_authority(host) { Ok(()) } else { Err(RequestError::Host) }
     }
 
     /// A list of expectations (RFC 9110, section 10.1.1), whose empty elements count for nothing.
-    fn expect(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    fn expect(&mut self, value: &[u8]) -> Result<(), RequestError> {
         let expectations = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         for expectation in expectations.filter(|expectation| !expectation.is_empty()) {
             if !expectation.eq_ignore_ascii_case(b"100-continue") {
-                return Err(Refusal::Expectation);
+                return Err(RequestError::Expectation);
             }
             self.expects_continue = true;
         }
@@ -119,11 +119,11 @@ impl FramingFields {
 
     /// RFC 9110, section 8.6: `1*DIGIT`. A sign, a list (even of equal numbers) and a second field
     /// are all refused; what does not fit 64 bits is merely too long.
-    fn length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    fn length(&mut self, value: &[u8]) -> Result<(), RequestError> {
         let digits = value.trim_ascii();
         let well_formed = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
         if !well_formed || self.content_length.is_some() {
-            return Err(Refusal::ContentLength);
+            return Err(RequestError::ContentLength);
         }
         let length = digits.iter().fold(0_u64, |length, digit| {
             length.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
@@ -134,10 +134,10 @@ impl FramingFields {
 
     /// RFC 9112, sections 6.1 and 7: tokens, of which `chunked` is only ever the last. It takes no
     /// parameters, and an empty list element is one that parsers differ in.
-    fn coding(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    fn coding(&mut self, value: &[u8]) -> Result<(), RequestError> {
         for coding in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             if !is_token(coding) || self.chunked {
-                return Err(Refusal::TransferEncoding);
+                return Err(RequestError::TransferEncoding);
             }
             self.chunked = coding.eq_ignore_ascii_case(b"chunked");
             self.other_coding |= !self.chunked;
@@ -156,12 +156,12 @@ fn is_token(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn framing(minor: u8, fields: &[(&str, &str)]) -> Result<Framing, Refusal> {
+    fn framing(minor: u8, fields: &[(&str, &str)]) -> Result<Framing, RequestError> {
         let pairs = fields.iter().map(|(name, value)| (*name, value.as_bytes()));
         FramingFields::collect(pairs)?.decide(minor)
     }
 
-    fn post(fields: &[(&str, &str)]) -> Result<Framing, Refusal> {
+    fn post(fields: &[(&str, &str)]) -> Result<Framing, RequestError> {
         let with_host: Vec<_> =
             std::iter::once(("Host", "a")).chain(fields.iter().copied()).collect();
         framing(1, &with_host)
@@ -174,10 +174,10 @@ mod tests {
         assert_eq!(length(" 007 "), Ok(Body::Length(7)));
         assert_eq!(length("99999999999999999999999"), Ok(Body::Length(u64::MAX)));
         for wrong in ["", "+1", "-1", "1,1", "1 1", "0x10", "1.0", "abc", "1\u{a0}"] {
-            assert_eq!(length(wrong), Err(Refusal::ContentLength), "{wrong:?}");
+            assert_eq!(length(wrong), Err(RequestError::ContentLength), "{wrong:?}");
         }
         let twice = post(&[("Content-Length", "1"), ("content-length", "1")]);
-        assert_eq!(twice, Err(Refusal::ContentLength));
+        assert_eq!(twice, Err(RequestError::ContentLength));
         let none = post(&[]).unwrap();
         assert_eq!((none.body, none.keep_alive), (Body::Length(0), true));
     }
@@ -200,21 +200,21 @@ mod tests {
             "xchunked",
             "gzip;q=1, chunked",
         ] {
-            assert_eq!(coding(wrong), Err(Refusal::TransferEncoding), "{wrong:?}");
+            assert_eq!(coding(wrong), Err(RequestError::TransferEncoding), "{wrong:?}");
         }
         for unknown in ["gzip, chunked", "identity, chunked", "xchunked,chunked"] {
-            assert_eq!(coding(unknown), Err(Refusal::UnknownTransferCoding), "{unknown:?}");
+            assert_eq!(coding(unknown), Err(RequestError::UnknownTransferCoding), "{unknown:?}");
         }
         let both = [("Content-Length", "1"), ("Transfer-Encoding", "chunked")];
-        assert_eq!(post(&both), Err(Refusal::TransferEncoding));
+        assert_eq!(post(&both), Err(RequestError::TransferEncoding));
         let twice = [("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")];
-        assert_eq!(post(&twice), Err(Refusal::TransferEncoding));
+        assert_eq!(post(&twice), Err(RequestError::TransferEncoding));
         let unknown = [("Transfer-Encoding", "gzip"), ("Transfer-Encoding", "chunked")];
-        assert_eq!(post(&unknown), Err(Refusal::UnknownTransferCoding));
+        assert_eq!(post(&unknown), Err(RequestError::UnknownTransferCoding));
         let both = [unknown[0], unknown[1], ("Content-Length", "1")];
-        assert_eq!(post(&both), Err(Refusal::TransferEncoding));
+        assert_eq!(post(&both), Err(RequestError::TransferEncoding));
         let old = framing(0, &[("Transfer-Encoding", "chunked")]);
-        assert_eq!(old, Err(Refusal::TransferEncoding));
+        assert_eq!(old, Err(RequestError::TransferEncoding));
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(expect(1, "100-continue,, 100-CONTINUE,"), Ok(true));
         assert_eq!(expect(1, ""), Ok(false));
         for other in ["200-ok", "100-continue, x", "100-continue;q=1", "x 100-continue"] {
-            assert_eq!(expect(1, other), Err(Refusal::Expectation), "{other}");
+            assert_eq!(expect(1, other), Err(RequestError::Expectation), "{other}");
         }
     }
 }

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::problem::problem;
-use super::refusal::Refusal;
 use super::request::Request;
+use super::request_error::RequestError;
 use super::response::{Answer, Field, Response};
 use super::status::Status;
 use crate::clock::Now;
@@ -41,7 +41,7 @@ pub trait Handler: Observer {
     }
 
     /// Answers a request that could not be taken, after which the connection closes.
-    fn refuse(&mut self, refusal: Refusal, body: &mut Vec<u8>) -> Response {
+    fn refuse(&mut self, refusal: RequestError, body: &mut Vec<u8>) -> Response {
         refuse(refusal, body, 0)
     }
 
@@ -57,8 +57,8 @@ pub trait Handler: Observer {
 }
 
 /// The usual answer to a refusal: a problem that says what was wrong.
-pub fn refuse(refusal: Refusal, body: &mut Vec<u8>, route: usize) -> Response {
-    let busy = matches!(refusal, Refusal::ConnectionLimit | Refusal::MemoryLimit);
+pub fn refuse(refusal: RequestError, body: &mut Vec<u8>, route: usize) -> Response {
+    let busy = matches!(refusal, RequestError::ConnectionLimit | RequestError::MemoryLimit);
     let field = busy.then(retry_after);
     problem(body, refusal.status(), refusal, field, route)
 }
@@ -96,7 +96,7 @@ pub struct Context<'a> {
     /// The request, so that its answer finds it.
     pub request: RequestId,
     /// Where answers are posted.
-    pub mailbox: &'a Arc<dyn Mailbox>,
+    pub mailbox: &'a Arc<dyn AnswerSink>,
     /// Further lines of the head of a later answer, see [`Response::lines`].
     pub lines: &'static str,
 }
@@ -156,7 +156,7 @@ pub struct RequestId {
 }
 
 /// Takes answers to a core, and wakes it.
-pub trait Mailbox: fmt::Debug + Send + Sync {
+pub trait AnswerSink: fmt::Debug + Send + Sync {
     /// Posts an answer; one to a request that nobody waits for is dropped.
     fn deliver(&self, request: RequestId, answer: Answer);
 }
@@ -164,7 +164,7 @@ pub trait Mailbox: fmt::Debug + Send + Sync {
 /// The right, and the duty, to answer one request.
 #[derive(Debug)]
 pub struct Ticket {
-    mailbox: Option<Arc<dyn Mailbox>>,
+    mailbox: Option<Arc<dyn AnswerSink>>,
     request: RequestId,
     lines: &'static str,
 }
@@ -205,7 +205,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Posted(Mutex<Vec<Answer>>);
 
-    impl Mailbox for Posted {
+    impl AnswerSink for Posted {
         fn deliver(&self, _: RequestId, answer: Answer) {
             self.0.lock().push(answer);
         }
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_ticket_is_answered_exactly_once_even_when_it_is_lost() {
         let posted = Arc::new(Posted::default());
-        let mailbox: Arc<dyn Mailbox> = Arc::clone(&posted) as _;
+        let mailbox: Arc<dyn AnswerSink> = Arc::clone(&posted) as _;
         let context = Context {
             now: Now::default(),
             peer_is_loopback: true,

@@ -7,8 +7,8 @@
 use std::mem::MaybeUninit;
 
 use super::framing::{Framing, FramingFields};
-use super::refusal::Refusal;
 use super::request::{METHOD_BYTES_MAX, Method};
+use super::request_error::RequestError;
 use super::target::Target;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 
@@ -49,13 +49,13 @@ impl<'a> Parsed<'a> {
 pub(super) fn parse<'a>(
     input: &'a [u8],
     slots: &'a mut HeaderSlots<'a>,
-) -> Result<Option<Parsed<'a>>, Refusal> {
+) -> Result<Option<Parsed<'a>>, RequestError> {
     parse_all(input, slots).map_err(|refusal| first_refusal(input).unwrap_or(refusal))
 }
 
 /// The refusal that a peer would have seen that sent its bytes one by one. A prefix that is wrong
 /// stays wrong with every byte after it, so the shortest one is found by halving.
-fn first_refusal(input: &[u8]) -> Option<Refusal> {
+fn first_refusal(input: &[u8]) -> Option<RequestError> {
     let refused = |bytes: usize| {
         let prefix = input.get(..bytes)?;
         parse_all(prefix, &mut HeaderSlots::new()).err()
@@ -75,7 +75,7 @@ fn first_refusal(input: &[u8]) -> Option<Refusal> {
 fn parse_all<'a>(
     input: &'a [u8],
     slots: &'a mut HeaderSlots<'a>,
-) -> Result<Option<Parsed<'a>>, Refusal> {
+) -> Result<Option<Parsed<'a>>, RequestError> {
     let mut parsed = httparse::Request::new(&mut []);
     let outcome = parsed.parse_with_uninit_headers(input, &mut slots.0);
     let bytes = match outcome {
@@ -91,14 +91,14 @@ fn parse_all<'a>(
         return Err(long_request_line(head_bytes));
     }
     if bytes > HEAD_BYTES_MAX {
-        return Err(Refusal::HeadTooLarge);
+        return Err(RequestError::HeadTooLarge);
     }
     let (Some(token), Some(target), Some(minor_version)) =
         (parsed.method, parsed.path, parsed.version)
     else {
-        return Err(Refusal::RequestLine);
+        return Err(RequestError::RequestLine);
     };
-    let method = Method::from_token(token).ok_or(Refusal::UnknownMethod)?;
+    let method = Method::from_token(token).ok_or(RequestError::UnknownMethod)?;
     let target = Target::parse(method, target)?;
     let fields: &[_] = parsed.headers;
     let pairs = fields.iter().map(|field| (field.name, field.value));
@@ -107,20 +107,20 @@ fn parse_all<'a>(
 }
 
 /// What can be said of a head whose end has not arrived.
-fn partial(input: &[u8]) -> Result<(), Refusal> {
+fn partial(input: &[u8]) -> Result<(), RequestError> {
     bare_line_feed(input)?;
     if request_line_bytes(input) > REQUEST_LINE_BYTES_MAX {
         return Err(long_request_line(input));
     }
     if input.len() >= HEAD_BYTES_MAX {
-        return Err(Refusal::HeadTooLarge);
+        return Err(RequestError::HeadTooLarge);
     }
     Ok(())
 }
 
 /// RFC 9112, section 2.2, lets a recipient take LF alone as a line end. Two parsers that differ
 /// in this see different requests in the same bytes, so it is refused.
-fn bare_line_feed(head: &[u8]) -> Result<(), Refusal> {
+fn bare_line_feed(head: &[u8]) -> Result<(), RequestError> {
     let starts_bare = head.first() == Some(&b'\n');
     let after = head.get(1..).unwrap_or_default();
     // Without a way out of the loop, which the compiler turns into wide compares.
@@ -128,7 +128,7 @@ fn bare_line_feed(head: &[u8]) -> Result<(), Refusal> {
         .iter()
         .zip(after)
         .fold(starts_bare, |bare, (before, byte)| bare | ((*byte == b'\n') & (*before != b'\r')));
-    if bare { Err(Refusal::BareLineFeed) } else { Ok(()) }
+    if bare { Err(RequestError::BareLineFeed) } else { Ok(()) }
 }
 
 /// What follows the empty lines before a request line.
@@ -144,24 +144,24 @@ fn request_line_bytes(input: &[u8]) -> usize {
 }
 
 /// RFC 9112, section 3: 414 for a target that is too long, 501 for a method longer than any.
-fn long_request_line(input: &[u8]) -> Refusal {
+fn long_request_line(input: &[u8]) -> RequestError {
     let mut longest_method = request_line(input).iter().take(METHOD_BYTES_MAX + 1);
     let has_method = longest_method.any(|byte| *byte == b' ');
-    if has_method { Refusal::TargetTooLong } else { Refusal::UnknownMethod }
+    if has_method { RequestError::TargetTooLong } else { RequestError::UnknownMethod }
 }
 
-const fn refusal(error: httparse::Error) -> Refusal {
+const fn refusal(error: httparse::Error) -> RequestError {
     match error {
-        httparse::Error::TooManyHeaders => Refusal::HeadTooLarge,
-        httparse::Error::HeaderName | httparse::Error::HeaderValue => Refusal::Field,
-        _ => Refusal::RequestLine,
+        httparse::Error::TooManyHeaders => RequestError::HeadTooLarge,
+        httparse::Error::HeaderName | httparse::Error::HeaderValue => RequestError::Field,
+        _ => RequestError::RequestLine,
     }
 }
 
 /// What can be said of a request line that does not end in a version of ours, as far as it has
 /// arrived: HTTP-version = "HTTP/" DIGIT "." DIGIT (RFC 9112, section 2.3), so that which one it is
 /// shows with the end of the line. `HTTP/2.0` is another version, and `HTTP/01.01` is none.
-fn other_version(input: &[u8]) -> Result<(), Refusal> {
+fn other_version(input: &[u8]) -> Result<(), RequestError> {
     let line = request_line(input);
     let bytes = request_line_bytes(line);
     let version = line.get(..bytes).unwrap_or_default().splitn(3, |byte| *byte == b' ').nth(2);
@@ -171,9 +171,9 @@ fn other_version(input: &[u8]) -> Result<(), Refusal> {
         digit_at(0) && matches!(number.get(1), None | Some(b'.')) && digit_at(2)
     };
     match number.filter(|number| is_number(number)) {
-        Some([_, _, _]) if bytes < line.len() => Err(Refusal::Version),
+        Some([_, _, _]) if bytes < line.len() => Err(RequestError::Version),
         Some([] | [_] | [_, _] | [_, _, _]) if bytes == line.len() => partial(input),
-        _ => Err(Refusal::RequestLine),
+        _ => Err(RequestError::RequestLine),
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
 
     type Parsed = Option<(Method, String, Option<String>, usize)>;
 
-    fn parsed(input: impl AsRef<[u8]>) -> Result<Parsed, Refusal> {
+    fn parsed(input: impl AsRef<[u8]>) -> Result<Parsed, RequestError> {
         let mut slots = HeaderSlots::new();
         parse(input.as_ref(), &mut slots).map(|head| {
             head.map(|head| {
@@ -194,7 +194,7 @@ mod tests {
         })
     }
 
-    fn refused(input: impl AsRef<[u8]>) -> Refusal {
+    fn refused(input: impl AsRef<[u8]>) -> RequestError {
         parsed(input).expect_err("a refusal")
     }
 
@@ -213,19 +213,19 @@ mod tests {
     #[test]
     fn request_lines_that_are_refused() {
         for (line, refusal) in [
-            ("GET / HTTP/2.0", Refusal::Version),
-            ("GET / HTTP/1.2", Refusal::Version),
-            ("PRI * HTTP/2.0", Refusal::Version),
-            ("GET / HTTP/1.", Refusal::RequestLine),
-            ("GET / HTTP/1", Refusal::RequestLine),
-            ("GET / FOO", Refusal::RequestLine),
-            ("GET /", Refusal::RequestLine),
-            ("GET  / HTTP/1.1", Refusal::RequestLine),
-            ("GET / HTTP/1.1 ", Refusal::RequestLine),
-            (" GET / HTTP/1.1", Refusal::RequestLine),
-            ("G\0T / HTTP/1.1", Refusal::RequestLine),
-            ("BREW / HTTP/1.1", Refusal::UnknownMethod),
-            ("get / HTTP/1.1", Refusal::UnknownMethod),
+            ("GET / HTTP/2.0", RequestError::Version),
+            ("GET / HTTP/1.2", RequestError::Version),
+            ("PRI * HTTP/2.0", RequestError::Version),
+            ("GET / HTTP/1.", RequestError::RequestLine),
+            ("GET / HTTP/1", RequestError::RequestLine),
+            ("GET / FOO", RequestError::RequestLine),
+            ("GET /", RequestError::RequestLine),
+            ("GET  / HTTP/1.1", RequestError::RequestLine),
+            ("GET / HTTP/1.1 ", RequestError::RequestLine),
+            (" GET / HTTP/1.1", RequestError::RequestLine),
+            ("G\0T / HTTP/1.1", RequestError::RequestLine),
+            ("BREW / HTTP/1.1", RequestError::UnknownMethod),
+            ("get / HTTP/1.1", RequestError::UnknownMethod),
         ] {
             assert_eq!(refused(format!("{line}\r\nHost: a\r\n\r\n")), refusal, "{line:?}");
         }
@@ -234,30 +234,30 @@ mod tests {
     #[test]
     fn fields_that_are_refused() {
         for (fields, refusal) in [
-            ("Host: a\r\nA : b\r\n", Refusal::Field),
-            ("Host: a\r\nA: b\r\n folded\r\n", Refusal::Field),
-            ("Host: a\r\nA: b\0c\r\n", Refusal::Field),
-            ("Host: a\r\nA: b\rc\r\n", Refusal::Field),
-            ("Host: a\r\n: b\r\n", Refusal::Field),
-            ("Host: a\r\nA\r\n", Refusal::Field),
-            ("Host: a\nA: b\r\n", Refusal::BareLineFeed),
+            ("Host: a\r\nA : b\r\n", RequestError::Field),
+            ("Host: a\r\nA: b\r\n folded\r\n", RequestError::Field),
+            ("Host: a\r\nA: b\0c\r\n", RequestError::Field),
+            ("Host: a\r\nA: b\rc\r\n", RequestError::Field),
+            ("Host: a\r\n: b\r\n", RequestError::Field),
+            ("Host: a\r\nA\r\n", RequestError::Field),
+            ("Host: a\nA: b\r\n", RequestError::BareLineFeed),
         ] {
             assert_eq!(refused(format!("GET / HTTP/1.1\r\n{fields}\r\n")), refusal, "{fields:?}");
         }
-        assert_eq!(refused("GET / HTTP/1.1\r\nHost: a\n\n"), Refusal::BareLineFeed);
-        assert_eq!(refused("GET / HTTP/1.1\n"), Refusal::BareLineFeed);
-        assert_eq!(refused("\nGET / HTTP/1.1\r\n"), Refusal::BareLineFeed);
+        assert_eq!(refused("GET / HTTP/1.1\r\nHost: a\n\n"), RequestError::BareLineFeed);
+        assert_eq!(refused("GET / HTTP/1.1\n"), RequestError::BareLineFeed);
+        assert_eq!(refused("\nGET / HTTP/1.1\r\n"), RequestError::BareLineFeed);
     }
 
     #[test]
     fn of_two_faults_the_first_is_named() {
         let line_feed_first = "GET / HTTP/1.1\nHost: a\r\nA : b\r\n\r\n";
-        assert_eq!(refused(line_feed_first), Refusal::BareLineFeed);
+        assert_eq!(refused(line_feed_first), RequestError::BareLineFeed);
         let field_first = "GET / HTTP/1.1\r\nA : b\r\nHost: a\n\r\n";
-        assert_eq!(refused(field_first), Refusal::Field);
+        assert_eq!(refused(field_first), RequestError::Field);
         let long = "a".repeat(REQUEST_LINE_BYTES_MAX);
         let line_first = format!("GET /{long} HTTP/1.1\r\nA : b\r\n\r\n");
-        assert_eq!(refused(line_first), Refusal::TargetTooLong);
+        assert_eq!(refused(line_first), RequestError::TargetTooLong);
     }
 
     #[test]
@@ -273,31 +273,31 @@ mod tests {
             format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(bytes - fixed))
         };
         assert!(parsed(line(REQUEST_LINE_BYTES_MAX)).unwrap().is_some());
-        assert_eq!(refused(line(REQUEST_LINE_BYTES_MAX + 1)), Refusal::TargetTooLong);
+        assert_eq!(refused(line(REQUEST_LINE_BYTES_MAX + 1)), RequestError::TargetTooLong);
         // Refused before its end has arrived.
         let unfinished = format!("GET /{}", "a".repeat(REQUEST_LINE_BYTES_MAX));
-        assert_eq!(refused(&unfinished), Refusal::TargetTooLong);
+        assert_eq!(refused(&unfinished), RequestError::TargetTooLong);
         let method = "A".repeat(REQUEST_LINE_BYTES_MAX);
-        assert_eq!(refused(format!("{method}A")), Refusal::UnknownMethod);
-        assert_eq!(refused(format!("{method} / HTTP/1.1\r\n")), Refusal::UnknownMethod);
+        assert_eq!(refused(format!("{method}A")), RequestError::UnknownMethod);
+        assert_eq!(refused(format!("{method} / HTTP/1.1\r\n")), RequestError::UnknownMethod);
 
         let head = |bytes: usize| {
             let fixed = "GET / HTTP/1.1\r\nHost: a\r\nA: \r\n\r\n".len();
             format!("GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n", "b".repeat(bytes - fixed))
         };
         assert!(parsed(head(HEAD_BYTES_MAX)).unwrap().is_some());
-        assert_eq!(refused(head(HEAD_BYTES_MAX + 1)), Refusal::HeadTooLarge);
+        assert_eq!(refused(head(HEAD_BYTES_MAX + 1)), RequestError::HeadTooLarge);
         assert_eq!(parsed(&head(HEAD_BYTES_MAX + 1).as_bytes()[..HEAD_BYTES_MAX - 1]), Ok(None));
         assert_eq!(
             refused(&head(HEAD_BYTES_MAX + 1).as_bytes()[..HEAD_BYTES_MAX]),
-            Refusal::HeadTooLarge
+            RequestError::HeadTooLarge
         );
 
         let fields = |count: usize| {
             format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(count - 1))
         };
         assert!(parsed(fields(HEADERS_MAX)).unwrap().is_some());
-        assert_eq!(refused(fields(HEADERS_MAX + 1)), Refusal::HeadTooLarge);
+        assert_eq!(refused(fields(HEADERS_MAX + 1)), RequestError::HeadTooLarge);
     }
 
     #[test]

@@ -38,14 +38,14 @@ pub struct Repeated;
 
 /// A part of a head, which is shorter than 64 KiB.
 #[derive(Clone, Copy, Debug)]
-struct Part {
+struct Span {
     at: u16,
     bytes: u16,
 }
 
 const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize);
 
-impl Part {
+impl Span {
     /// Where `part` is within `head`.
     fn of(part: &[u8], head: &[u8]) -> Self {
         let at = part.as_ptr().addr().saturating_sub(head.as_ptr().addr());
@@ -64,20 +64,20 @@ impl Part {
 #[derive(Clone, Copy, Debug)]
 enum Found {
     Nowhere,
-    Once(Part),
-    Again(Part),
+    Once(Span),
+    Again(Span),
 }
 
 /// The places of all fields of a head.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct FieldIndex {
     /// Names and values, in the order in which they came.
-    fields: Vec<(Part, Part)>,
+    fields: Vec<(Span, Span)>,
     /// In the order of [`Name::ALL`].
     named: [Found; Name::ALL.len()],
 }
 
-impl Places {
+impl FieldIndex {
     /// No fields.
     pub(super) const NONE: Self =
         Self { fields: Vec::new(), named: [Found::Nowhere; Name::ALL.len()] };
@@ -91,8 +91,8 @@ impl Places {
         self.fields.clear();
         self.named = Self::NONE.named;
         for (given, value) in fields {
-            let value = Part::of(value, head);
-            self.fields.push((Part::of(given.as_bytes(), head), value));
+            let value = Span::of(value, head);
+            self.fields.push((Span::of(given.as_bytes(), head), value));
             let is_named = |name: &Name| given.eq_ignore_ascii_case(name.text());
             let place = Name::ALL.iter().position(is_named);
             if let Some(found) = place.and_then(|place| self.named.get_mut(place)) {
@@ -109,7 +109,7 @@ impl Places {
 #[derive(Clone, Copy)]
 pub struct Headers<'a> {
     head: &'a [u8],
-    places: &'a Places,
+    places: &'a FieldIndex,
 }
 
 impl fmt::Debug for Headers<'_> {
@@ -121,10 +121,10 @@ impl fmt::Debug for Headers<'_> {
 
 impl<'a> Headers<'a> {
     /// No fields.
-    pub const NONE: Headers<'static> = Headers { head: &[], places: &Places::NONE };
+    pub const NONE: Headers<'static> = Headers { head: &[], places: &FieldIndex::NONE };
 
     /// The fields of this head.
-    pub(super) const fn new(head: &'a [u8], places: &'a Places) -> Self {
+    pub(super) const fn new(head: &'a [u8], places: &'a FieldIndex) -> Self {
         Self { head, places }
     }
 
@@ -182,12 +182,12 @@ impl<'a> Headers<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::heads::Heads;
+    use crate::http::head_cache::HeadCache;
 
     #[test]
     fn fields_are_found_in_whatever_case_and_counted() {
         let head = b"GET / HTTP/1.0\r\nORIGIN: a\r\nContent-Type:\r\nX: y\r\norigin: b\r\n\r\n";
-        let mut heads = Heads::default();
+        let mut heads = HeadCache::default();
         let headers = heads.read(head).unwrap().unwrap().headers;
         assert_eq!(headers.first(Name::Origin), Some(&b"a"[..]));
         assert_eq!(headers.only(Name::Origin), Err(Repeated));

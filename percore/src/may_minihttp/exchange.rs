@@ -10,49 +10,49 @@ use std::sync::Arc;
 
 use may_minihttp::{HttpService, Request as Received, Response as Sent};
 
-use super::letterbox::Letterbox;
-use super::peers::Peer;
-use super::{Desk, Office};
+use super::answer_slot::AnswerSlot;
+use super::connections::Peer;
+use super::{Desk, Shared};
 use crate::clock::Now;
-use crate::connections::Admission;
-use crate::drain::Phase;
-use crate::event_loop::Common;
-use crate::http::handler::{ConnectionId, Context, Handler, Mailbox, Reply, RequestId};
-use crate::http::heads::Heads;
-use crate::http::intake::{Advance, Intake};
+use crate::connection_table::Admission;
+use crate::event_loop::ServerState;
+use crate::http::handler::{AnswerSink, ConnectionId, Context, Handler, Reply, RequestId};
+use crate::http::head_cache::HeadCache;
 use crate::http::problem::problem;
-use crate::http::refusal::Refusal;
 use crate::http::request::Method;
+use crate::http::request_error::RequestError;
+use crate::http::request_reader::{Advance, RequestReader};
 use crate::http::response::{Answer, Persistence, Response};
 use crate::http::status::Status;
 use crate::limits::AGE_GRACE_MS;
 use crate::observer::CloseReason;
+use crate::shutdown::Phase;
 use crate::sync::Mutex;
 
-/// Kept of a connection's memory between requests.
+/// CachedHead of a connection's memory between requests.
 const KEPT_BYTES_MAX: usize = 4 * 1024;
 
 /// One connection, as `may_minihttp` knows it: what it calls with each request.
 pub(super) struct Exchange<H: Handler> {
-    office: Arc<Office<H>>,
+    office: Arc<Shared<H>>,
     peer: Arc<Peer>,
     slot: usize,
     /// Head and body of the request.
     bytes: Vec<u8>,
-    heads: Heads,
-    letterbox: Arc<Letterbox>,
-    mailbox: Arc<dyn Mailbox>,
+    heads: HeadCache,
+    letterbox: Arc<AnswerSlot>,
+    mailbox: Arc<dyn AnswerSink>,
     requests: u64,
     /// Why nothing more is taken. What stands behind it was received already, so `may_minihttp`
     /// asks for answers to that as well.
-    ended: Option<Refusal>,
+    ended: Option<RequestError>,
 }
 
 /// What became of reading a request.
 enum Taken {
     /// It stands in `bytes`, as far as it has come.
     Whole,
-    Refused(Refusal),
+    Refused(RequestError),
     /// Its head was enough for an answer.
     Judged(Response, Vec<u8>, Asked),
     /// Its body comes in a coding that `may_minihttp` cannot read.
@@ -95,13 +95,13 @@ impl Asked {
 
 impl<H: Handler> Exchange<H> {
     /// A connection that `may_minihttp` has just accepted.
-    pub(super) fn new(office: Arc<Office<H>>, descriptor: usize) -> Self {
+    pub(super) fn new(office: Arc<Shared<H>>, descriptor: usize) -> Self {
         let common = &office.common;
         let now_ms = office.now_ms();
         let core = descriptor % office.desks.len().max(1);
         let admission = common.population.admit();
         let age_ms = common.age_limit_ms(now_ms);
-        let (slot, peer) = office.peers.enter(descriptor, core, admission, age_ms);
+        let (slot, peer) = office.connections.enter(descriptor, core, admission, age_ms);
         if let Some(desk) = office.desks.get(core) {
             let mut desk = desk.lock();
             desk.handler.connection_opened();
@@ -114,20 +114,20 @@ impl<H: Handler> Exchange<H> {
             Admission::Regular | Admission::Reserved => {}
             Admission::TurnedAway | Admission::Dropped => peer.end(CloseReason::Limit),
         }
-        if common.drain.phase() == Phase::Closing {
+        if common.shutdown.phase() == Phase::Closing {
             peer.end(CloseReason::Drain);
         }
-        let letterbox = Arc::new(Letterbox::default());
+        let letterbox = Arc::new(AnswerSlot::default());
         let mailbox = Arc::clone(&letterbox) as _;
         let (bytes, requests, ended) = (Vec::new(), 0, None);
-        let heads = Heads::default();
+        let heads = HeadCache::default();
         let exchange =
             Self { office, peer, slot, bytes, heads, letterbox, mailbox, requests, ended };
         exchange.expect_next(now_ms);
         exchange
     }
 
-    /// Patience with the next request begins.
+    /// ConnectionLimits with the next request begins.
     fn expect_next(&self, now_ms: u64) {
         let idle_ms = now_ms.saturating_add(self.office.common.patience.idle_ms);
         let old_ms = self.peer.age_ms.max(now_ms + AGE_GRACE_MS);
@@ -147,18 +147,19 @@ impl<H: Handler> Exchange<H> {
         write_head(&received, &mut self.bytes);
         let parsed = self.parse();
         // `may_minihttp` panics at a length that is no number, or too great a one.
-        let Taken::Refused(refusal @ (Refusal::Timeout | Refusal::BodyTooLarge)) = parsed else {
+        let Taken::Refused(refusal @ (RequestError::Timeout | RequestError::BodyTooLarge)) = parsed
+        else {
             return parsed;
         };
-        if refusal == Refusal::BodyTooLarge && !has_countable_length(&received) {
+        if refusal == RequestError::BodyTooLarge && !has_countable_length(&received) {
             return parsed;
         }
-        let judged = if refusal == Refusal::Timeout { self.judge() } else { None };
+        let judged = if refusal == RequestError::Timeout { self.judge() } else { None };
         if let Some((response, body, asked)) = &judged
             && asked.last.is_some()
         {
             // Its body may never come, and whatever comes is not looked at.
-            self.ended = Some(Refusal::RequestLine);
+            self.ended = Some(RequestError::RequestLine);
             return Taken::Judged(*response, body.clone(), *asked);
         }
         let late_ms = self.office.now_ms().saturating_add(self.office.common.patience.request_ms);
@@ -168,7 +169,7 @@ impl<H: Handler> Exchange<H> {
         if let Some((response, body, asked)) = judged {
             return Taken::Judged(response, body, asked);
         }
-        if refusal == Refusal::BodyTooLarge {
+        if refusal == RequestError::BodyTooLarge {
             return parsed;
         }
         // A broken connection ends the body too early, like a slow one that was ended: asking finds
@@ -180,10 +181,10 @@ impl<H: Handler> Exchange<H> {
     /// What our own parser says to what is there of the request; it is late while more is missing.
     fn parse(&mut self) -> Taken {
         let body_bytes_max = self.office.common.patience.body_bytes_max;
-        match Intake::default().advance(&self.bytes, &mut self.heads, body_bytes_max) {
+        match RequestReader::default().advance(&self.bytes, &mut self.heads, body_bytes_max) {
             Ok(Advance::Whole(_)) => Taken::Whole,
             Ok(Advance::Undecoded) => Taken::Chunked,
-            Ok(Advance::Partial | Advance::Begun) => Taken::Refused(Refusal::Timeout),
+            Ok(Advance::Partial | Advance::Begun) => Taken::Refused(RequestError::Timeout),
             Err(refusal) => Taken::Refused(refusal),
         }
     }
@@ -191,7 +192,7 @@ impl<H: Handler> Exchange<H> {
     /// What the handler says to the head in `bytes`, if that is enough for an answer.
     fn judge(&mut self) -> Option<(Response, Vec<u8>, Asked)> {
         let office = Arc::clone(&self.office);
-        let mut intake = Intake::default();
+        let mut intake = RequestReader::default();
         let body_bytes_max = office.common.patience.body_bytes_max;
         let mut heads = std::mem::take(&mut self.heads);
         let Ok(Advance::Begun) = intake.advance(&self.bytes, &mut heads, body_bytes_max) else {
@@ -212,14 +213,14 @@ impl<H: Handler> Exchange<H> {
         Some((response, body, Asked { answers_head, http_1_0, last }))
     }
 
-    fn context<'c>(&'c self, common: &Common, now: Now, number: u64) -> Context<'c> {
+    fn context<'c>(&'c self, common: &ServerState, now: Now, number: u64) -> Context<'c> {
         let connection = ConnectionId { slot: self.slot, number: 0 };
         Context {
             now,
             peer_is_loopback: self.peer.is_loopback,
             peer: &*self.peer,
             over_limit: self.peer.is_over_limit(),
-            draining: common.drain.phase() >= Phase::Draining,
+            draining: common.shutdown.phase() >= Phase::Draining,
             request: RequestId { connection, number },
             mailbox: &self.mailbox,
             lines: "",
@@ -238,13 +239,13 @@ impl<H: Handler> Exchange<H> {
     }
 
     /// Asks the handler about the request in `bytes`.
-    fn ask(&mut self, desk: &mut Desk<H>, now: Now) -> Result<(Reply, Asked), Refusal> {
+    fn ask(&mut self, desk: &mut Desk<H>, now: Now) -> Result<(Reply, Asked), RequestError> {
         let office = Arc::clone(&self.office);
         let body_bytes_max = office.common.patience.body_bytes_max;
         let mut heads = std::mem::take(&mut self.heads);
-        let advance = Intake::default().advance(&self.bytes, &mut heads, body_bytes_max)?;
+        let advance = RequestReader::default().advance(&self.bytes, &mut heads, body_bytes_max)?;
         let Advance::Whole(whole) = advance else {
-            return Err(Refusal::Timeout);
+            return Err(RequestError::Timeout);
         };
         let context = self.context(&office.common, now, self.requests + 1);
         let reply = desk.handler.handle(&whole.request, &context, &mut desk.body);
@@ -260,13 +261,13 @@ impl<H: Handler> Exchange<H> {
         Ok((reply, asked))
     }
 
-    fn refuse(&mut self, refusal: Refusal, desk: &mut Desk<H>) -> Outcome {
+    fn refuse(&mut self, refusal: RequestError, desk: &mut Desk<H>) -> Outcome {
         self.ended = Some(refusal);
         Outcome::refused(desk.handler.refuse(refusal, &mut desk.body))
     }
 
     fn refuse_chunked(&mut self, desk: &mut Desk<H>) -> Outcome {
-        self.ended = Some(Refusal::UnknownTransferCoding);
+        self.ended = Some(RequestError::UnknownTransferCoding);
         let detail = "Transfer-Encoding: the engine may-minihttp takes Content-Length only";
         let status = Status::NotImplemented;
         Outcome::refused(problem(&mut desk.body, status, detail, None, 0))
@@ -313,7 +314,7 @@ impl<H: Handler> Exchange<H> {
             Some(reason) => {
                 // Whoever asked for the end has sent nothing behind that.
                 if reason == CloseReason::Client {
-                    self.ended = Some(Refusal::RequestLine);
+                    self.ended = Some(RequestError::RequestLine);
                 }
                 self.peer.end(reason);
             }
@@ -339,7 +340,7 @@ impl<H: Handler> HttpService for Exchange<H> {
 impl<H: Handler> Drop for Exchange<H> {
     /// `may_minihttp` lets go of a connection.
     fn drop(&mut self) {
-        self.office.peers.leave(self.slot);
+        self.office.connections.leave(self.slot);
         self.office.common.population.leave(self.peer.admission);
         if let Some(desk) = self.office.desks.get(self.peer.core) {
             desk.lock().handler.connection_closed(self.peer.reason());

@@ -7,13 +7,13 @@
 
 use super::chunked::Chunked;
 use super::framing::Body;
-use super::heads::{Head, Heads};
-use super::refusal::Refusal;
+use super::head_cache::{Head, HeadCache};
 use super::request::Request;
+use super::request_error::RequestError;
 
 /// How far the current request of a connection has come; a few bytes, kept between receives.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Intake {
+pub struct RequestReader {
     state: State,
     /// Whether the head of the chunked request has yet to be looked at.
     unseen: bool,
@@ -64,20 +64,20 @@ pub struct Begun<'a> {
     pub waits: bool,
 }
 
-/// The answer to [`Intake::advance`].
+/// The answer to [`RequestReader::advance`].
 #[derive(Debug)]
 pub enum Advance<'a> {
     /// More bytes are needed; they go after all of the input, which the caller keeps.
     Partial,
-    /// The same, and the head has just become whole: [`Intake::begun`] shows it. Said once.
+    /// The same, and the head has just become whole: [`RequestReader::begun`] shows it. Said once.
     Begun,
-    /// The input has chunks to decode: [`Intake::decode`] is to be called with it.
+    /// The input has chunks to decode: [`RequestReader::decode`] is to be called with it.
     Undecoded,
     /// A whole request, borrowed from the input.
     Whole(Whole<'a>),
 }
 
-/// The answer to [`Intake::decode`].
+/// The answer to [`RequestReader::decode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decode {
     /// More bytes are needed; they go after the first `keep` bytes of the input, which the caller
@@ -85,14 +85,14 @@ pub enum Decode {
     Partial {
         /// Bytes to keep.
         keep: usize,
-        /// Whether the head has just become whole: [`Intake::begun`] shows it. Said once.
+        /// Whether the head has just become whole: [`RequestReader::begun`] shows it. Said once.
         begun: bool,
     },
-    /// The body is whole: [`Intake::advance`] hands the request out.
+    /// The body is whole: [`RequestReader::advance`] hands the request out.
     Whole,
 }
 
-/// The answer to [`Intake::skip`].
+/// The answer to [`RequestReader::skip`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// Bytes at the start of the input that are of no use any more.
@@ -101,7 +101,7 @@ pub struct Skipped {
     pub done: bool,
 }
 
-impl Intake {
+impl RequestReader {
     /// Whether the head of a request has been taken whose body has not.
     #[must_use]
     pub const fn has_begun(&self) -> bool {
@@ -116,9 +116,9 @@ impl Intake {
     pub fn advance<'a>(
         &mut self,
         input: &'a [u8],
-        heads: &'a mut Heads,
+        heads: &'a mut HeadCache,
         body_bytes_max: usize,
-    ) -> Result<Advance<'a>, Refusal> {
+    ) -> Result<Advance<'a>, RequestError> {
         match self.state {
             State::Length { request_bytes } if input.len() < request_bytes => {
                 return Ok(Advance::Partial);
@@ -127,7 +127,7 @@ impl Intake {
             State::Skipped { .. } | State::SkippedChunks { .. } => return Ok(Advance::Partial),
             State::Decoded { body_bytes, consumed } => {
                 self.state = State::Head;
-                let head = heads.read(input)?.ok_or(Refusal::RequestLine)?;
+                let head = heads.read(input)?.ok_or(RequestError::RequestLine)?;
                 return Ok(Advance::Whole(whole(&head, input, body_bytes, consumed)));
             }
             State::Length { .. } | State::Head => {}
@@ -149,7 +149,7 @@ impl Intake {
                 // Refused by its announcement, before any of it is read (RFC 9110, 15.5.14).
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 if length > body_bytes_max {
-                    return Err(Refusal::BodyTooLarge);
+                    return Err(RequestError::BodyTooLarge);
                 }
                 let request_bytes = head.bytes + length;
                 if input.len() < request_bytes {
@@ -168,7 +168,11 @@ impl Intake {
     /// # Errors
     ///
     /// A malformed or an oversize body.
-    pub fn decode(&mut self, input: &mut [u8], body_bytes_max: usize) -> Result<Decode, Refusal> {
+    pub fn decode(
+        &mut self,
+        input: &mut [u8],
+        body_bytes_max: usize,
+    ) -> Result<Decode, RequestError> {
         let State::Chunked { head_bytes, body_bytes, ref mut decoder } = self.state else {
             return Ok(Decode::Whole);
         };
@@ -188,7 +192,7 @@ impl Intake {
     /// The request whose head stands at the start of `input` and whose body is not whole; `None`
     /// if there is no such.
     #[must_use]
-    pub fn begun<'a>(&self, input: &'a [u8], heads: &'a mut Heads) -> Option<Begun<'a>> {
+    pub fn begun<'a>(&self, input: &'a [u8], heads: &'a mut HeadCache) -> Option<Begun<'a>> {
         if !matches!(self.state, State::Length { .. } | State::Chunked { .. }) {
             return None;
         }
@@ -227,7 +231,11 @@ impl Intake {
     /// # Errors
     ///
     /// A malformed or an oversize body: where the next request begins cannot be known.
-    pub fn skip(&mut self, input: &mut [u8], body_bytes_max: usize) -> Result<Skipped, Refusal> {
+    pub fn skip(
+        &mut self,
+        input: &mut [u8],
+        body_bytes_max: usize,
+    ) -> Result<Skipped, RequestError> {
         let skipped = match &mut self.state {
             State::Skipped { bytes } => {
                 let consumed = input.len().min(*bytes);
@@ -273,13 +281,13 @@ mod tests {
     struct Seen {
         requests: Vec<(String, Vec<u8>, bool)>,
         continues: usize,
-        refusal: Option<Refusal>,
+        refusal: Option<RequestError>,
     }
 
     /// Feeds pieces the way the engine does.
     fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Seen {
         let mut seen = Seen::default();
-        let mut intake = Intake::default();
+        let mut intake = RequestReader::default();
         let mut buffer: Vec<u8> = Vec::new();
         for piece in pieces {
             buffer.extend_from_slice(piece);
@@ -291,9 +299,13 @@ mod tests {
         seen
     }
 
-    fn drain(intake: &mut Intake, buffer: &mut Vec<u8>, seen: &mut Seen) -> Result<(), Refusal> {
+    fn drain(
+        intake: &mut RequestReader,
+        buffer: &mut Vec<u8>,
+        seen: &mut Seen,
+    ) -> Result<(), RequestError> {
         while !buffer.is_empty() {
-            let mut heads = Heads::default();
+            let mut heads = HeadCache::default();
             match intake.advance(buffer, &mut heads, BODY_MAX)? {
                 Advance::Partial => break,
                 Advance::Begun => {
@@ -318,8 +330,8 @@ mod tests {
         Ok(())
     }
 
-    fn waits(intake: &Intake, buffer: &[u8]) -> bool {
-        intake.begun(buffer, &mut Heads::default()).unwrap().waits
+    fn waits(intake: &RequestReader, buffer: &[u8]) -> bool {
+        intake.begun(buffer, &mut HeadCache::default()).unwrap().waits
     }
 
     const STREAM: &str = "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
@@ -403,7 +415,7 @@ mod tests {
         };
         assert_eq!(feed([head(BODY_MAX).as_bytes()]).refusal, None);
         let refused = feed([head(BODY_MAX + 1).as_bytes()]);
-        assert_eq!((refused.refusal, refused.continues), (Some(Refusal::BodyTooLarge), 0));
+        assert_eq!((refused.refusal, refused.continues), (Some(RequestError::BodyTooLarge), 0));
     }
 
     /// Whatever the pieces, what is thrown away is the body, and the request behind it is whole.
@@ -415,7 +427,7 @@ mod tests {
             let head = format!("POST /1 HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
             for come in 0..body.len() {
                 for size in 1..=body.len() {
-                    let (mut intake, mut heads) = (Intake::default(), Heads::default());
+                    let (mut intake, mut heads) = (RequestReader::default(), HeadCache::default());
                     let mut first = [head.as_bytes(), &body.as_bytes()[..come]].concat();
                     let begins = match intake.advance(&first, &mut heads, BODY_MAX).unwrap() {
                         Advance::Undecoded => {
@@ -449,10 +461,10 @@ mod tests {
         let mut head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         for (rest, refusal) in [
             ("3e8\r\n", Ok(())),
-            ("3e9\r\n", Err(Refusal::BodyTooLarge)),
-            ("x", Err(Refusal::Chunk)),
+            ("3e9\r\n", Err(RequestError::BodyTooLarge)),
+            ("x", Err(RequestError::Chunk)),
         ] {
-            let (mut intake, mut heads) = (Intake::default(), Heads::default());
+            let (mut intake, mut heads) = (RequestReader::default(), HeadCache::default());
             let _ = intake.advance(&head, &mut heads, BODY_MAX).unwrap();
             let _ = intake.decode(&mut head, BODY_MAX).unwrap();
             intake.begin_to_skip(head.len());

@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 use mio::{Registry, Token, Waker};
 
-use crate::http::handler::{Mailbox, RequestId};
+use crate::http::handler::{AnswerSink, RequestId};
 use crate::http::response::Answer;
 use crate::sync::Mutex;
 
 /// A connection that was accepted and not yet admitted.
 #[derive(Debug)]
-pub struct Newcomer {
+pub struct NewConnection {
     /// Its socket.
     pub stream: TcpStream,
     /// Whence it came.
@@ -23,24 +23,24 @@ pub struct Newcomer {
 
 /// What is brought.
 #[derive(Debug)]
-pub enum Posted {
+pub enum Message {
     /// An answer to one of the core's requests.
     Answer(RequestId, Answer),
     /// A connection to take in.
-    Newcomer(Newcomer),
+    NewConnection(NewConnection),
 }
 
 /// The inbox of one core. Its length is bounded by connections: each waits for at most one answer,
 /// and each newcomer is one.
 #[derive(Debug)]
 pub struct Inbox {
-    mail: Mutex<Mail>,
+    mail: Mutex<Queue>,
     waker: Waker,
 }
 
 #[derive(Debug, Default)]
-struct Mail {
-    posted: Vec<Posted>,
+struct Queue {
+    posted: Vec<Message>,
     /// Nobody will look into it any more.
     closed: bool,
 }
@@ -56,7 +56,7 @@ impl Inbox {
     }
 
     /// Moves everything that was posted into `posted`, which is empty.
-    pub fn take(&self, posted: &mut Vec<Posted>) {
+    pub fn take(&self, posted: &mut Vec<Message>) {
         std::mem::swap(&mut self.mail.lock().posted, posted);
     }
 
@@ -71,7 +71,7 @@ impl Inbox {
     /// # Errors
     ///
     /// The core has ended; what was brought comes back.
-    pub fn post(&self, something: Posted) -> Result<(), Posted> {
+    pub fn post(&self, something: Message) -> Result<(), Message> {
         let first = {
             let mut mail = self.mail.lock();
             if mail.closed {
@@ -97,13 +97,13 @@ impl Inbox {
 
     /// Closes it for good, and drops what is in it.
     pub fn close(&self) {
-        *self.mail.lock() = Mail { posted: Vec::new(), closed: true };
+        *self.mail.lock() = Queue { posted: Vec::new(), closed: true };
     }
 }
 
-impl Mailbox for Inbox {
+impl AnswerSink for Inbox {
     fn deliver(&self, request: RequestId, answer: Answer) {
         // At a core that has ended nobody waits for it.
-        let _ = self.post(Posted::Answer(request, answer));
+        let _ = self.post(Message::Answer(request, answer));
     }
 }

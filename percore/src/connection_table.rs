@@ -17,9 +17,9 @@ const CANDIDATES: usize = 64;
 /// After a look that found nobody idle, the next one waits this long.
 const LOOK_AGAIN_MS: u64 = 10;
 
-/// Connections of all cores, against their limit.
+/// ConnectionTable of all cores, against their limit.
 #[derive(Debug)]
-pub struct Population {
+pub struct AdmissionControl {
     regular: AtomicUsize,
     reserved: AtomicUsize,
     turned_away: AtomicUsize,
@@ -39,7 +39,7 @@ pub enum Admission {
     Dropped,
 }
 
-impl Population {
+impl AdmissionControl {
     /// Nobody, of at most `limit`.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
@@ -114,9 +114,9 @@ fn enter(count: &AtomicUsize, limit: usize) -> bool {
 
 /// The table of one core. Slots are used again; numbers are not.
 #[derive(Debug)]
-pub struct Connections {
+pub struct ConnectionTable {
     slots: Slab<Connection>,
-    population: Arc<Population>,
+    population: Arc<AdmissionControl>,
     accepted: u64,
     /// Idle connections, longest last, as they stood at the last look.
     candidates: Vec<(u64, ConnectionId)>,
@@ -127,10 +127,10 @@ pub struct Connections {
     reserved_count: usize,
 }
 
-impl Connections {
+impl ConnectionTable {
     /// An empty table.
     #[must_use]
-    pub const fn new(population: Arc<Population>) -> Self {
+    pub const fn new(population: Arc<AdmissionControl>) -> Self {
         Self {
             slots: Slab::new(),
             population,
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_one_for_all_and_some_places_are_reserved() {
-        let population = Population::new(2);
+        let population = AdmissionControl::new(2);
         assert_eq!([population.admit(), population.admit()], [Admission::Regular; 2]);
         assert!(population.is_full());
         for _ in 0..RESERVED_CONNECTIONS {

@@ -1,19 +1,19 @@
 //! How a core goes: what is under way is finished, nothing new is begun.
 
-use super::Core;
-use crate::drain::Phase;
+use super::EventLoop;
 use crate::http::handler::Handler;
 use crate::limits::NEWCOMER_MS;
 use crate::observer::CloseReason;
+use crate::shutdown::Phase;
 
 /// Rounds of accepting before the listener closes: what its backlog holds, and not what a flood
 /// adds meanwhile.
 const LAST_ACCEPTS: usize = 64;
 
-impl<H: Handler> Core<H> {
+impl<H: Handler> EventLoop<H> {
     /// Follows the server's phase.
     pub(super) fn enter_phase(&mut self) {
-        let phase = self.common.drain.phase();
+        let phase = self.common.shutdown.phase();
         if phase == self.phase {
             return;
         }
@@ -79,7 +79,7 @@ impl<H: Handler> Core<H> {
     }
 }
 
-impl<H> Drop for Core<H> {
+impl<H> Drop for EventLoop<H> {
     /// However it ends, by a handler's panic too: no other core may hand newcomers to it any more.
     fn drop(&mut self) {
         self.inbox.close();

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use may::sync::Blocker;
 
-use crate::http::handler::{Mailbox, RequestId};
+use crate::http::handler::{AnswerSink, RequestId};
 use crate::http::response::Answer;
 use crate::sync::Mutex;
 
 /// The letterbox of one connection, which waits for one answer at a time.
 #[derive(Debug, Default)]
-pub(super) struct Letterbox(Mutex<Letter>);
+pub(super) struct AnswerSlot(Mutex<Letter>);
 
 /// By the number of the request that it is about.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ enum Letter {
     Here(u64, Answer),
 }
 
-impl Letterbox {
+impl AnswerSlot {
     /// Waits for the answer to request `number`; the worker serves others meanwhile.
     pub(super) fn wait(&self, number: u64) -> Answer {
         loop {
@@ -41,7 +41,7 @@ impl Letterbox {
     }
 }
 
-impl Mailbox for Letterbox {
+impl AnswerSink for AnswerSlot {
     fn deliver(&self, request: RequestId, answer: Answer) {
         let awaited = {
             let mut letter = self.0.lock();
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn an_answer_is_had_whether_it_comes_before_or_after() {
         let answer = |text: &str| Answer { response: Response::ok(TEXT, 0), body: text.into() };
-        let letterbox = Arc::new(Letterbox::default());
+        let letterbox = Arc::new(AnswerSlot::default());
         letterbox.deliver(RequestId::default(), answer("before"));
         assert_eq!(letterbox.wait(0), answer("before"));
         let waiting = Arc::clone(&letterbox);
@@ -82,7 +82,7 @@ mod tests {
     fn an_answer_to_another_request_is_not_taken_for_it() {
         let to = |number| RequestId { number, ..RequestId::default() };
         let answer = |text: &str| Answer { response: Response::ok(TEXT, 0), body: text.into() };
-        let letterbox = Arc::new(Letterbox::default());
+        let letterbox = Arc::new(AnswerSlot::default());
         // Of a request that was answered at once, and its ticket let go of.
         letterbox.deliver(to(1), answer("lost"));
         letterbox.deliver(to(2), answer("second"));

@@ -1,9 +1,9 @@
 //! What a connection holds of its core's memory, and its end when that is short.
 
 use super::{Connection, Stage, exchange};
+use crate::context::{AfterServe, CoreContext};
 use crate::http::handler::Handler;
-use crate::http::refusal::Refusal;
-use crate::lent::{Lent, Next};
+use crate::http::request_error::RequestError;
 use crate::observer::CloseReason;
 
 impl Connection {
@@ -21,17 +21,17 @@ impl Connection {
 
     /// Ends a connection for the memory that it holds. Its last request may still wait for a later
     /// answer, which then is the last; nothing may be said before that.
-    pub fn evict<H: Handler>(&mut self, lent: &mut Lent<'_, H>) -> Next {
+    pub fn evict<H: Handler>(&mut self, lent: &mut CoreContext<'_, H>) -> AfterServe {
         if !self.output.is_empty() {
             self.forgo_sending();
-            return Next::Close(CloseReason::Limit);
+            return AfterServe::Close(CloseReason::Limit);
         }
         let input = std::mem::take(&mut self.input);
         self.unparsed = false;
         if matches!(self.stage, Stage::Waiting(_)) {
             self.closing = Some(CloseReason::Limit);
         } else {
-            self.refuse(Refusal::MemoryLimit, exchange::asks_for_head(&input), lent);
+            self.refuse(RequestError::MemoryLimit, exchange::asks_for_head(&input), lent);
         }
         lent.buffers.take_back(input);
         self.settle(lent)

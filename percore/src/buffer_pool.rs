@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::http::heads::Heads;
+use crate::http::head_cache::HeadCache;
 use crate::limits::{HEAD_BYTES_MAX, LENT_BYTES_MAX, OUT_BYTES_MAX, RECEIVE_BYTES};
 
 /// Spare buffers kept for connections; more are given back to the allocator.
@@ -15,7 +15,7 @@ const SPARE_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
 /// What a core reads into and writes from.
-pub struct Buffers {
+pub struct BufferPool {
     /// Bytes as they come from a socket.
     pub receive: Vec<u8>,
     /// Answers of the connection that is being served.
@@ -23,26 +23,26 @@ pub struct Buffers {
     /// The body of the answer that is being made.
     pub body: Vec<u8>,
     /// The heads that came last, of whatever connection.
-    pub heads: Heads,
+    pub heads: HeadCache,
     spare: Vec<Vec<u8>>,
     /// Bytes allocated for what is lent.
     lent_bytes: usize,
     lent_bytes_max: usize,
 }
 
-impl fmt::Debug for Buffers {
+impl fmt::Debug for BufferPool {
     /// Sizes alone: what peers have sent may be a token.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { lent_bytes, lent_bytes_max, .. } = self;
         let fields = [("lent_bytes", lent_bytes), ("lent_bytes_max", lent_bytes_max)];
-        let mut shown = out.debug_struct("Buffers");
+        let mut shown = out.debug_struct("BufferPool");
         fields.into_iter().for_each(|(name, value)| _ = shown.field(name, value));
         shown.finish_non_exhaustive()
     }
 }
 
-impl Buffers {
-    /// Buffers at their full size, so that serving does not grow them. What is lent is bounded, and
+impl BufferPool {
+    /// BufferPool at their full size, so that serving does not grow them. What is lent is bounded, and
     /// the bound has room for some bodies of the largest size.
     #[must_use]
     pub fn new(body_bytes_max: usize) -> Self {
@@ -53,7 +53,7 @@ impl Buffers {
             receive: vec![0; RECEIVE_BYTES],
             out: Vec::with_capacity(OUT_BYTES_MAX / 4),
             body: Vec::with_capacity(4096),
-            heads: Heads::default(),
+            heads: HeadCache::default(),
             spare: Vec::new(),
         }
     }
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn buffers_come_back_empty_and_not_in_any_number() {
-        let mut buffers = Buffers::new(0);
+        let mut buffers = BufferPool::new(0);
         let lent = buffers.lend(b"half a request");
         assert_eq!(lent, b"half a request");
         buffers.take_back(lent);
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_is_lent_is_bounded() {
-        let mut buffers = Buffers::new(0);
+        let mut buffers = BufferPool::new(0);
         let mut lent: Vec<_> = (0..64).map(|_| buffers.lend(&[0; 1024 * 1024])).collect();
         assert!(!buffers.are_exhausted());
         let mut last = lent.pop().unwrap();

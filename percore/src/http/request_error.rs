@@ -8,7 +8,7 @@ use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX, TRAILER
 /// A request that cannot be taken. Whatever follows it on the connection is not parsed: nobody
 /// knows where it would begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RequestError {
     /// The request line is not `method SP target SP version`.
     RequestLine,
     /// The target is in none of the four forms, or in one that its method may not use.
@@ -53,7 +53,7 @@ pub enum Refusal {
     MemoryLimit,
 }
 
-impl Refusal {
+impl RequestError {
     /// The answer's status.
     #[must_use]
     pub const fn status(self) -> Status {
@@ -81,7 +81,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for RequestError {
     /// The `detail` of the problem: what was found wrong and what was expected.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         const KIB: usize = 1024;
@@ -142,9 +142,9 @@ mod tests {
     #[test]
     fn limits_are_told_as_they_are() {
         for (refusal, detail) in [
-            (Refusal::TargetTooLong, "request line: longer than 8 KiB"),
-            (Refusal::HeadTooLarge, "head: longer than 16 KiB or more than 100 fields"),
-            (Refusal::TrailersTooLarge, "trailers: longer than 4 KiB"),
+            (RequestError::TargetTooLong, "request line: longer than 8 KiB"),
+            (RequestError::HeadTooLarge, "head: longer than 16 KiB or more than 100 fields"),
+            (RequestError::TrailersTooLarge, "trailers: longer than 4 KiB"),
         ] {
             assert_eq!(refusal.to_string(), detail);
         }

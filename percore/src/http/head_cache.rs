@@ -9,9 +9,9 @@ use std::fmt;
 
 use super::framing::Framing;
 use super::head::{self, HeaderSlots, Parsed};
-use super::headers::{Headers, Places};
-use super::refusal::Refusal;
+use super::headers::{FieldIndex, Headers};
 use super::request::Method;
+use super::request_error::RequestError;
 use super::target::Target;
 use crate::limits::HEADS_KEPT;
 
@@ -34,35 +34,35 @@ pub struct Head<'a> {
 
 /// The last [`HEADS_KEPT`] different heads of a core. Its memory grows to the longest of them.
 #[derive(Default)]
-pub struct Heads {
-    kept: Vec<Kept>,
+pub struct HeadCache {
+    kept: Vec<CachedHead>,
     /// The place of the one that came last.
     latest: usize,
 }
 
 /// A head with what it means. It may carry somebody's token, so nothing here can be printed.
-struct Kept {
+struct CachedHead {
     bytes: Vec<u8>,
     method: Method,
     path: String,
     query: Option<String>,
-    places: Places,
+    places: FieldIndex,
     framing: Framing,
 }
 
-impl fmt::Debug for Heads {
+impl fmt::Debug for HeadCache {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Heads").field("kept", &self.kept.len()).finish_non_exhaustive()
+        out.debug_struct("HeadCache").field("kept", &self.kept.len()).finish_non_exhaustive()
     }
 }
 
-impl Heads {
+impl HeadCache {
     /// Reads the head at the start of `input`; `None` asks for more bytes.
     ///
     /// # Errors
     ///
     /// The first rule that the head, or what is there of it, breaks, in the order of its bytes.
-    pub fn read(&mut self, input: &[u8]) -> Result<Option<Head<'_>>, Refusal> {
+    pub fn read(&mut self, input: &[u8]) -> Result<Option<Head<'_>>, RequestError> {
         let place = match self.find(input) {
             Some(place) => place,
             None => {
@@ -74,13 +74,13 @@ impl Heads {
             }
         };
         self.latest = place;
-        Ok(self.kept.get(place).map(Kept::head))
+        Ok(self.kept.get(place).map(CachedHead::head))
     }
 
     /// The place of the head with which `input` starts, from the latest one on.
     fn find(&self, input: &[u8]) -> Option<usize> {
         let (older, newer) = self.kept.split_at_checked(self.latest)?;
-        let is_here = |kept: &Kept| starts_with(input, &kept.bytes);
+        let is_here = |kept: &CachedHead| starts_with(input, &kept.bytes);
         let found = newer.iter().position(is_here).map(|place| self.latest + place);
         found.or_else(|| older.iter().position(is_here))
     }
@@ -89,7 +89,7 @@ impl Heads {
     #[cold]
     fn keep(&mut self, input: &[u8], parsed: &Parsed<'_>) -> usize {
         let place = if self.kept.len() < HEADS_KEPT {
-            self.kept.push(Kept::empty(parsed));
+            self.kept.push(CachedHead::empty(parsed));
             self.kept.len() - 1
         } else {
             (self.latest + 1) % HEADS_KEPT
@@ -101,14 +101,14 @@ impl Heads {
     }
 }
 
-impl Kept {
+impl CachedHead {
     const fn empty(parsed: &Parsed<'_>) -> Self {
         Self {
             bytes: Vec::new(),
             method: parsed.method,
             path: String::new(),
             query: None,
-            places: Places::NONE,
+            places: FieldIndex::NONE,
             framing: parsed.framing,
         }
     }
@@ -162,7 +162,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// All that a head says, as text.
-    fn read(heads: &mut Heads, input: &[u8]) -> String {
+    fn read(heads: &mut HeadCache, input: &[u8]) -> String {
         let head = heads.read(input);
         let fields = head.ok().flatten().map(|head| head.headers.iter().collect::<Vec<_>>());
         format!("{head:?} {fields:?}")
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn what_can_be_printed_has_no_token() {
         let input = b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer s3cret\r\n\r\n";
-        let mut heads = Heads::default();
+        let mut heads = HeadCache::default();
         let printed = format!("{:?}", heads.read(input).unwrap().unwrap());
         assert!(printed.contains("Authorization") && !printed.contains("s3cret"), "{printed}");
         for printed in [format!("{heads:?}"), format!("{heads:#?}")] {
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_head_that_is_kept_says_what_it_said() {
-        let mut heads = Heads::default();
+        let mut heads = HeadCache::default();
         for _ in 0..3 {
             let input = b"POST /metrics?a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nX:\r\n\r\n{}";
             let head = heads.read(input).unwrap().unwrap();
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn no_more_are_kept_than_may_be_and_the_latest_stay() {
-        let mut heads = Heads::default();
+        let mut heads = HeadCache::default();
         for number in 0..3 * HEADS_KEPT {
             let input = format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n");
             assert_eq!(heads.find(input.as_bytes()), None);
@@ -233,7 +233,7 @@ mod tests {
             inputs in prop::collection::vec(
                 (0..4_u8, 0..3_u8, 0..3_usize, any::<bool>()), 1..40),
         ) {
-            let mut heads = Heads::default();
+            let mut heads = HeadCache::default();
             for (path, host, length, whole) in inputs {
                 // Some are no heads, and some are cut short.
                 let host = ["a", "b:80", "c d"][usize::from(host)];
@@ -242,7 +242,7 @@ mod tests {
                 );
                 let end = if whole { text.len() } else { text.len() - 5 };
                 let input = &text.as_bytes()[..end];
-                let alone = read(&mut Heads::default(), input);
+                let alone = read(&mut HeadCache::default(), input);
                 prop_assert_eq!(read(&mut heads, input), alone);
             }
         }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use slab::Slab;
 
-use crate::connections::Admission;
+use crate::connection_table::Admission;
 use crate::descriptors::Duplicator;
 use crate::http::handler;
 use crate::listener::bound_buffers;
@@ -19,7 +19,7 @@ use crate::sync::Mutex;
 
 /// All connections of the engine.
 #[derive(Debug)]
-pub(super) struct Peers {
+pub(super) struct Connections {
     live: Mutex<Slab<Arc<Peer>>>,
     duplicator: Option<Duplicator>,
 }
@@ -50,7 +50,7 @@ impl handler::Peer for Peer {
     }
 }
 
-impl Peers {
+impl Connections {
     pub(super) fn new() -> Self {
         Self { live: Mutex::new(Slab::new()), duplicator: Duplicator::new() }
     }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::buffers::Buffers;
+use super::buffer_pool::BufferPool;
 use crate::clock::Now;
-use crate::http::handler::Mailbox;
+use crate::http::handler::AnswerSink;
 use crate::http::response::Encoder;
 use crate::observer::CloseReason;
 
 /// The patience of one server with its peers.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct ConnectionLimits {
     /// Between requests.
     pub idle_ms: u64,
     /// For one request to arrive, and for an answer to move on.
@@ -21,13 +21,13 @@ pub struct Patience {
 
 /// A core's things, in the hands of one connection.
 #[derive(Debug)]
-pub struct Lent<'c, H> {
+pub struct CoreContext<'c, H> {
     /// Answers requests.
     pub handler: &'c mut H,
     /// Makes the context of a request.
     pub desk: &'c Desk,
-    /// Buffers to receive into and answer from.
-    pub buffers: &'c mut Buffers,
+    /// BufferPool to receive into and answer from.
+    pub buffers: &'c mut BufferPool,
     /// Writes heads.
     pub encoder: &'c mut Encoder,
     /// The reading of this turn.
@@ -48,14 +48,14 @@ pub struct Lent<'c, H> {
 #[derive(Debug)]
 pub struct Desk {
     /// Where later answers are posted.
-    pub mailbox: Arc<dyn Mailbox>,
+    pub mailbox: Arc<dyn AnswerSink>,
     /// Deadlines and sizes.
-    pub patience: Patience,
+    pub patience: ConnectionLimits,
 }
 
 /// What the core does with a connection after it was served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum AfterServe {
     /// Wait for the kernel, a later answer or a deadline.
     Wait,
     /// Serve again in the next turn: there may be more to do at once.

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::mailbox::{Inbox, Newcomer, Posted};
+use super::inbox::{Inbox, Message, NewConnection};
 use crate::sync::CachePadded;
 
 /// After a newcomer has asked every core in vain, others do not ask for this long: a flood must not
@@ -16,13 +16,13 @@ const ASK_AGAIN_MS: u64 = 10;
 
 /// All inboxes and the seats taken, by core.
 #[derive(Debug)]
-pub struct Crew {
+pub struct Balancer {
     inboxes: OnceLock<Box<[Arc<Inbox>]>>,
     taken: Box<[CachePadded<AtomicUsize>]>,
     ask_again_ms: AtomicU64,
 }
 
-impl Crew {
+impl Balancer {
     /// So many cores, without connections.
     #[must_use]
     pub fn new(cores: usize) -> Self {
@@ -39,7 +39,7 @@ impl Crew {
     /// Gives a newcomer that core `from` has accepted a seat where the fewest are taken. It comes
     /// back if that is here.
     #[must_use]
-    pub fn place(&self, from: usize, newcomer: Newcomer) -> Option<Newcomer> {
+    pub fn place(&self, from: usize, newcomer: NewConnection) -> Option<NewConnection> {
         let core = self.take_seat(from);
         if core == from { Some(newcomer) } else { self.send(from, core, newcomer) }
     }
@@ -61,7 +61,12 @@ impl Crew {
     /// Passes a newcomer on to the next core, which may have an idle connection to close for it.
     /// It comes back when all have been asked.
     #[must_use]
-    pub fn pass_on(&self, from: usize, mut newcomer: Newcomer, now_ms: u64) -> Option<Newcomer> {
+    pub fn pass_on(
+        &self,
+        from: usize,
+        mut newcomer: NewConnection,
+        now_ms: u64,
+    ) -> Option<NewConnection> {
         newcomer.asked += 1;
         if newcomer.asked >= self.taken.len() {
             self.ask_again_ms.fetch_max(now_ms + ASK_AGAIN_MS, Ordering::Relaxed);
@@ -78,13 +83,13 @@ impl Crew {
 
     /// Posts a newcomer to the core where it has its seat. From one that has ended already it comes
     /// back, with a seat here.
-    fn send(&self, from: usize, to: usize, newcomer: Newcomer) -> Option<Newcomer> {
+    fn send(&self, from: usize, to: usize, newcomer: NewConnection) -> Option<NewConnection> {
         let inbox = self.inboxes.get().and_then(|inboxes| inboxes.get(to));
         let posted = match inbox {
-            Some(inbox) => inbox.post(Posted::Newcomer(newcomer)),
-            None => Err(Posted::Newcomer(newcomer)),
+            Some(inbox) => inbox.post(Message::NewConnection(newcomer)),
+            None => Err(Message::NewConnection(newcomer)),
         };
-        let Err(Posted::Newcomer(newcomer)) = posted else {
+        let Err(Message::NewConnection(newcomer)) = posted else {
             return None;
         };
         self.leave(to);
@@ -119,13 +124,13 @@ mod tests {
     use super::*;
     use std::thread;
 
-    fn counts(crew: &Crew) -> Vec<usize> {
+    fn counts(crew: &Balancer) -> Vec<usize> {
         crew.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).collect()
     }
 
     #[test]
     fn a_seat_is_taken_where_the_fewest_are_and_here_among_equals() {
-        let crew = Crew::new(3);
+        let crew = Balancer::new(3);
         assert_eq!(crew.take_seat(1), 1);
         assert_eq!(crew.take_seat(1), 0);
         assert_eq!(crew.take_seat(1), 2);
@@ -136,7 +141,7 @@ mod tests {
 
     #[test]
     fn while_connections_only_arrive_the_cores_differ_by_at_most_one() {
-        let crew = Crew::new(4);
+        let crew = Balancer::new(4);
         let differs_by_more = || {
             // Not a snapshot: what is read later may have grown, so the smallest is read first
             // and last.

@@ -19,13 +19,13 @@ pub enum Phase {
 
 /// The phase, shared by all threads; it only ever moves on.
 #[derive(Debug, Default)]
-pub struct Drain {
+pub struct Shutdown {
     phase: AtomicU8,
     /// Monotonic time at which a closing core gives up what is left.
     deadline_ns: AtomicU64,
 }
 
-impl Drain {
+impl Shutdown {
     /// The current phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn phases_only_move_on() {
-        let drain = Drain::default();
+        let drain = Shutdown::default();
         assert_eq!(drain.phase(), Phase::Serving);
         drain.begin();
         assert_eq!(drain.phase(), Phase::Draining);
