@@ -1,21 +1,26 @@
-//! The store: what becomes of an event after its 202.
+//! The store: it keeps every event that was answered with 202, or counts why it could not.
 //!
 //! ```text
-//! core ─▶ open block ─▶ memory::MemoryStore, full or before its answers: clients may read it back
-//!            │    └───▶ redis::Shared, full or at the end of the turn ─▶ writer thread
+//! core ─▶ open block ─▶ memory::MemoryStore, when full or before the answers are sent
+//!            │    └───▶ redis::SharedState, when full or at the end of the turn ─▶ writer thread
 //!            └ event_counters: accepted before another thread sees the block, outcomes after
 //! ```
 //!
-//! Files in the order of the data: [`encoding`], [`block`], [`key`], [`memory`] and its segments,
-//! [`redis`] and its writer; every event is counted in [`event_counters`].
+//! Files in the order of the data: [`encoding`] packs an event as a record, [`block`] collects
+//! records in an [`open_block`], [`key`] hashes them; [`memory`] keeps them in segments, [`redis`]
+//! sends them to a server. [`event_counters`] counts each event; [`stats`] and [`lookup`] are
+//! answers of the store.
 
 pub mod block;
 pub mod encoding;
 pub mod event_counters;
 pub mod key;
+pub mod lookup;
 pub mod memory;
+mod open_block;
 pub mod redis;
 mod segment;
+pub mod stats;
 
 use std::io;
 use std::sync::Arc;
@@ -25,134 +30,92 @@ use crate::config::redis_url::RedisUrl;
 use crate::metric::event::Event;
 use crate::store::block::{Appended, Block};
 use crate::store::encoding::Encoding;
-use crate::store::event_counters::{DropReason, EventCounters, EventTotals};
+use crate::store::event_counters::{DropReason, EventCounters};
 use crate::store::key::KeyHasher;
+use crate::store::lookup::LookupResult;
 use crate::store::memory::MemoryStore;
-use crate::store::redis::connector::Discovery;
+use crate::store::open_block::OpenBlock;
+use crate::store::redis::discovery::Discovery;
+use crate::store::redis::error::no_errors;
+use crate::store::redis::observer::Observer;
 use crate::store::redis::reader::Reader;
+use crate::store::redis::shared_state::SharedState;
 use crate::store::redis::writer_thread::WriterThread;
-use crate::store::redis::{Observer, Shared, no_errors};
+use crate::store::stats::Stats;
 use percore::clock::{Clock, Now, nanoseconds};
 use percore::sync::{Mutex, MutexGuard, PerCore};
 
 /// The store of one server, shared by all its threads.
 #[derive(Debug)]
 pub struct Store {
-    kind: Kind,
+    backend: Backend,
 }
 
-/// Where records end.
+/// The place where records are kept.
 #[derive(Debug)]
-enum Kind {
-    Memory(Box<Memory>),
-    Redis(Box<Redis>),
+enum Backend {
+    Memory(Box<MemoryBackend>),
+    Redis(Box<RedisBackend>),
 }
 
-/// Inside this process.
+/// A store inside this process.
 #[derive(Debug)]
-struct Memory {
+struct MemoryBackend {
     counters: EventCounters,
-    open: PerCore<Mutex<Open>>,
+    open: PerCore<Mutex<OpenBlock>>,
     records: MemoryStore,
 }
 
-/// In a Redis elsewhere.
+/// A store in a Redis server.
 #[derive(Debug)]
-struct Redis {
-    shared: Arc<Shared>,
+struct RedisBackend {
+    shared: Arc<SharedState>,
     writer: WriterThread,
     reader: Mutex<Reader>,
 }
 
-/// How a store ended.
+/// The result of [`Store::flush`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flushed {
+pub struct FlushReport {
     /// Events that were not written.
     pub lost: u64,
-    /// Whether its thread came to an orderly end.
+    /// True if the writer thread ended as it should.
     pub in_order: bool,
 }
 
-/// How to keep metrics in Redis.
+/// Settings of a store in Redis.
 #[derive(Debug)]
 pub struct RedisSettings {
-    /// Where it is.
+    /// The servers.
     pub url: RedisUrl,
-    /// What its keys begin with.
+    /// The prefix of its keys.
     pub prefix: String,
-    /// The bound of what waits, in allocated bytes.
+    /// The bound of the queue, in allocated bytes.
     pub queue_bytes: usize,
-    /// Whether requests are refused when that is reached, or else the oldest block dropped.
+    /// True if requests are refused when the queue is full; otherwise its oldest block is dropped.
     pub rejects: bool,
     /// The time to live of a record.
     pub ttl: Duration,
 }
 
-/// The block that a core is filling.
-#[derive(Debug)]
-struct Open {
-    block: Block,
-    /// Events of `block` that are not accepted in the ledger yet.
-    unpublished: u64,
-    /// Empty blocks that the request at hand may fill.
-    reserve: Vec<Block>,
-}
-
-impl Open {
-    const fn new(block: Block) -> Self {
-        Self { block, unpublished: 0, reserve: Vec::new() }
-    }
-}
-
-/// An answer to [`Store::lookup`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lookup {
-    /// The value was appended to the caller's buffer.
-    Found,
-    /// Never stored, expired, evicted, or hidden because a newer version was evicted.
-    Absent,
-    /// The store cannot be asked now.
-    Unavailable,
-}
-
-/// The store at one moment, for `/analyze` and the metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stats {
-    /// `memory` or `redis`.
-    pub kind: &'static str,
-    /// Whether records can be written and read now.
-    pub up: bool,
-    /// Bytes allocated for events that wait. Always 0 in memory: blocks are handed over before
-    /// their requests are answered.
-    pub pending_bytes: u64,
-    /// The bound of what waits or, in memory, of what is kept, index included.
-    pub capacity_bytes: u64,
-    /// The books; `totals.pending()` are the events that wait.
-    pub totals: EventTotals,
-    /// Errors of a remote store by kind.
-    pub errors: Vec<(&'static str, u64)>,
-    /// Connections to a remote store made again after one was lost.
-    pub reconnects: u64,
-}
-
 impl Store {
-    /// A store inside this process: `capacity_bytes` for all cores together, index included, and
-    /// one time to live.
+    /// Creates a store inside this process: `capacity_bytes` for all cores together, index
+    /// included, and one time to live.
     #[must_use]
     pub fn memory(cores: usize, capacity_bytes: usize, ttl_ms: u64) -> Self {
         let hasher = KeyHasher::default();
         let records = MemoryStore::new(cores, capacity_bytes, ttl_ms, hasher.clone());
         let block = || Block::new(Encoding::Plain, hasher.clone());
         Self {
-            kind: Kind::Memory(Box::new(Memory {
+            backend: Backend::Memory(Box::new(MemoryBackend {
                 counters: EventCounters::new(cores, 0),
-                open: PerCore::new(cores, |_| Mutex::new(Open::new(block()))),
+                open: PerCore::new(cores, |_| Mutex::new(OpenBlock::new(block()))),
                 records,
             })),
         }
     }
 
-    /// A store in Redis, with a thread that writes to it. Redis need not be there yet.
+    /// Creates a store in Redis and starts its writer thread. Redis need not run yet.
     ///
     /// # Errors
     ///
@@ -167,171 +130,173 @@ impl Store {
         let ttl_ns = nanoseconds(ttl);
         let ttl_s = u32::try_from(ttl_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
         let hasher = KeyHasher::default();
-        // Every record is packed with it, and there is one store in a process.
+        // Every record is encoded with it, and a process has one store.
         let prefix: &'static str = String::leak(prefix);
         let block = move || Block::new(Encoding::RedisSet { ttl_s, prefix }, hasher.clone());
-        let shared = Arc::new(Shared::new(cores, queue_bytes, rejects, block, observer));
+        let shared = Arc::new(SharedState::new(cores, queue_bytes, rejects, block, observer));
         let discovery = Arc::<Discovery>::default();
         let (to, same) = (url.clone(), Arc::clone(&discovery));
         let writer = WriterThread::start(Arc::clone(&shared), to, same, ttl_ns, clock)?;
         let reader = Mutex::new(Reader::new(Arc::clone(&shared), url, discovery, clock));
-        Ok(Self { kind: Kind::Redis(Box::new(Redis { shared, writer, reader })) })
+        Ok(Self { backend: Backend::Redis(Box::new(RedisBackend { shared, writer, reader })) })
     }
 
     fn counters(&self) -> &EventCounters {
-        match &self.kind {
-            Kind::Memory(memory) => &memory.counters,
-            Kind::Redis(redis) => &redis.shared.counters,
+        match &self.backend {
+            Backend::Memory(memory) => &memory.counters,
+            Backend::Redis(redis) => &redis.shared.counters,
         }
     }
 
-    fn open_of(&self, core: usize) -> &Mutex<Open> {
-        match &self.kind {
-            Kind::Memory(memory) => memory.open.at(core),
-            Kind::Redis(redis) => redis.shared.open.at(core),
+    fn open_of(&self, core: usize) -> &Mutex<OpenBlock> {
+        match &self.backend {
+            Backend::Memory(memory) => memory.open.at(core),
+            Backend::Redis(redis) => redis.shared.open.at(core),
         }
     }
 
-    /// Opens the core's block for the events of one request, of which the store will hold at most
-    /// `bytes`. `None` if it has no room for that and is not to drop anything either. Only the core
-    /// itself calls this, and it lets go before the next request.
+    /// Locks the core's open block for the events of one request, whose records take at most
+    /// `bytes`. Returns `None` if the queue has no room for them and may not drop anything. Only
+    /// the core itself calls this, and it drops the result before the next request.
     #[must_use]
     pub fn open(
         &self,
         core: usize,
         now: Now,
         bytes: impl FnOnce(&Self) -> usize,
-    ) -> Option<OpenBlock<'_>> {
+    ) -> Option<Appender<'_>> {
         let mut open = self.open_of(core).lock();
-        if let Kind::Redis(redis) = &self.kind
+        if let Backend::Redis(redis) = &self.backend
             && !redis.shared.reserve(&mut open, || bytes(self))
         {
             return None;
         }
-        Some(OpenBlock { store: self, open, core, now })
+        Some(Appender { store: self, open, core, now })
     }
 
     fn encoding(&self) -> Encoding {
-        match &self.kind {
-            Kind::Memory(_) => Encoding::Plain,
-            Kind::Redis(redis) => redis.shared.encoding,
+        match &self.backend {
+            Backend::Memory(_) => Encoding::Plain,
+            Backend::Redis(redis) => redis.shared.encoding,
         }
     }
 
-    /// The bytes that an event's record takes.
+    /// Returns the bytes of an event's record.
     #[must_use]
     pub fn record_bytes(&self, event: &Event<'_>) -> usize {
         self.encoding().record_bytes(event)
     }
 
-    /// The key that an event of this `<timestamp>` or `<device_id>:<timestamp>` is stored under.
+    /// Returns the stored key of `<timestamp>` or `<device_id>:<timestamp>`, prefix included.
     #[must_use]
     pub fn full_key(&self, key: &[u8]) -> Vec<u8> {
         self.encoding().full_key(key)
     }
 
-    /// Makes what a core has taken readable, where this process keeps it. The core calls it before
-    /// any answer reaches its client, who may ask another core the next moment.
+    /// Makes the events that a core has appended readable, if this process stores them. The core
+    /// calls it before it sends any answer: the client may ask another core the next moment.
     pub fn publish(&self, core: usize, now: Now) {
-        if let Kind::Memory(memory) = &self.kind {
+        if let Backend::Memory(memory) = &self.backend {
             let mut open = memory.open.at(core).lock();
             if !open.block.is_empty() {
-                memory.hand_over(core, &mut open, now);
+                memory.insert(core, &mut open, now);
             }
         }
     }
 
-    /// Ends a core's turn that took events: what may wait no longer is handed over.
+    /// Ends a core's turn that appended events: an idle Redis writer gets the open block.
     pub fn end_turn(&self, core: usize) {
-        match &self.kind {
-            // Nothing waits for it.
-            Kind::Memory(_) => {}
-            Kind::Redis(redis) => redis.shared.end_turn(core),
+        match &self.backend {
+            // `publish` has stored them.
+            Backend::Memory(_) => {}
+            Backend::Redis(redis) => redis.shared.end_turn(core),
         }
     }
 
-    /// Lets expired records of a core go. Returns when to call again, by the monotonic clock in
-    /// nanoseconds; `None` while there is nothing to wait for. Called by the core itself, after a
-    /// turn that stored something or when that time has come.
-    pub fn maintain(&self, core: usize, now: Now) -> Option<u64> {
-        match &self.kind {
-            Kind::Memory(memory) => memory.records.maintain(core, now, &memory.counters),
-            // Redis lets them go.
-            Kind::Redis(_) => None,
+    /// Removes expired records of a core. Returns the time of the next call, by the monotonic clock
+    /// in nanoseconds, or `None` while nothing can expire. The core itself calls this, after a turn
+    /// that stored something or when that time has come.
+    pub fn sweep(&self, core: usize, now: Now) -> Option<u64> {
+        match &self.backend {
+            Backend::Memory(memory) => memory.records.sweep(core, now, &memory.counters),
+            // Redis expires its keys itself.
+            Backend::Redis(_) => None,
         }
     }
 
-    /// Appends to `out` the newest value stored under `key`, such as `metric:d1:1700000000`. A
-    /// remote store is waited for.
-    pub fn lookup(&self, key: &[u8], now: Now, out: &mut Vec<u8>) -> Lookup {
-        match &self.kind {
-            Kind::Memory(memory) if memory.records.lookup(key, now, out) => Lookup::Found,
-            Kind::Memory(_) => Lookup::Absent,
-            Kind::Redis(redis) => redis.reader.lock().lookup(key, out),
+    /// Appends to `out` the newest value stored under `key`, such as `metric:d1:1700000000`. Blocks
+    /// until a remote store has answered.
+    pub fn lookup(&self, key: &[u8], now: Now, out: &mut Vec<u8>) -> LookupResult {
+        match &self.backend {
+            Backend::Memory(memory) if memory.records.lookup(key, now, out) => LookupResult::Found,
+            Backend::Memory(_) => LookupResult::Absent,
+            Backend::Redis(redis) => redis.reader.lock().lookup(key, out),
         }
     }
 
-    /// Whether a look-up may have to wait for somebody else.
+    /// Returns true if a look-up waits for another process.
     #[must_use]
     pub const fn is_remote(&self) -> bool {
-        matches!(self.kind, Kind::Redis(_))
+        matches!(self.backend, Backend::Redis(_))
     }
 
-    /// Whether every thread of the store runs, as they do until it is flushed.
+    /// Returns true if every thread of the store runs, as they do until it is flushed.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        match &self.kind {
-            Kind::Memory(_) => true,
-            Kind::Redis(redis) => redis.writer.is_running(),
+        match &self.backend {
+            Backend::Memory(_) => true,
+            Backend::Redis(redis) => redis.writer.is_running(),
         }
     }
 
-    /// The end: waits until every accepted event has an outcome, or `timeout` is over; what has
-    /// none by then is dropped. The cores must be at rest.
+    /// Waits until every accepted event has an outcome, and ends the store. Events that have none
+    /// after `timeout` are dropped. The cores must have ended.
     #[must_use]
-    pub fn flush(&self, timeout: Duration) -> Flushed {
+    pub fn flush(&self, timeout: Duration) -> FlushReport {
         let mut in_order = true;
-        if let Kind::Redis(redis) = &self.kind {
+        if let Backend::Redis(redis) = &self.backend {
             redis.shared.set_stopping();
             in_order = redis.writer.stop(timeout);
             redis.shared.end();
         }
         let dropped = self.counters().totals().dropped_by(DropReason::Shutdown);
-        Flushed { lost: dropped + self.walk_pending(), in_order }
+        FlushReport { lost: dropped + self.walk_pending(), in_order }
     }
 
-    /// Events that wait, counted one block after the other and not from the ledger. Exact while the
-    /// cores are at rest; a core with a request at hand would have to be waited for.
+    /// Counts the pending events block by block, independently of the event counters. Exact while
+    /// the cores are idle; it waits for a core that has a request at hand.
     #[must_use]
     pub fn walk_pending(&self) -> u64 {
-        match &self.kind {
-            // No queue and no block in flight here, so the open ones are all.
-            Kind::Memory(memory) => memory.open.iter().map(|open| open.lock().block.events()).sum(),
-            Kind::Redis(redis) => redis.shared.walk_pending(),
+        match &self.backend {
+            // There are no queued blocks here and none in flight, only open ones.
+            Backend::Memory(memory) => {
+                memory.open.iter().map(|open| open.lock().block.events()).sum()
+            }
+            Backend::Redis(redis) => redis.shared.walk_pending(),
         }
     }
 
-    /// Bytes allocated for what is kept in this process. Looks at every core's ring.
+    /// Returns the bytes allocated in this process for stored or queued records.
     #[must_use]
-    pub fn held_bytes(&self) -> usize {
-        match &self.kind {
-            Kind::Memory(memory) => memory.records.held_bytes(),
-            Kind::Redis(redis) => redis.shared.queue.bytes_in_use(),
+    pub fn allocated_bytes(&self) -> usize {
+        match &self.backend {
+            Backend::Memory(memory) => memory.records.allocated_bytes(),
+            Backend::Redis(redis) => redis.shared.queue.bytes_in_use(),
         }
     }
 
-    /// Events that a core has accepted.
+    /// Returns the number of events that a core has accepted.
     #[must_use]
     pub fn accepted_by(&self, core: usize) -> u64 {
         self.counters().accepted_by(core)
     }
 
-    /// Reads the books and the bounds.
+    /// Reads the counters and the bounds.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let totals = self.counters().totals();
-        match &self.kind {
-            Kind::Memory(memory) => Stats {
+        match &self.backend {
+            Backend::Memory(memory) => Stats {
                 kind: "memory",
                 up: true,
                 pending_bytes: 0,
@@ -340,47 +305,47 @@ impl Store {
                 errors: no_errors(),
                 reconnects: 0,
             },
-            Kind::Redis(redis) => redis.shared.stats(totals),
+            Backend::Redis(redis) => redis.shared.stats(totals),
         }
     }
 
-    /// Accepts what was appended, and hands the block over if it is full.
-    fn accept(&self, core: usize, open: &mut Open, now: Now) {
-        if open.unpublished == 0 {
+    /// Counts the appended events as accepted, and hands the block over if it is full.
+    fn accept(&self, core: usize, open: &mut OpenBlock, now: Now) {
+        if open.uncounted == 0 {
             return;
         }
-        self.counters().add_accepted(core, open.unpublished);
-        open.unpublished = 0;
+        self.counters().add_accepted(core, open.uncounted);
+        open.uncounted = 0;
         if open.block.is_full() {
-            match &self.kind {
-                Kind::Memory(memory) => memory.hand_over(core, open, now),
-                Kind::Redis(redis) => redis.shared.queue_full_block(core, open, now.mono_ns),
+            match &self.backend {
+                Backend::Memory(memory) => memory.insert(core, open, now),
+                Backend::Redis(redis) => redis.shared.queue_full_block(core, open, now.mono_ns),
             }
         }
     }
 }
 
-impl Memory {
-    fn hand_over(&self, core: usize, open: &mut Open, now: Now) {
-        self.records.hand_over(core, &mut open.block, now, &self.counters);
+impl MemoryBackend {
+    fn insert(&self, core: usize, open: &mut OpenBlock, now: Now) {
+        self.records.insert_block(core, &mut open.block, now, &self.counters);
     }
 }
 
-/// A core's open block, held for one request. Letting go of it accepts what was appended, so that
-/// no path leaves an event uncounted.
+/// A lock on a core's open block, for one request. Dropping it counts the appended events as
+/// accepted, so that no path leaves an event uncounted.
 #[derive(Debug)]
-pub struct OpenBlock<'a> {
+pub struct Appender<'a> {
     store: &'a Store,
-    open: MutexGuard<'a, Open>,
+    open: MutexGuard<'a, OpenBlock>,
     core: usize,
     now: Now,
 }
 
-impl OpenBlock<'_> {
-    /// Packs one event. A full block is handed over at once, so a long batch stays in cache.
+impl Appender<'_> {
+    /// Appends one event. A full block is handed over at once, so a long batch stays in cache.
     pub fn append(&mut self, event: &Event<'_>) -> Appended {
         let appended = self.open.block.append(event, self.now);
-        self.open.unpublished += 1;
+        self.open.uncounted += 1;
         if self.open.block.is_full() {
             self.store.accept(self.core, &mut self.open, self.now);
         }
@@ -388,11 +353,11 @@ impl OpenBlock<'_> {
     }
 }
 
-impl Drop for OpenBlock<'_> {
+impl Drop for Appender<'_> {
     fn drop(&mut self) {
         self.store.accept(self.core, &mut self.open, self.now);
-        if let Kind::Redis(redis) = &self.store.kind {
-            redis.shared.queue.release_all(&mut self.open.reserve);
+        if let Backend::Redis(redis) = &self.store.backend {
+            redis.shared.queue.release_all(&mut self.open.reserved);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::jobs::Lane;
 use super::state::State;
 use crate::limits::LOOKUP_KEY_BYTES_MAX;
 use crate::metric::key::is_key;
-use crate::store::Lookup;
+use crate::store::lookup::LookupResult;
 use percore::http::handler::{Context, Reply, retry_after};
 use percore::http::problem::problem;
 use percore::http::request::percent_decode;
@@ -28,12 +28,12 @@ pub fn answer(
     };
     state.submit(Lane::Lookup, context, body, route, move |state, execution, body| {
         match state.store.lookup(&key, execution.now, body) {
-            Lookup::Found => {
+            LookupResult::Found => {
                 body.push(b'\n');
                 Response::ok(JSON, route)
             }
-            Lookup::Absent => not_found(body, route),
-            Lookup::Unavailable => {
+            LookupResult::Absent => not_found(body, route),
+            LookupResult::Unavailable => {
                 let detail = "store: Redis cannot be asked now";
                 let field = Some(retry_after());
                 problem(body, Status::ServiceUnavailable, detail, field, route)

@@ -288,7 +288,7 @@ impl Handler for Service {
         if took {
             state.store.end_turn(*core);
         }
-        expiry.keep(took, now, || state.store.maintain(*core, now));
+        expiry.keep(took, now, || state.store.sweep(*core, now));
         sweep.keep(took, now, || state.analytics.sweep(*core, now));
         [expiry.0, sweep.0].into_iter().flatten().min()
     }

@@ -1,25 +1,25 @@
 //! Blocks: many records in one buffer, on their way from a core to the store.
 //!
-//! A core fills its open block; the store takes it whole. Records are packed by hand into one
-//! reused buffer, and an entry each remembers where. Equal keys inside one block are coalesced:
-//! the last write wins, which is what the store would end with. A replaced record of the same
-//! length is overwritten where it stands; another leaves a dead entry, so that the entries stay in
-//! the order of their bytes.
+//! A core fills its open block; the store takes it whole. Records are encoded into one reused
+//! buffer, and each has an entry with its position. Equal keys inside one block are coalesced: the
+//! last write wins, as it would in the store. A replaced record of the same layout is overwritten
+//! in place; otherwise its entry is marked dead, so that the entries stay in the order of their
+//! bytes.
 
-use percore::clock::Now;
 use std::ops::Range;
 
 use crate::limits::{BLOCK_BYTES, RECORD_BYTES_MAX};
 use crate::metric::event::Event;
 use crate::store::encoding::{Encoding, Layout};
 use crate::store::key::KeyHasher;
+use percore::clock::Now;
 
-/// What became of an event that was appended.
+/// The result of appending an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
-    /// It has a record of its own.
+    /// The event has a record of its own.
     Fresh,
-    /// It took the place of an older event with its key.
+    /// The event replaced an older one with its key.
     Coalesced,
 }
 
@@ -28,7 +28,7 @@ pub enum Appended {
 pub struct Record<'a> {
     /// The hash of `key` by the block's hasher.
     pub hash: u64,
-    /// When the event was appended, by the monotonic clock.
+    /// The time at which the event was appended, by the monotonic clock.
     pub entered_ns: u64,
     /// `metric:<timestamp>` or `metric:<device_id>:<timestamp>`.
     pub key: &'a [u8],
@@ -36,9 +36,9 @@ pub struct Record<'a> {
     pub value: &'a [u8],
 }
 
-/// Where one record is.
+/// The position and the key hash of one record.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct RecordEntry {
     hash: u64,
     entered_ns: u64,
     start: u32,
@@ -46,38 +46,39 @@ struct Entry {
     live: bool,
 }
 
-/// A place of the coalescing table. It is empty unless its generation is the block's, so that
-/// clearing a block does not have to touch the table.
+/// A slot of the hash table that finds equal keys. It is empty unless its generation is the
+/// block's, so that clearing a block does not touch the table.
 #[derive(Clone, Copy, Debug, Default)]
-struct Place {
+struct TableSlot {
     generation: u32,
     index: u32,
 }
 
-/// Room for the buffer of a block that is handed over once it has [`BLOCK_BYTES`].
+/// The capacity of a block's buffer: the block is handed over once it has [`BLOCK_BYTES`].
 const BUFFER_BYTES: usize = BLOCK_BYTES + RECORD_BYTES_MAX;
-const PLACES_FIRST: usize = 64;
+const SLOTS_FIRST: usize = 64;
 
-/// Entries that a block keeps room for, more than records of the shortest kind fit its buffer.
+/// Returns the capacity of entries, which is enough for a buffer full of the shortest records.
 const fn entries_kept(encoding: Encoding) -> usize {
     (BUFFER_BYTES / encoding.record_bytes_min()).next_power_of_two()
 }
 
-/// At most half of the table's places are taken, so a probe ends after one or two.
-const fn places_kept(encoding: Encoding) -> usize {
+/// Returns the slots of the table. At most half of them are taken, so a probe ends after one or
+/// two.
+const fn slots_kept(encoding: Encoding) -> usize {
     2 * entries_kept(encoding)
 }
 
-const _: () = assert!(PLACES_FIRST.is_power_of_two());
+const _: () = assert!(SLOTS_FIRST.is_power_of_two());
 
-/// Packed records of many events. Not shared: whoever holds it fills or empties it.
+/// See the head of this file. A block has one owner at a time.
 #[derive(Debug)]
 pub struct Block {
     encoding: Encoding,
     hasher: KeyHasher,
     data: Vec<u8>,
-    entries: Vec<Entry>,
-    table: Vec<Place>,
+    entries: Vec<RecordEntry>,
+    table: Vec<TableSlot>,
     generation: u32,
     live: u64,
     coalesced: u64,
@@ -85,7 +86,8 @@ pub struct Block {
 }
 
 impl Block {
-    /// An empty block; it allocates with its first event. All blocks of one store share a hasher.
+    /// Creates an empty block; it allocates with its first event. All blocks of a store share a
+    /// hasher.
     #[must_use]
     pub fn new(encoding: Encoding, hasher: KeyHasher) -> Self {
         Self {
@@ -101,21 +103,21 @@ impl Block {
         }
     }
 
-    /// The most that a block ever allocates: it is handed over at [`BLOCK_BYTES`].
+    /// Returns the most bytes that a block allocates: it is handed over at [`BLOCK_BYTES`].
     #[must_use]
     pub const fn cost_bytes(encoding: Encoding) -> usize {
         BUFFER_BYTES
-            + entries_kept(encoding) * size_of::<Entry>()
-            + places_kept(encoding) * size_of::<Place>()
+            + entries_kept(encoding) * size_of::<RecordEntry>()
+            + slots_kept(encoding) * size_of::<TableSlot>()
     }
 
-    /// How its records are packed.
+    /// Returns the encoding of its records.
     #[must_use]
     pub const fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// Packs one event. It replaces what the block had under its key.
+    /// Appends the record of an event, which replaces the one that the block had under its key.
     pub fn append(&mut self, event: &Event<'_>, now: Now) -> Appended {
         if self.is_empty() {
             self.oldest_ns = now.mono_ns;
@@ -125,34 +127,34 @@ impl Block {
         }
         let start = u32::try_from(self.data.len()).unwrap_or(u32::MAX);
         let layout = self.encoding.encode(event, &mut self.data);
-        let mut entry = Entry { hash: 0, entered_ns: now.mono_ns, start, layout, live: true };
+        let mut entry = RecordEntry { hash: 0, entered_ns: now.mono_ns, start, layout, live: true };
         entry.hash = self.hasher.hash(self.key_of(&entry));
         if (self.entries.len() + 1) * 2 > self.table.len() {
             self.grow_table();
         }
-        let (place, found) = self.find(&entry);
+        let (slot, found) = self.find(&entry);
         let outcome = if let Some(older) = found {
             self.coalesced += 1;
             if self.overwrite(older, &entry) {
                 return Appended::Coalesced;
             }
-            // It has another shape, and takes the older one's place in the table alone.
+            // The new record has another layout: it takes over the slot in the table only.
             Appended::Coalesced
         } else {
             self.live += 1;
             Appended::Fresh
         };
-        self.take_place(place, self.entries.len());
+        self.set_slot(slot, self.entries.len());
         self.entries.push(entry);
         outcome
     }
 
-    /// The live records, in the order of their bytes.
+    /// Returns the live records, in the order of their bytes.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.entries.iter().filter(|entry| entry.live).map(|entry| self.record(entry))
     }
 
-    fn record(&self, entry: &Entry) -> Record<'_> {
+    fn record(&self, entry: &RecordEntry) -> Record<'_> {
         Record {
             hash: entry.hash,
             entered_ns: entry.entered_ns,
@@ -161,45 +163,45 @@ impl Block {
         }
     }
 
-    /// Events appended since the block was empty, whatever became of them.
+    /// Returns the number of events appended since the block was empty.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.live + self.coalesced
     }
 
-    /// Live records: distinct keys.
+    /// Returns the number of live records, which is that of distinct keys.
     #[must_use]
     pub fn live(&self) -> u64 {
         self.live
     }
 
-    /// Events that a newer one of their key replaced.
+    /// Returns the number of events that a newer one of their key replaced.
     #[must_use]
     pub fn coalesced(&self) -> u64 {
         self.coalesced
     }
 
-    /// Whether no event has been appended since the last [`Self::clear`].
+    /// Returns true if no event was appended since the last [`Self::clear`].
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.events() == 0
     }
 
-    /// Whether it is time to hand the block over: it has [`BLOCK_BYTES`] of records.
+    /// Returns true if the block has [`BLOCK_BYTES`] of records, and is to be handed over.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.data.len() >= BLOCK_BYTES
     }
 
-    /// Bytes allocated for it: buffer, entries and table.
+    /// Returns the bytes allocated for buffer, entries and table.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.data.capacity()
-            + self.entries.capacity() * size_of::<Entry>()
-            + self.table.capacity() * size_of::<Place>()
+            + self.entries.capacity() * size_of::<RecordEntry>()
+            + self.table.capacity() * size_of::<TableSlot>()
     }
 
-    /// Nanoseconds since its first event came in; 0 while it is empty.
+    /// Returns the nanoseconds since its first event came in; 0 while it is empty.
     #[must_use]
     pub fn age_ns(&self, now_ns: u64) -> u64 {
         if self.is_empty() {
@@ -208,32 +210,32 @@ impl Block {
         now_ns.saturating_sub(self.oldest_ns)
     }
 
-    /// Hands out how many events were replaced, which need no record any more, and forgets them:
-    /// from now on the block stands for its live records.
-    pub fn settle(&mut self) -> u64 {
+    /// Returns the number of coalesced events and resets it: from now on the block counts its live
+    /// records only.
+    pub fn take_coalesced(&mut self) -> u64 {
         std::mem::take(&mut self.coalesced)
     }
 
-    /// The packed bytes of all records, if every one of them is live.
+    /// Returns the bytes of all records, if every one of them is live.
     #[must_use]
     pub fn encoded(&self) -> Option<&[u8]> {
         (self.live == self.entries.len() as u64).then_some(&self.data)
     }
 
-    /// The live records from the entry at `from` on, each with its index.
+    /// Returns the live records from the entry at `from` on, each with its index.
     pub fn records_from(&self, from: usize) -> impl Iterator<Item = (usize, Record<'_>)> {
         let entries = self.entries.iter().enumerate().skip(from);
         entries.filter(|(_, entry)| entry.live).map(|(index, entry)| (index, self.record(entry)))
     }
 
-    /// The index of the first live record from the entry at `from` on.
+    /// Returns the index of the first live record from the entry at `from` on.
     #[must_use]
     pub fn next_live(&self, from: usize) -> Option<usize> {
         let rest = self.entries.get(from..).unwrap_or_default();
-        rest.iter().position(|entry| entry.live).map(|place| from + place)
+        rest.iter().position(|entry| entry.live).map(|slot| from + slot)
     }
 
-    /// Gives up one record.
+    /// Marks one record dead.
     pub fn discard(&mut self, index: usize) {
         if let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.live) {
             entry.live = false;
@@ -241,8 +243,8 @@ impl Block {
         }
     }
 
-    /// Gives up the records from the entry at `from` on that came in at `until_ns` or before, and
-    /// says how many there were.
+    /// Marks the records from the entry at `from` on dead that came in at `until_ns` or before.
+    /// Returns their number.
     pub fn expire(&mut self, from: usize, until_ns: u64) -> u64 {
         let mut expired = 0;
         for entry in self.entries.get_mut(from..).unwrap_or_default() {
@@ -255,27 +257,28 @@ impl Block {
         expired
     }
 
-    /// Empties it. Its memory stays for the next events, but for what an unusual load had added.
+    /// Empties the block. It keeps its memory for the next events, but not what an unusual load
+    /// added.
     pub fn clear(&mut self) {
         self.data.clear();
         self.entries.clear();
         self.data.shrink_to(BUFFER_BYTES);
         self.entries.shrink_to(entries_kept(self.encoding));
-        if self.table.len() > places_kept(self.encoding) {
+        if self.table.len() > slots_kept(self.encoding) {
             self.table = Vec::new();
         }
         (self.live, self.coalesced) = (0, 0);
         self.generation = self.generation.wrapping_add(1);
         if self.generation == 0 {
-            // After 2^32 blocks a stale place could look like a new one.
-            self.table.fill(Place::default());
+            // After 2^32 blocks a stale slot could look like a new one.
+            self.table.fill(TableSlot::default());
             self.generation = 1;
         }
     }
 
-    /// Moves the newest record over the entry at `older`, if they have the same shape; else marks
-    /// that entry dead. Says whether it was moved.
-    fn overwrite(&mut self, older: usize, newer: &Entry) -> bool {
+    /// Moves the newest record over the entry at `older`, if they have the same layout; otherwise
+    /// marks that entry dead. Returns true if the record was moved.
+    fn overwrite(&mut self, older: usize, newer: &RecordEntry) -> bool {
         let Some(entry) = self.entries.get_mut(older) else {
             return false;
         };
@@ -290,14 +293,14 @@ impl Block {
         true
     }
 
-    /// The place in the table where the entry's key is or belongs, and the index of the entry that
-    /// has it now.
-    fn find(&self, entry: &Entry) -> (usize, Option<usize>) {
+    /// Returns the slot of the table where the entry's key is or belongs, and the index of the
+    /// entry that has the key now.
+    fn find(&self, entry: &RecordEntry) -> (usize, Option<usize>) {
         let mask = self.table.len().wrapping_sub(1);
         let key = self.key_of(entry);
-        // The low bits choose the place; at least half of the places are empty, so this ends.
-        let mut place = usize::try_from(entry.hash & mask as u64).unwrap_or(0);
-        while let Some(taken) = self.table.get(place) {
+        // The low bits choose the slot; at least half of the slots are empty, so this ends.
+        let mut slot = usize::try_from(entry.hash & mask as u64).unwrap_or(0);
+        while let Some(taken) = self.table.get(slot) {
             if taken.generation != self.generation {
                 break;
             }
@@ -306,44 +309,45 @@ impl Block {
                 && other.hash == entry.hash
                 && self.key_of(other) == key
             {
-                return (place, Some(index));
+                return (slot, Some(index));
             }
-            place = (place + 1) & mask;
+            slot = (slot + 1) & mask;
         }
-        (place, None)
+        (slot, None)
     }
 
-    fn take_place(&mut self, place: usize, index: usize) {
+    /// Sets a slot of the table to the entry at `index`.
+    fn set_slot(&mut self, slot: usize, index: usize) {
         let (generation, index) = (self.generation, u32::try_from(index).unwrap_or(u32::MAX));
-        if let Some(place) = self.table.get_mut(place) {
-            *place = Place { generation, index };
+        if let Some(slot) = self.table.get_mut(slot) {
+            *slot = TableSlot { generation, index };
         }
     }
 
     /// Doubles the table and enters the live keys again.
     fn grow_table(&mut self) {
-        let places = (self.table.len() * 2).max(PLACES_FIRST);
+        let slots = (self.table.len() * 2).max(SLOTS_FIRST);
         self.table.clear();
-        self.table.resize(places, Place::default());
+        self.table.resize(slots, TableSlot::default());
         for index in 0..self.entries.len() {
             if let Some(entry) = self.entries.get(index).filter(|entry| entry.live) {
-                let (place, _) = self.find(entry);
-                self.take_place(place, index);
+                let (slot, _) = self.find(entry);
+                self.set_slot(slot, index);
             }
         }
     }
 
-    fn key_of(&self, entry: &Entry) -> &[u8] {
+    fn key_of(&self, entry: &RecordEntry) -> &[u8] {
         self.bytes_at(entry, entry.layout.key_at, entry.layout.key_len)
     }
 
-    fn bytes_at(&self, entry: &Entry, at: u16, len: u16) -> &[u8] {
+    fn bytes_at(&self, entry: &RecordEntry, at: u16, len: u16) -> &[u8] {
         let start = entry.start as usize + usize::from(at);
         self.data.get(start..start + usize::from(len)).unwrap_or_default()
     }
 }
 
-fn span(entry: &Entry) -> Range<usize> {
+fn span(entry: &RecordEntry) -> Range<usize> {
     let start = entry.start as usize;
     start..start + usize::from(entry.layout.len)
 }

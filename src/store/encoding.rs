@@ -1,8 +1,8 @@
-//! How a record's bytes are laid out: an event in, key and value out.
+//! Encodings of a record: an event in, the bytes of key and value out.
 //!
-//! Records are put together by hand from the literals the device sent; nothing is formatted. A
-//! framing for the wire is another [`Encoding`]: blocks, their coalescing and their entries only
-//! know a [`Layout`].
+//! Records are copied together from the literals that the device sent; nothing is formatted. A
+//! [`Encoding`] may add the framing of a protocol: blocks and their entries only know the
+//! [`Layout`] of a record.
 
 use crate::limits::{
     BATCH_EVENTS_MAX, DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX, RECORD_BYTES_MAX,
@@ -11,37 +11,37 @@ use crate::limits::{
 use crate::metric::event::{Event, Field};
 use crate::store::key::KEY_PREFIX;
 
-/// What stands around key and value; decided when a block is made.
+/// The framing around key and value; a block has one for all its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// Nothing: for the store in this process.
+    /// None: for the store in this process.
     Plain,
     /// A Redis command: `SET key value EX seconds`, as an array of bulk strings (RESP).
     RedisSet {
         /// The time to live.
         ttl_s: u32,
-        /// What keys begin with there.
+        /// The prefix of keys.
         prefix: &'static str,
     },
 }
 
-/// Where the parts of one packed record are, in bytes from its start.
+/// The positions of the parts of a record, in bytes from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The whole record, framing included.
+    /// Bytes of the whole record, framing included.
     pub len: u16,
-    /// Where the key begins.
+    /// The start of the key.
     pub key_at: u16,
     /// Bytes of the key.
     pub key_len: u16,
-    /// Where the value begins.
+    /// The start of the value.
     pub value_at: u16,
     /// Bytes of the value.
     pub value_len: u16,
 }
 
 impl Encoding {
-    /// What keys begin with.
+    /// Returns the prefix of keys.
     #[inline]
     const fn prefix(self) -> &'static [u8] {
         match self {
@@ -50,19 +50,19 @@ impl Encoding {
         }
     }
 
-    /// The whole key of what is looked up under `key`.
+    /// Returns the key with its prefix.
     #[must_use]
     pub fn full_key(self, key: &[u8]) -> Vec<u8> {
         [self.prefix(), key].concat()
     }
 
-    /// A key without its prefix.
+    /// Returns the key without its prefix.
     #[must_use]
     pub fn key_without_prefix(self, key: &[u8]) -> &[u8] {
         key.strip_prefix(self.prefix()).unwrap_or(key)
     }
 
-    /// No record is shorter: one digit for each number, no device.
+    /// Returns the bytes of the shortest record: one digit for each number, no device.
     #[must_use]
     pub const fn record_bytes_min(self) -> usize {
         let (key_len, value_len) = (self.prefix().len() + 1, VALUE_BYTES_MIN);
@@ -72,7 +72,7 @@ impl Encoding {
         }
     }
 
-    /// The bytes of the event's record.
+    /// Returns the bytes of the event's record.
     #[must_use]
     pub fn record_bytes(self, event: &Event<'_>) -> usize {
         let (key_len, value_len) = (key_len(self.prefix(), event), value_len(event));
@@ -82,7 +82,7 @@ impl Encoding {
         }
     }
 
-    /// The bytes of the longest record that the decoder lets through.
+    /// Returns the bytes of the longest record of an event that the decoder accepts.
     const fn record_bytes_max(self) -> usize {
         let value_len = VALUE_BYTES_MIN - 4
             + (TIMESTAMP_BYTES_MAX + 2 * NUMBER_BYTES_MAX + 1)
@@ -95,7 +95,7 @@ impl Encoding {
 
     /// Appends the event's record to `data`.
     pub fn encode(self, event: &Event<'_>, data: &mut Vec<u8>) -> Layout {
-        // Both lengths are known before a byte is written: a framing has to announce them.
+        // Both lengths are needed before the first byte: the framing announces them.
         let prefix = self.prefix();
         let key_len = key_len(prefix, event);
         let value_len = value_len(event);
@@ -115,7 +115,7 @@ impl Encoding {
         data.reserve(len);
         match self {
             Self::Plain => {
-                // A constant, which is copied without a call.
+                // A constant prefix is copied without a call.
                 write_key(data, KEY_PREFIX.as_bytes(), event);
                 write_value(data, event);
             }
@@ -130,21 +130,22 @@ impl Encoding {
     }
 }
 
-/// No part of a record is longer than 16 bits say: see the assertion below.
+/// Converts a length of a record, which fits into 16 bits: see the assertion below.
 fn to_u16(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }
 
-/// A timestamp is kept as the digits of an integer under 2^64.
+/// Digits of a timestamp, an integer under 2^64.
 const TIMESTAMP_BYTES_MAX: usize = 20;
 const KEY_BYTES_MAX: usize = STORE_PREFIX_BYTES_MAX + DEVICE_ID_BYTES_MAX + 1 + TIMESTAMP_BYTES_MAX;
 
-// Whatever is accepted can be stored, in either framing.
+// Every accepted event can be stored, in either encoding.
 const _: () = assert!(Encoding::Plain.record_bytes_max() <= RECORD_BYTES_MAX);
 const LONGEST: Encoding = Encoding::RedisSet { ttl_s: u32::MAX, prefix: "" };
 const _: () = assert!(LONGEST.record_bytes_max() <= RECORD_BYTES_MAX);
 
-/// Appends the command again for a record that has waited, with what remains of its time to live.
+/// Appends the `SET` command of a record, such as one that has waited, with its remaining time to
+/// live.
 pub fn encode_set(key: &[u8], value: &[u8], ttl_s: u32, data: &mut Vec<u8>) {
     let whole = |bytes| move |data: &mut Vec<u8>| data.extend_from_slice(bytes);
     write_set(data, (key.len(), whole(key)), (value.len(), whole(value)), ttl_s);
@@ -155,7 +156,7 @@ const SET_VALUE: &[u8] = b"\r\n$";
 const SET_EX: &[u8] = b"\r\n$2\r\nEX\r\n$";
 const LINE_END: &[u8] = b"\r\n";
 
-/// Where key and value stand in a `SET`, and how long it is.
+/// Returns the starts of key and value in a `SET` command, and the length of the command.
 const fn set_layout(key_len: usize, value_len: usize, ttl_s: u32) -> (usize, usize, usize) {
     let ttl_len = digits(ttl_s as usize);
     let key_at = SET_KEY.len() + digits(key_len) + LINE_END.len();
@@ -164,7 +165,8 @@ const fn set_layout(key_len: usize, value_len: usize, ttl_s: u32) -> (usize, usi
     (key_at, value_at, ttl_at + ttl_len + LINE_END.len())
 }
 
-/// Each part comes as its length and what writes it.
+/// Appends a `SET` command. Key and value are given by their length and the function that writes
+/// them.
 fn write_set(
     data: &mut Vec<u8>,
     (key_len, key): (usize, impl FnOnce(&mut Vec<u8>)),
@@ -186,7 +188,7 @@ fn write_set(
     line(data, ttl_s as usize);
 }
 
-/// Decimal digits of a number.
+/// Returns the number of decimal digits.
 const fn digits(number: usize) -> usize {
     match number.checked_ilog10() {
         Some(tens) => tens as usize + 1,
@@ -232,7 +234,7 @@ fn write_key(data: &mut Vec<u8>, prefix: &[u8], event: &Event<'_>) {
     data.extend_from_slice(event.timestamp);
 }
 
-/// Writes the JSON object. Nothing needs an escape: a device id has no quote and no backslash, and
+/// Appends the JSON object. Nothing needs an escape: a device id has no quote and no backslash, and
 /// the rest are number literals that were decoded before.
 fn write_value(data: &mut Vec<u8>, event: &Event<'_>) {
     data.extend_from_slice(VALUE_TIMESTAMP);
@@ -250,8 +252,8 @@ fn write_value(data: &mut Vec<u8>, event: &Event<'_>) {
     data.push(b'}');
 }
 
-/// Whether this is what the event of a key (without its prefix) is packed as. A Redis may hold
-/// anything under a key of this form.
+/// Returns true if `value` is the value of an event with this key, given without its prefix. Redis
+/// may hold any value under such a key.
 #[must_use]
 pub fn is_value_of(key: &[u8], value: &[u8]) -> bool {
     let colon = key.iter().rposition(|byte| *byte == b':');
@@ -271,7 +273,7 @@ pub fn is_value_of(key: &[u8], value: &[u8]) -> bool {
     rest == Some(b"}")
 }
 
-/// What stands behind a number; `None` if there is none.
+/// Returns the text behind a number; `None` if it does not begin with one.
 fn skip_number(text: &[u8]) -> Option<&[u8]> {
     let is_part =
         |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
@@ -279,9 +281,9 @@ fn skip_number(text: &[u8]) -> Option<&[u8]> {
     text.get(len..).filter(|_| (1..=NUMBER_BYTES_MAX).contains(&len))
 }
 
-/// The most that records of one request take, whose body has so many bytes: a device id and a
-/// timestamp stand in a record twice, and the words around them may be longer than those that were
-/// sent.
+/// Returns the most bytes that the records of a request can take whose body has `body_bytes`: a
+/// record has the device id and the timestamp twice, and the names around them may be longer than
+/// those that were sent.
 #[must_use]
 pub const fn request_bytes_max(body_bytes: usize, prefix_bytes: usize) -> usize {
     let around = set_layout(prefix_bytes + 1, VALUE_BYTES_MIN, u32::MAX).2

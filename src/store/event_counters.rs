@@ -1,31 +1,31 @@
-//! The store's books: `accepted = stored + coalesced + dropped + pending`, in events.
+//! Event counters of the store: `accepted = stored + coalesced + dropped + pending`.
 //!
-//! Every event that a 202 has acknowledged ends in exactly one outcome. Each slot of the ledger has
-//! one writing thread: a slot a core, and one for each writer thread that a store may have. An
-//! event is accepted before the block that holds it becomes visible to anybody, and its outcome is
-//! counted after; a reader takes the outcomes first and `accepted` last. So whatever outcome it
-//! sees, it sees the acceptance too, and `pending` is never negative.
+//! Every event that was answered with 202 gets exactly one outcome. Each slot of the counters has
+//! one writing thread: a core, or a writer thread of the store. An event is counted as accepted
+//! before another thread can see its block, and its outcome is counted after that; a reader reads
+//! the outcomes first and `accepted` last. So it never sees an outcome without its acceptance, and
+//! `pending` is never negative.
 
 use percore::sync::{Count, PerCore};
 
-/// Why an acknowledged event was not stored. For a remote store it means: not confirmed.
+/// The reason why an acknowledged event was not stored or, in a remote store, not confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
     /// The queue was full, and its oldest block made room for a newer one.
     Overflow,
-    /// It waited longer than its time to live.
+    /// The event waited longer than its time to live.
     Expired,
-    /// The store gave a final error for it.
+    /// The store replied with an error that no retry can change.
     Refused,
     /// The server ended before the store had taken it.
     Shutdown,
 }
 
 impl DropReason {
-    /// All of them, in the order of [`Self::index`].
+    /// All reasons, in the order of [`Self::index`].
     pub const ALL: [Self; 4] = [Self::Overflow, Self::Expired, Self::Refused, Self::Shutdown];
 
-    /// The label value in metrics and logs.
+    /// Returns the label value in metrics and logs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -36,27 +36,28 @@ impl DropReason {
         }
     }
 
-    /// The place in [`EventTotals::dropped`].
+    /// Returns the index into [`EventTotals::dropped`].
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// Why a stored record left the embedded store. This is no outcome: it was stored before.
+/// The reason why a record was removed from the memory store. This is no outcome: it was stored
+/// before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvictReason {
-    /// Its time to live was over.
+    /// The time to live was over.
     Expired,
-    /// Newer records needed the room.
+    /// Newer records needed the space.
     Capacity,
 }
 
 impl EvictReason {
-    /// Both, in the order of [`Self::index`].
+    /// Both reasons, in the order of [`Self::index`].
     pub const ALL: [Self; 2] = [Self::Expired, Self::Capacity];
 
-    /// The label value in metrics.
+    /// Returns the label value in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -65,14 +66,14 @@ impl EvictReason {
         }
     }
 
-    /// The place in [`EventTotals::evicted`].
+    /// Returns the index into [`EventTotals::evicted`].
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// What one thread has counted.
+/// The counters of one thread.
 #[derive(Debug, Default)]
 struct ThreadCounters {
     accepted: Count,
@@ -82,63 +83,63 @@ struct ThreadCounters {
     evicted: [Count; EvictReason::ALL.len()],
 }
 
-/// Sums over all slots, from one reading.
+/// Sums over all threads, from one reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventTotals {
-    /// Events that the server has taken responsibility for.
+    /// Events that were answered with 202, or are about to be.
     pub accepted: u64,
-    /// Events whose record the store has.
+    /// Events whose record was stored.
     pub stored: u64,
     /// Events replaced by a newer one of their key while both waited in one block.
     pub coalesced: u64,
-    /// Events lost, in the order of [`DropReason::ALL`].
+    /// Events dropped, in the order of [`DropReason::ALL`].
     pub dropped: [u64; DropReason::ALL.len()],
-    /// Records that left the embedded store, in the order of [`EvictReason::ALL`]; outside of the
-    /// identity.
+    /// Records removed from the memory store, in the order of [`EvictReason::ALL`]; no outcome.
     pub evicted: [u64; EvictReason::ALL.len()],
 }
 
 impl EventTotals {
-    /// Events dropped for whatever reason.
+    /// Returns the events dropped for any reason.
     #[must_use]
     pub fn dropped_all(&self) -> u64 {
         self.dropped.iter().sum()
     }
 
-    /// Events dropped for one reason.
+    /// Returns the events dropped for one reason.
     #[must_use]
     pub fn dropped_by(&self, reason: DropReason) -> u64 {
         self.dropped.get(reason.index()).copied().unwrap_or_default()
     }
 
-    /// Events accepted and without an outcome yet.
+    /// Returns the accepted events that have no outcome yet.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        let settled = self.stored + self.coalesced + self.dropped_all();
-        debug_assert!(settled <= self.accepted, "{self:?}");
-        self.accepted.saturating_sub(settled)
+        let finished = self.stored + self.coalesced + self.dropped_all();
+        debug_assert!(finished <= self.accepted, "{self:?}");
+        self.accepted.saturating_sub(finished)
     }
 }
 
-/// The counters of one store; shared by all threads, each of which writes its own slot only.
+/// The counters of one store, shared by all threads; each thread writes its own slot only.
 #[derive(Debug)]
 pub struct EventCounters {
     slots: PerCore<ThreadCounters>,
 }
 
 impl EventCounters {
-    /// Slots `0..cores` belong to the cores, `cores..cores + writers` to writer threads.
+    /// Creates counters whose slots `0..cores` belong to the cores, and `cores..cores + writers` to
+    /// writer threads.
     #[must_use]
     pub fn new(cores: usize, writers: usize) -> Self {
         Self { slots: PerCore::new(cores + writers, |_| ThreadCounters::default()) }
     }
 
-    /// Takes responsibility for `events`, before the block that holds them becomes visible.
+    /// Counts accepted events, before another thread can see their block.
     pub fn add_accepted(&self, slot: usize, events: u64) {
         self.slots.at(slot).accepted.add(events);
     }
 
-    /// Counts events whose records the store now has.
+    /// Counts events whose records were stored.
     pub fn add_stored(&self, slot: usize, events: u64) {
         self.slots.at(slot).stored.add(events);
     }
@@ -148,21 +149,21 @@ impl EventCounters {
         self.slots.at(slot).coalesced.add(events);
     }
 
-    /// Counts events that are lost.
+    /// Counts dropped events.
     pub fn add_dropped(&self, slot: usize, reason: DropReason, events: u64) {
         if let Some(count) = self.slots.at(slot).dropped.get(reason.index()) {
             count.add(events);
         }
     }
 
-    /// Counts records that left the embedded store.
+    /// Counts records removed from the memory store.
     pub fn add_evicted(&self, slot: usize, reason: EvictReason, records: u64) {
         if let Some(count) = self.slots.at(slot).evicted.get(reason.index()) {
             count.add(records);
         }
     }
 
-    /// Events that a core has accepted.
+    /// Returns the events that a core has accepted.
     #[must_use]
     pub fn accepted_by(&self, core: usize) -> u64 {
         self.slots.at(core).accepted.total()
@@ -173,7 +174,7 @@ impl EventCounters {
     pub fn totals(&self) -> EventTotals {
         let mut totals = EventTotals::default();
         for slot in self.slots.iter() {
-            // Evictions come before their `stored`, so that stored − evicted is never negative.
+            // Evictions are read before `stored`, so that stored − evicted is never negative.
             add_each(&mut totals.evicted, &slot.evicted);
         }
         for slot in self.slots.iter() {

@@ -1,20 +1,20 @@
-//! Hashes of keys, and the one door to the hash function.
+//! Keys of records: their prefix and their hash.
 //!
-//! Devices choose their keys, so the seed is drawn for each store: nobody outside can prepare keys
-//! that all fall on one slot. Blocks and segments of one store share the seed, and so the hash of
-//! a key is computed once.
+//! Devices choose their keys, so each store draws a random seed: a client cannot prepare keys that
+//! all collide in one slot. Blocks and segments of a store share the seed, so that the hash of a
+//! key is computed once.
 
 use std::hash::{BuildHasher, Hasher};
 
-/// What every key begins with; another Redis prefix may be given.
+/// The prefix of every key; Redis may be given another one.
 pub const KEY_PREFIX: &str = "metric:";
 
-/// Hashes the keys of one store.
+/// The hash function of one store's keys.
 #[derive(Clone, Debug, Default)]
 pub struct KeyHasher(foldhash::quality::RandomState);
 
 impl KeyHasher {
-    /// The hash of a whole key, prefix included; all 64 bits are well mixed.
+    /// Returns the hash of a key with its prefix; all 64 bits are well mixed.
     #[must_use]
     pub fn hash(&self, key: &[u8]) -> u64 {
         let mut hasher = self.0.build_hasher();

@@ -1,38 +1,40 @@
-//! Segments: records behind one another in one buffer, with an index of their own.
+//! Segments: append-only buffers of records, each with an index.
 //!
-//! A segment is filled once, read for a while and left whole; nothing in it is changed or freed
-//! alone. The index is an open-addressing table of 32-bit slots (15 bits of the key's hash, 17 of
-//! the place), so that a new record touches one cache line of it and the end of the buffer.
+//! A segment is filled once, read for a while and freed as a whole; no record in it is changed or
+//! freed alone. The index is an open-addressing table of 32-bit slots (15 bits of the key's hash,
+//! 17 of the record's offset), so that a new record touches one cache line of it and the end of the
+//! buffer.
 
 use crate::limits::{RECORD_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::store::block::Record;
 
-/// Records begin at multiples of this, so that a place fits into a slot.
+/// The alignment of records, so that an offset fits into a slot.
 const ALIGN: usize = 8;
 /// Key length, value length (16 bits each) and the time of entry in ticks (32 bits).
 const HEADER_BYTES: usize = 8;
-const PLACE_BITS: u32 = 17;
-const PLACE_MASK: u32 = (1 << PLACE_BITS) - 1;
-/// One index slot for so many bytes of records: the usual record takes 70 to 150.
+const OFFSET_BITS: u32 = 17;
+const OFFSET_MASK: u32 = (1 << OFFSET_BITS) - 1;
+/// Bytes of records for each index slot: a usual record takes 70 to 150.
 const BYTES_PER_SLOT: usize = 64;
 
-const _: () = assert!(SEGMENT_BYTES_MAX / ALIGN <= 1 << PLACE_BITS);
+const _: () = assert!(SEGMENT_BYTES_MAX / ALIGN <= 1 << OFFSET_BITS);
 const _: () = assert!(ALIGN + HEADER_BYTES + RECORD_BYTES_MAX + ALIGN <= SEGMENT_BYTES_MIN);
 
-/// What all segments of one store have in common.
+/// The configuration of all segments of a store.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(super) struct SegmentConfig {
     /// Bytes of records and their headers; a power of two.
     pub(super) data_bytes: usize,
-    /// How long a segment takes records in, at most.
+    /// The time for which a segment takes records, at most.
     pub(super) open_ns: u64,
-    /// A tick, the unit of a record's time, is two to this power nanoseconds.
+    /// The binary logarithm of a tick, the unit of a record's time, in nanoseconds.
     tick_shift: u32,
 }
 
-impl Shape {
-    /// `data_bytes` is brought to a power of two inside the limits. `open_ns` decides the tick:
-    /// the finest with which any time while a segment is open fits into 32 bits.
+impl SegmentConfig {
+    /// Creates a configuration. `data_bytes` is rounded to a power of two inside the limits.
+    /// `open_ns` decides the tick: the finest with which every time while a segment is open fits
+    /// into 32 bits.
     pub(super) fn new(data_bytes: usize, open_ns: u64) -> Self {
         let floor = 1 << data_bytes.max(1).ilog2();
         let bits = u64::BITS - open_ns.leading_zeros();
@@ -43,7 +45,7 @@ impl Shape {
         }
     }
 
-    /// Bytes of a segment, index and all.
+    /// Returns the bytes of a segment, index included.
     pub(super) fn cost_bytes(self) -> usize {
         self.data_bytes + self.slots() * size_of::<u32>() + size_of::<Segment>()
     }
@@ -53,43 +55,44 @@ impl Shape {
     }
 }
 
-/// One buffer of records with one time to live.
+/// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Segment {
-    /// Counts the segments of a ring; a reader that let go of the lock finds its place again by it.
+    /// The number of the segment in its ring, by which a reader goes on after it has released the
+    /// lock.
     pub(super) sequence: u64,
-    /// The latest time of entry in it.
+    /// The latest time of entry of its records.
     pub(super) newest_ns: u64,
-    /// Records taken in, replaced ones included.
+    /// Records inserted, replaced ones included.
     pub(super) records: u64,
     base_ns: u64,
-    shape: Shape,
+    config: SegmentConfig,
     data: Vec<u8>,
     index: Box<[u32]>,
     slots_taken: usize,
 }
 
 impl Segment {
-    pub(super) fn new(shape: Shape) -> Self {
+    pub(super) fn new(config: SegmentConfig) -> Self {
         Self {
             sequence: 0,
             newest_ns: 0,
             records: 0,
             base_ns: 0,
-            shape,
-            data: Vec::with_capacity(shape.data_bytes),
-            index: vec![0; shape.slots()].into_boxed_slice(),
+            config,
+            data: Vec::with_capacity(config.data_bytes),
+            index: vec![0; config.slots()].into_boxed_slice(),
             slots_taken: 0,
         }
     }
 
-    /// Forgets what it had, and takes in records from `base_ns` on.
+    /// Empties the segment, for records from `base_ns` on.
     pub(super) fn reopen(&mut self, sequence: u64, base_ns: u64) {
         if self.records > 0 {
             self.index.fill(0);
         }
         self.data.clear();
-        // Place 0 means an empty slot, so no record begins there.
+        // Offset 0 means an empty slot, so no record begins there.
         self.data.resize(ALIGN, 0);
         self.slots_taken = 0;
         self.records = 0;
@@ -98,50 +101,51 @@ impl Segment {
         self.newest_ns = base_ns;
     }
 
-    /// Takes the record in, unless it has no room or was open for long enough.
+    /// Inserts a record. Returns false if there is no room, or the segment was open for long
+    /// enough.
     pub(super) fn insert(&mut self, record: &Record<'_>) -> bool {
         let since_ns = record.entered_ns.saturating_sub(self.base_ns);
         let len = HEADER_BYTES + record.key.len() + record.value.len();
-        let is_old = since_ns > self.shape.open_ns;
-        let is_full = self.data.len() + len + ALIGN > self.shape.data_bytes
+        let is_old = since_ns > self.config.open_ns;
+        let is_full = self.data.len() + len + ALIGN > self.config.data_bytes
             || (self.slots_taken + 1) * 4 > self.index.len() * 3;
         if is_old || is_full {
             return false;
         }
-        let Some(header) = header(record, since_ns >> self.shape.tick_shift) else {
+        let Some(header) = header(record, since_ns >> self.config.tick_shift) else {
             return false;
         };
-        let place = self.data.len();
-        // Looked for first: the wait for the index goes on beside the copying.
+        let offset = self.data.len();
+        // Searched first: the copying overlaps with the wait for the index.
         let slot = self.slot_of(record.hash, record.key);
         self.data.extend_from_slice(&header);
         self.data.extend_from_slice(record.key);
         self.data.extend_from_slice(record.value);
         self.data.resize(self.data.len().next_multiple_of(ALIGN), 0);
-        self.point_at(slot, record.hash, place);
+        self.point_at(slot, record.hash, offset);
         self.newest_ns = self.newest_ns.max(record.entered_ns);
         self.records += 1;
         true
     }
 
-    /// The latest record with this key: its time of entry, to within a tick, and its value.
+    /// Returns the latest record with this key: its time of entry, to within a tick, and its value.
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<(u64, &[u8])> {
         let slot = self.slot_of(hash, key)?;
-        let place = place_in(*self.index.get(slot)?)?;
-        let (ticks, _, value) = self.record_at(place)?;
-        Some((self.base_ns + (ticks << self.shape.tick_shift), value))
+        let offset = offset_in(*self.index.get(slot)?)?;
+        let (ticks, _, value) = self.record_at(offset)?;
+        Some((self.base_ns + (ticks << self.config.tick_shift), value))
     }
 
-    /// Lets a slot of the index point at the record at `place`.
-    fn point_at(&mut self, slot: Option<usize>, hash: u64, place: usize) {
-        let entry = tag(hash) | u32::try_from(place / ALIGN).unwrap_or(0) & PLACE_MASK;
+    /// Sets a slot of the index to the record at `offset`.
+    fn point_at(&mut self, slot: Option<usize>, hash: u64, offset: usize) {
+        let entry = tag(hash) | u32::try_from(offset / ALIGN).unwrap_or(0) & OFFSET_MASK;
         if let Some(slot) = slot.and_then(|slot| self.index.get_mut(slot)) {
             self.slots_taken += usize::from(*slot == 0);
             *slot = entry;
         }
     }
 
-    /// The slot that has the key, or the empty one where it belongs.
+    /// Returns the slot that has the key, or the empty one where it belongs.
     fn slot_of(&self, hash: u64, key: &[u8]) -> Option<usize> {
         let mask = self.index.len().checked_sub(1)?;
         let mut slot = usize::try_from(hash & mask as u64).ok()?;
@@ -151,10 +155,10 @@ impl Segment {
             if entry == 0 {
                 return Some(slot);
             }
-            // A tag that agrees is the key but for one time in 32,768.
-            if entry & !PLACE_MASK == tag(hash)
-                && place_in(entry)
-                    .and_then(|place| self.record_at(place))
+            // Equal tags belong to different keys once in 32,768 times.
+            if entry & !OFFSET_MASK == tag(hash)
+                && offset_in(entry)
+                    .and_then(|offset| self.record_at(offset))
                     .is_some_and(|(_, other, _)| other == key)
             {
                 return Some(slot);
@@ -163,9 +167,9 @@ impl Segment {
         }
     }
 
-    /// Time of entry in ticks, key and value of the record that begins at `place`.
-    fn record_at(&self, place: usize) -> Option<(u64, &[u8], &[u8])> {
-        let (header, rest) = self.data.get(place..)?.split_first_chunk::<HEADER_BYTES>()?;
+    /// Returns time of entry in ticks, key and value of the record at `offset`.
+    fn record_at(&self, offset: usize) -> Option<(u64, &[u8], &[u8])> {
+        let (header, rest) = self.data.get(offset..)?.split_first_chunk::<HEADER_BYTES>()?;
         let header = u64::from_le_bytes(*header);
         let (key, rest) = rest.split_at_checked((header & 0xFFFF) as usize)?;
         let value = rest.get(..((header >> 16) & 0xFFFF) as usize)?;
@@ -181,14 +185,15 @@ fn header(record: &Record<'_>, ticks: u64) -> Option<[u8; HEADER_BYTES]> {
     Some(header.to_le_bytes())
 }
 
-/// The upper 15 bits of the hash, where a slot keeps them; its lower bits chose the slot.
+/// Returns the upper 15 bits of the hash, as a slot keeps them; the lower bits chose the slot.
 fn tag(hash: u64) -> u32 {
-    ((hash >> (u64::BITS - u32::BITS)) as u32) & !PLACE_MASK
+    ((hash >> (u64::BITS - u32::BITS)) as u32) & !OFFSET_MASK
 }
 
-fn place_in(entry: u32) -> Option<usize> {
-    let place = (entry & PLACE_MASK) as usize * ALIGN;
-    (place > 0).then_some(place)
+/// Returns the offset in a slot; `None` if the slot is empty.
+fn offset_in(entry: u32) -> Option<usize> {
+    let offset = (entry & OFFSET_MASK) as usize * ALIGN;
+    (offset > 0).then_some(offset)
 }
 
 #[cfg(test)]
@@ -205,8 +210,8 @@ mod tests {
         }
     }
 
-    fn open(shape: Shape, base_ns: u64) -> Segment {
-        let mut segment = Segment::new(shape);
+    fn open(config: SegmentConfig, base_ns: u64) -> Segment {
+        let mut segment = Segment::new(config);
         segment.reopen(1, base_ns);
         segment
     }
@@ -214,7 +219,7 @@ mod tests {
     #[test]
     fn the_latest_of_a_key_is_found_until_the_segment_is_full() {
         let hasher = KeyHasher::default();
-        let mut segment = open(Shape::new(SEGMENT_BYTES_MAX, 1_000_000), 5);
+        let mut segment = open(SegmentConfig::new(SEGMENT_BYTES_MAX, 1_000_000), 5);
         let mut count = 0_u64;
         loop {
             let (key, value) = (format!("metric:{}", count % 9000), format!("<{count}>"));
@@ -238,7 +243,7 @@ mod tests {
     #[test]
     fn equal_hashes_do_not_confuse_keys() {
         let hasher = KeyHasher::default();
-        let mut segment = open(Shape::new(0, 100), 0);
+        let mut segment = open(SegmentConfig::new(0, 100), 0);
         for (at, key) in ["metric:a", "metric:b", "metric:c", "metric:b"].iter().enumerate() {
             let mut same = record(&hasher, key, key, at as u64);
             same.hash = 42;
@@ -253,8 +258,8 @@ mod tests {
     fn it_closes_by_age_and_times_keep_their_precision() {
         let hasher = KeyHasher::default();
         // An eighth of 300 s needs 36 bits of nanoseconds: the tick is 16 ns.
-        let shape = Shape::new(SEGMENT_BYTES_MIN, 37_500_000_000);
-        let mut segment = open(shape, 7);
+        let config = SegmentConfig::new(SEGMENT_BYTES_MIN, 37_500_000_000);
+        let mut segment = open(config, 7);
         assert!(segment.insert(&record(&hasher, "k", "v", 37_500_000_007)));
         assert!(!segment.insert(&record(&hasher, "l", "v", 37_500_000_008)));
         let (at, _) = segment.find(hasher.hash(b"k"), b"k").unwrap();
@@ -264,7 +269,7 @@ mod tests {
     #[test]
     fn any_record_fits_into_an_empty_segment_and_reopening_forgets() {
         let hasher = KeyHasher::default();
-        let mut segment = open(Shape::new(0, 1000), 0);
+        let mut segment = open(SegmentConfig::new(0, 1000), 0);
         let value = "v".repeat(RECORD_BYTES_MAX - 3);
         assert!(segment.insert(&record(&hasher, "key", &value, 1)));
         segment.reopen(2, 10);

@@ -1,4 +1,4 @@
-//! The store as the server uses it: identity at every step, also while others look.
+//! The store as the server uses it: every event is counted once at every step, also under look-ups.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,6 +6,7 @@ use std::thread;
 
 use super::*;
 use crate::limits::NUMBER_BYTES_MAX;
+use crate::store::event_counters::EventTotals;
 
 fn at(ms: u64) -> Now {
     Now { mono_ns: ms * 1_000_000, wall_us: 0 }
@@ -33,15 +34,15 @@ fn what_was_published_can_be_read_back_bit_for_bit() {
     assert_eq!(open.append(&event("d1", "1700000000", cpu)), Appended::Fresh);
     drop(open);
     let mut out = Vec::new();
-    assert_eq!(store.lookup(b"metric:d1:1700000000", at(2), &mut out), Lookup::Absent);
+    assert_eq!(store.lookup(b"metric:d1:1700000000", at(2), &mut out), LookupResult::Absent);
     store.publish(1, at(1));
-    assert_eq!(store.lookup(b"metric:d1:1700000000", at(2), &mut out), Lookup::Found);
+    assert_eq!(store.lookup(b"metric:d1:1700000000", at(2), &mut out), LookupResult::Found);
     let expected =
         r#"{"timestamp":1700000000,"cpu":4.1500000000000000e+01,"rps":1200,"device_id":"d1"}"#;
     assert_eq!(out, expected.as_bytes());
-    assert_eq!(store.lookup(b"metric:1700000000", at(2), &mut out), Lookup::Absent);
+    assert_eq!(store.lookup(b"metric:1700000000", at(2), &mut out), LookupResult::Absent);
     let gone = at(300_001);
-    assert_eq!(store.lookup(b"metric:d1:1700000000", gone, &mut Vec::new()), Lookup::Absent);
+    assert_eq!(store.lookup(b"metric:d1:1700000000", gone, &mut Vec::new()), LookupResult::Absent);
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn the_books_balance_after_every_step() {
         assert_eq!(store.stats().totals.accepted, appended);
     }
     (0..2).for_each(|core| store.publish(core, at(200)));
-    assert_eq!(store.flush(Duration::ZERO), Flushed { lost: 0, in_order: true });
+    assert_eq!(store.flush(Duration::ZERO), FlushReport { lost: 0, in_order: true });
     let totals = store.stats().totals;
     assert_eq!(totals.pending(), 0);
     assert_eq!(totals.stored + totals.coalesced + totals.dropped_all(), appended);
@@ -89,7 +90,8 @@ fn a_dropped_handle_accepts() {
 }
 
 /// Two cores append while a third thread scrapes and reads back. No counter ever falls, nothing is
-/// settled before it was accepted, and a value read is never older than one read before.
+/// counted as finished before it was accepted, and a value read is never older than one read
+/// before.
 #[test]
 fn scrapes_and_reads_under_way_stay_consistent() {
     const EVENTS: u64 = 150_000;
@@ -118,14 +120,14 @@ fn scrapes_and_reads_under_way_stay_consistent() {
             let mut scrapes = 0_u64;
             while !done.load(Ordering::Relaxed) || scrapes == 0 {
                 let totals = store.stats().totals;
-                let settled = totals.stored + totals.coalesced + totals.dropped_all();
-                assert!(settled <= totals.accepted, "{totals:?}");
+                let finished = totals.stored + totals.coalesced + totals.dropped_all();
+                assert!(finished <= totals.accepted, "{totals:?}");
                 assert!(totals.accepted >= last.accepted && totals.stored >= last.stored);
                 assert!(totals.coalesced >= last.coalesced);
                 assert!(totals.evicted.iter().sum::<u64>() <= totals.stored);
                 last = totals;
                 let mut out = Vec::new();
-                if store.lookup(b"metric:watched:1", at(0), &mut out) == Lookup::Found {
+                if store.lookup(b"metric:watched:1", at(0), &mut out) == LookupResult::Found {
                     let text = String::from_utf8(out).unwrap();
                     let cpu = text.split("\"cpu\":").nth(1).unwrap().split(',').next().unwrap();
                     let value: u64 = cpu.parse().unwrap();

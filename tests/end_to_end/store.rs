@@ -52,7 +52,7 @@ fn fill(server: &TestServer, clients: &mut [Client], count: usize) {
         assert_eq!(response.status, 202, "{}", response.body);
         let stats = server.store().stats();
         assert!(stats.capacity_bytes <= CAPACITY, "{stats:?}");
-        assert!(server.store().held_bytes() as u64 <= stats.capacity_bytes, "{stats:?}");
+        assert!(server.store().allocated_bytes() as u64 <= stats.capacity_bytes, "{stats:?}");
     }
 }
 
@@ -216,6 +216,6 @@ fn what_has_expired_is_gone_and_counted() {
         scrape.check_identity();
         scrape.value(name) == 200.0
     });
-    assert_eq!(server.store().held_bytes(), 0);
+    assert_eq!(server.store().allocated_bytes(), 0);
     assert_eq!(server.drain().store.stored, 200);
 }

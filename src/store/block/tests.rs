@@ -200,7 +200,7 @@ fn records_given_up_are_neither_sent_nor_counted() {
     assert_eq!((block.live(), block.encoded()), (2, None));
     let kept: Vec<usize> = block.records_from(0).map(|(index, _)| index).collect();
     assert_eq!((kept, block.next_live(1), block.next_live(4)), (vec![0, 3], Some(3), None));
-    assert_eq!(block.settle(), 0);
+    assert_eq!(block.take_coalesced(), 0);
 }
 
 #[test]

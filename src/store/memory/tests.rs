@@ -1,4 +1,4 @@
-//! The embedded store against a naive reference: every write with its time, searched from the end.
+//! The memory store against a naive reference: every write with its time, searched from the end.
 
 use proptest::prelude::*;
 
@@ -12,14 +12,14 @@ fn at(ms: u64) -> Now {
     Now { mono_ns: ms * 1_000_000, wall_us: 0 }
 }
 
-/// A store with a block to fill, and the books.
-struct Bench {
+/// A store with a block to fill, and the event counters.
+struct Fixture {
     store: MemoryStore,
     block: Block,
     counters: EventCounters,
 }
 
-impl Bench {
+impl Fixture {
     fn new(cores: usize, capacity_bytes: usize) -> Self {
         let hasher = KeyHasher::default();
         Self {
@@ -43,13 +43,13 @@ impl Bench {
             self.block.append(&event, now);
         }
         self.counters.add_accepted(core, self.block.events());
-        self.store.hand_over(core, &mut self.block, now, &self.counters);
+        self.store.insert_block(core, &mut self.block, now, &self.counters);
         assert!(self.block.is_empty());
         assert_eq!(self.counters.totals().pending(), 0);
     }
 
     fn read(&self, now: Now, timestamp: u64) -> Option<u64> {
-        // What the buffer had before must stay.
+        // The bytes that the buffer had before must stay.
         let mut out = b"before".to_vec();
         let found = self.store.lookup(format!("metric:{timestamp}").as_bytes(), now, &mut out);
         let value = String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned();
@@ -67,7 +67,7 @@ impl Bench {
         rings.sum()
     }
 
-    /// The newest version that has left.
+    /// The newest version that was removed.
     fn horizon(&self) -> Option<Version> {
         let horizons = self.store.shards.iter().enumerate().filter_map(|(core, shard)| {
             let newest_ns = shard.horizon.load(Ordering::Relaxed).checked_sub(1)?;
@@ -91,122 +91,122 @@ impl Bench {
 
 #[test]
 fn a_record_is_readable_until_its_own_time_is_over() {
-    let mut bench = Bench::new(1, 1 << 20);
-    bench.write(0, at(0), &[(1, 10)]);
-    bench.write(0, at(500), &[(2, 20)]);
-    assert_eq!(bench.read(at(TTL_MS - 1), 1), Some(10));
-    assert_eq!(bench.read(at(TTL_MS), 1), None, "its segment is still there");
-    assert_eq!(bench.read(at(TTL_MS + 499), 2), Some(20));
-    assert_eq!(bench.read(at(TTL_MS + 500), 2), None);
-    assert_eq!(bench.evicted(EvictReason::Expired), 0);
+    let mut fixture = Fixture::new(1, 1 << 20);
+    fixture.write(0, at(0), &[(1, 10)]);
+    fixture.write(0, at(500), &[(2, 20)]);
+    assert_eq!(fixture.read(at(TTL_MS - 1), 1), Some(10));
+    assert_eq!(fixture.read(at(TTL_MS), 1), None, "its segment is still there");
+    assert_eq!(fixture.read(at(TTL_MS + 499), 2), Some(20));
+    assert_eq!(fixture.read(at(TTL_MS + 500), 2), None);
+    assert_eq!(fixture.evicted(EvictReason::Expired), 0);
 }
 
 #[test]
 fn an_empty_store_wants_no_call_and_holds_no_memory() {
-    let mut bench = Bench::new(1, 1 << 20);
-    assert_eq!(bench.store.maintain(0, at(0), &bench.counters), None);
-    bench.write(0, at(0), &[(1, 10)]);
-    bench.write(0, at(500), &[(2, 20)]);
-    bench.write(0, at(1_600), &[(3, 30)]);
-    assert_eq!(bench.store.held_bytes(), 2 * bench.store.shape.cost_bytes());
-    let next = bench.store.maintain(0, at(1_600), &bench.counters).unwrap();
+    let mut fixture = Fixture::new(1, 1 << 20);
+    assert_eq!(fixture.store.sweep(0, at(0), &fixture.counters), None);
+    fixture.write(0, at(0), &[(1, 10)]);
+    fixture.write(0, at(500), &[(2, 20)]);
+    fixture.write(0, at(1_600), &[(3, 30)]);
+    assert_eq!(fixture.store.allocated_bytes(), 2 * fixture.store.config.cost_bytes());
+    let next = fixture.store.sweep(0, at(1_600), &fixture.counters).unwrap();
     assert_eq!(next, at(TTL_MS + 500).mono_ns);
-    let next = bench.store.maintain(0, at(TTL_MS + 500), &bench.counters).unwrap();
+    let next = fixture.store.sweep(0, at(TTL_MS + 500), &fixture.counters).unwrap();
     assert_eq!(next, at(TTL_MS + 1_600).mono_ns);
-    assert_eq!(bench.evicted(EvictReason::Expired), 2);
-    assert_eq!(bench.store.maintain(0, at(TTL_MS + 1_600), &bench.counters), None);
-    assert_eq!(bench.evicted(EvictReason::Expired), 3);
-    assert_eq!(bench.store.held_bytes(), 0);
+    assert_eq!(fixture.evicted(EvictReason::Expired), 2);
+    assert_eq!(fixture.store.sweep(0, at(TTL_MS + 1_600), &fixture.counters), None);
+    assert_eq!(fixture.evicted(EvictReason::Expired), 3);
+    assert_eq!(fixture.store.allocated_bytes(), 0);
 }
 
 #[test]
 fn the_cap_holds_and_the_newest_stay() {
     let capacity_bytes = 1 << 20;
-    let mut bench = Bench::new(1, capacity_bytes);
+    let mut fixture = Fixture::new(1, capacity_bytes);
     for number in 0..100_000 {
-        bench.write(0, at(number / 100), &[(number, number)]);
-        assert!(bench.store.held_bytes() <= capacity_bytes);
+        fixture.write(0, at(number / 100), &[(number, number)]);
+        assert!(fixture.store.allocated_bytes() <= capacity_bytes);
     }
-    let totals = bench.counters.totals();
+    let totals = fixture.counters.totals();
     let held = totals.stored - totals.evicted.iter().sum::<u64>();
-    assert_eq!(bench.held_records(), held);
+    assert_eq!(fixture.held_records(), held);
     assert!(held > 8_000, "of 1 MiB most is used: {held} records");
-    assert!(bench.evicted(EvictReason::Capacity) > 0);
+    assert!(fixture.evicted(EvictReason::Capacity) > 0);
     for number in 0..100_000 {
         let expected = (number >= 100_000 - held).then_some(number);
-        assert_eq!(bench.read(at(1_000), number), expected);
+        assert_eq!(fixture.read(at(1_000), number), expected);
     }
 }
 
 #[test]
 fn an_older_version_does_not_return_when_the_newer_one_was_evicted() {
-    let mut bench = Bench::new(2, 1 << 20);
-    bench.write(0, at(0), &[(7, 1)]);
-    bench.write(1, at(1), &[(7, 2)]);
-    assert_eq!(bench.read(at(1), 7), Some(2));
+    let mut fixture = Fixture::new(2, 1 << 20);
+    fixture.write(0, at(0), &[(7, 1)]);
+    fixture.write(1, at(1), &[(7, 2)]);
+    assert_eq!(fixture.read(at(1), 7), Some(2));
     let mut number = 1_000;
     let mut found = Some(2);
     while found.is_some() {
         assert_eq!(found, Some(2), "the older one leaves first");
-        bench.write(1, at(2), &[(number, 0)]);
+        fixture.write(1, at(2), &[(number, 0)]);
         number += 1;
-        found = bench.read(at(2), 7);
+        found = fixture.read(at(2), 7);
     }
     assert!(number > 8_000, "the whole budget was used: {number}");
-    bench.write(0, at(3), &[(7, 3)]);
-    assert_eq!(bench.read(at(3), 7), Some(3));
+    fixture.write(0, at(3), &[(7, 3)]);
+    assert_eq!(fixture.read(at(3), 7), Some(3));
 }
 
 /// One budget: it does not matter which cores the load comes to.
 #[test]
 fn one_core_may_use_the_whole_budget() {
     let capacity_bytes = 1 << 20;
-    let mut bench = Bench::new(4, capacity_bytes);
+    let mut fixture = Fixture::new(4, capacity_bytes);
     for number in 0..50_000 {
-        bench.write(3, at(number / 100), &[(number, number)]);
-        assert!(bench.store.held_bytes() <= capacity_bytes);
+        fixture.write(3, at(number / 100), &[(number, number)]);
+        assert!(fixture.store.allocated_bytes() <= capacity_bytes);
     }
-    let held = bench.held_records();
+    let held = fixture.held_records();
     assert!(held > 8_000, "of 1 MiB most is used: {held} records");
     for number in 0..50_000 {
         let expected = (number >= 50_000 - held).then_some(number);
-        assert_eq!(bench.read(at(500), number), expected);
+        assert_eq!(fixture.read(at(500), number), expected);
     }
 }
 
-/// What one core has to let go hides nothing that is newer on the others.
+/// An eviction on one core hides no newer record on another.
 #[test]
 fn a_busy_core_takes_no_newer_record_from_a_calm_one() {
     let capacity_bytes = 1 << 20;
-    let mut bench = Bench::new(2, capacity_bytes);
+    let mut fixture = Fixture::new(2, capacity_bytes);
     // Every millisecond a record of the calm core, and a hundred of the busy one.
     let calm = |ms: u64| 1_000_000 + ms;
     for ms in 0..1_000 {
-        bench.write(0, at(ms), &[(calm(ms), ms)]);
+        fixture.write(0, at(ms), &[(calm(ms), ms)]);
         let busy: Vec<(u64, u64)> = (0..100).map(|number| (ms * 100 + number, ms)).collect();
-        bench.write(1, at(ms), &busy);
+        fixture.write(1, at(ms), &busy);
     }
     let now = at(999);
-    let oldest_busy = (0..100_000).position(|number| bench.read(now, number).is_some()).unwrap();
+    let oldest_busy = (0..100_000).position(|number| fixture.read(now, number).is_some()).unwrap();
     let oldest_ms = oldest_busy as u64 / 100;
     // Ten megabytes came, one is kept: some hundred milliseconds, of both cores alike.
     assert!((850..950).contains(&oldest_ms), "{oldest_ms}");
     for ms in 0..1_000 {
         let expected = (ms > oldest_ms).then_some(ms);
-        assert!(ms == oldest_ms || bench.read(now, calm(ms)) == expected, "{ms}");
+        assert!(ms == oldest_ms || fixture.read(now, calm(ms)) == expected, "{ms}");
     }
 }
 
 #[test]
 fn one_block_may_exceed_a_whole_ring() {
-    let mut bench = Bench::new(1, 0);
+    let mut fixture = Fixture::new(1, 0);
     let writes: Vec<(u64, u64)> = (0..5_000).map(|number| (number, number)).collect();
-    bench.write(0, at(1), &writes);
-    let totals = bench.counters.totals();
+    fixture.write(0, at(1), &writes);
+    let totals = fixture.counters.totals();
     assert_eq!(totals.stored, 5_000);
-    assert_eq!(bench.held_records() + totals.evicted.iter().sum::<u64>(), 5_000);
-    assert_eq!(bench.read(at(1), 4_999), Some(4_999));
-    assert_eq!(bench.read(at(1), 0), None);
+    assert_eq!(fixture.held_records() + totals.evicted.iter().sum::<u64>(), 5_000);
+    assert_eq!(fixture.read(at(1), 4_999), Some(4_999));
+    assert_eq!(fixture.read(at(1), 0), None);
 }
 
 #[derive(Clone, Debug)]
@@ -228,7 +228,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// Runs the steps and checks every key after each; the smallest store must evict, the large must
 /// not.
 fn check(steps: Vec<Step>, capacity_bytes: usize) -> Result<(), TestCaseError> {
-    let mut bench = Bench::new(3, capacity_bytes);
+    let mut fixture = Fixture::new(3, capacity_bytes);
     // Time, core and value of every write, for each key.
     let mut reference = vec![Vec::<(u64, usize, u64)>::new(); 40];
     let mut now_ms = 0;
@@ -239,25 +239,25 @@ fn check(steps: Vec<Step>, capacity_bytes: usize) -> Result<(), TestCaseError> {
                 for (key, value) in &writes {
                     reference[*key as usize].push((now_ms, core, *value));
                 }
-                bench.write(core, at(now_ms), &writes);
+                fixture.write(core, at(now_ms), &writes);
             }
             Step::Maintain { core, wait_ms } => {
                 now_ms += wait_ms;
-                let next = bench.store.maintain(core, at(now_ms), &bench.counters);
+                let next = fixture.store.sweep(core, at(now_ms), &fixture.counters);
                 prop_assert!(next.is_none_or(|next| next > at(now_ms).mono_ns));
             }
         }
-        let totals = bench.counters.totals();
+        let totals = fixture.counters.totals();
         prop_assert_eq!(totals.pending(), 0);
-        prop_assert_eq!(bench.held_records() + totals.evicted.iter().sum::<u64>(), totals.stored);
-        prop_assert!(bench.store.held_bytes() <= bench.store.capacity_bytes());
-        let horizon = bench.horizon();
+        prop_assert_eq!(fixture.held_records() + totals.evicted.iter().sum::<u64>(), totals.stored);
+        prop_assert!(fixture.store.allocated_bytes() <= fixture.store.capacity_bytes());
+        let horizon = fixture.horizon();
         if capacity_bytes > 0 {
-            prop_assert_eq!(bench.evicted(EvictReason::Capacity), 0);
+            prop_assert_eq!(fixture.evicted(EvictReason::Capacity), 0);
         }
-        for newest_ns in bench.newest() {
-            let is_old = horizon.is_some_and(|(gone_ns, _)| newest_ns < gone_ns);
-            let has_expired = bench.store.has_expired(newest_ns, at(now_ms));
+        for newest_ns in fixture.newest() {
+            let is_old = horizon.is_some_and(|(removed_ns, _)| newest_ns < removed_ns);
+            let has_expired = fixture.store.has_expired(newest_ns, at(now_ms));
             prop_assert!(!is_old || has_expired, "what left was the oldest");
         }
         for (key, writes) in reference.iter().enumerate() {
@@ -266,7 +266,7 @@ fn check(steps: Vec<Step>, capacity_bytes: usize) -> Result<(), TestCaseError> {
             writes.sort_by_key(|(time, core, _)| (*time, *core));
             let newest = writes.last().filter(|(time, ..)| time + TTL_MS > now_ms);
             let version = newest.map(|(time, core, _)| (at(*time).mono_ns, *core));
-            let found = bench.read(at(now_ms), key as u64);
+            let found = fixture.read(at(now_ms), key as u64);
             let expected = newest.map(|(.., value)| *value);
             if version > horizon {
                 prop_assert_eq!(found, expected, "{} is newer than all that left", key);

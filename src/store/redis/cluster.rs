@@ -1,159 +1,76 @@
-//! A cluster: which server has which keys, and one link over all of them.
+//! A link to a cluster: one session for each primary.
 //!
-//! A key's server follows from its slot, CRC16 (XMODEM) of the key modulo 16,384 (Redis Cluster
-//! Specification, "Key distribution model"); our keys have no braces, and so no hash tags. The link
-//! deals a block's commands out to the servers, which work side by side, and collects the replies
-//! in the order of the commands. A command that gets `ASK`, as its slot is being moved, is sent
-//! where that leads, and its reply takes the place of the first; the others do not wait. When a
-//! server is gone or has lost a slot, the whole link is given up, and the slots are asked for
-//! again.
+//! The link sends each command of a block to the server that has its key. The servers work side by
+//! side, and the replies are returned in the order of the commands. A command whose reply is `ASK`,
+//! because its slot is being moved, is sent again to the node that `ASK` names, and the second
+//! reply replaces the first; other commands do not wait for it. When a server is gone or has lost a
+//! slot, the whole link is closed, and the slots are fetched again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crc::{CRC_16_XMODEM, Crc};
 use memchr::memchr;
-use redis::{ConnectionInfo, FromRedisValue, Value, cmd};
+use redis::ConnectionInfo;
 
-use super::connection::Connection;
-use super::connector::{Discovery, at_address};
+use super::connection::at_address;
 use super::deadline::Deadline;
+use super::discovery::Discovery;
 use super::error::{ErrorKind, RedisError};
 use super::link::{ConnectionId, Link, Reply};
 use super::session::Session;
-use crate::limits::{
-    STORE_CONNECT_MS_MAX, STORE_NODES_WITHOUT_SLOTS_MAX, STORE_REPLY_MS_MAX,
-    STORE_TOPOLOGY_BYTES_MAX,
-};
+use super::topology::Topology;
+use crate::limits::{STORE_CONNECT_MS_MAX, STORE_NODES_WITHOUT_SLOTS_MAX, STORE_REPLY_MS_MAX};
 use percore::clock::{Clock, nanoseconds};
 
-const SLOTS: u16 = 16_384;
-
-/// Goes ahead of a command for a slot that its node is still importing.
+/// The command that goes ahead of one whose slot the node is still importing.
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
-/// A command follows `ASK` so often: nodes that lead to each other have to come to terms first.
+/// A command is redirected at most so often: two nodes may redirect to each other for a while.
 const HOPS_MAX: u8 = 3;
 
-/// Past so many the slots are asked for again: some move must have ended long ago.
+/// Keys remembered as moving. With more, the slots are fetched again: some move must have ended.
 const MOVING_KEYS_MAX: usize = 10_000;
 
-const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
-
-fn slot_of(key: &[u8]) -> u16 {
-    CRC.checksum(key) % SLOTS
-}
-
-/// The primaries, and the slots that each has.
-#[derive(Clone, Default)]
-pub(super) struct Topology {
-    nodes: Vec<ConnectionInfo>,
-    /// First and last slot, and the node that has them.
-    ranges: Vec<(u16, u16, usize)>,
-}
-
-impl Topology {
-    /// Asks a node, which was reached by `info`.
-    pub(super) fn ask(
-        connection: &mut Connection,
-        info: &ConnectionInfo,
-    ) -> Result<Self, RedisError> {
-        let reply =
-            connection.query_bounded(cmd("CLUSTER").arg("SLOTS"), STORE_TOPOLOGY_BYTES_MAX)?;
-        let wrong = || RedisError::new(ErrorKind::Protocol, "its slots cannot be read");
-        let mut topology = Self::default();
-        let Value::Array(ranges) = reply else {
-            return Err(wrong());
-        };
-        for range in ranges {
-            topology.add(range, info).ok_or_else(wrong)?;
-        }
-        if topology.ranges.is_empty() {
-            return Err(RedisError::new(ErrorKind::ClusterDown, "nobody has any slot"));
-        }
-        Ok(topology)
-    }
-
-    /// Adds `[first, last, [host, port, …], replicas…]`.
-    fn add(&mut self, range: Value, asked: &ConnectionInfo) -> Option<()> {
-        let Value::Array(fields) = range else {
-            return None;
-        };
-        let [first, last, Value::Array(primary), ..] = fields.as_slice() else {
-            return None;
-        };
-        let number = |value: &Value| u16::from_redis_value(value.clone()).ok();
-        let host = String::from_redis_value(primary.first()?.clone()).unwrap_or_default();
-        // A node that does not know its own name means the address that we asked.
-        let node = if host.is_empty() {
-            asked.clone()
-        } else {
-            at_address(asked, &host, number(primary.get(1)?)?)
-        };
-        let known = self.nodes.iter().position(|known| known.addr() == node.addr());
-        let at = known.unwrap_or(self.nodes.len());
-        if known.is_none() {
-            self.nodes.push(node);
-        }
-        self.ranges.push((number(first)?, number(last)?, at));
-        Some(())
-    }
-
-    /// All primaries.
-    pub(super) fn nodes(&self) -> &[ConnectionInfo] {
-        &self.nodes
-    }
-
-    fn index_of(&self, key: &[u8]) -> Option<usize> {
-        let slot = slot_of(key);
-        let mut ranges = self.ranges.iter();
-        ranges.find(|(first, last, _)| (*first..=*last).contains(&slot)).map(|range| range.2)
-    }
-
-    /// The primary that has this key, if any has it at the moment.
-    pub(super) fn node_of(&self, key: &[u8]) -> Option<&ConnectionInfo> {
-        self.nodes.get(self.index_of(key)?)
-    }
-}
-
-/// A link over all primaries.
+/// See the head of this file.
 pub(super) struct ClusterSession {
     topology: Topology,
     nodes: Vec<Node>,
-    /// How many of them have slots; the others were met by `ASK`.
+    /// Nodes with slots, which come first; `ASK` led to the others.
     primaries: usize,
-    /// The commands whose replies have not been given, in their order.
+    /// The commands whose replies have not been returned, in their order.
     sent: VecDeque<SentCommand>,
-    /// The number of the first of them.
+    /// The number of the first command in `sent`.
     first: u64,
-    /// Keys of slots that are being moved, and the node that has them already.
+    /// Keys of slots that are being moved, and the node that each has been moved to.
     moving: HashMap<Vec<u8>, usize>,
-    /// Abandoned connections at servers that are no primaries now, and may yet be met.
+    /// Abandoned connections to servers that were no primaries when the link was opened.
     abandoned_elsewhere: Vec<ConnectionId>,
     discovery: Arc<Discovery>,
     clock: Clock,
     timeout: Duration,
 }
 
+/// A server with its share of the commands.
 struct Node {
     session: Session,
-    /// Its commands of the block at hand.
+    /// Commands that are not sent yet.
     commands: Vec<u8>,
-    /// Those whose replies have not come from it, in the order of these.
+    /// The replies that it owes, in their order.
     awaited: VecDeque<ExpectedReply>,
 }
 
 struct ExpectedReply {
+    /// The number of the command.
     number: u64,
-    /// Whether an `ASKING` with a reply of its own went ahead.
+    /// True if `ASKING` went ahead, which has a reply of its own.
     asking: bool,
 }
 
 struct SentCommand {
     node: usize,
     command: Box<[u8]>,
-    /// How often it was sent somewhere else.
+    /// How often it was redirected.
     hops: u8,
     reply: Option<Reply>,
 }
@@ -169,7 +86,7 @@ impl Node {
         Self { session, commands: Vec::new(), awaited: VecDeque::new() }
     }
 
-    /// Adds a command to what it gets next.
+    /// Appends a command to those that are sent next.
     fn add(&mut self, number: u64, command: &[u8], asking: bool) {
         if asking {
             self.commands.extend_from_slice(ASKING);
@@ -178,7 +95,7 @@ impl Node {
         self.awaited.push_back(ExpectedReply { number, asking });
     }
 
-    /// Sends what it is to get.
+    /// Sends the appended commands.
     fn flush(&mut self) -> Result<(), RedisError> {
         if !self.commands.is_empty() {
             self.session.send(&self.commands)?;
@@ -188,7 +105,7 @@ impl Node {
     }
 }
 
-/// The link is out of step.
+/// Returns the error of a reply that matches no command.
 fn out_of_step() -> RedisError {
     RedisError::new(ErrorKind::Protocol, "a reply to nothing")
 }
@@ -204,11 +121,11 @@ impl ClusterSession {
     ) -> Result<Self, RedisError> {
         let mut nodes = Vec::with_capacity(topology.nodes().len());
         for info in topology.nodes() {
-            match open(info, &discovery, deadline, abandoned) {
+            match open_session(info, &discovery, deadline, abandoned) {
                 Ok(session) => nodes.push(Node::new(session)),
                 Err(error) => {
-                    // Whoever named it may be the one that is cut off.
-                    discovery.rotate_servers();
+                    // The node that named it may be cut off from the others.
+                    discovery.ask_another_first();
                     return Err(error);
                 }
             }
@@ -227,13 +144,13 @@ impl ClusterSession {
         })
     }
 
-    /// Adds a command to what its node gets next.
+    /// Appends a command to those of the node that has its key.
     fn assign(&mut self, command: &[u8], key: &[u8]) -> Result<(), RedisError> {
         let moved_to = self.moving.get(key).copied();
         let at = moved_to.or_else(|| self.topology.index_of(key));
         let number = self.first + self.sent.len() as u64;
         let Some((at, node)) = at.and_then(|at| Some((at, self.nodes.get_mut(at)?))) else {
-            self.discovery.rotate_servers();
+            self.discovery.ask_another_first();
             return Err(RedisError::new(ErrorKind::ClusterDown, "nobody has this slot"));
         };
         node.add(number, command, moved_to.is_some());
@@ -251,31 +168,29 @@ impl ClusterSession {
         index.and_then(|index| self.sent.get_mut(index)).ok_or_else(out_of_step)
     }
 
-    /// Takes the next reply from a node.
+    /// Waits for the next reply of a node.
     fn receive_from(&mut self, at: usize) -> Result<(), RedisError> {
         let node = self.nodes.get_mut(at).ok_or_else(out_of_step)?;
         let ExpectedReply { number, asking } = node.awaited.pop_front().ok_or_else(out_of_step)?;
-        if asking && let Some(error) = node.session.receive_refusal()? {
+        if asking && let Reply::Error(error) = node.session.receive()? {
             return Err(error);
         }
-        let reply = match node.session.receive_refusal()? {
-            None => Reply::Ok,
-            Some(mut error) => {
-                if error.kind == ErrorKind::Ask && self.follow_ask(number, at, &mut error)? {
-                    return Ok(());
-                }
-                if matches!(error.kind, ErrorKind::Moved | ErrorKind::ClusterDown) {
-                    self.discovery.rotate_servers();
-                }
-                Reply::Error(error)
+        let mut reply = node.session.receive()?;
+        if let Reply::Error(error) = &mut reply {
+            if error.kind == ErrorKind::Ask && self.follow_ask(number, at, error)? {
+                return Ok(());
             }
-        };
+            if matches!(error.kind, ErrorKind::Moved | ErrorKind::ClusterDown) {
+                self.discovery.ask_another_first();
+            }
+        }
         self.sent_command(number)?.reply = Some(reply);
         Ok(())
     }
 
-    /// Sends a command to where `ASK` leads, and no other of its slot: the old node keeps the keys
-    /// that it still has. Says whether the reply is to be waited for.
+    /// Sends a command again to the node that `ASK` names, but no other command of its slot: the
+    /// old node still has keys of it. Returns true if the command was sent and has a reply to wait
+    /// for.
     fn follow_ask(
         &mut self,
         number: u64,
@@ -283,16 +198,16 @@ impl ClusterSession {
         error: &mut RedisError,
     ) -> Result<bool, RedisError> {
         let (host, port) = error.redirection().ok_or_else(|| error.clone())?;
-        let asked = self.topology.nodes.get(from).ok_or_else(out_of_step)?;
+        let asked = self.topology.nodes().get(from).ok_or_else(out_of_step)?;
         let info = at_address(asked, host, port);
-        let known = self.topology.nodes.iter().position(|node| node.addr() == info.addr());
+        let known = self.topology.nodes().iter().position(|node| node.addr() == info.addr());
         if known.is_none() && self.nodes.len() >= self.primaries + STORE_NODES_WITHOUT_SLOTS_MAX {
             return Err(error.clone());
         }
         let to = match known.map_or_else(|| self.add_node(info), Ok) {
             Ok(to) => to,
             Err(unreachable) => {
-                // Nobody is there yet: the key is tried again, and the others go on.
+                // The node is not up yet: this command is sent again later, the others go on.
                 error.message = format!("{} ({})", error.message, unreachable.message);
                 error.server = unreachable.server;
                 return Ok(false);
@@ -307,7 +222,7 @@ impl ClusterSession {
         let key = split_command(&command).map_or(&[][..], |(_, key)| key);
         self.moving.insert(key.to_vec(), to);
         let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
-        // A newer value of the key may get there first: then both are sent again, in order.
+        // A newer value of the key could be written first: then both are sent again, in order.
         let is_newest = !self.sent.iter().skip(index + 1).any(|later| later.key() == key);
         if hops > HOPS_MAX || !is_newest {
             return Ok(false);
@@ -319,19 +234,20 @@ impl ClusterSession {
         Ok(true)
     }
 
-    /// Connects to a node that another one has named: it is getting its first slot.
+    /// Connects to a node without slots that another one has named: it gets its first slot.
     fn add_node(&mut self, info: ConnectionInfo) -> Result<usize, RedisError> {
         let mut deadline = Deadline::new(self.clock, Duration::from_millis(STORE_CONNECT_MS_MAX));
-        let session = open(&info, &self.discovery, &mut deadline, &mut self.abandoned_elsewhere)
-            .map_err(|error| error.at(&info.addr().to_string()))?;
-        self.topology.nodes.push(info);
+        let session =
+            open_session(&info, &self.discovery, &mut deadline, &mut self.abandoned_elsewhere)
+                .map_err(|error| error.at(&info.addr().to_string()))?;
+        self.topology.add_node(info);
         self.nodes.push(Node::new(session));
         Ok(self.nodes.len() - 1)
     }
 }
 
-/// Connects to a node, and ends abandoned connections there.
-fn open(
+/// Connects to a node, and ends abandoned connections to it.
+fn open_session(
     info: &ConnectionInfo,
     discovery: &Arc<Discovery>,
     deadline: &mut Deadline,
@@ -365,7 +281,7 @@ impl Link for ClusterSession {
             }
             let (at, hops) = (first.node, first.hops);
             if hops > 0 {
-                // The replies to those that went there before it come first.
+                // That node replies to earlier commands first, so the time is bounded as a whole.
                 let now_ns = clock.now().mono_ns;
                 let whole_ns = nanoseconds(self.timeout);
                 if now_ns > *until_ns.get_or_insert(now_ns.saturating_add(whole_ns)) {
@@ -390,8 +306,8 @@ impl Link for ClusterSession {
     }
 }
 
-/// The first command of `bytes`, an array of bulk strings of which the second is the key, and that
-/// key.
+/// Splits the first command off `bytes`: an array of bulk strings, the second of which is the key.
+/// Returns the command and its key.
 fn split_command(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (words, mut at) = number_line(bytes, 0, b'*')?;
     let mut key: &[u8] = &[];
@@ -405,7 +321,8 @@ fn split_command(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((bytes.get(..at)?, key))
 }
 
-/// The number of the line at `at`, which begins with `mark`, and where the next line begins.
+/// Returns the number in the line at `at`, which begins with `mark`, and the start of the next
+/// line.
 fn number_line(bytes: &[u8], at: usize, mark: u8) -> Option<(usize, usize)> {
     let line = bytes.get(at..)?;
     let end = memchr(b'\r', line)?;
@@ -418,14 +335,6 @@ fn number_line(bytes: &[u8], at: usize, mark: u8) -> Option<(usize, usize)> {
 mod tests {
     use super::*;
     use crate::store::encoding::encode_set;
-    use redis::IntoConnectionInfo;
-
-    #[test]
-    fn slots_are_those_of_the_specification() {
-        // Its appendix: CRC16 of "123456789" is 0x31C3.
-        assert_eq!(CRC.checksum(b"123456789"), 0x31c3);
-        assert_eq!(slot_of(b"foo"), 12_182);
-    }
 
     #[test]
     fn blocks_are_dealt_out_command_by_command() {
@@ -444,28 +353,5 @@ mod tests {
         for end in 0..first.len() {
             assert!(split_command(&bytes[..end]).is_none(), "{end}");
         }
-    }
-
-    #[test]
-    fn each_slot_has_the_node_that_was_told() {
-        let asked = "redis://:pw@seed:7000".into_connection_info().unwrap();
-        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        let node = |host: &str, port| Value::Array(vec![text(host), Value::Int(port)]);
-        let range =
-            |first, last, node| Value::Array(vec![Value::Int(first), Value::Int(last), node]);
-        let mut topology = Topology::default();
-        topology.add(range(0, 8_000, node("a", 1)), &asked).unwrap();
-        topology.add(range(8_001, 12_000, node("", 2)), &asked).unwrap();
-        topology.add(range(12_002, 16_383, node("a", 1)), &asked).unwrap();
-        assert_eq!(topology.nodes.len(), 2);
-        let address = |key: &[u8]| topology.node_of(key).map(|node| node.addr().to_string());
-        assert_eq!(address(b"foo").as_deref(), Some("a:1"));
-        assert_eq!(topology.node_of(b"foo").unwrap().redis_settings().password(), Some("pw"));
-        let held_by = |slot: u16| {
-            (0..100_000_u32).map(|n| n.to_string()).find(|key| slot_of(key.as_bytes()) == slot)
-        };
-        assert_eq!(address(held_by(8_001).unwrap().as_bytes()).as_deref(), Some("seed:7000"));
-        assert_eq!(address(held_by(12_001).unwrap().as_bytes()), None);
-        assert!(topology.add(Value::Okay, &asked).is_none());
     }
 }

@@ -1,14 +1,15 @@
-//! A connection to a Redis: greeting, commands, replies.
+//! A connection to a Redis server: handshake, commands, replies.
 //!
-//! The `redis` crate packs commands and parses replies; the bytes come by a [`Stream`] of our own,
-//! which holds each reply to a deadline and a length, with whatever is told unasked ahead of it.
-//! Any fault but an error reply ends the connection: it may be out of step.
+//! The `redis` crate packs commands and parses replies; the bytes come over a [`Stream`] of our
+//! own, which bounds the time and the length of each reply, push messages ahead of it included. Any
+//! error but an error reply ends the connection: its replies may no longer match its commands.
 
 use std::io::Write;
 use std::time::Duration;
 
 use redis::{
-    Cmd, ConnectionInfo, FromRedisValue, Parser, ProtocolVersion, RedisConnectionInfo, Value, cmd,
+    Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, Parser, ProtocolVersion,
+    RedisConnectionInfo, Value, cmd,
 };
 
 use super::deadline::Deadline;
@@ -25,8 +26,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects and greets, waiting for each reply no longer than for the connection: a frozen
-    /// server accepts, and then says nothing.
+    /// Connects and does the handshake. Each wait is bounded by the deadline: a frozen server
+    /// accepts the connection, and then does not answer.
     pub(super) fn open(
         info: &ConnectionInfo,
         resolver: &Resolver,
@@ -48,7 +49,7 @@ impl Connection {
         })
     }
 
-    /// Says who we are, and which database is meant.
+    /// Authenticates, and selects the database.
     fn handshake(
         &mut self,
         settings: &RedisConnectionInfo,
@@ -62,7 +63,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Gives user and password, which Redis may repeat in its refusal.
+    /// Sends user and password, which Redis may repeat in an error.
     fn authenticate(
         &mut self,
         settings: &RedisConnectionInfo,
@@ -82,7 +83,7 @@ impl Connection {
             query(&hello)?;
         } else if let Some(password) = password {
             match query(cmd("AUTH").arg(user).arg(password)) {
-                // Before Redis 6 there are no users.
+                // Redis before version 6 has no users.
                 Err(error) if user.is_some() && error.message.contains("wrong number of arg") => {
                     query(cmd("AUTH").arg(password))?;
                 }
@@ -94,12 +95,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Whom it leads to.
+    /// Returns the address of the server.
     pub(super) fn server(&self) -> &str {
         &self.server
     }
 
-    /// Waits this long for each reply, and for each time that something is sent.
+    /// Sets the time-out of each reply and of each send.
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         self.stream.set_timeout(timeout);
     }
@@ -111,12 +112,12 @@ impl Connection {
         sent.map_err(|error| self.stream.redis_error(&error).at(&self.server))
     }
 
-    /// Waits for the next reply of at most so many bytes, which may be an error.
+    /// Waits for the next reply of at most `bytes_max` bytes, which may be an error reply.
     pub(super) fn receive(&mut self, bytes_max: usize) -> Result<Value, RedisError> {
         self.stream.begin_exchange(bytes_max);
         loop {
             match self.parser.parse_value(&mut self.stream) {
-                // Something told unasked: with RESP3 alone, and no reply to anything.
+                // A push message, which only RESP3 has: no reply to a command.
                 Ok(Value::Push { .. }) => {}
                 Ok(value) => return Ok(value),
                 Err(error) => {
@@ -134,7 +135,7 @@ impl Connection {
         self.query_bounded(command, STORE_REPLY_BYTES_MAX)
     }
 
-    /// The same, for a reply of at most so many bytes.
+    /// Like [`Self::query`], for a reply of at most `bytes_max` bytes.
     pub(super) fn query_bounded(
         &mut self,
         command: &Cmd,
@@ -147,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// Asks for something of a certain form.
+    /// Like [`Self::query`], and converts the reply.
     pub(super) fn query_as<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
         let value = self.query(command)?;
         T::from_redis_value(value).map_err(|error| {
@@ -155,12 +156,28 @@ impl Connection {
         })
     }
 
-    /// How long the string is that the reply at hand announced, if it is one. It is known also
-    /// where the reply was too long to be read.
+    /// Returns the length that the last reply announced, if it is a bulk string. It is known even
+    /// if the string was too long to be read.
     pub(super) fn announced_bytes(&self) -> Option<usize> {
         let line = self.stream.head().strip_prefix(b"$")?.split(|byte| *byte == b'\r').next()?;
         std::str::from_utf8(line).ok()?.parse().ok()
     }
+}
+
+/// Returns `info` with another address. An empty host means the same host.
+pub(super) fn at_address(info: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
+    let host_at = |same: &String| if host.is_empty() { same.clone() } else { host.to_owned() };
+    let address = match info.addr() {
+        ConnectionAddr::TcpTls { host: same, insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+            host: host_at(same),
+            port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
+        ConnectionAddr::Tcp(same, _) => ConnectionAddr::Tcp(host_at(same), port),
+        _ => ConnectionAddr::Tcp(host.to_owned(), port),
+    };
+    info.clone().set_addr(address)
 }
 
 #[cfg(test)]

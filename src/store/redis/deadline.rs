@@ -1,15 +1,15 @@
-//! Waiting for one thing after another, for so long altogether.
+//! A deadline that several waits share.
 
 use std::time::Duration;
 
 use super::error::{ErrorKind, RedisError};
 use percore::clock::{Clock, nanoseconds};
 
-/// No single wait takes more than this share: a server that accepts and then says nothing must
-/// leave time to ask another.
+/// No single wait takes more than the whole time divided by this: a server that accepts and then
+/// does not answer must leave time to ask another.
 const SHARES: u32 = 3;
 
-/// What is left of a time that several waits have together.
+/// See the head of this file.
 pub(super) struct Deadline {
     clock: Clock,
     until_ns: u64,
@@ -17,17 +17,17 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// From now on, for `whole`.
+    /// Creates a deadline that ends `whole` from now.
     pub(super) fn new(mut clock: Clock, whole: Duration) -> Self {
         let until_ns = clock.now().mono_ns.saturating_add(nanoseconds(whole));
         Self { clock, until_ns, share: whole / SHARES }
     }
 
-    /// How long the next wait may be.
+    /// Returns how long the next wait may be.
     ///
     /// # Errors
     ///
-    /// There is nothing left.
+    /// The deadline is over.
     pub(super) fn next_wait(&mut self) -> Result<Duration, RedisError> {
         let left = Duration::from_nanos(self.until_ns.saturating_sub(self.clock.now().mono_ns));
         if left < Duration::from_millis(1) {
@@ -36,7 +36,7 @@ impl Deadline {
         Ok(left.min(self.share).max(Duration::from_millis(1)))
     }
 
-    /// The clock that it goes by.
+    /// Returns the clock of the deadline.
     pub(super) const fn clock(&self) -> Clock {
         self.clock
     }

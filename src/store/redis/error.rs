@@ -1,14 +1,14 @@
-//! What goes wrong with Redis, by kind, and what is done about it.
+//! Errors of Redis and of the connections to it, by kind, and what each leads to.
 
 use redis::ServerError;
 
 use percore::sync::Count;
 
-/// Bytes kept of what Redis or the system said: an address that a node sends us to fits.
+/// Bytes kept of a message of Redis or the system: an address that a node redirects to fits.
 const MESSAGE_BYTES_MAX: usize = 512;
 
-/// How Redis and its kin refuse to let somebody in, in the words of their sources: whatever is said
-/// beyond that may repeat what it was given.
+/// Beginnings of the errors with which Redis and its relatives reject a login, as in their sources.
+/// What follows them may repeat the user or the password.
 const KNOWN_MESSAGES: [&str; 13] = [
     "WRONGPASS invalid username-password pair or user is disabled.",
     "WRONGPASS",
@@ -25,16 +25,16 @@ const KNOWN_MESSAGES: [&str; 13] = [
     "DENIED Redis is running in protected mode",
 ];
 
-/// What stands for the rest.
+/// The text that replaces the rest.
 const REDACTED: &str = "[the rest is not told: it may repeat user or password]";
 
-/// An error, as it happened.
+/// An error of Redis or of a connection to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RedisError {
     pub(super) kind: ErrorKind,
-    /// The server, once there is one.
+    /// The server; empty as long as it is not known.
     pub(super) server: String,
-    /// In the words of Redis or of the system, as they came.
+    /// The message of Redis or of the system, unchanged.
     pub(super) message: String,
 }
 
@@ -45,13 +45,13 @@ impl RedisError {
         Self { kind, server: String::new(), message }
     }
 
-    /// What Redis said instead of doing as it was told.
+    /// Converts an error reply.
     pub(super) fn from_reply(error: &ServerError) -> Self {
         let message = [error.code(), error.details().unwrap_or_default()].join(" ");
         Self::new(ErrorKind::from_code(error.code()), message)
     }
 
-    /// The same, and where: whoever was closest to it has said so before.
+    /// Adds the server, unless it is set already.
     pub(super) fn at(mut self, server: &str) -> Self {
         if self.server.is_empty() {
             server.clone_into(&mut self.server);
@@ -59,12 +59,12 @@ impl RedisError {
         self
     }
 
-    /// The same without a word that Redis may have from us, for what we were refused when we gave
-    /// user and password: it repeats the arguments of a command that it does not know, cut off
-    /// anywhere, and what stands between us may quote them in any way. So nothing is looked for in
-    /// what it said; what is known to be without secrets is kept.
+    /// Redacts the message of an error that follows a login. Redis repeats the arguments of a
+    /// command that it does not know, cut off anywhere, and a proxy may quote them in any way. So
+    /// the message is not searched for secrets: only texts that are known to be free of them are
+    /// kept.
     pub(super) fn without_secrets(self) -> Self {
-        // The words of the system and our own.
+        // These messages are the system's or our own.
         if matches!(self.kind, ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Io) {
             return self;
         }
@@ -78,8 +78,8 @@ impl RedisError {
         Self { message, ..self }
     }
 
-    /// The host and the port that `MOVED` or `ASK` leads to. A node that does not know its own name
-    /// leaves the host empty, and means the one that was asked.
+    /// Returns the host and the port that `MOVED` or `ASK` names. A node that does not know its own
+    /// host leaves it empty, and means the host that was asked.
     pub(super) fn redirection(&self) -> Option<(&str, u16)> {
         if !matches!(self.kind, ErrorKind::Ask | ErrorKind::Moved) {
             return None;
@@ -95,14 +95,14 @@ impl From<ErrorKind> for RedisError {
     }
 }
 
-/// What becomes of a command after an error.
+/// The treatment of a command after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryPolicy {
-    /// It is final: the same command would fail again.
+    /// The command is dropped: it would fail again.
     Drop,
-    /// It is sent again over the same connection, after a pause.
+    /// The command is sent again over the same connection, after a pause.
     Retry,
-    /// It is sent again over another connection, which may lead elsewhere or be let in.
+    /// The command is sent again over a new connection, which may lead to another server or log in.
     Reconnect,
 }
 
@@ -113,20 +113,20 @@ macro_rules! kinds {
         pub(super) enum ErrorKind { $($(#[$reason])* $kind),* }
 
         impl ErrorKind {
-            /// All of them, in the order of their index.
+            /// All kinds, in the order of their index.
             pub(super) const ALL: [Self; [$($name),*].len()] = [$(Self::$kind),*];
 
-            /// The label value in metrics.
+            /// Returns the label value in metrics.
             pub(super) const fn name(self) -> &'static str {
                 match self { $(Self::$kind => $name),* }
             }
 
-            /// What is done about it.
+            /// Returns what to do with the command.
             pub(super) const fn retry_policy(self) -> RetryPolicy {
                 match self { $(Self::$kind => RetryPolicy::$retry_policy),* }
             }
 
-            /// The kind of an error reply, by its first word.
+            /// Returns the kind of an error reply, by its first word.
             pub(super) fn from_code(code: &str) -> Self {
                 let codes = [$($code),*].into_iter().zip(Self::ALL);
                 let mut known = codes.filter(|(known, _)| !known.is_empty() && *known == code);
@@ -137,26 +137,26 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// Over `maxmemory`: keys expire all the time, and then there is room.
+    /// Redis is over `maxmemory`: keys expire all the time, and then there is room.
     Oom "oom" "OOM" Retry
-    /// Redis cannot write its snapshot and refuses until it can.
+    /// Redis cannot write its snapshot, and takes no writes until it can.
     Misconf "misconf" "MISCONF" Retry
     /// Too few replicas are connected; they come back.
     NoReplicas "noreplicas" "NOREPLICAS" Retry
-    /// A script runs; it ends.
+    /// A script runs, and will end.
     Busy "busy" "BUSY" Retry
     /// A cluster moves the slot; the move ends.
     TryAgain "tryagain" "TRYAGAIN" Retry
-    /// A cluster lacks slots until a failover has happened, or this node is cut off from the others
-    /// and does not know that it has: they are asked for the slots.
+    /// A cluster lacks slots until a failover, or this node is cut off from the others and does not
+    /// know of one: another node is asked for the slots.
     ClusterDown "clusterdown" "CLUSTERDOWN" Reconnect
-    /// A replica: the name or the sentinels may lead to the new primary by now.
+    /// The server is a replica: its name or the sentinels may lead to the new primary by now.
     ReadOnly "readonly" "READONLY" Reconnect
-    /// Redis reads its data back after a start; nothing is stored before it has.
+    /// Redis loads its data after a start, and takes no writes meanwhile.
     Loading "loading" "LOADING" Reconnect
-    /// A password was set: a new connection gives it.
+    /// A password was set: a new connection sends it.
     NoAuth "noauth" "NOAUTH" Reconnect
-    /// The password is wrong; it may be corrected over there.
+    /// The password is wrong; it may be corrected at the server.
     WrongPass "wrongpass" "WRONGPASS" Reconnect
     /// A replica that has lost its primary.
     MasterDown "masterdown" "MASTERDOWN" Reconnect
@@ -164,11 +164,11 @@ kinds! {
     Moved "moved" "MOVED" Reconnect
     /// The slot is being moved, and the key belongs to the other node already: it is asked next.
     Ask "ask" "ASK" Retry
-    /// The user may not write this key: sending it again changes nothing.
+    /// The user may not write this key.
     NoPerm "noperm" "NOPERM" Drop
-    /// A look-up met a value of another type: somebody else's key.
+    /// A look-up found a value of another type, which another program stored.
     WrongType "wrongtype" "WRONGTYPE" Drop
-    /// Whatever else Redis says of a command: it would say so again.
+    /// Any other error reply: the command would get it again.
     Other "other" "ERR" Drop
     /// No connection could be made.
     Connect "connect" "" Reconnect
@@ -176,33 +176,39 @@ kinds! {
     Timeout "timeout" "" Reconnect
     /// The connection broke.
     Io "io" "" Reconnect
-    /// The replies are not those of the commands.
+    /// The replies do not match the commands.
     Protocol "protocol" "" Reconnect
 }
 
 impl ErrorKind {
-    /// Whether the connection failed, rather than Redis refused something over it.
+    /// Returns true if the connection failed, and false if Redis replied with an error.
     pub(super) const fn is_connection_error(self) -> bool {
         matches!(self, Self::Connect | Self::Timeout | Self::Io | Self::Protocol)
     }
 }
 
-/// Errors so far, by kind; counted by one thread alone.
+/// Counts of errors by kind; one thread writes them.
 #[derive(Debug, Default)]
 pub(super) struct ErrorCounts([Count; ErrorKind::ALL.len()]);
 
 impl ErrorCounts {
-    /// Counts one.
+    /// Counts one error.
     pub(super) fn add(&self, kind: ErrorKind) {
         if let Some(count) = self.0.get(kind as usize) {
             count.add(1);
         }
     }
 
-    /// How many there were.
+    /// Returns the number of errors of this kind.
     pub(super) fn total(&self, kind: ErrorKind) -> u64 {
         self.0.get(kind as usize).map_or(0, Count::total)
     }
+}
+
+/// Returns the error counts of a store that has no remote server: all zero.
+#[must_use]
+pub(in crate::store) fn no_errors() -> Vec<(&'static str, u64)> {
+    ErrorKind::ALL.into_iter().map(|kind| (kind.name(), 0)).collect()
 }
 
 #[cfg(test)]

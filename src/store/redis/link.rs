@@ -1,17 +1,17 @@
-//! What the writer needs of a connection, and how one comes about; a simulation has its own.
+//! The link: what the writer needs of a connection. The simulation has a link of its own.
 
 use std::time::Duration;
 
 use super::error::RedisError;
 
-/// A connection as the server knows it.
+/// The id of a connection at its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ConnectionId {
-    /// Which server that is: numbers say nothing at another one.
+    /// The server that gave the id.
     pub(super) server: String,
-    /// Its number there.
+    /// The client id, a number.
     pub(super) client_id: i64,
-    /// Where it came from, as seen from there: numbers begin anew when a server restarts.
+    /// The address of our end, as the server sees it: client ids begin anew when it restarts.
     pub(super) address: String,
 }
 
@@ -24,7 +24,7 @@ pub(super) enum Reply {
     Error(RedisError),
 }
 
-/// One connection. After an error it is dropped: it may be out of step.
+/// A connection. It is dropped after an error: its replies may no longer match its commands.
 pub(super) trait Link {
     /// Writes commands.
     ///
@@ -40,28 +40,28 @@ pub(super) trait Link {
     /// The connection is of no further use, for this reason.
     fn receive(&mut self) -> Result<Reply, RedisError>;
 
-    /// Asks whether Redis is there.
+    /// Checks that Redis answers.
     ///
     /// # Errors
     ///
-    /// It is not; the connection is of no further use.
+    /// The connection is of no further use, for this reason.
     fn ping(&mut self) -> Result<(), RedisError>;
 
-    /// Waits no longer than this from now on, for each reply and each write.
+    /// Sets the time-out of each reply and each write.
     fn set_timeout(&mut self, timeout: Duration);
 
-    /// Who it is at the other end, as far as Redis told: one for each server that it leads to.
+    /// Returns the ids of the connection at each of its servers, as far as Redis told them.
     fn connection_ids(&self) -> Vec<ConnectionId>;
 }
 
-/// Makes connections.
+/// A maker of links.
 pub(super) trait Connector {
-    /// What it makes.
+    /// The links that it opens.
     type Link: Link;
 
-    /// Connects within `deadline`, and ends the abandoned connections at the server before it
-    /// returns: what Redis still reads from them would run after what is sent next. Those that are
-    /// known to have ended are taken out of the list; those at other servers stay in it.
+    /// Connects within `timeout`. Before it returns it ends the abandoned connections at the
+    /// server: commands that Redis still reads from them would run after those that are sent next.
+    /// Those that have ended are removed from the list; those at other servers stay in it.
     ///
     /// # Errors
     ///

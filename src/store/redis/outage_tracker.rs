@@ -1,46 +1,46 @@
-//! What of Redis's coming and going is news.
+//! The outage tracker: it decides which ups and downs of Redis are reported.
 //!
-//! Pure. The first fault is told at once, whatever it is, and so is each further kind of one
-//! during the same outage; then once a minute that it lasts. An outage is over when Redis has been
-//! up for a while: a server that is full is up and down many times a second, and that is one
-//! outage, which counts its returns.
+//! Pure. The first error is reported at once, and so is each further kind of error during the same
+//! outage; then one report a minute while it lasts. An outage is over when Redis has been up for a
+//! while: a server that is full is up and down many times a second, and that is one outage, which
+//! counts its returns.
 
 use std::time::Duration;
 
-use super::Outage;
 use super::error::ErrorKind;
+use super::observer::Outage;
 use crate::limits::{LOG_INTERVAL_NS, STORE_STABLE_UP_MS};
 
 const STABLE_UP_NS: u64 = STORE_STABLE_UP_MS * 1_000_000;
 
-/// A set of kinds has a bit for each.
+/// A set of kinds is a bit mask.
 const _: () = assert!(ErrorKind::ALL.len() <= u32::BITS as usize);
 
 /// See the head of this file.
 #[derive(Debug, Default)]
 pub(super) enum OutageTracker {
-    /// Nothing is known yet.
+    /// Redis was not reached yet, nor found to be down.
     #[default]
     Unknown,
     Up,
     Down(OpenOutage),
 }
 
-/// An outage as it was told.
+/// An outage that is not over.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OpenOutage {
     since_ns: u64,
-    /// The kinds of faults that were told.
+    /// The kinds of errors that were reported.
     reported: u32,
-    /// When to tell again.
+    /// The time of the next report.
     report_again_ns: u64,
-    /// It is up, but has not been for long enough.
+    /// The time since when Redis is up, but not for long enough yet.
     up_since_ns: Option<u64>,
     returns: u64,
 }
 
 impl OutageTracker {
-    /// Redis does as it should. Answers the outage that is over by now, if that is news.
+    /// Notes that Redis works. Returns the outage that is over now, if that is to be reported.
     pub(super) fn mark_up(&mut self, now_ns: u64) -> Option<Outage> {
         let outage = match self {
             Self::Up => return None,
@@ -57,7 +57,7 @@ impl OutageTracker {
         Some(outage)
     }
 
-    /// Redis does not. Answers the outage so far, if that is news.
+    /// Notes an error. Returns the outage so far, if that is to be reported.
     pub(super) fn mark_down(&mut self, now_ns: u64, kind: ErrorKind) -> Option<Outage> {
         if !matches!(self, Self::Down(_)) {
             let (reported, report_again_ns) = (0, now_ns);

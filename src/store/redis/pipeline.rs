@@ -1,10 +1,10 @@
-//! What is on its way: blocks in flight, and the outcome of each of their commands.
+//! The pipeline: blocks in flight, and the outcome of each of their commands.
 //!
-//! Pure: no socket, no clock, no counter. A command is final at its first final reply, and a cursor
-//! in each block keeps what is final from being sent or counted again. Replies come in the order of
-//! the commands; after an error that is to be retried whatever was sent behind it is sent again as
-//! well. What is sent again never overwrites a newer value of its key: if there is one in flight,
-//! the older is given up.
+//! Pure: no socket, no clock, no counter. A command has its outcome at its first final reply, and a
+//! cursor in each block keeps it from being sent or counted again. Replies come in the order of the
+//! commands; after an error that asks for a retry all commands behind it are sent again as well. A
+//! command that is sent again never overwrites a newer value of its key: if one is in flight, the
+//! older record is discarded.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -21,28 +21,28 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub(super) struct Pipeline {
     blocks: VecDeque<InFlight>,
     ttl_ns: u64,
-    /// Whether a reply asked for a retry: those behind it are only waited for.
+    /// True after a reply that asks for a retry: the outcome of those behind it does not count.
     must_resend: bool,
-    /// Records without a final reply.
+    /// Records without an outcome.
     pending: u64,
     outcome: Outcome,
 }
 
-/// A block in flight.
+/// A block whose commands do not all have an outcome.
 #[derive(Debug)]
 struct InFlight {
     block: Block,
-    /// The entry of the first record without a final reply.
+    /// The entry of the first record without an outcome.
     cursor: usize,
-    /// Commands on the wire whose replies have not come.
+    /// Commands that were sent and whose replies have not come.
     awaited: u64,
     is_sent: bool,
     sent_ns: u64,
-    /// The bytes to send where the block's own will not do.
+    /// The bytes to send instead of the block's own, if those cannot be sent as they are.
     reencoded: Vec<u8>,
 }
 
-/// Final outcomes, in events.
+/// Counts of outcomes, in events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     pub(super) stored: u64,
@@ -51,14 +51,14 @@ pub(super) struct Outcome {
     pub(super) expired: u64,
 }
 
-/// What a reply asks for.
+/// The next step after a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AfterReply {
-    /// Nothing: go on.
+    /// Take the next reply.
     Continue,
-    /// Nothing more is on the wire; wait, and send again what is not final.
+    /// All replies have come; wait, and send again what has no outcome.
     Pause,
-    /// Another connection.
+    /// Open a new connection.
     Reconnect,
 }
 
@@ -76,7 +76,7 @@ impl Pipeline {
         self.blocks.len() >= STORE_BLOCKS_IN_FLIGHT
     }
 
-    /// Takes a settled block in, behind the others.
+    /// Adds a block, whose coalesced events have been counted, behind the others.
     pub(super) fn push(&mut self, block: Block) {
         self.pending += block.live();
         self.blocks.push_back(InFlight {
@@ -89,8 +89,8 @@ impl Pipeline {
         });
     }
 
-    /// The bytes of the next block that has not been sent, which from now on counts as sent.
-    /// Records that have expired are given up first.
+    /// Returns the bytes of the next block that was not sent, and marks it as sent. Expired records
+    /// are discarded first.
     pub(super) fn next_unsent(&mut self, now_ns: u64) -> Option<&[u8]> {
         let ttl_ns = self.ttl_ns;
         let unsent = self.blocks.iter_mut().filter(|in_flight| !in_flight.is_sent);
@@ -107,10 +107,10 @@ impl Pipeline {
         None
     }
 
-    /// Takes the next reply.
+    /// Handles the next reply.
     pub(super) fn handle_reply(&mut self, reply: &Reply) -> AfterReply {
         let Some(in_flight) = self.blocks.iter_mut().find(|in_flight| in_flight.awaited > 0) else {
-            // A reply to nothing: the connection is out of step.
+            // No command waits for a reply: replies and commands do not match.
             return AfterReply::Reconnect;
         };
         in_flight.awaited -= 1;
@@ -141,24 +141,24 @@ impl Pipeline {
         AfterReply::Continue
     }
 
-    /// Whether a reply has asked for a retry, so that none of those behind it counts.
+    /// Returns true if a reply has asked for a retry, so that the replies behind it do not count.
     pub(super) const fn must_resend(&self) -> bool {
         self.must_resend
     }
 
-    /// Whether replies are on their way.
+    /// Returns true if replies have not come.
     pub(super) fn awaits_replies(&self) -> bool {
         self.blocks.iter().any(|in_flight| in_flight.awaited > 0)
     }
 
-    /// Whether the first block waits for replies.
+    /// Returns true if replies to the first block have not come.
     pub(super) fn first_awaits_replies(&self) -> bool {
         self.must_resend && self.awaits_replies()
             || self.blocks.front().is_some_and(|f| f.awaited > 0)
     }
 
-    /// Forgets what is on the wire: all that is not final is to be sent again. Of several records
-    /// of one key only the newest is: it may have been written already, and must stay.
+    /// Marks all commands without an outcome as not sent. Of several records of one key only the
+    /// newest is kept: it may have been written already, and must not be overwritten.
     pub(super) fn rewind(&mut self) {
         self.must_resend = false;
         let mut newer: HashSet<&[u8]> = HashSet::new();
@@ -185,7 +185,7 @@ impl Pipeline {
         }
     }
 
-    /// The first block, if all of its records are final, and when it was sent.
+    /// Removes the first block if all of its records have an outcome. Returns it and its send time.
     pub(super) fn pop_complete(&mut self) -> Option<(Block, u64)> {
         let first = self.blocks.front()?;
         if !first.is_sent || first.awaited > 0 || first.block.next_live(first.cursor).is_some() {
@@ -194,17 +194,17 @@ impl Pipeline {
         self.blocks.pop_front().map(|in_flight| (in_flight.block, in_flight.sent_ns))
     }
 
-    /// What became final since the last call.
+    /// Returns the outcomes since the last call.
     pub(super) fn take_outcome(&mut self) -> Outcome {
         std::mem::take(&mut self.outcome)
     }
 
-    /// Records that have no final reply.
+    /// Returns the number of records without an outcome.
     pub(super) const fn pending(&self) -> u64 {
         self.pending
     }
 
-    /// Gives everything up: the blocks, and how many of their records have no outcome.
+    /// Removes all blocks. Returns the number of records without an outcome, and the blocks.
     pub(super) fn drain(&mut self) -> (u64, impl Iterator<Item = Block>) {
         let blocks = self.blocks.drain(..).map(|in_flight| in_flight.block);
         (std::mem::take(&mut self.pending), blocks)
@@ -212,7 +212,7 @@ impl Pipeline {
 }
 
 impl InFlight {
-    /// Makes the bytes of all records that are not final, and says how many have expired.
+    /// Prepares the bytes of all records without an outcome. Returns the number of expired records.
     fn prepare_send(&mut self, ttl_ns: u64, now_ns: u64) -> u64 {
         let mut expired = 0;
         let is_fresh = self.block.age_ns(now_ns) < SECOND_NS;
@@ -242,7 +242,7 @@ impl InFlight {
         }
     }
 
-    /// Moves the cursor past the first record that is not final.
+    /// Moves the cursor past the first record without an outcome.
     fn complete_record(&mut self) {
         if let Some(entry) = self.block.next_live(self.cursor) {
             self.cursor = entry + 1;

@@ -1,16 +1,27 @@
-//! The bounded queue of full blocks, and the empty ones that come back.
+//! The bounded queue of full blocks, and the pool of empty ones.
 //!
-//! The bound is in allocated bytes. A block never allocates more than [`Block::cost_bytes`], so it
-//! is a number of blocks: open, queued, in flight and spare ones are all counted, and none is made
-//! past it.
+//! The bound is in allocated bytes. A block never allocates more than [`Block::cost_bytes`], so the
+//! bound is a number of blocks: open, queued, in flight and spare ones all count, and no more are
+//! allocated.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::channel::{self, Receiver, Sender};
 
+use crate::limits::{BLOCK_BYTES, STORE_BLOCKS_IN_FLIGHT};
 use crate::store::block::Block;
-use crate::store::encoding::Encoding;
+use crate::store::encoding::{Encoding, request_bytes_max};
+
+/// Returns the bytes that a queue needs so that the largest request fits once nothing else is
+/// queued, beside the blocks that cores and writer hold.
+#[must_use]
+pub const fn queue_bytes_needed(cores: usize, body_bytes: usize, prefix_bytes: usize) -> usize {
+    // The shortest records need the most entries, so a block costs most with the shortest prefix.
+    let encoding = Encoding::RedisSet { ttl_s: 1, prefix: "" };
+    let request = request_bytes_max(body_bytes, prefix_bytes) / BLOCK_BYTES + 1;
+    (cores + STORE_BLOCKS_IN_FLIGHT + request) * Block::cost_bytes(encoding)
+}
 
 /// See the head of this file. Shared by all cores and the writer.
 pub(in crate::store) struct Queue {
@@ -20,10 +31,11 @@ pub(in crate::store) struct Queue {
     allocated: AtomicUsize,
     blocks_max: usize,
     block_bytes: usize,
+    /// True while the writer waits for a block.
     idle: AtomicBool,
     /// Events in the queued blocks.
     queued: AtomicU64,
-    /// Events that the writer has in hand, as it says.
+    /// Events in the blocks that the writer holds, as it last reported.
     in_flight: AtomicU64,
 }
 
@@ -34,8 +46,8 @@ impl fmt::Debug for Queue {
 }
 
 impl Queue {
-    /// Of at most `capacity_bytes`, but never fewer blocks than `blocks_min`; `allocated` of them are
-    /// there already, open at the cores.
+    /// Creates a queue of at most `capacity_bytes`, but never of fewer blocks than `blocks_min`;
+    /// `allocated` of them are open at the cores already.
     pub(super) fn new(
         allocated: usize,
         capacity_bytes: usize,
@@ -58,18 +70,18 @@ impl Queue {
         }
     }
 
-    /// The bytes that all blocks may come to allocate.
+    /// Returns the bytes that all blocks may allocate.
     pub(in crate::store) fn capacity_bytes(&self) -> usize {
         self.blocks_max * self.block_bytes
     }
 
-    /// The bytes that blocks in use may have allocated.
+    /// Returns the bytes that blocks in use may have allocated.
     pub(in crate::store) fn bytes_in_use(&self) -> usize {
         let allocated = self.allocated.load(Ordering::Relaxed);
         allocated.saturating_sub(self.spare.1.len()) * self.block_bytes
     }
 
-    /// An empty block, unless as many are in use as there may be.
+    /// Returns an empty block, or `None` if as many as allowed are in use.
     pub(super) fn acquire(&self) -> Option<Block> {
         if let Ok(block) = self.spare.1.try_recv() {
             return Some(block);
@@ -79,7 +91,7 @@ impl Queue {
         Some((self.new_block)())
     }
 
-    /// So many empty blocks or none, for a request that must not find the queue full halfway.
+    /// Reserves so many empty blocks or none, so that a request never finds the queue full halfway.
     pub(in crate::store) fn reserve(&self, blocks: usize, into: &mut Vec<Block>) -> bool {
         while into.len() < blocks {
             match self.acquire() {
@@ -93,70 +105,70 @@ impl Queue {
         true
     }
 
-    /// Takes back what was reserved and not needed.
+    /// Returns reserved blocks that were not needed to the pool.
     pub(in crate::store) fn release_all(&self, reserved: &mut Vec<Block>) {
         for block in reserved.drain(..) {
             self.release(block);
         }
     }
 
-    /// Queues a block. It comes back if the queue is full, which it never is: there are no more
-    /// blocks than fit.
+    /// Queues a block. Returns it if the queue is full, which never happens: no more blocks exist
+    /// than fit.
     pub(super) fn push(&self, block: Block) -> Option<Block> {
         let events = block.events();
         self.queued.fetch_add(events, Ordering::Relaxed);
-        let refused = self.full.0.try_send(block).err().map(channel::TrySendError::into_inner);
-        if refused.is_some() {
+        let rejected = self.full.0.try_send(block).err().map(channel::TrySendError::into_inner);
+        if rejected.is_some() {
             self.queued.fetch_sub(events, Ordering::Relaxed);
         }
-        refused
+        rejected
     }
 
-    /// The oldest block.
+    /// Removes the oldest block.
     pub(super) fn pop(&self) -> Option<Block> {
         let block = self.full.1.try_recv().ok()?;
         self.mark_taken(&block);
         Some(block)
     }
 
-    /// Notes that a block came out by way of [`Self::receiver`].
+    /// Updates the counts for a block that was taken from [`Self::receiver`].
     pub(super) fn mark_taken(&self, block: &Block) {
         self.queued.fetch_sub(block.events(), Ordering::Relaxed);
     }
 
-    /// Where blocks come out, to be waited for.
+    /// Returns the channel of queued blocks, for a thread that waits for one.
     pub(super) const fn receiver(&self) -> &Receiver<Block> {
         &self.full.1
     }
 
-    /// Takes a block back, to be filled again.
+    /// Empties a block and returns it to the pool.
     pub(super) fn release(&self, mut block: Block) {
         block.clear();
-        // There are no more blocks than places for them.
+        // The pool has room for every block.
         let _ = self.spare.0.try_send(block);
     }
 
-    /// Says that the writer has nothing to do, or that it has.
+    /// Sets whether the writer is idle.
     pub(super) fn set_idle(&self, idle: bool) {
         self.idle.store(idle, Ordering::SeqCst);
     }
 
-    /// Whether the writer waits.
+    /// Returns true if the writer is idle.
     pub(super) fn is_idle(&self) -> bool {
         self.idle.load(Ordering::SeqCst)
     }
 
-    /// Whether the writer waits; the first core that asks is told so, and hands over.
+    /// Returns true to the first core that asks while the writer is idle; that core queues a block.
     pub(super) fn claim_idle(&self) -> bool {
         self.idle.swap(false, Ordering::SeqCst)
     }
 
-    /// Says how many events the writer has in hand.
+    /// Sets the number of events that the writer holds.
     pub(super) fn set_in_flight(&self, events: u64) {
         self.in_flight.store(events, Ordering::Release);
     }
 
-    /// Events in the queue and with the writer. Exact while no block moves.
+    /// Returns the number of events in the queue and with the writer. Exact while no block moves.
     pub(super) fn pending(&self) -> u64 {
         self.queued.load(Ordering::Relaxed) + self.in_flight.load(Ordering::Acquire)
     }

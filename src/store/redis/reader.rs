@@ -1,4 +1,5 @@
-//! Look-ups, on connections of their own: a slow one must not hold up what is written.
+//! The reader: it looks keys up over connections of its own, so that a slow look-up delays no
+//! write.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,51 +7,51 @@ use std::time::Duration;
 
 use redis::{ConnectionInfo, Value, cmd};
 
-use super::Shared;
-use super::cluster::Topology;
-use super::connection::Connection;
-use super::connector::{Discovery, at_address};
+use super::connection::{Connection, at_address};
 use super::deadline::Deadline;
+use super::discovery::Discovery;
 use super::error::{ErrorKind, RedisError, RetryPolicy};
+use super::shared_state::SharedState;
+use super::topology::Topology;
 use crate::config::redis_url::{RedisUrl, Route};
 use crate::limits::{
     RECORD_BYTES_MAX, STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS, STORE_NODES_WITHOUT_SLOTS_MAX,
 };
-use crate::store::Lookup;
 use crate::store::encoding::is_value_of;
+use crate::store::lookup::LookupResult;
 use percore::clock::Clock;
 
-/// A look-up follows so many redirections: nodes that lead to each other have to come to terms.
+/// Redirections of one look-up, at most: two nodes may redirect to each other for a while.
 const HOPS_MAX: usize = 3;
 
-/// Reads single keys. One thread at a time uses it.
+/// See the head of this file. One thread at a time uses it.
 pub(in crate::store) struct Reader {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     url: RedisUrl,
     discovery: Arc<Discovery>,
     state: ReaderState,
     clock: Clock,
-    /// Nothing is asked before this time: Redis was away.
+    /// Redis is not asked before this time, because it could not be reached.
     resume_ms: u64,
 }
 
-/// What is open, and what was learnt.
+/// Open connections, and the topology as last fetched.
 #[derive(Default)]
 struct ReaderState {
-    /// In the order in which they were asked last.
+    /// The connection that was used last is at the end.
     connections: Vec<(ConnectionInfo, Connection)>,
     topology: Option<Topology>,
-    /// Somebody has said that a slot is elsewhere.
+    /// True if a node has redirected a key: the topology is out of date.
     has_moved: bool,
 }
 
-/// Why a look-up has no answer.
+/// The reason why a look-up has no value.
 enum LookupError {
-    /// Redis could not be asked.
+    /// Redis could not be reached.
     Unreachable(RedisError),
-    /// It refused this.
+    /// Redis replied with an error.
     Refused(RedisError),
-    /// What it has is longer than any metric.
+    /// The value is longer than any metric of ours.
     NotOurs,
 }
 
@@ -62,7 +63,7 @@ impl fmt::Debug for Reader {
 
 impl Reader {
     pub(in crate::store) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<SharedState>,
         url: RedisUrl,
         discovery: Arc<Discovery>,
         clock: Clock,
@@ -70,23 +71,23 @@ impl Reader {
         Self { shared, url, discovery, state: ReaderState::default(), clock, resume_ms: 0 }
     }
 
-    /// Appends the value of `key` to `out`, if it is a metric of ours.
-    pub(in crate::store) fn lookup(&mut self, key: &[u8], out: &mut Vec<u8>) -> Lookup {
+    /// Looks `key` up, and appends its value to `out` if it is a metric of ours.
+    pub(in crate::store) fn lookup(&mut self, key: &[u8], out: &mut Vec<u8>) -> LookupResult {
         if self.clock.now().mono_ms() < self.resume_ms {
-            return Lookup::Unavailable;
+            return LookupResult::Unavailable;
         }
-        // An idle connection may have been closed over there, a slot may have moved, or a password
-        // been set: that is no answer yet.
+        // An idle connection may have been closed by the server, a slot may have moved, or a
+        // password may have been set: then the second attempt has a new connection.
         let attempts = 1 + usize::from(!self.state.connections.is_empty());
         let mut deadline = Deadline::new(self.clock, Duration::from_millis(STORE_LOOKUP_MS_MAX));
         let mut is_reachable = false;
         for _ in 0..attempts {
-            // Out of our hands: where this panics, no connection with half a reply stays behind.
+            // Taken out, so that after a panic no connection with half a reply is kept.
             let mut state = std::mem::take(&mut self.state);
             let found = state.fetch(&self.url, &self.discovery, key, &mut deadline);
             let error = match found {
-                // The rest of it is still on its way.
-                Err(LookupError::NotOurs) => return Lookup::Absent,
+                // The connection is closed: the rest of the value is still on its way.
+                Err(LookupError::NotOurs) => return LookupResult::Absent,
                 Err(LookupError::Unreachable(error)) => {
                     is_reachable = false;
                     error
@@ -97,7 +98,11 @@ impl Reader {
                         self.shared.errors.reader.add(error.kind);
                         self.state = state;
                         let is_foreign = error.kind == ErrorKind::WrongType;
-                        return if is_foreign { Lookup::Absent } else { Lookup::Unavailable };
+                        return if is_foreign {
+                            LookupResult::Absent
+                        } else {
+                            LookupResult::Unavailable
+                        };
                     }
                     error
                 }
@@ -106,17 +111,17 @@ impl Reader {
                     let key = self.shared.encoding.key_without_prefix(key);
                     let ours = value.filter(|value| is_value_of(key, value));
                     out.extend_from_slice(ours.as_deref().unwrap_or_default());
-                    return if ours.is_some() { Lookup::Found } else { Lookup::Absent };
+                    return if ours.is_some() { LookupResult::Found } else { LookupResult::Absent };
                 }
             };
             self.shared.errors.reader.add(error.kind);
             self.discovery.forget_primary();
         }
         if !is_reachable {
-            // From now on: whoever has queued behind a server that hangs is told at once.
+            // The pause begins now: look-ups that queued behind a server that hangs fail at once.
             self.resume_ms = self.clock.now().mono_ms() + STORE_LOOKUP_PAUSE_MS;
         }
-        Lookup::Unavailable
+        LookupResult::Unavailable
     }
 }
 
@@ -147,21 +152,22 @@ impl ReaderState {
                 Err(LookupError::Refused(error)) if error.redirection().is_some() => error,
                 answer => return answer,
             };
-            // The key is at another node already, or nowhere.
+            // The key is at another node, or does not exist.
             if let Some((host, port)) = error.redirection() {
                 server = at_address(&server, host, port);
             }
             asking = error.kind == ErrorKind::Ask;
             if error.kind == ErrorKind::Moved {
-                // Others may have moved as well, and who told us of the slots did not know.
+                // Other slots may have moved as well, and the node that told the slots did not
+                // know.
                 self.has_moved = true;
-                discovery.rotate_servers();
+                discovery.ask_another_first();
             }
         }
         Err(LookupError::Refused(RedisError::new(ErrorKind::Moved, "nodes lead to each other")))
     }
 
-    /// The server that has this key, as far as is known.
+    /// Returns the server that has this key, as far as is known.
     fn server_of(
         &mut self,
         url: &RedisUrl,
@@ -172,7 +178,7 @@ impl ReaderState {
         match url.route() {
             Route::Direct(info) => Ok(info.clone()),
             Route::Sentinel { sentinels, primary, info } => {
-                // The writer follows a failover, and so do we: the old primary may be there again.
+                // The writer may have followed a failover: the old primary may be up again.
                 match discovery.primary() {
                     Some(current) => Ok(current),
                     None => discovery.primary_by_name(sentinels, primary, info, deadline),
@@ -190,8 +196,8 @@ impl ReaderState {
         }
     }
 
-    /// Closes the connections that were not used for longest to servers that are neither this one
-    /// nor nodes with slots, until so many are left.
+    /// Closes the least recently used connections to servers that are neither `home` nor nodes with
+    /// slots, until at most `left` of them are open.
     fn close_surplus(&mut self, home: &ConnectionInfo, left: usize) {
         let topology = self.topology.as_ref();
         let has_slots = |info: &ConnectionInfo| {
@@ -208,7 +214,7 @@ impl ReaderState {
         });
     }
 
-    /// An open connection to a server; `home` is where the look-up began.
+    /// Returns an open connection to `server`; `home` is the server where the look-up began.
     fn connection_to(
         &mut self,
         server: &ConnectionInfo,
@@ -220,7 +226,7 @@ impl ReaderState {
         let open = match self.connections.iter().position(is_it) {
             Some(at) => self.connections.remove(at),
             None => {
-                // Whoever is named may be named once and never again.
+                // A node may be named once and never again.
                 self.close_surplus(home, STORE_NODES_WITHOUT_SLOTS_MAX - 1);
                 (server.clone(), Connection::open(server, &discovery.resolver, deadline)?)
             }
@@ -232,7 +238,7 @@ impl ReaderState {
 }
 
 impl LookupError {
-    /// Redis has been asked, and this is what came.
+    /// Converts the error of a command.
     fn from_reply(error: RedisError) -> Self {
         if error.kind.is_connection_error() {
             Self::Unreachable(error)
@@ -247,7 +253,7 @@ fn get(connection: &mut Connection, key: &[u8]) -> Result<Option<Vec<u8>>, Looku
         Ok(Value::BulkString(value)) => Ok(Some(value)),
         Ok(Value::Nil) => Ok(None),
         Ok(_) => Err(LookupError::Unreachable(RedisError::new(ErrorKind::Protocol, "no string"))),
-        // A string that is longer than a reply may be is none of ours, and no stream without end.
+        // Another program's string is longer than a reply may be; it is no reply without end.
         Err(_) if connection.announced_bytes().is_some_and(|bytes| bytes > RECORD_BYTES_MAX) => {
             Err(LookupError::NotOurs)
         }

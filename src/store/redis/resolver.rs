@@ -1,8 +1,8 @@
-//! Names of servers, resolved with a bound on the wait.
+//! A resolver of host names with a bound on the wait.
 //!
-//! `getaddrinfo` may take half a minute where a name server does not answer, and cannot be told to
-//! stop. So a thread asks it, and whoever waits goes on when their time is over; the thread is left
-//! to its end, and who comes again for the same name finds its answer.
+//! `getaddrinfo` may take half a minute if a name server does not answer, and cannot be cancelled.
+//! So a thread calls it, and the caller waits for that thread until its time is over. The thread
+//! runs to its end, and the next caller for the same name gets its answer.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -22,19 +22,20 @@ type Addresses = Vec<SocketAddr>;
 /// See the head of this file.
 pub(super) struct Resolver {
     ask: fn(&str, u16) -> io::Result<Addresses>,
-    /// Threads under way.
+    /// Threads that run.
     running: Arc<AtomicUsize>,
-    /// Where answers will be that nobody waits for at the moment.
-    left: Mutex<Vec<Left>>,
+    /// Answers that no caller waits for at the moment.
+    unclaimed: Mutex<Vec<Unclaimed>>,
 }
 
-struct Left {
+/// The future answer to a call whose caller has stopped waiting.
+struct Unclaimed {
     host: String,
     port: u16,
     answer: Receiver<io::Result<Addresses>>,
 }
 
-/// Asks the system.
+/// The resolver of the system.
 impl Default for Resolver {
     fn default() -> Self {
         Self::new(|host, port| (host, port).to_socket_addrs().map(Iterator::collect))
@@ -43,43 +44,43 @@ impl Default for Resolver {
 
 impl Resolver {
     fn new(ask: fn(&str, u16) -> io::Result<Addresses>) -> Self {
-        Self { ask, running: Arc::new(AtomicUsize::new(0)), left: Mutex::new(Vec::new()) }
+        Self { ask, running: Arc::new(AtomicUsize::new(0)), unclaimed: Mutex::new(Vec::new()) }
     }
 
-    /// The addresses of a name, if they are to be had in this time. An address is its own.
+    /// Returns the addresses of a host within `wait`. A host that is an address needs no resolving.
     ///
     /// # Errors
     ///
-    /// The system knows none, or none in time, or is being asked for too many already.
+    /// The system finds none, or none in time, or too many names are being resolved.
     pub(super) fn resolve(&self, host: &str, port: u16, wait: Duration) -> io::Result<Addresses> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![(address, port).into()]);
         }
-        let answer = match self.take_left(host, port) {
+        let answer = match self.take_unclaimed(host, port) {
             Some(answer) => answer,
             None => self.begin(host, port)?,
         };
         match answer.recv_timeout(wait) {
             Ok(addresses) => addresses,
             Err(RecvTimeoutError::Timeout) => {
-                self.left.lock().push(Left { host: host.to_owned(), port, answer });
+                self.unclaimed.lock().push(Unclaimed { host: host.to_owned(), port, answer });
                 Err(io::Error::new(ErrorKind::TimedOut, "its name is not resolved in time"))
             }
             Err(RecvTimeoutError::Disconnected) => Err(ErrorKind::Interrupted.into()),
         }
     }
 
-    fn take_left(&self, host: &str, port: u16) -> Option<Receiver<io::Result<Addresses>>> {
-        let mut left = self.left.lock();
-        let at = left.iter().position(|left| left.host == host && left.port == port)?;
-        Some(left.swap_remove(at).answer)
+    fn take_unclaimed(&self, host: &str, port: u16) -> Option<Receiver<io::Result<Addresses>>> {
+        let mut unclaimed = self.unclaimed.lock();
+        let at = unclaimed.iter().position(|one| one.host == host && one.port == port)?;
+        Some(unclaimed.swap_remove(at).answer)
     }
 
     fn begin(&self, host: &str, port: u16) -> io::Result<Receiver<io::Result<Addresses>>> {
         let more = |running| (running < STORE_RESOLUTIONS_MAX).then_some(running + 1);
         if self.running.try_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
-            // Names that nobody asks for any more must not fill the places for ever.
-            self.left.lock().retain(|left| left.answer.is_empty());
+            // Answers for names that no caller asks for again must not be kept for ever.
+            self.unclaimed.lock().retain(|one| one.answer.is_empty());
             return Err(io::Error::new(ErrorKind::TimedOut, "other names are not resolved yet"));
         }
         let (sender, answer) = channel::bounded(1);
@@ -87,7 +88,7 @@ impl Resolver {
         let work = move || {
             let addresses = ask(&host, port);
             running.fetch_sub(1, Ordering::Relaxed);
-            // Nobody may be there any more.
+            // The caller may be gone.
             let _ = sender.send(addresses);
         };
         let started = thread::Builder::new().name("resolver".to_owned()).spawn(work);
@@ -108,7 +109,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// The name server of these tests: it answers when it is let.
+    /// The name server of these tests answers while this lock is free.
     static GATE: StdMutex<()> = StdMutex::new(());
 
     fn slow(host: &str, port: u16) -> io::Result<Addresses> {
@@ -124,7 +125,7 @@ mod tests {
     fn a_name_server_that_does_not_answer_is_not_waited_for() {
         let resolver = Resolver::new(slow);
         let gate = GATE.lock();
-        // An address needs nobody.
+        // An address needs no resolving.
         assert_eq!(resolver.resolve("::1", 7, LONG).unwrap(), ["[::1]:7".parse().unwrap()]);
         let since = Instant::now();
         let wait = Duration::from_millis(20);

@@ -1,4 +1,7 @@
-//! A link to one server: the fence before anything is sent, replies, and whether it is still there.
+//! A link to one server.
+//!
+//! Before anything is sent, a new session ends the abandoned connections of ours at the server (the
+//! fence): commands that Redis still reads from them would overwrite newer values.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,8 +19,8 @@ use crate::limits::{STORE_REPLY_BYTES_MAX, STORE_REPLY_MS_MAX};
 pub(super) struct Session {
     connection: Connection,
     id: Option<ConnectionId>,
-    /// Whether to ask for its role as well: somebody else may have become the primary, and who has
-    /// nothing to write would never hear of it.
+    /// True if a ping checks the role as well: another server may have become the primary, and a
+    /// writer with nothing to write would not notice.
     requires_primary: bool,
 }
 
@@ -28,7 +31,7 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// Greets the server, and ends abandoned connections of ours there.
+    /// Connects to the server, and ends abandoned connections of ours there.
     pub(super) fn open(
         info: &ConnectionInfo,
         resolver: &Resolver,
@@ -49,20 +52,9 @@ impl Session {
         Ok(Self { connection, id, requires_primary: false })
     }
 
-    /// From now on makes sure that it is a primary each time that it is asked whether it is there.
+    /// Lets each ping check that the server is a primary.
     pub(super) const fn require_primary(&mut self) {
         self.requires_primary = true;
-    }
-
-    /// Waits for the next reply: `None` if it is `+OK`, or else the error.
-    pub(super) fn receive_refusal(&mut self) -> Result<Option<RedisError>, RedisError> {
-        match self.connection.receive(STORE_REPLY_BYTES_MAX)? {
-            Value::Okay => Ok(None),
-            Value::ServerError(error) => {
-                Ok(Some(RedisError::from_reply(&error).at(self.connection.server())))
-            }
-            other => Err(unexpected(&other).at(self.connection.server())),
-        }
     }
 }
 
@@ -72,14 +64,20 @@ impl Link for Session {
     }
 
     fn receive(&mut self) -> Result<Reply, RedisError> {
-        Ok(self.receive_refusal()?.map_or(Reply::Ok, Reply::Error))
+        match self.connection.receive(STORE_REPLY_BYTES_MAX)? {
+            Value::Okay => Ok(Reply::Ok),
+            Value::ServerError(error) => {
+                Ok(Reply::Error(RedisError::from_reply(&error).at(self.connection.server())))
+            }
+            other => Err(unexpected(&other).at(self.connection.server())),
+        }
     }
 
     fn ping(&mut self) -> Result<(), RedisError> {
         if self.requires_primary {
             match self.connection.query(&cmd("ROLE")) {
                 Ok(role) => return check_role(&role).map_err(|f| f.at(self.connection.server())),
-                // An ACL of before we asked for it.
+                // The ACL does not allow it.
                 Err(error) if is_about_command(&error) => self.requires_primary = false,
                 Err(error) => return Err(error),
             }
@@ -100,7 +98,7 @@ fn unexpected(reply: &Value) -> RedisError {
     RedisError::new(ErrorKind::Protocol, format!("an unexpected reply: {reply:?}"))
 }
 
-/// Asks whether it is there. Who may not ask has an answer as well.
+/// Sends `PING`. A user who may not send it has a reply as well.
 fn ping(connection: &mut Connection) -> Result<(), RedisError> {
     match connection.query(&cmd("PING")) {
         Ok(Value::SimpleString(pong)) if pong == "PONG" => Ok(()),
@@ -110,7 +108,7 @@ fn ping(connection: &mut Connection) -> Result<(), RedisError> {
     }
 }
 
-/// `ROLE` answers a list that begins with the role.
+/// Checks the reply to `ROLE`, a list that begins with the role.
 fn check_role(role: &Value) -> Result<(), RedisError> {
     let Value::Array(parts) = role else {
         return Err(unexpected(role));
@@ -125,13 +123,14 @@ fn check_role(role: &Value) -> Result<(), RedisError> {
     }
 }
 
-/// Whether an error says no more than that the command is not to be had.
+/// Returns true if an error concerns this command alone, such as a command that is not allowed.
 fn is_about_command(error: &RedisError) -> bool {
     error.kind.retry_policy() == RetryPolicy::Drop
 }
 
-/// Asks Redis who we are. Before 6.2 it cannot tell all of it, and an ACL may forbid to ask: then
-/// an abandoned connection cannot be ended, and what Redis still reads from it runs late.
+/// Asks Redis for the id of this connection. Redis before 6.2 does not tell all of it, and an ACL
+/// may forbid to ask: then the connection cannot be ended from another one once it is abandoned,
+/// and commands that Redis still reads from it run late.
 fn fetch_id(connection: &mut Connection) -> Result<Option<ConnectionId>, RedisError> {
     let client_info: Result<Value, RedisError> = connection.query(cmd("CLIENT").arg("INFO"));
     match client_info {
@@ -140,8 +139,8 @@ fn fetch_id(connection: &mut Connection) -> Result<Option<ConnectionId>, RedisEr
         }
         Ok(Value::VerbatimString { text, .. }) => Ok(parse_client_info(connection.server(), &text)),
         Ok(other) => Err(unexpected(&other).at(connection.server())),
-        // It may as well have been a refusal of the connection, such as of one too many, which is
-        // said without being asked: another reply has to follow where this one is ours.
+        // The error may be about the connection, such as one too many, and not a reply at all. It
+        // was a reply if `PING` gets one as well.
         Err(error) if is_about_command(&error) => match ping(connection) {
             Ok(()) => Ok(None),
             Err(_) => Err(error),
@@ -159,11 +158,11 @@ fn parse_client_info(server: &str, info: &str) -> Option<ConnectionId> {
     Some(ConnectionId { server: server.to_owned(), client_id, address: field("addr=")?.to_owned() })
 }
 
-/// Ends an abandoned connection at the server. When the reply is here, nothing of it runs any more,
-/// whatever the reply is: the connection had ended before, or it has now.
+/// Ends an abandoned connection at the server. After the reply, whatever it is, no command of it
+/// runs any more: the connection had ended before, or it has now.
 fn end(connection: &mut Connection, id: &ConnectionId) -> Result<(), RedisError> {
     let mut command: Cmd = cmd("CLIENT");
-    // Numbers begin anew when Redis restarts: the address says that it is ours.
+    // Client ids begin anew when Redis restarts: the address shows that the connection is ours.
     command.arg("KILL").arg("ID").arg(id.client_id).arg("ADDR").arg(&id.address);
     match connection.query(&command) {
         Err(error) if !is_about_command(&error) => Err(error),

@@ -1,9 +1,9 @@
-//! The bytes to and from Redis: a socket whose every exchange has a deadline and a bound.
+//! A byte stream to Redis: each exchange on it has a deadline and a bound of bytes.
 //!
-//! A time-out of the socket alone begins anew with each byte: who sends one now and then would hold
-//! the reader for ever, and who never ends a reply would fill the memory. So the deadline and the
-//! number of bytes are those of a whole exchange. TLS stands on top, so that they hold for its
-//! records as well. A signal ends a wait early (man 7 signal); it is waited on.
+//! A time-out of the socket begins anew with each byte: a peer that sends one now and then would
+//! hold the reader for ever, and a reply without end would fill the memory. So the deadline and the
+//! number of bytes are those of a whole exchange. TLS runs on top, so that they hold for its
+//! records as well. A signal ends a wait early (man 7 signal); then the wait goes on.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -21,16 +21,16 @@ use super::tls;
 use crate::limits::STORE_REPLY_BYTES_MAX;
 use percore::clock::{Clock, nanoseconds};
 
-/// The system counts time-outs in ticks, and takes none at all for no end.
+/// The shortest time-out: to the system, zero means no time-out.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
-/// Bytes kept of the beginning of a reply: the longest line of a length fits.
+/// Bytes kept of the beginning of a reply: the longest line with a length fits.
 const HEAD_BYTES: usize = 32;
 
 /// See the head of this file.
 pub(super) struct Stream {
     transport: Transport,
-    /// How the reply at hand begins, if nothing of it had come with the one before.
+    /// The beginning of the current reply; empty if that came together with the reply before.
     head: Vec<u8>,
 }
 
@@ -40,7 +40,7 @@ enum Transport {
 }
 
 impl Stream {
-    /// Connects, and shakes hands where that is asked for.
+    /// Connects, and does the TLS handshake if the address asks for TLS.
     pub(super) fn open(
         address: &ConnectionAddr,
         resolver: &Resolver,
@@ -73,28 +73,28 @@ impl Stream {
         }
     }
 
-    /// Waits this long for each exchange that begins from now on.
+    /// Sets the time-out of each exchange that begins from now on.
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
         self.socket().timeout = timeout.max(WAIT_MIN);
     }
 
-    /// Begins an exchange, in which at most so many bytes are received.
+    /// Begins an exchange, in which at most `bytes_max` bytes are received.
     pub(super) fn begin_exchange(&mut self, bytes_max: usize) {
         self.head.clear();
         self.socket().begin_exchange(bytes_max);
     }
 
-    /// What an error of this stream means.
+    /// Converts an error of this stream.
     pub(super) fn redis_error(&mut self, error: &io::Error) -> RedisError {
         self.socket().redis_error(error)
     }
 
-    /// What has gone wrong with the socket, if anything has.
+    /// Takes the last error of the socket, if there is one.
     pub(super) fn take_error(&mut self) -> Option<RedisError> {
         self.socket().error.take()
     }
 
-    /// How the reply at hand begins.
+    /// Returns the beginning of the current reply.
     pub(super) fn head(&self) -> &[u8] {
         &self.head
     }
@@ -169,11 +169,11 @@ struct BoundedSocket {
     socket: Socket,
     clock: Clock,
     timeout: Duration,
-    /// Of the exchange at hand, once it has had to wait.
+    /// The deadline of the current exchange, once it has had to wait.
     deadline_ns: Option<u64>,
-    /// Bytes that may still be received in it.
+    /// Bytes that may still be received in the current exchange.
     left_bytes: usize,
-    /// What the socket itself was told last, for reading and for writing.
+    /// The time-outs that the socket has, for reading and for writing.
     socket_timeouts: [Duration; 2],
     error: Option<RedisError>,
 }
@@ -195,8 +195,9 @@ impl BoundedSocket {
         (self.deadline_ns, self.left_bytes, self.error) = (None, bytes_max, None);
     }
 
-    /// How long may be waited now. The first wait of an exchange is its whole patience, which the
-    /// socket knows already: replies that come together cost no call of their own.
+    /// Returns the time left for the current exchange. At its first wait that is the whole
+    /// time-out, which the socket has already: replies that come together cost no system call to
+    /// set it.
     fn remaining(&mut self) -> io::Result<Duration> {
         let now_ns = self.clock.now().mono_ns;
         let whole_ns = nanoseconds(self.timeout);
@@ -246,7 +247,7 @@ impl BoundedSocket {
         }
     }
 
-    /// Remembers why it failed: whoever stands between says it in words of their own.
+    /// Remembers an error: TLS and the parser wrap it in texts of their own.
     fn remember<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result {
             self.error = Some(classify(error));
@@ -259,7 +260,7 @@ impl BoundedSocket {
     }
 }
 
-/// Whether to wait again: after a signal, and where a time-out came a tick too early.
+/// Returns an error unless the wait is to go on: after a signal, or a time-out that came too early.
 fn retry_wait(error: io::Error) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => Ok(()),
@@ -267,6 +268,7 @@ fn retry_wait(error: io::Error) -> io::Result<()> {
     }
 }
 
+/// Converts an error of the system.
 fn classify(error: &io::Error) -> RedisError {
     match error.kind() {
         io::ErrorKind::TimedOut => RedisError::new(ErrorKind::Timeout, "no answer in time"),

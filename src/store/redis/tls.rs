@@ -1,4 +1,4 @@
-//! TLS to Redis: against the system's certificates, or against none where the URL says so.
+//! TLS to Redis: verified by the system's certificates, or not at all if the URL says so.
 
 use std::sync::Arc;
 
@@ -13,29 +13,29 @@ use rustls::{
 
 use super::error::{ErrorKind, RedisError};
 
-/// The client's side of a connection to this host.
+/// Creates the client's side of a TLS connection to this host.
 ///
 /// # Errors
 ///
-/// The system has no certificates, or nobody can be certified to have this name.
+/// The system has no certificates, or the host is no name that a certificate can have.
 pub(super) fn client(host: &str, insecure: bool) -> Result<ClientConnection, RedisError> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|error| RedisError::new(ErrorKind::Connect, error.to_string()))?;
     let mut config = config(insecure)?.with_no_client_auth();
     config.enable_sni = !insecure;
-    ClientConnection::new(Arc::new(config), name).map_err(|error| failed(&error))
+    ClientConnection::new(Arc::new(config), name).map_err(|error| tls_error(&error))
 }
 
 fn config(insecure: bool) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, RedisError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| tls_error(&error))?;
     if insecure {
-        let anybody = Arc::new(NoVerification(provider));
-        return Ok(builder.dangerous().with_custom_certificate_verifier(anybody));
+        let verifier = Arc::new(NoVerification(provider));
+        return Ok(builder.dangerous().with_custom_certificate_verifier(verifier));
     }
-    // Read anew each time: they are renewed while we run.
+    // Read for each connection: they may be renewed while the server runs.
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);
@@ -49,11 +49,12 @@ fn config(insecure: bool) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>
     Ok(builder.with_root_certificates(roots))
 }
 
-fn failed(error: &Error) -> RedisError {
+fn tls_error(error: &Error) -> RedisError {
     RedisError::new(ErrorKind::Connect, error.to_string())
 }
 
-/// Believes whoever answers, as `#insecure` asks for; what is signed still has to be by them.
+/// A verifier that accepts every certificate, as `#insecure` asks for. Signatures are still
+/// checked.
 #[derive(Debug)]
 struct NoVerification(Arc<CryptoProvider>);
 

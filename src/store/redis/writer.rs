@@ -1,7 +1,7 @@
-//! What the writer does next: connect, send, wait for replies, pause, or wait for work.
+//! The writer: it connects, sends blocks, handles replies, pauses, or waits for blocks.
 //!
-//! The decisions are here and the waiting is not: each [`Writer::step`] does one thing at a given
-//! time and says when it wants the next, so a simulation can run it against a server of its own.
+//! It decides, and its thread waits: each [`Writer::step`] does one thing at a given time and
+//! returns when the next step is due, so that a simulation can run it against a simulated server.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::error::{ErrorKind, RedisError, RetryPolicy};
 use super::link::{ConnectionId, Connector, Link, Reply};
+use super::observer::OutageReport;
 use super::outage_tracker::OutageTracker;
 use super::pipeline::{AfterReply, Outcome, Pipeline};
-use super::{OutageReport, Shared};
+use super::shared_state::SharedState;
 use crate::limits::{
     STORE_BACKOFF_MS_MAX, STORE_BACKOFF_MS_MIN, STORE_CONNECT_MS_MAX, STORE_MOVE_MS_MAX,
     STORE_PING_MS, STORE_REPLY_MS_MAX,
@@ -19,27 +20,27 @@ use crate::limits::{
 use crate::store::block::Block;
 use crate::store::event_counters::DropReason;
 
-/// Connections at servers that are gone are remembered up to so many, the latest ones.
+/// Abandoned connections that are remembered, the latest ones.
 const ABANDONED_MAX: usize = 256;
 
-/// Replies taken between two looks at the clock.
+/// Replies handled between two readings of the clock.
 const REPLIES_PER_STEP: usize = 64;
 
-/// An event waits no longer than this for its block to be filled, while Redis takes any.
+/// An event waits no longer than this for its block to become full, while Redis takes blocks.
 const COLLECT_NS: u64 = 50 * MILLISECOND_NS;
 
-/// An idle connection is tried after this long.
+/// The time after which an idle connection gets a ping.
 const PING_NS: u64 = STORE_PING_MS * MILLISECOND_NS;
 
 const MILLISECOND_NS: u64 = 1_000_000;
 
 /// See the head of this file.
 pub(super) struct Writer<C: Connector> {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     connector: C,
     link: Option<C::Link>,
     pipeline: Pipeline,
-    /// Connections that were given up and may still have commands to run.
+    /// Connections that were closed and whose commands Redis may still run.
     abandoned: Vec<ConnectionId>,
     backoff: Backoff,
     /// Nothing is sent before this time.
@@ -47,32 +48,32 @@ pub(super) struct Writer<C: Connector> {
     has_connected: bool,
     outages: OutageTracker,
     last_error: RedisError,
-    /// When to ask whether it is there, if there is nothing to write.
+    /// The time of the next ping, if there is nothing to write.
     ping_at_ns: u64,
-    /// When to ask the cores again for what they have open.
+    /// The time to take the open blocks of the cores again.
     next_collect_ns: u64,
     has_reported_unfenced: bool,
-    /// Since when nothing was stored for a slot that is being moved.
+    /// The time since when nothing was stored because a slot is being moved.
     moving_since_ns: Option<u64>,
-    /// When to be gone, once the server stops.
+    /// The time to end, once the server stops.
     deadline_ns: Option<u64>,
 }
 
-/// What the writer wants next.
+/// The next step of the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextStep {
-    /// Another step at once.
+    /// A step at once.
     AtOnce,
     /// A step at this time, or when the server stops.
     Sleep { until_ns: u64 },
-    /// A block, or a step at this time.
+    /// A step at this time, or when a block was pushed.
     AwaitBlock { until_ns: u64 },
-    /// Nothing: everything has its outcome, and the server stops.
+    /// None: the server stops, and every event has its outcome.
     End,
 }
 
 impl<C: Connector> Writer<C> {
-    pub(super) fn new(shared: Arc<Shared>, connector: C, ttl_ns: u64, seed: u64) -> Self {
+    pub(super) fn new(shared: Arc<SharedState>, connector: C, ttl_ns: u64, seed: u64) -> Self {
         Self {
             shared,
             connector,
@@ -92,15 +93,15 @@ impl<C: Connector> Writer<C> {
         }
     }
 
-    /// Writes what there is until `deadline_ns`, and ends.
+    /// Orders the writer to write what is pending until `deadline_ns`, and to end.
     pub(super) fn stop(&mut self, deadline_ns: u64) {
         self.deadline_ns = Some(deadline_ns);
-        // No pause may outlast the chance to write.
+        // A pause could outlast the time that is left.
         self.resume_ns = 0;
         self.backoff.reset();
     }
 
-    /// Takes a block that the queue gave while the writer waited.
+    /// Adds a block that the queue gave while the writer waited.
     pub(super) fn push(&mut self, block: Block) {
         self.shared.queue.mark_taken(&block);
         self.shared.queue.set_idle(false);
@@ -109,7 +110,7 @@ impl<C: Connector> Writer<C> {
 
     /// Does one thing.
     pub(super) fn step(&mut self, now_ns: u64) -> NextStep {
-        // Blocks that the step before completed: their replies had come by now.
+        // Blocks that the step before completed: their replies had come before `now_ns`.
         while let Some((block, sent_ns)) = self.pipeline.pop_complete() {
             self.shared.observer.on_flush(now_ns.saturating_sub(sent_ns));
             self.shared.queue.release(block);
@@ -151,9 +152,10 @@ impl<C: Connector> Writer<C> {
         }
     }
 
-    /// Redis refuses for now: what is not final is sent again after a while.
+    /// Pauses after an error that asks for a retry: commands without an outcome are sent again
+    /// then.
     fn pause(&mut self, now_ns: u64) -> NextStep {
-        // A cluster that moves a slot is up, for as long as that may take.
+        // A cluster that moves a slot counts as up, for as long as that may take.
         let is_moving = matches!(self.last_error.kind, ErrorKind::Ask | ErrorKind::TryAgain) && {
             let since_ns = *self.moving_since_ns.get_or_insert(now_ns);
             now_ns.saturating_sub(since_ns) < STORE_MOVE_MS_MAX * MILLISECOND_NS
@@ -165,31 +167,31 @@ impl<C: Connector> Writer<C> {
         NextStep::AtOnce
     }
 
-    /// Redis does as it should.
+    /// Marks Redis as up, and reports it if that is due.
     fn report_up(&mut self, now_ns: u64) {
         self.shared.up.store(true, Ordering::Relaxed);
-        if let Some(news) = self.outages.mark_up(now_ns) {
-            self.shared.observer.on_up(&news);
+        if let Some(outage) = self.outages.mark_up(now_ns) {
+            self.shared.observer.on_up(&outage);
         }
     }
 
-    /// Redis does not: the last fault says how.
+    /// Marks Redis as down because of the last error, and reports it if that is due.
     fn report_down(&mut self, now_ns: u64) {
         self.shared.up.store(false, Ordering::Relaxed);
-        if let Some(news) = self.outages.mark_down(now_ns, self.last_error.kind) {
+        if let Some(outage) = self.outages.mark_down(now_ns, self.last_error.kind) {
             let waiting = self.shared.counters.totals().pending();
             let RedisError { kind, server, message } = &self.last_error;
             self.shared.observer.on_down(&OutageReport {
                 server,
                 kind: kind.name(),
                 message,
-                outage: news,
+                outage,
                 waiting,
             });
         }
     }
 
-    /// Takes blocks from the queue.
+    /// Moves blocks from the queue to the pipeline.
     fn fill_pipeline(&mut self) {
         if self.deadline_ns.is_some() && self.pipeline.is_empty() {
             self.shared.queue_open_blocks();
@@ -201,8 +203,9 @@ impl<C: Connector> Writer<C> {
         }
     }
 
-    /// Nothing is in flight or queued: takes what is open, or waits for the first core to end a
-    /// turn. The cores see that we are idle before we look, so what we do not find they hand over.
+    /// Takes the open blocks, as nothing is queued or in flight, or waits until a core ends a turn.
+    /// The cores see that the writer is idle before it looks: a block that it does not find, they
+    /// queue.
     fn idle(&mut self, now_ns: u64) -> NextStep {
         self.shared.queue.set_idle(true);
         self.shared.queue_open_blocks();
@@ -214,7 +217,7 @@ impl<C: Connector> Writer<C> {
         if now_ns < self.ping_at_ns {
             return NextStep::AwaitBlock { until_ns: self.ping_at_ns };
         }
-        // An idle connection tells nothing of a server that is gone.
+        // An idle connection does not show that its server is gone.
         match self.link.as_mut().map(Link::ping) {
             Some(Ok(())) => {
                 self.backoff.reset();
@@ -241,7 +244,7 @@ impl<C: Connector> Writer<C> {
                     self.shared.observer.on_unfenced();
                 }
                 self.link = Some(link);
-                // A greeting says little: who has nothing to write asks at once.
+                // A handshake does not show that Redis takes writes: a ping is due at once.
                 self.ping_at_ns = now_ns;
                 NextStep::AtOnce
             }
@@ -249,8 +252,8 @@ impl<C: Connector> Writer<C> {
         }
     }
 
-    /// Sends what has not been sent, and takes some replies of the first block: few enough that a
-    /// server which is slow with each keeps nobody from stopping us, nor from reading the books.
+    /// Sends the blocks that were not sent, and handles some replies to the first block: few enough
+    /// that a server which is slow with each does not delay a stop or the counters for long.
     fn exchange(&mut self, now_ns: u64) -> Result<AfterReply, RedisError> {
         let Some(link) = &mut self.link else {
             return Ok(AfterReply::Continue);
@@ -268,7 +271,7 @@ impl<C: Connector> Writer<C> {
                 break;
             }
             let reply = link.receive()?;
-            // What comes behind a refusal is sent again.
+            // Commands behind one that is to be retried are sent again.
             let is_final = !self.pipeline.must_resend();
             let next = self.pipeline.handle_reply(&reply);
             match reply {
@@ -290,7 +293,7 @@ impl<C: Connector> Writer<C> {
                 break;
             }
         }
-        // Without a reply nothing is known: what was to be sent may all have expired.
+        // Only a reply shows the state of Redis: without one, all records may have expired.
         if stored || refused {
             self.ping_at_ns = now_ns + PING_NS;
         }
@@ -302,13 +305,14 @@ impl<C: Connector> Writer<C> {
         Ok(AfterReply::Continue)
     }
 
+    /// Counts an error of the connection, and disconnects.
     fn fail(&mut self, now_ns: u64, error: RedisError) -> NextStep {
         self.shared.errors.writer.add(error.kind);
         self.last_error = error;
         self.disconnect(now_ns)
     }
 
-    /// Drops the connection; what is not final will be sent again over the next.
+    /// Closes the connection; commands without an outcome are sent again over the next one.
     fn disconnect(&mut self, now_ns: u64) -> NextStep {
         if let Some(link) = self.link.take() {
             self.abandoned.extend(link.connection_ids());
@@ -325,7 +329,7 @@ impl<C: Connector> Writer<C> {
         self.deadline_ns.map_or(ns, |deadline_ns| deadline_ns.min(ns))
     }
 
-    /// Counts what became final.
+    /// Counts the new outcomes.
     fn count_outcomes(&mut self, now_ns: u64) {
         let shared = &*self.shared;
         let (slot, outcome) = (shared.writer_slot(), self.pipeline.take_outcome());
@@ -340,16 +344,16 @@ impl<C: Connector> Writer<C> {
         shared.queue.set_in_flight(self.pipeline.pending());
     }
 
-    /// The end: what has no outcome by now is lost.
+    /// Drops everything that has no outcome when the time to stop is over.
     fn drop_all(&mut self, now_ns: u64) {
-        let (mut lost, blocks) = self.pipeline.drain();
+        let (mut dropped, blocks) = self.pipeline.drain();
         blocks.for_each(|block| self.shared.queue.release(block));
         loop {
-            // What is queued makes room for what is still open.
+            // Queued blocks must be released first to make room for the open ones.
             self.shared.queue_open_blocks();
             let mut is_done = true;
             while let Some(block) = self.shared.queue.pop() {
-                lost += block.events();
+                dropped += block.events();
                 self.shared.queue.release(block);
                 is_done = false;
             }
@@ -357,11 +361,11 @@ impl<C: Connector> Writer<C> {
                 break;
             }
         }
-        self.shared.drop_events(self.shared.writer_slot(), DropReason::Shutdown, lost, now_ns);
+        self.shared.drop_events(self.shared.writer_slot(), DropReason::Shutdown, dropped, now_ns);
     }
 }
 
-/// Pauses that grow, and shrink at random so that replicas do not return together.
+/// Exponential back-off with jitter, so that replicas do not reconnect together.
 #[derive(Debug)]
 struct Backoff {
     random: fastrand::Rng,

@@ -1,4 +1,4 @@
-//! The writer thread: it waits where the writer wants to wait, and reads the clock.
+//! The writer thread: it runs the writer, waits as the writer asks, and reads the clock.
 
 use std::io;
 use std::sync::Arc;
@@ -8,14 +8,15 @@ use std::time::Duration;
 use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender, never};
 use crossbeam::select;
 
-use super::Shared;
-use super::connector::{Discovery, RedisConnector};
+use super::connector::RedisConnector;
+use super::discovery::Discovery;
+use super::shared_state::SharedState;
 use super::writer::{NextStep, Writer};
 use crate::config::redis_url::RedisUrl;
 use percore::clock::{Clock, nanoseconds};
 use percore::sync::Mutex;
 
-/// How much longer than asked a step may take that has just begun to wait for something.
+/// The time by which a step that has begun to wait may exceed the time-out of a stop.
 const STOP_MARGIN: Duration = Duration::from_millis(1_500);
 
 /// The running thread.
@@ -28,13 +29,13 @@ pub(in crate::store) struct WriterThread {
 }
 
 impl WriterThread {
-    /// Starts it.
+    /// Starts the thread.
     ///
     /// # Errors
     ///
     /// The system grants no thread.
     pub(in crate::store) fn start(
-        shared: Arc<Shared>,
+        shared: Arc<SharedState>,
         url: RedisUrl,
         discovery: Arc<Discovery>,
         ttl_ns: u64,
@@ -52,23 +53,23 @@ impl WriterThread {
         Ok(Self { stop, ended, thread: Mutex::new(Some(thread)), clock })
     }
 
-    /// Whether it runs, as it does until it is stopped.
+    /// Returns true while the thread runs, as it does until it is stopped.
     pub(in crate::store) fn is_running(&self) -> bool {
         self.thread.lock().as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Lets it write what there is for as long as `timeout`, and waits for its end. Says whether it
-    /// came to one in order.
+    /// Lets the thread write what is pending for as long as `timeout`, and waits for its end.
+    /// Returns true if it ended in time and without a panic.
     pub(in crate::store) fn stop(&self, timeout: Duration) -> bool {
         let mut clock = self.clock;
         let deadline_ns = clock.now().mono_ns.saturating_add(nanoseconds(timeout));
-        // It takes one order to stop, and a second one could only say the same.
+        // A second order to stop changes nothing.
         let _ = self.stop.try_send(deadline_ns);
         let thread = self.thread.lock().take();
         let Some(thread) = thread else {
             return true;
         };
-        // Nothing is ever sent: the thread lets go of its end with everything else.
+        // Nothing is ever sent: the channel is disconnected when the thread ends.
         let ended = self.ended.recv_timeout(timeout.saturating_add(STOP_MARGIN));
         ended == Err(RecvTimeoutError::Disconnected) && thread.join().is_ok()
     }
@@ -76,12 +77,12 @@ impl WriterThread {
 
 fn run(
     mut writer: Writer<RedisConnector>,
-    shared: &Shared,
+    shared: &SharedState,
     stopped: &Receiver<u64>,
     mut clock: Clock,
 ) {
     let mut stopped = stopped.clone();
-    // Where nothing ever comes from.
+    // A channel on which nothing comes.
     let nothing = never();
     loop {
         let now_ns = clock.now().mono_ns;
@@ -99,10 +100,10 @@ fn run(
             recv(stopped) -> order => match order {
                 Ok(deadline_ns) => {
                     writer.stop(deadline_ns);
-                    // Nothing more comes by this way.
+                    // No other order comes.
                     stopped = never();
                 }
-                // The server is gone without a word: it never came to serve.
+                // The store was dropped without a stop: the server did not start.
                 Err(_) => return,
             },
             recv(blocks) -> block => if let Ok(block) = block {

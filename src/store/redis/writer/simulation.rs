@@ -1,36 +1,33 @@
 //! The writer against a server that is delayed, cut, frozen, full and restarted at random.
 //!
-//! All of it is one thread with a clock of its own, so a seed reproduces a run:
-//! `COREPULSE_SEED=17 cargo test simulation`. Held at every step: the books balance, by the ledger
-//! and by a walk over all blocks, and the queue is inside its bound. Held at the end: every event
-//! has an outcome, and no key has a value older than the newest that was confirmed. No write ever
-//! replaces a newer value.
+//! All of it is one thread with a clock of its own, so a seed reproduces a run: `COREPULSE_SEED=17
+//! cargo test simulation`. Checked at every step: the pending events of the counters are those of a
+//! walk over all blocks, and the queue is inside its bound. Checked at the end: every event has an
+//! outcome, and no key has a value older than the newest that was confirmed. No write ever replaces
+//! a newer value.
 
-use percore::clock::Now;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use fastrand::Rng;
 
-use super::super::Observer;
+use super::super::observer::Observer;
 use super::*;
 use crate::limits::STORE_BLOCKS_IN_FLIGHT;
 use crate::metric::event::Event;
 use crate::store::encoding::Encoding;
 use crate::store::key::{KEY_PREFIX, KeyHasher};
+use percore::clock::Now;
 
 mod server;
 
-use server::{SimConnector, SimServer};
+use server::{SimConnector, SimServer, TTL_NS, TTL_S};
 
 const SEEDS: u64 = 10_000;
 const CORES: usize = 2;
 /// No command of these events is longer.
 const RECORD_BYTES: usize = 256;
-
-const TTL_S: u32 = 300;
-const TTL_NS: u64 = TTL_S as u64 * 1_000_000_000;
 
 struct NoObserver;
 
@@ -46,14 +43,14 @@ fn event<'a>(device: &'a str, timestamp: &'a str, value: &'a str) -> Event<'a> {
     }
 }
 
-/// One run.
+/// One run, of one seed.
 struct Simulation {
     random: Rng,
     server: Rc<RefCell<SimServer>>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     writer: Writer<SimConnector>,
     written: u64,
-    /// Few keys coalesce, many fill blocks.
+    /// The number of keys: with few, events coalesce; with many, blocks become full.
     keys: u64,
     rejects: bool,
 }
@@ -67,7 +64,7 @@ impl Simulation {
         let mut random = Rng::with_seed(seed);
         let keys = [3, 40, 100_000][random.usize(..3)];
         let rejects = random.bool();
-        let shared = Shared::new(CORES, 0, rejects, block, Box::new(NoObserver));
+        let shared = SharedState::new(CORES, 0, rejects, block, Box::new(NoObserver));
         let shared = Arc::new(shared);
         assert_eq!(shared.queue.capacity_bytes(), blocks * Block::cost_bytes(shared.encoding));
         let server = Rc::new(RefCell::new(SimServer::new(seed)));
@@ -103,7 +100,7 @@ impl Simulation {
                 self.shared.queue_full_block(core, &mut open, now.mono_ns);
             }
         }
-        self.shared.queue.release_all(&mut open.reserve);
+        self.shared.queue.release_all(&mut open.reserved);
         drop(open);
         if self.rejects {
             // Another core's large request has all the blocks for a moment.
@@ -117,7 +114,7 @@ impl Simulation {
         }
     }
 
-    /// The writer does one thing, and the world goes on until it wants the next.
+    /// Lets the writer do one step.
     fn step(&mut self) -> NextStep {
         let now_ns = self.now_ns();
         let next = self.writer.step(now_ns);
@@ -176,7 +173,7 @@ impl Simulation {
     }
 }
 
-/// What went wrong, and how often, over many runs: a simulation of nothing would pass as well.
+/// Also checks that every outcome occurs: a simulation without faults would pass as well.
 #[test]
 fn the_books_balance_whatever_the_server_does() {
     let asked = std::env::var("COREPULSE_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -210,7 +207,7 @@ fn the_books_balance_whatever_the_server_does() {
     }
 }
 
-/// A run in which nothing goes wrong.
+/// Creates a run without faults.
 fn faultless() -> Simulation {
     let mut simulation = Simulation::new(1);
     (simulation.keys, simulation.rejects) = (100_000, false);
@@ -268,7 +265,7 @@ fn a_server_that_is_slow_with_each_reply_does_not_keep_us_from_stopping() {
     assert_eq!(totals.pending(), 0);
 }
 
-/// Neither a greeting nor what was never sent is a reply.
+/// Redis is not up before its first reply: a handshake is none.
 #[test]
 fn redis_is_up_when_it_has_answered() {
     for waits_ns in [0, TTL_NS + 2_000 * MILLISECOND_NS] {

@@ -1,4 +1,4 @@
-//! A Redis that goes wrong at random, in a time of its own.
+//! A simulated Redis that fails at random, with a clock of its own.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::TTL_NS;
 use crate::store::redis::error::{ErrorKind, RedisError, RetryPolicy};
 use crate::store::redis::link::{ConnectionId, Connector, Link, Reply};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
+pub(super) const TTL_S: u32 = 300;
+pub(super) const TTL_NS: u64 = TTL_S as u64 * SECOND_NS;
+
 /// The server, its connections and the time.
 pub(super) struct SimServer {
     random: Rng,
     pub(super) now_ns: u64,
-    /// When each value came in, by value.
+    /// The time of entry of each value.
     pub(super) entered_ns: HashMap<u64, u64>,
     /// Commands of abandoned connections that ran.
     pub(super) stale: u64,
@@ -27,11 +29,11 @@ pub(super) struct SimServer {
     frozen_until_ns: u64,
     away_until_ns: u64,
     refusing: Option<(ErrorKind, u64)>,
-    /// One in so many calls goes wrong.
+    /// One in so many calls fails.
     rarity: u32,
-    /// How long each reply takes.
+    /// The time that each reply takes.
     pub(super) reply_ns: u64,
-    /// Replies that were given, to whatever was asked.
+    /// Replies that were sent.
     pub(super) replies: u64,
 }
 
@@ -69,7 +71,7 @@ impl SimServer {
         }
     }
 
-    /// Something begins to go wrong, or a long time passes.
+    /// Begins a fault, or lets a long time pass.
     pub(super) fn inject_fault(&mut self) {
         let until_ns = self.now_ns + self.random.u64(1..10 * SECOND_NS);
         match self.random.u8(..6) {
@@ -99,7 +101,7 @@ impl SimServer {
         }
     }
 
-    /// The value that a key has by now.
+    /// Returns the value that a key has.
     pub(super) fn value(&self, key: &str) -> Option<u64> {
         self.data.get(key).copied()
     }
@@ -112,7 +114,7 @@ impl SimServer {
         self.now_ns < self.frozen_until_ns
     }
 
-    /// The server reads some of what abandoned connections had sent, in no order that we know.
+    /// Runs some commands of abandoned connections, in random order between connections.
     fn run_stale(&mut self) {
         for at in 0..self.connections.len() {
             while self.connections[at].abandoned && self.random.u8(..4) > 0 {
@@ -125,7 +127,7 @@ impl SimServer {
         }
     }
 
-    /// Values of a key only ever rise, whatever is sent twice or runs late.
+    /// Writes a value, which must not be older than the one before.
     fn write(&mut self, command: Command) {
         let Command { key, value } = command;
         let before = self.data.insert(key, value).unwrap_or(0);
@@ -137,7 +139,7 @@ impl SimServer {
         let command = self.connections[connection].unread.pop_front()?;
         let now_ns = self.now_ns;
         if let Some((kind, _)) = self.refusing.filter(|(_, until_ns)| now_ns < *until_ns) {
-            // The kinds that are no reply happen elsewhere.
+            // Errors that are no replies are injected elsewhere.
             let is_reply = !["connect", "timeout", "io", "protocol"].contains(&kind.name());
             if is_reply && self.random.bool() {
                 return Some((command, Reply::Error(kind.into())));
@@ -147,7 +149,7 @@ impl SimServer {
         Some((command, Reply::Ok))
     }
 
-    /// What is left in the sockets runs, and then no value may be older than a confirmed one.
+    /// Runs what abandoned connections had sent; then no value may be older than a confirmed one.
     pub(super) fn check_end(&mut self) {
         self.frozen_until_ns = 0;
         self.run_stale();
@@ -164,7 +166,7 @@ pub(super) struct SimLink {
     server: Rc<RefCell<SimServer>>,
     number: usize,
     timeout_ns: u64,
-    /// Whether replies are for nothing: those after one that asked for a retry.
+    /// True after a reply that asks for a retry: those behind it confirm nothing.
     draining: bool,
 }
 
@@ -235,7 +237,7 @@ impl Link for SimLink {
         server.replies += 1;
         let (command, reply) = server.run_next(self.number).expect("a command for each reply");
         if server.fails_now() {
-            // It ran, and the reply is lost.
+            // The command ran, and its reply is lost.
             return Err(ErrorKind::Io.into());
         }
         match &reply {
@@ -269,14 +271,14 @@ impl Link for SimLink {
     }
 }
 
-/// A link that is given up leaves what it had sent in the server's socket.
+/// A link that is dropped leaves the commands that it had sent in the server's socket.
 impl Drop for SimLink {
     fn drop(&mut self) {
         self.server.borrow_mut().connections[self.number].abandoned = true;
     }
 }
 
-/// The commands in `bytes`, each checked to be a SET that does not outlive its event.
+/// Parses commands, and checks that each is a SET that does not outlive its event.
 fn parse(bytes: &[u8], server: &SimServer) -> Vec<Command> {
     let mut words = Vec::new();
     let mut lines = std::str::from_utf8(bytes).unwrap().split_terminator("\r\n");

@@ -1,0 +1,206 @@
+//! The state that cores, writer and reader of a Redis store share.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::error::{ErrorCounts, ErrorKind};
+use super::observer::Observer;
+use super::queue::Queue;
+use crate::limits::{BLOCK_BYTES, STORE_BLOCKS_IN_FLIGHT};
+use crate::store::block::Block;
+use crate::store::encoding::Encoding;
+use crate::store::event_counters::{DropReason, EventCounters, EventTotals};
+use crate::store::open_block::OpenBlock;
+use crate::store::stats::Stats;
+use percore::sync::{Mutex, PerCore};
+
+/// Counts of errors, by the thread that met them.
+#[derive(Debug, Default)]
+pub(super) struct Errors {
+    pub(super) writer: ErrorCounts,
+    pub(super) reader: ErrorCounts,
+}
+
+/// See the head of this file.
+pub(in crate::store) struct SharedState {
+    pub(in crate::store) counters: EventCounters,
+    pub(in crate::store) open: PerCore<Mutex<OpenBlock>>,
+    pub(in crate::store) queue: Queue,
+    pub(in crate::store) encoding: Encoding,
+    pub(super) errors: Errors,
+    /// True if a request is refused rather than anything dropped.
+    rejects: bool,
+    pub(super) up: AtomicBool,
+    /// True once an order to stop waits for the writer.
+    pub(super) stopping: AtomicBool,
+    pub(super) reconnects: AtomicU64,
+    pub(super) observer: Box<dyn Observer>,
+}
+
+impl fmt::Debug for SharedState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("SharedState").field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
+
+impl SharedState {
+    /// Creates the state of `cores` cores and one writer; `block` creates empty blocks.
+    pub(in crate::store) fn new(
+        cores: usize,
+        capacity_bytes: usize,
+        rejects: bool,
+        block: impl Fn() -> Block + Send + Sync + 'static,
+        observer: Box<dyn Observer>,
+    ) -> Self {
+        let encoding = block().encoding();
+        // Each core fills a block while others are in flight, and one must be left to queue.
+        let blocks_min = cores + STORE_BLOCKS_IN_FLIGHT + 1;
+        Self {
+            counters: EventCounters::new(cores, 1),
+            open: PerCore::new(cores, |_| Mutex::new(OpenBlock::new(block()))),
+            queue: Queue::new(cores, capacity_bytes, blocks_min, encoding, block),
+            encoding,
+            errors: Errors::default(),
+            rejects,
+            up: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            reconnects: AtomicU64::new(0),
+            observer,
+        }
+    }
+
+    /// Returns the writer thread's slot of the event counters.
+    pub(super) fn writer_slot(&self) -> usize {
+        self.open.cores()
+    }
+
+    /// Reserves the blocks that a request of `bytes` may fill, if requests are refused when the
+    /// queue is full. Returns true if the request may go on.
+    pub(in crate::store) fn reserve(
+        &self,
+        open: &mut OpenBlock,
+        bytes: impl FnOnce() -> usize,
+    ) -> bool {
+        !self.rejects || self.queue.reserve(bytes() / BLOCK_BYTES + 1, &mut open.reserved)
+    }
+
+    /// Ends a core's turn: an idle writer gets the open block.
+    pub(in crate::store) fn end_turn(&self, core: usize) {
+        if !self.queue.is_idle() {
+            return;
+        }
+        let mut open = self.open.at(core).lock();
+        if open.block.is_empty() {
+            return;
+        }
+        // Nothing is dropped for a block that has room for more events.
+        let Some(next) = self.queue.acquire() else {
+            return;
+        };
+        if self.queue.claim_idle() {
+            self.queue_open_block(core, &mut open, next);
+        } else {
+            self.queue.release(next);
+        }
+    }
+
+    /// Queues a core's full block and opens an empty one. If there is none, the oldest queued block
+    /// is dropped and reused; a request that has reserved its blocks has one.
+    pub(in crate::store) fn queue_full_block(
+        &self,
+        core: usize,
+        open: &mut OpenBlock,
+        now_ns: u64,
+    ) {
+        let next = open.reserved.pop().or_else(|| self.queue.acquire());
+        let next = next.or_else(|| self.drop_oldest(core, now_ns));
+        let Some(next) = next else {
+            // All blocks but the open ones are in flight, so the newest is the oldest.
+            self.drop_block(core, &mut open.block, now_ns);
+            return;
+        };
+        self.queue_open_block(core, open, next);
+    }
+
+    /// Queues the open block, and opens `next`.
+    fn queue_open_block(&self, slot: usize, open: &mut OpenBlock, next: Block) {
+        let mut block = std::mem::replace(&mut open.block, next);
+        self.counters.add_coalesced(slot, block.take_coalesced());
+        if let Some(mut block) = self.queue.push(block) {
+            // Cannot happen: the queue has room for every block that is allocated.
+            self.drop_block(slot, &mut block, 0);
+            self.queue.release(block);
+        }
+    }
+
+    /// Queues the open blocks of all cores. The writer calls it when it has nothing else to write,
+    /// and from time to time: otherwise the events of a core with few would wait as long as another
+    /// core fills blocks. Each core's blocks stay in order, as it queues them under the same lock.
+    pub(super) fn queue_open_blocks(&self) {
+        let slot = self.writer_slot();
+        for open in self.open.iter() {
+            let mut open = open.lock();
+            if open.block.is_empty() {
+                continue;
+            }
+            let Some(next) = self.queue.acquire() else {
+                return;
+            };
+            self.queue_open_block(slot, &mut open, next);
+        }
+    }
+
+    /// Drops the oldest queued block, and returns it empty.
+    fn drop_oldest(&self, core: usize, now_ns: u64) -> Option<Block> {
+        let mut oldest = self.queue.pop()?;
+        self.drop_block(core, &mut oldest, now_ns);
+        Some(oldest)
+    }
+
+    fn drop_block(&self, slot: usize, block: &mut Block, now_ns: u64) {
+        self.counters.add_coalesced(slot, block.take_coalesced());
+        self.drop_events(slot, DropReason::Overflow, block.live(), now_ns);
+        block.clear();
+    }
+
+    /// Announces that an order to stop waits for the writer.
+    pub(in crate::store) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Reports what was held back: cores and writer have ended.
+    pub(in crate::store) fn end(&self) {
+        self.observer.on_end();
+    }
+
+    /// Counts events as dropped, and reports them.
+    pub(super) fn drop_events(&self, slot: usize, reason: DropReason, events: u64, now_ns: u64) {
+        if events > 0 {
+            self.counters.add_dropped(slot, reason, events);
+            self.observer.on_drop(reason, events, now_ns);
+        }
+    }
+
+    /// Returns the statistics of the store, with these totals.
+    pub(in crate::store) fn stats(&self, totals: EventTotals) -> Stats {
+        let pending_bytes = if totals.pending() == 0 { 0 } else { self.queue.bytes_in_use() };
+        let Errors { writer, reader } = &self.errors;
+        let total = |kind| writer.total(kind) + reader.total(kind);
+        let errors = ErrorKind::ALL.into_iter().map(|kind| (kind.name(), total(kind)));
+        Stats {
+            kind: "redis",
+            up: self.up.load(Ordering::Relaxed),
+            pending_bytes: pending_bytes as u64,
+            capacity_bytes: self.queue.capacity_bytes() as u64,
+            totals,
+            errors: errors.collect(),
+            reconnects: self.reconnects.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Counts the pending events block by block: open, queued and in flight.
+    pub(in crate::store) fn walk_pending(&self) -> u64 {
+        let open: u64 = self.open.iter().map(|open| open.lock().block.events()).sum();
+        open + self.queue.pending()
+    }
+}
