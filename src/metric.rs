@@ -1,17 +1,19 @@
-//! The domain: what a device sends, and how it is read.
+//! Device metrics: the domain types, and the decoder of request bodies.
 //!
-//! In the order of the data: [`decode`] takes a body apart and `object` each metric of it, with
-//! `common` what has the usual shape and with the scanners of `token` and `number` the rest; they
-//! leave a [`batch`] of [`event`]s and [`rejection`]s. An event without a time gets one of `given`.
-//! Under which [`key`] an event is stored follows from it.
+//! In the order of the data: [`decode`] reads a body, and `object` each metric in it. `fast_path`
+//! reads metrics of the usual shape; the scanners of `scan` and `number` read the rest. Both fill
+//! a [`batch`] of [`event`]s and [`rejection`]s. An event that was sent without a timestamp gets
+//! one from `timestamp_generator`. [`key`] tells which keys an event may be stored under.
 
 pub mod batch;
 pub mod decode;
+mod device_id;
 pub mod event;
 mod event_builder;
 mod fast_path;
 pub mod json_error;
 pub mod key;
+pub mod member;
 mod number;
 mod object;
 pub mod rejection;

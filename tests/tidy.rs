@@ -94,6 +94,7 @@ const DOORS: &[Door] = &[
     ),
     ("sonic-rs", &["metric/object.rs"]),
     ("strsim", &["config/"]),
+    ("thiserror", &["metric/"]),
     ("time", &["metric/timestamp.rs"]),
     ("tracing", &["telemetry/log.rs", "telemetry/log/"]),
     ("tracing-subscriber", &["telemetry/log.rs", "telemetry/log/"]),

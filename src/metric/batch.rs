@@ -1,8 +1,8 @@
-//! Batches: the decoded items of one body, as offsets until someone looks at them.
+//! Batches: the decoded items of one body.
 //!
-//! A batch is complete before anything of it is applied, because a syntax error in the last
-//! element of an array costs the whole request. Its items are kept as offsets, so the storage has
-//! no lifetime and serves every request of a core.
+//! A batch is complete before any event of it is applied, because a syntax error in the last
+//! element of an array costs the whole request. Items are kept as offsets into the body, so that
+//! their storage has no lifetime and serves every request of a core.
 
 use std::slice;
 
@@ -10,7 +10,7 @@ use crate::metric::event::Event;
 use crate::metric::json_error::position;
 use crate::metric::rejection::Rejection;
 
-/// A range of the body or, past the body's end, of the arena behind it.
+/// A range of the body or, beyond the body's end, of the [`Arena`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     start: u32,
@@ -23,15 +23,15 @@ impl Span {
         Self { start, end }
     }
 
-    /// Whether it holds nothing: what was not given.
+    /// Returns true if the range is empty, which stands for an absent member.
     pub(super) const fn is_empty(self) -> bool {
         self.start == self.end
     }
 }
 
-/// Text that is not in the body (unescaped ids, formatted timestamps). Its offsets continue those of
-/// the body, so that a [`Span`] need not say which of the two it means. What it holds is no longer
-/// than what was sent for it, and some twenty digits for each event.
+/// Text that is not in the body: unescaped strings and assigned timestamps. Its offsets continue
+/// those of the body, so that one [`Span`] type serves both. It never holds more bytes than were
+/// sent, and twenty digits for each event.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
     text: String,
@@ -39,13 +39,13 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// Forgets everything; the next body is so long.
+    /// Clears the arena for a body of so many bytes.
     pub(super) fn clear(&mut self, body_bytes: usize) {
         self.text.clear();
         self.body_bytes = body_bytes;
     }
 
-    /// Keeps what `write` appends.
+    /// Appends what `write` writes, and returns where it is.
     #[inline]
     pub(super) fn append(&mut self, write: impl FnOnce(&mut String)) -> Span {
         let start = self.text.len();
@@ -53,20 +53,20 @@ impl Arena {
         Span::new(self.body_bytes + start, self.body_bytes + self.text.len())
     }
 
-    /// Keeps the digits of an integer.
+    /// Appends the digits of an integer.
     pub(super) fn append_integer(&mut self, integer: impl itoa::Integer) -> Span {
         self.append(|text| text.push_str(itoa::Buffer::new().format(integer)))
     }
 
-    /// What was kept.
-    pub(super) fn text(&self, kept: Span) -> &str {
-        let start = (kept.start as usize).checked_sub(self.body_bytes);
-        let end = (kept.end as usize).checked_sub(self.body_bytes);
+    /// Returns the text of a span.
+    pub(super) fn text(&self, span: Span) -> &str {
+        let start = (span.start as usize).checked_sub(self.body_bytes);
+        let end = (span.end as usize).checked_sub(self.body_bytes);
         start.zip(end).and_then(|(start, end)| self.text.get(start..end)).unwrap_or_default()
     }
 }
 
-/// An [`Event`] as offsets: [`Batch::event`] says what it stands for.
+/// An [`Event`] as offsets; [`Batch::event`] resolves them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct EventSpans {
     pub(super) device_id: Span,
@@ -76,7 +76,7 @@ pub struct EventSpans {
     pub(super) literals: [Span; 2],
 }
 
-/// The items of one body, good and bad, in their order.
+/// The items of one body, events and rejections, in their order.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'d> {
     pub(super) items: &'d [Result<EventSpans, Rejection>],
@@ -87,44 +87,46 @@ pub struct Batch<'d> {
 }
 
 impl<'d> Batch<'d> {
-    /// The number of items, good and bad; 0 for `[]` alone.
+    /// Returns the number of items; 0 for `[]` alone.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// The number of good items.
+    /// Returns the number of events.
     #[must_use]
     pub const fn events(&self) -> usize {
         self.events
     }
 
-    /// The timestamp that the server gave to the only item, if that is an event without one.
+    /// Returns the timestamp that the server assigned, if the batch is one event without a
+    /// timestamp.
     #[must_use]
     pub fn assigned_timestamp(&self) -> Option<u64> {
         self.assigned.filter(|_| self.items.len() == 1)
     }
 
-    /// Whether the body was `[]`.
+    /// Returns true if the body was `[]`.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// The items in their order, each where it was decoded: events are large, and a copy waits for
-    /// every byte that was just written.
+    /// Returns the items by reference: events are large, and a copy would wait for every byte that
+    /// was just written.
     pub fn spans(&self) -> slice::Iter<'d, Result<EventSpans, Rejection>> {
         self.items.iter()
     }
 
-    /// The items in their order: an element's place in the array, a line's among those not blank.
+    /// Returns the items by value. An item's index is its place in the array, or among the lines
+    /// that are not blank.
     #[must_use]
     pub fn iter(&self) -> Items<'d> {
         let items = self.items.iter();
         Items { batch: *self, items }
     }
 
-    /// The event of one of the [`Self::spans`].
+    /// Returns the event of one of the [`Self::spans`].
     #[inline(always)]
     #[must_use]
     pub fn event(&self, spans: &EventSpans) -> Event<'d> {
@@ -163,7 +165,7 @@ impl<'d> IntoIterator for &Batch<'d> {
     }
 }
 
-/// Iterates over a [`Batch`].
+/// An iterator over the items of a [`Batch`].
 #[derive(Clone, Debug)]
 pub struct Items<'d> {
     batch: Batch<'d>,

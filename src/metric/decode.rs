@@ -1,6 +1,6 @@
-//! Decoding: a request's body in, a [`Batch`] of events and rejections out.
+//! The decoder: turns a request's body into a [`Batch`] of events and rejections.
 //!
-//! Pure: no socket, no clock. What a body may look like as a whole is read by `forms`.
+//! Pure: no socket, no clock. `body_format` reads the body as a whole, item by item.
 
 mod body_format;
 
@@ -12,45 +12,45 @@ use crate::metric::rejection::{BodyError, Rejection};
 use crate::metric::timestamp_generator::TimestampGenerator;
 use percore::clock::Now;
 
-/// How a body's lines are understood.
+/// The meaning of line ends in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineMode {
-    /// By what the body looks like: an object may span lines, or there is one a line or more.
+    /// Detected from the body: either an object may span lines, or every line has its own objects.
     Detect,
-    /// An object does not go on in the next line: what `application/x-ndjson` says.
+    /// A line end ends the object, as `application/x-ndjson` says.
     Always,
 }
 
-/// Members that were ignored in events that lack one of ours.
+/// Unknown members that were ignored in events without a device id or a timestamp.
 #[derive(Clone, Copy, Debug)]
 pub struct IgnoredMembers<'d> {
-    /// How many events.
+    /// The number of such events.
     pub events: u64,
-    /// What the first of them lacks.
+    /// The optional members that the first of them lacks.
     pub missing: MissingOptional,
     names: &'d [Span],
     batch: Batch<'d>,
 }
 
 impl<'d> IgnoredMembers<'d> {
-    /// The names in the first of them, as they were sent.
+    /// Returns the ignored names of the first of them, as they were sent.
     pub fn names(&self) -> impl Iterator<Item = &'d [u8]> {
         let (names, batch) = (self.names.iter(), self.batch);
         names.filter(|name| !name.is_empty()).map(move |name| batch.bytes(*name))
     }
 }
 
-/// Decodes bodies, one after another. Its storage grows to the largest batch seen and is used
-/// again, so decoding does not allocate in the steady state. Each core has one.
+/// A decoder of bodies, one per core. Its storage grows to the largest batch seen and is reused, so
+/// that decoding does not allocate in the steady state.
 #[derive(Debug)]
 pub struct Decoder {
     items: Vec<Result<EventSpans, Rejection>>,
-    /// Events among them.
+    /// The number of events among the items.
     events: usize,
     objects: ObjectReader,
     timestamps: TimestampGenerator,
     received_us: i64,
-    /// The last time that was given to an event of this body.
+    /// The last timestamp that was assigned to an event of this body.
     assigned: Option<u64>,
 }
 
@@ -61,14 +61,14 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// A decoder without any storage yet, for an only core and a clock that is never put back.
+    /// Returns a decoder without storage, for the only core and a clock that is never set back.
     #[must_use]
     pub fn new() -> Self {
         Self::of_core(0, 1, i64::MAX)
     }
 
-    /// The decoder of one of `cores`, for a store that keeps what it takes for so long. The times
-    /// that they give to events without one are distinct.
+    /// Returns the decoder of one of `cores`, for a store that keeps metrics for so long. The
+    /// decoders of all cores assign distinct timestamps.
     #[must_use]
     pub fn of_core(core: usize, cores: usize, ttl_ms: i64) -> Self {
         Self {
@@ -83,17 +83,18 @@ impl Decoder {
 
     /// Decodes a whole body of at most [`BODY_BYTES_MAX`] bytes, received at `received`.
     ///
-    /// A body that begins with `[` is an array, whatever its type says; a bad element costs that
-    /// element as long as the array is JSON. (Under [`LineMode::Always`] it may also be a bad line: if
-    /// it is not JSON and no object follows the bracket.) In everything else objects may follow one
-    /// another, on one line or on many. A bad line costs that line from its first object on that is
-    /// not JSON or not UTF-8, or has something else behind it; blank lines do not count.
+    /// A body that begins with `[` is an array, whatever its media type. A bad element costs only
+    /// that element as long as the array is JSON. (Under [`LineMode::Always`] it may also be a bad
+    /// line: if it is not JSON and no object follows the bracket.) In every other body objects
+    /// follow one another, on one line or on many. A bad line costs the rest of that line, from its
+    /// first object that is not JSON or not UTF-8, or is followed by something else. Blank lines
+    /// are skipped.
     ///
-    /// Under [`LineMode::Detect`] the first object may span lines, and then all of them may. Otherwise
-    /// the body is read line by line if its first line is whole and something follows, or if it is
-    /// not a value as a whole but its first line begins no object, or its second line begins one.
-    /// What is left is one item, good or bad. A byte order mark of UTF-8 before all of it is passed
-    /// over (RFC 8259, section 8.1, lets a parser do so).
+    /// Under [`LineMode::Detect`] the first object may span lines, and then all of them may.
+    /// Otherwise the body is read line by line in three cases: its first line is a whole value and
+    /// more follows; it is not JSON and its first line does not begin with an object; it is not
+    /// JSON and its second line begins with one. Every other body is one item. A byte order mark of
+    /// UTF-8 at the start is skipped, as RFC 8259, section 8.1, allows.
     ///
     /// # Errors
     ///
@@ -116,16 +117,16 @@ impl Decoder {
         Ok(self.batch(body))
     }
 
-    /// Why the first event that names a device was refused, of the body that was decoded last, and
-    /// that name, good or bad.
+    /// Returns the rejection of the first refused event that has a device id, and that id, valid or
+    /// not. `body` is the one that was decoded last.
     #[must_use]
     pub fn rejected_device<'d>(&'d self, body: &'d [u8]) -> Option<(Rejection, &'d [u8])> {
         let (rejection, device_id) = self.objects.rejected_device()?;
         Some((rejection, self.batch(body).bytes(device_id)))
     }
 
-    /// What the body that was decoded last has in members that are ignored, if their events name no
-    /// device, or no time: `deviceId` and `ts` are likely meant to be that.
+    /// Returns the ignored members of events that lack a device id or a timestamp: `deviceId` and
+    /// `ts` are likely meant to be these. `body` is the one that was decoded last.
     #[must_use]
     pub fn ignored_members<'d>(&'d self, body: &'d [u8]) -> Option<IgnoredMembers<'d>> {
         let (events, names, missing) = self.objects.ignored()?;
@@ -137,7 +138,7 @@ impl Decoder {
         Batch { items, events: self.events, assigned: self.assigned, body, arena }
     }
 
-    /// Gives an event a time that no other one has.
+    /// Assigns an event a timestamp that no other event has.
     fn assign_timestamp(&mut self, spans: &mut EventSpans) {
         let assigned = self.timestamps.next(u64::try_from(self.received_us).unwrap_or(0));
         spans.timestamp = self.objects.append_integer(assigned.key);
@@ -145,7 +146,7 @@ impl Decoder {
         self.assigned = Some(assigned.key);
     }
 
-    /// How many items were read of the last body, good and bad, also where that was refused.
+    /// Returns the number of items that were read of the last body, even if it was refused.
     #[must_use]
     pub const fn items(&self) -> usize {
         self.items.len()
@@ -173,8 +174,9 @@ mod tests {
     use crate::limits::NUMBER_BYTES_MAX;
     use crate::metric::event::{Event, Field};
     use crate::metric::json_error::{JsonError, position};
+    use crate::metric::member::Member;
     use crate::metric::number::tests::ROUNDED;
-    use crate::metric::rejection::{JsonKind, Member, Reason};
+    use crate::metric::rejection::{JsonKind, Reason};
 
     const NOW: Now = Now { mono_ns: 1, wall_us: 1_795_420_957_123_000 };
     const GOOD: &str = r#"{"device_id":"d1","timestamp":1795420957,"cpu":41.5,"rps":1200}"#;
@@ -187,7 +189,7 @@ mod tests {
         Decoder::new().decode(body, lines, NOW).map(see)
     }
 
-    /// The reason of each item, or nothing for an event.
+    /// Returns the reason of each item; `None` for an event.
     fn reasons(body: impl AsRef<[u8]>) -> Result<Vec<Option<Reason>>, BodyError> {
         decode(body.as_ref(), LineMode::Detect, |batch| {
             batch.iter().map(|item| item.err().map(Rejection::reason)).collect()
@@ -210,7 +212,7 @@ mod tests {
         found.unwrap_or_else(|error| panic!("{body}: {error}"))
     }
 
-    /// What is wrong with a body that is one malformed value, or an array that is no JSON.
+    /// Returns the error of a body that is one malformed value, or an array that is not JSON.
     fn malformed(body: &str) -> JsonError {
         let found = decode(body.as_bytes(), LineMode::Detect, |batch| {
             assert_eq!(batch.len(), 1, "{body}");
@@ -222,7 +224,7 @@ mod tests {
         }
     }
 
-    /// An object with such members beside good values.
+    /// Returns an object with these members and good values.
     fn with(members: &str) -> String {
         format!("{{{members},\"cpu\":1,\"rps\":2}}")
     }
@@ -623,7 +625,7 @@ mod tests {
         }
     }
 
-    /// What `curl -d @file` makes of NDJSON, and of objects that span lines.
+    /// As `curl -d @file` sends NDJSON, and objects that span lines.
     #[test]
     fn objects_may_follow_one_another() {
         let (syntax, missing) = (Some(Reason::Syntax), Some(Reason::Missing));

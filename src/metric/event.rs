@@ -1,16 +1,16 @@
-//! One metric of one device: validated, borrowed from the request that brought it.
+//! Events: validated metrics of one device each, borrowed from the request that brought them.
 
 /// The two measured fields of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// Per cent of a core; many cores may sum up.
+    /// CPU use in per cent of one core; several cores add up to more than 100.
     Cpu,
     /// Requests per second.
     Rps,
 }
 
 impl Field {
-    /// Both, in the order in which [`Event::values`] holds them.
+    /// Both fields, in the order in which [`Event::values`] holds them.
     pub const ALL: [Self; 2] = [Self::Cpu, Self::Rps];
 
     /// The name in JSON and in metric labels.
@@ -29,16 +29,16 @@ impl Field {
     }
 }
 
-/// One event that passed every rule of the API.
+/// An event that passed every rule of the API.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event<'a> {
-    /// 1 to 128 bytes of `A-Z a-z 0-9 . _ : -`.
+    /// The device that sent it: 1 to 128 bytes of `A-Z a-z 0-9 . _ : -`.
     pub device_id: Option<&'a [u8]>,
-    /// The timestamp as it stands in keys, in digits: the integer as it was sent, or else the
-    /// coarsest of milliseconds, microseconds and nanoseconds since 1970 that is exact. Where none
-    /// was sent, one that the server gives once.
+    /// The timestamp as it is written in keys, in digits: the integer that was sent, or else the
+    /// coarsest of milliseconds, microseconds and nanoseconds since 1970 that is exact. If none was
+    /// sent, the server assigned one that it assigns only once.
     pub timestamp: &'a [u8],
-    /// The same moment in milliseconds since 1970, whatever unit it was sent in.
+    /// The same time in milliseconds since 1970, whatever unit it was sent in.
     pub timestamp_ms: i64,
     /// The values, in the order of [`Field::ALL`]; finite and in range.
     pub values: [f64; 2],

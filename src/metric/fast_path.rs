@@ -1,34 +1,33 @@
-//! The common shape of a metric, decoded directly.
+//! The fast path of the decoder: metrics of the usual shape.
 //!
-//! Nearly every device sends one flat object of the canonical names, with numbers and a plain
-//! device id, at most one space after a colon or a comma, and nothing else. That is read here in
-//! one pass, eight bytes at a time. Whatever differs, be it wrong or merely unusual, is not judged:
-//! the general decoder reads it again and says what it is, and a property holds the two together.
+//! Nearly every device sends one flat object with the canonical names, numbers and a plain device
+//! id, at most one space after a colon or a comma, and nothing else. This file reads that in one
+//! pass, eight bytes at a time. Anything else, wrong or merely unusual, is left to the general
+//! decoder, which reads the object again. A property test checks that both agree.
 
 use crate::limits::{CPU_MAX, DEVICE_ID_BYTES_MAX, RPS_MAX};
 use crate::metric::batch::{EventSpans, Span};
+use crate::metric::device_id::is_device_id_byte;
 use crate::metric::event::Field;
-use crate::metric::event_builder::{is_device_id_byte, member_bit};
+use crate::metric::event_builder::member_bit;
+use crate::metric::member::Member;
 use crate::metric::number::{
     INTEGER_DIGITS_MAX, load_word, scan_digits, scan_number, scan_short_number,
 };
-use crate::metric::rejection::Member;
 use crate::metric::timestamp;
 
-/// A name with its quotes and its colon is told by its first six bytes.
+// The first six bytes tell which member it is; the long names are compared to their end.
 const CPU: u64 = six_bytes(b"\"cpu\":");
 const RPS: u64 = six_bytes(b"\"rps\":");
 const TIMESTAMP: u64 = six_bytes(b"\"times");
 const DEVICE_ID: u64 = six_bytes(b"\"devic");
 const SIX_BYTES: u64 = (1 << 48) - 1;
 
-/// An event without these is none.
+/// The members that every event has.
 const REQUIRED: u8 = member_bit(Member::Value(Field::Cpu)) | member_bit(Member::Value(Field::Rps));
 
-/// Decodes the object whose brace is at `start`, and says where it ends. Its timestamp is empty if
-/// none was sent, and no later than `latest_ms`.
-///
-/// What is accepted has no byte beyond ASCII and no line end.
+/// Parses the object whose brace is at `start`, and returns it with its end. Its timestamp is empty
+/// if none was sent, and no later than `latest_ms`. An accepted object is ASCII without line ends.
 #[inline(always)]
 pub(super) fn parse(text: &[u8], start: usize, latest_ms: i64) -> Option<(EventSpans, usize)> {
     let mut spans = EventSpans::default();
@@ -72,7 +71,7 @@ pub(super) fn parse(text: &[u8], start: usize, latest_ms: i64) -> Option<(EventS
     }
 }
 
-/// Passes over the one space that most libraries write, if they write any.
+/// Skips one space, which is the most that common libraries write.
 #[inline(always)]
 fn skip_space(text: &[u8], at: usize) -> usize {
     at + usize::from(text.get(at) == Some(&b' '))
@@ -83,7 +82,7 @@ fn continues_with(text: &[u8], at: usize, rest: &[u8; 6]) -> bool {
     text.get(at..).and_then(<[u8]>::first_chunk) == Some(rest)
 }
 
-/// Takes a number from 0 to `value_max`.
+/// Parses a number from 0 to `value_max`, and returns its end.
 #[inline(always)]
 fn parse_value(
     spans: &mut EventSpans,
@@ -96,7 +95,7 @@ fn parse_value(
         Some(number) => number,
         None => scan_number(text, at).ok()?,
     };
-    // One that has to be rounded is read once, by the general decoder.
+    // A number that has to be rounded is left to the general decoder, or it would be rounded twice.
     let value = number.quotient()?;
     if !(0.0..=value_max).contains(&value) {
         return None;
@@ -106,7 +105,7 @@ fn parse_value(
     Some(number.end)
 }
 
-/// Takes a timestamp that is an integer.
+/// Parses a timestamp that is an integer, and returns its end.
 #[inline(always)]
 fn parse_timestamp(
     spans: &mut EventSpans,
@@ -126,7 +125,7 @@ fn parse_timestamp(
     (spans.timestamp_ms <= latest_ms).then_some(end)
 }
 
-/// Takes a device id without escapes.
+/// Parses a device id without escapes, and returns the end of its string.
 #[inline(always)]
 fn parse_device_id(spans: &mut EventSpans, text: &[u8], at: usize) -> Option<usize> {
     let (quote, id) = text.get(at..)?.split_first()?;

@@ -1,111 +1,85 @@
-//! Malformed texts: where JSON went wrong, and what would have continued it.
+//! JSON errors: where a text stopped being JSON, and what would have continued it.
 
-use std::fmt;
+use thiserror::Error;
 
 use crate::limits::JSON_DEPTH_MAX;
-use crate::metric::rejection::Member;
+use crate::metric::member::Member;
 
-/// What would have continued a JSON text at the byte where it went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The token that would have continued a JSON text at the byte where it went wrong.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Expected {
     /// Any value.
+    #[error("a JSON value")]
     Value,
-    /// A member's name, in quotes.
+    /// A member's name.
+    #[error("a name in double quotes")]
     Name,
     /// A colon after a name.
+    #[error("':'")]
     Colon,
     /// A comma or the end of the object.
+    #[error("',' or '}}'")]
     CommaOrBrace,
     /// A comma or the end of the array.
+    #[error("',' or ']'")]
     CommaOrBracket,
     /// A decimal digit.
+    #[error("a number as JSON writes it")]
     Digit,
-    /// A number, where JSON has no name for what is none.
+    /// A finite number; JSON has no spelling for NaN and infinity.
+    #[error("a finite number, found NaN or infinity")]
     Finite,
     /// A character of a string, or its closing quote.
+    #[error("a character or the closing '\"' of a string")]
     Character,
     /// An escape of RFC 8259, section 7.
+    #[error("an escape that JSON knows")]
     Escape,
     /// Four hexadecimal digits after `\u`.
+    #[error("four hexadecimal digits")]
     HexDigits,
-    /// Nothing more after the value.
+    /// The end of the text.
+    #[error("nothing after the value")]
     End,
 }
 
-impl Expected {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Value => "a JSON value",
-            Self::Name => "a name in double quotes",
-            Self::Colon => "':'",
-            Self::CommaOrBrace => "',' or '}'",
-            Self::CommaOrBracket => "',' or ']'",
-            Self::Digit => "a number as JSON writes it",
-            Self::Finite => "a finite number, found NaN or infinity",
-            Self::Character => "a character or the closing '\"' of a string",
-            Self::Escape => "an escape that JSON knows",
-            Self::HexDigits => "four hexadecimal digits",
-            Self::End => "nothing after the value",
-        }
-    }
-}
-
-/// Why a text is not JSON that is read here. `at` counts bytes from the start of that text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The reason why a text is not JSON that is read here. `at` counts bytes from the start of the
+/// text; `member` is the one in whose value the error is.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of the text")]
 pub enum JsonError {
-    /// RFC 8259 asks for something else.
-    Syntax {
-        /// The member in whose value that is.
-        member: Option<Member>,
-        /// What would have been right.
-        expected: Expected,
-        /// Where.
-        at: u32,
-    },
-    /// The text ends within a value.
-    Truncated {
-        /// The member in whose value that is.
-        member: Option<Member>,
-        /// What would have been right.
-        expected: Expected,
-        /// The length of the text.
-        at: u32,
-    },
-    /// RFC 8259, section 8.1: JSON is UTF-8.
-    Utf8 {
-        /// The first byte that is not.
-        at: u32,
-    },
-    /// Nested deeper than [`JSON_DEPTH_MAX`].
-    Depth {
-        /// The bracket that is too many.
-        at: u32,
-    },
-    /// The mark with which some editors and shells begin a file, where none may stand: only the
-    /// body's first may (RFC 8259, section 8.1).
-    ByteOrderMark {
-        /// What would have been right.
-        expected: Expected,
-        /// Where.
-        at: u32,
-    },
+    /// A byte that the grammar of RFC 8259 does not allow there.
+    #[error("{}expected {expected} at byte {at}", Prefix(*.member))]
+    Syntax { member: Option<Member>, expected: Expected, at: u32 },
+    /// The text ends within a value. `at` is its length.
+    #[error("{}expected {expected}, found the end at byte {at}", Prefix(*.member))]
+    Truncated { member: Option<Member>, expected: Expected, at: u32 },
+    /// Bytes that are not UTF-8, which RFC 8259, section 8.1, asks for. `at` is the first of them.
+    #[error("expected UTF-8, found other bytes at byte {at}")]
+    Utf8 { at: u32 },
+    /// Nested deeper than [`JSON_DEPTH_MAX`]. `at` is the first bracket too many.
+    #[error("expected at most {JSON_DEPTH_MAX} levels, found more at byte {at}")]
+    Depth { at: u32 },
+    /// A byte order mark that is not at the start of the body. Some editors and shells begin a file
+    /// with one (RFC 8259, section 8.1).
+    #[error("expected {expected}, found a byte order mark (BOM) at byte {at}")]
+    ByteOrderMark { expected: Expected, at: u32 },
     /// UTF-16 or UTF-32.
-    Utf16 {
-        /// Where.
-        at: u32,
-    },
-    /// What an HTML form sends, or JSON in its escapes.
-    Form {
-        /// Where it stops being JSON.
-        at: u32,
-    },
+    #[error("expected UTF-8, found UTF-16 or UTF-32 at byte {at}")]
+    Utf16 { at: u32 },
+    /// An HTML form, or JSON in its percent-encoding. `at` is where it stops being JSON.
+    #[error(
+        "expected JSON such as {{\"cpu\":41.5,\"rps\":1200}}, found a form at byte {at}; \
+        send JSON"
+    )]
+    Form { at: u32 },
 }
 
 /// U+FEFF in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 impl JsonError {
-    /// A syntax error at a byte of the text, or the text's early end.
+    /// Returns the error of a text that goes wrong, or ends too early, at `at`.
     pub(super) fn expected(expected: Expected, bytes: &[u8], at: usize) -> Self {
         let rest = bytes.get(at..).unwrap_or_default();
         if rest.starts_with(BYTE_ORDER_MARK) {
@@ -120,7 +94,7 @@ impl JsonError {
         }
     }
 
-    /// The byte at which it went wrong.
+    /// The byte at which the text went wrong.
     #[must_use]
     pub const fn at(self) -> u32 {
         match self {
@@ -134,7 +108,7 @@ impl JsonError {
         }
     }
 
-    /// The same in the value of a member.
+    /// Returns the same error as one in the value of a member.
     pub(super) const fn in_member(mut self, of: Member) -> Self {
         if let Self::Syntax { member, .. } | Self::Truncated { member, .. } = &mut self {
             *member = Some(of);
@@ -142,7 +116,7 @@ impl JsonError {
         self
     }
 
-    /// The same, counted from `start`.
+    /// Returns the same error with its position counted from `start`.
     pub(super) fn relative_to(mut self, start: usize) -> Self {
         match &mut self {
             Self::Syntax { at, .. }
@@ -157,54 +131,27 @@ impl JsonError {
     }
 }
 
-/// A place in a body. Bodies are shorter than 4 GiB: `limits` asserts it.
+/// The start of an error text: the member's name and a colon, or nothing.
+struct Prefix(Option<Member>);
+
+impl std::fmt::Display for Prefix {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.map_or(Ok(()), |member| write!(out, "{}: ", member.name()))
+    }
+}
+
+/// Returns an offset into a body in 32 bits. Bodies are shorter than 4 GiB: `limits` asserts it.
 pub(super) fn position(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-impl fmt::Display for JsonError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Self::Syntax { member: Some(member), .. }
-        | Self::Truncated { member: Some(member), .. } = self
-        {
-            write!(out, "{}: ", member.name())?;
-        }
-        match *self {
-            Self::Syntax { expected, at, .. } => {
-                write!(out, "expected {} at byte {at}", expected.name())
-            }
-            Self::Truncated { expected, at, .. } => {
-                write!(out, "expected {}, found the end at byte {at}", expected.name())
-            }
-            Self::Utf8 { at } => write!(out, "expected UTF-8, found other bytes at byte {at}"),
-            Self::ByteOrderMark { expected, at } => {
-                let expected = expected.name();
-                write!(out, "expected {expected}, found a byte order mark (BOM) at byte {at}")
-            }
-            Self::Utf16 { at } => {
-                write!(out, "expected UTF-8, found UTF-16 or UTF-32 at byte {at}")
-            }
-            Self::Form { at } => {
-                write!(
-                    out,
-                    "expected JSON such as {{\"cpu\":41.5,\"rps\":1200}}, found a form at byte \
-                     {at}; send JSON"
-                )
-            }
-            Self::Depth { at } => {
-                write!(out, "expected at most {JSON_DEPTH_MAX} levels, found more at byte {at}")
-            }
-        }
-    }
-}
-
-/// So many bytes of a body are UTF-8.
+/// Returns the length of the longest prefix that is UTF-8.
 pub(super) fn utf8_prefix_bytes(body: &[u8]) -> usize {
     std::str::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len)
 }
 
-/// An error of a body that is one value. Bytes that are not UTF-8 are reported as such, where a
-/// parser that sees only what is before them found the end.
+/// Returns the error to report for a text of which the first `valid` bytes are UTF-8. The parser
+/// reads only those, so that an error at their end is really one of the encoding.
 #[cold]
 pub(super) fn or_utf8_error(error: JsonError, body: &[u8], valid: usize) -> JsonError {
     let at = position(valid);

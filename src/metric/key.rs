@@ -1,12 +1,12 @@
-//! Keys of metrics: what a look-up may ask for.
+//! Keys of stored metrics: `<timestamp>` or `<device_id>:<timestamp>`.
 
-use super::event_builder::is_device_id;
+use super::device_id::is_device_id;
 
 /// Digits of the longest timestamp.
 const TIMESTAMP_BYTES_MAX: usize = 20;
 
-/// Whether this is `<timestamp>` or `<device_id>:<timestamp>`: nothing else is ever stored under. A
-/// device id may have colons of its own.
+/// Returns true if a metric may be stored under this key. A device id may contain colons itself, so
+/// the last colon separates.
 #[must_use]
 pub fn is_key(key: &[u8]) -> bool {
     let colon = key.iter().rposition(|byte| *byte == b':');

@@ -1,20 +1,20 @@
-//! Numbers of JSON: where one ends, and what it is worth.
+//! Numbers of JSON: their scanner, and their conversion to `f64`.
 //!
-//! The scanner is as strict as RFC 8259. Eight bytes are read at a time: nearly all of a metric is
-//! digits. What a number is worth is asked for apart, and a peer may choose what that costs: so the
-//! decimal exponent refuses first what no field takes, and what is left goes to a parser whose
-//! slow path is short. (That of the standard library took sixty times as long.)
+//! The scanner is as strict as RFC 8259. It reads eight bytes at a time, because most of a metric
+//! is digits. The conversion is a step of its own, whose cost a peer could choose: so the decimal
+//! exponent first excludes what no field takes, and the rest goes to a parser whose slow path is
+//! short. (The slow path of the standard library took sixty times as long.)
 
 use memchr::{memchr, memchr2};
 
 use crate::limits::{NUMBER_BYTES_MAX, VALUE_MAGNITUDE_MAX};
 use crate::metric::json_error::{Expected, JsonError};
 
-/// A number as it was scanned; its worth is asked for apart, because not every number's is needed.
+/// A scanned number. Its value is computed on demand, because not every number's is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Number {
     start: usize,
-    /// The first byte after it.
+    /// The offset of the first byte after it.
     pub(super) end: usize,
     /// All digits without the point, if they fit.
     mantissa: Option<u64>,
@@ -67,7 +67,7 @@ pub(super) fn scan_number(bytes: &[u8], at: usize) -> Result<Number, JsonError> 
     })
 }
 
-/// The number that is all of a text: what stands for one in a string.
+/// Scans a text that is one number and nothing else, as in a string.
 pub(super) fn scan_whole_number(text: &[u8]) -> Option<Number> {
     if !matches!(text.first(), Some(b'0'..=b'9' | b'-')) {
         return None;
@@ -75,13 +75,14 @@ pub(super) fn scan_whole_number(text: &[u8]) -> Option<Number> {
     scan_number(text, 0).ok().filter(|number| number.end == text.len())
 }
 
-/// So many decimal digits always fit a `u64`.
+/// The number of decimal digits that always fit a `u64`.
 pub(super) const INTEGER_DIGITS_MAX: usize = 19;
 
-/// Passes over decimal digits and appends them to `mantissa`, which wraps when they are too many.
+/// Scans decimal digits and appends them to `mantissa`, which wraps when they are too many. Returns
+/// their end.
 ///
-/// Eight bytes at a time: how many of them are digits, and what those are worth, is found without
-/// a branch (D. Lemire, Number Parsing at a Gigabyte per Second, 2021).
+/// Eight bytes at a time: the number of digits among them and the value of those are computed
+/// without a branch (D. Lemire, Number Parsing at a Gigabyte per Second, 2021).
 #[inline(always)]
 pub(super) fn scan_digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> usize {
     loop {
@@ -98,7 +99,7 @@ pub(super) fn scan_digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> us
 }
 
 /// Scans a number of at most seven digits, with or without a point, that begins at `at`; `None` for
-/// every other. It ends with the byte that is neither digit nor point, whatever that is.
+/// every other number. It ends at the first byte that is neither digit nor point, whatever that is.
 #[inline(always)]
 pub(super) fn scan_short_number(bytes: &[u8], at: usize) -> Option<Number> {
     let text = load_word(bytes, at);
@@ -111,7 +112,7 @@ pub(super) fn scan_short_number(bytes: &[u8], at: usize) -> Option<Number> {
     let mut count = whole;
     let mut point = 0;
     if text >> (8 * whole) & 0xff == u64::from(b'.') {
-        // The point is taken out; what comes in at the end is no digit, as it might have been.
+        // Remove the point. The byte that moves in at the end is set to a non-digit.
         let before = (1 << (8 * whole)) - 1;
         joined = values & before | values >> 8 & !before | 0xff << 56;
         count = digits_count(joined);
@@ -131,29 +132,29 @@ pub(super) fn scan_short_number(bytes: &[u8], at: usize) -> Option<Number> {
     })
 }
 
-/// How many bytes of a word, from the lowest on, are below ten.
+/// Counts the bytes of a word, from the lowest on, that are below ten.
 #[inline(always)]
 const fn digits_count(values: u64) -> usize {
-    // The sum sets the top bit of a byte from ten on, and nothing below the first such byte.
+    // The sum sets the top bit of each byte that is ten or more, and changes none below the first.
     let others = (values.wrapping_add(EACH_BYTE * 0x76) | values) & (EACH_BYTE * 0x80);
     others.trailing_zeros() as usize / 8
 }
 
-/// What the first digits of a word are worth, fewer than eight.
+/// Returns the value of the first `count` digits of a word, fewer than eight.
 #[inline(always)]
 const fn first_digits(values: u64, count: usize) -> u64 {
-    // They move to the end, behind zeros; by two steps, as all eight bytes may go.
+    // Shift them to the end, behind zeros. In two steps, because a shift by 64 bits is not allowed.
     eight_digits(values << 8 << (56 - 8 * count))
 }
 
 const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
 
-/// Turns digits into their values and back.
+/// XOR with this turns eight digits into their values, and back.
 const ZERO_DIGITS: u64 = EACH_BYTE * b'0' as u64;
 
 const DECIMAL_POWERS: [u64; 8] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000];
 
-/// What eight digits are worth that stand in the bytes of a word, the first in the lowest: pairs of
+/// Returns the value of eight digits in the bytes of a word, the first in the lowest byte. Pairs of
 /// neighbours are joined three times.
 #[inline(always)]
 const fn eight_digits(values: u64) -> u64 {
@@ -162,14 +163,14 @@ const fn eight_digits(values: u64) -> u64 {
     fours.wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
-/// The eight bytes from `at` on, the first in the lowest place; zeros stand behind the last one.
+/// Loads the eight bytes from `at` on, the first into the lowest byte; zeros follow the last one.
 #[inline(always)]
 pub(super) fn load_word(bytes: &[u8], at: usize) -> u64 {
     let rest = bytes.get(at..).unwrap_or_default();
     rest.first_chunk().map_or_else(|| load_last_word(bytes, at), |chunk| u64::from_le_bytes(*chunk))
 }
 
-/// The same where fewer than eight are left.
+/// Loads a word where fewer than eight bytes are left.
 fn load_last_word(bytes: &[u8], at: usize) -> u64 {
     let rest = bytes.get(at..).unwrap_or_default();
     if let Some(chunk) = bytes.last_chunk() {
@@ -179,18 +180,18 @@ fn load_last_word(bytes: &[u8], at: usize) -> u64 {
     rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-/// The powers of ten that an `f64` holds exactly.
+/// The powers of ten that are exact as `f64`.
 const EXACT_POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
-/// Integers up to this are exact as `f64`.
+/// The largest integer up to which all are exact as `f64`.
 const EXACT_INTEGER_MAX: u64 = 1 << 53;
 
 impl Number {
-    /// The nearest `f64`, never a negative zero; infinite where the magnitude is beyond what any
-    /// field takes. `None` for a literal of more than [`NUMBER_BYTES_MAX`].
+    /// Returns the nearest `f64`, never a negative zero; infinity if the magnitude is beyond what
+    /// any field takes. `None` for a literal of more than [`NUMBER_BYTES_MAX`].
     #[inline]
     pub(super) fn value(self, bytes: &[u8]) -> Option<f64> {
         if self.end - self.start > NUMBER_BYTES_MAX {
@@ -200,9 +201,9 @@ impl Number {
         Some(self.quotient().unwrap_or_else(nearest))
     }
 
-    /// The same of a number that is the quotient of two exact ones, as nearly every one is: the one
-    /// rounding of the division is the right one (W. D. Clinger, How to Read Floating Point Numbers
-    /// Accurately, 1990). `None` for every other.
+    /// Returns the same if the number is the quotient of two exact ones, as nearly every number is:
+    /// the single rounding of the division is correct (W. D. Clinger, How to Read Floating Point
+    /// Numbers Accurately, 1990). `None` for every other number.
     #[inline(always)]
     pub(super) fn quotient(self) -> Option<f64> {
         let mantissa = self.mantissa.filter(|&mantissa| mantissa <= EXACT_INTEGER_MAX)?;
@@ -211,24 +212,24 @@ impl Number {
         Some(if self.negative { 0.0 - magnitude } else { magnitude })
     }
 
-    /// The number as an unsigned integer, if it was written as one and fits.
+    /// Returns the number as an unsigned integer, if it was written as one and fits.
     #[inline]
     pub(super) fn integer(self) -> Option<u64> {
         self.mantissa.filter(|_| self.is_digits())
     }
 
-    /// Whether it was written as an unsigned integer: nothing but digits.
+    /// Returns true if it was written as an unsigned integer: nothing but digits.
     pub(super) const fn is_digits(self) -> bool {
         !self.negative && !self.exponent && self.fraction_digits == 0
     }
 
-    /// Whether it was written with a minus.
+    /// Returns true if it was written with a minus.
     pub(super) const fn is_negative(self) -> bool {
         self.negative
     }
 }
 
-/// The nearest `f64` of a literal that was scanned.
+/// Returns the nearest `f64` of a scanned literal.
 fn nearest_f64(literal: &[u8]) -> f64 {
     let Some(magnitude) = Decimal::of(literal).magnitude() else {
         return 0.0;
@@ -245,28 +246,28 @@ fn nearest_f64(literal: &[u8]) -> f64 {
     lexical_core::parse::<f64>(literal).unwrap_or(f64::INFINITY) + 0.0
 }
 
-/// What is below 1e-324 is nearer to zero than to any other `f64`.
+/// The least magnitude that is not read as zero: below 1e-324 zero is the nearest `f64`.
 const MAGNITUDE_MIN: i64 = -324;
 
-/// The digits of a scanned number and the place of its point, without its sign.
+/// The digits of a scanned number and its magnitude, without its sign.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decimal<'a> {
-    /// From the first digit that is no zero on; perhaps with the point among them.
+    /// The digits from the first non-zero one on, perhaps with the point among them.
     digits: &'a [u8],
-    /// The power of ten that the first of them counts.
+    /// The power of ten of the first of them.
     magnitude: i64,
 }
 
 impl<'a> Decimal<'a> {
-    /// Takes a scanned literal apart.
+    /// Splits a scanned literal.
     pub(super) fn of(literal: &'a [u8]) -> Self {
         let unsigned = literal.strip_prefix(b"-").unwrap_or(literal);
         let end = memchr2(b'e', b'E', unsigned).unwrap_or(unsigned.len());
         let (digits, exponent) = unsigned.split_at_checked(end).unwrap_or_default();
         let whole = memchr(b'.', digits).unwrap_or(end);
         let first = digits.iter().position(|byte| matches!(byte, b'1'..=b'9')).unwrap_or(end);
-        // Of 0.01 the first digit stands two places behind the end of the whole ones, and the
-        // point is one of them.
+        // In 0.01 the first non-zero digit is two bytes behind the end of the whole part, and one
+        // of those is the point.
         let before = whole as i64 - first as i64;
         let magnitude = if before > 0 { before - 1 } else { before };
         Self {
@@ -275,20 +276,20 @@ impl<'a> Decimal<'a> {
         }
     }
 
-    /// The power of ten of its first digit; `None` for zero.
+    /// Returns the power of ten of its first digit; `None` for zero.
     pub(super) const fn magnitude(self) -> Option<i64> {
         if self.digits.is_empty() { None } else { Some(self.magnitude) }
     }
 
-    /// Its digits from the first that is no zero on.
+    /// Returns its digits from the first non-zero one on.
     pub(super) fn digits(self) -> impl Iterator<Item = u8> + 'a {
         let digits = self.digits.iter().filter(|byte| byte.is_ascii_digit());
         digits.map(|byte| byte - b'0')
     }
 }
 
-/// What the exponent of a scanned number says, or zero where there is none. One that is too large
-/// for any purpose stays so.
+/// Returns the exponent of a scanned number; zero if there is none. It saturates, as any such
+/// number is out of range.
 fn parse_exponent(exponent: &[u8]) -> i64 {
     let mut power = 0_i64;
     for byte in exponent.iter().filter(|byte| byte.is_ascii_digit()) {
@@ -303,7 +304,7 @@ pub(in crate::metric) mod tests {
     use std::cell::Cell;
 
     thread_local! {
-        /// Numbers of this thread that had to be rounded the long way.
+        /// Numbers of this thread that were rounded by the slow path.
         pub(in crate::metric) static ROUNDED: Cell<usize> = const { Cell::new(0) };
     }
 

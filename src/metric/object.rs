@@ -1,100 +1,102 @@
-//! Objects: one metric after another, read member by member, whatever their spelling.
+//! The object reader: reads metrics member by member.
 //!
-//! The common shape of a metric is read by `common`, and what differs from it by the scanners of
-//! `token` and `number`, which know the four members: measured, a general parser spends as long on
-//! an event as a core may spend on all of it. What else JSON allows, in fields that we ignore or
-//! refuse, goes to sonic-rs. It skips nested values recursively and without a limit, and takes any
-//! five bytes after `\u`; so a value's brackets are counted and its strings checked before it is
-//! asked.
+//! `fast_path` reads metrics of the usual shape. All others are read here with the scanners of
+//! `scan` and `number`: a general parser was measured to spend as long on an event as a core may
+//! spend on all of it. Only values of members that are ignored or refused go to sonic-rs. It skips
+//! nested values recursively without a limit, and accepts any five bytes after `\u`; so brackets
+//! are counted and strings checked before it gets the value.
 
 use serde::de::IgnoredAny;
 
 use crate::limits::{DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, IGNORED_NAMES_MAX, JSON_DEPTH_MAX};
 use crate::metric::batch::{Arena, EventSpans, Span};
-use crate::metric::event_builder::{EventBuilder, is_device_id};
+use crate::metric::device_id::is_device_id;
+use crate::metric::event_builder::EventBuilder;
 use crate::metric::fast_path;
 use crate::metric::json_error::{Expected, JsonError};
+use crate::metric::member::Member;
 use crate::metric::number::{scan_number, scan_whole_number};
-use crate::metric::rejection::{JsonKind, Member, Rejection};
+use crate::metric::rejection::{JsonKind, Rejection};
 use crate::metric::scan::{
     StringToken, container_end, scan_string, skip_blanks, unescape, word_end,
 };
 use crate::metric::timestamp::{self, ParsedTimestamp};
 use percore::clock::Now;
 
-/// Reads the objects of a body, and keeps what their meaning needs beside it.
+/// Reads the objects of a body. It owns the text that the body does not contain, and remembers what
+/// the log is told about the body.
 #[derive(Debug, Default)]
 pub(super) struct ObjectReader {
     arena: Arena,
-    /// No event may be later.
+    /// The latest time that an event may have.
     latest_ms: i64,
-    /// The first event of this body that was refused although it names a device, and that name.
+    /// The rejection of the first refused event with a device id, and that id.
     rejected_device: Option<(Rejection, Span)>,
-    /// Events with members that are ignored though a name or a time is missing.
-    suspicious: u64,
-    /// What was ignored in the first of them, and what it lacks.
+    /// The number of events with ignored members and without a device id or a timestamp.
+    events_with_ignored: u64,
+    /// The names of the ignored members in the first of them, and what it lacks.
     ignored: Option<([Span; IGNORED_NAMES_MAX], MissingOptional)>,
 }
 
-/// What an event may do without, and did.
+/// The optional members that an event lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MissingOptional {
-    /// Whether it names no device.
+    /// True if it has no device id.
     pub device_id: bool,
-    /// Whether it says no time.
+    /// True if it has no timestamp.
     pub timestamp: bool,
 }
 
-/// One item, and the first byte after it.
+/// An item, and the offset of the first byte after it.
 pub(super) type Item = (Result<EventSpans, Rejection>, usize);
 
 impl ObjectReader {
-    /// Begins a body of so many bytes.
+    /// Prepares for a body of so many bytes.
     pub(super) fn begin_body(&mut self, body_bytes: usize, received: Now) {
         self.latest_ms = received.wall_ms().saturating_add(FUTURE_MS_MAX);
         self.reset(body_bytes);
     }
 
-    /// Begins the same body again.
+    /// Prepares for reading the same body again.
     pub(super) fn reset(&mut self, body_bytes: usize) {
         self.arena.clear(body_bytes);
         self.rejected_device = None;
-        self.suspicious = 0;
+        self.events_with_ignored = 0;
         self.ignored = None;
     }
 
-    /// Why the first event was refused that names a device, and where that name stands.
+    /// Returns the rejection of the first refused event with a device id, and where that id is.
     pub(super) const fn rejected_device(&self) -> Option<(Rejection, Span)> {
         self.rejected_device
     }
 
-    /// How many events have members that are ignored though a name or a time is missing, and of the
-    /// first of them where their names stand.
+    /// Returns the number of events with ignored members and without a device id or a timestamp,
+    /// and of the first of them the ignored names and what it lacks.
     pub(super) fn ignored(&self) -> Option<(u64, &[Span], MissingOptional)> {
         let (names, missing) = self.ignored.as_ref()?;
-        Some((self.suspicious, names, *missing))
+        Some((self.events_with_ignored, names, *missing))
     }
 
-    /// What stands in no body.
+    /// The text that the body does not contain.
     pub(super) const fn arena(&self) -> &Arena {
         &self.arena
     }
 
-    /// Keeps an integer that stands in no body.
+    /// Adds an integer to the arena.
     pub(super) fn append_integer(&mut self, integer: u64) -> Span {
         self.arena.append_integer(integer)
     }
 
-    /// Reads the value that begins at `start`, inside of `outside` brackets. The timestamp of an
-    /// event is empty if none was sent.
+    /// Reads the item that begins at `start`, inside `outside` brackets. The timestamp of an event
+    /// is empty if none was sent.
     pub(super) fn read_item(
         &mut self,
         text: &[u8],
         start: usize,
         outside: usize,
     ) -> Result<Item, JsonError> {
-        if let Some((record, end)) = self.read_fast(text, start) {
-            return Ok((Ok(record), end));
+        if let Some((spans, end)) = self.read_fast(text, start) {
+            return Ok((Ok(spans), end));
         }
         if text.get(start) == Some(&b'{') {
             return self.read_object(text, start, outside + 1);
@@ -103,7 +105,7 @@ impl ObjectReader {
         Ok((Err(Rejection::NotObject { found }), end))
     }
 
-    /// Reads an event of the common shape, if one begins at `start`.
+    /// Reads an event of the usual shape, if one begins at `start`.
     #[inline(always)]
     pub(super) fn read_fast(&self, text: &[u8], start: usize) -> Option<(EventSpans, usize)> {
         if text.get(start) != Some(&b'{') {
@@ -112,7 +114,7 @@ impl ObjectReader {
         fast_path::parse(text, start, self.latest_ms)
     }
 
-    /// Reads an object to its end, also past a bad field: only so it is known to be JSON.
+    /// Reads an object to its end, even after a broken rule: only then it is known to be JSON.
     fn read_object(&mut self, text: &[u8], start: usize, depth: usize) -> Result<Item, JsonError> {
         let mut event = EventBuilder::new(start);
         let mut at = skip_blanks(text, start + 1);
@@ -147,7 +149,7 @@ impl ObjectReader {
         }
     }
 
-    /// Reads any name at `at`: the member that it means, if any, and where it ends.
+    /// Reads the name at `at`. Returns the member that it means, if any, and its end.
     fn read_name(&mut self, text: &[u8], at: usize) -> Result<(Option<Member>, usize), JsonError> {
         if text.get(at) != Some(&b'"') {
             return Err(JsonError::expected(Expected::Name, text, at));
@@ -157,7 +159,7 @@ impl ObjectReader {
         Ok((member, name.end + 1))
     }
 
-    /// Reads the value of a field, and says where it ends.
+    /// Reads the value of a member, and returns its end.
     fn read_value(
         &mut self,
         event: &mut EventBuilder,
@@ -166,8 +168,7 @@ impl ObjectReader {
         at: usize,
         depth: usize,
     ) -> Result<usize, JsonError> {
-        // After the first broken rule nothing comes of an object but whose it is, and whether it is
-        // JSON.
+        // After the first broken rule only the device id is still of use.
         if event.rejection.is_none() || member == Member::DeviceId {
             match text.get(at) {
                 Some(b'"') => return self.read_string(event, member, text, at),
@@ -182,7 +183,7 @@ impl ObjectReader {
         Ok(end)
     }
 
-    /// Reads a number, which a device id may be as well.
+    /// Reads a number, which every member may be.
     fn read_number(
         &mut self,
         event: &mut EventBuilder,
@@ -207,7 +208,7 @@ impl ObjectReader {
         Ok(number.end)
     }
 
-    /// Reads a string, which any field may be: template engines put numbers into quotes.
+    /// Reads a string, which every member may be: template engines put numbers into quotes.
     fn read_string(
         &mut self,
         event: &mut EventBuilder,
@@ -227,33 +228,34 @@ impl ObjectReader {
                 }
             }
             Member::Timestamp => {
-                let (reading, kept) = self.with_unescaped(text, at + 1, sent, timestamp::from_text);
-                self.set_timestamp(event, reading, kept, at);
+                let (parsed, kept) = self.with_unescaped(text, at + 1, sent, timestamp::from_text);
+                self.set_timestamp(event, parsed, kept, at);
             }
             Member::DeviceId => {
-                let (good, id) = self.with_unescaped(text, at + 1, sent, is_device_id);
-                event.set_device_id(good, id, at);
+                let (is_valid, id) = self.with_unescaped(text, at + 1, sent, is_device_id);
+                event.set_device_id(is_valid, id, at);
             }
         }
         Ok(sent.end + 1)
     }
 
-    /// Takes the moment of an event; an integer is kept as it stands at `sent`.
+    /// Sets the timestamp of an event. An integer is kept as it is at `sent`.
     fn set_timestamp(
         &mut self,
         event: &mut EventBuilder,
-        reading: Option<ParsedTimestamp>,
+        parsed: Option<ParsedTimestamp>,
         sent: Span,
         at: usize,
     ) {
-        let moment = reading.map(|reading| match reading {
+        let timestamp = parsed.map(|parsed| match parsed {
             ParsedTimestamp::Integer(ms) => (sent, ms),
-            ParsedTimestamp::Time(moment) => (self.arena.append_integer(moment.key()), moment.ms()),
+            ParsedTimestamp::Time(time) => (self.arena.append_integer(time.key()), time.ms()),
         });
-        event.set_timestamp(moment, self.latest_ms, at);
+        event.set_timestamp(timestamp, self.latest_ms, at);
     }
 
-    /// What `read` makes of a string's meaning, and where that meaning is kept.
+    /// Calls `read` with the text of a string, escapes decoded. Returns its result and the text's
+    /// span.
     #[inline]
     fn with_unescaped<T>(
         &mut self,
@@ -270,7 +272,7 @@ impl ObjectReader {
         (read(raw), Span::new(start, sent.end))
     }
 
-    /// The event that the fields of a whole object make.
+    /// Returns the event that the members of a whole object make, or its rejection.
     #[inline]
     fn finish(&mut self, event: &EventBuilder) -> Result<EventSpans, Rejection> {
         if let Some(rejection) = event.rejection {
@@ -294,7 +296,7 @@ impl ObjectReader {
 
     #[cold]
     fn note_ignored(&mut self, event: &EventBuilder) {
-        self.suspicious += 1;
+        self.events_with_ignored += 1;
         self.ignored.get_or_insert_with(|| {
             let is_missing = |member| !event.is_present(member);
             let (device_id, timestamp) =
@@ -312,14 +314,14 @@ impl ObjectReader {
     }
 }
 
-/// Reads any value but a field's own kind: what it is, and where it ends.
+/// Skips any value. Returns its kind and its end.
 fn skip_value(text: &[u8], at: usize, depth: usize) -> Result<(JsonKind, usize), JsonError> {
-    let room = JSON_DEPTH_MAX.saturating_sub(depth);
+    let depth_max = JSON_DEPTH_MAX.saturating_sub(depth);
     let (kind, end) = match text.get(at) {
         Some(b'"') => return Ok((JsonKind::String, scan_string(text, at + 1)?.end + 1)),
         Some(b'0'..=b'9' | b'-') => return Ok((JsonKind::Number, scan_number(text, at)?.end)),
-        Some(b'{') => (JsonKind::Object, container_end(text, at, room)?),
-        Some(b'[') => (JsonKind::Array, container_end(text, at, room)?),
+        Some(b'{') => (JsonKind::Object, container_end(text, at, depth_max)?),
+        Some(b'[') => (JsonKind::Array, container_end(text, at, depth_max)?),
         Some(b'n') => (JsonKind::Null, word_end(text, at)),
         Some(b't' | b'f') => (JsonKind::Boolean, word_end(text, at)),
         _ => return Err(JsonError::expected(Expected::Value, text, at)),
@@ -333,7 +335,7 @@ fn skip_value(text: &[u8], at: usize, depth: usize) -> Result<(JsonKind, usize),
     }
 }
 
-/// What is wrong with the value of a member that begins at `at`.
+/// Returns the error of a member's value that begins at `at`: NaN and infinity are named as such.
 #[cold]
 fn value_error(error: JsonError, member: Member, text: &[u8], at: usize) -> JsonError {
     let sign = matches!(text.get(at), Some(b'-' | b'+'));

@@ -1,71 +1,17 @@
-//! Refusals: why an event or a whole body was not taken, in words that its sender can act on.
+//! Rejections: why an event or a whole body was refused, in words that its sender can act on.
 //!
-//! Each is a small value without allocation. `Display` gives the `detail` of the answer: the field,
-//! what was expected, and the byte. It never repeats the input, so nothing needs escaping there.
+//! A rejection is a small value without allocation. `Display` writes the `detail` of the answer:
+//! the member, what was expected, and the byte. It never repeats the input, so that no caller has
+//! to escape it.
 
-use std::fmt;
+use thiserror::Error;
 
-use crate::limits::RPS_MAX;
-use crate::limits::{
-    BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, NUMBER_BYTES_MAX,
-};
+use crate::limits::{BATCH_EVENTS_MAX, FUTURE_MS_MAX, NUMBER_BYTES_MAX};
 use crate::metric::event::Field;
 use crate::metric::json_error::JsonError;
+use crate::metric::member::Member;
 
-/// The members of a metric's object that mean something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Member {
-    /// When it was measured.
-    Timestamp,
-    /// Who measured it.
-    DeviceId,
-    /// What was measured.
-    Value(Field),
-}
-
-impl Member {
-    /// All.
-    pub(super) const ALL: [Self; 4] =
-        [Self::Timestamp, Self::DeviceId, Self::Value(Field::Cpu), Self::Value(Field::Rps)];
-
-    /// The name in its canonical spelling.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Timestamp => "timestamp",
-            Self::DeviceId => "device_id",
-            Self::Value(field) => field.name(),
-        }
-    }
-
-    /// The member whose canonical name stands at `at`, quotes included, and where that ends. Nearly
-    /// all names are such, and a comparison with a constant is cheaper than a search for the end.
-    #[inline]
-    pub(super) fn at_canonical_name(text: &[u8], at: usize) -> Option<(Self, usize)> {
-        let rest = text.get(at..)?;
-        let member = match rest.get(1)? {
-            b'c' if rest.starts_with(b"\"cpu\"") => Self::Value(Field::Cpu),
-            b'r' if rest.starts_with(b"\"rps\"") => Self::Value(Field::Rps),
-            b't' if rest.starts_with(b"\"timestamp\"") => Self::Timestamp,
-            b'd' if rest.starts_with(b"\"device_id\"") => Self::DeviceId,
-            _ => return None,
-        };
-        Some((member, at + member.name().len() + 2))
-    }
-
-    /// The member of a name in whatever case, as the Go service matched them.
-    pub(super) fn from_name(name: &[u8]) -> Option<Self> {
-        let is = |member: &Self| name.eq_ignore_ascii_case(member.name().as_bytes());
-        Self::ALL.into_iter().find(is)
-    }
-
-    /// Whether `null` stands for its absence.
-    pub(super) const fn is_optional(self) -> bool {
-        !matches!(self, Self::Value(_))
-    }
-}
-
-/// What kind of JSON value a text begins.
+/// The kind of a JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JsonKind {
     /// `null`.
@@ -95,68 +41,48 @@ impl JsonKind {
     }
 }
 
-/// Why one event was refused. `at` counts bytes from the event's own first byte, which is the
-/// first of its line or element that is not blank; the field's value is there, or the name of one
-/// given twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The reason why one event was refused. `at` counts bytes from the first byte of the event, which
+/// is the first non-blank byte of its line or array element. It points at the member's value, or
+/// at the second name of a member given twice.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of the text")]
 pub enum Rejection {
     /// A line that is not JSON. (In an array it costs the body: [`BodyError::Malformed`].)
+    #[error(transparent)]
     Malformed(JsonError),
     /// JSON, but not an object.
-    NotObject {
-        /// What it is instead.
-        found: JsonKind,
-    },
+    #[error("expected an object, found {}", .found.name())]
+    NotObject { found: JsonKind },
     /// A required field is absent.
-    Missing {
-        /// The field.
-        field: Field,
-    },
+    #[error("{}: missing", .field.name())]
+    Missing { field: Field },
     /// A value of the wrong kind.
-    Type {
-        /// The field.
-        member: Member,
-        /// What it is instead.
-        found: JsonKind,
-        /// Where.
-        at: u32,
-    },
-    /// A number outside the field's range, or too large for any.
-    Range {
-        /// The field.
-        field: Field,
-        /// Where.
-        at: u32,
-    },
+    #[error("{}: expected {}, found {} at byte {at}",
+        .member.name(), .member.expectation(), .found.name())]
+    Type { member: Member, found: JsonKind, at: u32 },
+    /// A number outside the field's range, or too large for any field.
+    #[error("{}: expected {}, found another number at byte {at}",
+        .field.name(), Member::Value(*.field).expectation())]
+    Range { field: Field, at: u32 },
     /// A number's literal longer than [`NUMBER_BYTES_MAX`], whatever its value.
-    TooLong {
-        /// The field.
-        field: Field,
-        /// Where.
-        at: u32,
-    },
-    /// A field given twice, in whatever case.
-    Duplicate {
-        /// The field.
-        member: Member,
-        /// Where its second name stands.
-        at: u32,
-    },
-    /// Not 1 to 128 of the bytes that a device id may have.
-    DeviceId {
-        /// Where.
-        at: u32,
-    },
-    /// A number or a string that is no moment.
-    Timestamp {
-        /// Where.
-        at: u32,
-    },
-    /// Too far ahead of the server's clock.
-    Future {
-        /// Where.
-        at: u32,
-    },
+    #[error("{}: expected a number of at most {NUMBER_BYTES_MAX} bytes, found a longer one at \
+        byte {at}", .field.name())]
+    TooLong { field: Field, at: u32 },
+    /// A member given twice, in any case.
+    #[error("{}: given twice, again at byte {at}", .member.name())]
+    Duplicate { member: Member, at: u32 },
+    /// A string or integer that is no device id.
+    #[error("device_id: expected {}, found another form at byte {at}",
+        Member::DeviceId.expectation())]
+    DeviceId { at: u32 },
+    /// A number or a string that is no time.
+    #[error("timestamp: expected {}, found another form at byte {at}",
+        Member::Timestamp.expectation())]
+    Timestamp { at: u32 },
+    /// A time too far ahead of the server's clock.
+    #[error("timestamp: expected at most {} s ahead of the server's clock, found a later time at \
+        byte {at}", FUTURE_MS_MAX / 1000)]
+    Future { at: u32 },
 }
 
 impl Rejection {
@@ -177,53 +103,6 @@ impl Rejection {
     }
 }
 
-impl fmt::Display for Rejection {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (member, found, at) = match *self {
-            Self::Malformed(malformed) => return malformed.fmt(out),
-            Self::NotObject { found } => {
-                return write!(out, "expected an object, found {}", found.name());
-            }
-            Self::Missing { field } => return write!(out, "{}: missing", field.name()),
-            Self::Duplicate { member, at } => {
-                return write!(out, "{}: given twice, again at byte {at}", member.name());
-            }
-            Self::Future { at } => {
-                let ahead_s = FUTURE_MS_MAX / 1000;
-                return write!(
-                    out,
-                    "timestamp: expected at most {ahead_s} s ahead of the server's clock, found a \
-                     later time at byte {at}"
-                );
-            }
-            Self::TooLong { field, at } => {
-                return write!(
-                    out,
-                    "{}: expected a number of at most {NUMBER_BYTES_MAX} bytes, found a longer \
-                     one at byte {at}",
-                    field.name()
-                );
-            }
-            Self::Type { member, found, at } => (member, found.name(), at),
-            Self::Range { field, at } => (Member::Value(field), "another number", at),
-            Self::DeviceId { at } => (Member::DeviceId, "another form", at),
-            Self::Timestamp { at } => (Member::Timestamp, "another form", at),
-        };
-        write!(out, "{}: expected ", member.name())?;
-        match member {
-            Member::Value(Field::Cpu) => write!(out, "a finite number from 0 to {CPU_MAX}")?,
-            Member::Value(Field::Rps) => write!(out, "a finite number from 0 to {RPS_MAX}")?,
-            Member::DeviceId => {
-                write!(out, "1 to {DEVICE_ID_BYTES_MAX} bytes of A-Z a-z 0-9 . _ : -")?;
-            }
-            Member::Timestamp => {
-                out.write_str("a number of s, ms, us or ns or an ISO 8601 time since 1970")?;
-            }
-        }
-        write!(out, ", found {found} at byte {at}")
-    }
-}
-
 /// The classes of [`Rejection`]s: the label `reason` of `_events_rejected_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -237,18 +116,18 @@ pub enum Reason {
     Type,
     /// A number out of range.
     Range,
-    /// A field given twice.
+    /// A member given twice.
     Duplicate,
     /// A bad device id.
     DeviceId,
-    /// A number or string that is no moment.
+    /// A number or string that is no time.
     Timestamp,
     /// Ahead of the server's clock.
     Future,
 }
 
 impl Reason {
-    /// All, each at its [`Self::index`].
+    /// All reasons, each at its [`Self::index`].
     pub const ALL: [Self; 9] = [
         Self::Syntax,
         Self::NotObject,
@@ -284,35 +163,26 @@ impl Reason {
     }
 }
 
-/// Why a whole body was refused: nothing of it may be applied. Positions count from the body's
-/// first byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The reason why a whole body was refused: nothing of it may be applied. Positions count from the
+/// body's first byte.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum BodyError {
     /// Nothing but blanks.
+    #[error("expected an event, found an empty body")]
     Empty,
     /// A single object, or an array, that is not JSON.
+    #[error("{0} of the body")]
     Malformed(JsonError),
     /// More than [`BATCH_EVENTS_MAX`] lines or elements, good and bad ones together.
+    #[error("expected at most {BATCH_EVENTS_MAX} events a request, found more")]
     TooManyEvents,
 }
 
 impl BodyError {
-    /// Whether less of the same would have been taken: 413 rather than 400.
+    /// Returns true if fewer of the same events would have been taken: 413 rather than 400.
     #[must_use]
     pub const fn is_too_large(self) -> bool {
         matches!(self, Self::TooManyEvents)
-    }
-}
-
-impl fmt::Display for BodyError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => out.write_str("expected an event, found an empty body"),
-            Self::Malformed(malformed) => write!(out, "{malformed} of the body"),
-            Self::TooManyEvents => {
-                write!(out, "expected at most {BATCH_EVENTS_MAX} events a request, found more")
-            }
-        }
     }
 }
 

@@ -1,13 +1,13 @@
-//! Tokens of JSON: where one ends.
+//! Scanners of JSON tokens.
 //!
-//! The scanners take a text and the place where a token begins, and answer where it ends. They are
-//! as strict as RFC 8259 and never recurse. They need no UTF-8: whoever calls them has checked it.
+//! A scanner takes a text and the offset where a token begins, and returns where it ends. Scanners
+//! are as strict as RFC 8259 and never recurse. They do not check UTF-8: the callers do.
 
 use memchr::memchr;
 
 use crate::metric::json_error::{Expected, JsonError, position};
 
-/// Passes over blanks (RFC 8259, section 2): the first byte from `at` on that is none.
+/// Skips blanks (RFC 8259, section 2), and returns the offset of the first other byte.
 #[inline]
 pub(super) fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
@@ -16,25 +16,25 @@ pub(super) fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The end of the line that `at` is in: its newline, or the end of the body.
+/// Returns the end of the line that `at` is in: its newline, or the end of the body.
 #[inline]
 pub(super) fn line_end(body: &[u8], at: usize) -> usize {
     let rest = body.get(at..).unwrap_or_default();
     memchr(b'\n', rest).map_or(body.len(), |length| at + length)
 }
 
-/// The end of the letters from `at` on.
+/// Returns the end of the letters from `at` on.
 pub(super) fn word_end(text: &[u8], at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
     at + rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count()
 }
 
-/// A string, quotes excluded.
+/// A scanned string, quotes excluded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StringToken {
-    /// Its closing quote.
+    /// The offset of its closing quote.
     pub(super) end: usize,
-    /// Whether it holds escapes: then [`unescape`] says what it means.
+    /// True if it contains escapes, which [`unescape`] decodes.
     pub(super) escaped: bool,
 }
 
@@ -64,7 +64,7 @@ fn escaped_string(bytes: &[u8], mut at: usize) -> Result<StringToken, JsonError>
     }
 }
 
-/// The first byte from `at` on that is a quote, a backslash or a control character.
+/// Returns the first byte from `at` on that is a quote, a backslash or a control character.
 #[inline]
 fn plain_end(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
@@ -73,7 +73,7 @@ fn plain_end(bytes: &[u8], at: usize) -> usize {
 }
 
 /// Scans the escape whose backslash is at `at`. Surrogates need not be paired: the grammar of
-/// RFC 8259 does not ask for it, and no name or id here holds any.
+/// RFC 8259 does not ask for it, and no name or id here contains any.
 fn escape_end(bytes: &[u8], at: usize) -> Result<usize, JsonError> {
     match bytes.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
@@ -88,12 +88,12 @@ fn escape_end(bytes: &[u8], at: usize) -> Result<usize, JsonError> {
     }
 }
 
-/// Appends what a scanned string means, with `?` for whatever is not ASCII: no name, id or time
-/// holds either, so the difference cannot matter.
+/// Appends the decoded text of a scanned string, with `?` for every character that is not ASCII: no
+/// name, id or timestamp contains either, so the difference cannot matter.
 pub(super) fn unescape(raw: &[u8], out: &mut String) {
     let mut bytes = raw.iter();
     while let Some(&byte) = bytes.next() {
-        let meant = match byte {
+        let decoded = match byte {
             b'\\' => match bytes.next() {
                 Some(b'b') => 0x08,
                 Some(b'f') => 0x0c,
@@ -110,7 +110,7 @@ pub(super) fn unescape(raw: &[u8], out: &mut String) {
             },
             byte => byte,
         };
-        out.push(if meant.is_ascii() { char::from(meant) } else { '?' });
+        out.push(if decoded.is_ascii() { char::from(decoded) } else { '?' });
     }
 }
 
@@ -118,14 +118,20 @@ fn hex_value(digit: u8) -> u32 {
     char::from(digit).to_digit(16).unwrap_or(0)
 }
 
-/// Scans an array or object that begins at `at` for its end: strings strictly, brackets by their
-/// number alone. At most `room` may be open at once.
-pub(super) fn container_end(bytes: &[u8], mut at: usize, room: usize) -> Result<usize, JsonError> {
+/// Returns the end of the array or object that begins at `at`. Strings are scanned strictly,
+/// brackets are only counted. At most `depth_max` may be open at once.
+pub(super) fn container_end(
+    bytes: &[u8],
+    mut at: usize,
+    depth_max: usize,
+) -> Result<usize, JsonError> {
     let mut open = 0_usize;
     loop {
         match bytes.get(at) {
             Some(b'"') => at = scan_string(bytes, at + 1)?.end,
-            Some(b'{' | b'[') if open == room => return Err(JsonError::Depth { at: position(at) }),
+            Some(b'{' | b'[') if open == depth_max => {
+                return Err(JsonError::Depth { at: position(at) });
+            }
             Some(b'{' | b'[') => open += 1,
             Some(b'}' | b']') if open <= 1 => return Ok(at + 1),
             Some(b'}' | b']') => open -= 1,

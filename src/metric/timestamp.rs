@@ -1,12 +1,12 @@
-//! Moments: a number by its magnitude or a date and a time, in nanoseconds since 1970, and back.
+//! Timestamps: numbers in a unit told by their magnitude, or dates with times.
 //!
-//! Devices send seconds, milliseconds, microseconds or nanoseconds without saying which. The
-//! ranges meet where no honest clock stands: 5e9 is the year 2128 in seconds and the 27th of
-//! February 1970 in milliseconds, and so on by factors of a thousand. Others send what their
-//! library makes of a date, which is ISO 8601 more often than RFC 3339.
+//! Devices send seconds, milliseconds, microseconds or nanoseconds without naming the unit. The
+//! ranges meet where no correct clock is: 5e9 is the year 2128 in seconds and 27 February 1970 in
+//! milliseconds, and so on by factors of a thousand. Other devices send a date as their library
+//! writes it, which is ISO 8601 more often than RFC 3339.
 //!
-//! A moment stands in keys. An integer does so as it was sent; whatever was written otherwise does
-//! in the coarsest of milliseconds, microseconds and nanoseconds that says it exactly.
+//! A timestamp is part of keys. An integer is kept there as it was sent; any other timestamp is
+//! written in the coarsest of milliseconds, microseconds and nanoseconds that is exact.
 
 use std::fmt;
 
@@ -20,44 +20,45 @@ const SECONDS_END: u64 = 5_000_000_000;
 const MILLISECONDS_END: u64 = SECONDS_END * 1000;
 /// Below this an integer counts microseconds.
 const MICROSECONDS_END: u64 = MILLISECONDS_END * 1000;
-/// Below this an integer counts nanoseconds; from here on it is no moment.
+/// Below this an integer counts nanoseconds; from here on it is no time.
 const NANOSECONDS_END: u64 = MICROSECONDS_END * 1000;
 
-/// The same for a number of any form: the power of ten of the first digit at which a unit ends, if
-/// that digit is [`END_DIGIT`], and the power of ten that makes nanoseconds of the unit.
+/// The same limits for a number in any notation: the magnitude at which a unit ends if the first
+/// digit is [`END_DIGIT`] or larger, and the power of ten that converts the unit to nanoseconds.
 const UNIT_ENDS: [(i64, i64); 4] = [(9, 9), (12, 6), (15, 3), (18, 0)];
 const END_DIGIT: u8 = 5;
 
-/// The last millisecond of the year 9999, the end of RFC 3339.
+/// The last millisecond of the year 9999, where RFC 3339 ends.
 const LAST_MS: i64 = 253_402_300_799_999;
 
-// Every moment that an integer can mean can also be written as RFC 3339.
+// Every time that an integer can mean can also be written in RFC 3339.
 const _: () = assert!((SECONDS_END as i64) * 1000 < LAST_MS);
 
-/// A moment since 1970, exact to the nanosecond.
+/// A time since 1970, exact to the nanosecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixTime {
     ms: i64,
-    /// Nanoseconds beyond that, below a million.
+    /// Nanoseconds in addition, fewer than a million.
     beyond_ns: u32,
 }
 
 impl UnixTime {
-    /// So many nanoseconds since 1970; `None` before that, and where milliseconds do not fit.
+    /// Returns the time so many nanoseconds after 1970; `None` before 1970, and if the milliseconds
+    /// do not fit.
     fn from_ns(ns: i128) -> Option<Self> {
         let ms = i64::try_from(ns.div_euclid(1_000_000)).ok().filter(|ms| *ms >= 0)?;
         let beyond_ns = u32::try_from(ns.rem_euclid(1_000_000)).ok()?;
         Some(Self { ms, beyond_ns })
     }
 
-    /// Milliseconds since 1970; what is finer is cut off.
+    /// Milliseconds since 1970, rounded down.
     #[must_use]
     pub const fn ms(self) -> i64 {
         self.ms
     }
 
-    /// The integer that stands for it in keys: the coarsest of milliseconds, microseconds and
-    /// nanoseconds that is exact.
+    /// The integer that keys contain: in the coarsest of milliseconds, microseconds and nanoseconds
+    /// that is exact.
     #[must_use]
     pub fn key(self) -> i128 {
         let (ms, beyond_ns) = (i128::from(self.ms), i128::from(self.beyond_ns));
@@ -69,17 +70,17 @@ impl UnixTime {
     }
 }
 
-/// What a timestamp stands for, and so how it stands in keys.
+/// A parsed timestamp. The variants differ in how keys contain it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ParsedTimestamp {
-    /// An integer: as it was sent. Milliseconds since 1970.
+    /// An integer, which is kept as it was sent; here in milliseconds since 1970.
     Integer(i64),
-    /// Anything else.
+    /// Any other form.
     Time(UnixTime),
 }
 
-/// Milliseconds since 1970 of an integer in the unit that its magnitude says; `None` from 5e18 on.
-/// What is finer than a millisecond is cut off.
+/// Returns the milliseconds since 1970 of an integer, whose magnitude tells its unit; `None` from
+/// 5e18 on. Parts of a millisecond are cut off.
 #[must_use]
 pub fn from_integer(integer: u64) -> Option<i64> {
     let ms = match integer {
@@ -92,8 +93,8 @@ pub fn from_integer(integer: u64) -> Option<i64> {
     i64::try_from(ms).ok()
 }
 
-/// The moment of a number that was scanned, in the unit that its magnitude says; `None` below zero,
-/// and from 5e18 on.
+/// Returns the time of a scanned number, whose magnitude tells its unit; `None` below zero, and
+/// from 5e18 on.
 pub(super) fn from_number(number: Number, literal: &[u8]) -> Option<ParsedTimestamp> {
     if let Some(integer) = number.integer() {
         return from_integer(integer).map(ParsedTimestamp::Integer);
@@ -105,7 +106,7 @@ pub(super) fn from_number(number: Number, literal: &[u8]) -> Option<ParsedTimest
     from_decimal(decimal).map(ParsedTimestamp::Time)
 }
 
-/// What is finer than a nanosecond is cut off.
+/// Returns the time of a decimal number. Parts of a nanosecond are cut off.
 fn from_decimal(decimal: Decimal<'_>) -> Option<UnixTime> {
     let Some(magnitude) = decimal.magnitude() else {
         return Some(UnixTime::default());
@@ -113,13 +114,13 @@ fn from_decimal(decimal: Decimal<'_>) -> Option<UnixTime> {
     let is_late = decimal.digits().next() >= Some(END_DIGIT);
     let is_before = |end: i64| magnitude < end || (magnitude == end && !is_late);
     let (_, power) = UNIT_ENDS.into_iter().find(|(end, _)| is_before(*end))?;
-    // So many digits count whole nanoseconds; nineteen at most, as the ends have it.
+    // The digits that make whole nanoseconds; nineteen at most, by the limits above.
     let whole = usize::try_from(magnitude.saturating_add(power + 1)).unwrap_or(0);
     let digits = decimal.digits().chain(std::iter::repeat(0)).take(whole);
     UnixTime::from_ns(digits.fold(0, |ns, digit| ns * 10 + i128::from(digit)))
 }
 
-/// The moment of a text: a number's, or that of a date and a time as [`from_iso_8601`] reads them.
+/// Returns the time of a text: a number, or a date and a time as [`from_iso_8601`] reads them.
 pub(super) fn from_text(text: &[u8]) -> Option<ParsedTimestamp> {
     match scan_whole_number(text) {
         Some(number) => from_number(number, text),
@@ -127,13 +128,14 @@ pub(super) fn from_text(text: &[u8]) -> Option<ParsedTimestamp> {
     }
 }
 
-/// The moment of `2026-11-23T08:02:37.123456789+01:00`, and of what libraries make of that: a blank
-/// in place of the T, no seconds, a comma before the fraction, an offset without its colon or its
-/// minutes, behind a blank, `UTC`, or none at all, which is UTC as well. `None` for another form, a
-/// date that is none, and a time before 1970. What is finer than a nanosecond is cut off.
+/// Returns the time of `2026-11-23T08:02:37.123456789+01:00` and of the variants that libraries
+/// write: a blank instead of the T, no seconds, a comma before the fraction, a blank before the
+/// offset, an offset without its colon or its minutes, `UTC`, or no offset, which means UTC. `None`
+/// for any other form, an impossible date, and a time before 1970. Parts of a nanosecond are cut
+/// off.
 ///
-/// A leap second (`23:59:60Z` at the end of a month) reads as the last nanosecond before it ends,
-/// so order survives; a second 60 anywhere else is refused.
+/// A leap second (`23:59:60Z` at the end of a month) is read as the last nanosecond before its end,
+/// which keeps the order of events; a second 60 anywhere else is refused.
 #[must_use]
 pub fn from_iso_8601(text: &[u8]) -> Option<UnixTime> {
     let mut rest = Cursor(text);
@@ -170,7 +172,7 @@ pub fn from_iso_8601(text: &[u8]) -> Option<UnixTime> {
     UnixTime::from_ns(moment.unix_timestamp_nanos())
 }
 
-/// Whether this second is the last of a month of UTC.
+/// Returns true if this second is the last of a month in UTC.
 fn is_end_of_month(moment: OffsetDateTime) -> bool {
     moment.checked_to_offset(UtcOffset::UTC).is_some_and(|utc| {
         let is_last_day = utc.day() == utc.month().length(utc.year());
@@ -178,7 +180,7 @@ fn is_end_of_month(moment: OffsetDateTime) -> bool {
     })
 }
 
-/// What of a date and a time is still to be read.
+/// The rest of a date and a time that is still to be read.
 struct Cursor<'a>(&'a [u8]);
 
 impl Cursor<'_> {
@@ -198,7 +200,7 @@ impl Cursor<'_> {
         Some(*first)
     }
 
-    /// Reads the digits of a fraction of a second; there is one at least.
+    /// Reads the digits of a fraction of a second, at least one.
     fn fraction_ns(&mut self) -> Option<u32> {
         let count = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (digits, rest) = self.0.split_at_checked(count)?;
@@ -208,7 +210,7 @@ impl Cursor<'_> {
         (count > 0).then_some(ns)
     }
 
-    /// Reads an offset up to the end.
+    /// Reads an offset that ends the text.
     fn offset(mut self) -> Option<UtcOffset> {
         if self.0.is_empty() {
             return Some(UtcOffset::UTC);
@@ -230,7 +232,7 @@ impl Cursor<'_> {
 }
 
 /// Milliseconds since 1970, displayed as RFC 3339 in UTC with milliseconds:
-/// `2026-11-23T08:02:37.123Z`. A moment outside the years 1970 to 9999 is shown as the nearest
+/// `2026-11-23T08:02:37.123Z`. A time outside the years 1970 to 9999 is shown as the nearest
 /// inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rfc3339(pub i64);
@@ -282,7 +284,7 @@ mod tests {
     fn key(reading: Option<ParsedTimestamp>, sent: &str) -> Option<(String, i64)> {
         Some(match reading? {
             ParsedTimestamp::Integer(ms) => (sent.to_owned(), ms),
-            ParsedTimestamp::Time(moment) => (moment.key().to_string(), moment.ms()),
+            ParsedTimestamp::Time(time) => (time.key().to_string(), time.ms()),
         })
     }
 
@@ -433,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_shown_in_utc_with_milliseconds() {
+    fn a_time_is_shown_in_utc_with_milliseconds() {
         assert_eq!(Rfc3339(1_795_420_957_123).to_string(), "2026-11-23T08:02:37.123Z");
         assert_eq!(Rfc3339(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Rfc3339(7).to_string(), "1970-01-01T00:00:00.007Z");
@@ -454,15 +456,15 @@ mod tests {
             let _ = from_text(text.as_bytes());
         }
 
-        /// What is shown with a fraction reads as the same number of the same moment.
+        /// A number with a fraction is read as the same time as its nanoseconds.
         #[test]
-        fn a_decimal_is_its_moment(second in 0..SECONDS_END, ns in 0..1_000_000_000_u32) {
+        fn a_decimal_is_its_time(second in 0..SECONDS_END, ns in 0..1_000_000_000_u32) {
             let decimal = format!("{second}.{ns:09}");
-            let moment = UnixTime::from_ns(i128::from(second) * 1_000_000_000 + i128::from(ns));
+            let time = UnixTime::from_ns(i128::from(second) * 1_000_000_000 + i128::from(ns));
             let Some(ParsedTimestamp::Time(found)) = from_text(decimal.as_bytes()) else {
-                panic!("{decimal} is no moment");
+                panic!("{decimal} is no time");
             };
-            prop_assert_eq!(Some(found), moment);
+            prop_assert_eq!(Some(found), time);
         }
     }
 }

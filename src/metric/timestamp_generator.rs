@@ -1,47 +1,46 @@
-//! Assigned timestamps: what stands for a timestamp that nobody sent.
+//! The timestamp generator: unique timestamps for events that were sent without one.
 //!
-//! The time of an event is part of its key, so two events of one device that got the same time
-//! would be one: each core gives a time once. It counts microseconds, moved on where the clock has
-//! not moved, and only those that are its own: congruent to its number modulo the number of cores.
-//! So no lock and no other core is asked.
+//! A timestamp is part of an event's key, so two events of one device with the same timestamp would
+//! be one metric: each timestamp is assigned once. A core assigns only microseconds that are
+//! congruent to its number modulo the number of cores, so it needs no lock and no other core. If
+//! the clock has not moved on since the last event, it assigns the next such microsecond.
 
 use crate::limits::ASSIGNED_LEAD_US_MAX;
 
-/// The times that one core gives.
+/// The generator of one core.
 #[derive(Debug)]
 pub(super) struct TimestampGenerator {
     core: u64,
     cores: u64,
-    /// The longest that anything is stored under a key.
+    /// The longest time that a key is stored.
     ttl_us: u64,
-    /// The last one given in microseconds, and in nanoseconds.
+    /// The last timestamps assigned in microseconds and in nanoseconds.
     last_us: u64,
     last_ns: u64,
 }
 
-/// One of them.
+/// A timestamp that the server assigned to an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AssignedTimestamp {
-    /// As it stands in keys.
+    /// The integer in keys.
     pub(super) key: u64,
     /// Milliseconds since 1970.
     pub(super) ms: i64,
 }
 
 impl TimestampGenerator {
-    /// Those of `core`, one of `cores`, under keys that live for so long.
+    /// Returns the generator of `core`, one of `cores`, for keys that live for so long.
     pub(super) fn of_core(core: usize, cores: usize, ttl_ms: i64) -> Self {
         let ttl_us = u64::try_from(ttl_ms).unwrap_or(0).saturating_mul(1000);
         let (core, cores) = (core as u64, cores.max(1) as u64);
         Self { core, cores, ttl_us, last_us: 0, last_ns: 0 }
     }
 
-    /// The next one, when the clock says `now_us`.
+    /// Returns the next timestamp when the clock reads `now_us`.
     #[inline]
     pub(super) fn next(&mut self, now_us: u64) -> AssignedTimestamp {
-        // Where the clock has moved, this core's microsecond beside it; where it has not, the next.
-        let beside_us = if now_us > self.last_us { self.congruent(now_us) } else { 0 };
-        let next_us = beside_us.max(self.last_us.saturating_add(self.cores));
+        let clock_us = if now_us > self.last_us { self.congruent(now_us) } else { 0 };
+        let next_us = clock_us.max(self.last_us.saturating_add(self.cores));
         if next_us.saturating_sub(now_us) > ASSIGNED_LEAD_US_MAX {
             return self.next_ahead(now_us);
         }
@@ -49,11 +48,12 @@ impl TimestampGenerator {
         AssignedTimestamp { key: next_us, ms: milliseconds(next_us / 1000) }
     }
 
-    /// The next one, where it would be too far ahead of the clock: more events came than there are
-    /// microseconds, or the clock was put back. Then nanoseconds count on, and time stands still.
+    /// Returns the next timestamp where microseconds would be too far ahead of the clock: there
+    /// were more events than microseconds, or the clock was set back. Continues in nanoseconds
+    /// after the last microsecond.
     #[cold]
     fn next_ahead(&mut self, now_us: u64) -> AssignedTimestamp {
-        // What was given before has no key any more when the clock says so again.
+        // Set back by more than keys live: when the clock gets there again, no old key is left.
         if self.last_us.saturating_sub(now_us) > self.ttl_us.max(ASSIGNED_LEAD_US_MAX) {
             (self.last_us, self.last_ns) = (0, 0);
             return self.next(now_us);
@@ -63,7 +63,7 @@ impl TimestampGenerator {
         AssignedTimestamp { key: self.last_ns, ms: milliseconds(self.last_ns / 1_000_000) }
     }
 
-    /// This core's number beside any.
+    /// Returns the number beside `number` that is this core's.
     const fn congruent(&self, number: u64) -> u64 {
         number - number % self.cores + self.core
     }
@@ -90,13 +90,13 @@ mod tests {
     #[test]
     fn it_is_the_clock_where_that_has_moved_and_the_next_where_it_has_not() {
         let mut times = only();
-        let given = |times: &mut TimestampGenerator, now_us| times.next(now_us).key - NOW_US;
-        assert_eq!(given(&mut times, NOW_US), 0);
-        assert_eq!(given(&mut times, NOW_US), 1);
-        assert_eq!(given(&mut times, NOW_US), 2);
-        assert_eq!(given(&mut times, NOW_US + 1), 3);
-        assert_eq!(given(&mut times, NOW_US + 10), 10);
-        assert_eq!(given(&mut times, NOW_US + 9), 11);
+        let next_key = |times: &mut TimestampGenerator, now_us| times.next(now_us).key - NOW_US;
+        assert_eq!(next_key(&mut times, NOW_US), 0);
+        assert_eq!(next_key(&mut times, NOW_US), 1);
+        assert_eq!(next_key(&mut times, NOW_US), 2);
+        assert_eq!(next_key(&mut times, NOW_US + 1), 3);
+        assert_eq!(next_key(&mut times, NOW_US + 10), 10);
+        assert_eq!(next_key(&mut times, NOW_US + 9), 11);
         let later = times.next(NOW_US + 1_000_000);
         assert_eq!(later, AssignedTimestamp { key: NOW_US + 1_000_000, ms: 1_795_420_958_123 });
     }

@@ -1,8 +1,9 @@
-//! The forms of a body: one object, an array of objects, or objects one after the other, line by
+//! The formats of a body: one object, an array of objects, or objects one after the other, line by
 //! line (NDJSON) or without a newline between them. See [`Decoder::decode`].
 //!
-//! `curl -d @file` takes the newlines out of a file, so that NDJSON comes as objects in one line:
-//! nothing is lost with them but what says where to go on behind an object that is not JSON.
+//! `curl -d @file` removes the newlines of a file, so that NDJSON arrives as objects in one line.
+//! It can still be read, but after an object that is not JSON nothing tells where the next one
+//! begins.
 
 use super::{Decoder, LineMode};
 use crate::metric::json_error::{
@@ -18,7 +19,7 @@ impl Decoder {
         self.read_from(body, skip_blanks(body, 0), lines)
     }
 
-    /// Reads all items of a body from `start` on, which is no blank.
+    /// Reads all items of a body from `start` on, where there is no blank.
     #[inline(always)]
     fn read_from(&mut self, body: &[u8], start: usize, lines: LineMode) -> Result<(), BodyError> {
         let at = self.fast_events(body, start)?;
@@ -31,9 +32,9 @@ impl Decoder {
         }
     }
 
-    /// Reads events of the common shape for as long as each ends its line or is followed by another
-    /// object, and says where the rest begins. Nothing of the body has to be known for that: such
-    /// an event has no line end in it and nothing but ASCII.
+    /// Reads events of the usual shape as long as each one ends its line or is followed by another
+    /// object, and returns where the rest begins. This works before the format of the body is
+    /// known: such an event contains no line end and only ASCII.
     fn fast_events(&mut self, body: &[u8], mut at: usize) -> Result<usize, BodyError> {
         while let Some((spans, end)) = self.objects.read_fast(body, at) {
             let next = match body.get(end) {
@@ -47,7 +48,7 @@ impl Decoder {
         Ok(at)
     }
 
-    /// Reads a body whose first item is not of the common shape.
+    /// Reads a body whose first item is not of the usual shape.
     fn read_other(&mut self, body: &[u8], start: usize, lines: LineMode) -> Result<(), BodyError> {
         if start == 0 && body.starts_with(BYTE_ORDER_MARK) {
             let start = skip_blanks(body, BYTE_ORDER_MARK.len());
@@ -90,8 +91,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// Reads lines of which the first begins with `[`: an array under another name, or a bad line.
-    /// Of an array that is not JSON no line may be taken for an event.
+    /// Reads a body of lines that begins with `[`: an array with the wrong media type, or a bad
+    /// line. The lines of an array that is not JSON must not be taken for events.
     fn read_array_or_lines(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
         let is_bad = self.read_array(body, start);
         if !matches!(is_bad, Err(BodyError::Malformed(_))) || self.begins_array(body, start) {
@@ -103,8 +104,8 @@ impl Decoder {
         self.read_lines(body, start)
     }
 
-    /// Whether the line that begins with the bracket at `start` begins an array that is not JSON:
-    /// it goes on as one of objects does, or as one of other values that does not end with it.
+    /// Returns true if the bracket at `start` begins an array that is not JSON, and not just a bad
+    /// line: an object follows, or another value after which the array goes on beyond the line.
     fn begins_array(&mut self, body: &[u8], start: usize) -> bool {
         let next_of = |from: usize| {
             let rest = body.get(from..).unwrap_or_default();
@@ -129,7 +130,7 @@ impl Decoder {
     }
 
     /// Reads a body that is no array. An object may span lines, so the first value is decoded
-    /// before the form is known.
+    /// before the format is known.
     fn read_one_or_lines(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
         let valid = utf8_prefix_bytes(body);
         let text = body.get(..valid).unwrap_or_default();
@@ -184,7 +185,8 @@ impl Decoder {
     }
 
     /// Reads the objects that follow one another from `at` to the end of `text`, which is the body
-    /// up to there, or the one value there. The first `valid` bytes of the body are UTF-8.
+    /// or its start. A single value of another kind is an item too. The first `valid` bytes of the
+    /// body are UTF-8.
     fn read_objects(&mut self, text: &[u8], mut at: usize, valid: usize) -> Result<(), BodyError> {
         let rest = text.get(at..).unwrap_or_default();
         let valid = if at <= valid { valid.min(text.len()) } else { at + utf8_prefix_bytes(rest) };
@@ -211,18 +213,19 @@ impl Decoder {
     }
 }
 
-/// Whether objects begin at both places.
+/// Returns true if objects begin at both offsets.
 fn are_objects(text: &[u8], one: usize, other: usize) -> bool {
     [one, other].map(|at| text.get(at)) == [Some(&b'{'); 2]
 }
 
-/// Whether a body is in UTF-16 or UTF-32: each begins with a byte order mark, or one of the first
-/// two bytes is zero, as JSON begins with an ASCII character (RFC 4627, section 3).
+/// Returns true if a body is in UTF-16 or UTF-32. Either it begins with a byte order mark, or one
+/// of its first two bytes is zero, because JSON begins with an ASCII character (RFC 4627, section
+/// 3).
 const fn is_utf16(body: &[u8]) -> bool {
     matches!(body, [0xfe, 0xff, ..] | [0xff, 0xfe, ..] | [0, _, ..] | [_, 0, ..])
 }
 
-/// Whether a text that is not JSON is a form: `cpu=1&rps=2`, or JSON in its escapes.
+/// Returns true if a text that is not JSON is an HTML form: `cpu=1&rps=2`, or percent-encoded JSON.
 fn is_form(text: &[u8]) -> bool {
     let is_name = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_.-+%[]".contains(byte);
     let name = text.iter().take_while(is_name).count();
