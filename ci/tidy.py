@@ -139,14 +139,14 @@ class Tree:
 
 
 def circles(edges):
-    graph = {path: set(targets) for path, targets in edges.items()}
+    graph = {path: dict(targets) for path, targets in edges.items()}
     while True:
         try:
             return graphlib.TopologicalSorter(graph).prepare()
         except graphlib.CycleError as error:
             path, target, *_ = circle = error.args[1][::-1]
         yield f"{edges[path][target][0]}: a circle of files: {' > '.join(circle)}"
-        graph[path].discard(target)
+        del graph[path][target]
 
 
 def rows(tree, edges):

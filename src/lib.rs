@@ -7,7 +7,7 @@
 //!               └── answers posted back ── control: look-ups and scrapes
 //! ```
 //!
-//! A file imports only from rows below its own (`tests/tidy.rs` holds that). From the top, in the
+//! A file imports only from rows below its own (`ci/tidy` holds that). From the top, in the
 //! order in which a request meets them:
 //!
 //! - `main` and [`server`]: start, stop, wiring;
@@ -17,9 +17,12 @@
 //! - [`metric`]: the domain, and how bodies are decoded;
 //! - [`limits`], [`config`], [`clock`], [`sync`]: the ground.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 pub mod analytics;
 pub mod api;
 pub mod config;
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "starts threads")]
 pub mod control;
 pub mod engine;
 pub mod healthcheck;

@@ -1,5 +1,7 @@
 //! corepulse, the program: configuration, start, signals, exit code.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
@@ -136,6 +138,7 @@ fn serve(server: Server, stop: &Receiver<()>) -> ExitCode {
         }
         server.log_due_warnings();
     }
+    #[expect(clippy::disallowed_methods, reason = "nothing else is left to do")]
     let report = server.drain(thread::sleep);
     match report {
         Report { threads_failed: 1.., .. } => ExitCode::from(EXIT_SOFTWARE),
@@ -147,6 +150,7 @@ fn serve(server: Server, stop: &Receiver<()>) -> ExitCode {
 /// The first signal to stop arrives in what is returned. A second TERM or INT ends the process at
 /// once; a second HUP does not, for whoever closes a terminal or a session sends it along with
 /// another, or twice.
+#[expect(clippy::disallowed_methods, reason = "the system tells a thread of signals")]
 fn listen_for_signals() -> std::io::Result<Receiver<()>> {
     let mut signals = Signals::new([SIGTERM, SIGINT].into_iter().chain(IGNORED))?;
     // `nohup` asks to outlive the terminal.

@@ -13,12 +13,16 @@
 //!
 //! [`Handler`]: http::handler::Handler
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 pub mod balancer;
 pub mod buffer_pool;
+#[expect(clippy::disallowed_methods, reason = "the one that asks for the time")]
 pub mod clock;
 pub mod connection;
 pub mod connection_table;
 pub mod context;
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "starts threads")]
 pub mod cores;
 pub mod descriptors;
 pub mod event_loop;
@@ -26,8 +30,14 @@ pub mod http;
 pub mod inbox;
 pub mod limits;
 pub mod listen;
+#[expect(clippy::disallowed_types, reason = "opens sockets")]
 pub mod listener;
 #[cfg(feature = "may-minihttp")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "starts threads, keeps sockets"
+)]
 pub mod may_minihttp;
 pub mod observer;
 pub mod placement;

@@ -181,7 +181,7 @@ impl<'a> Route<'a> {
 }
 
 /// The names of [`Reason::ALL`].
-#[allow(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
+#[expect(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
 const REASON_NAMES: [&str; Reason::ALL.len()] = {
     let mut names = [""; Reason::ALL.len()];
     let mut index = 0;

@@ -70,7 +70,7 @@ impl Warning {
 
 /// The details of one event, kept for a line that another thread writes later.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is the field of that name in the log line")]
+#[expect(missing_docs, reason = "each is the field of that name in the log line")]
 pub struct WarningContext {
     pub peer: Option<String>,
     pub device_id: Option<String>,

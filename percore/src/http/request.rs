@@ -7,7 +7,7 @@ use super::headers::Headers;
 
 /// The methods of RFC 9110, section 9, and RFC 5789; others are refused before this point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is its RFC 9110 name")]
+#[expect(missing_docs, reason = "each is its RFC 9110 name")]
 pub enum Method {
     Get,
     Head,

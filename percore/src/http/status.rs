@@ -3,7 +3,7 @@
 /// A status code with its reason phrase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-#[allow(missing_docs, reason = "each is its RFC 9110 name")]
+#[expect(missing_docs, reason = "each is its RFC 9110 name")]
 pub enum Status {
     Ok,
     Accepted,
@@ -51,7 +51,7 @@ impl Status {
     ];
 
     /// The codes of [`Status::ALL`].
-    #[allow(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
+    #[expect(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
     pub const CODES: [u16; Self::ALL.len()] = {
         let mut codes = [0; Self::ALL.len()];
         let mut index = 0;

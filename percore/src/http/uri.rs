@@ -87,7 +87,7 @@ const ESCAPE: u8 = 4;
 const OTHER: u8 = 8;
 
 /// The class of each byte.
-#[allow(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
+#[expect(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
 const CLASSES: [u8; 256] = {
     let mut classes = [OTHER; 256];
     let mut byte = 0;
