@@ -2,7 +2,7 @@
 
 The text of format 0.0.4 must be clean under `promtool check metrics`, the answer to an OpenMetrics
 scraper must pass the strict parser of `prometheus_client`, no counter may fall between scrapes, and
-the metrics exposed must be those of README's table, with their labels.
+the metrics exposed must be those of the table in docs/operating.md, with their labels.
 """
 
 import http.client
@@ -132,8 +132,8 @@ def exposed(text):
 
 
 def documented():
-    """The metrics of README's table: rows that start with a name in backquotes."""
-    path = pathlib.Path("README.md")
+    """The metrics of the table in docs/operating.md: rows that start with a name in backquotes."""
+    path = pathlib.Path("docs/operating.md")
     readme = path.read_text(encoding="utf-8") if path.exists() else ""
     row = r"^\|\s*`((?:corepulse|process)_[a-z0-9_*]+)(?:\{([^}]*)\})?`"
     return {
@@ -145,15 +145,15 @@ def documented():
 def check_table(found):
     table = documented()
     if not table:
-        raise Fault("README.md has no table of metrics")
+        raise Fault("docs/operating.md has no table of metrics")
     prefixes = tuple(name[:-1] for name in table if name.endswith("*"))
     missing = [n for n in table if n not in found and not n.endswith("*")]
     unknown = [n for n in found if n not in table and not (prefixes and n.startswith(prefixes))]
     labels = [n for n in table if n in found and table[n] != found[n]]
     said = {
-        "in README's table but not exposed": sorted(missing),
-        "exposed but not in README's table": sorted(unknown),
-        "with other labels than README says": [f"{n}{sorted(found[n])}" for n in sorted(labels)],
+        "in the table but not exposed": sorted(missing),
+        "exposed but not in the table": sorted(unknown),
+        "with other labels than the table says": [f"{n}{sorted(found[n])}" for n in sorted(labels)],
     }
     faults = [f"{what}: {', '.join(names)}" for what, names in said.items() if names]
     if faults:

@@ -227,5 +227,8 @@ fn the_limit_of_each_deployment_covers_the_most_that_its_options_allow() {
 #[test]
 fn the_manual_says_what_the_base_is_granted() {
     let granted = format!("| `memory` | {} MiB |", kubernetes("base", None).limit_bytes / MIB);
-    assert!(fs::read_to_string(path("README.md")).unwrap().contains(&granted), "{granted}");
+    assert!(
+        fs::read_to_string(path("docs/deployment.md")).unwrap().contains(&granted),
+        "{granted}"
+    );
 }
