@@ -115,6 +115,16 @@ impl HttpClient {
         self.receive()
     }
 
+    /// Requests a page, and receives it.
+    pub fn get(&mut self, target: &str) -> HttpResponse {
+        self.request(&get(target))
+    }
+
+    /// Posts metrics under no content type, and receives the answer.
+    pub fn post_without_type(&mut self, body: impl AsRef<[u8]>) -> HttpResponse {
+        self.request(&post_with("", body.as_ref()))
+    }
+
     /// Whatever comes until the server ends the stream, which has to be an orderly end.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.received);

@@ -30,7 +30,7 @@ pub mod server_under_load;
 pub mod store_counters;
 pub mod wait;
 
-pub use exposition::{scrape, sum_of};
+pub use exposition::Exposition;
 pub use fake_redis::{FakeRedis, FakeReply};
 pub use fault_proxy::{Direction, Ending, FaultProxy, Mode};
 pub use http_client::{Barrier, HttpClient, get, get_as_localhost, post};

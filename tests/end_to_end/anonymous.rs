@@ -3,12 +3,12 @@
 use super::event::Event;
 use super::json::Json;
 use super::naive::{All, Device, check_recent};
-use super::server::{TestServer, body_of};
+use super::server::{body_of, connect_to_each_core, start};
 
 #[test]
 fn each_core_judges_its_own_anonymous_series() {
-    let server = TestServer::start(2, &[]);
-    let mut clients = server.connect_to_each_core();
+    let server = start(2, &[]);
+    let mut clients = connect_to_each_core(&server);
     let mut series = [Device::default(), Device::default()];
     let (mut all, mut points) = (All::default(), Vec::new());
     let mut random = fastrand::Rng::with_seed(5);
@@ -18,13 +18,13 @@ fn each_core_judges_its_own_anonymous_series() {
         let level = if core == 0 { 1.0 } else { 1e3 };
         let values = [level, level * 10.0].map(|level| level + random.f64().powi(4));
         let event = Event::at(second, None, values);
-        let response = clients[core].post(&event.json());
-        assert_eq!(response.status, 202, "{}", response.body);
-        let json = Json(&response.body);
+        let response = clients[core].post_without_type(&event.json());
+        assert_eq!(response.status, 202, "{}", response.text());
+        let json = Json(response.text());
         let found = series[core].take(&event);
         assert_eq!(json.whole("anomalies"), found.len() as u64, "{second}");
         let listed = json.find("anomalous").map_or(Vec::new(), Json::elements);
-        assert_eq!(listed.len(), found.len(), "{}", response.body);
+        assert_eq!(listed.len(), found.len(), "{}", response.text());
         for (listed, point) in listed.into_iter().zip(found) {
             point.check(listed, None);
         }

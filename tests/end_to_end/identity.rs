@@ -1,14 +1,13 @@
 //! Acknowledged means accounted for: the books balance at every scrape under load, and at rest
 //! they equal what the answers said.
 
-use super::client::Client;
-use super::exposition::Scrape;
 use super::json::Json;
-use super::server::{TestServer, body_of, poll};
+use super::server::{InProcessServer, body_of, connect_to_each_core, poll, start};
 use corepulse::server::Report;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use testkit::{Exposition, HttpClient, StoreCounters};
 
 /// Clients that post, and requests of each.
 const CLIENTS: usize = 4;
@@ -64,7 +63,7 @@ fn body(random: &mut fastrand::Rng, lines: usize, text: &mut String) -> u64 {
 }
 
 /// Posts singles and batches, and notes what the answers say.
-fn load(mut client: Client, seed: u64, known: &Known) {
+fn load(mut client: HttpClient, seed: u64, known: &Known) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut text = String::new();
     for _ in 0..REQUESTS {
@@ -72,40 +71,40 @@ fn load(mut client: Client, seed: u64, known: &Known) {
         let bad = body(&mut random, lines, &mut text);
         let good = lines as u64 - bad;
         add(&known.sent, good);
-        let response = client.post(&text);
-        let json = Json(&response.body);
+        let response = client.post_without_type(&text);
+        let json = Json(response.text());
         add(&known.requests, 1);
         if response.status == 202 {
-            assert_eq!(json.whole("accepted"), good, "{}", response.body);
+            assert_eq!(json.whole("accepted"), good, "{}", response.text());
             add(&known.accepted, good);
             add(&known.anomalies, json.whole("anomalies"));
         } else {
-            assert_eq!((response.status, good), (400, 0), "{}", response.body);
+            assert_eq!((response.status, good), (400, 0), "{}", response.text());
         }
         // A single line that is no JSON costs the body, and counts as no event.
         if let Some(rejected) = json.find("rejected") {
-            assert_eq!(rejected.0, bad.to_string(), "{}", response.body);
+            assert_eq!(rejected.0, bad.to_string(), "{}", response.text());
             add(&known.rejected, bad);
         } else {
-            assert!(bad == 0 || (lines == 1 && response.status == 400), "{}", response.body);
+            assert!(bad == 0 || (lines == 1 && response.status == 400), "{}", response.text());
         }
     }
 }
 
 /// Scrapes until the load is over, and checks each scrape; how many there were.
-fn scrape_on(mut client: Client, known: &Known, over: &AtomicBool) -> u64 {
-    let mut before = Scrape::default();
+fn scrape_on(mut client: HttpClient, known: &Known, over: &AtomicBool) -> u64 {
+    let mut before = Exposition::default();
     let mut scrapes = 0;
     loop {
         let was_over = over.load(Ordering::SeqCst);
         let acknowledged = read(&known.accepted);
-        let scrape = Scrape::of(&body_of(&mut client, "/metrics/prometheus"));
+        let scrape = Exposition::request(&mut client);
         scrapes += 1;
         add(&known.requests, 1);
-        scrape.check_identity();
+        StoreCounters::from_exposition(scrape.clone());
         scrape.check_histograms();
         assert!(scrape.value("corepulse_devices") <= 30.0);
-        let checked = scrape.check_after(&before);
+        let checked = scrape.check_monotonic_since(&before);
         assert!(scrapes == 1 || checked > 100, "{checked} samples only");
         let accepted = scrape.value("corepulse_events_accepted_total");
         assert!(accepted >= acknowledged as f64, "{accepted} of {acknowledged}");
@@ -119,10 +118,10 @@ fn scrape_on(mut client: Client, known: &Known, over: &AtomicBool) -> u64 {
 
 /// Reads the store's books until the load is over: thousands of readings for each scrape, so that
 /// one falls between any two steps of a core.
-fn audit(server: &TestServer, over: &AtomicBool) {
-    let mut before = server.store().stats().totals;
+fn audit(server: &InProcessServer, over: &AtomicBool) {
+    let mut before = server.state().store.stats().totals;
     while !over.load(Ordering::SeqCst) {
-        let now = server.store().stats().totals;
+        let now = server.state().store.stats().totals;
         let settled = now.stored + now.coalesced + now.dropped_all();
         assert!(settled <= now.accepted, "{now:?}");
         assert!(now.evicted.iter().sum::<u64>() <= now.stored, "{now:?}");
@@ -138,21 +137,21 @@ fn audit(server: &TestServer, over: &AtomicBool) {
 }
 
 /// Checks the last scrape, and the store's own walk, against what clients know.
-fn check_at_rest(server: &TestServer, client: &mut Client, known: &Known) {
+fn check_at_rest(server: &InProcessServer, client: &mut HttpClient, known: &Known) {
     let text = body_of(client, "/metrics/prometheus");
     add(&known.requests, 1);
-    let scrape = Scrape::of(&text);
-    scrape.check_identity();
+    let scrape = Exposition::parse(&text);
+    StoreCounters::from_exposition(scrape.clone());
     let accepted = read(&known.accepted) as f64;
     assert_eq!(scrape.value("corepulse_events_accepted_total"), accepted);
     assert_eq!(scrape.value("corepulse_store_pending"), 0.0);
-    assert_eq!(server.store().walk_pending(), 0);
-    assert_eq!(server.store().stats().totals.pending(), 0);
+    assert_eq!(server.state().store.walk_pending(), 0);
+    assert_eq!(server.state().store.stats().totals.pending(), 0);
     for route in ["/metrics", "/metrics/prometheus", "/health", "refused"] {
         // Who counts requests and who measures them are not the same.
         let status = format!("corepulse_http_requests_total{{route=\"{route}\",");
         let count = format!("corepulse_http_request_duration_seconds_count{{route=\"{route}\"}}");
-        assert_eq!(scrape.sum_of(&status), scrape.value(&count), "{route}");
+        assert_eq!(scrape.sum_with_prefix(&status), scrape.value(&count), "{route}");
     }
     let rejected = read(&known.rejected) as f64;
     assert_eq!(scrape.sum("corepulse_events_rejected_total"), rejected);
@@ -189,16 +188,16 @@ fn check_report(report: &Report, known: &Known) {
 
 #[test]
 fn the_books_balance_at_every_scrape_and_equal_the_answers_at_rest() {
-    let server = TestServer::start(2, &["--memory-store=4MiB", "--max-devices=30"]);
+    let server = start(2, &["--memory-store=4MiB", "--max-devices=30"]);
     let known = Known::default();
     let over = AtomicBool::new(false);
     let mut clients = Vec::new();
     while clients.len() < CLIENTS {
         // Each core has half of the load.
-        clients.extend(server.connect_to_each_core());
+        clients.extend(connect_to_each_core(&server));
     }
     let scrapes = thread::scope(|scope| {
-        let scraper = scope.spawn(|| scrape_on(server.connect(), &known, &over));
+        let scraper = scope.spawn(|| scrape_on(server.client(), &known, &over));
         let auditor = scope.spawn(|| audit(&server, &over));
         let known = &known;
         let seeds = 1_u64..;
@@ -215,28 +214,28 @@ fn the_books_balance_at_every_scrape_and_equal_the_answers_at_rest() {
         scraper.join().unwrap()
     });
     assert!(scrapes > 10, "{scrapes} scrapes only");
-    let mut client = server.connect();
+    let mut client = server.client();
     check_at_rest(&server, &mut client, &known);
-    let connected = Scrape::of(&body_of(&mut client, "/metrics/prometheus"));
+    let connected = Exposition::request(&mut client);
     add(&known.requests, 1);
     // What connecting to each core asked for was counted as well.
     let health = connected.sum("corepulse_http_requests_total{route=\"/health\",status=\"200\"}");
     add(&known.requests, health as u64);
-    check_report(&server.drain(), &known);
+    check_report(&server.stop(), &known);
 }
 
 #[test]
 fn requests_are_counted_when_they_are_answered() {
-    let server = TestServer::start(2, &[]);
-    let mut client = server.connect();
+    let server = start(2, &[]);
+    let mut client = server.client();
     for _ in 0..50 {
-        assert_eq!(client.post("{\"cpu\":1,\"rps\":1}").status, 202);
-        assert_eq!(client.post("{").status, 400);
+        assert_eq!(client.post_without_type("{\"cpu\":1,\"rps\":1}").status, 202);
+        assert_eq!(client.post_without_type("{").status, 400);
     }
     // Counters of requests are advanced once the answer is sent: the scrape may come before.
     let name = "corepulse_http_requests_total{route=\"/metrics\",status=\"202\"}";
     poll(&mut client, "/metrics/prometheus", |response| {
-        Scrape::of(&response.body).value(name) == 50.0
+        Exposition::parse(response.text()).value(name) == 50.0
     });
-    assert_eq!(server.drain().store.accepted, 50);
+    assert_eq!(server.stop().store.accepted, 50);
 }

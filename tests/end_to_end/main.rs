@@ -14,14 +14,14 @@
 
 #[path = "../reference/double_double.rs"]
 mod double_double;
+#[path = "../http/in_process.rs"]
+mod in_process;
 #[path = "../reference/series.rs"]
 mod series;
 
 mod anonymous;
-mod client;
 mod end;
 mod event;
-mod exposition;
 mod identity;
 mod json;
 mod naive;

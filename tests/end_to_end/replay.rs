@@ -1,14 +1,15 @@
 //! The recorded series as devices, by every form, over one and many cores and connections: each
 //! number that comes out equals the reference.
 
-use super::client::{Client, Response};
 use super::event::{Event, array, ndjson};
 use super::json::Json;
 use super::naive::{All, Device, Point, check_recent};
-use super::server::{TestServer, analyze, body_of};
+use super::server::{analyze, body_of, connect_to_each_core, start};
 use flate2::{Compression, write::GzEncoder};
 use std::io::Write;
 use std::thread;
+use testkit::http_client::post_with;
+use testkit::{HttpClient, HttpResponse};
 
 const CPU_SERIES: [&str; 4] = [
     "ec2_cpu_utilization_24ae8d",
@@ -98,22 +99,22 @@ fn stream<'a>(senders: &'a [Sender<'a>]) -> Vec<(&'a Sender<'a>, usize)> {
     (0..rows).flat_map(row).collect()
 }
 
-fn send(client: &mut Client, form: Form, chunk: &[(&Sender<'_>, usize)]) -> Response {
+fn send(client: &mut HttpClient, form: Form, chunk: &[(&Sender<'_>, usize)]) -> HttpResponse {
     let events = chunk.iter().map(|(sender, row)| &sender.events[*row]);
     match form {
-        Form::Single => client.post(&chunk[0].0.events[chunk[0].1].json()),
-        Form::Array => client.post(&array(events)),
-        Form::Ndjson => client.post(&ndjson(events)),
+        Form::Single => client.post_without_type(&chunk[0].0.events[chunk[0].1].json()),
+        Form::Array => client.post_without_type(&array(events)),
+        Form::Ndjson => client.post_without_type(&ndjson(events)),
         Form::Gzip => {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
             encoder.write_all(ndjson(events).as_bytes()).unwrap();
-            client.post_gzip(&encoder.finish().unwrap())
+            client.request(&post_with("Content-Encoding: gzip\r\n", &encoder.finish().unwrap()))
         }
     }
 }
 
 /// Sends all of a connection and checks each answer; the sum of their `anomalies`.
-fn drive(mut client: Client, form: Form, senders: &[Sender<'_>]) -> u64 {
+fn drive(mut client: HttpClient, form: Form, senders: &[Sender<'_>]) -> u64 {
     let batch = match form {
         Form::Single => 1,
         // No divisor of anything, and more than `anomalous` can list.
@@ -123,8 +124,8 @@ fn drive(mut client: Client, form: Form, senders: &[Sender<'_>]) -> u64 {
     let mut anomalies = 0;
     for chunk in stream(senders).chunks(batch) {
         let response = send(&mut client, form, chunk);
-        assert_eq!(response.status, 202, "{}", response.body);
-        anomalies += check_answer(&response.body, chunk);
+        assert_eq!(response.status, 202, "{}", response.text());
+        anomalies += check_answer(&response.text(), chunk);
     }
     anomalies
 }
@@ -155,13 +156,13 @@ fn check_answer(text: &str, chunk: &[(&Sender<'_>, usize)]) -> u64 {
 
 fn replay(recorded: &[Recorded], workers: usize, connections: usize, form: Form) {
     let run = format!("{form:?}, {workers} workers, {connections} connections");
-    let server = TestServer::start(workers, &[]);
+    let server = start(workers, &[]);
     let senders = senders(recorded, connections.max(4));
     let per_connection = senders.len() / connections;
     let anomalies: u64 = thread::scope(|scope| {
         let shares = senders.chunks(per_connection);
         let threads = shares.map(|share| {
-            let client = server.connect();
+            let client = server.client();
             scope.spawn(move || drive(client, form, share))
         });
         let threads: Vec<_> = threads.collect();
@@ -169,7 +170,7 @@ fn replay(recorded: &[Recorded], workers: usize, connections: usize, form: Form)
     });
     let points: usize = senders.iter().map(|s| s.recorded.device.points.len()).sum();
     assert_eq!(anomalies, points as u64, "{run}");
-    let mut client = server.connect();
+    let mut client = server.client();
     for sender in &senders {
         let text = analyze(&mut client, &sender.id);
         sender.recorded.device.check(&sender.id, &text);
@@ -179,7 +180,7 @@ fn replay(recorded: &[Recorded], workers: usize, connections: usize, form: Form)
     if connections == 1 {
         check_order(&text, &senders);
     }
-    let report = server.drain();
+    let report = server.stop();
     let sent: usize = senders.iter().map(|sender| sender.events.len()).sum();
     assert_eq!(report.store.accepted, sent as u64, "{run}");
     assert_eq!((report.walked_pending, report.threads_failed), (0, 0), "{run}");
@@ -254,14 +255,14 @@ fn gzip_equals_the_reference() {
 fn a_device_that_changes_cores_with_each_event_equals_the_reference() {
     let recorded = recorded(1500);
     let senders = senders(&recorded, 4);
-    let server = TestServer::start(2, &[]);
-    let mut clients = server.connect_to_each_core();
+    let server = start(2, &[]);
+    let mut clients = connect_to_each_core(&server);
     let mut anomalies = 0;
     for (turn, event) in stream(&senders).into_iter().enumerate() {
         // Five events each: a device comes by both cores, as four devices take turns.
         let client = &mut clients[turn / 5 % 2];
         let response = send(client, Form::Single, &[event]);
-        anomalies += check_answer(&response.body, &[event]);
+        anomalies += check_answer(&response.text(), &[event]);
     }
     let text = body_of(&mut clients[0], "/analyze");
     assert_eq!(Json(&text).whole("anomalies.points"), anomalies);

@@ -1,28 +1,28 @@
 //! Devices that fall silent: forgotten, while what the instance has counted stays.
 
 use super::event::Event;
-use super::exposition::Scrape;
 use super::json::Json;
-use super::server::{TestServer, analyze, body_of, poll};
+use super::server::{analyze, body_of, poll, start};
 use std::time::{Duration, Instant};
+use testkit::{Exposition, StoreCounters};
 
 #[test]
 fn a_silent_device_is_forgotten_and_no_total_falls() {
-    let server = TestServer::start(2, &["--device-ttl=1s"]);
-    let mut client = server.connect();
+    let server = start(2, &["--device-ttl=1s"]);
+    let mut client = server.client();
     let mut random = fastrand::Rng::with_seed(3);
     let start = Instant::now();
     for number in 0..400 {
         let id = format!("d{}", number % 10);
         let cpu = if number >= 380 { 1e6 } else { random.f64() };
         let event = Event::at(number, Some(&id), [cpu, 1.0]);
-        assert_eq!(client.post(&event.json()).status, 202);
+        assert_eq!(client.post_without_type(&event.json()).status, 202);
     }
     let known = analyze(&mut client, "d9");
     assert_eq!(Json(&known).whole("totals.accepted"), 40);
     assert!(Json(&known).truth("cpu.anomaly"), "{known}");
     let before = body_of(&mut client, "/analyze");
-    let scrape_before = Scrape::of(&body_of(&mut client, "/metrics/prometheus"));
+    let scrape_before = Exposition::request(&mut client);
     assert!(Json(&before).whole("anomalies.points") >= 20, "{before}");
     assert_eq!(Json(&before).whole("totals.devices"), 10, "{before}");
 
@@ -33,7 +33,7 @@ fn a_silent_device_is_forgotten_and_no_total_falls() {
         poll(&mut client, &target, |response| response.status == 404);
     }
     // Its slot is given back soon after, though nobody posts.
-    poll(&mut client, "/analyze", |response| Json(&response.body).whole("totals.devices") == 0);
+    poll(&mut client, "/analyze", |response| Json(response.text()).whole("totals.devices") == 0);
     let after = body_of(&mut client, "/analyze");
     let (before, now) = (Json(&before), Json(&after));
     for total in ["anomalies.points", "anomalies.episodes", "totals.accepted"] {
@@ -42,14 +42,14 @@ fn a_silent_device_is_forgotten_and_no_total_falls() {
     for whole in ["window", "cpu", "rps", "anomalies.recent"] {
         assert_eq!(now.at(whole).0, before.at(whole).0, "{whole}");
     }
-    let scrape = Scrape::of(&body_of(&mut client, "/metrics/prometheus"));
-    scrape.check_after(&scrape_before);
-    scrape.check_identity();
+    let scrape = Exposition::request(&mut client);
+    scrape.check_monotonic_since(&scrape_before);
+    StoreCounters::from_exposition(scrape.clone());
     assert_eq!(scrape.value("corepulse_devices"), 0.0);
 
     // Who comes back starts afresh.
     let event = Event::at(500, Some("d0"), [1.0, 1.0]);
-    assert_eq!(client.post(&event.json()).status, 202);
+    assert_eq!(client.post_without_type(&event.json()).status, 202);
     let text = analyze(&mut client, "d0");
     assert_eq!(Json(&text).whole("totals.accepted"), 1, "{text}");
     assert_eq!(Json(&text).whole("window.count"), 1, "{text}");

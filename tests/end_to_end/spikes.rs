@@ -1,30 +1,30 @@
 //! Series that ruin running sums, checked over HTTP after every single event.
 
-use super::client::Client;
 use super::event::Event;
 use super::json::Json;
 use super::naive::{All, Device, Rules};
-use super::server::{TestServer, analyze, body_of};
+use super::server::{analyze, body_of, start};
+use testkit::HttpClient;
 
 /// As [`follow_under`], by the defaults.
-fn follow(client: &mut Client, id: &str, values: impl Iterator<Item = [f64; 2]>) -> Device {
+fn follow(client: &mut HttpClient, id: &str, values: impl Iterator<Item = [f64; 2]>) -> Device {
     follow_under(Rules::default(), client, id, values)
 }
 
 /// Sends these values one by one and checks `/analyze` after each; the reference's account.
 fn follow_under(
     rules: Rules,
-    client: &mut Client,
+    client: &mut HttpClient,
     id: &str,
     values: impl Iterator<Item = [f64; 2]>,
 ) -> Device {
     let mut device = Device::under(rules);
     for (second, values) in values.enumerate() {
         let event = Event::at(second, Some(id), values);
-        let response = client.post(&event.json());
-        assert_eq!(response.status, 202, "{}", response.body);
+        let response = client.post_without_type(&event.json());
+        assert_eq!(response.status, 202, "{}", response.text());
         let anomalies = device.take(&event).len() as u64;
-        assert_eq!(Json(&response.body).whole("anomalies"), anomalies);
+        assert_eq!(Json(response.text()).whole("anomalies"), anomalies);
         device.check(id, &analyze(client, id));
     }
     device
@@ -38,8 +38,8 @@ fn noise(seed: u64) -> impl FnMut() -> f64 {
 
 #[test]
 fn spikes_of_1e12_leave_nothing_behind() {
-    let server = TestServer::start(2, &[]);
-    let mut client = server.connect();
+    let server = start(2, &[]);
+    let mut client = server.client();
     for (number, spread) in [0.0, 1e-9, 1e-6, 1e-3, 1.0].into_iter().enumerate() {
         let mut noise = noise(number as u64);
         let values = (0..320).map(|at| {
@@ -56,8 +56,8 @@ fn spikes_of_1e12_leave_nothing_behind() {
 
 #[test]
 fn constant_series_are_calm_until_they_step() {
-    let server = TestServer::start(2, &[]);
-    let mut client = server.connect();
+    let server = start(2, &[]);
+    let mut client = server.client();
     for constant in [91.958, 0.1, 1.0 / 3.0, 999_999.9, 0.0_f64] {
         let level = [constant, constant * 1e6];
         let hair = level.map(|value| value + value.max(1.0) * 1e-12);
@@ -71,8 +71,8 @@ fn constant_series_are_calm_until_they_step() {
 
 #[test]
 fn tiny_deviations_around_large_values_are_told_apart() {
-    let server = TestServer::start(2, &[]);
-    let mut client = server.connect();
+    let server = start(2, &[]);
+    let mut client = server.client();
     let levels = [(1e12, 1e-3), (1e12, 1.0), (1e12 - 1.0, 1e4), (1e9, 1e-6), (1e5, 1e-9)];
     for (number, (level, spread)) in levels.into_iter().enumerate() {
         let mut noise = noise(10 + number as u64);
@@ -86,8 +86,8 @@ fn tiny_deviations_around_large_values_are_told_apart() {
 
 #[test]
 fn a_level_shift_is_learnt() {
-    let server = TestServer::start(1, &[]);
-    let mut client = server.connect();
+    let server = start(1, &[]);
+    let mut client = server.client();
     let mut noise = noise(20);
     let values = (0..400_u32).map(|at| {
         // With less noise a value would stand at 2 sigma of a window that has learnt a fifth.
@@ -105,8 +105,8 @@ fn a_level_shift_is_learnt() {
 #[test]
 fn the_flags_decide_how_series_are_judged() {
     let flags = ["--window=7", "--z-threshold=2.75", "--min-samples=3", "--cooldown=2"];
-    let server = TestServer::start(2, &flags);
-    let mut client = server.connect();
+    let server = start(2, &flags);
+    let mut client = server.client();
     let rules = Rules { window: 7, threshold: 2.75, min_samples: 3, cooldown: 2 };
     let mut noise = noise(30);
     let values = (0..500).map(|_| [noise() * 100.0, noise() * noise()]);

@@ -1,11 +1,10 @@
 //! The embedded store end to end: what was sent is read back to the byte, the newest of it when
 //! there is not room for all, and nothing past its time.
 
-use super::client::Client;
 use super::event::{Event, ndjson};
-use super::exposition::Scrape;
-use super::server::{TestServer, body_of, poll};
+use super::server::{InProcessServer, body_of, connect_to_each_core, poll, start};
 use std::time::{Duration, Instant};
+use testkit::{Exposition, HttpClient, StoreCounters};
 
 const CAPACITY: u64 = 4 * 1024 * 1024;
 
@@ -44,19 +43,19 @@ fn value(event: &Event) -> String {
 }
 
 /// Posts so many metrics by the clients in turn; the store never holds more than it may.
-fn fill(server: &TestServer, clients: &mut [Client], count: usize) {
+fn fill(server: &InProcessServer, clients: &mut [HttpClient], count: usize) {
     for first in (0..count).step_by(500) {
         let batch: Vec<Event> = (first..first + 500).map(metric).collect();
         let turn = first / 500 % clients.len();
-        let response = clients[turn].post(&ndjson(&batch));
-        assert_eq!(response.status, 202, "{}", response.body);
-        let stats = server.store().stats();
+        let response = clients[turn].post_without_type(&ndjson(&batch));
+        assert_eq!(response.status, 202, "{}", response.text());
+        let stats = server.state().store.stats();
         assert!(stats.capacity_bytes <= CAPACITY, "{stats:?}");
-        assert!(server.store().allocated_bytes() as u64 <= stats.capacity_bytes, "{stats:?}");
+        assert!(server.state().store.allocated_bytes() as u64 <= stats.capacity_bytes, "{stats:?}");
     }
 }
 
-fn check_found(client: &mut Client, number: usize) {
+fn check_found(client: &mut HttpClient, number: usize) {
     let event = metric(number);
     assert_eq!(body_of(client, &key(&event)), value(&event), "{number}");
 }
@@ -64,16 +63,16 @@ fn check_found(client: &mut Client, number: usize) {
 #[test]
 fn one_core_keeps_exactly_the_newest() {
     const COUNT: usize = 90_000;
-    let server = TestServer::start(1, &["--memory-store=4MiB"]);
-    let mut clients = [server.connect()];
+    let server = start(1, &["--memory-store=4MiB"]);
+    let mut clients = [server.client()];
     fill(&server, &mut clients, COUNT);
     let [mut client] = clients;
-    let scrape = Scrape::of(&body_of(&mut client, "/metrics/prometheus"));
-    scrape.check_identity();
+    let scrape = Exposition::request(&mut client);
+    StoreCounters::from_exposition(scrape.clone());
     assert_eq!(scrape.value("corepulse_store_stored_total"), COUNT as f64);
     let evicted = scrape.value("corepulse_store_evicted_total{reason=\"capacity\"}");
     assert_eq!(scrape.sum("corepulse_store_evicted_total"), evicted);
-    let totals = server.store().stats().totals;
+    let totals = server.state().store.stats().totals;
     let evicted = usize::try_from(totals.evicted.iter().sum::<u64>()).unwrap();
     assert_eq!(totals.evicted, [0, evicted as u64]);
     // A record takes about 150 bytes with its index: most of the room is used.
@@ -83,34 +82,34 @@ fn one_core_keeps_exactly_the_newest() {
     }
     for number in (0..evicted).step_by(97).chain([evicted - 1]) {
         let response = client.get(&key(&metric(number)));
-        assert_eq!(response.status, 404, "{number}: {}", response.body);
+        assert_eq!(response.status, 404, "{number}: {}", response.text());
     }
 }
 
 #[test]
 fn two_cores_keep_the_newest_of_both() {
     const COUNT: usize = 90_000;
-    let server = TestServer::start(2, &["--memory-store=4MiB"]);
-    let mut clients = server.connect_to_each_core();
+    let server = start(2, &["--memory-store=4MiB"]);
+    let mut clients = connect_to_each_core(&server);
     fill(&server, &mut clients, COUNT);
-    assert!(server.store().stats().totals.evicted[1] > 0);
+    assert!(server.state().store.stats().totals.evicted[1] > 0);
     // Each has dropped a sixteenth of its share at a time: what came last is safe with both.
     for number in COUNT - 8_000..COUNT {
         check_found(&mut clients[number % 2], number);
     }
     let response = clients[0].get(&key(&metric(0)));
-    assert_eq!(response.status, 404, "{}", response.body);
+    assert_eq!(response.status, 404, "{}", response.text());
 }
 
 #[test]
 fn the_last_write_of_a_key_is_read_whichever_core_took_it() {
-    let server = TestServer::start(2, &[]);
-    let mut clients = server.connect_to_each_core();
+    let server = start(2, &[]);
+    let mut clients = connect_to_each_core(&server);
     let mut event = metric(0);
     for number in 0..400 {
         event.literals[0] = format!("{number}.50");
-        let response = clients[number / 3 % 2].post(&event.json());
-        assert_eq!(response.status, 202, "{}", response.body);
+        let response = clients[number / 3 % 2].post_without_type(&event.json());
+        assert_eq!(response.status, 202, "{}", response.text());
         for client in &mut clients {
             assert_eq!(body_of(client, &key(&event)), value(&event));
         }
@@ -122,16 +121,16 @@ fn the_last_write_of_a_key_is_read_whichever_core_took_it() {
             Event { literals, ..event.clone() }
         })
         .collect();
-    assert_eq!(clients[0].post(&ndjson(&batch)).status, 202);
+    assert_eq!(clients[0].post_without_type(&ndjson(&batch)).status, 202);
     assert_eq!(body_of(&mut clients[1], &key(&event)), value(&batch[99]));
-    let totals = server.store().stats().totals;
+    let totals = server.state().store.stats().totals;
     assert_eq!((totals.stored, totals.coalesced), (401, 99));
 }
 
 #[test]
 fn the_last_line_of_a_key_wins_over_a_long_batch() {
-    let server = TestServer::start(1, &[]);
-    let mut client = server.connect();
+    let server = start(1, &[]);
+    let mut client = server.client();
     // Some hundred kilobytes, which are handed to the store in several blocks.
     let batch: Vec<Event> = (0..3000)
         .map(|number| Event {
@@ -139,32 +138,32 @@ fn the_last_line_of_a_key_wins_over_a_long_batch() {
             ..metric(number % 800)
         })
         .collect();
-    assert_eq!(client.post(&ndjson(&batch)).status, 202);
+    assert_eq!(client.post_without_type(&ndjson(&batch)).status, 202);
     for event in &batch[2200..] {
         assert_eq!(body_of(&mut client, &key(event)), value(event));
     }
-    let totals = server.store().stats().totals;
+    let totals = server.state().store.stats().totals;
     assert_eq!((totals.accepted, totals.pending()), (3000, 0));
     assert!(totals.stored > 800, "several blocks: {totals:?}");
 }
 
 #[test]
 fn a_second_write_lives_its_own_time() {
-    let server = TestServer::start(2, &["--store-ttl=1s"]);
-    let mut clients = server.connect_to_each_core();
+    let server = start(2, &["--store-ttl=1s"]);
+    let mut clients = connect_to_each_core(&server);
     let (once, twice) = (metric(1), metric(2));
     for event in [&once, &twice] {
-        assert_eq!(clients[0].post(&event.json()).status, 202);
+        assert_eq!(clients[0].post_without_type(&event.json()).status, 202);
     }
     let half = Instant::now() + Duration::from_millis(500);
     poll(&mut clients[0], "/health", |_| Instant::now() >= half);
     let again = Instant::now();
-    assert_eq!(clients[1].post(&twice.json()).status, 202);
+    assert_eq!(clients[1].post_without_type(&twice.json()).status, 202);
     poll(&mut clients[0], &key(&once), |response| response.status == 404);
     let response = clients[0].get(&key(&twice));
     // Unless this machine stood still for half a second.
     if again.elapsed() < Duration::from_secs(1) {
-        assert_eq!(response.body, value(&twice));
+        assert_eq!(response.text(), value(&twice));
     }
     poll(&mut clients[0], &key(&twice), |response| response.status == 404);
     assert!(again.elapsed() >= Duration::from_secs(1), "expired too early");
@@ -172,23 +171,23 @@ fn a_second_write_lives_its_own_time() {
 
 #[test]
 fn an_older_version_is_not_shown_where_the_newer_one_had_to_go() {
-    let server = TestServer::start(2, &["--memory-store=4MiB"]);
-    let mut clients = server.connect_to_each_core();
+    let server = start(2, &["--memory-store=4MiB"]);
+    let mut clients = connect_to_each_core(&server);
     let [older, newer] = [["1", "1"], ["2", "2"]]
         .map(|literals| Event { literals: literals.map(str::to_owned), ..metric(0) });
-    assert_eq!(clients[0].post(&older.json()).status, 202);
-    assert_eq!(clients[1].post(&newer.json()).status, 202);
+    assert_eq!(clients[0].post_without_type(&older.json()).status, 202);
+    assert_eq!(clients[1].post_without_type(&newer.json()).status, 202);
     let target = key(&newer);
     // The second core alone is filled, so that its version leaves and the other's stays.
     for first in (0..60_000).step_by(1000) {
         let batch: Vec<Event> = (first + 1..=first + 1000).map(metric).collect();
-        assert_eq!(clients[1].post(&ndjson(&batch)).status, 202);
+        assert_eq!(clients[1].post_without_type(&ndjson(&batch)).status, 202);
         let response = clients[0].get(&target);
         if response.status == 200 {
-            assert_eq!(response.body, value(&newer));
+            assert_eq!(response.text(), value(&newer));
         } else {
-            assert_eq!(response.status, 404, "{}", response.body);
-            assert!(server.store().stats().totals.evicted[1] > 0);
+            assert_eq!(response.status, 404, "{}", response.text());
+            assert!(server.state().store.stats().totals.evicted[1] > 0);
         }
     }
     assert_eq!(clients[1].get(&target).status, 404);
@@ -196,12 +195,12 @@ fn an_older_version_is_not_shown_where_the_newer_one_had_to_go() {
 
 #[test]
 fn what_has_expired_is_gone_and_counted() {
-    let server = TestServer::start(2, &["--store-ttl=1s"]);
-    let mut clients = server.connect_to_each_core();
+    let server = start(2, &["--store-ttl=1s"]);
+    let mut clients = connect_to_each_core(&server);
     let start = Instant::now();
     for number in 0..200 {
-        let response = clients[number % 2].post(&metric(number).json());
-        assert_eq!(response.status, 202, "{}", response.body);
+        let response = clients[number % 2].post_without_type(&metric(number).json());
+        assert_eq!(response.status, 202, "{}", response.text());
     }
     // On a machine this slow the first might have expired rightly; the last is read at once.
     check_found(&mut clients[0], 199);
@@ -212,10 +211,10 @@ fn what_has_expired_is_gone_and_counted() {
     // Nobody posts any more: the cores wake by themselves, and give the memory back.
     let name = "corepulse_store_evicted_total{reason=\"expired\"}";
     poll(client, "/metrics/prometheus", |response| {
-        let scrape = Scrape::of(&response.body);
-        scrape.check_identity();
+        let scrape = Exposition::parse(response.text());
+        StoreCounters::from_exposition(scrape.clone());
         scrape.value(name) == 200.0
     });
-    assert_eq!(server.store().allocated_bytes(), 0);
-    assert_eq!(server.drain().store.stored, 200);
+    assert_eq!(server.state().store.allocated_bytes(), 0);
+    assert_eq!(server.stop().store.stored, 200);
 }

@@ -1,13 +1,12 @@
 //! Timestamps: what moment each spelling means, what key it makes, and what is too far away.
 
-use super::client::Client;
 use super::event::Event;
-use super::exposition::Scrape;
 use super::json::Json;
-use super::server::{TestServer, analyze, body_of};
+use super::server::{analyze, body_of, connect_to_each_core, start};
 use corepulse::metric::timestamp::Rfc3339;
 use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
+use testkit::{Exposition, HttpClient};
 
 /// The store's time to live, by default.
 const TTL_MS: i64 = 300_000;
@@ -30,12 +29,12 @@ fn event(id: &str, timestamp: &str) -> Event {
 }
 
 /// The moment that `/analyze` shows for a device's newest event.
-fn shown(client: &mut Client, id: &str) -> String {
+fn shown(client: &mut HttpClient, id: &str) -> String {
     let text = analyze(client, id);
     Json(&text).text("window.to").unwrap()
 }
 
-fn check_value(client: &mut Client, id: &str, key: &str) {
+fn check_value(client: &mut HttpClient, id: &str, key: &str) {
     let expected =
         format!("{{\"timestamp\":{key},\"cpu\":1.5,\"rps\":2,\"device_id\":\"{id}\"}}\n");
     assert_eq!(body_of(client, &format!("/metrics/{id}:{key}")), expected);
@@ -43,8 +42,8 @@ fn check_value(client: &mut Client, id: &str, key: &str) {
 
 #[test]
 fn each_form_means_its_moment_and_makes_its_key() {
-    let server = TestServer::start(2, &[]);
-    let mut client = server.connect();
+    let server = start(2, &[]);
+    let mut client = server.client();
     let cases = [
         // As sent, the key's timestamp, the moment.
         ("1750000001", "1750000001", "2025-06-15T15:06:41.000Z"),
@@ -68,28 +67,28 @@ fn each_form_means_its_moment_and_makes_its_key() {
     ];
     for (number, (sent, key, moment)) in cases.into_iter().enumerate() {
         let id = format!("d{number}");
-        let response = client.post(&event(&id, sent).json());
-        assert_eq!(response.body, "{\"accepted\":1,\"anomalies\":0}\n", "{sent}");
+        let response = client.post_without_type(&event(&id, sent).json());
+        assert_eq!(response.text(), "{\"accepted\":1,\"anomalies\":0}\n", "{sent}");
         assert_eq!(shown(&mut client, &id), moment, "{sent}");
         check_value(&mut client, &id, key);
     }
     // Without a device the key is the timestamp alone.
     let lone = "{\"timestamp\":1750000001,\"cpu\":1e0,\"rps\":2.0}";
-    assert_eq!(client.post(lone).status, 202);
+    assert_eq!(client.post_without_type(lone).status, 202);
     assert_eq!(body_of(&mut client, "/metrics/1750000001"), format!("{lone}\n"));
 }
 
 #[test]
 fn from_and_to_are_the_least_and_the_greatest() {
-    let server = TestServer::start(2, &[]);
-    let mut client = server.connect();
+    let server = start(2, &[]);
+    let mut client = server.client();
     let days = ["2025-06-10", "2025-06-20", "2001-01-01", "2025-06-15"];
     let window: Vec<String> = (0..90)
         .map(|number| format!("{}T00:00:{:02}.000Z", days[number % 4], number % 60))
         .collect();
     for (number, moment) in window.iter().enumerate() {
         let sent = event("jumping", &format!("\"{moment}\""));
-        assert_eq!(client.post(&sent.json()).status, 202);
+        assert_eq!(client.post_without_type(&sent.json()).status, 202);
         let held = &window[(number + 1).saturating_sub(50)..=number];
         for text in [analyze(&mut client, "jumping"), body_of(&mut client, "/analyze")] {
             let json = Json(&text);
@@ -101,12 +100,12 @@ fn from_and_to_are_the_least_and_the_greatest() {
 
 #[test]
 fn moments_within_a_millisecond_are_keys_of_their_own() {
-    let server = TestServer::start(2, &[]);
-    let mut client = server.connect();
+    let server = start(2, &[]);
+    let mut client = server.client();
     let batch = ["000100", "000200"].map(|fraction| {
         event("fine", &format!("\"2025-06-15T15:06:41.{fraction}Z\"")).json() + "\n"
     });
-    assert_eq!(client.post(&batch.concat()).status, 202);
+    assert_eq!(client.post_without_type(&batch.concat()).status, 202);
     for key in ["1750000001000100", "1750000001000200"] {
         check_value(&mut client, "fine", key);
     }
@@ -114,16 +113,16 @@ fn moments_within_a_millisecond_are_keys_of_their_own() {
 
 #[test]
 fn without_a_timestamp_it_is_the_time_of_receipt_which_the_answer_tells() {
-    let server = TestServer::start(2, &[]);
+    let server = start(2, &[]);
     for (id, timestamp) in [("absent", ""), ("null", "\"timestamp\":null,")] {
-        for client in &mut server.connect_to_each_core() {
+        for client in &mut connect_to_each_core(&server) {
             let body = format!("{{{timestamp}\"device_id\":\"{id}\",\"cpu\":1.5,\"rps\":2}}");
             let before = wall_ms() - SLACK_MS;
-            let response = client.post(&body);
+            let response = client.post_without_type(&body);
             assert_eq!(response.status, 202);
-            let given = Json(&response.body).whole("timestamp");
+            let given = Json(response.text()).whole("timestamp");
             let expected = format!("{{\"accepted\":1,\"anomalies\":0,\"timestamp\":{given}}}\n");
-            assert_eq!(response.body, expected);
+            assert_eq!(response.text(), expected);
             let received = i64::try_from(given / 1000).unwrap();
             assert!((before..=wall_ms() + SLACK_MS).contains(&received), "{received}");
             assert_eq!(shown(client, id), Rfc3339(received).to_string());
@@ -134,40 +133,41 @@ fn without_a_timestamp_it_is_the_time_of_receipt_which_the_answer_tells() {
 
 #[test]
 fn a_batch_without_timestamps_keeps_every_event() {
-    let server = TestServer::start(2, &[]);
-    let mut clients = server.connect_to_each_core();
+    let server = start(2, &[]);
+    let mut clients = connect_to_each_core(&server);
     let line = "{\"device_id\":\"same\",\"cpu\":1,\"rps\":2}\n";
     for round in 1..=20 {
         for client in &mut clients {
             // Five of one device, and five of none.
             let lone = "{\"cpu\":1,\"rps\":2}\n";
-            let response = client.post(&[line.repeat(5), lone.repeat(5)].concat());
-            assert_eq!(response.body, "{\"accepted\":10,\"anomalies\":0}\n");
+            let response = client.post_without_type(&[line.repeat(5), lone.repeat(5)].concat());
+            assert_eq!(response.text(), "{\"accepted\":10,\"anomalies\":0}\n");
         }
-        let totals = server.store().stats().totals;
+        let totals = server.state().store.stats().totals;
         assert_eq!((totals.stored, totals.coalesced), (20 * round, 0));
     }
 }
 
 #[test]
 fn times_given_by_the_cores_are_never_the_same() {
-    let server = TestServer::start(2, &[]);
-    let mut clients = server.connect_to_each_core();
+    let server = start(2, &[]);
+    let mut clients = connect_to_each_core(&server);
     let mut given = HashSet::new();
     for number in 0..1000 {
         let core = number % 2;
-        let response = clients[core].post("{\"device_id\":\"same\",\"cpu\":1,\"rps\":2}");
-        let timestamp = Json(&response.body).whole("timestamp");
+        let response =
+            clients[core].post_without_type("{\"device_id\":\"same\",\"cpu\":1,\"rps\":2}");
+        let timestamp = Json(response.text()).whole("timestamp");
         assert_eq!(timestamp % 2, core as u64, "{timestamp} by core {core}");
         assert!(given.insert(timestamp), "{timestamp} twice");
     }
-    assert_eq!(server.store().stats().totals.coalesced, 0);
+    assert_eq!(server.state().store.stats().totals.coalesced, 0);
 }
 
 #[test]
 fn late_events_are_taken_and_counted_and_future_ones_refused() {
-    let server = TestServer::start(2, &[]);
-    let mut client = server.connect();
+    let server = start(2, &[]);
+    let mut client = server.client();
     let cases = [
         ("now", 0, 202),
         ("a-bit-late", -TTL_MS + SLACK_MS * 10, 202),
@@ -180,22 +180,22 @@ fn late_events_are_taken_and_counted_and_future_ones_refused() {
     for (id, offset_ms, status) in cases {
         let moment = wall_ms() + offset_ms;
         for sent in [moment.to_string(), format!("\"{}\"", Rfc3339(moment))] {
-            let response = client.post(&event(id, &sent).json());
-            assert_eq!(response.status, status, "{id}: {}", response.body);
+            let response = client.post_without_type(&event(id, &sent).json());
+            assert_eq!(response.status, status, "{id}: {}", response.text());
             if status == 202 {
                 assert_eq!(shown(&mut client, id), Rfc3339(moment).to_string());
                 check_value(&mut client, id, &moment.to_string());
             } else {
-                let json = Json(&response.body);
+                let json = Json(response.text());
                 assert_eq!(json.whole("rejected"), 1);
                 let detail = json.at("errors").elements()[0].text("detail").unwrap();
                 assert!(detail.starts_with("timestamp: "), "{detail}");
                 let unknown = client.get(&format!("/analyze?device_id={id}"));
-                assert_eq!(unknown.status, 404, "{}", unknown.body);
+                assert_eq!(unknown.status, 404, "{}", unknown.text());
             }
         }
     }
-    let scrape = Scrape::of(&body_of(&mut client, "/metrics/prometheus"));
+    let scrape = Exposition::request(&mut client);
     assert_eq!(scrape.value("corepulse_events_late_total"), 4.0);
     assert_eq!(scrape.value("corepulse_events_rejected_total{reason=\"future\"}"), 4.0);
     assert_eq!(scrape.sum("corepulse_events_rejected_total"), 4.0);

@@ -1,12 +1,11 @@
 //! `series: "all"`: the last fifty events that the instance accepted, whoever sent them and
 //! whichever core took them in.
 
-use super::client::Client;
 use super::event::{Event, FIELDS, array, ndjson};
-use super::exposition::Scrape;
 use super::json::Json;
 use super::naive::All;
-use super::server::{TestServer, body_of};
+use super::server::{body_of, connect_to_each_core, start};
+use testkit::{Exposition, HttpClient};
 
 /// Two devices with a window, two that are refused one, and nobody.
 const SENDERS: [Option<&str>; 5] = [Some("a"), None, Some("b"), Some("c"), Some("d")];
@@ -24,15 +23,15 @@ fn events(count: usize) -> Vec<Event> {
     (0..count).map(event).collect()
 }
 
-fn accept(client: &mut Client, body: &str, count: usize) {
-    let response = client.post(body);
-    assert_eq!(response.status, 202, "{}", response.body);
-    assert_eq!(Json(&response.body).whole("accepted"), count as u64);
+fn accept(client: &mut HttpClient, body: &str, count: usize) {
+    let response = client.post_without_type(body);
+    assert_eq!(response.status, 202, "{}", response.text());
+    assert_eq!(Json(response.text()).whole("accepted"), count as u64);
 }
 
 /// Sends singles by the clients in turn, each answered before the next, and checks the window
 /// after every one.
-fn follow(clients: &mut [Client]) -> All {
+fn follow(clients: &mut [HttpClient]) -> All {
     let mut all = All::default();
     for (number, event) in events(400).into_iter().enumerate() {
         let count = clients.len();
@@ -48,10 +47,10 @@ fn follow(clients: &mut [Client]) -> All {
 }
 
 /// Checks that both devices past the limit have no window, and that their events were counted.
-fn check_refused(client: &mut Client, all: &All) {
+fn check_refused(client: &mut HttpClient, all: &All) {
     for (id, status) in [("a", 200), ("b", 200), ("c", 404), ("d", 404)] {
         let response = client.get(&format!("/analyze?device_id={id}"));
-        assert_eq!(response.status, status, "{id}: {}", response.body);
+        assert_eq!(response.status, status, "{id}: {}", response.text());
     }
     let is_refused = |event: &&Event| matches!(event.device_id.as_deref(), Some("c" | "d"));
     let refused = all.events.iter().filter(is_refused).count();
@@ -61,7 +60,7 @@ fn check_refused(client: &mut Client, all: &All) {
     assert!(text.contains(&line), "{refused} in {text}");
     assert!(text.contains("\ncorepulse_devices 2\n"), "{text}");
     // The gauge is the same mean by another way.
-    let scrape = Scrape::of(&text);
+    let scrape = Exposition::parse(&text);
     let analyze = body_of(client, "/analyze");
     for field in FIELDS {
         let gauge = scrape.value(&format!("corepulse_rolling_average{{field=\"{field}\"}}"));
@@ -72,8 +71,8 @@ fn check_refused(client: &mut Client, all: &All) {
 
 #[test]
 fn without_events_there_are_counts_and_no_numbers() {
-    let server = TestServer::start(2, &[]);
-    let text = body_of(&mut server.connect(), "/analyze");
+    let server = start(2, &[]);
+    let text = body_of(&mut server.client(), "/analyze");
     let json = Json(&text);
     assert_eq!(json.whole("window.count"), 0, "{text}");
     assert_eq!(json.text("window.from").or(json.text("window.to")), None);
@@ -92,24 +91,24 @@ fn without_events_there_are_counts_and_no_numbers() {
 
 #[test]
 fn one_connection_gives_its_last_fifty() {
-    let server = TestServer::start(1, &["--max-devices=2"]);
-    let mut clients = [server.connect()];
+    let server = start(1, &["--max-devices=2"]);
+    let mut clients = [server.client()];
     let all = follow(&mut clients);
     check_refused(&mut clients[0], &all);
 }
 
 #[test]
 fn two_cores_in_lock_step_give_the_last_fifty_in_that_order() {
-    let server = TestServer::start(2, &["--max-devices=2"]);
-    let mut clients = server.connect_to_each_core();
+    let server = start(2, &["--max-devices=2"]);
+    let mut clients = connect_to_each_core(&server);
     let all = follow(&mut clients);
     check_refused(&mut clients[0], &all);
 }
 
 #[test]
 fn batches_of_every_size_count_event_by_event() {
-    let server = TestServer::start(2, &["--max-devices=2"]);
-    let mut clients = server.connect_to_each_core();
+    let server = start(2, &["--max-devices=2"]);
+    let mut clients = connect_to_each_core(&server);
     let mut all = All::default();
     let events = events(3000);
     let mut rest = events.as_slice();
@@ -129,13 +128,13 @@ fn batches_of_every_size_count_event_by_event() {
 
 #[test]
 fn rejected_events_are_in_no_window() {
-    let server = TestServer::start(2, &[]);
-    let mut client = server.connect();
+    let server = start(2, &[]);
+    let mut client = server.client();
     let mut all = All::default();
     for event in events(120) {
         let body = format!("{}\n{{\"cpu\":1e9,\"rps\":1}}\n[]\n", event.json());
-        let response = client.post(&body);
-        assert_eq!(Json(&response.body).whole("rejected"), 2, "{}", response.body);
+        let response = client.post_without_type(&body);
+        assert_eq!(Json(response.text()).whole("rejected"), 2, "{}", response.text());
         all.events.push(event);
         all.check(&body_of(&mut client, "/analyze"));
     }

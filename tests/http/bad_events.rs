@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::in_process::InProcessServer;
 use serde_json::{Value, json};
 use testkit::http_client::{metric, post_with};
-use testkit::{assert_problem, get, post, scrape, sum_of};
+use testkit::{Exposition, assert_problem, get, post};
 
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 
@@ -119,10 +119,10 @@ fn good_and_bad_ones_are_told_apart_in_arrays_and_lines() {
         assert_eq!(answer["anomalies"], 0);
         assert_errors(&answer, &expected);
         assert_eq!(accepted(&running), bad.len() as u64 + 1);
-        let samples = scrape(running.address);
-        let rejected = sum_of(&samples, "corepulse_events_rejected_total");
+        let samples = Exposition::scrape(running.address);
+        let rejected = samples.sum("corepulse_events_rejected_total");
         assert_eq!(rejected, bad.len() as f64);
-        assert_eq!(samples["corepulse_events_accepted_total"], bad.len() as f64 + 1.0);
+        assert_eq!(samples.value("corepulse_events_accepted_total"), bad.len() as f64 + 1.0);
     }
 }
 
@@ -248,6 +248,6 @@ fn lists_are_capped_and_counts_are_not() {
         assert_eq!(entry["field"], field, "{entry}");
         assert_eq!(entry["value"], 9.0, "{entry}");
     }
-    let samples = scrape(running.address);
-    assert_eq!(sum_of(&samples, "corepulse_anomalies_total"), 300.0);
+    let samples = Exposition::scrape(running.address);
+    assert_eq!(samples.sum("corepulse_anomalies_total"), 300.0);
 }

@@ -4,7 +4,7 @@
 use crate::in_process::InProcessServer;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use testkit::http_client::{metric, post_with};
-use testkit::{HttpClient, assert_problem, get, post, scrape, sum_of, wait_until};
+use testkit::{Exposition, HttpClient, assert_problem, get, post, wait_until};
 
 fn now_s() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -88,7 +88,7 @@ fn later_answers_keep_their_place_behind_unsent_ones() {
 
 /// Waits until the server answers nobody but the one who looks: its out-buffers are full.
 fn until_at_rest(running: &InProcessServer) {
-    let requests = || sum_of(&scrape(running.address), "corepulse_http_requests_total");
+    let requests = || Exposition::scrape(running.address).sum("corepulse_http_requests_total");
     let mut last = requests();
     wait_until("no more answers", || {
         std::thread::park_timeout(Duration::from_millis(50));

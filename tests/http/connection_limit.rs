@@ -3,7 +3,7 @@
 use crate::in_process::InProcessServer;
 use std::thread;
 use std::time::Duration;
-use testkit::{HttpClient, HttpResponse, Server, assert_problem, get, scrape, sum_of, wait_until};
+use testkit::{Exposition, HttpClient, HttpResponse, Server, assert_problem, get, wait_until};
 
 /// As in `limits.rs`: connections over the limit that are served one answer each.
 const RESERVED: usize = 16;
@@ -75,9 +75,9 @@ fn where_none_is_idle_only_probes_are_answered() {
         let answer = running.client().request(&get("/analyze"));
         (answer.status == 200).then_some(())
     });
-    let samples = scrape(running.address);
-    assert_eq!(samples["corepulse_events_accepted_total"], 0.0);
-    assert_eq!(samples["corepulse_connections_max"], 4.0);
+    let samples = Exposition::scrape(running.address);
+    assert_eq!(samples.value("corepulse_events_accepted_total"), 0.0);
+    assert_eq!(samples.value("corepulse_connections_max"), 4.0);
 }
 
 fn assert_turned_away(answer: &HttpResponse) {
@@ -189,13 +189,13 @@ fn the_counts_of_connections_add_up() {
         client.assert_end();
     }
     wait_until("all but the scraper's own are closed", || {
-        let samples = scrape(running.address);
-        let opened = sum_of(&samples, "corepulse_connections_opened_total");
-        let closed = sum_of(&samples, "corepulse_connections_closed_total");
-        let open = sum_of(&samples, "corepulse_connections");
+        let samples = Exposition::scrape(running.address);
+        let opened = samples.sum("corepulse_connections_opened_total");
+        let closed = samples.sum("corepulse_connections_closed_total");
+        let open = samples.sum("corepulse_connections");
         assert_eq!(opened, closed + open, "{samples:?}");
         let reason = |name: &str| {
-            samples[&format!("corepulse_connections_closed_total{{reason=\"{name}\"}}")]
+            samples.value(&format!("corepulse_connections_closed_total{{reason=\"{name}\"}}"))
         };
         (open == 1.0 && reason("limit") >= 3.0 && reason("error") == 5.0).then_some(())
     });

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::thread;
 use std::time::{Duration, Instant};
 use testkit::http_client::metric;
-use testkit::{HttpClient, Server, assert_problem, get, post, scrape, wait_until};
+use testkit::{Exposition, HttpClient, Server, assert_problem, get, post, wait_until};
 
 /// A deadline of one second, as it may be seen from outside: timers tick every quarter of a
 /// second, and the machine may be busy.
@@ -16,7 +16,7 @@ const PATIENCE: [&str; 4] = ["--idle-timeout", "1s", "--request-timeout", "1s"];
 
 fn closed(address: SocketAddr, reason: &str) -> f64 {
     let series = format!("corepulse_connections_closed_total{{reason=\"{reason}\"}}");
-    scrape(address).get(&series).copied().unwrap()
+    Exposition::scrape(address).value(&series)
 }
 
 /// Waits until so many connections were closed for this reason; they linger for a moment.
@@ -71,7 +71,7 @@ fn half_a_request_gets_408_in_its_time() {
         client.assert_end();
     }
     until_closed(running.address, "request_timeout", 4.0);
-    let accepted = scrape(running.address)["corepulse_events_accepted_total"];
+    let accepted = Exposition::scrape(running.address).value("corepulse_events_accepted_total");
     assert_eq!(accepted, 0.0, "half a request was applied");
 }
 

@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use testkit::http_client::{metric, post_with};
 use testkit::{
-    HttpClient, Server, assert_problem, get, post, scrape, sum_of, wait_until, wait_until_within,
+    Exposition, HttpClient, Server, assert_problem, get, post, wait_until, wait_until_within,
 };
 
 const MEBIBYTE: usize = 1024 * 1024;
@@ -158,9 +158,9 @@ fn who_pipelines_for_ever_and_never_reads_is_held_to_the_bound() {
     });
     let (grown, allowed) = (most.saturating_sub(before), LENT_BYTES_MAX as u64 + SLACK_BYTES);
     assert!(grown < allowed, "{} MiB", grown / MEBIBYTE as u64);
-    let samples = scrape(server.address);
+    let samples = Exposition::scrape(server.address);
     let closed = |reason: &str| {
-        samples[&format!("corepulse_connections_closed_total{{reason=\"{reason}\"}}")]
+        samples.value(&format!("corepulse_connections_closed_total{{reason=\"{reason}\"}}"))
     };
     assert!(closed("limit") >= 1.0, "the bound was not reached");
     assert_eq!(closed("limit") + closed("write_stall"), GREEDY as f64, "{samples:?}");
@@ -227,7 +227,7 @@ fn who_sends_what_inflates_does_not_hold_up_others() {
     for client in &mut polite {
         assert_eq!(client.receive().status, 404);
     }
-    let accepted = scrape(server.address)["corepulse_events_accepted_total"];
+    let accepted = Exposition::scrape(server.address).value("corepulse_events_accepted_total");
     // As many turns as that took, and not all that the greedy ones have sent.
     let all = (3 * AT_ONCE * EVENTS) as f64;
     assert!(accepted < all / 4.0, "{accepted} of {all} events came first");
@@ -236,7 +236,7 @@ fn who_sends_what_inflates_does_not_hold_up_others() {
             assert_eq!(client.receive().status, 202, "answer {number}");
         }
     }
-    assert_eq!(scrape(server.address)["corepulse_events_accepted_total"], all);
+    assert_eq!(Exposition::scrape(server.address).value("corepulse_events_accepted_total"), all);
 }
 
 /// After a reset nothing is begun. The end of a stream alone does not tell: no more than one share
@@ -249,7 +249,7 @@ fn who_sends_and_leaves_is_not_worked_for() {
     for reset in [true, false] {
         let mut leaving = server.client();
         assert_eq!(leaving.request(&get("/health")).status, 200);
-        let before = scrape(server.address)["corepulse_events_accepted_total"];
+        let before = Exposition::scrape(server.address).value("corepulse_events_accepted_total");
         server.signal("STOP");
         leaving.send(&inflating().repeat(AT_ONCE));
         if reset {
@@ -258,9 +258,9 @@ fn who_sends_and_leaves_is_not_worked_for() {
         drop(leaving);
         server.signal("CONT");
         let accepted = wait_until("it is gone", || {
-            let samples = scrape(server.address);
-            let accepted = samples["corepulse_events_accepted_total"];
-            (sum_of(&samples, "corepulse_connections") <= 1.0).then_some(accepted)
+            let samples = Exposition::scrape(server.address);
+            let accepted = samples.value("corepulse_events_accepted_total");
+            (samples.sum("corepulse_connections") <= 1.0).then_some(accepted)
         });
         let accepted = accepted - before;
         assert!(accepted <= (2 * EVENTS) as f64, "{accepted} events, reset {reset}");
@@ -312,6 +312,6 @@ fn who_sends_ten_thousand_at_once_does_not_hold_up_others() {
         assert!(before_them < AT_ONCE, "all of the greedy one's were answered before");
     });
     assert_eq!(answered.load(Ordering::SeqCst), AT_ONCE);
-    let accepted = scrape(server.address)["corepulse_events_accepted_total"];
+    let accepted = Exposition::scrape(server.address).value("corepulse_events_accepted_total");
     assert_eq!(accepted, (AT_ONCE + POLITE) as f64);
 }

@@ -7,7 +7,7 @@ use std::io::Read;
 use crate::in_process::InProcessServer;
 use flate2::read::GzDecoder;
 use testkit::http_client::post_with;
-use testkit::{HttpClient, HttpResponse, get, get_as_localhost, post, scrape};
+use testkit::{Exposition, HttpClient, HttpResponse, get, get_as_localhost, post};
 
 const SCRAPE: &str = "/metrics/prometheus";
 const OPEN_METRICS: &str = "application/openmetrics-text";
@@ -82,9 +82,7 @@ fn accept_in_two_lines_is_one_list() {
 
 /// Pairs of route and status with their counts.
 fn requests(running: &InProcessServer) -> BTreeMap<String, f64> {
-    let mut samples = scrape(running.address);
-    samples.retain(|series, _| series.starts_with("corepulse_http_requests_total{"));
-    samples
+    Exposition::scrape(running.address).with_prefix("corepulse_http_requests_total{")
 }
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use testkit::server::{Run, run};
-use testkit::{Server, get, scrape, sum_of};
+use testkit::{Exposition, Server, get};
 
 const COUNT: usize = 20;
 const TOKEN: &str = "one-of-ours";
@@ -44,10 +44,10 @@ fn try_out(device: &str, client: impl FnOnce(&Server) -> Command) {
     assert_eq!(seen["window"]["count"], COUNT, "{seen}");
     assert_eq!(seen["cpu"]["rolling_average"].as_f64(), Some(cpu), "{seen}");
     assert_eq!(seen["rps"]["rolling_average"].as_f64(), Some(rps), "{seen}");
-    let samples = scrape(server.address);
+    let samples = Exposition::scrape(server.address);
     // Each under a key of its own: none took another's place.
-    assert_eq!(sum_of(&samples, "corepulse_store_stored_total"), COUNT as f64);
-    assert_eq!(sum_of(&samples, "corepulse_store_coalesced_total"), 0.0);
+    assert_eq!(samples.sum("corepulse_store_stored_total"), COUNT as f64);
+    assert_eq!(samples.sum("corepulse_store_coalesced_total"), 0.0);
 }
 
 /// A command with the server's URL as its first argument.
