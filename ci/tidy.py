@@ -1,9 +1,8 @@
 """The structure of the tree, which no other tool checks: `tidy.py [FOLDER]`, called by `ci/tidy`.
 
-Holds lengths of files, that each is part of a crate, the rows of `## Layout` in `ARCHITECTURE.md`,
-that no files import each other in a circle, and that dependencies and doors agree. A path in the
-code is an import of the file that it leads to, through re-exports as well; a `mod` and the
-re-export of a child are none. Code for tests may import what it likes.
+Holds sizes of files, that each is part of a crate, the rows of `## Layout` in `ARCHITECTURE.md`,
+that no files import each other in a circle, and that dependencies and doors agree. A path is an
+import of the file that it leads to, through re-exports as well; the re-export of a child is none.
 """
 
 import fnmatch
@@ -107,18 +106,15 @@ class Tree:
 
     def resolve(self, path, segments):
         """Returns the file that a path leads to, if it is one of ours, and what is left of it."""
-        own, rest = self.names[path], segments
-        if rest[0] == "crate":
-            own, rest = own[:1], rest[1:]
-        elif (rest[0],) in self.modules:
-            own = ()
-        elif rest[0] not in ("self", "super") and (*own, rest[0]) not in self.modules:
-            return None, []
-        while rest and rest[0] in ("self", "super"):
-            own, rest = own[:-1] if rest[0] == "super" else own, rest[1:]
-        whole = (*own, *rest)
-        end = next(end for end in range(len(whole), 0, -1) if whole[:end] in self.modules)
-        return self.modules[whole[:end]], whole[end:]
+        own, (first, *rest) = self.names[path], segments
+        starts = {"crate": own[:1], "self": own, "super": own[:-1]}
+        child = (*own, first) if (*own, first) in self.modules else None
+        start = starts.get(first) or child or ((first,) if (first,) in self.modules else ())
+        while rest[:1] == ["super"]:
+            start, rest = start[:-1], rest[1:]
+        while (*start, *rest[:1]) in self.modules and rest:
+            start, rest = (*start, rest[0]), rest[1:]
+        return self.modules.get(start), rest
 
     def imports(self):
         """Returns for each file the files that it imports, each with its place and the path."""

@@ -160,7 +160,7 @@ impl Simulation {
                 NextStep::End => break,
                 NextStep::AtOnce => {}
                 NextStep::Sleep { until_ns } | NextStep::AwaitBlock { until_ns } => {
-                    self.pass_time(until_ns)
+                    self.pass_time(until_ns);
                 }
             }
         }
@@ -278,7 +278,7 @@ fn redis_is_up_when_it_has_answered() {
         while !simulation.shared.up.load(Ordering::Relaxed) {
             match simulation.step() {
                 NextStep::Sleep { until_ns } | NextStep::AwaitBlock { until_ns } => {
-                    simulation.pass_time(until_ns)
+                    simulation.pass_time(until_ns);
                 }
                 _ => {}
             }
