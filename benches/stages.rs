@@ -11,7 +11,7 @@
 )]
 
 use corepulse::analytics::{Analytics, AnalyticsSettings};
-use corepulse::limits::HEADS_KEPT;
+use corepulse::limits::HEAD_CACHE_ENTRIES;
 use corepulse::metric::decode::{Decoder, LineMode};
 use corepulse::metric::event::Event;
 use corepulse::store::block::{Appended, Block};
@@ -54,7 +54,7 @@ fn event(device: &str, number: usize) -> Event<'_> {
 
 fn read_head(criterion: &mut Criterion) {
     // One more than is kept, so that each is gone when it comes again.
-    let others: Vec<_> = (0..=HEADS_KEPT)
+    let others: Vec<_> = (0..=HEAD_CACHE_ENTRIES)
         .map(|number| {
             let name = format!("/metrics?{number}");
             String::from_utf8(HEAD.to_vec()).unwrap().replace("/metrics", &name).into_bytes()

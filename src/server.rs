@@ -14,7 +14,7 @@ use crate::api::store_watch::StoreWatch;
 use crate::config::units::{HumanDuration, HumanSize};
 use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
-use crate::engine::{Entrance, Running};
+use crate::engine::BoundAddress;
 use crate::resources::Means;
 use crate::store::event_counters::{DropReason, EventTotals};
 use crate::store::redis::queue_bytes_needed;
@@ -26,7 +26,7 @@ use crate::telemetry::latency::Latency;
 use crate::telemetry::log;
 use percore::clock::{Clock, nanoseconds};
 use percore::context::ConnectionLimits;
-use percore::cores::EngineConfig;
+use percore::engine::{Engine, EngineConfig};
 use percore::listen::Listen;
 use percore::listener::Bound;
 
@@ -35,7 +35,7 @@ use percore::listener::Bound;
 pub struct Server {
     state: Arc<State>,
     clock: Clock,
-    engine: Running,
+    engine: Engine,
     control: Control,
     drain_delay: Duration,
     drain_timeout: Duration,
@@ -99,7 +99,7 @@ impl Server {
         let means = Means::observe(config);
         let (workers, connections_max) = (means.workers, means.connections_max);
         check_queue(config, workers)?;
-        let entrance = Entrance::open(config.engine, &config.listen, workers)
+        let address = BoundAddress::bind(config.engine, &config.listen, workers)
             .map_err(|error| StartError::Listen(config.listen.clone(), error))?;
 
         let mut clock = Clock::start();
@@ -120,9 +120,9 @@ impl Server {
         });
         let control =
             Control::start(jobs, state.store.is_remote(), clock).map_err(StartError::System)?;
-        let setup = EngineConfig {
+        let engine_config = EngineConfig {
             placement: means.placement.clone(),
-            patience: ConnectionLimits {
+            limits: ConnectionLimits {
                 idle_ms: milliseconds(config.idle_timeout),
                 request_ms: milliseconds(config.request_timeout),
                 body_bytes_max: config.body_bytes_max,
@@ -132,7 +132,7 @@ impl Server {
             clock,
         };
         let service = |number| Service::new(number, Arc::clone(&state));
-        let engine = match Running::start(entrance, &setup, workers, service) {
+        let engine = match address.start(&engine_config, workers, service) {
             Ok(engine) => engine,
             Err(error) => {
                 // What runs already is stopped again.
@@ -154,7 +154,7 @@ impl Server {
         log::info!(
             %address,
             engine = self.engine.name(),
-            workers = self.engine.count(),
+            workers = self.engine.workers(),
             placement = %means.placement,
             connections_max = self.state.settings.connections_max,
             ingest_token = if config.ingest_token.is_some() { "set" } else { "none" },

@@ -17,8 +17,8 @@ use clap::Parser;
 use corepulse::config::Config;
 use corepulse::config::arguments::Arguments;
 use corepulse::limits::{
-    DEVICE_BYTES, DEVICE_ID_BYTES_MAX, HEAD_BYTES_MAX, KERNEL_BYTES_PER_CONNECTION, LENT_BYTES_MAX,
-    OUT_BYTES_MAX, RECEIVE_BYTES, WINDOW_EVENT_BYTES, WINDOW_JUMP_BYTES,
+    DEVICE_BYTES, DEVICE_ID_BYTES_MAX, HEAD_BYTES_MAX, KERNEL_BYTES_PER_CONNECTION, OUT_BYTES_MAX,
+    POOL_BYTES_MAX, RECEIVE_BYTES, WINDOW_EVENT_BYTES, WINDOW_JUMP_BYTES,
 };
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -79,7 +79,7 @@ impl Deployment {
         let workers = config.workers.unwrap_or(self.cpus as usize).max(1);
         let connections = config.connections_max.expect("--max-connections is a number");
         let body_bytes = config.body_bytes_max;
-        let lent_bytes = LENT_BYTES_MAX.max(4 * (body_bytes + HEAD_BYTES_MAX));
+        let lent_bytes = POOL_BYTES_MAX.max(4 * (body_bytes + HEAD_BYTES_MAX));
         let buffer_bytes = RECEIVE_BYTES + OUT_BYTES_MAX + 2 * body_bytes;
         let event_bytes = WINDOW_EVENT_BYTES + WINDOW_JUMP_BYTES;
         let device_bytes = DEVICE_BYTES + DEVICE_ID_BYTES_MAX + config.window * event_bytes;

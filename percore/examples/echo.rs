@@ -36,7 +36,7 @@ impl Handler for Echo {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let cores = serve(([127, 0, 0, 1], 8080).into(), 2, |_core| Echo)?;
-    println!("listening on {}", cores.bound());
-    Ok(cores.join()?)
+    let engine = serve(([127, 0, 0, 1], 8080).into(), 2, |_core| Echo)?;
+    println!("listening on {}", engine.bound());
+    Ok(engine.join()?)
 }

@@ -12,26 +12,26 @@ use crate::sync::CachePadded;
 
 /// After a newcomer has asked every core in vain, others do not ask for this long: a flood must not
 /// keep the cores busy with passing it round.
-const ASK_AGAIN_MS: u64 = 10;
+const FORWARD_PAUSE_MS: u64 = 10;
 
 /// All inboxes and the seats taken, by core.
 #[derive(Debug)]
 pub struct Balancer {
     inboxes: OnceLock<Box<[Arc<Inbox>]>>,
-    taken: Box<[CachePadded<AtomicUsize>]>,
-    ask_again_ms: AtomicU64,
+    connections_on: Box<[CachePadded<AtomicUsize>]>,
+    forward_again_ms: AtomicU64,
 }
 
 impl Balancer {
     /// So many cores, without connections.
     #[must_use]
     pub fn new(cores: usize) -> Self {
-        let taken = (0..cores).map(|_| CachePadded::default()).collect();
-        Self { inboxes: OnceLock::new(), taken, ask_again_ms: AtomicU64::new(0) }
+        let connections_on = (0..cores).map(|_| CachePadded::default()).collect();
+        Self { inboxes: OnceLock::new(), connections_on, forward_again_ms: AtomicU64::new(0) }
     }
 
     /// Tells every core of all of them, once, before any runs.
-    pub fn introduce(&self, inboxes: impl IntoIterator<Item = Arc<Inbox>>) {
+    pub fn set_inboxes(&self, inboxes: impl IntoIterator<Item = Arc<Inbox>>) {
         // A second introduction could only name the same ones.
         let _ = self.inboxes.set(inboxes.into_iter().collect());
     }
@@ -39,78 +39,81 @@ impl Balancer {
     /// Gives a newcomer that core `from` has accepted a seat where the fewest are taken. It comes
     /// back if that is here.
     #[must_use]
-    pub fn place(&self, from: usize, newcomer: NewConnection) -> Option<NewConnection> {
-        let core = self.take_seat(from);
-        if core == from { Some(newcomer) } else { self.send(from, core, newcomer) }
+    pub fn assign(&self, from: usize, connection: NewConnection) -> Option<NewConnection> {
+        let core = self.claim_least_loaded(from);
+        if core == from { Some(connection) } else { self.send(from, core, connection) }
     }
 
     /// Takes a seat at `core`, however many are taken there.
-    pub fn take_seat_at(&self, core: usize) {
-        if let Some(taken) = self.taken.get(core) {
-            taken.fetch_add(1, Ordering::Relaxed);
+    pub fn add_connection(&self, core: usize) {
+        if let Some(connections_on) = self.connections_on.get(core) {
+            connections_on.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// A connection of `core` has gone.
-    pub fn leave(&self, core: usize) {
-        if let Some(taken) = self.taken.get(core) {
-            taken.fetch_sub(1, Ordering::Relaxed);
+    pub fn remove_connection(&self, core: usize) {
+        if let Some(connections_on) = self.connections_on.get(core) {
+            connections_on.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// Passes a newcomer on to the next core, which may have an idle connection to close for it.
     /// It comes back when all have been asked.
     #[must_use]
-    pub fn pass_on(
+    pub fn forward(
         &self,
         from: usize,
-        mut newcomer: NewConnection,
+        mut connection: NewConnection,
         now_ms: u64,
     ) -> Option<NewConnection> {
-        newcomer.asked += 1;
-        if newcomer.asked >= self.taken.len() {
-            self.ask_again_ms.fetch_max(now_ms + ASK_AGAIN_MS, Ordering::Relaxed);
-            return Some(newcomer);
+        connection.cores_asked += 1;
+        if connection.cores_asked >= self.connections_on.len() {
+            self.forward_again_ms.fetch_max(now_ms + FORWARD_PAUSE_MS, Ordering::Relaxed);
+            return Some(connection);
         }
-        if now_ms < self.ask_again_ms.load(Ordering::Relaxed) {
-            return Some(newcomer);
+        if now_ms < self.forward_again_ms.load(Ordering::Relaxed) {
+            return Some(connection);
         }
-        let next = (from + 1) % self.taken.len();
-        self.leave(from);
-        self.take_seat_at(next);
-        self.send(from, next, newcomer)
+        let next = (from + 1) % self.connections_on.len();
+        self.remove_connection(from);
+        self.add_connection(next);
+        self.send(from, next, connection)
     }
 
     /// Posts a newcomer to the core where it has its seat. From one that has ended already it comes
     /// back, with a seat here.
-    fn send(&self, from: usize, to: usize, newcomer: NewConnection) -> Option<NewConnection> {
+    fn send(&self, from: usize, to: usize, connection: NewConnection) -> Option<NewConnection> {
         let inbox = self.inboxes.get().and_then(|inboxes| inboxes.get(to));
         let posted = match inbox {
-            Some(inbox) => inbox.post(Message::NewConnection(newcomer)),
-            None => Err(Message::NewConnection(newcomer)),
+            Some(inbox) => inbox.post(Message::Connection(connection)),
+            None => Err(Message::Connection(connection)),
         };
-        let Err(Message::NewConnection(newcomer)) = posted else {
+        let Err(Message::Connection(connection)) = posted else {
             return None;
         };
-        self.leave(to);
-        self.take_seat_at(from);
-        Some(newcomer)
+        self.remove_connection(to);
+        self.add_connection(from);
+        Some(connection)
     }
 
     /// Takes a seat where the fewest are taken, at `from` among equals.
     ///
     /// While connections only arrive, the cores differ by at most one: a core whose count has not
     /// moved since it was found to be the smallest still is, for the others have only grown.
-    fn take_seat(&self, from: usize) -> usize {
+    fn claim_least_loaded(&self, from: usize) -> usize {
         loop {
-            let counts = self.taken.iter().map(|taken| taken.load(Ordering::Relaxed));
+            let counts = self
+                .connections_on
+                .iter()
+                .map(|connections_on| connections_on.load(Ordering::Relaxed));
             let fewest = counts.enumerate().min_by_key(|(core, count)| (*count, *core != from));
             let Some((core, count)) = fewest else {
                 return from;
             };
-            let claimed = self.taken.get(core).is_some_and(|taken| {
+            let claimed = self.connections_on.get(core).is_some_and(|connections_on| {
                 let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
-                taken.compare_exchange(count, count + 1, success, failure).is_ok()
+                connections_on.compare_exchange(count, count + 1, success, failure).is_ok()
             });
             if claimed {
                 return core;
@@ -124,42 +127,48 @@ mod tests {
     use super::*;
     use std::thread;
 
-    fn counts(crew: &Balancer) -> Vec<usize> {
-        crew.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).collect()
+    fn counts(balancer: &Balancer) -> Vec<usize> {
+        balancer
+            .connections_on
+            .iter()
+            .map(|connections_on| connections_on.load(Ordering::Relaxed))
+            .collect()
     }
 
     #[test]
     fn a_seat_is_taken_where_the_fewest_are_and_here_among_equals() {
-        let crew = Balancer::new(3);
-        assert_eq!(crew.take_seat(1), 1);
-        assert_eq!(crew.take_seat(1), 0);
-        assert_eq!(crew.take_seat(1), 2);
-        crew.leave(0);
-        assert_eq!(crew.take_seat(2), 0);
-        assert_eq!(counts(&crew), [1, 1, 1]);
+        let balancer = Balancer::new(3);
+        assert_eq!(balancer.claim_least_loaded(1), 1);
+        assert_eq!(balancer.claim_least_loaded(1), 0);
+        assert_eq!(balancer.claim_least_loaded(1), 2);
+        balancer.remove_connection(0);
+        assert_eq!(balancer.claim_least_loaded(2), 0);
+        assert_eq!(counts(&balancer), [1, 1, 1]);
     }
 
     #[test]
     fn while_connections_only_arrive_the_cores_differ_by_at_most_one() {
-        let crew = Balancer::new(4);
+        let balancer = Balancer::new(4);
         let differs_by_more = || {
             // Not a snapshot: what is read later may have grown, so the smallest is read first
             // and last.
-            let before = counts(&crew).into_iter().min();
-            let largest = counts(&crew).into_iter().max();
-            let after = counts(&crew).into_iter().min();
+            let before = counts(&balancer).into_iter().min();
+            let largest = counts(&balancer).into_iter().max();
+            let after = counts(&balancer).into_iter().min();
             before == after && largest > before.map(|count| count + 1)
         };
         thread::scope(|scope| {
             for from in 0..4 {
-                let crew = &crew;
+                let balancer = &balancer;
                 // All hash to the same core, or each to its own.
-                scope.spawn(move || (0..5_000).for_each(|_| _ = crew.take_seat(from / 2)));
+                scope.spawn(move || {
+                    (0..5_000).for_each(|_| _ = balancer.claim_least_loaded(from / 2))
+                });
             }
             for _ in 0..1_000 {
                 assert!(!differs_by_more());
             }
         });
-        assert_eq!(counts(&crew), [5_000; 4]);
+        assert_eq!(counts(&balancer), [5_000; 4]);
     }
 }

@@ -1,4 +1,4 @@
-//! What a core lends to a connection while it serves it, and what it is told afterwards.
+//! The context in which a core serves a connection, and the connection's answer to it.
 
 use std::sync::Arc;
 
@@ -8,58 +8,51 @@ use crate::http::handler::AnswerSink;
 use crate::http::response::Encoder;
 use crate::observer::CloseReason;
 
-/// The patience of one server with its peers.
+/// Deadlines of every connection of a server, and the size of its bodies.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// Between requests.
+    /// The longest pause between two requests.
     pub idle_ms: u64,
-    /// For one request to arrive, and for an answer to move on.
+    /// The longest time for one request to arrive, and for a client to take bytes of its answers.
     pub request_ms: u64,
-    /// For one body.
+    /// The largest body of a request.
     pub body_bytes_max: usize,
 }
 
-/// A core's things, in the hands of one connection.
+/// The parts of a core that serve a connection, borrowed by it for one call.
 #[derive(Debug)]
 pub struct CoreContext<'c, H> {
     /// Answers requests.
     pub handler: &'c mut H,
-    /// Makes the context of a request.
-    pub desk: &'c Desk,
-    /// BufferPool to receive into and answer from.
+    /// Receives answers that are made on other threads.
+    pub answer_sink: &'c Arc<dyn AnswerSink>,
+    /// Deadlines and sizes.
+    pub limits: &'c ConnectionLimits,
+    /// Buffers to receive into and to answer from.
     pub buffers: &'c mut BufferPool,
-    /// Writes heads.
+    /// Writes the heads of answers.
     pub encoder: &'c mut Encoder,
-    /// The reading of this turn.
+    /// The time of this turn.
     pub now: Now,
-    /// Since when what is received in this turn may have been readable.
+    /// The earliest time at which the bytes received in this turn may have been readable.
     pub readable_ns: u64,
-    /// Whether each answer is its connection's last.
+    /// True if the server drains: each answer is the last one of its connection.
     pub draining: bool,
-    /// Whether the turn has had its share of costly requests: others wait for the next.
-    pub spent: bool,
-    /// What was handled so far has cost this, as [`Handler::take_cost`] counts it.
+    /// True if the turn's share of costly requests is spent: further ones wait for the next turn.
+    pub share_spent: bool,
+    /// The cost of the requests handled so far, as [`Handler::take_cost`] counts it.
     ///
     /// [`Handler::take_cost`]: crate::http::handler::Handler::take_cost
     pub cost: usize,
 }
 
-/// What is the same for every request of a core.
-#[derive(Debug)]
-pub struct Desk {
-    /// Where later answers are posted.
-    pub mailbox: Arc<dyn AnswerSink>,
-    /// Deadlines and sizes.
-    pub patience: ConnectionLimits,
-}
-
-/// What the core does with a connection after it was served.
+/// The next step of the core for a connection that it has served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterServe {
-    /// Wait for the kernel, a later answer or a deadline.
+    /// Wait for the kernel, for a later answer or for a deadline.
     Wait,
-    /// Serve again in the next turn: there may be more to do at once.
+    /// Serve again in the next turn: more may be ready at once.
     Again,
-    /// Gone.
+    /// Close.
     Close(CloseReason),
 }

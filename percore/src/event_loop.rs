@@ -15,17 +15,17 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
-use super::balancer::Balancer;
 use super::buffer_pool::BufferPool;
 use super::connection::Connection;
-use super::connection_table::{AdmissionControl, ConnectionTable};
-use super::context::{AfterServe, ConnectionLimits, CoreContext, Desk};
+use super::connection_table::ConnectionTable;
+use super::context::{AfterServe, ConnectionLimits, CoreContext};
 use super::inbox::{Inbox, Message};
 use super::listener::Listener;
-use super::shutdown::{Phase, Shutdown};
+use super::server_state::ServerState;
+use super::shutdown::Phase;
 use super::timers::Timers;
 use super::turn_clock::TurnClock;
-use crate::clock::{Clock, Now};
+use crate::clock::Now;
 use crate::http::handler::{AnswerSink, ConnectionId, Handler};
 use crate::http::response::Encoder;
 use crate::limits::{EVENTS_PER_TURN, SHARE_BYTES_MAX};
@@ -37,37 +37,6 @@ const WAKER: Token = Token(usize::MAX - 1);
 /// An observer that wants another turn gets one after this long.
 const WANTED_TURN_NS: u64 = 1_000_000;
 
-/// What the cores of one server have in common.
-#[derive(Clone, Debug)]
-pub struct ServerState {
-    /// Deadlines and sizes.
-    pub patience: ConnectionLimits,
-    /// A connection's age, in milliseconds; `u64::MAX` for no limit.
-    pub connection_age_ms: u64,
-    /// All connections.
-    pub population: Arc<AdmissionControl>,
-    /// All cores.
-    pub crew: Arc<Balancer>,
-    /// The end.
-    pub shutdown: Arc<Shutdown>,
-    /// The time.
-    pub clock: Clock,
-}
-
-impl ServerState {
-    /// When a connection that comes now is too old. The age is spread by ±10 %, so that those that
-    /// came together do not leave together.
-    #[must_use]
-    pub fn age_limit_ms(&self, now_ms: u64) -> u64 {
-        let age_ms = self.connection_age_ms;
-        let spread_ms = age_ms / 10;
-        if age_ms == u64::MAX {
-            return u64::MAX;
-        }
-        now_ms + age_ms - spread_ms + fastrand::u64(0..=2 * spread_ms)
-    }
-}
-
 /// One core, before its thread runs.
 #[derive(Debug)]
 pub struct EventLoop<H> {
@@ -75,8 +44,9 @@ pub struct EventLoop<H> {
     poll: Poll,
     listener: Option<Listener>,
     inbox: Arc<Inbox>,
-    desk: Desk,
-    common: ServerState,
+    answer_sink: Arc<dyn AnswerSink>,
+    limits: ConnectionLimits,
+    server: ServerState,
     handler: H,
     turn_clock: TurnClock,
     connections: ConnectionTable,
@@ -84,22 +54,22 @@ pub struct EventLoop<H> {
     buffers: BufferPool,
     encoder: Encoder,
     /// ConnectionTable to be served in the next turn whatever the kernel says.
-    again: VecDeque<ConnectionId>,
+    ready_queue: VecDeque<ConnectionId>,
     /// ConnectionTable with a request that may take long, for which a turn had no share left: each turn
     /// has one share for them, whoever and however many they are.
-    costly: VecDeque<ConnectionId>,
+    costly_queue: VecDeque<ConnectionId>,
     /// What the requests of this turn have cost.
     cost: usize,
     /// Whether the turn has no share left for those that may take long.
-    spent: bool,
+    share_spent: bool,
     accepting: bool,
     accept_retry_ms: Option<u64>,
     phase: Phase,
     /// At the end: until when newcomers may still ask.
-    newcomers_until_ms: Option<u64>,
+    grace_until_ms: Option<u64>,
     now: Now,
     due: Vec<usize>,
-    posted: Vec<Message>,
+    messages: Vec<Message>,
 }
 
 impl<H: Handler> EventLoop<H> {
@@ -112,37 +82,37 @@ impl<H: Handler> EventLoop<H> {
         number: usize,
         mut listener: Listener,
         handler: H,
-        common: ServerState,
+        server: ServerState,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let inbox = Arc::new(Inbox::new(poll.registry(), WAKER)?);
-        let mailbox: Arc<dyn AnswerSink> = Arc::clone(&inbox) as _;
-        let mut clock = common.clock;
+        let mut clock = server.clock;
         Ok(Self {
             number,
             poll,
             listener: Some(listener),
+            answer_sink: Arc::clone(&inbox) as _,
             inbox,
-            desk: Desk { mailbox, patience: common.patience },
+            limits: server.limits,
             handler,
             turn_clock: TurnClock::default(),
-            connections: ConnectionTable::new(Arc::clone(&common.population)),
+            connections: ConnectionTable::new(Arc::clone(&server.admission_control)),
             timers: Timers::new(),
-            buffers: BufferPool::new(common.patience.body_bytes_max),
+            buffers: BufferPool::new(server.limits.body_bytes_max),
             encoder: Encoder::default(),
-            again: VecDeque::new(),
-            costly: VecDeque::new(),
+            ready_queue: VecDeque::new(),
+            costly_queue: VecDeque::new(),
             cost: 0,
-            spent: false,
+            share_spent: false,
             accepting: false,
             accept_retry_ms: None,
             phase: Phase::Serving,
-            newcomers_until_ms: None,
+            grace_until_ms: None,
             now: clock.now(),
             due: Vec::new(),
-            posted: Vec::new(),
-            common,
+            messages: Vec::new(),
+            server,
         })
     }
 
@@ -161,18 +131,18 @@ impl<H: Handler> EventLoop<H> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut wake_at_ns = self.handler.end_turn(self.now);
         loop {
-            let timeout = self.sleep(wake_at_ns);
+            let timeout = self.poll_timeout(wake_at_ns);
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
                 Err(error) => return Err(error),
             }
-            self.now = self.common.clock.now();
+            self.now = self.server.clock.now();
             self.turn_clock.begin(self.now.mono_ns);
             self.turn(&events);
             wake_at_ns = self.handler.end_turn(self.now);
             // The second and last reading of a turn: answers and the time at work end here.
-            self.now = self.common.clock.now();
+            self.now = self.server.clock.now();
             self.end_turn();
             if self.is_done() {
                 self.close_all();
@@ -188,12 +158,12 @@ impl<H: Handler> EventLoop<H> {
     }
 
     fn turn(&mut self, events: &Events) {
-        self.enter_phase();
+        self.follow_phase();
         // Only those that were left over before this turn: whoever is queued now waits for the
         // next, so that every connection gets its share.
-        let left_over = self.again.len();
+        let left_over = self.ready_queue.len();
         // Whoever has waited for its share has it before those who come now.
-        (self.cost, self.spent) = (0, !self.costly.is_empty());
+        (self.cost, self.share_spent) = (0, !self.costly_queue.is_empty());
         for event in events {
             match event.token() {
                 LISTENER => self.accepting = true,
@@ -202,32 +172,32 @@ impl<H: Handler> EventLoop<H> {
             }
         }
         for _ in 0..left_over {
-            if let Some(id) = self.again.pop_front() {
+            if let Some(id) = self.ready_queue.pop_front() {
                 self.serve_queued(id);
             }
         }
         self.serve_costly();
-        self.deliver_posted();
+        self.receive_messages();
         self.accept();
         self.expire();
-        self.dismiss_newcomers();
+        self.close_silent_connections();
     }
 
     /// How long the kernel may keep the core asleep.
-    fn sleep(&self, wake_at_ns: Option<u64>) -> Option<Duration> {
-        if !(self.again.is_empty() && self.costly.is_empty())
+    fn poll_timeout(&self, wake_at_ns: Option<u64>) -> Option<Duration> {
+        if !(self.ready_queue.is_empty() && self.costly_queue.is_empty())
             || (self.accepting && self.accept_retry_ms.is_none())
         {
             return Some(Duration::ZERO);
         }
         let ns = |ms: u64| ms.saturating_mul(1_000_000);
-        let closing = (self.phase == Phase::Closing).then(|| self.common.shutdown.deadline_ns());
+        let closing = (self.phase == Phase::Closing).then(|| self.server.shutdown.deadline_ns());
         let wake_at_ns = [
             wake_at_ns,
             self.timers.next_ms().map(ns),
             self.accept_retry_ms.map(ns),
             self.handler.wants_turn().then(|| self.now.mono_ns.saturating_add(WANTED_TURN_NS)),
-            self.newcomers_until_ms.map(ns),
+            self.grace_until_ms.map(ns),
             closing,
         ];
         let first = wake_at_ns.into_iter().flatten().min()?;
@@ -235,7 +205,7 @@ impl<H: Handler> EventLoop<H> {
     }
 
     fn is_done(&self) -> bool {
-        let over = self.now.mono_ns >= self.common.shutdown.deadline_ns();
+        let over = self.now.mono_ns >= self.server.shutdown.deadline_ns();
         // A newcomer may be on its way from a core that has not seen the end yet.
         let gone = || self.connections.is_empty() && self.inbox.close_if_empty();
         self.phase == Phase::Closing && (over || gone())
@@ -246,9 +216,9 @@ impl<H: Handler> EventLoop<H> {
             return;
         };
         let ends = event.is_read_closed() || event.is_error();
-        connection.note(event.is_readable() || ends, ends);
+        connection.set_readiness(event.is_readable() || ends, ends);
         if event.is_error() || event.is_write_closed() {
-            connection.note_gone();
+            connection.mark_peer_gone();
         }
         // One in the queue has its place in this turn or the next already.
         if !connection.queued {
@@ -259,58 +229,58 @@ impl<H: Handler> EventLoop<H> {
     /// Serves those who have waited longest with something costly, until the turn has had its share
     /// of that; at least one of them.
     fn serve_costly(&mut self) {
-        let waiting = self.costly.len();
+        let waiting = self.costly_queue.len();
         if waiting > 0 {
-            (self.cost, self.spent) = (0, false);
+            (self.cost, self.share_spent) = (0, false);
         }
         for _ in 0..waiting {
-            if self.spent {
+            if self.share_spent {
                 break;
             }
-            if let Some(id) = self.costly.pop_front() {
+            if let Some(id) = self.costly_queue.pop_front() {
                 self.serve_queued(id);
             }
         }
         // Others that wait have it in the next turn, before those who come now.
-        self.spent |= !self.costly.is_empty();
+        self.share_spent |= !self.costly_queue.is_empty();
     }
 
     fn serve_queued(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.of(id) {
+        if let Some(connection) = self.connections.get(id) {
             connection.queued = false;
             self.serve(id.slot);
         }
     }
 
     fn serve(&mut self, slot: usize) {
-        self.with(slot, Connection::serve);
+        self.apply(slot, Connection::serve);
     }
 
     /// Lends the core's things to a connection, and does what it says afterwards.
-    fn with(
+    fn apply(
         &mut self,
         slot: usize,
         act: impl FnOnce(&mut Connection, &mut CoreContext<'_, H>) -> AfterServe,
     ) {
-        self.lend(slot, act);
-        if self.buffers.are_exhausted() {
-            self.relieve();
+        self.apply_unbudgeted(slot, act);
+        if self.buffers.is_over_budget() {
+            self.evict_to_budget();
         }
     }
 
     /// Where more is lent than may be: whoever holds most, and has for longest, goes. Not whoever
     /// grows next, or some that hold on to what they have would keep all others out.
     #[cold]
-    fn relieve(&mut self) {
-        for (_, id) in self.connections.burdens(self.now.mono_ms()).into_iter().rev() {
-            if self.buffers.are_relieved() {
+    fn evict_to_budget(&mut self) {
+        for (_, id) in self.connections.by_eviction_weight(self.now.mono_ms()).into_iter().rev() {
+            if self.buffers.has_headroom() {
                 return;
             }
-            self.lend(id.slot, Connection::evict);
+            self.apply_unbudgeted(id.slot, Connection::evict);
         }
     }
 
-    fn lend(
+    fn apply_unbudgeted(
         &mut self,
         slot: usize,
         act: impl FnOnce(&mut Connection, &mut CoreContext<'_, H>) -> AfterServe,
@@ -318,24 +288,25 @@ impl<H: Handler> EventLoop<H> {
         let Some(connection) = self.connections.at(slot) else {
             return;
         };
-        let mut lent = CoreContext {
+        let mut core = CoreContext {
             handler: &mut self.handler,
-            desk: &self.desk,
+            answer_sink: &self.answer_sink,
+            limits: &self.limits,
             buffers: &mut self.buffers,
             encoder: &mut self.encoder,
             now: self.now,
             readable_ns: self.turn_clock.readable_ns(),
             draining: self.phase >= Phase::Draining,
-            spent: self.spent,
+            share_spent: self.share_spent,
             cost: 0,
         };
-        let next = act(connection, &mut lent);
-        self.cost += lent.cost;
-        self.spent |= self.cost >= SHARE_BYTES_MAX;
+        let next = act(connection, &mut core);
+        self.cost += core.cost;
+        self.share_spent |= self.cost >= SHARE_BYTES_MAX;
         if next == AfterServe::Again && !connection.queued {
             connection.queued = true;
-            let waits_its_turn = connection.waits_its_turn();
-            let queue = if waits_its_turn { &mut self.costly } else { &mut self.again };
+            let is_deferred = connection.is_deferred();
+            let queue = if is_deferred { &mut self.costly_queue } else { &mut self.ready_queue };
             queue.push_back(connection.id());
         }
         match next {
@@ -346,7 +317,7 @@ impl<H: Handler> EventLoop<H> {
 
     fn set_timer(&mut self, slot: usize) {
         if let Some(connection) = self.connections.at(slot) {
-            self.timers.enter(slot, connection.deadline_ms(&self.desk.patience));
+            self.timers.enter(slot, connection.deadline_ms(&self.limits));
         }
     }
 
@@ -354,30 +325,30 @@ impl<H: Handler> EventLoop<H> {
         let Some(mut connection) = self.connections.remove(slot) else {
             return;
         };
-        connection.give_back(&mut self.buffers);
+        connection.release_buffers(&mut self.buffers);
         // Closing the socket takes it out of epoll as well; a failure here changes nothing.
         let _ = self.poll.registry().deregister(connection.stream_mut());
         self.handler.connection_closed(reason);
-        self.common.crew.leave(self.number);
+        self.server.balancer.remove_connection(self.number);
     }
 
-    fn deliver_posted(&mut self) {
-        let mut posted = std::mem::take(&mut self.posted);
-        self.inbox.take(&mut posted);
-        for something in posted.drain(..) {
+    fn receive_messages(&mut self) {
+        let mut messages = std::mem::take(&mut self.messages);
+        self.inbox.take(&mut messages);
+        for something in messages.drain(..) {
             match something {
                 Message::Answer(request, answer) => {
-                    if self.connections.of(request.connection).is_some() {
-                        let act = |connection: &mut Connection, lent: &mut CoreContext<'_, H>| {
-                            connection.deliver(request, &answer, lent)
+                    if self.connections.get(request.connection).is_some() {
+                        let act = |connection: &mut Connection, core: &mut CoreContext<'_, H>| {
+                            connection.deliver(request, &answer, core)
                         };
-                        self.with(request.connection.slot, act);
+                        self.apply(request.connection.slot, act);
                     }
                 }
-                Message::NewConnection(newcomer) => self.receive(newcomer),
+                Message::Connection(connection) => self.admit_or_forward(connection),
             }
         }
-        self.posted = posted;
+        self.messages = messages;
     }
 
     fn expire(&mut self) {
@@ -387,8 +358,8 @@ impl<H: Handler> EventLoop<H> {
             let Some(connection) = self.connections.at(slot) else {
                 continue;
             };
-            if connection.deadline_ms(&self.desk.patience) <= self.now.mono_ms() {
-                self.with(slot, Connection::expire);
+            if connection.deadline_ms(&self.limits) <= self.now.mono_ms() {
+                self.apply(slot, Connection::expire);
             } else {
                 self.set_timer(slot);
             }
@@ -400,7 +371,7 @@ impl<H: Handler> EventLoop<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cores::EngineConfig;
+    use crate::engine::EngineConfig;
     use crate::http::handler::{Context, Reply};
     use crate::http::request::Request;
     use crate::http::response::Response;
@@ -418,18 +389,18 @@ mod tests {
 
     #[test]
     fn a_core_whose_listener_fails_for_good_sleeps() {
-        let setup = EngineConfig::of(1);
+        let config = EngineConfig::for_workers(1);
         let listener = Listener::broken();
         let error = listener.accept().unwrap_err();
         assert_ne!(error.kind(), ErrorKind::WouldBlock, "{error}");
-        let mut core = EventLoop::new(0, listener, Fine, setup.common(1)).unwrap();
+        let mut core = EventLoop::new(0, listener, Fine, config.server_state(1)).unwrap();
         core.accepting = true;
         core.turn(&Events::with_capacity(1));
-        let pause = core.sleep(None).unwrap();
+        let pause = core.poll_timeout(None).unwrap();
         assert!(pause > Duration::from_millis(50), "{pause:?}");
         // After that it is tried again.
         core.now.mono_ns += pause.as_nanos() as u64;
         core.turn(&Events::with_capacity(1));
-        assert!(core.sleep(None).unwrap() > Duration::from_millis(50));
+        assert!(core.poll_timeout(None).unwrap() > Duration::from_millis(50));
     }
 }

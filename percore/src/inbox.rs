@@ -18,7 +18,7 @@ pub struct NewConnection {
     /// Whence it came.
     pub peer: SocketAddr,
     /// Cores that had no idle connection to close for it.
-    pub asked: usize,
+    pub cores_asked: usize,
 }
 
 /// What is brought.
@@ -27,20 +27,20 @@ pub enum Message {
     /// An answer to one of the core's requests.
     Answer(RequestId, Answer),
     /// A connection to take in.
-    NewConnection(NewConnection),
+    Connection(NewConnection),
 }
 
 /// The inbox of one core. Its length is bounded by connections: each waits for at most one answer,
 /// and each newcomer is one.
 #[derive(Debug)]
 pub struct Inbox {
-    mail: Mutex<Queue>,
+    queue: Mutex<Queue>,
     waker: Waker,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    posted: Vec<Message>,
+    messages: Vec<Message>,
     /// Nobody will look into it any more.
     closed: bool,
 }
@@ -52,12 +52,12 @@ impl Inbox {
     ///
     /// The kernel grants no event descriptor.
     pub fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        Ok(Self { mail: Mutex::default(), waker: Waker::new(registry, token)? })
+        Ok(Self { queue: Mutex::default(), waker: Waker::new(registry, token)? })
     }
 
     /// Moves everything that was posted into `posted`, which is empty.
-    pub fn take(&self, posted: &mut Vec<Message>) {
-        std::mem::swap(&mut self.mail.lock().posted, posted);
+    pub fn take(&self, messages: &mut Vec<Message>) {
+        std::mem::swap(&mut self.queue.lock().messages, messages);
     }
 
     /// Ends the core's sleep.
@@ -71,14 +71,14 @@ impl Inbox {
     /// # Errors
     ///
     /// The core has ended; what was brought comes back.
-    pub fn post(&self, something: Message) -> Result<(), Message> {
+    pub fn post(&self, message: Message) -> Result<(), Message> {
         let first = {
-            let mut mail = self.mail.lock();
-            if mail.closed {
-                return Err(something);
+            let mut queue = self.queue.lock();
+            if queue.closed {
+                return Err(message);
             }
-            mail.posted.push(something);
-            mail.posted.len() == 1
+            queue.messages.push(message);
+            queue.messages.len() == 1
         };
         // Who posts to an inbox that has something in it knows that the core has been woken.
         if first {
@@ -90,14 +90,14 @@ impl Inbox {
     /// Closes it for good, unless something is in it.
     #[must_use]
     pub fn close_if_empty(&self) -> bool {
-        let mut mail = self.mail.lock();
-        mail.closed |= mail.posted.is_empty();
-        mail.closed
+        let mut queue = self.queue.lock();
+        queue.closed |= queue.messages.is_empty();
+        queue.closed
     }
 
     /// Closes it for good, and drops what is in it.
     pub fn close(&self) {
-        *self.mail.lock() = Queue { posted: Vec::new(), closed: true };
+        *self.queue.lock() = Queue { messages: Vec::new(), closed: true };
     }
 }
 

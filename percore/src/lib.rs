@@ -1,20 +1,24 @@
 //! percore: a thread-per-core HTTP/1.1 server engine.
 //!
-//! One epoll loop per core, each with a listener and a [`Handler`] of its own. A handler is sans-IO:
-//! a whole request in, an answer out, at once or later from another thread. The engine brings the
-//! sockets, strict HTTP/1.1, deadlines, limits and an orderly end.
+//! One thread per core runs one [`event_loop`], which has an epoll, a listener, its connections and
+//! a [`Handler`] of its own. A handler is sans-IO: it gets a whole request, and answers at once, or
+//! later from another thread. The engine brings the sockets, strict HTTP/1.1, deadlines, limits and
+//! an orderly shutdown.
 //!
-//! [`cores`] starts and ends one [`event_loop`] for each core, over [`connections`], each of which is
-//! a [`connection`] that is [`lent`] the core's buffers and has its deadlines in [`timers`].
-//! [`listener`] opens the ports that [`listen`] names, [`mailbox`] brings answers from other threads,
-//! an [`observer`] counts, [`drain`] is the way to the end, and [`placement`] says on which
-//! processors. [`http`] is the protocol, without sockets. `may_minihttp`, a feature, is a second
-//! engine for the same handlers, to compare with.
+//! The files in the order of the data flow: [`listener`] opens the sockets at a [`listen`] address;
+//! [`cores`] starts the event loops, on processors that [`placement`] chooses, as one [`engine`].
+//! An accepted socket is assigned to a core by the [`balancer`] and admitted by [`admission`]
+//! control. In the [`connection_table`] of its core it is a [`connection`], served in a
+//! [`context`] with buffers of the [`buffer_pool`], and has its deadlines in [`timers`]. The
+//! [`inbox`] brings answers from other threads, an [`observer`] counts, [`server_state`] is what all
+//! cores share, and [`shutdown`] ends them. [`http`] is the protocol, without sockets.
+//! `may_minihttp`, a feature, is a second engine for the same handlers, to compare with.
 //!
 //! [`Handler`]: http::handler::Handler
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
+pub mod admission;
 pub mod balancer;
 pub mod buffer_pool;
 #[expect(clippy::disallowed_methods, reason = "the one that asks for the time")]
@@ -25,6 +29,7 @@ pub mod context;
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "starts threads")]
 pub mod cores;
 pub mod descriptors;
+pub mod engine;
 pub mod event_loop;
 pub mod http;
 pub mod inbox;
@@ -41,6 +46,7 @@ pub mod listener;
 pub mod may_minihttp;
 pub mod observer;
 pub mod placement;
+pub mod server_state;
 pub mod shutdown;
 pub mod sync;
 pub mod timers;

@@ -14,7 +14,7 @@ pub const HEADERS_MAX: usize = 100;
 
 /// HeadCache that a core keeps as they were parsed: the lengths of a metric vary by a byte or two, and
 /// an agent or a proxy or two may differ in the rest. Each is looked at before a new one is parsed.
-pub const HEADS_KEPT: usize = 4;
+pub const HEAD_CACHE_ENTRIES: usize = 4;
 
 /// Default of `--max-body`: 1 MiB after inflation holds 10,000 events of 100 bytes.
 pub const BODY_BYTES_DEFAULT: usize = 1024 * 1024;
@@ -104,11 +104,11 @@ pub const RESERVED_PER_CORE: usize = 4;
 
 /// A connection that has not sent anything yet may be closed for a newcomer, or at the end of the
 /// server, after this long: its request may be on its way.
-pub const NEWCOMER_MS: u64 = 100;
+pub const FIRST_REQUEST_GRACE_MS: u64 = 100;
 
 /// Bytes of half requests and unsent answers that one core holds, at the default `--max-body`.
 /// Nobody has shown a token before its request is whole.
-pub const LENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Readiness events taken from the kernel at once.
 pub const EVENTS_PER_TURN: usize = 256;
@@ -123,7 +123,7 @@ pub const LINGER_MS: u64 = 1_000;
 pub const AGE_GRACE_MS: u64 = 500;
 
 // Some connections may wait for the rest of a large body at once.
-const _: () = assert!(16 * (HEAD_BYTES_MAX + BODY_BYTES_DEFAULT) <= LENT_BYTES_MAX);
+const _: () = assert!(16 * (HEAD_BYTES_MAX + BODY_BYTES_DEFAULT) <= POOL_BYTES_MAX);
 // A whole head fits into one receive, and the request line into the head.
 const _: () = assert!(HEAD_BYTES_MAX <= RECEIVE_BYTES);
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);

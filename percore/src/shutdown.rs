@@ -37,7 +37,7 @@ impl Shutdown {
     }
 
     /// Starts to drain.
-    pub fn begin(&self) {
+    pub fn begin_drain(&self) {
         self.phase.fetch_max(Phase::Draining as u8, Ordering::AcqRel);
     }
 
@@ -60,12 +60,12 @@ mod tests {
 
     #[test]
     fn phases_only_move_on() {
-        let drain = Shutdown::default();
-        assert_eq!(drain.phase(), Phase::Serving);
-        drain.begin();
-        assert_eq!(drain.phase(), Phase::Draining);
-        drain.close(7);
-        drain.begin();
-        assert_eq!((drain.phase(), drain.deadline_ns()), (Phase::Closing, 7));
+        let shutdown = Shutdown::default();
+        assert_eq!(shutdown.phase(), Phase::Serving);
+        shutdown.begin_drain();
+        assert_eq!(shutdown.phase(), Phase::Draining);
+        shutdown.close(7);
+        shutdown.begin_drain();
+        assert_eq!((shutdown.phase(), shutdown.deadline_ns()), (Phase::Closing, 7));
     }
 }

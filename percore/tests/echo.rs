@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use percore::cores::{Cores, EngineConfig, serve};
+use percore::cores::{self, serve};
+use percore::engine::{Engine, EngineConfig};
 use percore::http::handler::{Context, Handler, Reply};
 use percore::http::request::Request;
 use percore::http::response::Response;
@@ -30,12 +31,12 @@ use testkit::{HttpClient, TIMEOUT, assert_problem, get};
 
 const ANYWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
-fn echo() -> Cores {
+fn echo() -> Engine {
     serve(ANYWHERE.into(), 2, |_core| echo::Echo).expect("a port is free")
 }
 
-fn address(cores: &Cores) -> SocketAddr {
-    cores.bound().internet().expect("it has a port")
+fn address(engine: &Engine) -> SocketAddr {
+    engine.bound().internet().expect("it has a port")
 }
 
 fn post(framing: &str, body: &[u8]) -> Vec<u8> {
@@ -45,8 +46,8 @@ fn post(framing: &str, body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_example_says_ok_and_echoes_what_was_posted() {
-    let cores = echo();
-    let mut client = HttpClient::connect(address(&cores));
+    let engine = echo();
+    let mut client = HttpClient::connect(address(&engine));
     let answer = client.request(&get("/"));
     assert_eq!((answer.status, answer.text()), (200, "OK"));
     client.send(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -71,18 +72,18 @@ fn the_example_says_ok_and_echoes_what_was_posted() {
         assert_problem(&answer, 405, b"");
         assert_eq!(answer.header("allow"), ALLOW, "{method}");
     }
-    cores.drain(TIMEOUT).unwrap();
+    engine.drain(TIMEOUT).unwrap();
     client.assert_end();
 }
 
 #[test]
 fn the_engine_s_own_refusals_hold_for_any_handler() {
-    let cores = echo();
-    let mut client = HttpClient::connect(address(&cores));
+    let engine = echo();
+    let mut client = HttpClient::connect(address(&engine));
     let answer = client.request(&post("Content-Length: abc", b""));
     assert_problem(&answer, 400, b"abc");
     assert!(answer.closes_connection());
-    cores.drain(TIMEOUT).unwrap();
+    engine.drain(TIMEOUT).unwrap();
 }
 
 /// What observers of all cores have counted.
@@ -126,15 +127,15 @@ fn each_core_gets_a_handler_of_its_own_and_counts() {
     let (sender, made) = mpsc::channel();
     let listeners = listener::open(&SocketAddr::from(ANYWHERE).into(), 3).unwrap();
     let counts = Arc::new(Counts::default());
-    let cores = Cores::start(listeners, &EngineConfig::of(3), |number| {
+    let engine = cores::start(listeners, &EngineConfig::for_workers(3), |number| {
         sender.send(number).unwrap();
         Counted(echo::Echo, Arc::clone(&counts))
     });
-    let cores = cores.unwrap();
+    let engine = engine.unwrap();
     assert_eq!(made.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
-    assert!(cores.count() == 3 && cores.are_running());
-    assert_eq!(HttpClient::connect(address(&cores)).request(&get("/")).status, 200);
-    cores.drain(TIMEOUT).unwrap();
+    assert!(engine.workers() == 3 && engine.is_running());
+    assert_eq!(HttpClient::connect(address(&engine)).request(&get("/")).status, 200);
+    engine.drain(TIMEOUT).unwrap();
     let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
     assert_eq!(
         [&counts.opened, &counts.answered, &counts.closed].map(count),
@@ -146,23 +147,23 @@ fn each_core_gets_a_handler_of_its_own_and_counts() {
 
 #[test]
 fn draining_is_told_to_clients_before_the_end() {
-    let cores = echo();
-    let mut client = HttpClient::connect(address(&cores));
+    let engine = echo();
+    let mut client = HttpClient::connect(address(&engine));
     assert!(!client.request(&get("/")).closes_connection());
-    cores.begin_drain();
+    engine.begin_drain();
     assert!(client.request(&get("/")).closes_connection());
-    let answer = HttpClient::connect(address(&cores)).request(&get("/"));
+    let answer = HttpClient::connect(address(&engine)).request(&get("/"));
     assert!(answer.status == 200 && answer.closes_connection(), "still taken: {answer:?}");
-    cores.drain(TIMEOUT).unwrap();
+    engine.drain(TIMEOUT).unwrap();
 }
 
 #[test]
 fn a_port_in_use_is_an_error() {
-    let cores = echo();
-    let taken: SocketAddr = address(&cores);
+    let engine = echo();
+    let taken: SocketAddr = address(&engine);
     let error = serve(taken, 1, |_core| echo::Echo).expect_err("somebody listens there");
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
-    cores.drain(TIMEOUT).unwrap();
+    engine.drain(TIMEOUT).unwrap();
 }
 
 #[test]

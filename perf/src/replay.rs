@@ -20,7 +20,7 @@ use percore::buffer_pool::BufferPool;
 use percore::clock::Now;
 use percore::http::handler::{AnswerSink, ConnectionId, Context, Handler, Reply, RequestId};
 use percore::http::request::Method;
-use percore::http::request_reader::{Advance, RequestReader, Whole};
+use percore::http::request_reader::{CompleteRequest, ReadProgress, RequestReader};
 use percore::http::response::{Answer, Encoder, Persistence};
 use percore::observer::Observer;
 use percore::sync::Mutex;
@@ -51,11 +51,11 @@ pub struct Replay {
     service: Service,
     jobs: Jobs,
     posted: Arc<Posted>,
-    mailbox: Arc<dyn AnswerSink>,
+    answer_sink: Arc<dyn AnswerSink>,
     buffers: BufferPool,
     encoder: Encoder,
     turn_clock: TurnClock,
-    intake: RequestReader,
+    reader: RequestReader,
     turns: u64,
     requests: u64,
     /// What the requests of the turn have cost.
@@ -117,12 +117,12 @@ impl Replay {
             service: Service::new(0, Arc::clone(&state)),
             state,
             jobs,
-            mailbox: Arc::clone(&posted) as _,
+            answer_sink: Arc::clone(&posted) as _,
             posted,
             buffers: BufferPool::new(BODY_BYTES_MAX),
             encoder: Encoder::default(),
             turn_clock: TurnClock::default(),
-            intake: RequestReader::default(),
+            reader: RequestReader::default(),
             turns: 0,
             requests: 0,
             cost: 0,
@@ -148,16 +148,18 @@ impl Replay {
         self.buffers.out.clear();
         self.cost = 0;
         let mut rest = input;
-        let mut heads = std::mem::take(&mut self.buffers.heads);
+        let mut head_cache = std::mem::take(&mut self.buffers.head_cache);
         while !rest.is_empty() {
-            let advance = self.intake.advance(rest, &mut heads, BODY_BYTES_MAX);
-            let Advance::Whole(whole) = advance.map_err(|refusal| format!("{refusal:?}"))? else {
+            let advance = self.reader.read(rest, &mut head_cache, BODY_BYTES_MAX);
+            let ReadProgress::Complete(whole) =
+                advance.map_err(|refusal| format!("{refusal:?}"))?
+            else {
                 return Err("half a request".to_owned());
             };
             rest = rest.get(whole.consumed..).unwrap_or_default();
             self.answer(&whole, now);
         }
-        self.buffers.heads = heads;
+        self.buffers.head_cache = head_cache;
         self.service.publish(now);
         let ended_ns = now.mono_ns + BUSY_NS;
         self.service.end_turn(now);
@@ -166,7 +168,7 @@ impl Replay {
         Ok(&self.buffers.out)
     }
 
-    fn answer(&mut self, whole: &Whole<'_>, now: Now) {
+    fn answer(&mut self, whole: &CompleteRequest<'_>, now: Now) {
         self.requests += 1;
         let connection = ConnectionId::default();
         let context = Context {
@@ -176,7 +178,7 @@ impl Replay {
             over_limit: false,
             draining: false,
             request: RequestId { connection, number: self.requests },
-            mailbox: &self.mailbox,
+            answer_sink: &self.answer_sink,
             lines: "",
         };
         let BufferPool { out, body, .. } = &mut self.buffers;

@@ -19,11 +19,11 @@ use corepulse_perf::scenario::{Scenario, Traffic};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use mio::net::TcpStream;
+use percore::admission::Admission;
 use percore::buffer_pool::BufferPool;
 use percore::clock::{Clock, Now};
 use percore::connection::{Accepted, Connection};
-use percore::connection_table::Admission;
-use percore::context::{AfterServe, ConnectionLimits, CoreContext, Desk};
+use percore::context::{AfterServe, ConnectionLimits, CoreContext};
 use percore::http::content_coding::{BodyDecoder, ContentCoding};
 use percore::http::handler::{AnswerSink, ConnectionId, Handler, RequestId};
 use percore::http::response::{Answer, Encoder};
@@ -164,7 +164,8 @@ struct Served {
     connection: Connection,
     peer: std::net::TcpStream,
     service: Service,
-    desk: Desk,
+    answer_sink: Arc<dyn AnswerSink>,
+    limits: ConnectionLimits,
     buffers: BufferPool,
     encoder: Encoder,
     turn_clock: TurnClock,
@@ -192,14 +193,15 @@ impl Served {
             now_ms: 0,
             age_ms: u64::MAX,
         };
-        let patience =
+        let limits =
             ConnectionLimits { idle_ms: 75_000, request_ms: 10_000, body_bytes_max: 1024 * 1024 };
         Self {
             connection: Connection::new(TcpStream::from_std(stream), &accepted),
             peer,
             service: Service::new(0, Arc::clone(state)),
-            desk: Desk { mailbox: Arc::new(NoAnswers), patience },
-            buffers: BufferPool::new(patience.body_bytes_max),
+            answer_sink: Arc::new(NoAnswers),
+            limits,
+            buffers: BufferPool::new(limits.body_bytes_max),
             encoder: Encoder::default(),
             turn_clock: TurnClock::default(),
             turns: 0,
@@ -228,16 +230,17 @@ impl Served {
         self.turn_clock.begin(now.mono_ns);
         let mut lent = CoreContext {
             handler: &mut self.service,
-            desk: &self.desk,
+            answer_sink: &self.answer_sink,
+            limits: &self.limits,
             buffers: &mut self.buffers,
             encoder: &mut self.encoder,
             now,
             readable_ns: self.turn_clock.readable_ns(),
             draining: false,
-            spent: false,
+            share_spent: false,
             cost: 0,
         };
-        self.connection.note(true, false);
+        self.connection.set_readiness(true, false);
         assert_eq!(self.connection.serve(&mut lent), AfterServe::Wait);
         self.service.publish(now);
         self.service.end_turn(now);

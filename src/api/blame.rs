@@ -9,7 +9,7 @@ use crate::metric::rejection::Rejection;
 use crate::telemetry::escaped::Escaped;
 use crate::telemetry::log;
 use crate::telemetry::warning::{Warning, WarningContext};
-use percore::http::handler::{Context, Shown};
+use percore::http::handler::{Context, PeerDisplay};
 use percore::http::status::Status;
 
 /// Tells of so many events of one request that were refused, and why one of them was.
@@ -22,7 +22,7 @@ pub(super) fn events(
     context: &Context<'_>,
 ) {
     let warning = Warning::EventsRejected;
-    let (peer, reason, detail) = (Shown(context.peer), rejection.reason().name(), rejection);
+    let (peer, reason, detail) = (PeerDisplay(context.peer), rejection.reason().name(), rejection);
     let device_id = || device_id.map(|id| Escaped(id).to_string());
     // The fields of a line that is not written are not computed.
     match state.counters.warnings().add(warning, rejected, context.now) {
@@ -49,7 +49,7 @@ pub(super) fn events(
 #[cold]
 pub(super) fn members(ignored: &IgnoredMembers<'_>, state: &State, context: &Context<'_>) {
     let warning = Warning::MembersIgnored;
-    let (peer, events) = (Shown(context.peer), ignored.events);
+    let (peer, events) = (PeerDisplay(context.peer), ignored.events);
     let names = || ignored.names().collect::<Vec<_>>().join(&b", "[..]);
     let missing = match (ignored.missing.device_id, ignored.missing.timestamp) {
         (true, true) => "device_id, timestamp",
@@ -80,7 +80,7 @@ pub(super) fn members(ignored: &IgnoredMembers<'_>, state: &State, context: &Con
 #[cold]
 pub(super) fn devices(unjudged: u64, state: &State, context: &Context<'_>) {
     let warning = Warning::DevicesRefused;
-    let (peer, devices_max) = (Shown(context.peer), state.settings.devices_max);
+    let (peer, devices_max) = (PeerDisplay(context.peer), state.settings.devices_max);
     // Once there are too many it may be every request; the counter has them.
     if let Some(count) = state.counters.warnings().add(warning, unjudged, context.now) {
         log::warn!(count, devices_max, %peer, "{}", warning.message());
@@ -95,7 +95,8 @@ pub(super) fn devices(unjudged: u64, state: &State, context: &Context<'_>) {
 #[cold]
 pub(super) fn request(status: Status, problem: &[u8], state: &State, context: &Context<'_>) {
     let warning = Warning::BodiesRefused;
-    let (peer, status, detail) = (Shown(context.peer), status.code(), Escaped(detail(problem)));
+    let (peer, status, detail) =
+        (PeerDisplay(context.peer), status.code(), Escaped(detail(problem)));
     match state.counters.warnings().add(warning, 1, context.now) {
         Some(count) => log::warn!(count, %peer, status, %detail, "{}", warning.message()),
         None => {

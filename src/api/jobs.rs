@@ -101,7 +101,7 @@ impl Job {
 
     /// Drops a job whose request is answered in another way.
     pub fn cancel(self) {
-        self.ticket.waive();
+        self.ticket.cancel();
     }
 }
 

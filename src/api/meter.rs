@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use percore::clock::Now;
-use percore::http::handler::{Peer, Shown};
+use percore::http::handler::{Peer, PeerDisplay};
 use percore::http::response::Response;
 use percore::observer::{CloseReason, Observer};
 
@@ -66,7 +66,7 @@ impl Observer for Meter {
 
     #[cold]
     fn connection_limit_reached(&mut self, peer: &dyn Peer, connections_max: usize, now: Now) {
-        let (warning, newcomer) = (Warning::ConnectionLimit, Shown(peer));
+        let (warning, newcomer) = (Warning::ConnectionLimit, PeerDisplay(peer));
         if let Some(count) = self.counters.warnings().add(warning, 1, now) {
             log::warn!(count, connections_max, %newcomer, "{}", warning.message());
         } else {

@@ -152,9 +152,9 @@ fn at_the_door(
 ) -> Option<Response> {
     let probes = matches!(route, Route::Health | Route::Ready);
     if context.over_limit && !probes {
-        let refusal = RequestError::ConnectionLimit;
-        let (status, field) = (refusal.status(), Some(retry_after()));
-        return Some(problem(body, status, refusal, field, route.index()));
+        let error = RequestError::ConnectionLimit;
+        let (status, field) = (error.status(), Some(retry_after()));
+        return Some(problem(body, status, error, field, route.index()));
     }
     if request.method == Method::Options {
         let everything = request.path == "*";
@@ -254,7 +254,7 @@ impl Handler for Service {
         }
     }
 
-    fn judge(
+    fn check_head(
         &mut self,
         head: &Request<'_>,
         context: &Context<'_>,
@@ -272,9 +272,9 @@ impl Handler for Service {
         self.ingest.take_cost()
     }
 
-    fn refuse(&mut self, refusal: RequestError, body: &mut Vec<u8>) -> Response {
+    fn answer_error(&mut self, error: RequestError, body: &mut Vec<u8>) -> Response {
         let lines = self.state.cors.as_ref().map_or("", Cors::lines_of_refusal);
-        Response { lines, ..handler::refuse(refusal, body, REFUSED) }
+        Response { lines, ..handler::error_response(error, body, REFUSED) }
     }
 
     fn publish(&mut self, now: Now) {

@@ -40,7 +40,7 @@ impl Client {
             over_limit: false,
             draining: false,
             request: RequestId { number, ..RequestId::default() },
-            mailbox: &self.sink,
+            answer_sink: &self.sink,
             lines: "",
         };
         context.ticket()

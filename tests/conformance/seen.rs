@@ -7,7 +7,7 @@ use corepulse::limits::BODY_BYTES_DEFAULT;
 use percore::http::head_cache::HeadCache;
 use percore::http::request::Method;
 use percore::http::request_error::RequestError;
-use percore::http::request_reader::{Advance, Decode, RequestReader, Whole};
+use percore::http::request_reader::{CompleteRequest, DecodeProgress, ReadProgress, RequestReader};
 
 /// A request, or the refusal of one.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Seen {
 /// A connection's input, taken the way an engine takes it.
 #[derive(Default)]
 struct Input {
-    intake: RequestReader,
+    reader: RequestReader,
     kept: Vec<u8>,
     seen: Vec<Seen>,
 }
@@ -56,18 +56,18 @@ pub fn seen<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Vec<Seen>, usize
 
 impl Input {
     fn take(&mut self) -> Result<(), RequestError> {
-        let Self { intake, kept, seen } = self;
+        let Self { reader, kept, seen } = self;
         loop {
-            while !intake.has_begun() && kept.starts_with(b"\r\n") {
+            while !reader.has_read_head() && kept.starts_with(b"\r\n") {
                 kept.drain(..2);
             }
             if kept.is_empty() {
                 return Ok(());
             }
             let mut heads = HeadCache::default();
-            match intake.advance(kept, &mut heads, BODY_BYTES_DEFAULT)? {
-                Advance::Partial | Advance::Begun => return Ok(()),
-                Advance::Whole(whole) => {
+            match reader.read(kept, &mut heads, BODY_BYTES_DEFAULT)? {
+                ReadProgress::Partial | ReadProgress::HeadComplete => return Ok(()),
+                ReadProgress::Complete(whole) => {
                     let consumed = whole.consumed;
                     seen.push(request(&whole));
                     kept.drain(..consumed);
@@ -75,9 +75,9 @@ impl Input {
                         return Ok(());
                     }
                 }
-                Advance::Undecoded => match intake.decode(kept, BODY_BYTES_DEFAULT)? {
-                    Decode::Whole => {}
-                    Decode::Partial { keep, .. } => {
+                ReadProgress::NeedsDecoding => match reader.decode(kept, BODY_BYTES_DEFAULT)? {
+                    DecodeProgress::Complete => {}
+                    DecodeProgress::Partial { keep, .. } => {
                         kept.truncate(keep);
                         return Ok(());
                     }
@@ -87,7 +87,7 @@ impl Input {
     }
 }
 
-fn request(whole: &Whole<'_>) -> Seen {
+fn request(whole: &CompleteRequest<'_>) -> Seen {
     let request = &whole.request;
     let fields = request.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec()));
     Seen::Request {

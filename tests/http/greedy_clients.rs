@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::in_process::InProcessServer;
-use corepulse::limits::LENT_BYTES_MAX;
+use corepulse::limits::POOL_BYTES_MAX;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use testkit::http_client::{metric, post_with};
@@ -156,7 +156,7 @@ fn who_pipelines_for_ever_and_never_reads_is_held_to_the_bound() {
         assert_eq!(polite.request(&get("/health")).status, 200);
         greedy.is_empty().then_some(())
     });
-    let (grown, allowed) = (most.saturating_sub(before), LENT_BYTES_MAX as u64 + SLACK_BYTES);
+    let (grown, allowed) = (most.saturating_sub(before), POOL_BYTES_MAX as u64 + SLACK_BYTES);
     assert!(grown < allowed, "{} MiB", grown / MEBIBYTE as u64);
     let samples = Exposition::scrape(server.address);
     let closed = |reason: &str| {
@@ -172,7 +172,7 @@ fn at_the_bound_whoever_holds_most_for_longest_goes() {
     let server = Server::start(&["--workers", "1", "--request-timeout", "60s"]);
     let half = [&large_head()[..], &vec![b' '; MEBIBYTE - 1]].concat();
     let mut hoarders: Vec<HttpClient> = Vec::new();
-    for _ in 0..LENT_BYTES_MAX / MEBIBYTE - 8 {
+    for _ in 0..POOL_BYTES_MAX / MEBIBYTE - 8 {
         let mut client = server.client();
         client.send(&half);
         hoarders.push(client);

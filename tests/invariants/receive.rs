@@ -1,12 +1,12 @@
-//! A connection's intake, driven as the engine drives it, without the engine.
+//! A connection's reader, driven as the engine drives it, without the engine.
 //!
-//! What it keeps between pieces, what it skips and when it stops is what
+//! What it keeps between pieces, what it is_skipping and when it stops is what
 //! `engine/connection/exchange.rs` does; handlers and answers are left out.
 
 use percore::http::head_cache::HeadCache;
 use percore::http::request::Method;
 use percore::http::request_error::RequestError;
-use percore::http::request_reader::{Advance, Decode, RequestReader, Whole};
+use percore::http::request_reader::{CompleteRequest, DecodeProgress, ReadProgress, RequestReader};
 
 /// A request as it was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,13 +38,13 @@ impl Seen {
 }
 
 struct Connection {
-    intake: RequestReader,
+    reader: RequestReader,
     /// Received and not consumed.
     input: Vec<u8>,
     /// Bytes of the stream received so far.
     received: usize,
     /// Whether the head of the current request has been shown before its body was whole.
-    begun: bool,
+    head_complete: bool,
     body_bytes_max: usize,
     seen: Seen,
 }
@@ -52,10 +52,10 @@ struct Connection {
 /// What a connection sees of a stream that arrives in these pieces.
 pub fn receive<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, body_bytes_max: usize) -> Seen {
     let mut connection = Connection {
-        intake: RequestReader::default(),
+        reader: RequestReader::default(),
         input: Vec::new(),
         received: 0,
-        begun: false,
+        head_complete: false,
         body_bytes_max,
         seen: Seen::default(),
     };
@@ -76,38 +76,38 @@ impl Connection {
     /// Takes every request that is whole, as far as the last of the connection.
     fn take_all(&mut self) -> Result<(), RequestError> {
         while !self.input.is_empty() && !self.seen.is_over() {
-            if !self.intake.has_begun() && self.input.starts_with(b"\r\n") {
+            if !self.reader.has_read_head() && self.input.starts_with(b"\r\n") {
                 self.input.drain(..2);
                 continue;
             }
             let mut heads = HeadCache::default();
             let kept = self.input.len();
-            match self.intake.advance(&self.input, &mut heads, self.body_bytes_max)? {
-                Advance::Partial => break,
-                Advance::Begun => {
+            match self.reader.read(&self.input, &mut heads, self.body_bytes_max)? {
+                ReadProgress::Partial => break,
+                ReadProgress::HeadComplete => {
                     self.note_begun();
                     break;
                 }
-                Advance::Undecoded => {
-                    match self.intake.decode(&mut self.input, self.body_bytes_max)? {
-                        Decode::Partial { keep, begun } => {
+                ReadProgress::NeedsDecoding => {
+                    match self.reader.decode(&mut self.input, self.body_bytes_max)? {
+                        DecodeProgress::Partial { keep, head_complete } => {
                             assert!(keep <= kept, "{keep} of {kept} bytes kept");
                             self.input.truncate(keep);
-                            if begun {
+                            if head_complete {
                                 self.note_begun();
                             }
                             break;
                         }
-                        Decode::Whole => {}
+                        DecodeProgress::Complete => {}
                     }
                 }
-                Advance::Whole(whole) => {
+                ReadProgress::Complete(whole) => {
                     let consumed = whole.consumed;
                     assert!(0 < consumed && consumed <= kept, "{consumed} of {kept} consumed");
                     let end = self.received - (kept - consumed);
                     let taken = taken(&whole, end);
                     self.seen.requests.push(taken);
-                    self.begun = false;
+                    self.head_complete = false;
                     self.input.drain(..consumed);
                 }
             }
@@ -116,15 +116,18 @@ impl Connection {
     }
 
     fn note_begun(&mut self) {
-        assert!(!self.begun, "a head is shown once");
-        self.begun = true;
+        assert!(!self.head_complete, "a head is shown once");
+        self.head_complete = true;
         let mut heads = HeadCache::default();
-        let begun = self.intake.begun(&self.input, &mut heads).expect("a head that has begun");
-        assert!(begun.request.body.is_empty());
+        let head_complete = self
+            .reader
+            .incomplete_request(&self.input, &mut heads)
+            .expect("a head that has head_complete");
+        assert!(head_complete.request.body.is_empty());
     }
 }
 
-fn taken(whole: &Whole<'_>, end: usize) -> Taken {
+fn taken(whole: &CompleteRequest<'_>, end: usize) -> Taken {
     let request = whole.request;
     Taken {
         method: request.method,

@@ -10,7 +10,7 @@ impl Connection {
     /// The memory that was lent to it, times how long nothing has come of that; 0 without any. Who
     /// has most of it goes when the core's memory is short.
     #[must_use]
-    pub fn burden(&self, now_ms: u64) -> u64 {
+    pub fn eviction_weight(&self, now_ms: u64) -> u64 {
         let bytes = (self.input.capacity() + self.output.capacity()) as u64;
         let since_ms = match self.stage {
             Stage::Receiving { since_ms } if self.output.is_empty() => since_ms,
@@ -21,19 +21,19 @@ impl Connection {
 
     /// Ends a connection for the memory that it holds. Its last request may still wait for a later
     /// answer, which then is the last; nothing may be said before that.
-    pub fn evict<H: Handler>(&mut self, lent: &mut CoreContext<'_, H>) -> AfterServe {
+    pub fn evict<H: Handler>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         if !self.output.is_empty() {
-            self.forgo_sending();
+            self.reset_on_close();
             return AfterServe::Close(CloseReason::Limit);
         }
         let input = std::mem::take(&mut self.input);
-        self.unparsed = false;
+        self.has_unparsed = false;
         if matches!(self.stage, Stage::Waiting(_)) {
             self.closing = Some(CloseReason::Limit);
         } else {
-            self.refuse(RequestError::MemoryLimit, exchange::asks_for_head(&input), lent);
+            self.answer_error(RequestError::MemoryLimit, exchange::asks_for_head(&input), core);
         }
-        lent.buffers.take_back(input);
-        self.settle(lent)
+        core.buffers.release(input);
+        self.publish_and_send(core)
     }
 }

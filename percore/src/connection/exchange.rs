@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use mio::net::TcpStream;
 
-use super::{Connection, Stage, Waiting};
+use super::{Connection, PendingAnswer, Stage};
 use crate::buffer_pool::BufferPool;
 use crate::context::CoreContext;
 use crate::http::handler::{Context, Handler, Peer, Reply, RequestId};
@@ -13,7 +13,7 @@ use crate::http::head_cache::HeadCache;
 use crate::http::headers::Name;
 use crate::http::request::{Method, Request};
 use crate::http::request_error::RequestError;
-use crate::http::request_reader::{Advance, Decode, Whole};
+use crate::http::request_reader::{CompleteRequest, DecodeProgress, ReadProgress};
 use crate::http::response::{Persistence, Response, encode_continue};
 use crate::limits::{
     CHEAP_BYTES_MAX, OUT_BYTES_MAX, PIPELINED_REQUESTS_PER_TURN, REQUEST_COST_BYTES,
@@ -26,28 +26,28 @@ impl Connection {
     pub(super) fn answer_received<H: Handler>(
         &mut self,
         received: usize,
-        lent: &mut CoreContext<'_, H>,
+        core: &mut CoreContext<'_, H>,
     ) {
-        self.unparsed = false;
+        self.has_unparsed = false;
         let mut input = std::mem::take(&mut self.input);
         // The receive buffer is lent out whole while its bytes are parsed in place.
-        let mut receive = std::mem::take(&mut lent.buffers.receive);
+        let mut receive = std::mem::take(&mut core.buffers.receive);
         let fresh = receive.get_mut(..received).unwrap_or_default();
         if input.is_empty() {
-            let rest = self.answer_all(fresh, lent);
+            let rest = self.answer_all(fresh, core);
             let rest = fresh.get(rest).unwrap_or_default();
             if !rest.is_empty() {
-                input = lent.buffers.lend(rest);
+                input = core.buffers.acquire(rest);
             }
         } else {
-            lent.buffers.grow(&mut input, fresh);
-            let rest = self.answer_all(&mut input, lent);
+            core.buffers.append(&mut input, fresh);
+            let rest = self.answer_all(&mut input, core);
             input.truncate(rest.end);
             input.drain(..rest.start.min(rest.end));
         }
-        lent.buffers.receive = receive;
+        core.buffers.receive = receive;
         if input.is_empty() {
-            lent.buffers.take_back(input);
+            core.buffers.release(input);
         } else {
             self.input = input;
         }
@@ -58,79 +58,79 @@ impl Connection {
     pub(super) fn answer_all<H: Handler>(
         &mut self,
         bytes: &mut [u8],
-        lent: &mut CoreContext<'_, H>,
+        core: &mut CoreContext<'_, H>,
     ) -> Range<usize> {
-        let mut heads = std::mem::take(&mut lent.buffers.heads);
-        let kept = self.answer_each(bytes, &mut heads, lent);
-        lent.buffers.heads = heads;
+        let mut head_cache = std::mem::take(&mut core.buffers.head_cache);
+        let kept = self.answer_each(bytes, &mut head_cache, core);
+        core.buffers.head_cache = head_cache;
         kept
     }
 
     fn answer_each<H: Handler>(
         &mut self,
         bytes: &mut [u8],
-        heads: &mut HeadCache,
-        lent: &mut CoreContext<'_, H>,
+        head_cache: &mut HeadCache,
+        core: &mut CoreContext<'_, H>,
     ) -> Range<usize> {
-        let body_bytes_max = lent.desk.patience.body_bytes_max;
+        let body_bytes_max = core.limits.body_bytes_max;
         let mut at = 0;
         let requests_max =
-            if lent.spent { REQUESTS_PER_SPENT_TURN } else { PIPELINED_REQUESTS_PER_TURN };
+            if core.share_spent { REQUESTS_PER_SPENT_TURN } else { PIPELINED_REQUESTS_PER_TURN };
         let mut requests = 0;
         while at < bytes.len() && self.closing.is_none() {
             let over_share = requests == requests_max
-                || lent.cost >= SHARE_BYTES_MAX
-                || lent.buffers.out.len() >= OUT_BYTES_MAX;
+                || core.cost >= SHARE_BYTES_MAX
+                || core.buffers.out.len() >= OUT_BYTES_MAX;
             if over_share || matches!(self.stage, Stage::Waiting(_)) {
-                self.unparsed = true;
+                self.has_unparsed = true;
                 return at..bytes.len();
             }
             let rest = bytes.get_mut(at..).unwrap_or_default();
-            if !self.intake.has_begun() {
+            if !self.reader.has_read_head() {
                 at += empty_lines(rest);
                 if at == bytes.len() {
                     self.stage = Stage::Idle;
                     break;
                 }
-            } else if self.intake.skips() {
-                at += self.skip(rest, lent);
+            } else if self.reader.is_skipping() {
+                at += self.skip(rest, core);
                 continue;
             }
             let rest = bytes.get_mut(at..).unwrap_or_default();
-            let before = lent.spent.then_some(self.intake);
-            match self.intake.advance(rest, heads, body_bytes_max) {
-                Ok(Advance::Whole(whole)) => {
-                    if let Some(before) = before.filter(|_| may_be_costly(&whole.request)) {
-                        self.intake = before;
+            let before = core.share_spent.then_some(self.reader);
+            match self.reader.read(rest, head_cache, body_bytes_max) {
+                Ok(ReadProgress::Complete(request)) => {
+                    if let Some(before) = before.filter(|_| may_be_costly(&request.request)) {
+                        self.reader = before;
                         // It is here in full, so patience with its sender is over.
                         self.stage = Stage::Idle;
-                        (self.unparsed, self.waits_its_turn) = (true, true);
+                        (self.has_unparsed, self.is_deferred) = (true, true);
                         return at..bytes.len();
                     }
-                    let behind = rest.get(whole.consumed..).unwrap_or_default();
+                    let behind = rest.get(request.consumed..).unwrap_or_default();
                     let followed = empty_lines(behind) < behind.len();
-                    at += whole.consumed;
+                    at += request.consumed;
                     requests += 1;
-                    self.answer_one(&whole, followed, lent);
+                    self.answer_one(&request, followed, core);
                 }
-                Ok(Advance::Partial) => return self.keep(at..bytes.len(), lent),
-                Ok(Advance::Begun) => {
-                    if !self.judge(rest, heads, lent) {
-                        return self.keep(at..bytes.len(), lent);
+                Ok(ReadProgress::Partial) => return self.keep(at..bytes.len(), core),
+                Ok(ReadProgress::HeadComplete) => {
+                    if !self.check_head(rest, head_cache, core) {
+                        return self.keep(at..bytes.len(), core);
                     }
                     at = bytes.len();
                 }
-                Ok(Advance::Undecoded) => match self.intake.decode(rest, body_bytes_max) {
-                    Ok(Decode::Whole) => {}
-                    Ok(Decode::Partial { keep, begun }) => {
-                        if !(begun && self.judge(rest, heads, lent)) {
-                            return self.keep(at..at + keep, lent);
+                Ok(ReadProgress::NeedsDecoding) => match self.reader.decode(rest, body_bytes_max) {
+                    Ok(DecodeProgress::Complete) => {}
+                    Ok(DecodeProgress::Partial { keep, head_complete }) => {
+                        if !(head_complete && self.check_head(rest, head_cache, core)) {
+                            return self.keep(at..at + keep, core);
                         }
                         at = bytes.len();
                     }
-                    Err(refusal) => self.refuse_body(refusal, rest, heads, lent),
+                    Err(error) => self.answer_body_error(error, rest, head_cache, core),
                 },
-                Err(refusal) => self.refuse(refusal, asks_for_head(rest), lent),
+                Err(error) => self.answer_error(error, asks_for_head(rest), core),
             }
         }
         // Whatever follows the last answer is not parsed.
@@ -139,28 +139,28 @@ impl Connection {
 
     /// Answers a request whose body is wrong: for what is wrong with its head, if anything is, as
     /// where the body comes later than the head.
-    fn refuse_body<H: Handler>(
+    fn answer_body_error<H: Handler>(
         &mut self,
-        refusal: RequestError,
+        error: RequestError,
         input: &[u8],
-        heads: &mut HeadCache,
-        lent: &mut CoreContext<'_, H>,
+        head_cache: &mut HeadCache,
+        core: &mut CoreContext<'_, H>,
     ) {
         self.closing = Some(CloseReason::Error);
-        if !self.judge(input, heads, lent) {
-            self.refuse(refusal, asks_for_head(input), lent);
+        if !self.check_head(input, head_cache, core) {
+            self.answer_error(error, asks_for_head(input), core);
         }
     }
 
     /// Keeps these bytes of half a request until more come.
-    fn keep<H>(&mut self, bytes: Range<usize>, lent: &CoreContext<'_, H>) -> Range<usize> {
-        self.wait_for_rest(lent);
+    fn keep<H>(&mut self, bytes: Range<usize>, core: &CoreContext<'_, H>) -> Range<usize> {
+        self.wait_for_rest(core);
         bytes
     }
 
-    fn wait_for_rest<H>(&mut self, lent: &CoreContext<'_, H>) {
+    fn wait_for_rest<H>(&mut self, core: &CoreContext<'_, H>) {
         if self.stage == Stage::Idle {
-            self.stage = Stage::Receiving { since_ms: lent.now.mono_ms() };
+            self.stage = Stage::Receiving { since_ms: core.now.mono_ms() };
         }
     }
 
@@ -169,49 +169,50 @@ impl Connection {
     /// limits of length and time, and the connection carries on. But where the peer waits for the
     /// word to send it, nobody can know whether it still will: the answer is the last one (RFC
     /// 9110, section 10.1.1). If the request passes, that word is said.
-    fn judge<H: Handler>(
+    fn check_head<H: Handler>(
         &mut self,
         input: &[u8],
-        heads: &mut HeadCache,
-        lent: &mut CoreContext<'_, H>,
+        head_cache: &mut HeadCache,
+        core: &mut CoreContext<'_, H>,
     ) -> bool {
-        self.wait_for_rest(lent);
-        let Some(begun) = self.intake.begun(input, heads) else {
+        self.wait_for_rest(core);
+        let Some(incomplete) = self.reader.incomplete_request(input, head_cache) else {
             return false;
         };
-        let context = self.context(self.requests + 1, lent);
-        lent.buffers.body.clear();
-        let judged = lent.handler.judge(&begun.request, &context, &mut lent.buffers.body);
-        let Some(response) = judged else {
-            if begun.waits {
-                encode_continue(&mut lent.buffers.out);
+        let context = self.context(self.requests + 1, core);
+        core.buffers.body.clear();
+        let early_answer =
+            core.handler.check_head(&incomplete.request, &context, &mut core.buffers.body);
+        let Some(response) = early_answer else {
+            if incomplete.expects_continue {
+                encode_continue(&mut core.buffers.out);
             }
             return false;
         };
         let stage = self.stage;
-        let waiting = Waiting {
+        let waiting = PendingAnswer {
             followed: false,
-            answers_head: begun.request.method == Method::Head,
-            keep_alive: begun.keep_alive && !begun.waits,
-            http_1_0: begun.http_1_0,
-            ..self.take_request(lent.now.mono_ms())
+            answers_head: incomplete.request.method == Method::Head,
+            keep_alive: incomplete.keep_alive && !incomplete.expects_continue,
+            http_1_0: incomplete.http_1_0,
+            ..self.take_request(core.now.mono_ms())
         };
-        self.encode(response, None, waiting, lent);
+        self.encode(response, None, waiting, core);
         if self.closing.is_none() {
             // The time that it may take goes on from its first byte.
             self.stage = stage;
-            self.intake.begin_to_skip(input.len());
+            self.reader.skip_body(input.len());
         }
         true
     }
 
     /// Throws away what has come of the body of an answered request, and says how much that was.
-    fn skip<H>(&mut self, input: &mut [u8], lent: &CoreContext<'_, H>) -> usize {
-        match self.intake.skip(input, lent.desk.patience.body_bytes_max) {
+    fn skip<H>(&mut self, input: &mut [u8], core: &CoreContext<'_, H>) -> usize {
+        match self.reader.skip(input, core.limits.body_bytes_max) {
             Ok(skipped) => {
                 if skipped.done {
                     self.stage = Stage::Idle;
-                    self.active_ms = lent.now.mono_ms();
+                    self.active_ms = core.now.mono_ms();
                 }
                 skipped.consumed
             }
@@ -227,36 +228,36 @@ impl Connection {
     /// Asks the handler; `followed` says that more bytes came with the request.
     fn answer_one<H: Handler>(
         &mut self,
-        whole: &Whole<'_>,
+        request: &CompleteRequest<'_>,
         followed: bool,
-        lent: &mut CoreContext<'_, H>,
+        core: &mut CoreContext<'_, H>,
     ) {
-        let waiting = Waiting {
+        let waiting = PendingAnswer {
             followed,
-            answers_head: whole.request.method == Method::Head,
-            keep_alive: whole.keep_alive,
-            http_1_0: whole.http_1_0,
-            ..self.take_request(lent.now.mono_ms())
+            answers_head: request.request.method == Method::Head,
+            keep_alive: request.keep_alive,
+            http_1_0: request.http_1_0,
+            ..self.take_request(core.now.mono_ms())
         };
-        let context = self.context(self.requests, lent);
-        lent.buffers.body.clear();
-        let reply = lent.handler.handle(&whole.request, &context, &mut lent.buffers.body);
-        lent.cost += REQUEST_COST_BYTES + lent.handler.take_cost();
+        let context = self.context(self.requests, core);
+        core.buffers.body.clear();
+        let reply = core.handler.handle(&request.request, &context, &mut core.buffers.body);
+        core.cost += REQUEST_COST_BYTES + core.handler.take_cost();
         match reply {
-            Reply::Now(response) => self.encode(response, None, waiting, lent),
+            Reply::Now(response) => self.encode(response, None, waiting, core),
             Reply::Later => self.stage = Stage::Waiting(waiting),
         }
     }
 
     /// Counts a request that is about to be answered.
-    fn take_request(&mut self, now_ms: u64) -> Waiting {
+    fn take_request(&mut self, now_ms: u64) -> PendingAnswer {
         if self.requests > 0 {
             self.pause_ms = self.pause_ms.max(now_ms.saturating_sub(self.active_ms));
         }
         self.requests += 1;
         self.stage = Stage::Idle;
         self.active_ms = now_ms;
-        Waiting {
+        PendingAnswer {
             number: self.requests,
             followed: false,
             answers_head: false,
@@ -266,15 +267,15 @@ impl Connection {
         }
     }
 
-    const fn context<'c, H>(&'c self, number: u64, lent: &CoreContext<'c, H>) -> Context<'c> {
+    const fn context<'c, H>(&'c self, number: u64, core: &CoreContext<'c, H>) -> Context<'c> {
         Context {
-            now: lent.now,
+            now: core.now,
             peer_is_loopback: self.peer_is_loopback,
             peer: &self.stream,
             over_limit: self.over_limit(),
-            draining: lent.draining,
+            draining: core.draining,
             request: RequestId { connection: self.id, number },
-            mailbox: &lent.desk.mailbox,
+            answer_sink: core.answer_sink,
             lines: "",
         }
     }
@@ -285,52 +286,56 @@ impl Connection {
         &mut self,
         response: Response,
         posted: Option<&[u8]>,
-        of: Waiting,
-        lent: &mut CoreContext<'_, H>,
+        of: PendingAnswer,
+        core: &mut CoreContext<'_, H>,
     ) {
-        self.closing = self.closing.or_else(|| self.reason_to_end(of, lent));
+        self.closing = self.closing.or_else(|| self.close_reason_of(of, core));
         let persistence = match (self.closing, of.http_1_0) {
             (Some(_), _) => Persistence::Close,
             (None, true) => Persistence::OpenSaid,
             (None, false) => Persistence::Open,
         };
-        let BufferPool { out, body, .. } = &mut *lent.buffers;
+        let BufferPool { out, body, .. } = &mut *core.buffers;
         let body = posted.unwrap_or(body);
-        lent.encoder.encode(out, response, body, of.answers_head, persistence, lent.now);
-        lent.handler.request_answered(response, of.since_ns);
+        core.encoder.encode(out, response, body, of.answers_head, persistence, core.now);
+        core.handler.request_answered(response, of.since_ns);
     }
 
     /// Why an answer is the connection's last, if it is.
-    fn reason_to_end<H>(&self, of: Waiting, lent: &CoreContext<'_, H>) -> Option<CloseReason> {
+    fn close_reason_of<H>(
+        &self,
+        of: PendingAnswer,
+        core: &CoreContext<'_, H>,
+    ) -> Option<CloseReason> {
         // What came with this request is answered as well, once: it was under way when the end
         // was decided. Whoever goes on sending is told with its next answer.
-        let spared = of.followed && !self.last_call;
+        let spared = of.followed && !self.close_on_next_answer;
         let reasons = [
             (!of.keep_alive, CloseReason::Client),
             (self.over_limit(), CloseReason::Limit),
-            (lent.draining && !spared, CloseReason::Drain),
-            (self.is_leaving(lent.now) && !spared, CloseReason::Age),
+            (core.draining && !spared, CloseReason::Drain),
+            (self.will_be_too_old(core.now) && !spared, CloseReason::Age),
         ];
         reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
     }
 
     /// Answers what could not be taken, as the connection's last; a HEAD without a body.
-    pub(super) fn refuse<H: Handler>(
+    pub(super) fn answer_error<H: Handler>(
         &mut self,
-        refusal: RequestError,
+        error: RequestError,
         answers_head: bool,
-        lent: &mut CoreContext<'_, H>,
+        core: &mut CoreContext<'_, H>,
     ) {
         self.stage = Stage::Idle;
-        let BufferPool { out, body, .. } = &mut *lent.buffers;
+        let BufferPool { out, body, .. } = &mut *core.buffers;
         body.clear();
-        let response = lent.handler.refuse(refusal, body);
-        lent.encoder.encode(out, response, body, answers_head, Persistence::Close, lent.now);
+        let response = core.handler.answer_error(error, body);
+        core.encoder.encode(out, response, body, answers_head, Persistence::Close, core.now);
         // ConnectionLimits ended now; all else was asked for by what was received.
-        let asked = !matches!(refusal, RequestError::Timeout | RequestError::ConnectionLimit);
-        let since_ns = if asked { self.readable_ns } else { lent.now.mono_ns };
-        lent.handler.request_answered(response, since_ns);
-        self.closing = Some(match refusal {
+        let asked = !matches!(error, RequestError::Timeout | RequestError::ConnectionLimit);
+        let since_ns = if asked { self.readable_ns } else { core.now.mono_ns };
+        core.handler.request_answered(response, since_ns);
+        self.closing = Some(match error {
             RequestError::Timeout => CloseReason::RequestTimeout,
             RequestError::ConnectionLimit | RequestError::MemoryLimit => CloseReason::Limit,
             _ => CloseReason::Error,

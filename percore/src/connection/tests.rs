@@ -8,17 +8,17 @@ use mio::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 
 use super::{Accepted, Connection, Stage};
+use crate::admission::Admission;
 use crate::buffer_pool::BufferPool;
 use crate::clock::Now;
-use crate::connection_table::Admission;
-use crate::context::{AfterServe, ConnectionLimits, CoreContext, Desk};
+use crate::context::{AfterServe, ConnectionLimits, CoreContext};
 use crate::http::handler::{AnswerSink, ConnectionId, Context, Handler, Reply, RequestId};
 use crate::http::problem::problem;
 use crate::http::request::Request;
 use crate::http::response::{Answer, Encoder, Response};
 use crate::http::status::Status;
 use crate::limits::{
-    CHEAP_BYTES_MAX, NEWCOMER_MS, PIPELINED_REQUESTS_PER_TURN, REQUESTS_PER_SPENT_TURN,
+    CHEAP_BYTES_MAX, FIRST_REQUEST_GRACE_MS, PIPELINED_REQUESTS_PER_TURN, REQUESTS_PER_SPENT_TURN,
     SHARE_BYTES_MAX,
 };
 use crate::observer::{CloseReason, Observer};
@@ -27,7 +27,7 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-const PATIENCE: ConnectionLimits =
+const LIMITS: ConnectionLimits =
     ConnectionLimits { idle_ms: 1000, request_ms: 1000, body_bytes_max: BODY_BYTES_MAX };
 
 impl Connection {
@@ -63,7 +63,7 @@ impl Handler for Fine {
         Reply::Now(Response::ok("text/plain", 0))
     }
 
-    fn judge(
+    fn check_head(
         &mut self,
         head: &Request<'_>,
         _: &Context<'_>,
@@ -120,54 +120,55 @@ fn with(
     now_ms: u64,
     act: impl FnOnce(&mut Connection, &mut CoreContext<'_, Fine>) -> AfterServe,
 ) -> AfterServe {
-    lending(&mut BufferPool::new(1024), false, connection, now_ms, act)
+    with_pool(&mut BufferPool::new(1024), false, connection, now_ms, act)
 }
 
 /// The same with buffers that others have a share of, and perhaps while the server drains.
-fn lending(
+fn with_pool(
     buffers: &mut BufferPool,
     draining: bool,
     connection: &mut Connection,
     now_ms: u64,
     act: impl FnOnce(&mut Connection, &mut CoreContext<'_, Fine>) -> AfterServe,
 ) -> AfterServe {
-    let draining = |lent: &mut CoreContext<'_, Fine>| lent.draining = draining;
-    lending_all(buffers, draining, connection, now_ms, act)
+    let draining = |core: &mut CoreContext<'_, Fine>| core.draining = draining;
+    with_core(buffers, draining, connection, now_ms, act)
 }
 
 /// The same in a turn that has no share left for what is costly.
 fn serve_spent(connection: &mut Connection) -> AfterServe {
-    let spent = |lent: &mut CoreContext<'_, Fine>| lent.spent = true;
-    lending_all(&mut BufferPool::new(1024), spent, connection, 0, Connection::serve)
+    let spent = |core: &mut CoreContext<'_, Fine>| core.share_spent = true;
+    with_core(&mut BufferPool::new(1024), spent, connection, 0, Connection::serve)
 }
 
-fn lending_all(
+fn with_core(
     buffers: &mut BufferPool,
     change: impl FnOnce(&mut CoreContext<'_, Fine>),
     connection: &mut Connection,
     now_ms: u64,
     act: impl FnOnce(&mut Connection, &mut CoreContext<'_, Fine>) -> AfterServe,
 ) -> AfterServe {
-    let mut lent = CoreContext {
+    let mut core = CoreContext {
         handler: &mut Fine::default(),
-        desk: &Desk { mailbox: Arc::new(Nobody), patience: PATIENCE },
+        answer_sink: &(Arc::new(Nobody) as _),
+        limits: &LIMITS,
         buffers,
         encoder: &mut Encoder::default(),
         now: Now { mono_ns: now_ms * 1_000_000, wall_us: 0 },
         readable_ns: now_ms * 1_000_000,
         draining: false,
-        spent: false,
+        share_spent: false,
         cost: 0,
     };
-    change(&mut lent);
-    act(connection, &mut lent)
+    change(&mut core);
+    act(connection, &mut core)
 }
 
 /// Sends more, and waits until it is here.
 fn send(connection: &mut Connection, peer: &mut Peer, bytes: &[u8]) {
     peer.write_all(bytes).unwrap();
     connection.wait_readable();
-    connection.note(true, false);
+    connection.set_readiness(true, false);
 }
 
 fn answer(mut peer: &Peer) -> String {
@@ -185,7 +186,7 @@ fn who_has_sent_nothing_is_closed() {
     assert_eq!(expire(&mut idle, 1000), AfterServe::Wait);
     assert_eq!(answer(&peer), "");
     drop(peer);
-    idle.note(true, true);
+    idle.set_readiness(true, true);
     assert_eq!(with(&mut idle, 1001, Connection::serve), AfterServe::Close(CloseReason::Idle));
 }
 
@@ -194,7 +195,7 @@ fn who_has_sent_nothing_is_closed() {
 fn an_idle_peer_that_has_not_read_is_reset() {
     let request = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n";
     let (mut idle, mut peer) = connected(u64::MAX, request);
-    idle.note(true, false);
+    idle.set_readiness(true, false);
     assert_eq!(with(&mut idle, 0, Connection::serve), AfterServe::Wait);
     assert_eq!(expire(&mut idle, 1000), AfterServe::Wait);
     assert_eq!(expire(&mut idle, 2000), AfterServe::Close(CloseReason::Idle));
@@ -229,7 +230,7 @@ fn the_beginning_of_a_request_is_waited_for() {
 #[test]
 fn a_turn_answers_so_many_requests_and_no_more() {
     let (mut greedy, peer) = connected(u64::MAX, &REQUEST.repeat(2 * PIPELINED_REQUESTS_PER_TURN));
-    greedy.note(true, false);
+    greedy.set_readiness(true, false);
     assert_eq!(with(&mut greedy, 0, Connection::serve), AfterServe::Again);
     assert_eq!(greedy.requests, PIPELINED_REQUESTS_PER_TURN as u64);
     assert_ne!(with(&mut greedy, 0, Connection::serve), AfterServe::Close(CloseReason::Error));
@@ -242,12 +243,12 @@ fn a_turn_answers_so_many_requests_and_no_more() {
 fn a_turn_answers_what_costs_so_much_and_no_more() {
     let costly = b"GET /costly HTTP/1.1\r\nHost: a\r\n\r\n";
     let (mut greedy, peer) = connected(u64::MAX, &[REQUEST, costly, costly, REQUEST].concat());
-    greedy.note(true, false);
+    greedy.set_readiness(true, false);
     for requests in [2, 3] {
         assert_eq!(with(&mut greedy, 0, Connection::serve), AfterServe::Again);
         assert_eq!(greedy.requests, requests);
         // What it has left may be cheap: it is found out in the next turn.
-        assert!(!greedy.waits_its_turn());
+        assert!(!greedy.is_deferred());
     }
     assert_eq!(with(&mut greedy, 0, Connection::serve), AfterServe::Wait);
     assert_eq!((greedy.requests, greedy.buffered()), (4, 0));
@@ -269,21 +270,21 @@ fn what_may_be_costly_waits_where_the_turn_has_no_share_left() {
         coded.to_vec(),
     ] {
         let (mut waiting, peer) = connected(u64::MAX, &[REQUEST, &costly, REQUEST].concat());
-        waiting.note(true, false);
+        waiting.set_readiness(true, false);
         for _ in 0..3 {
             assert_eq!(serve_spent(&mut waiting), AfterServe::Again);
-            assert_eq!((waiting.requests, waiting.waits_its_turn()), (1, true));
+            assert_eq!((waiting.requests, waiting.is_deferred()), (1, true));
         }
         assert_eq!(with(&mut waiting, 0, Connection::serve), AfterServe::Wait);
-        assert_eq!((waiting.requests, waiting.waits_its_turn()), (3, false));
+        assert_eq!((waiting.requests, waiting.is_deferred()), (3, false));
         assert_eq!(answer(&peer).matches("HTTP/1.1 200 ").count(), 3);
     }
     // What is cheap does not wait, as long as it is not much.
     let (mut cheap, _peer) = connected(u64::MAX, &REQUEST.repeat(REQUESTS_PER_SPENT_TURN + 1));
-    cheap.note(true, false);
+    cheap.set_readiness(true, false);
     assert_eq!(serve_spent(&mut cheap), AfterServe::Again);
     assert_eq!(cheap.requests, REQUESTS_PER_SPENT_TURN as u64);
-    assert!(!cheap.waits_its_turn());
+    assert!(!cheap.is_deferred());
     assert_eq!(serve_spent(&mut cheap), AfterServe::Wait);
 }
 
@@ -293,7 +294,7 @@ fn who_waits_its_turn_is_not_late() {
     let large = vec![b'x'; CHEAP_BYTES_MAX + 1];
     let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", large.len());
     let (mut waiting, mut peer) = connected(u64::MAX, head.as_bytes());
-    waiting.note(true, false);
+    waiting.set_readiness(true, false);
     assert_eq!(with(&mut waiting, 0, Connection::serve), AfterServe::Wait);
     send(&mut waiting, &mut peer, &large);
     assert_eq!(serve_spent(&mut waiting), AfterServe::Again);
@@ -308,7 +309,7 @@ fn who_waits_its_turn_is_not_late() {
 fn of_a_wrong_head_and_a_wrong_body_the_head_comes_first() {
     let head = b"POST /none HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let (mut wrong, peer) = connected(u64::MAX, &[head, &b"x"[..]].concat());
-    wrong.note(true, false);
+    wrong.set_readiness(true, false);
     assert_eq!(with(&mut wrong, 0, Connection::serve), AfterServe::Wait);
     let told = answer(&peer);
     assert!(told.starts_with("HTTP/1.1 404 ") && told.contains("close"), "{told}");
@@ -321,8 +322,8 @@ fn nothing_is_begun_for_who_has_gone() {
     let (mut left, peer) = connected(u64::MAX, &REQUEST.repeat(10));
     socket2::SockRef::from(&peer).set_linger(Some(std::time::Duration::ZERO)).unwrap();
     drop(peer);
-    left.note(true, true);
-    left.note_gone();
+    left.set_readiness(true, true);
+    left.mark_peer_gone();
     assert_eq!(with(&mut left, 0, Connection::serve), AfterServe::Close(CloseReason::Error));
     assert_eq!(left.requests, 0);
 }
@@ -338,7 +339,7 @@ fn who_is_refused_by_its_head_is_told_so_and_its_body_thrown_away() {
     for (field, begin, end) in FRAMINGS {
         let head = format!("POST /none HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n{begin}");
         let (mut refused, mut peer) = connected(u64::MAX, head.as_bytes());
-        refused.note(true, false);
+        refused.set_readiness(true, false);
         assert_eq!(with(&mut refused, 0, Connection::serve), AfterServe::Wait);
         let told = answer(&peer);
         assert!(told.starts_with("HTTP/1.1 404 ") && !told.contains("close"), "{told}");
@@ -357,10 +358,10 @@ fn a_body_that_is_thrown_away_and_does_not_end_ends_its_connection_without_a_wor
     for (field, begin, _) in FRAMINGS {
         let head = format!("POST /none HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n{begin}");
         let (mut late, peer) = connected(u64::MAX, head.as_bytes());
-        late.note(true, false);
+        late.set_readiness(true, false);
         assert_eq!(with(&mut late, 0, Connection::serve), AfterServe::Wait);
         assert!(answer(&peer).starts_with("HTTP/1.1 404 "));
-        assert_eq!(late.deadline_ms(&PATIENCE), 1000);
+        assert_eq!(late.deadline_ms(&LIMITS), 1000);
         assert_eq!(expire(&mut late, 1000), AfterServe::Wait);
         assert_eq!(answer(&peer), "", "{field}");
         assert_eq!(expire(&mut late, 2000), AfterServe::Close(CloseReason::RequestTimeout));
@@ -368,7 +369,7 @@ fn a_body_that_is_thrown_away_and_does_not_end_ends_its_connection_without_a_wor
     let (field, begin, _) = FRAMINGS[1];
     let head = format!("POST /none HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n{begin}");
     let (mut wrong, mut peer) = connected(u64::MAX, head.as_bytes());
-    wrong.note(true, false);
+    wrong.set_readiness(true, false);
     assert_eq!(with(&mut wrong, 0, Connection::serve), AfterServe::Wait);
     assert!(answer(&peer).starts_with("HTTP/1.1 404 "));
     send(&mut wrong, &mut peer, b"\r\n56789x\r\n");
@@ -385,7 +386,7 @@ fn who_waits_to_send_its_body_and_is_refused_gets_its_last_answer() {
                 "POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{field}\r\n\r\n"
             );
             let (mut asking, mut peer) = connected(u64::MAX, head.as_bytes());
-            asking.note(true, false);
+            asking.set_readiness(true, false);
             assert_eq!(with(&mut asking, 0, Connection::serve), AfterServe::Wait);
             let told = answer(&peer);
             if path == "/none" {
@@ -408,13 +409,15 @@ fn who_holds_more_and_for_longer_is_the_greater_burden() {
     let (mut late, _two) = connected(u64::MAX, &half);
     let (mut idle, _three) = connected(u64::MAX, REQUEST);
     for (connection, at_ms) in [(&mut early, 0), (&mut late, 500), (&mut idle, 0)] {
-        connection.note(true, false);
+        connection.set_readiness(true, false);
         assert_eq!(with(connection, at_ms, Connection::serve), AfterServe::Wait);
     }
-    assert!(early.burden(600) > late.burden(600) && late.burden(600) > 0);
-    assert_eq!(idle.burden(600), 0);
+    assert!(
+        early.eviction_weight(600) > late.eviction_weight(600) && late.eviction_weight(600) > 0
+    );
+    assert_eq!(idle.eviction_weight(600), 0);
     assert_eq!(with(&mut early, 600, Connection::evict), AfterServe::Wait);
-    assert_eq!((early.burden(600), early.closing), (0, Some(CloseReason::Limit)));
+    assert_eq!((early.eviction_weight(600), early.closing), (0, Some(CloseReason::Limit)));
 }
 
 /// There is no room for what follows it, but it was taken.
@@ -423,17 +426,17 @@ fn out_of_memory_a_later_answer_is_waited_for_all_the_same() {
     let request = b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n";
     let (mut waiting, peer) = connected(u64::MAX, &[request, REQUEST].concat());
     let buffers = &mut BufferPool::new(1024);
-    waiting.note(true, false);
-    assert_eq!(lending(buffers, false, &mut waiting, 0, Connection::serve), AfterServe::Wait);
-    assert_eq!(lending(buffers, false, &mut waiting, 0, Connection::evict), AfterServe::Wait);
+    waiting.set_readiness(true, false);
+    assert_eq!(with_pool(buffers, false, &mut waiting, 0, Connection::serve), AfterServe::Wait);
+    assert_eq!(with_pool(buffers, false, &mut waiting, 0, Connection::evict), AfterServe::Wait);
     assert_eq!(waiting.buffered(), 0);
-    waiting.note(true, false);
-    assert_eq!(lending(buffers, false, &mut waiting, 0, Connection::serve), AfterServe::Wait);
+    waiting.set_readiness(true, false);
+    assert_eq!(with_pool(buffers, false, &mut waiting, 0, Connection::serve), AfterServe::Wait);
     let asked = RequestId { connection: ConnectionId::default(), number: 1 };
     let late = Answer { response: Response::ok("text/plain", 0), body: b"late".to_vec() };
     let deliver =
-        |of: &mut Connection, lent: &mut CoreContext<'_, Fine>| of.deliver(asked, &late, lent);
-    assert_eq!(lending(buffers, false, &mut waiting, 1, deliver), AfterServe::Wait);
+        |of: &mut Connection, core: &mut CoreContext<'_, Fine>| of.deliver(asked, &late, core);
+    assert_eq!(with_pool(buffers, false, &mut waiting, 1, deliver), AfterServe::Wait);
     let text = answer(&peer);
     assert!(text.contains("Connection: close") && text.ends_with("late"), "{text}");
     assert_eq!(answer(&peer), "");
@@ -443,9 +446,9 @@ fn out_of_memory_a_later_answer_is_waited_for_all_the_same() {
 #[test]
 fn an_empty_line_behind_the_last_request_does_not_keep_it_open() {
     let (mut last, peer) = connected(u64::MAX, &[REQUEST, b"\r\n"].concat());
-    last.note(true, false);
+    last.set_readiness(true, false);
     let buffers = &mut BufferPool::new(1024);
-    assert_eq!(lending(buffers, true, &mut last, 0, Connection::serve), AfterServe::Wait);
+    assert_eq!(with_pool(buffers, true, &mut last, 0, Connection::serve), AfterServe::Wait);
     let text = answer(&peer);
     assert!(text.contains("Connection: close"), "{text}");
     assert_eq!(answer(&peer), "");
@@ -455,7 +458,7 @@ fn an_empty_line_behind_the_last_request_does_not_keep_it_open() {
 #[test]
 fn only_who_is_within_the_limit_is_closed_for_a_newcomer() {
     let (mut silent, _peer) = connected(u64::MAX, b"");
-    assert_eq!(silent.evictable_since_ms(NEWCOMER_MS), Some(0));
+    assert_eq!(silent.evictable_since_ms(FIRST_REQUEST_GRACE_MS), Some(0));
     silent.admission = Admission::Reserved;
-    assert_eq!(silent.evictable_since_ms(NEWCOMER_MS), None);
+    assert_eq!(silent.evictable_since_ms(FIRST_REQUEST_GRACE_MS), None);
 }

@@ -16,16 +16,16 @@ impl Connection {
     /// Receives once, unless whole requests wait already; `None` when there is nothing to do.
     pub(super) fn receive<H>(
         &mut self,
-        lent: &mut CoreContext<'_, H>,
+        core: &mut CoreContext<'_, H>,
     ) -> Result<Option<usize>, CloseReason> {
-        if self.unparsed {
+        if self.has_unparsed {
             return Ok(Some(0));
         }
         if !self.readable {
             return Ok(None);
         }
-        self.readable_ns = lent.readable_ns;
-        match self.read(&mut lent.buffers.receive) {
+        self.readable_ns = core.readable_ns;
+        match self.read(&mut core.buffers.receive) {
             Ok(Some(0)) => Err(CloseReason::Client),
             Ok(received) => Ok(received),
             Err(_) => Err(CloseReason::Error),
@@ -64,68 +64,68 @@ impl Connection {
     }
 
     /// Sends the out-buffer once and keeps what the kernel does not take.
-    pub(super) fn send<H>(&mut self, lent: &mut CoreContext<'_, H>) -> Result<(), CloseReason> {
+    pub(super) fn send<H>(&mut self, core: &mut CoreContext<'_, H>) -> Result<(), CloseReason> {
         if !self.output.is_empty() {
             // A later answer: those before it have not all been sent.
-            let mut out = std::mem::take(&mut lent.buffers.out);
-            lent.buffers.grow(&mut self.output, &out);
+            let mut out = std::mem::take(&mut core.buffers.out);
+            core.buffers.append(&mut self.output, &out);
             out.clear();
-            lent.buffers.out = out;
+            core.buffers.out = out;
             return Ok(());
         }
-        let mut out = std::mem::take(&mut lent.buffers.out);
+        let mut out = std::mem::take(&mut core.buffers.out);
         let outcome = Self::write(&mut self.stream, &out);
         let rest = outcome.as_ref().ok().and_then(|sent| out.get(*sent..)).unwrap_or_default();
         if !rest.is_empty() {
-            self.output = lent.buffers.lend(rest);
+            self.output = core.buffers.acquire(rest);
             self.sent = 0;
         }
         out.clear();
-        lent.buffers.out = out;
+        core.buffers.out = out;
         outcome.map(|_| ()).map_err(|_| CloseReason::Error)
     }
 
     /// Sends kept output, as much as the kernel takes.
-    pub(super) fn flush<H>(&mut self, lent: &mut CoreContext<'_, H>) -> Result<(), CloseReason> {
+    pub(super) fn flush<H>(&mut self, core: &mut CoreContext<'_, H>) -> Result<(), CloseReason> {
         while let Some(rest) = self.output.get(self.sent..).filter(|rest| !rest.is_empty()) {
             let sent = Self::write(&mut self.stream, rest).map_err(|_| CloseReason::Error)?;
             if sent == 0 {
                 return Ok(());
             }
             self.sent += sent;
-            self.active_ms = lent.now.mono_ms();
+            self.active_ms = core.now.mono_ms();
         }
-        lent.buffers.take_back(std::mem::take(&mut self.output));
+        core.buffers.release(std::mem::take(&mut self.output));
         self.sent = 0;
         Ok(())
     }
 
     /// After the last answer: says that nothing more is sent, and lets the peer read it. Closing
     /// with unread bytes would reset the connection, and a reset eats the answer (RFC 9112, 9.6).
-    pub(super) fn finish<H>(&mut self, lent: &mut CoreContext<'_, H>) -> AfterServe {
-        lent.buffers.take_back(std::mem::take(&mut self.input));
-        self.unparsed = false;
+    pub(super) fn begin_lingering<H>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
+        core.buffers.release(std::mem::take(&mut self.input));
+        self.has_unparsed = false;
         if self.stream.shutdown(Shutdown::Write).is_err() {
-            return AfterServe::Close(self.reason());
+            return AfterServe::Close(self.close_reason());
         }
-        self.stage = Stage::Lingering { until_ms: lent.now.mono_ms() + LINGER_MS };
-        self.discard(lent)
+        self.stage = Stage::Lingering { until_ms: core.now.mono_ms() + LINGER_MS };
+        self.discard_input(core)
     }
 
     /// Lets the kernel throw away what the peer has not received yet when the connection is closed,
     /// and reset it. Or the kernel would keep all of it, for a peer that reads a byte now and then.
-    pub(super) fn forgo_sending(&self) {
+    pub(super) fn reset_on_close(&self) {
         // Where that fails it is closed all the same.
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// Throws away what the peer sends, until it closes.
-    pub(super) fn discard<H>(&mut self, lent: &mut CoreContext<'_, H>) -> AfterServe {
+    pub(super) fn discard_input<H>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         if !self.readable && !self.peer_closed {
             return AfterServe::Wait;
         }
-        match self.read(&mut lent.buffers.receive) {
-            Ok(Some(0)) | Err(_) => AfterServe::Close(self.reason()),
+        match self.read(&mut core.buffers.receive) {
+            Ok(Some(0)) | Err(_) => AfterServe::Close(self.close_reason()),
             Ok(_) if self.readable => AfterServe::Again,
             Ok(_) => AfterServe::Wait,
         }

@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use mio::{Interest, Token};
 
 use super::EventLoop;
+use crate::admission::Admission;
 use crate::connection::{Accepted, Connection};
-use crate::connection_table::Admission;
 use crate::descriptors::are_exhausted;
 use crate::http::handler::Handler;
 use crate::inbox::NewConnection;
@@ -17,7 +17,7 @@ use crate::shutdown::Phase;
 const ACCEPTS_PER_TURN: usize = 64;
 
 /// Idle connections that are looked at for one to close; those that have just sent a request stay.
-const LAST_LOOKS: usize = 8;
+const IDLE_CANDIDATES_TRIED: usize = 8;
 
 /// Errors in one turn of which each may be about the connection that was to be accepted (man 2
 /// accept). More are about something that stays, and the next try waits.
@@ -42,7 +42,9 @@ impl<H: Handler> EventLoop<H> {
                 return;
             };
             match listener.accept() {
-                Ok((stream, peer)) => self.welcome(NewConnection { stream, peer, asked: 0 }),
+                Ok((stream, peer)) => {
+                    self.assign_core(NewConnection { stream, peer, cores_asked: 0 })
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.accepting = false;
                     return;
@@ -50,7 +52,7 @@ impl<H: Handler> EventLoop<H> {
                 Err(error) if are_exhausted(&error) => {
                     self.handler.accept_failed(&error, true, self.now);
                     // Make room, and try again after a while.
-                    self.make_room(now_ms);
+                    self.close_longest_idle(now_ms);
                     self.accept_retry_ms = Some(now_ms + ACCEPT_RETRY_MS);
                     return;
                 }
@@ -68,51 +70,53 @@ impl<H: Handler> EventLoop<H> {
 
     /// Gives a newcomer its seat, here or at a core with fewer connections. At the end it stays:
     /// the others may have gone.
-    fn welcome(&mut self, newcomer: NewConnection) {
-        let crew = &self.common.crew;
+    fn assign_core(&mut self, connection: NewConnection) {
+        let balancer = &self.server.balancer;
         let here = if self.phase == Phase::Closing {
-            crew.take_seat_at(self.number);
-            Some(newcomer)
+            balancer.add_connection(self.number);
+            Some(connection)
         } else {
-            crew.place(self.number, newcomer)
+            balancer.assign(self.number, connection)
         };
-        if let Some(newcomer) = here {
-            self.receive(newcomer);
+        if let Some(connection) = here {
+            self.admit_or_forward(connection);
         }
     }
 
     /// Takes a newcomer with a seat here in, at the limit for the longest-idle connection of this
     /// core or, if none is idle here, of another.
-    pub(super) fn receive(&mut self, newcomer: NewConnection) {
+    pub(super) fn admit_or_forward(&mut self, connection: NewConnection) {
         let now_ms = self.now.mono_ms();
         let closing = self.phase == Phase::Closing;
-        let mut here = Some(newcomer);
+        let mut here = Some(connection);
         if self.connections.is_full() {
             // Once on its way through the cores.
-            if let Some(newcomer) = here.as_ref().filter(|newcomer| newcomer.asked == 0) {
-                let limit = self.common.population.limit();
-                self.handler.connection_limit_reached(&Some(newcomer.peer), limit, self.now);
+            if let Some(connection) = here.as_ref().filter(|connection| connection.cores_asked == 0)
+            {
+                let limit = self.server.admission_control.limit();
+                self.handler.connection_limit_reached(&Some(connection.peer), limit, self.now);
             }
-            let made_room = self.make_room(now_ms);
-            if !made_room && !closing {
-                let crew = &self.common.crew;
-                here = here.and_then(|newcomer| crew.pass_on(self.number, newcomer, now_ms));
+            let closed_one = self.close_longest_idle(now_ms);
+            if !closed_one && !closing {
+                let balancer = &self.server.balancer;
+                here =
+                    here.and_then(|connection| balancer.forward(self.number, connection, now_ms));
             }
         }
-        if let Some(newcomer) = here {
-            self.admit(newcomer, now_ms);
+        if let Some(connection) = here {
+            self.admit(connection, now_ms);
         }
     }
 
     /// Closes the connection that has been idle longest, if there is one. The next request of any
     /// that is found may have come since the kernel was asked: that one is answered, and stays.
-    fn make_room(&mut self, now_ms: u64) -> bool {
-        for _ in 0..LAST_LOOKS {
+    fn close_longest_idle(&mut self, now_ms: u64) -> bool {
+        for _ in 0..IDLE_CANDIDATES_TRIED {
             let Some(slot) = self.connections.longest_idle(now_ms) else {
                 return false;
             };
             let requests = self.connections.at(slot).map(|found| {
-                found.note(true, false);
+                found.set_readiness(true, false);
                 found.requests()
             });
             self.serve(slot);
@@ -130,35 +134,35 @@ impl<H: Handler> EventLoop<H> {
 
     /// Takes a reserved place back, for a newcomer. Whoever has it may have sent its request since
     /// the kernel was asked, and is answered then.
-    fn dismiss(&mut self, slot: usize) {
+    fn reclaim_reserved(&mut self, slot: usize) {
         if let Some(connection) = self.connections.at(slot) {
-            connection.note(true, false);
+            connection.set_readiness(true, false);
         }
         self.serve(slot);
         if self.connections.demote(slot) {
-            self.with(slot, Connection::turn_away);
+            self.apply(slot, Connection::reject);
         } else {
             self.close(slot, CloseReason::Limit);
         }
     }
 
-    fn admit(&mut self, newcomer: NewConnection, now_ms: u64) {
+    fn admit(&mut self, connection: NewConnection, now_ms: u64) {
         if let Some(slot) = self.connections.longest_reserved() {
-            self.dismiss(slot);
+            self.reclaim_reserved(slot);
         }
-        let NewConnection { mut stream, peer, .. } = newcomer;
+        let NewConnection { mut stream, peer, .. } = connection;
         let (admission, id) = self.connections.admit();
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.handler.connection_opened();
         if admission == Admission::Dropped {
             self.handler.connection_closed(CloseReason::Limit);
-            self.common.crew.leave(self.number);
+            self.server.balancer.remove_connection(self.number);
             return;
         }
         if self.poll.registry().register(&mut stream, Token(id.slot), interest).is_err() {
             self.handler.connection_closed(CloseReason::Error);
-            self.connections.forget(admission);
-            self.common.crew.leave(self.number);
+            self.connections.withdraw(admission);
+            self.server.balancer.remove_connection(self.number);
             return;
         }
         let accepted = Accepted {
@@ -166,13 +170,13 @@ impl<H: Handler> EventLoop<H> {
             peer_is_loopback: peer.ip().to_canonical().is_loopback(),
             admission,
             now_ms,
-            age_ms: self.common.age_limit_ms(now_ms),
+            age_ms: self.server.age_limit_ms(now_ms),
         };
         let slot = self.connections.insert(Connection::new(stream, &accepted));
-        if admission == Admission::TurnedAway {
-            self.with(slot, Connection::turn_away);
+        if admission == Admission::Rejected {
+            self.apply(slot, Connection::reject);
         } else if self.phase == Phase::Closing {
-            self.let_go(slot);
+            self.close_if_inactive(slot);
         } else {
             self.set_timer(slot);
         }

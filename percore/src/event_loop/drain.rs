@@ -2,18 +2,18 @@
 
 use super::EventLoop;
 use crate::http::handler::Handler;
-use crate::limits::NEWCOMER_MS;
+use crate::limits::FIRST_REQUEST_GRACE_MS;
 use crate::observer::CloseReason;
 use crate::shutdown::Phase;
 
 /// Rounds of accepting before the listener closes: what its backlog holds, and not what a flood
 /// adds meanwhile.
-const LAST_ACCEPTS: usize = 64;
+const FINAL_ACCEPT_ROUNDS: usize = 64;
 
 impl<H: Handler> EventLoop<H> {
     /// Follows the server's phase.
-    pub(super) fn enter_phase(&mut self) {
-        let phase = self.common.shutdown.phase();
+    pub(super) fn follow_phase(&mut self) {
+        let phase = self.server.shutdown.phase();
         if phase == self.phase {
             return;
         }
@@ -22,7 +22,7 @@ impl<H: Handler> EventLoop<H> {
             return;
         }
         // Whoever has connected is still served; closing the listener would reset them.
-        for _ in 0..LAST_ACCEPTS {
+        for _ in 0..FINAL_ACCEPT_ROUNDS {
             self.accepting = true;
             self.accept_retry_ms = None;
             self.accept();
@@ -38,15 +38,15 @@ impl<H: Handler> EventLoop<H> {
         self.accepting = false;
         self.accept_retry_ms = None;
         for slot in self.connections.occupied() {
-            self.let_go(slot);
+            self.close_if_inactive(slot);
         }
     }
 
     /// Closes a connection unless something is under way on it: a request may have arrived since
     /// the last turn, and that of a newcomer may not have arrived yet.
-    pub(super) fn let_go(&mut self, slot: usize) {
+    pub(super) fn close_if_inactive(&mut self, slot: usize) {
         if let Some(connection) = self.connections.at(slot) {
-            connection.note(true, false);
+            connection.set_readiness(true, false);
         }
         self.serve(slot);
         let now_ms = self.now.mono_ms();
@@ -56,16 +56,16 @@ impl<H: Handler> EventLoop<H> {
         if connection.evictable_since_ms(now_ms).is_some() {
             self.close(slot, CloseReason::Drain);
         } else if connection.idle_since_ms().is_some() {
-            self.newcomers_until_ms = Some(now_ms + NEWCOMER_MS);
+            self.grace_until_ms = Some(now_ms + FIRST_REQUEST_GRACE_MS);
         }
     }
 
     /// Closes the newcomers that have not asked in time.
-    pub(super) fn dismiss_newcomers(&mut self) {
+    pub(super) fn close_silent_connections(&mut self) {
         let is_time = |until_ms: u64| until_ms <= self.now.mono_ms();
-        if self.newcomers_until_ms.take_if(|until_ms| is_time(*until_ms)).is_some() {
+        if self.grace_until_ms.take_if(|until_ms| is_time(*until_ms)).is_some() {
             for slot in self.connections.occupied() {
-                self.let_go(slot);
+                self.close_if_inactive(slot);
             }
         }
     }

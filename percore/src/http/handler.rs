@@ -25,7 +25,7 @@ pub trait Handler: Observer {
     /// Looks at a request whose head is whole and whose body is not, which is empty here. What
     /// would be refused whatever the body says is answered now, as `handle` would answer it: before
     /// any of the body is waited for, and before `100 Continue` is said. `None` waits for the body.
-    fn judge(
+    fn check_head(
         &mut self,
         _head: &Request<'_>,
         _context: &Context<'_>,
@@ -41,8 +41,8 @@ pub trait Handler: Observer {
     }
 
     /// Answers a request that could not be taken, after which the connection closes.
-    fn refuse(&mut self, refusal: RequestError, body: &mut Vec<u8>) -> Response {
-        refuse(refusal, body, 0)
+    fn answer_error(&mut self, error: RequestError, body: &mut Vec<u8>) -> Response {
+        error_response(error, body, 0)
     }
 
     /// Makes what `handle` took visible to the other cores. The engine calls it before any answer
@@ -57,10 +57,10 @@ pub trait Handler: Observer {
 }
 
 /// The usual answer to a refusal: a problem that says what was wrong.
-pub fn refuse(refusal: RequestError, body: &mut Vec<u8>, route: usize) -> Response {
-    let busy = matches!(refusal, RequestError::ConnectionLimit | RequestError::MemoryLimit);
+pub fn error_response(error: RequestError, body: &mut Vec<u8>, route: usize) -> Response {
+    let busy = matches!(error, RequestError::ConnectionLimit | RequestError::MemoryLimit);
     let field = busy.then(retry_after);
-    problem(body, refusal.status(), refusal, field, route)
+    problem(body, error.status(), error, field, route)
 }
 
 /// `Retry-After` of one to three seconds: clients that were turned away together do not come back
@@ -96,7 +96,7 @@ pub struct Context<'a> {
     /// The request, so that its answer finds it.
     pub request: RequestId,
     /// Where answers are posted.
-    pub mailbox: &'a Arc<dyn AnswerSink>,
+    pub answer_sink: &'a Arc<dyn AnswerSink>,
     /// Further lines of the head of a later answer, see [`Response::lines`].
     pub lines: &'static str,
 }
@@ -105,7 +105,11 @@ impl Context<'_> {
     /// The right to answer this request later, once.
     #[must_use]
     pub fn ticket(&self) -> Ticket {
-        Ticket { mailbox: Some(Arc::clone(self.mailbox)), request: self.request, lines: self.lines }
+        Ticket {
+            answer_sink: Some(Arc::clone(self.answer_sink)),
+            request: self.request,
+            lines: self.lines,
+        }
     }
 }
 
@@ -118,9 +122,9 @@ pub trait Peer: fmt::Debug {
 
 /// A peer as a line of the log shows it.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<'a>(pub &'a dyn Peer);
+pub struct PeerDisplay<'a>(pub &'a dyn Peer);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for PeerDisplay<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.address() {
             // A listener for both families has IPv4 addresses in those of IPv6.
@@ -164,7 +168,7 @@ pub trait AnswerSink: fmt::Debug + Send + Sync {
 /// The right, and the duty, to answer one request.
 #[derive(Debug)]
 pub struct Ticket {
-    mailbox: Option<Arc<dyn AnswerSink>>,
+    answer_sink: Option<Arc<dyn AnswerSink>>,
     request: RequestId,
     lines: &'static str,
 }
@@ -172,27 +176,27 @@ pub struct Ticket {
 impl Ticket {
     /// Answers.
     pub fn answer(mut self, mut answer: Answer) {
-        if let Some(mailbox) = self.mailbox.take() {
+        if let Some(answer_sink) = self.answer_sink.take() {
             answer.response.lines = self.lines;
-            mailbox.deliver(self.request, answer);
+            answer_sink.deliver(self.request, answer);
         }
     }
 
     /// Gives the ticket up: the request is answered otherwise.
-    pub fn waive(mut self) {
-        self.mailbox = None;
+    pub fn cancel(mut self) {
+        self.answer_sink = None;
     }
 }
 
 impl Drop for Ticket {
     /// A ticket that got lost must not leave its connection waiting for ever.
     fn drop(&mut self) {
-        if let Some(mailbox) = self.mailbox.take() {
+        if let Some(answer_sink) = self.answer_sink.take() {
             let mut body = Vec::new();
             let detail = "the answer was lost in the server";
             let mut response = problem(&mut body, Status::InternalServerError, detail, None, 0);
             response.lines = self.lines;
-            mailbox.deliver(self.request, Answer { response, body });
+            answer_sink.deliver(self.request, Answer { response, body });
         }
     }
 }
@@ -214,7 +218,7 @@ mod tests {
     #[test]
     fn a_ticket_is_answered_exactly_once_even_when_it_is_lost() {
         let posted = Arc::new(Posted::default());
-        let mailbox: Arc<dyn AnswerSink> = Arc::clone(&posted) as _;
+        let answer_sink: Arc<dyn AnswerSink> = Arc::clone(&posted) as _;
         let context = Context {
             now: Now::default(),
             peer_is_loopback: true,
@@ -222,13 +226,13 @@ mod tests {
             over_limit: false,
             draining: false,
             request: RequestId::default(),
-            mailbox: &mailbox,
+            answer_sink: &answer_sink,
             lines: "\r\nA: b",
         };
         let answer = Answer { response: Response::ok("text/plain", 0), body: b"a".to_vec() };
         context.ticket().answer(answer.clone());
         drop(context.ticket());
-        context.ticket().waive();
+        context.ticket().cancel();
         let posted = posted.0.lock();
         assert_eq!(posted.len(), 2);
         let lines = "\r\nA: b";

@@ -50,12 +50,12 @@ pub(super) fn parse<'a>(
     input: &'a [u8],
     slots: &'a mut HeaderSlots<'a>,
 ) -> Result<Option<Parsed<'a>>, RequestError> {
-    parse_all(input, slots).map_err(|refusal| first_refusal(input).unwrap_or(refusal))
+    parse_all(input, slots).map_err(|error| first_error(input).unwrap_or(error))
 }
 
 /// The refusal that a peer would have seen that sent its bytes one by one. A prefix that is wrong
 /// stays wrong with every byte after it, so the shortest one is found by halving.
-fn first_refusal(input: &[u8]) -> Option<RequestError> {
+fn first_error(input: &[u8]) -> Option<RequestError> {
     let refused = |bytes: usize| {
         let prefix = input.get(..bytes)?;
         parse_all(prefix, &mut HeaderSlots::new()).err()
@@ -82,7 +82,7 @@ fn parse_all<'a>(
         Ok(httparse::Status::Complete(bytes)) => bytes,
         Ok(httparse::Status::Partial) => return partial(input).map(|()| None),
         Err(httparse::Error::Version) => return other_version(input).map(|()| None),
-        Err(error) => return Err(refusal(error)),
+        Err(error) => return Err(request_error(error)),
     };
     let head_bytes = input.get(..bytes).unwrap_or(input);
     bare_line_feed(head_bytes)?;
@@ -150,7 +150,7 @@ fn long_request_line(input: &[u8]) -> RequestError {
     if has_method { RequestError::TargetTooLong } else { RequestError::UnknownMethod }
 }
 
-const fn refusal(error: httparse::Error) -> RequestError {
+const fn request_error(error: httparse::Error) -> RequestError {
     match error {
         httparse::Error::TooManyHeaders => RequestError::HeadTooLarge,
         httparse::Error::HeaderName | httparse::Error::HeaderValue => RequestError::Field,
@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn refused(input: impl AsRef<[u8]>) -> RequestError {
-        parsed(input).expect_err("a refusal")
+        parsed(input).expect_err("an error")
     }
 
     const WHOLE: &str = "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn request_lines_that_are_refused() {
-        for (line, refusal) in [
+        for (line, error) in [
             ("GET / HTTP/2.0", RequestError::Version),
             ("GET / HTTP/1.2", RequestError::Version),
             ("PRI * HTTP/2.0", RequestError::Version),
@@ -227,13 +227,13 @@ mod tests {
             ("BREW / HTTP/1.1", RequestError::UnknownMethod),
             ("get / HTTP/1.1", RequestError::UnknownMethod),
         ] {
-            assert_eq!(refused(format!("{line}\r\nHost: a\r\n\r\n")), refusal, "{line:?}");
+            assert_eq!(refused(format!("{line}\r\nHost: a\r\n\r\n")), error, "{line:?}");
         }
     }
 
     #[test]
     fn fields_that_are_refused() {
-        for (fields, refusal) in [
+        for (fields, error) in [
             ("Host: a\r\nA : b\r\n", RequestError::Field),
             ("Host: a\r\nA: b\r\n folded\r\n", RequestError::Field),
             ("Host: a\r\nA: b\0c\r\n", RequestError::Field),
@@ -242,7 +242,7 @@ mod tests {
             ("Host: a\r\nA\r\n", RequestError::Field),
             ("Host: a\nA: b\r\n", RequestError::BareLineFeed),
         ] {
-            assert_eq!(refused(format!("GET / HTTP/1.1\r\n{fields}\r\n")), refusal, "{fields:?}");
+            assert_eq!(refused(format!("GET / HTTP/1.1\r\n{fields}\r\n")), error, "{fields:?}");
         }
         assert_eq!(refused("GET / HTTP/1.1\r\nHost: a\n\n"), RequestError::BareLineFeed);
         assert_eq!(refused("GET / HTTP/1.1\n"), RequestError::BareLineFeed);

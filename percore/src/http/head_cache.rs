@@ -13,7 +13,7 @@ use super::headers::{FieldIndex, Headers};
 use super::request::Method;
 use super::request_error::RequestError;
 use super::target::Target;
-use crate::limits::HEADS_KEPT;
+use crate::limits::HEAD_CACHE_ENTRIES;
 
 /// A head that passed every rule of RFC 9112, sections 2 to 6, that a server has to check.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +32,10 @@ pub struct Head<'a> {
     pub bytes: usize,
 }
 
-/// The last [`HEADS_KEPT`] different heads of a core. Its memory grows to the longest of them.
+/// The last [`HEAD_CACHE_ENTRIES`] different heads of a core. Its memory grows to the longest of them.
 #[derive(Default)]
 pub struct HeadCache {
-    kept: Vec<CachedHead>,
+    entries: Vec<CachedHead>,
     /// The place of the one that came last.
     latest: usize,
 }
@@ -46,13 +46,13 @@ struct CachedHead {
     method: Method,
     path: String,
     query: Option<String>,
-    places: FieldIndex,
+    fields: FieldIndex,
     framing: Framing,
 }
 
 impl fmt::Debug for HeadCache {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("HeadCache").field("kept", &self.kept.len()).finish_non_exhaustive()
+        out.debug_struct("HeadCache").field("entries", &self.entries.len()).finish_non_exhaustive()
     }
 }
 
@@ -63,41 +63,41 @@ impl HeadCache {
     ///
     /// The first rule that the head, or what is there of it, breaks, in the order of its bytes.
     pub fn read(&mut self, input: &[u8]) -> Result<Option<Head<'_>>, RequestError> {
-        let place = match self.find(input) {
-            Some(place) => place,
+        let index = match self.find(input) {
+            Some(index) => index,
             None => {
                 let mut slots = HeaderSlots::new();
                 let Some(parsed) = head::parse(input, &mut slots)? else {
                     return Ok(None);
                 };
-                self.keep(input, &parsed)
+                self.insert(input, &parsed)
             }
         };
-        self.latest = place;
-        Ok(self.kept.get(place).map(CachedHead::head))
+        self.latest = index;
+        Ok(self.entries.get(index).map(CachedHead::head))
     }
 
     /// The place of the head with which `input` starts, from the latest one on.
     fn find(&self, input: &[u8]) -> Option<usize> {
-        let (older, newer) = self.kept.split_at_checked(self.latest)?;
+        let (older, newer) = self.entries.split_at_checked(self.latest)?;
         let is_here = |kept: &CachedHead| starts_with(input, &kept.bytes);
-        let found = newer.iter().position(is_here).map(|place| self.latest + place);
+        let found = newer.iter().position(is_here).map(|index| self.latest + index);
         found.or_else(|| older.iter().position(is_here))
     }
 
     /// Keeps a head in the place after the latest one, and says where that is.
     #[cold]
-    fn keep(&mut self, input: &[u8], parsed: &Parsed<'_>) -> usize {
-        let place = if self.kept.len() < HEADS_KEPT {
-            self.kept.push(CachedHead::empty(parsed));
-            self.kept.len() - 1
+    fn insert(&mut self, input: &[u8], parsed: &Parsed<'_>) -> usize {
+        let index = if self.entries.len() < HEAD_CACHE_ENTRIES {
+            self.entries.push(CachedHead::empty(parsed));
+            self.entries.len() - 1
         } else {
-            (self.latest + 1) % HEADS_KEPT
+            (self.latest + 1) % HEAD_CACHE_ENTRIES
         };
-        if let Some(kept) = self.kept.get_mut(place) {
+        if let Some(kept) = self.entries.get_mut(index) {
             kept.fill(input.get(..parsed.bytes).unwrap_or(input), parsed);
         }
-        place
+        index
     }
 }
 
@@ -108,7 +108,7 @@ impl CachedHead {
             method: parsed.method,
             path: String::new(),
             query: None,
-            places: FieldIndex::NONE,
+            fields: FieldIndex::EMPTY,
             framing: parsed.framing,
         }
     }
@@ -121,7 +121,7 @@ impl CachedHead {
         self.path.clear();
         self.path.push_str(path);
         self.query = query.map(str::to_owned);
-        self.places.take(parsed.fields(), bytes);
+        self.fields.rebuild(parsed.fields(), bytes);
         self.framing = parsed.framing;
     }
 
@@ -130,7 +130,7 @@ impl CachedHead {
             method: self.method,
             path: &self.path,
             query: self.query.as_deref(),
-            headers: Headers::new(&self.bytes, &self.places),
+            headers: Headers::new(&self.bytes, &self.fields),
             framing: self.framing,
             bytes: self.bytes.len(),
         }
@@ -162,8 +162,8 @@ mod tests {
     use proptest::prelude::*;
 
     /// All that a head says, as text.
-    fn read(heads: &mut HeadCache, input: &[u8]) -> String {
-        let head = heads.read(input);
+    fn read(head_cache: &mut HeadCache, input: &[u8]) -> String {
+        let head = head_cache.read(input);
         let fields = head.ok().flatten().map(|head| head.headers.iter().collect::<Vec<_>>());
         format!("{head:?} {fields:?}")
     }
@@ -171,10 +171,10 @@ mod tests {
     #[test]
     fn what_can_be_printed_has_no_token() {
         let input = b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer s3cret\r\n\r\n";
-        let mut heads = HeadCache::default();
-        let printed = format!("{:?}", heads.read(input).unwrap().unwrap());
+        let mut head_cache = HeadCache::default();
+        let printed = format!("{:?}", head_cache.read(input).unwrap().unwrap());
         assert!(printed.contains("Authorization") && !printed.contains("s3cret"), "{printed}");
-        for printed in [format!("{heads:?}"), format!("{heads:#?}")] {
+        for printed in [format!("{head_cache:?}"), format!("{head_cache:#?}")] {
             // Neither as text nor as numbers.
             assert!(!printed.contains("s3cret") && !printed.contains("115"), "{printed}");
         }
@@ -182,10 +182,10 @@ mod tests {
 
     #[test]
     fn a_head_that_is_kept_says_what_it_said() {
-        let mut heads = HeadCache::default();
+        let mut head_cache = HeadCache::default();
         for _ in 0..3 {
             let input = b"POST /metrics?a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nX:\r\n\r\n{}";
-            let head = heads.read(input).unwrap().unwrap();
+            let head = head_cache.read(input).unwrap().unwrap();
             assert_eq!((head.method, head.path, head.query), (Method::Post, "/metrics", Some("a")));
             let fields: Vec<_> = head.headers.iter().collect();
             assert_eq!(
@@ -194,22 +194,22 @@ mod tests {
             );
             assert_eq!((head.framing.body, head.bytes), (Body::Length(3), input.len() - 2));
         }
-        assert_eq!(heads.kept.len(), 1);
+        assert_eq!(head_cache.entries.len(), 1);
     }
 
     #[test]
     fn no_more_are_kept_than_may_be_and_the_latest_stay() {
-        let mut heads = HeadCache::default();
-        for number in 0..3 * HEADS_KEPT {
+        let mut head_cache = HeadCache::default();
+        for number in 0..3 * HEAD_CACHE_ENTRIES {
             let input = format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n");
-            assert_eq!(heads.find(input.as_bytes()), None);
-            heads.read(input.as_bytes()).unwrap();
-            for again in (number + 1).saturating_sub(HEADS_KEPT)..=number {
+            assert_eq!(head_cache.find(input.as_bytes()), None);
+            head_cache.read(input.as_bytes()).unwrap();
+            for again in (number + 1).saturating_sub(HEAD_CACHE_ENTRIES)..=number {
                 let input = format!("GET /{again} HTTP/1.1\r\nHost: a\r\n\r\n");
-                assert!(heads.find(input.as_bytes()).is_some(), "{again} after {number}");
+                assert!(head_cache.find(input.as_bytes()).is_some(), "{again} after {number}");
             }
         }
-        assert_eq!(heads.kept.len(), HEADS_KEPT);
+        assert_eq!(head_cache.entries.len(), HEAD_CACHE_ENTRIES);
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
             inputs in prop::collection::vec(
                 (0..4_u8, 0..3_u8, 0..3_usize, any::<bool>()), 1..40),
         ) {
-            let mut heads = HeadCache::default();
+            let mut head_cache = HeadCache::default();
             for (path, host, length, whole) in inputs {
                 // Some are no heads, and some are cut short.
                 let host = ["a", "b:80", "c d"][usize::from(host)];
@@ -243,7 +243,7 @@ mod tests {
                 let end = if whole { text.len() } else { text.len() - 5 };
                 let input = &text.as_bytes()[..end];
                 let alone = read(&mut HeadCache::default(), input);
-                prop_assert_eq!(read(&mut heads, input), alone);
+                prop_assert_eq!(read(&mut head_cache, input), alone);
             }
         }
     }

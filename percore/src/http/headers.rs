@@ -47,11 +47,11 @@ const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize);
 
 impl Span {
     /// Where `part` is within `head`.
-    fn of(part: &[u8], head: &[u8]) -> Self {
-        let at = part.as_ptr().addr().saturating_sub(head.as_ptr().addr());
+    fn of(text: &[u8], head: &[u8]) -> Self {
+        let at = text.as_ptr().addr().saturating_sub(head.as_ptr().addr());
         // An empty part may stand anywhere; every other one is within.
         let narrow = |number: usize| u16::try_from(number).unwrap_or_default();
-        Self { at: narrow(at), bytes: narrow(part.len()) }
+        Self { at: narrow(at), bytes: narrow(text.len()) }
     }
 
     fn bytes(self, head: &[u8]) -> &[u8] {
@@ -62,10 +62,10 @@ impl Span {
 
 /// How often a field stands in a head, and where it does first.
 #[derive(Clone, Copy, Debug)]
-enum Found {
-    Nowhere,
-    Once(Span),
-    Again(Span),
+enum Occurrences {
+    None,
+    One(Span),
+    Several(Span),
 }
 
 /// The places of all fields of a head.
@@ -74,22 +74,22 @@ pub(super) struct FieldIndex {
     /// Names and values, in the order in which they came.
     fields: Vec<(Span, Span)>,
     /// In the order of [`Name::ALL`].
-    named: [Found; Name::ALL.len()],
+    named: [Occurrences; Name::ALL.len()],
 }
 
 impl FieldIndex {
     /// No fields.
-    pub(super) const NONE: Self =
-        Self { fields: Vec::new(), named: [Found::Nowhere; Name::ALL.len()] };
+    pub(super) const EMPTY: Self =
+        Self { fields: Vec::new(), named: [Occurrences::None; Name::ALL.len()] };
 
     /// Takes the names and values of another head, of which they are parts.
-    pub(super) fn take<'a>(
+    pub(super) fn rebuild<'a>(
         &mut self,
         fields: impl Iterator<Item = (&'a str, &'a [u8])>,
         head: &'a [u8],
     ) {
         self.fields.clear();
-        self.named = Self::NONE.named;
+        self.named = Self::EMPTY.named;
         for (given, value) in fields {
             let value = Span::of(value, head);
             self.fields.push((Span::of(given.as_bytes(), head), value));
@@ -97,8 +97,10 @@ impl FieldIndex {
             let place = Name::ALL.iter().position(is_named);
             if let Some(found) = place.and_then(|place| self.named.get_mut(place)) {
                 *found = match *found {
-                    Found::Nowhere => Found::Once(value),
-                    Found::Once(first) | Found::Again(first) => Found::Again(first),
+                    Occurrences::None => Occurrences::One(value),
+                    Occurrences::One(first) | Occurrences::Several(first) => {
+                        Occurrences::Several(first)
+                    }
                 };
             }
         }
@@ -109,7 +111,7 @@ impl FieldIndex {
 #[derive(Clone, Copy)]
 pub struct Headers<'a> {
     head: &'a [u8],
-    places: &'a FieldIndex,
+    index: &'a FieldIndex,
 }
 
 impl fmt::Debug for Headers<'_> {
@@ -121,19 +123,19 @@ impl fmt::Debug for Headers<'_> {
 
 impl<'a> Headers<'a> {
     /// No fields.
-    pub const NONE: Headers<'static> = Headers { head: &[], places: &FieldIndex::NONE };
+    pub const NONE: Headers<'static> = Headers { head: &[], index: &FieldIndex::EMPTY };
 
     /// The fields of this head.
-    pub(super) const fn new(head: &'a [u8], places: &'a FieldIndex) -> Self {
-        Self { head, places }
+    pub(super) const fn new(head: &'a [u8], index: &'a FieldIndex) -> Self {
+        Self { head, index }
     }
 
     /// The first value of a field.
     #[must_use]
     pub fn first(&self, name: Name) -> Option<&'a [u8]> {
-        match self.found(name) {
-            Found::Nowhere => None,
-            Found::Once(value) | Found::Again(value) => Some(value.bytes(self.head)),
+        match self.occurrences(name) {
+            Occurrences::None => None,
+            Occurrences::One(value) | Occurrences::Several(value) => Some(value.bytes(self.head)),
         }
     }
 
@@ -160,22 +162,22 @@ impl<'a> Headers<'a> {
     ///
     /// It stands there again: a list that one value does not tell (RFC 9110, section 5.3).
     pub fn only(&self, name: Name) -> Result<Option<&'a [u8]>, Repeated> {
-        match self.found(name) {
-            Found::Again(_) => Err(Repeated),
-            Found::Nowhere | Found::Once(_) => Ok(self.first(name)),
+        match self.occurrences(name) {
+            Occurrences::Several(_) => Err(Repeated),
+            Occurrences::None | Occurrences::One(_) => Ok(self.first(name)),
         }
     }
 
     /// Names and values of all fields, in the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         let head = self.head;
-        self.places.fields.iter().map(move |(name, value)| {
+        self.index.fields.iter().map(move |(name, value)| {
             (std::str::from_utf8(name.bytes(head)).unwrap_or_default(), value.bytes(head))
         })
     }
 
-    fn found(&self, name: Name) -> Found {
-        self.places.named.get(name as usize).copied().unwrap_or(Found::Nowhere)
+    fn occurrences(&self, name: Name) -> Occurrences {
+        self.index.named.get(name as usize).copied().unwrap_or(Occurrences::None)
     }
 }
 
@@ -187,8 +189,8 @@ mod tests {
     #[test]
     fn fields_are_found_in_whatever_case_and_counted() {
         let head = b"GET / HTTP/1.0\r\nORIGIN: a\r\nContent-Type:\r\nX: y\r\norigin: b\r\n\r\n";
-        let mut heads = HeadCache::default();
-        let headers = heads.read(head).unwrap().unwrap().headers;
+        let mut head_cache = HeadCache::default();
+        let headers = head_cache.read(head).unwrap().unwrap().headers;
         assert_eq!(headers.first(Name::Origin), Some(&b"a"[..]));
         assert_eq!(headers.only(Name::Origin), Err(Repeated));
         assert_eq!(headers.lines("Origin").collect::<Vec<_>>(), [b"a", b"b"]);

@@ -141,12 +141,12 @@ mod tests {
 
     #[test]
     fn limits_are_told_as_they_are() {
-        for (refusal, detail) in [
+        for (error, detail) in [
             (RequestError::TargetTooLong, "request line: longer than 8 KiB"),
             (RequestError::HeadTooLarge, "head: longer than 16 KiB or more than 100 fields"),
             (RequestError::TrailersTooLarge, "trailers: longer than 4 KiB"),
         ] {
-            assert_eq!(refusal.to_string(), detail);
+            assert_eq!(error.to_string(), detail);
         }
     }
 }

@@ -10,15 +10,15 @@ use crate::sync::Mutex;
 
 /// The letterbox of one connection, which waits for one answer at a time.
 #[derive(Debug, Default)]
-pub(super) struct AnswerSlot(Mutex<Letter>);
+pub(super) struct AnswerSlot(Mutex<Slot>);
 
 /// By the number of the request that it is about.
 #[derive(Debug, Default)]
-enum Letter {
+enum Slot {
     #[default]
-    None,
+    Empty,
     Awaited(u64, Arc<Blocker>),
-    Here(u64, Answer),
+    Filled(u64, Answer),
 }
 
 impl AnswerSlot {
@@ -27,11 +27,11 @@ impl AnswerSlot {
         loop {
             let blocker = Blocker::current();
             {
-                let mut letter = self.0.lock();
-                match std::mem::take(&mut *letter) {
-                    Letter::Here(of, answer) if of == number => return answer,
-                    Letter::None | Letter::Awaited(..) | Letter::Here(..) => {
-                        *letter = Letter::Awaited(number, Arc::clone(&blocker));
+                let mut slot = self.0.lock();
+                match std::mem::take(&mut *slot) {
+                    Slot::Filled(of, answer) if of == number => return answer,
+                    Slot::Empty | Slot::Awaited(..) | Slot::Filled(..) => {
+                        *slot = Slot::Awaited(number, Arc::clone(&blocker));
                     }
                 }
             }
@@ -44,17 +44,17 @@ impl AnswerSlot {
 impl AnswerSink for AnswerSlot {
     fn deliver(&self, request: RequestId, answer: Answer) {
         let awaited = {
-            let mut letter = self.0.lock();
-            let is_late = match &*letter {
-                Letter::None => false,
-                Letter::Awaited(number, _) | Letter::Here(number, _) => request.number < *number,
+            let mut slot = self.0.lock();
+            let is_late = match &*slot {
+                Slot::Empty => false,
+                Slot::Awaited(number, _) | Slot::Filled(number, _) => request.number < *number,
             };
             if is_late {
                 return;
             }
-            std::mem::replace(&mut *letter, Letter::Here(request.number, answer))
+            std::mem::replace(&mut *slot, Slot::Filled(request.number, answer))
         };
-        if let Letter::Awaited(_, blocker) = awaited {
+        if let Slot::Awaited(_, blocker) = awaited {
             blocker.unpark();
         }
     }
@@ -69,12 +69,12 @@ mod tests {
     #[test]
     fn an_answer_is_had_whether_it_comes_before_or_after() {
         let answer = |text: &str| Answer { response: Response::ok(TEXT, 0), body: text.into() };
-        let letterbox = Arc::new(AnswerSlot::default());
-        letterbox.deliver(RequestId::default(), answer("before"));
-        assert_eq!(letterbox.wait(0), answer("before"));
-        let waiting = Arc::clone(&letterbox);
+        let answer_slot = Arc::new(AnswerSlot::default());
+        answer_slot.deliver(RequestId::default(), answer("before"));
+        assert_eq!(answer_slot.wait(0), answer("before"));
+        let waiting = Arc::clone(&answer_slot);
         let waiting = thread::spawn(move || waiting.wait(0));
-        letterbox.deliver(RequestId::default(), answer("after"));
+        answer_slot.deliver(RequestId::default(), answer("after"));
         assert_eq!(waiting.join().unwrap(), answer("after"));
     }
 
@@ -82,19 +82,19 @@ mod tests {
     fn an_answer_to_another_request_is_not_taken_for_it() {
         let to = |number| RequestId { number, ..RequestId::default() };
         let answer = |text: &str| Answer { response: Response::ok(TEXT, 0), body: text.into() };
-        let letterbox = Arc::new(AnswerSlot::default());
+        let answer_slot = Arc::new(AnswerSlot::default());
         // Of a request that was answered at once, and its ticket let go of.
-        letterbox.deliver(to(1), answer("lost"));
-        letterbox.deliver(to(2), answer("second"));
-        letterbox.deliver(to(1), answer("lost"));
-        assert_eq!(letterbox.wait(2), answer("second"));
-        let waiting = Arc::clone(&letterbox);
+        answer_slot.deliver(to(1), answer("lost"));
+        answer_slot.deliver(to(2), answer("second"));
+        answer_slot.deliver(to(1), answer("lost"));
+        assert_eq!(answer_slot.wait(2), answer("second"));
+        let waiting = Arc::clone(&answer_slot);
         let waiting = thread::spawn(move || waiting.wait(3));
-        while !matches!(&*letterbox.0.lock(), Letter::Awaited(..)) {
+        while !matches!(&*answer_slot.0.lock(), Slot::Awaited(..)) {
             thread::yield_now();
         }
-        letterbox.deliver(to(1), answer("lost"));
-        letterbox.deliver(to(3), answer("third"));
+        answer_slot.deliver(to(1), answer("lost"));
+        answer_slot.deliver(to(3), answer("third"));
         assert_eq!(waiting.join().unwrap(), answer("third"));
     }
 }

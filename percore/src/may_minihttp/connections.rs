@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use slab::Slab;
 
-use crate::connection_table::Admission;
+use crate::admission::Admission;
 use crate::descriptors::Duplicator;
 use crate::http::handler;
 use crate::listener::bound_buffers;
@@ -95,7 +95,7 @@ impl Connections {
     }
 
     /// Ends whoever is overdue, or everybody whose request is not under way.
-    pub(super) fn inspect(&self, now_ms: u64, closing: bool) {
+    pub(super) fn reap(&self, now_ms: u64, closing: bool) {
         for (_, peer) in self.live.lock().iter() {
             let reason = reason_of(peer.deadline_reason.load(Ordering::Relaxed));
             let late = now_ms >= peer.deadline_ms.load(Ordering::Relaxed);
@@ -116,14 +116,14 @@ impl Peer {
     }
 
     /// Until when the peer may take its time, and what its end is put down to otherwise.
-    pub(super) fn expect(&self, deadline_ms: u64, reason: CloseReason) {
+    pub(super) fn set_deadline(&self, deadline_ms: u64, reason: CloseReason) {
         self.deadline_reason.store(reason as u8, Ordering::Relaxed);
         self.deadline_ms.store(deadline_ms, Ordering::Relaxed);
     }
 
     /// The peer waits for us.
-    pub(super) fn expect_nothing(&self) {
-        self.expect(u64::MAX, CloseReason::Client);
+    pub(super) fn clear_deadline(&self) {
+        self.set_deadline(u64::MAX, CloseReason::Client);
     }
 
     /// Whether it has sent something that the coroutine has not read. Ended now, that would be
