@@ -19,6 +19,7 @@ pub mod json;
 pub mod lookup;
 pub mod media_type;
 pub mod meter;
+mod metrics;
 pub mod openapi;
 pub mod profile;
 pub mod query;

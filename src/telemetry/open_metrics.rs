@@ -1,26 +1,27 @@
-//! OpenMetrics 1.0 text, written by hand.
+//! OpenMetrics 1.0 text.
 //!
 //! It differs from Prometheus text in what a strict parser refuses: a counter's family is named
 //! without `_total`, units are announced, bounds are floating-point numbers, and the last line is
 //! `# EOF`.
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Write};
 
-use crate::telemetry::latency::BOUNDS_NS;
-use crate::telemetry::snapshot::{Family, Sample, Value};
-use crate::telemetry::table::{Kind, Unit};
+use crate::telemetry::family::{Metric, MetricFamily, MetricType};
 
 const MEDIA_TYPE: &str = "application/openmetrics-text";
 
-/// Whether an `Accept` header prefers OpenMetrics to plain text; on a tie it does, as for
-/// Prometheus. A wildcard asks for nothing in particular.
+/// The units that are announced where a name ends with them.
+const UNITS: [&str; 3] = ["seconds", "bytes", "ratio"];
+
+/// Returns true if an `Accept` header prefers OpenMetrics to plain text, or has them equal, as
+/// Prometheus does. A wildcard prefers neither.
 #[must_use]
 pub fn is_preferred(accept: &str) -> bool {
     let wanted = weight(accept, MEDIA_TYPE);
     wanted > 0.0 && wanted >= weight(accept, "text/plain")
 }
 
-/// The largest weight that the header gives to a media type, RFC 9110, section 12.5.1.
+/// Returns the largest weight of a media type in the header (RFC 9110, section 12.5.1).
 fn weight(accept: &str, media_type: &str) -> f64 {
     let ranges = accept.split(',').filter_map(|range| {
         let mut parts = range.split(';').map(str::trim);
@@ -34,54 +35,53 @@ fn weight(accept: &str, media_type: &str) -> f64 {
 }
 
 /// Writes all families and the end mark.
-pub fn write(families: impl Iterator<Item = Family>) -> String {
+#[must_use]
+pub fn write(families: &[MetricFamily]) -> String {
     let mut text = String::new();
     for family in families {
-        // A String takes whatever is written to it.
-        let _ = write_family(&mut text, &family);
+        // Writing to a string cannot fail.
+        let _ = write_family(&mut text, family);
     }
     text.push_str("# EOF\n");
     text
 }
 
-/// Nanoseconds as seconds.
-#[must_use]
-pub fn seconds(ns: impl Into<u128>) -> f64 {
-    ns.into() as f64 / 1e9
-}
-
-fn write_family(text: &mut String, family: &Family) -> std::fmt::Result {
-    let stem = family.name.strip_suffix("_total").unwrap_or(&family.name);
-    let (kind, suffix) = match family.kind {
-        Kind::Counter => ("counter", "_total"),
-        Kind::Gauge => ("gauge", ""),
-        Kind::Histogram => ("histogram", ""),
+fn write_family(text: &mut String, family: &MetricFamily) -> fmt::Result {
+    let stem = family.name().strip_suffix("_total").unwrap_or(family.name());
+    let kind = match family.get_field_type() {
+        MetricType::COUNTER => "counter",
+        MetricType::HISTOGRAM => "histogram",
+        _ => "gauge",
     };
     writeln!(text, "# TYPE {stem} {kind}")?;
-    for unit in [Unit::Seconds, Unit::Bytes, Unit::Ratio].map(Unit::name) {
+    for unit in UNITS {
         if stem.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')) {
             writeln!(text, "# UNIT {stem} {unit}")?;
         }
     }
-    writeln!(text, "# HELP {stem} {}", escaped(&family.help))?;
-    for sample in &family.samples {
-        match sample.value {
-            Value::Number(value) => {
-                write_name(text, stem, suffix, sample, None)?;
-                writeln!(text, " {value}")?;
-            }
-            Value::Buckets(buckets) => {
-                for (bound_ns, count) in BOUNDS_NS.iter().zip(buckets.cumulative) {
-                    write_name(text, stem, "_bucket", sample, Some(&bound(*bound_ns)))?;
-                    writeln!(text, " {count}")?;
+    writeln!(text, "# HELP {stem} {}", escaped(family.help()))?;
+    for metric in family.get_metric() {
+        let mut line = |suffix: &str, bound: Option<&str>, value: &dyn Display| {
+            write_name(text, stem, suffix, metric, bound)?;
+            writeln!(text, " {value}")
+        };
+        match family.get_field_type() {
+            MetricType::COUNTER => line("_total", None, &metric.get_counter().get_value())?,
+            MetricType::HISTOGRAM => {
+                let histogram = metric.get_histogram();
+                for bucket in histogram.get_bucket() {
+                    // A bound is a floating-point number: 1 is written 1.0.
+                    let seconds = bucket.upper_bound();
+                    let is_whole = seconds.fract() == 0.0;
+                    let bound =
+                        if is_whole { format!("{seconds:.1}") } else { seconds.to_string() };
+                    line("_bucket", Some(&bound), &bucket.cumulative_count())?;
                 }
-                write_name(text, stem, "_bucket", sample, Some("+Inf"))?;
-                writeln!(text, " {}", buckets.count)?;
-                write_name(text, stem, "_count", sample, None)?;
-                writeln!(text, " {}", buckets.count)?;
-                write_name(text, stem, "_sum", sample, None)?;
-                writeln!(text, " {}", seconds(buckets.sum_ns))?;
+                line("_bucket", Some("+Inf"), &histogram.get_sample_count())?;
+                line("_count", None, &histogram.get_sample_count())?;
+                line("_sum", None, &histogram.get_sample_sum())?;
             }
+            _ => line("", None, &metric.get_gauge().get_value())?,
         }
     }
     Ok(())
@@ -91,12 +91,11 @@ fn write_name(
     text: &mut String,
     stem: &str,
     suffix: &str,
-    sample: &Sample,
+    metric: &Metric,
     bound: Option<&str>,
-) -> std::fmt::Result {
+) -> fmt::Result {
     write!(text, "{stem}{suffix}")?;
-    let labels = sample.labels.iter();
-    let labels = labels.map(|(name, value)| (&**name, &**value));
+    let labels = metric.get_label().iter().map(|label| (label.name(), label.value()));
     let mut separator = '{';
     for (name, value) in labels.chain(bound.map(|bound| ("le", bound))) {
         write!(text, "{separator}{name}=\"{}\"", escaped(value))?;
@@ -108,15 +107,6 @@ fn write_name(
     Ok(())
 }
 
-/// A bucket's bound in seconds: a floating-point number, so 1 is written 1.0.
-fn bound(ns: u64) -> String {
-    let seconds = seconds(ns);
-    if seconds.fract() == 0.0 {
-        return format!("{seconds:.1}");
-    }
-    seconds.to_string()
-}
-
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"")
 }
@@ -124,6 +114,7 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::family::counter;
 
     #[test]
     fn a_scraper_gets_what_it_prefers() {
@@ -144,17 +135,10 @@ mod tests {
 
     #[test]
     fn label_values_are_escaped() {
-        let family = Family {
-            name: "a_total".into(),
-            kind: Kind::Counter,
-            help: "A \"b\".".into(),
-            samples: vec![Sample {
-                labels: vec![("c".into(), "d\\\n\"e".into()), ("f".into(), "".into())],
-                value: Value::Number(1.5),
-            }],
-        };
+        let labels = vec![("c", "d\\\n\"e".to_owned()), ("f", String::new())];
+        let family = counter("a_total", "A \"b\".", vec![(labels, 1.5.into())]);
         let expected = "# TYPE a counter\n# HELP a A \\\"b\\\".\n\
             a_total{c=\"d\\\\\\n\\\"e\",f=\"\"} 1.5\n# EOF\n";
-        assert_eq!(write([family].into_iter()), expected);
+        assert_eq!(write(&[family]), expected);
     }
 }

@@ -1,11 +1,77 @@
-//! Both formats through a small strict checker, written from their specifications.
+//! The metrics in both formats, through a small strict checker written from their specifications.
 
 use std::collections::{HashMap, HashSet};
 
 use super::*;
-use crate::telemetry::snapshot::tests::{at_start, at_work};
+use crate::analytics::summary::FieldSummary;
+use crate::analytics::{Analytics, AnalyticsSettings};
+use crate::store::Store;
+use crate::telemetry::counters::Counters;
+use crate::telemetry::exposition::{Exposition, Format};
+use crate::telemetry::family::{Metric, MetricType};
+use crate::telemetry::latency::{Latency, Tally};
 
-/// What a text holds once it was found correct: each series with its value.
+const LABELS: Labels = Labels {
+    routes: &["ingest", "lookup"],
+    statuses: &[200, 202, 404],
+    possible: &[],
+    reject_reasons: &["syntax", "future"],
+};
+
+/// A server that has just started, with every name that a store may have.
+fn at_start() -> Snapshot {
+    let settings = AnalyticsSettings {
+        window: 50,
+        threshold: 2.0,
+        min_samples: 16,
+        cooldown: 50,
+        devices_max: 100_000,
+        device_ttl_ns: 1,
+    };
+    let errors = vec![("oom", 0), ("io", 0)];
+    Snapshot {
+        labels: LABELS,
+        counters: Counters::new(2, LABELS).totals(),
+        durations: Latency::new(2, LABELS.routes.len()).merged(),
+        busy_ratios: vec![0.0; 2],
+        connections_max: 1_000,
+        devices_max: settings.devices_max,
+        analytics: Analytics::new(settings, 2).instance(Now::default()),
+        store: Stats { errors, ..Store::memory(2, 1 << 20, 1_000).stats() },
+        flushes: Latency::new(1, 1).merged(),
+    }
+}
+
+/// The same server after some traffic.
+fn at_work() -> Snapshot {
+    let counters = Counters::new(2, LABELS);
+    let latency = Latency::new(2, LABELS.routes.len());
+    let mut tally = Tally::default();
+    for number in 1..100 {
+        counters.open(1);
+        counters.request(0, 0, 202);
+        tally.add(0, number * number * 1_000, 3);
+    }
+    latency.record(0, &mut tally);
+    let mut snapshot = at_start();
+    snapshot.counters = counters.totals();
+    snapshot.durations = latency.merged();
+    snapshot.busy_ratios = vec![0.25, 1.0];
+    snapshot.analytics.fields = Some([41.25, 1e12].map(|rolling_average| FieldSummary {
+        rolling_average,
+        stddev: 0.0,
+        min: 0.0,
+        max: 0.0,
+        last: 0.0,
+        z_score: None,
+        anomaly: false,
+    }));
+    snapshot.store.totals.accepted = 123_456_789_012;
+    snapshot.flushes = vec![snapshot.durations[0].clone()];
+    snapshot
+}
+
+/// The series of a correct text, each with its value.
 type Series = HashMap<String, f64>;
 
 /// Fails unless families are whole, announced before their samples and not repeated, every line is
@@ -93,8 +159,8 @@ fn check_histograms(text: &str, series: &Series) {
 fn both_formats_are_correct_and_tell_the_same() {
     let exposition = Exposition::default();
     for snapshot in [at_start(), at_work()] {
-        let text = check(&exposition.write(&snapshot, Format::Text), false);
-        let open_metrics = check(&exposition.write(&snapshot, Format::OpenMetrics), true);
+        let text = check(&exposition.write(snapshot.families(), Format::Text), false);
+        let open_metrics = check(&exposition.write(snapshot.families(), Format::OpenMetrics), true);
         assert_eq!(text.len(), open_metrics.len());
         for (key, value) in text.iter().filter(|(key, _)| key.starts_with("corepulse_")) {
             let key = key.replace("le=\"1\"", "le=\"1.0\"").replace("le=\"5\"", "le=\"5.0\"");
@@ -106,7 +172,7 @@ fn both_formats_are_correct_and_tell_the_same() {
 
 #[test]
 fn known_series_are_zero_from_the_start() {
-    let text = check(&Exposition::default().write(&at_start(), Format::Text), false);
+    let text = check(&Exposition::default().write(at_start().families(), Format::Text), false);
     for key in [
         "corepulse_events_accepted_total",
         "corepulse_events_rejected_total{reason=\"future\"}",
@@ -128,7 +194,7 @@ fn known_series_are_zero_from_the_start() {
 
 #[test]
 fn numbers_are_exact() {
-    let text = check(&Exposition::default().write(&at_work(), Format::Text), false);
+    let text = check(&Exposition::default().write(at_work().families(), Format::Text), false);
     assert_eq!(text["corepulse_events_accepted_total"], 123_456_789_012.0);
     assert_eq!(text["corepulse_rolling_average{field=\"rps\"}"], 1e12);
     let sum_ns: u64 = (1..100).map(|number| number * number * 3_000).sum();
@@ -141,16 +207,86 @@ fn numbers_are_exact() {
 fn a_store_without_kinds_of_errors_leaves_no_empty_family() {
     let mut snapshot = at_start();
     snapshot.store.errors.clear();
-    let text = Exposition::default().write(&snapshot, Format::Text);
+    let text = Exposition::default().write(snapshot.families(), Format::Text);
     assert!(!text.contains("corepulse_store_errors_total"));
     check(&text, false);
 }
 
 #[test]
-fn the_format_follows_the_scraper() {
-    assert_eq!(Format::accepted_by(None), Format::Text);
-    assert_eq!(Format::accepted_by(Some("*/*")), Format::Text);
-    let asked = Format::accepted_by(Some("application/openmetrics-text;version=1.0.0"));
-    assert_eq!(asked, Format::OpenMetrics);
-    assert!(asked.content_type().starts_with("application/openmetrics-text; version=1.0.0"));
+fn names_are_unique_and_well_formed() {
+    let mut names = HashSet::new();
+    for family in at_start().families() {
+        let (name, help) = (family.name(), family.help());
+        assert!(names.insert(name.to_owned()), "{name} twice");
+        assert!(name.starts_with("corepulse_"), "{name}");
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+        assert!(help.ends_with('.') && help.is_ascii() && !help.contains('\\'), "{name}");
+        for suffix in ["_count", "_sum", "_bucket", "_created", "_total"] {
+            let is_counter = suffix == "_total" && family.get_field_type() == MetricType::COUNTER;
+            assert_eq!(name.ends_with(suffix), is_counter, "{name}");
+        }
+        let is_histogram = family.get_field_type() == MetricType::HISTOGRAM;
+        assert!(!is_histogram || name.ends_with("_seconds"), "{name}");
+        for wrong in ["milliseconds", "ms", "ns", "percent", "kilobytes", "minutes"] {
+            assert!(!name.split('_').any(|word| word == wrong), "{name}");
+        }
+        for unit in ["seconds", "bytes", "ratio"] {
+            let stem = name.trim_end_matches("_total");
+            let is_last = stem.ends_with(&format!("_{unit}"));
+            assert_eq!(stem.split('_').any(|word| word == unit), is_last, "{name}");
+        }
+    }
+}
+
+/// The names of a family's labels, which all its series have.
+fn labels(family: &MetricFamily) -> Vec<String> {
+    let names = |metric: &Metric| -> Vec<_> {
+        metric.get_label().iter().map(|label| label.name().to_owned()).collect()
+    };
+    let all: HashSet<_> = family.get_metric().iter().map(names).collect();
+    assert_eq!(all.len(), 1, "{}", family.name());
+    all.into_iter().next().unwrap()
+}
+
+#[test]
+fn labels_are_unique_and_none_can_carry_what_a_peer_sent() {
+    let known = ["reason", "field", "route", "status", "core", "kind", "version", "commit"];
+    for family in at_start().families() {
+        let labels = labels(&family);
+        let unique: HashSet<_> = labels.iter().collect();
+        assert_eq!(labels.len(), unique.len(), "{}", family.name());
+        assert!(labels.iter().all(|label| known.contains(&label.as_str())), "{}", family.name());
+    }
+}
+
+#[test]
+fn counters_and_histograms_start_at_zero() {
+    for family in at_start().families() {
+        for metric in family.get_metric() {
+            match family.get_field_type() {
+                MetricType::COUNTER => assert_eq!(metric.get_counter().get_value(), 0.0),
+                MetricType::HISTOGRAM => {
+                    let histogram = metric.get_histogram();
+                    let mut buckets = histogram.get_bucket().iter();
+                    assert!(buckets.all(|bucket| bucket.cumulative_count() == 0));
+                    assert_eq!(histogram.get_sample_count(), 0);
+                    assert_eq!(histogram.get_sample_sum(), 0.0);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn the_table_of_metrics_has_a_row_for_each() {
+    let text = include_str!("../../../docs/operating.md");
+    for family in at_start().families() {
+        let labels = match labels(&family).join(",") {
+            none if none.is_empty() => none,
+            some => format!("{{{some}}}"),
+        };
+        let row = format!("| `{}{labels}` | {} |", family.name(), family.help());
+        assert!(text.contains(&row), "a row is missing:\n{row}");
+    }
 }

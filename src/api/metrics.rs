@@ -1,0 +1,238 @@
+//! The metrics: name, type, help, labels and source of each, declared once.
+//!
+//! Names follow the practice of Prometheus: one prefix, base units as the last word, `_total` on
+//! counters. `process_*` come from the `prometheus` crate.
+
+use std::iter::zip;
+
+use super::state::State;
+use crate::analytics::summary::InstanceSummary;
+use crate::metric::event::Field;
+use crate::store::event_counters::{DropReason, EvictReason};
+use crate::store::stats::Stats;
+use crate::telemetry::counters::{Labels, Totals};
+use crate::telemetry::family::{MetricFamily, by, counter, gauge, histogram, single};
+use crate::telemetry::latency::Durations;
+use percore::clock::Now;
+use percore::observer::CloseReason;
+
+/// The values of everything that is exported, at one moment.
+#[derive(Clone, Debug)]
+struct Snapshot {
+    labels: Labels,
+    counters: Totals,
+    durations: Vec<Durations>,
+    busy_ratios: Vec<f64>,
+    connections_max: usize,
+    devices_max: usize,
+    analytics: InstanceSummary,
+    store: Stats,
+    flushes: Vec<Durations>,
+}
+
+/// Collects all metrics at this moment, in the order of the exposition.
+#[must_use]
+pub(super) fn collect(state: &State, now: Now) -> Vec<MetricFamily> {
+    Snapshot::take(state, now).families()
+}
+
+impl Snapshot {
+    fn take(state: &State, now: Now) -> Self {
+        let counters = state.counters.totals();
+        Self {
+            labels: state.counters.labels(),
+            durations: state.latency.merged(),
+            busy_ratios: state.busy_ratios.measure(now, &counters.busy_ns),
+            connections_max: state.settings.connections_max,
+            devices_max: state.settings.devices_max,
+            // The store is read last: the analytics have seen what it calls accepted.
+            analytics: state.analytics.instance(now),
+            store: state.store.stats(),
+            flushes: state.flushes.merged(),
+            counters,
+        }
+    }
+
+    fn families(&self) -> Vec<MetricFamily> {
+        let groups = [self.events(), self.devices(), self.http(), self.store(), self.server()];
+        groups.into_iter().flatten().collect()
+    }
+
+    fn events(&self) -> Vec<MetricFamily> {
+        let Self { labels, counters, analytics, .. } = self;
+        let by_field = |counts: [u64; 2]| by("field", zip(Field::ALL.map(Field::name), counts));
+        let average = |field: Field| {
+            let summary = analytics.fields.as_ref().and_then(|fields| fields.get(field.index()));
+            (field.name(), summary.map_or(f64::NAN, |summary| summary.rolling_average))
+        };
+        vec![
+            counter(
+                "corepulse_events_accepted_total",
+                "Events acknowledged: applied to the analytics and queued for the store.",
+                single(self.store.totals.accepted),
+            ),
+            counter(
+                "corepulse_events_rejected_total",
+                "Events refused, by what was wrong with them.",
+                by("reason", zip(labels.reject_reasons, counters.rejected.iter().copied())),
+            ),
+            counter(
+                "corepulse_events_late_total",
+                "Events accepted although older than the store keeps them.",
+                single(counters.late),
+            ),
+            counter(
+                "corepulse_anomalies_total",
+                "Values further from their window's mean than the threshold.",
+                by_field(analytics.totals.points),
+            ),
+            counter(
+                "corepulse_anomaly_episodes_total",
+                "Runs of anomalies of one series and field that were closer than the cooldown.",
+                by_field(analytics.totals.episodes),
+            ),
+            gauge(
+                "corepulse_rolling_average",
+                "Mean of the instance's window; NaN before the first event.",
+                by("field", Field::ALL.map(average)),
+            ),
+        ]
+    }
+
+    fn devices(&self) -> Vec<MetricFamily> {
+        vec![
+            gauge(
+                "corepulse_devices",
+                "Devices that have a window of their own.",
+                single(self.analytics.totals.devices),
+            ),
+            gauge(
+                "corepulse_devices_max",
+                "Devices that may have a window of their own.",
+                single(self.devices_max as u64),
+            ),
+            counter(
+                "corepulse_devices_refused_total",
+                "Events of devices that got no window of their own, as too many others had one.",
+                single(self.analytics.totals.devices_refused),
+            ),
+        ]
+    }
+
+    fn http(&self) -> Vec<MetricFamily> {
+        let Self { labels, counters, .. } = self;
+        let requests = counters.request_counts(*labels).map(|(route, status, count)| {
+            let status = status.map_or("other".to_owned(), |status| status.to_string());
+            (vec![("route", route.to_owned()), ("status", status)], count.into())
+        });
+        vec![
+            counter("corepulse_http_requests_total", "Requests answered.", requests.collect()),
+            histogram(
+                "corepulse_http_request_duration_seconds",
+                "Time from a readable socket to the answer in the kernel's hands.",
+                by("route", zip(labels.routes, self.durations.iter().map(Durations::buckets))),
+            ),
+            gauge(
+                "corepulse_connections",
+                "Open connections.",
+                by("core", counters.live.iter().copied().enumerate()),
+            ),
+            gauge(
+                "corepulse_connections_max",
+                "Connections that may be open at once.",
+                single(self.connections_max as u64),
+            ),
+            counter(
+                "corepulse_connections_opened_total",
+                "Connections accepted.",
+                single(counters.opened),
+            ),
+            counter(
+                "corepulse_connections_closed_total",
+                "Connections ended, by why.",
+                by("reason", zip(CloseReason::ALL.map(CloseReason::name), counters.closed)),
+            ),
+        ]
+    }
+
+    fn store(&self) -> Vec<MetricFamily> {
+        let Stats { totals, errors, .. } = &self.store;
+        vec![
+            gauge(
+                "corepulse_store_up",
+                "Whether the store takes records now: 1 or 0.",
+                single(u64::from(self.store.up)),
+            ),
+            gauge(
+                "corepulse_store_pending",
+                "Events accepted that have no outcome yet.",
+                single(totals.pending()),
+            ),
+            gauge(
+                "corepulse_store_pending_bytes",
+                "Memory of the events that wait for the store.",
+                single(self.store.pending_bytes),
+            ),
+            gauge(
+                "corepulse_store_capacity_bytes",
+                "Bound of the store's queue or, in memory, of the store itself.",
+                single(self.store.capacity_bytes),
+            ),
+            counter(
+                "corepulse_store_stored_total",
+                "Events that the store has confirmed.",
+                single(totals.stored),
+            ),
+            counter(
+                "corepulse_store_coalesced_total",
+                "Events replaced by a newer one of their key while they waited.",
+                single(totals.coalesced),
+            ),
+            counter(
+                "corepulse_store_dropped_total",
+                "Events acknowledged and then lost, by why.",
+                by("reason", zip(DropReason::ALL.map(DropReason::name), totals.dropped)),
+            ),
+            counter(
+                "corepulse_store_evicted_total",
+                "Records that left the embedded store, by why.",
+                by("reason", zip(EvictReason::ALL.map(EvictReason::name), totals.evicted)),
+            ),
+            counter(
+                "corepulse_store_errors_total",
+                "Errors of the store, by kind.",
+                by("kind", errors.iter().copied()),
+            ),
+            histogram(
+                "corepulse_store_flush_duration_seconds",
+                "Time from a block's first byte sent to its last reply.",
+                self.flushes.iter().flat_map(|flushes| single(flushes.buckets())).collect(),
+            ),
+            counter(
+                "corepulse_store_reconnects_total",
+                "Connections to the store made after the first.",
+                single(self.store.reconnects),
+            ),
+        ]
+    }
+
+    fn server(&self) -> Vec<MetricFamily> {
+        let version = ("version", env!("CARGO_PKG_VERSION").to_owned());
+        let commit = ("commit", option_env!("COREPULSE_COMMIT").unwrap_or("unknown").to_owned());
+        vec![
+            gauge(
+                "corepulse_core_busy_ratio",
+                "Share of the time since an earlier scrape that a core was not waiting for events.",
+                by("core", self.busy_ratios.iter().copied().enumerate()),
+            ),
+            gauge(
+                "corepulse_build_info",
+                "Always 1; the labels say what is running.",
+                vec![(vec![version, commit], 1.0.into())],
+            ),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;
