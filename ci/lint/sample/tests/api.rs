@@ -1,0 +1,3 @@
+//! A test, and a root of its own.
+#[path = "support/server.rs"]
+mod server;
