@@ -96,31 +96,31 @@ pub const CONNECTIONS_FEW: usize = 1_000;
 pub const EVENT_COST_BYTES: usize = BODY_BYTES_DEFAULT / BATCH_EVENTS_MAX;
 
 /// Blocks sent to Redis whose replies have not come: enough that it always has the next one, few
-/// enough that their replies fit its socket.
+/// enough that their replies fit into its socket buffer.
 pub const STORE_BLOCKS_IN_FLIGHT: usize = 4;
 
-/// Waiting for one reply of Redis; a connection that is slower than this is given up.
+/// The time-out of one reply of Redis; a connection that is slower is closed.
 pub const STORE_REPLY_MS_MAX: u64 = 1_000;
 
-/// Bytes of one reply of Redis, with what is told unasked ahead of it. The longest that is asked
-/// for is a stored metric; more is a value of somebody else's, or no Redis.
+/// Bytes of one reply of Redis, push messages ahead of it included. The longest reply that is asked
+/// for is a stored metric; a longer one is a value of another program, or not from Redis.
 pub const STORE_REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of a cluster's reply about its slots: a range takes some 100 bytes for each of its nodes,
 /// and the slots of a cluster that was resharded often lie in thousands of ranges.
 pub const STORE_TOPOLOGY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Names of Redis that are being resolved at once. The C library may take half a minute for one,
-/// and cannot be told to stop.
+/// Host names of Redis that are resolved at once. The C library may take half a minute for one, and
+/// cannot be cancelled.
 pub const STORE_RESOLUTIONS_MAX: usize = 8;
 
-/// Redis is told to be up again once it has been for this long: what comes and goes is down.
+/// Redis is reported as up again once it has been for this long: before, it counts as down.
 pub const STORE_STABLE_UP_MS: u64 = 10_000;
 
 /// Bytes of `--redis-prefix`.
 pub const STORE_PREFIX_BYTES_MAX: usize = 64;
 
-/// Connecting to Redis, greeting included.
+/// The time-out of connecting to Redis, handshake included.
 pub const STORE_CONNECT_MS_MAX: u64 = 800;
 
 /// Pauses between attempts to reach Redis, growing from the one to the other.
@@ -129,48 +129,48 @@ pub const STORE_BACKOFF_MS_MIN: u64 = 50;
 /// See [`STORE_BACKOFF_MS_MIN`].
 pub const STORE_BACKOFF_MS_MAX: u64 = 5_000;
 
-/// A key may be refused for this long because its slot is being moved, before that is told: a node
-/// that gets its first slot may only be starting, and a large key takes a second or two to move.
-/// What lasts longer does not end by itself.
+/// A key may be refused for this long because its slot is being moved, before that is reported: a
+/// node that gets its first slot may only be starting, and a large key takes a second or two to
+/// move. A move that lasts longer does not end by itself.
 pub const STORE_MOVE_MS_MAX: u64 = 3_000;
 
-/// Connections to nodes that others have named and that have no slot, of the writer and of look-ups
-/// each: a cluster grows by a few nodes at a time, and any more would be a connection for each
-/// address that a node makes up.
+/// Connections to nodes without slots that `ASK` or `MOVED` named, of the writer and of look-ups
+/// each: a cluster grows by a few nodes at a time, and more would be a connection for each address
+/// that a faulty node names.
 pub const STORE_NODES_WITHOUT_SLOTS_MAX: usize = 16;
 
-/// An idle connection to Redis is tried after this long.
+/// An idle connection to Redis gets a ping after this long.
 pub const STORE_PING_MS: u64 = 1_000;
 
-/// A look-up in Redis, connecting included.
+/// The time-out of a look-up in Redis, connecting included.
 pub const STORE_LOOKUP_MS_MAX: u64 = 1_000;
 
-/// After a look-up that did not reach Redis, others are told so for this long.
+/// After a look-up that did not reach Redis, others fail at once for this long.
 pub const STORE_LOOKUP_PAUSE_MS: u64 = 100;
 
-/// Bytes of an open block at which it is handed to the store, full or not.
+/// Bytes of records at which an open block is full and handed to the store.
 pub const BLOCK_BYTES: usize = 32 * 1024;
 
-/// A packed record, key and value with their framing. The longest device id stands in it twice, so
-/// this leaves more than a kilobyte for three number literals; nobody honest writes longer ones.
+/// An encoded record, key and value with their framing. It has the longest device id twice, so this
+/// leaves more than a kilobyte for three number literals, which is enough for real ones.
 pub const RECORD_BYTES_MAX: usize = 2 * 1024;
 
-/// A segment of the embedded store: small enough that the one being filled stays in a core's
-/// cache, large enough that a look-up probes few of them.
+/// A segment of the memory store: small enough that the one being filled stays in a core's cache,
+/// large enough that a look-up searches few of them.
 pub const SEGMENT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The smallest segment, for a small `--memory-store`: it still holds several records of any size.
 pub const SEGMENT_BYTES_MIN: usize = 16 * 1024;
 
-/// Segments that the embedded store is divided into for each core, at least: dropping the oldest
-/// then costs at most this fraction of what is kept.
+/// Segments that the memory store has for each core, at least: evicting the oldest one then removes
+/// at most this fraction of the records.
 pub const SEGMENTS_PER_CORE_MIN: usize = 16;
 
 /// Events that an only core takes under one hold of its shard's lock: a scrape waits at most for
 /// these.
 pub const EVENTS_PER_HOLD: usize = 8;
 
-/// Records copied into the embedded store under one hold of its lock: a look-up from another core
+/// Records copied into the memory store under one hold of its lock: a look-up from another core
 /// waits at most for these.
 pub const RECORDS_PER_HOLD: usize = 8;
 

@@ -27,6 +27,7 @@ pub mod redis;
 mod segment;
 pub mod stats;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +73,6 @@ struct MemoryBackend {
 }
 
 /// A store in a Redis server.
-#[derive(Debug)]
 struct RedisBackend {
     shared: Arc<SharedState>,
     writer: WriterThread,
@@ -103,10 +103,15 @@ pub struct RedisSettings {
     pub ttl: Duration,
 }
 
+impl fmt::Debug for RedisBackend {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Redis").field("counters", &self.shared.counters).finish_non_exhaustive()
+    }
+}
+
 impl Store {
     /// Creates a store inside this process: `capacity_bytes` for all cores together, index
     /// included, and one time to live.
-    #[must_use]
     pub fn memory(cores: usize, capacity_bytes: usize, ttl_ms: u64) -> Self {
         let hasher = KeyHasher::default();
         let records = MemoryStore::new(cores, capacity_bytes, ttl_ms, hasher.clone());
@@ -187,13 +192,11 @@ impl Store {
     }
 
     /// Returns the bytes of an event's record.
-    #[must_use]
     pub fn record_bytes(&self, event: &Event<'_>) -> usize {
         self.encoding().record_bytes(event)
     }
 
     /// Returns the stored key of `<timestamp>` or `<device_id>:<timestamp>`, prefix included.
-    #[must_use]
     pub fn full_key(&self, key: &[u8]) -> Vec<u8> {
         self.encoding().full_key(key)
     }
@@ -240,13 +243,11 @@ impl Store {
     }
 
     /// Returns true if a look-up waits for another process.
-    #[must_use]
     pub const fn is_remote(&self) -> bool {
         matches!(self.backend, Backend::Redis(_))
     }
 
     /// Returns true if every thread of the store runs, as they do until it is flushed.
-    #[must_use]
     pub fn is_running(&self) -> bool {
         match &self.backend {
             Backend::Memory(_) => true,
@@ -262,7 +263,7 @@ impl Store {
         if let Backend::Redis(redis) = &self.backend {
             redis.shared.set_stopping();
             in_order = redis.writer.stop(timeout);
-            redis.shared.end();
+            redis.shared.observer.on_end();
         }
         let dropped = self.counters().totals().dropped_by(DropReason::Shutdown);
         FlushReport { lost: dropped + self.walk_pending(), in_order }
@@ -270,7 +271,6 @@ impl Store {
 
     /// Counts the pending events block by block, independently of the event counters. Exact while
     /// the cores are idle; it waits for a core that has a request at hand.
-    #[must_use]
     pub fn walk_pending(&self) -> u64 {
         match &self.backend {
             // There are no queued blocks here and none in flight, only open ones.
@@ -282,7 +282,6 @@ impl Store {
     }
 
     /// Returns the bytes allocated in this process for stored or queued records.
-    #[must_use]
     pub fn allocated_bytes(&self) -> usize {
         match &self.backend {
             Backend::Memory(memory) => memory.records.allocated_bytes(),
@@ -291,13 +290,11 @@ impl Store {
     }
 
     /// Returns the number of events that a core has accepted.
-    #[must_use]
     pub fn accepted_by(&self, core: usize) -> u64 {
         self.counters().accepted_by(core)
     }
 
     /// Reads the counters and the bounds.
-    #[must_use]
     pub fn stats(&self) -> Stats {
         let totals = self.counters().totals();
         match &self.backend {

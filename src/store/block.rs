@@ -88,7 +88,6 @@ pub struct Block {
 impl Block {
     /// Creates an empty block; it allocates with its first event. All blocks of a store share a
     /// hasher.
-    #[must_use]
     pub fn new(encoding: Encoding, hasher: KeyHasher) -> Self {
         Self {
             encoding,
@@ -104,7 +103,6 @@ impl Block {
     }
 
     /// Returns the most bytes that a block allocates: it is handed over at [`BLOCK_BYTES`].
-    #[must_use]
     pub const fn cost_bytes(encoding: Encoding) -> usize {
         BUFFER_BYTES
             + entries_kept(encoding) * size_of::<RecordEntry>()
@@ -112,7 +110,6 @@ impl Block {
     }
 
     /// Returns the encoding of its records.
-    #[must_use]
     pub const fn encoding(&self) -> Encoding {
         self.encoding
     }
@@ -164,37 +161,31 @@ impl Block {
     }
 
     /// Returns the number of events appended since the block was empty.
-    #[must_use]
     pub fn events(&self) -> u64 {
         self.live + self.coalesced
     }
 
     /// Returns the number of live records, which is that of distinct keys.
-    #[must_use]
     pub fn live(&self) -> u64 {
         self.live
     }
 
     /// Returns the number of events that a newer one of their key replaced.
-    #[must_use]
     pub fn coalesced(&self) -> u64 {
         self.coalesced
     }
 
     /// Returns true if no event was appended since the last [`Self::clear`].
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.events() == 0
     }
 
     /// Returns true if the block has [`BLOCK_BYTES`] of records, and is to be handed over.
-    #[must_use]
     pub fn is_full(&self) -> bool {
         self.data.len() >= BLOCK_BYTES
     }
 
     /// Returns the bytes allocated for buffer, entries and table.
-    #[must_use]
     pub fn bytes(&self) -> usize {
         self.data.capacity()
             + self.entries.capacity() * size_of::<RecordEntry>()
@@ -202,7 +193,6 @@ impl Block {
     }
 
     /// Returns the nanoseconds since its first event came in; 0 while it is empty.
-    #[must_use]
     pub fn age_ns(&self, now_ns: u64) -> u64 {
         if self.is_empty() {
             return 0;
@@ -217,7 +207,6 @@ impl Block {
     }
 
     /// Returns the bytes of all records, if every one of them is live.
-    #[must_use]
     pub fn encoded(&self) -> Option<&[u8]> {
         (self.live == self.entries.len() as u64).then_some(&self.data)
     }
@@ -229,7 +218,6 @@ impl Block {
     }
 
     /// Returns the index of the first live record from the entry at `from` on.
-    #[must_use]
     pub fn next_live(&self, from: usize) -> Option<usize> {
         let rest = self.entries.get(from..).unwrap_or_default();
         rest.iter().position(|entry| entry.live).map(|slot| from + slot)

@@ -51,35 +51,23 @@ impl Encoding {
     }
 
     /// Returns the key with its prefix.
-    #[must_use]
     pub fn full_key(self, key: &[u8]) -> Vec<u8> {
         [self.prefix(), key].concat()
     }
 
     /// Returns the key without its prefix.
-    #[must_use]
     pub fn key_without_prefix(self, key: &[u8]) -> &[u8] {
         key.strip_prefix(self.prefix()).unwrap_or(key)
     }
 
     /// Returns the bytes of the shortest record: one digit for each number, no device.
-    #[must_use]
     pub const fn record_bytes_min(self) -> usize {
-        let (key_len, value_len) = (self.prefix().len() + 1, VALUE_BYTES_MIN);
-        match self {
-            Self::Plain => key_len + value_len,
-            Self::RedisSet { ttl_s, .. } => set_layout(key_len, value_len, ttl_s).2,
-        }
+        self.positions(self.prefix().len() + 1, VALUE_BYTES_MIN).2
     }
 
     /// Returns the bytes of the event's record.
-    #[must_use]
     pub fn record_bytes(self, event: &Event<'_>) -> usize {
-        let (key_len, value_len) = (key_len(self.prefix(), event), value_len(event));
-        match self {
-            Self::Plain => key_len + value_len,
-            Self::RedisSet { ttl_s, .. } => set_layout(key_len, value_len, ttl_s).2,
-        }
+        self.positions(key_len(self.prefix(), event), value_len(event)).2
     }
 
     /// Returns the bytes of the longest record of an event that the decoder accepts.
@@ -87,9 +75,15 @@ impl Encoding {
         let value_len = VALUE_BYTES_MIN - 4
             + (TIMESTAMP_BYTES_MAX + 2 * NUMBER_BYTES_MAX + 1)
             + (VALUE_DEVICE.len() + DEVICE_ID_BYTES_MAX + 1);
+        self.positions(KEY_BYTES_MAX, value_len).2
+    }
+
+    /// Returns the starts of key and value in a record, and the length of the record.
+    #[inline]
+    const fn positions(self, key_len: usize, value_len: usize) -> (usize, usize, usize) {
         match self {
-            Self::Plain => KEY_BYTES_MAX + value_len,
-            Self::RedisSet { ttl_s, .. } => set_layout(KEY_BYTES_MAX, value_len, ttl_s).2,
+            Self::Plain => (0, key_len, key_len + value_len),
+            Self::RedisSet { ttl_s, .. } => set_layout(key_len, value_len, ttl_s),
         }
     }
 
@@ -99,10 +93,7 @@ impl Encoding {
         let prefix = self.prefix();
         let key_len = key_len(prefix, event);
         let value_len = value_len(event);
-        let (key_at, value_at, len) = match self {
-            Self::Plain => (0, key_len, key_len + value_len),
-            Self::RedisSet { ttl_s, .. } => set_layout(key_len, value_len, ttl_s),
-        };
+        let (key_at, value_at, len) = self.positions(key_len, value_len);
         debug_assert!(len <= RECORD_BYTES_MAX, "{event:?}");
         let layout = Layout {
             len: to_u16(len),
@@ -254,7 +245,6 @@ fn write_value(data: &mut Vec<u8>, event: &Event<'_>) {
 
 /// Returns true if `value` is the value of an event with this key, given without its prefix. Redis
 /// may hold any value under such a key.
-#[must_use]
 pub fn is_value_of(key: &[u8], value: &[u8]) -> bool {
     let colon = key.iter().rposition(|byte| *byte == b':');
     let (device, timestamp) = match colon {
@@ -284,7 +274,6 @@ fn skip_number(text: &[u8]) -> Option<&[u8]> {
 /// Returns the most bytes that the records of a request can take whose body has `body_bytes`: a
 /// record has the device id and the timestamp twice, and the names around them may be longer than
 /// those that were sent.
-#[must_use]
 pub const fn request_bytes_max(body_bytes: usize, prefix_bytes: usize) -> usize {
     let around = set_layout(prefix_bytes + 1, VALUE_BYTES_MIN, u32::MAX).2
         + VALUE_DEVICE.len()

@@ -26,7 +26,6 @@ impl DropReason {
     pub const ALL: [Self; 4] = [Self::Overflow, Self::Expired, Self::Refused, Self::Shutdown];
 
     /// Returns the label value in metrics and logs.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Overflow => "overflow",
@@ -37,7 +36,6 @@ impl DropReason {
     }
 
     /// Returns the index into [`EventTotals::dropped`].
-    #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
@@ -58,7 +56,6 @@ impl EvictReason {
     pub const ALL: [Self; 2] = [Self::Expired, Self::Capacity];
 
     /// Returns the label value in metrics.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Expired => "expired",
@@ -67,7 +64,6 @@ impl EvictReason {
     }
 
     /// Returns the index into [`EventTotals::evicted`].
-    #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
@@ -100,19 +96,16 @@ pub struct EventTotals {
 
 impl EventTotals {
     /// Returns the events dropped for any reason.
-    #[must_use]
     pub fn dropped_all(&self) -> u64 {
         self.dropped.iter().sum()
     }
 
     /// Returns the events dropped for one reason.
-    #[must_use]
     pub fn dropped_by(&self, reason: DropReason) -> u64 {
         self.dropped.get(reason.index()).copied().unwrap_or_default()
     }
 
     /// Returns the accepted events that have no outcome yet.
-    #[must_use]
     pub fn pending(&self) -> u64 {
         let finished = self.stored + self.coalesced + self.dropped_all();
         debug_assert!(finished <= self.accepted, "{self:?}");
@@ -129,7 +122,6 @@ pub struct EventCounters {
 impl EventCounters {
     /// Creates counters whose slots `0..cores` belong to the cores, and `cores..cores + writers` to
     /// writer threads.
-    #[must_use]
     pub fn new(cores: usize, writers: usize) -> Self {
         Self { slots: PerCore::new(cores + writers, |_| ThreadCounters::default()) }
     }
@@ -164,13 +156,11 @@ impl EventCounters {
     }
 
     /// Returns the events that a core has accepted.
-    #[must_use]
     pub fn accepted_by(&self, core: usize) -> u64 {
         self.slots.at(core).accepted.total()
     }
 
     /// Reads every counter: outcomes first, `accepted` last.
-    #[must_use]
     pub fn totals(&self) -> EventTotals {
         let mut totals = EventTotals::default();
         for slot in self.slots.iter() {

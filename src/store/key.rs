@@ -15,7 +15,6 @@ pub struct KeyHasher(foldhash::quality::RandomState);
 
 impl KeyHasher {
     /// Returns the hash of a key with its prefix; all 64 bits are well mixed.
-    #[must_use]
     pub fn hash(&self, key: &[u8]) -> u64 {
         let mut hasher = self.0.build_hasher();
         hasher.write(key);

@@ -63,7 +63,6 @@ impl MemoryStore {
     /// Creates a store of `capacity_bytes`, index included, for all cores together. A budget too
     /// small for two of the smallest segments a core is raised to that. The hasher is that of the
     /// blocks.
-    #[must_use]
     pub fn new(cores: usize, capacity_bytes: usize, ttl_ms: u64, hasher: KeyHasher) -> Self {
         let ttl_ns = ttl_ms.saturating_mul(1_000_000);
         let cores = cores.max(1);
@@ -80,13 +79,11 @@ impl MemoryStore {
     }
 
     /// Returns the bytes that the store may use, index included.
-    #[must_use]
     pub fn capacity_bytes(&self) -> usize {
         self.segments_max * self.config.cost_bytes()
     }
 
     /// Returns the bytes that the store has allocated, pages that were never written included.
-    #[must_use]
     pub fn allocated_bytes(&self) -> usize {
         self.segments.load(Ordering::Relaxed) * self.config.cost_bytes()
     }

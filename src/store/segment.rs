@@ -55,7 +55,6 @@ impl SegmentConfig {
     }
 }
 
-/// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Segment {
     /// The number of the segment in its ring, by which a reader goes on after it has released the

@@ -12,7 +12,7 @@ use testkit::{
     MetricStore, Redis, SentMetrics, Server, ServerUnderLoad, StoreCounters, get, post, wait_until,
 };
 
-/// What a metric is stored for, and how much of that may be over when it is written.
+/// The time to live of a metric, and how much of it may be over when it is written.
 const TTL_MS: i64 = 300_000;
 const LATE_MS: i64 = 5_000;
 
@@ -41,7 +41,7 @@ fn recovers_everywhere(outage: &mut ServerUnderLoad, cluster: &mut RedisCluster)
     }
 }
 
-/// Waits until all nodes are in sync, and looks whether anything comes of it.
+/// Waits until all nodes are in sync, and checks that this changes nothing.
 fn outlives_the_return(outage: &mut ServerUnderLoad, cluster: &mut RedisCluster) {
     outage.observe_until(FAILOVER_TIME_MAX, "the return", || cluster.is_whole());
     cluster.wait_until_whole();
@@ -49,8 +49,8 @@ fn outlives_the_return(outage: &mut ServerUnderLoad, cluster: &mut RedisCluster)
     recovers_everywhere(outage, cluster);
 }
 
-/// Ends the load: nothing was dropped, all that was sent in the last phase is where it belongs and
-/// is answered to who looks it up. Answers what that was.
+/// Ends the load: nothing was dropped, and every event of the last phase is at its node and found
+/// by a look-up. Returns these events.
 fn reconcile(outage: &mut ServerUnderLoad, cluster: &mut RedisCluster) -> SentMetrics {
     let (accounts, mut phases) = outage.stop_load();
     assert_eq!(accounts.dropped, 0, "{accounts:?}");
@@ -93,7 +93,7 @@ fn a_killed_primary_and_its_return() {
     assert_eq!(cluster.primaries(), [1, 2, 3]);
 }
 
-/// What a frozen primary has in its sockets it runs when it thaws, and confirms to nobody.
+/// A frozen primary runs the commands in its sockets when it thaws; no client gets the replies.
 #[test]
 fn a_frozen_primary_and_its_return() {
     let (mut cluster, mut outage) = start();
@@ -166,7 +166,7 @@ fn a_slot_that_takes_its_time_to_move() {
     outage.reconcile_without_loss(&mut cluster);
 }
 
-/// A node that had no slot gets its first one: nobody who asks for slots is told of it before.
+/// A node that had no slot gets its first one; before, no reply about slots names it.
 #[test]
 fn a_slot_that_moves_to_a_new_node() {
     let (mut cluster, mut outage) = start();
@@ -211,7 +211,7 @@ fn the_nodes_of_the_url_are_gone() {
     outlives_the_nodes_of_the_url(true);
 }
 
-/// The first look-up comes when nobody of the URL is there to ask.
+/// The first look-up comes when no node of the URL runs.
 #[test]
 fn the_nodes_of_the_url_are_gone_before_the_first_look_up() {
     outlives_the_nodes_of_the_url(false);
@@ -268,7 +268,7 @@ fn frozen_nodes_do_not_hold_up_the_end() {
     wait_until("the server notices", is_down);
     let since = Instant::now();
     server.signal("TERM");
-    // What nobody took is lost.
+    // Events that no node took are lost.
     assert_eq!(server.wait().code(), Some(75));
     // The second that it has, and what a shared machine may add.
     assert!(since.elapsed() < Duration::from_millis(1800), "{:?}", since.elapsed());

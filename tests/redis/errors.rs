@@ -5,15 +5,15 @@ use testkit::{Direction, Ending, FaultProxy, Reconciliation, Redis, ServerUnderL
 
 const FAULT: Duration = Duration::from_secs(2);
 
-/// Waits until the server has counted such a reply, lets the fault last, and answers how many
-/// there have been.
+/// Waits until the server has counted such a reply, lets the fault last, and returns how many there
+/// have been.
 fn lasts_with_errors(outage: &ServerUnderLoad, kind: &str) -> u64 {
     wait_until("an error is counted", || (outage.accounts().errors(kind) > 0).then_some(()));
     outage.observe_for(FAULT);
     outage.accounts().errors(kind)
 }
 
-/// What was refused for good was dropped and counted; no more than that is missing.
+/// Events refused for good were dropped and counted; no others are missing.
 fn assert_most_is_there(settled: &Reconciliation) {
     let accounts = &settled.accounts;
     assert!(accounts.stored > 100, "{accounts:?}");
@@ -37,7 +37,7 @@ fn a_password_set_while_it_runs() {
     let mut redis = Redis::start(&[]);
     let mut outage = ServerUnderLoad::start_healthy(&redis.url(), &[]);
     redis.configure("requirepass", "secret");
-    // Those who are connected may go on, so they are sent away.
+    // Open connections would go on, so they are closed.
     redis.execute(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).integer();
     lasts_with_errors(&outage, "noauth");
     redis.configure("requirepass", "");
@@ -60,7 +60,7 @@ fn no_memory_left() {
 fn a_primary_that_becomes_a_replica() {
     let mut redis = Redis::start(&[]);
     let mut outage = ServerUnderLoad::start_healthy(&redis.url(), &[]);
-    // Of nobody: a replica that never gets its data keeps what it has, and takes no writes.
+    // Of no real server: a replica that never gets its data keeps its own, and takes no writes.
     redis.execute(&["REPLICAOF", "127.0.0.1", "1"]).assert_ok();
     lasts_with_errors(&outage, "readonly");
     redis.execute(&["REPLICAOF", "NO", "ONE"]).assert_ok();
@@ -91,14 +91,14 @@ fn loading() {
     redis.configure("key-load-delay", "750");
     redis.begin(&["DEBUG", "RELOAD"]);
     lasts_with_errors(&outage, "loading");
-    // How long it takes is up to the number of keys; longer than a look's patience is possible.
+    // The time depends on the number of keys; it may exceed the time-out of a check.
     redis.receive_reply().assert_ok();
     outage.wait_for_recovery(&mut redis);
     assert_most_is_there(&outage.reconcile(&mut redis));
 }
 
-/// A Redis that is full says so to whoever connects, unasked, and hangs up: that is the reply to no
-/// command.
+/// A Redis with too many clients sends an error to each new connection and closes it: that error
+/// is the reply to no command.
 #[test]
 fn too_many_clients() {
     let mut redis = Redis::start(&[]);

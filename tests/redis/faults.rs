@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use testkit::load::metric;
 use testkit::{ANSWER_TIME_MAX, HttpClient, Redis, ServerUnderLoad, get, post, wait_until};
 
-/// What a killed Redis had answered for is there again when it runs again: the kernel keeps what a
+/// Events that a killed Redis had confirmed are there when it runs again: the kernel keeps what a
 /// killed process has written.
 const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "no"];
 
@@ -158,7 +158,7 @@ fn a_scrape_does_not_wait_for_a_frozen_redis() {
     outage.recover_without_loss(&mut redis);
 }
 
-/// Whatever state Redis is in, the answer to a look-up comes in time.
+/// The answer to a look-up comes in time in every state of Redis.
 #[test]
 fn look_ups_are_answered_in_time_throughout() {
     // The time-out of Redis and what a shared machine may add.

@@ -1,4 +1,4 @@
-//! What the log says of Redis: each trouble at once, in its own words, and none of it for ever.
+//! Log lines about Redis: each kind of error is reported at once, and none without end.
 
 use testkit::load::metric;
 use testkit::redis::ReservedPort;
@@ -10,7 +10,7 @@ fn start(url: &str, arguments: &[&str]) -> Server {
     Server::start(&[&fixed, arguments].concat())
 }
 
-/// What is said first, whatever the kind of the error: where, in whose words, and what waits.
+/// The first report, of any kind of error, has the server, its message and the pending events.
 #[test]
 fn a_redis_that_was_never_reachable_is_told() {
     let redis = Redis::start(&[]);
@@ -114,7 +114,7 @@ fn events_lost_to_a_full_queue_are_told_once_a_minute() {
     assert!(lines.iter().all(|line| line["reason"] == "overflow" && line["level"] == "WARN"));
 }
 
-/// Who has nothing to write hears of another primary as well.
+/// A server with nothing to write notices a new primary as well.
 #[test]
 fn an_idle_writer_hears_of_a_failover() {
     let mut sentinels = RedisSentinel::start();

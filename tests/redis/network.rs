@@ -68,7 +68,7 @@ fn fall_into_a_hole(redis: &mut Redis, proxy: &FaultProxy, outage: &mut ServerUn
     outage.observe_for(Duration::from_secs(4));
     let tried = proxy.connections() - before;
     assert!(tried > 0, "it never tried again");
-    // Jittered and ever longer pauses: a Redis that is ill is not hammered.
+    // The pauses grow and have jitter, so that a Redis that fails gets few attempts.
     assert!(tried < 40, "{tried} connections in four seconds");
     proxy.set(Mode::Forward);
     outage.wait_for_recovery(redis);
@@ -198,7 +198,7 @@ fn signals_of_the_profiler_cost_neither_connections_nor_answers() {
     assert_eq!((accounts.reconnects, errors), (0, [0; 3]), "{accounts:?}");
 }
 
-/// What Redis holds never goes back in time; answers the number it is at.
+/// Checks that the value in Redis is never older than before; returns its number.
 fn assert_not_older(value: Option<String>, highest: u64) -> u64 {
     let Some(value) = value else {
         assert_eq!(highest, 0, "it was there before");
@@ -210,7 +210,7 @@ fn assert_not_older(value: Option<String>, highest: u64) -> u64 {
     number
 }
 
-/// Chance finds what nobody thought of: the seed in the message repeats a run.
+/// Random faults find cases without a test of their own: the seed in the message repeats a run.
 #[test]
 fn cuts_at_random_bytes() {
     let seed = fastrand::u64(..);

@@ -1,4 +1,4 @@
-//! Nodes of a cluster that contradict each other: what no real one can be brought to on demand.
+//! Nodes of a cluster that contradict each other, which real nodes cannot be made to do on demand.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -13,14 +13,14 @@ fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// What a node says that believes this one to have all slots.
+/// The reply of a node that believes this one to have all slots.
 fn all_slots_at(owner: SocketAddr) -> FakeReply {
     let (host, port) = (owner.ip().to_string(), owner.port());
     let node = format!("*2\r\n${}\r\n{host}\r\n:{port}\r\n", host.len());
     FakeReply::text(format!("*1\r\n*3\r\n:0\r\n:16383\r\n{node}"))
 }
 
-/// Whether a command is a look-up or a write of this device.
+/// Returns true if a command is a look-up or a write of this device.
 fn is_of(words: &[String], command: &str, device: &str) -> bool {
     words[0] == command && words[1].starts_with(&format!("metric:{device}:"))
 }
@@ -68,7 +68,7 @@ fn a_node_that_is_cut_off_is_left_for_one_that_knows_better() {
     assert!((2..=4).contains(&stale.count("SET")), "{:?}", stale.asked());
 }
 
-/// Only the key whose slot is being moved is sent twice; those behind it are not, and nobody waits.
+/// Only the key whose slot is being moved is sent twice; those behind it are not, and do not wait.
 #[test]
 fn ask_costs_its_keys_alone() {
     let importing = FakeRedis::start(|_, _| None);
@@ -96,11 +96,11 @@ fn ask_costs_its_keys_alone() {
     assert_eq!(importing.count("ASKING"), 2);
 }
 
-/// A node that is met by `ASK` has an old connection of ours, too, by which something may still
-/// come: that is ended before anything is sent to it.
+/// A node that `ASK` names may have an old connection of ours as well, with commands to run: that
+/// is ended before anything is sent to the node.
 #[test]
 fn a_node_met_by_ask_is_fenced_before_anything_is_sent() {
-    // It says nothing to what it is sent first, and so that connection is given up.
+    // It does not reply to the first command, and so that connection is closed.
     let importing = FakeRedis::start(|number, words| {
         (number == 1 && words[0] == "SET").then_some(FakeReply::Nothing)
     });
@@ -121,7 +121,7 @@ fn a_node_met_by_ask_is_fenced_before_anything_is_sent() {
     assert!(killed.is_some() && killed < at("SET"), "{asked:?}");
 }
 
-/// A look-up follows where it is sent, and asks for the slots again only after `MOVED`.
+/// A look-up follows redirections, and fetches the slots again only after `MOVED`.
 #[test]
 fn a_look_up_follows_moved_and_ask() {
     let (_, value) = metric("here", 1, "1.5");
@@ -152,7 +152,7 @@ fn a_look_up_follows_moved_and_ask() {
     assert_eq!((connections(&new, "GET"), connections(&old, "GET")), (1, 1), "they are kept");
 }
 
-/// Connections at once to nodes without slots, and some for whoever asks meanwhile.
+/// Connections at once to nodes without slots, and some more for other clients.
 const STRANGERS_MAX: u64 = 16 + 6;
 
 /// A node at all addresses of this machine, at one port.
@@ -208,7 +208,7 @@ fn the_writer_keeps_few_connections_however_many_nodes_are_named() {
     assert!(after <= before + STRANGERS_MAX, "{before} descriptors became {after}");
 }
 
-/// A move that does not end is trouble like any other, and told with whom nobody reaches.
+/// A move that does not end is reported like any error, with the node that cannot be reached.
 #[test]
 fn a_slot_whose_move_does_not_end_is_told() {
     let nobody = ReservedPort::reserve();

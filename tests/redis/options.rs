@@ -1,4 +1,4 @@
-//! What the command line says of Redis, and what of it is refused.
+//! Flags about Redis, and the values that are refused.
 
 use testkit::server::{Run, command, run};
 
@@ -6,7 +6,7 @@ fn run_with(arguments: &[&str]) -> Run {
     run(command(arguments))
 }
 
-/// What would be ignored might lead to another database.
+/// A part of the URL that was ignored might lead to another database.
 #[test]
 fn a_name_in_the_query_of_a_redis_url_that_is_not_known_is_a_usage_error() {
     for (url, named) in [

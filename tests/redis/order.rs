@@ -1,4 +1,4 @@
-//! Order: what Redis is told of one key is never older than what it was told before.
+//! Order: a value that Redis gets for a key is never older than one that it got before.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,14 +9,15 @@ use testkit::{
     post, wait_until,
 };
 
-/// A connection that is told of every command that Redis runs from now on.
+/// A connection that receives every command that Redis runs from now on.
 fn monitor(redis: &Redis) -> RedisClient {
     let mut monitor = redis.connect().unwrap();
     monitor.try_execute(&["MONITOR"]).unwrap().assert_ok();
     monitor
 }
 
-/// The next write of a metric that the monitor is told of: its device, and its number as `cpu`.
+/// Returns the next write of a metric that the monitor receives: its device, and its number as
+/// `cpu`.
 fn next_write(monitor: &mut RedisClient) -> (String, u64) {
     loop {
         let RedisReply::Status(line) = monitor.receive().expect("the last value gets there") else {
@@ -118,8 +119,8 @@ fn a_retried_command_never_overwrites_a_newer_value() {
     assert!(seen.is_sorted(), "an older value after a newer one: {seen:?}");
 }
 
-/// What the network held back arrives when newer values are in Redis already: by then the
-/// connection that carried it must be no more.
+/// Commands that the network held back arrive when newer values are in Redis already: by then their
+/// connection must have been ended.
 #[test]
 fn late_commands_of_an_abandoned_connection_change_nothing() {
     let mut redis = Redis::start(&[]);

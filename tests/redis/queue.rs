@@ -1,4 +1,4 @@
-//! The queue to a Redis that is away: inside its bound, and nobody is left in the dark about it.
+//! The queue to a Redis that is down: it stays inside its bound, and clients and log are told.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use testkit::{
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
-/// What may come on top of the queue and a tenth of it: connections, windows of devices, what the
-/// allocator keeps for itself.
+/// Memory that may come on top of the queue and a tenth of it: connections, windows of devices, and
+/// the reserves of the allocator.
 const MEMORY_SLACK: u64 = 3 * MEBIBYTE;
 
 fn start(redis: &Redis, arguments: &[&str]) -> ServerUnderLoad {
@@ -94,7 +94,7 @@ fn singles_alone_stay_in_the_bound_too() {
     outage.reconcile(&mut redis);
 }
 
-/// What is dropped is what is oldest; each event that is missing was counted.
+/// The oldest events are dropped; each event that is missing was counted.
 #[test]
 fn a_full_queue_drops_the_oldest() {
     const EVENTS: u64 = 60_000;
@@ -117,7 +117,7 @@ fn a_full_queue_drops_the_oldest() {
     assert!(found.iter().all(Option::is_some), "one of the newest is missing");
 }
 
-/// Who would have to be lied to is refused, before anything of the request is applied.
+/// A request that cannot be stored is refused before anything of it is applied.
 #[test]
 fn a_full_queue_may_refuse_instead() {
     let mut redis = Redis::start(&[]);
@@ -152,7 +152,7 @@ fn a_full_queue_may_refuse_instead() {
         is_taken.then(|| outage.record_sent(&key, &value))
     });
     outage.recover_without_loss(&mut redis);
-    // Of what was refused there is nothing.
+    // No event of the refused requests is there.
     assert_eq!(sent.missing_from(&mut redis).len() as u64, sent.events);
 }
 
@@ -181,7 +181,7 @@ fn what_expires_in_the_queue_is_dropped_and_counted() {
 }
 
 /// The least that a queue has to be is enough: with nothing else in it, the largest request finds
-/// room, though nobody takes anything out of it.
+/// room, though nothing is taken out of it.
 #[test]
 fn a_queue_that_refuses_takes_the_largest_request() {
     const BODY: usize = 1024 * 1024;

@@ -1,4 +1,4 @@
-//! Replies that no good Redis gives: without end, drop by drop, or errors whatever is asked.
+//! Replies of a faulty Redis: without end, byte by byte, or an error to every command.
 
 use std::time::{Duration, Instant};
 use testkit::load::metric;
@@ -65,7 +65,7 @@ fn a_reply_drop_by_drop_is_given_up() {
     outlives(&redis.url(), "timeout");
 }
 
-/// Neither does it keep who looks something up, in whatever the drops come.
+/// A reply that comes byte by byte does not hold a look-up up either, whatever its type.
 #[test]
 fn a_look_up_is_answered_in_time_whatever_comes_drop_by_drop() {
     for (command, first) in [("GET", "$1000\r\n"), ("AUTH", "+")] {
@@ -95,7 +95,7 @@ fn whoever_refuses_everything_is_not_up() {
     assert!(!StoreCounters::scrape(server.address).is_up);
 }
 
-/// What is in nobody's power: keys of the same form that others have put there.
+/// Keys of the same form that another program has stored.
 #[test]
 fn a_value_that_is_no_metric_of_ours_is_not_found_and_stops_nobody() {
     let mut redis = Redis::start(&[]);
@@ -122,7 +122,7 @@ fn a_value_that_is_no_metric_of_ours_is_not_found_and_stops_nobody() {
     assert_eq!(errors(&server, "wrongtype"), 20);
 }
 
-/// Who may not read gets 503 for that, and nobody else waits for it.
+/// A look-up that the ACL forbids gets 503, and nothing else waits for it.
 #[test]
 fn an_error_reply_ends_its_look_up_alone() {
     let mut redis = Redis::start(&[]);

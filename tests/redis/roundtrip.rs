@@ -1,4 +1,4 @@
-//! What was sent is what Redis holds: the recorded series, and every way to reach a Redis.
+//! Round trips: Redis holds the series that were sent, over every kind of URL.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,10 +21,10 @@ const CPU_SERIES: [&str; 4] = [
 
 const CONNECTIONS: usize = 16;
 
-/// What a metric is stored for.
+/// The time to live of a metric.
 const TTL_MS: i64 = 300_000;
 
-/// One metric: what is sent, and what it is in Redis.
+/// One metric, as it is sent and as it is in Redis.
 struct Recorded {
     sent: String,
     key: String,
@@ -64,7 +64,7 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap()
 }
 
-/// Posts them by a connection of their own, so many in a request; answers when each was sent.
+/// Posts metrics by a connection of their own, so many in a request; returns when each was sent.
 fn replay(address: SocketAddr, metrics: &[Recorded], batch: usize) -> Vec<i64> {
     let mut client = HttpClient::connect(address);
     let mut times = Vec::new();
@@ -117,7 +117,7 @@ fn the_recorded_series_are_in_redis_as_they_were_sent() {
     assert_eq!(redis.execute(&["DBSIZE"]).integer(), keys, "and nothing else is there");
 }
 
-/// Checks the values and the times to live of one connection's metrics; answers how many keys they
+/// Checks the values and the times to live of one connection's metrics; returns how many keys they
 /// have. Where a device sent one timestamp twice, the later metric stays.
 fn check_stream(redis: &mut Redis, stream: &[Recorded], times: &[i64], settled_at: i64) -> i64 {
     let mut expected: BTreeMap<&str, (&str, i64)> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! A Redis that sentinels watch: writing follows the primary, whoever that is.
+//! A Redis with sentinels: writes follow the primary.
 //!
 //! Replication is asynchronous, and so Redis itself may lose what it has confirmed. What a primary
 //! had not yet passed on is gone when it is killed. And a primary that was well when the sentinels
@@ -8,7 +8,8 @@
 //!
 //! So these tests ask for what can be promised. Every event that was sent when the old primary
 //! could not confirm anything any more is in the new one. Nothing is dropped, the counters balance
-//! at every moment, and nobody waits. Where Redis hands over without a loss, nothing is missing.
+//! at every moment, and no request waits. Where Redis hands over without a loss, nothing is
+//! missing.
 
 use std::time::Duration;
 use testkit::redis_sentinel::{FAILOVER_TIME_MAX, RedisSentinel};
@@ -29,7 +30,7 @@ fn follows_the_failover(outage: &mut ServerUnderLoad, sentinels: &mut RedisSenti
     outage.wait_for_recovery(sentinels);
 }
 
-/// The old primary is back, and is one until it is demoted: looks whether anything comes of it.
+/// The old primary is back, and is one until it is demoted: checks that this changes nothing.
 fn outlives_the_return(outage: &mut ServerUnderLoad, sentinels: &mut RedisSentinel) {
     outage.observe_for(Duration::from_secs(1));
     sentinels.demote_old_primary();
@@ -37,8 +38,8 @@ fn outlives_the_return(outage: &mut ServerUnderLoad, sentinels: &mut RedisSentin
     outage.wait_for_recovery(sentinels);
 }
 
-/// Ends the load: nothing was dropped, and what was sent in the last phase is in the primary and is
-/// answered to who looks it up.
+/// Ends the load: nothing was dropped, and the events of the last phase are in the primary and
+/// found by a look-up.
 fn reconcile(outage: &mut ServerUnderLoad, sentinels: &mut RedisSentinel) -> StoreCounters {
     let (accounts, phases) = outage.stop_load();
     assert_eq!(accounts.dropped, 0, "{accounts:?}");
@@ -64,7 +65,7 @@ fn a_killed_primary_and_its_return() {
     assert!(accounts.reconnects > 0, "{accounts:?}");
 }
 
-/// What a frozen primary has in its sockets it runs when it thaws, and confirms to nobody.
+/// A frozen primary runs the commands in its sockets when it thaws; no client gets the replies.
 #[test]
 fn a_frozen_primary_and_its_return() {
     let (mut sentinels, mut outage) = start();
@@ -77,7 +78,7 @@ fn a_frozen_primary_and_its_return() {
 }
 
 /// A thawed primary is one until it is demoted, and answers that it does not have what was written
-/// meanwhile: whoever looks that up must not be sent there.
+/// meanwhile: look-ups must not be sent there.
 #[test]
 fn look_ups_do_not_stay_with_a_primary_that_was_left() {
     let (mut sentinels, mut outage) = start();
@@ -102,7 +103,7 @@ fn look_ups_do_not_stay_with_a_primary_that_was_left() {
     reconcile(&mut outage, &mut sentinels);
 }
 
-/// The old primary is well, and takes writes until it is demoted and everybody is sent away.
+/// The old primary is healthy, and takes writes until it is demoted and its connections are closed.
 #[test]
 fn a_failover_on_demand() {
     let (mut sentinels, mut outage) = start();
@@ -151,8 +152,8 @@ fn a_frozen_sentinel() {
     survives_without_a_sentinel(|sentinel| sentinel.freeze());
 }
 
-/// Nobody says where the primary is, and later somebody does. Once that is known the sentinels may
-/// go again.
+/// No sentinel answers at first, and later one does. Once the primary is known the sentinels may be
+/// stopped again.
 #[test]
 fn no_sentinel_at_start() {
     let mut sentinels = RedisSentinel::start();

@@ -12,7 +12,7 @@ use testkit::{
     post, wait_until,
 };
 
-/// What one connection sends in a request.
+/// Events that one connection sends in a request.
 const BATCH: u64 = 20;
 
 /// Posts ever new keys until the server ends the connection; notes what was acknowledged.

@@ -16,7 +16,7 @@ use redis::ConnectionInfo;
 use super::connection::at_address;
 use super::deadline::Deadline;
 use super::discovery::Discovery;
-use super::error::{ErrorKind, RedisError};
+use super::error::{ErrorKind, RedisError, RedisResult};
 use super::link::{ConnectionId, Link, Reply};
 use super::session::Session;
 use super::topology::Topology;
@@ -32,7 +32,6 @@ const HOPS_MAX: u8 = 3;
 /// Keys remembered as moving. With more, the slots are fetched again: some move must have ended.
 const MOVING_KEYS_MAX: usize = 10_000;
 
-/// See the head of this file.
 pub(super) struct ClusterSession {
     topology: Topology,
     nodes: Vec<Node>,
@@ -96,7 +95,7 @@ impl Node {
     }
 
     /// Sends the appended commands.
-    fn flush(&mut self) -> Result<(), RedisError> {
+    fn flush(&mut self) -> RedisResult<()> {
         if !self.commands.is_empty() {
             self.session.send(&self.commands)?;
             self.commands.clear();
@@ -118,7 +117,7 @@ impl ClusterSession {
         clock: Clock,
         deadline: &mut Deadline,
         abandoned: &mut Vec<ConnectionId>,
-    ) -> Result<Self, RedisError> {
+    ) -> RedisResult<Self> {
         let mut nodes = Vec::with_capacity(topology.nodes().len());
         for info in topology.nodes() {
             match open_session(info, &discovery, deadline, abandoned) {
@@ -145,7 +144,7 @@ impl ClusterSession {
     }
 
     /// Appends a command to those of the node that has its key.
-    fn assign(&mut self, command: &[u8], key: &[u8]) -> Result<(), RedisError> {
+    fn assign(&mut self, command: &[u8], key: &[u8]) -> RedisResult<()> {
         let moved_to = self.moving.get(key).copied();
         let at = moved_to.or_else(|| self.topology.index_of(key));
         let number = self.first + self.sent.len() as u64;
@@ -163,13 +162,13 @@ impl ClusterSession {
         Ok(())
     }
 
-    fn sent_command(&mut self, number: u64) -> Result<&mut SentCommand, RedisError> {
+    fn sent_command(&mut self, number: u64) -> RedisResult<&mut SentCommand> {
         let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         index.and_then(|index| self.sent.get_mut(index)).ok_or_else(out_of_step)
     }
 
     /// Waits for the next reply of a node.
-    fn receive_from(&mut self, at: usize) -> Result<(), RedisError> {
+    fn receive_from(&mut self, at: usize) -> RedisResult<()> {
         let node = self.nodes.get_mut(at).ok_or_else(out_of_step)?;
         let ExpectedReply { number, asking } = node.awaited.pop_front().ok_or_else(out_of_step)?;
         if asking && let Reply::Error(error) = node.session.receive()? {
@@ -196,7 +195,7 @@ impl ClusterSession {
         number: u64,
         from: usize,
         error: &mut RedisError,
-    ) -> Result<bool, RedisError> {
+    ) -> RedisResult<bool> {
         let (host, port) = error.redirection().ok_or_else(|| error.clone())?;
         let asked = self.topology.nodes().get(from).ok_or_else(out_of_step)?;
         let info = at_address(asked, host, port);
@@ -235,7 +234,7 @@ impl ClusterSession {
     }
 
     /// Connects to a node without slots that another one has named: it gets its first slot.
-    fn add_node(&mut self, info: ConnectionInfo) -> Result<usize, RedisError> {
+    fn add_node(&mut self, info: ConnectionInfo) -> RedisResult<usize> {
         let mut deadline = Deadline::new(self.clock, Duration::from_millis(STORE_CONNECT_MS_MAX));
         let session =
             open_session(&info, &self.discovery, &mut deadline, &mut self.abandoned_elsewhere)
@@ -252,14 +251,14 @@ fn open_session(
     discovery: &Arc<Discovery>,
     deadline: &mut Deadline,
     abandoned: &mut Vec<ConnectionId>,
-) -> Result<Session, RedisError> {
+) -> RedisResult<Session> {
     let mut session = Session::open(info, &discovery.resolver, deadline, abandoned)?;
     session.require_primary();
     Ok(session)
 }
 
 impl Link for ClusterSession {
-    fn send(&mut self, commands: &[u8]) -> Result<(), RedisError> {
+    fn send(&mut self, commands: &[u8]) -> RedisResult<()> {
         let mut rest = commands;
         while !rest.is_empty() {
             let (command, key) = split_command(rest).ok_or_else(out_of_step)?;
@@ -269,7 +268,7 @@ impl Link for ClusterSession {
         self.nodes.iter_mut().try_for_each(Node::flush)
     }
 
-    fn receive(&mut self) -> Result<Reply, RedisError> {
+    fn receive(&mut self) -> RedisResult<Reply> {
         let mut clock = self.clock;
         let mut until_ns = None;
         loop {
@@ -292,7 +291,7 @@ impl Link for ClusterSession {
         }
     }
 
-    fn ping(&mut self) -> Result<(), RedisError> {
+    fn ping(&mut self) -> RedisResult<()> {
         self.nodes.iter_mut().try_for_each(|node| node.session.ping())
     }
 

@@ -13,12 +13,11 @@ use redis::{
 };
 
 use super::deadline::Deadline;
-use super::error::{ErrorKind, RedisError};
+use super::error::{ErrorKind, RedisError, RedisResult};
 use super::resolver::Resolver;
 use super::stream::Stream;
 use crate::limits::STORE_REPLY_BYTES_MAX;
 
-/// See the head of this file.
 pub(super) struct Connection {
     stream: Stream,
     parser: Parser,
@@ -32,7 +31,7 @@ impl Connection {
         info: &ConnectionInfo,
         resolver: &Resolver,
         deadline: &mut Deadline,
-    ) -> Result<Self, RedisError> {
+    ) -> RedisResult<Self> {
         let server = info.addr().to_string();
         let opened = Stream::open(info.addr(), resolver, deadline).and_then(|stream| {
             let mut connection = Self { stream, parser: Parser::new(), server: server.clone() };
@@ -54,7 +53,7 @@ impl Connection {
         &mut self,
         settings: &RedisConnectionInfo,
         deadline: &mut Deadline,
-    ) -> Result<(), RedisError> {
+    ) -> RedisResult<()> {
         self.authenticate(settings, deadline).map_err(RedisError::without_secrets)?;
         if settings.db() != 0 {
             self.set_timeout(deadline.next_wait()?);
@@ -68,7 +67,7 @@ impl Connection {
         &mut self,
         settings: &RedisConnectionInfo,
         deadline: &mut Deadline,
-    ) -> Result<(), RedisError> {
+    ) -> RedisResult<()> {
         let mut query = |command: &Cmd| {
             self.set_timeout(deadline.next_wait()?);
             self.query(command)
@@ -106,14 +105,14 @@ impl Connection {
     }
 
     /// Sends packed commands.
-    pub(super) fn send(&mut self, commands: &[u8]) -> Result<(), RedisError> {
+    pub(super) fn send(&mut self, commands: &[u8]) -> RedisResult<()> {
         self.stream.begin_exchange(STORE_REPLY_BYTES_MAX);
         let sent = self.stream.write_all(commands).and_then(|()| self.stream.flush());
         sent.map_err(|error| self.stream.redis_error(&error).at(&self.server))
     }
 
     /// Waits for the next reply of at most `bytes_max` bytes, which may be an error reply.
-    pub(super) fn receive(&mut self, bytes_max: usize) -> Result<Value, RedisError> {
+    pub(super) fn receive(&mut self, bytes_max: usize) -> RedisResult<Value> {
         self.stream.begin_exchange(bytes_max);
         loop {
             match self.parser.parse_value(&mut self.stream) {
@@ -131,16 +130,12 @@ impl Connection {
     }
 
     /// Sends a command and waits for its reply.
-    pub(super) fn query(&mut self, command: &Cmd) -> Result<Value, RedisError> {
+    pub(super) fn query(&mut self, command: &Cmd) -> RedisResult<Value> {
         self.query_bounded(command, STORE_REPLY_BYTES_MAX)
     }
 
     /// Like [`Self::query`], for a reply of at most `bytes_max` bytes.
-    pub(super) fn query_bounded(
-        &mut self,
-        command: &Cmd,
-        bytes_max: usize,
-    ) -> Result<Value, RedisError> {
+    pub(super) fn query_bounded(&mut self, command: &Cmd, bytes_max: usize) -> RedisResult<Value> {
         self.send(&command.get_packed_command())?;
         match self.receive(bytes_max)? {
             Value::ServerError(error) => Err(RedisError::from_reply(&error).at(&self.server)),
@@ -149,7 +144,7 @@ impl Connection {
     }
 
     /// Like [`Self::query`], and converts the reply.
-    pub(super) fn query_as<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
+    pub(super) fn query_as<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
         let value = self.query(command)?;
         T::from_redis_value(value).map_err(|error| {
             RedisError::new(ErrorKind::Protocol, error.to_string()).at(&self.server)

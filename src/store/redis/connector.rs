@@ -6,14 +6,13 @@ use std::time::Duration;
 use super::cluster::ClusterSession;
 use super::deadline::Deadline;
 use super::discovery::Discovery;
-use super::error::RedisError;
+use super::error::RedisResult;
 use super::link::{ConnectionId, Connector, Link};
 use super::session::Session;
 use crate::config::redis_url::{RedisUrl, Route};
 use crate::limits::STORE_REPLY_MS_MAX;
 use percore::clock::Clock;
 
-/// See the head of this file.
 pub(super) struct RedisConnector {
     url: RedisUrl,
     discovery: Arc<Discovery>,
@@ -27,13 +26,13 @@ impl RedisConnector {
 }
 
 impl Connector for RedisConnector {
-    type Link = Box<dyn Link + Send>;
+    type Link = dyn Link + Send;
 
     fn connect(
         &mut self,
         timeout: Duration,
         abandoned: &mut Vec<ConnectionId>,
-    ) -> Result<Self::Link, RedisError> {
+    ) -> RedisResult<Box<Self::Link>> {
         let (discovery, deadline) = (&self.discovery, &mut Deadline::new(self.clock, timeout));
         match self.url.route() {
             Route::Direct(info) => {

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use super::error::{ErrorKind, RedisError};
+use super::error::{ErrorKind, RedisError, RedisResult};
 use percore::clock::{Clock, nanoseconds};
 
 /// No single wait takes more than the whole time divided by this: a server that accepts and then
 /// does not answer must leave time to ask another.
 const SHARES: u32 = 3;
 
-/// See the head of this file.
 pub(super) struct Deadline {
     clock: Clock,
     until_ns: u64,
@@ -24,11 +23,7 @@ impl Deadline {
     }
 
     /// Returns how long the next wait may be.
-    ///
-    /// # Errors
-    ///
-    /// The deadline is over.
-    pub(super) fn next_wait(&mut self) -> Result<Duration, RedisError> {
+    pub(super) fn next_wait(&mut self) -> RedisResult<Duration> {
         let left = Duration::from_nanos(self.until_ns.saturating_sub(self.clock.now().mono_ns));
         if left < Duration::from_millis(1) {
             return Err(RedisError::new(ErrorKind::Timeout, "no answer in time"));

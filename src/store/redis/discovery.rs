@@ -5,7 +5,7 @@ use redis::{ConnectionInfo, cmd};
 
 use super::connection::{Connection, at_address};
 use super::deadline::Deadline;
-use super::error::{ErrorKind, RedisError};
+use super::error::{RedisError, RedisResult};
 use super::resolver::Resolver;
 use super::topology::Topology;
 use percore::sync::Mutex;
@@ -13,7 +13,7 @@ use percore::sync::Mutex;
 /// The servers as they were last seen. Writer and reader share it, so that each learns from the
 /// other.
 #[derive(Default)]
-pub(in crate::store) struct Discovery {
+pub(crate) struct Discovery {
     /// Resolves host names.
     pub(super) resolver: Resolver,
     known: Mutex<Known>,
@@ -53,9 +53,9 @@ impl Discovery {
         &self,
         servers: &[ConnectionInfo],
         deadline: &mut Deadline,
-        ask: impl Fn(&mut Connection, &ConnectionInfo) -> Result<T, RedisError>,
-    ) -> Result<T, RedisError> {
-        let mut last_error = RedisError::new(ErrorKind::Connect, "there is nobody to ask");
+        ask: impl Fn(&mut Connection, &ConnectionInfo) -> RedisResult<T>,
+    ) -> RedisResult<T> {
+        let mut last_error = RedisError::connect("there is nobody to ask");
         for _ in 0..servers.len() {
             let at = self.known.lock().first % servers.len();
             let Some(server) = servers.get(at) else {
@@ -79,7 +79,7 @@ impl Discovery {
         &self,
         seeds: &[ConnectionInfo],
         deadline: &mut Deadline,
-    ) -> Result<Topology, RedisError> {
+    ) -> RedisResult<Topology> {
         let servers = [seeds, self.known.lock().nodes.as_slice()].concat();
         let topology = self.ask_any(&servers, deadline, Topology::ask)?;
         self.known.lock().nodes = topology.nodes().to_vec();
@@ -94,25 +94,17 @@ impl Discovery {
         name: &str,
         info: &ConnectionInfo,
         deadline: &mut Deadline,
-    ) -> Result<ConnectionInfo, RedisError> {
-        let ask = |connection: &mut Connection, _: &_| primary_of(connection, name, info);
+    ) -> RedisResult<ConnectionInfo> {
+        let mut command = cmd("SENTINEL");
+        command.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+        let unknown = || RedisError::connect(format!("it knows no primary by the name {name}"));
+        let ask = |sentinel: &mut Connection, _: &_| {
+            let address: Option<(String, u16)> = sentinel.query_as(&command)?;
+            let (host, port) = address.ok_or_else(unknown)?;
+            Ok(at_address(info, &host, port))
+        };
         let primary = self.ask_any(sentinels, deadline, ask)?;
         self.known.lock().primary = Some(primary.clone());
         Ok(primary)
     }
-}
-
-/// Asks a sentinel for the primary of this name.
-fn primary_of(
-    sentinel: &mut Connection,
-    name: &str,
-    info: &ConnectionInfo,
-) -> Result<ConnectionInfo, RedisError> {
-    let mut command = cmd("SENTINEL");
-    command.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-    let address: Option<(String, u16)> = sentinel.query_as(&command)?;
-    let unknown =
-        || RedisError::new(ErrorKind::Connect, format!("it knows no primary by the name {name}"));
-    let (host, port) = address.ok_or_else(unknown)?;
-    Ok(at_address(info, &host, port))
 }

@@ -38,11 +38,19 @@ pub(super) struct RedisError {
     pub(super) message: String,
 }
 
+/// The result of an operation on Redis.
+pub(super) type RedisResult<T> = Result<T, RedisError>;
+
 impl RedisError {
     pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let mut message = message.into();
         message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
         Self { kind, server: String::new(), message }
+    }
+
+    /// Converts an error of connecting.
+    pub(super) fn connect(error: impl ToString) -> Self {
+        Self::new(ErrorKind::Connect, error.to_string())
     }
 
     /// Converts an error reply.
@@ -206,8 +214,7 @@ impl ErrorCounts {
 }
 
 /// Returns the error counts of a store that has no remote server: all zero.
-#[must_use]
-pub(in crate::store) fn no_errors() -> Vec<(&'static str, u64)> {
+pub(crate) fn no_errors() -> Vec<(&'static str, u64)> {
     ErrorKind::ALL.into_iter().map(|kind| (kind.name(), 0)).collect()
 }
 

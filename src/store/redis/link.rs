@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::error::RedisError;
+use super::error::{RedisError, RedisResult};
 
 /// The id of a connection at its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,25 +27,13 @@ pub(super) enum Reply {
 /// A connection. It is dropped after an error: its replies may no longer match its commands.
 pub(super) trait Link {
     /// Writes commands.
-    ///
-    /// # Errors
-    ///
-    /// The connection is of no further use, for this reason.
-    fn send(&mut self, commands: &[u8]) -> Result<(), RedisError>;
+    fn send(&mut self, commands: &[u8]) -> RedisResult<()>;
 
     /// Waits for the next reply.
-    ///
-    /// # Errors
-    ///
-    /// The connection is of no further use, for this reason.
-    fn receive(&mut self) -> Result<Reply, RedisError>;
+    fn receive(&mut self) -> RedisResult<Reply>;
 
     /// Checks that Redis answers.
-    ///
-    /// # Errors
-    ///
-    /// The connection is of no further use, for this reason.
-    fn ping(&mut self) -> Result<(), RedisError>;
+    fn ping(&mut self) -> RedisResult<()>;
 
     /// Sets the time-out of each reply and each write.
     fn set_timeout(&mut self, timeout: Duration);
@@ -57,40 +45,14 @@ pub(super) trait Link {
 /// A maker of links.
 pub(super) trait Connector {
     /// The links that it opens.
-    type Link: Link;
+    type Link: Link + ?Sized;
 
     /// Connects within `timeout`. Before it returns it ends the abandoned connections at the
     /// server: commands that Redis still reads from them would run after those that are sent next.
     /// Those that have ended are removed from the list; those at other servers stay in it.
-    ///
-    /// # Errors
-    ///
-    /// No connection could be made, for this reason.
     fn connect(
         &mut self,
         timeout: Duration,
         abandoned: &mut Vec<ConnectionId>,
-    ) -> Result<Self::Link, RedisError>;
-}
-
-impl<L: Link + ?Sized> Link for Box<L> {
-    fn send(&mut self, commands: &[u8]) -> Result<(), RedisError> {
-        (**self).send(commands)
-    }
-
-    fn receive(&mut self) -> Result<Reply, RedisError> {
-        (**self).receive()
-    }
-
-    fn ping(&mut self) -> Result<(), RedisError> {
-        (**self).ping()
-    }
-
-    fn set_timeout(&mut self, timeout: Duration) {
-        (**self).set_timeout(timeout);
-    }
-
-    fn connection_ids(&self) -> Vec<ConnectionId> {
-        (**self).connection_ids()
-    }
+    ) -> RedisResult<Box<Self::Link>>;
 }

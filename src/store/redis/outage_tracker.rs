@@ -16,7 +16,6 @@ const STABLE_UP_NS: u64 = STORE_STABLE_UP_MS * 1_000_000;
 /// A set of kinds is a bit mask.
 const _: () = assert!(ErrorKind::ALL.len() <= u32::BITS as usize);
 
-/// See the head of this file.
 #[derive(Debug, Default)]
 pub(super) enum OutageTracker {
     /// Redis was not reached yet, nor found to be down.

@@ -16,7 +16,6 @@ use crate::store::encoding::encode_set;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     blocks: VecDeque<InFlight>,

@@ -4,7 +4,6 @@
 //! bound is a number of blocks: open, queued, in flight and spare ones all count, and no more are
 //! allocated.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::channel::{self, Receiver, Sender};
@@ -15,7 +14,6 @@ use crate::store::encoding::{Encoding, request_bytes_max};
 
 /// Returns the bytes that a queue needs so that the largest request fits once nothing else is
 /// queued, beside the blocks that cores and writer hold.
-#[must_use]
 pub const fn queue_bytes_needed(cores: usize, body_bytes: usize, prefix_bytes: usize) -> usize {
     // The shortest records need the most entries, so a block costs most with the shortest prefix.
     let encoding = Encoding::RedisSet { ttl_s: 1, prefix: "" };
@@ -24,7 +22,7 @@ pub const fn queue_bytes_needed(cores: usize, body_bytes: usize, prefix_bytes: u
 }
 
 /// See the head of this file. Shared by all cores and the writer.
-pub(in crate::store) struct Queue {
+pub(crate) struct Queue {
     full: (Sender<Block>, Receiver<Block>),
     spare: (Sender<Block>, Receiver<Block>),
     new_block: Box<dyn Fn() -> Block + Send + Sync>,
@@ -37,12 +35,6 @@ pub(in crate::store) struct Queue {
     queued: AtomicU64,
     /// Events in the blocks that the writer holds, as it last reported.
     in_flight: AtomicU64,
-}
-
-impl fmt::Debug for Queue {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Queue").field("blocks_max", &self.blocks_max).finish_non_exhaustive()
-    }
 }
 
 impl Queue {
@@ -71,12 +63,12 @@ impl Queue {
     }
 
     /// Returns the bytes that all blocks may allocate.
-    pub(in crate::store) fn capacity_bytes(&self) -> usize {
+    pub(crate) fn capacity_bytes(&self) -> usize {
         self.blocks_max * self.block_bytes
     }
 
     /// Returns the bytes that blocks in use may have allocated.
-    pub(in crate::store) fn bytes_in_use(&self) -> usize {
+    pub(crate) fn bytes_in_use(&self) -> usize {
         let allocated = self.allocated.load(Ordering::Relaxed);
         allocated.saturating_sub(self.spare.1.len()) * self.block_bytes
     }
@@ -92,7 +84,7 @@ impl Queue {
     }
 
     /// Reserves so many empty blocks or none, so that a request never finds the queue full halfway.
-    pub(in crate::store) fn reserve(&self, blocks: usize, into: &mut Vec<Block>) -> bool {
+    pub(crate) fn reserve(&self, blocks: usize, into: &mut Vec<Block>) -> bool {
         while into.len() < blocks {
             match self.acquire() {
                 Some(block) => into.push(block),
@@ -106,7 +98,7 @@ impl Queue {
     }
 
     /// Returns reserved blocks that were not needed to the pool.
-    pub(in crate::store) fn release_all(&self, reserved: &mut Vec<Block>) {
+    pub(crate) fn release_all(&self, reserved: &mut Vec<Block>) {
         for block in reserved.drain(..) {
             self.release(block);
         }

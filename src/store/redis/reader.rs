@@ -1,7 +1,6 @@
 //! The reader: it looks keys up over connections of its own, so that a slow look-up delays no
 //! write.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use redis::{ConnectionInfo, Value, cmd};
 use super::connection::{Connection, at_address};
 use super::deadline::Deadline;
 use super::discovery::Discovery;
-use super::error::{ErrorKind, RedisError, RetryPolicy};
+use super::error::{ErrorKind, RedisError, RedisResult, RetryPolicy};
 use super::shared_state::SharedState;
 use super::topology::Topology;
 use crate::config::redis_url::{RedisUrl, Route};
@@ -25,7 +24,7 @@ use percore::clock::Clock;
 const HOPS_MAX: usize = 3;
 
 /// See the head of this file. One thread at a time uses it.
-pub(in crate::store) struct Reader {
+pub(crate) struct Reader {
     shared: Arc<SharedState>,
     url: RedisUrl,
     discovery: Arc<Discovery>,
@@ -55,14 +54,8 @@ enum LookupError {
     NotOurs,
 }
 
-impl fmt::Debug for Reader {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Reader").field("resume_ms", &self.resume_ms).finish_non_exhaustive()
-    }
-}
-
 impl Reader {
-    pub(in crate::store) fn new(
+    pub(crate) fn new(
         shared: Arc<SharedState>,
         url: RedisUrl,
         discovery: Arc<Discovery>,
@@ -72,7 +65,7 @@ impl Reader {
     }
 
     /// Looks `key` up, and appends its value to `out` if it is a metric of ours.
-    pub(in crate::store) fn lookup(&mut self, key: &[u8], out: &mut Vec<u8>) -> LookupResult {
+    pub(crate) fn lookup(&mut self, key: &[u8], out: &mut Vec<u8>) -> LookupResult {
         if self.clock.now().mono_ms() < self.resume_ms {
             return LookupResult::Unavailable;
         }
@@ -95,7 +88,7 @@ impl Reader {
                 Err(LookupError::Refused(error)) => {
                     is_reachable = true;
                     if error.kind.retry_policy() != RetryPolicy::Reconnect {
-                        self.shared.errors.reader.add(error.kind);
+                        self.shared.reader_errors.add(error.kind);
                         self.state = state;
                         let is_foreign = error.kind == ErrorKind::WrongType;
                         return if is_foreign {
@@ -114,7 +107,7 @@ impl Reader {
                     return if ours.is_some() { LookupResult::Found } else { LookupResult::Absent };
                 }
             };
-            self.shared.errors.reader.add(error.kind);
+            self.shared.reader_errors.add(error.kind);
             self.discovery.forget_primary();
         }
         if !is_reachable {
@@ -174,7 +167,7 @@ impl ReaderState {
         discovery: &Arc<Discovery>,
         key: &[u8],
         deadline: &mut Deadline,
-    ) -> Result<ConnectionInfo, RedisError> {
+    ) -> RedisResult<ConnectionInfo> {
         match url.route() {
             Route::Direct(info) => Ok(info.clone()),
             Route::Sentinel { sentinels, primary, info } => {
@@ -221,7 +214,7 @@ impl ReaderState {
         home: &ConnectionInfo,
         discovery: &Arc<Discovery>,
         deadline: &mut Deadline,
-    ) -> Result<&mut Connection, RedisError> {
+    ) -> RedisResult<&mut Connection> {
         let is_it = |(open, _): &(ConnectionInfo, _)| open.addr() == server.addr();
         let open = match self.connections.iter().position(is_it) {
             Some(at) => self.connections.remove(at),

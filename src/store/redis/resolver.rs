@@ -19,7 +19,6 @@ use percore::sync::Mutex;
 /// All addresses of a host, each with this port.
 type Addresses = Vec<SocketAddr>;
 
-/// See the head of this file.
 pub(super) struct Resolver {
     ask: fn(&str, u16) -> io::Result<Addresses>,
     /// Threads that run.
@@ -48,10 +47,6 @@ impl Resolver {
     }
 
     /// Returns the addresses of a host within `wait`. A host that is an address needs no resolving.
-    ///
-    /// # Errors
-    ///
-    /// The system finds none, or none in time, or too many names are being resolved.
     pub(super) fn resolve(&self, host: &str, port: u16, wait: Duration) -> io::Result<Addresses> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![(address, port).into()]);

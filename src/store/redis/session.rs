@@ -3,14 +3,13 @@
 //! Before anything is sent, a new session ends the abandoned connections of ours at the server (the
 //! fence): commands that Redis still reads from them would overwrite newer values.
 
-use std::fmt;
 use std::time::Duration;
 
 use redis::{Cmd, ConnectionInfo, Value, cmd};
 
 use super::connection::Connection;
 use super::deadline::Deadline;
-use super::error::{ErrorKind, RedisError, RetryPolicy};
+use super::error::{ErrorKind, RedisError, RedisResult, RetryPolicy};
 use super::link::{ConnectionId, Link, Reply};
 use super::resolver::Resolver;
 use crate::limits::{STORE_REPLY_BYTES_MAX, STORE_REPLY_MS_MAX};
@@ -24,12 +23,6 @@ pub(super) struct Session {
     requires_primary: bool,
 }
 
-impl fmt::Debug for Session {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Session").field("identity", &self.id).finish_non_exhaustive()
-    }
-}
-
 impl Session {
     /// Connects to the server, and ends abandoned connections of ours there.
     pub(super) fn open(
@@ -37,7 +30,7 @@ impl Session {
         resolver: &Resolver,
         deadline: &mut Deadline,
         abandoned: &mut Vec<ConnectionId>,
-    ) -> Result<Self, RedisError> {
+    ) -> RedisResult<Self> {
         let mut connection = Connection::open(info, resolver, deadline)?;
         let id = fetch_id(&mut connection)?;
         let server = connection.server().to_owned();
@@ -59,11 +52,11 @@ impl Session {
 }
 
 impl Link for Session {
-    fn send(&mut self, commands: &[u8]) -> Result<(), RedisError> {
+    fn send(&mut self, commands: &[u8]) -> RedisResult<()> {
         self.connection.send(commands)
     }
 
-    fn receive(&mut self) -> Result<Reply, RedisError> {
+    fn receive(&mut self) -> RedisResult<Reply> {
         match self.connection.receive(STORE_REPLY_BYTES_MAX)? {
             Value::Okay => Ok(Reply::Ok),
             Value::ServerError(error) => {
@@ -73,7 +66,7 @@ impl Link for Session {
         }
     }
 
-    fn ping(&mut self) -> Result<(), RedisError> {
+    fn ping(&mut self) -> RedisResult<()> {
         if self.requires_primary {
             match self.connection.query(&cmd("ROLE")) {
                 Ok(role) => return check_role(&role).map_err(|f| f.at(self.connection.server())),
@@ -99,7 +92,7 @@ fn unexpected(reply: &Value) -> RedisError {
 }
 
 /// Sends `PING`. A user who may not send it has a reply as well.
-fn ping(connection: &mut Connection) -> Result<(), RedisError> {
+fn ping(connection: &mut Connection) -> RedisResult<()> {
     match connection.query(&cmd("PING")) {
         Ok(Value::SimpleString(pong)) if pong == "PONG" => Ok(()),
         Ok(other) => Err(unexpected(&other).at(connection.server())),
@@ -109,7 +102,7 @@ fn ping(connection: &mut Connection) -> Result<(), RedisError> {
 }
 
 /// Checks the reply to `ROLE`, a list that begins with the role.
-fn check_role(role: &Value) -> Result<(), RedisError> {
+fn check_role(role: &Value) -> RedisResult<()> {
     let Value::Array(parts) = role else {
         return Err(unexpected(role));
     };
@@ -131,8 +124,8 @@ fn is_about_command(error: &RedisError) -> bool {
 /// Asks Redis for the id of this connection. Redis before 6.2 does not tell all of it, and an ACL
 /// may forbid to ask: then the connection cannot be ended from another one once it is abandoned,
 /// and commands that Redis still reads from it run late.
-fn fetch_id(connection: &mut Connection) -> Result<Option<ConnectionId>, RedisError> {
-    let client_info: Result<Value, RedisError> = connection.query(cmd("CLIENT").arg("INFO"));
+fn fetch_id(connection: &mut Connection) -> RedisResult<Option<ConnectionId>> {
+    let client_info: RedisResult<Value> = connection.query(cmd("CLIENT").arg("INFO"));
     match client_info {
         Ok(Value::BulkString(info)) => {
             Ok(parse_client_info(connection.server(), &String::from_utf8_lossy(&info)))
@@ -160,7 +153,7 @@ fn parse_client_info(server: &str, info: &str) -> Option<ConnectionId> {
 
 /// Ends an abandoned connection at the server. After the reply, whatever it is, no command of it
 /// runs any more: the connection had ended before, or it has now.
-fn end(connection: &mut Connection, id: &ConnectionId) -> Result<(), RedisError> {
+fn end(connection: &mut Connection, id: &ConnectionId) -> RedisResult<()> {
     let mut command: Cmd = cmd("CLIENT");
     // Client ids begin anew when Redis restarts: the address shows that the connection is ours.
     command.arg("KILL").arg("ID").arg(id.client_id).arg("ADDR").arg(&id.address);

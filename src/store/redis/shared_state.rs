@@ -1,6 +1,5 @@
 //! The state that cores, writer and reader of a Redis store share.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::error::{ErrorCounts, ErrorKind};
@@ -14,38 +13,25 @@ use crate::store::open_block::OpenBlock;
 use crate::store::stats::Stats;
 use percore::sync::{Mutex, PerCore};
 
-/// Counts of errors, by the thread that met them.
-#[derive(Debug, Default)]
-pub(super) struct Errors {
-    pub(super) writer: ErrorCounts,
-    pub(super) reader: ErrorCounts,
-}
-
-/// See the head of this file.
-pub(in crate::store) struct SharedState {
-    pub(in crate::store) counters: EventCounters,
-    pub(in crate::store) open: PerCore<Mutex<OpenBlock>>,
-    pub(in crate::store) queue: Queue,
-    pub(in crate::store) encoding: Encoding,
-    pub(super) errors: Errors,
+pub(crate) struct SharedState {
+    pub(crate) counters: EventCounters,
+    pub(crate) open: PerCore<Mutex<OpenBlock>>,
+    pub(crate) queue: Queue,
+    pub(crate) encoding: Encoding,
+    pub(super) writer_errors: ErrorCounts,
+    pub(super) reader_errors: ErrorCounts,
     /// True if a request is refused rather than anything dropped.
     rejects: bool,
     pub(super) up: AtomicBool,
     /// True once an order to stop waits for the writer.
-    pub(super) stopping: AtomicBool,
+    pub(crate) stopping: AtomicBool,
     pub(super) reconnects: AtomicU64,
-    pub(super) observer: Box<dyn Observer>,
-}
-
-impl fmt::Debug for SharedState {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("SharedState").field("counters", &self.counters).finish_non_exhaustive()
-    }
+    pub(crate) observer: Box<dyn Observer>,
 }
 
 impl SharedState {
     /// Creates the state of `cores` cores and one writer; `block` creates empty blocks.
-    pub(in crate::store) fn new(
+    pub(crate) fn new(
         cores: usize,
         capacity_bytes: usize,
         rejects: bool,
@@ -60,7 +46,8 @@ impl SharedState {
             open: PerCore::new(cores, |_| Mutex::new(OpenBlock::new(block()))),
             queue: Queue::new(cores, capacity_bytes, blocks_min, encoding, block),
             encoding,
-            errors: Errors::default(),
+            writer_errors: ErrorCounts::default(),
+            reader_errors: ErrorCounts::default(),
             rejects,
             up: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -76,16 +63,12 @@ impl SharedState {
 
     /// Reserves the blocks that a request of `bytes` may fill, if requests are refused when the
     /// queue is full. Returns true if the request may go on.
-    pub(in crate::store) fn reserve(
-        &self,
-        open: &mut OpenBlock,
-        bytes: impl FnOnce() -> usize,
-    ) -> bool {
+    pub(crate) fn reserve(&self, open: &mut OpenBlock, bytes: impl FnOnce() -> usize) -> bool {
         !self.rejects || self.queue.reserve(bytes() / BLOCK_BYTES + 1, &mut open.reserved)
     }
 
     /// Ends a core's turn: an idle writer gets the open block.
-    pub(in crate::store) fn end_turn(&self, core: usize) {
+    pub(crate) fn end_turn(&self, core: usize) {
         if !self.queue.is_idle() {
             return;
         }
@@ -106,12 +89,7 @@ impl SharedState {
 
     /// Queues a core's full block and opens an empty one. If there is none, the oldest queued block
     /// is dropped and reused; a request that has reserved its blocks has one.
-    pub(in crate::store) fn queue_full_block(
-        &self,
-        core: usize,
-        open: &mut OpenBlock,
-        now_ns: u64,
-    ) {
+    pub(crate) fn queue_full_block(&self, core: usize, open: &mut OpenBlock, now_ns: u64) {
         let next = open.reserved.pop().or_else(|| self.queue.acquire());
         let next = next.or_else(|| self.drop_oldest(core, now_ns));
         let Some(next) = next else {
@@ -164,13 +142,8 @@ impl SharedState {
     }
 
     /// Announces that an order to stop waits for the writer.
-    pub(in crate::store) fn set_stopping(&self) {
+    pub(crate) fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    /// Reports what was held back: cores and writer have ended.
-    pub(in crate::store) fn end(&self) {
-        self.observer.on_end();
     }
 
     /// Counts events as dropped, and reports them.
@@ -182,10 +155,9 @@ impl SharedState {
     }
 
     /// Returns the statistics of the store, with these totals.
-    pub(in crate::store) fn stats(&self, totals: EventTotals) -> Stats {
+    pub(crate) fn stats(&self, totals: EventTotals) -> Stats {
         let pending_bytes = if totals.pending() == 0 { 0 } else { self.queue.bytes_in_use() };
-        let Errors { writer, reader } = &self.errors;
-        let total = |kind| writer.total(kind) + reader.total(kind);
+        let total = |kind| self.writer_errors.total(kind) + self.reader_errors.total(kind);
         let errors = ErrorKind::ALL.into_iter().map(|kind| (kind.name(), total(kind)));
         Stats {
             kind: "redis",
@@ -199,7 +171,7 @@ impl SharedState {
     }
 
     /// Counts the pending events block by block: open, queued and in flight.
-    pub(in crate::store) fn walk_pending(&self) -> u64 {
+    pub(crate) fn walk_pending(&self) -> u64 {
         let open: u64 = self.open.iter().map(|open| open.lock().block.events()).sum();
         open + self.queue.pending()
     }

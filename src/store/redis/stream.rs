@@ -15,7 +15,7 @@ use rustls::{ClientConnection, StreamOwned};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::deadline::Deadline;
-use super::error::{ErrorKind, RedisError};
+use super::error::{ErrorKind, RedisError, RedisResult};
 use super::resolver::Resolver;
 use super::tls;
 use crate::limits::STORE_REPLY_BYTES_MAX;
@@ -27,7 +27,6 @@ const WAIT_MIN: Duration = Duration::from_millis(1);
 /// Bytes kept of the beginning of a reply: the longest line with a length fits.
 const HEAD_BYTES: usize = 32;
 
-/// See the head of this file.
 pub(super) struct Stream {
     transport: Transport,
     /// The beginning of the current reply; empty if that came together with the reply before.
@@ -45,7 +44,7 @@ impl Stream {
         address: &ConnectionAddr,
         resolver: &Resolver,
         deadline: &mut Deadline,
-    ) -> Result<Self, RedisError> {
+    ) -> RedisResult<Self> {
         let transport = match address {
             ConnectionAddr::Tcp(host, port) => {
                 Transport::Plain(connect(host, *port, resolver, deadline)?)
@@ -61,7 +60,7 @@ impl Stream {
                 Transport::Tls(Box::new(StreamOwned::new(session, socket)))
             }
             ConnectionAddr::Unix(path) => Transport::Plain(connect_unix(path, deadline)?),
-            _ => return Err(RedisError::new(ErrorKind::Connect, "an address of an unknown kind")),
+            _ => return Err(RedisError::connect("an address of an unknown kind")),
         };
         Ok(Self { transport, head: Vec::with_capacity(HEAD_BYTES) })
     }
@@ -133,14 +132,14 @@ fn connect(
     port: u16,
     resolver: &Resolver,
     deadline: &mut Deadline,
-) -> Result<BoundedSocket, RedisError> {
-    let failed = |error: &io::Error| RedisError::new(ErrorKind::Connect, error.to_string());
-    let addresses = resolver.resolve(host, port, deadline.next_wait()?).map_err(|e| failed(&e))?;
-    let mut last_error = RedisError::new(ErrorKind::Connect, "its name has no address");
+) -> RedisResult<BoundedSocket> {
+    let addresses =
+        resolver.resolve(host, port, deadline.next_wait()?).map_err(RedisError::connect)?;
+    let mut last_error = RedisError::connect("its name has no address");
     for address in addresses {
         match connect_to(address, deadline.next_wait()?) {
             Ok(socket) => return BoundedSocket::new(socket, deadline),
-            Err(error) => last_error = failed(&error),
+            Err(error) => last_error = RedisError::connect(error),
         }
     }
     Err(last_error)
@@ -153,15 +152,14 @@ fn connect_to(address: SocketAddr, wait: Duration) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn connect_unix(path: &Path, deadline: &mut Deadline) -> Result<BoundedSocket, RedisError> {
+fn connect_unix(path: &Path, deadline: &mut Deadline) -> RedisResult<BoundedSocket> {
     let wait = deadline.next_wait()?;
     let connected = SockAddr::unix(path).and_then(|address| {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.connect_timeout(&address, wait)?;
         Ok(socket)
     });
-    let failed = |error: io::Error| RedisError::new(ErrorKind::Connect, error.to_string());
-    BoundedSocket::new(connected.map_err(failed)?, deadline)
+    BoundedSocket::new(connected.map_err(RedisError::connect)?, deadline)
 }
 
 /// A socket with a deadline and a bound for each exchange.
@@ -179,7 +177,7 @@ struct BoundedSocket {
 }
 
 impl BoundedSocket {
-    fn new(socket: Socket, deadline: &mut Deadline) -> Result<Self, RedisError> {
+    fn new(socket: Socket, deadline: &mut Deadline) -> RedisResult<Self> {
         Ok(Self {
             socket,
             clock: deadline.clock(),

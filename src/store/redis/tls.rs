@@ -11,26 +11,21 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::error::{ErrorKind, RedisError};
+use super::error::{RedisError, RedisResult};
 
 /// Creates the client's side of a TLS connection to this host.
-///
-/// # Errors
-///
-/// The system has no certificates, or the host is no name that a certificate can have.
-pub(super) fn client(host: &str, insecure: bool) -> Result<ClientConnection, RedisError> {
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|error| RedisError::new(ErrorKind::Connect, error.to_string()))?;
+pub(super) fn client(host: &str, insecure: bool) -> RedisResult<ClientConnection> {
+    let name = ServerName::try_from(host.to_owned()).map_err(RedisError::connect)?;
     let mut config = config(insecure)?.with_no_client_auth();
     config.enable_sni = !insecure;
-    ClientConnection::new(Arc::new(config), name).map_err(|error| tls_error(&error))
+    ClientConnection::new(Arc::new(config), name).map_err(RedisError::connect)
 }
 
-fn config(insecure: bool) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, RedisError> {
+fn config(insecure: bool) -> RedisResult<ConfigBuilder<ClientConfig, WantsClientCert>> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| tls_error(&error))?;
+        .map_err(RedisError::connect)?;
     if insecure {
         let verifier = Arc::new(NoVerification(provider));
         return Ok(builder.dangerous().with_custom_certificate_verifier(verifier));
@@ -41,16 +36,9 @@ fn config(insecure: bool) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
         let why = found.errors.first().map_or("there are none".to_owned(), ToString::to_string);
-        return Err(RedisError::new(
-            ErrorKind::Connect,
-            format!("the system's certificates: {why}"),
-        ));
+        return Err(RedisError::connect(format!("the system's certificates: {why}")));
     }
     Ok(builder.with_root_certificates(roots))
-}
-
-fn tls_error(error: &Error) -> RedisError {
-    RedisError::new(ErrorKind::Connect, error.to_string())
 }
 
 /// A verifier that accepts every certificate, as `#insecure` asks for. Signatures are still

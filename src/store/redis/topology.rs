@@ -7,7 +7,7 @@ use crc::{CRC_16_XMODEM, Crc};
 use redis::{ConnectionInfo, FromRedisValue, Value, cmd};
 
 use super::connection::{Connection, at_address};
-use super::error::{ErrorKind, RedisError};
+use super::error::{ErrorKind, RedisError, RedisResult};
 use crate::limits::STORE_TOPOLOGY_BYTES_MAX;
 
 /// Slots of every cluster.
@@ -30,10 +30,7 @@ pub(super) struct Topology {
 
 impl Topology {
     /// Fetches the topology from a node, which was reached by `info`.
-    pub(super) fn ask(
-        connection: &mut Connection,
-        info: &ConnectionInfo,
-    ) -> Result<Self, RedisError> {
+    pub(super) fn ask(connection: &mut Connection, info: &ConnectionInfo) -> RedisResult<Self> {
         let reply =
             connection.query_bounded(cmd("CLUSTER").arg("SLOTS"), STORE_TOPOLOGY_BYTES_MAX)?;
         let wrong = || RedisError::new(ErrorKind::Protocol, "its slots cannot be read");

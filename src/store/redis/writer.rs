@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::error::{ErrorKind, RedisError, RetryPolicy};
+use super::error::{ErrorKind, RedisError, RedisResult, RetryPolicy};
 use super::link::{ConnectionId, Connector, Link, Reply};
 use super::observer::OutageReport;
 use super::outage_tracker::OutageTracker;
@@ -34,11 +34,10 @@ const PING_NS: u64 = STORE_PING_MS * MILLISECOND_NS;
 
 const MILLISECOND_NS: u64 = 1_000_000;
 
-/// See the head of this file.
 pub(super) struct Writer<C: Connector> {
     shared: Arc<SharedState>,
     connector: C,
-    link: Option<C::Link>,
+    link: Option<Box<C::Link>>,
     pipeline: Pipeline,
     /// Connections that were closed and whose commands Redis may still run.
     abandoned: Vec<ConnectionId>,
@@ -218,7 +217,7 @@ impl<C: Connector> Writer<C> {
             return NextStep::AwaitBlock { until_ns: self.ping_at_ns };
         }
         // An idle connection does not show that its server is gone.
-        match self.link.as_mut().map(Link::ping) {
+        match self.link.as_mut().map(|link| link.ping()) {
             Some(Ok(())) => {
                 self.backoff.reset();
                 self.ping_at_ns = now_ns + PING_NS;
@@ -254,7 +253,7 @@ impl<C: Connector> Writer<C> {
 
     /// Sends the blocks that were not sent, and handles some replies to the first block: few enough
     /// that a server which is slow with each does not delay a stop or the counters for long.
-    fn exchange(&mut self, now_ns: u64) -> Result<AfterReply, RedisError> {
+    fn exchange(&mut self, now_ns: u64) -> RedisResult<AfterReply> {
         let Some(link) = &mut self.link else {
             return Ok(AfterReply::Continue);
         };
@@ -281,7 +280,7 @@ impl<C: Connector> Writer<C> {
                 }
                 Reply::Ok => {}
                 Reply::Error(error) => {
-                    self.shared.errors.writer.add(error.kind);
+                    self.shared.writer_errors.add(error.kind);
                     refused |= error.kind.retry_policy() == RetryPolicy::Drop;
                     self.last_error = error;
                 }
@@ -307,7 +306,7 @@ impl<C: Connector> Writer<C> {
 
     /// Counts an error of the connection, and disconnects.
     fn fail(&mut self, now_ns: u64, error: RedisError) -> NextStep {
-        self.shared.errors.writer.add(error.kind);
+        self.shared.writer_errors.add(error.kind);
         self.last_error = error;
         self.disconnect(now_ns)
     }

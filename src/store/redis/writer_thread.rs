@@ -20,8 +20,7 @@ use percore::sync::Mutex;
 const STOP_MARGIN: Duration = Duration::from_millis(1_500);
 
 /// The running thread.
-#[derive(Debug)]
-pub(in crate::store) struct WriterThread {
+pub(crate) struct WriterThread {
     stop: Sender<u64>,
     ended: Receiver<()>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -30,11 +29,7 @@ pub(in crate::store) struct WriterThread {
 
 impl WriterThread {
     /// Starts the thread.
-    ///
-    /// # Errors
-    ///
-    /// The system grants no thread.
-    pub(in crate::store) fn start(
+    pub(crate) fn start(
         shared: Arc<SharedState>,
         url: RedisUrl,
         discovery: Arc<Discovery>,
@@ -54,13 +49,13 @@ impl WriterThread {
     }
 
     /// Returns true while the thread runs, as it does until it is stopped.
-    pub(in crate::store) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.thread.lock().as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Lets the thread write what is pending for as long as `timeout`, and waits for its end.
     /// Returns true if it ended in time and without a panic.
-    pub(in crate::store) fn stop(&self, timeout: Duration) -> bool {
+    pub(crate) fn stop(&self, timeout: Duration) -> bool {
         let mut clock = self.clock;
         let deadline_ns = clock.now().mono_ns.saturating_add(nanoseconds(timeout));
         // A second order to stop changes nothing.

@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_millis(200);
 fn peer(
     url: &str,
     talk: impl FnOnce(TcpStream) -> io::Result<()> + Send + 'static,
-) -> (Result<Connection, RedisError>, JoinHandle<()>) {
+) -> (RedisResult<Connection>, JoinHandle<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = url.replace("HOST", &listener.local_addr().unwrap().to_string());
     let peer = thread::spawn(move || {

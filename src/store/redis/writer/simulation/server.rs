@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::store::redis::error::{ErrorKind, RedisError, RetryPolicy};
+use crate::store::redis::error::{ErrorKind, RedisResult, RetryPolicy};
 use crate::store::redis::link::{ConnectionId, Connector, Link, Reply};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -177,7 +177,7 @@ impl Connector for SimConnector {
         &mut self,
         timeout: Duration,
         abandoned: &mut Vec<ConnectionId>,
-    ) -> Result<SimLink, RedisError> {
+    ) -> RedisResult<Box<SimLink>> {
         let mut server = self.0.borrow_mut();
         server.now_ns += 1_000;
         if server.now_ns < server.away_until_ns || server.fails_now() {
@@ -199,12 +199,12 @@ impl Connector for SimConnector {
         server.connections.push(Connection::default());
         let number = server.connections.len() - 1;
         let link = Rc::clone(&self.0);
-        Ok(SimLink { server: link, number, timeout_ns: SECOND_NS, draining: false })
+        Ok(Box::new(SimLink { server: link, number, timeout_ns: SECOND_NS, draining: false }))
     }
 }
 
 impl Link for SimLink {
-    fn send(&mut self, commands: &[u8]) -> Result<(), RedisError> {
+    fn send(&mut self, commands: &[u8]) -> RedisResult<()> {
         let mut server = self.server.borrow_mut();
         self.draining = false;
         let commands = parse(commands, &server);
@@ -220,7 +220,7 @@ impl Link for SimLink {
         if is_cut { Err(ErrorKind::Io.into()) } else { Ok(()) }
     }
 
-    fn receive(&mut self) -> Result<Reply, RedisError> {
+    fn receive(&mut self) -> RedisResult<Reply> {
         let mut server = self.server.borrow_mut();
         server.now_ns += server.reply_ns;
         if server.is_frozen() {
@@ -251,7 +251,7 @@ impl Link for SimLink {
         Ok(reply)
     }
 
-    fn ping(&mut self) -> Result<(), RedisError> {
+    fn ping(&mut self) -> RedisResult<()> {
         let mut server = self.server.borrow_mut();
         let is_gone = server.connections[self.number].abandoned || server.is_frozen();
         if is_gone || server.fails_now() {
