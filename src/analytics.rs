@@ -1,15 +1,16 @@
 //! Rolling averages and z-scores of device metrics, sharded by device.
 //!
 //! ```text
-//! core ── event ──▶ home shard (a brief lock): score against the window, enter, count ──▶ Verdict
-//!      └─ event ──▶ PendingEvents (no lock) ── once a turn ──▶ the core's published window
-//! /analyze: copy each shard's and each core's partial under its lock ──▶ merge ──▶ compute once
+//! core ── event ──▶ home shard (a brief lock): score against the window, add, count ──▶ Verdict
+//!      └─ event ──▶ PendingEvents (no lock) ── once a turn ──▶ PublishedEvents (a brief lock)
+//! /analyze: copy each shard's and each core's part under its lock ──▶ merge ──▶ compute once
 //! ```
 //!
-//! Pure but for its locks: no socket, no thread, no clock; time comes in as [`Now`].
-//! From the bottom: [`moments`] computes, `window` is one series' ring, `rows` the memory of all,
-//! `series` judges, `device_index` finds devices, `shard` puts them together, `sweep` forgets them,
-//! `room` bounds them, [`union`] orders the events of all cores and [`summary`] is what comes out.
+//! No socket, no thread, no clock; time is passed in as [`Now`]. The files from the bottom up:
+//! [`moments`] computes means and deviations, `window` is the ring buffer of one series, `slots`
+//! the memory of all series, `series` scores events, `device_index` finds devices by id, `expiry`
+//! schedules the sweep of silent devices, `device_quota` limits their number, `shard` joins all of
+//! these, [`recent`] orders the last events of all cores, and [`summary`] is the result.
 
 pub mod anomaly;
 mod device_index;
@@ -40,25 +41,25 @@ pub use series::Verdict;
 use shard::{DeviceKey, ReceivingCore, Shard};
 use summary::{AnalyticsTotals, DeviceSummary, InstanceSummary, PartialSummary};
 
-/// How events are judged, and what may be held.
+/// The settings of the analytics: how events are scored, and how many devices are held.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AnalyticsSettings {
-    /// Events of a window, 1 to [`limits::WINDOW_MAX`]; what lies outside is moved inside.
+    /// Events of a window; clamped to 1 to [`limits::WINDOW_MAX`].
     pub window: usize,
     /// A value is anomalous when |z| is larger.
     pub threshold: f64,
-    /// Events that a window must hold for a verdict on the next one; 0 counts as 1. No verdict is
-    /// ever given if this is larger than `window`.
+    /// Events that a window must hold before the next one is scored; 0 counts as 1. If this is
+    /// larger than `window`, no event is ever scored.
     pub min_samples: usize,
-    /// An anomaly at most so many events after an episode's last one belongs to that episode.
+    /// An anomaly at most so many events after the last one of an episode belongs to that episode.
     pub cooldown: usize,
     /// Devices held at once, over all shards.
     pub devices_max: usize,
-    /// A device silent for longer is forgotten.
+    /// A device that is silent for longer is removed.
     pub device_ttl_ns: u64,
 }
 
-/// The analytics of an instance; all cores share one.
+/// The analytics of an instance, shared by all cores.
 pub struct Analytics {
     rules: Rules,
     ids: IdHasher,
@@ -67,18 +68,18 @@ pub struct Analytics {
     cores: Box<[CachePadded<CoreState>]>,
 }
 
-/// What one receiving core makes known.
+/// The published state of one receiving core.
 struct CoreState {
     number: u32,
     /// Anomalies among the events that it received.
     anomalies: AtomicU64,
-    /// Events that it received and that got no window; only the core itself counts here.
+    /// Events that it received and whose device got no window; only the core itself counts here.
     refused: Count,
-    window: Mutex<PublishedEvents>,
+    published: Mutex<PublishedEvents>,
 }
 
 impl Analytics {
-    /// For so many cores, and as many shards; 0 counts as 1.
+    /// Returns analytics for so many cores, with as many shards; 0 counts as 1.
     #[must_use]
     pub fn new(settings: AnalyticsSettings, cores: usize) -> Self {
         let cores = cores.clamp(1, limits::WORKERS_MAX);
@@ -93,7 +94,7 @@ impl Analytics {
             number,
             anomalies: AtomicU64::new(0),
             refused: Count::default(),
-            window: Mutex::new(PublishedEvents::new(number, rules.summary_events())),
+            published: Mutex::new(PublishedEvents::new(number, rules.summary_events())),
         };
         Self {
             rules,
@@ -104,38 +105,39 @@ impl Analytics {
         }
     }
 
-    /// The buffer in which a core notes what it accepts, for [`Self::publish`].
+    /// Returns the buffer that collects the events of a core for [`Self::publish`].
     #[must_use]
     pub fn pending_events(&self, core: usize) -> PendingEvents {
         PendingEvents::new(core, self.rules.summary_events())
     }
 
-    /// Takes the events of one request that `core` received.
+    /// Returns a writer for the events of one request that `core` received.
     #[must_use]
     pub fn writer(&self, core: usize, now: Now) -> ShardWriter<'_> {
         ShardWriter { analytics: self, core, now, held: None, left: 0 }
     }
 
-    /// Makes what a core has noted visible in the window over all series. To be called before any
-    /// of it is answered, once a turn: one short lock, which only readers ever contend for.
-    pub fn publish(&self, recent: &mut PendingEvents) {
-        if let Some(core) = self.core(recent.core()) {
-            core.window.lock().publish(recent);
+    /// Publishes the pending events of a core to the window over all series. To be called once a
+    /// turn, before any of them is answered. It takes one short lock, which only readers contend
+    /// for.
+    pub fn publish(&self, pending: &mut PendingEvents) {
+        if let Some(core) = self.core(pending.core()) {
+            core.published.lock().publish(pending);
         }
     }
 
-    /// The merged state of this instance.
+    /// Returns the merged state of this instance.
     #[must_use]
     pub fn instance(&self, now: Now) -> InstanceSummary {
         let limit = self.rules.summary_events();
         let mut whole = self.merged_counts(now);
-        // Memory is taken before the lock, which is then held for a copy.
+        // Memory is allocated before the lock is taken, which is then held for a copy only.
         for core in &self.cores {
             let mut events = Vec::with_capacity(limit);
             let accepted = {
-                let window = core.window.lock();
-                window.copy_to(&mut events);
-                window.accepted()
+                let published = core.published.lock();
+                published.copy_to(&mut events);
+                published.accepted()
             };
             whole = whole.merge(PartialSummary {
                 accepted,
@@ -146,7 +148,7 @@ impl Analytics {
         whole.summary(&self.rules)
     }
 
-    /// The state of one device; `None` if it is unknown, or silent for longer than its time.
+    /// Returns the state of one device; `None` if it is unknown or has expired.
     #[must_use]
     pub fn device(&self, id: &str, now: Now) -> Option<DeviceSummary> {
         let key = self.device_key(id.as_bytes());
@@ -157,11 +159,11 @@ impl Analytics {
         Some(summary::of_device(&self.rules, id, &copy, &values, recent, now.mono_ns))
     }
 
-    /// Frees some of the slots whose devices have been silent for too long, if any are due.
+    /// Frees some of the slots of expired devices, if a sweep is due.
     ///
-    /// Answers the monotonic time, in nanoseconds, at which this core wants to be called again;
-    /// `None` when no device is held. A core without such an appointment calls after each turn in
-    /// which it applied events, which is then one atomic read; a core with one calls at that time.
+    /// Returns the monotonic time, in nanoseconds, of this core's next call; `None` when no device
+    /// is held. A core that got `None` calls again after each turn in which it applied events,
+    /// which costs one atomic read while there are no devices.
     pub fn sweep(&self, core: usize, now: Now) -> Option<u64> {
         if self.quota.devices() == 0 {
             return None;
@@ -172,13 +174,13 @@ impl Analytics {
         next.filter(|&next_ns| next_ns != u64::MAX)
     }
 
-    /// Devices that hold a slot; one that fell silent is counted until it is swept.
+    /// Returns the number of devices that hold a slot; an expired one counts until it is swept.
     #[must_use]
     pub fn devices(&self) -> usize {
         self.quota.devices()
     }
 
-    /// Counts for the exposition: one brief lock a shard.
+    /// Returns the counts for the exposition. Takes one brief lock per shard.
     #[must_use]
     pub fn totals(&self, now: Now) -> AnalyticsTotals {
         self.merged_counts(now).totals()
@@ -188,19 +190,19 @@ impl Analytics {
         DeviceKey { id, hash: self.ids.hash(id) }
     }
 
-    /// A core by its number; one that does not exist is taken for one that does.
+    /// Returns a core by its number, modulo the number of cores.
     fn core(&self, core: usize) -> Option<&CoreState> {
         self.cores.get(core % self.cores.len()).map(|core| &**core)
     }
 
-    /// The shard of this hash, or the anonymous one of a core.
+    /// Returns the home shard of this hash, or of a core's anonymous series.
     fn shard_for(&self, core: usize, hash: Option<IdHash>) -> Option<&Mutex<Shard>> {
         let shards = self.shards.len();
         let at = hash.map_or(core % shards, |hash| hash.shard(shards));
         self.shards.get(at).map(|shard| &**shard)
     }
 
-    /// What all shards have counted, merged.
+    /// Returns the counts of all shards, merged.
     fn merged_counts(&self, now: Now) -> PartialSummary {
         let limit = self.rules.summary_events();
         let partial_of = |shard: &CachePadded<Mutex<Shard>>| {
@@ -215,8 +217,8 @@ impl Analytics {
         self.shards.iter().map(partial_of).fold(refused, PartialSummary::merge)
     }
 
-    /// Looks for devices that are silent for too long, so that they do not keep new ones out until
-    /// their turn in the sweep comes, and says whether one was found.
+    /// Sweeps expired devices early, so that they do not keep new ones out until the next sweep.
+    /// Returns true if a slot was freed.
     #[cold]
     fn reclaim_slots(&self, core: u32, now_ns: u64) -> bool {
         self.quota.reclaim(self.shards.len(), now_ns, |at| {
@@ -238,14 +240,14 @@ impl Analytics {
         })
     }
 
-    /// Sweeps a shard if it is due, and answers when this core should do so next.
+    /// Sweeps a shard if it is due, and returns when this core should do so next.
     fn sweep_shard(&self, shard: &Mutex<Shard>, core: u32, now_ns: u64) -> u64 {
         let mut due_ns = shard.lock().sweep_due_ns(core);
         if due_ns > now_ns {
             return due_ns;
         }
         for _ in 0..STEPS_PER_CALL {
-            // The lock is let go between holds: cores that wait for it get their turn.
+            // The lock is released between steps, so that other cores do not wait for the sweep.
             let mut held = shard.lock();
             let swept = held.sweep_step(core, now_ns, &self.ids);
             due_ns = held.sweep_due_ns(core);
@@ -259,23 +261,23 @@ impl Analytics {
     }
 }
 
-/// The events of one request on their way into their shards.
+/// A writer that applies the events of one request to their home shards.
 ///
-/// Locking and unlocking is a tenth of what an event costs. Where there is one core, nobody waits
-/// for its shard but whoever scrapes, so that it stays locked for some events at a time.
+/// Locking and unlocking is a tenth of the cost of an event. With only one core no other thread but
+/// a reader waits for the shard, so it stays locked for some events at a time.
 pub struct ShardWriter<'a> {
     analytics: &'a Analytics,
     core: usize,
     now: Now,
-    /// The only shard.
+    /// The lock of the only shard, while it is held.
     held: Option<MutexGuard<'a, Shard>>,
-    /// Events for which it may be held still.
+    /// Further events for which it may be held.
     left: usize,
 }
 
 impl ShardWriter<'_> {
-    /// Scores and enters one event, under the lock of its home shard: that of its device, or the
-    /// core's own for an event without one. Allocates for a new device alone.
+    /// Scores one event and adds it to its series, under the lock of its home shard: that of its
+    /// device, or the core's own for an event without a device id. Allocates only for a new device.
     pub fn apply(&mut self, event: &Event<'_>) -> Verdict {
         let Self { analytics, now, .. } = *self;
         let key = event.device_id.map(|id| analytics.device_key(id));
@@ -371,8 +373,9 @@ mod tests {
         let anomalies = summary.anomalies;
         assert_eq!((anomalies.points, anomalies.episodes, anomalies.last_minute), (1, 1, 1));
         let [recent] = anomalies.recent.try_into().unwrap();
-        assert_eq!((recent.field, recent.value, recent.mean), (Field::Cpu, 100.0, 1.5));
-        assert_eq!((recent.stddev, recent.z), (0.5, 197.0));
+        let point = recent.point;
+        assert_eq!((point.field, point.value, point.mean), (Field::Cpu, 100.0, 1.5));
+        assert_eq!((point.stddev, point.z), (0.5, 197.0));
         assert_eq!(recent.device_id.as_deref(), Some("d1"));
     }
 
@@ -402,7 +405,7 @@ mod tests {
         let summary = analytics.instance(at(1));
         assert_eq!((summary.anomalies.points, summary.totals.devices), (1, 0));
         assert_eq!(summary.anomalies.recent[0].device_id, None);
-        // A core that does not exist is taken for one that does.
+        // A core that does not exist counts as one that does.
         analytics.writer(usize::MAX, at(1)).apply(&event(None, [1.0, 1.0]));
         analytics.publish(&mut analytics.pending_events(usize::MAX));
         assert!(analytics.device("", at(1)).is_none());
@@ -412,16 +415,16 @@ mod tests {
     fn past_the_limit_a_new_device_counts_in_all_alone() {
         let settings = AnalyticsSettings { devices_max: 3, ..SETTINGS };
         let analytics = Analytics::new(settings, 2);
-        let mut recent = analytics.pending_events(0);
+        let mut pending = analytics.pending_events(0);
         for round in 0..2 {
             for id in ["a", "b", "c", "d", "e"] {
                 let event = event(Some(id), [1.0, 2.0]);
                 let verdict = analytics.writer(0, at(round)).apply(&event);
                 assert_eq!(verdict.refused, ["d", "e"].contains(&id));
-                recent.push(at(round), &event, 0);
+                pending.push(at(round), &event, 0);
             }
         }
-        analytics.publish(&mut recent);
+        analytics.publish(&mut pending);
         assert!(analytics.device("c", at(1)).is_some());
         assert!(analytics.device("d", at(1)).is_none());
         let summary = analytics.instance(at(1));
@@ -429,7 +432,7 @@ mod tests {
         assert_eq!((summary.accepted, summary.window.count), (10, 8));
     }
 
-    /// Whoever makes ids up must not slow others down: nobody waits for the locks of all shards.
+    /// A client that invents ids must not slow others down: no event waits for all shards' locks.
     #[test]
     fn a_refused_device_takes_the_lock_of_its_own_shard_alone() {
         let settings = AnalyticsSettings { devices_max: 1, ..SETTINGS };
@@ -440,7 +443,7 @@ mod tests {
         let refused =
             |now| analytics.writer(0, now).apply(&event(Some(&stranger), [1.0, 2.0])).refused;
         assert!(!analytics.writer(0, at(0)).apply(&event(Some(known), [1.0, 2.0])).refused);
-        assert!(refused(at(0)), "and that looked for room");
+        assert!(refused(at(0)), "after looking for an expired device");
         let held = analytics.shards[home(known)].lock();
         std::thread::scope(|scope| {
             let (sender, receiver) = std::sync::mpsc::channel();
@@ -449,7 +452,7 @@ mod tests {
             drop(held);
             assert_eq!(answer, Ok(true));
         });
-        // When the known one has had its time, the next event finds the room.
+        // When the known one has expired, the next event gets its slot.
         assert!(!analytics.writer(0, at(3601)).apply(&event(Some(&stranger), [1.0, 2.0])).refused);
         assert_eq!(analytics.totals(at(3601)).devices_refused, 2);
     }
@@ -467,7 +470,7 @@ mod tests {
             })
         };
         assert_eq!(take(0, 0..310), 10);
-        // Nobody has swept, and all have been silent for too long but one.
+        // No sweep has run, and all but one have expired.
         assert_eq!(take(3600, 7..8), 0);
         assert_eq!(take(3601, 1000..1299), 0);
         assert_eq!(take(3601, 1299..1310), 11);
@@ -486,7 +489,7 @@ mod tests {
         let summary = analytics.device("d1", at(3601)).unwrap();
         assert_eq!((summary.accepted, summary.window.count), (1, 1));
         assert_eq!((summary.anomalies.points, summary.anomalies.recent.len()), (0, 0));
-        // What it had counted stays in the totals, under its name.
+        // Its counts stay in the totals, and its anomalies keep its id.
         let totals = analytics.instance(at(3601));
         assert_eq!((totals.anomalies.points, totals.totals.devices), (1, 1));
         assert_eq!(totals.anomalies.recent[0].device_id.as_deref(), Some("d1"));
@@ -510,7 +513,7 @@ mod tests {
             assert_eq!(now.points, [totals.points[0] + 100, 0]);
             assert_eq!(now.episodes, now.points);
             totals = now;
-            // Core 1 alone is awake: it sweeps the others' shards too, each time it wants to.
+            // Only core 1 is awake: it sweeps the shards of the others too.
             let mut calls = 0;
             let mut wake_ns = analytics.sweep(1, at(start));
             while let Some(mono_ns) = wake_ns {
@@ -551,11 +554,11 @@ mod tests {
     #[test]
     fn all_is_scored_by_the_newest_against_the_others_in_its_window() {
         let analytics = Analytics::new(SETTINGS, 2);
-        let mut recents = [analytics.pending_events(0), analytics.pending_events(1)];
+        let mut pending = [analytics.pending_events(0), analytics.pending_events(1)];
         let mut publish = |second: u64, cpu: f64| {
-            let recent = &mut recents[usize::try_from(second % 2).unwrap()];
-            recent.push(at(second), &event(None, [cpu, 5.0]), 0);
-            analytics.publish(recent);
+            let pending = &mut pending[usize::try_from(second % 2).unwrap()];
+            pending.push(at(second), &event(None, [cpu, 5.0]), 0);
+            analytics.publish(pending);
             analytics.instance(at(second)).fields.unwrap()[0]
         };
         for second in 0..4 {
@@ -577,14 +580,14 @@ mod tests {
     fn all_and_a_device_agree_where_a_verdict_needs_a_whole_window() {
         let settings = AnalyticsSettings { min_samples: 8, ..SETTINGS };
         let analytics = Analytics::new(settings, 1);
-        let mut recent = analytics.pending_events(0);
+        let mut pending = analytics.pending_events(0);
         for second in 0..30_u32 {
             let now = at(second.into());
             let cpu = f64::from(second * second % 17) + if second == 20 { 1e4 } else { 0.0 };
             let event = event(Some("d1"), [cpu, 1.0]);
             let verdict = analytics.writer(0, now).apply(&event);
-            recent.push(now, &event, 0);
-            analytics.publish(&mut recent);
+            pending.push(now, &event, 0);
+            analytics.publish(&mut pending);
             let instance = analytics.instance(now);
             let device = analytics.device("d1", now).unwrap();
             assert_eq!((instance.fields, instance.window), (device.fields, device.window));
@@ -597,15 +600,15 @@ mod tests {
     #[test]
     fn a_windows_span_is_from_its_least_to_its_greatest_timestamp() {
         let analytics = Analytics::new(SETTINGS, 2);
-        let mut recent = analytics.pending_events(0);
+        let mut pending = analytics.pending_events(0);
         let base_ms = 1_700_000_000_000;
         // The first two are out of the window of eight in the end.
         for ms in [99_000, -99_000, 5, 900, 3, 40, 7, 6, 30, 20] {
             let event = Event { timestamp_ms: base_ms + ms, ..event(Some("d1"), [1.0, 1.0]) };
             analytics.writer(0, at(1)).apply(&event);
-            recent.push(at(1), &event, 0);
+            pending.push(at(1), &event, 0);
         }
-        analytics.publish(&mut recent);
+        analytics.publish(&mut pending);
         let device = analytics.device("d1", at(1)).unwrap().window;
         for window in [analytics.instance(at(1)).window, device] {
             assert_eq!((window.from_ms, window.to_ms), (Some(base_ms + 3), Some(base_ms + 900)));
@@ -628,13 +631,13 @@ mod tests {
             for core in 0..4 {
                 let analytics = &analytics;
                 scope.spawn(move || {
-                    let mut recent = analytics.pending_events(core);
+                    let mut pending = analytics.pending_events(core);
                     for i in 0..5000_u64 {
                         let id = format!("d{}", i % 37);
                         let event = event(Some(&id), [i as f64, 1.0]);
                         analytics.writer(core, at(i / 100)).apply(&event);
-                        recent.push(at(i / 100), &event, 0);
-                        analytics.publish(&mut recent);
+                        pending.push(at(i / 100), &event, 0);
+                        analytics.publish(&mut pending);
                         if i % 500 == 0 {
                             let summary = analytics.instance(at(i / 100));
                             assert!(summary.accepted > i && summary.window.count <= 8);

@@ -11,11 +11,11 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The smallest `--max-body` that may be configured: one metric with every field fits.
 pub const BODY_BYTES_MIN: usize = 1024;
 
-/// Nesting of a JSON document. The parser recurses, so this bounds its stack.
+/// Nesting of a JSON document: the parser recurses, so this limits its stack.
 pub const JSON_DEPTH_MAX: usize = 16;
 
-/// Events of one request. Applying them takes milliseconds, and the core's other connections wait
-/// that long.
+/// Events of one request. Applying them takes milliseconds, while the core's other connections
+/// wait.
 pub const BATCH_EVENTS_MAX: usize = 10_000;
 
 /// Entries of `errors` and of `anomalous` in one answer; the counts beside them are complete.
@@ -27,7 +27,7 @@ pub const ESCAPED_BYTES_MAX: usize = 200;
 /// The least time between two log lines of one kind of warning that every request may cause.
 pub const LOG_INTERVAL_NS: u64 = 60_000_000_000;
 
-/// Names of ignored members that a line of the log repeats, of one event.
+/// Names of ignored members of an event that a log line repeats.
 pub const IGNORED_NAMES_MAX: usize = 4;
 
 /// Bytes of a peer's input that an error text may repeat.
@@ -36,32 +36,33 @@ pub const ECHO_BYTES_MAX: usize = 64;
 /// Bytes of a device id: it is part of every key in the store.
 pub const DEVICE_ID_BYTES_MAX: usize = 128;
 
-/// A timestamp further ahead of the server's clock is a wrong clock, not a slow network.
+/// The furthest that a timestamp may be ahead of the server's clock; more is a wrong clock.
 pub const FUTURE_MS_MAX: i64 = 10 * 60 * 1000;
 
-/// A time that the server gives to an event is ahead of its clock by no more than this, however
-/// many events come without one.
+/// The furthest that a timestamp which the server assigns is ahead of its clock, however many
+/// events are sent without one.
 pub const ASSIGNED_LEAD_US_MAX: u64 = 1_000_000;
 
-/// The largest `cpu`: per cent of many cores, with room.
+/// The largest `cpu`: per cent of ten thousand cores.
 pub const CPU_MAX: f64 = 1e6;
 
 /// The largest `rps`.
 pub const RPS_MAX: f64 = 1e12;
 
-/// The power of ten of the first digit of the largest value that any field takes: a number beyond
-/// it is refused unread.
+/// The power of ten of the first digit of the largest value of any field. A number with a larger
+/// one is refused before it is converted.
 pub const VALUE_MAGNITUDE_MAX: i64 = 12;
 
-/// Bytes of a number's literal, which is stored as it was sent. Seventeen digits say all that a
-/// double can hold; those who pad theirs still fit, and rounding as many right takes a third of a
+/// Bytes of a number's literal, which is stored as it was sent. Seventeen digits are enough for any
+/// double; padded numbers fit as well, and rounding this many digits correctly takes a third of a
 /// microsecond at most.
 pub const NUMBER_BYTES_MAX: usize = 128;
 
-/// A z-score is clipped here, or a constant series would turn a small step into infinity.
+/// The largest z-score: a small step after a constant series would otherwise be infinite.
 pub const Z_SCORE_MAX: f64 = 1e6;
 
-/// Events of a window, at most: each costs memory of every device, and a pass over them an event.
+/// Events of a window: each takes memory of every device, and every new event costs a pass over
+/// them.
 pub const WINDOW_MAX: usize = 10_000;
 
 /// The largest `--cooldown`, in events.
@@ -73,19 +74,19 @@ pub const DEVICES_MAX: usize = 100_000_000;
 /// Bytes of one event in a device's window: two values and a timestamp.
 pub const WINDOW_EVENT_BYTES: usize = 20;
 
-/// Bytes more for each event of a device whose timestamps lie more than 49 days apart in one
-/// window: the most that clocks which jump can take.
+/// Further bytes of each event in a window whose timestamps are more than 49 days apart: the most
+/// that clocks which jump can take.
 pub const WINDOW_JUMP_BYTES: usize = 8;
 
-/// Bytes that a device with an id of up to 22 bytes takes beside its window; a longer id adds its
-/// length. Memory is taken for 64 devices at a time.
+/// Bytes of a device with an id of up to 22 bytes, in addition to its window; a longer id adds its
+/// length. Memory is allocated for 64 devices at a time.
 pub const DEVICE_BYTES: usize = 160;
 
-/// Anomalies kept for `recent` of `/analyze`, newest first.
+/// Anomalies in `recent` of `/analyze`.
 pub const RECENT_ANOMALIES_MAX: usize = 20;
 
-/// Anomalies that a shard remembers for `recent` of single devices: 1 MiB a shard. A device's last
-/// twenty are found as long as they are among these.
+/// Anomalies in a shard's log, for `recent` of its devices: 1 MiB a shard. A device's last twenty
+/// are found as long as they are among these.
 pub const ANOMALY_LOG_ENTRIES: usize = 16 * 1024;
 
 /// A limit of open files that leaves fewer connections than this is worth a warning, unless fewer
@@ -166,8 +167,8 @@ pub const SEGMENT_BYTES_MIN: usize = 16 * 1024;
 /// at most this fraction of the records.
 pub const SEGMENTS_PER_CORE_MIN: usize = 16;
 
-/// Events that an only core takes under one hold of its shard's lock: a scrape waits at most for
-/// these.
+/// Events that the only core applies under one hold of its shard's lock: the longest wait of a
+/// scrape.
 pub const EVENTS_PER_HOLD: usize = 8;
 
 /// Records copied into the memory store under one hold of its lock: a look-up from another core
@@ -217,9 +218,9 @@ const _: () = assert!(2 * BATCH_EVENTS_MAX <= DEFLATE_BLOCKS_MAX);
 const _: () = assert!(ANSWER_ITEMS_MAX * 512 <= OUT_BYTES_MAX);
 // A stored metric fits into a reply.
 const _: () = assert!(RECORD_BYTES_MAX < STORE_REPLY_BYTES_MAX);
-// What is refused by its magnitude is out of range.
+// A number that is refused by its magnitude is out of range.
 const _: () = assert!(CPU_MAX < 1e13 && RPS_MAX < 1e13 && VALUE_MAGNITUDE_MAX == 12);
-// A core's first microsecond beside the clock is not too far ahead of it.
+// A core's first microsecond after the clock's is not too far ahead of it.
 const _: () = assert!((WORKERS_MAX as u64) < ASSIGNED_LEAD_US_MAX);
 // A record's lengths are kept in 16 bits, and any record fits into an empty segment and a block.
 const _: () = assert!(RECORD_BYTES_MAX <= u16::MAX as usize);

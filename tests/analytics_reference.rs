@@ -32,10 +32,9 @@ const SETTINGS: AnalyticsSettings = AnalyticsSettings {
     device_ttl_ns: u64::MAX,
 };
 
-/// How many events had a verdict and how many anomalies there were: a comparison of nothing with
-/// nothing must not pass for one.
+/// The counts of a comparison, which show that it compared something.
 #[derive(Debug, Default)]
-struct Seen {
+struct Counts {
     verdicts: u64,
     points: u64,
     episodes: u64,
@@ -43,10 +42,10 @@ struct Seen {
 }
 
 /// Feeds one device and checks every number after every event.
-fn compare(settings: AnalyticsSettings, events: &[[f64; 2]]) -> Seen {
+fn compare(settings: AnalyticsSettings, events: &[[f64; 2]]) -> Counts {
     let analytics = Analytics::new(settings, 2);
     let mut reference = [ReferenceField::default(), ReferenceField::default()];
-    let mut seen = Seen::default();
+    let mut seen = Counts::default();
     for (at, &values) in events.iter().enumerate() {
         let now = Now::default();
         let event = Event {
@@ -89,11 +88,11 @@ fn compare_field(
     found: &FieldSummary,
     window: &[f64],
     naive: &mut ReferenceField,
-    seen: &mut Seen,
+    seen: &mut Counts,
     place: &str,
 ) {
     let newest = window[window.len() - 1];
-    let expected = naive.take(settings.window, settings.min_samples, newest);
+    let expected = naive.push(settings.window, settings.min_samples, newest);
     let close = |a: f64, b: f64, tolerance: f64| (a - b).abs() <= tolerance;
     assert_eq!(found.z_score.is_some(), expected.z.is_some(), "{place}");
     if let (Some(z), Some(exact)) = (found.z_score, expected.z) {
@@ -106,7 +105,7 @@ fn compare_field(
         }
     }
     if found.anomaly {
-        naive.alarm(settings.cooldown);
+        naive.count_anomaly(settings.cooldown);
     }
     let tolerance = expected.tolerance;
     assert!(close(found.rolling_average, expected.mean, tolerance), "{place}, {expected:?}");
@@ -217,7 +216,7 @@ fn tiny_deviations_around_large_values() {
 
 #[test]
 fn the_largest_windows_keep_nine_digits_of_the_deviation() {
-    // What a pass is shifted by is the first value: here it lies as far out as it can.
+    // A pass is shifted by the first value: here it is as far from the others as possible.
     let mut noise = noise(4);
     for count in [51, 255, 1000, 10_000] {
         for (first, level, spread) in [(1e12, 1.0, 1.0), (0.0, 1e12, 1e-2), (5e11, 5e11, 1e-3)] {

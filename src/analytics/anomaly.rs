@@ -1,60 +1,41 @@
-//! Anomalies that are remembered: a shard's last few with their ids, and a log for its devices.
+//! Anomalies: the last ones of a shard with their device ids, and a log for its devices.
 //!
-//! No device has memory of its own for them. The log is a ring of a shard's last
-//! [`limits::ANOMALY_LOG_ENTRIES`] anomalies; each entry names its device's previous one, and the
-//! device its newest. So a device's last twenty are found as long as they are within the log: when
-//! others have since filled it, they are gone, while the device's counts stay.
+//! Devices have no memory of their own for anomalies. The log is a ring buffer of a shard's last
+//! [`limits::ANOMALY_LOG_ENTRIES`] anomalies; each entry names the previous one of its device, and
+//! the device its newest. So the last twenty of a device are found as long as they are in the log.
+//! When others have filled it since, they are gone, while the counts of the device stay.
 
 use super::recent::{OrderKey, Ordered};
 use crate::limits;
 use crate::metric::event::Field;
 
-/// One anomalous value.
+/// An anomalous value, with its device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Anomaly {
-    /// The event's own timestamp, milliseconds since 1970.
-    pub timestamp_ms: i64,
-    /// Which device; `None` for an anonymous event.
+    /// The device; `None` for an anonymous event.
     pub device_id: Option<String>,
-    /// Which of the two values.
+    /// The value and the grounds for the verdict.
+    pub point: Point,
+}
+
+/// An anomalous value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// The event's own timestamp, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// The field of the value.
     pub field: Field,
     /// The value.
     pub value: f64,
-    /// The mean of the window that judged it.
+    /// The mean of the window against which it was scored.
     pub mean: f64,
     /// The population standard deviation of that window, before any floor.
     pub stddev: f64,
-    /// The score.
+    /// The z-score.
     pub z: f64,
 }
 
-/// What is kept of an anomaly, whoever keeps it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Point {
-    pub(super) timestamp_ms: i64,
-    pub(super) field: Field,
-    pub(super) value: f64,
-    pub(super) mean: f64,
-    pub(super) stddev: f64,
-    pub(super) z: f64,
-}
-
-impl Point {
-    /// As it is shown.
-    pub(super) fn named(self, device_id: Option<String>) -> Anomaly {
-        Anomaly {
-            timestamp_ms: self.timestamp_ms,
-            device_id,
-            field: self.field,
-            value: self.value,
-            mean: self.mean,
-            stddev: self.stddev,
-            z: self.z,
-        }
-    }
-}
-
-/// A point with the device's id in place: it outlives the device, and costs no allocation.
+/// A point with the device id inline: it outlives the device and costs no allocation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct RecentAnomaly {
     order: OrderKey,
@@ -64,7 +45,8 @@ pub(super) struct RecentAnomaly {
 }
 
 impl RecentAnomaly {
-    /// Ids are at most [`limits::DEVICE_ID_BYTES_MAX`] long; of a longer one the head is kept.
+    /// Returns the anomaly of a device. Of an id longer than [`limits::DEVICE_ID_BYTES_MAX`], which
+    /// no device has, the start is kept.
     pub(super) fn new(order: OrderKey, point: Point, device_id: Option<&[u8]>) -> Self {
         let mut id = [0; limits::DEVICE_ID_BYTES_MAX];
         let mut id_bytes = 0;
@@ -75,11 +57,12 @@ impl RecentAnomaly {
         Self { order, point, id_bytes, id }
     }
 
-    /// As it is shown.
+    /// Returns the anomaly as the summary has it.
     pub(super) fn anomaly(&self) -> Anomaly {
         let id = self.id.get(..usize::from(self.id_bytes)).unwrap_or(&self.id);
         let named = !id.is_empty();
-        self.point.named(named.then(|| String::from_utf8_lossy(id).into_owned()))
+        let device_id = named.then(|| String::from_utf8_lossy(id).into_owned());
+        Anomaly { device_id, point: self.point }
     }
 }
 
@@ -89,7 +72,7 @@ impl Ordered for RecentAnomaly {
     }
 }
 
-/// A shard's last [`limits::RECENT_ANOMALIES_MAX`] anomalies by order key, in no order of place.
+/// The last [`limits::RECENT_ANOMALIES_MAX`] anomalies of a shard by their order keys, unsorted.
 pub(super) struct RecentAnomalies(Vec<RecentAnomaly>);
 
 impl RecentAnomalies {
@@ -97,31 +80,31 @@ impl RecentAnomalies {
         Self(Vec::with_capacity(limits::RECENT_ANOMALIES_MAX))
     }
 
-    /// Takes one in; the oldest of too many leaves. Two cores' turns overlap, so the newcomer
-    /// itself may be the oldest.
-    pub(super) fn insert(&mut self, newcomer: RecentAnomaly) {
+    /// Adds an anomaly; the oldest of too many is dropped. That may be the new one itself, because
+    /// the turns of cores overlap.
+    pub(super) fn insert(&mut self, anomaly: RecentAnomaly) {
         if self.0.len() < limits::RECENT_ANOMALIES_MAX {
-            self.0.push(newcomer);
+            self.0.push(anomaly);
         } else if let Some(oldest) = self.0.iter_mut().min_by_key(|latest| latest.order)
-            && oldest.order < newcomer.order
+            && oldest.order < anomaly.order
         {
-            *oldest = newcomer;
+            *oldest = anomaly;
         }
     }
 
-    /// Appends a copy of them.
+    /// Appends a copy of them to `target`.
     pub(super) fn copy_to(&self, target: &mut Vec<RecentAnomaly>) {
         target.extend_from_slice(&self.0);
     }
 
-    /// Entries for which there is memory.
+    /// Returns the number of entries for which memory is allocated.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.0.capacity()
     }
 }
 
-/// Whose entry it is: a slot gets a new generation with each new device.
+/// A reference to a device: its slot, and the slot's generation, which each new device increments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SlotHandle {
     pub(super) slot: u32,
@@ -135,24 +118,25 @@ struct Entry {
     previous: u32,
 }
 
-/// The last anomalies of a shard, chained by device.
+/// The last anomalies of a shard, linked by device.
 pub(super) struct AnomalyLog {
     entries: Vec<Entry>,
-    /// The number of the next entry. Numbers wrap; a place is a number modulo the ring's size.
+    /// The number of the next entry. Numbers wrap around; an index is a number modulo the ring's
+    /// size.
     next: u32,
 }
 
 impl AnomalyLog {
     pub(super) fn new() -> Self {
         Self {
-            // Assessment at once, touched as it fills.
+            // Reserved at once; the kernel provides pages as it fills.
             entries: Vec::with_capacity(limits::ANOMALY_LOG_ENTRIES),
             next: 0,
         }
     }
 
-    /// Adds an anomaly of a device whose newest so far is `previous` (anything, if it has none);
-    /// answers the number of its newest now.
+    /// Adds an anomaly of a device whose newest so far is `previous` (any number if it has none).
+    /// Returns the number of the new one.
     pub(super) fn push(&mut self, handle: SlotHandle, previous: u32, point: Point) -> u32 {
         let number = self.next;
         let entry = Entry { point, handle, previous };
@@ -164,14 +148,14 @@ impl AnomalyLog {
         number
     }
 
-    /// The device's anomalies that are still here, newest first, at most
+    /// Returns the anomalies of a device that are still in the log, newest first, at most
     /// [`limits::RECENT_ANOMALIES_MAX`].
     pub(super) fn recent(&self, handle: SlotHandle, newest: u32) -> impl Iterator<Item = Point> {
         let mut number = newest;
         let mut age_before = 0;
         std::iter::from_fn(move || {
-            // Numbers are trusted only if they lead back in time, to an entry that is still there
-            // and this device's: the first entry's `previous` may be anything.
+            // A number is followed only if it leads back in time, to an entry that is still in the
+            // log and belongs to this device: the first entry's `previous` may be any number.
             let age = self.next.wrapping_sub(number) as usize;
             if age <= age_before || age > self.entries.len() {
                 return None;
@@ -187,7 +171,7 @@ impl AnomalyLog {
         .take(limits::RECENT_ANOMALIES_MAX)
     }
 
-    /// Entries for which there is memory.
+    /// Returns the number of entries for which memory is allocated.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.entries.capacity()
@@ -198,7 +182,7 @@ const fn index_of(number: u32) -> usize {
     number as usize % limits::ANOMALY_LOG_ENTRIES
 }
 
-// Or places would jump where numbers wrap.
+// Otherwise indices would jump where numbers wrap around.
 const _: () = assert!(limits::ANOMALY_LOG_ENTRIES.is_power_of_two());
 // The log of a shard stays within the 1 MiB that `limits` promises.
 const _: () = assert!(size_of::<Entry>() <= 64);
@@ -219,14 +203,14 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
-        fn a_device_sees_its_last_twenty_and_nobody_elses(
+        fn a_device_sees_its_own_last_twenty(
             start in prop_oneof![Just(0), Just(u32::MAX - 20_000), any::<u32>()],
             runs in prop::collection::vec(
                 (0..5_usize, prop_oneof![1..4000_usize, 1..8_usize], 0..9_u8), 1..20),
         ) {
             let mut log = AnomalyLog::new();
             log.next = start;
-            // The ring fills from its first place on.
+            // The ring fills from its first index on.
             log.next -= u32::try_from(index_of(start)).unwrap();
             let mut newest = [0_u32; 5];
             let mut generation = [0_u32; 5];
@@ -277,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_id_stands_in_place() {
+    fn the_longest_id_is_kept_inline() {
         let order = OrderKey::default();
         let id = "x".repeat(limits::DEVICE_ID_BYTES_MAX);
         for id in [None, Some("d1"), Some(id.as_str())] {

@@ -1,7 +1,8 @@
-//! Device ids: what a shard calls a device, and how it finds its slot.
+//! The device index: a hash table from device ids to slots.
 //!
-//! The hash is seeded anew in each process: ids come from outside, and whoever could predict their
-//! places could pile them up in one. Half of its bits choose the shard, the other half the place.
+//! The hash is seeded anew in each process. Ids come from outside, and a client that could predict
+//! hashes could make all its ids collide. Half of the bits choose the shard, the other half the
+//! bucket.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -10,21 +11,21 @@ use hashbrown::HashTable;
 
 use crate::limits;
 
-/// Ids up to this long stand in the record itself; `device-0000001` does, a UUID has a box.
+/// Ids up to this length are stored inline, such as `device-0000001`; a UUID is allocated.
 const SHORT_BYTES: usize = 22;
 
-/// DeviceQuota that a device_index begins with.
+/// The initial capacity of an index.
 const ENTRIES_MIN: usize = 64;
 
-/// Buckets of the old table that are looked through with each insertion. The new one takes as many
-/// insertions as the old one had entries, and needs an eighth of them to get it empty.
+/// Buckets of the old table that are moved with each insertion. The new table takes as many further
+/// insertions as the old one had entries; an eighth of those is enough to empty the old one.
 const BUCKETS_PER_INSERT: usize = 16;
 
-/// The process's hash of device ids.
+/// The hash function for device ids, seeded per process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct IdHasher(RandomState);
 
-/// The hash of one id: the upper half belongs to the shards, the lower one to their tables.
+/// The hash of one id. The upper half chooses the shard, the lower half the bucket in its table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IdHash(u64);
 
@@ -37,7 +38,7 @@ impl IdHasher {
 }
 
 impl IdHash {
-    /// The home of this id among so many shards.
+    /// Returns the home of this id among so many shards.
     pub(super) fn shard(self, shards: usize) -> usize {
         // A multiplication maps 32 bits evenly onto any range that fits 32 bits.
         let share = (self.0 >> 32) * shards as u64;
@@ -49,17 +50,17 @@ impl IdHash {
     }
 }
 
-/// An id that a record owns.
+/// A device id that is owned by its device.
 #[derive(Clone, Debug)]
 pub(super) enum DeviceId {
-    /// In place.
+    /// Inline: the length and the bytes.
     Short(u8, [u8; SHORT_BYTES]),
-    /// One allocation, when the device is first seen.
+    /// Allocated once, when the device is first seen.
     Long(Box<[u8]>),
 }
 
 impl DeviceId {
-    /// Of the series that has none.
+    /// The id of the anonymous series, and of free slots.
     pub(super) const EMPTY: Self = Self::Short(0, [0; SHORT_BYTES]);
 
     pub(super) fn new(id: &[u8]) -> Self {
@@ -81,7 +82,8 @@ impl DeviceId {
     }
 }
 
-/// An entry repeats the hash, so that growing reads no record: that would be a cache miss each.
+/// An entry of the table. It keeps the hash, because hashing the id again when the table grows
+/// would cost a cache miss per device.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     slot: u32,
@@ -89,26 +91,27 @@ struct Entry {
 }
 
 impl Entry {
-    /// A table uses the lowest bits for the place and the highest seven for the first comparison.
+    /// Returns 64 bits of hash: the table uses the lowest ones for the bucket and the highest seven
+    /// for the first comparison.
     fn spread(tag: u32) -> u64 {
         u64::from(tag) << 32 | u64::from(tag)
     }
 }
 
-/// The slots of the devices that a shard knows, by id.
+/// The slots of a shard's devices, by id.
 ///
-/// The table is as small as its devices allow, because a small one stays in the cache. It grows by
-/// degrees, as Redis's does: a larger one takes the newcomers, and with each of them some entries
-/// move over, so that nobody waits at the shard's lock for all of them.
+/// The table is as small as its devices allow, so that it stays in the cache. It grows
+/// incrementally, as Redis's does: new entries go to a larger table, and each of them moves some
+/// old entries along, so that no event waits at the shard's lock until all are moved.
 pub(super) struct DeviceIndex {
     table: HashTable<Entry>,
-    /// What has not moved yet, from bucket `moved` on.
+    /// The entries that are not moved yet, from bucket `moved` on.
     old: HashTable<Entry>,
     moved: usize,
 }
 
 impl DeviceIndex {
-    /// Without devices.
+    /// Returns an empty index.
     pub(super) fn new() -> Self {
         let table = HashTable::with_capacity(ENTRIES_MIN);
         Self { table, old: HashTable::new(), moved: 0 }
@@ -118,7 +121,7 @@ impl DeviceIndex {
         self.table.len() + self.old.len()
     }
 
-    /// The slot whose record has this id, as `is` says.
+    /// Returns the slot with this hash for which `is` returns true.
     pub(super) fn find(&self, hash: IdHash, is: impl Fn(u32) -> bool) -> Option<u32> {
         let tag = hash.tag();
         let find_in = |table: &HashTable<Entry>| {
@@ -129,7 +132,7 @@ impl DeviceIndex {
         if found.is_some() || self.old.is_empty() { found } else { find_in(&self.old) }
     }
 
-    /// Adds an id that [`Self::find`] does not find.
+    /// Adds an id that is not in the index.
     pub(super) fn insert(&mut self, hash: IdHash, slot: u32) {
         if self.table.len() == self.table.capacity() && self.old.is_empty() {
             let entries = (2 * self.table.len()).max(ENTRIES_MIN);
@@ -138,7 +141,7 @@ impl DeviceIndex {
         }
         self.move_some();
         let tag = hash.tag();
-        self.take(Entry { slot, tag });
+        self.insert_entry(Entry { slot, tag });
     }
 
     /// Removes the id of this slot.
@@ -149,7 +152,7 @@ impl DeviceIndex {
                 break;
             }
         }
-        // What a fleet that has gone left behind is not kept.
+        // The memory of a fleet that is gone is freed.
         if self.old.is_empty() {
             self.old = HashTable::new();
             if self.table.is_empty() && self.table.num_buckets() > 2 * ENTRIES_MIN {
@@ -158,7 +161,7 @@ impl DeviceIndex {
         }
     }
 
-    fn take(&mut self, entry: Entry) {
+    fn insert_entry(&mut self, entry: Entry) {
         self.table.insert_unique(Entry::spread(entry.tag), entry, |e| Entry::spread(e.tag));
     }
 
@@ -170,7 +173,7 @@ impl DeviceIndex {
         for bucket in self.moved..end {
             if let Ok(found) = self.old.get_bucket_entry(bucket) {
                 let (entry, _) = found.remove();
-                self.take(entry);
+                self.insert_entry(entry);
             }
         }
         self.moved = end;
@@ -179,14 +182,14 @@ impl DeviceIndex {
         }
     }
 
-    /// Bytes allocated.
+    /// Returns the number of allocated bytes.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.table.allocation_size() + self.old.allocation_size()
     }
 }
 
-// A record's memory is counted in bytes at a million devices.
+// Every byte of a device counts at a million devices.
 const _: () = assert!(size_of::<DeviceId>() == 24);
 const _: () = assert!(SHORT_BYTES < limits::DEVICE_ID_BYTES_MAX);
 
@@ -206,29 +209,29 @@ mod tests {
     fn every_id_is_found_until_it_is_removed() {
         let hasher = IdHasher::default();
         let ids: Vec<String> = (0..5000).map(|i| format!("device-{i}")).collect();
-        let mut device_index = DeviceIndex::new();
-        let find = |device_index: &DeviceIndex, id: &str| {
-            device_index.find(hasher.hash(id.as_bytes()), |slot| ids[slot as usize] == id)
+        let mut index = DeviceIndex::new();
+        let find = |index: &DeviceIndex, id: &str| {
+            index.find(hasher.hash(id.as_bytes()), |slot| ids[slot as usize] == id)
         };
         for (slot, id) in (0..).zip(&ids) {
-            assert_eq!(find(&device_index, id), None);
-            device_index.insert(hasher.hash(id.as_bytes()), slot);
-            // Whatever has moved by now and what has not.
+            assert_eq!(find(&index, id), None);
+            index.insert(hasher.hash(id.as_bytes()), slot);
+            // Entries that are moved by now and entries that are not.
             for slot in [0, slot / 3, slot / 2, slot] {
-                assert_eq!(find(&device_index, &ids[slot as usize]), Some(slot), "of {id}");
+                assert_eq!(find(&index, &ids[slot as usize]), Some(slot), "of {id}");
             }
-            assert_eq!(device_index.devices(), slot as usize + 1);
+            assert_eq!(index.devices(), slot as usize + 1);
         }
-        assert_eq!(device_index.devices(), 5000);
+        assert_eq!(index.devices(), 5000);
         for (slot, id) in (0..).zip(&ids) {
-            assert_eq!(find(&device_index, id), Some(slot));
+            assert_eq!(find(&index, id), Some(slot));
             if slot % 2 == 0 {
-                device_index.remove(hasher.hash(id.as_bytes()), slot);
+                index.remove(hasher.hash(id.as_bytes()), slot);
             }
         }
-        assert_eq!(device_index.devices(), 2500);
+        assert_eq!(index.devices(), 2500);
         for (slot, id) in (0..).zip(&ids) {
-            assert_eq!(find(&device_index, id), (slot % 2 == 1).then_some(slot));
+            assert_eq!(find(&index, id), (slot % 2 == 1).then_some(slot));
         }
     }
 
@@ -238,16 +241,16 @@ mod tests {
         let hashes: Vec<_> = (0..5000_u32).map(|i| hasher.hash(&i.to_le_bytes())).collect();
         let first = DeviceIndex::new().bytes();
         let fits = DeviceIndex::new().table.capacity();
-        // Also where the fleet goes while entries are on their way to a larger table.
+        // Also when the fleet goes while entries are being moved to a larger table.
         for devices in [fits, fits + 1, fits + 2, 1000, 5000] {
-            let mut device_index = DeviceIndex::new();
+            let mut index = DeviceIndex::new();
             let slots = || (0..).zip(hashes.iter().take(devices));
-            slots().for_each(|(slot, &hash)| device_index.insert(hash, slot));
-            assert_eq!(device_index.bytes() > first, devices > fits);
-            slots().for_each(|(slot, &hash)| device_index.remove(hash, slot));
-            assert_eq!((device_index.devices(), device_index.bytes()), (0, first), "of {devices}");
-            device_index.insert(hashes[7], 7);
-            assert_eq!(device_index.find(hashes[7], |slot| slot == 7), Some(7));
+            slots().for_each(|(slot, &hash)| index.insert(hash, slot));
+            assert_eq!(index.bytes() > first, devices > fits);
+            slots().for_each(|(slot, &hash)| index.remove(hash, slot));
+            assert_eq!((index.devices(), index.bytes()), (0, first), "of {devices}");
+            index.insert(hashes[7], 7);
+            assert_eq!(index.find(hashes[7], |slot| slot == 7), Some(7));
         }
     }
 

@@ -1,41 +1,40 @@
-//! How many devices all shards together hold, and who scans for room when there is none.
+//! The device quota: limits the devices of all shards, and frees expired ones when it is used up.
 //!
-//! A device that is refused must not cost more than one that is known, or whoever makes ids up
-//! slows all others down. So nobody scans for room before some device may have fallen silent, which
-//! is one atomic read for each event that is refused; and when one may have, one core scans, in
-//! steps of a few slots and with a pause after each that found nothing.
+//! An event that is refused must not cost more than one of a known device, or a client that invents
+//! ids would slow down all others. So no core scans before some device can have expired, which
+//! costs each refused event one atomic read. After that one core at a time scans, a few slots at
+//! once, and pauses after each scan that found nothing.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use percore::sync::Mutex;
 
-/// Between two scans that found nothing, while a pass goes on: some microseconds of work in each
-/// millisecond.
+/// The pause between two scans that found nothing: some microseconds of work in each millisecond.
 const SCAN_PAUSE_NS: u64 = 1_000_000;
 
-/// Devices that all shards together may hold, and do.
+/// The number of devices of all shards, and its limit.
 #[derive(Debug)]
 pub(super) struct DeviceQuota {
     devices: AtomicUsize,
     devices_max: usize,
     ttl_ns: u64,
-    /// Until then no device can have been silent for too long, as far as is known.
+    /// No device can expire before this time, as far as is known.
     none_until_ns: AtomicU64,
-    /// Where the next look begins; who holds it scans.
+    /// The shard at which the next scan begins; the core that holds the lock scans.
     next_shard: Mutex<usize>,
 }
 
-/// What one look at a shard found.
+/// The result of scanning one shard for expired devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScanResult {
-    /// Devices whose slots are free now; there may be more.
+    /// So many slots were freed; there may be more.
     Freed(usize),
-    /// None, and before this time there is none.
+    /// None was freed, and none can be before this time.
     NoneUntil(u64),
 }
 
 impl DeviceQuota {
-    /// For so many devices, each of which is forgotten after so long a silence.
+    /// Returns the quota for so many devices, each of which expires after so long a silence.
     pub(super) const fn new(devices_max: usize, ttl_ns: u64) -> Self {
         Self {
             devices: AtomicUsize::new(0),
@@ -46,14 +45,14 @@ impl DeviceQuota {
         }
     }
 
-    /// Devices that hold a slot.
+    /// Returns the number of devices that hold a slot.
     pub(super) fn devices(&self) -> usize {
         self.devices.load(Ordering::Relaxed)
     }
 
-    /// Takes the place of one device, if there is one. The lock of its shard is held.
+    /// Acquires one unit, if one is left. The caller holds the lock of the device's shard.
     pub(super) fn try_acquire(&self) -> bool {
-        // Nothing is published through this count: the shard's lock guards what it counts.
+        // Relaxed suffices: the shard's lock guards the devices themselves.
         self.devices
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |devices| {
                 (devices < self.devices_max).then_some(devices + 1)
@@ -61,12 +60,13 @@ impl DeviceQuota {
             .is_ok()
     }
 
+    /// Releases the units of so many devices.
     pub(super) fn release(&self, devices: usize) {
         self.devices.fetch_sub(devices, Ordering::Relaxed);
     }
 
-    /// Makes room if there can be any, and says whether it did. `scan` is asked of one shard after
-    /// the other, until one has freed something.
+    /// Frees slots of expired devices, unless it is too early or another core does so. Calls `scan`
+    /// for one shard after the other until one has freed something. Returns true if one has.
     #[cold]
     pub(super) fn reclaim(
         &self,
@@ -80,7 +80,7 @@ impl DeviceQuota {
         let Some(mut next_shard) = self.next_shard.try_lock() else {
             return false;
         };
-        // Whoever enters while we look cannot fall silent before this.
+        // A device that is added during the scan cannot expire before this.
         let mut none_until_ns = now_ns.saturating_add(self.ttl_ns).saturating_add(1);
         for _ in 0..shards {
             let shard = *next_shard % shards;
@@ -89,7 +89,7 @@ impl DeviceQuota {
                     self.release(devices);
                     return true;
                 }
-                // It has more to look at: its turn comes again after the pause.
+                // It has more slots to scan: continue there after the pause.
                 ScanResult::NoneUntil(at_ns) if at_ns <= now_ns => {
                     none_until_ns = now_ns.saturating_add(SCAN_PAUSE_NS);
                     break;
@@ -110,7 +110,7 @@ mod tests {
     const TTL_NS: u64 = 1_000_000_000;
 
     #[test]
-    fn nobody_looks_before_something_can_be_free() {
+    fn no_scan_starts_before_a_device_can_have_expired() {
         let quota = DeviceQuota::new(3, TTL_NS);
         let mut scans = Vec::new();
         let mut reclaim = |now_ns, answers: [ScanResult; 3]| {
@@ -124,7 +124,7 @@ mod tests {
         let until = |ns: [u64; 3]| ns.map(ScanResult::NoneUntil);
         assert_eq!(reclaim(10, until([u64::MAX, 700, 900])), (false, vec![0, 1, 2]));
         assert_eq!(reclaim(699, until([0; 3])), (false, vec![]));
-        // The pass of shard 1 goes on; nobody scans again at once, and then there first.
+        // The pass of shard 1 goes on: no scan before the pause, and then there first.
         assert_eq!(reclaim(700, until([u64::MAX, 0, 900])), (false, vec![0, 1]));
         assert_eq!(reclaim(700 + SCAN_PAUSE_NS - 1, until([0; 3])), (false, vec![]));
         let later = 700 + SCAN_PAUSE_NS;
@@ -132,14 +132,14 @@ mod tests {
             reclaim(later, [ScanResult::NoneUntil(0), ScanResult::Freed(0), ScanResult::Freed(0)]),
             (true, vec![1])
         );
-        // Where something was free there may be more.
+        // Where a slot was freed there may be more.
         assert_eq!(reclaim(later, until([u64::MAX; 3])), (false, vec![1, 2, 0]));
         assert_eq!(reclaim(later + TTL_NS, until([0; 3])), (false, vec![]));
         assert_eq!(reclaim(later + TTL_NS + 1, until([u64::MAX; 3])).1.len(), 3);
     }
 
     #[test]
-    fn one_core_looks_at_a_time() {
+    fn one_core_scans_at_a_time() {
         let quota = DeviceQuota::new(1, TTL_NS);
         let mut inner = None;
         let outer = quota.reclaim(1, 5, |_| {

@@ -1,7 +1,7 @@
-//! Mean and standard deviation of a window, right to the last digits after every event.
+//! Moments: the mean and the standard deviation of a window, to nearly the precision of `f64`.
 //!
-//! Running sums are not used: one spike of 1e12 leaves them wrong for ever. Each call passes once
-//! over the values, shifted by one of them:
+//! Running sums are not used: after one spike of 1e12 they stay wrong for ever. Each call passes
+//! once over the values, shifted by one of them:
 //!
 //! ```text
 //! S1 = Σ(x − K)    S2 = Σ(x − K)²    mean = K + S1/n    variance = (S2 − S1²/n)/n
@@ -14,15 +14,15 @@
 
 use crate::limits;
 
-/// Values whose sums run on in one accumulator set; the sums of the blocks are then added up, so
-/// that rounding grows with √n rather than with n.
+/// Values that are summed up in one set of accumulators. The sums of such blocks are then added, so
+/// that rounding errors grow with √n rather than with n.
 const BLOCK: usize = 256;
 
-/// Independent accumulators: an addition takes four cycles, and four can be under way at once.
+/// Independent accumulators: an addition takes four cycles, and four can run at once.
 const LANES: usize = 4;
 
-/// A standard deviation below this share of max(1, |mean|) is taken for this share, or a constant
-/// series would turn its first rounding error into an anomaly.
+/// The least standard deviation, as a share of max(1, |mean|). Without it the first rounding error
+/// of a constant series would be an anomaly.
 const STDDEV_FLOOR: f64 = 1e-9;
 
 // The error bound in the head of this file, times two, stays within the 1e-9 that is promised.
@@ -38,7 +38,7 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Of these values, in any order; `None` of none.
+    /// Returns the moments of these values, in any order; `None` if there are none.
     #[must_use]
     pub fn of(values: &[[f64; 2]]) -> Option<Self> {
         let shift = *values.first()?;
@@ -49,8 +49,8 @@ impl Moments {
         Some(total.moments(shift, values.len() as f64))
     }
 
-    /// How many standard deviations these values lie from the means, clipped to
-    /// ±[`limits::Z_SCORE_MAX`].
+    /// Returns the z-scores of these values: their distance from the means in standard deviations,
+    /// clipped to ±[`limits::Z_SCORE_MAX`].
     #[must_use]
     pub fn scores(&self, values: [f64; 2]) -> [f64; 2] {
         let [cpu, rps] = values;
@@ -102,7 +102,7 @@ impl Sums {
 
     fn moments(self, shift: [f64; 2], count: f64) -> Moments {
         let stddev = |first: f64, second: f64| {
-            // Rounding may leave a hair less than nothing.
+            // Rounding may make it slightly negative.
             ((second - first * (first / count)) / count).max(0.0).sqrt()
         };
         Moments {

@@ -1,40 +1,40 @@
-//! The last events of all cores: sets with an order key, of which the newest are kept.
+//! The recent events: the last events of all cores, in one total order.
 //!
 //! Each receiving core keeps its own last `window` events. The newest `window` of their union are
-//! exactly the newest overall, because whatever a core has let go had `window` newer ones on that
-//! core alone. Merging such sets is associative and commutative, and the empty set is neutral;
-//! means, deviations and extremes are computed once, from the merged set.
+//! exactly the newest overall: any event that a core has dropped had `window` newer ones on that
+//! core alone. Merging such sets is associative and commutative, with the empty set as identity.
+//! Means, deviations and extremes are computed once, from the merged set.
 
 use std::collections::VecDeque;
 
 use crate::metric::event::Event;
 use percore::clock::Now;
 
-/// The total order of what the cores of an instance take in. No two events have equal keys.
+/// The key of the total order of all events of an instance. No two events have equal keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OrderKey {
-    /// The monotonic clock of the turn.
+    /// The monotonic time of the turn.
     pub mono_ns: u64,
-    /// The core that received it.
+    /// The core that received the event.
     pub core: u32,
-    /// Counts up on that core.
+    /// A counter of that core.
     pub sequence: u64,
 }
 
-/// What has a place in the order.
+/// An item with a place in the total order.
 pub trait Ordered {
-    /// The place.
+    /// Returns the key of its place.
     fn order(&self) -> OrderKey;
 }
 
-/// One event of the window over all series.
+/// An event of the window over all series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RecentEvent {
-    /// Its place among the events of all cores.
+    /// The place among the events of all cores.
     pub order: OrderKey,
     /// The event's own timestamp, milliseconds since 1970.
     pub timestamp_ms: i64,
-    /// Both values, in the order of `Field::ALL`.
+    /// The values, in the order of `Field::ALL`.
     pub values: [f64; 2],
 }
 
@@ -44,7 +44,7 @@ impl Ordered for RecentEvent {
     }
 }
 
-/// The newest items of a set, at most `limit`, oldest first.
+/// The newest N items of a set, oldest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewestN<T> {
     limit: usize,
@@ -52,13 +52,13 @@ pub struct NewestN<T> {
 }
 
 impl<T: Ordered> NewestN<T> {
-    /// The neutral element of [`Self::merge`] among sets of this limit.
+    /// Returns the identity of [`Self::merge`] for sets of this limit.
     #[must_use]
     pub const fn empty(limit: usize) -> Self {
         Self { limit, items: Vec::new() }
     }
 
-    /// The newest of these, which may come in any order.
+    /// Returns the newest of these items, which may be in any order.
     #[must_use]
     pub fn of(limit: usize, mut items: Vec<T>) -> Self {
         items.sort_unstable_by_key(Ordered::order);
@@ -66,21 +66,21 @@ impl<T: Ordered> NewestN<T> {
         Self { limit, items }
     }
 
-    /// The newest of both sets, which have the same limit and no key in common.
+    /// Returns the newest of both sets, which have the same limit and no key in common.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.items.extend(other.items);
         Self::of(self.limit, self.items)
     }
 
-    /// Oldest first.
+    /// The items, oldest first.
     #[must_use]
     pub fn items(&self) -> &[T] {
         &self.items
     }
 }
 
-/// Keeps the last `limit` of what is pushed; allocates once.
+/// A ring buffer of the last `limit` items; allocates once.
 #[derive(Debug)]
 pub(super) struct RingBuffer<T> {
     limit: usize,
@@ -99,7 +99,7 @@ impl<T: Copy> RingBuffer<T> {
         self.items.push_back(item);
     }
 
-    /// Appends a copy of what is kept.
+    /// Appends a copy of the items to `target`.
     pub(super) fn copy_to(&self, target: &mut Vec<T>) {
         let (head, tail) = self.items.as_slices();
         target.extend_from_slice(head);
@@ -107,9 +107,9 @@ impl<T: Copy> RingBuffer<T> {
     }
 }
 
-/// What a core has accepted since it last published: its own, without a lock.
+/// The events that a core has accepted since it last published. The core owns them without a lock.
 ///
-/// At most `window` events matter for the union, so no more are kept; all are counted.
+/// All are counted, but only the last `window` can be in the window over all series and are kept.
 #[derive(Debug)]
 pub struct PendingEvents {
     core: usize,
@@ -122,8 +122,8 @@ impl PendingEvents {
         Self { core, accepted: 0, events: RingBuffer::new(window) }
     }
 
-    /// Notes an accepted event, which so many more of this turn `follow`. Where those alone fill
-    /// the window it is counted and no more.
+    /// Adds an accepted event, after which so many more of this turn will `follow`. If those alone
+    /// fill the window, the event is only counted.
     pub fn push(&mut self, now: Now, event: &Event<'_>, follow: u64) {
         self.accepted += 1;
         if follow >= self.events.limit as u64 {
@@ -143,7 +143,7 @@ impl PendingEvents {
     }
 }
 
-/// What a core has published.
+/// The events that a core has published.
 #[derive(Debug)]
 pub(super) struct PublishedEvents {
     key: OrderKey,
@@ -160,7 +160,7 @@ impl PublishedEvents {
         }
     }
 
-    /// Takes over what the core has noted, and gives each event its final key.
+    /// Moves the pending events of the core here, and gives each its final key.
     pub(super) fn publish(&mut self, pending: &mut PendingEvents) {
         self.accepted += pending.accepted;
         pending.accepted = 0;
@@ -172,12 +172,12 @@ impl PublishedEvents {
         }
     }
 
-    /// Events published so far.
+    /// Returns the number of events published so far.
     pub(super) const fn accepted(&self) -> u64 {
         self.accepted
     }
 
-    /// Appends a copy of the last events.
+    /// Appends a copy of the last events to `target`.
     pub(super) fn copy_to(&self, target: &mut Vec<RecentEvent>) {
         self.events.copy_to(target);
     }
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Three sets without a common key, and a limit.
+    /// Returns a limit, and three sets without a common key.
     fn three_sets() -> impl Strategy<Value = (usize, [Vec<u64>; 3])> {
         let keys = prop::collection::hash_map(0..1000_u64, 0..3_usize, 0..60);
         (0..12_usize, keys).prop_map(|(limit, keys)| {
@@ -223,8 +223,8 @@ mod tests {
         #[test]
         fn the_union_is_the_last_window_however_events_are_split(
             window in 1..12_usize,
-            // Each request: the core that takes it, time since the last one, its events, whether
-            // cores publish.
+            // Each request: its core, the time since the last request, its number of events, and
+            // true if the cores publish after it.
             requests in prop::collection::vec(
                 (0..4_usize, 0..3_u64, prop_oneof![3 => Just(1), 1 => 1..30_u64], any::<bool>()),
                 0..120),
@@ -246,7 +246,7 @@ mod tests {
                         literals: [b"", b""],
                     };
                     pending[core].push(now, &event, follow);
-                    // Equal clocks go by core, and on a core by arrival.
+                    // At equal times the core decides, and on one core the order of arrival.
                     expected.push((now.mono_ns, core, count));
                 }
                 if publish {

@@ -1,7 +1,8 @@
-//! One series of events: scored against its window, then entered into it.
+//! A series of events: scores each event against the window before it, then adds it to the window.
 //!
-//! A value is judged by the window before it enters: inside its own window of 50 no |z| could
-//! pass 7. Anomalous values enter too, so a level shift is learnt instead of alarming for ever.
+//! A value must not be in the window that it is scored against: in a window of 50 no |z| could be
+//! larger than 7. Anomalous values are added too, so that a shift of the level is learnt and does
+//! not raise anomalies for ever.
 
 use std::hint::black_box;
 
@@ -9,7 +10,7 @@ use super::moments::Moments;
 use super::sliding_counter::SlidingCounter;
 use super::window::{Row, Window};
 
-/// How series are judged; see [`super::AnalyticsSettings`] for the meaning of each.
+/// The rules by which series are scored; see [`super::AnalyticsSettings`] for each.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) window: usize,
@@ -19,17 +20,19 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Whether this score is an anomaly; what has no verdict (NaN) is none.
+    /// Returns true if this score is an anomaly; NaN, which stands for no score, is none.
     pub(super) fn is_anomalous(&self, z: f64) -> bool {
         z.abs() > self.threshold
     }
 
-    /// Events of which a summary is made: a window, and before it what judged its newest event.
+    /// Returns the number of events for a summary of all series: a window, and one event before it,
+    /// so that the newest event is scored against a whole window.
     pub(super) const fn summary_events(&self) -> usize {
         self.window + 1
     }
 
-    /// The moments by which a newcomer to these values is judged, if they are enough.
+    /// Returns the moments against which the event after these values is scored; `None` if they are
+    /// too few.
     pub(super) fn moments(&self, before: &[[f64; 2]]) -> Option<Moments> {
         if before.len() < self.min_samples {
             return None;
@@ -38,58 +41,60 @@ impl Rules {
     }
 }
 
-/// What became of one event.
+/// The verdict on one event: its scores, and whether they are anomalies.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Verdict {
     /// Standard deviations from the mean of the window before the event, in the order of
     /// `Field::ALL`; `None` while the series has fewer than `min_samples` events.
     pub z: [Option<f64>; 2],
-    /// Whether |z| passes the threshold, in the same order.
+    /// True if |z| is larger than the threshold, in the same order.
     pub anomalous: [bool; 2],
-    /// The device is past `devices_max`: its event counts in `all`, but has no window.
+    /// True if there are too many devices: the event counts in `all`, but its device has no window.
     pub refused: bool,
 }
 
 impl Verdict {
-    /// Pairs of this event and an anomalous field: 0 to 2.
+    /// Returns the number of anomalous fields: 0 to 2.
     #[must_use]
     pub fn anomalies(&self) -> u64 {
         self.anomalous.iter().map(|&field| u64::from(field)).sum()
     }
 
-    /// Whether there is nothing to tell of it: it was judged, and no field is anomalous.
+    /// Returns true if the answer need not mention the event: no field is anomalous, and it was not
+    /// refused a window.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.anomalous == [false; 2] && !self.refused
     }
 }
 
-/// A verdict with what led to it.
+/// A verdict and its grounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Assessment {
     pub(super) verdict: Verdict,
-    /// The window's before the event, where there was a verdict.
+    /// The moments of the window before the event, if it was scored.
     pub(super) moments: Option<Moments>,
-    /// Whether the event opened an episode, by field.
+    /// True if the event began an episode, by field.
     pub(super) opened: [bool; 2],
 }
 
-/// The state of one series; its values are in its row.
+/// The state of one series, without the values, which are in its row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Series {
     window: Window,
     accepted: u64,
     points: u64,
     episodes: u64,
-    /// Of the latest event; NaN where there was no verdict.
+    /// The scores of the newest event; NaN if it was not scored.
     z: [f64; 2],
-    /// Further events during which an anomaly still belongs to the last episode, by field.
+    /// The number of further events in which an anomaly still belongs to the last episode, by
+    /// field.
     cooling: [u32; 2],
     last_minute: SlidingCounter<6>,
 }
 
 impl Series {
-    /// A series without events.
+    /// Returns a series without events.
     pub(super) const fn new() -> Self {
         Self {
             window: Window::EMPTY,
@@ -102,7 +107,7 @@ impl Series {
         }
     }
 
-    /// Scores an event and enters it.
+    /// Scores an event and adds it to the window.
     pub(super) fn apply(
         &mut self,
         rules: &Rules,
@@ -111,7 +116,8 @@ impl Series {
         values: [f64; 2],
         timestamp_ms: i64,
     ) -> Assessment {
-        // Asked for now, or the wait for its memory would begin when that for the values is over.
+        // A prefetch: without it the wait for this memory would begin after the wait for the
+        // values.
         black_box(self.window.next_offset(row.offsets));
         let moments = rules.moments(self.window.values(row.values));
         self.z = moments.map_or([f64::NAN; 2], |moments| moments.scores(values));
@@ -122,7 +128,7 @@ impl Series {
         {
             if anomalous {
                 *opened = *cooling == 0;
-                // This event uses up none: `cooldown` events after it still belong to the episode.
+                // `cooldown` events after this one still belong to the episode.
                 *cooling = rules.cooldown;
                 self.points += 1;
                 self.episodes += u64::from(*opened);
@@ -140,7 +146,7 @@ impl Series {
         }
     }
 
-    /// Of the latest event, `None` where there was no verdict.
+    /// Returns the scores of the newest event; `None` if it was not scored.
     pub(super) fn scores(&self) -> [Option<f64>; 2] {
         self.z.map(|z| (!z.is_nan()).then_some(z))
     }
@@ -149,22 +155,23 @@ impl Series {
         &self.window
     }
 
-    /// Events assessments in.
+    /// Returns the number of events.
     pub(super) const fn accepted(&self) -> u64 {
         self.accepted
     }
 
-    /// Anomalous values of both fields.
+    /// Returns the number of anomalous values of both fields.
     pub(super) const fn points(&self) -> u64 {
         self.points
     }
 
-    /// Episodes of both fields.
+    /// Returns the number of episodes of both fields.
     pub(super) const fn episodes(&self) -> u64 {
         self.episodes
     }
 
-    /// Anomalous values of both fields in the last minute, to within ten seconds.
+    /// Returns the number of anomalous values of both fields in the last minute, to within ten
+    /// seconds.
     pub(super) fn last_minute(&self, mono_ns: u64) -> u64 {
         self.last_minute.count(mono_ns)
     }
@@ -175,7 +182,7 @@ mod tests {
     use super::*;
     use crate::analytics::window::WideTimestamps;
 
-    /// Feeds one value after the other as cpu, beside a constant rps.
+    /// Applies one value after the other as cpu, with a constant rps.
     fn run(rules: &Rules, cpu: &[f64]) -> (Series, Vec<Assessment>) {
         let mut values = vec![[0.0; 2]; rules.window];
         let (mut offsets, mut wide) = (vec![0; rules.window], WideTimestamps::new());
@@ -210,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_episode_lasts_cooldown_events_past_its_last_anomaly() {
-        // Each 50, 5000, … stands far out of whatever the window of four has seen.
+        // Each of 50 and 5000 is far from all values in the window of four.
         let rules = Rules { window: 4, ..RULES };
         let calm = [1.0, 2.0, 1.0, 2.0];
         let gap = |events: usize| {

@@ -1,8 +1,7 @@
-//! The devices of one shard, its anonymous series, and what it has counted.
+//! A shard: its devices, its anonymous series, and its counts.
 //!
-//! A device is found by its borrowed id, and owns a slot: a record and a row. Slots are reused;
-//! counts are the shard's, so they never fall when a device is forgotten. For a known device
-//! nothing here allocates.
+//! A device is found by its borrowed id and owns a slot. Slots are reused. Counts belong to the
+//! shard, so they do not fall when a device expires. Events of known devices do not allocate.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,28 +18,28 @@ use crate::limits;
 use crate::metric::event::{Event, Field};
 use percore::clock::Now;
 
-/// The slot of the shard's anonymous series, which is nobody's and never expires.
+/// The slot of the shard's anonymous series, which never expires.
 const ANONYMOUS: u32 = 0;
 
-/// When a free slot was last heard: never too long ago.
+/// The time of the last event of a free slot; it never expires.
 const VACANT: u64 = u64::MAX;
 
-/// The core that took an event in, with the counter that puts its anomalies into one order even
-/// where they fall into several shards in one turn. Only that core counts it up.
+/// The core that received an event, and its counter of anomalies. The counter orders anomalies that
+/// fall into several shards in one turn. Only that core increments it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReceivingCore<'a> {
     pub(super) number: u32,
     pub(super) anomalies: &'a AtomicU64,
 }
 
-/// The id that an event names, with its hash.
+/// The device id of an event, with its hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DeviceKey<'a> {
     pub(super) id: &'a [u8],
     pub(super) hash: IdHash,
 }
 
-/// One device: its name, when it was last heard, and its series.
+/// A device: its id, the time of its last event, and its series.
 #[derive(Clone, Debug)]
 struct Device {
     id: DeviceId,
@@ -50,19 +49,19 @@ struct Device {
     series: Series,
 }
 
-/// What one hold of the lock swept.
+/// The result of one sweep step.
 pub(super) struct Swept {
-    /// Devices whose slots are free again.
+    /// The number of slots that were freed.
     pub(super) freed: usize,
-    /// Whether the pass over all slots ended.
+    /// True if the pass over all slots ended.
     pub(super) ended: bool,
 }
 
-/// See the head of this file.
+/// A shard of the devices.
 pub(super) struct Shard {
     rules: Rules,
     slots: Slots<Device>,
-    device_index: DeviceIndex,
+    index: DeviceIndex,
     free: Vec<u32>,
     expiry: ExpirySweep,
     log: AnomalyLog,
@@ -73,14 +72,14 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// A shard without devices.
+    /// Returns a shard without devices.
     pub(super) fn new(rules: Rules, ttl_ns: u64) -> Self {
         let mut slots = Slots::new(rules.window);
         slots.push(Device::new(DeviceId::EMPTY, VACANT));
         Self {
             rules,
             slots,
-            device_index: DeviceIndex::new(),
+            index: DeviceIndex::new(),
             free: Vec::new(),
             expiry: ExpirySweep::new(ttl_ns, ANONYMOUS + 1),
             log: AnomalyLog::new(),
@@ -91,8 +90,8 @@ impl Shard {
         }
     }
 
-    /// Scores and enters one event, of its sender or of nobody; `None` when the sender is new and
-    /// there are too many devices already.
+    /// Scores one event and adds it to its series. `None` if the device is new and there are too
+    /// many devices already.
     pub(super) fn apply(
         &mut self,
         receiving: ReceivingCore<'_>,
@@ -122,7 +121,7 @@ impl Shard {
         Some(assessment.verdict)
     }
 
-    /// The slot of a device that is held; one that was silent for too long starts afresh in it.
+    /// Finds a known device and updates its time. One that has expired starts afresh in its slot.
     fn touch(&mut self, key: DeviceKey<'_>, now_ns: u64) -> Option<u32> {
         let slot = self.find(key)?;
         let device = self.slots.record_mut(slot)?;
@@ -130,19 +129,19 @@ impl Shard {
             device.reset();
             device.seen_ns = now_ns;
         } else {
-            // Cores read the clock before they take the lock: the later reading stays.
+            // Cores read the clock before they take the lock, so the time may be an earlier one.
             device.seen_ns = device.seen_ns.max(now_ns);
         }
         Some(slot)
     }
 
     fn find(&self, key: DeviceKey<'_>) -> Option<u32> {
-        self.device_index.find(key.hash, |slot| {
+        self.index.find(key.hash, |slot| {
             self.slots.record(slot).is_some_and(|device| device.id.as_bytes() == key.id)
         })
     }
 
-    /// A slot for a new device, unless there are too many.
+    /// Adds a new device, unless there are too many. Returns its slot.
     fn insert(
         &mut self,
         core: u32,
@@ -163,12 +162,12 @@ impl Shard {
             }
             None => self.slots.push(Device::new(id, now_ns))?,
         };
-        self.device_index.insert(key.hash, slot);
+        self.index.insert(key.hash, slot);
         self.expiry.add(core, now_ns);
         Some(slot)
     }
 
-    /// Counts and remembers the anomalies of one event.
+    /// Counts the anomalies of one event, and adds them to the log.
     #[cold]
     fn record_anomalies(
         &mut self,
@@ -209,14 +208,14 @@ impl Shard {
         }
     }
 
-    /// What this shard adds to the instance's summary, without events.
+    /// Adds the counts of this shard to a partial summary, and its last anomalies to `recent`.
     pub(super) fn add_to(
         &self,
         partial: &mut PartialSummary,
         recent: &mut Vec<RecentAnomaly>,
         now_ns: u64,
     ) {
-        partial.devices += self.device_index.devices() as u64;
+        partial.devices += self.index.devices() as u64;
         for (sum, points) in partial.points.iter_mut().zip(self.points) {
             *sum += points;
         }
@@ -227,8 +226,8 @@ impl Shard {
         self.recent.copy_to(recent);
     }
 
-    /// A copy of a device's state, its values and latest anomalies appended to vectors that have
-    /// room for them; `None` if it is unknown.
+    /// Returns a copy of a device's state, and appends its values and last anomalies to vectors
+    /// with enough capacity; `None` if the device is unknown.
     pub(super) fn snapshot(
         &self,
         key: DeviceKey<'_>,
@@ -252,17 +251,17 @@ impl Shard {
         })
     }
 
-    /// When this core should sweep here; `u64::MAX` for never.
+    /// Returns when this core should sweep this shard; `u64::MAX` for never.
     pub(super) fn sweep_due_ns(&self, core: u32) -> u64 {
         self.expiry.due_ns(core)
     }
 
-    /// When [`Self::sweep_step`] may find something; `u64::MAX` for never.
+    /// Returns when [`Self::sweep_step`] may find an expired device; `u64::MAX` for never.
     pub(super) fn may_free_ns(&self) -> u64 {
         self.expiry.may_free_ns()
     }
 
-    /// Looks at the next few slots, and frees those whose device is silent for too long.
+    /// Checks the next few slots, and frees those of expired devices.
     pub(super) fn sweep_step(&mut self, core: u32, now_ns: u64, ids: &IdHasher) -> Swept {
         let slots = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         let mut freed = 0;
@@ -275,14 +274,14 @@ impl Shard {
                 device.id = DeviceId::EMPTY;
                 device.reset();
                 self.slots.clear(slot);
-                self.device_index.remove(hash, slot);
+                self.index.remove(hash, slot);
                 self.free.push(slot);
                 freed += 1;
             } else if device.seen_ns != VACANT {
                 self.expiry.keep(device.seen_ns);
             }
         }
-        let ended = self.expiry.end_step(now_ns, slots, self.device_index.devices());
+        let ended = self.expiry.end_step(now_ns, slots, self.index.devices());
         Swept { freed, ended }
     }
 }
@@ -292,7 +291,7 @@ impl Device {
         Self { id, seen_ns, generation: 0, newest_anomaly: 0, series: Series::new() }
     }
 
-    /// Whoever has this slot next has no past.
+    /// Resets the slot's state for its next device.
     fn reset(&mut self) {
         self.seen_ns = VACANT;
         self.generation = self.generation.wrapping_add(1);
@@ -306,7 +305,7 @@ fn add(sums: &mut [u64; 2], at: usize, one: bool) {
     }
 }
 
-// Beside its row: this record, and at most 21 bytes of the table.
+// A device takes this record and at most 21 bytes of the index, in addition to its row.
 const _: () = assert!(size_of::<Device>() + 21 <= limits::DEVICE_BYTES);
 
 #[cfg(test)]
@@ -326,11 +325,11 @@ mod tests {
     }
 
     impl Shard {
-        /// Everything that an allocation would change.
+        /// The capacities that an allocation would change.
         fn footprint(&self) -> [usize; 5] {
             [
                 self.slots.capacity(),
-                self.device_index.bytes(),
+                self.index.bytes(),
                 self.free.capacity(),
                 self.log.capacity(),
                 self.recent.capacity(),
@@ -349,7 +348,7 @@ mod tests {
             for (name, i) in names.iter().zip(0_u32..) {
                 let key = (i > 0)
                     .then(|| DeviceKey { id: name.as_bytes(), hash: ids.hash(name.as_bytes()) });
-                // One event in eight is far out, so that every branch is taken.
+                // One event in eight is an anomaly, so that every branch is taken.
                 let spike = if (round + i) % 8 == 0 { 1e5 } else { 0.0 };
                 let event = event(key.map(|key| key.id), spike + f64::from(round % 3));
                 shard.apply(receiving, Now::default(), &event, key, &quota);
@@ -371,7 +370,7 @@ mod tests {
             for step in 0..10 {
                 let now = Now { mono_ns: start + step, wall_us: 0 };
                 let mut event = event(Some(id.as_bytes()), 1.0);
-                // No two are in reach of one base.
+                // No two timestamps fit the same base.
                 event.timestamp_ms = i64::try_from(step % 2).unwrap() * 1_700_000_000_000;
                 assert!(shard.apply(receiving, now, &event, Some(key), &quota).is_some());
             }

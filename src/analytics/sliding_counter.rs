@@ -1,12 +1,12 @@
-//! How many points the last minute brought, in a few bytes.
+//! The sliding counter: counts the points of the last minute in a few bytes.
 //!
-//! A ring of buckets, the current one included: with `BUCKETS` buckets the count covers the last
-//! 60 s, less at most one bucket's width. A shard has 60 buckets of a second, a device 6 of ten.
+//! It is a ring of buckets, the current one included, so the count covers the last 60 s less at
+//! most the width of one bucket. A shard has 60 buckets of a second, a device 6 of ten seconds.
 
-/// What "the last minute" is.
+/// The length of the last minute.
 const MINUTE_NS: u64 = 60_000_000_000;
 
-/// Points of the last minute, in buckets of `60 s / BUCKETS`.
+/// A counter of the last minute, with buckets of `60 s / BUCKETS`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SlidingCounter<const BUCKETS: usize> {
     counts: [u32; BUCKETS],
@@ -21,7 +21,7 @@ impl<const BUCKETS: usize> SlidingCounter<BUCKETS> {
         Self { counts: [0; BUCKETS], newest: 0 }
     }
 
-    /// One more point. A reading of the clock older than the newest counts as the newest.
+    /// Counts one point. A time before that of the newest point counts as that time.
     pub(super) fn record(&mut self, mono_ns: u64) {
         let bucket = Self::bucket(mono_ns).max(self.newest);
         let passed = (bucket - self.newest) as usize;
@@ -36,7 +36,7 @@ impl<const BUCKETS: usize> SlidingCounter<BUCKETS> {
         }
     }
 
-    /// The points of the minute that ends now.
+    /// Returns the number of points in the minute that ends at `mono_ns`.
     pub(super) fn count(&self, mono_ns: u64) -> u64 {
         let passed = Self::bucket(mono_ns).saturating_sub(self.newest) as usize;
         let newest = self.newest as usize;

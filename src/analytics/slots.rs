@@ -1,11 +1,11 @@
-//! Where series live: records and rows of one size, in chunks that are never moved.
+//! Slots: the memory of series. A slot is a record and a row of the window's size.
 //!
-//! A growing `Vec` of rows would copy a gigabyte at a million devices, in one event. Chunks cost
-//! one allocation each, and what is not touched yet is not resident yet.
+//! Slots are in chunks that never move: a growing `Vec` of rows would copy a gigabyte at a million
+//! devices, within one event. A chunk costs one allocation, and its untouched pages take no memory.
 
 use super::window::{Row, WideTimestamps};
 
-/// Slots of a chunk: enough that a chunk's own cost is lost in it.
+/// Slots of a chunk: enough to make the chunk's own overhead negligible.
 const CHUNK_SLOTS: usize = 64;
 
 struct Chunk<T> {
@@ -14,16 +14,16 @@ struct Chunk<T> {
     offsets: Box<[u32]>,
 }
 
-/// One slot, to be read.
+/// The contents of one slot, for reading.
 pub(super) struct Slot<'a, T> {
     pub(super) record: &'a T,
     pub(super) values: &'a [[f64; 2]],
     pub(super) offsets: &'a [u32],
-    /// Its timestamps, where they lie too far apart for offsets.
+    /// Its timestamps, if they are too far apart for offsets.
     pub(super) wide: Option<&'a [i64]>,
 }
 
-/// Slots from 0 on, each with a record and a row of `window` places.
+/// Slots numbered from 0, each with a record and a row of `window` places.
 pub(super) struct Slots<T> {
     window: usize,
     chunks: Vec<Chunk<T>>,
@@ -31,19 +31,19 @@ pub(super) struct Slots<T> {
 }
 
 impl<T> Slots<T> {
-    /// No slots yet. A window has at least one place.
+    /// Returns no slots. A window has at least one place.
     pub(super) const fn new(window: usize) -> Self {
         Self { window, chunks: Vec::new(), wide: WideTimestamps::new() }
     }
 
-    /// The number of slots.
+    /// Returns the number of slots.
     pub(super) fn len(&self) -> usize {
         self.chunks
             .last()
             .map_or(0, |last| (self.chunks.len() - 1) * CHUNK_SLOTS + last.records.len())
     }
 
-    /// Adds a slot; `None` when slot numbers have run out.
+    /// Adds a slot, and returns its number; `None` if there are no numbers left.
     pub(super) fn push(&mut self, record: T) -> Option<u32> {
         let slot = u32::try_from(self.len()).ok()?;
         match self.chunks.last_mut() {
@@ -62,19 +62,19 @@ impl<T> Slots<T> {
         Some(slot)
     }
 
-    /// The record of a slot.
+    /// Returns the record of a slot.
     pub(super) fn record(&self, slot: u32) -> Option<&T> {
         let (chunk, at) = split(slot);
         self.chunks.get(chunk)?.records.get(at)
     }
 
-    /// The record of a slot, to change it.
+    /// Returns the record of a slot for writing.
     pub(super) fn record_mut(&mut self, slot: u32) -> Option<&mut T> {
         let (chunk, at) = split(slot);
         self.chunks.get_mut(chunk)?.records.get_mut(at)
     }
 
-    /// A slot's record and row.
+    /// Returns a slot's record and row.
     pub(super) fn read(&self, slot: u32) -> Option<Slot<'_, T>> {
         let wide = self.wide.get(&slot).map(AsRef::as_ref);
         let (chunk, at) = split(slot);
@@ -89,7 +89,7 @@ impl<T> Slots<T> {
         })
     }
 
-    /// The record of a slot and its row, to change both.
+    /// Returns a slot's record and row for writing.
     pub(super) fn write(&mut self, slot: u32) -> Option<(&mut T, Row<'_>)> {
         let (chunk, at) = split(slot);
         let chunk = self.chunks.get_mut(chunk)?;
@@ -104,18 +104,18 @@ impl<T> Slots<T> {
         Some((chunk.records.get_mut(at)?, row))
     }
 
-    /// Forgets what a slot has beside its row.
+    /// Frees what a slot holds outside its row.
     pub(super) fn clear(&mut self, slot: u32) {
         self.wide.remove(&slot);
     }
 
-    /// Slots and wide rows for which there is memory.
+    /// Returns the number of slots and wide rows for which memory is allocated.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.chunks.capacity() * CHUNK_SLOTS + self.wide_rows()
     }
 
-    /// Slots whose timestamps stand beside them.
+    /// Returns the number of rows with wide timestamps.
     #[cfg(test)]
     pub(super) fn wide_rows(&self) -> usize {
         self.wide.len()

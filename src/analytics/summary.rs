@@ -1,8 +1,9 @@
-//! What `/analyze` and the exposition are told: merged first, computed once.
+//! Summaries for `/analyze` and the exposition: merged first, computed once.
 //!
-//! A part is what one core or shard knows. Parts merge in any order and grouping to the same
-//! whole: counts add up, ordered sets keep their newest. Means, deviations and extremes are not
-//! merged; they are computed from the merged set of events, which is at most one window.
+//! A partial summary is the state of one core or shard. Partial summaries merge in any order and
+//! grouping to the same whole: counts add up, ordered sets keep their newest items. Means,
+//! deviations and extremes are not merged; they are computed from the merged events, at most one
+//! window.
 
 use super::anomaly::{Anomaly, Point, RecentAnomaly};
 use super::moments::Moments;
@@ -12,20 +13,20 @@ use super::window::span;
 use crate::limits;
 use crate::metric::event::Field;
 
-/// The window that a summary describes.
+/// The summary of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSummary {
-    /// Events that it can hold.
+    /// The events that it can hold.
     pub size: usize,
-    /// Events that it holds.
+    /// The events that it holds.
     pub count: usize,
-    /// The least of its events' own timestamps, milliseconds since 1970.
+    /// The least of its events' timestamps, in milliseconds since 1970.
     pub from_ms: Option<i64>,
-    /// The greatest.
+    /// The greatest of them.
     pub to_ms: Option<i64>,
 }
 
-/// One field of a window that holds at least one event; units are the field's own.
+/// The summary of one field of a window with at least one event, in the field's own unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FieldSummary {
     /// The mean of the window, the newest value included.
@@ -38,67 +39,68 @@ pub struct FieldSummary {
     pub max: f64,
     /// The newest value.
     pub last: f64,
-    /// The newest value's score against those before it; `None` where they were too few.
+    /// The z-score of the newest value against those before it; `None` if those were too few.
     pub z_score: Option<f64>,
-    /// Whether that score passes the threshold.
+    /// True if |z| is larger than the threshold.
     pub anomaly: bool,
 }
 
-/// The anomalies of an instance or of a device; a point is one anomalous value.
+/// The anomalies of an instance or of a device. A *point* is one anomalous value; an *episode* is a
+/// run of points that are no further apart than the cooldown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Anomalies {
-    /// Points so far, both fields together.
+    /// The points so far, of both fields.
     pub points: u64,
-    /// Episodes so far, both fields together.
+    /// The episodes so far, of both fields.
     pub episodes: u64,
-    /// Points of the last 60 s: to within a second for the instance, ten for a device.
+    /// The points of the last 60 s, to within a second for an instance and ten for a device.
     pub last_minute: u64,
-    /// The last [`limits::RECENT_ANOMALIES_MAX`], newest first.
+    /// The last [`limits::RECENT_ANOMALIES_MAX`] points, newest first.
     pub recent: Vec<Anomaly>,
 }
 
-/// What an instance tells.
+/// The summary of an instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InstanceSummary {
-    /// The last events that were accepted, whatever their series.
+    /// The last accepted events of all series.
     pub window: WindowSummary,
-    /// By field, in the order of `Field::ALL`; `None` before the first event.
+    /// The fields in the order of `Field::ALL`; `None` before the first event.
     pub fields: Option<[FieldSummary; 2]>,
-    /// Of all series.
+    /// The anomalies of all series.
     pub anomalies: Anomalies,
-    /// Events published so far.
+    /// The events published so far.
     pub accepted: u64,
-    /// What is counted.
+    /// The counts for the exposition.
     pub totals: AnalyticsTotals,
 }
 
-/// What a device tells.
+/// The summary of a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceSummary {
-    /// The device's own last events.
+    /// The last events of the device.
     pub window: WindowSummary,
-    /// By field, in the order of `Field::ALL`.
+    /// The fields in the order of `Field::ALL`.
     pub fields: Option<[FieldSummary; 2]>,
-    /// The device's own.
+    /// The anomalies of the device.
     pub anomalies: Anomalies,
-    /// Events of the device since it was first seen.
+    /// The events of the device since it was added.
     pub accepted: u64,
 }
 
-/// Counts for the exposition. None but `devices` ever falls.
+/// The counts for the exposition. Only `devices` ever falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AnalyticsTotals {
-    /// Anomalous values by field.
+    /// The anomalous values by field.
     pub points: [u64; 2],
-    /// Episodes by field.
+    /// The episodes by field.
     pub episodes: [u64; 2],
-    /// Devices that hold a slot; one that fell silent is in here until it is swept.
+    /// The devices that hold a slot; an expired one counts until it is swept.
     pub devices: u64,
-    /// Events whose device got no window, because there were too many devices: each is counted.
+    /// The events whose device got no window, because there were too many devices.
     pub devices_refused: u64,
 }
 
-/// A mergeable share of an instance's summary.
+/// A mergeable part of an instance's summary.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PartialSummary {
     pub(super) accepted: u64,
@@ -112,7 +114,7 @@ pub(super) struct PartialSummary {
 }
 
 impl PartialSummary {
-    /// The neutral element of [`Self::merge`] among parts of so many events.
+    /// Returns the identity of [`Self::merge`] for parts of so many events.
     pub(super) const fn empty(events: usize) -> Self {
         Self {
             accepted: 0,
@@ -126,7 +128,7 @@ impl PartialSummary {
         }
     }
 
-    /// Both parts as one.
+    /// Returns both parts as one.
     pub(super) fn merge(self, other: Self) -> Self {
         let add = |a: [u64; 2], b: [u64; 2]| [a[0] + b[0], a[1] + b[1]];
         Self {
@@ -150,11 +152,12 @@ impl PartialSummary {
         }
     }
 
-    /// The whole, once everything is merged.
+    /// Returns the summary of the instance, once all parts are merged.
     pub(super) fn summary(&self, rules: &Rules) -> InstanceSummary {
         let events = self.events.items();
         let values: Vec<[f64; 2]> = events.iter().map(|event| event.values).collect();
-        // One more than the window: like a device's, the newest is judged by a whole one before it.
+        // One more than the window: the newest event is scored against a whole window, like a
+        // device's.
         let outside = events.len().saturating_sub(rules.window);
         let fields = values.split_last().and_then(|(&newest, before)| {
             let moments = rules.moments(before);
@@ -183,15 +186,15 @@ impl PartialSummary {
     }
 }
 
-/// A copy of one device's state, assessment under the lock and worked on outside of it.
+/// A copy of one device's state, made under the lock and used outside of it.
 pub(super) struct DeviceSnapshot {
     pub(super) series: Series,
     pub(super) newest: Option<[f64; 2]>,
-    /// The least and the greatest timestamp, milliseconds.
+    /// The least and the greatest timestamp, in milliseconds.
     pub(super) span_ms: Option<(i64, i64)>,
 }
 
-/// The summary of the device of this id, from a copy of its state and values.
+/// Returns the summary of a device, from a copy of its state and values.
 pub(super) fn of_device(
     rules: &Rules,
     id: &str,
@@ -213,7 +216,10 @@ pub(super) fn of_device(
             points: series.points(),
             episodes: series.episodes(),
             last_minute: series.last_minute(now_ns),
-            recent: recent.into_iter().map(|point| point.named(Some(id.to_owned()))).collect(),
+            recent: recent
+                .into_iter()
+                .map(|point| Anomaly { device_id: Some(id.to_owned()), point })
+                .collect(),
         },
         accepted: series.accepted(),
     }
@@ -253,7 +259,7 @@ mod tests {
     use crate::analytics::recent::OrderKey;
     use proptest::prelude::*;
 
-    /// Parts whose samples have keys of their own: each number goes to one of three.
+    /// Returns three parts whose events have no key in common.
     fn parts() -> impl Strategy<Value = [PartialSummary; 3]> {
         let homes = prop::collection::vec(0..3_usize, 0..40);
         (homes, any::<[u32; 9]>()).prop_map(|(homes, counts)| {

@@ -1,57 +1,59 @@
-//! The ring of a series' last events: cursors here, values and timestamps in a borrowed [`Row`].
+//! The window: a ring buffer of a series' last events. Its cursors are here, its values and
+//! timestamps in a borrowed [`Row`].
 //!
-//! A million devices pay for every byte, so an event costs 20 of them: two values, and its
-//! timestamp as the milliseconds since a base that the window keeps, in 32 bits. Where the events
-//! of one window lie more than 49 days apart, as those of a clock that jumps do, its timestamps
-//! stand whole in [`WideTimestamps`]: exact for every input, free for honest ones, and bounded for all.
+//! A million devices pay for every byte, so an event takes only 20: two values, and its timestamp
+//! in 32 bits as milliseconds since a base of the window. If the events of one window are more than
+//! 49 days apart, because the device's clock jumps, their timestamps are kept whole in
+//! [`WideTimestamps`]. So every timestamp is exact, correct clocks cost nothing more, and the
+//! memory is bounded in any case.
 
 use std::collections::BTreeMap;
 use std::iter;
 
 use crate::limits;
 
-/// The timestamps of rows whose events lie too far apart, by slot: milliseconds since 1970.
+/// The timestamps of the rows whose events are too far apart, by slot, in milliseconds since 1970.
 pub(super) type WideTimestamps = BTreeMap<u32, Box<[i64]>>;
 
-/// The storage of one series, borrowed for one call. All rows have the window's size.
+/// The storage of one series, borrowed for one call. All rows have the size of the window.
 pub(super) struct Row<'a> {
-    /// The row's number.
+    /// The number of its slot.
     pub(super) slot: u32,
     /// Both fields' values; the first `Window::count` are valid, in ring order.
     pub(super) values: &'a mut [[f64; 2]],
     /// Milliseconds since the window's base, in the same order, unless they are wide.
     pub(super) offsets: &'a mut [u32],
-    /// Of all rows.
+    /// The wide timestamps of all rows.
     pub(super) wide: &'a mut WideTimestamps,
 }
 
-/// Where the ring of one series stands.
+/// The cursors of one ring buffer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
-    /// What the offsets count from, or [`NO_BASE`].
+    /// The time from which the offsets count, or [`NO_BASE`].
     base_ms: i64,
     count: u16,
     next: u16,
 }
 
-/// The base of a window without offsets: it is empty, or its timestamps are wide. No timestamp is
-/// within reach of it.
+/// The base of a window without offsets: it is empty, or its timestamps are wide. Every timestamp
+/// is too far from it for an offset.
 const NO_BASE: i64 = i64::MAX;
 
-/// The furthest that an offset reaches.
+/// The largest offset.
 const OFFSET_MS_MAX: i64 = u32::MAX as i64;
 
 impl Window {
-    /// No event yet.
+    /// A window without events.
     pub(super) const EMPTY: Self = Self { base_ms: NO_BASE, count: 0, next: 0 };
 
-    /// Events in the ring.
+    /// Returns the number of events.
     pub(super) const fn count(&self) -> usize {
         self.count as usize
     }
 
-    /// The least and the greatest timestamp of this ring's row, milliseconds; `wide` is the row's
-    /// entry there.
+    /// Returns the least and the greatest timestamp in milliseconds. `wide` is the row's entry in
+    /// [`WideTimestamps`].
     pub(super) fn span_ms(&self, offsets: &[u32], wide: Option<&[i64]>) -> Option<(i64, i64)> {
         match wide {
             Some(times) => span(times.iter().take(self.count()).copied()),
@@ -59,30 +61,30 @@ impl Window {
         }
     }
 
-    /// The timestamps of a row that is not wide.
+    /// Returns the timestamps of a row that is not wide.
     fn times(&self, offsets: &[u32]) -> impl Iterator<Item = i64> {
         let base_ms = self.base_ms;
         offsets.iter().take(self.count()).map(move |&offset| base_ms + i64::from(offset))
     }
 
-    /// The valid values of this ring's row, in no order of time.
+    /// Returns the valid values of the row, in ring order.
     pub(super) fn values<'a>(&self, row: &'a [[f64; 2]]) -> &'a [[f64; 2]] {
         row.get(..self.count()).unwrap_or(row)
     }
 
-    /// The newest event's values.
+    /// Returns the values of the newest event.
     pub(super) fn newest(&self, row: &[[f64; 2]]) -> Option<[f64; 2]> {
         let last = row.len().checked_sub(1)?;
         let at = usize::from(self.next).checked_sub(1).unwrap_or(last);
         self.values(row).get(at).copied()
     }
 
-    /// The offset in the place that the next event takes.
+    /// Returns the offset in the place that the next event will take.
     pub(super) fn next_offset(&self, offsets: &[u32]) -> Option<u32> {
         offsets.get(usize::from(self.next)).copied()
     }
 
-    /// Takes an event in; the oldest of more than the window's size leaves.
+    /// Adds an event; it replaces the oldest one if the window is full.
     pub(super) fn push(&mut self, row: &mut Row<'_>, values: [f64; 2], timestamp_ms: i64) {
         let size = row.values.len();
         let at = usize::from(self.next);
@@ -90,7 +92,7 @@ impl Window {
             return;
         };
         *value = values;
-        // Out of reach, whichever way it wraps around.
+        // A difference that wraps around is out of range as well.
         match u32::try_from(timestamp_ms.wrapping_sub(self.base_ms)) {
             Ok(since_base) => *offset = since_base,
             Err(_) => self.rebase(row, at, timestamp_ms),
@@ -99,8 +101,8 @@ impl Window {
         self.next = if at + 1 < size { self.next + 1 } else { 0 };
     }
 
-    /// Keeps a timestamp that the base does not reach: from another base, if there is one for all
-    /// that are in the ring with it, and wide if there is not.
+    /// Stores a timestamp that is out of the base's range: with another base if one covers all
+    /// events of the window, otherwise by making the row wide.
     #[cold]
     fn rebase(&mut self, row: &mut Row<'_>, at: usize, timestamp_ms: i64) {
         if self.count == 0 {
@@ -121,21 +123,21 @@ impl Window {
         let held = self.count().max(at + 1);
         let span = span(times.iter().take(held).copied());
         let (from_ms, to_ms) = span.unwrap_or((timestamp_ms, timestamp_ms));
-        let room_ms = OFFSET_MS_MAX - to_ms.saturating_sub(from_ms);
-        if room_ms < 0 {
+        let margin_ms = OFFSET_MS_MAX - to_ms.saturating_sub(from_ms);
+        if margin_ms < 0 {
             self.base_ms = NO_BASE;
             row.wide.insert(row.slot, times);
             return;
         }
-        self.base_ms = from_ms.saturating_sub(room_ms / 2);
+        self.base_ms = from_ms.saturating_sub(margin_ms / 2);
         for (offset, time) in row.offsets.iter_mut().zip(times) {
-            // A place that is not in the ring may hold anything.
+            // A place that is not used may hold anything.
             *offset = u32::try_from(time.wrapping_sub(self.base_ms)).unwrap_or_default();
         }
     }
 }
 
-/// The least and the greatest of these timestamps; `None` of none.
+/// Returns the least and the greatest of these timestamps; `None` if there are none.
 pub(super) fn span(times_ms: impl Iterator<Item = i64>) -> Option<(i64, i64)> {
     times_ms.fold(None, |span, ms| {
         let (from_ms, to_ms) = span.unwrap_or((ms, ms));
@@ -143,7 +145,7 @@ pub(super) fn span(times_ms: impl Iterator<Item = i64>) -> Option<(i64, i64)> {
     })
 }
 
-// What `limits` tells of a window's memory is what it takes.
+// The memory of a window is what `limits` says.
 const _: () = assert!(size_of::<[f64; 2]>() + size_of::<u32>() == limits::WINDOW_EVENT_BYTES);
 const _: () = assert!(size_of::<i64>() == limits::WINDOW_JUMP_BYTES);
 
@@ -155,7 +157,7 @@ mod tests {
     /// The last millisecond of the year 9999, after which no timestamp is accepted.
     const LAST_MS: i64 = 253_402_300_799_999;
 
-    /// Honest times, and every kind of jump.
+    /// Timestamps of correct clocks, and every kind of jump.
     fn timestamps() -> impl Strategy<Value = Vec<i64>> {
         let one = prop_oneof![
             8 => 1_700_000_000_000_i64..1_700_000_100_000,

@@ -124,12 +124,13 @@ fn anomalies(object: &mut Object<'_>, anomalies: &Anomalies) {
     object.plain("episodes", anomalies.episodes);
     object.plain("last_minute", anomalies.last_minute);
     object.objects("recent", &anomalies.recent, |object, anomaly: &Anomaly| {
-        object.text("timestamp", Rfc3339(anomaly.timestamp_ms));
+        let point = &anomaly.point;
+        object.text("timestamp", Rfc3339(point.timestamp_ms));
         object.text_or_null("device_id", anomaly.device_id.as_ref());
-        object.text("field", anomaly.field.name());
-        object.number("value", Some(anomaly.value));
-        object.number("mean", Some(anomaly.mean));
-        object.number("stddev", Some(anomaly.stddev));
-        object.number("z", Some(anomaly.z));
+        object.text("field", point.field.name());
+        object.number("value", Some(point.value));
+        object.number("mean", Some(point.mean));
+        object.number("stddev", Some(point.stddev));
+        object.number("z", Some(point.z));
     });
 }

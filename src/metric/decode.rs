@@ -761,7 +761,7 @@ mod tests {
             assert!(matches!(count(&halved), Err(BodyError::Malformed(_))), "{halved}");
         }
         assert_eq!(count(&format!("[1,\n{GOOD}\n]")), Ok((2, 1)));
-        // What cannot be an array of objects is a bad line.
+        // A line that cannot be an array of objects is a bad line.
         for line in ["[INFO] started", "[[[[", "[1]"] {
             assert_eq!(count(&format!("{line}\n{GOOD}")), Ok((2, 1)), "{line}");
         }

@@ -1,6 +1,6 @@
 //! Bodies that are mostly right: every rule of the API is kept or broken somewhere in them.
 
-use corepulse::metric::timestamp;
+use corepulse::metric::timestamp::Rfc3339;
 use proptest::prelude::*;
 
 use crate::NOW;
@@ -60,11 +60,11 @@ fn perhaps_quoted(number: impl Strategy<Value = String>) -> impl Strategy<Value 
     })
 }
 
-fn measured() -> BoxedStrategy<String> {
-    perhaps_quoted(plainly_measured()).boxed()
+fn value() -> BoxedStrategy<String> {
+    perhaps_quoted(plain_value()).boxed()
 }
 
-fn plainly_measured() -> impl Strategy<Value = String> {
+fn plain_value() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => (0.0..100.0_f64).prop_map(|value| format!("{value:.2}")),
         2 => (0_u64..1_000_000).prop_map(|value| value.to_string()),
@@ -76,7 +76,7 @@ fn plainly_measured() -> impl Strategy<Value = String> {
     ]
 }
 
-fn moment() -> BoxedStrategy<String> {
+fn timestamp() -> BoxedStrategy<String> {
     prop_oneof![2 => perhaps_quoted(number_of_time()), 1 => date_and_time()].boxed()
 }
 
@@ -97,7 +97,7 @@ fn number_of_time() -> impl Strategy<Value = String> {
         3 => (0_i64..2_000_000).prop_map(|ago| (NOW.wall_ms() / 1000 - ago).to_string()),
         2 => (0_i64..2_000_000).prop_map(|ago| (NOW.wall_ms() + 600_000 - ago).to_string()),
         1 => any::<u64>().prop_map(|integer| integer.to_string()),
-        1 => (0..NOW.wall_ms() + 900_000).prop_map(|ms| format!("\"{}\"", timestamp::Rfc3339(ms))),
+        1 => (0..NOW.wall_ms() + 900_000).prop_map(|ms| format!("\"{}\"", Rfc3339(ms))),
         1 => one_of(&["\"2026-11-23T08\\u003a02:37Z\"", "\"now\"", "null", "0"]),
         1 => one_of(&["1.5", "1e9", "-5", "4999999999999999999", "5000000000000000000"]),
         2 => "1[67][0-9]{8}([0-9]{3}){0,3}\\.[0-9]{1,12}",
@@ -121,9 +121,9 @@ fn device() -> BoxedStrategy<String> {
 
 fn member() -> BoxedStrategy<String> {
     prop_oneof![
-        8 => (one_of(&["cpu", "CPU", "Cpu", "\\u0063pu", "c\\u0050U"]), measured()),
-        8 => (one_of(&["rps", "RPS", "r\\u0070s"]), measured()),
-        5 => (one_of(&["timestamp", "Timestamp", "\\u0074imestamp"]), moment()),
+        8 => (one_of(&["cpu", "CPU", "Cpu", "\\u0063pu", "c\\u0050U"]), value()),
+        8 => (one_of(&["rps", "RPS", "r\\u0070s"]), value()),
+        5 => (one_of(&["timestamp", "Timestamp", "\\u0074imestamp"]), timestamp()),
         5 => (one_of(&["device_id", "DEVICE_ID", "device\\u005fid"]), device()),
         3 => (one_of(&["host", "", "cpu ", "cpus", "r\\nps", "ｃpu", "device-id"]), any_value()),
     ]
@@ -132,7 +132,7 @@ fn member() -> BoxedStrategy<String> {
 }
 
 fn object() -> BoxedStrategy<String> {
-    let common = (device(), moment(), measured(), measured()).prop_map(|(id, time, cpu, rps)| {
+    let common = (device(), timestamp(), value(), value()).prop_map(|(id, time, cpu, rps)| {
         format!("{{\"device_id\":{id},\"timestamp\":{time},\"cpu\":{cpu},\"rps\":{rps}}}")
     });
     let some = prop::collection::vec(member(), 0..6);

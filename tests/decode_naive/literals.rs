@@ -70,9 +70,9 @@ pub(crate) fn beside_a_middle() -> impl Strategy<Value = String> {
         let (mut digits, magnitude) = middle(bits);
         digits.truncate(kept);
         match turn {
-            // Nothing but the middle, or what is just below it.
+            // The middle itself, or just below it.
             0 => {}
-            // What is above the middle, by very little.
+            // Just above the middle.
             1 => digits.push('1'),
             2 => digits.push_str("0000000000000000000001"),
             // The last digit is another one.

@@ -25,7 +25,7 @@ use naive::{NOW, both, fast};
 
 const MISPRINTS: &[u8] = b" \n\r,:\"{}.-+eE0179aZT\\\xc3";
 
-/// What most devices send, with its members in any order.
+/// Lines as most devices send them, with their members in any order.
 fn common_line() -> impl Strategy<Value = String> {
     let number = || "(0|[1-9][0-9]{0,3})(\\.[0-9]{1,9})?";
     let members = (
@@ -120,7 +120,7 @@ proptest! {
     fn literals_keep_their_value(
         literal in prop_oneof![
             "(0|[1-9][0-9]{0,20})(\\.[0-9]{1,26})?([eE]-?[0-9]{1,3})?",
-            // What is read eight bytes at once, and just too much for that.
+            // Digits that are read eight at once, and just too many for that.
             "(0|[1-9][0-9]{0,8})(\\.[0-9]{1,8})?",
             beside_a_middle(),
             long_or_extreme(),

@@ -1,4 +1,4 @@
-//! The decoder's twin on `serde_json`: slow and obvious. And the decoder in its terms.
+//! The decoder's twin on `serde_json`, slow and obvious, and the results of both in the same types.
 
 // From wherever this file is taken.
 #[path = "texts.rs"]
@@ -10,7 +10,7 @@ use corepulse::limits::{BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX};
 use corepulse::limits::{FUTURE_MS_MAX, NUMBER_BYTES_MAX, RPS_MAX};
 use corepulse::metric::decode::{Decoder, LineMode};
 use corepulse::metric::rejection::{BodyError, Reason};
-use corepulse::metric::timestamp;
+use corepulse::metric::timestamp::from_integer;
 use percore::clock::Now;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -24,9 +24,9 @@ pub const NOW: Now = Now { mono_ns: 7, wall_us: 1_795_420_957_123_000 };
 #[derive(Clone, Debug, PartialEq)]
 pub struct Owned {
     pub device_id: Option<String>,
-    /// As it stands in keys, and in milliseconds since 1970. Nothing for a time that the server
-    /// gave: what that has to be is checked by [`both`].
-    pub moment: Option<(String, i64)>,
+    /// The timestamp as keys have it, and in milliseconds since 1970. `None` for one that the
+    /// server assigned, which [`both`] checks.
+    pub timestamp: Option<(String, i64)>,
     pub values: [f64; 2],
     pub literals: [String; 2],
 }
@@ -44,7 +44,7 @@ fn owned(ascii: &[u8]) -> String {
     String::from_utf8(ascii.to_vec()).expect("digits")
 }
 
-/// What the decoder makes of a body.
+/// Decodes a body with the decoder.
 pub fn fast(decoder: &mut Decoder, body: &[u8], lines: LineMode) -> Result<Items, Refused> {
     let batch = decoder.decode(body, lines, NOW).map_err(|error| match error {
         BodyError::Empty => Refused::Empty,
@@ -52,13 +52,13 @@ pub fn fast(decoder: &mut Decoder, body: &[u8], lines: LineMode) -> Result<Items
         BodyError::TooManyEvents => Refused::TooMany,
     })?;
     assert_eq!(batch.len(), batch.iter().count());
-    if let (Some(given), Some(Ok(only))) = (batch.assigned_timestamp(), batch.iter().next()) {
-        assert_eq!(owned(only.timestamp), given.to_string());
+    if let (Some(assigned), Some(Ok(only))) = (batch.assigned_timestamp(), batch.iter().next()) {
+        assert_eq!(owned(only.timestamp), assigned.to_string());
     }
     let items = batch.iter().map(|item| match item {
         Ok(event) => Ok(Owned {
             device_id: event.device_id.map(owned),
-            moment: Some((owned(event.timestamp), event.timestamp_ms)),
+            timestamp: Some((owned(event.timestamp), event.timestamp_ms)),
             values: event.values,
             literals: event.literals.map(owned),
         }),
@@ -70,7 +70,7 @@ pub fn fast(decoder: &mut Decoder, body: &[u8], lines: LineMode) -> Result<Items
     Ok(items.collect())
 }
 
-/// What the decoder makes of a body, and what it ought to.
+/// Decodes a body with the decoder and with its twin.
 pub fn both(
     decoder: &mut Decoder,
     body: &[u8],
@@ -81,15 +81,15 @@ pub fn both(
     if let (Ok(found), Ok(expected)) = (&mut found, &expected) {
         let mut last_us = NOW.wall_us - 1;
         for (found, expected) in found.iter_mut().flatten().zip(expected.iter().flatten()) {
-            if expected.moment.is_some() {
+            if expected.timestamp.is_some() {
                 continue;
             }
             // One after the other, from the time of receipt on.
-            let (key, ms) = found.moment.take().expect("every event has a time");
-            let given_us: i64 = key.parse().expect("digits");
-            assert!((last_us + 1..NOW.wall_us + 1_000_000).contains(&given_us), "{given_us}");
-            assert_eq!(ms, given_us / 1000);
-            last_us = given_us;
+            let (key, ms) = found.timestamp.take().expect("every event has a time");
+            let assigned_us: i64 = key.parse().expect("digits");
+            assert!((last_us + 1..NOW.wall_us + 1_000_000).contains(&assigned_us), "{assigned_us}");
+            assert_eq!(ms, assigned_us / 1000);
+            last_us = assigned_us;
         }
     }
     (found, expected)
@@ -118,7 +118,7 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
     }
 }
 
-/// Objects one after the other; what is none of them costs the rest of the text.
+/// Objects one after the other; anything else costs the rest of the text.
 fn naive_objects(text: &[u8]) -> Items {
     match first_value(text) {
         Some((raw, [])) => vec![naive_item(raw)],
@@ -159,7 +159,7 @@ fn naive_one_or_lines(text: &[u8]) -> Items {
     }
 }
 
-/// What it ought to make of it.
+/// Decodes a body with the twin.
 pub fn naive(body: &[u8], lines: LineMode) -> Result<Items, Refused> {
     let text = unindented(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
     if text.is_empty() {
@@ -192,17 +192,17 @@ fn naive_item(raw: &RawValue) -> Result<Owned, Reason> {
         return Err(Reason::NotObject);
     }
     let members: Members<'_> = serde_json::from_str(raw.get()).expect("the members of an object");
-    let mut given = Vec::new();
-    let (mut device_id, mut moment, mut cpu, mut rps) = (None, None, None, None);
+    let mut present = Vec::new();
+    let (mut device_id, mut timestamp, mut cpu, mut rps) = (None, None, None, None);
     for (name, value) in members.0 {
-        // `serde_json` makes no text of a lone surrogate. The grammar allows it, and it is no name
-        // of ours.
+        // `serde_json` does not decode a lone surrogate. The grammar allows it, and no known name
+        // has one.
         let name: String = serde_json::from_str(name.get()).unwrap_or_default();
         let name = name.to_ascii_lowercase();
         if !["device_id", "timestamp", "cpu", "rps"].contains(&name.as_str()) {
             continue;
         }
-        if given.contains(&name) {
+        if present.contains(&name) {
             return Err(Reason::Duplicate);
         }
         let value = value.get();
@@ -210,23 +210,23 @@ fn naive_item(raw: &RawValue) -> Result<Owned, Reason> {
             "cpu" => cpu = Some(naive_number(value, CPU_MAX)?),
             "rps" => rps = Some(naive_number(value, RPS_MAX)?),
             "device_id" => device_id = naive_device_id(value)?,
-            _ => moment = naive_timestamp(value)?,
+            _ => timestamp = naive_timestamp(value)?,
         }
-        given.push(name);
+        present.push(name);
     }
     let ((cpu, cpu_literal), (rps, rps_literal)) = cpu.zip(rps).ok_or(Reason::Missing)?;
     let (values, literals) = ([cpu, rps], [cpu_literal, rps_literal]);
-    Ok(Owned { device_id, moment, values, literals })
+    Ok(Owned { device_id, timestamp, values, literals })
 }
 
-/// Whether a text is a number as JSON writes it, and nothing else.
+/// Returns true if a text is one JSON number and nothing else.
 fn is_number(text: &str) -> bool {
     let raw: Option<&RawValue> = serde_json::from_str(text).ok();
     let is_all = raw.is_some_and(|raw| raw.get() == text);
     is_all && text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
-/// What a string means; `serde_json` makes no text of a lone surrogate.
+/// Returns the text of a string; `None` for a lone surrogate, which `serde_json` does not decode.
 fn text_of(value: &str) -> Option<String> {
     serde_json::from_str(value).ok()
 }
@@ -270,24 +270,24 @@ fn naive_timestamp(value: &str) -> Result<Option<(String, i64)>, Reason> {
     }
     let quoted = value.starts_with('"').then(|| text_of(value).unwrap_or_default());
     let text = quoted.as_deref().unwrap_or(value);
-    let moment = if is_number(text) {
-        naive_moment(text)
+    let timestamp = if is_number(text) {
+        naive_time(text)
     } else if quoted.is_some() {
         naive_date(text).map(|ns| (naive_key(ns), i64::try_from(ns / 1_000_000).expect("ms")))
     } else {
         return Err(Reason::Type);
     };
-    let moment = moment.ok_or(Reason::Timestamp)?;
-    if moment.1 > NOW.wall_ms() + FUTURE_MS_MAX {
+    let timestamp = timestamp.ok_or(Reason::Timestamp)?;
+    if timestamp.1 > NOW.wall_ms() + FUTURE_MS_MAX {
         return Err(Reason::Future);
     }
-    Ok(Some(moment))
+    Ok(Some(timestamp))
 }
 
-/// A number of s, ms, us or ns: as it is kept, and in milliseconds.
-fn naive_moment(text: &str) -> Option<(String, i64)> {
+/// Returns the time of a number of s, ms, us or ns: as keys have it, and in milliseconds.
+fn naive_time(text: &str) -> Option<(String, i64)> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let ms = timestamp::from_integer(text.parse().ok()?)?;
+        let ms = from_integer(text.parse().ok()?)?;
         return Some((text.to_owned(), ms));
     }
     let lower = text.trim_start_matches('-').to_ascii_lowercase();
@@ -299,7 +299,7 @@ fn naive_moment(text: &str) -> Option<(String, i64)> {
     let far = if exponent.starts_with('-') { -1_000_000 } else { 1_000_000 };
     let exponent: i64 = exponent.parse().unwrap_or(far).clamp(-1_000_000, 1_000_000);
     let point = whole.len() as i64 - zeros as i64 + exponent;
-    // The digits before the point, moved so far to the right.
+    // The digits before the point, after moving it so far to the right.
     let floor = |moved: i64| -> u128 {
         let count = usize::try_from((point + moved).clamp(0, 30)).expect("small");
         let padded = digits_from.chars().chain(std::iter::repeat('0'));
@@ -348,6 +348,6 @@ fn naive_date(text: &str) -> Option<u128> {
         _ => return None,
     };
     let written = format!("{date}T{clock}{seconds}{offset}");
-    let moment = OffsetDateTime::parse(&written, &Rfc3339).ok()?;
-    u128::try_from(moment.unix_timestamp_nanos()).ok()
+    let time = OffsetDateTime::parse(&written, &Rfc3339).ok()?;
+    u128::try_from(time.unix_timestamp_nanos()).ok()
 }

@@ -3,7 +3,7 @@
 use corepulse::limits::JSON_DEPTH_MAX;
 use serde_json::value::RawValue;
 
-/// How deep the arrays and objects of a JSON text are.
+/// Returns the depth of the arrays and objects of a JSON text.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
     for byte in json.bytes() {
@@ -45,7 +45,7 @@ pub fn first_value(text: &[u8]) -> Option<(&RawValue, &[u8])> {
     (depth(raw.get()) <= JSON_DEPTH_MAX).then_some((raw, unindented(rest)))
 }
 
-/// Whether a text that begins with a bracket and is not JSON is an array, and no bad line.
+/// Returns true if a text that begins with a bracket and is not JSON is an array, not a bad line.
 pub fn begins_array(text: &[u8]) -> bool {
     let next_of = |rest: &[u8]| rest.iter().copied().find(|byte| !b" \t\r".contains(byte));
     let line_end = text.iter().position(|&byte| byte == b'\n').unwrap_or(text.len());

@@ -1,4 +1,4 @@
-//! What a device sends: literals, and what they mean.
+//! Events as a device sends them: literals, and their values.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ pub(crate) struct Event {
     pub(crate) shown: String,
     /// Number literals of cpu and rps.
     pub(crate) literals: [String; 2],
-    /// What they mean.
+    /// Their values.
     pub(crate) values: [f64; 2],
 }
 

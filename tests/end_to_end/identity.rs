@@ -13,7 +13,7 @@ use testkit::{Exposition, HttpClient, StoreCounters};
 const CLIENTS: usize = 4;
 const REQUESTS: usize = 700;
 
-/// What clients know. Sent is counted before a request, the others after its answer.
+/// The counts of the clients. Sent is counted before a request, the others after its answer.
 #[derive(Default)]
 struct Known {
     sent: AtomicU64,
@@ -148,7 +148,7 @@ fn check_at_rest(server: &InProcessServer, client: &mut HttpClient, known: &Know
     assert_eq!(server.state().store.walk_pending(), 0);
     assert_eq!(server.state().store.stats().totals.pending(), 0);
     for route in ["/metrics", "/metrics/prometheus", "/health", "refused"] {
-        // Who counts requests and who measures them are not the same.
+        // Requests are counted in one place and measured in another.
         let status = format!("corepulse_http_requests_total{{route=\"{route}\",");
         let count = format!("corepulse_http_request_duration_seconds_count{{route=\"{route}\"}}");
         assert_eq!(scrape.sum_with_prefix(&status), scrape.value(&count), "{route}");
@@ -157,7 +157,7 @@ fn check_at_rest(server: &InProcessServer, client: &mut HttpClient, known: &Know
     assert_eq!(scrape.sum("corepulse_events_rejected_total"), rejected);
     let anomalies = read(&known.anomalies) as f64;
     assert_eq!(scrape.sum("corepulse_anomalies_total"), anomalies);
-    // All that should have happened did, or this would have been a test of nothing.
+    // Everything happened that should have, or this would have been a test of nothing.
     for name in [
         "corepulse_store_coalesced_total",
         "corepulse_store_evicted_total{reason=\"capacity\"}",
@@ -218,7 +218,7 @@ fn the_books_balance_at_every_scrape_and_equal_the_answers_at_rest() {
     check_at_rest(&server, &mut client, &known);
     let connected = Exposition::request(&mut client);
     add(&known.requests, 1);
-    // What connecting to each core asked for was counted as well.
+    // The requests of connecting to each core were counted as well.
     let health = connected.sum("corepulse_http_requests_total{route=\"/health\",status=\"200\"}");
     add(&known.requests, health as u64);
     check_report(&server.stop(), &known);

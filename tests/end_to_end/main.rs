@@ -1,8 +1,8 @@
 //! Numbers and accounts end to end: real sockets against a server in this process.
 //!
-//! What comes out of `/analyze`, the exposition and the store is compared with what was put in:
-//! with a naive reference in twice the precision, with plain lists of what was sent, and with what
-//! the answers acknowledged. Protocol and bad input are tested elsewhere.
+//! `/analyze`, the exposition and the store are compared with a naive reference in twice the
+//! precision, with plain lists of what was sent, and with what the answers acknowledged. Protocol
+//! and bad input are tested elsewhere.
 
 #![allow(
     clippy::expect_used,

@@ -4,7 +4,7 @@ use super::event::{Event, FIELDS};
 use super::json::Json;
 use super::series::{Expected, ReferenceField, moments, score};
 
-/// How a server judges series.
+/// The rules by which a server scores series.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) window: usize,
@@ -31,7 +31,7 @@ pub(crate) struct Point {
     pub(crate) field: usize,
     z: f64,
     z_tolerance: f64,
-    /// Of the window that judged it.
+    /// The mean of the window against which it was scored.
     mean: f64,
     stddev: f64,
     tolerance: f64,
@@ -44,7 +44,7 @@ pub(crate) struct Device {
     pub(crate) points: Vec<Point>,
     rules: Rules,
     fields: [ReferenceField; 2],
-    /// What the reference says after the newest event, by field.
+    /// The expectation after the newest event, by field.
     newest: Vec<Expected>,
 }
 
@@ -67,16 +67,16 @@ impl Device {
         self.newest.clear();
         for (field, before) in columns(rules.last(&self.events)).iter().enumerate() {
             let value = event.values[field];
-            let expected = self.fields[field].take(rules.window, rules.min_samples, value);
+            let expected = self.fields[field].push(rules.window, rules.min_samples, value);
             self.newest.push(expected);
             let Some(z) = expected.z else { continue };
-            // Where rounding decides, the reference knows no better: such data proves nothing.
+            // Where rounding decides, the reference knows no better: such data tests nothing.
             let margin = (z.abs() - rules.threshold).abs();
             assert!(margin > expected.z_tolerance, "{event:?} is undecided");
             if z.abs() < rules.threshold {
                 continue;
             }
-            self.fields[field].alarm(rules.cooldown);
+            self.fields[field].count_anomaly(rules.cooldown);
             let (mean, stddev) = moments(before);
             self.points.push(Point {
                 event: event.clone(),
@@ -194,8 +194,8 @@ impl Rules {
         }
     }
 
-    /// What is said of all these values: of the newest window, and of the newest value by the
-    /// window before it.
+    /// Returns the expectation for all these values: of the newest window, and of the newest value
+    /// against the window before it.
     fn expected(self, all: &[f64]) -> Expected {
         let window = self.last(all);
         let (mean, stddev) = moments(window);
@@ -223,7 +223,7 @@ fn check_number(found: Json<'_>, name: &str, expected: f64, tolerance: f64) {
     assert!(is_close, "{name}: expected {expected} ± {tolerance}: {text}");
 }
 
-/// How far a mean or a deviation may be off.
+/// Returns the largest error of a mean or a deviation.
 fn tolerance(values: &[f64]) -> f64 {
     let largest = values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
     1e-9 * largest.max(1.0)

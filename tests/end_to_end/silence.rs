@@ -47,7 +47,7 @@ fn a_silent_device_is_forgotten_and_no_total_falls() {
     StoreCounters::from_exposition(scrape.clone());
     assert_eq!(scrape.value("corepulse_devices"), 0.0);
 
-    // Who comes back starts afresh.
+    // A device that comes back starts afresh.
     let event = Event::at(500, Some("d0"), [1.0, 1.0]);
     assert_eq!(client.post_without_type(&event.json()).status, 202);
     let text = analyze(&mut client, "d0");

@@ -208,7 +208,7 @@ fn what_has_expired_is_gone_and_counted() {
     poll(client, &key(&metric(0)), |response| response.status == 404);
     assert!(start.elapsed() >= Duration::from_secs(1), "expired too early");
     poll(client, &key(&metric(199)), |response| response.status == 404);
-    // Nobody posts any more: the cores wake by themselves, and give the memory back.
+    // No client posts any more: the cores wake up by themselves and free the memory.
     let name = "corepulse_store_evicted_total{reason=\"expired\"}";
     poll(client, "/metrics/prometheus", |response| {
         let scrape = Exposition::parse(response.text());

@@ -10,7 +10,7 @@ use testkit::{Exposition, HttpClient};
 
 /// The store's time to live, by default.
 const TTL_MS: i64 = 300_000;
-/// How far ahead of the server's clock an event may be.
+/// The furthest that an event may be ahead of the server's clock.
 const AHEAD_MS: i64 = 600_000;
 /// The server's clock is read once a turn, and asked again once a second.
 const SLACK_MS: i64 = 2_000;
@@ -53,7 +53,7 @@ fn each_form_means_its_moment_and_makes_its_key() {
         ("\"2025-06-15T15:06:41Z\"", "1750000001000", "2025-06-15T15:06:41.000Z"),
         ("\"2025-06-15T17:06:41.234+02:00\"", "1750000001234", "2025-06-15T15:06:41.234Z"),
         ("\"2025-06-15T09:36:41.2349-05:30\"", "1750000001234900", "2025-06-15T15:06:41.234Z"),
-        // What `time.time()`, `isoformat()`, `strftime("%z")` and other libraries make.
+        // As `time.time()`, `isoformat()`, `strftime("%z")` and other libraries write it.
         ("1750000001.234", "1750000001234", "2025-06-15T15:06:41.234Z"),
         ("1750000001.2345678", "1750000001234567800", "2025-06-15T15:06:41.234Z"),
         ("1.750000001e9", "1750000001000", "2025-06-15T15:06:41.000Z"),

@@ -1,5 +1,5 @@
-//! Who has been answered is seen by everyone: reads right after a write, on another connection of
-//! another core.
+//! Visibility: an event that was answered is seen by every read after it, on any connection and
+//! core.
 
 use super::event::Event;
 use super::json::Json;

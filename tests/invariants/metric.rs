@@ -1,6 +1,6 @@
-//! What holds of the decoder of metrics, whatever the bytes: it does what its twin on `serde_json`
-//! does, which means the same items with the same numbers, the same reasons, and no deeper nesting
-//! than is allowed. Nothing of one body is left for the next.
+//! Invariants of the decoder for any bytes: it agrees with its twin on `serde_json` in the items,
+//! their numbers, the reasons of rejections and the depth of nesting. Nothing of one body is left
+//! for the next.
 
 use corepulse::metric::decode::{Decoder, LineMode};
 

@@ -2,18 +2,18 @@
 
 use super::double_double::DoubleDouble;
 
-/// What the reference expects of one event and field.
+/// The numbers that the reference expects of one event and field.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected {
-    /// The score by the window before, where there is one.
+    /// The score against the window before the event, if there is one.
     pub(crate) z: Option<f64>,
-    /// How far a score may be from it.
+    /// The largest difference that a score may have.
     pub(crate) z_tolerance: f64,
-    /// Of the window with the event in it.
+    /// The mean of the window, the event included.
     pub(crate) mean: f64,
-    /// Of the window with the event in it.
+    /// The standard deviation of the window, the event included.
     pub(crate) stddev: f64,
-    /// How far either may be from it.
+    /// The largest difference that either may have.
     pub(crate) tolerance: f64,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct ReferenceField {
 
 impl ReferenceField {
     /// Adds a value.
-    pub(crate) fn take(&mut self, window: usize, min_samples: usize, value: f64) -> Expected {
+    pub(crate) fn push(&mut self, window: usize, min_samples: usize, value: f64) -> Expected {
         let last = |values: &[f64]| values[values.len().saturating_sub(window)..].to_vec();
         let before = last(&self.values);
         let (z, z_tolerance) = if before.len() >= min_samples {
@@ -51,8 +51,8 @@ impl ReferenceField {
         }
     }
 
-    /// Counts the value that was added last as an anomaly.
-    pub(crate) fn alarm(&mut self, cooldown: usize) {
+    /// Counts the newest value as an anomaly.
+    pub(crate) fn count_anomaly(&mut self, cooldown: usize) {
         let at = self.values.len();
         self.points += 1;
         if self.last_anomaly.is_none_or(|last| at - last > cooldown) {
@@ -81,7 +81,7 @@ pub(crate) fn moments(values: &[f64]) -> (DoubleDouble, DoubleDouble) {
     (mean, variance.square_root())
 }
 
-/// The score of a value by the window before it, and how far another may be from it.
+/// Returns the score of a value against the window before it, and the tolerance of that score.
 pub(crate) fn score(before: &[f64], value: f64) -> (f64, f64) {
     let (mean, stddev) = moments(before);
     let size = if mean.nearest() < 0.0 { DoubleDouble::from(0.0).minus(mean) } else { mean };
