@@ -10,7 +10,7 @@ use crate::api::cors::Cors;
 use crate::api::route::{LABELS, NAMES};
 use crate::api::service::Service;
 use crate::api::state::{Settings, State};
-use crate::api::store_watch::StoreWatch;
+use crate::api::store_observer::StoreObserver;
 use crate::config::units::{HumanDuration, HumanSize};
 use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
@@ -294,7 +294,7 @@ fn open_store(
         rejects: config.store_overflow == Overflow::Reject,
         ttl: config.store_ttl,
     };
-    let watch = Box::new(StoreWatch::new(Arc::clone(flushes)));
+    let watch = Box::new(StoreObserver::new(Arc::clone(flushes)));
     Store::redis(workers, settings, clock, watch)
 }
 

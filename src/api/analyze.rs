@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::jobs::Lane;
-use super::json::Object;
+use super::json::{Number, Text, append_line};
 use super::state::State;
 use crate::analytics::anomaly::Anomaly;
-use crate::analytics::summary::{Anomalies, FieldSummary, WindowSummary};
+use crate::analytics::summary::{
+    Anomalies, DeviceSummary, FieldSummary, InstanceSummary, WindowSummary,
+};
 use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::event::Field;
 use crate::metric::timestamp::Rfc3339;
@@ -46,91 +50,175 @@ fn unknown_device(body: &mut Vec<u8>, route: usize) -> Response {
     problem(body, Status::NotFound, detail, None, route)
 }
 
+/// The members of the answer, in their order.
+#[derive(Serialize)]
+struct Analysis<'a> {
+    scope: &'static str,
+    instance: &'a str,
+    series: &'a str,
+    cores: usize,
+    window: Window,
+    cpu: FieldAnalysis,
+    rps: FieldAnalysis,
+    anomalies: AnomalyCounts<'a>,
+    totals: Totals,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<StoreCounts>,
+}
+
+#[derive(Serialize)]
+struct Window {
+    size: usize,
+    count: usize,
+    from: Option<Text<Rfc3339>>,
+    to: Option<Text<Rfc3339>>,
+}
+
+#[derive(Default, Serialize)]
+struct FieldAnalysis {
+    rolling_average: Number,
+    stddev: Number,
+    min: Number,
+    max: Number,
+    last: Number,
+    z_score: Number,
+    anomaly: bool,
+}
+
+#[derive(Serialize)]
+struct AnomalyCounts<'a> {
+    points: u64,
+    episodes: u64,
+    last_minute: u64,
+    recent: Vec<RecentAnomaly<'a>>,
+}
+
+#[derive(Serialize)]
+struct RecentAnomaly<'a> {
+    timestamp: Text<Rfc3339>,
+    device_id: Option<&'a str>,
+    field: &'static str,
+    value: Number,
+    mean: Number,
+    stddev: Number,
+    z: Number,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    accepted: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    devices: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct StoreCounts {
+    kind: &'static str,
+    up: bool,
+    pending: u64,
+    stored: u64,
+    coalesced: u64,
+    dropped: u64,
+}
+
 fn instance(state: &State, now: Now, body: &mut Vec<u8>) {
     let summary = state.analytics.instance(now);
     let rejected = state.counters.totals().rejected_all();
     let store = state.store.stats();
-    {
-        let mut object = open(state, "all", body);
-        window(&mut object, &summary.window);
-        fields(&mut object, summary.fields.as_ref());
-        anomalies(&mut object, &summary.anomalies);
-        {
-            let mut totals = object.object("totals");
-            totals.plain("accepted", store.totals.accepted);
-            totals.plain("rejected", rejected);
-            totals.plain("devices", summary.totals.devices);
-        }
-        let mut object = object.object("store");
-        object.text("kind", store.kind);
-        object.plain("up", store.up);
-        object.plain("pending", store.totals.pending());
-        object.plain("stored", store.totals.stored);
-        object.plain("coalesced", store.totals.coalesced);
-        object.plain("dropped", store.totals.dropped_all());
-    }
-    body.push(b'\n');
+    let totals = Totals {
+        accepted: store.totals.accepted,
+        rejected: Some(rejected),
+        devices: Some(summary.totals.devices),
+    };
+    let store = StoreCounts {
+        kind: store.kind,
+        up: store.up,
+        pending: store.totals.pending(),
+        stored: store.totals.stored,
+        coalesced: store.totals.coalesced,
+        dropped: store.totals.dropped_all(),
+    };
+    let InstanceSummary { window, fields, anomalies, .. } = &summary;
+    let analysis = analysis(state, "all", window, fields.as_ref(), anomalies, totals, Some(store));
+    append_line(body, &analysis);
 }
 
+/// Writes the analytics of a device. Returns false if it is not held.
 fn device(id: &str, state: &State, now: Now, body: &mut Vec<u8>) -> bool {
     let Some(summary) = state.analytics.device(id, now) else {
         return false;
     };
-    {
-        let mut object = open(state, &format!("device:{id}"), body);
-        window(&mut object, &summary.window);
-        fields(&mut object, summary.fields.as_ref());
-        anomalies(&mut object, &summary.anomalies);
-        object.object("totals").plain("accepted", summary.accepted);
-    }
-    body.push(b'\n');
+    let DeviceSummary { window, fields, anomalies, accepted } = &summary;
+    let totals = Totals { accepted: *accepted, rejected: None, devices: None };
+    let series = format!("device:{id}");
+    let analysis = analysis(state, &series, window, fields.as_ref(), anomalies, totals, None);
+    append_line(body, &analysis);
     true
 }
 
-fn open<'a>(state: &State, series: &str, body: &'a mut Vec<u8>) -> Object<'a> {
-    let mut object = Object::open(body);
-    object.text("scope", "instance");
-    object.text("instance", &state.settings.instance);
-    object.text("series", series);
-    object.plain("cores", state.settings.cores);
-    object
-}
-
-fn window(object: &mut Object<'_>, window: &WindowSummary) {
-    let mut object = object.object("window");
-    object.plain("size", window.size);
-    object.plain("count", window.count);
-    object.text_or_null("from", window.from_ms.map(Rfc3339));
-    object.text_or_null("to", window.to_ms.map(Rfc3339));
-}
-
-fn fields(object: &mut Object<'_>, fields: Option<&[FieldSummary; 2]>) {
-    for field in Field::ALL {
-        let mut object = object.object(field.name());
-        let summary = fields.and_then(|fields| fields.get(field.index()));
-        object.number("rolling_average", summary.map(|field| field.rolling_average));
-        object.number("stddev", summary.map(|field| field.stddev));
-        object.number("min", summary.map(|field| field.min));
-        object.number("max", summary.map(|field| field.max));
-        object.number("last", summary.map(|field| field.last));
-        object.number("z_score", summary.and_then(|field| field.z_score));
-        object.plain("anomaly", summary.is_some_and(|field| field.anomaly));
+fn analysis<'a>(
+    state: &'a State,
+    series: &'a str,
+    window: &WindowSummary,
+    fields: Option<&[FieldSummary; 2]>,
+    anomalies: &'a Anomalies,
+    totals: Totals,
+    store: Option<StoreCounts>,
+) -> Analysis<'a> {
+    let [cpu, rps] = Field::ALL
+        .map(|field| fields.and_then(|fields| fields.get(field.index())))
+        .map(|summary| summary.map_or_else(FieldAnalysis::default, FieldAnalysis::from));
+    Analysis {
+        scope: "instance",
+        instance: &state.settings.instance,
+        series,
+        cores: state.settings.cores,
+        window: Window {
+            size: window.size,
+            count: window.count,
+            from: window.from_ms.map(|ms| Text(Rfc3339(ms))),
+            to: window.to_ms.map(|ms| Text(Rfc3339(ms))),
+        },
+        cpu,
+        rps,
+        anomalies: AnomalyCounts {
+            points: anomalies.points,
+            episodes: anomalies.episodes,
+            last_minute: anomalies.last_minute,
+            recent: anomalies.recent.iter().map(RecentAnomaly::from).collect(),
+        },
+        totals,
+        store,
     }
 }
 
-fn anomalies(object: &mut Object<'_>, anomalies: &Anomalies) {
-    let mut object = object.object("anomalies");
-    object.plain("points", anomalies.points);
-    object.plain("episodes", anomalies.episodes);
-    object.plain("last_minute", anomalies.last_minute);
-    object.objects("recent", &anomalies.recent, |object, anomaly: &Anomaly| {
+impl From<&FieldSummary> for FieldAnalysis {
+    fn from(summary: &FieldSummary) -> Self {
+        Self {
+            rolling_average: Number(Some(summary.rolling_average)),
+            stddev: Number(Some(summary.stddev)),
+            min: Number(Some(summary.min)),
+            max: Number(Some(summary.max)),
+            last: Number(Some(summary.last)),
+            z_score: Number(summary.z_score),
+            anomaly: summary.anomaly,
+        }
+    }
+}
+
+impl<'a> From<&'a Anomaly> for RecentAnomaly<'a> {
+    fn from(anomaly: &'a Anomaly) -> Self {
         let point = &anomaly.point;
-        object.text("timestamp", Rfc3339(point.timestamp_ms));
-        object.text_or_null("device_id", anomaly.device_id.as_ref());
-        object.text("field", point.field.name());
-        object.number("value", Some(point.value));
-        object.number("mean", Some(point.mean));
-        object.number("stddev", Some(point.stddev));
-        object.number("z", Some(point.z));
-    });
+        Self {
+            timestamp: Text(Rfc3339(point.timestamp_ms)),
+            device_id: anomaly.device_id.as_deref(),
+            field: point.field.name(),
+            value: Number(Some(point.value)),
+            mean: Number(Some(point.mean)),
+            stddev: Number(Some(point.stddev)),
+            z: Number(Some(point.z)),
+        }
+    }
 }

@@ -1,26 +1,31 @@
-//! Bearer tokens (RFC 6750).
+//! Authorization by bearer tokens (RFC 6750).
 
+use constant_time_eq::constant_time_eq;
+
+use super::state::State;
 use crate::config::Secret;
 use percore::http::headers::{Headers, Name};
 
-/// Whether a request carries the token. The comparison looks at every byte whatever it finds, so
-/// that its duration tells nothing about the token but its length.
+/// Returns true if a request may read and write metrics.
+#[inline]
 #[must_use]
-pub fn bears(headers: &Headers<'_>, token: &Secret) -> bool {
+pub fn is_authorized(headers: &Headers<'_>, state: &State) -> bool {
+    state.settings.ingest_token.as_ref().is_none_or(|token| has_token(headers, token))
+}
+
+/// Returns true if a request carries the token. The time of the comparison depends on the length of
+/// the token alone: it must not tell how much of a guess was right.
+#[must_use]
+pub fn has_token(headers: &Headers<'_>, token: &Secret) -> bool {
     let Ok(Some(value)) = headers.only(Name::Authorization) else {
         return false;
     };
-    let Some((scheme, given)) = value.split_first_chunk::<7>() else {
+    let Some((scheme, credentials)) = value.split_first_chunk::<7>() else {
         return false;
     };
     // RFC 9110, section 11.1: the scheme is case-insensitive, and one space or more follows it.
-    scheme.eq_ignore_ascii_case(b"bearer ") && same(given.trim_ascii(), token.expose().as_bytes())
-}
-
-fn same(given: &[u8], expected: &[u8]) -> bool {
-    let difference = given.iter().zip(expected).fold(0, |sum, (a, b)| sum | (a ^ b));
-    // Opaque to the optimiser, which could otherwise stop at the first difference.
-    given.len() == expected.len() && std::hint::black_box(difference) == 0
+    scheme.eq_ignore_ascii_case(b"bearer ")
+        && constant_time_eq(credentials.trim_ascii(), token.expose().as_bytes())
 }
 
 #[cfg(test)]
@@ -31,13 +36,13 @@ mod tests {
     #[test]
     fn only_the_whole_token_of_the_right_scheme_will_do() {
         let token = Secret::from("s3cret");
-        let bears = |value: &str| {
+        let has_token = |value: &str| {
             let head = format!("GET / HTTP/1.0\r\nAUTHORIZATION: {value}\r\n\r\n");
             let mut heads = HeadCache::default();
-            bears(&heads.read(head.as_bytes()).unwrap().unwrap().headers, &token)
+            has_token(&heads.read(head.as_bytes()).unwrap().unwrap().headers, &token)
         };
-        assert!(bears("Bearer s3cret"));
-        assert!(bears("bearer   s3cret"));
+        assert!(has_token("Bearer s3cret"));
+        assert!(has_token("bearer   s3cret"));
         for wrong in [
             "",
             "s3cret",
@@ -49,8 +54,8 @@ mod tests {
             "Bearer S3cret",
             "Bearers3cret",
         ] {
-            assert!(!bears(wrong), "{wrong}");
+            assert!(!has_token(wrong), "{wrong}");
         }
-        assert!(!super::bears(&Headers::NONE, &token));
+        assert!(!super::has_token(&Headers::NONE, &token));
     }
 }

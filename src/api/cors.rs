@@ -1,9 +1,11 @@
-//! Which pages in browsers may read answers: the CORS protocol of the Fetch standard.
+//! Header fields that permit pages in browsers to read answers: the CORS protocol of the Fetch
+//! standard.
 //!
-//! A browser lets a page of another origin read an answer only if that names the page's origin, and
-//! asks first (a preflight, which is an OPTIONS) before it sends JSON or a token. Every answer has
-//! to say so, errors too, or the page learns of those no more than that there was one. Paths under
-//! `/debug/` are for none: a page must not read through a browser what is for this machine alone.
+//! A browser lets a page of another origin read an answer only if the answer names that origin.
+//! Before the page may send JSON or a token, the browser asks for permission with an OPTIONS request
+//! (a preflight). Errors have to name the origin too, or the page learns no more than that there was
+//! one. Paths under `/debug/` never do: they are for this machine alone, and a page must not read
+//! them through a browser on it.
 
 use super::route::Route;
 use crate::config::cors_origins::CorsOrigins;
@@ -11,47 +13,51 @@ use crate::limits::CORS_MAX_AGE_SECONDS;
 use percore::http::headers::Name;
 use percore::http::request::{Method, Request};
 
-/// What a request may carry. `*` does not cover `Authorization`, and old browsers do not know it.
+/// The header fields that a request may carry. `*` does not include `Authorization`, and old browsers
+/// do not know it.
 const HEADERS: &str = "Authorization, Content-Type, Content-Encoding, X-Device-Id, *";
 
-/// Fields of an answer that a page may read beside those that it always may.
+/// The fields of an answer that a page may read in addition to those that it always may.
 const EXPOSED: &str = "Allow, Retry-After, WWW-Authenticate";
 
-/// The lines of answers, made once. They live as long as the process, which has one server; answers
-/// are made and sent on threads of their own, and copy no more than where the lines are.
+/// The header lines of answers, which are made once and live as long as the process, which has one
+/// server. So an answer, which passes from thread to thread, carries a reference to them only.
 #[derive(Debug)]
 pub struct Cors {
-    /// What is said to whom, one for each origin; only one if it is any.
-    granted: Vec<Granted>,
-    /// Whether the answer is the same whoever asks.
-    to_any: bool,
-    /// What is said to everybody else, so that a cache does not give it to those.
+    /// One entry for each origin, or a single one if any origin is permitted.
+    permitted: Vec<PermittedOrigin>,
+    /// True if any origin is permitted.
+    permits_any: bool,
+    /// The lines for all other origins, which keep a cache from giving them the answer to a permitted
+    /// one.
     others: &'static str,
 }
 
+/// An origin and the header lines for it.
 #[derive(Debug)]
-struct Granted {
+struct PermittedOrigin {
     origin: String,
     answer: &'static str,
-    /// To a preflight of a path that is read, and of one that is posted to.
-    reading: &'static str,
-    posting: &'static str,
+    /// The answer to a preflight of a path that takes GET.
+    get_preflight: &'static str,
+    /// The answer to a preflight of a path that takes POST.
+    post_preflight: &'static str,
 }
 
 impl Cors {
-    /// What these pages are told.
+    /// Makes the header lines for these origins.
     #[must_use]
     pub fn new(origins: &CorsOrigins) -> Self {
-        let (granted, to_any) = match origins {
-            CorsOrigins::Any => (vec![Granted::to("*", "")], true),
+        let (permitted, permits_any) = match origins {
+            CorsOrigins::Any => (vec![PermittedOrigin::new("*", "")], true),
             CorsOrigins::List(origins) => {
-                (origins.iter().map(|origin| Granted::to(origin, VARY)).collect(), false)
+                (origins.iter().map(|origin| PermittedOrigin::new(origin, VARY)).collect(), false)
             }
         };
-        Self { granted, to_any, others: if to_any { "" } else { VARY } }
+        Self { permitted, permits_any, others: if permits_any { "" } else { VARY } }
     }
 
-    /// The further lines of the answer to a request.
+    /// Returns the lines of the answer to a request.
     #[must_use]
     pub fn lines(&self, route: Route<'_>, request: &Request<'_>) -> &'static str {
         let is_debug = matches!(route, Route::Debug(_) | Route::Profile(_));
@@ -61,46 +67,46 @@ impl Cors {
         let Ok(origin) = request.headers.only(Name::Origin) else {
             return self.others;
         };
-        let Some(granted) = self.granted_to(origin) else {
+        let Some(permitted) = self.find(origin) else {
             return self.others;
         };
-        let asked = || request.headers.lines("access-control-request-method").next();
-        if request.method != Method::Options || asked().is_none() {
-            granted.answer
-        } else if route.takes(Method::Post) {
-            granted.posting
+        let asked_method = || request.headers.lines("access-control-request-method").next();
+        if request.method != Method::Options || asked_method().is_none() {
+            permitted.answer
+        } else if route.allows(Method::Post) {
+            permitted.post_preflight
         } else {
-            granted.reading
+            permitted.get_preflight
         }
     }
 
-    /// Those of the answer to what could not be read as a request: it can name only who would be
-    /// named anyway.
+    /// Returns the lines of the answer to bytes that could not be read as a request, so that the
+    /// origin is unknown: a permitted origin is named if it is the only one.
     #[must_use]
-    pub fn lines_of_refusal(&self) -> &'static str {
-        match &*self.granted {
+    pub fn lines_without_origin(&self) -> &'static str {
+        match &*self.permitted {
             [only] => only.answer,
             _ => self.others,
         }
     }
 
-    fn granted_to(&self, origin: Option<&[u8]>) -> Option<&Granted> {
-        if self.to_any {
-            return self.granted.first();
+    fn find(&self, origin: Option<&[u8]>) -> Option<&PermittedOrigin> {
+        if self.permits_any {
+            return self.permitted.first();
         }
         let origin = origin?;
-        self.granted.iter().find(|granted| granted.origin.as_bytes() == origin)
+        self.permitted.iter().find(|permitted| permitted.origin.as_bytes() == origin)
     }
 }
 
-/// A cache that gave one origin's answer to another would break the other.
+/// The line that keeps a cache from giving one origin's answer to another.
 const VARY: &str = "\r\nVary: Origin";
 
-impl Granted {
-    fn to(origin: &str, vary: &str) -> Self {
+impl PermittedOrigin {
+    fn new(origin: &str, vary: &str) -> Self {
         let allow = format!("{vary}\r\nAccess-Control-Allow-Origin: {origin}");
         let preflight = |methods: &str| {
-            lasting(format!(
+            leak(format!(
                 "{allow}\r\nAccess-Control-Allow-Methods: {methods}\r\n\
                  Access-Control-Allow-Headers: {HEADERS}\r\n\
                  Access-Control-Max-Age: {CORS_MAX_AGE_SECONDS}"
@@ -108,13 +114,13 @@ impl Granted {
         };
         Self {
             origin: origin.to_owned(),
-            reading: preflight("GET, HEAD"),
-            posting: preflight("POST"),
-            answer: lasting(format!("{allow}\r\nAccess-Control-Expose-Headers: {EXPOSED}")),
+            get_preflight: preflight("GET, HEAD"),
+            post_preflight: preflight("POST"),
+            answer: leak(format!("{allow}\r\nAccess-Control-Expose-Headers: {EXPOSED}")),
         }
     }
 }
 
-fn lasting(lines: String) -> &'static str {
+fn leak(lines: String) -> &'static str {
     Box::leak(lines.into_boxed_str())
 }

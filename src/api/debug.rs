@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::authorization::bears;
+use super::authorization::has_token;
 use super::jobs::Lane;
 use super::route::{DebugPage, NAMES};
 use super::state::State;
@@ -18,19 +18,20 @@ use percore::http::response::{Response, TEXT};
 use percore::http::status::Status;
 use percore::http::uri::is_this_machine;
 
-/// Lines for each halving of the distance to 100 %, as HdrHistogram's own tools print.
+/// The number of lines for each halving of the distance to 100 %, as in HdrHistogram's own tools.
 const TICKS: u32 = 5;
 
-/// Fields by which proxies say that they speak for somebody else.
+/// Header fields of proxies that forward the request of another client.
 const FORWARDED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 const FORWARDED_PREFIX: &str = "x-forwarded-";
 
-/// Whether a request may look here: it bears the admin token, or comes from this machine itself and
-/// asks for it by a name of its own. A proxy on this machine speaks for others, and says so; a page
-/// in a browser on it that has its own name resolve to this machine (DNS rebinding) says that name;
-/// and one that has a picture loaded from here is of another site, as the browser says.
+/// Returns true if a request may see the debug pages: it carries the admin token, or comes from this
+/// machine itself and names it in `Host`. Three others come from this machine as well: proxies, which
+/// name the client in a header field; pages in a browser whose own name resolves to this machine (DNS
+/// rebinding), which have that name in `Host`; and pages that load a picture from here, which the
+/// browser marks as of another site.
 #[must_use]
-pub fn admits(request: &Request<'_>, context: &Context<'_>, state: &State) -> bool {
+pub fn is_permitted(request: &Request<'_>, context: &Context<'_>, state: &State) -> bool {
     let token = state.settings.admin_token.as_ref();
     let is_own = || {
         let mut fields = request.headers.iter();
@@ -38,7 +39,7 @@ pub fn admits(request: &Request<'_>, context: &Context<'_>, state: &State) -> bo
             && names_this_machine(&request.headers)
             && !fields.any(|(name, value)| is_forwarded(name) || is_of_another_site(name, value))
     };
-    token.is_some_and(|token| bears(&request.headers, token)) || is_own()
+    token.is_some_and(|token| has_token(&request.headers, token)) || is_own()
 }
 
 fn names_this_machine(headers: &Headers<'_>) -> bool {
@@ -46,8 +47,8 @@ fn names_this_machine(headers: &Headers<'_>) -> bool {
     hosts.next().is_some_and(|(_, host)| is_this_machine(host))
 }
 
-/// Whether a field says that a page of another site asks (Fetch Metadata, `Sec-Fetch-Site`; RFC
-/// 6454, `Origin`).
+/// Returns true if a header field marks a request as one of another site's page (Fetch Metadata,
+/// `Sec-Fetch-Site`; RFC 6454, `Origin`).
 fn is_of_another_site(name: &str, value: &[u8]) -> bool {
     if name.eq_ignore_ascii_case("sec-fetch-site") {
         return !matches!(value.trim_ascii(), b"none" | b"same-origin");
@@ -62,7 +63,7 @@ fn is_forwarded(name: &str) -> bool {
         || FORWARDED.iter().any(|forwarded| name.eq_ignore_ascii_case(forwarded))
 }
 
-/// Answers who may not look.
+/// Answers a request that may not see the debug pages.
 pub fn forbidden(body: &mut Vec<u8>, route: usize) -> Response {
     let detail = "/debug/: needs Authorization: Bearer and the admin token (--admin-token), or to \
                   be asked from this machine, as localhost or by a loopback address, without a \
@@ -123,13 +124,13 @@ fn index(out: &mut Vec<u8>) -> io::Result<()> {
     writeln!(out, "flamegraph      the same as an SVG picture")
 }
 
-/// Whether a route is one of these pages: a profile takes ten seconds by design, and who asks how
-/// long requests took does not mean that.
+/// Returns true if a route is one of these pages. A profile takes ten seconds by design, which would
+/// distort the durations of all routes together.
 fn is_debug(route: usize) -> bool {
     NAMES.get(route).is_some_and(|name| name.starts_with("/debug/"))
 }
 
-/// The percentile distribution in the text format of HdrHistogram, in milliseconds.
+/// Writes the percentile distribution in the text format of HdrHistogram, in milliseconds.
 fn latency(of: Option<usize>, state: &State, out: &mut Vec<u8>) -> io::Result<()> {
     let mut sum = Durations::default();
     for (route, durations) in state.latency.merged().iter().enumerate() {

@@ -1,19 +1,20 @@
-//! `/health` and `/ready`: for probes.
+//! `GET /health` and `/ready`: probes.
 
 use percore::http::handler::retry_after;
 use percore::http::problem::problem;
 use percore::http::response::{JSON, Response};
 use percore::http::status::Status;
 
-/// Whether the process serves: it does, or nobody would read this. The store is not asked: a
-/// restart would not mend it.
+/// Answers that the process serves. The state of the store does not matter: a restart of this
+/// process would not repair it.
 pub fn health(body: &mut Vec<u8>, route: usize) -> Response {
     body.extend_from_slice(b"{\"status\":\"ok\"}\n");
     Response::ok(JSON, route)
 }
 
-/// Whether new connections are welcome. Nothing but the stop of this process changes that: a
-/// store's outage must not take every replica out of service, and `/analyze` with it.
+/// Answers whether new connections are welcome, as they are until the server drains. The state of
+/// the store does not matter: its outage must not take all replicas out of service, and `/analyze`
+/// with them.
 pub fn ready(draining: bool, body: &mut Vec<u8>, route: usize) -> Response {
     if draining {
         let detail = "draining: this process is being stopped";

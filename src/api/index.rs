@@ -1,11 +1,13 @@
-//! `GET /`: what is served here.
+//! `GET /`: the list of paths.
 
-use super::json::Object;
+use serde::Serialize;
+
+use super::json::append_line;
 use crate::limits::{PROFILE_SECONDS_DEFAULT, PROFILE_SECONDS_MAX};
 use percore::http::response::{JSON, Response};
 
-/// Paths with what they are for.
-const SERVED: [(&str, &str); 12] = [
+/// Paths with their purposes.
+const LINKS: [(&str, &str); 12] = [
     ("/metrics", "POST device metrics: an object, an array of objects, or NDJSON"),
     ("/metrics/{key}", "GET a stored metric by <timestamp> or <device_id>:<timestamp>"),
     ("/analyze", "GET rolling averages, z-scores and anomalies; ?device_id= for one device"),
@@ -20,22 +22,29 @@ const SERVED: [(&str, &str); 12] = [
     ("/openapi.json", "GET this API in OpenAPI 3.1"),
 ];
 
-/// Lists what is served.
-pub fn index(body: &mut Vec<u8>, route: usize) -> Response {
-    {
-        let mut object = Object::open(body);
-        object.text("name", "corepulse");
-        object.text("version", env!("CARGO_PKG_VERSION"));
-        object.objects("links", SERVED, |link, (path, purpose)| {
-            link.text("href", path);
-            if purpose.ends_with("?seconds=") {
-                let (most, else_) = (PROFILE_SECONDS_MAX, PROFILE_SECONDS_DEFAULT);
-                link.text("title", format_args!("{purpose} 1 to {most}, else {else_}"));
-            } else {
-                link.text("title", purpose);
-            }
-        });
-    }
-    body.push(b'\n');
+#[derive(Serialize)]
+struct Index {
+    name: &'static str,
+    version: &'static str,
+    links: [Link; LINKS.len()],
+}
+
+#[derive(Serialize)]
+struct Link {
+    href: &'static str,
+    title: String,
+}
+
+/// Answers with the list of paths.
+pub fn answer(body: &mut Vec<u8>, route: usize) -> Response {
+    let links = LINKS.map(|(href, purpose)| {
+        let title = if purpose.ends_with("?seconds=") {
+            format!("{purpose} 1 to {PROFILE_SECONDS_MAX}, else {PROFILE_SECONDS_DEFAULT}")
+        } else {
+            purpose.to_owned()
+        };
+        Link { href, title }
+    });
+    append_line(body, &Index { name: "corepulse", version: env!("CARGO_PKG_VERSION"), links });
     Response::ok(JSON, route)
 }

@@ -1,14 +1,16 @@
 //! `POST /metrics`: device metrics in, verdicts out.
 //!
-//! The whole body is decoded before any of it is applied: what costs the whole request must not
-//! leave half of it behind. Then each good event is scored, entered and packed for the store; the
-//! bad ones are named in the answer.
+//! The whole body is decoded before any of it is applied, because an error that refuses the request
+//! must not leave half of it behind. Then each valid event is scored, added to its device's window
+//! and encoded for the store; the answer names the rejected ones.
 
-use super::blame;
-use super::json;
-use super::refused::Refused;
+use serde::Serialize;
+
+use super::content_headers::ContentHeaders;
+use super::ingest_error::IngestError;
+use super::json::{self, Number, Text};
 use super::state::State;
-use super::stated::{Stated, authorize, stated};
+use super::warn;
 use crate::analytics::Verdict;
 use crate::analytics::recent::PendingEvents;
 use crate::limits::{ANSWER_ITEMS_MAX, EVENT_COST_BYTES};
@@ -26,7 +28,7 @@ use percore::http::request::Request;
 use percore::http::response::{JSON, Response};
 use percore::http::status::Status;
 
-/// The ingestion of one core, with its reused memory.
+/// The ingestion of one core, with the memory that it reuses.
 #[derive(Debug)]
 pub struct Ingest {
     core: usize,
@@ -34,20 +36,20 @@ pub struct Ingest {
     bodies: BodyDecoder,
     pending: PendingEvents,
     report: Report,
-    took_events: bool,
-    /// What the last request has cost.
+    has_new_events: bool,
+    /// The cost of the last request, see [`Self::take_cost`].
     cost: usize,
 }
 
-/// What one request came to.
+/// The outcome of one request.
 #[derive(Debug, Default)]
 struct Report {
     accepted: u64,
-    /// The timestamp that a single event got which had none.
-    given: Option<u64>,
+    /// The timestamp that the server assigned to a single event without one.
+    assigned_timestamp: Option<u64>,
     late: u64,
     anomalies: u64,
-    /// Accepted events without a window: their devices are past `--max-devices`.
+    /// Accepted events of devices past `--max-devices`, which are not scored.
     unjudged: u64,
     /// Entries of `anomalous` so far, with their JSON.
     anomalous: usize,
@@ -59,8 +61,25 @@ struct Report {
     errors_json: Vec<u8>,
 }
 
+/// An entry of `anomalous`.
+#[derive(Serialize)]
+struct AnomalousValue<'a> {
+    index: usize,
+    device_id: Option<&'a str>,
+    field: &'static str,
+    value: Number,
+    z: Number,
+}
+
+/// An entry of `errors`.
+#[derive(Serialize)]
+struct RejectedEvent {
+    index: usize,
+    detail: Text<Rejection>,
+}
+
 impl Ingest {
-    /// The ingestion of `core`.
+    /// Makes the ingestion of `core`.
     #[must_use]
     pub fn new(core: usize, state: &State) -> Self {
         Self {
@@ -69,12 +88,12 @@ impl Ingest {
             bodies: BodyDecoder::new(),
             pending: state.analytics.pending_events(core),
             report: Report::default(),
-            took_events: false,
+            has_new_events: false,
             cost: 0,
         }
     }
 
-    /// The answer to a request that its head tells will be refused, whatever its body is.
+    /// Returns the answer to a request that is refused for its head, whatever its body is.
     #[must_use]
     pub fn judge(
         headers: &Headers<'_>,
@@ -83,7 +102,8 @@ impl Ingest {
         body: &mut Vec<u8>,
         route: usize,
     ) -> Option<Response> {
-        stated(headers, state).err().map(|refused| refused.tell(state, context, body, route))
+        let error = ContentHeaders::read(headers, state).err()?;
+        Some(error.answer_and_warn(state, context, body, route))
     }
 
     /// Takes the metrics of one request and writes the answer.
@@ -97,24 +117,23 @@ impl Ingest {
     ) -> Response {
         match self.apply(request, state, context) {
             Ok(()) => self.report.answer(body, route),
-            Err(refused) => refused.tell(state, context, body, route),
+            Err(error) => error.answer_and_warn(state, context, body, route),
         }
     }
 
-    /// What the last request has cost, asked for once: the bytes that were decoded, and for many
-    /// small events more than their bytes.
+    /// Takes the cost of the last request: the decoded bytes, or more for many small events.
     pub const fn take_cost(&mut self) -> usize {
         std::mem::replace(&mut self.cost, 0)
     }
 
-    /// Makes what was taken visible in the window over all series.
+    /// Makes the accepted events visible in the window over all series.
     pub fn publish(&mut self, state: &State) {
         state.analytics.publish(&mut self.pending);
     }
 
-    /// Whether events were taken since the last call.
-    pub const fn took_events(&mut self) -> bool {
-        std::mem::replace(&mut self.took_events, false)
+    /// Returns true if events were accepted since the last call.
+    pub const fn take_has_new_events(&mut self) -> bool {
+        std::mem::replace(&mut self.has_new_events, false)
     }
 
     fn apply(
@@ -122,39 +141,39 @@ impl Ingest {
         request: &Request<'_>,
         state: &State,
         context: &Context<'_>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), IngestError> {
         let now = context.now;
-        let Self { core, decoder, bodies, pending, report, took_events, cost } = self;
+        let Self { core, decoder, bodies, pending, report, has_new_events, cost } = self;
         let core = *core;
-        let Stated { lines, coding } = stated(&request.headers, state)?;
+        let ContentHeaders { lines, coding } = ContentHeaders::read(&request.headers, state)?;
         let body_bytes_max = state.settings.body_bytes_max;
         let decoded = bodies.decode_with_cost(coding, request.body, body_bytes_max);
         *cost = decoded.1;
-        let body = decoded.0.map_err(|error| Refused::Coded(coding, error))?;
+        let body = decoded.0.map_err(|error| IngestError::of_coding(coding, error))?;
         let batch = match decoder.decode(body, lines, now) {
             Ok(batch) => batch,
             Err(error) => {
                 *cost = (*cost).max(decoder.items() * EVENT_COST_BYTES);
-                return Err(Refused::Body(error));
+                return Err(IngestError::Body(error));
             }
         };
         *cost = (*cost).max(batch.len() * EVENT_COST_BYTES);
         report.clear();
         apply_batch(&batch, core, state, now, pending, report)?;
-        *took_events |= report.accepted > 0;
+        *has_new_events |= report.accepted > 0;
         report.count(core, state);
         if let Some(rejection) = report.first_rejection {
-            // Whose device is known is better to name than whoever was first.
+            // An event whose device is known is better to name than the first.
             let (rejection, device_id) = decoder
                 .rejected_device(body)
                 .map_or((rejection, None), |(why, id)| (why, Some(id)));
-            blame::events(report.rejected(), rejection, device_id, state, context);
+            warn::rejected_events(report.rejected(), rejection, device_id, state, context);
         }
         if report.unjudged > 0 {
-            blame::devices(report.unjudged, state, context);
+            warn::refused_devices(report.unjudged, state, context);
         }
         if let Some(ignored) = decoder.ignored_members(body) {
-            blame::members(&ignored, state, context);
+            warn::ignored_members(&ignored, state, context);
         }
         Ok(())
     }
@@ -167,15 +186,15 @@ fn apply_batch(
     now: Now,
     pending: &mut PendingEvents,
     report: &mut Report,
-) -> Result<(), Refused> {
+) -> Result<(), IngestError> {
     let late_before_ms = now.wall_ms().saturating_sub(state.settings.store_ttl_ms);
-    // Asked for only where a full queue refuses what does not fit.
+    // Computed only if a full queue refuses what does not fit.
     let bytes = |store: &Store| {
         batch.iter().flatten().map(|event| store.record_bytes(&event)).sum::<usize>()
     };
-    let mut block = state.store.open(core, now, bytes).ok_or(Refused::StoreFull)?;
+    let mut block = state.store.open(core, now, bytes).ok_or(IngestError::StoreFull)?;
     let good = batch.events() as u64;
-    report.given = batch.assigned_timestamp();
+    report.assigned_timestamp = batch.assigned_timestamp();
     let mut analytics = state.analytics.writer(core, now);
     for (index, item) in batch.spans().enumerate() {
         match item {
@@ -240,12 +259,9 @@ impl Report {
                 out.push(b',');
             }
             self.anomalous += 1;
-            let mut object = json::Object::open(out);
-            object.plain("index", index);
-            object.text_or_null("device_id", id);
-            object.text("field", field.name());
-            object.number("value", Some(value));
-            object.number("z", *z);
+            let (value, z) = (Number(Some(value)), Number(*z));
+            let anomaly = AnomalousValue { index, device_id: id, field: field.name(), value, z };
+            json::append(out, &anomaly);
         }
     }
 
@@ -262,9 +278,7 @@ impl Report {
             out.push(b',');
         }
         self.errors += 1;
-        let mut object = json::Object::open(out);
-        object.plain("index", index);
-        object.text("detail", rejection);
+        json::append(out, &RejectedEvent { index, detail: Text(rejection) });
     }
 
     fn answer(&self, body: &mut Vec<u8>, route: usize) -> Response {
@@ -275,7 +289,7 @@ impl Report {
         integer(body, self.accepted);
         body.extend_from_slice(b",\"anomalies\":");
         integer(body, self.anomalies);
-        if let Some(timestamp) = self.given {
+        if let Some(timestamp) = self.assigned_timestamp {
             body.extend_from_slice(b",\"timestamp\":");
             integer(body, timestamp);
         }
@@ -295,7 +309,8 @@ impl Report {
         Response { status: Status::Accepted, ..Response::ok(JSON, route) }
     }
 
-    /// No good event: `[]`, or nothing but bad ones. A single one is what is wrong.
+    /// Answers a request without a valid event: `[]`, or rejected ones only. If there is one event, its
+    /// error is that of the request.
     fn answer_none(&self, body: &mut Vec<u8>, route: usize) -> Response {
         let status = Status::BadRequest;
         match self.first_rejection.filter(|_| self.rejected() == 1) {
@@ -316,18 +331,7 @@ impl Report {
     }
 }
 
-/// Integers without the formatting machinery: every answer has two or three.
+/// Appends an integer without the formatting machinery: every answer has two or three.
 fn integer(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
-/// Answers a look-up that lacks the token.
-pub fn unauthorized(body: &mut Vec<u8>, route: usize) -> Response {
-    Refused::Unauthorized.answer(body, route)
-}
-
-/// Whether a request may read or write metrics.
-#[must_use]
-pub fn is_authorized(headers: &Headers<'_>, state: &State) -> bool {
-    authorize(headers, state).is_ok()
 }

@@ -1,143 +1,130 @@
-//! Answers in JSON, written as they are made.
+//! JSON of answers: values that serialize as the API writes them.
 
 use std::fmt;
-use std::io::Write;
 
-use percore::http::problem::JsonText;
+use serde::{Serialize, Serializer};
+use sonic_rs::RawNumber;
 
-/// Writes one JSON object, member by member, and closes it when it goes out of scope.
-#[derive(Debug)]
-pub struct Object<'a> {
-    out: &'a mut Vec<u8>,
-    first: bool,
-}
+/// A number in its shortest decimal form that reads back the same, or `null` where there is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Number(pub Option<f64>);
 
-impl<'a> Object<'a> {
-    /// Opens an object.
-    pub fn open(out: &'a mut Vec<u8>) -> Self {
-        out.push(b'{');
-        Self { out, first: true }
-    }
+/// The largest number up to which every whole number is a double.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
-    /// Writes a name, after which its value goes to what is returned.
-    pub fn name(&mut self, name: &str) -> &mut Vec<u8> {
-        if !std::mem::take(&mut self.first) {
-            self.out.push(b',');
+/// The smallest number that sonic-rs writes without an exponent.
+const PLAIN_MIN: f64 = 1e-5;
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(value) = self.0.filter(|value| value.is_finite()) else {
+            return serializer.serialize_none();
+        };
+        let is_whole = value.fract() == 0.0;
+        if is_whole && value.abs() <= WHOLE_MAX && value.to_bits() != (-0.0_f64).to_bits() {
+            // sonic-rs would write ".0" behind it.
+            serializer.serialize_i64(value as i64)
+        } else if !is_whole && value.abs() >= PLAIN_MIN {
+            serializer.serialize_f64(value)
+        } else {
+            serialize_rare(value, serializer)
         }
-        self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
-        self.out
-    }
-
-    /// A whole number, `true`, `false`, or anything else that is JSON when displayed.
-    pub fn plain(&mut self, name: &str, value: impl fmt::Display) {
-        // Writing into memory cannot fail.
-        let _ = write!(self.name(name), "{value}");
-    }
-
-    /// A text.
-    pub fn text(&mut self, name: &str, value: impl fmt::Display) {
-        text(self.name(name), value);
-    }
-
-    /// A text or `null`.
-    pub fn text_or_null(&mut self, name: &str, value: Option<impl fmt::Display>) {
-        match value {
-            Some(value) => self.text(name, value),
-            None => self.plain(name, "null"),
-        }
-    }
-
-    /// A number, shortest that reads back the same; `null` where there is none.
-    pub fn number(&mut self, name: &str, value: Option<f64>) {
-        number(self.name(name), value);
-    }
-
-    /// An object within this one.
-    pub fn object(&mut self, name: &str) -> Object<'_> {
-        Object::open(self.name(name))
-    }
-
-    /// An array of objects.
-    pub fn objects<T>(
-        &mut self,
-        name: &str,
-        items: impl IntoIterator<Item = T>,
-        mut write: impl FnMut(&mut Object<'_>, T),
-    ) {
-        let out = self.name(name);
-        out.push(b'[');
-        for (index, item) in items.into_iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            write(&mut Object::open(out), item);
-        }
-        out.push(b']');
     }
 }
 
-impl Drop for Object<'_> {
-    fn drop(&mut self) {
-        self.out.push(b'}');
+/// Serializes a number that sonic-rs would write with an exponent or with ".0". Numbers from 1e-7
+/// to 1e21 have no exponent; without one, the smallest doubles would take three hundred digits.
+#[cold]
+fn serialize_rare<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {
+    let is_plain = value == 0.0 || (1e-7..1e21).contains(&value.abs());
+    let text = if is_plain { format!("{value}") } else { format!("{value:e}") };
+    let number: RawNumber = sonic_rs::from_str(&text).map_err(serde::ser::Error::custom)?;
+    number.serialize(serializer)
+}
+
+/// A value whose `Display` form is a JSON string.
+#[derive(Clone, Copy, Debug)]
+pub struct Text<T>(pub T);
+
+impl<T: fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
 }
 
-/// Appends a JSON string.
-pub fn text(out: &mut Vec<u8>, value: impl fmt::Display) {
-    out.push(b'"');
-    let _ = fmt::Write::write_fmt(&mut JsonText(out), format_args!("{value}"));
-    out.push(b'"');
+/// Appends the JSON of a value, and a newline for those who read it in a terminal.
+pub fn append_line(out: &mut Vec<u8>, value: &impl Serialize) {
+    append(out, value);
+    out.push(b'\n');
 }
 
-/// Appends a JSON number, the shortest that reads back the same.
-fn number(out: &mut Vec<u8>, value: Option<f64>) {
-    let _ = match value.filter(|value| value.is_finite()) {
-        // Without an exponent the smallest doubles take three hundred digits.
-        Some(value) if value != 0.0 && !(1e-7..1e21).contains(&value.abs()) => {
-            write!(out, "{value:e}")
-        }
-        Some(value) => write!(out, "{value}"),
-        None => write!(out, "null"),
-    };
+/// Appends the JSON of a value.
+pub fn append(out: &mut Vec<u8>, value: &impl Serialize) {
+    // Writing into memory cannot fail, and neither can the values of answers.
+    let _ = sonic_rs::to_writer(out, value);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn objects_nest_and_close() {
+    fn written(value: &impl Serialize) -> String {
         let mut out = Vec::new();
-        {
-            let mut object = Object::open(&mut out);
-            object.plain("a", 1);
-            object.text("b", "x\"y");
-            object.object("c").plain("d", true);
-            object.objects("e", [1, 2], |item, value| item.plain("f", value));
-            object.text_or_null("g", None::<&str>);
+        append(&mut out, value);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// The form of numbers, as the standard library writes it.
+    fn expected(value: f64) -> String {
+        if value != 0.0 && !(1e-7..1e21).contains(&value.abs()) {
+            format!("{value:e}")
+        } else {
+            format!("{value}")
         }
-        let expected = r#"{"a":1,"b":"x\"y","c":{"d":true},"e":[{"f":1},{"f":2}],"g":null}"#;
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]
     fn numbers_are_the_shortest_that_read_back() {
         for (value, text) in [
             (Some(0.1), "0.1"),
+            (Some(0.0), "0"),
+            (Some(-0.0), "-0"),
+            (Some(42.25), "42.25"),
             (Some(1e12), "1000000000000"),
             (Some(51.846_000_000_000_004), "51.846000000000004"),
             (Some(-2.0), "-2"),
+            (Some(1e-5), "0.00001"),
             (Some(1e-7), "0.0000001"),
             (Some(-5e-324), "-5e-324"),
             (Some(1.5e21), "1.5e21"),
             (Some(f64::NAN), "null"),
             (None, "null"),
         ] {
-            let mut out = Vec::new();
-            number(&mut out, value);
-            assert_eq!(String::from_utf8(out).unwrap(), text);
+            assert_eq!(written(&Number(value)), text);
+        }
+    }
+
+    #[test]
+    fn numbers_of_all_magnitudes_have_one_form() {
+        for exponent in -30..=30 {
+            for digits in ["1", "-1", "1.5", "9.999999999999999", "1.2345678901234567"] {
+                let value: f64 = format!("{digits}e{exponent}").parse().unwrap();
+                assert_eq!(written(&Number(Some(value))), expected(value));
+            }
+        }
+    }
+
+    #[test]
+    fn texts_are_escaped() {
+        assert_eq!(written(&Text(format_args!("x\"{}\\", 1))), r#""x\"1\\""#);
+        assert_eq!(written(&Some(Text('\u{1}'))), r#""\u0001""#);
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_written_as_the_standard_library_does(value in any::<f64>()) {
+            prop_assert_eq!(written(&Number(Some(value))), expected(value));
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use percent_encoding::percent_decode_str;
+
 use super::jobs::Lane;
 use super::state::State;
 use crate::limits::LOOKUP_KEY_BYTES_MAX;
@@ -9,7 +11,6 @@ use crate::metric::key::is_key;
 use crate::store::lookup::LookupResult;
 use percore::http::handler::{Context, Reply, retry_after};
 use percore::http::problem::problem;
-use percore::http::request::percent_decode;
 use percore::http::response::{JSON, Response};
 use percore::http::status::Status;
 
@@ -21,9 +22,7 @@ pub fn answer(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Reply {
-    let mut decoded = Vec::new();
-    let key = percent_decode(key, LOOKUP_KEY_BYTES_MAX, &mut decoded).filter(|key| is_key(key));
-    let Some(key) = key.map(|key| state.store.full_key(key)) else {
+    let Some(key) = decode_key(key).map(|key| state.store.full_key(&key)) else {
         return Reply::Now(not_found(body, route));
     };
     state.submit(Lane::Lookup, context, body, route, move |state, execution, body| {
@@ -42,9 +41,33 @@ pub fn answer(
     })
 }
 
+/// Undoes the percent-encoding of a key; `None` if the result is no key, as that of a `%` without two
+/// hexadecimal digits is not.
+fn decode_key(encoded: &str) -> Option<Vec<u8>> {
+    // One byte more than the longest key tells that a key is too long.
+    let decoded = percent_decode_str(encoded).take(LOOKUP_KEY_BYTES_MAX + 1).collect::<Vec<_>>();
+    (decoded.len() <= LOOKUP_KEY_BYTES_MAX && is_key(&decoded)).then_some(decoded)
+}
+
 /// Answers for a key that no metric is stored under.
 fn not_found(body: &mut Vec<u8>, route: usize) -> Response {
     let detail = "key: no metric of this <timestamp> or <device_id>:<timestamp> is stored, or it \
                   has expired";
     problem(body, Status::NotFound, detail, None, route)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_decoding_refuses_what_is_not_hexadecimal() {
+        assert_eq!(decode_key("a%3ab%3A%31").as_deref(), Some(&b"a:b:1"[..]));
+        for wrong in ["%", "%4:1", "%4g:1", "%+1", "d1:1%", "d1%2F:1", ""] {
+            assert_eq!(decode_key(wrong), None, "{wrong}");
+        }
+        let zeros = |count: usize| "0".repeat(count);
+        assert!(decode_key(&format!("{}%3a1", "%61".repeat(128))).is_some());
+        assert_eq!(decode_key(&format!("{}:1", zeros(LOOKUP_KEY_BYTES_MAX))), None);
+    }
 }

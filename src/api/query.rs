@@ -1,4 +1,4 @@
-//! What may stand behind the `?` of a path.
+//! The check of queries.
 
 use std::borrow::Cow;
 
@@ -6,14 +6,15 @@ use super::route::Route;
 use crate::limits::ECHO_BYTES_MAX;
 use percore::http::request::Request;
 
-/// What is wrong with the query of a request, if anything is: a name that the path does not know,
-/// or one that stands there twice. Ignored, either would pass for an answer to what was asked.
+/// Returns the error in the query of a request, if there is one: a parameter that the path does not
+/// know, or one that occurs twice. If either were ignored, the answer would pass for one to the
+/// question that was meant.
 #[must_use]
-pub fn mistake(route: Route<'_>, request: &Request<'_>) -> Option<String> {
-    // Hardly any request has one.
+pub fn find_error(route: Route<'_>, request: &Request<'_>) -> Option<String> {
+    // Most requests have none.
     request.query?;
-    let known = route.parameters()?;
-    let mut given: Vec<Cow<'_, str>> = Vec::new();
+    let known = route.query_parameters()?;
+    let mut seen: Vec<Cow<'_, str>> = Vec::new();
     for (name, _) in request.parameters() {
         if !known.contains(&&*name) {
             let name = name.get(..name.floor_char_boundary(ECHO_BYTES_MAX)).unwrap_or_default();
@@ -22,10 +23,10 @@ pub fn mistake(route: Route<'_>, request: &Request<'_>) -> Option<String> {
                 _ => format!("query: this path knows {} only, found {name:?}", known.join(", ")),
             });
         }
-        if given.contains(&name) {
+        if seen.contains(&name) {
             return Some(format!("{name}: expected once, found it again"));
         }
-        given.push(name);
+        seen.push(name);
     }
     None
 }
@@ -39,7 +40,7 @@ mod tests {
     fn found(path: &str, query: Option<&str>) -> Option<String> {
         let headers = Headers::NONE;
         let request = Request { method: Method::Get, path, query, headers, body: b"" };
-        mistake(Route::of(path), &request)
+        find_error(Route::of(path), &request)
     }
 
     #[test]

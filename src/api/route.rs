@@ -1,18 +1,18 @@
-//! Which paths there are, and what they may be asked.
+//! Routes: the paths of the API, with their methods, query parameters and statuses.
 
 use crate::metric::rejection::Reason;
 use crate::telemetry::counters::Labels;
 use percore::http::request::Method;
 use percore::http::status::Status;
 
-/// What a request is for.
+/// The purpose of a request, from its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
     /// `/`
     Index,
     /// `/metrics`
     Ingest,
-    /// `/metrics/{key}`, with the key as it was sent.
+    /// `/metrics/{key}`, with the key as it was sent, percent-encoded.
     Lookup(&'a str),
     /// `/metrics/prometheus`
     Scrape,
@@ -23,23 +23,23 @@ pub enum Route<'a> {
     /// `/ready`
     Ready,
     /// `/openapi.json`
-    Document,
+    OpenApi,
     /// `/debug/pprof/` and its pages.
     Debug(DebugPage),
     /// `/debug/pprof/profile` and `/debug/pprof/flamegraph`.
     Profile(ProfileFormat),
-    /// No path of ours.
+    /// Any other path.
     Unknown,
 }
 
-/// The pages under `/debug/pprof/` that are written at once.
+/// The pages under `/debug/pprof/`, other than profiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DebugPage {
-    /// The list of the others.
+    /// The list of pages.
     Index,
-    /// How long requests took.
+    /// The percentiles of request durations.
     Latency,
-    /// What each core does.
+    /// The activity of each core.
     Threads,
 }
 
@@ -52,10 +52,10 @@ pub enum ProfileFormat {
     Flamegraph,
 }
 
-/// Where in [`NAMES`] requests are counted that could not be taken.
+/// The place in [`NAMES`] of requests without a route, because they could not be read as requests.
 pub const REFUSED: usize = 0;
 
-/// The label values of `route`, in the order of [`Route::index`].
+/// The values of the label `route`, in the order of [`Route::index`].
 pub const NAMES: [&str; 15] = [
     "refused",
     "/",
@@ -75,9 +75,9 @@ pub const NAMES: [&str; 15] = [
 ];
 
 /// The statuses that a request of each route can be answered with, in the order of [`NAMES`].
-/// Whatever else can be, 503 comes of the connection limit, 405 of the method, 400 of the query.
+/// On any route, the connection limit can lead to 503, the method to 405, and the query to 400.
 const POSSIBLE: [&[u16]; NAMES.len()] = [
-    // By framing and patience, before there is a route; 500 where an answer got lost.
+    // Errors of framing and time-outs; 500 if an answer got lost.
     &[400, 408, 413, 414, 417, 421, 431, 500, 501, 503, 505],
     &[200, 400, 405, 503],
     &[200, 202, 400, 401, 405, 413, 415, 503],
@@ -92,12 +92,12 @@ const POSSIBLE: [&[u16]; NAMES.len()] = [
     &[200, 400, 403, 405, 500, 503],
     &[200, 400, 403, 405, 429, 500, 503],
     &[200, 400, 403, 405, 429, 500, 503],
-    // 200 of `OPTIONS *`.
+    // 200 answers `OPTIONS *`.
     &[200, 404, 503],
 ];
 
 impl<'a> Route<'a> {
-    /// The route of a path, without its query.
+    /// Returns the route of a path without its query.
     #[must_use]
     #[inline]
     pub fn of(path: &'a str) -> Self {
@@ -111,8 +111,8 @@ impl<'a> Route<'a> {
             "/analyze" => Self::Analyze,
             "/metrics/prometheus" => Self::Scrape,
             "/" => Self::Index,
-            "/openapi.json" => Self::Document,
-            // Who types it forgets the last slash.
+            "/openapi.json" => Self::OpenApi,
+            // People who type it forget the last slash.
             "/debug/pprof/" | "/debug/pprof" => Self::Debug(DebugPage::Index),
             "/debug/pprof/latency" => Self::Debug(DebugPage::Latency),
             "/debug/pprof/threads" => Self::Debug(DebugPage::Threads),
@@ -125,7 +125,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The place in [`NAMES`].
+    /// Returns the place in [`NAMES`].
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -136,7 +136,7 @@ impl<'a> Route<'a> {
             Self::Analyze => 5,
             Self::Health => 6,
             Self::Ready => 7,
-            Self::Document => 8,
+            Self::OpenApi => 8,
             Self::Debug(DebugPage::Index) => 9,
             Self::Debug(DebugPage::Latency) => 10,
             Self::Debug(DebugPage::Threads) => 11,
@@ -146,9 +146,9 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Whether it answers this method. OPTIONS is answered elsewhere, for all.
+    /// Returns true if it answers this method, other than OPTIONS, which all routes answer.
     #[must_use]
-    pub fn takes(self, method: Method) -> bool {
+    pub fn allows(self, method: Method) -> bool {
         match self {
             Self::Ingest => method == Method::Post,
             Self::Unknown => true,
@@ -156,11 +156,11 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The names that its query may have; `None` where any are taken. A probe gets its answer
-    /// whatever a balancer adds to get past caches: a healthy server must not go out of service for
-    /// that.
+    /// Returns the parameters that its query may have; `None` if the query is ignored. A load
+    /// balancer may add anything to the path of a probe to get past caches: a healthy server must not
+    /// go out of service for that.
     #[must_use]
-    pub const fn parameters(self) -> Option<&'static [&'static str]> {
+    pub const fn query_parameters(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Health | Self::Ready | Self::Unknown => None,
             Self::Analyze => Some(&["device_id"]),
@@ -170,7 +170,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The value of `Allow`.
+    /// Returns the value of `Allow`.
     #[must_use]
     pub const fn allow(self) -> &'static str {
         match self {
@@ -180,7 +180,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// The names of [`Reason::ALL`].
+/// The names of [`Reason::ALL`], in its order.
 #[expect(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
 const REASON_NAMES: [&str; Reason::ALL.len()] = {
     let mut names = [""; Reason::ALL.len()];
@@ -192,7 +192,7 @@ const REASON_NAMES: [&str; Reason::ALL.len()] = {
     names
 };
 
-/// What the counters of requests and rejections are labelled with.
+/// The label values of the counters of requests and rejections.
 pub const LABELS: Labels = Labels {
     routes: &NAMES,
     statuses: &Status::CODES,

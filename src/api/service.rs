@@ -1,10 +1,12 @@
-//! The handler of one core: routes each request to what answers it.
+//! The handler of one core, which dispatches each request to the function that answers it.
 
 use std::io;
 use std::sync::Arc;
 
+use super::authorization::is_authorized;
 use super::cors::Cors;
-use super::ingest::{self, Ingest};
+use super::ingest::Ingest;
+use super::ingest_error::IngestError;
 use super::meter::Meter;
 use super::route::{NAMES, REFUSED, Route};
 use super::state::State;
@@ -18,58 +20,58 @@ use percore::http::response::{Field, Response, TEXT};
 use percore::http::status::Status;
 use percore::observer::{CloseReason, Observer};
 
-/// What a core serves.
+/// The API on one core.
 #[derive(Debug)]
 pub struct Service {
     core: usize,
     state: Arc<State>,
     ingest: Ingest,
     meter: Meter,
-    /// Of stored metrics.
-    expiry: Appointment,
-    /// Of silent devices.
-    sweep: Appointment,
+    /// Evicts stored metrics that are too old.
+    store_timer: MaintenanceTimer,
+    /// Removes devices that have been silent for too long.
+    sweep_timer: MaintenanceTimer,
 }
 
-/// When the core is to let go of something that is too old by then, in monotonic nanoseconds.
+/// The next time of a maintenance task, in monotonic nanoseconds, if there is something to maintain.
 #[derive(Debug, Default)]
-struct Appointment(Option<u64>);
+struct MaintenanceTimer(Option<u64>);
 
-impl Appointment {
-    /// Does what is due and makes the next appointment. What comes later is due later, so that one
-    /// stands until its time; without one, the first events make one.
-    fn keep(&mut self, took_events: bool, now: Now, work: impl FnOnce() -> Option<u64>) {
-        if self.0.map_or(took_events, |at_ns| now.mono_ns >= at_ns) {
+impl MaintenanceTimer {
+    /// Runs the task if it is due, and sets the timer to the time that the task returns. New events
+    /// expire later than older ones, so they start the timer only if it does not run.
+    fn run_if_due(&mut self, has_new_events: bool, now: Now, work: impl FnOnce() -> Option<u64>) {
+        if self.0.map_or(has_new_events, |due_ns| now.mono_ns >= due_ns) {
             self.0 = work();
         }
     }
 }
 
 impl Service {
-    /// The service of `core`.
+    /// Makes the service of `core`.
     #[must_use]
     pub fn new(core: usize, state: Arc<State>) -> Self {
         let ingest = Ingest::new(core, &state);
         let meter = Meter::new(core, Arc::clone(&state.counters), Arc::clone(&state.latency));
-        let (expiry, sweep) = (Appointment::default(), Appointment::default());
-        Self { core, state, ingest, meter, expiry, sweep }
+        let (store_timer, sweep_timer) = <(MaintenanceTimer, MaintenanceTimer)>::default();
+        Self { core, state, ingest, meter, store_timer, sweep_timer }
     }
 
     #[inline(always)]
-    fn decide(
+    fn dispatch(
         &mut self,
         route: Route<'_>,
         request: &Request<'_>,
         context: &Context<'_>,
         body: &mut Vec<u8>,
     ) -> Reply {
-        // What devices send is asked no further.
-        let is_metrics = route == Route::Ingest && request.method == Method::Post;
-        if is_metrics && request.query.is_none() && !context.over_limit {
+        // The request of a device needs no further checks.
+        let is_ingest = route == Route::Ingest && request.method == Method::Post;
+        if is_ingest && request.query.is_none() && !context.over_limit {
             let index = route.index();
             return Reply::Now(self.ingest.take(request, &self.state, context, body, index));
         }
-        match at_the_door(route, request, context, body) {
+        match answer_early(route, request, context, body) {
             Some(response) => Reply::Now(response),
             None => self.answer(route, request, context, body),
         }
@@ -83,7 +85,7 @@ impl Service {
         body: &mut Vec<u8>,
     ) -> Reply {
         if route != Route::Ingest {
-            // A pipelined POST before this request is seen by it.
+            // This request sees the events of a pipelined POST before it.
             self.publish(context.now);
         }
         let (state, index) = (&self.state, route.index());
@@ -91,15 +93,17 @@ impl Service {
             Route::Ingest => self.ingest.take(request, state, context, body, index),
             Route::Health => health::health(body, index),
             Route::Ready => health::ready(context.draining, body, index),
-            Route::Index => index::index(body, index),
-            Route::Document => openapi::document(request.method, body, index),
+            Route::Index => index::answer(body, index),
+            Route::OpenApi => openapi::answer(request.method, body, index),
             Route::Analyze => return analyze::answer(request, state, context, body, index),
             Route::Scrape => return scrape::answer(request, state, context, body, index),
-            Route::Lookup(_) if !ingest::is_authorized(&request.headers, state) => {
-                ingest::unauthorized(body, index)
+            Route::Lookup(_) if !is_authorized(&request.headers, state) => {
+                IngestError::Unauthorized.answer(body, index)
             }
             Route::Lookup(key) => return lookup::answer(key, state, context, body, index),
-            Route::Debug(_) | Route::Profile(_) if !debug::admits(request, context, state) => {
+            Route::Debug(_) | Route::Profile(_)
+                if !debug::is_permitted(request, context, state) =>
+            {
                 debug::forbidden(body, index)
             }
             Route::Debug(page) => {
@@ -108,14 +112,14 @@ impl Service {
             Route::Profile(format) => {
                 return profile::answer(format, request, state, context, body, index);
             }
-            Route::Unknown => unknown(request.path, body, index),
+            Route::Unknown => unknown_path(request.path, body, index),
         })
     }
 }
 
-/// What is wrong with a method. Who asks `/metrics` as Prometheus does by default is told where
-/// that is served.
-const fn detail_of_405(route: Route<'_>, method: Method) -> &'static str {
+/// Returns the error of a method that a route does not answer. For GET of `/metrics`, the default of
+/// Prometheus, it names the path of the exposition.
+const fn method_error(route: Route<'_>, method: Method) -> &'static str {
     match (route, method) {
         (Route::Ingest, Method::Get | Method::Head) => {
             "method: devices POST to this path; for Prometheus GET /metrics/prometheus, for a \
@@ -125,9 +129,8 @@ const fn detail_of_405(route: Route<'_>, method: Method) -> &'static str {
     }
 }
 
-/// Answers for a path that is not served, and names the one that was meant if a slash is all that
-/// differs.
-fn unknown(path: &str, body: &mut Vec<u8>, index: usize) -> Response {
+/// Answers for a path that is not served, and names the path that is if only a slash differs.
+fn unknown_path(path: &str, body: &mut Vec<u8>, index: usize) -> Response {
     let meant = Route::of(path.trim_end_matches('/'));
     let known = NAMES.get(meant.index()).filter(|name| name.starts_with('/'));
     match known {
@@ -142,9 +145,8 @@ fn unknown(path: &str, body: &mut Vec<u8>, index: usize) -> Response {
     }
 }
 
-/// The answer to what needs no more than the route and the method: what is refused for them, and
-/// OPTIONS.
-fn at_the_door(
+/// Answers OPTIONS, and requests that are refused for their connection, method or query.
+fn answer_early(
     route: Route<'_>,
     request: &Request<'_>,
     context: &Context<'_>,
@@ -157,29 +159,29 @@ fn at_the_door(
         return Some(problem(body, status, error, field, route.index()));
     }
     if request.method == Method::Options {
-        let everything = request.path == "*";
-        let allow = if everything { "GET, HEAD, POST, OPTIONS" } else { route.allow() };
-        let known = everything || route != Route::Unknown;
-        if known {
+        let is_asterisk = request.path == "*";
+        let allow = if is_asterisk { "GET, HEAD, POST, OPTIONS" } else { route.allow() };
+        let is_known = is_asterisk || route != Route::Unknown;
+        if is_known {
             let field = Some(Field::Allow(allow));
             return Some(Response { field, ..Response::ok(TEXT, route.index()) });
         }
     }
-    if !route.takes(request.method) {
+    if !route.allows(request.method) {
         let field = Some(Field::Allow(route.allow()));
         let status = Status::MethodNotAllowed;
-        let detail = detail_of_405(route, request.method);
+        let detail = method_error(route, request.method);
         return Some(problem(body, status, detail, field, route.index()));
     }
-    if let Some(mistake) = query::mistake(route, request) {
+    if let Some(error) = query::find_error(route, request) {
         let status = Status::BadRequest;
-        return Some(problem(body, status, mistake, None, route.index()));
+        return Some(problem(body, status, error, None, route.index()));
     }
     None
 }
 
-/// The answer to a request that lacks a right, or that nothing here can take, whatever its body is.
-/// Whoever may have what it asks for is answered when its body is whole.
+/// Answers a request that is refused whatever its body is: one without authorization, for an unknown
+/// path, or with wrong content headers. Other requests are answered when their body is complete.
 fn judge(
     route: Route<'_>,
     head: &Request<'_>,
@@ -190,13 +192,13 @@ fn judge(
     let index = route.index();
     match route {
         Route::Ingest => Ingest::judge(&head.headers, state, context, body, index),
-        Route::Lookup(_) if !ingest::is_authorized(&head.headers, state) => {
-            Some(ingest::unauthorized(body, index))
+        Route::Lookup(_) if !is_authorized(&head.headers, state) => {
+            Some(IngestError::Unauthorized.answer(body, index))
         }
-        Route::Debug(_) | Route::Profile(_) if !debug::admits(head, context, state) => {
+        Route::Debug(_) | Route::Profile(_) if !debug::is_permitted(head, context, state) => {
             Some(debug::forbidden(body, index))
         }
-        Route::Unknown => Some(unknown(head.path, body, index)),
+        Route::Unknown => Some(unknown_path(head.path, body, index)),
         _ => None,
     }
 }
@@ -245,10 +247,10 @@ impl Handler for Service {
     ) -> Reply {
         let route = Route::of(request.path);
         let Some(cors) = &self.state.cors else {
-            return self.decide(route, request, context, body);
+            return self.dispatch(route, request, context, body);
         };
         let lines = cors.lines(route, request);
-        match self.decide(route, request, &Context { lines, ..*context }, body) {
+        match self.dispatch(route, request, &Context { lines, ..*context }, body) {
             Reply::Now(response) => Reply::Now(Response { lines, ..response }),
             Reply::Later => Reply::Later,
         }
@@ -263,7 +265,7 @@ impl Handler for Service {
         let route = Route::of(head.path);
         let lines = self.state.cors.as_ref().map_or("", |cors| cors.lines(route, head));
         let context = Context { lines, ..*context };
-        let judged = at_the_door(route, head, &context, body)
+        let judged = answer_early(route, head, &context, body)
             .or_else(|| judge(route, head, &context, &self.state, body));
         judged.map(|response| Response { lines, ..response })
     }
@@ -273,7 +275,7 @@ impl Handler for Service {
     }
 
     fn answer_error(&mut self, error: RequestError, body: &mut Vec<u8>) -> Response {
-        let lines = self.state.cors.as_ref().map_or("", Cors::lines_of_refusal);
+        let lines = self.state.cors.as_ref().map_or("", Cors::lines_without_origin);
         Response { lines, ..handler::error_response(error, body, REFUSED) }
     }
 
@@ -283,13 +285,13 @@ impl Handler for Service {
     }
 
     fn end_turn(&mut self, now: Now) -> Option<u64> {
-        let Self { core, state, ingest, expiry, sweep, .. } = self;
-        let took = ingest.took_events();
-        if took {
+        let Self { core, state, ingest, store_timer, sweep_timer, .. } = self;
+        let has_new_events = ingest.take_has_new_events();
+        if has_new_events {
             state.store.end_turn(*core);
         }
-        expiry.keep(took, now, || state.store.sweep(*core, now));
-        sweep.keep(took, now, || state.analytics.sweep(*core, now));
-        [expiry.0, sweep.0].into_iter().flatten().min()
+        store_timer.run_if_due(has_new_events, now, || state.store.sweep(*core, now));
+        sweep_timer.run_if_due(has_new_events, now, || state.analytics.sweep(*core, now));
+        [store_timer.0, sweep_timer.0].into_iter().flatten().min()
     }
 }

@@ -80,33 +80,6 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Undoes percent-encoding (RFC 3986, section 2.1) into `decoded`, which is cleared first.
-///
-/// Answers `None` for a `%` without two hexadecimal digits and for more than `bytes_max` bytes.
-pub fn percent_decode<'d>(
-    encoded: &str,
-    bytes_max: usize,
-    decoded: &'d mut Vec<u8>,
-) -> Option<&'d [u8]> {
-    decoded.clear();
-    let mut rest = encoded.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        if decoded.len() == bytes_max {
-            return None;
-        }
-        rest = after;
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let (&[high, low], after) = rest.split_first_chunk::<2>()?;
-        let digit = |hex: u8| char::from(hex).to_digit(16).and_then(|d| u8::try_from(d).ok());
-        decoded.push((digit(high)? << 4) | digit(low)?);
-        rest = after;
-    }
-    Some(decoded)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,16 +96,5 @@ mod tests {
         assert_eq!(request.parameter("device_id").as_deref(), Some("a:b"));
         assert_eq!(request.parameter("flag").as_deref(), Some(""));
         assert_eq!(request.parameter("id"), None);
-    }
-
-    #[test]
-    fn percent_decoding_refuses_what_is_not_hexadecimal() {
-        let mut decoded = Vec::new();
-        assert_eq!(percent_decode("a%3ab%2F", 8, &mut decoded), Some(&b"a:b/"[..]));
-        for wrong in ["%", "%4", "%4g", "%+1", "a%"] {
-            assert_eq!(percent_decode(wrong, 8, &mut decoded), None, "{wrong}");
-        }
-        assert_eq!(percent_decode("123456789", 8, &mut decoded), None);
-        assert_eq!(percent_decode("%31%32", 2, &mut decoded), Some(&b"12"[..]));
     }
 }

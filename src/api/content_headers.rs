@@ -1,15 +1,43 @@
-//! Which media types hold metrics.
+//! The content headers of a request with metrics: the media type and the content coding of its body.
 
+use super::authorization::is_authorized;
+use super::ingest_error::IngestError;
+use super::state::State;
 use crate::metric::decode::LineMode;
+use percore::http::content_coding::ContentCoding;
+use percore::http::headers::{Headers, Name};
 
-/// How a body of this `Content-Type` is read; `None` for types that are not taken.
+/// The properties of a body that its decoding depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ContentHeaders {
+    pub(super) lines: LineMode,
+    pub(super) coding: ContentCoding,
+}
+
+impl ContentHeaders {
+    /// Reads the head of a request, if its sender may write metrics.
+    #[inline]
+    pub(super) fn read(headers: &Headers<'_>, state: &State) -> Result<Self, IngestError> {
+        if !is_authorized(headers, state) {
+            return Err(IngestError::Unauthorized);
+        }
+        let content_type =
+            headers.only(Name::ContentType).map_err(|_| IngestError::UnsupportedMediaType)?;
+        let lines = lines(content_type).ok_or(IngestError::UnsupportedMediaType)?;
+        let coding = headers.list(Name::ContentEncoding);
+        let coding = ContentCoding::from_field(coding.as_deref());
+        Ok(Self { lines, coding: coding.ok_or(IngestError::UnsupportedCoding)? })
+    }
+}
+
+/// Returns how the lines of a body of this `Content-Type` are read; `None` for types that are not
+/// taken.
 ///
-/// `application/x-www-form-urlencoded` is what `curl -d` says of anything; who types a metric by
-/// hand should not have to know that.
-#[must_use]
-pub fn lines(content_type: Option<&[u8]>) -> Option<LineMode> {
+/// `application/x-www-form-urlencoded` is the type that `curl -d` names for any data. It is taken,
+/// so that nobody who types a metric by hand has to know that.
+fn lines(content_type: Option<&[u8]>) -> Option<LineMode> {
     let value = content_type.unwrap_or_default();
-    // What nearly every device sends, before anything is taken apart.
+    // Nearly every device sends this: it is compared before the value is taken apart.
     if value == b"application/json" || value.is_empty() {
         return Some(LineMode::Detect);
     }
@@ -21,14 +49,14 @@ pub fn lines(content_type: Option<&[u8]>) -> Option<LineMode> {
     (JSON.iter().any(is) || has_json_suffix(essence)).then_some(LineMode::Detect)
 }
 
-/// NDJSON has no registered type: these are what its libraries and the tools that speak it say.
+/// The types of NDJSON that its libraries and tools use; none is registered.
 const NDJSON: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
 
-/// What may hold metrics in any form.
+/// The types of a body in any form.
 const JSON: [&str; 5] =
     ["", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"];
 
-/// `application/vnd.device+json` and its like (RFC 6839, section 3.1).
+/// Returns true for `application/vnd.device+json` and its like (RFC 6839, section 3.1).
 fn has_json_suffix(essence: &[u8]) -> bool {
     let Some((type_and_name, suffix)) = essence.split_last_chunk::<5>() else {
         return false;

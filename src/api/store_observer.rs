@@ -1,4 +1,4 @@
-//! What the store's writer sees, for the log and the metrics.
+//! The observer of the writer to Redis: its events, in the log and the metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use crate::telemetry::log;
 use crate::telemetry::log_limiter::LogLimiter;
 use percore::clock::Now;
 
-/// Logs when Redis comes and goes and what is given up meanwhile, and records how long each block
+/// Logs outages of Redis and the events that are lost in them, and records for how long each block
 /// was in flight.
 #[derive(Debug)]
-pub struct StoreWatch {
+pub struct StoreObserver {
     flushes: Arc<Latency>,
-    /// Events given up, by why, in the order of [`DropReason::ALL`].
-    given_up: [LogLimiter; DropReason::ALL.len()],
+    /// The lines about lost events, in the order of [`DropReason::ALL`].
+    lost: [LogLimiter; DropReason::ALL.len()],
 }
 
-impl StoreWatch {
-    /// Records into the only route of the only core of `flushes`.
+impl StoreObserver {
+    /// Makes an observer that records into the only route of the only core of `flushes`.
     #[must_use]
     pub fn new(flushes: Arc<Latency>) -> Self {
-        Self { flushes, given_up: DropReason::ALL.map(|_| LogLimiter::new()) }
+        Self { flushes, lost: DropReason::ALL.map(|_| LogLimiter::new()) }
     }
 }
 
-impl Observer for StoreWatch {
+impl Observer for StoreObserver {
     fn on_flush(&self, took_ns: u64) {
         self.flushes.record_one(0, 0, took_ns);
     }
@@ -64,35 +64,35 @@ impl Observer for StoreWatch {
     }
 
     fn on_drop(&self, reason: DropReason, events: u64, now_ns: u64) {
-        // What is lost at the end is told once, by whoever ends the server.
+        // The server logs once, when it ends, what is lost by that.
         if reason == DropReason::Shutdown {
             return;
         }
-        let limiter = self.given_up.get(reason.index());
+        let limiter = self.lost.get(reason.index());
         let due = limiter.and_then(|limiter| limiter.add(events, at(now_ns)));
         if let Some(events) = due {
-            tell(reason, events);
+            warn_lost(reason, events);
         }
     }
 
     fn on_tick(&self, now_ns: u64) {
-        for (reason, limiter) in DropReason::ALL.into_iter().zip(&self.given_up) {
+        for (reason, limiter) in DropReason::ALL.into_iter().zip(&self.lost) {
             if let Some(events) = limiter.take_if_due(at(now_ns)) {
-                tell(reason, events);
+                warn_lost(reason, events);
             }
         }
     }
 
     fn on_end(&self) {
-        for (reason, limiter) in DropReason::ALL.into_iter().zip(&self.given_up) {
+        for (reason, limiter) in DropReason::ALL.into_iter().zip(&self.lost) {
             if let Some(events) = limiter.take() {
-                tell(reason, events);
+                warn_lost(reason, events);
             }
         }
     }
 }
 
-fn tell(reason: DropReason, events: u64) {
+fn warn_lost(reason: DropReason, events: u64) {
     let why = match reason {
         DropReason::Overflow => "the queue to Redis is full, and the oldest make room",
         DropReason::Expired => "they waited longer than --store-ttl",
@@ -106,7 +106,7 @@ const fn at(mono_ns: u64) -> Now {
     Now { mono_ns, wall_us: 0 }
 }
 
-/// Nobody wants to read nanoseconds.
+/// Shortens a duration to milliseconds.
 const fn shown(duration: Duration) -> HumanDuration {
     HumanDuration(Duration::from_millis(duration.as_millis() as u64))
 }

@@ -1,7 +1,8 @@
-//! Who sends what is refused: for the log, once a minute, or each time with `--log-level debug`.
+//! Log lines about requests and events that are refused or ignored: each kind once a minute, or each
+//! time with `--log-level debug`.
 //!
-//! Counters say how much is refused and why; to find the device, somebody has to be named. What the
-//! sender was told is what the log says.
+//! Counters say how many there are and why. To find the device at fault, a line also names the peer
+//! and the device of one of them, with the detail that was answered.
 
 use super::state::State;
 use crate::metric::decode::IgnoredMembers;
@@ -12,9 +13,9 @@ use crate::telemetry::warning::{Warning, WarningContext};
 use percore::http::handler::{Context, PeerDisplay};
 use percore::http::status::Status;
 
-/// Tells of so many events of one request that were refused, and why one of them was.
+/// Warns of events of one request that were rejected, with the reason for one of them.
 #[cold]
-pub(super) fn events(
+pub(super) fn rejected_events(
     rejected: u64,
     rejection: Rejection,
     device_id: Option<&[u8]>,
@@ -45,9 +46,10 @@ pub(super) fn events(
     }
 }
 
-/// Tells of events that were taken without a name or a time though one may have been meant.
+/// Warns of accepted events without a device id or a timestamp that have members with unknown names:
+/// one of these may be a misspelt name of what is missing.
 #[cold]
-pub(super) fn members(ignored: &IgnoredMembers<'_>, state: &State, context: &Context<'_>) {
+pub(super) fn ignored_members(ignored: &IgnoredMembers<'_>, state: &State, context: &Context<'_>) {
     let warning = Warning::MembersIgnored;
     let (peer, events) = (PeerDisplay(context.peer), ignored.events);
     let names = || ignored.names().collect::<Vec<_>>().join(&b", "[..]);
@@ -76,12 +78,12 @@ pub(super) fn members(ignored: &IgnoredMembers<'_>, state: &State, context: &Con
     }
 }
 
-/// Tells of events that were taken and not judged, because there are too many devices.
+/// Warns of accepted events that were not scored, because there are too many devices.
 #[cold]
-pub(super) fn devices(unjudged: u64, state: &State, context: &Context<'_>) {
+pub(super) fn refused_devices(unjudged: u64, state: &State, context: &Context<'_>) {
     let warning = Warning::DevicesRefused;
     let (peer, devices_max) = (PeerDisplay(context.peer), state.settings.devices_max);
-    // Once there are too many it may be every request; the counter has them.
+    // Past the limit, any request may be such a one: not even the debug log has a line for each.
     if let Some(count) = state.counters.warnings().add(warning, unjudged, context.now) {
         log::warn!(count, devices_max, %peer, "{}", warning.message());
     } else {
@@ -91,9 +93,14 @@ pub(super) fn devices(unjudged: u64, state: &State, context: &Context<'_>) {
     }
 }
 
-/// Tells of a request that was refused as a whole, with the problem that it was answered with.
+/// Warns of a request that was refused as a whole, with the problem that it was answered.
 #[cold]
-pub(super) fn request(status: Status, problem: &[u8], state: &State, context: &Context<'_>) {
+pub(super) fn refused_request(
+    status: Status,
+    problem: &[u8],
+    state: &State,
+    context: &Context<'_>,
+) {
     let warning = Warning::BodiesRefused;
     let (peer, status, detail) =
         (PeerDisplay(context.peer), status.code(), Escaped(detail(problem)));
@@ -111,7 +118,7 @@ pub(super) fn request(status: Status, problem: &[u8], state: &State, context: &C
     }
 }
 
-/// The detail of a problem, as it was written.
+/// Returns the detail of a problem, still escaped.
 fn detail(problem: &[u8]) -> &[u8] {
     const NAME: &[u8] = b"\"detail\":\"";
     let begins = |at: &usize| problem.get(*at..).is_some_and(|rest| rest.starts_with(NAME));
