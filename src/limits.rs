@@ -176,7 +176,7 @@ pub const EVENTS_PER_HOLD: usize = 8;
 pub const RECORDS_PER_HOLD: usize = 8;
 
 /// Durations that a core keeps for itself while a scrape holds its histograms; past that it waits.
-pub const TALLY_ENTRIES_MAX: usize = 4 * 1024;
+pub const DURATION_BUFFER_ENTRIES_MAX: usize = 4 * 1024;
 
 /// Look-ups and scrapes that wait for the control thread; more get 503.
 pub const JOBS_QUEUED_MAX: usize = 1024;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! core ─▶ counters (one writer each) ──────────┐
-//! core ─▶ tally ─(end of turn)─▶ latency (HDR) ├─▶ families ─▶ exposition, open_metrics
+//! core ─▶ durations ─(turn end)▶ latency (HDR) ├─▶ families ─▶ exposition, open_metrics
 //! core ─▶ busy nanoseconds ─▶ busy_ratios ─────┘   (the API adds the analytics and the store)
 //! ```
 //!

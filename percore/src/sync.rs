@@ -30,6 +30,13 @@ impl Count {
     }
 }
 
+/// Adds each counter to the sum of the same index.
+pub fn add_each(sums: &mut [u64], counts: &[Count]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count.total();
+    }
+}
+
 /// One `T` for each core, each on cache lines of its own. There is always at least one.
 #[derive(Debug)]
 pub struct PerCore<T> {

@@ -165,7 +165,7 @@ fn threads(state: &State, now: Now, out: &mut Vec<u8>) -> io::Result<()> {
         "{:>4} {:>10} {:>11} {:>14} {:>14} {:>11}",
         "core", "busy_ratio", "connections", "turns", "events", "events/turn"
     )?;
-    let cores = busy.iter().zip(&totals.live).zip(&totals.turns).enumerate();
+    let cores = busy.iter().zip(&totals.open_connections).zip(&totals.turns).enumerate();
     for (core, ((busy, connections), turns)) in cores {
         let events = state.store.accepted_by(core);
         let each = events as f64 / (*turns).max(1) as f64;

@@ -228,7 +228,7 @@ impl Report {
 
     fn count(&self, core: usize, state: &State) {
         if self.late > 0 {
-            state.counters.late(core, self.late);
+            state.counters.count_late(core, self.late);
         }
         if self.first_rejection.is_none() {
             return;
@@ -236,7 +236,7 @@ impl Report {
         for reason in Reason::ALL {
             let events = self.rejected.get(reason.index()).copied().unwrap_or_default();
             if events > 0 {
-                state.counters.reject(core, reason.index(), events);
+                state.counters.count_rejected(core, reason.index(), events);
             }
         }
     }

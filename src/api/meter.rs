@@ -9,7 +9,7 @@ use percore::http::response::Response;
 use percore::observer::{CloseReason, Observer};
 
 use crate::telemetry::counters::Counters;
-use crate::telemetry::latency::{Latency, Tally};
+use crate::telemetry::latency::{DurationBuffer, Latency};
 use crate::telemetry::log;
 use crate::telemetry::warning::{Warning, WarningContext};
 
@@ -19,7 +19,7 @@ pub struct Meter {
     core: usize,
     counters: Arc<Counters>,
     latency: Arc<Latency>,
-    tally: Tally,
+    durations: DurationBuffer,
     /// Answers of this turn: their routes, and since when they were owed.
     answered: Vec<(usize, u64)>,
 }
@@ -28,40 +28,40 @@ impl Meter {
     /// Returns the meter of `core`.
     #[must_use]
     pub fn new(core: usize, counters: Arc<Counters>, latency: Arc<Latency>) -> Self {
-        Self { core, counters, latency, tally: Tally::default(), answered: Vec::new() }
+        Self { core, counters, latency, durations: DurationBuffer::default(), answered: Vec::new() }
     }
 }
 
 impl Observer for Meter {
     fn connection_opened(&mut self) {
-        self.counters.open(self.core);
+        self.counters.count_opened(self.core);
     }
 
     fn connection_closed(&mut self, reason: CloseReason) {
-        self.counters.close(self.core, reason);
+        self.counters.count_closed(self.core, reason);
     }
 
     fn request_answered(&mut self, response: Response, since_ns: u64) {
-        self.counters.request(self.core, response.route, response.status.code());
+        self.counters.count_request(self.core, response.route, response.status.code());
         self.answered.push((response.route, since_ns));
     }
 
     /// Counts the turn and its answers. They are in the kernel by now; one reading of the clock
     /// serves them all, so that the first of a long turn seem slower than they were, never faster.
     fn turn_ended(&mut self, began_ns: u64, ended_ns: u64) {
-        self.counters.turn(self.core, ended_ns.saturating_sub(began_ns));
+        self.counters.count_turn(self.core, ended_ns.saturating_sub(began_ns));
         if self.answered.is_empty() && !self.wants_turn() {
             return;
         }
         for (route, since_ns) in self.answered.drain(..) {
-            self.tally.add(route, ended_ns.saturating_sub(since_ns), 1);
+            self.durations.add(route, ended_ns.saturating_sub(since_ns), 1);
         }
-        self.latency.record(self.core, &mut self.tally);
+        self.latency.record(self.core, &mut self.durations);
     }
 
     /// Returns true if a scrape kept durations from being recorded.
     fn wants_turn(&self) -> bool {
-        !self.tally.is_empty()
+        !self.durations.is_empty()
     }
 
     #[cold]

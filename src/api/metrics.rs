@@ -10,7 +10,7 @@ use crate::analytics::summary::InstanceSummary;
 use crate::metric::event::Field;
 use crate::store::event_counters::{DropReason, EvictReason};
 use crate::store::stats::Stats;
-use crate::telemetry::counters::{Labels, Totals};
+use crate::telemetry::counters::{CoreTotals, Labels};
 use crate::telemetry::family::{MetricFamily, by, counter, gauge, histogram, single};
 use crate::telemetry::latency::Durations;
 use percore::clock::Now;
@@ -20,7 +20,7 @@ use percore::observer::CloseReason;
 #[derive(Clone, Debug)]
 struct Snapshot {
     labels: Labels,
-    counters: Totals,
+    counters: CoreTotals,
     durations: Vec<Durations>,
     busy_ratios: Vec<f64>,
     connections_max: usize,
@@ -135,7 +135,7 @@ impl Snapshot {
             gauge(
                 "corepulse_connections",
                 "Open connections.",
-                by("core", counters.live.iter().copied().enumerate()),
+                by("core", counters.open_connections.iter().copied().enumerate()),
             ),
             gauge(
                 "corepulse_connections_max",

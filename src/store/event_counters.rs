@@ -6,7 +6,7 @@
 //! the outcomes first and `accepted` last. So it never sees an outcome without its acceptance, and
 //! `pending` is never negative.
 
-use percore::sync::{Count, PerCore};
+use percore::sync::{Count, PerCore, add_each};
 
 /// The reason why an acknowledged event was not stored or, in a remote store, not confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,12 +174,6 @@ impl EventCounters {
         }
         totals.accepted = self.slots.iter().map(|slot| slot.accepted.total()).sum();
         totals
-    }
-}
-
-fn add_each(sums: &mut [u64], counts: &[Count]) {
-    for (sum, count) in sums.iter_mut().zip(counts) {
-        *sum += count.total();
     }
 }
 

@@ -1,37 +1,37 @@
-//! What the cores count: requests, refusals, connections, time at work.
+//! Counters of the cores: requests, rejected events, connections, time at work.
 //!
-//! Each core writes counters of its own, so counting is a load and a store on a line that nobody
-//! else writes; a scrape adds them up. Routes, statuses and reasons come as tables from the layers
-//! that own them, and are counted by index.
+//! Each core writes counters of its own, so that counting is a load and a store on a cache line
+//! that no other thread writes; a scrape adds them up. Routes, statuses and reasons are tables of
+//! the layers above, and counted by index.
 
 use super::warning::Warnings;
 use percore::observer::CloseReason;
-use percore::sync::{Count, PerCore};
+use percore::sync::{Count, PerCore, add_each};
 
-/// The label values that are counted by index.
+/// The values of labels that are counted by index.
 #[derive(Clone, Copy, Debug)]
 pub struct Labels {
-    /// Names of the routes, never paths.
+    /// The names of the routes, which are not the paths of requests.
     pub routes: &'static [&'static str],
-    /// Every status that is answered.
+    /// All statuses of answers.
     pub statuses: &'static [u16],
-    /// Of which each route can have these, by its place; any, where nothing is said of it.
+    /// The statuses that each route can have, by its index; a route without an entry can have all.
     pub possible: &'static [&'static [u16]],
-    /// Why events are rejected.
+    /// The reasons for which events are rejected.
     pub reject_reasons: &'static [&'static str],
 }
 
 impl Labels {
-    /// Whether a request of this route can be answered with this status.
-    fn are_possible(&self, route: usize, status: u16) -> bool {
+    /// Returns true if a request of this route can be answered with this status.
+    fn is_possible(&self, route: usize, status: u16) -> bool {
         self.possible.get(route).is_none_or(|statuses| statuses.contains(&status))
     }
 }
 
-/// One core's counters.
+/// The counters of one core.
 #[derive(Debug)]
-struct Core {
-    /// By route, then status; the last column of a route takes statuses that are in no table.
+struct CoreCounters {
+    /// By route, then status; each route has one more column for statuses that are in no table.
     requests: Box<[Count]>,
     rejected: Box<[Count]>,
     late: Count,
@@ -41,23 +41,23 @@ struct Core {
     turns: Count,
 }
 
-/// The counters of all cores. Methods that take a `core` and add are for that core's thread alone.
+/// The counters of all cores. Only the thread of a core may count for it.
 #[derive(Debug)]
 pub struct Counters {
     labels: Labels,
-    cores: PerCore<Core>,
+    cores: PerCore<CoreCounters>,
     warnings: Warnings,
 }
 
 impl Counters {
-    /// Counters at 0 for each core and each known label value.
+    /// Makes counters at 0 for each core and each known value of a label.
     #[must_use]
     pub fn new(cores: usize, labels: Labels) -> Self {
         let cells = labels.routes.len() * (labels.statuses.len() + 1);
         let zeros = |count| (0..count).map(|_| Count::default()).collect();
         Self {
             labels,
-            cores: PerCore::new(cores, |_| Core {
+            cores: PerCore::new(cores, |_| CoreCounters {
                 requests: zeros(cells),
                 rejected: zeros(labels.reject_reasons.len()),
                 late: Count::default(),
@@ -70,20 +70,20 @@ impl Counters {
         }
     }
 
-    /// What is told in the log as well. Any thread may note it.
+    /// Returns the warnings, which any thread may count.
     #[must_use]
     pub const fn warnings(&self) -> &Warnings {
         &self.warnings
     }
 
-    /// The tables it counts by.
+    /// Returns the tables that it counts by.
     #[must_use]
     pub fn labels(&self) -> Labels {
         self.labels
     }
 
-    /// Counts a request answered, by the route's index and its status.
-    pub fn request(&self, core: usize, route: usize, status: u16) {
+    /// Counts an answered request, by the route's index and its status.
+    pub fn count_request(&self, core: usize, route: usize, status: u16) {
         let statuses = self.labels.statuses;
         let known = statuses.iter().position(|known| *known == status);
         debug_assert!(known.is_some(), "status {status} is in no table");
@@ -95,60 +95,48 @@ impl Counters {
     }
 
     /// Counts rejected events, by the reason's index.
-    pub fn reject(&self, core: usize, reason: usize, events: u64) {
+    pub fn count_rejected(&self, core: usize, reason: usize, events: u64) {
         if let Some(count) = self.cores.at(core).rejected.get(reason) {
             count.add(events);
         }
     }
 
     /// Counts events accepted late.
-    pub fn late(&self, core: usize, events: u64) {
+    pub fn count_late(&self, core: usize, events: u64) {
         self.cores.at(core).late.add(events);
     }
 
-    /// Counts a connection that this core has accepted, or was given.
-    pub fn open(&self, core: usize) {
+    /// Counts a connection that this core has accepted, or received from another core.
+    pub fn count_opened(&self, core: usize) {
         self.cores.at(core).opened.add(1);
     }
 
     /// Counts the end of a connection of this core.
-    pub fn close(&self, core: usize, reason: CloseReason) {
+    pub fn count_closed(&self, core: usize, reason: CloseReason) {
         if let Some(count) = self.cores.at(core).closed.get(reason.index()) {
             count.add(1);
         }
     }
 
-    /// Adds a turn and the nanoseconds that it worked.
-    pub fn turn(&self, core: usize, busy_ns: u64) {
+    /// Counts a turn of the event loop and its nanoseconds at work.
+    pub fn count_turn(&self, core: usize, busy_ns: u64) {
         let core = self.cores.at(core);
         core.busy_ns.add(busy_ns);
         core.turns.add(1);
     }
 
-    /// Open connections of a core, read from any thread.
+    /// Adds up the counters of all cores.
     #[must_use]
-    pub fn live(&self, core: usize) -> u64 {
-        self.cores.at(core).live()
-    }
-
-    /// Open connections of all cores.
-    #[must_use]
-    pub fn live_all(&self) -> u64 {
-        self.cores.iter().map(Core::live).sum()
-    }
-
-    /// Adds up what all cores have counted.
-    #[must_use]
-    pub fn totals(&self) -> Totals {
-        let mut totals = Totals {
+    pub fn totals(&self) -> CoreTotals {
+        let mut totals = CoreTotals {
             requests: vec![0; self.labels.routes.len() * (self.labels.statuses.len() + 1)],
             rejected: vec![0; self.labels.reject_reasons.len()],
-            ..Totals::default()
+            ..CoreTotals::default()
         };
         for core in self.cores.iter() {
-            // Ends before beginnings, so that no reading has more ends.
+            // Closed connections are read before opened ones, so that they are never more.
             add_each(&mut totals.closed, &core.closed);
-            totals.live.push(core.live());
+            totals.open_connections.push(core.open_connections());
             totals.opened += core.opened.total();
             add_each(&mut totals.requests, &core.requests);
             add_each(&mut totals.rejected, &core.rejected);
@@ -160,23 +148,18 @@ impl Counters {
     }
 }
 
-impl Core {
-    fn live(&self) -> u64 {
+impl CoreCounters {
+    fn open_connections(&self) -> u64 {
         let closed: u64 = self.closed.iter().map(Count::total).sum();
         self.opened.total().saturating_sub(closed)
     }
 }
 
-fn add_each(sums: &mut [u64], counts: &[Count]) {
-    for (sum, count) in sums.iter_mut().zip(counts) {
-        *sum += count.total();
-    }
-}
-
-/// Sums over all cores.
+/// The sums over all cores.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// By route, then status, then one for statuses in no table; see [`Self::request_counts`].
+pub struct CoreTotals {
+    /// By route, then status, then one for statuses in no table; [`Self::request_counts`] reads
+    /// them.
     requests: Vec<u64>,
     /// Events rejected, by reason.
     pub rejected: Vec<u64>,
@@ -187,16 +170,17 @@ pub struct Totals {
     /// Connections ended, in the order of [`CloseReason::ALL`].
     pub closed: [u64; CloseReason::ALL.len()],
     /// Open connections, by core.
-    pub live: Vec<u64>,
+    pub open_connections: Vec<u64>,
     /// Nanoseconds at work, by core.
     pub busy_ns: Vec<u64>,
-    /// Turns, by core.
+    /// Turns of the event loop, by core.
     pub turns: Vec<u64>,
 }
 
-impl Totals {
-    /// Every pair of route and status that there can be, with its count: each is a series in every
-    /// store of them. Any other comes only if there was one; a status in no table is `None`.
+impl CoreTotals {
+    /// Returns the count of each possible pair of route and status, because a series has to exist
+    /// before its first event; of other pairs only those that were counted. A status in no table is
+    /// `None`.
     pub fn request_counts(
         &self,
         labels: Labels,
@@ -206,20 +190,20 @@ impl Totals {
             let statuses = labels.statuses.iter().map(|status| Some(*status));
             let columns = statuses.chain([None]).zip(row);
             let possible =
-                move |status: Option<u16>| status.is_some_and(|it| labels.are_possible(place, it));
+                move |status: Option<u16>| status.is_some_and(|it| labels.is_possible(place, it));
             columns
                 .filter(move |(status, count)| possible(*status) || **count > 0)
                 .map(move |(status, count)| (*route, status, *count))
         })
     }
 
-    /// Requests answered, whatever the route and status.
+    /// Returns the number of answered requests.
     #[must_use]
     pub fn requests_all(&self) -> u64 {
         self.requests.iter().sum()
     }
 
-    /// Events rejected for whatever reason.
+    /// Returns the number of rejected events.
     #[must_use]
     pub fn rejected_all(&self) -> u64 {
         self.rejected.iter().sum()
@@ -251,18 +235,18 @@ mod tests {
         let expected =
             [("ingest", Some(202), 0), ("ingest", Some(400), 0), ("health", Some(200), 0)];
         assert_eq!(zeros, expected);
-        // What nobody thought of is not kept back for that.
+        // A pair that was held to be impossible is shown once it is counted.
         let odd = Counters::new(1, LABELS);
-        odd.request(0, 1, 400);
+        odd.count_request(0, 1, 400);
         let counts: Vec<_> = odd.totals().request_counts(LABELS).collect();
         assert_eq!(counts[3..], [("health", Some(400), 1)]);
         let anything = Labels { possible: &[], ..LABELS };
         assert_eq!(odd.totals().request_counts(anything).count(), 6);
-        counters.request(0, 0, 202);
-        counters.request(1, 0, 202);
-        counters.request(1, 1, 200);
-        counters.reject(1, 1, 5);
-        counters.reject(1, 2, 5);
+        counters.count_request(0, 0, 202);
+        counters.count_request(1, 0, 202);
+        counters.count_request(1, 1, 200);
+        counters.count_rejected(1, 1, 5);
+        counters.count_rejected(1, 2, 5);
         let totals = counters.totals();
         let counts: Vec<_> = totals.request_counts(LABELS).filter(|row| row.2 > 0).collect();
         assert_eq!(counts, [("ingest", Some(202), 2), ("health", Some(200), 1)]);
@@ -273,14 +257,13 @@ mod tests {
     #[test]
     fn live_connections_are_those_opened_and_not_closed() {
         let counters = Counters::new(2, LABELS);
-        counters.open(1);
-        counters.open(1);
-        counters.open(0);
-        counters.close(1, CloseReason::Age);
-        counters.turn(1, 1_000);
-        assert_eq!((counters.live(0), counters.live(1), counters.live_all()), (1, 1, 2));
+        counters.count_opened(1);
+        counters.count_opened(1);
+        counters.count_opened(0);
+        counters.count_closed(1, CloseReason::Age);
+        counters.count_turn(1, 1_000);
         let totals = counters.totals();
-        assert_eq!(totals.live, [1, 1]);
+        assert_eq!(totals.open_connections, [1, 1]);
         assert_eq!(totals.opened, 3);
         assert_eq!(totals.closed[CloseReason::Age.index()], 1);
         assert_eq!((totals.busy_ns, totals.turns), (vec![0, 1_000], vec![0, 1]));

@@ -1,23 +1,24 @@
-//! How long requests take: HDR histograms, and the one door to that crate.
+//! Histograms of durations, and the one door to the `hdrhistogram` crate.
 //!
-//! A core tallies durations in memory of its own, and records the tally at the end of its turn. The
-//! histograms of a core have a lock that only a scrape contends for; a core that finds it taken
-//! keeps its tally for the next turn. Histograms only grow, so what Prometheus sees never falls.
+//! A core collects the durations of a turn in a buffer of its own, and records them when the turn
+//! ends. The histograms of a core have a lock that only a scrape contends for; a core that finds it
+//! taken keeps its buffer for the next turn. Histograms only grow, so no series of Prometheus
+//! falls.
 
 use hdrhistogram::Histogram;
 
-use crate::limits::TALLY_ENTRIES_MAX;
+use crate::limits::DURATION_BUFFER_ENTRIES_MAX;
 use percore::sync::{Mutex, PerCore};
 
-/// Durations under this are recorded as this: the fastest answers take some microseconds.
+/// Shorter durations are recorded as this: the fastest answers take some microseconds.
 pub const DURATION_NS_MIN: u64 = 1_000;
-/// Durations over this are recorded as this; the sum keeps them exactly.
+/// Longer durations are recorded as this; the sum has them exactly.
 pub const DURATION_NS_MAX: u64 = 60_000_000_000;
-/// Two significant digits: a value is known to within one part in a hundred.
+/// The significant digits: a value is known to one part in a hundred.
 const DIGITS: u8 = 2;
 
-/// The upper bounds of the buckets in the exposition, in nanoseconds: 50 µs to 5 s, with the 50 ms
-/// that were promised among them.
+/// The upper bounds of the buckets in the exposition, in nanoseconds: 50 µs to 5 s, among
+/// them the promised 50 ms.
 pub const BOUNDS_NS: [u64; 16] = [
     50_000,
     100_000,
@@ -37,9 +38,9 @@ pub const BOUNDS_NS: [u64; 16] = [
     5_000_000_000,
 ];
 
-/// Durations of one turn; it belongs to a core.
+/// The durations of one turn, in the hands of one core.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct DurationBuffer {
     entries: Vec<Entry>,
 }
 
@@ -50,14 +51,14 @@ struct Entry {
     requests: u64,
 }
 
-impl Tally {
-    /// Whether there is nothing in it.
+impl DurationBuffer {
+    /// Returns true if the buffer is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Notes that `requests` of a route took `duration_ns` each.
+    /// Adds `requests` of a route that took `duration_ns` each.
     pub fn add(&mut self, route: usize, duration_ns: u64, requests: u64) {
         if let Some(last) = self.entries.last_mut()
             && (last.route, last.duration_ns) == (route, duration_ns)
@@ -73,9 +74,9 @@ impl Tally {
 /// The durations of one route on one core, or of all cores once merged.
 #[derive(Clone, Debug)]
 pub struct Durations {
-    /// `None` only if the crate refused our constants, which a test excludes.
+    /// `None` only if the crate refused the constants above, which a test rules out.
     histogram: Option<Histogram<u64>>,
-    /// A busy server spends more than 64 bits of nanoseconds on its requests within weeks.
+    /// The sum of a busy server passes 64 bits within weeks.
     sum_ns: u128,
 }
 
@@ -96,7 +97,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Empty histograms: some 25 KB for each core and route.
+    /// Makes empty histograms, of some 25 KB for each core and route.
     #[must_use]
     pub fn new(cores: usize, routes: usize) -> Self {
         Self {
@@ -105,40 +106,41 @@ impl Latency {
         }
     }
 
-    /// Records a core's tally and empties it. If a scrape has the core's histograms, the tally is
-    /// kept for the next turn, and only a tally past [`TALLY_ENTRIES_MAX`] waits.
-    pub fn record(&self, core: usize, tally: &mut Tally) {
-        if tally.entries.is_empty() {
+    /// Records a core's buffer and empties it. If a scrape holds the histograms of the core, the
+    /// buffer is kept for the next turn; only one past [`DURATION_BUFFER_ENTRIES_MAX`] waits for
+    /// the scrape.
+    pub fn record(&self, core: usize, buffer: &mut DurationBuffer) {
+        if buffer.entries.is_empty() {
             return;
         }
         let histograms = self.cores.at(core);
         let mut durations = match histograms.try_lock() {
             Some(durations) => durations,
-            None if tally.entries.len() < TALLY_ENTRIES_MAX => return,
+            None if buffer.entries.len() < DURATION_BUFFER_ENTRIES_MAX => return,
             None => histograms.lock(),
         };
-        for entry in tally.entries.drain(..) {
+        for entry in buffer.entries.drain(..) {
             if let Some(durations) = durations.get_mut(entry.route) {
                 durations.record(entry.duration_ns, entry.requests);
             }
         }
     }
 
-    /// Does something while a scrape has the histograms of a core.
+    /// Calls a function while a scrape holds the histograms of a core.
     #[cfg(test)]
-    pub fn while_scraped(&self, core: usize, act: impl FnOnce()) {
+    pub fn while_scraped(&self, core: usize, function: impl FnOnce()) {
         let _scrape = self.cores.at(core).lock();
-        act();
+        function();
     }
 
-    /// Records one duration at once, for a thread that has no turns. Whoever scrapes is waited for.
+    /// Records one duration at once, for a thread without turns. Waits for a scrape.
     pub fn record_one(&self, core: usize, route: usize, duration_ns: u64) {
         if let Some(durations) = self.cores.at(core).lock().get_mut(route) {
             durations.record(duration_ns, 1);
         }
     }
 
-    /// The durations of each route over all cores. One lock a core and route, for a copy.
+    /// Merges the durations of all cores by route. Each lock is held for the copy of one histogram.
     #[must_use]
     pub fn merged(&self) -> Vec<Durations> {
         let mut merged = vec![Durations::default(); self.routes];
@@ -153,7 +155,7 @@ impl Latency {
     }
 }
 
-/// What a Prometheus histogram shows.
+/// The values of a Prometheus histogram.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Buckets {
     /// Requests at or under each of [`BOUNDS_NS`].
@@ -164,33 +166,33 @@ pub struct Buckets {
     pub sum_ns: u128,
 }
 
-/// The usual percentiles, in nanoseconds.
+/// The usual percentiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Summary {
-    /// Requests.
+    /// The number of requests.
     pub count: u64,
     /// The exact mean.
     pub mean_ns: u64,
-    /// Half took no longer.
+    /// The median.
     pub p50_ns: u64,
-    /// Nine tenths took no longer.
+    /// The 90th percentile.
     pub p90_ns: u64,
-    /// All but one in a hundred.
+    /// The 99th percentile.
     pub p99_ns: u64,
-    /// All but one in a thousand.
+    /// The 99.9th percentile.
     pub p999_ns: u64,
-    /// The longest.
+    /// The maximum.
     pub max_ns: u64,
 }
 
 /// One line of a percentile distribution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// Durations up to this value, in nanoseconds,
+    /// The upper bound of the durations.
     pub value_ns: u64,
-    /// are this share of all, 0 to 1,
+    /// The share of all requests up to the bound, 0 to 1.
     pub quantile: f64,
-    /// and so many requests.
+    /// The number of requests up to the bound.
     pub count: u64,
 }
 
@@ -213,8 +215,8 @@ impl Durations {
         }
     }
 
-    /// Sorts the durations into the fixed bounds. A cell of the histogram goes by its middle, and
-    /// so always to the same bound: no bucket ever falls.
+    /// Sorts the durations into the fixed buckets. A cell of the histogram is sorted by its middle,
+    /// so always into the same bucket: no bucket ever falls.
     #[must_use]
     pub fn buckets(&self) -> Buckets {
         let mut buckets = Buckets { sum_ns: self.sum_ns, ..Buckets::default() };
@@ -223,7 +225,7 @@ impl Durations {
         };
         buckets.count = histogram.len();
         for cell in histogram.iter_recorded() {
-            // Of a cell that straddles a bound, at most half is counted on the wrong side.
+            // At most half of a cell that lies across a bound is counted on the wrong side.
             let middle_ns = histogram.median_equivalent(cell.value_iterated_to());
             let within = BOUNDS_NS.partition_point(|bound| *bound < middle_ns);
             if let Some(bucket) = buckets.cumulative.get_mut(within) {
@@ -243,7 +245,7 @@ impl Durations {
         u64::try_from(mean_ns).unwrap_or(u64::MAX)
     }
 
-    /// The usual percentiles; all 0 while there is nothing.
+    /// Returns the usual percentiles, which are all 0 without durations.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let Some(histogram) = self.histogram.as_ref().filter(|all| !all.is_empty()) else {
@@ -260,8 +262,8 @@ impl Durations {
         }
     }
 
-    /// The percentile distribution as HdrHistogram plots it: `ticks` lines for each halving of the
-    /// distance to 1.
+    /// Returns the percentile distribution as HdrHistogram plots it, with `ticks` steps for each
+    /// halving of the distance to 1.
     pub fn distribution(&self, ticks: u32) -> impl Iterator<Item = Step> {
         let steps =
             self.histogram.iter().flat_map(move |histogram| histogram.iter_quantiles(ticks.max(1)));
@@ -316,22 +318,22 @@ mod tests {
     }
 
     #[test]
-    fn a_contended_tally_waits_for_the_next_turn() {
+    fn a_contended_buffer_waits_for_the_next_turn() {
         let latency = Latency::new(1, 2);
-        let mut tally = Tally::default();
-        tally.add(1, 70_000, 16);
-        tally.add(1, 70_000, 1);
-        assert_eq!(tally.entries.len(), 1);
+        let mut buffer = DurationBuffer::default();
+        buffer.add(1, 70_000, 16);
+        buffer.add(1, 70_000, 1);
+        assert_eq!(buffer.entries.len(), 1);
         let scrape = latency.cores.at(0).lock();
-        latency.record(0, &mut tally);
+        latency.record(0, &mut buffer);
         drop(scrape);
         assert_eq!(latency.merged()[1].summary().count, 0);
-        latency.record(0, &mut tally);
+        latency.record(0, &mut buffer);
         let merged = latency.merged();
         assert_eq!(merged[1].buckets().count, 17);
         assert_eq!(merged[1].buckets().sum_ns, 17 * 70_000);
         assert_eq!(merged[0].buckets(), Buckets::default());
-        assert!(tally.entries.is_empty());
+        assert!(buffer.entries.is_empty());
     }
 
     #[test]
@@ -370,12 +372,12 @@ mod tests {
             let mut all = Vec::new();
             let mut last = Buckets::default();
             for (turn, durations) in turns.iter().enumerate() {
-                let mut tally = Tally::default();
+                let mut buffer = DurationBuffer::default();
                 for (duration, requests) in durations {
-                    tally.add(0, *duration, *requests);
+                    buffer.add(0, *duration, *requests);
                     all.push((*duration, *requests));
                 }
-                latency.record(turn % 2, &mut tally);
+                latency.record(turn % 2, &mut buffer);
                 let buckets = latency.merged()[0].buckets();
                 let of = |(ns, requests): &(u64, u64)| u128::from(ns * requests);
                 let sum: u128 = all.iter().map(of).sum();

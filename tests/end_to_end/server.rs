@@ -21,11 +21,11 @@ pub(crate) fn connect_to_each_core(server: &InProcessServer) -> Vec<HttpClient> 
     let start = Instant::now();
     while found.iter().any(Option::is_none) {
         assert!(start.elapsed() < TIMEOUT, "no connection to some core");
-        let before = state.counters.totals().live;
+        let before = state.counters.totals().open_connections;
         let mut client = server.client();
         // Once it is answered, it is counted.
         assert_eq!(client.get("/health").status, 200);
-        let after = state.counters.totals().live;
+        let after = state.counters.totals().open_connections;
         // Not seen if the core lost another one meanwhile: then it is as if it came twice.
         let core = (0..before.len()).find(|&core| after[core] > before[core]);
         match core.map(|core| &mut found[core]) {

@@ -6,7 +6,7 @@ use testkit::{HttpClient, get, wait_until};
 
 /// Live connections by core, as the server counts them.
 fn by_core(running: &InProcessServer) -> Vec<u64> {
-    running.state().counters.totals().live
+    running.state().counters.totals().open_connections
 }
 
 fn spread(counts: &[u64]) -> u64 {

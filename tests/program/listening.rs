@@ -110,7 +110,7 @@ fn a_unix_socket_is_served_by_all_cores_and_its_peers_are_this_machine() {
         // The name counts here as well: a page in a browser may reach a proxy in front.
         assert_eq!(client.request(&get("/debug/pprof/threads")).status, 403);
     }
-    assert_eq!(running.state().counters.totals().live, [3, 3]);
+    assert_eq!(running.state().counters.totals().open_connections, [3, 3]);
     // More than the kernel holds of it: what does not fit waits at the core, and arrives.
     let client = &mut clients[0];
     for _ in 0..64 {

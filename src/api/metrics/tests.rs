@@ -9,7 +9,7 @@ use crate::store::Store;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::exposition::{Exposition, Format};
 use crate::telemetry::family::{Metric, MetricType};
-use crate::telemetry::latency::{Latency, Tally};
+use crate::telemetry::latency::{DurationBuffer, Latency};
 
 const LABELS: Labels = Labels {
     routes: &["ingest", "lookup"],
@@ -46,13 +46,13 @@ fn at_start() -> Snapshot {
 fn at_work() -> Snapshot {
     let counters = Counters::new(2, LABELS);
     let latency = Latency::new(2, LABELS.routes.len());
-    let mut tally = Tally::default();
+    let mut buffer = DurationBuffer::default();
     for number in 1..100 {
-        counters.open(1);
-        counters.request(0, 0, 202);
-        tally.add(0, number * number * 1_000, 3);
+        counters.count_opened(1);
+        counters.count_request(0, 0, 202);
+        buffer.add(0, number * number * 1_000, 3);
     }
-    latency.record(0, &mut tally);
+    latency.record(0, &mut buffer);
     let mut snapshot = at_start();
     snapshot.counters = counters.totals();
     snapshot.durations = latency.merged();
