@@ -162,7 +162,7 @@ mod tests {
                 let balancer = &balancer;
                 // All hash to the same core, or each to its own.
                 scope.spawn(move || {
-                    (0..5_000).for_each(|_| _ = balancer.claim_least_loaded(from / 2))
+                    (0..5_000).for_each(|_| _ = balancer.claim_least_loaded(from / 2));
                 });
             }
             for _ in 0..1_000 {

@@ -26,9 +26,10 @@ pub mod clock;
 pub mod connection;
 pub mod connection_table;
 pub mod context;
-#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "starts threads")]
+#[expect(clippy::disallowed_methods, reason = "starts threads")]
 pub mod cores;
 pub mod descriptors;
+#[expect(clippy::disallowed_types, reason = "keeps threads")]
 pub mod engine;
 pub mod event_loop;
 pub mod http;

@@ -43,7 +43,7 @@ impl<H: Handler> EventLoop<H> {
             };
             match listener.accept() {
                 Ok((stream, peer)) => {
-                    self.assign_core(NewConnection { stream, peer, cores_asked: 0 })
+                    self.assign_core(NewConnection { stream, peer, cores_asked: 0 });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.accepting = false;
