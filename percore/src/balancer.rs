@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::inbox::{Inbox, Message, NewConnection};
+use crate::network::Stream;
 use crate::sync::CachePadded;
 
 /// After a newcomer has asked every core in vain, others do not ask for this long: a flood must not
@@ -16,13 +17,13 @@ const FORWARD_PAUSE_MS: u64 = 10;
 
 /// All inboxes and the seats taken, by core.
 #[derive(Debug)]
-pub struct Balancer {
-    inboxes: OnceLock<Box<[Arc<Inbox>]>>,
+pub struct Balancer<S> {
+    inboxes: OnceLock<Box<[Arc<Inbox<S>>]>>,
     connections_on: Box<[CachePadded<AtomicUsize>]>,
     forward_again_ms: AtomicU64,
 }
 
-impl Balancer {
+impl<S: Stream> Balancer<S> {
     /// So many cores, without connections.
     #[must_use]
     pub fn new(cores: usize) -> Self {
@@ -31,7 +32,7 @@ impl Balancer {
     }
 
     /// Tells every core of all of them, once, before any runs.
-    pub fn set_inboxes(&self, inboxes: impl IntoIterator<Item = Arc<Inbox>>) {
+    pub fn set_inboxes(&self, inboxes: impl IntoIterator<Item = Arc<Inbox<S>>>) {
         // A second introduction could only name the same ones.
         let _ = self.inboxes.set(inboxes.into_iter().collect());
     }
@@ -39,7 +40,7 @@ impl Balancer {
     /// Gives a newcomer that core `from` has accepted a seat where the fewest are taken. It comes
     /// back if that is here.
     #[must_use]
-    pub fn assign(&self, from: usize, connection: NewConnection) -> Option<NewConnection> {
+    pub fn assign(&self, from: usize, connection: NewConnection<S>) -> Option<NewConnection<S>> {
         let core = self.claim_least_loaded(from);
         if core == from { Some(connection) } else { self.send(from, core, connection) }
     }
@@ -64,9 +65,9 @@ impl Balancer {
     pub fn forward(
         &self,
         from: usize,
-        mut connection: NewConnection,
+        mut connection: NewConnection<S>,
         now_ms: u64,
-    ) -> Option<NewConnection> {
+    ) -> Option<NewConnection<S>> {
         connection.cores_asked += 1;
         if connection.cores_asked >= self.connections_on.len() {
             self.forward_again_ms.fetch_max(now_ms + FORWARD_PAUSE_MS, Ordering::Relaxed);
@@ -83,7 +84,12 @@ impl Balancer {
 
     /// Posts a newcomer to the core where it has its seat. From one that has ended already it comes
     /// back, with a seat here.
-    fn send(&self, from: usize, to: usize, connection: NewConnection) -> Option<NewConnection> {
+    fn send(
+        &self,
+        from: usize,
+        to: usize,
+        connection: NewConnection<S>,
+    ) -> Option<NewConnection<S>> {
         let inbox = self.inboxes.get().and_then(|inboxes| inboxes.get(to));
         let posted = match inbox {
             Some(inbox) => inbox.post(Message::Connection(connection)),
@@ -125,9 +131,10 @@ impl Balancer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mio::net::TcpStream;
     use std::thread;
 
-    fn counts(balancer: &Balancer) -> Vec<usize> {
+    fn counts(balancer: &Balancer<TcpStream>) -> Vec<usize> {
         balancer
             .connections_on
             .iter()

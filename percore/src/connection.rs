@@ -12,17 +12,17 @@ mod transfer;
 
 use std::fmt;
 
-use mio::net::TcpStream;
-
 use super::admission::Admission;
 use super::buffer_pool::BufferPool;
 use super::context::{AfterServe, ConnectionLimits, CoreContext};
 use crate::clock::Now;
 use crate::http::handler::{ConnectionId, Handler, RequestId};
+use crate::http::request::asks_for_head;
 use crate::http::request_error::RequestError;
 use crate::http::request_reader::RequestReader;
 use crate::http::response::Answer;
 use crate::limits::{AGE_GRACE_MS, FIRST_REQUEST_GRACE_MS, LINGER_MS};
+use crate::network::Stream;
 use crate::observer::CloseReason;
 
 /// What a connection is doing.
@@ -52,8 +52,8 @@ struct PendingAnswer {
 }
 
 /// One connection of a core.
-pub struct Connection {
-    stream: TcpStream,
+pub struct Connection<S> {
+    stream: S,
     id: ConnectionId,
     peer_is_loopback: bool,
     admission: Admission,
@@ -92,7 +92,7 @@ pub struct Connection {
     pub queued: bool,
 }
 
-impl fmt::Debug for Connection {
+impl<S> fmt::Debug for Connection<S> {
     /// Without what was received and answered: one may be a token, the other somebody's metrics.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, stage, requests, closing, .. } = self;
@@ -117,10 +117,10 @@ pub struct Accepted {
     pub age_ms: u64,
 }
 
-impl Connection {
+impl<S: Stream> Connection<S> {
     /// A connection that has not sent anything.
     #[must_use]
-    pub fn new(stream: TcpStream, accepted: &Accepted) -> Self {
+    pub fn new(stream: S, accepted: &Accepted) -> Self {
         Self {
             stream,
             id: accepted.id,
@@ -154,7 +154,7 @@ impl Connection {
     }
 
     /// The socket, to deregister it.
-    pub const fn stream_mut(&mut self) -> &mut TcpStream {
+    pub const fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
@@ -339,7 +339,7 @@ impl Connection {
     /// Ends a connection whose deadline has passed.
     pub fn expire<H: Handler>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         if !self.output.is_empty() {
-            self.reset_on_close();
+            self.stream.reset_on_close();
             return AfterServe::Close(CloseReason::WriteStall);
         }
         match self.stage {
@@ -351,18 +351,14 @@ impl Connection {
                 self.begin_lingering(core)
             }
             Stage::Receiving { .. } => {
-                self.answer_error(
-                    RequestError::Timeout,
-                    exchange::asks_for_head(&self.input),
-                    core,
-                );
+                self.answer_error(RequestError::Timeout, asks_for_head(&self.input), core);
                 self.publish_and_send(core)
             }
             Stage::Waiting(_) => AfterServe::Wait,
             Stage::Lingering { .. } => {
                 // All this time it has not read its last answer either, if there is any left.
                 if self.close_reason() == CloseReason::Idle {
-                    self.reset_on_close();
+                    self.stream.reset_on_close();
                 }
                 AfterServe::Close(self.close_reason())
             }

@@ -9,6 +9,7 @@ use super::admission::{Admission, AdmissionControl};
 use super::connection::Connection;
 use crate::http::handler::ConnectionId;
 use crate::limits::RESERVED_PER_CORE;
+use crate::network::Stream;
 
 /// The longest-idle connections found by one look over all of them: enough that a flood of
 /// newcomers costs one look for many.
@@ -19,8 +20,8 @@ const SCAN_PAUSE_MS: u64 = 10;
 
 /// The table of one core. Slots are used again; numbers are not.
 #[derive(Debug)]
-pub struct ConnectionTable {
-    slots: Slab<Connection>,
+pub struct ConnectionTable<S> {
+    slots: Slab<Connection<S>>,
     admission_control: Arc<AdmissionControl>,
     accepted: u64,
     /// Idle connections, longest last, as they stood at the last look.
@@ -32,7 +33,7 @@ pub struct ConnectionTable {
     reserved_count: usize,
 }
 
-impl ConnectionTable {
+impl<S: Stream> ConnectionTable<S> {
     /// An empty table.
     #[must_use]
     pub const fn new(admission_control: Arc<AdmissionControl>) -> Self {
@@ -67,7 +68,7 @@ impl ConnectionTable {
     }
 
     /// Enters the connection that was admitted last.
-    pub fn insert(&mut self, connection: Connection) -> usize {
+    pub fn insert(&mut self, connection: Connection<S>) -> usize {
         if connection.admission() == Admission::Reserved {
             while self.reserved.front().is_some_and(|id| !self.holds(*id)) {
                 self.reserved.pop_front();
@@ -117,7 +118,7 @@ impl ConnectionTable {
     }
 
     /// Takes a connection out of the table.
-    pub fn remove(&mut self, slot: usize) -> Option<Connection> {
+    pub fn remove(&mut self, slot: usize) -> Option<Connection<S>> {
         let connection = self.slots.try_remove(slot)?;
         self.admission_control.leave(connection.admission());
         self.reserved_count -= usize::from(connection.admission() == Admission::Reserved);
@@ -125,12 +126,12 @@ impl ConnectionTable {
     }
 
     /// The connection in `slot`.
-    pub fn at(&mut self, slot: usize) -> Option<&mut Connection> {
+    pub fn at(&mut self, slot: usize) -> Option<&mut Connection<S>> {
         self.slots.get_mut(slot)
     }
 
     /// The connection `id`, unless it is gone.
-    pub fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+    pub fn get(&mut self, id: ConnectionId) -> Option<&mut Connection<S>> {
         self.slots.get_mut(id.slot).filter(|connection| connection.id() == id)
     }
 

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use mio::net::TcpStream;
+
 use super::engine::{Engine, EngineConfig, EngineThread, Wake};
+use super::epoll::Epoll;
 use super::event_loop::EventLoop;
 use super::inbox::Inbox;
 use super::listener::{self, Listener};
@@ -45,7 +48,10 @@ pub fn start<H: Handler + Send + 'static>(
     let bound = listeners.first().map(Listener::bound).transpose()?;
     let bound = bound.ok_or(io::ErrorKind::InvalidInput)?;
     let server = config.server_state(workers);
-    let make = |(number, listener)| EventLoop::new(number, listener, make(number), server.clone());
+    let make = |(number, listener)| {
+        let (epoll, waker) = Epoll::new(listener)?;
+        Ok(EventLoop::new(number, epoll, Some(waker), make(number), server.clone()))
+    };
     let cores: Vec<_> = listeners.into_iter().enumerate().map(make).collect::<io::Result<_>>()?;
     server.balancer.set_inboxes(cores.iter().map(EventLoop::inbox));
     let mut engine = Engine::new("percore", workers, bound, &server);
@@ -65,7 +71,7 @@ pub fn start<H: Handler + Send + 'static>(
 
 fn spawn<H: Handler + Send + 'static>(
     number: usize,
-    core: EventLoop<H>,
+    core: EventLoop<H, Epoll>,
     pinned: Option<usize>,
 ) -> io::Result<EngineThread> {
     let waker = Box::new(core.inbox());
@@ -81,7 +87,7 @@ fn spawn<H: Handler + Send + 'static>(
     Ok(EngineThread { log_name: "a core", waker, handle })
 }
 
-impl Wake for Arc<Inbox> {
+impl Wake for Arc<Inbox<TcpStream>> {
     fn wake(&self) {
         Inbox::wake(self);
     }

@@ -19,6 +19,7 @@ use super::server_state::ServerState;
 use super::shutdown::Shutdown;
 use crate::clock::{Clock, nanoseconds};
 use crate::limits::BODY_BYTES_DEFAULT;
+use crate::network::Stream;
 
 /// The configuration of an engine.
 #[derive(Clone, Debug)]
@@ -57,7 +58,7 @@ impl EngineConfig {
 
     /// Returns the state of a server with so many workers, none of which runs yet.
     #[must_use]
-    pub fn server_state(&self, workers: usize) -> ServerState {
+    pub fn server_state<S: Stream>(&self, workers: usize) -> ServerState<S> {
         ServerState {
             limits: self.limits,
             connection_age_ms: self.connection_age_ms,

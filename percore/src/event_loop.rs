@@ -12,15 +12,14 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::event::Event;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Waker};
 
 use super::buffer_pool::BufferPool;
 use super::connection::Connection;
 use super::connection_table::ConnectionTable;
 use super::context::{AfterServe, ConnectionLimits, CoreContext};
+use super::epoll::Epoll;
 use super::inbox::{Inbox, Message};
-use super::listener::Listener;
 use super::server_state::ServerState;
 use super::shutdown::Phase;
 use super::timers::Timers;
@@ -29,27 +28,24 @@ use crate::clock::Now;
 use crate::http::handler::{AnswerSink, ConnectionId, Handler};
 use crate::http::response::Encoder;
 use crate::limits::{EVENTS_PER_TURN, SHARE_BYTES_MAX};
+use crate::network::{Event, Network, Readiness};
 use crate::observer::CloseReason;
-
-const LISTENER: Token = Token(usize::MAX);
-const WAKER: Token = Token(usize::MAX - 1);
 
 /// An observer that wants another turn gets one after this long.
 const WANTED_TURN_NS: u64 = 1_000_000;
 
 /// One core, before its thread runs.
 #[derive(Debug)]
-pub struct EventLoop<H> {
+pub struct EventLoop<H, N: Network> {
     number: usize,
-    poll: Poll,
-    listener: Option<Listener>,
-    inbox: Arc<Inbox>,
+    network: N,
+    inbox: Arc<Inbox<N::Stream>>,
     answer_sink: Arc<dyn AnswerSink>,
     limits: ConnectionLimits,
-    server: ServerState,
+    server: ServerState<N::Stream>,
     handler: H,
     turn_clock: TurnClock,
-    connections: ConnectionTable,
+    connections: ConnectionTable<N::Stream>,
     timers: Timers,
     buffers: BufferPool,
     encoder: Encoder,
@@ -69,29 +65,24 @@ pub struct EventLoop<H> {
     grace_until_ms: Option<u64>,
     now: Now,
     due: Vec<usize>,
-    messages: Vec<Message>,
+    messages: Vec<Message<N::Stream>>,
 }
 
-impl<H: Handler> EventLoop<H> {
-    /// Core `number`, which accepts from `listener`.
-    ///
-    /// # Errors
-    ///
-    /// The kernel grants no epoll or event descriptor.
+impl<H: Handler, N: Network> EventLoop<H, N> {
+    /// Returns the event loop of core `number`. Other threads end its sleep with `waker`.
+    #[must_use]
     pub fn new(
         number: usize,
-        mut listener: Listener,
+        network: N,
+        waker: Option<Waker>,
         handler: H,
-        server: ServerState,
-    ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let inbox = Arc::new(Inbox::new(poll.registry(), WAKER)?);
+        server: ServerState<N::Stream>,
+    ) -> Self {
+        let inbox = Arc::new(Inbox::new(waker));
         let mut clock = server.clock;
-        Ok(Self {
+        Self {
             number,
-            poll,
-            listener: Some(listener),
+            network,
             answer_sink: Arc::clone(&inbox) as _,
             inbox,
             limits: server.limits,
@@ -113,51 +104,30 @@ impl<H: Handler> EventLoop<H> {
             due: Vec::new(),
             messages: Vec::new(),
             server,
-        })
+        }
     }
 
     /// The inbox, to wake the core from elsewhere.
     #[must_use]
-    pub fn inbox(&self) -> Arc<Inbox> {
+    pub fn inbox(&self) -> Arc<Inbox<N::Stream>> {
         Arc::clone(&self.inbox)
     }
 
-    /// Serves until it is drained.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses to wait for events.
-    pub fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS_PER_TURN);
-        let mut wake_at_ns = self.handler.end_turn(self.now);
-        loop {
-            let timeout = self.poll_timeout(wake_at_ns);
-            match self.poll.poll(&mut events, timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
-                Err(error) => return Err(error),
-            }
-            self.now = self.server.clock.now();
-            self.turn_clock.begin(self.now.mono_ns);
-            self.turn(&events);
-            wake_at_ns = self.handler.end_turn(self.now);
-            // The second and last reading of a turn: answers and the time at work end here.
-            self.now = self.server.clock.now();
-            self.end_turn();
-            if self.is_done() {
-                self.close_all();
-                return Ok(());
-            }
-        }
+    /// Returns the stream of the connection in `slot`.
+    pub fn stream_mut(&mut self, slot: usize) -> Option<&mut N::Stream> {
+        self.connections.at(slot).map(Connection::stream_mut)
     }
 
-    fn end_turn(&mut self) {
-        let (began_ns, ended_ns) = (self.turn_clock.began_ns(), self.now.mono_ns);
-        self.turn_clock.end(ended_ns);
-        self.handler.turn_ended(began_ns, ended_ns);
+    /// Returns the network.
+    pub const fn network_mut(&mut self) -> &mut N {
+        &mut self.network
     }
 
-    fn turn(&mut self, events: &Events) {
+    /// Runs one turn at the time `now`: takes the events, serves each connection at most once, and
+    /// returns the time at which the handler wants another turn whatever happens.
+    pub fn turn(&mut self, now: Now, events: impl IntoIterator<Item = Event>) -> Option<u64> {
+        self.now = now;
+        self.turn_clock.begin(now.mono_ns);
         self.follow_phase();
         // Only those that were left over before this turn: whoever is queued now waits for the
         // next, so that every connection gets its share.
@@ -165,10 +135,10 @@ impl<H: Handler> EventLoop<H> {
         // Whoever has waited for its share has it before those who come now.
         (self.cost, self.share_spent) = (0, !self.costly_queue.is_empty());
         for event in events {
-            match event.token() {
-                LISTENER => self.accepting = true,
-                WAKER => {}
-                Token(slot) => self.serve_event(slot, event),
+            match event {
+                Event::Incoming => self.accepting = true,
+                Event::WakeUp => {}
+                Event::Stream(readiness) => self.serve_ready(readiness),
             }
         }
         for _ in 0..left_over {
@@ -181,6 +151,14 @@ impl<H: Handler> EventLoop<H> {
         self.accept();
         self.expire();
         self.close_silent_connections();
+        self.handler.end_turn(self.now)
+    }
+
+    /// Ends the turn at the time `now`, when its answers have been given to the kernel.
+    pub fn end_turn(&mut self, now: Now) {
+        self.now = now;
+        self.turn_clock.end(now.mono_ns);
+        self.handler.turn_ended(self.turn_clock.began_ns(), now.mono_ns);
     }
 
     /// How long the kernel may keep the core asleep.
@@ -211,18 +189,17 @@ impl<H: Handler> EventLoop<H> {
         self.phase == Phase::Closing && (over || gone())
     }
 
-    fn serve_event(&mut self, slot: usize, event: &Event) {
-        let Some(connection) = self.connections.at(slot) else {
+    fn serve_ready(&mut self, ready: Readiness) {
+        let Some(connection) = self.connections.at(ready.slot) else {
             return;
         };
-        let ends = event.is_read_closed() || event.is_error();
-        connection.set_readiness(event.is_readable() || ends, ends);
-        if event.is_error() || event.is_write_closed() {
+        connection.set_readiness(ready.readable, ready.read_closed);
+        if ready.write_closed {
             connection.mark_peer_gone();
         }
         // One in the queue has its place in this turn or the next already.
         if !connection.queued {
-            self.serve(slot);
+            self.serve(ready.slot);
         }
     }
 
@@ -260,7 +237,7 @@ impl<H: Handler> EventLoop<H> {
     fn apply(
         &mut self,
         slot: usize,
-        act: impl FnOnce(&mut Connection, &mut CoreContext<'_, H>) -> AfterServe,
+        act: impl FnOnce(&mut Connection<N::Stream>, &mut CoreContext<'_, H>) -> AfterServe,
     ) {
         self.apply_unbudgeted(slot, act);
         if self.buffers.is_over_budget() {
@@ -283,7 +260,7 @@ impl<H: Handler> EventLoop<H> {
     fn apply_unbudgeted(
         &mut self,
         slot: usize,
-        act: impl FnOnce(&mut Connection, &mut CoreContext<'_, H>) -> AfterServe,
+        act: impl FnOnce(&mut Connection<N::Stream>, &mut CoreContext<'_, H>) -> AfterServe,
     ) {
         let Some(connection) = self.connections.at(slot) else {
             return;
@@ -326,8 +303,7 @@ impl<H: Handler> EventLoop<H> {
             return;
         };
         connection.release_buffers(&mut self.buffers);
-        // Closing the socket takes it out of epoll as well; a failure here changes nothing.
-        let _ = self.poll.registry().deregister(connection.stream_mut());
+        self.network.deregister(connection.stream_mut());
         self.handler.connection_closed(reason);
         self.server.balancer.remove_connection(self.number);
     }
@@ -339,9 +315,11 @@ impl<H: Handler> EventLoop<H> {
             match something {
                 Message::Answer(request, answer) => {
                     if self.connections.get(request.connection).is_some() {
-                        let act = |connection: &mut Connection, core: &mut CoreContext<'_, H>| {
-                            connection.deliver(request, &answer, core)
-                        };
+                        let act =
+                            |connection: &mut Connection<N::Stream>,
+                             core: &mut CoreContext<'_, H>| {
+                                connection.deliver(request, &answer, core)
+                            };
                         self.apply(request.connection.slot, act);
                     }
                 }
@@ -368,6 +346,35 @@ impl<H: Handler> EventLoop<H> {
     }
 }
 
+impl<H: Handler> EventLoop<H, Epoll> {
+    /// Serves until the server has shut down.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to wait for events.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        let mut wake_at_ns = self.handler.end_turn(self.now);
+        loop {
+            let timeout = self.poll_timeout(wake_at_ns);
+            match self.network.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
+                Err(error) => return Err(error),
+            }
+            let now = self.server.clock.now();
+            wake_at_ns = self.turn(now, events.iter().map(Event::from));
+            // The second and last reading of a turn: answers and the time at work end here.
+            let now = self.server.clock.now();
+            self.end_turn(now);
+            if self.is_done() {
+                self.close_all();
+                return Ok(());
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,6 +382,7 @@ mod tests {
     use crate::http::handler::{Context, Reply};
     use crate::http::request::Request;
     use crate::http::response::Response;
+    use crate::listener::Listener;
     use crate::observer::Observer;
 
     struct Fine;
@@ -393,14 +401,15 @@ mod tests {
         let listener = Listener::broken();
         let error = listener.accept().unwrap_err();
         assert_ne!(error.kind(), ErrorKind::WouldBlock, "{error}");
-        let mut core = EventLoop::new(0, listener, Fine, config.server_state(1)).unwrap();
-        core.accepting = true;
-        core.turn(&Events::with_capacity(1));
+        let (epoll, _) = Epoll::new(listener).unwrap();
+        let mut core = EventLoop::new(0, epoll, None, Fine, config.server_state(1));
+        let now = core.now;
+        core.turn(now, [Event::Incoming]);
         let pause = core.poll_timeout(None).unwrap();
         assert!(pause > Duration::from_millis(50), "{pause:?}");
         // After that it is tried again.
-        core.now.mono_ns += pause.as_nanos() as u64;
-        core.turn(&Events::with_capacity(1));
+        let mono_ns = now.mono_ns + pause.as_nanos() as u64;
+        core.turn(Now { mono_ns, ..now }, []);
         assert!(core.poll_timeout(None).unwrap() > Duration::from_millis(50));
     }
 }

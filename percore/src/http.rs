@@ -17,6 +17,7 @@ pub mod handler;
 mod head;
 pub mod head_cache;
 pub mod headers;
+pub mod peer;
 pub mod problem;
 pub mod request;
 pub mod request_error;

@@ -1,20 +1,19 @@
 //! What other threads bring to a core: later answers, and newcomers that another core has accepted.
 
-use std::io;
 use std::net::SocketAddr;
 
-use mio::net::TcpStream;
-use mio::{Registry, Token, Waker};
+use mio::Waker;
 
 use crate::http::handler::{AnswerSink, RequestId};
 use crate::http::response::Answer;
+use crate::network::Stream;
 use crate::sync::Mutex;
 
 /// A connection that was accepted and not yet admitted.
 #[derive(Debug)]
-pub struct NewConnection {
+pub struct NewConnection<S> {
     /// Its socket.
-    pub stream: TcpStream,
+    pub stream: S,
     /// Whence it came.
     pub peer: SocketAddr,
     /// Cores that had no idle connection to close for it.
@@ -23,47 +22,44 @@ pub struct NewConnection {
 
 /// What is brought.
 #[derive(Debug)]
-pub enum Message {
+pub enum Message<S> {
     /// An answer to one of the core's requests.
     Answer(RequestId, Answer),
     /// A connection to take in.
-    Connection(NewConnection),
+    Connection(NewConnection<S>),
 }
 
 /// The inbox of one core. Its length is bounded by connections: each waits for at most one answer,
 /// and each newcomer is one.
 #[derive(Debug)]
-pub struct Inbox {
-    queue: Mutex<Queue>,
-    waker: Waker,
+pub struct Inbox<S> {
+    queue: Mutex<Queue<S>>,
+    waker: Option<Waker>,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    messages: Vec<Message>,
+#[derive(Debug)]
+struct Queue<S> {
+    messages: Vec<Message<S>>,
     /// Nobody will look into it any more.
     closed: bool,
 }
 
-impl Inbox {
-    /// An inbox that wakes the poll of `registry` under `token`.
-    ///
-    /// # Errors
-    ///
-    /// The kernel grants no event descriptor.
-    pub fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        Ok(Self { queue: Mutex::default(), waker: Waker::new(registry, token)? })
+impl<S: Stream> Inbox<S> {
+    /// Returns an inbox that wakes its core with `waker`, if it has one.
+    #[must_use]
+    pub const fn new(waker: Option<Waker>) -> Self {
+        Self { queue: Mutex::new(Queue { messages: Vec::new(), closed: false }), waker }
     }
 
     /// Moves everything that was posted into `posted`, which is empty.
-    pub fn take(&self, messages: &mut Vec<Message>) {
+    pub fn take(&self, messages: &mut Vec<Message<S>>) {
         std::mem::swap(&mut self.queue.lock().messages, messages);
     }
 
     /// Ends the core's sleep.
     pub fn wake(&self) {
         // Writing to an event descriptor fails only when its counter is full: it is awake then.
-        let _ = self.waker.wake();
+        let _ = self.waker.as_ref().map(Waker::wake);
     }
 
     /// Posts something.
@@ -71,7 +67,7 @@ impl Inbox {
     /// # Errors
     ///
     /// The core has ended; what was brought comes back.
-    pub fn post(&self, message: Message) -> Result<(), Message> {
+    pub fn post(&self, message: Message<S>) -> Result<(), Message<S>> {
         let first = {
             let mut queue = self.queue.lock();
             if queue.closed {
@@ -101,7 +97,7 @@ impl Inbox {
     }
 }
 
-impl AnswerSink for Inbox {
+impl<S: Stream> AnswerSink for Inbox<S> {
     fn deliver(&self, request: RequestId, answer: Answer) {
         // At a core that has ended nobody waits for it.
         let _ = self.post(Message::Answer(request, answer));

@@ -31,6 +31,7 @@ pub mod cores;
 pub mod descriptors;
 #[expect(clippy::disallowed_types, reason = "keeps threads")]
 pub mod engine;
+pub mod epoll;
 pub mod event_loop;
 pub mod http;
 pub mod inbox;
@@ -45,7 +46,9 @@ pub mod listener;
     reason = "starts threads, keeps sockets"
 )]
 pub mod may_minihttp;
+pub mod network;
 pub mod observer;
+pub mod offline;
 pub mod placement;
 pub mod server_state;
 pub mod shutdown;

@@ -7,7 +7,7 @@
 use std::io;
 
 use crate::clock::Now;
-use crate::http::handler::Peer;
+use crate::http::peer::Peer;
 use crate::http::response::Response;
 
 /// Why a connection ended.

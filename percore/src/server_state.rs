@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use mio::net::TcpStream;
+
 use super::admission::AdmissionControl;
 use super::balancer::Balancer;
 use super::context::ConnectionLimits;
@@ -9,8 +11,8 @@ use super::shutdown::Shutdown;
 use crate::clock::Clock;
 
 /// The limits, counts and phase of one server. Each core has a copy that leads to the same counts.
-#[derive(Clone, Debug)]
-pub struct ServerState {
+#[derive(Debug)]
+pub struct ServerState<S = TcpStream> {
     /// Deadlines and sizes.
     pub limits: ConnectionLimits,
     /// The maximum age of a connection in milliseconds; `u64::MAX` for no limit.
@@ -18,14 +20,14 @@ pub struct ServerState {
     /// Counts connections against their limit.
     pub admission_control: Arc<AdmissionControl>,
     /// Assigns connections to cores.
-    pub balancer: Arc<Balancer>,
+    pub balancer: Arc<Balancer<S>>,
     /// The phase: serving, draining or closing.
     pub shutdown: Arc<Shutdown>,
     /// The clock.
     pub clock: Clock,
 }
 
-impl ServerState {
+impl<S> ServerState<S> {
     /// Returns the time at which a connection that is accepted now is too old. The age is spread by
     /// ±10 %, so that connections that came together do not leave together.
     #[must_use]
@@ -36,5 +38,17 @@ impl ServerState {
             return u64::MAX;
         }
         now_ms + age_ms - spread_ms + fastrand::u64(0..=2 * spread_ms)
+    }
+}
+
+// Derived, it would ask for streams that can be cloned.
+impl<S> Clone for ServerState<S> {
+    fn clone(&self) -> Self {
+        Self {
+            admission_control: Arc::clone(&self.admission_control),
+            balancer: Arc::clone(&self.balancer),
+            shutdown: Arc::clone(&self.shutdown),
+            ..*self
+        }
     }
 }

@@ -161,7 +161,7 @@ fn a_connection_allocates_nothing() {
 
 /// A connection, its peer, and what the core lends to it.
 struct Served {
-    connection: Connection,
+    connection: Connection<TcpStream>,
     peer: std::net::TcpStream,
     service: Service,
     answer_sink: Arc<dyn AnswerSink>,

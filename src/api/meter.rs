@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use percore::clock::Now;
-use percore::http::handler::{Peer, PeerDisplay};
+use percore::http::peer::{Peer, PeerDisplay};
 use percore::http::response::Response;
 use percore::observer::{CloseReason, Observer};
 

@@ -10,7 +10,8 @@ use crate::metric::rejection::Rejection;
 use crate::telemetry::escaped::Escaped;
 use crate::telemetry::log;
 use crate::telemetry::warning::{Warning, WarningContext};
-use percore::http::handler::{Context, PeerDisplay};
+use percore::http::handler::Context;
+use percore::http::peer::PeerDisplay;
 use percore::http::status::Status;
 
 /// Warns of events of one request that were rejected, with the reason for one of them.

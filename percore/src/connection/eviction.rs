@@ -1,12 +1,14 @@
 //! What a connection holds of its core's memory, and its end when that is short.
 
-use super::{Connection, Stage, exchange};
+use super::{Connection, Stage};
 use crate::context::{AfterServe, CoreContext};
 use crate::http::handler::Handler;
+use crate::http::request::asks_for_head;
 use crate::http::request_error::RequestError;
+use crate::network::Stream;
 use crate::observer::CloseReason;
 
-impl Connection {
+impl<S: Stream> Connection<S> {
     /// The memory that was lent to it, times how long nothing has come of that; 0 without any. Who
     /// has most of it goes when the core's memory is short.
     #[must_use]
@@ -23,7 +25,7 @@ impl Connection {
     /// answer, which then is the last; nothing may be said before that.
     pub fn evict<H: Handler>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         if !self.output.is_empty() {
-            self.reset_on_close();
+            self.stream.reset_on_close();
             return AfterServe::Close(CloseReason::Limit);
         }
         let input = std::mem::take(&mut self.input);
@@ -31,7 +33,7 @@ impl Connection {
         if matches!(self.stage, Stage::Waiting(_)) {
             self.closing = Some(CloseReason::Limit);
         } else {
-            self.answer_error(RequestError::MemoryLimit, exchange::asks_for_head(&input), core);
+            self.answer_error(RequestError::MemoryLimit, asks_for_head(&input), core);
         }
         core.buffers.release(input);
         self.publish_and_send(core)

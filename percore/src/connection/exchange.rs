@@ -1,17 +1,14 @@
 //! Bytes into answers: the requests of a connection, one after the other.
 
-use std::net::SocketAddr;
 use std::ops::Range;
-
-use mio::net::TcpStream;
 
 use super::{Connection, PendingAnswer, Stage};
 use crate::buffer_pool::BufferPool;
 use crate::context::CoreContext;
-use crate::http::handler::{Context, Handler, Peer, Reply, RequestId};
+use crate::http::handler::{Context, Handler, Reply, RequestId};
 use crate::http::head_cache::HeadCache;
 use crate::http::headers::Name;
-use crate::http::request::{Method, Request};
+use crate::http::request::{Method, Request, asks_for_head};
 use crate::http::request_error::RequestError;
 use crate::http::request_reader::{CompleteRequest, DecodeProgress, ReadProgress};
 use crate::http::response::{Persistence, Response, encode_continue};
@@ -19,9 +16,10 @@ use crate::limits::{
     CHEAP_BYTES_MAX, OUT_BYTES_MAX, PIPELINED_REQUESTS_PER_TURN, REQUEST_COST_BYTES,
     REQUESTS_PER_SPENT_TURN, SHARE_BYTES_MAX,
 };
+use crate::network::Stream;
 use crate::observer::CloseReason;
 
-impl Connection {
+impl<S: Stream> Connection<S> {
     /// Answers the requests in `input` and the first `received` bytes of the receive buffer.
     pub(super) fn answer_received<H: Handler>(
         &mut self,
@@ -343,12 +341,6 @@ impl Connection {
     }
 }
 
-impl Peer for TcpStream {
-    fn address(&self) -> Option<SocketAddr> {
-        self.peer_addr().ok()
-    }
-}
-
 /// Whether answering may take long enough for others to wait their turn: it has more than a metric
 /// or a few for a body, or one that may become large.
 fn may_be_costly(request: &Request<'_>) -> bool {
@@ -360,10 +352,4 @@ fn may_be_costly(request: &Request<'_>) -> bool {
 /// some clients end a body with one. They do not begin a request.
 fn empty_lines(bytes: &[u8]) -> usize {
     2 * bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count()
-}
-
-/// Whether the request at the start of `bytes` is a HEAD, whose refusal has no body either
-/// (RFC 9110, section 9.3.2).
-pub(super) fn asks_for_head(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"HEAD ")
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 
-use super::{Accepted, Connection, Stage};
+use super::{Accepted, Stage};
 use crate::admission::Admission;
 use crate::buffer_pool::BufferPool;
 use crate::clock::Now;
@@ -22,6 +22,8 @@ use crate::limits::{
     SHARE_BYTES_MAX,
 };
 use crate::observer::{CloseReason, Observer};
+
+type Connection = super::Connection<TcpStream>;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 

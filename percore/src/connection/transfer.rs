@@ -1,18 +1,14 @@
 //! Bytes from and to the socket.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
-use std::time::Duration;
-
-use mio::net::TcpStream;
-use socket2::SockRef;
+use std::io::{self, ErrorKind};
 
 use super::{Connection, Stage};
 use crate::context::{AfterServe, CoreContext};
 use crate::limits::LINGER_MS;
+use crate::network::Stream;
 use crate::observer::CloseReason;
 
-impl Connection {
+impl<S: Stream> Connection<S> {
     /// Receives once, unless whole requests wait already; `None` when there is nothing to do.
     pub(super) fn receive<H>(
         &mut self,
@@ -53,7 +49,7 @@ impl Connection {
     }
 
     /// Writes once; 0 when the socket is full.
-    pub(super) fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn write(stream: &mut S, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match stream.write(bytes) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -105,18 +101,11 @@ impl Connection {
     pub(super) fn begin_lingering<H>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         core.buffers.release(std::mem::take(&mut self.input));
         self.has_unparsed = false;
-        if self.stream.shutdown(Shutdown::Write).is_err() {
+        if self.stream.shutdown_write().is_err() {
             return AfterServe::Close(self.close_reason());
         }
         self.stage = Stage::Lingering { until_ms: core.now.mono_ms() + LINGER_MS };
         self.discard_input(core)
-    }
-
-    /// Lets the kernel throw away what the peer has not received yet when the connection is closed,
-    /// and reset it. Or the kernel would keep all of it, for a peer that reads a byte now and then.
-    pub(super) fn reset_on_close(&self) {
-        // Where that fails it is closed all the same.
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// Throws away what the peer sends, until it closes.

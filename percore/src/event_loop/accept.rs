@@ -2,14 +2,13 @@
 
 use std::io::ErrorKind;
 
-use mio::{Interest, Token};
-
 use super::EventLoop;
 use crate::admission::Admission;
 use crate::connection::{Accepted, Connection};
 use crate::descriptors::are_exhausted;
 use crate::http::handler::Handler;
 use crate::inbox::NewConnection;
+use crate::network::Network;
 use crate::observer::CloseReason;
 use crate::shutdown::Phase;
 
@@ -26,7 +25,7 @@ const FAILURES_MAX: usize = 8;
 /// Out of descriptors, the next try waits this long: an endless readiness must not spin.
 const ACCEPT_RETRY_MS: u64 = 100;
 
-impl<H: Handler> EventLoop<H> {
+impl<H: Handler, N: Network> EventLoop<H, N> {
     pub(super) fn accept(&mut self) {
         let now_ms = self.now.mono_ms();
         if self.accept_retry_ms.is_some_and(|retry_ms| now_ms < retry_ms) {
@@ -37,11 +36,7 @@ impl<H: Handler> EventLoop<H> {
         }
         let mut failures = 0;
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.listener else {
-                self.accepting = false;
-                return;
-            };
-            match listener.accept() {
+            match self.network.accept() {
                 Ok((stream, peer)) => {
                     self.assign_core(NewConnection { stream, peer, cores_asked: 0 });
                 }
@@ -70,7 +65,7 @@ impl<H: Handler> EventLoop<H> {
 
     /// Gives a newcomer its seat, here or at a core with fewer connections. At the end it stays:
     /// the others may have gone.
-    fn assign_core(&mut self, connection: NewConnection) {
+    fn assign_core(&mut self, connection: NewConnection<N::Stream>) {
         let balancer = &self.server.balancer;
         let here = if self.phase == Phase::Closing {
             balancer.add_connection(self.number);
@@ -85,7 +80,7 @@ impl<H: Handler> EventLoop<H> {
 
     /// Takes a newcomer with a seat here in, at the limit for the longest-idle connection of this
     /// core or, if none is idle here, of another.
-    pub(super) fn admit_or_forward(&mut self, connection: NewConnection) {
+    pub(super) fn admit_or_forward(&mut self, connection: NewConnection<N::Stream>) {
         let now_ms = self.now.mono_ms();
         let closing = self.phase == Phase::Closing;
         let mut here = Some(connection);
@@ -146,20 +141,19 @@ impl<H: Handler> EventLoop<H> {
         }
     }
 
-    fn admit(&mut self, connection: NewConnection, now_ms: u64) {
+    fn admit(&mut self, connection: NewConnection<N::Stream>, now_ms: u64) {
         if let Some(slot) = self.connections.longest_reserved() {
             self.reclaim_reserved(slot);
         }
         let NewConnection { mut stream, peer, .. } = connection;
         let (admission, id) = self.connections.admit();
-        let interest = Interest::READABLE | Interest::WRITABLE;
         self.handler.connection_opened();
         if admission == Admission::Dropped {
             self.handler.connection_closed(CloseReason::Limit);
             self.server.balancer.remove_connection(self.number);
             return;
         }
-        if self.poll.registry().register(&mut stream, Token(id.slot), interest).is_err() {
+        if self.network.register(&mut stream, id.slot).is_err() {
             self.handler.connection_closed(CloseReason::Error);
             self.connections.withdraw(admission);
             self.server.balancer.remove_connection(self.number);

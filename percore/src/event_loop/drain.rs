@@ -3,6 +3,7 @@
 use super::EventLoop;
 use crate::http::handler::Handler;
 use crate::limits::FIRST_REQUEST_GRACE_MS;
+use crate::network::Network;
 use crate::observer::CloseReason;
 use crate::shutdown::Phase;
 
@@ -10,7 +11,7 @@ use crate::shutdown::Phase;
 /// adds meanwhile.
 const FINAL_ACCEPT_ROUNDS: usize = 64;
 
-impl<H: Handler> EventLoop<H> {
+impl<H: Handler, N: Network> EventLoop<H, N> {
     /// Follows the server's phase.
     pub(super) fn follow_phase(&mut self) {
         let phase = self.server.shutdown.phase();
@@ -30,11 +31,7 @@ impl<H: Handler> EventLoop<H> {
                 break;
             }
         }
-        if let Some(mut listener) = self.listener.take() {
-            // A Unix socket is shared: the kernel would go on to tell of it here. What fails to be
-            // taken out goes with this core.
-            let _ = self.poll.registry().deregister(&mut listener);
-        }
+        self.network.close_listener();
         self.accepting = false;
         self.accept_retry_ms = None;
         for slot in self.connections.occupied() {
@@ -79,7 +76,7 @@ impl<H: Handler> EventLoop<H> {
     }
 }
 
-impl<H> Drop for EventLoop<H> {
+impl<H, N: Network> Drop for EventLoop<H, N> {
     /// However it ends, by a handler's panic too: no other core may hand newcomers to it any more.
     fn drop(&mut self) {
         self.inbox.close();

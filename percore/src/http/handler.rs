@@ -5,9 +5,9 @@
 //! holds the ticket answers from any thread.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::peer::Peer;
 use super::problem::problem;
 use super::request::Request;
 use super::request_error::RequestError;
@@ -110,34 +110,6 @@ impl Context<'_> {
             request: self.request,
             lines: self.lines,
         }
-    }
-}
-
-/// The other end of a connection, to be asked for its address. That is a system call, so that only
-/// a line of the log which is due asks; in return nothing is kept for it, and nothing copied.
-pub trait Peer: fmt::Debug {
-    /// Its address; `None` if it has none, or has gone.
-    fn address(&self) -> Option<SocketAddr>;
-}
-
-/// A peer as a line of the log shows it.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerDisplay<'a>(pub &'a dyn Peer);
-
-impl fmt::Display for PeerDisplay<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.address() {
-            // A listener for both families has IPv4 addresses in those of IPv6.
-            Some(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).fmt(out),
-            None => out.write_str("unknown"),
-        }
-    }
-}
-
-/// Who is known beforehand, or nobody.
-impl Peer for Option<SocketAddr> {
-    fn address(&self) -> Option<SocketAddr> {
-        *self
     }
 }
 

@@ -80,6 +80,12 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Returns true if `bytes` begin with a HEAD request, to which an error is answered without a body
+/// as well (RFC 9110, section 9.3.2).
+pub(crate) fn asks_for_head(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HEAD ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use slab::Slab;
 
 use crate::admission::Admission;
 use crate::descriptors::Duplicator;
-use crate::http::handler;
+use crate::http::peer;
 use crate::listener::bound_buffers;
 use crate::observer::CloseReason;
 use crate::sync::Mutex;
@@ -44,7 +44,7 @@ pub(super) struct Peer {
     reason: AtomicU8,
 }
 
-impl handler::Peer for Peer {
+impl peer::Peer for Peer {
     fn address(&self) -> Option<SocketAddr> {
         self.socket.as_ref()?.peer_addr().ok()
     }

@@ -1,0 +1,143 @@
+//! A core without a kernel: streams in memory, and turns at times that the caller chooses.
+//!
+//! Tests, and whoever counts instructions or allocations, run the code that serves sockets, and
+//! nothing but it.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::engine::EngineConfig;
+use super::event_loop::EventLoop;
+use super::network::{Event, Network, Readiness, Stream};
+use crate::clock::Now;
+use crate::http::handler::Handler;
+use crate::http::peer::Peer;
+
+/// A stream in memory, which takes whatever is written.
+#[derive(Debug, Default)]
+struct MemoryStream {
+    /// The bytes that the peer has sent.
+    input: Vec<u8>,
+    /// The number of those that have been read.
+    read: usize,
+    /// The bytes that were written.
+    output: Vec<u8>,
+}
+
+impl Read for MemoryStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut rest = self.input.get(self.read..).unwrap_or_default();
+        if rest.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let bytes = rest.read(buffer)?;
+        self.read += bytes;
+        Ok(bytes)
+    }
+}
+
+impl Write for MemoryStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Peer for MemoryStream {
+    fn address(&self) -> Option<SocketAddr> {
+        Some(PEER)
+    }
+}
+
+impl Stream for MemoryStream {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn reset_on_close(&self) {}
+}
+
+/// The address of every peer.
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+/// A network of streams in memory that wait to be accepted.
+#[derive(Debug, Default)]
+struct MemoryNetwork {
+    incoming: VecDeque<MemoryStream>,
+    /// The slot of the stream that was registered last.
+    slot: usize,
+}
+
+impl Network for MemoryNetwork {
+    type Stream = MemoryStream;
+
+    fn accept(&mut self) -> io::Result<(MemoryStream, SocketAddr)> {
+        let stream = self.incoming.pop_front().ok_or(ErrorKind::WouldBlock)?;
+        Ok((stream, PEER))
+    }
+
+    fn register(&mut self, _: &mut MemoryStream, slot: usize) -> io::Result<()> {
+        self.slot = slot;
+        Ok(())
+    }
+
+    fn deregister(&mut self, _: &mut MemoryStream) {}
+
+    fn close_listener(&mut self) {}
+}
+
+/// One core and its connections, driven turn by turn.
+#[derive(Debug)]
+pub struct OfflineCore<H: Handler> {
+    event_loop: EventLoop<H, MemoryNetwork>,
+}
+
+impl<H: Handler> OfflineCore<H> {
+    /// Returns a core with this handler and without connections.
+    #[must_use]
+    pub fn new(handler: H, config: &EngineConfig) -> Self {
+        let (network, server) = (MemoryNetwork::default(), config.server_state(1));
+        Self { event_loop: EventLoop::new(0, network, None, handler, server) }
+    }
+
+    /// Runs a turn in which a client connects, and returns the slot of the connection.
+    pub fn connect(&mut self, now: Now) -> usize {
+        self.event_loop.network_mut().incoming.push_back(MemoryStream::default());
+        self.run_turn([Event::Incoming], now, now);
+        self.event_loop.network_mut().slot
+    }
+
+    /// Runs a turn from `now` to `ended` in which the connection in `slot` receives `input`, and
+    /// returns what was sent on it; nothing if it is closed.
+    pub fn receive(&mut self, slot: usize, input: &[u8], now: Now, ended: Now) -> &[u8] {
+        if let Some(stream) = self.event_loop.stream_mut(slot) {
+            stream.input.clear();
+            stream.input.extend_from_slice(input);
+            stream.read = 0;
+            stream.output.clear();
+        }
+        let readiness = Readiness { slot, readable: true, ..Readiness::default() };
+        self.run_turn([Event::Stream(readiness)], now, ended);
+        self.output(slot)
+    }
+
+    /// Runs a turn from `now` to `ended` that another thread has asked for by an answer, and
+    /// returns what has been sent on the connection in `slot` since it received something.
+    pub fn wake(&mut self, slot: usize, now: Now, ended: Now) -> &[u8] {
+        self.run_turn([Event::WakeUp], now, ended);
+        self.output(slot)
+    }
+
+    fn output(&mut self, slot: usize) -> &[u8] {
+        self.event_loop.stream_mut(slot).map_or(&[], |stream| &stream.output)
+    }
+
+    fn run_turn(&mut self, events: impl IntoIterator<Item = Event>, now: Now, ended: Now) {
+        let _ = self.event_loop.turn(now, events);
+        self.event_loop.end_turn(ended);
+    }
+}
