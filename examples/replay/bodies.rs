@@ -1,4 +1,4 @@
-//! The requests of one connection: its devices' events in order, cut into bodies.
+//! Request bodies of one connection: the events of its devices, in order.
 
 use crate::series::{Device, Event};
 use crate::table::json_text;
@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use flate2::{Compression, write::GzEncoder};
 use std::io::Write as _;
 
-/// How a body carries its events.
+/// The form of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
     /// One object a request.
@@ -26,15 +26,15 @@ impl Form {
     }
 }
 
-/// One request's body, and how many events it carries.
+/// The body of one request, and the number of its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Body {
     pub(crate) bytes: Vec<u8>,
     pub(crate) events: usize,
 }
 
-/// The bodies of a connection: row by row over its devices, so that each device's order is kept
-/// and a batch mixes them as a gateway's does.
+/// Makes the bodies of a connection, row by row over its devices: this keeps the order of each device,
+/// and a batch mixes devices as that of a gateway does.
 pub(crate) fn bodies(devices: &[Device], form: Form, batch: usize, gzip: bool) -> Vec<Body> {
     let rows = devices.iter().map(|device| device.events.len()).max();
     let mut stream = Vec::new();
@@ -48,11 +48,11 @@ pub(crate) fn bodies(devices: &[Device], form: Form, batch: usize, gzip: bool) -
     let batch = if form == Form::Single { 1 } else { batch };
     stream
         .chunks(batch)
-        .map(|objects| Body { bytes: coded(body(objects, form), gzip), events: objects.len() })
+        .map(|objects| Body { bytes: encode(body(objects, form), gzip), events: objects.len() })
         .collect()
 }
 
-/// A metric; nobody's if the id is empty.
+/// Returns a metric as JSON, without a device if the id is empty.
 fn object(id: &str, event: &Event) -> String {
     let Event { timestamp, cpu, rps } = event;
     let mut object = "{".to_owned();
@@ -73,7 +73,7 @@ fn body(objects: &[String], form: Form) -> String {
     }
 }
 
-fn coded(text: String, gzip: bool) -> Vec<u8> {
+fn encode(text: String, gzip: bool) -> Vec<u8> {
     if !gzip {
         return text.into_bytes();
     }

@@ -4,14 +4,14 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// An answer's head is some two hundred bytes; a longer one is not ours.
+/// The limit of an answer's head: those of this server have some two hundred bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const HEADERS_MAX: usize = 64;
-/// A server that says nothing for so long is away.
+/// The time after which a silent server counts as gone.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// Where requests go.
+/// The server that requests are sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
@@ -20,7 +20,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// From `http://host:port`; anything but a loopback address needs `allow_remote`.
+    /// Parses `http://host:port`. Any address but a loopback one needs `allow_remote`.
     pub(crate) fn parse(url: &str, allow_remote: bool) -> Result<Self, String> {
         let rest = url.strip_prefix("http://");
         let authority = rest.ok_or_else(|| format!("{url}: expected http://host:port"))?;
@@ -44,14 +44,14 @@ impl Target {
     }
 }
 
-/// A status and its body.
+/// The status and the body of an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
 }
 
-/// What the first bytes of a connection hold.
+/// The head of an answer: its length and the properties that its reading depends on.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     status: u16,
@@ -60,10 +60,10 @@ struct Head {
     closes: bool,
 }
 
-/// One connection, opened when it is first needed and again after the server closed it.
+/// A client with one connection, which is opened on first use and again after the server closed it.
 pub(crate) struct Client {
     target: Target,
-    /// Header lines that every request carries.
+    /// The header lines of every request.
     fixed: String,
     stream: Option<TcpStream>,
     received: Vec<u8>,
@@ -146,7 +146,7 @@ fn wrong(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// The head that `received` starts with, or `None` while it is not whole.
+/// Parses the head that `received` starts with; `None` if it is incomplete.
 fn head(received: &[u8]) -> io::Result<Option<Head>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);

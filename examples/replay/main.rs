@@ -99,7 +99,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// One run; true when every event was accepted.
+/// Runs once. Returns true if every event was accepted.
 fn replay(options: &Options) -> Result<bool, String> {
     let target = Target::parse(&options.url, options.allow_remote)?;
     let mut shares = vec![Vec::new(); usize::from(options.connections)];
@@ -145,7 +145,7 @@ fn replay(options: &Options) -> Result<bool, String> {
     Ok(all.is_clean())
 }
 
-/// A device for each file.
+/// Reads one device from each file.
 fn devices(files: &[PathBuf], rps: &[series::Row]) -> Result<Vec<Device>, String> {
     let mut devices: Vec<Device> = Vec::new();
     for path in files {
@@ -160,7 +160,7 @@ fn devices(files: &[PathBuf], rps: &[series::Row]) -> Result<Vec<Device>, String
     Ok(devices)
 }
 
-/// The devices of all tables. One that is in several has the rows of one behind those of the other.
+/// Reads the devices of all tables. A device in several tables has their rows one after the other.
 fn tables(files: &[PathBuf], renamed: &[Renamed]) -> Result<Vec<Device>, String> {
     let mut devices: Vec<Device> = Vec::new();
     let mut numbers = HashMap::new();
@@ -212,8 +212,8 @@ fn drive(
         };
         thread::sleep(due.saturating_duration_since(Instant::now()));
         match client.post(&body.bytes) {
-            Ok(response) => report.answered(body.events, &response, due.elapsed()),
-            Err(error) => report.failed(body.events, &error),
+            Ok(response) => report.add_answer(body.events, &response, due.elapsed()),
+            Err(error) => report.add_failure(body.events, &error),
         }
         sent += body.events;
         bar.inc(u64::try_from(body.events).unwrap_or(0));
@@ -247,7 +247,7 @@ mod tests {
         assert!(Options::try_parse_from(["replay", "--rate", "0"]).is_err());
     }
 
-    /// A server that answers every request of one connection with `answer`.
+    /// Starts a server that answers every request of one connection with `answer`.
     fn serve(answer: &'static str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! What a run did: events, answers and latencies of all connections, summed and printed.
+//! The report of a run: events, answers and latencies of all connections.
 
 use crate::client::Response;
 use hdrhistogram::Histogram;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// Counts of one connection, or of several after [`Report::add`].
+/// The counts of one connection, or of several after [`Report::add`].
 pub(crate) struct Report {
     requests: u64,
     sent: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Latencies are kept to three digits; over a minute counts as a minute.
+    /// Makes an empty report. It keeps latencies to three digits, and those above a minute as a minute.
     pub(crate) fn new() -> Result<Self, String> {
         let latency_ns = Histogram::new_with_bounds(1, 60_000_000_000, 3);
         Ok(Self {
@@ -34,9 +34,9 @@ impl Report {
         })
     }
 
-    /// One answer to a body of `events`.
-    pub(crate) fn answered(&mut self, events: usize, response: &Response, latency: Duration) {
-        self.sent(events);
+    /// Adds an answer to a body of `events`.
+    pub(crate) fn add_answer(&mut self, events: usize, response: &Response, latency: Duration) {
+        self.count_sent(events);
         let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.latency_ns.saturating_record(nanoseconds);
         let text = String::from_utf8_lossy(&response.body);
@@ -46,19 +46,19 @@ impl Report {
                 self.accepted += count("accepted");
                 self.rejected += count("rejected");
                 self.anomalies += count("anomalies");
-                self.first_error(&answer);
+                self.count_first_error(&answer);
             }
-            _ => self.count_failure(format!("{} {}", response.status, start_of(&text))),
+            _ => self.count_failure(format!("{} {}", response.status, truncate(&text))),
         }
     }
 
-    /// A body of `events` that got no answer.
-    pub(crate) fn failed(&mut self, events: usize, error: &std::io::Error) {
-        self.sent(events);
+    /// Adds a body of `events` that got no answer.
+    pub(crate) fn add_failure(&mut self, events: usize, error: &std::io::Error) {
+        self.count_sent(events);
         self.count_failure(error.to_string());
     }
 
-    fn sent(&mut self, events: usize) {
+    fn count_sent(&mut self, events: usize) {
         self.requests += 1;
         self.sent += u64::try_from(events).unwrap_or(0);
     }
@@ -67,8 +67,8 @@ impl Report {
         *self.failures.entry(text).or_default() += 1;
     }
 
-    /// Rejected events are told apart from failed requests, but their reason is worth a line.
-    fn first_error(&mut self, answer: &Value) {
+    /// Counts the reason of the first rejected event, in addition to the failures of whole requests.
+    fn count_first_error(&mut self, answer: &Value) {
         let errors = answer.get("errors").and_then(|errors| errors.as_array());
         if let Some(detail) = errors.and_then(|e| e.first()).and_then(|e| e.get("detail")) {
             let text = format!("rejected: {}", detail.as_str().unwrap_or("without detail"));
@@ -76,7 +76,7 @@ impl Report {
         }
     }
 
-    /// Takes in what another connection counted.
+    /// Adds the counts of another connection.
     pub(crate) fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.sent += other.sent;
@@ -90,22 +90,22 @@ impl Report {
         let _ = self.latency_ns.add(&other.latency_ns);
     }
 
-    /// Every request was answered with 202 and every event accepted.
+    /// Returns true if every request was answered with 202 and every event was accepted.
     pub(crate) fn is_clean(&self) -> bool {
         self.failures.is_empty() && self.rejected == 0 && self.accepted == self.sent
     }
 
-    /// The lines that a run ends with.
+    /// Returns the lines that are printed at the end.
     pub(crate) fn summary(&self, elapsed: Duration) -> Summary<'_> {
         Summary { report: self, elapsed }
     }
 }
 
-fn start_of(text: &str) -> String {
+fn truncate(text: &str) -> String {
     text.chars().take(160).collect()
 }
 
-/// A report and how long it took.
+/// A report and the duration of its run.
 pub(crate) struct Summary<'a> {
     report: &'a Report,
     elapsed: Duration,
@@ -143,7 +143,7 @@ mod tests {
     fn answered(events: usize, status: u16, body: &str) -> Report {
         let mut report = Report::new().unwrap();
         let response = Response { status, body: body.as_bytes().to_vec() };
-        report.answered(events, &response, Duration::from_micros(250));
+        report.add_answer(events, &response, Duration::from_micros(250));
         report
     }
 

@@ -1,4 +1,4 @@
-//! CSV files in, the events of devices out: `timestamp,value` rows of a CPU file beside those of a
+//! Events of devices from CSV files of `timestamp,value`: the rows of a CPU file beside those of a
 //! request file.
 
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) timestamp: i64,
-    /// Sent as it is written: a number that is parsed and printed again may differ.
+    /// The value as it is written: a number that is parsed and printed again may differ.
     pub(crate) value: String,
 }
 
@@ -18,17 +18,19 @@ pub(crate) struct Device {
     pub(crate) events: Vec<Event>,
 }
 
-/// What one metric carries beside its device.
+/// A metric without its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// As JSON; without one the server takes the time of receipt.
+    /// The time as JSON; without it the server assigns the time of receipt.
     pub(crate) timestamp: Option<String>,
-    /// As JSON, like the next.
+    /// The value of `cpu` as JSON.
     pub(crate) cpu: String,
+    /// The value of `rps` as JSON.
     pub(crate) rps: String,
 }
 
-/// A device named after `cpu`'s file, its rows beside those of `rps`; the shorter one ends it.
+/// Reads a device, which is named after the file `cpu`, with its rows beside those of `rps` as far as
+/// both go.
 pub(crate) fn device(cpu: &Path, rps: &[Row]) -> Result<Device, String> {
     let name = file_name(cpu);
     let id = name.ok_or_else(|| format!("{}: no name for a device", cpu.display()))?;
@@ -41,18 +43,18 @@ pub(crate) fn device(cpu: &Path, rps: &[Row]) -> Result<Device, String> {
     Ok(Device { id, events: events.collect() })
 }
 
-/// The name of a file's device.
+/// Returns the id of the device of a file.
 pub(crate) fn file_name(path: &Path) -> Option<String> {
     let stem = path.file_stem()?.to_str()?;
     Some(stem.chars().map(id_char).collect())
 }
 
-/// A file's name may hold what a device id may not; the server's rule is the narrower one.
+/// Replaces a character of a file name that a device id may not have.
 fn id_char(c: char) -> char {
     if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-') { c } else { '_' }
 }
 
-/// Every row of a file; the message of an error names file and line.
+/// Reads every row of a file. The text of an error names the file and the line.
 pub(crate) fn read(path: &Path) -> Result<Vec<Row>, String> {
     let file = std::fs::File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
     parse(file).map_err(|e| format!("{}: {e}", path.display()))
@@ -77,7 +79,7 @@ fn parse(text: impl std::io::Read) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// Seconds since 1970 of `YYYY-MM-DD HH:MM:SS`, read as UTC.
+/// Returns the seconds since 1970 of `YYYY-MM-DD HH:MM:SS` in UTC.
 pub(crate) fn seconds(text: &str) -> Option<i64> {
     let (date, time) = text.split_once(' ')?;
     let [year, month, day] = numbers(date, '-', [4, 2, 2])?;

@@ -1,15 +1,14 @@
-//! A table of the user's own: CSV whose header says which column holds what.
+//! Tables of the user: CSV files whose header names the columns.
 //!
-//! Columns are found by their names, in whatever case and order: `cpu` and `rps`, and perhaps
-//! `timestamp` and `device_id`. Another name can be said for each. What else a table holds stays
-//! where it is, and is named.
+//! The columns `cpu` and `rps`, and perhaps `timestamp` and `device_id`, may stand in any order and
+//! case, and each may have another name. Further columns are not sent, and a warning names them.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use crate::series::{Device, Event, file_name, seconds};
 
-/// A column that is sent.
+/// A column whose values are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Column {
     Timestamp,
@@ -35,7 +34,7 @@ impl Column {
     }
 }
 
-/// What a column is called in the table, such as `cpu=load`.
+/// The name of a column in the table, such as `cpu=load`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Renamed {
     column: Column,
@@ -57,14 +56,14 @@ impl std::str::FromStr for Renamed {
     }
 }
 
-/// A table's devices, in the order in which they come, and the columns that were left out.
+/// The devices of a table in the order of their first rows, and the columns that are not sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(crate) devices: Vec<Device>,
     pub(crate) ignored: Vec<String>,
 }
 
-/// Reads a whole file; the message of an error names it, with the line or the columns.
+/// Reads a file. The text of an error names the file, and the line or the columns.
 pub(crate) fn read(path: &Path, renamed: &[Renamed]) -> Result<Table, String> {
     let of = |error: String| format!("{}: {error}", path.display());
     let text = std::fs::read(path).map_err(|error| of(error.to_string()))?;
@@ -74,7 +73,7 @@ pub(crate) fn read(path: &Path, renamed: &[Renamed]) -> Result<Table, String> {
 }
 
 fn parse(text: &[u8], name: &str, renamed: &[Renamed]) -> Result<Table, String> {
-    // Spreadsheets begin a file with the byte order mark.
+    // Spreadsheets begin a file with a byte order mark.
     let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter(text)).trim(csv::Trim::All).from_reader(text);
@@ -94,7 +93,7 @@ fn parse(text: &[u8], name: &str, renamed: &[Renamed]) -> Result<Table, String> 
                 .ok_or_else(|| format!("line {line}: {}: {}", column.name(), expected(text)))
         };
         let event = Event {
-            timestamp: timestamp.filter(|text| !text.is_empty()).map(moment),
+            timestamp: timestamp.filter(|text| !text.is_empty()).map(json_time),
             cpu: of(Column::Cpu, cpu)?,
             rps: of(Column::Rps, rps)?,
         };
@@ -114,15 +113,16 @@ fn expected(found: Option<&str>) -> String {
     format!("expected a number, found `{}`", found.unwrap_or_default())
 }
 
-/// What stands between two cells: whatever is most often in the header.
+/// Returns the delimiter of the cells: the one that is most frequent in the header.
 fn delimiter(text: &[u8]) -> u8 {
     let header = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let count = |delimiter: &u8| header.iter().filter(|byte| *byte == delimiter).count();
-    // Of those that are there as often, the last: the comma.
+    // If several are as frequent, this is the last of them, such as the comma.
     [b'\t', b';', b','].into_iter().max_by_key(count).unwrap_or(b',')
 }
 
-/// Where each column stands. Every fault is named, beside what the header has.
+/// Returns the position of each column. The error names everything that is wrong, and all columns of
+/// the header.
 fn places(
     header: &csv::StringRecord,
     renamed: &[Renamed],
@@ -149,21 +149,21 @@ fn places(
     Err(format!("{faults}; the header has {names} (--column cpu=NAME says which it is)"))
 }
 
-/// A number as JSON spells it: as it stands where that is JSON already.
+/// Returns a number as JSON: unchanged if it is JSON already.
 fn number(text: &str) -> Option<String> {
     let value = text.parse::<f64>().ok().filter(|value| value.is_finite())?;
     let is_json = sonic_rs::from_str::<sonic_rs::Number>(text).is_ok();
     Some(if is_json { text.to_owned() } else { value.to_string() })
 }
 
-/// A time as JSON: numbers as they stand, `YYYY-MM-DD HH:MM:SS` in seconds, and any other text for
-/// the server to read.
-fn moment(text: &str) -> String {
+/// Returns a time as JSON: a number unchanged, `YYYY-MM-DD HH:MM:SS` in seconds, and any other text as
+/// a string, which the server parses.
+fn json_time(text: &str) -> String {
     let seconds = seconds(text).map(|seconds| seconds.to_string());
     seconds.or_else(|| number(text)).unwrap_or_else(|| json_text(text))
 }
 
-/// A JSON string.
+/// Returns a text as a JSON string.
 pub(crate) fn json_text(text: &str) -> String {
     sonic_rs::to_string(text).unwrap_or_default()
 }
