@@ -575,7 +575,7 @@ mod tests {
         assert_eq!((level.z_score, level.stddev, level.min), (Some(0.0), 0.0, 100.0));
     }
 
-    /// As the window of a device is: a newest event is judged by a whole one before it.
+    /// The newest event is scored against a whole window before it, here as for a device.
     #[test]
     fn all_and_a_device_agree_where_a_verdict_needs_a_whole_window() {
         let settings = AnalyticsSettings { min_samples: 8, ..SETTINGS };

@@ -93,7 +93,7 @@ pub const ANOMALY_LOG_ENTRIES: usize = 16 * 1024;
 /// were asked for: it is the default of a shell, hardly meant for a server.
 pub const CONNECTIONS_FEW: usize = 1_000;
 
-/// What an event costs at least, however few bytes it has.
+/// The least cost of an event, however few bytes it has.
 pub const EVENT_COST_BYTES: usize = BODY_BYTES_DEFAULT / BATCH_EVENTS_MAX;
 
 /// Blocks sent to Redis whose replies have not come: enough that it always has the next one, few

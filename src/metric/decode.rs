@@ -732,7 +732,7 @@ mod tests {
             ("\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1", some(1, "a b c d", lacks(true, true))),
             (both, None),
             (&format!("{both},\"host\":1"), None),
-            // Refused for another reason, which is told.
+            // Refused for another reason, which is reported instead.
             ("\"deviceId\":\"d\",\"timestamp\":true", None),
         ] {
             assert_eq!(ignored(&with(members)), expected, "{members}");
@@ -820,7 +820,7 @@ mod tests {
                 last = given;
             }
         }
-        // Only who sent a single event can know whose time it is.
+        // Only for a single event is it clear which one has the timestamp.
         let batch = decoder.decode(b"[{\"cpu\":1,\"rps\":2}]", LineMode::Detect, NOW).unwrap();
         assert_eq!(batch.assigned_timestamp(), Some(last as u64 + 4));
         let batch = decoder.decode(GOOD.as_bytes(), LineMode::Detect, NOW).unwrap();

@@ -135,11 +135,11 @@ mod tests {
     fn a_clock_that_was_put_back_is_followed_once_the_old_keys_are_gone() {
         let mut times = only();
         let before = times.next(NOW_US);
-        // A little: time stands still.
+        // By less than keys live: nanoseconds after the last microsecond.
         let after = times.next(NOW_US - TTL_US);
         assert_eq!((after.key, after.ms), (before.key * 1000 + 1, before.ms));
         assert_eq!(times.next(NOW_US - TTL_US).key, after.key + 1);
-        // By more than keys live.
+        // By more than keys live: microseconds of the clock again.
         let now_us = NOW_US - TTL_US - 1;
         assert_eq!(times.next(now_us).key, now_us);
         assert_eq!(times.next(now_us).key, now_us + 1);
