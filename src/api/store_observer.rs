@@ -68,7 +68,7 @@ impl Observer for StoreObserver {
         if reason == DropReason::Shutdown {
             return;
         }
-        let limiter = self.lost.get(reason.index());
+        let limiter = self.lost.get(reason as usize);
         let due = limiter.and_then(|limiter| limiter.add(events, at(now_ns)));
         if let Some(events) = due {
             warn_lost(reason, events);

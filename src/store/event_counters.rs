@@ -22,7 +22,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// All reasons, in the order of [`Self::index`].
+    /// All reasons, in the order of their numbers.
     pub const ALL: [Self; 4] = [Self::Overflow, Self::Expired, Self::Refused, Self::Shutdown];
 
     /// Returns the label value in metrics and logs.
@@ -33,11 +33,6 @@ impl DropReason {
             Self::Refused => "refused",
             Self::Shutdown => "shutdown",
         }
-    }
-
-    /// Returns the index into [`EventTotals::dropped`].
-    pub const fn index(self) -> usize {
-        self as usize
     }
 }
 
@@ -52,7 +47,7 @@ pub enum EvictReason {
 }
 
 impl EvictReason {
-    /// Both reasons, in the order of [`Self::index`].
+    /// Both reasons, in the order of their numbers.
     pub const ALL: [Self; 2] = [Self::Expired, Self::Capacity];
 
     /// Returns the label value in metrics.
@@ -61,11 +56,6 @@ impl EvictReason {
             Self::Expired => "expired",
             Self::Capacity => "capacity",
         }
-    }
-
-    /// Returns the index into [`EventTotals::evicted`].
-    pub const fn index(self) -> usize {
-        self as usize
     }
 }
 
@@ -102,7 +92,7 @@ impl EventTotals {
 
     /// Returns the events dropped for one reason.
     pub fn dropped_by(&self, reason: DropReason) -> u64 {
-        self.dropped.get(reason.index()).copied().unwrap_or_default()
+        self.dropped.get(reason as usize).copied().unwrap_or_default()
     }
 
     /// Returns the accepted events that have no outcome yet.
@@ -143,14 +133,14 @@ impl EventCounters {
 
     /// Counts dropped events.
     pub fn add_dropped(&self, slot: usize, reason: DropReason, events: u64) {
-        if let Some(count) = self.slots.at(slot).dropped.get(reason.index()) {
+        if let Some(count) = self.slots.at(slot).dropped.get(reason as usize) {
             count.add(events);
         }
     }
 
     /// Counts records removed from the memory store.
     pub fn add_evicted(&self, slot: usize, reason: EvictReason, records: u64) {
-        if let Some(count) = self.slots.at(slot).evicted.get(reason.index()) {
+        if let Some(count) = self.slots.at(slot).evicted.get(reason as usize) {
             count.add(records);
         }
     }
@@ -184,10 +174,10 @@ mod tests {
     #[test]
     fn reasons_stand_in_the_order_of_their_index() {
         for (index, reason) in DropReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason.index(), index, "{}", reason.name());
+            assert_eq!(reason as usize, index, "{}", reason.name());
         }
         for (index, reason) in EvictReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason.index(), index, "{}", reason.name());
+            assert_eq!(reason as usize, index, "{}", reason.name());
         }
     }
 

@@ -25,7 +25,7 @@ impl Sample {
         }
     }
 
-    /// The key and value that DESIGN asks for, put together the slow way.
+    /// The key and value of the contract, put together the slow way.
     fn record(&self) -> (String, String) {
         let Self { timestamp, literals: [cpu, rps], .. } = self;
         match &self.device {
@@ -103,7 +103,7 @@ fn the_record_is_the_one_in_the_contract() {
     assert_eq!(record.entered_ns, 7);
 }
 
-/// Each part as long as the decoder lets it be.
+/// Every part has the greatest length that the decoder accepts.
 #[test]
 fn the_longest_event_that_is_accepted_has_a_record() {
     let number = "1".repeat(NUMBER_BYTES_MAX);
@@ -160,7 +160,7 @@ fn a_block_handed_over_when_full_stays_inside_its_cost() {
     }
 }
 
-/// Against the protocol spelt out; the shortest record is as short as is said.
+/// A record equals the protocol spelt out, and the shortest one has the minimum length.
 #[test]
 fn a_set_command_is_an_array_of_five_bulk_strings() {
     let encoding = set(300);
@@ -216,7 +216,7 @@ fn stale_places_do_not_return_when_the_generation_wraps() {
 }
 
 proptest! {
-    /// What is alive is exactly the last event of each key, and every event is in one count.
+    /// Exactly the last event of each key is live, and every event is in one count.
     #[test]
     fn the_last_write_of_each_key_survives(
         turns in prop::collection::vec(prop::collection::vec(sample(), 0..200), 1..4),

@@ -85,7 +85,7 @@ impl Fixture {
     }
 
     fn evicted(&self, reason: EvictReason) -> u64 {
-        self.counters.totals().evicted[reason.index()]
+        self.counters.totals().evicted[reason as usize]
     }
 }
 
@@ -157,7 +157,7 @@ fn an_older_version_does_not_return_when_the_newer_one_was_evicted() {
     assert_eq!(fixture.read(at(3), 7), Some(3));
 }
 
-/// One budget: it does not matter which cores the load comes to.
+/// All cores share one budget, however the load is spread.
 #[test]
 fn one_core_may_use_the_whole_budget() {
     let capacity_bytes = 1 << 20;
@@ -271,7 +271,7 @@ fn check(steps: Vec<Step>, capacity_bytes: usize) -> Result<(), TestCaseError> {
             if version > horizon {
                 prop_assert_eq!(found, expected, "{} is newer than all that left", key);
             } else {
-                // In the very moment up to which records have left, some may still be there.
+                // Of the records with the time of the horizon, some may still be there.
                 let is_last = version == horizon && found == expected;
                 prop_assert!(found.is_none() || is_last, "{key}: {found:?} is behind");
             }

@@ -69,7 +69,7 @@ struct ExpectedReply {
 struct SentCommand {
     node: usize,
     command: Box<[u8]>,
-    /// How often it was redirected.
+    /// The number of times that it was redirected.
     hops: u8,
     reply: Option<Reply>,
 }

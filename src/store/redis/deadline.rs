@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::error::{ErrorKind, RedisError, RedisResult};
 use percore::clock::{Clock, nanoseconds};
 
-/// No single wait takes more than the whole time divided by this: a server that accepts and then
-/// does not answer must leave time to ask another.
+/// The least number of waits: each takes at most the whole time divided by this. A server that
+/// accepts and then does not answer must leave time to ask another.
 const SHARES: u32 = 3;
 
 pub(super) struct Deadline {

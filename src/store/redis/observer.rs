@@ -28,7 +28,7 @@ pub trait Observer: Send + Sync {
 pub struct Outage {
     /// Since the first error.
     pub duration: Duration,
-    /// How often Redis came back during the outage, and failed again.
+    /// The number of times that Redis came back during the outage and failed again.
     pub returns: u64,
 }
 

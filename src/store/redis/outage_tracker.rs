@@ -146,7 +146,8 @@ mod tests {
         );
     }
 
-    /// A Redis without memory takes what expires, and refuses again: 5,128 lines in eight minutes.
+    /// A full Redis takes writes when keys expire, and refuses again: once 5,128 log lines in eight
+    /// minutes.
     #[test]
     fn what_comes_and_goes_is_one_outage_with_its_count() {
         let mut tracker = OutageTracker::default();

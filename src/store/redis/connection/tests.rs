@@ -1,4 +1,4 @@
-//! A connection to peers that are no good.
+//! A connection to faulty peers.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -11,13 +11,13 @@ use super::*;
 use crate::limits::STORE_REPLY_BYTES_MAX;
 use percore::clock::Clock;
 
-/// What any of these may take, on a machine that others share.
+/// The time that any of these tests may take, on a shared machine.
 const LONG: Duration = Duration::from_secs(20);
 
-/// What each of these waits.
+/// The time-out of each connection.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A server that takes one connection and does this with it, until that fails.
+/// Starts a server that accepts one connection and calls `talk` with it.
 fn peer(
     url: &str,
     talk: impl FnOnce(TcpStream) -> io::Result<()> + Send + 'static,
@@ -27,7 +27,7 @@ fn peer(
     let peer = thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
         stream.set_write_timeout(Some(LONG)).unwrap();
-        // It ends with the connection, in whatever way.
+        // It fails when the connection ends.
         let _ = talk(stream);
     });
     let mut deadline = Deadline::new(Clock::start(), LONG);
@@ -39,7 +39,7 @@ fn peer(
     (connection, peer)
 }
 
-/// Sends a beginning, and then the same again and again; answers how many bytes it got rid of.
+/// Sends `first`, and then `again` without end.
 fn endlessly(first: &'static str, again: &'static str) -> impl FnOnce(TcpStream) -> io::Result<()> {
     move |mut stream| {
         stream.write_all(first.as_bytes())?;
@@ -50,7 +50,7 @@ fn endlessly(first: &'static str, again: &'static str) -> impl FnOnce(TcpStream)
     }
 }
 
-/// Sends a beginning, and then a byte now and then.
+/// Sends `first`, and then a byte from time to time.
 fn drop_by_drop(first: &'static str) -> impl FnOnce(TcpStream) -> io::Result<()> {
     move |mut stream| {
         stream.write_all(first.as_bytes())?;
@@ -61,7 +61,7 @@ fn drop_by_drop(first: &'static str) -> impl FnOnce(TcpStream) -> io::Result<()>
     }
 }
 
-/// Also an unoptimised parser is through with what it takes in this time.
+/// A time-out in which an unoptimised parser, too, has parsed the most that it accepts.
 const ENDLESS: Duration = LONG.checked_div(4).unwrap();
 
 fn error_of(
@@ -108,7 +108,7 @@ fn a_reply_that_comes_drop_by_drop_has_a_deadline_as_a_whole() {
     }
 }
 
-/// Also where the greeting is what comes so, and all the servers of a cluster are asked in turn.
+/// The same for a reply to the handshake, of which there is one for each server of a cluster.
 #[test]
 fn a_greeting_that_comes_drop_by_drop_has_a_deadline() {
     let (connection, peer) = peer("redis://:pw@HOST", drop_by_drop("+"));
@@ -156,7 +156,7 @@ fn replies_that_come_together_are_told_apart_and_the_next_has_a_time_of_its_own(
     assert_eq!((end.kind, end.message.as_str()), (ErrorKind::Io, "it hung up"));
 }
 
-/// The length of what is too long to be read is known all the same.
+/// The length of a string is known even if it is too long to be read.
 #[test]
 fn a_long_string_has_said_so() {
     let (connection, peer) = peer("redis://HOST", endlessly("$70000\r\n", "x"));
