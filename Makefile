@@ -8,6 +8,9 @@
 # How long a soak takes.
 seconds := 600
 
+# The slow tests, of which a module is named.
+slow := cargo nextest run --release --locked --profile slow --package corepulse --test slow
+
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 21
 
@@ -78,24 +81,20 @@ perf-scale: ## Two workers beside one, a million devices beside a thousand (4 mi
 	target/release/scale --record
 
 profiles: ## Twenty profiles over HTTP of a server under full load: nothing may fail
-	cargo build --release --locked --workspace
-	target/release/profiles --record
+	$(slow) profiling
 
 flamegraphs: ## Draw where time goes under each kind of load, the kernel's part too (needs perf)
 	cargo build --release --locked --workspace
 	target/release/flamegraph single device pipelined ndjson --record
 
-idle-connections: ## What 15,000 idle connections cost in memory, and others in time
-	cargo build --release --locked --workspace
-	target/release/idle-connections --record
+idle-connections: ## 15,000 idle connections: each stays open and usable while others are busy
+	$(slow) idle_connections
 
-greedy: ## How long polite clients wait beside those that want more than their share
-	cargo build --release --locked --workspace
-	target/release/greedy
+greedy: ## Polite clients beside those that want more than their share: none of theirs may fail
+	$(slow) greedy
 
 soak: ## Ten minutes of devices whose connections live half a minute; `make soak seconds=90`
-	cargo build --release --locked --workspace
-	target/release/soak --seconds $(seconds)
+	TEST_SECONDS=$(seconds) $(slow) soak
 
 clean: ## Remove everything that was built or installed here
 	cargo clean

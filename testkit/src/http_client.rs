@@ -33,6 +33,14 @@ impl HttpClient {
         Self::from_stream(TcpStream::from(socket))
     }
 
+    /// Connects from an address of this machine: each has some ten thousands of ports.
+    pub fn connect_from(source: SocketAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.bind(&source.into()).expect("a port is free");
+        socket.connect(&address.into()).expect("the server accepts");
+        Self::from_stream(TcpStream::from(socket))
+    }
+
     pub fn from_stream(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();

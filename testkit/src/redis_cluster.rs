@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::load::MetricStore;
+use crate::metric_load::MetricStore;
 use crate::redis::Redis;
 use crate::redis::ReservedPort;
 use crate::redis_client::RedisReply;

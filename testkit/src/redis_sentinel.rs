@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::load::MetricStore;
+use crate::metric_load::MetricStore;
 use crate::redis::Redis;
 use crate::redis_client::RedisReply;
 use crate::wait::wait_until_within;

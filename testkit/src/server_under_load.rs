@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::http_client::{HttpClient, get, post};
-use crate::load::{Load, MetricStore, SentMetrics, metric};
+use crate::metric_load::{MetricLoad, MetricStore, SentMetrics, metric};
 use crate::server::Server;
 use crate::store_counters::StoreCounters;
 use crate::wait::{ANSWER_TIME_MAX, wait_until, wait_until_within};
@@ -28,7 +28,7 @@ const LOAD_CONNECTIONS: usize = 2;
 pub struct ServerUnderLoad {
     pub server: Server,
     /// One for each phase of the test; the last is the present one.
-    loads: Vec<Load>,
+    loads: Vec<MetricLoad>,
     marks: u64,
 }
 
@@ -49,13 +49,13 @@ impl ServerUnderLoad {
 
     /// A server under load.
     pub fn of(server: Server) -> Self {
-        let load = Load::start(server.address, "load", LOAD_CONNECTIONS);
+        let load = MetricLoad::start(server.address, "load", LOAD_CONNECTIONS);
         Self { server, loads: vec![load], marks: 0 }
     }
 
     /// A server on which there is only what the test itself sends.
     pub fn without_load(server: Server) -> Self {
-        let load = Load::start(server.address, "load", 0);
+        let load = MetricLoad::start(server.address, "load", 0);
         Self { server, loads: vec![load], marks: 0 }
     }
 
@@ -72,11 +72,11 @@ impl ServerUnderLoad {
     /// Has further devices post from now on: theirs are the events of which every one was sent
     /// after this moment.
     pub fn start_phase(&mut self, name: &str) {
-        self.loads.push(Load::start(self.server.address, name, LOAD_CONNECTIONS));
+        self.loads.push(MetricLoad::start(self.server.address, name, LOAD_CONNECTIONS));
     }
 
     fn acknowledged(&self) -> u64 {
-        self.loads.iter().map(Load::acknowledged).sum()
+        self.loads.iter().map(MetricLoad::acknowledged).sum()
     }
 
     /// The accounts as they stand; they balance, and hold what has been acknowledged.
@@ -121,7 +121,7 @@ impl ServerUnderLoad {
     /// Counts an acknowledged event that the test has sent.
     pub fn record_sent(&self, key: &str, value: &str) {
         let load = self.loads.last().expect("the load lasts until all settles");
-        load.record_sent(key.to_owned(), value.to_owned());
+        load.add_sent(key.to_owned(), value.to_owned());
     }
 
     /// Waits until the server itself says whether Redis is there.
@@ -156,7 +156,7 @@ impl ServerUnderLoad {
     /// answered phase by phase.
     pub fn stop_load(&mut self) -> (StoreCounters, Vec<SentMetrics>) {
         assert!(!self.loads.is_empty(), "it settles once");
-        let phases: Vec<SentMetrics> = self.loads.drain(..).map(Load::stop).collect();
+        let phases: Vec<SentMetrics> = self.loads.drain(..).map(MetricLoad::stop).collect();
         let accounts = wait_until("nothing is pending", || {
             let accounts = StoreCounters::scrape(self.server.address);
             (accounts.pending == 0).then_some(accounts)

@@ -3,10 +3,6 @@
 use std::env;
 use std::fs;
 use std::io::Read;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::in_process::InProcessServer;
@@ -15,8 +11,8 @@ use testkit::http_client::metric;
 use testkit::pprof::Profile;
 use testkit::server::program;
 use testkit::{
-    HttpClient, HttpResponse, Server, TIMEOUT, assert_problem, get, get_as_localhost, post,
-    wait_until,
+    HttpClient, HttpResponse, LoadLoop, Server, TIMEOUT, assert_problem, get, get_as_localhost,
+    post, wait_until,
 };
 
 const PROFILE: &str = "/debug/pprof/profile";
@@ -30,34 +26,10 @@ const OURS: [&str; 3] =
 /// Profiles that are taken before something is said to be missing.
 const PROFILES_MAX: u32 = 8;
 
-/// Posts without a pause until it is dropped; every request has to be answered with 202.
-struct Load {
-    is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<u64>>,
-}
-
-impl Load {
-    fn start(address: SocketAddr) -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let over = Arc::clone(&is_over);
-        let thread = thread::spawn(move || {
-            let mut client = HttpClient::connect(address);
-            let body = format!("{}\n", metric("d1", 1_700_000_000)).repeat(500);
-            let mut requests = 0;
-            while !over.load(Ordering::Relaxed) {
-                assert_eq!(client.request(&post(body.as_bytes())).status, 202);
-                requests += 1;
-            }
-            requests
-        });
-        Self { is_over, thread: Some(thread) }
-    }
-
-    /// Ends it and answers how many requests there were.
-    fn stop(mut self) -> u64 {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().expect("no request failed")
-    }
+/// Posts without a pause; every request has to be answered with 202.
+fn start_load(server: &Server) -> LoadLoop {
+    let body = format!("{}\n", metric("d1", 1_700_000_000)).repeat(500);
+    LoadLoop::repeat(server.address, 1, vec![post(body.as_bytes())], 202)
 }
 
 /// Whether a profile is being taken, during which no other is; without one, this takes a second.
@@ -88,7 +60,7 @@ fn decoded(answer: &HttpResponse) -> Profile {
 /// Takes profiles under load until one shows what `has` looks for: a machine that is shared may
 /// give the server a hundredth of its time in those two seconds. The last one is answered.
 fn profile_under_load(server: &Server, has: impl Fn(&Profile) -> bool) -> Profile {
-    let load = Load::start(server.address);
+    let load = start_load(server);
     let mut client = server.client();
     let mut profile = Profile::default();
     for _ in 0..PROFILES_MAX {
@@ -145,7 +117,7 @@ fn a_program_whose_file_was_replaced_is_shown_with_names() {
 #[test]
 fn a_flamegraph_is_a_picture_with_our_functions() {
     let server = Server::start(&["--workers", "1"]);
-    let load = Load::start(server.address);
+    let load = start_load(&server);
     let mut client = server.client();
     let mut take = || client.request(&get_as_localhost(&format!("{FLAMEGRAPH}?seconds=1")));
     let mut answer = take();

@@ -1,6 +1,6 @@
 //! Signals: which ends the server in order, which does nothing, and that none loses events.
 
-use testkit::load::metric;
+use testkit::metric_load::metric;
 use testkit::{Redis, SentMetrics, Server, get, get_as_localhost, post};
 
 /// What ends a process that knows nothing of it (man 7 signal), and is no request to end.

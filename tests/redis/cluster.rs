@@ -6,7 +6,7 @@
 //! without a loss (`CLUSTER FAILOVER`, a slot that moves), nothing at all may be missing.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use testkit::load::metric;
+use testkit::metric_load::metric;
 use testkit::redis_cluster::{FAILOVER_TIME_MAX, RedisCluster};
 use testkit::{
     MetricStore, Redis, SentMetrics, Server, ServerUnderLoad, StoreCounters, get, post, wait_until,

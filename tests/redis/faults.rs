@@ -1,7 +1,7 @@
 //! Faults of the Redis process: absent, killed, frozen, paused, busy. None costs an event.
 
 use std::time::{Duration, Instant};
-use testkit::load::metric;
+use testkit::metric_load::metric;
 use testkit::{ANSWER_TIME_MAX, HttpClient, Redis, ServerUnderLoad, get, post, wait_until};
 
 /// Events that a killed Redis had confirmed are there when it runs again: the kernel keeps what a

@@ -1,6 +1,6 @@
 //! Log lines about Redis: each kind of error is reported at once, and none without end.
 
-use testkit::load::metric;
+use testkit::metric_load::metric;
 use testkit::redis::ReservedPort;
 use testkit::redis_sentinel::RedisSentinel;
 use testkit::{Redis, Server, ServerUnderLoad, StoreCounters, get, post, wait_until};

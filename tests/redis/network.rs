@@ -1,7 +1,7 @@
 //! Faults between the server and Redis: resets, half replies, silence, and bytes that come late.
 
 use std::time::{Duration, Instant};
-use testkit::load::metric;
+use testkit::metric_load::metric;
 use testkit::{
     Direction, Ending, FaultProxy, Mode, Redis, Server, ServerUnderLoad, get, get_as_localhost,
     post, wait_until,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use testkit::fake_redis::ReceivedCommand;
-use testkit::load::metric;
+use testkit::metric_load::metric;
 use testkit::redis::ReservedPort;
 use testkit::{FakeRedis, FakeReply, Server, StoreCounters, get, post, wait_until};
 

@@ -2,7 +2,7 @@
 
 use std::thread;
 use std::time::{Duration, Instant};
-use testkit::load::metric;
+use testkit::metric_load::metric;
 use testkit::redis_client::RedisClient;
 use testkit::{
     Direction, Ending, FaultProxy, HttpClient, Mode, Redis, RedisReply, Server, ServerUnderLoad,

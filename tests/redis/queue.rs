@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use corepulse::store::redis::queue_bytes_needed;
-use testkit::load::metric;
+use testkit::metric_load::metric;
 use testkit::redis::ReservedPort;
 use testkit::{
     ANSWER_TIME_MAX, HttpClient, HttpResponse, Redis, SentMetrics, Server, ServerUnderLoad,

@@ -1,7 +1,7 @@
 //! Replies of a faulty Redis: without end, byte by byte, or an error to every command.
 
 use std::time::{Duration, Instant};
-use testkit::load::metric;
+use testkit::metric_load::metric;
 use testkit::{FakeRedis, FakeReply, Redis, Server, StoreCounters, get, post, wait_until};
 
 const MEBIBYTE: u64 = 1024 * 1024;

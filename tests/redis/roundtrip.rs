@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use testkit::load::metric;
+use testkit::metric_load::metric;
 use testkit::redis::ReservedPort;
 use testkit::{HttpClient, Redis, Server, ServerUnderLoad, StoreCounters, get, post, wait_until};
 use time::OffsetDateTime;

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use testkit::load::metric;
+use testkit::metric_load::metric;
 use testkit::{
     Direction, Ending, FaultProxy, HttpClient, Mode, Redis, SentMetrics, Server, ServerUnderLoad,
     post, wait_until,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::http_client::{HttpClient, post};
+use crate::load_loop::LoadLoop;
 use crate::redis::Redis;
 use crate::wait::ANSWER_TIME_MAX;
 
@@ -63,84 +63,57 @@ impl SentMetrics {
     }
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    sent: Mutex<SentMetrics>,
-    acknowledged: AtomicU64,
-    is_ending: AtomicBool,
-}
-
-impl Shared {
-    fn add(&self, metrics: Vec<(String, String)>) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        self.acknowledged.fetch_add(metrics.len() as u64, Ordering::SeqCst);
-        for (key, value) in metrics {
-            sent.add(key, value);
-        }
-    }
-}
-
 /// Devices that post until they are stopped, one a connection.
 #[derive(Debug)]
-pub struct Load {
-    shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+pub struct MetricLoad {
+    sent: Arc<Mutex<SentMetrics>>,
+    load: LoadLoop,
 }
 
-impl Load {
-    /// Starts as many; the name tells their keys from those of another load.
+impl MetricLoad {
+    /// Starts so many devices; the name tells their keys from those of another load.
     pub fn start(address: SocketAddr, name: &str, connections: usize) -> Self {
-        let shared = Arc::new(Shared::default());
-        let threads = (0..connections).map(|number| {
-            let (shared, device) = (Arc::clone(&shared), format!("{name}-{number}"));
-            thread::spawn(move || post_until_ended(address, &device, &shared))
+        let sent = Arc::<Mutex<SentMetrics>>::default();
+        let devices = (0..connections).map(|number| {
+            let (sent, device) = (Arc::clone(&sent), format!("{name}-{number}"));
+            let (mut client, mut request, mut next) = (HttpClient::connect(address), 0_u64, 1);
+            move || {
+                request += 1;
+                let events = if request.is_multiple_of(BATCH_INTERVAL) { BATCH_EVENTS } else { 1 };
+                // Keys of their own, and one that every request writes anew: it shows the order.
+                let mut metrics: Vec<_> =
+                    (next..next + events).map(|n| metric(&device, n, "41.50")).collect();
+                next += events;
+                metrics.push(metric(&device, 0, &request.to_string()));
+                post_all(&mut client, &metrics);
+                add_all(&sent, metrics);
+                thread::park_timeout(PAUSE);
+                1
+            }
         });
-        Self { threads: threads.collect(), shared }
+        Self { load: LoadLoop::start(devices), sent }
     }
 
-    /// How many events have been acknowledged so far.
+    /// Returns the number of events that have been acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
-        self.shared.acknowledged.load(Ordering::SeqCst)
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).events
     }
 
     /// Counts an event that somebody else has sent.
-    pub fn record_sent(&self, key: String, value: String) {
-        self.shared.add(vec![(key, value)]);
+    pub fn add_sent(&self, key: String, value: String) {
+        add_all(&self.sent, vec![(key, value)]);
     }
 
-    /// Ends it; answers what was acknowledged.
-    pub fn stop(mut self) -> SentMetrics {
-        self.shared.is_ending.store(true, Ordering::SeqCst);
-        for thread in self.threads.drain(..) {
-            thread.join().expect("the load was answered");
-        }
-        std::mem::take(&mut self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Ends it, and returns what was acknowledged.
+    pub fn stop(self) -> SentMetrics {
+        self.load.stop();
+        std::mem::take(&mut self.sent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.shared.is_ending.store(true, Ordering::SeqCst);
-    }
-}
-
-fn post_until_ended(address: SocketAddr, device: &str, shared: &Shared) {
-    let mut client = HttpClient::connect(address);
-    let mut next = 1;
-    for request in 1_u64.. {
-        if shared.is_ending.load(Ordering::SeqCst) {
-            return;
-        }
-        let events = if request.is_multiple_of(BATCH_INTERVAL) { BATCH_EVENTS } else { 1 };
-        // Keys of their own, and one that every request writes anew: it shows the order.
-        let mut metrics: Vec<_> =
-            (next..next + events).map(|n| metric(device, n, "41.50")).collect();
-        next += events;
-        metrics.push(metric(device, 0, &request.to_string()));
-        post_all(&mut client, &metrics);
-        shared.add(metrics);
-        thread::park_timeout(PAUSE);
-    }
+fn add_all(sent: &Mutex<SentMetrics>, metrics: Vec<(String, String)>) {
+    let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+    metrics.into_iter().for_each(|(key, value)| sent.add(key, value));
 }
 
 /// Posts them in one request, which has to be answered at once and with all accepted.
