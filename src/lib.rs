@@ -7,15 +7,15 @@
 //!               └── answers posted back ── control: look-ups and scrapes
 //! ```
 //!
-//! A file imports only from rows below its own (`ci/tidy` holds that). From the top, in the
-//! order in which a request meets them:
+//! The event loops and HTTP are the crate [`percore`]. A file imports only from rows below its own
+//! (`ci/tidy` holds that). From the top, in the order in which a request meets them:
 //!
 //! - `main` and [`server`]: start, stop, wiring;
-//! - [`engine`] and [`control`]: threads and sockets live there only;
-//! - [`api`]: what is answered;
-//! - [`http`], [`analytics`], [`store`], [`telemetry`]: four islands, none knows another;
-//! - [`metric`]: the domain, and how bodies are decoded;
-//! - [`limits`], [`config`], [`clock`], [`sync`]: the ground.
+//! - [`engine`], [`control`], [`healthcheck`], [`resources`]: threads, sockets and the machine;
+//! - [`api`]: the answers;
+//! - [`analytics`], [`store`], [`telemetry`]: three islands, none of which imports another;
+//! - [`metric`]: the domain, and the decoder of bodies;
+//! - [`config`], [`limits`]: flags and bounds.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 

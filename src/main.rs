@@ -18,33 +18,33 @@ use signal_hook::low_level::signal_name;
 
 use corepulse::config::arguments::{Arguments, Command};
 use corepulse::config::unknown_variables::{UnknownVariable, find_unknown};
-use corepulse::config::{Config, EXIT_USAGE, LogFormat, LogLevel};
+use corepulse::config::{Config, EXIT_USAGE};
 use corepulse::healthcheck;
-use corepulse::resources::Means;
-use corepulse::server::{Report, Server, StartError};
+use corepulse::resources::Resources;
+use corepulse::server::{DrainReport, Server, StartError};
 use corepulse::telemetry::log;
 
-/// What was acknowledged could not all be written in time (`EX_TEMPFAIL`).
+/// Exit code: acknowledged events could not be written in time (`EX_TEMPFAIL` of sysexits.h).
 const EXIT_LOST: u8 = 75;
 
-/// The system grants too few descriptors or threads (`EX_OSERR`).
+/// Exit code: the system grants too few descriptors or threads (`EX_OSERR`).
 const EXIT_SYSTEM: u8 = 71;
 
-/// A thread ended that should not have (`EX_SOFTWARE` of sysexits.h).
+/// Exit code: a thread failed (`EX_SOFTWARE`).
 const EXIT_SOFTWARE: u8 = 70;
 
-/// The address cannot be listened on (`EX_UNAVAILABLE`).
+/// Exit code: the address cannot be listened on (`EX_UNAVAILABLE`).
 const EXIT_UNAVAILABLE: u8 = 69;
 
-/// What would end a process that has no use for them, with all that waits to be written: somebody's
-/// habit from another server, timers that it may have inherited, a profiler's last sample, a log
-/// that has reached its greatest size.
+/// Signals that do nothing. By default each would end the process and lose the events that wait to
+/// be written; they come from habits with other servers, inherited timers, a profiler's last
+/// sample, or a log that has reached its size limit.
 const IGNORED: [i32; 7] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXFSZ];
 
 fn main() -> ExitCode {
     let arguments = match Arguments::read() {
         Ok(arguments) => arguments,
-        Err(error) => return explain(&error),
+        Err(error) => return print_clap(&error),
     };
     let config = match Config::check(&arguments) {
         Ok(config) => config,
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     if arguments.command == Some(Command::Healthcheck) {
         return check_health(&config);
     }
-    start_log(&config);
+    log::start(config.log_format, config.log_level);
     for UnknownVariable { name, nearest } in unknown_variables() {
         log::warn!(variable = name, nearest, "a variable of this name has no effect");
     }
@@ -83,42 +83,28 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints the configuration with what it comes to on this machine, and which variables are not part
-/// of it.
+/// Prints the configuration with the values that this machine derives from it, and the variables
+/// that have no effect.
 fn print(mut config: Config) -> ExitCode {
     for UnknownVariable { name, nearest } in unknown_variables() {
         let hint = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
         say(&format_args!("corepulse: {name} has no effect{hint}\n"));
     }
-    let means = Means::observe(&config);
-    config.sources.derive("workers", means.workers);
-    config.sources.derive("max-connections", means.connections_max);
+    let resources = Resources::observe(&config);
+    config.sources.derive("workers", resources.workers);
+    config.sources.derive("max-connections", resources.connections_max);
     let printed = std::io::stdout().write_all(config.print().as_bytes());
     if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Those that begin like ours. Names and values that are no text are none.
+/// Finds the variables that have no effect.
 fn unknown_variables() -> Vec<UnknownVariable> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
     find_unknown(variables)
 }
 
-fn start_log(config: &Config) {
-    let format = match config.log_format {
-        LogFormat::Text => log::Format::Text,
-        LogFormat::Json => log::Format::Json,
-    };
-    let least = match config.log_level {
-        LogLevel::Error => log::Least::Error,
-        LogLevel::Warn => log::Least::Warn,
-        LogLevel::Info => log::Least::Info,
-        LogLevel::Debug => log::Least::Debug,
-    };
-    log::start(format, least);
-}
-
-/// Asks the server that these same settings have started.
+/// Asks the server that was started with the same configuration for its health.
 fn check_health(config: &Config) -> ExitCode {
     match healthcheck::ask(&config.listen) {
         Ok(()) => ExitCode::SUCCESS,
@@ -141,19 +127,19 @@ fn serve(server: Server, stop: &Receiver<()>) -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "nothing else is left to do")]
     let report = server.drain(thread::sleep);
     match report {
-        Report { threads_failed: 1.., .. } => ExitCode::from(EXIT_SOFTWARE),
-        Report { lost: 1.., .. } => ExitCode::from(EXIT_LOST),
-        Report { .. } => ExitCode::SUCCESS,
+        DrainReport { threads_failed: 1.., .. } => ExitCode::from(EXIT_SOFTWARE),
+        DrainReport { lost: 1.., .. } => ExitCode::from(EXIT_LOST),
+        DrainReport { .. } => ExitCode::SUCCESS,
     }
 }
 
-/// The first signal to stop arrives in what is returned. A second TERM or INT ends the process at
-/// once; a second HUP does not, for whoever closes a terminal or a session sends it along with
-/// another, or twice.
+/// Returns a channel that receives the first signal to stop. A second TERM or INT ends the process
+/// at once; a second HUP does not, because the end of a terminal or session may send it twice, or
+/// along with another.
 #[expect(clippy::disallowed_methods, reason = "the system tells a thread of signals")]
 fn listen_for_signals() -> std::io::Result<Receiver<()>> {
     let mut signals = Signals::new([SIGTERM, SIGINT].into_iter().chain(IGNORED))?;
-    // `nohup` asks to outlive the terminal.
+    // With `nohup` the server outlives its terminal.
     if !is_ignored(SIGHUP) {
         signals.add_signal(SIGHUP)?;
     }
@@ -170,7 +156,7 @@ fn listen_for_signals() -> std::io::Result<Receiver<()>> {
                 log::info!(signal = name, "stopping");
             }
             is_told = true;
-            // Only the first is waited for, and the receiver lives as long as `main` does.
+            // Only the first is received; the receiver lives as long as `main`.
             let _ = sender.send(());
             is_stopping |= signal != SIGHUP;
         }
@@ -178,7 +164,7 @@ fn listen_for_signals() -> std::io::Result<Receiver<()>> {
     Ok(receiver)
 }
 
-/// Whether whoever started this process had it ignore a signal (man 5 proc).
+/// Returns true if the process was started with a signal ignored (man 5 proc).
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -186,8 +172,8 @@ fn is_ignored(signal: i32) -> bool {
     mask >> (signal - 1) & 1 == 1
 }
 
-/// Prints help and version to standard output, mistakes to standard error.
-fn explain(error: &clap::Error) -> ExitCode {
+/// Prints help and version to standard output, errors to standard error.
+fn print_clap(error: &clap::Error) -> ExitCode {
     // A closed pipe is no reason to fail.
     let _ = error.print();
     match error.kind() {
@@ -196,7 +182,7 @@ fn explain(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Writes to standard error, or nowhere if that is closed: `eprint` would panic.
+/// Writes to standard error; does nothing if that is closed, where `eprint` would panic.
 fn say(text: &dyn Display) {
     let _ = write!(std::io::stderr(), "{text}");
 }

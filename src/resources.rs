@@ -11,7 +11,7 @@ use percore::placement::{Placement, Surroundings, decide};
 
 /// What a server with some configuration has here.
 #[derive(Clone, Debug)]
-pub struct Means {
+pub struct Resources {
     /// Threads that serve.
     pub workers: usize,
     /// Where they run.
@@ -24,7 +24,7 @@ pub struct Means {
     memory_bytes: Option<u64>,
 }
 
-impl Means {
+impl Resources {
     /// Looks at the machine, and raises the limit of open files as far as it may be. To be called
     /// before any thread is pinned.
     #[must_use]
@@ -126,7 +126,7 @@ mod tests {
 
     impl System {
         fn of(files: &[(&str, &str)]) -> Self {
-            let name = format!("corepulse-means-{}-{}", std::process::id(), fastrand::u64(..));
+            let name = format!("corepulse-resources-{}-{}", std::process::id(), fastrand::u64(..));
             let root = std::env::temp_dir().join(name);
             for (path, text) in files {
                 let path = root.join(path);

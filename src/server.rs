@@ -1,6 +1,5 @@
-//! The whole server: what is started in which order, and stopped in which.
+//! The whole server: the order in which its parts start and stop.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use crate::config::units::{HumanDuration, HumanSize};
 use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
 use crate::engine::BoundAddress;
-use crate::resources::Means;
+use crate::resources::Resources;
 use crate::store::event_counters::{DropReason, EventTotals};
 use crate::store::redis::queue_bytes_needed;
 use crate::store::{RedisSettings, Store};
@@ -41,63 +40,53 @@ pub struct Server {
     drain_timeout: Duration,
 }
 
-/// How a server ended.
+/// The result of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The store's books at the end.
+pub struct DrainReport {
+    /// The counts of the store at the end.
     pub store: EventTotals,
     /// Events rejected.
     pub rejected: u64,
     /// Requests answered.
     pub requests: u64,
-    /// Events that an independent walk still found waiting.
+    /// Events that were found waiting by a walk over the blocks, independent of the counts.
     pub walked_pending: u64,
-    /// Events that were acknowledged and could not be written in time.
+    /// Acknowledged events that could not be written in time.
     pub lost: u64,
-    /// Threads that did not reach their orderly end.
+    /// Threads that panicked or did not end in time.
     pub threads_failed: usize,
 }
 
-/// Why a server did not start.
-#[derive(Debug)]
+/// The reason why a server did not start.
+#[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be listened on.
+    /// The server cannot listen on the address.
+    #[error("cannot listen on {0}: {1}")]
     Listen(Listen, io::Error),
-    /// The system grants too few descriptors, or no thread.
+    /// The system grants too few descriptors or threads.
+    #[error("cannot start a core: {0}")]
     System(io::Error),
-    /// The queue could not take the largest request, which `--store-overflow reject` would refuse
-    /// for ever: the bytes that it needs.
+    /// The queue is smaller than the largest request needs, in bytes; `--store-overflow reject`
+    /// would refuse that request for ever.
+    #[error(
+        "--store-queue: expected at least {} for --store-overflow reject, where a request of \
+         --max-body has to fit beside what --workers have in hand",
+        HumanSize(.0.next_multiple_of(1 << 20))
+    )]
     Queue(usize),
 }
 
-impl fmt::Display for StartError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Listen(address, error) => write!(out, "cannot listen on {address}: {error}"),
-            Self::System(error) => write!(out, "cannot start a core: {error}"),
-            Self::Queue(needed) => write!(
-                out,
-                "--store-queue: expected at least {} for --store-overflow reject, where a request \
-                 of --max-body has to fit beside what --workers have in hand",
-                HumanSize(needed.next_multiple_of(1 << 20))
-            ),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
 impl Server {
-    /// Starts everything: the listeners first, so that a port in use is known before any thread
-    /// runs; the cores last, so that the first request finds all there.
+    /// Starts the server. It listens first, so that a port in use is known before any thread runs;
+    /// the cores start last, so that the first request finds everything ready.
     ///
     /// # Errors
     ///
-    /// The address cannot be listened on, the queue is too small for what it is to take, or the
-    /// system grants too few descriptors or threads.
+    /// The address cannot be listened on, the queue is too small, or the system grants too few
+    /// descriptors or threads.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let means = Means::observe(config);
-        let (workers, connections_max) = (means.workers, means.connections_max);
+        let resources = Resources::observe(config);
+        let (workers, connections_max) = (resources.workers, resources.connections_max);
         check_queue(config, workers)?;
         let address = BoundAddress::bind(config.engine, &config.listen, workers)
             .map_err(|error| StartError::Listen(config.listen.clone(), error))?;
@@ -121,7 +110,7 @@ impl Server {
         let control =
             Control::start(jobs, state.store.is_remote(), clock).map_err(StartError::System)?;
         let engine_config = EngineConfig {
-            placement: means.placement.clone(),
+            placement: resources.placement.clone(),
             limits: ConnectionLimits {
                 idle_ms: milliseconds(config.idle_timeout),
                 request_ms: milliseconds(config.request_timeout),
@@ -135,7 +124,7 @@ impl Server {
         let engine = match address.start(&engine_config, workers, service) {
             Ok(engine) => engine,
             Err(error) => {
-                // What runs already is stopped again.
+                // Stops the threads that run already.
                 let _ = control.stop();
                 let _ = state.store.flush(Duration::ZERO);
                 return Err(StartError::System(error));
@@ -143,11 +132,12 @@ impl Server {
         };
         let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
         let server = Self { state, clock, engine, control, drain_delay, drain_timeout };
-        server.announce(config, &means);
+        server.announce(config, &resources);
         Ok(server)
     }
 
-    fn announce(&self, config: &Config, means: &Means) {
+    /// Logs the address, the store, and warnings about the resources.
+    fn announce(&self, config: &Config, resources: &Resources) {
         let bound = self.bound();
         let address = bound.addresses().first().map_or_else(String::new, ToString::to_string);
         let stats = self.state.store.stats();
@@ -155,7 +145,7 @@ impl Server {
             %address,
             engine = self.engine.name(),
             workers = self.engine.workers(),
-            placement = %means.placement,
+            placement = %resources.placement,
             connections_max = self.state.settings.connections_max,
             ingest_token = if config.ingest_token.is_some() { "set" } else { "none" },
             "listening on {bound}"
@@ -167,53 +157,54 @@ impl Server {
             ttl = %HumanDuration(config.store_ttl),
             "store"
         );
-        means.warn(config);
+        resources.warn(config);
     }
 
-    /// Where it listens; the port is the kernel's choice if 0 was asked for.
+    /// Returns the addresses on which the server listens, with the port that the kernel chose for
+    /// 0.
     #[must_use]
     pub const fn bound(&self) -> &Bound {
         self.engine.bound()
     }
 
-    /// Whether every thread runs, as they do until they are drained.
+    /// Returns true if every thread runs, as until the drain.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let helpers = self.control.is_running() && self.state.store.is_running();
-        helpers && self.engine.is_running()
+        let control_and_store = self.control.is_running() && self.state.store.is_running();
+        control_and_store && self.engine.is_running()
     }
 
-    /// Logs what has happened too often to be told each time, and has ended since.
+    /// Logs the warnings that are due for floods that have stopped.
     pub fn log_due_warnings(&self) {
         let mut clock = self.clock;
         self.state.counters.warnings().log_due(clock.now());
     }
 
-    /// What all cores share, to be looked at.
+    /// Returns the state that all cores share.
     #[must_use]
     pub const fn state(&self) -> &Arc<State> {
         &self.state
     }
 
-    /// Stops it in order, all within the drain time-out: `/ready` turns 503; for the drain delay
-    /// connections are still taken; then the listeners close, what is under way is finished, and
-    /// the store is flushed. `pause` waits for the delay, and may cut it short.
+    /// Stops the server in order, all within the drain time-out: `/ready` turns 503; connections
+    /// are still accepted for the drain delay; then the listeners close, requests under way are
+    /// finished, and the store is flushed. `pause` waits for the delay, and may end it early.
     #[must_use]
-    pub fn drain(mut self, pause: impl FnOnce(Duration)) -> Report {
+    pub fn drain(mut self, pause: impl FnOnce(Duration)) -> DrainReport {
         let deadline_ns = self.clock.now().mono_ns.saturating_add(nanoseconds(self.drain_timeout));
-        // Nothing has to be waited for in memory.
+        // The embedded store needs no time.
         let remote = self.state.store.is_remote();
-        let for_store_ns = if remote { nanoseconds(for_store(self.drain_timeout)) } else { 0 };
+        let store_ns = if remote { nanoseconds(store_share(self.drain_timeout)) } else { 0 };
         self.engine.begin_drain();
         if !self.drain_delay.is_zero() {
             log::info!(delay = %HumanDuration(self.drain_delay), "draining");
             pause(self.drain_delay);
         }
-        // Its connection is waited for below, and a profile may have a minute to go.
+        // The drain waits for its connection, and a profile may run for another minute.
         self.control.stop_profiles();
-        let for_cores_ns =
-            deadline_ns.saturating_sub(for_store_ns).saturating_sub(self.clock.now().mono_ns);
-        let failed = self.engine.drain(Duration::from_nanos(for_cores_ns)).err();
+        let cores_ns =
+            deadline_ns.saturating_sub(store_ns).saturating_sub(self.clock.now().mono_ns);
+        let failed = self.engine.drain(Duration::from_nanos(cores_ns)).err();
         let mut threads_failed = failed.map_or(0, |failed| failed.0);
         if !self.control.stop() {
             log::error!("a control thread panicked");
@@ -225,7 +216,7 @@ impl Server {
             log::error!("the store's thread failed, or could not be waited for");
             threads_failed += 1;
         }
-        let report = Report {
+        let report = DrainReport {
             store: self.state.store.stats().totals,
             rejected: self.state.counters.totals().rejected_all(),
             requests: self.state.counters.totals().requests_all(),
@@ -242,8 +233,8 @@ impl Server {
     }
 }
 
-impl Report {
-    /// The last line of the log.
+impl DrainReport {
+    /// Writes the last line of the log.
     fn log(&self) {
         log::info!(
             requests = self.requests,
@@ -262,12 +253,12 @@ impl Report {
     }
 }
 
-/// The part of the drain time-out that the cores leave to the store.
-fn for_store(drain_timeout: Duration) -> Duration {
+/// Returns the part of the drain time-out that is reserved for the store.
+fn store_share(drain_timeout: Duration) -> Duration {
     (drain_timeout / 4).min(Duration::from_secs(2))
 }
 
-/// A queue that refuses has to take the largest request at some time.
+/// Checks that the queue has room for the largest request, if it refuses requests when it is full.
 fn check_queue(config: &Config, workers: usize) -> Result<(), StartError> {
     if config.redis_url.is_none() || config.store_overflow != Overflow::Reject {
         return Ok(());

@@ -26,7 +26,7 @@ pub struct Arguments {
     #[arg(long, global = true)]
     pub print_config: bool,
 
-    /// What to do instead of serving.
+    /// The subcommand, in place of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
 }

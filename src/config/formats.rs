@@ -18,7 +18,7 @@ use crate::limits::STORE_PREFIX_BYTES_MAX;
 /// Longer durations are typing errors, and overflow what clocks can add.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 86_400);
 
-/// How optional values without a value are printed.
+/// The print of an optional value that is absent.
 const NOT_SET: &str = "(not set)";
 
 /// The format of one or several flags.

@@ -1,4 +1,4 @@
-//! `--redis-url`: where Redis is, and how to be let in.
+//! `--redis-url`: the servers of Redis, and the credentials for them.
 
 pub mod redacted;
 
@@ -9,47 +9,47 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 use super::secret::Secret;
 
-/// A Redis to connect to. Its text is a secret: it may hold a password.
+/// The URL of Redis. Its text is a secret because it may contain a password.
 #[derive(Clone)]
 pub struct RedisUrl {
     text: Secret,
-    route: Route,
+    mode: RedisMode,
 }
 
-/// How to find the server to write to.
+/// The kind of deployment, with its servers.
 #[derive(Clone)]
-pub enum Route {
-    /// It is this one.
-    Direct(ConnectionInfo),
-    /// Sentinels know which one it is at the moment.
+pub enum RedisMode {
+    /// This server.
+    Standalone(ConnectionInfo),
+    /// The current primary, which sentinels know.
     Sentinel {
-        /// Whom to ask.
+        /// The sentinels.
         sentinels: Vec<ConnectionInfo>,
-        /// The name that they know it by.
+        /// The name of the primary among the sentinels.
         primary: String,
-        /// How to be let in there; its address is what they say.
+        /// The credentials and database of the primary; the sentinels tell its address.
         info: ConnectionInfo,
     },
-    /// Each key has a server of its own; any of these knows which.
+    /// The servers of a cluster, found by asking any of these.
     Cluster(Vec<ConnectionInfo>),
 }
 
-/// Names that the query of each URL may have.
+/// The names in the query of a URL, by its kind.
 const COMMON_NAMES: &[&str] = &["protocol"];
 const SOCKET_NAMES: &[&str] = &["db", "user", "pass", "protocol"];
 const SENTINEL_NAMES: &[&str] = &["sentinel_username", "sentinel_password", "protocol"];
 
-/// So much alike are a name and one that was meant (Jaro-Winkler).
-const LIKENESS_MIN: f64 = 0.85;
+/// The least similarity (Jaro-Winkler) of a name that is proposed for a misspelt one.
+const SIMILARITY_MIN: f64 = 0.85;
 
 const SENTINEL_PORT: u16 = 26_379;
 const REDIS_PORT: u16 = 6_379;
 
-impl Route {
-    /// All servers that the URL names, and the one that sentinels are asked for.
+impl RedisMode {
+    /// Returns all servers of the URL, and the template of the primary.
     fn servers(&self) -> impl Iterator<Item = &ConnectionInfo> {
         let (one, others) = match self {
-            Self::Direct(info) => (Some(info), [].as_slice()),
+            Self::Standalone(info) => (Some(info), [].as_slice()),
             Self::Sentinel { sentinels, info, .. } => (Some(info), sentinels.as_slice()),
             Self::Cluster(seeds) => (None, seeds.as_slice()),
         };
@@ -58,7 +58,7 @@ impl Route {
 }
 
 impl RedisUrl {
-    /// Reads a URL:
+    /// Parses a URL:
     ///
     /// - `redis://[[user]:password@]host[:port][/db]`, `rediss://` with TLS, `redis+unix:///path`;
     /// - `redis+sentinel://[[user]:password@]host[:port],…/name[/db]`, with the sentinels' own
@@ -67,13 +67,13 @@ impl RedisUrl {
     ///
     /// # Errors
     ///
-    /// It is none of them, or says something that would be ignored; what was expected, without a
-    /// word of the URL itself.
+    /// The URL is none of these, or has a part that would be ignored. The text says what was
+    /// expected, and repeats nothing of the URL.
     pub fn parse(text: &Secret) -> Result<Self, String> {
         let url = text.expose();
         let (scheme, rest) = url.split_once("://").ok_or_else(expected)?;
         let parts = Parts::of(rest);
-        let route = if let Some(scheme) = scheme.strip_suffix("+sentinel") {
+        let mode = if let Some(scheme) = scheme.strip_suffix("+sentinel") {
             parts.check(scheme, SENTINEL_NAMES)?;
             sentinel(scheme, &parts)
         } else if let Some(scheme) = scheme.strip_suffix("+cluster") {
@@ -82,28 +82,28 @@ impl RedisUrl {
         } else {
             let is_socket = scheme.ends_with("unix");
             parts.check(scheme, if is_socket { SOCKET_NAMES } else { COMMON_NAMES })?;
-            info(url).map(Route::Direct)
+            info(url).map(RedisMode::Standalone)
         };
-        let route = route.ok_or_else(expected)?;
-        route.servers().try_for_each(check_server)?;
-        Ok(Self { text: text.clone(), route })
+        let mode = mode.ok_or_else(expected)?;
+        mode.servers().try_for_each(check_server)?;
+        Ok(Self { text: text.clone(), mode })
     }
 
-    /// How to find the server.
+    /// Returns the kind of deployment.
     #[must_use]
-    pub const fn route(&self) -> &Route {
-        &self.route
+    pub const fn mode(&self) -> &RedisMode {
+        &self.mode
     }
 }
 
-/// What stands behind the scheme of a URL with several hosts.
+/// The parts of a URL behind its scheme, with one or several hosts.
 struct Parts<'a> {
-    /// With its `@`, or nothing.
+    /// The user and password with the final `@`, or nothing.
     user: &'a str,
     hosts: Vec<&'a str>,
     path: &'a str,
     query: &'a str,
-    /// With its `#`, or nothing.
+    /// The fragment with its `#`, or nothing.
     fragment: &'a str,
 }
 
@@ -127,8 +127,8 @@ impl<'a> Parts<'a> {
         self.pairs().find(|(found, _)| *found == name).map_or("", |(_, value)| value)
     }
 
-    /// What is not understood must not be ignored: metrics might go to another database than was
-    /// meant. A name that is not known is not repeated, as it may be half of a password.
+    /// Refuses parts that are not understood: metrics might go to another database than was meant.
+    /// An unknown name is not repeated, because it may be half of a password.
     fn check(&self, scheme: &str, known: &[&str]) -> Result<(), String> {
         let mut found: Vec<&str> = self.pairs().map(|(name, _)| name).collect();
         found.sort_unstable();
@@ -136,9 +136,9 @@ impl<'a> Parts<'a> {
             return Err("expected each name in the query of the URL once".to_owned());
         }
         if let Some(unknown) = found.iter().find(|name| !known.contains(name)) {
-            let likeness = |name: &str| strsim::jaro_winkler(name, unknown);
-            let closest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-            let like = closest.filter(|name| likeness(name) >= LIKENESS_MIN);
+            let similarity = |name: &str| strsim::jaro_winkler(name, unknown);
+            let closest = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+            let like = closest.filter(|name| similarity(name) >= SIMILARITY_MIN);
             let is_user = ["user", "username", "pass", "password"].contains(unknown);
             let hint = match (*unknown, like) {
                 (_, Some(name)) => format!("; did you mean {name}?"),
@@ -160,7 +160,7 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// What of the query goes for each server.
+    /// Returns the part of the query and fragment that applies to each server.
     fn common(&self) -> String {
         match self.parameter("protocol") {
             "" => self.fragment.to_owned(),
@@ -168,10 +168,10 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Each host, with its port or this one.
+    /// Returns each host with its own port or the given one.
     fn servers(&self, scheme: &str, user: &str, port: u16) -> Option<Vec<ConnectionInfo>> {
         let server = |host: &&str| {
-            // An address of version 6 has colons of its own, in brackets.
+            // The colons of an IPv6 address stand in brackets.
             let has_port = host.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
             let port = if has_port { String::new() } else { format!(":{port}") };
             info(&format!("{scheme}://{user}{host}{port}{}", self.common()))
@@ -180,7 +180,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// What a URL can say and no Redis can be.
+/// Refuses ports and databases that a URL can express and Redis cannot have.
 fn check_server(info: &ConnectionInfo) -> Result<(), String> {
     let port = match info.addr() {
         ConnectionAddr::Tcp(_, port) | ConnectionAddr::TcpTls { port, .. } => Some(*port),
@@ -201,7 +201,7 @@ fn expected() -> String {
         .to_owned()
 }
 
-fn sentinel(scheme: &str, parts: &Parts<'_>) -> Option<Route> {
+fn sentinel(scheme: &str, parts: &Parts<'_>) -> Option<RedisMode> {
     let (primary, db) = parts.path.split_once('/').unwrap_or((parts.path, ""));
     if primary.is_empty() {
         return None;
@@ -210,24 +210,24 @@ fn sentinel(scheme: &str, parts: &Parts<'_>) -> Option<Route> {
         (parts.parameter("sentinel_username"), parts.parameter("sentinel_password"));
     let user = if password.is_empty() { String::new() } else { format!("{name}:{password}@") };
     let template = format!("{scheme}://{}primary/{db}{}", parts.user, parts.common());
-    Some(Route::Sentinel {
+    Some(RedisMode::Sentinel {
         sentinels: parts.servers(scheme, &user, SENTINEL_PORT)?,
         primary: primary.to_owned(),
         info: info(&template)?,
     })
 }
 
-fn cluster(scheme: &str, parts: &Parts<'_>) -> Option<Route> {
+fn cluster(scheme: &str, parts: &Parts<'_>) -> Option<RedisMode> {
     // A cluster has no numbered databases.
     if !parts.path.is_empty() {
         return None;
     }
-    parts.servers(scheme, parts.user, REDIS_PORT).map(Route::Cluster)
+    parts.servers(scheme, parts.user, REDIS_PORT).map(RedisMode::Cluster)
 }
 
 fn info(url: &str) -> Option<ConnectionInfo> {
     let info = url.into_connection_info().ok()?;
-    // The crate would name itself with a command that Redis knows from 7.2 on.
+    // The crate would send its name with a command that Redis knows only since 7.2.
     let settings = info.redis_settings().clone().set_skip_set_lib_name();
     let tcp = TcpSettings::default().set_nodelay(true);
     Some(info.set_redis_settings(settings).set_tcp_settings(tcp))
@@ -245,19 +245,19 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
-/// The addresses alone.
+/// Writes the addresses alone.
 impl fmt::Display for RedisUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |infos: &[ConnectionInfo]| {
             let addresses: Vec<_> = infos.iter().map(|info| info.addr().to_string()).collect();
             addresses.join(",")
         };
-        match &self.route {
-            Route::Direct(info) => write!(out, "{}", info.addr()),
-            Route::Sentinel { sentinels, primary, .. } => {
+        match &self.mode {
+            RedisMode::Standalone(info) => write!(out, "{}", info.addr()),
+            RedisMode::Sentinel { sentinels, primary, .. } => {
                 write!(out, "{primary} by sentinels {}", list(sentinels))
             }
-            Route::Cluster(seeds) => write!(out, "cluster {}", list(seeds)),
+            RedisMode::Cluster(seeds) => write!(out, "cluster {}", list(seeds)),
         }
     }
 }
@@ -329,10 +329,10 @@ mod tests {
 
     #[test]
     fn every_server_of_a_url_speaks_the_same_protocol() {
-        let servers = |url: &str| match RedisUrl::parse(&Secret::from(url)).unwrap().route {
-            Route::Direct(info) => vec![info],
-            Route::Sentinel { sentinels, info, .. } => [sentinels, vec![info]].concat(),
-            Route::Cluster(seeds) => seeds,
+        let servers = |url: &str| match RedisUrl::parse(&Secret::from(url)).unwrap().mode {
+            RedisMode::Standalone(info) => vec![info],
+            RedisMode::Sentinel { sentinels, info, .. } => [sentinels, vec![info]].concat(),
+            RedisMode::Cluster(seeds) => seeds,
         };
         for url in [
             "redis://a/2?protocol=resp3",
@@ -351,7 +351,7 @@ mod tests {
     fn the_primary_and_its_sentinels_have_passwords_of_their_own() {
         let url = "redis+sentinel://u:p@a:1,b:2/main/3?sentinel_username=su&sentinel_password=sp";
         let url = RedisUrl::parse(&Secret::from(url)).unwrap();
-        let Route::Sentinel { sentinels, primary, info } = url.route() else {
+        let RedisMode::Sentinel { sentinels, primary, info } = url.mode() else {
             panic!("{url}");
         };
         assert_eq!((primary.as_str(), sentinels.len()), ("main", 2));

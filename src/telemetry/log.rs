@@ -1,8 +1,8 @@
 //! The structured log on stderr, and the one door to `tracing`.
 //!
-//! Rows above write `log::info!(…)` with the macros from here. Fields carry the numbers, the
-//! message says what happened; tokens, passwords and URLs with user data are never a field. The
-//! data plane logs what changes, not what flows: a line is a system call.
+//! The layers above write `log::info!(…)` with the macros from here. Fields carry the numbers, the
+//! message names the event; tokens, passwords and URLs with user data are never a field. The data
+//! plane logs changes, not requests, because a line is a system call.
 
 mod logfmt;
 
@@ -12,63 +12,40 @@ use tracing::dispatcher::set_global_default;
 use tracing::{Dispatch, Level};
 use tracing_subscriber::fmt::{MakeWriter, Subscriber};
 
+use crate::config::{LogFormat, LogLevel};
 use logfmt::Logfmt;
 
 pub use tracing::{debug, error, info, warn};
 
-/// Which lines are written: those of this level and the more serious ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Least {
-    /// A thread failed.
-    Error,
-    /// Somebody should look.
-    Warn,
-    /// What the server does.
-    #[default]
-    Info,
-    /// Also each request with something wrong in it.
-    Debug,
-}
-
-impl From<Least> for Level {
-    fn from(least: Least) -> Self {
-        match least {
-            Least::Error => Self::ERROR,
-            Least::Warn => Self::WARN,
-            Least::Info => Self::INFO,
-            Least::Debug => Self::DEBUG,
+impl From<LogLevel> for Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
         }
     }
 }
 
-/// How lines are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// For people: `key=value` pairs on a line.
-    #[default]
-    Text,
-    /// For machines: one JSON object a line, the fields beside `message`.
-    Json,
+/// Starts the log of the process. Returns false, and changes nothing, if it was started before.
+pub fn start(format: LogFormat, level: LogLevel) -> bool {
+    set_global_default(subscriber(format, level, io::stderr)).is_ok()
 }
 
-/// Starts the log for the whole process. False if it was started before; that one stays.
-pub fn start(format: Format, least: Least) -> bool {
-    set_global_default(subscriber(format, least, io::stderr)).is_ok()
-}
-
-fn subscriber<W>(format: Format, least: Least, writer: W) -> Dispatch
+fn subscriber<W>(format: LogFormat, level: LogLevel, writer: W) -> Dispatch
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let builder = Subscriber::builder()
-        .with_max_level(Level::from(least))
+        .with_max_level(Level::from(level))
         .with_ansi(false)
-        // It would report a failed write on stderr itself, and panic when that is what is closed.
+        // Otherwise a failed write is reported on stderr, which panics if stderr is closed.
         .log_internal_errors(false)
         .with_writer(writer);
     match format {
-        Format::Text => Dispatch::new(builder.event_format(Logfmt).finish()),
-        Format::Json => Dispatch::new(builder.json().flatten_event(true).finish()),
+        LogFormat::Text => Dispatch::new(builder.event_format(Logfmt).finish()),
+        LogFormat::Json => Dispatch::new(builder.json().flatten_event(true).finish()),
     }
 }
 
@@ -92,17 +69,17 @@ mod tests {
         }
     }
 
-    /// The lines of what `tell` logs.
-    fn logged(format: Format, least: Least, tell: impl FnOnce()) -> Vec<String> {
+    /// Returns the lines that a function logs.
+    fn logged(format: LogFormat, level: LogLevel, log_lines: impl FnOnce()) -> Vec<String> {
         let lines = Lines::default();
         let writer = lines.clone();
-        let log = subscriber(format, least, move || writer.clone());
-        tracing::dispatcher::with_default(&log, tell);
+        let log = subscriber(format, level, move || writer.clone());
+        tracing::dispatcher::with_default(&log, log_lines);
         let text = String::from_utf8(lines.0.lock().clone()).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
-    fn tell_each() {
+    fn log_each() {
         error!("a thread failed");
         warn!(count = 3, peer = %"127.0.0.1:1", "events rejected");
         info!(cores = 2, pin = "off", ratio = 0.5, "listening on {}", "here");
@@ -111,7 +88,7 @@ mod tests {
 
     #[test]
     fn json_lines_carry_fields_beside_the_message() {
-        let lines = logged(Format::Json, Least::Info, tell_each);
+        let lines = logged(LogFormat::Json, LogLevel::Info, log_each);
         assert_eq!(lines.len(), 3, "{lines:?}");
         let line = &lines[2];
         for part in [
@@ -127,7 +104,7 @@ mod tests {
 
     #[test]
     fn text_lines_are_pairs_with_the_message_before_the_fields() {
-        let lines = logged(Format::Text, Least::Info, tell_each);
+        let lines = logged(LogFormat::Text, LogLevel::Info, log_each);
         let ends = [
             "level=ERROR msg=\"a thread failed\"",
             "level=WARN msg=\"events rejected\" count=3 peer=127.0.0.1:1",
@@ -147,18 +124,18 @@ mod tests {
 
     #[test]
     fn less_serious_lines_are_left_out() {
-        for (least, lines) in
-            [(Least::Error, 1), (Least::Warn, 2), (Least::Info, 3), (Least::Debug, 4)]
+        for (level, lines) in
+            [(LogLevel::Error, 1), (LogLevel::Warn, 2), (LogLevel::Info, 3), (LogLevel::Debug, 4)]
         {
-            for format in [Format::Text, Format::Json] {
-                assert_eq!(logged(format, least, tell_each).len(), lines, "{least:?}");
+            for format in [LogFormat::Text, LogFormat::Json] {
+                assert_eq!(logged(format, level, log_each).len(), lines, "{level:?}");
             }
         }
     }
 
     #[test]
     fn the_log_is_started_once() {
-        assert!(start(Format::Json, Least::Error));
-        assert!(!start(Format::Text, Least::Debug), "the first one stays");
+        assert!(start(LogFormat::Json, LogLevel::Error));
+        assert!(!start(LogFormat::Text, LogLevel::Debug), "the first one stays");
     }
 }

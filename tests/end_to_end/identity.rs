@@ -3,7 +3,7 @@
 
 use super::json::Json;
 use super::server::{InProcessServer, body_of, connect_to_each_core, poll, start};
-use corepulse::server::Report;
+use corepulse::server::DrainReport;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -176,7 +176,7 @@ fn check_at_rest(server: &InProcessServer, client: &mut HttpClient, known: &Know
     assert_eq!(json.whole("anomalies.points") as f64, anomalies, "{analyze}");
 }
 
-fn check_report(report: &Report, known: &Known) {
+fn check_report(report: &DrainReport, known: &Known) {
     assert_eq!(report.store.accepted, read(&known.accepted), "{report:?}");
     assert_eq!(report.rejected, read(&known.rejected), "{report:?}");
     assert_eq!(report.requests, read(&known.requests), "{report:?}");

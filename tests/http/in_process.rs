@@ -14,7 +14,7 @@ use clap::Parser;
 use corepulse::api::state::State;
 use corepulse::config::Config;
 use corepulse::config::arguments::Arguments;
-use corepulse::server::{Report, Server};
+use corepulse::server::{DrainReport, Server};
 use testkit::HttpClient;
 
 /// What a test does not say otherwise: a short end, and no pinning beside other tests.
@@ -56,7 +56,7 @@ impl InProcessServer {
     }
 
     /// Drains it and answers the final counts.
-    pub fn stop(mut self) -> Report {
+    pub fn stop(mut self) -> DrainReport {
         let server = self.server.take().expect("it runs until it is stopped");
         server.drain(|_| {})
     }

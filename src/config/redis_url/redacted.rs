@@ -1,23 +1,23 @@
-//! A URL of Redis to be looked at: all of it that decides where metrics go, and no password.
+//! The URL of Redis without passwords, for logs and prints.
 
 use std::fmt;
 
 use redis::{ConnectionAddr, ConnectionInfo};
 
-use super::{RedisUrl, Route};
+use super::{RedisMode, RedisUrl};
 
-/// A URL as it was understood: scheme, user, hosts and database. `***` stands for a password.
+/// A URL as it was understood, with scheme, user, hosts and database, and `***` for each password.
 #[derive(Clone, Copy, Debug)]
 pub struct Redacted<'a>(pub &'a RedisUrl);
 
-/// What stands for a password.
+/// The replacement of a password.
 const HIDDEN: &str = "***";
 
 impl fmt::Display for Redacted<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.route() {
-            Route::Direct(info) => direct(out, info),
-            Route::Sentinel { sentinels, primary, info } => {
+        match self.0.mode() {
+            RedisMode::Standalone(info) => direct(out, info),
+            RedisMode::Sentinel { sentinels, primary, info } => {
                 let db = info.redis_settings().db();
                 several(out, "sentinel", info, sentinels)?;
                 write!(out, "/{primary}/{db}")?;
@@ -28,7 +28,7 @@ impl fmt::Display for Redacted<'_> {
                 query(out, name, password.map(|_| "sentinel_password"), None)?;
                 fragment(out, info)
             }
-            Route::Cluster(seeds) => {
+            RedisMode::Cluster(seeds) => {
                 let Some(first) = seeds.first() else { return Ok(()) };
                 several(out, "cluster", first, seeds)?;
                 fragment(out, first)
@@ -51,7 +51,7 @@ fn direct(out: &mut fmt::Formatter<'_>, info: &ConnectionInfo) -> fmt::Result {
     fragment(out, info)
 }
 
-/// `redis+sentinel://user:***@a:1,b:2`, the user being that of `info`.
+/// Writes `redis+sentinel://user:***@a:1,b:2`, with the user of `info`.
 fn several(
     out: &mut fmt::Formatter<'_>,
     kind: &str,
@@ -83,7 +83,7 @@ fn user(out: &mut fmt::Formatter<'_>, info: &ConnectionInfo) -> fmt::Result {
 fn host(out: &mut fmt::Formatter<'_>, info: &ConnectionInfo) -> fmt::Result {
     match info.addr() {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-            // An address of version 6 has colons of its own.
+            // An IPv6 address has colons of its own.
             if host.contains(':') {
                 write!(out, "[{host}]:{port}")
             } else {

@@ -9,7 +9,7 @@ use super::discovery::Discovery;
 use super::error::RedisResult;
 use super::link::{ConnectionId, Connector, Link};
 use super::session::Session;
-use crate::config::redis_url::{RedisUrl, Route};
+use crate::config::redis_url::{RedisMode, RedisUrl};
 use crate::limits::STORE_REPLY_MS_MAX;
 use percore::clock::Clock;
 
@@ -34,11 +34,11 @@ impl Connector for RedisConnector {
         abandoned: &mut Vec<ConnectionId>,
     ) -> RedisResult<Box<Self::Link>> {
         let (discovery, deadline) = (&self.discovery, &mut Deadline::new(self.clock, timeout));
-        match self.url.route() {
-            Route::Direct(info) => {
+        match self.url.mode() {
+            RedisMode::Standalone(info) => {
                 Ok(Box::new(Session::open(info, &discovery.resolver, deadline, abandoned)?))
             }
-            Route::Sentinel { sentinels, primary, info } => {
+            RedisMode::Sentinel { sentinels, primary, info } => {
                 let info = discovery.primary_by_name(sentinels, primary, info, deadline)?;
                 let mut session = Session::open(&info, &discovery.resolver, deadline, abandoned)?;
                 // Sentinels may not know of a failover yet.
@@ -48,7 +48,7 @@ impl Connector for RedisConnector {
                 session.set_timeout(Duration::from_millis(STORE_REPLY_MS_MAX));
                 Ok(Box::new(session))
             }
-            Route::Cluster(seeds) => {
+            RedisMode::Cluster(seeds) => {
                 let topology = discovery.topology(seeds, deadline)?;
                 let discovery = Arc::clone(discovery);
                 Ok(Box::new(ClusterSession::open(

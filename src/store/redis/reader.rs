@@ -12,7 +12,7 @@ use super::discovery::Discovery;
 use super::error::{ErrorKind, RedisError, RedisResult, RetryPolicy};
 use super::shared_state::SharedState;
 use super::topology::Topology;
-use crate::config::redis_url::{RedisUrl, Route};
+use crate::config::redis_url::{RedisMode, RedisUrl};
 use crate::limits::{
     RECORD_BYTES_MAX, STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS, STORE_NODES_WITHOUT_SLOTS_MAX,
 };
@@ -168,16 +168,16 @@ impl ReaderState {
         key: &[u8],
         deadline: &mut Deadline,
     ) -> RedisResult<ConnectionInfo> {
-        match url.route() {
-            Route::Direct(info) => Ok(info.clone()),
-            Route::Sentinel { sentinels, primary, info } => {
+        match url.mode() {
+            RedisMode::Standalone(info) => Ok(info.clone()),
+            RedisMode::Sentinel { sentinels, primary, info } => {
                 // The writer may have followed a failover: the old primary may be up again.
                 match discovery.primary() {
                     Some(current) => Ok(current),
                     None => discovery.primary_by_name(sentinels, primary, info, deadline),
                 }
             }
-            Route::Cluster(seeds) => {
+            RedisMode::Cluster(seeds) => {
                 if self.topology.is_none() || self.has_moved {
                     self.topology = Some(discovery.topology(seeds, deadline)?);
                     self.has_moved = false;

@@ -1,7 +1,7 @@
-//! Lines as `key=value` pairs (logfmt): read by people, and by what collects logs for them.
+//! Log lines as `key=value` pairs (logfmt), for people and for collectors of logs.
 //!
-//! A value is quoted where it has to be, and escaped as in a string of JSON, so that a line is one
-//! line and each key has one value, whatever a message or a peer has in it.
+//! A value is quoted where necessary, and escaped as in a string of JSON, so that an event is one
+//! line and each key has one value, whatever text a message or a peer contains.
 
 use std::fmt::{self, Debug, Display, Write};
 
@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// `time=… level=… msg=… key=value… target=…`.
+/// The format `time=… level=… msg=… key=value… target=…`.
 #[derive(Debug)]
 pub(super) struct Logfmt;
 
@@ -44,7 +44,7 @@ where
     }
 }
 
-/// The message alone: it comes before the fields, wherever it was written.
+/// The message alone, which comes before the fields wherever it stands in the event.
 struct Message(Option<String>);
 
 impl Visit for Message {
@@ -55,7 +55,7 @@ impl Visit for Message {
     }
 }
 
-/// The fields, in their order.
+/// The fields in their order.
 struct Fields<'a> {
     out: Writer<'a>,
     result: fmt::Result,
@@ -74,13 +74,13 @@ impl Visit for Fields<'_> {
         self.write(field, value);
     }
 
-    /// Numbers, and what is given as `%value`.
+    /// Writes numbers, and values given as `%value`.
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.write(field, &format!("{value:?}"));
     }
 }
 
-/// A value, in quotes unless it is a plain word.
+/// A value, quoted unless it is a plain word.
 struct Value<'a>(&'a str);
 
 impl Display for Value<'_> {
