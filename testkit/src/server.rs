@@ -96,19 +96,19 @@ impl Server {
     }
 
     pub fn start_at(listen: &str, arguments: &[&str]) -> Self {
-        Self::spawn(command(&with_fixed(listen, arguments)))
+        Self::start_command(command(&with_fixed(listen, arguments)))
     }
 
     /// Starts a copy of it on a free port.
     pub fn start_copy(program: &Path, arguments: &[&str]) -> Self {
-        Self::spawn(command_of(program, &with_fixed("127.0.0.1:0", arguments)))
+        Self::start_command(command_of(program, &with_fixed("127.0.0.1:0", arguments)))
     }
 
     /// Starts it on a free port with further variables in its environment.
     pub fn start_with_environment(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut command = command(&with_fixed("127.0.0.1:0", arguments));
         command.envs(variables.iter().copied());
-        Self::spawn(command)
+        Self::start_command(command)
     }
 
     /// Starts it from a shell that has done something before, such as `ulimit -n 256`.
@@ -122,10 +122,12 @@ impl Server {
                 command.env_remove(name);
             }
         }
-        Self::spawn(command)
+        Self::start_command(command)
     }
 
-    fn spawn(mut command: Command) -> Self {
+    /// Starts any program that says on standard error where it listens: in JSON, or after
+    /// `listening on `.
+    pub fn start_command(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let errors = child.stderr.take().unwrap();
@@ -144,7 +146,8 @@ impl Server {
         let address = loop {
             let entry: Value = log.recv_timeout(TIMEOUT).expect("it says where it listens");
             read.push(entry.to_string());
-            if let Some(address) = entry["address"].as_str() {
+            let text = entry.as_str().and_then(|line| line.split_once("listening on "));
+            if let Some(address) = entry["address"].as_str().or(text.map(|(_, address)| address)) {
                 // A Unix socket has none that one could connect to.
                 break address.parse().unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
             }
@@ -154,6 +157,11 @@ impl Server {
 
     pub fn client(&self) -> HttpClient {
         HttpClient::connect(self.address)
+    }
+
+    /// Returns the id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.0.id()
     }
 
     /// Its resident memory, in bytes.
