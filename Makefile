@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	instructions deploy image rolling instructions-record bench build run replay load perf \
-	perf-floor peers perf-peers perf-load perf-analyze perf-scale profiles flamegraphs \
+	perf-floor peers perf-peers perf-load perf-analyze perf-scale perf-idle profiles flamegraphs \
 	idle-connections greedy soak clean
 
 # How long a soak takes.
@@ -68,24 +68,37 @@ perf-peers: peers ## Compare the server with all of them, from memory and with R
 
 perf-load: ## Latency of an open loop with Redis: 1,000 requests/s, and half of saturation
 	cargo build --release --locked --workspace
-	target/release/load --redis --rate 1000 --seconds 20 --rounds 5 --name load-1000 --record
-	target/release/load --redis --saturation --share 0.5 --seconds 15 --rounds 3 \
-		--name load-half --record
+	ci/setup-perf
+	target/release/compare --servers floor,corepulse --scenarios device --redis --rate 1000 \
+		--seconds 20 --rounds 5 --name load-1000 --record
+	target/release/compare --servers floor,corepulse --scenarios device --redis --share 0.5 \
+		--seconds 15 --rounds 3 --name load-half --record
 
-perf-analyze: ## What /analyze with 100,000 devices costs while both cores are loaded (2 minutes)
+perf-analyze: ## What /analyze with 100,000 devices costs while both cores are loaded (3 minutes)
 	cargo build --release --locked --workspace
-	target/release/analyze --record
+	ci/setup-perf
+	target/release/compare --servers corepulse,corepulse --scenarios device --rate 20000 \
+		--workers 2 --devices 100000 --beside /analyze --seconds 4 --rounds 9 \
+		--name analyze --record
 
 perf-scale: ## Two workers beside one, a million devices beside a thousand (4 minutes, 3 GB)
 	cargo build --release --locked --workspace
-	target/release/scale --record
+	target/release/compare --servers corepulse --scenarios ndjson --workers 1,2 --threads 2 \
+		--name scale-workers --record
+	target/release/compare --servers corepulse --scenarios ndjson --devices 1000,1000000 \
+		--orders in-turn,shuffled,random --name scale-devices --record
+
+perf-idle: ## What 15,000 idle connections cost in memory, and the active ones beside them in time
+	cargo build --release --locked --workspace
+	target/release/compare --servers corepulse --scenarios single --idle 0,15000 --rounds 7 \
+		--name idle-connections --record
 
 profiles: ## Twenty profiles over HTTP of a server under full load: nothing may fail
 	$(slow) profiling
 
 flamegraphs: ## Draw where time goes under each kind of load, the kernel's part too (needs perf)
 	cargo build --release --locked --workspace
-	target/release/flamegraph single device pipelined ndjson --record
+	perf/flamegraph --into flamegraphs single device pipelined ndjson
 
 idle-connections: ## 15,000 idle connections: each stays open and usable while others are busy
 	$(slow) idle_connections

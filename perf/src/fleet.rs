@@ -5,7 +5,7 @@
 //! One thread, one epoll.
 
 use crate::answers;
-use crate::generator::now_ms;
+use crate::drive::now_ms;
 use crate::scenario::{Scenario, Traffic};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};

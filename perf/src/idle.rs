@@ -1,7 +1,7 @@
 //! Connections by the ten thousand that post once and then say nothing.
 
 use crate::answers;
-use crate::generator::now_ms;
+use crate::drive::now_ms;
 use crate::scenario::{Scenario, Traffic};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};

@@ -1,14 +1,16 @@
-//! What is sent: requests of a fixed length whose timestamps, devices and values change.
+//! Requests of a fixed length whose timestamps, devices and values change.
 //!
-//! A template is patched in place, so that building a request costs the generator little. Values
-//! are uniform: nothing is ever two deviations off, and every answer has the same length.
+//! A turn is what a connection sends before it waits for all answers. Its bytes are a template,
+//! patched in place at the places of a [`Layout`]: by [`Traffic`] here, and by `drive/wrk.lua` in
+//! the generator. Values are uniform: none is ever two deviations off, and every answer has the
+//! same length.
 
 use crate::devices::Devices;
 use clap::ValueEnum;
 
 /// Timestamps go round in this many milliseconds: none is ahead of the server's clock, and none is
 /// older than the store's five minutes.
-const SPAN_MS: u64 = 200_000;
+pub const SPAN_MS: u64 = 200_000;
 
 const PIPELINED: usize = 16;
 const BATCH: usize = 1000;
@@ -16,32 +18,6 @@ const BATCH: usize = 1000;
 const ANONYMOUS: &str = r#"{"timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#;
 const OF_A_DEVICE: &str =
     r#"{"device_id":"device-","timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#;
-
-/// How much of each a scenario has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// Whose events they are, where events are a device's.
-    pub devices: Devices,
-    /// Events of a request of [`Scenario::Ndjson`].
-    pub batch: usize,
-}
-
-impl Default for Extent {
-    fn default() -> Self {
-        Self { devices: Devices::default(), batch: BATCH }
-    }
-}
-
-impl Extent {
-    /// Events of one request.
-    #[must_use]
-    pub const fn events_per_request(self, scenario: Scenario) -> usize {
-        match scenario {
-            Scenario::Ndjson => self.batch,
-            _ => 1,
-        }
-    }
-}
 
 /// One way to send metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,12 +28,12 @@ pub enum Scenario {
     Device,
     /// Sixteen requests of [`Self::Single`] at once.
     Pipelined,
-    /// 1,000 events a request, all with different keys; by default one of each device.
+    /// 1,000 events a request, all with different keys.
     Ndjson,
 }
 
 impl Scenario {
-    /// As in the table and in the record.
+    /// Returns its name in tables and records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -68,7 +44,7 @@ impl Scenario {
         }
     }
 
-    /// Requests that a connection sends before it waits for all their answers.
+    /// Returns how many requests a connection sends before it waits for all their answers.
     #[must_use]
     pub const fn requests_per_turn(self) -> usize {
         match self {
@@ -77,7 +53,7 @@ impl Scenario {
         }
     }
 
-    /// Events of one request, unless another [`Extent`] says so.
+    /// Returns how many events a request has.
     #[must_use]
     pub const fn events_per_request(self) -> usize {
         match self {
@@ -86,136 +62,150 @@ impl Scenario {
         }
     }
 
-    /// One event, with room for the digits of a device's id.
-    fn template(self, digits: usize) -> String {
+    /// Returns the media type of its bodies.
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
         match self {
-            Self::Single | Self::Pipelined => ANONYMOUS.to_owned(),
-            Self::Device | Self::Ndjson => {
-                OF_A_DEVICE.replacen("device-", &format!("device-{:0<digits$}", ""), 1)
-            }
+            Self::Ndjson => "application/x-ndjson",
+            _ => "application/json",
         }
+    }
+
+    /// Returns true if its events have a device id.
+    #[must_use]
+    pub const fn has_devices(self) -> bool {
+        matches!(self, Self::Device | Self::Ndjson)
+    }
+
+    /// Returns one event, with room for the digits of a device's number.
+    fn template(self, digits: usize) -> String {
+        if !self.has_devices() {
+            return ANONYMOUS.to_owned();
+        }
+        // Each line of NDJSON ends with a newline.
+        let end = if self == Self::Ndjson { "\n" } else { "" };
+        OF_A_DEVICE.replacen("device-", &format!("device-{:0<digits$}", ""), 1) + end
     }
 }
 
-/// An endless stream of requests.
+/// The places of the bytes that change in a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Events of a turn.
+    pub events: usize,
+    /// Events of a request.
+    pub batch: usize,
+    /// Bytes of a request.
+    pub request: usize,
+    /// Bytes of its head.
+    pub head: usize,
+    /// Bytes from an event to the next of the same request.
+    pub stride: usize,
+    /// Digits of a device's number; none without a device.
+    pub digits: usize,
+    /// From the start of an event to the device's number.
+    pub device_at: usize,
+    /// To the thirteen digits of the timestamp.
+    pub timestamp_at: usize,
+    /// To the second digit of `cpu`.
+    pub cpu_at: usize,
+    /// To the third digit of `rps`.
+    pub rps_at: usize,
+}
+
+/// An endless stream of turns.
 #[derive(Clone, Debug)]
 pub struct Traffic {
-    scenario: Scenario,
-    extent: Extent,
-    head: String,
-    template: String,
-    /// Where the changing digits of the template start.
-    device_at: Option<usize>,
-    timestamp_at: usize,
-    cpu_at: usize,
-    rps_at: usize,
+    /// Where its bytes change.
+    pub layout: Layout,
+    turn: Vec<u8>,
+    listed: Vec<u32>,
+    together: u64,
     oldest_ms: u64,
     events: u64,
-    random: u64,
+    random: fastrand::Rng,
 }
 
 impl Traffic {
-    /// Requests for `authority`, with timestamps of the minutes before `now_ms`; where they are a
-    /// device's, of 1,000 in turn.
+    /// Makes requests for `host`, with timestamps of the minutes before `now_ms`; where events are
+    /// a device's, of 1,000 in turn.
     #[must_use]
-    pub fn new(scenario: Scenario, authority: &str, now_ms: u64) -> Self {
-        Self::of(scenario, Extent::default(), authority, now_ms)
+    pub fn new(scenario: Scenario, host: &str, now_ms: u64) -> Self {
+        Self::of(scenario, Devices::default(), host, now_ms)
     }
 
-    /// The same of other devices, or with other batches.
+    /// Makes the same of other devices.
     #[must_use]
-    pub fn of(scenario: Scenario, extent: Extent, authority: &str, now_ms: u64) -> Self {
-        let template = scenario.template(extent.devices.digits());
-        let is_batch = scenario == Scenario::Ndjson;
-        // Each line of NDJSON ends with a newline.
-        let length = if is_batch { extent.batch * (template.len() + 1) } else { template.len() };
-        let kind = if is_batch { "application/x-ndjson" } else { "application/json" };
-        let behind = |text: &str| template.find(text).map_or(0, |at| at + text.len());
-        Self {
-            scenario,
-            extent,
-            head: format!(
-                "POST /metrics HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {kind}\r\n\
-                 Content-Length: {length}\r\n\r\n"
-            ),
-            device_at: template.find("device-").map(|at| at + "device-".len()),
+    pub fn of(scenario: Scenario, devices: Devices, host: &str, now_ms: u64) -> Self {
+        let batch = scenario.events_per_request();
+        let event = scenario.template(devices.digits);
+        let head = format!(
+            "POST /metrics HTTP/1.1\r\nHost: {host}\r\nContent-Type: {}\r\n\
+             Content-Length: {}\r\n\r\n",
+            scenario.media_type(),
+            batch * event.len()
+        );
+        let request = head.clone() + &event.repeat(batch);
+        let behind = |text: &str| event.find(text).map_or(0, |at| at + text.len());
+        let layout = Layout {
+            events: batch * scenario.requests_per_turn(),
+            batch,
+            request: request.len(),
+            head: head.len(),
+            stride: event.len(),
+            digits: if scenario.has_devices() { devices.digits } else { 0 },
+            device_at: behind("device-"),
             timestamp_at: behind("\"timestamp\":"),
             cpu_at: behind("\"cpu\":") + 1,
             rps_at: behind("\"rps\":") + 2,
-            template,
+        };
+        // Without a device, each event has a moment of its own.
+        let is_one = !scenario.has_devices();
+        Self {
+            layout,
+            turn: request.repeat(scenario.requests_per_turn()).into_bytes(),
+            listed: if is_one { vec![0] } else { devices.listed() },
+            together: if is_one { 1 } else { u64::from(devices.together()) },
             oldest_ms: now_ms - SPAN_MS,
             events: 0,
-            random: 0x9e37_79b9_7f4a_7c15,
+            random: fastrand::Rng::with_seed(0),
         }
     }
 
-    /// Has timestamps be of the minutes before `now_ms` from now on: where a stream goes on for
-    /// longer than those, its events would become older than the store keeps them.
-    pub fn renew(&mut self, now_ms: u64) {
-        self.oldest_ms = now_ms - SPAN_MS;
-    }
-
-    /// The numbers that it was made for.
+    /// Returns the devices in their order, and how many events in a row share a timestamp.
     #[must_use]
-    pub const fn extent(&self) -> Extent {
-        self.extent
+    pub fn order(&self) -> (&[u32], u64) {
+        (&self.listed, self.together)
     }
 
-    /// The number of the next turn.
-    #[must_use]
-    pub fn position(&self) -> u64 {
-        self.events / self.events_per_turn()
-    }
-
-    /// Has the next turn be that of this number. The same number always has the same devices and
-    /// moments, so a device keeps its order, and its connection while turns go round.
-    pub fn go_to(&mut self, turn: u64) {
-        self.events = turn * self.events_per_turn();
-    }
-
-    fn events_per_turn(&self) -> u64 {
-        let requests = self.scenario.requests_per_turn();
-        let events = requests * self.extent.events_per_request(self.scenario);
-        u64::try_from(events).unwrap_or(1).max(1)
-    }
-
-    /// The bytes of the next turn of one connection, in place of what `out` held.
+    /// Writes the next turn to `out`, in place of what that held.
     pub fn next_turn(&mut self, out: &mut Vec<u8>) {
-        out.clear();
-        for _ in 0..self.scenario.requests_per_turn() {
-            out.extend_from_slice(self.head.as_bytes());
-            for _ in 0..self.extent.events_per_request(self.scenario) {
-                self.event(out);
-                if self.scenario == Scenario::Ndjson {
-                    out.push(b'\n');
-                }
-            }
+        let Layout { events, batch, request, head, stride, .. } = self.layout;
+        for event in 0..events {
+            self.patch(event / batch * request + head + event % batch * stride);
         }
+        out.clear();
+        out.extend_from_slice(&self.turn);
     }
 
-    fn event(&mut self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(self.template.as_bytes());
-        let Some(event) = out.get_mut(start..) else {
-            return;
-        };
-        let mut moment = self.events;
-        if let Some(at) = self.device_at {
-            let device;
-            (device, moment) = self.extent.devices.sender(self.events);
-            digits(event, at, self.extent.devices.digits(), device);
-        }
-        digits(event, self.timestamp_at, 13, self.oldest_ms + moment % SPAN_MS);
+    /// Patches the event that begins at `start`.
+    fn patch(&mut self, start: usize) {
+        let Layout { digits, device_at, timestamp_at, cpu_at, rps_at, .. } = self.layout;
+        let Some(event) = self.turn.get_mut(start..) else { return };
+        let listed = u64::try_from(self.listed.len()).unwrap_or(1);
+        let at = usize::try_from(self.events % listed).unwrap_or(0);
+        let device = self.listed.get(at).copied().unwrap_or(0);
+        let moment = self.events / self.together % SPAN_MS;
         self.events += 1;
-        // Knuth's multiplier; the upper bits are the good ones.
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        digits(event, self.cpu_at, 1, (self.random >> 40) % 10);
-        digits(event, self.rps_at, 2, (self.random >> 50) % 100);
+        write_digits(event, device_at, digits, device.into());
+        write_digits(event, timestamp_at, 13, self.oldest_ms + moment);
+        write_digits(event, cpu_at, 1, self.random.u64(0..10));
+        write_digits(event, rps_at, 2, self.random.u64(0..100));
     }
 }
 
 /// Writes `value` with leading zeros into `width` bytes.
-fn digits(text: &mut [u8], at: usize, width: usize, mut value: u64) {
+fn write_digits(text: &mut [u8], at: usize, width: usize, mut value: u64) {
     for byte in text.iter_mut().skip(at).take(width).rev() {
         *byte = b'0' + u8::try_from(value % 10).unwrap_or(0);
         value /= 10;
@@ -226,46 +216,11 @@ fn digits(text: &mut [u8], at: usize, width: usize, mut value: u64) {
 mod tests {
     use super::*;
     use crate::devices::Order;
-    use std::collections::BTreeSet;
 
     const NOW_MS: u64 = 1_800_000_000_000;
 
-    fn turn(scenario: Scenario) -> String {
-        let mut out = Vec::new();
-        let mut traffic = Traffic::new(scenario, "127.0.0.1:1", NOW_MS);
-        traffic.next_turn(&mut out);
-        traffic.next_turn(&mut out);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn a_single_metric_is_51_bytes_of_valid_json() {
-        let text = turn(Scenario::Single);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.ends_with("Content-Length: 51"), "{head}");
-        assert_eq!(body.len(), 51);
-        let value: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_eq!(value["timestamp"], NOW_MS - SPAN_MS + 1);
-        assert!((40.0..50.0).contains(&value["cpu"].as_f64().unwrap()), "{body}");
-        assert!((1000.0..2000.0).contains(&value["rps"].as_f64().unwrap()), "{body}");
-    }
-
-    #[test]
-    fn a_batch_has_one_event_of_each_device_and_distinct_keys() {
-        let text = turn(Scenario::Ndjson);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
-        let ids: BTreeSet<String> = body
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
-            .inspect(|value| assert_eq!(value["timestamp"], NOW_MS - SPAN_MS + 1))
-            .map(|value| value["device_id"].as_str().unwrap().to_owned())
-            .collect();
-        assert_eq!(ids.len(), 1000);
-    }
-
-    /// Devices and moments of the next batch, which is to have the length that it says.
-    fn sent(traffic: &mut Traffic) -> Vec<(String, u64)> {
+    /// The head and the events of a turn: the device of each, and its moment.
+    fn next(traffic: &mut Traffic) -> (String, Vec<(String, u64)>) {
         let mut out = Vec::new();
         traffic.next_turn(&mut out);
         let text = String::from_utf8(out).unwrap();
@@ -273,46 +228,43 @@ mod tests {
         assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
         let events = body.lines().map(|line| {
             let event: serde_json::Value = serde_json::from_str(line).unwrap();
-            let id = event["device_id"].as_str().unwrap().to_owned();
+            assert!((40.0..50.0).contains(&event["cpu"].as_f64().unwrap()), "{line}");
+            assert!((1000.0..2000.0).contains(&event["rps"].as_f64().unwrap()), "{line}");
+            let id = event["device_id"].as_str().unwrap_or_default().to_owned();
             (id, event["timestamp"].as_u64().unwrap() + SPAN_MS - NOW_MS)
         });
-        events.collect()
-    }
-
-    fn batches(devices: u64, batch: usize) -> Traffic {
-        let extent = Extent { devices: Devices::of(devices, Order::InTurn), batch };
-        Traffic::of(Scenario::Ndjson, extent, "127.0.0.1:1", NOW_MS)
-    }
-
-    fn device(number: u64, moment: u64) -> (String, u64) {
-        (format!("device-{number:07}"), moment)
+        (head.to_owned(), events.collect())
     }
 
     #[test]
-    fn a_larger_fleet_has_longer_ids_and_goes_on_where_the_last_batch_ended() {
-        let mut traffic = batches(1_500, 1000);
-        let first = sent(&mut traffic);
-        traffic.renew(NOW_MS + 5);
-        let second = sent(&mut traffic);
+    fn a_single_metric_is_51_bytes_of_valid_json() {
+        let mut traffic = Traffic::new(Scenario::Single, "127.0.0.1:1", NOW_MS);
+        next(&mut traffic);
+        let (head, events) = next(&mut traffic);
+        assert!(head.ends_with("Content-Length: 51"), "{head}");
+        assert_eq!(events, [(String::new(), 1)]);
+    }
+
+    #[test]
+    fn a_fleet_goes_on_where_the_last_batch_ended() {
+        let devices = Devices::of(1500, Order::InTurn);
+        let mut traffic = Traffic::of(Scenario::Ndjson, devices, "127.0.0.1:1", NOW_MS);
+        let device = |number: u64, moment: u64| (format!("device-{number:07}"), moment);
+        let (first, second) = (next(&mut traffic).1, next(&mut traffic).1);
         assert_eq!((&first[0], &first[999]), (&device(0, 0), &device(999, 0)));
-        assert_eq!((&second[499], &second[500]), (&device(1499, 5), &device(0, 6)));
+        assert_eq!((&second[499], &second[500]), (&device(1499, 0), &device(0, 1)));
     }
 
     #[test]
-    fn a_turn_has_the_devices_of_its_number() {
-        let mut traffic = batches(20_000, 2);
-        let mut turn = |number| {
-            traffic.go_to(number);
-            assert_eq!(traffic.position(), number);
-            sent(&mut traffic)
-        };
-        assert_eq!(turn(9_999), [device(19_998, 0), device(19_999, 0)]);
-        assert_eq!(turn(0), [device(0, 0), device(1, 0)]);
-        assert_eq!(turn(10_000), [device(0, 1), device(1, 1)]);
-    }
-
-    #[test]
-    fn a_pipelined_turn_is_sixteen_requests() {
-        assert_eq!(turn(Scenario::Pipelined).matches("POST /metrics").count(), 16);
+    fn a_pipelined_turn_is_sixteen_requests_with_a_moment_each() {
+        let mut traffic = Traffic::new(Scenario::Pipelined, "127.0.0.1:1", NOW_MS);
+        let mut out = Vec::new();
+        traffic.next_turn(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.matches("POST /metrics").count(), 16);
+        for moment in 0..16 {
+            let timestamp = format!("\"timestamp\":{},", NOW_MS - SPAN_MS + moment);
+            assert_eq!(text.matches(&timestamp).count(), 1, "{timestamp}");
+        }
     }
 }

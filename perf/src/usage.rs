@@ -1,169 +1,116 @@
-//! What a process has used so far, as the kernel accounts for it under `/proc`.
+//! CPU time and memory of a process, as the kernel accounts for them under `/proc`.
 
-use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 /// Ticks a second in `/proc/PID/stat`: fixed at 100 for programs on Linux, whatever the kernel's
 /// own clock.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+const PAGE_BYTES: u64 = 4096;
+
+/// CPU seconds by the name of a thread.
+pub type Threads = BTreeMap<String, f64>;
+
 /// A reading; the difference of two is what happened between them.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
-    /// CPU time of all its threads, from the scheduler's nanosecond account where there is one.
-    pub cpu: Duration,
-    /// The part of it that was its own code, sampled in ticks of 10 ms.
-    pub user: Duration,
+    /// CPU seconds of all threads, from the scheduler's nanosecond account where there is one.
+    pub cpu: f64,
+    /// The part of it that was the process's own code, sampled in ticks of 10 ms.
+    pub user: f64,
     /// Resident memory.
     pub resident_bytes: u64,
+    /// Each thread's part.
+    pub threads: Threads,
 }
 
 impl Usage {
-    /// Reads the account of process `id`.
-    ///
-    /// # Errors
-    ///
-    /// When the process has ended, or `/proc` has another form.
+    /// Reads the account of process `id`; fails when that has ended.
     pub fn of(id: u32) -> Result<Self, String> {
         let stat = read(&format!("/proc/{id}/stat"))?;
-        let (user_ticks, system_ticks) = ticks(&stat).ok_or("no times in /proc/PID/stat")?;
-        let by_ticks = Duration::from_secs_f64((user_ticks + system_ticks) / TICKS_PER_SECOND);
-        let cpu = scheduled(id).unwrap_or(by_ticks);
-        let user_share = user_ticks / (user_ticks + system_ticks).max(1.0);
+        let [user, system, ..] = ticks(&stat).ok_or("no times in /proc/PID/stat")?;
+        let threads = threads(id)?;
+        let scheduled: f64 = threads.values().sum();
+        let all = (user + system) / TICKS_PER_SECOND;
+        // Where the kernel keeps no nanoseconds, all threads have none.
+        let cpu = if scheduled > 0.0 { scheduled } else { all };
+        let user = cpu * user / (user + system).max(1.0);
         let statm = read(&format!("/proc/{id}/statm"))?;
         let pages: Option<u64> = statm.split(' ').nth(1).and_then(|field| field.parse().ok());
-        Ok(Self {
-            cpu,
-            user: cpu.mul_f64(user_share),
-            resident_bytes: pages.ok_or("no pages in /proc/PID/statm")? * 4096,
-        })
+        let resident_bytes = pages.ok_or("no pages in /proc/PID/statm")? * PAGE_BYTES;
+        Ok(Self { cpu, user, resident_bytes, threads })
     }
 
-    /// What was used since `before`. Memory is a level, not a count: the later one.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            cpu: self.cpu.saturating_sub(before.cpu),
-            user: self.user.saturating_sub(before.user),
-            resident_bytes: self.resident_bytes,
+    /// Returns what was used since `before`. Memory is a level, not a count: the later one.
+    pub fn since(mut self, before: &Self) -> Self {
+        self.cpu -= before.cpu;
+        self.user = (self.user - before.user).max(0.0);
+        for (name, seconds) in &mut self.threads {
+            *seconds -= before.threads.get(name).unwrap_or(&0.0);
         }
+        self
     }
 }
 
-/// What became of a thread's time so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ThreadTime {
-    /// On a CPU.
-    pub ran: Duration,
-    /// Ready to run, while something else had the CPU; 0 where the kernel does not say.
-    pub waited: Duration,
+/// Returns the CPU time of the ended and awaited children of this process, to 10 ms.
+pub fn of_children() -> Result<Duration, String> {
+    let stat = read("/proc/self/stat")?;
+    let [.., user, system] = ticks(&stat).ok_or("no times in /proc/self/stat")?;
+    Ok(Duration::from_secs_f64((user + system) / TICKS_PER_SECOND))
 }
 
-impl ThreadTime {
-    /// This thread's. The scheduler's account of one that runs is behind by up to a tick, so the
-    /// time on a CPU is the clock's.
-    #[must_use]
-    pub fn of_this() -> Self {
-        let ran = clock_gettime(ClockId::ThreadCPUTime);
-        let waited = Self::at(Path::new("/proc/thread-self")).unwrap_or_default().waited;
-        Self { ran: Duration::try_from(ran).unwrap_or_default(), waited }
-    }
-
-    /// That of the thread with this folder, from the scheduler's nanosecond account.
-    fn at(task: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(task.join("schedstat")).map_err(|e| e.to_string())?;
-        let mut times = text.split(' ').map_while(|ns| ns.parse().ok().map(Duration::from_nanos));
-        let (ran, waited) = times.next().zip(times.next()).ok_or("no times in schedstat")?;
-        Ok(Self { ran, waited })
-    }
-
-    /// What came since `before`.
-    #[must_use]
-    pub const fn since(&self, before: &Self) -> Self {
-        Self {
-            ran: self.ran.saturating_sub(before.ran),
-            waited: self.waited.saturating_sub(before.waited),
-        }
-    }
-}
-
-/// CPU time of each thread of process `id` that is still there, with its name, by name.
-///
-/// # Errors
-///
-/// When the process has ended, or `/proc` has another form.
-pub fn of_threads(id: u32) -> Result<Vec<(String, Duration)>, String> {
-    let mut threads = Vec::new();
+/// Returns CPU seconds of the threads of process `id` that are still there, from the scheduler's
+/// account; threads of one name are added up.
+pub fn threads(id: u32) -> Result<Threads, String> {
     let folder = format!("/proc/{id}/task");
+    let mut threads = Threads::new();
     for task in fs::read_dir(&folder).map_err(|e| format!("{folder}: {e}"))?.flatten() {
         // A thread that ends meanwhile has nothing more to say.
-        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-        if !name.is_empty() {
-            threads.push((name.trim().to_owned(), ThreadTime::at(&task.path())?.ran));
-        }
+        let text = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let ran = text("schedstat").split(' ').next().and_then(|ns| ns.parse::<f64>().ok());
+        *threads.entry(text("comm").trim().to_owned()).or_default() += ran.unwrap_or(0.0) / 1e9;
     }
-    threads.sort();
     Ok(threads)
-}
-
-/// CPU time of the threads of this process that have this name.
-///
-/// # Errors
-///
-/// When `/proc` has another form.
-pub fn of_own_thread(name: &str) -> Result<Duration, String> {
-    let threads = of_threads(std::process::id())?;
-    Ok(threads.into_iter().filter(|(other, _)| other == name).map(|(_, cpu)| cpu).sum())
 }
 
 fn read(path: &str) -> Result<String, String> {
     fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))
 }
 
-/// Time on a CPU, summed over the threads; `None` where the kernel keeps no such account.
-fn scheduled(id: u32) -> Option<Duration> {
-    let total: Duration = of_threads(id).ok()?.into_iter().map(|(_, cpu)| cpu).sum();
-    (!total.is_zero()).then_some(total)
-}
-
-/// User and system ticks. The command's name may hold spaces, so fields count from its bracket.
-fn ticks(stat: &str) -> Option<(f64, f64)> {
+/// Returns user and system ticks, and those of awaited children. The command's name may hold
+/// spaces, so fields count from its bracket.
+fn ticks(stat: &str) -> Option<[f64; 4]> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let user = fields.next()?.parse().ok()?;
-    Some((user, fields.next()?.parse().ok()?))
+    let mut next = || fields.next()?.parse().ok();
+    Some([next()?, next()?, next()?, next()?])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn fields_count_from_the_bracket() {
-        let stat = "1 (a b) c) S 1 1 1 0 -1 4 0 0 0 0 250 50 0 0 20 0 3 0 5 6 7";
-        assert_eq!(ticks(stat), Some((250.0, 50.0)));
+        let stat = "1 (a b) c) S 1 1 1 0 -1 4 0 0 0 0 250 50 7 8 20 0 3 0 5 6 7";
+        assert_eq!(ticks(stat), Some([250.0, 50.0, 7.0, 8.0]));
     }
 
     #[test]
-    fn a_thread_is_found_by_its_name_and_knows_its_own_time() {
+    fn a_thread_is_found_by_its_name() {
         let work = || {
-            let before = ThreadTime::of_this();
-            while ThreadTime::of_this().since(&before).ran < Duration::from_millis(20) {}
-            of_own_thread("busy-1").unwrap()
+            let start = Instant::now();
+            let id = std::process::id();
+            while threads(id).unwrap()["busy-1"] == 0.0 && start.elapsed().as_secs() < 10 {}
+            Usage::of(id).unwrap()
         };
         let thread = std::thread::Builder::new().name("busy-1".to_owned()).spawn(work);
-        // The account may be behind by a tick.
-        assert!(thread.unwrap().join().unwrap() >= Duration::from_millis(10));
-        assert_eq!(of_own_thread("nobody"), Ok(Duration::ZERO));
-    }
-
-    #[test]
-    fn this_process_uses_something() {
-        let usage = Usage::of(std::process::id()).unwrap();
-        assert!(usage.cpu > Duration::ZERO && usage.resident_bytes > 0, "{usage:?}");
-        assert!(Usage::of(u32::MAX).is_err());
-        let threads = of_threads(std::process::id()).unwrap();
-        assert!(threads.iter().any(|(_, cpu)| *cpu > Duration::ZERO), "{threads:?}");
+        let usage = thread.unwrap().join().unwrap();
+        assert!(usage.threads["busy-1"] > 0.0 && usage.cpu >= usage.threads["busy-1"]);
+        assert!(usage.resident_bytes > 0 && Usage::of(u32::MAX).is_err());
+        assert!(usage.clone().since(&usage).threads["busy-1"].abs() < 1e-9);
     }
 }

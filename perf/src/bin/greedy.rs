@@ -10,12 +10,12 @@
 
 use clap::{Parser, ValueEnum};
 use corepulse::limits::DEFLATE_BLOCKS_MAX;
+use corepulse_perf::cores::Cores;
 use corepulse_perf::idle::{self, Requests};
-use corepulse_perf::machine;
-use corepulse_perf::program::{self, Records};
-use corepulse_perf::report::Spread;
+use corepulse_perf::record::{self as records, Records};
 use corepulse_perf::scenario::Scenario;
-use corepulse_perf::server::{Kind, Server};
+use corepulse_perf::server::Kind;
+use corepulse_perf::summary::Spread;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::process::setpriority_process;
@@ -177,14 +177,13 @@ struct Beside {
 }
 
 fn main() -> ExitCode {
-    program::end("greedy", measure(&Options::parse()))
+    records::end("greedy", measure(&Options::parse()))
 }
 
 fn measure(options: &Options) -> Result<(), String> {
-    let folder = &program::folder()?;
-    let core = program::leave_first_core()?;
-    let arguments = [Kind::Corepulse.arguments(), &["--engine", &options.engine]].concat();
-    let server = Server::start_with(Kind::Corepulse, &arguments, folder, core)?;
+    let core = Cores::share(1, 1).server;
+    let arguments = ["--workers", "1", "--pin", "off", "--engine", &options.engine];
+    let server = Kind::Corepulse.start(&arguments, core)?;
     let mut polite = idle::open(server.address, usize::from(options.polite))?;
     let duration = Duration::from_secs(options.seconds);
     let attacks = if options.attack.is_empty() { &Attack::ALL[..] } else { &options.attack };
@@ -201,7 +200,7 @@ fn measure(options: &Options) -> Result<(), String> {
         rounds.push(Round { quiet, beside });
     }
     print!("{}", table(&rounds, attacks));
-    options.records.keep(&options.name, || record(options, &rounds))
+    options.records.keep(&options.name, record(options, &rounds))
 }
 
 fn be_both(
@@ -369,7 +368,7 @@ fn record(options: &Options, rounds: &[Round]) -> Value {
             }));
         }
     }
-    json!({ "machine": machine::describe(), "measurements": rows })
+    json!({ "measurements": rows })
 }
 
 #[cfg(test)]

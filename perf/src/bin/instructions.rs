@@ -10,10 +10,10 @@
 //! ```
 
 use clap::{Parser, ValueEnum};
-use corepulse_perf::program;
+use corepulse_perf::record;
 use corepulse_perf::replay::{Replay, START_MS, memory_store};
 use corepulse_perf::scenario::{Scenario, Traffic};
-use corepulse_perf::{answers, callgrind, machine};
+use corepulse_perf::{answers, callgrind};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::fs;
@@ -132,7 +132,7 @@ fn main() -> ExitCode {
         Some(workload) => replay(workload),
         None => compare(&options),
     };
-    program::end("instructions", outcome)
+    record::end("instructions", outcome)
 }
 
 /// Warms a core up and has it do the counted turns, whose answers have to be right.
@@ -249,7 +249,7 @@ fn write_record(path: &Path, counted: &[(&'static str, f64)]) -> Result<(), Stri
     let tenths = |count: f64| (count * 10.0).round() / 10.0;
     let figures: Map<String, Value> =
         counted.iter().map(|(name, count)| ((*name).to_owned(), json!(tenths(*count)))).collect();
-    let record = json!({ "machine": machine::describe(), "instructions": figures });
+    let record = json!({ "machine": record::describe_machine(), "instructions": figures });
     let text = serde_json::to_string_pretty(&record).map_err(|error| error.to_string())?;
     fs::write(path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -11,28 +11,28 @@
 //! ```
 
 use clap::Parser;
-use corepulse_perf::generator::drive;
-use corepulse_perf::program::{self, Records};
+use corepulse_perf::cores::Cores;
+use corepulse_perf::devices::Devices;
+use corepulse_perf::drive::{Generator, Load};
+use corepulse_perf::record::{self as records, Records};
 use corepulse_perf::scenario::Scenario;
-use corepulse_perf::server::{Kind, Server};
+use corepulse_perf::server::Kind;
 use corepulse_perf::usage::Usage;
-use corepulse_perf::{inquiry, machine};
 use serde_json::{Value, json};
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::Server;
 
 /// Looking up the names of a server with all its symbols takes seconds at first.
 const NAMES_MAX: Duration = Duration::from_secs(60);
 
-/// Of the load, between two looks at whether it is over.
-const SLICE: Duration = Duration::from_secs(1);
-
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: u16 = 64;
 
 /// Takes profiles of a server under load.
 #[derive(Debug, Parser)]
@@ -107,38 +107,70 @@ impl Form {
 }
 
 fn main() -> ExitCode {
-    program::end("profiles", measure(&Options::parse()))
+    records::end("profiles", measure(&Options::parse()))
 }
 
 fn measure(options: &Options) -> Result<(), String> {
-    let folder = &program::folder()?;
-    let core = program::leave_first_core()?;
-    let server = Server::start(Kind::Corepulse, folder, core)?;
+    let arguments = ["--workers", "1", "--pin", "off"];
+    let cores = Cores::share(1, 1);
+    let server = Kind::Corepulse.start(&arguments, cores.server)?;
+    let generator = Generator::new(cores.generator)?;
     let before = Usage::of(server.id())?.resident_bytes;
     let is_over = AtomicBool::new(false);
     let (taken, sent) = thread::scope(|scope| {
-        let load = scope.spawn(|| load(server.address, &is_over));
+        let load = scope.spawn(|| load(&generator, server.address, &is_over));
         let taken = take_all(options, &server);
         is_over.store(true, Ordering::Relaxed);
         (taken, load.join().unwrap_or_else(|_| Err("the load panicked".to_owned())))
     });
     let (taken, sent) = (taken?, sent?);
     print!("{}", table(before, &taken, &sent));
-    options.records.keep(&options.name, || record(before, &taken, &sent))
+    options.records.keep(&options.name, record(before, &taken, &sent))
 }
 
 /// Posts single metrics and batches by turns, as many as are answered.
-fn load(address: SocketAddr, is_over: &AtomicBool) -> Result<Sent, String> {
+fn load(generator: &Generator, address: SocketAddr, is_over: &AtomicBool) -> Result<Sent, String> {
     let mut sent = Sent::default();
     for scenario in [Scenario::Single, Scenario::Ndjson].into_iter().cycle() {
         if is_over.load(Ordering::Relaxed) {
             break;
         }
-        let outcome = drive(address, scenario, CONNECTIONS, SLICE)?;
-        sent.requests += outcome.requests;
-        sent.accepted += outcome.accepted;
+        let load = Load {
+            scenario,
+            devices: Devices::default(),
+            connections: CONNECTIONS,
+            threads: 1,
+            seconds: 1,
+            rate: None,
+        };
+        let drive = generator.drive(address, &load, &mut 0)?;
+        if let Some(faults) = drive.faults {
+            return Err(faults);
+        }
+        sent.requests += drive.requests;
+        sent.accepted += drive.requests * u64::try_from(scenario.events_per_request()).unwrap_or(1);
     }
     Ok(sent)
+}
+
+/// The body of a page that may take long.
+fn fetch(address: SocketAddr, path: &str, patience: Duration) -> Result<Vec<u8>, String> {
+    let ask = || -> std::io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(patience))?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer)
+    };
+    let mut answer = ask().map_err(|e| format!("{path}: {e}"))?;
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    match end {
+        Some(end) if answer.starts_with(b"HTTP/1.1 200 ") => Ok(answer.split_off(end + 4)),
+        _ => Err(format!("{path}: {}", String::from_utf8_lossy(&answer))),
+    }
 }
 
 fn take_all(options: &Options, server: &Server) -> Result<Vec<Taken>, String> {
@@ -147,7 +179,7 @@ fn take_all(options: &Options, server: &Server) -> Result<Vec<Taken>, String> {
     let take = |(_, form): (u32, Form)| {
         let path = format!("{}?seconds={}", form.path(), options.seconds);
         let asked = Instant::now();
-        let body = inquiry::fetch(server.address, &path, patience)?;
+        let body = fetch(server.address, &path, patience)?;
         let took = asked.elapsed();
         if !form.is_in(&body) {
             return Err(format!("{path}: {} bytes that are no profile", body.len()));
@@ -193,7 +225,6 @@ fn record(before: u64, taken: &[Taken], sent: &Sent) -> Value {
         })
     };
     json!({
-        "machine": machine::describe(),
         "requests": sent.requests,
         "events": sent.accepted,
         "failed": 0,

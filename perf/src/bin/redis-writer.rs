@@ -1,4 +1,4 @@
-//! The writer to Redis beside `redis-benchmark`: commands a second and CPU time a command.
+//! Compares the writer to Redis with `redis-benchmark`: commands a second, CPU time a command.
 //!
 //! Both write distinct keys into one `redis-server`, by turns in each round. The server has the
 //! first core to itself; the writer, and the core that fills its blocks, have the second.
@@ -12,27 +12,31 @@ use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
 use corepulse::metric::event::Event;
 use corepulse::store::key::KEY_PREFIX;
-use corepulse::store::redis::{Observer, OutageReport};
+use corepulse::store::redis::Observer;
 use corepulse::store::{RedisSettings, Store};
-use corepulse_perf::program::{self, Records};
-use corepulse_perf::redis::Redis;
-use corepulse_perf::report::Spread;
-use corepulse_perf::{machine, usage};
+use corepulse_perf::cores::{Cores, run_on};
+use corepulse_perf::measurement::number;
+use corepulse_perf::record::{self, Records};
+use corepulse_perf::summary::Spread;
+use corepulse_perf::usage;
 use percore::clock::Clock;
-use serde_json::{Value, json};
-use std::process::ExitCode;
+use serde::Serialize;
+use serde_json::json;
+use std::process::{Command, ExitCode};
+use std::thread;
 use std::time::{Duration, Instant};
+use testkit::{Redis, RedisReply};
 
-/// What a core takes between two ends of a turn.
+/// Events that a core takes between two ends of a turn.
 const EVENTS_PER_TURN: u64 = 100;
 
-/// How long the filling core stays away when the queue is full: a fraction of what is in it.
+/// Pause of the filling core when the queue is full: a fraction of what is in it.
 const PAUSE: Duration = Duration::from_micros(500);
 
 /// Measures the writer beside redis-benchmark.
 #[derive(Debug, Parser)]
 struct Options {
-    /// How often each writes.
+    /// Rounds, in each of which both write.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
     /// Commands of each round.
@@ -50,49 +54,84 @@ struct Options {
 }
 
 /// One round of both.
+#[derive(Serialize)]
 struct Round {
-    benchmark_rate: f64,
-    rate: f64,
-    cpu_us: f64,
+    round: u16,
+    commands: u64,
+    benchmark_commands_per_second: f64,
+    commands_per_second: f64,
+    cpu_us_per_command: f64,
 }
 
 struct Nobody;
 
-impl Observer for Nobody {
-    fn on_down(&self, report: &OutageReport<'_>) {
-        eprintln!("redis-writer: {report:?}");
-    }
-}
+impl Observer for Nobody {}
 
 fn main() -> ExitCode {
-    program::end("redis-writer", measure(&Options::parse()))
+    let options = Options::parse();
+    let cores = Cores::share(1, 1);
+    let started = run_on(cores.server, || Ok(Redis::start(&["--appendonly", "no"])));
+    // Threads and programs that are started there stay there.
+    let measured = started.and_then(|redis| run_on(cores.generator, || measure(&options, redis)));
+    record::end("redis-writer", measured)
 }
 
-fn measure(options: &Options) -> Result<(), String> {
-    // Threads that are started from here on, and redis-benchmark, inherit where this one is.
-    let redis = Redis::start(program::leave_first_core()?)?;
+fn measure(options: &Options, mut redis: Redis) -> Result<(), String> {
     let mut rounds = Vec::new();
-    for number in 0..options.rounds {
-        redis.ask("FLUSHALL")?;
-        let benchmark_rate = redis.benchmark(options.commands)?;
-        redis.ask("FLUSHALL")?;
-        let (rate, cpu_us) = write(&redis, options.commands)?;
+    for round in 0..options.rounds {
+        redis.execute(&["FLUSHALL"]);
+        let benchmark_commands_per_second = benchmark(&redis, options.commands)?;
+        redis.execute(&["FLUSHALL"]);
+        let (commands_per_second, cpu_us_per_command) = write(&mut redis, options.commands)?;
         eprintln!(
-            "round {number}: redis-benchmark {benchmark_rate:.0}/s, writer {rate:.0}/s, \
-             {cpu_us:.3} µs"
+            "round {round}: redis-benchmark {benchmark_commands_per_second:.0}/s, writer \
+             {commands_per_second:.0}/s, {cpu_us_per_command:.3} µs"
         );
-        rounds.push(Round { benchmark_rate, rate, cpu_us });
+        rounds.push(Round {
+            round,
+            commands: options.commands,
+            benchmark_commands_per_second,
+            commands_per_second,
+            cpu_us_per_command,
+        });
     }
-    print!("{}", table(&rounds));
-    options.records.keep(&options.name, || record(options, &rounds))
+    let of = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value));
+    print!(
+        "| | SET/s | CPU µs a SET | ratio of rates |\n|---|---|---|---|\n\
+         | redis-benchmark -P 128 | {} | | |\n| writer | {} | {} | {} |\n",
+        of(|round| round.benchmark_commands_per_second).text(0),
+        of(|round| round.commands_per_second).text(0),
+        of(|round| round.cpu_us_per_command).text(3),
+        of(|round| round.commands_per_second / round.benchmark_commands_per_second).text(2),
+    );
+    options.records.keep(&options.name, json!({ "measurements": rounds }))
 }
 
-/// Writes so many distinct keys: commands a second, and microseconds of the writer's CPU time each.
-fn write(redis: &Redis, commands: u64) -> Result<(f64, f64), String> {
+/// Returns the commands a second with which `redis-benchmark -P 128` sets `count` keys to a metric,
+/// for five minutes each.
+fn benchmark(redis: &Redis, count: u64) -> Result<f64, String> {
+    let value = r#"{"timestamp":1700000000,"cpu":41.5,"rps":1200,"device_id":"d000000000001"}"#;
+    let output = Command::new("redis-benchmark")
+        .args(["-h", "127.0.0.1", "-p", &redis.address().port().to_string(), "-P", "128", "--csv"])
+        .args(["-n", &count.to_string(), "-r", "100000000"])
+        .args(["SET", "metric:d__rand_int__:1700000000", value, "EX", "300"])
+        .output()
+        .map_err(|e| format!("redis-benchmark: {e}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // The line after the head: the command, then the rate, each in quotes.
+    let rate = text.lines().last().and_then(|line| {
+        let fields: Vec<&str> = line.rsplit("\",\"").collect();
+        fields.get(fields.len().checked_sub(2)?)?.parse().ok()
+    });
+    rate.ok_or_else(|| format!("redis-benchmark printed {text}"))
+}
+
+/// Writes so many distinct keys; returns commands a second, and microseconds of the writer's CPU
+/// time each.
+fn write(redis: &mut Redis, commands: u64) -> Result<(f64, f64), String> {
     let mut clock = Clock::start();
-    let url = Secret::from(format!("redis://127.0.0.1:{}/", redis.port).as_str());
     let settings = RedisSettings {
-        url: RedisUrl::parse(&url)?,
+        url: RedisUrl::parse(&Secret::from(redis.url().as_str()))?,
         prefix: KEY_PREFIX.to_owned(),
         queue_bytes: 16 * 1024 * 1024,
         rejects: true,
@@ -106,7 +145,7 @@ fn write(redis: &Redis, commands: u64) -> Result<(f64, f64), String> {
         let now = clock.now();
         let Some(mut block) = store.open(0, now, |_| 32 * 1024) else {
             // The queue is full: the writer has work, and needs the core for it.
-            std::thread::sleep(PAUSE);
+            thread::sleep(PAUSE);
             continue;
         };
         for number in written..written + many {
@@ -124,54 +163,15 @@ fn write(redis: &Redis, commands: u64) -> Result<(f64, f64), String> {
         written += many;
     }
     while store.stats().totals.stored < commands {
-        std::thread::sleep(PAUSE);
+        thread::sleep(PAUSE);
     }
-    let rate = count(commands) / start.elapsed().as_secs_f64();
-    let cpu = usage::of_own_thread("store")?;
-    if store.flush(Duration::from_secs(10)).lost > 0 || redis.keys()? != commands {
-        return Err(format!("of {commands} keys {} are there", redis.keys()?));
+    let rate = number(commands) / start.elapsed().as_secs_f64();
+    let threads = usage::threads(std::process::id())?;
+    let cpu = threads.get("store").copied().unwrap_or(f64::NAN);
+    let lost = store.flush(Duration::from_secs(10)).lost;
+    let keys = redis.execute(&["DBSIZE"]);
+    if lost > 0 || keys != RedisReply::Integer(i64::try_from(commands).unwrap_or(0)) {
+        return Err(format!("of {commands} keys {keys:?} are there, {lost} were lost"));
     }
-    Ok((rate, cpu.as_secs_f64() * 1e6 / count(commands)))
-}
-
-/// Exact below 2^53, far above any count here.
-#[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
-fn count(number: u64) -> f64 {
-    number as f64
-}
-
-fn table(rounds: &[Round]) -> String {
-    let of = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value));
-    format!(
-        "| | SET/s | CPU µs a SET | ratio of rates |\n|---|---|---|---|\n\
-         | redis-benchmark -P 128 | {} | | |\n| writer | {} | {} | {} |\n",
-        of(|round| round.benchmark_rate).text(0),
-        of(|round| round.rate).text(0),
-        of(|round| round.cpu_us).text(3),
-        of(|round| round.rate / round.benchmark_rate).text(2),
-    )
-}
-
-fn record(options: &Options, rounds: &[Round]) -> Value {
-    let rows = rounds.iter().enumerate().map(|(number, round)| {
-        json!({
-            "round": number,
-            "commands": options.commands,
-            "benchmark_commands_per_second": round.benchmark_rate,
-            "commands_per_second": round.rate,
-            "cpu_us_per_command": round.cpu_us,
-        })
-    });
-    json!({ "machine": machine::describe(), "measurements": rows.collect::<Vec<_>>() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_options_are_consistent() {
-        use clap::CommandFactory as _;
-        Options::command().debug_assert();
-    }
+    Ok((rate, cpu * 1e6 / number(commands)))
 }

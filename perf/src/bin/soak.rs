@@ -10,8 +10,8 @@
 
 use clap::Parser;
 use corepulse_perf::fleet::{Fleet, Habit, Ledger};
-use corepulse_perf::program;
-use corepulse_perf::server::{Kind, Server};
+use corepulse_perf::record;
+use corepulse_perf::server::Kind;
 use corepulse_perf::usage::Usage;
 use percore::descriptors;
 use std::process::ExitCode;
@@ -50,11 +50,10 @@ impl Options {
 }
 
 fn main() -> ExitCode {
-    program::end("soak", soak(&Options::parse()))
+    record::end("soak", soak(&Options::parse()))
 }
 
 fn soak(options: &Options) -> Result<(), String> {
-    let folder = &program::folder()?;
     descriptors::raise_limit();
     let age = format!("{}s", options.age);
     let arguments = [
@@ -64,7 +63,7 @@ fn soak(options: &Options) -> Result<(), String> {
         ["--engine", &options.engine],
         ["--max-connection-age", &age],
     ];
-    let server = Server::start_with(Kind::Corepulse, arguments.as_flattened(), folder, None)?;
+    let server = Kind::Corepulse.start(arguments.as_flattened(), None)?;
     let fleet = Fleet::new(server.address, usize::from(options.devices), options.age_max())?;
     let before = Usage::of(server.id())?;
     let ledgers = fleet.run(Duration::from_secs(options.seconds))?;
@@ -72,7 +71,7 @@ fn soak(options: &Options) -> Result<(), String> {
     print!("{}", table(&ledgers));
     println!(
         "the server used {:.1} s of CPU time and holds {} MiB",
-        usage.cpu.as_secs_f64(),
+        usage.cpu,
         usage.resident_bytes / 1024 / 1024
     );
     judge(options, &ledgers)

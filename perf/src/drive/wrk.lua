@@ -1,0 +1,123 @@
+-- Requests for wrk, and its summary as one line of JSON.
+--
+-- Each call of `request` gives one turn of a connection: the bytes that it sends before it waits for
+-- all answers. A turn is patched in place: devices, timestamps and values change, its length does
+-- not. Arguments are NAME=VALUE, from `wrk.rs`.
+local ffi = require("ffi")
+
+local threads = {}
+local plan = {}
+local turn, devices, starts
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("*a")
+  file:close()
+  return text
+end
+
+local function write_digits(at, width, value)
+  for place = at + width - 1, at, -1 do
+    local rest = math.floor(value / 10)
+    turn[place] = 48 + value - rest * 10
+    value = rest
+  end
+end
+
+-- In wrk's own state, once for each thread.
+function setup(thread)
+  thread:set("first", #threads)
+  table.insert(threads, thread)
+end
+
+-- In the thread's state, as all that follows but `done`.
+function init(arguments)
+  for _, argument in ipairs(arguments) do
+    local name, value = argument:match("^([%w_]+)=(.*)$")
+    plan[name] = tonumber(value) or value
+  end
+  local text = read(plan.turn)
+  turn = ffi.new("uint8_t[?]", #text)
+  ffi.copy(turn, text, #text)
+  devices = read(plan.devices)
+  starts = ffi.new("int32_t[?]", plan.events)
+  for event = 0, plan.events - 1 do
+    local request = math.floor(event / plan.batch)
+    starts[event] = request * plan.request + plan.head + event % plan.batch * plan.stride
+  end
+  position, connections = plan.position + first, plan.connections
+  math.randomseed(position)
+end
+
+function request()
+  local ids = ffi.cast("const uint8_t *", devices)
+  local number = position * plan.events
+  for event = 0, plan.events - 1 do
+    local at = starts[event]
+    if plan.digits > 0 then
+      ffi.copy(turn + at + plan.device_at, ids + number % plan.listed * plan.digits, plan.digits)
+    end
+    local moment = math.floor(number / plan.together) % plan.span
+    write_digits(at + plan.timestamp_at, 13, plan.oldest + moment)
+    local random = math.random(0, 999)
+    write_digits(at + plan.cpu_at, 1, random % 10)
+    write_digits(at + plan.rps_at, 2, math.floor(random / 10))
+    number = number + 1
+  end
+  position = position + plan.threads
+  return ffi.string(turn, plan.length)
+end
+
+-- wrk adds latencies that requests would have had, had they been sent at the mean pace: no use for
+-- turns of several requests. Takes them back, from the longest down, and returns value and count of
+-- each that was measured, the longest first.
+local function measured(latency, pace)
+  local found, added = {}, {}
+  for at = #latency, 1, -1 do
+    local value, count = latency(at)
+    local residue = value % pace
+    if value > pace then
+      count = count - (added[residue] or 0)
+    end
+    if value >= pace * 2 then
+      added[residue] = (added[residue] or 0) + count
+    end
+    if count > 0 then
+      table.insert(found, { value, count })
+    end
+  end
+  return found
+end
+
+-- In wrk's own state, after all threads.
+function done(summary, latency)
+  local used = os.clock()
+  local last = 0
+  for _, thread in ipairs(threads) do
+    last = math.max(last, thread:get("position"))
+  end
+  local requests_each = math.floor(summary.requests / threads[1]:get("connections"))
+  local pace = math.floor(summary.duration / math.max(requests_each, 1))
+  local found = measured(latency, pace)
+  local turns = 0
+  for _, entry in ipairs(found) do
+    turns = turns + entry[2]
+  end
+  local function exceeded_by(share)
+    local longer = 0
+    for _, entry in ipairs(found) do
+      longer = longer + entry[2]
+      if longer > turns * share then
+        return entry[1]
+      end
+    end
+    return 0
+  end
+  local errors = summary.errors
+  print(('{"requests":%d,"elapsed_us":%d,"position":%d,"refused":%d,"broken":%d,' ..
+    '"cpu_seconds":%f,' ..
+    '"latency_us":{"p50":%d,"p90":%d,"p99":%d,"p99.9":%d,"max":%d}}'):format(
+    summary.requests, summary.duration, last, errors.status,
+    errors.connect + errors.read + errors.write + errors.timeout, used,
+    exceeded_by(0.5), exceeded_by(0.1), exceeded_by(0.01), exceeded_by(0.001), latency.max))
+end

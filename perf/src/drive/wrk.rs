@@ -1,0 +1,128 @@
+//! The closed loop: wrk, whose requests `wrk.lua` makes.
+
+use super::{Drive, Generator, HOST, Latency, Load, now_ms};
+use crate::scenario::{SPAN_MS, Traffic};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::process::Command;
+
+const SCRIPT: &str = include_str!("wrk.lua");
+
+/// The line of JSON that the script prints in the end.
+#[derive(Debug, Deserialize)]
+struct Summary {
+    requests: u64,
+    elapsed_us: f64,
+    position: u64,
+    refused: u64,
+    broken: u64,
+    cpu_seconds: f64,
+    latency_us: Latency,
+}
+
+/// Drives a server as fast as it answers. What is under way in the end is not counted, and its
+/// connections are closed: the server has had up to a turn of each connection more.
+pub(super) fn drive(
+    generator: &Generator,
+    address: SocketAddr,
+    load: &Load,
+    position: &mut u64,
+) -> Result<Drive, String> {
+    let arguments = arguments(generator, load, *position)?;
+    let script = generator.write("wrk.lua", SCRIPT.as_bytes())?;
+    let mut command = Command::new("wrk");
+    command.args(["--threads", &load.threads.to_string()]);
+    command.args(["--connections", &load.connections.to_string()]);
+    command.args(["--duration", &format!("{}s", load.seconds), "--timeout", "10s", "--script"]);
+    command.arg(script).arg(format!("http://{address}/metrics")).arg("--").args(arguments);
+    let (said, _) = generator.run(command)?;
+    let summary = summary(&said).ok_or_else(|| format!("wrk: no summary in: {said}"))?;
+    *position = summary.position;
+    Ok(outcome(&summary))
+}
+
+/// Writes the turn and the devices where the script finds them, and tells it how to patch them.
+fn arguments(generator: &Generator, load: &Load, position: u64) -> Result<Vec<String>, String> {
+    let Load { scenario, devices, .. } = *load;
+    let fleet = if scenario.has_devices() {
+        format!("{}-{}-{}", devices.count, devices.order.name(), devices.digits)
+    } else {
+        "none".to_owned()
+    };
+    let now_ms = now_ms();
+    let mut traffic = Traffic::of(scenario, devices, HOST, now_ms);
+    let layout = traffic.layout;
+    let mut turn = Vec::new();
+    traffic.next_turn(&mut turn);
+    let turn = generator.write("turn", &turn)?;
+    let (listed, together) = traffic.order();
+    let ids = generator.write_once(&format!("devices-{fleet}"), || {
+        let digits = layout.digits;
+        listed.iter().map(|device| format!("{device:0digits$}")).collect::<String>().into_bytes()
+    })?;
+    let numbers = [
+        ("position", position),
+        ("threads", load.threads.into()),
+        ("connections", load.connections.into()),
+        ("oldest", now_ms - SPAN_MS),
+        ("span", SPAN_MS),
+        ("together", together),
+    ];
+    let places = [
+        ("listed", listed.len()),
+        ("length", layout.request * scenario.requests_per_turn()),
+        ("events", layout.events),
+        ("batch", layout.batch),
+        ("request", layout.request),
+        ("head", layout.head),
+        ("stride", layout.stride),
+        ("digits", layout.digits),
+        ("device_at", layout.device_at),
+        ("timestamp_at", layout.timestamp_at),
+        ("cpu_at", layout.cpu_at),
+        ("rps_at", layout.rps_at),
+    ];
+    let files = [("turn", turn), ("devices", ids)];
+    let files = files.into_iter().map(|(name, path)| format!("{name}={}", path.display()));
+    let numbers = numbers.into_iter().map(|(name, value)| format!("{name}={value}"));
+    let places = places.into_iter().map(|(name, value)| format!("{name}={value}"));
+    Ok(files.chain(numbers).chain(places).collect())
+}
+
+/// Finds the script's line among those of wrk itself.
+fn summary(said: &str) -> Option<Summary> {
+    let line = said.lines().rfind(|line| line.starts_with('{'))?;
+    serde_json::from_str(line).ok()
+}
+
+fn outcome(summary: &Summary) -> Drive {
+    let Summary { requests, elapsed_us, refused, broken, cpu_seconds, latency_us, .. } = *summary;
+    let is_wrong = refused + broken > 0;
+    Drive {
+        requests,
+        seconds: elapsed_us / 1e6,
+        latency: latency_us,
+        faults: is_wrong.then(|| format!("{refused} refused, {broken} without an answer")),
+        generator: cpu_seconds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_is_found_among_the_lines_of_wrk() {
+        let said = "Running 1s test @ http://127.0.0.1:1/metrics\n  1 threads and 8 connections\n\
+            {\"requests\":300,\"elapsed_us\":1500000,\"position\":12,\"refused\":0,\"broken\":0,\
+            \"cpu_seconds\":0.5,\"latency_us\":{\"p50\":10,\"p90\":20,\"p99\":30,\"p99.9\":40,\"max\":50}}\n";
+        let mut summary = summary(said).unwrap();
+        let drive = outcome(&summary);
+        assert_eq!((drive.requests, drive.seconds, drive.faults), (300, 1.5, None));
+        assert_eq!((drive.latency.p999, drive.latency.max, summary.position), (40.0, 50.0, 12));
+        summary.refused = 2;
+        let said = outcome(&summary).faults.unwrap();
+        assert_eq!(said, "2 refused, 0 without an answer");
+        assert!(super::summary("unable to connect").is_none());
+    }
+}

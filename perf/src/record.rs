@@ -1,0 +1,150 @@
+//! Records: raw numbers as JSON, with where and when they were made. Nothing in them names the
+//! machine.
+
+use crate::measurement::Measurement;
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// Options that say where raw numbers are kept.
+#[derive(Debug, Args)]
+pub struct Records {
+    /// Keep the raw numbers among the records, or in this folder: `--record=FOLDER`. Without it
+    /// they go where nothing is kept for good.
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "target/perf",
+        default_missing_value = "perf/record"
+    )]
+    record: PathBuf,
+    /// Print the table only.
+    #[arg(long, conflicts_with = "record")]
+    no_record: bool,
+}
+
+impl Records {
+    /// Writes a record under its date and `name`, and says where it is, unless none is wanted.
+    pub fn keep(&self, name: &str, mut record: Value) -> Result<(), String> {
+        if self.no_record {
+            return Ok(());
+        }
+        let machine = describe_machine();
+        let date = machine.get("date").and_then(Value::as_str).unwrap_or_default();
+        let path = self.record.join(format!("{}-{name}.json", date.get(..10).unwrap_or("undated")));
+        if let Some(fields) = record.as_object_mut() {
+            fields.insert("machine".to_owned(), machine);
+        }
+        let text = serde_json::to_string_pretty(&record).map_err(|e| e.to_string())?;
+        fs::create_dir_all(&self.record)
+            .and_then(|()| fs::write(&path, text + "\n"))
+            .map_err(|e| format!("{}: {e}", path.display()))?;
+        println!("\nraw numbers: {}", path.display());
+        Ok(())
+    }
+}
+
+/// Reads the measurements of a record of `compare`.
+pub fn measurements(text: &str) -> Result<Vec<Measurement>, String> {
+    #[derive(Deserialize)]
+    struct Record {
+        measurements: Vec<Measurement>,
+    }
+    let record: Record = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    Ok(record.measurements)
+}
+
+/// Ends a program, with a message on standard error if something failed.
+pub fn end(name: &str, outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{name}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns processor, cores, kernel, commit, date and command line.
+pub fn describe_machine() -> Value {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    json!({
+        "date": output("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]),
+        "commit": output("git", &["describe", "--always", "--dirty", "--exclude=*"]),
+        "command": command_line(),
+        "cpu": processor().unwrap_or_default(),
+        "cores": cores,
+        "kernel": kernel.trim(),
+        "rustc": output("rustc", &["--version"]),
+    })
+}
+
+fn processor() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    line.split_once(": ").map(|(_, model)| model.to_owned())
+}
+
+/// Returns the arguments, and of the program only its name.
+fn command_line() -> String {
+    let mut arguments: Vec<String> = std::env::args().collect();
+    if let Some(program) = arguments.first_mut() {
+        let name = Path::new(program).file_name().and_then(|name| name.to_str());
+        *program = name.unwrap_or_default().to_owned();
+    }
+    arguments.join(" ")
+}
+
+/// Returns what a command prints, or nothing where it cannot be run.
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Options {
+        scenario: Option<String>,
+        #[command(flatten)]
+        records: Records,
+    }
+
+    #[test]
+    fn the_oldest_records_can_still_be_read() {
+        let text = include_str!("../record/2026-11-23-peers.json");
+        let all = measurements(text).unwrap();
+        let table = crate::report::table(&all);
+        let rows: Vec<&str> = table.lines().filter(|row| row.contains(" | corepulse | ")).collect();
+        // As they stand in the documents.
+        assert!(rows[0].contains(" 6.43 (5.98–7.34) ") && rows[0].ends_with("1.09 (1.06–1.11) |"));
+        assert!(table.contains("pipelined ×16, Redis | corepulse"), "{table}");
+    }
+
+    #[test]
+    fn nothing_is_kept_for_good_unless_it_is_asked_for() {
+        for (arguments, folder) in [
+            (&[][..], "target/perf"),
+            (&["--record"], "perf/record"),
+            (&["--record", "single"], "perf/record"),
+            (&["--record=/tmp/here", "single"], "/tmp/here"),
+        ] {
+            let arguments = ["program"].iter().chain(arguments);
+            let options = Options::try_parse_from(arguments).unwrap();
+            assert_eq!(options.records.record, PathBuf::from(folder), "{options:?}");
+        }
+        assert!(Options::try_parse_from(["program", "--record", "--no-record"]).is_err());
+    }
+}

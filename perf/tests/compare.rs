@@ -1,0 +1,70 @@
+//! The program `compare` with wrk, against real servers: counts agree, and the record says so.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+use serde_json::Value;
+use std::fs;
+use std::process::Command;
+
+/// The record of a short run.
+fn record(name: &str, arguments: &[&str]) -> Value {
+    let folder = std::env::temp_dir().join(format!("corepulse-{name}-{}", std::process::id()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_compare"));
+    command.args(["--rounds", "1", "--seconds", "1", "--connections", "8"]).args(arguments);
+    let output = command.arg(format!("--record={}", folder.display())).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let records: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(records.len(), 1);
+    let text = fs::read_to_string(&records[0]).unwrap();
+    fs::remove_dir_all(folder).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn every_event_of_a_pipelined_request_and_of_a_batch_is_counted() {
+    let arguments = ["--servers", "floor,corepulse", "--scenarios", "pipelined,ndjson"];
+    let record = record("counted", &arguments);
+    assert!(record["machine"]["date"].is_string() && record["machine"]["commit"].is_string());
+    let rows = record["measurements"].as_array().unwrap();
+    let names = rows.iter().map(|row| (row["scenario"].as_str().unwrap(), row["server"].as_str()));
+    let (pipelined, batch) = ("pipelined ×16", "NDJSON, 1,000 events");
+    assert!(names.eq([
+        (pipelined, Some("floor")),
+        (pipelined, Some("corepulse")),
+        (batch, Some("floor")),
+        (batch, Some("corepulse")),
+    ]));
+    for row in rows {
+        let of = |name: &str| row[name].as_f64().unwrap();
+        let events = of("requests") * if row["scenario"] == batch { 1000.0 } else { 1.0 };
+        assert!(of("requests") >= 8.0 && of("accepted") >= events, "{row}");
+        assert!(of("cpu_seconds") > 0.0 && of("generator_cpu_seconds") > 0.0, "{row}");
+        assert!(row["latency_us"]["p50"].as_f64() <= row["latency_us"]["p99.9"].as_f64(), "{row}");
+    }
+}
+
+#[test]
+fn a_prepared_server_has_its_devices_and_connections_and_answers_beside_the_load() {
+    let record = record(
+        "prepared",
+        &[
+            "--servers=corepulse",
+            "--scenarios=device",
+            "--devices=2000",
+            "--idle=20",
+            "--beside=/analyze",
+            "--arguments=--memory-store 4MiB",
+            "--attach=test -d /proc/$PID",
+        ],
+    );
+    let (rows, memory) = (record["measurements"].as_array().unwrap(), &record["memory"]);
+    assert_eq!(rows[0]["server"], "corepulse, 2000 devices, 20 idle");
+    assert!(rows[0]["asked"].is_null() && rows[1]["asked"]["count"].as_u64() >= Some(1));
+    let counts = memory.as_array().unwrap().iter().map(|row| row["count"].as_u64());
+    assert!(counts.eq([1000, 20, 20].into_iter().cycle().take(6).map(Some)), "{memory}");
+    assert!(rows[1]["cpu_seconds_of_threads"]["control"].is_number(), "{rows:?}");
+}
