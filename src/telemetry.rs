@@ -8,8 +8,8 @@
 //!
 //! The API declares every metric as a [`family`], and [`exposition`] writes them for Prometheus.
 //! [`log`] starts the structured log on stderr, where a [`log_limiter`] for each [`warning`] bounds
-//! the number of lines, and [`escaped`] makes the text of peers harmless. A [`profile`] samples where
-//! CPU time is spent.
+//! the number of lines, and [`escaped`] makes the text of peers harmless. A [`profile`] samples
+//! where CPU time is spent.
 
 pub mod busy_ratios;
 pub mod counters;

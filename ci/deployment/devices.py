@@ -81,8 +81,8 @@ class Devices:
     def _post(self, connection, kind, device, timestamp_ms):
         event = {"timestamp": timestamp_ms, "cpu": 40.0, "rps": 1000.0, "device_id": device}
         headers = {"Content-Type": "application/json"}
-        # As docs/deployment.md asks of devices. Those that have a new connection each time go without,
-        # and so by turns to both replicas.
+        # As docs/deployment.md asks of devices. Those that have a new connection each time go
+        # without, and so by turns to both replicas.
         headers |= {"Connection": "close"} if kind == "fresh" else {"X-Device-Id": device}
         connection.request("POST", "/metrics", json.dumps(event), headers)
         answer, body = self._answer(connection, 202)

@@ -1,4 +1,5 @@
-//! The content headers of a request with metrics: the media type and the content coding of its body.
+//! The content headers of a request with metrics: the media type and the content coding of its
+//! body.
 
 use super::authorization::is_authorized;
 use super::ingest_error::IngestError;

@@ -2,10 +2,10 @@
 //! standard.
 //!
 //! A browser lets a page of another origin read an answer only if the answer names that origin.
-//! Before the page may send JSON or a token, the browser asks for permission with an OPTIONS request
-//! (a preflight). Errors have to name the origin too, or the page learns no more than that there was
-//! one. Paths under `/debug/` never do: they are for this machine alone, and a page must not read
-//! them through a browser on it.
+//! Before the page may send JSON or a token, the browser asks for permission with an OPTIONS
+//! request (a preflight). Errors have to name the origin too, or the page learns no more than that
+//! there was one. Paths under `/debug/` never do: they are for this machine alone, and a page must
+//! not read them through a browser on it.
 
 use super::route::Route;
 use crate::config::cors_origins::CorsOrigins;
@@ -13,8 +13,8 @@ use crate::limits::CORS_MAX_AGE_SECONDS;
 use percore::http::headers::Name;
 use percore::http::request::{Method, Request};
 
-/// The header fields that a request may carry. `*` does not include `Authorization`, and old browsers
-/// do not know it.
+/// The header fields that a request may carry. `*` does not include `Authorization`, and old
+/// browsers do not know it.
 const HEADERS: &str = "Authorization, Content-Type, Content-Encoding, X-Device-Id, *";
 
 /// The fields of an answer that a page may read in addition to those that it always may.
@@ -28,8 +28,8 @@ pub struct Cors {
     permitted: Vec<PermittedOrigin>,
     /// True if any origin is permitted.
     permits_any: bool,
-    /// The lines for all other origins, which keep a cache from giving them the answer to a permitted
-    /// one.
+    /// The lines for all other origins, which keep a cache from giving them the answer to a
+    /// permitted one.
     others: &'static str,
 }
 

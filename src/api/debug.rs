@@ -25,11 +25,11 @@ const TICKS: u32 = 5;
 const FORWARDED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 const FORWARDED_PREFIX: &str = "x-forwarded-";
 
-/// Returns true if a request may see the debug pages: it carries the admin token, or comes from this
-/// machine itself and names it in `Host`. Three others come from this machine as well: proxies, which
-/// name the client in a header field; pages in a browser whose own name resolves to this machine (DNS
-/// rebinding), which have that name in `Host`; and pages that load a picture from here, which the
-/// browser marks as of another site.
+/// Returns true if a request may see the debug pages: it carries the admin token, or comes from
+/// this machine itself and names it in `Host`. Three others come from this machine as well:
+/// proxies, which name the client in a header field; pages in a browser whose own name resolves to
+/// this machine (DNS rebinding), which have that name in `Host`; and pages that load a picture from
+/// here, which the browser marks as of another site.
 #[must_use]
 pub fn is_permitted(request: &Request<'_>, context: &Context<'_>, state: &State) -> bool {
     let token = state.settings.admin_token.as_ref();
@@ -124,8 +124,8 @@ fn index(out: &mut Vec<u8>) -> io::Result<()> {
     writeln!(out, "flamegraph      the same as an SVG picture")
 }
 
-/// Returns true if a route is one of these pages. A profile takes ten seconds by design, which would
-/// distort the durations of all routes together.
+/// Returns true if a route is one of these pages. A profile takes ten seconds by design, which
+/// would distort the durations of all routes together.
 fn is_debug(route: usize) -> bool {
     NAMES.get(route).is_some_and(|name| name.starts_with("/debug/"))
 }

@@ -309,8 +309,8 @@ impl Report {
         Response { status: Status::Accepted, ..Response::ok(JSON, route) }
     }
 
-    /// Answers a request without a valid event: `[]`, or rejected ones only. If there is one event, its
-    /// error is that of the request.
+    /// Answers a request without a valid event: `[]`, or rejected ones only. If there is one event,
+    /// its error is that of the request.
     fn answer_none(&self, body: &mut Vec<u8>, route: usize) -> Response {
         let status = Status::BadRequest;
         match self.first_rejection.filter(|_| self.rejected() == 1) {

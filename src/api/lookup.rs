@@ -41,8 +41,8 @@ pub fn answer(
     })
 }
 
-/// Undoes the percent-encoding of a key; `None` if the result is no key, as that of a `%` without two
-/// hexadecimal digits is not.
+/// Undoes the percent-encoding of a key; `None` if the result is no key, as that of a `%` without
+/// two hexadecimal digits is not.
 fn decode_key(encoded: &str) -> Option<Vec<u8>> {
     // One byte more than the longest key tells that a key is too long.
     let decoded = percent_decode_str(encoded).take(LOOKUP_KEY_BYTES_MAX + 1).collect::<Vec<_>>();

@@ -157,8 +157,8 @@ impl<'a> Route<'a> {
     }
 
     /// Returns the parameters that its query may have; `None` if the query is ignored. A load
-    /// balancer may add anything to the path of a probe to get past caches: a healthy server must not
-    /// go out of service for that.
+    /// balancer may add anything to the path of a probe to get past caches: a healthy server must
+    /// not go out of service for that.
     #[must_use]
     pub const fn query_parameters(self) -> Option<&'static [&'static str]> {
         match self {

@@ -34,7 +34,8 @@ pub struct Service {
     sweep_timer: MaintenanceTimer,
 }
 
-/// The next time of a maintenance task, in monotonic nanoseconds, if there is something to maintain.
+/// The next time of a maintenance task, in monotonic nanoseconds, if there is something to
+/// maintain.
 #[derive(Debug, Default)]
 struct MaintenanceTimer(Option<u64>);
 
@@ -118,8 +119,8 @@ impl Service {
     }
 }
 
-/// Returns the error of a method that a route does not answer. For GET of `/metrics`, the default of
-/// Prometheus, it names the path of the exposition.
+/// Returns the error of a method that a route does not answer. For GET of `/metrics`, the default
+/// of Prometheus, it names the path of the exposition.
 const fn method_error(route: Route<'_>, method: Method) -> &'static str {
     match (route, method) {
         (Route::Ingest, Method::Get | Method::Head) => {
@@ -181,8 +182,9 @@ fn answer_early(
     None
 }
 
-/// Answers a request that is refused whatever its body is: one without authorization, for an unknown
-/// path, or with wrong content headers. Other requests are answered when their body is complete.
+/// Answers a request that is refused whatever its body is: one without authorization, for an
+/// unknown path, or with wrong content headers. Other requests are answered when their body is
+/// complete.
 fn judge(
     route: Route<'_>,
     head: &Request<'_>,

@@ -1,5 +1,5 @@
-//! Log lines about requests and events that are refused or ignored: each kind once a minute, or each
-//! time with `--log-level debug`.
+//! Log lines about requests and events that are refused or ignored: each kind once a minute, or
+//! each time with `--log-level debug`.
 //!
 //! Counters say how many there are and why. To find the device at fault, a line also names the peer
 //! and the device of one of them, with the detail that was answered.
@@ -47,8 +47,8 @@ pub(super) fn rejected_events(
     }
 }
 
-/// Warns of accepted events without a device id or a timestamp that have members with unknown names:
-/// one of these may be a misspelt name of what is missing.
+/// Warns of accepted events without a device id or a timestamp that have members with unknown
+/// names: one of these may be a misspelt name of what is missing.
 #[cold]
 pub(super) fn ignored_members(ignored: &IgnoredMembers<'_>, state: &State, context: &Context<'_>) {
     let warning = Warning::MembersIgnored;
