@@ -23,15 +23,12 @@
 //! What does not depend on the machine is counted instead: [`replay`] is a core without sockets and
 //! clock, and [`callgrind`] counts its instructions.
 
-pub mod answers;
 pub mod ask;
 pub mod callgrind;
 pub mod contest;
 pub mod cores;
 pub mod devices;
 pub mod drive;
-pub mod fleet;
-pub mod idle;
 pub mod limit;
 pub mod measurement;
 pub mod prepare;
