@@ -10,6 +10,7 @@ const NEW_KEY: &str = "-nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1";
 /// Checkers ask for these: who it is for, and that it signs nothing itself.
 const EXTENSIONS: &str = "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n";
 
+/// The authority, and what it has signed for a Redis on this machine.
 #[derive(Debug)]
 pub struct Certificates {
     /// The file with the authority's own certificate.
@@ -17,7 +18,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// What tells a Redis in that folder to use them.
+    /// Arguments that tell a Redis in that folder to use them.
     pub const REDIS_ARGUMENTS: [&'static str; 6] = [
         "--tls-cert-file",
         "server.crt",
@@ -27,7 +28,7 @@ impl Certificates {
         "authority.crt",
     ];
 
-    /// Makes them in a folder.
+    /// Creates them in a folder.
     pub fn make(folder: &Path) -> Self {
         let openssl = |line: String| {
             let arguments = line.split_whitespace();

@@ -8,7 +8,7 @@ use crate::http_client::HttpClient;
 /// One scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Exposition {
-    /// By series as it stands in the text: `name{label="value"}`.
+    /// Values by series as it stands in the text: `name{label="value"}`.
     samples: BTreeMap<String, f64>,
     /// Families that only grow: counters and histograms.
     monotonic: BTreeSet<String>,

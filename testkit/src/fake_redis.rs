@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::wait::TIMEOUT;
 
-/// What is said to a command.
+/// The reply to a command.
 #[derive(Clone, Debug)]
 pub enum FakeReply {
     /// These bytes.
@@ -23,14 +23,17 @@ pub enum FakeReply {
 }
 
 impl FakeReply {
+    /// Returns a reply of this text, as it stands on the wire.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Bytes(text.into().into_bytes())
     }
 
+    /// Returns a bulk string.
     pub fn bulk(text: &str) -> Self {
         Self::text(format!("${}\r\n{text}\r\n", text.len()))
     }
 
+    /// Returns the reply to a command that was obeyed.
     pub fn ok() -> Self {
         Self::text("+OK\r\n")
     }
@@ -41,8 +44,9 @@ pub type ReceivedCommand = (usize, Vec<String>);
 
 type Answers = dyn Fn(usize, &[String]) -> Option<FakeReply> + Send + Sync;
 
-/// It ends with its test.
+/// A Redis that replies as the test says; it ends with its test.
 pub struct FakeRedis {
+    /// Where it listens.
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<ReceivedCommand>>>,
     is_ending: Arc<AtomicBool>,
@@ -50,8 +54,8 @@ pub struct FakeRedis {
 }
 
 impl FakeRedis {
-    /// What `answers` leaves open is answered as a Redis that is well would. It is told the number
-    /// of the connection, from 1 on.
+    /// Starts one. Commands that `answers` leaves open get the usual reply of an empty Redis; it is
+    /// told the number of the connection, from 1 on.
     pub fn start(
         answers: impl Fn(usize, &[String]) -> Option<FakeReply> + Send + Sync + 'static,
     ) -> Self {
@@ -59,7 +63,7 @@ impl FakeRedis {
         Self::serve(listener, answers)
     }
 
-    /// At a port that was bound before, for those that have to know of each other.
+    /// Starts one at a port that was bound before, for nodes that have to know of each other.
     pub fn serve(
         listener: TcpListener,
         answers: impl Fn(usize, &[String]) -> Option<FakeReply> + Send + Sync + 'static,
@@ -85,18 +89,19 @@ impl FakeRedis {
         Self { address, asked, is_ending, acceptor: Some(acceptor) }
     }
 
+    /// Returns the URL by which a server finds it.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
 
-    /// All that it was asked so far.
-    pub fn asked(&self) -> Vec<ReceivedCommand> {
+    /// Returns all commands that it received so far.
+    pub fn commands(&self) -> Vec<ReceivedCommand> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How often it was asked this command.
+    /// Returns how often it received this command.
     pub fn count(&self, command: &str) -> usize {
-        self.asked().iter().filter(|(_, words)| words[0] == command).count()
+        self.commands().iter().filter(|(_, words)| words[0] == command).count()
     }
 }
 
@@ -149,7 +154,7 @@ fn talk(
     }
 }
 
-/// What a Redis without a value says.
+/// Returns the reply of a Redis without a value.
 fn usual(number: usize, words: &[String]) -> FakeReply {
     let first: Vec<&str> = words.iter().take(2).map(String::as_str).collect();
     match first.as_slice() {

@@ -14,30 +14,34 @@ use socket2::SockRef;
 
 use crate::wait::TIMEOUT;
 
-/// How long a pump may not notice an order.
+/// The longest time in which a pump does not notice an order.
 const TICK: Duration = Duration::from_millis(5);
 
-/// So many reads, a tick at most each, wait for the peer of an ended connection.
+/// Reads, a tick at most each, that wait for the peer of an ended connection.
 const DRAIN_READS: u32 = 40;
 
+/// One of the two streams of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
+    /// From the server to Redis.
     ToRedis,
+    /// From Redis to the server.
     ToServer,
 }
 
-/// How a connection is cut.
+/// The way in which a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// With a reset (RST), as a crashed host or an impatient middlebox does.
+pub enum CloseMode {
+    /// A reset (RST), as a crashed host or an impatient middlebox does.
     Reset,
-    /// With an orderly end of both streams (FIN), in the middle of whatever was said.
+    /// An orderly end of both streams (FIN), in the middle of whatever was said.
     End,
 }
 
-/// What is done to all connections until something else is ordered.
+/// The treatment of all connections until another one is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum ProxyMode {
+    /// Everything is passed on.
     Forward,
     /// Every chunk comes so much later.
     Delay(Duration),
@@ -53,12 +57,12 @@ pub enum Mode {
 struct Cut {
     direction: Direction,
     bytes: usize,
-    ending: Ending,
+    ending: CloseMode,
 }
 
 #[derive(Debug)]
 struct FaultSettings {
-    mode: Mode,
+    mode: ProxyMode,
     cut: Option<Cut>,
 }
 
@@ -77,12 +81,12 @@ impl Shared {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn mode(&self) -> Mode {
+    fn mode(&self) -> ProxyMode {
         self.orders().mode
     }
 
-    /// How many of these bytes still pass, and how the connection ends behind them if it does.
-    fn passing(&self, direction: Direction, bytes: usize) -> (usize, Option<Ending>) {
+    /// Returns how many of these bytes still pass, and how the connection ends behind them.
+    fn passing(&self, direction: Direction, bytes: usize) -> (usize, Option<CloseMode>) {
         let mut orders = self.orders();
         match &mut orders.cut {
             Some(cut) if cut.direction == direction && cut.bytes <= bytes => {
@@ -102,17 +106,19 @@ impl Shared {
 /// The proxy; it ends with its test.
 #[derive(Debug)]
 pub struct FaultProxy {
+    /// Where it listens.
     pub address: SocketAddr,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
 
 impl FaultProxy {
+    /// Starts one in front of the Redis at this address.
     pub fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            orders: Mutex::new(FaultSettings { mode: Mode::Forward, cut: None }),
+            orders: Mutex::new(FaultSettings { mode: ProxyMode::Forward, cut: None }),
             held_below: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
@@ -124,26 +130,28 @@ impl FaultProxy {
         Self { address, shared, acceptor: Some(acceptor) }
     }
 
+    /// Returns the URL by which a server finds Redis through it.
     pub fn url(&self) -> String {
         format!("redis://{}/", self.address)
     }
 
-    pub fn set(&self, mode: Mode) {
+    /// Sets the treatment of all connections.
+    pub fn set(&self, mode: ProxyMode) {
         self.shared.orders().mode = mode;
     }
 
     /// Cuts the connection by which the last of so many bytes goes, counted from now over all
     /// connections, right behind that byte. It happens once.
-    pub fn cut_after(&self, direction: Direction, bytes: usize, ending: Ending) {
+    pub fn cut_after(&self, direction: Direction, bytes: usize, ending: CloseMode) {
         self.shared.orders().cut = Some(Cut { direction, bytes, ending });
     }
 
-    /// How often something was cut.
+    /// Returns the number of connections that were cut.
     pub fn cuts(&self) -> u64 {
         self.shared.cuts.load(Ordering::SeqCst)
     }
 
-    /// How many connections it has taken so far.
+    /// Returns the number of connections that it has accepted so far.
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::SeqCst)
     }
@@ -178,7 +186,7 @@ fn accept(
     shared: &Arc<Shared>,
 ) {
     while !shared.is_ending.load(Ordering::SeqCst) {
-        if shared.mode() == Mode::Refuse {
+        if shared.mode() == ProxyMode::Refuse {
             listener = None;
         } else if listener.is_none() {
             // Somebody's outgoing connection may have the port for a moment.
@@ -206,16 +214,16 @@ struct ProxiedConnection {
 
 impl ProxiedConnection {
     /// Ends it; a reset is what closing sends once nothing may linger.
-    fn end(&self, ending: Ending) {
+    fn end(&self, ending: CloseMode) {
         for stream in std::iter::once(&self.server).chain(&self.redis) {
             // The peer may have gone first.
             let _ = match ending {
-                Ending::Reset => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
-                Ending::End => stream.shutdown(Shutdown::Write),
+                CloseMode::Reset => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+                CloseMode::End => stream.shutdown(Shutdown::Write),
             };
         }
         self.is_over.store(true, Ordering::SeqCst);
-        if ending == Ending::End {
+        if ending == CloseMode::End {
             self.drain();
         }
     }
@@ -235,7 +243,7 @@ impl ProxiedConnection {
 fn connect(server: TcpStream, upstream: SocketAddr, shared: &Arc<Shared>) {
     server.set_nonblocking(false).unwrap();
     let number = shared.connections.fetch_add(1, Ordering::SeqCst);
-    let is_hole = shared.mode() == Mode::BlackHole;
+    let is_hole = shared.mode() == ProxyMode::BlackHole;
     let redis = (!is_hole).then(|| TcpStream::connect_timeout(&upstream, TIMEOUT).ok()).flatten();
     for stream in std::iter::once(&server).chain(&redis) {
         stream.set_nodelay(true).unwrap();
@@ -245,20 +253,21 @@ fn connect(server: TcpStream, upstream: SocketAddr, shared: &Arc<Shared>) {
     let pair =
         Arc::new(ProxiedConnection { number, server, redis, is_over: AtomicBool::new(false) });
     if pair.redis.is_none() && !is_hole {
-        pair.end(Ending::Reset);
+        pair.end(CloseMode::Reset);
         return;
     }
     for direction in [Direction::ToRedis, Direction::ToServer] {
         let (pair, shared) = (Arc::clone(&pair), Arc::clone(shared));
         thread::spawn(move || {
-            if let Some(ending) = pump(direction, &pair, &shared).unwrap_or(Some(Ending::Reset)) {
+            if let Some(ending) = pump(direction, &pair, &shared).unwrap_or(Some(CloseMode::Reset))
+            {
                 pair.end(ending);
             }
         });
     }
 }
 
-/// What a read has come to.
+/// The outcome of a read.
 enum Chunk {
     Bytes(usize),
     Nothing,
@@ -282,7 +291,7 @@ fn pump(
     direction: Direction,
     pair: &ProxiedConnection,
     shared: &Shared,
-) -> io::Result<Option<Ending>> {
+) -> io::Result<Option<CloseMode>> {
     let (from, to) = match direction {
         Direction::ToRedis => (Some(&pair.server), pair.redis.as_ref()),
         Direction::ToServer => (pair.redis.as_ref(), Some(&pair.server)),
@@ -299,24 +308,24 @@ fn pump(
         };
         // Looked up after the read: an order given before a byte was sent holds for that byte.
         let mode = shared.mode();
-        if mode == Mode::Refuse || (has_lost && mode != Mode::BlackHole) {
-            return Ok(Some(Ending::Reset));
+        if mode == ProxyMode::Refuse || (has_lost && mode != ProxyMode::BlackHole) {
+            return Ok(Some(CloseMode::Reset));
         }
         let is_held = direction == Direction::ToRedis
             && pair.number < shared.held_below.load(Ordering::SeqCst);
         match read {
-            Ok(Chunk::Bytes(_)) if mode == Mode::BlackHole => has_lost = true,
+            Ok(Chunk::Bytes(_)) if mode == ProxyMode::BlackHole => has_lost = true,
             Ok(Chunk::Bytes(bytes)) => held.extend_from_slice(&chunk[..bytes]),
             Ok(Chunk::Nothing) => {}
             // What is held back outlives its sender, in whatever way that went.
             Ok(Chunk::End) | Err(_) if is_held => is_finished = true,
-            Ok(Chunk::End) => return Ok(Some(Ending::End)),
+            Ok(Chunk::End) => return Ok(Some(CloseMode::End)),
             Err(error) => return Err(error),
         }
         if is_held || held.is_empty() {
             continue;
         }
-        if let Mode::Delay(delay) = mode {
+        if let ProxyMode::Delay(delay) = mode {
             thread::park_timeout(delay);
         }
         if let Some(ending) = pass(direction, &mut held, to, shared)? {
@@ -324,7 +333,7 @@ fn pump(
             return Ok(Some(ending));
         }
         if is_finished {
-            return Ok(Some(Ending::End));
+            return Ok(Some(CloseMode::End));
         }
     }
     Ok(None)
@@ -336,7 +345,7 @@ fn pass(
     held: &mut Vec<u8>,
     to: Option<&TcpStream>,
     shared: &Shared,
-) -> io::Result<Option<Ending>> {
+) -> io::Result<Option<CloseMode>> {
     let (passing, ending) = shared.passing(direction, held.len());
     if let Some(mut to) = to {
         to.write_all(&held[..passing])?;

@@ -1,4 +1,4 @@
-//! A tiny HTTP/1.1 client that sends exactly the bytes it is given.
+//! Raw HTTP/1.1 client: it sends exactly the bytes that it is given, and checks each response.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -15,17 +15,19 @@ use crate::wait::TIMEOUT;
 #[derive(Debug)]
 pub struct HttpClient {
     stream: TcpStream,
-    /// Received and not yet part of an answer.
+    /// Bytes that were received, and are not yet part of a response.
     received: Vec<u8>,
 }
 
 impl HttpClient {
+    /// Connects to the server at an address.
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, TIMEOUT).expect("the server accepts");
         Self::from_stream(stream)
     }
 
-    /// With a small receive buffer: the server's own buffers are what fills when nobody reads.
+    /// Connects with a small receive buffer: the server's own buffers are what fills when nobody
+    /// reads.
     pub fn connect_with_small_buffer(address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4 * 1024).unwrap();
@@ -41,6 +43,7 @@ impl HttpClient {
         Self::from_stream(TcpStream::from(socket))
     }
 
+    /// Takes a connection that has been made.
     pub fn from_stream(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -49,7 +52,7 @@ impl HttpClient {
         Self { stream, received }
     }
 
-    /// By a Unix socket: to receive and to send are the same there.
+    /// Connects to a Unix socket: to receive and to send are the same there.
     pub fn connect_unix(path: &Path) -> Self {
         let stream = UnixStream::connect(path).expect("the server accepts");
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -57,10 +60,12 @@ impl HttpClient {
         Self { stream: OwnedFd::from(stream).into(), received: Vec::new() }
     }
 
+    /// Returns the socket, for its options.
     pub const fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
+    /// Sends bytes, which the server has to receive.
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server receives");
     }
@@ -70,12 +75,12 @@ impl HttpClient {
         self.stream.write_all(bytes)
     }
 
-    /// Says that nothing more will be sent.
+    /// Ends the stream to the server: nothing more will be sent.
     pub fn shutdown_write(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// Reads one answer; `None` at a clean end of the stream.
+    /// Receives one response, or `None` at a clean end of the stream.
     pub fn try_receive(&mut self, answers_head: bool) -> io::Result<Option<HttpResponse>> {
         loop {
             if let Some((answer, bytes)) = HttpResponse::parse(&self.received, answers_head) {
@@ -91,19 +96,19 @@ impl HttpClient {
         }
     }
 
-    /// Reads the answer to anything but HEAD.
+    /// Receives the response to anything but HEAD.
     pub fn receive(&mut self) -> HttpResponse {
         let answer = self.try_receive(false).expect("an answer within the time-out");
         answer.expect("an answer before the end of the stream")
     }
 
-    /// Reads the answer to HEAD.
+    /// Receives the response to HEAD.
     pub fn receive_response_to_head(&mut self) -> HttpResponse {
         let answer = self.try_receive(true).expect("an answer within the time-out");
         answer.expect("an answer before the end of the stream")
     }
 
-    /// Reads the head of an answer to HEAD that has no length, as no other answer may.
+    /// Receives the head of a response to HEAD that has no length, as no other response may.
     pub fn head_without_length(&mut self) -> String {
         loop {
             let end = self.received.windows(4).position(|four| four == b"\r\n\r\n");
@@ -118,6 +123,7 @@ impl HttpClient {
         }
     }
 
+    /// Sends a request, and receives the response.
     pub fn request(&mut self, request: &[u8]) -> HttpResponse {
         self.send(request);
         self.receive()
@@ -133,7 +139,7 @@ impl HttpClient {
         self.request(&post_with("", body.as_ref()))
     }
 
-    /// Whatever comes until the server ends the stream, which has to be an orderly end.
+    /// Receives all that comes until the server ends the stream, which has to be an orderly end.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.received);
         let end = self.stream.read_to_end(&mut rest);
@@ -150,7 +156,7 @@ impl HttpClient {
         assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
     }
 
-    /// Whether the stream is at its end, in whatever way; waits for it.
+    /// Waits for something to come; returns true if it is the end of the stream, orderly or not.
     pub fn is_ended(&mut self) -> bool {
         let mut byte = [0];
         match self.stream.read(&mut byte) {
@@ -160,31 +166,34 @@ impl HttpClient {
     }
 }
 
-/// A connection to a server with one worker, whose answer tells that the worker has taken in
-/// everything sent to it before: sockets become readable in order.
+/// A barrier for a server with one worker: a response on this connection tells that the worker has
+/// taken in everything that was sent to it before, as sockets become readable in order.
 #[derive(Debug)]
 pub struct Barrier(HttpClient);
 
 impl Barrier {
+    /// Connects to the server at an address.
     pub fn new(address: SocketAddr) -> Self {
         Self(HttpClient::connect(address))
     }
 
-    pub fn pass(&mut self) {
+    /// Waits until the worker has taken in everything.
+    pub fn wait(&mut self) {
         assert_eq!(self.0.request(&get("/health")).status, 200);
     }
 }
 
+/// Returns a GET without further fields.
 pub fn get(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes()
 }
 
-/// A GET as somebody on this machine sends it, who may look at `/debug/`.
+/// Returns a GET as a client on this machine sends it, who may look at `/debug/`.
 pub fn get_as_localhost(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
 }
 
-/// A POST to `/metrics` with further fields, each with its line end.
+/// Returns a POST to `/metrics` with further header lines, each with its line end.
 pub fn post_with(fields: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head =
@@ -192,11 +201,12 @@ pub fn post_with(fields: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// Returns a POST to `/metrics` of a body in JSON.
 pub fn post(body: &[u8]) -> Vec<u8> {
     post_with("Content-Type: application/json\r\n", body)
 }
 
-/// A metric of a device at a time, as JSON.
+/// Returns a metric of a device at a time, as JSON.
 pub fn metric(device: &str, timestamp: u64) -> String {
     format!(r#"{{"timestamp":{timestamp},"cpu":41.5,"rps":1200,"device_id":"{device}"}}"#)
 }

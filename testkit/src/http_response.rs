@@ -1,4 +1,4 @@
-//! Answers, parsed strictly: what every one of them must have is checked on each.
+//! HTTP responses, parsed strictly: the fields that each of them must have are checked.
 
 use std::fmt;
 
@@ -10,10 +10,13 @@ const ECHO_BYTES_MAX: usize = 64;
 /// One response of the server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpResponse {
+    /// The status code.
     pub status: u16,
+    /// The reason phrase.
     pub reason: String,
-    /// Names in lower case, in the order in which they came.
+    /// The header lines, in the order in which they came; names are in lower case.
     pub fields: Vec<(String, String)>,
+    /// The body as it came, in whatever coding.
     pub body: Vec<u8>,
 }
 
@@ -25,8 +28,8 @@ impl fmt::Debug for HttpResponse {
 }
 
 impl HttpResponse {
-    /// Parses the answer at the start of `bytes`, and says how many of them it is; `None` when
-    /// more have to come. An interim answer (1xx) has neither fields nor a body.
+    /// Parses the response at the start of `bytes`, and returns its length, too; `None` when more
+    /// have to come. An interim response (1xx) has neither fields nor a body.
     pub fn parse(bytes: &[u8], answers_head: bool) -> Option<(Self, usize)> {
         let head_end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
         let head = std::str::from_utf8(&bytes[..head_end]).expect("a head is ASCII");
@@ -49,7 +52,7 @@ impl HttpResponse {
         Some((answer, end))
     }
 
-    /// Checks the fields that every answer carries, and answers `Content-Length`.
+    /// Checks the fields that every response carries, and returns `Content-Length`.
     fn check_fields(&self) -> usize {
         let date = self.header("date").expect("every answer has a Date");
         assert!(
@@ -63,7 +66,7 @@ impl HttpResponse {
         length.parse().unwrap()
     }
 
-    /// The value of a field, which stands at most once.
+    /// Returns the value of a header field, which stands at most once.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(given, _)| given == name);
         let value = values.next().map(|(_, value)| value.as_str());
@@ -71,20 +74,22 @@ impl HttpResponse {
         value
     }
 
-    /// Whether it says that it is the last on its connection.
+    /// Returns true if it says that it is the last on its connection.
     pub fn closes_connection(&self) -> bool {
         self.header("connection") == Some("close")
     }
 
+    /// Returns the body as text.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("bodies are UTF-8")
     }
 
+    /// Returns the body, parsed as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The same without what depends on the moment.
+    /// Returns it without its date, to compare it with others.
     pub fn without_date(mut self) -> Self {
         self.fields.retain(|(name, _)| name != "date");
         self
@@ -106,8 +111,8 @@ fn field(line: &str) -> (String, String) {
     (name.to_ascii_lowercase(), value.to_owned())
 }
 
-/// Checks that an answer is a problem of RFC 9457 that repeats little of what was sent, and
-/// answers its members.
+/// Checks that a response is a problem of RFC 9457 that repeats little of what was sent, and
+/// returns its members.
 pub fn assert_problem(answer: &HttpResponse, status: u16, sent: &[u8]) -> Value {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));

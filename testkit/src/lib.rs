@@ -4,7 +4,6 @@
 //! server is the program that was built with the test, or whatever listens at an address.
 
 #![allow(
-    missing_docs,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
@@ -33,7 +32,7 @@ pub mod wait;
 
 pub use exposition::Exposition;
 pub use fake_redis::{FakeRedis, FakeReply};
-pub use fault_proxy::{Direction, Ending, FaultProxy, Mode};
+pub use fault_proxy::{CloseMode, Direction, FaultProxy, ProxyMode};
 pub use http_client::{Barrier, HttpClient, get, get_as_localhost, post};
 pub use http_response::{HttpResponse, assert_problem};
 pub use load_loop::LoadLoop;

@@ -11,26 +11,27 @@ use crate::load_loop::LoadLoop;
 use crate::redis::Redis;
 use crate::wait::ANSWER_TIME_MAX;
 
-/// Between two requests of a connection: the load is there to be hurt by faults, not to measure.
+/// The pause between two requests of a connection: the load is there to be hurt by faults, not to
+/// measure.
 const PAUSE: Duration = Duration::from_millis(3);
 
 /// One request in so many is a batch, and has so many events.
 const BATCH_INTERVAL: u64 = 5;
 const BATCH_EVENTS: u64 = 50;
 
-/// Long ago, in milliseconds: what is late is stored all the same.
+/// A time long ago, in milliseconds: late metrics are stored all the same.
 const FIRST_TIMESTAMP: u64 = 1_750_000_000_000;
 
-/// The key and the value of a device's nth metric; the value is what is sent, too.
+/// Returns the key and the value of a device's nth metric; the value is sent as it is.
 pub fn metric(device: &str, number: u64, cpu: &str) -> (String, String) {
     let time = FIRST_TIMESTAMP + number;
     let value = format!(r#"{{"timestamp":{time},"cpu":{cpu},"rps":1200,"device_id":"{device}"}}"#);
     (format!("metric:{device}:{time}"), value)
 }
 
-/// What keeps the metrics: a Redis, or several that are one to who writes.
+/// A place where metrics are stored: a Redis, or several that act as one.
 pub trait MetricStore {
-    /// The values of these keys, `None` for a key that it does not have.
+    /// Returns the values of these keys, `None` for a key that it does not have.
     fn values_of(&mut self, keys: &[&str]) -> Vec<Option<String>>;
 }
 
@@ -40,20 +41,23 @@ impl MetricStore for Redis {
     }
 }
 
-/// Events that were acknowledged, and what the last of each key said.
+/// Metrics that were acknowledged.
 #[derive(Debug, Default)]
 pub struct SentMetrics {
+    /// How many they are.
     pub events: u64,
+    /// The last value of each key.
     pub values: BTreeMap<String, String>,
 }
 
 impl SentMetrics {
+    /// Adds an event.
     pub fn add(&mut self, key: String, value: String) {
         self.events += 1;
         self.values.insert(key, value);
     }
 
-    /// The keys under which a keeper does not hold what was sent last.
+    /// Returns the keys of which a store does not hold the last value.
     pub fn missing_from(&self, keeper: &mut impl MetricStore) -> Vec<String> {
         let keys: Vec<&str> = self.values.keys().map(String::as_str).collect();
         let found = keeper.values_of(&keys);

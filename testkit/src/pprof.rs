@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a profile says.
+/// The contents of a profile.
 #[derive(Debug, Default)]
 pub struct Profile {
     /// Names of all functions.
@@ -11,9 +11,9 @@ pub struct Profile {
     pub innermost: BTreeSet<String>,
     /// Values of the label `thread`.
     pub threads: BTreeSet<String>,
-    /// How often a stack was met.
+    /// The number of samples.
     pub samples: u64,
-    /// How long it took.
+    /// Its duration.
     pub duration_ns: u64,
 }
 

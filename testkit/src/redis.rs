@@ -20,7 +20,7 @@ use crate::wait::wait_until;
 /// while its Redis is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// The file into which it writes what it was told meanwhile, such as whom to follow; a sentinel
+/// The file into which it writes its configuration, such as whom to follow; a sentinel
 /// does not start without one.
 const CONFIGURATION: &str = "redis.conf";
 
@@ -69,7 +69,7 @@ impl Redis {
         redis
     }
 
-    /// One that speaks TLS only, with certificates that its own authority has signed.
+    /// Starts one that speaks TLS only, with certificates that its own authority has signed.
     pub fn start_with_tls(arguments: &[&str]) -> Self {
         let mut redis = Self::absent(arguments);
         redis.certificates = Some(Certificates::make(&redis.folder.0));
@@ -77,7 +77,7 @@ impl Redis {
         redis
     }
 
-    /// One that does not run yet, but has its port.
+    /// Returns one that does not run yet, but has its port.
     pub fn absent(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let (folder, port) = (Folder::create(), ReservedPort::reserve());
@@ -117,12 +117,12 @@ impl Redis {
         command
     }
 
-    /// What it has said so far.
+    /// Returns its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.0.join("log")).unwrap_or_default()
     }
 
-    /// Another connection of the test's own, with the password that the arguments name.
+    /// Opens another connection of the test's own, with the password that the arguments name.
     pub fn connect(&self) -> io::Result<RedisClient> {
         let mut resp = RedisClient::connect(&self.socket())?;
         let mut pairs = self.arguments.windows(2);
@@ -132,30 +132,33 @@ impl Redis {
         Ok(resp)
     }
 
+    /// Returns the path of its Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.0.join("socket")
     }
 
+    /// Returns where it listens for servers under test.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port.number).into()
     }
 
+    /// Returns the URL by which a server finds it.
     pub fn url(&self) -> String {
         let scheme = if self.certificates.is_some() { "rediss" } else { "redis" };
         format!("{scheme}://{}/", self.address())
     }
 
-    /// The file with the authority that signed its certificate.
+    /// Returns the file with the authority that signed its certificate.
     pub fn authority(&self) -> &Path {
         &self.certificates.as_ref().expect("it speaks TLS").authority
     }
 
-    /// Asks all of it, in order.
+    /// Executes commands in their order.
     pub fn execute_all(&mut self, commands: &[Vec<&str>]) -> Vec<RedisReply> {
         self.exchange(|control| control.execute_all(commands))
     }
 
-    /// Asks it on the test's own connection.
+    /// Executes a command on the test's own connection.
     pub fn execute(&mut self, command: &[&str]) -> RedisReply {
         self.exchange(|control| control.try_execute(command))
     }
@@ -180,32 +183,35 @@ impl Redis {
         self.execute(&["CONFIG", "SET", name, value]).assert_ok();
     }
 
-    /// Has it do something that takes a while; the answer is awaited with [`Self::receive_reply`].
+    /// Sends a command that takes a while; [`Self::receive_reply`] waits for its reply.
     pub fn begin(&mut self, command: &[&str]) {
         self.control.as_mut().expect("it runs").send(command).expect("it takes commands");
     }
 
+    /// Receives the reply to what was sent.
     pub fn receive_reply(&mut self) -> RedisReply {
         self.control.as_mut().expect("it runs").receive().expect("a reply")
     }
 
-    /// The values of these keys, `None` for a key that it does not have.
+    /// Returns the values of these keys, `None` for a key that it does not have.
     pub fn values<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) -> Vec<Option<String>> {
         let commands: Vec<_> = keys.into_iter().map(|key| vec!["GET", key]).collect();
         self.execute_all(&commands).into_iter().map(RedisReply::text).collect()
     }
 
+    /// Returns the value of a key, if it has one.
     pub fn value(&mut self, key: &str) -> Option<String> {
         self.execute(&["GET", key]).text()
     }
 
-    /// When these keys expire, in milliseconds since 1970; negative for a key that it does not
-    /// have, or for ever.
+    /// Returns when these keys expire, in milliseconds since 1970; negative for a key that it does
+    /// not have, or for ever.
     pub fn expiries<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) -> Vec<i64> {
         let commands: Vec<_> = keys.into_iter().map(|key| vec!["PEXPIRETIME", key]).collect();
         self.execute_all(&commands).into_iter().map(RedisReply::integer).collect()
     }
 
+    /// Returns true if it was started, and not killed since.
     pub const fn is_running(&self) -> bool {
         self.child.is_some()
     }
@@ -221,6 +227,7 @@ impl Redis {
         self.signal(Signal::STOP);
     }
 
+    /// Lets its process go on.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }
@@ -246,12 +253,14 @@ impl Drop for Redis {
 /// it may be killed and run again.
 #[derive(Debug)]
 pub struct ReservedPort {
+    /// The port.
     pub number: u16,
     /// Its namesake of UDP, which nobody needs: who holds that one may use this one.
     _reservation: UdpSocket,
 }
 
 impl ReservedPort {
+    /// Reserves one that is free.
     pub fn reserve() -> Self {
         wait_until("a free port", || {
             let number = fastrand::u16(PORTS);

@@ -1,4 +1,4 @@
-//! A tiny client of the Redis protocol (RESP 2), over the Unix socket of a test's own Redis.
+//! Client of the Redis protocol (RESP 2), over the Unix socket of a test's own Redis.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -7,20 +7,26 @@ use std::path::Path;
 
 use crate::wait::TIMEOUT;
 
-/// So many commands go out before their replies are read: both fit into the buffers between.
+/// Commands that go out before their replies are read: both fit into the buffers between.
 const PIPELINE_MAX: usize = 200;
 
+/// A reply, by its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisReply {
+    /// A simple string, such as `OK`.
     Status(String),
+    /// An error.
     Error(String),
+    /// An integer.
     Integer(i64),
+    /// A bulk string; `None` for a value that is not there.
     Text(Option<String>),
+    /// An array.
     List(Vec<RedisReply>),
 }
 
 impl RedisReply {
-    /// The text of a value; `None` where there is none.
+    /// Returns the text of a value, or `None` where there is none.
     pub fn text(self) -> Option<String> {
         match self {
             Self::Text(text) => text,
@@ -28,6 +34,7 @@ impl RedisReply {
         }
     }
 
+    /// Returns the integer; panics at any other type.
     pub fn integer(self) -> i64 {
         match self {
             Self::Integer(integer) => integer,
@@ -35,6 +42,7 @@ impl RedisReply {
         }
     }
 
+    /// Returns the elements of an array; panics at any other type.
     pub fn list(self) -> Vec<Self> {
         match self {
             Self::List(list) => list,
@@ -42,7 +50,7 @@ impl RedisReply {
         }
     }
 
-    /// The texts of a list by the texts before them: how Redis lists fields and their values.
+    /// Returns the texts of a list by the texts before them: Redis lists fields and values so.
     pub fn fields(self) -> BTreeMap<String, String> {
         let texts = self.list().into_iter().map(|part| part.text().unwrap_or_default());
         let texts: Vec<String> = texts.collect();
@@ -60,6 +68,7 @@ impl RedisReply {
 pub struct RedisClient(BufReader<UnixStream>);
 
 impl RedisClient {
+    /// Connects to the Unix socket at a path.
     pub fn connect(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
@@ -72,12 +81,13 @@ impl RedisClient {
         self.0.get_mut().write_all(&packed(command))
     }
 
+    /// Sends a command, and receives its reply.
     pub fn try_execute(&mut self, command: &[&str]) -> io::Result<RedisReply> {
         self.send(command)?;
         self.receive()
     }
 
-    /// Asks all of them, in order.
+    /// Executes commands in their order.
     pub fn execute_all(&mut self, commands: &[Vec<&str>]) -> io::Result<Vec<RedisReply>> {
         let mut replies = Vec::with_capacity(commands.len());
         for part in commands.chunks(PIPELINE_MAX) {
@@ -90,6 +100,7 @@ impl RedisClient {
         Ok(replies)
     }
 
+    /// Receives one reply.
     pub fn receive(&mut self) -> io::Result<RedisReply> {
         let mut line = String::new();
         self.0.read_line(&mut line)?;
@@ -109,7 +120,7 @@ impl RedisClient {
         }
     }
 
-    /// The text behind its announced length, which is none for a value that is none.
+    /// Receives the text of an announced length, which is none for a value that is not there.
     fn text(&mut self, length: Option<usize>) -> io::Result<RedisReply> {
         let Some(length) = length else {
             return Ok(RedisReply::Text(None));

@@ -1,4 +1,4 @@
-//! A cluster of three primaries and their replicas.
+//! A Redis Cluster of three primaries and their replicas.
 //!
 //! A machine that other tests share stalls now and then, and a stalled node looks like a dead one.
 //! The nodes are hasty (a second of silence is death) while the cluster is set up and from the
@@ -28,6 +28,7 @@ pub const FAILOVER_TIME_MAX: Duration = Duration::from_secs(25);
 /// The nodes; those that start as primaries come first, and their replicas in the same order.
 #[derive(Debug)]
 pub struct RedisCluster {
+    /// Primaries first.
     pub nodes: Vec<Redis>,
     /// The ports by which they talk to each other.
     buses: Vec<ReservedPort>,
@@ -106,8 +107,8 @@ impl RedisCluster {
         self.set_silence(CALM_MS);
     }
 
-    /// Whether every node knows of three primaries and three replicas, has nothing against any of
-    /// them, and is in sync.
+    /// Returns true if every node knows of three primaries and three replicas, takes none of them
+    /// for dead, and is in sync.
     pub fn is_whole(&mut self) -> bool {
         self.nodes.iter_mut().all(|node| {
             let known = known_nodes(node);
@@ -117,7 +118,7 @@ impl RedisCluster {
         })
     }
 
-    /// Those that answer.
+    /// Returns the nodes that answer.
     fn running(&mut self) -> impl Iterator<Item = &mut Redis> {
         let frozen = self.frozen;
         let nodes = self.nodes.iter_mut().enumerate();
@@ -128,16 +129,17 @@ impl RedisCluster {
         self.nodes[number].is_running() && self.frozen != Some(number)
     }
 
+    /// Sets the silence after which a node takes another for dead.
     pub fn set_silence(&mut self, milliseconds: &str) {
         self.running().for_each(|node| node.configure("cluster-node-timeout", milliseconds));
     }
 
-    /// How the server under test finds it: by two primaries and a replica of the third.
+    /// Returns the URL by which a server finds it: two primaries and a replica of the third.
     pub fn url(&self) -> String {
         self.url_of(&[0, 1, NODES - 1])
     }
 
-    /// A URL that names these nodes only.
+    /// Returns a URL that names these nodes only.
     pub fn url_of(&self, seeds: &[usize]) -> String {
         let address = |number: &usize| self.nodes[*number].address().to_string();
         let seeds: Vec<String> = seeds.iter().map(address).collect();
@@ -157,28 +159,31 @@ impl RedisCluster {
         self.frozen = Some(number);
     }
 
+    /// Lets the frozen node go on.
     pub fn thaw(&mut self) {
         let number = self.frozen.take().expect("one is frozen");
         self.nodes[number].thaw();
     }
 
+    /// Kills all nodes.
     pub fn kill_all(&mut self) {
         self.nodes.iter_mut().for_each(Redis::kill);
     }
 
+    /// Starts all nodes again.
     pub fn run_all(&mut self) {
         self.nodes.iter_mut().for_each(Redis::run);
     }
 
-    /// Whether all nodes that run agree that this one is a primary with slots, and that there is no
-    /// slot that nobody has.
+    /// Returns true if all nodes that run agree that this one is a primary with slots, and that
+    /// each slot has an owner.
     pub fn is_primary(&mut self, number: usize) -> bool {
         let port = i64::from(self.nodes[number].address().port());
         self.running()
             .all(|node| is_ok(node) && slot_ranges(node).iter().any(|range| range.port == port))
     }
 
-    /// The nodes that have slots, as the first that runs sees it.
+    /// Returns the nodes that have slots, as the first that runs sees it.
     pub fn primaries(&mut self) -> Vec<usize> {
         let node = self.running().next().expect("one runs");
         let ports: Vec<i64> = slot_ranges(node).iter().map(|range| range.port).collect();
@@ -187,11 +192,12 @@ impl RedisCluster {
         (0..self.nodes.len()).filter(is_primary).collect()
     }
 
+    /// Returns the slot of a key.
     pub fn slot_of(&mut self, key: &str) -> i64 {
         self.running().next().expect("one runs").execute(&["CLUSTER", "KEYSLOT", key]).integer()
     }
 
-    /// The node that has a slot, as the first that runs sees it.
+    /// Returns the node that has a slot, as the first that runs sees it.
     pub fn owner_of(&mut self, slot: i64) -> usize {
         let node = self.running().next().expect("one runs");
         let ranges = slot_ranges(node);
@@ -243,7 +249,7 @@ impl RedisCluster {
         self.nodes[number].execute(&["CLUSTER", "MYID"]).text().expect("it has an id")
     }
 
-    /// How often a node has sent somebody to another one since it started.
+    /// Returns how often a node has redirected a command since it started.
     pub fn redirections(&mut self, number: usize) -> u64 {
         let statistics = self.nodes[number].execute(&["INFO", "errorstats"]).text().unwrap();
         let count = |line: &str| {
@@ -256,8 +262,8 @@ impl RedisCluster {
     }
 
     /// Asks for each key at the node that has its slot, and has Redis itself say which that is;
-    /// answers that node and its reply.
-    fn ask_owners(&mut self, command: &str, keys: &[&str]) -> Vec<(usize, RedisReply)> {
+    /// returns that node and its reply.
+    fn execute_at_owners(&mut self, command: &str, keys: &[&str]) -> Vec<(usize, RedisReply)> {
         let commands: Vec<_> = keys.iter().map(|key| vec![command, *key]).collect();
         let first = (0..self.nodes.len()).find(|&number| self.answers(number)).expect("one runs");
         let replies = self.nodes[first].execute_all(&commands);
@@ -279,7 +285,7 @@ impl RedisCluster {
         replies
     }
 
-    /// The node to which `MOVED slot address` leads.
+    /// Returns the node to which `MOVED slot address` leads.
     pub fn redirection(&self, reply: &RedisReply) -> Option<usize> {
         let RedisReply::Error(text) = reply else {
             return None;
@@ -288,15 +294,15 @@ impl RedisCluster {
         Some(self.number_of(port.parse().expect("a port")))
     }
 
-    /// When these keys expire, as [`Redis::expiries`].
+    /// Returns when these keys expire, as [`Redis::expiries`].
     pub fn expiries(&mut self, keys: &[&str]) -> Vec<i64> {
-        let replies = self.ask_owners("PEXPIRETIME", keys);
+        let replies = self.execute_at_owners("PEXPIRETIME", keys);
         replies.into_iter().map(|(_, reply)| reply.integer()).collect()
     }
 }
 
-/// A node and the port of its bus, which is not the usual one: that might be the port of an
-/// outgoing connection.
+/// Starts a node, and returns the port of its bus, too, which is not the usual one: that might be
+/// the port of an outgoing connection.
 fn start_node() -> (Redis, ReservedPort) {
     let bus = ReservedPort::reserve();
     let number = bus.number.to_string();
@@ -309,7 +315,7 @@ fn start_node() -> (Redis, ReservedPort) {
 /// A key is there if the node that has its slot has it.
 impl MetricStore for RedisCluster {
     fn values_of(&mut self, keys: &[&str]) -> Vec<Option<String>> {
-        let replies = self.ask_owners("GET", keys);
+        let replies = self.execute_at_owners("GET", keys);
         let texts = replies.into_iter().map(|(_, reply)| match reply {
             // In the middle of a failover nobody has it.
             RedisReply::Error(_) => None,
@@ -339,24 +345,24 @@ fn slot_ranges(node: &mut Redis) -> Vec<SlotRange> {
     ranges.collect()
 }
 
-/// What a node says of all that it knows, one line for each.
+/// Returns the nodes that a node knows, one line each.
 fn known_nodes(node: &mut Redis) -> Vec<String> {
     text_of(node, &["CLUSTER", "NODES"]).lines().map(str::to_owned).collect()
 }
 
-/// Whether a node has an owner for each slot.
+/// Returns true if a node knows an owner of each slot.
 fn is_ok(node: &mut Redis) -> bool {
     let text = text_of(node, &["CLUSTER", "INFO"]);
     text.contains("cluster_state:ok\r\n") && text.contains("cluster_slots_ok:16384\r\n")
 }
 
-/// Whether a replica follows its primary, or a primary is followed.
+/// Returns true if a replica follows its primary, or a primary is followed.
 fn is_in_sync(node: &mut Redis) -> bool {
     let text = text_of(node, &["INFO", "replication"]);
     text.contains("master_link_status:up\r\n") || text.contains("state=online")
 }
 
-/// A report of a node's; nothing from one that answers LOADING, as a replica does at first.
+/// Returns a report of a node; nothing from one that answers LOADING, as a replica does at first.
 fn text_of(node: &mut Redis, command: &[&str]) -> String {
     match node.execute(command) {
         RedisReply::Text(Some(text)) => text,

@@ -11,14 +11,14 @@ use crate::redis::Redis;
 use crate::redis_client::RedisReply;
 use crate::wait::wait_until_within;
 
-/// What the sentinels call the primary and its replica.
+/// The name under which the sentinels watch the primary and its replica.
 pub const NAME: &str = "mymaster";
 
 const SENTINELS: usize = 3;
 
-/// So many sentinels must agree that the primary is dead. This holds for the last of them; the
-/// others would never start a failover, but agree and vote. Where each of them may start one, two
-/// often do so at once, and after a vote without a majority they wait for seconds.
+/// The number of sentinels that must agree that the primary is dead. This holds for the last of
+/// them; the others would never start a failover, but agree and vote. Where each of them may start
+/// one, two often do so at once, and after a vote without a majority they wait for seconds.
 const QUORUM: &str = "2";
 const NO_QUORUM: &str = "99";
 
@@ -32,7 +32,7 @@ const FAILOVER_TIMEOUT_MS: &str = "3000";
 /// A failover takes two seconds. This is for two that get nowhere before it.
 pub const FAILOVER_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// What a password may hold, and how it stands in a URL.
+/// A password with signs that are encoded in a URL, and how it stands there.
 const PASSWORD: (&str, &str) = ("p@ss/word", "p%40ss%2Fword");
 const SENTINEL_PASSWORD: (&str, &str) = ("s&cret=", "s%26cret%3D");
 
@@ -40,6 +40,7 @@ const SENTINEL_PASSWORD: (&str, &str) = ("s&cret=", "s%26cret%3D");
 #[derive(Debug)]
 pub struct RedisSentinel {
     servers: [Redis; 2],
+    /// The sentinels, of which the last one starts failovers.
     pub sentinels: Vec<Redis>,
     primary: usize,
     has_passwords: bool,
@@ -100,7 +101,7 @@ impl RedisSentinel {
         }
     }
 
-    /// How the server under test finds them.
+    /// Returns the URL by which a server finds them.
     pub fn url(&self) -> String {
         let addresses: Vec<String> =
             self.sentinels.iter().map(|sentinel| sentinel.address().to_string()).collect();
@@ -114,16 +115,17 @@ impl RedisSentinel {
         format!("redis+sentinel://{addresses}/{NAME}")
     }
 
+    /// Returns the server that is the primary.
     pub const fn primary(&mut self) -> &mut Redis {
         &mut self.servers[self.primary]
     }
 
-    /// The replica, or a server that is to become it.
+    /// Returns the replica, or a server that is to become it.
     pub const fn replica(&mut self) -> &mut Redis {
         &mut self.servers[1 - self.primary]
     }
 
-    /// Whether there is a primary, and the other server has all that it has.
+    /// Returns true if there is a primary, and the other server has all that it has.
     pub fn is_replica_in_sync(&mut self) -> bool {
         let port = self.primary().address().port();
         let replica = information(self.replica());
@@ -133,8 +135,8 @@ impl RedisSentinel {
         follows && information(self.primary()).contains("state=online")
     }
 
-    /// Whether the replica is in sync, and every sentinel knows of the same primary, of the replica
-    /// and of the other sentinels, and has nothing against any of them.
+    /// Returns true if the replica is in sync, and every sentinel knows of the same primary, of the
+    /// replica and of the other sentinels, and takes none of them for dead.
     pub fn is_whole(&mut self) -> bool {
         let port = self.primary().address().port().to_string();
         self.is_replica_in_sync()
@@ -163,14 +165,14 @@ impl RedisSentinel {
         self.primary().freeze();
     }
 
-    /// Has the last sentinel promote the replica although the primary is well.
+    /// Makes the last sentinel promote the replica although the primary is well.
     pub fn fail_over(&mut self) {
         let sentinel = self.sentinels.last_mut().expect("there are three");
         sentinel.execute(&["SENTINEL", "FAILOVER", NAME]).assert_ok();
     }
 
-    /// Whether the replica is the primary, and all sentinels say so; from then on it is that here,
-    /// too, and the sentinels are calm.
+    /// Returns true if the replica is the primary, and all sentinels say so; from then on it is
+    /// the primary here, too, and the sentinels are calm.
     pub fn has_failed_over(&mut self) -> bool {
         let address = self.replica().address();
         let expected = [address.ip().to_string(), address.port().to_string()];
@@ -186,13 +188,13 @@ impl RedisSentinel {
         has_failed_over
     }
 
-    /// Whether the server that is not to be the primary is still one.
+    /// Returns true if the server that is not to be the primary is still one.
     pub fn is_old_primary_in_power(&mut self) -> bool {
         is_primary(self.replica())
     }
 
-    /// Does with a server that should not be a primary what the sentinels do, which is to make it
-    /// a replica and to send everybody away. They only do so at the second report that they have
+    /// Demotes a server that should not be a primary, as the sentinels do: makes it a replica, and
+    /// closes its connections. They only do so at the second report that they have
     /// from it, and that takes ten seconds, or far more on a machine that stalls (TILT mode).
     pub fn demote_old_primary(&mut self) {
         let port = self.primary().address().port().to_string();
@@ -220,16 +222,18 @@ impl RedisSentinel {
         self.primary = 1 - self.primary;
     }
 
+    /// Kills all sentinels.
     pub fn kill_sentinels(&mut self) {
         self.sentinels.iter_mut().for_each(Redis::kill);
     }
 
+    /// Starts all sentinels again.
     pub fn run_sentinels(&mut self) {
         self.sentinels.iter_mut().for_each(Redis::run);
     }
 }
 
-/// A failover that did not come about: what the sentinels say to that.
+/// Prints the logs where a test has failed: a failover may not have come about.
 impl Drop for RedisSentinel {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -240,7 +244,7 @@ impl Drop for RedisSentinel {
     }
 }
 
-/// What the primary has is what there is.
+/// The primary holds the metrics.
 impl MetricStore for RedisSentinel {
     fn values_of(&mut self, keys: &[&str]) -> Vec<Option<String>> {
         self.primary().values_of(keys)

@@ -46,21 +46,27 @@ fn with_fixed<'a>(listen: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
     [&fixed, arguments].concat()
 }
 
-/// What a run that ends by itself came to.
+/// The outcome of a run that ended by itself.
 #[derive(Debug)]
-pub struct Run {
+pub struct FinishedProcess {
+    /// The exit code; -1 after a signal.
     pub code: i32,
+    /// Standard output.
     pub output: String,
+    /// Standard error.
     pub errors: String,
 }
 
 /// Runs a command to its end, which must come soon.
-pub fn run(mut command: Command) -> Run {
+pub fn run(mut command: Command) -> FinishedProcess {
     let pipes = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = ChildProcess(pipes.spawn().expect("the program starts"));
     let status = wait_until("the end of the program", || child.0.try_wait().unwrap());
-    let mut run =
-        Run { code: status.code().unwrap_or(-1), output: String::new(), errors: String::new() };
+    let mut run = FinishedProcess {
+        code: status.code().unwrap_or(-1),
+        output: String::new(),
+        errors: String::new(),
+    };
     // What such a run prints fits into the pipes.
     child.0.stdout.take().unwrap().read_to_string(&mut run.output).unwrap();
     child.0.stderr.take().unwrap().read_to_string(&mut run.errors).unwrap();
@@ -86,6 +92,7 @@ pub struct Server {
     log: Receiver<Value>,
     /// The lines before the one with the address, and that one.
     read: Vec<String>,
+    /// Where it listens; 0.0.0.0:0 on a Unix socket.
     pub address: SocketAddr,
 }
 
@@ -95,6 +102,7 @@ impl Server {
         Self::start_at("127.0.0.1:0", arguments)
     }
 
+    /// Starts it at an address, and waits for the line that says where it listens.
     pub fn start_at(listen: &str, arguments: &[&str]) -> Self {
         Self::start_command(command(&with_fixed(listen, arguments)))
     }
@@ -155,6 +163,7 @@ impl Server {
         Self { child, log, read, address }
     }
 
+    /// Connects to it.
     pub fn client(&self) -> HttpClient {
         HttpClient::connect(self.address)
     }
@@ -164,7 +173,7 @@ impl Server {
         self.child.0.id()
     }
 
-    /// Its resident memory, in bytes.
+    /// Returns its resident memory, in bytes.
     pub fn resident_bytes(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.0.id());
         let status = std::fs::read_to_string(path).expect("it runs");
@@ -173,7 +182,7 @@ impl Server {
         kibibytes * 1024
     }
 
-    /// The CPU time it has used, in ticks of 10 ms (man 5 proc).
+    /// Returns the CPU time that it has used, in ticks of 10 ms (man 5 proc).
     pub fn cpu_ticks(&self) -> u64 {
         let path = format!("/proc/{}/stat", self.child.0.id());
         let stat = std::fs::read_to_string(path).expect("it runs");
@@ -182,7 +191,7 @@ impl Server {
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
-    /// Whether its thread of this name waits for the kernel, or has ended.
+    /// Returns true if its thread of this name waits for the kernel, or has ended.
     pub fn is_thread_asleep_or_ended(&self, name: &str) -> bool {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.0.id()));
         // One that ends meanwhile cannot be read.
@@ -209,13 +218,13 @@ impl Server {
         }
     }
 
-    /// How many descriptors it holds.
+    /// Returns the number of descriptors that it holds.
     pub fn descriptors(&self) -> u64 {
         let path = format!("/proc/{}/fd", self.child.0.id());
         std::fs::read_dir(path).expect("it runs").count() as u64
     }
 
-    /// Lets it hold so many descriptors from now on; what it holds already stays.
+    /// Limits the descriptors that it may hold; those that it holds already stay.
     pub fn limit_descriptors(&self, count: u64) {
         let id = i32::try_from(self.child.0.id()).ok().and_then(Pid::from_raw);
         let maximum = getrlimit(Resource::Nofile).maximum;
@@ -230,7 +239,7 @@ impl Server {
         assert!(status.success());
     }
 
-    /// Whether it has ended.
+    /// Returns true if it has ended.
     pub fn is_ended(&mut self) -> bool {
         self.child.0.try_wait().unwrap().is_some()
     }
@@ -258,7 +267,7 @@ impl Server {
         }
     }
 
-    /// The first line of this kind since the start, also if that was before it listened.
+    /// Returns the first line of this kind since the start, also from before it listened.
     pub fn first_line(&self, message: &str) -> Value {
         let read = self.read.iter().find(|line| line.contains(message));
         match read {
@@ -267,12 +276,12 @@ impl Server {
         }
     }
 
-    /// The final counters, after its end: the log ends with the process.
+    /// Returns the last line, after its end: the log ends with the process.
     pub fn last_line(&self) -> Value {
         self.log.iter().last().unwrap_or(Value::Null)
     }
 
-    /// The lines whose message has this in it, after its end.
+    /// Returns the lines whose message has this in it, after its end.
     pub fn log_entries(&self, message: &str) -> Vec<Value> {
         let log = self.full_log();
         let entries = log.lines().map(|line| serde_json::from_str(line).expect("a line is JSON"));
@@ -281,7 +290,7 @@ impl Server {
         entries.filter(says).collect()
     }
 
-    /// All it has said, after its end.
+    /// Returns the whole log, after its end.
     pub fn full_log(&self) -> String {
         let rest = self.log.iter().map(|entry| entry.to_string());
         self.read.iter().cloned().chain(rest).collect::<Vec<_>>().join("\n")

@@ -1,9 +1,9 @@
-//! What the tests with a Redis stand on: a server, the load on it, and accounts that must balance.
+//! A server under load whose Redis fails: its counters must balance, and nothing may wait.
 //!
-//! A test starts a Redis and a [`ServerUnderLoad`], which is the program under a light load of singles
-//! and batches. While the fault lasts the test is in [`ServerUnderLoad::observe_for`], which checks that nothing
-//! waits; after it, [`ServerUnderLoad::wait_for_recovery`] and [`ServerUnderLoad::reconcile`] compare what was acknowledged with
-//! the counters and with what Redis holds.
+//! A test starts a Redis and a [`ServerUnderLoad`], which is the program under a light load of
+//! singles and batches. While the fault lasts the test is in [`ServerUnderLoad::observe_for`],
+//! which checks that nothing waits. After it, [`ServerUnderLoad::wait_for_recovery`] and
+//! [`ServerUnderLoad::reconcile`] compare what was acknowledged with the counters and with Redis.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,63 +14,64 @@ use crate::server::Server;
 use crate::store_counters::StoreCounters;
 use crate::wait::{ANSWER_TIME_MAX, wait_until, wait_until_within};
 
-/// Between two looks at a server under load.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// The pause between two looks at a server under load.
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// So many metrics are looked up where there are more.
-const LOOK_UPS: usize = 300;
+/// The most metrics that are looked up.
+const LOOKUPS_MAX: usize = 300;
 
-/// Singles and batches come by so many connections.
+/// Connections of each load.
 const LOAD_CONNECTIONS: usize = 2;
 
-/// A server whose Redis is about to suffer.
+/// A server and the load on it.
 #[derive(Debug)]
 pub struct ServerUnderLoad {
+    /// The server.
     pub server: Server,
     /// One for each phase of the test; the last is the present one.
     loads: Vec<MetricLoad>,
     marks: u64,
 }
 
-/// What everything has come to once nothing was pending any more.
+/// The result of comparing counters, acknowledgements and Redis, once nothing is pending.
 #[derive(Debug)]
 pub struct Reconciliation {
-    pub accounts: StoreCounters,
+    /// The counters at the end.
+    pub counters: StoreCounters,
     /// Keys that Redis does not hold with the value last acknowledged.
     pub missing: Vec<String>,
 }
 
 impl ServerUnderLoad {
-    /// A server that writes to this URL, under load.
+    /// Starts a server that writes to this URL, under load.
     pub fn start(url: &str, arguments: &[&str]) -> Self {
         let fixed = ["--workers", "2", "--redis-url", url];
         Self::of(Server::start(&[&fixed, arguments].concat()))
     }
 
-    /// A server under load.
+    /// Puts a server under load.
     pub fn of(server: Server) -> Self {
         let load = MetricLoad::start(server.address, "load", LOAD_CONNECTIONS);
         Self { server, loads: vec![load], marks: 0 }
     }
 
-    /// A server on which there is only what the test itself sends.
+    /// Takes a server to which only the test itself sends.
     pub fn without_load(server: Server) -> Self {
         let load = MetricLoad::start(server.address, "load", 0);
         Self { server, loads: vec![load], marks: 0 }
     }
 
-    /// A server under load, once the first metrics are in Redis.
+    /// Starts a server under load, and waits until the first metrics are in Redis.
     pub fn start_healthy(url: &str, arguments: &[&str]) -> Self {
         let outage = Self::start(url, arguments);
         wait_until("the first metrics are stored", || {
-            (outage.accounts().stored > 100).then_some(())
+            (outage.counters().stored > 100).then_some(())
         });
-        assert!(outage.accounts().is_up);
+        assert!(outage.counters().is_up);
         outage
     }
 
-    /// Has further devices post from now on: theirs are the events of which every one was sent
-    /// after this moment.
+    /// Starts a further load: every event of its devices is sent after this moment.
     pub fn start_phase(&mut self, name: &str) {
         self.loads.push(MetricLoad::start(self.server.address, name, LOAD_CONNECTIONS));
     }
@@ -79,17 +80,17 @@ impl ServerUnderLoad {
         self.loads.iter().map(MetricLoad::acknowledged).sum()
     }
 
-    /// The accounts as they stand; they balance, and hold what has been acknowledged.
-    pub fn accounts(&self) -> StoreCounters {
+    /// Scrapes the counters; they balance, and contain what has been acknowledged.
+    pub fn counters(&self) -> StoreCounters {
         let acknowledged = self.acknowledged();
-        let accounts = StoreCounters::scrape(self.server.address);
-        assert!(accounts.accepted >= acknowledged, "{acknowledged} acknowledged: {accounts:?}");
-        accounts
+        let counters = StoreCounters::scrape(self.server.address);
+        assert!(counters.accepted >= acknowledged, "{acknowledged} acknowledged: {counters:?}");
+        counters
     }
 
-    /// Looks at everything that must not wait for Redis.
+    /// Requests every page that must not wait for Redis.
     fn look(&self) {
-        self.accounts();
+        self.counters();
         for target in ["/health", "/ready", "/analyze"] {
             let since = Instant::now();
             let answer = HttpClient::connect(self.server.address).request(&get(target));
@@ -98,22 +99,22 @@ impl ServerUnderLoad {
         }
     }
 
-    /// Lets the fault last so long, while events are acknowledged and probes answered.
+    /// Lets the fault last so long, while events must be acknowledged and probes answered.
     pub fn observe_for(&self, duration: Duration) {
         let (since, before) = (Instant::now(), self.acknowledged());
         while since.elapsed() < duration {
             self.look();
-            thread::park_timeout(LOOK_INTERVAL);
+            thread::park_timeout(PROBE_INTERVAL);
         }
         let acknowledged = self.acknowledged() - before;
         assert!(acknowledged > 100, "only {acknowledged} events in {duration:?}");
     }
 
-    /// The same until something has happened that may take so long.
+    /// Observes it until something has happened that may take so long.
     pub fn observe_until(&self, limit: Duration, what: &str, mut happened: impl FnMut() -> bool) {
         wait_until_within(limit, what, || {
             self.look();
-            thread::park_timeout(LOOK_INTERVAL);
+            thread::park_timeout(PROBE_INTERVAL);
             happened().then_some(())
         });
     }
@@ -126,13 +127,13 @@ impl ServerUnderLoad {
 
     /// Waits until the server itself says whether Redis is there.
     pub fn wait_until_up_is(&self, is_up: bool) {
-        wait_until("the server notices", || (self.accounts().is_up == is_up).then_some(()));
+        wait_until("the server notices", || (self.counters().is_up == is_up).then_some(()));
         let answer = HttpClient::connect(self.server.address).request(&get("/analyze"));
         assert_eq!(answer.json()["store"]["kind"], "redis", "{answer:?}");
     }
 
-    /// Checks that writing goes on by itself, the fault over. The server promises six seconds, and
-    /// `wait_until` gives it four more, as the machine that runs the tests is shared.
+    /// Checks that writing goes on by itself once the fault is over. The server promises six
+    /// seconds, and `wait_until` gives it four more, as the machine that runs the tests is shared.
     pub fn wait_for_recovery(&mut self, keeper: &mut impl MetricStore) {
         wait_until("an event from after the fault is in Redis", || {
             // A new one each time: one alone might be among what a full queue drops.
@@ -152,44 +153,44 @@ impl ServerUnderLoad {
         (key, value)
     }
 
-    /// Ends the load and compares the counters with what was acknowledged in all phases, which is
-    /// answered phase by phase.
+    /// Ends the load, compares the counters with what was acknowledged in all phases, and returns
+    /// that phase by phase.
     pub fn stop_load(&mut self) -> (StoreCounters, Vec<SentMetrics>) {
         assert!(!self.loads.is_empty(), "it settles once");
         let phases: Vec<SentMetrics> = self.loads.drain(..).map(MetricLoad::stop).collect();
-        let accounts = wait_until("nothing is pending", || {
-            let accounts = StoreCounters::scrape(self.server.address);
-            (accounts.pending == 0).then_some(accounts)
+        let counters = wait_until("nothing is pending", || {
+            let counters = StoreCounters::scrape(self.server.address);
+            (counters.pending == 0).then_some(counters)
         });
         let events: u64 = phases.iter().map(|sent| sent.events).sum();
-        assert_eq!(accounts.accepted, events, "{accounts:?}");
-        assert_eq!(accounts.settled(), events, "{accounts:?}");
-        assert!(accounts.is_up, "{accounts:?}");
-        (accounts, phases)
+        assert_eq!(counters.accepted, events, "{counters:?}");
+        assert_eq!(counters.settled(), events, "{counters:?}");
+        assert!(counters.is_up, "{counters:?}");
+        (counters, phases)
     }
 
     /// Ends the load and compares: the counters with what was acknowledged, Redis with what was
     /// sent. What is missing was counted as dropped; a key holds what was sent to it last.
     pub fn reconcile(&mut self, keeper: &mut impl MetricStore) -> Reconciliation {
-        let (accounts, phases) = self.stop_load();
+        let (counters, phases) = self.stop_load();
         let missing: Vec<String> =
             phases.iter().flat_map(|sent| sent.missing_from(keeper)).collect();
         let count = missing.len() as u64;
-        assert!(count <= accounts.dropped, "{count} missing, {missing:.5?}: {accounts:?}");
-        Reconciliation { accounts, missing }
+        assert!(count <= counters.dropped, "{count} missing, {missing:.5?}: {counters:?}");
+        Reconciliation { counters, missing }
     }
 
-    /// The same where nothing may be lost.
+    /// Ends the load and compares, where nothing may be lost.
     pub fn reconcile_without_loss(&mut self, keeper: &mut impl MetricStore) -> Reconciliation {
         let settled = self.reconcile(keeper);
-        assert_eq!(settled.accounts.dropped, 0, "{settled:?}");
+        assert_eq!(settled.counters.dropped, 0, "{settled:?}");
         settled
     }
 
-    /// Checks that some hundred of these are answered to who looks them up.
+    /// Looks some hundred of these up.
     pub fn check_lookups(&self, sent: &SentMetrics) {
         let mut client = HttpClient::connect(self.server.address);
-        let step = sent.values.len() / LOOK_UPS + 1;
+        let step = sent.values.len() / LOOKUPS_MAX + 1;
         for (key, value) in sent.values.iter().step_by(step) {
             let target = format!("/metrics/{}", key.strip_prefix("metric:").unwrap());
             // The first may have to find its way to Redis.
@@ -201,7 +202,7 @@ impl ServerUnderLoad {
         }
     }
 
-    /// A fault that is over: all that every such test checks.
+    /// Checks all that holds once a fault without a loss is over.
     pub fn recover_without_loss(&mut self, keeper: &mut impl MetricStore) -> Reconciliation {
         self.wait_for_recovery(keeper);
         self.reconcile_without_loss(keeper)

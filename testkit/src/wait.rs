@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take that ought to happen soon.
+/// The limit for anything that ought to happen soon.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An answer that takes longer has waited for something. Far more than any takes, as the machine
-/// that runs the tests is shared.
+/// The limit for an answer; a later one has waited for something. Far more than any takes, as the
+/// machine that runs the tests is shared.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Polls until `found` returns a value, and panics after [`TIMEOUT`].
@@ -15,7 +15,8 @@ pub fn wait_until<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
     wait_until_within(TIMEOUT, what, found)
 }
 
-/// Polls like [`wait_until`] with a limit of its own, for what takes its time even where all is well.
+/// Polls like [`wait_until`] with a limit of its own, for what takes its time even where all is
+/// well.
 pub fn wait_until_within<T>(
     limit: Duration,
     what: &str,

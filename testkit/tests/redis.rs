@@ -12,7 +12,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use testkit::{Direction, Ending, FaultProxy, Mode, Redis, RedisReply, TIMEOUT, wait_until};
+use testkit::{
+    CloseMode, Direction, FaultProxy, ProxyMode, Redis, RedisReply, TIMEOUT, wait_until,
+};
 
 fn connect(proxy: &FaultProxy) -> TcpStream {
     let stream = TcpStream::connect(proxy.address).unwrap();
@@ -96,7 +98,7 @@ fn the_proxy_forwards_and_delays() {
     let proxy = FaultProxy::start(redis.address());
     let mut stream = connect(&proxy);
     talk(&mut stream, "PING\r\n", "+PONG\r\n");
-    proxy.set(Mode::Delay(Duration::from_millis(100)));
+    proxy.set(ProxyMode::Delay(Duration::from_millis(100)));
     let since = Instant::now();
     talk(&mut stream, "PING\r\n", "+PONG\r\n");
     assert!(since.elapsed() > Duration::from_millis(190), "{:?}", since.elapsed());
@@ -107,7 +109,7 @@ fn the_proxy_forwards_and_delays() {
 fn the_proxy_cuts_behind_a_byte() {
     let mut redis = Redis::start(&[]);
     let proxy = FaultProxy::start(redis.address());
-    for ending in [Ending::Reset, Ending::End] {
+    for ending in [CloseMode::Reset, CloseMode::End] {
         let mut stream = connect(&proxy);
         talk(&mut stream, "PING\r\n", "+PONG\r\n");
         proxy.cut_after(Direction::ToServer, 10, ending);
@@ -116,14 +118,14 @@ fn the_proxy_cuts_behind_a_byte() {
         let mut rest = Vec::new();
         let end = stream.read_to_end(&mut rest).map_err(|error| error.kind());
         match ending {
-            Ending::Reset => assert_eq!(end, Err(ErrorKind::ConnectionReset)),
-            Ending::End => assert_eq!((end, &rest[..]), (Ok(3), &b"+PO"[..])),
+            CloseMode::Reset => assert_eq!(end, Err(ErrorKind::ConnectionReset)),
+            CloseMode::End => assert_eq!((end, &rest[..]), (Ok(3), &b"+PO"[..])),
         }
     }
     // What is cut on its way to Redis has not happened there, and what came before has: behind an
     // end, that is, for a reset may overtake what Redis has not read.
     let mut stream = connect(&proxy);
-    proxy.cut_after(Direction::ToRedis, 15, Ending::End);
+    proxy.cut_after(Direction::ToRedis, 15, CloseMode::End);
     stream.write_all(b"SET a 1\r\nSET b 2\r\n").unwrap();
     wait_until("the cut", || (proxy.cuts() == 3).then_some(()));
     wait_until("the first command", || (redis.value("a").as_deref() == Some("1")).then_some(()));
@@ -137,7 +139,7 @@ fn the_proxy_swallows_and_refuses() {
     let proxy = FaultProxy::start(redis.address());
     let mut old = connect(&proxy);
     talk(&mut old, "PING\r\n", "+PONG\r\n");
-    proxy.set(Mode::BlackHole);
+    proxy.set(ProxyMode::BlackHole);
     let mut new = connect(&proxy);
     for stream in [&mut old, &mut new] {
         stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -146,14 +148,14 @@ fn the_proxy_swallows_and_refuses() {
         assert!(matches!(silence.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     }
-    proxy.set(Mode::Forward);
+    proxy.set(ProxyMode::Forward);
     for mut stream in [old, new] {
         assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
     assert_eq!(redis.value("a"), None);
-    proxy.set(Mode::Refuse);
+    proxy.set(ProxyMode::Refuse);
     wait_until("connections are refused", || TcpStream::connect(proxy.address).err());
-    proxy.set(Mode::Forward);
+    proxy.set(ProxyMode::Forward);
     wait_until("and taken again", || TcpStream::connect(proxy.address).ok());
 }
 

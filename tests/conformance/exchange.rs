@@ -48,7 +48,7 @@ impl Server {
             // After the last answer the server may have closed already.
             let sent = client.try_send(piece);
             assert!(sent.is_ok() || !case.stays_open, "{}: {sent:?}", shown(&case.sent));
-            self.barrier.pass();
+            self.barrier.wait();
         }
         let sent = client.try_send(FOLLOWER);
         assert!(sent.is_ok() || !case.stays_open, "{}: {sent:?}", shown(&case.sent));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use testkit::server::{Run, run};
+use testkit::server::{FinishedProcess, run};
 use testkit::{Exposition, Server, get};
 
 const COUNT: usize = 20;
@@ -33,7 +33,7 @@ fn try_out(device: &str, client: impl FnOnce(&Server) -> Command) {
     let server = Server::start(&["--workers", "2", "--ingest-token", TOKEN]);
     let mut command = client(&server);
     command.args([device, &COUNT.to_string()]).env("COREPULSE_INGEST_TOKEN", TOKEN);
-    let Run { code, output, errors } = run(command);
+    let FinishedProcess { code, output, errors } = run(command);
     assert_eq!((code, errors.as_str()), (0, ""), "{output}");
     assert!(output.contains("accepted"), "{output}");
 
@@ -91,7 +91,7 @@ fn a_raw_socket_as_a_board_has_it() {
     command.arg(client("micropython.py"));
     command.args([server.address.ip().to_string(), server.address.port().to_string()]);
     command.args(["board-1", &COUNT.to_string()]);
-    let Run { code, output, errors } = run(command);
+    let FinishedProcess { code, output, errors } = run(command);
     assert_eq!((code, errors.as_str()), (0, ""), "{output}");
     // The server says when it was, and each time once.
     let mut times: Vec<&str> =
@@ -109,7 +109,8 @@ fn a_client_says_what_the_server_refuses() {
         (PathBuf::from("node"), "post.mjs"),
         (PathBuf::from("sh"), "post.sh"),
     ] {
-        let Run { code, output, errors } = run(with_url(program, Some(script), &server));
+        let FinishedProcess { code, output, errors } =
+            run(with_url(program, Some(script), &server));
         assert_ne!(code, 0, "{script}: {output}");
         let said = output + &errors;
         assert!(said.contains("the ingest token"), "{script}: {said}");

@@ -1,6 +1,6 @@
 //! The program's words: flags, variables, mistakes, exit codes, and what it never says.
 
-use testkit::server::{Run, command, run};
+use testkit::server::{FinishedProcess, command, run};
 use testkit::{Server, get};
 
 /// The flags of DESIGN section 8, each with what `--print-config` shows by default.
@@ -35,12 +35,12 @@ const FLAGS: &[(&str, &str)] = &[
     ("log-level", "info"),
 ];
 
-fn run_with(arguments: &[&str]) -> Run {
+fn run_with(arguments: &[&str]) -> FinishedProcess {
     run(command(arguments))
 }
 
 /// Whether a configuration has this line, wherever its value came from.
-fn has(run: &Run, line: &str) -> bool {
+fn has(run: &FinishedProcess, line: &str) -> bool {
     let values = run.output.lines().map(|line| line.split("  # ").next().unwrap());
     values.into_iter().any(|value| value == line)
 }

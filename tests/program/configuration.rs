@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 use testkit::Server;
-use testkit::server::{Run, command, run};
+use testkit::server::{FinishedProcess, command, run};
 
-fn run_with(arguments: &[&str]) -> Run {
+fn run_with(arguments: &[&str]) -> FinishedProcess {
     run(command(arguments))
 }
 
 /// Whether a configuration has this line, wherever its value came from.
-fn has(run: &Run, line: &str) -> bool {
+fn has(run: &FinishedProcess, line: &str) -> bool {
     let values = run.output.lines().map(|line| line.split("  # ").next().unwrap());
     values.into_iter().any(|value| value == line)
 }

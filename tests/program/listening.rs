@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 use testkit::http_client::metric;
-use testkit::server::{Run, command, run};
+use testkit::server::{FinishedProcess, command, run};
 use testkit::{HttpClient, Server, get, get_as_localhost, post, wait_until};
 
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -26,7 +26,7 @@ fn is_healthy_at(address: SocketAddr) -> bool {
     HttpClient::connect(address).request(&get("/health")).status == 200
 }
 
-fn healthcheck(arguments: &[&str]) -> Run {
+fn healthcheck(arguments: &[&str]) -> FinishedProcess {
     run(command(&[&["healthcheck"], arguments].concat()))
 }
 
@@ -190,7 +190,7 @@ fn a_second_server_on_the_port_of_a_first_is_refused() {
     assert_eq!(first.client().request(&get("/health")).status, 200);
 }
 
-fn assert_unavailable(run: &Run, address: &str) {
+fn assert_unavailable(run: &FinishedProcess, address: &str) {
     assert_eq!(run.code, 69, "{run:?}");
     assert!(run.errors.contains(address) && run.errors.contains("listen"), "{run:?}");
 }

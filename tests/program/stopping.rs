@@ -76,7 +76,7 @@ fn post_pipelined(address: SocketAddr, acknowledged: &Acknowledged) {
     }
 }
 
-fn assert_accounts(server: &Server, acknowledged: u64) {
+fn assert_counters(server: &Server, acknowledged: u64) {
     let last = server.last_line();
     assert_eq!(last["message"], "stopped", "{last}");
     let number = |name: &str| last[name].as_u64().unwrap_or_else(|| panic!("{name}: {last}"));
@@ -106,7 +106,7 @@ fn every_acknowledged_event_is_in_the_last_line() {
         }
         let status = server.wait();
         assert_eq!(status.code(), Some(0), "{status}");
-        assert_accounts(&server, acknowledged.count());
+        assert_counters(&server, acknowledged.count());
     }
 }
 
@@ -143,7 +143,7 @@ fn what_was_sent_before_the_signal_is_answered() {
         drop(clients);
         let status = server.wait();
         assert_eq!(status.code(), Some(0), "{status}");
-        assert_accounts(&server, acknowledged.count());
+        assert_counters(&server, acknowledged.count());
     }
 }
 
@@ -168,7 +168,7 @@ fn a_request_under_way_may_be_finished() {
     half.assert_end();
     drop(half);
     assert_eq!(server.wait().code(), Some(0));
-    assert_accounts(&server, 3);
+    assert_counters(&server, 3);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn nobody_is_waited_for_longer_than_the_drain_timeout() {
     let took = since.elapsed();
     let allowed = Duration::from_millis(950)..=Duration::from_millis(2500);
     assert!(allowed.contains(&took), "{took:?}");
-    assert_accounts(&server, 0);
+    assert_counters(&server, 0);
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn during_the_drain_delay_all_is_served_but_readiness() {
     let took = since.elapsed();
     let allowed = Duration::from_millis(1000)..=Duration::from_millis(3500);
     assert!(allowed.contains(&took), "{took:?}");
-    assert_accounts(&server, acknowledged.count());
+    assert_counters(&server, acknowledged.count());
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn are_newcomers_answered() -> bool {
     }
     drop(newcomers);
     assert_eq!(server.wait().code(), Some(0));
-    assert_accounts(&server, acknowledged.count());
+    assert_counters(&server, acknowledged.count());
     true
 }
 

@@ -52,11 +52,11 @@ fn outlives_the_return(outage: &mut ServerUnderLoad, cluster: &mut RedisCluster)
 /// Ends the load: nothing was dropped, and every event of the last phase is at its node and found
 /// by a look-up. Returns these events.
 fn reconcile(outage: &mut ServerUnderLoad, cluster: &mut RedisCluster) -> SentMetrics {
-    let (accounts, mut phases) = outage.stop_load();
-    assert_eq!(accounts.dropped, 0, "{accounts:?}");
+    let (counters, mut phases) = outage.stop_load();
+    assert_eq!(counters.dropped, 0, "{counters:?}");
     let safe = phases.pop().expect("there is a phase");
     let missing = safe.missing_from(cluster);
-    assert!(missing.is_empty(), "{} missing, {missing:.5?}: {accounts:?}", missing.len());
+    assert!(missing.is_empty(), "{} missing, {missing:.5?}: {counters:?}", missing.len());
     outage.check_lookups(&safe);
     let lost: usize = phases.iter().map(|sent| sent.missing_from(cluster).len()).sum();
     println!("{lost} keys of earlier phases lost by Redis");
@@ -136,7 +136,7 @@ fn a_slot_that_moves_while_it_is_written_to() {
         cluster.move_keys(slot, from, to);
         cluster.end_move(slot, from, to);
         wait_until("the old owner is asked for it", || {
-            outage.accounts();
+            outage.counters();
             (cluster.redirections(from) > before).then_some(())
         });
         outage.observe_for(Duration::from_millis(500));
@@ -155,7 +155,7 @@ fn a_slot_that_takes_its_time_to_move() {
     cluster.begin_move(slot, from, to);
     cluster.move_keys(slot, from, to);
     wait_until("the old owner is asked for it", || {
-        outage.accounts();
+        outage.counters();
         (cluster.redirections(from) > 0).then_some(())
     });
     outage.observe_for(Duration::from_secs(2));
@@ -224,12 +224,12 @@ fn no_node_at_start() {
     let mut outage = ServerUnderLoad::start(&cluster.url(), &[]);
     outage.wait_until_up_is(false);
     outage.observe_for(Duration::from_secs(2));
-    assert_eq!(outage.accounts().stored, 0);
+    assert_eq!(outage.counters().stored, 0);
     cluster.run_all();
     outage.observe_until(FAILOVER_TIME_MAX, "the nodes find each other", || cluster.is_whole());
     recovers_everywhere(&mut outage, &mut cluster);
-    let accounts = outage.reconcile_without_loss(&mut cluster).accounts;
-    assert!(accounts.coalesced > 0, "{accounts:?}");
+    let counters = outage.reconcile_without_loss(&mut cluster).counters;
+    assert!(counters.coalesced > 0, "{counters:?}");
 }
 
 /// A server that knows all six nodes and has found a metric there; then they take connections and

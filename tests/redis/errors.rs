@@ -1,23 +1,25 @@
 //! Error replies of a Redis that runs: each is counted by its kind, and none is the last word.
 
 use std::time::Duration;
-use testkit::{Direction, Ending, FaultProxy, Reconciliation, Redis, ServerUnderLoad, wait_until};
+use testkit::{
+    CloseMode, Direction, FaultProxy, Reconciliation, Redis, ServerUnderLoad, wait_until,
+};
 
 const FAULT: Duration = Duration::from_secs(2);
 
 /// Waits until the server has counted such a reply, lets the fault last, and returns how many there
 /// have been.
 fn lasts_with_errors(outage: &ServerUnderLoad, kind: &str) -> u64 {
-    wait_until("an error is counted", || (outage.accounts().errors(kind) > 0).then_some(()));
+    wait_until("an error is counted", || (outage.counters().errors(kind) > 0).then_some(()));
     outage.observe_for(FAULT);
-    outage.accounts().errors(kind)
+    outage.counters().errors(kind)
 }
 
 /// Events refused for good were dropped and counted; no others are missing.
 fn assert_most_is_there(settled: &Reconciliation) {
-    let accounts = &settled.accounts;
-    assert!(accounts.stored > 100, "{accounts:?}");
-    assert!(settled.missing.len() as u64 <= accounts.dropped, "{settled:?}");
+    let counters = &settled.counters;
+    assert!(counters.stored > 100, "{counters:?}");
+    assert!(settled.missing.len() as u64 <= counters.dropped, "{settled:?}");
 }
 
 #[test]
@@ -27,7 +29,7 @@ fn a_wrong_password_until_it_is_right() {
     let mut outage = ServerUnderLoad::start(&url, &[]);
     outage.wait_until_up_is(false);
     outage.observe_for(FAULT);
-    assert_eq!(outage.accounts().stored, 0);
+    assert_eq!(outage.counters().stored, 0);
     redis.configure("requirepass", "wrong");
     outage.recover_without_loss(&mut redis);
 }
@@ -122,7 +124,7 @@ fn a_user_that_may_not_end_connections() {
     let url = format!("redis://writer:pw@{}/", proxy.address);
     let mut outage = ServerUnderLoad::start_healthy(&url, &[]);
     for round in 1..=3 {
-        proxy.cut_after(Direction::ToServer, 1, Ending::Reset);
+        proxy.cut_after(Direction::ToServer, 1, CloseMode::Reset);
         wait_until("the cut", || (proxy.cuts() == round).then_some(()));
         outage.wait_for_recovery(&mut redis);
     }

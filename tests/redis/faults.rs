@@ -14,11 +14,11 @@ fn absent_at_start() {
     let mut outage = ServerUnderLoad::start(&redis.url(), &[]);
     outage.wait_until_up_is(false);
     outage.observe_for(Duration::from_secs(2));
-    assert_eq!(outage.accounts().stored, 0);
+    assert_eq!(outage.counters().stored, 0);
     redis.run();
     outage.wait_for_recovery(&mut redis);
-    let accounts = outage.reconcile_without_loss(&mut redis).accounts;
-    assert!(accounts.coalesced > 0, "{accounts:?}");
+    let counters = outage.reconcile_without_loss(&mut redis).counters;
+    assert!(counters.coalesced > 0, "{counters:?}");
 }
 
 #[test]
@@ -32,8 +32,8 @@ fn killed_and_started_again() {
         redis.run();
         outage.wait_for_recovery(&mut redis);
     }
-    let accounts = outage.reconcile_without_loss(&mut redis).accounts;
-    assert!(accounts.reconnects >= 2, "{accounts:?}");
+    let counters = outage.reconcile_without_loss(&mut redis).counters;
+    assert!(counters.reconnects >= 2, "{counters:?}");
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn frozen_for_five_seconds() {
     let mut outage = ServerUnderLoad::start_healthy(&redis.url(), &[]);
     redis.freeze();
     outage.observe_for(Duration::from_secs(5));
-    assert!(!outage.accounts().is_up);
+    assert!(!outage.counters().is_up);
     redis.thaw();
     outage.recover_without_loss(&mut redis);
 }

@@ -70,10 +70,10 @@ fn a_redis_that_comes_and_goes_fills_no_log() {
     let mut losses = 0;
     for _ in 0..20 {
         redis.configure("maxmemory", "1");
-        wait_until("it is down", || (outage.accounts().errors("oom") > losses).then_some(()));
+        wait_until("it is down", || (outage.counters().errors("oom") > losses).then_some(()));
         redis.configure("maxmemory", "0");
         outage.wait_until_up_is(true);
-        losses = outage.accounts().errors("oom");
+        losses = outage.counters().errors("oom");
     }
     outage.reconcile_without_loss(&mut redis);
     outage.server.signal("TERM");
@@ -96,8 +96,8 @@ fn events_lost_to_a_full_queue_are_told_once_a_minute() {
         let lines: Vec<String> = numbers.map(|number| metric("lost", number, "1").1).collect();
         assert_eq!(client.request(&post(lines.join("\n").as_bytes())).status, 202);
     }
-    let accounts = StoreCounters::scrape(server.address);
-    assert!(accounts.dropped_by("overflow") > 1_000, "{accounts:?}");
+    let counters = StoreCounters::scrape(server.address);
+    assert!(counters.dropped_by("overflow") > 1_000, "{counters:?}");
     server.signal("TERM");
     server.wait();
     let log = server.full_log();
@@ -109,7 +109,7 @@ fn events_lost_to_a_full_queue_are_told_once_a_minute() {
         .collect();
     // The first block at once, and the rest of them at the end.
     let told: u64 = lines.iter().map(|line| line["events"].as_u64().unwrap()).sum();
-    assert_eq!(told, accounts.dropped_by("overflow"), "{lines:?}");
+    assert_eq!(told, counters.dropped_by("overflow"), "{lines:?}");
     assert!((1..=3).contains(&lines.len()), "{lines:?}");
     assert!(lines.iter().all(|line| line["reason"] == "overflow" && line["level"] == "WARN"));
 }
@@ -119,7 +119,7 @@ fn events_lost_to_a_full_queue_are_told_once_a_minute() {
 fn an_idle_writer_hears_of_a_failover() {
     let mut sentinels = RedisSentinel::start();
     let server = start(&sentinels.url(), &[]);
-    let is_up = |up: bool| move |accounts: StoreCounters| (accounts.is_up == up).then_some(());
+    let is_up = |up: bool| move |counters: StoreCounters| (counters.is_up == up).then_some(());
     wait_until("it is up", || is_up(true)(StoreCounters::scrape(server.address)));
     // The sentinels still name the one that is a replica now.
     sentinels.swap();

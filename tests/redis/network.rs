@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 use testkit::metric_load::metric;
 use testkit::{
-    Direction, Ending, FaultProxy, Mode, Redis, Server, ServerUnderLoad, get, get_as_localhost,
-    post, wait_until,
+    CloseMode, Direction, FaultProxy, ProxyMode, Redis, Server, ServerUnderLoad, get,
+    get_as_localhost, post, wait_until,
 };
 
 /// More than the largest handshake, less than what one block of the load takes.
@@ -19,46 +19,46 @@ fn start() -> (Redis, FaultProxy, ServerUnderLoad) {
 }
 
 /// Cuts the stream so many times, each behind another byte, and checks that writing goes on.
-fn cut_often(direction: Direction, ending: Ending, bytes: [usize; 4]) {
+fn cut_often(direction: Direction, ending: CloseMode, bytes: [usize; 4]) {
     let (mut redis, proxy, mut outage) = start();
     for bytes in bytes {
         let before = proxy.cuts();
         proxy.cut_after(direction, bytes, ending);
         wait_until("the cut", || {
-            outage.accounts();
+            outage.counters();
             (proxy.cuts() > before).then_some(())
         });
         outage.wait_for_recovery(&mut redis);
     }
-    let accounts = outage.reconcile_without_loss(&mut redis).accounts;
-    assert!(accounts.reconnects >= 4, "{accounts:?}");
+    let counters = outage.reconcile_without_loss(&mut redis).counters;
+    assert!(counters.reconnects >= 4, "{counters:?}");
 }
 
 #[test]
 fn a_reset_in_the_middle_of_a_pipeline() {
     let bytes = [IN_A_PIPELINE, IN_A_PIPELINE + 333, 1, 40_000];
-    cut_often(Direction::ToRedis, Ending::Reset, bytes);
+    cut_often(Direction::ToRedis, CloseMode::Reset, bytes);
 }
 
 #[test]
 fn an_end_in_the_middle_of_a_pipeline() {
-    cut_often(Direction::ToRedis, Ending::End, [1, 2, IN_A_PIPELINE, 40_000]);
+    cut_often(Direction::ToRedis, CloseMode::End, [1, 2, IN_A_PIPELINE, 40_000]);
 }
 
 #[test]
 fn a_truncated_reply() {
     // Behind the first byte of `+OK\r\n`, before its last one, between two, and far into many.
-    cut_often(Direction::ToServer, Ending::End, [1, 4, 5, 512]);
+    cut_often(Direction::ToServer, CloseMode::End, [1, 4, 5, 512]);
 }
 
 #[test]
 fn a_reset_in_the_middle_of_a_reply() {
-    cut_often(Direction::ToServer, Ending::Reset, [1, 4, 5, 512]);
+    cut_often(Direction::ToServer, CloseMode::Reset, [1, 4, 5, 512]);
 }
 
 /// A hole for connections old and new, until the server has tried for a while.
 fn fall_into_a_hole(redis: &mut Redis, proxy: &FaultProxy, outage: &mut ServerUnderLoad) {
-    proxy.set(Mode::BlackHole);
+    proxy.set(ProxyMode::BlackHole);
     outage.wait_until_up_is(false);
     let before = proxy.connections();
     let since = Instant::now();
@@ -70,7 +70,7 @@ fn fall_into_a_hole(redis: &mut Redis, proxy: &FaultProxy, outage: &mut ServerUn
     assert!(tried > 0, "it never tried again");
     // The pauses grow and have jitter, so that a Redis that fails gets few attempts.
     assert!(tried < 40, "{tried} connections in four seconds");
-    proxy.set(Mode::Forward);
+    proxy.set(ProxyMode::Forward);
     outage.wait_for_recovery(redis);
     outage.reconcile_without_loss(redis);
 }
@@ -102,30 +102,30 @@ fn a_black_hole_for_tls() {
     let server =
         Server::start_with_environment(&[("SSL_CERT_FILE", &authority)], &["--redis-url", &url]);
     let mut outage = ServerUnderLoad::of(server);
-    wait_until("the first metrics are stored", || (outage.accounts().stored > 100).then_some(()));
+    wait_until("the first metrics are stored", || (outage.counters().stored > 100).then_some(()));
     fall_into_a_hole(&mut redis, &proxy, &mut outage);
 }
 
 #[test]
 fn a_closed_port() {
     let (mut redis, proxy, mut outage) = start();
-    proxy.set(Mode::Refuse);
+    proxy.set(ProxyMode::Refuse);
     outage.wait_until_up_is(false);
     outage.observe_for(Duration::from_secs(2));
-    proxy.set(Mode::Forward);
+    proxy.set(ProxyMode::Forward);
     outage.recover_without_loss(&mut redis);
 }
 
 #[test]
 fn a_slow_network() {
     let (mut redis, proxy, mut outage) = start();
-    let before = outage.accounts().reconnects;
-    proxy.set(Mode::Delay(Duration::from_millis(100)));
+    let before = outage.counters().reconnects;
+    proxy.set(ProxyMode::Delay(Duration::from_millis(100)));
     outage.observe_for(Duration::from_secs(3));
     // Slow is not away: the connection stays.
-    assert!(outage.accounts().is_up);
-    assert_eq!(outage.accounts().reconnects, before);
-    proxy.set(Mode::Forward);
+    assert!(outage.counters().is_up);
+    assert_eq!(outage.counters().reconnects, before);
+    proxy.set(ProxyMode::Forward);
     outage.recover_without_loss(&mut redis);
 }
 
@@ -145,14 +145,14 @@ fn one_key_ends_with_its_last_value_however_often_the_stream_is_reset() {
             // has done what the server does not know of.
             let is_even = (number / (POSTS / RESETS)).is_multiple_of(2);
             let at = if is_even { Direction::ToRedis } else { Direction::ToServer };
-            proxy.cut_after(at, 3, Ending::Reset);
+            proxy.cut_after(at, 3, CloseMode::Reset);
         }
         let (key, value) = metric("ordered", 0, &number.to_string());
         assert_eq!(client.request(&post(value.as_bytes())).status, 202);
         outage.record_sent(&key, &value);
         if number % 100 == 0 {
             highest = assert_not_older(redis.value(&key), highest);
-            outage.accounts();
+            outage.counters();
         }
         last = key;
     }
@@ -177,10 +177,10 @@ fn signals_of_the_profiler_cost_neither_connections_nor_answers() {
         (second.status == 429).then_some(profile)
     });
     // Replies have to be waited for, and come in time.
-    proxy.set(Mode::Delay(Duration::from_millis(50)));
+    proxy.set(ProxyMode::Delay(Duration::from_millis(50)));
     for _ in 0..50 {
         outage.server.signal_thread("store", "PROF");
-        outage.accounts();
+        outage.counters();
     }
     let mut client = outage.server.client();
     let target = format!("/metrics/{}", key.strip_prefix("metric:").unwrap());
@@ -191,11 +191,11 @@ fn signals_of_the_profiler_cost_neither_connections_nor_answers() {
         }
         assert_eq!(client.receive().status, 200);
     }
-    proxy.set(Mode::Forward);
+    proxy.set(ProxyMode::Forward);
     assert_eq!(profile.receive().status, 200);
-    let accounts = outage.reconcile_without_loss(&mut redis).accounts;
-    let errors = ["io", "timeout", "protocol"].map(|kind| accounts.errors(kind));
-    assert_eq!((accounts.reconnects, errors), (0, [0; 3]), "{accounts:?}");
+    let counters = outage.reconcile_without_loss(&mut redis).counters;
+    let errors = ["io", "timeout", "protocol"].map(|kind| counters.errors(kind));
+    assert_eq!((counters.reconnects, errors), (0, [0; 3]), "{counters:?}");
 }
 
 /// Checks that the value in Redis is never older than before; returns its number.
@@ -219,11 +219,11 @@ fn cuts_at_random_bytes() {
     let (mut redis, proxy, mut outage) = start();
     for _ in 0..12 {
         let direction = if random.bool() { Direction::ToRedis } else { Direction::ToServer };
-        let ending = if random.bool() { Ending::Reset } else { Ending::End };
+        let ending = if random.bool() { CloseMode::Reset } else { CloseMode::End };
         let before = proxy.cuts();
         proxy.cut_after(direction, 1 + random.usize(..3000), ending);
         wait_until("the cut", || (proxy.cuts() > before).then_some(()));
-        outage.accounts();
+        outage.counters();
     }
     outage.recover_without_loss(&mut redis);
 }

@@ -40,8 +40,8 @@ fn send(server: &Server, devices: &[&str], number: u64) {
 
 fn until_stored(server: &Server, events: u64) -> StoreCounters {
     wait_until("all of it is stored", || {
-        let accounts = StoreCounters::scrape(server.address);
-        (accounts.stored == events).then_some(accounts)
+        let counters = StoreCounters::scrape(server.address);
+        (counters.stored == events).then_some(counters)
     })
 }
 
@@ -62,10 +62,10 @@ fn a_node_that_is_cut_off_is_left_for_one_that_knows_better() {
     // The first of the URL is asked first.
     let server = start(&[&stale, &knows]);
     send(&server, &["a", "b"], 1);
-    let accounts = until_stored(&server, 2);
-    assert!(accounts.errors("clusterdown") > 0, "{accounts:?}");
+    let counters = until_stored(&server, 2);
+    assert!(counters.errors("clusterdown") > 0, "{counters:?}");
     assert_eq!(knows.count("SET"), 2);
-    assert!((2..=4).contains(&stale.count("SET")), "{:?}", stale.asked());
+    assert!((2..=4).contains(&stale.count("SET")), "{:?}", stale.commands());
 }
 
 /// Only the key whose slot is being moved is sent twice; those behind it are not, and do not wait.
@@ -81,10 +81,10 @@ fn ask_costs_its_keys_alone() {
     let server = start(&[&owner]);
     let devices = ["moved", "a", "b", "c", "d", "e"];
     send(&server, &devices, 1);
-    let accounts = until_stored(&server, 6);
-    assert_eq!((accounts.errors("ask"), accounts.reconnects), (0, 0), "{accounts:?}");
+    let counters = until_stored(&server, 6);
+    assert_eq!((counters.errors("ask"), counters.reconnects), (0, 0), "{counters:?}");
     let sets = |node: &FakeRedis| -> Vec<String> {
-        let sets = node.asked().into_iter().filter(|(_, words)| words[0] == "SET");
+        let sets = node.commands().into_iter().filter(|(_, words)| words[0] == "SET");
         sets.map(|(_, words)| words[1].split(':').nth(1).unwrap().to_owned()).collect()
     };
     assert_eq!(sets(&owner), devices);
@@ -113,7 +113,7 @@ fn a_node_met_by_ask_is_fenced_before_anything_is_sent() {
     let server = start(&[&owner]);
     send(&server, &["a"], 1);
     until_stored(&server, 1);
-    let asked = importing.asked();
+    let asked = importing.commands();
     let again: Vec<&ReceivedCommand> = asked.iter().filter(|(number, _)| *number > 1).collect();
     let at =
         |command: &str| again.iter().position(|(_, words)| words.join(" ").starts_with(command));
@@ -145,7 +145,7 @@ fn a_look_up_follows_moved_and_ask() {
     }
     assert_eq!(new.count("ASKING"), 3);
     let connections = |node: &FakeRedis, command: &str| {
-        let asked = node.asked();
+        let asked = node.commands();
         let numbers = asked.iter().filter(|(_, words)| words[0] == command).map(|asked| asked.0);
         numbers.collect::<BTreeSet<_>>().len()
     };

@@ -1,8 +1,8 @@
 //! Flags about Redis, and the values that are refused.
 
-use testkit::server::{Run, command, run};
+use testkit::server::{FinishedProcess, command, run};
 
-fn run_with(arguments: &[&str]) -> Run {
+fn run_with(arguments: &[&str]) -> FinishedProcess {
     run(command(arguments))
 }
 

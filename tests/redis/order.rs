@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use testkit::metric_load::metric;
 use testkit::redis_client::RedisClient;
 use testkit::{
-    Direction, Ending, FaultProxy, HttpClient, Mode, Redis, RedisReply, Server, ServerUnderLoad,
-    post, wait_until,
+    CloseMode, Direction, FaultProxy, HttpClient, ProxyMode, Redis, RedisReply, Server,
+    ServerUnderLoad, post, wait_until,
 };
 
 /// A connection that receives every command that Redis runs from now on.
@@ -98,24 +98,24 @@ fn a_retried_command_never_overwrites_a_newer_value() {
         number
     };
     // Slow, so that several blocks are on their way when their replies are lost.
-    proxy.set(Mode::Delay(Duration::from_millis(20)));
+    proxy.set(ProxyMode::Delay(Duration::from_millis(20)));
     for _ in 0..5 {
-        let (before, stored) = (proxy.cuts(), outage.accounts().stored);
+        let (before, stored) = (proxy.cuts(), outage.counters().stored);
         wait_until("the greetings are over", || {
             send();
-            (outage.accounts().stored > stored).then_some(())
+            (outage.counters().stored > stored).then_some(())
         });
-        proxy.cut_after(Direction::ToServer, 1, Ending::Reset);
+        proxy.cut_after(Direction::ToServer, 1, CloseMode::Reset);
         wait_until("the cut", || {
             send();
             (proxy.cuts() > before).then_some(())
         });
     }
-    proxy.set(Mode::Forward);
+    proxy.set(ProxyMode::Forward);
     let last = send();
     let seen = values_until(&mut monitor, "monitored", last);
     // Now and then a cut falls into a greeting, and no connection is lost by it.
-    assert!(outage.accounts().reconnects >= 3, "{:?}", outage.accounts());
+    assert!(outage.counters().reconnects >= 3, "{:?}", outage.counters());
     assert!(seen.is_sorted(), "an older value after a newer one: {seen:?}");
 }
 
@@ -140,11 +140,11 @@ fn late_commands_of_an_abandoned_connection_change_nothing() {
         wait_until("the first value", || {
             (redis.value(&key).as_ref() == Some(&value)).then_some(())
         });
-        let before = outage.accounts().reconnects;
+        let before = outage.counters().reconnects;
         proxy.hold_back();
         send(&outage, version + 2);
         wait_until("the server tries anew", || {
-            (outage.accounts().reconnects > before).then_some(())
+            (outage.counters().reconnects > before).then_some(())
         });
         version += 3;
         let (key, value) = send(&outage, version);

@@ -48,24 +48,24 @@ fn a_frozen_redis_costs_no_more_memory_than_the_queue() {
     let mut redis = Redis::start(&[]);
     let mut outage = start(&redis, &["--store-queue", "4MiB"]);
     // Whole blocks: a little less may be what fits.
-    assert!((QUEUE * 9 / 10..=QUEUE).contains(&outage.accounts().capacity_bytes));
+    assert!((QUEUE * 9 / 10..=QUEUE).contains(&outage.counters().capacity_bytes));
     // First with Redis there: what the work itself needs is no part of the queue.
     send(&outage, "batches", 0..20_000, 1000);
     send(&outage, "singles", 0..3_000, 1);
-    wait_until("all is stored", || (outage.accounts().pending == 0).then_some(()));
+    wait_until("all is stored", || (outage.counters().pending == 0).then_some(()));
     let before = outage.server.resident_bytes();
     redis.freeze();
     let mut largest = 0;
     for round in 1..=15 {
         send(&outage, "batches", round * 10_000 + 10_000..round * 10_000 + 20_000, 1000);
         send(&outage, "singles", round * 400 + 2_600..round * 400 + 3_000, 1);
-        outage.accounts();
+        outage.counters();
         largest = largest.max(outage.server.resident_bytes());
     }
-    let accounts = outage.accounts();
-    assert!(accounts.dropped_by("overflow") > 50_000, "{accounts:?}");
+    let counters = outage.counters();
+    assert!(counters.dropped_by("overflow") > 50_000, "{counters:?}");
     // The queue is used: a bound that is never reached would be none.
-    assert!(accounts.pending_bytes > QUEUE / 2, "{accounts:?}");
+    assert!(counters.pending_bytes > QUEUE / 2, "{counters:?}");
     let (grown, allowed) = (largest.saturating_sub(before), QUEUE + QUEUE / 10 + MEMORY_SLACK);
     assert!(grown <= allowed, "{grown} bytes more, {allowed} allowed");
     redis.thaw();
@@ -79,14 +79,14 @@ fn singles_alone_stay_in_the_bound_too() {
     let mut redis = Redis::start(&[]);
     let mut outage = start(&redis, &["--store-queue", "1MiB"]);
     send(&outage, "singles", 0..2_000, 1);
-    wait_until("all is stored", || (outage.accounts().pending == 0).then_some(()));
+    wait_until("all is stored", || (outage.counters().pending == 0).then_some(()));
     let before = outage.server.resident_bytes();
     redis.freeze();
     send(&outage, "singles", 2_000..17_000, 1);
-    let accounts = outage.accounts();
-    assert!(accounts.dropped_by("overflow") > 0, "{accounts:?}");
+    let counters = outage.counters();
+    assert!(counters.dropped_by("overflow") > 0, "{counters:?}");
     // Small blocks are filled further while others wait: a thousand events fit in any case.
-    assert!(accounts.pending > 1_000, "{accounts:?}");
+    assert!(counters.pending > 1_000, "{counters:?}");
     let grown = outage.server.resident_bytes().saturating_sub(before);
     assert!(grown <= QUEUE + QUEUE / 10 + MEMORY_SLACK, "{grown} bytes more");
     redis.thaw();
@@ -102,13 +102,13 @@ fn a_full_queue_drops_the_oldest() {
     let mut outage = start(&redis, &["--store-queue", "1MiB"]);
     redis.freeze();
     send(&outage, "queued", 0..EVENTS, 500);
-    wait_until("the full queue is noticed", || (outage.accounts().dropped > 0).then_some(()));
+    wait_until("the full queue is noticed", || (outage.counters().dropped > 0).then_some(()));
     redis.thaw();
     outage.wait_for_recovery(&mut redis);
     let settled = outage.reconcile(&mut redis);
-    let dropped = settled.accounts.dropped;
-    assert_eq!(settled.accounts.dropped_by("overflow"), dropped, "{:?}", settled.accounts);
-    assert!(dropped < EVENTS && dropped > EVENTS / 2, "{:?}", settled.accounts);
+    let dropped = settled.counters.dropped;
+    assert_eq!(settled.counters.dropped_by("overflow"), dropped, "{:?}", settled.counters);
+    assert!(dropped < EVENTS && dropped > EVENTS / 2, "{:?}", settled.counters);
     // The newest are there. Not all that was dropped is older than all that was kept: blocks in
     // flight are never dropped, and two cores fill blocks of their own.
     let newest: Vec<String> =
@@ -143,8 +143,8 @@ fn a_full_queue_may_refuse_instead() {
         metrics.into_iter().for_each(|(key, value)| sent.add(key, value));
     }
     assert!(refusals > 10, "{refusals} refusals");
-    let accounts = outage.accounts();
-    assert!(accounts.accepted > 0 && accounts.dropped == 0, "{accounts:?}");
+    let counters = outage.counters();
+    assert!(counters.accepted > 0 && counters.dropped == 0, "{counters:?}");
     redis.thaw();
     wait_until("events are taken again", || {
         let (key, value) = metric("taken", 1, "1");
@@ -165,19 +165,19 @@ fn what_expires_in_the_queue_is_dropped_and_counted() {
     send(&outage, "expires", 0..100, 10);
     let since = Instant::now();
     wait_until("their time is over", || {
-        let accounts = outage.accounts();
-        assert_eq!(accounts.stored, 0, "{accounts:?}");
+        let counters = outage.counters();
+        assert_eq!(counters.stored, 0, "{counters:?}");
         (since.elapsed() > Duration::from_millis(3500)).then_some(())
     });
     redis.thaw();
     outage.wait_for_recovery(&mut redis);
-    let accounts = wait_until("nothing is pending", || {
-        let accounts = outage.accounts();
-        (accounts.pending == 0).then_some(accounts)
+    let counters = wait_until("nothing is pending", || {
+        let counters = outage.counters();
+        (counters.pending == 0).then_some(counters)
     });
-    assert_eq!(accounts.dropped_by("expired"), accounts.dropped, "{accounts:?}");
+    assert_eq!(counters.dropped_by("expired"), counters.dropped, "{counters:?}");
     // Those that were on their way when it froze may have come in time.
-    assert!(accounts.dropped > 50, "{accounts:?}");
+    assert!(counters.dropped > 50, "{counters:?}");
 }
 
 /// The least that a queue has to be is enough: with nothing else in it, the largest request finds

@@ -149,7 +149,7 @@ fn a_key_that_no_event_can_have_is_not_asked_for() {
         let answer = client.request(&get(&format!("/metrics/{none}")));
         assert_eq!(answer.status, 404, "{none}: {answer:?}");
     }
-    assert_eq!(redis.count("GET"), 0, "{:?}", redis.asked());
+    assert_eq!(redis.count("GET"), 0, "{:?}", redis.commands());
     assert_eq!(client.request(&get("/metrics/d1:1")).status, 404);
     assert_eq!(redis.count("GET"), 1);
 }
@@ -164,6 +164,6 @@ fn events_refused_for_good_are_told() {
     let line = server.wait_for_log("events are lost");
     assert_eq!(line["reason"], "refused", "{line}");
     assert_eq!((&line["events"], &line["level"]), (&1.into(), &"WARN".into()), "{line}");
-    let accounts = StoreCounters::scrape(server.address);
-    assert_eq!((accounts.dropped_by("refused"), accounts.is_up), (1, false), "{accounts:?}");
+    let counters = StoreCounters::scrape(server.address);
+    assert_eq!((counters.dropped_by("refused"), counters.is_up), (1, false), "{counters:?}");
 }

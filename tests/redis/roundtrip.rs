@@ -102,14 +102,14 @@ fn the_recorded_series_are_in_redis_as_they_were_sent() {
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let accounts = wait_until("nothing is pending", || {
-        let accounts = StoreCounters::scrape(address);
-        (accounts.pending == 0).then_some(accounts)
+    let counters = wait_until("nothing is pending", || {
+        let counters = StoreCounters::scrape(address);
+        (counters.pending == 0).then_some(counters)
     });
     let settled_at = now_ms();
     let sent: u64 = streams.iter().map(|stream| stream.len() as u64).sum();
-    assert_eq!((accounts.accepted, accounts.dropped), (sent, 0), "{accounts:?}");
-    assert_eq!(accounts.stored + accounts.coalesced, sent, "{accounts:?}");
+    assert_eq!((counters.accepted, counters.dropped), (sent, 0), "{counters:?}");
+    assert_eq!(counters.stored + counters.coalesced, sent, "{counters:?}");
     let mut keys = 0;
     for (stream, times) in streams.iter().zip(times) {
         keys += check_stream(&mut redis, stream, &times, settled_at);
@@ -145,11 +145,11 @@ fn make_round_trip(server: &Server, stored: impl FnMut(&str) -> Option<String>) 
     let answer = server.client().request(&get(&target));
     assert_eq!((answer.status, answer.text().trim_end()), (200, value.as_str()), "{answer:?}");
     assert_eq!(server.client().request(&get("/metrics/round-trip:1")).status, 404);
-    let accounts = wait_until("it is counted", || {
-        let accounts = StoreCounters::scrape(server.address);
-        (accounts.pending == 0).then_some(accounts)
+    let counters = wait_until("it is counted", || {
+        let counters = StoreCounters::scrape(server.address);
+        (counters.pending == 0).then_some(counters)
     });
-    assert_eq!((accounts.accepted, accounts.stored, accounts.is_up), (1, 1, true));
+    assert_eq!((counters.accepted, counters.stored, counters.is_up), (1, 1, true));
 }
 
 #[test]
@@ -206,8 +206,8 @@ fn not_by_tls_with_a_certificate_that_nobody_knows() {
     let (_, value) = metric("unknown", 1, "1");
     assert_eq!(server.client().request(&post(value.as_bytes())).status, 202);
     assert_eq!(server.client().request(&get("/metrics/unknown:1")).status, 503);
-    let accounts = StoreCounters::scrape(server.address);
-    assert_eq!((accounts.pending, accounts.stored, accounts.is_up), (1, 0, false));
+    let counters = StoreCounters::scrape(server.address);
+    assert_eq!((counters.pending, counters.stored, counters.is_up), (1, 0, false));
     assert_eq!(redis.execute(&["DBSIZE"]).integer(), 0);
 }
 

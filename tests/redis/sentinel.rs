@@ -41,16 +41,16 @@ fn outlives_the_return(outage: &mut ServerUnderLoad, sentinels: &mut RedisSentin
 /// Ends the load: nothing was dropped, and the events of the last phase are in the primary and
 /// found by a look-up.
 fn reconcile(outage: &mut ServerUnderLoad, sentinels: &mut RedisSentinel) -> StoreCounters {
-    let (accounts, phases) = outage.stop_load();
-    assert_eq!(accounts.dropped, 0, "{accounts:?}");
+    let (counters, phases) = outage.stop_load();
+    assert_eq!(counters.dropped, 0, "{counters:?}");
     let (safe, others) = phases.split_last().expect("there is a phase");
     assert!(safe.values.keys().any(|key| key.contains(SAFE)), "{:.5?}", safe.values);
     let missing = safe.missing_from(sentinels);
-    assert!(missing.is_empty(), "{} missing, {missing:.5?}: {accounts:?}", missing.len());
+    assert!(missing.is_empty(), "{} missing, {missing:.5?}: {counters:?}", missing.len());
     outage.check_lookups(safe);
     let lost: usize = others.iter().map(|sent| sent.missing_from(sentinels).len()).sum();
     println!("{lost} keys of earlier phases lost by Redis");
-    accounts
+    counters
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn a_killed_primary_and_its_return() {
     follows_the_failover(&mut outage, &mut sentinels);
     sentinels.replica().run();
     outlives_the_return(&mut outage, &mut sentinels);
-    let accounts = reconcile(&mut outage, &mut sentinels);
-    assert!(accounts.reconnects > 0, "{accounts:?}");
+    let counters = reconcile(&mut outage, &mut sentinels);
+    assert!(counters.reconnects > 0, "{counters:?}");
 }
 
 /// A frozen primary runs the commands in its sockets when it thaws; no client gets the replies.
@@ -113,8 +113,8 @@ fn a_failover_on_demand() {
     outage.start_phase(SAFE);
     outage.wait_for_recovery(&mut sentinels);
     outage.observe_for(Duration::from_secs(1));
-    let accounts = reconcile(&mut outage, &mut sentinels);
-    assert!(accounts.reconnects > 0, "{accounts:?}");
+    let counters = reconcile(&mut outage, &mut sentinels);
+    assert!(counters.reconnects > 0, "{counters:?}");
 }
 
 /// A primary that answers READONLY and stays connected, while the sentinels still name it. Redis
@@ -124,7 +124,7 @@ fn a_primary_that_is_a_replica_for_a_while() {
     let (mut sentinels, mut outage) = start();
     sentinels.swap();
     outage.observe_for(Duration::from_secs(1));
-    assert!(outage.accounts().errors("readonly") > 0, "{:?}", outage.accounts());
+    assert!(outage.counters().errors("readonly") > 0, "{:?}", outage.counters());
     sentinels.swap();
     outage.recover_without_loss(&mut sentinels);
 }
@@ -161,14 +161,14 @@ fn no_sentinel_at_start() {
     let mut outage = ServerUnderLoad::start(&sentinels.url(), &[]);
     outage.wait_until_up_is(false);
     outage.observe_for(Duration::from_secs(2));
-    assert_eq!(outage.accounts().stored, 0);
+    assert_eq!(outage.counters().stored, 0);
     sentinels.run_sentinels();
     outage.wait_for_recovery(&mut sentinels);
-    let before = outage.accounts().reconnects;
+    let before = outage.counters().reconnects;
     sentinels.kill_sentinels();
     outage.observe_for(Duration::from_secs(2));
-    assert!(outage.accounts().is_up);
-    assert_eq!(outage.accounts().reconnects, before);
+    assert!(outage.counters().is_up);
+    assert_eq!(outage.counters().reconnects, before);
     outage.recover_without_loss(&mut sentinels);
 }
 

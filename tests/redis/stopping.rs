@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use testkit::metric_load::metric;
 use testkit::{
-    Direction, Ending, FaultProxy, HttpClient, Mode, Redis, SentMetrics, Server, ServerUnderLoad,
-    post, wait_until,
+    CloseMode, Direction, FaultProxy, HttpClient, ProxyMode, Redis, SentMetrics, Server,
+    ServerUnderLoad, post, wait_until,
 };
 
 /// Events that one connection sends in a request.
@@ -90,7 +90,7 @@ fn a_rolling_stop_loses_nothing() {
 fn a_slow_redis_is_waited_for() {
     let mut redis = Redis::start(&[]);
     let proxy = FaultProxy::start(redis.address());
-    proxy.set(Mode::Delay(Duration::from_millis(100)));
+    proxy.set(ProxyMode::Delay(Duration::from_millis(100)));
     stop_under_load(&mut redis, &proxy.url());
 }
 
@@ -103,7 +103,7 @@ fn a_connection_that_breaks_during_the_flush_is_made_anew() {
     outage.record_sent(&key, &value);
     assert_eq!(outage.server.client().request(&post(value.as_bytes())).status, 202);
     wait_until("it is stored", || redis.value(&key));
-    proxy.set(Mode::BlackHole);
+    proxy.set(ProxyMode::BlackHole);
     let mut sent = SentMetrics::default();
     let mut client = outage.server.client();
     for number in 0..100 {
@@ -115,8 +115,8 @@ fn a_connection_that_breaks_during_the_flush_is_made_anew() {
     outage.server.signal("TERM");
     wait_until("the end has begun", || TcpStream::connect(outage.server.address).err());
     // Back, but the next connection too does not live long.
-    proxy.cut_after(Direction::ToServer, 200, Ending::Reset);
-    proxy.set(Mode::Forward);
+    proxy.cut_after(Direction::ToServer, 200, CloseMode::Reset);
+    proxy.set(ProxyMode::Forward);
     assert_eq!(outage.server.wait().code(), Some(0));
     let last = last_line(&outage.server);
     assert_eq!((count(&last, "accepted"), count(&last, "dropped")), (101, 0), "{last}");
