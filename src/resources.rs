@@ -1,4 +1,4 @@
-//! What this machine gives the server: cores, descriptors, memory; and what is too little of it.
+//! The cores, descriptors and memory that this machine has for the server.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use crate::telemetry::log;
 use percore::descriptors;
 use percore::placement::{Placement, Surroundings, decide};
 
-/// What a server with some configuration has here.
+/// The resources of a server with some configuration.
 #[derive(Clone, Debug)]
 pub struct Resources {
-    /// Threads that serve.
+    /// The number of worker threads.
     pub workers: usize,
-    /// Where they run.
+    /// The cores that they run on.
     pub placement: Placement,
-    /// Connections that may be open.
+    /// The number of connections that may be open.
     pub connections_max: usize,
-    /// Open files that the system allows.
+    /// The number of open files that the system allows.
     descriptors: u64,
-    /// Memory of the machine or, if that is less, of the control group; unknown outside of Linux.
+    /// The memory of the machine or, if that is less, of the control group; unknown outside of Linux.
     memory_bytes: Option<u64>,
 }
 
 impl Resources {
-    /// Looks at the machine, and raises the limit of open files as far as it may be. To be called
-    /// before any thread is pinned.
+    /// Reads the resources of this machine, and raises the limit of open files as far as allowed. To
+    /// be called before any thread is pinned.
     #[must_use]
     pub fn observe(config: &Config) -> Self {
         let around = Surroundings::observe();
@@ -40,8 +40,8 @@ impl Resources {
         Self { workers, placement, connections_max, descriptors, memory_bytes }
     }
 
-    /// Logs what is too little for what was asked for: it would show under load only, as
-    /// connections that are refused, or as the end of the process.
+    /// Logs the resources that are too few for the configuration, because that shows only under load:
+    /// as refused connections, or as the end of the process.
     pub fn warn(&self, config: &Config) {
         let Self { connections_max, descriptors, .. } = *self;
         if connections_max < config.connections_max.unwrap_or(CONNECTIONS_FEW) {
@@ -68,7 +68,7 @@ impl Resources {
     }
 }
 
-/// What the store may hold in this process.
+/// Returns the bytes that the store may hold in this process.
 fn store_bytes(config: &Config) -> u64 {
     let bytes = match config.redis_url {
         Some(_) => config.store_queue_bytes,
@@ -77,7 +77,7 @@ fn store_bytes(config: &Config) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
-/// What as many devices as may be have in windows.
+/// Returns the bytes of the windows of as many devices as are allowed.
 fn windows_bytes(config: &Config) -> u64 {
     let device = config.window.saturating_mul(WINDOW_EVENT_BYTES).saturating_add(DEVICE_BYTES);
     u64::try_from(config.devices_max.saturating_mul(device)).unwrap_or(u64::MAX)

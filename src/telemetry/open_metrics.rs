@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_scraper_gets_what_it_prefers() {
-        // What Prometheus 2 and 3 send, a browser, curl, and some in between.
+        // The headers of Prometheus 2 and 3, a browser, curl, and some in between.
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
             application/openmetrics-text;version=0.0.1;q=0.4,\
             text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
