@@ -20,13 +20,14 @@ pub struct Resources {
     pub connections_max: usize,
     /// The number of open files that the system allows.
     descriptors: u64,
-    /// The memory of the machine or, if that is less, of the control group; unknown outside of Linux.
+    /// The memory of the machine or, if that is less, of the control group; unknown outside of
+    /// Linux.
     memory_bytes: Option<u64>,
 }
 
 impl Resources {
-    /// Reads the resources of this machine, and raises the limit of open files as far as allowed. To
-    /// be called before any thread is pinned.
+    /// Reads the resources of this machine, and raises the limit of open files as far as allowed.
+    /// To be called before any thread is pinned.
     #[must_use]
     pub fn observe(config: &Config) -> Self {
         let around = Surroundings::observe();
@@ -40,8 +41,8 @@ impl Resources {
         Self { workers, placement, connections_max, descriptors, memory_bytes }
     }
 
-    /// Logs the resources that are too few for the configuration, because that shows only under load:
-    /// as refused connections, or as the end of the process.
+    /// Logs the resources that are too few for the configuration, because that shows only under
+    /// load: as refused connections, or as the end of the process.
     pub fn warn(&self, config: &Config) {
         let Self { connections_max, descriptors, .. } = *self;
         if connections_max < config.connections_max.unwrap_or(CONNECTIONS_FEW) {

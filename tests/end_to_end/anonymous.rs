@@ -18,7 +18,7 @@ fn each_core_judges_its_own_anonymous_series() {
         let level = if core == 0 { 1.0 } else { 1e3 };
         let values = [level, level * 10.0].map(|level| level + random.f64().powi(4));
         let event = Event::at(second, None, values);
-        let response = clients[core].post_without_type(&event.json());
+        let response = clients[core].post_without_type(event.json());
         assert_eq!(response.status, 202, "{}", response.text());
         let json = Json(response.text());
         let found = series[core].take(&event);

@@ -102,9 +102,9 @@ fn stream<'a>(senders: &'a [Sender<'a>]) -> Vec<(&'a Sender<'a>, usize)> {
 fn send(client: &mut HttpClient, form: Form, chunk: &[(&Sender<'_>, usize)]) -> HttpResponse {
     let events = chunk.iter().map(|(sender, row)| &sender.events[*row]);
     match form {
-        Form::Single => client.post_without_type(&chunk[0].0.events[chunk[0].1].json()),
-        Form::Array => client.post_without_type(&array(events)),
-        Form::Ndjson => client.post_without_type(&ndjson(events)),
+        Form::Single => client.post_without_type(chunk[0].0.events[chunk[0].1].json()),
+        Form::Array => client.post_without_type(array(events)),
+        Form::Ndjson => client.post_without_type(ndjson(events)),
         Form::Gzip => {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
             encoder.write_all(ndjson(events).as_bytes()).unwrap();
@@ -125,7 +125,7 @@ fn drive(mut client: HttpClient, form: Form, senders: &[Sender<'_>]) -> u64 {
     for chunk in stream(senders).chunks(batch) {
         let response = send(&mut client, form, chunk);
         assert_eq!(response.status, 202, "{}", response.text());
-        anomalies += check_answer(&response.text(), chunk);
+        anomalies += check_answer(response.text(), chunk);
     }
     anomalies
 }
@@ -262,7 +262,7 @@ fn a_device_that_changes_cores_with_each_event_equals_the_reference() {
         // Five events each: a device comes by both cores, as four devices take turns.
         let client = &mut clients[turn / 5 % 2];
         let response = send(client, Form::Single, &[event]);
-        anomalies += check_answer(&response.text(), &[event]);
+        anomalies += check_answer(response.text(), &[event]);
     }
     let text = body_of(&mut clients[0], "/analyze");
     assert_eq!(Json(&text).whole("anomalies.points"), anomalies);

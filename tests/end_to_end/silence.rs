@@ -16,7 +16,7 @@ fn a_silent_device_is_forgotten_and_no_total_falls() {
         let id = format!("d{}", number % 10);
         let cpu = if number >= 380 { 1e6 } else { random.f64() };
         let event = Event::at(number, Some(&id), [cpu, 1.0]);
-        assert_eq!(client.post_without_type(&event.json()).status, 202);
+        assert_eq!(client.post_without_type(event.json()).status, 202);
     }
     let known = analyze(&mut client, "d9");
     assert_eq!(Json(&known).whole("totals.accepted"), 40);
@@ -49,7 +49,7 @@ fn a_silent_device_is_forgotten_and_no_total_falls() {
 
     // A device that comes back starts afresh.
     let event = Event::at(500, Some("d0"), [1.0, 1.0]);
-    assert_eq!(client.post_without_type(&event.json()).status, 202);
+    assert_eq!(client.post_without_type(event.json()).status, 202);
     let text = analyze(&mut client, "d0");
     assert_eq!(Json(&text).whole("totals.accepted"), 1, "{text}");
     assert_eq!(Json(&text).whole("window.count"), 1, "{text}");

@@ -21,7 +21,7 @@ fn follow_under(
     let mut device = Device::under(rules);
     for (second, values) in values.enumerate() {
         let event = Event::at(second, Some(id), values);
-        let response = client.post_without_type(&event.json());
+        let response = client.post_without_type(event.json());
         assert_eq!(response.status, 202, "{}", response.text());
         let anomalies = device.take(&event).len() as u64;
         assert_eq!(Json(response.text()).whole("anomalies"), anomalies);

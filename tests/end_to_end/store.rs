@@ -47,7 +47,7 @@ fn fill(server: &InProcessServer, clients: &mut [HttpClient], count: usize) {
     for first in (0..count).step_by(500) {
         let batch: Vec<Event> = (first..first + 500).map(metric).collect();
         let turn = first / 500 % clients.len();
-        let response = clients[turn].post_without_type(&ndjson(&batch));
+        let response = clients[turn].post_without_type(ndjson(&batch));
         assert_eq!(response.status, 202, "{}", response.text());
         let stats = server.state().store.stats();
         assert!(stats.capacity_bytes <= CAPACITY, "{stats:?}");
@@ -108,7 +108,7 @@ fn the_last_write_of_a_key_is_read_whichever_core_took_it() {
     let mut event = metric(0);
     for number in 0..400 {
         event.literals[0] = format!("{number}.50");
-        let response = clients[number / 3 % 2].post_without_type(&event.json());
+        let response = clients[number / 3 % 2].post_without_type(event.json());
         assert_eq!(response.status, 202, "{}", response.text());
         for client in &mut clients {
             assert_eq!(body_of(client, &key(&event)), value(&event));
@@ -121,7 +121,7 @@ fn the_last_write_of_a_key_is_read_whichever_core_took_it() {
             Event { literals, ..event.clone() }
         })
         .collect();
-    assert_eq!(clients[0].post_without_type(&ndjson(&batch)).status, 202);
+    assert_eq!(clients[0].post_without_type(ndjson(&batch)).status, 202);
     assert_eq!(body_of(&mut clients[1], &key(&event)), value(&batch[99]));
     let totals = server.state().store.stats().totals;
     assert_eq!((totals.stored, totals.coalesced), (401, 99));
@@ -138,7 +138,7 @@ fn the_last_line_of_a_key_wins_over_a_long_batch() {
             ..metric(number % 800)
         })
         .collect();
-    assert_eq!(client.post_without_type(&ndjson(&batch)).status, 202);
+    assert_eq!(client.post_without_type(ndjson(&batch)).status, 202);
     for event in &batch[2200..] {
         assert_eq!(body_of(&mut client, &key(event)), value(event));
     }
@@ -153,12 +153,12 @@ fn a_second_write_lives_its_own_time() {
     let mut clients = connect_to_each_core(&server);
     let (once, twice) = (metric(1), metric(2));
     for event in [&once, &twice] {
-        assert_eq!(clients[0].post_without_type(&event.json()).status, 202);
+        assert_eq!(clients[0].post_without_type(event.json()).status, 202);
     }
     let half = Instant::now() + Duration::from_millis(500);
     poll(&mut clients[0], "/health", |_| Instant::now() >= half);
     let again = Instant::now();
-    assert_eq!(clients[1].post_without_type(&twice.json()).status, 202);
+    assert_eq!(clients[1].post_without_type(twice.json()).status, 202);
     poll(&mut clients[0], &key(&once), |response| response.status == 404);
     let response = clients[0].get(&key(&twice));
     // Unless this machine stood still for half a second.
@@ -175,13 +175,13 @@ fn an_older_version_is_not_shown_where_the_newer_one_had_to_go() {
     let mut clients = connect_to_each_core(&server);
     let [older, newer] = [["1", "1"], ["2", "2"]]
         .map(|literals| Event { literals: literals.map(str::to_owned), ..metric(0) });
-    assert_eq!(clients[0].post_without_type(&older.json()).status, 202);
-    assert_eq!(clients[1].post_without_type(&newer.json()).status, 202);
+    assert_eq!(clients[0].post_without_type(older.json()).status, 202);
+    assert_eq!(clients[1].post_without_type(newer.json()).status, 202);
     let target = key(&newer);
     // The second core alone is filled, so that its version leaves and the other's stays.
     for first in (0..60_000).step_by(1000) {
         let batch: Vec<Event> = (first + 1..=first + 1000).map(metric).collect();
-        assert_eq!(clients[1].post_without_type(&ndjson(&batch)).status, 202);
+        assert_eq!(clients[1].post_without_type(ndjson(&batch)).status, 202);
         let response = clients[0].get(&target);
         if response.status == 200 {
             assert_eq!(response.text(), value(&newer));
@@ -199,7 +199,7 @@ fn what_has_expired_is_gone_and_counted() {
     let mut clients = connect_to_each_core(&server);
     let start = Instant::now();
     for number in 0..200 {
-        let response = clients[number % 2].post_without_type(&metric(number).json());
+        let response = clients[number % 2].post_without_type(metric(number).json());
         assert_eq!(response.status, 202, "{}", response.text());
     }
     // On a machine this slow the first might have expired rightly; the last is read at once.

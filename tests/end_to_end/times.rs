@@ -67,7 +67,7 @@ fn each_form_means_its_moment_and_makes_its_key() {
     ];
     for (number, (sent, key, moment)) in cases.into_iter().enumerate() {
         let id = format!("d{number}");
-        let response = client.post_without_type(&event(&id, sent).json());
+        let response = client.post_without_type(event(&id, sent).json());
         assert_eq!(response.text(), "{\"accepted\":1,\"anomalies\":0}\n", "{sent}");
         assert_eq!(shown(&mut client, &id), moment, "{sent}");
         check_value(&mut client, &id, key);
@@ -88,7 +88,7 @@ fn from_and_to_are_the_least_and_the_greatest() {
         .collect();
     for (number, moment) in window.iter().enumerate() {
         let sent = event("jumping", &format!("\"{moment}\""));
-        assert_eq!(client.post_without_type(&sent.json()).status, 202);
+        assert_eq!(client.post_without_type(sent.json()).status, 202);
         let held = &window[(number + 1).saturating_sub(50)..=number];
         for text in [analyze(&mut client, "jumping"), body_of(&mut client, "/analyze")] {
             let json = Json(&text);
@@ -105,7 +105,7 @@ fn moments_within_a_millisecond_are_keys_of_their_own() {
     let batch = ["000100", "000200"].map(|fraction| {
         event("fine", &format!("\"2025-06-15T15:06:41.{fraction}Z\"")).json() + "\n"
     });
-    assert_eq!(client.post_without_type(&batch.concat()).status, 202);
+    assert_eq!(client.post_without_type(batch.concat()).status, 202);
     for key in ["1750000001000100", "1750000001000200"] {
         check_value(&mut client, "fine", key);
     }
@@ -140,7 +140,7 @@ fn a_batch_without_timestamps_keeps_every_event() {
         for client in &mut clients {
             // Five of one device, and five of none.
             let lone = "{\"cpu\":1,\"rps\":2}\n";
-            let response = client.post_without_type(&[line.repeat(5), lone.repeat(5)].concat());
+            let response = client.post_without_type([line.repeat(5), lone.repeat(5)].concat());
             assert_eq!(response.text(), "{\"accepted\":10,\"anomalies\":0}\n");
         }
         let totals = server.state().store.stats().totals;
@@ -180,7 +180,7 @@ fn late_events_are_taken_and_counted_and_future_ones_refused() {
     for (id, offset_ms, status) in cases {
         let moment = wall_ms() + offset_ms;
         for sent in [moment.to_string(), format!("\"{}\"", Rfc3339(moment))] {
-            let response = client.post_without_type(&event(id, &sent).json());
+            let response = client.post_without_type(event(id, &sent).json());
             assert_eq!(response.status, status, "{id}: {}", response.text());
             if status == 202 {
                 assert_eq!(shown(&mut client, id), Rfc3339(moment).to_string());

@@ -28,7 +28,7 @@ fn an_acknowledged_event_is_in_what_another_core_answers_next() {
         let event = Event::at(number, Some("seen"), [number as f64 / 8.0, 1.0]);
         // The writer changes every third time, the reader is the other core.
         let writer = number / 3 % 2;
-        assert_eq!(clients[writer].post_without_type(&event.json()).status, 202);
+        assert_eq!(clients[writer].post_without_type(event.json()).status, 202);
         check_seen(&mut clients[1 - writer], &event, number);
     }
 }

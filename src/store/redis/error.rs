@@ -49,6 +49,7 @@ impl RedisError {
     }
 
     /// Converts an error of connecting.
+    #[expect(clippy::needless_pass_by_value, reason = "as `map_err` passes it")]
     pub(super) fn connect(error: impl ToString) -> Self {
         Self::new(ErrorKind::Connect, error.to_string())
     }
