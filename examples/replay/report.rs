@@ -1,11 +1,11 @@
 //! The report of a run: events, answers and latencies of all connections.
 
-use crate::client::Response;
 use hdrhistogram::Histogram;
 use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
+use testkit::HttpResponse;
 
 /// The counts of one connection, or of several after [`Report::add`].
 pub(crate) struct Report {
@@ -35,7 +35,7 @@ impl Report {
     }
 
     /// Adds an answer to a body of `events`.
-    pub(crate) fn add_answer(&mut self, events: usize, response: &Response, latency: Duration) {
+    pub(crate) fn add_answer(&mut self, events: usize, response: &HttpResponse, latency: Duration) {
         self.count_sent(events);
         let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.latency_ns.saturating_record(nanoseconds);
@@ -142,7 +142,8 @@ mod tests {
 
     fn answered(events: usize, status: u16, body: &str) -> Report {
         let mut report = Report::new().unwrap();
-        let response = Response { status, body: body.as_bytes().to_vec() };
+        let (reason, fields) = (String::new(), Vec::new());
+        let response = HttpResponse { status, reason, fields, body: body.as_bytes().to_vec() };
         report.add_answer(events, &response, Duration::from_micros(250));
         report
     }

@@ -80,12 +80,26 @@ impl HttpClient {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// Receives one response, or `None` at a clean end of the stream.
+    /// Receives one response and checks it, or `None` at a clean end of the stream.
     pub fn try_receive(&mut self, answers_head: bool) -> io::Result<Option<HttpResponse>> {
+        self.receive_with(answers_head, |response, bytes| response.check(bytes, answers_head))
+    }
+
+    /// Receives one response of any server, which need not have what ours has.
+    pub fn try_receive_unchecked(&mut self) -> io::Result<Option<HttpResponse>> {
+        self.receive_with(false, |_, _| {})
+    }
+
+    fn receive_with(
+        &mut self,
+        answers_head: bool,
+        check: impl Fn(&HttpResponse, &[u8]),
+    ) -> io::Result<Option<HttpResponse>> {
         loop {
-            if let Some((answer, bytes)) = HttpResponse::parse(&self.received, answers_head) {
+            if let Some((response, bytes)) = HttpResponse::parse(&self.received, answers_head)? {
+                check(&response, &self.received[..bytes]);
                 self.received.drain(..bytes);
-                return Ok(Some(answer));
+                return Ok(Some(response));
             }
             let mut chunk = [0; 64 * 1024];
             match self.stream.read(&mut chunk)? {

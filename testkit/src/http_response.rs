@@ -1,6 +1,7 @@
 //! HTTP responses, parsed strictly: the fields that each of them must have are checked.
 
 use std::fmt;
+use std::io;
 
 use serde_json::Value;
 
@@ -29,41 +30,60 @@ impl fmt::Debug for HttpResponse {
 
 impl HttpResponse {
     /// Parses the response at the start of `bytes`, and returns its length, too; `None` when more
-    /// have to come. An interim response (1xx) has neither fields nor a body.
-    pub fn parse(bytes: &[u8], answers_head: bool) -> Option<(Self, usize)> {
-        let head_end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-        let head = std::str::from_utf8(&bytes[..head_end]).expect("a head is ASCII");
-        assert!(head.is_ascii(), "{head:?}");
-        let mut lines = head[..head_end - 4].split("\r\n");
-        let (status, reason) = status_line(lines.next().unwrap());
-        let fields: Vec<_> = lines.map(field).collect();
-        let mut answer = Self { status, reason, fields, body: Vec::new() };
+    /// have to come. An interim response (1xx) has no body.
+    ///
+    /// # Errors
+    ///
+    /// When it is no HTTP, or does not say how long it is.
+    pub fn parse(bytes: &[u8], answers_head: bool) -> io::Result<Option<(Self, usize)>> {
+        let Some(head_end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return Ok(None);
+        };
+        let head_end = head_end + 4;
+        let mut lines = lines(&bytes[..head_end])?;
+        let (status, reason) = lines.next().and_then(status_line).ok_or_else(no_http)?;
+        let fields = lines.map(|line| field(line).ok_or_else(no_http)).collect::<Result<_, _>>()?;
+        let mut response = Self { status, reason, fields, body: Vec::new() };
         if status < 200 {
-            assert!(answer.fields.is_empty(), "{answer:?}");
-            return Some((answer, head_end));
+            return Ok(Some((response, head_end)));
         }
-        let length = answer.check_fields();
+        let length = response.fields.iter().find(|(name, _)| name == "content-length");
+        let length: usize = length.and_then(|(_, text)| text.parse().ok()).ok_or_else(no_http)?;
         let end = if answers_head { head_end } else { head_end + length };
-        answer.body = bytes.get(head_end..end)?.to_vec();
-        if answer.header("content-type").is_some_and(|of| of.ends_with("json")) && !answers_head {
-            let ending = answer.body.get(answer.body.len().saturating_sub(2)..);
-            assert_eq!(ending, Some(&b"}\n"[..]), "one newline ends an answer in JSON: {answer:?}");
-        }
-        Some((answer, end))
+        let body = bytes.get(head_end..end);
+        Ok(body.map(|body| {
+            response.body = body.to_vec();
+            (response, end)
+        }))
     }
 
-    /// Checks the fields that every response carries, and returns `Content-Length`.
-    fn check_fields(&self) -> usize {
-        let date = self.header("date").expect("every answer has a Date");
+    /// Checks what every response of the server has; `bytes` are the response as it came.
+    pub fn check(&self, bytes: &[u8], answers_head: bool) {
+        assert!(!self.reason.is_empty(), "{self:?}");
+        for line in lines(bytes).expect("a head is text").skip(1) {
+            let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?}"));
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            assert!(!name.is_empty() && name.bytes().all(is_name), "{line:?}");
+            let is_printable = |byte: u8| byte.is_ascii() && !byte.is_ascii_control();
+            assert!(value.bytes().all(is_printable), "{line:?}");
+        }
+        if self.status < 200 {
+            assert!(self.fields.is_empty(), "{self:?}");
+            return;
+        }
+        let date = self.header("date").expect("every response has a Date");
         assert!(
             date.len() == 29 && date.ends_with(" GMT") && &date[3..5] == ", ",
             "no IMF-fixdate: {date:?}"
         );
-        assert!(!self.header("content-type").expect("and a type").is_empty());
+        let content_type = self.header("content-type").expect("and a type");
+        assert!(!content_type.is_empty());
         assert_eq!(self.header("transfer-encoding"), None, "nothing is chunked");
         let length = self.header("content-length").expect("and a length");
         assert!(length.bytes().all(|byte| byte.is_ascii_digit()), "{length:?}");
-        length.parse().unwrap()
+        if content_type.ends_with("json") && !answers_head {
+            assert!(self.body.ends_with(b"}\n"), "one newline ends a response in JSON: {self:?}");
+        }
     }
 
     /// Returns the value of a header field, which stands at most once.
@@ -76,7 +96,9 @@ impl HttpResponse {
 
     /// Returns true if it says that it is the last on its connection.
     pub fn closes_connection(&self) -> bool {
-        self.header("connection") == Some("close")
+        self.fields
+            .iter()
+            .any(|(name, value)| name == "connection" && value.eq_ignore_ascii_case("close"))
     }
 
     /// Returns the body as text.
@@ -96,19 +118,25 @@ impl HttpResponse {
     }
 }
 
-fn status_line(line: &str) -> (u16, String) {
-    let rest = line.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("{line:?}"));
-    let (digits, reason) = rest.split_once(' ').unwrap_or_else(|| panic!("{line:?}"));
-    assert!(digits.len() == 3 && !reason.is_empty(), "{line:?}");
-    (digits.parse().unwrap(), reason.to_owned())
+fn no_http() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "no HTTP/1.1 response with a Content-Length")
 }
 
-fn field(line: &str) -> (String, String) {
-    let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?}"));
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    assert!(!name.is_empty() && name.bytes().all(is_name), "{line:?}");
-    assert!(!value.bytes().any(|byte| byte.is_ascii_control()), "{line:?}");
-    (name.to_ascii_lowercase(), value.to_owned())
+/// Returns the lines of the head that `bytes` begin with.
+fn lines(bytes: &[u8]) -> io::Result<impl Iterator<Item = &str>> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(no_http)?;
+    Ok(std::str::from_utf8(&bytes[..end]).map_err(|_| no_http())?.split("\r\n"))
+}
+
+fn status_line(line: &str) -> Option<(u16, String)> {
+    let (digits, reason) = line.strip_prefix("HTTP/1.1 ")?.split_once(' ')?;
+    let status = (digits.len() == 3).then(|| digits.parse().ok()).flatten()?;
+    Some((status, reason.to_owned()))
+}
+
+fn field(line: &str) -> Option<(String, String)> {
+    let (name, value) = line.split_once(':')?;
+    Some((name.to_ascii_lowercase(), value.trim().to_owned()))
 }
 
 /// Checks that a response is a problem of RFC 9457 that repeats little of what was sent, and
@@ -135,4 +163,23 @@ fn assert_echo_is_short(detail: &str, sent: &[u8]) {
         let echoed = sent.windows(part.len()).any(|input| input == part);
         assert!(!echoed, "{detail:?} repeats more than {ECHO_BYTES_MAX} bytes");
     }
+}
+
+#[test]
+fn every_proper_prefix_is_partial() {
+    let whole = b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\nConnection: close\r\n\r\n{}";
+    for end in 0..whole.len() {
+        assert_eq!(HttpResponse::parse(&whole[..end], false).unwrap(), None, "at byte {end}");
+    }
+    let (response, bytes) = HttpResponse::parse(whole, false).unwrap().unwrap();
+    assert_eq!((response.status, response.text(), bytes), (202, "{}", whole.len()));
+    assert!(response.closes_connection());
+}
+
+#[test]
+fn a_response_without_a_length_is_an_error() {
+    assert!(HttpResponse::parse(b"HTTP/1.1 200 OK\r\n\r\n", false).is_err());
+    assert!(HttpResponse::parse(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", false).is_err());
+    assert!(HttpResponse::parse(b"SSH-2.0-a\r\n\r\n", false).is_err());
+    assert!(HttpResponse::parse(b"HTTP/1.1 100 Continue\r\n\r\n", false).unwrap().is_some());
 }

@@ -13,6 +13,7 @@
 )]
 
 pub mod certificates;
+pub mod child_process;
 pub mod exposition;
 pub mod fake_redis;
 pub mod fault_proxy;
@@ -30,6 +31,7 @@ pub mod server_under_load;
 pub mod store_counters;
 pub mod wait;
 
+pub use child_process::ChildProcess;
 pub use exposition::Exposition;
 pub use fake_redis::{FakeRedis, FakeReply};
 pub use fault_proxy::{CloseMode, Direction, FaultProxy, ProxyMode};

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
+use crate::child_process::{ChildProcess, send_signal};
 use crate::http_client::HttpClient;
 use crate::wait::{TIMEOUT, wait_until, wait_until_within};
 
@@ -71,18 +72,6 @@ pub fn run(mut command: Command) -> FinishedProcess {
     child.0.stdout.take().unwrap().read_to_string(&mut run.output).unwrap();
     child.0.stderr.take().unwrap().read_to_string(&mut run.errors).unwrap();
     run
-}
-
-/// A child that does not outlive its test.
-#[derive(Debug)]
-struct ChildProcess(Child);
-
-impl Drop for ChildProcess {
-    fn drop(&mut self) {
-        // It may be gone already, which is the usual case.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A running program.
@@ -210,10 +199,8 @@ impl Server {
         for task in tasks.map(Result::unwrap) {
             let comm = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
             if comm.trim_end() == name {
-                let id = task.file_name();
                 // The kernel hands it to the thread of that number, if that takes it.
-                let status = Command::new("kill").arg(format!("-{signal}")).arg(id).status();
-                assert!(status.expect("there is kill").success());
+                send_signal(task.file_name().to_str().unwrap().parse().unwrap(), signal);
             }
         }
     }
@@ -234,9 +221,7 @@ impl Server {
 
     /// Sends it a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let (flag, id) = (format!("-{name}"), self.child.0.id().to_string());
-        let status = Command::new("kill").args([flag, id]).status().expect("there is kill");
-        assert!(status.success());
+        self.child.signal(name);
     }
 
     /// Returns true if it has ended.

@@ -6,9 +6,9 @@
 //! ours know the arguments, and what needs a cluster or takes minutes is named here.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::Command;
+use testkit::Server;
 
 /// Programs that need more than this machine, and what is known of them here: `ci/deploy` applies the
 /// manifests, `ci/load` runs locust, and the others are not ours.
@@ -19,44 +19,13 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-struct Running {
-    process: Child,
-    /// Kept open: the server goes on logging.
-    _log: BufReader<ChildStderr>,
-    address: String,
-}
-
-impl Running {
-    fn start() -> Self {
-        let mut process = testkit::server::command(&["--listen", "127.0.0.1:0", "--workers", "2"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(process.stderr.take().unwrap());
-        let mut line = String::new();
-        log.read_line(&mut line).unwrap();
-        let (_, address) = line.split_once(" address=").expect("a start-up line");
-        let address = address.split(' ').next().unwrap().to_owned();
-        Self { process, _log: log, address }
-    }
-
-    /// Runs a line of a document in a shell, against this server; returns what it prints.
-    fn run(&self, command: &str) -> String {
-        let here = command
-            .replace("localhost:8080", &self.address)
-            .replace("127.0.0.1:8080", &self.address);
-        let output = Command::new("sh").args(["-c", &here]).current_dir(root()).output().unwrap();
-        assert!(output.status.success(), "$ {command}\n{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already, which is what is wanted.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// Runs a line of a document in a shell, against this server; returns what it prints.
+fn run(server: &Server, command: &str) -> String {
+    let address = server.address.to_string();
+    let here = command.replace("localhost:8080", &address).replace("127.0.0.1:8080", &address);
+    let output = Command::new("sh").args(["-c", &here]).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "$ {command}\n{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Returns every document of the project.
@@ -138,14 +107,14 @@ fn after<'a, 'w>(words: &'w [&'a str], word: &str) -> &'w [&'a str] {
     words.iter().position(|found| *found == word).map_or(&[], |at| &words[at + 1..])
 }
 
-fn assert_command(command: &str, running: &Running) {
+fn assert_command(command: &str, server: &Server) {
     let words: Vec<&str> = command.split_whitespace().filter(|word| *word != "&").collect();
     let built = testkit::server::program();
     let built = built.parent().unwrap();
     match words.as_slice() {
         ["make", ..] => {
             let dry = format!("{} --dry-run", words.join(" "));
-            running.run(&dry);
+            run(server, &dry);
         }
         ["cargo", "run", rest @ ..] => {
             let program = match after(rest, "--example") {
@@ -162,7 +131,7 @@ fn assert_command(command: &str, running: &Running) {
             assert_arguments(command, &built.join(&program["target/release/".len()..]), arguments);
         }
         ["curl" | "python3", ..] => {
-            running.run(command);
+            run(server, command);
         }
         [program, ..] => {
             assert!(ELSEWHERE.contains(program), "$ {command}\nnobody knows how to test this");
@@ -185,9 +154,9 @@ fn every_console_line_prints_what_is_shown() {
         if sessions.is_empty() {
             continue;
         }
-        let running = Running::start();
+        let server = Server::start(&["--workers", "2"]);
         for (command, expected) in sessions {
-            let printed = running.run(&command);
+            let printed = run(&server, &command);
             let lines: Vec<_> = printed.lines().map(str::trim_end).collect();
             let same = lines.len() == expected.len()
                 && expected.iter().zip(&lines).all(|(pattern, line)| matches(pattern, line));
@@ -201,12 +170,12 @@ fn every_console_line_prints_what_is_shown() {
 
 #[test]
 fn every_command_is_one_that_there_is() {
-    let running = Running::start();
+    let server = Server::start(&["--workers", "2"]);
     let mut tested = 0;
     for document in documents() {
         for command in commands(&fs::read_to_string(document).unwrap()) {
             for part in command.split(" && ") {
-                assert_command(part, &running);
+                assert_command(part, &server);
                 tested += 1;
             }
         }

@@ -1,19 +1,8 @@
 //! The log as it is without flags: lines of pairs, and no reason to end when nobody reads them.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStderr, Command, Stdio};
-use testkit::{HttpClient, get, post};
-
-/// A child that does not outlive its test.
-struct ChildProcess(Child);
-
-impl Drop for ChildProcess {
-    fn drop(&mut self) {
-        // It may be gone already, which is the usual case.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use std::process::{ChildStderr, Stdio};
+use testkit::{ChildProcess, HttpClient, get, post};
 
 /// The program with its log in text, and the first line of that.
 fn start() -> (ChildProcess, BufReader<ChildStderr>, String) {
@@ -23,11 +12,6 @@ fn start() -> (ChildProcess, BufReader<ChildStderr>, String) {
     let mut line = String::new();
     log.read_line(&mut line).unwrap();
     (ChildProcess(process), log, line)
-}
-
-fn terminate(process: &ChildProcess) {
-    let id = process.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
 }
 
 /// The pairs of a line, with values as they were meant.
@@ -67,7 +51,7 @@ fn every_line_is_pairs_whatever_a_peer_sent() {
     assert_eq!(value("msg"), format!("listening on http://{address}"));
     let bad = br#"{"cpu":1,"rps":-1,"device_id":"\" level=ERROR msg=\"forged\nlevel=ERROR"}"#;
     assert_eq!(HttpClient::connect(address.parse().unwrap()).request(&post(bad)).status, 400);
-    terminate(&process);
+    process.signal("TERM");
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();
     assert!(rest.lines().count() >= 3, "{rest}");
@@ -90,6 +74,6 @@ fn a_closed_standard_error_ends_nothing() {
     let answer = HttpClient::connect(address.parse().unwrap()).request(&get("/health"));
     assert_eq!(answer.status, 200, "{answer:?}");
     // Its last line goes nowhere, and its exit code still tells that it ended in order.
-    terminate(&process);
+    process.signal("TERM");
     assert!(process.0.wait().unwrap().success());
 }
