@@ -1,5 +1,5 @@
-//! What the manifests let the server take of memory, added up: the limit of each deployment covers
-//! the most that its options allow, whoever sends what, or the kernel ends the server under attack.
+//! The memory that the options in each manifest allow the server, added up: the memory limit of the
+//! deployment has to cover it, whoever sends what, or the kernel ends the server under attack.
 
 #![allow(
     clippy::expect_used,
@@ -34,15 +34,15 @@ const PROFILE_BYTES: usize = 100 * MIB;
 /// own record of it.
 const CONNECTION_BYTES: usize = 4 * 1024;
 
-/// What the kernel holds at most of the writer's connection and of the look-ups', whose buffers it
-/// sizes itself: to send 4 MiB unless the node has other settings; what Redis answers is short.
+/// The largest socket buffers of the writer's connection and of the look-ups', which the kernel
+/// sizes itself: 4 MiB to send, unless the node has other settings; the answers of Redis are short.
 const REDIS_KERNEL_BYTES: usize = 2 * (4 + 1) * MIB;
 
-/// What a core owns beside its buffers: spare ones (4 MiB at most), the log of anomalies (1 MiB),
-/// histograms, and the items of a decoded batch.
+/// The memory of a core beside its buffers: spare ones (4 MiB at most), the log of anomalies (1
+/// MiB), histograms, and the items of a decoded batch.
 const CORE_BYTES: usize = 6 * MIB;
 
-/// What an allocator keeps of what was given back, of each part in a hundred.
+/// The share of freed memory that the allocator keeps, in percent of each part.
 const FRAGMENTED_PERCENT: usize = 10;
 
 /// A deployment: the server's variables, its CPUs, and the memory that it may take.
@@ -68,7 +68,7 @@ impl Deployment {
         Config::check(&given.expect(&self.name)).expect(&self.name)
     }
 
-    /// What each part takes at most.
+    /// Returns the largest size of each part.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -33,8 +33,8 @@ pub(crate) struct Body {
     pub(crate) events: usize,
 }
 
-/// Makes the bodies of a connection, row by row over its devices: this keeps the order of each device,
-/// and a batch mixes devices as that of a gateway does.
+/// Makes the bodies of a connection, row by row over its devices: this keeps the order of each
+/// device, and a batch mixes devices as that of a gateway does.
 pub(crate) fn bodies(devices: &[Device], form: Form, batch: usize, gzip: bool) -> Vec<Body> {
     let rows = devices.iter().map(|device| device.events.len()).max();
     let mut stream = Vec::new();

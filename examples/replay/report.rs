@@ -20,7 +20,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Makes an empty report. It keeps latencies to three digits, and those above a minute as a minute.
+    /// Makes an empty report. It keeps latencies to three digits, and those above a minute as a
+    /// minute.
     pub(crate) fn new() -> Result<Self, String> {
         let latency_ns = Histogram::new_with_bounds(1, 60_000_000_000, 3);
         Ok(Self {
@@ -67,7 +68,8 @@ impl Report {
         *self.failures.entry(text).or_default() += 1;
     }
 
-    /// Counts the reason of the first rejected event, in addition to the failures of whole requests.
+    /// Counts the reason of the first rejected event, in addition to the failures of whole
+    /// requests.
     fn count_first_error(&mut self, answer: &Value) {
         let errors = answer.get("errors").and_then(|errors| errors.as_array());
         if let Some(detail) = errors.and_then(|e| e.first()).and_then(|e| e.get("detail")) {

@@ -29,8 +29,8 @@ pub(crate) struct Event {
     pub(crate) rps: String,
 }
 
-/// Reads a device, which is named after the file `cpu`, with its rows beside those of `rps` as far as
-/// both go.
+/// Reads a device, which is named after the file `cpu`, with its rows beside those of `rps` as far
+/// as both go.
 pub(crate) fn device(cpu: &Path, rps: &[Row]) -> Result<Device, String> {
     let name = file_name(cpu);
     let id = name.ok_or_else(|| format!("{}: no name for a device", cpu.display()))?;

@@ -121,8 +121,8 @@ fn delimiter(text: &[u8]) -> u8 {
     [b'\t', b';', b','].into_iter().max_by_key(count).unwrap_or(b',')
 }
 
-/// Returns the position of each column. The error names everything that is wrong, and all columns of
-/// the header.
+/// Returns the position of each column. The error names everything that is wrong, and all columns
+/// of the header.
 fn places(
     header: &csv::StringRecord,
     renamed: &[Renamed],
@@ -156,8 +156,8 @@ fn number(text: &str) -> Option<String> {
     Some(if is_json { text.to_owned() } else { value.to_string() })
 }
 
-/// Returns a time as JSON: a number unchanged, `YYYY-MM-DD HH:MM:SS` in seconds, and any other text as
-/// a string, which the server parses.
+/// Returns a time as JSON: a number unchanged, `YYYY-MM-DD HH:MM:SS` in seconds, and any other text
+/// as a string, which the server parses.
 fn json_time(text: &str) -> String {
     let seconds = seconds(text).map(|seconds| seconds.to_string());
     seconds.or_else(|| number(text)).unwrap_or_else(|| json_text(text))

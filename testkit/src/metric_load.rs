@@ -44,7 +44,7 @@ impl MetricStore for Redis {
 /// Metrics that were acknowledged.
 #[derive(Debug, Default)]
 pub struct SentMetrics {
-    /// How many they are.
+    /// The number of the metrics.
     pub events: u64,
     /// The last value of each key.
     pub values: BTreeMap<String, String>,

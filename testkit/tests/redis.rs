@@ -1,4 +1,5 @@
-//! What the tests with a Redis stand on, tried by itself: the Redis, its TLS, the fault proxy.
+//! Tests of the parts of the kit for tests with a Redis: the Redis itself, its TLS, the fault
+//! proxy.
 
 #![allow(
     clippy::expect_used,

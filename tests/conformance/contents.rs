@@ -1,4 +1,4 @@
-//! What a body is said to be: its type and its coding.
+//! The header fields that describe a body: its media type and its content coding.
 
 use std::io::Write;
 

@@ -6,8 +6,8 @@ use super::in_process::InProcessServer;
 use super::row::{Case, Expected, Row};
 use testkit::{Barrier, HttpClient, HttpResponse, assert_problem};
 
-/// What stands behind the bytes of a case: answered where the connection carries on, which also
-/// shows where the requests before it ended, and never parsed where it does not.
+/// The request that follows the bytes of a case. It is answered if the connection stays open, which
+/// also shows where the requests before it ended, and is never parsed if it does not.
 pub const FOLLOWER: &[u8] = b"GET /follower HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A server, and what its answers are waited for with.
@@ -16,7 +16,7 @@ pub struct Server {
     barrier: Barrier,
 }
 
-/// All that came back on one connection, without what depends on the moment.
+/// The answers of one connection, without the fields that depend on the time.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stream {
     pub answers: Vec<HttpResponse>,
@@ -70,7 +70,7 @@ pub fn check(rows: &[Row], name: &str) {
     }
 }
 
-/// How a connection may end that the server closes.
+/// The ways in which a connection may end that the server closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Orderly,

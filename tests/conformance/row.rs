@@ -7,9 +7,9 @@ pub struct Row {
     pub test: String,
     /// Where it stands, as `RFC 9112, 3.2`.
     pub clause: &'static str,
-    /// What it asks for, in short.
+    /// The requirement, in short.
     pub asks: &'static str,
-    /// What this server does; begins with `differs:` where that is not what the clause asks for.
+    /// The behaviour of this server; begins with `differs:` if it is not the required one.
     pub does: &'static str,
     /// Exchanges that show it.
     pub cases: Vec<Case>,
@@ -20,11 +20,11 @@ pub struct Row {
 pub struct Case {
     pub sent: Vec<u8>,
     pub answers: Vec<Expected>,
-    /// Whether what follows is the next request; otherwise it must never be parsed.
+    /// True if the bytes that follow are the next request; otherwise they must never be parsed.
     pub stays_open: bool,
 }
 
-/// What one answer has to be.
+/// The required properties of one answer.
 #[derive(Clone, Debug)]
 pub struct Expected {
     pub status: u16,

@@ -1,4 +1,4 @@
-//! What a handler would be given: the requests that [`RequestReader`] finds, without a socket.
+//! The requests that [`RequestReader`] finds and a handler would be given, without a socket.
 //!
 //! An answer depends on nothing but its request, so two streams of bytes in which the same requests
 //! are seen, and the same refusal after them, are answered alike.
@@ -25,7 +25,7 @@ pub enum Seen {
 }
 
 impl Seen {
-    /// Whether nothing after it is looked at.
+    /// Returns true if the bytes after it are not parsed.
     pub const fn is_last(&self) -> bool {
         matches!(self, Self::Refused(_) | Self::Request { keep_alive: false, .. })
     }
@@ -39,7 +39,7 @@ struct Input {
     seen: Vec<Seen>,
 }
 
-/// What is seen of these pieces, and how many bytes wait for more.
+/// Returns the requests in these pieces, and the number of bytes that wait for more.
 pub fn seen<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Vec<Seen>, usize) {
     let mut input = Input::default();
     for piece in pieces {

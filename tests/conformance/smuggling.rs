@@ -4,7 +4,7 @@
 
 use super::row::{METRIC, answer, closed, closes, each, get, open, post, stays};
 
-/// What an attacker would have taken for a request of its own.
+/// The request that an attacker hides in the body of another one.
 const HIDDEN: &str = "GET /analyze HTTP/1.1\r\nHost: hidden\r\n\r\n";
 
 /// A POST with these fields, and what they make a body or not.

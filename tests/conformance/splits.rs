@@ -12,7 +12,7 @@ const LONG_BYTES_MIN: usize = 2000;
 /// The same over sockets, where a split costs more.
 const LONG_BYTES_MIN_OVER_SOCKETS: usize = 300;
 
-/// How near to the ends.
+/// The distance from an end within which a long case is split everywhere.
 const END_BYTES: usize = 100;
 
 /// Every split in two and all bytes singly, of each row of one table.
@@ -31,7 +31,7 @@ fn places(bytes: usize, long_bytes_min: usize, between: usize) -> impl Iterator<
     (1..bytes).filter(move |at| is_short || is_near_end(*at) || at % (bytes / between) == 0)
 }
 
-/// What the handler is given of every split is what it is given of the whole.
+/// Checks that the handler is given the same requests of every split as of the whole.
 fn check_without_sockets(case: &Case) {
     let (whole, waiting) = seen([&case.sent[..]]);
     assert_eq!(waiting, 0, "{}: not all of it is a request", shown(&case.sent));
@@ -76,7 +76,8 @@ fn answers<'p>(
     stream.answers
 }
 
-/// Whether a case has one who may be told to go on: never one of HTTP/1.0 (RFC 9110, 15.2).
+/// Returns true if the client of a case may get an interim answer: never one of HTTP/1.0 (RFC 9110,
+/// 15.2).
 fn may_wait(case: &Case) -> bool {
     let sent = case.sent.to_ascii_lowercase();
     let has = |part: &[u8]| sent.windows(part.len()).any(|window| window == part);

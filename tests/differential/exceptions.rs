@@ -12,7 +12,7 @@ pub struct Exception {
     pub reason: &'static str,
     /// A stream whose first request shows it.
     pub sample: fn() -> Vec<u8>,
-    /// Whether this is what tells the two apart.
+    /// Returns true if this exception explains the difference.
     pub excuses: fn(&Difference) -> bool,
 }
 
@@ -26,7 +26,7 @@ pub struct Difference {
     pub bytes: Vec<u8>,
 }
 
-/// What hyper bounds the extensions of a body by.
+/// The limit of hyper on the chunk extensions of a body.
 const EXTENSIONS_MAX: usize = 16 * 1024;
 
 pub const EXCEPTIONS: &[Exception] = &[

@@ -54,7 +54,7 @@ fn ours(stream: &[u8]) -> Seen {
     receive([stream], BODY_BYTES_MAX)
 }
 
-/// What there is to compare of a request.
+/// Returns the parts of a request that are compared.
 fn framed(taken: &Taken) -> Framed {
     Framed {
         method: format!("{:?}", taken.method).to_ascii_uppercase(),

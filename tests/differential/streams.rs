@@ -25,7 +25,7 @@ fn request() -> impl Strategy<Value = String> {
     )
 }
 
-/// What is put into a stream where it does not belong.
+/// The pieces that are inserted into a stream at random places.
 const SCRAPS: &[&str] = &[
     "\r",
     "\n",

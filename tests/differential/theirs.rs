@@ -1,4 +1,4 @@
-//! What `hyper` makes of a stream, by its own server connection.
+//! The requests that `hyper` finds in a stream, by its own server connection.
 //!
 //! Its connection is polled here, without a runtime, over a stream that is always ready. Reads give
 //! so many bytes at most; given one at a time it has read exactly what it had to when a request's
@@ -40,7 +40,7 @@ pub struct Framed {
 struct Shared {
     at: Cell<usize>,
     requests: RefCell<Vec<Framed>>,
-    /// Whether the service has a request in hand.
+    /// True while the service handles a request.
     busy: Cell<bool>,
 }
 

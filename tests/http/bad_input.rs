@@ -66,7 +66,7 @@ fn detail(problem: &Value) -> &str {
     problem["detail"].as_str().unwrap()
 }
 
-/// What a path does not know is no answer to what was asked: `?deviceId=` would be all devices.
+/// Parameters that a path does not know are refused: `?deviceId=` would otherwise mean all devices.
 #[test]
 fn unknown_parameters_are_named_with_the_known_ones() {
     let running = InProcessServer::start(&[]);
@@ -111,7 +111,7 @@ fn content_encoding_in_two_lines_is_one_list() {
     }
 }
 
-/// Who asks a path that is nearly right is told of the right one.
+/// A request for a path that is nearly right gets an error that names the right one.
 #[test]
 fn a_near_miss_names_what_was_meant() {
     let running = InProcessServer::start(&[]);

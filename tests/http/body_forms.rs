@@ -1,6 +1,6 @@
-//! What clients send that is not one object of JSON in UTF-8, over real sockets: several objects
-//! without a newline between them, arrays under another name, other codings, other encodings. Each
-//! is taken whole, or refused by its name.
+//! Bodies that are not one object of JSON in UTF-8, over real sockets: several objects without a
+//! newline between them, arrays under another media type, other content codings, other encodings.
+//! Each is accepted as a whole, or refused with an error that names the reason.
 
 use std::io::Write;
 
@@ -12,7 +12,7 @@ use testkit::http_client::{metric, post_with};
 use testkit::{HttpResponse, assert_problem, get, post};
 
 const JSON: &str = "Content-Type: application/json\r\n";
-/// What `curl -d` says of anything.
+/// The media type that `curl -d` gives every body.
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
 
 fn send(running: &InProcessServer, fields: &str, body: &[u8]) -> HttpResponse {

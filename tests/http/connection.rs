@@ -1,5 +1,5 @@
-//! What one connection is owed: its fields, its order, its metrics, the rights of its token, and
-//! time to read what it is told.
+//! The guarantees to one connection: its header fields, the order of its answers, its metrics, the
+//! rights of its token, and time to read its answers.
 
 use crate::in_process::InProcessServer;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -210,7 +210,7 @@ fn continue_is_said_to_those_who_wait_and_before_the_answer() {
     }
 }
 
-/// What is refused whatever the body is, is refused before it.
+/// Returns requests that are refused whatever their body is, and therefore before it comes.
 fn refused_by_the_head() -> Vec<(u16, &'static str, &'static str)> {
     let token = "Authorization: Bearer t\r\n";
     let (image, brotli) = ("Content-Type: image/png\r\n", "Content-Encoding: br\r\n");

@@ -32,7 +32,8 @@ fn start_load(server: &Server) -> LoadLoop {
     LoadLoop::repeat(server.address, 1, vec![post(body.as_bytes())], 202)
 }
 
-/// Whether a profile is being taken, during which no other is; without one, this takes a second.
+/// Returns true if a profile is being taken, which excludes another one. Without one, this takes a
+/// second.
 fn is_profiling(server: &Server) -> bool {
     server.client().request(&get_as_localhost(&format!("{PROFILE}?seconds=1"))).status == 429
 }
@@ -82,7 +83,7 @@ fn missing(profile: &Profile) -> Vec<&'static str> {
     OURS.into_iter().filter(|function| !is_there(function)).collect()
 }
 
-/// Whether frames of the C library, where system calls are made, were met.
+/// Returns true if a profile has frames of the C library, where system calls are made.
 fn enters_the_c_library(profile: &Profile) -> bool {
     profile.innermost.iter().any(|name| name.contains("libc_"))
 }

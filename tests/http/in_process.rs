@@ -17,7 +17,7 @@ use corepulse::config::arguments::Arguments;
 use corepulse::server::{DrainReport, Server};
 use testkit::HttpClient;
 
-/// What a test does not say otherwise: a short end, and no pinning beside other tests.
+/// The options of a test that gives no others: a short end, and no pinning beside other tests.
 const DEFAULTS: [(&str, &str); 4] =
     [("--listen", "127.0.0.1:0"), ("--pin", "off"), ("--workers", "2"), ("--drain-timeout", "3s")];
 
@@ -46,7 +46,7 @@ impl InProcessServer {
         Self { address, server: Some(server) }
     }
 
-    /// What all cores share, to be looked at.
+    /// Returns the state that all cores share.
     pub fn state(&self) -> &State {
         self.server.as_ref().expect("it runs until it is stopped").state()
     }

@@ -123,7 +123,7 @@ fn ask_everything(running: &InProcessServer) {
     }
 }
 
-/// What framing refuses, and what ingestion does.
+/// Sends requests that framing refuses, and requests that ingestion refuses.
 fn ask_wrongly(running: &InProcessServer) {
     let token = "Authorization: Bearer t\r\n";
     let line = "POST /metrics HTTP/1.1";

@@ -1,4 +1,4 @@
-//! What holds of the decoder of chunked bodies, whatever the bytes.
+//! The invariants of the decoder of chunked bodies, for all bytes.
 //!
 //! The first byte says in what pieces the others arrive.
 //!

@@ -1,6 +1,6 @@
-//! What holds of the codings of bodies, whatever the bytes: nothing longer than the cap comes out,
-//! a larger cap changes nothing but what was too large, and a decoder that has decoded another
-//! body, good or bad, gives the same as a new one.
+//! The invariants of the content codings, for all bytes: nothing longer than the cap comes out, a
+//! larger cap changes nothing but what was too large, and a decoder that has decoded another body,
+//! good or bad, gives the same as a new one.
 
 use percore::http::content_coding::{BodyDecoder, ContentCoding, DecodeError};
 

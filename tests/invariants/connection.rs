@@ -1,4 +1,4 @@
-//! What holds of a whole connection, whatever the bytes.
+//! The invariants of a whole connection, for all bytes.
 //!
 //! The first four bytes say in what pieces the others arrive, by turns.
 //!

@@ -170,7 +170,8 @@ fn is_authority(text: &str) -> bool {
     is_host && is_port
 }
 
-/// How the body is framed and whether the connection stays open, by sections 3.2, 6.3 and 9.3.
+/// Returns the framing of the body, and true if the connection stays open, by sections 3.2, 6.3 and
+/// 9.3.
 fn framing(http_1_0: bool, fields: &[(String, Vec<u8>)]) -> Option<(Framed, bool)> {
     let all = |name: &str| -> Option<Vec<String>> {
         let named = fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
@@ -249,7 +250,7 @@ pub fn chunked(input: &[u8], body_bytes_max: usize) -> Option<(Vec<u8>, usize)> 
     }
 }
 
-/// Whether these are chunk extensions (section 7.1.1):
+/// Returns true if these bytes are chunk extensions (section 7.1.1):
 /// `*( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] )`.
 fn are_extensions(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {

@@ -1,4 +1,4 @@
-//! What holds of the parser of heads, whatever the bytes.
+//! The invariants of the parser of heads, for all bytes.
 //!
 //! - A head is taken if and only if the grammar has one there, and says the same of it.
 //! - Every proper prefix of a head is partial; what follows it changes nothing.

@@ -22,8 +22,8 @@ pub struct Taken {
     pub end: usize,
 }
 
-/// All that a connection saw of a stream; which heads it was shown before their bodies were whole
-/// depends on what was there when it looked, and is no part of this.
+/// The requests that a connection saw in a stream. The heads that it was shown before their bodies
+/// were whole depend on what had arrived when it looked, so they are no part of this.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     pub requests: Vec<Taken>,
@@ -31,7 +31,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Whether anything that follows is thrown away.
+    /// Returns true if all bytes that follow are thrown away.
     pub fn is_over(&self) -> bool {
         self.refusal.is_some() || self.requests.last().is_some_and(|taken| !taken.keep_alive)
     }
@@ -43,13 +43,13 @@ struct Connection {
     input: Vec<u8>,
     /// Bytes of the stream received so far.
     received: usize,
-    /// Whether the head of the current request has been shown before its body was whole.
+    /// True if the head of the current request has been shown before its body was whole.
     head_complete: bool,
     body_bytes_max: usize,
     seen: Seen,
 }
 
-/// What a connection sees of a stream that arrives in these pieces.
+/// Returns the requests that a connection sees in a stream that arrives in these pieces.
 pub fn receive<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, body_bytes_max: usize) -> Seen {
     let mut connection = Connection {
         reader: RequestReader::default(),

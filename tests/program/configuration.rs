@@ -8,7 +8,7 @@ fn run_with(arguments: &[&str]) -> FinishedProcess {
     run(command(arguments))
 }
 
-/// Whether a configuration has this line, wherever its value came from.
+/// Returns true if the configuration has this line, wherever its value came from.
 fn has(run: &FinishedProcess, line: &str) -> bool {
     let values = run.output.lines().map(|line| line.split("  # ").next().unwrap());
     values.into_iter().any(|value| value == line)

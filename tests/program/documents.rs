@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use testkit::Server;
 
-/// Programs that need more than this machine, and what is known of them here: `ci/deploy` applies the
-/// manifests, `ci/load` runs locust, and the others are not ours.
+/// Programs that need more than this machine, and what is known of them here: `ci/deploy` applies
+/// the manifests, `ci/load` runs locust, and the others are not ours.
 const ELSEWHERE: &[&str] =
     &["docker", "helm", "k8s/deploy", "kubectl", "locust", "minikube", "pip", "redis-server"];
 
@@ -93,8 +93,8 @@ fn matches(pattern: &str, line: &str) -> bool {
     ends_open || rest.is_empty()
 }
 
-/// Asserts that a program of ours takes these arguments: it stops at the first that it does not know
-/// or cannot read, and otherwise prints its help.
+/// Asserts that a program of ours takes these arguments: it stops at the first that it does not
+/// know or cannot read, and otherwise prints its help.
 fn assert_arguments(command: &str, program: &Path, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).arg("--help").output();
     let output =

@@ -3,7 +3,7 @@
 use testkit::metric_load::metric;
 use testkit::{Redis, SentMetrics, Server, get, get_as_localhost, post};
 
-/// What ends a process that knows nothing of it (man 7 signal), and is no request to end.
+/// The signals that end a process by default (man 7 signal), but are no request to end.
 const MEANINGLESS: [&str; 7] = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "XFSZ"];
 
 const EVENTS: u64 = 200;

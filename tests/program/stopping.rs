@@ -110,7 +110,7 @@ fn every_acknowledged_event_is_in_the_last_line() {
     }
 }
 
-/// All that was sent before the signal is answered, whatever the kernel still held of it.
+/// Every request that was sent before the signal is answered, even one that the kernel still held.
 #[test]
 fn what_was_sent_before_the_signal_is_answered() {
     for round in 0..12 {
@@ -259,8 +259,8 @@ fn idle_connections_are_closed_at_once_and_the_port_is_free() {
     assert!(TcpStream::connect(server.address).is_err());
 }
 
-/// Whether the requests of connections that had come just before the end, and that were sent just
-/// after it had begun, are all answered.
+/// Returns true if all requests are answered that were sent just after the end had begun, on
+/// connections that had come just before.
 fn are_newcomers_answered() -> bool {
     let mut server = Server::start(&["--workers", "1"]);
     let mut idle = server.client();

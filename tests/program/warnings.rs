@@ -1,5 +1,5 @@
-//! What an operator is told of trouble that many may cause: one line, with somebody to look at, and
-//! how often since the last.
+//! The warnings of events that many clients may cause: one line for all of them, which names one
+//! client and the number of events since the last line.
 
 use serde_json::Value;
 use testkit::{HttpClient, Server, get, post, wait_until};

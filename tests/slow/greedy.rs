@@ -29,7 +29,7 @@ const PAUSE_US: std::ops::RangeInclusive<u64> = 200..=600;
 /// The lowest priority that a thread can have.
 const NICENESS_MAX: i32 = 19;
 
-/// How long a greedy client may not notice that it is over.
+/// The interval in which a greedy client looks for the end of the test.
 const TICK: Duration = Duration::from_millis(50);
 
 /// The most that a body may be after inflation, by default.
@@ -55,7 +55,7 @@ enum Attack {
     Literals,
     /// Pipelined bodies of blocks that hold nothing but tables, as many as are taken.
     Tables,
-    /// What inflates, from connections that are closed as soon as it is sent.
+    /// Bodies that inflate, from connections that are closed as soon as they are sent.
     Leaving,
 }
 

@@ -21,7 +21,7 @@ const AGE: Duration = Duration::from_secs(30);
 /// waits for a request, a tick of its timers, and the machine.
 const AGE_MAX: Duration = Duration::from_secs(34);
 
-/// How a device posts.
+/// The ways in which a device posts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
     /// One metric several times a second.
