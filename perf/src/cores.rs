@@ -6,20 +6,19 @@ use std::thread;
 /// The first cores for the server's workers, the next for the generator's threads, the one behind
 /// them, if there is one, for Redis, which else shares the generator's last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cores {
+pub(crate) struct Cores {
     /// The core of a server with one worker; with several it pins them itself.
-    pub server: Option<CoreId>,
+    pub(crate) server: Option<CoreId>,
     /// The core of the generator, if it has one thread.
-    pub generator: Option<CoreId>,
-    /// The core of Redis.
-    pub redis: Option<CoreId>,
+    pub(crate) generator: Option<CoreId>,
+    pub(crate) redis: Option<CoreId>,
     /// The placement in a sentence.
-    pub note: String,
+    pub(crate) note: String,
 }
 
 impl Cores {
     /// Shares out the cores of this machine between workers and threads of the generator.
-    pub fn share(workers: usize, threads: usize) -> Self {
+    pub(crate) fn share(workers: usize, threads: usize) -> Self {
         Self::of(&core_affinity::get_core_ids().unwrap_or_default(), workers, threads)
     }
 
@@ -49,7 +48,7 @@ impl Cores {
 
 /// Runs `work` on a thread that is pinned to `core`, if there is one: processes that it starts stay
 /// there.
-pub fn run_on<T: Send>(
+pub(crate) fn run_on<T: Send>(
     core: Option<CoreId>,
     work: impl FnOnce() -> Result<T, String> + Send,
 ) -> Result<T, String> {

@@ -12,30 +12,33 @@
 //! second depend on the generator as well. A request that fails ends the run, and the server's own
 //! count of events is compared with the generator's.
 //!
-//! In the order of the data: [`scenario`] builds requests of [`devices`], [`drive`] has wrk or oha
-//! send them to a [`server`] that [`mod@prepare`] has brought into its state, while [`ask`] may ask
-//! for a page; [`usage`] reads what that cost. [`contest`] makes a [`measurement`] of each,
-//! [`summary`] and [`report`] sum them up, [`limit`] says who was the limit, and [`record`] keeps
-//! the raw numbers. [`cores`] says who runs where.
+//! In the order of the data: [`scenario`] builds requests of [`devices`], [`drive`] has a
+//! [`generator`] send them to a [`server`] that [`preparation`] has brought into its state, while a
+//! [`page`] may be requested; [`usage`] reads what that cost. [`comparison`] makes a [`measurement`]
+//! of each, [`summary`] and [`report`] sum them up, [`limit`] says who was the limit, and [`record`]
+//! keeps the raw numbers. [`cores`] says who runs where.
 //!
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
 //!
 //! What does not depend on the machine is counted instead: [`replay`] is a core without sockets and
 //! clock, and [`callgrind`] counts its instructions.
 
-pub mod ask;
 pub mod callgrind;
-pub mod contest;
-pub mod cores;
-pub mod devices;
-pub mod drive;
-pub mod limit;
-pub mod measurement;
-pub mod prepare;
+pub mod compare;
+mod comparison;
+mod cores;
+mod devices;
+mod drive;
+mod generator;
+mod limit;
+mod measurement;
+mod page;
+mod preparation;
 pub mod record;
+pub mod redis_writer;
 pub mod replay;
-pub mod report;
+mod report;
 pub mod scenario;
-pub mod server;
-pub mod summary;
-pub mod usage;
+mod server;
+mod summary;
+mod usage;

@@ -8,42 +8,44 @@ use crate::measurement::{Measurement, number};
 use crate::summary::Group;
 
 /// A process that uses less of its core than this waits for something else.
-pub const BUSY: f64 = 0.9;
+const BUSY: f64 = 0.9;
 
 /// Below this share of the offered rate the server has not kept up. The last answers come after the
 /// last request is due, so it is never quite one.
 const KEPT_UP: f64 = 0.98;
 
 /// Returns what is to be known of a server's measurements beside their medians, if anything is.
-pub fn note(group: &Group) -> Option<String> {
-    let offered = group.spread(|m| m.offered_per_second.unwrap_or(f64::NAN)).median;
-    let percent = |value: fn(&Measurement) -> f64| group.spread(value).median * 100.0;
-    let (server, generator) =
-        (percent(Measurement::server_share), percent(Measurement::generator_share));
-    let kept = percent(Measurement::kept_share);
-    let dropped = group.spread(|m| number(m.dropped)).median;
-    let achieved = group.spread(Measurement::requests_per_second).median;
-    let full = BUSY * 100.0;
+pub(crate) fn note(group: &Group) -> Option<String> {
+    let median = |value: fn(&Measurement) -> f64| group.spread(value).median;
+    let server = median(Measurement::server_share);
+    let generator = median(Measurement::generator_share);
+    let offered = median(|m| m.offered_per_second.unwrap_or(f64::NAN));
+    let achieved = median(Measurement::requests_per_second);
+    let kept = median(|m| number(m.kept) / number(m.accepted.max(1)));
+    let dropped = median(|m| number(m.dropped));
     let mut said = Vec::new();
-    if offered.is_nan() && server < full {
-        let who = if generator < full { "neither was" } else { "the generator was" };
+    if offered.is_nan() && server < BUSY {
+        let who = if generator < BUSY { "neither was" } else { "the generator was" };
         said.push(format!("{who} the limit, so compare the CPU time and not the requests/s"));
     }
-    if !offered.is_nan() && generator > full {
+    if !offered.is_nan() && generator > BUSY {
         said.push("the generator was the limit: the latencies are its own".to_owned());
     }
     if achieved < offered * KEPT_UP {
         said.push(format!("{achieved:.0} of {offered:.0} requests/s were answered"));
     }
-    if kept < full || dropped > 0.0 {
-        said.push(format!("{kept:.0} % of the events were kept, {dropped:.0} were dropped"));
+    if kept < BUSY || dropped > 0.0 {
+        let percent = kept * 100.0;
+        said.push(format!("{percent:.0} % of the events were kept, {dropped:.0} were dropped"));
     }
-    let Group { heat, server: label, .. } = group;
     (!said.is_empty()).then(|| {
         format!(
-            "{heat}, {label}: {} ({server:.0} % of a core for the server, {generator:.0} % for the \
-             generator)",
-            said.join("; ")
+            "{}, {}: {} ({:.0} % of a core for the server, {:.0} % for the generator)",
+            group.conditions,
+            group.server,
+            said.join("; "),
+            server * 100.0,
+            generator * 100.0
         )
     })
 }
@@ -59,8 +61,7 @@ mod tests {
         let mut measurement = measurement(0, Store::Redis, "a", server);
         measurement.generator_cpu_seconds = generator;
         change(&mut measurement);
-        let all = [measurement];
-        Group::all(&all).first().and_then(note)
+        Group::all(&[measurement]).first().and_then(note)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 
 /// Options that say where raw numbers are kept.
 #[derive(Debug, Args)]
-pub struct Records {
+pub(crate) struct Records {
     /// Keep the raw numbers among the records, or in this folder: `--record=FOLDER`. Without it
     /// they go where nothing is kept for good.
     #[arg(
@@ -30,15 +30,14 @@ pub struct Records {
 
 impl Records {
     /// Writes a record under its date and `name`, and says where it is, unless none is wanted.
-    pub fn keep(&self, name: &str, mut record: Value) -> Result<(), String> {
+    pub(crate) fn keep(&self, name: &str, mut record: Value) -> Result<(), String> {
         if self.no_record {
             return Ok(());
         }
-        let machine = describe_machine();
-        let date = machine.get("date").and_then(Value::as_str).unwrap_or_default();
-        let path = self.record.join(format!("{}-{name}.json", date.get(..10).unwrap_or("undated")));
+        let day = output("date", &["-u", "+%Y-%m-%d"]);
+        let path = self.record.join(format!("{day}-{name}.json"));
         if let Some(fields) = record.as_object_mut() {
-            fields.insert("machine".to_owned(), machine);
+            fields.insert("machine".to_owned(), describe_machine());
         }
         let text = serde_json::to_string_pretty(&record).map_err(|e| e.to_string())?;
         fs::create_dir_all(&self.record)
@@ -50,7 +49,7 @@ impl Records {
 }
 
 /// Reads the measurements of a record of `compare`.
-pub fn measurements(text: &str) -> Result<Vec<Measurement>, String> {
+pub(crate) fn measurements(text: &str) -> Result<Vec<Measurement>, String> {
     #[derive(Deserialize)]
     struct Record {
         measurements: Vec<Measurement>,
@@ -72,42 +71,31 @@ pub fn end(name: &str, outcome: Result<(), String>) -> ExitCode {
 
 /// Returns processor, cores, kernel, commit, date and command line.
 pub fn describe_machine() -> Value {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let processors = read("/proc/cpuinfo");
+    let processor = processors.lines().find_map(|line| line.strip_prefix("model name"));
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let mut arguments: Vec<String> = std::env::args().collect();
+    if let Some(program) = arguments.first_mut() {
+        let name = Path::new(program).file_name().unwrap_or_default();
+        *program = name.to_string_lossy().into_owned();
+    }
     json!({
         "date": output("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]),
         "commit": output("git", &["describe", "--always", "--dirty", "--exclude=*"]),
-        "command": command_line(),
-        "cpu": processor().unwrap_or_default(),
+        "command": arguments.join(" "),
+        "cpu": processor.unwrap_or_default().trim_start_matches(['\t', ':', ' ']),
         "cores": cores,
-        "kernel": kernel.trim(),
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
         "rustc": output("rustc", &["--version"]),
     })
-}
-
-fn processor() -> Option<String> {
-    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    line.split_once(": ").map(|(_, model)| model.to_owned())
-}
-
-/// Returns the arguments, and of the program only its name.
-fn command_line() -> String {
-    let mut arguments: Vec<String> = std::env::args().collect();
-    if let Some(program) = arguments.first_mut() {
-        let name = Path::new(program).file_name().and_then(|name| name.to_str());
-        *program = name.unwrap_or_default().to_owned();
-    }
-    arguments.join(" ")
 }
 
 /// Returns what a command prints, or nothing where it cannot be run.
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
-    output.map_or_else(
-        |_| String::new(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    )
+    let printed = output.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&printed).trim().to_owned()
 }
 
 #[cfg(test)]
@@ -117,7 +105,6 @@ mod tests {
 
     #[derive(Debug, Parser)]
     struct Options {
-        scenario: Option<String>,
         #[command(flatten)]
         records: Records,
     }
@@ -135,14 +122,10 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_for_good_unless_it_is_asked_for() {
-        for (arguments, folder) in [
-            (&[][..], "target/perf"),
-            (&["--record"], "perf/record"),
-            (&["--record", "single"], "perf/record"),
-            (&["--record=/tmp/here", "single"], "/tmp/here"),
-        ] {
-            let arguments = ["program"].iter().chain(arguments);
-            let options = Options::try_parse_from(arguments).unwrap();
+        for (arguments, folder) in
+            [(&[][..], "target/perf"), (&["--record"], "perf/record"), (&["--record=here"], "here")]
+        {
+            let options = Options::try_parse_from(["program"].iter().chain(arguments)).unwrap();
             assert_eq!(options.records.record, PathBuf::from(folder), "{options:?}");
         }
         assert!(Options::try_parse_from(["program", "--record", "--no-record"]).is_err());

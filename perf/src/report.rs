@@ -1,8 +1,7 @@
 //! A table of medians and ranges out of measurements.
 
-use crate::drive::Latency;
 use crate::limit;
-use crate::measurement::{Measurement, number};
+use crate::measurement::{Measurement, PageLoad, number};
 use crate::summary::Group;
 
 const HEAD: &str = "\
@@ -11,7 +10,7 @@ const HEAD: &str = "\
 |---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
-const HEAD_OF_ASKED: &str = "
+const HEAD_OF_PAGES: &str = "
 | beside the load | µs of the control thread | of the cores, by difference | answered after, p50 µs \
 | p99 µs |
 |---|---|---|---|---|
@@ -19,18 +18,18 @@ const HEAD_OF_ASKED: &str = "
 
 /// Returns Markdown: medians, in brackets the smallest and the largest. The ratio is that of CPU
 /// per request to the first server's in the same round. Notes say who was the limit.
-pub fn table(measurements: &[Measurement]) -> String {
+pub(crate) fn table(measurements: &[Measurement]) -> String {
     let groups = Group::all(measurements);
     let rows: String = groups.iter().map(row).collect();
-    let asked: String = groups.iter().filter_map(row_of_asked).collect();
-    let asked = if asked.is_empty() { asked } else { HEAD_OF_ASKED.to_owned() + &asked };
+    let pages: String = groups.iter().filter_map(row_of_pages).collect();
+    let head = if pages.is_empty() { "" } else { HEAD_OF_PAGES };
     let notes: Vec<String> = groups.iter().filter_map(limit::note).collect();
-    format!("{HEAD}{rows}{asked}\n{}\n", notes.join("\n"))
+    format!("{HEAD}{rows}{head}{pages}\n{}\n", notes.join("\n"))
 }
 
 fn row(group: &Group) -> String {
     let cells = [
-        group.heat.clone(),
+        group.conditions.clone(),
         group.server.to_owned(),
         group.spread(|m| m.cpu_us_per_request).text(2),
         group.spread(Measurement::user_us).text(2),
@@ -47,58 +46,43 @@ fn row(group: &Group) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-/// Returns what a page cost that was asked for beside the load: the control thread does nothing
+/// Returns what a page cost that was requested beside the load: the control thread does nothing
 /// else, and the cores used more than for as many requests of the first server.
-fn row_of_asked(group: &Group) -> Option<String> {
-    let count = |m: &Measurement| m.asked.as_ref().map_or(f64::NAN, |asked| asked.count.into());
-    group.own.first()?.asked.as_ref()?;
+fn row_of_pages(group: &Group) -> Option<String> {
+    group.own.first()?.page.as_ref()?;
+    let of = |m: &Measurement, value: fn(&PageLoad) -> f64| m.page.as_ref().map_or(f64::NAN, value);
+    let count = |m: &Measurement| of(m, |page| page.count.into());
     let each = |m: &Measurement| m.seconds_of("core-") / number(m.requests);
     let more = |own: &Measurement, base: &Measurement| {
         (each(own) - each(base)) * number(own.requests) * 1e6 / count(own)
     };
-    let latency = |value: fn(&Latency) -> f64| {
-        group.spread(|m| m.asked.as_ref().map_or(f64::NAN, |asked| value(&asked.latency_us)))
-    };
-    Some(format!(
-        "| {} | {} | {} | {} | {} |\n",
-        group.server,
+    let cells = [
+        group.server.to_owned(),
         group.spread(|m| m.seconds_of("control") * 1e6 / count(m)).text(0),
         group.beside_base(more).text(0),
-        latency(|latency| latency.p50).text(0),
-        latency(|latency| latency.p99).text(0),
-    ))
+        group.spread(|m| of(m, |page| page.latency_us.p50)).text(0),
+        group.spread(|m| of(m, |page| page.latency_us.p99)).text(0),
+    ];
+    Some(format!("| {} |\n", cells.join(" | ")))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::drive::Latency;
-    use crate::measurement::{Asked, Store};
+    use crate::devices::Order;
+    use crate::generator::{Drive, Latency};
+    use crate::measurement::{Conditions, Store};
+    use crate::scenario::Scenario;
+    use crate::usage::Usage;
 
-    /// 1,000 requests of as many events in 2 s.
+    /// 1,000 requests of 1,000 events in 2 s.
     pub(crate) fn measurement(round: usize, store: Store, server: &str, cpu: f64) -> Measurement {
-        Measurement {
-            round,
-            scenario: "NDJSON, 1,000 events".to_owned(),
-            order: "in turn".to_owned(),
-            store,
-            server: server.to_owned(),
-            offered_per_second: None,
-            requests: 1000,
-            accepted: 1_000_000,
-            kept: 1_000_000,
-            dropped: 0,
-            seconds: 2.0,
-            cpu_seconds: cpu,
-            user_seconds: cpu / 4.0,
-            cpu_seconds_of_threads: [("core-0".to_owned(), cpu)].into(),
-            generator_cpu_seconds: 1.0,
-            resident_bytes: 3 * 1024 * 1024,
-            cpu_us_per_request: cpu * 1e3,
-            cpu_us_per_event: cpu,
-            latency_us: Latency { p50: 10.0, p90: 15.0, p99: 20.0, p999: 30.0, max: 40.0 },
-            asked: None,
-        }
+        let latency = Latency { p50: 10.0, p90: 15.0, p99: 20.0, p999: 30.0, max: 40.0 };
+        let drive = Drive { requests: 1000, seconds: 2.0, latency, faults: None, generator: 1.0 };
+        let threads = [("core-0".to_owned(), cpu)].into();
+        let usage = Usage { cpu, user: cpu / 4.0, resident_bytes: 3 << 20, threads };
+        let conditions = Conditions { scenario: Scenario::Ndjson, order: Order::InTurn, store };
+        Measurement { round, ..Measurement::of(conditions, server, &drive, &usage) }
     }
 
     /// The same in each round.
@@ -149,7 +133,7 @@ pub(crate) mod tests {
     fn a_page_costs_what_the_cores_used_more() {
         let base = measurement(0, Store::Memory, "corepulse", 1.0);
         let mut own = measurement(0, Store::Memory, "beside", 1.5);
-        own.asked = Some(Asked { count: 10, latency_us: base.latency_us });
+        own.page = Some(PageLoad { count: 10, latency_us: base.latency_us });
         own.cpu_seconds_of_threads.insert("control".to_owned(), 0.001);
         let text = table(&[base, own]);
         let row = "| beside | 100 (100–100) | 50000 (50000–50000) | 10 (10–10) | 20 (20–20) |";

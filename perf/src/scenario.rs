@@ -7,17 +7,11 @@
 
 use crate::devices::Devices;
 use clap::ValueEnum;
+use serde::Serialize;
 
 /// Timestamps go round in this many milliseconds: none is ahead of the server's clock, and none is
 /// older than the store's five minutes.
-pub const SPAN_MS: u64 = 200_000;
-
-const PIPELINED: usize = 16;
-const BATCH: usize = 1000;
-
-const ANONYMOUS: &str = r#"{"timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#;
-const OF_A_DEVICE: &str =
-    r#"{"device_id":"device-","timestamp":0000000000000,"cpu":40.0,"rps":1000.5}"#;
+pub(crate) const SPAN_MS: u64 = 200_000;
 
 /// One way to send metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,7 +28,6 @@ pub enum Scenario {
 
 impl Scenario {
     /// Returns its name in tables and records.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Single => "single",
@@ -45,100 +38,81 @@ impl Scenario {
     }
 
     /// Returns how many requests a connection sends before it waits for all their answers.
-    #[must_use]
     pub const fn requests_per_turn(self) -> usize {
-        match self {
-            Self::Pipelined => PIPELINED,
-            _ => 1,
-        }
+        if matches!(self, Self::Pipelined) { 16 } else { 1 }
     }
 
     /// Returns how many events a request has.
-    #[must_use]
     pub const fn events_per_request(self) -> usize {
-        match self {
-            Self::Ndjson => BATCH,
-            _ => 1,
-        }
+        if matches!(self, Self::Ndjson) { 1000 } else { 1 }
     }
 
     /// Returns the media type of its bodies.
-    #[must_use]
-    pub const fn media_type(self) -> &'static str {
-        match self {
-            Self::Ndjson => "application/x-ndjson",
-            _ => "application/json",
-        }
+    pub(crate) const fn media_type(self) -> &'static str {
+        if matches!(self, Self::Ndjson) { "application/x-ndjson" } else { "application/json" }
     }
 
     /// Returns true if its events have a device id.
-    #[must_use]
-    pub const fn has_devices(self) -> bool {
+    pub(crate) const fn has_devices(self) -> bool {
         matches!(self, Self::Device | Self::Ndjson)
-    }
-
-    /// Returns one event, with room for the digits of a device's number.
-    fn template(self, digits: usize) -> String {
-        if !self.has_devices() {
-            return ANONYMOUS.to_owned();
-        }
-        // Each line of NDJSON ends with a newline.
-        let end = if self == Self::Ndjson { "\n" } else { "" };
-        OF_A_DEVICE.replacen("device-", &format!("device-{:0<digits$}", ""), 1) + end
     }
 }
 
 /// The places of the bytes that change in a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Layout {
     /// Events of a turn.
-    pub events: usize,
+    pub(crate) events: usize,
     /// Events of a request.
-    pub batch: usize,
+    pub(crate) batch: usize,
     /// Bytes of a request.
-    pub request: usize,
+    pub(crate) request: usize,
     /// Bytes of its head.
-    pub head: usize,
+    pub(crate) head: usize,
     /// Bytes from an event to the next of the same request.
-    pub stride: usize,
+    pub(crate) stride: usize,
     /// Digits of a device's number; none without a device.
-    pub digits: usize,
-    /// From the start of an event to the device's number.
-    pub device_at: usize,
-    /// To the thirteen digits of the timestamp.
-    pub timestamp_at: usize,
-    /// To the second digit of `cpu`.
-    pub cpu_at: usize,
-    /// To the third digit of `rps`.
-    pub rps_at: usize,
+    pub(crate) digits: usize,
+    // Bytes from the start of an event to the changing digits.
+    pub(crate) device_at: usize,
+    pub(crate) timestamp_at: usize,
+    pub(crate) cpu_at: usize,
+    pub(crate) rps_at: usize,
 }
 
 /// An endless stream of turns.
 #[derive(Clone, Debug)]
 pub struct Traffic {
     /// Where its bytes change.
-    pub layout: Layout,
+    pub(crate) layout: Layout,
+    /// The devices of the first events; those of later events are the same again.
+    pub(crate) listed: Vec<u32>,
+    /// Events in a row that share a timestamp.
+    pub(crate) together: u64,
     turn: Vec<u8>,
-    listed: Vec<u32>,
-    together: u64,
     oldest_ms: u64,
-    events: u64,
+    events: usize,
     random: fastrand::Rng,
 }
 
 impl Traffic {
     /// Makes requests for `host`, with timestamps of the minutes before `now_ms`; where events are
     /// a device's, of 1,000 in turn.
-    #[must_use]
     pub fn new(scenario: Scenario, host: &str, now_ms: u64) -> Self {
         Self::of(scenario, Devices::default(), host, now_ms)
     }
 
     /// Makes the same of other devices.
-    #[must_use]
-    pub fn of(scenario: Scenario, devices: Devices, host: &str, now_ms: u64) -> Self {
-        let batch = scenario.events_per_request();
-        let event = scenario.template(devices.digits);
+    pub(crate) fn of(scenario: Scenario, devices: Devices, host: &str, now_ms: u64) -> Self {
+        let (batch, has_devices) = (scenario.events_per_request(), scenario.has_devices());
+        let digits = if has_devices { devices.digits } else { 0 };
+        let device = format!("\"device_id\":\"device-{:0<digits$}\",", "");
+        let event = format!(
+            "{{{}\"timestamp\":0000000000000,\"cpu\":40.0,\"rps\":1000.5}}{}",
+            if has_devices { &device } else { "" },
+            // Each line of NDJSON ends with a newline.
+            if scenario == Scenario::Ndjson { "\n" } else { "" },
+        );
         let head = format!(
             "POST /metrics HTTP/1.1\r\nHost: {host}\r\nContent-Type: {}\r\n\
              Content-Length: {}\r\n\r\n",
@@ -153,54 +127,42 @@ impl Traffic {
             request: request.len(),
             head: head.len(),
             stride: event.len(),
-            digits: if scenario.has_devices() { devices.digits } else { 0 },
+            digits,
             device_at: behind("device-"),
             timestamp_at: behind("\"timestamp\":"),
             cpu_at: behind("\"cpu\":") + 1,
             rps_at: behind("\"rps\":") + 2,
         };
-        // Without a device, each event has a moment of its own.
-        let is_one = !scenario.has_devices();
         Self {
             layout,
+            // Without a device, each event has a moment of its own.
+            listed: if has_devices { devices.listed() } else { vec![0] },
+            together: if has_devices { devices.together() } else { 1 },
             turn: request.repeat(scenario.requests_per_turn()).into_bytes(),
-            listed: if is_one { vec![0] } else { devices.listed() },
-            together: if is_one { 1 } else { u64::from(devices.together()) },
             oldest_ms: now_ms - SPAN_MS,
             events: 0,
             random: fastrand::Rng::with_seed(0),
         }
     }
 
-    /// Returns the devices in their order, and how many events in a row share a timestamp.
-    #[must_use]
-    pub fn order(&self) -> (&[u32], u64) {
-        (&self.listed, self.together)
-    }
-
     /// Writes the next turn to `out`, in place of what that held.
     pub fn next_turn(&mut self, out: &mut Vec<u8>) {
         let Layout { events, batch, request, head, stride, .. } = self.layout;
-        for event in 0..events {
-            self.patch(event / batch * request + head + event % batch * stride);
+        for number in 0..events {
+            let start = number / batch * request + head + number % batch * stride;
+            let device =
+                self.listed.get(self.events % self.listed.len()).map_or(0, |&id| id.into());
+            let moment = self.events as u64 / self.together % SPAN_MS;
+            self.events += 1;
+            let mut write =
+                |at, width, value| write_digits(&mut self.turn, start + at, width, value);
+            write(self.layout.device_at, self.layout.digits, device);
+            write(self.layout.timestamp_at, 13, self.oldest_ms + moment);
+            write(self.layout.cpu_at, 1, self.random.u64(0..10));
+            write(self.layout.rps_at, 2, self.random.u64(0..100));
         }
         out.clear();
         out.extend_from_slice(&self.turn);
-    }
-
-    /// Patches the event that begins at `start`.
-    fn patch(&mut self, start: usize) {
-        let Layout { digits, device_at, timestamp_at, cpu_at, rps_at, .. } = self.layout;
-        let Some(event) = self.turn.get_mut(start..) else { return };
-        let listed = u64::try_from(self.listed.len()).unwrap_or(1);
-        let at = usize::try_from(self.events % listed).unwrap_or(0);
-        let device = self.listed.get(at).copied().unwrap_or(0);
-        let moment = self.events / self.together % SPAN_MS;
-        self.events += 1;
-        write_digits(event, device_at, digits, device.into());
-        write_digits(event, timestamp_at, 13, self.oldest_ms + moment);
-        write_digits(event, cpu_at, 1, self.random.u64(0..10));
-        write_digits(event, rps_at, 2, self.random.u64(0..100));
     }
 }
 
@@ -219,7 +181,7 @@ mod tests {
 
     const NOW_MS: u64 = 1_800_000_000_000;
 
-    /// The head and the events of a turn: the device of each, and its moment.
+    /// The head and the events of the next turn: the device of each, and its moment.
     fn next(traffic: &mut Traffic) -> (String, Vec<(String, u64)>) {
         let mut out = Vec::new();
         traffic.next_turn(&mut out);
@@ -257,11 +219,9 @@ mod tests {
 
     #[test]
     fn a_pipelined_turn_is_sixteen_requests_with_a_moment_each() {
-        let mut traffic = Traffic::new(Scenario::Pipelined, "127.0.0.1:1", NOW_MS);
         let mut out = Vec::new();
-        traffic.next_turn(&mut out);
+        Traffic::new(Scenario::Pipelined, "127.0.0.1:1", NOW_MS).next_turn(&mut out);
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(text.matches("POST /metrics").count(), 16);
         for moment in 0..16 {
             let timestamp = format!("\"timestamp\":{},", NOW_MS - SPAN_MS + moment);
             assert_eq!(text.matches(&timestamp).count(), 1, "{timestamp}");

@@ -10,7 +10,7 @@ use testkit::Server;
 
 /// A program, and how it is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The bare epoll loop of this crate.
     Floor,
     /// The server.
@@ -46,7 +46,7 @@ impl Kind {
 
     /// Starts it with further arguments on `core`, if there is one, and waits for the line that says
     /// where it listens.
-    pub fn start(
+    pub(crate) fn start(
         self,
         arguments: &[impl AsRef<OsStr> + Sync],
         core: Option<CoreId>,
@@ -57,18 +57,17 @@ impl Kind {
         run_on(core, || Ok(Server::start_command(command)))
     }
 
-    /// Returns its name in tables and records.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         self.parts().0
     }
 
     /// Returns true if it writes to Redis when it is told of one, with `--redis-url`.
-    pub const fn writes(self) -> bool {
+    pub(crate) const fn writes(self) -> bool {
         matches!(self, Self::Corepulse | Self::GoSeed)
     }
 
     /// Returns why it cannot be started; `None` if it can.
-    pub fn missing(self) -> Option<&'static str> {
+    pub(crate) fn missing(self) -> Option<&'static str> {
         if folder().join(self.parts().1).exists() {
             return None;
         }

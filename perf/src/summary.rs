@@ -4,81 +4,74 @@ use crate::measurement::Measurement;
 
 /// The middle and the ends of some numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// The middle, or half-way between the two in the middle.
-    pub median: f64,
+    pub(crate) median: f64,
     smallest: f64,
     largest: f64,
 }
 
 impl Spread {
     /// Sums up numbers; of none, all are NaN.
-    pub fn of(numbers: impl Iterator<Item = f64>) -> Self {
+    pub(crate) fn of(numbers: impl Iterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = numbers.collect();
         sorted.sort_by(f64::total_cmp);
         let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
         let last = sorted.len().saturating_sub(1);
-        Self {
-            median: f64::midpoint(at(last / 2), at(last.div_ceil(2))),
-            smallest: at(0),
-            largest: at(last),
-        }
+        let median = f64::midpoint(at(last / 2), at(last.div_ceil(2)));
+        Self { median, smallest: at(0), largest: at(last) }
     }
 
     /// Writes the median, and in brackets the smallest and the largest.
-    pub fn text(self, digits: usize) -> String {
+    pub(crate) fn text(self, digits: usize) -> String {
         let Self { median, smallest, largest } = self;
         format!("{median:.digits$} ({smallest:.digits$}–{largest:.digits$})")
     }
 }
 
-/// All measurements of one server in the same conditions.
+/// All measurements of one server under the same conditions.
 #[derive(Debug)]
-pub struct Group<'m> {
-    /// The conditions.
-    pub heat: String,
-    /// The server's label.
-    pub server: &'m str,
+pub(crate) struct Group<'m> {
+    pub(crate) conditions: String,
+    pub(crate) server: &'m str,
     /// In the order of the rounds.
-    pub own: Vec<&'m Measurement>,
+    pub(crate) own: Vec<&'m Measurement>,
     /// Those of the first server of the conditions, with which the others are compared.
     base: Vec<&'m Measurement>,
 }
 
 impl<'m> Group<'m> {
     /// Groups measurements by conditions and server, in the order in which they first come.
-    pub fn all(measurements: &'m [Measurement]) -> Vec<Self> {
-        let heats: Vec<String> = measurements.iter().map(Measurement::heat).collect();
-        let all_of = |heat: &str, server: &str| -> Vec<&'m Measurement> {
-            let same = heats.iter().zip(measurements).filter(|(other, _)| *other == heat);
+    pub(crate) fn all(measurements: &'m [Measurement]) -> Vec<Self> {
+        let names: Vec<String> = measurements.iter().map(Measurement::conditions).collect();
+        let all_of = |name: &str, server: &str| -> Vec<&'m Measurement> {
+            let same = names.iter().zip(measurements).filter(|(other, _)| *other == name);
             same.map(|(_, m)| m).filter(|m| m.server == server).collect()
         };
         let mut groups: Vec<Self> = Vec::new();
-        for (heat, Measurement { server, .. }) in heats.iter().zip(measurements) {
-            if groups.iter().any(|group| group.heat == *heat && group.server == server) {
+        for (name, Measurement { server, .. }) in names.iter().zip(measurements) {
+            if groups.iter().any(|group| group.conditions == *name && group.server == server) {
                 continue;
             }
-            let first = groups.iter().find(|group| group.heat == *heat);
-            let base = all_of(heat, first.map_or(server, |first| first.server));
-            groups.push(Self { heat: heat.clone(), server, own: all_of(heat, server), base });
+            let first = groups.iter().find(|group| group.conditions == *name);
+            let base = all_of(name, first.map_or(server, |first| first.server));
+            groups.push(Self { conditions: name.clone(), server, own: all_of(name, server), base });
         }
         // Together, however rounds mixed them.
-        groups.sort_by_key(|group| heats.iter().position(|heat| *heat == group.heat));
+        groups.sort_by_key(|group| names.iter().position(|name| *name == group.conditions));
         groups
     }
 
     /// Sums up a value over the rounds.
-    pub fn spread(&self, value: impl Fn(&Measurement) -> f64) -> Spread {
+    pub(crate) fn spread(&self, value: impl Fn(&Measurement) -> f64) -> Spread {
         Spread::of(self.own.iter().map(|measurement| value(measurement)))
     }
 
     /// Sums up a value of this server and the first one in the same round.
-    pub fn beside_base(&self, value: impl Fn(&Measurement, &Measurement) -> f64) -> Spread {
-        let pairs = self.own.iter().flat_map(|own| {
-            let same = self.base.iter().filter(|base| base.round == own.round);
-            same.map(|base| value(own, base))
-        });
-        Spread::of(pairs.collect::<Vec<_>>().into_iter())
+    pub(crate) fn beside_base(&self, value: impl Fn(&Measurement, &Measurement) -> f64) -> Spread {
+        let pairs = self.own.iter().flat_map(|own| self.base.iter().map(move |base| (own, base)));
+        let same = pairs.filter(|(own, base)| own.round == base.round);
+        Spread::of(same.map(|(own, base)| value(own, base)))
     }
 }
 

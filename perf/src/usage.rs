@@ -12,24 +12,22 @@ const TICKS_PER_SECOND: f64 = 100.0;
 const PAGE_BYTES: u64 = 4096;
 
 /// CPU seconds by the name of a thread.
-pub type Threads = BTreeMap<String, f64>;
+pub(crate) type Threads = BTreeMap<String, f64>;
 
 /// A reading; the difference of two is what happened between them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// CPU seconds of all threads, from the scheduler's nanosecond account where there is one.
-    pub cpu: f64,
+    pub(crate) cpu: f64,
     /// The part of it that was the process's own code, sampled in ticks of 10 ms.
-    pub user: f64,
-    /// Resident memory.
-    pub resident_bytes: u64,
-    /// Each thread's part.
-    pub threads: Threads,
+    pub(crate) user: f64,
+    pub(crate) resident_bytes: u64,
+    pub(crate) threads: Threads,
 }
 
 impl Usage {
     /// Reads the account of process `id`; fails when that has ended.
-    pub fn of(id: u32) -> Result<Self, String> {
+    pub(crate) fn of(id: u32) -> Result<Self, String> {
         let stat = read(&format!("/proc/{id}/stat"))?;
         let [user, system, ..] = ticks(&stat).ok_or("no times in /proc/PID/stat")?;
         let threads = threads(id)?;
@@ -45,7 +43,7 @@ impl Usage {
     }
 
     /// Returns what was used since `before`. Memory is a level, not a count: the later one.
-    pub fn since(mut self, before: &Self) -> Self {
+    pub(crate) fn since(mut self, before: &Self) -> Self {
         self.cpu -= before.cpu;
         self.user = (self.user - before.user).max(0.0);
         for (name, seconds) in &mut self.threads {
@@ -56,7 +54,7 @@ impl Usage {
 }
 
 /// Returns the CPU time of the ended and awaited children of this process, to 10 ms.
-pub fn of_children() -> Result<Duration, String> {
+pub(crate) fn of_children() -> Result<Duration, String> {
     let stat = read("/proc/self/stat")?;
     let [.., user, system] = ticks(&stat).ok_or("no times in /proc/self/stat")?;
     Ok(Duration::from_secs_f64((user + system) / TICKS_PER_SECOND))
@@ -64,7 +62,7 @@ pub fn of_children() -> Result<Duration, String> {
 
 /// Returns CPU seconds of the threads of process `id` that are still there, from the scheduler's
 /// account; threads of one name are added up.
-pub fn threads(id: u32) -> Result<Threads, String> {
+pub(crate) fn threads(id: u32) -> Result<Threads, String> {
     let folder = format!("/proc/{id}/task");
     let mut threads = Threads::new();
     for task in fs::read_dir(&folder).map_err(|e| format!("{folder}: {e}"))?.flatten() {

@@ -7,6 +7,7 @@
 use clap::Parser;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
@@ -58,7 +59,7 @@ fn main() -> io::Result<()> {
     let mut listener = TcpListener::bind(options.listen)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     eprintln!("floor: listening on {}", listener.local_addr()?);
-    let mut connections: Vec<Option<Connection>> = Vec::new();
+    let mut connections = Slab::new();
     let mut core = Loop { received: vec![0; RECEIVE_BYTES], answers: Vec::new() };
     let mut events = Events::with_capacity(EVENTS_PER_TURN);
     loop {
@@ -69,11 +70,10 @@ fn main() -> io::Result<()> {
         for event in &events {
             if event.token() == LISTENER {
                 accept(&listener, &poll, &mut connections)?;
-            } else if let Some(slot) = connections.get_mut(event.token().0) {
+            } else if let Some(connection) = connections.get_mut(event.token().0) {
                 // Whatever goes wrong with a connection ends it.
-                let is_open = slot.as_mut().is_some_and(|c| core.serve(c).unwrap_or(false));
-                if !is_open {
-                    *slot = None;
+                if !core.serve(connection).unwrap_or(false) {
+                    connections.remove(event.token().0);
                 }
             }
         }
@@ -83,7 +83,7 @@ fn main() -> io::Result<()> {
 fn accept(
     listener: &TcpListener,
     poll: &Poll,
-    connections: &mut Vec<Option<Connection>>,
+    connections: &mut Slab<Connection>,
 ) -> io::Result<()> {
     loop {
         let (mut stream, _) = match listener.accept() {
@@ -92,14 +92,9 @@ fn accept(
             Err(error) => return Err(error),
         };
         stream.set_nodelay(true)?;
-        let free = connections.iter().position(Option::is_none);
-        let at = free.unwrap_or(connections.len());
-        poll.registry().register(&mut stream, Token(at), Interest::READABLE)?;
-        let connection = Some(Connection { stream, framing: Framing::default() });
-        match connections.get_mut(at) {
-            Some(slot) => *slot = connection,
-            None => connections.push(connection),
-        }
+        let entry = connections.vacant_entry();
+        poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE)?;
+        entry.insert(Connection { stream, framing: Framing::default() });
     }
 }
 
@@ -172,7 +167,8 @@ fn head(bytes: &[u8]) -> io::Result<Option<(usize, usize)>> {
     let parsed = request.parse(bytes);
     match parsed.map_err(|e| io::Error::new(ErrorKind::InvalidData, e))? {
         httparse::Status::Complete(length) => {
-            let named = |name| request.headers.iter().find(move |h| h.name == name);
+            let named =
+                |name| request.headers.iter().find(move |h| h.name.eq_ignore_ascii_case(name));
             let text = named("Content-Length").and_then(|h| std::str::from_utf8(h.value).ok());
             Ok(Some((length, text.and_then(|t| t.parse().ok()).unwrap_or(0))))
         }

@@ -3,7 +3,7 @@
 //! It does not saturate this server. How much of a latency is its own is seen beside the floor, at
 //! the same rate.
 
-use super::{Drive, Generator, HOST, Latency, Load, now_ms};
+use crate::generator::{Drive, Generator, HOST, Latency, Load, now_ms};
 use crate::scenario::{Scenario, Traffic};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 /// The highest rate that one thread of oha keeps up for sure, in requests a second.
-pub const RATE_MAX: u32 = 50_000;
+pub(crate) const RATE_MAX: u32 = 50_000;
 
 /// Bodies of single events that oha draws from.
 const BODIES: usize = 100_000;

@@ -2,18 +2,15 @@
 --
 -- Each call of `request` gives one turn of a connection: the bytes that it sends before it waits for
 -- all answers. A turn is patched in place: devices, timestamps and values change, its length does
--- not. Arguments are NAME=VALUE, from `wrk.rs`.
+-- not. Arguments, from `wrk.rs`: the files of the turn and of the devices, and numbers as JSON.
 local ffi = require("ffi")
 
 local threads = {}
 local plan = {}
-local turn, devices, starts
+local turn, length, devices, starts
 
 local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("*a")
-  file:close()
-  return text
+  return assert(io.open(path, "rb")):read("*a")
 end
 
 local function write_digits(at, width, value)
@@ -32,14 +29,14 @@ end
 
 -- In the thread's state, as all that follows but `done`.
 function init(arguments)
-  for _, argument in ipairs(arguments) do
-    local name, value = argument:match("^([%w_]+)=(.*)$")
-    plan[name] = tonumber(value) or value
+  for name, number in arguments[3]:gmatch('"([%w_]+)":(%d+)') do
+    plan[name] = tonumber(number)
   end
-  local text = read(plan.turn)
-  turn = ffi.new("uint8_t[?]", #text)
-  ffi.copy(turn, text, #text)
-  devices = read(plan.devices)
+  local text = read(arguments[1])
+  length = #text
+  turn = ffi.new("uint8_t[?]", length)
+  ffi.copy(turn, text, length)
+  devices = read(arguments[2])
   starts = ffi.new("int32_t[?]", plan.events)
   for event = 0, plan.events - 1 do
     local request = math.floor(event / plan.batch)
@@ -65,7 +62,7 @@ function request()
     number = number + 1
   end
   position = position + plan.threads
-  return ffi.string(turn, plan.length)
+  return ffi.string(turn, length)
 end
 
 -- wrk adds latencies that requests would have had, had they been sent at the mean pace: no use for

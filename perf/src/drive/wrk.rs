@@ -1,8 +1,10 @@
 //! The closed loop: wrk, whose requests `wrk.lua` makes.
 
-use super::{Drive, Generator, HOST, Latency, Load, now_ms};
+use crate::generator::{Drive, Generator, HOST, Latency, Load, now_ms};
 use crate::scenario::{SPAN_MS, Traffic};
 use serde::Deserialize;
+use serde_json::json;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::Command;
 
@@ -41,52 +43,27 @@ pub(super) fn drive(
     Ok(outcome(&summary))
 }
 
-/// Writes the turn and the devices where the script finds them, and tells it how to patch them.
-fn arguments(generator: &Generator, load: &Load, position: u64) -> Result<Vec<String>, String> {
-    let Load { scenario, devices, .. } = *load;
-    let fleet = if scenario.has_devices() {
-        format!("{}-{}-{}", devices.count, devices.order.name(), devices.digits)
-    } else {
-        "none".to_owned()
-    };
+/// Writes the turn and the devices where the script finds them, and says how to patch them.
+fn arguments(generator: &Generator, load: &Load, position: u64) -> Result<[OsString; 3], String> {
     let now_ms = now_ms();
-    let mut traffic = Traffic::of(scenario, devices, HOST, now_ms);
-    let layout = traffic.layout;
+    let mut traffic = Traffic::of(load.scenario, load.devices, HOST, now_ms);
+    let digits = traffic.layout.digits;
+    let ids: String = traffic.listed.iter().map(|device| format!("{device:0digits$}")).collect();
     let mut turn = Vec::new();
     traffic.next_turn(&mut turn);
-    let turn = generator.write("turn", &turn)?;
-    let (listed, together) = traffic.order();
-    let ids = generator.write_once(&format!("devices-{fleet}"), || {
-        let digits = layout.digits;
-        listed.iter().map(|device| format!("{device:0digits$}")).collect::<String>().into_bytes()
-    })?;
-    let numbers = [
-        ("position", position),
-        ("threads", load.threads.into()),
-        ("connections", load.connections.into()),
-        ("oldest", now_ms - SPAN_MS),
-        ("span", SPAN_MS),
-        ("together", together),
-    ];
-    let places = [
-        ("listed", listed.len()),
-        ("length", layout.request * scenario.requests_per_turn()),
-        ("events", layout.events),
-        ("batch", layout.batch),
-        ("request", layout.request),
-        ("head", layout.head),
-        ("stride", layout.stride),
-        ("digits", layout.digits),
-        ("device_at", layout.device_at),
-        ("timestamp_at", layout.timestamp_at),
-        ("cpu_at", layout.cpu_at),
-        ("rps_at", layout.rps_at),
-    ];
-    let files = [("turn", turn), ("devices", ids)];
-    let files = files.into_iter().map(|(name, path)| format!("{name}={}", path.display()));
-    let numbers = numbers.into_iter().map(|(name, value)| format!("{name}={value}"));
-    let places = places.into_iter().map(|(name, value)| format!("{name}={value}"));
-    Ok(files.chain(numbers).chain(places).collect())
+    let plan = json!({
+        "layout": traffic.layout,
+        "position": position,
+        "threads": load.threads,
+        "connections": load.connections,
+        "oldest": now_ms - SPAN_MS,
+        "span": SPAN_MS,
+        "listed": traffic.listed.len(),
+        "together": traffic.together,
+    });
+    let (turn, devices) =
+        (generator.write("turn", &turn)?, generator.write("devices", ids.as_bytes())?);
+    Ok([turn.into(), devices.into(), plan.to_string().into()])
 }
 
 /// Finds the script's line among those of wrk itself.
@@ -96,14 +73,14 @@ fn summary(said: &str) -> Option<Summary> {
 }
 
 fn outcome(summary: &Summary) -> Drive {
-    let Summary { requests, elapsed_us, refused, broken, cpu_seconds, latency_us, .. } = *summary;
+    let Summary { refused, broken, .. } = *summary;
     let is_wrong = refused + broken > 0;
     Drive {
-        requests,
-        seconds: elapsed_us / 1e6,
-        latency: latency_us,
+        requests: summary.requests,
+        seconds: summary.elapsed_us / 1e6,
+        latency: summary.latency_us,
         faults: is_wrong.then(|| format!("{refused} refused, {broken} without an answer")),
-        generator: cpu_seconds,
+        generator: summary.cpu_seconds,
     }
 }
 
@@ -115,7 +92,8 @@ mod tests {
     fn the_summary_is_found_among_the_lines_of_wrk() {
         let said = "Running 1s test @ http://127.0.0.1:1/metrics\n  1 threads and 8 connections\n\
             {\"requests\":300,\"elapsed_us\":1500000,\"position\":12,\"refused\":0,\"broken\":0,\
-            \"cpu_seconds\":0.5,\"latency_us\":{\"p50\":10,\"p90\":20,\"p99\":30,\"p99.9\":40,\"max\":50}}\n";
+            \"cpu_seconds\":0.5,\
+            \"latency_us\":{\"p50\":10,\"p90\":20,\"p99\":30,\"p99.9\":40,\"max\":50}}\n";
         let mut summary = summary(said).unwrap();
         let drive = outcome(&summary);
         assert_eq!((drive.requests, drive.seconds, drive.faults), (300, 1.5, None));

@@ -1,7 +1,8 @@
-//! States that a server is brought into before it is measured, and what they take in memory.
+//! States that a server is brought into before it is measured, and the memory that they take.
 
 use crate::devices::Devices;
-use crate::drive::{Generator, HOST, Load, now_ms};
+use crate::drive::drive;
+use crate::generator::{Generator, HOST, Load, now_ms};
 use crate::measurement::number;
 use crate::scenario::{Scenario, Traffic};
 use crate::usage::Usage;
@@ -22,34 +23,23 @@ const DRIVES_MAX: usize = 600;
 
 /// Memory that a number of things takes.
 #[derive(Clone, Debug, Serialize)]
-pub struct Memory {
-    /// The server's label.
-    pub server: String,
-    /// The name of the things.
-    pub of: &'static str,
-    /// Number of things that came.
-    pub count: u64,
-    /// By how much the process grew.
-    pub grown_bytes: u64,
-    /// The same, each.
-    pub bytes_each: f64,
+pub(crate) struct Memory {
+    server: String,
+    of: &'static str,
+    count: u64,
+    grown_bytes: u64,
+    bytes_each: f64,
 }
 
 impl Memory {
-    fn new(of: &'static str, count: u64, before: &Usage, after: &Usage) -> Self {
+    fn new(server: &str, of: &'static str, count: u32, before: &Usage, after: &Usage) -> Self {
         let grown_bytes = after.resident_bytes.saturating_sub(before.resident_bytes);
-        let bytes_each = number(grown_bytes) / number(count);
-        Self { server: String::new(), of, count, grown_bytes, bytes_each }
-    }
-
-    /// Returns it with the label of the server.
-    pub fn of(mut self, server: &str) -> Self {
-        server.clone_into(&mut self.server);
-        self
+        let (server, count) = (server.to_owned(), u64::from(count));
+        Self { server, of, count, grown_bytes, bytes_each: number(grown_bytes) / number(count) }
     }
 
     /// Returns a line for people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Self { server, of, count, bytes_each, .. } = self;
         format!("{server}: {count} {of}, {bytes_each:.0} bytes resident each")
     }
@@ -57,10 +47,10 @@ impl Memory {
 
 /// Has a few devices post until the store lets go of what is oldest, so that it grows no more; then
 /// fills the windows of all.
-pub fn fill_windows(
+pub(crate) fn fill_windows(
     generator: &Generator,
     address: SocketAddr,
-    id: u32,
+    (label, id): (&str, u32),
     load: &Load,
 ) -> Result<Memory, String> {
     let base = Load { scenario: Scenario::Ndjson, seconds: 1, connections: 2, threads: 1, ..*load };
@@ -68,7 +58,7 @@ pub fn fill_windows(
     let drive_until = |load: Load, is_done: &dyn Fn(u64) -> bool| {
         let mut position = 0;
         for _ in 0..DRIVES_MAX {
-            generator.drive(address, &load, &mut position)?;
+            drive(generator, address, &load, &mut position)?;
             if is_done(position * EVENTS_PER_TURN) {
                 return Ok(());
             }
@@ -87,15 +77,15 @@ pub fn fill_windows(
     if held < f64::from(all) {
         return Err(format!("{held} of {all} devices are held: see --max-devices"));
     }
-    let came = u64::from(all - few.count).max(1);
-    Ok(Memory::new("devices with full windows", came, &before, &after))
+    let came = (all - few.count).max(1);
+    Ok(Memory::new(label, "devices with full windows", came, &before, &after))
 }
 
 /// Opens connections that each post once and are idle then. The metrics take memory as well, so as
 /// many are posted over one connection before.
-pub fn open_idle(
+pub(crate) fn open_idle(
     address: SocketAddr,
-    id: u32,
+    (label, id): (&str, u32),
     count: u32,
 ) -> Result<(Vec<HttpClient>, [Memory; 2]), String> {
     let mut traffic = Traffic::new(Scenario::Single, HOST, now_ms());
@@ -116,14 +106,7 @@ pub fn open_idle(
         open.push(client);
     }
     let after = Usage::of(id)?;
-    let memory = [
-        Memory::new("metrics over one connection", count.into(), &started, &before),
-        Memory::new("idle connections with a metric each", count.into(), &before, &after),
-    ];
-    Ok((open, memory))
-}
-
-/// Has this process, and those that it starts, hold as many open files as the system grants.
-pub fn raise_descriptor_limit() {
-    percore::descriptors::raise_limit();
+    let of_metrics = Memory::new(label, "metrics over one connection", count, &started, &before);
+    let of_all = Memory::new(label, "idle connections, a metric each", count, &before, &after);
+    Ok((open, [of_metrics, of_all]))
 }

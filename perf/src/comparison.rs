@@ -1,0 +1,311 @@
+//! One server after the other under the same load.
+//!
+//! Each measurement has a fresh process, warmed up; where a state takes long to prepare, windows of
+//! a large fleet or idle connections, the process lives on from round to round.
+
+use crate::cores::Cores;
+use crate::devices::{Devices, Order};
+use crate::drive::drive;
+use crate::drive::oha::RATE_MAX;
+use crate::generator::{Drive, Generator, Load};
+use crate::measurement::{Conditions, Measurement, PageLoad, Store, number};
+use crate::page;
+use crate::preparation::{self, Memory};
+use crate::server::Kind;
+use crate::usage::{Usage, threads};
+use std::net::SocketAddr;
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use testkit::{HttpClient, Redis, RedisReply, Server, StoreCounters, wait_until_within};
+
+/// Seconds before a measurement: caches, branch predictors, the first pages of every buffer.
+const WARM_UP_S: u64 = 1;
+
+/// Longest wait until Redis has everything; a burst is written in far less.
+const SETTLE_MAX: Duration = Duration::from_secs(30);
+
+/// Requests for a page without a load.
+const ALONE: u32 = 300;
+
+/// A server that is measured, and the state in which it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) label: String,
+    /// The program; `None` for a server that runs already.
+    pub(crate) kind: Option<Kind>,
+    /// Where that is.
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) arguments: Vec<String>,
+    /// Size of a fleet whose windows are filled before; `None` for the load's own devices.
+    pub(crate) devices: Option<u32>,
+    /// Connections that have posted once and are idle.
+    pub(crate) idle: u32,
+    /// A page that is requested beside the load.
+    pub(crate) page: Option<String>,
+}
+
+/// Everything that is the same for all candidates.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    /// Sends the load.
+    pub(crate) generator: Generator,
+    pub(crate) cores: Cores,
+    /// The Redis of [`Store::Redis`].
+    pub(crate) redis: Option<Redis>,
+    /// Load, but for the scenario and the devices.
+    pub(crate) load: Load,
+    /// The share of what a server answers at most that it is offered.
+    pub(crate) share: Option<f64>,
+    /// Requests for a page, each second.
+    pub(crate) pages_per_second: u32,
+    /// A command that runs beside each load; `PID` in its environment is the server's.
+    pub(crate) attached: Option<String>,
+    /// Sentences to be read with the results.
+    pub(crate) notes: Vec<String>,
+    /// Memory that prepared states take.
+    pub(crate) memory: Vec<Memory>,
+}
+
+/// A server in its state.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    server: Option<Server>,
+    address: SocketAddr,
+    /// The number of the next turn.
+    position: u64,
+    _idle: Vec<HttpClient>,
+}
+
+/// Outcomes of events, by the counters of a server that has them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    accepted: u64,
+    kept: u64,
+    dropped: u64,
+}
+
+impl Counts {
+    /// Reads them; waits before until nothing is on its way to Redis, if `settles`.
+    fn of(address: SocketAddr, settles: bool) -> Self {
+        let settled = || {
+            let counters = StoreCounters::scrape(address);
+            (!settles || counters.pending == 0).then_some(counters)
+        };
+        let counters = wait_until_within(SETTLE_MAX, "nothing waits for Redis", settled);
+        let kept = counters.stored + counters.coalesced;
+        Self { accepted: counters.accepted, kept, dropped: counters.dropped }
+    }
+
+    const fn since(self, before: Self) -> Self {
+        Self {
+            accepted: self.accepted - before.accepted,
+            kept: self.kept - before.kept,
+            dropped: self.dropped - before.dropped,
+        }
+    }
+}
+
+impl Comparison {
+    /// Says something at once, and again below the table.
+    pub(crate) fn note(&mut self, what: String) {
+        eprintln!("{what}");
+        self.notes.push(what);
+    }
+
+    /// Measures a server once. A prepared one is taken from `kept`, and left there if preparing it
+    /// took long.
+    pub(crate) fn measure(
+        &mut self,
+        conditions: Conditions,
+        candidate: &Candidate,
+        round: usize,
+        kept: &mut Option<Prepared>,
+    ) -> Result<Measurement, String> {
+        let fleet = |count| Devices::of(count, conditions.order);
+        let devices = candidate.devices.map_or(self.load.devices, fleet);
+        let load = Load { scenario: conditions.scenario, devices, ..self.load };
+        let is_written = conditions.store == Store::Redis;
+        let redis = is_written && candidate.kind.is_some_and(Kind::writes);
+        let mut measured = || {
+            let mut prepared = match kept.take() {
+                Some(prepared) => prepared,
+                None => self.prepare(candidate, &load, redis)?,
+            };
+            let takes_long = candidate.devices.is_some() || candidate.idle > 0;
+            let mut row = self.measured(conditions, candidate, load, redis, &mut prepared)?;
+            row.round = round;
+            *kept = Some(prepared).filter(|_| takes_long);
+            Ok(row)
+        };
+        let fault = |e: String| format!("{}, {}: {e}", conditions.scenario.name(), candidate.label);
+        measured().map_err(fault)
+    }
+
+    fn prepare(
+        &mut self,
+        candidate: &Candidate,
+        load: &Load,
+        writes: bool,
+    ) -> Result<Prepared, String> {
+        let mut arguments = candidate.arguments.clone();
+        if let Some(redis) = self.redis.as_mut().filter(|_| writes) {
+            redis.execute(&["FLUSHALL"]);
+            arguments.extend(["--redis-url".to_owned(), redis.url()]);
+        }
+        let start = |kind: Kind| kind.start(&arguments, self.cores.server);
+        let server = candidate.kind.map(start).transpose()?;
+        let address = server.as_ref().map(|server| server.address).or(candidate.address);
+        let address = address.ok_or("neither a program nor an address")?;
+        let mut prepared = Prepared { server, address, position: 0, _idle: Vec::new() };
+        let Some(id) = prepared.server.as_ref().map(Server::id) else { return Ok(prepared) };
+        if candidate.devices.is_some() {
+            let devices = Devices { order: Order::InTurn, ..load.devices };
+            let load = Load { devices, rate: None, ..*load };
+            let server = (candidate.label.as_str(), id);
+            let memory = preparation::fill_windows(&self.generator, address, server, &load)?;
+            self.memory.push(memory);
+        }
+        if candidate.idle > 0 {
+            let server = (candidate.label.as_str(), id);
+            let (connections, memory) = preparation::open_idle(address, server, candidate.idle)?;
+            prepared._idle = connections;
+            self.memory.extend(memory);
+        }
+        if let Some(page) = &candidate.page {
+            let before = threads(id)?;
+            page::request_in_turn(address, page, ALONE)?;
+            let each = threads(id)?.into_iter().map(|(name, seconds)| {
+                let used = seconds - before.get(&name).unwrap_or(&0.0);
+                format!("{name} {:.0}", used * 1e6 / f64::from(ALONE))
+            });
+            let each = each.collect::<Vec<_>>().join(", ");
+            self.note(format!("{}: one {page} alone, in µs: {each}", candidate.label));
+        }
+        Ok(prepared)
+    }
+
+    fn measured(
+        &mut self,
+        conditions: Conditions,
+        candidate: &Candidate,
+        mut load: Load,
+        writes: bool,
+        prepared: &mut Prepared,
+    ) -> Result<Measurement, String> {
+        let address = prepared.address;
+        let has_counters = candidate.kind.is_none_or(|kind| kind == Kind::Corepulse);
+        let counts = |settles| match has_counters {
+            true => Counts::of(address, settles),
+            false => Counts::default(),
+        };
+        let started = counts(false);
+        let warm_up = Load { seconds: WARM_UP_S, ..load };
+        let warm = drive(&self.generator, address, &warm_up, &mut prepared.position)?;
+        if let Some(share) = self.share {
+            // What still waits for Redis does not count: a queue that grows is no rate to hold.
+            let Counts { kept, accepted, .. } = counts(false).since(started);
+            let kept = if writes && has_counters { number(kept) / number(accepted) } else { 1.0 };
+            load.rate = Some(rate_of(number(warm.requests) / warm.seconds * kept, share));
+        }
+        let id = prepared.server.as_ref().map(Server::id);
+        let usage = || id.map_or_else(|| Ok(Usage::default()), Usage::of);
+        let (counted, before) = (counts(writes), usage()?);
+        let (driven, page) = self.drive_beside(candidate, &load, id, prepared)?;
+        let usage = usage()?.since(&before);
+        if let Some(faults) = driven.faults {
+            return Err(faults);
+        }
+        let mut row = Measurement::of(conditions, &candidate.label, &driven, &usage);
+        row.offered_per_second = load.rate.map(f64::from);
+        row.page = page;
+        if has_counters {
+            // As much as is answered may be more than Redis takes: what is kept by then counts.
+            compare_counts(&load, &mut row, counts(writes && load.rate.is_some()).since(counted))?;
+        }
+        if let Some(redis) = self.redis.as_mut().filter(|_| writes)
+            && redis.execute(&["DBSIZE"]) == RedisReply::Integer(0)
+        {
+            return Err("nothing came to Redis".to_owned());
+        }
+        Ok(row)
+    }
+
+    /// Drives a server, with what runs beside the load.
+    fn drive_beside(
+        &self,
+        candidate: &Candidate,
+        load: &Load,
+        id: Option<u32>,
+        prepared: &mut Prepared,
+    ) -> Result<(Drive, Option<PageLoad>), String> {
+        let (address, is_over) = (prepared.address, &AtomicBool::new(false));
+        let request =
+            |page| move || page::request_until(address, page, self.pages_per_second, is_over);
+        thread::scope(|scope| {
+            let pages = candidate.page.as_ref().map(|page| scope.spawn(request(page)));
+            let attached = self.attached.as_ref().zip(id).map(|(what, id)| attach(what, id));
+            let driven = drive(&self.generator, address, load, &mut prepared.position);
+            is_over.store(true, Ordering::Relaxed);
+            let pages = pages.map(|pages| pages.join().unwrap_or(Err("panicked".to_owned())));
+            if let Some(mut child) = attached.transpose()? {
+                child.wait().map_err(|e| e.to_string())?;
+            }
+            Ok((driven?, pages.transpose()?))
+        })
+    }
+}
+
+/// Returns a share of a rate, as far as the generator for fixed rates goes.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before")]
+fn rate_of(saturation: f64, share: f64) -> u32 {
+    (saturation * share).round().clamp(1.0, f64::from(RATE_MAX)) as u32
+}
+
+/// Starts a command that is told of the server's process.
+fn attach(what: &str, id: u32) -> Result<Child, String> {
+    let mut command = Command::new("sh");
+    command.args(["-c", what]).env("PID", id.to_string());
+    command.spawn().map_err(|e| format!("{what}: {e}"))
+}
+
+/// Takes the server's own counts into a measurement. It must have accepted every event that the
+/// generator has an answer for, and not more than may have been under way in the end.
+fn compare_counts(load: &Load, row: &mut Measurement, counts: Counts) -> Result<(), String> {
+    let turn = load.scenario.requests_per_turn() * load.scenario.events_per_request();
+    let under_way = if load.rate.is_some() { 0 } else { u64::from(load.connections) * turn as u64 };
+    let (answered, accepted) = (row.accepted, counts.accepted);
+    if !(answered..=answered + under_way).contains(&accepted) {
+        return Err(format!("the server accepted {accepted} events, {answered} were answered"));
+    }
+    (row.accepted, row.kept) = (accepted, accepted);
+    if row.store == Store::Redis {
+        (row.kept, row.dropped) = (counts.kept, counts.dropped);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::measurement;
+    use crate::scenario::Scenario::Ndjson;
+
+    #[test]
+    fn the_server_accepts_what_was_answered_and_what_was_under_way() {
+        let (devices, connections) = (Devices::default(), 2);
+        let load =
+            Load { scenario: Ndjson, devices, connections, threads: 1, seconds: 2, rate: None };
+        let compare = |load: &Load, accepted| {
+            let mut row = measurement(0, Store::Redis, "a", 1.0);
+            let counts = Counts { accepted, kept: 7, dropped: 3 };
+            compare_counts(load, &mut row, counts).map(|()| (row.accepted, row.kept, row.dropped))
+        };
+        assert!(compare(&load, 999_999).is_err());
+        assert_eq!(compare(&load, 1_000_000), Ok((1_000_000, 7, 3)));
+        assert_eq!(compare(&load, 1_002_000), Ok((1_002_000, 7, 3)));
+        assert!(compare(&load, 1_002_001).is_err());
+        assert!(compare(&Load { rate: Some(500), ..load }, 1_000_001).is_err());
+    }
+}

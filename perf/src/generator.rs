@@ -1,0 +1,102 @@
+//! The generator of a load: a program of its own, with the files that it reads.
+
+use crate::cores::run_on;
+use crate::devices::Devices;
+use crate::scenario::Scenario;
+use crate::usage;
+use core_affinity::CoreId;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The name by which requests call the server.
+pub(crate) const HOST: &str = "localhost";
+
+/// A load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) scenario: Scenario,
+    /// Where the events come from, if they are a device's.
+    pub(crate) devices: Devices,
+    pub(crate) connections: u16,
+    pub(crate) threads: u16,
+    pub(crate) seconds: u64,
+    /// Requests a second; `None` for as many as are answered.
+    pub(crate) rate: Option<u32>,
+}
+
+/// Percentiles of the time from a request, or from when it was due, to its answer, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    #[serde(rename = "p99.9")]
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+}
+
+/// The result of a load.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Drive {
+    pub(crate) requests: u64,
+    /// From the first request to the last answer.
+    pub(crate) seconds: f64,
+    pub(crate) latency: Latency,
+    /// Answers with another status than 2xx, and requests without an answer, in words.
+    pub(crate) faults: Option<String>,
+    pub(crate) generator: f64,
+}
+
+/// The generator, with the files that it reads.
+#[derive(Debug)]
+pub(crate) struct Generator {
+    core: Option<CoreId>,
+    folder: PathBuf,
+}
+
+impl Generator {
+    /// Makes one that runs on `core`, if there is one, and has a folder for its files.
+    pub(crate) fn new(core: Option<CoreId>) -> Result<Self, String> {
+        let folder = std::env::temp_dir().join(format!("corepulse-perf-{}", std::process::id()));
+        fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        Ok(Self { core, folder })
+    }
+
+    /// Runs a command to its end; returns what it printed, and the CPU seconds that it used.
+    pub(crate) fn run(&self, mut command: Command) -> Result<(String, f64), String> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let before = usage::of_children()?;
+        let output = run_on(self.core, || command.output().map_err(|e| e.to_string()));
+        let output = output
+            .map_err(|e| format!("{name}: {e} (ci/setup installs wrk, ci/setup-perf oha)"))?;
+        let used = usage::of_children()?.saturating_sub(before);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok((said, used.as_secs_f64()));
+        }
+        Err(format!("{name}: {said}{}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Writes a file for the generator.
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf, String> {
+        let path = self.folder.join(name);
+        fs::write(&path, content).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Generator {
+    fn drop(&mut self) {
+        // What is left lies where the system tidies up.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Returns milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(0)
+}
