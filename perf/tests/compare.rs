@@ -63,7 +63,7 @@ fn a_prepared_server_has_its_devices_and_connections_and_answers_beside_the_load
     );
     let (rows, memory) = (record["measurements"].as_array().unwrap(), &record["memory"]);
     assert_eq!(rows[0]["server"], "corepulse, 2000 devices, 20 idle");
-    assert!(rows[0]["asked"].is_null() && rows[1]["asked"]["count"].as_u64() >= Some(1));
+    assert!(rows[0]["page"].is_null() && rows[1]["page"]["count"].as_u64() >= Some(1));
     let counts = memory.as_array().unwrap().iter().map(|row| row["count"].as_u64());
     assert!(counts.eq([1000, 20, 20].into_iter().cycle().take(6).map(Some)), "{memory}");
     assert!(rows[1]["cpu_seconds_of_threads"]["control"].is_number(), "{rows:?}");
