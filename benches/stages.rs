@@ -4,9 +4,8 @@
 //! for comparing two states of the code on one quiet machine; what is recorded and checked is
 //! instructions (`perf/src/bin/instructions.rs`).
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
-    missing_docs,
     reason = "a benchmark that panics has failed, and criterion's macros document nothing"
 )]
 

@@ -4,7 +4,7 @@
 //! largest value in the window), scores within 1e-9 of max(1, |z|) and 1e-14 of the largest value
 //! in standard deviations; verdicts are equal except within that tolerance of the threshold.
 
-#![allow(
+#![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"

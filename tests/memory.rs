@@ -1,9 +1,8 @@
 //! The memory that the options in each manifest allow the server, added up: the memory limit of the
 //! deployment has to cover it, whoever sends what, or the kernel ends the server under attack.
 
-#![allow(
+#![expect(
     clippy::expect_used,
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"
@@ -69,7 +68,7 @@ impl Deployment {
     }
 
     /// Returns the largest size of each part.
-    #[allow(
+    #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "CPUs are a small positive number, and a worker is a whole one"

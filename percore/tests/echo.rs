@@ -1,12 +1,11 @@
 //! The engine as a library: what `examples/echo.rs` serves, over real sockets.
 
-#![allow(
-    clippy::unwrap_used,
+#![expect(
     clippy::expect_used,
     reason = "a test that panics has failed, which is all that it can do"
 )]
 
-#[allow(
+#[expect(
     dead_code,
     unreachable_pub,
     reason = "the example is a program; its handler is what we ask for"

@@ -1,6 +1,6 @@
 //! In the steady state a core allocates nothing for what it takes, whatever store it goes to.
 
-#![allow(
+#![expect(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,

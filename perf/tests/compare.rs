@@ -1,6 +1,6 @@
 //! The program `compare` with wrk, against real servers: counts agree, and the record says so.
 
-#![allow(
+#![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"

@@ -3,7 +3,7 @@
 //! Nothing in here uses the server's own code: a mistake made twice would pass for right. The
 //! server is the program that was built with the test, or whatever listens at an address.
 
-#![allow(
+#![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

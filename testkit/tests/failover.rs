@@ -1,10 +1,8 @@
 //! The sentinels and the cluster that the tests stand on, tried by themselves.
 
-#![allow(
+#![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"
 )]
 

@@ -1,13 +1,7 @@
 //! Tests of the parts of the kit for tests with a Redis: the Redis itself, its TLS, the fault
 //! proxy.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, which is what it is for"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -3,7 +3,7 @@
 //! Invariant: for any bytes, both take or refuse the same body, see the same items in the same
 //! order, reject them for the same reason, and give the same events.
 
-#![allow(
+#![expect(
     unreachable_pub,
     clippy::expect_used,
     clippy::indexing_slicing,

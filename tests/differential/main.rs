@@ -9,7 +9,7 @@
 //!
 //! `PROPTEST_CASES=1000000 cargo test --test differential` looks longer.
 
-#![allow(
+#![expect(
     dead_code,
     unreachable_pub,
     clippy::expect_used,

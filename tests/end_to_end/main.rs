@@ -4,8 +4,7 @@
 //! precision, with plain lists of what was sent, and with what the answers acknowledged. Protocol
 //! and bad input are tested elsewhere.
 
-#![allow(
-    clippy::expect_used,
+#![expect(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,

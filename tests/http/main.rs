@@ -1,9 +1,8 @@
 //! The HTTP interface over real sockets: requests good and bad, limits, pages and their formats.
 
-#![allow(
+#![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic,
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"
 )]

@@ -1,6 +1,6 @@
 //! The program as a process: its flags, its log, its signals, its end, and what the documents say.
 
-#![allow(
+#![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

@@ -1,6 +1,6 @@
 //! The program with a Redis: what is written, in which order, and what faults cost.
 
-#![allow(
+#![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

@@ -4,10 +4,9 @@
 //! measured; the default profile leaves them out. `TEST_SECONDS` says how long each kind of load
 //! lasts. What they measure decides nothing: the machine may be slow, but no request may be lost.
 
-#![allow(
+#![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic,
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for"
 )]
