@@ -87,11 +87,14 @@ struct Counts {
 }
 
 impl Counts {
-    /// Reads them; waits before until nothing is on its way to Redis, if `settles`.
+    /// Reads them when what was under way in the end of a load has been counted, and, if `settles`,
+    /// nothing is on its way to Redis.
     fn of(address: SocketAddr, settles: bool) -> Self {
+        let mut before = None;
         let settled = || {
             let counters = StoreCounters::scrape(address);
-            (!settles || counters.pending == 0).then_some(counters)
+            let is_same = before.replace(counters.accepted) == Some(counters.accepted);
+            (is_same && (!settles || counters.pending == 0)).then_some(counters)
         };
         let counters = wait_until_within(SETTLE_MAX, "nothing waits for Redis", settled);
         let kept = counters.stored + counters.coalesced;
