@@ -46,6 +46,7 @@ pub mod listener;
     reason = "starts threads, keeps sockets"
 )]
 pub mod may_minihttp;
+mod named_enum;
 pub mod network;
 pub mod observer;
 pub mod offline;

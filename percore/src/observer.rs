@@ -10,59 +10,25 @@ use crate::clock::Now;
 use crate::http::peer::Peer;
 use crate::http::response::Response;
 
-/// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The client ended it, or asked for it.
-    Client,
-    /// No request for the idle time-out.
-    Idle,
-    /// A request was not complete in time.
-    RequestTimeout,
-    /// The client did not take its answers.
-    WriteStall,
-    /// It reached the maximum connection age.
-    Age,
-    /// A request that could not be framed, or an error of the socket.
-    Error,
-    /// The connection limit: closed for a new connection, or a new one turned away.
-    Limit,
-    /// The server stops.
-    Drain,
-}
-
-impl CloseReason {
-    /// All of them, in the order of [`Self::index`].
-    pub const ALL: [Self; 8] = [
-        Self::Client,
-        Self::Idle,
-        Self::RequestTimeout,
-        Self::WriteStall,
-        Self::Age,
-        Self::Error,
-        Self::Limit,
-        Self::Drain,
-    ];
-
-    /// The name, as a metric's label has it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Idle => "idle",
-            Self::RequestTimeout => "request_timeout",
-            Self::WriteStall => "write_stall",
-            Self::Age => "age",
-            Self::Error => "error",
-            Self::Limit => "limit",
-            Self::Drain => "drain",
-        }
-    }
-
-    /// The place in [`Self::ALL`].
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
+crate::named_enum! {
+    /// Why a connection ended.
+    pub enum CloseReason {
+        /// The client ended it, or asked for it.
+        Client = "client",
+        /// No request for the idle time-out.
+        Idle = "idle",
+        /// A request was not complete in time.
+        RequestTimeout = "request_timeout",
+        /// The client did not take its answers.
+        WriteStall = "write_stall",
+        /// It reached the maximum connection age.
+        Age = "age",
+        /// A request that could not be framed, or an error of the socket.
+        Error = "error",
+        /// The connection limit: closed for a new connection, or a new one turned away.
+        Limit = "limit",
+        /// The server stops.
+        Drain = "drain",
     }
 }
 

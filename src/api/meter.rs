@@ -68,7 +68,7 @@ impl Observer for Meter {
     fn connection_limit_reached(&mut self, peer: &dyn Peer, connections_max: usize, now: Now) {
         let (warning, newcomer) = (Warning::ConnectionLimit, PeerDisplay(peer));
         if let Some(count) = self.counters.warnings().add(warning, 1, now) {
-            log::warn!(count, connections_max, %newcomer, "{}", warning.message());
+            log::warn!(count, connections_max, %newcomer, "{}", warning.name());
         } else {
             let of_newcomer =
                 || WarningContext { peer: Some(newcomer.to_string()), ..WarningContext::default() };
@@ -80,7 +80,7 @@ impl Observer for Meter {
     fn accept_failed(&mut self, error: &io::Error, exhausted: bool, now: Now) {
         let warning = if exhausted { Warning::AcceptExhausted } else { Warning::AcceptFailed };
         if let Some(count) = self.counters.warnings().add(warning, 1, now) {
-            log::warn!(count, %error, "{}", warning.message());
+            log::warn!(count, %error, "{}", warning.name());
         }
     }
 }

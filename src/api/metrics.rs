@@ -60,7 +60,7 @@ impl Snapshot {
 
     fn events(&self) -> Vec<MetricFamily> {
         let Self { labels, counters, analytics, .. } = self;
-        let by_field = |counts: [u64; 2]| by("field", zip(Field::ALL.map(Field::name), counts));
+        let by_field = |counts: [u64; 2]| by("field", zip(Field::NAMES, counts));
         let average = |field: Field| {
             let summary = analytics.fields.as_ref().and_then(|fields| fields.get(field.index()));
             (field.name(), summary.map_or(f64::NAN, |summary| summary.rolling_average))
@@ -150,7 +150,7 @@ impl Snapshot {
             counter(
                 "corepulse_connections_closed_total",
                 "Connections ended, by why.",
-                by("reason", zip(CloseReason::ALL.map(CloseReason::name), counters.closed)),
+                by("reason", zip(CloseReason::NAMES, counters.closed)),
             ),
         ]
     }
@@ -191,12 +191,12 @@ impl Snapshot {
             counter(
                 "corepulse_store_dropped_total",
                 "Events acknowledged and then lost, by why.",
-                by("reason", zip(DropReason::ALL.map(DropReason::name), totals.dropped)),
+                by("reason", zip(DropReason::NAMES, totals.dropped)),
             ),
             counter(
                 "corepulse_store_evicted_total",
                 "Records that left the embedded store, by why.",
-                by("reason", zip(EvictReason::ALL.map(EvictReason::name), totals.evicted)),
+                by("reason", zip(EvictReason::NAMES, totals.evicted)),
             ),
             counter(
                 "corepulse_store_errors_total",

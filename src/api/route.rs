@@ -180,24 +180,12 @@ impl<'a> Route<'a> {
     }
 }
 
-/// The names of [`Reason::ALL`], in its order.
-#[expect(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
-const REASON_NAMES: [&str; Reason::ALL.len()] = {
-    let mut names = [""; Reason::ALL.len()];
-    let mut index = 0;
-    while index < names.len() {
-        names[index] = Reason::ALL[index].name();
-        index += 1;
-    }
-    names
-};
-
 /// The label values of the counters of requests and rejections.
 pub const LABELS: Labels = Labels {
     routes: &NAMES,
     statuses: &Status::CODES,
     possible: &POSSIBLE,
-    reject_reasons: &REASON_NAMES,
+    reject_reasons: &Reason::NAMES,
 };
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(super) fn rejected_events(
     match state.counters.warnings().add(warning, rejected, context.now) {
         Some(count) => {
             let device_id = device_id();
-            log::warn!(count, %peer, device_id, reason, %detail, "{}", warning.message());
+            log::warn!(count, %peer, device_id, reason, %detail, "{}", warning.name());
         }
         None => {
             state.counters.warnings().keep_context(warning, || WarningContext {
@@ -40,7 +40,7 @@ pub(super) fn rejected_events(
                 detail: Some(detail.to_string()),
                 ..WarningContext::default()
             });
-            let message = warning.message();
+            let message = warning.name();
             let device_id = device_id();
             log::debug!(count = rejected, %peer, device_id, reason, %detail, "{message}");
         }
@@ -63,7 +63,7 @@ pub(super) fn ignored_members(ignored: &IgnoredMembers<'_>, state: &State, conte
         Some(count) => {
             let names = names();
             let ignored = Escaped(&names);
-            log::warn!(count, %peer, missing, %ignored, "{}", warning.message());
+            log::warn!(count, %peer, missing, %ignored, "{}", warning.name());
         }
         None => {
             let ignored = || Escaped(&names()).to_string();
@@ -73,7 +73,7 @@ pub(super) fn ignored_members(ignored: &IgnoredMembers<'_>, state: &State, conte
                 ignored: Some(ignored()),
                 ..WarningContext::default()
             });
-            let message = warning.message();
+            let message = warning.name();
             log::debug!(count = events, %peer, missing, ignored = ignored(), "{message}");
         }
     }
@@ -86,7 +86,7 @@ pub(super) fn refused_devices(unjudged: u64, state: &State, context: &Context<'_
     let (peer, devices_max) = (PeerDisplay(context.peer), state.settings.devices_max);
     // Past the limit, any request may be such a one: not even the debug log has a line for each.
     if let Some(count) = state.counters.warnings().add(warning, unjudged, context.now) {
-        log::warn!(count, devices_max, %peer, "{}", warning.message());
+        log::warn!(count, devices_max, %peer, "{}", warning.name());
     } else {
         let of_peer =
             || WarningContext { peer: Some(peer.to_string()), ..WarningContext::default() };
@@ -106,7 +106,7 @@ pub(super) fn refused_request(
     let (peer, status, detail) =
         (PeerDisplay(context.peer), status.code(), Escaped(detail(problem)));
     match state.counters.warnings().add(warning, 1, context.now) {
-        Some(count) => log::warn!(count, %peer, status, %detail, "{}", warning.message()),
+        Some(count) => log::warn!(count, %peer, status, %detail, "{}", warning.name()),
         None => {
             state.counters.warnings().keep_context(warning, || WarningContext {
                 peer: Some(peer.to_string()),
@@ -114,7 +114,7 @@ pub(super) fn refused_request(
                 detail: Some(detail.to_string()),
                 ..WarningContext::default()
             });
-            log::debug!(count = 1, %peer, status, %detail, "{}", warning.message());
+            log::debug!(count = 1, %peer, status, %detail, "{}", warning.name());
         }
     }
 }

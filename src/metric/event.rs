@@ -1,31 +1,12 @@
 //! Events: validated metrics of one device each, borrowed from the request that brought them.
 
-/// The two measured fields of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// CPU use in per cent of one core; several cores add up to more than 100.
-    Cpu,
-    /// Requests per second.
-    Rps,
-}
-
-impl Field {
-    /// Both fields, in the order in which [`Event::values`] holds them.
-    pub const ALL: [Self; 2] = [Self::Cpu, Self::Rps];
-
-    /// The name in JSON and in metric labels.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Rps => "rps",
-        }
-    }
-
-    /// The place in [`Event::values`].
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
+percore::named_enum! {
+    /// The two measured fields of an event.
+    pub enum Field {
+        /// CPU use in per cent of one core; several cores add up to more than 100.
+        Cpu = "cpu",
+        /// Requests per second.
+        Rps = "rps",
     }
 }
 

@@ -11,33 +11,21 @@ use crate::metric::event::Field;
 use crate::metric::json_error::JsonError;
 use crate::metric::member::Member;
 
-/// The kind of a JSON value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JsonKind {
-    /// `null`.
-    Null,
-    /// `true` or `false`.
-    Boolean,
-    /// A number.
-    Number,
-    /// A string.
-    String,
-    /// An array.
-    Array,
-    /// An object.
-    Object,
-}
-
-impl JsonKind {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Boolean => "a boolean",
-            Self::Number => "a number",
-            Self::String => "a string",
-            Self::Array => "an array",
-            Self::Object => "an object",
-        }
+percore::named_enum! {
+    /// The kind of a JSON value.
+    pub enum JsonKind {
+        /// `null`.
+        Null = "null",
+        /// `true` or `false`.
+        Boolean = "a boolean",
+        /// A number.
+        Number = "a number",
+        /// A string.
+        String = "a string",
+        /// An array.
+        Array = "an array",
+        /// An object.
+        Object = "an object",
     }
 }
 
@@ -103,63 +91,27 @@ impl Rejection {
     }
 }
 
-/// The classes of [`Rejection`]s: the label `reason` of `_events_rejected_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Not JSON: bad syntax, bad UTF-8, nested too deeply.
-    Syntax,
-    /// Not an object.
-    NotObject,
-    /// Without a required field.
-    Missing,
-    /// A value of the wrong kind.
-    Type,
-    /// A number out of range.
-    Range,
-    /// A member given twice.
-    Duplicate,
-    /// A bad device id.
-    DeviceId,
-    /// A number or string that is no time.
-    Timestamp,
-    /// Ahead of the server's clock.
-    Future,
-}
-
-impl Reason {
-    /// All reasons, each at its [`Self::index`].
-    pub const ALL: [Self; 9] = [
-        Self::Syntax,
-        Self::NotObject,
-        Self::Missing,
-        Self::Type,
-        Self::Range,
-        Self::Duplicate,
-        Self::DeviceId,
-        Self::Timestamp,
-        Self::Future,
-    ];
-
-    /// The label's value.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Syntax => "syntax",
-            Self::NotObject => "not_object",
-            Self::Missing => "missing",
-            Self::Type => "type",
-            Self::Range => "range",
-            Self::Duplicate => "duplicate",
-            Self::DeviceId => "device_id",
-            Self::Timestamp => "timestamp",
-            Self::Future => "future",
-        }
-    }
-
-    /// The place in [`Self::ALL`].
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
+percore::named_enum! {
+    /// The classes of [`Rejection`]s: the label `reason` of `_events_rejected_total`.
+    pub enum Reason {
+        /// Not JSON: bad syntax, bad UTF-8, nested too deeply.
+        Syntax = "syntax",
+        /// Not an object.
+        NotObject = "not_object",
+        /// Without a required field.
+        Missing = "missing",
+        /// A value of the wrong kind.
+        Type = "type",
+        /// A number out of range.
+        Range = "range",
+        /// A member given twice.
+        Duplicate = "duplicate",
+        /// A bad device id.
+        DeviceId = "device_id",
+        /// A number or string that is no time.
+        Timestamp = "timestamp",
+        /// Ahead of the server's clock.
+        Future = "future",
     }
 }
 
@@ -192,11 +144,10 @@ mod tests {
     use crate::metric::json_error::Expected;
 
     #[test]
-    fn reasons_have_unique_names_at_their_index() {
-        for (index, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason.index(), index);
-            let same = Reason::ALL.iter().filter(|other| other.name() == reason.name());
-            assert_eq!(same.count(), 1, "{}", reason.name());
+    fn reasons_have_unique_names() {
+        for name in Reason::NAMES {
+            let same = Reason::NAMES.iter().filter(|other| **other == name);
+            assert_eq!(same.count(), 1, "{name}");
         }
     }
 

@@ -8,54 +8,28 @@
 
 use percore::sync::{Count, PerCore, add_each};
 
-/// The reason why an acknowledged event was not stored or, in a remote store, not confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DropReason {
-    /// The queue was full, and its oldest block made room for a newer one.
-    Overflow,
-    /// The event waited longer than its time to live.
-    Expired,
-    /// The store replied with an error that no retry can change.
-    Refused,
-    /// The server ended before the store had taken it.
-    Shutdown,
-}
-
-impl DropReason {
-    /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Overflow, Self::Expired, Self::Refused, Self::Shutdown];
-
-    /// Returns the label value in metrics and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Overflow => "overflow",
-            Self::Expired => "expired",
-            Self::Refused => "refused",
-            Self::Shutdown => "shutdown",
-        }
+percore::named_enum! {
+    /// The reason why an acknowledged event was not stored or, in a remote store, not confirmed.
+    pub enum DropReason {
+        /// The queue was full, and its oldest block made room for a newer one.
+        Overflow = "overflow",
+        /// The event waited longer than its time to live.
+        Expired = "expired",
+        /// The store replied with an error that no retry can change.
+        Refused = "refused",
+        /// The server ended before the store had taken it.
+        Shutdown = "shutdown",
     }
 }
 
-/// The reason why a record was removed from the memory store. This is no outcome: it was stored
-/// before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EvictReason {
-    /// The time to live was over.
-    Expired,
-    /// Newer records needed the space.
-    Capacity,
-}
-
-impl EvictReason {
-    /// Both reasons, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Expired, Self::Capacity];
-
-    /// Returns the label value in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Capacity => "capacity",
-        }
+percore::named_enum! {
+    /// The reason why a record was removed from the memory store. This is no outcome: it was stored
+    /// before.
+    pub enum EvictReason {
+        /// The time to live was over.
+        Expired = "expired",
+        /// Newer records needed the space.
+        Capacity = "capacity",
     }
 }
 
@@ -92,7 +66,7 @@ impl EventTotals {
 
     /// Returns the events dropped for one reason.
     pub fn dropped_by(&self, reason: DropReason) -> u64 {
-        self.dropped.get(reason as usize).copied().unwrap_or_default()
+        self.dropped.get(reason.index()).copied().unwrap_or_default()
     }
 
     /// Returns the accepted events that have no outcome yet.
@@ -133,14 +107,14 @@ impl EventCounters {
 
     /// Counts dropped events.
     pub fn add_dropped(&self, slot: usize, reason: DropReason, events: u64) {
-        if let Some(count) = self.slots.at(slot).dropped.get(reason as usize) {
+        if let Some(count) = self.slots.at(slot).dropped.get(reason.index()) {
             count.add(events);
         }
     }
 
     /// Counts records removed from the memory store.
     pub fn add_evicted(&self, slot: usize, reason: EvictReason, records: u64) {
-        if let Some(count) = self.slots.at(slot).evicted.get(reason as usize) {
+        if let Some(count) = self.slots.at(slot).evicted.get(reason.index()) {
             count.add(records);
         }
     }
@@ -170,16 +144,6 @@ impl EventCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reasons_stand_in_the_order_of_their_index() {
-        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index, "{}", reason.name());
-        }
-        for (index, reason) in EvictReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, index, "{}", reason.name());
-        }
-    }
 
     #[test]
     fn outcomes_of_other_slots_settle_what_a_core_accepted() {

@@ -222,13 +222,6 @@ mod tests {
     };
 
     #[test]
-    fn reasons_stand_in_the_order_of_their_index() {
-        for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason.index(), index, "{}", reason.name());
-        }
-    }
-
-    #[test]
     fn every_possible_pair_is_there_from_the_start_and_cores_add_up() {
         let counters = Counters::new(2, LABELS);
         let zeros: Vec<_> = counters.totals().request_counts(LABELS).collect();

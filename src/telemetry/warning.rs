@@ -12,59 +12,25 @@ use super::log_limiter::LogLimiter;
 use percore::clock::Now;
 use percore::sync::Mutex;
 
-/// A state of warning that many may cause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Warning {
-    /// Events were rejected.
-    EventsRejected,
-    /// Events had no device id or no timestamp, and unknown members that may be misspelt ones.
-    MembersIgnored,
-    /// Requests with metrics were refused as a whole.
-    BodiesRefused,
-    /// Events came from devices past `--max-devices`.
-    DevicesRefused,
-    /// Connections came past `--max-connections`.
-    ConnectionLimit,
-    /// The kernel failed to accept connections.
-    AcceptFailed,
-    /// Connections wait because descriptors or memory are exhausted.
-    AcceptExhausted,
-}
-
-impl Warning {
-    /// All kinds, in the order of [`Self::index`].
-    pub const ALL: [Self; 7] = [
-        Self::EventsRejected,
-        Self::MembersIgnored,
-        Self::BodiesRefused,
-        Self::DevicesRefused,
-        Self::ConnectionLimit,
-        Self::AcceptFailed,
-        Self::AcceptExhausted,
-    ];
-
-    const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// Returns the message of the log line.
-    #[must_use]
-    pub const fn message(self) -> &'static str {
-        match self {
-            Self::EventsRejected => "events rejected",
-            Self::MembersIgnored => {
-                "events without device_id or timestamp have members that are ignored: misspelt?"
-            }
-            Self::BodiesRefused => "requests with metrics refused",
-            Self::DevicesRefused => "events of more devices than --max-devices are not judged",
-            Self::ConnectionLimit => {
-                "connections past --max-connections: idle ones close for them, or they are refused"
-            }
-            Self::AcceptFailed => "connections could not be accepted",
-            Self::AcceptExhausted => {
-                "connections wait: out of file descriptors or memory (ulimit -n)"
-            }
-        }
+percore::named_enum! {
+    /// A state of warning that many may cause, with the message of its log line as its name.
+    pub enum Warning {
+        /// Events were rejected.
+        EventsRejected = "events rejected",
+        /// Events had no device id or no timestamp, and unknown members that may be misspelt ones.
+        MembersIgnored =
+            "events without device_id or timestamp have members that are ignored: misspelt?",
+        /// Requests with metrics were refused as a whole.
+        BodiesRefused = "requests with metrics refused",
+        /// Events came from devices past `--max-devices`.
+        DevicesRefused = "events of more devices than --max-devices are not judged",
+        /// Connections came past `--max-connections`.
+        ConnectionLimit =
+            "connections past --max-connections: idle ones close for them, or they are refused",
+        /// The kernel failed to accept connections.
+        AcceptFailed = "connections could not be accepted",
+        /// Connections wait because descriptors or memory are exhausted.
+        AcceptExhausted = "connections wait: out of file descriptors or memory (ulimit -n)",
     }
 }
 
@@ -150,7 +116,7 @@ impl Warnings {
                 ignored = context.ignored,
                 detail = context.detail,
                 "{}",
-                warning.message()
+                warning.name()
             );
         }
     }
@@ -181,15 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn kinds_stand_in_the_order_of_their_index_and_are_told_apart() {
+    fn kinds_are_told_apart() {
         let warnings = Warnings::default();
         let now = Now::default();
-        for (index, warning) in Warning::ALL.into_iter().enumerate() {
-            assert_eq!(warning.index(), index, "{warning:?}");
+        for warning in Warning::ALL {
             assert_eq!(warnings.add(warning, 3, now), Some(3), "{warning:?}");
             assert_eq!(warnings.add(warning, 1, now), None, "{warning:?}");
         }
-        let mut messages = Warning::ALL.map(Warning::message);
+        let mut messages = Warning::NAMES;
         messages.sort_unstable();
         assert!(messages.windows(2).all(|pair| pair[0] != pair[1]), "{messages:?}");
     }

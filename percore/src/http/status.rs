@@ -1,67 +1,54 @@
 //! The status codes that this server sends (RFC 9110, section 15).
 
-/// A status code with its reason phrase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-#[expect(missing_docs, reason = "each is its RFC 9110 name")]
-pub enum Status {
-    Ok,
-    Accepted,
-    BadRequest,
-    Unauthorized,
-    Forbidden,
-    NotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    ContentTooLarge,
-    UriTooLong,
-    UnsupportedMediaType,
-    ExpectationFailed,
-    MisdirectedRequest,
-    TooManyRequests,
-    RequestHeaderFieldsTooLarge,
-    InternalServerError,
-    NotImplemented,
-    ServiceUnavailable,
-    HttpVersionNotSupported,
+macro_rules! statuses {
+    ($($Status:ident $code:literal $reason:literal,)+) => {
+        /// A status code with its reason phrase.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        #[expect(missing_docs, reason = "each is its RFC 9110 name")]
+        pub enum Status { $($Status),+ }
+
+        impl Status {
+            /// Every status, in the order of [`Status::index`].
+            pub const ALL: [Self; [$($code),+].len()] = [$(Self::$Status),+];
+
+            /// The codes of [`Status::ALL`].
+            pub const CODES: [u16; Self::ALL.len()] = [$($code),+];
+
+            const fn parts(self) -> (u16, &'static str, &'static str) {
+                match self {
+                    $(Self::$Status => {
+                        ($code, $reason, concat!("HTTP/1.1 ", $code, " ", $reason, "\r\n"))
+                    })+
+                }
+            }
+        }
+    };
+}
+
+statuses! {
+    Ok 200 "OK",
+    Accepted 202 "Accepted",
+    BadRequest 400 "Bad Request",
+    Unauthorized 401 "Unauthorized",
+    Forbidden 403 "Forbidden",
+    NotFound 404 "Not Found",
+    MethodNotAllowed 405 "Method Not Allowed",
+    RequestTimeout 408 "Request Timeout",
+    ContentTooLarge 413 "Content Too Large",
+    UriTooLong 414 "URI Too Long",
+    UnsupportedMediaType 415 "Unsupported Media Type",
+    ExpectationFailed 417 "Expectation Failed",
+    MisdirectedRequest 421 "Misdirected Request",
+    TooManyRequests 429 "Too Many Requests",
+    RequestHeaderFieldsTooLarge 431 "Request Header Fields Too Large",
+    InternalServerError 500 "Internal Server Error",
+    NotImplemented 501 "Not Implemented",
+    ServiceUnavailable 503 "Service Unavailable",
+    HttpVersionNotSupported 505 "HTTP Version Not Supported",
 }
 
 impl Status {
-    /// Every status, in the order of [`Status::index`].
-    pub const ALL: [Self; 19] = [
-        Self::Ok,
-        Self::Accepted,
-        Self::BadRequest,
-        Self::Unauthorized,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::RequestTimeout,
-        Self::ContentTooLarge,
-        Self::UriTooLong,
-        Self::UnsupportedMediaType,
-        Self::ExpectationFailed,
-        Self::MisdirectedRequest,
-        Self::TooManyRequests,
-        Self::RequestHeaderFieldsTooLarge,
-        Self::InternalServerError,
-        Self::NotImplemented,
-        Self::ServiceUnavailable,
-        Self::HttpVersionNotSupported,
-    ];
-
-    /// The codes of [`Status::ALL`].
-    #[expect(clippy::indexing_slicing, reason = "evaluated when the crate is compiled")]
-    pub const CODES: [u16; Self::ALL.len()] = {
-        let mut codes = [0; Self::ALL.len()];
-        let mut index = 0;
-        while index < codes.len() {
-            codes[index] = Self::ALL[index].code();
-            index += 1;
-        }
-        codes
-    };
-
     /// The place in [`Status::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
@@ -84,35 +71,6 @@ impl Status {
     #[must_use]
     pub const fn line(self) -> &'static str {
         self.parts().2
-    }
-
-    const fn parts(self) -> (u16, &'static str, &'static str) {
-        macro_rules! status {
-            ($code:literal, $reason:literal) => {
-                ($code, $reason, concat!("HTTP/1.1 ", $code, " ", $reason, "\r\n"))
-            };
-        }
-        match self {
-            Self::Ok => status!(200, "OK"),
-            Self::Accepted => status!(202, "Accepted"),
-            Self::BadRequest => status!(400, "Bad Request"),
-            Self::Unauthorized => status!(401, "Unauthorized"),
-            Self::Forbidden => status!(403, "Forbidden"),
-            Self::NotFound => status!(404, "Not Found"),
-            Self::MethodNotAllowed => status!(405, "Method Not Allowed"),
-            Self::RequestTimeout => status!(408, "Request Timeout"),
-            Self::ContentTooLarge => status!(413, "Content Too Large"),
-            Self::UriTooLong => status!(414, "URI Too Long"),
-            Self::UnsupportedMediaType => status!(415, "Unsupported Media Type"),
-            Self::ExpectationFailed => status!(417, "Expectation Failed"),
-            Self::MisdirectedRequest => status!(421, "Misdirected Request"),
-            Self::TooManyRequests => status!(429, "Too Many Requests"),
-            Self::RequestHeaderFieldsTooLarge => status!(431, "Request Header Fields Too Large"),
-            Self::InternalServerError => status!(500, "Internal Server Error"),
-            Self::NotImplemented => status!(501, "Not Implemented"),
-            Self::ServiceUnavailable => status!(503, "Service Unavailable"),
-            Self::HttpVersionNotSupported => status!(505, "HTTP Version Not Supported"),
-        }
     }
 }
 
