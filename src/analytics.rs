@@ -80,7 +80,6 @@ struct CoreState {
 
 impl Analytics {
     /// Returns analytics for so many cores, with as many shards; 0 counts as 1.
-    #[must_use]
     pub fn new(settings: AnalyticsSettings, cores: usize) -> Self {
         let cores = cores.clamp(1, limits::WORKERS_MAX);
         let rules = Rules {
@@ -106,13 +105,11 @@ impl Analytics {
     }
 
     /// Returns the buffer that collects the events of a core for [`Self::publish`].
-    #[must_use]
     pub fn pending_events(&self, core: usize) -> PendingEvents {
         PendingEvents::new(core, self.rules.summary_events())
     }
 
     /// Returns a writer for the events of one request that `core` received.
-    #[must_use]
     pub fn writer(&self, core: usize, now: Now) -> ShardWriter<'_> {
         ShardWriter { analytics: self, core, now, held: None, left: 0 }
     }
@@ -127,7 +124,6 @@ impl Analytics {
     }
 
     /// Returns the merged state of this instance.
-    #[must_use]
     pub fn instance(&self, now: Now) -> InstanceSummary {
         let limit = self.rules.summary_events();
         let mut whole = self.merged_counts(now);
@@ -149,7 +145,6 @@ impl Analytics {
     }
 
     /// Returns the state of one device; `None` if it is unknown or has expired.
-    #[must_use]
     pub fn device(&self, id: &str, now: Now) -> Option<DeviceSummary> {
         let key = self.device_key(id.as_bytes());
         let shard = self.shard_for(0, Some(key.hash))?;
@@ -175,13 +170,11 @@ impl Analytics {
     }
 
     /// Returns the number of devices that hold a slot; an expired one counts until it is swept.
-    #[must_use]
     pub fn devices(&self) -> usize {
         self.quota.devices()
     }
 
     /// Returns the counts for the exposition. Takes one brief lock per shard.
-    #[must_use]
     pub fn totals(&self, now: Now) -> AnalyticsTotals {
         self.merged_counts(now).totals()
     }

@@ -57,7 +57,6 @@ pub struct JobReceivers {
 }
 
 /// Creates both ends of the bounded queues.
-#[must_use]
 pub fn job_queues() -> (Box<dyn JobQueue>, JobReceivers) {
     let [lookup, analyze, scrape, debug] = [(); 4].map(|()| channel::bounded(JOBS_QUEUED_MAX));
     let (queue, profiler) = profiler();
@@ -106,7 +105,6 @@ impl Control {
     }
 
     /// Returns true if all threads run, as they do until they are stopped.
-    #[must_use]
     pub fn is_running(&self) -> bool {
         !self.threads.iter().any(|(thread, _)| thread.is_finished())
     }

@@ -28,7 +28,6 @@ pub struct Resources {
 impl Resources {
     /// Reads the resources of this machine, and raises the limit of open files as far as allowed.
     /// To be called before any thread is pinned.
-    #[must_use]
     pub fn observe(config: &Config) -> Self {
         let around = Surroundings::observe();
         let workers = config.workers.unwrap_or(around.parallelism);

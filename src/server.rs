@@ -162,13 +162,11 @@ impl Server {
 
     /// Returns the addresses on which the server listens, with the port that the kernel chose for
     /// 0.
-    #[must_use]
     pub const fn bound(&self) -> &Bound {
         self.engine.bound()
     }
 
     /// Returns true if every thread runs, as until the drain.
-    #[must_use]
     pub fn is_sound(&self) -> bool {
         let control_and_store = self.control.is_running() && self.state.store.is_running();
         control_and_store && self.engine.is_running()
@@ -181,7 +179,6 @@ impl Server {
     }
 
     /// Returns the state that all cores share.
-    #[must_use]
     pub const fn state(&self) -> &Arc<State> {
         &self.state
     }

@@ -39,7 +39,6 @@ pub struct Moments {
 
 impl Moments {
     /// Returns the moments of these values, in any order; `None` if there are none.
-    #[must_use]
     pub fn of(values: &[[f64; 2]]) -> Option<Self> {
         let shift = *values.first()?;
         let mut total = Sums::default();
@@ -51,7 +50,6 @@ impl Moments {
 
     /// Returns the z-scores of these values: their distance from the means in standard deviations,
     /// clipped to ±[`limits::Z_SCORE_MAX`].
-    #[must_use]
     pub fn scores(&self, values: [f64; 2]) -> [f64; 2] {
         let [cpu, rps] = values;
         [score(self.mean[0], self.stddev[0], cpu), score(self.mean[1], self.stddev[1], rps)]

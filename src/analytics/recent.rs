@@ -53,13 +53,11 @@ pub struct NewestN<T> {
 
 impl<T: Ordered> NewestN<T> {
     /// Returns the identity of [`Self::merge`] for sets of this limit.
-    #[must_use]
     pub const fn empty(limit: usize) -> Self {
         Self { limit, items: Vec::new() }
     }
 
     /// Returns the newest of these items, which may be in any order.
-    #[must_use]
     pub fn of(limit: usize, mut items: Vec<T>) -> Self {
         items.sort_unstable_by_key(Ordered::order);
         items.drain(..items.len().saturating_sub(limit));
@@ -67,14 +65,12 @@ impl<T: Ordered> NewestN<T> {
     }
 
     /// Returns the newest of both sets, which have the same limit and no key in common.
-    #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.items.extend(other.items);
         Self::of(self.limit, self.items)
     }
 
     /// The items, oldest first.
-    #[must_use]
     pub fn items(&self) -> &[T] {
         &self.items
     }
@@ -137,7 +133,6 @@ impl PendingEvents {
     }
 
     /// The core whose events these are.
-    #[must_use]
     pub const fn core(&self) -> usize {
         self.core
     }

@@ -55,14 +55,12 @@ pub struct Verdict {
 
 impl Verdict {
     /// Returns the number of anomalous fields: 0 to 2.
-    #[must_use]
     pub fn anomalies(&self) -> u64 {
         self.anomalous.iter().map(|&field| u64::from(field)).sum()
     }
 
     /// Returns true if the answer need not mention the event: no field is anomalous, and it was not
     /// refused a window.
-    #[must_use]
     pub fn is_plain(&self) -> bool {
         self.anomalous == [false; 2] && !self.refused
     }

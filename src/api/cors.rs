@@ -46,7 +46,6 @@ struct PermittedOrigin {
 
 impl Cors {
     /// Makes the header lines for these origins.
-    #[must_use]
     pub fn new(origins: &CorsOrigins) -> Self {
         let (permitted, permits_any) = match origins {
             CorsOrigins::Any => (vec![PermittedOrigin::new("*", "")], true),
@@ -58,7 +57,6 @@ impl Cors {
     }
 
     /// Returns the lines of the answer to a request.
-    #[must_use]
     pub fn lines(&self, route: Route<'_>, request: &Request<'_>) -> &'static str {
         let is_debug = matches!(route, Route::Debug(_) | Route::Profile(_));
         if is_debug || request.path.starts_with("/debug") {
@@ -82,7 +80,6 @@ impl Cors {
 
     /// Returns the lines of the answer to bytes that could not be read as a request, so that the
     /// origin is unknown: a permitted origin is named if it is the only one.
-    #[must_use]
     pub fn lines_without_origin(&self) -> &'static str {
         match &*self.permitted {
             [only] => only.answer,

@@ -80,7 +80,6 @@ struct RejectedEvent {
 
 impl Ingest {
     /// Makes the ingestion of `core`.
-    #[must_use]
     pub fn new(core: usize, state: &State) -> Self {
         Self {
             core,

@@ -70,13 +70,11 @@ impl Job {
     }
 
     /// Returns the queue that it belongs to.
-    #[must_use]
     pub const fn lane(&self) -> Lane {
         self.lane
     }
 
     /// Returns true if it has waited for too long.
-    #[must_use]
     pub const fn is_overdue(&self, now: Now) -> bool {
         now.mono_ns > self.deadline_ns
     }

@@ -26,7 +26,6 @@ pub struct Meter {
 
 impl Meter {
     /// Returns the meter of `core`.
-    #[must_use]
     pub fn new(core: usize, counters: Arc<Counters>, latency: Arc<Latency>) -> Self {
         Self { core, counters, latency, durations: DurationBuffer::default(), answered: Vec::new() }
     }

@@ -31,7 +31,6 @@ struct Snapshot {
 }
 
 /// Collects all metrics at this moment, in the order of the exposition.
-#[must_use]
 pub(super) fn collect(state: &State, now: Now) -> Vec<MetricFamily> {
     Snapshot::take(state, now).families()
 }

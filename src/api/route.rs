@@ -98,7 +98,6 @@ const POSSIBLE: [&[u16]; NAMES.len()] = [
 
 impl<'a> Route<'a> {
     /// Returns the route of a path without its query.
-    #[must_use]
     #[inline]
     pub fn of(path: &'a str) -> Self {
         if path == "/metrics" { Self::Ingest } else { Self::of_other(path) }
@@ -126,7 +125,6 @@ impl<'a> Route<'a> {
     }
 
     /// Returns the place in [`NAMES`].
-    #[must_use]
     pub const fn index(self) -> usize {
         match self {
             Self::Index => 1,
@@ -147,7 +145,6 @@ impl<'a> Route<'a> {
     }
 
     /// Returns true if it answers this method, other than OPTIONS, which all routes answer.
-    #[must_use]
     pub fn allows(self, method: Method) -> bool {
         match self {
             Self::Ingest => method == Method::Post,
@@ -159,7 +156,6 @@ impl<'a> Route<'a> {
     /// Returns the parameters that its query may have; `None` if the query is ignored. A load
     /// balancer may add anything to the path of a probe to get past caches: a healthy server must
     /// not go out of service for that.
-    #[must_use]
     pub const fn query_parameters(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Health | Self::Ready | Self::Unknown => None,
@@ -171,7 +167,6 @@ impl<'a> Route<'a> {
     }
 
     /// Returns the value of `Allow`.
-    #[must_use]
     pub const fn allow(self) -> &'static str {
         match self {
             Self::Ingest => "POST, OPTIONS",

@@ -51,7 +51,6 @@ impl MaintenanceTimer {
 
 impl Service {
     /// Makes the service of `core`.
-    #[must_use]
     pub fn new(core: usize, state: Arc<State>) -> Self {
         let ingest = Ingest::new(core, &state);
         let meter = Meter::new(core, Arc::clone(&state.counters), Arc::clone(&state.latency));

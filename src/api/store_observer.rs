@@ -23,7 +23,6 @@ pub struct StoreObserver {
 
 impl StoreObserver {
     /// Makes an observer that records into the only route of the only core of `flushes`.
-    #[must_use]
     pub fn new(flushes: Arc<Latency>) -> Self {
         Self { flushes, lost: DropReason::ALL.map(|_| LogLimiter::new()) }
     }

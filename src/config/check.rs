@@ -29,7 +29,6 @@ impl Config {
 
     /// Writes the effective values as `flag = value  # source`, a line each; of secrets only
     /// whether they are set.
-    #[must_use]
     pub fn print(&self) -> String {
         let line = |(flag, value)| format!("{flag} = {value}  # {}\n", self.sources.get(flag));
         self.values().map(line).collect()

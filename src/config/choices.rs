@@ -19,7 +19,6 @@ pub enum Engine {
 
 impl Engine {
     /// Returns the descriptors of a connection: `may_minihttp` needs a duplicate of the socket.
-    #[must_use]
     pub const fn descriptors_per_connection(self) -> u64 {
         match self {
             Self::PerCore => 1,

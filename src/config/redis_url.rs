@@ -90,7 +90,6 @@ impl RedisUrl {
     }
 
     /// Returns the kind of deployment.
-    #[must_use]
     pub const fn mode(&self) -> &RedisMode {
         &self.mode
     }

@@ -25,7 +25,6 @@ pub struct UnknownVariable {
 }
 
 /// Finds the variables that have the prefix and are not known, sorted by name.
-#[must_use]
 pub fn find_unknown(variables: impl IntoIterator<Item = (String, String)>) -> Vec<UnknownVariable> {
     let known: Vec<String> = FLAGS.iter().map(Flag::variable).collect();
     let is_known =

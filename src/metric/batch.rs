@@ -88,26 +88,22 @@ pub struct Batch<'d> {
 
 impl<'d> Batch<'d> {
     /// Returns the number of items; 0 for `[]` alone.
-    #[must_use]
     pub const fn len(&self) -> usize {
         self.items.len()
     }
 
     /// Returns the number of events.
-    #[must_use]
     pub const fn events(&self) -> usize {
         self.events
     }
 
     /// Returns the timestamp that the server assigned, if the batch is one event without a
     /// timestamp.
-    #[must_use]
     pub fn assigned_timestamp(&self) -> Option<u64> {
         self.assigned.filter(|_| self.items.len() == 1)
     }
 
     /// Returns true if the body was `[]`.
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -120,7 +116,6 @@ impl<'d> Batch<'d> {
 
     /// Returns the items by value. An item's index is its place in the array, or among the lines
     /// that are not blank.
-    #[must_use]
     pub fn iter(&self) -> Items<'d> {
         let items = self.items.iter();
         Items { batch: *self, items }
@@ -128,7 +123,6 @@ impl<'d> Batch<'d> {
 
     /// Returns the event of one of the [`Self::spans`].
     #[inline(always)]
-    #[must_use]
     pub fn event(&self, spans: &EventSpans) -> Event<'d> {
         let [cpu, rps] = spans.literals;
         Event {

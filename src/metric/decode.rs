@@ -62,14 +62,12 @@ impl Default for Decoder {
 
 impl Decoder {
     /// Returns a decoder without storage, for the only core and a clock that is never set back.
-    #[must_use]
     pub fn new() -> Self {
         Self::of_core(0, 1, i64::MAX)
     }
 
     /// Returns the decoder of one of `cores`, for a store that keeps metrics for so long. The
     /// decoders of all cores assign distinct timestamps.
-    #[must_use]
     pub fn of_core(core: usize, cores: usize, ttl_ms: i64) -> Self {
         Self {
             items: Vec::new(),
@@ -119,7 +117,6 @@ impl Decoder {
 
     /// Returns the rejection of the first refused event that has a device id, and that id, valid or
     /// not. `body` is the one that was decoded last.
-    #[must_use]
     pub fn rejected_device<'d>(&'d self, body: &'d [u8]) -> Option<(Rejection, &'d [u8])> {
         let (rejection, device_id) = self.objects.rejected_device()?;
         Some((rejection, self.batch(body).bytes(device_id)))
@@ -127,7 +124,6 @@ impl Decoder {
 
     /// Returns the ignored members of events that lack a device id or a timestamp: `deviceId` and
     /// `ts` are likely meant to be these. `body` is the one that was decoded last.
-    #[must_use]
     pub fn ignored_members<'d>(&'d self, body: &'d [u8]) -> Option<IgnoredMembers<'d>> {
         let (events, names, missing) = self.objects.ignored()?;
         Some(IgnoredMembers { events, names, missing, batch: self.batch(body) })
@@ -147,7 +143,6 @@ impl Decoder {
     }
 
     /// Returns the number of items that were read of the last body, even if it was refused.
-    #[must_use]
     pub const fn items(&self) -> usize {
         self.items.len()
     }

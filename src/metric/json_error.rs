@@ -95,7 +95,6 @@ impl JsonError {
     }
 
     /// The byte at which the text went wrong.
-    #[must_use]
     pub const fn at(self) -> u32 {
         match self {
             Self::Syntax { at, .. }

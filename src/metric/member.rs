@@ -20,7 +20,6 @@ impl Member {
         [Self::Timestamp, Self::DeviceId, Self::Value(Field::Cpu), Self::Value(Field::Rps)];
 
     /// The name in its canonical spelling.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Timestamp => "timestamp",

@@ -75,7 +75,6 @@ pub enum Rejection {
 
 impl Rejection {
     /// The class that metrics count it in.
-    #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
             Self::Malformed(_) => Reason::Syntax,
@@ -132,7 +131,6 @@ pub enum BodyError {
 
 impl BodyError {
     /// Returns true if fewer of the same events would have been taken: 413 rather than 400.
-    #[must_use]
     pub const fn is_too_large(self) -> bool {
         matches!(self, Self::TooManyEvents)
     }

@@ -52,14 +52,12 @@ impl UnixTime {
     }
 
     /// Milliseconds since 1970, rounded down.
-    #[must_use]
     pub const fn ms(self) -> i64 {
         self.ms
     }
 
     /// The integer that keys contain: in the coarsest of milliseconds, microseconds and nanoseconds
     /// that is exact.
-    #[must_use]
     pub fn key(self) -> i128 {
         let (ms, beyond_ns) = (i128::from(self.ms), i128::from(self.beyond_ns));
         match beyond_ns {
@@ -81,7 +79,6 @@ pub(super) enum ParsedTimestamp {
 
 /// Returns the milliseconds since 1970 of an integer, whose magnitude tells its unit; `None` from
 /// 5e18 on. Parts of a millisecond are cut off.
-#[must_use]
 pub fn from_integer(integer: u64) -> Option<i64> {
     let ms = match integer {
         0..SECONDS_END => integer * 1000,
@@ -136,7 +133,6 @@ pub(super) fn from_text(text: &[u8]) -> Option<ParsedTimestamp> {
 ///
 /// A leap second (`23:59:60Z` at the end of a month) is read as the last nanosecond before its end,
 /// which keeps the order of events; a second 60 anywhere else is refused.
-#[must_use]
 pub fn from_iso_8601(text: &[u8]) -> Option<UnixTime> {
     let mut rest = Cursor(text);
     let year = rest.digits(4)?;

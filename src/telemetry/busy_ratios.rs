@@ -30,14 +30,12 @@ struct Reading {
 
 impl BusyRatios {
     /// Starts at `now` with a reading of 0 for each core.
-    #[must_use]
     pub fn new(now: Now) -> Self {
         let start = Reading { mono_ns: now.mono_ns, busy_ns: Vec::new() };
         Self { readings: Mutex::new(Readings { older: start.clone(), newer: start }) }
     }
 
     /// Returns the busy ratio of each core, 0 to 1, given its nanoseconds at work since the start.
-    #[must_use]
     pub fn measure(&self, now: Now, busy_ns: &[u64]) -> Vec<f64> {
         let mut readings = self.readings.lock();
         if now.mono_ns.saturating_sub(readings.newer.mono_ns) >= INTERVAL_NS {

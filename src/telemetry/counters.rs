@@ -51,7 +51,6 @@ pub struct Counters {
 
 impl Counters {
     /// Makes counters at 0 for each core and each known value of a label.
-    #[must_use]
     pub fn new(cores: usize, labels: Labels) -> Self {
         let cells = labels.routes.len() * (labels.statuses.len() + 1);
         let zeros = |count| (0..count).map(|_| Count::default()).collect();
@@ -71,13 +70,11 @@ impl Counters {
     }
 
     /// Returns the warnings, which any thread may count.
-    #[must_use]
     pub const fn warnings(&self) -> &Warnings {
         &self.warnings
     }
 
     /// Returns the tables that it counts by.
-    #[must_use]
     pub fn labels(&self) -> Labels {
         self.labels
     }
@@ -126,7 +123,6 @@ impl Counters {
     }
 
     /// Adds up the counters of all cores.
-    #[must_use]
     pub fn totals(&self) -> CoreTotals {
         let mut totals = CoreTotals {
             requests: vec![0; self.labels.routes.len() * (self.labels.statuses.len() + 1)],
@@ -198,13 +194,11 @@ impl CoreTotals {
     }
 
     /// Returns the number of answered requests.
-    #[must_use]
     pub fn requests_all(&self) -> u64 {
         self.requests.iter().sum()
     }
 
     /// Returns the number of rejected events.
-    #[must_use]
     pub fn rejected_all(&self) -> u64 {
         self.rejected.iter().sum()
     }

@@ -17,7 +17,6 @@ pub enum Format {
 
 impl Format {
     /// Chooses the format that an `Accept` header prefers; text without one.
-    #[must_use]
     pub fn accepted_by(accept: Option<&str>) -> Self {
         match accept {
             Some(accept) if open_metrics::is_preferred(accept) => Self::OpenMetrics,
@@ -26,7 +25,6 @@ impl Format {
     }
 
     /// Returns the value of `Content-Type`.
-    #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -49,7 +47,6 @@ impl Default for Exposition {
 
 impl Exposition {
     /// Writes the families that have series. Reads `/proc`, so it takes some hundred microseconds.
-    #[must_use]
     pub fn write(&self, mut families: Vec<MetricFamily>, format: Format) -> String {
         families.extend(self.process.collect());
         families.retain(|family| !family.get_metric().is_empty());

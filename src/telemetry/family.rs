@@ -54,19 +54,16 @@ pub fn by<N: ToString, V: Into<Value>>(
 }
 
 /// Makes a family of counters, which only grow except at a restart. The name ends with `_total`.
-#[must_use]
 pub fn counter(name: &str, help: &str, series: Vec<Series>) -> MetricFamily {
     family(MetricType::COUNTER, name, help, series)
 }
 
 /// Makes a family of gauges, which go up and down.
-#[must_use]
 pub fn gauge(name: &str, help: &str, series: Vec<Series>) -> MetricFamily {
     family(MetricType::GAUGE, name, help, series)
 }
 
 /// Makes a family of histograms of durations. The name ends with `_seconds`.
-#[must_use]
 pub fn histogram(name: &str, help: &str, series: Vec<Series>) -> MetricFamily {
     family(MetricType::HISTOGRAM, name, help, series)
 }

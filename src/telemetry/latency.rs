@@ -53,7 +53,6 @@ struct Entry {
 
 impl DurationBuffer {
     /// Returns true if the buffer is empty.
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -98,7 +97,6 @@ pub struct Latency {
 
 impl Latency {
     /// Makes empty histograms, of some 25 KB for each core and route.
-    #[must_use]
     pub fn new(cores: usize, routes: usize) -> Self {
         Self {
             routes,
@@ -141,7 +139,6 @@ impl Latency {
     }
 
     /// Merges the durations of all cores by route. Each lock is held for the copy of one histogram.
-    #[must_use]
     pub fn merged(&self) -> Vec<Durations> {
         let mut merged = vec![Durations::default(); self.routes];
         for core in self.cores.iter() {
@@ -217,7 +214,6 @@ impl Durations {
 
     /// Sorts the durations into the fixed buckets. A cell of the histogram is sorted by its middle,
     /// so always into the same bucket: no bucket ever falls.
-    #[must_use]
     pub fn buckets(&self) -> Buckets {
         let mut buckets = Buckets { sum_ns: self.sum_ns, ..Buckets::default() };
         let Some(histogram) = &self.histogram else {
@@ -246,7 +242,6 @@ impl Durations {
     }
 
     /// Returns the usual percentiles, which are all 0 without durations.
-    #[must_use]
     pub fn summary(&self) -> Summary {
         let Some(histogram) = self.histogram.as_ref().filter(|all| !all.is_empty()) else {
             return Summary::default();

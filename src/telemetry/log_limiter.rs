@@ -22,7 +22,6 @@ pub struct LogLimiter {
 
 impl LogLimiter {
     /// Makes a limiter that has counted nothing.
-    #[must_use]
     pub const fn new() -> Self {
         Self { unreported: AtomicU64::new(0), next_ns: AtomicU64::new(0) }
     }

@@ -15,7 +15,6 @@ const UNITS: [&str; 3] = ["seconds", "bytes", "ratio"];
 
 /// Returns true if an `Accept` header prefers OpenMetrics to plain text, or has them equal, as
 /// Prometheus does. A wildcard prefers neither.
-#[must_use]
 pub fn is_preferred(accept: &str) -> bool {
     let wanted = weight(accept, MEDIA_TYPE);
     wanted > 0.0 && wanted >= weight(accept, "text/plain")
@@ -35,7 +34,6 @@ fn weight(accept: &str, media_type: &str) -> f64 {
 }
 
 /// Writes all families and the end mark.
-#[must_use]
 pub fn write(families: &[MetricFamily]) -> String {
     let mut text = String::new();
     for family in families {

@@ -43,7 +43,6 @@ pub enum ProfileError {
 
 impl ProfileError {
     /// Returns the text for the one who asked for the profile.
-    #[must_use]
     pub const fn detail(self) -> &'static str {
         match self {
             Self::Start => {

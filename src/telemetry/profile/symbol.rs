@@ -9,7 +9,6 @@ const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Returns the name with the path of its module, if the file tells it, and without generic
 /// arguments.
-#[must_use]
 pub(super) fn readable_name(name: &str, file: &str) -> String {
     let plain = without_arguments(name);
     match module_of(file) {
