@@ -13,9 +13,10 @@ use super::network::{Event, Network, Readiness, Stream};
 use crate::clock::Now;
 use crate::http::handler::Handler;
 use crate::http::peer::Peer;
+use crate::limits::{OUT_BYTES_MAX, RECEIVE_BYTES};
 
 /// A stream in memory, which takes whatever is written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct MemoryStream {
     /// The bytes that the peer has sent.
     input: Vec<u8>,
@@ -23,6 +24,14 @@ struct MemoryStream {
     read: usize,
     /// The bytes that were written.
     output: Vec<u8>,
+}
+
+impl MemoryStream {
+    /// Returns a stream that does not allocate for what one turn receives.
+    fn new() -> Self {
+        let [input, output] = [RECEIVE_BYTES, OUT_BYTES_MAX].map(Vec::with_capacity);
+        Self { input, read: 0, output }
+    }
 }
 
 impl Read for MemoryStream {
@@ -106,14 +115,13 @@ impl<H: Handler> OfflineCore<H> {
 
     /// Runs a turn in which a client connects, and returns the slot of the connection.
     pub fn connect(&mut self, now: Now) -> usize {
-        self.event_loop.network_mut().incoming.push_back(MemoryStream::default());
+        self.event_loop.network_mut().incoming.push_back(MemoryStream::new());
         self.run_turn([Event::Incoming], now, now);
         self.event_loop.network_mut().slot
     }
 
-    /// Runs a turn from `now` to `ended` in which the connection in `slot` receives `input`, and
-    /// returns what was sent on it; nothing if it is closed.
-    pub fn receive(&mut self, slot: usize, input: &[u8], now: Now, ended: Now) -> &[u8] {
+    /// Runs a turn from `now` to `ended` in which the connection in `slot` receives `input`.
+    pub fn receive(&mut self, slot: usize, input: &[u8], now: Now, ended: Now) {
         if let Some(stream) = self.event_loop.stream_mut(slot) {
             stream.input.clear();
             stream.input.extend_from_slice(input);
@@ -122,17 +130,16 @@ impl<H: Handler> OfflineCore<H> {
         }
         let readiness = Readiness { slot, readable: true, ..Readiness::default() };
         self.run_turn([Event::Stream(readiness)], now, ended);
-        self.output(slot)
     }
 
-    /// Runs a turn from `now` to `ended` that another thread has asked for by an answer, and
-    /// returns what has been sent on the connection in `slot` since it received something.
-    pub fn wake(&mut self, slot: usize, now: Now, ended: Now) -> &[u8] {
+    /// Runs a turn from `now` to `ended` because another thread has answered a request.
+    pub fn wake(&mut self, now: Now, ended: Now) {
         self.run_turn([Event::WakeUp], now, ended);
-        self.output(slot)
     }
 
-    fn output(&mut self, slot: usize) -> &[u8] {
+    /// Returns what was sent on the connection in `slot` since it received something; nothing if
+    /// the connection is closed.
+    pub fn sent(&mut self, slot: usize) -> &[u8] {
         self.event_loop.stream_mut(slot).map_or(&[], |stream| &stream.output)
     }
 

@@ -20,10 +20,9 @@
 //!
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
 //!
-//! What does not depend on the machine is counted instead: [`replay`] is a core without sockets and
-//! clock, and [`callgrind`] counts its instructions.
+//! What does not depend on the machine is counted instead: [`offline`] is a server of one core
+//! without a kernel, whose instructions `benches/instructions.rs` counts.
 
-pub mod callgrind;
 pub mod compare;
 mod comparison;
 mod cores;
@@ -32,11 +31,11 @@ mod drive;
 mod generator;
 mod limit;
 mod measurement;
+pub mod offline;
 mod page;
 mod preparation;
 pub mod record;
 pub mod redis_writer;
-pub mod replay;
 mod report;
 pub mod scenario;
 mod server;

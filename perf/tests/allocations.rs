@@ -8,31 +8,19 @@
 )]
 
 use allocation_counter::{AllocationInfo, measure};
-use corepulse::api::service::Service;
-use corepulse::api::state::State;
 use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
 use corepulse::store::redis::Observer;
 use corepulse::store::{RedisSettings, Store};
-use corepulse_perf::replay::{Replay, START_MS, TTL_MS, memory_store};
+use corepulse_perf::offline::{OfflineServer, START_MS, TTL_MS, memory_store};
 use corepulse_perf::scenario::{Scenario, Traffic};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
-use mio::net::TcpStream;
-use percore::admission::Admission;
-use percore::buffer_pool::BufferPool;
-use percore::clock::{Clock, Now};
-use percore::connection::{Accepted, Connection};
-use percore::context::{AfterServe, ConnectionLimits, CoreContext};
+use percore::clock::Clock;
 use percore::http::content_coding::{BodyDecoder, ContentCoding};
-use percore::http::handler::{AnswerSink, ConnectionId, Handler, RequestId};
-use percore::http::response::{Answer, Encoder};
-use percore::observer::Observer as _;
-use percore::turn_clock::TurnClock;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
-use std::io::{ErrorKind, Read, Write};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::time::Duration;
 
 /// Batches that give 1,000 devices a full window and fill either store.
 const WARM_UP: usize = 60;
@@ -71,18 +59,18 @@ fn turns(scenario: Scenario, count: usize) -> Vec<Vec<u8>> {
 /// What a core allocates for these turns when it has been at work for a while, with such turns
 /// among others.
 fn allocated(store: Store, warm_up: &[Vec<u8>], measured: &[Vec<u8>]) -> AllocationInfo {
-    let mut replay = Replay::new(store);
+    let mut server = OfflineServer::new(store);
     for turn in turns(Scenario::Ndjson, WARM_UP).iter().chain(warm_up) {
-        replay.turn(turn).unwrap();
+        server.turn(turn);
     }
-    let before = replay.state().store.stats().totals.accepted;
+    let before = server.state().store.stats().totals.accepted;
     let info = measure(|| {
         for turn in measured {
-            let answers = replay.turn(turn).unwrap();
+            let answers = server.turn(turn);
             assert!(answers.starts_with(b"HTTP/1.1 202 "));
         }
     });
-    assert!(replay.state().store.stats().totals.accepted > before);
+    assert!(server.state().store.stats().totals.accepted > before);
     info
 }
 
@@ -144,109 +132,6 @@ fn a_body_in_a_coding_allocates_nothing() {
     decode();
     let info = measure(decode);
     assert_eq!((info.count_total, info.bytes_total), (0, 0), "{info:?}");
-}
-
-/// The same through a socket, with all that the engine keeps of a connection.
-#[test]
-fn a_connection_allocates_nothing() {
-    let replay = Replay::new(memory_store());
-    let mut served = Served::new(replay.state());
-    let turns = turns(Scenario::Device, 100);
-    turns.iter().for_each(|turn| served.exchange(turn));
-    let info = measure(|| turns.iter().for_each(|turn| served.exchange(turn)));
-    assert_eq!((info.count_total, info.bytes_total), (0, 0), "{info:?}");
-    let accepted = replay.state().store.stats().totals.accepted;
-    assert_eq!(accepted, 2 * turns.len() as u64);
-}
-
-/// A connection, its peer, and what the core lends to it.
-struct Served {
-    connection: Connection<TcpStream>,
-    peer: std::net::TcpStream,
-    service: Service,
-    answer_sink: Arc<dyn AnswerSink>,
-    limits: ConnectionLimits,
-    buffers: BufferPool,
-    encoder: Encoder,
-    turn_clock: TurnClock,
-    turns: u64,
-}
-
-#[derive(Debug)]
-struct NoAnswers;
-
-impl AnswerSink for NoAnswers {
-    fn deliver(&self, _: RequestId, _: Answer) {}
-}
-
-impl Served {
-    fn new(state: &Arc<State>) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (stream, _) = listener.accept().unwrap();
-        peer.set_nonblocking(true).unwrap();
-        stream.set_nonblocking(true).unwrap();
-        let accepted = Accepted {
-            id: ConnectionId::default(),
-            peer_is_loopback: true,
-            admission: Admission::Regular,
-            now_ms: 0,
-            age_ms: u64::MAX,
-        };
-        let limits =
-            ConnectionLimits { idle_ms: 75_000, request_ms: 10_000, body_bytes_max: 1024 * 1024 };
-        Self {
-            connection: Connection::new(TcpStream::from_std(stream), &accepted),
-            peer,
-            service: Service::new(0, Arc::clone(state)),
-            answer_sink: Arc::new(NoAnswers),
-            limits,
-            buffers: BufferPool::new(limits.body_bytes_max),
-            encoder: Encoder::default(),
-            turn_clock: TurnClock::default(),
-            turns: 0,
-        }
-    }
-
-    /// Sends a request, and serves the connection until the answer is here.
-    fn exchange(&mut self, request: &[u8]) {
-        self.peer.write_all(request).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let mut answer = [0; 1024];
-        while Instant::now() < deadline {
-            self.turn();
-            match self.peer.read(&mut answer) {
-                Ok(length) => return assert!(answer[..length].starts_with(b"HTTP/1.1 202 ")),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
-            }
-        }
-        panic!("no answer in time");
-    }
-
-    fn turn(&mut self) {
-        self.turns += 1;
-        let wall_us = i64::try_from((START_MS + self.turns) * 1000).unwrap();
-        let now = Now { mono_ns: self.turns * 1_000_000, wall_us };
-        self.turn_clock.begin(now.mono_ns);
-        let mut lent = CoreContext {
-            handler: &mut self.service,
-            answer_sink: &self.answer_sink,
-            limits: &self.limits,
-            buffers: &mut self.buffers,
-            encoder: &mut self.encoder,
-            now,
-            readable_ns: self.turn_clock.readable_ns(),
-            draining: false,
-            share_spent: false,
-            cost: 0,
-        };
-        self.connection.set_readiness(true, false);
-        assert_eq!(self.connection.serve(&mut lent), AfterServe::Wait);
-        self.service.publish(now);
-        self.service.end_turn(now);
-        self.turn_clock.end(now.mono_ns);
-        self.service.turn_ended(now.mono_ns, now.mono_ns);
-    }
 }
 
 /// Verdicts and rejections are part of the steady state as well; their place in the answer grows

@@ -1,0 +1,148 @@
+//! A server of one core without a kernel, a clock or another thread: the real connection, handler
+//! and store, turn by turn, so that instructions and allocations can be counted one by one.
+
+use corepulse::analytics::{Analytics, AnalyticsSettings};
+use corepulse::api::jobs::{Execution, Job, JobError, JobQueue, Lane};
+use corepulse::api::route::{LABELS, NAMES};
+use corepulse::api::service::Service;
+use corepulse::api::state::{Settings, State};
+use corepulse::store::Store;
+use corepulse::telemetry::busy_ratios::BusyRatios;
+use corepulse::telemetry::counters::Counters;
+use corepulse::telemetry::exposition::Exposition;
+use corepulse::telemetry::latency::Latency;
+use percore::clock::Now;
+use percore::engine::EngineConfig;
+use percore::offline::OfflineCore;
+use percore::sync::Mutex;
+use std::sync::Arc;
+
+/// The wall clock at the first turn, in milliseconds since 1970.
+pub const START_MS: u64 = 1_800_000_000_000;
+
+/// The time to live of stored metrics.
+pub const TTL_MS: u64 = 300_000;
+
+/// The time from one turn to the next.
+const TURN_NS: u64 = 1_000_000;
+
+/// The time that a turn takes, as the server's own durations have it.
+const BUSY_NS: u64 = 100_000;
+
+/// The capacity of the store: small, so that a warm-up fills it, and what comes in afterwards lets
+/// the oldest go.
+const STORE_BYTES: usize = 1024 * 1024;
+
+/// One core of a server with one connection.
+#[derive(Debug)]
+pub struct OfflineServer {
+    core: OfflineCore<Service>,
+    connection: usize,
+    state: Arc<State>,
+    jobs: Jobs,
+    turns: u64,
+}
+
+/// The jobs that another thread would run.
+#[derive(Clone, Debug, Default)]
+struct Jobs(Arc<Mutex<Vec<Job>>>);
+
+impl JobQueue for Jobs {
+    fn submit(&self, job: Job) -> Result<(), (Job, JobError)> {
+        // A profile of a core without threads and clock would show nothing.
+        if job.lane() == Lane::Profile {
+            return Err((job, JobError::ProfilerBusy));
+        }
+        self.0.lock().push(job);
+        Ok(())
+    }
+}
+
+/// Returns the embedded store, as small as a warm-up fills.
+#[must_use]
+pub fn memory_store() -> Store {
+    Store::memory(1, STORE_BYTES, TTL_MS)
+}
+
+impl OfflineServer {
+    /// Returns a server that keeps what it accepts in `store`, which is for one core.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        let jobs = Jobs::default();
+        let config = EngineConfig::for_workers(1);
+        let state = Arc::new(State {
+            analytics: Analytics::new(analytics_settings(), 1),
+            store,
+            counters: Arc::new(Counters::new(1, LABELS)),
+            latency: Arc::new(Latency::new(1, NAMES.len())),
+            flushes: Arc::new(Latency::new(1, 1)),
+            busy_ratios: BusyRatios::new(Now::default()),
+            exposition: Exposition::default(),
+            cors: None,
+            jobs: Box::new(jobs.clone()),
+            settings: settings(config.limits.body_bytes_max),
+        });
+        let mut core = OfflineCore::new(Service::new(0, Arc::clone(&state)), &config);
+        let connection = core.connect(time(0));
+        Self { core, connection, state, jobs, turns: 0 }
+    }
+
+    /// Returns the state that the core shares with others.
+    #[must_use]
+    pub const fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// Runs a turn, a millisecond after the one before, in which `input` is received, and returns
+    /// what is sent. Jobs run after the turn, and a second one sends their answers.
+    pub fn turn(&mut self, input: &[u8]) -> &[u8] {
+        let (now, ended) = self.next_turn();
+        self.core.receive(self.connection, input, now, ended);
+        let jobs = std::mem::take(&mut *self.jobs.0.lock());
+        if !jobs.is_empty() {
+            let (now, ended) = self.next_turn();
+            for job in jobs {
+                job.run(&Execution { now, sleep: &std::thread::sleep }).deliver();
+            }
+            self.core.wake(now, ended);
+        }
+        self.core.sent(self.connection)
+    }
+
+    fn next_turn(&mut self) -> (Now, Now) {
+        self.turns += 1;
+        let now = time(self.turns * TURN_NS);
+        (now, Now { mono_ns: now.mono_ns + BUSY_NS, ..now })
+    }
+}
+
+fn time(mono_ns: u64) -> Now {
+    let wall_us = i64::try_from(START_MS * 1000 + mono_ns / 1000).unwrap_or(i64::MAX);
+    Now { mono_ns, wall_us }
+}
+
+/// Returns the defaults of the server.
+const fn analytics_settings() -> AnalyticsSettings {
+    AnalyticsSettings {
+        window: 50,
+        threshold: 2.0,
+        min_samples: 16,
+        cooldown: 50,
+        devices_max: 100_000,
+        device_ttl_ns: 3_600_000_000_000,
+    }
+}
+
+fn settings(body_bytes_max: usize) -> Settings {
+    Settings {
+        instance: "offline".to_owned(),
+        cores: 1,
+        body_bytes_max,
+        store_ttl_ms: i64::try_from(TTL_MS).unwrap_or(i64::MAX),
+        ingest_token: None,
+        admin_token: None,
+        devices_max: 100_000,
+        connections_max: 1000,
+        request_timeout_ns: u64::MAX,
+    }
+}
