@@ -2,7 +2,9 @@
 #![no_main]
 #![allow(dead_code, unreachable_pub, reason = "not every target uses all of a file")]
 
-#[path = "../../tests/invariants/metric.rs"]
+#[path = "../../tests/decode_naive/invariants.rs"]
 mod metric;
+#[path = "../../tests/decode_naive/naive.rs"]
+mod naive;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| metric::check(data));

@@ -10,7 +10,9 @@
 
 use corepulse_perf::offline::{OfflineServer, START_MS, memory_store};
 use corepulse_perf::scenario::{Scenario, Traffic};
-use gungraun::{Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
+use gungraun::{
+    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
 
 /// Batches before anything is counted: 1,000 devices get full windows, and the store is full, so
 /// that each event lets an older one go.

@@ -17,6 +17,7 @@ pub mod child_process;
 pub mod exposition;
 pub mod fake_redis;
 pub mod fault_proxy;
+pub mod fuzz_inputs;
 pub mod http_client;
 pub mod http_response;
 pub mod load_loop;

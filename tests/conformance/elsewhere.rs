@@ -1,5 +1,11 @@
 //! Clauses that other tests hold: it takes time, a flag or load to see them.
 
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use super::clauses::escaped;
+
 /// A row without exchanges.
 pub struct Elsewhere {
     pub clause: &'static str,
@@ -116,3 +122,29 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         "during_the_drain_delay_all_is_served_but_readiness",
     ),
 ];
+
+/// Returns the table of these clauses, as `CLAUSES.md` has it.
+pub fn appendix() -> String {
+    let mut text =
+        "\n## Held by other tests\n\nWhat takes time, a flag or load to see.\n\n".to_owned();
+    text.push_str("| clause | asks for | here | test |\n|---|---|---|---|\n");
+    for row in ELSEWHERE {
+        let [asks, does] = [row.asks, row.does].map(escaped);
+        let _ = writeln!(
+            text,
+            "| {} | {asks} | {does} | `tests/{}`: `{}` |",
+            row.clause, row.file, row.test
+        );
+    }
+    text
+}
+
+#[test]
+fn what_other_tests_hold_is_there() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    for row in ELSEWHERE {
+        let text = fs::read_to_string(tests.join(row.file)).expect(row.file);
+        let test = format!("#[test]\nfn {}()", row.test);
+        assert!(text.contains(&test), "{}: no test {}", row.file, row.test);
+    }
+}

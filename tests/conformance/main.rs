@@ -1,9 +1,7 @@
-//! RFC 9110 and RFC 9112, clause by clause, for a server of this kind.
+//! RFC 9110 and RFC 9112 for what the engine leaves to its handler: types and codings of content.
 //!
-//! The table is the test: each row says what a clause asks for and what this server does, and holds
-//! the exchanges that show it, byte for byte; each is run over a socket as a test of its own name.
-//! `CLAUSES.md` is the same table to read. Then every row is sent in every split, and in random
-//! series with others: neither may change an answer.
+//! The tables of methods, targets and answers are the engine's (`percore/tests/conformance`, which
+//! says how they are run); here they are asked of the whole server, whose paths they name.
 
 #![expect(
     clippy::expect_used,
@@ -12,7 +10,8 @@
     clippy::string_slice,
     clippy::unwrap_used,
     unreachable_pub,
-    reason = "a test that panics has failed, which is what it is for"
+    dead_code,
+    reason = "a test that panics has failed, which is what it is for; the engine uses all of it"
 )]
 
 #[path = "../http/in_process.rs"]
@@ -20,45 +19,50 @@ mod in_process;
 
 // Before the tables, which are written with its macro.
 #[macro_use]
+#[path = "../../percore/tests/conformance/row.rs"]
 mod row;
 
+#[path = "../../percore/tests/conformance/answers.rs"]
 mod answers;
-mod chunks;
+#[path = "../../percore/tests/conformance/clauses.rs"]
 mod clauses;
-mod codings;
-mod connections;
 mod contents;
 mod elsewhere;
+#[path = "../../percore/tests/conformance/exchange.rs"]
 mod exchange;
-mod expectations;
-mod fields;
-mod hosts;
-mod lengths;
+#[path = "../../percore/tests/conformance/methods.rs"]
 mod methods;
-mod request_lines;
+#[path = "../../percore/tests/conformance/seen.rs"]
 mod seen;
+#[path = "../../percore/tests/conformance/series.rs"]
 mod series;
-mod smuggling;
+mod server;
+#[path = "../../percore/tests/conformance/splits.rs"]
 mod splits;
+#[path = "../../percore/tests/conformance/targets.rs"]
 mod targets;
 
+use elsewhere::appendix;
 use row::Row;
 
-/// Every table, with its heading.
+/// Returns every table with its heading.
 fn tables() -> Vec<(&'static str, Vec<Row>)> {
     vec![
-        ("Request lines", request_lines::rows()),
         ("Methods", methods::rows()),
         ("Targets", targets::rows()),
-        ("Host", hosts::rows()),
-        ("Header fields", fields::rows()),
-        ("Content-Length", lengths::rows()),
-        ("Transfer-Encoding", codings::rows()),
-        ("Chunks and trailers", chunks::rows()),
-        ("Connections", connections::rows()),
-        ("Expectations", expectations::rows()),
-        ("Content of requests", contents::rows()),
         ("Answers", answers::rows()),
-        ("Request smuggling", smuggling::rows()),
+        ("Content of requests", contents::rows()),
     ]
 }
+
+/// The head of `CLAUSES.md`, with the clauses that other tests hold.
+const HEAD: &str = "\
+# Clauses
+
+What RFC 9110 and RFC 9112 ask of an origin server of this kind beside what its engine does
+(`percore/tests/conformance/CLAUSES.md`), what this one does, and the test that shows it.
+
+This file is written by the tests from the tables in `tests/conformance/` and in the engine's: edit
+those, then run `CONFORMANCE_REWRITE=1 cargo test --test conformance clauses`. The last column says
+how many exchanges a row is shown by.
+";

@@ -11,6 +11,7 @@
 )]
 
 mod bodies;
+mod invariants;
 mod literals;
 mod naive;
 
@@ -143,4 +144,10 @@ proptest! {
             }
         }
     }
+}
+
+/// Replays what the fuzz target `metric` starts from, and what it has found.
+#[test]
+fn the_invariants_hold_of_every_seed() {
+    testkit::fuzz_inputs::replay("metric", invariants::check);
 }

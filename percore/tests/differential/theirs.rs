@@ -162,7 +162,7 @@ pub fn requests(stream: &[u8], step: usize) -> Vec<Framed> {
     });
     let connection = http1::Builder::new()
         .half_close(true)
-        .max_headers(corepulse::limits::HEADERS_MAX)
+        .max_headers(percore::limits::HEADERS_MAX)
         .auto_date_header(false)
         .serve_connection(wire, service);
     let mut connection = pin!(connection);

@@ -4,7 +4,7 @@ use super::row::{ACCEPTED, HEALTHY, METRIC, answer, closed, closes, each, get, o
 
 /// The answer to a POST of nothing.
 const EMPTY: &str = "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\
-    \"detail\":\"expected an event, found an empty body\",\"rejected\":0,\"errors\":[]}\n";
+    \"detail\":\"expected an event, found an empty body\"}\n";
 
 /// A POST of the metric under this length.
 fn with(value: &str) -> String {

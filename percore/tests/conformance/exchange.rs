@@ -2,8 +2,8 @@
 
 use std::io::ErrorKind;
 
-use super::in_process::InProcessServer;
 use super::row::{Case, Expected, Row};
+use super::server::TestServer;
 use testkit::{Barrier, HttpClient, HttpResponse, assert_problem};
 
 /// The request that follows the bytes of a case. It is answered if the connection stays open, which
@@ -12,7 +12,7 @@ pub const FOLLOWER: &[u8] = b"GET /follower HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A server, and what its answers are waited for with.
 pub struct Server {
-    running: InProcessServer,
+    running: TestServer,
     barrier: Barrier,
 }
 
@@ -26,8 +26,7 @@ pub struct Stream {
 
 impl Server {
     pub fn start() -> Self {
-        // One worker: see `Barrier`.
-        let running = InProcessServer::start(&["--workers", "1"]);
+        let running = TestServer::start();
         let barrier = Barrier::new(running.address);
         Self { running, barrier }
     }

@@ -5,22 +5,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use super::elsewhere::ELSEWHERE;
 use super::row::Row;
-use super::tables;
-
-const HEAD: &str = "\
-# Clauses
-
-What RFC 9110 and RFC 9112 ask of an origin server of this kind, what this one does, and the test
-that shows it. Where the RFCs leave a choice, what could be read in two ways is refused: a guess is
-a smuggled request at the proxy in front. After each refusal the connection closes, and nothing
-behind it is parsed.
-
-This file is written by the tests from the tables in `tests/conformance/`: edit those, then run
-`CONFORMANCE_REWRITE=1 cargo test --test conformance clauses`. `cargo test --test conformance hosts`
-runs the rows of one table; the last column says how many exchanges a row is shown by.
-";
+use super::{HEAD, appendix, tables};
 
 fn rendered() -> String {
     let mut text = HEAD.to_owned();
@@ -34,17 +20,9 @@ fn rendered() -> String {
             }
         }
     }
-    text.push_str("\n## Held by other tests\n\nWhat takes time, a flag or load to see.\n\n");
-    text.push_str("| clause | asks for | here | test |\n|---|---|---|---|\n");
-    for row in ELSEWHERE {
-        let [asks, does] = [row.asks, row.does].map(escaped);
-        let _ = writeln!(
-            text,
-            "| {} | {asks} | {does} | `tests/{}`: `{}` |",
-            row.clause, row.file, row.test
-        );
-    }
+    text.push_str(&appendix());
     text.push_str("\n## Where this server differs\n\n");
+    differing.is_empty().then(|| text.push_str("Nowhere.\n"));
     for test in differing {
         let _ = writeln!(text, "- `{test}`");
     }
@@ -60,7 +38,7 @@ fn line(row: &Row) -> String {
 }
 
 /// A bar would end the cell.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
@@ -79,15 +57,6 @@ fn the_file_is_the_table() {
     let differs = written.lines().zip(rendered.lines()).find(|(written, table)| written != table);
     assert_eq!(differs, None, "CONFORMANCE_REWRITE=1 writes the file anew");
     assert_eq!(written.len(), rendered.len(), "CONFORMANCE_REWRITE=1 writes the file anew");
-}
-
-#[test]
-fn what_other_tests_hold_is_there() {
-    for row in ELSEWHERE {
-        let text = fs::read_to_string(root().join("tests").join(row.file)).expect(row.file);
-        let test = format!("#[test]\nfn {}()", row.test);
-        assert!(text.contains(&test), "{}: no test {}", row.file, row.test);
-    }
 }
 
 #[test]

@@ -3,11 +3,11 @@
 //! An answer depends on nothing but its request, so two streams of bytes in which the same requests
 //! are seen, and the same refusal after them, are answered alike.
 
-use corepulse::limits::BODY_BYTES_DEFAULT;
 use percore::http::head_cache::HeadCache;
 use percore::http::request::Method;
 use percore::http::request_error::RequestError;
 use percore::http::request_reader::{CompleteRequest, DecodeProgress, ReadProgress, RequestReader};
+use percore::limits::BODY_BYTES_DEFAULT;
 
 /// A request, or the refusal of one.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,10 +4,7 @@
 
 use corepulse::metric::decode::{Decoder, LineMode};
 
-use naive::both;
-
-#[path = "../decode_naive/naive.rs"]
-mod naive;
+use crate::naive::both;
 
 /// Fails if anything above does not hold of these bytes.
 pub fn check(body: &[u8]) {
