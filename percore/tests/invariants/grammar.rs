@@ -7,9 +7,9 @@
 
 use std::net::Ipv6Addr;
 
+use percore::http::request::Method;
 use percore::limits::{CHUNK_LINE_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
 use percore::limits::{REQUEST_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
-use percore::http::request::Method;
 
 use crate::receive::{Seen, Taken};
 
