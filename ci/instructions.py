@@ -1,4 +1,4 @@
-"""Compares instructions with their record: `instructions.py [--write]`, called by `ci/instructions`.
+"""Compares instructions with their record: `instructions.py [--write]`, for `ci/instructions`.
 
 Reads gungraun's summaries, one a line, and divides each total by the requests or events in it.
 """

@@ -1,11 +1,6 @@
 //! In the steady state a core allocates nothing for what it takes, whatever store it goes to.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, which is what it is for"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
 use allocation_counter::{AllocationInfo, measure};
 use corepulse::config::Secret;

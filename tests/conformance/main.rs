@@ -4,7 +4,6 @@
 //! says how they are run); here they are asked of the whole server, whose paths they name.
 
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::string_slice,
