@@ -4,9 +4,9 @@
 //! says how they are run); here they are asked of the whole server, whose paths they name.
 
 #![expect(
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::string_slice,
     clippy::unwrap_used,
     unreachable_pub,
     dead_code,
