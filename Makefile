@@ -71,7 +71,7 @@ perf-load: ## Latency of an open loop with Redis: 1,000 requests/s, and half of 
 	ci/setup-perf
 	target/release/compare --servers floor,corepulse --scenarios device --redis --rate 1000 \
 		--seconds 20 --rounds 5 --name load-1000 --record
-	target/release/compare --servers floor,corepulse --scenarios device --redis --share 0.5 \
+	target/release/compare --servers floor,corepulse --scenarios device --redis --percent 50 \
 		--seconds 15 --rounds 3 --name load-half --record
 
 perf-analyze: ## What /analyze with 100,000 devices costs while both cores are loaded (3 minutes)

@@ -44,9 +44,9 @@ struct Options {
     /// Offer every server so many requests a second, instead of as many as it answers.
     #[arg(long, value_parser = value_parser!(u32).range(1..=i64::from(RATE_MAX)))]
     rate: Option<u32>,
-    /// Offer every server this share of what it answers at most, up to what `--rate` can be.
-    #[arg(long, conflicts_with = "rate", value_parser = share)]
-    share: Option<f64>,
+    /// Offer every server so many per cent of what it answers at most, up to what `--rate` can be.
+    #[arg(long, conflicts_with = "rate", value_parser = value_parser!(u32).range(1..=100))]
+    percent: Option<u32>,
     /// Measure a server that runs on this machine, at `http://ADDRESS`, instead of starting any.
     #[arg(long, conflicts_with_all = ["servers", "redis"], value_parser = loopback)]
     url: Option<SocketAddr>,
@@ -77,9 +77,6 @@ struct Options {
     /// A page, such as `/analyze`: another server is asked for it beside the load.
     #[arg(long, value_name = "PAGE")]
     beside: Option<String>,
-    /// Requests for that page, each second.
-    #[arg(long, default_value_t = 10, value_parser = value_parser!(u32).range(1..=1000))]
-    asks: u32,
     /// Further arguments of corepulse, in one: `--arguments="--engine may-minihttp"`.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     arguments: String,
@@ -100,11 +97,6 @@ struct Options {
 pub fn main() -> ExitCode {
     let options = Options::parse();
     record::end("compare", options.show.as_ref().map_or_else(|| compare(&options), show))
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share: &f64| *share > 0.0 && *share <= 1.0);
-    share.ok_or_else(|| "expected a share above 0, 1 at most".to_owned())
 }
 
 /// Returns the address in a URL. A load is nothing to send to others.
@@ -138,8 +130,7 @@ fn compare(options: &Options) -> Result<(), String> {
             seconds: options.seconds,
             rate: options.rate,
         },
-        share: options.share,
-        pages_per_second: options.asks,
+        percent: options.percent,
         attached: options.attach.clone(),
         notes: Vec::new(),
         memory: Vec::new(),
@@ -169,22 +160,18 @@ fn run(
     let mut measurements = Vec::new();
     for round in 0..usize::from(options.rounds) {
         for conditions in conditions(options) {
-            let mut all: Vec<_> = participants(candidates, conditions.store).enumerate().collect();
+            let mut all: Vec<_> = participants(candidates, conditions.store).collect();
             // Whoever was first in a round is last in the next.
             let first = round % all.len();
             all.rotate_left(first);
-            let mut measured = Vec::new();
-            for (at, candidate) in all {
+            for candidate in all {
                 let key = (candidate.label.clone(), conditions.store == Store::Redis);
                 let kept = kept.entry(key).or_default();
                 let measurement = comparison.measure(conditions, candidate, round, kept)?;
                 let (name, cpu_us) = (measurement.conditions(), measurement.cpu_us_per_request);
                 eprintln!("round {round}: {name}, {}: {cpu_us:.2} µs", candidate.label);
-                measured.push((at, measurement));
+                measurements.push(measurement);
             }
-            // In the order of the servers again.
-            measured.sort_by_key(|(at, _)| *at);
-            measurements.extend(measured.into_iter().map(|(_, measurement)| measurement));
         }
     }
     Ok(measurements)
@@ -316,7 +303,7 @@ mod tests {
             &["--url", "http://192.0.2.1:8080"][..],
             &["--url", "http://127.0.0.1:8080/metrics"],
             &["--url", "http://127.0.0.1:8080", "--redis"],
-            &["--rate", "1000", "--share", "0.5"],
+            &["--rate", "1000", "--percent", "50"],
             &["--rate", "50001"],
         ] {
             assert!(Options::try_parse_from([&["compare"], wrong].concat()).is_err(), "{wrong:?}");

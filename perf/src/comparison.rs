@@ -8,16 +8,16 @@ use crate::devices::{Devices, Order};
 use crate::drive::drive;
 use crate::drive::oha::RATE_MAX;
 use crate::generator::{Drive, Generator, Load};
-use crate::measurement::{Conditions, Measurement, PageLoad, Store, number};
+use crate::measurement::{Conditions, Measurement, PageLoad, Store};
 use crate::page;
 use crate::preparation::{self, Memory};
 use crate::server::Kind;
-use crate::usage::{Usage, threads};
 use std::net::SocketAddr;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+use testkit::usage::{Usage, threads};
 use testkit::{HttpClient, Redis, RedisReply, Server, StoreCounters, wait_until_within};
 
 /// Seconds before a measurement: caches, branch predictors, the first pages of every buffer.
@@ -26,51 +26,52 @@ const WARM_UP_S: u64 = 1;
 /// Longest wait until Redis has everything; a burst is written in far less.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
 
+/// Requests for a page beside a load.
+const PAGES_PER_SECOND: u32 = 10;
+
 /// Requests for a page without a load.
 const ALONE: u32 = 300;
 
 /// A server that is measured, and the state in which it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Candidate {
-    pub(crate) label: String,
+pub struct Candidate {
+    pub label: String,
     /// The program; `None` for a server that runs already.
-    pub(crate) kind: Option<Kind>,
+    pub kind: Option<Kind>,
     /// Where that is.
-    pub(crate) address: Option<SocketAddr>,
-    pub(crate) arguments: Vec<String>,
+    pub address: Option<SocketAddr>,
+    pub arguments: Vec<String>,
     /// Size of a fleet whose windows are filled before; `None` for the load's own devices.
-    pub(crate) devices: Option<u32>,
+    pub devices: Option<u32>,
     /// Connections that have posted once and are idle.
-    pub(crate) idle: u32,
+    pub idle: u32,
     /// A page that is requested beside the load.
-    pub(crate) page: Option<String>,
+    pub page: Option<String>,
 }
 
 /// Everything that is the same for all candidates.
 #[derive(Debug)]
-pub(crate) struct Comparison {
+pub struct Comparison {
     /// Sends the load.
-    pub(crate) generator: Generator,
-    pub(crate) cores: Cores,
+    pub generator: Generator,
+    pub cores: Cores,
     /// The Redis of [`Store::Redis`].
-    pub(crate) redis: Option<Redis>,
+    pub redis: Option<Redis>,
     /// Load, but for the scenario and the devices.
-    pub(crate) load: Load,
-    /// The share of what a server answers at most that it is offered.
-    pub(crate) share: Option<f64>,
-    /// Requests for a page, each second.
-    pub(crate) pages_per_second: u32,
+    pub load: Load,
+    /// The part of what a server answers at most that it is offered.
+    pub percent: Option<u32>,
     /// A command that runs beside each load; `PID` in its environment is the server's.
-    pub(crate) attached: Option<String>,
+    pub attached: Option<String>,
     /// Sentences to be read with the results.
-    pub(crate) notes: Vec<String>,
+    pub notes: Vec<String>,
     /// Memory that prepared states take.
-    pub(crate) memory: Vec<Memory>,
+    pub memory: Vec<Memory>,
 }
 
 /// A server in its state.
 #[derive(Debug)]
-pub(crate) struct Prepared {
+pub struct Prepared {
     server: Option<Server>,
     address: SocketAddr,
     /// The number of the next turn.
@@ -112,14 +113,14 @@ impl Counts {
 
 impl Comparison {
     /// Says something at once, and again below the table.
-    pub(crate) fn note(&mut self, what: String) {
+    pub fn note(&mut self, what: String) {
         eprintln!("{what}");
         self.notes.push(what);
     }
 
     /// Measures a server once. A prepared one is taken from `kept`, and left there if preparing it
     /// took long.
-    pub(crate) fn measure(
+    pub fn measure(
         &mut self,
         conditions: Conditions,
         candidate: &Candidate,
@@ -206,11 +207,13 @@ impl Comparison {
         let started = counts(false);
         let warm_up = Load { seconds: WARM_UP_S, ..load };
         let warm = drive(&self.generator, address, &warm_up, &mut prepared.position)?;
-        if let Some(share) = self.share {
+        if let Some(percent) = self.percent {
             // What still waits for Redis does not count: a queue that grows is no rate to hold.
             let Counts { kept, accepted, .. } = counts(false).since(started);
-            let kept = if writes && has_counters { number(kept) / number(accepted) } else { 1.0 };
-            load.rate = Some(rate_of(number(warm.requests) / warm.seconds * kept, share));
+            let (kept, accepted) = if writes && has_counters { (kept, accepted) } else { (1, 1) };
+            let most = warm.requests / WARM_UP_S * kept / accepted.max(1);
+            let rate = u32::try_from(most * u64::from(percent) / 100).unwrap_or(RATE_MAX);
+            load.rate = Some(rate.clamp(1, RATE_MAX));
         }
         let id = prepared.server.as_ref().map(Server::id);
         let usage = || id.map_or_else(|| Ok(Usage::default()), Usage::of);
@@ -244,8 +247,7 @@ impl Comparison {
         prepared: &mut Prepared,
     ) -> Result<(Drive, Option<PageLoad>), String> {
         let (address, is_over) = (prepared.address, &AtomicBool::new(false));
-        let request =
-            |page| move || page::request_until(address, page, self.pages_per_second, is_over);
+        let request = |page| move || page::request_until(address, page, PAGES_PER_SECOND, is_over);
         thread::scope(|scope| {
             let pages = candidate.page.as_ref().map(|page| scope.spawn(request(page)));
             let attached = self.attached.as_ref().zip(id).map(|(what, id)| attach(what, id));
@@ -258,12 +260,6 @@ impl Comparison {
             Ok((driven?, pages.transpose()?))
         })
     }
-}
-
-/// Returns a share of a rate, as far as the generator for fixed rates goes.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before")]
-fn rate_of(saturation: f64, share: f64) -> u32 {
-    (saturation * share).round().clamp(1.0, f64::from(RATE_MAX)) as u32
 }
 
 /// Starts a command that is told of the server's process.

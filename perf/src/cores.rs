@@ -6,19 +6,19 @@ use std::thread;
 /// The first cores for the server's workers, the next for the generator's threads, the one behind
 /// them, if there is one, for Redis, which else shares the generator's last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cores {
+pub struct Cores {
     /// The core of a server with one worker; with several it pins them itself.
-    pub(crate) server: Option<CoreId>,
+    pub server: Option<CoreId>,
     /// The core of the generator, if it has one thread.
-    pub(crate) generator: Option<CoreId>,
-    pub(crate) redis: Option<CoreId>,
+    pub generator: Option<CoreId>,
+    pub redis: Option<CoreId>,
     /// The placement in a sentence.
-    pub(crate) note: String,
+    pub note: String,
 }
 
 impl Cores {
     /// Shares out the cores of this machine between workers and threads of the generator.
-    pub(crate) fn share(workers: usize, threads: usize) -> Self {
+    pub fn share(workers: usize, threads: usize) -> Self {
         Self::of(&core_affinity::get_core_ids().unwrap_or_default(), workers, threads)
     }
 
@@ -32,23 +32,16 @@ impl Cores {
         let server = ids.first().filter(|_| workers == 1).copied();
         let generator = generators.first().filter(|_| threads == 1).copied();
         let redis = rest.get(generators.len()).or(generators.last()).copied();
-        let name = |core: Option<CoreId>, several: &str| match core {
-            Some(core) => format!("core {}", core.id),
-            None => several.to_owned(),
-        };
-        let note = format!(
-            "servers run on {}, the generator on {}, a Redis on {}",
-            name(server, "the first cores"),
-            name(generator, "any core"),
-            name(redis, "any core"),
-        );
+        let name = |core: Option<CoreId>| core.map_or("any".to_owned(), |core| core.id.to_string());
+        let [on, by, at] = [server, generator, redis].map(name);
+        let note = format!("cores: {on} for servers, {by} for the generator, {at} for a Redis");
         Self { server, generator, redis, note }
     }
 }
 
 /// Runs `work` on a thread that is pinned to `core`, if there is one: processes that it starts stay
 /// there.
-pub(crate) fn run_on<T: Send>(
+pub fn run_on<T: Send>(
     core: Option<CoreId>,
     work: impl FnOnce() -> Result<T, String> + Send,
 ) -> Result<T, String> {

@@ -15,14 +15,14 @@
 use clap::ValueEnum;
 
 /// The largest fleet.
-pub(crate) const DEVICES_MAX: i64 = 10_000_000;
+pub const DEVICES_MAX: i64 = 10_000_000;
 
 /// Events of a random order before it begins again, for each device.
 const DRAWS_PER_DEVICE: u32 = 4;
 
 /// The order in which devices send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Order {
+pub enum Order {
     /// By number, round and round.
     InTurn,
     /// Round and round, each once in a round, in one order that has nothing to do with numbers.
@@ -32,7 +32,7 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::InTurn => "in turn",
             Self::Shuffled => "shuffled",
@@ -43,12 +43,12 @@ impl Order {
 
 /// A fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Devices {
+pub struct Devices {
     /// Number of devices; at least one, at most [`DEVICES_MAX`].
-    pub(crate) count: u32,
-    pub(crate) order: Order,
+    pub count: u32,
+    pub order: Order,
     /// Digits of an id behind its `device-`.
-    pub(crate) digits: usize,
+    pub digits: usize,
 }
 
 impl Default for Devices {
@@ -60,12 +60,12 @@ impl Default for Devices {
 
 impl Devices {
     /// Returns `device-0000000` and so on: ids of all these fleets are of one length.
-    pub(crate) const fn of(count: u32, order: Order) -> Self {
+    pub const fn of(count: u32, order: Order) -> Self {
         Self { count, order, digits: 7 }
     }
 
     /// Returns the devices of the first events; those of later events are the same again.
-    pub(crate) fn listed(self) -> Vec<u32> {
+    pub fn listed(self) -> Vec<u32> {
         let mut random = fastrand::Rng::with_seed(u64::from(self.count));
         let mut all: Vec<u32> = (0..self.count).collect();
         match self.order {
@@ -81,7 +81,7 @@ impl Devices {
 
     /// Returns how many events in a row have the same timestamp: as many as are of different
     /// devices for sure, so that no key comes twice.
-    pub(crate) fn together(self) -> u64 {
+    pub fn together(self) -> u64 {
         if self.order == Order::Random { 1 } else { self.count.into() }
     }
 }

@@ -4,7 +4,7 @@
 //! have come. [`oha`] is an open loop: requests are due at fixed times, and latency counts from
 //! then, also where the connections were still waiting for other answers.
 
-pub(crate) mod oha;
+pub mod oha;
 mod wrk;
 
 use crate::generator::{Drive, Generator, Load};
@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 /// Drives a server. The events go on from `position`, the number of the first turn, which is moved
 /// behind the last.
-pub(crate) fn drive(
+pub fn drive(
     generator: &Generator,
     address: SocketAddr,
     load: &Load,

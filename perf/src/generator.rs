@@ -3,70 +3,70 @@
 use crate::cores::run_on;
 use crate::devices::Devices;
 use crate::scenario::Scenario;
-use crate::usage;
 use core_affinity::CoreId;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
+use testkit::usage;
 
 /// The name by which requests call the server.
-pub(crate) const HOST: &str = "localhost";
+pub const HOST: &str = "localhost";
 
 /// A load.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
-    pub(crate) scenario: Scenario,
+pub struct Load {
+    pub scenario: Scenario,
     /// Where the events come from, if they are a device's.
-    pub(crate) devices: Devices,
-    pub(crate) connections: u16,
-    pub(crate) threads: u16,
-    pub(crate) seconds: u64,
+    pub devices: Devices,
+    pub connections: u16,
+    pub threads: u16,
+    pub seconds: u64,
     /// Requests a second; `None` for as many as are answered.
-    pub(crate) rate: Option<u32>,
+    pub rate: Option<u32>,
 }
 
 /// Percentiles of the time from a request, or from when it was due, to its answer, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Latency {
-    pub(crate) p50: f64,
-    pub(crate) p90: f64,
-    pub(crate) p99: f64,
+pub struct Latency {
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
     #[serde(rename = "p99.9")]
-    pub(crate) p999: f64,
-    pub(crate) max: f64,
+    pub p999: f64,
+    pub max: f64,
 }
 
 /// The result of a load.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Drive {
-    pub(crate) requests: u64,
+pub struct Drive {
+    pub requests: u64,
     /// From the first request to the last answer.
-    pub(crate) seconds: f64,
-    pub(crate) latency: Latency,
+    pub seconds: f64,
+    pub latency: Latency,
     /// Answers with another status than 2xx, and requests without an answer, in words.
-    pub(crate) faults: Option<String>,
-    pub(crate) generator: f64,
+    pub faults: Option<String>,
+    pub generator: f64,
 }
 
 /// The generator, with the files that it reads.
 #[derive(Debug)]
-pub(crate) struct Generator {
+pub struct Generator {
     core: Option<CoreId>,
     folder: PathBuf,
 }
 
 impl Generator {
     /// Makes one that runs on `core`, if there is one, and has a folder for its files.
-    pub(crate) fn new(core: Option<CoreId>) -> Result<Self, String> {
+    pub fn new(core: Option<CoreId>) -> Result<Self, String> {
         let folder = std::env::temp_dir().join(format!("corepulse-perf-{}", std::process::id()));
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         Ok(Self { core, folder })
     }
 
     /// Runs a command to its end; returns what it printed, and the CPU seconds that it used.
-    pub(crate) fn run(&self, mut command: Command) -> Result<(String, f64), String> {
+    pub fn run(&self, mut command: Command) -> Result<(String, f64), String> {
         let name = command.get_program().to_string_lossy().into_owned();
         let before = usage::of_children()?;
         let output = run_on(self.core, || command.output().map_err(|e| e.to_string()));
@@ -81,7 +81,7 @@ impl Generator {
     }
 
     /// Writes a file for the generator.
-    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf, String> {
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf, String> {
         let path = self.folder.join(name);
         fs::write(&path, content).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(path)
@@ -96,7 +96,7 @@ impl Drop for Generator {
 }
 
 /// Returns milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(0)
 }

@@ -14,30 +14,31 @@
 //!
 //! In the order of the data: [`scenario`] builds requests of [`devices`], [`drive`] has a
 //! [`generator`] send them to a [`server`] that [`preparation`] has brought into its state, while a
-//! [`page`] may be requested; [`usage`] reads what that cost. [`comparison`] makes a [`measurement`]
-//! of each, [`summary`] and [`report`] sum them up, [`limit`] says who was the limit, and [`record`]
-//! keeps the raw numbers. [`cores`] says who runs where.
+//! [`page`] may be requested; `testkit::Usage` reads what that cost. [`comparison`] makes a
+//! [`measurement`] of each, [`summary`] and [`report`] sum them up, [`limit`] says who was the limit,
+//! and [`record`] keeps the raw numbers. [`cores`] says who runs where.
 //!
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
 //!
 //! What does not depend on the machine is counted instead: [`offline`] is a server of one core
 //! without a kernel, whose instructions `benches/instructions.rs` counts.
 
+#![expect(missing_docs, reason = "a name says it where nothing else has to be said")]
+
 pub mod compare;
-mod comparison;
-mod cores;
-mod devices;
-mod drive;
-mod generator;
-mod limit;
-mod measurement;
+pub mod comparison;
+pub mod cores;
+pub mod devices;
+pub mod drive;
+pub mod generator;
+pub mod limit;
+pub mod measurement;
 pub mod offline;
-mod page;
-mod preparation;
+pub mod page;
+pub mod preparation;
 pub mod record;
 pub mod redis_writer;
-mod report;
+pub mod report;
 pub mod scenario;
-mod server;
-mod summary;
-mod usage;
+pub mod server;
+pub mod summary;

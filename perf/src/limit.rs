@@ -15,7 +15,7 @@ const BUSY: f64 = 0.9;
 const KEPT_UP: f64 = 0.98;
 
 /// Returns what is to be known of a server's measurements beside their medians, if anything is.
-pub(crate) fn note(group: &Group) -> Option<String> {
+pub fn note(group: &Group) -> Option<String> {
     let median = |value: fn(&Measurement) -> f64| group.spread(value).median;
     let server = median(Measurement::server_share);
     let generator = median(Measurement::generator_share);

@@ -3,13 +3,13 @@
 use crate::devices::Order;
 use crate::generator::{Drive, Latency};
 use crate::scenario::Scenario;
-use crate::usage::{Threads, Usage};
 use serde::{Deserialize, Serialize};
+use testkit::usage::{Threads, Usage};
 
 /// The place where the server keeps events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Store {
+pub enum Store {
     /// Its own memory, or nowhere.
     Memory,
     /// Redis; a server that cannot write to one is there to be compared with.
@@ -18,54 +18,54 @@ pub(crate) enum Store {
 
 /// The conditions in which servers are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Conditions {
-    pub(crate) scenario: Scenario,
-    pub(crate) order: Order,
-    pub(crate) store: Store,
+pub struct Conditions {
+    pub scenario: Scenario,
+    pub order: Order,
+    pub store: Store,
 }
 
 /// Requests for a page beside a load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct PageLoad {
+pub struct PageLoad {
     /// Number of requests; at least one.
-    pub(crate) count: u32,
-    pub(crate) latency_us: Latency,
+    pub count: u32,
+    pub latency_us: Latency,
 }
 
 /// A row of a record. Fields with a default are newer than the oldest records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Measurement {
-    pub(crate) round: usize,
-    pub(crate) scenario: String,
+pub struct Measurement {
+    pub round: usize,
+    pub scenario: String,
     #[serde(default = "in_turn")]
-    pub(crate) order: String,
-    pub(crate) store: Store,
-    pub(crate) server: String,
+    pub order: String,
+    pub store: Store,
+    pub server: String,
     /// Requests a second that were offered; `None` for as many as were answered.
-    pub(crate) offered_per_second: Option<f64>,
-    pub(crate) requests: u64,
+    pub offered_per_second: Option<f64>,
+    pub requests: u64,
     /// Events accepted: by the server's own counter, where it has one.
-    pub(crate) accepted: u64,
+    pub accepted: u64,
     /// Accepted events that had reached the store by the end.
-    pub(crate) kept: u64,
+    pub kept: u64,
     /// Accepted events that the server could not bring to Redis.
-    pub(crate) dropped: u64,
+    pub dropped: u64,
     /// From the first request to the last answer.
-    pub(crate) seconds: f64,
-    pub(crate) cpu_seconds: f64,
+    pub seconds: f64,
+    pub cpu_seconds: f64,
     /// The part of it that was its own code.
-    pub(crate) user_seconds: f64,
+    pub user_seconds: f64,
     #[serde(default)]
-    pub(crate) cpu_seconds_of_threads: Threads,
-    pub(crate) generator_cpu_seconds: f64,
+    pub cpu_seconds_of_threads: Threads,
+    pub generator_cpu_seconds: f64,
     /// Resident memory of the server in the end.
-    pub(crate) resident_bytes: u64,
-    pub(crate) cpu_us_per_request: f64,
-    pub(crate) cpu_us_per_event: f64,
-    pub(crate) latency_us: Latency,
+    pub resident_bytes: u64,
+    pub cpu_us_per_request: f64,
+    pub cpu_us_per_event: f64,
+    pub latency_us: Latency,
     /// Requests for a page meanwhile.
     #[serde(default)]
-    pub(crate) page: Option<PageLoad>,
+    pub page: Option<PageLoad>,
 }
 
 fn in_turn() -> String {
@@ -75,7 +75,7 @@ fn in_turn() -> String {
 impl Measurement {
     /// Puts together what the generator and the kernel say of a load. All events are taken for
     /// accepted and kept; a server with counters knows better.
-    pub(crate) fn of(conditions: Conditions, server: &str, drive: &Drive, usage: &Usage) -> Self {
+    pub fn of(conditions: Conditions, server: &str, drive: &Drive, usage: &Usage) -> Self {
         let Conditions { scenario, order, store } = conditions;
         let events = drive.requests * scenario.events_per_request() as u64;
         Self {
@@ -103,7 +103,7 @@ impl Measurement {
     }
 
     /// Returns the name of the conditions, as in a table.
-    pub(crate) fn conditions(&self) -> String {
+    pub fn conditions(&self) -> String {
         let order = Some(&self.order).filter(|order| **order != in_turn());
         let order = order.map_or_else(String::new, |order| format!(", {order}"));
         let store = if self.store == Store::Redis { ", Redis" } else { "" };
@@ -111,26 +111,26 @@ impl Measurement {
     }
 
     /// Returns the part of the CPU time of a request that was the server's own code.
-    pub(crate) fn user_us(&self) -> f64 {
+    pub fn user_us(&self) -> f64 {
         self.user_seconds * 1e6 / number(self.requests)
     }
 
-    pub(crate) fn requests_per_second(&self) -> f64 {
+    pub fn requests_per_second(&self) -> f64 {
         number(self.requests) / self.seconds
     }
 
     /// Returns the share of a core that the server used.
-    pub(crate) fn server_share(&self) -> f64 {
+    pub fn server_share(&self) -> f64 {
         self.cpu_seconds / self.seconds
     }
 
     /// Returns the share of a core that the generator used.
-    pub(crate) fn generator_share(&self) -> f64 {
+    pub fn generator_share(&self) -> f64 {
         self.generator_cpu_seconds / self.seconds
     }
 
     /// Returns CPU seconds of the threads whose name begins with `prefix`.
-    pub(crate) fn seconds_of(&self, prefix: &str) -> f64 {
+    pub fn seconds_of(&self, prefix: &str) -> f64 {
         let named = self.cpu_seconds_of_threads.iter().filter(|(name, _)| name.starts_with(prefix));
         named.map(|(_, seconds)| seconds).sum()
     }
@@ -138,6 +138,6 @@ impl Measurement {
 
 /// Returns a count as a number to divide by. Exact below 2^53, far above any count here.
 #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
-pub(crate) fn number(count: u64) -> f64 {
+pub fn number(count: u64) -> f64 {
     count as f64
 }

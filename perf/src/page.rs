@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use testkit::{HttpClient, get};
 
 /// Requests a page at fixed times until `is_over`, at least once.
-pub(crate) fn request_until(
+pub fn request_until(
     address: SocketAddr,
     path: &str,
     per_second: u32,
@@ -29,7 +29,7 @@ pub(crate) fn request_until(
 }
 
 /// Requests a page so often, each time after the answer to the time before.
-pub(crate) fn request_in_turn(address: SocketAddr, path: &str, count: u32) -> Result<(), String> {
+pub fn request_in_turn(address: SocketAddr, path: &str, count: u32) -> Result<(), String> {
     let mut client = HttpClient::connect(address);
     (0..count).try_for_each(|_| request(&mut client, path).map(|_| ()))
 }

@@ -5,9 +5,9 @@ use crate::drive::drive;
 use crate::generator::{Generator, HOST, Load, now_ms};
 use crate::measurement::number;
 use crate::scenario::{Scenario, Traffic};
-use crate::usage::Usage;
 use serde::Serialize;
 use std::net::SocketAddr;
+use testkit::usage::Usage;
 use testkit::{Exposition, HttpClient};
 
 /// The server's `--window`, unless it is told another.
@@ -23,7 +23,7 @@ const DRIVES_MAX: usize = 600;
 
 /// Memory that a number of things takes.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Memory {
+pub struct Memory {
     server: String,
     of: &'static str,
     count: u64,
@@ -39,7 +39,7 @@ impl Memory {
     }
 
     /// Returns a line for people.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let Self { server, of, count, bytes_each, .. } = self;
         format!("{server}: {count} {of}, {bytes_each:.0} bytes resident each")
     }
@@ -47,7 +47,7 @@ impl Memory {
 
 /// Has a few devices post until the store lets go of what is oldest, so that it grows no more; then
 /// fills the windows of all.
-pub(crate) fn fill_windows(
+pub fn fill_windows(
     generator: &Generator,
     address: SocketAddr,
     (label, id): (&str, u32),
@@ -83,7 +83,7 @@ pub(crate) fn fill_windows(
 
 /// Opens connections that each post once and are idle then. The metrics take memory as well, so as
 /// many are posted over one connection before.
-pub(crate) fn open_idle(
+pub fn open_idle(
     address: SocketAddr,
     (label, id): (&str, u32),
     count: u32,

@@ -3,7 +3,6 @@
 
 use crate::measurement::Measurement;
 use clap::Args;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::process::{Command, ExitCode};
 
 /// Options that say where raw numbers are kept.
 #[derive(Debug, Args)]
-pub(crate) struct Records {
+pub struct Records {
     /// Keep the raw numbers among the records, or in this folder: `--record=FOLDER`. Without it
     /// they go where nothing is kept for good.
     #[arg(
@@ -30,7 +29,7 @@ pub(crate) struct Records {
 
 impl Records {
     /// Writes a record under its date and `name`, and says where it is, unless none is wanted.
-    pub(crate) fn keep(&self, name: &str, mut record: Value) -> Result<(), String> {
+    pub fn keep(&self, name: &str, mut record: Value) -> Result<(), String> {
         if self.no_record {
             return Ok(());
         }
@@ -49,24 +48,19 @@ impl Records {
 }
 
 /// Reads the measurements of a record of `compare`.
-pub(crate) fn measurements(text: &str) -> Result<Vec<Measurement>, String> {
-    #[derive(Deserialize)]
-    struct Record {
-        measurements: Vec<Measurement>,
-    }
-    let record: Record = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    Ok(record.measurements)
+pub fn measurements(text: &str) -> Result<Vec<Measurement>, String> {
+    let record = serde_json::from_str(text).and_then(|mut record: Value| {
+        let rows = record.get_mut("measurements").map(Value::take);
+        serde_json::from_value(rows.unwrap_or_default())
+    });
+    record.map_err(|e| e.to_string())
 }
 
 /// Ends a program, with a message on standard error if something failed.
 pub fn end(name: &str, outcome: Result<(), String>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{name}: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    let Err(message) = outcome else { return ExitCode::SUCCESS };
+    eprintln!("{name}: {message}");
+    ExitCode::FAILURE
 }
 
 /// Returns processor, cores, kernel, commit, date and command line.

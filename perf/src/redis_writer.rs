@@ -7,7 +7,6 @@ use crate::cores::{Cores, run_on};
 use crate::measurement::number;
 use crate::record::{self, Records};
 use crate::summary::Spread;
-use crate::usage;
 use clap::Parser;
 use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
@@ -16,12 +15,14 @@ use corepulse::store::key::KEY_PREFIX;
 use corepulse::store::redis::Observer;
 use corepulse::store::{RedisSettings, Store};
 use percore::clock::Clock;
-use serde::Serialize;
 use serde_json::json;
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::usage;
 use testkit::{Redis, RedisReply};
+
+const NAME: &str = "redis-writer";
 
 /// Events that a core takes between two ends of a turn.
 const EVENTS_PER_TURN: u64 = 100;
@@ -38,21 +39,8 @@ struct Options {
     /// Commands of each round.
     #[arg(long, default_value_t = 1_000_000)]
     commands: u64,
-    /// The record's name after its date.
-    #[arg(long, default_value = "redis-writer")]
-    name: String,
     #[command(flatten)]
     records: Records,
-}
-
-/// One round of both.
-#[derive(Serialize)]
-struct Round {
-    round: u16,
-    commands: u64,
-    benchmark_commands_per_second: f64,
-    commands_per_second: f64,
-    cpu_us_per_command: f64,
 }
 
 struct Nobody;
@@ -66,35 +54,39 @@ pub fn main() -> ExitCode {
     let started = run_on(cores.server, || Ok(Redis::start(&["--appendonly", "no"])));
     // Threads and programs that are started there stay there.
     let measured = started.and_then(|redis| run_on(cores.generator, || measure(&options, redis)));
-    record::end("redis-writer", measured)
+    record::end(NAME, measured)
 }
 
 fn measure(options: &Options, mut redis: Redis) -> Result<(), String> {
-    let mut rounds = Vec::new();
-    let commands = options.commands;
-    for round in 0..options.rounds {
+    let Options { rounds, commands, .. } = *options;
+    // Commands a second of redis-benchmark and of the writer, and microseconds of the writer's each.
+    let mut found: Vec<[f64; 3]> = Vec::new();
+    for _ in 0..rounds {
         redis.execute(&["FLUSHALL"]);
-        let benchmark_commands_per_second = benchmark(&redis, commands)?;
+        let benchmark = benchmark(&redis, commands)?;
         redis.execute(&["FLUSHALL"]);
-        let (commands_per_second, cpu_us_per_command) = write(&mut redis, commands)?;
-        rounds.push(Round {
-            round,
-            commands,
-            benchmark_commands_per_second,
-            commands_per_second,
-            cpu_us_per_command,
-        });
+        let (rate, cpu_us) = write(&mut redis, commands)?;
+        found.push([benchmark, rate, cpu_us]);
     }
-    let of = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value));
+    let of = |value: fn(&[f64; 3]) -> f64| Spread::of(found.iter().map(value));
     print!(
         "| | SET/s | CPU µs a SET | ratio of rates |\n|---|---|---|---|\n\
          | redis-benchmark -P 128 | {} | | |\n| writer | {} | {} | {} |\n",
-        of(|round| round.benchmark_commands_per_second).text(0),
-        of(|round| round.commands_per_second).text(0),
-        of(|round| round.cpu_us_per_command).text(3),
-        of(|round| round.commands_per_second / round.benchmark_commands_per_second).text(2),
+        of(|[benchmark, ..]| *benchmark).text(0),
+        of(|[_, rate, _]| *rate).text(0),
+        of(|[.., cpu_us]| *cpu_us).text(3),
+        of(|[benchmark, rate, _]| rate / benchmark).text(2),
     );
-    options.records.keep(&options.name, json!({ "measurements": rounds }))
+    let rows = found.iter().enumerate().map(|(round, [benchmark, rate, cpu_us])| {
+        json!({
+            "round": round,
+            "commands": commands,
+            "benchmark_commands_per_second": benchmark,
+            "commands_per_second": rate,
+            "cpu_us_per_command": cpu_us,
+        })
+    });
+    options.records.keep(NAME, json!({ "measurements": rows.collect::<Vec<_>>() }))
 }
 
 /// Returns the commands a second with which `redis-benchmark -P 128` sets `count` keys to a metric,

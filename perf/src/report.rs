@@ -18,7 +18,7 @@ const HEAD_OF_PAGES: &str = "
 
 /// Returns Markdown: medians, in brackets the smallest and the largest. The ratio is that of CPU
 /// per request to the first server's in the same round. Notes say who was the limit.
-pub(crate) fn table(measurements: &[Measurement]) -> String {
+pub fn table(measurements: &[Measurement]) -> String {
     let groups = Group::all(measurements);
     let rows: String = groups.iter().map(row).collect();
     let pages: String = groups.iter().filter_map(row_of_pages).collect();
@@ -67,16 +67,16 @@ fn row_of_pages(group: &Group) -> Option<String> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+pub mod tests {
     use super::*;
     use crate::devices::Order;
     use crate::generator::{Drive, Latency};
     use crate::measurement::{Conditions, Store};
     use crate::scenario::Scenario;
-    use crate::usage::Usage;
+    use testkit::usage::Usage;
 
     /// 1,000 requests of 1,000 events in 2 s.
-    pub(crate) fn measurement(round: usize, store: Store, server: &str, cpu: f64) -> Measurement {
+    pub fn measurement(round: usize, store: Store, server: &str, cpu: f64) -> Measurement {
         let latency = Latency { p50: 10.0, p90: 15.0, p99: 20.0, p999: 30.0, max: 40.0 };
         let drive = Drive { requests: 1000, seconds: 2.0, latency, faults: None, generator: 1.0 };
         let threads = [("core-0".to_owned(), cpu)].into();

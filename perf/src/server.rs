@@ -10,7 +10,7 @@ use testkit::Server;
 
 /// A program, and how it is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// The bare epoll loop of this crate.
     Floor,
     /// The server.
@@ -46,7 +46,7 @@ impl Kind {
 
     /// Starts it with further arguments on `core`, if there is one, and waits for the line that says
     /// where it listens.
-    pub(crate) fn start(
+    pub fn start(
         self,
         arguments: &[impl AsRef<OsStr> + Sync],
         core: Option<CoreId>,
@@ -57,17 +57,17 @@ impl Kind {
         run_on(core, || Ok(Server::start_command(command)))
     }
 
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         self.parts().0
     }
 
     /// Returns true if it writes to Redis when it is told of one, with `--redis-url`.
-    pub(crate) const fn writes(self) -> bool {
+    pub const fn writes(self) -> bool {
         matches!(self, Self::Corepulse | Self::GoSeed)
     }
 
     /// Returns why it cannot be started; `None` if it can.
-    pub(crate) fn missing(self) -> Option<&'static str> {
+    pub fn missing(self) -> Option<&'static str> {
         if folder().join(self.parts().1).exists() {
             return None;
         }

@@ -4,16 +4,16 @@ use crate::measurement::Measurement;
 
 /// The middle and the ends of some numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spread {
+pub struct Spread {
     /// The middle, or half-way between the two in the middle.
-    pub(crate) median: f64,
+    pub median: f64,
     smallest: f64,
     largest: f64,
 }
 
 impl Spread {
     /// Sums up numbers; of none, all are NaN.
-    pub(crate) fn of(numbers: impl Iterator<Item = f64>) -> Self {
+    pub fn of(numbers: impl Iterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = numbers.collect();
         sorted.sort_by(f64::total_cmp);
         let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
@@ -23,7 +23,7 @@ impl Spread {
     }
 
     /// Writes the median, and in brackets the smallest and the largest.
-    pub(crate) fn text(self, digits: usize) -> String {
+    pub fn text(self, digits: usize) -> String {
         let Self { median, smallest, largest } = self;
         format!("{median:.digits$} ({smallest:.digits$}–{largest:.digits$})")
     }
@@ -31,18 +31,18 @@ impl Spread {
 
 /// All measurements of one server under the same conditions.
 #[derive(Debug)]
-pub(crate) struct Group<'m> {
-    pub(crate) conditions: String,
-    pub(crate) server: &'m str,
+pub struct Group<'m> {
+    pub conditions: String,
+    pub server: &'m str,
     /// In the order of the rounds.
-    pub(crate) own: Vec<&'m Measurement>,
+    pub own: Vec<&'m Measurement>,
     /// Those of the first server of the conditions, with which the others are compared.
     base: Vec<&'m Measurement>,
 }
 
 impl<'m> Group<'m> {
     /// Groups measurements by conditions and server, in the order in which they first come.
-    pub(crate) fn all(measurements: &'m [Measurement]) -> Vec<Self> {
+    pub fn all(measurements: &'m [Measurement]) -> Vec<Self> {
         let names: Vec<String> = measurements.iter().map(Measurement::conditions).collect();
         let all_of = |name: &str, server: &str| -> Vec<&'m Measurement> {
             let same = names.iter().zip(measurements).filter(|(other, _)| *other == name);
@@ -63,12 +63,12 @@ impl<'m> Group<'m> {
     }
 
     /// Sums up a value over the rounds.
-    pub(crate) fn spread(&self, value: impl Fn(&Measurement) -> f64) -> Spread {
+    pub fn spread(&self, value: impl Fn(&Measurement) -> f64) -> Spread {
         Spread::of(self.own.iter().map(|measurement| value(measurement)))
     }
 
     /// Sums up a value of this server and the first one in the same round.
-    pub(crate) fn beside_base(&self, value: impl Fn(&Measurement, &Measurement) -> f64) -> Spread {
+    pub fn beside_base(&self, value: impl Fn(&Measurement, &Measurement) -> f64) -> Spread {
         let pairs = self.own.iter().flat_map(|own| self.base.iter().map(move |base| (own, base)));
         let same = pairs.filter(|(own, base)| own.round == base.round);
         Spread::of(same.map(|(own, base)| value(own, base)))

@@ -30,6 +30,7 @@ pub mod redis_sentinel;
 pub mod server;
 pub mod server_under_load;
 pub mod store_counters;
+pub mod usage;
 pub mod wait;
 
 pub use child_process::ChildProcess;
@@ -45,4 +46,5 @@ pub use redis_client::RedisReply;
 pub use server::Server;
 pub use server_under_load::{Reconciliation, ServerUnderLoad};
 pub use store_counters::StoreCounters;
+pub use usage::Usage;
 pub use wait::{ANSWER_TIME_MAX, TIMEOUT, wait_until, wait_until_within};

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::child_process::{ChildProcess, send_signal};
 use crate::http_client::HttpClient;
+use crate::usage::Usage;
 use crate::wait::{TIMEOUT, wait_until, wait_until_within};
 
 /// Returns the file of the program: it lies in the folder of the profile, which holds the folders
@@ -164,11 +165,7 @@ impl Server {
 
     /// Returns its resident memory, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.0.id());
-        let status = std::fs::read_to_string(path).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        kibibytes * 1024
+        Usage::of(self.id()).expect("it runs").resident_bytes
     }
 
     /// Returns the CPU time that it has used, in ticks of 10 ms (man 5 proc).

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 /// The highest rate that one thread of oha keeps up for sure, in requests a second.
-pub(crate) const RATE_MAX: u32 = 50_000;
+pub const RATE_MAX: u32 = 50_000;
 
 /// Bodies of single events that oha draws from.
 const BODIES: usize = 100_000;
