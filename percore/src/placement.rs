@@ -9,15 +9,16 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::thread;
 
-/// Whether threads are to be pinned to cores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pin {
-    /// Pin where the cores are this process's own.
-    Auto,
-    /// Pin.
-    On,
-    /// Leave it to the scheduler.
-    Off,
+crate::named_enum! {
+    /// Whether threads are to be pinned to cores.
+    pub enum Pin {
+        /// Pin where the cores are this process's own.
+        Auto = "auto",
+        /// Pin.
+        On = "on",
+        /// Leave it to the scheduler.
+        Off = "off",
+    }
 }
 
 /// What the process can know about its cores.

@@ -8,9 +8,7 @@ use std::time::Duration;
 use percore::listen::Listen;
 use percore::placement::Pin;
 
-use super::choices::{
-    Engine, LOG_FORMATS, LOG_LEVELS, LogFormat, LogLevel, OVERFLOWS, Overflow, PINS,
-};
+use super::choices::{Engine, LogFormat, LogLevel, Overflow};
 use super::cors_origins::CorsOrigins;
 use super::errors::ConfigErrors;
 use super::flag::Flag;
@@ -87,7 +85,7 @@ flags! {
     workers: Option<usize>, "workers" = "auto", Auto(Number(1..=WORKERS_MAX));
 
     /// Whether each worker is pinned to its core: auto, on or off
-    pin: Pin, "pin" = "auto", Choice(PINS);
+    pin: Pin, "pin" = "auto", Choice(&Pin::ALL, Pin::name);
 
     /// The engine that serves: percore, or may-minihttp to compare with
     engine: Engine, "engine" = "percore", BuiltEngine;
@@ -106,7 +104,7 @@ flags! {
     store_queue_bytes: usize, "store-queue" = "64MiB", Size(STORE_QUEUE_BYTES_MIN..=usize::MAX);
 
     /// What happens when the queue to Redis is full: drop-oldest or reject
-    store_overflow: Overflow, "store-overflow" = "drop-oldest", Choice(OVERFLOWS);
+    store_overflow: Overflow, "store-overflow" = "drop-oldest", Choice(&Overflow::ALL, Overflow::name);
 
     /// Bytes of the embedded store, its index included; the oldest metrics make room
     memory_store_bytes: usize, "memory-store" = "256MiB",
@@ -168,8 +166,8 @@ flags! {
     instance: String, "instance" NAME, InstanceName;
 
     /// Format of the log on standard error: text or json
-    log_format: LogFormat, "log-format" = "text", Choice(LOG_FORMATS);
+    log_format: LogFormat, "log-format" = "text", Choice(&LogFormat::ALL, LogFormat::name);
 
     /// The least serious lines of the log: error, warn, info or debug
-    log_level: LogLevel, "log-level" = "info", Choice(LOG_LEVELS);
+    log_level: LogLevel, "log-level" = "info", Choice(&LogLevel::ALL, LogLevel::name);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use percore::listen::{Listen, UNIX_PATH_BYTES_MAX};
 
-use super::choices::{ENGINES, Engine, Names};
+use super::choices::Engine;
 use super::cors_origins::CorsOrigins;
 use super::redis_url::RedisUrl;
 use super::redis_url::redacted::Redacted;
@@ -156,23 +156,23 @@ impl Format for Deviations {
     }
 }
 
-/// One of a few names.
-pub(super) struct Choice<T: 'static>(pub Names<T>);
+/// One of a few values, each given by its name.
+pub(super) struct Choice<T: 'static>(pub &'static [T], pub fn(T) -> &'static str);
 
-impl<T: Copy + PartialEq> Format for Choice<T> {
+impl<T: Copy> Format for Choice<T> {
     type Value = T;
 
     fn parse(&self, text: &str) -> Result<T, String> {
-        let chosen = self.0.iter().find(|(name, _)| *name == text.trim());
-        chosen.map(|(_, value)| *value).ok_or_else(|| {
-            let names: Vec<_> = self.0.iter().map(|(name, _)| *name).collect();
+        let Self(values, name) = self;
+        let chosen = values.iter().find(|value| name(**value) == text.trim());
+        chosen.copied().ok_or_else(|| {
+            let names: Vec<_> = values.iter().map(|value| name(*value)).collect();
             format!("expected {}, found {text:?}", names.join(" or "))
         })
     }
 
     fn print(&self, value: &T) -> String {
-        let chosen = self.0.iter().find(|(_, choice)| choice == value);
-        chosen.map_or_else(String::new, |(name, _)| (*name).to_owned())
+        self.1(*value).to_owned()
     }
 }
 
@@ -183,7 +183,7 @@ impl Format for BuiltEngine {
     type Value = Engine;
 
     fn parse(&self, text: &str) -> Result<Engine, String> {
-        let engine = Choice(ENGINES).parse(text)?;
+        let engine = Choice(&Engine::ALL, Engine::name).parse(text)?;
         if engine == Engine::MayMinihttp && !cfg!(feature = "may-minihttp") {
             return Err("this build has no may-minihttp (cargo feature of that name)".to_owned());
         }
@@ -191,7 +191,7 @@ impl Format for BuiltEngine {
     }
 
     fn print(&self, value: &Engine) -> String {
-        Choice(ENGINES).print(value)
+        value.name().to_owned()
     }
 }
 
