@@ -1,12 +1,12 @@
 //! `corepulse healthcheck`: asks the server on this machine whether it serves, for containers whose
 //! image has no other program to ask with.
 
-use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
+use thiserror::Error;
 
 use percore::listen::Listen;
 use percore::listener::Address;
@@ -17,30 +17,19 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const HEALTHY: &[u8] = b"HTTP/1.1 200 ";
 
-/// Why a server is not well.
-#[derive(Debug)]
+/// The reason why a server is not well.
+#[derive(Debug, Error)]
 pub enum Unhealthy {
     /// It could not be asked.
+    #[error("GET /health at {0}: {1}")]
     Silent(Address, io::Error),
     /// It answered something else than 200.
+    #[error("GET /health at {0}: expected 200")]
     Ill(Address),
     /// The kernel chose its port, and only its log says which.
+    #[error("--listen: port 0 is none to ask at; give the one that the log names")]
     Unknown,
 }
-
-impl fmt::Display for Unhealthy {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Silent(address, error) => write!(out, "GET /health at {address}: {error}"),
-            Self::Ill(address) => write!(out, "GET /health at {address}: expected 200"),
-            Self::Unknown => {
-                write!(out, "--listen: port 0 is none to ask at; give the one that the log names")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Unhealthy {}
 
 /// Asks the server that was told to listen there.
 ///

@@ -1,55 +1,85 @@
 //! Why a request was refused before anybody looked at what it asks for.
 
-use std::fmt;
+use thiserror::Error;
 
 use super::status::Status;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 
+/// Bytes of the unit in which the texts tell limits.
+const KIB: usize = 1024;
+
 /// A request that cannot be taken. Whatever follows it on the connection is not parsed: nobody
 /// knows where it would begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum RequestError {
     /// The request line is not `method SP target SP version`.
+    #[error("request line: expected a method, a target and HTTP/1.1")]
     RequestLine,
     /// The target is in none of the four forms, or in one that its method may not use.
+    #[error("request target: expected a path that starts with /, percent-encoded as in RFC 3986")]
     Target,
     /// A target of `https`, which this server cannot serve safely.
+    #[error("request target: https is served by the proxy in front, if at all")]
     Misdirected,
     /// A CONNECT: this is an origin server.
+    #[error("CONNECT: this server opens no tunnels")]
     Tunnel,
     /// A header field's name or value has a byte that it may not have, or is folded.
+    #[error("header field: expected a token, a colon and a value on one line")]
     Field,
     /// A line of the head ends in LF without CR.
+    #[error("head: expected CR LF at the end of each line, found LF alone")]
     BareLineFeed,
     /// `Host` is missing or malformed, or stands twice.
+    #[error("Host: expected exactly one, with a host and an optional port")]
     Host,
     /// `Content-Length` is not one decimal number, given once.
+    #[error("Content-Length: expected one decimal number, given once")]
     ContentLength,
     /// `Transfer-Encoding` beside `Content-Length`, in HTTP/1.0, or misspelt.
+    #[error(
+        "Transfer-Encoding: expected chunked once, as the last coding, in HTTP/1.1 and \
+        without Content-Length"
+    )]
     TransferEncoding,
     /// A chunk's size, its line end, or a trailer is malformed.
+    #[error(
+        "chunked body: expected a size in hexadecimal digits, CR LF, as many \
+        bytes, CR LF"
+    )]
     Chunk,
     /// The request line is longer than `REQUEST_LINE_BYTES_MAX`.
+    #[error("request line: longer than {} KiB", REQUEST_LINE_BYTES_MAX / KIB)]
     TargetTooLong,
     /// The head is longer than `HEAD_BYTES_MAX`, or has more than `HEADERS_MAX` fields.
+    #[error("head: longer than {} KiB or more than {HEADERS_MAX} fields", HEAD_BYTES_MAX / KIB)]
     HeadTooLarge,
     /// The trailers are longer than `TRAILER_BYTES_MAX`.
+    #[error("trailers: longer than {} KiB", TRAILER_BYTES_MAX / KIB)]
     TrailersTooLarge,
     /// The body is longer than `--max-body`.
+    #[error("body: longer than the server takes (--max-body)")]
     BodyTooLarge,
     /// A transfer coding other than `chunked`.
+    #[error("Transfer-Encoding: only chunked is known")]
     UnknownTransferCoding,
     /// A method outside RFC 9110 and RFC 5789.
+    #[error("method: not known to this server")]
     UnknownMethod,
     /// An expectation other than `100-continue`.
+    #[error("Expect: only 100-continue is known")]
     Expectation,
     /// A version of HTTP other than 1.0 and 1.1.
+    #[error("HTTP version: expected HTTP/1.1 or HTTP/1.0")]
     Version,
     /// The request did not arrive within `--request-timeout`.
+    #[error("request: not received in full in time (--request-timeout)")]
     Timeout,
     /// The server holds as many connections as it may, and none is idle.
+    #[error("connections: the server holds as many as it may")]
     ConnectionLimit,
     /// The server holds as many half requests as it may.
+    #[error("request: the server holds as many half requests as it may")]
     MemoryLimit,
 }
 
@@ -81,59 +111,10 @@ impl RequestError {
     }
 }
 
-impl fmt::Display for RequestError {
-    /// The `detail` of the problem: what was found wrong and what was expected.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const KIB: usize = 1024;
-        out.write_str(match self {
-            Self::RequestLine => "request line: expected a method, a target and HTTP/1.1",
-            Self::Target => {
-                "request target: expected a path that starts with /, percent-encoded as in RFC 3986"
-            }
-            Self::Misdirected => "request target: https is served by the proxy in front, if at all",
-            Self::Tunnel => "CONNECT: this server opens no tunnels",
-            Self::Field => "header field: expected a token, a colon and a value on one line",
-            Self::BareLineFeed => "head: expected CR LF at the end of each line, found LF alone",
-            Self::Host => "Host: expected exactly one, with a host and an optional port",
-            Self::ContentLength => "Content-Length: expected one decimal number, given once",
-            Self::TransferEncoding => {
-                "Transfer-Encoding: expected chunked once, as the last coding, in HTTP/1.1 and \
-                 without Content-Length"
-            }
-            Self::Chunk => {
-                "chunked body: expected a size in hexadecimal digits, CR LF, as many \
-                            bytes, CR LF"
-            }
-            Self::TargetTooLong => {
-                let kib = REQUEST_LINE_BYTES_MAX / KIB;
-                return write!(out, "request line: longer than {kib} KiB");
-            }
-            Self::HeadTooLarge => {
-                let kib = HEAD_BYTES_MAX / KIB;
-                return write!(
-                    out,
-                    "head: longer than {kib} KiB or more than {HEADERS_MAX} fields"
-                );
-            }
-            Self::TrailersTooLarge => {
-                return write!(out, "trailers: longer than {} KiB", TRAILER_BYTES_MAX / KIB);
-            }
-            Self::BodyTooLarge => "body: longer than the server takes (--max-body)",
-            Self::UnknownTransferCoding => "Transfer-Encoding: only chunked is known",
-            Self::UnknownMethod => "method: not known to this server",
-            Self::Expectation => "Expect: only 100-continue is known",
-            Self::Version => "HTTP version: expected HTTP/1.1 or HTTP/1.0",
-            Self::Timeout => "request: not received in full in time (--request-timeout)",
-            Self::ConnectionLimit => "connections: the server holds as many as it may",
-            Self::MemoryLimit => "request: the server holds as many half requests as it may",
-        })
-    }
-}
-
 // Their details are told in whole KiB.
-const _: () = assert!(REQUEST_LINE_BYTES_MAX.is_multiple_of(1024));
-const _: () = assert!(HEAD_BYTES_MAX.is_multiple_of(1024));
-const _: () = assert!(TRAILER_BYTES_MAX.is_multiple_of(1024));
+const _: () = assert!(REQUEST_LINE_BYTES_MAX.is_multiple_of(KIB));
+const _: () = assert!(HEAD_BYTES_MAX.is_multiple_of(KIB));
+const _: () = assert!(TRAILER_BYTES_MAX.is_multiple_of(KIB));
 
 #[cfg(test)]
 mod tests {
