@@ -116,9 +116,12 @@ impl<'d> Batch<'d> {
 
     /// Returns the items by value. An item's index is its place in the array, or among the lines
     /// that are not blank.
-    pub fn iter(&self) -> Items<'d> {
-        let items = self.items.iter();
-        Items { batch: *self, items }
+    pub fn iter(&self) -> impl Iterator<Item = Result<Event<'d>, Rejection>> + use<'d> {
+        let batch = *self;
+        batch.spans().map(move |item| match item {
+            Ok(spans) => Ok(batch.event(spans)),
+            Err(rejection) => Err(*rejection),
+        })
     }
 
     /// Returns the event of one of the [`Self::spans`].
@@ -140,47 +143,3 @@ impl<'d> Batch<'d> {
         found.unwrap_or_else(|| self.arena.text(span).as_bytes())
     }
 }
-
-impl<'d> IntoIterator for Batch<'d> {
-    type Item = Result<Event<'d>, Rejection>;
-    type IntoIter = Items<'d>;
-
-    fn into_iter(self) -> Items<'d> {
-        self.iter()
-    }
-}
-
-impl<'d> IntoIterator for &Batch<'d> {
-    type Item = Result<Event<'d>, Rejection>;
-    type IntoIter = Items<'d>;
-
-    fn into_iter(self) -> Items<'d> {
-        self.iter()
-    }
-}
-
-/// An iterator over the items of a [`Batch`].
-#[derive(Clone, Debug)]
-pub struct Items<'d> {
-    batch: Batch<'d>,
-    items: slice::Iter<'d, Result<EventSpans, Rejection>>,
-}
-
-impl<'d> Iterator for Items<'d> {
-    type Item = Result<Event<'d>, Rejection>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        let item = self.items.next()?;
-        Some(match item {
-            Ok(spans) => Ok(self.batch.event(spans)),
-            Err(rejection) => Err(*rejection),
-        })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.items.size_hint()
-    }
-}
-
-impl ExactSizeIterator for Items<'_> {}
