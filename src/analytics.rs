@@ -325,10 +325,9 @@ mod tests {
     fn event(device_id: Option<&str>, values: [f64; 2]) -> Event<'_> {
         Event {
             device_id: device_id.map(str::as_bytes),
-            timestamp: b"",
             timestamp_ms: 1_700_000_000_000,
             values,
-            literals: [b"", b""],
+            ..Event::default()
         }
     }
 

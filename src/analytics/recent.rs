@@ -233,13 +233,7 @@ mod tests {
                 now.mono_ns += later;
                 for follow in (0..events).rev() {
                     count += 1.0;
-                    let event = Event {
-                        device_id: None,
-                        timestamp: b"",
-                        timestamp_ms: 0,
-                        values: [count, 0.0],
-                        literals: [b"", b""],
-                    };
+                    let event = Event { values: [count, 0.0], ..Event::default() };
                     pending[core].push(now, &event, follow);
                     // At equal times the core decides, and on one core the order of arrival.
                     expected.push((now.mono_ns, core, count));

@@ -315,13 +315,7 @@ mod tests {
     const RULES: Rules = Rules { window: 8, threshold: 2.0, min_samples: 4, cooldown: 8 };
 
     fn event<'a>(device_id: Option<&'a [u8]>, cpu: f64) -> Event<'a> {
-        Event {
-            device_id,
-            timestamp: b"",
-            timestamp_ms: 1_700_000_000_000,
-            values: [cpu, 1.0],
-            literals: [b"", b""],
-        }
+        Event { device_id, timestamp_ms: 1_700_000_000_000, values: [cpu, 1.0], ..Event::default() }
     }
 
     impl Shard {

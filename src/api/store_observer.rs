@@ -24,7 +24,7 @@ pub struct StoreObserver {
 impl StoreObserver {
     /// Makes an observer that records into the only route of the only core of `flushes`.
     pub fn new(flushes: Arc<Latency>) -> Self {
-        Self { flushes, lost: DropReason::ALL.map(|_| LogLimiter::new()) }
+        Self { flushes, lost: Default::default() }
     }
 }
 

@@ -11,7 +11,7 @@ percore::named_enum! {
 }
 
 /// An event that passed every rule of the API.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Event<'a> {
     /// The device that sent it: 1 to 128 bytes of `A-Z a-z 0-9 . _ : -`.
     pub device_id: Option<&'a [u8]>,

@@ -296,9 +296,8 @@ mod tests {
             let event = Event {
                 device_id: id.map(str::as_bytes),
                 timestamp: b"1700000000",
-                timestamp_ms: 0,
-                values: [0.0; 2],
                 literals: literals.map(str::as_bytes),
+                ..Event::default()
             };
             let mut data = Vec::new();
             let layout = Encoding::Plain.encode(&event, &mut data);
@@ -343,9 +342,8 @@ mod tests {
             let event = Event {
                 device_id: Some(id.as_bytes()),
                 timestamp: b"17000000000000000000",
-                timestamp_ms: 0,
-                values: [1.0; 2],
                 literals: [b"1"; 2],
+                ..Event::default()
             };
             let encoded = encoding.record_bytes(&event) * BATCH_EVENTS_MAX;
             let most = request_bytes_max(body.len() * BATCH_EVENTS_MAX, prefix.len());

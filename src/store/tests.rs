@@ -16,9 +16,8 @@ fn event<'a>(device_id: &'a str, timestamp: &'a str, cpu: &'a str) -> Event<'a> 
     Event {
         device_id: Some(device_id.as_bytes()),
         timestamp: timestamp.as_bytes(),
-        timestamp_ms: 0,
-        values: [1.0, 1.0],
         literals: [cpu.as_bytes(), b"1200"],
+        ..Event::default()
     }
 }
 

@@ -21,11 +21,6 @@ pub struct LogLimiter {
 }
 
 impl LogLimiter {
-    /// Makes a limiter that has counted nothing.
-    pub const fn new() -> Self {
-        Self { unreported: AtomicU64::new(0), next_ns: AtomicU64::new(0) }
-    }
-
     /// Counts `times` events. If a line is due, returns the number of events since the last line;
     /// the caller writes the line.
     #[inline]
@@ -70,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_first_is_told_at_once_and_the_next_after_a_minute_with_the_count() {
-        let limiter = LogLimiter::new();
+        let limiter = LogLimiter::default();
         assert_eq!(limiter.take_if_due(at(0)), None, "nothing has happened");
         assert_eq!(limiter.add(3, at(5)), Some(3));
         assert_eq!(limiter.add(1, at(5)), None);
@@ -83,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_flood_that_has_ended_is_told_by_whoever_comes_by() {
-        let limiter = LogLimiter::new();
+        let limiter = LogLimiter::default();
         assert_eq!(limiter.add(1, at(1)), Some(1));
         assert_eq!(limiter.take_if_due(at(100)), None, "all is told");
         assert_eq!(limiter.add(1, at(101)), Some(1));
@@ -97,7 +92,7 @@ mod tests {
 
     #[test]
     fn threads_tell_each_once_and_lose_none() {
-        let limiter = LogLimiter::new();
+        let limiter = LogLimiter::default();
         let count = |seconds: u64| {
             (0..1_000).filter_map(|_| limiter.add(1, at(seconds))).collect::<Vec<_>>()
         };

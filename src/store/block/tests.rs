@@ -19,9 +19,8 @@ impl Sample {
         Event {
             device_id: self.device.as_deref().map(str::as_bytes),
             timestamp: self.timestamp.as_bytes(),
-            timestamp_ms: 0,
-            values: [cpu.parse().unwrap(), rps.parse().unwrap()],
             literals: [cpu.as_bytes(), rps.as_bytes()],
+            ..Event::default()
         }
     }
 

@@ -34,11 +34,9 @@ impl Fixture {
         for (timestamp, value) in writes {
             let (timestamp, value) = (timestamp.to_string(), value.to_string());
             let event = Event {
-                device_id: None,
                 timestamp: timestamp.as_bytes(),
-                timestamp_ms: 0,
-                values: [1.0, 1.0],
                 literals: [b"1", value.as_bytes()],
+                ..Event::default()
             };
             self.block.append(&event, now);
         }

@@ -37,9 +37,8 @@ fn event<'a>(device: &'a str, timestamp: &'a str, value: &'a str) -> Event<'a> {
     Event {
         device_id: Some(device.as_bytes()),
         timestamp: timestamp.as_bytes(),
-        timestamp_ms: 0,
-        values: [1.0, 1.0],
         literals: [value.as_bytes(), b"1"],
+        ..Event::default()
     }
 }
 
