@@ -186,24 +186,36 @@ fn print_row(name: &str, waits: &mut [f64], quiet_p99: f64, greedy: &str) {
     println!("| {name} | {median:.0} | {p99:.0} | {:.1} | {greedy} |", p99 / quiet_p99);
 }
 
+/// A flag that is set when it goes out of scope, also by a panic: the greedy ones have to end.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn no_polite_request_fails_beside_greedy_clients() {
-    // Nobody is told to come anew, however long it takes.
-    let server = Server::start(&["--workers", "1", "--max-connection-age", "0s"]);
+    // Nobody is closed for its age or its silence, however long it takes.
+    let age = ["--max-connection-age", "0s", "--idle-timeout", "1h"];
+    let server = Server::start(&[&["--workers", "1"], &age[..]].concat());
     let address = server.address;
     let duration = super::seconds(3);
     let mut polite: Vec<_> = (0..POLITE_CONNECTIONS).map(|_| server.client()).collect();
     let mut quiet = Vec::new();
     let mut beside = Attack::ALL.map(|attack| (attack, Vec::new(), 0));
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         quiet.extend(post_politely(&mut polite, duration));
         for (attack, waits, responses) in &mut beside {
+            eprintln!("round {round}: {attack:?}");
             let (series, is_over) = (attack.series(), AtomicBool::new(false));
             thread::scope(|scope| {
                 let run = || attack.run(address, &series, &is_over);
                 let greedy: Vec<_> = (0..GREEDY_CONNECTIONS).map(|_| scope.spawn(run)).collect();
+                let over = SetOnDrop(&is_over);
                 waits.extend(post_politely(&mut polite, duration));
-                is_over.store(true, Ordering::Relaxed);
+                drop(over);
                 for client in greedy {
                     *responses += client.join().expect("a greedy client gets its responses");
                 }
