@@ -2,7 +2,7 @@
 //!
 //! Each asserts its answer, so that nothing is timed that went wrong or was left out. The times are
 //! for comparing two states of the code on one quiet machine; what is recorded and checked is
-//! instructions (`perf/src/bin/instructions.rs`).
+//! instructions (`perf/benches/instructions.rs`).
 
 #![expect(
     clippy::unwrap_used,
