@@ -37,7 +37,7 @@ pub fn answer(
                 *body = profile;
                 head(format, route)
             }
-            Err(error) => problem(body, Status::ServiceUnavailable, error.detail(), None, route),
+            Err(error) => problem(body, Status::ServiceUnavailable, error, None, route),
         }
     })
 }

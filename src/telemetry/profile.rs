@@ -14,14 +14,13 @@ mod symbol;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{self, Write};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use pprof::protos::Message;
 use pprof::{Frames, Names, ProfilerGuard, ProfilerGuardBuilder, Report, Symbol};
+use thiserror::Error;
 
 use crate::limits::PROFILE_HZ;
+use percore::http::accept_encoding::gzip;
 use symbol::readable_name;
 
 /// A running profiler.
@@ -30,28 +29,18 @@ pub struct Profiler(ProfilerGuard<'static>);
 /// The samples of a profiler that has stopped.
 pub struct Profile(Report);
 
-/// The step of a profile that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The step of a profile that failed. The text is for the one who asked for the profile.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum ProfileError {
     /// The profiler did not start.
+    #[error("the profiler cannot start; it needs a folder for temporary files (TMPDIR)")]
     Start,
     /// The samples could not be read.
+    #[error("what the profiler took cannot be read")]
     Report,
     /// The profile could not be encoded or drawn.
+    #[error("the profile cannot be written down")]
     Encode,
-}
-
-impl ProfileError {
-    /// Returns the text for the one who asked for the profile.
-    pub const fn detail(self) -> &'static str {
-        match self {
-            Self::Start => {
-                "the profiler cannot start; it needs a folder for temporary files (TMPDIR)"
-            }
-            Self::Report => "what the profiler took cannot be read",
-            Self::Encode => "the profile cannot be written down",
-        }
-    }
 }
 
 impl fmt::Debug for Profiler {
@@ -112,7 +101,7 @@ impl Profile {
     /// The encoding fails.
     pub fn pprof(&self) -> Result<Vec<u8>, ProfileError> {
         let encoded = self.0.pprof().map_err(|_| ProfileError::Encode)?.encode_to_vec();
-        gzip(&encoded).map_err(|_| ProfileError::Encode)
+        Ok(gzip(&encoded))
     }
 
     /// Draws the profile as an SVG flamegraph with the threads at the bottom.
@@ -128,12 +117,6 @@ impl Profile {
         let title = format!("CPU time of corepulse in {seconds:.1} s");
         flamegraph::draw(&stacks, &title).map_err(|_| ProfileError::Encode)
     }
-}
-
-fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes)?;
-    encoder.finish()
 }
 
 /// Writes a stack as a line of the folded format, the outermost frame first. A frame of machine
