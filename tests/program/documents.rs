@@ -129,8 +129,10 @@ fn assert_command(command: &str, server: &Server) {
             let status = Command::new("cargo").args([words[1], "--help"]).output().unwrap().status;
             assert!(status.success(), "$ {command}");
         }
-        [program, arguments @ ..] if program.starts_with("target/release/") => {
-            assert_arguments(command, &built.join(&program["target/release/".len()..]), arguments);
+        [program, ..] if program.starts_with("target/release/") => {
+            // By a shell, which knows about quotes.
+            let built = command.replacen("target/release", built.to_str().unwrap(), 1);
+            run(server, &format!("{built} --help"));
         }
         ["curl" | "python3", ..] => {
             run(server, command);
