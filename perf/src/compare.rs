@@ -1,7 +1,4 @@
 //! Compares servers: CPU time per request, side by side, in one interleaved run.
-//!
-//! Prints a Markdown table and writes the raw numbers to `target/perf/`, or with `--record` to
-//! `perf/record/`.
 
 use crate::comparison::{Candidate, Comparison, Prepared};
 use crate::cores::{Cores, run_on};
@@ -9,7 +6,6 @@ use crate::devices::{DEVICES_MAX, Devices, Order};
 use crate::drive::oha::RATE_MAX;
 use crate::generator::{Generator, Load};
 use crate::measurement::{Conditions, Measurement, Store};
-use crate::preparation::Memory;
 use crate::record::{self, Records};
 use crate::report;
 use crate::scenario::Scenario;
@@ -17,26 +13,19 @@ use crate::server::Kind;
 use clap::{Parser, ValueEnum, value_parser};
 use serde_json::json;
 use std::collections::HashMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use testkit::Redis;
 
-/// The server's `--max-devices`, unless it is told another.
-const DEVICES_DEFAULT: u32 = 100_000;
-
-const ALL_SCENARIOS: &str = "single,device,pipelined,ndjson";
-
 /// Measures servers beside each other.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Servers, in order; the first is what the others are compared with. Unless they are named,
-    /// all that are built.
+    /// Servers; the first is what the others are compared with. Without names, all that are built.
     #[arg(long, value_enum, value_delimiter = ',')]
     servers: Vec<Kind>,
     /// Kinds of requests.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = ALL_SCENARIOS)]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Scenario::ALL)]
     scenarios: Vec<Scenario>,
     /// Measure those that can write to Redis with one as well, beside the first server.
     #[arg(long)]
@@ -51,16 +40,16 @@ struct Options {
     #[arg(long, conflicts_with_all = ["servers", "redis"], value_parser = loopback)]
     url: Option<SocketAddr>,
     /// Rounds: in each, every scenario is driven against every server.
-    #[arg(long, default_value_t = 5, value_parser = value_parser!(u16).range(1..=100))]
-    rounds: u16,
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
     /// Seconds of each measurement.
-    #[arg(long, default_value_t = 2, value_parser = value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u64).range(1..))]
     seconds: u64,
     /// Keep-alive connections.
-    #[arg(long, default_value_t = 64, value_parser = value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 64)]
     connections: u16,
     /// Threads of the generator.
-    #[arg(long, default_value_t = 1, value_parser = value_parser!(u16).range(1..=64))]
+    #[arg(long, default_value_t = 1)]
     threads: u16,
     /// Workers of corepulse; with several numbers, one server of each.
     #[arg(long, value_delimiter = ',', default_value = "1")]
@@ -93,25 +82,18 @@ struct Options {
     records: Records,
 }
 
-/// Runs the program.
 pub fn main() -> ExitCode {
     let options = Options::parse();
+    let show = |path| record::measurements(path).map(|all| print!("{}", report::table(&all)));
     record::end("compare", options.show.as_ref().map_or_else(|| compare(&options), show))
 }
 
 /// Returns the address in a URL. A load is nothing to send to others.
 fn loopback(url: &str) -> Result<SocketAddr, String> {
-    let address =
-        url.strip_prefix("http://").and_then(|url| url.trim_end_matches('/').parse().ok());
-    let address: Option<SocketAddr> = address.filter(|at: &SocketAddr| at.ip().is_loopback());
-    address.ok_or_else(|| "expected a loopback address, such as http://127.0.0.1:8080".to_owned())
-}
-
-/// Prints the table of a record.
-fn show(path: &PathBuf) -> Result<(), String> {
-    let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    print!("{}", report::table(&record::measurements(&text)?));
-    Ok(())
+    let address = url.strip_prefix("http://").map(|url| url.trim_end_matches('/'));
+    let address = address.and_then(|address| address.parse().ok());
+    let is_ours = |address: &SocketAddr| address.ip().is_loopback();
+    address.filter(is_ours).ok_or("expected a loopback address: http://127.0.0.1:8080".to_owned())
 }
 
 fn compare(options: &Options) -> Result<(), String> {
@@ -132,21 +114,15 @@ fn compare(options: &Options) -> Result<(), String> {
         },
         percent: options.percent,
         attached: options.attach.clone(),
-        notes: Vec::new(),
+        notes: vec![cores.note.clone()],
         memory: Vec::new(),
         cores,
     };
-    comparison.note(comparison.cores.note.clone());
-    let candidates = candidates(options, &mut comparison)?;
+    let candidates = candidates(options, &mut comparison.notes)?;
     let measurements = run(options, &mut comparison, &candidates)?;
-    let memory: Vec<String> = comparison.memory.iter().map(Memory::text).collect();
-    comparison.notes.extend(memory);
-    println!("{}{}", report::table(&measurements), comparison.notes.join("\n"));
-    let record = json!({
-        "notes": comparison.notes,
-        "memory": comparison.memory,
-        "measurements": measurements,
-    });
+    let Comparison { notes, memory, .. } = &comparison;
+    println!("{}{}", report::table(&measurements), notes.join("\n"));
+    let record = json!({ "notes": notes, "memory": memory, "measurements": measurements });
     options.records.keep(&options.name, record)
 }
 
@@ -156,28 +132,6 @@ fn run(
     comparison: &mut Comparison,
     candidates: &[Candidate],
 ) -> Result<Vec<Measurement>, String> {
-    let mut kept: HashMap<(String, bool), Option<Prepared>> = HashMap::new();
-    let mut measurements = Vec::new();
-    for round in 0..usize::from(options.rounds) {
-        for conditions in conditions(options) {
-            let mut all: Vec<_> = participants(candidates, conditions.store).collect();
-            // Whoever was first in a round is last in the next.
-            let first = round % all.len();
-            all.rotate_left(first);
-            for candidate in all {
-                let key = (candidate.label.clone(), conditions.store == Store::Redis);
-                let kept = kept.entry(key).or_default();
-                let measurement = comparison.measure(conditions, candidate, round, kept)?;
-                let (name, cpu_us) = (measurement.conditions(), measurement.cpu_us_per_request);
-                eprintln!("round {round}: {name}, {}: {cpu_us:.2} µs", candidate.label);
-                measurements.push(measurement);
-            }
-        }
-    }
-    Ok(measurements)
-}
-
-fn conditions(options: &Options) -> Vec<Conditions> {
     let stores = if options.redis { &[Store::Memory, Store::Redis][..] } else { &[Store::Memory] };
     let mut conditions = Vec::new();
     for &scenario in &options.scenarios {
@@ -185,7 +139,26 @@ fn conditions(options: &Options) -> Vec<Conditions> {
             conditions.extend(stores.iter().map(|&store| Conditions { scenario, order, store }));
         }
     }
-    conditions
+    let mut kept: HashMap<(&str, bool), Option<Prepared>> = HashMap::new();
+    let mut measurements = Vec::new();
+    for round in 0..options.rounds {
+        for &conditions in &conditions {
+            let mut all: Vec<_> = participants(candidates, conditions.store).collect();
+            // Whoever was first in a round is last in the next.
+            let first = round % all.len();
+            all.rotate_left(first);
+            for candidate in all {
+                let kept = kept.entry((&candidate.label, conditions.store == Store::Redis));
+                let kept = kept.or_default();
+                let name = format!("{}, {}", conditions.scenario.name(), candidate.label);
+                let measured = comparison.measure(conditions, candidate, kept);
+                let measured = measured.map_err(|e| format!("{name}: {e}"))?;
+                eprintln!("round {round}: {name}: {:.2} µs", measured.cpu_us_per_request);
+                measurements.push(Measurement { round, ..measured });
+            }
+        }
+    }
+    Ok(measurements)
 }
 
 /// Returns who takes part: with Redis those that write to it, and whom they are compared with.
@@ -197,27 +170,25 @@ fn participants(candidates: &[Candidate], store: Store) -> impl Iterator<Item = 
 }
 
 /// Returns the servers asked for, or all; those that cannot be had are left out, and that is said.
-fn candidates(options: &Options, comparison: &mut Comparison) -> Result<Vec<Candidate>, String> {
+fn candidates(options: &Options, notes: &mut Vec<String>) -> Result<Vec<Candidate>, String> {
+    let mut found: Vec<Candidate> = Vec::new();
     if let Some(address) = options.url {
         let label = address.to_string();
-        return Ok(vec![Candidate { label, address: Some(address), ..Candidate::default() }]);
+        found.push(Candidate { label, address: Some(address), ..Candidate::default() });
+        return Ok(found);
     }
     let all = Kind::value_variants();
-    let kinds = if options.servers.is_empty() { all } else { &options.servers };
-    let mut found: Vec<Candidate> = Vec::new();
-    for &kind in kinds {
-        if let Some(why) = kind.missing() {
-            let is_needed = !options.servers.is_empty() || matches!(kind, Kind::Floor);
-            if is_needed && kind != Kind::GoSeed {
-                return Err(format!("{}: {why}", kind.name()));
+    for &kind in if options.servers.is_empty() { all } else { &options.servers } {
+        let missing = kind.missing().map(|why| format!("{}: {why}", kind.name()));
+        match (missing, kind) {
+            (Some(why), Kind::GoSeed) => notes.push(why),
+            (Some(why), _) if options.servers.is_empty() => notes.push(why),
+            (Some(why), _) => return Err(why),
+            (None, Kind::Corepulse) => found.extend(variants(options)),
+            (None, _) => {
+                let (label, kind) = (kind.name().to_owned(), Some(kind));
+                found.push(Candidate { label, kind, ..Candidate::default() });
             }
-            comparison.note(format!("{}: {why}, left out", kind.name()));
-            continue;
-        }
-        let (label, kind) = (kind.name().to_owned(), Some(kind));
-        match kind {
-            Some(Kind::Corepulse) => found.extend(variants(options)),
-            _ => found.push(Candidate { label, kind, ..Candidate::default() }),
         }
     }
     number(&mut found);
@@ -237,31 +208,29 @@ fn variants(options: &Options) -> Vec<Candidate> {
     for &workers in &options.workers {
         for &devices in &fleets {
             for &idle in &options.idle {
-                let mut label = vec![Kind::Corepulse.name().to_owned()];
-                label.extend((options.workers.len() > 1).then(|| format!("{workers} workers")));
-                label.extend(devices.map(|devices| format!("{devices} devices")));
-                label.extend((idle > 0).then(|| format!("{idle} idle")));
-                let max_devices = devices.unwrap_or(0).max(DEVICES_DEFAULT);
-                let lasting = "--max-connection-age 0s --idle-timeout 1h";
-                let own = format!(
-                    "--workers {workers} --pin {pin} --max-devices {max_devices} {} {}",
-                    if idle > 0 { lasting } else { "" },
-                    options.arguments
-                );
-                let candidate = Candidate {
-                    label: label.join(", "),
-                    kind: Some(Kind::Corepulse),
-                    arguments: own.split_whitespace().map(str::to_owned).collect(),
-                    devices,
-                    idle,
-                    ..Candidate::default()
-                };
-                found.push(candidate.clone());
-                found.extend(options.beside.as_ref().map(|page| Candidate {
-                    label: format!("{} beside {page}", candidate.label),
-                    page: Some(page.clone()),
-                    ..candidate
-                }));
+                let mut label = Kind::Corepulse.name().to_owned();
+                let mut own = format!("--workers {workers} --pin {pin} {}", options.arguments);
+                if options.workers.len() > 1 {
+                    label += &format!(", {workers} workers");
+                }
+                if let Some(devices) = devices {
+                    label += &format!(", {devices} devices");
+                    own += &format!(" --max-devices {}", devices.max(100_000));
+                }
+                if idle > 0 {
+                    label += &format!(", {idle} idle");
+                    own += " --max-connection-age 0s --idle-timeout 1h";
+                }
+                let arguments = own.split_whitespace().map(str::to_owned).collect();
+                let kind = Some(Kind::Corepulse);
+                let plain =
+                    Candidate { label, kind, arguments, devices, idle, ..Candidate::default() };
+                let beside = options.beside.clone().map(|page| {
+                    let label = format!("{} beside {page}", plain.label);
+                    Candidate { label, page: Some(page), ..plain.clone() }
+                });
+                found.push(plain);
+                found.extend(beside);
             }
         }
     }
@@ -270,11 +239,12 @@ fn variants(options: &Options) -> Vec<Candidate> {
 
 /// Puts a number behind the name of a server that is measured more than once.
 fn number(candidates: &mut [Candidate]) {
-    let labels: Vec<String> = candidates.iter().map(|c| c.label.clone()).collect();
-    for (at, candidate) in candidates.iter_mut().enumerate() {
-        let before = labels.iter().take(at).filter(|label| **label == candidate.label).count();
-        if before > 0 {
-            candidate.label = format!("{} #{}", candidate.label, before + 1);
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    for candidate in candidates {
+        let count = seen.entry(candidate.label.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            candidate.label += &format!(" #{count}");
         }
     }
 }
@@ -283,22 +253,18 @@ fn number(candidates: &mut [Candidate]) {
 mod tests {
     use super::*;
 
-    /// The labels of the servers of a command line, which all have to be built.
+    /// The labels of corepulse twice.
     fn labels(arguments: &[&str]) -> Vec<String> {
         let options = Options::try_parse_from([&["compare"], arguments].concat()).unwrap();
-        let mut found = variants(&options);
-        found.extend(variants(&options));
+        let mut found = [variants(&options), variants(&options)].concat();
         number(&mut found);
         found.into_iter().map(|candidate| candidate.label).collect()
     }
 
     #[test]
-    fn the_options_are_consistent() {
+    fn no_other_machine_is_loaded_and_options_are_consistent() {
         use clap::CommandFactory as _;
         Options::command().debug_assert();
-        let options = Options::parse_from(["compare"]);
-        assert!(options.servers.is_empty() && !options.redis);
-        assert_eq!(options.scenarios, Scenario::value_variants());
         for wrong in [
             &["--url", "http://192.0.2.1:8080"][..],
             &["--url", "http://127.0.0.1:8080/metrics"],
@@ -308,8 +274,7 @@ mod tests {
         ] {
             assert!(Options::try_parse_from([&["compare"], wrong].concat()).is_err(), "{wrong:?}");
         }
-        let url = Options::parse_from(["compare", "--url", "http://[::1]:81/"]).url;
-        assert_eq!(url, "[::1]:81".parse().ok());
+        assert_eq!(loopback("http://[::1]:81/"), Ok("[::1]:81".parse().unwrap()));
     }
 
     #[test]

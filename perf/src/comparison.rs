@@ -10,15 +10,14 @@ use crate::drive::oha::RATE_MAX;
 use crate::generator::{Drive, Generator, Load};
 use crate::measurement::{Conditions, Measurement, PageLoad, Store};
 use crate::page;
-use crate::preparation::{self, Memory};
+use crate::preparation::{Memory, fill_windows, open_idle};
 use crate::server::Kind;
 use std::net::SocketAddr;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use testkit::usage::{Usage, threads};
-use testkit::{HttpClient, Redis, RedisReply, Server, StoreCounters, wait_until_within};
+use testkit::{HttpClient, Redis, RedisReply, Server, StoreCounters, Usage, wait_until_within};
 
 /// Seconds before a measurement: caches, branch predictors, the first pages of every buffer.
 const WARM_UP_S: u64 = 1;
@@ -112,39 +111,26 @@ impl Counts {
 }
 
 impl Comparison {
-    /// Says something at once, and again below the table.
-    pub fn note(&mut self, what: String) {
-        eprintln!("{what}");
-        self.notes.push(what);
-    }
-
     /// Measures a server once. A prepared one is taken from `kept`, and left there if preparing it
     /// took long.
     pub fn measure(
         &mut self,
         conditions: Conditions,
         candidate: &Candidate,
-        round: usize,
         kept: &mut Option<Prepared>,
     ) -> Result<Measurement, String> {
         let fleet = |count| Devices::of(count, conditions.order);
         let devices = candidate.devices.map_or(self.load.devices, fleet);
         let load = Load { scenario: conditions.scenario, devices, ..self.load };
-        let is_written = conditions.store == Store::Redis;
-        let redis = is_written && candidate.kind.is_some_and(Kind::writes);
-        let mut measured = || {
-            let mut prepared = match kept.take() {
-                Some(prepared) => prepared,
-                None => self.prepare(candidate, &load, redis)?,
-            };
-            let takes_long = candidate.devices.is_some() || candidate.idle > 0;
-            let mut row = self.measured(conditions, candidate, load, redis, &mut prepared)?;
-            row.round = round;
-            *kept = Some(prepared).filter(|_| takes_long);
-            Ok(row)
+        let writes = conditions.store == Store::Redis && candidate.kind.is_some_and(Kind::writes);
+        let mut prepared = match kept.take() {
+            Some(prepared) => prepared,
+            None => self.prepare(candidate, &load, writes)?,
         };
-        let fault = |e: String| format!("{}, {}: {e}", conditions.scenario.name(), candidate.label);
-        measured().map_err(fault)
+        let row = self.measured(conditions, candidate, load, writes, &mut prepared)?;
+        let takes_long = candidate.devices.is_some() || candidate.idle > 0;
+        *kept = Some(prepared).filter(|_| takes_long);
+        Ok(row)
     }
 
     fn prepare(
@@ -164,28 +150,24 @@ impl Comparison {
         let address = address.ok_or("neither a program nor an address")?;
         let mut prepared = Prepared { server, address, position: 0, _idle: Vec::new() };
         let Some(id) = prepared.server.as_ref().map(Server::id) else { return Ok(prepared) };
+        let labelled = (candidate.label.as_str(), id);
         if candidate.devices.is_some() {
             let devices = Devices { order: Order::InTurn, ..load.devices };
             let load = Load { devices, rate: None, ..*load };
-            let server = (candidate.label.as_str(), id);
-            let memory = preparation::fill_windows(&self.generator, address, server, &load)?;
-            self.memory.push(memory);
+            self.memory.push(fill_windows(&self.generator, address, labelled, &load)?);
         }
         if candidate.idle > 0 {
-            let server = (candidate.label.as_str(), id);
-            let (connections, memory) = preparation::open_idle(address, server, candidate.idle)?;
+            let (connections, memory) = open_idle(address, labelled, candidate.idle)?;
             prepared._idle = connections;
             self.memory.extend(memory);
         }
         if let Some(page) = &candidate.page {
-            let before = threads(id)?;
+            let before = Usage::of(id)?;
             page::request_in_turn(address, page, ALONE)?;
-            let each = threads(id)?.into_iter().map(|(name, seconds)| {
-                let used = seconds - before.get(&name).unwrap_or(&0.0);
-                format!("{name} {:.0}", used * 1e6 / f64::from(ALONE))
-            });
+            let used = Usage::of(id)?.since(&before).threads.into_iter();
+            let each = used.map(|(name, s)| format!("{name} {:.0}", s * 1e6 / f64::from(ALONE)));
             let each = each.collect::<Vec<_>>().join(", ");
-            self.note(format!("{}: one {page} alone, in µs: {each}", candidate.label));
+            self.notes.push(format!("{}: one {page} alone, in µs: {each}", candidate.label));
         }
         Ok(prepared)
     }
@@ -200,9 +182,8 @@ impl Comparison {
     ) -> Result<Measurement, String> {
         let address = prepared.address;
         let has_counters = candidate.kind.is_none_or(|kind| kind == Kind::Corepulse);
-        let counts = |settles| match has_counters {
-            true => Counts::of(address, settles),
-            false => Counts::default(),
+        let counts = |settles| {
+            if has_counters { Counts::of(address, settles) } else { Counts::default() }
         };
         let started = counts(false);
         let warm_up = Load { seconds: WARM_UP_S, ..load };
@@ -230,9 +211,8 @@ impl Comparison {
             // As much as is answered may be more than Redis takes: what is kept by then counts.
             compare_counts(&load, &mut row, counts(writes && load.rate.is_some()).since(counted))?;
         }
-        if let Some(redis) = self.redis.as_mut().filter(|_| writes)
-            && redis.execute(&["DBSIZE"]) == RedisReply::Integer(0)
-        {
+        let redis = self.redis.as_mut().filter(|_| writes);
+        if redis.is_some_and(|redis| redis.execute(&["DBSIZE"]) == RedisReply::Integer(0)) {
             return Err("nothing came to Redis".to_owned());
         }
         Ok(row)

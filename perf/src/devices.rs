@@ -17,9 +17,6 @@ use clap::ValueEnum;
 /// The largest fleet.
 pub const DEVICES_MAX: i64 = 10_000_000;
 
-/// Events of a random order before it begins again, for each device.
-const DRAWS_PER_DEVICE: u32 = 4;
-
 /// The order in which devices send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Order {
@@ -71,9 +68,9 @@ impl Devices {
         match self.order {
             Order::InTurn => {}
             Order::Shuffled => random.shuffle(&mut all),
+            // Four draws for each device, and then the same again.
             Order::Random => {
-                let draws = 0..self.count * DRAWS_PER_DEVICE;
-                all = draws.map(|_| random.u32(0..self.count)).collect();
+                all = (0..self.count * 4).map(|_| random.u32(0..self.count)).collect();
             }
         }
         all
@@ -85,9 +82,6 @@ impl Devices {
         if self.order == Order::Random { 1 } else { self.count.into() }
     }
 }
-
-// The list of a random order is counted in 32 bits.
-const _: () = assert!(DEVICES_MAX * (DRAWS_PER_DEVICE as i64) < u32::MAX as i64);
 
 #[cfg(test)]
 mod tests {

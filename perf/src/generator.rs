@@ -7,7 +7,7 @@ use core_affinity::CoreId;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 use testkit::usage;
 
@@ -61,7 +61,7 @@ impl Generator {
     /// Makes one that runs on `core`, if there is one, and has a folder for its files.
     pub fn new(core: Option<CoreId>) -> Result<Self, String> {
         let folder = std::env::temp_dir().join(format!("corepulse-perf-{}", std::process::id()));
-        fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
         Ok(Self { core, folder })
     }
 
@@ -69,15 +69,13 @@ impl Generator {
     pub fn run(&self, mut command: Command) -> Result<(String, f64), String> {
         let name = command.get_program().to_string_lossy().into_owned();
         let before = usage::of_children()?;
-        let output = run_on(self.core, || command.output().map_err(|e| e.to_string()));
-        let output = output
-            .map_err(|e| format!("{name}: {e} (ci/setup installs wrk, ci/setup-perf oha)"))?;
+        let run = || command.stderr(Stdio::inherit()).output().map_err(|e| e.to_string());
+        let missing = |e| format!("{name}: {e} (ci/setup installs wrk, ci/setup-perf oha)");
+        let output = run_on(self.core, run).map_err(missing)?;
         let used = usage::of_children()?.saturating_sub(before);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() {
-            return Ok((said, used.as_secs_f64()));
-        }
-        Err(format!("{name}: {said}{}", String::from_utf8_lossy(&output.stderr)))
+        let is_done = output.status.success();
+        if is_done { Ok((said, used.as_secs_f64())) } else { Err(format!("{name}: {said}")) }
     }
 
     /// Writes a file for the generator.
@@ -90,7 +88,6 @@ impl Generator {
 
 impl Drop for Generator {
     fn drop(&mut self) {
-        // What is left lies where the system tidies up.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -4,6 +4,7 @@
 use crate::measurement::Measurement;
 use clap::Args;
 use serde_json::{Value, json};
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -48,12 +49,12 @@ impl Records {
 }
 
 /// Reads the measurements of a record of `compare`.
-pub fn measurements(text: &str) -> Result<Vec<Measurement>, String> {
-    let record = serde_json::from_str(text).and_then(|mut record: Value| {
-        let rows = record.get_mut("measurements").map(Value::take);
-        serde_json::from_value(rows.unwrap_or_default())
-    });
-    record.map_err(|e| e.to_string())
+pub fn measurements(path: &PathBuf) -> Result<Vec<Measurement>, String> {
+    let fault = |e: &dyn Display| format!("{}: {e}", path.display());
+    let text = fs::read_to_string(path).map_err(|e| fault(&e))?;
+    let mut record: Value = serde_json::from_str(&text).map_err(|e| fault(&e))?;
+    let rows = record.get_mut("measurements").map(Value::take).unwrap_or_default();
+    serde_json::from_value(rows).map_err(|e| fault(&e))
 }
 
 /// Ends a program, with a message on standard error if something failed.
@@ -105,9 +106,8 @@ mod tests {
 
     #[test]
     fn the_oldest_records_can_still_be_read() {
-        let text = include_str!("../record/2026-11-23-peers.json");
-        let all = measurements(text).unwrap();
-        let table = crate::report::table(&all);
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/record/2026-11-23-peers.json");
+        let table = crate::report::table(&measurements(&path.into()).unwrap());
         let rows: Vec<&str> = table.lines().filter(|row| row.contains(" | corepulse | ")).collect();
         // As they stand in the documents.
         assert!(rows[0].contains(" 6.43 (5.98–7.34) ") && rows[0].ends_with("1.09 (1.06–1.11) |"));

@@ -47,7 +47,6 @@ struct Nobody;
 
 impl Observer for Nobody {}
 
-/// Runs the program.
 pub fn main() -> ExitCode {
     let options = Options::parse();
     let cores = Cores::share(1, 1);

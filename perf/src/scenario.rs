@@ -27,6 +27,8 @@ pub enum Scenario {
 }
 
 impl Scenario {
+    pub const ALL: [Self; 4] = [Self::Single, Self::Device, Self::Pipelined, Self::Ndjson];
+
     /// Returns its name in tables and records.
     pub const fn name(self) -> &'static str {
         match self {
@@ -181,37 +183,34 @@ mod tests {
 
     const NOW_MS: u64 = 1_800_000_000_000;
 
-    /// The head and the events of the next turn: the device of each, and its moment.
-    fn next(traffic: &mut Traffic) -> (String, Vec<(String, u64)>) {
+    /// The device and the moment of each event of the next turn, which is to be valid.
+    fn next(traffic: &mut Traffic) -> Vec<(String, u64)> {
         let mut out = Vec::new();
         traffic.next_turn(&mut out);
         let text = String::from_utf8(out).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
-        let events = body.lines().map(|line| {
+        let requests = text.split("POST /metrics HTTP/1.1\r\n").skip(1).flat_map(|request| {
+            let (head, body) = request.split_once("\r\n\r\n").unwrap();
+            assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
+            body.lines()
+        });
+        let events = requests.map(|line| {
             let event: serde_json::Value = serde_json::from_str(line).unwrap();
             assert!((40.0..50.0).contains(&event["cpu"].as_f64().unwrap()), "{line}");
             assert!((1000.0..2000.0).contains(&event["rps"].as_f64().unwrap()), "{line}");
             let id = event["device_id"].as_str().unwrap_or_default().to_owned();
             (id, event["timestamp"].as_u64().unwrap() + SPAN_MS - NOW_MS)
         });
-        (head.to_owned(), events.collect())
+        events.collect()
     }
 
     #[test]
-    fn a_single_metric_is_51_bytes_of_valid_json_and_has_a_moment_of_its_own() {
-        let mut traffic = Traffic::new(Scenario::Single, "127.0.0.1:1", NOW_MS);
-        next(&mut traffic);
-        let (head, events) = next(&mut traffic);
-        assert!(head.ends_with("Content-Length: 51"), "{head}");
-        assert_eq!(events, [(String::new(), 1)]);
-        let (mut out, mut pipelined) = (Vec::new(), Vec::new());
-        Traffic::new(Scenario::Pipelined, "127.0.0.1:1", NOW_MS).next_turn(&mut pipelined);
-        traffic.next_turn(&mut out);
-        assert_eq!(pipelined.len(), 16 * out.len());
-        assert!(
-            String::from_utf8(pipelined).unwrap().contains(&(NOW_MS - SPAN_MS + 15).to_string())
-        );
+    fn an_event_without_a_device_has_a_moment_of_its_own() {
+        let mut single = Traffic::new(Scenario::Single, "127.0.0.1:1", NOW_MS);
+        assert_eq!(single.layout.stride, 51);
+        let expected: Vec<_> = (0..16).map(|moment| (String::new(), moment)).collect();
+        assert_eq!((0..16).flat_map(|_| next(&mut single)).collect::<Vec<_>>(), expected);
+        let mut pipelined = Traffic::new(Scenario::Pipelined, "127.0.0.1:1", NOW_MS);
+        assert_eq!(next(&mut pipelined), expected);
     }
 
     #[test]
@@ -219,7 +218,7 @@ mod tests {
         let devices = Devices::of(1500, Order::InTurn);
         let mut traffic = Traffic::of(Scenario::Ndjson, devices, "127.0.0.1:1", NOW_MS);
         let device = |number: u64, moment: u64| (format!("device-{number:07}"), moment);
-        let (first, second) = (next(&mut traffic).1, next(&mut traffic).1);
+        let (first, second) = (next(&mut traffic), next(&mut traffic));
         assert_eq!((&first[0], &first[999]), (&device(0, 0), &device(999, 0)));
         assert_eq!((&second[499], &second[500]), (&device(1499, 0), &device(0, 1)));
     }

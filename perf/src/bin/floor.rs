@@ -18,7 +18,6 @@ const ANSWER: &[u8] = b"HTTP/1.1 202 Accepted\r\n\
     {\"accepted\":1,\"anomalies\":0}\n";
 
 const RECEIVE_BYTES: usize = 256 * 1024;
-const EVENTS_PER_TURN: usize = 256;
 const LISTENER: Token = Token(usize::MAX);
 
 /// A bare epoll loop with a fixed answer.
@@ -34,7 +33,7 @@ struct Connection {
     framing: Framing,
 }
 
-/// Where a connection stands between two receives.
+/// The state of a connection between two receives.
 #[derive(Default)]
 struct Framing {
     /// The start of a head whose end has not come yet.
@@ -60,7 +59,7 @@ fn main() -> io::Result<()> {
     eprintln!("floor: listening on {}", listener.local_addr()?);
     let mut connections = Slab::new();
     let mut core = Loop { received: vec![0; RECEIVE_BYTES], answers: Vec::new() };
-    let mut events = Events::with_capacity(EVENTS_PER_TURN);
+    let mut events = Events::with_capacity(256);
     loop {
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),

@@ -1,4 +1,4 @@
-//! actix-web 4: its own workers, each a current-thread runtime, which share one listener.
+//! actix-web 4 with one worker, a current-thread runtime.
 
 use actix_web::web::{Bytes, PayloadConfig, post};
 use actix_web::{App, HttpResponse, HttpServer};
@@ -13,14 +13,12 @@ const BODY_MAX: usize = 1024 * 1024;
 fn main() -> io::Result<()> {
     let options = Options::parse();
     let json = options.json;
-    // One listener: its accepting thread hands connections to the workers.
-    let mut listeners = Options { workers: 1, ..options }.listeners("actix-web")?;
-    let listener = listeners.pop().ok_or_else(|| io::Error::other("no listener"))?;
+    let listener = options.listener("actix-web")?;
     let app = move || {
         let answer = move |body: Bytes| async move { answer(&body, json) };
         App::new().app_data(PayloadConfig::new(BODY_MAX)).route("/metrics", post().to(answer))
     };
-    let server = HttpServer::new(app).workers(usize::from(options.workers)).listen(listener)?;
+    let server = HttpServer::new(app).workers(1).listen(listener)?;
     actix_web::rt::System::new().block_on(server.run())
 }
 

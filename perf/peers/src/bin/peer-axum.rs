@@ -1,4 +1,4 @@
-//! axum 0.8 with `serde_json`: a current-thread tokio runtime for each core, a listener each.
+//! axum 0.8 with `serde_json`: on a current-thread tokio runtime.
 //!
 //! axum's own `Json` takes one document and nothing that borrows; the body is taken as bytes, as a
 //! handler for NDJSON has to.
@@ -11,13 +11,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::serve::ListenerExt as _;
 use clap::Parser as _;
-use corepulse_peers::listen::{Options, runtime_per_core};
+use corepulse_peers::listen::{Options, run};
 use corepulse_peers::metric::{CONTENT_TYPE, Json, acknowledgement};
 use std::io;
 
 fn main() -> io::Result<()> {
     let options = Options::parse();
-    runtime_per_core(options.listeners("axum")?, async |listener| {
+    run(options.listener("axum")?, async |listener| {
         let listener = listener.tap_io(|stream| {
             // A connection that has gone meanwhile is found out with its first read.
             let _ = stream.set_nodelay(true);

@@ -1,8 +1,8 @@
-//! hyper 1: a current-thread tokio runtime for each core, a listener each.
+//! hyper 1 on a current-thread tokio runtime.
 
 use bytes::Bytes;
 use clap::Parser as _;
-use corepulse_peers::listen::{Options, runtime_per_core};
+use corepulse_peers::listen::{Options, run};
 use corepulse_peers::metric::{CONTENT_TYPE, Json, acknowledgement};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -16,9 +16,7 @@ use std::io;
 fn main() -> io::Result<()> {
     let options = Options::parse();
     let json = options.json;
-    runtime_per_core(options.listeners("hyper")?, async move |listener| {
-        accept(listener, json).await
-    })
+    run(options.listener("hyper")?, async move |listener| accept(listener, json).await)
 }
 
 async fn accept(listener: tokio::net::TcpListener, json: Json) -> io::Result<()> {
@@ -28,10 +26,8 @@ async fn accept(listener: tokio::net::TcpListener, json: Json) -> io::Result<()>
         tokio::task::spawn_local(async move {
             let service = service_fn(move |request| answer(request, json));
             let mut http = http1::Builder::new();
-            let connection =
-                http.pipeline_flush(true).serve_connection(TokioIo::new(stream), service);
             // Whatever goes wrong with a connection ends it.
-            let _ = connection.await;
+            let _ = http.pipeline_flush(true).serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -40,16 +36,11 @@ async fn answer(
     request: Request<Incoming>,
     json: Json,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    let (status, body) = if request.method() != Method::POST {
-        (StatusCode::METHOD_NOT_ALLOWED, String::new())
-    } else if request.uri().path() != "/metrics" {
-        (StatusCode::NOT_FOUND, String::new())
-    } else {
-        let body = request.into_body().collect().await?.to_bytes();
-        match json.count(&body) {
-            Some(count) => (StatusCode::ACCEPTED, acknowledgement(count)),
-            None => (StatusCode::BAD_REQUEST, String::new()),
-        }
+    let is_post = request.method() == Method::POST && request.uri().path() == "/metrics";
+    let body = request.into_body().collect().await?.to_bytes();
+    let (status, body) = match json.count(&body).filter(|_| is_post) {
+        Some(count) => (StatusCode::ACCEPTED, acknowledgement(count)),
+        None => (StatusCode::BAD_REQUEST, String::new()),
     };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;

@@ -1,7 +1,7 @@
-//! `may_minihttp`: coroutines on a fixed number of workers, without work stealing.
+//! `may_minihttp`: coroutines on one worker.
 
 use clap::Parser as _;
-use corepulse_peers::listen::{Options, say};
+use corepulse_peers::listen::Options;
 use corepulse_peers::metric::{CONTENT_TYPE, Json, acknowledgement};
 use may_minihttp::{HttpService, HttpServiceFactory, Request, Response};
 use std::io::{self, Read as _};
@@ -49,15 +49,11 @@ impl HttpService for Service {
 fn main() -> io::Result<()> {
     debug_assert!(TYPE.ends_with(CONTENT_TYPE));
     let options = Options::parse();
-    if !options.listen.ip().is_loopback() {
-        return Err(io::Error::other("a peer serves its own machine only"));
-    }
     // Pinning is done from outside, the same way for all.
-    let workers = usize::from(options.workers);
-    may::config().set_workers(workers).set_stack_size(STACK_WORDS).set_worker_pin(false);
-    // may_minihttp does not say where it listens: a free port is found first.
+    may::config().set_workers(1).set_stack_size(STACK_WORDS).set_worker_pin(false);
+    // may_minihttp listens by itself and does not say where: a free port is found first.
     let address = TcpListener::bind(options.listen)?.local_addr()?;
     let server = Services(options.json).start(address)?;
-    say("may-minihttp", address);
+    eprintln!("may-minihttp: listening on {address}");
     server.join().map_err(|_| io::Error::other("the server panicked"))
 }
