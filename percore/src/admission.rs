@@ -1,10 +1,11 @@
-//! Admission control: the limit of connections that all cores share, and the places beyond it.
+//! Admission control: counts the connections of all cores against their limit, and keeps some
+//! places beyond it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::limits::RESERVED_CONNECTIONS;
 
-/// ConnectionTable of all cores, against their limit.
+/// The counts of all connections, and their limit.
 #[derive(Debug)]
 pub struct AdmissionControl {
     regular: AtomicUsize,
@@ -13,21 +14,21 @@ pub struct AdmissionControl {
     limit: usize,
 }
 
-/// How a newcomer is received.
+/// The way in which a new connection is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// As one of those that the limit allows.
+    /// Within the limit.
     Regular,
-    /// Over the limit: one answer, and only probes get what they ask for.
+    /// Over the limit: it gets one answer, and only probes get what they ask for.
     Reserved,
-    /// Not even that: a 503 without being asked.
+    /// Over the limit, and every reserved place is taken: it gets a 503 without being asked.
     Rejected,
-    /// There are too many even to be told so.
+    /// Over the limit, and too many are being rejected already: it is closed.
     Dropped,
 }
 
 impl AdmissionControl {
-    /// Nobody, of at most `limit`.
+    /// Returns the control of a server without connections, which admits at most `limit`.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
         Self {
@@ -38,19 +39,19 @@ impl AdmissionControl {
         }
     }
 
-    /// The limit.
+    /// Returns the limit.
     #[must_use]
     pub const fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Whether a newcomer would be over the limit.
+    /// Returns true if a new connection would be over the limit.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.regular.load(Ordering::Relaxed) >= self.limit
     }
 
-    /// Counts a newcomer, and says how to receive it.
+    /// Counts a new connection, and returns how it is admitted.
     pub fn admit(&self) -> Admission {
         if increment_below(&self.regular, self.limit) {
             Admission::Regular
@@ -63,18 +64,19 @@ impl AdmissionControl {
         }
     }
 
-    /// Whether a newcomer would not even get a reserved place.
+    /// Returns true if a new connection would not even get a reserved place.
     pub(super) fn is_reserve_full(&self) -> bool {
         self.is_full() && self.reserved.load(Ordering::Relaxed) >= RESERVED_CONNECTIONS
     }
 
-    /// Gives a core a reserved place although the others have all of them.
+    /// Gives a core a reserved place although the other cores have taken all of them.
     pub(super) fn reserve_for_core(&self) -> Admission {
         self.reserved.fetch_add(1, Ordering::Relaxed);
         Admission::Reserved
     }
 
-    /// Counts one on a reserved place among those that are turned away, if there may be one more.
+    /// Moves a connection from the reserved places to the rejected, and returns true if there is
+    /// room for one more of those.
     pub(super) fn demote(&self) -> bool {
         let enters = increment_below(&self.rejected, RESERVED_CONNECTIONS);
         if enters {
@@ -83,7 +85,7 @@ impl AdmissionControl {
         enters
     }
 
-    /// Counts one that has gone.
+    /// Counts the end of a connection.
     pub fn leave(&self, admission: Admission) {
         match admission {
             Admission::Regular => self.regular.fetch_sub(1, Ordering::Relaxed),

@@ -1,8 +1,9 @@
-//! The cores of one server, as they know each other.
+//! Load balancing: the number of connections on each core, and the hand-over of new ones.
 //!
-//! SO_REUSEPORT spreads connections by a hash, and few of them unevenly: an Ingress keeps a
-//! handful, and all of those may fall to one core. So whoever accepts a connection gives it a seat
-//! where the fewest are taken. Seats are counted by atomics that only coming and going touches.
+//! SO_REUSEPORT spreads connections by a hash, and a few of them unevenly: an Ingress keeps a
+//! handful, and all of those may fall to one core. So the core that accepts a connection assigns it
+//! to the core with the fewest. They are counted by atomics, which only a connection that opens or
+//! closes touches.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,11 +12,11 @@ use super::inbox::{Inbox, Message, NewConnection};
 use crate::network::Stream;
 use crate::sync::CachePadded;
 
-/// After a newcomer has asked every core in vain, others do not ask for this long: a flood must not
-/// keep the cores busy with passing it round.
+/// After a connection was forwarded through all cores in vain, none is forwarded for this long: a
+/// flood must not keep the cores busy with passing connections round.
 const FORWARD_PAUSE_MS: u64 = 10;
 
-/// All inboxes and the seats taken, by core.
+/// The inboxes of all cores, and the number of connections on each.
 #[derive(Debug)]
 pub struct Balancer<S> {
     inboxes: OnceLock<Box<[Arc<Inbox<S>>]>>,
@@ -24,43 +25,43 @@ pub struct Balancer<S> {
 }
 
 impl<S: Stream> Balancer<S> {
-    /// So many cores, without connections.
+    /// Returns a balancer of so many cores without connections.
     #[must_use]
     pub fn new(cores: usize) -> Self {
         let connections_on = (0..cores).map(|_| CachePadded::default()).collect();
         Self { inboxes: OnceLock::new(), connections_on, forward_again_ms: AtomicU64::new(0) }
     }
 
-    /// Tells every core of all of them, once, before any runs.
+    /// Sets the inboxes of all cores, once, before any core runs.
     pub fn set_inboxes(&self, inboxes: impl IntoIterator<Item = Arc<Inbox<S>>>) {
-        // A second introduction could only name the same ones.
+        // A second call could only bring the same ones.
         let _ = self.inboxes.set(inboxes.into_iter().collect());
     }
 
-    /// Gives a newcomer that core `from` has accepted a seat where the fewest are taken. It comes
-    /// back if that is here.
+    /// Assigns a connection that core `from` has accepted to the core with the fewest, and posts it
+    /// there. Returns it if that is core `from` itself.
     #[must_use]
     pub fn assign(&self, from: usize, connection: NewConnection<S>) -> Option<NewConnection<S>> {
         let core = self.claim_least_loaded(from);
         if core == from { Some(connection) } else { self.send(from, core, connection) }
     }
 
-    /// Takes a seat at `core`, however many are taken there.
+    /// Counts a connection on `core`, however many it has.
     pub fn add_connection(&self, core: usize) {
         if let Some(connections_on) = self.connections_on.get(core) {
             connections_on.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// A connection of `core` has gone.
+    /// Counts the end of a connection on `core`.
     pub fn remove_connection(&self, core: usize) {
         if let Some(connections_on) = self.connections_on.get(core) {
             connections_on.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Passes a newcomer on to the next core, which may have an idle connection to close for it.
-    /// It comes back when all have been asked.
+    /// Forwards a connection to the next core, which may have an idle connection to close for it.
+    /// Returns it when every core has been asked.
     #[must_use]
     pub fn forward(
         &self,
@@ -82,8 +83,8 @@ impl<S: Stream> Balancer<S> {
         self.send(from, next, connection)
     }
 
-    /// Posts a newcomer to the core where it has its seat. From one that has ended already it comes
-    /// back, with a seat here.
+    /// Posts a connection to the core that it is counted on. If that core has ended, the connection
+    /// is counted on core `from` again and returned.
     fn send(
         &self,
         from: usize,
@@ -103,10 +104,12 @@ impl<S: Stream> Balancer<S> {
         Some(connection)
     }
 
-    /// Takes a seat where the fewest are taken, at `from` among equals.
+    /// Counts a connection on the core with the fewest, on `from` among equals, and returns that
+    /// core.
     ///
     /// While connections only arrive, the cores differ by at most one: a core whose count has not
-    /// moved since it was found to be the smallest still is, for the others have only grown.
+    /// changed since it was found to be the smallest still has the smallest, for the others have
+    /// only grown.
     fn claim_least_loaded(&self, from: usize) -> usize {
         loop {
             let counts = self

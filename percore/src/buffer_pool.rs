@@ -1,37 +1,38 @@
-//! The buffers of one core, lent to connections for as long as they need them.
+//! The buffer pool of one core, from which connections acquire buffers for as long as they need
+//! them.
 //!
-//! An idle connection owns none: what it sent is answered from the core's receive buffer, and
-//! only half a request or an unsent answer takes a spare one along until it is whole.
+//! An idle connection has none: its requests are answered from the core's receive buffer. Only half
+//! a request or an unsent answer takes a buffer from the pool, until it is whole or sent.
 
 use std::fmt;
 
 use crate::http::head_cache::HeadCache;
 use crate::limits::{HEAD_BYTES_MAX, OUT_BYTES_MAX, POOL_BYTES_MAX, RECEIVE_BYTES};
 
-/// Spare buffers kept for connections; more are given back to the allocator.
+/// The free buffers that are kept; further ones go back to the allocator.
 const SPARE_MAX: usize = 64;
 
-/// A spare buffer that grew past this is given back as well.
+/// A free buffer that has grown past this goes back to the allocator as well.
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
-/// What a core reads into and writes from.
+/// The buffers of one core.
 pub struct BufferPool {
-    /// Bytes as they come from a socket.
+    /// The bytes received from a stream.
     pub receive: Vec<u8>,
-    /// Answers of the connection that is being served.
+    /// The answers of the connection that is being served.
     pub out: Vec<u8>,
     /// The body of the answer that is being made.
     pub body: Vec<u8>,
-    /// The heads that came last, of whatever connection.
+    /// The heads that were received last, on any connection.
     pub head_cache: HeadCache,
     spare: Vec<Vec<u8>>,
-    /// Bytes allocated for what is lent.
+    /// The capacity of all acquired buffers.
     acquired_bytes: usize,
     budget_bytes: usize,
 }
 
 impl fmt::Debug for BufferPool {
-    /// Sizes alone: what peers have sent may be a token.
+    /// Shows sizes alone: received bytes may be a token.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { acquired_bytes, budget_bytes, .. } = self;
         let fields = [("acquired_bytes", acquired_bytes), ("budget_bytes", budget_bytes)];
@@ -42,8 +43,8 @@ impl fmt::Debug for BufferPool {
 }
 
 impl BufferPool {
-    /// BufferPool at their full size, so that serving does not grow them. What is lent is bounded, and
-    /// the bound has room for some bodies of the largest size.
+    /// Returns a pool whose receive buffer has its full size, so that serving does not grow it. Its
+    /// budget for acquired buffers has room for some bodies of the largest size.
     #[must_use]
     pub fn new(body_bytes_max: usize) -> Self {
         let some_bodies = body_bytes_max.saturating_add(HEAD_BYTES_MAX).saturating_mul(4);
@@ -58,7 +59,7 @@ impl BufferPool {
         }
     }
 
-    /// Lends a buffer that holds `bytes`.
+    /// Acquires a buffer, filled with `bytes`.
     #[must_use]
     pub fn acquire(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut buffer = self.spare.pop().unwrap_or_default();
@@ -67,27 +68,27 @@ impl BufferPool {
         buffer
     }
 
-    /// Appends to a buffer that is lent.
+    /// Appends to an acquired buffer.
     pub fn append(&mut self, buffer: &mut Vec<u8>, bytes: &[u8]) {
         self.acquired_bytes = self.acquired_bytes.saturating_sub(buffer.capacity());
         buffer.extend_from_slice(bytes);
         self.acquired_bytes += buffer.capacity();
     }
 
-    /// Whether more is lent than may be: somebody has to go.
+    /// Returns true if more is acquired than the budget allows: a connection has to be evicted.
     #[must_use]
     pub const fn is_over_budget(&self) -> bool {
         self.acquired_bytes > self.budget_bytes
     }
 
-    /// Whether so much less is lent that nobody else has to go soon: finding out who costs a look
-    /// at every connection.
+    /// Returns true if so much of the budget is free that no further eviction is near: to choose a
+    /// connection costs a look at each of them.
     #[must_use]
     pub const fn has_headroom(&self) -> bool {
         self.acquired_bytes <= self.budget_bytes - self.budget_bytes / 64
     }
 
-    /// Takes back a buffer.
+    /// Releases a buffer.
     pub fn release(&mut self, mut buffer: Vec<u8>) {
         self.acquired_bytes = self.acquired_bytes.saturating_sub(buffer.capacity());
         let kept = 1..=SPARE_BYTES_MAX;

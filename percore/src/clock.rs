@@ -1,7 +1,7 @@
-//! Time as a value: one reading a turn, passed down.
+//! Time as a value: the clock is read twice a turn, and the reading is passed down.
 //!
-//! Protocol, decoding and analytics never ask for the time; they are told. Order and durations
-//! use the monotonic clock, which all cores share; what people read uses the wall clock.
+//! Protocol, decoding and analytics are given the time. Order and durations use the monotonic
+//! clock, which all cores share; timestamps for people use the wall clock.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,13 +15,13 @@ pub struct Now {
 }
 
 impl Now {
-    /// Milliseconds since the clock's origin.
+    /// Returns the milliseconds since the clock's origin.
     #[must_use]
     pub const fn mono_ms(self) -> u64 {
         self.mono_ns / 1_000_000
     }
 
-    /// Milliseconds since 1970-01-01T00:00:00Z.
+    /// Returns the milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn wall_ms(self) -> i64 {
         self.wall_us / 1000
@@ -36,11 +36,11 @@ pub struct Clock {
     anchor_wall_us: i64,
 }
 
-/// The wall clock is asked again after this long, so that its corrections reach us.
+/// The wall clock is read again after this long, so that its corrections reach us.
 const ANCHOR_AGE_NS: u64 = 1_000_000_000;
 
 impl Clock {
-    /// A clock whose monotonic readings start near zero.
+    /// Returns a clock whose monotonic readings start near zero.
     #[must_use]
     pub fn start() -> Self {
         Self { origin: Instant::now(), anchor_ns: 0, anchor_wall_us: wall_us() }
@@ -67,7 +67,7 @@ fn wall_us() -> i64 {
     i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// A duration in whole nanoseconds; 584 years are the most that fits.
+/// Returns a duration in whole nanoseconds; 584 years are the most that fits.
 #[must_use]
 pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

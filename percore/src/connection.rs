@@ -1,8 +1,9 @@
-//! One connection: what it has sent, what it is owed, and when patience ends.
+//! One connection: its stream, its buffers, its stage and its deadlines.
 //!
-//! A readable socket is received from once, its requests are answered into the core's out-buffer,
-//! and that is sent once. Only what is left over, half a request or an unsent answer, is kept here
-//! in a buffer lent by the core. [`exchange`] turns bytes into answers, [`transfer`] moves them.
+//! A readable stream is received from once, its requests are answered into the core's out-buffer,
+//! and that is sent once. Only half a request or an unsent answer is kept here, in a buffer from
+//! the pool. [`exchange`] answers requests, [`transfer`] moves bytes, [`eviction`] frees the memory
+//! that it holds.
 
 mod eviction;
 mod exchange;
@@ -25,25 +26,25 @@ use crate::limits::{AGE_GRACE_MS, FIRST_REQUEST_GRACE_MS, LINGER_MS};
 use crate::network::Stream;
 use crate::observer::CloseReason;
 
-/// What a connection is doing.
+/// The stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Between requests.
     Idle,
-    /// Span of a request is here, the first of it since this moment.
+    /// Part of a request has arrived, the first of it at this time.
     Receiving { since_ms: u64 },
-    /// A later answer is due.
+    /// A request waits for its later answer.
     Waiting(PendingAnswer),
-    /// The last answer is in the kernel; what the peer still sends is thrown away until then.
+    /// The last answer is in the kernel; until this time, input is discarded.
     Lingering { until_ms: u64 },
 }
 
-/// What is to be remembered of a request until it is answered.
+/// The facts about a request that its answer needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct PendingAnswer {
     /// The request's number on this connection.
     number: u64,
-    /// Whether more bytes came with it.
+    /// True if more bytes came with the request.
     followed: bool,
     answers_head: bool,
     keep_alive: bool,
@@ -59,41 +60,42 @@ pub struct Connection<S> {
     admission: Admission,
     stage: Stage,
     reader: RequestReader,
-    /// Received and not consumed; without memory while empty.
+    /// Bytes received and not consumed; without memory while empty.
     input: Vec<u8>,
-    /// Whether `input` may hold a whole request.
+    /// True if `input` may hold a whole request.
     has_unparsed: bool,
-    /// Since when what was received last may have been readable.
+    /// The earliest time at which the last input may have been readable.
     readable_ns: u64,
-    /// Answered and not sent; without memory while empty.
+    /// Answers that are not sent; without memory while empty.
     output: Vec<u8>,
     sent: usize,
-    /// Whether the socket may hold more: the edge was seen and not yet drained.
+    /// True if the stream may hold more: epoll reports an edge, and it has not been drained since.
     readable: bool,
-    /// Whether the kernel has said that the peer sends no more.
+    /// True if the kernel has reported that the peer sends no more.
     peer_closed: bool,
-    /// Whether the kernel has said that the peer takes no answers either.
+    /// True if the kernel has reported that the peer takes no answers either.
     peer_gone: bool,
-    /// Whether a request waits here that the turn had no share left for.
+    /// True if a costly request waits here for the share of a later turn.
     is_deferred: bool,
-    /// Why the connection ends once its output is sent.
+    /// The reason for which the connection closes once its output is sent.
     closing: Option<CloseReason>,
-    /// Whether what came with the end's decision has been answered: the next answer is the last.
+    /// True if the requests that had arrived when the end was decided are answered: the next answer
+    /// is the last.
     close_on_next_answer: bool,
-    /// Requests taken.
+    /// The number of requests handled.
     requests: u64,
-    /// The last request taken, or bytes sent.
+    /// The time of the last request, or of the last bytes sent.
     active_ms: u64,
-    /// The longest time so far between that and the next request.
+    /// The longest pause so far between a request and the next.
     pause_ms: u64,
-    /// When it is too old.
+    /// The time at which it is too old.
     pub age_ms: u64,
-    /// Whether it stands in the core's queue for the next turn.
+    /// True if it is in a queue of the core for the next turn.
     pub queued: bool,
 }
 
 impl<S> fmt::Debug for Connection<S> {
-    /// Without what was received and answered: one may be a token, the other somebody's metrics.
+    /// Leaves out the bytes received and to be sent: they may hold a token, or somebody's metrics.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, stage, requests, closing, .. } = self;
         let mut shown = out.debug_struct("Connection");
@@ -102,23 +104,23 @@ impl<S> fmt::Debug for Connection<S> {
     }
 }
 
-/// What is known of a connection when it is accepted.
+/// The facts about a connection when it is accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepted {
-    /// Its place and number.
+    /// Its slot and number.
     pub id: ConnectionId,
-    /// Whether it came from this machine.
+    /// True if the peer is on this machine.
     pub peer_is_loopback: bool,
-    /// How it was received.
+    /// The way in which it was admitted.
     pub admission: Admission,
-    /// Now.
+    /// The time.
     pub now_ms: u64,
-    /// When it is too old.
+    /// The time at which it is too old.
     pub age_ms: u64,
 }
 
 impl<S: Stream> Connection<S> {
-    /// A connection that has not sent anything.
+    /// Returns a connection that has not received anything.
     #[must_use]
     pub fn new(stream: S, accepted: &Accepted) -> Self {
         Self {
@@ -147,85 +149,85 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Its identity.
+    /// Returns its slot and number.
     #[must_use]
     pub const fn id(&self) -> ConnectionId {
         self.id
     }
 
-    /// The socket, to deregister it.
+    /// Returns the stream, to deregister it.
     pub const fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// How it was received.
+    /// Returns the way in which it was admitted.
     #[must_use]
     pub const fn admission(&self) -> Admission {
         self.admission
     }
 
-    /// Requests taken so far.
+    /// Returns the number of requests handled.
     #[must_use]
     pub const fn requests(&self) -> u64 {
         self.requests
     }
 
-    /// Takes its reserved place from it.
+    /// Takes the reserved place from it: it is to be rejected.
     pub const fn demote(&mut self) {
         self.admission = Admission::Rejected;
     }
 
-    /// Whether it has had its last answer.
+    /// Returns true if its last answer was given.
     #[must_use]
     pub const fn is_answered(&self) -> bool {
         self.closing.is_some()
     }
 
-    /// Whether it is over the limit: it gets one answer and goes.
+    /// Returns true if it is over the limit: it gets one answer and closes.
     const fn over_limit(&self) -> bool {
         !matches!(self.admission, Admission::Regular)
     }
 
-    /// Since when nothing is under way, if nothing is.
+    /// Returns the time since when it is idle; `None` while a request is under way.
     #[must_use]
     pub fn idle_since_ms(&self) -> Option<u64> {
         let idle = self.stage == Stage::Idle && self.output.is_empty() && !self.has_unparsed;
         idle.then_some(self.active_ms)
     }
 
-    /// Since when it may be closed for a newcomer, if it may: it is idle, and its first request is
-    /// not on its way any more.
+    /// Returns the time since when it may be closed for a new connection; `None` while a request is
+    /// under way, or its first one may be.
     #[must_use]
     pub fn evictable_since_ms(&self, now_ms: u64) -> Option<u64> {
         let settled = self.requests > 0 || now_ms >= self.active_ms + FIRST_REQUEST_GRACE_MS;
-        // One over the limit takes no place that a newcomer could have.
+        // Closing one over the limit would free no place within the limit.
         self.idle_since_ms().filter(|_| settled && !self.over_limit())
     }
 
-    /// Whether it waits with a request that the turn had no share left for.
+    /// Returns true if a costly request waits here for the share of a later turn.
     #[must_use]
     pub const fn is_deferred(&self) -> bool {
         self.is_deferred
     }
 
-    /// Gives back what was lent, before it is dropped.
+    /// Releases its buffers, before it is dropped.
     pub fn release_buffers(&mut self, buffers: &mut BufferPool) {
         buffers.release(std::mem::take(&mut self.input));
         buffers.release(std::mem::take(&mut self.output));
     }
 
-    /// Notes what the kernel said.
+    /// Adds a report of the kernel to what is known of the stream.
     pub const fn set_readiness(&mut self, readable: bool, peer_closed: bool) {
         self.readable |= readable;
         self.peer_closed |= peer_closed;
     }
 
-    /// Notes that nobody is there any more: whatever has come is not begun.
+    /// Marks the peer as gone: no request that has arrived is begun any more.
     pub const fn mark_peer_gone(&mut self) {
         self.peer_gone = true;
     }
 
-    /// Sends what is owed, then receives once, answers and sends.
+    /// Sends unsent output, then receives once, answers, and sends.
     pub fn serve<H: Handler>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         self.is_deferred = false;
         if self.peer_gone {
@@ -242,7 +244,8 @@ impl<S: Stream> Connection<S> {
         if matches!(self.stage, Stage::Lingering { .. }) {
             return self.discard_input(core);
         }
-        // One that ends all the same has a request that was taken, and gets its answer first.
+        // A connection that is about to close waits for the answer to its last request all the
+        // same.
         if matches!(self.stage, Stage::Waiting(_)) {
             return AfterServe::Wait;
         }
@@ -260,7 +263,7 @@ impl<S: Stream> Connection<S> {
         self.publish_and_send(core)
     }
 
-    /// Takes the answer to the request that waits for it.
+    /// Sends the later answer to `request`, if that is the one that waits.
     pub fn deliver<H: Handler>(
         &mut self,
         request: RequestId,
@@ -277,13 +280,13 @@ impl<S: Stream> Connection<S> {
         self.publish_and_send(core)
     }
 
-    /// Answers a newcomer that no slot is left for.
+    /// Answers a connection that no place is left for.
     pub fn reject<H: Handler>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         self.answer_error(RequestError::ConnectionLimit, false, core);
         self.publish_and_send(core)
     }
 
-    /// Publishes what was taken and sends what was answered.
+    /// Publishes what the handler took, and sends the answers.
     fn publish_and_send<H: Handler>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         if !core.buffers.out.is_empty() {
             core.handler.publish(core.now);
@@ -304,9 +307,9 @@ impl<S: Stream> Connection<S> {
         now.mono_ms() >= self.age_ms
     }
 
-    /// Whether its next request would find it too old: it pauses as long as it has before, perhaps
-    /// a quarter longer. Then this is the moment to say so, or that request would be on its way
-    /// while the connection is closed.
+    /// Returns true if its next request is likely to come when the connection is too old, after the
+    /// longest pause so far and a quarter of that. Then this answer has to be the last, or that
+    /// request would be on its way while the connection is closed.
     fn will_be_too_old(&self, now: Now) -> bool {
         now.mono_ms() + self.pause_ms + self.pause_ms / 4 >= self.age_ms
     }
@@ -315,7 +318,7 @@ impl<S: Stream> Connection<S> {
         self.closing.unwrap_or(CloseReason::Client)
     }
 
-    /// When patience with the peer ends, in monotonic milliseconds.
+    /// Returns the deadline of its current stage, in monotonic milliseconds.
     #[must_use]
     pub fn deadline_ms(&self, limits: &ConnectionLimits) -> u64 {
         if !self.output.is_empty() {
@@ -323,14 +326,14 @@ impl<S: Stream> Connection<S> {
         }
         match self.stage {
             Stage::Idle if self.over_limit() => self.active_ms + LINGER_MS,
-            // Whoever sends often is told by its next answer that the connection is too old.
+            // A client that sends often is told by its next answer that the connection is too old.
             Stage::Idle => {
                 let old_ms = self.age_ms.max(self.active_ms + AGE_GRACE_MS);
                 (self.active_ms + limits.idle_ms).min(old_ms)
             }
             Stage::Receiving { since_ms } if self.over_limit() => since_ms + LINGER_MS,
             Stage::Receiving { since_ms } => since_ms + limits.request_ms,
-            // Every ticket is answered; its holder has a deadline of its own.
+            // Every ticket is answered; the job behind it has a deadline of its own.
             Stage::Waiting(_) => u64::MAX,
             Stage::Lingering { until_ms } => until_ms,
         }
@@ -345,7 +348,7 @@ impl<S: Stream> Connection<S> {
         match self.stage {
             Stage::Idle if self.over_limit() => AfterServe::Close(CloseReason::Limit),
             Stage::Idle => self.expire_idle(core),
-            // It has been answered, and what it sends is thrown away.
+            // Its request has been answered, and the rest of the body is discarded.
             Stage::Receiving { .. } if self.reader.is_skipping() => {
                 self.closing = Some(CloseReason::RequestTimeout);
                 self.begin_lingering(core)
@@ -356,7 +359,8 @@ impl<S: Stream> Connection<S> {
             }
             Stage::Waiting(_) => AfterServe::Wait,
             Stage::Lingering { .. } => {
-                // All this time it has not read its last answer either, if there is any left.
+                // In all this time the peer has not read its last answer either, if any of it is
+                // left.
                 if self.close_reason() == CloseReason::Idle {
                     self.stream.reset_on_close();
                 }
@@ -365,8 +369,8 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Ends a connection between two requests, unless one has come since the kernel was asked: it
-    /// was sent to an open connection, and nobody would know whether it was taken.
+    /// Ends an idle connection, unless a request has arrived since the last poll: it was sent on an
+    /// open connection, and the client could not know whether it was handled.
     fn expire_idle<H: Handler>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         let requests = self.requests;
         self.set_readiness(true, false);

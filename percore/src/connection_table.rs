@@ -1,4 +1,4 @@
-//! The table of one core's connections, and the order in which they give way to others.
+//! The table of one core's connections, and the order in which they give way to new ones.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,30 +11,31 @@ use crate::http::handler::ConnectionId;
 use crate::limits::RESERVED_PER_CORE;
 use crate::network::Stream;
 
-/// The longest-idle connections found by one look over all of them: enough that a flood of
-/// newcomers costs one look for many.
+/// The longest-idle connections that one scan finds: enough that a flood of new connections costs
+/// one scan for many.
 const CANDIDATES: usize = 64;
 
-/// After a look that found nobody idle, the next one waits this long.
+/// The pause after a scan that found no idle connection.
 const SCAN_PAUSE_MS: u64 = 10;
 
-/// The table of one core. Slots are used again; numbers are not.
+/// The connections of one core by their slots. A slot is used again; the number of a connection is
+/// not.
 #[derive(Debug)]
 pub struct ConnectionTable<S> {
     slots: Slab<Connection<S>>,
     admission_control: Arc<AdmissionControl>,
     accepted: u64,
-    /// Idle connections, longest last, as they stood at the last look.
+    /// Idle connections at the time of the last scan, the longest-idle last.
     candidates: Vec<(u64, ConnectionId)>,
     next_scan_ms: u64,
-    /// Who has a reserved place, the first to come first. Some may have gone.
+    /// Connections with a reserved place in the order of their arrival. Some may have closed.
     reserved: VecDeque<ConnectionId>,
-    /// How many those are that have not gone.
+    /// The number of those that are open.
     reserved_count: usize,
 }
 
 impl<S: Stream> ConnectionTable<S> {
-    /// An empty table.
+    /// Returns an empty table.
     #[must_use]
     pub const fn new(admission_control: Arc<AdmissionControl>) -> Self {
         Self {
@@ -48,7 +49,7 @@ impl<S: Stream> ConnectionTable<S> {
         }
     }
 
-    /// Counts a newcomer, and says how to receive it and who it is.
+    /// Counts a new connection, and returns how it is admitted and its identity.
     pub fn admit(&mut self) -> (Admission, ConnectionId) {
         self.accepted += 1;
         let id = ConnectionId { slot: self.slots.vacant_key(), number: self.accepted };
@@ -61,13 +62,13 @@ impl<S: Stream> ConnectionTable<S> {
         (admission, id)
     }
 
-    /// Whether a newcomer would be over the limit.
+    /// Returns true if a new connection would be over the limit.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.admission_control.is_full()
     }
 
-    /// Enters the connection that was admitted last.
+    /// Inserts the connection that was admitted last.
     pub fn insert(&mut self, connection: Connection<S>) -> usize {
         if connection.admission() == Admission::Reserved {
             while self.reserved.front().is_some_and(|id| !self.holds(*id)) {
@@ -83,8 +84,9 @@ impl<S: Stream> ConnectionTable<S> {
         self.slots.get(id.slot).is_some_and(|connection| connection.id() == id)
     }
 
-    /// Who has had a reserved place of this core longest, if all of them are taken: a probe sends
-    /// its request as soon as it is connected, so whoever has come last is the likeliest to be one.
+    /// Returns the connection that has had a reserved place of this core longest, if all of them
+    /// are taken. A probe sends its request as soon as it is connected, so the latest to come is
+    /// the likeliest to be one.
     pub fn longest_reserved(&mut self) -> Option<usize> {
         if !self.admission_control.is_reserve_full() || self.reserved_count < RESERVED_PER_CORE {
             return None;
@@ -97,8 +99,8 @@ impl<S: Stream> ConnectionTable<S> {
         None
     }
 
-    /// Takes the reserved place from a connection that has not been answered, and says whether
-    /// there is a place left to tell it so.
+    /// Takes the reserved place from a connection that has not been answered, and returns true if
+    /// it may be rejected with an answer.
     pub fn demote(&mut self, slot: usize) -> bool {
         let unanswered = self.slots.get_mut(slot).filter(|connection| !connection.is_answered());
         let Some(connection) = unanswered else {
@@ -112,12 +114,12 @@ impl<S: Stream> ConnectionTable<S> {
         demoted
     }
 
-    /// Takes back an admission that came to nothing.
+    /// Withdraws an admission for which no connection was inserted.
     pub fn withdraw(&self, admission: Admission) {
         self.admission_control.leave(admission);
     }
 
-    /// Takes a connection out of the table.
+    /// Removes the connection in `slot`.
     pub fn remove(&mut self, slot: usize) -> Option<Connection<S>> {
         let connection = self.slots.try_remove(slot)?;
         self.admission_control.leave(connection.admission());
@@ -125,29 +127,29 @@ impl<S: Stream> ConnectionTable<S> {
         Some(connection)
     }
 
-    /// The connection in `slot`.
+    /// Returns the connection in `slot`.
     pub fn at(&mut self, slot: usize) -> Option<&mut Connection<S>> {
         self.slots.get_mut(slot)
     }
 
-    /// The connection `id`, unless it is gone.
+    /// Returns the connection `id`, unless it has closed.
     pub fn get(&mut self, id: ConnectionId) -> Option<&mut Connection<S>> {
         self.slots.get_mut(id.slot).filter(|connection| connection.id() == id)
     }
 
-    /// Whether there is none.
+    /// Returns true if there are no connections.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// All slots in use.
+    /// Returns all slots in use.
     #[must_use]
     pub fn occupied(&self) -> Vec<usize> {
         self.slots.iter().map(|(slot, _)| slot).collect()
     }
 
-    /// Who holds memory, the heaviest burden last.
+    /// Returns the connections that hold memory, with their weights, the heaviest last.
     #[must_use]
     pub fn by_eviction_weight(&self, now_ms: u64) -> Vec<(u64, ConnectionId)> {
         let each = self.slots.iter();
@@ -159,7 +161,7 @@ impl<S: Stream> ConnectionTable<S> {
         by_eviction_weight
     }
 
-    /// The connection that has been idle longest, of those of this core.
+    /// Returns the connection of this core that has been idle longest.
     pub fn longest_idle(&mut self, now_ms: u64) -> Option<usize> {
         if let Some(slot) = self.next_candidate() {
             return Some(slot);
@@ -171,7 +173,7 @@ impl<S: Stream> ConnectionTable<S> {
         self.next_candidate()
     }
 
-    /// The next candidate that has stayed idle since the look.
+    /// Returns the next candidate that has stayed idle since the scan.
     fn next_candidate(&mut self) -> Option<usize> {
         while let Some((since_ms, id)) = self.candidates.pop() {
             let idle_since_ms = self.get(id).and_then(|connection| connection.idle_since_ms());

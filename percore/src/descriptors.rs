@@ -1,4 +1,4 @@
-//! How many file descriptors, and so connections, this process may hold.
+//! File descriptors: the number of them, and so of connections, that this process may hold.
 
 use std::io;
 #[cfg(feature = "may-minihttp")]
@@ -11,7 +11,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::limits::{FDS_PER_CORE, RESERVED_FDS};
 
-/// Raises the soft limit of open files to the hard one, as servers do, and answers what holds.
+/// Raises the soft limit of open files to the hard one, as servers do, and returns the limit.
 pub fn raise_limit() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);
     let soft = limit.current;
@@ -22,16 +22,16 @@ pub fn raise_limit() -> u64 {
     limit.current.unwrap_or(u64::MAX)
 }
 
-/// Whether an error of `accept` says that this machine or process is out of descriptors or memory.
-/// Every other one is about the connection that was to be accepted (man 2 accept).
+/// Returns true if an error of `accept` means that this machine or process is out of descriptors or
+/// memory. Every other one is about the connection that was to be accepted (man 2 accept).
 #[must_use]
 pub fn are_exhausted(error: &io::Error) -> bool {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|error| exhausted.contains(&error))
 }
 
-/// The most connections of so many workers under a limit of `descriptors`: `configured`, or what is
-/// left when the reserved ones are put aside.
+/// Returns the most connections of so many workers under a limit of `descriptors`: `configured`, or
+/// less if some are to stay free.
 #[must_use]
 pub fn connections_max(configured: Option<usize>, descriptors: u64, workers: usize) -> usize {
     let available = usize::try_from(descriptors).unwrap_or(usize::MAX);
@@ -39,23 +39,24 @@ pub fn connections_max(configured: Option<usize>, descriptors: u64, workers: usi
     configured.map_or(free, |configured| configured.min(free))
 }
 
-/// Duplicates descriptors that are known by their number alone.
+/// Duplicates descriptors of which only the number is known.
 ///
-/// Turning a number into a descriptor is unsafe; asking the kernel for a duplicate is not.
+/// To turn a number into a descriptor is unsafe; to ask the kernel for a duplicate is not.
 #[cfg(feature = "may-minihttp")]
 #[derive(Debug)]
 pub struct Duplicator(OwnedFd);
 
 #[cfg(feature = "may-minihttp")]
 impl Duplicator {
-    /// A duplicator of this process's own descriptors; `None` where a sandbox does not allow that.
+    /// Returns a duplicator of this process's own descriptors; `None` where a sandbox does not
+    /// allow that.
     #[must_use]
     pub fn new() -> Option<Self> {
         let process = rustix::process::getpid();
         rustix::process::pidfd_open(process, PidfdFlags::empty()).ok().map(Self)
     }
 
-    /// A duplicate of the descriptor `number`, if there is one.
+    /// Returns a duplicate of the descriptor `number`, if that is open.
     #[must_use]
     pub fn duplicate(&self, number: usize) -> Option<OwnedFd> {
         let number = i32::try_from(number).ok()?;

@@ -1,8 +1,9 @@
-//! The default engine: one thread per core, each with its own listener, epoll and connections.
+//! The event loop of one core, which serves its connections turn by turn.
 //!
-//! A turn takes what the kernel has ready, serves each connection once, takes in newcomers and
-//! later answers, ends what is overdue, and sleeps again. Nothing in it blocks or waits.
-//! [`accept`] is how connections come, [`closing`] how the core itself goes.
+//! A turn takes the events that are ready, serves each connection at most once, takes messages from
+//! other threads, accepts new connections and ends overdue ones; then the core sleeps until the
+//! next event. Nothing in a turn blocks or waits. [`accept`] admits connections, [`drain`] ends the
+//! core in order.
 
 mod accept;
 mod drain;
@@ -31,10 +32,10 @@ use crate::limits::{EVENTS_PER_TURN, SHARE_BYTES_MAX};
 use crate::network::{Event, Network, Readiness};
 use crate::observer::CloseReason;
 
-/// An observer that wants another turn gets one after this long.
+/// The time after which an observer that wants another turn gets one.
 const WANTED_TURN_NS: u64 = 1_000_000;
 
-/// One core, before its thread runs.
+/// The event loop of one core, before its thread runs it.
 #[derive(Debug)]
 pub struct EventLoop<H, N: Network> {
     number: usize,
@@ -49,19 +50,19 @@ pub struct EventLoop<H, N: Network> {
     timers: Timers,
     buffers: BufferPool,
     encoder: Encoder,
-    /// ConnectionTable to be served in the next turn whatever the kernel says.
+    /// Connections that are served in the next turn, whatever the network reports.
     ready_queue: VecDeque<ConnectionId>,
-    /// ConnectionTable with a request that may take long, for which a turn had no share left: each turn
-    /// has one share for them, whoever and however many they are.
+    /// Connections with a request that may take long, for which a turn had no share left. Each turn
+    /// has one share for all of them, however many they are.
     costly_queue: VecDeque<ConnectionId>,
-    /// What the requests of this turn have cost.
+    /// The cost of the requests of this turn.
     cost: usize,
-    /// Whether the turn has no share left for those that may take long.
+    /// True if the turn's share of costly requests is spent.
     share_spent: bool,
     accepting: bool,
     accept_retry_ms: Option<u64>,
     phase: Phase,
-    /// At the end: until when newcomers may still ask.
+    /// While the core closes: the time until which connections may send their first request.
     grace_until_ms: Option<u64>,
     now: Now,
     due: Vec<usize>,
@@ -107,7 +108,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         }
     }
 
-    /// The inbox, to wake the core from elsewhere.
+    /// Returns the inbox, to wake the core from other threads.
     #[must_use]
     pub fn inbox(&self) -> Arc<Inbox<N::Stream>> {
         Arc::clone(&self.inbox)
@@ -129,10 +130,10 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         self.now = now;
         self.turn_clock.begin(now.mono_ns);
         self.follow_phase();
-        // Only those that were left over before this turn: whoever is queued now waits for the
-        // next, so that every connection gets its share.
+        // Only the connections that were queued before this turn: those that are queued now wait
+        // for the next one, so that every connection gets its share.
         let left_over = self.ready_queue.len();
-        // Whoever has waited for its share has it before those who come now.
+        // Requests that wait for a share get it before those of this turn.
         (self.cost, self.share_spent) = (0, !self.costly_queue.is_empty());
         for event in events {
             match event {
@@ -161,7 +162,8 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         self.handler.turn_ended(self.turn_clock.began_ns(), now.mono_ns);
     }
 
-    /// How long the kernel may keep the core asleep.
+    /// Returns the time for which the kernel may keep the core asleep; `None` for as long as it
+    /// likes.
     fn poll_timeout(&self, wake_at_ns: Option<u64>) -> Option<Duration> {
         if !(self.ready_queue.is_empty() && self.costly_queue.is_empty())
             || (self.accepting && self.accept_retry_ms.is_none())
@@ -184,7 +186,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
 
     fn is_done(&self) -> bool {
         let over = self.now.mono_ns >= self.server.shutdown.deadline_ns();
-        // A newcomer may be on its way from a core that has not seen the end yet.
+        // A connection may be on its way from a core that has not seen the shutdown yet.
         let gone = || self.connections.is_empty() && self.inbox.close_if_empty();
         self.phase == Phase::Closing && (over || gone())
     }
@@ -197,14 +199,14 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         if ready.write_closed {
             connection.mark_peer_gone();
         }
-        // One in the queue has its place in this turn or the next already.
+        // A queued connection is served later in this turn, or in the next.
         if !connection.queued {
             self.serve(ready.slot);
         }
     }
 
-    /// Serves those who have waited longest with something costly, until the turn has had its share
-    /// of that; at least one of them.
+    /// Serves the connections that have waited longest with a costly request, at least one, until
+    /// the share of the turn is spent.
     fn serve_costly(&mut self) {
         let waiting = self.costly_queue.len();
         if waiting > 0 {
@@ -218,7 +220,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
                 self.serve_queued(id);
             }
         }
-        // Others that wait have it in the next turn, before those who come now.
+        // Those that still wait have the share of the next turn, before others.
         self.share_spent |= !self.costly_queue.is_empty();
     }
 
@@ -233,7 +235,8 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         self.apply(slot, Connection::serve);
     }
 
-    /// Lends the core's things to a connection, and does what it says afterwards.
+    /// Calls `act` on a connection with the context of this core, and takes the step that it
+    /// returns.
     fn apply(
         &mut self,
         slot: usize,
@@ -245,8 +248,9 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         }
     }
 
-    /// Where more is lent than may be: whoever holds most, and has for longest, goes. Not whoever
-    /// grows next, or some that hold on to what they have would keep all others out.
+    /// Evicts the connections that hold most memory, and have for longest, until the pool is within
+    /// its budget. To evict the connection that grows next instead would let some that hold on to
+    /// theirs keep all others out.
     #[cold]
     fn evict_to_budget(&mut self) {
         for (_, id) in self.connections.by_eviction_weight(self.now.mono_ms()).into_iter().rev() {
@@ -294,7 +298,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
 
     fn set_timer(&mut self, slot: usize) {
         if let Some(connection) = self.connections.at(slot) {
-            self.timers.enter(slot, connection.deadline_ms(&self.limits));
+            self.timers.schedule(slot, connection.deadline_ms(&self.limits));
         }
     }
 
@@ -364,7 +368,8 @@ impl<H: Handler> EventLoop<H, Epoll> {
             }
             let now = self.server.clock.now();
             wake_at_ns = self.turn(now, events.iter().map(Event::from));
-            // The second and last reading of a turn: answers and the time at work end here.
+            // The second and last reading of the clock in a turn: the durations of answers and of
+            // the turn end here.
             let now = self.server.clock.now();
             self.end_turn(now);
             if self.is_done() {

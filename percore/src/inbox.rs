@@ -1,4 +1,5 @@
-//! What other threads bring to a core: later answers, and newcomers that another core has accepted.
+//! The inbox of a core: later answers from other threads, and connections that other cores have
+//! accepted.
 
 use std::net::SocketAddr;
 
@@ -12,25 +13,25 @@ use crate::sync::Mutex;
 /// A connection that was accepted and not yet admitted.
 #[derive(Debug)]
 pub struct NewConnection<S> {
-    /// Its socket.
+    /// The stream.
     pub stream: S,
-    /// Whence it came.
+    /// The address of the peer.
     pub peer: SocketAddr,
-    /// Cores that had no idle connection to close for it.
+    /// The number of cores that had no idle connection to close for it.
     pub cores_asked: usize,
 }
 
-/// What is brought.
+/// A message to a core.
 #[derive(Debug)]
 pub enum Message<S> {
-    /// An answer to one of the core's requests.
+    /// The answer to one of the core's requests.
     Answer(RequestId, Answer),
-    /// A connection to take in.
+    /// A connection to admit.
     Connection(NewConnection<S>),
 }
 
-/// The inbox of one core. Its length is bounded by connections: each waits for at most one answer,
-/// and each newcomer is one.
+/// The inbox of one core. Its length is bounded by the number of connections: each waits for at
+/// most one answer, and each new one is one message.
 #[derive(Debug)]
 pub struct Inbox<S> {
     queue: Mutex<Queue<S>>,
@@ -40,7 +41,7 @@ pub struct Inbox<S> {
 #[derive(Debug)]
 struct Queue<S> {
     messages: Vec<Message<S>>,
-    /// Nobody will look into it any more.
+    /// True if no message is accepted any more.
     closed: bool,
 }
 
@@ -51,22 +52,23 @@ impl<S: Stream> Inbox<S> {
         Self { queue: Mutex::new(Queue { messages: Vec::new(), closed: false }), waker }
     }
 
-    /// Moves everything that was posted into `posted`, which is empty.
+    /// Moves all messages into `messages`, which is empty.
     pub fn take(&self, messages: &mut Vec<Message<S>>) {
         std::mem::swap(&mut self.queue.lock().messages, messages);
     }
 
     /// Ends the core's sleep.
     pub fn wake(&self) {
-        // Writing to an event descriptor fails only when its counter is full: it is awake then.
+        // Writing to an event descriptor fails only when its counter is full: the core is awake
+        // then.
         let _ = self.waker.as_ref().map(Waker::wake);
     }
 
-    /// Posts something.
+    /// Posts a message.
     ///
     /// # Errors
     ///
-    /// The core has ended; what was brought comes back.
+    /// The core has ended; the message comes back.
     pub fn post(&self, message: Message<S>) -> Result<(), Message<S>> {
         let first = {
             let mut queue = self.queue.lock();
@@ -76,14 +78,14 @@ impl<S: Stream> Inbox<S> {
             queue.messages.push(message);
             queue.messages.len() == 1
         };
-        // Who posts to an inbox that has something in it knows that the core has been woken.
+        // If the inbox was not empty before, an earlier message has woken the core.
         if first {
             self.wake();
         }
         Ok(())
     }
 
-    /// Closes it for good, unless something is in it.
+    /// Closes the inbox for good if it is empty, and returns true if it is closed.
     #[must_use]
     pub fn close_if_empty(&self) -> bool {
         let mut queue = self.queue.lock();
@@ -91,7 +93,7 @@ impl<S: Stream> Inbox<S> {
         queue.closed
     }
 
-    /// Closes it for good, and drops what is in it.
+    /// Closes the inbox for good, and drops its messages.
     pub fn close(&self) {
         *self.queue.lock() = Queue { messages: Vec::new(), closed: true };
     }
@@ -99,7 +101,7 @@ impl<S: Stream> Inbox<S> {
 
 impl<S: Stream> AnswerSink for Inbox<S> {
     fn deliver(&self, request: RequestId, answer: Answer) {
-        // At a core that has ended nobody waits for it.
+        // At a core that has ended, no client waits for the answer.
         let _ = self.post(Message::Answer(request, answer));
     }
 }

@@ -12,8 +12,9 @@ pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 /// Fields of one head; more get 431. Proxies add a dozen, browsers some twenty.
 pub const HEADERS_MAX: usize = 100;
 
-/// HeadCache that a core keeps as they were parsed: the lengths of a metric vary by a byte or two, and
-/// an agent or a proxy or two may differ in the rest. Each is looked at before a new one is parsed.
+/// The heads that a core keeps as they were parsed: the lengths of a metric vary by a byte or two,
+/// and an agent or a proxy or two may differ in the rest. Each is compared before a new head is
+/// parsed.
 pub const HEAD_CACHE_ENTRIES: usize = 4;
 
 /// Default of `--max-body`: 1 MiB after inflation holds 10,000 events of 100 bytes.
@@ -27,9 +28,9 @@ pub const MEMBERS_MAX: usize = 16;
 /// of its own costs 40 microseconds, however little it holds.
 pub const ZSTD_BLOCKS_MAX: usize = 1024;
 
-/// Blocks of a gzip or deflate body. Honest ones are of kilobytes, but who flushes behind each
-/// event writes two for it. One with tables of its own costs more than a microsecond, and takes as
-/// little as 11 bytes.
+/// Blocks of a gzip or deflate body. Honest ones are of kilobytes, but a client that flushes after
+/// each event writes two for it. One with tables of its own costs more than a microsecond, and
+/// takes as little as 11 bytes.
 pub const DEFLATE_BLOCKS_MAX: usize = 24_096;
 
 /// A chunk-size line: 16 hex digits and a short extension. RFC 9112, section 7.1.1, lets a server
@@ -39,87 +40,87 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 64;
 /// Trailer fields of a chunked body are read and dropped; more than this is an attack.
 pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
 
-/// What a core receives in one system call: a batch of 1,000 events, with room. The core owns one
-/// such buffer, whatever its number of connections.
+/// Bytes that a core receives in one system call: a batch of 1,000 events, with room. The core owns
+/// one such buffer, whatever its number of connections.
 pub const RECEIVE_BYTES: usize = 256 * 1024;
 
 /// Unsent answer bytes of one connection after which its further requests wait.
 pub const OUT_BYTES_MAX: usize = 256 * 1024;
 
-/// Unsent answer bytes of one connection that the kernel holds; it takes twice that in memory. Left
-/// to itself it takes megabytes from a core for a peer that does not read, and the core would not
-/// know that nothing moves. A peer 100 ms away still gets half a megabyte a second.
+/// Unsent answer bytes of one connection that the kernel holds; it takes twice that in memory. By
+/// default it takes megabytes from a core for a peer that does not read, and the core does not
+/// learn that nothing moves. A peer 100 ms away still gets half a megabyte a second.
 pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Bytes of one connection that the kernel receives before they are asked for; it takes up to twice
-/// that in memory. Left to itself it takes megabytes for a peer whose answers wait. A peer 100 ms
-/// away still sends more than half a megabyte a second.
+/// Bytes of one connection that the kernel receives ahead of the core; it takes up to twice that in
+/// memory. By default it takes megabytes for a peer whose answers wait. A peer 100 ms away still
+/// sends more than half a megabyte a second.
 pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 
-/// What the kernel holds of one connection at most, both ways: it counts as the process's memory.
+/// The most memory of the kernel for one connection, both ways: it counts as the process's memory.
 pub const KERNEL_BYTES_PER_CONNECTION: usize = 2 * (SEND_BUFFER_BYTES + RECEIVE_BUFFER_BYTES);
 
 /// Requests of one connection that are answered in one turn; the rest waits for its next turn.
 pub const PIPELINED_REQUESTS_PER_TURN: usize = 256;
 
-/// What a connection's share of a turn, and all that is costly in a turn, may cost: a plain body of
-/// so many bytes, or as many events as go with them. The request that reaches this is the last. It
-/// is a millisecond or so, which is what others wait; only one request that is larger by itself
+/// The share of a turn that the requests of one connection, and all costly requests together, may
+/// cost: a plain body of so many bytes, or as many events as go with them. The request that reaches
+/// it is the last. It is a millisecond or so, for which others wait; only a single larger request
 /// takes longer.
 pub const SHARE_BYTES_MAX: usize = 128 * 1024;
 
-/// What a request costs, whatever is in it.
+/// The cost of a request, whatever is in it.
 pub const REQUEST_COST_BYTES: usize = SHARE_BYTES_MAX / PIPELINED_REQUESTS_PER_TURN;
 
-/// Requests of one connection that are answered in a turn whose share has been had by others: a
-/// full turn of connections with a full share each would be a quarter of a second.
+/// Requests of one connection that are answered in a turn whose share is spent: a full turn of
+/// connections with a full share each would be a quarter of a second.
 pub const REQUESTS_PER_SPENT_TURN: usize = 16;
 
-/// What a body in a coding costs at least: setting up what undoes it, for each of its members.
+/// The least cost of a body in a coding: the decoder is set up for each of its members.
 pub const CODED_COST_BYTES: usize = 8 * 1024;
 
-/// What a block of a gzip or deflate body costs: the tables that it may bring.
+/// The cost of a block of a gzip or deflate body: the tables that it may bring.
 pub const DEFLATE_BLOCK_COST_BYTES: usize = 192;
 
-/// What a block of a zstd body costs, which has more of them.
+/// The cost of a block of a zstd body, which has more of them.
 pub const ZSTD_BLOCK_COST_BYTES: usize = 5 * 1024;
 
-/// A plain body of so many bytes is not worth waiting for a share: some dozen events.
+/// A plain body of at most so many bytes, some dozen events, never waits for a share.
 pub const CHEAP_BYTES_MAX: usize = 4 * 1024;
 
 /// File descriptors kept free of client connections: store, logs, connections over the limit.
 pub const RESERVED_FDS: usize = 64;
 
-/// File descriptors of a core beside those: its listener, its epoll, its waker, and its own places
-/// for connections over the limit.
+/// File descriptors of a core beside those: its listener, its epoll, its waker, and its own
+/// reserved places.
 pub const FDS_PER_CORE: usize = 3 + RESERVED_PER_CORE;
 
-/// ConnectionTable over the limit that get one answer each, so that probes get theirs; the oldest of
-/// them makes room for the next. As many are being told at a time, with a 503 unasked, that there
-/// is no place; more are just closed.
+/// Reserved places for connections over the limit, which get one answer each, so that probes get
+/// theirs; the oldest of them makes room for the next. As many more are rejected at a time, with a
+/// 503 that they did not ask for; further ones are closed.
 pub const RESERVED_CONNECTIONS: usize = 16;
 
 /// Reserved places that a core has whatever the others have taken: a probe comes to any of them.
 pub const RESERVED_PER_CORE: usize = 4;
 
-/// A connection that has not sent anything yet may be closed for a newcomer, or at the end of the
-/// server, after this long: its request may be on its way.
+/// The time after which a connection that has not sent anything may be closed for a new one, or
+/// when the server closes: until then, its first request may be on its way.
 pub const FIRST_REQUEST_GRACE_MS: u64 = 100;
 
-/// Bytes of half requests and unsent answers that one core holds, at the default `--max-body`.
-/// Nobody has shown a token before its request is whole.
+/// The budget of a core's buffer pool at the default `--max-body`: bytes of half requests and
+/// unsent answers. No client has shown a token before its request is whole.
 pub const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Readiness events taken from the kernel at once.
+/// Events that are taken from the kernel at once.
 pub const EVENTS_PER_TURN: usize = 256;
 
-/// After an error that ends a connection, what the peer still sends is thrown away for this long:
-/// closing at once would reset the connection and eat the answer.
+/// The time for which input is discarded after an error that ends a connection: closing at once
+/// would reset the connection and drop the answer.
 pub const LINGER_MS: u64 = 1_000;
 
-/// A connection that has reached its age, or will have before its next request, ends with an answer
-/// that says so; one without a request for this long is closed without. Its age, a tenth more by
-/// jitter, this and a tick of the timers are all that it can live.
+/// The grace of a connection that has reached its age. It ends with an answer that says so, also if
+/// it will be too old at its next request; without a request for this long it is closed without an
+/// answer. So it lives for its age, a tenth more by jitter, this and a tick of the timers at most.
 pub const AGE_GRACE_MS: u64 = 500;
 
 // Some connections may wait for the rest of a large body at once.
@@ -128,8 +129,8 @@ const _: () = assert!(16 * (HEAD_BYTES_MAX + BODY_BYTES_DEFAULT) <= POOL_BYTES_M
 const _: () = assert!(HEAD_BYTES_MAX <= RECEIVE_BYTES);
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(RESERVED_CONNECTIONS * 2 <= RESERVED_FDS);
-// A share has room for whatever does not wait for one, and ends before the largest body that is
-// taken by default, and before the most events.
+// A share has room for every request that does not wait for one, and ends before the largest body
+// that is taken by default, and before the most events.
 const _: () = assert!(CHEAP_BYTES_MAX < SHARE_BYTES_MAX);
 const _: () = assert!(REQUESTS_PER_SPENT_TURN < PIPELINED_REQUESTS_PER_TURN);
 const _: () = assert!(SHARE_BYTES_MAX <= BODY_BYTES_DEFAULT);

@@ -1,28 +1,30 @@
-//! `--listen`: where the server is to be found.
+//! The address to listen at, as `--listen` of corepulse has it.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Bytes of a Unix socket's path: `sun_path` has 108, the last of them a zero (man 7 unix).
+/// The most bytes of a Unix socket's path: `sun_path` has 108, the last of them a zero (man 7
+/// unix).
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
 
-/// Where a server listens.
+/// The address at which a server is to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// On this port of every address of the machine, of IPv6 and of IPv4.
+    /// This port of every address of the machine, of IPv6 and of IPv4.
     Everywhere(u16),
-    /// On this port of the machine's own loopback addresses, of IPv4 and of IPv6.
+    /// This port of the machine's own loopback addresses, of IPv4 and of IPv6.
     Localhost(u16),
-    /// On this address and port.
+    /// This address and port.
     At(SocketAddr),
-    /// On a Unix socket of this path.
+    /// A Unix socket of this path.
     Unix(PathBuf),
 }
 
 impl Listen {
-    /// Reads `:port`, `localhost:port`, `address:port` or `unix:/path`; `None` for anything else.
-    /// Other names are not looked up: what they mean may change while the server runs.
+    /// Parses `:port`, `localhost:port`, `address:port` or `unix:/path`; returns `None` for
+    /// anything else. Other names are not looked up: their addresses may change while the server
+    /// runs.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -44,7 +46,7 @@ impl Listen {
         }
     }
 
-    /// The port, if it is one by TCP; 0 leaves the choice to the kernel.
+    /// Returns the port, if it is one of TCP; 0 leaves the choice to the kernel.
     #[must_use]
     pub const fn port(&self) -> Option<u16> {
         match self {

@@ -1,7 +1,8 @@
 //! Listening sockets: each core has its own on the same port, so that accepting needs no lock.
 //!
-//! A Unix socket is one for all, because SO_REUSEPORT does not exist there: every core has a
-//! descriptor of it, and whoever accepts first hands the connection on to where a seat is free.
+//! A Unix socket is one for all cores, because SO_REUSEPORT does not exist there: every core has a
+//! descriptor of it, and the one that accepts a connection first hands it on to the core with the
+//! fewest.
 
 mod unix;
 
@@ -22,46 +23,47 @@ use crate::limits::{RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES};
 use crate::listen::Listen;
 use unix::SocketFile;
 
-/// ConnectionTable that wait in the kernel to be accepted; it caps this at `net.core.somaxconn`.
+/// The connections that wait in the kernel to be accepted; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// What a core accepts from: a socket that does not block, or several, for `localhost` is two
+/// The listener of a core: a socket that does not block, or several, for `localhost` is two
 /// addresses.
 #[derive(Debug)]
 pub struct Listener {
     doors: Vec<Door>,
-    /// Which one is asked first: no flood at one of them keeps the others waiting.
+    /// The index of the socket that is asked first: no flood at one of them keeps the others
+    /// waiting.
     next: Cell<usize>,
 }
 
 #[derive(Debug)]
 enum Door {
     Tcp(TcpListener),
-    /// The file goes before the last descriptor of it does.
+    /// The file is dropped before the last descriptor.
     Unix(Arc<SocketFile>, UnixListener),
 }
 
-/// Where a server has come to listen.
+/// The addresses at which a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound(Vec<Address>);
 
 /// One address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// By TCP; the port is the kernel's choice if 0 was asked for.
+    /// An address of TCP; the port is the kernel's choice if 0 was asked for.
     Internet(SocketAddr),
-    /// By a Unix socket of this path.
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
 impl Bound {
-    /// All addresses.
+    /// Returns all addresses.
     #[must_use]
     pub fn addresses(&self) -> &[Address] {
         &self.0
     }
 
-    /// The first address by TCP, if there is one.
+    /// Returns the first address of TCP, if there is one.
     #[must_use]
     pub fn internet(&self) -> Option<SocketAddr> {
         self.0.iter().find_map(|address| match address {
@@ -97,7 +99,7 @@ impl Listener {
         Self { doors, next: Cell::new(0) }
     }
 
-    /// One that was shut down: ready for ever, and whoever accepts from it fails.
+    /// Returns a listener that was shut down: it is always ready, and accepting from it fails.
     #[cfg(test)]
     pub fn broken() -> Self {
         let here = Listen::from(SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -110,7 +112,7 @@ impl Listener {
         listener
     }
 
-    /// Takes a connection that waits.
+    /// Accepts a connection that waits.
     ///
     /// # Errors
     ///
@@ -132,11 +134,11 @@ impl Listener {
         Err(ErrorKind::WouldBlock.into())
     }
 
-    /// Where it listens.
+    /// Returns the addresses at which it listens.
     ///
     /// # Errors
     ///
-    /// The kernel does not say.
+    /// The kernel does not tell them.
     pub fn bound(&self) -> io::Result<Bound> {
         let address = |door: &Door| match door {
             Door::Tcp(listener) => listener.local_addr().map(Address::Internet),
@@ -155,7 +157,7 @@ impl Door {
     }
 }
 
-/// All of it under one token: whoever is told of it asks each.
+/// All sockets have one token: after its event each of them is asked.
 impl Source for Listener {
     fn register(&mut self, at: &Registry, token: Token, interest: Interest) -> io::Result<()> {
         self.doors.iter_mut().try_for_each(|door| door.source().register(at, token, interest))
@@ -194,7 +196,7 @@ pub fn open(listen: &Listen, count: usize) -> io::Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-/// A socket at each address that is meant.
+/// Binds a socket to each address of `listen`.
 fn claim(listen: &Listen) -> io::Result<Vec<Socket>> {
     match *listen {
         Listen::At(address) => Ok(vec![claim_one(address)?]),
@@ -213,7 +215,8 @@ fn claim(listen: &Listen) -> io::Result<Vec<Socket>> {
     }
 }
 
-/// What is done instead on a machine without IPv6, where the kernel was built or told so.
+/// Returns the outcome or, if that is an error of a machine whose kernel has no IPv6, the result of
+/// `instead`.
 fn or_without_ipv6<T>(
     outcome: io::Result<T>,
     instead: impl FnOnce() -> io::Result<T>,
@@ -234,8 +237,8 @@ fn claim_one(address: SocketAddr) -> io::Result<Socket> {
     bound(address)
 }
 
-/// Finds out whether somebody listens already: SO_REUSEPORT would let a forgotten instance of this
-/// server take a share of the connections, and of every device's window, without a word.
+/// Fails if another server listens at the address: SO_REUSEPORT would silently let a forgotten
+/// instance of this server take a share of the connections, and of every device's window.
 fn refuse_to_share(address: SocketAddr) -> io::Result<()> {
     socket(address)?.bind(&address.into())
 }
@@ -245,7 +248,7 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     // A restart must not wait for the last connections of the process before it.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        // `[::]` is both, whatever `net.ipv6.bindv6only` says.
+        // `[::]` means both families, whatever `net.ipv6.bindv6only` says.
         socket.set_only_v6(false)?;
     }
     Ok(socket)
@@ -261,10 +264,10 @@ fn bound(address: SocketAddr) -> io::Result<Socket> {
 fn listen_on(sockets: Vec<Socket>) -> io::Result<Listener> {
     let door = |socket: Socket| {
         socket.set_nonblocking(true)?;
-        // These are inherited by every accepted connection: a second small answer must not wait for
-        // the acknowledgement of the first (Nagle against delayed ACK, up to 40 ms).
+        // Accepted connections inherit these. A second small answer must not wait for the
+        // acknowledgement of the first (Nagle against delayed ACK, up to 40 ms).
         socket.set_tcp_nodelay(true)?;
-        // Before it listens: the window that a peer may be offered is agreed on as it connects.
+        // Before it listens: the largest window is agreed on when a connection is made.
         bound_buffers(&socket)?;
         socket.listen(BACKLOG)?;
         Ok(Door::Tcp(TcpListener::from_std(socket.into())))
@@ -272,7 +275,7 @@ fn listen_on(sockets: Vec<Socket>) -> io::Result<Listener> {
     sockets.into_iter().map(door).collect::<io::Result<_>>().map(Listener::of)
 }
 
-/// Bounds what the kernel holds of a connection, both ways.
+/// Bounds the memory of a connection in the kernel, both ways.
 ///
 /// # Errors
 ///
@@ -287,16 +290,16 @@ fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
     socket.local_addr()?.as_socket().ok_or_else(|| ErrorKind::InvalidInput.into())
 }
 
-/// A port for somebody else to listen on, who shares it by SO_REUSEPORT.
+/// A port that another engine will listen on, sharing it by SO_REUSEPORT.
 #[derive(Debug)]
 pub struct Reserved {
-    /// Bound and not listening: no connection comes here.
+    /// Bound and not listening: they receive no connection.
     _sockets: Vec<Socket>,
-    /// Where they are.
+    /// The addresses.
     pub bound: Bound,
 }
 
-/// Reserves what `listen` means, by TCP. Port 0 lets the kernel choose one.
+/// Reserves the addresses of `listen`, by TCP. Port 0 lets the kernel choose one.
 ///
 /// # Errors
 ///
@@ -319,7 +322,7 @@ mod tests {
         listener.bound().unwrap().internet().unwrap().port()
     }
 
-    /// Whether a connection to that address comes to one of these.
+    /// Returns true if a connection to that address comes to one of these listeners.
     fn reaches(listeners: &[Listener], address: SocketAddr) -> bool {
         // It is complete on loopback when `connect` returns.
         let client = Client::connect(address);

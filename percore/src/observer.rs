@@ -1,8 +1,8 @@
-//! The observer: what the engine tells of its connections, requests and turns, for whoever counts.
+//! The observer of an engine: it is told of connections, requests and turns, and counts them.
 //!
-//! Every method has a default that does nothing, so that a handler which counts nothing says only
+//! Every method has a default that does nothing, so that a handler that counts nothing says only
 //! `impl Observer for Echo {}`. They are called on the core's own thread, several times for each
-//! request: an implementation is an addition or two, and never waits.
+//! request: an implementation adds a number or two, and never waits.
 
 use std::io;
 
@@ -11,11 +11,11 @@ use crate::http::peer::Peer;
 use crate::http::response::Response;
 
 crate::named_enum! {
-    /// Why a connection ended.
+    /// The reason for which a connection ended.
     pub enum CloseReason {
         /// The client ended it, or asked for it.
         Client = "client",
-        /// No request for the idle time-out.
+        /// There was no request for the idle time-out.
         Idle = "idle",
         /// A request was not complete in time.
         RequestTimeout = "request_timeout",
@@ -23,9 +23,9 @@ crate::named_enum! {
         WriteStall = "write_stall",
         /// It reached the maximum connection age.
         Age = "age",
-        /// A request that could not be framed, or an error of the socket.
+        /// A request could not be framed, or the socket failed.
         Error = "error",
-        /// The connection limit: closed for a new connection, or a new one turned away.
+        /// The limit of connections or of memory: it was closed for another, or rejected.
         Limit = "limit",
         /// The server stops.
         Drain = "drain",
@@ -55,10 +55,10 @@ pub trait Observer {
         false
     }
 
-    /// Notes a new connection past the limit of connections.
+    /// Notes a new connection over the limit.
     fn connection_limit_reached(&mut self, _peer: &dyn Peer, _connections_max: usize, _now: Now) {}
 
-    /// Notes that the kernel did not hand a connection over. With `exhausted` the connections wait,
-    /// because descriptors or memory have run out; otherwise it was lost.
+    /// Notes that the kernel did not hand over a connection. With `exhausted`, descriptors or
+    /// memory have run out and the connection waits; otherwise it was lost.
     fn accept_failed(&mut self, _error: &io::Error, _exhausted: bool, _now: Now) {}
 }

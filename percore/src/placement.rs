@@ -1,8 +1,8 @@
-//! On which cores the workers run, and whether they are pinned there.
+//! The placement of workers on cores, pinned there or not.
 //!
 //! Pinning pays when the cores are ours. In a container they rarely are: without the static CPU
 //! manager every pod of a node sees the same cores, and if each pins its first worker, all of them
-//! pin to core 0. So `auto` pins only where the evidence says that nobody else was given them.
+//! pin to core 0. So `auto` pins only where the cores are known to be this process's own.
 
 use std::fmt;
 use std::fs;
@@ -10,33 +10,34 @@ use std::num::NonZeroUsize;
 use std::thread;
 
 crate::named_enum! {
-    /// Whether threads are to be pinned to cores.
+    /// The choice of pinning threads to cores.
     pub enum Pin {
-        /// Pin where the cores are this process's own.
+        /// Pins where the cores are this process's own.
         Auto = "auto",
-        /// Pin.
+        /// Pins.
         On = "on",
-        /// Leave it to the scheduler.
+        /// Leaves placement to the scheduler.
         Off = "off",
     }
 }
 
-/// What the process can know about its cores.
+/// The facts that the process can learn about its cores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Surroundings {
     /// The cores of the affinity mask, by number.
     pub allowed: Vec<usize>,
-    /// Cores of the machine that are online.
+    /// The number of cores of the machine that are online.
     pub online: usize,
-    /// How many of them the CPU quota of the control group lets run all the time, at least one.
+    /// The number of cores that the CPU quota of the control group lets run all the time, at least
+    /// one.
     pub parallelism: usize,
-    /// Whether this is a container.
+    /// True in a container.
     pub container: bool,
 }
 
 impl Surroundings {
-    /// Looks at the machine. To be called before any thread is pinned: the mask that is read is
-    /// the calling thread's.
+    /// Observes the machine. Call it before any thread is pinned: the mask that is read is the
+    /// calling thread's.
     #[must_use]
     pub fn observe() -> Self {
         let ids = core_affinity::get_core_ids().unwrap_or_default();
@@ -45,7 +46,7 @@ impl Surroundings {
             .ok()
             .and_then(|list| count_cpu_list(&list))
             .unwrap_or(allowed.len());
-        // It rounds a quota of 1.5 cores down: that feeds one busy worker, not two.
+        // A quota of 1.5 cores is rounded down: that feeds one busy worker, not two.
         let parallelism = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self { allowed, online, parallelism, container: in_container() }
     }
@@ -54,9 +55,9 @@ impl Surroundings {
 /// The decision, with its reason for the start-up line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// The core of each worker, or none when the scheduler decides.
+    /// The core of each worker; `None` when the scheduler decides.
     pub cores: Option<Vec<usize>>,
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
 }
 
@@ -69,7 +70,7 @@ impl fmt::Display for Placement {
     }
 }
 
-/// Decides where `workers` run.
+/// Decides the placement of `workers`.
 #[must_use]
 pub fn decide(pin: Pin, workers: usize, around: &Surroundings) -> Placement {
     let off = |reason| Placement { cores: None, reason };
@@ -91,7 +92,7 @@ pub fn decide(pin: Pin, workers: usize, around: &Surroundings) -> Placement {
     }
 }
 
-/// Pins the calling thread; `false` when the kernel refuses.
+/// Pins the calling thread; returns `false` when the kernel refuses.
 #[must_use]
 pub fn pin_current_thread(core: usize) -> bool {
     core_affinity::set_for_current(core_affinity::CoreId { id: core })

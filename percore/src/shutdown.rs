@@ -1,19 +1,20 @@
-//! The way from serving to silence, seen by every core.
+//! The shutdown of a server, in phases that every core sees.
 //!
-//! `Serving` → `Draining` (connections are still taken, each answer is its connection's last) →
-//! `Closing` (nothing new is taken; what is under way is finished until the deadline).
+//! `Serving` → `Draining` (connections are still accepted, and each answer is the last of its
+//! connection) → `Closing` (no connection is accepted, and requests under way are finished until
+//! the deadline).
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-/// Where the server stands.
+/// The phase of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
-    /// All is taken.
+    /// Everything is accepted.
     Serving,
-    /// Being taken out of service: `/ready` says so.
+    /// The server is being taken out of service, which `/ready` tells.
     Draining,
-    /// No new connections, no new requests.
+    /// No connection and no request is accepted.
     Closing,
 }
 
@@ -21,12 +22,12 @@ pub enum Phase {
 #[derive(Debug, Default)]
 pub struct Shutdown {
     phase: AtomicU8,
-    /// Monotonic time at which a closing core gives up what is left.
+    /// The monotonic time at which a closing core gives up what is left.
     deadline_ns: AtomicU64,
 }
 
 impl Shutdown {
-    /// The current phase.
+    /// Returns the current phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
@@ -36,18 +37,18 @@ impl Shutdown {
         }
     }
 
-    /// Starts to drain.
+    /// Moves on to `Draining`.
     pub fn begin_drain(&self) {
         self.phase.fetch_max(Phase::Draining as u8, Ordering::AcqRel);
     }
 
-    /// Starts to close, with a deadline.
+    /// Moves on to `Closing`, with a deadline.
     pub fn close(&self, deadline_ns: u64) {
         self.deadline_ns.store(deadline_ns, Ordering::Release);
         self.phase.fetch_max(Phase::Closing as u8, Ordering::AcqRel);
     }
 
-    /// When a closing core gives up, in monotonic nanoseconds.
+    /// Returns the monotonic time, in nanoseconds, at which a closing core gives up.
     #[must_use]
     pub fn deadline_ns(&self) -> u64 {
         self.deadline_ns.load(Ordering::Acquire)

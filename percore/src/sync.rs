@@ -1,6 +1,6 @@
-//! What cores share, and the one door to the crates it is made of.
+//! Types that threads share, and the only place that uses the crates they are made of.
 //!
-//! A lock here is held for tens of nanoseconds, or nobody else wants it; whatever one core writes
+//! A lock here is held for tens of nanoseconds, or is not contended; a value that one core writes
 //! often has a cache line of its own.
 
 use std::iter;
@@ -12,18 +12,19 @@ pub use parking_lot::{Mutex, MutexGuard};
 /// A counter that one thread advances and any thread reads.
 ///
 /// With a single writer the addition needs no locked instruction: a load, and a store that
-/// publishes whatever the writer did before it.
+/// publishes everything that the writer did before it.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// Adds `n`. Only the counter's one writer calls this: a second one could lose additions.
+    /// Adds `n`. Only the counter's one writer may call this: a second one could lose additions.
     pub fn add(&self, n: u64) {
         let sum = self.0.load(Ordering::Relaxed).wrapping_add(n);
         self.0.store(sum, Ordering::Release);
     }
 
-    /// The sum so far, and with it everything its writer did before publishing it.
+    /// Returns the sum so far, and makes everything visible that its writer did before publishing
+    /// it.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.load(Ordering::Acquire)
@@ -45,7 +46,7 @@ pub struct PerCore<T> {
 }
 
 impl<T> PerCore<T> {
-    /// Makes one for each of `cores`; zero cores count as one.
+    /// Returns one `T` of `make` for each of `cores`; zero cores count as one.
     pub fn new(cores: usize, mut make: impl FnMut(usize) -> T) -> Self {
         Self {
             first: CachePadded::new(make(0)),
@@ -53,20 +54,21 @@ impl<T> PerCore<T> {
         }
     }
 
-    /// The one of `core`. A number past the last is a mistake of the caller; it gets the first.
+    /// Returns the one of `core`. A number past the last is a mistake of the caller; it gets the
+    /// first.
     #[must_use]
     pub fn at(&self, core: usize) -> &T {
         debug_assert!(core < self.cores(), "core {core} of {}", self.cores());
         core.checked_sub(1).and_then(|index| self.rest.get(index)).unwrap_or(&self.first)
     }
 
-    /// How many there are.
+    /// Returns the number of cores.
     #[must_use]
     pub fn cores(&self) -> usize {
         self.rest.len() + 1
     }
 
-    /// All of them, in the order of the cores.
+    /// Returns all of them, in the order of the cores.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         iter::once(&self.first).chain(self.rest.iter()).map(|padded| &**padded)
     }

@@ -1,61 +1,61 @@
-//! Deadlines of connections: a wheel whose entries are moved only when they fire.
+//! Deadlines of connections: a timer wheel whose entries move only when they fire.
 //!
-//! Almost every deadline is put off by the next request before it is reached. So the slot of a
-//! connection has one entry that counts, at or before its deadline; when it fires the connection is
-//! asked for its real deadline and entered again if that lies ahead. Putting a deadline off costs
-//! nothing here. The next connection of a slot takes over the entry of the last: whoever comes and
-//! goes leaves nothing behind.
+//! Almost every deadline is put off by the next request before it is reached. So each slot has one
+//! valid entry, at or before its deadline. When it fires, the connection is asked for its real
+//! deadline, and scheduled again if that lies ahead. To put a deadline off costs nothing here. The
+//! next connection in a slot takes over the entry of the last, so that connections which come and
+//! go leave nothing behind.
 
-/// Deadlines hold to this; an idle core wakes at most four times a second for them.
+/// The precision of deadlines; an idle core wakes at most four times a second for them.
 pub const TICK_MS: u64 = 250;
 
-/// One turn of the wheel is 128 s; what lies further ahead is entered at its far side and again
-/// from there.
+/// The slots of the wheel: one turn of it is 128 s. A deadline that lies further ahead is scheduled
+/// at its far side, and from there again.
 const SLOTS: usize = 512;
 
-/// A slot that is to be looked at.
+/// An entry of the wheel: the slot of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     slot: usize,
     tick: u64,
 }
 
-/// The wheel of one core.
+/// The timer wheel of one core.
 #[derive(Debug)]
 pub struct Timers {
     wheel: Vec<Vec<Entry>>,
-    /// By slot, the tick of the entry that counts; an earlier one was entered since. `u64::MAX`
-    /// for none.
-    counting: Vec<u64>,
-    /// Every entry of this tick and before has fired.
+    /// The tick of the valid entry of each slot, which was scheduled later than the others but
+    /// fires earlier; `u64::MAX` for none.
+    scheduled: Vec<u64>,
+    /// The last tick whose entries have fired, like those of all before it.
     fired: u64,
-    /// No entry fires before this tick.
+    /// The first tick at which an entry may fire.
     next: u64,
 }
 
 impl Timers {
-    /// A wheel without entries.
+    /// Returns a wheel without entries.
     #[must_use]
     pub fn new() -> Self {
-        Self { wheel: vec![Vec::new(); SLOTS], counting: Vec::new(), fired: 0, next: u64::MAX }
+        Self { wheel: vec![Vec::new(); SLOTS], scheduled: Vec::new(), fired: 0, next: u64::MAX }
     }
 
-    /// Sees to it that `slot` fires at the first tick at or after `deadline_ms`, or before. What
-    /// lies past the wheel's reach fires at its far side.
-    pub fn enter(&mut self, slot: usize, deadline_ms: u64) {
+    /// Schedules `slot` to fire at the first tick at or after `deadline_ms`, or before. A deadline
+    /// past the wheel's reach fires at its far side.
+    pub fn schedule(&mut self, slot: usize, deadline_ms: u64) {
         if deadline_ms == u64::MAX {
             return;
         }
         let farthest = self.fired + SLOTS as u64 - 1;
         let tick = deadline_ms.div_ceil(TICK_MS).clamp(self.fired + 1, farthest);
-        if self.counting.len() <= slot {
-            self.counting.resize(slot + 1, u64::MAX);
+        if self.scheduled.len() <= slot {
+            self.scheduled.resize(slot + 1, u64::MAX);
         }
-        let Some(counting) = self.counting.get_mut(slot).filter(|counting| tick < **counting)
+        let Some(scheduled) = self.scheduled.get_mut(slot).filter(|scheduled| tick < **scheduled)
         else {
             return;
         };
-        *counting = tick;
+        *scheduled = tick;
         if let Some(entries) = self.wheel.get_mut(tick as usize % SLOTS) {
             entries.push(Entry { slot, tick });
         }
@@ -70,13 +70,13 @@ impl Timers {
             self.fired = self.fired.max(now);
             return;
         }
-        // After a pause longer than a turn of the wheel each slot needs one look, no more.
+        // After a pause longer than a turn of the wheel, each slot of it needs one look, no more.
         let first = self.next.max(now.saturating_sub(SLOTS as u64 - 1));
         for tick in first..=now {
             for entry in self.wheel.get_mut(tick as usize % SLOTS).into_iter().flat_map(take_all) {
-                let counting = self.counting.get_mut(entry.slot);
-                if let Some(counting) = counting.filter(|counting| **counting == entry.tick) {
-                    *counting = u64::MAX;
+                let scheduled = self.scheduled.get_mut(entry.slot);
+                if let Some(scheduled) = scheduled.filter(|scheduled| **scheduled == entry.tick) {
+                    *scheduled = u64::MAX;
                     due.push(entry.slot);
                 }
             }
@@ -88,7 +88,7 @@ impl Timers {
         self.next = ahead.into_iter().find(occupied).unwrap_or(u64::MAX);
     }
 
-    /// When the next entry fires.
+    /// Returns the time at which the next entry fires.
     #[must_use]
     pub const fn next_ms(&self) -> Option<u64> {
         if self.next == u64::MAX { None } else { Some(self.next.saturating_mul(TICK_MS)) }
@@ -122,21 +122,21 @@ mod tests {
     fn a_slot_fires_at_its_tick_and_not_before() {
         let mut timers = Timers::new();
         assert_eq!(timers.next_ms(), None);
-        timers.enter(7, 1001);
+        timers.schedule(7, 1001);
         assert_eq!(timers.next_ms(), Some(1250));
         assert!(fired(&mut timers, 1249).is_empty());
         assert_eq!(fired(&mut timers, 1250), [7]);
         assert_eq!(timers.next_ms(), None);
-        timers.enter(7, u64::MAX);
+        timers.schedule(7, u64::MAX);
         assert_eq!(timers.next_ms(), None);
     }
 
     #[test]
     fn of_several_deadlines_of_a_slot_only_the_earliest_fires() {
         let mut timers = Timers::new();
-        timers.enter(1, 5000);
-        timers.enter(1, 1000);
-        timers.enter(1, 9000);
+        timers.schedule(1, 5000);
+        timers.schedule(1, 1000);
+        timers.schedule(1, 9000);
         assert_eq!(fired(&mut timers, 1000), [1]);
         assert!(fired(&mut timers, 20_000).is_empty());
     }
@@ -145,7 +145,7 @@ mod tests {
     fn whoever_comes_and_goes_leaves_one_entry() {
         let mut timers = Timers::new();
         for arrival in 0..1000 {
-            timers.enter(3, 75_000 + arrival);
+            timers.schedule(3, 75_000 + arrival);
         }
         assert_eq!(timers.wheel.iter().map(Vec::len).sum::<usize>(), 1);
     }
@@ -153,11 +153,11 @@ mod tests {
     #[test]
     fn a_deadline_past_the_wheel_fires_at_its_far_side() {
         let mut timers = Timers::new();
-        timers.enter(1, 10 * TICK_MS * SLOTS as u64);
+        timers.schedule(1, 10 * TICK_MS * SLOTS as u64);
         assert_eq!(timers.next_ms(), Some((SLOTS as u64 - 1) * TICK_MS));
         // After an idle hour the wheel reaches as far as ever.
         assert_eq!(fired(&mut timers, 3_600_000), [1]);
-        timers.enter(1, 3_600_000 + 75_000);
+        timers.schedule(1, 3_600_000 + 75_000);
         assert_eq!(timers.next_ms(), Some(3_600_000 + 75_000));
     }
 
@@ -174,7 +174,7 @@ mod tests {
                 let deadline_ms = now_ms + ahead_ms;
                 let tick = deadline_ms.div_ceil(TICK_MS).max(now_ms / TICK_MS + 1);
                 let tick_ms = tick * TICK_MS;
-                timers.enter(slot, deadline_ms);
+                timers.schedule(slot, deadline_ms);
                 waiting.entry(slot).and_modify(|at| *at = tick_ms.min(*at)).or_insert(tick_ms);
                 now_ms += pause_ms;
                 let is_due = |(slot, at): (&usize, &u64)| (*at <= now_ms).then_some(*slot);

@@ -1,9 +1,10 @@
-//! The turn clock: when the turn of an event loop began, and since when its input may have waited.
+//! The turn clock: the time at which a turn of the event loop began, and the time since when its
+//! input may have waited.
 
-/// A poll that returns within this time did not sleep, but for what it had to do in the kernel.
+/// A poll that returns within this time did not sleep; it only took its time in the kernel.
 const AT_ONCE_NS: u64 = 20_000;
 
-/// The place of a turn in time, in monotonic nanoseconds.
+/// The times of a turn, in monotonic nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TurnClock {
     began_ns: u64,
@@ -12,9 +13,9 @@ pub struct TurnClock {
 }
 
 impl TurnClock {
-    /// Begins a turn. What the kernel reports at once became readable while the core was at work:
-    /// at the beginning of the last turn for all we know, so that a request that waited for others
-    /// is charged its wait, and rather more than less.
+    /// Begins a turn. An event that the kernel reports at once happened while the core was at work,
+    /// perhaps at the beginning of the last turn. That is assumed, so that a request which waited
+    /// for others is charged its wait, and rather too much than too little.
     pub const fn begin(&mut self, now_ns: u64) {
         let slept = now_ns.saturating_sub(self.ended_ns) > AT_ONCE_NS;
         self.readable_ns = if slept { now_ns } else { self.began_ns };
@@ -26,13 +27,13 @@ impl TurnClock {
         self.ended_ns = now_ns;
     }
 
-    /// Returns when the turn began.
+    /// Returns the time at which the turn began.
     #[must_use]
     pub const fn began_ns(&self) -> u64 {
         self.began_ns
     }
 
-    /// Returns since when what this turn receives may have been readable.
+    /// Returns the earliest time at which the input of this turn may have been readable.
     #[must_use]
     pub const fn readable_ns(&self) -> u64 {
         self.readable_ns

@@ -1,4 +1,4 @@
-//! What a connection holds of its core's memory, and its end when that is short.
+//! The eviction of a connection when its core's memory is short.
 
 use super::{Connection, Stage};
 use crate::context::{AfterServe, CoreContext};
@@ -9,8 +9,8 @@ use crate::network::Stream;
 use crate::observer::CloseReason;
 
 impl<S: Stream> Connection<S> {
-    /// The memory that was lent to it, times how long nothing has come of that; 0 without any. Who
-    /// has most of it goes when the core's memory is short.
+    /// Returns the memory that the connection has acquired, times the time for which nothing has
+    /// come of it; 0 without any. The connection with the largest weight is evicted first.
     #[must_use]
     pub fn eviction_weight(&self, now_ms: u64) -> u64 {
         let bytes = (self.input.capacity() + self.output.capacity()) as u64;
@@ -22,7 +22,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Ends a connection for the memory that it holds. Its last request may still wait for a later
-    /// answer, which then is the last; nothing may be said before that.
+    /// answer, which then is the last one; nothing may be sent before it.
     pub fn evict<H: Handler>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         if !self.output.is_empty() {
             self.stream.reset_on_close();

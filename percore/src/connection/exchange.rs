@@ -1,4 +1,4 @@
-//! Bytes into answers: the requests of a connection, one after the other.
+//! The exchanges of a connection: its requests are read and answered, one after the other.
 
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ impl<S: Stream> Connection<S> {
     ) {
         self.has_unparsed = false;
         let mut input = std::mem::take(&mut self.input);
-        // The receive buffer is lent out whole while its bytes are parsed in place.
+        // The receive buffer is taken out of the pool while its bytes are parsed in place.
         let mut receive = std::mem::take(&mut core.buffers.receive);
         let fresh = receive.get_mut(..received).unwrap_or_default();
         if input.is_empty() {
@@ -51,8 +51,8 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Answers the requests in `bytes`, as many as this turn allows, and says which bytes are to
-    /// be kept.
+    /// Answers as many of the requests in `bytes` as this turn allows, and returns the range of the
+    /// bytes to keep.
     pub(super) fn answer_all<H: Handler>(
         &mut self,
         bytes: &mut [u8],
@@ -100,7 +100,8 @@ impl<S: Stream> Connection<S> {
                 Ok(ReadProgress::Complete(request)) => {
                     if let Some(before) = before.filter(|_| may_be_costly(&request.request)) {
                         self.reader = before;
-                        // It is here in full, so patience with its sender is over.
+                        // The request is complete, so the deadline for its arrival no longer
+                        // applies.
                         self.stage = Stage::Idle;
                         (self.has_unparsed, self.is_deferred) = (true, true);
                         return at..bytes.len();
@@ -131,12 +132,12 @@ impl<S: Stream> Connection<S> {
                 Err(error) => self.answer_error(error, asks_for_head(rest), core),
             }
         }
-        // Whatever follows the last answer is not parsed.
+        // Bytes after the last answer are not parsed.
         bytes.len()..bytes.len()
     }
 
-    /// Answers a request whose body is wrong: for what is wrong with its head, if anything is, as
-    /// where the body comes later than the head.
+    /// Answers a request with a malformed body. If its head alone would have been refused, that is
+    /// the answer, as it is where the body comes later than the head.
     fn answer_body_error<H: Handler>(
         &mut self,
         error: RequestError,
@@ -150,7 +151,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Keeps these bytes of half a request until more come.
+    /// Keeps these bytes of half a request until more arrive.
     fn keep<H>(&mut self, bytes: Range<usize>, core: &CoreContext<'_, H>) -> Range<usize> {
         self.wait_for_rest(core);
         bytes
@@ -162,11 +163,11 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Has the handler look at the head of a request whose body is on its way, and says whether
-    /// that was enough for an answer. The body is thrown away then as it comes, within the same
-    /// limits of length and time, and the connection carries on. But where the peer waits for the
-    /// word to send it, nobody can know whether it still will: the answer is the last one (RFC
-    /// 9110, section 10.1.1). If the request passes, that word is said.
+    /// Has the handler check the head of a request whose body has not arrived, and returns true if
+    /// that was enough for an answer. Then the body is skipped as it arrives, within the same
+    /// limits of length and time, and the connection carries on. But a peer that waits for `100
+    /// Continue` may send its body or not, and nobody can know which: then the answer is the last
+    /// one (RFC 9110, section 10.1.1). If the head passes, `100 Continue` is sent.
     fn check_head<H: Handler>(
         &mut self,
         input: &[u8],
@@ -197,14 +198,14 @@ impl<S: Stream> Connection<S> {
         };
         self.encode(response, None, waiting, core);
         if self.closing.is_none() {
-            // The time that it may take goes on from its first byte.
+            // The deadline of the request still counts from its first byte.
             self.stage = stage;
             self.reader.skip_body(input.len());
         }
         true
     }
 
-    /// Throws away what has come of the body of an answered request, and says how much that was.
+    /// Skips the bytes of an answered request's body, and returns how many those were.
     fn skip<H>(&mut self, input: &mut [u8], core: &CoreContext<'_, H>) -> usize {
         match self.reader.skip(input, core.limits.body_bytes_max) {
             Ok(skipped) => {
@@ -214,7 +215,7 @@ impl<S: Stream> Connection<S> {
                 }
                 skipped.consumed
             }
-            // It has had its answer, and nobody knows where the next request would begin.
+            // The request has had its answer, and nobody knows where the next one would begin.
             Err(_) => {
                 self.stage = Stage::Idle;
                 self.closing = Some(CloseReason::Error);
@@ -223,7 +224,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Asks the handler; `followed` says that more bytes came with the request.
+    /// Has the handler answer a request; `followed` is true if more bytes came with it.
     fn answer_one<H: Handler>(
         &mut self,
         request: &CompleteRequest<'_>,
@@ -278,8 +279,8 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Appends the answer to the out-buffer and decides whether it is the last. Its body is the
-    /// posted one, or else the core's.
+    /// Appends an answer to the out-buffer, and decides whether it is the last one. Its body is the
+    /// one from another thread, or else that in the core's buffer.
     pub(super) fn encode<H: Handler>(
         &mut self,
         response: Response,
@@ -299,14 +300,14 @@ impl<S: Stream> Connection<S> {
         core.handler.request_answered(response, of.since_ns);
     }
 
-    /// Why an answer is the connection's last, if it is.
+    /// Returns the reason for which an answer is the connection's last; `None` if it is not.
     fn close_reason_of<H>(
         &self,
         of: PendingAnswer,
         core: &CoreContext<'_, H>,
     ) -> Option<CloseReason> {
-        // What came with this request is answered as well, once: it was under way when the end
-        // was decided. Whoever goes on sending is told with its next answer.
+        // Requests that arrived with this one are answered as well, once: they were under way when
+        // the end was decided. A client that goes on sending is told so with its next answer.
         let spared = of.followed && !self.close_on_next_answer;
         let reasons = [
             (!of.keep_alive, CloseReason::Client),
@@ -317,7 +318,7 @@ impl<S: Stream> Connection<S> {
         reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
     }
 
-    /// Answers what could not be taken, as the connection's last; a HEAD without a body.
+    /// Answers a request that cannot be read, as the connection's last; a HEAD without a body.
     pub(super) fn answer_error<H: Handler>(
         &mut self,
         error: RequestError,
@@ -329,7 +330,7 @@ impl<S: Stream> Connection<S> {
         body.clear();
         let response = core.handler.answer_error(error, body);
         core.encoder.encode(out, response, body, answers_head, Persistence::Close, core.now);
-        // ConnectionLimits ended now; all else was asked for by what was received.
+        // A time-out or the connection limit ends it now; every other error came with the input.
         let asked = !matches!(error, RequestError::Timeout | RequestError::ConnectionLimit);
         let since_ns = if asked { self.readable_ns } else { core.now.mono_ns };
         core.handler.request_answered(response, since_ns);
@@ -341,15 +342,16 @@ impl<S: Stream> Connection<S> {
     }
 }
 
-/// Whether answering may take long enough for others to wait their turn: it has more than a metric
-/// or a few for a body, or one that may become large.
+/// Returns true if a request may take so long that it waits for the turn's share: its body is more
+/// than a few metrics, or coded, and so may become large.
 fn may_be_costly(request: &Request<'_>) -> bool {
     let is_coded = || request.headers.first(Name::ContentEncoding).is_some();
     request.body.len() > CHEAP_BYTES_MAX || (!request.body.is_empty() && is_coded())
 }
 
-/// Bytes of the empty lines before a request line, which RFC 9112, section 2.2, lets a server skip:
-/// some clients end a body with one. They do not begin a request.
+/// Returns the number of bytes of the empty lines at the start, which a server may skip before a
+/// request line (RFC 9112, section 2.2): some clients end a body with one. They do not begin a
+/// request.
 fn empty_lines(bytes: &[u8]) -> usize {
     2 * bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count()
 }

@@ -1,4 +1,4 @@
-//! Bytes from and to the socket.
+//! The transfer of bytes from and to the stream.
 
 use std::io::{self, ErrorKind};
 
@@ -9,7 +9,8 @@ use crate::network::Stream;
 use crate::observer::CloseReason;
 
 impl<S: Stream> Connection<S> {
-    /// Receives once, unless whole requests wait already; `None` when there is nothing to do.
+    /// Receives once, unless whole requests wait already; returns `None` when there is nothing to
+    /// do.
     pub(super) fn receive<H>(
         &mut self,
         core: &mut CoreContext<'_, H>,
@@ -28,13 +29,13 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Reads once; `None` when the socket is empty, 0 at the end of the stream.
+    /// Reads once; returns `None` when nothing is readable, 0 at the end of the stream.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             match self.stream.read(buffer) {
                 Ok(bytes) => {
-                    // A short read has drained the socket (man 7 epoll, question 9), unless the
-                    // end of the stream stands behind it.
+                    // A short read has drained the socket (man 7 epoll, question 9), unless the end
+                    // of the stream follows.
                     self.readable = bytes == buffer.len() || self.peer_closed;
                     return Ok(Some(bytes));
                 }
@@ -48,7 +49,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Writes once; 0 when the socket is full.
+    /// Writes once; returns 0 when the stream is full.
     pub(super) fn write(stream: &mut S, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match stream.write(bytes) {
@@ -59,10 +60,10 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Sends the out-buffer once and keeps what the kernel does not take.
+    /// Sends the out-buffer once, and keeps what the kernel does not take.
     pub(super) fn send<H>(&mut self, core: &mut CoreContext<'_, H>) -> Result<(), CloseReason> {
         if !self.output.is_empty() {
-            // A later answer: those before it have not all been sent.
+            // A later answer, while those before it have not all been sent.
             let mut out = std::mem::take(&mut core.buffers.out);
             core.buffers.append(&mut self.output, &out);
             out.clear();
@@ -96,8 +97,9 @@ impl<S: Stream> Connection<S> {
         Ok(())
     }
 
-    /// After the last answer: says that nothing more is sent, and lets the peer read it. Closing
-    /// with unread bytes would reset the connection, and a reset eats the answer (RFC 9112, 9.6).
+    /// Ends the output after the last answer, and waits for the peer to read it and close. To close
+    /// with unread input would reset the connection, and a reset drops the answer (RFC 9112,
+    /// section 9.6).
     pub(super) fn begin_lingering<H>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         core.buffers.release(std::mem::take(&mut self.input));
         self.has_unparsed = false;
@@ -108,7 +110,7 @@ impl<S: Stream> Connection<S> {
         self.discard_input(core)
     }
 
-    /// Throws away what the peer sends, until it closes.
+    /// Discards input until the peer closes.
     pub(super) fn discard_input<H>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         if !self.readable && !self.peer_closed {
             return AfterServe::Wait;

@@ -1,4 +1,4 @@
-//! How connections come: accepted, admitted within the limit, or turned away.
+//! The admission of new connections: within the limit, in place of another, or rejected.
 
 use std::io::ErrorKind;
 
@@ -12,17 +12,18 @@ use crate::network::Network;
 use crate::observer::CloseReason;
 use crate::shutdown::Phase;
 
-/// Newcomers taken in one turn; more wait in the kernel for the next.
+/// The connections that are accepted in one turn; more wait in the kernel for the next.
 const ACCEPTS_PER_TURN: usize = 64;
 
-/// Idle connections that are looked at for one to close; those that have just sent a request stay.
+/// The idle connections that are tried before one is closed; those that have just sent a request
+/// stay.
 const IDLE_CANDIDATES_TRIED: usize = 8;
 
-/// Errors in one turn of which each may be about the connection that was to be accepted (man 2
-/// accept). More are about something that stays, and the next try waits.
+/// The errors in one turn after which accepting pauses. Each may be about the connection that was
+/// to be accepted (man 2 accept); more of them are about the machine.
 const FAILURES_MAX: usize = 8;
 
-/// Out of descriptors, the next try waits this long: an endless readiness must not spin.
+/// The pause after descriptors have run out: a listener that stays ready must not spin.
 const ACCEPT_RETRY_MS: u64 = 100;
 
 impl<H: Handler, N: Network> EventLoop<H, N> {
@@ -46,7 +47,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
                 }
                 Err(error) if are_exhausted(&error) => {
                     self.handler.accept_failed(&error, true, self.now);
-                    // Make room, and try again after a while.
+                    // Close one, and try again after a while.
                     self.close_longest_idle(now_ms);
                     self.accept_retry_ms = Some(now_ms + ACCEPT_RETRY_MS);
                     return;
@@ -63,8 +64,8 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         }
     }
 
-    /// Gives a newcomer its seat, here or at a core with fewer connections. At the end it stays:
-    /// the others may have gone.
+    /// Assigns a new connection to the core with the fewest connections. While this core closes it
+    /// stays here: the others may have ended.
     fn assign_core(&mut self, connection: NewConnection<N::Stream>) {
         let balancer = &self.server.balancer;
         let here = if self.phase == Phase::Closing {
@@ -78,14 +79,15 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         }
     }
 
-    /// Takes a newcomer with a seat here in, at the limit for the longest-idle connection of this
-    /// core or, if none is idle here, of another.
+    /// Admits a connection that is assigned to this core. At the limit, the longest-idle connection
+    /// of this core is closed for it or, if none is idle here, the connection is forwarded to
+    /// another core.
     pub(super) fn admit_or_forward(&mut self, connection: NewConnection<N::Stream>) {
         let now_ms = self.now.mono_ms();
         let closing = self.phase == Phase::Closing;
         let mut here = Some(connection);
         if self.connections.is_full() {
-            // Once on its way through the cores.
+            // It is noted once on its way through the cores.
             if let Some(connection) = here.as_ref().filter(|connection| connection.cores_asked == 0)
             {
                 let limit = self.server.admission_control.limit();
@@ -103,8 +105,9 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         }
     }
 
-    /// Closes the connection that has been idle longest, if there is one. The next request of any
-    /// that is found may have come since the kernel was asked: that one is answered, and stays.
+    /// Closes the connection that has been idle longest, and returns true if there was one. Its
+    /// next request may have arrived since the last poll: then it is answered, and the connection
+    /// stays.
     fn close_longest_idle(&mut self, now_ms: u64) -> bool {
         for _ in 0..IDLE_CANDIDATES_TRIED {
             let Some(slot) = self.connections.longest_idle(now_ms) else {
@@ -127,8 +130,8 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         false
     }
 
-    /// Takes a reserved place back, for a newcomer. Whoever has it may have sent its request since
-    /// the kernel was asked, and is answered then.
+    /// Takes a reserved place back for a new connection. The one that has it may have sent its
+    /// request since the last poll, which is answered first.
     fn reclaim_reserved(&mut self, slot: usize) {
         if let Some(connection) = self.connections.at(slot) {
             connection.set_readiness(true, false);

@@ -1,4 +1,4 @@
-//! How a core goes: what is under way is finished, nothing new is begun.
+//! The end of a core: requests under way are finished, and no new ones are begun.
 
 use super::EventLoop;
 use crate::http::handler::Handler;
@@ -7,12 +7,12 @@ use crate::network::Network;
 use crate::observer::CloseReason;
 use crate::shutdown::Phase;
 
-/// Rounds of accepting before the listener closes: what its backlog holds, and not what a flood
+/// The rounds of accepting before the listener closes: they empty its backlog, but not what a flood
 /// adds meanwhile.
 const FINAL_ACCEPT_ROUNDS: usize = 64;
 
 impl<H: Handler, N: Network> EventLoop<H, N> {
-    /// Follows the server's phase.
+    /// Adopts the phase of the server, and acts on it when it changes.
     pub(super) fn follow_phase(&mut self) {
         let phase = self.server.shutdown.phase();
         if phase == self.phase {
@@ -22,7 +22,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         if phase < Phase::Closing {
             return;
         }
-        // Whoever has connected is still served; closing the listener would reset them.
+        // Clients that have connected are still served; closing the listener would reset them.
         for _ in 0..FINAL_ACCEPT_ROUNDS {
             self.accepting = true;
             self.accept_retry_ms = None;
@@ -39,8 +39,8 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         }
     }
 
-    /// Closes a connection unless something is under way on it: a request may have arrived since
-    /// the last turn, and that of a newcomer may not have arrived yet.
+    /// Closes a connection unless a request is under way on it. One may have arrived since the last
+    /// turn, and that of a new connection may not have arrived yet.
     pub(super) fn close_if_inactive(&mut self, slot: usize) {
         if let Some(connection) = self.connections.at(slot) {
             connection.set_readiness(true, false);
@@ -57,7 +57,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         }
     }
 
-    /// Closes the newcomers that have not asked in time.
+    /// Closes the connections that have not sent their first request in time.
     pub(super) fn close_silent_connections(&mut self) {
         let is_time = |until_ms: u64| until_ms <= self.now.mono_ms();
         if self.grace_until_ms.take_if(|until_ms| is_time(*until_ms)).is_some() {
@@ -67,7 +67,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         }
     }
 
-    /// Gives up what did not end in time.
+    /// Closes the connections that did not end in time.
     pub(super) fn close_all(&mut self) {
         self.inbox.close();
         for slot in self.connections.occupied() {
@@ -77,7 +77,8 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
 }
 
 impl<H, N: Network> Drop for EventLoop<H, N> {
-    /// However it ends, by a handler's panic too: no other core may hand newcomers to it any more.
+    /// Closes the inbox however the loop ends, by a panic of a handler too: no other core may hand
+    /// connections to it any more.
     fn drop(&mut self) {
         self.inbox.close();
     }

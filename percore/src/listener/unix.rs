@@ -14,15 +14,15 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::limits::SEND_BUFFER_BYTES;
 
-/// What stands for the address of who comes by a Unix socket, which has none: it is this machine.
+/// The address that stands for every client of a Unix socket, which has none: it is this machine.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// The file of a socket, removed when nobody listens there any more.
+/// The file of a socket, removed when its last listener is dropped.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and number, which tell it from one that somebody else has put there since: while the
-    /// socket is open its number is not given to another.
+    /// Device and inode number, which tell it from a file that another process has put there since:
+    /// while the socket is open, its inode number is not used again.
     identity: (u64, u64),
 }
 
@@ -39,7 +39,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
-            // Whoever finds it left behind sees that nobody answers.
+            // A client that finds the file left behind sees that no server answers.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -50,12 +50,12 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((found.dev(), found.ino()))
 }
 
-/// Listens at `path`. Who may connect is decided by the file's permissions, which are what the
-/// process's umask leaves of 0777: with the usual 022 that is its own user alone.
+/// Listens at `path`. The permissions of the file decide who may connect; they are what the umask
+/// of the process leaves of 0777, so with the usual 022 only its own user.
 ///
 /// # Errors
 ///
-/// Somebody listens there, something else stands there, or no file may be made there.
+/// Another server listens there, another file is there, or no file may be made there.
 pub(super) fn open(
     path: &Path,
     backlog: i32,
@@ -69,7 +69,7 @@ pub(super) fn open(
     Ok((file, OwnedFd::from(socket).into()))
 }
 
-/// Removes the socket of a server that was killed: one at which nobody answers.
+/// Removes the socket file of a server that was killed: one at which no server answers.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -81,7 +81,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Ok(_) => {}
     }
     let asker = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // One whose queue is full does not keep us waiting.
+    // A server with a full queue does not keep us waiting.
     asker.set_nonblocking(true)?;
     match asker.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
@@ -90,11 +90,11 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes a connection. To receive, to send and to shut down are the same calls whatever the family
-/// of a socket, so it goes on as a stream like any other.
+/// Accepts a connection. Receiving, sending and shutting down are the same calls for sockets of
+/// every family, so it goes on as a TCP stream.
 pub(super) fn accept(listener: &UnixListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, _) = listener.accept()?;
-    // Unlike by TCP it is not inherited. What is received counts against the peer's own.
+    // Unlike with TCP, this is not inherited. Received bytes count against the peer's own buffer.
     SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES)?;
     let descriptor = OwnedFd::from(std_unix::UnixStream::from(stream));
     Ok((TcpStream::from_std(descriptor.into()), PEER))
@@ -108,7 +108,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::time::Duration;
 
-    /// A path of this test's own, where nothing stands.
+    /// Returns a path of this test's own, where no file is.
     fn path(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("corepulse-{}-{name}", std::process::id()));
         let _ = fs::remove_file(&path);
@@ -151,10 +151,10 @@ mod tests {
         let path = path("stale.sock");
         let first = open(&path, 1).unwrap();
         assert_eq!(open(&path, 1).unwrap_err().kind(), ErrorKind::AddrInUse);
-        // With that question and this its queue is full: somebody is there all the same.
+        // That question and this connection fill its queue: the server is there all the same.
         let _waiting = std_unix::UnixStream::connect(&path).unwrap();
         assert_eq!(open(&path, 1).unwrap_err().kind(), ErrorKind::AddrInUse);
-        // As after a crash: the file is there, and nobody behind it.
+        // As after a crash: the file is there, and no server behind it.
         SockRef::from(&first.1).shutdown(std::net::Shutdown::Both).unwrap();
         let second = open(&path, 1).unwrap();
         drop(first.0);

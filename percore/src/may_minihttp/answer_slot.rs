@@ -1,4 +1,4 @@
-//! Where a coroutine waits for a later answer.
+//! The slot in which a coroutine waits for a later answer.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use crate::http::handler::{AnswerSink, RequestId};
 use crate::http::response::Answer;
 use crate::sync::Mutex;
 
-/// The letterbox of one connection, which waits for one answer at a time.
+/// The slot of one connection, which waits for one answer at a time.
 #[derive(Debug, Default)]
 pub(super) struct AnswerSlot(Mutex<Slot>);
 
-/// By the number of the request that it is about.
+/// The state of the slot, with the number of the request.
 #[derive(Debug, Default)]
 enum Slot {
     #[default]
@@ -35,7 +35,7 @@ impl AnswerSlot {
                     }
                 }
             }
-            // It ends early only when the coroutine is cancelled, which nobody does.
+            // It returns early only when the coroutine is cancelled, which does not happen.
             let _ = blocker.park(None);
         }
     }
@@ -83,7 +83,7 @@ mod tests {
         let to = |number| RequestId { number, ..RequestId::default() };
         let answer = |text: &str| Answer { response: Response::ok(TEXT, 0), body: text.into() };
         let answer_slot = Arc::new(AnswerSlot::default());
-        // Of a request that was answered at once, and its ticket let go of.
+        // The answer to a request that was answered at once, and its ticket dropped.
         answer_slot.deliver(to(1), answer("lost"));
         answer_slot.deliver(to(2), answer("second"));
         answer_slot.deliver(to(1), answer("lost"));

@@ -1,8 +1,8 @@
-//! The live connections, and the patience with them.
+//! The live connections of the second engine, and their deadlines.
 //!
-//! `may_minihttp` keeps sockets to itself and has no time-outs. It tells their descriptors, though,
-//! so each connection gets a duplicate of its socket: receiving is shut down through that, and then
-//! the connection's coroutine finds the end of the stream, sends what it has answered, and goes.
+//! `may_minihttp` keeps its sockets to itself and has no time-outs. But it passes on their
+//! descriptors, so each connection gets a duplicate of its socket. Receiving is shut down through
+//! that; then the connection's coroutine finds the end of the stream, sends its answers, and ends.
 
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -24,23 +24,23 @@ pub(super) struct Connections {
     duplicator: Option<Duplicator>,
 }
 
-/// One connection, as its coroutine and the warden know it.
+/// One connection, as its coroutine and the reaper know it.
 #[derive(Debug)]
 pub(super) struct Peer {
     /// The worker that it runs at.
     pub(super) core: usize,
-    /// How it was received.
+    /// The way in which it was admitted.
     pub(super) admission: Admission,
-    /// Whether it came from this machine; not, where that cannot be known.
+    /// True if the peer is on this machine; false where that cannot be known.
     pub(super) is_loopback: bool,
-    /// When it is too old.
+    /// The time at which it is too old.
     pub(super) age_ms: u64,
     socket: Option<TcpStream>,
-    /// When patience ends; `u64::MAX` while the peer waits for us.
+    /// The time at which it is ended; `u64::MAX` while the peer waits for us.
     deadline_ms: AtomicU64,
-    /// What its end is then put down to.
+    /// The reason that is then counted.
     deadline_reason: AtomicU8,
-    /// Why it ends, once that is known; otherwise the client's own end.
+    /// The reason for which it ends, once that is known; before, the client's own end.
     reason: AtomicU8,
 }
 
@@ -55,7 +55,7 @@ impl Connections {
         Self { live: Mutex::new(Slab::new()), duplicator: Duplicator::new() }
     }
 
-    /// Enters a connection by its descriptor, which is open.
+    /// Inserts a connection by its descriptor, which is open.
     pub(super) fn enter(
         &self,
         descriptor: usize,
@@ -68,7 +68,7 @@ impl Connections {
         if let Some(socket) = &socket {
             // A second small answer must not wait for the acknowledgement of the first.
             let _ = socket.set_nodelay(true);
-            // As the other engine has them: no more of what waits than is counted on.
+            // As in the other engine: the kernel holds no more of it than is counted on.
             let _ = bound_buffers(socket);
         }
         let address = socket.as_ref().and_then(|socket| socket.peer_addr().ok());
@@ -94,7 +94,8 @@ impl Connections {
         self.live.lock().is_empty()
     }
 
-    /// Ends whoever is overdue, or everybody whose request is not under way.
+    /// Ends the connections that are overdue, and while the engine closes, those without a request
+    /// under way.
     pub(super) fn reap(&self, now_ms: u64, closing: bool) {
         for (_, peer) in self.live.lock().iter() {
             let reason = reason_of(peer.deadline_reason.load(Ordering::Relaxed));
@@ -110,33 +111,34 @@ impl Connections {
 }
 
 impl Peer {
-    /// Whether it is over the limit.
+    /// Returns true if it is over the limit.
     pub(super) fn is_over_limit(&self) -> bool {
         self.admission != Admission::Regular
     }
 
-    /// Until when the peer may take its time, and what its end is put down to otherwise.
+    /// Sets the deadline, and the reason that is counted if it passes.
     pub(super) fn set_deadline(&self, deadline_ms: u64, reason: CloseReason) {
         self.deadline_reason.store(reason as u8, Ordering::Relaxed);
         self.deadline_ms.store(deadline_ms, Ordering::Relaxed);
     }
 
-    /// The peer waits for us.
+    /// Clears the deadline: the peer waits for us.
     pub(super) fn clear_deadline(&self) {
         self.set_deadline(u64::MAX, CloseReason::Client);
     }
 
-    /// Whether it has sent something that the coroutine has not read. Ended now, that would be
-    /// lost: `may_minihttp` drops what it has read when it finds the end of the stream behind it.
+    /// Returns true if it has sent bytes that the coroutine has not read. They would be lost if it
+    /// were ended now: `may_minihttp` drops the bytes that it has read when it finds the end of the
+    /// stream after them.
     fn has_unread(&self) -> bool {
         let unread = self.socket.as_ref().map(|socket| socket.peek(&mut [0]));
         matches!(unread, Some(Ok(1..)))
     }
 
-    /// Receives nothing more, for the first of several reasons.
+    /// Receives nothing more. The first of several reasons is counted.
     pub(super) fn end(&self, reason: CloseReason) {
         let (client, relaxed) = (CloseReason::Client as u8, Ordering::Relaxed);
-        // An end that has its reason keeps it.
+        // An earlier reason stays.
         let _ = self.reason.compare_exchange(client, reason as u8, relaxed, relaxed);
         if let Some(socket) = &self.socket {
             // It fails only when the peer has gone.
@@ -144,7 +146,7 @@ impl Peer {
         }
     }
 
-    /// Why it ended, or is about to.
+    /// Returns the reason for which it has ended, or is about to.
     pub(super) fn reason(&self) -> CloseReason {
         reason_of(self.reason.load(Ordering::Relaxed))
     }

@@ -1,9 +1,8 @@
-//! One request of `may_minihttp` into one answer.
+//! The exchanges of one connection of `may_minihttp`: a request in, an answer out.
 //!
-//! The head is written out again and judged by our own parser, with all its limits and refusals;
-//! only then is the body read, as long as the head says and no longer. What cannot be judged is
-//! what `may_minihttp` has swallowed by then: line ends, white space around values, the order in
-//! which bytes came.
+//! The head is written out again for our own parser, with all its limits and errors; only then is
+//! the body read, as long as the head says and no longer. The parser cannot see what `may_minihttp`
+//! has dropped by then: line ends, white space around values, and the order in which bytes came.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -29,10 +28,10 @@ use crate::server_state::ServerState;
 use crate::shutdown::Phase;
 use crate::sync::Mutex;
 
-/// CachedHead of a connection's memory between requests.
+/// The memory of a connection that is kept between requests.
 const KEPT_BYTES_MAX: usize = 4 * 1024;
 
-/// One connection, as `may_minihttp` knows it: what it calls with each request.
+/// One connection, which `may_minihttp` calls with each of its requests.
 pub(super) struct Exchange<H: Handler> {
     shared: Arc<Shared<H>>,
     peer: Arc<Peer>,
@@ -43,36 +42,36 @@ pub(super) struct Exchange<H: Handler> {
     answer_slot: Arc<AnswerSlot>,
     answer_sink: Arc<dyn AnswerSink>,
     requests: u64,
-    /// Why nothing more is taken. What stands behind it was received already, so `may_minihttp`
-    /// asks for answers to that as well.
+    /// The reason for which nothing more is read. Later requests may have been received already, so
+    /// `may_minihttp` asks for answers to them as well.
     closed_by: Option<RequestError>,
 }
 
-/// What became of reading a request.
+/// The outcome of reading a request.
 enum ReadOutcome {
-    /// It stands in `bytes`, as far as it has come.
+    /// The request is in `bytes`, as far as it has come.
     Complete,
     Failed(RequestError),
-    /// Its head was enough for an answer.
+    /// The head was enough for an answer.
     Answered(Response, Vec<u8>, PendingAnswer),
-    /// Its body comes in a coding that `may_minihttp` cannot read.
+    /// The body comes in a coding that `may_minihttp` cannot read.
     Chunked,
 }
 
-/// What is to be sent, and what becomes of the connection.
+/// An answer, and the facts about its request.
 struct Outcome {
     response: Response,
-    /// The body, unless the desk has it.
+    /// The body; `None` if it is in the worker's buffer.
     posted: Option<Vec<u8>>,
     of: PendingAnswer,
 }
 
-/// What is to be remembered of a request until it is answered.
+/// The facts about a request that its answer needs.
 #[derive(Clone, Copy, Default)]
 struct PendingAnswer {
     answers_head: bool,
     http_1_0: bool,
-    /// Why its answer is the connection's last, if it is.
+    /// The reason for which the answer is the connection's last, if it is.
     last: Option<CloseReason>,
 }
 
@@ -94,7 +93,7 @@ impl PendingAnswer {
 }
 
 impl<H: Handler> Exchange<H> {
-    /// A connection that `may_minihttp` has just accepted.
+    /// Returns the exchange of a connection that `may_minihttp` has just accepted.
     pub(super) fn new(shared: Arc<Shared<H>>, descriptor: usize) -> Self {
         let server = &shared.server;
         let now_ms = shared.now_ms();
@@ -140,7 +139,7 @@ impl<H: Handler> Exchange<H> {
         exchange
     }
 
-    /// ConnectionLimits with the next request begins.
+    /// Sets the deadline of the next request.
     fn start_idle_deadline(&self, now_ms: u64) {
         let idle_ms = now_ms.saturating_add(self.shared.server.limits.idle_ms);
         let old_ms = self.peer.age_ms.max(now_ms + AGE_GRACE_MS);
@@ -151,7 +150,7 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    /// Reads the request: its head, and as much body as that announces.
+    /// Reads the request: its head, and as much of a body as that announces.
     fn read_request(&mut self, received: Received<'_, '_, '_>) -> ReadOutcome {
         if let Some(error) = self.closed_by {
             return ReadOutcome::Failed(error);
@@ -172,27 +171,27 @@ impl<H: Handler> Exchange<H> {
         if let Some((response, body, pending)) = &early_answer
             && pending.last.is_some()
         {
-            // Its body may never come, and whatever comes is not looked at.
+            // The body may never come, and nothing that comes is looked at.
             self.closed_by = Some(RequestError::RequestLine);
             return ReadOutcome::Answered(*response, body.clone(), *pending);
         }
         let late_ms = self.shared.now_ms().saturating_add(self.shared.server.limits.request_ms);
         self.peer.set_deadline(late_ms, CloseReason::RequestTimeout);
         let mut body = received.body();
-        // Dropping it reads it: what is not read would pass for the next request.
+        // Dropping it reads it: an unread body would pass for the next request.
         if let Some((response, body, pending)) = early_answer {
             return ReadOutcome::Answered(response, body, pending);
         }
         if error == RequestError::BodyTooLarge {
             return parsed;
         }
-        // A broken connection ends the body too early, like a slow one that was ended: asking finds
-        // that out.
+        // A broken connection ends the body too early, as does one that was ended for being slow:
+        // the parser finds that out.
         let _ = body.read_to_end(&mut self.bytes);
         ReadOutcome::Complete
     }
 
-    /// What our own parser says to what is there of the request; it is late while more is missing.
+    /// Parses the part of the request that is in `bytes`; it is late while more is missing.
     fn parse(&mut self) -> ReadOutcome {
         let body_bytes_max = self.shared.server.limits.body_bytes_max;
         match RequestReader::default().read(&self.bytes, &mut self.head_cache, body_bytes_max) {
@@ -205,7 +204,7 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    /// What the handler says to the head in `bytes`, if that is enough for an answer.
+    /// Has the handler check the head in `bytes`; returns an answer if that is enough for one.
     fn check_head(&mut self) -> Option<(Response, Vec<u8>, PendingAnswer)> {
         let shared = Arc::clone(&self.shared);
         let mut reader = RequestReader::default();
@@ -245,7 +244,7 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    /// Why an answer is the connection's last, if it is.
+    /// Returns the reason for which an answer is the connection's last; `None` if it is not.
     fn close_reason_of(&self, keep_alive: bool, draining: bool, now: Now) -> Option<CloseReason> {
         let reasons = [
             (!keep_alive, CloseReason::Client),
@@ -256,7 +255,7 @@ impl<H: Handler> Exchange<H> {
         reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
     }
 
-    /// Asks the handler about the request in `bytes`.
+    /// Has the handler answer the request in `bytes`.
     fn handle(
         &mut self,
         worker: &mut Worker<H>,
@@ -320,7 +319,7 @@ impl<H: Handler> Exchange<H> {
             },
         };
         let Worker { handler, clock, body } = &mut *guard;
-        // What was taken is seen by others before its answer is.
+        // Other workers see what the handler took before the client sees its answer.
         handler.publish(began);
         let _ = handler.end_turn(began);
         let Outcome { response, posted, of } = outcome;
@@ -335,7 +334,7 @@ impl<H: Handler> Exchange<H> {
         drop(guard);
         match of.last {
             Some(reason) => {
-                // Whoever asked for the end has sent nothing behind that.
+                // A client that asked for the end has sent nothing after that.
                 if reason == CloseReason::Client {
                     self.closed_by = Some(RequestError::RequestLine);
                 }
@@ -361,7 +360,7 @@ impl<H: Handler> HttpService for Exchange<H> {
 }
 
 impl<H: Handler> Drop for Exchange<H> {
-    /// `may_minihttp` lets go of a connection.
+    /// Removes the connection when `may_minihttp` drops it.
     fn drop(&mut self) {
         self.shared.connections.leave(self.slot);
         self.shared.server.admission_control.leave(self.peer.admission);
@@ -371,7 +370,7 @@ impl<H: Handler> Drop for Exchange<H> {
     }
 }
 
-/// Whether `may_minihttp` can read the length of a head that our parser has found right.
+/// Returns true if `may_minihttp` can read the length of a head that our parser has accepted.
 fn has_readable_length(received: &Received<'_, '_, '_>) -> bool {
     let is_length = |name: &str| name.eq_ignore_ascii_case("content-length");
     let length = received.headers().iter().find(|field| is_length(field.name));
@@ -379,7 +378,7 @@ fn has_readable_length(received: &Received<'_, '_, '_>) -> bool {
     digits.is_some_and(|digits| digits.parse::<usize>().is_ok())
 }
 
-/// Writes a head as it was received, but for what `may_minihttp` does not tell of it.
+/// Writes a head as it was received, except for what `may_minihttp` does not pass on.
 fn write_head(received: &Received<'_, '_, '_>, out: &mut Vec<u8>) {
     let version = if received.version() == 0 { " HTTP/1.0" } else { " HTTP/1.1" };
     for part in [received.method(), " ", received.path(), version, "\r\n"] {

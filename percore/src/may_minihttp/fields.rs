@@ -1,12 +1,12 @@
-//! Header lines that live for ever, because `may_minihttp` takes no others.
+//! Header lines of static lifetime, because `may_minihttp` takes no others.
 
 use std::collections::BTreeMap;
 
 use crate::http::response::{Field, NEGOTIATED_BY, Persistence, Response};
 use crate::sync::Mutex;
 
-/// Every line that was ever answered. They are leaked, and a few dozen in all: types and methods
-/// are constants, and `Retry-After` has three values.
+/// Every line that was ever sent. They are leaked, and a few dozen in all: types and methods are
+/// constants, and `Retry-After` has three values.
 #[derive(Debug, Default)]
 pub(super) struct Fields(Mutex<BTreeMap<String, &'static str>>);
 
