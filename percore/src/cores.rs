@@ -104,7 +104,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
-    /// What breaks at one request.
+    /// A handler that panics at one request.
     struct Fragile;
 
     impl Observer for Fragile {}

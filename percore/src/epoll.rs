@@ -77,7 +77,7 @@ impl Stream for TcpStream {
     }
 
     fn reset_on_close(&self) {
-        // Where that fails it is closed all the same.
+        // If that fails, the socket is closed all the same.
         let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 }

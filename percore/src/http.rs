@@ -1,11 +1,12 @@
 //! HTTP/1.1 without sockets: bytes in, requests out; responses in, bytes out.
 //!
-//! In the order in which data flows: [`intake`] finds whole requests in what a connection has
-//! received, by way of [`heads`] that were seen before, `head`, `target`, [`framing`] and
-//! [`chunked`]; a [`handler`] answers each [`request`] with a [`response`], errors as a
-//! [`problem`]; [`content_coding`] inflates bodies, [`accept_encoding`] compresses them, and
-//! [`uri`] knows what hosts and paths may be.
-//! Framing follows RFC 9112. What is ambiguous is refused: a guess here is a smuggled request at
+//! In the order of the data flow: [`request_reader`] finds complete requests in the received bytes,
+//! through the [`head_cache`] or, where a head is new, `head`, `target`, [`framing`] and
+//! [`chunked`]. A [`handler`] answers each [`request`] with a [`response`], and errors as a
+//! [`problem`]. [`content_coding`] decodes bodies, [`accept_encoding`] compresses them, and [`uri`]
+//! holds the grammar of hosts and paths.
+//!
+//! Framing follows RFC 9112. Ambiguous requests are refused: a guess here is a smuggled request at
 //! the proxy in front of us.
 
 pub mod accept_encoding;

@@ -228,7 +228,7 @@ fn the_beginning_of_a_request_is_waited_for() {
     assert!(idle.idle_since_ms().is_none(), "half a request is under way");
 }
 
-/// Whoever has more than its share ready goes to the end of the queue.
+/// A connection with more than its share ready goes to the end of the queue.
 #[test]
 fn a_turn_answers_so_many_requests_and_no_more() {
     let (mut greedy, peer) = connected(u64::MAX, &REQUEST.repeat(2 * PIPELINED_REQUESTS_PER_TURN));
@@ -249,7 +249,7 @@ fn a_turn_answers_what_costs_so_much_and_no_more() {
     for requests in [2, 3] {
         assert_eq!(with(&mut greedy, 0, Connection::serve), AfterServe::Again);
         assert_eq!(greedy.requests, requests);
-        // What it has left may be cheap: it is found out in the next turn.
+        // The rest may be cheap: the next turn finds out.
         assert!(!greedy.is_deferred());
     }
     assert_eq!(with(&mut greedy, 0, Connection::serve), AfterServe::Wait);
@@ -281,7 +281,7 @@ fn what_may_be_costly_waits_where_the_turn_has_no_share_left() {
         assert_eq!((waiting.requests, waiting.is_deferred()), (3, false));
         assert_eq!(answer(&peer).matches("HTTP/1.1 200 ").count(), 3);
     }
-    // What is cheap does not wait, as long as it is not much.
+    // A cheap request does not wait, as long as they are not many.
     let (mut cheap, _peer) = connected(u64::MAX, &REQUEST.repeat(REQUESTS_PER_SPENT_TURN + 1));
     cheap.set_readiness(true, false);
     assert_eq!(serve_spent(&mut cheap), AfterServe::Again);
@@ -379,7 +379,7 @@ fn a_body_that_is_thrown_away_and_does_not_end_ends_its_connection_without_a_wor
     assert_eq!((answer(&peer).as_str(), wrong.requests), ("", 1));
 }
 
-/// Whether it still sends the body is its choice, and nobody could tell that from a request.
+/// The client may send the body or not, and the server could not tell it from a request.
 #[test]
 fn who_waits_to_send_its_body_and_is_refused_gets_its_last_answer() {
     for (field, begin, end) in FRAMINGS {
@@ -456,7 +456,8 @@ fn an_empty_line_behind_the_last_request_does_not_keep_it_open() {
     assert_eq!(answer(&peer), "");
 }
 
-/// It would not get the place of one over the limit, which has its second to send a request.
+/// A new connection would not get the place of one over the limit, which has its second to send a
+/// request.
 #[test]
 fn only_who_is_within_the_limit_is_closed_for_a_newcomer() {
     let (mut silent, _peer) = connected(u64::MAX, b"");

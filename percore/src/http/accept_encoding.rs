@@ -5,8 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Whether an answer is wanted in gzip rather than as it stands, from the lines of the field, which
-/// are one list.
+/// Returns true if gzip is preferred to no coding, from the lines of the field, which are one list.
 #[must_use]
 pub fn wants_gzip<'a>(lines: impl Iterator<Item = &'a [u8]>) -> bool {
     let (mut gzip, mut identity, mut others) = (None, None, None);
@@ -27,11 +26,11 @@ pub fn wants_gzip<'a>(lines: impl Iterator<Item = &'a [u8]>) -> bool {
         *place = (*place).max(Some(weight));
     }
     let gzip = gzip.or(others).unwrap_or(0);
-    // Unmentioned, identity is taken and not asked for.
+    // Without being mentioned, identity is accepted but not asked for.
     gzip > 0 && gzip >= identity.or(others).unwrap_or(0)
 }
 
-/// A coding with its weight in thousandths, if that is one (RFC 9110, section 12.4.2).
+/// Parses a coding with its weight in thousandths (RFC 9110, section 12.4.2).
 fn weighted(element: &[u8]) -> Option<(&str, u16)> {
     let mut parts = std::str::from_utf8(element).ok()?.split(';').map(str::trim);
     let coding = parts.next().filter(|coding| !coding.is_empty())?;
@@ -52,7 +51,7 @@ fn weighted(element: &[u8]) -> Option<(&str, u16)> {
     }
 }
 
-/// Compresses a body. It takes some milliseconds for each hundred kilobytes: nothing for a core.
+/// Compresses a body. It takes some milliseconds for each hundred kilobytes: too long for a core.
 #[must_use]
 pub fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());

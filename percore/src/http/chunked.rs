@@ -5,13 +5,14 @@
 //! at each byte once, however small the pieces are in which a body comes.
 
 use super::request_error::RequestError;
+use super::uri::is_tchar;
 use crate::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 
 /// The decoder of one body.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunked {
     state: State,
-    /// While a size is read: its value so far. While data is read: what is left of it.
+    /// The value of the size so far while one is read, and the rest of it while data is read.
     size: u64,
     /// Bytes of the current size line, or of all trailers.
     line_bytes: u16,
@@ -22,7 +23,7 @@ enum State {
     /// Before the first digit of a size.
     SizeStart,
     Size,
-    /// White space that a semicolon has to follow.
+    /// White space that only a semicolon may follow.
     SizeSpace,
     Extension(Extension),
     SizeLineFeed,
@@ -39,15 +40,15 @@ enum State {
     Done,
 }
 
-/// Where in an extension: `BWS ";" BWS name [ BWS "=" BWS value ]` (RFC 9112, section 7.1.1).
-/// Extensions are ignored, but not what they are made of: a quote that is left open ends with the
+/// The state within an extension: `BWS ";" BWS name [ BWS "=" BWS value ]` (RFC 9112, section
+/// 7.1.1). Extensions are ignored, but not their grammar: a quote that is left open ends with the
 /// line for one parser and with the next quote for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extension {
     /// After the semicolon.
     Start,
     Name,
-    /// White space that an equals sign or a semicolon has to follow.
+    /// White space that only an equals sign or a semicolon may follow.
     NameSpace,
     /// After the equals sign.
     ValueStart,
@@ -60,7 +61,7 @@ enum Extension {
 }
 
 impl Extension {
-    /// The state behind one more byte, as long as it belongs to an extension.
+    /// Returns the state after one more byte, as long as it belongs to an extension.
     fn step(self, byte: u8) -> Option<State> {
         let next = match (self, byte) {
             (Self::Name | Self::Value | Self::Unquoted, b'\r') => return Some(State::SizeLineFeed),
@@ -82,28 +83,28 @@ impl Extension {
     }
 }
 
-/// How far [`Chunked::decode`] has come, as offsets into its buffer.
+/// The progress of [`Chunked::decode`], as offsets into its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// End of the decoded bytes.
     pub decoded: usize,
     /// End of the bytes that were looked at.
     pub consumed: usize,
-    /// Whether the body is whole.
+    /// True if the body is complete.
     pub done: bool,
 }
 
 impl Chunked {
-    /// A decoder before the first byte of a body.
+    /// Returns a decoder before the first byte of a body.
     #[must_use]
     pub const fn new() -> Self {
         Self { state: State::SizeStart, size: 0, line_bytes: 0 }
     }
 
-    /// Decodes `buffer`, of which `..decoded` is what earlier calls produced and the rest is new.
+    /// Decodes `buffer`, of which `..decoded` is the output of earlier calls and the rest is new.
     ///
-    /// Afterwards `..progress.decoded` is the body so far; what lies between that and
-    /// `progress.consumed` is of no use any more. Unless the body is done, everything is consumed.
+    /// Afterwards `..progress.decoded` is the body so far; the bytes between that and
+    /// `progress.consumed` are no longer needed. Unless the body is done, everything is consumed.
     ///
     /// # Errors
     ///
@@ -212,11 +213,6 @@ impl Default for Chunked {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// `tchar` of RFC 9110, section 5.6.2.
-fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

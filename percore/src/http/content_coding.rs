@@ -4,9 +4,13 @@
 mod deflate;
 mod gzip;
 mod inflate;
+mod output;
 mod zstd;
 
+pub use output::DecodeError;
+
 use inflate::Inflater;
+use output::Output;
 use zstd::Zstd;
 
 use crate::limits::{
@@ -14,39 +18,28 @@ use crate::limits::{
     ZSTD_BLOCKS_MAX,
 };
 
-/// The codings that are taken, for `Accept-Encoding`.
+/// The codings that are accepted, for `Accept-Encoding`.
 pub const ACCEPTED: &str = "gzip, deflate, zstd";
 
-/// Why a coded body could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DecodeError {
-    /// Not what the coding says, damaged, or cut short.
-    Malformed,
-    /// Longer than the cap when decoded.
-    TooLarge,
-    /// More than [`crate::limits::MEMBERS_MAX`] gzip members or zstd frames, one after the other,
-    /// or more blocks than [`DEFLATE_BLOCKS_MAX`] or [`ZSTD_BLOCKS_MAX`].
-    TooManyMembers,
-}
-
-/// What a `Content-Encoding` asks for.
+/// The coding that a `Content-Encoding` names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentCoding {
-    /// The body stands as it is.
+    /// No coding.
     Identity,
     /// One layer of gzip (RFC 1952).
     Gzip,
-    /// One layer of zlib (RFC 1950), or of what it wraps.
+    /// One layer of zlib (RFC 1950), or of the DEFLATE data in it.
     Deflate,
     /// One layer of Zstandard (RFC 8878).
     Zstd,
 }
 
 impl ContentCoding {
-    /// Reads the field's value; `None` for codings that are not taken, also for more than one.
+    /// Parses the field's value; returns `None` for codings that are not accepted, and for more
+    /// than one.
     #[must_use]
     pub fn from_field(value: Option<&[u8]>) -> Option<Self> {
-        // What nearly every device sends.
+        // Nearly every device sends none.
         let Some(value) = value else {
             return Some(Self::Identity);
         };
@@ -70,7 +63,7 @@ impl ContentCoding {
         known.into_iter().find(named).map(|(_, coding)| coding)
     }
 
-    /// Its name, as errors spell it.
+    /// Returns its name, as errors spell it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -82,7 +75,7 @@ impl ContentCoding {
     }
 }
 
-/// Decodes bodies, one after another, with memory that is used again. Each core has one.
+/// The decoder of one body after another, whose memory is used again. Each core has one.
 #[derive(Debug, Default)]
 pub struct BodyDecoder {
     plain: Vec<u8>,
@@ -91,17 +84,17 @@ pub struct BodyDecoder {
 }
 
 impl BodyDecoder {
-    /// A decoder without any memory yet.
+    /// Returns a decoder without any memory yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The body that `coded` stands for, which is never longer than `bytes_max`.
+    /// Decodes a body, to at most `bytes_max` bytes.
     ///
     /// # Errors
     ///
-    /// A body that is not of this coding, and one that is more than it looks.
+    /// The body is not of this coding, or more than it looks.
     #[inline]
     pub fn decode<'d>(
         &'d mut self,
@@ -112,7 +105,8 @@ impl BodyDecoder {
         self.decode_with_cost(coding, coded, bytes_max).0
     }
 
-    /// The same, and what that has cost, also in vain: a plain body of so many bytes.
+    /// Decodes a body, and returns the cost as well, also of an error: that of a plain body of so
+    /// many bytes.
     #[inline]
     pub fn decode_with_cost<'d>(
         &'d mut self,
@@ -138,26 +132,20 @@ impl BodyDecoder {
             ContentCoding::Zstd => (ZSTD_BLOCKS_MAX, ZSTD_BLOCK_COST_BYTES),
             _ => (DEFLATE_BLOCKS_MAX, DEFLATE_BLOCK_COST_BYTES),
         };
-        let mut left = blocks_max;
+        let out = &mut Output { plain, bytes_max, blocks_left: blocks_max };
         let decoded = match coding {
             ContentCoding::Identity => {
-                plain.extend_from_slice(coded);
+                out.plain.extend_from_slice(coded);
                 Ok(())
             }
-            ContentCoding::Gzip => gzip::decode(inflater, coded, plain, bytes_max, &mut left),
-            ContentCoding::Deflate => deflate::decode(inflater, coded, plain, bytes_max, &mut left),
-            ContentCoding::Zstd => zstd.decode(coded, plain, bytes_max, &mut left),
+            ContentCoding::Gzip => gzip::decode(inflater, coded, out),
+            ContentCoding::Deflate => deflate::decode(inflater, coded, out),
+            ContentCoding::Zstd => zstd.decode(coded, out),
         };
-        let blocks = (blocks_max - left) * block_cost;
+        let blocks = (blocks_max - out.blocks_left) * block_cost;
         let cost = blocks.max(plain.len()).max(coded.len()).max(CODED_COST_BYTES);
         (decoded.map(|()| plain.as_slice()), cost)
     }
-}
-
-/// How many bytes may still be decoded: one more than is allowed tells a full body from one that
-/// goes on.
-const fn room(plain: &[u8], bytes_max: usize) -> usize {
-    bytes_max.saturating_sub(plain.len()).saturating_add(1)
 }
 
 #[cfg(test)]
@@ -399,7 +387,7 @@ mod tests {
         let runs = [(RUN, 128 * 1024, &b" "[..]); 80];
         // A window of two megabytes, and one of all that a window can be.
         let windows = [&[0x00, 11 << 3][..], &[0x00, 0xff]];
-        // What is so long by its own word is not even begun.
+        // A frame that declares such a length is not even begun.
         let said = [&[0xa0, 0, 0, 0xa0, 0][..], &[0xe0, 0, 0, 0, 0, 0, 0, 0, 0x80]];
         let zstd = windows.into_iter().chain(said).map(|head| frame(head, &runs));
         let others = [

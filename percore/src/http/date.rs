@@ -7,7 +7,7 @@ use httpdate::HttpDate;
 
 use crate::clock::Now;
 
-/// `Date: Mon, 23 Nov 2026 08:02:37 GMT` with its line end, for the second it was last asked for.
+/// `Date: Mon, 23 Nov 2026 08:02:37 GMT` with its line end, for the second of the last call.
 #[derive(Clone, Debug)]
 pub struct DateLine {
     second: i64,
@@ -15,19 +15,19 @@ pub struct DateLine {
 }
 
 impl DateLine {
-    /// A line that is formatted at its first use.
+    /// Returns a line that is formatted at its first use.
     #[must_use]
     pub const fn new() -> Self {
         Self { second: -1, line: String::new() }
     }
 
-    /// The whole line at this moment.
+    /// Returns the whole line for the time `now`.
     pub fn at(&mut self, now: Now) -> &[u8] {
         let second = now.wall_us.div_euclid(1_000_000).max(0);
         if second != self.second {
             let moment = UNIX_EPOCH + Duration::from_secs(second.unsigned_abs());
             self.line.clear();
-            // Into the memory of the line before; a string takes whatever is written.
+            // In the memory of the line before; writing to a string cannot fail.
             let _ = write!(self.line, "Date: {}\r\n", HttpDate::from(moment));
             self.second = second;
         }

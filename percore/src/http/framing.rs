@@ -1,12 +1,12 @@
-//! Where a request's body ends, and what becomes of the connection after it.
+//! Framing: the end of a request's body, and the persistence of the connection after it.
 //!
-//! RFC 9112, section 6: the one place where two parsers must never differ. Every field that bears
-//! on it is read here, and anything that could be read in two ways is refused.
+//! RFC 9112, section 6: the one place where two parsers must never differ. Every field that matters
+//! to framing is read here, and anything that could be read in two ways is refused.
 
 use super::request_error::RequestError;
-use super::uri::is_authority;
+use super::uri::{is_authority, is_tchar};
 
-/// How a body is delimited.
+/// The delimitation of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
     /// This many bytes follow the head; 0 without any length.
@@ -15,27 +15,28 @@ pub enum Body {
     Chunked,
 }
 
-/// What the head says about the rest of the message and of the connection.
+/// The framing of a request, as its head gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framing {
-    /// The body's end.
+    /// The delimitation of the body.
     pub body: Body,
-    /// Whether the peer waits for `100 Continue` before it sends the body.
+    /// True if the peer waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
-    /// Whether the connection may carry another request.
+    /// True if the connection may carry another request.
     pub keep_alive: bool,
-    /// HTTP/1.0: chunks may not be sent back, and staying open must be said.
+    /// True for HTTP/1.0: an answer must not be chunked, and has to say that the connection stays
+    /// open.
     pub http_1_0: bool,
 }
 
-/// The fields that decide, as they stand in the head.
+/// The fields that decide about framing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FramingFields {
     hosts: u32,
     content_length: Option<u64>,
-    /// `chunked` is the last transfer coding.
+    /// True if `chunked` is the last transfer coding.
     chunked: bool,
-    /// There is another coding before it, or without it.
+    /// True if another coding is before it, or it is missing.
     other_coding: bool,
     expects_continue: bool,
     close: bool,
@@ -43,7 +44,7 @@ pub(super) struct FramingFields {
 }
 
 impl FramingFields {
-    /// From the names and values of a head's fields.
+    /// Collects them from the names and values of a head's fields.
     pub(super) fn collect<'a>(
         pairs: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Self, RequestError> {
@@ -94,7 +95,7 @@ impl FramingFields {
     fn host(&mut self, value: &[u8]) -> Result<(), RequestError> {
         self.hosts = self.hosts.saturating_add(1);
         let host = value.trim_ascii();
-        // An empty one is what a client sends for a target without authority.
+        // A client sends an empty one for a target without an authority.
         if host.is_empty() || is_authority(host) { Ok(()) } else { Err(RequestError::Host) }
     }
 
@@ -146,10 +147,9 @@ impl FramingFields {
     }
 }
 
-/// RFC 9110, section 5.6.2.
+/// Returns true if `bytes` are a token (RFC 9110, section 5.6.2).
 fn is_token(bytes: &[u8]) -> bool {
-    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !bytes.is_empty() && bytes.iter().all(is_tchar)
+    !bytes.is_empty() && bytes.iter().copied().all(is_tchar)
 }
 
 #[cfg(test)]

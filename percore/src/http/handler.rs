@@ -1,8 +1,8 @@
-//! The seam between engines and what they serve.
+//! The interface between an engine and the handler that it serves.
 //!
-//! A [`Handler`] is sans-IO: it gets whole requests and says what to answer. What would take
-//! longer than some microseconds it gives away with a [`Ticket`] and answers `Later`; whoever
-//! holds the ticket answers from any thread.
+//! A [`Handler`] is sans-IO: it gets a whole request and returns the answer. For work of more than
+//! some microseconds it takes a [`Ticket`] and returns `Later`; the holder of the ticket answers
+//! from any thread.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use super::status::Status;
 use crate::clock::Now;
 use crate::observer::Observer;
 
-/// What an engine serves. Each core has its own, so that nothing in it needs a lock.
+/// The handler of an engine's requests. Each core has its own, so that nothing in it needs a lock.
 pub trait Handler: Observer {
-    /// Answers one request. `body` is empty and belongs to the answer.
+    /// Answers one request. `body` is empty and receives the body of the answer.
     fn handle(&mut self, request: &Request<'_>, context: &Context<'_>, body: &mut Vec<u8>)
     -> Reply;
 
-    /// Looks at a request whose head is whole and whose body is not, which is empty here. What
-    /// would be refused whatever the body says is answered now, as `handle` would answer it: before
-    /// any of the body is waited for, and before `100 Continue` is said. `None` waits for the body.
+    /// Checks a request whose head is complete and whose body, which is empty here, is not. An
+    /// error that does not depend on the body is returned now, as `handle` would answer it: before
+    /// the body is waited for, and before `100 Continue` is sent. `None` waits for the body.
     fn check_head(
         &mut self,
         _head: &Request<'_>,
@@ -34,75 +34,75 @@ pub trait Handler: Observer {
         None
     }
 
-    /// What the request that was handled last has cost, in bytes of a plain body that would have
-    /// cost as much; asked for once. A connection's share of a turn ends by the sum.
+    /// Returns the cost of the last request that was handled, in bytes of a plain body that would
+    /// have cost as much; called once for each. The sum ends a connection's share of a turn.
     fn take_cost(&mut self) -> usize {
         0
     }
 
-    /// Answers a request that could not be taken, after which the connection closes.
+    /// Answers a request that cannot be read, after which the connection closes.
     fn answer_error(&mut self, error: RequestError, body: &mut Vec<u8>) -> Response {
         error_response(error, body, 0)
     }
 
-    /// Makes what `handle` took visible to the other cores. The engine calls it before any answer
-    /// reaches the kernel: who has been answered may ask another core the next moment.
+    /// Makes the data that `handle` took visible to the other cores. The engine calls it before any
+    /// answer reaches the kernel: a client that has its answer may ask another core the next
+    /// moment.
     fn publish(&mut self, _now: Now) {}
 
-    /// Ends a turn of the core. Answers the monotonic time, in nanoseconds, at which the core is
-    /// to turn again even if nothing happens; `None` lets it sleep.
+    /// Ends a turn of the core. Returns the monotonic time, in nanoseconds, at which the core is to
+    /// turn again even if nothing happens; `None` lets it sleep.
     fn end_turn(&mut self, _now: Now) -> Option<u64> {
         None
     }
 }
 
-/// The usual answer to a refusal: a problem that says what was wrong.
+/// Returns the usual answer to an error: a problem with the error as its detail.
 pub fn error_response(error: RequestError, body: &mut Vec<u8>, route: usize) -> Response {
     let busy = matches!(error, RequestError::ConnectionLimit | RequestError::MemoryLimit);
     let field = busy.then(retry_after);
     problem(body, error.status(), error, field, route)
 }
 
-/// `Retry-After` of one to three seconds: clients that were turned away together do not come back
-/// together.
+/// Returns a `Retry-After` of one to three seconds by chance: clients that were rejected together
+/// do not come back together.
 #[must_use]
 pub fn retry_after() -> Field {
     Field::RetryAfter(fastrand::u32(1..=3))
 }
 
-/// What a handler decided.
+/// The reply of a handler.
 #[derive(Debug)]
 pub enum Reply {
     /// The head of the answer, whose body has been written.
     Now(Response),
-    /// The answer comes through the ticket that was taken from the context.
+    /// The answer comes through a ticket of the context.
     Later,
 }
 
-/// What a handler may know beside the request.
+/// The facts that a handler may know beside the request.
 #[derive(Debug)]
 pub struct Context<'a> {
-    /// The reading of the clock that this turn goes by.
+    /// The time of this turn.
     pub now: Now,
-    /// Whether the peer is this machine.
+    /// True if the peer is on this machine.
     pub peer_is_loopback: bool,
-    /// Who the peer is, for the log.
+    /// The peer, for the log.
     pub peer: &'a dyn Peer,
-    /// Whether the connection is over the limit: only probes get their answer, others are turned
-    /// away.
+    /// True if the connection is over the limit: only probes get their answer, others an error.
     pub over_limit: bool,
-    /// Whether the server is being taken out of service.
+    /// True if the server is being taken out of service.
     pub draining: bool,
-    /// The request, so that its answer finds it.
+    /// The identity of the request, by which its answer finds it.
     pub request: RequestId,
-    /// Where answers are posted.
+    /// The sink for a later answer.
     pub answer_sink: &'a Arc<dyn AnswerSink>,
-    /// Further lines of the head of a later answer, see [`Response::lines`].
+    /// Further lines of a later answer's head, see [`Response::lines`].
     pub lines: &'static str,
 }
 
 impl Context<'_> {
-    /// The right to answer this request later, once.
+    /// Returns a ticket to answer this request later, once.
     #[must_use]
     pub fn ticket(&self) -> Ticket {
         Ticket {
@@ -113,27 +113,27 @@ impl Context<'_> {
     }
 }
 
-/// A connection of one core; its slot may be used again, its number never is.
+/// The identity of a connection of one core; its slot may be used again, its number never is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionId {
-    /// The place in the core's table.
+    /// The slot in the core's table.
     pub slot: usize,
-    /// Counts the connections of the core.
+    /// The number of the connection on this core.
     pub number: u64,
 }
 
-/// A request of a connection.
+/// The identity of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestId {
     /// The connection that it came on.
     pub connection: ConnectionId,
-    /// Counts the requests of the connection.
+    /// The number of the request on its connection.
     pub number: u64,
 }
 
-/// Takes answers to a core, and wakes it.
+/// Delivers answers to a core, and wakes it.
 pub trait AnswerSink: fmt::Debug + Send + Sync {
-    /// Posts an answer; one to a request that nobody waits for is dropped.
+    /// Delivers an answer; it is dropped if its request does not wait for it any more.
     fn deliver(&self, request: RequestId, answer: Answer);
 }
 
@@ -146,7 +146,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Answers.
+    /// Answers the request.
     pub fn answer(mut self, mut answer: Answer) {
         if let Some(answer_sink) = self.answer_sink.take() {
             answer.response.lines = self.lines;
@@ -154,14 +154,14 @@ impl Ticket {
         }
     }
 
-    /// Gives the ticket up: the request is answered otherwise.
+    /// Cancels the ticket: the request is answered in another way.
     pub fn cancel(mut self) {
         self.answer_sink = None;
     }
 }
 
 impl Drop for Ticket {
-    /// A ticket that got lost must not leave its connection waiting for ever.
+    /// Answers with an error: a lost ticket must not leave its connection waiting for ever.
     fn drop(&mut self) {
         if let Some(answer_sink) = self.answer_sink.take() {
             let mut body = Vec::new();

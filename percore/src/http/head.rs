@@ -1,4 +1,4 @@
-//! Request heads: bytes in, [`Parsed`] out.
+//! The parser of request heads: bytes in, [`Parsed`] out.
 //!
 //! Pure: no socket, no clock, no allocation. The caller owns the buffer and decides when to read
 //! more; this file only answers complete, partial or wrong. The same bytes give the same answer
@@ -12,12 +12,12 @@ use super::request_error::RequestError;
 use super::target::Target;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 
-/// Room for the fields of one head, on the caller's stack and left uninitialised.
+/// Slots for the fields of one head, on the caller's stack and left uninitialised.
 #[derive(Debug)]
 pub(super) struct HeaderSlots<'b>([MaybeUninit<httparse::Header<'b>>; HEADERS_MAX]);
 
 impl HeaderSlots<'_> {
-    /// Empty slots; costs nothing.
+    /// Returns empty slots; costs nothing.
     pub(super) const fn new() -> Self {
         Self([const { MaybeUninit::uninit() }; HEADERS_MAX])
     }
@@ -30,12 +30,12 @@ pub(super) struct Parsed<'a> {
     pub(super) target: Target<'a>,
     fields: &'a [httparse::Header<'a>],
     pub(super) framing: Framing,
-    /// Of the head, its closing empty line included.
+    /// The bytes of the head, its closing empty line included.
     pub(super) bytes: usize,
 }
 
 impl<'a> Parsed<'a> {
-    /// Names and values of all fields, in the order in which they came.
+    /// Returns the names and values of all fields in their order.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         self.fields.iter().map(|field| (field.name, field.value))
     }
@@ -45,7 +45,8 @@ impl<'a> Parsed<'a> {
 ///
 /// # Errors
 ///
-/// The first rule that the head, or what is there of it, breaks, in the order of its bytes.
+/// The first rule that the head, or the part of it that has arrived, breaks, in the order of its
+/// bytes.
 pub(super) fn parse<'a>(
     input: &'a [u8],
     slots: &'a mut HeaderSlots<'a>,
@@ -53,8 +54,8 @@ pub(super) fn parse<'a>(
     parse_all(input, slots).map_err(|error| first_error(input).unwrap_or(error))
 }
 
-/// The refusal that a peer would have seen that sent its bytes one by one. A prefix that is wrong
-/// stays wrong with every byte after it, so the shortest one is found by halving.
+/// Returns the error for a peer that sends its bytes one by one. A prefix that is wrong stays wrong
+/// with every byte after it, so the shortest one is found by bisection.
 fn first_error(input: &[u8]) -> Option<RequestError> {
     let refused = |bytes: usize| {
         let prefix = input.get(..bytes)?;
@@ -106,7 +107,7 @@ fn parse_all<'a>(
     Ok(Some(Parsed { method, target, fields, framing, bytes }))
 }
 
-/// What can be said of a head whose end has not arrived.
+/// Checks the part that has arrived of a head whose end has not.
 fn partial(input: &[u8]) -> Result<(), RequestError> {
     bare_line_feed(input)?;
     if request_line_bytes(input) > REQUEST_LINE_BYTES_MAX {
@@ -123,7 +124,7 @@ fn partial(input: &[u8]) -> Result<(), RequestError> {
 fn bare_line_feed(head: &[u8]) -> Result<(), RequestError> {
     let starts_bare = head.first() == Some(&b'\n');
     let after = head.get(1..).unwrap_or_default();
-    // Without a way out of the loop, which the compiler turns into wide compares.
+    // Without a way out of the loop, the compiler makes wide compares of it.
     let bare = head
         .iter()
         .zip(after)
@@ -131,19 +132,20 @@ fn bare_line_feed(head: &[u8]) -> Result<(), RequestError> {
     if bare { Err(RequestError::BareLineFeed) } else { Ok(()) }
 }
 
-/// What follows the empty lines before a request line.
+/// Returns the bytes after the empty lines before a request line.
 fn request_line(input: &[u8]) -> &[u8] {
     let start = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     input.get(start..).unwrap_or_default()
 }
 
-/// Bytes of the request line, as far as it has arrived.
+/// Returns the number of bytes of the request line that have arrived.
 fn request_line_bytes(input: &[u8]) -> usize {
     let line = request_line(input);
     memchr::memchr(b'\r', line).unwrap_or(line.len())
 }
 
-/// RFC 9112, section 3: 414 for a target that is too long, 501 for a method longer than any.
+/// Returns the error for a request line that is too long: 414, or 501 if its method is longer than
+/// any (RFC 9112, section 3).
 fn long_request_line(input: &[u8]) -> RequestError {
     let mut longest_method = request_line(input).iter().take(METHOD_BYTES_MAX + 1);
     let has_method = longest_method.any(|byte| *byte == b' ');
@@ -158,9 +160,9 @@ const fn request_error(error: httparse::Error) -> RequestError {
     }
 }
 
-/// What can be said of a request line that does not end in a version of ours, as far as it has
-/// arrived: HTTP-version = "HTTP/" DIGIT "." DIGIT (RFC 9112, section 2.3), so that which one it is
-/// shows with the end of the line. `HTTP/2.0` is another version, and `HTTP/01.01` is none.
+/// Checks the part that has arrived of a request line that does not end in a version of ours:
+/// HTTP-version = "HTTP/" DIGIT "." DIGIT (RFC 9112, section 2.3), so the version is known only at
+/// the end of the line. `HTTP/2.0` is another version, and `HTTP/01.01` is none.
 fn other_version(input: &[u8]) -> Result<(), RequestError> {
     let line = request_line(input);
     let bytes = request_line_bytes(line);

@@ -1,9 +1,9 @@
-//! The heads that came last, kept with what they mean.
+//! The head cache: the last heads of a core, kept as they were parsed.
 //!
-//! A device sends the same head with each metric, byte for byte, and finding out what it means is
-//! half of the work that a small request is. So the last heads are kept, and what arrives is
-//! compared with them before it is parsed. A head is its own key: the same bytes mean the same
-//! whoever sends them, and nothing that the parser was not given decides. Pure, as it is.
+//! A device sends the same head with each metric, byte for byte, and parsing it is half of the work
+//! for a small request. So the last heads are kept, and new input is compared with them before it
+//! is parsed. A head is its own key: the same bytes mean the same, whoever sends them, because the
+//! parser depends on nothing else. Pure, as the parser is.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use crate::limits::HEAD_CACHE_ENTRIES;
 /// A head that passed every rule of RFC 9112, sections 2 to 6, that a server has to check.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
-    /// What is asked for.
+    /// The method.
     pub method: Method,
     /// The path of the target, or `*`.
     pub path: &'a str,
@@ -26,21 +26,22 @@ pub struct Head<'a> {
     pub query: Option<&'a str>,
     /// All header fields.
     pub headers: Headers<'a>,
-    /// How the body is delimited and what becomes of the connection.
+    /// The framing of the body, and the persistence of the connection.
     pub framing: Framing,
-    /// Bytes of the head, its closing empty line included.
+    /// The bytes of the head, its closing empty line included.
     pub bytes: usize,
 }
 
-/// The last [`HEAD_CACHE_ENTRIES`] different heads of a core. Its memory grows to the longest of them.
+/// The last [`HEAD_CACHE_ENTRIES`] different heads of a core. The memory of an entry grows to its
+/// longest head.
 #[derive(Default)]
 pub struct HeadCache {
     entries: Vec<CachedHead>,
-    /// The place of the one that came last.
+    /// The index of the entry that was used last.
     latest: usize,
 }
 
-/// A head with what it means. It may carry somebody's token, so nothing here can be printed.
+/// A head as it was parsed. It may carry somebody's token, so nothing here can be printed.
 struct CachedHead {
     bytes: Vec<u8>,
     method: Method,
@@ -61,7 +62,8 @@ impl HeadCache {
     ///
     /// # Errors
     ///
-    /// The first rule that the head, or what is there of it, breaks, in the order of its bytes.
+    /// The first rule that the head, or the part of it that has arrived, breaks, in the order of
+    /// its bytes.
     pub fn read(&mut self, input: &[u8]) -> Result<Option<Head<'_>>, RequestError> {
         let index = match self.find(input) {
             Some(index) => index,
@@ -77,7 +79,7 @@ impl HeadCache {
         Ok(self.entries.get(index).map(CachedHead::head))
     }
 
-    /// The place of the head with which `input` starts, from the latest one on.
+    /// Returns the index of the head at the start of `input`, looking at the latest first.
     fn find(&self, input: &[u8]) -> Option<usize> {
         let (older, newer) = self.entries.split_at_checked(self.latest)?;
         let is_here = |kept: &CachedHead| starts_with(input, &kept.bytes);
@@ -85,7 +87,7 @@ impl HeadCache {
         found.or_else(|| older.iter().position(is_here))
     }
 
-    /// Keeps a head in the place after the latest one, and says where that is.
+    /// Inserts a head after the latest one, and returns its index.
     #[cold]
     fn insert(&mut self, input: &[u8], parsed: &Parsed<'_>) -> usize {
         let index = if self.entries.len() < HEAD_CACHE_ENTRIES {
@@ -137,15 +139,15 @@ impl CachedHead {
     }
 }
 
-/// Whether `input` starts with these bytes. All of them are compared, whatever the first ones say:
-/// the time that it takes must not tell how much of somebody's token was guessed.
+/// Returns true if `input` starts with `bytes`. All of them are compared, even if the first ones
+/// differ: the time that it takes must not tell how much of somebody's token was guessed.
 fn starts_with(input: &[u8], bytes: &[u8]) -> bool {
     const WIDE: usize = 16;
     let (Some(input), Some(last)) = (input.get(..bytes.len()), bytes.last_chunk::<WIDE>()) else {
         return false;
     };
     let mut difference = [0; WIDE];
-    // What is left behind whole chunks is in the last one, which may overlap them.
+    // The bytes after the whole chunks are in the last one, which may overlap them.
     let ends = input.last_chunk::<WIDE>().zip(Some(last));
     for (a, b) in input.as_chunks().0.iter().zip(bytes.as_chunks().0).chain(ends) {
         for ((sum, a), b) in difference.iter_mut().zip(a).zip(b) {
@@ -161,7 +163,7 @@ mod tests {
     use crate::http::framing::Body;
     use proptest::prelude::*;
 
-    /// All that a head says, as text.
+    /// Returns the whole content of a head as text.
     fn read(head_cache: &mut HeadCache, input: &[u8]) -> String {
         let head = head_cache.read(input);
         let fields = head.ok().flatten().map(|head| head.headers.iter().collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! The fields of a request's head, by their places in it.
+//! The header fields of a request, by their spans in its head.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,8 +6,8 @@ use std::fmt;
 use crate::limits::HEAD_BYTES_MAX;
 
 crate::named_enum! {
-    /// The fields that are asked for by name. Where each stands is found once, when its head is
-    /// kept.
+    /// The fields that are looked up by name. Their spans are found once, when their head is
+    /// cached.
     pub enum Name {
         /// RFC 9110, section 11.6.2.
         Authorization = "authorization",
@@ -24,7 +24,7 @@ crate::named_enum! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repeated;
 
-/// A part of a head, which is shorter than 64 KiB.
+/// A span of a head, which is shorter than 64 KiB.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     at: u16,
@@ -34,10 +34,10 @@ struct Span {
 const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize);
 
 impl Span {
-    /// Where `part` is within `head`.
+    /// Returns the span of `text` within `head`.
     fn of(text: &[u8], head: &[u8]) -> Self {
         let at = text.as_ptr().addr().saturating_sub(head.as_ptr().addr());
-        // An empty part may stand anywhere; every other one is within.
+        // An empty text may lie anywhere; every other one is within.
         let narrow = |number: usize| u16::try_from(number).unwrap_or_default();
         Self { at: narrow(at), bytes: narrow(text.len()) }
     }
@@ -48,7 +48,7 @@ impl Span {
     }
 }
 
-/// How often a field stands in a head, and where it does first.
+/// The number of a field's occurrences in a head, and the first of them.
 #[derive(Clone, Copy, Debug)]
 enum Occurrences {
     None,
@@ -56,21 +56,21 @@ enum Occurrences {
     Several(Span),
 }
 
-/// The places of all fields of a head.
+/// The spans of all fields of a head.
 #[derive(Clone, Debug)]
 pub(super) struct FieldIndex {
-    /// Names and values, in the order in which they came.
+    /// Names and values in their order.
     fields: Vec<(Span, Span)>,
-    /// In the order of [`Name::ALL`].
+    /// The occurrences of each name, in the order of [`Name::ALL`].
     named: [Occurrences; Name::ALL.len()],
 }
 
 impl FieldIndex {
-    /// No fields.
+    /// The index of a head without fields.
     pub(super) const EMPTY: Self =
         Self { fields: Vec::new(), named: [Occurrences::None; Name::ALL.len()] };
 
-    /// Takes the names and values of another head, of which they are parts.
+    /// Rebuilds the index for another head, from the names and values in it.
     pub(super) fn rebuild<'a>(
         &mut self,
         fields: impl Iterator<Item = (&'a str, &'a [u8])>,
@@ -103,7 +103,7 @@ pub struct Headers<'a> {
 }
 
 impl fmt::Debug for Headers<'_> {
-    /// The names alone: one of the values may be a token.
+    /// Shows the names alone: a value may be a token.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
     }
@@ -113,12 +113,12 @@ impl<'a> Headers<'a> {
     /// No fields.
     pub const NONE: Headers<'static> = Headers { head: &[], index: &FieldIndex::EMPTY };
 
-    /// The fields of this head.
+    /// Returns the fields of this head.
     pub(super) const fn new(head: &'a [u8], index: &'a FieldIndex) -> Self {
         Self { head, index }
     }
 
-    /// The first value of a field.
+    /// Returns the first value of a field.
     #[must_use]
     pub fn first(&self, name: Name) -> Option<&'a [u8]> {
         match self.occurrences(name) {
@@ -127,8 +127,8 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// The value of a field that is a list: several lines of it are one, with commas between them
-    /// (RFC 9110, section 5.3).
+    /// Returns the value of a field that is a list: several lines of it are one, with commas
+    /// between them (RFC 9110, section 5.3).
     #[must_use]
     pub fn list(&self, name: Name) -> Option<Cow<'a, [u8]>> {
         match self.only(name) {
@@ -137,18 +137,18 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// The values of all lines of a field that is a list, which are one list (RFC 9110, section
-    /// 5.3), in their order.
+    /// Returns the values of all lines of a field that is a list, in their order; together they are
+    /// one list (RFC 9110, section 5.3).
     pub fn lines(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let named = self.iter().filter(move |(given, _)| given.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value)
     }
 
-    /// The value of a field, if it stands at most once.
+    /// Returns the value of a field that may occur once.
     ///
     /// # Errors
     ///
-    /// It stands there again: a list that one value does not tell (RFC 9110, section 5.3).
+    /// It occurs again, and one value does not tell the whole list (RFC 9110, section 5.3).
     pub fn only(&self, name: Name) -> Result<Option<&'a [u8]>, Repeated> {
         match self.occurrences(name) {
             Occurrences::Several(_) => Err(Repeated),
@@ -156,7 +156,7 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// Names and values of all fields, in the order in which they came.
+    /// Returns the names and values of all fields in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         let head = self.head;
         self.index.fields.iter().map(move |(name, value)| {

@@ -1,16 +1,16 @@
-//! The peer of a connection, as the log names it.
+//! The peer of a connection, as a log line names it.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-/// The other end of a connection, to be asked for its address. That is a system call, so that only
-/// a line of the log which is due asks; in return nothing is kept for it, and nothing copied.
+/// The other end of a connection, which can be asked for its address. That is a system call, so
+/// only a log line that is due asks; in return, nothing is kept or copied for it.
 pub trait Peer: fmt::Debug {
-    /// Its address; `None` if it has none, or has gone.
+    /// Returns its address; `None` if it has none, or has gone.
     fn address(&self) -> Option<SocketAddr>;
 }
 
-/// A peer as a line of the log shows it.
+/// The display of a peer in a log line.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerDisplay<'a>(pub &'a dyn Peer);
 
@@ -24,7 +24,7 @@ impl fmt::Display for PeerDisplay<'_> {
     }
 }
 
-/// Who is known beforehand, or nobody.
+/// A peer whose address is known already, or unknown.
 impl Peer for Option<SocketAddr> {
     fn address(&self) -> Option<SocketAddr> {
         *self

@@ -9,8 +9,8 @@ use super::status::Status;
 /// The media type of every error's body.
 pub const PROBLEM: &str = "application/problem+json";
 
-/// Writes the members that every problem has, without the closing brace, so that a caller may
-/// add members of its own. `about:blank` says that the title is the status's (RFC 9457, 4.2.1).
+/// Writes the members that every problem has, without the closing brace, so that a caller may add
+/// members of its own. `about:blank` means that the title is that of the status (RFC 9457, 4.2.1).
 pub fn open(body: &mut Vec<u8>, status: Status, detail: impl Display) {
     body.clear();
     let (title, code) = (status.reason(), status.code());
@@ -20,7 +20,7 @@ pub fn open(body: &mut Vec<u8>, status: Status, detail: impl Display) {
     body.push(b'"');
 }
 
-/// Writes a whole problem into `body` and answers its head.
+/// Writes a whole problem into `body`, and returns its head.
 pub fn problem(
     body: &mut Vec<u8>,
     status: Status,
@@ -33,7 +33,7 @@ pub fn problem(
     Response { status, content_type: PROBLEM, field, lines: "", route }
 }
 
-/// Text that ends up between the quotes of a JSON string (RFC 8259, section 7).
+/// A writer of text between the quotes of a JSON string (RFC 8259, section 7).
 #[derive(Debug)]
 pub struct JsonText<'a>(pub &'a mut Vec<u8>);
 

@@ -1,4 +1,4 @@
-//! A whole request, borrowed from the bytes that it came in.
+//! A complete request, borrowed from the received bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,11 +20,11 @@ pub enum Method {
     Patch,
 }
 
-/// Bytes of the longest method's name.
+/// The length of the longest method's name.
 pub(super) const METHOD_BYTES_MAX: usize = "CONNECT".len();
 
 impl Method {
-    /// The method of this name, which is case-sensitive (RFC 9110, section 9.1).
+    /// Returns the method of this name, which is case-sensitive (RFC 9110, section 9.1).
     #[must_use]
     pub fn from_token(token: &str) -> Option<Self> {
         Some(match token {
@@ -42,14 +42,14 @@ impl Method {
     }
 }
 
-/// What a handler answers.
+/// A request, as a handler gets it.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// What is asked for.
+    /// The method.
     pub method: Method,
     /// The path, percent-encoded as sent; `*` for `OPTIONS *`.
     pub path: &'a str,
-    /// What follows the first `?` of the target.
+    /// The part of the target after the first `?`.
     pub query: Option<&'a str>,
     /// The header fields.
     pub headers: Headers<'a>,
@@ -58,7 +58,7 @@ pub struct Request<'a> {
 }
 
 impl fmt::Debug for Request<'_> {
-    /// With the length of the body, which may be a million bytes.
+    /// Shows the length of the body, which may be a million bytes.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { method, path, query, headers, body } = self;
         let mut shown = out.debug_struct("Request");
@@ -68,12 +68,12 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Request<'a> {
-    /// The names and values of the query, decoded as those of a form.
+    /// Returns the names and values of the query, decoded as those of a form.
     pub fn parameters(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
         form_urlencoded::parse(self.query.unwrap_or_default().as_bytes())
     }
 
-    /// The value of the query parameter `name`, the first if there are several.
+    /// Returns the value of the query parameter `name`, the first if there are several.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
         self.parameters().find_map(|(key, value)| (key == name).then_some(value))

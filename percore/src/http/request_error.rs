@@ -1,15 +1,15 @@
-//! Why a request was refused before anybody looked at what it asks for.
+//! Errors of requests that cannot be read.
 
 use thiserror::Error;
 
 use super::status::Status;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 
-/// Bytes of the unit in which the texts tell limits.
+/// The unit in which the texts give limits.
 const KIB: usize = 1024;
 
-/// A request that cannot be taken. Whatever follows it on the connection is not parsed: nobody
-/// knows where it would begin.
+/// The error of a request that cannot be read. The bytes after it on the connection are not parsed:
+/// nobody knows where the next request would begin.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum RequestError {
     /// The request line is not `method SP target SP version`.
@@ -84,7 +84,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// The answer's status.
+    /// Returns the status of the answer.
     #[must_use]
     pub const fn status(self) -> Status {
         match self {
@@ -111,7 +111,7 @@ impl RequestError {
     }
 }
 
-// Their details are told in whole KiB.
+// Their details give them in whole KiB.
 const _: () = assert!(REQUEST_LINE_BYTES_MAX.is_multiple_of(KIB));
 const _: () = assert!(HEAD_BYTES_MAX.is_multiple_of(KIB));
 const _: () = assert!(TRAILER_BYTES_MAX.is_multiple_of(KIB));

@@ -1,9 +1,9 @@
-//! What a connection has received, turned into whole requests.
+//! The request reader: the received bytes of a connection, turned into complete requests.
 //!
-//! A request is handed out only when it is complete. A body with a length needs nothing but
-//! patience; a chunked one is decoded in place as it comes, so that its coding never adds to the
-//! memory it takes. A head that is whole before its body is can be looked at, and its body be
-//! thrown away as it comes: whoever is refused by the head is told at once, and held in no memory.
+//! A request is returned only when it is complete. A body with a length is waited for; a chunked
+//! one is decoded in place as it comes, so that its coding never adds to the memory it takes. A
+//! head that is complete before its body can be checked early, and its body skipped as it comes: a
+//! client that is refused by its head learns so at once, and its body is not kept.
 
 use super::chunked::Chunked;
 use super::framing::Body;
@@ -11,13 +11,13 @@ use super::head_cache::{Head, HeadCache};
 use super::request::Request;
 use super::request_error::RequestError;
 
-/// How far the current request of a connection has come; a few bytes, kept between receives.
+/// The state of a connection's current request; a few bytes, kept between receives.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestReader {
     state: State,
-    /// Whether the head of the chunked request has yet to be looked at.
+    /// True if the head of the chunked request is complete and was not yet reported.
     head_unseen: bool,
-    /// Whether the peer waits for `100 Continue` with its body.
+    /// True if the peer waits for `100 Continue` before it sends the body.
     expects_continue: bool,
 }
 
@@ -28,87 +28,90 @@ enum State {
     Head,
     /// The request is complete when it has this many bytes, and cannot be before.
     Length { request_bytes: usize },
-    /// After `head_bytes` of head stand `body_bytes` of decoded body.
+    /// After `head_bytes` of head there are `body_bytes` of decoded body.
     Chunked { head_bytes: usize, body_bytes: usize, decoder: Chunked },
-    /// The body of a chunked request is whole, and the next request starts at `consumed`.
+    /// The body of a chunked request is complete, and the next request starts at `consumed`.
     Decoded { body_bytes: usize, consumed: usize },
-    /// The request has been answered, and so many bytes of its body are yet to come.
+    /// The request has been answered, and this many bytes of its body are to be skipped.
     SkippingLength { bytes: usize },
-    /// The same in chunks, of which `body_bytes` of data have come.
+    /// The request has been answered, and its chunks are to be skipped, of which `body_bytes` of
+    /// data have come.
     SkippingChunks { body_bytes: usize, decoder: Chunked },
 }
 
-/// A request with what the engine has to know about it.
+/// A complete request.
 #[derive(Clone, Copy, Debug)]
 pub struct CompleteRequest<'a> {
-    /// For the handler.
+    /// The request, for the handler.
     pub request: Request<'a>,
-    /// Where in the input the next request starts.
+    /// The offset in the input at which the next request starts.
     pub consumed: usize,
-    /// Whether the connection may carry another request.
+    /// True if the connection may carry another request.
     pub keep_alive: bool,
-    /// Whether the answer has to say that the connection stays open.
+    /// True if the answer has to say that the connection stays open.
     pub http_1_0: bool,
 }
 
-/// A request whose head is whole and whose body is not.
+/// A request whose head is complete and whose body is not.
 #[derive(Clone, Copy, Debug)]
 pub struct IncompleteRequest<'a> {
-    /// What is known of it: all but the body, which is empty here.
+    /// The request without its body, which is empty here.
     pub request: Request<'a>,
-    /// Whether the connection may carry another request.
+    /// True if the connection may carry another request.
     pub keep_alive: bool,
-    /// Whether the answer has to say that the connection stays open.
+    /// True if the answer has to say that the connection stays open.
     pub http_1_0: bool,
-    /// Whether the peer waits for `100 Continue` before it sends the body.
+    /// True if the peer waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
 }
 
-/// The answer to [`RequestReader::advance`].
+/// The result of [`RequestReader::read`].
 #[derive(Debug)]
 pub enum ReadProgress<'a> {
     /// More bytes are needed; they go after all of the input, which the caller keeps.
     Partial,
-    /// The same, and the head has just become whole: [`RequestReader::begun`] shows it. Said once.
+    /// More bytes are needed, and the head has just become complete: see
+    /// [`RequestReader::incomplete_request`]. Reported once.
     HeadComplete,
-    /// The input has chunks to decode: [`RequestReader::decode`] is to be called with it.
+    /// The input has chunks to decode: call [`RequestReader::decode`] with it.
     NeedsDecoding,
-    /// A whole request, borrowed from the input.
+    /// A complete request, borrowed from the input.
     Complete(CompleteRequest<'a>),
 }
 
-/// The answer to [`RequestReader::decode`].
+/// The result of [`RequestReader::decode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeProgress {
     /// More bytes are needed; they go after the first `keep` bytes of the input, which the caller
-    /// keeps. The rest of the input is of no use any more.
+    /// keeps. The rest of the input is no longer needed.
     Partial {
-        /// Bytes to keep.
+        /// The number of bytes to keep.
         keep: usize,
-        /// Whether the head has just become whole: [`RequestReader::begun`] shows it. Said once.
+        /// True if the head has just become complete: see [`RequestReader::incomplete_request`].
+        /// Reported once.
         head_complete: bool,
     },
-    /// The body is whole: [`RequestReader::advance`] hands the request out.
+    /// The body is complete: [`RequestReader::read`] returns the request.
     Complete,
 }
 
-/// The answer to [`RequestReader::skip`].
+/// The result of [`RequestReader::skip`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SkipProgress {
-    /// Bytes at the start of the input that are of no use any more.
+    /// The bytes at the start of the input that are no longer needed.
     pub consumed: usize,
-    /// Whether that was all of the body: behind it stands the next request.
+    /// True if that was the end of the body: the next request follows.
     pub done: bool,
 }
 
 impl RequestReader {
-    /// Whether the head of a request has been taken whose body has not.
+    /// Returns true if the head of a request has been read whose body is not complete.
     #[must_use]
     pub const fn has_read_head(&self) -> bool {
         !matches!(self.state, State::Head)
     }
 
-    /// Looks for a whole request at the start of `input`, which begins with all that was kept.
+    /// Reads a request from the start of `input`, which begins with all bytes that were kept.
     ///
     /// # Errors
     ///
@@ -140,7 +143,7 @@ impl RequestReader {
         let Some(head) = head_cache.read(input)? else {
             return Ok(ReadProgress::Partial);
         };
-        // Whoever has sent part of the body is not waiting for the word to send it.
+        // A peer that has sent part of the body is not waiting for `100 Continue`.
         let expects_continue = head.framing.expects_continue && input.len() == head.bytes;
         match head.framing.body {
             Body::Chunked => {
@@ -150,7 +153,7 @@ impl RequestReader {
                 Ok(ReadProgress::NeedsDecoding)
             }
             Body::Length(length) => {
-                // Refused by its announcement, before any of it is read (RFC 9110, 15.5.14).
+                // Refused for its length, before any of it is read (RFC 9110, 15.5.14).
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 if length > body_bytes_max {
                     return Err(RequestError::BodyTooLarge);
@@ -171,7 +174,7 @@ impl RequestReader {
         }
     }
 
-    /// Decodes the chunks in `input` in place, after [`Advance::Undecoded`].
+    /// Decodes the chunks in `input` in place, after [`ReadProgress::NeedsDecoding`].
     ///
     /// # Errors
     ///
@@ -197,8 +200,7 @@ impl RequestReader {
         Ok(DecodeProgress::Partial { keep: head_bytes + body_bytes, head_complete })
     }
 
-    /// The request whose head stands at the start of `input` and whose body is not whole; `None`
-    /// if there is no such.
+    /// Returns the request at the start of `input` if its head is complete and its body is not.
     #[must_use]
     pub fn incomplete_request<'a>(
         &self,
@@ -218,8 +220,8 @@ impl RequestReader {
         })
     }
 
-    /// From now on the body is not waited for, but thrown away: the request has been answered.
-    /// Nothing is needed any more of the `received` bytes, head included, that have come of it.
+    /// Skips the body from now on instead of waiting for it: the request has been answered. The
+    /// `received` bytes of it, head included, are no longer needed.
     pub const fn skip_body(&mut self, received: usize) {
         self.state = match self.state {
             State::Length { request_bytes } => {
@@ -232,13 +234,13 @@ impl RequestReader {
         };
     }
 
-    /// Whether a body is being thrown away: [`Self::skip`] is to be called with what comes.
+    /// Returns true if a body is being skipped: call [`Self::skip`] with the input.
     #[must_use]
     pub const fn is_skipping(&self) -> bool {
         matches!(self.state, State::SkippingLength { .. } | State::SkippingChunks { .. })
     }
 
-    /// Throws away as much of `input` as belongs to the body of the answered request.
+    /// Skips the bytes of `input` that belong to the body of the answered request.
     ///
     /// # Errors
     ///
@@ -292,8 +294,8 @@ mod tests {
 
     const BODY_MAX: usize = 1000;
 
-    /// What a connection saw: each request's path and body, the count of `100 Continue`, and how
-    /// it ended.
+    /// The requests that a connection saw, each with its path, its body and its persistence, the
+    /// count of `100 Continue`, and the error.
     #[derive(Debug, Default, PartialEq)]
     struct Seen {
         requests: Vec<(String, Vec<u8>, bool)>,
@@ -394,8 +396,7 @@ mod tests {
             prop_assert_eq!(feed(pieces), stream_seen());
         }
 
-        /// Whatever comes, it is taken, refused or waited for, alike in one piece and in single
-        /// bytes.
+        /// Any bytes are accepted, refused or waited for, alike in one piece and in single bytes.
         #[test]
         fn arbitrary_bytes_are_taken_alike_in_one_piece_and_in_many(
             at in 0..STREAM.len(), with in any::<u8>(), removed in 0_usize..4,
@@ -438,7 +439,7 @@ mod tests {
         assert_eq!((refused.error, refused.continues), (Some(RequestError::BodyTooLarge), 0));
     }
 
-    /// Whatever the pieces, what is thrown away is the body, and the request behind it is whole.
+    /// In any pieces, the skipped bytes are the body, and the request after it is complete.
     #[test]
     fn a_body_that_is_thrown_away_ends_where_it_ends() {
         let fields = ["Content-Length: 11", "Transfer-Encoding: chunked"];

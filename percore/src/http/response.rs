@@ -1,17 +1,17 @@
-//! Responses: what a handler decided, and the bytes it becomes.
+//! Responses: the answers of a handler, and their encoding.
 
 use super::date::DateLine;
 use super::status::Status;
 use crate::clock::Now;
 
-/// A response without its body, which stands in a buffer beside it.
+/// A response without its body, which is in a buffer beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The status.
     pub status: Status,
     /// The `Content-Type`.
     pub content_type: &'static str,
-    /// The one further field that some answers carry.
+    /// A further field, which some answers carry.
     pub field: Option<Field>,
     /// Further lines of the head, each with the CR LF before it; mostly none.
     pub lines: &'static str,
@@ -19,31 +19,31 @@ pub struct Response {
     pub route: usize,
 }
 
-/// Fields that single statuses ask for.
+/// Fields that some statuses ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// 405: the methods that the path takes (RFC 9110, section 10.2.1).
     Allow(&'static str),
-    /// 415 of a content coding: what would be taken (RFC 9110, section 12.5.3).
+    /// 415 of a content coding: the codings that are accepted (RFC 9110, section 12.5.3).
     AcceptEncoding(&'static str),
     /// 429 and 503: seconds after which another try makes sense (RFC 9110, section 10.2.3).
     RetryAfter(u32),
     /// 401: how to authenticate (RFC 9110, section 11.6.1).
     WwwAuthenticate(&'static str),
-    /// 200 of what comes in several forms: which fields of a request choose, and whether it is
-    /// gzipped (RFC 9110, sections 8.4 and 12.5.5).
+    /// 200 of a resource with several forms: the request fields that choose, and whether the body
+    /// is gzipped (RFC 9110, sections 8.4 and 12.5.5).
     Negotiated {
-        /// Whether the body is in gzip.
+        /// True if the body is in gzip.
         gzipped: bool,
     },
-    /// An answer to HEAD: the length of the body that GET gets, where that need not be made to know
-    /// it (RFC 9110, section 8.6).
+    /// An answer to HEAD: the length of the body for GET, where it is known without making the body
+    /// (RFC 9110, section 8.6).
     ContentLength(usize),
-    /// A file rather than a page, and its name (RFC 6266).
+    /// A file to be saved, and its name (RFC 6266).
     ContentDisposition(&'static str),
 }
 
-/// The fields of a request by which [`Field::Negotiated`] is chosen.
+/// The request fields by which [`Field::Negotiated`] is chosen.
 pub const NEGOTIATED_BY: &str = "Accept, Accept-Encoding";
 
 /// `application/json`.
@@ -52,7 +52,7 @@ pub const JSON: &str = "application/json";
 pub const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Response {
-    /// 200 with a body of this type.
+    /// Returns a 200 with a body of this type.
     #[must_use]
     pub const fn ok(content_type: &'static str, route: usize) -> Self {
         Self { status: Status::Ok, content_type, field: None, lines: "", route }
@@ -68,14 +68,15 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// What becomes of the connection, as the answer has to tell it (RFC 9112, section 9.3).
+/// The persistence of the connection after an answer, as its head has to tell it (RFC 9112, section
+/// 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
-    /// HTTP/1.1 stays open unless told.
+    /// The connection stays open, which is the default of HTTP/1.1.
     Open,
-    /// HTTP/1.0 closes unless told.
+    /// The connection stays open, which has to be said in HTTP/1.0.
     OpenSaid,
-    /// This answer is the last.
+    /// This answer is the last one.
     Close,
 }
 
@@ -84,20 +85,20 @@ pub fn encode_continue(out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
 }
 
-/// Writes the heads of one core's responses.
+/// The encoder of one core's responses.
 #[derive(Clone, Debug, Default)]
 pub struct Encoder {
     date: DateLine,
-    /// The start of the last head, up to the length, and of which answers: nearly all are
-    /// of one kind, and it changes once a second.
+    /// The start of the last head, up to the length, and its kind: nearly all answers are of one
+    /// kind, and it changes once a second.
     start: Vec<u8>,
     of: Option<(Status, &'static str, i64)>,
 }
 
 impl Encoder {
-    /// Appends `response` with `body` to `out`; without the body where it answers a HEAD, which
-    /// leaves its length standing. An answer to HEAD for which no body was made has no length
-    /// either: it would be known only after making one (RFC 9110, section 9.3.2).
+    /// Appends `response` with `body` to `out`. In an answer to HEAD the body is left out, but not
+    /// its length. If no body was made for such an answer, there is no length either: it would be
+    /// known only after making the body (RFC 9110, section 9.3.2).
     pub fn encode(
         &mut self,
         out: &mut Vec<u8>,

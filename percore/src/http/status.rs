@@ -49,25 +49,25 @@ statuses! {
 }
 
 impl Status {
-    /// The place in [`Status::ALL`].
+    /// Returns the index in [`Status::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// The three digits.
+    /// Returns the three digits.
     #[must_use]
     pub const fn code(self) -> u16 {
         self.parts().0
     }
 
-    /// The reason phrase, also the `title` of a problem.
+    /// Returns the reason phrase, which is also the `title` of a problem.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         self.parts().1
     }
 
-    /// The status line with its line end.
+    /// Returns the status line with its line end.
     #[must_use]
     pub const fn line(self) -> &'static str {
         self.parts().2

@@ -4,7 +4,7 @@ use super::request::Method;
 use super::request_error::RequestError;
 use super::uri;
 
-/// What of a target is routed.
+/// The path and the query of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target<'a> {
     pub(super) path: &'a str,
@@ -12,8 +12,8 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Origin-form and absolute-form are for all methods, asterisk-form is for OPTIONS,
-    /// authority-form for CONNECT.
+    /// Parses a target: origin-form and absolute-form are for all methods, asterisk-form is for
+    /// OPTIONS, authority-form for CONNECT.
     pub(super) fn parse(method: Method, target: &'a str) -> Result<Self, RequestError> {
         if method == Method::Connect {
             let well_formed = uri::is_authority_form(target.as_bytes());
@@ -36,8 +36,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// `http://authority/path?query` without its authority, which RFC 9112, section 3.2.2, puts above
-/// `Host`; this server serves the same under every name, so neither is looked at further.
+/// Returns `http://authority/path?query` without its authority, which RFC 9112, section 3.2.2, puts
+/// above `Host`. This server serves the same under every name, so neither is looked at further.
 fn origin_of_absolute_form(target: &str) -> Result<&str, RequestError> {
     let (scheme, rest) = target.split_once("://").ok_or(RequestError::Target)?;
     let secure = scheme.eq_ignore_ascii_case("https");

@@ -1,26 +1,26 @@
-//! The parts of URIs that requests carry, as RFC 3986 writes them.
+//! The parts of URIs that requests carry, as RFC 3986 defines them.
 //!
-//! Targets and `Host` decide at a proxy whom a request is for and what rule guards it. What the
-//! grammar does not allow is read by each implementation in its own way, so it is refused.
+//! Targets and `Host` decide at a proxy for whom a request is, and which rule guards it. A text
+//! that the grammar does not allow is read by each implementation in its own way, so it is refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether these are bytes of `absolute-path [ "?" query ]` (RFC 9112, section 3.2.1); that it
-/// begins with a slash is the caller's to see.
+/// Returns true for bytes of `absolute-path [ "?" query ]` (RFC 9112, section 3.2.1); the caller
+/// checks that they begin with a slash.
 pub(super) fn is_path_and_query(bytes: &[u8]) -> bool {
-    are_of(NAME | PATH | ESCAPE, bytes)
+    are_in_classes(NAME | PATH | ESCAPE, bytes)
 }
 
-/// Whether these bytes are `uri-host [ ":" port ]` with a host (RFC 9110, section 4.2.1). User
-/// information is refused: section 4.2.4 calls it an attempt to deceive.
+/// Returns true for `uri-host [ ":" port ]` with a host (RFC 9110, section 4.2.1). User information
+/// is refused: section 4.2.4 calls it an attempt to deceive.
 pub(super) fn is_authority(bytes: &[u8]) -> bool {
     let (host, port) = host_and_port(bytes);
     is_host(host) && port.is_none_or(|port| port.is_empty() || is_port(port))
 }
 
-/// Whether the value of a `Host` is this machine under a name that nobody else can give to it:
-/// `localhost` or a loopback address, with a port or without. Whoever owns a domain can have any
-/// other name resolve to 127.0.0.1.
+/// Returns true if the value of a `Host` is this machine under a name that nobody else can give to
+/// it: `localhost` or a loopback address, with a port or without. The owner of a domain can have
+/// any other name resolve to 127.0.0.1.
 #[must_use]
 pub fn is_this_machine(host: &[u8]) -> bool {
     let (name, _) = host_and_port(host.trim_ascii());
@@ -34,13 +34,13 @@ pub fn is_this_machine(host: &[u8]) -> bool {
     text.eq_ignore_ascii_case("localhost") || address.is_some_and(is_loopback)
 }
 
-/// Whether these bytes are `uri-host ":" port`, the target of a CONNECT (RFC 9112, section 3.2.3).
+/// Returns true for `uri-host ":" port`, the target of a CONNECT (RFC 9112, section 3.2.3).
 pub(super) fn is_authority_form(bytes: &[u8]) -> bool {
     let (host, port) = host_and_port(bytes);
     is_host(host) && port.is_some_and(is_port)
 }
 
-/// Divides at the colon that no bracket encloses.
+/// Splits at the colon that no bracket encloses.
 fn host_and_port(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     let literal_bytes = match bytes.first() {
         Some(b'[') => bytes.iter().position(|byte| *byte == b']').unwrap_or_default(),
@@ -56,14 +56,19 @@ fn host_and_port(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// A name, an IPv4 address (which is written like one), or an IPv6 address in brackets. Escapes
-/// are refused: no name needs a second spelling, and not every server takes them.
+/// Returns true for a name, an IPv4 address (which is written like one), or an IPv6 address in
+/// brackets. Escapes are refused: no name needs a second spelling, and not every server takes them.
 fn is_host(bytes: &[u8]) -> bool {
     if let [b'[', address @ .., b']'] = bytes {
         let text = std::str::from_utf8(address).unwrap_or_default();
         return text.parse::<Ipv6Addr>().is_ok();
     }
-    !bytes.is_empty() && are_of(NAME, bytes)
+    !bytes.is_empty() && are_in_classes(NAME, bytes)
+}
+
+/// Returns true if `byte` is a `tchar`, of which tokens are made (RFC 9110, section 5.6.2).
+pub(super) fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn is_port(bytes: &[u8]) -> bool {
@@ -79,11 +84,11 @@ fn is_port(bytes: &[u8]) -> bool {
 
 /// `unreserved` and `sub-delims` (RFC 3986, sections 2.2 and 2.3).
 const NAME: u8 = 1;
-/// What paths and queries have beside those (RFC 3986, sections 3.3 and 3.4).
+/// The further bytes of paths and queries (RFC 3986, sections 3.3 and 3.4).
 const PATH: u8 = 2;
 /// The percent sign.
 const ESCAPE: u8 = 4;
-/// What no URI has here.
+/// Bytes that are in no URI.
 const OTHER: u8 = 8;
 
 /// The class of each byte.
@@ -104,9 +109,9 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
-/// Whether these are bytes of `classes`; where those have escapes, two hexadecimal digits follow
-/// each `%` (RFC 3986, section 2.1).
-fn are_of(classes: u8, bytes: &[u8]) -> bool {
+/// Returns true if `bytes` are of these classes; where those have escapes, two hexadecimal digits
+/// follow each `%` (RFC 3986, section 2.1).
+fn are_in_classes(classes: u8, bytes: &[u8]) -> bool {
     let class = |byte: u8| CLASSES.get(usize::from(byte)).copied().unwrap_or(OTHER);
     let found = bytes.iter().fold(0, |found, byte| found | class(*byte));
     let is_whole = |after: &[u8]| {

@@ -1,28 +1,26 @@
 //! `deflate`: the zlib format (RFC 1950), or DEFLATE data (RFC 1951) without it.
 //!
-//! RFC 9110, section 8.4.1.2, means the former and knows that some clients send the latter. The
+//! RFC 9110, section 8.4.1.2, means the former, and notes that some clients send the latter. The
 //! first two bytes tell: those of zlib would be a stored block with ones in its padding, which no
 //! compressor writes.
 
-use super::DecodeError;
 use super::inflate::{Inflater, Wrapper};
+use super::output::{DecodeError, Output};
 
-/// Appends to `plain` what `coded` stands for, up to a byte more than `bytes_max`.
+/// Appends the decoded body to the output, up to a byte more than the cap.
 pub(super) fn decode(
     inflater: &mut Inflater,
     coded: &[u8],
-    plain: &mut Vec<u8>,
-    bytes_max: usize,
-    blocks_left: &mut usize,
+    out: &mut Output<'_>,
 ) -> Result<(), DecodeError> {
     let wrapper = if is_zlib(coded) { Wrapper::Zlib } else { Wrapper::Bare };
     let mut rest = coded;
-    inflater.inflate(&mut rest, wrapper, plain, bytes_max, blocks_left)?;
+    inflater.inflate(&mut rest, wrapper, out)?;
     if rest.is_empty() { Ok(()) } else { Err(DecodeError::Malformed) }
 }
 
-/// Whether it begins as zlib does: DEFLATE, a window of at most 32 KiB, and the check of these two
-/// bytes (RFC 1950, section 2.2).
+/// Returns true if the body begins as zlib does: DEFLATE, a window of at most 32 KiB, and the check
+/// of these two bytes (RFC 1950, section 2.2).
 fn is_zlib(coded: &[u8]) -> bool {
     let Some([method, flags]) = coded.first_chunk() else {
         return false;

@@ -2,32 +2,30 @@
 
 use flate2::Crc;
 
-use super::DecodeError;
 use super::inflate::{Inflater, Wrapper};
+use super::output::{DecodeError, Output};
 use crate::limits::MEMBERS_MAX;
 
-/// Of the header's flags (RFC 1952, section 2.3.1): what follows it, and what nobody knows.
+/// Flags of the header (RFC 1952, section 2.3.1): the fields that follow it, and reserved bits.
 const HEADER_CRC: u8 = 0x02;
 const EXTRA: u8 = 0x04;
 const NAME: u8 = 0x08;
 const COMMENT: u8 = 0x10;
 const RESERVED: u8 = 0xe0;
 
-/// Appends to `plain` what `coded` stands for, up to a byte more than `bytes_max`.
+/// Appends the decoded members to the output, up to a byte more than the cap.
 pub(super) fn decode(
     inflater: &mut Inflater,
     coded: &[u8],
-    plain: &mut Vec<u8>,
-    bytes_max: usize,
-    blocks_left: &mut usize,
+    out: &mut Output<'_>,
 ) -> Result<(), DecodeError> {
     let mut rest = coded;
-    // A member is set up anew however little it holds.
+    // A member costs its set-up however little it holds.
     for _ in 0..MEMBERS_MAX {
         rest = behind_header(rest).ok_or(DecodeError::Malformed)?;
-        let start = plain.len();
-        inflater.inflate(&mut rest, Wrapper::Bare, plain, bytes_max, blocks_left)?;
-        let member = plain.get(start..).unwrap_or_default();
+        let start = out.plain.len();
+        inflater.inflate(&mut rest, Wrapper::Bare, out)?;
+        let member = out.plain.get(start..).unwrap_or_default();
         rest = behind_trailer(rest, member).ok_or(DecodeError::Malformed)?;
         if rest.is_empty() {
             return Ok(());
@@ -36,7 +34,7 @@ pub(super) fn decode(
     Err(DecodeError::TooManyMembers)
 }
 
-/// What stands behind the header of a member, if it is one (RFC 1952, section 2.3).
+/// Returns the bytes after the header of a member, if it is one (RFC 1952, section 2.3).
 fn behind_header(member: &[u8]) -> Option<&[u8]> {
     let ([0x1f, 0x8b, 8, flags, _, _, _, _, _, _], mut rest) = member.split_first_chunk()? else {
         return None;
@@ -65,7 +63,7 @@ fn behind_header(member: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// What stands behind the checksum and the length of a member, if they are right.
+/// Returns the bytes after the checksum and the length of a member, if they are right.
 fn behind_trailer<'c>(rest: &'c [u8], plain: &[u8]) -> Option<&'c [u8]> {
     let (crc, rest) = rest.split_first_chunk()?;
     let (length, rest) = rest.split_first_chunk()?;

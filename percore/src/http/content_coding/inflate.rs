@@ -1,8 +1,8 @@
 //! DEFLATE data (RFC 1951), block by block.
 //!
 //! Each block may bring tables of its own, which cost a microsecond or two to set up however little
-//! the block holds. What comes out bounds nothing of that, for a few bits can say much: so blocks
-//! are counted, and the inflater is told to stop behind each.
+//! the block holds. The size of the output does not bound that, so blocks are counted: the inflater
+//! stops after each.
 
 use std::fmt;
 
@@ -13,21 +13,21 @@ use miniz_oxide::inflate::core::inflate_flags::{
 };
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
-use super::{DecodeError, room};
+use super::output::{DecodeError, Output};
 
-/// What the output grows by at least.
+/// The least growth of the output.
 const STEP_BYTES: usize = 4 * 1024;
 
-/// What is around the data.
+/// The wrapper of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wrapper {
-    /// Nothing, or nothing that the inflater knows of.
+    /// None, or one that the inflater does not know.
     Bare,
     /// A header and a checksum (RFC 1950).
     Zlib,
 }
 
-/// The inflater, once it was needed; its memory is used again.
+/// The inflater, made when it is first needed; its memory is used again.
 #[derive(Default)]
 pub(super) struct Inflater(Option<Box<DecompressorOxide>>);
 
@@ -38,17 +38,15 @@ impl fmt::Debug for Inflater {
 }
 
 impl Inflater {
-    /// Appends to `plain` what `rest` begins with, up to a byte more than `bytes_max`, and leaves
-    /// what is behind it.
+    /// Appends the data at the start of `rest` to the output, up to a byte more than the cap, and
+    /// removes it from `rest`.
     pub(super) fn inflate(
         &mut self,
         rest: &mut &[u8],
         wrapper: Wrapper,
-        plain: &mut Vec<u8>,
-        bytes_max: usize,
-        blocks_left: &mut usize,
+        out: &mut Output<'_>,
     ) -> Result<(), DecodeError> {
-        let start = plain.len();
+        let start = out.plain.len();
         let mut written = 0;
         let inflater = self.0.get_or_insert_default();
         inflater.init();
@@ -57,31 +55,31 @@ impl Inflater {
             Wrapper::Bare => flags,
             Wrapper::Zlib => flags | TINFL_FLAG_PARSE_ZLIB_HEADER,
         };
-        *blocks_left = blocks_left.checked_sub(1).ok_or(DecodeError::TooManyMembers)?;
+        out.take_block()?;
         let ended = loop {
-            if start + written == plain.len() {
-                let more = plain.len().max(STEP_BYTES).min(room(plain, bytes_max));
-                plain.reserve_exact(more);
-                plain.resize(plain.len() + more, 0);
+            if start + written == out.plain.len() {
+                let more = out.plain.len().max(STEP_BYTES).min(out.room());
+                out.plain.reserve_exact(more);
+                out.plain.resize(out.plain.len() + more, 0);
             }
-            let out = plain.get_mut(start..).unwrap_or_default();
-            let (status, taken, made) = decompress(inflater, rest, out, written, flags);
+            let member = out.plain.get_mut(start..).unwrap_or_default();
+            let (status, taken, made) = decompress(inflater, rest, member, written, flags);
             written += made;
             *rest = rest.get(taken..).unwrap_or_default();
-            if start + written > bytes_max {
+            if start + written > out.bytes_max {
                 break Err(DecodeError::TooLarge);
             }
             match status {
                 TINFLStatus::Done => break Ok(()),
-                TINFLStatus::HasMoreOutput if start + written == plain.len() => {}
-                TINFLStatus::BlockBoundary if *blocks_left == 0 => {
-                    break Err(DecodeError::TooManyMembers);
-                }
-                TINFLStatus::BlockBoundary => *blocks_left -= 1,
+                TINFLStatus::HasMoreOutput if start + written == out.plain.len() => {}
+                TINFLStatus::BlockBoundary => match out.take_block() {
+                    Ok(()) => {}
+                    Err(error) => break Err(error),
+                },
                 _ => break Err(DecodeError::Malformed),
             }
         };
-        plain.truncate(start + written);
+        out.plain.truncate(start + written);
         ended
     }
 }
