@@ -59,10 +59,10 @@ fn read_head(criterion: &mut Criterion) {
             String::from_utf8(HEAD.to_vec()).unwrap().replace("/metrics", &name).into_bytes()
         })
         .collect();
-    let mut heads = HeadCache::default();
+    let mut cache = HeadCache::default();
     criterion.bench_function("head of a POST, kept", |bencher| {
         bencher.iter(|| {
-            let head = heads.read(black_box(HEAD)).unwrap().unwrap();
+            let head = cache.read(black_box(HEAD)).unwrap().unwrap();
             assert!(head.method == Method::Post && head.path == "/metrics");
             assert_eq!(head.bytes, HEAD.len());
         });
@@ -71,7 +71,7 @@ fn read_head(criterion: &mut Criterion) {
     criterion.bench_function("head of a POST, new", |bencher| {
         bencher.iter(|| {
             let input = turn.next().unwrap();
-            let head = heads.read(black_box(input)).unwrap().unwrap();
+            let head = cache.read(black_box(input)).unwrap().unwrap();
             assert!(head.method == Method::Post && head.path == "/metrics");
             assert_eq!(head.bytes, input.len());
         });
@@ -147,7 +147,7 @@ const HARD: [(&str, &str, bool); 9] = [
     ),
 ];
 
-/// Events with such a literal, of the common shape and of another: an event each, literal included.
+/// Events with such a literal, of the usual shape and of another: an event each, literal included.
 fn hard_literals(criterion: &mut Criterion) {
     let mut decoder = Decoder::new();
     let mut group = criterion.benchmark_group("hard literals");

@@ -66,7 +66,7 @@ pub fn job_queues() -> (Box<dyn JobQueue>, JobReceivers) {
     (Box::new(JobSenders { lookup, analyze, scrape, debug, profiler: queue }), receivers)
 }
 
-/// The end of a server waits this long for a job at hand, whose answer nobody waits for any more.
+/// The time for which the end of a server waits for a job at hand, whose answer is of no use then.
 const STOP_MAX: Duration = Duration::from_secs(1);
 
 /// The running control threads.

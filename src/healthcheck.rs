@@ -11,8 +11,8 @@ use thiserror::Error;
 use percore::listen::Listen;
 use percore::listener::Address;
 
-/// One who needs longer is not well. Docker's own patience is thirty seconds.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The time-out of the exchange: a server that takes longer is not well. Docker allows 30 seconds.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const HEALTHY: &[u8] = b"HTTP/1.1 200 ";
@@ -31,7 +31,7 @@ pub enum Unhealthy {
     Unknown,
 }
 
-/// Asks the server that was told to listen there.
+/// Asks the server that listens there.
 ///
 /// # Errors
 ///
@@ -43,8 +43,8 @@ pub fn ask(listen: &Listen) -> Result<(), Unhealthy> {
     let (first, second) = reachable(listen);
     let status = exchange(&first).map(|status| (status, first.clone()));
     let status = match (status, second) {
-        // A server that listens at both is asked at one; where nobody is, at the other.
-        (Err(error), Some(second)) if is_nobody(&error) => {
+        // A server that listens at both addresses is asked at the first one that is reachable.
+        (Err(error), Some(second)) if is_unreachable(&error) => {
             exchange(&second).map(|status| (status, second))
         }
         (status, _) => status,
@@ -53,13 +53,13 @@ pub fn ask(listen: &Listen) -> Result<(), Unhealthy> {
     if status == HEALTHY { Ok(()) } else { Err(Unhealthy::Ill(address)) }
 }
 
-fn is_nobody(error: &io::Error) -> bool {
+fn is_unreachable(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::AddrNotAvailable)
 }
 
 fn exchange(address: &Address) -> io::Result<[u8; HEALTHY.len()]> {
     let mut stream = connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(REQUEST)?;
     let mut status = [0; HEALTHY.len()];
     stream.read_exact(&mut status)?;
@@ -73,16 +73,16 @@ fn connect(address: &Address) -> io::Result<Socket> {
     };
     let socket = Socket::new(domain, Type::STREAM, None)?;
     // It bounds waiting for a place in the queue of a Unix socket as well (man 7 socket).
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(TIMEOUT))?;
     match domain {
         Domain::UNIX => socket.connect(&address)?,
-        _ => socket.connect_timeout(&address, PATIENCE)?,
+        _ => socket.connect_timeout(&address, TIMEOUT)?,
     }
     Ok(socket)
 }
 
-/// Addresses that may be connected to: who listens on all of them also listens on loopback, and a
-/// machine may have that of one family only.
+/// Returns the addresses to connect to: a server that listens on every address also listens on
+/// loopback, of which a machine may have one family only.
 fn reachable(listen: &Listen) -> (Address, Option<Address>) {
     let both = |first: IpAddr, second: IpAddr, port| {
         let address = |ip| Address::Internet(SocketAddr::new(ip, port));
@@ -125,7 +125,7 @@ mod tests {
         }
     }
 
-    /// A server that says `answer` to the first who asks.
+    /// Starts a server that answers its first request with `answer`.
     fn says(answer: &'static [u8]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -210,9 +210,9 @@ pub const WORKERS_MAX: usize = 1024;
 const _: () = assert!(BODY_BYTES_MIN <= BODY_BYTES_DEFAULT && BODY_BYTES_DEFAULT <= BODY_BYTES_MAX);
 // Offsets into a body, and of a record in a block, are kept in 32 bits.
 const _: () = assert!(BODY_BYTES_MAX + HEAD_BYTES_MAX < u32::MAX as usize);
-// The largest body fits into full blocks of zstd, with as many again for those who flush.
+// The largest body fits into full blocks of zstd, with as many again for clients that flush.
 const _: () = assert!(2 * BODY_BYTES_MAX.div_ceil(128 * 1024) <= ZSTD_BLOCKS_MAX);
-// Who flushes behind each event of the largest batch still has room.
+// A client that flushes after each event of the largest batch still has room.
 const _: () = assert!(2 * BATCH_EVENTS_MAX <= DEFLATE_BLOCKS_MAX);
 // One item list of an answer cannot overrun the out-buffer that carries it.
 const _: () = assert!(ANSWER_ITEMS_MAX * 512 <= OUT_BYTES_MAX);

@@ -168,7 +168,7 @@ mod tests {
             ("proc/self/cgroup", "5:cpu,cpuacct:/a\n4:memory:/docker/1\n1:name=systemd:/\n");
         let limit = ("sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes", "134217728\n");
         assert_eq!(seen(&[first, limit]), Some(134_217_728));
-        // Version 1 has no word for no limit.
+        // Version 1 has a large number in place of no limit.
         let huge = ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
         assert_eq!(seen(&[first, huge]), machine);
     }

@@ -35,7 +35,7 @@ impl ContentHeaders {
 /// taken.
 ///
 /// `application/x-www-form-urlencoded` is the type that `curl -d` names for any data. It is taken,
-/// so that nobody who types a metric by hand has to know that.
+/// because a person who types a metric by hand need not know that.
 fn lines(content_type: Option<&[u8]>) -> Option<LineMode> {
     let value = content_type.unwrap_or_default();
     // Nearly every device sends this: it is compared before the value is taken apart.

@@ -20,8 +20,8 @@ const HEADERS: &str = "Authorization, Content-Type, Content-Encoding, X-Device-I
 /// The fields of an answer that a page may read in addition to those that it always may.
 const EXPOSED: &str = "Allow, Retry-After, WWW-Authenticate";
 
-/// The header lines of answers, which are made once and live as long as the process, which has one
-/// server. So an answer, which passes from thread to thread, carries a reference to them only.
+/// The header lines of answers. They are made once and live as long as the process, so that an
+/// answer carries only a reference to them from thread to thread.
 #[derive(Debug)]
 pub struct Cors {
     /// One entry for each origin, or a single one if any origin is permitted.

@@ -1,4 +1,4 @@
-//! `GET /debug/pprof/`: pages for performance engineers, and who may see them.
+//! `GET /debug/pprof/`: pages for performance engineers, and the check that a request may see them.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_forwards_is_known_by_its_fields() {
+    fn a_proxy_is_known_by_its_fields() {
         let fields = [
             "Forwarded",
             "Via",

@@ -94,7 +94,7 @@ impl Ingest {
 
     /// Returns the answer to a request that is refused for its head, whatever its body is.
     #[must_use]
-    pub fn judge(
+    pub fn check_head(
         headers: &Headers<'_>,
         state: &State,
         context: &Context<'_>,

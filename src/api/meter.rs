@@ -1,4 +1,4 @@
-//! The meter of one core: counts in the server's counters and histograms what the engine tells.
+//! The meter of one core: it counts the engine's events in the server's counters and histograms.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Meter {
     counters: Arc<Counters>,
     latency: Arc<Latency>,
     durations: DurationBuffer,
-    /// Answers of this turn: their routes, and since when they were owed.
+    /// The answers of this turn: the route of each, and the time from which it counts.
     answered: Vec<(usize, u64)>,
 }
 
@@ -46,7 +46,7 @@ impl Observer for Meter {
     }
 
     /// Counts the turn and its answers. They are in the kernel by now; one reading of the clock
-    /// serves them all, so that the first of a long turn seem slower than they were, never faster.
+    /// serves them all, so the first answers of a long turn seem slower than they were.
     fn turn_ended(&mut self, began_ns: u64, ended_ns: u64) {
         self.counters.count_turn(self.core, ended_ns.saturating_sub(began_ns));
         if self.answered.is_empty() && !self.wants_turn() {

@@ -184,7 +184,7 @@ fn answer_early(
 /// Answers a request that is refused whatever its body is: one without authorization, for an
 /// unknown path, or with wrong content headers. Other requests are answered when their body is
 /// complete.
-fn judge(
+fn check_head(
     route: Route<'_>,
     head: &Request<'_>,
     context: &Context<'_>,
@@ -193,7 +193,7 @@ fn judge(
 ) -> Option<Response> {
     let index = route.index();
     match route {
-        Route::Ingest => Ingest::judge(&head.headers, state, context, body, index),
+        Route::Ingest => Ingest::check_head(&head.headers, state, context, body, index),
         Route::Lookup(_) if !is_authorized(&head.headers, state) => {
             Some(IngestError::Unauthorized.answer(body, index))
         }
@@ -267,9 +267,9 @@ impl Handler for Service {
         let route = Route::of(head.path);
         let lines = self.state.cors.as_ref().map_or("", |cors| cors.lines(route, head));
         let context = Context { lines, ..*context };
-        let judged = answer_early(route, head, &context, body)
-            .or_else(|| judge(route, head, &context, &self.state, body));
-        judged.map(|response| Response { lines, ..response })
+        let answer = answer_early(route, head, &context, body)
+            .or_else(|| check_head(route, head, &context, &self.state, body));
+        answer.map(|response| Response { lines, ..response })
     }
 
     fn take_cost(&mut self) -> usize {

@@ -41,7 +41,7 @@ pub struct State {
 
 impl fmt::Debug for State {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The islands hold a million numbers that nobody wants in a log.
+        // The islands hold a million numbers, too many for a log.
         out.debug_struct("State").field("settings", &self.settings).finish_non_exhaustive()
     }
 }

@@ -18,8 +18,8 @@ const SUBMISSION_MAX: Duration = Duration::from_secs(1);
 /// The state that both ends share.
 #[derive(Debug, Default)]
 struct Shared {
-    /// True from the submission of a job until its answer is made: whoever has the answer may ask
-    /// for the next profile.
+    /// True from the submission of a job until its answer is made: a client that has the answer
+    /// may ask for the next profile.
     is_busy: AtomicBool,
     /// True when no more jobs are taken.
     is_stopping: AtomicBool,

@@ -93,7 +93,7 @@ fn lanes_take_turns() {
 }
 
 #[test]
-fn whoever_has_waited_for_too_long_is_told_so_and_takes_no_turn() {
+fn a_job_that_has_waited_for_too_long_is_answered_so_and_takes_no_turn() {
     let client = Client::new();
     let (queue, JobReceivers { lookup, others: [_, scrape, _], .. }) = job_queues();
     let made = Arc::new(AtomicUsize::new(0));

@@ -72,12 +72,12 @@ mod tests {
         assert_eq!(limiter.add(40, at(64)), None);
         assert_eq!(limiter.add(1, at(65)), Some(42));
         assert_eq!(limiter.add(1, at(124)), None);
-        // After a quiet time the first is told at once again.
+        // After a quiet time the first event gets a line at once again.
         assert_eq!(limiter.add(1, at(4_000)), Some(2));
     }
 
     #[test]
-    fn a_flood_that_has_ended_is_told_by_whoever_comes_by() {
+    fn the_count_of_a_flood_that_has_ended_is_taken_later() {
         let limiter = LogLimiter::default();
         assert_eq!(limiter.add(1, at(1)), Some(1));
         assert_eq!(limiter.take_if_due(at(100)), None, "all is told");

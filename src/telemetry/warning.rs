@@ -89,7 +89,7 @@ impl Warnings {
         }
     }
 
-    /// Writes the lines that are due for events that nobody has reported; to be called every
+    /// Writes the lines that are due for events that no line has reported; to be called every
     /// second.
     pub fn log_due(&self, now: Now) {
         self.log(|limiter| limiter.take_if_due(now));
@@ -140,7 +140,7 @@ mod tests {
             warnings.keep_context(warning, || context(name));
         }
         assert_eq!(warnings.0[warning.index()].take_context(), Some(context("d1")));
-        // Told with a context of its own, a line leaves none behind.
+        // A line with a context of its own leaves none behind.
         warnings.keep_context(warning, || context("d3"));
         assert_eq!(warnings.add(warning, 1, at(61)), Some(3));
         assert_eq!(warnings.0[warning.index()].take_context(), None);
