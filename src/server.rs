@@ -30,7 +30,6 @@ use percore::listen::Listen;
 use percore::listener::Bound;
 
 /// A running server.
-#[derive(Debug)]
 pub struct Server {
     state: Arc<State>,
     clock: Clock,

@@ -27,7 +27,6 @@ pub mod redis;
 mod segment;
 pub mod stats;
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,13 +51,11 @@ use percore::clock::{Clock, Now, nanoseconds};
 use percore::sync::{Mutex, MutexGuard, PerCore};
 
 /// The store of one server, shared by all its threads.
-#[derive(Debug)]
 pub struct Store {
     backend: Backend,
 }
 
 /// The place where records are kept.
-#[derive(Debug)]
 enum Backend {
     Memory(Box<MemoryBackend>),
     Redis(Box<RedisBackend>),
@@ -101,12 +98,6 @@ pub struct RedisSettings {
     pub rejects: bool,
     /// The time to live of a record.
     pub ttl: Duration,
-}
-
-impl fmt::Debug for RedisBackend {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Redis").field("counters", &self.shared.counters).finish_non_exhaustive()
-    }
 }
 
 impl Store {
@@ -335,7 +326,6 @@ impl MemoryBackend {
 
 /// A lock on a core's open block, for one request. Dropping it counts the appended events as
 /// accepted, so that no path leaves an event uncounted.
-#[derive(Debug)]
 pub struct Appender<'a> {
     store: &'a Store,
     open: MutexGuard<'a, OpenBlock>,

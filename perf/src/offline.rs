@@ -34,7 +34,6 @@ const BUSY_NS: u64 = 100_000;
 const STORE_BYTES: usize = 1024 * 1024;
 
 /// One core of a server with one connection.
-#[derive(Debug)]
 pub struct OfflineServer {
     core: OfflineCore<Service>,
     connection: usize,

@@ -22,7 +22,6 @@ use percore::http::status::Status;
 use percore::observer::{CloseReason, Observer};
 
 /// The API on one core.
-#[derive(Debug)]
 pub struct Service {
     core: usize,
     state: Arc<State>,

@@ -1,6 +1,5 @@
 //! The state that all cores share.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::cors::Cors;
@@ -37,13 +36,6 @@ pub struct State {
     pub cors: Option<Cors>,
     /// The settings that answers depend on.
     pub settings: Settings,
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The islands hold a million numbers, too many for a log.
-        out.debug_struct("State").field("settings", &self.settings).finish_non_exhaustive()
-    }
 }
 
 impl State {

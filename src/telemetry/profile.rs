@@ -13,7 +13,6 @@ mod flamegraph;
 mod symbol;
 
 use std::collections::HashMap;
-use std::fmt;
 
 use pprof::protos::Message;
 use pprof::{Frames, Names, ProfilerGuard, ProfilerGuardBuilder, Report, Symbol};
@@ -41,18 +40,6 @@ pub enum ProfileError {
     /// The profile could not be encoded or drawn.
     #[error("the profile cannot be written down")]
     Encode,
-}
-
-impl fmt::Debug for Profiler {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Profiler")
-    }
-}
-
-impl fmt::Debug for Profile {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Profile").field("stacks", &self.0.data.len()).finish()
-    }
 }
 
 impl Profiler {

@@ -22,7 +22,6 @@ const DEFAULTS: [(&str, &str); 4] =
     [("--listen", "127.0.0.1:0"), ("--pin", "off"), ("--workers", "2"), ("--drain-timeout", "3s")];
 
 /// A running server; it drains when it goes out of scope.
-#[derive(Debug)]
 pub struct InProcessServer {
     server: Option<Server>,
     pub address: SocketAddr,
