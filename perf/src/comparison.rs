@@ -154,7 +154,7 @@ impl Comparison {
         if candidate.devices.is_some() {
             let devices = Devices { order: Order::InTurn, ..load.devices };
             let load = Load { devices, rate: None, ..*load };
-            self.memory.push(fill_windows(&self.generator, address, labelled, &load)?);
+            self.memory.extend(fill_windows(&self.generator, address, labelled, &load)?);
         }
         if candidate.idle > 0 {
             let (connections, memory) = open_idle(address, labelled, candidate.idle)?;

@@ -65,29 +65,19 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_its_own_limit_needs_no_note() {
+    fn whoever_else_was_the_limit_is_named_and_what_was_not_carried() {
         assert_eq!(said(1.9, 1.9, |_| {}), None);
         assert_eq!(said(0.5, 0.5, |m| m.offered_per_second = Some(500.0)), None);
-    }
-
-    #[test]
-    fn whoever_else_was_the_limit_is_named() {
         let text = said(1.4, 1.9, |_| {}).unwrap();
         assert!(text.starts_with("NDJSON, 1,000 events, Redis, a: the generator was"), "{text}");
-        assert!(
-            text.ends_with("(70 % of a core for the server, 95 % for the generator)"),
-            "{text}"
-        );
-        assert!(said(1.4, 1.4, |_| {}).unwrap().contains("neither was the limit"));
-        let text = said(1.4, 1.9, |m| m.offered_per_second = Some(500.0)).unwrap();
-        assert!(text.contains("the latencies are its own"), "{text}");
-    }
-
-    #[test]
-    fn what_was_not_carried_is_said() {
-        let text = said(0.5, 0.5, |m| m.offered_per_second = Some(1000.0)).unwrap();
-        assert!(text.contains("500 of 1000 requests/s were answered"), "{text}");
-        let text = said(1.9, 0.5, |m| (m.kept, m.dropped) = (200_000, 7)).unwrap();
-        assert!(text.contains("20 % of the events were kept, 7 were dropped"), "{text}");
+        assert!(text.contains("(70 % of a core for the server, 95 % for the gen"), "{text}");
+        let says = |server, generator, change, what| {
+            let text = said(server, generator, change).unwrap();
+            assert!(text.contains(what), "{text}");
+        };
+        says(1.4, 1.4, |_| {}, "neither was the limit");
+        says(1.4, 1.9, |m| m.offered_per_second = Some(500.0), "the latencies are its own");
+        says(0.5, 0.5, |m| m.offered_per_second = Some(1000.0), "500 of 1000 requests/s were");
+        says(1.9, 0.5, |m| (m.kept, m.dropped) = (200_000, 7), "20 % of the events were kept, 7");
     }
 }

@@ -46,13 +46,13 @@ impl Memory {
 }
 
 /// Has a few devices post until the store lets go of what is oldest, so that it grows no more; then
-/// fills the windows of all.
+/// fills the windows of all. Returns what those that came take.
 pub fn fill_windows(
     generator: &Generator,
     address: SocketAddr,
     (label, id): (&str, u32),
     load: &Load,
-) -> Result<Memory, String> {
+) -> Result<Option<Memory>, String> {
     let base = Load { scenario: Scenario::Ndjson, seconds: 1, connections: 2, threads: 1, ..*load };
     let sum = |name: &str| Exposition::scrape(address).sum(name);
     let drive_until = |load: Load, is_done: &dyn Fn(u64) -> bool| {
@@ -77,8 +77,9 @@ pub fn fill_windows(
     if held < f64::from(all) {
         return Err(format!("{held} of {all} devices are held: see --max-devices"));
     }
-    let came = (all - few.count).max(1);
-    Ok(Memory::new(label, "devices with full windows", came, &before, &after))
+    let came = all - few.count;
+    let memory = || Memory::new(label, "devices with full windows", came, &before, &after);
+    Ok((came > 0).then(memory))
 }
 
 /// Opens connections that each post once and are idle then. The metrics take memory as well, so as

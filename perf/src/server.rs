@@ -68,15 +68,12 @@ impl Kind {
 
     /// Returns why it cannot be started; `None` if it can.
     pub fn missing(self) -> Option<&'static str> {
-        if folder().join(self.parts().1).exists() {
-            return None;
-        }
-        let has_go = || Command::new("go").arg("version").output().is_ok();
-        Some(match self {
+        let why = match self {
             Self::Floor | Self::Corepulse => "not built (cargo build --release --workspace)",
-            Self::GoSeed if !has_go() => "no Go toolchain",
+            Self::GoSeed => "not built (make peers, with a Go toolchain)",
             _ => "not built (make peers)",
-        })
+        };
+        (!folder().join(self.parts().1).exists()).then_some(why)
     }
 }
 

@@ -67,7 +67,13 @@ fn main() -> io::Result<()> {
         }
         for event in &events {
             if event.token() == LISTENER {
-                accept(&listener, &poll, &mut connections)?;
+                while let Ok((mut stream, _)) = listener.accept() {
+                    stream.set_nodelay(true)?;
+                    let entry = connections.vacant_entry();
+                    let token = Token(entry.key());
+                    poll.registry().register(&mut stream, token, Interest::READABLE)?;
+                    entry.insert(Connection { stream, framing: Framing::default() });
+                }
             } else if let Some(connection) = connections.get_mut(event.token().0) {
                 // Whatever goes wrong with a connection ends it.
                 if !core.serve(connection).unwrap_or(false) {
@@ -75,24 +81,6 @@ fn main() -> io::Result<()> {
                 }
             }
         }
-    }
-}
-
-fn accept(
-    listener: &TcpListener,
-    poll: &Poll,
-    connections: &mut Slab<Connection>,
-) -> io::Result<()> {
-    loop {
-        let (mut stream, _) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        stream.set_nodelay(true)?;
-        let entry = connections.vacant_entry();
-        poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE)?;
-        entry.insert(Connection { stream, framing: Framing::default() });
     }
 }
 

@@ -66,55 +66,40 @@ function request()
 end
 
 -- wrk adds latencies that requests would have had, had they been sent at the mean pace: no use for
--- turns of several requests. Takes them back, from the longest down, and returns value and count of
--- each that was measured, the longest first.
-local function measured(latency, pace)
-  local found, added = {}, {}
+-- turns of several requests. Takes them back, from the longest down, and returns the values that
+-- these shares of all exceed.
+local function exceeded_by(shares, latency, pace)
+  local found, added, turns = {}, {}, 0
   for at = #latency, 1, -1 do
     local value, count = latency(at)
     local residue = value % pace
-    if value > pace then
-      count = count - (added[residue] or 0)
-    end
-    if value >= pace * 2 then
-      added[residue] = (added[residue] or 0) + count
-    end
-    if count > 0 then
-      table.insert(found, { value, count })
+    count = count - (value > pace and added[residue] or 0)
+    added[residue] = (added[residue] or 0) + (value >= pace * 2 and count or 0)
+    turns = turns + count
+    table.insert(found, { value, turns })
+  end
+  for at, share in ipairs(shares) do
+    for _, entry in ipairs(found) do
+      shares[at] = entry[1]
+      if entry[2] > turns * share then
+        break
+      end
     end
   end
-  return found
+  return unpack(shares)
 end
 
 -- In wrk's own state, after all threads.
 function done(summary, latency)
-  local used = os.clock()
-  local last = 0
+  local used, last, errors = os.clock(), 0, summary.errors
   for _, thread in ipairs(threads) do
     last = math.max(last, thread:get("position"))
   end
   local requests_each = math.floor(summary.requests / threads[1]:get("connections"))
   local pace = math.floor(summary.duration / math.max(requests_each, 1))
-  local found = measured(latency, pace)
-  local turns = 0
-  for _, entry in ipairs(found) do
-    turns = turns + entry[2]
-  end
-  local function exceeded_by(share)
-    local longer = 0
-    for _, entry in ipairs(found) do
-      longer = longer + entry[2]
-      if longer > turns * share then
-        return entry[1]
-      end
-    end
-    return 0
-  end
-  local errors = summary.errors
   print(('{"requests":%d,"elapsed_us":%d,"position":%d,"refused":%d,"broken":%d,' ..
-    '"cpu_seconds":%f,' ..
-    '"latency_us":{"p50":%d,"p90":%d,"p99":%d,"p99.9":%d,"max":%d}}'):format(
+    '"cpu_seconds":%f,"latency_us":{"p50":%d,"p90":%d,"p99":%d,"p99.9":%d,"max":%d}}'):format(
     summary.requests, summary.duration, last, errors.status,
     errors.connect + errors.read + errors.write + errors.timeout, used,
-    exceeded_by(0.5), exceeded_by(0.1), exceeded_by(0.01), exceeded_by(0.001), latency.max))
+    exceeded_by({ 0.5, 0.1, 0.01, 0.001, 0 }, latency, pace)))
 end
