@@ -85,7 +85,7 @@ fn the_engine_s_own_refusals_hold_for_any_handler() {
     engine.drain(TIMEOUT).unwrap();
 }
 
-/// What observers of all cores have counted.
+/// The counts of the observers of all cores.
 #[derive(Debug, Default)]
 struct Counts {
     opened: AtomicUsize,

@@ -5,7 +5,7 @@
 //! per cent is seen at once. They are not time: a cache miss counts as one. `ci/instructions`
 //! divides these totals by the requests or events in them and compares them with the record.
 
-#![allow(missing_docs, reason = "the macros of gungraun make modules without any")]
+#![expect(missing_docs, reason = "the macros of gungraun make modules without any")]
 #![expect(clippy::panic, reason = "a count over wrong answers must not be reported")]
 
 use corepulse_perf::offline::{OfflineServer, START_MS, memory_store};

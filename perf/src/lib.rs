@@ -15,8 +15,8 @@
 //! In the order of the data: [`scenario`] builds requests of [`devices`], [`drive`] has a
 //! [`generator`] send them to a [`server`] that [`preparation`] has brought into its state, while a
 //! [`page`] may be requested; `testkit::Usage` reads what that cost. [`comparison`] makes a
-//! [`measurement`] of each, [`summary`] and [`report`] sum them up, [`limit`] says who was the limit,
-//! and [`record`] keeps the raw numbers. [`cores`] says who runs where.
+//! [`measurement`] of each, [`summary`] and [`report`] sum them up, [`limit`] says who was the
+//! limit, and [`record`] keeps the raw numbers. [`cores`] says who runs where.
 //!
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
 //!

@@ -58,7 +58,8 @@ pub fn main() -> ExitCode {
 
 fn measure(options: &Options, mut redis: Redis) -> Result<(), String> {
     let Options { rounds, commands, .. } = *options;
-    // Commands a second of redis-benchmark and of the writer, and microseconds of the writer's each.
+    // Commands a second of redis-benchmark and of the writer, and microseconds of the writer's
+    // each.
     let mut found: Vec<[f64; 3]> = Vec::new();
     for _ in 0..rounds {
         redis.execute(&["FLUSHALL"]);

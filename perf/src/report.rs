@@ -11,8 +11,8 @@ const HEAD: &str = "\
 ";
 
 const HEAD_OF_PAGES: &str = "
-| beside the load | µs of the control thread | of the cores, by difference | answered after, p50 µs \
-| p99 µs |
+| beside the load | µs of the control thread | of the cores, by difference | answered after, p50 \
+µs | p99 µs |
 |---|---|---|---|---|
 ";
 

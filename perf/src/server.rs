@@ -44,8 +44,8 @@ impl Kind {
         }
     }
 
-    /// Starts it with further arguments on `core`, if there is one, and waits for the line that says
-    /// where it listens.
+    /// Starts it with further arguments on `core`, if there is one, and waits for the line that
+    /// says where it listens.
     pub fn start(
         self,
         arguments: &[impl AsRef<OsStr> + Sync],

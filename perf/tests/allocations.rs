@@ -51,8 +51,8 @@ fn turns(scenario: Scenario, count: usize) -> Vec<Vec<u8>> {
     (0..count).map(turn).collect()
 }
 
-/// What a core allocates for these turns when it has been at work for a while, with such turns
-/// among others.
+/// Returns the allocations of a core for these turns, after it has been at work for a while with
+/// such turns and others.
 fn allocated(store: Store, warm_up: &[Vec<u8>], measured: &[Vec<u8>]) -> AllocationInfo {
     let mut server = OfflineServer::new(store);
     for turn in turns(Scenario::Ndjson, WARM_UP).iter().chain(warm_up) {

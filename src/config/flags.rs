@@ -104,7 +104,8 @@ flags! {
     store_queue_bytes: usize, "store-queue" = "64MiB", Size(STORE_QUEUE_BYTES_MIN..=usize::MAX);
 
     /// What happens when the queue to Redis is full: drop-oldest or reject
-    store_overflow: Overflow, "store-overflow" = "drop-oldest", Choice(&Overflow::ALL, Overflow::name);
+    store_overflow: Overflow, "store-overflow" = "drop-oldest",
+        Choice(&Overflow::ALL, Overflow::name);
 
     /// Bytes of the embedded store, its index included; the oldest metrics make room
     memory_store_bytes: usize, "memory-store" = "256MiB",

@@ -100,8 +100,7 @@ impl<S: Stream> Connection<S> {
                 Ok(ReadProgress::Complete(request)) => {
                     if let Some(before) = before.filter(|_| may_be_costly(&request.request)) {
                         self.reader = before;
-                        // The request is complete, so the deadline for its arrival no longer
-                        // applies.
+                        // Its deadline was that of its arrival, which is over.
                         self.stage = Stage::Idle;
                         (self.has_unparsed, self.is_deferred) = (true, true);
                         return at..bytes.len();

@@ -5,7 +5,7 @@
 //! `CLAUSES.md` is the same table to read. Then every row is sent in every split, and in random
 //! series with others: neither may change an answer.
 
-#![allow(
+#![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

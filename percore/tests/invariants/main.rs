@@ -3,13 +3,10 @@
 //!
 //! A target is a function `check` here; `fuzz/fuzz_targets/` includes these files by path.
 
-#![allow(
-    dead_code,
+#![expect(
     unreachable_pub,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
     reason = "a test that panics has failed, and not every target uses all of a file"
 )]
 

@@ -1,4 +1,4 @@
-//! What the peers have in common: how a body is read, what is answered, and where they listen.
+//! The common parts of the peers: the parsing of a body, the answer, and the listening socket.
 //!
 //! Each program under `bin/` does the same small job on another HTTP server: it parses the metrics
 //! of a POST, looks no further at them, keeps nothing, and answers 202 with their count. That is

@@ -6,13 +6,13 @@ use std::net::{SocketAddr, TcpListener};
 
 use crate::metric::Json;
 
-/// What every peer is started with.
+/// The options of every peer.
 #[derive(Clone, Copy, Debug, Parser)]
 pub struct Options {
     /// A loopback address; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// What parses; axum has always `serde_json`.
+    /// The parser of JSON; axum always uses `serde_json`.
     #[arg(long, value_enum, default_value = "sonic")]
     pub json: Json,
 }

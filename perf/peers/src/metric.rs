@@ -8,7 +8,7 @@ use std::hint::black_box;
 /// One metric. A device id with an escape in it is refused: a server has no such ids.
 #[derive(Debug, Deserialize, PartialEq)]
 pub struct Metric<'a> {
-    /// Who sent it.
+    /// The id of the device that sent it.
     pub device_id: Option<&'a str>,
     /// In whatever unit of time.
     pub timestamp: Option<u64>,
