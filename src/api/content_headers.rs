@@ -11,7 +11,7 @@ use percore::http::headers::{Headers, Name};
 /// The properties of a body that its decoding depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ContentHeaders {
-    pub(super) lines: LineMode,
+    pub(super) line_mode: LineMode,
     pub(super) coding: ContentCoding,
 }
 
@@ -24,10 +24,10 @@ impl ContentHeaders {
         }
         let content_type =
             headers.only(Name::ContentType).map_err(|_| IngestError::UnsupportedMediaType)?;
-        let lines = lines(content_type).ok_or(IngestError::UnsupportedMediaType)?;
+        let line_mode = line_mode(content_type).ok_or(IngestError::UnsupportedMediaType)?;
         let coding = headers.list(Name::ContentEncoding);
         let coding = ContentCoding::from_field(coding.as_deref());
-        Ok(Self { lines, coding: coding.ok_or(IngestError::UnsupportedCoding)? })
+        Ok(Self { line_mode, coding: coding.ok_or(IngestError::UnsupportedCoding)? })
     }
 }
 
@@ -36,7 +36,7 @@ impl ContentHeaders {
 ///
 /// `application/x-www-form-urlencoded` is the type that `curl -d` names for any data. It is taken,
 /// because a person who types a metric by hand need not know that.
-fn lines(content_type: Option<&[u8]>) -> Option<LineMode> {
+fn line_mode(content_type: Option<&[u8]>) -> Option<LineMode> {
     let value = content_type.unwrap_or_default();
     // Nearly every device sends this: it is compared before the value is taken apart.
     if value == b"application/json" || value.is_empty() {
@@ -71,8 +71,8 @@ mod tests {
 
     #[test]
     fn types_by_name() {
-        let of = |value: &str| lines(Some(value.as_bytes()));
-        assert_eq!(lines(None), Some(LineMode::Detect));
+        let of = |value: &str| line_mode(Some(value.as_bytes()));
+        assert_eq!(line_mode(None), Some(LineMode::Detect));
         for json in [
             "application/json",
             "Application/JSON; charset=utf-8",

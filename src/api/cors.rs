@@ -57,7 +57,7 @@ impl Cors {
     }
 
     /// Returns the lines of the answer to a request.
-    pub fn lines(&self, route: Route<'_>, request: &Request<'_>) -> &'static str {
+    pub fn headers(&self, route: Route<'_>, request: &Request<'_>) -> &'static str {
         let is_debug = matches!(route, Route::Debug(_) | Route::Profile(_));
         if is_debug || request.path.starts_with("/debug") {
             return "";
@@ -68,7 +68,7 @@ impl Cors {
         let Some(permitted) = self.find(origin) else {
             return self.others;
         };
-        let asked_method = || request.headers.lines("access-control-request-method").next();
+        let asked_method = || request.headers.values("access-control-request-method").next();
         if request.method != Method::Options || asked_method().is_none() {
             permitted.answer
         } else if route.allows(Method::Post) {
@@ -80,7 +80,7 @@ impl Cors {
 
     /// Returns the lines of the answer to bytes that could not be read as a request, so that the
     /// origin is unknown: a permitted origin is named if it is the only one.
-    pub fn lines_without_origin(&self) -> &'static str {
+    pub fn headers_without_origin(&self) -> &'static str {
         match &*self.permitted {
             [only] => only.answer,
             _ => self.others,

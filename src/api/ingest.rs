@@ -144,12 +144,12 @@ impl Ingest {
         let now = context.now;
         let Self { core, decoder, bodies, pending, report, has_new_events, cost } = self;
         let core = *core;
-        let ContentHeaders { lines, coding } = ContentHeaders::read(&request.headers, state)?;
+        let ContentHeaders { line_mode, coding } = ContentHeaders::read(&request.headers, state)?;
         let body_bytes_max = state.settings.body_bytes_max;
         let decoded = bodies.decode_with_cost(coding, request.body, body_bytes_max);
         *cost = decoded.1;
         let body = decoded.0.map_err(|error| IngestError::of_coding(coding, error))?;
-        let batch = match decoder.decode(body, lines, now) {
+        let batch = match decoder.decode(body, line_mode, now) {
             Ok(batch) => batch,
             Err(error) => {
                 *cost = (*cost).max(decoder.items() * EVENT_COST_BYTES);

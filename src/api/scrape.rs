@@ -19,10 +19,10 @@ pub fn answer(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Reply {
-    let lines = request.headers.lines("accept").map(String::from_utf8_lossy);
+    let lines = request.headers.values("accept").map(String::from_utf8_lossy);
     let accept = lines.collect::<Vec<_>>().join(",");
     let format = Format::accepted_by(Some(&accept));
-    let gzipped = wants_gzip(request.headers.lines("accept-encoding"));
+    let gzipped = wants_gzip(request.headers.values("accept-encoding"));
     state.submit(Lane::Scrape, context, body, route, move |state, execution, body| {
         let text = state.exposition.write(collect(state, execution.now), format);
         *body = if gzipped { gzip(text.as_bytes()) } else { text.into_bytes() };

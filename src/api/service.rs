@@ -250,9 +250,9 @@ impl Handler for Service {
         let Some(cors) = &self.state.cors else {
             return self.dispatch(route, request, context, body);
         };
-        let lines = cors.lines(route, request);
-        match self.dispatch(route, request, &Context { lines, ..*context }, body) {
-            Reply::Now(response) => Reply::Now(Response { lines, ..response }),
+        let extra_headers = cors.headers(route, request);
+        match self.dispatch(route, request, &Context { extra_headers, ..*context }, body) {
+            Reply::Now(response) => Reply::Now(Response { extra_headers, ..response }),
             Reply::Later => Reply::Later,
         }
     }
@@ -264,11 +264,11 @@ impl Handler for Service {
         body: &mut Vec<u8>,
     ) -> Option<Response> {
         let route = Route::of(head.path);
-        let lines = self.state.cors.as_ref().map_or("", |cors| cors.lines(route, head));
-        let context = Context { lines, ..*context };
+        let extra_headers = self.state.cors.as_ref().map_or("", |cors| cors.headers(route, head));
+        let context = Context { extra_headers, ..*context };
         let answer = answer_early(route, head, &context, body)
             .or_else(|| check_head(route, head, &context, &self.state, body));
-        answer.map(|response| Response { lines, ..response })
+        answer.map(|response| Response { extra_headers, ..response })
     }
 
     fn take_cost(&mut self) -> usize {
@@ -276,8 +276,8 @@ impl Handler for Service {
     }
 
     fn answer_error(&mut self, error: RequestError, body: &mut Vec<u8>) -> Response {
-        let lines = self.state.cors.as_ref().map_or("", Cors::lines_without_origin);
-        Response { lines, ..handler::error_response(error, body, REFUSED) }
+        let extra_headers = self.state.cors.as_ref().map_or("", Cors::headers_without_origin);
+        Response { extra_headers, ..handler::error_response(error, body, REFUSED) }
     }
 
     fn publish(&mut self, now: Now) {

@@ -41,7 +41,7 @@ impl Client {
             draining: false,
             request: RequestId { number, ..RequestId::default() },
             answer_sink: &self.sink,
-            lines: "",
+            extra_headers: "",
         };
         context.ticket()
     }

@@ -274,7 +274,7 @@ impl<S: Stream> Connection<S> {
             draining: core.draining,
             request: RequestId { connection: self.id, number },
             answer_sink: core.answer_sink,
-            lines: "",
+            extra_headers: "",
         }
     }
 

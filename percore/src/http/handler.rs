@@ -97,8 +97,8 @@ pub struct Context<'a> {
     pub request: RequestId,
     /// The sink for a later answer.
     pub answer_sink: &'a Arc<dyn AnswerSink>,
-    /// Further lines of a later answer's head, see [`Response::lines`].
-    pub lines: &'static str,
+    /// Further lines of a later answer's head, see [`Response::extra_headers`].
+    pub extra_headers: &'static str,
 }
 
 impl Context<'_> {
@@ -108,7 +108,7 @@ impl Context<'_> {
         Ticket {
             answer_sink: Some(Arc::clone(self.answer_sink)),
             request: self.request,
-            lines: self.lines,
+            extra_headers: self.extra_headers,
         }
     }
 }
@@ -142,14 +142,14 @@ pub trait AnswerSink: fmt::Debug + Send + Sync {
 pub struct Ticket {
     answer_sink: Option<Arc<dyn AnswerSink>>,
     request: RequestId,
-    lines: &'static str,
+    extra_headers: &'static str,
 }
 
 impl Ticket {
     /// Answers the request.
     pub fn answer(mut self, mut answer: Answer) {
         if let Some(answer_sink) = self.answer_sink.take() {
-            answer.response.lines = self.lines;
+            answer.response.extra_headers = self.extra_headers;
             answer_sink.deliver(self.request, answer);
         }
     }
@@ -167,7 +167,7 @@ impl Drop for Ticket {
             let mut body = Vec::new();
             let detail = "the answer was lost in the server";
             let mut response = problem(&mut body, Status::InternalServerError, detail, None, 0);
-            response.lines = self.lines;
+            response.extra_headers = self.extra_headers;
             answer_sink.deliver(self.request, Answer { response, body });
         }
     }
@@ -199,7 +199,7 @@ mod tests {
             draining: false,
             request: RequestId::default(),
             answer_sink: &answer_sink,
-            lines: "\r\nA: b",
+            extra_headers: "\r\nA: b",
         };
         let answer = Answer { response: Response::ok("text/plain", 0), body: b"a".to_vec() };
         context.ticket().answer(answer.clone());
@@ -207,9 +207,12 @@ mod tests {
         context.ticket().cancel();
         let posted = posted.0.lock();
         assert_eq!(posted.len(), 2);
-        let lines = "\r\nA: b";
+        let extra_headers = "\r\nA: b";
         assert_eq!(posted[0].body, answer.body);
-        assert_eq!([posted[0].response.lines, posted[1].response.lines], [lines; 2]);
+        assert_eq!(
+            [posted[0].response.extra_headers, posted[1].response.extra_headers],
+            [extra_headers; 2]
+        );
         assert_eq!(posted[1].response.status, Status::InternalServerError);
     }
 }

@@ -133,13 +133,13 @@ impl<'a> Headers<'a> {
     pub fn list(&self, name: Name) -> Option<Cow<'a, [u8]>> {
         match self.only(name) {
             Ok(value) => value.map(Cow::Borrowed),
-            Err(Repeated) => Some(self.lines(name.name()).collect::<Vec<_>>().join(&b',').into()),
+            Err(Repeated) => Some(self.values(name.name()).collect::<Vec<_>>().join(&b',').into()),
         }
     }
 
     /// Returns the values of all lines of a field that is a list, in their order; together they are
     /// one list (RFC 9110, section 5.3).
-    pub fn lines(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let named = self.iter().filter(move |(given, _)| given.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value)
     }
@@ -181,8 +181,8 @@ mod tests {
         let headers = head_cache.read(head).unwrap().unwrap().headers;
         assert_eq!(headers.first(Name::Origin), Some(&b"a"[..]));
         assert_eq!(headers.only(Name::Origin), Err(Repeated));
-        assert_eq!(headers.lines("Origin").collect::<Vec<_>>(), [b"a", b"b"]);
-        assert_eq!(headers.lines("accept").count(), 0);
+        assert_eq!(headers.values("Origin").collect::<Vec<_>>(), [b"a", b"b"]);
+        assert_eq!(headers.values("accept").count(), 0);
         assert_eq!(headers.list(Name::Origin).as_deref(), Some(&b"a,b"[..]));
         assert_eq!(headers.list(Name::ContentType).as_deref(), Some(&b""[..]));
         assert_eq!(headers.list(Name::Authorization), None);

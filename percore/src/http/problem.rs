@@ -30,7 +30,7 @@ pub fn problem(
 ) -> Response {
     open(body, status, detail);
     body.extend_from_slice(b"}\n");
-    Response { status, content_type: PROBLEM, field, lines: "", route }
+    Response { status, content_type: PROBLEM, field, extra_headers: "", route }
 }
 
 /// A writer of text between the quotes of a JSON string (RFC 8259, section 7).

@@ -14,7 +14,7 @@ pub struct Response {
     /// A further field, which some answers carry.
     pub field: Option<Field>,
     /// Further lines of the head, each with the CR LF before it; mostly none.
-    pub lines: &'static str,
+    pub extra_headers: &'static str,
     /// A number by which the handler's owner counts the answer; the engine only passes it on.
     pub route: usize,
 }
@@ -55,7 +55,7 @@ impl Response {
     /// Returns a 200 with a body of this type.
     #[must_use]
     pub const fn ok(content_type: &'static str, route: usize) -> Self {
-        Self { status: Status::Ok, content_type, field: None, lines: "", route }
+        Self { status: Status::Ok, content_type, field: None, extra_headers: "", route }
     }
 }
 
@@ -125,8 +125,8 @@ impl Encoder {
         if let Some(field) = response.field {
             encode_field(out, field);
         }
-        if !response.lines.is_empty() {
-            out.extend_from_slice(response.lines.as_bytes());
+        if !response.extra_headers.is_empty() {
+            out.extend_from_slice(response.extra_headers.as_bytes());
         }
         out.extend_from_slice(match persistence {
             Persistence::Open => b"\r\n\r\n",
@@ -215,8 +215,9 @@ mod tests {
             let end = format!("Content-Length: 3\r\n{line}\r\nConnection: close\r\n\r\n");
             assert!(text.ends_with(&end), "{text}");
         }
-        let lines = "\r\nA: b\r\nC: d";
-        let text = encoded(Response { lines, ..Response::ok(TEXT, 0) }, true, Persistence::Open);
+        let extra_headers = "\r\nA: b\r\nC: d";
+        let text =
+            encoded(Response { extra_headers, ..Response::ok(TEXT, 0) }, true, Persistence::Open);
         assert!(text.ends_with("Content-Length: 3\r\nA: b\r\nC: d\r\n\r\n"), "{text}");
     }
 }

@@ -240,7 +240,7 @@ impl<H: Handler> Exchange<H> {
             draining: server.shutdown.phase() >= Phase::Draining,
             request: RequestId { connection, number },
             answer_sink: &self.answer_sink,
-            lines: "",
+            extra_headers: "",
         }
     }
 

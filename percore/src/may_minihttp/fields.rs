@@ -37,7 +37,7 @@ impl Fields {
         if response.field == Some(Field::Negotiated { gzipped: true }) {
             add("Content-Encoding: gzip");
         }
-        response.lines.split("\r\n").filter(|line| !line.is_empty()).for_each(&mut add);
+        response.extra_headers.split("\r\n").filter(|line| !line.is_empty()).for_each(&mut add);
         match persistence {
             Persistence::Open => {}
             Persistence::OpenSaid => add("Connection: keep-alive"),
