@@ -118,7 +118,7 @@ fn a_body_in_a_coding_allocates_nothing() {
         (ContentCoding::Deflate, zlib.finish().unwrap()),
         (ContentCoding::Zstd, zstd),
     ];
-    let mut decoder = BodyDecoder::new();
+    let mut decoder = BodyDecoder::default();
     let mut decode = || {
         for (coding, body) in &bodies {
             assert_eq!(decoder.decode(*coding, body, 1024 * 1024), Ok(&plain[..]), "{coding:?}");

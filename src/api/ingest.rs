@@ -84,7 +84,7 @@ impl Ingest {
         Self {
             core,
             decoder: Decoder::of_core(core, state.settings.cores, state.settings.store_ttl_ms),
-            bodies: BodyDecoder::new(),
+            bodies: BodyDecoder::default(),
             pending: state.analytics.pending_events(core),
             report: Report::default(),
             has_new_events: false,

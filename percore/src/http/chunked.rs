@@ -9,7 +9,7 @@ use super::uri::is_tchar;
 use crate::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 
 /// The decoder of one body.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Chunked {
     state: State,
     /// The value of the size so far while one is read, and the rest of it while data is read.
@@ -18,9 +18,10 @@ pub struct Chunked {
     line_bytes: u16,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     /// Before the first digit of a size.
+    #[default]
     SizeStart,
     Size,
     /// White space that only a semicolon may follow.
@@ -95,12 +96,6 @@ pub struct Progress {
 }
 
 impl Chunked {
-    /// Returns a decoder before the first byte of a body.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { state: State::SizeStart, size: 0, line_bytes: 0 }
-    }
-
     /// Decodes `buffer`, of which `..decoded` is the output of earlier calls and the rest is new.
     ///
     /// Afterwards `..progress.decoded` is the body so far; the bytes between that and
@@ -209,12 +204,6 @@ impl Chunked {
     }
 }
 
-impl Default for Chunked {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,7 +212,7 @@ mod tests {
 
     fn decode(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, RequestError> {
         let mut buffer = input.to_vec();
-        let progress = Chunked::new().decode(&mut buffer, 0, MAX)?;
+        let progress = Chunked::default().decode(&mut buffer, 0, MAX)?;
         Ok(progress.done.then(|| (buffer[..progress.decoded].to_vec(), progress.consumed)))
     }
 
@@ -231,7 +220,7 @@ mod tests {
 
     /// Feeds `pieces` one after the other, keeping only what the decoder needs.
     fn decode_pieces(pieces: &[&[u8]]) -> Result<Option<BodyAndRest>, RequestError> {
-        let mut decoder = Chunked::new();
+        let mut decoder = Chunked::default();
         let mut buffer = Vec::new();
         let mut decoded = 0;
         for (index, piece) in pieces.iter().enumerate() {

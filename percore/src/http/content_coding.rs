@@ -21,23 +21,23 @@ use crate::limits::{
 /// The codings that are accepted, for `Accept-Encoding`.
 pub const ACCEPTED: &str = "gzip, deflate, zstd";
 
-/// The coding that a `Content-Encoding` names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContentCoding {
-    /// No coding.
-    Identity,
-    /// One layer of gzip (RFC 1952).
-    Gzip,
-    /// One layer of zlib (RFC 1950), or of the DEFLATE data in it.
-    Deflate,
-    /// One layer of Zstandard (RFC 8878).
-    Zstd,
+crate::named_enum! {
+    /// The coding that a `Content-Encoding` names, with the name that errors spell.
+    pub enum ContentCoding {
+        /// No coding.
+        Identity = "identity",
+        /// One layer of gzip (RFC 1952).
+        Gzip = "gzip",
+        /// One layer of zlib (RFC 1950), or of the DEFLATE data in it.
+        Deflate = "deflate",
+        /// One layer of Zstandard (RFC 8878).
+        Zstd = "zstd",
+    }
 }
 
 impl ContentCoding {
     /// Parses the field's value; returns `None` for codings that are not accepted, and for more
     /// than one.
-    #[must_use]
     pub fn from_field(value: Option<&[u8]>) -> Option<Self> {
         // Nearly every device sends none.
         let Some(value) = value else {
@@ -62,17 +62,6 @@ impl ContentCoding {
         let named = |(name, _): &(&str, Self)| coding.eq_ignore_ascii_case(name.as_bytes());
         known.into_iter().find(named).map(|(_, coding)| coding)
     }
-
-    /// Returns its name, as errors spell it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Identity => "identity",
-            Self::Gzip => "gzip",
-            Self::Deflate => "deflate",
-            Self::Zstd => "zstd",
-        }
-    }
 }
 
 /// The decoder of one body after another, whose memory is used again. Each core has one.
@@ -84,12 +73,6 @@ pub struct BodyDecoder {
 }
 
 impl BodyDecoder {
-    /// Returns a decoder without any memory yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Decodes a body, to at most `bytes_max` bytes.
     ///
     /// # Errors
@@ -199,7 +182,7 @@ mod tests {
       \x77\x6f\x72\x6c\x64\x2c\x20\x01\x00\x00\xce\x2f\xc6\xe8\xff\x89";
 
     fn decode(coding: ContentCoding, coded: &[u8], max: usize) -> Result<Vec<u8>, DecodeError> {
-        BodyDecoder::new().decode(coding, coded, max).map(<[u8]>::to_vec)
+        BodyDecoder::default().decode(coding, coded, max).map(<[u8]>::to_vec)
     }
 
     const CODED: [ContentCoding; 3] =
@@ -216,7 +199,7 @@ mod tests {
 
     #[test]
     fn bodies_survive_and_a_decoder_forgets_the_one_before() {
-        let mut decoder = BodyDecoder::new();
+        let mut decoder = BodyDecoder::default();
         for plain in [&b"hello world"[..], b"", &[b'x'; 100_000]] {
             for coding in CODED {
                 let coded = encode(coding, plain);
@@ -306,7 +289,7 @@ mod tests {
             (ContentCoding::Gzip, gzipped(&few), gzipped(&many)),
         ];
         for (coding, few, many) in bodies {
-            let mut decoder = BodyDecoder::new();
+            let mut decoder = BodyDecoder::default();
             let (plain, cost) = decoder.decode_with_cost(coding, &few, 100);
             assert_eq!(plain, Ok(&event[..]), "{coding:?}");
             assert_eq!(cost, (DEFLATE_BLOCKS_MAX - 7) * DEFLATE_BLOCK_COST_BYTES, "{coding:?}");
@@ -315,7 +298,7 @@ mod tests {
             assert_eq!(cost, DEFLATE_BLOCKS_MAX * DEFLATE_BLOCK_COST_BYTES, "{coding:?}");
         }
         let blocks = [(RAW, 0, &b""[..]); 100];
-        let mut decoder = BodyDecoder::new();
+        let mut decoder = BodyDecoder::default();
         let (_, cost) = decoder.decode_with_cost(ContentCoding::Zstd, &frame(WINDOW, &blocks), 10);
         assert_eq!(cost, 100 * ZSTD_BLOCK_COST_BYTES);
     }
@@ -397,7 +380,7 @@ mod tests {
         ];
         for (coding, bomb) in zstd.map(|frame| (ContentCoding::Zstd, frame)).chain(others) {
             assert!(bomb.len() < 20_000);
-            let mut decoder = BodyDecoder::new();
+            let mut decoder = BodyDecoder::default();
             let cut = decoder.decode(coding, &bomb, 1000);
             assert_eq!(cut, Err(DecodeError::TooLarge), "{coding:?}");
             assert!(decoder.plain.len() <= 8 * 1024, "{coding:?}: {}", decoder.plain.len());

@@ -15,12 +15,6 @@ pub struct DateLine {
 }
 
 impl DateLine {
-    /// Returns a line that is formatted at its first use.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { second: -1, line: String::new() }
-    }
-
     /// Returns the whole line for the time `now`.
     pub fn at(&mut self, now: Now) -> &[u8] {
         let second = now.wall_us.div_euclid(1_000_000).max(0);
@@ -36,8 +30,9 @@ impl DateLine {
 }
 
 impl Default for DateLine {
+    /// Returns a line that is formatted at its first use.
     fn default() -> Self {
-        Self::new()
+        Self { second: -1, line: String::new() }
     }
 }
 
@@ -47,7 +42,7 @@ mod tests {
 
     #[test]
     fn the_line_changes_with_the_second() {
-        let mut line = DateLine::new();
+        let mut line = DateLine::default();
         let mut at = |wall_ms: i64| line.at(Now { mono_ns: 0, wall_us: wall_ms * 1000 }).to_vec();
         assert_eq!(at(784_111_777_000), b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
         assert_eq!(at(784_111_777_999), b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");

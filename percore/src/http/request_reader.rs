@@ -106,7 +106,6 @@ pub struct SkipProgress {
 
 impl RequestReader {
     /// Returns true if the head of a request has been read whose body is not complete.
-    #[must_use]
     pub const fn has_read_head(&self) -> bool {
         !matches!(self.state, State::Head)
     }
@@ -147,7 +146,7 @@ impl RequestReader {
         let expects_continue = head.framing.expects_continue && input.len() == head.bytes;
         match head.framing.body {
             Body::Chunked => {
-                let decoder = Chunked::new();
+                let decoder = Chunked::default();
                 self.state = State::Chunked { head_bytes: head.bytes, body_bytes: 0, decoder };
                 (self.head_unseen, self.expects_continue) = (true, expects_continue);
                 Ok(ReadProgress::NeedsDecoding)
@@ -201,7 +200,6 @@ impl RequestReader {
     }
 
     /// Returns the request at the start of `input` if its head is complete and its body is not.
-    #[must_use]
     pub fn incomplete_request<'a>(
         &self,
         input: &'a [u8],
@@ -235,7 +233,6 @@ impl RequestReader {
     }
 
     /// Returns true if a body is being skipped: call [`Self::skip`] with the input.
-    #[must_use]
     pub const fn is_skipping(&self) -> bool {
         matches!(self.state, State::SkippingLength { .. } | State::SkippingChunks { .. })
     }

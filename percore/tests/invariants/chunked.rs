@@ -17,7 +17,7 @@ const BODY_BYTES_MAX: usize = 1024;
 type Decoded = Result<Option<(Vec<u8>, usize)>, RequestError>;
 
 fn decoded(pieces: &[&[u8]]) -> Decoded {
-    let mut decoder = Chunked::new();
+    let mut decoder = Chunked::default();
     let mut buffer = Vec::new();
     let mut taken = 0;
     for piece in pieces {

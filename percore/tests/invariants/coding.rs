@@ -12,11 +12,11 @@ const CAPS: [usize; 3] = [100, 3_000, 300_000];
 
 /// Fails if anything above does not hold of these bytes.
 pub fn check(coded: &[u8]) {
-    let mut used = BodyDecoder::new();
+    let mut used = BodyDecoder::default();
     for coding in CODED {
         let mut before = Err(DecodeError::TooLarge);
         for cap in CAPS {
-            let mut new = BodyDecoder::new();
+            let mut new = BodyDecoder::default();
             let found = new.decode(coding, coded, cap);
             assert_eq!(found, used.decode(coding, coded, cap), "{coding:?} up to {cap}");
             assert!(found.is_ok_and(|plain| plain.len() <= cap) || found.is_err());
