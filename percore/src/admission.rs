@@ -29,7 +29,6 @@ pub enum Admission {
 
 impl AdmissionControl {
     /// Returns the control of a server without connections, which admits at most `limit`.
-    #[must_use]
     pub const fn new(limit: usize) -> Self {
         Self {
             regular: AtomicUsize::new(0),
@@ -40,13 +39,11 @@ impl AdmissionControl {
     }
 
     /// Returns the limit.
-    #[must_use]
     pub const fn limit(&self) -> usize {
         self.limit
     }
 
     /// Returns true if a new connection would be over the limit.
-    #[must_use]
     pub fn is_full(&self) -> bool {
         self.regular.load(Ordering::Relaxed) >= self.limit
     }

@@ -26,7 +26,6 @@ pub struct Balancer<S> {
 
 impl<S: Stream> Balancer<S> {
     /// Returns a balancer of so many cores without connections.
-    #[must_use]
     pub fn new(cores: usize) -> Self {
         let connections_on = (0..cores).map(|_| CachePadded::default()).collect();
         Self { inboxes: OnceLock::new(), connections_on, forward_again_ms: AtomicU64::new(0) }

@@ -45,7 +45,6 @@ impl fmt::Debug for BufferPool {
 impl BufferPool {
     /// Returns a pool whose receive buffer has its full size, so that serving does not grow it. Its
     /// budget for acquired buffers has room for some bodies of the largest size.
-    #[must_use]
     pub fn new(body_bytes_max: usize) -> Self {
         let some_bodies = body_bytes_max.saturating_add(HEAD_BYTES_MAX).saturating_mul(4);
         Self {
@@ -76,14 +75,12 @@ impl BufferPool {
     }
 
     /// Returns true if more is acquired than the budget allows: a connection has to be evicted.
-    #[must_use]
     pub const fn is_over_budget(&self) -> bool {
         self.acquired_bytes > self.budget_bytes
     }
 
     /// Returns true if so much of the budget is free that no further eviction is near: to choose a
     /// connection costs a look at each of them.
-    #[must_use]
     pub const fn has_headroom(&self) -> bool {
         self.acquired_bytes <= self.budget_bytes - self.budget_bytes / 64
     }

@@ -16,13 +16,11 @@ pub struct Now {
 
 impl Now {
     /// Returns the milliseconds since the clock's origin.
-    #[must_use]
     pub const fn mono_ms(self) -> u64 {
         self.mono_ns / 1_000_000
     }
 
     /// Returns the milliseconds since 1970-01-01T00:00:00Z.
-    #[must_use]
     pub const fn wall_ms(self) -> i64 {
         self.wall_us / 1000
     }
@@ -41,13 +39,11 @@ const ANCHOR_AGE_NS: u64 = 1_000_000_000;
 
 impl Clock {
     /// Returns a clock whose monotonic readings start near zero.
-    #[must_use]
     pub fn start() -> Self {
         Self { origin: Instant::now(), anchor_ns: 0, anchor_wall_us: wall_us() }
     }
 
     /// Reads the monotonic clock, and once a second the wall clock as well.
-    #[must_use]
     pub fn now(&mut self) -> Now {
         let mono_ns = nanoseconds(self.origin.elapsed());
         let mut since_ns = mono_ns.saturating_sub(self.anchor_ns);
@@ -68,7 +64,6 @@ fn wall_us() -> i64 {
 }
 
 /// Returns a duration in whole nanoseconds; 584 years are the most that fits.
-#[must_use]
 pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -24,7 +24,6 @@ pub fn raise_limit() -> u64 {
 
 /// Returns true if an error of `accept` means that this machine or process is out of descriptors or
 /// memory. Every other one is about the connection that was to be accepted (man 2 accept).
-#[must_use]
 pub fn are_exhausted(error: &io::Error) -> bool {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|error| exhausted.contains(&error))
@@ -32,7 +31,6 @@ pub fn are_exhausted(error: &io::Error) -> bool {
 
 /// Returns the most connections of so many workers under a limit of `descriptors`: `configured`, or
 /// less if some are to stay free.
-#[must_use]
 pub fn connections_max(configured: Option<usize>, descriptors: u64, workers: usize) -> usize {
     let available = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let free = available.saturating_sub(RESERVED_FDS + workers * FDS_PER_CORE).max(1);
@@ -50,7 +48,6 @@ pub struct Duplicator(OwnedFd);
 impl Duplicator {
     /// Returns a duplicator of this process's own descriptors; `None` where a sandbox does not
     /// allow that.
-    #[must_use]
     pub fn new() -> Option<Self> {
         let process = rustix::process::getpid();
         rustix::process::pidfd_open(process, PidfdFlags::empty()).ok().map(Self)

@@ -40,7 +40,6 @@ impl EngineConfig {
     /// Returns a configuration that suits most: threads that are not pinned, the deadlines and
     /// sizes that are the defaults of corepulse, connections of any age, and as many of them as the
     /// limit of open files allows.
-    #[must_use]
     pub fn for_workers(workers: usize) -> Self {
         let descriptors = descriptors::raise_limit();
         Self {
@@ -57,7 +56,6 @@ impl EngineConfig {
     }
 
     /// Returns the state of a server with so many workers, none of which runs yet.
-    #[must_use]
     pub fn server_state<S: Stream>(&self, workers: usize) -> ServerState<S> {
         ServerState {
             limits: self.limits,
@@ -127,25 +125,21 @@ impl Engine {
     }
 
     /// Returns the name, as corepulse's `--engine` has it.
-    #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
     /// Returns the number of workers.
-    #[must_use]
     pub const fn workers(&self) -> usize {
         self.workers
     }
 
     /// Returns the addresses where it listens; a port is the kernel's choice if 0 was asked for.
-    #[must_use]
     pub const fn bound(&self) -> &Bound {
         &self.bound
     }
 
     /// Returns true while all threads run, as they do until they are drained.
-    #[must_use]
     pub fn is_running(&self) -> bool {
         !self.threads.iter().any(|thread| thread.handle.is_finished())
     }

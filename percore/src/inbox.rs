@@ -47,7 +47,6 @@ struct Queue<S> {
 
 impl<S: Stream> Inbox<S> {
     /// Returns an inbox that wakes its core with `waker`, if it has one.
-    #[must_use]
     pub const fn new(waker: Option<Waker>) -> Self {
         Self { queue: Mutex::new(Queue { messages: Vec::new(), closed: false }), waker }
     }

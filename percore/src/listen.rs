@@ -25,7 +25,6 @@ impl Listen {
     /// Parses `:port`, `localhost:port`, `address:port` or `unix:/path`; returns `None` for
     /// anything else. Other names are not looked up: their addresses may change while the server
     /// runs.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         if let Some(path) = text.strip_prefix("unix:") {
@@ -47,7 +46,6 @@ impl Listen {
     }
 
     /// Returns the port, if it is one of TCP; 0 leaves the choice to the kernel.
-    #[must_use]
     pub const fn port(&self) -> Option<u16> {
         match self {
             Self::Everywhere(port) | Self::Localhost(port) => Some(*port),

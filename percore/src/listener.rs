@@ -58,13 +58,11 @@ pub enum Address {
 
 impl Bound {
     /// Returns all addresses.
-    #[must_use]
     pub fn addresses(&self) -> &[Address] {
         &self.0
     }
 
     /// Returns the first address of TCP, if there is one.
-    #[must_use]
     pub fn internet(&self) -> Option<SocketAddr> {
         self.0.iter().find_map(|address| match address {
             Address::Internet(address) => Some(*address),

@@ -33,13 +33,11 @@ macro_rules! named_enum {
             $visibility const NAMES: [&'static str; Self::ALL.len()] = [$($name),+];
 
             /// Returns the name.
-            #[must_use]
             $visibility const fn name(self) -> &'static str {
                 match self { $(Self::$Variant => $name),+ }
             }
 
             /// Returns the place in [`Self::ALL`].
-            #[must_use]
             $visibility const fn index(self) -> usize {
                 self as usize
             }

@@ -38,7 +38,6 @@ pub struct Surroundings {
 impl Surroundings {
     /// Observes the machine. Call it before any thread is pinned: the mask that is read is the
     /// calling thread's.
-    #[must_use]
     pub fn observe() -> Self {
         let ids = core_affinity::get_core_ids().unwrap_or_default();
         let allowed: Vec<usize> = ids.iter().map(|core| core.id).collect();
@@ -71,7 +70,6 @@ impl fmt::Display for Placement {
 }
 
 /// Decides the placement of `workers`.
-#[must_use]
 pub fn decide(pin: Pin, workers: usize, around: &Surroundings) -> Placement {
     let off = |reason| Placement { cores: None, reason };
     let on = |reason| {

@@ -28,7 +28,6 @@ pub struct Shutdown {
 
 impl Shutdown {
     /// Returns the current phase.
-    #[must_use]
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Serving,
@@ -49,7 +48,6 @@ impl Shutdown {
     }
 
     /// Returns the monotonic time, in nanoseconds, at which a closing core gives up.
-    #[must_use]
     pub fn deadline_ns(&self) -> u64 {
         self.deadline_ns.load(Ordering::Acquire)
     }

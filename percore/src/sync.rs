@@ -25,7 +25,6 @@ impl Count {
 
     /// Returns the sum so far, and makes everything visible that its writer did before publishing
     /// it.
-    #[must_use]
     pub fn total(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
@@ -56,14 +55,12 @@ impl<T> PerCore<T> {
 
     /// Returns the one of `core`. A number past the last is a mistake of the caller; it gets the
     /// first.
-    #[must_use]
     pub fn at(&self, core: usize) -> &T {
         debug_assert!(core < self.cores(), "core {core} of {}", self.cores());
         core.checked_sub(1).and_then(|index| self.rest.get(index)).unwrap_or(&self.first)
     }
 
     /// Returns the number of cores.
-    #[must_use]
     pub fn cores(&self) -> usize {
         self.rest.len() + 1
     }

@@ -35,7 +35,6 @@ pub struct Timers {
 
 impl Timers {
     /// Returns a wheel without entries.
-    #[must_use]
     pub fn new() -> Self {
         Self { wheel: vec![Vec::new(); SLOTS], scheduled: Vec::new(), fired: 0, next: u64::MAX }
     }
@@ -89,7 +88,6 @@ impl Timers {
     }
 
     /// Returns the time at which the next entry fires.
-    #[must_use]
     pub const fn next_ms(&self) -> Option<u64> {
         if self.next == u64::MAX { None } else { Some(self.next.saturating_mul(TICK_MS)) }
     }

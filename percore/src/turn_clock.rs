@@ -28,13 +28,11 @@ impl TurnClock {
     }
 
     /// Returns the time at which the turn began.
-    #[must_use]
     pub const fn began_ns(&self) -> u64 {
         self.began_ns
     }
 
     /// Returns the earliest time at which the input of this turn may have been readable.
-    #[must_use]
     pub const fn readable_ns(&self) -> u64 {
         self.readable_ns
     }

@@ -6,7 +6,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 /// Returns true if gzip is preferred to no coding, from the lines of the field, which are one list.
-#[must_use]
 pub fn wants_gzip<'a>(lines: impl Iterator<Item = &'a [u8]>) -> bool {
     let (mut gzip, mut identity, mut others) = (None, None, None);
     for element in lines.flat_map(|line| line.split(|byte| *byte == b',')) {
@@ -52,7 +51,6 @@ fn weighted(element: &[u8]) -> Option<(&str, u16)> {
 }
 
 /// Compresses a body. It takes some milliseconds for each hundred kilobytes: too long for a core.
-#[must_use]
 pub fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     // Writing into memory cannot fail.

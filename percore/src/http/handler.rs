@@ -66,7 +66,6 @@ pub fn error_response(error: RequestError, body: &mut Vec<u8>, route: usize) -> 
 
 /// Returns a `Retry-After` of one to three seconds by chance: clients that were rejected together
 /// do not come back together.
-#[must_use]
 pub fn retry_after() -> Field {
     Field::RetryAfter(fastrand::u32(1..=3))
 }

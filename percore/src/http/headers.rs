@@ -119,7 +119,6 @@ impl<'a> Headers<'a> {
     }
 
     /// Returns the first value of a field.
-    #[must_use]
     pub fn first(&self, name: Name) -> Option<&'a [u8]> {
         match self.occurrences(name) {
             Occurrences::None => None,
@@ -129,7 +128,6 @@ impl<'a> Headers<'a> {
 
     /// Returns the value of a field that is a list: several lines of it are one, with commas
     /// between them (RFC 9110, section 5.3).
-    #[must_use]
     pub fn list(&self, name: Name) -> Option<Cow<'a, [u8]>> {
         match self.only(name) {
             Ok(value) => value.map(Cow::Borrowed),

@@ -25,7 +25,6 @@ pub(super) const METHOD_BYTES_MAX: usize = "CONNECT".len();
 
 impl Method {
     /// Returns the method of this name, which is case-sensitive (RFC 9110, section 9.1).
-    #[must_use]
     pub fn from_token(token: &str) -> Option<Self> {
         Some(match token {
             "GET" => Self::Get,
@@ -74,7 +73,6 @@ impl<'a> Request<'a> {
     }
 
     /// Returns the value of the query parameter `name`, the first if there are several.
-    #[must_use]
     pub fn parameter(&self, name: &str) -> Option<Cow<'a, str>> {
         self.parameters().find_map(|(key, value)| (key == name).then_some(value))
     }

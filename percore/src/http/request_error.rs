@@ -85,7 +85,6 @@ pub enum RequestError {
 
 impl RequestError {
     /// Returns the status of the answer.
-    #[must_use]
     pub const fn status(self) -> Status {
         match self {
             Self::RequestLine

@@ -53,7 +53,6 @@ pub const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Response {
     /// Returns a 200 with a body of this type.
-    #[must_use]
     pub const fn ok(content_type: &'static str, route: usize) -> Self {
         Self { status: Status::Ok, content_type, field: None, extra_headers: "", route }
     }

@@ -50,25 +50,21 @@ statuses! {
 
 impl Status {
     /// Returns the index in [`Status::ALL`].
-    #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
     /// Returns the three digits.
-    #[must_use]
     pub const fn code(self) -> u16 {
         self.parts().0
     }
 
     /// Returns the reason phrase, which is also the `title` of a problem.
-    #[must_use]
     pub const fn reason(self) -> &'static str {
         self.parts().1
     }
 
     /// Returns the status line with its line end.
-    #[must_use]
     pub const fn line(self) -> &'static str {
         self.parts().2
     }
