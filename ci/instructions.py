@@ -25,13 +25,6 @@ ROWS = {
 }
 
 
-def first_number(value):
-    """Returns the first number: the new count, which an older one may follow."""
-    while not isinstance(value, int):
-        value = next(iter(value.values() if isinstance(value, dict) else value))
-    return value
-
-
 def output(*command):
     """Returns what a command prints."""
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -55,8 +48,8 @@ counted = {}
 for line in filter(None, map(str.strip, sys.stdin)):
     summary = json.loads(line)
     name, units = ROWS[summary["id"]]
-    events = summary["profiles"][0]["data"]["total"]["metrics"]["Callgrind"]
-    counted[name] = round(first_number(events["Ir"]["metrics"]) / units, 1)
+    metrics = summary["profiles"][0]["data"]["total"]["metrics"]
+    counted[name] = round(metrics["Ir"]["values"]["new"] / units, 1)
 if len(counted) != len(ROWS):
     sys.exit(f"instructions: counted {sorted(counted)} only; is gungraun-runner there (ci/setup)?")
 if "--write" in sys.argv[1:]:

@@ -15,6 +15,10 @@ use crate::http::handler::Handler;
 use crate::http::peer::Peer;
 use crate::limits::{OUT_BYTES_MAX, RECEIVE_BYTES};
 
+/// Bytes that are copied at once. A longer copy may be a single instruction that is repeated for
+/// each byte, and counted as often.
+const COPY_BYTES: usize = 1024;
+
 /// A stream in memory, which takes whatever is written.
 #[derive(Debug)]
 struct MemoryStream {
@@ -36,11 +40,16 @@ impl MemoryStream {
 
 impl Read for MemoryStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut rest = self.input.get(self.read..).unwrap_or_default();
+        let rest = self.input.get(self.read..).unwrap_or_default();
         if rest.is_empty() {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let bytes = rest.read(buffer)?;
+        let bytes = rest.len().min(buffer.len());
+        for (to, from) in buffer.chunks_mut(COPY_BYTES).zip(rest.chunks(COPY_BYTES)) {
+            let bytes = to.len().min(from.len());
+            let (to, from) = (to.get_mut(..bytes), from.get(..bytes));
+            to.zip(from).map_or((), |(to, from)| to.copy_from_slice(from));
+        }
         self.read += bytes;
         Ok(bytes)
     }
@@ -124,7 +133,7 @@ impl<H: Handler> OfflineCore<H> {
     pub fn receive(&mut self, slot: usize, input: &[u8], now: Now, ended: Now) {
         if let Some(stream) = self.event_loop.stream_mut(slot) {
             stream.input.clear();
-            stream.input.extend_from_slice(input);
+            input.chunks(COPY_BYTES).for_each(|bytes| stream.input.extend_from_slice(bytes));
             stream.read = 0;
             stream.output.clear();
         }
