@@ -46,9 +46,7 @@ impl Read for MemoryStream {
         }
         let bytes = rest.len().min(buffer.len());
         for (to, from) in buffer.chunks_mut(COPY_BYTES).zip(rest.chunks(COPY_BYTES)) {
-            let bytes = to.len().min(from.len());
-            let (to, from) = (to.get_mut(..bytes), from.get(..bytes));
-            to.zip(from).map_or((), |(to, from)| to.copy_from_slice(from));
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         }
         self.read += bytes;
         Ok(bytes)
