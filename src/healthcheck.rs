@@ -1,4 +1,4 @@
-//! `corepulse healthcheck`: asks the server on this machine whether it serves, for containers whose
+//! `corepulse healthcheck`: asks the server on this machine for its health, for containers whose
 //! image has no other program to ask with.
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,18 +17,18 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const HEALTHY: &[u8] = b"HTTP/1.1 200 ";
 
-/// The reason why a server is not well.
+/// The reason for which a server is not healthy.
 #[derive(Debug, Error)]
-pub enum Unhealthy {
-    /// It could not be asked.
+pub enum HealthcheckError {
+    /// The server could not be asked.
     #[error("GET /health at {0}: {1}")]
-    Silent(Address, io::Error),
-    /// It answered something else than 200.
+    NoAnswer(Address, io::Error),
+    /// The server answered something other than 200.
     #[error("GET /health at {0}: expected 200")]
-    Ill(Address),
-    /// The kernel chose its port, and only its log says which.
+    WrongAnswer(Address),
+    /// The kernel chose the port, and only the server's log tells it.
     #[error("--listen: port 0 is none to ask at; give the one that the log names")]
-    Unknown,
+    UnknownPort,
 }
 
 /// Asks the server that listens there.
@@ -36,9 +36,9 @@ pub enum Unhealthy {
 /// # Errors
 ///
 /// It cannot be reached within two seconds, or answers anything but 200.
-pub fn ask(listen: &Listen) -> Result<(), Unhealthy> {
+pub fn ask(listen: &Listen) -> Result<(), HealthcheckError> {
     if listen.port() == Some(0) {
-        return Err(Unhealthy::Unknown);
+        return Err(HealthcheckError::UnknownPort);
     }
     let (first, second) = reachable(listen);
     let status = exchange(&first).map(|status| (status, first.clone()));
@@ -49,8 +49,8 @@ pub fn ask(listen: &Listen) -> Result<(), Unhealthy> {
         }
         (status, _) => status,
     };
-    let (status, address) = status.map_err(|error| Unhealthy::Silent(first, error))?;
-    if status == HEALTHY { Ok(()) } else { Err(Unhealthy::Ill(address)) }
+    let (status, address) = status.map_err(|error| HealthcheckError::NoAnswer(first, error))?;
+    if status == HEALTHY { Ok(()) } else { Err(HealthcheckError::WrongAnswer(address)) }
 }
 
 fn is_unreachable(error: &io::Error) -> bool {
@@ -144,16 +144,16 @@ mod tests {
         assert!(ask(&well.into()).is_ok());
         for answer in [&b"HTTP/1.1 503 Service Unavailable\r\n\r\n"[..], b"SSH-2.0-OpenSSH_9.9\r\n"]
         {
-            assert!(matches!(ask(&says(answer).into()), Err(Unhealthy::Ill(_))));
+            assert!(matches!(ask(&says(answer).into()), Err(HealthcheckError::WrongAnswer(_))));
         }
-        assert!(matches!(ask(&says(b"HTTP").into()), Err(Unhealthy::Silent(..))));
+        assert!(matches!(ask(&says(b"HTTP").into()), Err(HealthcheckError::NoAnswer(..))));
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         for listen in [nobody.into(), Listen::Everywhere(nobody.port())] {
-            assert!(matches!(ask(&listen), Err(Unhealthy::Silent(..))), "{listen}");
+            assert!(matches!(ask(&listen), Err(HealthcheckError::NoAnswer(..))), "{listen}");
         }
-        assert!(matches!(ask(&Listen::Everywhere(0)), Err(Unhealthy::Unknown)));
+        assert!(matches!(ask(&Listen::Everywhere(0)), Err(HealthcheckError::UnknownPort)));
         let no_file = Listen::Unix("/nowhere/at/all.sock".into());
-        assert!(matches!(ask(&no_file), Err(Unhealthy::Silent(..))));
+        assert!(matches!(ask(&no_file), Err(HealthcheckError::NoAnswer(..))));
     }
 
     #[test]
