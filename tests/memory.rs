@@ -1,5 +1,5 @@
 //! The memory that the options in each manifest allow the server, added up: the memory limit of the
-//! deployment has to cover it, whoever sends what, or the kernel ends the server under attack.
+//! deployment has to cover it, whatever clients send, or the kernel ends the server under attack.
 
 #![expect(
     clippy::expect_used,
@@ -23,7 +23,7 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 const MIB: usize = 1024 * 1024;
 
-/// A server that nobody has asked anything: 12 MiB resident, rounded up for its threads' stacks.
+/// A server without requests so far: 12 MiB resident, rounded up for its threads' stacks.
 const PROCESS_BYTES: usize = 24 * MIB;
 
 /// The tables of names that the first profile reads and keeps, and the samples of one.
@@ -217,7 +217,7 @@ fn the_limit_of_each_deployment_covers_the_most_that_its_options_allow() {
             format!("{name}, MiB:\n{}{:7} at most\n", lines.collect::<String>(), most / MIB);
         println!("{table}{:7} granted", limit_bytes / MIB);
         assert!(most <= *limit_bytes, "the limit is {} MiB. {table}", limit_bytes / MIB);
-        // What no option can use would keep other pods off the node.
+        // Memory that no option can use would keep other pods off the node.
         assert!(most + 128 * MIB > *limit_bytes, "{} MiB are too many. {table}", limit_bytes / MIB);
         assert_eq!(request_bytes, limit_bytes, "{name}: a shortage of the node's would be ours");
     }

@@ -1,7 +1,7 @@
 //! A core without a kernel: streams in memory, and turns at times that the caller chooses.
 //!
-//! Tests, and whoever counts instructions or allocations, run the code that serves sockets, and
-//! nothing but it.
+//! Tests and counts of instructions or allocations run the code that serves sockets on it, and
+//! nothing else.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_and_goes_leaves_one_entry() {
+    fn connections_that_come_and_go_leave_one_entry() {
         let mut timers = Timers::new();
         for arrival in 0..1000 {
             timers.schedule(3, 75_000 + arrival);

@@ -1,4 +1,5 @@
-//! Certificates for a Redis with TLS, made by `openssl`: an authority and what it has signed.
+//! Certificates for a Redis with TLS, made by `openssl`: an authority and a certificate that it has
+//! signed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::Command;
 /// A key of this kind is made in no time.
 const NEW_KEY: &str = "-nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1";
 
-/// Checkers ask for these: who it is for, and that it signs nothing itself.
+/// Extensions that verifiers ask for: the names of the server, and that it signs nothing itself.
 const EXTENSIONS: &str = "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n";
 
 /// The authority, and what it has signed for a Redis on this machine.

@@ -1,4 +1,4 @@
-//! A Redis that says what the test has it say, for what no real one can be brought to.
+//! A Redis whose replies the test chooses, for cases that a real one cannot be brought to.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use crate::wait::TIMEOUT;
 pub enum FakeReply {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// The first, and then the second again and again, until nobody takes it any more.
+    /// The first, and then the second again and again, until the connection ends.
     Endlessly(&'static str, &'static str),
     /// The first, and then a byte now and then.
     DropByDrop(&'static str),

@@ -1,4 +1,4 @@
-//! A TCP proxy in front of a Redis that does to the stream what the test says.
+//! A TCP proxy in front of a Redis that damages the stream as the test says.
 //!
 //! Each connection has two pumps, one a direction, that ask the shared orders before each chunk.
 //! A pump looks up from its socket every few milliseconds, so that orders reach idle ones too.
@@ -189,7 +189,7 @@ fn accept(
         if shared.mode() == ProxyMode::Refuse {
             listener = None;
         } else if listener.is_none() {
-            // Somebody's outgoing connection may have the port for a moment.
+            // An outgoing connection of another process may have the port for a moment.
             listener = TcpListener::bind(address).ok();
         }
         let accepted = listener.as_ref().map(|listener| {
@@ -317,7 +317,7 @@ fn pump(
             Ok(Chunk::Bytes(_)) if mode == ProxyMode::BlackHole => has_lost = true,
             Ok(Chunk::Bytes(bytes)) => held.extend_from_slice(&chunk[..bytes]),
             Ok(Chunk::Nothing) => {}
-            // What is held back outlives its sender, in whatever way that went.
+            // Held bytes outlive their sender, however its connection ended.
             Ok(Chunk::End) | Err(_) if is_held => is_finished = true,
             Ok(Chunk::End) => return Ok(Some(CloseMode::End)),
             Err(error) => return Err(error),

@@ -26,8 +26,8 @@ impl HttpClient {
         Self::from_stream(stream)
     }
 
-    /// Connects with a small receive buffer: the server's own buffers are what fills when nobody
-    /// reads.
+    /// Connects with a small receive buffer: if the test does not read, the server's own buffers
+    /// fill soon.
     pub fn connect_with_small_buffer(address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4 * 1024).unwrap();
@@ -202,7 +202,7 @@ pub fn get(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes()
 }
 
-/// Returns a GET as a client on this machine sends it, who may look at `/debug/`.
+/// Returns a GET as a client on this machine sends it, which may see `/debug/`.
 pub fn get_as_localhost(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
 }

@@ -1,4 +1,4 @@
-//! A light load of singles and batches, and what of it was acknowledged.
+//! A light load of singles and batches, and the part of it that was acknowledged.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -103,7 +103,7 @@ impl MetricLoad {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).events
     }
 
-    /// Counts an event that somebody else has sent.
+    /// Counts an event that the test itself has sent.
     pub fn add_sent(&self, key: String, value: String) {
         add_all(&self.sent, vec![(key, value)]);
     }

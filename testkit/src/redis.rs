@@ -16,12 +16,12 @@ use crate::certificates::Certificates;
 use crate::redis_client::{RedisClient, RedisReply};
 use crate::wait::wait_until;
 
-/// Ports below those that the kernel gives to outgoing connections (man 7 ip): nobody takes one
-/// while its Redis is down.
+/// Ports below those that the kernel gives to outgoing connections (man 7 ip): they stay free
+/// while a Redis is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// The file into which it writes its configuration, such as whom to follow; a sentinel
-/// does not start without one.
+/// The file into which it writes its configuration, such as its primary; a sentinel does
+/// not start without one.
 const CONFIGURATION: &str = "redis.conf";
 
 /// A folder for one Redis, gone with it.
@@ -164,7 +164,7 @@ impl Redis {
     }
 
     /// Exchanges commands and replies on the test's own connection, or on a new one where that has
-    /// ended: a sentinel sends away all who are connected to a server that it promotes or demotes.
+    /// ended: a sentinel closes all connections to a server that it promotes or demotes.
     fn exchange<T>(&mut self, mut talk: impl FnMut(&mut RedisClient) -> io::Result<T>) -> T {
         let result = talk(self.control.as_mut().expect("it runs")).or_else(|error| {
             if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
@@ -249,13 +249,14 @@ impl Drop for Redis {
     }
 }
 
-/// A port that nobody listens on, and that no other test takes as long as this lives: whatever has
-/// it may be killed and run again.
+/// A free port that no other test takes as long as this lives: a server on it may be killed and run
+/// again.
 #[derive(Debug)]
 pub struct ReservedPort {
     /// The port.
     pub number: u16,
-    /// Its namesake of UDP, which nobody needs: who holds that one may use this one.
+    /// The UDP port of the same number, which no test needs: the test that has it may use the
+    /// port.
     _reservation: UdpSocket,
 }
 

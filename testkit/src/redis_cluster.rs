@@ -237,7 +237,7 @@ impl RedisCluster {
         });
     }
 
-    /// Ends the move: the new owner is told first, or nobody would have the slot for a moment.
+    /// Ends the move: the new owner is told first, or no node would have the slot for a moment.
     pub fn end_move(&mut self, slot: i64, from: usize, to: usize) {
         let (text, id) = (slot.to_string(), self.id_of(to));
         for number in [to, from] {
@@ -317,7 +317,7 @@ impl MetricStore for RedisCluster {
     fn values_of(&mut self, keys: &[&str]) -> Vec<Option<String>> {
         let replies = self.execute_at_owners("GET", keys);
         let texts = replies.into_iter().map(|(_, reply)| match reply {
-            // In the middle of a failover nobody has it.
+            // In the middle of a failover no node has it.
             RedisReply::Error(_) => None,
             other => other.text(),
         });

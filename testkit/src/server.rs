@@ -69,7 +69,7 @@ pub fn run(mut command: Command) -> FinishedProcess {
         output: String::new(),
         errors: String::new(),
     };
-    // What such a run prints fits into the pipes.
+    // The output of such a run fits into the pipes.
     child.0.stdout.take().unwrap().read_to_string(&mut run.output).unwrap();
     child.0.stderr.take().unwrap().read_to_string(&mut run.errors).unwrap();
     run
@@ -263,7 +263,7 @@ impl Server {
         self.log.iter().last().unwrap_or(Value::Null)
     }
 
-    /// Returns the lines whose message has this in it, after its end.
+    /// Returns the log lines whose message contains this text, after the end of the process.
     pub fn log_entries(&self, message: &str) -> Vec<Value> {
         let log = self.full_log();
         let entries = log.lines().map(|line| serde_json::from_str(line).expect("a line is JSON"));

@@ -33,7 +33,7 @@ fn it_is_killed_and_runs_again_where_it_was() {
     redis.kill();
     assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     redis.run();
-    // What it had answered for, it has written: the kernel keeps what a killed process wrote.
+    // Acknowledged commands were written: the kernel keeps the writes of a killed process.
     assert_eq!(redis.values(["a", "b"]), [Some("1".to_owned()), None]);
     let expiries = redis.expiries(["a", "b"]);
     assert!(expiries[0] > 0 && expiries[1] < 0, "{expiries:?}");
@@ -117,8 +117,8 @@ fn the_proxy_cuts_behind_a_byte() {
             CloseMode::End => assert_eq!((end, &rest[..]), (Ok(3), &b"+PO"[..])),
         }
     }
-    // What is cut on its way to Redis has not happened there, and what came before has: behind an
-    // end, that is, for a reset may overtake what Redis has not read.
+    // Commands that are cut on their way to Redis do not run, and those before them do. That holds
+    // for an orderly end: a reset may overtake bytes that Redis has not read.
     let mut stream = connect(&proxy);
     proxy.cut_after(Direction::ToRedis, 15, CloseMode::End);
     stream.write_all(b"SET a 1\r\nSET b 2\r\n").unwrap();

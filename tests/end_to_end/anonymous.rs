@@ -1,4 +1,4 @@
-//! Events without a device: each core judges those that it takes in as a series of its own.
+//! Events without a device: each core scores those that it receives as a series of its own.
 
 use super::event::Event;
 use super::json::Json;

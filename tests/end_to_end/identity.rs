@@ -1,5 +1,5 @@
-//! Acknowledged means accounted for: the books balance at every scrape under load, and at rest
-//! they equal what the answers said.
+//! Acknowledged means accounted for: the counters balance at every scrape under load, and at rest
+//! they equal the sums of the answers.
 
 use super::json::Json;
 use super::server::{InProcessServer, body_of, connect_to_each_core, poll, start};

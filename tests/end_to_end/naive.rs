@@ -70,7 +70,7 @@ impl Device {
             let expected = self.fields[field].push(rules.window, rules.min_samples, value);
             self.newest.push(expected);
             let Some(z) = expected.z else { continue };
-            // Where rounding decides, the reference knows no better: such data tests nothing.
+            // If rounding decides, the reference is no more right: such data tests nothing.
             let margin = (z.abs() - rules.threshold).abs();
             assert!(margin > expected.z_tolerance, "{event:?} is undecided");
             if z.abs() < rules.threshold {

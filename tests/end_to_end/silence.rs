@@ -32,7 +32,7 @@ fn a_silent_device_is_forgotten_and_no_total_falls() {
         let target = format!("/analyze?device_id=d{id}");
         poll(&mut client, &target, |response| response.status == 404);
     }
-    // Its slot is given back soon after, though nobody posts.
+    // Its slot is freed soon after, although no device posts.
     poll(&mut client, "/analyze", |response| Json(response.text()).whole("totals.devices") == 0);
     let after = body_of(&mut client, "/analyze");
     let (before, now) = (Json(&before), Json(&after));

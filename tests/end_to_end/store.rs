@@ -1,5 +1,5 @@
-//! The embedded store end to end: what was sent is read back to the byte, the newest of it when
-//! there is not room for all, and nothing past its time.
+//! The embedded store end to end: metrics are read back to the byte, the newest ones if there is
+//! not room for all, and none past its time to live.
 
 use super::event::{Event, ndjson};
 use super::server::{InProcessServer, body_of, connect_to_each_core, poll, start};

@@ -1,5 +1,4 @@
-//! `series: "all"`: the last fifty events that the instance accepted, whoever sent them and
-//! whichever core took them in.
+//! `series: "all"`: the last fifty events that the instance accepted, of all devices and cores.
 
 use super::event::{Event, FIELDS, array, ndjson};
 use super::json::Json;
@@ -7,7 +6,7 @@ use super::naive::All;
 use super::server::{body_of, connect_to_each_core, start};
 use testkit::{Exposition, HttpClient};
 
-/// Two devices with a window, two that are refused one, and nobody.
+/// Two devices with a window, two that are refused one, and none.
 const SENDERS: [Option<&str>; 5] = [Some("a"), None, Some("b"), Some("c"), Some("d")];
 
 /// Events of senders in no regular order, with an outlier now and then.

@@ -194,7 +194,7 @@ fn a_body_truncated_at_any_byte_is_refused() {
     }
 }
 
-/// Whoever counts in 64 bits must not fail at these.
+/// A parser that counts in 64 bits must not fail at these.
 #[test]
 fn lengths_that_are_too_great_are_refused() {
     let mut tried = Tried::new();

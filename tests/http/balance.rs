@@ -63,7 +63,7 @@ fn newcomers_fill_the_seats_of_those_that_went() {
         clients.push(settle(&running));
     }
     assert!(spread(&by_core(&running)) <= 1, "{:?}", by_core(&running));
-    // Whoever was handed to another core is served there as anywhere.
+    // A connection that was handed to another core is served there as anywhere.
     for client in &mut clients {
         assert_eq!(client.request(&get("/health")).status, 200);
     }

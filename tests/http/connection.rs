@@ -86,7 +86,7 @@ fn later_answers_keep_their_place_behind_unsent_ones() {
     }
 }
 
-/// Waits until the server answers nobody but the one who looks: its out-buffers are full.
+/// Waits until the server answers only the scrapes of this function: its out-buffers are full.
 fn until_at_rest(running: &InProcessServer) {
     let requests = || Exposition::scrape(running.address).sum("corepulse_http_requests_total");
     let mut last = requests();
@@ -254,8 +254,8 @@ fn what_is_refused_by_its_head_is_answered_before_the_body() {
                 client.send(end.as_bytes());
                 assert_eq!(client.request(&get("/health")).status, 200, "{head}");
             }
-            // Who waits for the word to send it does not get it, and nobody can know whether the
-            // body still comes.
+            // A client that waits for `100 Continue` does not get it, and the server cannot know
+            // if the body still comes.
             let mut client = running.client();
             let answer = client.request(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes());
             assert_problem(&answer, status, head.as_bytes());
@@ -283,7 +283,7 @@ fn a_thousand_pipelined_requests_are_all_answered_in_order() {
     }
 }
 
-/// Whoever uploads without looking must still be able to read why that was in vain.
+/// A client that uploads without reading must still be able to read the error afterwards.
 #[test]
 fn the_refusal_of_a_long_upload_can_be_read() {
     let running = InProcessServer::start(&[]);

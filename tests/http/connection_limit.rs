@@ -1,4 +1,4 @@
-//! At the limit of connections: who goes, who is turned away, and that probes get through.
+//! The limit of connections: the ones that are closed or rejected, and probes, which get through.
 
 use crate::in_process::InProcessServer;
 use std::thread;
@@ -128,8 +128,8 @@ fn probes_get_through_after_a_silent_flood() {
     finish(&mut busy);
 }
 
-/// A flood that goes on, each with the beginning of a request: the reserved places go to those who
-/// have come last, among whom the probe is.
+/// A flood of connections that goes on, each with the beginning of a request: the reserved places
+/// go to the last ones, and the probe is among them.
 #[test]
 fn probes_get_through_a_flood_of_half_requests() {
     /// Some of the flood may still be on its way when the probe comes, and push it out.

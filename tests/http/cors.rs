@@ -1,4 +1,4 @@
-//! CORS: which pages in browsers may read answers, and what it costs those who did not ask for it.
+//! CORS: the pages in browsers that may read answers. Other answers stay as they are without it.
 
 use crate::in_process::InProcessServer;
 use testkit::http_client::post_with;
@@ -67,7 +67,7 @@ fn a_page_of_a_listed_origin_may_ask_first_and_read_and_post() {
         let fields = format!("Origin: {origin}\r\nAuthorization: Bearer t\r\n");
         let answer = client.request(&post_with(&fields, br#"{"cpu":1,"rps":1}"#));
         assert_eq!((answer.status, allowed(&answer)), (202, Some(origin)), "{answer:?}");
-        // What is answered by another thread.
+        // An answer from another thread.
         let answer = client.request(&request("GET", "/analyze", origin, ""));
         assert_eq!((answer.status, allowed(&answer)), (200, Some(origin)), "{answer:?}");
         let exposed = answer.header("access-control-expose-headers").unwrap();
@@ -89,7 +89,7 @@ fn errors_are_for_the_page_as_well() {
         (404, request("GET", "/analyze?device_id=nobody", PAGE, "")),
         (405, request("DELETE", "/metrics", PAGE, "")),
         (415, wrong(&format!("{token}Content-Type: text/html\r\n"), b"{}")),
-        // Where framing ends a request before anything of it is known, the only one is named.
+        // If framing fails before the origin is known, the only permitted origin is named.
         (413, request("POST", "/metrics", PAGE, "Content-Length: 9999999\r\n")),
         (431, request("GET", "/", PAGE, &"A: b\r\n".repeat(101))),
     ] {
@@ -111,7 +111,7 @@ fn a_page_of_another_origin_is_told_nothing_and_caches_are_told_why() {
             assert_eq!(said(&client.request(&asked)), [("vary", "Origin")], "{origin}");
         }
     }
-    // Nor who says two, or none.
+    // Nor a request with two origins, or with none.
     let two = request("GET", "/analyze", PAGE, &format!("Origin: {OTHER}\r\n"));
     for asked in [two, get("/analyze")] {
         assert_eq!(said(&client.request(&asked)), [("vary", "Origin")]);

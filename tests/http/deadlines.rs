@@ -1,4 +1,4 @@
-//! The server's patience: with idle peers, slow ones, those that never read, and old connections.
+//! Deadlines: of idle peers, slow ones, those that never read, and old connections.
 
 use crate::in_process::InProcessServer;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use testkit::{Exposition, HttpClient, Server, assert_problem, get, post, wait_un
 /// second, and the machine may be busy.
 const A_SECOND: RangeInclusive<Duration> = Duration::from_millis(990)..=Duration::from_millis(2200);
 
-const PATIENCE: [&str; 4] = ["--idle-timeout", "1s", "--request-timeout", "1s"];
+const TIMEOUTS: [&str; 4] = ["--idle-timeout", "1s", "--request-timeout", "1s"];
 
 fn closed(address: SocketAddr, reason: &str) -> f64 {
     let series = format!("corepulse_connections_closed_total{{reason=\"{reason}\"}}");
@@ -27,7 +27,7 @@ fn until_closed(address: SocketAddr, reason: &str, count: f64) {
 
 #[test]
 fn an_idle_connection_is_closed_in_its_time() {
-    let running = InProcessServer::start(&PATIENCE);
+    let running = InProcessServer::start(&TIMEOUTS);
     let (mut silent, mut used) = (running.client(), running.client());
     let since = Instant::now();
     let mut asked = since;
@@ -46,7 +46,7 @@ fn an_idle_connection_is_closed_in_its_time() {
 
 #[test]
 fn a_silent_connection_is_not_closed_before_its_time() {
-    let running = InProcessServer::start(&PATIENCE);
+    let running = InProcessServer::start(&TIMEOUTS);
     let since = Instant::now();
     running.client().assert_end();
     assert!(A_SECOND.contains(&since.elapsed()), "{:?}", since.elapsed());
@@ -54,7 +54,7 @@ fn a_silent_connection_is_not_closed_before_its_time() {
 
 #[test]
 fn half_a_request_gets_408_in_its_time() {
-    let running = InProcessServer::start(&PATIENCE);
+    let running = InProcessServer::start(&TIMEOUTS);
     let whole = post(metric("d1", 1_700_000_000).as_bytes());
     let chunked = b"POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab";
     let halves: [&[u8]; 4] = [&whole[..20], &whole[..whole.len() - 1], b"G", chunked];
@@ -78,7 +78,7 @@ fn half_a_request_gets_408_in_its_time() {
 /// Each byte comes in good time, but the request does not, wherever it goes slowly.
 #[test]
 fn a_trickle_does_not_put_the_deadline_off() {
-    let running = InProcessServer::start(&PATIENCE);
+    let running = InProcessServer::start(&TIMEOUTS);
     let whole = post(format!("{:1000}", metric("d1", 1_700_000_000)).as_bytes());
     let chunked = b"POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let trickles: [(&str, &[u8], Vec<u8>); 5] = [
@@ -114,7 +114,7 @@ fn a_trickle_does_not_put_the_deadline_off() {
 /// A request under way when the one before it is answered has a second of its own.
 #[test]
 fn the_deadline_of_a_request_starts_with_its_first_byte() {
-    let running = InProcessServer::start(&PATIENCE);
+    let running = InProcessServer::start(&TIMEOUTS);
     let request = get("/health");
     let mut client = running.client();
     for _ in 0..3 {
@@ -233,7 +233,8 @@ fn an_old_connection_ends_with_a_whole_answer() {
         .collect();
     for thread in threads {
         let (age, pause) = thread.join().unwrap();
-        // One second, give or take a tenth; the top is that and a tick. Who pauses is told before.
+        // One second, give or take a tenth; the top is that and a tick. A client that
+        // pauses is told before.
         let allowed = Duration::from_millis(890) - pause * 5 / 4..=Duration::from_millis(1600);
         assert!(allowed.contains(&age), "{age:?} with pauses of {pause:?}");
     }

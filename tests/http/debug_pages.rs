@@ -1,4 +1,4 @@
-//! `/debug/pprof/`: what it shows, and to whom.
+//! `/debug/pprof/`: its pages, and the clients that may see them.
 
 use crate::in_process::InProcessServer;
 use testkit::http_client::metric;
@@ -38,7 +38,7 @@ fn who_asks_from_this_machine_is_answered() {
     assert_eq!(running.client().request(&get_as_localhost("/debug/pprof/heap")).status, 404);
 }
 
-/// A page whose own name resolves to this machine (DNS rebinding) comes from it, and says its name.
+/// A page whose own name resolves to this machine (DNS rebinding) sends that name as its `Host`.
 #[test]
 fn a_name_that_is_not_this_machine_s_own_is_not_trusted() {
     let running = InProcessServer::start(&["--admin-token", "s3cret"]);
@@ -143,8 +143,8 @@ fn latency_counts_the_requests_of_a_route() {
     let columns: Vec<&str> = last.split_whitespace().collect();
     assert_eq!(&columns[1..], ["1.000000000000", "7", "inf"], "{posts}");
     assert!(of("?route=%2Fhealth").contains("Total count    =            0]"));
-    // What these pages cost is left out of the sum over all, or a profile's ten seconds would pass
-    // for a slow device; who asks for them is told.
+    // The durations of these pages are left out of the sum over all routes, or a profile's ten
+    // seconds would pass for a slow device; with their route as `?route=` they are shown.
     assert!(of("").contains("Total count    =            7]"), "{}", of(""));
     let pages = of("?route=/debug/pprof/latency");
     assert!(!pages.contains("Total count    =            0]"), "{pages}");

@@ -1,4 +1,5 @@
-//! `/debug/pprof/profile` and `/debug/pprof/flamegraph`: what they show, to whom, and how they end.
+//! `/debug/pprof/profile` and `/debug/pprof/flamegraph`: their contents, the clients that may have
+//! them, and their end.
 
 use std::env;
 use std::fs;
@@ -166,7 +167,7 @@ fn only_one_is_taken_at_a_time_and_all_else_goes_on() {
     }
     assert!(is_profiling(&server), "all that was answered meanwhile");
     decoded(&first.receive());
-    // Whoever has an answer may ask for the next.
+    // A client that has a profile may ask for the next.
     decoded(&first.request(&get_as_localhost(&format!("{PROFILE}?seconds=1"))));
     assert!(!is_profiling(&server));
 }
@@ -201,7 +202,7 @@ fn who_may_not_look_gets_none() {
     decoded(&client.request(request.as_bytes()));
 }
 
-/// The length of a profile is known only when it has been taken, which nobody asks for with HEAD.
+/// The length of a profile is known only when it has been taken, and HEAD does not ask for that.
 #[test]
 fn head_takes_no_profile() {
     let server = Server::start(&["--workers", "1"]);

@@ -34,7 +34,7 @@ fn half_requests_share_a_bounded_memory() {
         let _ = client.try_send(&half);
         clients.push(client);
     }
-    // Who is turned away is told, and those who got in are waited for.
+    // Connections over the budget get an answer; the others are waited for.
     let told = wait_until("somebody is turned away", || {
         let ended: Vec<_> = clients.iter_mut().filter_map(refusal).collect();
         (!ended.is_empty()).then_some(ended)
@@ -48,7 +48,7 @@ fn half_requests_share_a_bounded_memory() {
     // A request that comes whole needs no memory of its own.
     let answer = server.client().request(&post(br#"{"cpu":1,"rps":1}"#));
     assert_eq!(answer.status, 202, "{answer:?}");
-    // What the half requests held is there again when they are gone.
+    // The memory of the half requests is free again when they are gone.
     drop(clients);
     wait_until("a large body is taken again", || {
         let mut client = server.client();
@@ -130,8 +130,8 @@ fn what_came_with_the_last_request_is_answered_too() {
     server.signal("TERM");
 }
 
-/// Whoever sends without end and reads nothing is not read from either, and what all of them leave
-/// unsent has one bound.
+/// From a client that sends without end and reads nothing, nothing is read either; the unsent
+/// answers to all such clients have one bound.
 #[test]
 fn who_pipelines_for_ever_and_never_reads_is_held_to_the_bound() {
     // Together they could leave more than 100 MB, in requests and in answers.
@@ -239,8 +239,8 @@ fn who_sends_what_inflates_does_not_hold_up_others() {
     assert_eq!(Exposition::scrape(server.address).value("corepulse_events_accepted_total"), all);
 }
 
-/// After a reset nothing is begun. The end of a stream alone does not tell: no more than one share
-/// is begun, whose answer finds that nobody is there to read it. (The signal that stops the server
+/// After a reset nothing is begun. The end of a stream alone does not show that the client is gone:
+/// at most one share is begun, whose answer then finds it gone. (The signal that stops the server
 /// may come late, for one share as well.)
 #[test]
 fn who_sends_and_leaves_is_not_worked_for() {

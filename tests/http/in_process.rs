@@ -40,7 +40,7 @@ impl InProcessServer {
         let arguments = Arguments::try_parse_from(all).expect("the flags are known");
         let config = Config::check(&arguments).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let server = Server::start(&config).expect("a port is free");
-        // What stands for it is an address that nobody can connect to.
+        // A Unix socket is represented by an address that cannot be connected to.
         let address = server.bound().internet().unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
         Self { address, server: Some(server) }
     }

@@ -17,7 +17,7 @@ fn scrape_with(client: &mut HttpClient, fields: &str) -> HttpResponse {
     let request = format!("GET {SCRAPE} HTTP/1.1\r\nHost: test\r\n{fields}\r\n");
     let answer = client.request(request.as_bytes());
     assert_eq!(answer.status, 200, "{answer:?}");
-    // What a cache has to know, whatever came of it.
+    // A cache has to know these fields, whichever form was chosen.
     assert_eq!(answer.header("vary"), Some("Accept, Accept-Encoding"));
     answer
 }
@@ -87,7 +87,7 @@ fn requests(running: &InProcessServer) -> BTreeMap<String, f64> {
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
 
-/// Every path with every method, by who may and by who may not, and with what no path knows.
+/// Sends every path with every method, with and without a token, and with unknown parameters.
 fn ask_everything(running: &InProcessServer) {
     let paths = [
         "/",

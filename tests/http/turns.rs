@@ -1,4 +1,4 @@
-//! Slow answers take turns: whoever scrapes or analyses without a pause keeps nobody else waiting.
+//! Slow answers take turns: clients that scrape or analyse without a pause keep no others waiting.
 
 use testkit::http_client::metric;
 use testkit::{LoadLoop, Server, get_as_localhost, post};
@@ -13,18 +13,17 @@ fn a_crowd_of_one_kind_keeps_no_other_waiting() {
     assert_eq!(client.request(&post(metric("d1", 1_700_000_000).as_bytes())).status, 202);
     let pages =
         ["/metrics/d1:1700000000", "/analyze", "/metrics/prometheus", "/debug/pprof/threads"];
-    for crowded in ["/metrics/prometheus", "/analyze"] {
-        let crowd =
-            LoadLoop::repeat(server.address, CONNECTIONS, vec![get_as_localhost(crowded)], 200);
+    for busy in ["/metrics/prometheus", "/analyze"] {
+        let load = LoadLoop::repeat(server.address, CONNECTIONS, vec![get_as_localhost(busy)], 200);
         for _ in 0..3 {
-            for page in pages.iter().filter(|page| **page != crowded) {
+            for page in pages.iter().filter(|page| **page != busy) {
                 assert_eq!(
                     client.request(&get_as_localhost(page)).status,
                     200,
-                    "{page} beside {crowded}"
+                    "{page} beside {busy}"
                 );
             }
         }
-        crowd.stop();
+        load.stop();
     }
 }

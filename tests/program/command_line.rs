@@ -1,4 +1,4 @@
-//! The program's words: flags, variables, mistakes, exit codes, and what it never says.
+//! The command line: flags, variables, errors, exit codes, and secrets, which are never printed.
 
 use testkit::server::{FinishedProcess, command, run};
 use testkit::{Server, get};

@@ -1,4 +1,4 @@
-//! Where the configuration comes from, and what is said of it before anything goes wrong.
+//! The sources of the configuration, and the warnings about it at the start.
 
 use serde_json::Value;
 use testkit::Server;

@@ -1,5 +1,5 @@
-//! Where a server is to be found: ports of both families, `localhost`, a Unix socket, and how
-//! `corepulse healthcheck` finds it there.
+//! The address of a server: ports of both families, `localhost`, a Unix socket; and `corepulse
+//! healthcheck`, which finds it there.
 
 use crate::in_process::InProcessServer;
 use std::fs;
@@ -13,7 +13,7 @@ use testkit::{HttpClient, Server, get, get_as_localhost, post, wait_until};
 
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
-/// The loopback addresses that this machine has: port 1 has nobody who listens.
+/// The loopback addresses that this machine has: no server listens on port 1.
 fn loopback() -> Vec<IpAddr> {
     let has = |ip: &IpAddr| {
         let error = TcpStream::connect((*ip, 1)).expect_err("nobody listens there");
@@ -33,7 +33,7 @@ fn healthcheck(arguments: &[&str]) -> FinishedProcess {
 /// A path of this test's own, where nothing stands.
 fn path(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("corepulse-{}-{name}", std::process::id()));
-    // What an earlier process of that number may have left.
+    // An earlier process of that number may have left one.
     let _ = fs::remove_file(&path);
     path
 }
@@ -150,7 +150,7 @@ fn the_socket_of_a_server_that_runs_is_not_taken_and_that_of_a_killed_one_is() {
     third.signal("TERM");
     assert!(third.wait().success());
     wait_until("the file is gone", || (!path.exists()).then_some(()));
-    // What is no socket is somebody's file.
+    // A file that is no socket belongs to another program.
     fs::write(&path, "precious").unwrap();
     let fourth = run(command(&["--listen", &listen]));
     assert!(fourth.code == 69 && fourth.errors.contains("no socket"), "{fourth:?}");

@@ -292,7 +292,7 @@ fn are_newcomers_answered() -> bool {
 /// A proxy connects and then sends: between the two lies a way through the network.
 #[test]
 fn who_came_just_before_the_end_may_still_ask() {
-    // Where this test is held up for longer than the server waits, it has to try again.
+    // If this test is held up for longer than the server waits, it has to try again.
     wait_until("newcomers are answered", || are_newcomers_answered().then_some(()));
 }
 

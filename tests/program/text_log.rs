@@ -1,4 +1,4 @@
-//! The log as it is without flags: lines of pairs, and no reason to end when nobody reads them.
+//! The log without flags: lines of pairs. A log that is not read does not end the server.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{ChildStderr, Stdio};
@@ -22,7 +22,7 @@ fn pairs(line: &str) -> Vec<(String, String)> {
         let (key, after) = rest.split_once('=').unwrap_or_else(|| panic!("{rest:?} in {line}"));
         assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{key:?} in {line}");
         let (value, end) = if after.starts_with('"') {
-            // What is quoted is a string of JSON.
+            // A quoted value is a string of JSON.
             let mut values = serde_json::Deserializer::from_str(after).into_iter::<String>();
             let value = values.next().unwrap().unwrap_or_else(|error| panic!("{error}: {line}"));
             (value, values.byte_offset())

@@ -11,7 +11,7 @@ const DEVICES: &str = "more devices than --max-devices";
 const LIMIT: &str = "connections past --max-connections";
 const EXHAUSTED: &str = "out of file descriptors";
 
-/// Stops the process; answers the lines whose message begins so or holds this.
+/// Stops the process, and returns the log lines whose message contains this text.
 fn lines(mut server: Server, message: &str) -> Vec<Value> {
     server.signal("TERM");
     server.wait();
@@ -45,13 +45,14 @@ fn who_sends_bad_events_is_named_once_and_the_rest_counted() {
     assert_eq!((&told["device_id"], &told["reason"]), (&"pump-7".into(), &"range".into()));
     let detail = told["detail"].as_str().unwrap();
     assert!(detail.starts_with("cpu: expected") && detail.contains("at byte"), "{told}");
-    // What comes later is told with the first case since.
+    // Later events are reported with the first one since the last line.
     let rest = &lines[1];
     assert_eq!((&rest["peer"], &rest["reason"]), (&other.into(), &"missing".into()), "{rest}");
     assert!(rest["detail"].as_str().unwrap().starts_with("rps: missing"), "{rest}");
 }
 
-/// `deviceId` is no `device_id`: the event is taken as nobody's, which its sender did not mean.
+/// `deviceId` is no `device_id`: the event is taken as one without a device, which its sender did
+/// not mean.
 #[test]
 fn members_that_are_ignored_are_named_where_a_name_or_a_time_is_missing() {
     let server = Server::start(&["--workers", "1"]);

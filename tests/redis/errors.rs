@@ -1,4 +1,4 @@
-//! Error replies of a Redis that runs: each is counted by its kind, and none is the last word.
+//! Error replies of a Redis that runs: each is counted by its kind, and writing goes on after it.
 
 use std::time::Duration;
 use testkit::{

@@ -157,7 +157,7 @@ fn send_and_leave(address: SocketAddr, series: &[u8], is_over: &AtomicBool) -> u
     while !is_over.load(Ordering::Relaxed) {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_write_timeout(Some(TICK)).unwrap();
-        // What the server does not take by then is not sent.
+        // The bytes that the server does not take by then are not sent.
         let _ = stream.write_all(series);
         connections += 1;
     }
@@ -197,7 +197,7 @@ impl Drop for SetOnDrop<'_> {
 
 #[test]
 fn no_polite_request_fails_beside_greedy_clients() {
-    // Nobody is closed for its age or its silence, however long it takes.
+    // No connection is closed for its age or its silence, however long it takes.
     let age = ["--max-connection-age", "0s", "--idle-timeout", "1h"];
     let server = Server::start(&[&["--workers", "1"], &age[..]].concat());
     let address = server.address;

@@ -48,7 +48,7 @@ impl Form {
 #[test]
 fn no_profile_under_full_load_costs_a_request() {
     let duration = super::seconds(2);
-    // Nobody is told to come anew, however long it takes.
+    // No client has to connect anew, however long it takes.
     let server = Server::start(&["--workers", "1", "--max-connection-age", "0s"]);
     let mebibytes = || server.resident_bytes() / (1024 * 1024);
     println!("{} MiB were resident before", mebibytes());

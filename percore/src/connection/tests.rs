@@ -82,9 +82,9 @@ impl Handler for Fine {
 }
 
 #[derive(Debug)]
-struct Nobody;
+struct NoSink;
 
-impl AnswerSink for Nobody {
+impl AnswerSink for NoSink {
     fn deliver(&self, _: RequestId, _: Answer) {}
 }
 
@@ -152,7 +152,7 @@ fn with_core(
 ) -> AfterServe {
     let mut core = CoreContext {
         handler: &mut Fine::default(),
-        answer_sink: &(Arc::new(Nobody) as _),
+        answer_sink: &(Arc::new(NoSink) as _),
         limits: &LIMITS,
         buffers,
         encoder: &mut Encoder::default(),
@@ -459,7 +459,7 @@ fn an_empty_line_behind_the_last_request_does_not_keep_it_open() {
 /// A new connection would not get the place of one over the limit, which has its second to send a
 /// request.
 #[test]
-fn only_who_is_within_the_limit_is_closed_for_a_newcomer() {
+fn only_a_connection_within_the_limit_is_closed_for_a_new_one() {
     let (mut silent, _peer) = connected(u64::MAX, b"");
     assert_eq!(silent.evictable_since_ms(FIRST_REQUEST_GRACE_MS), Some(0));
     silent.admission = Admission::Reserved;

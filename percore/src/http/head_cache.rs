@@ -2,7 +2,7 @@
 //!
 //! A device sends the same head with each metric, byte for byte, and parsing it is half of the work
 //! for a small request. So the last heads are kept, and new input is compared with them before it
-//! is parsed. A head is its own key: the same bytes mean the same, whoever sends them, because the
+//! is parsed. A head is its own key: the same bytes mean the same from any client, because the
 //! parser depends on nothing else. Pure, as the parser is.
 
 use std::fmt;

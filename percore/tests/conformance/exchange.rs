@@ -10,7 +10,7 @@ use testkit::{Barrier, HttpClient, HttpResponse, assert_problem};
 /// also shows where the requests before it ended, and is never parsed if it does not.
 pub const FOLLOWER: &[u8] = b"GET /follower HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// A server, and what its answers are waited for with.
+/// A server, and a barrier for waiting until it has handled all that was sent.
 pub struct Server {
     running: TestServer,
     barrier: Barrier,
@@ -20,7 +20,7 @@ pub struct Server {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stream {
     pub answers: Vec<HttpResponse>,
-    /// Interim answers: they depend on who waits for whom.
+    /// The number of interim answers, which depends on the timing of both sides.
     pub interim: usize,
 }
 
@@ -73,7 +73,7 @@ pub fn check(rows: &[Row], name: &str) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Orderly,
-    /// Also with a reset: who goes on sending for long enough meets nobody any more.
+    /// Also with a reset: a client that goes on sending for long enough gets one.
     Any,
 }
 

@@ -24,7 +24,7 @@ pub fn check(rows: &[Row]) {
     }
 }
 
-/// Where a case of so many bytes is split.
+/// Returns the offsets at which a case of so many bytes is split.
 fn places(bytes: usize, long_bytes_min: usize, between: usize) -> impl Iterator<Item = usize> {
     let is_short = bytes < long_bytes_min;
     let is_near_end = move |at: usize| at < END_BYTES || at + END_BYTES > bytes;

@@ -1,7 +1,7 @@
-//! Where we part from `hyper` on purpose: each with its reason and a stream that shows it.
+//! Intended differences from `hyper`, each with its reason and a stream that shows it.
 //!
-//! Whatever we refuse and it takes needs no entry: strictness is the point. These are the requests
-//! that both take and understand differently, and those that we take and it does not.
+//! A request that we refuse and it takes needs no entry: strictness is the point. These are the
+//! requests that both take and understand differently, and those that we take and it does not.
 
 use crate::receive::Taken;
 use crate::theirs::Framed;

@@ -1,13 +1,13 @@
-//! Our intake beside `hyper`'s, on streams of requests that are mostly right.
+//! Our request reader beside that of `hyper`, on streams of requests that are mostly right.
 //!
-//! - Ours takes nothing that hyper refuses.
-//! - What both take they frame alike: method, target, body, where the next request begins, and
-//!   whether the connection stays open.
+//! - Ours takes no request that hyper refuses.
+//! - A request that both take they frame alike: method, target, body, the start of the next
+//!   request, and the persistence of the connection.
 //!
-//! `exceptions` lists where that is not so, with reasons. And on the same streams, ours sees the
-//! same in any pieces, and nothing but what the grammar has there (`tests/invariants`).
+//! `exceptions` lists the intended differences, with reasons. And on the same streams, ours sees
+//! the same requests in any pieces, and those that the grammar finds there (`tests/invariants`).
 //!
-//! `PROPTEST_CASES=1000000 cargo test --test differential` looks longer.
+//! `PROPTEST_CASES=1000000 cargo test -p percore --test differential` looks longer.
 
 #![expect(
     dead_code,
@@ -141,7 +141,7 @@ fn where_hyper_ends_and_closes_is_seen() {
     assert_eq!(difference(stream.concat().as_bytes()), None);
 }
 
-/// The properties would hold of streams that nobody takes, or that everybody does.
+/// The properties would hold as well if both sides refused every stream, or took every one.
 #[test]
 fn the_streams_reach_what_they_are_for() {
     const SEEN: u32 = 2_000;

@@ -57,7 +57,7 @@ impl Read for Wire<'_> {
         mut into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let shared = &self.shared;
-        // Whoever reads on after an answer keeps the connection open.
+        // A server that reads on after an answer keeps the connection open.
         if let Some(last) = shared.requests.borrow_mut().last_mut().filter(|_| !shared.busy.get()) {
             last.keep_alive = true;
         }

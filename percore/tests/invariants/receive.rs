@@ -1,7 +1,7 @@
-//! A connection's reader, driven as the engine drives it, without the engine.
+//! A connection's request reader, driven without the engine and as the engine drives it.
 //!
-//! What it keeps between pieces, what it is_skipping and when it stops is what
-//! `engine/connection/exchange.rs` does; handlers and answers are left out.
+//! It keeps bytes between pieces, skips bodies and stops as `percore/src/connection/exchange.rs`
+//! does; handlers and answers are left out.
 
 use percore::http::head_cache::HeadCache;
 use percore::http::request::Method;
@@ -18,7 +18,7 @@ pub struct Taken {
     pub body: Vec<u8>,
     pub keep_alive: bool,
     pub http_1_0: bool,
-    /// Where in the stream the next request starts.
+    /// The offset in the stream at which the next request starts.
     pub end: usize,
 }
 
