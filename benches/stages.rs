@@ -216,7 +216,7 @@ fn merge(criterion: &mut Criterion) {
         bencher.iter(|| {
             let summary = black_box(&analytics).instance(NOW);
             let devices = usize::try_from(summary.totals.devices).unwrap();
-            assert_eq!((summary.window.count, devices), (WINDOW, DEVICES));
+            assert_eq!((summary.series.window.count, devices), (WINDOW, DEVICES));
         });
     });
 }

@@ -39,7 +39,7 @@ use recent::{NewestN, PendingEvents, PublishedEvents};
 use series::Rules;
 pub use series::Verdict;
 use shard::{DeviceKey, ReceivingCore, Shard};
-use summary::{AnalyticsTotals, DeviceSummary, InstanceSummary, PartialSummary};
+use summary::{AnalyticsTotals, InstanceSummary, PartialSummary, SeriesSummary};
 
 /// The settings of the analytics: how events are scored, and how many devices are held.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -145,7 +145,7 @@ impl Analytics {
     }
 
     /// Returns the state of one device; `None` if it is unknown or has expired.
-    pub fn device(&self, id: &str, now: Now) -> Option<DeviceSummary> {
+    pub fn device(&self, id: &str, now: Now) -> Option<SeriesSummary> {
         let key = self.device_key(id.as_bytes());
         let shard = self.shard_for(0, Some(key.hash))?;
         let mut values = Vec::with_capacity(self.rules.window);
@@ -176,7 +176,7 @@ impl Analytics {
 
     /// Returns the counts for the exposition. Takes one brief lock per shard.
     pub fn totals(&self, now: Now) -> AnalyticsTotals {
-        self.merged_counts(now).totals()
+        self.merged_counts(now).totals
     }
 
     fn device_key<'a>(&self, id: &'a [u8]) -> DeviceKey<'a> {
@@ -205,8 +205,8 @@ impl Analytics {
             partial.recent = NewestN::of(limits::RECENT_ANOMALIES_MAX, recent);
             partial
         };
-        let devices_refused = self.cores.iter().map(|core| core.refused.total()).sum();
-        let refused = PartialSummary { devices_refused, ..PartialSummary::empty(limit) };
+        let mut refused = PartialSummary::empty(limit);
+        refused.totals.devices_refused = self.cores.iter().map(|core| core.refused.total()).sum();
         self.shards.iter().map(partial_of).fold(refused, PartialSummary::merge)
     }
 
@@ -342,9 +342,9 @@ mod tests {
     fn an_empty_instance_has_counts_of_zero_and_no_numbers() {
         let analytics = Analytics::new(SETTINGS, 2);
         let summary = analytics.instance(at(0));
-        assert_eq!(summary.fields, None);
-        assert_eq!((summary.accepted, summary.totals), (0, AnalyticsTotals::default()));
-        let window = summary.window;
+        assert_eq!(summary.series.fields, None);
+        assert_eq!((summary.series.accepted, summary.totals), (0, AnalyticsTotals::default()));
+        let window = summary.series.window;
         assert_eq!((window.size, window.count, window.from_ms), (8, 0, None));
         assert_eq!(analytics.device("d1", at(0)), None);
         assert_eq!(analytics.sweep(0, at(0)), None);
@@ -384,7 +384,10 @@ mod tests {
         }
         assert_eq!(one.devices(), 13);
         assert_eq!(many.instance(at(0)).totals, one.instance(at(0)).totals);
-        assert_eq!(many.instance(at(0)).anomalies.recent, one.instance(at(0)).anomalies.recent);
+        assert_eq!(
+            many.instance(at(0)).series.anomalies.recent,
+            one.instance(at(0)).series.anomalies.recent
+        );
     }
 
     #[test]
@@ -395,8 +398,8 @@ mod tests {
         let verdict = analytics.writer(1, at(1)).apply(&event(None, [100.0, 5.0]));
         assert_eq!(verdict, Verdict::default());
         let summary = analytics.instance(at(1));
-        assert_eq!((summary.anomalies.points, summary.totals.devices), (1, 0));
-        assert_eq!(summary.anomalies.recent[0].device_id, None);
+        assert_eq!((summary.series.anomalies.points, summary.totals.devices), (1, 0));
+        assert_eq!(summary.series.anomalies.recent[0].device_id, None);
         // A core that does not exist counts as one that does.
         analytics.writer(usize::MAX, at(1)).apply(&event(None, [1.0, 1.0]));
         analytics.publish(&mut analytics.pending_events(usize::MAX));
@@ -421,7 +424,7 @@ mod tests {
         assert!(analytics.device("d", at(1)).is_none());
         let summary = analytics.instance(at(1));
         assert_eq!((summary.totals.devices, summary.totals.devices_refused), (3, 4));
-        assert_eq!((summary.accepted, summary.window.count), (10, 8));
+        assert_eq!((summary.series.accepted, summary.series.window.count), (10, 8));
     }
 
     /// A client that invents ids must not slow others down: no event waits for all shards' locks.
@@ -483,9 +486,9 @@ mod tests {
         assert_eq!((summary.anomalies.points, summary.anomalies.recent.len()), (0, 0));
         // Its counts stay in the totals, and its anomalies keep its id.
         let totals = analytics.instance(at(3601));
-        assert_eq!((totals.anomalies.points, totals.totals.devices), (1, 1));
-        assert_eq!(totals.anomalies.recent[0].device_id.as_deref(), Some("d1"));
-        assert_eq!(totals.anomalies.last_minute, 0);
+        assert_eq!((totals.series.anomalies.points, totals.totals.devices), (1, 1));
+        assert_eq!(totals.series.anomalies.recent[0].device_id.as_deref(), Some("d1"));
+        assert_eq!(totals.series.anomalies.last_minute, 0);
     }
 
     #[test]
@@ -518,7 +521,7 @@ mod tests {
             assert_eq!((analytics.devices(), calls <= 6), (0, true));
             assert_eq!(analytics.totals(at(start)).points, totals.points);
         }
-        let recent = analytics.instance(at(30_000)).anomalies.recent;
+        let recent = analytics.instance(at(30_000)).series.anomalies.recent;
         assert_eq!(recent.len(), 20);
         assert_eq!(recent[0].device_id.as_deref(), Some("device-of-a-long-name-4-99"));
         assert_eq!(recent[19].device_id.as_deref(), Some("device-of-a-long-name-4-80"));
@@ -551,7 +554,7 @@ mod tests {
             let pending = &mut pending[usize::try_from(second % 2).unwrap()];
             pending.push(at(second), &event(None, [cpu, 5.0]), 0);
             analytics.publish(pending);
-            analytics.instance(at(second)).fields.unwrap()[0]
+            analytics.instance(at(second)).series.fields.unwrap()[0]
         };
         for second in 0..4 {
             assert_eq!(publish(second, 1.0 + (second % 2) as f64).z_score, None);
@@ -582,8 +585,11 @@ mod tests {
             analytics.publish(&mut pending);
             let instance = analytics.instance(now);
             let device = analytics.device("d1", now).unwrap();
-            assert_eq!((instance.fields, instance.window), (device.fields, device.window));
-            let [all, _] = instance.fields.unwrap();
+            assert_eq!(
+                (instance.series.fields, instance.series.window),
+                (device.fields, device.window)
+            );
+            let [all, _] = instance.series.fields.unwrap();
             assert_eq!(all.z_score.is_some(), second >= 8);
             assert_eq!((all.z_score, all.anomaly), (verdict.z[0], verdict.anomalous[0]));
         }
@@ -602,7 +608,7 @@ mod tests {
         }
         analytics.publish(&mut pending);
         let device = analytics.device("d1", at(1)).unwrap().window;
-        for window in [analytics.instance(at(1)).window, device] {
+        for window in [analytics.instance(at(1)).series.window, device] {
             assert_eq!((window.from_ms, window.to_ms), (Some(base_ms + 3), Some(base_ms + 900)));
         }
     }
@@ -612,7 +618,7 @@ mod tests {
         let analytics = Analytics::new(SETTINGS, 1);
         for (second, count) in [(0, 1), (30, 2), (59, 3), (70, 3), (200, 1)] {
             alarm(&analytics, at(second), Some(&second.to_string()), 100.0);
-            assert_eq!(analytics.instance(at(second)).anomalies.last_minute, count);
+            assert_eq!(analytics.instance(at(second)).series.anomalies.last_minute, count);
         }
     }
 
@@ -632,7 +638,9 @@ mod tests {
                         analytics.publish(&mut pending);
                         if i % 500 == 0 {
                             let summary = analytics.instance(at(i / 100));
-                            assert!(summary.accepted > i && summary.window.count <= 8);
+                            assert!(
+                                summary.series.accepted > i && summary.series.window.count <= 8
+                            );
                         }
                     }
                 });
@@ -644,6 +652,6 @@ mod tests {
             .collect();
         assert_eq!(by_id.values().sum::<u64>(), 20_000);
         let summary = analytics.instance(at(50));
-        assert_eq!((summary.accepted, summary.totals.devices), (20_000, 37));
+        assert_eq!((summary.series.accepted, summary.totals.devices), (20_000, 37));
     }
 }

@@ -215,11 +215,12 @@ impl Shard {
         recent: &mut Vec<RecentAnomaly>,
         now_ns: u64,
     ) {
-        partial.devices += self.index.devices() as u64;
-        for (sum, points) in partial.points.iter_mut().zip(self.points) {
+        let totals = &mut partial.totals;
+        totals.devices += self.index.devices() as u64;
+        for (sum, points) in totals.points.iter_mut().zip(self.points) {
             *sum += points;
         }
-        for (sum, episodes) in partial.episodes.iter_mut().zip(self.episodes) {
+        for (sum, episodes) in totals.episodes.iter_mut().zip(self.episodes) {
             *sum += episodes;
         }
         partial.last_minute += self.last_minute.count(now_ns);

@@ -26,6 +26,13 @@ pub struct WindowSummary {
     pub to_ms: Option<i64>,
 }
 
+impl WindowSummary {
+    fn new(rules: &Rules, count: usize, span_ms: Option<(i64, i64)>) -> Self {
+        let (from_ms, to_ms) = span_ms.unzip();
+        Self { size: rules.window, count, from_ms, to_ms }
+    }
+}
+
 /// The summary of one field of a window with at least one event, in the field's own unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FieldSummary {
@@ -59,32 +66,26 @@ pub struct Anomalies {
     pub recent: Vec<Anomaly>,
 }
 
-/// The summary of an instance.
+/// The summary of a series: of a device, or of all series of an instance together.
 #[derive(Clone, Debug, PartialEq)]
-pub struct InstanceSummary {
-    /// The last accepted events of all series.
+pub struct SeriesSummary {
+    /// The last events.
     pub window: WindowSummary,
     /// The fields in the order of `Field::ALL`; `None` before the first event.
     pub fields: Option<[FieldSummary; 2]>,
-    /// The anomalies of all series.
+    /// The anomalies.
     pub anomalies: Anomalies,
-    /// The events published so far.
+    /// The events since the device was added or, of an instance, published so far.
     pub accepted: u64,
-    /// The counts for the exposition.
-    pub totals: AnalyticsTotals,
 }
 
-/// The summary of a device.
+/// The summary of an instance.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DeviceSummary {
-    /// The last events of the device.
-    pub window: WindowSummary,
-    /// The fields in the order of `Field::ALL`.
-    pub fields: Option<[FieldSummary; 2]>,
-    /// The anomalies of the device.
-    pub anomalies: Anomalies,
-    /// The events of the device since it was added.
-    pub accepted: u64,
+pub struct InstanceSummary {
+    /// All series together.
+    pub series: SeriesSummary,
+    /// The counts for the exposition.
+    pub totals: AnalyticsTotals,
 }
 
 /// The counts for the exposition. Only `devices` ever falls.
@@ -104,10 +105,7 @@ pub struct AnalyticsTotals {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PartialSummary {
     pub(super) accepted: u64,
-    pub(super) devices: u64,
-    pub(super) devices_refused: u64,
-    pub(super) points: [u64; 2],
-    pub(super) episodes: [u64; 2],
+    pub(super) totals: AnalyticsTotals,
     pub(super) last_minute: u64,
     pub(super) events: NewestN<RecentEvent>,
     pub(super) recent: NewestN<RecentAnomaly>,
@@ -115,13 +113,10 @@ pub(super) struct PartialSummary {
 
 impl PartialSummary {
     /// Returns the identity of [`Self::merge`] for parts of so many events.
-    pub(super) const fn empty(events: usize) -> Self {
+    pub(super) fn empty(events: usize) -> Self {
         Self {
             accepted: 0,
-            devices: 0,
-            devices_refused: 0,
-            points: [0; 2],
-            episodes: [0; 2],
+            totals: AnalyticsTotals::default(),
             last_minute: 0,
             events: NewestN::empty(events),
             recent: NewestN::empty(limits::RECENT_ANOMALIES_MAX),
@@ -131,24 +126,18 @@ impl PartialSummary {
     /// Returns both parts as one.
     pub(super) fn merge(self, other: Self) -> Self {
         let add = |a: [u64; 2], b: [u64; 2]| [a[0] + b[0], a[1] + b[1]];
+        let (one, two) = (self.totals, other.totals);
         Self {
             accepted: self.accepted + other.accepted,
-            devices: self.devices + other.devices,
-            devices_refused: self.devices_refused + other.devices_refused,
-            points: add(self.points, other.points),
-            episodes: add(self.episodes, other.episodes),
+            totals: AnalyticsTotals {
+                points: add(one.points, two.points),
+                episodes: add(one.episodes, two.episodes),
+                devices: one.devices + two.devices,
+                devices_refused: one.devices_refused + two.devices_refused,
+            },
             last_minute: self.last_minute + other.last_minute,
             events: self.events.merge(other.events),
             recent: self.recent.merge(other.recent),
-        }
-    }
-
-    pub(super) const fn totals(&self) -> AnalyticsTotals {
-        AnalyticsTotals {
-            points: self.points,
-            episodes: self.episodes,
-            devices: self.devices,
-            devices_refused: self.devices_refused,
         }
     }
 
@@ -166,23 +155,18 @@ impl PartialSummary {
         });
         let window = events.get(outside..).unwrap_or_default();
         let span_ms = span(window.iter().map(|event| event.timestamp_ms));
-        InstanceSummary {
-            window: WindowSummary {
-                size: rules.window,
-                count: window.len(),
-                from_ms: span_ms.map(|(from_ms, _)| from_ms),
-                to_ms: span_ms.map(|(_, to_ms)| to_ms),
-            },
+        let series = SeriesSummary {
+            window: WindowSummary::new(rules, window.len(), span_ms),
             fields,
             anomalies: Anomalies {
-                points: self.points.iter().sum(),
-                episodes: self.episodes.iter().sum(),
+                points: self.totals.points.iter().sum(),
+                episodes: self.totals.episodes.iter().sum(),
                 last_minute: self.last_minute,
                 recent: self.recent.items().iter().rev().map(RecentAnomaly::anomaly).collect(),
             },
             accepted: self.accepted,
-            totals: self.totals(),
-        }
+        };
+        InstanceSummary { series, totals: self.totals }
     }
 }
 
@@ -202,15 +186,10 @@ pub(super) fn of_device(
     values: &[[f64; 2]],
     recent: Vec<Point>,
     now_ns: u64,
-) -> DeviceSummary {
+) -> SeriesSummary {
     let series = &copy.series;
-    DeviceSummary {
-        window: WindowSummary {
-            size: rules.window,
-            count: values.len(),
-            from_ms: copy.span_ms.map(|(from_ms, _)| from_ms),
-            to_ms: copy.span_ms.map(|(_, to_ms)| to_ms),
-        },
+    SeriesSummary {
+        window: WindowSummary::new(rules, values.len(), copy.span_ms),
         fields: copy.newest.and_then(|newest| fields(rules, values, newest, series.scores())),
         anomalies: Anomalies {
             points: series.points(),
@@ -273,10 +252,12 @@ mod tests {
                 let own = (0_u64..).zip(&homes).filter(|(_, to)| **to == home);
                 PartialSummary {
                     accepted: count(0),
-                    devices: count(1),
-                    devices_refused: count(2),
-                    points: [count(3), count(4)],
-                    episodes: [count(5), count(6)],
+                    totals: AnalyticsTotals {
+                        devices: count(1),
+                        devices_refused: count(2),
+                        points: [count(3), count(4)],
+                        episodes: [count(5), count(6)],
+                    },
                     last_minute: count(7),
                     events: NewestN::of(7, own.map(event).collect()),
                     ..PartialSummary::empty(7)

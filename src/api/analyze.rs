@@ -9,9 +9,7 @@ use super::jobs::Lane;
 use super::json::{Number, Text, append_line};
 use super::state::State;
 use crate::analytics::anomaly::Anomaly;
-use crate::analytics::summary::{
-    Anomalies, DeviceSummary, FieldSummary, InstanceSummary, WindowSummary,
-};
+use crate::analytics::summary::{FieldSummary, SeriesSummary};
 use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::event::Field;
 use crate::metric::timestamp::Rfc3339;
@@ -140,9 +138,7 @@ fn instance(state: &State, now: Now, body: &mut Vec<u8>) {
         coalesced: store.totals.coalesced,
         dropped: store.totals.dropped_all(),
     };
-    let InstanceSummary { window, fields, anomalies, .. } = &summary;
-    let analysis = analysis(state, "all", window, fields.as_ref(), anomalies, totals, Some(store));
-    append_line(body, &analysis);
+    append_line(body, &analysis(state, "all", &summary.series, totals, Some(store)));
 }
 
 /// Writes the analytics of a device. Returns false if it is not held.
@@ -150,25 +146,21 @@ fn device(id: &str, state: &State, now: Now, body: &mut Vec<u8>) -> bool {
     let Some(summary) = state.analytics.device(id, now) else {
         return false;
     };
-    let DeviceSummary { window, fields, anomalies, accepted } = &summary;
-    let totals = Totals { accepted: *accepted, rejected: None, devices: None };
-    let series = format!("device:{id}");
-    let analysis = analysis(state, &series, window, fields.as_ref(), anomalies, totals, None);
-    append_line(body, &analysis);
+    let totals = Totals { accepted: summary.accepted, rejected: None, devices: None };
+    append_line(body, &analysis(state, &format!("device:{id}"), &summary, totals, None));
     true
 }
 
 fn analysis<'a>(
     state: &'a State,
     series: &'a str,
-    window: &WindowSummary,
-    fields: Option<&[FieldSummary; 2]>,
-    anomalies: &'a Anomalies,
+    summary: &'a SeriesSummary,
     totals: Totals,
     store: Option<StoreCounts>,
 ) -> Analysis<'a> {
+    let SeriesSummary { window, fields, anomalies, .. } = summary;
     let [cpu, rps] = Field::ALL
-        .map(|field| fields.and_then(|fields| fields.get(field.index())))
+        .map(|field| fields.as_ref().and_then(|fields| fields.get(field.index())))
         .map(|summary| summary.map_or_else(FieldAnalysis::default, FieldAnalysis::from));
     Analysis {
         scope: "instance",

@@ -61,7 +61,8 @@ impl Snapshot {
         let Self { labels, counters, analytics, .. } = self;
         let by_field = |counts: [u64; 2]| by("field", zip(Field::NAMES, counts));
         let average = |field: Field| {
-            let summary = analytics.fields.as_ref().and_then(|fields| fields.get(field.index()));
+            let summary =
+                analytics.series.fields.as_ref().and_then(|fields| fields.get(field.index()));
             (field.name(), summary.map_or(f64::NAN, |summary| summary.rolling_average))
         };
         vec![

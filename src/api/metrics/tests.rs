@@ -57,7 +57,7 @@ fn at_work() -> Snapshot {
     snapshot.counters = counters.totals();
     snapshot.durations = latency.merged();
     snapshot.busy_ratios = vec![0.25, 1.0];
-    snapshot.analytics.fields = Some([41.25, 1e12].map(|rolling_average| FieldSummary {
+    snapshot.analytics.series.fields = Some([41.25, 1e12].map(|rolling_average| FieldSummary {
         rolling_average,
         stddev: 0.0,
         min: 0.0,
