@@ -47,7 +47,7 @@ macro_rules! named_enum {
 
 #[cfg(test)]
 mod tests {
-    use crate::http::headers::Name;
+    use crate::http::headers::HeaderName;
     use crate::observer::CloseReason;
 
     #[test]
@@ -55,8 +55,8 @@ mod tests {
         for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
             assert_eq!((reason.index(), reason.name()), (index, CloseReason::NAMES[index]));
         }
-        for (index, name) in Name::ALL.into_iter().enumerate() {
-            assert_eq!((name.index(), name.name()), (index, Name::NAMES[index]));
+        for (index, name) in HeaderName::ALL.into_iter().enumerate() {
+            assert_eq!((name.index(), name.name()), (index, HeaderName::NAMES[index]));
         }
     }
 }

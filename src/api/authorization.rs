@@ -4,7 +4,7 @@ use constant_time_eq::constant_time_eq;
 
 use super::state::State;
 use crate::config::Secret;
-use percore::http::headers::{Headers, Name};
+use percore::http::headers::{HeaderName, Headers};
 
 /// Returns true if a request may read and write metrics.
 #[inline]
@@ -17,7 +17,7 @@ pub fn is_authorized(headers: &Headers<'_>, state: &State) -> bool {
 /// the token alone: it must not tell how much of a guess was right.
 #[must_use]
 pub fn has_token(headers: &Headers<'_>, token: &Secret) -> bool {
-    let Ok(Some(value)) = headers.only(Name::Authorization) else {
+    let Ok(Some(value)) = headers.only(HeaderName::Authorization) else {
         return false;
     };
     let Some((scheme, credentials)) = value.split_first_chunk::<7>() else {

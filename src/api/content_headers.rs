@@ -6,7 +6,7 @@ use super::ingest_error::IngestError;
 use super::state::State;
 use crate::metric::decode::LineMode;
 use percore::http::content_coding::ContentCoding;
-use percore::http::headers::{Headers, Name};
+use percore::http::headers::{HeaderName, Headers};
 
 /// The properties of a body that its decoding depends on.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +23,9 @@ impl ContentHeaders {
             return Err(IngestError::Unauthorized);
         }
         let content_type =
-            headers.only(Name::ContentType).map_err(|_| IngestError::UnsupportedMediaType)?;
+            headers.only(HeaderName::ContentType).map_err(|_| IngestError::UnsupportedMediaType)?;
         let line_mode = line_mode(content_type).ok_or(IngestError::UnsupportedMediaType)?;
-        let coding = headers.list(Name::ContentEncoding);
+        let coding = headers.list(HeaderName::ContentEncoding);
         let coding = ContentCoding::from_field(coding.as_deref());
         Ok(Self { line_mode, coding: coding.ok_or(IngestError::UnsupportedCoding)? })
     }

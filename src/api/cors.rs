@@ -10,7 +10,7 @@
 use super::route::Route;
 use crate::config::cors_origins::CorsOrigins;
 use crate::limits::CORS_MAX_AGE_SECONDS;
-use percore::http::headers::Name;
+use percore::http::headers::HeaderName;
 use percore::http::request::{Method, Request};
 
 /// The header fields that a request may carry. `*` does not include `Authorization`, and old
@@ -62,7 +62,7 @@ impl Cors {
         if is_debug || request.path.starts_with("/debug") {
             return "";
         }
-        let Ok(origin) = request.headers.only(Name::Origin) else {
+        let Ok(origin) = request.headers.only(HeaderName::Origin) else {
             return self.others;
         };
         let Some(permitted) = self.find(origin) else {

@@ -7,7 +7,7 @@ use crate::buffer_pool::BufferPool;
 use crate::context::CoreContext;
 use crate::http::handler::{Context, Handler, Reply, RequestId};
 use crate::http::head_cache::HeadCache;
-use crate::http::headers::Name;
+use crate::http::headers::HeaderName;
 use crate::http::request::{Method, Request, asks_for_head};
 use crate::http::request_error::RequestError;
 use crate::http::request_reader::{CompleteRequest, DecodeProgress, ReadProgress};
@@ -344,7 +344,7 @@ impl<S: Stream> Connection<S> {
 /// Returns true if a request may take so long that it waits for the turn's share: its body is more
 /// than a few metrics, or coded, and so may become large.
 fn may_be_costly(request: &Request<'_>) -> bool {
-    let is_coded = || request.headers.first(Name::ContentEncoding).is_some();
+    let is_coded = || request.headers.first(HeaderName::ContentEncoding).is_some();
     request.body.len() > CHEAP_BYTES_MAX || (!request.body.is_empty() && is_coded())
 }
 

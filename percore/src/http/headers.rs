@@ -8,7 +8,7 @@ use crate::limits::HEAD_BYTES_MAX;
 crate::named_enum! {
     /// The fields that are looked up by name. Their spans are found once, when their head is
     /// cached.
-    pub enum Name {
+    pub enum HeaderName {
         /// RFC 9110, section 11.6.2.
         Authorization = "authorization",
         /// RFC 9110, section 8.4.
@@ -61,14 +61,14 @@ enum Occurrences {
 pub(super) struct FieldIndex {
     /// Names and values in their order.
     fields: Vec<(Span, Span)>,
-    /// The occurrences of each name, in the order of [`Name::ALL`].
-    named: [Occurrences; Name::ALL.len()],
+    /// The occurrences of each name, in the order of [`HeaderName::ALL`].
+    named: [Occurrences; HeaderName::ALL.len()],
 }
 
 impl FieldIndex {
     /// The index of a head without fields.
     pub(super) const EMPTY: Self =
-        Self { fields: Vec::new(), named: [Occurrences::None; Name::ALL.len()] };
+        Self { fields: Vec::new(), named: [Occurrences::None; HeaderName::ALL.len()] };
 
     /// Rebuilds the index for another head, from the names and values in it.
     pub(super) fn rebuild<'a>(
@@ -81,8 +81,8 @@ impl FieldIndex {
         for (given, value) in fields {
             let value = Span::of(value, head);
             self.fields.push((Span::of(given.as_bytes(), head), value));
-            let is_named = |name: &Name| given.eq_ignore_ascii_case(name.name());
-            let place = Name::ALL.iter().position(is_named);
+            let is_named = |name: &HeaderName| given.eq_ignore_ascii_case(name.name());
+            let place = HeaderName::ALL.iter().position(is_named);
             if let Some(found) = place.and_then(|place| self.named.get_mut(place)) {
                 *found = match *found {
                     Occurrences::None => Occurrences::One(value),
@@ -119,7 +119,7 @@ impl<'a> Headers<'a> {
     }
 
     /// Returns the first value of a field.
-    pub fn first(&self, name: Name) -> Option<&'a [u8]> {
+    pub fn first(&self, name: HeaderName) -> Option<&'a [u8]> {
         match self.occurrences(name) {
             Occurrences::None => None,
             Occurrences::One(value) | Occurrences::Several(value) => Some(value.bytes(self.head)),
@@ -128,7 +128,7 @@ impl<'a> Headers<'a> {
 
     /// Returns the value of a field that is a list: several lines of it are one, with commas
     /// between them (RFC 9110, section 5.3).
-    pub fn list(&self, name: Name) -> Option<Cow<'a, [u8]>> {
+    pub fn list(&self, name: HeaderName) -> Option<Cow<'a, [u8]>> {
         match self.only(name) {
             Ok(value) => value.map(Cow::Borrowed),
             Err(Repeated) => Some(self.values(name.name()).collect::<Vec<_>>().join(&b',').into()),
@@ -147,7 +147,7 @@ impl<'a> Headers<'a> {
     /// # Errors
     ///
     /// It occurs again, and one value does not tell the whole list (RFC 9110, section 5.3).
-    pub fn only(&self, name: Name) -> Result<Option<&'a [u8]>, Repeated> {
+    pub fn only(&self, name: HeaderName) -> Result<Option<&'a [u8]>, Repeated> {
         match self.occurrences(name) {
             Occurrences::Several(_) => Err(Repeated),
             Occurrences::None | Occurrences::One(_) => Ok(self.first(name)),
@@ -162,7 +162,7 @@ impl<'a> Headers<'a> {
         })
     }
 
-    fn occurrences(&self, name: Name) -> Occurrences {
+    fn occurrences(&self, name: HeaderName) -> Occurrences {
         self.index.named.get(name as usize).copied().unwrap_or(Occurrences::None)
     }
 }
@@ -177,15 +177,15 @@ mod tests {
         let head = b"GET / HTTP/1.0\r\nORIGIN: a\r\nContent-Type:\r\nX: y\r\norigin: b\r\n\r\n";
         let mut head_cache = HeadCache::default();
         let headers = head_cache.read(head).unwrap().unwrap().headers;
-        assert_eq!(headers.first(Name::Origin), Some(&b"a"[..]));
-        assert_eq!(headers.only(Name::Origin), Err(Repeated));
+        assert_eq!(headers.first(HeaderName::Origin), Some(&b"a"[..]));
+        assert_eq!(headers.only(HeaderName::Origin), Err(Repeated));
         assert_eq!(headers.values("Origin").collect::<Vec<_>>(), [b"a", b"b"]);
         assert_eq!(headers.values("accept").count(), 0);
-        assert_eq!(headers.list(Name::Origin).as_deref(), Some(&b"a,b"[..]));
-        assert_eq!(headers.list(Name::ContentType).as_deref(), Some(&b""[..]));
-        assert_eq!(headers.list(Name::Authorization), None);
-        assert_eq!(headers.only(Name::ContentType), Ok(Some(&b""[..])));
-        assert_eq!(headers.only(Name::Authorization), Ok(None));
+        assert_eq!(headers.list(HeaderName::Origin).as_deref(), Some(&b"a,b"[..]));
+        assert_eq!(headers.list(HeaderName::ContentType).as_deref(), Some(&b""[..]));
+        assert_eq!(headers.list(HeaderName::Authorization), None);
+        assert_eq!(headers.only(HeaderName::ContentType), Ok(Some(&b""[..])));
+        assert_eq!(headers.only(HeaderName::Authorization), Ok(None));
         let fields: Vec<_> = headers.iter().collect();
         assert_eq!(fields[2], ("X", &b"y"[..]));
         assert_eq!(fields.len(), 4);
