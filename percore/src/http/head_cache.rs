@@ -139,22 +139,21 @@ impl CachedHead {
     }
 }
 
+/// The bytes that are compared at once.
+const WIDE: usize = size_of::<u128>();
+
 /// Returns true if `input` starts with `bytes`. All of them are compared, even if the first ones
 /// differ: the time that it takes must not tell how much of somebody's token was guessed.
 fn starts_with(input: &[u8], bytes: &[u8]) -> bool {
-    const WIDE: usize = 16;
-    let (Some(input), Some(last)) = (input.get(..bytes.len()), bytes.last_chunk::<WIDE>()) else {
+    let (Some(input), Some(last)) = (input.get(..bytes.len()), bytes.last_chunk()) else {
         return false;
     };
-    let mut difference = [0; WIDE];
+    let difference =
+        |(a, b): (&[u8; WIDE], &[u8; WIDE])| u128::from_ne_bytes(*a) ^ u128::from_ne_bytes(*b);
     // The bytes after the whole chunks are in the last one, which may overlap them.
-    let ends = input.last_chunk::<WIDE>().zip(Some(last));
-    for (a, b) in input.as_chunks().0.iter().zip(bytes.as_chunks().0).chain(ends) {
-        for ((sum, a), b) in difference.iter_mut().zip(a).zip(b) {
-            *sum |= a ^ b;
-        }
-    }
-    difference == [0; WIDE]
+    let end = input.last_chunk().map_or(1, |end| difference((end, last)));
+    let chunks = input.as_chunks().0.iter().zip(bytes.as_chunks().0);
+    chunks.fold(end, |sum, pair| sum | difference(pair)) == 0
 }
 
 #[cfg(test)]
