@@ -1,7 +1,7 @@
 """The structure of the tree, which no other tool checks: `tidy.py [FOLDER]`, called by `ci/tidy`.
 
 Holds sizes of files, that each is part of a crate, the rows of `## Layout` in `ARCHITECTURE.md`,
-that no files import each other in a circle, and that dependencies and doors agree. A path is an
+circles of imports, doors, and dependencies of tests, which `cargo machete` skips. A path is an
 import of the file that it leads to, through re-exports as well; the re-export of a child is none.
 """
 
@@ -87,12 +87,14 @@ class Tree:
         self.sources = {path: Source(root / path, path, marks[path]) for path in rust}
         # The modules of each file from the name of its crate on, and which files are tests.
         self.names = {path: (path,) for path in rust if CRATE.search(path)}
-        self.root, self.dependencies, self.tests = root, set(), set()
+        self.root, self.dependencies, self.tests, self.uses = root, set(), set(), []
         for path in fnmatch.filter(files, "*Cargo.toml"):
             manifest = tomllib.loads((root / path).read_text())
             library = path.replace("Cargo.toml", "src/lib.rs")
             self.names[library] = (manifest["package"]["name"].replace("-", "_"),)
             tables = [manifest, *manifest.get("target", {}).values()]
+            own = path.replace("Cargo.toml", "[bets]*/*")
+            self.uses += [(name, own, path) for name in manifest.get("dev-dependencies", ())]
             if library.startswith(SERVER):
                 self.dependencies.update(*(table.get("dependencies", ()) for table in tables))
         for path in (reached := [path for path in rust if path in self.names]):
@@ -166,11 +168,12 @@ def doors(tree):
     for name in doors.keys() ^ tree.dependencies:
         if (name.replace("-", "_"),) not in tree.modules:
             yield f"{DOORS}:1: `{name}` is no dependency, or one without a door"
-    for name, place in ((name, place) for name, places in doors.items() for place in places):
+    uses = [(name, place, DOORS) for name, places in doors.items() for place in places]
+    for name, place, declared in uses + tree.uses:
         named = re.compile(rf"(?<!::)\b{name.replace('-', '_')}\b")
         files = fnmatch.filter(tree.sources, place)
         if not any(named.search(tree.sources[path].whole) for path in files):
-            yield f"{DOORS}:1: `{name}` is not used in {place}"
+            yield f"{declared}:1: `{name}` is not used in {place}"
 
 
 tree = Tree(pathlib.Path(*sys.argv[1:]))
