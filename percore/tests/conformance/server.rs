@@ -8,7 +8,7 @@ use percore::engine::Engine;
 use percore::http::handler::{Context, Handler, Reply};
 use percore::http::problem::problem;
 use percore::http::request::{Method, Request};
-use percore::http::response::{Field, JSON, Response};
+use percore::http::response::{Field, JSON, Response, TEXT};
 use percore::http::status::Status;
 use percore::observer::Observer;
 use testkit::HttpClient;
@@ -34,6 +34,9 @@ impl Sample {
             ("/analyze", _) if request.query.is_some() => {
                 return Some(problem(body, Status::NotFound, "no such device", None, 0));
             }
+            ("/", _) if request.query.is_some() => {
+                return Some(problem(body, Status::BadRequest, "no such parameter", None, 0));
+            }
             (path, method) if READABLE.contains(&path) => {
                 (READ, matches!(method, Method::Get | Method::Head | Method::Options))
             }
@@ -43,7 +46,7 @@ impl Sample {
         if !is_allowed {
             return Some(problem(body, Status::MethodNotAllowed, "see Allow", field, 0));
         }
-        let options = Response { field, ..Response::ok(JSON, 0) };
+        let options = Response { field, ..Response::ok(TEXT, 0) };
         (request.method == Method::Options).then_some(options)
     }
 }
@@ -57,7 +60,7 @@ impl Handler for Sample {
         }
         let ok = Response::ok(JSON, 0);
         Reply::Now(match (request.path, request.body) {
-            ("/metrics", posted) if posted == METRIC.as_bytes() => {
+            ("/metrics", posted) if posted.trim_ascii() == METRIC.as_bytes() => {
                 body.extend_from_slice(ACCEPTED.as_bytes());
                 Response { status: Status::Accepted, ..ok }
             }
