@@ -95,7 +95,11 @@ impl JsonError {
     }
 
     /// The byte at which the text went wrong.
-    pub const fn at(self) -> u32 {
+    pub const fn at(mut self) -> u32 {
+        *self.at_mut()
+    }
+
+    const fn at_mut(&mut self) -> &mut u32 {
         match self {
             Self::Syntax { at, .. }
             | Self::Truncated { at, .. }
@@ -117,15 +121,8 @@ impl JsonError {
 
     /// Returns the same error with its position counted from `start`.
     pub(super) fn relative_to(mut self, start: usize) -> Self {
-        match &mut self {
-            Self::Syntax { at, .. }
-            | Self::Truncated { at, .. }
-            | Self::ByteOrderMark { at, .. }
-            | Self::Utf8 { at }
-            | Self::Utf16 { at }
-            | Self::Form { at }
-            | Self::Depth { at } => *at = at.saturating_sub(position(start)),
-        }
+        let at = self.at_mut();
+        *at = at.saturating_sub(position(start));
         self
     }
 }
