@@ -59,6 +59,19 @@ pub struct FinishedProcess {
     pub errors: String,
 }
 
+impl FinishedProcess {
+    /// Returns true if `--print-config` has printed this line, wherever its value came from.
+    pub fn has_setting(&self, line: &str) -> bool {
+        let values = self.output.lines().filter_map(|line| line.split("  # ").next());
+        values.into_iter().any(|value| value == line)
+    }
+}
+
+/// Runs the program with these arguments to its end, which must come soon.
+pub fn run_with(arguments: &[&str]) -> FinishedProcess {
+    run(command(arguments))
+}
+
 /// Runs a command to its end, which must come soon.
 pub fn run(mut command: Command) -> FinishedProcess {
     let pipes = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

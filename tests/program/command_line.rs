@@ -1,6 +1,6 @@
 //! The command line: flags, variables, errors, exit codes, and secrets, which are never printed.
 
-use testkit::server::{FinishedProcess, command, run};
+use testkit::server::{command, run, run_with};
 use testkit::{Server, get};
 
 /// The flags of DESIGN section 8, each with what `--print-config` shows by default.
@@ -35,16 +35,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("log-level", "info"),
 ];
 
-fn run_with(arguments: &[&str]) -> FinishedProcess {
-    run(command(arguments))
-}
-
-/// Returns true if the configuration has this line, wherever its value came from.
-fn has(run: &FinishedProcess, line: &str) -> bool {
-    let values = run.output.lines().map(|line| line.split("  # ").next().unwrap());
-    values.into_iter().any(|value| value == line)
-}
-
 #[test]
 fn help_and_version_go_to_standard_output() {
     let help = run_with(&["--help"]);
@@ -69,11 +59,11 @@ fn the_effective_configuration_is_printed() {
     assert_eq!((printed.code, printed.errors.as_str()), (0, ""));
     for (flag, value) in FLAGS {
         let line = format!("{flag} = {value}");
-        assert!(has(&printed, &line), "{line}: {}", printed.output);
+        assert!(printed.has_setting(&line), "{line}: {}", printed.output);
     }
     let changed = run_with(&["--print-config", "--window", "20", "--store-ttl", "90s"]);
-    assert!(has(&changed, "window = 20"), "{}", changed.output);
-    assert!(has(&changed, "store-ttl = 1m 30s"), "{}", changed.output);
+    assert!(changed.has_setting("window = 20"), "{}", changed.output);
+    assert!(changed.has_setting("store-ttl = 1m 30s"), "{}", changed.output);
 }
 
 /// `corepulse --print-config | head -1` is no reason to panic.
@@ -113,7 +103,7 @@ fn a_flag_goes_before_its_variable_and_that_before_the_default() {
         "min-samples = 16",
     ];
     for line in lines {
-        assert!(has(&printed, line), "{line}: {}", printed.output);
+        assert!(printed.has_setting(line), "{line}: {}", printed.output);
     }
 }
 
@@ -137,7 +127,7 @@ fn a_wrong_redis_url_is_refused_however_it_comes_and_never_repeated() {
     }
     for run in asked("redis") {
         assert_eq!((run.code, run.errors.as_str()), (0, ""), "{run:?}");
-        assert!(has(&run, "redis-url = redis://:***@cache:6379/0"), "{run:?}");
+        assert!(run.has_setting("redis-url = redis://:***@cache:6379/0"), "{run:?}");
     }
 }
 
@@ -151,7 +141,7 @@ fn an_empty_variable_is_an_unset_one() {
     let run = run(empty);
     assert_eq!((run.code, run.errors.as_str()), (0, ""));
     for (flag, value) in FLAGS {
-        assert!(has(&run, &format!("{flag} = {value}")), "{flag}: {}", run.output);
+        assert!(run.has_setting(&format!("{flag} = {value}")), "{flag}: {}", run.output);
     }
 }
 

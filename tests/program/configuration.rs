@@ -2,17 +2,7 @@
 
 use serde_json::Value;
 use testkit::Server;
-use testkit::server::{FinishedProcess, command, run};
-
-fn run_with(arguments: &[&str]) -> FinishedProcess {
-    run(command(arguments))
-}
-
-/// Returns true if the configuration has this line, wherever its value came from.
-fn has(run: &FinishedProcess, line: &str) -> bool {
-    let values = run.output.lines().map(|line| line.split("  # ").next().unwrap());
-    values.into_iter().any(|value| value == line)
-}
+use testkit::server::{command, run, run_with};
 
 #[test]
 fn each_value_says_where_it_came_from() {
@@ -61,7 +51,7 @@ fn a_variable_without_effect_is_told_with_what_it_may_be_meant_for() {
     printing.envs(misspelt).envs(of_kubernetes);
     let printed = run(printing);
     assert_eq!(printed.code, 0, "{printed:?}");
-    assert!(has(&printed, "store-ttl = 5m"), "{printed:?}");
+    assert!(printed.has_setting("store-ttl = 5m"), "{printed:?}");
     let expected = "corepulse: COREPULSE_PORT has no effect; did you mean COREPULSE_LISTEN?\n\
                     corepulse: COREPULSE_STORETTL has no effect; did you mean \
                     COREPULSE_STORE_TTL?\n";

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 use testkit::http_client::metric;
-use testkit::server::{FinishedProcess, command, run};
+use testkit::server::{FinishedProcess, command, run, run_with};
 use testkit::{HttpClient, Server, get, get_as_localhost, post, wait_until};
 
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -27,7 +27,7 @@ fn is_healthy_at(address: SocketAddr) -> bool {
 }
 
 fn healthcheck(arguments: &[&str]) -> FinishedProcess {
-    run(command(&[&["healthcheck"], arguments].concat()))
+    run_with(&[&["healthcheck"], arguments].concat())
 }
 
 /// A path of this test's own, where nothing stands.
@@ -71,7 +71,7 @@ fn a_health_check_takes_the_options_behind_it_and_finds_every_form() {
             assert_eq!((run.code, run.errors.as_str()), (0, ""), "{arguments:?}");
         }
         // Before it, as it ever was, and as a variable.
-        assert_eq!(run(command(&["--listen", &here, "healthcheck"])).code, 0, "{here}");
+        assert_eq!(run_with(&["--listen", &here, "healthcheck"]).code, 0, "{here}");
         let mut variable = command(&["healthcheck"]);
         variable.env("COREPULSE_LISTEN", &here);
         assert_eq!(run(variable).code, 0, "{here}");
@@ -137,7 +137,7 @@ fn the_socket_of_a_server_that_runs_is_not_taken_and_that_of_a_killed_one_is() {
     let listen = format!("unix:{}", path.display());
     let mut first = Server::start_at(&listen, &[]);
     assert_eq!(healthcheck(&["--listen", &listen]).code, 0);
-    let second = run(command(&["--listen", &listen]));
+    let second = run_with(&["--listen", &listen]);
     assert_eq!(second.code, 69, "{second:?}");
     assert!(second.errors.contains(&listen), "{second:?}");
     assert_eq!(HttpClient::connect_unix(&path).request(&get("/health")).status, 200);
@@ -152,7 +152,7 @@ fn the_socket_of_a_server_that_runs_is_not_taken_and_that_of_a_killed_one_is() {
     wait_until("the file is gone", || (!path.exists()).then_some(()));
     // A file that is no socket belongs to another program.
     fs::write(&path, "precious").unwrap();
-    let fourth = run(command(&["--listen", &listen]));
+    let fourth = run_with(&["--listen", &listen]);
     assert!(fourth.code == 69 && fourth.errors.contains("no socket"), "{fourth:?}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     fs::remove_file(&path).unwrap();
@@ -161,12 +161,8 @@ fn the_socket_of_a_server_that_runs_is_not_taken_and_that_of_a_killed_one_is() {
 #[test]
 fn the_second_engine_says_that_it_takes_no_unix_socket() {
     let path = path("second.sock");
-    let run = run(command(&[
-        "--engine",
-        "may-minihttp",
-        "--listen",
-        &format!("unix:{}", path.display()),
-    ]));
+    let run =
+        run_with(&["--engine", "may-minihttp", "--listen", &format!("unix:{}", path.display())]);
     assert_eq!(run.code, 64, "{run:?}");
     assert!(run.errors.contains("--listen: the engine may-minihttp"), "{run:?}");
     assert!(!path.exists());
@@ -176,8 +172,8 @@ fn the_second_engine_says_that_it_takes_no_unix_socket() {
 fn a_port_in_use_is_said_and_69() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    assert_unavailable(&run(command(&["--listen", &address])), &address);
-    assert_unavailable(&run(command(&["--listen", "192.0.2.1:80"])), "192.0.2.1:80");
+    assert_unavailable(&run_with(&["--listen", &address]), &address);
+    assert_unavailable(&run_with(&["--listen", "192.0.2.1:80"]), "192.0.2.1:80");
 }
 
 /// Ports are shared between the cores of one server, never between two servers: half the devices
@@ -186,7 +182,7 @@ fn a_port_in_use_is_said_and_69() {
 fn a_second_server_on_the_port_of_a_first_is_refused() {
     let first = Server::start(&[]);
     let address = first.address.to_string();
-    assert_unavailable(&run(command(&["--listen", &address])), &address);
+    assert_unavailable(&run_with(&["--listen", &address]), &address);
     assert_eq!(first.client().request(&get("/health")).status, 200);
 }
 

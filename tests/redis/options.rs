@@ -1,10 +1,6 @@
 //! Flags about Redis, and the values that are refused.
 
-use testkit::server::{FinishedProcess, command, run};
-
-fn run_with(arguments: &[&str]) -> FinishedProcess {
-    run(command(arguments))
-}
+use testkit::server::run_with;
 
 /// A part of the URL that was ignored might lead to another database.
 #[test]
