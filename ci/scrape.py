@@ -134,11 +134,11 @@ def exposed(text):
 def documented():
     """The metrics of the table in docs/operating.md: rows that start with a name in backquotes."""
     path = pathlib.Path("docs/operating.md")
-    readme = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     row = r"^\|\s*`((?:corepulse|process)_[a-z0-9_*]+)(?:\{([^}]*)\})?`"
     return {
         name: {label.strip() for label in labels.split(",") if label}
-        for name, labels in re.findall(row, readme, re.MULTILINE)
+        for name, labels in re.findall(row, text, re.MULTILINE)
     }
 
 
