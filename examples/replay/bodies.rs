@@ -26,6 +26,13 @@ impl Form {
     }
 }
 
+/// The members of an event beside its fields, as the server is told to call them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Members {
+    pub(crate) device_id: String,
+    pub(crate) timestamp: String,
+}
+
 /// The body of one request, and the number of its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Body {
@@ -35,13 +42,19 @@ pub(crate) struct Body {
 
 /// Makes the bodies of a connection, row by row over its devices: this keeps the order of each
 /// device, and a batch mixes devices as that of a gateway does.
-pub(crate) fn bodies(devices: &[Device], form: Form, batch: usize, gzip: bool) -> Vec<Body> {
+pub(crate) fn bodies(
+    devices: &[Device],
+    members: &Members,
+    form: Form,
+    batch: usize,
+    gzip: bool,
+) -> Vec<Body> {
     let rows = devices.iter().map(|device| device.events.len()).max();
     let mut stream = Vec::new();
     for row in 0..rows.unwrap_or(0) {
         for device in devices {
             if let Some(event) = device.events.get(row) {
-                stream.push(object(&device.id, event));
+                stream.push(object(&device.id, event, members));
             }
         }
     }
@@ -53,16 +66,16 @@ pub(crate) fn bodies(devices: &[Device], form: Form, batch: usize, gzip: bool) -
 }
 
 /// Returns a metric as JSON, without a device if the id is empty.
-fn object(id: &str, event: &Event) -> String {
-    let Event { timestamp, cpu, rps } = event;
-    let mut object = "{".to_owned();
+fn object(id: &str, event: &Event, names: &Members) -> String {
+    let mut members = Vec::new();
     if !id.is_empty() {
-        object.push_str(&format!("\"device_id\":{},", json_text(id)));
+        members.push(format!("{}:{}", json_text(&names.device_id), json_text(id)));
     }
-    if let Some(timestamp) = timestamp {
-        object.push_str(&format!("\"timestamp\":{timestamp},"));
+    if let Some(timestamp) = &event.timestamp {
+        members.push(format!("{}:{timestamp}", json_text(&names.timestamp)));
     }
-    object + &format!("\"cpu\":{cpu},\"rps\":{rps}}}")
+    members.extend(event.values.iter().map(|(name, value)| format!("\"{name}\":{value}")));
+    format!("{{{}}}", members.join(","))
 }
 
 fn body(objects: &[String], form: Form) -> String {
@@ -87,19 +100,27 @@ fn encode(text: String, gzip: bool) -> Vec<u8> {
 mod tests {
     use super::*;
     use std::io::Read as _;
+    use std::sync::Arc;
+
+    fn members() -> Members {
+        Members { device_id: "device_id".to_owned(), timestamp: "timestamp".to_owned() }
+    }
+
+    fn values(cpu: &str) -> Vec<(Arc<str>, String)> {
+        vec![("cpu".into(), cpu.to_owned()), ("rps".into(), "2".to_owned())]
+    }
 
     fn device(id: &str, rows: i64) -> Device {
         let event = |timestamp: i64| Event {
             timestamp: Some(timestamp.to_string()),
-            cpu: "1.50".to_owned(),
-            rps: "2".to_owned(),
+            values: values("1.50"),
         };
         Device { id: id.to_owned(), events: (0..rows).map(event).collect() }
     }
 
     fn texts(form: Form, batch: usize) -> Vec<String> {
         let devices = [device("a", 2), device("c", 1)];
-        let bodies = bodies(&devices, form, batch, false);
+        let bodies = bodies(&devices, &members(), form, batch, false);
         assert_eq!(bodies.iter().map(|body| body.events).sum::<usize>(), 3);
         bodies.into_iter().map(|body| String::from_utf8(body.bytes).unwrap()).collect()
     }
@@ -117,14 +138,23 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_not_sent() {
-        let event = Event { timestamp: None, cpu: "1".to_owned(), rps: "2".to_owned() };
-        assert_eq!(object("", &event), r#"{"cpu":1,"rps":2}"#);
-        assert_eq!(object("a\"", &event), r#"{"device_id":"a\"","cpu":1,"rps":2}"#);
+        let event = Event { timestamp: None, values: values("1") };
+        let json = |id| object(id, &event, &members());
+        assert_eq!(json(""), r#"{"cpu":1,"rps":2}"#);
+        assert_eq!(json("a\""), r#"{"device_id":"a\"","cpu":1,"rps":2}"#);
+    }
+
+    #[test]
+    fn members_have_the_names_that_the_server_wants() {
+        let members = Members { device_id: "deviceId".to_owned(), timestamp: "ts".to_owned() };
+        let event = Event { timestamp: Some("7".to_owned()), values: values("1") };
+        let expected = r#"{"deviceId":"a","ts":7,"cpu":1,"rps":2}"#;
+        assert_eq!(object("a", &event, &members), expected);
     }
 
     #[test]
     fn gzip_gives_the_same_text_back() {
-        let bodies = bodies(&[device("c", 1)], Form::Single, 1, true);
+        let bodies = bodies(&[device("c", 1)], &members(), Form::Single, 1, true);
         let mut text = String::new();
         let coded = bodies[0].bytes.as_slice();
         flate2::read::GzDecoder::new(coded).read_to_string(&mut text).unwrap();

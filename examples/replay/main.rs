@@ -1,24 +1,27 @@
 //! Replays CSV series as devices against a running server, and accounts for every event.
 //!
 //! Each `--cpu` file is a device named after it, the rows of `--rps` beside its own; or `--csv`
-//! names tables of your own, whose headers say what their columns hold. A device always uses the
-//! same connection, so its order is kept. The exit code is 0 only when every request was answered
-//! with 202 and the server accepted every event.
+//! names tables of your own, whose headers say what their columns hold, and `--fields` which of
+//! them are sent. A device always uses the same connection, so its order is kept. The exit code is
+//! 0 only when every request was answered with 202 and the server accepted every event.
 //!
 //! ```text
 //! cargo run --release --example replay -- --form ndjson --batch 500 --connections 4
 //! cargo run --release --example replay -- --csv fleet.csv --column rps=requests
+//! cargo run --release --example replay -- --csv rooms.csv --fields 'temperature,humidity?'
 //! ```
 
 mod bodies;
 mod client;
+mod fields;
 mod report;
 mod series;
 mod table;
 
-use bodies::{Body, Form};
+use bodies::{Body, Form, Members};
 use clap::Parser;
 use client::{Client, Target};
+use fields::Fields;
 use indicatif::{ProgressBar, ProgressStyle};
 use report::Report;
 use series::Device;
@@ -27,7 +30,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
-use table::{Renamed, Table};
+use table::{Columns, Renamed, Table};
 
 /// Posts CSV series as devices to a running server, and accounts for every event.
 #[derive(Debug, Parser)]
@@ -51,14 +54,33 @@ struct Options {
         default_value = "tests/data/nab/elb_request_count_8c0756.csv"
     )]
     rps: PathBuf,
-    /// Tables of your own in their place: the columns `cpu` and `rps`, and perhaps `timestamp` and
+    /// Tables of your own in their place: the columns of the fields, and perhaps `timestamp` and
     /// `device_id`, are found by the header, in whatever case and order. Without `device_id` a
     /// table is a device named after its file.
     #[arg(long, num_args = 1.., value_name = "FILE", conflicts_with_all = ["cpu", "rps"])]
     csv: Vec<PathBuf>,
+    /// The fields of a table, in the words of the server's `--fields`: cells of those with a `?`
+    /// may be empty. Without a list, all columns that hold nothing but numbers.
+    #[arg(
+        long,
+        env = "COREPULSE_FIELDS",
+        num_args = 0..=1,
+        value_name = "LIST",
+        default_value = FIELDS,
+        default_missing_value = fields::NUMERIC
+    )]
+    fields: Fields,
     /// The header of a column that is called otherwise there, such as `cpu=load`.
-    #[arg(long, num_args = 1.., value_name = "COLUMN=HEADER", requires = "csv")]
+    #[arg(long, num_args = 1.., value_name = "MEMBER=HEADER", requires = "csv")]
     column: Vec<Renamed>,
+    /// The server's `--device-name`, of several the first.
+    #[arg(long, env = "COREPULSE_DEVICE_NAME", value_name = "NAME", default_value = "device_id",
+        value_parser = first)]
+    device_name: String,
+    /// The server's `--timestamp-name`, of several the first.
+    #[arg(long, env = "COREPULSE_TIMESTAMP_NAME", value_name = "NAME",
+        default_value = "timestamp", value_parser = first)]
+    timestamp_name: String,
     /// Connections; a device always uses the same one.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     connections: u16,
@@ -83,6 +105,15 @@ struct Options {
     allow_remote: bool,
 }
 
+/// The fields of the recorded series, and of a table for which no others are listed.
+const FIELDS: &str = "cpu,rps";
+
+/// Returns the first name of a list.
+fn first(text: &str) -> Result<String, String> {
+    let name = text.split(',').next().unwrap_or_default().trim();
+    if name.is_empty() { Err("expected a name".to_owned()) } else { Ok(name.to_owned()) }
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
     rate.ok_or_else(|| "expected a number of events above 0".to_owned())
@@ -103,10 +134,20 @@ fn main() -> ExitCode {
 fn replay(options: &Options) -> Result<bool, String> {
     let target = Target::parse(&options.url, options.allow_remote)?;
     let mut shares = vec![Vec::new(); usize::from(options.connections)];
+    let members = Members {
+        device_id: options.device_name.clone(),
+        timestamp: options.timestamp_name.clone(),
+    };
     let devices = if options.csv.is_empty() {
+        if !options.fields.has_all(&FIELDS.parse()?) {
+            return Err(format!(
+                "the recorded series have {FIELDS}; --csv names a table of others"
+            ));
+        }
         devices(&options.cpu, &series::read(&options.rps)?)?
     } else {
-        tables(&options.csv, &options.column)?
+        let (fields, renamed) = (&options.fields, &options.column);
+        tables(&options.csv, &Columns { members: &members, fields, renamed })?
     };
     let used = shares.len().min(devices.len());
     if used < shares.len() {
@@ -123,7 +164,10 @@ fn replay(options: &Options) -> Result<bool, String> {
     let bar = ProgressBar::new(u64::try_from(total).unwrap_or(0));
     let style = "{bar:40} {pos}/{len} events, {per_sec}, {eta} left";
     bar.set_style(ProgressStyle::with_template(style).map_err(|e| e.to_string())?);
-    let prepared: Vec<Vec<Body>> = shares.iter().map(|share| requests(share, options)).collect();
+    let batch = usize::from(options.batch);
+    let requests =
+        |share: &Vec<_>| bodies::bodies(share, &members, options.form, batch, options.gzip);
+    let prepared: Vec<Vec<Body>> = shares.iter().map(requests).collect();
     let start = Instant::now();
     let reports = thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -161,14 +205,18 @@ fn devices(files: &[PathBuf], rps: &[series::Row]) -> Result<Vec<Device>, String
 }
 
 /// Reads the devices of all tables. A device in several tables has their rows one after the other.
-fn tables(files: &[PathBuf], renamed: &[Renamed]) -> Result<Vec<Device>, String> {
+fn tables(files: &[PathBuf], columns: &Columns<'_>) -> Result<Vec<Device>, String> {
     let mut devices: Vec<Device> = Vec::new();
     let mut numbers = HashMap::new();
     for path in files {
-        let Table { devices: found, ignored } = table::read(path, renamed)?;
+        let Table { devices: found, ignored, rows_without_values } = table::read(path, columns)?;
+        let path = path.display();
         if !ignored.is_empty() {
-            let (path, ignored) = (path.display(), ignored.join(", "));
+            let ignored = ignored.join(", ");
             eprintln!("replay: {path}: columns that are not sent: {ignored}");
+        }
+        if rows_without_values > 0 {
+            eprintln!("replay: {path}: rows without a value, not sent: {rows_without_values}");
         }
         for device in found {
             let number = *numbers.entry(device.id.clone()).or_insert(devices.len());
@@ -182,10 +230,6 @@ fn tables(files: &[PathBuf], renamed: &[Renamed]) -> Result<Vec<Device>, String>
         return Err("no rows to send".to_owned());
     }
     Ok(devices)
-}
-
-fn requests(devices: &[Device], options: &Options) -> Vec<Body> {
-    bodies::bodies(devices, options.form, usize::from(options.batch), options.gzip)
 }
 
 /// Sends the bodies of one connection in order, each after the answer to the one before.
@@ -245,6 +289,16 @@ mod tests {
         Options::command().debug_assert();
         assert_eq!(Options::parse_from(["replay"]).cpu.len(), 4);
         assert!(Options::try_parse_from(["replay", "--rate", "0"]).is_err());
+        let fields = |arguments: &[&str]| {
+            let arguments = ["replay", "--csv", "a.csv"].iter().chain(arguments);
+            Options::try_parse_from(arguments).map(|options| options.fields).ok()
+        };
+        assert_eq!(fields(&[]), FIELDS.parse().ok());
+        assert_eq!(fields(&["--fields", "--gzip"]), Some(Fields::Numeric));
+        assert_eq!(fields(&["--fields", "a,b?"]), "a,b?".parse().ok());
+        assert_eq!(fields(&["--fields", "a,"]), None);
+        let other = replay(&Options::parse_from(["replay", "--fields", "cpu,a"]));
+        assert!(other.is_err_and(|message| message.contains("--csv names a table of others")));
     }
 
     /// Starts a server that answers every request of one connection with `answer`.

@@ -2,6 +2,7 @@
 //! request file.
 
 use std::path::Path;
+use std::sync::Arc;
 
 /// One row of a series: seconds since 1970 and the value as the file spells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +24,8 @@ pub(crate) struct Device {
 pub(crate) struct Event {
     /// The time as JSON; without it the server assigns the time of receipt.
     pub(crate) timestamp: Option<String>,
-    /// The value of `cpu` as JSON.
-    pub(crate) cpu: String,
-    /// The value of `rps` as JSON.
-    pub(crate) rps: String,
+    /// The fields that it has, and their values as JSON.
+    pub(crate) values: Vec<(Arc<str>, String)>,
 }
 
 /// Reads a device, which is named after the file `cpu`, with its rows beside those of `rps` as far
@@ -35,10 +34,10 @@ pub(crate) fn device(cpu: &Path, rps: &[Row]) -> Result<Device, String> {
     let name = file_name(cpu);
     let id = name.ok_or_else(|| format!("{}: no name for a device", cpu.display()))?;
     let rows = read(cpu)?;
+    let names: [Arc<str>; 2] = ["cpu".into(), "rps".into()];
     let events = rows.into_iter().zip(rps).map(|(row, beside)| Event {
         timestamp: Some(row.timestamp.to_string()),
-        cpu: row.value,
-        rps: beside.value.clone(),
+        values: names.clone().into_iter().zip([row.value, beside.value.clone()]).collect(),
     });
     Ok(Device { id, events: events.collect() })
 }
@@ -188,8 +187,10 @@ mod tests {
             device.events[0],
             Event {
                 timestamp: Some("1397088240".to_owned()),
-                cpu: "91.958".to_owned(),
-                rps: "94.0".to_owned()
+                values: vec![
+                    ("cpu".into(), "91.958".to_owned()),
+                    ("rps".into(), "94.0".to_owned())
+                ]
             }
         );
     }

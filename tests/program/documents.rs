@@ -118,7 +118,9 @@ fn after<'a, 'w>(words: &'w [&'a str], word: &str) -> &'w [&'a str] {
 }
 
 fn assert_command(command: &str, server: &Server) {
-    let words: Vec<&str> = command.split_whitespace().filter(|word| *word != "&").collect();
+    let words = command.split_whitespace().filter(|word| *word != "&");
+    // A shell takes the quotes of a word away.
+    let words: Vec<&str> = words.map(|word| word.trim_matches('\'')).collect();
     let built = testkit::server::program();
     let built = built.parent().unwrap();
     match words.as_slice() {
