@@ -1,17 +1,23 @@
 """A fleet of devices, of gateways that speak for many, and of operators who look.
 
-Each device has a series of its own (a daily curve, drift, noise) and now and then a value far
-outside it. Such an injected anomaly has to be found twice: in the answer to the POST that carried
-it, and in `/analyze?device_id=` right after. Not found is a failed request.
+Each device has a series of its own (a daily curve, drift, noise) in every field, and now and then a
+value far outside it. Such an injected anomaly has to be found twice: in the answer to the POST that
+carried it, and in `/analyze?device_id=` right after. Not found is a failed request.
+
+`--fields` says which fields there are, in the words of the server's own option. An optional one is
+left out of some events.
 
 The run fails, with exit code 1, when a request failed, when 95 % of them took longer than
 `--p95-max-ms`, when fewer than `--rps-min` were answered a second, or when nothing was injected.
 """
 
+import argparse
+import functools
 import itertools
 import json
 import math
 import random
+import re
 import time
 import uuid
 
@@ -20,11 +26,21 @@ from locust.contrib.fasthttp import FastHttpUser
 from locust.runners import WorkerRunner
 from locust.user.wait_time import constant_throughput
 
-# A series is judged from its 16th event on; a few more, and its deviation is settled.
-EVENTS_BEFORE_INJECTION = 20
-# So far outside that the answer is certain: noise has a deviation of 1.5, the curve moves 0.05 an
-# event, and an earlier spike that is still in a window of 17 widens it to a quarter of itself.
-SPIKE = 60.0
+# A field is judged from its 16th value on; a few more, and its deviation is settled.
+VALUES_BEFORE_INJECTION = 20
+# The values of a field are within its range, in parts of it: a device's base, its daily curve and
+# its noise, four deviations of which are within the rest.
+PARTS = 120
+BASE = (20, 35)
+DAILY = 5
+NOISE = 1.5
+# So far outside that the answer is certain: the curve moves 0.05 an event, and an earlier spike
+# that is still in a window of 17 widens it to a quarter of itself.
+SPIKE = 60
+# The range of a field for which none is given.
+RANGE = (0, PARTS)
+# The share of events that have an optional field.
+PRESENT = 0.7
 # What an answer lists at most: in a batch with more anomalies an injected one might be missing.
 LISTED_MAX = 100
 
@@ -38,11 +54,71 @@ RUN = uuid.uuid4().hex[:8]
 numbers = itertools.count()
 
 
+class Field:
+    """A field: its name, whether each event has it, and the range of its values."""
+
+    FORM = re.compile(
+        r"(?P<name>[A-Za-z0-9_]{1,64})(?P<gaps>\??)"
+        r"(=(?P<min>[^~]+?)\.\.(?P<max>[^~]+))?(~(?P<deviation>.+))?"
+    )
+
+    def __init__(self, text):
+        found = self.FORM.fullmatch(text.strip())
+        if not found:
+            raise ValueError(f"{text}: expected name[?][=min..max][~deviation]")
+        self.name, self.is_required = found["name"], not found["gaps"]
+        self.min, largest = float(found["min"] or RANGE[0]), float(found["max"] or RANGE[1])
+        self.part = (largest - self.min) / PARTS
+        if not 0 < self.part < math.inf:
+            raise ValueError(f"{text}: expected a range such as 0..100")
+        if float(found["deviation"] or 0) > self.part * SPIKE / 2:
+            raise ValueError(f"{text}: the deviation leaves no room for anomalies")
+        # Three digits of the noise.
+        self.digits = 2 - math.floor(math.log10(self.part))
+
+    def value(self, parts):
+        return round(self.min + self.part * parts, self.digits)
+
+
+@functools.cache
+def fields_of(text):
+    """The fields of a list such as `cpu=0..100,temperature?=-40..125~0.5`."""
+    return [Field(item) for item in text.split(",")]
+
+
+def fields(text):
+    """The list as it is, since the master sends it on to its workers, if it is one."""
+    try:
+        fields_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 @events.init_command_line_parser.add_listener
 def add_arguments(parser):
     group = parser.add_argument_group("corepulse")
     group.add_argument("--p95-max-ms", type=float, default=50.0, help="Fail above this")
     group.add_argument("--rps-min", type=float, default=0.0, help="Fail below this")
+    group.add_argument(
+        "--fields",
+        type=fields,
+        default="cpu=0..120,rps=400..2800",
+        env_var="COREPULSE_FIELDS",
+        help="The server's --fields; values are within their ranges",
+    )
+    group.add_argument(
+        "--device-name",
+        default="device_id",
+        env_var="COREPULSE_DEVICE_NAME",
+        help="The server's --device-name, of several the first",
+    )
+    group.add_argument(
+        "--timestamp-name",
+        default="timestamp",
+        env_var="COREPULSE_TIMESTAMP_NAME",
+        help="The server's --timestamp-name, of several the first",
+    )
     group.add_argument(
         "--inject-every",
         type=int,
@@ -63,44 +139,59 @@ def add_arguments(parser):
 class Device:
     """One series: what the next event is, and whether it is an injected anomaly."""
 
-    def __init__(self, inject_every):
+    def __init__(self, options):
         self.id = f"locust-{RUN}-{next(numbers)}"
-        self.inject_every = inject_every
-        self.until_injection = EVENTS_BEFORE_INJECTION + random.randrange(max(inject_every, 1))
+        self.fields = fields_of(options.fields)
+        self.id_name = options.device_name.split(",")[0]
+        self.time_name = options.timestamp_name.split(",")[0]
+        self.inject_every = options.inject_every
+        self.until_injection = VALUES_BEFORE_INJECTION + random.randrange(max(self.inject_every, 1))
         self.phase = random.uniform(0, 2 * math.pi)
-        self.base = random.uniform(20, 35)
+        self.base = random.uniform(*BASE)
         self.sent = 0
+        self.values_sent = {field.name: 0 for field in self.fields}
 
     def next_event(self):
         """The event to send, and the field that carries an injected anomaly, or None."""
         self.sent += 1
-        # A day passes in some 600 events.
-        daily = 5 * math.sin(self.phase + self.sent / 100)
-        event = {
-            "device_id": self.id,
-            "timestamp": time.time_ns() // 1_000,
-            "cpu": round(self.base + daily + random.gauss(0, 1.5), 2),
-            "rps": round(40 * self.base + 20 * daily + random.gauss(0, 30), 1),
-        }
+        present = [f for f in self.fields if f.is_required or random.random() < PRESENT]
+        # An event has at least one field.
+        present = present or [random.choice(self.fields)]
         self.until_injection -= 1
-        if self.inject_every == 0 or self.until_injection > 0:
-            return event, None
-        self.until_injection = random.randrange(self.inject_every, 2 * self.inject_every)
-        field = random.choice(("cpu", "rps"))
-        # Twenty times as much deviation, twenty times the spike.
-        event[field] = round(event[field] + (SPIKE if field == "cpu" else 20 * SPIKE), 2)
-        return event, field
+        injected = None
+        if self.inject_every and self.until_injection <= 0:
+            settled = [f for f in present if self.values_sent[f.name] >= VALUES_BEFORE_INJECTION]
+            if settled:
+                injected = random.choice(settled)
+                self.until_injection = random.randrange(self.inject_every, 2 * self.inject_every)
+        # A day passes in some 600 events.
+        daily = DAILY * math.sin(self.phase + self.sent / 100)
+        event = {self.id_name: self.id, self.time_name: time.time_ns() // 1_000}
+        for field in present:
+            self.values_sent[field.name] += 1
+            noise = max(-4 * NOISE, min(random.gauss(0, NOISE), 4 * NOISE))
+            spike = SPIKE if field is injected else 0
+            event[field.name] = field.value(self.base + daily + noise + spike)
+        return event, injected and injected.name
 
 
-def missing_in(answer, event, field):
-    """Why the answer to a POST does not name the injected anomaly, or None."""
-    for found in answer.get("anomalous", []):
-        same_series = found["device_id"] == event["device_id"] and found["field"] == field
-        if same_series and found["value"] == event[field]:
+class Injected:
+    """An injected anomaly: a value of a field of a device."""
+
+    def __init__(self, device, event, field):
+        self.device_id, self.field, self.value = device.id, field, event[field]
+
+    def is_it(self, found):
+        return found["field"] == self.field and found["value"] == self.value
+
+    def missing_in(self, answer):
+        """Why the answer to a POST does not name it, or None."""
+        anomalous = answer.get("anomalous", [])
+        if any(f["device_id"] == self.device_id and self.is_it(f) for f in anomalous):
             return None
-    if len(answer.get("anomalous", [])) >= LISTED_MAX:
-        return None
-    return f"{field} {event[field]} of {event['device_id']} is not among the anomalous"
+        if len(anomalous) >= LISTED_MAX:
+            return None
+        return f"{self.field} {self.value} of {self.device_id} is not among the anomalous"
 
 
 class Client(FastHttpUser):
@@ -112,9 +203,9 @@ class Client(FastHttpUser):
     network_timeout = 10.0
 
     def on_start(self):
-        options = self.environment.parsed_options
-        self.authorization = {"Authorization": f"Bearer {options.token}"} if options.token else {}
-        self.inject_every = options.inject_every
+        self.options = self.environment.parsed_options
+        token = self.options.token
+        self.authorization = {"Authorization": f"Bearer {token}"} if token else {}
 
     def post(self, body, name, affinity, count, injected, content_type="application/json"):
         """Posts a body; every event has to be accepted and every injected anomaly named."""
@@ -126,19 +217,19 @@ class Client(FastHttpUser):
                 response.failure(f"status {response.status_code}: {response.text}")
                 return
             answer = response.json()
-            missing = [missing_in(answer, event, field) for event, field in injected]
+            missing = [one.missing_in(answer) for one in injected]
             missing = [reason for reason in missing if reason]
             if answer["accepted"] != count:
                 response.failure(f"accepted {answer['accepted']} of {count}")
             elif missing:
                 response.failure("; ".join(missing))
-        for event, field in injected:
-            self.look_for(event, field, affinity)
+        for one in injected:
+            self.look_for(one, affinity)
 
-    def look_for(self, event, field, affinity):
+    def look_for(self, injected, affinity):
         """The anomaly has to be in the analysis of its device, too."""
         with self.client.get(
-            f"/analyze?device_id={event['device_id']}",
+            f"/analyze?device_id={injected.device_id}",
             headers={"X-Device-Id": affinity},
             name=ANALYZE_INJECTED,
             catch_response=True,
@@ -147,8 +238,9 @@ class Client(FastHttpUser):
                 response.failure(f"status {response.status_code}: {response.text}")
                 return
             recent = response.json()["anomalies"]["recent"]
-            if not any(r["field"] == field and r["value"] == event[field] for r in recent):
-                response.failure(f"{field} {event[field]} is not in its device's anomalies")
+            if not any(map(injected.is_it, recent)):
+                said = f"{injected.field} {injected.value}"
+                response.failure(f"{said} is not in its device's anomalies")
 
 
 class SingleDevice(Client):
@@ -157,16 +249,16 @@ class SingleDevice(Client):
     weight = 90
 
     def wait_time(self):
-        return constant_throughput(self.environment.parsed_options.device_rate)(self)
+        return constant_throughput(self.options.device_rate)(self)
 
     def on_start(self):
         super().on_start()
-        self.device = Device(self.inject_every)
+        self.device = Device(self.options)
 
     @task
     def report(self):
         event, field = self.device.next_event()
-        injected = [(event, field)] if field else []
+        injected = [Injected(self.device, event, field)] if field else []
         name = POST_INJECTED if field else POST
         self.post(json.dumps(event), name, self.device.id, 1, injected)
 
@@ -179,16 +271,15 @@ class Gateway(Client):
 
     def on_start(self):
         super().on_start()
-        size = self.environment.parsed_options.gateway_devices
-        self.devices = [Device(self.inject_every) for _ in range(size)]
+        self.devices = [Device(self.options) for _ in range(self.options.gateway_devices)]
         # All of its devices on one pod: the gateway's name, not theirs.
         self.name = f"gateway-{self.devices[0].id}"
 
     @task
     def report(self):
-        reports = [device.next_event() for device in self.devices for _ in range(2)]
-        body = "\n".join(json.dumps(event) for event, _ in reports)
-        injected = [(event, field) for event, field in reports if field]
+        reports = [(device, *device.next_event()) for device in self.devices for _ in range(2)]
+        body = "\n".join(json.dumps(event) for _, event, _ in reports)
+        injected = [Injected(*report) for report in reports if report[2]]
         self.post(body, POST_BATCH, self.name, len(reports), injected, "application/x-ndjson")
 
 

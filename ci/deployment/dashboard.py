@@ -12,6 +12,12 @@ from manifests import Fault
 GRID = 24
 # What Grafana fills in. The interval is four scrapes, as Grafana computes it.
 VARIABLES = {"$__rate_interval": "1m", "$namespace": ".*", "$pod": ".*"}
+# The metrics with a label for the field.
+BY_FIELD = (
+    "corepulse_anomalies_total",
+    "corepulse_anomaly_episodes_total",
+    "corepulse_rolling_average",
+)
 # Units of Grafana that panels of ours may have.
 UNITS = {"bool_on_off", "bytes", "none", "ops", "percentunit", "reqps", "s", "short"}
 
@@ -20,16 +26,33 @@ def panels(dashboard):
     return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
 
 
-def expressions(dashboard):
-    """Title and expression of every target, with Grafana's variables filled in."""
+def expressions(dashboard, fields):
+    """Title and expression of every target, with Grafana's variables filled in.
+
+    What goes by field is there once for each of them.
+    """
     for panel in panels(dashboard):
         for target in panel["targets"]:
-            expression = target["expr"]
-            for name, value in VARIABLES.items():
-                expression = expression.replace(name, value)
-            if "$" in expression:
-                raise Fault(f"{panel['title']}: a variable that nobody fills in: {expression}")
-            yield panel["title"], expression
+            for field in fields if "$field" in target["expr"] else [""]:
+                title, expression = panel["title"], target["expr"]
+                for name, value in (VARIABLES | {"$field": field}).items():
+                    title = title.replace(name, value)
+                    expression = expression.replace(name, value)
+                if "$" in title + expression:
+                    raise Fault(f"{title}: a variable that nobody fills in: {expression}")
+                yield title, expression
+
+
+def fields_query(dashboard):
+    """The metric, with its labels, whose fields the variable offers."""
+    variable, = (v for v in dashboard["templating"]["list"] if v["name"] == "field")
+    query = variable["query"]["query"]
+    for name, value in VARIABLES.items():
+        query = query.replace(name, value)
+    found = re.fullmatch(r"label_values\((.*), field\)", query)
+    if not found:
+        raise Fault(f"variable field: {query}")
+    return found[1]
 
 
 def metrics(expression):
@@ -62,12 +85,14 @@ def faults(dashboard):
     for panel in panels(dashboard):
         yield from panel_faults(panel)
     variables = {v["name"]: v for v in dashboard["templating"]["list"]}
-    for name in ("namespace", "pod"):
+    for name in ("namespace", "pod", "field"):
         if name not in variables:
             yield f"no variable {name}"
     for name, variable in variables.items():
         if variable["datasource"]["uid"] != "prometheus":
             yield f"variable {name}: another datasource"
+        if variable["query"]["query"] != variable["definition"]:
+            yield f"variable {name}: two queries"
 
 
 def panel_faults(panel):
@@ -90,6 +115,9 @@ def panel_faults(panel):
         chosen = target["expr"].count('namespace=~"$namespace",pod=~"$pod"}')
         if chosen != len(metrics(target["expr"])):
             yield f"{title}: {target['refId']} leaves out the variables"
+        by_field = sum(name in BY_FIELD for name in metrics(target["expr"]))
+        if target["expr"].count('{field=~"$field",') != by_field:
+            yield f"{title}: {target['refId']} leaves out the fields that are chosen"
 
 
 def main():
@@ -98,7 +126,7 @@ def main():
     found = list(faults(dashboard))
     for fault in found:
         print(f"dashboard: {fault}", file=sys.stderr)
-    count = len(list(expressions(dashboard)))
+    count = len(list(expressions(dashboard, [".*"])))
     print(f"dashboard: {len(panels(dashboard))} panels, {count} expressions")
     return 1 if found else 0
 

@@ -5,7 +5,7 @@
 The server runs with the variables of its container, Redis with the command and the configuration
 of its own, Prometheus with the shipped file; only addresses differ, and the discovery of pods, in
 whose place stand targets with the labels that it would find. The load is `locust/`. Then every
-panel's expression, and the left side of every alert, must have data.
+panel's expression, and the left side of every alert, must have data, for every field.
 """
 
 import json
@@ -22,11 +22,12 @@ import urllib.request
 
 import yaml
 
-from dashboard import expressions, metrics
+from dashboard import expressions, fields_query, metrics
 from manifests import Fault, Manifests
 from processes import Processes, free_port
 from services import get, start_fleet, start_redis, start_server, wait_until
 
+FIELDS = "cpu=0..1e6,rps=0..1e12"
 LOAD_SECONDS = 50
 # Rates want two scrapes; three leave room for a slow start.
 SCRAPES_MIN = 3
@@ -135,31 +136,50 @@ def check_targets(prometheus):
         raise Fault(f"scraped are {pods}")
 
 
-def check_answers(prometheus, dashboard):
-    """Every expression has data, and no rule has an error."""
+def check_answers(prometheus, dashboard, fields):
+    """Every expression has data, for every field, and no rule has an error."""
     groups = ask(prometheus, "rules", type="alert")["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     if not rules:
         raise Fault("Prometheus has no rules")
-    asked = [*expressions(dashboard), *((rule["name"], left_side(rule)) for rule in rules)]
+    measured = [(rule["name"], left_side(rule)) for rule in rules]
+    asked = [*expressions(dashboard, fields), *measured]
     silent = [f"{where}: {asks}" for where, asks in asked if not values(prometheus, asks)]
     if silent:
         raise Fault("no data for\n  " + "\n  ".join(silent))
     sick = [rule["name"] for rule in rules if rule["health"] != "ok" or rule.get("lastError")]
     if sick:
         raise Fault(f"rules with errors: {sick}")
+    check_fields(prometheus, dashboard, fields, measured)
     return asked
+
+
+def check_fields(prometheus, dashboard, fields, measured):
+    """The dashboard offers the fields that there are, and an alert by field watches all of them."""
+    matcher = {"match[]": fields_query(dashboard)}
+    offered = ask(prometheus, "label/field/values", **matcher)
+    if sorted(offered) != sorted(fields):
+        raise Fault(f"the dashboard offers the fields {offered}, and there are {fields}")
+    by_field = 0
+    for name, expression in measured:
+        samples = ask(prometheus, "query", query=expression)["result"]
+        watched = {sample["metric"].get("field") for sample in samples} - {None}
+        by_field += bool(watched)
+        if watched and watched != set(fields):
+            raise Fault(f"{name} watches the fields {watched}, and there are {fields}")
+    if not by_field:
+        raise Fault("no alert watches the fields")
 
 
 def bad_request(base):
     """Something for the panel of refusals."""
-    request = urllib.request.Request(f"{base}/metrics", data=b'{"cpu":1}')
+    request = urllib.request.Request(f"{base}/metrics", data=b'{"device_id":"d"}')
     try:
         urllib.request.urlopen(request, timeout=10)
     except urllib.error.HTTPError as error:
         if error.code == 400:
             return
-    raise Fault("a metric without rps was taken")
+    raise Fault("a metric without a field was taken")
 
 
 def check_load_can_fail(processes, server):
@@ -180,37 +200,54 @@ def check_load_can_fail(processes, server):
     processes.stop(blind)
 
 
-def observe(processes, server, manifests, dashboard, folder):
-    redis = start_redis(processes, manifests, folder)
-    process, number = start_server(processes, server, manifests, redis)
-    base = f"http://127.0.0.1:{number}"
-    check_paths(manifests, base)
-    prometheus = start_prometheus(processes, manifests, folder, number)
-    fleet = start_fleet(
-        processes, base, "load",
-        "--users=100", "--spawn-rate=50", f"--run-time={LOAD_SECONDS}s", "--inject-every=30",
-        f"--p95-max-ms={P95_MAX_MS}",
-    )
-    check_load_can_fail(processes, server)
+class Deployment:
+    """A server with fields of its own, the Prometheus that scrapes it, and its fleet."""
 
-    def is_scraped():
-        bad_request(base)
-        scrapes = values(prometheus, "count_over_time(corepulse_build_info[5m])")
+    def __init__(self, processes, server, manifests, folder, redis, fields, users):
+        self.processes, self.manifests = processes, manifests
+        self.fields = [re.match(r"\w+", field)[0] for field in fields.split(",")]
+        self.server, number = start_server(processes, server, manifests, redis)
+        self.base = f"http://127.0.0.1:{number}"
+        check_paths(manifests, self.base)
+        folder.mkdir()
+        self.prometheus = start_prometheus(processes, manifests, folder, number)
+        self.fleet = start_fleet(
+            processes, self.base, f"load of {fields}", f"--fields={fields}",
+            f"--users={users}", "--spawn-rate=50", f"--run-time={LOAD_SECONDS}s",
+            "--inject-every=30", f"--p95-max-ms={P95_MAX_MS}",
+        )
+
+    def is_scraped(self):
+        bad_request(self.base)
+        scrapes = values(self.prometheus, "count_over_time(corepulse_build_info[5m])")
         return max(scrapes, default=0) >= SCRAPES_MIN
 
-    wait_until(is_scraped, f"{SCRAPES_MIN} scrapes")
-    check_targets(prometheus)
-    asked = check_answers(prometheus, dashboard)
-    job = yaml.safe_load(manifests.file("prometheus", "prometheus.yaml"))["scrape_configs"][0]
-    check_names(base, job, asked)
-    code, said = processes.outcome(fleet, LOAD_SECONDS + LOAD_SECONDS_MORE_MAX)
-    print(said.splitlines()[0] if code == 0 else said)
-    if code != 0:
-        raise Fault(f"the load failed with exit code {code}")
-    code = processes.stop(process)
-    if code != 0:
-        raise Fault(f"exit code {code} of the server after SIGTERM")
-    print(f"observe: {len(asked)} expressions have data")
+    def check(self, dashboard):
+        """Everything answers; at the end fleet and server stop without a fault."""
+        wait_until(self.is_scraped, f"{SCRAPES_MIN} scrapes")
+        check_targets(self.prometheus)
+        asked = check_answers(self.prometheus, dashboard, self.fields)
+        file = self.manifests.file("prometheus", "prometheus.yaml")
+        check_names(self.base, yaml.safe_load(file)["scrape_configs"][0], asked)
+        code, said = self.processes.outcome(self.fleet, LOAD_SECONDS + LOAD_SECONDS_MORE_MAX)
+        print(said.splitlines()[0] if code == 0 else said)
+        if code != 0:
+            raise Fault(f"the load failed with exit code {code}")
+        code = self.processes.stop(self.server)
+        if code != 0:
+            raise Fault(f"exit code {code} of the server after SIGTERM")
+        print(f"observe: {len(asked)} expressions have data for {', '.join(self.fields)}")
+
+
+def observe(processes, server, manifests, dashboard, folder):
+    redis = start_redis(processes, manifests, folder)
+    started = [
+        Deployment(processes, server, manifests, folder / f"{users}", redis, fields, users)
+        for fields, users in ((FIELDS, 100),)
+    ]
+    check_load_can_fail(processes, server)
+    for deployment in started:
+        deployment.check(dashboard)
 
 
 def main():
