@@ -12,7 +12,8 @@
 use corepulse::analytics::{Analytics, AnalyticsSettings};
 use corepulse::limits::HEAD_CACHE_ENTRIES;
 use corepulse::metric::decode::{Decoder, LineMode};
-use corepulse::metric::event::Event;
+use corepulse::metric::event::{Event, Literals};
+use corepulse::schema::{FieldSet, Schema};
 use corepulse::store::block::{Appended, Block};
 use corepulse::store::encoding::Encoding;
 use corepulse::store::key::{KEY_PREFIX, KeyHasher};
@@ -41,13 +42,14 @@ fn names() -> Vec<String> {
 
 /// The event of a device; values go up and down a little, so that nothing is anomalous.
 fn event(device: &str, number: usize) -> Event<'_> {
-    let cpu = if number.is_multiple_of(2) { 41.5 } else { 42.5 };
+    let values = if number.is_multiple_of(2) { &[41.5, 1000.5] } else { &[42.5, 1000.5] };
     Event {
         device_id: Some(device.as_bytes()),
         timestamp: b"1800000000000",
         timestamp_ms: 1_800_000_000_000,
-        values: [cpu, 1000.5],
-        literals: [b"41.5", b"1000.5"],
+        present: FieldSet::from_bits(3),
+        values,
+        literals: Literals::Given(&[b"41.5", b"1000.5"]),
     }
 }
 
@@ -79,7 +81,7 @@ fn read_head(criterion: &mut Criterion) {
 }
 
 fn decode(criterion: &mut Criterion) {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Schema::standard());
     criterion.bench_function("decode a metric", |bencher| {
         bencher.iter(|| {
             let body = black_box(METRIC.as_bytes());
@@ -149,7 +151,7 @@ const HARD: [(&str, &str, bool); 9] = [
 
 /// Events with such a literal, of the usual shape and of another: an event each, literal included.
 fn hard_literals(criterion: &mut Criterion) {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Schema::standard());
     let mut group = criterion.benchmark_group("hard literals");
     group.throughput(Throughput::Elements(DEVICES as u64));
     for (name, literal, good) in HARD {

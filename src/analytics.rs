@@ -304,7 +304,7 @@ impl ShardWriter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::event::Field;
+    use crate::schema::FieldSet;
     use std::collections::HashMap;
 
     const SETTINGS: AnalyticsSettings = AnalyticsSettings {
@@ -326,7 +326,8 @@ mod tests {
         Event {
             device_id: device_id.map(str::as_bytes),
             timestamp_ms: 1_700_000_000_000,
-            values,
+            present: FieldSet::from_bits(3),
+            values: values.to_vec().leak(),
             ..Event::default()
         }
     }
@@ -366,7 +367,7 @@ mod tests {
         assert_eq!((anomalies.points, anomalies.episodes, anomalies.last_minute), (1, 1, 1));
         let [recent] = anomalies.recent.try_into().unwrap();
         let point = recent.point;
-        assert_eq!((point.field, point.value, point.mean), (Field::Cpu, 100.0, 1.5));
+        assert_eq!((point.field.name(), point.value, point.mean), ("cpu", 100.0, 1.5));
         assert_eq!((point.stddev, point.z), (0.5, 197.0));
         assert_eq!(recent.device_id.as_deref(), Some("d1"));
     }

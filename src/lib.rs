@@ -29,6 +29,7 @@ pub mod healthcheck;
 pub mod limits;
 pub mod metric;
 pub mod resources;
+pub mod schema;
 pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -43,15 +43,11 @@ pub const FUTURE_MS_MAX: i64 = 10 * 60 * 1000;
 /// events are sent without one.
 pub const ASSIGNED_LEAD_US_MAX: u64 = 1_000_000;
 
-/// The largest `cpu`: per cent of ten thousand cores.
-pub const CPU_MAX: f64 = 1e6;
+/// Fields of `--fields`: sets of them are kept in 16 bits.
+pub const FIELDS_MAX: usize = 16;
 
-/// The largest `rps`.
-pub const RPS_MAX: f64 = 1e12;
-
-/// The power of ten of the first digit of the largest value of any field. A number with a larger
-/// one is refused before it is converted.
-pub const VALUE_MAGNITUDE_MAX: i64 = 12;
+/// Bytes of a field's name.
+pub const FIELD_NAME_BYTES_MAX: usize = 64;
 
 /// Bytes of a number's literal, which is stored as it was sent. Seventeen digits are enough for any
 /// double; padded numbers fit as well, and rounding this many digits correctly takes a third of a
@@ -218,8 +214,7 @@ const _: () = assert!(2 * BATCH_EVENTS_MAX <= DEFLATE_BLOCKS_MAX);
 const _: () = assert!(ANSWER_ITEMS_MAX * 512 <= OUT_BYTES_MAX);
 // A stored metric fits into a reply.
 const _: () = assert!(RECORD_BYTES_MAX < STORE_REPLY_BYTES_MAX);
-// A number that is refused by its magnitude is out of range.
-const _: () = assert!(CPU_MAX < 1e13 && RPS_MAX < 1e13 && VALUE_MAGNITUDE_MAX == 12);
+const _: () = assert!(FIELDS_MAX <= u16::BITS as usize);
 // A core's first microsecond after the clock's is not too far ahead of it.
 const _: () = assert!((WORKERS_MAX as u64) < ASSIGNED_LEAD_US_MAX);
 // A record's lengths are kept in 16 bits, and any record fits into an empty segment and a block.

@@ -15,6 +15,7 @@ use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
 use crate::engine::BoundAddress;
 use crate::resources::Resources;
+use crate::schema::Schema;
 use crate::store::event_counters::{DropReason, EventTotals};
 use crate::store::redis::queue_bytes_needed;
 use crate::store::{RedisSettings, Store};
@@ -298,6 +299,7 @@ fn analytics_settings(config: &Config) -> AnalyticsSettings {
 
 fn settings(config: &Config, cores: usize, connections_max: usize) -> Settings {
     Settings {
+        schema: Schema::standard(),
         instance: config.instance.clone(),
         cores,
         body_bytes_max: config.body_bytes_max,

@@ -18,7 +18,8 @@ mod series;
 use corepulse::analytics::moments::Moments;
 use corepulse::analytics::summary::FieldSummary;
 use corepulse::analytics::{Analytics, AnalyticsSettings};
-use corepulse::metric::event::Event;
+use corepulse::metric::event::{Event, Literals};
+use corepulse::schema::FieldSet;
 use percore::clock::Now;
 use proptest::prelude::*;
 use series::ReferenceField;
@@ -52,8 +53,9 @@ fn compare(settings: AnalyticsSettings, events: &[[f64; 2]]) -> Counts {
             device_id: Some(b"device-1"),
             timestamp: b"",
             timestamp_ms: i64::try_from(at).unwrap(),
-            values,
-            literals: [b"", b""],
+            present: FieldSet::from_bits(3),
+            values: &values,
+            literals: Literals::Given(&[]),
         };
         let verdict = analytics.writer(0, now).apply(&event);
         let summary = analytics.device("device-1", now).unwrap();

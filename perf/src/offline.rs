@@ -6,6 +6,7 @@ use corepulse::api::jobs::{Execution, Job, JobError, JobQueue, Lane};
 use corepulse::api::route::{LABELS, NAMES};
 use corepulse::api::service::Service;
 use corepulse::api::state::{Settings, State};
+use corepulse::schema::Schema;
 use corepulse::store::Store;
 use corepulse::telemetry::busy_ratios::BusyRatios;
 use corepulse::telemetry::counters::Counters;
@@ -134,6 +135,7 @@ const fn analytics_settings() -> AnalyticsSettings {
 
 fn settings(body_bytes_max: usize) -> Settings {
     Settings {
+        schema: Schema::standard(),
         instance: "offline".to_owned(),
         cores: 1,
         body_bytes_max,

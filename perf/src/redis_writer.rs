@@ -10,7 +10,8 @@ use crate::summary::Spread;
 use clap::Parser;
 use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
-use corepulse::metric::event::Event;
+use corepulse::metric::event::{Event, Literals};
+use corepulse::schema::FieldSet;
 use corepulse::store::key::KEY_PREFIX;
 use corepulse::store::redis::Observer;
 use corepulse::store::{RedisSettings, Store};
@@ -136,8 +137,9 @@ fn write(redis: &mut Redis, commands: u64) -> Result<(f64, f64), String> {
                 device_id: Some(device.as_bytes()),
                 timestamp: b"1700000000",
                 timestamp_ms: 1_700_000_000_000,
-                values: [41.5, 1200.0],
-                literals: [b"41.5", b"1200"],
+                present: FieldSet::from_bits(3),
+                values: &[41.5, 1200.0],
+                literals: Literals::Given(&[b"41.5", b"1200"]),
             });
         }
         drop(block);

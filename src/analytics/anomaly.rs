@@ -7,7 +7,7 @@
 
 use super::recent::{OrderKey, Ordered};
 use crate::limits;
-use crate::metric::event::Field;
+use crate::schema::Field;
 
 /// An anomalous value, with its device.
 #[derive(Clone, Debug, PartialEq)]
@@ -190,10 +190,18 @@ const _: () = assert!(size_of::<Entry>() <= 64);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::Schema;
     use proptest::prelude::*;
 
     fn point(value: f64) -> Point {
-        Point { timestamp_ms: 0, field: Field::Cpu, value, mean: 0.0, stddev: 0.0, z: 0.0 }
+        Point {
+            timestamp_ms: 0,
+            field: Schema::standard().fields()[0],
+            value,
+            mean: 0.0,
+            stddev: 0.0,
+            z: 0.0,
+        }
     }
 
     fn handle(slot: usize, generation: u32) -> SlotHandle {

@@ -128,7 +128,7 @@ impl PendingEvents {
         self.events.push(RecentEvent {
             order: OrderKey { mono_ns: now.mono_ns, ..OrderKey::default() },
             timestamp_ms: event.timestamp_ms,
-            values: event.values,
+            values: event.values.first_chunk().copied().unwrap_or_default(),
         });
     }
 
@@ -233,7 +233,7 @@ mod tests {
                 now.mono_ns += later;
                 for follow in (0..events).rev() {
                     count += 1.0;
-                    let event = Event { values: [count, 0.0], ..Event::default() };
+                    let event = Event { values: &[count, 0.0], ..Event::default() };
                     pending[core].push(now, &event, follow);
                     // At equal times the core decides, and on one core the order of arrival.
                     expected.push((now.mono_ns, core, count));

@@ -15,7 +15,8 @@ use super::sliding_counter::SlidingCounter;
 use super::slots::{Slot, Slots};
 use super::summary::{DeviceSnapshot, PartialSummary};
 use crate::limits;
-use crate::metric::event::{Event, Field};
+use crate::metric::event::Event;
+use crate::schema::Schema;
 use percore::clock::Now;
 
 /// The slot of the shard's anonymous series, which never expires.
@@ -111,7 +112,7 @@ impl Shard {
             &self.rules,
             &mut row,
             now.mono_ns,
-            event.values,
+            *event.values.first_chunk()?,
             event.timestamp_ms,
         );
         if assessment.verdict.anomalous != [false; 2] {
@@ -182,15 +183,15 @@ impl Shard {
             return;
         };
         let handle = SlotHandle { slot, generation: device.generation };
-        for (at, field) in Field::ALL.into_iter().enumerate() {
-            let pick = |pair: &[f64; 2]| pair.get(at).copied().unwrap_or_default();
+        for (at, &field) in Schema::standard().fields().iter().enumerate() {
+            let pick = |pair: &[f64]| pair.get(at).copied().unwrap_or_default();
             if assessment.verdict.anomalous.get(at) != Some(&true) {
                 continue;
             }
             let point = Point {
                 timestamp_ms: event.timestamp_ms,
                 field,
-                value: pick(&event.values),
+                value: pick(event.values),
                 mean: pick(&moments.mean),
                 stddev: pick(&moments.stddev),
                 z: pick(&assessment.verdict.z.map(Option::unwrap_or_default)),
@@ -312,11 +313,18 @@ const _: () = assert!(size_of::<Device>() + 21 <= limits::DEVICE_BYTES);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::FieldSet;
 
     const RULES: Rules = Rules { window: 8, threshold: 2.0, min_samples: 4, cooldown: 8 };
 
     fn event<'a>(device_id: Option<&'a [u8]>, cpu: f64) -> Event<'a> {
-        Event { device_id, timestamp_ms: 1_700_000_000_000, values: [cpu, 1.0], ..Event::default() }
+        Event {
+            device_id,
+            timestamp_ms: 1_700_000_000_000,
+            present: FieldSet::from_bits(3),
+            values: vec![cpu, 1.0].leak(),
+            ..Event::default()
+        }
     }
 
     impl Shard {

@@ -11,7 +11,7 @@ use super::recent::{NewestN, RecentEvent};
 use super::series::{Rules, Series};
 use super::window::span;
 use crate::limits;
-use crate::metric::event::Field;
+use crate::schema::Schema;
 
 /// The summary of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,7 +216,8 @@ fn fields(
         min = [min[0].min(value[0]), min[1].min(value[1])];
         max = [max[0].max(value[0]), max[1].max(value[1])];
     }
-    let [cpu, rps] = Field::ALL.map(|field| {
+    let [cpu, rps] = [0, 1].map(|at| Schema::standard().field(at)).map(|field| {
+        let field = field?;
         let of = |pair: [f64; 2]| pair.get(field.index()).copied();
         let z_score = z.get(field.index()).copied().flatten();
         Some(FieldSummary {

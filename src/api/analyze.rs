@@ -11,7 +11,6 @@ use super::state::State;
 use crate::analytics::anomaly::Anomaly;
 use crate::analytics::summary::{FieldSummary, SeriesSummary};
 use crate::limits::DEVICE_ID_BYTES_MAX;
-use crate::metric::event::Field;
 use crate::metric::timestamp::Rfc3339;
 use percore::clock::Now;
 use percore::http::handler::{Context, Reply};
@@ -159,8 +158,8 @@ fn analysis<'a>(
     store: Option<StoreCounts>,
 ) -> Analysis<'a> {
     let SeriesSummary { window, fields, anomalies, .. } = summary;
-    let [cpu, rps] = Field::ALL
-        .map(|field| fields.as_ref().and_then(|fields| fields.get(field.index())))
+    let [cpu, rps] = [0, 1]
+        .map(|field| fields.as_ref().and_then(|fields| fields.get(field)))
         .map(|summary| summary.map_or_else(FieldAnalysis::default, FieldAnalysis::from));
     Analysis {
         scope: "instance",

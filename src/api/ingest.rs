@@ -16,8 +16,9 @@ use crate::analytics::recent::PendingEvents;
 use crate::limits::{ANSWER_ITEMS_MAX, EVENT_COST_BYTES};
 use crate::metric::batch::Batch;
 use crate::metric::decode::Decoder;
-use crate::metric::event::{Event, Field};
+use crate::metric::event::Event;
 use crate::metric::rejection::{Reason, Rejection};
+use crate::schema::Schema;
 use crate::store::Store;
 use percore::clock::Now;
 use percore::http::content_coding::BodyDecoder;
@@ -83,7 +84,12 @@ impl Ingest {
     pub fn new(core: usize, state: &State) -> Self {
         Self {
             core,
-            decoder: Decoder::of_core(core, state.settings.cores, state.settings.store_ttl_ms),
+            decoder: Decoder::of_core(
+                core,
+                state.settings.cores,
+                state.settings.store_ttl_ms,
+                state.settings.schema,
+            ),
             bodies: BodyDecoder::default(),
             pending: state.analytics.pending_events(core),
             report: Report::default(),
@@ -205,7 +211,7 @@ fn apply_batch(
                 block.append(&event);
                 report.late += u64::from(event.timestamp_ms < late_before_ms);
                 if !verdict.is_plain() {
-                    report.add_verdict(index, &event, &verdict);
+                    report.add_verdict(state.settings.schema, index, &event, &verdict);
                 }
             }
             Err(rejection) => report.add_rejection(index, *rejection),
@@ -244,12 +250,12 @@ impl Report {
         self.rejected.iter().sum()
     }
 
-    fn add_verdict(&mut self, index: usize, event: &Event<'_>, verdict: &Verdict) {
+    fn add_verdict(&mut self, schema: &Schema, index: usize, event: &Event<'_>, verdict: &Verdict) {
         self.unjudged += u64::from(verdict.refused);
         self.anomalies += verdict.anomalies();
         let id = event.device_id.and_then(|id| std::str::from_utf8(id).ok());
         let scores = verdict.z.iter().zip(verdict.anomalous).zip(event.values);
-        for (field, ((z, anomalous), value)) in Field::ALL.into_iter().zip(scores) {
+        for (field, ((z, anomalous), &value)) in schema.fields().iter().zip(scores) {
             if !anomalous || self.anomalous == ANSWER_ITEMS_MAX {
                 continue;
             }

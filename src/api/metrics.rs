@@ -7,7 +7,7 @@ use std::iter::zip;
 
 use super::state::State;
 use crate::analytics::summary::InstanceSummary;
-use crate::metric::event::Field;
+use crate::schema::{Field, Schema};
 use crate::store::event_counters::{DropReason, EvictReason};
 use crate::store::stats::Stats;
 use crate::telemetry::counters::{CoreTotals, Labels};
@@ -19,6 +19,7 @@ use percore::observer::CloseReason;
 /// The values of everything that is exported, at one moment.
 #[derive(Clone, Debug)]
 struct Snapshot {
+    schema: &'static Schema,
     labels: Labels,
     counters: CoreTotals,
     durations: Vec<Durations>,
@@ -39,6 +40,7 @@ impl Snapshot {
     fn take(state: &State, now: Now) -> Self {
         let counters = state.counters.totals();
         Self {
+            schema: state.settings.schema,
             labels: state.counters.labels(),
             durations: state.latency.merged(),
             busy_ratios: state.busy_ratios.measure(now, &counters.busy_ns),
@@ -59,7 +61,9 @@ impl Snapshot {
 
     fn events(&self) -> Vec<MetricFamily> {
         let Self { labels, counters, analytics, .. } = self;
-        let by_field = |counts: [u64; 2]| by("field", zip(Field::NAMES, counts));
+        let by_field = |counts: [u64; 2]| {
+            by("field", zip(self.schema.fields().iter().map(|field| field.name()), counts))
+        };
         let average = |field: Field| {
             let summary =
                 analytics.series.fields.as_ref().and_then(|fields| fields.get(field.index()));
@@ -94,7 +98,7 @@ impl Snapshot {
             gauge(
                 "corepulse_rolling_average",
                 "Mean of the instance's window; NaN before the first event.",
-                by("field", Field::ALL.map(average)),
+                by("field", self.schema.fields().iter().copied().map(average)),
             ),
         ]
     }

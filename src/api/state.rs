@@ -6,6 +6,7 @@ use super::cors::Cors;
 use super::jobs::{Execution, Job, JobQueue, Lane};
 use crate::analytics::Analytics;
 use crate::config::Secret;
+use crate::schema::Schema;
 use crate::store::Store;
 use crate::telemetry::busy_ratios::BusyRatios;
 use crate::telemetry::counters::Counters;
@@ -66,6 +67,8 @@ impl State {
 /// The settings that answers depend on, beside the islands' own.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The members that a metric may have.
+    pub schema: &'static Schema,
     /// The name of this instance.
     pub instance: String,
     /// The number of cores that serve.

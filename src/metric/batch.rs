@@ -6,13 +6,14 @@
 
 use std::slice;
 
-use crate::metric::event::Event;
+use crate::metric::event::{Event, Literals};
 use crate::metric::json_error::position;
 use crate::metric::rejection::Rejection;
+use crate::schema::FieldSet;
 
 /// A range of the body or, beyond the body's end, of the [`Arena`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
+pub struct Span {
     start: u32,
     end: u32,
 }
@@ -33,7 +34,7 @@ impl Span {
 /// those of the body, so that one [`Span`] type serves both. It never holds more bytes than were
 /// sent, and twenty digits for each event.
 #[derive(Debug, Default)]
-pub(super) struct Arena {
+pub struct Arena {
     text: String,
     body_bytes: usize,
 }
@@ -72,8 +73,89 @@ pub struct EventSpans {
     pub(super) device_id: Span,
     pub(super) timestamp: Span,
     pub(super) timestamp_ms: i64,
-    pub(super) values: [f64; 2],
-    pub(super) literals: [Span; 2],
+    /// The place of its first value in [`FieldRows`].
+    pub(super) row: u32,
+    pub(super) present: FieldSet,
+}
+
+/// The values of a batch's events and the spans of their literals: a row for each event, with a
+/// place for each field of the schema. Places of absent fields hold anything.
+#[derive(Debug, Default)]
+pub(super) struct FieldRows {
+    stride: usize,
+    /// The place of the first value of the row that is being filled.
+    row: usize,
+    values: Vec<f64>,
+    literals: Vec<Span>,
+}
+
+impl FieldRows {
+    /// Returns rows of so many fields.
+    pub(super) fn new(stride: usize) -> Self {
+        Self { stride, ..Self::default() }
+    }
+
+    /// Removes all rows, and keeps their memory.
+    pub(super) const fn clear(&mut self) {
+        self.row = 0;
+    }
+
+    /// Makes room for the row to be filled.
+    #[inline(always)]
+    pub(super) fn begin_row(&mut self) {
+        if self.literals.len() < self.row + self.stride {
+            self.grow();
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.values.resize(self.row + self.stride, 0.0);
+        self.literals.resize(self.row + self.stride, Span::default());
+    }
+
+    /// Sets a value of the row that is being filled.
+    #[inline(always)]
+    pub(super) fn set(&mut self, field: usize, value: f64, literal: Span) {
+        let at = self.row + field;
+        if let (Some(place), Some(literal_place)) =
+            (self.values.get_mut(at), self.literals.get_mut(at))
+        {
+            *place = value;
+            *literal_place = literal;
+        }
+    }
+
+    /// Ends the row, and returns where it is.
+    #[inline(always)]
+    pub(super) fn end_row(&mut self) -> u32 {
+        let row = position(self.row);
+        self.row += self.stride;
+        row
+    }
+}
+
+/// The literals of one event, as they were sent.
+#[derive(Clone, Copy, Debug)]
+pub struct SentLiterals<'a> {
+    spans: &'a [Span],
+    body: &'a [u8],
+    arena: &'a Arena,
+}
+
+impl<'a> SentLiterals<'a> {
+    /// Returns the literal of the field of this index.
+    #[inline]
+    pub(super) fn get(&self, field: usize) -> &'a [u8] {
+        bytes(self.spans.get(field).copied().unwrap_or_default(), self.body, self.arena)
+    }
+}
+
+/// Returns the text of a span.
+#[inline]
+fn bytes<'a>(span: Span, body: &'a [u8], arena: &'a Arena) -> &'a [u8] {
+    let found = body.get(span.start as usize..span.end as usize);
+    found.unwrap_or_else(|| arena.text(span).as_bytes())
 }
 
 /// The items of one body, events and rejections, in their order.
@@ -84,6 +166,7 @@ pub struct Batch<'d> {
     pub(super) assigned: Option<u64>,
     pub(super) body: &'d [u8],
     pub(super) arena: &'d Arena,
+    pub(super) rows: &'d FieldRows,
 }
 
 impl<'d> Batch<'d> {
@@ -127,19 +210,24 @@ impl<'d> Batch<'d> {
     /// Returns the event of one of the [`Self::spans`].
     #[inline(always)]
     pub fn event(&self, spans: &EventSpans) -> Event<'d> {
-        let [cpu, rps] = spans.literals;
+        let row = spans.row as usize..spans.row as usize + self.rows.stride;
+        let literals = SentLiterals {
+            spans: self.rows.literals.get(row.clone()).unwrap_or_default(),
+            body: self.body,
+            arena: self.arena,
+        };
         Event {
             device_id: (!spans.device_id.is_empty()).then(|| self.bytes(spans.device_id)),
             timestamp: self.bytes(spans.timestamp),
             timestamp_ms: spans.timestamp_ms,
-            values: spans.values,
-            literals: [self.bytes(cpu), self.bytes(rps)],
+            present: spans.present,
+            values: self.rows.values.get(row).unwrap_or_default(),
+            literals: Literals::Sent(literals),
         }
     }
 
     #[inline]
     pub(super) fn bytes(&self, span: Span) -> &'d [u8] {
-        let found = self.body.get(span.start as usize..span.end as usize);
-        found.unwrap_or_else(|| self.arena.text(span).as_bytes())
+        bytes(span, self.body, self.arena)
     }
 }

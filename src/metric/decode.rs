@@ -10,6 +10,7 @@ pub use crate::metric::object::MissingOptional;
 use crate::metric::object::ObjectReader;
 use crate::metric::rejection::{BodyError, Rejection};
 use crate::metric::timestamp_generator::TimestampGenerator;
+use crate::schema::Schema;
 use percore::clock::Now;
 
 /// The meaning of line ends in a body.
@@ -54,25 +55,21 @@ pub struct Decoder {
     assigned: Option<u64>,
 }
 
-impl Default for Decoder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Decoder {
-    /// Returns a decoder without storage, for the only core and a clock that is never set back.
-    pub fn new() -> Self {
-        Self::of_core(0, 1, i64::MAX)
+    /// Returns a decoder of metrics of a schema, for the only core and a clock that is never set
+    /// back.
+    pub fn new(schema: &'static Schema) -> Self {
+        Self::of_core(0, 1, i64::MAX, schema)
     }
 
-    /// Returns the decoder of one of `cores`, for a store that keeps metrics for so long. The
+    /// Returns the decoder of one of `cores` for metrics of a schema, for a store that keeps them
+    /// for so long. The
     /// decoders of all cores assign distinct timestamps.
-    pub fn of_core(core: usize, cores: usize, ttl_ms: i64) -> Self {
+    pub fn of_core(core: usize, cores: usize, ttl_ms: i64, schema: &'static Schema) -> Self {
         Self {
             items: Vec::new(),
             events: 0,
-            objects: ObjectReader::default(),
+            objects: ObjectReader::new(schema),
             timestamps: TimestampGenerator::of_core(core, cores, ttl_ms),
             received_us: 0,
             assigned: None,
@@ -130,8 +127,9 @@ impl Decoder {
     }
 
     const fn batch<'d>(&'d self, body: &'d [u8]) -> Batch<'d> {
-        let (items, arena) = (self.items.as_slice(), self.objects.arena());
-        Batch { items, events: self.events, assigned: self.assigned, body, arena }
+        let (items, arena, rows) =
+            (self.items.as_slice(), self.objects.arena(), self.objects.rows());
+        Batch { items, events: self.events, assigned: self.assigned, body, arena, rows }
     }
 
     /// Assigns an event a timestamp that no other event has.
@@ -167,21 +165,38 @@ impl Decoder {
 mod tests {
     use super::*;
     use crate::limits::NUMBER_BYTES_MAX;
-    use crate::metric::event::{Event, Field};
+    use crate::metric::event::Event;
     use crate::metric::json_error::{JsonError, position};
     use crate::metric::member::Member;
     use crate::metric::number::tests::ROUNDED;
     use crate::metric::rejection::{JsonKind, Reason};
+    use crate::schema::Field;
 
     const NOW: Now = Now { mono_ns: 1, wall_us: 1_795_420_957_123_000 };
     const GOOD: &str = r#"{"device_id":"d1","timestamp":1795420957,"cpu":41.5,"rps":1200}"#;
+
+    const TIME: Member = Member::Timestamp("timestamp");
+    const DEVICE: Member = Member::DeviceId("device_id");
+
+    fn cpu() -> Field {
+        Schema::standard().fields()[0]
+    }
+
+    fn rps() -> Field {
+        Schema::standard().fields()[1]
+    }
+
+    /// Returns the literals of both fields.
+    fn literals<'a>(event: &Event<'a>) -> [&'a [u8]; 2] {
+        [cpu(), rps()].map(|field| event.literal(field))
+    }
 
     fn decode<R>(
         body: &[u8],
         lines: LineMode,
         see: impl FnOnce(Batch<'_>) -> R,
     ) -> Result<R, BodyError> {
-        Decoder::new().decode(body, lines, NOW).map(see)
+        Decoder::new(Schema::standard()).decode(body, lines, NOW).map(see)
     }
 
     /// Returns the reason of each item; `None` for an event.
@@ -231,14 +246,14 @@ mod tests {
             assert_eq!(event.timestamp, b"1795420957");
             assert_eq!(event.timestamp_ms, 1_795_420_957_000);
             assert_eq!(event.values, [41.5, 1200.0]);
-            assert_eq!(event.literals, [&b"41.5"[..], b"1200"]);
+            assert_eq!(literals(&event), [&b"41.5"[..], b"1200"]);
         });
         event(r#" { "RPS" : -0 , "\u0043pu" : 1.50e1 } "#, |event| {
             assert_eq!(event.device_id, None);
             assert_eq!(event.timestamp, b"1795420957123000");
             assert_eq!(event.timestamp_ms, NOW.wall_ms());
-            assert_eq!(event.values.map(f64::to_bits), [15.0_f64.to_bits(), 0]);
-            assert_eq!(event.literals, [&b"1.50e1"[..], b"-0"]);
+            assert_eq!([0, 1].map(|at: usize| event.values[at].to_bits()), [15.0_f64.to_bits(), 0]);
+            assert_eq!(literals(&event), [&b"1.50e1"[..], b"-0"]);
         });
     }
 
@@ -266,11 +281,11 @@ mod tests {
         }
         for sent in ["-1", "-1.5", "5e18", "5000000000000000000"] {
             let body = with(&format!("\"timestamp\":{sent}"));
-            assert_eq!(rejection(&body), Rejection::Timestamp { at: 13 }, "{sent}");
+            assert_eq!(rejection(&body), Rejection::Timestamp { member: TIME, at: 13 }, "{sent}");
         }
         for sent in ["\"\"", "\" 1\"", "\"-1\"", "\"1969-12-31T23:59:59Z\"", "\"\\ud800\""] {
             let body = with(&format!("\"timestamp\":{sent}"));
-            assert_eq!(rejection(&body), Rejection::Timestamp { at: 13 }, "{sent}");
+            assert_eq!(rejection(&body), Rejection::Timestamp { member: TIME, at: 13 }, "{sent}");
         }
         for sent in ["true", "[]", "{}"] {
             let body = with(&format!("\"timestamp\":{sent}"));
@@ -284,12 +299,12 @@ mod tests {
         event(&ahead(600_000), |event| {
             assert_eq!(event.timestamp_ms, NOW.wall_ms() + 600_000);
         });
-        assert_eq!(rejection(&ahead(600_001)), Rejection::Future { at: 13 });
+        assert_eq!(rejection(&ahead(600_001)), Rejection::Future { member: TIME, at: 13 });
         let quoted = ahead(600_001).replace(":17", ":\"17").replace(",\"cpu", "\",\"cpu");
-        assert_eq!(rejection(&quoted), Rejection::Future { at: 13 });
+        assert_eq!(rejection(&quoted), Rejection::Future { member: TIME, at: 13 });
         for later in ["1795421557.124", "179542155712400001e-5", "\"2026-11-23 08:12:37.124\""] {
             let body = with(&format!("\"timestamp\":{later}"));
-            assert_eq!(rejection(&body), Rejection::Future { at: 13 }, "{later}");
+            assert_eq!(rejection(&body), Rejection::Future { member: TIME, at: 13 }, "{later}");
         }
     }
 
@@ -298,24 +313,24 @@ mod tests {
         for (cpu, rps) in [("0", "0"), ("1000000", "1000000000000"), ("1e6", "1e12"), ("-0.0", "0")]
         {
             event(&format!("{{\"cpu\":{cpu},\"rps\":{rps}}}"), |event| {
-                assert_eq!(event.literals, [cpu.as_bytes(), rps.as_bytes()]);
+                assert_eq!(literals(&event), [cpu.as_bytes(), rps.as_bytes()]);
             });
         }
-        let cpu = Member::Value(Field::Cpu);
+        let cpu_member = Member::Value(cpu());
         for sent in ["41.5", "0", "1e6", "-0", "1000000.0", "4\\u0031.5"] {
             event(&format!("{{\"rps\":\"2\",\"cpu\":\"{sent}\"}}"), |event| {
                 let meant = sent.replace("\\u0031", "1");
                 let value: f64 = meant.parse().unwrap();
-                assert_eq!(event.literals, [meant.as_bytes(), b"2"]);
+                assert_eq!(literals(&event), [meant.as_bytes(), b"2"]);
                 assert_eq!(event.values, [value, 2.0]);
             });
         }
         for sent in ["\"-1\"", "\"1e400\"", "\"1000000.5\""] {
             let body = format!("{{\"rps\":1,\"cpu\":{sent}}}");
-            assert_eq!(rejection(&body), Rejection::Range { field: Field::Cpu, at: 15 }, "{sent}");
+            assert_eq!(rejection(&body), Rejection::Range { field: cpu(), at: 15 }, "{sent}");
         }
         let long = format!("{{\"rps\":1,\"cpu\":\"0.{}\"}}", "0".repeat(NUMBER_BYTES_MAX));
-        assert_eq!(rejection(&long), Rejection::TooLong { field: Field::Cpu, at: 15 });
+        assert_eq!(rejection(&long), Rejection::TooLong { field: cpu(), at: 15 });
         for (sent, found) in [
             ("\"\"", JsonKind::String),
             ("\" 1\"", JsonKind::String),
@@ -332,11 +347,11 @@ mod tests {
             ("{\"cpu\":1}", JsonKind::Object),
         ] {
             let body = format!("{{\"rps\":1,\"cpu\":{sent}}}");
-            assert_eq!(rejection(&body), Rejection::Type { member: cpu, found, at: 15 });
+            assert_eq!(rejection(&body), Rejection::Type { member: cpu_member, found, at: 15 });
         }
         for sent in ["-1", "-1e-300", "1000000.0000000002", "1e400", "-1e400", "1e7"] {
             let body = format!("{{\"rps\":1,\"cpu\":{sent}}}");
-            assert_eq!(rejection(&body), Rejection::Range { field: Field::Cpu, at: 15 }, "{sent}");
+            assert_eq!(rejection(&body), Rejection::Range { field: cpu(), at: 15 }, "{sent}");
         }
         for sent in ["NaN", "Infinity", "+1", ".5", "01", "1.", "0x1", "1_0", "'1'", ""] {
             malformed(&format!("{{\"cpu\":{sent},\"rps\":1}}"));
@@ -425,7 +440,7 @@ mod tests {
             &"{".repeat(20_000),
         ] {
             let body = with(&format!("\"device_id\":\"{id}\""));
-            assert_eq!(rejection(&body), Rejection::DeviceId { at: 13 }, "{id}");
+            assert_eq!(rejection(&body), Rejection::DeviceId { member: DEVICE, at: 13 }, "{id}");
         }
         for id in ["17", "0", &"9".repeat(128)] {
             for body in [format!("{{\"device_id\":{id},\"cpu\":1,\"rps\":2}}"), {
@@ -435,7 +450,7 @@ mod tests {
             }
         }
         let body = with(&format!("\"device_id\":{}", "9".repeat(129)));
-        assert_eq!(rejection(&body), Rejection::DeviceId { at: 13 });
+        assert_eq!(rejection(&body), Rejection::DeviceId { member: DEVICE, at: 13 });
         for id in ["-1", "1.0", "1e3", "true", "[\"a\"]", "{}"] {
             let body = with(&format!("\"device_id\":{id}"));
             assert_eq!(rejection(&body).reason(), Reason::Type, "{id}");
@@ -562,7 +577,7 @@ mod tests {
         decode(&body, LineMode::Detect, |batch| {
             let items: Vec<_> = batch.iter().collect();
             assert_eq!(items[0].unwrap().device_id, Some(&b"d1"[..]));
-            assert_eq!(items[2].unwrap().literals, [b"1", b"2"]);
+            assert_eq!(literals(&items[2].unwrap()), [b"1", b"2"]);
             let (bad, at) = (items[1].unwrap_err(), 9);
             assert_eq!(bad, Rejection::Malformed(JsonError::Utf8 { at }));
         })
@@ -710,7 +725,7 @@ mod tests {
     #[test]
     fn members_are_named_that_may_be_meant_for_what_is_missing() {
         let ignored = |body: &str| {
-            let mut decoder = Decoder::new();
+            let mut decoder = Decoder::new(Schema::standard());
             decoder.decode(body.as_bytes(), LineMode::Detect, NOW).unwrap();
             decoder.ignored_members(body.as_bytes()).map(|ignored| {
                 let names: Vec<_> = ignored.names().map(String::from_utf8_lossy).collect();
@@ -802,7 +817,7 @@ mod tests {
 
     #[test]
     fn a_time_that_nobody_sent_is_given_once() {
-        let mut decoder = Decoder::of_core(3, 4, 300_000);
+        let mut decoder = Decoder::of_core(3, 4, 300_000, Schema::standard());
         let line = "{\"cpu\":1,\"rps\":2}\n{\"cpu\":1,\"rps\":2,\"timestamp\":null}\n{}\n";
         let mut last = 0;
         for _ in 0..3 {
@@ -848,7 +863,7 @@ mod tests {
 
     #[test]
     fn a_decoder_forgets_the_body_before() {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::new(Schema::standard());
         let later = Now { mono_ns: 2, wall_us: NOW.wall_us + 5000 };
         let body = with(r#""device_id":"\u0061""#);
         for (received, ms) in [(NOW, NOW.wall_ms()), (later, later.wall_ms())] {

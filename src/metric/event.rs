@@ -1,17 +1,10 @@
 //! Events: validated metrics of one device each, borrowed from the request that brought them.
 
-percore::named_enum! {
-    /// The two measured fields of an event.
-    pub enum Field {
-        /// CPU use in per cent of one core; several cores add up to more than 100.
-        Cpu = "cpu",
-        /// Requests per second.
-        Rps = "rps",
-    }
-}
+use crate::metric::batch::SentLiterals;
+use crate::schema::{Field, FieldSet};
 
 /// An event that passed every rule of the API.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Event<'a> {
     /// The device that sent it: 1 to 128 bytes of `A-Z a-z 0-9 . _ : -`.
     pub device_id: Option<&'a [u8]>,
@@ -21,8 +14,45 @@ pub struct Event<'a> {
     pub timestamp: &'a [u8],
     /// The same time in milliseconds since 1970, whatever unit it was sent in.
     pub timestamp_ms: i64,
-    /// The values, in the order of [`Field::ALL`]; finite and in range.
-    pub values: [f64; 2],
-    /// The values' JSON literals, as they were sent; ASCII.
-    pub literals: [&'a [u8]; 2],
+    /// The fields that it has: all required ones, and at least one.
+    pub present: FieldSet,
+    /// The values by [`Field::index`], finite and in range. That of an absent field has no meaning.
+    pub values: &'a [f64],
+    /// The values' JSON literals.
+    pub literals: Literals<'a>,
+}
+
+/// The JSON literals of an event's values by [`Field::index`], as they were sent; ASCII.
+#[derive(Clone, Copy, Debug)]
+pub enum Literals<'a> {
+    /// In the body that brought the event.
+    Sent(SentLiterals<'a>),
+    /// As they are.
+    Given(&'a [&'a [u8]]),
+}
+
+impl Default for Literals<'_> {
+    fn default() -> Self {
+        Self::Given(&[])
+    }
+}
+
+impl<'a> Event<'a> {
+    /// Returns the value of a field; `None` if it is absent.
+    #[inline]
+    pub fn value(&self, field: Field) -> Option<f64> {
+        self.values.get(field.index()).copied().filter(|_| self.present.contains(field))
+    }
+
+    /// Returns the literal of a field's value; empty if the field is absent.
+    #[inline]
+    pub fn literal(&self, field: Field) -> &'a [u8] {
+        if !self.present.contains(field) {
+            return &[];
+        }
+        match self.literals {
+            Literals::Sent(sent) => sent.get(field.index()),
+            Literals::Given(literals) => literals.get(field.index()).copied().unwrap_or_default(),
+        }
+    }
 }

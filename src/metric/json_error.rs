@@ -68,11 +68,8 @@ pub enum JsonError {
     #[error("expected UTF-8, found UTF-16 or UTF-32 at byte {at}")]
     Utf16 { at: u32 },
     /// An HTML form, or JSON in its percent-encoding. `at` is where it stops being JSON.
-    #[error(
-        "expected JSON such as {{\"cpu\":41.5,\"rps\":1200}}, found a form at byte {at}; \
-        send JSON"
-    )]
-    Form { at: u32 },
+    #[error("expected JSON such as {example}, found a form at byte {at}; send JSON")]
+    Form { example: &'static str, at: u32 },
 }
 
 /// U+FEFF in UTF-8.
@@ -106,7 +103,7 @@ impl JsonError {
             | Self::ByteOrderMark { at, .. }
             | Self::Utf8 { at }
             | Self::Utf16 { at }
-            | Self::Form { at }
+            | Self::Form { at, .. }
             | Self::Depth { at } => at,
         }
     }

@@ -7,7 +7,7 @@
 
 use memchr::{memchr, memchr2};
 
-use crate::limits::{NUMBER_BYTES_MAX, VALUE_MAGNITUDE_MAX};
+use crate::limits::NUMBER_BYTES_MAX;
 use crate::metric::json_error::{Expected, JsonError};
 
 /// A scanned number. Its value is computed on demand, because not every number's is needed.
@@ -190,14 +190,16 @@ const EXACT_POWERS: [f64; 23] = [
 const EXACT_INTEGER_MAX: u64 = 1 << 53;
 
 impl Number {
-    /// Returns the nearest `f64`, never a negative zero; infinity if the magnitude is beyond what
-    /// any field takes. `None` for a literal of more than [`NUMBER_BYTES_MAX`].
+    /// Returns the nearest `f64`, never a negative zero; infinity if the first digit stands for a
+    /// higher power of ten than `magnitude_max`. `None` for a literal of more than
+    /// [`NUMBER_BYTES_MAX`].
     #[inline]
-    pub(super) fn value(self, bytes: &[u8]) -> Option<f64> {
+    pub(super) fn value(self, bytes: &[u8], magnitude_max: i64) -> Option<f64> {
         if self.end - self.start > NUMBER_BYTES_MAX {
             return None;
         }
-        let nearest = || nearest_f64(bytes.get(self.start..self.end).unwrap_or_default());
+        let nearest =
+            || nearest_f64(bytes.get(self.start..self.end).unwrap_or_default(), magnitude_max);
         Some(self.quotient().unwrap_or_else(nearest))
     }
 
@@ -229,12 +231,12 @@ impl Number {
     }
 }
 
-/// Returns the nearest `f64` of a scanned literal.
-fn nearest_f64(literal: &[u8]) -> f64 {
+/// Returns the nearest `f64` of a scanned literal; infinity beyond `magnitude_max`.
+fn nearest_f64(literal: &[u8], magnitude_max: i64) -> f64 {
     let Some(magnitude) = Decimal::of(literal).magnitude() else {
         return 0.0;
     };
-    if magnitude > VALUE_MAGNITUDE_MAX {
+    if magnitude > magnitude_max {
         return f64::INFINITY;
     }
     if magnitude < MAGNITUDE_MIN {
@@ -337,7 +339,11 @@ pub(in crate::metric) mod tests {
             let bytes = literal.as_bytes();
             let number = scan_number(bytes, 0).unwrap();
             assert_eq!(number.end, bytes.len());
-            assert_eq!(number.value(bytes).map(f64::to_bits), Some(value.to_bits()), "{literal}");
+            assert_eq!(
+                number.value(bytes, 12).map(f64::to_bits),
+                Some(value.to_bits()),
+                "{literal}"
+            );
         }
         for (literal, at) in [
             ("-", 1),
@@ -366,7 +372,8 @@ pub(in crate::metric) mod tests {
             "-0.000000000000000000000000000000000000000000001e-300",
         ] {
             let before = ROUNDED.get();
-            let value = scan_whole_number(literal.as_bytes()).unwrap().value(literal.as_bytes());
+            let value =
+                scan_whole_number(literal.as_bytes()).unwrap().value(literal.as_bytes(), 12);
             let value = value.unwrap();
             assert!(value == 0.0 || value.is_infinite(), "{literal}: {value}");
             assert_eq!(ROUNDED.get(), before, "{literal}");

@@ -9,25 +9,29 @@
 use serde::de::IgnoredAny;
 
 use crate::limits::{DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, IGNORED_NAMES_MAX, JSON_DEPTH_MAX};
-use crate::metric::batch::{Arena, EventSpans, Span};
+use crate::metric::batch::{Arena, EventSpans, FieldRows, Span};
 use crate::metric::device_id::is_device_id;
 use crate::metric::event_builder::EventBuilder;
 use crate::metric::fast_path;
 use crate::metric::json_error::{Expected, JsonError};
-use crate::metric::member::Member;
+use crate::metric::member::{Member, MemberTable, OBJECT_START};
 use crate::metric::number::{scan_number, scan_whole_number};
 use crate::metric::rejection::{JsonKind, Rejection};
 use crate::metric::scan::{
     StringToken, container_end, scan_string, skip_blanks, unescape, word_end,
 };
 use crate::metric::timestamp::{self, ParsedTimestamp};
+use crate::schema::Schema;
 use percore::clock::Now;
 
 /// Reads the objects of a body. It owns the text that the body does not contain, and remembers what
 /// the log is told about the body.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ObjectReader {
+    schema: &'static Schema,
+    members: MemberTable,
     arena: Arena,
+    rows: FieldRows,
     /// The latest time that an event may have.
     latest_ms: i64,
     /// The rejection of the first refused event with a device id, and that id.
@@ -51,6 +55,20 @@ pub struct MissingOptional {
 pub(super) type Item = (Result<EventSpans, Rejection>, usize);
 
 impl ObjectReader {
+    /// Returns a reader of metrics of this schema.
+    pub(super) fn new(schema: &'static Schema) -> Self {
+        Self {
+            schema,
+            members: MemberTable::new(schema),
+            arena: Arena::default(),
+            rows: FieldRows::new(schema.fields().len()),
+            latest_ms: 0,
+            rejected_device: None,
+            events_with_ignored: 0,
+            ignored: None,
+        }
+    }
+
     /// Prepares for a body of so many bytes.
     pub(super) fn begin_body(&mut self, body_bytes: usize, received: Now) {
         self.latest_ms = received.wall_ms().saturating_add(FUTURE_MS_MAX);
@@ -60,9 +78,15 @@ impl ObjectReader {
     /// Prepares for reading the same body again.
     pub(super) fn reset(&mut self, body_bytes: usize) {
         self.arena.clear(body_bytes);
+        self.rows.clear();
         self.rejected_device = None;
         self.events_with_ignored = 0;
         self.ignored = None;
+    }
+
+    /// Returns the error of a form instead of JSON, which ends to be JSON at `at`.
+    pub(super) fn form_error(&self, at: u32) -> JsonError {
+        JsonError::Form { example: &self.schema.example, at }
     }
 
     /// Returns the rejection of the first refused event with a device id, and where that id is.
@@ -80,6 +104,11 @@ impl ObjectReader {
     /// The text that the body does not contain.
     pub(super) const fn arena(&self) -> &Arena {
         &self.arena
+    }
+
+    /// The values of the events.
+    pub(super) const fn rows(&self) -> &FieldRows {
+        &self.rows
     }
 
     /// Adds an integer to the arena.
@@ -107,37 +136,40 @@ impl ObjectReader {
 
     /// Reads an event of the usual shape, if one begins at `start`.
     #[inline(always)]
-    pub(super) fn read_fast(&self, text: &[u8], start: usize) -> Option<(EventSpans, usize)> {
+    pub(super) fn read_fast(&mut self, text: &[u8], start: usize) -> Option<(EventSpans, usize)> {
         if text.get(start) != Some(&b'{') {
             return None;
         }
-        fast_path::parse(text, start, self.latest_ms)
+        let Self { schema, members, rows, latest_ms, .. } = self;
+        rows.begin_row();
+        fast_path::parse(members, rows, schema.required_set(), text, start, *latest_ms)
     }
 
     /// Reads an object to its end, even after a broken rule: only then it is known to be JSON.
     fn read_object(&mut self, text: &[u8], start: usize, depth: usize) -> Result<Item, JsonError> {
+        self.rows.begin_row();
         let mut event = EventBuilder::new(start);
+        let mut before = OBJECT_START;
         let mut at = skip_blanks(text, start + 1);
         if text.get(at) == Some(&b'}') {
             return Ok((self.finish(&event), at + 1));
         }
         loop {
             let name_at = at;
-            let (member, end) = match Member::at_canonical_name(text, at) {
-                Some((member, end)) => (Some(member), end),
+            let (member, name_end, colon_end) = match self.members.read(text, at, before) {
+                Some((member, place, end)) => {
+                    before = place;
+                    (Some(member), end - 1, end)
+                }
                 None => self.read_name(text, at)?,
             };
-            at = skip_blanks(text, end);
-            if text.get(at) != Some(&b':') {
-                return Err(JsonError::expected(Expected::Colon, text, at));
-            }
-            at = skip_blanks(text, at + 1);
+            at = skip_blanks(text, colon_end);
             at = if let Some(member) = member {
                 event.set_present(member, name_at);
                 let field = self.read_value(&mut event, member, text, at, depth);
                 field.map_err(|error| value_error(error, member, text, at))?
             } else {
-                event.add_ignored(Span::new(name_at + 1, end - 1));
+                event.add_ignored(Span::new(name_at + 1, name_end - 1));
                 skip_value(text, at, depth)?.1
             };
             at = skip_blanks(text, at);
@@ -149,14 +181,24 @@ impl ObjectReader {
         }
     }
 
-    /// Reads the name at `at`. Returns the member that it means, if any, and its end.
-    fn read_name(&mut self, text: &[u8], at: usize) -> Result<(Option<Member>, usize), JsonError> {
+    /// Reads the name and the colon at `at`. Returns the member that it means, if any, and the ends
+    /// of both.
+    fn read_name(
+        &mut self,
+        text: &[u8],
+        at: usize,
+    ) -> Result<(Option<Member>, usize, usize), JsonError> {
         if text.get(at) != Some(&b'"') {
             return Err(JsonError::expected(Expected::Name, text, at));
         }
         let name = scan_string(text, at + 1)?;
-        let (member, _) = self.with_unescaped(text, at + 1, name, Member::from_name);
-        Ok((member, name.end + 1))
+        let (member, _) =
+            self.with_unescaped(text, at + 1, name, |members, name| members.of_name(name));
+        let colon = skip_blanks(text, name.end + 1);
+        if text.get(colon) != Some(&b':') {
+            return Err(JsonError::expected(Expected::Colon, text, colon));
+        }
+        Ok((member, name.end + 1, colon + 1))
     }
 
     /// Reads the value of a member, and returns its end.
@@ -169,7 +211,7 @@ impl ObjectReader {
         depth: usize,
     ) -> Result<usize, JsonError> {
         // After the first broken rule only the device id is still of use.
-        if event.rejection.is_none() || member == Member::DeviceId {
+        if event.rejection.is_none() || matches!(member, Member::DeviceId(_)) {
             match text.get(at) {
                 Some(b'"') => return self.read_string(event, member, text, at),
                 Some(b'0'..=b'9' | b'-') => return self.read_number(event, member, text, at),
@@ -194,16 +236,25 @@ impl ObjectReader {
         let number = scan_number(text, at)?;
         let sent = Span::new(at, number.end);
         match member {
-            Member::Value(field) => event.set_value(field, number.value(text), sent, at),
-            Member::Timestamp => {
+            Member::Value(field) => {
+                let value = number.value(text, field.magnitude_max());
+                event.set_value(&mut self.rows, field, value, sent, at);
+            }
+            Member::Timestamp(_) => {
                 let literal = text.get(at..number.end).unwrap_or_default();
-                self.set_timestamp(event, timestamp::from_number(number, literal), sent, at);
+                self.set_timestamp(
+                    event,
+                    member,
+                    timestamp::from_number(number, literal),
+                    sent,
+                    at,
+                );
             }
-            Member::DeviceId if number.is_digits() => {
+            Member::DeviceId(_) if number.is_digits() => {
                 let is_short = number.end - at <= DEVICE_ID_BYTES_MAX;
-                event.set_device_id(is_short, sent, at);
+                event.set_device_id(member, is_short, sent, at);
             }
-            Member::DeviceId => event.reject_type(member, JsonKind::Number, at),
+            Member::DeviceId(_) => event.reject_type(member, JsonKind::Number, at),
         }
         Ok(number.end)
     }
@@ -219,21 +270,24 @@ impl ObjectReader {
         let sent = scan_string(text, at + 1)?;
         match member {
             Member::Value(field) => {
-                let (value, literal) = self.with_unescaped(text, at + 1, sent, |literal| {
-                    scan_whole_number(literal).map(|number| number.value(literal))
+                let (value, literal) = self.with_unescaped(text, at + 1, sent, |_, literal| {
+                    let number = scan_whole_number(literal)?;
+                    Some(number.value(literal, field.magnitude_max()))
                 });
                 match value {
-                    Some(value) => event.set_value(field, value, literal, at),
+                    Some(value) => event.set_value(&mut self.rows, field, value, literal, at),
                     None => event.reject_type(member, JsonKind::String, at),
                 }
             }
-            Member::Timestamp => {
-                let (parsed, kept) = self.with_unescaped(text, at + 1, sent, timestamp::from_text);
-                self.set_timestamp(event, parsed, kept, at);
+            Member::Timestamp(_) => {
+                let (parsed, kept) =
+                    self.with_unescaped(text, at + 1, sent, |_, text| timestamp::from_text(text));
+                self.set_timestamp(event, member, parsed, kept, at);
             }
-            Member::DeviceId => {
-                let (is_valid, id) = self.with_unescaped(text, at + 1, sent, is_device_id);
-                event.set_device_id(is_valid, id, at);
+            Member::DeviceId(_) => {
+                let (is_valid, id) =
+                    self.with_unescaped(text, at + 1, sent, |_, id| is_device_id(id));
+                event.set_device_id(member, is_valid, id, at);
             }
         }
         Ok(sent.end + 1)
@@ -243,6 +297,7 @@ impl ObjectReader {
     fn set_timestamp(
         &mut self,
         event: &mut EventBuilder,
+        member: Member,
         parsed: Option<ParsedTimestamp>,
         sent: Span,
         at: usize,
@@ -251,7 +306,7 @@ impl ObjectReader {
             ParsedTimestamp::Integer(ms) => (sent, ms),
             ParsedTimestamp::Time(time) => (self.arena.append_integer(time.key()), time.ms()),
         });
-        event.set_timestamp(timestamp, self.latest_ms, at);
+        event.set_timestamp(member, timestamp, self.latest_ms, at);
     }
 
     /// Calls `read` with the text of a string, escapes decoded. Returns its result and the text's
@@ -262,24 +317,21 @@ impl ObjectReader {
         text: &[u8],
         start: usize,
         sent: StringToken,
-        read: impl FnOnce(&[u8]) -> T,
+        read: impl FnOnce(&MemberTable, &[u8]) -> T,
     ) -> (T, Span) {
         let raw = text.get(start..sent.end).unwrap_or_default();
         if sent.escaped {
             let kept = self.arena.append(|out| unescape(raw, out));
-            return (read(self.arena.text(kept).as_bytes()), kept);
+            return (read(&self.members, self.arena.text(kept).as_bytes()), kept);
         }
-        (read(raw), Span::new(start, sent.end))
+        (read(&self.members, raw), Span::new(start, sent.end))
     }
 
     /// Returns the event that the members of a whole object make, or its rejection.
     #[inline]
     fn finish(&mut self, event: &EventBuilder) -> Result<EventSpans, Rejection> {
-        if let Some(rejection) = event.rejection {
+        if let Some(rejection) = event.rejection(self.schema) {
             return Err(self.note_rejected(event, rejection));
-        }
-        if let Some(field) = event.missing_field() {
-            return Err(self.note_rejected(event, Rejection::Missing { field }));
         }
         if event.may_be_misspelt() {
             self.note_ignored(event);
@@ -289,8 +341,8 @@ impl ObjectReader {
             device_id: event.device_id,
             timestamp,
             timestamp_ms,
-            values: event.values,
-            literals: event.literals,
+            present: event.present,
+            row: self.rows.end_row(),
         })
     }
 
@@ -298,9 +350,8 @@ impl ObjectReader {
     fn note_ignored(&mut self, event: &EventBuilder) {
         self.events_with_ignored += 1;
         self.ignored.get_or_insert_with(|| {
-            let is_missing = |member| !event.is_present(member);
-            let (device_id, timestamp) =
-                (is_missing(Member::DeviceId), is_missing(Member::Timestamp));
+            let device_id = !event.is_named(Member::DEVICE_ID_BIT);
+            let timestamp = !event.is_named(Member::TIMESTAMP_BIT);
             (event.ignored, MissingOptional { device_id, timestamp })
         });
     }

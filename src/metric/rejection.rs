@@ -7,9 +7,9 @@
 use thiserror::Error;
 
 use crate::limits::{BATCH_EVENTS_MAX, FUTURE_MS_MAX, NUMBER_BYTES_MAX};
-use crate::metric::event::Field;
 use crate::metric::json_error::JsonError;
 use crate::metric::member::Member;
+use crate::schema::{Field, Schema};
 
 percore::named_enum! {
     /// The kind of a JSON value.
@@ -44,13 +44,16 @@ pub enum Rejection {
     /// A required field is absent.
     #[error("{}: missing", .field.name())]
     Missing { field: Field },
+    /// No field at all, where each is optional.
+    #[error("expected at least one of {}, found none", field_names(.schema))]
+    NoField { schema: &'static Schema },
     /// A value of the wrong kind.
     #[error("{}: expected {}, found {} at byte {at}",
         .member.name(), .member.expectation(), .found.name())]
     Type { member: Member, found: JsonKind, at: u32 },
     /// A number outside the field's range, or too large for any field.
     #[error("{}: expected {}, found another number at byte {at}",
-        .field.name(), Member::Value(*.field).expectation())]
+        .field.name(), .field.expectation())]
     Range { field: Field, at: u32 },
     /// A number's literal longer than [`NUMBER_BYTES_MAX`], whatever its value.
     #[error("{}: expected a number of at most {NUMBER_BYTES_MAX} bytes, found a longer one at \
@@ -60,17 +63,17 @@ pub enum Rejection {
     #[error("{}: given twice, again at byte {at}", .member.name())]
     Duplicate { member: Member, at: u32 },
     /// A string or integer that is no device id.
-    #[error("device_id: expected {}, found another form at byte {at}",
-        Member::DeviceId.expectation())]
-    DeviceId { at: u32 },
+    #[error("{}: expected {}, found another form at byte {at}",
+        .member.name(), .member.expectation())]
+    DeviceId { member: Member, at: u32 },
     /// A number or a string that is no time.
-    #[error("timestamp: expected {}, found another form at byte {at}",
-        Member::Timestamp.expectation())]
-    Timestamp { at: u32 },
+    #[error("{}: expected {}, found another form at byte {at}",
+        .member.name(), .member.expectation())]
+    Timestamp { member: Member, at: u32 },
     /// A time too far ahead of the server's clock.
-    #[error("timestamp: expected at most {} s ahead of the server's clock, found a later time at \
-        byte {at}", FUTURE_MS_MAX / 1000)]
-    Future { at: u32 },
+    #[error("{}: expected at most {} s ahead of the server's clock, found a later time at \
+        byte {at}", .member.name(), FUTURE_MS_MAX / 1000)]
+    Future { member: Member, at: u32 },
 }
 
 impl Rejection {
@@ -79,7 +82,7 @@ impl Rejection {
         match self {
             Self::Malformed(_) => Reason::Syntax,
             Self::NotObject { .. } => Reason::NotObject,
-            Self::Missing { .. } => Reason::Missing,
+            Self::Missing { .. } | Self::NoField { .. } => Reason::Missing,
             Self::Type { .. } => Reason::Type,
             Self::Range { .. } | Self::TooLong { .. } => Reason::Range,
             Self::Duplicate { .. } => Reason::Duplicate,
@@ -88,6 +91,12 @@ impl Rejection {
             Self::Future { .. } => Reason::Future,
         }
     }
+}
+
+/// Returns the names of all fields, with commas between them.
+fn field_names(schema: &Schema) -> String {
+    let names: Vec<_> = schema.fields().iter().map(|field| field.name()).collect();
+    names.join(", ")
 }
 
 percore::named_enum! {
@@ -151,36 +160,37 @@ mod tests {
 
     #[test]
     fn a_detail_names_field_place_and_expectation() {
-        let (member, found, at) = (Member::Value(Field::Cpu), JsonKind::String, 15);
+        let (member, found, at) =
+            (Member::Value(Schema::standard().fields()[0]), JsonKind::String, 15);
         for (rejection, detail) in [
             (
                 Rejection::Type { member, found, at },
                 "cpu: expected a finite number from 0 to 1000000, found a string at byte 15",
             ),
             (
-                Rejection::Range { field: Field::Rps, at },
+                Rejection::Range { field: Schema::standard().fields()[1], at },
                 "rps: expected a finite number from 0 to 1000000000000, found another number at \
                  byte 15",
             ),
             (
-                Rejection::TooLong { field: Field::Cpu, at },
+                Rejection::TooLong { field: Schema::standard().fields()[0], at },
                 "cpu: expected a number of at most 128 bytes, found a longer one at byte 15",
             ),
-            (Rejection::Missing { field: Field::Cpu }, "cpu: missing"),
+            (Rejection::Missing { field: Schema::standard().fields()[0] }, "cpu: missing"),
             (Rejection::Duplicate { member, at }, "cpu: given twice, again at byte 15"),
             (Rejection::NotObject { found: JsonKind::Array }, "expected an object, found an array"),
             (
-                Rejection::DeviceId { at },
+                Rejection::DeviceId { member: Member::DeviceId("device_id"), at },
                 "device_id: expected 1 to 128 bytes of A-Z a-z 0-9 . _ : -, found another form at \
                  byte 15",
             ),
             (
-                Rejection::Timestamp { at },
+                Rejection::Timestamp { member: Member::Timestamp("timestamp"), at },
                 "timestamp: expected a number of s, ms, us or ns or an ISO 8601 time since 1970, \
                  found another form at byte 15",
             ),
             (
-                Rejection::Future { at },
+                Rejection::Future { member: Member::Timestamp("timestamp"), at },
                 "timestamp: expected at most 600 s ahead of the server's clock, found a later \
                  time at byte 15",
             ),

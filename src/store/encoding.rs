@@ -8,7 +8,8 @@ use crate::limits::{
     BATCH_EVENTS_MAX, DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX, RECORD_BYTES_MAX,
     STORE_PREFIX_BYTES_MAX,
 };
-use crate::metric::event::{Event, Field};
+use crate::metric::event::Event;
+use crate::schema::Schema;
 use crate::store::key::KEY_PREFIX;
 
 /// The framing around key and value; a block has one for all its records.
@@ -194,8 +195,8 @@ const VALUE_DEVICE: &[u8] = b",\"device_id\":\"";
 
 const VALUE_BYTES_MIN: usize = VALUE_TIMESTAMP.len() + VALUE_CPU.len() + VALUE_RPS.len() + 4;
 
-fn literal<'a>(event: &Event<'a>, field: Field) -> &'a [u8] {
-    event.literals.get(field.index()).copied().unwrap_or_default()
+fn literal<'a>(event: &Event<'a>, field: usize) -> &'a [u8] {
+    Schema::standard().field(field).map_or(&[], |field| event.literal(field))
 }
 
 fn key_len(prefix: &[u8], event: &Event<'_>) -> usize {
@@ -208,9 +209,9 @@ fn value_len(event: &Event<'_>) -> usize {
     VALUE_TIMESTAMP.len()
         + event.timestamp.len()
         + VALUE_CPU.len()
-        + literal(event, Field::Cpu).len()
+        + literal(event, 0).len()
         + VALUE_RPS.len()
-        + literal(event, Field::Rps).len()
+        + literal(event, 1).len()
         + device
         + 1
 }
@@ -231,9 +232,9 @@ fn write_value(data: &mut Vec<u8>, event: &Event<'_>) {
     data.extend_from_slice(VALUE_TIMESTAMP);
     data.extend_from_slice(event.timestamp);
     data.extend_from_slice(VALUE_CPU);
-    data.extend_from_slice(literal(event, Field::Cpu));
+    data.extend_from_slice(literal(event, 0));
     data.extend_from_slice(VALUE_RPS);
-    data.extend_from_slice(literal(event, Field::Rps));
+    data.extend_from_slice(literal(event, 1));
     if let Some(id) = event.device_id {
         debug_assert!(id.len() <= DEVICE_ID_BYTES_MAX);
         data.extend_from_slice(VALUE_DEVICE);
@@ -289,6 +290,8 @@ pub const fn request_bytes_max(body_bytes: usize, prefix_bytes: usize) -> usize 
 mod tests {
     use super::*;
     use crate::limits::BODY_BYTES_MAX;
+    use crate::metric::event::Literals;
+    use crate::schema::FieldSet;
 
     #[test]
     fn a_value_is_known_by_its_key() {
@@ -296,7 +299,8 @@ mod tests {
             let event = Event {
                 device_id: id.map(str::as_bytes),
                 timestamp: b"1700000000",
-                literals: literals.map(str::as_bytes),
+                present: FieldSet::from_bits(3),
+                literals: Literals::Given(&literals.map(str::as_bytes)),
                 ..Event::default()
             };
             let mut data = Vec::new();
@@ -342,7 +346,8 @@ mod tests {
             let event = Event {
                 device_id: Some(id.as_bytes()),
                 timestamp: b"17000000000000000000",
-                literals: [b"1"; 2],
+                present: FieldSet::from_bits(3),
+                literals: Literals::Given(&[b"1", b"1"]),
                 ..Event::default()
             };
             let encoded = encoding.record_bytes(&event) * BATCH_EVENTS_MAX;

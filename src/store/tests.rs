@@ -1,5 +1,7 @@
 //! The store as the server uses it: every event is counted once at every step, also under look-ups.
 
+use crate::metric::event::Literals;
+use crate::schema::FieldSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -16,7 +18,8 @@ fn event<'a>(device_id: &'a str, timestamp: &'a str, cpu: &'a str) -> Event<'a> 
     Event {
         device_id: Some(device_id.as_bytes()),
         timestamp: timestamp.as_bytes(),
-        literals: [cpu.as_bytes(), b"1200"],
+        present: FieldSet::from_bits(3),
+        literals: Literals::Given(vec![cpu.as_bytes(), b"1200"].leak()),
         ..Event::default()
     }
 }

@@ -1,6 +1,6 @@
 //! Number literals that are hard to round: at and beside the middle between two neighbours.
 
-use corepulse::limits::RPS_MAX;
+const RPS_MAX: f64 = 1e12;
 use proptest::prelude::*;
 
 /// The digits of an integer, nine to a limb, the lowest first.

@@ -6,11 +6,11 @@ mod texts;
 
 use std::fmt;
 
-use corepulse::limits::{BATCH_EVENTS_MAX, CPU_MAX, DEVICE_ID_BYTES_MAX};
-use corepulse::limits::{FUTURE_MS_MAX, NUMBER_BYTES_MAX, RPS_MAX};
+use corepulse::limits::{BATCH_EVENTS_MAX, DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, NUMBER_BYTES_MAX};
 use corepulse::metric::decode::{Decoder, LineMode};
 use corepulse::metric::rejection::{BodyError, Reason};
 use corepulse::metric::timestamp::from_integer;
+use corepulse::schema::Schema;
 use percore::clock::Now;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -59,8 +59,14 @@ pub fn fast(decoder: &mut Decoder, body: &[u8], lines: LineMode) -> Result<Items
         Ok(event) => Ok(Owned {
             device_id: event.device_id.map(owned),
             timestamp: Some((owned(event.timestamp), event.timestamp_ms)),
-            values: event.values,
-            literals: event.literals.map(owned),
+            values: event.values.try_into().expect("two fields"),
+            literals: Schema::standard()
+                .fields()
+                .iter()
+                .map(|field| owned(event.literal(*field)))
+                .collect::<Vec<_>>()
+                .try_into()
+                .expect("two fields"),
         }),
         Err(rejection) => {
             assert!(!rejection.to_string().is_empty());
@@ -207,8 +213,8 @@ fn naive_item(raw: &RawValue) -> Result<Owned, Reason> {
         }
         let value = value.get();
         match name.as_str() {
-            "cpu" => cpu = Some(naive_number(value, CPU_MAX)?),
-            "rps" => rps = Some(naive_number(value, RPS_MAX)?),
+            "cpu" => cpu = Some(naive_number(value, 1e6)?),
+            "rps" => rps = Some(naive_number(value, 1e12)?),
             "device_id" => device_id = naive_device_id(value)?,
             _ => timestamp = naive_timestamp(value)?,
         }

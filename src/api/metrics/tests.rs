@@ -30,6 +30,7 @@ fn at_start() -> Snapshot {
     };
     let errors = vec![("oom", 0), ("io", 0)];
     Snapshot {
+        schema: Schema::standard(),
         labels: LABELS,
         counters: Counters::new(2, LABELS).totals(),
         durations: Latency::new(2, LABELS.routes.len()).merged(),

@@ -165,7 +165,7 @@ impl Decoder {
         }
         let error = or_utf8_error(error, body, valid).relative_to(start);
         let is_form = is_form(body.get(start..).unwrap_or_default());
-        let error = if is_form { JsonError::Form { at: error.at() } } else { error };
+        let error = if is_form { self.objects.form_error(error.at()) } else { error };
         self.push(Err(Rejection::Malformed(error)))
     }
 

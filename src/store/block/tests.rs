@@ -1,5 +1,7 @@
 //! Blocks against a naive reference: a list of pairs, searched from its end.
 
+use crate::metric::event::Literals;
+use crate::schema::FieldSet;
 use proptest::prelude::*;
 
 use super::*;
@@ -19,7 +21,8 @@ impl Sample {
         Event {
             device_id: self.device.as_deref().map(str::as_bytes),
             timestamp: self.timestamp.as_bytes(),
-            literals: [cpu.as_bytes(), rps.as_bytes()],
+            present: FieldSet::from_bits(3),
+            literals: Literals::Given(vec![cpu.as_bytes(), rps.as_bytes()].leak()),
             ..Event::default()
         }
     }
@@ -91,8 +94,9 @@ fn the_record_is_the_one_in_the_contract() {
         device_id: Some(b"d1"),
         timestamp: b"1700000000",
         timestamp_ms: 1_700_000_000_000,
-        values: [41.5, 1200.0],
-        literals: [b"41.5", b"1200"],
+        present: FieldSet::from_bits(3),
+        values: &[41.5, 1200.0],
+        literals: Literals::Given(&[b"41.5", b"1200"]),
     };
     assert_eq!(block.append(&event, at(7)), Appended::Fresh);
     let record = block.records().next().unwrap();

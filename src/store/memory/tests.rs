@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::metric::event::Event;
+use crate::metric::event::{Event, Literals};
+use crate::schema::FieldSet;
 use crate::store::encoding::Encoding;
 
 const TTL_MS: u64 = 8_000;
@@ -35,7 +36,8 @@ impl Fixture {
             let (timestamp, value) = (timestamp.to_string(), value.to_string());
             let event = Event {
                 timestamp: timestamp.as_bytes(),
-                literals: [b"1", value.as_bytes()],
+                present: FieldSet::from_bits(3),
+                literals: Literals::Given(&[b"1", value.as_bytes()]),
                 ..Event::default()
             };
             self.block.append(&event, now);

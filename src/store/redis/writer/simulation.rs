@@ -15,7 +15,8 @@ use fastrand::Rng;
 use super::super::observer::Observer;
 use super::*;
 use crate::limits::STORE_BLOCKS_IN_FLIGHT;
-use crate::metric::event::Event;
+use crate::metric::event::{Event, Literals};
+use crate::schema::FieldSet;
 use crate::store::encoding::Encoding;
 use crate::store::key::{KEY_PREFIX, KeyHasher};
 use percore::clock::Now;
@@ -37,7 +38,8 @@ fn event<'a>(device: &'a str, timestamp: &'a str, value: &'a str) -> Event<'a> {
     Event {
         device_id: Some(device.as_bytes()),
         timestamp: timestamp.as_bytes(),
-        literals: [value.as_bytes(), b"1"],
+        present: FieldSet::from_bits(3),
+        literals: Literals::Given(vec![value.as_bytes(), b"1"].leak()),
         ..Event::default()
     }
 }
