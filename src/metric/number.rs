@@ -222,7 +222,12 @@ impl Number {
 
     /// Returns true if it was written as an unsigned integer: nothing but digits.
     pub(super) const fn is_digits(self) -> bool {
-        !self.negative && !self.exponent && self.fraction_digits == 0
+        !self.negative && self.is_whole()
+    }
+
+    /// Returns true if it was written as an integer: digits, perhaps with a minus before them.
+    pub(super) const fn is_whole(self) -> bool {
+        !self.exponent && self.fraction_digits == 0
     }
 
     /// Returns true if it was written with a minus.
