@@ -12,6 +12,7 @@ pub mod decode;
 mod device_id;
 pub mod event;
 mod event_builder;
+mod event_writer;
 mod fast_path;
 pub mod json_error;
 pub mod key;

@@ -6,7 +6,8 @@ mod body_format;
 
 use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
 use crate::metric::batch::{Batch, EventSpans, Span};
-pub use crate::metric::object::MissingOptional;
+use crate::metric::event_writer::EventWriter;
+pub use crate::metric::event_writer::MissingOptional;
 use crate::metric::object::ObjectReader;
 use crate::metric::rejection::{BodyError, Rejection};
 use crate::metric::timestamp_generator::TimestampGenerator;
@@ -104,7 +105,7 @@ impl Decoder {
         debug_assert!(body.len() <= BODY_BYTES_MAX, "offsets into a body have 32 bits");
         self.items.clear();
         self.events = 0;
-        self.objects.begin_body(body.len(), received);
+        self.objects.writer.begin_body(body.len(), received);
         self.received_us = received.wall_us;
         self.assigned = None;
 
@@ -115,27 +116,27 @@ impl Decoder {
     /// Returns the rejection of the first refused event that has a device id, and that id, valid or
     /// not. `body` is the one that was decoded last.
     pub fn rejected_device<'d>(&'d self, body: &'d [u8]) -> Option<(Rejection, &'d [u8])> {
-        let (rejection, device_id) = self.objects.rejected_device()?;
+        let (rejection, device_id) = self.objects.writer.rejected_device()?;
         Some((rejection, self.batch(body).bytes(device_id)))
     }
 
     /// Returns the ignored members of events that lack a device id or a timestamp: `deviceId` and
     /// `ts` are likely meant to be these. `body` is the one that was decoded last.
     pub fn ignored_members<'d>(&'d self, body: &'d [u8]) -> Option<IgnoredMembers<'d>> {
-        let (events, names, missing) = self.objects.ignored()?;
+        let (events, names, missing) = self.objects.writer.ignored()?;
         Some(IgnoredMembers { events, names, missing, batch: self.batch(body) })
     }
 
     const fn batch<'d>(&'d self, body: &'d [u8]) -> Batch<'d> {
-        let (items, arena, rows) =
-            (self.items.as_slice(), self.objects.arena(), self.objects.rows());
+        let EventWriter { arena, rows, .. } = &self.objects.writer;
+        let items = self.items.as_slice();
         Batch { items, events: self.events, assigned: self.assigned, body, arena, rows }
     }
 
     /// Assigns an event a timestamp that no other event has.
     fn assign_timestamp(&mut self, spans: &mut EventSpans) {
         let assigned = self.timestamps.next(u64::try_from(self.received_us).unwrap_or(0));
-        spans.timestamp = self.objects.append_integer(assigned.key);
+        spans.timestamp = self.objects.writer.arena.append_integer(assigned.key);
         spans.timestamp_ms = assigned.ms;
         self.assigned = Some(assigned.key);
     }

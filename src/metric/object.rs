@@ -8,10 +8,11 @@
 
 use serde::de::IgnoredAny;
 
-use crate::limits::{DEVICE_ID_BYTES_MAX, FUTURE_MS_MAX, IGNORED_NAMES_MAX, JSON_DEPTH_MAX};
-use crate::metric::batch::{Arena, EventSpans, FieldRows, Span};
+use crate::limits::{DEVICE_ID_BYTES_MAX, JSON_DEPTH_MAX};
+use crate::metric::batch::{EventSpans, Span};
 use crate::metric::device_id::is_device_id;
 use crate::metric::event_builder::EventBuilder;
+use crate::metric::event_writer::EventWriter;
 use crate::metric::fast_path;
 use crate::metric::json_error::{Expected, JsonError};
 use crate::metric::member::{Member, MemberTable, OBJECT_START};
@@ -20,35 +21,15 @@ use crate::metric::rejection::{JsonKind, Rejection};
 use crate::metric::scan::{
     StringToken, container_end, scan_string, skip_blanks, unescape, word_end,
 };
-use crate::metric::timestamp::{self, ParsedTimestamp};
+use crate::metric::timestamp;
 use crate::schema::Schema;
-use percore::clock::Now;
 
-/// Reads the objects of a body. It owns the text that the body does not contain, and remembers what
-/// the log is told about the body.
+/// Reads the objects of a body.
 #[derive(Debug)]
 pub(super) struct ObjectReader {
-    schema: &'static Schema,
     members: MemberTable,
-    arena: Arena,
-    rows: FieldRows,
-    /// The latest time that an event may have.
-    latest_ms: i64,
-    /// The rejection of the first refused event with a device id, and that id.
-    rejected_device: Option<(Rejection, Span)>,
-    /// The number of events with ignored members and without a device id or a timestamp.
-    events_with_ignored: u64,
-    /// The names of the ignored members in the first of them, and what it lacks.
-    ignored: Option<([Span; IGNORED_NAMES_MAX], MissingOptional)>,
-}
-
-/// The optional members that an event lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MissingOptional {
-    /// True if it has no device id.
-    pub device_id: bool,
-    /// True if it has no timestamp.
-    pub timestamp: bool,
+    /// Takes what is read.
+    pub(super) writer: EventWriter,
 }
 
 /// An item, and the offset of the first byte after it.
@@ -57,63 +38,12 @@ pub(super) type Item = (Result<EventSpans, Rejection>, usize);
 impl ObjectReader {
     /// Returns a reader of metrics of this schema.
     pub(super) fn new(schema: &'static Schema) -> Self {
-        Self {
-            schema,
-            members: MemberTable::new(schema),
-            arena: Arena::default(),
-            rows: FieldRows::new(schema.fields().len()),
-            latest_ms: 0,
-            rejected_device: None,
-            events_with_ignored: 0,
-            ignored: None,
-        }
-    }
-
-    /// Prepares for a body of so many bytes.
-    pub(super) fn begin_body(&mut self, body_bytes: usize, received: Now) {
-        self.latest_ms = received.wall_ms().saturating_add(FUTURE_MS_MAX);
-        self.reset(body_bytes);
-    }
-
-    /// Prepares for reading the same body again.
-    pub(super) fn reset(&mut self, body_bytes: usize) {
-        self.arena.clear(body_bytes);
-        self.rows.clear();
-        self.rejected_device = None;
-        self.events_with_ignored = 0;
-        self.ignored = None;
+        Self { members: MemberTable::new(schema), writer: EventWriter::new(schema) }
     }
 
     /// Returns the error of a form instead of JSON, which ends to be JSON at `at`.
     pub(super) fn form_error(&self, at: u32) -> JsonError {
-        JsonError::Form { example: &self.schema.example, at }
-    }
-
-    /// Returns the rejection of the first refused event with a device id, and where that id is.
-    pub(super) const fn rejected_device(&self) -> Option<(Rejection, Span)> {
-        self.rejected_device
-    }
-
-    /// Returns the number of events with ignored members and without a device id or a timestamp,
-    /// and of the first of them the ignored names and what it lacks.
-    pub(super) fn ignored(&self) -> Option<(u64, &[Span], MissingOptional)> {
-        let (names, missing) = self.ignored.as_ref()?;
-        Some((self.events_with_ignored, names, *missing))
-    }
-
-    /// The text that the body does not contain.
-    pub(super) const fn arena(&self) -> &Arena {
-        &self.arena
-    }
-
-    /// The values of the events.
-    pub(super) const fn rows(&self) -> &FieldRows {
-        &self.rows
-    }
-
-    /// Adds an integer to the arena.
-    pub(super) fn append_integer(&mut self, integer: u64) -> Span {
-        self.arena.append_integer(integer)
+        JsonError::Form { example: &self.writer.schema.example, at }
     }
 
     /// Reads the item that begins at `start`, inside `outside` brackets. The timestamp of an event
@@ -140,19 +70,19 @@ impl ObjectReader {
         if text.get(start) != Some(&b'{') {
             return None;
         }
-        let Self { schema, members, rows, latest_ms, .. } = self;
+        let Self { members, writer: EventWriter { schema, rows, latest_ms, .. } } = self;
         rows.begin_row();
         fast_path::parse(members, rows, schema.required_set(), text, start, *latest_ms)
     }
 
     /// Reads an object to its end, even after a broken rule: only then it is known to be JSON.
     fn read_object(&mut self, text: &[u8], start: usize, depth: usize) -> Result<Item, JsonError> {
-        self.rows.begin_row();
+        self.writer.rows.begin_row();
         let mut event = EventBuilder::new(start);
         let mut before = OBJECT_START;
         let mut at = skip_blanks(text, start + 1);
         if text.get(at) == Some(&b'}') {
-            return Ok((self.finish(&event), at + 1));
+            return Ok((self.writer.finish(&event), at + 1));
         }
         loop {
             let name_at = at;
@@ -175,7 +105,7 @@ impl ObjectReader {
             at = skip_blanks(text, at);
             match text.get(at) {
                 Some(b',') => at = skip_blanks(text, at + 1),
-                Some(b'}') => return Ok((self.finish(&event), at + 1)),
+                Some(b'}') => return Ok((self.writer.finish(&event), at + 1)),
                 _ => return Err(JsonError::expected(Expected::CommaOrBrace, text, at)),
             }
         }
@@ -238,17 +168,12 @@ impl ObjectReader {
         match member {
             Member::Value(field) => {
                 let value = number.value(text, field.magnitude_max());
-                event.set_value(&mut self.rows, field, value, sent, at);
+                event.set_value(&mut self.writer.rows, field, value, sent, at);
             }
             Member::Timestamp(_) => {
                 let literal = text.get(at..number.end).unwrap_or_default();
-                self.set_timestamp(
-                    event,
-                    member,
-                    timestamp::from_number(number, literal),
-                    sent,
-                    at,
-                );
+                let parsed = timestamp::from_number(number, literal);
+                self.writer.set_timestamp(event, member, parsed, sent, at);
             }
             Member::DeviceId(_) if number.is_digits() => {
                 let is_short = number.end - at <= DEVICE_ID_BYTES_MAX;
@@ -275,14 +200,16 @@ impl ObjectReader {
                     Some(number.value(literal, field.magnitude_max()))
                 });
                 match value {
-                    Some(value) => event.set_value(&mut self.rows, field, value, literal, at),
+                    Some(value) => {
+                        event.set_value(&mut self.writer.rows, field, value, literal, at)
+                    }
                     None => event.reject_type(member, JsonKind::String, at),
                 }
             }
             Member::Timestamp(_) => {
                 let (parsed, kept) =
                     self.with_unescaped(text, at + 1, sent, |_, text| timestamp::from_text(text));
-                self.set_timestamp(event, member, parsed, kept, at);
+                self.writer.set_timestamp(event, member, parsed, kept, at);
             }
             Member::DeviceId(_) => {
                 let (is_valid, id) =
@@ -291,22 +218,6 @@ impl ObjectReader {
             }
         }
         Ok(sent.end + 1)
-    }
-
-    /// Sets the timestamp of an event. An integer is kept as it is at `sent`.
-    fn set_timestamp(
-        &mut self,
-        event: &mut EventBuilder,
-        member: Member,
-        parsed: Option<ParsedTimestamp>,
-        sent: Span,
-        at: usize,
-    ) {
-        let timestamp = parsed.map(|parsed| match parsed {
-            ParsedTimestamp::Integer(ms) => (sent, ms),
-            ParsedTimestamp::Time(time) => (self.arena.append_integer(time.key()), time.ms()),
-        });
-        event.set_timestamp(member, timestamp, self.latest_ms, at);
     }
 
     /// Calls `read` with the text of a string, escapes decoded. Returns its result and the text's
@@ -321,47 +232,10 @@ impl ObjectReader {
     ) -> (T, Span) {
         let raw = text.get(start..sent.end).unwrap_or_default();
         if sent.escaped {
-            let kept = self.arena.append(|out| unescape(raw, out));
-            return (read(&self.members, self.arena.text(kept).as_bytes()), kept);
+            let kept = self.writer.arena.append(|out| unescape(raw, out));
+            return (read(&self.members, self.writer.arena.text(kept).as_bytes()), kept);
         }
         (read(&self.members, raw), Span::new(start, sent.end))
-    }
-
-    /// Returns the event that the members of a whole object make, or its rejection.
-    #[inline]
-    fn finish(&mut self, event: &EventBuilder) -> Result<EventSpans, Rejection> {
-        if let Some(rejection) = event.rejection(self.schema) {
-            return Err(self.note_rejected(event, rejection));
-        }
-        if event.may_be_misspelt() {
-            self.note_ignored(event);
-        }
-        let (timestamp, timestamp_ms) = event.timestamp.unwrap_or_default();
-        Ok(EventSpans {
-            device_id: event.device_id,
-            timestamp,
-            timestamp_ms,
-            present: event.present,
-            row: self.rows.end_row(),
-        })
-    }
-
-    #[cold]
-    fn note_ignored(&mut self, event: &EventBuilder) {
-        self.events_with_ignored += 1;
-        self.ignored.get_or_insert_with(|| {
-            let device_id = !event.is_named(Member::DEVICE_ID_BIT);
-            let timestamp = !event.is_named(Member::TIMESTAMP_BIT);
-            (event.ignored, MissingOptional { device_id, timestamp })
-        });
-    }
-
-    #[cold]
-    fn note_rejected(&mut self, event: &EventBuilder, rejection: Rejection) -> Rejection {
-        if self.rejected_device.is_none() && !event.device_id.is_empty() {
-            self.rejected_device = Some((rejection, event.device_id));
-        }
-        rejection
     }
 }
 

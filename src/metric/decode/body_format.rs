@@ -100,7 +100,7 @@ impl Decoder {
         }
         self.items.clear();
         (self.events, self.assigned) = (0, None);
-        self.objects.reset(body.len());
+        self.objects.writer.reset(body.len());
         self.read_lines(body, start)
     }
 
