@@ -1,12 +1,15 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
-	instructions deploy image rolling instructions-record bench build run replay load perf \
-	perf-floor peers perf-peers perf-load perf-analyze perf-scale perf-idle profiles flamegraphs \
-	idle-connections greedy soak clean
+	interop instructions deploy image rolling instructions-record bench build run replay load \
+	perf perf-floor peers perf-peers perf-load perf-analyze perf-scale perf-idle profiles \
+	flamegraphs idle-connections greedy soak clean
 
 # How long a soak takes.
 seconds := 600
+
+checks := tidy clippy deny second-engine metrics openapi slow interop instructions deploy image \
+	rolling
 
 # The slow tests, of which a module is named.
 slow := cargo nextest run --release --locked --profile slow --package corepulse --test slow
@@ -28,7 +31,7 @@ fmt: ## Lay out the code
 	cargo fmt --manifest-path fuzz/Cargo.toml
 	cargo fmt --manifest-path perf/peers/Cargo.toml
 
-tidy clippy deny second-engine metrics openapi slow instructions deploy image rolling: ## One check
+$(checks): ## One check
 	@ci/all $@
 
 instructions-record: ## Record the instructions of each kind of request as they are now
