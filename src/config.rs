@@ -8,6 +8,7 @@ mod check;
 mod choices;
 pub mod cors_origins;
 mod errors;
+mod fields;
 mod flag;
 mod flags;
 mod formats;

@@ -46,8 +46,12 @@ pub const ASSIGNED_LEAD_US_MAX: u64 = 1_000_000;
 /// Fields of `--fields`: sets of them are kept in 16 bits.
 pub const FIELDS_MAX: usize = 16;
 
-/// Bytes of a field's name.
+/// Bytes of a field's name, and of any other name of a member that may be configured.
 pub const FIELD_NAME_BYTES_MAX: usize = 64;
+
+/// Names of the device, of the time, and tags of the device: each name that the decoder does not
+/// know is compared with all of them.
+pub const MEMBER_NAMES_MAX: usize = 8;
 
 /// Bytes of a number's literal, which is stored as it was sent. Seventeen digits are enough for any
 /// double; padded numbers fit as well, and rounding this many digits correctly takes a third of a

@@ -94,6 +94,7 @@ impl Server {
         let mut clock = Clock::start();
         let (queue, jobs) = job_queues();
         let flushes = Arc::new(Latency::new(1, 1));
+        let schema = schema(config);
         let store = open_store(config, workers, clock, &flushes).map_err(StartError::System)?;
         let state = Arc::new(State {
             analytics: Analytics::new(analytics_settings(config), workers),
@@ -105,7 +106,7 @@ impl Server {
             exposition: Exposition::default(),
             jobs: queue,
             cors: config.cors_origin.as_ref().map(Cors::new),
-            settings: settings(config, workers, connections_max),
+            settings: settings(config, schema, workers, connections_max),
         });
         let control =
             Control::start(jobs, state.store.is_remote(), clock).map_err(StartError::System)?;
@@ -297,9 +298,19 @@ fn analytics_settings(config: &Config) -> AnalyticsSettings {
     }
 }
 
-fn settings(config: &Config, cores: usize, connections_max: usize) -> Settings {
+fn schema(config: &Config) -> &'static Schema {
+    let Config { fields, device_names, timestamp_names, device_tags, .. } = config;
+    Schema::leak(fields, [device_names, timestamp_names, device_tags])
+}
+
+fn settings(
+    config: &Config,
+    schema: &'static Schema,
+    cores: usize,
+    connections_max: usize,
+) -> Settings {
     Settings {
-        schema: Schema::standard(),
+        schema,
         instance: config.instance.clone(),
         cores,
         body_bytes_max: config.body_bytes_max,

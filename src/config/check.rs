@@ -8,6 +8,7 @@ use percore::listen::Listen;
 use super::arguments::Arguments;
 use super::choices::Engine;
 use super::errors::ConfigErrors;
+use super::fields::in_both;
 use super::flags::{Config, Values};
 
 impl Config {
@@ -50,6 +51,28 @@ fn check_relations(values: &Values, errors: &mut ConfigErrors) {
     {
         errors.add("drain-delay", "expected at most --drain-timeout, which it is part of");
     }
+    check_names(values, errors);
+}
+
+/// Checks that no member is two things.
+fn check_names(values: &Values, errors: &mut ConfigErrors) {
+    let lists =
+        [("device-name", &values.device_names), ("timestamp-name", &values.timestamp_names)];
+    let lists = lists.map(|(flag, names)| (flag, names.as_deref().unwrap_or_default()));
+    for (flag, others) in lists {
+        let fields = values.fields.iter().flatten().map(|field| field.name.as_str());
+        for name in in_both(fields, others) {
+            errors.add(
+                "fields",
+                format!("expected a name other than those of --{flag}, found {name:?}"),
+            );
+        }
+    }
+    let [(flag, devices), (_, times)] = lists;
+    for name in in_both(times.iter().map(String::as_str), devices) {
+        let expected = format!("expected a name other than those of --{flag}, found {name:?}");
+        errors.add("timestamp-name", expected);
+    }
 }
 
 #[cfg(test)]
@@ -59,6 +82,7 @@ mod tests {
     use super::*;
     use crate::config::flag::Flag;
     use crate::config::flags::FLAGS;
+    use crate::schema::Schema;
 
     fn check(arguments: &[&str]) -> Result<Config, ConfigErrors> {
         let arguments = std::iter::once("corepulse").chain(arguments.iter().copied());
@@ -79,6 +103,10 @@ mod tests {
             "store-queue = 64MiB",
             "store-overflow = drop-oldest",
             "memory-store = 256MiB",
+            "fields = cpu=0..1e6,rps=0..1e12",
+            "device-name = device_id",
+            "timestamp-name = timestamp",
+            "device-tag = device_id,host",
             "window = 50",
             "z-threshold = 2",
             "min-samples = 16",
@@ -119,6 +147,10 @@ mod tests {
             "--idle-timeout=soon",
             "--log-format=xml",
             "--redis-prefix=a{b}",
+            "--fields=a b,c=1",
+            "--device-name=",
+            "--timestamp-name=a\\b",
+            "--device-tag=a,A",
         ])
         .unwrap_err();
         let text = errors.to_string();
@@ -135,10 +167,14 @@ mod tests {
             "log-format",
             "cooldown",
             "redis-prefix",
+            "fields",
+            "device-name",
+            "timestamp-name",
+            "device-tag",
         ] {
             assert!(text.contains(&format!("corepulse: --{flag}: ")), "{flag} in\n{text}");
         }
-        assert_eq!(text.lines().count(), 12, "{text}");
+        assert_eq!(text.lines().count(), 17, "{text}");
     }
 
     #[test]
@@ -150,6 +186,41 @@ mod tests {
         // A value that could not be read is blamed alone, not with the values beside it.
         assert_eq!(text(&["--window=many"]).lines().count(), 1);
         assert_eq!(text(&["--drain-timeout=x", "--drain-delay=5s"]).lines().count(), 1);
+    }
+
+    #[test]
+    fn no_member_is_two_things() {
+        let text = |arguments: &[&str]| check(arguments).err().unwrap_or_default().to_string();
+        let expected = "expected a name other than those of";
+        let both = text(&["--fields=a,TS,Id", "--device-name=ID,x", "--timestamp-name=ts,X"]);
+        let lines = [
+            format!("corepulse: --fields: {expected} --device-name, found \"Id\"\n"),
+            format!("corepulse: --fields: {expected} --timestamp-name, found \"TS\"\n"),
+            format!("corepulse: --timestamp-name: {expected} --device-name, found \"X\"\n"),
+        ];
+        assert_eq!(both, lines.concat());
+        // Not even one that is not used.
+        assert!(text(&["--device-name=deviceId", "--fields=device_id"]).contains("--fields: "));
+        let swapped = text(&["--device-name=timestamp", "--timestamp-name=device_id"]);
+        assert!(swapped.contains("--device-name: ") && swapped.contains("--timestamp-name: "));
+        // Tags are none of the members.
+        let used = ["--device-tag=a,ts", "--device-name=a", "--fields=ts", "--timestamp-name=time"];
+        assert_eq!(text(&used), "");
+    }
+
+    #[test]
+    fn the_standard_schema_is_that_of_the_defaults() {
+        let Config { fields, device_names, timestamp_names, device_tags, .. } = check(&[]).unwrap();
+        let made = Schema::leak(&fields, [&device_names, &timestamp_names, &device_tags]);
+        let describe = |schema: &'static Schema| {
+            let fields = schema.fields().iter().map(|field| {
+                let numbers = (field.index(), field.least_deviation(), field.magnitude_max());
+                (field.name(), field.is_required(), field.expectation(), numbers)
+            });
+            let names = [&schema.device_names, &schema.timestamp_names, &schema.device_tags];
+            (fields.collect::<Vec<_>>(), names, schema.required_set(), &schema.example)
+        };
+        assert_eq!(describe(made), describe(Schema::standard()));
     }
 
     #[test]

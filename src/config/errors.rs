@@ -18,9 +18,10 @@ impl ConfigErrors {
         self.0.push(format!("--{flag}: {expected}"));
     }
 
-    /// Returns a value, or adds the error that was found in its place.
+    /// Returns a value, or adds the errors that were found in its place, a line each.
     pub(super) fn check<T>(&mut self, flag: &str, value: Result<T, String>) -> Option<T> {
-        value.map_err(|expected| self.add(flag, expected)).ok()
+        let add = |expected: String| expected.lines().for_each(|line| self.add(flag, line));
+        value.map_err(add).ok()
     }
 
     /// Returns the result if there are no errors.

@@ -11,6 +11,7 @@ use percore::placement::Pin;
 use super::choices::{Engine, LogFormat, LogLevel, Overflow};
 use super::cors_origins::CorsOrigins;
 use super::errors::ConfigErrors;
+use super::fields::{FieldList, NameList};
 use super::flag::Flag;
 use super::formats::{
     Auto, BuiltEngine, Choice, Deviations, Format, InstanceName, KeyPrefix, ListenAddress, Number,
@@ -23,6 +24,7 @@ use crate::limits::{
     BODY_BYTES_MAX, BODY_BYTES_MIN, COOLDOWN_MAX, DEVICES_MAX, MEMORY_STORE_BYTES_MIN,
     STORE_QUEUE_BYTES_MIN, WINDOW_MAX, WORKERS_MAX,
 };
+use crate::schema::FieldOptions;
 
 /// Declares flags, each as `/// help`, `field: type, "name" [VALUE_NAME] [= default], format;`.
 macro_rules! flags {
@@ -110,6 +112,22 @@ flags! {
     /// Bytes of the embedded store, its index included; the oldest metrics make room
     memory_store_bytes: usize, "memory-store" = "256MiB",
         Size(MEMORY_STORE_BYTES_MIN..=usize::MAX);
+
+    /// Fields of a metric, with commas between them: name[?][=min..max][~deviation], where ? lets
+    /// it be absent, and a value no further than the deviation from the mean is no anomaly
+    fields: Vec<FieldOptions>, "fields" = "cpu=0..1e6,rps=0..1e12", FieldList;
+
+    /// Name of the member that has the device id, or several with commas between them
+    device_names: Vec<String>, "device-name" NAMES = "device_id",
+        NameList { reserved: &["timestamp"] };
+
+    /// Name of the member that has the time, or several with commas between them
+    timestamp_names: Vec<String>, "timestamp-name" NAMES = "timestamp",
+        NameList { reserved: &["device_id"] };
+
+    /// Tags of InfluxDB's line protocol that may have the device id, with commas between them; of
+    /// those that a line has the first in this order counts
+    device_tags: Vec<String>, "device-tag" TAGS = "device_id,host", NameList { reserved: &[] };
 
     /// Events of a rolling window
     window: usize, "window" = "50", Number(2..=WINDOW_MAX);

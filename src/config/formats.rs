@@ -26,7 +26,7 @@ pub(super) trait Format {
     /// The type of the configuration's field.
     type Value;
 
-    /// Reads a text. The error says what was expected.
+    /// Reads a text. The error says what was expected; several errors are lines of their own.
     fn parse(&self, text: &str) -> Result<Self::Value, String>;
 
     /// Writes a value for `--print-config`.
