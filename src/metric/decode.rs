@@ -1,13 +1,16 @@
 //! The decoder: turns a request's body into a [`Batch`] of events and rejections.
 //!
-//! Pure: no socket, no clock. `body_format` reads the body as a whole, item by item.
+//! Pure: no socket, no clock. `body_format` reads a body of JSON as a whole, item by item;
+//! `line_body` one of line protocol.
 
 mod body_format;
+mod line_body;
 
 use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
 use crate::metric::batch::{Batch, EventSpans, Span};
 use crate::metric::event_writer::EventWriter;
 pub use crate::metric::event_writer::MissingOptional;
+use crate::metric::line_reader::LineReader;
 use crate::metric::object::ObjectReader;
 use crate::metric::rejection::{BodyError, Rejection};
 use crate::metric::timestamp_generator::TimestampGenerator;
@@ -50,6 +53,7 @@ pub struct Decoder {
     /// The number of events among the items.
     events: usize,
     objects: ObjectReader,
+    lines: LineReader,
     timestamps: TimestampGenerator,
     received_us: i64,
     /// The last timestamp that was assigned to an event of this body.
@@ -71,6 +75,7 @@ impl Decoder {
             items: Vec::new(),
             events: 0,
             objects: ObjectReader::new(schema),
+            lines: LineReader::new(schema),
             timestamps: TimestampGenerator::of_core(core, cores, ttl_ms),
             received_us: 0,
             assigned: None,
@@ -102,15 +107,20 @@ impl Decoder {
         lines: LineMode,
         received: Now,
     ) -> Result<Batch<'d>, BodyError> {
+        self.begin_body(body, received);
+        self.read(body, lines)?;
+        Ok(self.batch(body))
+    }
+
+    /// Forgets the body before.
+    #[inline(always)]
+    fn begin_body(&mut self, body: &[u8], received: Now) {
         debug_assert!(body.len() <= BODY_BYTES_MAX, "offsets into a body have 32 bits");
         self.items.clear();
         self.events = 0;
         self.objects.writer.begin_body(body.len(), received);
         self.received_us = received.wall_us;
         self.assigned = None;
-
-        self.read(body, lines)?;
-        Ok(self.batch(body))
     }
 
     /// Returns the rejection of the first refused event that has a device id, and that id, valid or

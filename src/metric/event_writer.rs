@@ -125,8 +125,13 @@ impl EventWriter {
         });
     }
 
+    /// Takes note of a rejection, and returns it.
     #[cold]
-    fn note_rejected(&mut self, event: &EventBuilder, rejection: Rejection) -> Rejection {
+    pub(super) fn note_rejected(
+        &mut self,
+        event: &EventBuilder,
+        rejection: Rejection,
+    ) -> Rejection {
         if self.rejected_device.is_none() && !event.device_id.is_empty() {
             self.rejected_device = Some((rejection, event.device_id));
         }

@@ -125,7 +125,7 @@ impl JsonError {
 }
 
 /// The start of an error text: the member's name and a colon, or nothing.
-struct Prefix(Option<Member>);
+pub(super) struct Prefix(pub(super) Option<Member>);
 
 impl std::fmt::Display for Prefix {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -9,12 +9,13 @@
 //! other bytes than ASCII, nor an escape. So escapes are only recognized, never decoded.
 
 pub mod line_error;
+pub mod precision;
 mod scan;
 
 use std::ops::Range;
 
 use crate::metric::line_protocol::line_error::{LineError, LineExpected, ends_line};
-pub(super) use crate::metric::line_protocol::scan::FieldValue;
+pub(super) use crate::metric::line_protocol::scan::{FieldValue, ValueKind, bad_line_end};
 use crate::metric::line_protocol::scan::{
     NamePart, name_end, scan_timestamp, scan_value, skip_spaces,
 };
@@ -24,6 +25,9 @@ use crate::metric::scan::line_end;
 pub(super) trait LineVisitor {
     /// Takes a tag. Neither its key nor its value is empty; both may contain escapes.
     fn tag(&mut self, key: Range<usize>, value: Range<usize>);
+
+    /// Takes note that no more tags come.
+    fn tags_end(&mut self);
 
     /// Takes a field. Its key is not empty, and may contain escapes.
     fn field(&mut self, key: Range<usize>, value: FieldValue);
@@ -51,7 +55,7 @@ pub(super) fn next_line(text: &[u8], mut at: usize) -> Option<usize> {
 /// # Errors
 ///
 /// [`LineError`] if it is no line. What the visitor was called with is void then, and the line ends
-/// at [`scan::bad_line_end`].
+/// at [`bad_line_end`].
 #[inline(always)]
 pub(super) fn read_line(
     text: &[u8],
@@ -65,6 +69,7 @@ pub(super) fn read_line(
         at = name_end(text, equals + 1, NamePart::TagValue)?;
         visitor.tag(key..equals, equals + 1..at);
     }
+    visitor.tags_end();
     at = skip_spaces(text, at);
     if ends_line(text, at) {
         return Err(LineError::expected(LineExpected::Field, text, at));

@@ -73,10 +73,10 @@ pub(super) struct MemberTable {
 
 #[derive(Clone, Debug)]
 struct Entry {
-    /// The first sixteen bytes of the name with its quotes and colon, as far as it has so many.
+    /// The first sixteen bytes of the pattern, as far as it has so many.
     words: [u64; 2],
     masks: [u64; 2],
-    /// The whole of it: `"cpu":`.
+    /// The name with what is around it: `"cpu":` or `cpu=`.
     pattern: Box<[u8]>,
     member: Member,
     /// The place of the entry that followed this one the last time.
@@ -86,22 +86,35 @@ struct Entry {
 /// The bytes that are compared as words.
 const WORD_BYTES: usize = 16;
 
-/// The place of the entry that stands for the start of an object and matches nothing.
+/// The place of the entry that stands for the start of an object or line and matches nothing.
 pub(super) const OBJECT_START: usize = 0;
 
 impl MemberTable {
-    /// Makes the table of a schema.
+    /// Makes the table of the fields of a schema, as line protocol writes them: `cpu=`.
+    pub(super) fn of_line_fields(schema: &'static Schema) -> Self {
+        let fields = schema.fields().iter();
+        let entry = |field: &Field| Entry::new(Member::Value(*field), format!("{}=", field.name()));
+        Self::with_start(fields.map(entry))
+    }
+
+    /// Makes the table of a schema, as JSON writes its members: `"cpu":`.
     pub(super) fn new(schema: &'static Schema) -> Self {
         let times = schema.timestamp_names.iter().map(|name| Member::Timestamp(name));
         let devices = schema.device_names.iter().map(|name| Member::DeviceId(name));
         let fields = schema.fields().iter().map(|field| Member::Value(*field));
-        let start = Entry { words: [1; 2], masks: [0; 2], ..Entry::new(Member::Timestamp("")) };
-        let members = devices.chain(times).chain(fields).map(Entry::new);
-        Self { entries: std::iter::once(start).chain(members).collect() }
+        let entry = |member: Member| Entry::new(member, format!("\"{}\":", member.name()));
+        Self::with_start(devices.chain(times).chain(fields).map(entry))
     }
 
-    /// Returns the member whose canonical name, with its quotes and a colon, is at `at`; its place,
-    /// and the end of the colon. `before` is the place of the member before it.
+    /// Makes a table of these entries behind the one that stands for the start.
+    fn with_start(entries: impl Iterator<Item = Entry>) -> Self {
+        let start = Entry::new(Member::Timestamp(""), String::new());
+        let start = Entry { words: [1; 2], masks: [0; 2], ..start };
+        Self { entries: std::iter::once(start).chain(entries).collect() }
+    }
+
+    /// Returns the member whose canonical name, with what is around it, is at `at`; its place, and
+    /// the end of the colon or the equals sign. `before` is the place of the member before it.
     #[inline(always)]
     pub(super) fn read(
         &mut self,
@@ -135,8 +148,8 @@ impl MemberTable {
 }
 
 impl Entry {
-    fn new(member: Member) -> Self {
-        let pattern: Box<[u8]> = format!("\"{}\":", member.name()).into_bytes().into();
+    fn new(member: Member, pattern: String) -> Self {
+        let pattern: Box<[u8]> = pattern.into_bytes().into();
         let mask = |from: usize| match pattern.len().saturating_sub(from) {
             bytes @ 0..8 => (1_u64 << (8 * bytes)) - 1,
             _ => u64::MAX,

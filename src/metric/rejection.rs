@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::limits::{BATCH_EVENTS_MAX, FUTURE_MS_MAX, NUMBER_BYTES_MAX};
 use crate::metric::json_error::JsonError;
+use crate::metric::line_protocol::line_error::LineError;
 use crate::metric::member::Member;
 use crate::schema::{Field, Schema};
 
@@ -38,6 +39,9 @@ pub enum Rejection {
     /// A line that is not JSON. (In an array it costs the body: [`BodyError::Malformed`].)
     #[error(transparent)]
     Malformed(JsonError),
+    /// A line that is no line protocol.
+    #[error(transparent)]
+    MalformedLine(LineError),
     /// JSON, but not an object.
     #[error("expected an object, found {}", .found.name())]
     NotObject { found: JsonKind },
@@ -80,7 +84,7 @@ impl Rejection {
     /// The class that metrics count it in.
     pub const fn reason(self) -> Reason {
         match self {
-            Self::Malformed(_) => Reason::Syntax,
+            Self::Malformed(_) | Self::MalformedLine(_) => Reason::Syntax,
             Self::NotObject { .. } => Reason::NotObject,
             Self::Missing { .. } | Self::NoField { .. } => Reason::Missing,
             Self::Type { .. } => Reason::Type,
@@ -102,7 +106,7 @@ fn field_names(schema: &Schema) -> String {
 percore::named_enum! {
     /// The classes of [`Rejection`]s: the label `reason` of `_events_rejected_total`.
     pub enum Reason {
-        /// Not JSON: bad syntax, bad UTF-8, nested too deeply.
+        /// Not JSON: bad syntax, bad UTF-8, nested too deeply. Or not the other form that it is sent as.
         Syntax = "syntax",
         /// Not an object.
         NotObject = "not_object",

@@ -45,7 +45,7 @@ pub struct UnixTime {
 impl UnixTime {
     /// Returns the time so many nanoseconds after 1970; `None` before 1970, and if the milliseconds
     /// do not fit.
-    fn from_ns(ns: i128) -> Option<Self> {
+    pub(super) fn from_ns(ns: i128) -> Option<Self> {
         let ms = i64::try_from(ns.div_euclid(1_000_000)).ok().filter(|ms| *ms >= 0)?;
         let beyond_ns = u32::try_from(ns.rem_euclid(1_000_000)).ok()?;
         Some(Self { ms, beyond_ns })

@@ -221,7 +221,7 @@ fn are_objects(text: &[u8], one: usize, other: usize) -> bool {
 /// Returns true if a body is in UTF-16 or UTF-32. Either it begins with a byte order mark, or one
 /// of its first two bytes is zero, because JSON begins with an ASCII character (RFC 4627, section
 /// 3).
-const fn is_utf16(body: &[u8]) -> bool {
+pub(super) const fn is_utf16(body: &[u8]) -> bool {
     matches!(body, [0xfe, 0xff, ..] | [0xff, 0xfe, ..] | [0, _, ..] | [_, 0, ..])
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::metric::json_error::position;
+use crate::metric::json_error::{Prefix, position};
+use crate::metric::member::Member;
 
 /// The element that would have continued a line at the byte where it went wrong.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -57,11 +58,13 @@ pub enum LineExpected {
     OtherEnd,
 }
 
-/// The reason why a text is no line. `at` counts bytes from the start of the text.
+/// The reason why a text is no line. `at` counts bytes from the start of the text; `member` is the
+/// one in whose value the error is.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("expected {expected}{} at byte {at}", FoundEnd(*.ends))]
+#[error("{}expected {expected}{} at byte {at}", Prefix(*.member), FoundEnd(*.ends))]
 #[expect(missing_docs, reason = "the fields are those of the text")]
 pub struct LineError {
+    pub member: Option<Member>,
     pub expected: LineExpected,
     /// True if the line ends there.
     pub ends: bool,
@@ -72,7 +75,8 @@ impl LineError {
     /// Returns the error of a line that goes wrong, or ends too early, at `at`.
     #[cold]
     pub(in crate::metric) fn expected(expected: LineExpected, text: &[u8], at: usize) -> Self {
-        Self { expected, ends: ends_line(text, at), at: position(at.min(text.len())) }
+        let (ends, at) = (ends_line(text, at), position(at.min(text.len())));
+        Self { member: None, expected, ends, at }
     }
 
     /// Returns the same error with its position counted from `start`.

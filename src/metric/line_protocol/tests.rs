@@ -2,7 +2,6 @@
 
 mod differential;
 
-use super::scan::{ValueKind, bad_line_end};
 use super::*;
 use proptest::prelude::*;
 
@@ -18,6 +17,10 @@ struct Line<'t> {
 impl LineVisitor for Line<'_> {
     fn tag(&mut self, key: Range<usize>, value: Range<usize>) {
         self.tags.push((&self.text[key], &self.text[value]));
+    }
+
+    fn tags_end(&mut self) {
+        assert!(self.fields.is_empty() && self.timestamp.is_none());
     }
 
     fn field(&mut self, key: Range<usize>, value: FieldValue) {

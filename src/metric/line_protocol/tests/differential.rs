@@ -6,8 +6,8 @@
 use influxdb_line_protocol::{FieldValue as TheirValue, parse_lines, split_lines};
 use proptest::prelude::*;
 
+use super::super::ValueKind;
 use super::super::line_error::{LineError, LineExpected};
-use super::super::scan::ValueKind;
 use super::{Line, is_whole, lines, nearly_lines};
 
 /// The meaning of a line.
