@@ -2,26 +2,51 @@
 
 use std::fmt::Write;
 
-/// One metric as a device writes it.
+use super::shape::{Field, Shape};
+
+/// One value of an event.
 #[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    pub(crate) field: Field,
+    /// A JSON number.
+    pub(crate) literal: String,
+    pub(crate) value: f64,
+}
+
+/// One metric as a device writes it.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Event {
     pub(crate) device_id: Option<String>,
     /// A JSON literal: an integer or a string with its quotes.
     pub(crate) timestamp: String,
     /// As `/analyze` shows that moment.
     pub(crate) shown: String,
-    /// Number literals of cpu and rps.
-    pub(crate) literals: [String; 2],
-    /// Their values.
-    pub(crate) values: [f64; 2],
+    /// The values in the order in which they are sent, at most one of a field.
+    pub(crate) readings: Vec<Reading>,
+    /// Absent fields of which the device says so, by a null or an empty cell.
+    pub(crate) nulls: Vec<Field>,
+    /// The member that comes first in JSON; the others follow it in a circle.
+    pub(crate) first: usize,
+    /// True if the fields' names are sent in capitals.
+    pub(crate) is_loud: bool,
 }
 
-/// Names of the fields, in the order of [`Event::values`].
-pub(crate) const FIELDS: [&str; 2] = ["cpu", "rps"];
+impl Reading {
+    pub(crate) fn of(field: Field, literal: impl Into<String>) -> Self {
+        let literal = literal.into();
+        let value = literal.parse().unwrap();
+        Self { field, literal, value }
+    }
+}
 
 impl Event {
     /// Of these values, at so many seconds after a certain moment.
     pub(crate) fn at(second: usize, device_id: Option<&str>, values: [f64; 2]) -> Self {
+        Self::of(second, device_id, standard(values.map(|value| value.to_string())))
+    }
+
+    /// Of these readings, at so many seconds after that moment.
+    pub(crate) fn of(second: usize, device_id: Option<&str>, readings: Vec<Reading>) -> Self {
         let time = 1_750_000_000 + second;
         // 1750000000 is 2025-06-15 15:06:40 in UTC; tests stay within that day.
         let of_day = 15 * 3600 + 6 * 60 + 40 + second;
@@ -31,21 +56,87 @@ impl Event {
             device_id: device_id.map(str::to_owned),
             timestamp: time.to_string(),
             shown: format!("2025-06-15T{hour:02}:{minute:02}:{second:02}.000Z"),
-            literals: values.map(|value| value.to_string()),
-            values,
+            readings,
+            ..Self::default()
         }
+    }
+
+    /// The same event with these literals of cpu and rps.
+    pub(crate) fn with(self, literals: [String; 2]) -> Self {
+        Self { readings: standard(literals), ..self }
+    }
+
+    /// The value of a field, if it has one.
+    pub(crate) fn value(&self, field: Field) -> Option<f64> {
+        self.reading(field).map(|reading| reading.value)
+    }
+
+    /// The values as they are sent.
+    pub(crate) fn values(&self) -> Vec<f64> {
+        self.readings.iter().map(|reading| reading.value).collect()
+    }
+
+    fn reading(&self, field: Field) -> Option<&Reading> {
+        self.readings.iter().find(|reading| reading.field == field)
     }
 
     pub(crate) fn json(&self) -> String {
         let mut text = String::from("{");
-        if let Some(id) = &self.device_id {
-            write!(text, "\"device_id\":\"{id}\",").unwrap();
+        let count = 2 + self.readings.len() + self.nulls.len();
+        for at in 0..count {
+            self.write_member((self.first + at) % count, &mut text);
         }
-        let [cpu, rps] = &self.literals;
-        let time = &self.timestamp;
-        write!(text, "\"timestamp\":{time},\"cpu\":{cpu},\"rps\":{rps}}}").unwrap();
+        text.pop();
+        text.push('}');
         text
     }
+
+    /// Appends the nth member, and a comma.
+    fn write_member(&self, number: usize, text: &mut String) {
+        let name = |field: Field| {
+            if self.is_loud { field.name.to_ascii_uppercase() } else { field.name.clone() }
+        };
+        match number {
+            0 => {
+                if let Some(id) = &self.device_id {
+                    write!(text, "\"device_id\":\"{id}\",").unwrap();
+                }
+            }
+            1 => write!(text, "\"timestamp\":{},", self.timestamp).unwrap(),
+            _ => match self.readings.get(number - 2) {
+                Some(Reading { field, literal, .. }) => {
+                    write!(text, "\"{}\":{literal},", name(field)).unwrap();
+                }
+                None => {
+                    let field = self.nulls[number - 2 - self.readings.len()];
+                    write!(text, "\"{}\":null,", name(field)).unwrap();
+                }
+            },
+        }
+    }
+
+    /// The line that is read back under its key, where the timestamp was sent as an integer.
+    pub(crate) fn stored(&self) -> String {
+        let mut text = format!("{{\"timestamp\":{}", self.timestamp);
+        let mut readings: Vec<_> = self.readings.iter().collect();
+        readings.sort_by_key(|reading| reading.field.index);
+        for Reading { field, literal, .. } in readings {
+            write!(text, ",\"{}\":{literal}", field.name).unwrap();
+        }
+        let id = self.device_id.as_deref().unwrap();
+        writeln!(text, ",\"device_id\":\"{id}\"}}").unwrap();
+        text
+    }
+
+    /// The page of that line.
+    pub(crate) fn key(&self) -> String {
+        format!("/metrics/{}:{}", self.device_id.as_deref().unwrap(), self.timestamp)
+    }
+}
+
+/// Readings of cpu and rps.
+fn standard(literals: [String; 2]) -> Vec<Reading> {
+    Shape::standard().fields().zip(literals).map(|(field, text)| Reading::of(field, text)).collect()
 }
 
 /// These events, one a line.
@@ -58,4 +149,15 @@ pub(crate) fn ndjson<'a>(events: impl IntoIterator<Item = &'a Event>) -> String 
 pub(crate) fn array<'a>(events: impl IntoIterator<Item = &'a Event>) -> String {
     let elements: Vec<String> = events.into_iter().map(Event::json).collect();
     format!("[{}]", elements.join(","))
+}
+
+#[test]
+fn members_begin_anywhere_and_are_stored_in_order() {
+    let mut event = Event::at(1, Some("d"), [1.5, 2.0]);
+    assert_eq!(event.json(), r#"{"device_id":"d","timestamp":1750000001,"cpu":1.5,"rps":2}"#);
+    event.nulls = event.readings.drain(..1).map(|reading| reading.field).collect();
+    (event.first, event.is_loud) = (2, true);
+    assert_eq!(event.json(), r#"{"RPS":2,"CPU":null,"device_id":"d","timestamp":1750000001}"#);
+    let stored = "{\"timestamp\":1750000001,\"rps\":2,\"device_id\":\"d\"}\n";
+    assert_eq!((event.stored().as_str(), event.key().as_str()), (stored, "/metrics/d:1750000001"));
 }

@@ -1,8 +1,11 @@
 //! The naive account: plain lists of what was sent, and every number of `/analyze` from them.
 
-use super::event::{Event, FIELDS};
+use testkit::Exposition;
+
+use super::event::Event;
 use super::json::Json;
-use super::series::{Expected, ReferenceField, moments, score};
+use super::series::{Expected, ReferenceField, Score, expected, last};
+use super::shape::{Field, Shape};
 
 /// The rules by which a server scores series.
 #[derive(Clone, Copy)]
@@ -27,66 +30,70 @@ const RECENT: usize = 20;
 #[derive(Clone)]
 pub(crate) struct Point {
     pub(crate) event: Event,
-    /// In [`FIELDS`].
-    pub(crate) field: usize,
-    z: f64,
-    z_tolerance: f64,
-    /// The mean of the window against which it was scored.
-    mean: f64,
-    stddev: f64,
-    tolerance: f64,
+    pub(crate) field: Field,
+    score: Score,
 }
 
 /// One device: all that it sent.
-#[derive(Default)]
 pub(crate) struct Device {
+    pub(crate) shape: &'static Shape,
     pub(crate) events: Vec<Event>,
     pub(crate) points: Vec<Point>,
     rules: Rules,
-    fields: [ReferenceField; 2],
-    /// The expectation after the newest event, by field.
-    newest: Vec<Expected>,
+    fields: Vec<ReferenceField>,
+    /// The expectation after the newest value of each field; `None` if it has sent none.
+    newest: Vec<Option<Expected>>,
 }
 
 /// The last events of whatever series.
-#[derive(Default)]
 pub(crate) struct All {
+    pub(crate) shape: &'static Shape,
     pub(crate) events: Vec<Event>,
     pub(crate) rules: Rules,
 }
 
+impl Default for Device {
+    /// A device without events, of a server without flags.
+    fn default() -> Self {
+        Self::under(Rules::default(), Shape::standard())
+    }
+}
+
+impl Default for All {
+    /// No events, of a server without flags.
+    fn default() -> Self {
+        Self::under(Rules::default(), Shape::standard())
+    }
+}
+
 impl Device {
-    /// A device without events, of a server with these rules.
-    pub(crate) fn under(rules: Rules) -> Self {
-        Self { rules, ..Self::default() }
+    /// A device without events, of a server with these rules and fields.
+    pub(crate) fn under(rules: Rules, shape: &'static Shape) -> Self {
+        Self {
+            shape,
+            events: Vec::new(),
+            points: Vec::new(),
+            rules,
+            fields: shape.fields().map(|_| ReferenceField::default()).collect(),
+            newest: vec![None; shape.fields().len()],
+        }
     }
 
     /// Takes an event in, and answers its anomalies.
     pub(crate) fn take(&mut self, event: &Event) -> &[Point] {
         let (first, rules) = (self.points.len(), self.rules);
-        self.newest.clear();
-        for (field, before) in columns(rules.last(&self.events)).iter().enumerate() {
-            let value = event.values[field];
-            let expected = self.fields[field].push(rules.window, rules.min_samples, value);
-            self.newest.push(expected);
-            let Some(z) = expected.z else { continue };
-            // If rounding decides, the reference is no more right: such data tests nothing.
-            let margin = (z.abs() - rules.threshold).abs();
-            assert!(margin > expected.z_tolerance, "{event:?} is undecided");
-            if z.abs() < rules.threshold {
-                continue;
+        for field in self.shape.fields() {
+            let Some(value) = event.value(field) else { continue };
+            let own = &mut self.fields[field.index];
+            let expected = own.push(rules.window, rules.min_samples, value);
+            self.newest[field.index] = Some(expected);
+            let Some(score) = expected.score else { continue };
+            // Data that rounding decides tests nothing.
+            let verdict = score.verdict(rules.threshold, field.least_deviation);
+            if verdict.unwrap_or_else(|| panic!("{event:?} is undecided")) {
+                own.count_anomaly(rules.cooldown);
+                self.points.push(Point { event: event.clone(), field, score });
             }
-            self.fields[field].count_anomaly(rules.cooldown);
-            let (mean, stddev) = moments(before);
-            self.points.push(Point {
-                event: event.clone(),
-                field,
-                z,
-                z_tolerance: expected.z_tolerance,
-                mean: mean.nearest(),
-                stddev: stddev.nearest(),
-                tolerance: tolerance(before),
-            });
         }
         self.events.push(event.clone());
         &self.points[first..]
@@ -101,7 +108,13 @@ impl Device {
         let json = Json(text);
         assert_eq!(json.text("scope").as_deref(), Some("instance"));
         assert_eq!(json.text("series"), Some(format!("device:{id}")));
-        self.rules.check_window(json, &self.events, &self.newest);
+        check_members(json, self.shape);
+        self.rules.check_window(json, self.shape, &self.events);
+        for field in self.shape.fields() {
+            let values = self.fields[field.index].window(self.rules.window);
+            let expected = self.newest[field.index].as_ref();
+            self.rules.check_field(json, field, expected, values);
+        }
         let points = self.points.len() as u64;
         assert_eq!(json.whole("anomalies.points"), points, "{text}");
         assert_eq!(json.whole("anomalies.episodes"), self.episodes(), "{text}");
@@ -113,13 +126,40 @@ impl Device {
 }
 
 impl All {
+    /// No events, of a server with these rules and fields.
+    pub(crate) fn under(rules: Rules, shape: &'static Shape) -> Self {
+        Self { shape, events: Vec::new(), rules }
+    }
+
     /// Checks the window of `/analyze` over all series.
     pub(crate) fn check(&self, text: &str) {
         let json = Json(text);
         assert_eq!(json.text("scope").as_deref(), Some("instance"));
         assert_eq!(json.text("series").as_deref(), Some("all"));
-        let expected = columns(&self.events).map(|values| self.rules.expected(&values));
-        self.rules.check_window(json, &self.events, &expected);
+        check_members(json, self.shape);
+        self.rules.check_window(json, self.shape, &self.events);
+        for field in self.shape.fields() {
+            let values = self.values(field);
+            let expected = self.rules.expected(&values);
+            let window = last(self.rules.window, &values);
+            self.rules.check_field(json, field, expected.as_ref(), window);
+        }
+    }
+
+    /// Checks the gauges of the same window.
+    pub(crate) fn check_averages(&self, scrape: &Exposition) {
+        for field in self.shape.fields() {
+            let found = scrape.value(&of_field("corepulse_rolling_average", field));
+            let expected = self.rules.expected(&self.values(field));
+            let is_right = expected.map_or(found.is_nan(), |expected| {
+                (found - expected.mean).abs() <= expected.tolerance
+            });
+            assert!(is_right, "{}: {found} is not {expected:?}", field.name);
+        }
+    }
+
+    fn values(&self, field: Field) -> Vec<f64> {
+        self.events.iter().filter_map(|event| event.value(field)).collect()
     }
 }
 
@@ -132,10 +172,10 @@ impl Point {
     /// Checks what an answer says of it, beside place and time.
     pub(crate) fn check(&self, found: Json<'_>, id: Option<&str>) {
         assert_eq!(found.text("device_id").as_deref(), id, "{}", found.0);
-        assert_eq!(found.text("field").as_deref(), Some(FIELDS[self.field]));
-        let value = self.event.values[self.field];
-        assert_eq!(found.number("value"), Some(value), "{}", found.0);
-        check_number(found, "z", self.z, self.z_tolerance);
+        assert_eq!(found.text("field").as_ref(), Some(&self.field.name));
+        let value = self.event.value(self.field);
+        assert_eq!(found.number("value"), value, "{}", found.0);
+        check_number(found, "z", self.score.z, self.score.z_tolerance);
     }
 }
 
@@ -152,67 +192,111 @@ pub(crate) fn check_recent<'a>(
         point.check(found, id.or(point.event.device_id.as_deref()));
         let shown = Some(point.event.shown.clone());
         assert_eq!(found.text("timestamp"), shown, "{}", found.0);
-        check_number(found, "mean", point.mean, point.tolerance);
-        check_number(found, "stddev", point.stddev, point.tolerance);
+        let Score { mean, stddev, tolerance, .. } = point.score;
+        check_number(found, "mean", mean, tolerance);
+        check_number(found, "stddev", stddev, tolerance);
     }
 }
 
-impl Rules {
-    /// Checks the window and the fields that end with the last of these events.
-    fn check_window(self, json: Json<'_>, events: &[Event], expected: &[Expected]) {
-        let text = json.0;
-        let window = self.last(events);
-        assert_eq!(json.whole("window.size"), self.window as u64, "{text}");
-        assert_eq!(json.whole("window.count"), window.len() as u64, "{text}");
-        // As they are written, moments sort like their letters.
-        let shown = || window.iter().map(|event| event.shown.clone());
-        assert_eq!(json.text("window.from"), shown().min(), "{text}");
-        assert_eq!(json.text("window.to"), shown().max(), "{text}");
-        for (index, values) in columns(window).into_iter().enumerate() {
-            let found = json.at(FIELDS[index]);
-            self.check_field(found, &expected[index], &values);
+/// Checks that an answer has these fields in their order, and no others.
+fn check_members(json: Json<'_>, shape: &'static Shape) {
+    let place = |field: Field| json.0.find(&format!("\"{}\":{{\"rolling_average\"", field.name));
+    let places: Vec<_> = shape.fields().map(place).collect();
+    let is_rising = places.windows(2).all(|pair| pair[0] < pair[1]);
+    assert!(places[0].is_some() && is_rising, "{places:?}: {}", json.0);
+    assert_eq!(json.0.matches("\"rolling_average\":").count(), places.len(), "{}", json.0);
+}
+
+/// Checks the counters of anomalies by field, of a server that knows these devices alone.
+pub(crate) fn check_counters<'a>(
+    scrape: &Exposition,
+    shape: &'static Shape,
+    devices: impl Iterator<Item = &'a Device> + Clone,
+) {
+    let counts: [(&str, fn(&ReferenceField) -> u64); 2] = [
+        ("corepulse_anomalies_total", |field| field.points),
+        ("corepulse_anomaly_episodes_total", |field| field.episodes),
+    ];
+    for (name, count) in counts {
+        let found = scrape.with_prefix(&format!("{name}{{"));
+        assert_eq!(found.len(), shape.fields().len(), "{found:?}");
+        for field in shape.fields() {
+            let own = devices.clone().map(|device| count(&device.fields[field.index]));
+            let series = of_field(name, field);
+            assert_eq!(found.get(&series), Some(&(own.sum::<u64>() as f64)), "{series}: {found:?}");
         }
     }
+}
 
-    /// Checks one field of it, whose values these are.
-    fn check_field(self, found: Json<'_>, expected: &Expected, values: &[f64]) {
+fn of_field(name: &str, field: Field) -> String {
+    format!("{name}{{field=\"{}\"}}", field.name)
+}
+
+impl Rules {
+    /// Checks what is said of the window that ends with the last of these events.
+    fn check_window(self, json: Json<'_>, shape: &'static Shape, events: &[Event]) {
+        let text = json.0;
+        let windows = if shape.has_required() {
+            // Every event has all of them, so they have one window.
+            vec![last(self.window, events).iter().collect()]
+        } else {
+            self.windows(shape, events)
+        };
+        let count = windows.iter().map(Vec::len).max().unwrap();
+        assert_eq!(json.whole("window.size"), self.window as u64, "{text}");
+        assert_eq!(json.whole("window.count"), count as u64, "{text}");
+        // As they are written, moments sort like their letters.
+        let shown = || windows.iter().flatten().map(|event| event.shown.clone());
+        assert_eq!(json.text("window.from"), shown().min(), "{text}");
+        assert_eq!(json.text("window.to"), shown().max(), "{text}");
+    }
+
+    /// Returns the last events that have each field.
+    fn windows<'a>(self, shape: &'static Shape, events: &'a [Event]) -> Vec<Vec<&'a Event>> {
+        let window = |field| {
+            let own = events.iter().rev().filter(move |event| event.value(field).is_some());
+            own.take(self.window).collect()
+        };
+        shape.fields().map(window).collect()
+    }
+
+    /// Checks one field, whose window has these values.
+    fn check_field(
+        self,
+        json: Json<'_>,
+        field: Field,
+        expected: Option<&Expected>,
+        values: &[f64],
+    ) {
+        let found = json.at(&field.name);
         let text = found.0;
+        let Some(expected) = expected else {
+            for name in ["rolling_average", "stddev", "min", "max", "last", "z_score"] {
+                assert_eq!(found.number(name), None, "{}: {text}", field.name);
+            }
+            assert!(!found.truth("anomaly"), "{}: {text}", field.name);
+            return;
+        };
         check_number(found, "rolling_average", expected.mean, expected.tolerance);
         check_number(found, "stddev", expected.stddev, expected.tolerance);
         let extreme = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick);
         assert_eq!(found.number("min"), extreme(f64::min), "{text}");
         assert_eq!(found.number("max"), extreme(f64::max), "{text}");
         assert_eq!(found.number("last"), values.last().copied(), "{text}");
-        let Some(z) = expected.z else {
+        let Some(score) = expected.score else {
             assert_eq!(found.number("z_score"), None, "{text}");
             assert!(!found.truth("anomaly"), "{text}");
             return;
         };
-        check_number(found, "z_score", z, expected.z_tolerance);
-        if (z.abs() - self.threshold).abs() > expected.z_tolerance {
-            assert_eq!(found.truth("anomaly"), z.abs() > self.threshold, "{text}");
+        check_number(found, "z_score", score.z, score.z_tolerance);
+        if let Some(verdict) = score.verdict(self.threshold, field.least_deviation) {
+            assert_eq!(found.truth("anomaly"), verdict, "{}: {text}", field.name);
         }
     }
 
-    /// Returns the expectation for all these values: of the newest window, and of the newest value
-    /// against the window before it.
-    fn expected(self, all: &[f64]) -> Expected {
-        let window = self.last(all);
-        let (mean, stddev) = moments(window);
-        let (newest, before) = all.split_last().unwrap();
-        let before = self.last(before);
-        let score = (before.len() >= self.min_samples).then(|| score(before, *newest));
-        Expected {
-            z: score.map(|(z, _)| z),
-            z_tolerance: score.map_or(0.0, |(_, tolerance)| tolerance),
-            mean: mean.nearest(),
-            stddev: stddev.nearest(),
-            tolerance: tolerance(window),
-        }
-    }
-
-    fn last<T>(self, all: &[T]) -> &[T] {
-        &all[all.len().saturating_sub(self.window)..]
+    /// Returns the expectation after the last of these values.
+    fn expected(self, values: &[f64]) -> Option<Expected> {
+        (!values.is_empty()).then(|| expected(self.window, self.min_samples, values))
     }
 }
 
@@ -221,14 +305,4 @@ fn check_number(found: Json<'_>, name: &str, expected: f64, tolerance: f64) {
     let is_close = number.is_some_and(|number| (number - expected).abs() <= tolerance);
     let text = found.0;
     assert!(is_close, "{name}: expected {expected} ± {tolerance}: {text}");
-}
-
-/// Returns the largest error of a mean or a deviation.
-fn tolerance(values: &[f64]) -> f64 {
-    let largest = values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
-    1e-9 * largest.max(1.0)
-}
-
-fn columns(events: &[Event]) -> [Vec<f64>; 2] {
-    [0, 1].map(|field| events.iter().map(|event| event.values[field]).collect())
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::shape::Shape;
 pub(crate) use crate::in_process::InProcessServer;
 use testkit::{HttpClient, HttpResponse, TIMEOUT, wait_until};
 
@@ -9,6 +10,12 @@ use testkit::{HttpClient, HttpResponse, TIMEOUT, wait_until};
 pub(crate) fn start(workers: usize, flags: &[&str]) -> InProcessServer {
     let workers = workers.to_string();
     InProcessServer::start(&[&["--workers", &workers], flags].concat())
+}
+
+/// Starts it for these fields, as [`start`] does.
+pub(crate) fn start_for(shape: &Shape, workers: usize, flags: &[&str]) -> InProcessServer {
+    let fields = shape.flags.iter().map(String::as_str);
+    start(workers, &fields.chain(flags.iter().copied()).collect::<Vec<_>>())
 }
 
 /// Opens one connection to each of the cores. Where the next one comes depends on those that have

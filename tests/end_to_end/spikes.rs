@@ -4,6 +4,7 @@ use super::event::Event;
 use super::json::Json;
 use super::naive::{All, Device, Rules};
 use super::server::{analyze, body_of, start};
+use super::shape::Shape;
 use testkit::HttpClient;
 
 /// As [`follow_under`], by the defaults.
@@ -18,7 +19,7 @@ fn follow_under(
     id: &str,
     values: impl Iterator<Item = [f64; 2]>,
 ) -> Device {
-    let mut device = Device::under(rules);
+    let mut device = Device::under(rules, Shape::standard());
     for (second, values) in values.enumerate() {
         let event = Event::at(second, Some(id), values);
         let response = client.post_without_type(event.json());
@@ -49,7 +50,7 @@ fn spikes_of_1e12_leave_nothing_behind() {
             [cpu, rps]
         });
         let device = follow(&mut client, &format!("spiky-{number}"), values);
-        let spiky = device.points.iter().filter(|point| point.event.values[1] == 1e12);
+        let spiky = device.points.iter().filter(|point| point.event.values()[1] == 1e12);
         assert_eq!(spiky.count(), 2 * 5, "every spike is found, by either field");
     }
 }
@@ -65,7 +66,7 @@ fn constant_series_are_calm_until_they_step() {
         let calm = std::iter::repeat_n(level, 60);
         let values = calm.clone().chain([hair, step]).chain(calm);
         let device = follow(&mut client, &format!("constant-{constant}"), values);
-        assert_eq!(device.points[0].event.values, step);
+        assert_eq!(device.points[0].event.values(), step);
     }
 }
 
@@ -96,7 +97,7 @@ fn a_level_shift_is_learnt() {
         [level * 1e5 * spread, 10_f64.powf(level * 3.0) * spread]
     });
     let device = follow(&mut client, "shifting", values);
-    let shifts = device.points.iter().filter(|point| point.event.values[0] >= 1e5);
+    let shifts = device.points.iter().filter(|point| point.event.values()[0] >= 1e5);
     assert!(shifts.count() >= 3);
     let text = analyze(&mut client, "shifting");
     assert!(!Json(&text).truth("cpu.anomaly"), "{text}");
@@ -113,6 +114,6 @@ fn the_flags_decide_how_series_are_judged() {
     let device = follow_under(rules, &mut client, "other", values);
     let (points, episodes) = (device.points.len() as u64, device.episodes());
     assert!(episodes > 20 && episodes < points, "{episodes} of {points}");
-    let all = All { events: device.events, rules };
+    let all = All { events: device.events, ..All::under(rules, Shape::standard()) };
     all.check(&body_of(&mut client, "/analyze"));
 }

@@ -23,23 +23,9 @@ const LITERALS: [&str; 9] = [
 
 /// The nth metric, of a key that no other has.
 fn metric(number: usize) -> Event {
-    let mut event = Event::at(number % 20_000, None, [0.0; 2]);
-    event.device_id = Some(format!("device-{}", number / 20_000));
+    let id = format!("device-{}", number / 20_000);
     let literal = |at: usize| LITERALS[at % LITERALS.len()].to_owned();
-    event.literals = [literal(number), literal(number / 2)];
-    event
-}
-
-fn key(event: &Event) -> String {
-    let id = event.device_id.as_deref().unwrap();
-    format!("/metrics/{id}:{}", event.timestamp)
-}
-
-/// The value as the store packs it.
-fn value(event: &Event) -> String {
-    let ([cpu, rps], time) = (&event.literals, &event.timestamp);
-    let id = event.device_id.as_deref().unwrap();
-    format!("{{\"timestamp\":{time},\"cpu\":{cpu},\"rps\":{rps},\"device_id\":\"{id}\"}}\n")
+    Event::of(number % 20_000, Some(&id), Vec::new()).with([literal(number), literal(number / 2)])
 }
 
 /// Posts so many metrics by the clients in turn; the store never holds more than it may.
@@ -57,7 +43,7 @@ fn fill(server: &InProcessServer, clients: &mut [HttpClient], count: usize) {
 
 fn check_found(client: &mut HttpClient, number: usize) {
     let event = metric(number);
-    assert_eq!(body_of(client, &key(&event)), value(&event), "{number}");
+    assert_eq!(body_of(client, &event.key()), event.stored(), "{number}");
 }
 
 #[test]
@@ -81,7 +67,7 @@ fn one_core_keeps_exactly_the_newest() {
         check_found(&mut client, number);
     }
     for number in (0..evicted).step_by(97).chain([evicted - 1]) {
-        let response = client.get(&key(&metric(number)));
+        let response = client.get(&metric(number).key());
         assert_eq!(response.status, 404, "{number}: {}", response.text());
     }
 }
@@ -97,7 +83,7 @@ fn two_cores_keep_the_newest_of_both() {
     for number in COUNT - 8_000..COUNT {
         check_found(&mut clients[number % 2], number);
     }
-    let response = clients[0].get(&key(&metric(0)));
+    let response = clients[0].get(&metric(0).key());
     assert_eq!(response.status, 404, "{}", response.text());
 }
 
@@ -107,22 +93,19 @@ fn the_last_write_of_a_key_is_read_whichever_core_took_it() {
     let mut clients = connect_to_each_core(&server);
     let mut event = metric(0);
     for number in 0..400 {
-        event.literals[0] = format!("{number}.50");
+        event = event.with([format!("{number}.50"), LITERALS[0].to_owned()]);
         let response = clients[number / 3 % 2].post_without_type(event.json());
         assert_eq!(response.status, 202, "{}", response.text());
         for client in &mut clients {
-            assert_eq!(body_of(client, &key(&event)), value(&event));
+            assert_eq!(body_of(client, &event.key()), event.stored());
         }
     }
     // In one request the last line wins too; the others were replaced before they were stored.
     let batch: Vec<Event> = (0..100)
-        .map(|number| {
-            let literals = [format!("{number}.0"), "1".to_owned()];
-            Event { literals, ..event.clone() }
-        })
+        .map(|number| event.clone().with([format!("{number}.0"), "1".to_owned()]))
         .collect();
     assert_eq!(clients[0].post_without_type(ndjson(&batch)).status, 202);
-    assert_eq!(body_of(&mut clients[1], &key(&event)), value(&batch[99]));
+    assert_eq!(body_of(&mut clients[1], &event.key()), batch[99].stored());
     let totals = server.state().store.stats().totals;
     assert_eq!((totals.stored, totals.coalesced), (401, 99));
 }
@@ -133,14 +116,11 @@ fn the_last_line_of_a_key_wins_over_a_long_batch() {
     let mut client = server.client();
     // Some hundred kilobytes, which are handed to the store in several blocks.
     let batch: Vec<Event> = (0..3000)
-        .map(|number| Event {
-            literals: [format!("{number}.0"), "1".to_owned()],
-            ..metric(number % 800)
-        })
+        .map(|number| metric(number % 800).with([format!("{number}.0"), "1".to_owned()]))
         .collect();
     assert_eq!(client.post_without_type(ndjson(&batch)).status, 202);
     for event in &batch[2200..] {
-        assert_eq!(body_of(&mut client, &key(event)), value(event));
+        assert_eq!(body_of(&mut client, &event.key()), event.stored());
     }
     let totals = server.state().store.stats().totals;
     assert_eq!((totals.accepted, totals.pending()), (3000, 0));
@@ -159,13 +139,13 @@ fn a_second_write_lives_its_own_time() {
     poll(&mut clients[0], "/health", |_| Instant::now() >= half);
     let again = Instant::now();
     assert_eq!(clients[1].post_without_type(twice.json()).status, 202);
-    poll(&mut clients[0], &key(&once), |response| response.status == 404);
-    let response = clients[0].get(&key(&twice));
+    poll(&mut clients[0], &once.key(), |response| response.status == 404);
+    let response = clients[0].get(&twice.key());
     // Unless this machine stood still for half a second.
     if again.elapsed() < Duration::from_secs(1) {
-        assert_eq!(response.text(), value(&twice));
+        assert_eq!(response.text(), twice.stored());
     }
-    poll(&mut clients[0], &key(&twice), |response| response.status == 404);
+    poll(&mut clients[0], &twice.key(), |response| response.status == 404);
     assert!(again.elapsed() >= Duration::from_secs(1), "expired too early");
 }
 
@@ -173,18 +153,18 @@ fn a_second_write_lives_its_own_time() {
 fn an_older_version_is_not_shown_where_the_newer_one_had_to_go() {
     let server = start(2, &["--memory-store=4MiB"]);
     let mut clients = connect_to_each_core(&server);
-    let [older, newer] = [["1", "1"], ["2", "2"]]
-        .map(|literals| Event { literals: literals.map(str::to_owned), ..metric(0) });
+    let [older, newer] =
+        [["1", "1"], ["2", "2"]].map(|literals| metric(0).with(literals.map(str::to_owned)));
     assert_eq!(clients[0].post_without_type(older.json()).status, 202);
     assert_eq!(clients[1].post_without_type(newer.json()).status, 202);
-    let target = key(&newer);
+    let target = newer.key();
     // The second core alone is filled, so that its version leaves and the other's stays.
     for first in (0..60_000).step_by(1000) {
         let batch: Vec<Event> = (first + 1..=first + 1000).map(metric).collect();
         assert_eq!(clients[1].post_without_type(ndjson(&batch)).status, 202);
         let response = clients[0].get(&target);
         if response.status == 200 {
-            assert_eq!(response.text(), value(&newer));
+            assert_eq!(response.text(), newer.stored());
         } else {
             assert_eq!(response.status, 404, "{}", response.text());
             assert!(server.state().store.stats().totals.evicted[1] > 0);
@@ -205,9 +185,9 @@ fn what_has_expired_is_gone_and_counted() {
     // On a machine this slow the first might have expired rightly; the last is read at once.
     check_found(&mut clients[0], 199);
     let client = &mut clients[1];
-    poll(client, &key(&metric(0)), |response| response.status == 404);
+    poll(client, &metric(0).key(), |response| response.status == 404);
     assert!(start.elapsed() >= Duration::from_secs(1), "expired too early");
-    poll(client, &key(&metric(199)), |response| response.status == 404);
+    poll(client, &metric(199).key(), |response| response.status == 404);
     // No client posts any more: the cores wake up by themselves and free the memory.
     let name = "corepulse_store_evicted_total{reason=\"expired\"}";
     poll(client, "/metrics/prometheus", |response| {

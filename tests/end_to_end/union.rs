@@ -1,9 +1,10 @@
 //! `series: "all"`: the last fifty events that the instance accepted, of all devices and cores.
 
-use super::event::{Event, FIELDS, array, ndjson};
+use super::event::{Event, array, ndjson};
 use super::json::Json;
 use super::naive::All;
 use super::server::{body_of, connect_to_each_core, start};
+use super::shape::Shape;
 use testkit::{Exposition, HttpClient};
 
 /// Two devices with a window, two that are refused one, and none.
@@ -61,11 +62,12 @@ fn check_refused(client: &mut HttpClient, all: &All) {
     // The gauge is the same mean by another way.
     let scrape = Exposition::parse(&text);
     let analyze = body_of(client, "/analyze");
-    for field in FIELDS {
-        let gauge = scrape.value(&format!("corepulse_rolling_average{{field=\"{field}\"}}"));
-        let mean = Json(&analyze).number(&format!("{field}.rolling_average"));
-        assert_eq!(Some(gauge), mean, "{field}");
+    for name in Shape::standard().fields().map(|field| &field.name) {
+        let gauge = scrape.value(&format!("corepulse_rolling_average{{field=\"{name}\"}}"));
+        let mean = Json(&analyze).number(&format!("{name}.rolling_average"));
+        assert_eq!(Some(gauge), mean, "{name}");
     }
+    all.check_averages(&scrape);
 }
 
 #[test]
@@ -75,12 +77,7 @@ fn without_events_there_are_counts_and_no_numbers() {
     let json = Json(&text);
     assert_eq!(json.whole("window.count"), 0, "{text}");
     assert_eq!(json.text("window.from").or(json.text("window.to")), None);
-    for field in FIELDS {
-        for number in ["rolling_average", "stddev", "min", "max", "last", "z_score"] {
-            assert_eq!(json.at(field).number(number), None, "{text}");
-        }
-        assert!(!json.at(field).truth("anomaly"), "{text}");
-    }
+    All::default().check(&text);
     for count in ["points", "episodes", "last_minute"] {
         assert_eq!(json.whole(&format!("anomalies.{count}")), 0, "{text}");
     }

@@ -14,7 +14,7 @@ fn check_seen(client: &mut HttpClient, event: &Event, number: usize) {
         let json = Json(&text);
         let accepted = number as u64 + 1;
         assert_eq!(json.whole("totals.accepted"), accepted, "{text}");
-        assert_eq!(json.number("cpu.last"), Some(event.values[0]), "{text}");
+        assert_eq!(json.number("cpu.last"), Some(event.values()[0]), "{text}");
         assert_eq!(json.text("window.to").as_ref(), Some(&event.shown), "{text}");
         assert_eq!(json.whole("window.count"), accepted.min(50), "{text}");
     }
@@ -52,12 +52,12 @@ fn a_pipelined_reader_sees_what_was_posted_before_it() {
         let accepted = number + 1;
         let instance = client.receive().text().to_owned();
         assert_eq!(Json(&instance).whole("totals.accepted"), accepted as u64);
-        assert_eq!(Json(&instance).number("cpu.last"), Some(event.values[0]));
+        assert_eq!(Json(&instance).number("cpu.last"), Some(event.values()[0]));
         let scrape = client.receive().text().to_owned();
         let line = format!("\ncorepulse_events_accepted_total {accepted}\n");
         assert!(scrape.contains(&line), "{accepted} in {scrape}");
         let device = client.receive().text().to_owned();
-        assert_eq!(Json(&device).number("cpu.last"), Some(event.values[0]));
+        assert_eq!(Json(&device).number("cpu.last"), Some(event.values()[0]));
         let stored = client.receive();
         assert_eq!(stored.status, 200, "{}", stored.text());
     }

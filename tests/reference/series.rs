@@ -1,4 +1,6 @@
-//! The naive series: the plain list of all events, and every number recomputed from it.
+//! The naive series: the plain list of all values of a field, and every number recomputed from it.
+
+#![allow(dead_code, reason = "each test uses a part of this")]
 
 use super::double_double::DoubleDouble;
 
@@ -6,15 +8,51 @@ use super::double_double::DoubleDouble;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected {
     /// The score against the window before the event, if there is one.
-    pub(crate) z: Option<f64>,
-    /// The largest difference that a score may have.
-    pub(crate) z_tolerance: f64,
+    pub(crate) score: Option<Score>,
     /// The mean of the window, the event included.
     pub(crate) mean: f64,
     /// The standard deviation of the window, the event included.
     pub(crate) stddev: f64,
     /// The largest difference that either may have.
     pub(crate) tolerance: f64,
+}
+
+/// A value, judged by the window before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Score {
+    /// The distance from the mean in standard deviations.
+    pub(crate) z: f64,
+    /// The largest difference that it may have.
+    pub(crate) z_tolerance: f64,
+    /// The distance from the mean.
+    deviation: f64,
+    /// The mean of that window.
+    pub(crate) mean: f64,
+    /// The standard deviation of that window.
+    pub(crate) stddev: f64,
+    /// The largest difference that one of these three may have.
+    pub(crate) tolerance: f64,
+}
+
+impl Score {
+    /// Returns true if the value is an anomaly; `None` if it is so close to a border that rounding
+    /// decides, where the reference is no more right than what it is compared with.
+    pub(crate) fn verdict(&self, threshold: f64, least_deviation: f64) -> Option<bool> {
+        let beyond = |value: f64, border: f64, tolerance: f64| {
+            let distance = value.abs() - border;
+            (distance.abs() > tolerance).then_some(distance > 0.0)
+        };
+        let is_far = beyond(self.z, threshold, self.z_tolerance);
+        let is_large = match least_deviation {
+            0.0 => Some(true),
+            _ => beyond(self.deviation, least_deviation, self.tolerance),
+        };
+        match (is_far, is_large) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        }
+    }
 }
 
 /// One field of one series.
@@ -31,24 +69,8 @@ pub(crate) struct ReferenceField {
 impl ReferenceField {
     /// Adds a value.
     pub(crate) fn push(&mut self, window: usize, min_samples: usize, value: f64) -> Expected {
-        let last = |values: &[f64]| values[values.len().saturating_sub(window)..].to_vec();
-        let before = last(&self.values);
-        let (z, z_tolerance) = if before.len() >= min_samples {
-            let (z, tolerance) = score(&before, value);
-            (Some(z), tolerance)
-        } else {
-            (None, 0.0)
-        };
         self.values.push(value);
-        let after = last(&self.values);
-        let (mean, stddev) = moments(&after);
-        Expected {
-            z,
-            z_tolerance,
-            mean: mean.nearest(),
-            stddev: stddev.nearest(),
-            tolerance: 1e-9 * largest(&after).max(1.0),
-        }
+        expected(window, min_samples, &self.values)
     }
 
     /// Counts the newest value as an anomaly.
@@ -60,10 +82,39 @@ impl ReferenceField {
         }
         self.last_anomaly = Some(at);
     }
+
+    /// Returns the newest values, at most a window of them.
+    pub(crate) fn window(&self, window: usize) -> &[f64] {
+        last(window, &self.values)
+    }
+}
+
+/// Returns what is expected after the last of these values.
+pub(crate) fn expected(window: usize, min_samples: usize, values: &[f64]) -> Expected {
+    let (newest, before) = values.split_last().unwrap();
+    let before = last(window, before);
+    let after = last(window, values);
+    let (mean, stddev) = moments(after);
+    Expected {
+        score: (before.len() >= min_samples).then(|| score(before, *newest)),
+        mean: mean.nearest(),
+        stddev: stddev.nearest(),
+        tolerance: tolerance(after),
+    }
+}
+
+/// Returns the last of these, at most a window of them.
+pub(crate) fn last<T>(window: usize, all: &[T]) -> &[T] {
+    &all[all.len().saturating_sub(window)..]
 }
 
 fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |m: f64, v| m.max(v.abs()))
+}
+
+/// Returns the largest difference that a mean or a deviation of these values may have.
+fn tolerance(values: &[f64]) -> f64 {
+    1e-9 * largest(values).max(1.0)
 }
 
 /// Mean and population standard deviation by two passes.
@@ -81,14 +132,39 @@ pub(crate) fn moments(values: &[f64]) -> (DoubleDouble, DoubleDouble) {
     (mean, variance.square_root())
 }
 
-/// Returns the score of a value against the window before it, and the tolerance of that score.
-pub(crate) fn score(before: &[f64], value: f64) -> (f64, f64) {
+/// Returns the score of a value against the window before it.
+fn score(before: &[f64], value: f64) -> Score {
     let (mean, stddev) = moments(before);
     let size = if mean.nearest() < 0.0 { DoubleDouble::from(0.0).minus(mean) } else { mean };
     let floor = DoubleDouble::from(1e-9).times(size.max(DoubleDouble::from(1.0)));
     let divisor = stddev.max(floor);
-    let z = DoubleDouble::from(value).minus(mean).over(divisor).nearest();
-    let z = z.clamp(-1e6, 1e6);
-    let tolerance = 1e-9 * z.abs().max(1.0) + 1e-14 * largest(before) / divisor.nearest();
-    (z, tolerance)
+    let deviation = DoubleDouble::from(value).minus(mean);
+    let z = deviation.over(divisor).nearest().clamp(-1e6, 1e6);
+    Score {
+        z,
+        z_tolerance: 1e-9 * z.abs().max(1.0) + 1e-14 * largest(before) / divisor.nearest(),
+        deviation: deviation.nearest(),
+        mean: mean.nearest(),
+        stddev: stddev.nearest(),
+        tolerance: tolerance(before),
+    }
+}
+
+#[test]
+fn rounding_decides_only_at_a_border() {
+    let values: Vec<f64> = (0..16).map(|number| f64::from(number % 2)).collect();
+    // The mean is 0.5, and so is the standard deviation.
+    let verdict = |value, least| score(&values, value).verdict(2.0, least);
+    for (value, least, is_anomaly) in [
+        (1.5, 0.0, None),
+        (1.4, 0.0, Some(false)),
+        (-1.6, 0.0, Some(true)),
+        (-1.6, 2.1, None),
+        (-1.6, 2.0, Some(true)),
+        (-1.6, 2.2, Some(false)),
+        (1.4, 0.9, Some(false)),
+        (1.5, 3.0, Some(false)),
+    ] {
+        assert_eq!(verdict(value, least), is_anomaly, "{value} of {least}");
+    }
 }

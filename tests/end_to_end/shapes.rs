@@ -1,0 +1,174 @@
+//! Servers of other fields, with gaps and without: every number equals the reference, whatever form
+//! a body has and however many cores there are.
+
+use std::collections::BTreeMap;
+
+use super::event::{Event, Reading};
+use super::forms::Form;
+use super::json::Json;
+use super::naive::{All, Device, Rules, check_counters};
+use super::recorded::{Recorded, Run, replay};
+use super::server::{analyze, body_of, connect_to_each_core, start_for};
+use super::shape::{Field, Shape};
+use testkit::{Exposition, HttpClient};
+
+const ROWS: usize = 240;
+const DEVICES: usize = 3;
+
+/// The share of events that have an optional field, by the place of the field and the device. The
+/// last device never sends the last field.
+fn share(shape: &'static Shape, field: Field, device: usize) -> f64 {
+    let is_last = field.index + 1 == shape.fields().len();
+    match (field.index + device) % 3 {
+        _ if field.is_required => 1.0,
+        _ if is_last && device + 1 == DEVICES => 0.0,
+        0 => 0.95,
+        1 => 0.4,
+        _ => 0.1,
+    }
+}
+
+/// The text of a value of a field, at a second: of another kind for each field.
+fn literal(field: Field, second: usize, random: &mut fastrand::Rng) -> String {
+    let noise = random.f64();
+    let is_spike = random.u8(..) < 8;
+    match field.index % 5 {
+        0 if is_spike => format!("{:.2}", 70.0 + 10.0 * noise),
+        0 => format!("{:.4}", 20.0 + noise),
+        // It stands still, but for steps of which some are too small to mean anything.
+        1 if is_spike => format!("{:.3}", 21.5 + noise),
+        1 => "21.50".to_owned(),
+        2 => format!("{:e}", 100.0 - second as f64 / 100.0 + noise / 100.0),
+        3 if is_spike => "0".to_owned(),
+        3 => format!("{:.1}", 1e9 * (0.5 + noise)),
+        _ => (60.0 + 30.0 * noise * noise * noise).trunc().to_string(),
+    }
+}
+
+/// An event of a device: some of the fields, in any order.
+fn event(shape: &'static Shape, second: usize, device: usize, random: &mut fastrand::Rng) -> Event {
+    let (mut readings, mut nulls) = (Vec::new(), Vec::new());
+    for field in shape.fields() {
+        if random.f64() < share(shape, field, device) {
+            readings.push(Reading::of(field, literal(field, second, random)));
+        } else if random.u8(..) < 40 {
+            nulls.push(field);
+        }
+    }
+    if readings.is_empty() {
+        return event(shape, second, device, random);
+    }
+    random.shuffle(&mut readings);
+    let first = random.usize(..2 + readings.len() + nulls.len());
+    let is_loud = random.u8(..) < 20;
+    Event { nulls, first, is_loud, ..Event::of(second, None, readings) }
+}
+
+fn recorded(shape: &'static Shape) -> Vec<Recorded> {
+    let mut random = fastrand::Rng::with_seed(shape.fields().len() as u64);
+    let device = |device| {
+        let events = (0..ROWS).map(|second| event(shape, second, device, &mut random));
+        let recorded = Recorded::of("device", shape, events);
+        let (points, episodes) = (recorded.device.points.len() as u64, recorded.device.episodes());
+        assert!(episodes > 2 && episodes < points, "{episodes} of {points}");
+        recorded
+    };
+    (0..DEVICES).map(device).collect()
+}
+
+/// A server that is followed: after every request all of its numbers are checked.
+struct Followed {
+    clients: Vec<HttpClient>,
+    all: All,
+    devices: BTreeMap<String, Device>,
+    requests: usize,
+}
+
+impl Followed {
+    /// Sends these events in one request, and checks what is then said of everything.
+    fn send(&mut self, form: Form, is_gzip: bool, events: &[Event]) {
+        let Self { clients, all, devices, requests } = self;
+        *requests += 1;
+        let core = *requests % clients.len();
+        let response = form.send(&mut clients[core], is_gzip, events.iter());
+        assert_eq!(response.status, 202, "{}", response.text());
+        let mut anomalies = 0;
+        for event in events {
+            let id = event.device_id.clone().unwrap();
+            let new = || Device::under(Rules::default(), all.shape);
+            anomalies += devices.entry(id).or_insert_with(new).take(event).len();
+            all.events.push(event.clone());
+        }
+        assert_eq!(Json(response.text()).whole("anomalies"), anomalies as u64);
+        // Another core answers.
+        let next = (core + 1) % clients.len();
+        let client = &mut clients[next];
+        all.check(&body_of(client, "/analyze"));
+        for event in events.iter().rev().take(DEVICES) {
+            let id = event.device_id.as_deref().unwrap();
+            devices[id].check(id, &analyze(client, id));
+            assert_eq!(body_of(client, &event.key()), event.stored());
+        }
+    }
+
+    /// Checks what is exported, and that each event is stored as it came.
+    fn check_at_rest(&mut self) {
+        let Self { clients, all, devices, .. } = self;
+        let client = &mut clients[0];
+        let scrape = Exposition::request(client);
+        all.check_averages(&scrape);
+        check_counters(&scrape, all.shape, devices.values());
+        for event in &all.events {
+            assert_eq!(body_of(client, &event.key()), event.stored());
+        }
+    }
+}
+
+/// Sends the events in requests of all sizes and forms.
+fn follow(recorded: &[Recorded], workers: usize) {
+    let shape = recorded[0].device.shape;
+    let server = start_for(shape, workers, &[]);
+    let mut followed = Followed {
+        clients: connect_to_each_core(&server),
+        all: All::under(Rules::default(), shape),
+        devices: BTreeMap::new(),
+        requests: 0,
+    };
+    let events: Vec<Event> = (0..ROWS)
+        .flat_map(|row| recorded.iter().enumerate().map(move |device| (row, device)))
+        .map(|(row, (number, recorded))| Event {
+            device_id: Some(format!("d{number}")),
+            ..recorded.device.events[row].clone()
+        })
+        .collect();
+    let mut rest = events.as_slice();
+    let mut random = fastrand::Rng::with_seed(workers as u64);
+    while !rest.is_empty() {
+        let size = [1, 1, 1, 2, 5, 20][random.usize(..6)].min(rest.len());
+        let (batch, after) = rest.split_at(size);
+        rest = after;
+        let place = random.usize(..Form::BATCHES.len() + usize::from(size == 1));
+        let form = Form::BATCHES.get(place).copied().unwrap_or(Form::Single);
+        followed.send(form, random.bool(), batch);
+    }
+    followed.check_at_rest();
+}
+
+fn check(shape: &'static Shape) {
+    let recorded = recorded(shape);
+    for workers in [1, 2] {
+        for (form, batch) in
+            Form::BATCHES.map(|form| (form, 97)).into_iter().chain([(Form::Single, 1)])
+        {
+            for (is_gzip, connections) in [(false, 1), (true, 3)] {
+                replay(&recorded, Run { workers, connections, form, is_gzip, batch });
+            }
+        }
+        follow(&recorded, workers);
+    }
+}
+
+#[test]
+fn the_default() {
+    check(Shape::standard());
+}
