@@ -9,7 +9,6 @@ import http.client
 import json
 import pathlib
 import re
-import subprocess
 import tempfile
 import threading
 import time
@@ -18,8 +17,8 @@ import paho.mqtt.client as paho
 
 from server import Fault
 
-from .program import PYTHON, ROOT, SECONDS_MAX, Program, corepulse, free_port
-from .program import listening, wait_until
+from .program import PYTHON, ROOT, SECONDS_MAX, Program, Redis, corepulse
+from .program import free_port, listening, wait_until
 
 DEVICES = 7
 MESSAGES_MAX = 10_000
@@ -95,20 +94,6 @@ def refusals(bridge):
     lines = bridge.said().splitlines()
     alone = sum(1 for line in lines if re.match(r"4\d\d \{", line))
     return alone + sum(line.count("'index'") for line in lines if " accepted " in line)
-
-
-class Redis(Program):
-    """A Redis that keeps nothing on disk, and can say how many keys it has."""
-
-    def __init__(self):
-        self.port = free_port()
-        flags = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        command = ["redis-server", "--port", self.port, *flags]
-        super().__init__("Redis", *command, ready=listening(self.port))
-
-    def size(self):
-        command = ["redis-cli", "-p", str(self.port), "dbsize"]
-        return int(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
 def disturb(devices, server, bridge, broker):
@@ -202,7 +187,7 @@ def check(path):
         port = free_port()
         configuration = pathlib.Path(folder, "mosquitto.conf")
         configuration.write_text(BROKER.format(port=port, folder=folder), encoding="utf-8")
-        server, url = corepulse(path, "--redis-url", f"redis://127.0.0.1:{redis.port}")
+        server, url = corepulse(path, "--redis-url", redis.url)
         mosquitto = ["/usr/sbin/mosquitto", "-c", configuration]
         broker = Program("broker", *mosquitto, ready=listening(port))
         script = ROOT / "examples/clients/mqtt_bridge.py"

@@ -1,6 +1,7 @@
 """Programs that a check starts: each is killed at the end of a `with`, whatever happens."""
 
 import contextlib
+import json
 import os
 import pathlib
 import socket
@@ -15,6 +16,8 @@ from server import Fault
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv/bin/python"
 SECONDS_MAX = 30
+# Variables that would change what a program does; PYTHONUNBUFFERED tears a line in pieces.
+FOREIGN = ("COREPULSE", "REDIS_URL", "PYTHON", "NODE_")
 
 
 def free_port():
@@ -49,7 +52,7 @@ class Program:
 
     def __init__(self, name, *command, ready=None, variables=None, folder=ROOT):
         self.name, self.command, self.ready, self.folder = name, command, ready, folder
-        clean = {k: v for k, v in os.environ.items() if "COREPULSE" not in k and k != "REDIS_URL"}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
         self.variables = clean | (variables or {})
         self.output = tempfile.TemporaryFile()
         self.process = None
@@ -113,3 +116,38 @@ def corepulse(path, *flags):
     url = f"http://127.0.0.1:{port}"
     command = [path, "--listen", f"127.0.0.1:{port}", "--workers", "2", "--pin", "off", *flags]
     return Program("server", *command, ready=lambda: get(f"{url}/ready")[0] == 200), url
+
+
+class Redis(Program):
+    """A Redis that keeps nothing on disk."""
+
+    def __init__(self):
+        port = free_port()
+        self.url = f"redis://127.0.0.1:{port}"
+        self.client = ["redis-cli", "-p", str(port), "--raw"]
+        flags = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command = ["redis-server", "--port", port, *flags]
+        super().__init__("Redis", *command, ready=listening(port))
+
+    def ask(self, *words):
+        """The lines of the reply to a command."""
+        done = subprocess.run([*self.client, *words], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    def size(self):
+        return int(self.ask("dbsize")[0])
+
+    def metrics(self, device):
+        """Every stored metric of a device."""
+        # No key at all is an empty line.
+        keys = [key for key in self.ask("keys", f"metric:{device}:*") if key]
+        return [json.loads(line) for line in self.ask("mget", *keys)] if keys else []
+
+
+def hang_up(url, times):
+    """In place of the server: takes so many connections, and ends each without an answer."""
+    address, _, port = url.rpartition("/")[2].partition(":")
+    with socket.create_server((address, int(port))) as server:
+        server.settimeout(SECONDS_MAX)
+        for _ in range(times):
+            server.accept()[0].close()
