@@ -8,7 +8,7 @@ pub use percore::limits::*;
 /// The largest `--max-body` that may be configured: bodies are buffered whole.
 pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The smallest `--max-body` that may be configured: one metric with every field fits.
+/// The smallest `--max-body` that may be configured: a metric of the default fields fits.
 pub const BODY_BYTES_MIN: usize = 1024;
 
 /// Nesting of a JSON document: the parser recurses, so this limits its stack.
@@ -214,8 +214,10 @@ const _: () = assert!(BODY_BYTES_MAX + HEAD_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(2 * BODY_BYTES_MAX.div_ceil(128 * 1024) <= ZSTD_BLOCKS_MAX);
 // A client that flushes after each event of the largest batch still has room.
 const _: () = assert!(2 * BATCH_EVENTS_MAX <= DEFLATE_BLOCKS_MAX);
-// One item list of an answer cannot overrun the out-buffer that carries it.
-const _: () = assert!(ANSWER_ITEMS_MAX * 512 <= OUT_BYTES_MAX);
+// One item list of an answer cannot overrun the out-buffer that carries it, even if each item is an
+// error that names all fields.
+const _: () =
+    assert!(ANSWER_ITEMS_MAX * (512 + FIELDS_MAX * (FIELD_NAME_BYTES_MAX + 2)) <= OUT_BYTES_MAX);
 // A stored metric fits into a reply.
 const _: () = assert!(RECORD_BYTES_MAX < STORE_REPLY_BYTES_MAX);
 const _: () = assert!(FIELDS_MAX <= u16::BITS as usize);

@@ -5,8 +5,9 @@
 //! and the device of one of them, with the detail that was answered.
 
 use super::state::State;
-use crate::metric::decode::IgnoredMembers;
+use crate::metric::decode::{IgnoredMembers, MissingOptional};
 use crate::metric::rejection::Rejection;
+use crate::schema::Schema;
 use crate::telemetry::escaped::Escaped;
 use crate::telemetry::log;
 use crate::telemetry::warning::{Warning, WarningContext};
@@ -54,29 +55,32 @@ pub(super) fn ignored_members(ignored: &IgnoredMembers<'_>, state: &State, conte
     let warning = Warning::MembersIgnored;
     let (peer, events) = (PeerDisplay(context.peer), ignored.events);
     let names = || ignored.names().collect::<Vec<_>>().join(&b", "[..]);
-    let missing = match (ignored.missing.device_id, ignored.missing.timestamp) {
-        (true, true) => "device_id, timestamp",
-        (true, false) => "device_id",
-        (false, _) => "timestamp",
-    };
+    let missing = || missing(ignored.missing, state.settings.schema);
     match state.counters.warnings().add(warning, events, context.now) {
         Some(count) => {
             let names = names();
-            let ignored = Escaped(&names);
+            let (missing, ignored) = (missing(), Escaped(&names));
             log::warn!(count, %peer, missing, %ignored, "{}", warning.name());
         }
         None => {
             let ignored = || Escaped(&names()).to_string();
             state.counters.warnings().keep_context(warning, || WarningContext {
                 peer: Some(peer.to_string()),
-                missing: Some(missing),
+                missing: Some(missing()),
                 ignored: Some(ignored()),
                 ..WarningContext::default()
             });
-            let message = warning.name();
+            let (message, missing) = (warning.name(), missing());
             log::debug!(count = events, %peer, missing, ignored = ignored(), "{message}");
         }
     }
+}
+
+/// Returns the canonical names of what an event lacks.
+fn missing(missing: MissingOptional, schema: &Schema) -> String {
+    let device = schema.device_names.first().filter(|_| missing.device_id);
+    let time = schema.timestamp_names.first().filter(|_| missing.timestamp);
+    device.into_iter().chain(time).map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Warns of accepted events that were not scored, because there are too many devices.

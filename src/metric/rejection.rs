@@ -4,6 +4,8 @@
 //! the member, what was expected, and the byte. It never repeats the input, so that no caller has
 //! to escape it.
 
+use std::fmt;
+
 use thiserror::Error;
 
 use crate::limits::{BATCH_EVENTS_MAX, FUTURE_MS_MAX, NUMBER_BYTES_MAX};
@@ -49,7 +51,7 @@ pub enum Rejection {
     #[error("{}: missing", .field.name())]
     Missing { field: Field },
     /// No field at all, where each is optional.
-    #[error("expected at least one of {}, found none", field_names(.schema))]
+    #[error("expected at least one of {}, found none", FieldNames(.schema))]
     NoField { schema: &'static Schema },
     /// A value of the wrong kind.
     #[error("{}: expected {}, found {} at byte {at}",
@@ -97,10 +99,16 @@ impl Rejection {
     }
 }
 
-/// Returns the names of all fields, with commas between them.
-fn field_names(schema: &Schema) -> String {
-    let names: Vec<_> = schema.fields().iter().map(|field| field.name()).collect();
-    names.join(", ")
+/// The names of all fields, with commas between them.
+struct FieldNames(&'static Schema);
+
+impl fmt::Display for FieldNames {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fields().iter().enumerate().try_for_each(|(at, field)| {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(out, "{comma}{}", field.name())
+        })
+    }
 }
 
 percore::named_enum! {

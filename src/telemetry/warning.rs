@@ -18,8 +18,8 @@ percore::named_enum! {
         /// Events were rejected.
         EventsRejected = "events rejected",
         /// Events had no device id or no timestamp, and unknown members that may be misspelt ones.
-        MembersIgnored =
-            "events without device_id or timestamp have members that are ignored: misspelt?",
+        MembersIgnored = "events without a device id or a timestamp have members that are ignored: \
+            misspelt, or names for --device-name or --timestamp-name?",
         /// Requests with metrics were refused as a whole.
         BodiesRefused = "requests with metrics refused",
         /// Events came from devices past `--max-devices`.
@@ -42,7 +42,7 @@ pub struct WarningContext {
     pub device_id: Option<String>,
     pub reason: Option<&'static str>,
     pub status: Option<u16>,
-    pub missing: Option<&'static str>,
+    pub missing: Option<String>,
     pub ignored: Option<String>,
     pub detail: Option<String>,
 }

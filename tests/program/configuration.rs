@@ -39,6 +39,71 @@ fn each_value_says_where_it_came_from() {
     assert!(granted < 4_000_000_000, "{granted}");
 }
 
+/// One variable changes the fields of a whole deployment, and what is printed may be given again.
+#[test]
+fn fields_and_names_are_printed_as_they_may_be_given() {
+    let given = [
+        ("fields", " Temperature?=-40..125~0.50, humidity?=0..100,pressure=3e4..1.1e5,battery? "),
+        ("device-name", "deviceId, serial"),
+        ("timestamp-name", "ts,@timestamp"),
+        ("device-tag", "sensor"),
+    ];
+    let expected = [
+        ("fields", "Temperature?=-40..125~0.5,humidity?=0..100,pressure=30000..110000,battery?"),
+        ("device-name", "deviceId,serial"),
+        ("timestamp-name", "ts,@timestamp"),
+        ("device-tag", "sensor"),
+    ];
+    for given in [given, expected] {
+        let variable = |flag: &str| format!("COREPULSE_{}", flag.to_uppercase().replace('-', "_"));
+        let mut by_variable = command(&["--print-config"]);
+        by_variable.envs(given.map(|(flag, value)| (variable(flag), value)));
+        let arguments = given.map(|(flag, value)| format!("--{flag}={value}"));
+        let mut by_flag = command(&["--print-config"]);
+        by_flag.args(&arguments);
+        for run in [run(by_variable), run(by_flag)] {
+            assert_eq!((run.code, run.errors.as_str()), (0, ""));
+            for (flag, value) in expected {
+                assert!(run.has_setting(&format!("{flag} = {value}")), "{flag}: {}", run.output);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_mistake_in_fields_and_names_is_told_at_once() {
+    let run = run_with(&[
+        "--fields=load %,t=5..1~x,Cpu,cpu,timestamp,rps=0..inf",
+        "--device-name=a b,timestamp",
+        "--timestamp-name=device_id",
+        "--device-tag=",
+    ]);
+    assert_eq!((run.code, run.output.as_str()), (64, ""), "{run:?}");
+    let begin = ["fields"; 6].into_iter().chain(["device-name"; 2]);
+    let begin = begin.chain(["timestamp-name", "device-tag"]);
+    let begin: Vec<_> = begin.map(|flag| format!("corepulse: --{flag}: expected ")).collect();
+    let ends = [
+        "found \"load %\"",
+        "found \"t=5..1~x\"",
+        "found \"t=5..1~x\"",
+        "found \"timestamp\"",
+        "found \"rps=0..inf\"",
+        "found \"cpu\"",
+        "found \"a b\"",
+        "found \"timestamp\"",
+        "found \"device_id\"",
+        "found \"\"",
+    ];
+    let lines: Vec<_> = run.errors.lines().collect();
+    assert_eq!(lines.len(), ends.len(), "{}", run.errors);
+    for ((line, begin), end) in lines.iter().zip(begin).zip(ends) {
+        assert!(line.starts_with(&begin) && line.ends_with(end), "{line}: {end}");
+    }
+    // Names that are good by themselves, but not beside each other.
+    let run = run_with(&["--fields=Serial,b", "--device-name=serial,ts", "--timestamp-name=TS"]);
+    assert_eq!((run.code, run.errors.lines().count()), (64, 2), "{run:?}");
+}
+
 #[test]
 fn a_variable_without_effect_is_told_with_what_it_may_be_meant_for() {
     let misspelt = [("COREPULSE_STORETTL", "9s"), ("COREPULSE_PORT", "8081")];

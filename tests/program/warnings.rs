@@ -75,6 +75,27 @@ fn members_that_are_ignored_are_named_where_a_name_or_a_time_is_missing() {
     assert_eq!(told["ignored"], "deviceId, ts, \\\\u001b[2J", "{told}");
 }
 
+/// With names of its own, the server misses those.
+#[test]
+fn what_is_missing_is_named_as_it_is_configured() {
+    let names = ["--device-name", "deviceId,serial", "--timestamp-name", "ts"];
+    let server = Server::start(&[&names[..], &["--workers", "1"]].concat());
+    let mut client = server.client();
+    let bodies = [
+        r#"{"cpu":1,"rps":1,"device_id":"pump-7","timestamp":1700000000}"#,
+        r#"{"cpu":1,"rps":1,"SERIAL":"pump-7","ts":1700000000,"device_id":"pump-7"}"#,
+        r#"{"cpu":1,"rps":1,"deviceId":"pump-7","time":1700000000}"#,
+    ];
+    for body in bodies {
+        assert_eq!(client.request(&post(body.as_bytes())).status, 202, "{body}");
+    }
+    let lines = lines(server, IGNORED);
+    assert_eq!(counts(&lines), [1, 1], "{lines:?}");
+    let told = |at: usize| (lines[at]["missing"].clone(), lines[at]["ignored"].clone());
+    assert_eq!(told(0), ("deviceId, ts".into(), "device_id, timestamp".into()));
+    assert_eq!(told(1), ("ts".into(), "time".into()));
+}
+
 #[test]
 fn what_a_stranger_wrote_cannot_forge_a_line() {
     let server = Server::start(&["--workers", "1"]);
