@@ -169,6 +169,13 @@ fn kubernetes(name: &str, patch: Option<&Yaml>) -> Deployment {
     }
 }
 
+/// Returns a value of the compose file where the shell of Compose has no variables: of
+/// `${NAME:-default}` the default.
+fn interpolated(value: &str) -> String {
+    let default = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    default.and_then(|rest| rest.split_once(":-")).map_or(value, |(_, default)| default).to_owned()
+}
+
 fn compose() -> Deployment {
     let file = document("docker-compose.yaml");
     let service = &file["services"]["corepulse"];
@@ -182,7 +189,7 @@ fn compose() -> Deployment {
         name: "compose".to_owned(),
         variables: variables
             .map(|(name, value)| {
-                (name.as_str().unwrap().to_owned(), value.as_str().unwrap().to_owned())
+                (name.as_str().unwrap().to_owned(), interpolated(value.as_str().unwrap()))
             })
             .collect(),
         cpus: cpus(&service["cpus"]),

@@ -13,7 +13,7 @@ import sys
 
 import yaml
 
-from manifests import ROOT, Fault, Manifests, environment, port, seconds
+from manifests import ROOT, Fault, Manifests, compose_variables, environment, port, seconds
 
 # Where NodeLocal DNSCache listens, unless a cluster chose otherwise.
 NODE_LOCAL_DNS = "169.254.20.10"
@@ -49,6 +49,13 @@ def check_variables(server, where, variables):
     unknown = {v for v in variables if v.startswith("COREPULSE_")} - known_variables(server)
     expect(not unknown, f"{where}: the server knows no {sorted(unknown)}")
     run(server, ["--print-config"], variables)
+
+
+def check_default_fields(server, where, variables):
+    """What nobody has changed has the fields of a server without options."""
+    fields = variables["COREPULSE_FIELDS"]
+    is_default = f"[default: {fields}]" in run(server, ["--help"])
+    expect(is_default, f"{where}: {fields} are not the server's default")
 
 
 def matches(selector, labels):
@@ -198,6 +205,8 @@ def check_server(server, manifests):
     container = manifests.container("corepulse")
     variables = environment(container, SECRETS)
     check_variables(server, f"{manifests.name}: Deployment", variables)
+    if manifests.name == "base":
+        check_default_fields(server, "base", variables)
     check_stopping(container, manifests.pod("corepulse")["spec"])
     dockerfile, cargo = read("Dockerfile"), read("Cargo.toml")
     version = re.search(r'^version = "(.*)"$', cargo, re.MULTILINE)[1]
@@ -277,7 +286,9 @@ def check_discovery(manifests):
 def check_compose(server, manifests):
     """The compose file has the same images, and mounts files that are there."""
     services = yaml.safe_load(read("docker-compose.yaml"))["services"]
-    check_variables(server, "compose", services["corepulse"]["environment"])
+    variables = compose_variables(services["corepulse"])
+    check_variables(server, "compose", variables)
+    check_default_fields(server, "compose", variables)
     for name, service in services.items():
         image = manifests.container(name)["image"]
         expect(service["image"] == image, f"compose: {name} is not {image}")

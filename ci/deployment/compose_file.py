@@ -9,6 +9,7 @@ every file that is mounted, in whose place Docker would make an empty folder.
 
 import errno
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -29,10 +30,13 @@ BROKEN = (
 )
 
 
-def parse(path):
+def parse(path, variables=None):
     """Exit code, the resolved project, and what is said beside it."""
     command = [str(PARSER), "--file", str(path), "config", "--format=json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    clean = {k: v for k, v in os.environ.items() if "COREPULSE" not in k}
+    done = subprocess.run(
+        command, env=clean | (variables or {}), capture_output=True, text=True, check=False
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -59,7 +63,21 @@ def check(path):
         for volume in service.get("volumes", []):
             if volume["type"] == "bind" and not pathlib.Path(volume["source"]).is_file():
                 raise Fault(f"{name}: no file {volume['source']}")
+    check_fields(path, services)
     return len(services)
+
+
+def check_fields(path, services):
+    """A variable of the shell that starts Compose changes the fields, and nothing else."""
+    fields = {"COREPULSE_FIELDS": "temperature?=-40..125~0.5,humidity?=0..100,battery?"}
+    _, resolved, said = parse(path, fields)
+    changed = json.loads(resolved)["services"]
+    before = services["corepulse"]["environment"]
+    if said or changed["corepulse"]["environment"] != before | fields:
+        raise Fault(f"{fields} changes the server to {changed['corepulse']}: {said}")
+    changed["corepulse"]["environment"] = before
+    if changed != services:
+        raise Fault(f"{fields} changes more than the server")
 
 
 def main():

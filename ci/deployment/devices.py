@@ -21,8 +21,8 @@ Answer = collections.namedtuple("Answer", "at replica kind seconds")
 class Devices:
     """Threads, a device each, that post until their `with` ends."""
 
-    def __init__(self, number):
-        self.number = number
+    def __init__(self, number, fields):
+        self.number, self.fields = number, fields
         self.stopping = threading.Event()
         self.began = time.monotonic()
         # Appending is atomic; all of it is read when the threads have ended, or only counted.
@@ -79,7 +79,7 @@ class Devices:
             connection.close()
 
     def _post(self, connection, kind, device, timestamp_ms):
-        event = {"timestamp": timestamp_ms, "cpu": 40.0, "rps": 1000.0, "device_id": device}
+        event = {"timestamp": timestamp_ms, "device_id": device, **self.fields}
         headers = {"Content-Type": "application/json"}
         # As docs/deployment.md asks of devices. Those that have a new connection each time go
         # without, and so by turns to both replicas.

@@ -8,9 +8,9 @@ import signal
 import sys
 import tempfile
 
-from manifests import Fault, Manifests
+from manifests import Fault, Manifests, environment
 from processes import Processes
-from services import start_fleet, start_redis, start_server
+from services import SECRETS, start_fleet, start_redis, start_server
 
 SECONDS = 60
 SECONDS_MORE_MAX = 60
@@ -25,10 +25,11 @@ def main():
         try:
             redis = start_redis(processes, manifests, pathlib.Path(folder))
             process, number = start_server(processes, server, manifests, redis)
+            variables = environment(manifests.container("corepulse"), SECRETS)
             fleet = start_fleet(
                 processes, f"http://127.0.0.1:{number}", "load",
-                f"--users={USERS}", "--spawn-rate=100", f"--run-time={SECONDS}s",
-                "--rps-min=1000", *arguments,
+                f"--fields={variables['COREPULSE_FIELDS']}", f"--users={USERS}",
+                "--spawn-rate=100", f"--run-time={SECONDS}s", "--rps-min=1000", *arguments,
             )
             code, said = processes.outcome(fleet, SECONDS + SECONDS_MORE_MAX)
             print(said)

@@ -68,6 +68,22 @@ def environment(container, secrets):
     return variables
 
 
+def sample(container, secrets):
+    """The fields that the server has, each with a value of its range."""
+    found = {}
+    for text in environment(container, secrets)["COREPULSE_FIELDS"].split(","):
+        bounds = re.search(r"=(.*?)\.\.([^~]*)", text)
+        name = re.match(r"\w+", text)[0]
+        found[name] = sum(map(float, bounds.groups())) / 2 if bounds else 40.0
+    return found
+
+
+def compose_variables(service):
+    """The variables of a service, where the shell of Compose has none of its own."""
+    default = re.compile(r"\$\{\w+:-([^}]*)\}")
+    return {k: default.sub(r"\1", v) for k, v in service["environment"].items()}
+
+
 def port(container, name):
     """The number of a container's named port."""
     return next(p["containerPort"] for p in container["ports"] if p["name"] == name)

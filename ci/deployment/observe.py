@@ -23,11 +23,10 @@ import urllib.request
 import yaml
 
 from dashboard import expressions, fields_query, metrics
-from manifests import Fault, Manifests
+from manifests import Fault, Manifests, environment
 from processes import Processes, free_port
-from services import get, start_fleet, start_redis, start_server, wait_until
+from services import SECRETS, get, start_fleet, start_redis, start_server, wait_until
 
-FIELDS = "cpu=0..1e6,rps=0..1e12"
 LOAD_SECONDS = 50
 # Rates want two scrapes; three leave room for a slow start.
 SCRAPES_MIN = 3
@@ -205,8 +204,8 @@ class Deployment:
 
     def __init__(self, processes, server, manifests, folder, redis, fields, users):
         self.processes, self.manifests = processes, manifests
-        self.fields = [re.match(r"\w+", field)[0] for field in fields.split(",")]
-        self.server, number = start_server(processes, server, manifests, redis)
+        self.fields = re.findall(r"(?:^|,)(\w+)", fields)
+        self.server, number = start_server(processes, server, manifests, redis, fields)
         self.base = f"http://127.0.0.1:{number}"
         check_paths(manifests, self.base)
         folder.mkdir()
@@ -241,9 +240,10 @@ class Deployment:
 
 def observe(processes, server, manifests, dashboard, folder):
     redis = start_redis(processes, manifests, folder)
+    own = environment(manifests.container("corepulse"), SECRETS)["COREPULSE_FIELDS"]
     started = [
         Deployment(processes, server, manifests, folder / f"{users}", redis, fields, users)
-        for fields, users in ((FIELDS, 100),)
+        for fields, users in ((own, 100),)
     ]
     check_load_can_fail(processes, server)
     for deployment in started:

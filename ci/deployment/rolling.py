@@ -22,7 +22,7 @@ import time
 from cgroup import Quota
 from container import Container, build_image, lines_with, obstacle
 from devices import Devices
-from manifests import Fault, Manifests, cpus
+from manifests import Fault, Manifests, cpus, sample
 from processes import Processes
 from proxy import Proxy
 from services import SECRETS, start_redis, wait_until
@@ -94,9 +94,9 @@ def stop(replica, proxy, devices, processes):
     )
 
 
-def roll(containers, proxy, processes, folder, server):
+def roll(containers, proxy, processes, folder, server, fields):
     """Restarts one after the other under load; returns the devices, which have ended."""
-    devices, fault = Devices(proxy.number), None
+    devices, fault = Devices(proxy.number, fields), None
     with devices:
         try:
             for replica in containers:
@@ -177,7 +177,8 @@ def check(server, manifests, folder, processes, quotas):
     for replica in containers:
         wait_until(lambda name=replica.name: proxy.is_up(name), f"{replica.name}: up at the proxy")
     began = time.monotonic()
-    devices = roll(containers, proxy, processes, folder, server)
+    fields = sample(manifests.container("corepulse"), SECRETS)
+    devices = roll(containers, proxy, processes, folder, server, fields)
     report(devices, time.monotonic() - began)
     for replica in containers:
         replica.process.send_signal(signal.SIGTERM)

@@ -63,10 +63,12 @@ def server_variables(container, address, redis):
     return variables
 
 
-def start_server(processes, server, manifests, redis):
-    """The server with the variables of its container, on a free port."""
+def start_server(processes, server, manifests, redis, fields=None):
+    """The server with the variables of its container, perhaps with other fields, on a free port."""
     container, number = manifests.container("corepulse"), free_port()
     variables = server_variables(container, f"127.0.0.1:{number}", redis)
+    if fields:
+        variables["COREPULSE_FIELDS"] = fields
     process = processes.start("server", [server], variables)
     base = f"http://127.0.0.1:{number}"
     path = container["readinessProbe"]["httpGet"]["path"]
