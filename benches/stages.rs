@@ -9,7 +9,7 @@
     reason = "a benchmark that panics has failed, and criterion's macros document nothing"
 )]
 
-use corepulse::analytics::{Analytics, AnalyticsSettings};
+use corepulse::analytics::{Analytics, AnalyticsSettings, Verdict};
 use corepulse::limits::HEAD_CACHE_ENTRIES;
 use corepulse::metric::decode::{Decoder, LineMode};
 use corepulse::metric::event::{Event, Literals};
@@ -174,6 +174,7 @@ fn hard_literals(criterion: &mut Criterion) {
 
 fn analytics(cores: usize) -> Analytics {
     let settings = AnalyticsSettings {
+        schema: Schema::standard(),
         window: WINDOW,
         threshold: 2.0,
         min_samples: 16,
@@ -187,7 +188,7 @@ fn analytics(cores: usize) -> Analytics {
         let mut pending = analytics.pending_events(core);
         for (number, name) in (0..WINDOW).flat_map(|n| names.iter().map(move |name| (n, name))) {
             let event = event(name, number);
-            analytics.writer(core, NOW).apply(&event);
+            analytics.writer(core, NOW).apply(&event, &mut Vec::new());
             pending.push(NOW, &event, 0);
         }
         analytics.publish(&mut pending);
@@ -204,8 +205,8 @@ fn update_shard(criterion: &mut Criterion) {
         bencher.iter(|| {
             turn += 1;
             for name in &names {
-                let verdict = analytics.writer(0, NOW).apply(&event(name, turn));
-                assert!(verdict.z[0].is_some() && verdict.anomalies() == 0);
+                let verdict = analytics.writer(0, NOW).apply(&event(name, turn), &mut Vec::new());
+                assert_eq!(verdict, Verdict::Calm);
             }
         });
     });

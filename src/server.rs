@@ -289,6 +289,7 @@ fn open_store(
 
 fn analytics_settings(config: &Config) -> AnalyticsSettings {
     AnalyticsSettings {
+        schema: Schema::standard(),
         window: config.window,
         threshold: config.z_threshold,
         min_samples: config.min_samples,

@@ -122,8 +122,9 @@ fn time(mono_ns: u64) -> Now {
 }
 
 /// Returns the defaults of the server.
-const fn analytics_settings() -> AnalyticsSettings {
+fn analytics_settings() -> AnalyticsSettings {
     AnalyticsSettings {
+        schema: Schema::standard(),
         window: 50,
         threshold: 2.0,
         min_samples: 16,

@@ -28,18 +28,19 @@ const STDDEV_FLOOR: f64 = 1e-9;
 // The error bound in the head of this file, times two, stays within the 1e-9 that is promised.
 const _: () = assert!(limits::WINDOW_MAX <= 100_000);
 
-/// Mean and population standard deviation of both fields, in the order of `Field::ALL`.
+/// Mean and population standard deviation of `N` fields that share their windows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moments {
+pub struct Moments<const N: usize> {
     /// The means, in the fields' own units.
-    pub mean: [f64; 2],
+    pub mean: [f64; N],
     /// The population standard deviations, in the fields' own units.
-    pub stddev: [f64; 2],
+    pub stddev: [f64; N],
 }
 
-impl Moments {
-    /// Returns the moments of these values, in any order; `None` if there are none.
-    pub fn of(values: &[[f64; 2]]) -> Option<Self> {
+impl<const N: usize> Moments<N> {
+    /// Returns the moments of these values, in any order; `None` if there are none. Each field's do
+    /// not depend on the others.
+    pub fn of(values: &[[f64; N]]) -> Option<Self> {
         let shift = *values.first()?;
         let mut total = Sums::default();
         for block in values.chunks(BLOCK) {
@@ -49,10 +50,11 @@ impl Moments {
     }
 
     /// Returns the z-scores of these values: their distance from the means in standard deviations,
-    /// clipped to ±[`limits::Z_SCORE_MAX`].
-    pub fn scores(&self, values: [f64; 2]) -> [f64; 2] {
-        let [cpu, rps] = values;
-        [score(self.mean[0], self.stddev[0], cpu), score(self.mean[1], self.stddev[1], rps)]
+    /// clipped to ±[`limits::Z_SCORE_MAX`]. NaN, which stands for no score, if the values before
+    /// were so large that their deviation is no number.
+    pub fn scores(&self, values: [f64; N]) -> [f64; N] {
+        let Self { mean, stddev } = self;
+        map3(mean, stddev, &values, |mean, stddev, value| score(mean, stddev, value))
     }
 }
 
@@ -63,14 +65,20 @@ fn score(mean: f64, stddev: f64, value: f64) -> f64 {
 }
 
 /// Sums of shifted values and of their squares, per field.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    first: [f64; 2],
-    second: [f64; 2],
+#[derive(Clone, Copy)]
+struct Sums<const N: usize> {
+    first: [f64; N],
+    second: [f64; N],
 }
 
-impl Sums {
-    fn of(block: &[[f64; 2]], shift: [f64; 2]) -> Self {
+impl<const N: usize> Default for Sums<N> {
+    fn default() -> Self {
+        Self { first: [0.0; N], second: [0.0; N] }
+    }
+}
+
+impl<const N: usize> Sums<N> {
+    fn of(block: &[[f64; N]], shift: [f64; N]) -> Self {
         let (groups, rest) = block.as_chunks::<LANES>();
         let mut lanes = [Self::default(); LANES];
         for group in groups {
@@ -86,28 +94,48 @@ impl Sums {
     }
 
     #[inline(always)]
-    fn add(&mut self, value: [f64; 2], shift: [f64; 2]) {
-        let by = [value[0] - shift[0], value[1] - shift[1]];
-        self.first = [self.first[0] + by[0], self.first[1] + by[1]];
-        self.second = [self.second[0] + by[0] * by[0], self.second[1] + by[1] * by[1]];
+    fn add(&mut self, value: [f64; N], shift: [f64; N]) {
+        let sums = self.first.iter_mut().zip(&mut self.second);
+        for ((first, second), (value, shift)) in sums.zip(value.iter().zip(shift)) {
+            let by = value - shift;
+            *first += by;
+            *second += by * by;
+        }
     }
 
     #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        let add = |a: [f64; 2], b: [f64; 2]| [a[0] + b[0], a[1] + b[1]];
-        Self { first: add(self.first, other.first), second: add(self.second, other.second) }
+    fn plus(mut self, other: Self) -> Self {
+        self.first.iter_mut().zip(other.first).for_each(|(sum, by)| *sum += by);
+        self.second.iter_mut().zip(other.second).for_each(|(sum, by)| *sum += by);
+        self
     }
 
-    fn moments(self, shift: [f64; 2], count: f64) -> Moments {
-        let stddev = |first: f64, second: f64| {
-            // Rounding may make it slightly negative.
-            ((second - first * (first / count)) / count).max(0.0).sqrt()
-        };
+    fn moments(self, shift: [f64; N], count: f64) -> Moments<N> {
+        let Self { first, second } = self;
         Moments {
-            mean: [shift[0] + self.first[0] / count, shift[1] + self.first[1] / count],
-            stddev: [stddev(self.first[0], self.second[0]), stddev(self.first[1], self.second[1])],
+            mean: map3(&shift, &first, &first, |shift, first, _| shift + first / count),
+            stddev: map3(&first, &second, &second, |first, second, _| {
+                // Rounding may make it slightly negative; NaN, of an overflow, stays.
+                let variance = (second - first * (first / count)) / count;
+                if variance < 0.0 { 0.0 } else { variance.sqrt() }
+            }),
         }
     }
+}
+
+/// Returns `function` of each field's three numbers.
+#[inline(always)]
+fn map3<const N: usize>(
+    a: &[f64; N],
+    b: &[f64; N],
+    c: &[f64; N],
+    function: impl Fn(f64, f64, f64) -> f64,
+) -> [f64; N] {
+    let mut out = [0.0; N];
+    for (out, ((a, b), c)) in out.iter_mut().zip(a.iter().zip(b).zip(c)) {
+        *out = function(*a, *b, *c);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -116,7 +144,7 @@ mod tests {
 
     #[test]
     fn nothing_has_no_moments() {
-        assert_eq!(Moments::of(&[]), None);
+        assert_eq!(Moments::<2>::of(&[]), None);
     }
 
     #[test]

@@ -1,12 +1,15 @@
-//! The recent events: the last events of all cores, in one total order.
+//! The recent events: the last values of each field from all cores, in one total order.
 //!
-//! Each receiving core keeps its own last `window` events. The newest `window` of their union are
-//! exactly the newest overall: any event that a core has dropped had `window` newer ones on that
-//! core alone. Merging such sets is associative and commutative, with the empty set as identity.
-//! Means, deviations and extremes are computed once, from the merged set.
+//! Each receiving core keeps its own last `window` events: those with the required fields, and
+//! those with each optional field. The newest `window` of their union are exactly the newest
+//! overall: any event that a core has dropped had `window` newer ones on that core alone. Merging
+//! such sets is associative and commutative, with the empty set as identity. Means, deviations and
+//! extremes are computed once, from the merged set.
 
-use std::collections::VecDeque;
+use std::ops::Range;
 
+use super::series::Rules;
+use crate::limits::FIELDS_MAX;
 use crate::metric::event::Event;
 use percore::clock::Now;
 
@@ -34,8 +37,8 @@ pub struct RecentEvent {
     pub order: OrderKey,
     /// The event's own timestamp, milliseconds since 1970.
     pub timestamp_ms: i64,
-    /// The values, in the order of `Field::ALL`.
-    pub values: [f64; 2],
+    /// The values of the fields that share the window, from the first place on.
+    pub values: [f64; FIELDS_MAX],
 }
 
 impl Ordered for RecentEvent {
@@ -76,30 +79,64 @@ impl<T: Ordered> NewestN<T> {
     }
 }
 
-/// A ring buffer of the last `limit` items; allocates once.
+/// The last `limit` events with certain fields, oldest first from `next` on; allocates once.
 #[derive(Debug)]
-pub(super) struct RingBuffer<T> {
+struct Ring {
+    /// The indexes of the fields.
+    fields: Range<usize>,
     limit: usize,
-    items: VecDeque<T>,
+    events: Vec<(OrderKey, i64)>,
+    /// The fields' values side by side, as many as each event has.
+    values: Vec<f64>,
+    next: usize,
 }
 
-impl<T: Copy> RingBuffer<T> {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, items: VecDeque::with_capacity(limit) }
+impl Ring {
+    fn new(fields: Range<usize>, limit: usize) -> Self {
+        let (events, values) =
+            (Vec::with_capacity(limit), Vec::with_capacity(limit * fields.len()));
+        Self { fields, limit, events, values, next: 0 }
     }
 
-    pub(super) fn push(&mut self, item: T) {
-        if self.items.len() >= self.limit {
-            self.items.pop_front();
+    /// Returns the rings of a schema: of the required fields, and of each optional one.
+    fn all(rules: &Rules) -> Vec<Self> {
+        rules.shared_windows().map(|fields| Self::new(fields, rules.summary_events())).collect()
+    }
+
+    /// Adds an event with its values of the ring's fields; the oldest one makes room.
+    #[inline]
+    fn push(&mut self, order: OrderKey, timestamp_ms: i64, values: &[f64]) {
+        if self.events.len() < self.limit {
+            self.events.push((order, timestamp_ms));
+            self.values.extend_from_slice(values);
+            return;
         }
-        self.items.push_back(item);
+        let places = self.next * values.len()..(self.next + 1) * values.len();
+        if let (Some(event), Some(places)) =
+            (self.events.get_mut(self.next), self.values.get_mut(places))
+        {
+            *event = (order, timestamp_ms);
+            places.copy_from_slice(values);
+        }
+        self.next = if self.next + 1 < self.limit { self.next + 1 } else { 0 };
     }
 
-    /// Appends a copy of the items to `target`.
-    pub(super) fn copy_to(&self, target: &mut Vec<T>) {
-        let (head, tail) = self.items.as_slices();
-        target.extend_from_slice(head);
-        target.extend_from_slice(tail);
+    /// Calls `take` with each event, oldest first.
+    fn for_each(&self, mut take: impl FnMut(OrderKey, i64, &[f64])) {
+        for at in (self.next..self.events.len()).chain(0..self.next) {
+            let values = at * self.fields.len()..(at + 1) * self.fields.len();
+            if let (Some(&(order, timestamp_ms)), Some(values)) =
+                (self.events.get(at), self.values.get(values))
+            {
+                take(order, timestamp_ms, values);
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.events.clear();
+        self.values.clear();
+        self.next = 0;
     }
 }
 
@@ -110,26 +147,39 @@ impl<T: Copy> RingBuffer<T> {
 pub struct PendingEvents {
     core: usize,
     accepted: u64,
-    events: RingBuffer<RecentEvent>,
+    required: u16,
+    rings: Vec<Ring>,
 }
 
 impl PendingEvents {
-    pub(super) fn new(core: usize, window: usize) -> Self {
-        Self { core, accepted: 0, events: RingBuffer::new(window) }
+    pub(super) fn new(core: usize, rules: &Rules) -> Self {
+        let required = rules.schema.required_set().bits();
+        Self { core, accepted: 0, required, rings: Ring::all(rules) }
     }
 
     /// Adds an accepted event, after which so many more of this turn will `follow`. If those alone
-    /// fill the window, the event is only counted.
+    /// fill the window, the event's required fields are only counted. (Its optional ones may be the
+    /// last of their kind.)
+    #[inline]
     pub fn push(&mut self, now: Now, event: &Event<'_>, follow: u64) {
         self.accepted += 1;
-        if follow >= self.events.limit as u64 {
-            return;
+        let order = OrderKey { mono_ns: now.mono_ns, ..OrderKey::default() };
+        let mut optional = event.present.bits() & !self.required;
+        for ring in &mut self.rings {
+            let first = ring.fields.start;
+            let is_needed = match self.required >> first & 1 {
+                0 => optional >> first & 1 == 1,
+                _ => follow < ring.limit as u64,
+            };
+            if is_needed {
+                let values = event.values.get(ring.fields.clone()).unwrap_or_default();
+                ring.push(order, event.timestamp_ms, values);
+            }
+            optional &= !(1 << first);
+            if optional == 0 {
+                break;
+            }
         }
-        self.events.push(RecentEvent {
-            order: OrderKey { mono_ns: now.mono_ns, ..OrderKey::default() },
-            timestamp_ms: event.timestamp_ms,
-            values: event.values.first_chunk().copied().unwrap_or_default(),
-        });
     }
 
     /// The core whose events these are.
@@ -141,29 +191,28 @@ impl PendingEvents {
 /// The events that a core has published.
 #[derive(Debug)]
 pub(super) struct PublishedEvents {
-    key: OrderKey,
     accepted: u64,
-    events: RingBuffer<RecentEvent>,
+    /// Each with the key of its newest event.
+    rings: Vec<(OrderKey, Ring)>,
 }
 
 impl PublishedEvents {
-    pub(super) fn new(core: u32, window: usize) -> Self {
-        Self {
-            key: OrderKey { core, ..OrderKey::default() },
-            accepted: 0,
-            events: RingBuffer::new(window),
-        }
+    pub(super) fn new(core: u32, rules: &Rules) -> Self {
+        let key = OrderKey { core, ..OrderKey::default() };
+        Self { accepted: 0, rings: Ring::all(rules).into_iter().map(|ring| (key, ring)).collect() }
     }
 
     /// Moves the pending events of the core here, and gives each its final key.
     pub(super) fn publish(&mut self, pending: &mut PendingEvents) {
         self.accepted += pending.accepted;
         pending.accepted = 0;
-        for mut event in pending.events.items.drain(..) {
-            self.key.sequence += 1;
-            self.key.mono_ns = self.key.mono_ns.max(event.order.mono_ns);
-            event.order = self.key;
-            self.events.push(event);
+        for ((key, published), pending) in self.rings.iter_mut().zip(&mut pending.rings) {
+            pending.for_each(|order, timestamp_ms, values| {
+                key.sequence += 1;
+                key.mono_ns = key.mono_ns.max(order.mono_ns);
+                published.push(*key, timestamp_ms, values);
+            });
+            pending.clear();
         }
     }
 
@@ -172,15 +221,22 @@ impl PublishedEvents {
         self.accepted
     }
 
-    /// Appends a copy of the last events to `target`.
-    pub(super) fn copy_to(&self, target: &mut Vec<RecentEvent>) {
-        self.events.copy_to(target);
+    /// Appends a copy of the last events to `targets`, one for each window.
+    pub(super) fn copy_to(&self, targets: &mut [Vec<RecentEvent>]) {
+        for ((_, ring), target) in self.rings.iter().zip(targets) {
+            ring.for_each(|order, timestamp_ms, sent| {
+                let mut values = [0.0; FIELDS_MAX];
+                values.iter_mut().zip(sent).for_each(|(place, value)| *place = *value);
+                target.push(RecentEvent { order, timestamp_ms, values });
+            });
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::Schema;
     use proptest::prelude::*;
 
     impl Ordered for u64 {
@@ -224,8 +280,12 @@ mod tests {
                 (0..4_usize, 0..3_u64, prop_oneof![3 => Just(1), 1 => 1..30_u64], any::<bool>()),
                 0..120),
         ) {
-            let mut pending: Vec<_> = (0..4).map(|core| PendingEvents::new(core, window)).collect();
-            let mut cores: Vec<_> = (0..4).map(|core| PublishedEvents::new(core, window)).collect();
+            // One event more than the window is kept for the summary.
+            let schema = Schema::standard();
+            let rules =
+                Rules { schema, window: window - 1, threshold: 2.0, min_samples: 1, cooldown: 0 };
+            let mut pending: Vec<_> = (0..4).map(|core| PendingEvents::new(core, &rules)).collect();
+            let mut cores: Vec<_> = (0..4).map(|core| PublishedEvents::new(core, &rules)).collect();
             let mut expected = Vec::new();
             let mut now = Now::default();
             let mut count = 0.0;
@@ -233,7 +293,11 @@ mod tests {
                 now.mono_ns += later;
                 for follow in (0..events).rev() {
                     count += 1.0;
-                    let event = Event { values: &[count, 0.0], ..Event::default() };
+                    let event = Event {
+                        present: schema.required_set(),
+                        values: &[count, 0.0],
+                        ..Event::default()
+                    };
                     pending[core].push(now, &event, follow);
                     // At equal times the core decides, and on one core the order of arrival.
                     expected.push((now.mono_ns, core, count));
@@ -244,8 +308,9 @@ mod tests {
             }
             cores.iter_mut().zip(&mut pending).for_each(|(c, p)| c.publish(p));
             expected.sort_by(|a, b| a.partial_cmp(b).unwrap());
-            let mut union = Vec::new();
+            let mut union = [Vec::new()];
             cores.iter().for_each(|core| core.copy_to(&mut union));
+            let [union] = union;
             let union: Vec<f64> = NewestN::of(window, union)
                 .items().iter().map(|event| event.values[0]).collect();
             let newest: Vec<f64> = expected[expected.len().saturating_sub(window)..]

@@ -3,20 +3,18 @@
 //! A device is found by its borrowed id and owns a slot. Slots are reused. Counts belong to the
 //! shard, so they do not fall when a device expires. Events of known devices do not allocate.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use super::anomaly::{AnomalyLog, Point, RecentAnomalies, RecentAnomaly, SlotHandle};
+use super::anomaly::{Point, RecentAnomaly, SlotHandle};
+use super::anomaly_records::{AnomalyRecords, Arrival, ReceivingCore};
+use super::device::Device;
 use super::device_index::{DeviceId, DeviceIndex, IdHash, IdHasher};
 use super::device_quota::DeviceQuota;
 use super::expiry::ExpirySweep;
-use super::recent::OrderKey;
-use super::series::{Assessment, Rules, Series, Verdict};
-use super::sliding_counter::SlidingCounter;
-use super::slots::{Slot, Slots};
-use super::summary::{DeviceSnapshot, PartialSummary};
-use crate::limits;
+use super::optional_fields::OptionalFields;
+use super::series::{self, Rules};
+use super::slots::Slots;
+use super::summary::{DeviceSnapshot, FieldSnapshot, PartialSummary};
+use crate::limits::FIELDS_MAX;
 use crate::metric::event::Event;
-use crate::schema::Schema;
 use percore::clock::Now;
 
 /// The slot of the shard's anonymous series, which never expires.
@@ -25,14 +23,6 @@ const ANONYMOUS: u32 = 0;
 /// The time of the last event of a free slot; it never expires.
 const VACANT: u64 = u64::MAX;
 
-/// The core that received an event, and its counter of anomalies. The counter orders anomalies that
-/// fall into several shards in one turn. Only that core increments it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ReceivingCore<'a> {
-    pub(super) number: u32,
-    pub(super) anomalies: &'a AtomicU64,
-}
-
 /// The device id of an event, with its hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DeviceKey<'a> {
@@ -40,14 +30,15 @@ pub(super) struct DeviceKey<'a> {
     pub(super) hash: IdHash,
 }
 
-/// A device: its id, the time of its last event, and its series.
-#[derive(Clone, Debug)]
-struct Device {
-    id: DeviceId,
-    seen_ns: u64,
-    generation: u32,
-    newest_anomaly: u32,
-    series: Series,
+/// The verdict on one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No value is an anomaly.
+    Calm,
+    /// A value is an anomaly, or several.
+    Anomalous,
+    /// There are too many devices: the event counts in `all`, but its device has no window.
+    Refused,
 }
 
 /// The result of one sweep step.
@@ -61,38 +52,33 @@ pub(super) struct Swept {
 /// A shard of the devices.
 pub(super) struct Shard {
     rules: Rules,
+    /// The slots of devices, with their required fields.
     slots: Slots<Device>,
+    optional: OptionalFields,
     index: DeviceIndex,
     free: Vec<u32>,
     expiry: ExpirySweep,
-    log: AnomalyLog,
-    recent: RecentAnomalies,
-    last_minute: SlidingCounter<60>,
-    points: [u64; 2],
-    episodes: [u64; 2],
+    anomalies: AnomalyRecords,
 }
 
 impl Shard {
     /// Returns a shard without devices.
     pub(super) fn new(rules: Rules, ttl_ns: u64) -> Self {
-        let mut slots = Slots::new(rules.window);
+        let mut slots = Slots::new(rules.window, rules.schema.required().len());
         slots.push(Device::new(DeviceId::EMPTY, VACANT));
         Self {
             rules,
             slots,
+            optional: OptionalFields::new(rules.window),
             index: DeviceIndex::new(),
             free: Vec::new(),
             expiry: ExpirySweep::new(ttl_ns, ANONYMOUS + 1),
-            log: AnomalyLog::new(),
-            recent: RecentAnomalies::new(),
-            last_minute: SlidingCounter::new(),
-            points: [0; 2],
-            episodes: [0; 2],
+            anomalies: AnomalyRecords::new(),
         }
     }
 
-    /// Scores one event and adds it to its series. `None` if the device is new and there are too
-    /// many devices already.
+    /// Scores one event and adds it to its series. Appends its anomalies to `points`. `None` if the
+    /// device is new and there are too many devices already.
     pub(super) fn apply(
         &mut self,
         receiving: ReceivingCore<'_>,
@@ -100,6 +86,7 @@ impl Shard {
         event: &Event<'_>,
         key: Option<DeviceKey<'_>>,
         quota: &DeviceQuota,
+        points: &mut Vec<Point>,
     ) -> Option<Verdict> {
         let slot = match key {
             None => ANONYMOUS,
@@ -107,19 +94,81 @@ impl Shard {
                 .touch(key, now.mono_ns)
                 .or_else(|| self.insert(receiving.number, key, now.mono_ns, quota))?,
         };
-        let (device, mut row) = self.slots.write(slot)?;
-        let assessment = device.series.apply(
-            &self.rules,
-            &mut row,
-            now.mono_ns,
-            *event.values.first_chunk()?,
-            event.timestamp_ms,
-        );
-        if assessment.verdict.anomalous != [false; 2] {
-            let slot = row.slot;
-            self.record_anomalies(slot, receiving, now, event, &assessment);
+        let arrival = Arrival { event, slot, receiving, now };
+        let required = self.rules.schema.required_set();
+        // The usual number has a branch of its own, so that its code stands here.
+        let mut is_anomalous = match self.rules.schema.required().len() {
+            2 => self.apply_required::<2>(&arrival, points)?,
+            _ => self.apply_other(&arrival, points)?,
+        };
+        let optional = event.present.bits() & !required.bits();
+        if optional != 0 {
+            is_anomalous |= self.apply_optional(&arrival, optional, points)?;
         }
-        Some(assessment.verdict)
+        Some(if is_anomalous { Verdict::Anomalous } else { Verdict::Calm })
+    }
+
+    /// Scores the required fields of an event, of which there are any number but the usual.
+    #[inline(never)]
+    fn apply_other(&mut self, arrival: &Arrival<'_>, points: &mut Vec<Point>) -> Option<bool> {
+        match self.rules.schema.required().len() {
+            0 => {
+                self.slots.record_mut(arrival.slot)?.accepted += 1;
+                Some(false)
+            }
+            1 => self.apply_required::<1>(arrival, points),
+            3 => self.apply_required::<3>(arrival, points),
+            4 => self.apply_required::<4>(arrival, points),
+            5 => self.apply_required::<5>(arrival, points),
+            6 => self.apply_required::<6>(arrival, points),
+            7 => self.apply_required::<7>(arrival, points),
+            8 => self.apply_required::<8>(arrival, points),
+            9 => self.apply_required::<9>(arrival, points),
+            10 => self.apply_required::<10>(arrival, points),
+            11 => self.apply_required::<11>(arrival, points),
+            12 => self.apply_required::<12>(arrival, points),
+            13 => self.apply_required::<13>(arrival, points),
+            14 => self.apply_required::<14>(arrival, points),
+            15 => self.apply_required::<15>(arrival, points),
+            _ => self.apply_required::<FIELDS_MAX>(arrival, points),
+        }
+    }
+
+    /// Scores the `N` required fields of an event. Returns true if any is anomalous.
+    #[inline(always)]
+    fn apply_required<const N: usize>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        points: &mut Vec<Point>,
+    ) -> Option<bool> {
+        let (device, mut row) = self.slots.write::<N>(arrival.slot)?;
+        device.accepted += 1;
+        let (window, timestamp_ms) = (&mut device.window, arrival.event.timestamp_ms);
+        let values = arrival.event.values.first_chunk()?;
+        let anomalous = series::apply(&self.rules, window, &mut row, 0, values, timestamp_ms);
+        if let Some(anomalous) = anomalous {
+            self.anomalies.add(self.rules.schema, arrival, device, 0, &anomalous, points);
+        }
+        Some(anomalous.is_some())
+    }
+
+    /// Scores optional fields of an event, `bits` of its set. Returns true if any is anomalous.
+    fn apply_optional(
+        &mut self,
+        arrival: &Arrival<'_>,
+        bits: u16,
+        points: &mut Vec<Point>,
+    ) -> Option<bool> {
+        let Self { rules, slots, optional, anomalies, .. } = self;
+        let device = slots.record_mut(arrival.slot)?;
+        let mut first = device.optional;
+        let mut is_anomalous = false;
+        optional.apply(rules, &mut first, arrival.event, bits, |field, anomalous| {
+            anomalies.add(rules.schema, arrival, device, field, anomalous, points);
+            is_anomalous = true;
+        });
+        device.optional = first;
+        Some(is_anomalous)
     }
 
     /// Finds a known device and updates its time. One that has expired starts afresh in its slot.
@@ -127,8 +176,7 @@ impl Shard {
         let slot = self.find(key)?;
         let device = self.slots.record_mut(slot)?;
         if self.expiry.is_expired(device.seen_ns, now_ns) {
-            device.reset();
-            device.seen_ns = now_ns;
+            self.reset(slot)?.seen_ns = now_ns;
         } else {
             // Cores read the clock before they take the lock, so the time may be an earlier one.
             device.seen_ns = device.seen_ns.max(now_ns);
@@ -168,45 +216,17 @@ impl Shard {
         Some(slot)
     }
 
-    /// Counts the anomalies of one event, and adds them to the log.
+    /// Resets a slot's state for its next device.
     #[cold]
-    fn record_anomalies(
-        &mut self,
-        slot: u32,
-        receiving: ReceivingCore<'_>,
-        now: Now,
-        event: &Event<'_>,
-        assessment: &Assessment,
-    ) {
-        let (Some(moments), Some(device)) = (assessment.moments, self.slots.record_mut(slot))
-        else {
-            return;
+    fn reset(&mut self, slot: u32) -> Option<&mut Device> {
+        self.slots.clear(slot);
+        let device = self.slots.record_mut(slot)?;
+        self.optional.free(&mut device.optional);
+        *device = Device {
+            generation: device.generation.wrapping_add(1),
+            ..Device::new(std::mem::replace(&mut device.id, DeviceId::EMPTY), VACANT)
         };
-        let handle = SlotHandle { slot, generation: device.generation };
-        for (at, &field) in Schema::standard().fields().iter().enumerate() {
-            let pick = |pair: &[f64]| pair.get(at).copied().unwrap_or_default();
-            if assessment.verdict.anomalous.get(at) != Some(&true) {
-                continue;
-            }
-            let point = Point {
-                timestamp_ms: event.timestamp_ms,
-                field,
-                value: pick(event.values),
-                mean: pick(&moments.mean),
-                stddev: pick(&moments.stddev),
-                z: pick(&assessment.verdict.z.map(Option::unwrap_or_default)),
-            };
-            device.newest_anomaly = self.log.push(handle, device.newest_anomaly, point);
-            let order = OrderKey {
-                mono_ns: now.mono_ns,
-                core: receiving.number,
-                sequence: receiving.anomalies.fetch_add(1, Ordering::Relaxed),
-            };
-            self.recent.insert(RecentAnomaly::new(order, point, event.device_id));
-            self.last_minute.record(now.mono_ns);
-            add(&mut self.points, at, true);
-            add(&mut self.episodes, at, assessment.opened.get(at) == Some(&true));
-        }
+        Some(device)
     }
 
     /// Adds the counts of this shard to a partial summary, and its last anomalies to `recent`.
@@ -218,38 +238,46 @@ impl Shard {
     ) {
         let totals = &mut partial.totals;
         totals.devices += self.index.devices() as u64;
-        for (sum, points) in totals.points.iter_mut().zip(self.points) {
+        for (sum, points) in totals.points.iter_mut().zip(self.anomalies.points) {
             *sum += points;
         }
-        for (sum, episodes) in totals.episodes.iter_mut().zip(self.episodes) {
+        for (sum, episodes) in totals.episodes.iter_mut().zip(self.anomalies.episodes) {
             *sum += episodes;
         }
-        partial.last_minute += self.last_minute.count(now_ns);
-        self.recent.copy_to(recent);
+        partial.last_minute += self.anomalies.last_minute.count(now_ns);
+        self.anomalies.recent.copy_to(recent);
     }
 
-    /// Returns a copy of a device's state, and appends its values and last anomalies to vectors
-    /// with enough capacity; `None` if the device is unknown.
+    /// Returns a copy of a device's state, and fills `fields`, one for each of the schema, and
+    /// `recent`, whose capacities are enough; `None` if the device is unknown.
     pub(super) fn snapshot(
         &self,
         key: DeviceKey<'_>,
         now_ns: u64,
-        values: &mut Vec<[f64; 2]>,
+        fields: &mut [FieldSnapshot],
         recent: &mut Vec<Point>,
     ) -> Option<DeviceSnapshot> {
         let slot = self.find(key)?;
-        let Slot { record: device, values: row, offsets, wide } = self.slots.read(slot)?;
+        let row = self.slots.read(slot)?;
+        let device = row.record;
         if self.expiry.is_expired(device.seen_ns, now_ns) {
             return None;
         }
-        let window = device.series.window();
-        values.extend_from_slice(window.values(row));
+        for (at, field) in fields.iter_mut().enumerate().take(row.states.len()) {
+            field.fill(&device.window, &row, at);
+        }
+        for (field, row) in self.optional.of(device.optional) {
+            if let Some(field) = fields.get_mut(field) {
+                field.fill(&row.record.window, &row, 0);
+            }
+        }
         let handle = SlotHandle { slot, generation: device.generation };
-        recent.extend(self.log.recent(handle, device.newest_anomaly));
+        recent.extend(self.anomalies.log.recent(handle, device.newest_anomaly));
         Some(DeviceSnapshot {
-            series: device.series,
-            newest: window.newest(row),
-            span_ms: window.span_ms(offsets, wide),
+            accepted: device.accepted,
+            points: device.points,
+            episodes: device.episodes,
+            last_minute: device.last_minute.count(now_ns),
         })
     }
 
@@ -274,8 +302,7 @@ impl Shard {
             if self.expiry.is_expired(device.seen_ns, now_ns) {
                 let hash = ids.hash(device.id.as_bytes());
                 device.id = DeviceId::EMPTY;
-                device.reset();
-                self.slots.clear(slot);
+                self.reset(slot);
                 self.index.remove(hash, slot);
                 self.free.push(slot);
                 freed += 1;
@@ -288,34 +315,17 @@ impl Shard {
     }
 }
 
-impl Device {
-    const fn new(id: DeviceId, seen_ns: u64) -> Self {
-        Self { id, seen_ns, generation: 0, newest_anomaly: 0, series: Series::new() }
-    }
-
-    /// Resets the slot's state for its next device.
-    fn reset(&mut self) {
-        self.seen_ns = VACANT;
-        self.generation = self.generation.wrapping_add(1);
-        self.series = Series::new();
-    }
-}
-
-fn add(sums: &mut [u64; 2], at: usize, one: bool) {
-    if let Some(sum) = sums.get_mut(at) {
-        *sum += u64::from(one);
-    }
-}
-
-// A device takes this record and at most 21 bytes of the index, in addition to its row.
-const _: () = assert!(size_of::<Device>() + 21 <= limits::DEVICE_BYTES);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::FieldSet;
+    use crate::limits;
+    use crate::schema::{FieldSet, Schema};
+    use std::sync::atomic::AtomicU64;
 
-    const RULES: Rules = Rules { window: 8, threshold: 2.0, min_samples: 4, cooldown: 8 };
+    fn rules() -> Rules {
+        let schema = Schema::standard();
+        Rules { schema, window: 8, threshold: 2.0, min_samples: 4, cooldown: 8 }
+    }
 
     fn event<'a>(device_id: Option<&'a [u8]>, cpu: f64) -> Event<'a> {
         Event {
@@ -329,13 +339,14 @@ mod tests {
 
     impl Shard {
         /// The capacities that an allocation would change.
-        fn footprint(&self) -> [usize; 5] {
+        fn footprint(&self) -> [usize; 6] {
             [
                 self.slots.capacity(),
+                self.optional.capacity(),
                 self.index.bytes(),
                 self.free.capacity(),
-                self.log.capacity(),
-                self.recent.capacity(),
+                self.anomalies.log.capacity(),
+                self.anomalies.recent.capacity(),
             ]
         }
     }
@@ -343,7 +354,7 @@ mod tests {
     #[test]
     fn events_of_known_devices_allocate_nothing() {
         let (ids, quota) = (IdHasher::default(), DeviceQuota::new(1000, u64::MAX));
-        let mut shard = Shard::new(RULES, u64::MAX);
+        let mut shard = Shard::new(rules(), u64::MAX);
         let receiving = ReceivingCore { number: 0, anomalies: &AtomicU64::new(0) };
         let names: Vec<String> = (0..300).map(|i| format!("device-{i}")).collect();
         let mut before = None;
@@ -354,18 +365,21 @@ mod tests {
                 // One event in eight is an anomaly, so that every branch is taken.
                 let spike = if (round + i) % 8 == 0 { 1e5 } else { 0.0 };
                 let event = event(key.map(|key| key.id), spike + f64::from(round % 3));
-                shard.apply(receiving, Now::default(), &event, key, &quota);
+                shard.apply(receiving, Now::default(), &event, key, &quota, &mut Vec::new());
             }
             let footprint = shard.footprint();
             assert_eq!(*before.get_or_insert(footprint), footprint, "round {round}");
         }
-        assert!(shard.points[0] > 20_000 && shard.log.capacity() == limits::ANOMALY_LOG_ENTRIES);
+        assert!(
+            shard.anomalies.points[0] > 20_000
+                && shard.anomalies.log.capacity() == limits::ANOMALY_LOG_ENTRIES
+        );
     }
 
     #[test]
     fn a_freed_slot_is_the_next_devices_and_brings_nothing_along() {
         let (ids, quota) = (IdHasher::default(), DeviceQuota::new(1, 10));
-        let mut shard = Shard::new(RULES, 10);
+        let mut shard = Shard::new(rules(), 10);
         let receiving = ReceivingCore { number: 0, anomalies: &AtomicU64::new(0) };
         for (id, start) in (0..20_u64).map(|i| (format!("d{i}"), i * 1000)) {
             let hash = ids.hash(id.as_bytes());
@@ -375,7 +389,8 @@ mod tests {
                 let mut event = event(Some(id.as_bytes()), 1.0);
                 // No two timestamps fit the same base.
                 event.timestamp_ms = i64::try_from(step % 2).unwrap() * 1_700_000_000_000;
-                assert!(shard.apply(receiving, now, &event, Some(key), &quota).is_some());
+                let verdict = shard.apply(receiving, now, &event, Some(key), &quota, &mut vec![]);
+                assert!(verdict.is_some());
             }
             assert_eq!(shard.slots.wide_rows(), 1);
             let silent_ns = start + 100;
@@ -383,7 +398,7 @@ mod tests {
             quota.release(swept.freed);
             assert_eq!((swept.freed, quota.devices(), shard.slots.len()), (1, 0, 2));
             assert_eq!(shard.slots.wide_rows(), 0);
-            assert!(shard.snapshot(key, silent_ns, &mut Vec::new(), &mut Vec::new()).is_none());
+            assert!(shard.snapshot(key, silent_ns, &mut [], &mut Vec::new()).is_none());
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Slots: the memory of series. A slot is a record and a row of the window's size.
+//! Slots: the memory of windows. A slot is a record and a row of the window's size, with some
+//! fields' values.
 //!
 //! Slots are in chunks that never move: a growing `Vec` of rows would copy a gigabyte at a million
 //! devices, within one event. A chunk costs one allocation, and its untouched pages take no memory.
 
+use super::field_state::FieldState;
 use super::window::{Row, WideTimestamps};
 
 /// Slots of a chunk: enough to make the chunk's own overhead negligible.
@@ -10,30 +12,37 @@ const CHUNK_SLOTS: usize = 64;
 
 struct Chunk<T> {
     records: Vec<T>,
-    values: Box<[[f64; 2]]>,
+    states: Box<[FieldState]>,
+    /// The fields of an event stand side by side.
+    values: Box<[f64]>,
     offsets: Box<[u32]>,
 }
 
 /// The contents of one slot, for reading.
 pub(super) struct Slot<'a, T> {
     pub(super) record: &'a T,
-    pub(super) values: &'a [[f64; 2]],
+    /// The states of its fields.
+    pub(super) states: &'a [FieldState],
+    /// The values, as many side by side as there are states.
+    pub(super) values: &'a [f64],
     pub(super) offsets: &'a [u32],
     /// Its timestamps, if they are too far apart for offsets.
     pub(super) wide: Option<&'a [i64]>,
 }
 
-/// Slots numbered from 0, each with a record and a row of `window` places.
+/// Slots numbered from 0, each with a record and a row of `window` places for some fields.
 pub(super) struct Slots<T> {
     window: usize,
+    fields: usize,
     chunks: Vec<Chunk<T>>,
     wide: WideTimestamps,
 }
 
 impl<T> Slots<T> {
-    /// Returns no slots. A window has at least one place.
-    pub(super) const fn new(window: usize) -> Self {
-        Self { window, chunks: Vec::new(), wide: WideTimestamps::new() }
+    /// Returns no slots. Without fields, rows have no places either.
+    pub(super) const fn new(window: usize, fields: usize) -> Self {
+        let window = if fields == 0 { 0 } else { window };
+        Self { window, fields, chunks: Vec::new(), wide: WideTimestamps::new() }
     }
 
     /// Returns the number of slots.
@@ -45,7 +54,7 @@ impl<T> Slots<T> {
 
     /// Adds a slot, and returns its number; `None` if there are no numbers left.
     pub(super) fn push(&mut self, record: T) -> Option<u32> {
-        let slot = u32::try_from(self.len()).ok()?;
+        let slot = u32::try_from(self.len()).ok().filter(|slot| *slot != NO_SLOT)?;
         match self.chunks.last_mut() {
             Some(last) if last.records.len() < CHUNK_SLOTS => last.records.push(record),
             _ => {
@@ -54,7 +63,8 @@ impl<T> Slots<T> {
                 records.push(record);
                 self.chunks.push(Chunk {
                     records,
-                    values: vec![[0.0; 2]; places].into_boxed_slice(),
+                    states: vec![FieldState::NEW; CHUNK_SLOTS * self.fields].into_boxed_slice(),
+                    values: vec![0.0; places * self.fields].into_boxed_slice(),
                     offsets: vec![0; places].into_boxed_slice(),
                 });
             }
@@ -79,34 +89,40 @@ impl<T> Slots<T> {
         let wide = self.wide.get(&slot).map(AsRef::as_ref);
         let (chunk, at) = split(slot);
         let chunk = self.chunks.get(chunk)?;
-        let first = at * self.window;
-        let places = first..first + self.window;
+        let places = at * self.window..(at + 1) * self.window;
         Some(Slot {
             record: chunk.records.get(at)?,
-            values: chunk.values.get(places.clone())?,
+            states: chunk.states.get(at * self.fields..(at + 1) * self.fields)?,
+            values: chunk.values.get(places.start * self.fields..places.end * self.fields)?,
             offsets: chunk.offsets.get(places)?,
             wide,
         })
     }
 
-    /// Returns a slot's record and row for writing.
-    pub(super) fn write(&mut self, slot: u32) -> Option<(&mut T, Row<'_>)> {
+    /// Returns a slot's record and row for writing. `N` is the number of fields.
+    #[inline(always)]
+    pub(super) fn write<const N: usize>(&mut self, slot: u32) -> Option<(&mut T, Row<'_, N>)> {
         let (chunk, at) = split(slot);
         let chunk = self.chunks.get_mut(chunk)?;
-        let first = at * self.window;
-        let places = first..first + self.window;
+        let places = at * self.window..(at + 1) * self.window;
         let row = Row {
             slot,
-            values: chunk.values.get_mut(places.clone())?,
+            states: chunk.states.get_mut(at * N..)?.first_chunk_mut()?,
+            values: chunk.values.as_chunks_mut().0.get_mut(places.clone())?,
             offsets: chunk.offsets.get_mut(places)?,
             wide: &mut self.wide,
         };
         Some((chunk.records.get_mut(at)?, row))
     }
 
-    /// Frees what a slot holds outside its row.
+    /// Resets the states of a slot's fields, and frees what it holds outside its row.
     pub(super) fn clear(&mut self, slot: u32) {
         self.wide.remove(&slot);
+        let (chunk, at) = split(slot);
+        let states = self.chunks.get_mut(chunk).map(|chunk| &mut chunk.states);
+        let states =
+            states.and_then(|states| states.get_mut(at * self.fields..(at + 1) * self.fields));
+        states.unwrap_or_default().fill(FieldState::NEW);
     }
 
     /// Returns the number of slots and wide rows for which memory is allocated.
@@ -122,6 +138,9 @@ impl<T> Slots<T> {
     }
 }
 
+/// A number that no slot has.
+pub(super) const NO_SLOT: u32 = u32::MAX;
+
 const fn split(slot: u32) -> (usize, usize) {
     let slot = slot as usize;
     (slot / CHUNK_SLOTS, slot % CHUNK_SLOTS)
@@ -133,33 +152,49 @@ mod tests {
 
     #[test]
     fn slots_have_a_record_and_a_row_of_their_own() {
-        let mut slots = Slots::new(3);
+        let mut slots = Slots::new(3, 2);
         assert_eq!(slots.len(), 0);
         assert!(slots.read(0).is_none());
         for number in 0..200_u32 {
             assert_eq!(slots.push(number), Some(number));
-            let (record, row) = slots.write(number).unwrap();
+            let (record, row) = slots.write::<2>(number).unwrap();
             *record += 1000;
             row.values.fill([f64::from(number); 2]);
+            row.states.iter_mut().for_each(|state| state.set_calm(f64::from(number)));
             assert_eq!((row.values.len(), row.offsets.len()), (3, 3));
         }
         assert_eq!(slots.len(), 200);
         for number in 0..200_u32 {
             let slot = slots.read(number).unwrap();
             assert_eq!(*slot.record, number + 1000);
-            assert_eq!(slot.values, [[f64::from(number); 2]; 3]);
+            assert_eq!(slot.values, [f64::from(number); 6]);
+            assert_eq!(
+                slot.states.iter().map(|state| state.score().unwrap()).sum::<f64>(),
+                2.0 * f64::from(number)
+            );
         }
-        assert!(slots.write(200).is_none() && slots.record(200).is_none());
+        slots.clear(7);
+        let scores = |number| slots.read(number).unwrap().states[1].score();
+        assert_eq!((scores(6), scores(7), scores(8)), (Some(6.0), None, Some(8.0)));
+        assert!(slots.write::<2>(200).is_none() && slots.record(200).is_none());
     }
 
     #[test]
     fn growing_moves_no_row() {
-        let mut slots = Slots::new(50);
+        let mut slots = Slots::new(50, 2);
         slots.push(()).unwrap();
         let place = std::ptr::from_ref(slots.read(0).unwrap().values);
         for _ in 0..10_000 {
             slots.push(()).unwrap();
         }
         assert!(std::ptr::eq(place, slots.read(0).unwrap().values));
+    }
+
+    #[test]
+    fn slots_without_fields_have_records_alone() {
+        let mut slots = Slots::new(50, 0);
+        slots.push(7).unwrap();
+        let slot = slots.read(0).unwrap();
+        assert_eq!((*slot.record, slot.values.len(), slot.offsets.len()), (7, 0, 0));
     }
 }

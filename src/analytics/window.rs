@@ -1,8 +1,8 @@
-//! The window: a ring buffer of a series' last events. Its cursors are here, its values and
-//! timestamps in a borrowed [`Row`].
+//! The window: a ring buffer of the last events of a series, or of one of its optional fields. Its
+//! cursors are here, its values and timestamps in a borrowed [`Row`].
 //!
-//! A million devices pay for every byte, so an event takes only 20: two values, and its timestamp
-//! in 32 bits as milliseconds since a base of the window. If the events of one window are more than
+//! A million devices pay for every byte, so of an event its values are kept, and its timestamp in
+//! 32 bits as milliseconds since a base of the window. If the events of one window are more than
 //! 49 days apart, because the device's clock jumps, their timestamps are kept whole in
 //! [`WideTimestamps`]. So every timestamp is exact, correct clocks cost nothing more, and the
 //! memory is bounded in any case.
@@ -10,17 +10,21 @@
 use std::collections::BTreeMap;
 use std::iter;
 
+use super::field_state::FieldState;
 use crate::limits;
 
 /// The timestamps of the rows whose events are too far apart, by slot, in milliseconds since 1970.
 pub(super) type WideTimestamps = BTreeMap<u32, Box<[i64]>>;
 
-/// The storage of one series, borrowed for one call. All rows have the size of the window.
-pub(super) struct Row<'a> {
+/// The storage of `N` fields that share a window, borrowed for one call. All rows have the size of
+/// the window.
+pub(super) struct Row<'a, const N: usize> {
     /// The number of its slot.
     pub(super) slot: u32,
-    /// Both fields' values; the first `Window::count` are valid, in ring order.
-    pub(super) values: &'a mut [[f64; 2]],
+    /// The states of the fields.
+    pub(super) states: &'a mut [FieldState; N],
+    /// The fields' values; the first `Window::count` are valid, in ring order.
+    pub(super) values: &'a mut [[f64; N]],
     /// Milliseconds since the window's base, in the same order, unless they are wide.
     pub(super) offsets: &'a mut [u32],
     /// The wide timestamps of all rows.
@@ -68,15 +72,14 @@ impl Window {
     }
 
     /// Returns the valid values of the row, in ring order.
-    pub(super) fn values<'a>(&self, row: &'a [[f64; 2]]) -> &'a [[f64; 2]] {
+    pub(super) fn values<'a, const N: usize>(&self, row: &'a [[f64; N]]) -> &'a [[f64; N]] {
         row.get(..self.count()).unwrap_or(row)
     }
 
-    /// Returns the values of the newest event.
-    pub(super) fn newest(&self, row: &[[f64; 2]]) -> Option<[f64; 2]> {
-        let last = row.len().checked_sub(1)?;
-        let at = usize::from(self.next).checked_sub(1).unwrap_or(last);
-        self.values(row).get(at).copied()
+    /// Returns the place of the newest event in a row of `size` places; `None` if there is none.
+    pub(super) fn newest(&self, size: usize) -> Option<usize> {
+        let last = self.count().min(size).checked_sub(1)?;
+        Some(usize::from(self.next).checked_sub(1).unwrap_or(last))
     }
 
     /// Returns the offset in the place that the next event will take.
@@ -85,7 +88,12 @@ impl Window {
     }
 
     /// Adds an event; it replaces the oldest one if the window is full.
-    pub(super) fn push(&mut self, row: &mut Row<'_>, values: [f64; 2], timestamp_ms: i64) {
+    pub(super) fn push<const N: usize>(
+        &mut self,
+        row: &mut Row<'_, N>,
+        values: [f64; N],
+        timestamp_ms: i64,
+    ) {
         let size = row.values.len();
         let at = usize::from(self.next);
         let (Some(value), Some(offset)) = (row.values.get_mut(at), row.offsets.get_mut(at)) else {
@@ -104,7 +112,7 @@ impl Window {
     /// Stores a timestamp that is out of the base's range: with another base if one covers all
     /// events of the window, otherwise by making the row wide.
     #[cold]
-    fn rebase(&mut self, row: &mut Row<'_>, at: usize, timestamp_ms: i64) {
+    fn rebase<const N: usize>(&mut self, row: &mut Row<'_, N>, at: usize, timestamp_ms: i64) {
         if self.count == 0 {
             let middle = OFFSET_MS_MAX / 2;
             self.base_ms = timestamp_ms.saturating_sub(middle);
@@ -146,7 +154,7 @@ pub(super) fn span(times_ms: impl Iterator<Item = i64>) -> Option<(i64, i64)> {
 }
 
 // The memory of a window is what `limits` says.
-const _: () = assert!(size_of::<[f64; 2]>() + size_of::<u32>() == limits::WINDOW_EVENT_BYTES);
+const _: () = assert!(2 * size_of::<f64>() + size_of::<u32>() == limits::WINDOW_EVENT_BYTES);
 const _: () = assert!(size_of::<i64>() == limits::WINDOW_JUMP_BYTES);
 
 #[cfg(test)]
@@ -176,8 +184,13 @@ mod tests {
             let mut window = Window::EMPTY;
             for (i, &time) in times.iter().enumerate() {
                 let value = [i as f64, -(i as f64)];
-                let mut row =
-                    Row { slot: 7, values: &mut values, offsets: &mut offsets, wide: &mut wide };
+                let mut row = Row {
+                    slot: 7,
+                    states: &mut [FieldState::NEW; 2],
+                    values: &mut values,
+                    offsets: &mut offsets,
+                    wide: &mut wide,
+                };
                 window.push(&mut row, value, time);
                 let first = (i + 1).saturating_sub(size);
                 prop_assert_eq!(window.count(), i + 1 - first);
@@ -187,7 +200,7 @@ mod tests {
                 prop_assert_eq!(window.span_ms(&offsets, row_wide), Some(span));
                 // Nothing is wide that need not be.
                 prop_assert_eq!(wide.len(), usize::from(span.1 - span.0 > OFFSET_MS_MAX));
-                prop_assert_eq!(window.newest(&values), Some(value));
+                prop_assert_eq!(window.newest(size).map(|at| values[at]), Some(value));
                 let mut held: Vec<f64> = window.values(&values).iter().map(|v| v[0]).collect();
                 held.sort_by(f64::total_cmp);
                 let expected: Vec<f64> = (first..=i).map(|i| i as f64).collect();
@@ -200,6 +213,6 @@ mod tests {
     fn an_empty_window_has_no_span_and_no_newest() {
         let window = Window::EMPTY;
         assert_eq!(window.span_ms(&[5; 3], None), None);
-        assert_eq!(window.newest(&[[1.0, 2.0]; 3]), None);
+        assert_eq!(window.newest(3), None);
     }
 }

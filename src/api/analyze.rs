@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::jobs::Lane;
 use super::json::{Number, Text, append_line};
@@ -55,8 +55,8 @@ struct Analysis<'a> {
     series: &'a str,
     cores: usize,
     window: Window,
-    cpu: FieldAnalysis,
-    rps: FieldAnalysis,
+    #[serde(flatten)]
+    fields: FieldAnalyses,
     anomalies: AnomalyCounts<'a>,
     totals: Totals,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +71,15 @@ struct Window {
     to: Option<Text<Rfc3339>>,
 }
 
+/// The analyses of all fields, as members with their names.
+struct FieldAnalyses(Vec<(&'static str, FieldAnalysis)>);
+
+impl Serialize for FieldAnalyses {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, field)| (name, field)))
+    }
+}
+
 #[derive(Default, Serialize)]
 struct FieldAnalysis {
     rolling_average: Number,
@@ -80,6 +89,7 @@ struct FieldAnalysis {
     last: Number,
     z_score: Number,
     anomaly: bool,
+    count: usize,
 }
 
 #[derive(Serialize)]
@@ -158,9 +168,10 @@ fn analysis<'a>(
     store: Option<StoreCounts>,
 ) -> Analysis<'a> {
     let SeriesSummary { window, fields, anomalies, .. } = summary;
-    let [cpu, rps] = [0, 1]
-        .map(|field| fields.as_ref().and_then(|fields| fields.get(field)))
-        .map(|summary| summary.map_or_else(FieldAnalysis::default, FieldAnalysis::from));
+    let fields = state.settings.schema.fields().iter().zip(fields);
+    let analysis = |summary: &Option<FieldSummary>| {
+        summary.as_ref().map_or_else(FieldAnalysis::default, FieldAnalysis::from)
+    };
     Analysis {
         scope: "instance",
         instance: &state.settings.instance,
@@ -172,8 +183,9 @@ fn analysis<'a>(
             from: window.from_ms.map(|ms| Text(Rfc3339(ms))),
             to: window.to_ms.map(|ms| Text(Rfc3339(ms))),
         },
-        cpu,
-        rps,
+        fields: FieldAnalyses(
+            fields.map(|(field, summary)| (field.name(), analysis(summary))).collect(),
+        ),
         anomalies: AnomalyCounts {
             points: anomalies.points,
             episodes: anomalies.episodes,
@@ -195,6 +207,7 @@ impl From<&FieldSummary> for FieldAnalysis {
             last: Number(Some(summary.last)),
             z_score: Number(summary.z_score),
             anomaly: summary.anomaly,
+            count: summary.count,
         }
     }
 }

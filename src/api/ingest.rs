@@ -12,13 +12,13 @@ use super::json::{self, Number, Text};
 use super::state::State;
 use super::warn;
 use crate::analytics::Verdict;
+use crate::analytics::anomaly::Point;
 use crate::analytics::recent::PendingEvents;
 use crate::limits::{ANSWER_ITEMS_MAX, EVENT_COST_BYTES};
 use crate::metric::batch::Batch;
 use crate::metric::decode::Decoder;
 use crate::metric::event::Event;
 use crate::metric::rejection::{Reason, Rejection};
-use crate::schema::Schema;
 use crate::store::Store;
 use percore::clock::Now;
 use percore::http::content_coding::BodyDecoder;
@@ -50,6 +50,8 @@ struct Report {
     assigned_timestamp: Option<u64>,
     late: u64,
     anomalies: u64,
+    /// The anomalies of the last event.
+    points: Vec<Point>,
     /// Accepted events of devices past `--max-devices`, which are not scored.
     unjudged: u64,
     /// Entries of `anomalous` so far, with their JSON.
@@ -206,12 +208,14 @@ fn apply_batch(
             Ok(spans) => {
                 let event = batch.event(spans);
                 report.accepted += 1;
-                let verdict = analytics.apply(&event);
+                let verdict = analytics.apply(&event, &mut report.points);
                 pending.push(now, &event, good - report.accepted);
                 block.append(&event);
                 report.late += u64::from(event.timestamp_ms < late_before_ms);
-                if !verdict.is_plain() {
-                    report.add_verdict(state.settings.schema, index, &event, &verdict);
+                match verdict {
+                    Verdict::Calm => {}
+                    Verdict::Anomalous => report.add_anomalies(index, &event),
+                    Verdict::Refused => report.unjudged += 1,
                 }
             }
             Err(rejection) => report.add_rejection(index, *rejection),
@@ -250,13 +254,12 @@ impl Report {
         self.rejected.iter().sum()
     }
 
-    fn add_verdict(&mut self, schema: &Schema, index: usize, event: &Event<'_>, verdict: &Verdict) {
-        self.unjudged += u64::from(verdict.refused);
-        self.anomalies += verdict.anomalies();
-        let id = event.device_id.and_then(|id| std::str::from_utf8(id).ok());
-        let scores = verdict.z.iter().zip(verdict.anomalous).zip(event.values);
-        for (field, ((z, anomalous), &value)) in schema.fields().iter().zip(scores) {
-            if !anomalous || self.anomalous == ANSWER_ITEMS_MAX {
+    #[cold]
+    fn add_anomalies(&mut self, index: usize, event: &Event<'_>) {
+        self.anomalies += self.points.len() as u64;
+        let device_id = event.device_id.and_then(|id| std::str::from_utf8(id).ok());
+        for Point { field, value, z, .. } in self.points.drain(..) {
+            if self.anomalous == ANSWER_ITEMS_MAX {
                 continue;
             }
             let out = &mut self.anomalous_json;
@@ -264,9 +267,8 @@ impl Report {
                 out.push(b',');
             }
             self.anomalous += 1;
-            let (value, z) = (Number(Some(value)), Number(*z));
-            let anomaly = AnomalousValue { index, device_id: id, field: field.name(), value, z };
-            json::append(out, &anomaly);
+            let (value, z) = (Number(Some(value)), Number(Some(z)));
+            json::append(out, &AnomalousValue { index, device_id, field: field.name(), value, z });
         }
     }
 

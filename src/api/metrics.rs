@@ -7,6 +7,7 @@ use std::iter::zip;
 
 use super::state::State;
 use crate::analytics::summary::InstanceSummary;
+use crate::limits::FIELDS_MAX;
 use crate::schema::{Field, Schema};
 use crate::store::event_counters::{DropReason, EvictReason};
 use crate::store::stats::Stats;
@@ -61,12 +62,11 @@ impl Snapshot {
 
     fn events(&self) -> Vec<MetricFamily> {
         let Self { labels, counters, analytics, .. } = self;
-        let by_field = |counts: [u64; 2]| {
+        let by_field = |counts: [u64; FIELDS_MAX]| {
             by("field", zip(self.schema.fields().iter().map(|field| field.name()), counts))
         };
         let average = |field: Field| {
-            let summary =
-                analytics.series.fields.as_ref().and_then(|fields| fields.get(field.index()));
+            let summary = analytics.series.fields.get(field.index()).copied().flatten();
             (field.name(), summary.map_or(f64::NAN, |summary| summary.rolling_average))
         };
         vec![

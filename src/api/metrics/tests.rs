@@ -21,6 +21,7 @@ const LABELS: Labels = Labels {
 /// A server that has just started, with every name that a store may have.
 fn at_start() -> Snapshot {
     let settings = AnalyticsSettings {
+        schema: Schema::standard(),
         window: 50,
         threshold: 2.0,
         min_samples: 16,
@@ -58,7 +59,8 @@ fn at_work() -> Snapshot {
     snapshot.counters = counters.totals();
     snapshot.durations = latency.merged();
     snapshot.busy_ratios = vec![0.25, 1.0];
-    snapshot.analytics.series.fields = Some([41.25, 1e12].map(|rolling_average| FieldSummary {
+    let field = |rolling_average| FieldSummary {
+        count: 1,
         rolling_average,
         stddev: 0.0,
         min: 0.0,
@@ -66,7 +68,8 @@ fn at_work() -> Snapshot {
         last: 0.0,
         z_score: None,
         anomaly: false,
-    }));
+    };
+    snapshot.analytics.series.fields = [41.25, 1e12].map(|average| Some(field(average))).into();
     snapshot.store.totals.accepted = 123_456_789_012;
     snapshot.flushes = vec![snapshot.durations[0].clone()];
     snapshot

@@ -1,0 +1,106 @@
+//! The anomalies of a shard: its counts, its last ones, and the log of its devices.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::anomaly::{AnomalyLog, Point, RecentAnomalies, RecentAnomaly, SlotHandle};
+use super::device::Device;
+use super::recent::OrderKey;
+use super::series::Anomalous;
+use super::sliding_counter::SlidingCounter;
+use crate::limits::FIELDS_MAX;
+use crate::metric::event::Event;
+use crate::schema::Schema;
+use percore::clock::Now;
+
+/// The core that received an event, and its counter of anomalies. The counter orders anomalies that
+/// fall into several shards in one turn. Only that core increments it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReceivingCore<'a> {
+    pub(super) number: u32,
+    pub(super) anomalies: &'a AtomicU64,
+}
+
+/// An event under way through a shard.
+pub(super) struct Arrival<'a> {
+    pub(super) event: &'a Event<'a>,
+    pub(super) slot: u32,
+    pub(super) receiving: ReceivingCore<'a>,
+    pub(super) now: Now,
+}
+
+/// The anomalies of a shard.
+pub(super) struct AnomalyRecords {
+    pub(super) log: AnomalyLog,
+    pub(super) recent: RecentAnomalies,
+    pub(super) last_minute: SlidingCounter<60>,
+    /// The points by field.
+    pub(super) points: [u64; FIELDS_MAX],
+    /// The episodes by field.
+    pub(super) episodes: [u64; FIELDS_MAX],
+}
+
+impl AnomalyRecords {
+    /// Returns records without anomalies.
+    pub(super) fn new() -> Self {
+        Self {
+            log: AnomalyLog::new(),
+            recent: RecentAnomalies::new(),
+            last_minute: SlidingCounter::new(),
+            points: [0; FIELDS_MAX],
+            episodes: [0; FIELDS_MAX],
+        }
+    }
+
+    /// Adds the anomalies of one event among the fields from `first` on, and appends them to
+    /// `points`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn add<const N: usize>(
+        &mut self,
+        schema: &Schema,
+        arrival: &Arrival<'_>,
+        device: &mut Device,
+        first: usize,
+        anomalous: &Anomalous<N>,
+        points: &mut Vec<Point>,
+    ) {
+        let Arrival { event, slot, receiving, now } = *arrival;
+        let handle = SlotHandle { slot, generation: device.generation };
+        let Anomalous { z, moments, .. } = anomalous;
+        for at in (0..N).filter(|at| anomalous.fields >> at & 1 == 1) {
+            let pick = |all: &[f64]| all.get(at).copied().unwrap_or_default();
+            let Some(field) = schema.field(first + at) else {
+                return;
+            };
+            let point = Point {
+                timestamp_ms: event.timestamp_ms,
+                field,
+                value: event.value(field).unwrap_or_default(),
+                mean: pick(&moments.mean),
+                stddev: pick(&moments.stddev),
+                z: pick(z),
+            };
+            let episodes = u64::from(anomalous.opened >> at & 1);
+            device.points += 1;
+            device.episodes += episodes;
+            device.last_minute.record(now.mono_ns);
+            device.newest_anomaly = self.log.push(handle, device.newest_anomaly, point);
+            let order = OrderKey {
+                mono_ns: now.mono_ns,
+                core: receiving.number,
+                sequence: receiving.anomalies.fetch_add(1, Ordering::Relaxed),
+            };
+            self.recent.insert(RecentAnomaly::new(order, point, event.device_id));
+            self.last_minute.record(now.mono_ns);
+            add(&mut self.points, field.index(), 1);
+            add(&mut self.episodes, field.index(), episodes);
+            points.push(point);
+        }
+    }
+}
+
+fn add(sums: &mut [u64; FIELDS_MAX], at: usize, by: u64) {
+    if let Some(sum) = sums.get_mut(at) {
+        *sum += by;
+    }
+}

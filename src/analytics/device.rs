@@ -1,0 +1,46 @@
+//! A device's record: what a shard keeps of it beside its values.
+
+use super::device_index::DeviceId;
+use super::field_state::FieldState;
+use super::optional_fields::FirstOptional;
+use super::sliding_counter::SlidingCounter;
+use super::window::Window;
+use crate::limits;
+
+/// A device: its id, the time of its last event, its counts, and the window of its required fields.
+#[derive(Clone, Debug)]
+pub(super) struct Device {
+    pub(super) id: DeviceId,
+    pub(super) seen_ns: u64,
+    pub(super) generation: u32,
+    pub(super) newest_anomaly: u32,
+    pub(super) optional: FirstOptional,
+    pub(super) last_minute: SlidingCounter<6>,
+    pub(super) accepted: u64,
+    pub(super) points: u64,
+    pub(super) episodes: u64,
+    pub(super) window: Window,
+}
+
+impl Device {
+    /// Returns the record of a device without events.
+    pub(super) const fn new(id: DeviceId, seen_ns: u64) -> Self {
+        Self {
+            id,
+            seen_ns,
+            generation: 0,
+            newest_anomaly: 0,
+            optional: FirstOptional::NONE,
+            last_minute: SlidingCounter::new(),
+            accepted: 0,
+            points: 0,
+            episodes: 0,
+            window: Window::EMPTY,
+        }
+    }
+}
+
+// A device with two required fields takes this record, their states and at most 21 bytes of the
+// index, in addition to its row.
+const _: () =
+    assert!(size_of::<Device>() + 2 * size_of::<FieldState>() + 21 <= limits::DEVICE_BYTES);

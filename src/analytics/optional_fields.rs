@@ -1,0 +1,204 @@
+//! Windows of optional fields: a device has one for each optional field that it has ever sent.
+//!
+//! They are slots of their own, linked from the device in the order of the fields. So a device pays
+//! for what it sends, and a schema without optional fields for nothing.
+
+use std::iter;
+
+use super::series::{Anomalous, Rules, apply};
+use super::slots::{NO_SLOT, Slot, Slots};
+use super::window::Window;
+use crate::metric::event::Event;
+
+/// The window of one optional field of one device; its values are in its row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OptionalField {
+    pub(super) window: Window,
+    /// The index of the field.
+    field: usize,
+    /// The slot of the device's next field, or [`NO_SLOT`].
+    next: u32,
+}
+
+/// The first slot of a device's optional fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FirstOptional(u32);
+
+impl FirstOptional {
+    /// No field.
+    pub(super) const NONE: Self = Self(NO_SLOT);
+}
+
+/// The optional fields of all devices of a shard.
+pub(super) struct OptionalFields {
+    slots: Slots<OptionalField>,
+    free: Vec<u32>,
+}
+
+impl OptionalFields {
+    /// Returns the memory of windows of so many events, which is none yet.
+    pub(super) const fn new(window: usize) -> Self {
+        Self { slots: Slots::new(window, 1), free: Vec::new() }
+    }
+
+    /// Scores the optional fields of an event, `bits` of its set, and adds them to their windows. A
+    /// field that the device has not sent before gets one. Calls `found` with each anomaly and the
+    /// index of its field.
+    pub(super) fn apply(
+        &mut self,
+        rules: &Rules,
+        first: &mut FirstOptional,
+        event: &Event<'_>,
+        mut bits: u16,
+        mut found: impl FnMut(usize, &Anomalous<1>),
+    ) {
+        // The slot before `at`, whose link leads there.
+        let mut before = NO_SLOT;
+        let mut at = first.0;
+        while bits != 0 {
+            let field = bits.trailing_zeros() as usize;
+            let held = self.slots.record(at).map(|held| (held.field, held.next));
+            if let Some((other, next)) = held.filter(|(other, _)| *other < field) {
+                debug_assert!(other < field, "in the order of the fields");
+                (before, at) = (at, next);
+                continue;
+            }
+            if held.is_none_or(|(other, _)| other > field) {
+                let Some(slot) = self.insert(field, at) else {
+                    return;
+                };
+                match self.slots.record_mut(before) {
+                    Some(before) => before.next = slot,
+                    None => first.0 = slot,
+                }
+                at = slot;
+            }
+            let (Some((held, mut row)), Some(&value)) =
+                (self.slots.write::<1>(at), event.values.get(field))
+            else {
+                return;
+            };
+            let window = &mut held.window;
+            if let Some(anomalous) =
+                apply(rules, window, &mut row, field, &[value], event.timestamp_ms)
+            {
+                found(field, &anomalous);
+            }
+            bits &= bits - 1;
+        }
+    }
+
+    #[cold]
+    fn insert(&mut self, field: usize, next: u32) -> Option<u32> {
+        let record = OptionalField { window: Window::EMPTY, field, next };
+        match self.free.pop() {
+            Some(slot) => {
+                *self.slots.record_mut(slot)? = record;
+                Some(slot)
+            }
+            None => self.slots.push(record),
+        }
+    }
+
+    /// Frees all fields of a device.
+    pub(super) fn free(&mut self, first: &mut FirstOptional) {
+        let mut at = std::mem::replace(&mut first.0, NO_SLOT);
+        while let Some(held) = self.slots.record(at) {
+            let next = held.next;
+            self.slots.clear(at);
+            self.free.push(at);
+            at = next;
+        }
+    }
+
+    /// Returns the fields of a device with their indexes.
+    pub(super) fn of(
+        &self,
+        first: FirstOptional,
+    ) -> impl Iterator<Item = (usize, Slot<'_, OptionalField>)> {
+        let mut at = first.0;
+        iter::from_fn(move || {
+            let slot = self.slots.read(at)?;
+            at = slot.record.next;
+            Some((slot.record.field, slot))
+        })
+    }
+
+    /// Returns the number of slots for which memory is allocated.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.slots.capacity() + self.free.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{FieldOptions, FieldSet, Schema};
+    use proptest::prelude::*;
+
+    fn rules(fields: usize) -> Rules {
+        let fields: Vec<_> = (0..fields)
+            .map(|number| FieldOptions {
+                name: format!("f{number}"),
+                is_required: false,
+                range: None,
+                least_deviation: 0.0,
+            })
+            .collect();
+        let names = ["device_id".to_owned()];
+        let schema = Schema::leak(&fields, [&names, &names, &names]);
+        Rules { schema, window: 3, threshold: 2.0, min_samples: 2, cooldown: 1 }
+    }
+
+    proptest! {
+        /// Two devices that send any fields in any order: each has exactly the fields that it sent,
+        /// in their order, with their last values.
+        #[test]
+        fn a_device_has_the_fields_that_it_sent(
+            events in prop::collection::vec((0..2_usize, any::<u16>()), 0..40),
+        ) {
+            let rules = rules(16);
+            let mut optional = OptionalFields::new(rules.window);
+            let mut devices = [FirstOptional::NONE; 2];
+            let mut sent = [const { [const { Vec::new() }; 16] }; 2];
+            for (number, (device, bits)) in events.into_iter().enumerate() {
+                let values: Vec<f64> = (0..16).map(|field| (number * 16 + field) as f64).collect();
+                let event = Event {
+                    present: FieldSet::from_bits(bits),
+                    values: &values,
+                    ..Event::default()
+                };
+                optional.apply(&rules, &mut devices[device], &event, bits, |_, _| {});
+                for field in (0..16).filter(|field| bits >> field & 1 == 1) {
+                    let held: &mut Vec<f64> = &mut sent[device][field];
+                    held.push(values[field]);
+                    held.drain(..held.len().saturating_sub(3));
+                }
+            }
+            for (first, sent) in devices.iter().zip(&sent) {
+                let found: Vec<_> = optional
+                    .of(*first)
+                    .map(|(field, slot)| {
+                        let mut values = slot.values[..slot.record.window.count()].to_vec();
+                        values.sort_by(f64::total_cmp);
+                        (field, values)
+                    })
+                    .collect();
+                let expected = sent.iter().cloned().enumerate();
+                let expected: Vec<_> = expected.filter(|(_, held)| !held.is_empty()).collect();
+                prop_assert_eq!(found, expected);
+            }
+            // What is freed is used again, and brings nothing along.
+            let capacity = optional.slots.len();
+            devices.iter_mut().for_each(|first| optional.free(first));
+            prop_assert_eq!(optional.free.len(), capacity);
+            prop_assert!(devices.iter().all(|first| optional.of(*first).next().is_none()));
+            let event = Event { values: &[7.0], ..Event::default() };
+            optional.apply(&rules, &mut devices[0], &event, 1, |_, _| {});
+            let (field, slot) = optional.of(devices[0]).next().unwrap();
+            prop_assert_eq!((field, slot.record.window.count(), slot.states[0].score()), (0, 1, None));
+            prop_assert_eq!(optional.slots.len(), capacity.max(1));
+        }
+    }
+}
