@@ -97,7 +97,7 @@ impl Server {
         let schema = schema(config);
         let store = open_store(config, workers, clock, &flushes).map_err(StartError::System)?;
         let state = Arc::new(State {
-            analytics: Analytics::new(analytics_settings(config), workers),
+            analytics: Analytics::new(analytics_settings(config, schema), workers),
             store,
             counters: Arc::new(Counters::new(workers, LABELS)),
             latency: Arc::new(Latency::new(workers, NAMES.len())),
@@ -287,9 +287,9 @@ fn open_store(
     Store::redis(workers, settings, clock, watch)
 }
 
-fn analytics_settings(config: &Config) -> AnalyticsSettings {
+fn analytics_settings(config: &Config, schema: &'static Schema) -> AnalyticsSettings {
     AnalyticsSettings {
-        schema: Schema::standard(),
+        schema,
         window: config.window,
         threshold: config.z_threshold,
         min_samples: config.min_samples,
