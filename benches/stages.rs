@@ -226,9 +226,10 @@ fn merge(criterion: &mut Criterion) {
 
 fn pack_block(criterion: &mut Criterion) {
     let (names, hasher) = (names(), KeyHasher::default());
+    let schema = Schema::standard();
     let mut group = criterion.benchmark_group("block");
     for (name, packing) in
-        [("bare", Encoding::Plain), ("SET", Encoding::RedisSet { ttl_s: 300, prefix: KEY_PREFIX })]
+        [("bare", Encoding::plain(schema)), ("SET", Encoding::redis_set(schema, 300, KEY_PREFIX))]
     {
         let mut block = Block::new(packing, hasher.clone());
         let count = 100;

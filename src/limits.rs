@@ -152,9 +152,12 @@ pub const STORE_LOOKUP_PAUSE_MS: u64 = 100;
 /// Bytes of records at which an open block is full and handed to the store.
 pub const BLOCK_BYTES: usize = 32 * 1024;
 
-/// An encoded record, key and value with their framing. It has the longest device id twice, so this
-/// leaves more than a kilobyte for three number literals, which is enough for real ones.
-pub const RECORD_BYTES_MAX: usize = 2 * 1024;
+/// An encoded record, key and value with their framing: it has the longest device id twice, and the
+/// literals of all fields with their names.
+pub const RECORD_BYTES_MAX: usize = 4 * 1024;
+
+/// The room for a record is a multiple of this: one for the fields of an instance without options.
+pub const RECORD_BYTES_STEP: usize = 2 * 1024;
 
 /// A segment of the memory store: small enough that the one being filled stays in a core's cache,
 /// large enough that a look-up searches few of them.

@@ -3,7 +3,8 @@
 //! In the order of the data: [`decode`] reads a body, and `object` each metric in it. `fast_path`
 //! reads metrics of the usual shape; the scanners of `scan` and `number` read the rest. Both fill
 //! a [`batch`] of [`event`]s and [`rejection`]s. An event that was sent without a timestamp gets
-//! one from `timestamp_generator`. [`key`] tells which keys an event may be stored under.
+//! one from `timestamp_generator`. [`key`] tells which keys an event may be stored under;
+//! [`short_text`] copies parts of an event.
 
 pub mod batch;
 #[cfg_attr(not(test), expect(dead_code, reason = "not yet connected to the decoder"))]
@@ -19,10 +20,11 @@ pub mod key;
 pub mod line_protocol;
 mod line_reader;
 pub mod member;
-mod number;
+pub mod number;
 mod object;
 pub mod rejection;
 mod scan;
+pub mod short_text;
 pub mod timestamp;
 mod timestamp_generator;
 mod unusual_number;

@@ -32,6 +32,7 @@ struct FieldEntry {
     magnitude_max: i64,
     expectation: String,
     json_prefix: String,
+    short_json_prefix: Option<[u8; 16]>,
 }
 
 /// A field of the schema.
@@ -82,6 +83,12 @@ impl Field {
     pub fn json_prefix(self) -> &'static [u8] {
         self.0.json_prefix.as_bytes()
     }
+
+    /// Returns the same with zeros behind it, if it has no more than 16 bytes.
+    #[inline(always)]
+    pub fn short_json_prefix(self) -> Option<&'static [u8; 16]> {
+        self.0.short_json_prefix.as_ref()
+    }
 }
 
 impl fmt::Debug for Field {
@@ -129,6 +136,17 @@ impl FieldSet {
     #[inline(always)]
     pub const fn contains(self, field: Field) -> bool {
         self.0 >> field.index() & 1 == 1
+    }
+
+    /// Returns the indexes of the fields in the set, in their order.
+    #[inline(always)]
+    pub fn indexes(self) -> impl Iterator<Item = usize> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let index = (rest != 0).then(|| rest.trailing_zeros() as usize);
+            rest &= rest.wrapping_sub(1);
+            index
+        })
     }
 }
 
@@ -218,6 +236,12 @@ impl Schema {
         self.fields.get(index).copied()
     }
 
+    /// Returns the fields of a set, in the order of the schema.
+    #[inline(always)]
+    pub fn fields_in(&self, set: FieldSet) -> impl Iterator<Item = Field> {
+        set.indexes().filter_map(|index| self.field(index))
+    }
+
     /// Returns the field of this name, in any case.
     pub fn field_of(&self, name: &[u8]) -> Option<Field> {
         let is = |field: &&Field| name.eq_ignore_ascii_case(field.name().as_bytes());
@@ -242,6 +266,10 @@ impl FieldEntry {
             Some(_) => format!("a finite number from {} to {}", Bound(min), Bound(max)),
             None => "a finite number".to_owned(),
         };
+        let json_prefix = format!(",\"{}\":", options.name);
+        let mut short_json_prefix = [0; 16];
+        let place = short_json_prefix.get_mut(..json_prefix.len());
+        let is_short = place.map(|place| place.copy_from_slice(json_prefix.as_bytes())).is_some();
         Self {
             index,
             min,
@@ -249,7 +277,8 @@ impl FieldEntry {
             // Rounded up, as the logarithm of a number just below a power of ten may be.
             magnitude_max: largest.max(1.0).log10().floor() as i64 + 1,
             expectation,
-            json_prefix: format!(",\"{}\":", options.name),
+            short_json_prefix: is_short.then_some(short_json_prefix),
+            json_prefix,
             options: options.clone(),
         }
     }
@@ -281,3 +310,6 @@ pub fn is_field_name(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     (1..=FIELD_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_allowed)
 }
+
+#[cfg(test)]
+pub(crate) mod samples;

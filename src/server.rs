@@ -87,15 +87,16 @@ impl Server {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let resources = Resources::observe(config);
         let (workers, connections_max) = (resources.workers, resources.connections_max);
-        check_queue(config, workers)?;
+        let schema = schema(config);
+        check_queue(config, schema, workers)?;
         let address = BoundAddress::bind(config.engine, &config.listen, workers)
             .map_err(|error| StartError::Listen(config.listen.clone(), error))?;
 
         let mut clock = Clock::start();
         let (queue, jobs) = job_queues();
         let flushes = Arc::new(Latency::new(1, 1));
-        let schema = schema(config);
-        let store = open_store(config, workers, clock, &flushes).map_err(StartError::System)?;
+        let store =
+            open_store(config, schema, workers, clock, &flushes).map_err(StartError::System)?;
         let state = Arc::new(State {
             analytics: Analytics::new(analytics_settings(config, schema), workers),
             store,
@@ -257,26 +258,28 @@ fn store_share(drain_timeout: Duration) -> Duration {
 }
 
 /// Checks that the queue has room for the largest request, if it refuses requests when it is full.
-fn check_queue(config: &Config, workers: usize) -> Result<(), StartError> {
+fn check_queue(config: &Config, schema: &'static Schema, workers: usize) -> Result<(), StartError> {
     if config.redis_url.is_none() || config.store_overflow != Overflow::Reject {
         return Ok(());
     }
     let prefix_bytes = config.redis_prefix.len();
-    let needed = queue_bytes_needed(workers, config.body_bytes_max, prefix_bytes);
+    let needed = queue_bytes_needed(schema, workers, config.body_bytes_max, prefix_bytes);
     if config.store_queue_bytes < needed { Err(StartError::Queue(needed)) } else { Ok(()) }
 }
 
 fn open_store(
     config: &Config,
+    schema: &'static Schema,
     workers: usize,
     clock: Clock,
     flushes: &Arc<Latency>,
 ) -> io::Result<Store> {
     let Some(url) = config.redis_url.clone() else {
         let ttl_ms = milliseconds(config.store_ttl);
-        return Ok(Store::memory(workers, config.memory_store_bytes, ttl_ms));
+        return Ok(Store::memory(schema, workers, config.memory_store_bytes, ttl_ms));
     };
     let settings = RedisSettings {
+        schema,
         url,
         prefix: config.redis_prefix.clone(),
         queue_bytes: config.store_queue_bytes,

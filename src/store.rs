@@ -6,10 +6,10 @@
 //!            └ event_counters: accepted before another thread sees the block, outcomes after
 //! ```
 //!
-//! Files in the order of the data: [`encoding`] packs an event as a record, [`block`] collects
-//! records in an [`open_block`], [`key`] hashes them; [`memory`] keeps them in segments, [`redis`]
-//! sends them to a server. [`event_counters`] counts each event; [`stats`] and [`lookup`] are
-//! answers of the store.
+//! Files in the order of the data: [`encoding`] packs an event as a record, and `value` the part of
+//! it that look-ups answer with; [`block`] collects records in an [`open_block`], [`key`] hashes
+//! them; [`memory`] keeps them in segments, [`redis`] sends them to a server. [`event_counters`]
+//! counts each event; [`stats`] and [`lookup`] are answers of the store.
 
 pub mod block;
 pub mod encoding;
@@ -26,6 +26,7 @@ mod open_block;
 pub mod redis;
 mod segment;
 pub mod stats;
+mod value;
 
 use std::io;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use crate::config::redis_url::RedisUrl;
 use crate::metric::event::Event;
+use crate::schema::Schema;
 use crate::store::block::{Appended, Block};
 use crate::store::encoding::Encoding;
 use crate::store::event_counters::{DropReason, EventCounters};
@@ -64,6 +66,7 @@ enum Backend {
 /// A store inside this process.
 #[derive(Debug)]
 struct MemoryBackend {
+    encoding: Encoding,
     counters: EventCounters,
     open: PerCore<Mutex<OpenBlock>>,
     records: MemoryStore,
@@ -88,6 +91,8 @@ pub struct FlushReport {
 /// Settings of a store in Redis.
 #[derive(Debug)]
 pub struct RedisSettings {
+    /// The members that a metric may have.
+    pub schema: &'static Schema,
     /// The servers.
     pub url: RedisUrl,
     /// The prefix of its keys.
@@ -103,12 +108,19 @@ pub struct RedisSettings {
 impl Store {
     /// Creates a store inside this process: `capacity_bytes` for all cores together, index
     /// included, and one time to live.
-    pub fn memory(cores: usize, capacity_bytes: usize, ttl_ms: u64) -> Self {
+    pub fn memory(
+        schema: &'static Schema,
+        cores: usize,
+        capacity_bytes: usize,
+        ttl_ms: u64,
+    ) -> Self {
         let hasher = KeyHasher::default();
         let records = MemoryStore::new(cores, capacity_bytes, ttl_ms, hasher.clone());
-        let block = || Block::new(Encoding::Plain, hasher.clone());
+        let encoding = Encoding::plain(schema);
+        let block = || Block::new(encoding, hasher.clone());
         Self {
             backend: Backend::Memory(Box::new(MemoryBackend {
+                encoding,
                 counters: EventCounters::new(cores, 0),
                 open: PerCore::new(cores, |_| Mutex::new(OpenBlock::new(block()))),
                 records,
@@ -127,13 +139,14 @@ impl Store {
         clock: Clock,
         observer: Box<dyn Observer>,
     ) -> io::Result<Self> {
-        let RedisSettings { url, prefix, queue_bytes, rejects, ttl } = settings;
+        let RedisSettings { schema, url, prefix, queue_bytes, rejects, ttl } = settings;
         let ttl_ns = nanoseconds(ttl);
         let ttl_s = u32::try_from(ttl_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
         let hasher = KeyHasher::default();
         // Every record is encoded with it, and a process has one store.
         let prefix: &'static str = String::leak(prefix);
-        let block = move || Block::new(Encoding::RedisSet { ttl_s, prefix }, hasher.clone());
+        let encoding = Encoding::redis_set(schema, ttl_s, prefix);
+        let block = move || Block::new(encoding, hasher.clone());
         let shared = Arc::new(SharedState::new(cores, queue_bytes, rejects, block, observer));
         let discovery = Arc::<Discovery>::default();
         let (to, same) = (url.clone(), Arc::clone(&discovery));
@@ -175,13 +188,6 @@ impl Store {
         Some(Appender { store: self, open, core, now })
     }
 
-    fn encoding(&self) -> Encoding {
-        match &self.backend {
-            Backend::Memory(_) => Encoding::Plain,
-            Backend::Redis(redis) => redis.shared.encoding,
-        }
-    }
-
     /// Returns the bytes of an event's record.
     pub fn record_bytes(&self, event: &Event<'_>) -> usize {
         self.encoding().record_bytes(event)
@@ -190,6 +196,13 @@ impl Store {
     /// Returns the stored key of `<timestamp>` or `<device_id>:<timestamp>`, prefix included.
     pub fn full_key(&self, key: &[u8]) -> Vec<u8> {
         self.encoding().full_key(key)
+    }
+
+    fn encoding(&self) -> &Encoding {
+        match &self.backend {
+            Backend::Memory(memory) => &memory.encoding,
+            Backend::Redis(redis) => &redis.shared.encoding,
+        }
     }
 
     /// Makes the events that a core has appended readable, if this process stores them. The core

@@ -61,7 +61,7 @@ impl JobQueue for Jobs {
 /// Returns the embedded store, as small as a warm-up fills.
 #[must_use]
 pub fn memory_store() -> Store {
-    Store::memory(1, STORE_BYTES, TTL_MS)
+    Store::memory(Schema::standard(), 1, STORE_BYTES, TTL_MS)
 }
 
 impl OfflineServer {

@@ -11,7 +11,7 @@ use clap::Parser;
 use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
 use corepulse::metric::event::{Event, Literals};
-use corepulse::schema::FieldSet;
+use corepulse::schema::{FieldSet, Schema};
 use corepulse::store::key::KEY_PREFIX;
 use corepulse::store::redis::Observer;
 use corepulse::store::{RedisSettings, Store};
@@ -114,6 +114,7 @@ fn benchmark(redis: &Redis, count: u64) -> Result<f64, String> {
 fn write(redis: &mut Redis, commands: u64) -> Result<(f64, f64), String> {
     let mut clock = Clock::start();
     let settings = RedisSettings {
+        schema: Schema::standard(),
         url: RedisUrl::parse(&Secret::from(redis.url().as_str()))?,
         prefix: KEY_PREFIX.to_owned(),
         queue_bytes: 16 * 1024 * 1024,

@@ -5,6 +5,7 @@
 use allocation_counter::{AllocationInfo, measure};
 use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
+use corepulse::schema::Schema;
 use corepulse::store::redis::Observer;
 use corepulse::store::{RedisSettings, Store};
 use corepulse_perf::offline::{OfflineServer, START_MS, TTL_MS, memory_store};
@@ -32,6 +33,7 @@ impl Observer for Nobody {}
 fn redis_store() -> Store {
     let url = Secret::from("redis+unix:///dev/null/none");
     let settings = RedisSettings {
+        schema: Schema::standard(),
         url: RedisUrl::parse(&url).unwrap(),
         prefix: "metric:".to_owned(),
         queue_bytes: 1024 * 1024,

@@ -9,6 +9,7 @@ use std::slice;
 use crate::metric::event::{Event, Literals};
 use crate::metric::json_error::position;
 use crate::metric::rejection::Rejection;
+use crate::metric::short_text;
 use crate::schema::FieldSet;
 
 /// A range of the body or, beyond the body's end, of the [`Arena`].
@@ -147,7 +148,31 @@ impl<'a> SentLiterals<'a> {
     /// Returns the literal of the field of this index.
     #[inline]
     pub(super) fn get(&self, field: usize) -> &'a [u8] {
-        bytes(self.spans.get(field).copied().unwrap_or_default(), self.body, self.arena)
+        bytes(self.span(field), self.body, self.arena)
+    }
+
+    /// Returns the bytes of that literal.
+    #[inline(always)]
+    pub(super) fn len_of(&self, field: usize) -> usize {
+        let span = self.span(field);
+        (span.end - span.start) as usize
+    }
+
+    /// Appends that literal to `out`, which has room for one block of [`short_text`] more.
+    #[inline(always)]
+    pub(super) fn append(&self, field: usize, out: &mut Vec<u8>) {
+        let rest = self.body.get(self.span(field).start as usize..).unwrap_or_default();
+        match rest.first_chunk() {
+            Some(block) if self.len_of(field) <= short_text::BLOCK_BYTES => {
+                short_text::append(out, block, self.len_of(field));
+            }
+            _ => out.extend_from_slice(self.get(field)),
+        }
+    }
+
+    #[inline(always)]
+    fn span(&self, field: usize) -> Span {
+        self.spans.get(field).copied().unwrap_or_default()
     }
 }
 

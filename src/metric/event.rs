@@ -37,6 +37,30 @@ impl Default for Literals<'_> {
     }
 }
 
+impl Literals<'_> {
+    /// Returns the bytes of the literal of a field that the event has.
+    #[inline(always)]
+    pub fn len_of(&self, field: Field) -> usize {
+        match self {
+            Self::Sent(sent) => sent.len_of(field.index()),
+            Self::Given(literals) => literals.get(field.index()).map_or(0, |literal| literal.len()),
+        }
+    }
+
+    /// Appends that literal to `out`, which has room for one block of [`short_text`] more.
+    ///
+    /// [`short_text`]: crate::metric::short_text
+    #[inline(always)]
+    pub fn append(&self, field: Field, out: &mut Vec<u8>) {
+        match self {
+            Self::Sent(sent) => sent.append(field.index(), out),
+            Self::Given(literals) => {
+                out.extend_from_slice(literals.get(field.index()).copied().unwrap_or_default());
+            }
+        }
+    }
+}
+
 impl<'a> Event<'a> {
     /// Returns the value of a field; `None` if it is absent.
     #[inline]

@@ -75,6 +75,12 @@ pub(super) fn scan_whole_number(text: &[u8]) -> Option<Number> {
     scan_number(text, 0).ok().filter(|number| number.end == text.len())
 }
 
+/// Returns the value of a text that is one number and nothing else, and no longer than a device may
+/// send it; infinity if its first digit stands for a higher power of ten than `magnitude_max`.
+pub fn whole_value(text: &[u8], magnitude_max: i64) -> Option<f64> {
+    scan_whole_number(text)?.value(text, magnitude_max)
+}
+
 /// The number of decimal digits that always fit a `u64`.
 pub(super) const INTEGER_DIGITS_MAX: usize = 19;
 

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use crate::limits::{BLOCK_BYTES, RECORD_BYTES_MAX};
+use crate::limits::BLOCK_BYTES;
 use crate::metric::event::Event;
 use crate::store::encoding::{Encoding, Layout};
 use crate::store::key::KeyHasher;
@@ -54,19 +54,25 @@ struct TableSlot {
     index: u32,
 }
 
-/// The capacity of a block's buffer: the block is handed over once it has [`BLOCK_BYTES`].
-const BUFFER_BYTES: usize = BLOCK_BYTES + RECORD_BYTES_MAX;
 const SLOTS_FIRST: usize = 64;
 
-/// Returns the capacity of entries, which is enough for a buffer full of the shortest records.
-const fn entries_kept(encoding: Encoding) -> usize {
-    (BUFFER_BYTES / encoding.record_bytes_min()).next_power_of_two()
+/// The memory that a block keeps, which is enough until it is handed over.
+#[derive(Clone, Copy, Debug)]
+struct Capacity {
+    /// Bytes of its buffer: the block is handed over once it has [`BLOCK_BYTES`].
+    data: usize,
+    /// Entries of records, for a buffer full of the shortest ones.
+    entries: usize,
+    /// Slots of the table. At most half of them are taken, so a probe ends after one or two.
+    slots: usize,
 }
 
-/// Returns the slots of the table. At most half of them are taken, so a probe ends after one or
-/// two.
-const fn slots_kept(encoding: Encoding) -> usize {
-    2 * entries_kept(encoding)
+impl Capacity {
+    fn of(encoding: &Encoding) -> Self {
+        let data = BLOCK_BYTES + encoding.record_bytes_max();
+        let entries = (data / encoding.record_bytes_min()).next_power_of_two();
+        Self { data, entries, slots: 2 * entries }
+    }
 }
 
 const _: () = assert!(SLOTS_FIRST.is_power_of_two());
@@ -75,6 +81,7 @@ const _: () = assert!(SLOTS_FIRST.is_power_of_two());
 #[derive(Debug)]
 pub struct Block {
     encoding: Encoding,
+    kept: Capacity,
     hasher: KeyHasher,
     data: Vec<u8>,
     entries: Vec<RecordEntry>,
@@ -90,6 +97,7 @@ impl Block {
     /// hasher.
     pub fn new(encoding: Encoding, hasher: KeyHasher) -> Self {
         Self {
+            kept: Capacity::of(&encoding),
             encoding,
             hasher,
             data: Vec::new(),
@@ -103,15 +111,14 @@ impl Block {
     }
 
     /// Returns the most bytes that a block allocates: it is handed over at [`BLOCK_BYTES`].
-    pub const fn cost_bytes(encoding: Encoding) -> usize {
-        BUFFER_BYTES
-            + entries_kept(encoding) * size_of::<RecordEntry>()
-            + slots_kept(encoding) * size_of::<TableSlot>()
+    pub fn cost_bytes(encoding: &Encoding) -> usize {
+        let Capacity { data, entries, slots } = Capacity::of(encoding);
+        data + entries * size_of::<RecordEntry>() + slots * size_of::<TableSlot>()
     }
 
     /// Returns the encoding of its records.
-    pub const fn encoding(&self) -> Encoding {
-        self.encoding
+    pub const fn encoding(&self) -> &Encoding {
+        &self.encoding
     }
 
     /// Appends the record of an event, which replaces the one that the block had under its key.
@@ -120,7 +127,7 @@ impl Block {
             self.oldest_ns = now.mono_ns;
         }
         if self.data.capacity() == 0 {
-            self.data.reserve_exact(BUFFER_BYTES);
+            self.data.reserve_exact(self.kept.data);
         }
         let start = u32::try_from(self.data.len()).unwrap_or(u32::MAX);
         let layout = self.encoding.encode(event, &mut self.data);
@@ -250,9 +257,9 @@ impl Block {
     pub fn clear(&mut self) {
         self.data.clear();
         self.entries.clear();
-        self.data.shrink_to(BUFFER_BYTES);
-        self.entries.shrink_to(entries_kept(self.encoding));
-        if self.table.len() > slots_kept(self.encoding) {
+        self.data.shrink_to(self.kept.data);
+        self.entries.shrink_to(self.kept.entries);
+        if self.table.len() > self.kept.slots {
             self.table = Vec::new();
         }
         (self.live, self.coalesced) = (0, 0);

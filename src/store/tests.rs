@@ -30,7 +30,7 @@ fn assert_identity(store: &Store) {
 
 #[test]
 fn what_was_published_can_be_read_back_bit_for_bit() {
-    let store = Store::memory(2, 1 << 20, 300_000);
+    let store = Store::memory(Schema::standard(), 2, 1 << 20, 300_000);
     let mut open = store.open(1, at(1), |_| 0).unwrap();
     let cpu = "4.1500000000000000e+01";
     assert_eq!(open.append(&event("d1", "1700000000", cpu)), Appended::Fresh);
@@ -49,7 +49,7 @@ fn what_was_published_can_be_read_back_bit_for_bit() {
 
 #[test]
 fn the_books_balance_after_every_step() {
-    let store = Store::memory(2, 1 << 20, 300_000);
+    let store = Store::memory(Schema::standard(), 2, 1 << 20, 300_000);
     let long = format!("1{}", "0".repeat(NUMBER_BYTES_MAX - 1));
     let mut appended = 0;
     for turn in 0..200_u64 {
@@ -82,7 +82,7 @@ fn the_books_balance_after_every_step() {
 
 #[test]
 fn a_dropped_handle_accepts() {
-    let store = Store::memory(1, 1 << 20, 300_000);
+    let store = Store::memory(Schema::standard(), 1, 1 << 20, 300_000);
     store.open(0, at(1), |_| 0).unwrap().append(&event("d", "1", "1"));
     assert_eq!(store.stats().totals.accepted, 1);
     assert_eq!(store.stats().totals.pending(), 1);
@@ -97,7 +97,7 @@ fn a_dropped_handle_accepts() {
 #[test]
 fn scrapes_and_reads_under_way_stay_consistent() {
     const EVENTS: u64 = 150_000;
-    let store = Arc::new(Store::memory(2, 1 << 20, 300_000));
+    let store = Arc::new(Store::memory(Schema::standard(), 2, 1 << 20, 300_000));
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let cores: Vec<_> = (0..2_usize)

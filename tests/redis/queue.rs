@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use corepulse::schema::Schema;
 use corepulse::store::redis::queue_bytes_needed;
 use testkit::metric_load::metric;
 use testkit::redis::ReservedPort;
@@ -186,7 +187,7 @@ fn what_expires_in_the_queue_is_dropped_and_counted() {
 fn a_queue_that_refuses_takes_the_largest_request() {
     const BODY: usize = 1024 * 1024;
     const EVENTS: u64 = 10_000;
-    let least = queue_bytes_needed(2, BODY, "metric:".len()).to_string();
+    let least = queue_bytes_needed(Schema::standard(), 2, BODY, "metric:".len()).to_string();
     let port = ReservedPort::reserve();
     let url = format!("redis://127.0.0.1:{}", port.number);
     let server = Server::start(&[

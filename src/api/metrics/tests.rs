@@ -39,7 +39,7 @@ fn at_start() -> Snapshot {
         connections_max: 1_000,
         devices_max: settings.devices_max,
         analytics: Analytics::new(settings, 2).instance(Now::default()),
-        store: Stats { errors, ..Store::memory(2, 1 << 20, 1_000).stats() },
+        store: Stats { errors, ..Store::memory(Schema::standard(), 2, 1 << 20, 1_000).stats() },
         flushes: Latency::new(1, 1).merged(),
     }
 }

@@ -1,52 +1,56 @@
 //! Blocks against a naive reference: a list of pairs, searched from its end.
 
-use crate::metric::event::Literals;
-use crate::schema::FieldSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::{DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX};
+use crate::limits::{DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX, RECORD_BYTES_MAX};
+use crate::metric::event::Literals;
+use crate::schema::{Field, FieldSet, Schema, samples};
 
-/// An owned event, from which a borrowed one is made.
+/// An owned event, from which a borrowed one is made. There is a literal for each field of the
+/// schema; those that are not in `present` are not sent.
 #[derive(Clone, Debug)]
 struct Sample {
+    schema: &'static Schema,
     device: Option<String>,
     timestamp: String,
-    literals: [String; 2],
+    present: FieldSet,
+    literals: Vec<String>,
 }
 
 impl Sample {
     fn event(&self) -> Event<'_> {
-        let [cpu, rps] = &self.literals;
+        let literals: Vec<&[u8]> = self.literals.iter().map(|literal| literal.as_bytes()).collect();
         Event {
             device_id: self.device.as_deref().map(str::as_bytes),
             timestamp: self.timestamp.as_bytes(),
-            present: FieldSet::from_bits(3),
-            literals: Literals::Given(vec![cpu.as_bytes(), rps.as_bytes()].leak()),
+            present: self.present,
+            literals: Literals::Given(literals.leak()),
             ..Event::default()
         }
     }
 
     /// The key and value of the contract, put together the slow way.
     fn record(&self) -> (String, String) {
-        let Self { timestamp, literals: [cpu, rps], .. } = self;
+        let Self { schema, timestamp, literals, .. } = self;
+        let is_present = |(field, _): &(&Field, _)| self.present.contains(**field);
+        let sent = schema.fields().iter().zip(literals).filter(is_present);
+        let members: String =
+            sent.map(|(field, literal)| format!(r#","{}":{literal}"#, field.name())).collect();
         match &self.device {
-            None => (
-                format!("metric:{timestamp}"),
-                format!(r#"{{"timestamp":{timestamp},"cpu":{cpu},"rps":{rps}}}"#),
-            ),
+            None => {
+                (format!("metric:{timestamp}"), format!(r#"{{"timestamp":{timestamp}{members}}}"#))
+            }
             Some(id) => (
                 format!("metric:{id}:{timestamp}"),
-                format!(
-                    r#"{{"timestamp":{timestamp},"cpu":{cpu},"rps":{rps},"device_id":"{id}"}}"#
-                ),
+                format!(r#"{{"timestamp":{timestamp}{members},"device_id":"{id}"}}"#),
             ),
         }
     }
 }
 
 /// Few devices and timestamps, so that keys repeat; literals in several lengths and notations.
-fn sample() -> impl Strategy<Value = Sample> {
+fn sample(schema: &'static Schema) -> impl Strategy<Value = Sample> {
     let device = prop_oneof![
         Just(None),
         "[a-c]{1,2}".prop_map(Some),
@@ -60,11 +64,16 @@ fn sample() -> impl Strategy<Value = Sample> {
         Just("4.150000000000000000".to_owned()),
     ];
     let timestamp = prop_oneof![Just("1"), Just("2"), Just("1700000000"), Just("1700000001")];
-    (device, timestamp, [number.clone(), number]).prop_map(|(device, timestamp, literals)| Sample {
-        device,
-        timestamp: timestamp.to_owned(),
-        literals,
-    })
+    let literals = prop::collection::vec(number, schema.fields().len());
+    (device, timestamp, any::<u16>(), literals).prop_map(
+        move |(device, timestamp, bits, literals)| Sample {
+            schema,
+            device,
+            timestamp: timestamp.to_owned(),
+            present: samples::fields_of(schema, bits.into()),
+            literals,
+        },
+    )
 }
 
 fn at(mono_ns: u64) -> Now {
@@ -73,18 +82,40 @@ fn at(mono_ns: u64) -> Now {
 
 fn plain(timestamp: &str, cpu: &str) -> Sample {
     Sample {
+        schema: Schema::standard(),
         device: None,
         timestamp: timestamp.to_owned(),
-        literals: [cpu.to_owned(), "1200".to_owned()],
+        present: FieldSet::from_bits(3),
+        literals: vec![cpu.to_owned(), "1200".to_owned()],
     }
 }
 
-fn block() -> Block {
-    Block::new(Encoding::Plain, KeyHasher::default())
+/// The shortest event that a schema allows.
+fn shortest(schema: &'static Schema, timestamp: String) -> Sample {
+    let prefix_len = |field: &&Field| field.json_prefix().len();
+    let mut present = schema.required_set();
+    if schema.required().is_empty() {
+        present.insert(*schema.optional().iter().min_by_key(prefix_len).unwrap());
+    }
+    let literals = vec!["1".to_owned(); schema.fields().len()];
+    Sample { schema, device: None, timestamp, present, literals }
 }
 
-const fn set(ttl_s: u32) -> Encoding {
-    Encoding::RedisSet { ttl_s, prefix: "metric:" }
+fn block() -> Block {
+    Block::new(Encoding::plain(Schema::standard()), KeyHasher::default())
+}
+
+fn set(ttl_s: u32) -> Encoding {
+    Encoding::redis_set(Schema::standard(), ttl_s, "metric:")
+}
+
+/// The encodings that properties are checked for, each with its schema.
+fn encodings() -> Vec<(&'static Schema, Encoding)> {
+    let of = |schema| {
+        let set = |ttl_s| Encoding::redis_set(schema, ttl_s, "metric:");
+        [Encoding::plain(schema), set(1), set(300), set(u32::MAX)].map(|one| (schema, one))
+    };
+    samples::all().into_iter().flat_map(of).collect()
 }
 
 #[test]
@@ -109,19 +140,29 @@ fn the_record_is_the_one_in_the_contract() {
 /// Every part has the greatest length that the decoder accepts.
 #[test]
 fn the_longest_event_that_is_accepted_has_a_record() {
-    let number = "1".repeat(NUMBER_BYTES_MAX);
-    let longest = Sample {
-        device: Some("x".repeat(DEVICE_ID_BYTES_MAX)),
-        timestamp: u64::MAX.to_string(),
-        literals: [number.clone(), number],
-    };
-    for encoding in [Encoding::Plain, set(u32::MAX)] {
+    for (schema, encoding) in encodings() {
+        let longest = Sample {
+            schema,
+            device: Some("x".repeat(DEVICE_ID_BYTES_MAX)),
+            timestamp: u64::MAX.to_string(),
+            present: samples::all_fields(schema),
+            literals: vec!["1".repeat(NUMBER_BYTES_MAX); schema.fields().len()],
+        };
         let mut block = Block::new(encoding, KeyHasher::default());
         assert_eq!(block.append(&longest.event(), at(1)), Appended::Fresh);
         let record = block.records().next().unwrap();
         let (key, value) = longest.record();
         assert_eq!((record.key, record.value), (key.as_bytes(), value.as_bytes()));
-        assert!(block.encoded().unwrap().len() <= RECORD_BYTES_MAX);
+        assert!(block.encoded().unwrap().len() < encoding.record_bytes_max());
+        assert!(encoding.record_bytes_max() <= RECORD_BYTES_MAX);
+        let bytes = block.bytes();
+        while !block.is_full() {
+            block.append(
+                &Sample { timestamp: block.live().to_string(), ..longest.clone() }.event(),
+                at(1),
+            );
+        }
+        assert_eq!(block.data.capacity(), BLOCK_BYTES + encoding.record_bytes_max(), "{bytes}");
     }
 }
 
@@ -150,17 +191,19 @@ fn clearing_keeps_the_usual_memory_and_gives_back_the_rest() {
 
 #[test]
 fn a_block_handed_over_when_full_stays_inside_its_cost() {
-    for encoding in [Encoding::Plain, set(1), set(300)] {
+    for (schema, encoding) in encodings() {
         let mut block = Block::new(encoding, KeyHasher::default());
-        let mut number = 0;
         while !block.is_full() {
-            let mut shortest = plain(&number.to_string(), "1");
-            shortest.literals = ["1".to_owned(), "2".to_owned()];
-            block.append(&shortest.event(), at(1));
-            number += 1;
+            block.append(&shortest(schema, block.live().to_string()).event(), at(1));
         }
-        assert!(block.bytes() <= Block::cost_bytes(encoding), "{encoding:?}");
+        assert!(block.bytes() <= Block::cost_bytes(&encoding), "{encoding:?}");
     }
+}
+
+/// The memory of an instance without options.
+#[test]
+fn a_block_of_standard_records_costs_58_kib() {
+    assert_eq!(Block::cost_bytes(&set(300)), (34 + 16 + 8) * 1024);
 }
 
 /// A record equals the protocol spelt out, and the shortest one has the minimum length.
@@ -183,9 +226,8 @@ fn a_set_command_is_an_array_of_five_bulk_strings() {
         crate::store::encoding::encode_set(record.key, record.value, 300, &mut again);
         assert_eq!(again, expected.as_bytes());
     }
-    let mut shortest = plain("1", "1");
-    shortest.literals = ["1".to_owned(), "2".to_owned()];
-    for encoding in [Encoding::Plain, encoding] {
+    for (schema, encoding) in encodings() {
+        let shortest = shortest(schema, "1".to_owned());
         assert_eq!(encoding.record_bytes(&shortest.event()), encoding.record_bytes_min());
     }
 }
@@ -222,9 +264,12 @@ proptest! {
     /// Exactly the last event of each key is live, and every event is in one count.
     #[test]
     fn the_last_write_of_each_key_survives(
-        turns in prop::collection::vec(prop::collection::vec(sample(), 0..200), 1..4),
+        (encoding, turns) in prop::sample::select(encodings()).prop_flat_map(|(schema, encoding)| {
+            let turn = prop::collection::vec(sample(schema), 0..80);
+            (Just(encoding), prop::collection::vec(turn, 1..4))
+        }),
     ) {
-        let mut block = block();
+        let mut block = Block::new(encoding, KeyHasher::default());
         for samples in turns {
             let mut reference: Vec<(String, String, u64)> = Vec::new();
             for (time, sample) in samples.iter().enumerate() {

@@ -1,10 +1,13 @@
 //! The memory store against a naive reference: every write with its time, searched from the end.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::FIELDS_MAX;
 use crate::metric::event::{Event, Literals};
-use crate::schema::FieldSet;
+use crate::schema::{Field, Schema, samples};
 use crate::store::encoding::Encoding;
 
 const TTL_MS: u64 = 8_000;
@@ -15,6 +18,7 @@ fn at(ms: u64) -> Now {
 
 /// A store with a block to fill, and the event counters.
 struct Fixture {
+    schema: &'static Schema,
     store: MemoryStore,
     block: Block,
     counters: EventCounters,
@@ -22,22 +26,29 @@ struct Fixture {
 
 impl Fixture {
     fn new(cores: usize, capacity_bytes: usize) -> Self {
+        Self::of_schema(Schema::standard(), cores, capacity_bytes)
+    }
+
+    fn of_schema(schema: &'static Schema, cores: usize, capacity_bytes: usize) -> Self {
         let hasher = KeyHasher::default();
         Self {
-            block: Block::new(Encoding::Plain, hasher.clone()),
+            schema,
+            block: Block::new(Encoding::plain(schema), hasher.clone()),
             store: MemoryStore::new(cores, capacity_bytes, TTL_MS, hasher),
             counters: EventCounters::new(cores, 0),
         }
     }
 
-    /// Writes `rps = value` under each timestamp, in one block.
+    /// Writes events whose fields all have the value, under each timestamp, in one block; the value
+    /// decides which fields those are.
     fn write(&mut self, core: usize, now: Now, writes: &[(u64, u64)]) {
         for (timestamp, value) in writes {
+            let present = samples::fields_of(self.schema, *value);
             let (timestamp, value) = (timestamp.to_string(), value.to_string());
             let event = Event {
                 timestamp: timestamp.as_bytes(),
-                present: FieldSet::from_bits(3),
-                literals: Literals::Given(&[b"1", value.as_bytes()]),
+                present,
+                literals: Literals::Given(&[value.as_bytes(); FIELDS_MAX]),
                 ..Event::default()
             };
             self.block.append(&event, now);
@@ -52,11 +63,14 @@ impl Fixture {
         // The bytes that the buffer had before must stay.
         let mut out = b"before".to_vec();
         let found = self.store.lookup(format!("metric:{timestamp}").as_bytes(), now, &mut out);
-        let value = String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned();
-        assert_eq!(found, !value.is_empty());
-        let head = format!("{{\"timestamp\":{timestamp},\"cpu\":1,\"rps\":");
-        let value = value.strip_prefix(&head)?.strip_suffix('}').unwrap().to_owned();
-        Some(value.parse().unwrap())
+        let stored = String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned();
+        assert_eq!(found, !stored.is_empty());
+        let value = stored.strip_suffix('}')?.rsplit(':').next()?.parse().unwrap();
+        let member = |field: Field| format!(",\"{}\":{value}", field.name());
+        let fields = self.schema.fields_in(samples::fields_of(self.schema, value));
+        let members: String = fields.map(member).collect();
+        assert_eq!(stored, format!("{{\"timestamp\":{timestamp}{members}}}"));
+        Some(value)
     }
 
     fn held_records(&self) -> u64 {
@@ -227,8 +241,12 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Runs the steps and checks every key after each; the smallest store must evict, the large must
 /// not.
-fn check(steps: Vec<Step>, capacity_bytes: usize) -> Result<(), TestCaseError> {
-    let mut fixture = Fixture::new(3, capacity_bytes);
+fn check(
+    schema: &'static Schema,
+    steps: Vec<Step>,
+    capacity_bytes: usize,
+) -> Result<(), TestCaseError> {
+    let mut fixture = Fixture::of_schema(schema, 3, capacity_bytes);
     // Time, core and value of every write, for each key.
     let mut reference = vec![Vec::<(u64, usize, u64)>::new(); 40];
     let mut now_ms = 0;
@@ -280,14 +298,25 @@ fn check(steps: Vec<Step>, capacity_bytes: usize) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn schema() -> impl Strategy<Value = &'static Schema> {
+    static ALL: LazyLock<[&Schema; 3]> = LazyLock::new(samples::all);
+    prop::sample::select(ALL.as_slice())
+}
+
 proptest! {
     #[test]
-    fn with_room_every_live_key_has_its_last_value(steps in prop::collection::vec(step(), 1..60)) {
-        check(steps, 64 << 20)?;
+    fn with_room_every_live_key_has_its_last_value(
+        schema in schema(),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        check(schema, steps, 64 << 20)?;
     }
 
     #[test]
-    fn without_room_no_key_has_an_older_value(steps in prop::collection::vec(step(), 1..60)) {
-        check(steps, 0)?;
+    fn without_room_no_key_has_an_older_value(
+        schema in schema(),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        check(schema, steps, 0)?;
     }
 }

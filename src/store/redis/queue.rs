@@ -9,16 +9,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crossbeam::channel::{self, Receiver, Sender};
 
 use crate::limits::{BLOCK_BYTES, STORE_BLOCKS_IN_FLIGHT};
+use crate::schema::Schema;
 use crate::store::block::Block;
-use crate::store::encoding::{Encoding, request_bytes_max};
+use crate::store::encoding::Encoding;
 
 /// Returns the bytes that a queue needs so that the largest request fits once nothing else is
 /// queued, beside the blocks that cores and writer hold.
-pub const fn queue_bytes_needed(cores: usize, body_bytes: usize, prefix_bytes: usize) -> usize {
+pub fn queue_bytes_needed(
+    schema: &'static Schema,
+    cores: usize,
+    body_bytes: usize,
+    prefix_bytes: usize,
+) -> usize {
     // The shortest records need the most entries, so a block costs most with the shortest prefix.
-    let encoding = Encoding::RedisSet { ttl_s: 1, prefix: "" };
-    let request = request_bytes_max(body_bytes, prefix_bytes) / BLOCK_BYTES + 1;
-    (cores + STORE_BLOCKS_IN_FLIGHT + request) * Block::cost_bytes(encoding)
+    let encoding = Encoding::redis_set(schema, 1, "");
+    let request = encoding.request_bytes_max(body_bytes, prefix_bytes) / BLOCK_BYTES + 1;
+    (cores + STORE_BLOCKS_IN_FLIGHT + request) * Block::cost_bytes(&encoding)
 }
 
 /// See the head of this file. Shared by all cores and the writer.
@@ -44,7 +50,7 @@ impl Queue {
         allocated: usize,
         capacity_bytes: usize,
         blocks_min: usize,
-        encoding: Encoding,
+        encoding: &Encoding,
         new_block: impl Fn() -> Block + Send + Sync + 'static,
     ) -> Self {
         let block_bytes = Block::cost_bytes(encoding);

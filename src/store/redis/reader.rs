@@ -16,7 +16,6 @@ use crate::config::redis_url::{RedisMode, RedisUrl};
 use crate::limits::{
     RECORD_BYTES_MAX, STORE_LOOKUP_MS_MAX, STORE_LOOKUP_PAUSE_MS, STORE_NODES_WITHOUT_SLOTS_MAX,
 };
-use crate::store::encoding::is_value_of;
 use crate::store::lookup::LookupResult;
 use percore::clock::Clock;
 
@@ -101,8 +100,8 @@ impl Reader {
                 }
                 Ok(value) => {
                     self.state = state;
-                    let key = self.shared.encoding.key_without_prefix(key);
-                    let ours = value.filter(|value| is_value_of(key, value));
+                    let encoding = &self.shared.encoding;
+                    let ours = value.filter(|value| encoding.is_value_of(key, value));
                     out.extend_from_slice(ours.as_deref().unwrap_or_default());
                     return if ours.is_some() { LookupResult::Found } else { LookupResult::Absent };
                 }

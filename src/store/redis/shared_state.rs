@@ -38,13 +38,13 @@ impl SharedState {
         block: impl Fn() -> Block + Send + Sync + 'static,
         observer: Box<dyn Observer>,
     ) -> Self {
-        let encoding = block().encoding();
+        let encoding = *block().encoding();
         // Each core fills a block while others are in flight, and one must be left to queue.
         let blocks_min = cores + STORE_BLOCKS_IN_FLIGHT + 1;
         Self {
             counters: EventCounters::new(cores, 1),
             open: PerCore::new(cores, |_| Mutex::new(OpenBlock::new(block()))),
-            queue: Queue::new(cores, capacity_bytes, blocks_min, encoding, block),
+            queue: Queue::new(cores, capacity_bytes, blocks_min, &encoding, block),
             encoding,
             writer_errors: ErrorCounts::default(),
             reader_errors: ErrorCounts::default(),

@@ -9,14 +9,15 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use fastrand::Rng;
 
 use super::super::observer::Observer;
 use super::*;
-use crate::limits::STORE_BLOCKS_IN_FLIGHT;
+use crate::limits::{FIELDS_MAX, STORE_BLOCKS_IN_FLIGHT};
 use crate::metric::event::{Event, Literals};
-use crate::schema::FieldSet;
+use crate::schema::{Schema, samples};
 use crate::store::encoding::Encoding;
 use crate::store::key::{KEY_PREFIX, KeyHasher};
 use percore::clock::Now;
@@ -27,25 +28,30 @@ use server::{SimConnector, SimServer, TTL_NS, TTL_S};
 
 const SEEDS: u64 = 10_000;
 const CORES: usize = 2;
-/// No command of these events is longer.
-const RECORD_BYTES: usize = 256;
-
 struct NoObserver;
 
 impl Observer for NoObserver {}
 
-fn event<'a>(device: &'a str, timestamp: &'a str, value: &'a str) -> Event<'a> {
+/// Returns an event whose fields all have the value; the value decides which fields those are.
+fn event<'a>(
+    schema: &Schema,
+    device: &'a str,
+    timestamp: &'a str,
+    values: &'a [&'a [u8]; FIELDS_MAX],
+) -> Event<'a> {
+    let number = values[0].iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
     Event {
         device_id: Some(device.as_bytes()),
         timestamp: timestamp.as_bytes(),
-        present: FieldSet::from_bits(3),
-        literals: Literals::Given(vec![value.as_bytes(), b"1"].leak()),
+        present: samples::fields_of(schema, number),
+        literals: Literals::Given(values),
         ..Event::default()
     }
 }
 
 /// One run, of one seed.
 struct Simulation {
+    schema: &'static Schema,
     random: Rng,
     server: Rc<RefCell<SimServer>>,
     shared: Arc<SharedState>,
@@ -58,8 +64,11 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
+        static SCHEMAS: LazyLock<[&Schema; 3]> = LazyLock::new(samples::all);
+        // Seldom sixteen fields, whose records take longest.
+        let schema = SCHEMAS[[0, 0, 1, 0, 1, 0, 0, 2][(seed % 8) as usize]];
         let hasher = KeyHasher::default();
-        let encoding = Encoding::RedisSet { ttl_s: TTL_S, prefix: KEY_PREFIX };
+        let encoding = Encoding::redis_set(schema, TTL_S, KEY_PREFIX);
         let block = move || Block::new(encoding, hasher.clone());
         let blocks = CORES + STORE_BLOCKS_IN_FLIGHT + 1;
         let mut random = Rng::with_seed(seed);
@@ -67,11 +76,11 @@ impl Simulation {
         let rejects = random.bool();
         let shared = SharedState::new(CORES, 0, rejects, block, Box::new(NoObserver));
         let shared = Arc::new(shared);
-        assert_eq!(shared.queue.capacity_bytes(), blocks * Block::cost_bytes(shared.encoding));
-        let server = Rc::new(RefCell::new(SimServer::new(seed)));
+        assert_eq!(shared.queue.capacity_bytes(), blocks * Block::cost_bytes(&shared.encoding));
+        let server = Rc::new(RefCell::new(SimServer::new(seed, encoding)));
         let connector = SimConnector(Rc::clone(&server));
         let writer = Writer::new(Arc::clone(&shared), connector, TTL_NS, seed);
-        Self { random, server, shared, writer, written: 0, keys, rejects }
+        Self { schema, random, server, shared, writer, written: 0, keys, rejects }
     }
 
     fn now_ns(&self) -> u64 {
@@ -85,15 +94,21 @@ impl Simulation {
         let few = if self.random.u8(..8) == 0 { 700 } else { 5 };
         let events = self.random.usize(1..=few);
         let mut open = self.shared.open.at(core).lock();
-        if !self.shared.reserve(&mut open, || events * RECORD_BYTES) {
+        let longest_device = "a-device-with-a-longer-name";
+        let longest = u64::MAX.to_string();
+        let values = [longest.as_bytes(); FIELDS_MAX];
+        let longest = event(self.schema, longest_device, &longest, &values);
+        let record_bytes = self.shared.encoding.record_bytes(&longest);
+        if !self.shared.reserve(&mut open, || events * record_bytes) {
             return;
         }
         for _ in 0..events {
             self.written += 1;
             let timestamp = (self.random.u64(..self.keys) * CORES as u64 + core as u64).to_string();
             let value = self.written.to_string();
-            let device = ["d", "a-device-with-a-longer-name"][self.random.usize(..2)];
-            let event = event(device, &timestamp, &value);
+            let device = ["d", longest_device][self.random.usize(..2)];
+            let values = [value.as_bytes(); FIELDS_MAX];
+            let event = event(self.schema, device, &timestamp, &values);
             self.server.borrow_mut().entered_ns.insert(self.written, now.mono_ns);
             open.block.append(&event, now);
             self.shared.counters.add_accepted(core, 1);
@@ -225,7 +240,8 @@ fn a_core_with_little_to_say_is_heard_beside_one_that_says_much() {
         let now = Now { mono_ns: simulation.now_ns(), wall_us: 0 };
         simulation.server.borrow_mut().entered_ns.insert(simulation.written, now.mono_ns);
         let mut open = simulation.shared.open.at(core).lock();
-        open.block.append(&event("d", key, &value), now);
+        let values = [value.as_bytes(); FIELDS_MAX];
+        open.block.append(&event(simulation.schema, "d", key, &values), now);
         simulation.shared.counters.add_accepted(core, 1);
         if open.block.is_full() {
             simulation.shared.queue_full_block(core, &mut open, now.mono_ns);

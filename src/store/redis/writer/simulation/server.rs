@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::store::encoding::Encoding;
 use crate::store::redis::error::{ErrorKind, RedisResult, RetryPolicy};
 use crate::store::redis::link::{ConnectionId, Connector, Link, Reply};
 
@@ -17,6 +18,7 @@ pub(super) const TTL_NS: u64 = TTL_S as u64 * SECOND_NS;
 
 /// The server, its connections and the time.
 pub(super) struct SimServer {
+    encoding: Encoding,
     random: Rng,
     pub(super) now_ns: u64,
     /// The time of entry of each value.
@@ -51,10 +53,11 @@ struct Command {
 }
 
 impl SimServer {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, encoding: Encoding) -> Self {
         let mut random = Rng::with_seed(seed ^ 0x5eed);
         let rarity = [50, 300, 3_000][random.usize(..3)];
         Self {
+            encoding,
             random,
             now_ns: SECOND_NS,
             entered_ns: HashMap::new(),
@@ -292,7 +295,10 @@ fn parse(bytes: &[u8], server: &SimServer) -> Vec<Command> {
         };
         let [set, key, value, ex, ttl_s] = [word(), word(), word(), word(), word()];
         assert_eq!((set, ex), ("SET", "EX"));
-        let value = value.split("\"cpu\":").nth(1).unwrap().split(',').next().unwrap();
+        assert!(server.encoding.is_value_of(key.as_bytes(), value.as_bytes()), "{key}: {value}");
+        // Every field has the same value; the time stands before them, and the device behind.
+        let mut fields = value.split(',').skip(1).map(|field| field.rsplit(':').next().unwrap());
+        let value = fields.next().unwrap();
         let (value, ttl_s): (u64, u64) = (value.parse().unwrap(), ttl_s.parse().unwrap());
         let ends_ns = server.now_ns + ttl_s * SECOND_NS;
         let due_ns = server.entered_ns[&value] + TTL_NS;
