@@ -60,7 +60,8 @@ impl<const N: usize> Moments<N> {
 
 fn score(mean: f64, stddev: f64, value: f64) -> f64 {
     let floor = STDDEV_FLOOR * mean.abs().max(1.0);
-    let z = (value - mean) / stddev.max(floor);
+    // A deviation that is no number stays so, which `f64::max` would not let it.
+    let z = (value - mean) / if stddev < floor { floor } else { stddev };
     z.clamp(-limits::Z_SCORE_MAX, limits::Z_SCORE_MAX)
 }
 
@@ -197,5 +198,14 @@ mod tests {
         let [cpu, rps] = calm.scores([1.0 + 1e-9, 1e12 + 2e3]);
         assert!((cpu - 1.0).abs() < 1e-6 && (rps - 2.0).abs() < 1e-9);
         assert_eq!(calm.scores([2.0, 0.0]), [1e6, -1e6]);
+    }
+
+    #[test]
+    fn a_deviation_that_is_no_number_gives_no_score() {
+        let values = [[1e200], [-1e200], [1e200], [-1e200]];
+        let moments = Moments::of(&values).unwrap();
+        assert_eq!(moments.mean, [0.0]);
+        assert!(moments.stddev[0].is_nan());
+        assert!(moments.scores([1e200])[0].is_nan());
     }
 }
