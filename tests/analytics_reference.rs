@@ -10,19 +10,20 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+#[path = "reference/compare.rs"]
+mod compare;
 #[path = "reference/double_double.rs"]
 mod double_double;
+#[path = "reference/fields.rs"]
+mod fields;
 #[path = "reference/series.rs"]
 mod series;
 
+use compare::compare;
+use corepulse::analytics::AnalyticsSettings;
 use corepulse::analytics::moments::Moments;
-use corepulse::analytics::summary::FieldSummary;
-use corepulse::analytics::{Analytics, AnalyticsSettings};
-use corepulse::metric::event::{Event, Literals};
-use corepulse::schema::{FieldSet, Schema};
-use percore::clock::Now;
+use corepulse::schema::Schema;
 use proptest::prelude::*;
-use series::ReferenceField;
 
 fn settings() -> AnalyticsSettings {
     AnalyticsSettings {
@@ -34,91 +35,6 @@ fn settings() -> AnalyticsSettings {
         devices_max: 10,
         device_ttl_ns: u64::MAX,
     }
-}
-
-/// The counts of a comparison, which show that it compared something.
-#[derive(Debug, Default)]
-struct Counts {
-    verdicts: u64,
-    points: u64,
-    episodes: u64,
-    undecided: u64,
-}
-
-/// Feeds one device and checks every number after every event.
-fn compare(settings: AnalyticsSettings, events: &[[f64; 2]]) -> Counts {
-    let analytics = Analytics::new(settings, 2);
-    let mut reference = [ReferenceField::default(), ReferenceField::default()];
-    let mut seen = Counts::default();
-    for (at, &values) in events.iter().enumerate() {
-        let now = Now::default();
-        let event = Event {
-            device_id: Some(b"device-1"),
-            timestamp: b"",
-            timestamp_ms: i64::try_from(at).unwrap(),
-            present: FieldSet::from_bits(3),
-            values: &values,
-            literals: Literals::Given(&[]),
-        };
-        let mut anomalies = Vec::new();
-        let verdict = analytics.writer(0, now).apply(&event, &mut anomalies);
-        let summary = analytics.device("device-1", now).unwrap();
-        let first = (at + 1).saturating_sub(settings.window);
-        for field in 0..2 {
-            let found = summary.fields[field].unwrap();
-            let place = format!("event {at}, field {field}, {verdict:?}, {found:?}");
-            let point = anomalies.iter().find(|point| point.field.index() == field);
-            assert_eq!(point.is_some(), found.anomaly, "{place}");
-            assert!(point.is_none_or(|point| Some(point.z) == found.z_score), "{place}");
-            let window = &events[first..=at];
-            let window: Vec<f64> = window.iter().map(|values| values[field]).collect();
-            let naive = &mut reference[field];
-            compare_field(settings, &found, &window, naive, &mut seen, &place);
-        }
-        seen.points = reference.iter().map(|field| field.points).sum();
-        seen.episodes = reference.iter().map(|field| field.episodes).sum();
-        assert_eq!(summary.anomalies.points, seen.points, "event {at}");
-        assert_eq!(summary.anomalies.episodes, seen.episodes, "event {at}");
-        let totals = analytics.totals(now);
-        assert_eq!(totals.points[..2], [reference[0].points, reference[1].points]);
-        assert_eq!(totals.episodes[..2], [reference[0].episodes, reference[1].episodes]);
-        assert_eq!(summary.window.count, at + 1 - first);
-        assert_eq!(summary.window.from_ms, i64::try_from(first).ok());
-        assert_eq!(summary.window.to_ms, i64::try_from(at).ok());
-    }
-    seen
-}
-
-/// Checks one field of a window, whose newest value the reference has not taken yet.
-fn compare_field(
-    settings: AnalyticsSettings,
-    found: &FieldSummary,
-    window: &[f64],
-    naive: &mut ReferenceField,
-    seen: &mut Counts,
-    place: &str,
-) {
-    let newest = window[window.len() - 1];
-    let expected = naive.push(settings.window, settings.min_samples, newest);
-    let close = |a: f64, b: f64, tolerance: f64| (a - b).abs() <= tolerance;
-    assert_eq!(found.z_score.is_some(), expected.score.is_some(), "{place}");
-    if let (Some(z), Some(score)) = (found.z_score, expected.score) {
-        assert!(close(z, score.z, score.z_tolerance), "{place}, {expected:?}");
-        seen.verdicts += 1;
-        match score.verdict(settings.threshold, 0.0) {
-            Some(is_anomaly) => assert_eq!(found.anomaly, is_anomaly, "{place}"),
-            None => seen.undecided += 1,
-        }
-    }
-    if found.anomaly {
-        naive.count_anomaly(settings.cooldown);
-    }
-    let tolerance = expected.tolerance;
-    assert!(close(found.rolling_average, expected.mean, tolerance), "{place}, {expected:?}");
-    assert!(close(found.stddev, expected.stddev, tolerance), "{place}, {expected:?}");
-    assert_eq!(found.last, newest, "{place}");
-    assert_eq!(found.min, window.iter().copied().fold(f64::INFINITY, f64::min), "{place}");
-    assert_eq!(found.max, window.iter().copied().fold(0.0, f64::max), "{place}");
 }
 
 fn nab(name: &str) -> Vec<f64> {

@@ -1,7 +1,5 @@
 //! The naive series: the plain list of all values of a field, and every number recomputed from it.
 
-#![allow(dead_code, reason = "each test uses a part of this")]
-
 use super::double_double::DoubleDouble;
 
 /// The numbers that the reference expects of one event and field.
