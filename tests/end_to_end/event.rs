@@ -77,7 +77,7 @@ impl Event {
     }
 
     fn reading(&self, field: Field) -> Option<&Reading> {
-        self.readings.iter().find(|reading| reading.field == field)
+        self.readings.iter().find(|reading| std::ptr::eq(reading.field, field))
     }
 
     pub(crate) fn json(&self) -> String {

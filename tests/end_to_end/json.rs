@@ -11,11 +11,16 @@ use std::collections::BTreeMap;
 pub(crate) struct Json<'a>(pub(crate) &'a str);
 
 impl<'a> Json<'a> {
-    /// A member of this object, if it is there.
-    pub(crate) fn find(self, name: &str) -> Option<Json<'a>> {
+    /// The members of this object.
+    pub(crate) fn members(self) -> BTreeMap<&'a str, Json<'a>> {
         let members: BTreeMap<&str, &RawValue> = serde_json::from_str(self.0)
             .unwrap_or_else(|error| panic!("no object: {error} in {}", self.0));
-        members.get(name).map(|value| Json(value.get()))
+        members.into_iter().map(|(name, value)| (name, Json(value.get()))).collect()
+    }
+
+    /// A member of this object, if it is there.
+    pub(crate) fn find(self, name: &str) -> Option<Json<'a>> {
+        self.members().remove(name)
     }
 
     /// The value under a path of names, such as `window.size`.
@@ -40,9 +45,13 @@ impl<'a> Json<'a> {
 
     /// A number; `None` for `null`.
     pub(crate) fn number(self, path: &str) -> Option<f64> {
-        let text = self.at(path).0;
-        (text != "null")
-            .then(|| text.parse().unwrap_or_else(|_| panic!("{path}: {text} is no number")))
+        self.at(path).value()
+    }
+
+    /// This as a number; `None` for `null`.
+    pub(crate) fn value(self) -> Option<f64> {
+        let text = self.0;
+        (text != "null").then(|| text.parse().unwrap_or_else(|_| panic!("{text} is no number")))
     }
 
     /// A string; `None` for `null`.

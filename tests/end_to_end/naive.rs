@@ -110,10 +110,11 @@ impl Device {
         assert_eq!(json.text("series"), Some(format!("device:{id}")));
         check_members(json, self.shape);
         self.rules.check_window(json, self.shape, &self.events);
+        let members = json.members();
         for field in self.shape.fields() {
             let values = self.fields[field.index].window(self.rules.window);
             let expected = self.newest[field.index].as_ref();
-            self.rules.check_field(json, field, expected, values);
+            self.rules.check_field(members[&*field.name], field, expected, values);
         }
         let points = self.points.len() as u64;
         assert_eq!(json.whole("anomalies.points"), points, "{text}");
@@ -138,11 +139,12 @@ impl All {
         assert_eq!(json.text("series").as_deref(), Some("all"));
         check_members(json, self.shape);
         self.rules.check_window(json, self.shape, &self.events);
+        let members = json.members();
         for field in self.shape.fields() {
             let values = self.values(field);
             let expected = self.rules.expected(&values);
             let window = last(self.rules.window, &values);
-            self.rules.check_field(json, field, expected.as_ref(), window);
+            self.rules.check_field(members[&*field.name], field, expected.as_ref(), window);
         }
     }
 
@@ -175,7 +177,8 @@ impl Point {
         assert_eq!(found.text("field").as_ref(), Some(&self.field.name));
         let value = self.event.value(self.field);
         assert_eq!(found.number("value"), value, "{}", found.0);
-        check_number(found, "z", self.score.z, self.score.z_tolerance);
+        let Score { z, z_tolerance, .. } = self.score;
+        check_number(found.0, "z", found.number("z"), z, z_tolerance);
     }
 }
 
@@ -193,8 +196,8 @@ pub(crate) fn check_recent<'a>(
         let shown = Some(point.event.shown.clone());
         assert_eq!(found.text("timestamp"), shown, "{}", found.0);
         let Score { mean, stddev, tolerance, .. } = point.score;
-        check_number(found, "mean", mean, tolerance);
-        check_number(found, "stddev", stddev, tolerance);
+        check_number(found.0, "mean", found.number("mean"), mean, tolerance);
+        check_number(found.0, "stddev", found.number("stddev"), stddev, tolerance);
     }
 }
 
@@ -263,34 +266,40 @@ impl Rules {
     /// Checks one field, whose window has these values.
     fn check_field(
         self,
-        json: Json<'_>,
+        found: Json<'_>,
         field: Field,
         expected: Option<&Expected>,
         values: &[f64],
     ) {
-        let found = json.at(&field.name);
-        let text = found.0;
+        let text = format!("{}: {}", field.name, found.0);
+        let members = found.members();
+        let number = |name: &str| members[name].value();
+        let check = |name: &str, expected: f64, tolerance: f64| {
+            check_number(&text, name, number(name), expected, tolerance);
+        };
+        assert_eq!(number("count"), Some(values.len() as f64), "{text}");
+        let is_anomaly = members["anomaly"].0.parse::<bool>().unwrap();
         let Some(expected) = expected else {
             for name in ["rolling_average", "stddev", "min", "max", "last", "z_score"] {
-                assert_eq!(found.number(name), None, "{}: {text}", field.name);
+                assert_eq!(number(name), None, "{text}");
             }
-            assert!(!found.truth("anomaly"), "{}: {text}", field.name);
+            assert!(!is_anomaly, "{text}");
             return;
         };
-        check_number(found, "rolling_average", expected.mean, expected.tolerance);
-        check_number(found, "stddev", expected.stddev, expected.tolerance);
+        check("rolling_average", expected.mean, expected.tolerance);
+        check("stddev", expected.stddev, expected.tolerance);
         let extreme = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick);
-        assert_eq!(found.number("min"), extreme(f64::min), "{text}");
-        assert_eq!(found.number("max"), extreme(f64::max), "{text}");
-        assert_eq!(found.number("last"), values.last().copied(), "{text}");
+        assert_eq!(number("min"), extreme(f64::min), "{text}");
+        assert_eq!(number("max"), extreme(f64::max), "{text}");
+        assert_eq!(number("last"), values.last().copied(), "{text}");
         let Some(score) = expected.score else {
-            assert_eq!(found.number("z_score"), None, "{text}");
-            assert!(!found.truth("anomaly"), "{text}");
+            assert_eq!(number("z_score"), None, "{text}");
+            assert!(!is_anomaly, "{text}");
             return;
         };
-        check_number(found, "z_score", score.z, score.z_tolerance);
+        check("z_score", score.z, score.z_tolerance);
         if let Some(verdict) = score.verdict(self.threshold, field.least_deviation) {
-            assert_eq!(found.truth("anomaly"), verdict, "{}: {text}", field.name);
+            assert_eq!(is_anomaly, verdict, "{text}");
         }
     }
 
@@ -300,9 +309,7 @@ impl Rules {
     }
 }
 
-fn check_number(found: Json<'_>, name: &str, expected: f64, tolerance: f64) {
-    let number = found.number(name);
-    let is_close = number.is_some_and(|number| (number - expected).abs() <= tolerance);
-    let text = found.0;
+fn check_number(text: &str, name: &str, found: Option<f64>, expected: f64, tolerance: f64) {
+    let is_close = found.is_some_and(|number| (number - expected).abs() <= tolerance);
     assert!(is_close, "{name}: expected {expected} ± {tolerance}: {text}");
 }

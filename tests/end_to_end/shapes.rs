@@ -9,10 +9,10 @@ use super::json::Json;
 use super::naive::{All, Device, Rules, check_counters};
 use super::recorded::{Recorded, Run, replay};
 use super::server::{analyze, body_of, connect_to_each_core, start_for};
-use super::shape::{Field, Shape};
+use super::shape::{Field, FieldShape, Shape, optional, required};
 use testkit::{Exposition, HttpClient};
 
-const ROWS: usize = 240;
+const ROWS: usize = 260;
 const DEVICES: usize = 3;
 
 /// The share of events that have an optional field, by the place of the field and the device. The
@@ -31,7 +31,7 @@ fn share(shape: &'static Shape, field: Field, device: usize) -> f64 {
 /// The text of a value of a field, at a second: of another kind for each field.
 fn literal(field: Field, second: usize, random: &mut fastrand::Rng) -> String {
     let noise = random.f64();
-    let is_spike = random.u8(..) < 8;
+    let is_spike = random.u8(..) < 6;
     match field.index % 5 {
         0 if is_spike => format!("{:.2}", 70.0 + 10.0 * noise),
         0 => format!("{:.4}", 20.0 + noise),
@@ -68,12 +68,13 @@ fn recorded(shape: &'static Shape) -> Vec<Recorded> {
     let mut random = fastrand::Rng::with_seed(shape.fields().len() as u64);
     let device = |device| {
         let events = (0..ROWS).map(|second| event(shape, second, device, &mut random));
-        let recorded = Recorded::of("device", shape, events);
-        let (points, episodes) = (recorded.device.points.len() as u64, recorded.device.episodes());
-        assert!(episodes > 2 && episodes < points, "{episodes} of {points}");
-        recorded
+        Recorded::of("device", shape, events)
     };
-    (0..DEVICES).map(device).collect()
+    let recorded: Vec<_> = (0..DEVICES).map(device).collect();
+    let points: usize = recorded.iter().map(|recorded| recorded.device.points.len()).sum();
+    let episodes: u64 = recorded.iter().map(|recorded| recorded.device.episodes()).sum();
+    assert!(episodes > 5 && episodes < points as u64, "{episodes} of {points}");
+    recorded
 }
 
 /// A server that is followed: after every request all of its numbers are checked.
@@ -171,4 +172,54 @@ fn check(shape: &'static Shape) {
 #[test]
 fn the_default() {
     check(Shape::standard());
+}
+
+#[test]
+fn three_optional_fields_with_gaps() {
+    check(Shape::leak(&[
+        optional("temperature").within("-40", "85.5"),
+        optional("humidity").within("0", "1e3").deviating(0.45),
+        optional("battery"),
+    ]));
+}
+
+#[test]
+fn sixteen_fields() {
+    // Some are required; they come first in all answers.
+    let name = |number| format!("field_{number:x}");
+    let fields: Vec<FieldShape> = (0..16)
+        .map(|number| match number % 4 {
+            1 => required(&name(number)).within("-1e300", "1e300"),
+            2 => optional(&name(number)).deviating(f64::from(number) / 40.0),
+            _ => optional(&name(number)),
+        })
+        .collect();
+    check(Shape::leak(&fields));
+}
+
+#[test]
+fn names_of_one_and_of_64_bytes() {
+    let long = |last: &str| format!("{:_<63}{last}", "Long");
+    check(Shape::leak(&[
+        optional("x"),
+        required(&long("a")),
+        optional(&long("b")).deviating(0.3),
+        optional("7"),
+        optional(&long("")),
+        required("_"),
+    ]));
+}
+
+#[test]
+fn names_that_share_their_first_eight_bytes() {
+    check(Shape::leak(&[
+        required("temperature_in").within("0", "100"),
+        optional("temperature_out"),
+        optional("Temperat"),
+        optional("temperature"),
+        required("temperat1"),
+        optional("temperature_in_2"),
+        optional("temperature_in_the_cellar_of_the_house").deviating(5.0),
+        optional("temperature_in_the_cellar_of_the_hut"),
+    ]));
 }
