@@ -12,6 +12,7 @@ pub mod cors;
 pub mod debug;
 pub mod health;
 pub mod index;
+mod influx;
 pub mod ingest;
 mod ingest_error;
 pub mod jobs;

@@ -1,18 +1,29 @@
 //! The content headers of a request with metrics: the media type and the content coding of its
 //! body.
 
-use super::authorization::is_authorized;
+use super::authorization::{is_authorized, may_write};
 use super::ingest_error::IngestError;
 use super::state::State;
 use crate::metric::decode::LineMode;
+use crate::metric::line_protocol::precision::Precision;
 use percore::http::content_coding::ContentCoding;
 use percore::http::headers::{HeaderName, Headers};
+use percore::http::request::Request;
 
 /// The properties of a body that its decoding depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ContentHeaders {
-    pub(super) line_mode: LineMode,
+    pub(super) form: BodyForm,
     pub(super) coding: ContentCoding,
+}
+
+/// The form of a body.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum BodyForm {
+    /// JSON.
+    Json(LineMode),
+    /// InfluxDB's line protocol.
+    Lines(Precision),
 }
 
 impl ContentHeaders {
@@ -25,10 +36,27 @@ impl ContentHeaders {
         let content_type =
             headers.only(HeaderName::ContentType).map_err(|_| IngestError::UnsupportedMediaType)?;
         let line_mode = line_mode(content_type).ok_or(IngestError::UnsupportedMediaType)?;
-        let coding = headers.list(HeaderName::ContentEncoding);
-        let coding = ContentCoding::from_field(coding.as_deref());
-        Ok(Self { line_mode, coding: coding.ok_or(IngestError::UnsupportedCoding)? })
+        Ok(Self { form: BodyForm::Json(line_mode), coding: coding(headers)? })
     }
+
+    /// Reads the head of a request from a client of InfluxDB. Whatever media type it names, if any,
+    /// the body is line protocol.
+    pub(super) fn read_write(request: &Request<'_>, state: &State) -> Result<Self, IngestError> {
+        if !may_write(&request.headers, state) {
+            return Err(IngestError::Unauthorized);
+        }
+        let precision = match request.parameter("precision") {
+            Some(name) if !name.is_empty() => Precision::of(&name).ok_or(IngestError::Precision)?,
+            _ => Precision::Auto,
+        };
+        Ok(Self { form: BodyForm::Lines(precision), coding: coding(&request.headers)? })
+    }
+}
+
+#[inline]
+fn coding(headers: &Headers<'_>) -> Result<ContentCoding, IngestError> {
+    let coding = headers.list(HeaderName::ContentEncoding);
+    ContentCoding::from_field(coding.as_deref()).ok_or(IngestError::UnsupportedCoding)
 }
 
 /// Returns how the lines of a body of this `Content-Type` are read; `None` for types that are not

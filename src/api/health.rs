@@ -1,8 +1,8 @@
-//! `GET /health` and `/ready`: probes.
+//! `GET /health`, `/ready` and `/ping`: probes.
 
 use percore::http::handler::retry_after;
 use percore::http::problem::problem;
-use percore::http::response::{JSON, Response};
+use percore::http::response::{JSON, Response, TEXT};
 use percore::http::status::Status;
 
 /// Answers that the process serves. The state of the store does not matter: a restart of this
@@ -10,6 +10,13 @@ use percore::http::status::Status;
 pub fn health(body: &mut Vec<u8>, route: usize) -> Response {
     body.extend_from_slice(b"{\"status\":\"ok\"}\n");
     Response::ok(JSON, route)
+}
+
+/// Answers the probe of InfluxDB's clients. Some of them fail without a version; that they get ours
+/// tells whoever reads it that this is another server.
+pub const fn ping(route: usize) -> Response {
+    let extra_headers = concat!("\r\nX-Influxdb-Version: corepulse-", env!("CARGO_PKG_VERSION"));
+    Response { status: Status::NoContent, extra_headers, ..Response::ok(TEXT, route) }
 }
 
 /// Answers whether new connections are welcome, as they are until the server drains. The state of

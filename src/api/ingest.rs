@@ -6,9 +6,11 @@
 
 use serde::Serialize;
 
-use super::content_headers::ContentHeaders;
+use super::content_headers::{BodyForm, ContentHeaders};
+use super::influx::{self, RejectedLines};
 use super::ingest_error::IngestError;
 use super::json::{self, Number, Text};
+use super::route::InfluxApi;
 use super::state::State;
 use super::warn;
 use crate::analytics::Verdict;
@@ -37,6 +39,7 @@ pub struct Ingest {
     bodies: BodyDecoder,
     pending: PendingEvents,
     report: Report,
+    rejected_lines: RejectedLines,
     has_new_events: bool,
     /// The cost of the last request, see [`Self::take_cost`].
     cost: usize,
@@ -95,6 +98,7 @@ impl Ingest {
             bodies: BodyDecoder::default(),
             pending: state.analytics.pending_events(core),
             report: Report::default(),
+            rejected_lines: RejectedLines::default(),
             has_new_events: false,
             cost: 0,
         }
@@ -122,9 +126,49 @@ impl Ingest {
         body: &mut Vec<u8>,
         route: usize,
     ) -> Response {
-        match self.apply(request, state, context) {
+        let headers = ContentHeaders::read(&request.headers, state);
+        match headers.and_then(|headers| self.apply(headers, request.body, state, context)) {
             Ok(()) => self.report.answer(body, route),
             Err(error) => error.answer_and_warn(state, context, body, route),
+        }
+    }
+
+    /// Returns the answer to a request of a client of InfluxDB that is refused for its head.
+    #[must_use]
+    pub fn check_write_head(
+        head: &Request<'_>,
+        api: InfluxApi,
+        state: &State,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+        route: usize,
+    ) -> Option<Response> {
+        let error = ContentHeaders::read_write(head, state).err()?;
+        error.answer_and_warn(state, context, body, route);
+        Some(influx::answer_error(error, api, body, route))
+    }
+
+    /// Takes the metrics of a client of InfluxDB, and writes the answer that it expects.
+    pub fn take_write(
+        &mut self,
+        request: &Request<'_>,
+        api: InfluxApi,
+        state: &State,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+        route: usize,
+    ) -> Response {
+        let headers = ContentHeaders::read_write(request, state);
+        match headers.and_then(|headers| self.apply(headers, request.body, state, context)) {
+            Ok(()) if self.report.first_rejection.is_none() => influx::accepted(route),
+            Ok(()) => {
+                let counts = [self.report.accepted, self.report.rejected()];
+                self.rejected_lines.answer(api, counts, body, route)
+            }
+            Err(error) => {
+                error.answer_and_warn(state, context, body, route);
+                influx::answer_error(error, api, body, route)
+            }
         }
     }
 
@@ -145,31 +189,39 @@ impl Ingest {
 
     fn apply(
         &mut self,
-        request: &Request<'_>,
+        headers: ContentHeaders,
+        sent: &[u8],
         state: &State,
         context: &Context<'_>,
     ) -> Result<(), IngestError> {
         let now = context.now;
-        let Self { core, decoder, bodies, pending, report, has_new_events, cost } = self;
+        let Self { core, decoder, bodies, pending, report, .. } = self;
         let core = *core;
-        let ContentHeaders { line_mode, coding } = ContentHeaders::read(&request.headers, state)?;
+        let ContentHeaders { form, coding } = headers;
         let body_bytes_max = state.settings.body_bytes_max;
-        let decoded = bodies.decode_with_cost(coding, request.body, body_bytes_max);
-        *cost = decoded.1;
+        let decoded = bodies.decode_with_cost(coding, sent, body_bytes_max);
+        self.cost = decoded.1;
         let body = decoded.0.map_err(|error| IngestError::of_coding(coding, error))?;
-        let batch = match decoder.decode(body, line_mode, now) {
+        let decoded = match form {
+            BodyForm::Json(line_mode) => decoder.decode(body, line_mode, now),
+            BodyForm::Lines(precision) => decoder.decode_lines(body, precision, now),
+        };
+        let batch = match decoded {
             Ok(batch) => batch,
             Err(error) => {
-                *cost = (*cost).max(decoder.items() * EVENT_COST_BYTES);
+                self.cost = self.cost.max(decoder.items() * EVENT_COST_BYTES);
                 return Err(IngestError::Body(error));
             }
         };
-        *cost = (*cost).max(batch.len() * EVENT_COST_BYTES);
+        self.cost = self.cost.max(batch.len() * EVENT_COST_BYTES);
         report.clear();
         apply_batch(&batch, core, state, now, pending, report)?;
-        *has_new_events |= report.accepted > 0;
+        self.has_new_events |= report.accepted > 0;
         report.count(core, state);
         if let Some(rejection) = report.first_rejection {
+            if matches!(form, BodyForm::Lines(_)) {
+                self.rejected_lines.set(&batch, body);
+            }
             // An event whose device is known is better to name than the first.
             let (rejection, device_id) = decoder
                 .rejected_device(body)

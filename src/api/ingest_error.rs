@@ -24,6 +24,9 @@ pub(super) enum IngestError {
          application/jsonl, text/json, text/plain or a type that ends in +json"
     )]
     UnsupportedMediaType,
+    /// The precision of timestamps is none of InfluxDB's.
+    #[error("precision: expected ns, us, ms, s, m, h or auto")]
+    Precision,
     /// The content coding is not supported.
     #[error("Content-Encoding: expected one of {}", content_coding::ACCEPTED)]
     UnsupportedCoding,
@@ -82,7 +85,7 @@ impl IngestError {
             }
             Self::TooLarge | Self::TooManyMembers => (Status::ContentTooLarge, None),
             Self::Body(error) if error.is_too_large() => (Status::ContentTooLarge, None),
-            Self::Malformed(_) | Self::Body(_) => (Status::BadRequest, None),
+            Self::Precision | Self::Malformed(_) | Self::Body(_) => (Status::BadRequest, None),
             Self::StoreFull => (Status::ServiceUnavailable, Some(retry_after())),
         };
         if matches!(self, Self::Body(BodyError::Empty)) {

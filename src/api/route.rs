@@ -24,12 +24,25 @@ pub enum Route<'a> {
     Ready,
     /// `/openapi.json`
     OpenApi,
+    /// `/write` and `/api/v2/write`
+    Write(InfluxApi),
+    /// `/ping`
+    Ping,
     /// `/debug/pprof/` and its pages.
     Debug(DebugPage),
     /// `/debug/pprof/profile` and `/debug/pprof/flamegraph`.
     Profile(ProfileFormat),
     /// Any other path.
     Unknown,
+}
+
+/// The APIs of InfluxDB in which metrics are written. They differ in the form of errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InfluxApi {
+    /// That of version 1: `/write`.
+    V1,
+    /// That of version 2: `/api/v2/write`.
+    V2,
 }
 
 /// The pages under `/debug/pprof/`, other than profiles.
@@ -56,7 +69,7 @@ pub enum ProfileFormat {
 pub const REFUSED: usize = 0;
 
 /// The values of the label `route`, in the order of [`Route::index`].
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 18] = [
     "refused",
     "/",
     "/metrics",
@@ -71,6 +84,9 @@ pub const NAMES: [&str; 15] = [
     "/debug/pprof/threads",
     "/debug/pprof/profile",
     "/debug/pprof/flamegraph",
+    "/write",
+    "/api/v2/write",
+    "/ping",
     "unknown",
 ];
 
@@ -92,6 +108,9 @@ const POSSIBLE: [&[u16]; NAMES.len()] = [
     &[200, 400, 403, 405, 500, 503],
     &[200, 400, 403, 405, 429, 500, 503],
     &[200, 400, 403, 405, 429, 500, 503],
+    &[200, 204, 400, 401, 405, 413, 415, 503],
+    &[200, 204, 400, 401, 405, 413, 415, 503],
+    &[200, 204, 405, 503],
     // 200 answers `OPTIONS *`.
     &[200, 404, 503],
 ];
@@ -117,6 +136,9 @@ impl<'a> Route<'a> {
             "/debug/pprof/threads" => Self::Debug(DebugPage::Threads),
             "/debug/pprof/profile" => Self::Profile(ProfileFormat::Pprof),
             "/debug/pprof/flamegraph" => Self::Profile(ProfileFormat::Flamegraph),
+            "/write" => Self::Write(InfluxApi::V1),
+            "/api/v2/write" => Self::Write(InfluxApi::V2),
+            "/ping" => Self::Ping,
             _ => match path.strip_prefix("/metrics/") {
                 Some(key) if !key.is_empty() && !key.contains('/') => Self::Lookup(key),
                 _ => Self::Unknown,
@@ -140,14 +162,17 @@ impl<'a> Route<'a> {
             Self::Debug(DebugPage::Threads) => 11,
             Self::Profile(ProfileFormat::Pprof) => 12,
             Self::Profile(ProfileFormat::Flamegraph) => 13,
-            Self::Unknown => 14,
+            Self::Write(InfluxApi::V1) => 14,
+            Self::Write(InfluxApi::V2) => 15,
+            Self::Ping => 16,
+            Self::Unknown => 17,
         }
     }
 
     /// Returns true if it answers this method, other than OPTIONS, which all routes answer.
     pub fn allows(self, method: Method) -> bool {
         match self {
-            Self::Ingest => method == Method::Post,
+            Self::Ingest | Self::Write(_) => method == Method::Post,
             Self::Unknown => true,
             _ => matches!(method, Method::Get | Method::Head),
         }
@@ -155,10 +180,11 @@ impl<'a> Route<'a> {
 
     /// Returns the parameters that its query may have; `None` if the query is ignored. A load
     /// balancer may add anything to the path of a probe to get past caches: a healthy server must
-    /// not go out of service for that.
+    /// not go out of service for that. Clients of InfluxDB name a database and more that has no
+    /// meaning here.
     pub const fn query_parameters(self) -> Option<&'static [&'static str]> {
         match self {
-            Self::Health | Self::Ready | Self::Unknown => None,
+            Self::Health | Self::Ready | Self::Write(_) | Self::Ping | Self::Unknown => None,
             Self::Analyze => Some(&["device_id"]),
             Self::Debug(DebugPage::Latency) => Some(&["route"]),
             Self::Profile(_) => Some(&["seconds"]),
@@ -169,7 +195,7 @@ impl<'a> Route<'a> {
     /// Returns the value of `Allow`.
     pub const fn allow(self) -> &'static str {
         match self {
-            Self::Ingest => "POST, OPTIONS",
+            Self::Ingest | Self::Write(_) => "POST, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -217,6 +243,9 @@ mod tests {
             ("/health", "/health"),
             ("/ready", "/ready"),
             ("/openapi.json", "/openapi.json"),
+            ("/write", "/write"),
+            ("/api/v2/write", "/api/v2/write"),
+            ("/ping", "/ping"),
             ("/x", "unknown"),
         ] {
             assert_eq!(NAMES[Route::of(path).index()], name);

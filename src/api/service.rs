@@ -84,14 +84,16 @@ impl Service {
         context: &Context<'_>,
         body: &mut Vec<u8>,
     ) -> Reply {
-        if route != Route::Ingest {
+        if !matches!(route, Route::Ingest | Route::Write(_)) {
             // This request sees the events of a pipelined POST before it.
             self.publish(context.now);
         }
         let (state, index) = (&self.state, route.index());
         Reply::Now(match route {
             Route::Ingest => self.ingest.take(request, state, context, body, index),
+            Route::Write(api) => self.ingest.take_write(request, api, state, context, body, index),
             Route::Health => health::health(body, index),
+            Route::Ping => health::ping(index),
             Route::Ready => health::ready(context.draining, body, index),
             Route::Index => index::answer(body, index),
             Route::OpenApi => openapi::answer(request.method, body, index),
@@ -193,6 +195,7 @@ fn check_head(
     let index = route.index();
     match route {
         Route::Ingest => Ingest::check_head(&head.headers, state, context, body, index),
+        Route::Write(api) => Ingest::check_write_head(head, api, state, context, body, index),
         Route::Lookup(_) if !is_authorized(&head.headers, state) => {
             Some(IngestError::Unauthorized.answer(body, index))
         }
@@ -202,6 +205,15 @@ fn check_head(
         Route::Unknown => Some(unknown_path(head.path, body, index)),
         _ => None,
     }
+}
+
+/// Sets the further header lines of an answer, if there are any. Those for a page in a browser
+/// matter more than the version that `/ping` tells programs.
+const fn with_headers(response: Response, extra_headers: &'static str) -> Response {
+    if extra_headers.is_empty() {
+        return response;
+    }
+    Response { extra_headers, ..response }
 }
 
 impl Observer for Service {
@@ -252,7 +264,7 @@ impl Handler for Service {
         };
         let extra_headers = cors.headers(route, request);
         match self.dispatch(route, request, &Context { extra_headers, ..*context }, body) {
-            Reply::Now(response) => Reply::Now(Response { extra_headers, ..response }),
+            Reply::Now(response) => Reply::Now(with_headers(response, extra_headers)),
             Reply::Later => Reply::Later,
         }
     }
@@ -268,7 +280,7 @@ impl Handler for Service {
         let context = Context { extra_headers, ..*context };
         let answer = answer_early(route, head, &context, body)
             .or_else(|| check_head(route, head, &context, &self.state, body));
-        answer.map(|response| Response { extra_headers, ..response })
+        answer.map(|response| with_headers(response, extra_headers))
     }
 
     fn take_cost(&mut self) -> usize {

@@ -170,7 +170,8 @@ flags! {
     /// After a signal to stop (TERM, INT, HUP), be gone within this long
     drain_timeout: Duration, "drain-timeout" = "20s", Seconds(0);
 
-    /// Bearer token that POST /metrics and GET /metrics/{key} ask for; better as a variable
+    /// Token that POST of metrics (/metrics, /write, /api/v2/write) and GET /metrics/{key} ask for;
+    /// better as a variable
     ingest_token: Option<Secret>, "ingest-token" TOKEN, Token;
 
     /// Bearer token of /debug/pprof/, which only this machine may ask for without it

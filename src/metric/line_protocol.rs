@@ -14,6 +14,9 @@ mod scan;
 
 use std::ops::Range;
 
+use memchr::memchr_iter;
+
+use crate::metric::json_error::BYTE_ORDER_MARK;
 use crate::metric::line_protocol::line_error::{LineError, LineExpected, ends_line};
 pub(super) use crate::metric::line_protocol::scan::{FieldValue, ValueKind, bad_line_end};
 use crate::metric::line_protocol::scan::{
@@ -34,6 +37,24 @@ pub(super) trait LineVisitor {
 
     /// Takes the timestamp: digits, perhaps with a minus before them.
     fn timestamp(&mut self, literal: Range<usize>);
+}
+
+/// Returns where the lines of a body may begin: behind a byte order mark, if there is one.
+pub(super) fn lines_start(body: &[u8]) -> usize {
+    if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 }
+}
+
+/// Returns the number of each line that is an item, counted from 1 and by newlines, as an editor
+/// shows them.
+pub fn line_numbers(body: &[u8]) -> impl Iterator<Item = usize> {
+    let (mut at, mut counted, mut number) = (lines_start(body), 0, 1);
+    std::iter::from_fn(move || {
+        let start = next_line(body, at)?;
+        number += memchr_iter(b'\n', body.get(counted..start)?).count();
+        counted = start;
+        at = bad_line_end(body, start);
+        Some(number)
+    })
 }
 
 /// Returns where the next line begins: the first byte from `at` on that is neither blank nor in a

@@ -114,7 +114,8 @@ impl fmt::Display for FieldNames {
 percore::named_enum! {
     /// The classes of [`Rejection`]s: the label `reason` of `_events_rejected_total`.
     pub enum Reason {
-        /// Not JSON: bad syntax, bad UTF-8, nested too deeply. Or not the other form that it is sent as.
+        /// Not JSON, or not the other form that it is sent in: bad syntax, bad UTF-8, nested too
+        /// deeply.
         Syntax = "syntax",
         /// Not an object.
         NotObject = "not_object",

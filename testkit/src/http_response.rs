@@ -30,7 +30,8 @@ impl fmt::Debug for HttpResponse {
 
 impl HttpResponse {
     /// Parses the response at the start of `bytes`, and returns its length, too; `None` when more
-    /// have to come. An interim response (1xx) has no body.
+    /// have to come. An interim response (1xx) has no body,
+    /// nor has one without content (204).
     ///
     /// # Errors
     ///
@@ -45,6 +46,9 @@ impl HttpResponse {
         let fields = lines.map(|line| field(line).ok_or_else(no_http)).collect::<Result<_, _>>()?;
         let mut response = Self { status, reason, fields, body: Vec::new() };
         if status < 200 {
+            return Ok(Some((response, head_end)));
+        }
+        if status == 204 {
             return Ok(Some((response, head_end)));
         }
         let length = response.fields.iter().find(|(name, _)| name == "content-length");
@@ -76,9 +80,14 @@ impl HttpResponse {
             date.len() == 29 && date.ends_with(" GMT") && &date[3..5] == ", ",
             "no IMF-fixdate: {date:?}"
         );
+        assert_eq!(self.header("transfer-encoding"), None, "nothing is chunked");
+        if self.status == 204 {
+            // RFC 9110, section 8.6.
+            assert_eq!((self.header("content-type"), self.header("content-length")), (None, None));
+            return;
+        }
         let content_type = self.header("content-type").expect("and a type");
         assert!(!content_type.is_empty());
-        assert_eq!(self.header("transfer-encoding"), None, "nothing is chunked");
         let length = self.header("content-length").expect("and a length");
         assert!(length.bytes().all(|byte| byte.is_ascii_digit()), "{length:?}");
         if content_type.ends_with("json") && !answers_head {

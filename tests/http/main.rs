@@ -19,6 +19,7 @@ mod debug_pages;
 mod debug_profiles;
 mod greedy_clients;
 mod in_process;
+mod line_protocol;
 mod openapi;
 mod scraping;
 mod turns;

@@ -97,7 +97,8 @@ pub struct Encoder {
 impl Encoder {
     /// Appends `response` with `body` to `out`. In an answer to HEAD the body is left out, but not
     /// its length. If no body was made for such an answer, there is no length either: it would be
-    /// known only after making the body (RFC 9110, section 9.3.2).
+    /// known only after making the body (RFC 9110, section 9.3.2). A 204 has no body, nor any field
+    /// about one.
     pub fn encode(
         &mut self,
         out: &mut Vec<u8>,
@@ -107,17 +108,24 @@ impl Encoder {
         persistence: Persistence,
         now: Now,
     ) {
+        // RFC 9110, section 8.6: a 204 has no Content-Length.
+        let has_content = response.status != Status::NoContent;
         let of = Some((response.status, response.content_type, now.wall_us.div_euclid(1_000_000)));
         if self.of != of {
             self.of = of;
             self.start.clear();
             self.start.extend_from_slice(response.status.line().as_bytes());
             self.start.extend_from_slice(self.date.at(now));
-            self.start.extend_from_slice(b"Content-Type: ");
-            self.start.extend_from_slice(response.content_type.as_bytes());
+            if has_content {
+                self.start.extend_from_slice(b"Content-Type: ");
+                self.start.extend_from_slice(response.content_type.as_bytes());
+            } else {
+                // Each further line begins with the CR LF of the line before it.
+                self.start.truncate(self.start.len() - 2);
+            }
         }
         out.extend_from_slice(&self.start);
-        if !(answers_head && body.is_empty()) {
+        if !body.is_empty() || (has_content && !answers_head) {
             out.extend_from_slice(b"\r\nContent-Length: ");
             out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
         }
@@ -179,6 +187,22 @@ mod tests {
         assert_eq!(encoded(ok, true, Persistence::OpenSaid), said);
         let close = format!("{head}Connection: close\r\n\r\n{{}}\n");
         assert_eq!(encoded(ok, false, Persistence::Close), close);
+    }
+
+    #[test]
+    fn a_204_has_neither_a_body_nor_its_type_and_length() {
+        let mut encoder = Encoder::default();
+        let mut out = Vec::new();
+        let extra_headers = "\r\nA: b";
+        let ok = Response { extra_headers, ..Response::ok(TEXT, 0) };
+        let no_content = Response { status: Status::NoContent, ..ok };
+        encoder.encode(&mut out, no_content, b"", false, Persistence::Open, NOW);
+        let head = "HTTP/1.1 204 No Content\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nA: b\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&out), head);
+        out.clear();
+        let bare = Response { extra_headers: "", ..no_content };
+        encoder.encode(&mut out, bare, b"", true, Persistence::Close, NOW);
+        assert!(out.ends_with(b"49:37 GMT\r\nConnection: close\r\n\r\n"));
     }
 
     #[test]

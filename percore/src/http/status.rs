@@ -29,6 +29,7 @@ macro_rules! statuses {
 statuses! {
     Ok 200 "OK",
     Accepted 202 "Accepted",
+    NoContent 204 "No Content",
     BadRequest 400 "Bad Request",
     Unauthorized 401 "Unauthorized",
     Forbidden 403 "Forbidden",

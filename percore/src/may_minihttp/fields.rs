@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::http::response::{Field, NEGOTIATED_BY, Persistence, Response};
+use crate::http::status::Status;
 use crate::sync::Mutex;
 
 /// Every line that was ever sent. They are leaked, and a few dozen in all: types and methods are
@@ -18,7 +19,9 @@ impl Fields {
         persistence: Persistence,
         mut add: impl FnMut(&'static str),
     ) {
-        add(self.of(format!("Content-Type: {}", response.content_type)));
+        if response.status != Status::NoContent {
+            add(self.of(format!("Content-Type: {}", response.content_type)));
+        }
         if let Some(field) = response.field {
             let line = match field {
                 Field::Allow(methods) => format!("Allow: {methods}"),

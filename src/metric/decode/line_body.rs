@@ -3,9 +3,9 @@
 use super::Decoder;
 use super::body_format::is_utf16;
 use crate::metric::batch::Batch;
-use crate::metric::json_error::{BYTE_ORDER_MARK, JsonError};
-use crate::metric::line_protocol::next_line;
+use crate::metric::json_error::JsonError;
 use crate::metric::line_protocol::precision::Precision;
+use crate::metric::line_protocol::{lines_start, next_line};
 use crate::metric::rejection::BodyError;
 use percore::clock::Now;
 
@@ -29,8 +29,7 @@ impl Decoder {
         if is_utf16(body) {
             return Err(BodyError::Malformed(JsonError::Utf16 { at: 0 }));
         }
-        let has_mark = body.starts_with(BYTE_ORDER_MARK);
-        let mut at = if has_mark { BYTE_ORDER_MARK.len() } else { 0 };
+        let mut at = lines_start(body);
         while let Some(start) = next_line(body, at) {
             let writer = &mut self.objects.writer;
             let (item, end) = self.lines.read(writer, body, start, precision);

@@ -23,7 +23,7 @@ pub enum Precision {
 }
 
 /// The names of precisions: those of version 2, and those that only version 1 has.
-const NAMES: [(&str, Precision); 9] = [
+const NAMES: [(&str, Precision); 10] = [
     ("auto", Precision::Auto),
     ("ns", Precision::Nanoseconds),
     ("us", Precision::Microseconds),
@@ -31,6 +31,7 @@ const NAMES: [(&str, Precision); 9] = [
     ("s", Precision::Seconds),
     ("n", Precision::Nanoseconds),
     ("u", Precision::Microseconds),
+    ("\u{b5}", Precision::Microseconds),
     ("m", Precision::Minutes),
     ("h", Precision::Hours),
 ];

@@ -178,6 +178,14 @@ fn a_bad_line_costs_that_line_and_no_string_is_taken_for_lines() {
     assert_eq!(good("\"\nm f=1"), [false, true]);
 }
 
+#[test]
+fn items_have_the_numbers_of_their_lines() {
+    let numbers = |body: &str| line_numbers(body.as_bytes()).collect::<Vec<_>>();
+    assert_eq!(numbers("m f=1\n\n# a\nbad\nm f=\"\n\n\"\r\nm f=2"), [1, 4, 5, 8]);
+    assert_eq!(numbers("\u{feff}\nm f=1\n"), [2]);
+    assert_eq!(numbers("\u{feff}#\n"), [0; 0]);
+}
+
 /// Returns text that is nearly line protocol.
 fn nearly_lines() -> impl Strategy<Value = String> {
     let name = "([a-z\"é]|\\\\[, =\\\\a\"]|[,= \\\\\t]){1,4}|[a-z]{1,6}";

@@ -1,0 +1,116 @@
+//! `POST /write` and `/api/v2/write`: answers in the forms of InfluxDB 1 and 2.
+//!
+//! Good lines are answered without content. Clients show the message of an error to people, and
+//! decide by the status alone whether to send the same again.
+
+use std::fmt::{self, Write as _};
+use std::io;
+
+use super::ingest_error::IngestError;
+use super::route::InfluxApi;
+use crate::limits::ANSWER_ITEMS_MAX;
+use crate::metric::batch::Batch;
+use crate::metric::line_protocol::line_numbers;
+use percore::http::problem::JsonText;
+use percore::http::response::{JSON, Response, TEXT};
+use percore::http::status::Status;
+
+/// The rejected lines of a body.
+#[derive(Debug, Default)]
+pub(super) struct RejectedLines {
+    /// The number of the first of them, counted from 1.
+    first: usize,
+    /// Their errors, one on a line, as the inside of a JSON string.
+    errors: Vec<u8>,
+}
+
+impl RejectedLines {
+    /// Replaces what is kept by the rejected lines of a batch, which `body` brought.
+    #[cold]
+    pub(super) fn set(&mut self, batch: &Batch<'_>, body: &[u8]) {
+        self.first = 0;
+        self.errors.clear();
+        let numbered = batch.spans().zip(line_numbers(body));
+        let rejected = numbered.filter_map(|(item, line)| Some((line, item.as_ref().err()?)));
+        for (line, rejection) in rejected.take(ANSWER_ITEMS_MAX) {
+            if self.first == 0 {
+                self.first = line;
+            }
+            // Writing into memory cannot fail.
+            let _ = write!(JsonText(&mut self.errors), "\nline {line}: {rejection}");
+        }
+    }
+
+    /// Answers that some lines were rejected, and that others were accepted, unless there are none.
+    pub(super) fn answer(
+        &self,
+        api: InfluxApi,
+        [accepted, rejected]: [u64; 2],
+        body: &mut Vec<u8>,
+        route: usize,
+    ) -> Response {
+        // Old clients drop what these words stand before, and send anything else again.
+        let class = if accepted > 0 { "partial write" } else { "unable to parse" };
+        let lines = accepted + rejected;
+        open(api, Status::BadRequest, body);
+        let _ = write!(JsonText(body), "{class}: {rejected} of {lines} lines rejected");
+        body.extend_from_slice(&self.errors);
+        body.push(b'"');
+        if api == InfluxApi::V2 {
+            let _ = io::Write::write_fmt(body, format_args!(",\"line\":{}", self.first));
+        }
+        body.extend_from_slice(b"}\n");
+        Response { status: Status::BadRequest, ..Response::ok(JSON, route) }
+    }
+}
+
+/// Answers that all lines were accepted.
+pub(super) const fn accepted(route: usize) -> Response {
+    Response { status: Status::NoContent, ..Response::ok(TEXT, route) }
+}
+
+/// Answers with the error of a whole request.
+#[cold]
+pub(super) fn answer_error(
+    error: IngestError,
+    api: InfluxApi,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Response {
+    let response = error.answer(body, route);
+    open(api, response.status, body);
+    let _ = match error {
+        IngestError::Unauthorized => write_text(
+            body,
+            "unauthorized access: expected Authorization with Token, Bearer or Basic and the \
+             ingest token",
+        ),
+        error => write_text(body, error),
+    };
+    body.extend_from_slice(b"\"}\n");
+    Response { content_type: JSON, ..response }
+}
+
+fn write_text(body: &mut Vec<u8>, text: impl fmt::Display) -> fmt::Result {
+    write!(JsonText(body), "{text}")
+}
+
+/// Writes what stands before the message of an error.
+fn open(api: InfluxApi, status: Status, body: &mut Vec<u8>) {
+    body.clear();
+    let code = match status {
+        Status::Unauthorized => "unauthorized",
+        Status::ContentTooLarge => "request too large",
+        Status::UnsupportedMediaType => "unsupported media type",
+        Status::ServiceUnavailable => "unavailable",
+        _ => "invalid",
+    };
+    match api {
+        InfluxApi::V1 => body.extend_from_slice(b"{\"error\":\""),
+        InfluxApi::V2 => {
+            for part in ["{\"code\":\"", code, "\",\"message\":\""] {
+                body.extend_from_slice(part.as_bytes());
+            }
+        }
+    }
+}
