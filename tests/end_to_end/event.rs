@@ -1,6 +1,6 @@
 //! Events as a device sends them: literals, and their values.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use super::shape::{Field, Shape};
 
@@ -14,7 +14,7 @@ pub(crate) struct Reading {
 }
 
 /// One metric as a device writes it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Event {
     pub(crate) device_id: Option<String>,
     /// A JSON literal: an integer or a string with its quotes.
@@ -27,8 +27,25 @@ pub(crate) struct Event {
     pub(crate) nulls: Vec<Field>,
     /// The member that comes first in JSON; the others follow it in a circle.
     pub(crate) first: usize,
-    /// True if the fields' names are sent in capitals.
+    /// True if names are sent in capitals.
     pub(crate) is_loud: bool,
+    /// The names of the members that carry the device id and the time.
+    pub(crate) names: [&'static str; 2],
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Self {
+            device_id: None,
+            timestamp: String::new(),
+            shown: String::new(),
+            readings: Vec::new(),
+            nulls: Vec::new(),
+            first: 0,
+            is_loud: false,
+            names: ["device_id", "timestamp"],
+        }
+    }
 }
 
 impl Reading {
@@ -93,25 +110,27 @@ impl Event {
 
     /// Appends the nth member, and a comma.
     fn write_member(&self, number: usize, text: &mut String) {
-        let name = |field: Field| {
-            if self.is_loud { field.name.to_ascii_uppercase() } else { field.name.clone() }
+        let [device_name, time_name] = self.names;
+        let fields = self.readings.len();
+        let mut write = |name: &str, value: &dyn Display| {
+            if self.is_loud {
+                write!(text, "\"{}\":{value},", name.to_ascii_uppercase()).unwrap();
+            } else {
+                write!(text, "\"{name}\":{value},").unwrap();
+            }
         };
-        match number {
-            0 => {
+        match number.checked_sub(2) {
+            None if number == 1 => write(time_name, &self.timestamp),
+            None => {
                 if let Some(id) = &self.device_id {
-                    write!(text, "\"device_id\":\"{id}\",").unwrap();
+                    write(device_name, &format_args!("\"{id}\""));
                 }
             }
-            1 => write!(text, "\"timestamp\":{},", self.timestamp).unwrap(),
-            _ => match self.readings.get(number - 2) {
-                Some(Reading { field, literal, .. }) => {
-                    write!(text, "\"{}\":{literal},", name(field)).unwrap();
-                }
-                None => {
-                    let field = self.nulls[number - 2 - self.readings.len()];
-                    write!(text, "\"{}\":null,", name(field)).unwrap();
-                }
-            },
+            Some(at) if at < fields => {
+                let Reading { field, literal, .. } = &self.readings[at];
+                write(&field.name, literal);
+            }
+            Some(at) => write(&self.nulls[at - fields].name, &"null"),
         }
     }
 
@@ -157,7 +176,7 @@ fn members_begin_anywhere_and_are_stored_in_order() {
     assert_eq!(event.json(), r#"{"device_id":"d","timestamp":1750000001,"cpu":1.5,"rps":2}"#);
     event.nulls = event.readings.drain(..1).map(|reading| reading.field).collect();
     (event.first, event.is_loud) = (2, true);
-    assert_eq!(event.json(), r#"{"RPS":2,"CPU":null,"device_id":"d","timestamp":1750000001}"#);
+    assert_eq!(event.json(), r#"{"RPS":2,"CPU":null,"DEVICE_ID":"d","TIMESTAMP":1750000001}"#);
     let stored = "{\"timestamp\":1750000001,\"rps\":2,\"device_id\":\"d\"}\n";
     assert_eq!((event.stored().as_str(), event.key().as_str()), (stored, "/metrics/d:1750000001"));
 }

@@ -26,7 +26,12 @@ pub(crate) struct Shape {
     fields: Vec<FieldShape>,
     /// The options that tell the server of it; none where it is the default.
     pub(crate) flags: Vec<String>,
+    /// The names of the members that carry the device id and the time.
+    pub(crate) names: Names,
 }
+
+/// Names of the member that carries the device id, and of the one that carries the time.
+pub(crate) type Names = [&'static [&'static str]; 2];
 
 /// Returns a field that every event has.
 pub(crate) fn required(name: &str) -> FieldShape {
@@ -68,13 +73,25 @@ impl FieldShape {
 impl Shape {
     /// Returns the shape of these fields, in the order in which the server is told of them.
     pub(crate) fn leak(fields: &[FieldShape]) -> &'static Self {
+        Box::leak(Box::new(Self::of(fields)))
+    }
+
+    /// Returns the shape of these fields, under other names for the device id and the time.
+    pub(crate) fn leak_with(fields: &[FieldShape], names: Names) -> &'static Self {
+        let mut shape = Self::of(fields);
+        let flags = ["--device-name", "--timestamp-name"].into_iter().zip(names);
+        shape.flags.extend(flags.map(|(flag, names)| format!("{flag}={}", names.join(","))));
+        Box::leak(Box::new(Self { names, ..shape }))
+    }
+
+    fn of(fields: &[FieldShape]) -> Self {
         let mut flag = String::from("--fields=");
         for field in fields {
             field.write_flag(&mut flag);
             flag.push(',');
         }
         flag.pop();
-        Box::leak(Box::new(Self::told_by(fields, vec![flag])))
+        Self::told_by(fields, vec![flag])
     }
 
     fn told_by(fields: &[FieldShape], flags: Vec<String>) -> Self {
@@ -84,7 +101,7 @@ impl Shape {
         for (index, field) in fields.iter_mut().enumerate() {
             field.index = index;
         }
-        Self { fields, flags }
+        Self { fields, flags, names: [&["device_id"], &["timestamp"]] }
     }
 
     /// Returns the shape of a server that is told nothing: cpu and rps.
@@ -115,6 +132,9 @@ fn the_flag_says_all_of_it() {
     ];
     let shape = Shape::leak(&fields);
     assert_eq!(shape.flags, ["--fields=a?=-40..85.5~0.5,b,c?~2,d=0..1e6"]);
+    let renamed = Shape::leak_with(&fields, [&["id", "Host"], &["t"]]);
+    assert_eq!(renamed.flags[0], shape.flags[0]);
+    assert_eq!(renamed.flags[1..], ["--device-name=id,Host", "--timestamp-name=t"]);
     let order: Vec<_> = shape.fields().map(|field| (field.index, field.name.as_str())).collect();
     assert_eq!(order, [(0, "b"), (1, "d"), (2, "a"), (3, "c")]);
 }

@@ -9,7 +9,7 @@ use super::json::Json;
 use super::naive::{All, Device, Rules, check_counters};
 use super::recorded::{Recorded, Run, replay};
 use super::server::{analyze, body_of, connect_to_each_core, start_for};
-use super::shape::{Field, FieldShape, Shape, optional, required};
+use super::shape::{Field, FieldShape, Names, Shape, optional, required};
 use testkit::{Exposition, HttpClient};
 
 const ROWS: usize = 260;
@@ -46,7 +46,12 @@ fn literal(field: Field, second: usize, random: &mut fastrand::Rng) -> String {
 }
 
 /// An event of a device: some of the fields, in any order.
-fn event(shape: &'static Shape, second: usize, device: usize, random: &mut fastrand::Rng) -> Event {
+pub(crate) fn event(
+    shape: &'static Shape,
+    second: usize,
+    device: usize,
+    random: &mut fastrand::Rng,
+) -> Event {
     let (mut readings, mut nulls) = (Vec::new(), Vec::new());
     for field in shape.fields() {
         if random.f64() < share(shape, field, device) {
@@ -61,7 +66,8 @@ fn event(shape: &'static Shape, second: usize, device: usize, random: &mut fastr
     random.shuffle(&mut readings);
     let first = random.usize(..2 + readings.len() + nulls.len());
     let is_loud = random.u8(..) < 20;
-    Event { nulls, first, is_loud, ..Event::of(second, None, readings) }
+    let names = shape.names.map(|names| names[random.usize(..names.len())]);
+    Event { nulls, first, is_loud, names, ..Event::of(second, None, readings) }
 }
 
 fn recorded(shape: &'static Shape) -> Vec<Recorded> {
@@ -145,7 +151,7 @@ fn follow(recorded: &[Recorded], workers: usize) {
     let mut rest = events.as_slice();
     let mut random = fastrand::Rng::with_seed(workers as u64);
     while !rest.is_empty() {
-        let size = [1, 1, 1, 2, 5, 20][random.usize(..6)].min(rest.len());
+        let size = [1, 1, 1, 2, 5, 20, 130][random.usize(..7)].min(rest.len());
         let (batch, after) = rest.split_at(size);
         rest = after;
         let place = random.usize(..Form::BATCHES.len() + usize::from(size == 1));
@@ -212,7 +218,7 @@ fn names_of_one_and_of_64_bytes() {
 
 #[test]
 fn names_that_share_their_first_eight_bytes() {
-    check(Shape::leak(&[
+    let fields = [
         required("temperature_in").within("0", "100"),
         optional("temperature_out"),
         optional("Temperat"),
@@ -221,5 +227,39 @@ fn names_that_share_their_first_eight_bytes() {
         optional("temperature_in_2"),
         optional("temperature_in_the_cellar_of_the_house").deviating(5.0),
         optional("temperature_in_the_cellar_of_the_hut"),
-    ]));
+    ];
+    let names: Names = [&["temperature_id", "t"], &["temperature_time", "temperature_in_time"]];
+    check(Shape::leak_with(&fields, names));
+}
+
+#[test]
+fn numbers_that_are_hardly_finite_are_answered_in_json() {
+    let shape = Shape::leak(&[required("huge"), optional("tiny")]);
+    let server = start_for(shape, 2, &[]);
+    let mut client = server.client();
+    let [huge, tiny] = shape.fields().collect::<Vec<_>>().try_into().unwrap();
+    for second in 0..120 {
+        let literals = [
+            ["1.7976931348623157e308", "5e-324"],
+            ["-1.7976931348623157e308", "-0.0"],
+            ["1e200", "1e-400"],
+        ][second % 3];
+        let readings = vec![Reading::of(huge, literals[0]), Reading::of(tiny, literals[1])];
+        let event = Event::of(second, Some("extreme"), readings);
+        let response = client.post_without_type(event.json());
+        assert_eq!(response.text(), "{\"accepted\":1,\"anomalies\":0}\n");
+        for text in [analyze(&mut client, "extreme"), body_of(&mut client, "/analyze")] {
+            let members = Json(&text).members();
+            let (huge, tiny) = (members["huge"].members(), members["tiny"].members());
+            // What is too large for a double is null.
+            assert!(huge.values().all(|number| !number.0.contains("inf")), "{text}");
+            assert_eq!(huge["last"].value(), Some(event.values()[0]), "{text}");
+            assert_eq!(huge["count"].value(), Some((second + 1).min(50) as f64), "{text}");
+            assert_eq!(tiny["last"].value(), Some(event.values()[1]), "{text}");
+            assert_eq!(tiny["stddev"].value(), Some(0.0), "{text}");
+        }
+        assert_eq!(body_of(&mut client, &event.key()), event.stored());
+    }
+    let scrape = Exposition::request(&mut client);
+    assert_eq!(scrape.sum("corepulse_anomalies_total"), 0.0);
 }

@@ -1,8 +1,10 @@
 //! Devices that fall silent: forgotten, while what the instance has counted stays.
 
-use super::event::Event;
+use super::event::{Event, Reading};
 use super::json::Json;
-use super::server::{analyze, body_of, poll, start};
+use super::naive::{Device, Rules};
+use super::server::{analyze, body_of, poll, start, start_for};
+use super::shape::{Shape, optional, required};
 use std::time::{Duration, Instant};
 use testkit::{Exposition, StoreCounters};
 
@@ -57,4 +59,30 @@ fn a_silent_device_is_forgotten_and_no_total_falls() {
     assert_eq!(Json(&text).at("anomalies.recent").0, "[]", "{text}");
     let text = body_of(&mut client, "/analyze");
     assert_eq!(Json(&text).whole("totals.accepted"), 401, "{text}");
+}
+
+#[test]
+fn a_silent_devices_fields_are_forgotten_each_of_them() {
+    for fields in [
+        [optional("a"), optional("b"), optional("c")],
+        [required("a"), optional("b"), optional("c")],
+    ] {
+        let shape = Shape::leak(&fields);
+        let server = start_for(shape, 1, &["--device-ttl=1s"]);
+        let mut client = server.client();
+        let mut send = |second: usize, names: &str| {
+            let fields = shape.fields().filter(|field| names.contains(&field.name));
+            let readings = fields.map(|field| Reading::of(field, (second % 7).to_string()));
+            let event = Event::of(second, Some("d"), readings.collect());
+            assert_eq!(client.post_without_type(event.json()).status, 202);
+            event
+        };
+        for second in 0..60 {
+            send(second, if second % 2 == 0 { "abc" } else { "ab" });
+        }
+        poll(&mut server.client(), "/analyze?device_id=d", |response| response.status == 404);
+        let mut device = Device::under(Rules::default(), shape);
+        device.take(&send(60, "ac"));
+        device.check("d", &analyze(&mut server.client(), "d"));
+    }
 }
