@@ -6,10 +6,10 @@
 import sys
 import time
 
-from clients import mqtt, node_red
+from clients import influx, mqtt, node_red
 from server import Fault
 
-CHECKS = {"mqtt": mqtt.check, "node-red": node_red.check}
+CHECKS = {"mqtt": mqtt.check, "node-red": node_red.check, "influx": influx.check}
 
 
 def main():

@@ -1,6 +1,6 @@
-"""Node-RED from npm, headless, with the flow under `examples/clients/` and what ci/setup installed.
+"""Node-RED from npm, headless, with the flows under `examples/clients/`: JSON and line protocol.
 
-The flow is run as it is imported, but thirty times as often. The server ends meanwhile, and whoever
+They are run as they are imported, but thirty times as often. The server ends meanwhile, and whoever
 has its port then only hangs up: no reading may be lost. Something that is no reading comes back.
 """
 
@@ -20,25 +20,40 @@ module.exports = {
 };
 """
 SECONDS_BETWEEN = "0.03"
-ODD = {"id": "odd", "type": "inject", "z": "json", "once": True, "onceDelay": 0.1}
-ODD |= {"props": [{"p": "payload", "v": '[{"rps": 1}]', "vt": "json"}], "wires": [["request"]]}
+# Where what payload is put in that is no reading.
+ODD = [
+    ("json", "request", '[{"rps": 1}]'),
+    ("influx", "write", '[{"rps": 1}, {"device_id": "odd"}]'),
+]
 
 
 def write_flows(folder, url):
     address = url.removeprefix("http://")
-    text = pathlib.Path(ROOT, "examples/clients/node_red.json").read_text(encoding="utf-8")
-    flows = json.loads(text.replace("localhost:8080", address)) + [ODD]
+    flows = []
+    for name in ("node_red.json", "node_red_influx.json"):
+        text = pathlib.Path(ROOT, "examples/clients", name).read_text(encoding="utf-8")
+        flows += json.loads(text.replace("localhost:8080", address))
+    for flow, into, payload in ODD:
+        node = {"id": f"odd-{flow}", "type": "inject", "z": flow, "once": True, "onceDelay": 0.1}
+        node["props"] = [{"p": "payload", "v": payload, "vt": "json"}]
+        flows.append(node | {"wires": [[into]]})
     for node in flows:
         if node.get("repeat"):
             node["repeat"] = SECONDS_BETWEEN
     pathlib.Path(folder, "flows.json").write_text(json.dumps(flows), encoding="utf-8")
+    # What the editor asks for at the import.
+    secrets = {"server": {"token": "${COREPULSE_INGEST_TOKEN}"}}
+    pathlib.Path(folder, "flows_cred.json").write_text(json.dumps(secrets), encoding="utf-8")
     pathlib.Path(folder, "settings.js").write_text(SETTINGS, encoding="utf-8")
 
 
-def is_whole(redis, device, count_min):
-    """True if so many readings are there, and none of those in between is missing."""
-    numbers = sorted(metric["rps"] for metric in redis.metrics(device))
-    return len(numbers) >= count_min and numbers == list(range(len(numbers)))
+def is_whole(redis, counts_min):
+    """True if so many readings of each device are there, and none of those in between is missing."""
+    for device, count_min in counts_min.items():
+        numbers = sorted(metric["rps"] for metric in redis.metrics(device))
+        if len(numbers) < count_min or numbers != list(range(len(numbers))):
+            return False
+    return True
 
 
 def check(path):
@@ -54,14 +69,15 @@ def check(path):
             folder=folder,
         )
         with server, node_red:
-            wait_until(lambda: is_whole(redis, "node-red-1", 20), "Node-RED posts JSON")
-            wait_until(lambda: "[debug:refused]" in node_red.said(), "Node-RED is told of errors")
+            counts = {"node-red-1": 20, "node-red-2": 20}
+            wait_until(lambda: is_whole(redis, counts), "Node-RED posts JSON, and line protocol")
+            told = "[debug:refused]"
+            wait_until(
+                lambda: node_red.said().count(told) == len(ODD), "Node-RED is told of errors"
+            )
             server.stop()
             hang_up(url, 2)
-            count = redis.size()
+            counts = {device: len(redis.metrics(device)) + 50 for device in counts}
             server.start()
-            wait_until(
-                lambda: is_whole(redis, "node-red-1", count + 50),
-                "nothing that Node-RED posts was lost while the server was away",
-            )
+            wait_until(lambda: is_whole(redis, counts), "nothing was lost while it was away")
             return f"{redis.size()} readings"
