@@ -123,7 +123,8 @@ impl Analytics {
 
     /// Returns a writer for the events of one request that `core` received.
     pub fn writer(&self, core: usize, now: Now) -> ShardWriter<'_> {
-        ShardWriter { analytics: self, core, now, held: None, left: 0 }
+        let hold = if self.shards.len() == 1 { limits::EVENTS_PER_HOLD } else { 1 };
+        ShardWriter { analytics: self, core: self.core(core), now, held: None, left: 0, hold }
     }
 
     /// Publishes the pending events of a core to the window over all series. To be called once a
@@ -203,9 +204,8 @@ impl Analytics {
     }
 
     /// Returns the home shard of this hash, or of a core's anonymous series.
-    fn shard_for(&self, core: usize, hash: Option<IdHash>) -> Option<&Mutex<Shard>> {
-        let shards = self.shards.len();
-        let at = hash.map_or(core % shards, |hash| hash.shard(shards));
+    fn shard_for(&self, core: u32, hash: Option<IdHash>) -> Option<&Mutex<Shard>> {
+        let at = hash.map_or(core as usize, |hash| hash.shard(self.shards.len()));
         self.shards.get(at).map(|shard| &**shard)
     }
 
@@ -273,8 +273,10 @@ impl Analytics {
 /// a reader waits for the shard, so it stays locked for some events at a time.
 pub struct ShardWriter<'a> {
     analytics: &'a Analytics,
-    core: usize,
+    core: Option<&'a CoreState>,
     now: Now,
+    /// Events for which a lock may be held.
+    hold: usize,
     /// The lock of the only shard, while it is held.
     held: Option<MutexGuard<'a, Shard>>,
     /// Further events for which it may be held.
@@ -286,15 +288,16 @@ impl ShardWriter<'_> {
     /// device, or the core's own for an event without a device id. Appends its anomalies to
     /// `points`. Allocates only for a new device, or for a field that is new to its device.
     pub fn apply(&mut self, event: &Event<'_>, points: &mut Vec<Point>) -> Verdict {
-        let Self { analytics, now, .. } = *self;
+        let Self { analytics, now, core: Some(core), hold, .. } = *self else {
+            return Verdict::Refused;
+        };
         let key = event.device_id.map(|id| analytics.device_key(id));
-        let home = analytics.shard_for(self.core, key.map(|key| key.hash));
-        let (Some(home), Some(core)) = (home, analytics.core(self.core)) else {
+        let Some(home) = analytics.shard_for(core.number, key.map(|key| key.hash)) else {
             return Verdict::Refused;
         };
         let receiving = ReceivingCore { number: core.number, anomalies: &core.anomalies };
         let mut shard = self.held.take().unwrap_or_else(|| {
-            self.left = if analytics.shards.len() == 1 { limits::EVENTS_PER_HOLD } else { 1 };
+            self.left = hold;
             home.lock()
         });
         if let Some(verdict) = shard.apply(receiving, now, event, key, &analytics.quota, points) {

@@ -6,6 +6,7 @@ use super::optional_fields::FirstOptional;
 use super::sliding_counter::SlidingCounter;
 use super::window::Window;
 use crate::limits;
+use percore::clock::Now;
 
 /// A device: its id, the time of its last event, its counts, and the window of its required fields.
 #[derive(Clone, Debug)]
@@ -23,6 +24,14 @@ pub(super) struct Device {
 }
 
 impl Device {
+    /// Counts an event at this time.
+    #[inline(always)]
+    pub(super) fn take_event(&mut self, now: Now) {
+        // Cores read the clock before they take the lock, so the time may be an earlier one.
+        self.seen_ns = self.seen_ns.max(now.mono_ns);
+        self.accepted += 1;
+    }
+
     /// Returns the record of a device without events.
     pub(super) const fn new(id: DeviceId, seen_ns: u64) -> Self {
         Self {

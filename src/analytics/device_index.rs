@@ -74,11 +74,32 @@ impl DeviceId {
         }
     }
 
+    /// Returns true if it is this id.
+    #[inline(always)]
+    pub(super) fn is(&self, id: &[u8]) -> bool {
+        let own = self.as_bytes();
+        own.len() == id.len() && is_equal(own, id)
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Short(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
             Self::Long(id) => id,
         }
+    }
+}
+
+/// Returns true if two texts of one length are equal. Those of 8 to 16 bytes, as most ids are, are
+/// compared as two words that overlap, which costs less than a call.
+#[inline(always)]
+fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    let words = |text: &[u8]| {
+        let words = text.first_chunk::<8>().zip(text.last_chunk::<8>());
+        words.map(|(first, last)| (u64::from_ne_bytes(*first), u64::from_ne_bytes(*last)))
+    };
+    match (words(one), words(other)) {
+        (Some(one_words), Some(other_words)) if one.len() <= 16 => one_words == other_words,
+        _ => one == other,
     }
 }
 

@@ -52,6 +52,10 @@ pub(super) struct Swept {
 /// A shard of the devices.
 pub(super) struct Shard {
     rules: Rules,
+    /// The number of required fields.
+    required: usize,
+    /// The set of optional fields.
+    optional_bits: u16,
     /// The slots of devices, with their required fields.
     slots: Slots<Device>,
     optional: OptionalFields,
@@ -68,6 +72,8 @@ impl Shard {
         slots.push(Device::new(DeviceId::EMPTY, VACANT));
         Self {
             rules,
+            required: rules.schema.required().len(),
+            optional_bits: !rules.schema.required_set().bits(),
             slots,
             optional: OptionalFields::new(rules.window),
             index: DeviceIndex::new(),
@@ -90,18 +96,18 @@ impl Shard {
     ) -> Option<Verdict> {
         let slot = match key {
             None => ANONYMOUS,
-            Some(key) => self
-                .touch(key, now.mono_ns)
-                .or_else(|| self.insert(receiving.number, key, now.mono_ns, quota))?,
+            Some(key) => match self.find(key) {
+                Some(slot) => slot,
+                None => self.insert(receiving.number, key, now.mono_ns, quota)?,
+            },
         };
         let arrival = Arrival { event, slot, receiving, now };
-        let required = self.rules.schema.required_set();
         // The usual number has a branch of its own, so that its code stands here.
-        let mut is_anomalous = match self.rules.schema.required().len() {
+        let mut is_anomalous = match self.required {
             2 => self.apply_required::<2>(&arrival, points)?,
             _ => self.apply_other(&arrival, points)?,
         };
-        let optional = event.present.bits() & !required.bits();
+        let optional = event.present.bits() & self.optional_bits;
         if optional != 0 {
             is_anomalous |= self.apply_optional(&arrival, optional, points)?;
         }
@@ -111,9 +117,13 @@ impl Shard {
     /// Scores the required fields of an event, of which there are any number but the usual.
     #[inline(never)]
     fn apply_other(&mut self, arrival: &Arrival<'_>, points: &mut Vec<Point>) -> Option<bool> {
-        match self.rules.schema.required().len() {
+        match self.required {
             0 => {
-                self.slots.record_mut(arrival.slot)?.accepted += 1;
+                let device = self.slots.record_mut(arrival.slot)?;
+                if self.expiry.is_expired(device.seen_ns, arrival.now.mono_ns) {
+                    self.reset(arrival.slot);
+                }
+                self.slots.record_mut(arrival.slot)?.take_event(arrival.now);
                 Some(false)
             }
             1 => self.apply_required::<1>(arrival, points),
@@ -141,8 +151,12 @@ impl Shard {
         arrival: &Arrival<'_>,
         points: &mut Vec<Point>,
     ) -> Option<bool> {
-        let (device, mut row) = self.slots.write::<N>(arrival.slot)?;
-        device.accepted += 1;
+        let (mut device, mut row) = self.slots.write::<N>(arrival.slot)?;
+        if self.expiry.is_expired(device.seen_ns, arrival.now.mono_ns) {
+            self.reset(arrival.slot);
+            (device, row) = self.slots.write::<N>(arrival.slot)?;
+        }
+        device.take_event(arrival.now);
         let (window, timestamp_ms) = (&mut device.window, arrival.event.timestamp_ms);
         let values = arrival.event.values.first_chunk()?;
         let anomalous = series::apply(&self.rules, window, &mut row, 0, values, timestamp_ms);
@@ -171,22 +185,9 @@ impl Shard {
         Some(is_anomalous)
     }
 
-    /// Finds a known device and updates its time. One that has expired starts afresh in its slot.
-    fn touch(&mut self, key: DeviceKey<'_>, now_ns: u64) -> Option<u32> {
-        let slot = self.find(key)?;
-        let device = self.slots.record_mut(slot)?;
-        if self.expiry.is_expired(device.seen_ns, now_ns) {
-            self.reset(slot)?.seen_ns = now_ns;
-        } else {
-            // Cores read the clock before they take the lock, so the time may be an earlier one.
-            device.seen_ns = device.seen_ns.max(now_ns);
-        }
-        Some(slot)
-    }
-
     fn find(&self, key: DeviceKey<'_>) -> Option<u32> {
         self.index.find(key.hash, |slot| {
-            self.slots.record(slot).is_some_and(|device| device.id.as_bytes() == key.id)
+            self.slots.record(slot).is_some_and(|device| device.id.is(key.id))
         })
     }
 
@@ -216,17 +217,17 @@ impl Shard {
         Some(slot)
     }
 
-    /// Resets a slot's state for its next device.
+    /// Resets a slot's state: for its next device, or for its own that was silent for so long that
+    /// it starts afresh.
     #[cold]
-    fn reset(&mut self, slot: u32) -> Option<&mut Device> {
+    fn reset(&mut self, slot: u32) {
         self.slots.clear(slot);
-        let device = self.slots.record_mut(slot)?;
-        self.optional.free(&mut device.optional);
-        *device = Device {
-            generation: device.generation.wrapping_add(1),
-            ..Device::new(std::mem::replace(&mut device.id, DeviceId::EMPTY), VACANT)
-        };
-        Some(device)
+        if let Some(device) = self.slots.record_mut(slot) {
+            self.optional.free(&mut device.optional);
+            let id = std::mem::replace(&mut device.id, DeviceId::EMPTY);
+            let generation = device.generation.wrapping_add(1);
+            *device = Device { generation, ..Device::new(id, 0) };
+        }
     }
 
     /// Adds the counts of this shard to a partial summary, and its last anomalies to `recent`.
@@ -303,6 +304,9 @@ impl Shard {
                 let hash = ids.hash(device.id.as_bytes());
                 device.id = DeviceId::EMPTY;
                 self.reset(slot);
+                if let Some(device) = self.slots.record_mut(slot) {
+                    device.seen_ns = VACANT;
+                }
                 self.index.remove(hash, slot);
                 self.free.push(slot);
                 freed += 1;

@@ -109,6 +109,13 @@ impl FieldRows {
         }
     }
 
+    /// Returns the values and literals of the row to be filled, for which there is room.
+    #[inline(always)]
+    pub(super) fn row_mut(&mut self) -> Option<(&mut [f64], &mut [Span])> {
+        let row = self.row..self.row + self.stride;
+        Some((self.values.get_mut(row.clone())?, self.literals.get_mut(row)?))
+    }
+
     #[cold]
     fn grow(&mut self) {
         self.values.resize(self.row + self.stride, 0.0);

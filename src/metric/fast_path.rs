@@ -8,7 +8,7 @@
 use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::batch::{EventSpans, FieldRows, Span};
 use crate::metric::device_id::is_device_id_byte;
-use crate::metric::member::{Member, MemberTable, OBJECT_START};
+use crate::metric::member::{Member, MemberTable};
 use crate::metric::number::{INTEGER_DIGITS_MAX, scan_digits, scan_number, scan_short_number};
 use crate::metric::timestamp;
 use crate::schema::{Field, FieldSet};
@@ -28,20 +28,24 @@ pub(super) fn parse(
     let mut spans = EventSpans::default();
     let mut present = 0;
     let mut at = start + 1;
-    let mut before = OBJECT_START;
+    let mut cursor = members.start();
+    let (values, literals) = rows.row_mut()?;
     loop {
-        let (member, place, end) = members.read(text, at, before)?;
-        before = place;
+        let (entry, end) = members.read(text, at, &mut cursor)?;
         at = skip_space(text, end);
-        at = match member {
-            Member::Value(field) => parse_value(rows, field, text, at)?,
+        at = match entry.member {
+            Member::Value(field) => {
+                let (place, literal) =
+                    (values.get_mut(field.index())?, literals.get_mut(field.index())?);
+                parse_value((place, literal), field, text, at)?
+            }
             Member::Timestamp(_) => parse_timestamp(&mut spans, text, at, latest_ms)?,
             Member::DeviceId(_) => parse_device_id(&mut spans, text, at)?,
         };
-        if present & member.bit() != 0 {
+        if present & entry.bit != 0 {
             return None;
         }
-        present |= member.bit();
+        present |= entry.bit;
         match text.get(at)? {
             b',' => at = skip_space(text, at + 1),
             b'}' => break,
@@ -49,8 +53,10 @@ pub(super) fn parse(
         }
     }
     spans.present = FieldSet::from_bits(present as u16);
-    let is_complete = spans.present.is_event(required);
-    spans.row = is_complete.then(|| rows.end_row())?;
+    if !spans.present.is_event(required) {
+        return None;
+    }
+    spans.row = rows.end_row();
     Some((spans, at + 1))
 }
 
@@ -62,7 +68,12 @@ fn skip_space(text: &[u8], at: usize) -> usize {
 
 /// Parses a number that the field takes, and returns its end.
 #[inline(always)]
-fn parse_value(rows: &mut FieldRows, field: Field, text: &[u8], at: usize) -> Option<usize> {
+fn parse_value(
+    (place, literal): (&mut f64, &mut Span),
+    field: Field,
+    text: &[u8],
+    at: usize,
+) -> Option<usize> {
     let number = match scan_short_number(text, at) {
         Some(number) => number,
         None => scan_number(text, at).ok()?,
@@ -72,7 +83,8 @@ fn parse_value(rows: &mut FieldRows, field: Field, text: &[u8], at: usize) -> Op
     if !field.accepts(value) {
         return None;
     }
-    rows.set(field.index(), value, Span::new(at, number.end));
+    *place = value;
+    *literal = Span::new(at, number.end);
     Some(number.end)
 }
 

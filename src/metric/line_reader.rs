@@ -12,7 +12,7 @@ use crate::metric::event_writer::EventWriter;
 use crate::metric::line_protocol::line_error::{LineError, LineExpected};
 use crate::metric::line_protocol::precision::Precision;
 use crate::metric::line_protocol::{FieldValue, LineVisitor, ValueKind, bad_line_end, read_line};
-use crate::metric::member::{Member, MemberTable, OBJECT_START};
+use crate::metric::member::{Member, MemberCursor, MemberTable};
 use crate::metric::number::{INTEGER_DIGITS_MAX, scan_digits, scan_whole_number};
 use crate::metric::rejection::{JsonKind, Rejection};
 use crate::metric::unusual_number;
@@ -36,8 +36,8 @@ struct LineEvent<'a> {
     precision: Precision,
     /// The tag that names the device: its place among the tags that may, its key and its value.
     device: Option<(usize, Range<usize>, Range<usize>)>,
-    /// The place of the field before in the table of fields.
-    before: usize,
+    /// The place behind the field before.
+    cursor: MemberCursor,
 }
 
 impl LineReader {
@@ -59,8 +59,8 @@ impl LineReader {
         // It cannot be among the names that are not known, as it has none.
         event.set_present(TIME, start);
         let fields = &mut self.fields;
-        let (device, before) = (None, OBJECT_START);
-        let mut line = LineEvent { text, fields, writer, event, precision, device, before };
+        let (device, cursor) = (None, fields.start());
+        let mut line = LineEvent { text, fields, writer, event, precision, device, cursor };
         match read_line(text, start, &mut line) {
             Ok(end) => (line.writer.finish(&line.event), end),
             Err(error) => {
@@ -101,11 +101,8 @@ impl LineVisitor for LineEvent<'_> {
     }
 
     fn field(&mut self, key: Range<usize>, value: FieldValue) {
-        let member = match self.fields.read(self.text, key.start, self.before) {
-            Some((member, place, _)) => {
-                self.before = place;
-                Some(member)
-            }
+        let member = match self.fields.read(self.text, key.start, &mut self.cursor) {
+            Some((entry, _)) => Some(entry.member),
             None => self.fields.of_name(self.bytes(&key)),
         };
         if let Some(Member::Value(field)) = member {

@@ -71,23 +71,34 @@ pub(super) struct MemberTable {
     entries: Vec<Entry>,
 }
 
+/// A member with its pattern: the name and what is around it, `"cpu":` or `cpu=`.
 #[derive(Clone, Debug)]
-struct Entry {
+pub(super) struct Entry {
     /// The first sixteen bytes of the pattern, as far as it has so many.
     words: [u64; 2],
     masks: [u64; 2],
-    /// The name with what is around it: `"cpu":` or `cpu=`.
-    pattern: Box<[u8]>,
-    member: Member,
+    /// The bytes of the pattern.
+    bytes: usize,
+    pub(super) member: Member,
+    /// Its bit, see [`Member::bit`].
+    pub(super) bit: u32,
     /// The place of the entry that followed this one the last time.
-    follower: usize,
+    follower: u32,
+    /// The place of this entry.
+    place: u32,
+    pattern: Box<[u8]>,
 }
 
 /// The bytes that are compared as words.
 const WORD_BYTES: usize = 16;
 
-/// The place of the entry that stands for the start of an object or line and matches nothing.
-pub(super) const OBJECT_START: usize = 0;
+/// A place between the members of an object or line: after one of them, or before the first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MemberCursor {
+    before: u32,
+    /// The place of the entry that is expected next.
+    guess: u32,
+}
 
 impl MemberTable {
     /// Makes the table of the fields of a schema, as line protocol writes them: `cpu=`.
@@ -106,38 +117,49 @@ impl MemberTable {
         Self::with_start(devices.chain(times).chain(fields).map(entry))
     }
 
-    /// Makes a table of these entries behind the one that stands for the start.
+    /// Makes a table of these entries behind the one that stands for the start and matches nothing.
     fn with_start(entries: impl Iterator<Item = Entry>) -> Self {
         let start = Entry::new(Member::Timestamp(""), String::new());
         let start = Entry { words: [1; 2], masks: [0; 2], ..start };
-        Self { entries: std::iter::once(start).chain(entries).collect() }
+        let entries = std::iter::once(start).chain(entries);
+        Self {
+            entries: (0..).zip(entries).map(|(place, entry)| Entry { place, ..entry }).collect(),
+        }
     }
 
-    /// Returns the member whose canonical name, with what is around it, is at `at`; its place, and
-    /// the end of the colon or the equals sign. `before` is the place of the member before it.
+    /// Returns the place before the first member of an object or line.
+    #[inline(always)]
+    pub(super) fn start(&self) -> MemberCursor {
+        self.entries.first().map_or(MemberCursor { before: 0, guess: 0 }, Entry::cursor)
+    }
+
+    /// Returns the member whose canonical name, with what is around it, is at `at`, and the end of
+    /// the colon or the equals sign. Moves the cursor behind it.
     #[inline(always)]
     pub(super) fn read(
         &mut self,
         text: &[u8],
         at: usize,
-        before: usize,
-    ) -> Option<(Member, usize, usize)> {
+        cursor: &mut MemberCursor,
+    ) -> Option<(&Entry, usize)> {
         let word = load_word(text, at);
-        let guess = self.entries.get(before)?.follower;
-        let entry = self.entries.get(guess)?;
-        if entry.is_at(text, at, word) {
-            return Some((entry.member, guess, at + entry.pattern.len()));
-        }
-        self.search(text, at, before)
+        let is_guessed = |entry: &&Entry| entry.is_at(text, at, word);
+        let place = cursor.guess as usize;
+        let place = match self.entries.get(place).filter(is_guessed) {
+            Some(_) => place,
+            None => self.search(text, at, *cursor)?,
+        };
+        let entry = self.entries.get(place)?;
+        *cursor = entry.cursor();
+        Some((entry, at + entry.bytes))
     }
 
     #[inline(never)]
-    fn search(&mut self, text: &[u8], at: usize, before: usize) -> Option<(Member, usize, usize)> {
+    fn search(&mut self, text: &[u8], at: usize, cursor: MemberCursor) -> Option<usize> {
         let word = load_word(text, at);
         let place = self.entries.iter().position(|entry| entry.is_at(text, at, word))?;
-        self.entries.get_mut(before)?.follower = place;
-        let entry = self.entries.get(place)?;
-        Some((entry.member, place, at + entry.pattern.len()))
+        self.entries.get_mut(cursor.before as usize)?.follower = u32::try_from(place).ok()?;
+        Some(place)
     }
 
     /// Returns the member of this name in any case, as the Go service matched names.
@@ -154,19 +176,33 @@ impl Entry {
             bytes @ 0..8 => (1_u64 << (8 * bytes)) - 1,
             _ => u64::MAX,
         };
-        let masks = [mask(0), mask(8)];
-        let words = [load_word(&pattern, 0), load_word(&pattern, 8)];
-        Self { words, masks, pattern, member, follower: OBJECT_START }
+        Self {
+            words: [load_word(&pattern, 0), load_word(&pattern, 8)],
+            masks: [mask(0), mask(8)],
+            bytes: pattern.len(),
+            member,
+            bit: member.bit(),
+            follower: 0,
+            place: 0,
+            pattern,
+        }
+    }
+
+    /// Returns the place behind this member.
+    #[inline(always)]
+    const fn cursor(&self) -> MemberCursor {
+        MemberCursor { before: self.place, guess: self.follower }
     }
 
     /// Returns true if the pattern is at `at`, where `word` was loaded.
     #[inline(always)]
     fn is_at(&self, text: &[u8], at: usize, word: u64) -> bool {
-        let [first, second] = self.words;
-        let [first_mask, second_mask] = self.masks;
-        word & first_mask == first
-            && (second_mask == 0 || load_word(text, at + 8) & second_mask == second)
-            && (self.pattern.len() <= WORD_BYTES || self.is_long_at(text, at))
+        let ([first, second], [first_mask, second_mask]) = (self.words, self.masks);
+        if word & first_mask != first || self.bytes <= 8 {
+            return word & first_mask == first;
+        }
+        let is_second = load_word(text, at + 8) & second_mask == second;
+        is_second && (self.bytes <= WORD_BYTES || self.is_long_at(text, at))
     }
 
     #[inline(never)]

@@ -15,7 +15,7 @@ use crate::metric::event_builder::EventBuilder;
 use crate::metric::event_writer::EventWriter;
 use crate::metric::fast_path;
 use crate::metric::json_error::{Expected, JsonError};
-use crate::metric::member::{Member, MemberTable, OBJECT_START};
+use crate::metric::member::{Member, MemberTable};
 use crate::metric::number::{scan_number, scan_whole_number};
 use crate::metric::rejection::{JsonKind, Rejection};
 use crate::metric::scan::{
@@ -79,18 +79,15 @@ impl ObjectReader {
     fn read_object(&mut self, text: &[u8], start: usize, depth: usize) -> Result<Item, JsonError> {
         self.writer.rows.begin_row();
         let mut event = EventBuilder::new(start);
-        let mut before = OBJECT_START;
+        let mut cursor = self.members.start();
         let mut at = skip_blanks(text, start + 1);
         if text.get(at) == Some(&b'}') {
             return Ok((self.writer.finish(&event), at + 1));
         }
         loop {
             let name_at = at;
-            let (member, name_end, colon_end) = match self.members.read(text, at, before) {
-                Some((member, place, end)) => {
-                    before = place;
-                    (Some(member), end - 1, end)
-                }
+            let (member, name_end, colon_end) = match self.members.read(text, at, &mut cursor) {
+                Some((entry, end)) => (Some(entry.member), end - 1, end),
                 None => self.read_name(text, at)?,
             };
             at = skip_blanks(text, colon_end);
