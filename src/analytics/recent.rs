@@ -111,24 +111,25 @@ impl Ring {
             self.values.extend_from_slice(values);
             return;
         }
-        let places = self.next * values.len()..(self.next + 1) * values.len();
-        if let (Some(event), Some(places)) =
-            (self.events.get_mut(self.next), self.values.get_mut(places))
-        {
+        if let Some(event) = self.events.get_mut(self.next) {
             *event = (order, timestamp_ms);
-            places.copy_from_slice(values);
         }
+        let places = self.values.get_mut(self.next * values.len()..).unwrap_or_default();
+        places.iter_mut().zip(values).for_each(|(place, value)| *place = *value);
         self.next = if self.next + 1 < self.limit { self.next + 1 } else { 0 };
     }
 
     /// Calls `take` with each event, oldest first.
+    #[inline]
     fn for_each(&self, mut take: impl FnMut(OrderKey, i64, &[f64])) {
-        for at in (self.next..self.events.len()).chain(0..self.next) {
-            let values = at * self.fields.len()..(at + 1) * self.fields.len();
-            if let (Some(&(order, timestamp_ms)), Some(values)) =
-                (self.events.get(at), self.values.get(values))
-            {
-                take(order, timestamp_ms, values);
+        let width = self.fields.len();
+        let (newer, older) = self.events.split_at_checked(self.next).unwrap_or_default();
+        let values = self.values.split_at_checked(self.next * width).unwrap_or_default();
+        for (events, mut values) in [(older, values.1), (newer, values.0)] {
+            for (order, timestamp_ms) in events {
+                let (own, rest) = values.split_at_checked(width).unwrap_or_default();
+                take(*order, *timestamp_ms, own);
+                values = rest;
             }
         }
     }

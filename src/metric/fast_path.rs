@@ -18,7 +18,7 @@ use crate::schema::{Field, FieldSet};
 /// An accepted object is ASCII without line ends, and has the `required` fields and at least one.
 #[inline(always)]
 pub(super) fn parse(
-    members: &mut MemberTable,
+    members: &MemberTable,
     rows: &mut FieldRows,
     required: FieldSet,
     text: &[u8],

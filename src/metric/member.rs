@@ -1,5 +1,7 @@
 //! Members of a metric's object that have a meaning here, and how their names are found.
 
+use std::cell::Cell;
+
 use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::number::load_word;
 use crate::schema::{Field, Schema};
@@ -83,7 +85,7 @@ pub(super) struct Entry {
     /// Its bit, see [`Member::bit`].
     pub(super) bit: u32,
     /// The place of the entry that followed this one the last time.
-    follower: u32,
+    follower: Cell<u32>,
     /// The place of this entry.
     place: u32,
     pattern: Box<[u8]>,
@@ -137,29 +139,27 @@ impl MemberTable {
     /// the colon or the equals sign. Moves the cursor behind it.
     #[inline(always)]
     pub(super) fn read(
-        &mut self,
+        &self,
         text: &[u8],
         at: usize,
         cursor: &mut MemberCursor,
     ) -> Option<(&Entry, usize)> {
         let word = load_word(text, at);
-        let is_guessed = |entry: &&Entry| entry.is_at(text, at, word);
-        let place = cursor.guess as usize;
-        let place = match self.entries.get(place).filter(is_guessed) {
-            Some(_) => place,
-            None => self.search(text, at, *cursor)?,
+        let guessed = self.entries.get(cursor.guess as usize);
+        let entry = match guessed {
+            Some(entry) if entry.is_at(text, at, word) => entry,
+            _ => self.search(text, at, *cursor)?,
         };
-        let entry = self.entries.get(place)?;
         *cursor = entry.cursor();
         Some((entry, at + entry.bytes))
     }
 
     #[inline(never)]
-    fn search(&mut self, text: &[u8], at: usize, cursor: MemberCursor) -> Option<usize> {
+    fn search(&self, text: &[u8], at: usize, cursor: MemberCursor) -> Option<&Entry> {
         let word = load_word(text, at);
-        let place = self.entries.iter().position(|entry| entry.is_at(text, at, word))?;
-        self.entries.get_mut(cursor.before as usize)?.follower = u32::try_from(place).ok()?;
-        Some(place)
+        let entry = self.entries.iter().find(|entry| entry.is_at(text, at, word))?;
+        self.entries.get(cursor.before as usize)?.follower.set(entry.place);
+        Some(entry)
     }
 
     /// Returns the member of this name in any case, as the Go service matched names.
@@ -182,7 +182,7 @@ impl Entry {
             bytes: pattern.len(),
             member,
             bit: member.bit(),
-            follower: 0,
+            follower: Cell::new(0),
             place: 0,
             pattern,
         }
@@ -190,8 +190,8 @@ impl Entry {
 
     /// Returns the place behind this member.
     #[inline(always)]
-    const fn cursor(&self) -> MemberCursor {
-        MemberCursor { before: self.place, guess: self.follower }
+    fn cursor(&self) -> MemberCursor {
+        MemberCursor { before: self.place, guess: self.follower.get() }
     }
 
     /// Returns true if the pattern is at `at`, where `word` was loaded.
