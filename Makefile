@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	interop instructions deploy image rolling instructions-record bench build run replay load \
-	perf perf-floor peers perf-peers perf-load perf-analyze perf-scale perf-idle profiles \
+	perf perf-floor perf-forms peers perf-peers perf-load perf-analyze perf-scale perf-idle profiles \
 	flamegraphs idle-connections greedy soak clean
 
 # How long a soak takes.
@@ -68,6 +68,10 @@ perf-peers: peers ## Compare the server with all of them, from memory and with R
 	cargo build --release --locked --workspace
 	target/release/compare --rounds 5 --seconds 2 --scenarios single,pipelined,ndjson --redis \
 		--name peers --record
+
+perf-forms: ## What an event costs in each form of a body, and with other fields
+	cargo build --release --locked --package corepulse-perf --bin forms
+	target/release/forms
 
 perf-load: ## Latency of an open loop with Redis: 1,000 requests/s, and half of saturation
 	cargo build --release --locked --workspace

@@ -8,6 +8,7 @@
 #![expect(missing_docs, reason = "the macros of gungraun make modules without any")]
 #![expect(clippy::panic, reason = "a count over wrong answers must not be reported")]
 
+use corepulse::schema::Schema;
 use corepulse_perf::offline::{OfflineServer, START_MS, memory_store};
 use corepulse_perf::scenario::{Scenario, Traffic};
 use gungraun::{
@@ -43,7 +44,7 @@ fn received(scenario: Scenario, turns: usize) -> Vec<Vec<u8>> {
 }
 
 fn prepared(turns: Vec<Vec<u8>>, events: usize) -> Prepared {
-    let mut server = OfflineServer::new(memory_store());
+    let mut server = OfflineServer::new(memory_store(Schema::standard()), Schema::standard());
     for turn in received(Scenario::Ndjson, WARM_UP_BATCHES) {
         server.turn(&turn);
     }

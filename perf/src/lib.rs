@@ -21,7 +21,8 @@
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
 //!
 //! What does not depend on the machine is counted instead: [`offline`] is a server of one core
-//! without a kernel, whose instructions `benches/instructions.rs` counts.
+//! without a kernel, whose instructions `benches/instructions.rs` counts; [`forms`] compares on it
+//! what an event costs in each form of a body.
 
 #![expect(missing_docs, reason = "a name says it where nothing else has to be said")]
 
@@ -30,6 +31,7 @@ pub mod comparison;
 pub mod cores;
 pub mod devices;
 pub mod drive;
+pub mod forms;
 pub mod generator;
 pub mod limit;
 pub mod measurement;

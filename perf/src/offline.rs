@@ -60,18 +60,19 @@ impl JobQueue for Jobs {
 
 /// Returns the embedded store, as small as a warm-up fills.
 #[must_use]
-pub fn memory_store() -> Store {
-    Store::memory(Schema::standard(), 1, STORE_BYTES, TTL_MS)
+pub fn memory_store(schema: &'static Schema) -> Store {
+    Store::memory(schema, 1, STORE_BYTES, TTL_MS)
 }
 
 impl OfflineServer {
-    /// Returns a server that keeps what it accepts in `store`, which is for one core.
+    /// Returns a server of metrics of a schema that keeps what it accepts in `store`, which is for
+    /// one core.
     #[must_use]
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: Store, schema: &'static Schema) -> Self {
         let jobs = Jobs::default();
         let config = EngineConfig::for_workers(1);
         let state = Arc::new(State {
-            analytics: Analytics::new(analytics_settings(), 1),
+            analytics: Analytics::new(analytics_settings(schema), 1),
             store,
             counters: Arc::new(Counters::new(1, LABELS)),
             latency: Arc::new(Latency::new(1, NAMES.len())),
@@ -80,7 +81,7 @@ impl OfflineServer {
             exposition: Exposition::default(),
             cors: None,
             jobs: Box::new(jobs.clone()),
-            settings: settings(config.limits.body_bytes_max),
+            settings: settings(schema, config.limits.body_bytes_max),
         });
         let mut core = OfflineCore::new(Service::new(0, Arc::clone(&state)), &config);
         let connection = core.connect(time(0));
@@ -122,9 +123,9 @@ fn time(mono_ns: u64) -> Now {
 }
 
 /// Returns the defaults of the server.
-fn analytics_settings() -> AnalyticsSettings {
+const fn analytics_settings(schema: &'static Schema) -> AnalyticsSettings {
     AnalyticsSettings {
-        schema: Schema::standard(),
+        schema,
         window: 50,
         threshold: 2.0,
         min_samples: 16,
@@ -134,9 +135,9 @@ fn analytics_settings() -> AnalyticsSettings {
     }
 }
 
-fn settings(body_bytes_max: usize) -> Settings {
+fn settings(schema: &'static Schema, body_bytes_max: usize) -> Settings {
     Settings {
-        schema: Schema::standard(),
+        schema,
         instance: "offline".to_owned(),
         cores: 1,
         body_bytes_max,

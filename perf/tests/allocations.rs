@@ -56,7 +56,7 @@ fn turns(scenario: Scenario, count: usize) -> Vec<Vec<u8>> {
 /// Returns the allocations of a core for these turns, after it has been at work for a while with
 /// such turns and others.
 fn allocated(store: Store, warm_up: &[Vec<u8>], measured: &[Vec<u8>]) -> AllocationInfo {
-    let mut server = OfflineServer::new(store);
+    let mut server = OfflineServer::new(store, Schema::standard());
     for turn in turns(Scenario::Ndjson, WARM_UP).iter().chain(warm_up) {
         server.turn(turn);
     }
@@ -78,7 +78,7 @@ fn request(body: &str) -> Vec<u8> {
 }
 
 fn assert_none(scenario: Scenario, warm_up: usize, measured: usize) {
-    for store in [memory_store, redis_store] {
+    for store in [|| memory_store(Schema::standard()), redis_store] {
         let all = turns(scenario, warm_up + measured);
         let (warm_up, measured) = all.split_at(warm_up);
         let info = allocated(store(), warm_up, measured);
@@ -146,7 +146,7 @@ fn anomalies_and_bad_lines_allocate_nothing() {
         turns[spike] = turn(1000);
     }
     let (warm_up, measured) = turns.split_at(150);
-    for store in [memory_store, redis_store] {
+    for store in [|| memory_store(Schema::standard()), redis_store] {
         let info = allocated(store(), warm_up, measured);
         assert_eq!((info.count_total, info.bytes_total), (0, 0), "{info:?}");
     }
@@ -160,6 +160,6 @@ fn a_new_device_with_a_long_name_allocates() {
     let head =
         format!("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
     let turn = [(head + &body).into_bytes()];
-    assert!(allocated(memory_store(), &[], &turn).count_total > 0);
-    assert_eq!(allocated(memory_store(), &turn, &turn).count_total, 0);
+    assert!(allocated(memory_store(Schema::standard()), &[], &turn).count_total > 0);
+    assert_eq!(allocated(memory_store(Schema::standard()), &turn, &turn).count_total, 0);
 }
