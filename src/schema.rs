@@ -62,6 +62,16 @@ impl Field {
         self.0.min <= value && value <= self.0.max
     }
 
+    /// Returns the values that the field takes; `None` for every finite number.
+    pub fn range(self) -> Option<RangeInclusive<f64>> {
+        self.0.options.range.clone()
+    }
+
+    /// Returns the value of the field that is nearest to a finite one.
+    pub fn nearest(self, value: f64) -> f64 {
+        value.max(self.0.min).min(self.0.max)
+    }
+
     /// Returns the least distance from the mean that is an anomaly.
     #[inline(always)]
     pub const fn least_deviation(self) -> f64 {

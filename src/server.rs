@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::analytics::{Analytics, AnalyticsSettings};
 use crate::api::cors::Cors;
+use crate::api::openapi::Description;
 use crate::api::route::{LABELS, NAMES};
 use crate::api::service::Service;
 use crate::api::state::{Settings, State};
@@ -105,6 +106,7 @@ impl Server {
             flushes,
             busy_ratios: BusyRatios::new(clock.now()),
             exposition: Exposition::default(),
+            description: Description::new(schema),
             jobs: queue,
             cors: config.cors_origin.as_ref().map(Cors::new),
             settings: settings(config, schema, workers, connections_max),

@@ -3,6 +3,7 @@
 
 use corepulse::analytics::{Analytics, AnalyticsSettings};
 use corepulse::api::jobs::{Execution, Job, JobError, JobQueue, Lane};
+use corepulse::api::openapi::Description;
 use corepulse::api::route::{LABELS, NAMES};
 use corepulse::api::service::Service;
 use corepulse::api::state::{Settings, State};
@@ -79,6 +80,7 @@ impl OfflineServer {
             flushes: Arc::new(Latency::new(1, 1)),
             busy_ratios: BusyRatios::new(Now::default()),
             exposition: Exposition::default(),
+            description: Description::new(Schema::standard()),
             cors: None,
             jobs: Box::new(jobs.clone()),
             settings: settings(schema, config.limits.body_bytes_max),

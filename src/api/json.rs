@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use sonic_rs::RawNumber;
 
@@ -62,6 +63,11 @@ pub fn append_line(out: &mut Vec<u8>, value: &impl Serialize) {
 pub fn append(out: &mut Vec<u8>, value: &impl Serialize) {
     // Writing into memory cannot fail, and neither can the values of answers.
     let _ = sonic_rs::to_writer(out, value);
+}
+
+/// Reads a value of JSON; `None` if it is none.
+pub fn read<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    sonic_rs::from_slice(json).ok()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::ingest_error::IngestError;
 use super::meter::Meter;
 use super::route::{NAMES, REFUSED, Route};
 use super::state::State;
-use super::{analyze, debug, health, index, lookup, openapi, profile, query, scrape};
+use super::{analyze, debug, health, index, lookup, profile, query, scrape};
 use percore::clock::Now;
 use percore::http::handler::{self, Context, Handler, Reply, retry_after};
 use percore::http::peer::Peer;
@@ -96,7 +96,7 @@ impl Service {
             Route::Ping => health::ping(index),
             Route::Ready => health::ready(context.draining, body, index),
             Route::Index => index::answer(body, index),
-            Route::OpenApi => openapi::answer(request.method, body, index),
+            Route::OpenApi => state.description.answer(request.method, body, index),
             Route::Analyze => return analyze::answer(request, state, context, body, index),
             Route::Scrape => return scrape::answer(request, state, context, body, index),
             Route::Lookup(_) if !is_authorized(&request.headers, state) => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cors::Cors;
 use super::jobs::{Execution, Job, JobQueue, Lane};
+use super::openapi::Description;
 use crate::analytics::Analytics;
 use crate::config::Secret;
 use crate::schema::Schema;
@@ -33,6 +34,8 @@ pub struct State {
     pub exposition: Exposition,
     /// The queues of the control threads.
     pub jobs: Box<dyn JobQueue>,
+    /// The description of the API for programs.
+    pub description: Description,
     /// The headers for pages in browsers, if any may read answers.
     pub cors: Option<Cors>,
     /// The settings that answers depend on.

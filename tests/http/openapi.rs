@@ -9,7 +9,7 @@ use corepulse::api::route::{NAMES, REFUSED, Route};
 use corepulse::limits::{
     ANSWER_ITEMS_MAX, BATCH_EVENTS_MAX, DEVICE_ID_BYTES_MAX, RECENT_ANOMALIES_MAX,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::http_client::post_with;
 use testkit::{assert_problem, get, post};
 
@@ -74,6 +74,247 @@ fn the_document_is_served_as_it_stands() {
     let answer = InProcessServer::start(&[]).client().request(&get("/openapi.json"));
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
     assert_eq!(answer.text(), include_str!("../../openapi.json"));
+}
+
+/// The configurations that descriptions are checked for: the options, and the fields by name.
+const CONFIGURATIONS: [&[&str]; 4] = [
+    &[],
+    &["--fields", "temperature?=-40..125~0.5,humidity?=0..100,battery?"],
+    &["--fields", SIXTEEN],
+    &[
+        "--fields",
+        "a=-2e300..-1e300,b?=1e-9..1e-3",
+        "--device-name",
+        "deviceId,sensor",
+        "--timestamp-name",
+        "ts,time",
+        "--device-tag",
+        "sensor_id",
+    ],
+];
+
+/// Names of 1 to 64 bytes, some with the same first eight, and ranges of all kinds.
+const SIXTEEN: &str = "a,bc?=0..1,pressure=300..1100,pressure1?=0..1e6,pressure_2,\
+    pressure_03?=5..5,pressure_004=-1e300..1e300,x?,Y=0..1000,z_?,\
+    _=-1..1,0?=1e-9..2e-9,exactly_sixteen_=0..0,\
+    name_of_14_by?,name_of_13=0..1e12,\
+    nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn?";
+
+/// A server of one of them, with what it says of itself.
+struct Described {
+    running: InProcessServer,
+    document: Value,
+}
+
+impl Described {
+    fn start(flags: &[&str]) -> Self {
+        let running = InProcessServer::start(flags);
+        let answer = running.client().request(&get("/openapi.json"));
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+        Self { document: answer.json(), running }
+    }
+
+    fn schema(&self, name: &str) -> &Value {
+        &self.document["components"]["schemas"][name]
+    }
+
+    /// The example of an answer.
+    fn example(&self, response: &str) -> &Value {
+        let response = &self.document["components"]["responses"][response];
+        &response["content"]["application/json"]["example"]
+    }
+
+    fn fields(&self) -> Vec<&str> {
+        texts(&self.schema("Field")["enum"])
+    }
+
+    /// Returns the status of the answer to one metric, and its JSON.
+    fn send(&self, metric: &Value) -> (u16, Value) {
+        let answer = self.running.client().request(&post(metric.to_string().as_bytes()));
+        (answer.status, answer.json())
+    }
+
+    /// A metric with all members whose names are `names`, each with a value that is documented.
+    fn metric(&self, names: &[&str]) -> Value {
+        let properties = &self.schema("Metric")["properties"];
+        let value = |name: &&str| match properties[*name].get("minimum") {
+            Some(minimum) => minimum.clone(),
+            None => json!(21.5),
+        };
+        names.iter().map(|name| ((*name).to_owned(), value(name))).collect()
+    }
+}
+
+fn texts(array: &Value) -> Vec<&str> {
+    array.as_array().into_iter().flatten().map(|text| text.as_str().unwrap()).collect()
+}
+
+#[test]
+fn every_example_is_taken() {
+    for flags in CONFIGURATIONS {
+        let described = Described::start(flags);
+        let body = &described.document["paths"]["/metrics"]["post"]["requestBody"]["content"];
+        let mut count = 0;
+        for (kind, content) in body.as_object().unwrap() {
+            for (name, example) in content["examples"].as_object().unwrap() {
+                let value = &example["value"];
+                let sent = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let fields = format!("Content-Type: {kind}\r\n");
+                let answer =
+                    described.running.client().request(&post_with(&fields, sent.as_bytes()));
+                assert_eq!(answer.status, 202, "{sent}: {answer:?}");
+                let events = value.as_array().map_or_else(|| sent.lines().count(), Vec::len);
+                assert_eq!(answer.json()["accepted"], events, "{name}: {sent}");
+                for field in described.fields() {
+                    assert!(sent.contains(&format!("\"{field}\":")), "{field} in {sent}");
+                }
+                count += 1;
+            }
+        }
+        assert!(count >= 4, "{count} examples");
+        let lines = &described.document["components"]["requestBodies"]["Lines"]["content"];
+        let examples = lines["text/plain"]["examples"].as_object().unwrap().values();
+        for example in examples.map(|example| example["value"].as_str().unwrap()) {
+            for path in ["/write", "/api/v2/write"] {
+                let head = format!("POST {path} HTTP/1.1\r\nHost: test\r\n");
+                let request = format!("{head}Content-Length: {}\r\n\r\n{example}", example.len());
+                let answer = described.running.client().request(request.as_bytes());
+                assert_eq!(answer.status, 204, "{example}: {answer:?}");
+            }
+            for field in described.fields() {
+                assert!(example.contains(&format!("{field}=")), "{field} in {example}");
+            }
+        }
+        let summary = described.example("Analysis");
+        assert_eq!(keys(summary), keys(&described.schema("Analysis")["properties"]));
+        let stored = described.example("Stored");
+        assert_eq!(keys(stored), keys(&described.schema("Stored")["properties"]));
+    }
+}
+
+#[test]
+fn errors_are_those_of_the_examples() {
+    for flags in CONFIGURATIONS {
+        let described = Described::start(flags);
+        let responses = &described.document["paths"]["/metrics"]["post"]["responses"];
+        let content = &responses["400"]["content"]["application/problem+json"];
+        let (status, answer) = described.send(&json!({}));
+        assert_eq!((status, &answer), (400, &content["example"]));
+    }
+}
+
+#[test]
+fn ranges_are_those_that_are_enforced() {
+    for flags in CONFIGURATIONS {
+        let described = Described::start(flags);
+        let properties = &described.schema("Metric")["properties"];
+        for field in described.fields() {
+            let with = |value: Value| {
+                let mut metric = described.metric(&described.fields());
+                metric[field] = value;
+                let (status, answer) = described.send(&metric);
+                assert!(status == 202 || answer.to_string().contains(field), "{answer}");
+                status
+            };
+            let bound = |name: &str| properties[field].get(name).map(|it| it.as_f64().unwrap());
+            let (min, max) = (bound("minimum"), bound("maximum"));
+            assert_eq!(min.is_some(), max.is_some(), "{field}");
+            let (min, max) = (min.unwrap_or(-f64::MAX), max.unwrap_or(f64::MAX));
+            for (value, status) in
+                [(min, 202), (max, 202), (min.next_down(), 400), (max.next_up(), 400)]
+            {
+                if value.is_finite() {
+                    assert_eq!(with(json!(value)), status, "{field}: {value}");
+                    let pattern = properties[field]["pattern"].as_str().unwrap();
+                    let text = value.to_string();
+                    let is_general = pattern.starts_with("^-?");
+                    assert!(is_general || !text.starts_with('-') || status == 400, "{pattern}");
+                    assert_eq!(with(json!(text)), if text.len() > 128 { 400 } else { status });
+                }
+            }
+            let kinds = texts(&properties[field]["type"]);
+            assert_eq!(kinds[..2], ["number", "string"]);
+            let null = if kinds[2..] == ["null"] { 202 } else { 400 };
+            assert_eq!(with(Value::Null), null, "{field}");
+            assert_eq!(with(json!(true)), 400, "{field}");
+        }
+    }
+}
+
+#[test]
+fn what_is_required_is_what_is_missed() {
+    for flags in CONFIGURATIONS {
+        let described = Described::start(flags);
+        let metric = described.schema("Metric");
+        let required = texts(&metric["required"]);
+        for missing in &required {
+            let others: Vec<&str> =
+                described.fields().into_iter().filter(|field| field != missing).collect();
+            let (status, answer) = described.send(&described.metric(&others));
+            assert_eq!(status, 400, "{answer}");
+            assert_eq!(answer["detail"], format!("{missing}: missing"));
+        }
+        assert_eq!(metric.get("anyOf").is_some(), required.is_empty());
+        if !required.is_empty() {
+            assert_eq!(described.send(&described.metric(&required)).0, 202);
+        }
+        for one in metric["anyOf"].as_array().into_iter().flatten() {
+            let name = one["required"][0].as_str().unwrap();
+            assert_eq!(described.send(&described.metric(&[name])).0, 202);
+            let mut null = described.metric(&[name]);
+            null[name] = Value::Null;
+            assert_eq!(described.send(&null).0, 400);
+        }
+    }
+}
+
+/// Answers have the members that they are described with: the sent ones when looked up, and all in
+/// the analysis.
+#[test]
+fn answers_have_the_fields_that_are_described() {
+    for flags in CONFIGURATIONS {
+        let described = Described::start(flags);
+        let (stored, fields) = (described.schema("Stored"), described.fields());
+        let required = texts(&described.schema("Metric")["required"]);
+        let sent = if required.is_empty() { vec![fields[0]] } else { required.clone() };
+        for (number, names) in [&fields, &sent].into_iter().enumerate() {
+            let mut metric = described.metric(names);
+            let properties = described.schema("Metric")["properties"].as_object().unwrap();
+            let member = |usual: &str, renamed: &str| {
+                let is_usual = properties.contains_key(usual);
+                if is_usual { usual.to_owned() } else { renamed.to_owned() }
+            };
+            metric[member("timestamp", "time")] = json!(1_700_000_000 + number);
+            metric[member("device_id", "sensor")] = json!("d1");
+            assert_eq!(described.send(&metric).0, 202);
+            let path = format!("/metrics/d1:{}", 1_700_000_000 + number);
+            let answer = described.running.client().request(&get(&path)).json();
+            let expected = names.iter().copied().chain(["timestamp", "device_id"]).collect();
+            assert_eq!(keys(&answer), expected, "{answer}");
+            for name in names {
+                assert_eq!(answer[name].as_f64(), metric[name].as_f64());
+            }
+            assert!(keys(&answer).is_subset(&keys(&stored["properties"])));
+            assert!(
+                texts(&stored["required"])
+                    .into_iter()
+                    .collect::<BTreeSet<_>>()
+                    .is_subset(&keys(&answer))
+            );
+        }
+        let always: BTreeSet<&str> = required.iter().copied().chain(["timestamp"]).collect();
+        assert_eq!(texts(&stored["required"]).into_iter().collect::<BTreeSet<_>>(), always);
+        assert_eq!(stored.get("anyOf").is_some(), required.is_empty());
+        let analysis = described.running.client().request(&get("/analyze")).json();
+        assert_eq!(keys(&analysis), keys(&described.schema("Analysis")["properties"]));
+        let summary = keys(&described.schema("FieldSummary")["properties"]);
+        for field in fields {
+            assert_eq!(keys(&analysis[field]), summary);
+        }
+        let device = described.running.client().request(&get("/analyze?device_id=d1")).json();
+        let required = texts(&described.schema("Analysis")["required"]);
+        assert_eq!(keys(&device), required.into_iter().collect());
+    }
 }
 
 #[test]

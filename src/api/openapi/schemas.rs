@@ -1,0 +1,136 @@
+//! The schemas of the description that have the configured fields among their members.
+
+use super::tree::Tree;
+use crate::limits::NUMBER_BYTES_MAX;
+use crate::schema::{Field, Schema};
+
+/// The first of the fields that the document is written for; the others stand behind it.
+pub(super) const TEMPLATE_FIELDS: [&str; 2] = ["cpu", "rps"];
+
+/// Replaces the fields in the schemas of a document. `None` if it has not the form of ours.
+pub(super) fn replace(document: &mut Tree, schema: &Schema) -> Option<()> {
+    let schemas = document.at(&["components", "schemas"])?;
+    let names = |fields: &[Field]| Tree::texts(fields.iter().map(|field| field.name()));
+    *schemas.at(&["Field", "enum"])? = names(schema.fields());
+
+    let metric = schemas.at(&["Metric"])?;
+    replace_fields(metric.at(&["properties"])?, schema, sent_value)?;
+    rename(metric.at(&["properties"])?, "timestamp", &schema.timestamp_names);
+    rename(metric.at(&["properties"])?, "device_id", &schema.device_names);
+    require(metric, schema, &[], |field| {
+        let is_value = Tree::object([("type", Tree::texts(VALUE_KINDS))]);
+        let properties = Tree::Object(vec![(field.name().to_owned(), is_value)]);
+        Tree::object([("required", Tree::texts([field.name()])), ("properties", properties)])
+    })?;
+
+    let stored = schemas.at(&["Stored"])?;
+    replace_fields(stored.at(&["properties"])?, schema, |_, written| written.clone())?;
+    require(stored, schema, &["timestamp"], |field| {
+        Tree::object([("required", Tree::texts([field.name()]))])
+    })?;
+
+    let analysis = schemas.at(&["Analysis"])?;
+    replace_fields(analysis.at(&["properties"])?, schema, |_, written| written.clone())?;
+    let Tree::Array(required) = analysis.at(&["required"])? else {
+        return None;
+    };
+    let at = required.iter().position(is_template_field)?;
+    required.retain(|name| !is_template_field(name));
+    let fields = schema.fields().iter().map(|field| Tree::from(field.name()));
+    required.splice(at..at, fields);
+    Some(())
+}
+
+fn is_template_field(name: &Tree) -> bool {
+    TEMPLATE_FIELDS.iter().any(|field| *name == Tree::from(*field))
+}
+
+/// Puts a member for each field of the schema where those of the template stand. `member` makes one
+/// from what is written for a field of the template.
+pub(super) fn replace_fields(
+    object: &mut Tree,
+    schema: &Schema,
+    member: impl Fn(Field, &Tree) -> Tree,
+) -> Option<()> {
+    let members = object.members()?;
+    let is_field = |(name, _): &(String, Tree)| TEMPLATE_FIELDS.contains(&name.as_str());
+    let at = members.iter().position(is_field)?;
+    let written: Vec<Tree> =
+        members.extract_if(.., |member| is_field(member)).map(|(_, value)| value).collect();
+    let fields = schema.fields().iter().zip(written.iter().cycle());
+    members.splice(
+        at..at,
+        fields.map(|(field, written)| (field.name().to_owned(), member(*field, written))),
+    );
+    Some(())
+}
+
+/// Puts a member under each of its names where it stands under its usual one.
+fn rename(object: &mut Tree, usual: &str, names: &[String]) {
+    let Some(members) = object.members() else {
+        return;
+    };
+    if let Some(at) = members.iter().position(|(name, _)| name == usual) {
+        let (_, value) = members.remove(at);
+        members.splice(at..at, names.iter().map(|name| (name.clone(), value.clone())));
+    }
+}
+
+/// Sets which members an object needs: `always`, and the required fields. If there are none of
+/// those, one of the others, which is what `has` says of it.
+fn require(
+    object: &mut Tree,
+    schema: &Schema,
+    always: &[&str],
+    has: impl Fn(Field) -> Tree,
+) -> Option<()> {
+    let fields = schema.required().iter().map(|field| field.name());
+    let required: Vec<&str> = always.iter().copied().chain(fields).collect();
+    let members = object.members()?;
+    let at = members.iter().position(|(name, _)| name == "required")?;
+    members.remove(at);
+    if schema.required().is_empty() {
+        let any = schema.fields().iter().map(|field| has(*field)).collect();
+        members.insert(at, ("anyOf".to_owned(), Tree::Array(any)));
+    }
+    if !required.is_empty() {
+        members.insert(at, ("required".to_owned(), Tree::texts(required)));
+    }
+    Some(())
+}
+
+/// The kinds of JSON that a value is sent as.
+const VALUE_KINDS: [&str; 2] = ["number", "string"];
+
+/// Returns the schema of a field's value as devices send it. The description stays as written.
+fn sent_value(field: Field, written: &Tree) -> Tree {
+    let kinds = VALUE_KINDS.into_iter().chain((!field.is_required()).then_some("null"));
+    let mut value = written.clone();
+    if let Some(members) = value.members() {
+        members.retain(|(name, _)| name == "description");
+        members.push(("type".to_owned(), Tree::texts(kinds)));
+        if let Some(range) = field.range() {
+            members.push(("minimum".to_owned(), Tree::Number(*range.start())));
+            members.push(("maximum".to_owned(), Tree::Number(*range.end())));
+        }
+        if let Some(digits) = whole_digits(field) {
+            let pattern = format!("^(0|[1-9][0-9]{{0,{}}})([.][0-9]{{1,100}})?$", digits - 1);
+            members.push(("pattern".to_owned(), Tree::Text(pattern)));
+        } else {
+            members.push(("pattern".to_owned(), NUMBER_PATTERN.into()));
+            members.push(("maxLength".to_owned(), Tree::Number(NUMBER_BYTES_MAX as f64)));
+        }
+    }
+    value
+}
+
+/// Any number of JSON.
+const NUMBER_PATTERN: &str = "^-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?$";
+
+/// Returns the digits before the point with which every number is in the field's range, if that is
+/// from zero to a power of ten; a pattern says no other range exactly.
+fn whole_digits(field: Field) -> Option<usize> {
+    let range = field.range().filter(|range| *range.start() == 0.0)?;
+    let powers = std::iter::successors(Some(10.0), |power| Some(power * 10.0));
+    powers.take(15).position(|power: f64| power == *range.end()).map(|at| at + 1)
+}
