@@ -2,6 +2,9 @@
 
 use std::fmt::{Display, Write};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use super::shape::{Field, Shape};
 
 /// One value of an event.
@@ -132,6 +135,13 @@ impl Event {
             }
             Some(at) => write(&self.nulls[at - fields].name, &"null"),
         }
+    }
+
+    /// The time in seconds since 1970, of which it is a whole number.
+    pub(crate) fn seconds(&self) -> i64 {
+        let moment = OffsetDateTime::parse(&self.shown, &Rfc3339).unwrap();
+        assert_eq!(moment.millisecond(), 0);
+        moment.unix_timestamp()
     }
 
     /// The line that is read back under its key, where the timestamp was sent as an integer.

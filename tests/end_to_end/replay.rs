@@ -76,6 +76,11 @@ fn gzip_equals_the_reference() {
 }
 
 #[test]
+fn lines_equal_the_reference() {
+    replay_everywhere(Form::Lines, false, 997, ROWS);
+}
+
+#[test]
 fn a_device_that_changes_cores_with_each_event_equals_the_reference() {
     let recorded = recorded(1500);
     let senders = senders(&recorded, 4);

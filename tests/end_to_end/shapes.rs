@@ -98,7 +98,6 @@ impl Followed {
         *requests += 1;
         let core = *requests % clients.len();
         let response = form.send(&mut clients[core], is_gzip, events.iter());
-        assert_eq!(response.status, 202, "{}", response.text());
         let mut anomalies = 0;
         for event in events {
             let id = event.device_id.clone().unwrap();
@@ -106,7 +105,9 @@ impl Followed {
             anomalies += devices.entry(id).or_insert_with(new).take(event).len();
             all.events.push(event.clone());
         }
-        assert_eq!(Json(response.text()).whole("anomalies"), anomalies as u64);
+        if !form.is_silent() {
+            assert_eq!(Json(response.text()).whole("anomalies"), anomalies as u64);
+        }
         // Another core answers.
         let next = (core + 1) % clients.len();
         let client = &mut clients[next];
