@@ -387,6 +387,38 @@ mod tests {
         assert_eq!(of("/metrics/d2:1700000001")["rps"], 4);
     }
 
+    /// A server of sensors, and their table with gaps: one list of fields is for both.
+    #[test]
+    fn a_table_of_sensors_is_taken_whole() {
+        let fields = ["--fields", "temperature?=-40..125~0.5,humidity?=0..100,battery?"];
+        let names = ["--device-name", "deviceId,id", "--timestamp-name", "ts"];
+        let server = InProcessServer::start(&[fields.as_slice(), &names].concat());
+        let file = std::env::temp_dir().join(format!("sensors-{}.csv", std::process::id()));
+        let table = "ts,deviceId,Temperature,humidity,note,battery\n\
+            1700000000,a,21.5,40,ok,\n1700000001,a,,41,,3.9\n1700000002,b,,,gone,\n\
+            1700000003,b,22,,,\n";
+        fs::write(&file, table).unwrap();
+        let url = format!("http://{}", server.address);
+        let run = ["replay", "--url", &url, "--csv", file.to_str().unwrap(), "--form=array"];
+        let run = |more: &[&str]| {
+            let arguments = run.iter().chain(&names).chain(more);
+            replay(&Options::parse_from(arguments))
+        };
+        assert_eq!(run(&fields), Ok(true));
+        assert_eq!(run(&["--fields"]), Ok(true));
+        fs::remove_file(&file).unwrap();
+
+        let mut client = server.client();
+        let mut of = |target: &str| client.request(&get(target)).json();
+        assert_eq!(of("/analyze")["totals"]["accepted"], 6);
+        let device = of("/analyze?device_id=a");
+        assert_eq!(device["temperature"]["count"], 2);
+        assert_eq!(device["humidity"]["max"], 41.0);
+        assert_eq!(device["battery"]["last"], 3.9);
+        let stored = of("/metrics/b:1700000003");
+        assert_eq!((&stored["temperature"], stored.get("humidity")), (&22.into(), None));
+    }
+
     #[test]
     fn a_run_is_clean_only_when_the_server_accepted_every_event() {
         assert_eq!(run(&serve(accepted(4032))), Ok(true));
