@@ -139,18 +139,20 @@ impl Analytics {
     /// Returns the merged state of this instance.
     pub fn instance(&self, now: Now) -> InstanceSummary {
         let limit = self.rules.summary_events();
+        let required = self.rules.schema.required_set().bits();
         let mut whole = self.merged_counts(now);
         // Memory is allocated before the lock is taken, which is then held for a copy only.
         for core in &self.cores {
             let mut events: Vec<_> =
                 self.rules.shared_windows().map(|_| Vec::with_capacity(limit)).collect();
-            let accepted = {
+            let (accepted, values) = {
                 let published = core.published.lock();
                 published.copy_to(&mut events);
-                published.accepted()
+                (published.accepted(), published.values(required))
             };
             whole = whole.merge(PartialSummary {
                 accepted,
+                values,
                 events: events.into_iter().map(|events| NewestN::of(limit, events)).collect(),
                 ..PartialSummary::empty(&self.rules)
             });

@@ -6,6 +6,7 @@
 //! such sets is associative and commutative, with the empty set as identity. Means, deviations and
 //! extremes are computed once, from the merged set.
 
+use std::mem;
 use std::ops::Range;
 
 use super::series::Rules;
@@ -89,13 +90,15 @@ struct Ring {
     /// The fields' values side by side, as many as each event has.
     values: Vec<f64>,
     next: usize,
+    /// The number of events that came with these fields, if they are optional.
+    sent: u64,
 }
 
 impl Ring {
     fn new(fields: Range<usize>, limit: usize) -> Self {
         let (events, values) =
             (Vec::with_capacity(limit), Vec::with_capacity(limit * fields.len()));
-        Self { fields, limit, events, values, next: 0 }
+        Self { fields, limit, events, values, next: 0, sent: 0 }
     }
 
     /// Returns the rings of a schema: of the required fields, and of each optional one.
@@ -169,7 +172,11 @@ impl PendingEvents {
         for ring in &mut self.rings {
             let first = ring.fields.start;
             let is_needed = match self.required >> first & 1 {
-                0 => optional >> first & 1 == 1,
+                0 => {
+                    let sent = optional >> first & 1;
+                    ring.sent += u64::from(sent);
+                    sent == 1
+                }
                 _ => follow < ring.limit as u64,
             };
             if is_needed {
@@ -213,6 +220,7 @@ impl PublishedEvents {
                 key.mono_ns = key.mono_ns.max(order.mono_ns);
                 published.push(*key, timestamp_ms, values);
             });
+            published.sent += mem::take(&mut pending.sent);
             pending.clear();
         }
     }
@@ -220,6 +228,18 @@ impl PublishedEvents {
     /// Returns the number of events published so far.
     pub(super) const fn accepted(&self) -> u64 {
         self.accepted
+    }
+
+    /// Returns the number of values of each field published so far; `required` has the bits of those
+    /// that every event has.
+    pub(super) fn values(&self, required: u16) -> [u64; FIELDS_MAX] {
+        let mut values = [0; FIELDS_MAX];
+        for (_, ring) in &self.rings {
+            let is_required = required >> ring.fields.start & 1 == 1;
+            let count = if is_required { self.accepted } else { ring.sent };
+            values.get_mut(ring.fields.clone()).unwrap_or_default().fill(count);
+        }
+        values
     }
 
     /// Appends a copy of the last events to `targets`, one for each window.
@@ -237,7 +257,7 @@ impl PublishedEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::Schema;
+    use crate::schema::{FieldOptions, FieldSet, Schema};
     use proptest::prelude::*;
 
     impl Ordered for u64 {
@@ -270,6 +290,34 @@ mod tests {
             let mut all = sets.concat();
             all.sort_unstable();
             prop_assert_eq!(left.items(), &all[all.len().saturating_sub(limit)..]);
+        }
+
+        /// Turns of one core, each the fields of its events: `a` always, `b` and `c` perhaps.
+        #[test]
+        fn every_value_counts_for_its_field(
+            turns in prop::collection::vec(prop::collection::vec(0..4_u16, 0..9), 0..20),
+        ) {
+            let field = |name: &str, is_required| FieldOptions {
+                name: name.to_owned(), is_required, range: None, least_deviation: 0.0,
+            };
+            let names = ["device_id".to_owned()];
+            let fields = [field("a", true), field("b", false), field("c", false)];
+            let schema = Schema::leak(&fields, [&names, &names, &names]);
+            let rules = Rules { schema, window: 3, threshold: 2.0, min_samples: 1, cooldown: 0 };
+            let mut pending = PendingEvents::new(0, &rules);
+            let mut core = PublishedEvents::new(0, &rules);
+            let mut expected = [0; FIELDS_MAX];
+            for turn in turns {
+                for (optional, follow) in turn.iter().zip((0..turn.len() as u64).rev()) {
+                    let bits = 1 | optional << 1;
+                    let present = FieldSet::from_bits(bits);
+                    let event = Event { present, values: &[1.0; 3], ..Event::default() };
+                    pending.push(Now::default(), &event, follow);
+                    (0..3).for_each(|field| expected[field] += u64::from(bits >> field & 1));
+                }
+                core.publish(&mut pending);
+            }
+            prop_assert_eq!(core.values(schema.required_set().bits()), expected);
         }
 
         #[test]

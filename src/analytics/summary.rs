@@ -97,6 +97,8 @@ pub struct SeriesSummary {
 pub struct InstanceSummary {
     /// All series together.
     pub series: SeriesSummary,
+    /// The values published so far, by field.
+    pub values: [u64; FIELDS_MAX],
     /// The counts for the exposition.
     pub totals: AnalyticsTotals,
 }
@@ -118,6 +120,7 @@ pub struct AnalyticsTotals {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PartialSummary {
     pub(super) accepted: u64,
+    pub(super) values: [u64; FIELDS_MAX],
     pub(super) totals: AnalyticsTotals,
     pub(super) last_minute: u64,
     /// The newest events of each window over all series, see [`Rules::shared_windows`].
@@ -131,6 +134,7 @@ impl PartialSummary {
         let empty = |_| NewestN::empty(rules.summary_events());
         Self {
             accepted: 0,
+            values: [0; FIELDS_MAX],
             totals: AnalyticsTotals::default(),
             last_minute: 0,
             events: rules.shared_windows().map(empty).collect(),
@@ -147,6 +151,7 @@ impl PartialSummary {
         let (one, two) = (self.totals, other.totals);
         Self {
             accepted: self.accepted + other.accepted,
+            values: add(self.values, other.values),
             totals: AnalyticsTotals {
                 points: add(one.points, two.points),
                 episodes: add(one.episodes, two.episodes),
@@ -182,7 +187,7 @@ impl PartialSummary {
             },
             accepted: self.accepted,
         };
-        InstanceSummary { series, totals: self.totals }
+        InstanceSummary { series, values: self.values, totals: self.totals }
     }
 }
 
@@ -319,6 +324,7 @@ mod tests {
                 let own = (0_u64..).zip(&homes).filter(|(_, to)| **to == home);
                 PartialSummary {
                     accepted: count(0),
+                    values: [count(8); FIELDS_MAX],
                     totals: AnalyticsTotals {
                         devices: count(1),
                         devices_refused: count(2),

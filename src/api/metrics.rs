@@ -86,6 +86,11 @@ impl Snapshot {
                 single(counters.late),
             ),
             counter(
+                "corepulse_values_total",
+                "Values of accepted events.",
+                by_field(analytics.values),
+            ),
+            counter(
                 "corepulse_anomalies_total",
                 "Values further from their window's mean than the threshold.",
                 by_field(analytics.totals.points),

@@ -210,21 +210,25 @@ fn check_members(json: Json<'_>, shape: &'static Shape) {
     assert_eq!(json.0.matches("\"rolling_average\":").count(), places.len(), "{}", json.0);
 }
 
-/// Checks the counters of anomalies by field, of a server that knows these devices alone.
+/// Checks the counters by field, of a server that knows these devices alone.
 pub(crate) fn check_counters<'a>(
     scrape: &Exposition,
     shape: &'static Shape,
     devices: impl Iterator<Item = &'a Device> + Clone,
 ) {
-    let counts: [(&str, fn(&ReferenceField) -> u64); 2] = [
-        ("corepulse_anomalies_total", |field| field.points),
-        ("corepulse_anomaly_episodes_total", |field| field.episodes),
+    let counts: [(&str, fn(&Device, Field) -> u64); 3] = [
+        ("corepulse_values_total", |device, field| {
+            let events = device.events.iter();
+            events.filter(|event| event.value(field).is_some()).count() as u64
+        }),
+        ("corepulse_anomalies_total", |device, field| device.fields[field.index].points),
+        ("corepulse_anomaly_episodes_total", |device, field| device.fields[field.index].episodes),
     ];
     for (name, count) in counts {
         let found = scrape.with_prefix(&format!("{name}{{"));
         assert_eq!(found.len(), shape.fields().len(), "{found:?}");
         for field in shape.fields() {
-            let own = devices.clone().map(|device| count(&device.fields[field.index]));
+            let own = devices.clone().map(|device| count(device, field));
             let series = of_field(name, field);
             assert_eq!(found.get(&series), Some(&(own.sum::<u64>() as f64)), "{series}: {found:?}");
         }
