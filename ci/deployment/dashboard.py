@@ -17,6 +17,7 @@ BY_FIELD = (
     "corepulse_anomalies_total",
     "corepulse_anomaly_episodes_total",
     "corepulse_rolling_average",
+    "corepulse_values_total",
 )
 # Units of Grafana that panels of ours may have.
 UNITS = {"bool_on_off", "bytes", "none", "ops", "percentunit", "reqps", "s", "short"}
