@@ -294,13 +294,14 @@ impl FieldEntry {
     }
 }
 
-/// Returns a metric in JSON with up to two fields.
+/// Returns a metric in JSON with all required fields, and with two if there are so many.
 fn example(fields: &[Field]) -> String {
-    let member = |(field, value): (&Field, f64)| {
-        let value = if field.accepts(value) { value } else { field.0.min };
-        format!("\"{}\":{}", field.name(), Bound(value))
+    let member = |(field, value): (Field, f64)| {
+        format!("\"{}\":{}", field.name(), Bound(field.nearest(value)))
     };
-    let members: Vec<_> = fields.iter().zip([41.5, 1200.0]).map(member).collect();
+    let required = fields.iter().filter(|field| field.is_required()).count();
+    let values = [41.5, 1200.0].into_iter().cycle().take(required.max(2));
+    let members: Vec<_> = fields.iter().copied().zip(values).map(member).collect();
     format!("{{{}}}", members.join(","))
 }
 

@@ -11,6 +11,7 @@
 mod cluster;
 mod errors;
 mod faults;
+mod fields;
 mod log;
 mod network;
 mod nodes;
