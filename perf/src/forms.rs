@@ -13,9 +13,9 @@ use clap::Parser;
 use corepulse::schema::{FieldOptions, Schema};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use std::fmt::Write as _;
-use std::fs;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -205,24 +205,23 @@ impl Running {
     fn measure(&mut self, batches: u32) -> Result<f64, String> {
         let accepted = |server: &OfflineServer| server.state().store.stats().totals.accepted;
         let before = accepted(&self.server);
-        let start = cpu_ns()?;
+        let start = cpu_ns();
         for request in self.requests.iter().cycle().take(batches as usize) {
             self.server.turn(request);
         }
-        let spent = cpu_ns()? - start;
+        let spent = cpu_ns() - start;
         let events = accepted(&self.server) - before;
         if events != u64::from(batches) * DEVICES as u64 {
             return Err(format!("{events} events were accepted of {batches} batches"));
         }
-        Ok(number(spent) / number(events))
+        Ok(spent / number(events))
     }
 }
 
-/// Returns the CPU time of this thread so far.
-fn cpu_ns() -> Result<u64, String> {
-    let path = "/proc/thread-self/schedstat";
-    let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-    text.split(' ').next().and_then(|ns| ns.parse().ok()).ok_or(format!("{path}: {text}"))
+/// Returns the nanoseconds of CPU time of this thread so far.
+fn cpu_ns() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
 pub fn main() -> ExitCode {
