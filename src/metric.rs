@@ -17,6 +17,7 @@ mod event_writer;
 mod fast_path;
 pub mod json_error;
 pub mod key;
+mod line_fast_path;
 pub mod line_protocol;
 mod line_reader;
 pub mod member;

@@ -134,6 +134,12 @@ impl FieldRows {
         }
     }
 
+    /// Returns the values and the spans of the first row.
+    #[cfg(test)]
+    pub(super) fn first(&self) -> (Option<&[f64]>, Option<&[Span]>) {
+        (self.values.get(..self.stride), self.literals.get(..self.stride))
+    }
+
     /// Ends the row, and returns where it is.
     #[inline(always)]
     pub(super) fn end_row(&mut self) -> u32 {

@@ -18,7 +18,9 @@ use memchr::memchr_iter;
 
 use crate::metric::json_error::BYTE_ORDER_MARK;
 use crate::metric::line_protocol::line_error::{LineError, LineExpected, ends_line};
-pub(super) use crate::metric::line_protocol::scan::{FieldValue, ValueKind, bad_line_end};
+pub(super) use crate::metric::line_protocol::scan::{
+    FieldValue, ValueKind, bad_line_end, plain_end,
+};
 use crate::metric::line_protocol::scan::{
     NamePart, name_end, scan_timestamp, scan_value, skip_spaces,
 };

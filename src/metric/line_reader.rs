@@ -9,6 +9,7 @@ use crate::metric::batch::{EventSpans, Span};
 use crate::metric::device_id::is_device_id;
 use crate::metric::event_builder::EventBuilder;
 use crate::metric::event_writer::EventWriter;
+use crate::metric::line_fast_path::LineTables;
 use crate::metric::line_protocol::line_error::{LineError, LineExpected};
 use crate::metric::line_protocol::precision::Precision;
 use crate::metric::line_protocol::{FieldValue, LineVisitor, ValueKind, bad_line_end, read_line};
@@ -24,13 +25,13 @@ const TIME: Member = Member::Timestamp("timestamp");
 /// Reads the lines of a body.
 #[derive(Debug)]
 pub(super) struct LineReader {
-    fields: MemberTable,
+    tables: LineTables,
 }
 
 /// The event that one line makes.
 struct LineEvent<'a> {
     text: &'a [u8],
-    fields: &'a mut MemberTable,
+    fields: &'a MemberTable,
     writer: &'a mut EventWriter,
     event: EventBuilder,
     precision: Precision,
@@ -43,22 +44,39 @@ struct LineEvent<'a> {
 impl LineReader {
     /// Returns a reader of lines with the fields of this schema.
     pub(super) fn new(schema: &'static Schema) -> Self {
-        Self { fields: MemberTable::of_line_fields(schema) }
+        Self { tables: LineTables::new(schema) }
     }
 
     /// Reads the line that begins at `start`. Returns its event or its rejection, and its end.
+    #[inline]
     pub(super) fn read(
-        &mut self,
+        &self,
         writer: &mut EventWriter,
         text: &[u8],
         start: usize,
         precision: Precision,
     ) -> (Result<EventSpans, Rejection>, usize) {
         writer.rows.begin_row();
+        let EventWriter { schema, rows, latest_ms, .. } = writer;
+        let (required, line) = (schema.required_set(), (text, start));
+        match self.tables.parse(rows, required, line, precision, *latest_ms) {
+            Some((spans, end)) => (Ok(spans), end),
+            None => self.read_any(writer, text, start, precision),
+        }
+    }
+
+    /// Reads a line of any shape.
+    pub(super) fn read_any(
+        &self,
+        writer: &mut EventWriter,
+        text: &[u8],
+        start: usize,
+        precision: Precision,
+    ) -> (Result<EventSpans, Rejection>, usize) {
         let mut event = EventBuilder::new(start);
         // It cannot be among the names that are not known, as it has none.
         event.set_present(TIME, start);
-        let fields = &mut self.fields;
+        let fields = &self.tables.fields;
         let (device, cursor) = (None, fields.start());
         let mut line = LineEvent { text, fields, writer, event, precision, device, cursor };
         match read_line(text, start, &mut line) {

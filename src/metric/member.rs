@@ -110,6 +110,12 @@ impl MemberTable {
         Self::with_start(fields.map(entry))
     }
 
+    /// Makes the table of the tags that name the device, as line protocol writes them: `host=`.
+    pub(super) fn of_tags(schema: &'static Schema) -> Self {
+        let tag = |name: &'static String| Entry::new(Member::DeviceId(name), format!("{name}="));
+        Self::with_start(schema.device_tags.iter().map(tag))
+    }
+
     /// Makes the table of a schema, as JSON writes its members: `"cpu":`.
     pub(super) fn new(schema: &'static Schema) -> Self {
         let times = schema.timestamp_names.iter().map(|name| Member::Timestamp(name));
@@ -186,6 +192,12 @@ impl Entry {
             place: 0,
             pattern,
         }
+    }
+
+    /// Returns its place among the names of which the table was made.
+    #[inline(always)]
+    pub(super) const fn index(&self) -> usize {
+        self.place as usize - 1
     }
 
     /// Returns the place behind this member.

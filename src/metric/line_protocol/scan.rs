@@ -89,7 +89,7 @@ pub(super) fn name_end(text: &[u8], start: usize, part: NamePart) -> Result<usiz
 
 /// Returns the first byte from `at` on that may have a meaning in a name.
 #[inline(always)]
-fn plain_end(text: &[u8], at: usize) -> usize {
+pub(in crate::metric) fn plain_end(text: &[u8], at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
     let is_plain = |byte: &&u8| NAME_BYTES.get(usize::from(**byte)) == Some(&true);
     at + rest.iter().take_while(is_plain).count()

@@ -1,0 +1,251 @@
+//! The fast path of line protocol: lines of the usual shape.
+//!
+//! Clients write lines without escapes, spaces or strings to spare: a measurement, tags, fields
+//! that are known by their canonical names, and an integer timestamp. Such a line is read here in
+//! one pass, its numbers eight bytes at a time. Anything else, wrong or merely unusual, is left to
+//! `line_reader`, which reads the line again. A property test checks that both agree.
+
+use crate::limits::DEVICE_ID_BYTES_MAX;
+use crate::metric::batch::{EventSpans, FieldRows, Span};
+use crate::metric::device_id::is_device_id_byte;
+use crate::metric::line_protocol::plain_end;
+use crate::metric::line_protocol::precision::Precision;
+use crate::metric::member::{Member, MemberTable};
+use crate::metric::number::{INTEGER_DIGITS_MAX, scan_digits, scan_number, scan_short_number};
+use crate::metric::timestamp::ParsedTimestamp;
+use crate::schema::{Field, FieldSet, Schema};
+
+/// The names of a schema as line protocol writes them.
+#[derive(Debug)]
+pub(super) struct LineTables {
+    pub(super) fields: MemberTable,
+    tags: MemberTable,
+}
+
+impl LineTables {
+    /// Makes the tables of a schema.
+    pub(super) fn new(schema: &'static Schema) -> Self {
+        let (fields, tags) = (MemberTable::of_line_fields(schema), MemberTable::of_tags(schema));
+        Self { fields, tags }
+    }
+
+    /// Parses the line that begins at `start`, and returns its event with its end: its newline, or
+    /// the text's end. Its timestamp is empty if none was sent, and no later than `latest_ms`; its
+    /// values are in the row that is being filled.
+    #[inline(always)]
+    pub(super) fn parse(
+        &self,
+        rows: &mut FieldRows,
+        required: FieldSet,
+        (text, start): (&[u8], usize),
+        precision: Precision,
+        latest_ms: i64,
+    ) -> Option<(EventSpans, usize)> {
+        let mut spans = EventSpans::default();
+        let measurement_end = plain_end(text, start);
+        if measurement_end == start {
+            return None;
+        }
+        let fields = self.parse_tags(&mut spans, text, measurement_end)?;
+        let mut at = self.parse_fields(&mut spans, rows, text, fields)?;
+        if text.get(at) == Some(&b' ') {
+            let (end, ms) = parse_timestamp(text, at + 1, precision)?;
+            spans.timestamp = Span::new(at + 1, end);
+            spans.timestamp_ms = ms;
+            at = end;
+        }
+        let is_end = matches!(text.get(at), None | Some(b'\n'));
+        if !is_end || spans.timestamp_ms > latest_ms || !spans.present.is_event(required) {
+            return None;
+        }
+        spans.row = rows.end_row();
+        Some((spans, at))
+    }
+
+    /// Parses the tags from `at` on and the space behind them, and returns its end.
+    #[inline(always)]
+    fn parse_tags(&self, spans: &mut EventSpans, text: &[u8], mut at: usize) -> Option<usize> {
+        let mut cursor = self.tags.start();
+        let mut first = usize::MAX;
+        let mut others = false;
+        while text.get(at) == Some(&b',') {
+            if let Some((tag, value)) = self.tags.read(text, at + 1, &mut cursor) {
+                let (place, id) = (tag.index(), text.get(value..)?);
+                let bytes = id.iter().take_while(|byte| is_device_id_byte(**byte)).count();
+                if place == first || !(1..=DEVICE_ID_BYTES_MAX).contains(&bytes) {
+                    return None;
+                }
+                if place < first {
+                    spans.device_id = Span::new(value, value + bytes);
+                    first = place;
+                }
+                at = value + bytes;
+            } else {
+                at = self.skip_tag(text, at + 1)?;
+                others = true;
+            }
+        }
+        // Tags of a line without a device are names that may be misspelt.
+        let is_usual = text.get(at) == Some(&b' ') && (first != usize::MAX || !others);
+        is_usual.then_some(at + 1)
+    }
+
+    /// Skips a tag that is none of the device's in any case, and returns its end.
+    fn skip_tag(&self, text: &[u8], start: usize) -> Option<usize> {
+        let equals = plain_end(text, start);
+        let end = plain_end(text, equals + 1);
+        let is_tag = equals > start && text.get(equals) == Some(&b'=') && end > equals + 1;
+        let key = text.get(start..equals).filter(|_| is_tag)?;
+        if self.tags.of_name(key).is_some() { None } else { Some(end) }
+    }
+
+    /// Parses the fields from `at` on, and returns their end.
+    #[inline(always)]
+    fn parse_fields(
+        &self,
+        spans: &mut EventSpans,
+        rows: &mut FieldRows,
+        text: &[u8],
+        mut at: usize,
+    ) -> Option<usize> {
+        let mut cursor = self.fields.start();
+        let mut present = 0;
+        let (values, literals) = rows.row_mut()?;
+        loop {
+            let (entry, start) = self.fields.read(text, at, &mut cursor)?;
+            let Member::Value(field) = entry.member else {
+                return None;
+            };
+            let (value, literal, end) = parse_value(field, text, start)?;
+            *values.get_mut(field.index())? = value;
+            *literals.get_mut(field.index())? = literal;
+            if present & entry.bit != 0 {
+                return None;
+            }
+            present |= entry.bit;
+            at = end;
+            if text.get(at) != Some(&b',') {
+                break;
+            }
+            at += 1;
+        }
+        spans.present = FieldSet::from_bits(present as u16);
+        Some(at)
+    }
+}
+
+/// Parses a number that the field takes; returns its value, its literal without the suffix of an
+/// integer, and its end.
+#[inline(always)]
+fn parse_value(field: Field, text: &[u8], at: usize) -> Option<(f64, Span, usize)> {
+    let number = match scan_short_number(text, at) {
+        Some(number) => number,
+        None => scan_number(text, at).ok()?,
+    };
+    // A number that has to be rounded is left to the line reader, or it would be rounded twice.
+    let value = number.quotient().filter(|value| field.accepts(*value))?;
+    let suffix = match text.get(number.end) {
+        Some(b'i') => number.is_whole(),
+        Some(b'u') => number.is_digits(),
+        _ => false,
+    };
+    Some((value, Span::new(at, number.end), number.end + usize::from(suffix)))
+}
+
+/// Parses a timestamp that keys take as it was sent; returns its end and its milliseconds.
+#[inline(always)]
+fn parse_timestamp(text: &[u8], at: usize, precision: Precision) -> Option<(usize, i64)> {
+    let mut integer = 0;
+    let end = scan_digits(text, at, &mut integer);
+    let is_integer = match end - at {
+        1 => true,
+        2..=INTEGER_DIGITS_MAX => text.get(at) != Some(&b'0'),
+        _ => false,
+    };
+    match precision.time(integer).filter(|_| is_integer)? {
+        ParsedTimestamp::Integer(ms) => Some((end, ms)),
+        ParsedTimestamp::Time(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::metric::event_writer::EventWriter;
+    use crate::metric::line_protocol::precision::Precision;
+    use crate::metric::line_reader::LineReader;
+    use crate::schema::Schema;
+    use percore::clock::Now;
+    use proptest::prelude::*;
+
+    const NOW: Now = Now { mono_ns: 1, wall_us: 1_795_420_957_123_000 };
+
+    /// Returns lines that are usual but for some of their parts.
+    fn line() -> impl Strategy<Value = String> {
+        let tag = prop_oneof![
+            4 => ",(device_id|host)=[a-z0-9.-]{1,9}",
+            2 => ",[a-z]{1,9}=[a-zA-Z0-9/ü]{1,9}",
+            1 => ",(Host|DEVICE_ID|=|host)=?[a-z\\\\ =]{0,3}",
+        ];
+        let field = prop_oneof![
+            4 => "(cpu|rps)=[0-9]{1,6}(\\.[0-9]{1,3})?[iu]?",
+            2 => "(cpu|rps|Cpu|x)=-?[0-9]{0,20}\\.?[0-9]{0,20}(e[0-9]|i|u|t)?",
+            1 => "(cpu|rps)=\"?[a-z]{0,3}\"?",
+        ];
+        let timestamp = prop_oneof![
+            4 => " 179542095[0-9]{1,10}",
+            1 => " ?-?[0-9]{0,21} ?",
+        ];
+        let (tags, fields) = (prop::collection::vec(tag, 0..4), prop::collection::vec(field, 1..4));
+        ("[a-z_.=]{0,5}", tags, fields, timestamp, "\r?\n?[ -~]{0,9}").prop_map(
+            |(measurement, tags, fields, timestamp, rest)| {
+                format!("{measurement}{} {}{timestamp}{rest}", tags.concat(), fields.join(","))
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn a_line_is_read_as_the_line_reader_reads_it(
+            line in line(),
+            precision in prop_oneof![Just("ns"), Just("ms"), Just("s"), Just("auto")],
+        ) {
+            let (schema, precision) = (Schema::standard(), Precision::of(precision).unwrap());
+            let reader = LineReader::new(schema);
+            let [mut fast, mut slow] = [(); 2].map(|()| {
+                let mut writer = EventWriter::new(schema);
+                writer.begin_body(line.len(), NOW);
+                writer.rows.begin_row();
+                writer
+            });
+            let found = reader.read(&mut fast, line.as_bytes(), 0, precision);
+            let expected = reader.read_any(&mut slow, line.as_bytes(), 0, precision);
+            prop_assert_eq!(found, expected, "{}", line);
+            if found.0.is_ok() {
+                prop_assert_eq!(fast.rows.first(), slow.rows.first(), "{}", line);
+            }
+            prop_assert_eq!(fast.ignored(), slow.ignored());
+        }
+    }
+
+    #[test]
+    fn a_usual_line_takes_the_fast_path() {
+        let schema = Schema::standard();
+        let tables = super::LineTables::new(schema);
+        for line in [
+            "m,device_id=d1 cpu=1,rps=2 1795420957123",
+            "m rps=2i,cpu=1.5",
+            "m,cpu=cpu0,host=a.b,region=eu cpu=1,rps=2 1795420957123\nm",
+        ] {
+            let mut writer = EventWriter::new(schema);
+            writer.begin_body(line.len(), NOW);
+            writer.rows.begin_row();
+            let (required, latest_ms) = (schema.required_set(), writer.latest_ms);
+            let text = (line.as_bytes(), 0);
+            let found =
+                tables.parse(&mut writer.rows, required, text, Precision::Milliseconds, latest_ms);
+            assert!(found.is_some(), "{line}");
+        }
+    }
+}
