@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use crate::NOW;
 
 /// Text that stands for a value somewhere: mostly right, sometimes not.
-fn one_of(texts: &'static [&'static str]) -> impl Strategy<Value = String> {
+pub(crate) fn one_of(texts: &'static [&'static str]) -> impl Strategy<Value = String> {
     prop::sample::select(texts).prop_map(str::to_owned)
 }
 
-fn any_value() -> BoxedStrategy<String> {
+pub(crate) fn any_value() -> BoxedStrategy<String> {
     let leaf = prop_oneof![
         one_of(&["null", "true", "false", "0", "-1", "1e400", "\"\"", "\"[{\"", "[]", "{}", "[ ]"]),
         one_of(&[
@@ -49,7 +49,9 @@ fn any_value() -> BoxedStrategy<String> {
 }
 
 /// A number, sometimes in quotes, as a template engine writes it.
-fn perhaps_quoted(number: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+pub(crate) fn perhaps_quoted(
+    number: impl Strategy<Value = String>,
+) -> impl Strategy<Value = String> {
     (number, 0..4_u8).prop_map(|(number, form)| match form {
         0 if !number.contains('"') => format!("\"{number}\""),
         1 => match number.strip_prefix('1').filter(|rest| !rest.contains('"')) {
@@ -64,7 +66,7 @@ fn value() -> BoxedStrategy<String> {
     perhaps_quoted(plain_value()).boxed()
 }
 
-fn plain_value() -> impl Strategy<Value = String> {
+pub(crate) fn plain_value() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => (0.0..100.0_f64).prop_map(|value| format!("{value:.2}")),
         2 => (0_u64..1_000_000).prop_map(|value| value.to_string()),
@@ -76,7 +78,7 @@ fn plain_value() -> impl Strategy<Value = String> {
     ]
 }
 
-fn timestamp() -> BoxedStrategy<String> {
+pub(crate) fn timestamp() -> BoxedStrategy<String> {
     prop_oneof![2 => perhaps_quoted(number_of_time()), 1 => date_and_time()].boxed()
 }
 
@@ -107,7 +109,7 @@ fn number_of_time() -> impl Strategy<Value = String> {
     ]
 }
 
-fn device() -> BoxedStrategy<String> {
+pub(crate) fn device() -> BoxedStrategy<String> {
     prop_oneof![
         4 => "\"[A-Za-z0-9._:-]{1,12}\"",
         1 => "\"[a-z]{125,130}\"",
@@ -150,7 +152,12 @@ fn spread(object: &str) -> String {
 }
 
 pub(crate) fn body() -> impl Strategy<Value = Vec<u8>> {
-    let item = prop_oneof![12 => object(), 1 => any_value()];
+    body_of(object())
+}
+
+/// A body of such objects.
+pub(crate) fn body_of(object: BoxedStrategy<String>) -> impl Strategy<Value = Vec<u8>> {
+    let item = prop_oneof![12 => object.clone(), 1 => any_value()];
     let items = prop::collection::vec(item, 0..5);
     let form = prop_oneof![
         (items.clone(), one_of(&[",", " ,\n"]))
@@ -160,8 +167,8 @@ pub(crate) fn body() -> impl Strategy<Value = Vec<u8>> {
         // As `curl -d @file` sends NDJSON, and objects that span lines.
         (items.clone(), one_of(&["", " ", "\n", "\t\r"])).prop_map(|(items, end)| items.join(&end)),
         (items, one_of(&["", "\n"])).prop_map(|(items, end)| spread(&items.join(&end))),
-        object().prop_map(|object| spread(&object)),
-        object(),
+        object.clone().prop_map(|object| spread(&object)),
+        object,
     ];
     let form = (one_of(&["", "", "", "", "\u{feff}", " \u{feff}"]), form)
         .prop_map(|(mark, form)| mark + &form);

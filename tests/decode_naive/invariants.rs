@@ -2,16 +2,23 @@
 //! their numbers, the reasons of rejections and the depth of nesting. Nothing of one body is left
 //! for the next.
 
-use corepulse::metric::decode::{Decoder, LineMode};
-use corepulse::schema::Schema;
+use corepulse::metric::decode::LineMode;
 
-use crate::naive::both;
+use crate::by_schema::TWINS;
+use crate::naive::{Twin, both};
 
-/// Fails if anything above does not hold of these bytes.
-pub fn check(body: &[u8]) {
-    let mut decoder = Decoder::new(Schema::standard());
+/// Fails if anything above does not hold of these bytes. A first byte of 1 and more chooses another
+/// schema, and is not part of the body; no other body begins with so low a byte.
+pub fn check(input: &[u8]) {
+    let of_schema = input.split_first().and_then(|(first, body)| {
+        let twin = TWINS.get(usize::from(*first)).filter(|_| *first > 0)?;
+        Some((twin, body))
+    });
+    let fixed = Twin::fixed();
+    let (twin, body) = of_schema.unwrap_or((&fixed, input));
+    let mut decoder = twin.decoder();
     for lines in [LineMode::Detect, LineMode::Always, LineMode::Detect] {
-        let (found, expected) = both(&mut decoder, body, lines);
+        let (found, expected) = both(twin, &mut decoder, body, lines);
         assert_eq!(found, expected, "{lines:?}");
     }
 }

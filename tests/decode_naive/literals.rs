@@ -1,6 +1,7 @@
 //! Number literals that are hard to round: at and beside the middle between two neighbours.
 
-const RPS_MAX: f64 = 1e12;
+use std::ops::Range;
+
 use proptest::prelude::*;
 
 /// The digits of an integer, nine to a limb, the lowest first.
@@ -62,10 +63,11 @@ fn written(digits: &str, magnitude: i64, form: u8) -> String {
     }
 }
 
-/// Digits beside the middle between two neighbours, or as much of it as is kept.
-pub(crate) fn beside_a_middle() -> impl Strategy<Value = String> {
+/// Digits beside the middle between two neighbours in a range, or as much of it as is kept.
+pub(crate) fn beside_a_middle(range: Range<f64>) -> impl Strategy<Value = String> {
     // Up to what is just too large.
-    let bits = 0..RPS_MAX.to_bits() + (1 << 45);
+    let end = range.end.to_bits() + (1 << 45);
+    let bits = range.start.to_bits()..end.min(f64::INFINITY.to_bits());
     (bits, 1_usize..125, 0..4_u8, 0..4_u8).prop_map(|(bits, kept, turn, form)| {
         let (mut digits, magnitude) = middle(bits);
         digits.truncate(kept);
