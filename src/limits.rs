@@ -71,16 +71,26 @@ pub const COOLDOWN_MAX: usize = 1_000_000;
 /// The largest `--max-devices`: devices are numbered in 32 bits.
 pub const DEVICES_MAX: usize = 100_000_000;
 
-/// Bytes of one event in a device's window: two values and a timestamp.
-pub const WINDOW_EVENT_BYTES: usize = 20;
+/// Bytes of one value in a device's window.
+pub const WINDOW_VALUE_BYTES: usize = 8;
+
+/// Bytes of the timestamp of one event in a device's window. The required fields share one window,
+/// and each optional field has its own.
+pub const WINDOW_TIMESTAMP_BYTES: usize = 4;
 
 /// Further bytes of each event in a window whose timestamps are more than 49 days apart: the most
 /// that clocks which jump can take.
 pub const WINDOW_JUMP_BYTES: usize = 8;
 
-/// Bytes of a device with an id of up to 22 bytes, in addition to its window; a longer id adds its
+/// Bytes of a device with an id of up to 22 bytes, in addition to its fields; a longer id adds its
 /// length. Memory is allocated for 64 devices at a time.
-pub const DEVICE_BYTES: usize = 160;
+pub const DEVICE_BYTES: usize = 136;
+
+/// Bytes of a required field of a device, in addition to its values.
+pub const REQUIRED_FIELD_BYTES: usize = 12;
+
+/// Bytes of an optional field that a device has sent, in addition to its values and timestamps.
+pub const OPTIONAL_FIELD_BYTES: usize = 44;
 
 /// Anomalies in `recent` of `/analyze`.
 pub const RECENT_ANOMALIES_MAX: usize = 20;

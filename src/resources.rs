@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::limits::{CONNECTIONS_FEW, DEVICE_BYTES, WINDOW_EVENT_BYTES};
+use crate::limits::{
+    CONNECTIONS_FEW, DEVICE_BYTES, OPTIONAL_FIELD_BYTES, REQUIRED_FIELD_BYTES,
+    WINDOW_TIMESTAMP_BYTES, WINDOW_VALUE_BYTES,
+};
 use crate::telemetry::log;
 use percore::descriptors;
 use percore::placement::{Placement, Surroundings, decide};
@@ -79,8 +82,21 @@ fn store_bytes(config: &Config) -> u64 {
 
 /// Returns the bytes of the windows of as many devices as are allowed.
 fn windows_bytes(config: &Config) -> u64 {
-    let device = config.window.saturating_mul(WINDOW_EVENT_BYTES).saturating_add(DEVICE_BYTES);
+    let required = config.fields.iter().filter(|field| field.is_required).count();
+    let device = device_bytes(config.window, required, config.fields.len() - required);
     u64::try_from(config.devices_max.saturating_mul(device)).unwrap_or(u64::MAX)
+}
+
+/// Returns the bytes of a device with full windows of its required fields, and of so many optional
+/// ones that it has sent.
+pub const fn device_bytes(window: usize, required: usize, optional: usize) -> usize {
+    let values = window * WINDOW_VALUE_BYTES;
+    let timestamps = window * WINDOW_TIMESTAMP_BYTES;
+    let shared = if required > 0 { timestamps } else { 0 };
+    DEVICE_BYTES
+        + shared
+        + required * (REQUIRED_FIELD_BYTES + values)
+        + optional * (OPTIONAL_FIELD_BYTES + values + timestamps)
 }
 
 /// The memory of the machine or, if less, of any control group around this process. `root` is
@@ -171,6 +187,13 @@ mod tests {
         // Version 1 has a large number in place of no limit.
         let huge = ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
         assert_eq!(seen(&[first, huge]), machine);
+    }
+
+    #[test]
+    fn a_device_pays_for_each_field_that_it_sends() {
+        assert_eq!(device_bytes(50, 2, 0), 160 + 50 * 20);
+        assert_eq!(device_bytes(50, 8, 0) - device_bytes(50, 2, 0), 6 * (12 + 50 * 8));
+        assert_eq!(device_bytes(50, 0, 3) - device_bytes(50, 0, 0), 3 * (44 + 50 * 12));
     }
 
     #[test]

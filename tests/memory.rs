@@ -16,9 +16,10 @@ use clap::Parser;
 use corepulse::config::Config;
 use corepulse::config::arguments::Arguments;
 use corepulse::limits::{
-    DEVICE_BYTES, DEVICE_ID_BYTES_MAX, HEAD_BYTES_MAX, KERNEL_BYTES_PER_CONNECTION, OUT_BYTES_MAX,
-    POOL_BYTES_MAX, RECEIVE_BYTES, WINDOW_EVENT_BYTES, WINDOW_JUMP_BYTES,
+    DEVICE_ID_BYTES_MAX, HEAD_BYTES_MAX, KERNEL_BYTES_PER_CONNECTION, OUT_BYTES_MAX,
+    POOL_BYTES_MAX, RECEIVE_BYTES, WINDOW_JUMP_BYTES,
 };
+use corepulse::resources::device_bytes;
 use yaml_rust2::{Yaml, YamlLoader};
 
 const MIB: usize = 1024 * 1024;
@@ -80,8 +81,12 @@ impl Deployment {
         let body_bytes = config.body_bytes_max;
         let lent_bytes = POOL_BYTES_MAX.max(4 * (body_bytes + HEAD_BYTES_MAX));
         let buffer_bytes = RECEIVE_BYTES + OUT_BYTES_MAX + 2 * body_bytes;
-        let event_bytes = WINDOW_EVENT_BYTES + WINDOW_JUMP_BYTES;
-        let device_bytes = DEVICE_BYTES + DEVICE_ID_BYTES_MAX + config.window * event_bytes;
+        let required = config.fields.iter().filter(|field| field.is_required).count();
+        let optional = config.fields.len() - required;
+        let windows = optional + usize::from(required > 0);
+        let device_bytes = device_bytes(config.window, required, optional)
+            + windows * config.window * WINDOW_JUMP_BYTES
+            + DEVICE_ID_BYTES_MAX;
         let is_redis = config.redis_url.is_some();
         let store_bytes =
             if is_redis { config.store_queue_bytes } else { config.memory_store_bytes };

@@ -1,7 +1,6 @@
 //! A device's record: what a shard keeps of it beside its values.
 
 use super::device_index::DeviceId;
-use super::field_state::FieldState;
 use super::optional_fields::FirstOptional;
 use super::sliding_counter::SlidingCounter;
 use super::window::Window;
@@ -49,7 +48,5 @@ impl Device {
     }
 }
 
-// A device with two required fields takes this record, their states and at most 21 bytes of the
-// index, in addition to its row.
-const _: () =
-    assert!(size_of::<Device>() + 2 * size_of::<FieldState>() + 21 <= limits::DEVICE_BYTES);
+// A device takes this record and at most 21 bytes of the index, in addition to its fields.
+const _: () = assert!(size_of::<Device>() + 21 <= limits::DEVICE_BYTES);

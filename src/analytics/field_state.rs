@@ -1,5 +1,7 @@
 //! The state of one field of a series, beside its values: its newest score, and its episode.
 
+use crate::limits;
+
 /// The state of one field. It has no padding, as every device has one for each of its fields.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct FieldState {
@@ -47,5 +49,4 @@ impl FieldState {
     }
 }
 
-// Two fields take no more than two doubles and two counters.
-const _: () = assert!(size_of::<FieldState>() == 12);
+const _: () = assert!(size_of::<FieldState>() == limits::REQUIRED_FIELD_BYTES);

@@ -5,9 +5,11 @@
 
 use std::iter;
 
+use super::field_state::FieldState;
 use super::series::{Anomalous, Rules, apply};
 use super::slots::{NO_SLOT, Slot, Slots};
 use super::window::Window;
+use crate::limits;
 use crate::metric::event::Event;
 
 /// The window of one optional field of one device; its values are in its row.
@@ -58,8 +60,7 @@ impl OptionalFields {
         while bits != 0 {
             let field = bits.trailing_zeros() as usize;
             let held = self.slots.record(at).map(|held| (held.field, held.next));
-            if let Some((other, next)) = held.filter(|(other, _)| *other < field) {
-                debug_assert!(other < field, "in the order of the fields");
+            if let Some((_, next)) = held.filter(|(other, _)| *other < field) {
                 (before, at) = (at, next);
                 continue;
             }
@@ -131,6 +132,9 @@ impl OptionalFields {
     }
 }
 
+const _: () =
+    assert!(size_of::<OptionalField>() + size_of::<FieldState>() == limits::OPTIONAL_FIELD_BYTES);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,7 +201,8 @@ mod tests {
             let event = Event { values: &[7.0], ..Event::default() };
             optional.apply(&rules, &mut devices[0], &event, 1, |_, _| {});
             let (field, slot) = optional.of(devices[0]).next().unwrap();
-            prop_assert_eq!((field, slot.record.window.count(), slot.states[0].score()), (0, 1, None));
+            let score = slot.states[0].score();
+            prop_assert_eq!((field, slot.record.window.count(), score), (0, 1, None));
             prop_assert_eq!(optional.slots.len(), capacity.max(1));
         }
     }

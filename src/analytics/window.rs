@@ -154,7 +154,8 @@ pub(super) fn span(times_ms: impl Iterator<Item = i64>) -> Option<(i64, i64)> {
 }
 
 // The memory of a window is what `limits` says.
-const _: () = assert!(2 * size_of::<f64>() + size_of::<u32>() == limits::WINDOW_EVENT_BYTES);
+const _: () = assert!(size_of::<f64>() == limits::WINDOW_VALUE_BYTES);
+const _: () = assert!(size_of::<u32>() == limits::WINDOW_TIMESTAMP_BYTES);
 const _: () = assert!(size_of::<i64>() == limits::WINDOW_JUMP_BYTES);
 
 #[cfg(test)]

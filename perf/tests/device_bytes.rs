@@ -1,0 +1,86 @@
+//! The memory of a device: what its required fields take, and of the optional ones those alone that
+//! it has sent.
+
+use allocation_counter::measure;
+use corepulse::analytics::{Analytics, AnalyticsSettings};
+use corepulse::metric::event::Event;
+use corepulse::resources::device_bytes;
+use corepulse::schema::{FieldOptions, FieldSet, Schema};
+use percore::clock::Now;
+
+const WINDOW: usize = 50;
+const DEVICES: usize = 12_800;
+
+fn schema(required: usize, optional: usize) -> &'static Schema {
+    let field = |number| FieldOptions {
+        name: format!("f{number}"),
+        is_required: number < required,
+        range: None,
+        least_deviation: 0.0,
+    };
+    let fields: Vec<_> = (0..required + optional).map(field).collect();
+    let names = ["device_id".to_owned()];
+    Schema::leak(&fields, [&names, &names, &names])
+}
+
+/// Returns the bytes of a device, of many that send the fields of these sets by turns. The first
+/// value of a window takes the memory of all.
+fn bytes_per_device(schema: &'static Schema, sets: &[u16]) -> f64 {
+    let settings = AnalyticsSettings {
+        schema,
+        window: WINDOW,
+        threshold: 2.0,
+        min_samples: 16,
+        cooldown: 50,
+        devices_max: DEVICES,
+        device_ttl_ns: u64::MAX,
+    };
+    let analytics = Analytics::new(settings, 1);
+    let (now, mut points) = (Now::default(), Vec::new());
+    let allocated = measure(|| {
+        for number in 0..2 * sets.len() {
+            let mut writer = analytics.writer(0, now);
+            for device in 0..DEVICES {
+                let id = format!("device-{device}");
+                let event = Event {
+                    device_id: Some(id.as_bytes()),
+                    present: FieldSet::from_bits(sets[number % sets.len()]),
+                    values: &[1.0; 16],
+                    ..Event::default()
+                };
+                writer.apply(&event, &mut points);
+            }
+        }
+    });
+    assert!(points.is_empty());
+    assert_eq!(analytics.devices(), DEVICES);
+    allocated.bytes_current as f64 / DEVICES as f64
+}
+
+/// Checks what a device takes of the limit: not more, and nearly all of it.
+fn assert_takes(found: f64, limit: usize) {
+    let limit = limit as f64;
+    assert!(found <= limit && found > limit * 0.98, "{found} of {limit}");
+}
+
+#[test]
+fn a_device_of_the_default_takes_what_it_took_with_two_fixed_fields() {
+    let found = bytes_per_device(Schema::standard(), &[0b11]);
+    assert_takes(found, 160 + WINDOW * 20);
+    assert_takes(found, device_bytes(WINDOW, 2, 0));
+}
+
+#[test]
+fn a_device_pays_for_the_optional_fields_that_it_has_sent_and_for_no_others() {
+    let sixteen = schema(0, 16);
+    let three = bytes_per_device(sixteen, &[0b1000_0000_0001_0001]);
+    assert_takes(three, device_bytes(WINDOW, 0, 3));
+    // However many there are to choose from.
+    let of_three = bytes_per_device(schema(0, 3), &[0b111]);
+    assert!((three - of_three).abs() < 1.0, "{three} of sixteen, {of_three} of three");
+    // A field costs the same whether it comes with others or alone.
+    let by_turns = bytes_per_device(sixteen, &[0b1, 0b10_0000, 0b100_0000]);
+    assert!((three - by_turns).abs() < 1.0, "{three} together, {by_turns} by turns");
+    assert_takes(bytes_per_device(schema(2, 14), &[0b111]), device_bytes(WINDOW, 2, 1));
+    assert_takes(bytes_per_device(schema(8, 8), &[0xff]), device_bytes(WINDOW, 8, 0));
+}
