@@ -80,7 +80,7 @@ impl OfflineServer {
             flushes: Arc::new(Latency::new(1, 1)),
             busy_ratios: BusyRatios::new(Now::default()),
             exposition: Exposition::default(),
-            description: Description::new(Schema::standard()),
+            description: Description::new(schema),
             cors: None,
             jobs: Box::new(jobs.clone()),
             settings: settings(schema, config.limits.body_bytes_max),

@@ -129,7 +129,7 @@ impl Format for NameList {
         let names: Vec<_> = text.split(',').map(str::trim).collect();
         for name in names.iter().copied() {
             if !is_member_name(name) {
-                let characters = "visible characters of ASCII but \" and \\";
+                let characters = "visible characters of ASCII but \" \\ and =";
                 let expected = format!("a name of 1 to {FIELD_NAME_BYTES_MAX} {characters}");
                 mistakes.add(format!("expected {expected}"), name);
             }
@@ -147,9 +147,9 @@ impl Format for NameList {
     }
 }
 
-/// Returns true if a member or a tag may have this name: JSON has it in quotes as it is.
+/// Returns true if a member or a tag may have this name: JSON and line protocol have it as it is.
 fn is_member_name(name: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_graphic() && !b"\"\\,".contains(&byte);
+    let is_allowed = |byte: u8| byte.is_ascii_graphic() && !b"\"\\,=".contains(&byte);
     (1..=FIELD_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_allowed)
 }
 
@@ -227,7 +227,7 @@ mod tests {
             assert_eq!(FieldList.print(&fields), printed, "{text}");
             assert_eq!(FieldList.parse(printed), Ok(fields), "{text}");
         }
-        for name in ["deviceId", " ts, Time,@timestamp ", "a=b", "device-id,\u{9}device.id"] {
+        for name in ["deviceId", " ts, Time,@timestamp ", "a:b", "device-id,\u{9}device.id"] {
             let names = TAGS.parse(name).unwrap();
             assert_eq!(TAGS.parse(&TAGS.print(&names)), Ok(names), "{name}");
         }
@@ -323,10 +323,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_stands_in_json_as_it_is() {
+    fn a_name_stands_in_json_and_lines_as_it_is() {
         let long = "a".repeat(FIELD_NAME_BYTES_MAX + 1);
-        for wrong in ["", "a b", "a\"", "a\\", "\u{e9}", "a\u{1}b", &long] {
-            let expected = "expected a name of 1 to 64 visible characters of ASCII but \" and \\";
+        for wrong in ["", "a b", "a=b", "a\"", "a\\", "\u{e9}", "a\u{1}b", &long] {
+            let expected = "expected a name of 1 to 64 visible characters of ASCII but \" \\ and =";
             assert_eq!(
                 mistakes(&TAGS, &format!("a,{wrong}")),
                 [format!("{expected}, found {wrong:?}")]
