@@ -80,7 +80,7 @@ fn whole_object(configured: &Configured) -> BoxedStrategy<String> {
     // So that not every event of many fields has a mistake.
     let usual = configured.fields.len() as u32;
     let value = |field| prop_oneof![usual => usual_value(field), 1 => value_of(field)].boxed();
-    let chance_of = |at: usize| if at == 0 { 19 } else { 2 };
+    let chance_of = |at: usize| if at == 0 { 19 } else { 4 };
     let devices = configured.device_names.iter().enumerate();
     let devices = devices.map(|(at, name)| likely_member(name, device(), chance_of(at)));
     let times = configured.timestamp_names.iter().enumerate();
