@@ -1,10 +1,11 @@
 //! The decoder: turns a request's body into a [`Batch`] of events and rejections.
 //!
 //! Pure: no socket, no clock. `body_format` reads a body of JSON as a whole, item by item;
-//! `line_body` one of line protocol.
+//! `line_body` one of line protocol, `table_body` one of CSV.
 
 mod body_format;
 mod line_body;
+mod table_body;
 
 use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
 use crate::metric::batch::{Batch, EventSpans, Span};
@@ -13,6 +14,7 @@ pub use crate::metric::event_writer::MissingOptional;
 use crate::metric::line_reader::LineReader;
 use crate::metric::object::ObjectReader;
 use crate::metric::rejection::{BodyError, Rejection};
+use crate::metric::row_reader::RowReader;
 use crate::metric::timestamp_generator::TimestampGenerator;
 use crate::schema::Schema;
 use percore::clock::Now;
@@ -54,6 +56,7 @@ pub struct Decoder {
     events: usize,
     objects: ObjectReader,
     lines: LineReader,
+    rows: RowReader,
     timestamps: TimestampGenerator,
     received_us: i64,
     /// The last timestamp that was assigned to an event of this body.
@@ -76,6 +79,7 @@ impl Decoder {
             events: 0,
             objects: ObjectReader::new(schema),
             lines: LineReader::new(schema),
+            rows: RowReader::new(schema),
             timestamps: TimestampGenerator::of_core(core, cores, ttl_ms),
             received_us: 0,
             assigned: None,

@@ -9,7 +9,9 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::limits::{BATCH_EVENTS_MAX, FUTURE_MS_MAX, NUMBER_BYTES_MAX};
-use crate::metric::json_error::JsonError;
+use crate::metric::csv::CsvError;
+use crate::metric::header_error::HeaderError;
+use crate::metric::json_error::{JsonError, Prefix};
 use crate::metric::line_protocol::line_error::LineError;
 use crate::metric::member::Member;
 use crate::schema::{Field, Schema};
@@ -44,6 +46,13 @@ pub enum Rejection {
     /// A line that is no line protocol.
     #[error(transparent)]
     MalformedLine(LineError),
+    /// A row with a cell that is not quoted well.
+    #[error(transparent)]
+    MalformedRow(CsvError),
+    /// A row with more or fewer cells than the header row. `missing` is the first member whose cell
+    /// is absent.
+    #[error("{}expected {expected} cells as in the header row, found {found}", Prefix(*.missing))]
+    Cells { missing: Option<Member>, expected: u32, found: u32 },
     /// JSON, but not an object.
     #[error("expected an object, found {}", .found.name())]
     NotObject { found: JsonKind },
@@ -86,7 +95,10 @@ impl Rejection {
     /// The class that metrics count it in.
     pub const fn reason(self) -> Reason {
         match self {
-            Self::Malformed(_) | Self::MalformedLine(_) => Reason::Syntax,
+            Self::Malformed(_)
+            | Self::MalformedLine(_)
+            | Self::MalformedRow(_)
+            | Self::Cells { .. } => Reason::Syntax,
             Self::NotObject { .. } => Reason::NotObject,
             Self::Missing { .. } | Self::NoField { .. } => Reason::Missing,
             Self::Type { .. } => Reason::Type,
@@ -146,6 +158,9 @@ pub enum BodyError {
     /// A single object, or an array, that is not JSON.
     #[error("{0} of the body")]
     Malformed(JsonError),
+    /// A table of whose header row no event can come.
+    #[error(transparent)]
+    Header(HeaderError),
     /// More than [`BATCH_EVENTS_MAX`] lines or elements, good and bad ones together.
     #[error("expected at most {BATCH_EVENTS_MAX} events a request, found more")]
     TooManyEvents,
