@@ -18,12 +18,14 @@ pub(super) struct ContentHeaders {
 }
 
 /// The form of a body.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyForm {
     /// JSON.
     Json(LineMode),
     /// InfluxDB's line protocol.
     Lines(Precision),
+    /// CSV with a header row.
+    Table,
 }
 
 impl ContentHeaders {
@@ -35,8 +37,7 @@ impl ContentHeaders {
         }
         let content_type =
             headers.only(HeaderName::ContentType).map_err(|_| IngestError::UnsupportedMediaType)?;
-        let line_mode = line_mode(content_type).ok_or(IngestError::UnsupportedMediaType)?;
-        Ok(Self { form: BodyForm::Json(line_mode), coding: coding(headers)? })
+        Ok(Self { form: body_form(content_type)?, coding: coding(headers)? })
     }
 
     /// Reads the head of a request from a client of InfluxDB. Whatever media type it names, if any,
@@ -59,24 +60,45 @@ fn coding(headers: &Headers<'_>) -> Result<ContentCoding, IngestError> {
     ContentCoding::from_field(coding.as_deref()).ok_or(IngestError::UnsupportedCoding)
 }
 
-/// Returns how the lines of a body of this `Content-Type` are read; `None` for types that are not
-/// taken.
+/// Returns the form of a body of this `Content-Type`.
 ///
 /// `application/x-www-form-urlencoded` is the type that `curl -d` names for any data. It is taken,
 /// because a person who types a metric by hand need not know that.
-fn line_mode(content_type: Option<&[u8]>) -> Option<LineMode> {
+#[inline]
+fn body_form(content_type: Option<&[u8]>) -> Result<BodyForm, IngestError> {
     let value = content_type.unwrap_or_default();
     // Nearly every device sends this: it is compared before the value is taken apart.
     if value == b"application/json" || value.is_empty() {
-        return Some(LineMode::Detect);
+        return Ok(BodyForm::Json(LineMode::Detect));
     }
-    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    other_form(value)
+}
+
+fn other_form(value: &[u8]) -> Result<BodyForm, IngestError> {
+    let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let essence = parts.next().unwrap_or_default();
     let is = |name: &&str| essence.eq_ignore_ascii_case(name.as_bytes());
     if NDJSON.iter().any(is) {
-        return Some(LineMode::Always);
+        return Ok(BodyForm::Json(LineMode::Always));
     }
-    (JSON.iter().any(is) || has_json_suffix(essence)).then_some(LineMode::Detect)
+    if is(&CSV) {
+        // RFC 4180, section 3. The other parameter, `charset`, may name whatever ASCII is part of.
+        let is_absent = |part: &[u8]| {
+            [&b"header=absent"[..], b"header=\"absent\""]
+                .iter()
+                .any(|absent| part.eq_ignore_ascii_case(absent))
+        };
+        return match parts.any(is_absent) {
+            true => Err(IngestError::HeaderAbsent),
+            false => Ok(BodyForm::Table),
+        };
+    }
+    let is_json = JSON.iter().any(is) || has_json_suffix(essence);
+    is_json.then_some(BodyForm::Json(LineMode::Detect)).ok_or(IngestError::UnsupportedMediaType)
 }
+
+/// The type of CSV (RFC 4180, section 3).
+const CSV: &str = "text/csv";
 
 /// The types of NDJSON that its libraries and tools use; none is registered.
 const NDJSON: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
@@ -99,8 +121,9 @@ mod tests {
 
     #[test]
     fn types_by_name() {
-        let of = |value: &str| line_mode(Some(value.as_bytes()));
-        assert_eq!(line_mode(None), Some(LineMode::Detect));
+        let of = |value: &str| body_form(Some(value.as_bytes()));
+        let [detected, always] = [LineMode::Detect, LineMode::Always].map(BodyForm::Json);
+        assert_eq!(body_form(None), Ok(detected));
         for json in [
             "application/json",
             "Application/JSON; charset=utf-8",
@@ -111,7 +134,7 @@ mod tests {
             "application/vnd.device+json",
             "",
         ] {
-            assert_eq!(of(json), Some(LineMode::Detect), "{json}");
+            assert_eq!(of(json), Ok(detected), "{json}");
         }
         for ndjson in [
             "application/x-ndjson",
@@ -119,7 +142,7 @@ mod tests {
             "application/jsonl",
             "Application/NDJSON; charset=utf-8",
         ] {
-            assert_eq!(of(ndjson), Some(LineMode::Always), "{ndjson}");
+            assert_eq!(of(ndjson), Ok(always), "{ndjson}");
         }
         for other in [
             "text/html",
@@ -129,8 +152,15 @@ mod tests {
             "application/jsonx",
             "application/jsonlines",
             "text/jsonl",
+            "text/csvx",
         ] {
-            assert_eq!(of(other), None, "{other}");
+            assert_eq!(of(other), Err(IngestError::UnsupportedMediaType), "{other}");
+        }
+        for csv in ["text/csv", "Text/CSV; charset=windows-1252", "text/csv;header=present"] {
+            assert_eq!(of(csv), Ok(BodyForm::Table), "{csv}");
+        }
+        for bare in ["text/csv; header=absent", "text/csv;charset=utf-8;Header=\"Absent\""] {
+            assert_eq!(of(bare), Err(IngestError::HeaderAbsent), "{bare}");
         }
     }
 }

@@ -205,6 +205,7 @@ impl Ingest {
         let decoded = match form {
             BodyForm::Json(line_mode) => decoder.decode(body, line_mode, now),
             BodyForm::Lines(precision) => decoder.decode_lines(body, precision, now),
+            BodyForm::Table => decoder.decode_table(body, now),
         };
         let batch = match decoded {
             Ok(batch) => batch,

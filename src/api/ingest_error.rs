@@ -13,7 +13,7 @@ use percore::http::status::Status;
 use percore::limits::{DEFLATE_BLOCKS_MAX, MEMBERS_MAX, ZSTD_BLOCKS_MAX};
 
 /// The reason why a request is refused as a whole. Its text is the detail of the answer.
-#[derive(Clone, Copy, Debug, Error)]
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(super) enum IngestError {
     /// The token is missing or wrong.
     #[error("Authorization: expected Bearer and the ingest token")]
@@ -21,9 +21,12 @@ pub(super) enum IngestError {
     /// The media type is none of metrics.
     #[error(
         "Content-Type: expected application/json, application/x-ndjson, application/ndjson, \
-         application/jsonl, text/json, text/plain or a type that ends in +json"
+         application/jsonl, text/json, text/plain, text/csv or a type that ends in +json"
     )]
     UnsupportedMediaType,
+    /// CSV without a header row.
+    #[error("Content-Type: expected text/csv with a header row, found header=absent")]
+    HeaderAbsent,
     /// The precision of timestamps is none of InfluxDB's.
     #[error("precision: expected ns, us, ms, s, m, h or auto")]
     Precision,
@@ -78,7 +81,7 @@ impl IngestError {
     pub(super) fn answer(self, body: &mut Vec<u8>, route: usize) -> Response {
         let (status, field) = match self {
             Self::Unauthorized => (Status::Unauthorized, Some(Field::WwwAuthenticate("Bearer"))),
-            Self::UnsupportedMediaType => (Status::UnsupportedMediaType, None),
+            Self::UnsupportedMediaType | Self::HeaderAbsent => (Status::UnsupportedMediaType, None),
             Self::UnsupportedCoding => {
                 let field = Field::AcceptEncoding(content_coding::ACCEPTED);
                 (Status::UnsupportedMediaType, Some(field))

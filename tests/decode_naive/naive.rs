@@ -116,6 +116,7 @@ pub fn fast(
         BodyError::Empty => Refused::Empty,
         BodyError::Malformed(_) => Refused::Malformed,
         BodyError::TooManyEvents => Refused::TooMany,
+        BodyError::Header(error) => panic!("no table was sent: {error}"),
     })?;
     assert_eq!(batch.len(), batch.iter().count());
     if let (Some(assigned), Some(Ok(only))) = (batch.assigned_timestamp(), batch.iter().next()) {

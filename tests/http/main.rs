@@ -14,6 +14,7 @@ mod body_forms;
 mod connection;
 mod connection_limit;
 mod cors;
+mod csv;
 mod deadlines;
 mod debug_pages;
 mod debug_profiles;
