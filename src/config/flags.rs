@@ -114,7 +114,7 @@ flags! {
         Size(MEMORY_STORE_BYTES_MIN..=usize::MAX);
 
     /// Fields of a metric, with commas between them: name[?][=min..max][~deviation], where ? lets
-    /// it be absent, and a value no further than the deviation from the mean is no anomaly
+    /// it be absent, and a value that is nearer to the mean than the deviation is no anomaly
     fields: Vec<FieldOptions>, "fields" = "cpu=0..1e6,rps=0..1e12", FieldList;
 
     /// Name of the member that has the device id, or several with commas between them
