@@ -91,6 +91,11 @@ impl Event {
         self.reading(field).map(|reading| reading.value)
     }
 
+    /// The literal of a field's value, if it has one.
+    pub(crate) fn literal(&self, field: Field) -> Option<&str> {
+        self.reading(field).map(|reading| &*reading.literal)
+    }
+
     /// The values as they are sent.
     pub(crate) fn values(&self) -> Vec<f64> {
         self.readings.iter().map(|reading| reading.value).collect()

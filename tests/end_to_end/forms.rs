@@ -7,6 +7,7 @@ use flate2::{Compression, write::GzEncoder};
 use testkit::{HttpClient, HttpResponse};
 
 use super::event::{Event, Reading, array, ndjson};
+use super::shape::{Field, Shape, optional};
 
 /// A way to write events.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,11 +18,13 @@ pub(crate) enum Form {
     Ndjson,
     /// Line protocol, whose answer says nothing of what was found.
     Lines,
+    /// CSV.
+    Table,
 }
 
 impl Form {
     /// Those of any number of events.
-    pub(crate) const BATCHES: [Self; 3] = [Self::Array, Self::Ndjson, Self::Lines];
+    pub(crate) const BATCHES: [Self; 4] = [Self::Array, Self::Ndjson, Self::Lines, Self::Table];
 
     /// Sends these events in one request, compressed if `is_gzip`, and checks that they are taken.
     pub(crate) fn send<'a>(
@@ -36,11 +39,13 @@ impl Form {
             _ => "/metrics",
         };
         let text = self.body(events);
+        let media_type = if self == Self::Table { "Content-Type: text/csv\r\n" } else { "" };
         let (coding, body) =
             if is_gzip { ("Content-Encoding: gzip\r\n", gzip(&text)) } else { ("", text.into()) };
         let length = body.len();
         let head = format!(
-            "POST {target} HTTP/1.1\r\nHost: t\r\n{coding}Content-Length: {length}\r\n\r\n"
+            "POST {target} HTTP/1.1\r\nHost: t\r\n{media_type}{coding}\
+             Content-Length: {length}\r\n\r\n"
         );
         let response = client.request(&[head.as_bytes(), &body].concat());
         let expected = if self.is_silent() { 204 } else { 202 };
@@ -62,6 +67,7 @@ impl Form {
             Self::Array => array(events),
             Self::Ndjson => ndjson(events),
             Self::Lines => events.map(line).collect(),
+            Self::Table => table(&events.collect::<Vec<_>>()),
         }
     }
 }
@@ -96,6 +102,60 @@ fn line(event: &Event) -> String {
     }
     writeln!(text, " {}", event.seconds()).unwrap();
     text
+}
+
+/// A table of events. Its columns begin anywhere, and the first event says how they are called.
+fn table(events: &[&Event]) -> String {
+    let [first, ..] = events else {
+        return String::new();
+    };
+    let mut fields: Vec<Field> = events
+        .iter()
+        .flat_map(|event| event.readings.iter().map(|reading| reading.field))
+        .collect();
+    fields.sort_by_key(|field| field.index);
+    fields.dedup_by_key(|field| field.index);
+    let [device, time] = first.names;
+    let mut columns: Vec<(&str, Box<dyn Fn(&Event) -> String>)> = vec![
+        (device, Box::new(|event| event.device_id.clone().unwrap_or_default())),
+        (time, Box::new(|event| event.timestamp.replace('"', ""))),
+        ("note, if any", Box::new(|event| "\"a \"\"note\"\"\n\"".repeat(event.first % 2))),
+    ];
+    for field in fields {
+        let literal = move |event: &Event| event.literal(field).unwrap_or_default().to_owned();
+        columns.push((&field.name, Box::new(literal)));
+    }
+    let start = first.first % columns.len();
+    columns.rotate_left(start);
+    let end = if first.first % 2 == 0 { "\n" } else { "\r\n" };
+    let header = columns.iter().map(|(name, _)| match first.is_loud {
+        true => format!("\"{}\"", name.to_ascii_uppercase()),
+        false => format!("\"{name}\""),
+    });
+    let mut text = header.collect::<Vec<_>>().join(",") + end;
+    for event in events {
+        let cells = columns.iter().map(|(_, cell)| cell(event));
+        text += &cells.collect::<Vec<_>>().join(",");
+        text += end;
+    }
+    text
+}
+
+#[test]
+fn tables_have_a_cell_for_each_field_of_any_event() {
+    let shape = Shape::leak(&[optional("a"), optional("b"), optional("c")]);
+    let reading = |index, literal| Reading::of(shape.fields().nth(index).unwrap(), literal);
+    let mut events = [
+        Event::of(1, Some("d"), vec![reading(2, "1.50")]),
+        Event::of(2, None, vec![reading(0, "-2"), reading(2, "3")]),
+    ];
+    events[1].first = 1;
+    let expected = "\"device_id\",\"timestamp\",\"note, if any\",\"a\",\"c\"\n\
+                    d,1750000001,,,1.50\n,1750000002,\"a \"\"note\"\"\n\",-2,3\n";
+    assert_eq!(table(&[&events[0], &events[1]]), expected);
+    (events[0].first, events[0].is_loud) = (3, true);
+    let expected = "\"A\",\"C\",\"DEVICE_ID\",\"TIMESTAMP\",\"NOTE, IF ANY\"\r\n";
+    assert_eq!(table(&[&events[0], &events[1]]).split_inclusive('\n').next(), Some(expected));
 }
 
 #[test]

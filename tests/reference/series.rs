@@ -57,6 +57,8 @@ impl Score {
 #[derive(Default)]
 pub(crate) struct ReferenceField {
     values: Vec<f64>,
+    /// The moments of the window, so that the next value need not compute them again.
+    moments: Option<(DoubleDouble, DoubleDouble)>,
     last_anomaly: Option<usize>,
     /// Anomalies so far.
     pub(crate) points: u64,
@@ -68,7 +70,9 @@ impl ReferenceField {
     /// Adds a value.
     pub(crate) fn push(&mut self, window: usize, min_samples: usize, value: f64) -> Expected {
         self.values.push(value);
-        expected(window, min_samples, &self.values)
+        let before = self.moments.take();
+        let after = *self.moments.insert(moments(last(window, &self.values)));
+        expected_by(before, after, window, min_samples, &self.values)
     }
 
     /// Counts the newest value as an anomaly.
@@ -89,15 +93,27 @@ impl ReferenceField {
 
 /// Returns what is expected after the last of these values.
 pub(crate) fn expected(window: usize, min_samples: usize, values: &[f64]) -> Expected {
-    let (newest, before) = values.split_last().unwrap();
-    let before = last(window, before);
-    let after = last(window, values);
-    let (mean, stddev) = moments(after);
+    let before = last(window, &values[..values.len() - 1]);
+    let before = (!before.is_empty()).then(|| moments(before));
+    expected_by(before, moments(last(window, values)), window, min_samples, values)
+}
+
+/// Returns the same, by the moments of the windows before and after the last value.
+fn expected_by(
+    before: Option<(DoubleDouble, DoubleDouble)>,
+    (mean, stddev): (DoubleDouble, DoubleDouble),
+    window: usize,
+    min_samples: usize,
+    values: &[f64],
+) -> Expected {
+    let (newest, earlier) = values.split_last().unwrap();
+    let earlier = last(window, earlier);
+    let before = before.filter(|_| earlier.len() >= min_samples);
     Expected {
-        score: (before.len() >= min_samples).then(|| score(before, *newest)),
+        score: before.map(|before| score(earlier, before, *newest)),
         mean: mean.nearest(),
         stddev: stddev.nearest(),
-        tolerance: tolerance(after),
+        tolerance: tolerance(last(window, values)),
     }
 }
 
@@ -130,9 +146,8 @@ pub(crate) fn moments(values: &[f64]) -> (DoubleDouble, DoubleDouble) {
     (mean, variance.square_root())
 }
 
-/// Returns the score of a value against the window before it.
-fn score(before: &[f64], value: f64) -> Score {
-    let (mean, stddev) = moments(before);
+/// Returns the score of a value against the window before it, which has these moments.
+fn score(before: &[f64], (mean, stddev): (DoubleDouble, DoubleDouble), value: f64) -> Score {
     let size = if mean.nearest() < 0.0 { DoubleDouble::from(0.0).minus(mean) } else { mean };
     let floor = DoubleDouble::from(1e-9).times(size.max(DoubleDouble::from(1.0)));
     let divisor = stddev.max(floor);
@@ -152,7 +167,7 @@ fn score(before: &[f64], value: f64) -> Score {
 fn rounding_decides_only_at_a_border() {
     let values: Vec<f64> = (0..16).map(|number| f64::from(number % 2)).collect();
     // The mean is 0.5, and so is the standard deviation.
-    let verdict = |value, least| score(&values, value).verdict(2.0, least);
+    let verdict = |value, least| score(&values, moments(&values), value).verdict(2.0, least);
     for (value, least, is_anomaly) in [
         (1.5, 0.0, None),
         (1.4, 0.0, Some(false)),
