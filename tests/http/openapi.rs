@@ -163,10 +163,13 @@ fn every_example_is_taken() {
                 let answer =
                     described.running.client().request(&post_with(&fields, sent.as_bytes()));
                 assert_eq!(answer.status, 202, "{sent}: {answer:?}");
-                let events = value.as_array().map_or_else(|| sent.lines().count(), Vec::len);
+                let lines = sent.lines().count() - usize::from(kind == "text/csv");
+                let events = value.as_array().map_or(lines, Vec::len);
                 assert_eq!(answer.json()["accepted"], events, "{name}: {sent}");
                 for field in described.fields() {
-                    assert!(sent.contains(&format!("\"{field}\":")), "{field} in {sent}");
+                    let is_named = sent.contains(&format!("\"{field}\":"))
+                        || sent.lines().next().unwrap().split(',').any(|name| name == field);
+                    assert!(is_named, "{field} in {sent}");
                 }
                 count += 1;
             }

@@ -58,7 +58,8 @@ impl Examples {
         }
     }
 
-    /// Replaces a text that names a field: its name alone, an error, or metrics line by line.
+    /// Replaces a text that names a field: its name alone, an error, metrics line by line, or a
+    /// table of them.
     fn replace_text(self, text: &mut String) {
         let [first, _] = TEMPLATE_FIELDS;
         if text == first {
@@ -72,7 +73,35 @@ impl Examples {
             *text = each_line(text, |line| self.replaced_object(line));
         } else if text.contains(&format!(" {first}=")) {
             *text = each_line(text, |line| self.replaced_line(line));
+        } else if let Some((header, _)) = text.split_once('\n')
+            && header.split(',').any(|name| name == first)
+        {
+            *text = each_line(text, |row| self.replaced_row(header, row));
         }
+    }
+
+    /// Returns a row of a table with the columns of other fields behind all others, or the header
+    /// row itself.
+    fn replaced_row(self, header: &str, row: &str) -> String {
+        let Self { schema, .. } = self;
+        if row.is_empty() {
+            return String::new();
+        }
+        let cells = header.split(',').zip(row.split(','));
+        let (values, others): (Vec<_>, Vec<_>) =
+            cells.partition(|(name, _)| TEMPLATE_FIELDS.contains(name));
+        let others = others.iter().map(|&(name, cell)| match name {
+            _ if row != header => cell,
+            "timestamp" => schema.timestamp_names.first().map_or(name, String::as_str),
+            "device_id" => schema.device_names.first().map_or(name, String::as_str),
+            _ => name,
+        });
+        let fields = schema.fields().iter().zip(values.iter().cycle());
+        let fields = fields.map(|(field, (_, value))| match row == header {
+            true => field.name().to_owned(),
+            false => near(*field, value),
+        });
+        others.map(str::to_owned).chain(fields).collect::<Vec<_>>().join(",")
     }
 
     fn replaced_object(self, line: &str) -> String {
