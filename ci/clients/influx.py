@@ -112,7 +112,7 @@ def check_telegraf(output, url, redis):
 
 
 def points(device):
-    """So many points, of which each has its number as temperature, and all kinds of other fields."""
+    """So many points, each with its number as temperature, and fields of other kinds."""
     began = datetime.now(timezone.utc)
     for number in range(COUNT):
         point = Point("a room, or = two").tag("device_id", device).tag("at home", ODD_TAG)
@@ -204,7 +204,7 @@ def check(path):
             check_document(url, redis)
             check_python_errors(url, redis)
             check_node_errors(url)
-            wait_until(lambda: len(redis.metrics("half")) == 3, "the line beside a wrong one is kept")
+            wait_until(lambda: len(redis.metrics("half")) == 3, "the line beside a bad one is kept")
             faults = []
             write_python(url, "python-1", faults, False)
             write_while_away(server, url, write_python, url, "python-2", faults, True)

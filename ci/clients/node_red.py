@@ -48,7 +48,7 @@ def write_flows(folder, url):
 
 
 def is_whole(redis, counts_min):
-    """True if so many readings of each device are there, and none of those in between is missing."""
+    """True if so many readings of each device are there, and none in between is missing."""
     for device, count_min in counts_min.items():
         numbers = sorted(metric["rps"] for metric in redis.metrics(device))
         if len(numbers) < count_min or numbers != list(range(len(numbers))):

@@ -54,7 +54,7 @@ impl<const N: usize> Moments<N> {
     /// were so large that their deviation is no number.
     pub fn scores(&self, values: [f64; N]) -> [f64; N] {
         let Self { mean, stddev } = self;
-        map3(mean, stddev, &values, |mean, stddev, value| score(mean, stddev, value))
+        map3(mean, stddev, &values, score)
     }
 }
 

@@ -230,8 +230,8 @@ impl PublishedEvents {
         self.accepted
     }
 
-    /// Returns the number of values of each field published so far; `required` has the bits of those
-    /// that every event has.
+    /// Returns the number of values of each field published so far; `required` has the bits of
+    /// those that every event has.
     pub(super) fn values(&self, required: u16) -> [u64; FIELDS_MAX] {
         let mut values = [0; FIELDS_MAX];
         for (_, ring) in &self.rings {

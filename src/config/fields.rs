@@ -25,7 +25,7 @@ impl Format for FieldList {
         }
         let fields = entries.iter().map(|entry| entry.field(&mut mistakes)).collect();
         let names = entries.iter().map(|entry| entry.name);
-        mistakes.check_distinct(names.filter(|name| is_field_name(name)));
+        mistakes.check_distinct(&names.filter(|name| is_field_name(name)));
         mistakes.check_count(FIELDS_MAX, "fields", entries.len());
         mistakes.or(fields)
     }
@@ -137,7 +137,7 @@ impl Format for NameList {
                 mistakes.add(format!("expected a name other than {reserved}"), name);
             }
         }
-        mistakes.check_distinct(names.iter().copied().filter(|name| is_member_name(name)));
+        mistakes.check_distinct(&names.iter().copied().filter(|name| is_member_name(name)));
         mistakes.check_count(MEMBER_NAMES_MAX, "names", names.len());
         mistakes.or(names.into_iter().map(str::to_owned).collect())
     }
@@ -171,7 +171,7 @@ impl Mistakes {
         self.0.push(format!("{}, found {found:?}", expected.into()));
     }
 
-    fn check_distinct<'a>(&mut self, names: impl Iterator<Item = &'a str> + Clone) {
+    fn check_distinct<'a>(&mut self, names: &(impl Iterator<Item = &'a str> + Clone)) {
         for (at, name) in names.clone().enumerate() {
             if names.clone().take(at).any(|before| before.eq_ignore_ascii_case(name)) {
                 self.add("expected each name once, in whatever case", name);

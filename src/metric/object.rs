@@ -119,8 +119,7 @@ impl ObjectReader {
             return Err(JsonError::expected(Expected::Name, text, at));
         }
         let name = scan_string(text, at + 1)?;
-        let (member, _) =
-            self.with_unescaped(text, at + 1, name, |members, name| members.of_name(name));
+        let (member, _) = self.with_unescaped(text, at + 1, name, MemberTable::of_name);
         let colon = skip_blanks(text, name.end + 1);
         if text.get(colon) != Some(&b':') {
             return Err(JsonError::expected(Expected::Colon, text, colon));
@@ -198,7 +197,7 @@ impl ObjectReader {
                 });
                 match value {
                     Some(value) => {
-                        event.set_value(&mut self.writer.rows, field, value, literal, at)
+                        event.set_value(&mut self.writer.rows, field, value, literal, at);
                     }
                     None => event.reject_type(member, JsonKind::String, at),
                 }

@@ -35,7 +35,7 @@ pub struct Owned {
     pub fields: Vec<Option<(f64, String)>>,
 }
 
-/// Why an item was rejected.
+/// The reason for which an item was rejected.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rejected {
     pub reason: Reason,

@@ -10,8 +10,8 @@ pub(super) const TEMPLATE_FIELDS: [&str; 2] = ["cpu", "rps"];
 /// Replaces the fields in the schemas of a document. `None` if it has not the form of ours.
 pub(super) fn replace(document: &mut Tree, schema: &Schema) -> Option<()> {
     let schemas = document.at(&["components", "schemas"])?;
-    let names = |fields: &[Field]| Tree::texts(fields.iter().map(|field| field.name()));
-    *schemas.at(&["Field", "enum"])? = names(schema.fields());
+    let names = schema.fields().iter().map(|field| field.name());
+    *schemas.at(&["Field", "enum"])? = Tree::texts(names);
 
     let metric = schemas.at(&["Metric"])?;
     replace_fields(metric.at(&["properties"])?, schema, sent_value)?;
