@@ -14,6 +14,7 @@ use corepulse::limits::HEAD_CACHE_ENTRIES;
 use corepulse::metric::decode::{Decoder, LineMode};
 use corepulse::metric::event::{Event, Literals};
 use corepulse::schema::{FieldSet, Schema};
+use corepulse::store::Store;
 use corepulse::store::block::{Appended, Block};
 use corepulse::store::encoding::Encoding;
 use corepulse::store::key::{KEY_PREFIX, KeyHasher};
@@ -224,29 +225,37 @@ fn merge(criterion: &mut Criterion) {
     });
 }
 
-fn pack_block(criterion: &mut Criterion) {
+fn store(criterion: &mut Criterion) {
     let (names, hasher) = (names(), KeyHasher::default());
     let schema = Schema::standard();
-    let mut group = criterion.benchmark_group("block");
-    for (name, packing) in
-        [("bare", Encoding::plain(schema)), ("SET", Encoding::redis_set(schema, 300, KEY_PREFIX))]
-    {
-        let mut block = Block::new(packing, hasher.clone());
-        let count = 100;
-        group.throughput(Throughput::Elements(count as u64));
-        group.bench_function(format!("pack 100 events, {name}"), |bencher| {
-            bencher.iter(|| {
-                for device in names.iter().take(count) {
-                    let appended = block.append(black_box(&event(device, 0)), NOW);
-                    assert_eq!(appended, Appended::Fresh);
-                }
-                assert_eq!(block.live(), count as u64);
-                block.clear();
-            });
+    let count = 100;
+    let mut group = criterion.benchmark_group("store");
+    group.throughput(Throughput::Elements(count as u64));
+    let mut block = Block::new(Encoding::redis_set(schema, 300, KEY_PREFIX), hasher);
+    group.bench_function("pack 100 events as SET", |bencher| {
+        bencher.iter(|| {
+            for device in names.iter().take(count) {
+                let appended = block.append(black_box(&event(device, 0)), NOW);
+                assert_eq!(appended, Appended::Fresh);
+            }
+            assert_eq!(block.live(), count as u64);
+            block.clear();
         });
-    }
+    });
+    let store = Store::memory(schema, 1, 64 << 20, 300_000);
+    let mut now = NOW;
+    group.bench_function("keep 100 events in memory", |bencher| {
+        bencher.iter(|| {
+            now.mono_ns += 1_000;
+            let mut appender = store.open(0, now, |_| 0).unwrap();
+            for device in names.iter().take(count) {
+                let appended = appender.append(black_box(&event(device, 0)));
+                assert_eq!(appended, Appended::Fresh);
+            }
+        });
+    });
     group.finish();
 }
 
-criterion_group!(stages, read_head, decode, hard_literals, update_shard, merge, pack_block);
+criterion_group!(stages, read_head, decode, hard_literals, update_shard, merge, store);
 criterion_main!(stages);

@@ -162,8 +162,8 @@ pub const STORE_LOOKUP_PAUSE_MS: u64 = 100;
 /// Bytes of records at which an open block is full and handed to the store.
 pub const BLOCK_BYTES: usize = 32 * 1024;
 
-/// An encoded record, key and value with their framing: it has the longest device id twice, and the
-/// literals of all fields with their names.
+/// A record for Redis, key and value with their framing: it has the longest device id twice, and
+/// the literals of all fields with their names.
 pub const RECORD_BYTES_MAX: usize = 4 * 1024;
 
 /// The room for a record is a multiple of this: one for the fields of an instance without options.
@@ -184,8 +184,8 @@ pub const SEGMENTS_PER_CORE_MIN: usize = 16;
 /// scrape.
 pub const EVENTS_PER_HOLD: usize = 8;
 
-/// Records copied into the memory store under one hold of its lock: a look-up from another core
-/// waits at most for these.
+/// Events that a core scores and appends to the memory store under one hold of its ring's lock: a
+/// look-up from another core waits at most for these.
 pub const RECORDS_PER_HOLD: usize = 8;
 
 /// Durations that a core keeps for itself while a scrape holds its histograms; past that it waits.
@@ -236,9 +236,8 @@ const _: () = assert!(RECORD_BYTES_MAX < STORE_REPLY_BYTES_MAX);
 const _: () = assert!(FIELDS_MAX <= u16::BITS as usize);
 // A core's first microsecond after the clock's is not too far ahead of it.
 const _: () = assert!((WORKERS_MAX as u64) < ASSIGNED_LEAD_US_MAX);
-// A record's lengths are kept in 16 bits, and any record fits into an empty segment and a block.
-const _: () = assert!(RECORD_BYTES_MAX <= u16::MAX as usize);
-const _: () = assert!(RECORD_BYTES_MAX * 4 <= SEGMENT_BYTES_MIN && RECORD_BYTES_MAX <= BLOCK_BYTES);
+// A record's lengths are kept in 16 bits, and any record fits into a block.
+const _: () = assert!(RECORD_BYTES_MAX <= u16::MAX as usize && RECORD_BYTES_MAX <= BLOCK_BYTES);
 const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);
 const _: () = assert!(SHARE_BYTES_MAX / EVENT_COST_BYTES <= BATCH_EVENTS_MAX);
 const _: () = assert!(BLOCK_BYTES * 16 <= STORE_QUEUE_BYTES_MIN);

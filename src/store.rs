@@ -1,15 +1,15 @@
 //! The store: it keeps every event that was answered with 202, or counts why it could not.
 //!
 //! ```text
-//! core ─▶ open block ─▶ memory::MemoryStore, when full or before the answers are sent
-//!            │    └───▶ redis::SharedState, when full or at the end of the turn ─▶ writer thread
-//!            └ event_counters: accepted before another thread sees the block, outcomes after
+//! core ─▶ memory::RingAppender ─▶ its ring of segments
+//!   │ or ▶ open block ─▶ redis::SharedState, when full or at the end of the turn ─▶ writer thread
+//!   └ event_counters: accepted before another thread sees the event, outcomes after
 //! ```
 //!
-//! Files in the order of the data: [`encoding`] packs an event as a record, and `value` the part of
-//! it that look-ups answer with; [`block`] collects records in an [`open_block`], [`key`] hashes
-//! them; [`memory`] keeps them in segments, [`redis`] sends them to a server. [`event_counters`]
-//! counts each event; [`stats`] and [`lookup`] are answers of the store.
+//! Files in the order of the data: in [`memory`], `parts` packs an event for a `segment`. For
+//! [`redis`], [`encoding`] packs it as a record, and [`block`] collects records in an
+//! [`open_block`]. Both ways, `value` is what look-ups answer with, and [`key`] has the hash.
+//! [`event_counters`] counts each event; [`stats`] and [`lookup`] are answers of the store.
 
 pub mod block;
 pub mod encoding;
@@ -18,6 +18,7 @@ pub mod key;
 pub mod lookup;
 pub mod memory;
 mod open_block;
+mod parts;
 #[expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -38,9 +39,9 @@ use crate::schema::Schema;
 use crate::store::block::{Appended, Block};
 use crate::store::encoding::Encoding;
 use crate::store::event_counters::{DropReason, EventCounters};
-use crate::store::key::KeyHasher;
+use crate::store::key::{KEY_PREFIX, KeyHasher};
 use crate::store::lookup::LookupResult;
-use crate::store::memory::MemoryStore;
+use crate::store::memory::{MemoryStore, RingAppender};
 use crate::store::open_block::OpenBlock;
 use crate::store::redis::discovery::Discovery;
 use crate::store::redis::error::no_errors;
@@ -50,7 +51,7 @@ use crate::store::redis::shared_state::SharedState;
 use crate::store::redis::writer_thread::WriterThread;
 use crate::store::stats::Stats;
 use percore::clock::{Clock, Now, nanoseconds};
-use percore::sync::{Mutex, MutexGuard, PerCore};
+use percore::sync::{Mutex, MutexGuard};
 
 /// The store of one server, shared by all its threads.
 pub struct Store {
@@ -66,9 +67,7 @@ enum Backend {
 /// A store inside this process.
 #[derive(Debug)]
 struct MemoryBackend {
-    encoding: Encoding,
     counters: EventCounters,
-    open: PerCore<Mutex<OpenBlock>>,
     records: MemoryStore,
 }
 
@@ -114,16 +113,10 @@ impl Store {
         capacity_bytes: usize,
         ttl_ms: u64,
     ) -> Self {
-        let hasher = KeyHasher::default();
-        let records = MemoryStore::new(cores, capacity_bytes, ttl_ms, hasher.clone());
-        let encoding = Encoding::plain(schema);
-        let block = || Block::new(encoding, hasher.clone());
         Self {
             backend: Backend::Memory(Box::new(MemoryBackend {
-                encoding,
                 counters: EventCounters::new(cores, 0),
-                open: PerCore::new(cores, |_| Mutex::new(OpenBlock::new(block()))),
-                records,
+                records: MemoryStore::new(schema, cores, capacity_bytes, ttl_ms),
             })),
         }
     }
@@ -162,64 +155,50 @@ impl Store {
         }
     }
 
-    fn open_of(&self, core: usize) -> &Mutex<OpenBlock> {
-        match &self.backend {
-            Backend::Memory(memory) => memory.open.at(core),
-            Backend::Redis(redis) => redis.shared.open.at(core),
-        }
-    }
-
-    /// Locks the core's open block for the events of one request, whose records take at most
-    /// `bytes`. Returns `None` if the queue has no room for them and may not drop anything. Only
-    /// the core itself calls this, and it drops the result before the next request.
+    /// Begins to append the events of one request, whose records take at most `bytes` in their
+    /// encoding for a queue. Returns `None` if the queue has no room for them and may not drop
+    /// anything. Only the core itself calls this, and it drops the result before the next request.
+    ///
+    /// An event in this process can be read once it is appended and others were, or the result is
+    /// dropped: before any answer is sent, after which the client may ask another core.
     #[must_use]
     pub fn open(
         &self,
         core: usize,
         now: Now,
-        bytes: impl FnOnce(&Self) -> usize,
+        bytes: impl FnOnce(&Encoding) -> usize,
     ) -> Option<Appender<'_>> {
-        let mut open = self.open_of(core).lock();
-        if let Backend::Redis(redis) = &self.backend
-            && !redis.shared.reserve(&mut open, || bytes(self))
-        {
-            return None;
+        match &self.backend {
+            Backend::Memory(memory) => {
+                let MemoryBackend { counters, records } = &**memory;
+                Some(Appender(Way::Ring(records.appender(core, now, counters))))
+            }
+            Backend::Redis(redis) => {
+                let shared = &redis.shared;
+                let mut open = shared.open.at(core).lock();
+                let may_append = shared.reserve(&mut open, || bytes(&shared.encoding));
+                may_append.then_some(Appender(Way::Block(BlockAppender {
+                    shared,
+                    open,
+                    core,
+                    now,
+                })))
+            }
         }
-        Some(Appender { store: self, open, core, now })
-    }
-
-    /// Returns the bytes of an event's record.
-    pub fn record_bytes(&self, event: &Event<'_>) -> usize {
-        self.encoding().record_bytes(event)
     }
 
     /// Returns the stored key of `<timestamp>` or `<device_id>:<timestamp>`, prefix included.
     pub fn full_key(&self, key: &[u8]) -> Vec<u8> {
-        self.encoding().full_key(key)
-    }
-
-    fn encoding(&self) -> &Encoding {
         match &self.backend {
-            Backend::Memory(memory) => &memory.encoding,
-            Backend::Redis(redis) => &redis.shared.encoding,
-        }
-    }
-
-    /// Makes the events that a core has appended readable, if this process stores them. The core
-    /// calls it before it sends any answer: the client may ask another core the next moment.
-    pub fn publish(&self, core: usize, now: Now) {
-        if let Backend::Memory(memory) = &self.backend {
-            let mut open = memory.open.at(core).lock();
-            if !open.block.is_empty() {
-                memory.insert(core, &mut open, now);
-            }
+            Backend::Memory(_) => [KEY_PREFIX.as_bytes(), key].concat(),
+            Backend::Redis(redis) => redis.shared.encoding.full_key(key),
         }
     }
 
     /// Ends a core's turn that appended events: an idle Redis writer gets the open block.
     pub fn end_turn(&self, core: usize) {
         match &self.backend {
-            // `publish` has stored them.
+            // They are stored.
             Backend::Memory(_) => {}
             Backend::Redis(redis) => redis.shared.end_turn(core),
         }
@@ -273,14 +252,11 @@ impl Store {
         FlushReport { lost: dropped + self.walk_pending(), in_order }
     }
 
-    /// Counts the pending events block by block, independently of the event counters. Exact while
+    /// Counts the pending events where they are, independently of the event counters. Exact while
     /// the cores are idle; it waits for a core that has a request at hand.
     pub fn walk_pending(&self) -> u64 {
         match &self.backend {
-            // There are no queued blocks here and none in flight, only open ones.
-            Backend::Memory(memory) => {
-                memory.open.iter().map(|open| open.lock().block.events()).sum()
-            }
+            Backend::Memory(memory) => memory.records.uncounted(),
             Backend::Redis(redis) => redis.shared.walk_pending(),
         }
     }
@@ -314,56 +290,68 @@ impl Store {
             Backend::Redis(redis) => redis.shared.stats(totals),
         }
     }
+}
 
-    /// Counts the appended events as accepted, and hands the block over if it is full.
-    fn accept(&self, core: usize, open: &mut OpenBlock, now: Now) {
-        if open.uncounted == 0 {
-            return;
-        }
-        self.counters().add_accepted(core, open.uncounted);
-        open.uncounted = 0;
-        if open.block.is_full() {
-            match &self.backend {
-                Backend::Memory(memory) => memory.insert(core, open, now),
-                Backend::Redis(redis) => redis.shared.queue_full_block(core, open, now.mono_ns),
-            }
+/// Appends the events of one request. Dropping it counts them as accepted, so that no path leaves
+/// an event uncounted.
+pub struct Appender<'a>(Way<'a>);
+
+/// The way of events into the store.
+enum Way<'a> {
+    /// Into the core's own segments, in this process.
+    Ring(RingAppender<'a>),
+    /// Into the core's open block, on their way to Redis.
+    Block(BlockAppender<'a>),
+}
+
+impl Appender<'_> {
+    /// Appends one event.
+    #[inline]
+    pub fn append(&mut self, event: &Event<'_>) -> Appended {
+        match &mut self.0 {
+            Way::Ring(ring) => ring.append(event),
+            Way::Block(block) => block.append(event),
         }
     }
 }
 
-impl MemoryBackend {
-    fn insert(&self, core: usize, open: &mut OpenBlock, now: Now) {
-        self.records.insert_block(core, &mut open.block, now, &self.counters);
-    }
-}
-
-/// A lock on a core's open block, for one request. Dropping it counts the appended events as
-/// accepted, so that no path leaves an event uncounted.
-pub struct Appender<'a> {
-    store: &'a Store,
+/// A lock on a core's open block, for one request.
+struct BlockAppender<'a> {
+    shared: &'a SharedState,
     open: MutexGuard<'a, OpenBlock>,
     core: usize,
     now: Now,
 }
 
-impl Appender<'_> {
+impl BlockAppender<'_> {
     /// Appends one event. A full block is handed over at once, so a long batch stays in cache.
-    pub fn append(&mut self, event: &Event<'_>) -> Appended {
+    fn append(&mut self, event: &Event<'_>) -> Appended {
         let appended = self.open.block.append(event, self.now);
         self.open.uncounted += 1;
         if self.open.block.is_full() {
-            self.store.accept(self.core, &mut self.open, self.now);
+            self.accept();
         }
         appended
     }
+
+    /// Counts the appended events as accepted, and hands the block over if it is full.
+    fn accept(&mut self) {
+        let Self { shared, open, core, now } = self;
+        if open.uncounted == 0 {
+            return;
+        }
+        shared.counters.add_accepted(*core, open.uncounted);
+        open.uncounted = 0;
+        if open.block.is_full() {
+            shared.queue_full_block(*core, open, now.mono_ns);
+        }
+    }
 }
 
-impl Drop for Appender<'_> {
+impl Drop for BlockAppender<'_> {
     fn drop(&mut self) {
-        self.store.accept(self.core, &mut self.open, self.now);
-        if let Backend::Redis(redis) = &self.store.backend {
-            redis.shared.queue.release_all(&mut self.open.reserved);
-        }
+        self.accept();
+        self.shared.queue.release_all(&mut self.open.reserved);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::metric::batch::Batch;
 use crate::metric::decode::Decoder;
 use crate::metric::event::Event;
 use crate::metric::rejection::{Reason, Rejection};
-use crate::store::Store;
+use crate::store::encoding::Encoding;
 use percore::clock::Now;
 use percore::http::content_coding::BodyDecoder;
 use percore::http::handler::Context;
@@ -249,10 +249,10 @@ fn apply_batch(
 ) -> Result<(), IngestError> {
     let late_before_ms = now.wall_ms().saturating_sub(state.settings.store_ttl_ms);
     // Computed only if a full queue refuses what does not fit.
-    let bytes = |store: &Store| {
-        batch.iter().flatten().map(|event| store.record_bytes(&event)).sum::<usize>()
+    let bytes = |encoding: &Encoding| {
+        batch.iter().flatten().map(|event| encoding.record_bytes(&event)).sum::<usize>()
     };
-    let mut block = state.store.open(core, now, bytes).ok_or(IngestError::StoreFull)?;
+    let mut store = state.store.open(core, now, bytes).ok_or(IngestError::StoreFull)?;
     let good = batch.events() as u64;
     report.assigned_timestamp = batch.assigned_timestamp();
     let mut analytics = state.analytics.writer(core, now);
@@ -263,7 +263,7 @@ fn apply_batch(
                 report.accepted += 1;
                 let verdict = analytics.apply(&event, &mut report.points);
                 pending.push(now, &event, good - report.accepted);
-                block.append(&event);
+                store.append(&event);
                 report.late += u64::from(event.timestamp_ms < late_before_ms);
                 match verdict {
                     Verdict::Calm => {}

@@ -183,6 +183,19 @@ impl<'a> SentLiterals<'a> {
         }
     }
 
+    /// Copies that literal behind a byte with its length to `out`, beginning at `at`. Returns where
+    /// it ends; `None` if there is no room. Bytes behind it may be overwritten.
+    #[inline(always)]
+    pub(super) fn copy_counted(&self, field: usize, out: &mut [u8], at: usize) -> Option<usize> {
+        let rest = self.body.get(self.span(field).start as usize..).unwrap_or_default();
+        match rest.first_chunk() {
+            Some(block) if self.len_of(field) <= short_text::BLOCK_BYTES => {
+                short_text::copy_counted_block(block, self.len_of(field), out, at)
+            }
+            _ => short_text::copy_counted(self.get(field), out, at),
+        }
+    }
+
     #[inline(always)]
     fn span(&self, field: usize) -> Span {
         self.spans.get(field).copied().unwrap_or_default()

@@ -1,6 +1,7 @@
 //! Events: validated metrics of one device each, borrowed from the request that brought them.
 
 use crate::metric::batch::SentLiterals;
+use crate::metric::short_text;
 use crate::schema::{Field, FieldSet};
 
 /// An event that passed every rule of the API.
@@ -48,14 +49,26 @@ impl Literals<'_> {
     }
 
     /// Appends that literal to `out`, which has room for one block of [`short_text`] more.
-    ///
-    /// [`short_text`]: crate::metric::short_text
     #[inline(always)]
     pub fn append(&self, field: Field, out: &mut Vec<u8>) {
         match self {
             Self::Sent(sent) => sent.append(field.index(), out),
             Self::Given(literals) => {
                 out.extend_from_slice(literals.get(field.index()).copied().unwrap_or_default());
+            }
+        }
+    }
+
+    /// Copies the literal of the field of this index, which the event has, behind a byte with its
+    /// length to `out`, beginning at `at`. Returns where it ends; `None` if there is no room. Bytes
+    /// behind it may be overwritten.
+    #[inline(always)]
+    pub fn copy_counted(&self, field: usize, out: &mut [u8], at: usize) -> Option<usize> {
+        match self {
+            Self::Sent(sent) => sent.copy_counted(field, out, at),
+            Self::Given(literals) => {
+                let literal = literals.get(field).copied().unwrap_or_default();
+                short_text::copy_counted(literal, out, at)
             }
         }
     }

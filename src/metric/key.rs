@@ -5,15 +5,20 @@ use super::device_id::is_device_id;
 /// Digits of the longest timestamp.
 const TIMESTAMP_BYTES_MAX: usize = 20;
 
-/// Returns true if a metric may be stored under this key. A device id may contain colons itself, so
-/// the last colon separates.
+/// Returns the device id in a key, if there is one, and the timestamp. A device id may contain
+/// colons itself, so the last colon separates.
 #[must_use]
-pub fn is_key(key: &[u8]) -> bool {
-    let colon = key.iter().rposition(|byte| *byte == b':');
-    let (device, timestamp) = match colon {
+pub fn split(key: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    match key.iter().rposition(|byte| *byte == b':') {
         Some(at) => (key.get(..at), key.get(at + 1..).unwrap_or_default()),
         None => (None, key),
-    };
+    }
+}
+
+/// Returns true if a metric may be stored under this key.
+#[must_use]
+pub fn is_key(key: &[u8]) -> bool {
+    let (device, timestamp) = split(key);
     let is_timestamp = (1..=TIMESTAMP_BYTES_MAX).contains(&timestamp.len())
         && timestamp.iter().all(u8::is_ascii_digit);
     is_timestamp && device.is_none_or(is_device_id)

@@ -1,6 +1,6 @@
-//! Blocks: many records in one buffer, on their way from a core to the store.
+//! Blocks: many records in one buffer, on their way from a core to the writer to Redis.
 //!
-//! A core fills its open block; the store takes it whole. Records are encoded into one reused
+//! A core fills its open block; the writer takes it whole. Records are encoded into one reused
 //! buffer, and each has an entry with its position. Equal keys inside one block are coalesced: the
 //! last write wins, as it would in the store. A replaced record of the same layout is overwritten
 //! in place; otherwise its entry is marked dead, so that the entries stay in the order of their

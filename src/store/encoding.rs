@@ -1,8 +1,7 @@
-//! Encodings of a record: an event in, the bytes of key and value out.
+//! Encodings of a record for Redis: an event in, the bytes of key and value in a command out.
 //!
-//! Records are copied together from the literals that the device sent; nothing is formatted. An
-//! [`Encoding`] may add the framing of a protocol: blocks and their entries only know the
-//! [`Layout`] of a record.
+//! Records are copied together from the literals that the device sent; nothing is formatted. Blocks
+//! and their entries do not know the framing, only the [`Layout`] of a record.
 
 use crate::limits::{
     BATCH_EVENTS_MAX, DEVICE_ID_BYTES_MAX, RECORD_BYTES_MAX, RECORD_BYTES_STEP,
@@ -11,29 +10,18 @@ use crate::limits::{
 use crate::metric::event::Event;
 use crate::metric::short_text;
 use crate::schema::Schema;
-use crate::store::key::KEY_PREFIX;
 use crate::store::value::{self, TIMESTAMP_BYTES_MAX};
 
-/// The encoding of a block's records: what they contain, and the framing around key and value.
+/// The encoding of a block's records: what they contain, and the framing around key and value,
+/// which is a command: `SET key value EX seconds`, as an array of bulk strings (RESP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoding {
     schema: &'static Schema,
-    framing: Framing,
+    /// The time to live.
+    ttl_s: u32,
+    /// The prefix of keys.
+    prefix: &'static str,
     record_bytes_max: usize,
-}
-
-/// The framing around key and value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    /// None: for the store in this process.
-    Plain,
-    /// A Redis command: `SET key value EX seconds`, as an array of bulk strings (RESP).
-    RedisSet {
-        /// The time to live.
-        ttl_s: u32,
-        /// The prefix of keys.
-        prefix: &'static str,
-    },
 }
 
 /// The positions of the parts of a record, in bytes from its start.
@@ -52,24 +40,15 @@ pub struct Layout {
 }
 
 impl Encoding {
-    /// Returns the encoding without any framing, for the store in this process.
-    pub fn plain(schema: &'static Schema) -> Self {
-        Self::new(schema, Framing::Plain)
-    }
-
-    /// Returns the encoding as Redis commands: `SET key value EX seconds`, with a time to live and
-    /// a prefix of keys.
+    /// Returns the encoding with a time to live and a prefix of keys.
     pub fn redis_set(schema: &'static Schema, ttl_s: u32, prefix: &'static str) -> Self {
-        Self::new(schema, Framing::RedisSet { ttl_s, prefix })
-    }
-
-    fn new(schema: &'static Schema, framing: Framing) -> Self {
         let (_, longest) = value::bytes_min_and_max(schema);
-        // In any framing, as if with the longest prefix, so that a setting does not change it.
-        let record_bytes_max = record_bytes(LONGEST, KEY_BYTES_MAX, longest) + SLACK_BYTES;
+        // As if with the longest prefix and time, so that a setting does not change it.
+        let record_bytes_max = record_bytes(KEY_BYTES_MAX, longest, u32::MAX) + SLACK_BYTES;
         Self {
             schema,
-            framing,
+            ttl_s,
+            prefix,
             record_bytes_max: record_bytes_max.next_multiple_of(RECORD_BYTES_STEP),
         }
     }
@@ -77,10 +56,7 @@ impl Encoding {
     /// Returns the prefix of keys.
     #[inline]
     const fn prefix(&self) -> &'static [u8] {
-        match self.framing {
-            Framing::Plain => KEY_PREFIX.as_bytes(),
-            Framing::RedisSet { prefix, .. } => prefix.as_bytes(),
-        }
+        self.prefix.as_bytes()
     }
 
     /// Returns the key with its prefix.
@@ -98,13 +74,13 @@ impl Encoding {
     /// Returns the bytes of the shortest record: one digit for each number, no device.
     pub fn record_bytes_min(&self) -> usize {
         let (shortest, _) = value::bytes_min_and_max(self.schema);
-        record_bytes(self.framing, self.prefix().len() + 1, shortest)
+        record_bytes(self.prefix().len() + 1, shortest, self.ttl_s)
     }
 
     /// Returns the bytes of the event's record.
     pub fn record_bytes(&self, event: &Event<'_>) -> usize {
         let key_len = key_len(self.prefix(), event);
-        record_bytes(self.framing, key_len, value::len(self.schema, event))
+        record_bytes(key_len, value::len(self.schema, event), self.ttl_s)
     }
 
     /// Returns the bytes that the longest record of an event takes, and what is written over its
@@ -117,7 +93,7 @@ impl Encoding {
     /// record has the device id and the timestamp twice, and the names around them may be longer
     /// than those that were sent, or not have been sent with each event.
     pub fn request_bytes_max(&self, body_bytes: usize, prefix_bytes: usize) -> usize {
-        let around = record_bytes(LONGEST, prefix_bytes + 1, value::bytes_around(self.schema))
+        let around = record_bytes(prefix_bytes + 1, value::bytes_around(self.schema), u32::MAX)
             // A timestamp that was not sent, or in another form, and longer lengths.
             + 2 * TIMESTAMP_BYTES_MAX
             + 2 * 4;
@@ -131,24 +107,12 @@ impl Encoding {
         data.reserve(self.record_bytes_max);
         let start = data.len();
         let prefix = self.prefix();
-        let (key_len, value_len) = match self.framing {
-            Framing::Plain => {
-                // A constant prefix is copied without a call.
-                write_key(data, KEY_PREFIX.as_bytes(), event);
-                let key_len = data.len() - start;
-                value::write(self.schema, event, data);
-                (key_len, data.len() - start - key_len)
-            }
-            Framing::RedisSet { ttl_s, .. } => {
-                // The framing announces both lengths.
-                let (key_len, value_len) = (key_len(prefix, event), value::len(self.schema, event));
-                let key = |data: &mut Vec<u8>| write_key(data, prefix, event);
-                let value = |data: &mut Vec<u8>| value::write(self.schema, event, data);
-                write_set(data, (key_len, key), (value_len, value), ttl_s);
-                (key_len, value_len)
-            }
-        };
-        let (key_at, value_at, len) = positions(self.framing, key_len, value_len);
+        // The framing announces both lengths.
+        let (key_len, value_len) = (key_len(prefix, event), value::len(self.schema, event));
+        let key = |data: &mut Vec<u8>| write_key(data, prefix, event);
+        let value = |data: &mut Vec<u8>| value::write(self.schema, event, data);
+        write_set(data, (key_len, key), (value_len, value), self.ttl_s);
+        let (key_at, value_at, len) = set_layout(key_len, value_len, self.ttl_s);
         debug_assert_eq!(data.len(), start + len);
         debug_assert!(len + SLACK_BYTES <= self.record_bytes_max, "{event:?}");
         Layout {
@@ -169,26 +133,16 @@ fn to_u16(length: usize) -> u16 {
 /// Bytes that are written behind a record for a moment, by [`short_text`].
 const SLACK_BYTES: usize = short_text::BLOCK_BYTES;
 const KEY_BYTES_MAX: usize = STORE_PREFIX_BYTES_MAX + DEVICE_ID_BYTES_MAX + 1 + TIMESTAMP_BYTES_MAX;
-const LONGEST: Framing = Framing::RedisSet { ttl_s: u32::MAX, prefix: "" };
 
 // Every accepted event can be stored, whatever its fields are.
 const _: () = assert!(
-    record_bytes(LONGEST, KEY_BYTES_MAX, value::BYTES_MAX) + SLACK_BYTES <= RECORD_BYTES_MAX
+    record_bytes(KEY_BYTES_MAX, value::BYTES_MAX, u32::MAX) + SLACK_BYTES <= RECORD_BYTES_MAX
 );
 const _: () = assert!(RECORD_BYTES_MAX.is_multiple_of(RECORD_BYTES_STEP));
 
-/// Returns the starts of key and value in a record, and the length of the record.
-#[inline]
-const fn positions(framing: Framing, key_len: usize, value_len: usize) -> (usize, usize, usize) {
-    match framing {
-        Framing::Plain => (0, key_len, key_len + value_len),
-        Framing::RedisSet { ttl_s, .. } => set_layout(key_len, value_len, ttl_s),
-    }
-}
-
 /// Returns the length of a record.
-const fn record_bytes(framing: Framing, key_len: usize, value_len: usize) -> usize {
-    positions(framing, key_len, value_len).2
+const fn record_bytes(key_len: usize, value_len: usize, ttl_s: u32) -> usize {
+    set_layout(key_len, value_len, ttl_s).2
 }
 
 /// Appends the `SET` command of a record, such as one that has waited, with its remaining time to
@@ -302,7 +256,7 @@ mod tests {
 
     #[test]
     fn the_standard_fields_take_the_memory_of_one_step() {
-        let bytes = |schema| Encoding::plain(schema).record_bytes_max();
+        let bytes = |schema| Encoding::redis_set(schema, 300, "metric:").record_bytes_max();
         assert_eq!(bytes(Schema::standard()), RECORD_BYTES_STEP);
         assert_eq!(bytes(samples::sixteen()), RECORD_BYTES_MAX);
     }

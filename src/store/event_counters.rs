@@ -2,8 +2,8 @@
 //!
 //! Every event that was answered with 202 gets exactly one outcome. Each slot of the counters has
 //! one writing thread: a core, or a writer thread of the store. An event is counted as accepted
-//! before another thread can see its block, and its outcome is counted after that; a reader reads
-//! the outcomes first and `accepted` last. So it never sees an outcome without its acceptance, and
+//! before another thread can see it, and its outcome is counted after that; a reader reads the
+//! outcomes first and `accepted` last. So it never sees an outcome without its acceptance, and
 //! `pending` is never negative.
 
 use percore::sync::{Count, PerCore, add_each};
@@ -50,7 +50,8 @@ pub struct EventTotals {
     pub accepted: u64,
     /// Events whose record was stored.
     pub stored: u64,
-    /// Events replaced by a newer one of their key while both waited in one block.
+    /// Events replaced by a newer one of their key while both waited in one block; in memory, in
+    /// the turn that brought both.
     pub coalesced: u64,
     /// Events dropped, in the order of [`DropReason::ALL`].
     pub dropped: [u64; DropReason::ALL.len()],
@@ -90,7 +91,7 @@ impl EventCounters {
         Self { slots: PerCore::new(cores + writers, |_| ThreadCounters::default()) }
     }
 
-    /// Counts accepted events, before another thread can see their block.
+    /// Counts accepted events, before another thread can see them.
     pub fn add_accepted(&self, slot: usize, events: u64) {
         self.slots.at(slot).accepted.add(events);
     }

@@ -1,6 +1,6 @@
 //! The memory store: a ring of append-only segments for each core, and one budget for all.
 //!
-//! A core inserts into its own ring only, so inserts do not contend; a look-up searches every ring.
+//! A core appends to its own ring only, so cores do not contend; a look-up searches every ring.
 //! Records are removed by whole segments: when the newest record of one has expired, or when newer
 //! records need the space. Then the oldest segment of all rings is evicted, whichever core wrote
 //! it, so that the newest records are kept however the load is spread over the cores. All records
@@ -16,12 +16,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::limits::{RECORDS_PER_HOLD, SEGMENTS_PER_CORE_MIN};
-use crate::store::block::{Block, Record};
+use crate::metric::event::Event;
+use crate::schema::Schema;
+use crate::store::block::Appended;
 use crate::store::event_counters::{EventCounters, EvictReason};
-use crate::store::key::KeyHasher;
+use crate::store::key::{Key, KeyHasher};
 use crate::store::segment::{Segment, SegmentConfig};
 use percore::clock::Now;
-use percore::sync::{Mutex, PerCore};
+use percore::sync::{Mutex, MutexGuard, PerCore};
 
 /// A segment takes records for this fraction of the time to live, so that the first of them stays
 /// in memory longer than its time by no more than that.
@@ -30,6 +32,7 @@ const OPEN_FRACTION: u64 = 8;
 /// See the head of this file.
 #[derive(Debug)]
 pub struct MemoryStore {
+    schema: &'static Schema,
     shards: PerCore<Shard>,
     hasher: KeyHasher,
     config: SegmentConfig,
@@ -54,6 +57,14 @@ struct Ring {
     /// A segment that was removed, to be used again. It counts as memory in use.
     spare: Option<Segment>,
     opened: u64,
+    uncounted: Uncounted,
+}
+
+/// Events in a ring that the counters do not have yet; none while the ring is not locked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Uncounted {
+    stored: u64,
+    coalesced: u64,
 }
 
 /// The version of a record, by which the newest of a key is found: time of entry, then core.
@@ -61,16 +72,16 @@ type Version = (u64, usize);
 
 impl MemoryStore {
     /// Creates a store of `capacity_bytes`, index included, for all cores together. A budget too
-    /// small for two of the smallest segments a core is raised to that. The hasher is that of the
-    /// blocks.
-    pub fn new(cores: usize, capacity_bytes: usize, ttl_ms: u64, hasher: KeyHasher) -> Self {
+    /// small for two of the smallest segments a core is raised to that.
+    pub fn new(schema: &'static Schema, cores: usize, capacity_bytes: usize, ttl_ms: u64) -> Self {
         let ttl_ns = ttl_ms.saturating_mul(1_000_000);
         let cores = cores.max(1);
         let share = capacity_bytes / cores;
         let config = SegmentConfig::new(share / SEGMENTS_PER_CORE_MIN, ttl_ns / OPEN_FRACTION);
         Self {
+            schema,
             shards: PerCore::new(cores, |_| Shard::default()),
-            hasher,
+            hasher: KeyHasher::default(),
             config,
             segments: AtomicUsize::new(0),
             segments_max: (capacity_bytes / config.cost_bytes()).max(2 * cores),
@@ -88,53 +99,35 @@ impl MemoryStore {
         self.segments.load(Ordering::Relaxed) * self.config.cost_bytes()
     }
 
-    /// Inserts the records of a block, counts the outcomes of its events, and empties it.
-    ///
-    /// Only `core` inserts into its ring. The ring is locked for a few records at a time, so that a
-    /// look-up does not wait for a whole block; segments are allocated and cleared outside the
-    /// lock.
-    pub fn insert_block(&self, core: usize, block: &mut Block, now: Now, counters: &EventCounters) {
-        let mut records = block.records();
-        let mut rejected = None;
-        loop {
-            let mut stored = 0;
-            let mut is_done = false;
-            let mut ring = self.shards.at(core).ring.lock();
-            while stored < RECORDS_PER_HOLD {
-                let Some(record) = rejected.take().or_else(|| records.next()) else {
-                    is_done = true;
-                    break;
-                };
-                if !ring.insert(&record) {
-                    rejected = Some(record);
-                    break;
-                }
-                stored += 1;
-            }
-            // Under the lock: another core may evict the records next, and an eviction must not be
-            // counted before its record was.
-            counters.add_stored(core, stored as u64);
-            drop(ring);
-            if is_done {
-                break;
-            }
-            if let Some(record) = rejected {
-                self.open_segment(core, record.entered_ns, now, counters);
-            }
-        }
-        drop(records);
-        counters.add_coalesced(core, block.take_coalesced());
-        block.clear();
+    /// Returns what appends the events of one request. Only `core` appends to its ring, and its
+    /// slot of the counters is its own.
+    pub const fn appender<'a>(
+        &'a self,
+        core: usize,
+        now: Now,
+        counters: &'a EventCounters,
+    ) -> RingAppender<'a> {
+        RingAppender { store: self, counters, core, now, ring: None }
+    }
+
+    /// Counts the events in the rings that the counters do not have. It waits for a core that has a
+    /// request at hand.
+    pub fn uncounted(&self) -> u64 {
+        let uncounted = self.shards.iter().map(|shard| shard.ring.lock().uncounted);
+        uncounted.map(|events| events.stored + events.coalesced).sum()
     }
 
     /// Appends to `out` the value of the newest version of `key`. Returns true if there is one.
     pub fn lookup(&self, key: &[u8], now: Now, out: &mut Vec<u8>) -> bool {
-        let hash = self.hasher.hash(key);
+        let Some(key) = Key::parse(key) else {
+            return false;
+        };
+        let hash = self.hasher.hash_parts(key);
         let start = out.len();
         let mut best: Option<Version> = None;
         for (core, shard) in self.shards.iter().enumerate() {
             let mut below = u64::MAX;
-            while let Some(probe) = shard.probe(below, hash, key, out) {
+            while let Some(probe) = self.probe(shard, below, (hash, key), out) {
                 below = probe.sequence;
                 let is_better = best.is_none_or(|(best_ns, _)| probe.newest_ns >= best_ns);
                 if self.has_expired(probe.newest_ns, now) || !is_better {
@@ -160,6 +153,34 @@ impl MemoryStore {
             out.truncate(start);
         }
         is_shown
+    }
+
+    /// Searches the newest segment with a sequence under `below`, and locks the ring only for that.
+    /// Returns `None` if there is no such segment.
+    fn probe(
+        &self,
+        shard: &Shard,
+        below: u64,
+        (hash, key): (u64, Key<'_>),
+        out: &mut Vec<u8>,
+    ) -> Option<Probe> {
+        let out_len = out.len();
+        let ring = shard.ring.lock();
+        let newest = ring.segments.back()?.sequence;
+        // Sequences in a ring have no gaps, so the index follows from the distance to the newest.
+        let distance = (newest + 1).saturating_sub(below);
+        let index = ring.segments.len().checked_sub(1 + usize::try_from(distance).ok()?)?;
+        let segment = ring.segments.get(index)?;
+        let found = segment.find(hash, key);
+        if let Some((_, parts)) = found {
+            parts.write_value(self.schema, out);
+        }
+        Some(Probe {
+            sequence: segment.sequence,
+            newest_ns: segment.newest_ns,
+            found_ns: found.map(|(entered_ns, _)| entered_ns),
+            out_len,
+        })
     }
 
     /// Removes expired segments of a core's ring. Returns the time of the next call, by the
@@ -189,7 +210,7 @@ impl MemoryStore {
 
     /// Appends an empty segment to a core's ring. If the budget is spent, the oldest of all is
     /// evicted.
-    fn open_segment(&self, core: usize, base_ns: u64, now: Now, counters: &EventCounters) {
+    fn open_segment(&self, core: usize, now: Now, counters: &EventCounters) {
         self.sweep(core, now, counters);
         let shard = self.shards.at(core);
         let spare = shard.ring.lock().spare.take();
@@ -198,7 +219,7 @@ impl MemoryStore {
         ring.opened += 1;
         let sequence = ring.opened;
         drop(ring);
-        segment.reopen(sequence, base_ns);
+        segment.reopen(sequence, now.mono_ns);
         shard.ring.lock().segments.push_back(segment);
     }
 
@@ -273,28 +294,6 @@ struct Probe {
 }
 
 impl Shard {
-    /// Searches the newest segment with a sequence under `below`, and locks the ring only for that.
-    /// Returns `None` if there is no such segment.
-    fn probe(&self, below: u64, hash: u64, key: &[u8], out: &mut Vec<u8>) -> Option<Probe> {
-        let out_len = out.len();
-        let ring = self.ring.lock();
-        let newest = ring.segments.back()?.sequence;
-        // Sequences in a ring have no gaps, so the index follows from the distance to the newest.
-        let distance = (newest + 1).saturating_sub(below);
-        let index = ring.segments.len().checked_sub(1 + usize::try_from(distance).ok()?)?;
-        let segment = ring.segments.get(index)?;
-        let found = segment.find(hash, key);
-        if let Some((_, value)) = found {
-            out.extend_from_slice(value);
-        }
-        Some(Probe {
-            sequence: segment.sequence,
-            newest_ns: segment.newest_ns,
-            found_ns: found.map(|(entered_ns, _)| entered_ns),
-            out_len,
-        })
-    }
-
     /// Removes the oldest segment if `condition` holds for the time of its newest record. The
     /// horizon moves before the records are removed, and only forward: a ring's segments are in
     /// order.
@@ -308,10 +307,85 @@ impl Shard {
     }
 }
 
-impl Ring {
-    /// Inserts into the last segment. Returns false if it has no room, or there is none.
-    fn insert(&mut self, record: &Record<'_>) -> bool {
-        self.segments.back_mut().is_some_and(|segment| segment.insert(record))
+/// Appends a request's events to the ring of a core, which it locks for a few of them at a time, so
+/// that a look-up does not wait for all; segments are allocated and cleared outside the lock.
+///
+/// Events are counted before the lock is released, also when this is dropped: they are accepted
+/// before another thread can see them, and have their outcome before another core can evict them.
+#[derive(Debug)]
+pub struct RingAppender<'a> {
+    store: &'a MemoryStore,
+    counters: &'a EventCounters,
+    core: usize,
+    now: Now,
+    ring: Option<MutexGuard<'a, Ring>>,
+}
+
+impl RingAppender<'_> {
+    /// Appends one event. It counts as coalesced if the ring has an event of its key that came in
+    /// at the same time, in the segment that is being filled: both are of one turn.
+    #[inline]
+    pub fn append(&mut self, event: &Event<'_>) -> Appended {
+        let hash = self.store.hasher.hash_parts(Key::of(event));
+        let ring = self.ring.get_or_insert_with(|| self.store.shards.at(self.core).ring.lock());
+        let last = ring.segments.back_mut();
+        let appended = last.and_then(|segment| segment.insert(hash, event, self.now.mono_ns));
+        let Some(appended) = appended else {
+            return self.append_to_new_segment(hash, event);
+        };
+        if ring.uncounted.add(appended) >= RECORDS_PER_HOLD as u64 {
+            self.release();
+        }
+        appended
+    }
+
+    /// Appends an event for which the last segment has no room. Another core may evict the new
+    /// segment before it is used, and then there is another one.
+    #[cold]
+    fn append_to_new_segment(&mut self, hash: u64, event: &Event<'_>) -> Appended {
+        let Self { store, core, now, .. } = *self;
+        loop {
+            self.release();
+            store.open_segment(core, now, self.counters);
+            let ring = self.ring.insert(store.shards.at(core).ring.lock());
+            let last = ring.segments.back_mut();
+            if let Some(appended) =
+                last.and_then(|segment| segment.insert(hash, event, now.mono_ns))
+            {
+                ring.uncounted.add(appended);
+                return appended;
+            }
+        }
+    }
+
+    /// Counts the events of this hold, and releases the lock.
+    fn release(&mut self) {
+        let Some(mut ring) = self.ring.take() else {
+            return;
+        };
+        let Uncounted { stored, coalesced } = std::mem::take(&mut ring.uncounted);
+        self.counters.add_accepted(self.core, stored + coalesced);
+        self.counters.add_stored(self.core, stored);
+        if coalesced > 0 {
+            self.counters.add_coalesced(self.core, coalesced);
+        }
+    }
+}
+
+impl Drop for RingAppender<'_> {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl Uncounted {
+    /// Adds one event. Returns the number of events.
+    fn add(&mut self, appended: Appended) -> u64 {
+        match appended {
+            Appended::Fresh => self.stored += 1,
+            Appended::Coalesced => self.coalesced += 1,
+        }
+        self.stored + self.coalesced
     }
 }
 

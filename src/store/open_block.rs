@@ -1,4 +1,5 @@
-//! The open block of a core: it takes the core's events until it is handed over.
+//! The open block of a core: it takes the core's events until it is handed over to the writer to
+//! Redis.
 
 use crate::store::block::Block;
 

@@ -1,29 +1,32 @@
 //! Segments: append-only buffers of records, each with an index.
 //!
 //! A segment is filled once, read for a while and freed as a whole; no record in it is changed or
-//! freed alone. The index is an open-addressing table of 32-bit slots (15 bits of the key's hash,
-//! 17 of the record's offset), so that a new record touches one cache line of it and the end of the
-//! buffer.
+//! freed alone. Records are the parts of their events. The index is an open-addressing table of
+//! 32-bit slots (15 bits of the key's hash, 17 of the record's offset), so that a new record
+//! touches one cache line of it and the end of the buffer.
 
-use crate::limits::{RECORD_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
-use crate::store::block::Record;
+use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::metric::event::Event;
+use crate::store::block::Appended;
+use crate::store::key::Key;
+use crate::store::parts::{self, PARTS_BYTES_MAX, Parts};
 
 /// The alignment of records, so that an offset fits into a slot.
 const ALIGN: usize = 8;
-/// Key length, value length (16 bits each) and the time of entry in ticks (32 bits).
-const HEADER_BYTES: usize = 8;
 const OFFSET_BITS: u32 = 17;
 const OFFSET_MASK: u32 = (1 << OFFSET_BITS) - 1;
-/// Bytes of records for each index slot: a usual record takes 70 to 150.
-const BYTES_PER_SLOT: usize = 64;
+/// Bytes of records for each index slot: a usual record takes 40 to 60, and three quarters of the
+/// slots may be taken.
+const BYTES_PER_SLOT: usize = 32;
 
 const _: () = assert!(SEGMENT_BYTES_MAX / ALIGN <= 1 << OFFSET_BITS);
-const _: () = assert!(ALIGN + HEADER_BYTES + RECORD_BYTES_MAX + ALIGN <= SEGMENT_BYTES_MIN);
+// Any event fits into an empty segment, and several do.
+const _: () = assert!(ALIGN + 4 * PARTS_BYTES_MAX.next_multiple_of(ALIGN) <= SEGMENT_BYTES_MIN);
 
 /// The configuration of all segments of a store.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SegmentConfig {
-    /// Bytes of records and their headers; a power of two.
+    /// Bytes of records; a power of two.
     pub(super) data_bytes: usize,
     /// The time for which a segment takes records, at most.
     pub(super) open_ns: u64,
@@ -53,6 +56,11 @@ impl SegmentConfig {
     fn slots(self) -> usize {
         self.data_bytes / BYTES_PER_SLOT
     }
+
+    /// Returns the slots that are taken at most: a quarter is always empty, so that searches end.
+    fn slots_taken_max(self) -> usize {
+        self.slots() / 4 * 3
+    }
 }
 
 #[derive(Debug)]
@@ -62,13 +70,26 @@ pub(super) struct Segment {
     pub(super) sequence: u64,
     /// The latest time of entry of its records.
     pub(super) newest_ns: u64,
-    /// Records inserted, replaced ones included.
+    /// Records that were stored, older versions of a key included.
     pub(super) records: u64,
     base_ns: u64,
     config: SegmentConfig,
-    data: Vec<u8>,
+    /// Zeroed once, when it is allocated: what lies behind the cursor has no meaning.
+    data: Box<[u8]>,
+    /// The place of the next record.
+    cursor: usize,
     index: Box<[u32]>,
-    slots_taken: usize,
+    slots_free: usize,
+    turn: Turn,
+}
+
+/// The events that came in at one time, which are those of a core's turn.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    entered_ns: u64,
+    ticks: u32,
+    /// The place of the first record.
+    start: usize,
 }
 
 impl Segment {
@@ -79,9 +100,11 @@ impl Segment {
             records: 0,
             base_ns: 0,
             config,
-            data: Vec::with_capacity(config.data_bytes),
+            data: vec![0; config.data_bytes].into_boxed_slice(),
+            cursor: 0,
             index: vec![0; config.slots()].into_boxed_slice(),
-            slots_taken: 0,
+            slots_free: 0,
+            turn: Turn::default(),
         }
     }
 
@@ -90,98 +113,94 @@ impl Segment {
         if self.records > 0 {
             self.index.fill(0);
         }
-        self.data.clear();
         // Offset 0 means an empty slot, so no record begins there.
-        self.data.resize(ALIGN, 0);
-        self.slots_taken = 0;
+        self.cursor = ALIGN;
+        self.slots_free = self.config.slots_taken_max();
         self.records = 0;
         self.sequence = sequence;
         self.base_ns = base_ns;
         self.newest_ns = base_ns;
+        self.turn = Turn { entered_ns: base_ns, ticks: 0, start: ALIGN };
     }
 
-    /// Inserts a record. Returns false if there is no room, or the segment was open for long
-    /// enough.
-    pub(super) fn insert(&mut self, record: &Record<'_>) -> bool {
-        let since_ns = record.entered_ns.saturating_sub(self.base_ns);
-        let len = HEADER_BYTES + record.key.len() + record.value.len();
-        let is_old = since_ns > self.config.open_ns;
-        let is_full = self.data.len() + len + ALIGN > self.config.data_bytes
-            || (self.slots_taken + 1) * 4 > self.index.len() * 3;
-        if is_old || is_full {
-            return false;
+    /// Inserts an event, whose key has this hash. It is coalesced if its key has a record of the
+    /// same turn here, which no longer counts. Returns `None` if there is no room, or the segment
+    /// was open for long enough.
+    #[inline]
+    pub(super) fn insert(
+        &mut self,
+        hash: u64,
+        event: &Event<'_>,
+        entered_ns: u64,
+    ) -> Option<Appended> {
+        if entered_ns != self.turn.entered_ns {
+            self.begin_turn(entered_ns)?;
         }
-        let Some(header) = header(record, since_ns >> self.config.tick_shift) else {
-            return false;
-        };
-        let offset = self.data.len();
+        if self.slots_free == 0 {
+            return None;
+        }
+        let key = Key::of(event);
         // Searched first: the copying overlaps with the wait for the index.
-        let slot = self.slot_of(record.hash, record.key);
-        self.data.extend_from_slice(&header);
-        self.data.extend_from_slice(record.key);
-        self.data.extend_from_slice(record.value);
-        self.data.resize(self.data.len().next_multiple_of(ALIGN), 0);
-        self.point_at(slot, record.hash, offset);
-        self.newest_ns = self.newest_ns.max(record.entered_ns);
-        self.records += 1;
-        true
-    }
-
-    /// Returns the latest record with this key: its time of entry, to within a tick, and its value.
-    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<(u64, &[u8])> {
-        let slot = self.slot_of(hash, key)?;
-        let offset = offset_in(*self.index.get(slot)?)?;
-        let (ticks, _, value) = self.record_at(offset)?;
-        Some((self.base_ns + (ticks << self.config.tick_shift), value))
-    }
-
-    /// Sets a slot of the index to the record at `offset`.
-    fn point_at(&mut self, slot: Option<usize>, hash: u64, offset: usize) {
-        let entry = tag(hash) | u32::try_from(offset / ALIGN).unwrap_or(0) & OFFSET_MASK;
-        if let Some(slot) = slot.and_then(|slot| self.index.get_mut(slot)) {
-            self.slots_taken += usize::from(*slot == 0);
-            *slot = entry;
+        let (slot, older) = self.slot_of(hash, key)?;
+        let room = self.data.get_mut(self.cursor..)?;
+        let len = parts::write(self.turn.ticks, key, event, room)?;
+        let entry = tag(hash) | u32::try_from(self.cursor / ALIGN).unwrap_or(0) & OFFSET_MASK;
+        *self.index.get_mut(slot)? = entry;
+        self.cursor = (self.cursor + len).next_multiple_of(ALIGN);
+        self.slots_free -= usize::from(older.is_none());
+        self.newest_ns = self.newest_ns.max(entered_ns);
+        if older.is_some_and(|older| older >= self.turn.start) {
+            return Some(Appended::Coalesced);
         }
+        self.records += 1;
+        Some(Appended::Fresh)
     }
 
-    /// Returns the slot that has the key, or the empty one where it belongs.
-    fn slot_of(&self, hash: u64, key: &[u8]) -> Option<usize> {
+    /// Notes that the records from here on came in at this time. Returns `None` if the segment was
+    /// open for long enough.
+    fn begin_turn(&mut self, entered_ns: u64) -> Option<()> {
+        let since_ns = entered_ns.saturating_sub(self.base_ns);
+        if since_ns > self.config.open_ns {
+            return None;
+        }
+        let ticks = u32::try_from(since_ns >> self.config.tick_shift).ok()?;
+        self.turn = Turn { entered_ns, ticks, start: self.cursor };
+        Some(())
+    }
+
+    /// Returns the latest record with this key and its time of entry, to within a tick.
+    pub(super) fn find(&self, hash: u64, key: Key<'_>) -> Option<(u64, Parts<'_>)> {
+        let (_, offset) = self.slot_of(hash, key)?;
+        let parts = self.parts_at(offset?)?;
+        Some((self.base_ns + (u64::from(parts.ticks) << self.config.tick_shift), parts))
+    }
+
+    /// Returns the slot that has the key, with the offset of its record, or the empty slot where it
+    /// belongs.
+    #[inline]
+    fn slot_of(&self, hash: u64, key: Key<'_>) -> Option<(usize, Option<usize>)> {
         let mask = self.index.len().checked_sub(1)?;
         let mut slot = usize::try_from(hash & mask as u64).ok()?;
         // A quarter of the slots is always empty, so this ends.
         loop {
             let entry = *self.index.get(slot)?;
             if entry == 0 {
-                return Some(slot);
+                return Some((slot, None));
             }
             // Equal tags belong to different keys once in 32,768 times.
-            if entry & !OFFSET_MASK == tag(hash)
-                && offset_in(entry)
-                    .and_then(|offset| self.record_at(offset))
-                    .is_some_and(|(_, other, _)| other == key)
-            {
-                return Some(slot);
+            if entry & !OFFSET_MASK == tag(hash) {
+                let offset = (entry & OFFSET_MASK) as usize * ALIGN;
+                if self.parts_at(offset).is_some_and(|parts| parts.key == key) {
+                    return Some((slot, Some(offset)));
+                }
             }
             slot = (slot + 1) & mask;
         }
     }
 
-    /// Returns time of entry in ticks, key and value of the record at `offset`.
-    fn record_at(&self, offset: usize) -> Option<(u64, &[u8], &[u8])> {
-        let (header, rest) = self.data.get(offset..)?.split_first_chunk::<HEADER_BYTES>()?;
-        let header = u64::from_le_bytes(*header);
-        let (key, rest) = rest.split_at_checked((header & 0xFFFF) as usize)?;
-        let value = rest.get(..((header >> 16) & 0xFFFF) as usize)?;
-        Some((header >> 32, key, value))
+    fn parts_at(&self, offset: usize) -> Option<Parts<'_>> {
+        Parts::read(self.data.get(offset..)?)
     }
-}
-
-fn header(record: &Record<'_>, ticks: u64) -> Option<[u8; HEADER_BYTES]> {
-    let key_len = u16::try_from(record.key.len()).ok()?;
-    let value_len = u16::try_from(record.value.len()).ok()?;
-    let ticks = u32::try_from(ticks).ok()?;
-    let header = u64::from(key_len) | u64::from(value_len) << 16 | u64::from(ticks) << 32;
-    Some(header.to_le_bytes())
 }
 
 /// Returns the upper 15 bits of the hash, as a slot keeps them; the lower bits chose the slot.
@@ -189,90 +208,5 @@ fn tag(hash: u64) -> u32 {
     ((hash >> (u64::BITS - u32::BITS)) as u32) & !OFFSET_MASK
 }
 
-/// Returns the offset in a slot; `None` if the slot is empty.
-fn offset_in(entry: u32) -> Option<usize> {
-    let offset = (entry & OFFSET_MASK) as usize * ALIGN;
-    (offset > 0).then_some(offset)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::key::KeyHasher;
-
-    fn record<'a>(hasher: &KeyHasher, key: &'a str, value: &'a str, at: u64) -> Record<'a> {
-        Record {
-            hash: hasher.hash(key.as_bytes()),
-            entered_ns: at,
-            key: key.as_bytes(),
-            value: value.as_bytes(),
-        }
-    }
-
-    fn open(config: SegmentConfig, base_ns: u64) -> Segment {
-        let mut segment = Segment::new(config);
-        segment.reopen(1, base_ns);
-        segment
-    }
-
-    #[test]
-    fn the_latest_of_a_key_is_found_until_the_segment_is_full() {
-        let hasher = KeyHasher::default();
-        let mut segment = open(SegmentConfig::new(SEGMENT_BYTES_MAX, 1_000_000), 5);
-        let mut count = 0_u64;
-        loop {
-            let (key, value) = (format!("metric:{}", count % 9000), format!("<{count}>"));
-            if !segment.insert(&record(&hasher, &key, &value, 5 + count)) {
-                break;
-            }
-            count += 1;
-        }
-        assert_eq!(segment.records, count);
-        assert!(count > 9000, "{count}");
-        for number in 0..9000 {
-            let last = count - 1 - (count - 1 - number) % 9000;
-            let key = format!("metric:{number}");
-            let found = segment.find(hasher.hash(key.as_bytes()), key.as_bytes());
-            assert_eq!(found, Some((5 + last, format!("<{last}>").as_bytes())));
-        }
-        let absent = b"metric:9000";
-        assert_eq!(segment.find(hasher.hash(absent), absent), None);
-    }
-
-    #[test]
-    fn equal_hashes_do_not_confuse_keys() {
-        let hasher = KeyHasher::default();
-        let mut segment = open(SegmentConfig::new(0, 100), 0);
-        for (at, key) in ["metric:a", "metric:b", "metric:c", "metric:b"].iter().enumerate() {
-            let mut same = record(&hasher, key, key, at as u64);
-            same.hash = 42;
-            assert!(segment.insert(&same));
-        }
-        assert_eq!(segment.find(42, b"metric:a"), Some((0, b"metric:a".as_slice())));
-        assert_eq!(segment.find(42, b"metric:b"), Some((3, b"metric:b".as_slice())));
-        assert_eq!(segment.find(42, b"metric:d"), None);
-    }
-
-    #[test]
-    fn it_closes_by_age_and_times_keep_their_precision() {
-        let hasher = KeyHasher::default();
-        // An eighth of 300 s needs 36 bits of nanoseconds: the tick is 16 ns.
-        let config = SegmentConfig::new(SEGMENT_BYTES_MIN, 37_500_000_000);
-        let mut segment = open(config, 7);
-        assert!(segment.insert(&record(&hasher, "k", "v", 37_500_000_007)));
-        assert!(!segment.insert(&record(&hasher, "l", "v", 37_500_000_008)));
-        let (at, _) = segment.find(hasher.hash(b"k"), b"k").unwrap();
-        assert!(37_500_000_007 - at < 16, "{at}");
-    }
-
-    #[test]
-    fn any_record_fits_into_an_empty_segment_and_reopening_forgets() {
-        let hasher = KeyHasher::default();
-        let mut segment = open(SegmentConfig::new(0, 1000), 0);
-        let value = "v".repeat(RECORD_BYTES_MAX - 3);
-        assert!(segment.insert(&record(&hasher, "key", &value, 1)));
-        segment.reopen(2, 10);
-        assert_eq!(segment.find(hasher.hash(b"key"), b"key"), None);
-        assert_eq!((segment.records, segment.newest_ns), (0, 10));
-    }
-}
+mod tests;

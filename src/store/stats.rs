@@ -9,7 +9,7 @@ pub struct Stats {
     pub kind: &'static str,
     /// True if records can be written and read now.
     pub up: bool,
-    /// Bytes allocated for pending events. Always 0 in memory: blocks are stored before their
+    /// Bytes allocated for pending events. Always 0 in memory: events are stored before their
     /// requests are answered.
     pub pending_bytes: u64,
     /// The bound of the queue or, in memory, of the stored records with their index.

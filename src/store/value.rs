@@ -6,6 +6,7 @@
 
 use crate::limits::{DEVICE_ID_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX, NUMBER_BYTES_MAX};
 use crate::metric::event::Event;
+use crate::metric::key::split;
 use crate::metric::number::whole_value;
 use crate::metric::short_text;
 use crate::schema::{Field, FieldSet, Schema};
@@ -87,11 +88,7 @@ pub(super) fn write(schema: &Schema, event: &Event<'_>, data: &mut Vec<u8>) {
 /// The fields may be in any order. A server whose `--fields` were others has written them in its
 /// own, and what it accepted is still a metric if it could be sent now.
 pub(super) fn is_value_of(schema: &Schema, key: &[u8], value: &[u8]) -> bool {
-    let colon = key.iter().rposition(|byte| *byte == b':');
-    let (device, timestamp) = match colon {
-        Some(at) => (key.get(..at), key.get(at + 1..).unwrap_or_default()),
-        None => (None, key),
-    };
+    let (device, timestamp) = split(key);
     let rest = value.strip_prefix(TIMESTAMP).and_then(|rest| rest.strip_prefix(timestamp));
     rest.and_then(|rest| skip_fields(schema, rest)).is_some_and(|rest| match device {
         None => rest == END,

@@ -102,7 +102,7 @@ fn shortest(schema: &'static Schema, timestamp: String) -> Sample {
 }
 
 fn block() -> Block {
-    Block::new(Encoding::plain(Schema::standard()), KeyHasher::default())
+    Block::new(set(300), KeyHasher::default())
 }
 
 fn set(ttl_s: u32) -> Encoding {
@@ -113,7 +113,7 @@ fn set(ttl_s: u32) -> Encoding {
 fn encodings() -> Vec<(&'static Schema, Encoding)> {
     let of = |schema| {
         let set = |ttl_s| Encoding::redis_set(schema, ttl_s, "metric:");
-        [Encoding::plain(schema), set(1), set(300), set(u32::MAX)].map(|one| (schema, one))
+        [set(1), set(300), set(u32::MAX)].map(|one| (schema, one))
     };
     samples::all().into_iter().flat_map(of).collect()
 }

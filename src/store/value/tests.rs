@@ -22,9 +22,9 @@ fn stored(
         ..Event::default()
     };
     let mut data = Vec::new();
-    let layout = Encoding::plain(schema).encode(&event, &mut data);
-    let (key, value) = data.split_at(usize::from(layout.value_at));
-    (key.strip_prefix(b"metric:").unwrap().to_vec(), value.to_vec())
+    let layout = Encoding::redis_set(schema, 300, "").encode(&event, &mut data);
+    let part = |at: u16, len: u16| data[usize::from(at)..][..usize::from(len)].to_vec();
+    (part(layout.key_at, layout.key_len), part(layout.value_at, layout.value_len))
 }
 
 #[test]
