@@ -1,9 +1,9 @@
 """Holds a server to its openapi.json.
 
 The document has to be valid by the standard, with examples that are so by its schemas, and be what
-the server serves; then schemathesis calls
-every operation with what the document allows and with what it forbids, and checks each answer: once
-without a token, once with one.
+the server serves; then schemathesis calls every operation with what the document allows and with
+what it forbids, and checks each answer: once without a token, once with one. The documents that the
+server makes for other fields have to be as valid, and schemathesis sends their metrics.
 """
 
 import argparse
@@ -22,6 +22,12 @@ from referencing.jsonschema import DRAFT202012
 from server import Fault, Server
 
 TOKEN = "a-token-of-this-test"
+# Optional fields alone; many of all kinds; other names of the other members.
+OTHER_FIELDS = [
+    ("--fields", "temperature?=-40..125,humidity?=0..100,battery?"),
+    ("--fields", "a,b?=0..1,c=300..1100,d?=0..1e6,e,f?=5..5,g?=-1..1,h?,i?,j?,k?,l?,m?,n?,o?,p?"),
+    ("--fields", "load=0..10", "--device-name", "deviceId,sensor", "--timestamp-name", "ts,time"),
+]
 # A hundred examples of each operation take some fifteen seconds.
 SECONDS_MAX = 240
 SECONDS_PER_EXAMPLE_MAX = 1
@@ -63,17 +69,23 @@ def check_examples(document):
     print(f"openapi.json: valid, with {count} examples")
 
 
-def check_document(port):
-    text = pathlib.Path("openapi.json").read_bytes()
+def served(port):
+    """The document as the server has it; valid, with valid examples."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=10) as answer:
+        text = answer.read()
     document = json.loads(text)
     validate(document)
     check_examples(document)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=10) as answer:
-        if answer.read() != text:
-            raise Fault("GET /openapi.json is not the file: was the server built before it?")
+    return text
 
 
-def call_everything(port, given, token):
+def check_written(port):
+    if served(port) != pathlib.Path("openapi.json").read_bytes():
+        raise Fault("GET /openapi.json is not the file: was the server built before it?")
+
+
+def call(port, given, token, *options):
+    """Has schemathesis call the operations that the options select, else all."""
     command = [
         pathlib.Path(sys.executable).parent / "schemathesis",
         "--config-file=ci/schemathesis.toml",
@@ -82,6 +94,7 @@ def call_everything(port, given, token):
         f"--seed={given.seed}",
         f"--max-examples={given.max_examples}",
         "--no-color",
+        *options,
     ]
     environment = dict(os.environ)
     if token:
@@ -111,8 +124,13 @@ def main():
         guarded = ("--ingest-token", TOKEN, "--admin-token", TOKEN)
         for flags, token in [((), None), (guarded, TOKEN)]:
             with Server(given.server, *flags) as server:
-                check_document(server.port)
-                call_everything(server.port, given, token)
+                check_written(server.port)
+                call(server.port, given, token)
+                server.stop()
+        for flags in OTHER_FIELDS:
+            with Server(given.server, *flags) as server:
+                served(server.port)
+                call(server.port, given, None, "--include-operation-id=ingest")
                 server.stop()
     except (Fault, subprocess.TimeoutExpired) as fault:
         print(f"openapi: {fault}", file=sys.stderr)

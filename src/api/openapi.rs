@@ -5,6 +5,7 @@
 //! `tree` of it.
 
 mod examples;
+mod number_pattern;
 mod schemas;
 mod tree;
 

@@ -1,7 +1,7 @@
 //! The schemas of the description that have the configured fields among their members.
 
+use super::number_pattern::number_pattern;
 use super::tree::Tree;
-use crate::limits::NUMBER_BYTES_MAX;
 use crate::schema::{Field, Schema};
 
 /// The first of the fields that the document is written for; the others stand behind it.
@@ -22,6 +22,11 @@ pub(super) fn replace(document: &mut Tree, schema: &Schema) -> Option<()> {
         let properties = Tree::Object(vec![(field.name().to_owned(), is_value)]);
         Tree::object([("required", Tree::texts([field.name()])), ("properties", properties)])
     })?;
+    let aliases = [&schema.timestamp_names, &schema.device_names].map(|names| not_twice(names));
+    let aliases: Vec<Tree> = aliases.into_iter().flatten().collect();
+    if !aliases.is_empty() {
+        metric.members()?.push(("allOf".to_owned(), Tree::Array(aliases)));
+    }
 
     let stored = schemas.at(&["Stored"])?;
     replace_fields(stored.at(&["properties"])?, schema, |_, written| written.clone())?;
@@ -76,6 +81,15 @@ fn rename(object: &mut Tree, usual: &str, names: &[String]) {
     }
 }
 
+/// Returns schemas that each forbid two of these names in one object.
+fn not_twice(names: &[String]) -> Vec<Tree> {
+    let pairs = names.iter().enumerate().flat_map(|(at, first)| {
+        names.iter().skip(at + 1).map(move |second| [first.as_str(), second.as_str()])
+    });
+    let both = pairs.map(|pair| Tree::object([("required", Tree::texts(pair))]));
+    both.map(|both| Tree::object([("not", both)])).collect()
+}
+
 /// Sets which members an object needs: `always`, and the required fields. If there are none of
 /// those, one of the others, which is what `has` says of it.
 fn require(
@@ -104,7 +118,9 @@ const VALUE_KINDS: [&str; 2] = ["number", "string"];
 
 /// Returns the schema of a field's value as devices send it. The description stays as written.
 fn sent_value(field: Field, written: &Tree) -> Tree {
-    let kinds = VALUE_KINDS.into_iter().chain((!field.is_required()).then_some("null"));
+    let pattern = number_pattern(field.range());
+    let kinds = VALUE_KINDS.into_iter().filter(|kind| *kind != "string" || pattern.is_some());
+    let kinds = kinds.chain((!field.is_required()).then_some("null"));
     let mut value = written.clone();
     if let Some(members) = value.members() {
         members.retain(|(name, _)| name == "description");
@@ -113,24 +129,7 @@ fn sent_value(field: Field, written: &Tree) -> Tree {
             members.push(("minimum".to_owned(), Tree::Number(*range.start())));
             members.push(("maximum".to_owned(), Tree::Number(*range.end())));
         }
-        if let Some(digits) = whole_digits(field) {
-            let pattern = format!("^(0|[1-9][0-9]{{0,{}}})([.][0-9]{{1,100}})?$", digits - 1);
-            members.push(("pattern".to_owned(), Tree::Text(pattern)));
-        } else {
-            members.push(("pattern".to_owned(), NUMBER_PATTERN.into()));
-            members.push(("maxLength".to_owned(), Tree::Number(NUMBER_BYTES_MAX as f64)));
-        }
+        members.extend(pattern.map(|pattern| ("pattern".to_owned(), Tree::Text(pattern))));
     }
     value
-}
-
-/// Any number of JSON.
-const NUMBER_PATTERN: &str = "^-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?$";
-
-/// Returns the digits before the point with which every number is in the field's range, if that is
-/// from zero to a power of ten; a pattern says no other range exactly.
-fn whole_digits(field: Field) -> Option<usize> {
-    let range = field.range().filter(|range| *range.start() == 0.0)?;
-    let powers = std::iter::successors(Some(10.0), |power| Some(power * 10.0));
-    powers.take(15).position(|power: f64| power == *range.end()).map(|at| at + 1)
 }
