@@ -28,6 +28,8 @@ pub mod rejection;
 mod row_reader;
 mod scan;
 pub mod short_text;
+pub mod span;
 pub mod timestamp;
 mod timestamp_generator;
 mod unusual_number;
+mod word;

@@ -8,13 +8,14 @@ mod line_body;
 mod table_body;
 
 use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
-use crate::metric::batch::{Batch, EventSpans, Span};
+use crate::metric::batch::{Batch, EventSpans};
 use crate::metric::event_writer::EventWriter;
 pub use crate::metric::event_writer::MissingOptional;
 use crate::metric::line_reader::LineReader;
 use crate::metric::object::ObjectReader;
 use crate::metric::rejection::{BodyError, Rejection};
 use crate::metric::row_reader::RowReader;
+use crate::metric::span::Span;
 use crate::metric::timestamp_generator::TimestampGenerator;
 use crate::schema::Schema;
 use percore::clock::Now;

@@ -1,7 +1,7 @@
 //! Events: validated metrics of one device each, borrowed from the request that brought them.
 
-use crate::metric::batch::SentLiterals;
 use crate::metric::short_text;
+use crate::metric::span::SentLiterals;
 use crate::schema::{Field, FieldSet};
 
 /// An event that passed every rule of the API.

@@ -4,10 +4,11 @@
 //! known to be JSON.
 
 use crate::limits::IGNORED_NAMES_MAX;
-use crate::metric::batch::{FieldRows, Span};
+use crate::metric::batch::FieldRows;
 use crate::metric::json_error::position;
 use crate::metric::member::Member;
 use crate::metric::rejection::{JsonKind, Rejection};
+use crate::metric::span::Span;
 use crate::schema::{Field, FieldSet, Schema};
 
 /// The members that one object has had so far.

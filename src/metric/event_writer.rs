@@ -4,10 +4,11 @@
 //! told about the body.
 
 use crate::limits::{FUTURE_MS_MAX, IGNORED_NAMES_MAX};
-use crate::metric::batch::{Arena, EventSpans, FieldRows, Span};
+use crate::metric::batch::{EventSpans, FieldRows};
 use crate::metric::event_builder::EventBuilder;
 use crate::metric::member::Member;
 use crate::metric::rejection::Rejection;
+use crate::metric::span::{Arena, Span};
 use crate::metric::timestamp::ParsedTimestamp;
 use crate::schema::Schema;
 use percore::clock::Now;

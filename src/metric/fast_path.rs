@@ -6,10 +6,11 @@
 //! decoder, which reads the object again. A property test checks that both agree.
 
 use crate::limits::DEVICE_ID_BYTES_MAX;
-use crate::metric::batch::{EventSpans, FieldRows, Span};
+use crate::metric::batch::{EventSpans, FieldRows};
 use crate::metric::device_id::is_device_id_byte;
 use crate::metric::member::{Member, MemberTable};
 use crate::metric::number::{INTEGER_DIGITS_MAX, scan_digits, scan_number, scan_short_number};
+use crate::metric::span::Span;
 use crate::metric::timestamp;
 use crate::schema::{Field, FieldSet};
 

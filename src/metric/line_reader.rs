@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::metric::batch::{EventSpans, Span};
+use crate::metric::batch::EventSpans;
 use crate::metric::device_id::is_device_id;
 use crate::metric::event_builder::EventBuilder;
 use crate::metric::event_writer::EventWriter;
@@ -16,6 +16,7 @@ use crate::metric::line_protocol::{FieldValue, LineVisitor, ValueKind, bad_line_
 use crate::metric::member::{Member, MemberCursor, MemberTable};
 use crate::metric::number::{INTEGER_DIGITS_MAX, scan_digits, scan_whole_number};
 use crate::metric::rejection::{JsonKind, Rejection};
+use crate::metric::span::Span;
 use crate::metric::unusual_number;
 use crate::schema::{Field, Schema};
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use crate::limits::DEVICE_ID_BYTES_MAX;
-use crate::metric::number::load_word;
+use crate::metric::word::load_word;
 use crate::schema::{Field, Schema};
 
 /// A member of a metric's object. A *field* is one that holds a measured value.

@@ -9,6 +9,7 @@ use memchr::{memchr, memchr2};
 
 use crate::limits::NUMBER_BYTES_MAX;
 use crate::metric::json_error::{Expected, JsonError};
+use crate::metric::word::load_word;
 
 /// A scanned number. Its value is computed on demand, because not every number's is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,23 +168,6 @@ const fn eight_digits(values: u64) -> u64 {
     let pairs = values.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
     fours.wrapping_mul(10_000 << 32 | 1) >> 32
-}
-
-/// Loads the eight bytes from `at` on, the first into the lowest byte; zeros follow the last one.
-#[inline(always)]
-pub(super) fn load_word(bytes: &[u8], at: usize) -> u64 {
-    let rest = bytes.get(at..).unwrap_or_default();
-    rest.first_chunk().map_or_else(|| load_last_word(bytes, at), |chunk| u64::from_le_bytes(*chunk))
-}
-
-/// Loads a word where fewer than eight bytes are left.
-fn load_last_word(bytes: &[u8], at: usize) -> u64 {
-    let rest = bytes.get(at..).unwrap_or_default();
-    if let Some(chunk) = bytes.last_chunk() {
-        let absent = 64 - 8 * rest.len() as u32;
-        return u64::from_le_bytes(*chunk).checked_shr(absent).unwrap_or(0);
-    }
-    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// The powers of ten that are exact as `f64`.

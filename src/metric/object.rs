@@ -9,7 +9,7 @@
 use serde::de::IgnoredAny;
 
 use crate::limits::{DEVICE_ID_BYTES_MAX, JSON_DEPTH_MAX};
-use crate::metric::batch::{EventSpans, Span};
+use crate::metric::batch::EventSpans;
 use crate::metric::device_id::is_device_id;
 use crate::metric::event_builder::EventBuilder;
 use crate::metric::event_writer::EventWriter;
@@ -21,6 +21,7 @@ use crate::metric::rejection::{JsonKind, Rejection};
 use crate::metric::scan::{
     StringToken, container_end, scan_string, skip_blanks, unescape, word_end,
 };
+use crate::metric::span::Span;
 use crate::metric::timestamp;
 use crate::schema::Schema;
 

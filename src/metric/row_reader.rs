@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::metric::batch::{EventSpans, Span};
+use crate::metric::batch::EventSpans;
 use crate::metric::csv::{Cell, CellReader, CsvError};
 use crate::metric::device_id::is_device_id;
 use crate::metric::event_builder::EventBuilder;
@@ -15,6 +15,7 @@ use crate::metric::json_error::position;
 use crate::metric::member::{Member, MemberTable};
 use crate::metric::number::scan_whole_number;
 use crate::metric::rejection::{JsonKind, Rejection};
+use crate::metric::span::Span;
 use crate::metric::timestamp;
 use crate::metric::unusual_number;
 use crate::schema::{Field, Schema};

@@ -39,7 +39,7 @@ pub struct Owned {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rejected {
     pub reason: Reason,
-    /// What its text must tell beside the reason, if the twin knows it.
+    /// The member and the byte that its text must name, if the twin knows them.
     pub told: Option<Told>,
 }
 

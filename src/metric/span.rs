@@ -1,0 +1,126 @@
+//! Spans: the texts of a body as offsets, and those that are beside the body.
+
+use crate::metric::json_error::position;
+use crate::metric::short_text;
+
+/// A range of the body or, beyond the body's end, of the [`Arena`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        let (start, end) = (position(start), position(end));
+        Self { start, end }
+    }
+
+    /// Returns true if the range is empty, which stands for an absent member.
+    pub(super) const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// Text that is not in the body: unescaped strings and assigned timestamps. Its offsets continue
+/// those of the body, so that one [`Span`] type serves both. It never holds more bytes than were
+/// sent, and twenty digits for each event.
+#[derive(Debug, Default)]
+pub struct Arena {
+    text: String,
+    body_bytes: usize,
+}
+
+impl Arena {
+    /// Clears the arena for a body of so many bytes.
+    pub(super) fn clear(&mut self, body_bytes: usize) {
+        self.text.clear();
+        self.body_bytes = body_bytes;
+    }
+
+    /// Appends what `write` writes, and returns where it is.
+    #[inline]
+    pub(super) fn append(&mut self, write: impl FnOnce(&mut String)) -> Span {
+        let start = self.text.len();
+        write(&mut self.text);
+        Span::new(self.body_bytes + start, self.body_bytes + self.text.len())
+    }
+
+    /// Appends the digits of an integer.
+    pub(super) fn append_integer(&mut self, integer: impl itoa::Integer) -> Span {
+        self.append(|text| text.push_str(itoa::Buffer::new().format(integer)))
+    }
+
+    /// Returns the text of a span.
+    pub(super) fn text(&self, span: Span) -> &str {
+        let start = (span.start as usize).checked_sub(self.body_bytes);
+        let end = (span.end as usize).checked_sub(self.body_bytes);
+        start.zip(end).and_then(|(start, end)| self.text.get(start..end)).unwrap_or_default()
+    }
+}
+
+/// The literals of one event, as they were sent.
+#[derive(Clone, Copy, Debug)]
+pub struct SentLiterals<'a> {
+    spans: &'a [Span],
+    body: &'a [u8],
+    arena: &'a Arena,
+}
+
+impl<'a> SentLiterals<'a> {
+    /// Returns the literals at these spans of a body.
+    #[inline(always)]
+    pub(super) const fn new(spans: &'a [Span], body: &'a [u8], arena: &'a Arena) -> Self {
+        Self { spans, body, arena }
+    }
+
+    /// Returns the literal of the field of this index.
+    #[inline]
+    pub(super) fn get(&self, field: usize) -> &'a [u8] {
+        bytes(self.span(field), self.body, self.arena)
+    }
+
+    /// Returns the bytes of that literal.
+    #[inline(always)]
+    pub(super) fn len_of(&self, field: usize) -> usize {
+        let span = self.span(field);
+        (span.end - span.start) as usize
+    }
+
+    /// Appends that literal to `out`, which has room for one block of [`short_text`] more.
+    #[inline(always)]
+    pub(super) fn append(&self, field: usize, out: &mut Vec<u8>) {
+        let rest = self.body.get(self.span(field).start as usize..).unwrap_or_default();
+        match rest.first_chunk() {
+            Some(block) if self.len_of(field) <= short_text::BLOCK_BYTES => {
+                short_text::append(out, block, self.len_of(field));
+            }
+            _ => out.extend_from_slice(self.get(field)),
+        }
+    }
+
+    /// Copies that literal behind a byte with its length to `out`, beginning at `at`. Returns where
+    /// it ends; `None` if there is no room. Bytes behind it may be overwritten.
+    #[inline(always)]
+    pub(super) fn copy_counted(&self, field: usize, out: &mut [u8], at: usize) -> Option<usize> {
+        let rest = self.body.get(self.span(field).start as usize..).unwrap_or_default();
+        match rest.first_chunk() {
+            Some(block) if self.len_of(field) <= short_text::BLOCK_BYTES => {
+                short_text::copy_counted_block(block, self.len_of(field), out, at)
+            }
+            _ => short_text::copy_counted(self.get(field), out, at),
+        }
+    }
+
+    #[inline(always)]
+    fn span(&self, field: usize) -> Span {
+        self.spans.get(field).copied().unwrap_or_default()
+    }
+}
+
+/// Returns the text of a span.
+#[inline]
+pub(super) fn bytes<'a>(span: Span, body: &'a [u8], arena: &'a Arena) -> &'a [u8] {
+    let found = body.get(span.start as usize..span.end as usize);
+    found.unwrap_or_else(|| arena.text(span).as_bytes())
+}
