@@ -101,7 +101,7 @@ impl Followed {
         let mut anomalies = 0;
         for event in events {
             let id = event.device_id.clone().unwrap();
-            let new = || Device::under(Rules::default(), all.shape);
+            let new = || Device::under(all.rules, all.shape);
             anomalies += devices.entry(id).or_insert_with(new).take(event).len();
             all.events.push(event.clone());
         }
@@ -132,13 +132,13 @@ impl Followed {
     }
 }
 
-/// Sends the events in requests of all sizes and forms.
-fn follow(recorded: &[Recorded], workers: usize) {
+/// Sends the events in requests of all sizes and forms, to a server with these flags and rules.
+fn follow(recorded: &[Recorded], workers: usize, flags: &[&str], rules: Rules) {
     let shape = recorded[0].device.shape;
-    let server = start_for(shape, workers, &[]);
+    let server = start_for(shape, workers, flags);
     let mut followed = Followed {
         clients: connect_to_each_core(&server),
-        all: All::under(Rules::default(), shape),
+        all: All::under(rules, shape),
         devices: BTreeMap::new(),
         requests: 0,
     };
@@ -172,7 +172,7 @@ fn check(shape: &'static Shape) {
                 replay(&recorded, Run { workers, connections, form, is_gzip, batch });
             }
         }
-        follow(&recorded, workers);
+        follow(&recorded, workers, &[], Rules::default());
     }
 }
 
@@ -263,4 +263,71 @@ fn numbers_that_are_hardly_finite_are_answered_in_json() {
     }
     let scrape = Exposition::request(&mut client);
     assert_eq!(scrape.sum("corepulse_anomalies_total"), 0.0);
+}
+
+#[test]
+fn the_flags_decide_how_each_field_is_judged() {
+    let flags = ["--window=7", "--z-threshold=2.75", "--min-samples=3", "--cooldown=2"];
+    let rules = Rules { window: 7, threshold: 2.75, min_samples: 3, cooldown: 2 };
+    let fields = [optional("a"), optional("b").deviating(0.25), required("c"), optional("d")];
+    follow(&recorded(Shape::leak(&fields)), 2, &flags, rules);
+    // Without required fields a device has nothing but what it sends.
+    let fields = [optional("a"), optional("b").deviating(0.25), optional("d")];
+    follow(&recorded(Shape::leak(&fields)), 2, &flags, rules);
+}
+
+#[test]
+fn the_fields_of_a_device_without_a_window_count_in_that_of_all() {
+    let shape = Shape::leak(&[optional("a"), required("b"), optional("c")]);
+    let server = start_for(shape, 2, &["--max-devices=1"]);
+    let mut clients = connect_to_each_core(&server);
+    let mut all = All::under(Rules::default(), shape);
+    let mut held = Device::under(Rules::default(), shape);
+    // It is as if it never had enough values.
+    let never = Rules { min_samples: usize::MAX, ..Rules::default() };
+    let mut refused = Device::under(never, shape);
+    let mut random = fastrand::Rng::with_seed(9);
+    for second in 0..300 {
+        let device = if second == 0 { 0 } else { random.usize(..2) };
+        let mut event = event(shape, second, device, &mut random);
+        event.device_id = Some(["held", "refused"][device].to_owned());
+        let response = Form::Single.send(&mut clients[second % 2], false, [&event].into_iter());
+        let json = Json(response.text());
+        assert_eq!(json.find("unjudged").is_some(), device == 1, "{}", json.0);
+        let anomalies = [&mut held, &mut refused][device].take(&event).len();
+        assert_eq!(json.whole("anomalies"), anomalies as u64, "{}", json.0);
+        all.events.push(event);
+        all.check(&body_of(&mut clients[(second + 1) % 2], "/analyze"));
+        held.check("held", &analyze(&mut clients[second % 2], "held"));
+    }
+    assert_eq!(clients[0].get("/analyze?device_id=refused").status, 404);
+    let scrape = Exposition::request(&mut clients[0]);
+    all.check_averages(&scrape);
+    check_counters(&scrape, shape, [&held, &refused].into_iter());
+}
+
+#[test]
+fn the_largest_event_that_is_possible_is_read_back() {
+    let name = |number| format!("{number:_>64}");
+    let fields: Vec<FieldShape> = (0..16).map(|number| optional(&name(number))).collect();
+    let shape = Shape::leak(&fields);
+    let server = start_for(shape, 1, &["--memory-store=4MiB"]);
+    let mut client = server.client();
+    let id = "d".repeat(128);
+    let event = |second: usize| {
+        let literal = |field: Field| format!("{}.{:0>124}", field.index % 10, second);
+        let readings = shape.fields().map(|field| Reading::of(field, literal(field)));
+        let mut event = Event::of(second, Some(&id), readings.collect());
+        assert!(event.readings[10].literal.len() == 126);
+        event.first = second;
+        event
+    };
+    let forms = Form::BATCHES.into_iter().chain([Form::Single]).cycle();
+    for (second, form) in (0..2000).zip(forms) {
+        form.send(&mut client, second % 3 == 0, [&event(second)].into_iter());
+        assert_eq!(body_of(&mut client, &event(second).key()), event(second).stored(), "{form:?}");
+    }
+    // Of two thousand some three kilobytes each a part is left, of which the last.
+    let [oldest, newest] = [0, 1999].map(|second| client.get(&event(second).key()).status);
+    assert_eq!([oldest, newest], [404, 200]);
 }
