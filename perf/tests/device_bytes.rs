@@ -38,13 +38,13 @@ fn bytes_per_device(schema: &'static Schema, sets: &[u16]) -> f64 {
     let analytics = Analytics::new(settings, 1);
     let (now, mut points) = (Now::default(), Vec::new());
     let allocated = measure(|| {
-        for number in 0..2 * sets.len() {
+        for set in [sets, sets].concat() {
             let mut writer = analytics.writer(0, now);
             for device in 0..DEVICES {
                 let id = format!("device-{device}");
                 let event = Event {
                     device_id: Some(id.as_bytes()),
-                    present: FieldSet::from_bits(sets[number % sets.len()]),
+                    present: FieldSet::from_bits(set),
                     values: &[1.0; 16],
                     ..Event::default()
                 };

@@ -40,7 +40,7 @@ fn follow(
     let json = Json(&text);
     all.check(&text);
     check_recent(json, None, points.iter());
-    check_counters(&Exposition::request(&mut clients[1]), shape, series.iter());
+    check_counters(&Exposition::request(&mut clients[1]), shape, &series);
     assert_eq!(json.whole("anomalies.points"), points.len() as u64, "{text}");
     let episodes: u64 = series.iter().map(Device::episodes).sum();
     assert_eq!(json.whole("anomalies.episodes"), episodes, "{text}");

@@ -81,7 +81,7 @@ fn gzip(text: &str) -> Vec<u8> {
 /// The line of an event, with the tags, fields and spellings that clients have beside it.
 fn line(event: &Event) -> String {
     let style = event.first;
-    let mut text = String::from(if style % 2 == 0 { "m" } else { "my\\ metric" });
+    let mut text = String::from(if style.is_multiple_of(2) { "m" } else { "my\\ metric" });
     if let Some(id) = &event.device_id {
         text += &match style % 3 {
             0 => format!(",device_id={id}"),
@@ -92,7 +92,7 @@ fn line(event: &Event) -> String {
     let mut separator = ' ';
     for Reading { field, literal, .. } in &event.readings {
         let name = if event.is_loud { field.name.to_ascii_uppercase() } else { field.name.clone() };
-        let is_integer = style % 2 == 0 && literal.parse::<i64>().is_ok();
+        let is_integer = style.is_multiple_of(2) && literal.parse::<i64>().is_ok();
         let suffix = if is_integer { "i" } else { "" };
         write!(text, "{separator}{name}={literal}{suffix}").unwrap();
         separator = ',';
@@ -103,6 +103,9 @@ fn line(event: &Event) -> String {
     writeln!(text, " {}", event.seconds()).unwrap();
     text
 }
+
+/// The text of a column's cell for an event.
+type Cell = Box<dyn Fn(&Event) -> String>;
 
 /// A table of events. Its columns begin anywhere, and the first event says how they are called.
 fn table(events: &[&Event]) -> String {
@@ -116,7 +119,7 @@ fn table(events: &[&Event]) -> String {
     fields.sort_by_key(|field| field.index);
     fields.dedup_by_key(|field| field.index);
     let [device, time] = first.names;
-    let mut columns: Vec<(&str, Box<dyn Fn(&Event) -> String>)> = vec![
+    let mut columns: Vec<(&str, Cell)> = vec![
         (device, Box::new(|event| event.device_id.clone().unwrap_or_default())),
         (time, Box::new(|event| event.timestamp.replace('"', ""))),
         ("note, if any", Box::new(|event| "\"a \"\"note\"\"\n\"".repeat(event.first % 2))),

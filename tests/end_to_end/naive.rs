@@ -214,9 +214,11 @@ fn check_members(json: Json<'_>, shape: &'static Shape) {
 pub(crate) fn check_counters<'a>(
     scrape: &Exposition,
     shape: &'static Shape,
-    devices: impl Iterator<Item = &'a Device> + Clone,
+    devices: impl IntoIterator<Item = &'a Device>,
 ) {
-    let counts: [(&str, fn(&Device, Field) -> u64); 3] = [
+    type Count = fn(&Device, Field) -> u64;
+    let devices: Vec<&Device> = devices.into_iter().collect();
+    let counts: [(&str, Count); 3] = [
         ("corepulse_values_total", |device, field| {
             let events = device.events.iter();
             events.filter(|event| event.value(field).is_some()).count() as u64
@@ -228,7 +230,7 @@ pub(crate) fn check_counters<'a>(
         let found = scrape.with_prefix(&format!("{name}{{"));
         assert_eq!(found.len(), shape.fields().len(), "{found:?}");
         for field in shape.fields() {
-            let own = devices.clone().map(|device| count(device, field));
+            let own = devices.iter().map(|device| count(device, field));
             let series = of_field(name, field);
             assert_eq!(found.get(&series), Some(&(own.sum::<u64>() as f64)), "{series}: {found:?}");
         }

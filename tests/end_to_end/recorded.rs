@@ -153,7 +153,7 @@ pub(crate) fn check_at_rest(
     check_counters(&Exposition::request(client), shape, of(senders));
 }
 
-fn of<'a>(senders: &'a [Sender<'_>]) -> impl Iterator<Item = &'a Device> + Clone {
+fn of<'a>(senders: &'a [Sender<'_>]) -> impl Iterator<Item = &'a Device> {
     senders.iter().map(|sender| &sender.recorded.device)
 }
 

@@ -303,7 +303,7 @@ fn the_fields_of_a_device_without_a_window_count_in_that_of_all() {
     assert_eq!(clients[0].get("/analyze?device_id=refused").status, 404);
     let scrape = Exposition::request(&mut clients[0]);
     all.check_averages(&scrape);
-    check_counters(&scrape, shape, [&held, &refused].into_iter());
+    check_counters(&scrape, shape, [&held, &refused]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use corepulse::analytics::recent::PendingEvents;
 use corepulse::analytics::summary::{FieldSummary, SeriesSummary};
 use corepulse::analytics::{Analytics, AnalyticsSettings, Verdict};
 use corepulse::metric::event::Event;
-use corepulse::schema::{Field, FieldSet};
+use corepulse::schema::FieldSet;
 use percore::clock::Now;
 
 use super::series::{Expected, ReferenceField, Score, expected, last};
@@ -116,7 +116,17 @@ impl Comparison {
                 None => assert_eq!((found, point), (own.found, None), "{place}"),
                 Some(value) => {
                     own.times.push(time);
-                    own.take(settings, field, value, found.unwrap(), point, counts, &place);
+                    let expected = own.naive.push(settings.window, settings.min_samples, value);
+                    let place = format!("{place}, {expected:?}");
+                    let found = found.unwrap();
+                    check_numbers(&found, &expected, own.naive.window(settings.window), &place);
+                    assert_eq!(point.is_some(), found.anomaly, "{place}");
+                    own.found = Some(found);
+                    if let Some(score) = expected.score {
+                        let least = field.least_deviation();
+                        counts.add(score.verdict(settings.threshold, least), &found, &place);
+                        own.count(point, &score, settings.cooldown, &place);
+                    }
                 }
             }
         }
@@ -151,6 +161,7 @@ impl Comparison {
         assert_eq!(summary.accepted, u64::from(*taken));
         let totals = instance.totals;
         for at in 0..settings.schema.fields().len() {
+            assert_eq!(instance.values[at], all[at].0.len() as u64);
             let naive = || devices.iter().map(|device| &device.fields[at].naive);
             assert_eq!(totals.points[at], naive().map(|field| field.points).sum::<u64>());
             assert_eq!(totals.episodes[at], naive().map(|field| field.episodes).sum::<u64>());
@@ -170,42 +181,29 @@ impl Comparison {
     }
 }
 
-impl DeviceField {
-    /// Takes a value into the reference, and checks what was found of it.
-    fn take(
-        &mut self,
-        settings: &AnalyticsSettings,
-        field: Field,
-        value: f64,
-        found: FieldSummary,
-        point: Option<&Point>,
-        counts: &mut Counts,
-        place: &str,
-    ) {
-        let Self { naive, .. } = self;
-        let expected = naive.push(settings.window, settings.min_samples, value);
-        let place = format!("{place}, {expected:?}");
-        check_numbers(&found, &expected, naive.window(settings.window), &place);
-        assert_eq!(point.is_some(), found.anomaly, "{place}");
-        if let Some(score) = expected.score {
-            counts.verdicts += 1;
-            match score.verdict(settings.threshold, field.least_deviation()) {
-                Some(is_anomaly) => assert_eq!(found.anomaly, is_anomaly, "{place}"),
-                None => counts.undecided += 1,
-            }
-            if let Some(point) = point {
-                check_point(point, &found, &score, value, &place);
-                naive.count_anomaly(settings.cooldown);
-            }
+impl Counts {
+    /// Counts a verdict, `None` if rounding decides, and checks what was found.
+    fn add(&mut self, verdict: Option<bool>, found: &FieldSummary, place: &str) {
+        self.verdicts += 1;
+        match verdict {
+            Some(is_anomaly) => assert_eq!(found.anomaly, is_anomaly, "{place}"),
+            None => self.undecided += 1,
         }
-        self.found = Some(found);
     }
 }
 
-fn check_point(point: &Point, found: &FieldSummary, score: &Score, value: f64, place: &str) {
-    assert_eq!((point.value, Some(point.z)), (value, found.z_score), "{place}");
-    assert!(is_close(point.mean, score.mean, score.tolerance), "{place}");
-    assert!(is_close(point.stddev, score.stddev, score.tolerance), "{place}");
+impl DeviceField {
+    /// Counts the newest value if it is an anomaly, whose point is then checked.
+    fn count(&mut self, point: Option<&Point>, score: &Score, cooldown: usize, place: &str) {
+        let Some(point) = point else {
+            return;
+        };
+        let found = self.found.unwrap();
+        assert_eq!((point.value, Some(point.z)), (found.last, found.z_score), "{place}");
+        assert!(is_close(point.mean, score.mean, score.tolerance), "{place}");
+        assert!(is_close(point.stddev, score.stddev, score.tolerance), "{place}");
+        self.naive.count_anomaly(cooldown);
+    }
 }
 
 /// Checks the numbers of a field, whose window has these values.
