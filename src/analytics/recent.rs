@@ -106,6 +106,13 @@ impl Ring {
         rules.shared_windows().map(|fields| Self::new(fields, rules.summary_events())).collect()
     }
 
+    /// Adds an event that has the ring's fields.
+    #[inline]
+    fn push_event(&mut self, order: OrderKey, event: &Event<'_>) {
+        let values = event.values.get(self.fields.clone()).unwrap_or_default();
+        self.push(order, event.timestamp_ms, values);
+    }
+
     /// Adds an event with its values of the ring's fields; the oldest one makes room.
     #[inline]
     fn push(&mut self, order: OrderKey, timestamp_ms: i64, values: &[f64]) {
@@ -168,25 +175,22 @@ impl PendingEvents {
     pub fn push(&mut self, now: Now, event: &Event<'_>, follow: u64) {
         self.accepted += 1;
         let order = OrderKey { mono_ns: now.mono_ns, ..OrderKey::default() };
+        let required = self.required.count_ones() as usize;
+        if required > 0
+            && let Some(ring) = self.rings.first_mut()
+            && follow < ring.limit as u64
+        {
+            ring.push_event(order, event);
+        }
         let mut optional = event.present.bits() & !self.required;
-        for ring in &mut self.rings {
-            let first = ring.fields.start;
-            let is_needed = match self.required >> first & 1 {
-                0 => {
-                    let sent = optional >> first & 1;
-                    ring.sent += u64::from(sent);
-                    sent == 1
-                }
-                _ => follow < ring.limit as u64,
-            };
-            if is_needed {
-                let values = event.values.get(ring.fields.clone()).unwrap_or_default();
-                ring.push(order, event.timestamp_ms, values);
+        while optional != 0 {
+            // The rings of optional fields stand behind that of the required ones.
+            let field = optional.trailing_zeros() as usize;
+            if let Some(ring) = self.rings.get_mut(field - required + required.min(1)) {
+                ring.sent += 1;
+                ring.push_event(order, event);
             }
-            optional &= !(1 << first);
-            if optional == 0 {
-                break;
-            }
+            optional &= optional - 1;
         }
     }
 

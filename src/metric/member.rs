@@ -163,7 +163,9 @@ impl MemberTable {
     #[inline(never)]
     fn search(&self, text: &[u8], at: usize, cursor: MemberCursor) -> Option<&Entry> {
         let word = load_word(text, at);
-        let entry = self.entries.iter().find(|entry| entry.is_at(text, at, word))?;
+        // Where a member is left out, it is likely one of the next.
+        let (before, after) = self.entries.split_at_checked(cursor.before as usize + 1)?;
+        let entry = after.iter().chain(before).find(|entry| entry.is_at(text, at, word))?;
         self.entries.get(cursor.before as usize)?.follower.set(entry.place);
         Some(entry)
     }
