@@ -81,27 +81,20 @@ impl<const N: usize> Default for Sums<N> {
 impl<const N: usize> Sums<N> {
     fn of(block: &[[f64; N]], shift: [f64; N]) -> Self {
         let (groups, rest) = block.as_chunks::<LANES>();
-        let mut lanes = [Self::default(); LANES];
+        // The sums of all lanes stand side by side, so that two of a single field fit a register.
+        let (mut firsts, mut seconds) = ([[0.0; N]; LANES], [[0.0; N]; LANES]);
         for group in groups {
-            for (lane, value) in lanes.iter_mut().zip(group) {
-                lane.add(*value, shift);
+            for ((first, second), value) in firsts.iter_mut().zip(&mut seconds).zip(group) {
+                add(first, second, value, &shift);
             }
         }
-        let [mut a, b, c, d] = lanes;
+        let ([a1, b1, c1, d1], [a2, b2, c2, d2]) = (firsts, seconds);
+        let lane = |first, second| Self { first, second };
+        let (mut a, b, c, d) = (lane(a1, a2), lane(b1, b2), lane(c1, c2), lane(d1, d2));
         for value in rest {
-            a.add(*value, shift);
+            add(&mut a.first, &mut a.second, value, &shift);
         }
         a.plus(b).plus(c.plus(d))
-    }
-
-    #[inline(always)]
-    fn add(&mut self, value: [f64; N], shift: [f64; N]) {
-        let sums = self.first.iter_mut().zip(&mut self.second);
-        for ((first, second), (value, shift)) in sums.zip(value.iter().zip(shift)) {
-            let by = value - shift;
-            *first += by;
-            *second += by * by;
-        }
     }
 
     #[inline(always)]
@@ -121,6 +114,23 @@ impl<const N: usize> Sums<N> {
                 if variance < 0.0 { 0.0 } else { variance.sqrt() }
             }),
         }
+    }
+}
+
+/// Adds the deviations of these values, and their squares, to the sums of each field.
+#[inline(always)]
+fn add<const N: usize>(
+    first: &mut [f64; N],
+    second: &mut [f64; N],
+    value: &[f64; N],
+    shift: &[f64; N],
+) {
+    for ((first, second), (value, shift)) in
+        first.iter_mut().zip(second).zip(value.iter().zip(shift))
+    {
+        let by = value - shift;
+        *first += by;
+        *second += by * by;
     }
 }
 

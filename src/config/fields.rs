@@ -9,6 +9,10 @@ use crate::schema::{FieldOptions, is_field_name};
 /// The members that answers and stored metrics have beside the fields.
 const RESERVED: [&str; 2] = ["timestamp", "device_id"];
 
+/// The members that the answers of `/analyze` have beside the fields.
+const ANALYSIS: [&str; 8] =
+    ["scope", "instance", "series", "cores", "window", "anomalies", "totals", "store"];
+
 /// The fields of a metric, each `name[?][=min..max][~deviation]`, with commas between them.
 pub(super) struct FieldList;
 
@@ -54,9 +58,13 @@ impl<'a> Entry<'a> {
 
     /// Returns the field, or anything if there are mistakes in it.
     fn field(&self, mistakes: &mut Mistakes) -> FieldOptions {
-        let is_reserved = RESERVED.iter().any(|name| name.eq_ignore_ascii_case(self.name));
-        if is_reserved {
+        let is_among =
+            |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(self.name));
+        if is_among(&RESERVED) {
             mistakes.add("expected a name other than timestamp and device_id", self.text);
+        } else if is_among(&ANALYSIS) {
+            let others = ANALYSIS.join(", ");
+            mistakes.add(format!("expected a name other than {others}"), self.text);
         } else if !is_field_name(self.name) {
             let name = format!("name of 1 to {FIELD_NAME_BYTES_MAX} of A-Z a-z 0-9 _");
             mistakes
@@ -299,6 +307,10 @@ mod tests {
         for wrong in ["Timestamp", "device_id?=0..1"] {
             let expected = "expected a name other than timestamp and device_id";
             assert_eq!(mistakes(&FieldList, wrong), [format!("{expected}, found {wrong:?}")]);
+        }
+        for wrong in ["window", "Store=0..1"] {
+            let [found] = <[String; 1]>::try_from(mistakes(&FieldList, wrong)).unwrap();
+            assert!(found.starts_with("expected a name other than scope, instance, "), "{found}");
         }
         let expected = "expected 1 to 16 fields such as temperature?=-40..125~0.5,humidity?=0..100";
         assert_eq!(mistakes(&FieldList, " "), [format!("{expected}, found \" \"")]);
