@@ -111,6 +111,8 @@ impl<const N: usize> Sums<N> {
             stddev: map3(&first, &second, &second, |first, second, _| {
                 // Rounding may make it slightly negative; NaN, of an overflow, stays.
                 let variance = (second - first * (first / count)) / count;
+                // An infinite one, of squares that are too large, is no number either.
+                let variance = variance + 0.0 * variance;
                 if variance < 0.0 { 0.0 } else { variance.sqrt() }
             }),
         }
@@ -198,6 +200,15 @@ mod tests {
             spiked[at][0] = 1e6;
             let moments = Moments::of(&spiked).unwrap();
             assert!((moments.stddev[0] - 139_999.79).abs() < 0.01, "{moments:?}");
+        }
+    }
+
+    #[test]
+    fn squares_that_are_too_large_give_no_deviation_and_no_score() {
+        for largest in [1e160, 1e300, f64::MAX] {
+            let moments = Moments::of(&[[1.0], [largest], [-largest], [2.0]]).unwrap();
+            assert!(moments.stddev[0].is_nan(), "{moments:?}");
+            assert!(moments.scores([1.0])[0].is_nan(), "{moments:?}");
         }
     }
 

@@ -17,7 +17,7 @@ use crate::metric::event::Event;
 pub(super) struct OptionalField {
     pub(super) window: Window,
     /// The index of the field.
-    field: usize,
+    field: u8,
     /// The slot of the device's next field, or [`NO_SLOT`].
     next: u32,
 }
@@ -59,7 +59,7 @@ impl OptionalFields {
         let mut at = first.0;
         while bits != 0 {
             let field = bits.trailing_zeros() as usize;
-            let held = self.slots.record(at).map(|held| (held.field, held.next));
+            let held = self.slots.record(at).map(|held| (usize::from(held.field), held.next));
             if let Some((_, next)) = held.filter(|(other, _)| *other < field) {
                 (before, at) = (at, next);
                 continue;
@@ -91,6 +91,7 @@ impl OptionalFields {
 
     #[cold]
     fn insert(&mut self, field: usize, next: u32) -> Option<u32> {
+        let field = u8::try_from(field).ok()?;
         let record = OptionalField { window: Window::EMPTY, field, next };
         match self.free.pop() {
             Some(slot) => {
@@ -121,7 +122,7 @@ impl OptionalFields {
         iter::from_fn(move || {
             let slot = self.slots.read(at)?;
             at = slot.record.next;
-            Some((slot.record.field, slot))
+            Some((usize::from(slot.record.field), slot))
         })
     }
 
