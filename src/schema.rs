@@ -223,6 +223,11 @@ impl Schema {
         &self.fields
     }
 
+    /// Returns the names of all fields, with commas between them.
+    pub fn names(&self) -> String {
+        self.fields.iter().map(|field| field.name()).collect::<Vec<_>>().join(", ")
+    }
+
     /// Returns the fields that every event has.
     #[inline(always)]
     pub fn required(&self) -> &[Field] {

@@ -147,6 +147,7 @@ impl Server {
         let stats = self.state.store.stats();
         log::info!(
             %address,
+            fields = self.state.settings.schema.names(),
             engine = self.engine.name(),
             workers = self.engine.workers(),
             placement = %resources.placement,

@@ -19,7 +19,7 @@ percore::named_enum! {
         EventsRejected = "events rejected",
         /// Events had no device id or no timestamp, and unknown members that may be misspelt ones.
         MembersIgnored = "events without a device id or a timestamp have members that are ignored: \
-            misspelt, or names for --device-name or --timestamp-name?",
+            misspelt, or names for --device-name, --timestamp-name or --device-tag?",
         /// Requests with metrics were refused as a whole.
         BodiesRefused = "requests with metrics refused",
         /// Events came from devices past `--max-devices`.

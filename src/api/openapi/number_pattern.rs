@@ -1,7 +1,8 @@
 //! Patterns of numbers in quotes: regular expressions of decimals that lie in a range.
 //!
 //! A pattern takes the decimals whose digits before the point decide that they are in the range,
-//! whatever is behind it. So it takes nothing that is refused, and hardly less than is accepted.
+//! whatever is behind it, and the ends of the range where they are whole. So it takes nothing that
+//! is refused, and hardly less than is accepted.
 
 use std::ops::RangeInclusive;
 
@@ -10,6 +11,9 @@ use std::ops::RangeInclusive;
 const WHOLE_DIGITS_MAX: usize = 26;
 
 const FRACTION: &str = "([.][0-9]{1,100})?";
+
+/// The digits behind the point of an end of the range.
+const ZEROS: &str = "([.]0{1,100})?";
 
 // NUMBER_BYTES_MAX, without which no number is stored.
 const _: () = assert!(1 + WHOLE_DIGITS_MAX + 1 + 100 <= crate::limits::NUMBER_BYTES_MAX);
@@ -27,7 +31,20 @@ pub(super) fn number_pattern(range: Option<RangeInclusive<f64>>) -> Option<Strin
         (None, Some(negative)) => format!("-({negative})"),
         (None, None) => return None,
     };
-    Some(format!("^{whole}{FRACTION}$"))
+    let ends = [min, max].into_iter().filter(|end| is_beside(*end, min, max));
+    let ends: String = ends.map(|end| format!("|{end}{ZEROS}")).collect();
+    if ends.is_empty() {
+        Some(format!("^{whole}{FRACTION}$"))
+    } else {
+        Some(format!("^({whole}{FRACTION}{ends})$"))
+    }
+}
+
+/// Returns true if an end of a range is a whole number that its digits alone do not tell to be in
+/// the range: one that the range goes from towards zero.
+fn is_beside(end: f64, min: f64, max: f64) -> bool {
+    let is_written = end.fract() == 0.0 && end.abs() < 10_f64.powi(WHOLE_DIGITS_MAX as i32);
+    is_written && ((end == max && end > 0.0) || (end == min && end < 0.0))
 }
 
 /// Returns the first and the last whole number that may stand before the point of a number from
@@ -116,17 +133,20 @@ mod tests {
     #[test]
     fn patterns_are_as_people_would_write_them() {
         for (range, pattern) in [
-            (Some(0.0..=1e6), "^(0|[1-9][0-9]{0,5})([.][0-9]{1,100})?$"),
-            (Some(0.0..=100.0), "^(0|[1-9][0-9]{0,1})([.][0-9]{1,100})?$"),
-            (Some(0.0..=1.0), "^(0)([.][0-9]{1,100})?$"),
-            (Some(-1.0..=1.0), "^-?(0)([.][0-9]{1,100})?$"),
-            (Some(5.0..=10.0), "^([5-9])([.][0-9]{1,100})?$"),
-            (Some(-40.0..=-20.5), "^-(2[1-9]|3[0-9])([.][0-9]{1,100})?$"),
+            (Some(0.0..=1e6), "^((0|[1-9][0-9]{0,5})([.][0-9]{1,100})?|1000000([.]0{1,100})?)$"),
+            (Some(0.0..=100.0), "^((0|[1-9][0-9]{0,1})([.][0-9]{1,100})?|100([.]0{1,100})?)$"),
+            (Some(0.0..=1.0), "^((0)([.][0-9]{1,100})?|1([.]0{1,100})?)$"),
+            (Some(-1.0..=1.0), "^(-?(0)([.][0-9]{1,100})?|-1([.]0{1,100})?|1([.]0{1,100})?)$"),
+            (Some(5.0..=10.0), "^(([5-9])([.][0-9]{1,100})?|10([.]0{1,100})?)$"),
+            (Some(-40.0..=-20.5), "^(-(2[1-9]|3[0-9])([.][0-9]{1,100})?|-40([.]0{1,100})?)$"),
             (
                 Some(-40.0..=125.0),
-                "^(0|[1-9][0-9]{0,1}|1[0-1][0-9]|12[0-4]|-(0|[1-9]|[1-3][0-9]))([.][0-9]{1,100})?$",
+                "^((0|[1-9][0-9]{0,1}|1[0-1][0-9]|12[0-4]|-(0|[1-9]|[1-3][0-9]))([.][0-9]{1,100})?|-40([.]0{1,100})?|125([.]0{1,100})?)$",
             ),
-            (Some(300.0..=1100.0), "^([3-9][0-9]{2}|10[0-9][0-9])([.][0-9]{1,100})?$"),
+            (
+                Some(300.0..=1100.0),
+                "^(([3-9][0-9]{2}|10[0-9][0-9])([.][0-9]{1,100})?|1100([.]0{1,100})?)$",
+            ),
             (None, "^-?(0|[1-9][0-9]{0,25})([.][0-9]{1,100})?$"),
         ] {
             assert_eq!(number_pattern(range).as_deref(), Some(pattern));
