@@ -8,8 +8,8 @@
 use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::batch::{EventSpans, FieldRows};
 use crate::metric::device_id::is_device_id_byte;
-use crate::metric::line_protocol::plain_end;
 use crate::metric::line_protocol::precision::Precision;
+use crate::metric::line_protocol::{plain_end, scan_value};
 use crate::metric::member::{Member, MemberTable};
 use crate::metric::number::{INTEGER_DIGITS_MAX, scan_digits, scan_number, scan_short_number};
 use crate::metric::span::Span;
@@ -100,6 +100,17 @@ impl LineTables {
         if self.tags.of_name(key).is_some() { None } else { Some(end) }
     }
 
+    /// Skips a field that is none of the schema's in any case, and returns its end. Telegraf sends
+    /// a dozen of them beside those that are configured.
+    #[inline(never)]
+    fn skip_field(&self, text: &[u8], start: usize) -> Option<usize> {
+        let equals = plain_end(text, start);
+        let is_field = equals > start && text.get(equals) == Some(&b'=');
+        let key = text.get(start..equals).filter(|_| is_field)?;
+        let (_, end) = scan_value(text, equals + 1).ok()?;
+        if self.fields.of_name(key).is_some() { None } else { Some(end) }
+    }
+
     /// Parses the fields from `at` on, and returns their end.
     #[inline(always)]
     fn parse_fields(
@@ -113,18 +124,21 @@ impl LineTables {
         let mut present = 0;
         let (values, literals) = rows.row_mut()?;
         loop {
-            let (entry, start) = self.fields.read(text, at, &mut cursor)?;
-            let Member::Value(field) = entry.member else {
-                return None;
+            at = if let Some((entry, start)) = self.fields.read(text, at, &mut cursor) {
+                let Member::Value(field) = entry.member else {
+                    return None;
+                };
+                let (value, literal, end) = parse_value(field, text, start)?;
+                *values.get_mut(field.index())? = value;
+                *literals.get_mut(field.index())? = literal;
+                if present & entry.bit != 0 {
+                    return None;
+                }
+                present |= entry.bit;
+                end
+            } else {
+                self.skip_field(text, at)?
             };
-            let (value, literal, end) = parse_value(field, text, start)?;
-            *values.get_mut(field.index())? = value;
-            *literals.get_mut(field.index())? = literal;
-            if present & entry.bit != 0 {
-                return None;
-            }
-            present |= entry.bit;
-            at = end;
             if text.get(at) != Some(&b',') {
                 break;
             }
@@ -191,6 +205,7 @@ mod tests {
             4 => "(cpu|rps)=[0-9]{1,6}(\\.[0-9]{1,3})?[iu]?",
             2 => "(cpu|rps|Cpu|x)=-?[0-9]{0,20}\\.?[0-9]{0,20}(e[0-9]|i|u|t)?",
             1 => "(cpu|rps)=\"?[a-z]{0,3}\"?",
+            1 => "(x|y\\\\|CPU)?=(true|f|-1.5e3|7u|\"[a-z ,=\n]{0,4}\"?)",
         ];
         let timestamp = prop_oneof![
             4 => " 179542095[0-9]{1,10}",
@@ -238,6 +253,7 @@ mod tests {
             "m,device_id=d1 cpu=1,rps=2 1795420957123",
             "m rps=2i,cpu=1.5",
             "m,cpu=cpu0,host=a.b,region=eu cpu=1,rps=2 1795420957123\nm",
+            "m,host=a idle=98.5,cpu=1,n=3i,ok=true,s=\"a b,c\",rps=2,x=1u 1795420957123",
         ] {
             let mut writer = EventWriter::new(schema);
             writer.begin_body(line.len(), NOW);

@@ -19,11 +19,9 @@ use memchr::memchr_iter;
 use crate::metric::json_error::BYTE_ORDER_MARK;
 use crate::metric::line_protocol::line_error::{LineError, LineExpected, ends_line};
 pub(super) use crate::metric::line_protocol::scan::{
-    FieldValue, ValueKind, bad_line_end, plain_end,
+    FieldValue, ValueKind, bad_line_end, plain_end, scan_value,
 };
-use crate::metric::line_protocol::scan::{
-    NamePart, name_end, scan_timestamp, scan_value, skip_spaces,
-};
+use crate::metric::line_protocol::scan::{NamePart, name_end, scan_timestamp, skip_spaces};
 use crate::metric::scan::line_end;
 
 /// A receiver of the elements of a line, in their order. Offsets count from the start of the text.

@@ -121,7 +121,10 @@ fn name_error(text: &[u8], start: usize, at: usize, part: NamePart) -> LineError
 
 /// Scans the value of a field, and returns it with the offset of the first byte after it.
 #[inline(always)]
-pub(super) fn scan_value(text: &[u8], start: usize) -> Result<(FieldValue, usize), LineError> {
+pub(in crate::metric) fn scan_value(
+    text: &[u8],
+    start: usize,
+) -> Result<(FieldValue, usize), LineError> {
     let of = |kind, end| FieldValue { start, end, kind };
     match text.get(start) {
         Some(b'0'..=b'9' | b'-' | b'.') => scan_field_number(text, start),
