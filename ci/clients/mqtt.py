@@ -22,6 +22,8 @@ from .program import free_port, listening, wait_until
 
 # The second does not come each time, and the third never.
 FIELDS = "temperature,humidity?,battery?"
+# The bridge adds the first, unless a message has one of them, in whatever case.
+DEVICE_NAMES = "deviceId,sensor"
 DEVICES = 7
 MESSAGES_MAX = 10_000
 BROKER = """
@@ -72,8 +74,13 @@ class Devices:
         metric = {"timestamp": timestamp, "temperature": number / 8}
         if number % 3 == 0:
             metric["humidity"] = number % 100
+        if number % 5 == 0:
+            # As a gateway does, whose topic is its own.
+            gateway, device = device, f"behind-{device}"
+            self.publish_bytes(gateway, json.dumps(metric | {"Sensor": device}))
+        else:
+            self.publish_bytes(device, json.dumps(metric))
         self.sent[f"{device}:{timestamp}"] = metric | {"device_id": device}
-        self.publish_bytes(device, json.dumps(metric))
 
     def publish_bytes(self, device, payload):
         # While the broker is away the client keeps it.
@@ -191,11 +198,13 @@ def check(path):
         port = free_port()
         configuration = pathlib.Path(folder, "mosquitto.conf")
         configuration.write_text(BROKER.format(port=port, folder=folder), encoding="utf-8")
-        server, url = corepulse(path, "--redis-url", redis.url, "--fields", FIELDS)
+        flags = ["--redis-url", redis.url, "--fields", FIELDS, "--device-name", DEVICE_NAMES]
+        server, url = corepulse(path, *flags)
         mosquitto = ["/usr/sbin/mosquitto", "-c", configuration]
         broker = Program("broker", *mosquitto, ready=listening(port))
         script = ROOT / "examples/clients/mqtt_bridge.py"
-        bridge = Program("bridge", PYTHON, script, f"127.0.0.1:{port}", url)
+        names = {"COREPULSE_DEVICE_NAME": DEVICE_NAMES}
+        bridge = Program("bridge", PYTHON, script, f"127.0.0.1:{port}", url, variables=names)
         with broker, server, bridge, Devices(port) as devices:
 
             def is_stored():

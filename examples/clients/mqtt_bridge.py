@@ -4,7 +4,8 @@
     pip install paho-mqtt requests
     python3 mqtt_bridge.py BROKER[:PORT] http://localhost:8080
 
-The device is the topic's second level, unless the message names it. Nothing is lost: the broker
+The device is the topic's second level, unless the message names it by one of the server's
+`--device-name` (the variable COREPULSE_DEVICE_NAME). Nothing is lost: the broker
 keeps each message until the server has answered for it, whichever of the three is away meanwhile.
 What was on its way is sent again then; a message with a timestamp overwrites its own key.
 """
@@ -21,12 +22,19 @@ TOPIC = "devices/+/metrics"
 # The broker's `max_inflight_messages` (20 unless it says otherwise) limits a batch as well.
 MESSAGES_MAX = 1000
 PAUSE_SECONDS = 1
+# As the server has them, which matches names without regard to case. The first is added.
+DEVICE_NAMES = [n.strip() for n in os.environ.get("COREPULSE_DEVICE_NAME", "device_id").split(",")]
 
 
 def line(message):
     """One line of NDJSON. What is no object goes as it is: the server says what is wrong."""
     try:
-        return json.dumps({"device_id": message.topic.split("/")[1], **json.loads(message.payload)})
+        metric = {**json.loads(message.payload)}
+        present = {name.lower() for name in metric}
+        # A metric that has two of the names would be refused.
+        if present.isdisjoint(name.lower() for name in DEVICE_NAMES):
+            metric = {DEVICE_NAMES[0]: message.topic.split("/")[1], **metric}
+        return json.dumps(metric)
     except (RecursionError, TypeError, ValueError):
         return " ".join(message.payload.decode(errors="replace").split())
 
