@@ -60,7 +60,7 @@ struct Options {
     #[arg(long, num_args = 1.., value_name = "FILE", conflicts_with_all = ["cpu", "rps"])]
     csv: Vec<PathBuf>,
     /// The fields of a table, in the words of the server's `--fields`: cells of those with a `?`
-    /// may be empty. Without a list, all columns that hold nothing but numbers.
+    /// may be empty. Without a list, the bare flag takes all columns of numbers.
     #[arg(
         long,
         env = "COREPULSE_FIELDS",

@@ -169,6 +169,7 @@ fn places(
     columns: &Columns<'_>,
 ) -> Result<Places, String> {
     let mut faults = Vec::new();
+    let mut unclear = None;
     let mut place = |member: &str, is_required: bool| {
         let said = columns.header_of(member);
         let wanted = said.unwrap_or(member);
@@ -179,7 +180,10 @@ fn places(
             faults.push(format!("two columns are called `{wanted}`"));
         } else if place.is_none() && (is_required || said.is_some()) {
             faults.push(format!("no column is called `{wanted}`"));
+        } else {
+            return place;
         }
+        unclear.get_or_insert_with(|| member.to_owned());
         place
     };
     let mut places = Places {
@@ -204,7 +208,14 @@ fn places(
     }
     let names: Vec<_> = header.iter().map(|name| format!("`{name}`")).collect();
     let (faults, names) = (faults.join(", "), names.join(", "));
-    Err(format!("{faults}; the header has {names} (--column cpu=NAME says which it is)"))
+    let member = unclear.unwrap_or_else(|| "FIELD".to_owned());
+    let advice = match columns.fields {
+        Fields::Listed(_) => "; the bare flag --fields takes all columns of numbers",
+        Fields::Numeric => "",
+    };
+    Err(format!(
+        "{faults}; the header has {names} (--column {member}=NAME says which it is{advice})"
+    ))
 }
 
 /// Returns the fields of a table that nobody listed: those whose headers are given, and the columns
@@ -388,17 +399,27 @@ mod tests {
 
     #[test]
     fn a_column_that_is_missing_is_named_beside_those_that_are_there() {
-        let says = "; the header has `time`, `load` (--column cpu=NAME says which it is)";
-        for (renamed, faults) in [
-            (&[][..], "no column is called `cpu`, no column is called `rps`"),
-            (&["cpu=load"], "no column is called `rps`"),
-            (&["cpu=load", "rps=hits"], "no column is called `hits`"),
-            (&["cpu=load", "rps=load", "device_id=host"], "no column is called `host`"),
+        for (renamed, faults, member) in [
+            (&[][..], "no column is called `cpu`, no column is called `rps`", "cpu"),
+            (&["cpu=load"], "no column is called `rps`", "rps"),
+            (&["cpu=load", "rps=hits"], "no column is called `hits`", "rps"),
+            (
+                &["cpu=load", "rps=load", "device_id=host"],
+                "no column is called `host`",
+                "device_id",
+            ),
         ] {
-            assert_eq!(parsed("time,load\n1,2\n", renamed), Err(format!("{faults}{says}")));
+            let says = format!(
+                "{faults}; the header has `time`, `load` (--column {member}=NAME says which it is; \
+                 the bare flag --fields takes all columns of numbers)"
+            );
+            assert_eq!(parsed("time,load\n1,2\n", renamed), Err(says));
         }
+        let none = parsed_as("*", "a\nx\n", &[]).unwrap_err();
+        assert!(none.ends_with("(--column FIELD=NAME says which it is)"), "{none}");
         let twice = parsed("cpu,rps,CPU\n1,2,3\n", &[]).unwrap_err();
         assert!(twice.starts_with("two columns are called `cpu`; the header has"), "{twice}");
+        assert!(twice.contains("(--column cpu=NAME"), "{twice}");
     }
 
     #[test]
