@@ -17,6 +17,9 @@ from manifests import ROOT, Fault, Manifests, compose_variables, environment, po
 
 # Where NodeLocal DNSCache listens, unless a cluster chose otherwise.
 NODE_LOCAL_DNS = "169.254.20.10"
+# The variables that say which members a metric has.
+NAMES = ("FIELDS", "DEVICE_NAME", "TIMESTAMP_NAME", "DEVICE_TAG")
+MEMBERS = {f"COREPULSE_{name}" for name in NAMES}
 # What `k8s/deploy` makes; values are of the same kind as its own.
 SECRETS = {("redis", "password"): "0123456789abcdef", ("grafana", "admin-password"): "fedcba98"}
 
@@ -52,10 +55,11 @@ def check_variables(server, where, variables):
 
 
 def check_default_fields(server, where, variables):
-    """What nobody has changed has the fields of a server without options."""
-    fields = variables["COREPULSE_FIELDS"]
-    is_default = f"[default: {fields}]" in run(server, ["--help"])
-    expect(is_default, f"{where}: {fields} are not the server's default")
+    """What nobody has changed has the members of a server without options."""
+    text = " ".join(run(server, ["--help"]).split())
+    for name in MEMBERS & variables.keys() | {"COREPULSE_FIELDS"}:
+        is_default = f"[env: {name}] [default: {variables[name]}]" in text
+        expect(is_default, f"{where}: {name}={variables[name]} is not the server's default")
 
 
 def matches(selector, labels):

@@ -68,8 +68,13 @@ def check(path):
 
 
 def check_fields(path, services):
-    """A variable of the shell that starts Compose changes the fields, and nothing else."""
-    fields = {"COREPULSE_FIELDS": "temperature?=-40..125~0.5,humidity?=0..100,battery?"}
+    """Variables of the shell that starts Compose change the members, and nothing else."""
+    fields = {
+        "COREPULSE_FIELDS": "temperature?=-40..125~0.5,humidity?=0..100,battery?",
+        "COREPULSE_DEVICE_NAME": "deviceId,device_id",
+        "COREPULSE_TIMESTAMP_NAME": "ts",
+        "COREPULSE_DEVICE_TAG": "sensor",
+    }
     _, resolved, said = parse(path, fields)
     changed = json.loads(resolved)["services"]
     before = services["corepulse"]["environment"]
