@@ -51,8 +51,8 @@ fn decode_key(encoded: &str) -> Option<Vec<u8>> {
 
 /// Answers for a key that no metric is stored under.
 fn not_found(body: &mut Vec<u8>, route: usize) -> Response {
-    let detail = "key: no metric of this <timestamp> or <device_id>:<timestamp> is stored, or it \
-                  has expired";
+    let detail = "key: no metric of this <timestamp> or <device_id>:<timestamp> is stored, it has \
+                  expired, or it has other fields than those configured";
     problem(body, Status::NotFound, detail, None, route)
 }
 

@@ -102,7 +102,7 @@ impl Snapshot {
             ),
             gauge(
                 "corepulse_rolling_average",
-                "Mean of the instance's window; NaN before the first event.",
+                "Mean of the instance's window; NaN before the first value.",
                 by("field", self.schema.fields().iter().copied().map(average)),
             ),
         ]
