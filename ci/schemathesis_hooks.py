@@ -102,8 +102,7 @@ def as_lines(context, value):
     return encoded(context.case, value)
 
 
-@schemathesis.serializer("text/csv")
-@schemathesis.serializer("text/plain")
+@schemathesis.serializer("text/csv", "text/plain")
 def as_text(context, value):
     return encoded(context.case, value if isinstance(value, (bytes, str)) else json_text(value))
 
