@@ -193,7 +193,10 @@ mod tests {
     fn a_device_pays_for_each_field_that_it_sends() {
         assert_eq!(device_bytes(50, 2, 0), 160 + 50 * 20);
         assert_eq!(device_bytes(50, 8, 0) - device_bytes(50, 2, 0), 6 * (12 + 50 * 8));
-        assert_eq!(device_bytes(50, 0, 3) - device_bytes(50, 0, 0), 3 * (44 + 50 * 12));
+        assert_eq!(
+            device_bytes(50, 0, 3) - device_bytes(50, 0, 0),
+            3 * (OPTIONAL_FIELD_BYTES + 50 * 12)
+        );
     }
 
     #[test]

@@ -68,14 +68,16 @@ impl LineTables {
     fn parse_tags(&self, spans: &mut EventSpans, text: &[u8], mut at: usize) -> Option<usize> {
         let mut cursor = self.tags.start();
         let mut first = usize::MAX;
+        let mut seen = 0_u32;
         let mut others = false;
         while text.get(at) == Some(&b',') {
             if let Some((tag, value)) = self.tags.read(text, at + 1, &mut cursor) {
                 let (place, id) = (tag.index(), text.get(value..)?);
                 let bytes = id.iter().take_while(|byte| is_device_id_byte(**byte)).count();
-                if place == first || !(1..=DEVICE_ID_BYTES_MAX).contains(&bytes) {
+                if seen & 1 << place != 0 || !(1..=DEVICE_ID_BYTES_MAX).contains(&bytes) {
                     return None;
                 }
+                seen |= 1 << place;
                 if place < first {
                     spans.device_id = Span::new(value, value + bytes);
                     first = place;

@@ -38,6 +38,8 @@ struct LineEvent<'a> {
     precision: Precision,
     /// The tag that names the device: its place among the tags that may, its key and its value.
     device: Option<(usize, Range<usize>, Range<usize>)>,
+    /// The tags so far that may name the device, a bit each by their places.
+    tags: u32,
     /// The place behind the field before.
     cursor: MemberCursor,
 }
@@ -78,8 +80,8 @@ impl LineReader {
         // It cannot be among the names that are not known, as it has none.
         event.set_present(TIME, start);
         let fields = &self.tables.fields;
-        let (device, cursor) = (None, fields.start());
-        let mut line = LineEvent { text, fields, writer, event, precision, device, cursor };
+        let (device, tags, cursor) = (None, 0, fields.start());
+        let mut line = LineEvent { text, fields, writer, event, precision, device, tags, cursor };
         match read_line(text, start, &mut line) {
             Ok(end) => (line.writer.finish(&line.event), end),
             Err(error) => {
@@ -99,8 +101,10 @@ impl LineVisitor for LineEvent<'_> {
         else {
             return self.event.add_ignored(Span::new(key.start, key.end));
         };
+        let is_first = self.tags & 1 << place == 0;
+        self.tags |= 1 << place;
         match &self.device {
-            Some((before, ..)) if *before == place => {
+            _ if !is_first => {
                 let member = self.device_member(place);
                 self.event.check(false, key.start, |at| Rejection::Duplicate { member, at });
             }

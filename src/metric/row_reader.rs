@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::limits::IGNORED_NAMES_MAX;
 use crate::metric::batch::EventSpans;
 use crate::metric::csv::{Cell, CellReader, CsvError};
 use crate::metric::device_id::is_device_id;
@@ -29,7 +30,7 @@ pub(super) struct RowReader {
     columns: usize,
     /// The columns that have a meaning, in their order.
     members: Vec<(usize, Member)>,
-    /// The names of other columns, if the device id or the time may be among them.
+    /// The names of the first other columns, if the device id or the time may be among them.
     ignored: Vec<Span>,
 }
 
@@ -68,7 +69,10 @@ impl RowReader {
                     present |= member.bit();
                     self.members.push((self.columns, member));
                 }
-                None if !span.is_empty() => self.ignored.push(span),
+                // No event keeps more, and each row looks at all of them.
+                None if !span.is_empty() && self.ignored.len() < IGNORED_NAMES_MAX => {
+                    self.ignored.push(span);
+                }
                 None => {}
             }
             self.columns += 1;
@@ -211,5 +215,20 @@ fn set_member(
             }
             None => event.reject_type(member, JsonKind::String, at),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row looks at the names of all columns that are kept, so their number is no client's choice.
+    #[test]
+    fn the_names_of_a_wide_table_are_not_all_kept() {
+        let mut reader = RowReader::new(Schema::standard());
+        let body = format!("cpu,rps{}\n1,2\n", ",x".repeat(100_000));
+        assert_eq!(reader.read_header(Schema::standard(), body.as_bytes(), 0), Ok(true));
+        assert_eq!((reader.columns, reader.ignored.len()), (100_002, IGNORED_NAMES_MAX));
+        assert!(reader.ignored.capacity() < 10);
     }
 }

@@ -86,7 +86,7 @@ pub(super) fn write(schema: &Schema, event: &Event<'_>, data: &mut Vec<u8>) {
 /// required ones among them, none twice.
 ///
 /// The fields may be in any order. A server whose `--fields` were others has written them in its
-/// own, and what it accepted is still a metric if it could be sent now.
+/// own, and what it accepted is still a metric if all of its fields are configured.
 pub(super) fn is_value_of(schema: &Schema, key: &[u8], value: &[u8]) -> bool {
     let (device, timestamp) = split(key);
     let rest = value.strip_prefix(TIMESTAMP).and_then(|rest| rest.strip_prefix(timestamp));

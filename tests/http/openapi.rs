@@ -1,5 +1,5 @@
-//! `openapi.json` says what is served: its paths, methods, statuses, limits and version. The shape of
-//! every answer is for `ci/openapi` to find out.
+//! `openapi.json` says what is served: its paths, methods, statuses, limits and version.
+//! The shape of every answer is for `ci/openapi` to find out.
 
 use std::collections::BTreeSet;
 

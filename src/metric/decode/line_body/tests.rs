@@ -81,6 +81,8 @@ fn a_rejection_names_what_is_wrong_and_where() {
         ("m used=1", "cpu: missing".into()),
         ("m cpu=1,rps=2,CPU=1", "cpu: given twice, again at byte 14".into()),
         ("m,host=a,host=b cpu=1,rps=2", "host: given twice, again at byte 9".into()),
+        ("m,device_id=d,host=a,host=b cpu=1,rps=2", "host: given twice, again at byte 21".into()),
+        ("m,host=a,device_id=d,host=b cpu=1,rps=2", "host: given twice, again at byte 21".into()),
         (
             "m,host=a\\ b cpu=1,rps=2",
             "host: expected 1 to 128 bytes of A-Z a-z 0-9 . _ : -, found another form at byte 7"
