@@ -85,8 +85,9 @@ impl Case {
             least_deviation: 0.0,
         };
         let fields: Vec<_> = NAMES.iter().take(self.fields).map(|name| options(name)).collect();
-        let [device, time] = ["device_id", "timestamp"].map(str::to_owned);
-        Schema::leak(&fields, [&[device.clone()], &[time], &[device]])
+        let names = ["device_id", "timestamp"].map(str::to_owned);
+        let [device, time] = names.each_ref().map(std::slice::from_ref);
+        Schema::leak(&fields, [device, time, device])
     }
 
     /// Returns the indexes of the fields that an event of this device has.

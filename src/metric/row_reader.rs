@@ -222,7 +222,7 @@ fn set_member(
 mod tests {
     use super::*;
 
-    /// A row looks at the names of all columns that are kept, so their number is no client's choice.
+    /// A row looks at each name that is kept, so their number is no client's choice.
     #[test]
     fn the_names_of_a_wide_table_are_not_all_kept() {
         let mut reader = RowReader::new(Schema::standard());

@@ -10,8 +10,9 @@ fn field(name: &str, is_required: bool) -> FieldOptions {
 
 /// Makes a schema of these fields; the other members have their usual names.
 pub(crate) fn schema_of(fields: &[FieldOptions]) -> &'static Schema {
-    let [device, time] = ["device_id", "timestamp"].map(str::to_owned);
-    Schema::leak(fields, [&[device.clone()], &[time], &[device]])
+    let names = ["device_id", "timestamp"].map(str::to_owned);
+    let [device, time] = names.each_ref().map(std::slice::from_ref);
+    Schema::leak(fields, [device, time, device])
 }
 
 /// Makes a schema of three optional fields.

@@ -7,6 +7,8 @@
     unreachable_pub,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
     reason = "a test that panics has failed, which is all that it can do"
 )]
 

@@ -160,8 +160,8 @@ impl Comparison {
         check_window(settings, &times, summary);
         assert_eq!(summary.accepted, u64::from(*taken));
         let totals = instance.totals;
-        for at in 0..settings.schema.fields().len() {
-            assert_eq!(instance.values[at], all[at].0.len() as u64);
+        for (at, (values, _)) in all.iter().enumerate() {
+            assert_eq!(instance.values[at], values.len() as u64);
             let naive = || devices.iter().map(|device| &device.fields[at].naive);
             assert_eq!(totals.points[at], naive().map(|field| field.points).sum::<u64>());
             assert_eq!(totals.episodes[at], naive().map(|field| field.episodes).sum::<u64>());

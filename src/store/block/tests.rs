@@ -20,7 +20,7 @@ struct Sample {
 
 impl Sample {
     fn event(&self) -> Event<'_> {
-        let literals: Vec<&[u8]> = self.literals.iter().map(|literal| literal.as_bytes()).collect();
+        let literals: Vec<&[u8]> = self.literals.iter().map(String::as_bytes).collect();
         Event {
             device_id: self.device.as_deref().map(str::as_bytes),
             timestamp: self.timestamp.as_bytes(),

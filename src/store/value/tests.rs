@@ -101,7 +101,7 @@ fn values_of_another_configuration_are_ours_if_they_could_be_sent_now() {
     assert!(is_ours(&[rps.clone(), cpu.clone()]));
     // One more required field, one less, another name, and a range that excludes the value.
     assert!(!is_ours(&[cpu.clone(), rps.clone(), field("memory", true, 1.0)]));
-    assert!(!is_ours(&[cpu.clone()]));
+    assert!(!is_ours(std::slice::from_ref(&cpu)));
     assert!(!is_ours(&[cpu.clone(), field("Rps", true, 1e12)]));
     assert!(!is_ours(&[field("cpu", true, 40.0), rps]));
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::limits::BATCH_EVENTS_MAX;
 use crate::metric::decode::LineMode;
-use crate::metric::rejection::Reason;
+use crate::metric::rejection::{Reason, Rejection};
 use crate::schema::{FieldOptions, Schema};
 use proptest::prelude::*;
 
@@ -274,5 +274,5 @@ proptest! {
 }
 
 fn reasons(batch: &Batch<'_>) -> Vec<Option<Reason>> {
-    batch.iter().map(|item| item.err().map(|rejection| rejection.reason())).collect()
+    batch.iter().map(|item| item.err().map(Rejection::reason)).collect()
 }

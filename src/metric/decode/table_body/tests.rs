@@ -114,10 +114,9 @@ fn a_rejection_names_the_column_and_what_was_expected() {
         ),
         (
             "device_id,timestamp,cpu,rps",
-            format!(
-                "timestamp: expected a number of s, ms, us or \
+            "timestamp: expected a number of s, ms, us or \
          ns or an ISO 8601 time since 1970, found another form at byte 10"
-            ),
+                .into(),
         ),
     ] {
         assert_eq!(decoded(&format!("{header}{row}")), [detail], "{row}");
