@@ -229,9 +229,24 @@ impl Server {
         prlimit(id, Resource::Nofile, limit).expect("a child is ours to limit");
     }
 
-    /// Sends it a signal, such as `TERM`.
+    /// Sends it a signal, such as `TERM`. After `STOP` it stands still: a thread that runs takes the
+    /// signal only when it next enters the kernel.
     pub fn signal(&self, name: &str) {
         self.child.signal(name);
+        if name == "STOP" {
+            wait_until("it stands still", || self.is_stopped().then_some(()));
+        }
+    }
+
+    /// Returns true if a signal has stopped each of its threads (man 5 proc).
+    fn is_stopped(&self) -> bool {
+        let tasks =
+            std::fs::read_dir(format!("/proc/{}/task", self.child.0.id())).expect("it runs");
+        tasks.map(Result::unwrap).all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state stands behind the name, which may have parentheses itself.
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        })
     }
 
     /// Returns true if it has ended.
