@@ -82,8 +82,11 @@ impl HttpResponse {
         );
         assert_eq!(self.header("transfer-encoding"), None, "nothing is chunked");
         if self.status == 204 {
-            // RFC 9110, section 8.6.
-            assert_eq!((self.header("content-type"), self.header("content-length")), (None, None));
+            // RFC 9110, section 8.6. That `may_minihttp` has a length of 0 there is among its faults.
+            let is_ours = std::env::var("COREPULSE_ENGINE").is_err();
+            let length = if is_ours { None } else { Some("0") };
+            assert_eq!(self.header("content-type"), None);
+            assert_eq!(self.header("content-length"), length);
             return;
         }
         let content_type = self.header("content-type").expect("and a type");

@@ -229,7 +229,7 @@ impl Server {
         prlimit(id, Resource::Nofile, limit).expect("a child is ours to limit");
     }
 
-    /// Sends it a signal, such as `TERM`. After `STOP` it stands still: a thread that runs takes the
+    /// Sends it a signal, such as `TERM`. After `STOP` it stands still: a busy thread takes the
     /// signal only when it next enters the kernel.
     pub fn signal(&self, name: &str) {
         self.child.signal(name);
