@@ -82,7 +82,7 @@ impl HttpResponse {
         );
         assert_eq!(self.header("transfer-encoding"), None, "nothing is chunked");
         if self.status == 204 {
-            // RFC 9110, section 8.6. That `may_minihttp` has a length of 0 there is among its faults.
+            // RFC 9110, section 8.6. A length of 0 is among the faults of `may_minihttp`.
             let is_ours = std::env::var("COREPULSE_ENGINE").is_err();
             let length = if is_ours { None } else { Some("0") };
             assert_eq!(self.header("content-type"), None);
