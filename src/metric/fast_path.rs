@@ -9,7 +9,7 @@ use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::batch::{EventSpans, FieldRows};
 use crate::metric::device_id::is_device_id_byte;
 use crate::metric::member::{Member, MemberTable};
-use crate::metric::number::{INTEGER_DIGITS_MAX, scan_digits, scan_number, scan_short_number};
+use crate::metric::number::{scan_integer, scan_usual_number};
 use crate::metric::span::Span;
 use crate::metric::timestamp;
 use crate::schema::{Field, FieldSet};
@@ -75,10 +75,7 @@ fn parse_value(
     text: &[u8],
     at: usize,
 ) -> Option<usize> {
-    let number = match scan_short_number(text, at) {
-        Some(number) => number,
-        None => scan_number(text, at).ok()?,
-    };
+    let number = scan_usual_number(text, at)?;
     // A number that has to be rounded is left to the general decoder, or it would be rounded twice.
     let value = number.quotient()?;
     if !field.accepts(value) {
@@ -97,14 +94,8 @@ fn parse_timestamp(
     at: usize,
     latest_ms: i64,
 ) -> Option<usize> {
-    let mut integer = 0;
-    let end = scan_digits(text, at, &mut integer);
-    let is_integer = match end - at {
-        1 => true,
-        2..=INTEGER_DIGITS_MAX => text.get(at) != Some(&b'0'),
-        _ => false,
-    };
-    spans.timestamp_ms = timestamp::from_integer(integer).filter(|_| is_integer)?;
+    let (integer, end) = scan_integer(text, at)?;
+    spans.timestamp_ms = timestamp::from_integer(integer)?;
     spans.timestamp = Span::new(at, end);
     (spans.timestamp_ms <= latest_ms).then_some(end)
 }

@@ -11,7 +11,7 @@ use crate::metric::device_id::is_device_id_byte;
 use crate::metric::line_protocol::precision::Precision;
 use crate::metric::line_protocol::{plain_end, scan_value};
 use crate::metric::member::{Member, MemberTable};
-use crate::metric::number::{INTEGER_DIGITS_MAX, scan_digits, scan_number, scan_short_number};
+use crate::metric::number::{scan_integer, scan_usual_number};
 use crate::metric::span::Span;
 use crate::metric::timestamp::ParsedTimestamp;
 use crate::schema::{Field, FieldSet, Schema};
@@ -155,10 +155,7 @@ impl LineTables {
 /// integer, and its end.
 #[inline(always)]
 fn parse_value(field: Field, text: &[u8], at: usize) -> Option<(f64, Span, usize)> {
-    let number = match scan_short_number(text, at) {
-        Some(number) => number,
-        None => scan_number(text, at).ok()?,
-    };
+    let number = scan_usual_number(text, at)?;
     // A number that has to be rounded is left to the line reader, or it would be rounded twice.
     let value = number.quotient().filter(|value| field.accepts(*value))?;
     let suffix = match text.get(number.end) {
@@ -172,14 +169,8 @@ fn parse_value(field: Field, text: &[u8], at: usize) -> Option<(f64, Span, usize
 /// Parses a timestamp that keys take as it was sent; returns its end and its milliseconds.
 #[inline(always)]
 fn parse_timestamp(text: &[u8], at: usize, precision: Precision) -> Option<(usize, i64)> {
-    let mut integer = 0;
-    let end = scan_digits(text, at, &mut integer);
-    let is_integer = match end - at {
-        1 => true,
-        2..=INTEGER_DIGITS_MAX => text.get(at) != Some(&b'0'),
-        _ => false,
-    };
-    match precision.time(integer).filter(|_| is_integer)? {
+    let (integer, end) = scan_integer(text, at)?;
+    match precision.time(integer)? {
         ParsedTimestamp::Integer(ms) => Some((end, ms)),
         ParsedTimestamp::Time(_) => None,
     }

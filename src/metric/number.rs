@@ -108,7 +108,7 @@ pub(super) fn scan_digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> us
 /// Scans a number of at most seven digits, with or without a point, that begins at `at`; `None` for
 /// every other number. It ends at the first byte that is neither digit nor point, whatever that is.
 #[inline(always)]
-pub(super) fn scan_short_number(bytes: &[u8], at: usize) -> Option<Number> {
+fn scan_short_number(bytes: &[u8], at: usize) -> Option<Number> {
     let text = load_word(bytes, at);
     let values = text ^ ZERO_DIGITS;
     let whole = digits_count(values);
@@ -137,6 +137,29 @@ pub(super) fn scan_short_number(bytes: &[u8], at: usize) -> Option<Number> {
         negative: false,
         exponent: false,
     })
+}
+
+/// Scans the number that begins at `at`, the usual short ones by [`scan_short_number`].
+#[inline(always)]
+pub(super) fn scan_usual_number(bytes: &[u8], at: usize) -> Option<Number> {
+    match scan_short_number(bytes, at) {
+        Some(number) => Some(number),
+        None => scan_number(bytes, at).ok(),
+    }
+}
+
+/// Scans an integer as JSON writes it that fits a `u64`, and returns it with its end. What follows
+/// the digits is not looked at.
+#[inline(always)]
+pub(super) fn scan_integer(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
+    let mut integer = 0;
+    let end = scan_digits(bytes, at, &mut integer);
+    let is_integer = match end - at {
+        1 => true,
+        2..=INTEGER_DIGITS_MAX => bytes.get(at) != Some(&b'0'),
+        _ => false,
+    };
+    is_integer.then_some((integer, end))
 }
 
 /// Counts the bytes of a word, from the lowest on, that are below ten.
