@@ -13,11 +13,12 @@ use corepulse::analytics::{Analytics, AnalyticsSettings, Verdict};
 use corepulse::limits::HEAD_CACHE_ENTRIES;
 use corepulse::metric::decode::{Decoder, LineMode};
 use corepulse::metric::event::{Event, Literals};
+use corepulse::metric::id_hash::IdHasher;
 use corepulse::schema::{FieldSet, Schema};
 use corepulse::store::Store;
 use corepulse::store::block::{Appended, Block};
 use corepulse::store::encoding::Encoding;
-use corepulse::store::key::{KEY_PREFIX, KeyHasher};
+use corepulse::store::key::KEY_PREFIX;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use percore::clock::Now;
 use percore::http::head_cache::HeadCache;
@@ -173,7 +174,7 @@ fn hard_literals(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn analytics(cores: usize) -> Analytics {
+fn analytics(cores: usize, ids: &IdHasher) -> Analytics {
     let settings = AnalyticsSettings {
         schema: Schema::standard(),
         window: WINDOW,
@@ -183,13 +184,13 @@ fn analytics(cores: usize) -> Analytics {
         devices_max: 100_000,
         device_ttl_ns: 3_600_000_000_000,
     };
-    let analytics = Analytics::new(settings, cores);
+    let analytics = Analytics::new(settings, cores, ids.clone());
     let names = names();
     for core in 0..cores {
         let mut pending = analytics.pending_events(core);
         for (number, name) in (0..WINDOW).flat_map(|n| names.iter().map(move |name| (n, name))) {
             let event = event(name, number);
-            analytics.writer(core, NOW).apply(&event, &mut Vec::new());
+            analytics.writer(core, NOW).apply(&event, ids.hash_of(&event), &mut Vec::new());
             pending.push(NOW, &event, 0);
         }
         analytics.publish(&mut pending);
@@ -198,7 +199,8 @@ fn analytics(cores: usize) -> Analytics {
 }
 
 fn update_shard(criterion: &mut Criterion) {
-    let (analytics, names) = (analytics(1), names());
+    let ids = IdHasher::default();
+    let (analytics, names) = (analytics(1, &ids), names());
     let mut turn = 0;
     let mut group = criterion.benchmark_group("shard");
     group.throughput(Throughput::Elements(DEVICES as u64));
@@ -206,7 +208,9 @@ fn update_shard(criterion: &mut Criterion) {
         bencher.iter(|| {
             turn += 1;
             for name in &names {
-                let verdict = analytics.writer(0, NOW).apply(&event(name, turn), &mut Vec::new());
+                let event = event(name, turn);
+                let hash = ids.hash_of(&event);
+                let verdict = analytics.writer(0, NOW).apply(&event, hash, &mut Vec::new());
                 assert_eq!(verdict, Verdict::Calm);
             }
         });
@@ -215,7 +219,7 @@ fn update_shard(criterion: &mut Criterion) {
 }
 
 fn merge(criterion: &mut Criterion) {
-    let analytics = analytics(4);
+    let analytics = analytics(4, &IdHasher::default());
     criterion.bench_function("merge four cores and 1,000 devices", |bencher| {
         bencher.iter(|| {
             let summary = black_box(&analytics).instance(NOW);
@@ -226,30 +230,32 @@ fn merge(criterion: &mut Criterion) {
 }
 
 fn store(criterion: &mut Criterion) {
-    let (names, hasher) = (names(), KeyHasher::default());
+    let (names, ids) = (names(), IdHasher::default());
     let schema = Schema::standard();
     let count = 100;
     let mut group = criterion.benchmark_group("store");
     group.throughput(Throughput::Elements(count as u64));
-    let mut block = Block::new(Encoding::redis_set(schema, 300, KEY_PREFIX), hasher);
+    let mut block = Block::new(Encoding::redis_set(schema, 300, KEY_PREFIX));
     group.bench_function("pack 100 events as SET", |bencher| {
         bencher.iter(|| {
             for device in names.iter().take(count) {
-                let appended = block.append(black_box(&event(device, 0)), NOW);
+                let event = black_box(event(device, 0));
+                let appended = block.append(&event, ids.hash_of(&event), NOW);
                 assert_eq!(appended, Appended::Fresh);
             }
             assert_eq!(block.live(), count as u64);
             block.clear();
         });
     });
-    let store = Store::memory(schema, 1, 64 << 20, 300_000);
+    let store = Store::memory(schema, 1, 64 << 20, 300_000, ids.clone());
     let mut now = NOW;
     group.bench_function("keep 100 events in memory", |bencher| {
         bencher.iter(|| {
             now.mono_ns += 1_000;
             let mut appender = store.open(0, now, |_| 0).unwrap();
             for device in names.iter().take(count) {
-                let appended = appender.append(black_box(&event(device, 0)));
+                let event = black_box(event(device, 0));
+                let appended = appender.append(&event, ids.hash_of(&event));
                 assert_eq!(appended, Appended::Fresh);
             }
         });

@@ -33,13 +33,13 @@ use std::sync::atomic::AtomicU64;
 
 use crate::limits;
 use crate::metric::event::Event;
+use crate::metric::id_hash::{IdHash, IdHasher};
 use crate::schema::{Field, Schema};
 use percore::clock::Now;
 use percore::sync::{CachePadded, Count, Mutex, MutexGuard};
 
 use anomaly::Point;
 use anomaly_records::ReceivingCore;
-use device_index::{IdHash, IdHasher};
 use device_quota::{DeviceQuota, ScanResult};
 use expiry::STEPS_PER_CALL;
 use field_state::COOLDOWN_MAX;
@@ -89,8 +89,9 @@ struct CoreState {
 }
 
 impl Analytics {
-    /// Returns analytics for so many cores, with as many shards; 0 counts as 1.
-    pub fn new(settings: AnalyticsSettings, cores: usize) -> Self {
+    /// Returns analytics for so many cores, with as many shards; 0 counts as 1. `ids` hashes the
+    /// ids of all events.
+    pub fn new(settings: AnalyticsSettings, cores: usize, ids: IdHasher) -> Self {
         let cores = cores.clamp(1, limits::WORKERS_MAX);
         let rules = Rules {
             window: settings.window.clamp(1, limits::WINDOW_MAX),
@@ -109,7 +110,7 @@ impl Analytics {
         };
         Self {
             rules,
-            ids: IdHasher::default(),
+            ids,
             quota: CachePadded::new(DeviceQuota::new(settings.devices_max, settings.device_ttl_ns)),
             shards: (0..cores).map(|_| CachePadded::new(Mutex::new(shard()))).collect(),
             cores: (0_u32..).take(cores).map(|number| CachePadded::new(core(number))).collect(),
@@ -287,13 +288,15 @@ pub struct ShardWriter<'a> {
 
 impl ShardWriter<'_> {
     /// Scores one event and adds it to its series, under the lock of its home shard: that of its
-    /// device, or the core's own for an event without a device id. Appends its anomalies to
-    /// `points`. Allocates only for a new device, or for a field that is new to its device.
-    pub fn apply(&mut self, event: &Event<'_>, points: &mut Vec<Point>) -> Verdict {
+    /// device, which has this hash, or the core's own for an event without a device id. Appends its
+    /// anomalies to `points`. Allocates only for a new device, or for a field that is new to its
+    /// device.
+    pub fn apply(&mut self, event: &Event<'_>, hash: IdHash, points: &mut Vec<Point>) -> Verdict {
         let Self { analytics, now, core: Some(core), hold, .. } = *self else {
             return Verdict::Refused;
         };
-        let key = event.device_id.map(|id| analytics.device_key(id));
+        debug_assert_eq!(hash, analytics.ids.hash_of(event));
+        let key = event.device_id.map(|id| DeviceKey { id, hash });
         let Some(home) = analytics.shard_for(core.number, key.map(|key| key.hash)) else {
             return Verdict::Refused;
         };
@@ -352,7 +355,8 @@ mod tests {
         event: &Event<'_>,
     ) -> (Verdict, Vec<Point>) {
         let mut points = Vec::new();
-        let verdict = analytics.writer(core, now).apply(event, &mut points);
+        let hash = analytics.ids.hash_of(event);
+        let verdict = analytics.writer(core, now).apply(event, hash, &mut points);
         assert_eq!(verdict == Verdict::Anomalous, !points.is_empty());
         (verdict, points)
     }
@@ -387,7 +391,7 @@ mod tests {
 
     #[test]
     fn an_empty_instance_has_counts_of_zero_and_no_numbers() {
-        let analytics = Analytics::new(settings(), 2);
+        let analytics = Analytics::new(settings(), 2, IdHasher::default());
         let summary = analytics.instance(at(0));
         assert_eq!(summary.series.fields, [None, None]);
         assert_eq!((summary.series.accepted, summary.totals), (0, AnalyticsTotals::default()));
@@ -399,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_device_tells_its_window_and_the_verdict_on_its_latest() {
-        let analytics = Analytics::new(settings(), 2);
+        let analytics = Analytics::new(settings(), 2, IdHasher::default());
         alarm(&analytics, at(1), Some("d1"), 100.0);
         let summary = analytics.device("d1", at(1)).unwrap();
         let [cpu, rps] = fields(&summary);
@@ -420,8 +424,8 @@ mod tests {
 
     #[test]
     fn verdicts_of_a_device_do_not_depend_on_cores_nor_on_who_receives() {
-        let one = Analytics::new(settings(), 1);
-        let many = Analytics::new(settings(), 7);
+        let one = Analytics::new(settings(), 1, IdHasher::default());
+        let many = Analytics::new(settings(), 7, IdHasher::default());
         for i in 0..2000_u64 {
             let id = format!("d{}", i % 13);
             let values = [(i * i % 101) as f64, (i * 7919 % 1009) as f64];
@@ -439,7 +443,7 @@ mod tests {
 
     #[test]
     fn an_anonymous_event_belongs_to_the_receiving_cores_series() {
-        let analytics = Analytics::new(settings(), 2);
+        let analytics = Analytics::new(settings(), 2, IdHasher::default());
         alarm(&analytics, at(1), None, 100.0);
         // The other core's series has no events yet, and so no verdict.
         let verdict = apply(&analytics, 1, at(1), &event(None, [100.0, 5.0]));
@@ -456,7 +460,7 @@ mod tests {
     #[test]
     fn past_the_limit_a_new_device_counts_in_all_alone() {
         let settings = AnalyticsSettings { devices_max: 3, ..settings() };
-        let analytics = Analytics::new(settings, 2);
+        let analytics = Analytics::new(settings, 2, IdHasher::default());
         let mut pending = analytics.pending_events(0);
         for round in 0..2 {
             for id in ["a", "b", "c", "d", "e"] {
@@ -478,7 +482,7 @@ mod tests {
     #[test]
     fn a_refused_device_takes_the_lock_of_its_own_shard_alone() {
         let settings = AnalyticsSettings { devices_max: 1, ..settings() };
-        let analytics = Analytics::new(settings, 2);
+        let analytics = Analytics::new(settings, 2, IdHasher::default());
         let home = |id: &str| analytics.device_key(id.as_bytes()).hash.shard(2);
         let known = "d0";
         let stranger = (1..).map(|i| format!("d{i}")).find(|id| home(id) != home(known)).unwrap();
@@ -505,7 +509,7 @@ mod tests {
     #[test]
     fn silent_devices_keep_nobody_out() {
         let settings = AnalyticsSettings { devices_max: 300, ..settings() };
-        let analytics = Analytics::new(settings, 2);
+        let analytics = Analytics::new(settings, 2, IdHasher::default());
         let take = |seconds, names: std::ops::Range<u32>| {
             names.fold(0, |refused, name| {
                 let name = format!("d{name}");
@@ -524,7 +528,7 @@ mod tests {
 
     #[test]
     fn a_silent_device_is_unknown_at_once_and_starts_afresh() {
-        let analytics = Analytics::new(settings(), 2);
+        let analytics = Analytics::new(settings(), 2, IdHasher::default());
         alarm(&analytics, at(0), Some("d1"), 100.0);
         assert!(analytics.device("d1", at(3600)).is_some());
         assert!(analytics.device("d1", at(3601)).is_none());
@@ -542,7 +546,7 @@ mod tests {
 
     #[test]
     fn swept_slots_are_reused_in_time_and_totals_never_fall() {
-        let analytics = Analytics::new(settings(), 3);
+        let analytics = Analytics::new(settings(), 3, IdHasher::default());
         let mut totals = AnalyticsTotals::default();
         for generation in 0..5_u64 {
             let start = generation * 5000;
@@ -578,7 +582,7 @@ mod tests {
 
     #[test]
     fn a_busy_device_is_kept_while_its_neighbours_go() {
-        let analytics = Analytics::new(settings(), 1);
+        let analytics = Analytics::new(settings(), 1, IdHasher::default());
         for i in 0..100 {
             apply(&analytics, 0, at(i), &event(Some(&format!("d{i}")), [1.0, 1.0]));
         }
@@ -597,7 +601,7 @@ mod tests {
 
     #[test]
     fn all_is_scored_by_the_newest_against_the_others_in_its_window() {
-        let analytics = Analytics::new(settings(), 2);
+        let analytics = Analytics::new(settings(), 2, IdHasher::default());
         let mut pending = [analytics.pending_events(0), analytics.pending_events(1)];
         let mut publish = |second: u64, cpu: f64| {
             let pending = &mut pending[usize::try_from(second % 2).unwrap()];
@@ -623,7 +627,7 @@ mod tests {
     #[test]
     fn all_and_a_device_agree_where_a_verdict_needs_a_whole_window() {
         let settings = AnalyticsSettings { min_samples: 8, ..settings() };
-        let analytics = Analytics::new(settings, 1);
+        let analytics = Analytics::new(settings, 1, IdHasher::default());
         let mut pending = analytics.pending_events(0);
         for second in 0..30_u32 {
             let now = at(second.into());
@@ -646,7 +650,7 @@ mod tests {
 
     #[test]
     fn a_windows_span_is_from_its_least_to_its_greatest_timestamp() {
-        let analytics = Analytics::new(settings(), 2);
+        let analytics = Analytics::new(settings(), 2, IdHasher::default());
         let mut pending = analytics.pending_events(0);
         let base_ms = 1_700_000_000_000;
         // The first two are out of the window of eight in the end.
@@ -664,7 +668,7 @@ mod tests {
 
     #[test]
     fn last_minute_forgets_what_is_older() {
-        let analytics = Analytics::new(settings(), 1);
+        let analytics = Analytics::new(settings(), 1, IdHasher::default());
         for (second, count) in [(0, 1), (30, 2), (59, 3), (70, 3), (200, 1)] {
             alarm(&analytics, at(second), Some(&second.to_string()), 100.0);
             assert_eq!(analytics.instance(at(second)).series.anomalies.last_minute, count);
@@ -673,7 +677,7 @@ mod tests {
 
     #[test]
     fn cores_that_apply_at_once_lose_nothing() {
-        let analytics = Analytics::new(settings(), 4);
+        let analytics = Analytics::new(settings(), 4, IdHasher::default());
         std::thread::scope(|scope| {
             for core in 0..4 {
                 let analytics = &analytics;

@@ -4,8 +4,8 @@
 //! reads metrics of the usual shape; the scanners of `scan` and `number` read the rest.
 //! `line_reader` and `row_reader` read the lines of [`line_protocol`] and the rows of [`csv`]. All
 //! fill a [`batch`] of [`event`]s and [`rejection`]s. An event that was sent without a timestamp
-//! gets one from `timestamp_generator`. [`key`] tells which keys an event may be stored under;
-//! [`short_text`] copies parts of an event.
+//! gets one from `timestamp_generator`. [`key`] tells which keys an event may be stored under,
+//! [`id_hash`] has the hash of its device; [`short_text`] copies parts of an event.
 
 pub mod batch;
 pub mod csv;
@@ -16,6 +16,7 @@ mod event_builder;
 mod event_writer;
 mod fast_path;
 pub mod header_error;
+pub mod id_hash;
 pub mod json_error;
 pub mod key;
 mod line_fast_path;

@@ -15,6 +15,7 @@ use crate::config::units::{HumanDuration, HumanSize};
 use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
 use crate::engine::BoundAddress;
+use crate::metric::id_hash::IdHasher;
 use crate::resources::Resources;
 use crate::schema::Schema;
 use crate::store::event_counters::{DropReason, EventTotals};
@@ -96,10 +97,12 @@ impl Server {
         let mut clock = Clock::start();
         let (queue, jobs) = job_queues();
         let flushes = Arc::new(Latency::new(1, 1));
-        let store =
-            open_store(config, schema, workers, clock, &flushes).map_err(StartError::System)?;
+        let ids = IdHasher::default();
+        let store = open_store(config, schema, workers, ids.clone(), clock, &flushes)
+            .map_err(StartError::System)?;
         let state = Arc::new(State {
-            analytics: Analytics::new(analytics_settings(config, schema), workers),
+            analytics: Analytics::new(analytics_settings(config, schema), workers, ids.clone()),
+            ids,
             store,
             counters: Arc::new(Counters::new(workers, LABELS)),
             latency: Arc::new(Latency::new(workers, NAMES.len())),
@@ -274,12 +277,13 @@ fn open_store(
     config: &Config,
     schema: &'static Schema,
     workers: usize,
+    ids: IdHasher,
     clock: Clock,
     flushes: &Arc<Latency>,
 ) -> io::Result<Store> {
     let Some(url) = config.redis_url.clone() else {
         let ttl_ms = milliseconds(config.store_ttl);
-        return Ok(Store::memory(schema, workers, config.memory_store_bytes, ttl_ms));
+        return Ok(Store::memory(schema, workers, config.memory_store_bytes, ttl_ms, ids));
     };
     let settings = RedisSettings {
         schema,

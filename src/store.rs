@@ -8,7 +8,7 @@
 //!
 //! Files in the order of the data: in [`memory`], `parts` packs an event for a `segment`. For
 //! [`redis`], [`encoding`] packs it as a record, and [`block`] collects records in an
-//! [`open_block`]. Both ways, `value` is what look-ups answer with, and [`key`] has the hash.
+//! [`open_block`]. Both ways, `value` is what look-ups answer with, and [`key`] is their key.
 //! [`event_counters`] counts each event; [`stats`] and [`lookup`] are answers of the store.
 
 pub mod block;
@@ -35,11 +35,12 @@ use std::time::Duration;
 
 use crate::config::redis_url::RedisUrl;
 use crate::metric::event::Event;
+use crate::metric::id_hash::{IdHash, IdHasher};
 use crate::schema::Schema;
 use crate::store::block::{Appended, Block};
 use crate::store::encoding::Encoding;
 use crate::store::event_counters::{DropReason, EventCounters};
-use crate::store::key::{KEY_PREFIX, KeyHasher};
+use crate::store::key::KEY_PREFIX;
 use crate::store::lookup::LookupResult;
 use crate::store::memory::{MemoryStore, RingAppender};
 use crate::store::open_block::OpenBlock;
@@ -106,17 +107,18 @@ pub struct RedisSettings {
 
 impl Store {
     /// Creates a store inside this process: `capacity_bytes` for all cores together, index
-    /// included, and one time to live.
+    /// included, and one time to live. `ids` hashes the ids of all events, also for look-ups.
     pub fn memory(
         schema: &'static Schema,
         cores: usize,
         capacity_bytes: usize,
         ttl_ms: u64,
+        ids: IdHasher,
     ) -> Self {
         Self {
             backend: Backend::Memory(Box::new(MemoryBackend {
                 counters: EventCounters::new(cores, 0),
-                records: MemoryStore::new(schema, cores, capacity_bytes, ttl_ms),
+                records: MemoryStore::new(schema, cores, capacity_bytes, ttl_ms, ids),
             })),
         }
     }
@@ -135,11 +137,10 @@ impl Store {
         let RedisSettings { schema, url, prefix, queue_bytes, rejects, ttl } = settings;
         let ttl_ns = nanoseconds(ttl);
         let ttl_s = u32::try_from(ttl_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
-        let hasher = KeyHasher::default();
         // Every record is encoded with it, and a process has one store.
         let prefix: &'static str = String::leak(prefix);
         let encoding = Encoding::redis_set(schema, ttl_s, prefix);
-        let block = move || Block::new(encoding, hasher.clone());
+        let block = move || Block::new(encoding);
         let shared = Arc::new(SharedState::new(cores, queue_bytes, rejects, block, observer));
         let discovery = Arc::<Discovery>::default();
         let (to, same) = (url.clone(), Arc::clone(&discovery));
@@ -305,12 +306,12 @@ enum Way<'a> {
 }
 
 impl Appender<'_> {
-    /// Appends one event.
+    /// Appends one event, whose device id has this hash.
     #[inline]
-    pub fn append(&mut self, event: &Event<'_>) -> Appended {
+    pub fn append(&mut self, event: &Event<'_>, hash: IdHash) -> Appended {
         match &mut self.0 {
-            Way::Ring(ring) => ring.append(event),
-            Way::Block(block) => block.append(event),
+            Way::Ring(ring) => ring.append(event, hash),
+            Way::Block(block) => block.append(event, hash),
         }
     }
 }
@@ -325,8 +326,8 @@ struct BlockAppender<'a> {
 
 impl BlockAppender<'_> {
     /// Appends one event. A full block is handed over at once, so a long batch stays in cache.
-    fn append(&mut self, event: &Event<'_>) -> Appended {
-        let appended = self.open.block.append(event, self.now);
+    fn append(&mut self, event: &Event<'_>, hash: IdHash) -> Appended {
+        let appended = self.open.block.append(event, hash, self.now);
         self.open.uncounted += 1;
         if self.open.block.is_full() {
             self.accept();

@@ -44,7 +44,8 @@ fn received(scenario: Scenario, turns: usize) -> Vec<Vec<u8>> {
 }
 
 fn prepared(turns: Vec<Vec<u8>>, events: usize) -> Prepared {
-    let mut server = OfflineServer::new(memory_store(Schema::standard()), Schema::standard());
+    let schema = Schema::standard();
+    let mut server = OfflineServer::new(|ids| memory_store(schema, ids), schema);
     for turn in received(Scenario::Ndjson, WARM_UP_BATCHES) {
         server.turn(&turn);
     }

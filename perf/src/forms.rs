@@ -190,7 +190,7 @@ struct Running {
 impl Running {
     fn start(case: &Case) -> Result<Self, String> {
         let schema = case.schema();
-        let mut server = OfflineServer::new(memory_store(schema), schema);
+        let mut server = OfflineServer::new(|ids| memory_store(schema, ids), schema);
         let time = |number: usize| START_MS - 100_000 + 1000 * number as u64;
         let requests: Vec<_> = (0..BODIES).map(|number| case.request(time(number))).collect();
         for request in requests.iter().cycle().take(WARM_UP) {

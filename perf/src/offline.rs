@@ -7,6 +7,7 @@ use corepulse::api::openapi::Description;
 use corepulse::api::route::{LABELS, NAMES};
 use corepulse::api::service::Service;
 use corepulse::api::state::{Settings, State};
+use corepulse::metric::id_hash::IdHasher;
 use corepulse::schema::Schema;
 use corepulse::store::Store;
 use corepulse::telemetry::busy_ratios::BusyRatios;
@@ -61,20 +62,21 @@ impl JobQueue for Jobs {
 
 /// Returns the embedded store, as small as a warm-up fills.
 #[must_use]
-pub fn memory_store(schema: &'static Schema) -> Store {
-    Store::memory(schema, 1, STORE_BYTES, TTL_MS)
+pub fn memory_store(schema: &'static Schema, ids: &IdHasher) -> Store {
+    Store::memory(schema, 1, STORE_BYTES, TTL_MS, ids.clone())
 }
 
 impl OfflineServer {
-    /// Returns a server of metrics of a schema that keeps what it accepts in `store`, which is for
-    /// one core.
+    /// Returns a server of metrics of a schema that keeps what it accepts in the store that `open`
+    /// returns, which is for one core.
     #[must_use]
-    pub fn new(store: Store, schema: &'static Schema) -> Self {
-        let jobs = Jobs::default();
+    pub fn new(open: impl FnOnce(&IdHasher) -> Store, schema: &'static Schema) -> Self {
+        let (jobs, ids) = (Jobs::default(), IdHasher::default());
         let config = EngineConfig::for_workers(1);
         let state = Arc::new(State {
-            analytics: Analytics::new(analytics_settings(schema), 1),
-            store,
+            analytics: Analytics::new(analytics_settings(schema), 1, ids.clone()),
+            store: open(&ids),
+            ids,
             counters: Arc::new(Counters::new(1, LABELS)),
             latency: Arc::new(Latency::new(1, NAMES.len())),
             flushes: Arc::new(Latency::new(1, 1)),

@@ -11,6 +11,7 @@ use clap::Parser;
 use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
 use corepulse::metric::event::{Event, Literals};
+use corepulse::metric::id_hash::IdHasher;
 use corepulse::schema::{FieldSet, Schema};
 use corepulse::store::key::KEY_PREFIX;
 use corepulse::store::redis::Observer;
@@ -122,7 +123,7 @@ fn write(redis: &mut Redis, commands: u64) -> Result<(f64, f64), String> {
         ttl: Duration::from_secs(300),
     };
     let store = Store::redis(1, settings, clock, Box::new(Nobody)).map_err(|e| e.to_string())?;
-    let start = Instant::now();
+    let (start, ids) = (Instant::now(), IdHasher::default());
     let mut written = 0;
     while written < commands {
         let many = EVENTS_PER_TURN.min(commands - written);
@@ -134,14 +135,15 @@ fn write(redis: &mut Redis, commands: u64) -> Result<(f64, f64), String> {
         };
         for number in written..written + many {
             let device = format!("d{number:012}");
-            block.append(&Event {
+            let event = Event {
                 device_id: Some(device.as_bytes()),
                 timestamp: b"1700000000",
                 timestamp_ms: 1_700_000_000_000,
                 present: FieldSet::from_bits(3),
                 values: &[41.5, 1200.0],
                 literals: Literals::Given(&[b"41.5", b"1200"]),
-            });
+            };
+            block.append(&event, ids.hash_of(&event));
         }
         drop(block);
         store.end_turn(0);

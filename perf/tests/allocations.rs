@@ -5,6 +5,7 @@
 use allocation_counter::{AllocationInfo, measure};
 use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
+use corepulse::metric::id_hash::IdHasher;
 use corepulse::schema::Schema;
 use corepulse::store::redis::Observer;
 use corepulse::store::{RedisSettings, Store};
@@ -24,13 +25,22 @@ const WARM_UP: usize = 60;
 /// More than two seconds of turns: what a second costs once, as the date line does, is among them.
 const MEASURED: usize = 2500;
 
+/// Opens a store.
+type Open = fn(&IdHasher) -> Store;
+
+const STORES: [Open; 2] = [memory, redis];
+
 struct Nobody;
 
 impl Observer for Nobody {}
 
+fn memory(ids: &IdHasher) -> Store {
+    memory_store(Schema::standard(), ids)
+}
+
 /// A queue to a Redis that is not there: once it is full, the oldest block makes room for the
 /// newest.
-fn redis_store() -> Store {
+fn redis(_: &IdHasher) -> Store {
     let url = Secret::from("redis+unix:///dev/null/none");
     let settings = RedisSettings {
         schema: Schema::standard(),
@@ -55,8 +65,8 @@ fn turns(scenario: Scenario, count: usize) -> Vec<Vec<u8>> {
 
 /// Returns the allocations of a core for these turns, after it has been at work for a while with
 /// such turns and others.
-fn allocated(store: Store, warm_up: &[Vec<u8>], measured: &[Vec<u8>]) -> AllocationInfo {
-    let mut server = OfflineServer::new(store, Schema::standard());
+fn allocated(open: Open, warm_up: &[Vec<u8>], measured: &[Vec<u8>]) -> AllocationInfo {
+    let mut server = OfflineServer::new(open, Schema::standard());
     for turn in turns(Scenario::Ndjson, WARM_UP).iter().chain(warm_up) {
         server.turn(turn);
     }
@@ -78,10 +88,10 @@ fn request(body: &str) -> Vec<u8> {
 }
 
 fn assert_none(scenario: Scenario, warm_up: usize, measured: usize) {
-    for store in [|| memory_store(Schema::standard()), redis_store] {
+    for open in STORES {
         let all = turns(scenario, warm_up + measured);
         let (warm_up, measured) = all.split_at(warm_up);
-        let info = allocated(store(), warm_up, measured);
+        let info = allocated(open, warm_up, measured);
         assert_eq!((info.count_total, info.bytes_total), (0, 0), "{scenario:?}: {info:?}");
     }
 }
@@ -146,8 +156,8 @@ fn anomalies_and_bad_lines_allocate_nothing() {
         turns[spike] = turn(1000);
     }
     let (warm_up, measured) = turns.split_at(150);
-    for store in [|| memory_store(Schema::standard()), redis_store] {
-        let info = allocated(store(), warm_up, measured);
+    for open in STORES {
+        let info = allocated(open, warm_up, measured);
         assert_eq!((info.count_total, info.bytes_total), (0, 0), "{info:?}");
     }
 }
@@ -160,6 +170,6 @@ fn a_new_device_with_a_long_name_allocates() {
     let head =
         format!("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
     let turn = [(head + &body).into_bytes()];
-    assert!(allocated(memory_store(Schema::standard()), &[], &turn).count_total > 0);
-    assert_eq!(allocated(memory_store(Schema::standard()), &turn, &turn).count_total, 0);
+    assert!(allocated(memory, &[], &turn).count_total > 0);
+    assert_eq!(allocated(memory, &turn, &turn).count_total, 0);
 }

@@ -4,6 +4,7 @@
 use allocation_counter::measure;
 use corepulse::analytics::{Analytics, AnalyticsSettings};
 use corepulse::metric::event::Event;
+use corepulse::metric::id_hash::IdHasher;
 use corepulse::resources::device_bytes;
 use corepulse::schema::{FieldOptions, FieldSet, Schema};
 use percore::clock::Now;
@@ -35,7 +36,8 @@ fn bytes_per_device(schema: &'static Schema, sets: &[u16]) -> f64 {
         devices_max: DEVICES,
         device_ttl_ns: u64::MAX,
     };
-    let analytics = Analytics::new(settings, 1);
+    let ids = IdHasher::default();
+    let analytics = Analytics::new(settings, 1, ids.clone());
     let (now, mut points) = (Now::default(), Vec::new());
     let allocated = measure(|| {
         for set in [sets, sets].concat() {
@@ -48,7 +50,7 @@ fn bytes_per_device(schema: &'static Schema, sets: &[u16]) -> f64 {
                     values: &[1.0; 16],
                     ..Event::default()
                 };
-                writer.apply(&event, &mut points);
+                writer.apply(&event, ids.hash_of(&event), &mut points);
             }
         }
     });

@@ -1,15 +1,9 @@
 //! The device index: a hash table from device ids to slots.
-//!
-//! The hash is seeded anew in each process. Ids come from outside, and a client that could predict
-//! hashes could make all its ids collide. Half of the bits choose the shard, the other half the
-//! bucket.
 
-use std::hash::{BuildHasher, Hasher};
-
-use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use crate::limits;
+use crate::metric::id_hash::IdHash;
 
 /// Ids up to this length are stored inline, such as `device-0000001`; a UUID is allocated.
 const SHORT_BYTES: usize = 22;
@@ -20,35 +14,6 @@ const ENTRIES_MIN: usize = 64;
 /// Buckets of the old table that are moved with each insertion. The new table takes as many further
 /// insertions as the old one had entries; an eighth of those is enough to empty the old one.
 const BUCKETS_PER_INSERT: usize = 16;
-
-/// The hash function for device ids, seeded per process.
-#[derive(Clone, Debug, Default)]
-pub(super) struct IdHasher(RandomState);
-
-/// The hash of one id. The upper half chooses the shard, the lower half the bucket in its table.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct IdHash(u64);
-
-impl IdHasher {
-    pub(super) fn hash(&self, id: &[u8]) -> IdHash {
-        let mut hasher = self.0.build_hasher();
-        hasher.write(id);
-        IdHash(hasher.finish())
-    }
-}
-
-impl IdHash {
-    /// Returns the home of this id among so many shards.
-    pub(super) fn shard(self, shards: usize) -> usize {
-        // A multiplication maps 32 bits evenly onto any range that fits 32 bits.
-        let share = (self.0 >> 32) * shards as u64;
-        usize::try_from(share >> 32).unwrap_or(0)
-    }
-
-    const fn tag(self) -> u32 {
-        self.0 as u32
-    }
-}
 
 /// A device id that is owned by its device.
 #[derive(Clone, Debug)]
@@ -217,6 +182,7 @@ const _: () = assert!(SHORT_BYTES < limits::DEVICE_ID_BYTES_MAX);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::id_hash::IdHasher;
 
     #[test]
     fn ids_of_every_length_come_back() {
@@ -272,19 +238,6 @@ mod tests {
             assert_eq!((index.devices(), index.bytes()), (0, first), "of {devices}");
             index.insert(hashes[7], 7);
             assert_eq!(index.find(hashes[7], |slot| slot == 7), Some(7));
-        }
-    }
-
-    #[test]
-    fn shards_get_even_shares_and_none_is_out_of_range() {
-        let hasher = IdHasher::default();
-        for shards in [1, 2, 3, limits::WORKERS_MAX] {
-            let mut counts = vec![0; shards];
-            for i in 0..20_000 {
-                counts[hasher.hash(i.to_string().as_bytes()).shard(shards)] += 1;
-            }
-            let fair = 20_000 / shards;
-            assert!(counts.iter().all(|&n| n < 2 * fair + 60), "{counts:?}");
         }
     }
 }

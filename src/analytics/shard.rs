@@ -6,7 +6,7 @@
 use super::anomaly::{Point, RecentAnomaly, SlotHandle};
 use super::anomaly_records::{AnomalyRecords, Arrival, ReceivingCore};
 use super::device::Device;
-use super::device_index::{DeviceId, DeviceIndex, IdHash, IdHasher};
+use super::device_index::{DeviceId, DeviceIndex};
 use super::device_quota::DeviceQuota;
 use super::expiry::ExpirySweep;
 use super::optional_fields::OptionalFields;
@@ -15,6 +15,7 @@ use super::slots::Slots;
 use super::summary::{DeviceSnapshot, FieldSnapshot, PartialSummary};
 use crate::limits::FIELDS_MAX;
 use crate::metric::event::Event;
+use crate::metric::id_hash::{IdHash, IdHasher};
 use percore::clock::Now;
 
 /// The slot of the shard's anonymous series, which never expires.

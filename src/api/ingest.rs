@@ -261,9 +261,10 @@ fn apply_batch(
             Ok(spans) => {
                 let event = batch.event(spans);
                 report.accepted += 1;
-                let verdict = analytics.apply(&event, &mut report.points);
+                let hash = state.ids.hash_of(&event);
+                let verdict = analytics.apply(&event, hash, &mut report.points);
                 pending.push(now, &event, good - report.accepted);
-                store.append(&event);
+                store.append(&event, hash);
                 report.late += u64::from(event.timestamp_ms < late_before_ms);
                 match verdict {
                     Verdict::Calm => {}

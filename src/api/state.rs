@@ -7,6 +7,7 @@ use super::jobs::{Execution, Job, JobQueue, Lane};
 use super::openapi::Description;
 use crate::analytics::Analytics;
 use crate::config::Secret;
+use crate::metric::id_hash::IdHasher;
 use crate::schema::Schema;
 use crate::store::Store;
 use crate::telemetry::busy_ratios::BusyRatios;
@@ -18,6 +19,8 @@ use percore::http::response::Response;
 
 /// The islands below, and the settings that answers depend on.
 pub struct State {
+    /// The hash of device ids, for the two below.
+    pub ids: IdHasher,
     /// Windows and verdicts of devices.
     pub analytics: Analytics,
     /// The accepted events.

@@ -10,8 +10,8 @@ use std::ops::Range;
 
 use crate::limits::BLOCK_BYTES;
 use crate::metric::event::Event;
+use crate::metric::id_hash::IdHash;
 use crate::store::encoding::{Encoding, Layout};
-use crate::store::key::KeyHasher;
 use percore::clock::Now;
 
 /// The result of appending an event.
@@ -26,8 +26,6 @@ pub enum Appended {
 /// One live record of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// The hash of `key` by the block's hasher.
-    pub hash: u64,
     /// The time at which the event was appended, by the monotonic clock.
     pub entered_ns: u64,
     /// `metric:<timestamp>` or `metric:<device_id>:<timestamp>`.
@@ -82,7 +80,6 @@ const _: () = assert!(SLOTS_FIRST.is_power_of_two());
 pub struct Block {
     encoding: Encoding,
     kept: Capacity,
-    hasher: KeyHasher,
     data: Vec<u8>,
     entries: Vec<RecordEntry>,
     table: Vec<TableSlot>,
@@ -93,13 +90,11 @@ pub struct Block {
 }
 
 impl Block {
-    /// Creates an empty block; it allocates with its first event. All blocks of a store share a
-    /// hasher.
-    pub fn new(encoding: Encoding, hasher: KeyHasher) -> Self {
+    /// Creates an empty block; it allocates with its first event.
+    pub fn new(encoding: Encoding) -> Self {
         Self {
             kept: Capacity::of(&encoding),
             encoding,
-            hasher,
             data: Vec::new(),
             entries: Vec::new(),
             table: Vec::new(),
@@ -121,8 +116,9 @@ impl Block {
         &self.encoding
     }
 
-    /// Appends the record of an event, which replaces the one that the block had under its key.
-    pub fn append(&mut self, event: &Event<'_>, now: Now) -> Appended {
+    /// Appends the record of an event, whose device id has this hash. It replaces the one that the
+    /// block had under its key.
+    pub fn append(&mut self, event: &Event<'_>, hash: IdHash, now: Now) -> Appended {
         if self.is_empty() {
             self.oldest_ns = now.mono_ns;
         }
@@ -131,8 +127,8 @@ impl Block {
         }
         let start = u32::try_from(self.data.len()).unwrap_or(u32::MAX);
         let layout = self.encoding.encode(event, &mut self.data);
-        let mut entry = RecordEntry { hash: 0, entered_ns: now.mono_ns, start, layout, live: true };
-        entry.hash = self.hasher.hash(self.key_of(&entry));
+        let hash = hash.key_hash(event.timestamp);
+        let entry = RecordEntry { hash, entered_ns: now.mono_ns, start, layout, live: true };
         if (self.entries.len() + 1) * 2 > self.table.len() {
             self.grow_table();
         }
@@ -160,7 +156,6 @@ impl Block {
 
     fn record(&self, entry: &RecordEntry) -> Record<'_> {
         Record {
-            hash: entry.hash,
             entered_ns: entry.entered_ns,
             key: self.key_of(entry),
             value: self.bytes_at(entry, entry.layout.value_at, entry.layout.value_len),

@@ -1,12 +1,7 @@
 //! Keys of records: their prefix, their parts and their hash.
-//!
-//! Devices choose their keys, so each store draws a random seed: a client cannot prepare keys that
-//! all collide in one slot. All blocks of a store share the seed, so that the hash of a key is
-//! computed once; so do all segments.
-
-use std::hash::{BuildHasher, Hasher};
 
 use crate::metric::event::Event;
+use crate::metric::id_hash::IdHasher;
 use crate::metric::key::split;
 
 /// The prefix of every key; Redis may be given another one.
@@ -34,27 +29,10 @@ impl<'a> Key<'a> {
         let is_empty = device_id.is_some_and(<[u8]>::is_empty);
         (!is_empty).then(|| Self { device_id: device_id.unwrap_or_default(), timestamp })
     }
-}
 
-/// The hash function of one store's keys.
-#[derive(Clone, Debug, Default)]
-pub struct KeyHasher(foldhash::quality::RandomState);
-
-impl KeyHasher {
-    /// Returns the hash of a key with its prefix; all 64 bits are well mixed.
-    pub fn hash(&self, key: &[u8]) -> u64 {
-        let mut hasher = self.0.build_hasher();
-        hasher.write(key);
-        hasher.finish()
-    }
-
-    /// Returns the hash of a key that is taken apart, which is another one.
-    #[inline]
-    pub fn hash_parts(&self, key: Key<'_>) -> u64 {
-        let mut hasher = self.0.build_hasher();
-        hasher.write(key.device_id);
-        hasher.write(key.timestamp);
-        hasher.finish()
+    /// Returns the hash with which an event of this key is appended.
+    pub fn hash(self, ids: &IdHasher) -> u64 {
+        ids.hash(self.device_id).key_hash(self.timestamp)
     }
 }
 
@@ -63,18 +41,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clones_agree_and_stores_differ() {
-        let one = KeyHasher::default();
-        let other = KeyHasher::default();
-        let key = b"metric:d1:1700000000";
-        assert_eq!(one.hash(key), one.clone().hash(key));
-        assert_ne!(one.hash(key), other.hash(key));
-        assert_ne!(one.hash(key), one.hash(b"metric:d1:1700000001"));
-        let parts = |key: &'static [u8]| Key::parse(key).unwrap();
-        assert_eq!(one.hash_parts(parts(key)), one.clone().hash_parts(parts(key)));
-        assert_ne!(one.hash_parts(parts(key)), other.hash_parts(parts(key)));
-        for unequal in [&b"metric:d:1700000000"[..], b"metric:1700000000", b"metric:d1:170000000"] {
-            assert_ne!(one.hash_parts(parts(key)), one.hash_parts(parts(unequal)));
+    fn the_key_of_an_event_has_its_hash() {
+        let ids = IdHasher::default();
+        for (device_id, key) in [(None, "metric:17"), (Some("d1"), "metric:d1:17")]
+            .into_iter()
+            .chain([(Some("a:b"), "metric:a:b:17"), (Some("17"), "metric:17:17")])
+        {
+            let device_id = device_id.map(str::as_bytes);
+            let event = Event { device_id, timestamp: b"17", ..Event::default() };
+            let parsed = Key::parse(key.as_bytes()).unwrap();
+            assert_eq!(parsed, Key::of(&event));
+            assert_eq!(parsed.hash(&ids), ids.hash_of(&event).key_hash(event.timestamp), "{key}");
         }
     }
 

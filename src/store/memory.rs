@@ -17,10 +17,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::limits::{RECORDS_PER_HOLD, SEGMENTS_PER_CORE_MIN};
 use crate::metric::event::Event;
+use crate::metric::id_hash::{IdHash, IdHasher};
 use crate::schema::Schema;
 use crate::store::block::Appended;
 use crate::store::event_counters::{EventCounters, EvictReason};
-use crate::store::key::{Key, KeyHasher};
+use crate::store::key::Key;
 use crate::store::segment::{Segment, SegmentConfig};
 use percore::clock::Now;
 use percore::sync::{Mutex, MutexGuard, PerCore};
@@ -34,7 +35,7 @@ const OPEN_FRACTION: u64 = 8;
 pub struct MemoryStore {
     schema: &'static Schema,
     shards: PerCore<Shard>,
-    hasher: KeyHasher,
+    ids: IdHasher,
     config: SegmentConfig,
     /// Allocated segments: in rings, spare, or just being opened by a core.
     segments: AtomicUsize,
@@ -72,8 +73,15 @@ type Version = (u64, usize);
 
 impl MemoryStore {
     /// Creates a store of `capacity_bytes`, index included, for all cores together. A budget too
-    /// small for two of the smallest segments a core is raised to that.
-    pub fn new(schema: &'static Schema, cores: usize, capacity_bytes: usize, ttl_ms: u64) -> Self {
+    /// small for two of the smallest segments a core is raised to that. `ids` hashes the ids of all
+    /// events.
+    pub fn new(
+        schema: &'static Schema,
+        cores: usize,
+        capacity_bytes: usize,
+        ttl_ms: u64,
+        ids: IdHasher,
+    ) -> Self {
         let ttl_ns = ttl_ms.saturating_mul(1_000_000);
         let cores = cores.max(1);
         let share = capacity_bytes / cores;
@@ -81,7 +89,7 @@ impl MemoryStore {
         Self {
             schema,
             shards: PerCore::new(cores, |_| Shard::default()),
-            hasher: KeyHasher::default(),
+            ids,
             config,
             segments: AtomicUsize::new(0),
             segments_max: (capacity_bytes / config.cost_bytes()).max(2 * cores),
@@ -122,7 +130,7 @@ impl MemoryStore {
         let Some(key) = Key::parse(key) else {
             return false;
         };
-        let hash = self.hasher.hash_parts(key);
+        let hash = key.hash(&self.ids);
         let start = out.len();
         let mut best: Option<Version> = None;
         for (core, shard) in self.shards.iter().enumerate() {
@@ -322,11 +330,12 @@ pub struct RingAppender<'a> {
 }
 
 impl RingAppender<'_> {
-    /// Appends one event. It counts as coalesced if the ring has an event of its key that came in
+    /// Appends one event, whose device id has this hash. It counts as coalesced if its key came in
     /// at the same time, in the segment that is being filled: both are of one turn.
     #[inline]
-    pub fn append(&mut self, event: &Event<'_>) -> Appended {
-        let hash = self.store.hasher.hash_parts(Key::of(event));
+    pub fn append(&mut self, event: &Event<'_>, hash: IdHash) -> Appended {
+        debug_assert_eq!(hash, self.store.ids.hash_of(event));
+        let hash = hash.key_hash(event.timestamp);
         let ring = self.ring.get_or_insert_with(|| self.store.shards.at(self.core).ring.lock());
         let last = ring.segments.back_mut();
         let appended = last.and_then(|segment| segment.insert(hash, event, self.now.mono_ns));

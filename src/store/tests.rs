@@ -2,13 +2,15 @@
 
 use crate::metric::event::Literals;
 use crate::schema::FieldSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use super::*;
-use crate::limits::NUMBER_BYTES_MAX;
+use crate::limits::{DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX};
 use crate::store::event_counters::EventTotals;
+
+static IDS: LazyLock<IdHasher> = LazyLock::new(IdHasher::default);
 
 fn at(ms: u64) -> Now {
     Now { mono_ns: ms * 1_000_000, wall_us: 0 }
@@ -24,16 +26,25 @@ fn event<'a>(device_id: &'a str, timestamp: &'a str, cpu: &'a str) -> Event<'a> 
     }
 }
 
+/// A memory store that hashes as [`append`] does.
+fn store(cores: usize) -> Store {
+    Store::memory(Schema::standard(), cores, 1 << 20, 300_000, IDS.clone())
+}
+
+fn append(open: &mut Appender<'_>, event: &Event<'_>) -> Appended {
+    open.append(event, IDS.hash_of(event))
+}
+
 fn assert_identity(store: &Store) {
     assert_eq!(store.stats().totals.pending(), store.walk_pending());
 }
 
 #[test]
 fn what_was_appended_can_be_read_back_bit_for_bit() {
-    let store = Store::memory(Schema::standard(), 2, 1 << 20, 300_000);
+    let store = store(2);
     let mut open = store.open(1, at(1), |_| 0).unwrap();
     let cpu = "4.1500000000000000e+01";
-    assert_eq!(open.append(&event("d1", "1700000000", cpu)), Appended::Fresh);
+    assert_eq!(append(&mut open, &event("d1", "1700000000", cpu)), Appended::Fresh);
     drop(open);
     let mut out = Vec::new();
     assert_eq!(store.lookup(b"metric:d1:1700000000", at(2), &mut out), LookupResult::Found);
@@ -47,7 +58,7 @@ fn what_was_appended_can_be_read_back_bit_for_bit() {
 
 #[test]
 fn the_books_balance_after_every_step() {
-    let store = Store::memory(Schema::standard(), 2, 1 << 20, 300_000);
+    let store = store(2);
     let long = format!("1{}", "0".repeat(NUMBER_BYTES_MAX - 1));
     let mut appended = 0;
     for turn in 0..200_u64 {
@@ -56,7 +67,7 @@ fn the_books_balance_after_every_step() {
         for number in 0..turn * 10 {
             let timestamp = (number % 300).to_string();
             let cpu = if number % 97 == 0 { &long } else { "1" };
-            open.append(&event("d", &timestamp, cpu));
+            append(&mut open, &event("d", &timestamp, cpu));
             appended += 1;
         }
         drop(open);
@@ -74,9 +85,9 @@ fn the_books_balance_after_every_step() {
 
 #[test]
 fn a_dropped_handle_accepts() {
-    let store = Store::memory(Schema::standard(), 1, 1 << 20, 300_000);
+    let store = store(1);
     let mut open = store.open(0, at(1), |_| 0).unwrap();
-    open.append(&event("d", "1", "1"));
+    append(&mut open, &event("d", "1", "1"));
     assert_eq!(store.stats().totals.accepted, 0, "no other thread can see it");
     drop(open);
     let totals = store.stats().totals;
@@ -86,13 +97,48 @@ fn a_dropped_handle_accepts() {
     assert_eq!(store.stats().totals.accepted, 1);
 }
 
+#[test]
+fn every_key_is_found_with_a_device_and_without_one() {
+    let store = store(2);
+    let devices = ["", "d", "d1", "1", "a:b", ":", "::", "d:1", "1:1", "a-name-of-20-letters-"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([DEVICE_ID_BYTES_MAX - 1, DEVICE_ID_BYTES_MAX].map(|len| "x".repeat(len)));
+    let timestamps = ["1", "17", "1700000000", "1700000000123456", "1700000000123456789"];
+    let all: Vec<(String, &str, String)> = devices
+        .flat_map(|device| timestamps.map(|timestamp| (device.clone(), timestamp)))
+        .zip(1..)
+        .map(|((device, timestamp), number)| (device, timestamp, number.to_string()))
+        .collect();
+    for (core, event_of) in [(0, 0), (1, 1)] {
+        let mut open = store.open(core, at(1), |_| 0).unwrap();
+        for (device, timestamp, cpu) in all.iter().skip(event_of).step_by(2) {
+            let mut event = event(device, timestamp, cpu);
+            event.device_id = event.device_id.filter(|id| !id.is_empty());
+            assert_eq!(append(&mut open, &event), Appended::Fresh);
+        }
+        drop(open);
+    }
+    for (device, timestamp, cpu) in &all {
+        let key =
+            if device.is_empty() { timestamp.to_string() } else { format!("{device}:{timestamp}") };
+        let mut out = Vec::new();
+        assert_eq!(
+            store.lookup(&store.full_key(key.as_bytes()), at(2), &mut out),
+            LookupResult::Found
+        );
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(&format!("\"cpu\":{cpu},")), "{key}: {text}");
+    }
+}
+
 /// Two cores append while a third thread scrapes and reads back. No counter ever falls, nothing is
 /// counted as finished before it was accepted, and a value read is never older than one read
 /// before.
 #[test]
 fn scrapes_and_reads_under_way_stay_consistent() {
     const EVENTS: u64 = 150_000;
-    let store = Arc::new(Store::memory(Schema::standard(), 2, 1 << 20, 300_000));
+    let store = Arc::new(store(2));
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let cores: Vec<_> = (0..2_usize)
@@ -102,9 +148,9 @@ fn scrapes_and_reads_under_way_stay_consistent() {
                     for number in 0..EVENTS / 10 {
                         let mut open = store.open(core, at(number), |_| 0).unwrap();
                         for _ in 0..9 {
-                            open.append(&event("filler", &number.to_string(), "1"));
+                            append(&mut open, &event("filler", &number.to_string(), "1"));
                         }
-                        open.append(&event("watched", "1", &number.to_string()));
+                        append(&mut open, &event("watched", "1", &number.to_string()));
                         drop(open);
                     }
                 })

@@ -6,6 +6,7 @@ use corepulse::analytics::recent::PendingEvents;
 use corepulse::analytics::summary::{FieldSummary, SeriesSummary};
 use corepulse::analytics::{Analytics, AnalyticsSettings, Verdict};
 use corepulse::metric::event::Event;
+use corepulse::metric::id_hash::IdHasher;
 use corepulse::schema::FieldSet;
 use percore::clock::Now;
 
@@ -24,6 +25,7 @@ pub(crate) struct Counts {
 pub(crate) struct Comparison {
     settings: AnalyticsSettings,
     analytics: Analytics,
+    ids: IdHasher,
     pending: [PendingEvents; 2],
     devices: Vec<Device>,
     /// The values of each field of all devices, with their timestamps.
@@ -61,7 +63,8 @@ impl Comparison {
     /// Returns one for so many devices.
     pub(crate) fn new(settings: AnalyticsSettings, devices: usize) -> Self {
         let fields = settings.schema.fields().len();
-        let analytics = Analytics::new(settings, 2);
+        let ids = IdHasher::default();
+        let analytics = Analytics::new(settings, 2, ids.clone());
         let device = |number| Device {
             id: format!("device-{number}"),
             accepted: 0,
@@ -71,6 +74,7 @@ impl Comparison {
             settings,
             pending: [0, 1].map(|core| analytics.pending_events(core)),
             analytics,
+            ids,
             devices: (0..devices).map(device).collect(),
             all: vec![(Vec::new(), Vec::new()); fields],
             taken: 0,
@@ -81,7 +85,7 @@ impl Comparison {
     /// Takes an event of a device, with a value or none for each field, and checks every number of
     /// the device.
     pub(crate) fn take(&mut self, device: usize, row: &[Option<f64>]) {
-        let Self { settings, analytics, pending, devices, all, taken, counts } = self;
+        let Self { settings, analytics, ids, pending, devices, all, taken, counts } = self;
         *taken += 1;
         let time = i64::from(*taken);
         let present = (0..).zip(row).filter(|(_, value)| value.is_some());
@@ -98,7 +102,7 @@ impl Comparison {
         let now = Now { mono_ns: u64::from(*taken), ..Now::default() };
         let core = (*taken % 2) as usize;
         let mut points = Vec::new();
-        let verdict = analytics.writer(core, now).apply(&event, &mut points);
+        let verdict = analytics.writer(core, now).apply(&event, ids.hash_of(&event), &mut points);
         assert_eq!(verdict == Verdict::Anomalous, !points.is_empty(), "{verdict:?}");
         pending[core].push(now, &event, 0);
         device.accepted += 1;

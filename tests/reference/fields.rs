@@ -6,6 +6,7 @@ use corepulse::analytics::moments::Moments;
 use corepulse::analytics::summary::FieldSummary;
 use corepulse::analytics::{Analytics, AnalyticsSettings};
 use corepulse::metric::event::Event;
+use corepulse::metric::id_hash::IdHasher;
 use corepulse::schema::{FieldOptions, FieldSet, Schema};
 use percore::clock::Now;
 use proptest::prelude::*;
@@ -122,11 +123,13 @@ fn real_devices_of_eight_and_of_sixteen_fields() {
 
 /// Applies rows to one device, and returns the summary of a field after each.
 fn summaries(schema: &'static Schema, rows: &[Vec<f64>], field: usize) -> Vec<FieldSummary> {
-    let analytics = Analytics::new(AnalyticsSettings { schema, ..settings() }, 1);
+    let ids = IdHasher::default();
+    let analytics = Analytics::new(AnalyticsSettings { schema, ..settings() }, 1, ids.clone());
     let present = FieldSet::from_bits(0xffff >> (16 - schema.fields().len()));
     let take = |values: &Vec<f64>| {
         let event = Event { device_id: Some(b"d"), present, values, ..Event::default() };
-        analytics.writer(0, Now::default()).apply(&event, &mut Vec::new());
+        let hash = ids.hash_of(&event);
+        analytics.writer(0, Now::default()).apply(&event, hash, &mut Vec::new());
         analytics.device("d", Now::default()).unwrap().fields[field].unwrap()
     };
     rows.iter().map(take).collect()

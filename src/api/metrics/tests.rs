@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::*;
 use crate::analytics::summary::FieldSummary;
 use crate::analytics::{Analytics, AnalyticsSettings};
+use crate::metric::id_hash::IdHasher;
 use crate::store::Store;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::exposition::{Exposition, Format};
@@ -29,6 +30,7 @@ fn at_start() -> Snapshot {
         devices_max: 100_000,
         device_ttl_ns: 1,
     };
+    let ids = IdHasher::default();
     let errors = vec![("oom", 0), ("io", 0)];
     Snapshot {
         schema: Schema::standard(),
@@ -38,8 +40,11 @@ fn at_start() -> Snapshot {
         busy_ratios: vec![0.0; 2],
         connections_max: 1_000,
         devices_max: settings.devices_max,
-        analytics: Analytics::new(settings, 2).instance(Now::default()),
-        store: Stats { errors, ..Store::memory(Schema::standard(), 2, 1 << 20, 1_000).stats() },
+        analytics: Analytics::new(settings, 2, ids.clone()).instance(Now::default()),
+        store: Stats {
+            errors,
+            ..Store::memory(Schema::standard(), 2, 1 << 20, 1_000, ids).stats()
+        },
         flushes: Latency::new(1, 1).merged(),
     }
 }

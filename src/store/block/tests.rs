@@ -1,10 +1,13 @@
 //! Blocks against a naive reference: a list of pairs, searched from its end.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::limits::{DEVICE_ID_BYTES_MAX, NUMBER_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::metric::event::Literals;
+use crate::metric::id_hash::IdHasher;
 use crate::schema::{Field, FieldSet, Schema, samples};
 
 /// An owned event, from which a borrowed one is made. There is a literal for each field of the
@@ -54,6 +57,7 @@ fn sample(schema: &'static Schema) -> impl Strategy<Value = Sample> {
     let device = prop_oneof![
         Just(None),
         "[a-c]{1,2}".prop_map(Some),
+        "[a:]:[1:]".prop_map(Some),
         Just(Some("1".to_owned())),
         Just(Some("x".repeat(DEVICE_ID_BYTES_MAX))),
     ];
@@ -101,8 +105,16 @@ fn shortest(schema: &'static Schema, timestamp: String) -> Sample {
     Sample { schema, device: None, timestamp, present, literals }
 }
 
+static IDS: LazyLock<IdHasher> = LazyLock::new(IdHasher::default);
+
+impl Block {
+    fn take(&mut self, event: &Event<'_>, now: Now) -> Appended {
+        self.append(event, IDS.hash_of(event), now)
+    }
+}
+
 fn block() -> Block {
-    Block::new(set(300), KeyHasher::default())
+    Block::new(set(300))
 }
 
 fn set(ttl_s: u32) -> Encoding {
@@ -129,7 +141,7 @@ fn the_record_is_the_one_in_the_contract() {
         values: &[41.5, 1200.0],
         literals: Literals::Given(&[b"41.5", b"1200"]),
     };
-    assert_eq!(block.append(&event, at(7)), Appended::Fresh);
+    assert_eq!(block.take(&event, at(7)), Appended::Fresh);
     let record = block.records().next().unwrap();
     assert_eq!(record.key, b"metric:d1:1700000000");
     let value = br#"{"timestamp":1700000000,"cpu":41.5,"rps":1200,"device_id":"d1"}"#;
@@ -148,8 +160,8 @@ fn the_longest_event_that_is_accepted_has_a_record() {
             present: samples::all_fields(schema),
             literals: vec!["1".repeat(NUMBER_BYTES_MAX); schema.fields().len()],
         };
-        let mut block = Block::new(encoding, KeyHasher::default());
-        assert_eq!(block.append(&longest.event(), at(1)), Appended::Fresh);
+        let mut block = Block::new(encoding);
+        assert_eq!(block.take(&longest.event(), at(1)), Appended::Fresh);
         let record = block.records().next().unwrap();
         let (key, value) = longest.record();
         assert_eq!((record.key, record.value), (key.as_bytes(), value.as_bytes()));
@@ -157,7 +169,7 @@ fn the_longest_event_that_is_accepted_has_a_record() {
         assert!(encoding.record_bytes_max() <= RECORD_BYTES_MAX);
         let bytes = block.bytes();
         while !block.is_full() {
-            block.append(
+            block.take(
                 &Sample { timestamp: block.live().to_string(), ..longest.clone() }.event(),
                 at(1),
             );
@@ -171,7 +183,7 @@ fn clearing_keeps_the_usual_memory_and_gives_back_the_rest() {
     let mut block = block();
     for turn in 0..3 {
         for number in 0..20_000 {
-            block.append(&plain(&number.to_string(), "1").event(), at(turn));
+            block.take(&plain(&number.to_string(), "1").event(), at(turn));
         }
         assert!(block.bytes() > 10 * BLOCK_BYTES);
         block.clear();
@@ -179,12 +191,12 @@ fn clearing_keeps_the_usual_memory_and_gives_back_the_rest() {
         assert!(block.bytes() <= Block::cost_bytes(block.encoding()));
     }
     while !block.is_full() {
-        block.append(&plain(&block.live().to_string(), "1").event(), at(9));
+        block.take(&plain(&block.live().to_string(), "1").event(), at(9));
     }
     block.clear();
     let bytes = block.bytes();
     while !block.is_full() {
-        block.append(&plain(&block.live().to_string(), "1").event(), at(9));
+        block.take(&plain(&block.live().to_string(), "1").event(), at(9));
     }
     assert_eq!(block.bytes(), bytes, "a block filled again allocates nothing");
 }
@@ -192,9 +204,9 @@ fn clearing_keeps_the_usual_memory_and_gives_back_the_rest() {
 #[test]
 fn a_block_handed_over_when_full_stays_inside_its_cost() {
     for (schema, encoding) in encodings() {
-        let mut block = Block::new(encoding, KeyHasher::default());
+        let mut block = Block::new(encoding);
         while !block.is_full() {
-            block.append(&shortest(schema, block.live().to_string()).event(), at(1));
+            block.take(&shortest(schema, block.live().to_string()).event(), at(1));
         }
         assert!(block.bytes() <= Block::cost_bytes(&encoding), "{encoding:?}");
     }
@@ -212,8 +224,8 @@ fn a_set_command_is_an_array_of_five_bulk_strings() {
     let encoding = set(300);
     for device in [None, Some("d".repeat(DEVICE_ID_BYTES_MAX))] {
         let sample = Sample { device, ..plain("1700000000", "4.15e1") };
-        let mut block = Block::new(encoding, KeyHasher::default());
-        block.append(&sample.event(), at(1));
+        let mut block = Block::new(encoding);
+        block.take(&sample.event(), at(1));
         let (key, value) = sample.record();
         let words = ["SET", &key, &value, "EX", "300"];
         let bulk = words.map(|word| format!("${}\r\n{word}\r\n", word.len()));
@@ -234,9 +246,9 @@ fn a_set_command_is_an_array_of_five_bulk_strings() {
 
 #[test]
 fn records_given_up_are_neither_sent_nor_counted() {
-    let mut block = Block::new(set(300), KeyHasher::default());
+    let mut block = Block::new(set(300));
     for number in 1..=5 {
-        block.append(&plain(&number.to_string(), "1").event(), at(number));
+        block.take(&plain(&number.to_string(), "1").event(), at(number));
     }
     assert_eq!(block.expire(1, 1), 0, "what is before the cursor is final");
     assert_eq!(block.expire(1, 3), 2);
@@ -252,10 +264,10 @@ fn records_given_up_are_neither_sent_nor_counted() {
 fn stale_places_do_not_return_when_the_generation_wraps() {
     let mut block = block();
     block.generation = u32::MAX;
-    block.append(&plain("1", "1").event(), at(1));
+    block.take(&plain("1", "1").event(), at(1));
     block.clear();
     for _ in 0..3 {
-        assert_eq!(block.append(&plain("1", "1").event(), at(1)), Appended::Fresh);
+        assert_eq!(block.take(&plain("1", "1").event(), at(1)), Appended::Fresh);
         block.clear();
     }
 }
@@ -269,13 +281,13 @@ proptest! {
             (Just(encoding), prop::collection::vec(turn, 1..4))
         }),
     ) {
-        let mut block = Block::new(encoding, KeyHasher::default());
+        let mut block = Block::new(encoding);
         for samples in turns {
             let mut reference: Vec<(String, String, u64)> = Vec::new();
             for (time, sample) in samples.iter().enumerate() {
                 let (key, value) = sample.record();
                 let known = reference.iter().position(|(other, ..)| *other == key);
-                let appended = block.append(&sample.event(), at(time as u64));
+                let appended = block.take(&sample.event(), at(time as u64));
                 match known {
                     Some(place) => {
                         prop_assert_eq!(appended, Appended::Coalesced);
@@ -292,7 +304,6 @@ proptest! {
             let mut kept: Vec<(String, String, u64)> = block
                 .records()
                 .map(|record| {
-                    assert_eq!(record.hash, block.hasher.hash(record.key));
                     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                     (text(record.key), text(record.value), record.entered_ns)
                 })

@@ -30,7 +30,7 @@ impl Fixture {
     fn of_schema(schema: &'static Schema, cores: usize, capacity_bytes: usize) -> Self {
         Self {
             schema,
-            store: MemoryStore::new(schema, cores, capacity_bytes, TTL_MS),
+            store: MemoryStore::new(schema, cores, capacity_bytes, TTL_MS, IdHasher::default()),
             counters: EventCounters::new(cores, 0),
         }
     }
@@ -50,7 +50,9 @@ impl Fixture {
                 literals: Literals::Given(&[value.as_bytes(); FIELDS_MAX]),
                 ..Event::default()
             };
-            coalesced += u64::from(appender.append(&event) == Appended::Coalesced);
+            coalesced += u64::from(
+                appender.append(&event, self.store.ids.hash_of(&event)) == Appended::Coalesced,
+            );
         }
         drop(appender);
         let totals = self.counters.totals();
@@ -239,7 +241,7 @@ fn the_lock_is_released_after_a_few_events() {
     let mut appender = fixture.store.appender(0, at(1), &fixture.counters);
     let ring = &fixture.store.shards.at(0).ring;
     for number in 1..=3 * RECORDS_PER_HOLD {
-        appender.append(&event);
+        appender.append(&event, fixture.store.ids.hash_of(&event));
         let is_last = number % RECORDS_PER_HOLD == 0;
         assert_eq!(ring.try_lock().is_some(), is_last, "{number}");
         let accepted = fixture.counters.totals().accepted;

@@ -3,8 +3,8 @@
 use super::*;
 use crate::limits::{DEVICE_ID_BYTES_MAX, FIELDS_MAX, NUMBER_BYTES_MAX};
 use crate::metric::event::Literals;
+use crate::metric::id_hash::IdHasher;
 use crate::schema::{FieldSet, Schema, samples};
-use crate::store::key::KeyHasher;
 
 /// An event without a device, with `cpu` and `rps` of this literal.
 fn event<'a>(timestamp: &'a str, literals: &'a [&'a [u8]]) -> Event<'a> {
@@ -29,26 +29,22 @@ fn open(config: SegmentConfig, base_ns: u64) -> Segment {
 /// A segment with the hasher of its keys.
 struct Fixture {
     segment: Segment,
-    hasher: KeyHasher,
+    ids: IdHasher,
 }
 
 impl Fixture {
     fn new(config: SegmentConfig, base_ns: u64) -> Self {
-        Self { segment: open(config, base_ns), hasher: KeyHasher::default() }
+        Self { segment: open(config, base_ns), ids: IdHasher::default() }
     }
 
     fn insert(&mut self, timestamp: &str, literal: &str, at: u64) -> Option<Appended> {
         let literals = [literal.as_bytes(); 2];
-        self.segment.insert(
-            self.hasher.hash_parts(key(timestamp)),
-            &event(timestamp, &literals),
-            at,
-        )
+        self.segment.insert(key(timestamp).hash(&self.ids), &event(timestamp, &literals), at)
     }
 
     /// The time of entry and the value of `cpu`.
     fn find(&self, timestamp: &str) -> Option<(u64, String)> {
-        let found = self.segment.find(self.hasher.hash_parts(key(timestamp)), key(timestamp));
+        let found = self.segment.find(key(timestamp).hash(&self.ids), key(timestamp));
         found.map(|(at, parts)| (at, cpu(parts)))
     }
 }

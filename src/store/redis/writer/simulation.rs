@@ -17,9 +17,10 @@ use super::super::observer::Observer;
 use super::*;
 use crate::limits::{FIELDS_MAX, STORE_BLOCKS_IN_FLIGHT};
 use crate::metric::event::{Event, Literals};
+use crate::metric::id_hash::IdHasher;
 use crate::schema::{Schema, samples};
 use crate::store::encoding::Encoding;
-use crate::store::key::{KEY_PREFIX, KeyHasher};
+use crate::store::key::KEY_PREFIX;
 use percore::clock::Now;
 
 mod server;
@@ -53,6 +54,7 @@ fn event<'a>(
 struct Simulation {
     schema: &'static Schema,
     random: Rng,
+    ids: IdHasher,
     server: Rc<RefCell<SimServer>>,
     shared: Arc<SharedState>,
     writer: Writer<SimConnector>,
@@ -67,9 +69,8 @@ impl Simulation {
         static SCHEMAS: LazyLock<[&Schema; 3]> = LazyLock::new(samples::all);
         // Seldom sixteen fields, whose records take longest.
         let schema = SCHEMAS[[0, 0, 1, 0, 1, 0, 0, 2][(seed % 8) as usize]];
-        let hasher = KeyHasher::default();
         let encoding = Encoding::redis_set(schema, TTL_S, KEY_PREFIX);
-        let block = move || Block::new(encoding, hasher.clone());
+        let block = move || Block::new(encoding);
         let blocks = CORES + STORE_BLOCKS_IN_FLIGHT + 1;
         let mut random = Rng::with_seed(seed);
         let keys = [3, 40, 100_000][random.usize(..3)];
@@ -80,7 +81,17 @@ impl Simulation {
         let server = Rc::new(RefCell::new(SimServer::new(seed, encoding)));
         let connector = SimConnector(Rc::clone(&server));
         let writer = Writer::new(Arc::clone(&shared), connector, TTL_NS, seed);
-        Self { schema, random, server, shared, writer, written: 0, keys, rejects }
+        Self {
+            schema,
+            random,
+            ids: IdHasher::default(),
+            server,
+            shared,
+            writer,
+            written: 0,
+            keys,
+            rejects,
+        }
     }
 
     fn now_ns(&self) -> u64 {
@@ -110,7 +121,7 @@ impl Simulation {
             let values = [value.as_bytes(); FIELDS_MAX];
             let event = event(self.schema, device, &timestamp, &values);
             self.server.borrow_mut().entered_ns.insert(self.written, now.mono_ns);
-            open.block.append(&event, now);
+            open.block.append(&event, self.ids.hash_of(&event), now);
             self.shared.counters.add_accepted(core, 1);
             if open.block.is_full() {
                 self.shared.queue_full_block(core, &mut open, now.mono_ns);
@@ -241,7 +252,8 @@ fn a_core_with_little_to_say_is_heard_beside_one_that_says_much() {
         simulation.server.borrow_mut().entered_ns.insert(simulation.written, now.mono_ns);
         let mut open = simulation.shared.open.at(core).lock();
         let values = [value.as_bytes(); FIELDS_MAX];
-        open.block.append(&event(simulation.schema, "d", key, &values), now);
+        let event = event(simulation.schema, "d", key, &values);
+        open.block.append(&event, simulation.ids.hash_of(&event), now);
         simulation.shared.counters.add_accepted(core, 1);
         if open.block.is_full() {
             simulation.shared.queue_full_block(core, &mut open, now.mono_ns);
