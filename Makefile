@@ -61,7 +61,7 @@ perf-floor: ## The bare epoll loop against itself: the noise of this machine
 	cargo build --release --locked --package corepulse-perf
 	target/release/compare --rounds 5 --seconds 2 --servers floor,floor --no-record
 
-peers: ## The same job on may_minihttp, hyper, actix-web, axum and Go, to compare with
+peers: ## The same job on may_minihttp, hyper, actix-web, axum and Go, and VictoriaMetrics beside
 	@ci/peers
 
 perf-peers: peers ## Compare the server with all of them, from memory and with Redis (15 minutes)

@@ -1,12 +1,11 @@
-// The service that corepulse replaces, as its user would have written it: net/http, gorilla/mux,
-// go-redis with one SET a metric, a window of 50 behind one mutex, client_golang.
+// The service that corepulse replaces, as its user would have written it with Go's own library:
+// net/http, encoding/json, a SET for each metric, a window of 50 behind one mutex.
 //
 // It is here to be compared with. What it takes is one metric, an array of them, or NDJSON.
 package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -15,31 +14,13 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"strconv"
+	"net/url"
 	"time"
-
-	"github.com/gorilla/mux"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"github.com/redis/go-redis/v9"
 )
 
 const (
-	keptFor = 5 * time.Minute
-	bodyMax = 1 << 20
-)
-
-var (
-	requests = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "http_requests_total", Help: "Requests answered.",
-	}, []string{"route", "status"})
-	duration = promauto.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "http_request_duration_seconds", Help: "Time to answer.",
-	}, []string{"route"})
-	anomalies = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "anomalies_total", Help: "Values further than two deviations from the average.",
-	}, []string{"field"})
+	keptForSeconds = 300
+	bodyMax        = 1 << 20
 )
 
 // Metric is what a device sends.
@@ -59,22 +40,23 @@ func (m Metric) key() string {
 
 // Server holds what the handlers share. Without Redis it keeps no metric.
 type Server struct {
-	redis     *redis.Client
-	analytics *Analytics
+	redis      *Redis
+	analytics  *Analytics
+	exposition *Exposition
 }
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8080", "loopback address; port 0 takes a free one")
-	url := flag.String("redis-url", "", "where metrics are kept; nowhere if empty")
+	redisURL := flag.String("redis-url", "", "where metrics are kept; nowhere if empty")
 	flag.Parse()
 
-	server := &Server{analytics: NewAnalytics()}
-	if *url != "" {
-		options, err := redis.ParseURL(*url)
+	server := &Server{analytics: NewAnalytics(), exposition: NewExposition()}
+	if *redisURL != "" {
+		where, err := url.Parse(*redisURL)
 		if err != nil {
 			log.Fatal(err)
 		}
-		server.redis = redis.NewClient(options)
+		server.redis = NewRedis(where.Host)
 	}
 	listener, err := net.Listen("tcp", *listen)
 	if err != nil {
@@ -88,20 +70,20 @@ func main() {
 }
 
 func (s *Server) routes() http.Handler {
-	router := mux.NewRouter()
-	router.HandleFunc("/metrics", counted("/metrics", s.ingest)).Methods(http.MethodPost)
-	router.HandleFunc("/analyze", counted("/analyze", s.analyze)).Methods(http.MethodGet)
-	router.Handle("/metrics", promhttp.Handler()).Methods(http.MethodGet)
-	router.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /metrics", s.counted("/metrics", s.ingest))
+	mux.HandleFunc("GET /analyze", s.counted("/analyze", s.analyze))
+	mux.Handle("GET /metrics", s.exposition)
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusOK)
-	}).Methods(http.MethodGet)
-	return router
+	})
+	return mux
 }
 
 // A handler gives a status and what to write as JSON.
 type handler func(*http.Request) (int, any)
 
-func counted(route string, handle handler) http.HandlerFunc {
+func (s *Server) counted(route string, handle handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		status, answer := handle(r)
@@ -110,8 +92,7 @@ func counted(route string, handle handler) http.HandlerFunc {
 		if err := json.NewEncoder(w).Encode(answer); err != nil {
 			log.Printf("answering: %v", err)
 		}
-		requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
-		duration.WithLabelValues(route).Observe(time.Since(start).Seconds())
+		s.exposition.Answered(route, status, time.Since(start))
 	}
 }
 
@@ -120,28 +101,32 @@ func (s *Server) ingest(r *http.Request) (int, any) {
 	if err != nil {
 		return http.StatusBadRequest, map[string]string{"error": err.Error()}
 	}
+	if err := s.keep(metrics); err != nil {
+		return http.StatusServiceUnavailable, map[string]string{"error": err.Error()}
+	}
 	found := 0
 	for _, metric := range metrics {
-		if err := s.keep(r.Context(), metric); err != nil {
-			return http.StatusServiceUnavailable, map[string]string{"error": err.Error()}
-		}
 		for _, field := range s.analytics.Add(metric) {
-			anomalies.WithLabelValues(field).Inc()
+			s.exposition.Anomalous(field)
 			found++
 		}
 	}
 	return http.StatusAccepted, map[string]int{"accepted": len(metrics), "anomalies": found}
 }
 
-func (s *Server) keep(ctx context.Context, metric Metric) error {
+func (s *Server) keep(metrics []Metric) error {
 	if s.redis == nil {
 		return nil
 	}
-	value, err := json.Marshal(metric)
-	if err != nil {
-		return err
+	keys, values := make([]string, len(metrics)), make([][]byte, len(metrics))
+	for at, metric := range metrics {
+		value, err := json.Marshal(metric)
+		if err != nil {
+			return err
+		}
+		keys[at], values[at] = metric.key(), value
 	}
-	return s.redis.Set(ctx, metric.key(), value, keptFor).Err()
+	return s.redis.SetAll(keys, values, keptForSeconds)
 }
 
 func (s *Server) analyze(*http.Request) (int, any) {
