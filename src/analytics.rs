@@ -22,6 +22,7 @@ mod field_state;
 pub mod moments;
 mod optional_fields;
 pub mod recent;
+mod running_sums;
 mod series;
 mod shard;
 mod sliding_counter;

@@ -87,10 +87,10 @@ pub const WINDOW_JUMP_BYTES: usize = 8;
 pub const DEVICE_BYTES: usize = 136;
 
 /// Bytes of a required field of a device, in addition to its values.
-pub const REQUIRED_FIELD_BYTES: usize = 12;
+pub const REQUIRED_FIELD_BYTES: usize = 28;
 
 /// Bytes of an optional field that a device has sent, in addition to its values and timestamps.
-pub const OPTIONAL_FIELD_BYTES: usize = 36;
+pub const OPTIONAL_FIELD_BYTES: usize = 52;
 
 /// Anomalies in `recent` of `/analyze`.
 pub const RECENT_ANOMALIES_MAX: usize = 20;

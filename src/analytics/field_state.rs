@@ -1,5 +1,8 @@
-//! The state of one field of a series, beside its values: its newest score, and its episode.
+//! The state of one field of a series, beside its values: its newest score, its episode, and the
+//! running sums of its window.
 
+use super::moments::Sums;
+use super::running_sums::{LargestSquares, RunningSums};
 use crate::limits;
 
 /// The state of one field. It has no padding, as every device has one for each of its fields.
@@ -7,34 +10,50 @@ use crate::limits;
 pub(super) struct FieldState {
     /// The score of the newest value; NaN if it was not scored.
     z: [u8; 8],
-    /// The values after which an anomaly no longer belongs to the last episode, and in the top bit
-    /// whether the newest value is an anomaly.
-    episode: u32,
+    /// See [`super::running_sums`].
+    first: [u8; 8],
+    second: [u8; 8],
+    /// From the lowest bit on: in 20 bits the values after which an anomaly no longer belongs to
+    /// the last episode, in 11 bits the [`LargestSquares`], and in one bit whether the newest value
+    /// is an anomaly.
+    packed: u32,
 }
 
 /// The bit of an anomalous newest value.
 const NEWEST: u32 = 1 << 31;
 
+/// The place of the largest squares.
+const LARGEST_SHIFT: u32 = 20;
+
+/// The bits of the cool-down.
+const COOLDOWN: u32 = (1 << LARGEST_SHIFT) - 1;
+
+/// The bits of the largest squares.
+const LARGEST: u32 = !(NEWEST | COOLDOWN);
+
 /// The largest cool-down.
-pub(super) const COOLDOWN_MAX: u32 = NEWEST - 1;
+pub(super) const COOLDOWN_MAX: u32 = COOLDOWN;
+
+const _: () = assert!(limits::COOLDOWN_MAX <= COOLDOWN_MAX as usize);
 
 impl FieldState {
     /// The state before the first value.
-    pub(super) const NEW: Self = Self { z: f64::NAN.to_ne_bytes(), episode: 0 };
+    pub(super) const NEW: Self =
+        Self { z: f64::NAN.to_ne_bytes(), first: [0; 8], second: [0; 8], packed: 0 };
 
     /// Sets the score of a value that is no anomaly.
     #[inline(always)]
     pub(super) fn set_calm(&mut self, z: f64) {
         self.z = z.to_ne_bytes();
-        self.episode = (self.episode & COOLDOWN_MAX).saturating_sub(1);
+        self.packed = self.packed & LARGEST | (self.packed & COOLDOWN).saturating_sub(1);
     }
 
     /// Sets the score of an anomaly. Returns true if it begins an episode, which `cooldown` more
     /// values still belong to.
     pub(super) const fn set_anomalous(&mut self, z: f64, cooldown: u32) -> bool {
         self.z = z.to_ne_bytes();
-        let begins = self.episode & COOLDOWN_MAX == 0;
-        self.episode = cooldown | NEWEST;
+        let begins = self.packed & COOLDOWN == 0;
+        self.packed = self.packed & LARGEST | cooldown | NEWEST;
         begins
     }
 
@@ -45,7 +64,32 @@ impl FieldState {
 
     /// Returns true if the newest value is an anomaly.
     pub(super) const fn is_anomalous(self) -> bool {
-        self.episode & NEWEST != 0
+        self.packed & NEWEST != 0
+    }
+}
+
+/// Returns the sums that the states of a window's fields hold.
+#[inline(always)]
+pub(super) fn read_sums<const N: usize>(states: &[FieldState; N]) -> RunningSums<N> {
+    let largest = |state: &FieldState| (state.packed & LARGEST) >> LARGEST_SHIFT;
+    RunningSums {
+        sums: Sums {
+            first: states.each_ref().map(|state| f64::from_ne_bytes(state.first)),
+            second: states.each_ref().map(|state| f64::from_ne_bytes(state.second)),
+        },
+        largest: states.each_ref().map(|state| LargestSquares(largest(state) as u16)),
+    }
+}
+
+/// Stores sums in the states of a window's fields.
+#[inline(always)]
+pub(super) fn write_sums<const N: usize>(states: &mut [FieldState; N], running: &RunningSums<N>) {
+    let RunningSums { sums, largest } = running;
+    let sums = sums.first.iter().zip(&sums.second).zip(largest);
+    for (state, ((first, second), largest)) in states.iter_mut().zip(sums) {
+        state.first = first.to_ne_bytes();
+        state.second = second.to_ne_bytes();
+        state.packed = state.packed & !LARGEST | u32::from(largest.0) << LARGEST_SHIFT;
     }
 }
 

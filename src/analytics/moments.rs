@@ -1,7 +1,6 @@
 //! Moments: the mean and the standard deviation of a window, to nearly the precision of `f64`.
 //!
-//! Running sums are not used: after one spike of 1e12 they stay wrong for ever. Each call passes
-//! once over the values, shifted by one of them:
+//! They follow from two sums over the values, shifted by one of them:
 //!
 //! ```text
 //! S1 = Σ(x − K)    S2 = Σ(x − K)²    mean = K + S1/n    variance = (S2 − S1²/n)/n
@@ -11,6 +10,8 @@
 //! a set of n lies further than √(n − 1) standard deviations from the set's mean, so with K out of
 //! the set that factor is at most n: the relative error stays near n·1e-15, whatever has just left
 //! the window, and one pass is enough. Equal values give a variance of exactly 0.
+//!
+//! `running_sums` keeps both sums from event to event where that costs no more precision.
 
 use crate::limits;
 
@@ -42,11 +43,7 @@ impl<const N: usize> Moments<N> {
     /// not depend on the others.
     pub fn of(values: &[[f64; N]]) -> Option<Self> {
         let shift = *values.first()?;
-        let mut total = Sums::default();
-        for block in values.chunks(BLOCK) {
-            total = total.plus(Sums::of(block, shift));
-        }
-        Some(total.moments(shift, values.len() as f64))
+        Some(Sums::of(values, shift).moments(shift, values.len() as f64))
     }
 
     /// Returns the z-scores of these values: their distance from the means in standard deviations,
@@ -65,11 +62,11 @@ fn score(mean: f64, stddev: f64, value: f64) -> f64 {
     z.clamp(-limits::Z_SCORE_MAX, limits::Z_SCORE_MAX)
 }
 
-/// Sums of shifted values and of their squares, per field.
+/// The sums of shifted values and of their squares, per field.
 #[derive(Clone, Copy)]
-struct Sums<const N: usize> {
-    first: [f64; N],
-    second: [f64; N],
+pub(super) struct Sums<const N: usize> {
+    pub(super) first: [f64; N],
+    pub(super) second: [f64; N],
 }
 
 impl<const N: usize> Default for Sums<N> {
@@ -79,7 +76,13 @@ impl<const N: usize> Default for Sums<N> {
 }
 
 impl<const N: usize> Sums<N> {
-    fn of(block: &[[f64; N]], shift: [f64; N]) -> Self {
+    /// Returns the sums of these values, in one pass.
+    pub(super) fn of(values: &[[f64; N]], shift: [f64; N]) -> Self {
+        let blocks = values.chunks(BLOCK).map(|block| Self::of_block(block, shift));
+        blocks.fold(Self::default(), Self::plus)
+    }
+
+    fn of_block(block: &[[f64; N]], shift: [f64; N]) -> Self {
         let (groups, rest) = block.as_chunks::<LANES>();
         // The sums of all lanes stand side by side, so that two of a single field fit a register.
         let (mut firsts, mut seconds) = ([[0.0; N]; LANES], [[0.0; N]; LANES]);
@@ -104,13 +107,23 @@ impl<const N: usize> Sums<N> {
         self
     }
 
-    fn moments(self, shift: [f64; N], count: f64) -> Moments<N> {
-        let Self { first, second } = self;
+    /// Returns the sums of the squared distances from the means, which rounding may make slightly
+    /// negative, and which are no numbers after an overflow.
+    #[inline(always)]
+    pub(super) fn squares(&self, count: f64) -> [f64; N] {
+        map3(&self.first, &self.second, &self.second, |first, second, _| {
+            second - first * (first / count)
+        })
+    }
+
+    /// Returns the moments of the values.
+    #[inline(always)]
+    pub(super) fn moments(&self, shift: [f64; N], count: f64) -> Moments<N> {
+        let squares = self.squares(count);
         Moments {
-            mean: map3(&shift, &first, &first, |shift, first, _| shift + first / count),
-            stddev: map3(&first, &second, &second, |first, second, _| {
-                // Rounding may make it slightly negative; NaN, of an overflow, stays.
-                let variance = (second - first * (first / count)) / count;
+            mean: map3(&shift, &self.first, &shift, |shift, first, _| shift + first / count),
+            stddev: map3(&squares, &shift, &shift, |squares, _, _| {
+                let variance = squares / count;
                 // An infinite one, of squares that are too large, is no number either.
                 let variance = variance + 0.0 * variance;
                 if variance < 0.0 { 0.0 } else { variance.sqrt() }

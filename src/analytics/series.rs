@@ -4,10 +4,9 @@
 //! larger than 7. Anomalous values are added too, so that a shift of the level is learnt and does
 //! not raise anomalies for ever.
 
-use std::hint::black_box;
 use std::ops::Range;
 
-use super::field_state::FieldState;
+use super::field_state::{FieldState, read_sums, write_sums};
 use super::moments::Moments;
 use super::window::{Row, Window};
 use crate::schema::{Field, Schema};
@@ -82,9 +81,9 @@ pub(super) fn apply<const N: usize>(
     values: &[f64; N],
     timestamp_ms: i64,
 ) -> Option<Anomalous<N>> {
-    // A prefetch: without it the wait for this memory would begin after the wait for the values.
-    black_box(window.next_offset(row.offsets));
-    let moments = rules.moments(window.values(row.values));
+    let mut sums = read_sums(row.states);
+    let held = window.values(row.values);
+    let moments = (held.len() >= rules.min_samples).then(|| sums.moments(held)).flatten();
     let z = moments.map_or([f64::NAN; N], |moments| moments.scores(*values));
     let is_calm = z.iter().all(|z| !rules.is_far(*z));
     let anomalous = if is_calm {
@@ -95,7 +94,13 @@ pub(super) fn apply<const N: usize>(
     } else {
         moments.and_then(|moments| apply_far(rules, row.states, first, values, z, moments))
     };
+    let replaced = window.replaced(row.values);
     window.push(row, *values, timestamp_ms);
+    match replaced {
+        Some((shift, old)) => sums.replace(&shift, &old, values),
+        None => sums.begin_lap(window.values(row.values)),
+    }
+    write_sums(row.states, &sums);
     anomalous
 }
 

@@ -82,9 +82,17 @@ impl Window {
         Some(usize::from(self.next).checked_sub(1).unwrap_or(last))
     }
 
-    /// Returns the offset in the place that the next event will take.
-    pub(super) fn next_offset(&self, offsets: &[u32]) -> Option<u32> {
-        offsets.get(usize::from(self.next)).copied()
+    /// Returns the values in the first place and in the place that the next event will take; `None`
+    /// if that is the first place itself. While a place is free, the first value stands for it.
+    #[inline(always)]
+    pub(super) fn replaced<const N: usize>(
+        &self,
+        row: &[[f64; N]],
+    ) -> Option<([f64; N], [f64; N])> {
+        let first = *row.first().filter(|_| self.next > 0)?;
+        let is_full = self.count() == row.len();
+        let old = row.get(usize::from(self.next)).filter(|_| is_full);
+        Some((first, old.copied().unwrap_or(first)))
     }
 
     /// Adds an event; it replaces the oldest one if the window is full.
