@@ -14,6 +14,7 @@
 
 pub mod anomaly;
 mod anomaly_records;
+mod counts;
 mod device;
 mod device_index;
 mod device_quota;

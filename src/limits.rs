@@ -90,7 +90,7 @@ pub const DEVICE_BYTES: usize = 136;
 pub const REQUIRED_FIELD_BYTES: usize = 28;
 
 /// Bytes of an optional field that a device has sent, in addition to its values and timestamps.
-pub const OPTIONAL_FIELD_BYTES: usize = 52;
+pub const OPTIONAL_FIELD_BYTES: usize = 48;
 
 /// Anomalies in `recent` of `/analyze`.
 pub const RECENT_ANOMALIES_MAX: usize = 20;

@@ -49,10 +49,12 @@ impl RecentAnomaly {
     /// no device has, the start is kept.
     pub(super) fn new(order: OrderKey, point: Point, device_id: Option<&[u8]>) -> Self {
         let mut id = [0; limits::DEVICE_ID_BYTES_MAX];
+        let sent = device_id.unwrap_or_default();
+        let sent = sent.get(..id.len()).unwrap_or(sent);
         let mut id_bytes = 0;
-        for (place, &byte) in id.iter_mut().zip(device_id.unwrap_or_default()) {
-            *place = byte;
-            id_bytes += 1;
+        if let Some(place) = id.get_mut(..sent.len()) {
+            place.copy_from_slice(sent);
+            id_bytes = sent.len() as u8;
         }
         Self { order, point, id_bytes, id }
     }
@@ -72,49 +74,68 @@ impl Ordered for RecentAnomaly {
     }
 }
 
-/// The last [`limits::RECENT_ANOMALIES_MAX`] anomalies of a shard by their order keys, unsorted.
-pub(super) struct RecentAnomalies(Vec<RecentAnomaly>);
+/// The last [`limits::RECENT_ANOMALIES_MAX`] anomalies of a shard by their order keys.
+pub(super) struct RecentAnomalies {
+    /// A ring in the order of the keys. It is not full while the oldest is the first.
+    items: Vec<RecentAnomaly>,
+    /// The place of the oldest.
+    oldest: usize,
+    /// The key of the newest.
+    newest: OrderKey,
+}
 
 impl RecentAnomalies {
     pub(super) fn new() -> Self {
-        Self(Vec::with_capacity(limits::RECENT_ANOMALIES_MAX))
+        let items = Vec::with_capacity(limits::RECENT_ANOMALIES_MAX);
+        Self { items, oldest: 0, newest: OrderKey::default() }
     }
 
     /// Adds an anomaly; the oldest of too many is dropped. That may be the new one itself, because
     /// the turns of cores overlap.
     pub(super) fn insert(&mut self, anomaly: RecentAnomaly) {
-        if self.0.len() < limits::RECENT_ANOMALIES_MAX {
-            self.0.push(anomaly);
-        } else if let Some(oldest) = self.0.iter_mut().min_by_key(|latest| latest.order)
-            && oldest.order < anomaly.order
-        {
-            *oldest = anomaly;
+        if anomaly.order <= self.newest {
+            return self.insert_late(anomaly);
         }
+        self.newest = anomaly.order;
+        if self.items.len() < limits::RECENT_ANOMALIES_MAX {
+            self.items.push(anomaly);
+        } else if let Some(oldest) = self.items.get_mut(self.oldest) {
+            *oldest = anomaly;
+            self.oldest = (self.oldest + 1) % limits::RECENT_ANOMALIES_MAX;
+        }
+    }
+
+    /// Adds an anomaly that is not newer than all others.
+    #[cold]
+    fn insert_late(&mut self, anomaly: RecentAnomaly) {
+        self.items.rotate_left(self.oldest);
+        self.oldest = 0;
+        let is_full = self.items.len() == limits::RECENT_ANOMALIES_MAX;
+        match self.items.first_mut().filter(|_| is_full) {
+            None => self.items.push(anomaly),
+            Some(oldest) if oldest.order < anomaly.order => *oldest = anomaly,
+            Some(_) => return,
+        }
+        self.items.sort_unstable_by_key(|anomaly| anomaly.order);
+        self.newest = self.newest.max(anomaly.order);
     }
 
     /// Appends a copy of them to `target`.
     pub(super) fn copy_to(&self, target: &mut Vec<RecentAnomaly>) {
-        target.extend_from_slice(&self.0);
+        target.extend_from_slice(&self.items);
     }
 
     /// Returns the number of entries for which memory is allocated.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.0.capacity()
+        self.items.capacity()
     }
-}
-
-/// A reference to a device: its slot, and the slot's generation, which each new device increments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SlotHandle {
-    pub(super) slot: u32,
-    pub(super) generation: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     point: Point,
-    handle: SlotHandle,
+    slot: u32,
     previous: u32,
 }
 
@@ -135,11 +156,11 @@ impl AnomalyLog {
         }
     }
 
-    /// Adds an anomaly of a device whose newest so far is `previous` (any number if it has none).
-    /// Returns the number of the new one.
-    pub(super) fn push(&mut self, handle: SlotHandle, previous: u32, point: Point) -> u32 {
+    /// Adds an anomaly of the device in a slot, whose newest so far is `previous` (any number if it
+    /// has none). Returns the number of the new one.
+    pub(super) fn push(&mut self, slot: u32, previous: u32, point: Point) -> u32 {
         let number = self.next;
-        let entry = Entry { point, handle, previous };
+        let entry = Entry { point, slot, previous };
         match self.entries.get_mut(index_of(number)) {
             Some(oldest) => *oldest = entry,
             None => self.entries.push(entry),
@@ -148,27 +169,34 @@ impl AnomalyLog {
         number
     }
 
-    /// Returns the anomalies of a device that are still in the log, newest first, at most
-    /// [`limits::RECENT_ANOMALIES_MAX`].
-    pub(super) fn recent(&self, handle: SlotHandle, newest: u32) -> impl Iterator<Item = Point> {
+    /// Returns the anomalies of the device in a slot that are still in the log, newest first, at
+    /// most [`limits::RECENT_ANOMALIES_MAX`]. The device has had so many `points` and no more: the
+    /// others of its slot belong to devices before it.
+    pub(super) fn recent(
+        &self,
+        slot: u32,
+        newest: u32,
+        points: u64,
+    ) -> impl Iterator<Item = Point> {
         let mut number = newest;
+        let count = usize::try_from(points).unwrap_or(usize::MAX);
         let mut age_before = 0;
         std::iter::from_fn(move || {
             // A number is followed only if it leads back in time, to an entry that is still in the
-            // log and belongs to this device: the first entry's `previous` may be any number.
+            // log and belongs to this device: numbers wrap around.
             let age = self.next.wrapping_sub(number) as usize;
             if age <= age_before || age > self.entries.len() {
                 return None;
             }
             let entry = self.entries.get(index_of(number))?;
-            if entry.handle != handle {
+            if entry.slot != slot {
                 return None;
             }
             number = entry.previous;
             age_before = age;
             Some(entry.point)
         })
-        .take(limits::RECENT_ANOMALIES_MAX)
+        .take(count.min(limits::RECENT_ANOMALIES_MAX))
     }
 
     /// Returns the number of entries for which memory is allocated.
@@ -204,10 +232,6 @@ mod tests {
         }
     }
 
-    fn handle(slot: usize, generation: u32) -> SlotHandle {
-        SlotHandle { slot: u32::try_from(slot).unwrap(), generation }
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
@@ -221,25 +245,25 @@ mod tests {
             // The ring fills from its first index on.
             log.next -= u32::try_from(index_of(start)).unwrap();
             let mut newest = [0_u32; 5];
-            let mut generation = [0_u32; 5];
+            let mut points = [0_u64; 5];
             let mut all: Vec<(usize, f64)> = Vec::new();
             for (slot, count, fresh) in runs {
                 if fresh == 0 {
-                    generation[slot] += 1;
+                    points[slot] = 0;
                     all.iter_mut().filter(|a| a.0 == slot).for_each(|a| a.0 = 99);
                 }
                 for _ in 0..count {
                     let value = all.len() as f64;
-                    let device = handle(slot, generation[slot]);
-                    newest[slot] = log.push(device, newest[slot], point(value));
+                    newest[slot] = log.push(slot as u32, newest[slot], point(value));
+                    points[slot] += 1;
                     all.push((slot, value));
                 }
                 let kept = all.len().saturating_sub(limits::ANOMALY_LOG_ENTRIES);
                 for slot in 0..5 {
                     let expected: Vec<f64> = all[kept..].iter().rev()
                         .filter(|a| a.0 == slot).map(|a| a.1).take(20).collect();
-                    let found: Vec<f64> = log.recent(handle(slot, generation[slot]), newest[slot])
-                        .map(|p| p.value).collect();
+                    let found: Vec<f64> =
+                        log.recent(slot as u32, newest[slot], points[slot]).map(|p| p.value).collect();
                     prop_assert_eq!(found, expected);
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::anomaly::{AnomalyLog, Point, RecentAnomalies, RecentAnomaly, SlotHandle};
+use super::anomaly::{AnomalyLog, Point, RecentAnomalies, RecentAnomaly};
 use super::device::Device;
 use super::recent::OrderKey;
 use super::series::Anomalous;
@@ -65,7 +65,6 @@ impl AnomalyRecords {
         points: &mut Vec<Point>,
     ) {
         let Arrival { event, slot, receiving, now } = *arrival;
-        let handle = SlotHandle { slot, generation: device.generation };
         let Anomalous { z, moments, .. } = anomalous;
         for at in (0..N).filter(|at| anomalous.fields >> at & 1 == 1) {
             let pick = |all: &[f64]| all.get(at).copied().unwrap_or_default();
@@ -81,10 +80,8 @@ impl AnomalyRecords {
                 z: pick(z),
             };
             let episodes = u64::from(anomalous.opened >> at & 1);
-            device.points += 1;
-            device.episodes += episodes;
             device.last_minute.record(now.mono_ns);
-            device.newest_anomaly = self.log.push(handle, device.newest_anomaly, point);
+            device.newest_anomaly = self.log.push(slot, device.newest_anomaly, point);
             let order = OrderKey {
                 mono_ns: now.mono_ns,
                 core: receiving.number,

@@ -1,7 +1,7 @@
 //! A device's record: what a shard keeps of it beside its values.
 
+use super::counts::Counts;
 use super::device_index::DeviceId;
-use super::optional_fields::FirstOptional;
 use super::sliding_counter::SlidingCounter;
 use super::window::Window;
 use crate::limits;
@@ -12,23 +12,18 @@ use percore::clock::Now;
 pub(super) struct Device {
     pub(super) id: DeviceId,
     pub(super) seen_ns: u64,
-    pub(super) generation: u32,
     pub(super) newest_anomaly: u32,
-    pub(super) optional: FirstOptional,
     pub(super) last_minute: SlidingCounter<6>,
-    pub(super) accepted: u64,
-    pub(super) points: u64,
-    pub(super) episodes: u64,
+    pub(super) counts: Counts,
     pub(super) window: Window,
 }
 
 impl Device {
-    /// Counts an event at this time.
+    /// Marks that the device was seen at this time.
     #[inline(always)]
-    pub(super) fn take_event(&mut self, now: Now) {
+    pub(super) fn see(&mut self, now: Now) {
         // Cores read the clock before they take the lock, so the time may be an earlier one.
         self.seen_ns = self.seen_ns.max(now.mono_ns);
-        self.accepted += 1;
     }
 
     /// Returns the record of a device without events.
@@ -36,13 +31,9 @@ impl Device {
         Self {
             id,
             seen_ns,
-            generation: 0,
             newest_anomaly: 0,
-            optional: FirstOptional::NONE,
             last_minute: SlidingCounter::new(),
-            accepted: 0,
-            points: 0,
-            episodes: 0,
+            counts: Counts::NONE,
             window: Window::EMPTY,
         }
     }

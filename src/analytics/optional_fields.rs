@@ -22,25 +22,32 @@ pub(super) struct OptionalField {
     next: u32,
 }
 
-/// The first slot of a device's optional fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FirstOptional(u32);
-
-impl FirstOptional {
-    /// No field.
-    pub(super) const NONE: Self = Self(NO_SLOT);
-}
-
 /// The optional fields of all devices of a shard.
 pub(super) struct OptionalFields {
+    /// For each device the slot of its first field, or [`NO_SLOT`]; none if the schema has no
+    /// optional fields.
+    firsts: Slots<u32>,
+    is_used: bool,
     slots: Slots<OptionalField>,
     free: Vec<u32>,
 }
 
 impl OptionalFields {
-    /// Returns the memory of windows of so many events, which is none yet.
-    pub(super) const fn new(window: usize) -> Self {
-        Self { slots: Slots::new(window, 1), free: Vec::new() }
+    /// Returns the memory of the windows under these rules, which is none yet.
+    pub(super) fn new(rules: &Rules) -> Self {
+        Self {
+            firsts: Slots::new(0, 0),
+            is_used: !rules.schema.optional().is_empty(),
+            slots: Slots::new(rules.window, 1),
+            free: Vec::new(),
+        }
+    }
+
+    /// Adds a device without any field. Devices have the numbers of their slots.
+    pub(super) fn add_device(&mut self) {
+        if self.is_used {
+            self.firsts.push(NO_SLOT);
+        }
     }
 
     /// Scores the optional fields of an event, `bits` of its set, and adds them to their windows. A
@@ -49,14 +56,14 @@ impl OptionalFields {
     pub(super) fn apply(
         &mut self,
         rules: &Rules,
-        first: &mut FirstOptional,
+        device: u32,
         event: &Event<'_>,
         mut bits: u16,
         mut found: impl FnMut(usize, &Anomalous<1>),
     ) {
         // The slot before `at`, whose link leads there.
         let mut before = NO_SLOT;
-        let mut at = first.0;
+        let mut at = self.first(device);
         while bits != 0 {
             let field = bits.trailing_zeros() as usize;
             let held = self.slots.record(at).map(|held| (usize::from(held.field), held.next));
@@ -68,9 +75,10 @@ impl OptionalFields {
                 let Some(slot) = self.insert(field, at) else {
                     return;
                 };
-                match self.slots.record_mut(before) {
-                    Some(before) => before.next = slot,
-                    None => first.0 = slot,
+                match (self.slots.record_mut(before), self.firsts.record_mut(device)) {
+                    (Some(before), _) => before.next = slot,
+                    (None, Some(first)) => *first = slot,
+                    (None, None) => return,
                 }
                 at = slot;
             }
@@ -102,9 +110,14 @@ impl OptionalFields {
         }
     }
 
+    fn first(&self, device: u32) -> u32 {
+        self.firsts.record(device).copied().unwrap_or(NO_SLOT)
+    }
+
     /// Frees all fields of a device.
-    pub(super) fn free(&mut self, first: &mut FirstOptional) {
-        let mut at = std::mem::replace(&mut first.0, NO_SLOT);
+    pub(super) fn free(&mut self, device: u32) {
+        let first = self.firsts.record_mut(device);
+        let mut at = first.map_or(NO_SLOT, |first| std::mem::replace(first, NO_SLOT));
         while let Some(held) = self.slots.record(at) {
             let next = held.next;
             self.slots.clear(at);
@@ -114,11 +127,8 @@ impl OptionalFields {
     }
 
     /// Returns the fields of a device with their indexes.
-    pub(super) fn of(
-        &self,
-        first: FirstOptional,
-    ) -> impl Iterator<Item = (usize, Slot<'_, OptionalField>)> {
-        let mut at = first.0;
+    pub(super) fn of(&self, device: u32) -> impl Iterator<Item = (usize, Slot<'_, OptionalField>)> {
+        let mut at = self.first(device);
         iter::from_fn(move || {
             let slot = self.slots.read(at)?;
             at = slot.record.next;
@@ -129,7 +139,7 @@ impl OptionalFields {
     /// Returns the number of slots for which memory is allocated.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.slots.capacity() + self.free.capacity()
+        self.firsts.capacity() + self.slots.capacity() + self.free.capacity()
     }
 }
 
@@ -164,8 +174,8 @@ mod tests {
             events in prop::collection::vec((0..2_usize, any::<u16>()), 0..40),
         ) {
             let rules = rules(16);
-            let mut optional = OptionalFields::new(rules.window);
-            let mut devices = [FirstOptional::NONE; 2];
+            let mut optional = OptionalFields::new(&rules);
+            (0..2).for_each(|_| optional.add_device());
             let mut sent = [const { [const { Vec::new() }; 16] }; 2];
             for (number, (device, bits)) in events.into_iter().enumerate() {
                 let values: Vec<f64> = (0..16).map(|field| (number * 16 + field) as f64).collect();
@@ -174,16 +184,16 @@ mod tests {
                     values: &values,
                     ..Event::default()
                 };
-                optional.apply(&rules, &mut devices[device], &event, bits, |_, _| {});
+                optional.apply(&rules, device as u32, &event, bits, |_, _| {});
                 for field in (0..16).filter(|field| bits >> field & 1 == 1) {
                     let held: &mut Vec<f64> = &mut sent[device][field];
                     held.push(values[field]);
                     held.drain(..held.len().saturating_sub(3));
                 }
             }
-            for (first, sent) in devices.iter().zip(&sent) {
+            for (device, sent) in (0..).zip(&sent) {
                 let found: Vec<_> = optional
-                    .of(*first)
+                    .of(device)
                     .map(|(field, slot)| {
                         let mut values = slot.values[..slot.record.window.count()].to_vec();
                         values.sort_by(f64::total_cmp);
@@ -196,12 +206,12 @@ mod tests {
             }
             // What is freed is used again, and brings nothing along.
             let capacity = optional.slots.len();
-            devices.iter_mut().for_each(|first| optional.free(first));
+            (0..2).for_each(|device| optional.free(device));
             prop_assert_eq!(optional.free.len(), capacity);
-            prop_assert!(devices.iter().all(|first| optional.of(*first).next().is_none()));
+            prop_assert!((0..2).all(|device| optional.of(device).next().is_none()));
             let event = Event { values: &[7.0], ..Event::default() };
-            optional.apply(&rules, &mut devices[0], &event, 1, |_, _| {});
-            let (field, slot) = optional.of(devices[0]).next().unwrap();
+            optional.apply(&rules, 0, &event, 1, |_, _| {});
+            let (field, slot) = optional.of(0).next().unwrap();
             let score = slot.states[0].score();
             prop_assert_eq!((field, slot.record.window.count(), score), (0, 1, None));
             prop_assert_eq!(optional.slots.len(), capacity.max(1));

@@ -70,6 +70,13 @@ pub(super) struct Anomalous<const N: usize> {
     pub(super) moments: Moments<N>,
 }
 
+impl<const N: usize> Anomalous<N> {
+    /// Returns the number of anomalous fields, and of those that began an episode.
+    pub(super) const fn counts(&self) -> [u32; 2] {
+        [self.fields.count_ones(), self.opened.count_ones()]
+    }
+}
+
 /// Scores the values of an event and adds them to the window. `first` is the index of the first of
 /// the fields. Returns the anomalies, if there are any.
 #[inline(always)]

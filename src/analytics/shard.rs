@@ -3,14 +3,15 @@
 //! A device is found by its borrowed id and owns a slot. Slots are reused. Counts belong to the
 //! shard, so they do not fall when a device expires. Events of known devices do not allocate.
 
-use super::anomaly::{Point, RecentAnomaly, SlotHandle};
+use super::anomaly::{Point, RecentAnomaly};
 use super::anomaly_records::{AnomalyRecords, Arrival, ReceivingCore};
+use super::counts::Carries;
 use super::device::Device;
 use super::device_index::{DeviceId, DeviceIndex};
 use super::device_quota::DeviceQuota;
 use super::expiry::ExpirySweep;
 use super::optional_fields::OptionalFields;
-use super::series::{self, Rules};
+use super::series::{self, Anomalous, Rules};
 use super::slots::Slots;
 use super::summary::{DeviceSnapshot, FieldSnapshot, PartialSummary};
 use crate::limits::FIELDS_MAX;
@@ -60,6 +61,7 @@ pub(super) struct Shard {
     /// The slots of devices, with their required fields.
     slots: Slots<Device>,
     optional: OptionalFields,
+    carries: Carries,
     index: DeviceIndex,
     free: Vec<u32>,
     expiry: ExpirySweep,
@@ -70,13 +72,16 @@ impl Shard {
     /// Returns a shard without devices.
     pub(super) fn new(rules: Rules, ttl_ns: u64) -> Self {
         let mut slots = Slots::new(rules.window, rules.schema.required().len());
+        let mut optional = OptionalFields::new(&rules);
         slots.push(Device::new(DeviceId::EMPTY, VACANT));
+        optional.add_device();
         Self {
             rules,
             required: rules.schema.required().len(),
             optional_bits: !rules.schema.required_set().bits(),
             slots,
-            optional: OptionalFields::new(rules.window),
+            optional,
+            carries: Carries::new(),
             index: DeviceIndex::new(),
             free: Vec::new(),
             expiry: ExpirySweep::new(ttl_ns, ANONYMOUS + 1),
@@ -124,7 +129,9 @@ impl Shard {
                 if self.expiry.is_expired(device.seen_ns, arrival.now.mono_ns) {
                     self.reset(arrival.slot);
                 }
-                self.slots.record_mut(arrival.slot)?.take_event(arrival.now);
+                let device = self.slots.record_mut(arrival.slot)?;
+                device.see(arrival.now);
+                device.counts.add([1, 0, 0], arrival.slot, &mut self.carries);
                 Some(false)
             }
             1 => self.apply_required::<1>(arrival, points),
@@ -157,10 +164,12 @@ impl Shard {
             self.reset(arrival.slot);
             (device, row) = self.slots.write::<N>(arrival.slot)?;
         }
-        device.take_event(arrival.now);
+        device.see(arrival.now);
         let (window, timestamp_ms) = (&mut device.window, arrival.event.timestamp_ms);
         let values = arrival.event.values.first_chunk()?;
         let anomalous = series::apply(&self.rules, window, &mut row, 0, values, timestamp_ms);
+        let [found, opened] = anomalous.as_ref().map_or([0; 2], Anomalous::counts);
+        device.counts.add([1, found, opened], arrival.slot, &mut self.carries);
         if let Some(anomalous) = anomalous {
             self.anomalies.add(self.rules.schema, arrival, device, 0, &anomalous, points);
         }
@@ -174,15 +183,15 @@ impl Shard {
         bits: u16,
         points: &mut Vec<Point>,
     ) -> Option<bool> {
-        let Self { rules, slots, optional, anomalies, .. } = self;
-        let device = slots.record_mut(arrival.slot)?;
-        let mut first = device.optional;
+        let Self { rules, slots, optional, carries, anomalies, .. } = self;
+        let (device, slot) = (slots.record_mut(arrival.slot)?, arrival.slot);
         let mut is_anomalous = false;
-        optional.apply(rules, &mut first, arrival.event, bits, |field, anomalous| {
+        optional.apply(rules, slot, arrival.event, bits, |field, anomalous| {
+            let [found, opened] = anomalous.counts();
+            device.counts.add([0, found, opened], slot, carries);
             anomalies.add(rules.schema, arrival, device, field, anomalous, points);
             is_anomalous = true;
         });
-        device.optional = first;
         Some(is_anomalous)
     }
 
@@ -211,7 +220,11 @@ impl Shard {
                 device.seen_ns = now_ns;
                 slot
             }
-            None => self.slots.push(Device::new(id, now_ns))?,
+            None => {
+                let slot = self.slots.push(Device::new(id, now_ns))?;
+                self.optional.add_device();
+                slot
+            }
         };
         self.index.insert(key.hash, slot);
         self.expiry.add(core, now_ns);
@@ -223,11 +236,11 @@ impl Shard {
     #[cold]
     fn reset(&mut self, slot: u32) {
         self.slots.clear(slot);
+        self.optional.free(slot);
+        self.carries.remove(&slot);
         if let Some(device) = self.slots.record_mut(slot) {
-            self.optional.free(&mut device.optional);
             let id = std::mem::replace(&mut device.id, DeviceId::EMPTY);
-            let generation = device.generation.wrapping_add(1);
-            *device = Device { generation, ..Device::new(id, 0) };
+            *device = Device::new(id, 0);
         }
     }
 
@@ -268,17 +281,17 @@ impl Shard {
         for (at, field) in fields.iter_mut().enumerate().take(row.states.len()) {
             field.fill(&device.window, &row, at);
         }
-        for (field, row) in self.optional.of(device.optional) {
+        for (field, row) in self.optional.of(slot) {
             if let Some(field) = fields.get_mut(field) {
                 field.fill(&row.record.window, &row, 0);
             }
         }
-        let handle = SlotHandle { slot, generation: device.generation };
-        recent.extend(self.anomalies.log.recent(handle, device.newest_anomaly));
+        let [accepted, points, episodes] = device.counts.totals(slot, &self.carries);
+        recent.extend(self.anomalies.log.recent(slot, device.newest_anomaly, points));
         Some(DeviceSnapshot {
-            accepted: device.accepted,
-            points: device.points,
-            episodes: device.episodes,
+            accepted,
+            points,
+            episodes,
             last_minute: device.last_minute.count(now_ns),
         })
     }

@@ -34,15 +34,16 @@ pub(super) struct Row<'a, const N: usize> {
 /// The cursors of one ring buffer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
-    /// The time from which the offsets count, or [`NO_BASE`].
-    base_ms: i64,
+    /// The time from which the offsets count, or [`NO_BASE`], in milliseconds; as bytes, which need
+    /// no padding behind them.
+    base_ms: [u8; 8],
     count: u16,
     next: u16,
 }
 
 /// The base of a window without offsets: it is empty, or its timestamps are wide. Every timestamp
 /// is too far from it for an offset.
-const NO_BASE: i64 = i64::MAX;
+const NO_BASE: [u8; 8] = i64::MAX.to_ne_bytes();
 
 /// The largest offset.
 const OFFSET_MS_MAX: i64 = u32::MAX as i64;
@@ -50,6 +51,10 @@ const OFFSET_MS_MAX: i64 = u32::MAX as i64;
 impl Window {
     /// A window without events.
     pub(super) const EMPTY: Self = Self { base_ms: NO_BASE, count: 0, next: 0 };
+
+    const fn base_ms(&self) -> i64 {
+        i64::from_ne_bytes(self.base_ms)
+    }
 
     /// Returns the number of events.
     pub(super) const fn count(&self) -> usize {
@@ -67,7 +72,7 @@ impl Window {
 
     /// Returns the timestamps of a row that is not wide.
     fn times(&self, offsets: &[u32]) -> impl Iterator<Item = i64> {
-        let base_ms = self.base_ms;
+        let base_ms = self.base_ms();
         offsets.iter().take(self.count()).map(move |&offset| base_ms + i64::from(offset))
     }
 
@@ -109,7 +114,7 @@ impl Window {
         };
         *value = values;
         // A difference that wraps around is out of range as well.
-        match u32::try_from(timestamp_ms.wrapping_sub(self.base_ms)) {
+        match u32::try_from(timestamp_ms.wrapping_sub(self.base_ms())) {
             Ok(since_base) => *offset = since_base,
             Err(_) => self.rebase(row, at, timestamp_ms),
         }
@@ -123,7 +128,7 @@ impl Window {
     fn rebase<const N: usize>(&mut self, row: &mut Row<'_, N>, at: usize, timestamp_ms: i64) {
         if self.count == 0 {
             let middle = OFFSET_MS_MAX / 2;
-            self.base_ms = timestamp_ms.saturating_sub(middle);
+            self.base_ms = timestamp_ms.saturating_sub(middle).to_ne_bytes();
             if let Some(offset) = row.offsets.get_mut(at) {
                 *offset = middle as u32;
             }
@@ -145,10 +150,11 @@ impl Window {
             row.wide.insert(row.slot, times);
             return;
         }
-        self.base_ms = from_ms.saturating_sub(margin_ms / 2);
+        let base_ms = from_ms.saturating_sub(margin_ms / 2);
+        self.base_ms = base_ms.to_ne_bytes();
         for (offset, time) in row.offsets.iter_mut().zip(times) {
             // A place that is not used may hold anything.
-            *offset = u32::try_from(time.wrapping_sub(self.base_ms)).unwrap_or_default();
+            *offset = u32::try_from(time.wrapping_sub(base_ms)).unwrap_or_default();
         }
     }
 }
