@@ -103,7 +103,7 @@ impl Analytics {
                 .map_or(COOLDOWN_MAX, |cooldown| cooldown.min(COOLDOWN_MAX)),
             schema: settings.schema,
         };
-        let shard = || Shard::new(rules, settings.device_ttl_ns);
+        let shard = |ids: &IdHasher| Shard::new(rules, settings.device_ttl_ns, ids.clone());
         let core = |number| CoreState {
             number,
             anomalies: AtomicU64::new(0),
@@ -112,10 +112,10 @@ impl Analytics {
         };
         Self {
             rules,
-            ids,
             quota: CachePadded::new(DeviceQuota::new(settings.devices_max, settings.device_ttl_ns)),
-            shards: (0..cores).map(|_| CachePadded::new(Mutex::new(shard()))).collect(),
+            shards: (0..cores).map(|_| CachePadded::new(Mutex::new(shard(&ids)))).collect(),
             cores: (0_u32..).take(cores).map(|number| CachePadded::new(core(number))).collect(),
+            ids,
         }
     }
 
@@ -242,7 +242,7 @@ impl Analytics {
                 if may_free_ns > now_ns {
                     return ScanResult::NoneUntil(may_free_ns);
                 }
-                let freed = held.sweep_step(core, now_ns, &self.ids).freed;
+                let freed = held.sweep_step(core, now_ns).freed;
                 if freed > 0 {
                     return ScanResult::Freed(freed);
                 }
@@ -260,7 +260,7 @@ impl Analytics {
         for _ in 0..STEPS_PER_CALL {
             // The lock is released between steps, so that other cores do not wait for the sweep.
             let mut held = shard.lock();
-            let swept = held.sweep_step(core, now_ns, &self.ids);
+            let swept = held.sweep_step(core, now_ns);
             due_ns = held.sweep_due_ns(core);
             drop(held);
             self.quota.release(swept.freed);

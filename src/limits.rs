@@ -84,7 +84,7 @@ pub const WINDOW_JUMP_BYTES: usize = 8;
 
 /// Bytes of a device with an id of up to 22 bytes, in addition to its fields; a longer id adds its
 /// length. Memory is allocated for 64 devices at a time.
-pub const DEVICE_BYTES: usize = 136;
+pub const DEVICE_BYTES: usize = 100;
 
 /// Bytes of a required field of a device, in addition to its values.
 pub const REQUIRED_FIELD_BYTES: usize = 28;

@@ -39,5 +39,5 @@ impl Device {
     }
 }
 
-// A device takes this record and at most 21 bytes of the index, in addition to its fields.
-const _: () = assert!(size_of::<Device>() + 21 <= limits::DEVICE_BYTES);
+// A device takes this record and at most 12 bytes of the index, in addition to its fields.
+const _: () = assert!(size_of::<Device>() + 12 <= limits::DEVICE_BYTES);

@@ -12,8 +12,9 @@ const SHORT_BYTES: usize = 22;
 const ENTRIES_MIN: usize = 64;
 
 /// Buckets of the old table that are moved with each insertion. The new table takes as many further
-/// insertions as the old one had entries; an eighth of those is enough to empty the old one.
-const BUCKETS_PER_INSERT: usize = 16;
+/// insertions as the old one had entries, so that a half of those empties the old one. To move a
+/// device costs a cache miss, because its id is hashed again.
+const BUCKETS_PER_INSERT: usize = 4;
 
 /// A device id that is owned by its device.
 #[derive(Clone, Debug)]
@@ -68,31 +69,22 @@ fn is_equal(one: &[u8], other: &[u8]) -> bool {
     }
 }
 
-/// An entry of the table. It keeps the hash, because hashing the id again when the table grows
-/// would cost a cache miss per device.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    slot: u32,
-    tag: u32,
+/// Returns 64 bits of hash: the table uses the lowest ones for the bucket and the highest seven for
+/// the first comparison. The upper half is the same in most devices of a shard.
+fn table_hash(hash: IdHash) -> u64 {
+    let tag = u64::from(hash.tag());
+    tag << 32 | tag
 }
 
-impl Entry {
-    /// Returns 64 bits of hash: the table uses the lowest ones for the bucket and the highest seven
-    /// for the first comparison.
-    fn spread(tag: u32) -> u64 {
-        u64::from(tag) << 32 | u64::from(tag)
-    }
-}
-
-/// The slots of a shard's devices, by id.
+/// The slots of a shard's devices, by id. Ids and hashes are not here but with the devices.
 ///
 /// The table is as small as its devices allow, so that it stays in the cache. It grows
-/// incrementally, as Redis's does: new entries go to a larger table, and each of them moves some
-/// old entries along, so that no event waits at the shard's lock until all are moved.
+/// incrementally, as Redis's does: new slots go to a larger table, and each of them moves some old
+/// ones along, so that no event waits at the shard's lock until all are moved.
 pub(super) struct DeviceIndex {
-    table: HashTable<Entry>,
-    /// The entries that are not moved yet, from bucket `moved` on.
-    old: HashTable<Entry>,
+    table: HashTable<u32>,
+    /// The slots that are not moved yet, from bucket `moved` on.
+    old: HashTable<u32>,
     moved: usize,
 }
 
@@ -109,31 +101,27 @@ impl DeviceIndex {
 
     /// Returns the slot with this hash for which `is` returns true.
     pub(super) fn find(&self, hash: IdHash, is: impl Fn(u32) -> bool) -> Option<u32> {
-        let tag = hash.tag();
-        let find_in = |table: &HashTable<Entry>| {
-            let is_it = |entry: &Entry| entry.tag == tag && is(entry.slot);
-            table.find(Entry::spread(tag), is_it).map(|entry| entry.slot)
-        };
+        let hash = table_hash(hash);
+        let find_in = |table: &HashTable<u32>| table.find(hash, |slot| is(*slot)).copied();
         let found = find_in(&self.table);
         if found.is_some() || self.old.is_empty() { found } else { find_in(&self.old) }
     }
 
-    /// Adds an id that is not in the index.
-    pub(super) fn insert(&mut self, hash: IdHash, slot: u32) {
+    /// Adds an id that is not in the index. `hash_of` returns the hashes of those that are.
+    pub(super) fn insert(&mut self, hash: IdHash, slot: u32, hash_of: impl Fn(u32) -> IdHash) {
         if self.table.len() == self.table.capacity() && self.old.is_empty() {
             let entries = (2 * self.table.len()).max(ENTRIES_MIN);
             self.old = std::mem::replace(&mut self.table, HashTable::with_capacity(entries));
             self.moved = 0;
         }
-        self.move_some();
-        let tag = hash.tag();
-        self.insert_entry(Entry { slot, tag });
+        self.move_some(&hash_of);
+        self.insert_slot(hash, slot, &hash_of);
     }
 
     /// Removes the id of this slot.
     pub(super) fn remove(&mut self, hash: IdHash, slot: u32) {
         for table in [&mut self.table, &mut self.old] {
-            if let Ok(entry) = table.find_entry(Entry::spread(hash.tag()), |e| e.slot == slot) {
+            if let Ok(entry) = table.find_entry(table_hash(hash), |entry| *entry == slot) {
                 entry.remove();
                 break;
             }
@@ -147,19 +135,20 @@ impl DeviceIndex {
         }
     }
 
-    fn insert_entry(&mut self, entry: Entry) {
-        self.table.insert_unique(Entry::spread(entry.tag), entry, |e| Entry::spread(e.tag));
+    fn insert_slot(&mut self, hash: IdHash, slot: u32, hash_of: &impl Fn(u32) -> IdHash) {
+        // Where many have been removed, it may have to make room.
+        self.table.insert_unique(table_hash(hash), slot, |slot| table_hash(hash_of(*slot)));
     }
 
-    fn move_some(&mut self) {
+    fn move_some(&mut self, hash_of: &impl Fn(u32) -> IdHash) {
         if self.old.is_empty() {
             return;
         }
         let end = self.moved + BUCKETS_PER_INSERT;
         for bucket in self.moved..end {
             if let Ok(found) = self.old.get_bucket_entry(bucket) {
-                let (entry, _) = found.remove();
-                self.insert_entry(entry);
+                let (slot, _) = found.remove();
+                self.insert_slot(hash_of(slot), slot, hash_of);
             }
         }
         self.moved = end;
@@ -183,6 +172,36 @@ const _: () = assert!(SHORT_BYTES < limits::DEVICE_ID_BYTES_MAX);
 mod tests {
     use super::*;
     use crate::metric::id_hash::IdHasher;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        /// Runs of slots that come and go, so that tables have places that were freed.
+        #[test]
+        fn the_index_has_what_a_set_has(
+            runs in prop::collection::vec((0..600_u32, 0..400_u32, any::<bool>()), 1..30),
+        ) {
+            let hasher = IdHasher::default();
+            let hash_of = |slot: u32| hasher.hash(&slot.to_le_bytes());
+            let (mut index, mut set) = (DeviceIndex::new(), HashSet::new());
+            for (first, count, come) in runs {
+                for slot in first..first + count {
+                    match (come, set.contains(&slot)) {
+                        (true, false) => index.insert(hash_of(slot), slot, hash_of),
+                        (false, true) => index.remove(hash_of(slot), slot),
+                        _ => continue,
+                    }
+                    if come { set.insert(slot); } else { set.remove(&slot); }
+                }
+                prop_assert_eq!(index.devices(), set.len());
+                for slot in 0..1000 {
+                    let found = index.find(hash_of(slot), |other| other == slot);
+                    prop_assert_eq!(found, set.contains(&slot).then_some(slot));
+                }
+            }
+        }
+    }
 
     #[test]
     fn ids_of_every_length_come_back() {
@@ -202,7 +221,9 @@ mod tests {
         };
         for (slot, id) in (0..).zip(&ids) {
             assert_eq!(find(&index, id), None);
-            index.insert(hasher.hash(id.as_bytes()), slot);
+            index.insert(hasher.hash(id.as_bytes()), slot, |slot| {
+                hasher.hash(ids[slot as usize].as_bytes())
+            });
             // Entries that are moved by now and entries that are not.
             for slot in [0, slot / 3, slot / 2, slot] {
                 assert_eq!(find(&index, &ids[slot as usize]), Some(slot), "of {id}");
@@ -226,17 +247,18 @@ mod tests {
     fn what_a_fleet_that_has_gone_left_behind_is_not_kept() {
         let hasher = IdHasher::default();
         let hashes: Vec<_> = (0..5000_u32).map(|i| hasher.hash(&i.to_le_bytes())).collect();
+        let hash_of = |slot| hashes[slot as usize];
         let first = DeviceIndex::new().bytes();
         let fits = DeviceIndex::new().table.capacity();
         // Also when the fleet goes while entries are being moved to a larger table.
         for devices in [fits, fits + 1, fits + 2, 1000, 5000] {
             let mut index = DeviceIndex::new();
             let slots = || (0..).zip(hashes.iter().take(devices));
-            slots().for_each(|(slot, &hash)| index.insert(hash, slot));
+            slots().for_each(|(slot, &hash)| index.insert(hash, slot, hash_of));
             assert_eq!(index.bytes() > first, devices > fits);
             slots().for_each(|(slot, &hash)| index.remove(hash, slot));
             assert_eq!((index.devices(), index.bytes()), (0, first), "of {devices}");
-            index.insert(hashes[7], 7);
+            index.insert(hashes[7], 7, hash_of);
             assert_eq!(index.find(hashes[7], |slot| slot == 7), Some(7));
         }
     }

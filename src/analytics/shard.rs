@@ -63,6 +63,7 @@ pub(super) struct Shard {
     optional: OptionalFields,
     carries: Carries,
     index: DeviceIndex,
+    ids: IdHasher,
     free: Vec<u32>,
     expiry: ExpirySweep,
     anomalies: AnomalyRecords,
@@ -70,7 +71,7 @@ pub(super) struct Shard {
 
 impl Shard {
     /// Returns a shard without devices.
-    pub(super) fn new(rules: Rules, ttl_ns: u64) -> Self {
+    pub(super) fn new(rules: Rules, ttl_ns: u64, ids: IdHasher) -> Self {
         let mut slots = Slots::new(rules.window, rules.schema.required().len());
         let mut optional = OptionalFields::new(&rules);
         slots.push(Device::new(DeviceId::EMPTY, VACANT));
@@ -83,6 +84,7 @@ impl Shard {
             optional,
             carries: Carries::new(),
             index: DeviceIndex::new(),
+            ids,
             free: Vec::new(),
             expiry: ExpirySweep::new(ttl_ns, ANONYMOUS + 1),
             anomalies: AnomalyRecords::new(),
@@ -226,7 +228,10 @@ impl Shard {
                 slot
             }
         };
-        self.index.insert(key.hash, slot);
+        let Self { index, slots, ids, .. } = self;
+        index.insert(key.hash, slot, |slot| {
+            ids.hash(slots.record(slot).map_or(&[], |device| device.id.as_bytes()))
+        });
         self.expiry.add(core, now_ns);
         Some(slot)
     }
@@ -307,7 +312,7 @@ impl Shard {
     }
 
     /// Checks the next few slots, and frees those of expired devices.
-    pub(super) fn sweep_step(&mut self, core: u32, now_ns: u64, ids: &IdHasher) -> Swept {
+    pub(super) fn sweep_step(&mut self, core: u32, now_ns: u64) -> Swept {
         let slots = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         let mut freed = 0;
         for slot in self.expiry.begin_step(core, slots) {
@@ -315,7 +320,7 @@ impl Shard {
                 break;
             };
             if self.expiry.is_expired(device.seen_ns, now_ns) {
-                let hash = ids.hash(device.id.as_bytes());
+                let hash = self.ids.hash(device.id.as_bytes());
                 device.id = DeviceId::EMPTY;
                 self.reset(slot);
                 if let Some(device) = self.slots.record_mut(slot) {
@@ -372,7 +377,7 @@ mod tests {
     #[test]
     fn events_of_known_devices_allocate_nothing() {
         let (ids, quota) = (IdHasher::default(), DeviceQuota::new(1000, u64::MAX));
-        let mut shard = Shard::new(rules(), u64::MAX);
+        let mut shard = Shard::new(rules(), u64::MAX, ids.clone());
         let receiving = ReceivingCore { number: 0, anomalies: &AtomicU64::new(0) };
         let names: Vec<String> = (0..300).map(|i| format!("device-{i}")).collect();
         let mut before = None;
@@ -397,7 +402,7 @@ mod tests {
     #[test]
     fn a_freed_slot_is_the_next_devices_and_brings_nothing_along() {
         let (ids, quota) = (IdHasher::default(), DeviceQuota::new(1, 10));
-        let mut shard = Shard::new(rules(), 10);
+        let mut shard = Shard::new(rules(), 10, ids.clone());
         let receiving = ReceivingCore { number: 0, anomalies: &AtomicU64::new(0) };
         for (id, start) in (0..20_u64).map(|i| (format!("d{i}"), i * 1000)) {
             let hash = ids.hash(id.as_bytes());
@@ -412,7 +417,7 @@ mod tests {
             }
             assert_eq!(shard.slots.wide_rows(), 1);
             let silent_ns = start + 100;
-            let swept = shard.sweep_step(0, silent_ns, &ids);
+            let swept = shard.sweep_step(0, silent_ns);
             quota.release(swept.freed);
             assert_eq!((swept.freed, quota.devices(), shard.slots.len()), (1, 0, 2));
             assert_eq!(shard.slots.wide_rows(), 0);
