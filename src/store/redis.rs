@@ -12,7 +12,7 @@
 //!   one server, or a [`cluster`] session to all primaries of a [`topology`].
 //! - [`reader`] answers look-ups over its own [`connection`]s.
 //! - A [`stream`] bounds the time and the bytes of every exchange; [`resolver`] and [`deadline`]
-//!   bound the time of connecting.
+//!   bound the time of connecting. A [`reply_buffer`] counts the replies that are `+OK`.
 //! - [`error`] has the table of errors and what each leads to; [`outage_tracker`] decides which of
 //!   them are reported to the [`observer`].
 
@@ -28,6 +28,7 @@ mod outage_tracker;
 mod pipeline;
 mod queue;
 pub(super) mod reader;
+mod reply_buffer;
 mod resolver;
 mod session;
 pub(super) mod shared_state;

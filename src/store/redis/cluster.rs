@@ -171,10 +171,10 @@ impl ClusterSession {
     fn receive_from(&mut self, at: usize) -> RedisResult<()> {
         let node = self.nodes.get_mut(at).ok_or_else(out_of_step)?;
         let ExpectedReply { number, asking } = node.awaited.pop_front().ok_or_else(out_of_step)?;
-        if asking && let Reply::Error(error) = node.session.receive()? {
+        if asking && let Reply::Error(error) = node.session.receive(1)? {
             return Err(error);
         }
-        let mut reply = node.session.receive()?;
+        let mut reply = node.session.receive(1)?;
         if let Reply::Error(error) = &mut reply {
             if error.kind == ErrorKind::Ask && self.follow_ask(number, at, error)? {
                 return Ok(());
@@ -268,7 +268,7 @@ impl Link for ClusterSession {
         self.nodes.iter_mut().try_for_each(Node::flush)
     }
 
-    fn receive(&mut self) -> RedisResult<Reply> {
+    fn receive(&mut self, _: usize) -> RedisResult<Reply> {
         let mut clock = self.clock;
         let mut until_ns = None;
         loop {

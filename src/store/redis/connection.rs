@@ -1,8 +1,9 @@
 //! A connection to a Redis server: handshake, commands, replies.
 //!
-//! The `redis` crate packs commands and parses replies; the bytes come over a [`Stream`] of our
-//! own, which bounds the time and the length of each reply, push messages ahead of it included. Any
-//! error but an error reply ends the connection: its replies may no longer match its commands.
+//! The `redis` crate packs commands and parses replies, but for `+OK`, which a [`ReplyBuffer`]
+//! counts. The bytes come over a [`Stream`] of our own, which bounds the time and the length of
+//! each reply, push messages ahead of it included. Any error but an error reply ends the
+//! connection: its replies may no longer match its commands.
 
 use std::io::Write;
 use std::time::Duration;
@@ -14,14 +15,25 @@ use redis::{
 
 use super::deadline::Deadline;
 use super::error::{ErrorKind, RedisError, RedisResult};
+use super::reply_buffer::ReplyBuffer;
 use super::resolver::Resolver;
 use super::stream::Stream;
 use crate::limits::STORE_REPLY_BYTES_MAX;
 
 pub(super) struct Connection {
     stream: Stream,
+    received: ReplyBuffer,
     parser: Parser,
     server: String,
+}
+
+/// The next replies.
+#[derive(Debug, PartialEq)]
+pub(super) enum Replies {
+    /// `+OK`, so many times.
+    Ok(usize),
+    /// One reply.
+    Other(Value),
 }
 
 impl Connection {
@@ -34,7 +46,8 @@ impl Connection {
     ) -> RedisResult<Self> {
         let server = info.addr().to_string();
         let opened = Stream::open(info.addr(), resolver, deadline).and_then(|stream| {
-            let mut connection = Self { stream, parser: Parser::new(), server: server.clone() };
+            let (received, parser) = (ReplyBuffer::new(), Parser::new());
+            let mut connection = Self { stream, received, parser, server: server.clone() };
             connection.handshake(info.redis_settings(), deadline)?;
             connection.set_timeout(deadline.next_wait()?);
             Ok(connection)
@@ -114,8 +127,29 @@ impl Connection {
     /// Waits for the next reply of at most `bytes_max` bytes, which may be an error reply.
     pub(super) fn receive(&mut self, bytes_max: usize) -> RedisResult<Value> {
         self.stream.begin_exchange(bytes_max);
+        self.parse()
+    }
+
+    /// Waits for the next reply, and takes those that came together with it, as long as all of them
+    /// are `+OK` and no more than `most`.
+    pub(super) fn receive_oks(&mut self, most: usize) -> RedisResult<Replies> {
+        self.stream.begin_exchange(STORE_REPLY_BYTES_MAX);
         loop {
-            match self.parser.parse_value(&mut self.stream) {
+            match self.received.take_oks(most) {
+                0 if self.received.may_become_ok() => {
+                    let received = self.received.fill(&mut self.stream);
+                    received.map_err(|error| self.stream.redis_error(&error).at(&self.server))?;
+                }
+                0 => return self.parse().map(Replies::Other),
+                oks => return Ok(Replies::Ok(oks)),
+            }
+        }
+    }
+
+    /// Parses the next reply.
+    fn parse(&mut self) -> RedisResult<Value> {
+        loop {
+            match self.parser.parse_value(self.received.lines(&mut self.stream)) {
                 // A push message, which only RESP3 has: no reply to a command.
                 Ok(Value::Push { .. }) => {}
                 Ok(value) => return Ok(value),
@@ -154,7 +188,7 @@ impl Connection {
     /// Returns the length that the last reply announced, if it is a bulk string. It is known even
     /// if the string was too long to be read.
     pub(super) fn announced_bytes(&self) -> Option<usize> {
-        let line = self.stream.head().strip_prefix(b"$")?.split(|byte| *byte == b'\r').next()?;
+        let line = self.received.head().strip_prefix(b"$")?.split(|byte| *byte == b'\r').next()?;
         std::str::from_utf8(line).ok()?.parse().ok()
     }
 }

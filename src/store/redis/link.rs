@@ -15,11 +15,11 @@ pub(super) struct ConnectionId {
     pub(super) address: String,
 }
 
-/// The reply to one command.
+/// Replies to commands, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// `+OK`.
-    Ok,
+    /// `+OK` to each of so many commands.
+    Ok { count: usize },
     /// An error.
     Error(RedisError),
 }
@@ -29,8 +29,9 @@ pub(super) trait Link {
     /// Writes commands.
     fn send(&mut self, commands: &[u8]) -> RedisResult<()>;
 
-    /// Waits for the next reply.
-    fn receive(&mut self) -> RedisResult<Reply>;
+    /// Waits for the next reply. If it is `+OK`, others like it may be taken with it, up to `most`
+    /// in all.
+    fn receive(&mut self, most: usize) -> RedisResult<Reply>;
 
     /// Checks that Redis answers.
     fn ping(&mut self) -> RedisResult<()>;

@@ -106,38 +106,61 @@ impl Pipeline {
         None
     }
 
-    /// Handles the next reply.
+    /// Handles the next replies.
     pub(super) fn handle_reply(&mut self, reply: &Reply) -> AfterReply {
-        let Some(in_flight) = self.blocks.iter_mut().find(|in_flight| in_flight.awaited > 0) else {
+        let is_expected = match reply {
+            Reply::Ok { count } => self.handle_oks(*count as u64),
+            Reply::Error(error) => match error.kind.retry_policy() {
+                RetryPolicy::Reconnect if !self.must_resend => return AfterReply::Reconnect,
+                policy => self.handle_error(policy),
+            },
+        };
+        if !is_expected {
             // No command waits for a reply: replies and commands do not match.
             return AfterReply::Reconnect;
-        };
-        in_flight.awaited -= 1;
-        if !self.must_resend {
-            let retry_policy = match reply {
-                Reply::Ok => None,
-                Reply::Error(error) => Some(error.kind.retry_policy()),
-            };
-            match retry_policy {
-                None => {
-                    in_flight.complete_record();
-                    self.outcome.stored += 1;
-                    self.pending -= 1;
-                }
-                Some(RetryPolicy::Drop) => {
-                    in_flight.complete_record();
-                    self.outcome.refused += 1;
-                    self.pending -= 1;
-                }
-                Some(RetryPolicy::Retry) => self.must_resend = true,
-                Some(RetryPolicy::Reconnect) => return AfterReply::Reconnect,
-            }
         }
         if self.must_resend && !self.awaits_replies() {
             self.rewind();
             return AfterReply::Pause;
         }
         AfterReply::Continue
+    }
+
+    /// Handles so many replies of `+OK`. Returns false if fewer are awaited.
+    fn handle_oks(&mut self, mut count: u64) -> bool {
+        for in_flight in &mut self.blocks {
+            let here = count.min(in_flight.awaited);
+            in_flight.awaited -= here;
+            count -= here;
+            if !self.must_resend {
+                in_flight.complete_records(here);
+                self.outcome.stored += here;
+                self.pending -= here;
+            }
+            if count == 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Handles an error reply. Returns false if none is awaited.
+    fn handle_error(&mut self, policy: RetryPolicy) -> bool {
+        let Some(in_flight) = self.blocks.iter_mut().find(|in_flight| in_flight.awaited > 0) else {
+            return false;
+        };
+        in_flight.awaited -= 1;
+        if self.must_resend {
+            return true;
+        }
+        if policy == RetryPolicy::Drop {
+            in_flight.complete_records(1);
+            self.outcome.refused += 1;
+            self.pending -= 1;
+        } else {
+            self.must_resend = true;
+        }
+        true
     }
 
     /// Returns true if a reply has asked for a retry, so that the replies behind it do not count.
@@ -148,6 +171,11 @@ impl Pipeline {
     /// Returns true if replies have not come.
     pub(super) fn awaits_replies(&self) -> bool {
         self.blocks.iter().any(|in_flight| in_flight.awaited > 0)
+    }
+
+    /// Returns the number of replies that have not come.
+    pub(super) fn awaited(&self) -> u64 {
+        self.blocks.iter().map(|in_flight| in_flight.awaited).sum()
     }
 
     /// Returns true if replies to the first block have not come.
@@ -241,10 +269,17 @@ impl InFlight {
         }
     }
 
-    /// Moves the cursor past the first record without an outcome.
-    fn complete_record(&mut self) {
-        if let Some(entry) = self.block.next_live(self.cursor) {
-            self.cursor = entry + 1;
+    /// Moves the cursor past the first `count` records without an outcome.
+    fn complete_records(&mut self, count: u64) {
+        if self.block.encoded().is_some() {
+            // Each entry has a live record.
+            self.cursor += count as usize;
+            return;
+        }
+        for _ in 0..count {
+            if let Some(entry) = self.block.next_live(self.cursor) {
+                self.cursor = entry + 1;
+            }
         }
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use redis::{Cmd, ConnectionInfo, Value, cmd};
 
-use super::connection::Connection;
+use super::connection::{Connection, Replies};
 use super::deadline::Deadline;
 use super::error::{ErrorKind, RedisError, RedisResult, RetryPolicy};
 use super::link::{ConnectionId, Link, Reply};
 use super::resolver::Resolver;
-use crate::limits::{STORE_REPLY_BYTES_MAX, STORE_REPLY_MS_MAX};
+use crate::limits::STORE_REPLY_MS_MAX;
 
 /// An open connection to write over.
 pub(super) struct Session {
@@ -56,13 +56,13 @@ impl Link for Session {
         self.connection.send(commands)
     }
 
-    fn receive(&mut self) -> RedisResult<Reply> {
-        match self.connection.receive(STORE_REPLY_BYTES_MAX)? {
-            Value::Okay => Ok(Reply::Ok),
-            Value::ServerError(error) => {
+    fn receive(&mut self, most: usize) -> RedisResult<Reply> {
+        match self.connection.receive_oks(most)? {
+            Replies::Ok(count) => Ok(Reply::Ok { count }),
+            Replies::Other(Value::ServerError(error)) => {
                 Ok(Reply::Error(RedisError::from_reply(&error).at(self.connection.server())))
             }
-            other => Err(unexpected(&other).at(self.connection.server())),
+            Replies::Other(other) => Err(unexpected(&other).at(self.connection.server())),
         }
     }
 

@@ -24,13 +24,8 @@ use percore::clock::{Clock, nanoseconds};
 /// The shortest time-out: to the system, zero means no time-out.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
-/// Bytes kept of the beginning of a reply: the longest line with a length fits.
-const HEAD_BYTES: usize = 32;
-
 pub(super) struct Stream {
     transport: Transport,
-    /// The beginning of the current reply; empty if that came together with the reply before.
-    head: Vec<u8>,
 }
 
 enum Transport {
@@ -62,7 +57,7 @@ impl Stream {
             ConnectionAddr::Unix(path) => Transport::Plain(connect_unix(path, deadline)?),
             _ => return Err(RedisError::connect("an address of an unknown kind")),
         };
-        Ok(Self { transport, head: Vec::with_capacity(HEAD_BYTES) })
+        Ok(Self { transport })
     }
 
     fn socket(&mut self) -> &mut BoundedSocket {
@@ -79,7 +74,6 @@ impl Stream {
 
     /// Begins an exchange, in which at most `bytes_max` bytes are received.
     pub(super) fn begin_exchange(&mut self, bytes_max: usize) {
-        self.head.clear();
         self.socket().begin_exchange(bytes_max);
     }
 
@@ -92,22 +86,18 @@ impl Stream {
     pub(super) fn take_error(&mut self) -> Option<RedisError> {
         self.socket().error.take()
     }
-
-    /// Returns the beginning of the current reply.
-    pub(super) fn head(&self) -> &[u8] {
-        &self.head
-    }
 }
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = match &mut self.transport {
-            Transport::Plain(socket) => socket.read(buffer)?,
-            Transport::Tls(stream) => stream.read(buffer)?,
-        };
-        let room = HEAD_BYTES.saturating_sub(self.head.len());
-        self.head.extend(buffer.iter().take(bytes.min(room)));
-        Ok(bytes)
+        match &mut self.transport {
+            Transport::Plain(socket) => socket.read(buffer),
+            Transport::Tls(stream) => match stream.read(buffer)? {
+                // A TLS connection that ends in order.
+                0 if !buffer.is_empty() => stream.get_mut().remember(Err(hung_up())),
+                bytes => Ok(bytes),
+            },
+        }
     }
 }
 
@@ -218,9 +208,7 @@ impl BoundedSocket {
                 *known = wait;
             }
             match self.socket.read(buffer) {
-                Ok(0) if !buffer.is_empty() => {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up"));
-                }
+                Ok(0) if !buffer.is_empty() => return Err(hung_up()),
                 Ok(bytes) => {
                     self.left_bytes = self.left_bytes.saturating_sub(bytes);
                     return Ok(bytes);
@@ -256,6 +244,11 @@ impl BoundedSocket {
     fn redis_error(&mut self, error: &io::Error) -> RedisError {
         self.error.take().unwrap_or_else(|| classify(error))
     }
+}
+
+/// Returns the error of a peer that sends nothing more.
+fn hung_up() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up")
 }
 
 /// Returns an error unless the wait is to go on: after a signal, or a time-out that came too early.

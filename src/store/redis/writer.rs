@@ -269,16 +269,16 @@ impl<C: Connector> Writer<C> {
             if !self.pipeline.first_awaits_replies() {
                 break;
             }
-            let reply = link.receive()?;
+            let reply = link.receive(self.pipeline.awaited() as usize)?;
             // Commands behind one that is to be retried are sent again.
             let is_final = !self.pipeline.must_resend();
             let next = self.pipeline.handle_reply(&reply);
             match reply {
-                Reply::Ok if is_final => {
+                Reply::Ok { .. } if is_final => {
                     stored = true;
                     self.backoff.reset();
                 }
-                Reply::Ok => {}
+                Reply::Ok { .. } => {}
                 Reply::Error(error) => {
                     self.shared.writer_errors.add(error.kind);
                     refused |= error.kind.retry_policy() == RetryPolicy::Drop;

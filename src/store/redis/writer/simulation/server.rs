@@ -149,7 +149,7 @@ impl SimServer {
             }
         }
         self.write(command.clone());
-        Some((command, Reply::Ok))
+        Some((command, Reply::Ok { count: 1 }))
     }
 
     /// Runs what abandoned connections had sent; then no value may be older than a confirmed one.
@@ -171,6 +171,8 @@ pub(super) struct SimLink {
     timeout_ns: u64,
     /// True after a reply that asks for a retry: those behind it confirm nothing.
     draining: bool,
+    /// The reply or the error behind those that were taken together.
+    next: Option<RedisResult<Reply>>,
 }
 
 impl Connector for SimConnector {
@@ -202,7 +204,8 @@ impl Connector for SimConnector {
         server.connections.push(Connection::default());
         let number = server.connections.len() - 1;
         let link = Rc::clone(&self.0);
-        Ok(Box::new(SimLink { server: link, number, timeout_ns: SECOND_NS, draining: false }))
+        let (timeout_ns, draining, next) = (SECOND_NS, false, None);
+        Ok(Box::new(SimLink { server: link, number, timeout_ns, draining, next }))
     }
 }
 
@@ -223,7 +226,54 @@ impl Link for SimLink {
         if is_cut { Err(ErrorKind::Io.into()) } else { Ok(()) }
     }
 
-    fn receive(&mut self) -> RedisResult<Reply> {
+    /// Takes some replies together, as they may have come: it waits for none but the first.
+    fn receive(&mut self, most: usize) -> RedisResult<Reply> {
+        let together = {
+            let mut server = self.server.borrow_mut();
+            let is_fast = server.reply_ns < 1_000_000;
+            if is_fast {
+                [1, server.random.usize(1..=most), most][server.random.usize(..3)]
+            } else {
+                1
+            }
+        };
+        let mut count = 0;
+        while count < together && !(count > 0 && self.server.borrow().is_frozen()) {
+            let next = self.next.take().unwrap_or_else(|| self.receive_one());
+            if next != Ok(Reply::Ok { count: 1 }) {
+                if count == 0 {
+                    return next;
+                }
+                self.next = Some(next);
+                break;
+            }
+            count += 1;
+        }
+        Ok(Reply::Ok { count })
+    }
+
+    fn ping(&mut self) -> RedisResult<()> {
+        let mut server = self.server.borrow_mut();
+        let is_gone = server.connections[self.number].abandoned || server.is_frozen();
+        if is_gone || server.fails_now() {
+            return Err(ErrorKind::Io.into());
+        }
+        server.replies += 1;
+        Ok(())
+    }
+
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout_ns = u64::try_from(timeout.as_nanos()).unwrap();
+    }
+
+    fn connection_ids(&self) -> Vec<ConnectionId> {
+        let client_id = i64::try_from(self.number).unwrap();
+        vec![ConnectionId { server: String::new(), client_id, address: String::new() }]
+    }
+}
+
+impl SimLink {
+    fn receive_one(&mut self) -> RedisResult<Reply> {
         let mut server = self.server.borrow_mut();
         server.now_ns += server.reply_ns;
         if server.is_frozen() {
@@ -244,33 +294,14 @@ impl Link for SimLink {
             return Err(ErrorKind::Io.into());
         }
         match &reply {
-            Reply::Ok if !self.draining => {
+            Reply::Ok { .. } if !self.draining => {
                 let newest = server.confirmed.entry(command.key).or_default();
                 *newest = command.value.max(*newest);
             }
-            Reply::Ok => {}
+            Reply::Ok { .. } => {}
             Reply::Error(error) => self.draining |= error.kind.retry_policy() == RetryPolicy::Retry,
         }
         Ok(reply)
-    }
-
-    fn ping(&mut self) -> RedisResult<()> {
-        let mut server = self.server.borrow_mut();
-        let is_gone = server.connections[self.number].abandoned || server.is_frozen();
-        if is_gone || server.fails_now() {
-            return Err(ErrorKind::Io.into());
-        }
-        server.replies += 1;
-        Ok(())
-    }
-
-    fn set_timeout(&mut self, timeout: Duration) {
-        self.timeout_ns = u64::try_from(timeout.as_nanos()).unwrap();
-    }
-
-    fn connection_ids(&self) -> Vec<ConnectionId> {
-        let client_id = i64::try_from(self.number).unwrap();
-        vec![ConnectionId { server: String::new(), client_id, address: String::new() }]
     }
 }
 
