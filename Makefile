@@ -2,8 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	interop instructions deploy image rolling instructions-record bench build run replay load \
-	perf perf-floor perf-forms peers perf-peers perf-load perf-analyze perf-scale perf-idle profiles \
-	flamegraphs idle-connections greedy soak clean
+	perf perf-floor perf-batches perf-forms peers perf-peers perf-load perf-analyze perf-scale \
+	perf-idle profiles flamegraphs idle-connections greedy soak clean
 
 # How long a soak takes.
 seconds := 600
@@ -64,10 +64,16 @@ perf-floor: ## The bare epoll loop against itself: the noise of this machine
 peers: ## The same job on may_minihttp, hyper, actix-web, axum and Go, and VictoriaMetrics beside
 	@ci/peers
 
-perf-peers: peers ## Compare the server with all of them, from memory and with Redis (15 minutes)
+perf-peers: peers ## Compare the server with all of them, from memory and with Redis (20 minutes)
 	cargo build --release --locked --workspace
 	target/release/compare --rounds 5 --seconds 2 --scenarios single,pipelined,ndjson --redis \
 		--name peers --record
+
+perf-batches: peers ## Batches in each form, and VictoriaMetrics, which takes two (10 minutes)
+	cargo build --release --locked --workspace
+	target/release/compare --rounds 5 --seconds 2 \
+		--servers floor,corepulse,hyper-serde,victoria-metrics \
+		--scenarios ndjson,array,gzip,line-protocol,eight --name batches --record
 
 perf-forms: ## What an event costs in each form of a body, and with other fields
 	cargo build --release --locked --package corepulse-perf --bin forms
@@ -75,7 +81,6 @@ perf-forms: ## What an event costs in each form of a body, and with other fields
 
 perf-load: ## Latency of an open loop with Redis: 1,000 requests/s, and half of saturation
 	cargo build --release --locked --workspace
-	ci/setup-perf
 	target/release/compare --servers floor,corepulse --scenarios device --redis --rate 1000 \
 		--seconds 20 --rounds 5 --name load-1000 --record
 	target/release/compare --servers floor,corepulse --scenarios device --redis --percent 50 \
@@ -83,7 +88,6 @@ perf-load: ## Latency of an open loop with Redis: 1,000 requests/s, and half of 
 
 perf-analyze: ## What /analyze with 100,000 devices costs while both cores are loaded (3 minutes)
 	cargo build --release --locked --workspace
-	ci/setup-perf
 	target/release/compare --servers corepulse,corepulse --scenarios device --rate 20000 \
 		--workers 2 --devices 100000 --beside /analyze --seconds 4 --rounds 9 \
 		--name analyze --record

@@ -10,7 +10,8 @@
 
 use corepulse::schema::Schema;
 use corepulse_perf::offline::{OfflineServer, START_MS, memory_store};
-use corepulse_perf::scenario::{Scenario, Traffic};
+use corepulse_perf::scenario::Scenario;
+use corepulse_perf::traffic::Traffic;
 use gungraun::{
     Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };

@@ -3,13 +3,14 @@
 use crate::comparison::{Candidate, Comparison, Prepared};
 use crate::cores::{Cores, run_on};
 use crate::devices::{DEVICES_MAX, Devices, Order};
-use crate::drive::oha::RATE_MAX;
+use crate::drive::open_loop::RATE_MAX;
 use crate::generator::{Generator, Load};
 use crate::measurement::{Conditions, Measurement, Store};
 use crate::record::{self, Records};
 use crate::report;
 use crate::scenario::Scenario;
-use crate::server::Kind;
+use crate::server::{self, Kind};
+use crate::traffic::Dialect;
 use clap::{Parser, ValueEnum, value_parser};
 use serde_json::json;
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ struct Options {
     #[arg(long, value_enum, value_delimiter = ',')]
     servers: Vec<Kind>,
     /// Kinds of requests.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Scenario::ALL)]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Scenario::USUAL)]
     scenarios: Vec<Scenario>,
     /// Measure those that can write to Redis with one as well, beside the first server.
     #[arg(long)]
@@ -106,6 +107,7 @@ fn compare(options: &Options) -> Result<(), String> {
         generator: Generator::new(cores.generator)?,
         load: Load {
             scenario: Scenario::Single,
+            dialect: Dialect::default(),
             devices: Devices::default(),
             connections: options.connections,
             threads: options.threads,
@@ -119,7 +121,9 @@ fn compare(options: &Options) -> Result<(), String> {
         cores,
     };
     let candidates = candidates(options, &mut comparison.notes)?;
-    let measurements = run(options, &mut comparison, &candidates)?;
+    let measurements = run(options, &mut comparison, &candidates);
+    server::remove_stores();
+    let measurements = measurements?;
     let Comparison { notes, memory, .. } = &comparison;
     println!("{}{}", report::table(&measurements), notes.join("\n"));
     let record = json!({ "notes": notes, "memory": memory, "measurements": measurements });
@@ -139,17 +143,18 @@ fn run(
             conditions.extend(stores.iter().map(|&store| Conditions { scenario, order, store }));
         }
     }
-    let mut kept: HashMap<(&str, bool), Option<Prepared>> = HashMap::new();
+    let mut kept: HashMap<(&str, bool, Vec<String>), Option<Prepared>> = HashMap::new();
     let mut measurements = Vec::new();
     for round in 0..options.rounds {
         for &conditions in &conditions {
-            let mut all: Vec<_> = participants(candidates, conditions.store).collect();
+            let mut all: Vec<_> = participants(candidates, conditions).collect();
             // Whoever was first in a round is last in the next.
-            let first = round % all.len();
+            let first = round % all.len().max(1);
             all.rotate_left(first);
             for candidate in all {
-                let kept = kept.entry((&candidate.label, conditions.store == Store::Redis));
-                let kept = kept.or_default();
+                let (writes, own) =
+                    (conditions.store == Store::Redis, conditions.scenario.arguments());
+                let kept = kept.entry((&candidate.label, writes, own)).or_default();
                 let name = format!("{}, {}", conditions.scenario.name(), candidate.label);
                 let measured = comparison.measure(conditions, candidate, kept);
                 let measured = measured.map_err(|e| format!("{name}: {e}"))?;
@@ -158,13 +163,19 @@ fn run(
             }
         }
     }
-    Ok(measurements)
+    if measurements.is_empty() { Err("no server takes part".to_owned()) } else { Ok(measurements) }
 }
 
-/// Returns who takes part: with Redis those that write to it, and whom they are compared with.
-fn participants(candidates: &[Candidate], store: Store) -> impl Iterator<Item = &Candidate> {
+/// Returns who takes part: those that take such requests; with Redis those that write to it, and
+/// whom they are compared with.
+fn participants(
+    candidates: &[Candidate],
+    conditions: Conditions,
+) -> impl Iterator<Item = &Candidate> {
+    let Conditions { scenario, store, .. } = conditions;
     let takes_part = move |(at, candidate): &(usize, &Candidate)| {
-        store == Store::Memory || *at == 0 || candidate.kind.is_some_and(Kind::writes)
+        let writes = *at == 0 || candidate.kind.is_some_and(Kind::writes);
+        (store == Store::Memory || writes) && candidate.kind.is_none_or(|kind| kind.takes(scenario))
     };
     candidates.iter().enumerate().filter(takes_part).map(|(_, candidate)| candidate)
 }
@@ -181,7 +192,6 @@ fn candidates(options: &Options, notes: &mut Vec<String>) -> Result<Vec<Candidat
     for &kind in if options.servers.is_empty() { all } else { &options.servers } {
         let missing = kind.missing().map(|why| format!("{}: {why}", kind.name()));
         match (missing, kind) {
-            (Some(why), Kind::GoSeed) => notes.push(why),
             (Some(why), _) if options.servers.is_empty() => notes.push(why),
             (Some(why), _) => return Err(why),
             (None, Kind::Corepulse) => found.extend(variants(options)),
@@ -288,11 +298,19 @@ mod tests {
     }
 
     #[test]
-    fn with_redis_those_that_write_are_measured_beside_the_first() {
-        let kinds = [Kind::Floor, Kind::Hyper, Kind::Corepulse, Kind::GoSeed];
+    fn those_take_part_that_take_it_and_write_to_redis() {
+        use Kind::{Corepulse, Floor, GoSeed, Hyper, VictoriaMetrics};
+        let kinds = [Floor, Hyper, Corepulse, GoSeed, VictoriaMetrics];
         let all = kinds.map(|kind| Candidate { kind: Some(kind), ..Candidate::default() });
-        let kinds_in = |store| participants(&all, store).filter_map(|candidate| candidate.kind);
-        assert!(kinds_in(Store::Memory).eq(kinds));
-        assert!(kinds_in(Store::Redis).eq([Kind::Floor, Kind::Corepulse, Kind::GoSeed]));
+        let kinds_in = |scenario, store| -> Vec<Kind> {
+            let conditions = Conditions { scenario, order: Order::InTurn, store };
+            participants(&all, conditions).filter_map(|candidate| candidate.kind).collect()
+        };
+        let lines = Scenario::LineProtocol;
+        assert_eq!(kinds_in(Scenario::Ndjson, Store::Memory), kinds);
+        assert_eq!(kinds_in(Scenario::Ndjson, Store::Redis), [Floor, Corepulse, GoSeed]);
+        assert_eq!(kinds_in(Scenario::Array, Store::Memory), kinds[..4]);
+        assert_eq!(kinds_in(lines, Store::Memory), [Floor, Corepulse, VictoriaMetrics]);
+        assert_eq!(kinds_in(lines, Store::Redis), [Floor, Corepulse]);
     }
 }

@@ -4,9 +4,10 @@
 //! a large fleet or idle connections, the process lives on from round to round.
 
 use crate::cores::Cores;
+use crate::counts::{Counted, Counts, compare};
 use crate::devices::{Devices, Order};
 use crate::drive::drive;
-use crate::drive::oha::RATE_MAX;
+use crate::drive::open_loop::RATE_MAX;
 use crate::generator::{Drive, Generator, Load};
 use crate::measurement::{Conditions, Measurement, PageLoad, Store};
 use crate::page;
@@ -16,14 +17,10 @@ use std::net::SocketAddr;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
-use testkit::{HttpClient, Redis, RedisReply, Server, StoreCounters, Usage, wait_until_within};
+use testkit::{HttpClient, Redis, RedisReply, Server, Usage};
 
 /// Seconds before a measurement: caches, branch predictors, the first pages of every buffer.
 const WARM_UP_S: u64 = 1;
-
-/// Longest wait until Redis has everything; a burst is written in far less.
-const SETTLE_MAX: Duration = Duration::from_secs(30);
 
 /// Requests for a page beside a load.
 const PAGES_PER_SECOND: u32 = 10;
@@ -78,38 +75,6 @@ pub struct Prepared {
     _idle: Vec<HttpClient>,
 }
 
-/// Outcomes of events, by the counters of a server that has them.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    accepted: u64,
-    kept: u64,
-    dropped: u64,
-}
-
-impl Counts {
-    /// Reads them when what was under way in the end of a load has been counted, and, if `settles`,
-    /// nothing is on its way to Redis.
-    fn of(address: SocketAddr, settles: bool) -> Self {
-        let mut before = None;
-        let settled = || {
-            let counters = StoreCounters::scrape(address);
-            let is_same = before.replace(counters.accepted) == Some(counters.accepted);
-            (is_same && (!settles || counters.pending == 0)).then_some(counters)
-        };
-        let counters = wait_until_within(SETTLE_MAX, "nothing waits for Redis", settled);
-        let kept = counters.stored + counters.coalesced;
-        Self { accepted: counters.accepted, kept, dropped: counters.dropped }
-    }
-
-    const fn since(self, before: Self) -> Self {
-        Self {
-            accepted: self.accepted - before.accepted,
-            kept: self.kept - before.kept,
-            dropped: self.dropped - before.dropped,
-        }
-    }
-}
-
 impl Comparison {
     /// Measures a server once. A prepared one is taken from `kept`, and left there if preparing it
     /// took long.
@@ -121,7 +86,8 @@ impl Comparison {
     ) -> Result<Measurement, String> {
         let fleet = |count| Devices::of(count, conditions.order);
         let devices = candidate.devices.map_or(self.load.devices, fleet);
-        let load = Load { scenario: conditions.scenario, devices, ..self.load };
+        let dialect = candidate.kind.map(Kind::dialect).unwrap_or_default();
+        let load = Load { scenario: conditions.scenario, dialect, devices, ..self.load };
         let writes = conditions.store == Store::Redis && candidate.kind.is_some_and(Kind::writes);
         let mut prepared = match kept.take() {
             Some(prepared) => prepared,
@@ -140,6 +106,9 @@ impl Comparison {
         writes: bool,
     ) -> Result<Prepared, String> {
         let mut arguments = candidate.arguments.clone();
+        if candidate.kind == Some(Kind::Corepulse) {
+            arguments.extend(load.scenario.arguments());
+        }
         if let Some(redis) = self.redis.as_mut().filter(|_| writes) {
             redis.execute(&["FLUSHALL"]);
             arguments.extend(["--redis-url".to_owned(), redis.url()]);
@@ -181,24 +150,23 @@ impl Comparison {
         prepared: &mut Prepared,
     ) -> Result<Measurement, String> {
         let address = prepared.address;
-        let has_counters = candidate.kind.is_none_or(|kind| kind == Kind::Corepulse);
-        let counts = |settles| {
-            if has_counters { Counts::of(address, settles) } else { Counts::default() }
-        };
+        let counted = Counted::of(candidate.kind, load.scenario);
+        let counts = |settles| counted.read(address, settles);
         let started = counts(false);
         let warm_up = Load { seconds: WARM_UP_S, ..load };
         let warm = drive(&self.generator, address, &warm_up, &mut prepared.position)?;
         if let Some(percent) = self.percent {
             // What still waits for Redis does not count: a queue that grows is no rate to hold.
             let Counts { kept, accepted, .. } = counts(false).since(started);
-            let (kept, accepted) = if writes && has_counters { (kept, accepted) } else { (1, 1) };
+            let is_told = writes && counted.is_told();
+            let (kept, accepted) = if is_told { (kept, accepted) } else { (1, 1) };
             let most = warm.requests / WARM_UP_S * kept / accepted.max(1);
             let rate = u32::try_from(most * u64::from(percent) / 100).unwrap_or(RATE_MAX);
             load.rate = Some(rate.clamp(1, RATE_MAX));
         }
         let id = prepared.server.as_ref().map(Server::id);
         let usage = || id.map_or_else(|| Ok(Usage::default()), Usage::of);
-        let (counted, before) = (counts(writes), usage()?);
+        let (first, before) = (counts(writes), usage()?);
         let (driven, page) = self.drive_beside(candidate, &load, id, prepared)?;
         let usage = usage()?.since(&before);
         if let Some(faults) = driven.faults {
@@ -207,9 +175,9 @@ impl Comparison {
         let mut row = Measurement::of(conditions, &candidate.label, &driven, &usage);
         row.offered_per_second = load.rate.map(f64::from);
         row.page = page;
-        if has_counters {
+        if counted.is_told() {
             // As much as is answered may be more than Redis takes: what is kept by then counts.
-            compare_counts(&load, &mut row, counts(writes && load.rate.is_some()).since(counted))?;
+            compare(&load, &mut row, counts(writes && load.rate.is_some()).since(first))?;
         }
         let redis = self.redis.as_mut().filter(|_| writes);
         if redis.is_some_and(|redis| redis.execute(&["DBSIZE"]) == RedisReply::Integer(0)) {
@@ -247,44 +215,4 @@ fn attach(what: &str, id: u32) -> Result<Child, String> {
     let mut command = Command::new("sh");
     command.args(["-c", what]).env("PID", id.to_string());
     command.spawn().map_err(|e| format!("{what}: {e}"))
-}
-
-/// Takes the server's own counts into a measurement. It must have accepted every event that the
-/// generator has an answer for, and not more than may have been under way in the end.
-fn compare_counts(load: &Load, row: &mut Measurement, counts: Counts) -> Result<(), String> {
-    let turn = load.scenario.requests_per_turn() * load.scenario.events_per_request();
-    let under_way = if load.rate.is_some() { 0 } else { u64::from(load.connections) * turn as u64 };
-    let (answered, accepted) = (row.accepted, counts.accepted);
-    if !(answered..=answered + under_way).contains(&accepted) {
-        return Err(format!("the server accepted {accepted} events, {answered} were answered"));
-    }
-    (row.accepted, row.kept) = (accepted, accepted);
-    if row.store == Store::Redis {
-        (row.kept, row.dropped) = (counts.kept, counts.dropped);
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::tests::measurement;
-    use crate::scenario::Scenario::Ndjson;
-
-    #[test]
-    fn the_server_accepts_what_was_answered_and_what_was_under_way() {
-        let (devices, connections) = (Devices::default(), 2);
-        let load =
-            Load { scenario: Ndjson, devices, connections, threads: 1, seconds: 2, rate: None };
-        let compare = |load: &Load, accepted| {
-            let mut row = measurement(0, Store::Redis, "a", 1.0);
-            let counts = Counts { accepted, kept: 7, dropped: 3 };
-            compare_counts(load, &mut row, counts).map(|()| (row.accepted, row.kept, row.dropped))
-        };
-        assert!(compare(&load, 999_999).is_err());
-        assert_eq!(compare(&load, 1_000_000), Ok((1_000_000, 7, 3)));
-        assert_eq!(compare(&load, 1_002_000), Ok((1_002_000, 7, 3)));
-        assert!(compare(&load, 1_002_001).is_err());
-        assert!(compare(&Load { rate: Some(500), ..load }, 1_000_001).is_err());
-    }
 }

@@ -1,10 +1,10 @@
-//! Load on a server: by wrk as much as it answers, by oha at a fixed rate.
+//! Load on a server: by wrk as much as it answers, by a loop of our own at a fixed rate.
 //!
 //! [`wrk`] is a closed loop: each connection sends its next turn when all answers to the one before
-//! have come. [`oha`] is an open loop: requests are due at fixed times, and latency counts from
-//! then, also where the connections were still waiting for other answers.
+//! have come. In the [`open_loop`] requests are due at fixed times, and latency counts from then,
+//! also where the connections were still waiting for other answers.
 
-pub mod oha;
+pub mod open_loop;
 mod wrk;
 
 use crate::generator::{Drive, Generator, Load};
@@ -20,6 +20,6 @@ pub fn drive(
 ) -> Result<Drive, String> {
     match load.rate {
         None => wrk::drive(generator, address, load, position),
-        Some(rate) => oha::drive(generator, address, load, rate),
+        Some(rate) => open_loop::drive(generator, address, load, rate, position),
     }
 }

@@ -5,18 +5,16 @@
 //! of 1,000 devices. In each round every case takes the same number of batches by turns, so that a
 //! noisy minute hits all of them; ratios are within a round.
 
-use crate::measurement::number;
+use crate::generator::number;
 use crate::offline::{OfflineServer, START_MS, memory_store};
 use crate::record::{self, Records};
 use crate::summary::Spread;
+use crate::traffic::gzip;
 use clap::Parser;
 use corepulse::schema::{FieldOptions, Schema};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Devices, each with one event in a batch.
@@ -115,7 +113,7 @@ impl Case {
         };
         let (body, coding) = match self.form {
             Form::Array => (format!("[{}]", text.trim_end().replace('\n', ",")).into_bytes(), ""),
-            Form::Gzip => (gzip(&text), "Content-Encoding: gzip\r\n"),
+            Form::Gzip => (gzip(text.as_bytes()), "Content-Encoding: gzip\r\n"),
             _ => (text.into_bytes(), ""),
         };
         let length = body.len();
@@ -173,13 +171,6 @@ const NAMES: [&str; 16] = [
     "co2",
     "rssi",
 ];
-
-fn gzip(text: &str) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    // Memory takes what is written.
-    let _ = encoder.write_all(text.as_bytes());
-    encoder.finish().unwrap_or_default()
-}
 
 /// A case under measurement.
 struct Running {

@@ -3,7 +3,7 @@
 //! ```text
 //! compare ─ starts ─▶ floor, corepulse, … (one at a time, on the first core) ──▶ Redis,
 //!    │                   ▲                                            if asked for (third core, or
-//!    └─ starts ─▶ wrk or oha (second core): 64 keep-alive connections            the second)
+//!    └─ starts ─▶ wrk, or a loop (second core): 64 keep-alive connections        the second)
 //! ```
 //!
 //! A run is a list of rounds; in each, every scenario is driven against every server by turns, so
@@ -12,13 +12,15 @@
 //! second depend on the generator as well. A request that fails ends the run, and the server's own
 //! count of events is compared with the generator's.
 //!
-//! In the order of the data: [`scenario`] builds requests of [`devices`], [`drive`] has a
-//! [`generator`] send them to a [`server`] that [`preparation`] has brought into its state, while a
-//! [`page`] may be requested; `testkit::Usage` reads what that cost. [`comparison`] makes a
-//! [`measurement`] of each, [`summary`] and [`report`] sum them up, [`limit`] says who was the
-//! limit, and [`record`] keeps the raw numbers. [`cores`] says who runs where.
+//! In the order of the data: [`traffic`] builds requests of a [`scenario`] and [`devices`],
+//! [`drive`] has a [`generator`] send them to a [`server`] that [`preparation`] has brought into
+//! its state, while a [`page`] may be requested; `testkit::Usage` reads what that cost, and
+//! [`counts`] what became of the events. [`comparison`] makes a [`measurement`] of each, [`summary`]
+//! and [`report`] sum them up, [`limit`] says who was the limit, and [`record`] keeps the raw numbers.
+//! [`cores`] says who runs where.
 //!
-//! The other servers are in `peers/`, a crate of its own, and in `go-seed/`.
+//! The other servers are in `peers/`, a crate of its own, and in `go-seed/`; VictoriaMetrics is a
+//! package of Debian's.
 //!
 //! What does not depend on the machine is counted instead: [`offline`] is a server of one core
 //! without a kernel, whose instructions `benches/instructions.rs` counts; [`forms`] compares on it
@@ -29,6 +31,7 @@
 pub mod compare;
 pub mod comparison;
 pub mod cores;
+pub mod counts;
 pub mod devices;
 pub mod drive;
 pub mod forms;
@@ -44,3 +47,4 @@ pub mod report;
 pub mod scenario;
 pub mod server;
 pub mod summary;
+pub mod traffic;

@@ -4,7 +4,8 @@
 //! limit, the generator or Redis, a faster server has an emptier core than a slower one, and pays
 //! more for each time that it wakes up. At a fixed rate nobody should be the limit.
 
-use crate::measurement::{Measurement, number};
+use crate::generator::number;
+use crate::measurement::Measurement;
 use crate::summary::Group;
 
 /// A process that uses less of its core than this waits for something else.

@@ -1,7 +1,7 @@
 //! One load on one server, as it stands in a record.
 
 use crate::devices::Order;
-use crate::generator::{Drive, Latency};
+use crate::generator::{Drive, Latency, Shares, number};
 use crate::scenario::Scenario;
 use serde::{Deserialize, Serialize};
 use testkit::usage::{Threads, Usage};
@@ -63,6 +63,9 @@ pub struct Measurement {
     pub cpu_us_per_request: f64,
     pub cpu_us_per_event: f64,
     pub latency_us: Latency,
+    /// The shares in the latency, at a fixed rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares_us: Option<Shares>,
     /// Requests for a page meanwhile.
     #[serde(default)]
     pub page: Option<PageLoad>,
@@ -98,6 +101,7 @@ impl Measurement {
             cpu_us_per_request: usage.cpu * 1e6 / number(drive.requests),
             cpu_us_per_event: usage.cpu * 1e6 / number(events),
             latency_us: drive.latency,
+            shares_us: drive.shares,
             page: None,
         }
     }
@@ -134,10 +138,4 @@ impl Measurement {
         let named = self.cpu_seconds_of_threads.iter().filter(|(name, _)| name.starts_with(prefix));
         named.map(|(_, seconds)| seconds).sum()
     }
-}
-
-/// Returns a count as a number to divide by. Exact below 2^53, far above any count here.
-#[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
-pub fn number(count: u64) -> f64 {
-    count as f64
 }

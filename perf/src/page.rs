@@ -20,7 +20,7 @@ pub fn request_until(
     for count in 1.. {
         took.push(request(&mut client, path)?);
         if is_over.load(Ordering::Relaxed) {
-            return Ok(PageLoad { count, latency_us: percentiles(took) });
+            return Ok(PageLoad { count, latency_us: Latency::of(took.into_iter()) });
         }
         let due = start + Duration::from_secs(1) / per_second * count;
         thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -34,31 +34,10 @@ pub fn request_in_turn(address: SocketAddr, path: &str, count: u32) -> Result<()
     (0..count).try_for_each(|_| request(&mut client, path).map(|_| ()))
 }
 
-/// Returns the microseconds until the answer, which must be 200.
-fn request(client: &mut HttpClient, path: &str) -> Result<f64, String> {
+/// Returns the nanoseconds until the answer, which must be 200.
+fn request(client: &mut HttpClient, path: &str) -> Result<u64, String> {
     let start = Instant::now();
     let answer = client.request(&get(path));
-    let took = start.elapsed().as_secs_f64() * 1e6;
+    let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     if answer.status == 200 { Ok(took) } else { Err(format!("{path}: {answer:?}")) }
-}
-
-fn percentiles(mut took: Vec<f64>) -> Latency {
-    took.sort_by(f64::total_cmp);
-    let per_thousand = |share: usize| {
-        let at = (took.len() * share).div_ceil(1000).saturating_sub(1);
-        took.get(at).copied().unwrap_or(f64::NAN)
-    };
-    let [p50, p90, p99, p999, max] = [500, 900, 990, 999, 1000].map(per_thousand);
-    Latency { p50, p90, p99, p999, max }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_of_those_that_came() {
-        let Latency { p50, p90, p99, p999, max } = percentiles((1..=100).map(f64::from).collect());
-        assert_eq!([p50, p90, p99, p999, max], [50.0, 90.0, 99.0, 100.0, 100.0]);
-    }
 }

@@ -2,9 +2,10 @@
 
 use crate::devices::Devices;
 use crate::drive::drive;
+use crate::generator::number;
 use crate::generator::{Generator, HOST, Load, now_ms};
-use crate::measurement::number;
-use crate::scenario::{Scenario, Traffic};
+use crate::scenario::Scenario;
+use crate::traffic::Traffic;
 use serde::Serialize;
 use std::net::SocketAddr;
 use testkit::usage::Usage;

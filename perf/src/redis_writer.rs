@@ -4,7 +4,7 @@
 //! first core to itself; the writer, and the core that fills its blocks, have the second.
 
 use crate::cores::{Cores, run_on};
-use crate::measurement::number;
+use crate::generator::number;
 use crate::record::{self, Records};
 use crate::summary::Spread;
 use clap::Parser;

@@ -1,4 +1,5 @@
-//! The program `compare` with wrk, against real servers: counts agree, and the record says so.
+//! The program `compare`, with wrk and at a rate, against real servers: counts agree, and the
+//! record says so.
 
 #![expect(
     clippy::indexing_slicing,
@@ -39,6 +40,31 @@ fn every_event_of_a_pipelined_request_and_of_a_batch_is_counted() {
         assert!(of("requests") >= 8.0 && of("accepted") >= events, "{row}");
         assert!(of("cpu_seconds") > 0.0 && of("generator_cpu_seconds") > 0.0, "{row}");
         assert!(row["latency_us"]["p50"].as_f64() <= row["latency_us"]["p99.9"].as_f64(), "{row}");
+    }
+}
+
+#[test]
+fn every_event_of_each_form_of_a_batch_is_counted() {
+    let scenarios = ["array", "gzip", "line-protocol", "eight"];
+    let chosen = format!("--scenarios={}", scenarios.join(","));
+    let record = record("forms", &["--servers=corepulse", &chosen]);
+    let rows = record["measurements"].as_array().unwrap();
+    assert_eq!(rows.len(), scenarios.len());
+    for row in rows {
+        let of = |name: &str| row[name].as_f64().unwrap();
+        assert!(of("requests") >= 8.0 && of("accepted") >= of("requests") * 1000.0, "{row}");
+    }
+}
+
+#[test]
+fn at_a_rate_each_latency_is_told_apart_and_as_much_is_sent_as_is_due() {
+    let record = record("rate", &["--servers=floor,corepulse", "--scenarios=device", "--rate=500"]);
+    for row in record["measurements"].as_array().unwrap() {
+        assert_eq!((&row["requests"], &row["accepted"]), (&500.into(), &500.into()), "{row}");
+        let latency = |of: &Value| of["p50"].as_f64().unwrap();
+        let [server, generator] = ["server", "generator"].map(|of| &row["shares_us"][of]);
+        assert!(latency(server) > 0.0 && latency(generator) > 0.0, "{row}");
+        assert!(latency(server) <= latency(&row["latency_us"]), "{row}");
     }
 }
 

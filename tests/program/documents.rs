@@ -15,7 +15,7 @@ const ELSEWHERE: &[&str] =
     &["docker", "helm", "kubectl", "locust", "minikube", "pip", "redis-server"];
 
 /// Scripts that install, need a cluster, or take minutes.
-const SCRIPTS: &[&str] = &["ci/setup-perf", "k8s/deploy", "perf/flamegraph"];
+const SCRIPTS: &[&str] = &["k8s/deploy", "perf/flamegraph"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -2,12 +2,14 @@
 --
 -- Each call of `request` gives one turn of a connection: the bytes that it sends before it waits for
 -- all answers. A turn is patched in place: devices, timestamps and values change, its length does
--- not. Arguments, from `wrk.rs`: the files of the turn and of the devices, and numbers as JSON.
+-- not. Where it is compressed there are several to begin with, and each has its turn. Arguments, from
+-- `wrk.rs`: the files of the turns and of the devices, and numbers and lists of them as JSON.
 local ffi = require("ffi")
 
 local threads = {}
 local plan = {}
 local turn, length, devices, starts
+local ready = {}
 
 local function read(path)
   return assert(io.open(path, "rb")):read("*a")
@@ -21,6 +23,15 @@ local function write_digits(at, width, value)
   end
 end
 
+-- A list of JSON as an array from 0, and its length.
+local function list_of(text)
+  local found = {}
+  for number in text:gmatch("%d+") do
+    table.insert(found, tonumber(number))
+  end
+  return ffi.new("int32_t[?]", #found + 1, found), #found
+end
+
 -- In wrk's own state, once for each thread.
 function setup(thread)
   thread:set("first", #threads)
@@ -32,8 +43,16 @@ function init(arguments)
   for name, number in arguments[3]:gmatch('"([%w_]+)":(%d+)') do
     plan[name] = tonumber(number)
   end
+  for name, list in arguments[3]:gmatch('"([%w_]+)":(%b[])') do
+    plan[name], plan[name .. "_count"] = list_of(list)
+  end
   local text = read(arguments[1])
   length = #text
+  local from = 1
+  for number = 0, plan.lengths_count - 1 do
+    ready[number] = text:sub(from, from + plan.lengths[number] - 1)
+    from = from + plan.lengths[number]
+  end
   turn = ffi.new("uint8_t[?]", length)
   ffi.copy(turn, text, length)
   devices = read(arguments[2])
@@ -47,18 +66,30 @@ function init(arguments)
 end
 
 function request()
+  if plan.lengths_count > 0 then
+    local own = ready[position % plan.lengths_count]
+    position = position + plan.threads
+    return own
+  end
   local ids = ffi.cast("const uint8_t *", devices)
   local number = position * plan.events
   for event = 0, plan.events - 1 do
     local at = starts[event]
-    if plan.digits > 0 then
-      ffi.copy(turn + at + plan.device_at, ids + number % plan.listed * plan.digits, plan.digits)
+    local id = ids + number % plan.listed * plan.digits
+    for index = 0, plan.devices_at_count - 1 do
+      ffi.copy(turn + at + plan.devices_at[index], id, plan.digits)
     end
-    local moment = math.floor(number / plan.together) % plan.span
-    write_digits(at + plan.timestamp_at, 13, plan.oldest + moment)
-    local random = math.random(0, 999)
-    write_digits(at + plan.cpu_at, 1, random % 10)
-    write_digits(at + plan.rps_at, 2, math.floor(random / 10))
+    local moment = plan.oldest + math.floor(number / plan.together) % plan.span
+    for index = 0, plan.timestamps_at_count - 1 do
+      write_digits(at + plan.timestamps_at[index], 13, moment)
+    end
+    local random = math.random(0, 999999999)
+    for index = 0, plan.values_at_count - 1 do
+      local power = plan.values_digits[index] == 1 and 10 or 100
+      local rest = math.floor(random / power)
+      write_digits(at + plan.values_at[index], plan.values_digits[index], random - rest * power)
+      random = rest
+    end
     number = number + 1
   end
   position = position + plan.threads

@@ -1,7 +1,7 @@
 //! The closed loop: wrk, whose requests `wrk.lua` makes.
 
 use crate::generator::{Drive, Generator, HOST, Latency, Load, now_ms};
-use crate::scenario::{SPAN_MS, Traffic};
+use crate::traffic::{SPAN_MS, Traffic};
 use serde::Deserialize;
 use serde_json::json;
 use std::ffi::OsString;
@@ -9,6 +9,10 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 const SCRIPT: &str = include_str!("wrk.lua");
+
+/// Turns that are made before, where they are compressed. Their keys come again and again, and each
+/// time they replace what is kept under them.
+const READY_TURNS: usize = 256;
 
 /// The line of JSON that the script prints in the end.
 #[derive(Debug, Deserialize)]
@@ -43,16 +47,22 @@ pub(super) fn drive(
     Ok(outcome(&summary))
 }
 
-/// Writes the turn and the devices where the script finds them, and says how to patch them.
+/// Writes the turn and the devices where the script finds them, and says how to patch them; or
+/// several turns as they are to be sent, and their lengths.
 fn arguments(generator: &Generator, load: &Load, position: u64) -> Result<[OsString; 3], String> {
     let now_ms = now_ms();
-    let mut traffic = Traffic::of(load.scenario, load.devices, HOST, now_ms);
+    let mut traffic = Traffic::of(load.scenario, load.dialect, load.devices, HOST, now_ms);
     let digits = traffic.layout.digits;
     let ids: String = traffic.listed.iter().map(|device| format!("{device:0digits$}")).collect();
-    let mut turn = Vec::new();
-    traffic.next_turn(&mut turn);
+    let (mut turns, mut turn, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..if traffic.is_compressed { READY_TURNS } else { 1 } {
+        traffic.next_turn(&mut turn);
+        turns.extend_from_slice(&turn);
+        lengths.extend(traffic.is_compressed.then_some(turn.len()));
+    }
     let plan = json!({
         "layout": traffic.layout,
+        "lengths": lengths,
         "position": position,
         "threads": load.threads,
         "connections": load.connections,
@@ -61,9 +71,9 @@ fn arguments(generator: &Generator, load: &Load, position: u64) -> Result<[OsStr
         "listed": traffic.listed.len(),
         "together": traffic.together,
     });
-    let (turn, devices) =
-        (generator.write("turn", &turn)?, generator.write("devices", ids.as_bytes())?);
-    Ok([turn.into(), devices.into(), plan.to_string().into()])
+    let (turns, devices) =
+        (generator.write("turns", &turns)?, generator.write("devices", ids.as_bytes())?);
+    Ok([turns.into(), devices.into(), plan.to_string().into()])
 }
 
 /// Finds the script's line among those of wrk itself.
@@ -79,6 +89,7 @@ fn outcome(summary: &Summary) -> Drive {
         requests: summary.requests,
         seconds: summary.elapsed_us / 1e6,
         latency: summary.latency_us,
+        shares: None,
         faults: is_wrong.then(|| format!("{refused} refused, {broken} without an answer")),
         generator: summary.cpu_seconds,
     }
