@@ -31,7 +31,7 @@ impl RejectedLines {
         self.first = 0;
         self.errors.clear();
         let numbered = batch.spans().zip(line_numbers(body));
-        let rejected = numbered.filter_map(|(item, line)| Some((line, item.as_ref().err()?)));
+        let rejected = numbered.filter_map(|(item, line)| Some((line, item.err()?)));
         for (line, rejection) in rejected.take(ANSWER_ITEMS_MAX) {
             if self.first == 0 {
                 self.first = line;

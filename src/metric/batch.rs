@@ -4,8 +4,6 @@
 //! element of an array costs the whole request. Items are kept as offsets into the body, so that
 //! their storage has no lifetime and serves every request of a core.
 
-use std::slice;
-
 use crate::metric::event::{Event, Literals};
 use crate::metric::json_error::position;
 use crate::metric::rejection::Rejection;
@@ -20,7 +18,58 @@ pub struct EventSpans {
     pub(super) timestamp_ms: i64,
     /// The place of its first value in [`FieldRows`].
     pub(super) row: u32,
+    /// The fields that it has, at least one.
     pub(super) present: FieldSet,
+}
+
+/// The items of one body, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Items {
+    /// The events. One without a field stands for a rejection, and its row for the place of that.
+    events: Vec<EventSpans>,
+    rejections: Vec<Rejection>,
+}
+
+impl Items {
+    /// Removes all items, and keeps their memory.
+    pub(super) fn clear(&mut self) {
+        self.events.clear();
+        self.rejections.clear();
+    }
+
+    /// Returns the number of items.
+    #[inline(always)]
+    pub(super) const fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Returns the number of events.
+    pub(super) const fn accepted(&self) -> usize {
+        self.events.len() - self.rejections.len()
+    }
+
+    /// Adds an event.
+    #[inline(always)]
+    pub(super) fn push(&mut self, event: EventSpans) {
+        self.events.push(event);
+    }
+
+    /// Adds a rejection.
+    pub(super) fn push_rejection(&mut self, rejection: Rejection) {
+        let row = position(self.rejections.len());
+        self.rejections.push(rejection);
+        self.events.push(EventSpans { row, ..EventSpans::default() });
+    }
+
+    /// Returns the items by reference.
+    #[inline(always)]
+    fn iter(&self) -> impl Iterator<Item = Result<&EventSpans, &Rejection>> {
+        self.events.iter().map(|event| {
+            let is_event = event.present != FieldSet::default();
+            let rejection = if is_event { None } else { self.rejections.get(event.row as usize) };
+            rejection.map_or(Ok(event), Err)
+        })
+    }
 }
 
 /// The values of a batch's events and the spans of their literals: a row for each event, with a
@@ -87,7 +136,7 @@ impl FieldRows {
     /// Ends the row, and returns where it is.
     #[inline(always)]
     pub(super) fn end_row(&mut self) -> u32 {
-        let row = position(self.row);
+        let row = self.row as u32;
         self.row += self.stride;
         row
     }
@@ -96,8 +145,7 @@ impl FieldRows {
 /// The items of one body, events and rejections, in their order.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'d> {
-    pub(super) items: &'d [Result<EventSpans, Rejection>],
-    pub(super) events: usize,
+    pub(super) items: &'d Items,
     pub(super) assigned: Option<u64>,
     pub(super) body: &'d [u8],
     pub(super) arena: &'d Arena,
@@ -112,7 +160,7 @@ impl<'d> Batch<'d> {
 
     /// Returns the number of events.
     pub const fn events(&self) -> usize {
-        self.events
+        self.items.accepted()
     }
 
     /// Returns the timestamp that the server assigned, if the batch is one event without a
@@ -123,12 +171,13 @@ impl<'d> Batch<'d> {
 
     /// Returns true if the body was `[]`.
     pub const fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.items.len() == 0
     }
 
     /// Returns the items by reference: events are large, and a copy would wait for every byte that
     /// was just written.
-    pub fn spans(&self) -> slice::Iter<'d, Result<EventSpans, Rejection>> {
+    #[inline(always)]
+    pub fn spans(&self) -> impl Iterator<Item = Result<&'d EventSpans, &'d Rejection>> + use<'d> {
         self.items.iter()
     }
 

@@ -8,7 +8,7 @@ mod line_body;
 mod table_body;
 
 use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
-use crate::metric::batch::{Batch, EventSpans};
+use crate::metric::batch::{Batch, EventSpans, Items};
 use crate::metric::event_writer::EventWriter;
 pub use crate::metric::event_writer::MissingOptional;
 use crate::metric::line_reader::LineReader;
@@ -52,9 +52,7 @@ impl<'d> IgnoredMembers<'d> {
 /// that decoding does not allocate in the steady state.
 #[derive(Debug)]
 pub struct Decoder {
-    items: Vec<Result<EventSpans, Rejection>>,
-    /// The number of events among the items.
-    events: usize,
+    items: Items,
     objects: ObjectReader,
     lines: LineReader,
     rows: RowReader,
@@ -76,8 +74,7 @@ impl Decoder {
     /// decoders of all cores assign distinct timestamps.
     pub fn of_core(core: usize, cores: usize, ttl_ms: i64, schema: &'static Schema) -> Self {
         Self {
-            items: Vec::new(),
-            events: 0,
+            items: Items::default(),
             objects: ObjectReader::new(schema),
             lines: LineReader::new(schema),
             rows: RowReader::new(schema),
@@ -122,7 +119,6 @@ impl Decoder {
     fn begin_body(&mut self, body: &[u8], received: Now) {
         debug_assert!(body.len() <= BODY_BYTES_MAX, "offsets into a body have 32 bits");
         self.items.clear();
-        self.events = 0;
         self.objects.writer.begin_body(body.len(), received);
         self.received_us = received.wall_us;
         self.assigned = None;
@@ -144,16 +140,15 @@ impl Decoder {
 
     const fn batch<'d>(&'d self, body: &'d [u8]) -> Batch<'d> {
         let EventWriter { arena, rows, .. } = &self.objects.writer;
-        let items = self.items.as_slice();
-        Batch { items, events: self.events, assigned: self.assigned, body, arena, rows }
+        Batch { items: &self.items, assigned: self.assigned, body, arena, rows }
     }
 
-    /// Assigns an event a timestamp that no other event has.
-    fn assign_timestamp(&mut self, spans: &mut EventSpans) {
+    /// Returns a timestamp that no other event has.
+    #[inline(never)]
+    fn assign_timestamp(&mut self) -> (Span, i64) {
         let assigned = self.timestamps.next(u64::try_from(self.received_us).unwrap_or(0));
-        spans.timestamp = self.objects.writer.arena.append_integer(assigned.key);
-        spans.timestamp_ms = assigned.ms;
         self.assigned = Some(assigned.key);
+        (self.objects.writer.arena.append_integer(assigned.key), assigned.ms)
     }
 
     /// Returns the number of items that were read of the last body, even if it was refused.
@@ -161,18 +156,29 @@ impl Decoder {
         self.items.len()
     }
 
+    /// Adds an item.
+    fn push(&mut self, item: Result<EventSpans, Rejection>) -> Result<(), BodyError> {
+        match item {
+            Ok(event) => self.push_event(event),
+            Err(_) if self.items.len() == BATCH_EVENTS_MAX => Err(BodyError::TooManyEvents),
+            Err(rejection) => {
+                self.items.push_rejection(rejection);
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds an event.
     #[inline(always)]
-    fn push(&mut self, mut item: Result<EventSpans, Rejection>) -> Result<(), BodyError> {
+    fn push_event(&mut self, event: EventSpans) -> Result<(), BodyError> {
         if self.items.len() == BATCH_EVENTS_MAX {
             return Err(BodyError::TooManyEvents);
         }
-        if let Ok(spans) = &mut item {
-            self.events += 1;
-            if spans.timestamp.is_empty() {
-                self.assign_timestamp(spans);
-            }
+        let (mut timestamp, mut timestamp_ms) = (event.timestamp, event.timestamp_ms);
+        if timestamp.is_empty() {
+            (timestamp, timestamp_ms) = self.assign_timestamp();
         }
-        self.items.push(item);
+        self.items.push(EventSpans { timestamp, timestamp_ms, ..event });
         Ok(())
     }
 }

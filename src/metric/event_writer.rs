@@ -10,13 +10,15 @@ use crate::metric::member::Member;
 use crate::metric::rejection::Rejection;
 use crate::metric::span::{Arena, Span};
 use crate::metric::timestamp::ParsedTimestamp;
-use crate::schema::Schema;
+use crate::schema::{FieldSet, Schema};
 use percore::clock::Now;
 
 /// A writer of the events of one body after the other.
 #[derive(Debug)]
 pub(super) struct EventWriter {
     pub(super) schema: &'static Schema,
+    /// The fields that every event has.
+    pub(super) required: FieldSet,
     /// The text that the body does not contain.
     pub(super) arena: Arena,
     /// The values of the events.
@@ -45,6 +47,7 @@ impl EventWriter {
     pub(super) fn new(schema: &'static Schema) -> Self {
         Self {
             schema,
+            required: schema.required_set(),
             arena: Arena::default(),
             rows: FieldRows::new(schema.fields().len()),
             latest_ms: 0,

@@ -5,14 +5,14 @@
 //! pass, eight bytes at a time. Anything else, wrong or merely unusual, is left to the general
 //! decoder, which reads the object again. A property test checks that both agree.
 
-use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::batch::{EventSpans, FieldRows};
-use crate::metric::device_id::is_device_id_byte;
-use crate::metric::member::{Member, MemberTable};
-use crate::metric::number::{scan_integer, scan_usual_number};
+use crate::metric::device_id::scan_device_id;
+use crate::metric::member::Member;
+use crate::metric::member_table::MemberTable;
 use crate::metric::span::Span;
-use crate::metric::timestamp;
-use crate::schema::{Field, FieldSet};
+use crate::metric::usual_number::{usual_time, usual_value};
+use crate::metric::word::{byte_at, word_at};
+use crate::schema::FieldSet;
 
 /// Parses the object whose brace is at `start`, and returns it with its end. Its timestamp is empty
 /// if none was sent, and no later than `latest_ms`; its values are in the row that is being filled.
@@ -23,92 +23,132 @@ pub(super) fn parse(
     rows: &mut FieldRows,
     required: FieldSet,
     text: &[u8],
-    start: usize,
+    start: u32,
     latest_ms: i64,
-) -> Option<(EventSpans, usize)> {
-    let mut spans = EventSpans::default();
-    let mut present = 0;
-    let mut at = start + 1;
-    let mut cursor = members.start();
+) -> Option<(EventSpans, u32)> {
+    let (mut device_id, mut timestamp, mut timestamp_ms) = (Span::default(), Span::default(), 0);
+    let (mut present, mut read) = (0_u32, 0_u64);
     let (values, literals) = rows.row_mut()?;
+    let mut before = members.start()?;
+    let mut at = start;
     loop {
-        let (entry, end) = members.read(text, at, &mut cursor)?;
-        at = skip_space(text, end);
-        at = match entry.member {
+        let name = word_at(text, at);
+        if name as u8 == b'}' {
+            break;
+        }
+        let mut entry = members.next(before, text, at, name)?;
+        let mut word = word_at(text, at + entry.bytes);
+        if word as u8 == b' ' {
+            // The pattern with a space begins with that without one.
+            entry = members.search(before, text, at)?;
+            word = word_at(text, at + entry.bytes);
+        }
+        before = entry;
+        at += entry.bytes;
+        match entry.member {
             Member::Value(field) => {
-                let (place, literal) =
-                    (values.get_mut(field.index())?, literals.get_mut(field.index())?);
-                parse_value((place, literal), field, text, at)?
+                let (value, end) = usual_value(field, text, at, word)?;
+                let index = field.index();
+                (*values.get_mut(index)?, *literals.get_mut(index)?) = (value, Span::of(at, end));
+                at = end;
             }
-            Member::Timestamp(_) => parse_timestamp(&mut spans, text, at, latest_ms)?,
-            Member::DeviceId(_) => parse_device_id(&mut spans, text, at)?,
-        };
-        if present & entry.bit != 0 {
-            return None;
+            Member::Timestamp(_) => {
+                let (ms, end) = usual_time(text, at, word, latest_ms)?;
+                (timestamp, timestamp_ms) = (Span::of(at, end), ms);
+                at = end;
+            }
+            Member::DeviceId(_) => {
+                let end = scan_device_id(text, at + 1, &entry.value_bytes)?;
+                if word as u8 != b'"' || byte_at(text, end) != b'"' {
+                    return None;
+                }
+                device_id = Span::of(at + 1, end);
+                at = end + 1;
+            }
         }
+        // The sum differs from the union if a member is there twice.
         present |= entry.bit;
-        match text.get(at)? {
-            b',' => at = skip_space(text, at + 1),
-            b'}' => break,
-            _ => return None,
+        read += u64::from(entry.bit);
+    }
+    let fields = FieldSet::from_bits(present as u16);
+    if read != u64::from(present) || !fields.is_event(required) {
+        return None;
+    }
+    let row = rows.end_row();
+    Some((EventSpans { device_id, timestamp, timestamp_ms, row, present: fields }, at + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::metric::object::ObjectReader;
+    use crate::schema::{FieldOptions, Schema};
+    use percore::clock::Now;
+
+    const NOW: Now = Now { mono_ns: 1, wall_us: 1_795_420_957_123_000 };
+
+    fn reader(names: &[&str]) -> ObjectReader {
+        let options = |name: &&str| FieldOptions {
+            name: (*name).to_owned(),
+            is_required: false,
+            range: None,
+            least_deviation: 0.0,
+        };
+        let [device, time] = ["device_id".to_owned(), "timestamp".to_owned()];
+        let (device, time) = ([device], [time]);
+        let fields: Vec<_> = names.iter().map(options).collect();
+        let mut reader = ObjectReader::new(Schema::leak(&fields, [&device, &time, &device]));
+        reader.writer.begin_body(1000, NOW);
+        reader
+    }
+
+    #[test]
+    fn the_usual_shape_is_read_here_whatever_came_before() {
+        let long = "a_name_of_more_than_sixteen_bytes";
+        let mut reader = reader(&["cpu", "rps", "x", long]);
+        let with_long = format!("{{\"{long}\":1,\"x\":2}}");
+        let objects = [
+            r#"{"device_id":"device-1","timestamp":1795420957123,"cpu":41.5,"rps":1200}"#,
+            r#"{"device_id": "device-1", "timestamp": 1795420957123, "cpu": 41.5, "rps": 1200}"#,
+            r#"{"device_id":"device-1", "timestamp":1795420957, "rps":1200, "cpu":41.5}"#,
+            r#"{"rps": -12345678.5,"cpu": 0,"device_id": "d"}"#,
+            r#"{"x":0.1234567890123}"#,
+            &with_long,
+        ];
+        for round in 0..objects.len() * objects.len() {
+            let object = objects[(round + round / objects.len()) % objects.len()];
+            let found = reader.read_fast(object.as_bytes(), 0);
+            assert_eq!(found.map(|(_, end)| end), Some(object.len()), "{object}");
         }
     }
-    spans.present = FieldSet::from_bits(present as u16);
-    if !spans.present.is_event(required) {
-        return None;
+
+    #[test]
+    fn all_else_is_left_to_the_general_decoder() {
+        let mut reader = reader(&["cpu", "rps", "x"]);
+        let usual = r#"{"device_id":"device-1","cpu":41.5}"#;
+        for object in [
+            "{}",
+            "{",
+            r#"{"device_id":"device-1"}"#,
+            r#"{,"cpu":1}"#,
+            r#"{"cpu":1{"rps":2}"#,
+            r#"{"cpu":1"rps":2}"#,
+            r#"{"cpu":1,}"#,
+            r#"{"cpu":1 ,"rps":2}"#,
+            r#"{"cpu":  1,"rps":2}"#,
+            r#"{"cpu":1,  "rps":2}"#,
+            r#"{"cpu":1,"cpu":1}"#,
+            r#"{"cpu":1,"rps":2,"x":3,"cpu":1}"#,
+            r#"{"CPU":1}"#,
+            r#"{"cpu":1e1}"#,
+            r#"{"cpu":01}"#,
+            r#"{"cpu":1,"device_id":"a/b"}"#,
+            r#"{"cpu":1,"device_id":a"}"#,
+            r#"{"cpu":1,"device_id":""}"#,
+            r#"{"cpu":1,"timestamp":"1795420957123"}"#,
+            r#"{"cpu":1,"timestamp":1795521557123}"#,
+        ] {
+            assert_eq!(reader.read_fast(object.as_bytes(), 0), None, "{object}");
+            assert!(reader.read_fast(usual.as_bytes(), 0).is_some(), "after {object}");
+        }
     }
-    spans.row = rows.end_row();
-    Some((spans, at + 1))
-}
-
-/// Skips one space, which is the most that common libraries write.
-#[inline(always)]
-fn skip_space(text: &[u8], at: usize) -> usize {
-    at + usize::from(text.get(at) == Some(&b' '))
-}
-
-/// Parses a number that the field takes, and returns its end.
-#[inline(always)]
-fn parse_value(
-    (place, literal): (&mut f64, &mut Span),
-    field: Field,
-    text: &[u8],
-    at: usize,
-) -> Option<usize> {
-    let number = scan_usual_number(text, at)?;
-    // A number that has to be rounded is left to the general decoder, or it would be rounded twice.
-    let value = number.quotient()?;
-    if !field.accepts(value) {
-        return None;
-    }
-    *place = value;
-    *literal = Span::new(at, number.end);
-    Some(number.end)
-}
-
-/// Parses a timestamp that is an integer, and returns its end.
-#[inline(always)]
-fn parse_timestamp(
-    spans: &mut EventSpans,
-    text: &[u8],
-    at: usize,
-    latest_ms: i64,
-) -> Option<usize> {
-    let (integer, end) = scan_integer(text, at)?;
-    spans.timestamp_ms = timestamp::from_integer(integer)?;
-    spans.timestamp = Span::new(at, end);
-    (spans.timestamp_ms <= latest_ms).then_some(end)
-}
-
-/// Parses a device id without escapes, and returns the end of its string.
-#[inline(always)]
-fn parse_device_id(spans: &mut EventSpans, text: &[u8], at: usize) -> Option<usize> {
-    let (quote, id) = text.get(at..)?.split_first()?;
-    let bytes = id.iter().take_while(|byte| is_device_id_byte(**byte)).count();
-    let is_id = *quote == b'"' && (1..=DEVICE_ID_BYTES_MAX).contains(&bytes);
-    if !is_id || id.get(bytes) != Some(&b'"') {
-        return None;
-    }
-    spans.device_id = Span::new(at + 1, at + 1 + bytes);
-    Some(at + bytes + 2)
 }

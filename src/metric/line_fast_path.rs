@@ -5,16 +5,19 @@
 //! one pass, its numbers eight bytes at a time. Anything else, wrong or merely unusual, is left to
 //! `line_reader`, which reads the line again. A property test checks that both agree.
 
-use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::batch::{EventSpans, FieldRows};
-use crate::metric::device_id::is_device_id_byte;
+use crate::metric::device_id::scan_device_id;
+use crate::metric::json_error::position;
 use crate::metric::line_protocol::precision::Precision;
 use crate::metric::line_protocol::{plain_end, scan_value};
-use crate::metric::member::{Member, MemberTable};
-use crate::metric::number::{scan_integer, scan_usual_number};
+use crate::metric::member::Member;
+use crate::metric::member_table::MemberTable;
+use crate::metric::number::scan_integer;
 use crate::metric::span::Span;
 use crate::metric::timestamp::ParsedTimestamp;
-use crate::schema::{Field, FieldSet, Schema};
+use crate::metric::usual_number::usual_value;
+use crate::metric::word::{byte_at, word_at};
+use crate::schema::{FieldSet, Schema};
 
 /// The names of a schema as line protocol writes them.
 #[derive(Debug)]
@@ -47,14 +50,15 @@ impl LineTables {
         if measurement_end == start {
             return None;
         }
-        let fields = self.parse_tags(&mut spans, text, measurement_end)?;
+        let fields = self.parse_tags(&mut spans, text, position(measurement_end))?;
         let mut at = self.parse_fields(&mut spans, rows, text, fields)?;
-        if text.get(at) == Some(&b' ') {
-            let (end, ms) = parse_timestamp(text, at + 1, precision)?;
-            spans.timestamp = Span::new(at + 1, end);
+        if byte_at(text, at) == b' ' {
+            let (ms, end) = usual_line_time(text, at + 1, precision)?;
+            spans.timestamp = Span::of(at + 1, end);
             spans.timestamp_ms = ms;
             at = end;
         }
+        let at = at as usize;
         let is_end = matches!(text.get(at), None | Some(b'\n'));
         if !is_end || spans.timestamp_ms > latest_ms || !spans.present.is_event(required) {
             return None;
@@ -63,115 +67,122 @@ impl LineTables {
         Some((spans, at))
     }
 
-    /// Parses the tags from `at` on and the space behind them, and returns its end.
+    /// Parses the tags from the comma at `at` on, and returns their end, where a space is.
     #[inline(always)]
-    fn parse_tags(&self, spans: &mut EventSpans, text: &[u8], mut at: usize) -> Option<usize> {
-        let mut cursor = self.tags.start();
+    fn parse_tags(&self, spans: &mut EventSpans, text: &[u8], mut at: u32) -> Option<u32> {
+        let mut before = self.tags.start()?;
         let mut first = usize::MAX;
         let mut seen = 0_u32;
         let mut others = false;
-        while text.get(at) == Some(&b',') {
-            if let Some((tag, value)) = self.tags.read(text, at + 1, &mut cursor) {
-                let (place, id) = (tag.index(), text.get(value..)?);
-                let bytes = id.iter().take_while(|byte| is_device_id_byte(**byte)).count();
-                if seen & 1 << place != 0 || !(1..=DEVICE_ID_BYTES_MAX).contains(&bytes) {
+        loop {
+            let word = word_at(text, at);
+            if word as u8 != b',' {
+                break;
+            }
+            if let Some(tag) = self.tags.next(before, text, at, word) {
+                before = tag;
+                let value = at + tag.bytes;
+                at = scan_device_id(text, value, &tag.value_bytes)?;
+                let place = tag.index;
+                if seen & 1 << place != 0 {
                     return None;
                 }
                 seen |= 1 << place;
                 if place < first {
-                    spans.device_id = Span::new(value, value + bytes);
+                    spans.device_id = Span::of(value, at);
                     first = place;
                 }
-                at = value + bytes;
             } else {
                 at = self.skip_tag(text, at + 1)?;
                 others = true;
             }
         }
         // Tags of a line without a device are names that may be misspelt.
-        let is_usual = text.get(at) == Some(&b' ') && (first != usize::MAX || !others);
-        is_usual.then_some(at + 1)
+        let is_usual = byte_at(text, at) == b' ' && (first != usize::MAX || !others);
+        is_usual.then_some(at)
     }
 
     /// Skips a tag that is none of the device's in any case, and returns its end.
-    fn skip_tag(&self, text: &[u8], start: usize) -> Option<usize> {
+    #[inline(never)]
+    fn skip_tag(&self, text: &[u8], start: u32) -> Option<u32> {
+        let start = start as usize;
         let equals = plain_end(text, start);
         let end = plain_end(text, equals + 1);
         let is_tag = equals > start && text.get(equals) == Some(&b'=') && end > equals + 1;
         let key = text.get(start..equals).filter(|_| is_tag)?;
-        if self.tags.of_name(key).is_some() { None } else { Some(end) }
+        if self.tags.of_name(key).is_some() { None } else { Some(position(end)) }
     }
 
     /// Skips a field that is none of the schema's in any case, and returns its end. Telegraf sends
     /// a dozen of them beside those that are configured.
     #[inline(never)]
-    fn skip_field(&self, text: &[u8], start: usize) -> Option<usize> {
+    fn skip_field(&self, text: &[u8], start: u32) -> Option<u32> {
+        let start = start as usize;
         let equals = plain_end(text, start);
         let is_field = equals > start && text.get(equals) == Some(&b'=');
         let key = text.get(start..equals).filter(|_| is_field)?;
         let (_, end) = scan_value(text, equals + 1).ok()?;
-        if self.fields.of_name(key).is_some() { None } else { Some(end) }
+        if self.fields.of_name(key).is_some() { None } else { Some(position(end)) }
     }
 
-    /// Parses the fields from `at` on, and returns their end.
+    /// Parses the fields from the space at `at` on, and returns their end.
     #[inline(always)]
     fn parse_fields(
         &self,
         spans: &mut EventSpans,
         rows: &mut FieldRows,
         text: &[u8],
-        mut at: usize,
-    ) -> Option<usize> {
-        let mut cursor = self.fields.start();
+        mut at: u32,
+    ) -> Option<u32> {
+        let mut before = self.fields.start()?;
         let mut present = 0;
         let (values, literals) = rows.row_mut()?;
         loop {
-            at = if let Some((entry, start)) = self.fields.read(text, at, &mut cursor) {
+            let name = word_at(text, at);
+            at = if let Some(entry) = self.fields.next(before, text, at, name) {
+                before = entry;
                 let Member::Value(field) = entry.member else {
                     return None;
                 };
-                let (value, literal, end) = parse_value(field, text, start)?;
+                let start = at + entry.bytes;
+                let (value, end) = usual_value(field, text, start, word_at(text, start))?;
                 *values.get_mut(field.index())? = value;
-                *literals.get_mut(field.index())? = literal;
+                *literals.get_mut(field.index())? = Span::of(start, end);
                 if present & entry.bit != 0 {
                     return None;
                 }
                 present |= entry.bit;
-                end
+                match byte_at(text, end) {
+                    b'i' | b'u' => suffix_end(text, start, end),
+                    _ => end,
+                }
             } else {
-                self.skip_field(text, at)?
+                self.skip_field(text, at + 1)?
             };
-            if text.get(at) != Some(&b',') {
+            if byte_at(text, at) != b',' {
                 break;
             }
-            at += 1;
         }
         spans.present = FieldSet::from_bits(present as u16);
         Some(at)
     }
 }
 
-/// Parses a number that the field takes; returns its value, its literal without the suffix of an
-/// integer, and its end.
-#[inline(always)]
-fn parse_value(field: Field, text: &[u8], at: usize) -> Option<(f64, Span, usize)> {
-    let number = scan_usual_number(text, at)?;
-    // A number that has to be rounded is left to the line reader, or it would be rounded twice.
-    let value = number.quotient().filter(|value| field.accepts(*value))?;
-    let suffix = match text.get(number.end) {
-        Some(b'i') => number.is_whole(),
-        Some(b'u') => number.is_digits(),
-        _ => false,
-    };
-    Some((value, Span::new(at, number.end), number.end + usize::from(suffix)))
+/// Returns the end of the suffix of an integer; that of the number if it cannot have one.
+#[inline(never)]
+fn suffix_end(text: &[u8], start: u32, end: u32) -> u32 {
+    let number = text.get(start as usize..end as usize).unwrap_or_default();
+    let digits = if byte_at(text, end) == b'i' { number.strip_prefix(b"-") } else { None };
+    let is_whole = digits.unwrap_or(number).iter().all(u8::is_ascii_digit);
+    end + u32::from(is_whole)
 }
 
-/// Parses a timestamp that keys take as it was sent; returns its end and its milliseconds.
+/// Reads a timestamp that keys take as it was sent; returns its milliseconds and its end.
 #[inline(always)]
-fn parse_timestamp(text: &[u8], at: usize, precision: Precision) -> Option<(usize, i64)> {
-    let (integer, end) = scan_integer(text, at)?;
+fn usual_line_time(text: &[u8], at: u32, precision: Precision) -> Option<(i64, u32)> {
+    let (integer, end) = scan_integer(text, at as usize)?;
     match precision.time(integer)? {
-        ParsedTimestamp::Integer(ms) => Some((end, ms)),
+        ParsedTimestamp::Integer(ms) => Some((ms, end as u32)),
         ParsedTimestamp::Time(_) => None,
     }
 }

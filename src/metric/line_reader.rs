@@ -9,11 +9,13 @@ use crate::metric::batch::EventSpans;
 use crate::metric::device_id::is_device_id;
 use crate::metric::event_builder::EventBuilder;
 use crate::metric::event_writer::EventWriter;
+use crate::metric::json_error::position;
 use crate::metric::line_fast_path::LineTables;
 use crate::metric::line_protocol::line_error::{LineError, LineExpected};
 use crate::metric::line_protocol::precision::Precision;
 use crate::metric::line_protocol::{FieldValue, LineVisitor, ValueKind, bad_line_end, read_line};
-use crate::metric::member::{Member, MemberCursor, MemberTable};
+use crate::metric::member::Member;
+use crate::metric::member_table::{MemberCursor, MemberTable};
 use crate::metric::number::{INTEGER_DIGITS_MAX, scan_digits, scan_whole_number};
 use crate::metric::rejection::{JsonKind, Rejection};
 use crate::metric::span::Span;
@@ -60,9 +62,8 @@ impl LineReader {
         precision: Precision,
     ) -> (Result<EventSpans, Rejection>, usize) {
         writer.rows.begin_row();
-        let EventWriter { schema, rows, latest_ms, .. } = writer;
-        let (required, line) = (schema.required_set(), (text, start));
-        match self.tables.parse(rows, required, line, precision, *latest_ms) {
+        let EventWriter { required, rows, latest_ms, .. } = writer;
+        match self.tables.parse(rows, *required, (text, start), precision, *latest_ms) {
             Some((spans, end)) => (Ok(spans), end),
             None => self.read_any(writer, text, start, precision),
         }
@@ -80,7 +81,7 @@ impl LineReader {
         // It cannot be among the names that are not known, as it has none.
         event.set_present(TIME, start);
         let fields = &self.tables.fields;
-        let (device, tags, cursor) = (None, 0, fields.start());
+        let (device, tags, cursor) = (None, 0, fields.cursor());
         let mut line = LineEvent { text, fields, writer, event, precision, device, tags, cursor };
         match read_line(text, start, &mut line) {
             Ok(end) => (line.writer.finish(&line.event), end),
@@ -124,8 +125,9 @@ impl LineVisitor for LineEvent<'_> {
     }
 
     fn field(&mut self, key: Range<usize>, value: FieldValue) {
-        let member = match self.fields.read(self.text, key.start, &mut self.cursor) {
-            Some((entry, _)) => Some(entry.member),
+        // A space or a comma is before the key.
+        let member = match self.fields.read(self.text, position(key.start - 1), &mut self.cursor) {
+            Some((member, _)) => Some(member),
             None => self.fields.of_name(self.bytes(&key)),
         };
         if let Some(Member::Value(field)) = member {

@@ -9,7 +9,7 @@ use memchr::{memchr, memchr2};
 
 use crate::limits::NUMBER_BYTES_MAX;
 use crate::metric::json_error::{Expected, JsonError};
-use crate::metric::word::load_word;
+use crate::metric::word::{ZERO_DIGITS, eight_digits, load_word, other_bytes};
 
 /// A scanned number. Its value is computed on demand, because not every number's is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub(super) const INTEGER_DIGITS_MAX: usize = 19;
 pub(super) fn scan_digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> usize {
     loop {
         let values = load_word(bytes, at) ^ ZERO_DIGITS;
-        let count = digits_count(values);
+        let count = other_bytes(values).trailing_zeros() as usize / 8;
         let Some(power) = DECIMAL_POWERS.get(count) else {
             *mantissa = mantissa.wrapping_mul(100_000_000).wrapping_add(eight_digits(values));
             at += 8;
@@ -102,49 +102,6 @@ pub(super) fn scan_digits(bytes: &[u8], mut at: usize, mantissa: &mut u64) -> us
         };
         *mantissa = mantissa.wrapping_mul(*power).wrapping_add(first_digits(values, count));
         return at + count;
-    }
-}
-
-/// Scans a number of at most seven digits, with or without a point, that begins at `at`; `None` for
-/// every other number. It ends at the first byte that is neither digit nor point, whatever that is.
-#[inline(always)]
-fn scan_short_number(bytes: &[u8], at: usize) -> Option<Number> {
-    let text = load_word(bytes, at);
-    let values = text ^ ZERO_DIGITS;
-    let whole = digits_count(values);
-    if whole == 8 || (whole > 1 && values & 0xff == 0) {
-        return None;
-    }
-    let mut joined = values;
-    let mut count = whole;
-    let mut point = 0;
-    if text >> (8 * whole) & 0xff == u64::from(b'.') {
-        // Remove the point. The byte that moves in at the end is set to a non-digit.
-        let before = (1 << (8 * whole)) - 1;
-        joined = values & before | values >> 8 & !before | 0xff << 56;
-        count = digits_count(joined);
-        point = 1;
-    }
-    let fraction_digits = count - whole;
-    if whole == 0 || count == 7 || fraction_digits < point {
-        return None;
-    }
-    Some(Number {
-        start: at,
-        end: at + count + point,
-        mantissa: Some(first_digits(joined, count)),
-        fraction_digits,
-        negative: false,
-        exponent: false,
-    })
-}
-
-/// Scans the number that begins at `at`, the usual short ones by [`scan_short_number`].
-#[inline(always)]
-pub(super) fn scan_usual_number(bytes: &[u8], at: usize) -> Option<Number> {
-    match scan_short_number(bytes, at) {
-        Some(number) => Some(number),
-        None => scan_number(bytes, at).ok(),
     }
 }
 
@@ -162,14 +119,6 @@ pub(super) fn scan_integer(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     is_integer.then_some((integer, end))
 }
 
-/// Counts the bytes of a word, from the lowest on, that are below ten.
-#[inline(always)]
-const fn digits_count(values: u64) -> usize {
-    // The sum sets the top bit of each byte that is ten or more, and changes none below the first.
-    let others = (values.wrapping_add(EACH_BYTE * 0x76) | values) & (EACH_BYTE * 0x80);
-    others.trailing_zeros() as usize / 8
-}
-
 /// Returns the value of the first `count` digits of a word, fewer than eight.
 #[inline(always)]
 const fn first_digits(values: u64, count: usize) -> u64 {
@@ -177,21 +126,7 @@ const fn first_digits(values: u64, count: usize) -> u64 {
     eight_digits(values << 8 << (56 - 8 * count))
 }
 
-const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
-
-/// XOR with this turns eight digits into their values, and back.
-const ZERO_DIGITS: u64 = EACH_BYTE * b'0' as u64;
-
 const DECIMAL_POWERS: [u64; 8] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000];
-
-/// Returns the value of eight digits in the bytes of a word, the first in the lowest byte. Pairs of
-/// neighbours are joined three times.
-#[inline(always)]
-const fn eight_digits(values: u64) -> u64 {
-    let pairs = values.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
-    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
-    fours.wrapping_mul(10_000 << 32 | 1) >> 32
-}
 
 /// The powers of ten that are exact as `f64`.
 const EXACT_POWERS: [f64; 23] = [

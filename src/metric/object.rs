@@ -14,8 +14,9 @@ use crate::metric::device_id::is_device_id;
 use crate::metric::event_builder::EventBuilder;
 use crate::metric::event_writer::EventWriter;
 use crate::metric::fast_path;
-use crate::metric::json_error::{Expected, JsonError};
-use crate::metric::member::{Member, MemberTable};
+use crate::metric::json_error::{Expected, JsonError, position};
+use crate::metric::member::Member;
+use crate::metric::member_table::MemberTable;
 use crate::metric::number::{scan_number, scan_whole_number};
 use crate::metric::rejection::{JsonKind, Rejection};
 use crate::metric::scan::{
@@ -28,6 +29,8 @@ use crate::schema::Schema;
 /// Reads the objects of a body.
 #[derive(Debug)]
 pub(super) struct ObjectReader {
+    /// The members as they are usually written.
+    usual: MemberTable,
     members: MemberTable,
     /// Takes what is read.
     pub(super) writer: EventWriter,
@@ -39,7 +42,11 @@ pub(super) type Item = (Result<EventSpans, Rejection>, usize);
 impl ObjectReader {
     /// Returns a reader of metrics of this schema.
     pub(super) fn new(schema: &'static Schema) -> Self {
-        Self { members: MemberTable::new(schema), writer: EventWriter::new(schema) }
+        Self {
+            usual: MemberTable::of_objects(schema),
+            members: MemberTable::of_names(schema),
+            writer: EventWriter::new(schema),
+        }
     }
 
     /// Returns the error of a form instead of JSON, which ends to be JSON at `at`.
@@ -71,26 +78,29 @@ impl ObjectReader {
         if text.get(start) != Some(&b'{') {
             return None;
         }
-        let Self { members, writer: EventWriter { schema, rows, latest_ms, .. } } = self;
+        let Self { usual, writer: EventWriter { required, rows, latest_ms, .. }, .. } = self;
         rows.begin_row();
-        fast_path::parse(members, rows, schema.required_set(), text, start, *latest_ms)
+        let start = position(start);
+        let (spans, end) = fast_path::parse(usual, rows, *required, text, start, *latest_ms)?;
+        Some((spans, end as usize))
     }
 
     /// Reads an object to its end, even after a broken rule: only then it is known to be JSON.
     fn read_object(&mut self, text: &[u8], start: usize, depth: usize) -> Result<Item, JsonError> {
         self.writer.rows.begin_row();
         let mut event = EventBuilder::new(start);
-        let mut cursor = self.members.start();
+        let mut cursor = self.members.cursor();
         let mut at = skip_blanks(text, start + 1);
         if text.get(at) == Some(&b'}') {
             return Ok((self.writer.finish(&event), at + 1));
         }
         loop {
             let name_at = at;
-            let (member, name_end, colon_end) = match self.members.read(text, at, &mut cursor) {
-                Some((entry, end)) => (Some(entry.member), end - 1, end),
-                None => self.read_name(text, at)?,
-            };
+            let (member, name_end, colon_end) =
+                match self.members.read(text, position(at), &mut cursor) {
+                    Some((member, end)) => (Some(member), end as usize - 1, end as usize),
+                    None => self.read_name(text, at)?,
+                };
             at = skip_blanks(text, colon_end);
             at = if let Some(member) = member {
                 event.set_present(member, name_at);

@@ -13,7 +13,8 @@ use crate::metric::event_builder::EventBuilder;
 use crate::metric::event_writer::EventWriter;
 use crate::metric::header_error::HeaderError;
 use crate::metric::json_error::position;
-use crate::metric::member::{Member, MemberTable};
+use crate::metric::member::Member;
+use crate::metric::member_table::MemberTable;
 use crate::metric::number::scan_whole_number;
 use crate::metric::rejection::{JsonKind, Rejection};
 use crate::metric::span::Span;
@@ -37,7 +38,7 @@ pub(super) struct RowReader {
 impl RowReader {
     /// Returns a reader of rows with the members of this schema.
     pub(super) fn new(schema: &'static Schema) -> Self {
-        let (cells, names) = (CellReader::default(), MemberTable::new(schema));
+        let (cells, names) = (CellReader::default(), MemberTable::of_names(schema));
         Self { cells, names, columns: 0, members: Vec::new(), ignored: Vec::new() }
     }
 

@@ -16,6 +16,12 @@ impl Span {
         Self { start, end }
     }
 
+    /// Returns the range between two offsets of 32 bits.
+    #[inline(always)]
+    pub(super) const fn of(start: u32, end: u32) -> Self {
+        Self { start, end }
+    }
+
     /// Returns true if the range is empty, which stands for an absent member.
     pub(super) const fn is_empty(self) -> bool {
         self.start == self.end

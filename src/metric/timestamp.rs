@@ -17,7 +17,7 @@ use crate::metric::number::{Decimal, Number, scan_whole_number};
 /// Below this an integer counts seconds.
 const SECONDS_END: u64 = 5_000_000_000;
 /// Below this an integer counts milliseconds.
-const MILLISECONDS_END: u64 = SECONDS_END * 1000;
+pub(super) const MILLISECONDS_END: u64 = SECONDS_END * 1000;
 /// Below this an integer counts microseconds.
 const MICROSECONDS_END: u64 = MILLISECONDS_END * 1000;
 /// Below this an integer counts nanoseconds; from here on it is no time.

@@ -42,7 +42,7 @@ impl Decoder {
                 Some(b'{') => end,
                 Some(_) => break,
             };
-            self.push(Ok(spans))?;
+            self.push_event(spans)?;
             at = next;
         }
         Ok(at)
@@ -99,7 +99,7 @@ impl Decoder {
             return is_bad;
         }
         self.items.clear();
-        (self.events, self.assigned) = (0, None);
+        self.assigned = None;
         self.objects.writer.reset(body.len());
         self.read_lines(body, start)
     }

@@ -36,7 +36,7 @@ impl Decoder {
             self.push(item)?;
             at = end;
         }
-        if self.items.is_empty() {
+        if self.items.len() == 0 {
             return Err(BodyError::Empty);
         }
         Ok(self.batch(body))

@@ -35,7 +35,7 @@ impl Decoder {
                 self.push(item)?;
             }
         }
-        if self.items.is_empty() {
+        if self.items.len() == 0 {
             return Err(BodyError::Empty);
         }
         Ok(self.batch(body))
