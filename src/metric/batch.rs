@@ -4,6 +4,8 @@
 //! element of an array costs the whole request. Items are kept as offsets into the body, so that
 //! their storage has no lifetime and serves every request of a core.
 
+use std::ops::Range;
+
 use crate::metric::event::{Event, Literals};
 use crate::metric::json_error::position;
 use crate::metric::rejection::Rejection;
@@ -76,9 +78,9 @@ impl Items {
 /// place for each field of the schema. Places of absent fields hold anything.
 #[derive(Debug, Default)]
 pub(super) struct FieldRows {
-    stride: usize,
+    stride: u32,
     /// The place of the first value of the row that is being filled.
-    row: usize,
+    row: u32,
     values: Vec<f64>,
     literals: Vec<Span>,
 }
@@ -86,7 +88,7 @@ pub(super) struct FieldRows {
 impl FieldRows {
     /// Returns rows of so many fields.
     pub(super) fn new(stride: usize) -> Self {
-        Self { stride, ..Self::default() }
+        Self { stride: position(stride), ..Self::default() }
     }
 
     /// Removes all rows, and keeps their memory.
@@ -97,7 +99,7 @@ impl FieldRows {
     /// Makes room for the row to be filled.
     #[inline(always)]
     pub(super) fn begin_row(&mut self) {
-        if self.literals.len() < self.row + self.stride {
+        if self.literals.len() < self.range(self.row).end {
             self.grow();
         }
     }
@@ -105,20 +107,27 @@ impl FieldRows {
     /// Returns the values and literals of the row to be filled, for which there is room.
     #[inline(always)]
     pub(super) fn row_mut(&mut self) -> Option<(&mut [f64], &mut [Span])> {
-        let row = self.row..self.row + self.stride;
+        let row = self.range(self.row);
         Some((self.values.get_mut(row.clone())?, self.literals.get_mut(row)?))
     }
 
     #[cold]
     fn grow(&mut self) {
-        self.values.resize(self.row + self.stride, 0.0);
-        self.literals.resize(self.row + self.stride, Span::default());
+        let end = self.range(self.row).end;
+        self.values.resize(end, 0.0);
+        self.literals.resize(end, Span::default());
+    }
+
+    /// Returns the places of the row that begins at this one. The sum of 32 bits each fits.
+    #[inline(always)]
+    const fn range(&self, row: u32) -> Range<usize> {
+        row as usize..row as usize + self.stride as usize
     }
 
     /// Sets a value of the row that is being filled.
     #[inline(always)]
     pub(super) fn set(&mut self, field: usize, value: f64, literal: Span) {
-        let at = self.row + field;
+        let at = self.row as usize + field;
         if let (Some(place), Some(literal_place)) =
             (self.values.get_mut(at), self.literals.get_mut(at))
         {
@@ -130,13 +139,13 @@ impl FieldRows {
     /// Returns the values and the spans of the first row.
     #[cfg(test)]
     pub(super) fn first(&self) -> (Option<&[f64]>, Option<&[Span]>) {
-        (self.values.get(..self.stride), self.literals.get(..self.stride))
+        (self.values.get(self.range(0)), self.literals.get(self.range(0)))
     }
 
     /// Ends the row, and returns where it is.
     #[inline(always)]
     pub(super) fn end_row(&mut self) -> u32 {
-        let row = self.row as u32;
+        let row = self.row;
         self.row += self.stride;
         row
     }
@@ -194,7 +203,7 @@ impl<'d> Batch<'d> {
     /// Returns the event of one of the [`Self::spans`].
     #[inline(always)]
     pub fn event(&self, spans: &EventSpans) -> Event<'d> {
-        let row = spans.row as usize..spans.row as usize + self.rows.stride;
+        let row = self.rows.range(spans.row);
         let sent = self.rows.literals.get(row.clone()).unwrap_or_default();
         let literals = SentLiterals::new(sent, self.body, self.arena);
         Event {
@@ -207,7 +216,7 @@ impl<'d> Batch<'d> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn bytes(&self, span: Span) -> &'d [u8] {
         bytes(span, self.body, self.arena)
     }

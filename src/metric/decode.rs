@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::limits::NUMBER_BYTES_MAX;
     use crate::metric::event::Event;
-    use crate::metric::json_error::{JsonError, position};
+    use crate::metric::json_error::{Expected, JsonError, position};
     use crate::metric::member::Member;
     use crate::metric::number::tests::ROUNDED;
     use crate::metric::rejection::{JsonKind, Reason};
@@ -551,6 +551,45 @@ mod tests {
                 assert_eq!(reasons(lines), Ok(vec![None, Some(Reason::Syntax), None]));
             }
         }
+    }
+
+    #[test]
+    fn an_array_ends_behind_an_element_and_at_its_bracket() {
+        let other = r#"{"cpu":1,"RPS":2}"#;
+        for elements in [
+            format!("{GOOD},{GOOD}"),
+            format!("{GOOD} ,\n{GOOD}\n"),
+            format!("{other},{GOOD},{GOOD}"),
+            format!("{GOOD},{other},{GOOD},{other}"),
+        ] {
+            let count = elements.matches("cpu").count();
+            assert_eq!(reasons(format!("[{elements}]")), Ok(vec![None; count]), "{elements}");
+            assert_eq!(reasons(format!("[{elements} ] \n")), Ok(vec![None; count]), "{elements}");
+            for (behind, expected) in [
+                (",]", Expected::Value),
+                (", ]", Expected::Value),
+                (",", Expected::Value),
+                ("", Expected::CommaOrBracket),
+                ("}", Expected::CommaOrBracket),
+                (GOOD, Expected::CommaOrBracket),
+                ("]]", Expected::End),
+                ("],", Expected::End),
+            ] {
+                let body = format!("[{elements}{behind}");
+                let error = malformed(&body);
+                let found = match error {
+                    JsonError::Syntax { expected, .. } => expected,
+                    JsonError::Truncated { expected, .. } => expected,
+                    other => panic!("{body}: {other}"),
+                };
+                assert_eq!(found, expected, "{body}");
+            }
+        }
+        assert_eq!(reasons("[]"), Ok(vec![]));
+        assert!(matches!(malformed("[,]"), JsonError::Syntax { at: 1, .. }));
+        let body = [b"[".as_slice(), GOOD.as_bytes(), b",\xff]"].concat();
+        let at = position(body.len() - 2);
+        assert_eq!(reasons(body), Err(BodyError::Malformed(JsonError::Utf8 { at })));
     }
 
     #[test]

@@ -15,7 +15,9 @@ use crate::metric::member_table::MemberTable;
 use crate::metric::number::scan_integer;
 use crate::metric::span::Span;
 use crate::metric::timestamp::ParsedTimestamp;
-use crate::metric::usual_number::usual_value;
+use crate::metric::usual_number::{
+    MILLISECONDS_DIGITS, NANOSECONDS_DIGITS, milliseconds, milliseconds_of_nanoseconds, usual_value,
+};
 use crate::metric::word::{byte_at, word_at};
 use crate::schema::{FieldSet, Schema};
 
@@ -45,31 +47,31 @@ impl LineTables {
         precision: Precision,
         latest_ms: i64,
     ) -> Option<(EventSpans, usize)> {
-        let mut spans = EventSpans::default();
         let measurement_end = plain_end(text, start);
         if measurement_end == start {
             return None;
         }
-        let fields = self.parse_tags(&mut spans, text, position(measurement_end))?;
-        let mut at = self.parse_fields(&mut spans, rows, text, fields)?;
+        let (device_id, fields) = self.parse_tags(text, position(measurement_end))?;
+        let (present, mut at) = self.parse_fields(rows, text, fields)?;
+        let (mut timestamp, mut timestamp_ms) = (Span::default(), 0);
         if byte_at(text, at) == b' ' {
             let (ms, end) = usual_line_time(text, at + 1, precision)?;
-            spans.timestamp = Span::of(at + 1, end);
-            spans.timestamp_ms = ms;
+            (timestamp, timestamp_ms) = (Span::of(at + 1, end), ms);
             at = end;
         }
-        let at = at as usize;
-        let is_end = matches!(text.get(at), None | Some(b'\n'));
-        if !is_end || spans.timestamp_ms > latest_ms || !spans.present.is_event(required) {
+        let is_end = matches!(text.get(at as usize), None | Some(b'\n'));
+        if !is_end || timestamp_ms > latest_ms || !present.is_event(required) {
             return None;
         }
-        spans.row = rows.end_row();
-        Some((spans, at))
+        let row = rows.end_row();
+        Some((EventSpans { device_id, timestamp, timestamp_ms, row, present }, at as usize))
     }
 
-    /// Parses the tags from the comma at `at` on, and returns their end, where a space is.
+    /// Parses the tags from the comma at `at` on. Returns the device id, and the tags' end, where a
+    /// space is.
     #[inline(always)]
-    fn parse_tags(&self, spans: &mut EventSpans, text: &[u8], mut at: u32) -> Option<u32> {
+    fn parse_tags(&self, text: &[u8], mut at: u32) -> Option<(Span, u32)> {
+        let mut device_id = Span::default();
         let mut before = self.tags.start()?;
         let mut first = usize::MAX;
         let mut seen = 0_u32;
@@ -89,7 +91,7 @@ impl LineTables {
                 }
                 seen |= 1 << place;
                 if place < first {
-                    spans.device_id = Span::of(value, at);
+                    device_id = Span::of(value, at);
                     first = place;
                 }
             } else {
@@ -98,8 +100,8 @@ impl LineTables {
             }
         }
         // Tags of a line without a device are names that may be misspelt.
-        let is_usual = byte_at(text, at) == b' ' && (first != usize::MAX || !others);
-        is_usual.then_some(at)
+        let is_usual = byte_at(text, at) == b' ' && (seen != 0 || !others);
+        is_usual.then_some((device_id, at))
     }
 
     /// Skips a tag that is none of the device's in any case, and returns its end.
@@ -125,46 +127,48 @@ impl LineTables {
         if self.fields.of_name(key).is_some() { None } else { Some(position(end)) }
     }
 
-    /// Parses the fields from the space at `at` on, and returns their end.
+    /// Parses the fields from the space at `at` on. Returns those of the schema, and their end.
     #[inline(always)]
     fn parse_fields(
         &self,
-        spans: &mut EventSpans,
         rows: &mut FieldRows,
         text: &[u8],
         mut at: u32,
-    ) -> Option<u32> {
+    ) -> Option<(FieldSet, u32)> {
         let mut before = self.fields.start()?;
-        let mut present = 0;
+        let (mut present, mut read) = (0_u32, 0_u64);
         let (values, literals) = rows.row_mut()?;
         loop {
             let name = word_at(text, at);
-            at = if let Some(entry) = self.fields.next(before, text, at, name) {
+            let mut next;
+            if let Some(entry) = self.fields.next(before, text, at, name) {
                 before = entry;
                 let Member::Value(field) = entry.member else {
                     return None;
                 };
                 let start = at + entry.bytes;
                 let (value, end) = usual_value(field, text, start, word_at(text, start))?;
-                *values.get_mut(field.index())? = value;
-                *literals.get_mut(field.index())? = Span::of(start, end);
-                if present & entry.bit != 0 {
-                    return None;
-                }
+                let index = field.index();
+                (*values.get_mut(index)?, *literals.get_mut(index)?) =
+                    (value, Span::of(start, end));
+                // The sum differs from the union if a field is there twice.
                 present |= entry.bit;
-                match byte_at(text, end) {
-                    b'i' | b'u' => suffix_end(text, start, end),
-                    _ => end,
+                read += u64::from(entry.bit);
+                (at, next) = (end, byte_at(text, end));
+                if matches!(next, b'i' | b'u') {
+                    at = suffix_end(text, start, end);
+                    next = byte_at(text, at);
                 }
             } else {
-                self.skip_field(text, at + 1)?
-            };
-            if byte_at(text, at) != b',' {
+                at = self.skip_field(text, at + 1)?;
+                next = byte_at(text, at);
+            }
+            if next != b',' {
                 break;
             }
         }
-        spans.present = FieldSet::from_bits(present as u16);
-        Some(at)
+        let fields = FieldSet::from_bits(present as u16);
+        (read == u64::from(present)).then_some((fields, at))
     }
 }
 
@@ -180,9 +184,26 @@ fn suffix_end(text: &[u8], start: u32, end: u32) -> u32 {
 /// Reads a timestamp that keys take as it was sent; returns its milliseconds and its end.
 #[inline(always)]
 fn usual_line_time(text: &[u8], at: u32, precision: Precision) -> Option<(i64, u32)> {
+    let word = word_at(text, at);
+    let (ms, digits) = match precision {
+        Precision::Nanoseconds => (milliseconds_of_nanoseconds(text, at, word), NANOSECONDS_DIGITS),
+        Precision::Milliseconds | Precision::Auto => {
+            (milliseconds(text, at, word), MILLISECONDS_DIGITS)
+        }
+        _ => (None, 0),
+    };
+    match ms {
+        Some(ms) => Some((ms, at + digits)),
+        None => any_line_time(text, at, precision),
+    }
+}
+
+/// Reads such a timestamp, whatever its unit.
+#[inline(never)]
+fn any_line_time(text: &[u8], at: u32, precision: Precision) -> Option<(i64, u32)> {
     let (integer, end) = scan_integer(text, at as usize)?;
     match precision.time(integer)? {
-        ParsedTimestamp::Integer(ms) => Some((ms, end as u32)),
+        ParsedTimestamp::Integer(ms) => Some((ms, position(end))),
         ParsedTimestamp::Time(_) => None,
     }
 }
@@ -239,7 +260,10 @@ mod tests {
                 writer.rows.begin_row();
                 writer
             });
-            let found = reader.read(&mut fast, line.as_bytes(), 0, precision);
+            let found = match reader.read_usual(&mut fast, line.as_bytes(), 0, precision) {
+                Some((spans, end)) => (Ok(spans), end),
+                None => reader.read_any(&mut fast, line.as_bytes(), 0, precision),
+            };
             let expected = reader.read_any(&mut slow, line.as_bytes(), 0, precision);
             prop_assert_eq!(found, expected, "{}", line);
             if found.0.is_ok() {

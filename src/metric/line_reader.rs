@@ -52,24 +52,22 @@ impl LineReader {
         Self { tables: LineTables::new(schema) }
     }
 
-    /// Reads the line that begins at `start`. Returns its event or its rejection, and its end.
-    #[inline]
-    pub(super) fn read(
+    /// Reads the line that begins at `start`, if it is of the usual shape. Returns its event and its
+    /// end.
+    #[inline(always)]
+    pub(super) fn read_usual(
         &self,
         writer: &mut EventWriter,
         text: &[u8],
         start: usize,
         precision: Precision,
-    ) -> (Result<EventSpans, Rejection>, usize) {
+    ) -> Option<(EventSpans, usize)> {
         writer.rows.begin_row();
         let EventWriter { required, rows, latest_ms, .. } = writer;
-        match self.tables.parse(rows, *required, (text, start), precision, *latest_ms) {
-            Some((spans, end)) => (Ok(spans), end),
-            None => self.read_any(writer, text, start, precision),
-        }
+        self.tables.parse(rows, *required, (text, start), precision, *latest_ms)
     }
 
-    /// Reads a line of any shape.
+    /// Reads a line of any shape. Returns its event or its rejection, and its end.
     pub(super) fn read_any(
         &self,
         writer: &mut EventWriter,

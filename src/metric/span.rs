@@ -1,30 +1,48 @@
 //! Spans: the texts of a body as offsets, and those that are beside the body.
 
 use crate::metric::json_error::position;
-use crate::metric::short_text;
+use crate::metric::short_text::{self, BLOCK_BYTES};
 
 /// A range of the body or, beyond the body's end, of the [`Arena`].
+///
+/// It is a start and a length, each of 32 bits: their sum fits 64 bits and is never before the
+/// start, so that one comparison tells if the range is inside of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     start: u32,
-    end: u32,
+    len: u32,
 }
 
 impl Span {
+    /// Returns the range between two offsets.
     pub(super) fn new(start: usize, end: usize) -> Self {
-        let (start, end) = (position(start), position(end));
-        Self { start, end }
+        Self::of(position(start), position(end))
     }
 
     /// Returns the range between two offsets of 32 bits.
     #[inline(always)]
     pub(super) const fn of(start: u32, end: u32) -> Self {
-        Self { start, end }
+        Self { start, len: end.saturating_sub(start) }
     }
 
     /// Returns true if the range is empty, which stands for an absent member.
+    #[inline(always)]
     pub(super) const fn is_empty(self) -> bool {
-        self.start == self.end
+        self.len == 0
+    }
+
+    /// Returns this range of a text; `None` if it is not inside.
+    #[inline(always)]
+    fn of_text(self, text: &[u8]) -> Option<&[u8]> {
+        let start = self.start as usize;
+        text.get(start..start + self.len as usize)
+    }
+
+    /// Returns the first bytes of this range of a text, or of what follows it there.
+    #[inline(always)]
+    fn block_of(self, text: &[u8]) -> Option<&[u8; BLOCK_BYTES]> {
+        let start = self.start as usize;
+        text.get(start..start + BLOCK_BYTES)?.first_chunk()
     }
 }
 
@@ -60,8 +78,8 @@ impl Arena {
     /// Returns the text of a span.
     pub(super) fn text(&self, span: Span) -> &str {
         let start = (span.start as usize).checked_sub(self.body_bytes);
-        let end = (span.end as usize).checked_sub(self.body_bytes);
-        start.zip(end).and_then(|(start, end)| self.text.get(start..end)).unwrap_or_default()
+        let range = start.map(|start| start..start + span.len as usize);
+        range.and_then(|range| self.text.get(range)).unwrap_or_default()
     }
 }
 
@@ -89,17 +107,16 @@ impl<'a> SentLiterals<'a> {
     /// Returns the bytes of that literal.
     #[inline(always)]
     pub(super) fn len_of(&self, field: usize) -> usize {
-        let span = self.span(field);
-        (span.end - span.start) as usize
+        self.span(field).len as usize
     }
 
     /// Appends that literal to `out`, which has room for one block of [`short_text`] more.
     #[inline(always)]
     pub(super) fn append(&self, field: usize, out: &mut Vec<u8>) {
-        let rest = self.body.get(self.span(field).start as usize..).unwrap_or_default();
-        match rest.first_chunk() {
-            Some(block) if self.len_of(field) <= short_text::BLOCK_BYTES => {
-                short_text::append(out, block, self.len_of(field));
+        let span = self.span(field);
+        match span.block_of(self.body) {
+            Some(block) if span.len as usize <= BLOCK_BYTES => {
+                short_text::append(out, block, span.len as usize);
             }
             _ => out.extend_from_slice(self.get(field)),
         }
@@ -109,10 +126,10 @@ impl<'a> SentLiterals<'a> {
     /// it ends; `None` if there is no room. Bytes behind it may be overwritten.
     #[inline(always)]
     pub(super) fn copy_counted(&self, field: usize, out: &mut [u8], at: usize) -> Option<usize> {
-        let rest = self.body.get(self.span(field).start as usize..).unwrap_or_default();
-        match rest.first_chunk() {
-            Some(block) if self.len_of(field) <= short_text::BLOCK_BYTES => {
-                short_text::copy_counted_block(block, self.len_of(field), out, at)
+        let span = self.span(field);
+        match span.block_of(self.body) {
+            Some(block) if span.len as usize <= BLOCK_BYTES => {
+                short_text::copy_counted_block(block, span.len as usize, out, at)
             }
             _ => short_text::copy_counted(self.get(field), out, at),
         }
@@ -125,8 +142,16 @@ impl<'a> SentLiterals<'a> {
 }
 
 /// Returns the text of a span.
-#[inline]
+#[inline(always)]
 pub(super) fn bytes<'a>(span: Span, body: &'a [u8], arena: &'a Arena) -> &'a [u8] {
-    let found = body.get(span.start as usize..span.end as usize);
-    found.unwrap_or_else(|| arena.text(span).as_bytes())
+    match span.of_text(body) {
+        Some(bytes) => bytes,
+        None => beside(span, arena),
+    }
+}
+
+/// Returns the text of a span that is not in the body.
+#[cold]
+fn beside(span: Span, arena: &Arena) -> &[u8] {
+    arena.text(span).as_bytes()
 }

@@ -5,8 +5,6 @@
 //! member begins depends on how long a number is, so its length is computed in as few steps as its
 //! value in many: a line takes as long as the steps that wait for one another.
 
-use std::ops::Range;
-
 use crate::metric::number::{scan_integer, scan_number};
 use crate::metric::timestamp::{MILLISECONDS_END, from_integer};
 use crate::metric::word::{ZERO_DIGITS, eight_digits, other_bytes, word_at};
@@ -75,20 +73,46 @@ fn long_value(text: &[u8], at: u32) -> Option<(f64, u32)> {
 /// milliseconds, no more than `latest_ms`, and its end.
 #[inline(always)]
 pub(super) fn usual_time(text: &[u8], at: u32, word: u64, latest_ms: i64) -> Option<(i64, u32)> {
-    let (first, rest) = (word ^ ZERO_DIGITS, word_at(text, at + 8) ^ ZERO_DIGITS);
-    // Five digits more, and then none.
-    let is_usual = other_bytes(first) == 0 && other_bytes(rest) << 16 == 0x80 << 56;
-    let integer = (eight_digits(first) * 100_000 + eight_digits(rest << 24)) as i64;
-    let (ms, end) = if is_usual && MILLISECONDS.contains(&integer) {
-        (integer, at + 13)
-    } else {
-        any_time(text, at)?
+    let (ms, end) = match milliseconds(text, at, word) {
+        Some(ms) => (ms, at + MILLISECONDS_DIGITS),
+        None => any_time(text, at)?,
     };
     (ms <= latest_ms).then_some((ms, end))
 }
 
-/// The integers of thirteen digits that count milliseconds.
-const MILLISECONDS: Range<i64> = 1_000_000_000_000..MILLISECONDS_END as i64;
+/// The digits of a recent time in milliseconds.
+pub(super) const MILLISECONDS_DIGITS: u32 = 13;
+
+/// The digits of a recent time in nanoseconds.
+pub(super) const NANOSECONDS_DIGITS: u32 = 19;
+
+/// Reads a time in milliseconds that has [`MILLISECONDS_DIGITS`].
+#[inline(always)]
+pub(super) fn milliseconds(text: &[u8], at: u32, word: u64) -> Option<i64> {
+    let (first, rest) = (word ^ ZERO_DIGITS, word_at(text, at + 8) ^ ZERO_DIGITS);
+    // Five digits more, and then none.
+    let are_digits = other_bytes(first) == 0 && other_bytes(rest) << 16 == 0x80 << 56;
+    thirteen_digits(first, rest).filter(|_| are_digits)
+}
+
+/// Reads a time in nanoseconds that has [`NANOSECONDS_DIGITS`], and returns its milliseconds.
+#[inline(always)]
+pub(super) fn milliseconds_of_nanoseconds(text: &[u8], at: u32, word: u64) -> Option<i64> {
+    let (first, rest) = (word ^ ZERO_DIGITS, word_at(text, at + 8) ^ ZERO_DIGITS);
+    let last = word_at(text, at + 16) ^ ZERO_DIGITS;
+    let are_digits = (other_bytes(first) | other_bytes(rest)) == 0;
+    // Three digits more, and then none.
+    let are_digits = are_digits && other_bytes(last) << 32 == 0x80 << 56;
+    thirteen_digits(first, rest).filter(|_| are_digits)
+}
+
+/// Returns the value of thirteen digits, if it is one of milliseconds and does not begin with a
+/// zero.
+#[inline(always)]
+fn thirteen_digits(first: u64, rest: u64) -> Option<i64> {
+    let integer = (eight_digits(first) * 100_000 + eight_digits(rest << 24)) as i64;
+    (1_000_000_000_000..MILLISECONDS_END as i64).contains(&integer).then_some(integer)
+}
 
 /// Reads the timestamp at `at`, whatever its unit.
 #[inline(never)]
@@ -130,6 +154,18 @@ mod tests {
             let latest_ms = 1_795_420_957_123;
             let expected = any_time(&text, 0).filter(|(ms, _)| *ms <= latest_ms);
             prop_assert_eq!(usual_time(&text, 0, word_at(&text, 0), latest_ms), expected);
+        }
+
+        #[test]
+        fn nanoseconds_are_nineteen_digits(
+            number in prop_oneof!["[0-9]{0,21}", "[0-9]{19}", "17[0-9]{17}"],
+            rest in "[,} .a\u{e9}\u{ff}]{0,9}",
+        ) {
+            let text = format!("{number}{rest}").into_bytes();
+            let is_usual = matches!(number.as_bytes(), [b'1'..=b'4', rest @ ..] if rest.len() == 18);
+            let ns = number.parse::<i64>().ok().filter(|_| is_usual);
+            let found = milliseconds_of_nanoseconds(&text, 0, word_at(&text, 0));
+            prop_assert_eq!(found, ns.map(|ns| ns / 1_000_000));
         }
     }
 

@@ -22,7 +22,7 @@ impl Decoder {
     /// Reads all items of a body from `start` on, where there is no blank.
     #[inline(always)]
     fn read_from(&mut self, body: &[u8], start: usize, lines: LineMode) -> Result<(), BodyError> {
-        let at = self.fast_events(body, start)?;
+        let at = self.fast_lines(body, start)?;
         if at == start {
             self.read_other(body, start, lines)
         } else if at < body.len() {
@@ -35,13 +35,41 @@ impl Decoder {
     /// Reads events of the usual shape as long as each one ends its line or is followed by another
     /// object, and returns where the rest begins. This works before the format of the body is
     /// known: such an event contains no line end and only ASCII.
-    fn fast_events(&mut self, body: &[u8], mut at: usize) -> Result<usize, BodyError> {
+    fn fast_lines(&mut self, body: &[u8], at: usize) -> Result<usize, BodyError> {
+        self.fast_events(body, at, |end| match body.get(end) {
+            None | Some(b'\n') => Some(end + 1),
+            Some(b'{') => Some(end),
+            Some(_) => None,
+        })
+    }
+
+    /// Reads elements of an array of the usual shape as long as each one is followed by another
+    /// object or by the bracket, and returns where the rest begins.
+    fn fast_elements(&mut self, body: &[u8], at: usize) -> Result<usize, BodyError> {
+        self.fast_events(body, at, |end| {
+            let end = skip_blanks(body, end);
+            match body.get(end) {
+                Some(b',') => {
+                    let next = skip_blanks(body, end + 1);
+                    (body.get(next) == Some(&b'{')).then_some(next)
+                }
+                Some(b']') => Some(end),
+                _ => None,
+            }
+        })
+    }
+
+    /// Reads events of the usual shape as long as `next` tells from the end of each one where the
+    /// next one begins. Returns where the rest begins.
+    #[inline(always)]
+    fn fast_events(
+        &mut self,
+        body: &[u8],
+        mut at: usize,
+        next: impl Fn(usize) -> Option<usize>,
+    ) -> Result<usize, BodyError> {
         while let Some((spans, end)) = self.objects.read_fast(body, at) {
-            let next = match body.get(end) {
-                None | Some(b'\n') => end + 1,
-                Some(b'{') => end,
-                Some(_) => break,
-            };
+            let Some(next) = next(end) else { break };
             self.push_event(spans)?;
             at = next;
         }
@@ -66,22 +94,25 @@ impl Decoder {
 
     /// Reads the array that begins at `start`.
     fn read_array(&mut self, body: &[u8], start: usize) -> Result<(), BodyError> {
-        let valid = utf8_prefix_bytes(body);
+        let mut at = self.fast_elements(body, skip_blanks(body, start + 1))?;
+        // All before is ASCII.
+        let valid = at + utf8_prefix_bytes(body.get(at..).unwrap_or_default());
         let text = body.get(..valid).unwrap_or_default();
         let whole = |error| BodyError::Malformed(or_utf8_error(error, body, valid));
-        let mut at = skip_blanks(text, start + 1);
-        if text.get(at) != Some(&b']') {
-            loop {
-                let (item, end) = self.objects.read_item(text, at, 1).map_err(whole)?;
-                self.push(item)?;
-                at = skip_blanks(text, end);
-                match text.get(at) {
-                    Some(b',') => at = skip_blanks(text, at + 1),
-                    Some(b']') => break,
-                    _ => {
-                        return Err(whole(JsonError::expected(Expected::CommaOrBracket, text, at)));
-                    }
+        let mut is_end = text.get(at) == Some(&b']');
+        while !is_end {
+            let (item, end) = self.objects.read_item(text, at, 1).map_err(whole)?;
+            self.push(item)?;
+            at = skip_blanks(text, end);
+            match text.get(at) {
+                Some(b',') => {
+                    let next = skip_blanks(text, at + 1);
+                    at = self.fast_elements(text, next)?;
+                    // A bracket behind a comma is no end.
+                    is_end = at > next && text.get(at) == Some(&b']');
                 }
+                Some(b']') => is_end = true,
+                _ => return Err(whole(JsonError::expected(Expected::CommaOrBracket, text, at))),
             }
         }
         let more = skip_blanks(body, at + 1);
@@ -179,7 +210,7 @@ impl Decoder {
             if start < end {
                 self.read_objects(line, start, valid)?;
             }
-            at = self.fast_events(body, end + 1)?;
+            at = self.fast_lines(body, end + 1)?;
         }
         Ok(())
     }

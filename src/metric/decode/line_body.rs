@@ -32,9 +32,14 @@ impl Decoder {
         let mut at = lines_start(body);
         while let Some(start) = next_line(body, at) {
             let writer = &mut self.objects.writer;
-            let (item, end) = self.lines.read(writer, body, start, precision);
-            self.push(item)?;
-            at = end;
+            if let Some((spans, end)) = self.lines.read_usual(writer, body, start, precision) {
+                self.push_event(spans)?;
+                at = end;
+            } else {
+                let (item, end) = self.lines.read_any(writer, body, start, precision);
+                self.push(item)?;
+                at = end;
+            }
         }
         if self.items.len() == 0 {
             return Err(BodyError::Empty);
