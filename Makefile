@@ -2,8 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	interop instructions deploy image rolling instructions-record bench build run replay load \
-	perf perf-floor perf-batches perf-forms peers perf-peers perf-load perf-analyze perf-scale \
-	perf-idle profiles flamegraphs idle-connections greedy soak clean
+	perf perf-floor perf-batches perf-contention perf-forms peers perf-peers perf-load \
+	perf-analyze perf-scale perf-idle profiles flamegraphs idle-connections greedy soak clean
 
 # How long a soak takes.
 seconds := 600
@@ -60,6 +60,10 @@ perf: ## Compare the server with a bare epoll loop, and the writer with redis-be
 perf-floor: ## The bare epoll loop against itself: the noise of this machine
 	cargo build --release --locked --package corepulse-perf
 	target/release/compare --rounds 5 --seconds 2 --servers floor,floor --no-record
+
+perf-contention: ## How cores get in each other's way: seats, locks, counters, by up to 64 threads
+	cargo build --release --locked --package corepulse-perf --bin contention
+	target/release/contention
 
 peers: ## The same job on may_minihttp, hyper, actix-web, axum and Go, and VictoriaMetrics beside
 	@ci/peers

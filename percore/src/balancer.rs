@@ -109,7 +109,7 @@ impl<S: Stream> Balancer<S> {
     /// While connections only arrive, the cores differ by at most one: a core whose count has not
     /// changed since it was found to be the smallest still has the smallest, for the others have
     /// only grown.
-    fn claim_least_loaded(&self, from: usize) -> usize {
+    pub fn claim_least_loaded(&self, from: usize) -> usize {
         loop {
             let counts = self
                 .connections_on

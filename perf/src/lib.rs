@@ -15,21 +15,23 @@
 //! In the order of the data: [`traffic`] builds requests of a [`scenario`] and [`devices`],
 //! [`drive`] has a [`generator`] send them to a [`server`] that [`preparation`] has brought into
 //! its state, while a [`page`] may be requested; `testkit::Usage` reads what that cost, and
-//! [`counts`] what became of the events. [`comparison`] makes a [`measurement`] of each, [`summary`]
-//! and [`report`] sum them up, [`limit`] says who was the limit, and [`record`] keeps the raw numbers.
-//! [`cores`] says who runs where.
+//! [`counts`] what became of the events. [`comparison`] makes a [`measurement`] of each,
+//! [`summary`] and [`report`] sum them up, [`limit`] says who was the limit, and [`record`] keeps
+//! the raw numbers. [`cores`] says who runs where.
 //!
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`; VictoriaMetrics is a
 //! package of Debian's.
 //!
 //! What does not depend on the machine is counted instead: [`offline`] is a server of one core
 //! without a kernel, whose instructions `benches/instructions.rs` counts; [`forms`] compares on it
-//! what an event costs in each form of a body.
+//! what an event costs in each form of a body, and [`contention`] counts how cores get in each
+//! other's way.
 
 #![expect(missing_docs, reason = "a name says it where nothing else has to be said")]
 
 pub mod compare;
 pub mod comparison;
+pub mod contention;
 pub mod cores;
 pub mod counts;
 pub mod devices;

@@ -66,30 +66,63 @@ pub fn memory_store(schema: &'static Schema, ids: &IdHasher) -> Store {
     Store::memory(schema, 1, STORE_BYTES, TTL_MS, ids.clone())
 }
 
-impl OfflineServer {
-    /// Returns a server of metrics of a schema that keeps what it accepts in the store that `open`
-    /// returns, which is for one core.
+/// The state that the cores of a server share.
+#[derive(Clone)]
+pub struct SharedState {
+    state: Arc<State>,
+    jobs: Jobs,
+}
+
+impl SharedState {
+    /// Returns the state of so many cores that keep what they accept in memory.
     #[must_use]
-    pub fn new(open: impl FnOnce(&IdHasher) -> Store, schema: &'static Schema) -> Self {
+    pub fn new(schema: &'static Schema, cores: usize) -> Self {
+        let store =
+            |ids: &IdHasher| Store::memory(schema, cores, STORE_BYTES * cores, TTL_MS, ids.clone());
+        Self::with_store(store, schema, cores)
+    }
+
+    fn with_store(
+        open: impl FnOnce(&IdHasher) -> Store,
+        schema: &'static Schema,
+        cores: usize,
+    ) -> Self {
         let (jobs, ids) = (Jobs::default(), IdHasher::default());
-        let config = EngineConfig::for_workers(1);
+        let body_bytes_max = EngineConfig::for_workers(cores).limits.body_bytes_max;
         let state = Arc::new(State {
-            analytics: Analytics::new(analytics_settings(schema), 1, ids.clone()),
+            analytics: Analytics::new(analytics_settings(schema), cores, ids.clone()),
             store: open(&ids),
             ids,
-            counters: Arc::new(Counters::new(1, LABELS)),
-            latency: Arc::new(Latency::new(1, NAMES.len())),
+            counters: Arc::new(Counters::new(cores, LABELS)),
+            latency: Arc::new(Latency::new(cores, NAMES.len())),
             flushes: Arc::new(Latency::new(1, 1)),
             busy_ratios: BusyRatios::new(Now::default()),
             exposition: Exposition::default(),
             description: Description::new(schema),
             cors: None,
             jobs: Box::new(jobs.clone()),
-            settings: settings(schema, config.limits.body_bytes_max),
+            settings: settings(schema, cores, body_bytes_max),
         });
-        let mut core = OfflineCore::new(Service::new(0, Arc::clone(&state)), &config);
+        Self { state, jobs }
+    }
+
+    /// Returns a core of this number, with one connection.
+    #[must_use]
+    pub fn core(&self, number: usize) -> OfflineServer {
+        let Self { state, jobs } = self.clone();
+        let service = Service::new(number, Arc::clone(&state));
+        let mut core = OfflineCore::new(service, &EngineConfig::for_workers(1));
         let connection = core.connect(time(0));
-        Self { core, connection, state, jobs, turns: 0 }
+        OfflineServer { core, connection, state, jobs, turns: 0 }
+    }
+}
+
+impl OfflineServer {
+    /// Returns a server of metrics of a schema that keeps what it accepts in the store that `open`
+    /// returns, which is for one core.
+    #[must_use]
+    pub fn new(open: impl FnOnce(&IdHasher) -> Store, schema: &'static Schema) -> Self {
+        SharedState::with_store(open, schema, 1).core(0)
     }
 
     /// Returns the state that the core shares with others.
@@ -139,11 +172,11 @@ const fn analytics_settings(schema: &'static Schema) -> AnalyticsSettings {
     }
 }
 
-fn settings(schema: &'static Schema, body_bytes_max: usize) -> Settings {
+fn settings(schema: &'static Schema, cores: usize, body_bytes_max: usize) -> Settings {
     Settings {
         schema,
         instance: "offline".to_owned(),
-        cores: 1,
+        cores,
         body_bytes_max,
         store_ttl_ms: i64::try_from(TTL_MS).unwrap_or(i64::MAX),
         ingest_token: None,
