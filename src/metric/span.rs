@@ -131,8 +131,14 @@ impl<'a> SentLiterals<'a> {
             Some(block) if span.len as usize <= BLOCK_BYTES => {
                 short_text::copy_counted_block(block, span.len as usize, out, at)
             }
-            _ => short_text::copy_counted(self.get(field), out, at),
+            _ => self.copy_other(field, out, at),
         }
+    }
+
+    /// Copies a literal that is longer, at the end of the body or beside it.
+    #[inline(never)]
+    fn copy_other(&self, field: usize, out: &mut [u8], at: usize) -> Option<usize> {
+        short_text::copy_counted(self.get(field), out, at)
     }
 
     #[inline(always)]

@@ -64,7 +64,8 @@ struct Ring {
 /// Events in a ring that the counters do not have yet; none while the ring is not locked.
 #[derive(Clone, Copy, Debug, Default)]
 struct Uncounted {
-    stored: u64,
+    events: u64,
+    /// The number of them without a record of their own.
     coalesced: u64,
 }
 
@@ -121,8 +122,7 @@ impl MemoryStore {
     /// Counts the events in the rings that the counters do not have. It waits for a core that has a
     /// request at hand.
     pub fn uncounted(&self) -> u64 {
-        let uncounted = self.shards.iter().map(|shard| shard.ring.lock().uncounted);
-        uncounted.map(|events| events.stored + events.coalesced).sum()
+        self.shards.iter().map(|shard| shard.ring.lock().uncounted.events).sum()
     }
 
     /// Appends to `out` the value of the newest version of `key`. Returns true if there is one.
@@ -372,9 +372,9 @@ impl RingAppender<'_> {
         let Some(mut ring) = self.ring.take() else {
             return;
         };
-        let Uncounted { stored, coalesced } = std::mem::take(&mut ring.uncounted);
-        self.counters.add_accepted(self.core, stored + coalesced);
-        self.counters.add_stored(self.core, stored);
+        let Uncounted { events, coalesced } = std::mem::take(&mut ring.uncounted);
+        self.counters.add_accepted(self.core, events);
+        self.counters.add_stored(self.core, events - coalesced);
         if coalesced > 0 {
             self.counters.add_coalesced(self.core, coalesced);
         }
@@ -390,11 +390,9 @@ impl Drop for RingAppender<'_> {
 impl Uncounted {
     /// Adds one event. Returns the number of events.
     fn add(&mut self, appended: Appended) -> u64 {
-        match appended {
-            Appended::Fresh => self.stored += 1,
-            Appended::Coalesced => self.coalesced += 1,
-        }
-        self.stored + self.coalesced
+        self.events += 1;
+        self.coalesced += u64::from(appended == Appended::Coalesced);
+        self.events
     }
 }
 

@@ -15,6 +15,9 @@ use crate::store::value::{self, TIMESTAMP_BYTES_MAX};
 /// the fields that are present (16 bits).
 const HEADER_BYTES: usize = 8;
 
+/// Bytes that nearly all parts fit into: where there is as much room, it is known when compiled.
+const USUAL_BYTES: usize = 256;
+
 /// Bytes of the longest parts, with what is written over their end for a moment.
 pub(super) const PARTS_BYTES_MAX: usize = HEADER_BYTES
     + TIMESTAMP_BYTES_MAX
@@ -39,21 +42,37 @@ pub(super) struct Parts<'a> {
     literals: &'a [u8],
 }
 
-/// Writes an event, whose key is `key`, to the front of `out`. Returns the length of its parts;
-/// `None` if they do not fit, and then anything may have been written. Bytes behind the parts may
-/// be overwritten.
+/// Writes the parts of an event to the front of `out`. Returns their length; `None` if they do not
+/// fit, and then anything may have been written. Bytes behind the parts may be overwritten.
 #[inline(always)]
-pub(super) fn write(ticks: u32, key: Key<'_>, event: &Event<'_>, out: &mut [u8]) -> Option<usize> {
-    let header = u64::from(ticks)
-        | u64::from(u8::try_from(key.device_id.len()).ok()?) << 32
-        | u64::from(u8::try_from(key.timestamp.len()).ok()?) << 40
-        | u64::from(event.present.bits()) << 48;
-    *out.first_chunk_mut()? = header.to_le_bytes();
-    let mut end = short_text::copy(key.timestamp, out, HEADER_BYTES)?;
-    end = short_text::copy(key.device_id, out, end)?;
+pub(super) fn write(ticks: u32, event: &Event<'_>, out: &mut [u8]) -> Option<usize> {
+    let usual = out.first_chunk_mut::<USUAL_BYTES>();
+    match usual.and_then(|out| write_to(ticks, event, out)) {
+        Some(len) => Some(len),
+        None => write_unusual(ticks, event, out),
+    }
+}
+
+/// Writes parts that are longer than usual, or to the end of a segment.
+#[cold]
+#[inline(never)]
+fn write_unusual(ticks: u32, event: &Event<'_>, out: &mut [u8]) -> Option<usize> {
+    write_to(ticks, event, out)
+}
+
+#[inline(always)]
+fn write_to(ticks: u32, event: &Event<'_>, out: &mut [u8]) -> Option<usize> {
+    let Key { device_id, timestamp } = Key::of(event);
+    let mut end = short_text::copy(timestamp, out, HEADER_BYTES)?;
+    end = short_text::copy(device_id, out, end)?;
     for field in event.present.indexes() {
         end = event.literals.copy_counted(field, out, end)?;
     }
+    let header = u64::from(ticks)
+        | u64::from(u8::try_from(device_id.len()).ok()?) << 32
+        | u64::from(u8::try_from(timestamp.len()).ok()?) << 40
+        | u64::from(event.present.bits()) << 48;
+    *out.first_chunk_mut()? = header.to_le_bytes();
     Some(end)
 }
 
@@ -137,14 +156,14 @@ mod tests {
                 let key = Key::parse(&full_key).unwrap();
                 assert_eq!(key, Key::of(&event));
                 let mut room = vec![0xFF; PARTS_BYTES_MAX];
-                let len = write(42, key, &event, &mut room).unwrap();
+                let len = write(42, &event, &mut room).unwrap();
                 let parts = Parts::read(&room).unwrap();
                 assert_eq!((parts.ticks, parts.key), (42, key));
                 let mut out = b"before".to_vec();
                 parts.write_value(schema, &mut out);
                 assert_eq!(out, [b"before", value.as_slice()].concat());
                 for short in 0..len {
-                    assert_eq!(write(42, key, &event, &mut vec![0; short]), None, "{short}");
+                    assert_eq!(write(42, &event, &mut vec![0; short]), None, "{short}");
                     // The parts of a record that was cut off are no reason to panic.
                     if let Some(parts) = Parts::read(&room[..short]) {
                         parts.write_value(schema, &mut Vec::new());
@@ -165,7 +184,7 @@ mod tests {
             literals: Literals::Given(&[[b'1'; NUMBER_BYTES_MAX].as_slice(); FIELDS_MAX]),
             ..Event::default()
         };
-        let len = write(0, Key::of(&event), &event, &mut [0; SEGMENT_BYTES_MIN]).unwrap();
+        let len = write(0, &event, &mut [0; SEGMENT_BYTES_MIN]).unwrap();
         assert_eq!(len + BLOCK_BYTES, PARTS_BYTES_MAX);
     }
 }

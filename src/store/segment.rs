@@ -68,7 +68,7 @@ pub(super) struct Segment {
     /// The number of the segment in its ring, by which a reader goes on after it has released the
     /// lock.
     pub(super) sequence: u64,
-    /// The latest time of entry of its records.
+    /// The latest time at which a record came in, or was to.
     pub(super) newest_ns: u64,
     /// Records that were stored, older versions of a key included.
     pub(super) records: u64,
@@ -126,7 +126,7 @@ impl Segment {
     /// Inserts an event, whose key has this hash. It is coalesced if its key has a record of the
     /// same turn here, which no longer counts. Returns `None` if there is no room, or the segment
     /// was open for long enough.
-    #[inline]
+    #[inline(never)]
     pub(super) fn insert(
         &mut self,
         hash: u64,
@@ -139,16 +139,13 @@ impl Segment {
         if self.slots_free == 0 {
             return None;
         }
-        let key = Key::of(event);
-        // Searched first: the copying overlaps with the wait for the index.
-        let (slot, older) = self.slot_of(hash, key)?;
         let room = self.data.get_mut(self.cursor..)?;
-        let len = parts::write(self.turn.ticks, key, event, room)?;
-        let entry = tag(hash) | u32::try_from(self.cursor / ALIGN).unwrap_or(0) & OFFSET_MASK;
+        let len = parts::write(self.turn.ticks, event, room)?;
+        let (slot, older) = self.slot_of(hash, |offset| self.is_of_key(offset, event))?;
+        let entry = tag(hash) | (self.cursor / ALIGN) as u32 & OFFSET_MASK;
         *self.index.get_mut(slot)? = entry;
         self.cursor = (self.cursor + len).next_multiple_of(ALIGN);
         self.slots_free -= usize::from(older.is_none());
-        self.newest_ns = self.newest_ns.max(entered_ns);
         if older.is_some_and(|older| older >= self.turn.start) {
             return Some(Appended::Coalesced);
         }
@@ -158,6 +155,7 @@ impl Segment {
 
     /// Notes that the records from here on came in at this time. Returns `None` if the segment was
     /// open for long enough.
+    #[cold]
     fn begin_turn(&mut self, entered_ns: u64) -> Option<()> {
         let since_ns = entered_ns.saturating_sub(self.base_ns);
         if since_ns > self.config.open_ns {
@@ -165,20 +163,21 @@ impl Segment {
         }
         let ticks = u32::try_from(since_ns >> self.config.tick_shift).ok()?;
         self.turn = Turn { entered_ns, ticks, start: self.cursor };
+        self.newest_ns = self.newest_ns.max(entered_ns);
         Some(())
     }
 
     /// Returns the latest record with this key and its time of entry, to within a tick.
     pub(super) fn find(&self, hash: u64, key: Key<'_>) -> Option<(u64, Parts<'_>)> {
-        let (_, offset) = self.slot_of(hash, key)?;
+        let (_, offset) = self.slot_of(hash, |offset| self.has_key_at(offset, key))?;
         let parts = self.parts_at(offset?)?;
         Some((self.base_ns + (u64::from(parts.ticks) << self.config.tick_shift), parts))
     }
 
-    /// Returns the slot that has the key, with the offset of its record, or the empty slot where it
-    /// belongs.
-    #[inline]
-    fn slot_of(&self, hash: u64, key: Key<'_>) -> Option<(usize, Option<usize>)> {
+    /// Returns the slot for which `is_it` returns true, with the offset of its record, or the empty
+    /// slot where the key of this hash belongs.
+    #[inline(always)]
+    fn slot_of(&self, hash: u64, is_it: impl Fn(usize) -> bool) -> Option<(usize, Option<usize>)> {
         let mask = self.index.len().checked_sub(1)?;
         let mut slot = usize::try_from(hash & mask as u64).ok()?;
         // A quarter of the slots is always empty, so this ends.
@@ -190,12 +189,23 @@ impl Segment {
             // Equal tags belong to different keys once in 32,768 times.
             if entry & !OFFSET_MASK == tag(hash) {
                 let offset = (entry & OFFSET_MASK) as usize * ALIGN;
-                if self.parts_at(offset).is_some_and(|parts| parts.key == key) {
+                if is_it(offset) {
                     return Some((slot, Some(offset)));
                 }
             }
             slot = (slot + 1) & mask;
         }
+    }
+
+    /// Returns true if the record at this offset is one of the event's key. A call: few slots are
+    /// met that are taken by the same tag.
+    #[inline(never)]
+    fn is_of_key(&self, offset: usize, event: &Event<'_>) -> bool {
+        self.has_key_at(offset, Key::of(event))
+    }
+
+    fn has_key_at(&self, offset: usize, key: Key<'_>) -> bool {
+        self.parts_at(offset).is_some_and(|parts| parts.key == key)
     }
 
     fn parts_at(&self, offset: usize) -> Option<Parts<'_>> {
