@@ -11,7 +11,7 @@ use percore::http::headers::{HeaderName, Headers};
 use percore::http::request::Request;
 
 /// The properties of a body that its decoding depends on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ContentHeaders {
     pub(super) form: BodyForm,
     pub(super) coding: ContentCoding,
@@ -29,6 +29,10 @@ pub(super) enum BodyForm {
 }
 
 impl ContentHeaders {
+    /// Those of nearly every request.
+    pub(super) const USUAL: Self =
+        Self { form: BodyForm::Json(LineMode::Detect), coding: ContentCoding::Identity };
+
     /// Reads the head of a request, if its sender may write metrics.
     #[inline]
     pub(super) fn read(headers: &Headers<'_>, state: &State) -> Result<Self, IngestError> {

@@ -117,17 +117,18 @@ impl Ingest {
         Some(error.answer_and_warn(state, context, body, route))
     }
 
-    /// Takes the metrics of one request and writes the answer.
-    pub fn take(
+    /// Takes the metrics of one request, whose head has these content headers or is wrong, and
+    /// writes the answer.
+    pub(super) fn take(
         &mut self,
-        request: &Request<'_>,
+        headers: Result<ContentHeaders, IngestError>,
+        sent: &[u8],
         state: &State,
         context: &Context<'_>,
         body: &mut Vec<u8>,
         route: usize,
     ) -> Response {
-        let headers = ContentHeaders::read(&request.headers, state);
-        match headers.and_then(|headers| self.apply(headers, request.body, state, context)) {
+        match headers.and_then(|headers| self.apply(headers, sent, state, context)) {
             Ok(()) => self.report.answer(body, route),
             Err(error) => error.answer_and_warn(state, context, body, route),
         }

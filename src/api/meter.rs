@@ -20,8 +20,17 @@ pub struct Meter {
     counters: Arc<Counters>,
     latency: Arc<Latency>,
     durations: DurationBuffer,
-    /// The answers of this turn: the route of each, and the time from which it counts.
-    answered: Vec<(usize, u64)>,
+    /// The answers of this turn. Nearly all in a row are alike, and together one entry.
+    answered: Vec<Answered>,
+}
+
+/// Answers of a turn.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    route: usize,
+    /// The time from which their durations count.
+    since_ns: u64,
+    answers: u64,
 }
 
 impl Meter {
@@ -41,8 +50,12 @@ impl Observer for Meter {
     }
 
     fn request_answered(&mut self, response: Response, since_ns: u64) {
-        self.counters.count_request(self.core, response.route, response.status.code());
-        self.answered.push((response.route, since_ns));
+        let route = response.route;
+        self.counters.count_request(self.core, route, response.status.index());
+        match self.answered.last_mut() {
+            Some(last) if (last.route, last.since_ns) == (route, since_ns) => last.answers += 1,
+            _ => self.answered.push(Answered { route, since_ns, answers: 1 }),
+        }
     }
 
     /// Counts the turn and its answers. They are in the kernel by now; one reading of the clock
@@ -52,8 +65,8 @@ impl Observer for Meter {
         if self.answered.is_empty() && !self.wants_turn() {
             return;
         }
-        for (route, since_ns) in self.answered.drain(..) {
-            self.durations.add(route, ended_ns.saturating_sub(since_ns), 1);
+        for Answered { route, since_ns, answers } in self.answered.drain(..) {
+            self.durations.add(route, ended_ns.saturating_sub(since_ns), answers);
         }
         self.latency.record(self.core, &mut self.durations);
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::authorization::is_authorized;
+use super::content_headers::ContentHeaders;
 use super::cors::Cors;
 use super::ingest::Ingest;
 use super::ingest_error::IngestError;
@@ -68,13 +69,27 @@ impl Service {
         // The request of a device needs no further checks.
         let is_ingest = route == Route::Ingest && request.method == Method::Post;
         if is_ingest && request.query.is_none() && !context.over_limit {
-            let index = route.index();
-            return Reply::Now(self.ingest.take(request, &self.state, context, body, index));
+            let headers = ContentHeaders::read(&request.headers, &self.state);
+            if headers == Ok(ContentHeaders::USUAL) && self.state.cors.is_none() {
+                request.headers.mark();
+            }
+            return self.ingest(headers, request, context, body);
         }
         match answer_early(route, request, context, body) {
             Some(response) => Reply::Now(response),
             None => self.answer(route, request, context, body),
         }
+    }
+
+    fn ingest(
+        &mut self,
+        headers: Result<ContentHeaders, IngestError>,
+        request: &Request<'_>,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Reply {
+        let (sent, index) = (request.body, Route::Ingest.index());
+        Reply::Now(self.ingest.take(headers, sent, &self.state, context, body, index))
     }
 
     fn answer(
@@ -90,7 +105,10 @@ impl Service {
         }
         let (state, index) = (&self.state, route.index());
         Reply::Now(match route {
-            Route::Ingest => self.ingest.take(request, state, context, body, index),
+            Route::Ingest => {
+                let headers = ContentHeaders::read(&request.headers, state);
+                return self.ingest(headers, request, context, body);
+            }
             Route::Write(api) => self.ingest.take_write(request, api, state, context, body, index),
             Route::Health => health::health(body, index),
             Route::Ping => health::ping(index),
@@ -258,6 +276,10 @@ impl Handler for Service {
         context: &Context<'_>,
         body: &mut Vec<u8>,
     ) -> Reply {
+        // Only the dispatch of a POST without anything unusual in its head marks that.
+        if request.headers.is_marked() && !context.over_limit {
+            return self.ingest(Ok(ContentHeaders::USUAL), request, context, body);
+        }
         let route = Route::of(request.path);
         let Some(cors) = &self.state.cors else {
             return self.dispatch(route, request, context, body);

@@ -5,6 +5,7 @@
 //! is parsed. A head is its own key: the same bytes mean the same from any client, because the
 //! parser depends on nothing else. Pure, as the parser is.
 
+use std::cell::Cell;
 use std::fmt;
 
 use super::framing::Framing;
@@ -49,6 +50,8 @@ struct CachedHead {
     query: Option<String>,
     fields: FieldIndex,
     framing: Framing,
+    /// The mark of the handler, see [`Headers::mark`].
+    mark: Cell<bool>,
 }
 
 impl fmt::Debug for HeadCache {
@@ -64,27 +67,31 @@ impl HeadCache {
     ///
     /// The first rule that the head, or the part of it that has arrived, breaks, in the order of
     /// its bytes.
+    #[inline]
     pub fn read(&mut self, input: &[u8]) -> Result<Option<Head<'_>>, RequestError> {
-        let index = match self.find(input) {
-            Some(index) => index,
-            None => {
-                let mut slots = HeaderSlots::new();
-                let Some(parsed) = head::parse(input, &mut slots)? else {
-                    return Ok(None);
-                };
-                self.insert(input, &parsed)
+        let latest = self.entries.get(self.latest);
+        if !latest.is_some_and(|kept| starts_with(input, &kept.bytes)) {
+            match self.find_or_parse(input)? {
+                Some(index) => self.latest = index,
+                None => return Ok(None),
             }
-        };
-        self.latest = index;
-        Ok(self.entries.get(index).map(CachedHead::head))
+        }
+        Ok(self.entries.get(self.latest).map(CachedHead::head))
     }
 
-    /// Returns the index of the head at the start of `input`, looking at the latest first.
+    /// Returns the index of the head at the start of `input`, which is not the latest.
+    #[inline(never)]
+    fn find_or_parse(&mut self, input: &[u8]) -> Result<Option<usize>, RequestError> {
+        if let Some(index) = self.find(input) {
+            return Ok(Some(index));
+        }
+        let mut slots = HeaderSlots::new();
+        let parsed = head::parse(input, &mut slots)?;
+        Ok(parsed.map(|parsed| self.insert(input, &parsed)))
+    }
+
     fn find(&self, input: &[u8]) -> Option<usize> {
-        let (older, newer) = self.entries.split_at_checked(self.latest)?;
-        let is_here = |kept: &CachedHead| starts_with(input, &kept.bytes);
-        let found = newer.iter().position(is_here).map(|index| self.latest + index);
-        found.or_else(|| older.iter().position(is_here))
+        self.entries.iter().position(|kept| starts_with(input, &kept.bytes))
     }
 
     /// Inserts a head after the latest one, and returns its index.
@@ -112,6 +119,7 @@ impl CachedHead {
             query: None,
             fields: FieldIndex::EMPTY,
             framing: parsed.framing,
+            mark: Cell::new(false),
         }
     }
 
@@ -125,35 +133,44 @@ impl CachedHead {
         self.query = query.map(str::to_owned);
         self.fields.rebuild(parsed.fields(), bytes);
         self.framing = parsed.framing;
+        self.mark.set(false);
     }
 
+    #[inline]
     fn head(&self) -> Head<'_> {
         Head {
             method: self.method,
             path: &self.path,
             query: self.query.as_deref(),
-            headers: Headers::new(&self.bytes, &self.fields),
+            headers: Headers::new(&self.bytes, &self.fields, &self.mark),
             framing: self.framing,
             bytes: self.bytes.len(),
         }
     }
 }
 
-/// The bytes that are compared at once.
-const WIDE: usize = size_of::<u128>();
+/// The bytes that are compared at once: a vector register of every processor of this kind.
+const WIDE: usize = 16;
 
 /// Returns true if `input` starts with `bytes`. All of them are compared, even if the first ones
 /// differ: the time that it takes must not tell how much of somebody's token was guessed.
 fn starts_with(input: &[u8], bytes: &[u8]) -> bool {
-    let (Some(input), Some(last)) = (input.get(..bytes.len()), bytes.last_chunk()) else {
+    let Some(input) = input.get(..bytes.len()) else {
         return false;
     };
-    let difference =
-        |(a, b): (&[u8; WIDE], &[u8; WIDE])| u128::from_ne_bytes(*a) ^ u128::from_ne_bytes(*b);
     // The bytes after the whole chunks are in the last one, which may overlap them.
-    let end = input.last_chunk().map_or(1, |end| difference((end, last)));
-    let chunks = input.as_chunks().0.iter().zip(bytes.as_chunks().0);
-    chunks.fold(end, |sum, pair| sum | difference(pair)) == 0
+    let (Some(end), Some(last)) = (input.last_chunk::<WIDE>(), bytes.last_chunk::<WIDE>()) else {
+        return false;
+    };
+    let mut difference = [0; WIDE];
+    let mut compare = |a: &[u8; WIDE], b: &[u8; WIDE]| {
+        for ((sum, a), b) in difference.iter_mut().zip(a).zip(b) {
+            *sum |= a ^ b;
+        }
+    };
+    compare(end, last);
+    input.as_chunks().0.iter().zip(bytes.as_chunks().0).for_each(|(a, b)| compare(a, b));
+    u128::from_ne_bytes(difference) == 0
 }
 
 #[cfg(test)]
@@ -211,6 +228,34 @@ mod tests {
             }
         }
         assert_eq!(head_cache.entries.len(), HEAD_CACHE_ENTRIES);
+    }
+
+    /// A mark goes with the head that it was given, whatever comes between, and not to its
+    /// successor.
+    #[test]
+    fn a_mark_stays_as_long_as_its_head() {
+        let head = |path: usize| format!("GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes();
+        let mut head_cache = HeadCache::default();
+        let mut read = |path: usize, mark: bool| {
+            let input = head(path);
+            let headers = head_cache.read(&input).unwrap().unwrap().headers;
+            let was_marked = headers.is_marked();
+            if mark {
+                headers.mark();
+            }
+            was_marked
+        };
+        assert!(!read(0, true), "the first time");
+        for other in 1..HEAD_CACHE_ENTRIES {
+            assert!(!read(other, false), "{other} was not marked");
+            assert!(read(0, false), "0 was, and stands beside {other}");
+        }
+        for other in 0..HEAD_CACHE_ENTRIES {
+            read(HEAD_CACHE_ENTRIES + other, false);
+        }
+        assert!(!read(0, false), "it was replaced meanwhile");
+        Headers::NONE.mark();
+        assert!(!Headers::NONE.is_marked());
     }
 
     #[test]

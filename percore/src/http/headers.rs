@@ -1,6 +1,7 @@
 //! The header fields of a request, by their spans in its head.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
 use crate::limits::HEAD_BYTES_MAX;
@@ -100,6 +101,7 @@ impl FieldIndex {
 pub struct Headers<'a> {
     head: &'a [u8],
     index: &'a FieldIndex,
+    mark: Option<&'a Cell<bool>>,
 }
 
 impl fmt::Debug for Headers<'_> {
@@ -111,11 +113,26 @@ impl fmt::Debug for Headers<'_> {
 
 impl<'a> Headers<'a> {
     /// No fields.
-    pub const NONE: Headers<'static> = Headers { head: &[], index: &FieldIndex::EMPTY };
+    pub const NONE: Headers<'static> = Headers { head: &[], index: &FieldIndex::EMPTY, mark: None };
 
     /// Returns the fields of this head.
-    pub(super) const fn new(head: &'a [u8], index: &'a FieldIndex) -> Self {
-        Self { head, index }
+    pub(super) const fn new(head: &'a [u8], index: &'a FieldIndex, mark: &'a Cell<bool>) -> Self {
+        Self { head, index, mark: Some(mark) }
+    }
+
+    /// Marks the whole head that these fields stand in, request line included. As long as it is
+    /// kept, the same head, byte for byte, comes with its mark: so a handler need not look again at
+    /// a head that it has found to be the usual one.
+    pub fn mark(&self) {
+        if let Some(mark) = self.mark {
+            mark.set(true);
+        }
+    }
+
+    /// Returns true if the head was marked when it came before.
+    #[inline]
+    pub fn is_marked(&self) -> bool {
+        self.mark.is_some_and(Cell::get)
     }
 
     /// Returns the first value of a field.

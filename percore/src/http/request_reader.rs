@@ -115,6 +115,7 @@ impl RequestReader {
     /// # Errors
     ///
     /// The first rule that the request breaks. Nothing after it can be parsed.
+    #[inline]
     pub fn read<'a>(
         &mut self,
         input: &'a [u8],
@@ -268,6 +269,7 @@ impl RequestReader {
     }
 }
 
+#[inline]
 fn complete_request<'a>(
     head: &Head<'a>,
     input: &'a [u8],

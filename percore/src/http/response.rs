@@ -88,10 +88,36 @@ pub fn encode_continue(out: &mut Vec<u8>) {
 #[derive(Clone, Debug, Default)]
 pub struct Encoder {
     date: DateLine,
-    /// The start of the last head, up to the length, and its kind: nearly all answers are of one
-    /// kind, and it changes once a second.
-    start: Vec<u8>,
-    of: Option<(Status, &'static str, i64)>,
+    /// The last head. Nearly all answers are of one kind and length, and the date changes once a
+    /// second, so mostly it is the next one as well.
+    head: Vec<u8>,
+    /// The facts that it was made of; `None` if it has a further field.
+    of: Option<HeadFacts>,
+}
+
+/// The facts that a head without a further field is made of.
+#[derive(Clone, Copy, Debug)]
+struct HeadFacts {
+    status: Status,
+    content_type: &'static str,
+    extra_headers: &'static str,
+    body_bytes: usize,
+    answers_head: bool,
+    persistence: Persistence,
+    second: i64,
+}
+
+impl HeadFacts {
+    /// Returns true if both make the same head. Texts are compared by their address: that may find
+    /// equal ones different, and then the head is made again.
+    fn is(&self, other: &Self) -> bool {
+        self.body_bytes == other.body_bytes
+            && self.second == other.second
+            && std::ptr::eq(self.content_type, other.content_type)
+            && std::ptr::eq(self.extra_headers, other.extra_headers)
+            && (self.status, self.persistence) == (other.status, other.persistence)
+            && self.answers_head == other.answers_head
+    }
 }
 
 impl Encoder {
@@ -108,41 +134,57 @@ impl Encoder {
         persistence: Persistence,
         now: Now,
     ) {
+        let Response { status, content_type, extra_headers, .. } = response;
+        let (body_bytes, second) = (body.len(), now.wall_us.div_euclid(1_000_000));
+        let facts = HeadFacts {
+            status,
+            content_type,
+            extra_headers,
+            body_bytes,
+            answers_head,
+            persistence,
+            second,
+        };
+        let is_last = self.of.is_some_and(|of| of.is(&facts));
+        if !is_last || response.field.is_some() {
+            self.make_head(&facts, response.field, now);
+        }
+        out.extend_from_slice(&self.head);
+        if !answers_head {
+            out.extend_from_slice(body);
+        }
+    }
+
+    #[inline(never)]
+    fn make_head(&mut self, facts: &HeadFacts, field: Option<Field>, now: Now) {
+        let HeadFacts { status, body_bytes, answers_head, .. } = *facts;
+        self.of = field.is_none().then_some(*facts);
+        let head = &mut self.head;
+        head.clear();
+        head.extend_from_slice(status.line().as_bytes());
+        head.extend_from_slice(self.date.at(now));
         // RFC 9110, section 8.6: a 204 has no Content-Length.
-        let has_content = response.status != Status::NoContent;
-        let of = Some((response.status, response.content_type, now.wall_us.div_euclid(1_000_000)));
-        if self.of != of {
-            self.of = of;
-            self.start.clear();
-            self.start.extend_from_slice(response.status.line().as_bytes());
-            self.start.extend_from_slice(self.date.at(now));
-            if has_content {
-                self.start.extend_from_slice(b"Content-Type: ");
-                self.start.extend_from_slice(response.content_type.as_bytes());
-            } else {
-                // Each further line begins with the CR LF of the line before it.
-                self.start.truncate(self.start.len() - 2);
-            }
+        let has_content = status != Status::NoContent;
+        if has_content {
+            head.extend_from_slice(b"Content-Type: ");
+            head.extend_from_slice(facts.content_type.as_bytes());
+        } else {
+            // Each further line begins with the CR LF of the line before it.
+            head.truncate(head.len() - 2);
         }
-        out.extend_from_slice(&self.start);
-        if !body.is_empty() || (has_content && !answers_head) {
-            out.extend_from_slice(b"\r\nContent-Length: ");
-            out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+        if body_bytes > 0 || (has_content && !answers_head) {
+            head.extend_from_slice(b"\r\nContent-Length: ");
+            head.extend_from_slice(itoa::Buffer::new().format(body_bytes).as_bytes());
         }
-        if let Some(field) = response.field {
-            encode_field(out, field);
+        if let Some(field) = field {
+            encode_field(head, field);
         }
-        if !response.extra_headers.is_empty() {
-            out.extend_from_slice(response.extra_headers.as_bytes());
-        }
-        out.extend_from_slice(match persistence {
+        head.extend_from_slice(facts.extra_headers.as_bytes());
+        head.extend_from_slice(match facts.persistence {
             Persistence::Open => b"\r\n\r\n",
             Persistence::OpenSaid => b"\r\nConnection: keep-alive\r\n\r\n",
             Persistence::Close => b"\r\nConnection: close\r\n\r\n",
         });
-        if !answers_head {
-            out.extend_from_slice(body);
-        }
     }
 }
 
@@ -187,6 +229,46 @@ mod tests {
         assert_eq!(encoded(ok, true, Persistence::OpenSaid), said);
         let close = format!("{head}Connection: close\r\n\r\n{{}}\n");
         assert_eq!(encoded(ok, false, Persistence::Close), close);
+    }
+
+    /// Whatever was answered before, a head is what it would have been alone.
+    #[test]
+    fn the_last_head_is_not_taken_for_another() {
+        let others = [
+            Response::ok(JSON, 0),
+            Response { status: Status::Accepted, ..Response::ok(JSON, 0) },
+            Response::ok(TEXT, 0),
+            Response { field: Some(Field::RetryAfter(1)), ..Response::ok(JSON, 0) },
+            Response { extra_headers: "\r\nA: b", ..Response::ok(JSON, 0) },
+            Response { status: Status::NoContent, ..Response::ok(JSON, 0) },
+        ];
+        let later = Now { wall_us: NOW.wall_us + 1_000_000, ..NOW };
+        let mut cases = Vec::new();
+        for response in others {
+            for body in [&b""[..], b"{}\n", b"[]\n", b"[{}]\n"] {
+                for answers_head in [false, true] {
+                    for persistence in [Persistence::Open, Persistence::Close] {
+                        for now in [NOW, later] {
+                            cases.push((response, body, answers_head, persistence, now));
+                        }
+                    }
+                }
+            }
+        }
+        let append = |encoder: &mut Encoder, case: usize| {
+            let (response, body, answers_head, persistence, now) = cases[case];
+            let mut out = Vec::new();
+            encoder.encode(&mut out, response, body, answers_head, persistence, now);
+            out
+        };
+        let alone = |case| append(&mut Encoder::default(), case);
+        let mut encoder = Encoder::default();
+        for first in 0..cases.len() {
+            for second in 0..cases.len() {
+                let both = [append(&mut encoder, first), append(&mut encoder, second)];
+                assert_eq!(both, [alone(first), alone(second)], "{first}, {second}");
+            }
+        }
     }
 
     #[test]
