@@ -136,10 +136,11 @@ impl FieldRows {
         }
     }
 
-    /// Returns the values and the spans of the first row.
+    /// Returns the values and the spans of the last row that was filled.
     #[cfg(test)]
-    pub(super) fn first(&self) -> (Option<&[f64]>, Option<&[Span]>) {
-        (self.values.get(self.range(0)), self.literals.get(self.range(0)))
+    pub(super) fn last(&self) -> (Option<&[f64]>, Option<&[Span]>) {
+        let row = self.range(self.row.saturating_sub(self.stride));
+        (self.values.get(row.clone()), self.literals.get(row))
     }
 
     /// Ends the row, and returns where it is.

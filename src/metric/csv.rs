@@ -100,13 +100,23 @@ impl CellReader {
         (self.at, self.begins_row) = (at, true);
     }
 
+    /// Skips empty lines, and returns where the next row begins. All cells of the row before have
+    /// been read.
+    #[inline(always)]
+    pub(super) fn row_start(&mut self, body: &[u8]) -> usize {
+        let rest = body.get(self.at..).unwrap_or_default();
+        self.at += rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.at
+    }
+
+    /// Skips the rest of a row of which no cell has been read.
+    pub(super) const fn skip_to(&mut self, end: usize) {
+        self.at = end;
+    }
+
     /// Returns the next cell; `None` behind the last one. Empty lines have no cells.
     pub(super) fn next(&mut self, body: &[u8]) -> Option<Cell> {
-        if self.begins_row {
-            let rest = body.get(self.at..)?;
-            self.at += rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        }
-        let start = self.at;
+        let start = if self.begins_row { self.row_start(body) } else { self.at };
         // The text is taken from the body: what the reader writes is of no use.
         let mut unused = [0; 64];
         loop {

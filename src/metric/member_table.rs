@@ -14,11 +14,12 @@ use crate::schema::{Field, Schema};
 /// The members of a schema, to be found by their names.
 #[derive(Clone, Debug)]
 pub(super) struct MemberTable {
-    /// An entry that stands for the start and matches nothing, those that may be the first of an
-    /// object or line, and those that may follow.
+    /// An entry that stands for the start, those that may be the first of an object or line, one
+    /// that stands for a member of another name, and those that may follow. The two that stand for
+    /// something match nothing.
     entries: Vec<Entry>,
-    /// The place of the first entry that may follow.
-    followers: usize,
+    /// The place of the entry that stands for a member of another name.
+    other: usize,
     /// The number of names.
     names: usize,
 }
@@ -75,9 +76,7 @@ impl MemberTable {
     /// Makes the table of the fields of a schema, as line protocol writes them.
     pub(super) fn of_line_fields(schema: &'static Schema) -> Self {
         let fields: Vec<_> = schema.fields().iter().copied().map(Member::Value).collect();
-        // A field of another name may be the first.
-        let frames = [[" ", "="], [",", "="]];
-        Self::new(&fields, &frames, &frames)
+        Self::new(&fields, &[[" ", "="]], &[[",", "="]])
     }
 
     /// Makes the table of the tags that name the device, as line protocol writes them.
@@ -94,21 +93,26 @@ impl MemberTable {
             };
             members.iter().enumerate().map(entry)
         };
-        let start = Entry::new(Member::Timestamp(""), 0, String::new());
-        let start = Entry { words: [1; 2], masks: [0; 2], ..start };
-        let frames = firsts.iter().chain(followers);
-        let entries = std::iter::once(start).chain(frames.flat_map(framed));
-        Self {
-            entries: (0..).zip(entries).map(|(place, entry)| Entry { place, ..entry }).collect(),
-            followers: 1 + members.len() * firsts.len(),
-            names: members.len(),
-        }
+        let none = Entry::new(Member::Timestamp(""), 0, String::new());
+        let none = Entry { words: [1; 2], masks: [0; 2], ..none };
+        let firsts = std::iter::once(none.clone()).chain(firsts.iter().flat_map(framed));
+        let mut entries: Vec<_> = firsts.collect();
+        let other = entries.len();
+        entries.extend(std::iter::once(none).chain(followers.iter().flat_map(framed)));
+        (0..).zip(&mut entries).for_each(|(place, entry)| entry.place = place);
+        Self { entries, other, names: members.len() }
     }
 
     /// Returns the entry that stands for the start.
     #[inline(always)]
     pub(super) fn start(&self) -> Option<&Entry> {
         self.entries.first()
+    }
+
+    /// Returns the entry that stands for a member of another name.
+    #[inline(always)]
+    pub(super) fn other(&self) -> Option<&Entry> {
+        self.entries.get(self.other)
     }
 
     /// Returns the entry that follows `before` and whose pattern is at `at`, where `word` is.
@@ -131,10 +135,10 @@ impl MemberTable {
     #[inline(never)]
     pub(super) fn search<'a>(&'a self, before: &Entry, text: &[u8], at: u32) -> Option<&'a Entry> {
         let word = word_at(text, at);
-        let (firsts, followers) = self.entries.split_at_checked(self.followers)?;
+        let (firsts, followers) = self.entries.split_at_checked(self.other)?;
         let entries = if before.place == 0 { firsts } else { followers };
         // Where a member is left out, it is likely one of the next.
-        let behind = (before.place as usize + 1).saturating_sub(self.followers);
+        let behind = (before.place as usize + 1).saturating_sub(self.other);
         let (earlier, later) = entries.split_at_checked(behind)?;
         let is_at = |entry: &&Entry| entry.is_at(text, at, word);
         let mut entry = later.iter().chain(earlier).find(is_at)?;

@@ -1,9 +1,10 @@
 //! Numbers of JSON: their scanner, and their conversion to `f64`.
 //!
 //! The scanner is as strict as RFC 8259. It reads eight bytes at a time, because most of a metric
-//! is digits. The conversion is a step of its own, whose cost a peer could choose: so the decimal
-//! exponent first excludes what no field takes, and the rest goes to a parser whose slow path is
-//! short. (The slow path of the standard library took sixty times as long.)
+//! is digits. The conversion is a step of its own, whose cost a peer could choose: so what is not
+//! a quotient of two integers is first excluded by the decimal exponent, if no field takes it, and
+//! the rest goes to a parser whose slow path is short. (The slow path of the standard library took
+//! sixty times as long.)
 
 use memchr::{memchr, memchr2};
 
@@ -128,14 +129,26 @@ const fn first_digits(values: u64, count: usize) -> u64 {
 
 const DECIMAL_POWERS: [u64; 8] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000];
 
-/// The powers of ten that are exact as `f64`.
-const EXACT_POWERS: [f64; 23] = [
+/// The powers of ten by which [`INTEGER_DIGITS_MAX`] digits may be divided. All are exact.
+const POWERS: [f64; INTEGER_DIGITS_MAX] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
-    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+    1e17, 1e18,
 ];
 
 /// The largest integer up to which all are exact as `f64`.
 const EXACT_INTEGER_MAX: u64 = 1 << 53;
+
+/// Returns the `f64` that is nearest to a quotient of two integers, of which the dividend is larger
+/// than [`EXACT_INTEGER_MAX`], and the divisor less than 2^62.
+#[inline(never)]
+fn nearest_quotient(dividend: u64, divisor: u64) -> f64 {
+    let dividend = u128::from(dividend) << 64;
+    let quotient = dividend / u128::from(divisor.max(1));
+    // It has 55 bits or more. The last one stands for all that follow, so that the conversion, which
+    // is to the nearest, rounds as they ask for.
+    let is_inexact = quotient * u128::from(divisor) != dividend;
+    (quotient | u128::from(is_inexact)) as f64 / (1_u128 << 64) as f64
+}
 
 impl Number {
     /// Returns the nearest `f64`, never a negative zero; infinity if the first digit stands for a
@@ -151,14 +164,19 @@ impl Number {
         Some(self.quotient().unwrap_or_else(nearest))
     }
 
-    /// Returns the same if the number is the quotient of two exact ones, as nearly every number is:
-    /// the single rounding of the division is correct (W. D. Clinger, How to Read Floating Point
-    /// Numbers Accurately, 1990). `None` for every other number.
+    /// Returns the same of a number without an exponent whose digits fit a `u64`, as nearly every
+    /// number is. `None` for every other number.
     #[inline(always)]
     pub(super) fn quotient(self) -> Option<f64> {
-        let mantissa = self.mantissa.filter(|&mantissa| mantissa <= EXACT_INTEGER_MAX)?;
-        let power = EXACT_POWERS.get(self.fraction_digits).filter(|_| !self.exponent)?;
-        let magnitude = mantissa as f64 / power;
+        let mantissa = self.mantissa.filter(|_| !self.exponent)?;
+        let power = *POWERS.get(self.fraction_digits)?;
+        let magnitude = if mantissa <= EXACT_INTEGER_MAX {
+            // The quotient of two exact numbers is rounded once, and right (W. D. Clinger, How to
+            // Read Floating Point Numbers Accurately, 1990).
+            mantissa as f64 / power
+        } else {
+            nearest_quotient(mantissa, power as u64)
+        };
         Some(if self.negative { 0.0 - magnitude } else { magnitude })
     }
 
@@ -256,6 +274,7 @@ fn parse_exponent(exponent: &[u8]) -> i64 {
 #[cfg(test)]
 pub(in crate::metric) mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::cell::Cell;
 
     thread_local! {
@@ -278,7 +297,10 @@ pub(in crate::metric) mod tests {
             ("0.1", 0.1),
             ("41.97", 41.97),
             ("9007199254740993e-4", 900_719_925_474.099_3),
-            ("9007199254740993", f64::INFINITY),
+            ("9007199254740993", 9_007_199_254_740_992.0),
+            ("9007199254740995", 9_007_199_254_740_996.0),
+            ("9.007199254740993001", 9.007_199_254_740_993),
+            ("9999999999999999999", 1e19),
             ("123456789012345678901e-8", 1_234_567_890_123.456_8),
             ("18446744073709551616", f64::INFINITY),
             ("4.9406564584124654e-324", 5e-324),
@@ -310,6 +332,45 @@ pub(in crate::metric) mod tests {
         ] {
             let bytes = literal.as_bytes();
             assert_eq!(scan_number(bytes, 0), Err(JsonError::expected(Expected::Digit, bytes, at)));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn a_quotient_is_the_nearest_value(digits in "[0-9]{1,19}", point in 0_usize..19) {
+            let literal = match digits.split_at_checked(point) {
+                Some((whole, fraction)) if !whole.is_empty() && !fraction.is_empty() => {
+                    let significant = whole.trim_start_matches('0');
+                    format!("{}.{fraction}", if significant.is_empty() { "0" } else { significant })
+                }
+                _ => format!("1{}", digits.get(1..).unwrap_or_default()),
+            };
+            let value = scan_number(literal.as_bytes(), 0).unwrap().quotient();
+            let expected = literal.parse::<f64>().unwrap().to_bits();
+            prop_assert_eq!(value.map(f64::to_bits), Some(expected), "{}", literal);
+        }
+
+        #[test]
+        fn the_middle_between_two_values_is_rounded_to_the_even_one(
+            below in EXACT_INTEGER_MAX..1 << 62,
+            fraction_digits in 0_usize..=18,
+        ) {
+            // Integers around the middle of two neighbours, and quotients of them.
+            let spacing = 1_u64 << (11 - below.leading_zeros());
+            for middle in [below / spacing * spacing + spacing / 2, below] {
+                for integer in middle - 1..=middle + 1 {
+                    let digits = format!("{integer:019}");
+                    let (whole, fraction) = digits.split_at(digits.len() - fraction_digits);
+                    let whole = whole.trim_start_matches('0');
+                    let whole = if whole.is_empty() { "0" } else { whole };
+                    let point = if fraction.is_empty() { "" } else { "." };
+                    let literal = format!("{whole}{point}{fraction}");
+                    let value = scan_number(literal.as_bytes(), 0).unwrap().quotient().unwrap();
+                    prop_assert_eq!(value, literal.parse::<f64>().unwrap(), "{}", literal);
+                }
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use crate::metric::member::Member;
 use crate::metric::member_table::MemberTable;
 use crate::metric::number::scan_whole_number;
 use crate::metric::rejection::{JsonKind, Rejection};
+use crate::metric::row_fast_path::Columns;
 use crate::metric::span::Span;
 use crate::metric::timestamp;
 use crate::metric::unusual_number;
@@ -27,10 +28,7 @@ use crate::schema::{Field, Schema};
 pub(super) struct RowReader {
     cells: CellReader,
     names: MemberTable,
-    /// The number of columns.
-    columns: usize,
-    /// The columns that have a meaning, in their order.
-    members: Vec<(usize, Member)>,
+    columns: Columns,
     /// The names of the first other columns, if the device id or the time may be among them.
     ignored: Vec<Span>,
 }
@@ -39,7 +37,7 @@ impl RowReader {
     /// Returns a reader of rows with the members of this schema.
     pub(super) fn new(schema: &'static Schema) -> Self {
         let (cells, names) = (CellReader::default(), MemberTable::of_names(schema));
-        Self { cells, names, columns: 0, members: Vec::new(), ignored: Vec::new() }
+        Self { cells, names, columns: Columns::default(), ignored: Vec::new() }
     }
 
     /// Reads the header row of a body that begins at `start`. Returns false if the body has no row.
@@ -50,8 +48,7 @@ impl RowReader {
         start: usize,
     ) -> Result<bool, HeaderError> {
         self.cells.begin_body(start);
-        self.columns = 0;
-        self.members.clear();
+        self.columns.clear();
         self.ignored.clear();
         let mut present = 0;
         let Some(mut cell) = self.cells.next(body) else {
@@ -68,7 +65,7 @@ impl RowReader {
                 }
                 Some(member) => {
                     present |= member.bit();
-                    self.members.push((self.columns, member));
+                    self.columns.members.push((self.columns.count, member));
                 }
                 // No event keeps more, and each row looks at all of them.
                 None if !span.is_empty() && self.ignored.len() < IGNORED_NAMES_MAX => {
@@ -76,7 +73,7 @@ impl RowReader {
                 }
                 None => {}
             }
-            self.columns += 1;
+            self.columns.count += 1;
             if cell.ends_row {
                 break;
             }
@@ -99,7 +96,7 @@ impl RowReader {
         header: &[u8],
         present: u32,
     ) -> Result<(), HeaderError> {
-        if self.members.is_empty() {
+        if self.columns.members.is_empty() {
             let is_known = |name: &[u8]| self.names.of_name(name.trim_ascii()).is_some();
             let separates = |separator: &u8| header.split(|byte| byte == separator).any(is_known);
             let separator = [b';', b'\t', b'|'].into_iter().find(separates);
@@ -116,6 +113,24 @@ impl RowReader {
             }
             None => Ok(()),
         }
+    }
+
+    /// Reads the next row, if it is of the usual shape, and returns its event.
+    #[inline(always)]
+    pub(super) fn read_usual(
+        &mut self,
+        writer: &mut EventWriter,
+        body: &[u8],
+    ) -> Option<EventSpans> {
+        if !self.ignored.is_empty() {
+            return None;
+        }
+        let row = (body, position(self.cells.row_start(body)));
+        writer.rows.begin_row();
+        let EventWriter { required, rows, latest_ms, .. } = writer;
+        let (event, end) = self.columns.parse(rows, *required, row, *latest_ms)?;
+        self.cells.skip_to(end as usize);
+        Some(event)
     }
 
     /// Reads the next row. Returns its event or its rejection; `None` behind the last one.
@@ -136,12 +151,12 @@ impl RowReader {
         let mut found = 0;
         let mut next = 0;
         loop {
-            let member = self.members.get(next).filter(|(column, _)| *column == found);
+            let member = self.columns.member(next, found);
             match (cell.text(body), member) {
                 (Err(error), _) => malformed = malformed.or(Some(error.relative_to(start))),
                 (Ok(_), None) => {}
-                (Ok(text), Some((_, member))) => {
-                    set_member(writer, &mut event, *member, body, &text);
+                (Ok(text), Some(member)) => {
+                    set_member(writer, &mut event, member, body, &text);
                 }
             }
             next += usize::from(member.is_some());
@@ -169,8 +184,8 @@ impl RowReader {
         if let Some(error) = malformed {
             return Some(Rejection::MalformedRow(error));
         }
-        let missing = self.members.get(next).map(|(_, member)| *member);
-        let (expected, cells) = (position(self.columns), position(found));
+        let missing = self.columns.members.get(next).map(|(_, member)| *member);
+        let (expected, cells) = (position(self.columns.count), position(found));
         (cells != expected).then_some(Rejection::Cells { missing, expected, found: cells })
     }
 }
@@ -229,7 +244,7 @@ mod tests {
         let mut reader = RowReader::new(Schema::standard());
         let body = format!("cpu,rps{}\n1,2\n", ",x".repeat(100_000));
         assert_eq!(reader.read_header(Schema::standard(), body.as_bytes(), 0), Ok(true));
-        assert_eq!((reader.columns, reader.ignored.len()), (100_002, IGNORED_NAMES_MAX));
+        assert_eq!((reader.columns.count, reader.ignored.len()), (100_002, IGNORED_NAMES_MAX));
         assert!(reader.ignored.capacity() < 10);
     }
 }

@@ -65,7 +65,7 @@ const SHORT_POWERS: [f64; 8] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
 #[inline(never)]
 fn long_value(text: &[u8], at: u32) -> Option<(f64, u32)> {
     let number = scan_number(text, at as usize).ok()?;
-    // A number that has to be rounded is left to the general decoder, or it would be rounded twice.
+    // One that takes longer is left to the general decoder, or it would be read twice.
     Some((number.quotient()?, number.end as u32))
 }
 

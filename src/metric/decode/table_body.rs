@@ -31,8 +31,15 @@ impl Decoder {
         let schema = self.objects.writer.schema;
         let has_header = self.rows.read_header(schema, body, start).map_err(BodyError::Header)?;
         if has_header {
-            while let Some(item) = self.rows.read(&mut self.objects.writer, body) {
-                self.push(item)?;
+            loop {
+                let writer = &mut self.objects.writer;
+                if let Some(event) = self.rows.read_usual(writer, body) {
+                    self.push_event(event)?;
+                } else if let Some(item) = self.rows.read(writer, body) {
+                    self.push(item)?;
+                } else {
+                    break;
+                }
             }
         }
         if self.items.len() == 0 {
