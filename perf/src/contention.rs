@@ -7,7 +7,7 @@
 //! for a lock, which the kernel counts (`ru_nvcsw`). In each round every case has its turn with
 //! every number of threads.
 
-use crate::contention::cases::{CASES, Case};
+use crate::contention::cases::{CASES, Case, Done};
 use crate::generator::number;
 use crate::record::{self, Records};
 use crate::summary::Spread;
@@ -45,13 +45,6 @@ struct Outcome {
     failed: f64,
     /// Switches to another thread because this one waited.
     waits: f64,
-}
-
-/// What a thread has done: operations, and how many of them found something taken.
-#[derive(Clone, Copy, Debug, Default)]
-struct Done {
-    operations: u64,
-    failed: u64,
 }
 
 fn measure_case(case: &Case, threads: usize, operations: u64) -> Result<Outcome, String> {

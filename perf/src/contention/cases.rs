@@ -1,6 +1,5 @@
 //! The cases: what every thread of a server does again and again, each for itself.
 
-use super::Done;
 use crate::offline::{START_MS, SharedState};
 use crate::scenario::Scenario;
 use crate::traffic::{SPAN_MS, Traffic};
@@ -23,6 +22,13 @@ const REQUESTS_MAX: u64 = 1000;
 
 /// The milliseconds whose keys a thread has for itself.
 const MS_OF_EACH: u64 = SPAN_MS / 64;
+
+/// The operations of a thread, and how many of them found something taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Done {
+    pub(super) operations: u64,
+    pub(super) failed: u64,
+}
 
 /// A thread's work: does something so often.
 type Work = Box<dyn FnMut(u64) -> Result<Done, String>>;
