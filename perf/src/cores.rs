@@ -1,7 +1,10 @@
 //! Placement of servers, generator and Redis on cores, each on its own while there are enough.
 
 use core_affinity::CoreId;
-use std::thread;
+use std::{fs, thread};
+
+/// The number of SCHED_FIFO in `/proc/PID/stat` (man 7 sched).
+const FIFO: &str = "1";
 
 /// The first cores for the server's workers, the next for the generator's threads, the one behind
 /// them, if there is one, for Redis, which else shares the generator's last.
@@ -19,7 +22,12 @@ pub struct Cores {
 impl Cores {
     /// Shares out the cores of this machine between workers and threads of the generator.
     pub fn share(workers: usize, threads: usize) -> Self {
-        Self::of(&core_affinity::get_core_ids().unwrap_or_default(), workers, threads)
+        let ids = core_affinity::get_core_ids().unwrap_or_default();
+        let mut own = Self::of(&ids, workers, threads);
+        if is_realtime() {
+            own.note += "; all of them before others on this machine (SCHED_FIFO)";
+        }
+        own
     }
 
     fn of(ids: &[CoreId], workers: usize, threads: usize) -> Self {
@@ -37,6 +45,14 @@ impl Cores {
         let note = format!("cores: {on} for servers, {by} for the generator, {at} for a Redis");
         Self { server, generator, redis, note }
     }
+}
+
+/// Returns true if this process, and so each that it starts, has a real-time priority.
+fn is_realtime() -> bool {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The 41st field; the second is in brackets and may hold spaces.
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    rest.split_whitespace().nth(38) == Some(FIFO)
 }
 
 /// Runs `work` on a thread that is pinned to `core`, if there is one: processes that it starts stay
