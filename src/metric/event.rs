@@ -48,13 +48,15 @@ impl Literals<'_> {
         }
     }
 
-    /// Appends that literal to `out`, which has room for one block of [`short_text`] more.
+    /// Copies that literal to `out`, beginning at `at`. Returns where it ends; `None` if there is no
+    /// room for it and one block of [`short_text`]. Bytes behind it may be overwritten.
     #[inline(always)]
-    pub fn append(&self, field: Field, out: &mut Vec<u8>) {
+    pub fn copy(&self, field: Field, out: &mut [u8], at: usize) -> Option<usize> {
         match self {
-            Self::Sent(sent) => sent.append(field.index(), out),
+            Self::Sent(sent) => sent.copy(field.index(), out, at),
             Self::Given(literals) => {
-                out.extend_from_slice(literals.get(field.index()).copied().unwrap_or_default());
+                let literal = literals.get(field.index()).copied().unwrap_or_default();
+                short_text::copy(literal, out, at)
             }
         }
     }

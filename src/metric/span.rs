@@ -110,15 +110,16 @@ impl<'a> SentLiterals<'a> {
         self.span(field).len as usize
     }
 
-    /// Appends that literal to `out`, which has room for one block of [`short_text`] more.
+    /// Copies that literal to `out`, beginning at `at`. Returns where it ends; `None` if there is no
+    /// room for it and one block of [`short_text`]. Bytes behind it may be overwritten.
     #[inline(always)]
-    pub(super) fn append(&self, field: usize, out: &mut Vec<u8>) {
+    pub(super) fn copy(&self, field: usize, out: &mut [u8], at: usize) -> Option<usize> {
         let span = self.span(field);
         match span.block_of(self.body) {
             Some(block) if span.len as usize <= BLOCK_BYTES => {
-                short_text::append(out, block, span.len as usize);
+                short_text::copy_block(block, span.len as usize, out, at)
             }
-            _ => out.extend_from_slice(self.get(field)),
+            _ => short_text::copy(self.get(field), out, at),
         }
     }
 

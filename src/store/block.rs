@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use crate::limits::BLOCK_BYTES;
+use crate::limits::{BLOCK_BYTES, RECORD_BYTES_MAX};
 use crate::metric::event::Event;
 use crate::metric::id_hash::IdHash;
 use crate::store::encoding::{Encoding, Layout};
@@ -44,14 +44,7 @@ struct RecordEntry {
     live: bool,
 }
 
-/// A slot of the hash table that finds equal keys. It is empty unless its generation is the
-/// block's, so that clearing a block does not touch the table.
-#[derive(Clone, Copy, Debug, Default)]
-struct TableSlot {
-    generation: u32,
-    index: u32,
-}
-
+/// Slots of the hash table of a block with few records.
 const SLOTS_FIRST: usize = 64;
 
 /// The memory that a block keeps, which is enough until it is handed over.
@@ -74,16 +67,21 @@ impl Capacity {
 }
 
 const _: () = assert!(SLOTS_FIRST.is_power_of_two());
+// A slot of the table has room for the index of each record.
+const _: () = assert!(BLOCK_BYTES + RECORD_BYTES_MAX < u16::MAX as usize);
 
 /// See the head of this file. A block has one owner at a time.
 #[derive(Debug)]
 pub struct Block {
     encoding: Encoding,
     kept: Capacity,
+    /// The buffer: the records, and room for one more.
     data: Vec<u8>,
+    /// The end of the records.
+    end: usize,
     entries: Vec<RecordEntry>,
-    table: Vec<TableSlot>,
-    generation: u32,
+    /// The hash table that finds equal keys: the index of an entry plus one, or 0.
+    table: Vec<u16>,
     live: u64,
     coalesced: u64,
     oldest_ns: u64,
@@ -96,9 +94,9 @@ impl Block {
             kept: Capacity::of(&encoding),
             encoding,
             data: Vec::new(),
+            end: 0,
             entries: Vec::new(),
             table: Vec::new(),
-            generation: 1,
             live: 0,
             coalesced: 0,
             oldest_ns: 0,
@@ -108,7 +106,7 @@ impl Block {
     /// Returns the most bytes that a block allocates: it is handed over at [`BLOCK_BYTES`].
     pub fn cost_bytes(encoding: &Encoding) -> usize {
         let Capacity { data, entries, slots } = Capacity::of(encoding);
-        data + entries * size_of::<RecordEntry>() + slots * size_of::<TableSlot>()
+        data + entries * size_of::<RecordEntry>() + slots * size_of::<u16>()
     }
 
     /// Returns the encoding of its records.
@@ -122,12 +120,15 @@ impl Block {
         if self.is_empty() {
             self.oldest_ns = now.mono_ns;
         }
-        if self.data.capacity() == 0 {
-            self.data.reserve_exact(self.kept.data);
+        if self.data.len() < self.end + self.encoding.record_bytes_max() {
+            self.grow_data();
         }
-        let start = u32::try_from(self.data.len()).unwrap_or(u32::MAX);
-        let layout = self.encoding.encode(event, &mut self.data);
+        let start = u32::try_from(self.end).unwrap_or(u32::MAX);
         let hash = hash.key_hash(event.timestamp);
+        let room = self.data.get_mut(self.end..).unwrap_or_default();
+        let layout = self.encoding.encode(event, room).unwrap_or_default();
+        debug_assert!(layout.len > 0, "there is room");
+        self.end += usize::from(layout.len);
         let entry = RecordEntry { hash, entered_ns: now.mono_ns, start, layout, live: true };
         if (self.entries.len() + 1) * 2 > self.table.len() {
             self.grow_table();
@@ -184,14 +185,14 @@ impl Block {
 
     /// Returns true if the block has [`BLOCK_BYTES`] of records, and is to be handed over.
     pub fn is_full(&self) -> bool {
-        self.data.len() >= BLOCK_BYTES
+        self.end >= BLOCK_BYTES
     }
 
     /// Returns the bytes allocated for buffer, entries and table.
     pub fn bytes(&self) -> usize {
         self.data.capacity()
             + self.entries.capacity() * size_of::<RecordEntry>()
-            + self.table.capacity() * size_of::<TableSlot>()
+            + self.table.capacity() * size_of::<u16>()
     }
 
     /// Returns the nanoseconds since its first event came in; 0 while it is empty.
@@ -210,7 +211,8 @@ impl Block {
 
     /// Returns the bytes of all records, if every one of them is live.
     pub fn encoded(&self) -> Option<&[u8]> {
-        (self.live == self.entries.len() as u64).then_some(&self.data)
+        let data = self.data.get(..self.end).unwrap_or_default();
+        (self.live == self.entries.len() as u64).then_some(data)
     }
 
     /// Returns the live records from the entry at `from` on, each with its index.
@@ -250,20 +252,14 @@ impl Block {
     /// Empties the block. It keeps its memory for the next events, but not what an unusual load
     /// added.
     pub fn clear(&mut self) {
-        self.data.clear();
+        self.end = 0;
         self.entries.clear();
+        self.data.truncate(self.kept.data);
         self.data.shrink_to(self.kept.data);
         self.entries.shrink_to(self.kept.entries);
-        if self.table.len() > self.kept.slots {
-            self.table = Vec::new();
-        }
+        self.table.clear();
+        self.table.shrink_to(self.kept.slots);
         (self.live, self.coalesced) = (0, 0);
-        self.generation = self.generation.wrapping_add(1);
-        if self.generation == 0 {
-            // After 2^32 blocks a stale slot could look like a new one.
-            self.table.fill(TableSlot::default());
-            self.generation = 1;
-        }
     }
 
     /// Moves the newest record over the entry at `older`, if they have the same layout; otherwise
@@ -279,7 +275,7 @@ impl Block {
         entry.entered_ns = newer.entered_ns;
         let to = entry.start as usize;
         self.data.copy_within(span(newer), to);
-        self.data.truncate(newer.start as usize);
+        self.end = newer.start as usize;
         true
     }
 
@@ -290,11 +286,8 @@ impl Block {
         let key = self.key_of(entry);
         // The low bits choose the slot; at least half of the slots are empty, so this ends.
         let mut slot = usize::try_from(entry.hash & mask as u64).unwrap_or(0);
-        while let Some(taken) = self.table.get(slot) {
-            if taken.generation != self.generation {
-                break;
-            }
-            let index = taken.index as usize;
+        while let Some(index) = self.table.get(slot).and_then(|taken| taken.checked_sub(1)) {
+            let index = usize::from(index);
             if let Some(other) = self.entries.get(index)
                 && other.hash == entry.hash
                 && self.key_of(other) == key
@@ -308,17 +301,30 @@ impl Block {
 
     /// Sets a slot of the table to the entry at `index`.
     fn set_slot(&mut self, slot: usize, index: usize) {
-        let (generation, index) = (self.generation, u32::try_from(index).unwrap_or(u32::MAX));
         if let Some(slot) = self.table.get_mut(slot) {
-            *slot = TableSlot { generation, index };
+            *slot = u16::try_from(index + 1).unwrap_or(0);
         }
     }
 
-    /// Doubles the table and enters the live keys again.
+    /// Makes room for all records until the block is full. Only one that is full already, and was not
+    /// handed over, gets more.
+    #[cold]
+    fn grow_data(&mut self) {
+        let bytes = self.kept.data.max(self.end + self.encoding.record_bytes_max());
+        self.data.reserve_exact(bytes - self.data.len());
+        self.data.resize(bytes, 0);
+    }
+
+    /// Makes the table larger, and enters the live keys again. It is small for few records, and of
+    /// its full size for more: emptying all of it takes as long as appending some events.
+    #[cold]
     fn grow_table(&mut self) {
-        let slots = (self.table.len() * 2).max(SLOTS_FIRST);
+        let slots = match self.table.len() {
+            0 => SLOTS_FIRST,
+            slots => (slots * 2).max(self.kept.slots),
+        };
         self.table.clear();
-        self.table.resize(slots, TableSlot::default());
+        self.table.resize(slots, 0);
         for index in 0..self.entries.len() {
             if let Some(entry) = self.entries.get(index).filter(|entry| entry.live) {
                 let (slot, _) = self.find(entry);

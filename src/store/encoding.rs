@@ -8,7 +8,7 @@ use crate::limits::{
     STORE_PREFIX_BYTES_MAX,
 };
 use crate::metric::event::Event;
-use crate::metric::short_text;
+use crate::metric::short_text::{self, BLOCK_BYTES};
 use crate::schema::Schema;
 use crate::store::value::{self, TIMESTAMP_BYTES_MAX};
 
@@ -21,11 +21,16 @@ pub struct Encoding {
     ttl_s: u32,
     /// The prefix of keys.
     prefix: &'static str,
+    /// The same with zeros behind it, if it fits.
+    short_prefix: Option<[u8; BLOCK_BYTES]>,
+    /// The end of a command, from `EX` on, with zeros behind it.
+    end: [u8; END_BYTES_MAX],
+    end_len: usize,
     record_bytes_max: usize,
 }
 
 /// The positions of the parts of a record, in bytes from its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     /// Bytes of the whole record, framing included.
     pub len: u16,
@@ -45,10 +50,16 @@ impl Encoding {
         let (_, longest) = value::bytes_min_and_max(schema);
         // As if with the longest prefix and time, so that a setting does not change it.
         let record_bytes_max = record_bytes(KEY_BYTES_MAX, longest, u32::MAX) + SLACK_BYTES;
+        let seconds = ttl_s.to_string();
+        let end = format!("\r\n$2\r\nEX\r\n${}\r\n{seconds}\r\n", seconds.len());
         Self {
             schema,
             ttl_s,
             prefix,
+            short_prefix: padded(prefix.as_bytes()),
+            // The longest time takes less.
+            end: padded(end.as_bytes()).unwrap_or_default(),
+            end_len: end.len(),
             record_bytes_max: record_bytes_max.next_multiple_of(RECORD_BYTES_STEP),
         }
     }
@@ -102,27 +113,60 @@ impl Encoding {
         by_body.min(by_events)
     }
 
-    /// Appends the event's record to `data`.
-    pub fn encode(&self, event: &Event<'_>, data: &mut Vec<u8>) -> Layout {
-        data.reserve(self.record_bytes_max);
-        let start = data.len();
-        let prefix = self.prefix();
+    /// Writes the event's record to the front of `out`, where there is room for the longest record;
+    /// `None` if there is not. Bytes behind the record may be overwritten.
+    #[inline(always)]
+    pub fn encode(&self, event: &Event<'_>, out: &mut [u8]) -> Option<Layout> {
+        let usual = out.first_chunk_mut::<USUAL_BYTES>();
+        match usual.and_then(|out| self.encode_to(event, out)) {
+            Some(layout) => Some(layout),
+            None => self.encode_unusual(event, out),
+        }
+    }
+
+    /// Encodes a record that is longer than usual.
+    #[cold]
+    #[inline(never)]
+    fn encode_unusual(&self, event: &Event<'_>, out: &mut [u8]) -> Option<Layout> {
+        self.encode_to(event, out)
+    }
+
+    #[inline(always)]
+    fn encode_to(&self, event: &Event<'_>, out: &mut [u8]) -> Option<Layout> {
         // The framing announces both lengths.
-        let (key_len, value_len) = (key_len(prefix, event), value::len(self.schema, event));
-        let key = |data: &mut Vec<u8>| write_key(data, prefix, event);
-        let value = |data: &mut Vec<u8>| value::write(self.schema, event, data);
-        write_set(data, (key_len, key), (value_len, value), self.ttl_s);
-        let (key_at, value_at, len) = set_layout(key_len, value_len, self.ttl_s);
-        debug_assert_eq!(data.len(), start + len);
-        debug_assert!(len + SLACK_BYTES <= self.record_bytes_max, "{event:?}");
-        Layout {
-            len: to_u16(len),
+        let key_len = key_len(self.prefix(), event);
+        let value_len = value::len(self.schema, event);
+        let mut end = short_text::copy_block(SET, SET_LEN, out, 0)?;
+        let key_at = write_line(key_len, out, end)?;
+        end = match &self.short_prefix {
+            Some(prefix) => short_text::copy_block(prefix, self.prefix.len(), out, key_at)?,
+            None => short_text::copy(self.prefix(), out, key_at)?,
+        };
+        if let Some(id) = event.device_id {
+            end = short_text::copy(id, out, end)?;
+            end = short_text::copy(b":", out, end)?;
+        }
+        end = short_text::copy(event.timestamp, out, end)?;
+        let value_at = write_line(value_len, out, end)?;
+        end = value::write(self.schema, event, out, value_at)?;
+        debug_assert_eq!(end, value_at + value_len);
+        end = short_text::copy_block(&self.end, self.end_len, out, end)?;
+        debug_assert!(end + SLACK_BYTES <= self.record_bytes_max, "{event:?}");
+        Some(Layout {
+            len: to_u16(end),
             key_at: to_u16(key_at),
             key_len: to_u16(key_len),
             value_at: to_u16(value_at),
             value_len: to_u16(value_len),
-        }
+        })
     }
+}
+
+/// Returns a text with zeros behind it, if it fits.
+fn padded<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let mut block = [0; N];
+    block.get_mut(..text.len())?.copy_from_slice(text);
+    Some(block)
 }
 
 /// Converts a length of a record, which fits into 16 bits: see the assertion below.
@@ -130,8 +174,12 @@ fn to_u16(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }
 
-/// Bytes that are written behind a record for a moment, by [`short_text`].
-const SLACK_BYTES: usize = short_text::BLOCK_BYTES;
+/// Bytes of nearly all records, and of what is written over their end for a moment: within a
+/// constant, to test if a piece has room is to compare where it begins with another constant.
+const USUAL_BYTES: usize = 1024;
+
+/// Bytes that are written behind a record for a moment: the end is a block.
+const SLACK_BYTES: usize = END_BYTES_MAX;
 const KEY_BYTES_MAX: usize = STORE_PREFIX_BYTES_MAX + DEVICE_ID_BYTES_MAX + 1 + TIMESTAMP_BYTES_MAX;
 
 // Every accepted event can be stored, whatever its fields are.
@@ -140,53 +188,73 @@ const _: () = assert!(
 );
 const _: () = assert!(RECORD_BYTES_MAX.is_multiple_of(RECORD_BYTES_STEP));
 
+/// Appends the `SET` command of a record that has waited, with its remaining time to live.
+pub fn encode_set(key: &[u8], value: &[u8], ttl_s: u32, data: &mut Vec<u8>) {
+    let (mut length, mut seconds) = (itoa::Buffer::new(), itoa::Buffer::new());
+    data.extend_from_slice(SET.get(..SET_LEN).unwrap_or_default());
+    for word in [key, value, b"EX", seconds.format(ttl_s).as_bytes()] {
+        data.extend_from_slice(b"\r\n$");
+        data.extend_from_slice(length.format(word.len()).as_bytes());
+        data.extend_from_slice(b"\r\n");
+        data.extend_from_slice(word);
+    }
+    data.extend_from_slice(b"\r\n");
+}
+
+/// The beginning of a command, as a block.
+const SET: &[u8; BLOCK_BYTES] = b"*5\r\n$3\r\nSET\0\0\0\0\0";
+const SET_LEN: usize = 11;
+
+/// The end of a command with the longest time to live: `\r\n$2\r\nEX\r\n$10\r\n4294967295\r\n`.
+const END_BYTES_MAX: usize = 32;
+
+/// The line ahead of a word, with the end of the line before: `\r\n$76\r\n`, but for the digits.
+const LINE_BYTES: usize = 5;
+
+/// That line for each length of so many digits at most, with zeros behind.
+static LINES: [[u8; 8]; 1000] = {
+    let mut lines = [[0; 8]; 1000];
+    let mut length = 0;
+    while length < lines.len() {
+        let [hundreds, tens, ones] = [
+            b'0' + (length / 100) as u8,
+            b'0' + (length / 10 % 10) as u8,
+            b'0' + (length % 10) as u8,
+        ];
+        lines[length] = match digits(length) {
+            1 => [b'\r', b'\n', b'$', ones, b'\r', b'\n', 0, 0],
+            2 => [b'\r', b'\n', b'$', tens, ones, b'\r', b'\n', 0],
+            _ => [b'\r', b'\n', b'$', hundreds, tens, ones, b'\r', b'\n'],
+        };
+        length += 1;
+    }
+    lines
+};
+
+/// Writes the line ahead of a word of so many bytes.
+#[inline(always)]
+fn write_line(length: usize, out: &mut [u8], at: usize) -> Option<usize> {
+    match LINES.get(length) {
+        Some(line) => {
+            let digits = 1 + usize::from(length >= 10) + usize::from(length >= 100);
+            short_text::copy_block(line, LINE_BYTES + digits, out, at)
+        }
+        None => write_long_line(length, out, at),
+    }
+}
+
+/// Writes the line ahead of a word of a thousand bytes or more.
+#[inline(never)]
+fn write_long_line(length: usize, out: &mut [u8], at: usize) -> Option<usize> {
+    let line = format!("\r\n${length}\r\n");
+    short_text::copy(line.as_bytes(), out, at)
+}
+
 /// Returns the length of a record.
 const fn record_bytes(key_len: usize, value_len: usize, ttl_s: u32) -> usize {
-    set_layout(key_len, value_len, ttl_s).2
-}
-
-/// Appends the `SET` command of a record, such as one that has waited, with its remaining time to
-/// live.
-pub fn encode_set(key: &[u8], value: &[u8], ttl_s: u32, data: &mut Vec<u8>) {
-    let whole = |bytes| move |data: &mut Vec<u8>| data.extend_from_slice(bytes);
-    write_set(data, (key.len(), whole(key)), (value.len(), whole(value)), ttl_s);
-}
-
-const SET_KEY: &[u8] = b"*5\r\n$3\r\nSET\r\n$";
-const SET_VALUE: &[u8] = b"\r\n$";
-const SET_EX: &[u8] = b"\r\n$2\r\nEX\r\n$";
-const LINE_END: &[u8] = b"\r\n";
-
-/// Returns the starts of key and value in a `SET` command, and the length of the command.
-const fn set_layout(key_len: usize, value_len: usize, ttl_s: u32) -> (usize, usize, usize) {
-    let ttl_len = digits(ttl_s as usize);
-    let key_at = SET_KEY.len() + digits(key_len) + LINE_END.len();
-    let value_at = key_at + key_len + SET_VALUE.len() + digits(value_len) + LINE_END.len();
-    let ttl_at = value_at + value_len + SET_EX.len() + digits(ttl_len) + LINE_END.len();
-    (key_at, value_at, ttl_at + ttl_len + LINE_END.len())
-}
-
-/// Appends a `SET` command. Key and value are given by their length and the function that writes
-/// them.
-fn write_set(
-    data: &mut Vec<u8>,
-    (key_len, key): (usize, impl FnOnce(&mut Vec<u8>)),
-    (value_len, value): (usize, impl FnOnce(&mut Vec<u8>)),
-    ttl_s: u32,
-) {
-    let line = |data: &mut Vec<u8>, number: usize| {
-        data.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-        data.extend_from_slice(LINE_END);
-    };
-    data.extend_from_slice(SET_KEY);
-    line(data, key_len);
-    key(data);
-    data.extend_from_slice(SET_VALUE);
-    line(data, value_len);
-    value(data);
-    data.extend_from_slice(SET_EX);
-    line(data, digits(ttl_s as usize));
-    line(data, ttl_s as usize);
+    let seconds = digits(ttl_s as usize);
+    let lines = 4 * LINE_BYTES + digits(key_len) + digits(value_len) + digits(2) + digits(seconds);
+    SET_LEN + lines + key_len + value_len + 2 + seconds + 2
 }
 
 /// Returns the number of decimal digits.
@@ -200,16 +268,6 @@ const fn digits(number: usize) -> usize {
 fn key_len(prefix: &[u8], event: &Event<'_>) -> usize {
     let device = event.device_id.map_or(0, |id| id.len() + 1);
     prefix.len() + device + event.timestamp.len()
-}
-
-#[inline(always)]
-fn write_key(data: &mut Vec<u8>, prefix: &[u8], event: &Event<'_>) {
-    data.extend_from_slice(prefix);
-    if let Some(id) = event.device_id {
-        data.extend_from_slice(id);
-        data.push(b':');
-    }
-    data.extend_from_slice(event.timestamp);
 }
 
 #[cfg(test)]

@@ -112,8 +112,12 @@ impl<'a> Parts<'a> {
             literals: Literals::Given(&literals),
             ..Event::default()
         };
-        out.reserve(value::len(schema, &event) + BLOCK_BYTES);
-        value::write(schema, &event, out);
+        let at = out.len();
+        let end = at + value::len(schema, &event);
+        out.resize(end + BLOCK_BYTES, 0);
+        let written = value::write(schema, &event, out, at);
+        debug_assert_eq!(written, Some(end));
+        out.truncate(end);
     }
 }
 
@@ -132,8 +136,9 @@ mod tests {
 
     /// The value that an encoding writes, which is that of Redis.
     fn encoded(schema: &'static Schema, event: &Event<'_>) -> (Vec<u8>, Vec<u8>) {
-        let mut data = Vec::new();
-        let layout = Encoding::redis_set(schema, 300, KEY_PREFIX).encode(event, &mut data);
+        let encoding = Encoding::redis_set(schema, 300, KEY_PREFIX);
+        let mut data = vec![0; encoding.record_bytes_max()];
+        let layout = encoding.encode(event, &mut data).unwrap();
         let part = |at: u16, len: u16| data[usize::from(at)..][..usize::from(len)].to_vec();
         (part(layout.key_at, layout.key_len), part(layout.value_at, layout.value_len))
     }

@@ -60,25 +60,31 @@ pub(super) fn len(schema: &Schema, event: &Event<'_>) -> usize {
     TIMESTAMP.len() + event.timestamp.len() + fields + device + END.len()
 }
 
-/// Appends the event's value to `data`, which has room for one block of [`short_text`] behind it.
+/// Writes the event's value to `out`, beginning at `at`. Returns where it ends; `None` if there is
+/// no room for it and one block of [`short_text`]. Bytes behind it may be overwritten.
 #[inline(always)]
-pub(super) fn write(schema: &Schema, event: &Event<'_>, data: &mut Vec<u8>) {
-    data.extend_from_slice(TIMESTAMP);
-    data.extend_from_slice(event.timestamp);
+pub(super) fn write(
+    schema: &Schema,
+    event: &Event<'_>,
+    out: &mut [u8],
+    at: usize,
+) -> Option<usize> {
+    let mut end = short_text::copy(TIMESTAMP, out, at)?;
+    end = short_text::copy(event.timestamp, out, end)?;
     for field in schema.fields_in(event.present) {
-        match field.short_json_prefix() {
-            Some(prefix) => short_text::append(data, prefix, field.json_prefix().len()),
-            None => data.extend_from_slice(field.json_prefix()),
-        }
-        event.literals.append(field, data);
+        end = match field.short_json_prefix() {
+            Some(prefix) => short_text::copy_block(prefix, field.json_prefix().len(), out, end)?,
+            None => short_text::copy(field.json_prefix(), out, end)?,
+        };
+        end = event.literals.copy(field, out, end)?;
     }
     if let Some(id) = event.device_id {
         debug_assert!(id.len() <= DEVICE_ID_BYTES_MAX);
-        data.extend_from_slice(DEVICE);
-        data.extend_from_slice(id);
-        data.push(b'"');
+        end = short_text::copy(DEVICE, out, end)?;
+        end = short_text::copy(id, out, end)?;
+        end = short_text::copy(b"\"", out, end)?;
     }
-    data.extend_from_slice(END);
+    short_text::copy(END, out, end)
 }
 
 /// Returns true if `value` is one that an event with this key may have, given without its prefix:

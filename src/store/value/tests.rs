@@ -21,8 +21,9 @@ fn stored(
         literals: Literals::Given(literals),
         ..Event::default()
     };
-    let mut data = Vec::new();
-    let layout = Encoding::redis_set(schema, 300, "").encode(&event, &mut data);
+    let encoding = Encoding::redis_set(schema, 300, "");
+    let mut data = vec![0; encoding.record_bytes_max()];
+    let layout = encoding.encode(&event, &mut data).unwrap();
     let part = |at: u16, len: u16| data[usize::from(at)..][..usize::from(len)].to_vec();
     (part(layout.key_at, layout.key_len), part(layout.value_at, layout.value_len))
 }
