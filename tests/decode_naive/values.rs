@@ -137,7 +137,8 @@ fn naive_date(text: &str) -> Option<u128> {
         ("Z" | "z" | "UTC", _) => "Z".to_owned(),
         (_, 3) => format!("{bare}:00"),
         (_, 5) => format!("{}:{}", bare.get(..3)?, bare.get(3..)?),
-        (_, 6) => bare.to_owned(),
+        // A blank may be in the middle of the clock as well.
+        (_, 6) if bare.starts_with(['+', '-']) => bare.to_owned(),
         _ => return None,
     };
     let written = format!("{date}T{clock}{seconds}{offset}");
