@@ -89,6 +89,9 @@ pub const DEVICE_BYTES: usize = 100;
 /// Bytes of a required field of a device, in addition to its values.
 pub const REQUIRED_FIELD_BYTES: usize = 28;
 
+/// Bytes of a device that may send optional fields, whether it does or not.
+pub const OPTIONAL_START_BYTES: usize = 8;
+
 /// Bytes of an optional field that a device has sent, in addition to its values and timestamps.
 pub const OPTIONAL_FIELD_BYTES: usize = 48;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::limits::{
-    CONNECTIONS_FEW, DEVICE_BYTES, OPTIONAL_FIELD_BYTES, REQUIRED_FIELD_BYTES,
-    WINDOW_TIMESTAMP_BYTES, WINDOW_VALUE_BYTES,
+    CONNECTIONS_FEW, DEVICE_BYTES, OPTIONAL_FIELD_BYTES, OPTIONAL_START_BYTES,
+    REQUIRED_FIELD_BYTES, WINDOW_TIMESTAMP_BYTES, WINDOW_VALUE_BYTES,
 };
 use crate::telemetry::log;
 use percore::descriptors;
@@ -93,8 +93,10 @@ pub const fn device_bytes(window: usize, required: usize, optional: usize) -> us
     let values = window * WINDOW_VALUE_BYTES;
     let timestamps = window * WINDOW_TIMESTAMP_BYTES;
     let shared = if required > 0 { timestamps } else { 0 };
+    let start = if optional > 0 { OPTIONAL_START_BYTES } else { 0 };
     DEVICE_BYTES
         + shared
+        + start
         + required * (REQUIRED_FIELD_BYTES + values)
         + optional * (OPTIONAL_FIELD_BYTES + values + timestamps)
 }
@@ -191,11 +193,11 @@ mod tests {
 
     #[test]
     fn a_device_pays_for_each_field_that_it_sends() {
-        assert_eq!(device_bytes(50, 2, 0), 160 + 50 * 20);
-        assert_eq!(device_bytes(50, 8, 0) - device_bytes(50, 2, 0), 6 * (12 + 50 * 8));
+        assert_eq!(device_bytes(50, 2, 0), 156 + 50 * 20);
+        assert_eq!(device_bytes(50, 8, 0) - device_bytes(50, 2, 0), 6 * (28 + 50 * 8));
         assert_eq!(
-            device_bytes(50, 0, 3) - device_bytes(50, 0, 0),
-            3 * (OPTIONAL_FIELD_BYTES + 50 * 12)
+            device_bytes(50, 0, 3) - device_bytes(50, 0, 1),
+            2 * (OPTIONAL_FIELD_BYTES + 50 * 12)
         );
     }
 

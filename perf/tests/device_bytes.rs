@@ -3,6 +3,7 @@
 
 use allocation_counter::measure;
 use corepulse::analytics::{Analytics, AnalyticsSettings};
+use corepulse::limits::OPTIONAL_START_BYTES;
 use corepulse::metric::event::Event;
 use corepulse::metric::id_hash::IdHasher;
 use corepulse::resources::device_bytes;
@@ -84,5 +85,6 @@ fn a_device_pays_for_the_optional_fields_that_it_has_sent_and_for_no_others() {
     let by_turns = bytes_per_device(sixteen, &[0b1, 0b10_0000, 0b100_0000]);
     assert!((three - by_turns).abs() < 1.0, "{three} together, {by_turns} by turns");
     assert_takes(bytes_per_device(schema(2, 14), &[0b111]), device_bytes(WINDOW, 2, 1));
-    assert_takes(bytes_per_device(schema(8, 8), &[0xff]), device_bytes(WINDOW, 8, 0));
+    let none_sent = device_bytes(WINDOW, 8, 0) + OPTIONAL_START_BYTES;
+    assert_takes(bytes_per_device(schema(8, 8), &[0xff]), none_sent);
 }
