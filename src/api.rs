@@ -23,6 +23,7 @@ mod metrics;
 pub mod openapi;
 pub mod profile;
 pub mod query;
+mod report;
 pub mod route;
 pub mod scrape;
 pub mod service;

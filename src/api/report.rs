@@ -1,0 +1,171 @@
+//! The report of one request that brought metrics: what became of them, and the answer.
+
+use serde::Serialize;
+
+use super::json::{self, Number, Text};
+use super::state::State;
+use crate::analytics::anomaly::Point;
+use crate::limits::ANSWER_ITEMS_MAX;
+use crate::metric::event::Event;
+use crate::metric::rejection::{Reason, Rejection};
+use percore::http::problem::{self, PROBLEM};
+use percore::http::response::{JSON, Response};
+use percore::http::status::Status;
+
+/// The outcome of one request.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) accepted: u64,
+    /// The timestamp that the server assigned to a single event without one.
+    pub(super) assigned_timestamp: Option<u64>,
+    pub(super) late: u64,
+    anomalies: u64,
+    /// The anomalies of the last event.
+    pub(super) points: Vec<Point>,
+    /// Accepted events of devices past `--max-devices`, which are not scored.
+    pub(super) unjudged: u64,
+    /// Entries of `anomalous` so far, with their JSON.
+    anomalous: usize,
+    anomalous_json: Vec<u8>,
+    rejected: [u64; Reason::ALL.len()],
+    pub(super) first_rejection: Option<Rejection>,
+    /// Entries of `errors` so far, with their JSON.
+    errors: usize,
+    errors_json: Vec<u8>,
+}
+
+/// An entry of `anomalous`.
+#[derive(Serialize)]
+struct AnomalousValue<'a> {
+    index: usize,
+    device_id: Option<&'a str>,
+    field: &'static str,
+    value: Number,
+    z: Number,
+}
+
+/// An entry of `errors`.
+#[derive(Serialize)]
+struct RejectedEvent {
+    index: usize,
+    detail: Text<Rejection>,
+}
+
+impl Report {
+    pub(super) fn clear(&mut self) {
+        (self.accepted, self.late, self.anomalies, self.unjudged) = (0, 0, 0, 0);
+        (self.anomalous, self.errors) = (0, 0);
+        self.anomalous_json.clear();
+        self.errors_json.clear();
+        if self.first_rejection.take().is_some() {
+            self.rejected = [0; Reason::ALL.len()];
+        }
+    }
+
+    pub(super) fn count(&self, core: usize, state: &State) {
+        if self.late > 0 {
+            state.counters.count_late(core, self.late);
+        }
+        if self.first_rejection.is_none() {
+            return;
+        }
+        for reason in Reason::ALL {
+            let events = self.rejected.get(reason.index()).copied().unwrap_or_default();
+            if events > 0 {
+                state.counters.count_rejected(core, reason.index(), events);
+            }
+        }
+    }
+
+    pub(super) fn rejected(&self) -> u64 {
+        self.rejected.iter().sum()
+    }
+
+    #[cold]
+    pub(super) fn add_anomalies(&mut self, index: usize, event: &Event<'_>) {
+        self.anomalies += self.points.len() as u64;
+        let device_id = event.device_id.and_then(|id| std::str::from_utf8(id).ok());
+        for Point { field, value, z, .. } in self.points.drain(..) {
+            if self.anomalous == ANSWER_ITEMS_MAX {
+                continue;
+            }
+            let out = &mut self.anomalous_json;
+            if self.anomalous > 0 {
+                out.push(b',');
+            }
+            self.anomalous += 1;
+            let (value, z) = (Number(Some(value)), Number(Some(z)));
+            json::append(out, &AnomalousValue { index, device_id, field: field.name(), value, z });
+        }
+    }
+
+    pub(super) fn add_rejection(&mut self, index: usize, rejection: Rejection) {
+        if let Some(count) = self.rejected.get_mut(rejection.reason().index()) {
+            *count += 1;
+        }
+        self.first_rejection.get_or_insert(rejection);
+        if self.errors == ANSWER_ITEMS_MAX {
+            return;
+        }
+        let out = &mut self.errors_json;
+        if self.errors > 0 {
+            out.push(b',');
+        }
+        self.errors += 1;
+        json::append(out, &RejectedEvent { index, detail: Text(rejection) });
+    }
+
+    pub(super) fn answer(&self, body: &mut Vec<u8>, route: usize) -> Response {
+        if self.accepted == 0 {
+            return self.answer_none(body, route);
+        }
+        body.extend_from_slice(b"{\"accepted\":");
+        integer(body, self.accepted);
+        body.extend_from_slice(b",\"anomalies\":");
+        integer(body, self.anomalies);
+        if let Some(timestamp) = self.assigned_timestamp {
+            body.extend_from_slice(b",\"timestamp\":");
+            integer(body, timestamp);
+        }
+        if self.anomalous > 0 {
+            body.extend_from_slice(b",\"anomalous\":[");
+            body.extend_from_slice(&self.anomalous_json);
+            body.push(b']');
+        }
+        if self.unjudged > 0 {
+            body.extend_from_slice(b",\"unjudged\":");
+            integer(body, self.unjudged);
+        }
+        if self.rejected() > 0 {
+            self.write_errors(body);
+        }
+        body.extend_from_slice(b"}\n");
+        Response { status: Status::Accepted, ..Response::ok(JSON, route) }
+    }
+
+    /// Answers a request without a valid event: `[]`, or rejected ones only. If there is one event,
+    /// its error is that of the request.
+    fn answer_none(&self, body: &mut Vec<u8>, route: usize) -> Response {
+        let status = Status::BadRequest;
+        match self.first_rejection.filter(|_| self.rejected() == 1) {
+            Some(rejection) => problem::open(body, status, rejection),
+            None => problem::open(body, status, "body: expected at least one valid metric"),
+        }
+        self.write_errors(body);
+        body.extend_from_slice(b"}\n");
+        Response { status, ..Response::ok(PROBLEM, route) }
+    }
+
+    fn write_errors(&self, body: &mut Vec<u8>) {
+        body.extend_from_slice(b",\"rejected\":");
+        integer(body, self.rejected());
+        body.extend_from_slice(b",\"errors\":[");
+        body.extend_from_slice(&self.errors_json);
+        body.push(b']');
+    }
+}
+
+/// Appends an integer without the formatting machinery: every answer has two or three.
+fn integer(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
