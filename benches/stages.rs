@@ -9,8 +9,8 @@
     reason = "a benchmark that panics has failed, and criterion's macros document nothing"
 )]
 
-use corepulse::analytics::{Analytics, AnalyticsSettings, Verdict};
-use corepulse::limits::HEAD_CACHE_ENTRIES;
+use corepulse::analytics::{Analytics, AnalyticsSettings, Arrived};
+use corepulse::limits::{EVENTS_PER_HOLD, HEAD_CACHE_ENTRIES};
 use corepulse::metric::decode::{Decoder, LineMode};
 use corepulse::metric::event::{Event, Literals};
 use corepulse::metric::id_hash::IdHasher;
@@ -190,8 +190,9 @@ fn analytics(cores: usize, ids: &IdHasher) -> Analytics {
         let mut pending = analytics.pending_events(core);
         for (number, name) in (0..WINDOW).flat_map(|n| names.iter().map(move |name| (n, name))) {
             let event = event(name, number);
-            analytics.writer(core, NOW).apply(&event, ids.hash_of(&event), &mut Vec::new());
-            pending.push(NOW, &event, 0);
+            let arrived = Arrived { event, hash: ids.hash_of(&event), index: 0 };
+            analytics.writer(core, NOW, 1).apply(&[arrived], &mut Vec::new());
+            pending.push(NOW, 0, || event);
         }
         analytics.publish(&mut pending);
     }
@@ -207,11 +208,15 @@ fn update_shard(criterion: &mut Criterion) {
     group.bench_function("an event of each of 1,000 devices", |bencher| {
         bencher.iter(|| {
             turn += 1;
-            for name in &names {
-                let event = event(name, turn);
-                let hash = ids.hash_of(&event);
-                let verdict = analytics.writer(0, NOW).apply(&event, hash, &mut Vec::new());
-                assert_eq!(verdict, Verdict::Calm);
+            for names in names.chunks(EVENTS_PER_HOLD) {
+                let arrived = names.iter().map(|name| {
+                    let event = event(name, turn);
+                    Arrived { event, hash: ids.hash_of(&event), index: 0 }
+                });
+                let group: Vec<_> = arrived.collect();
+                let mut points = Vec::new();
+                assert_eq!(analytics.writer(0, NOW, 1).apply(&group, &mut points), 0);
+                assert!(points.is_empty());
             }
         });
     });

@@ -1,16 +1,17 @@
 //! Rolling averages and z-scores of device metrics, sharded by device.
 //!
 //! ```text
-//! core ── event ──▶ home shard (a brief lock): score against the window, add, count ──▶ Verdict
+//! core ─ 8 events ─▶ home shard (a brief lock): score against the window, add, count ──▶ anomalies
 //!      └─ event ──▶ PendingEvents (no lock) ── once a turn ──▶ PublishedEvents (a brief lock)
 //! /analyze: copy each shard's and each core's part under its lock ──▶ merge ──▶ compute once
 //! ```
 //!
 //! No socket, no thread, no clock; time is passed in as [`Now`]. The files from the bottom up:
-//! [`moments`] computes means and deviations, `window` is the ring buffer of one series, `slots`
-//! the memory of all series, `series` scores events, `device_index` finds devices by id, `expiry`
-//! schedules the sweep of silent devices, `device_quota` limits their number, `shard` joins all of
-//! these, [`recent`] orders the last events of all cores, and [`summary`] is the result.
+//! [`moments`] computes means and deviations, `running_sums` keeps what they follow from, `window`
+//! is the ring buffer of one series, `slots` the memory of all series, `series` scores events,
+//! `device_index` finds devices by id, `expiry` schedules the sweep of silent devices,
+//! `device_quota` limits their number, `shard` joins all of these, [`recent`] orders the last
+//! events of all cores, and [`summary`] is the result.
 
 pub mod anomaly;
 mod anomaly_records;
@@ -31,24 +32,22 @@ mod slots;
 pub mod summary;
 mod window;
 
-use std::sync::atomic::AtomicU64;
-
 use crate::limits;
-use crate::metric::event::Event;
 use crate::metric::id_hash::{IdHash, IdHasher};
 use crate::schema::{Field, Schema};
 use percore::clock::Now;
-use percore::sync::{CachePadded, Count, Mutex, MutexGuard};
+use percore::sync::{CachePadded, Count, Mutex, PerCore};
 
-use anomaly::Point;
-use anomaly_records::ReceivingCore;
+use anomaly::FoundPoint;
+use anomaly_records::Receipt;
 use device_quota::{DeviceQuota, ScanResult};
 use expiry::STEPS_PER_CALL;
 use field_state::COOLDOWN_MAX;
 use recent::{NewestN, PendingEvents, PublishedEvents};
 use series::Rules;
-pub use shard::Verdict;
-use shard::{DeviceKey, Shard};
+pub use shard::Arrived;
+use shard::{DeviceKey, NO_GUESSES, Shard};
+use slots::NO_SLOT;
 use summary::{AnalyticsTotals, FieldSnapshot, InstanceSummary, PartialSummary, SeriesSummary};
 
 /// The settings of the analytics: how events are scored, and how many devices are held.
@@ -77,15 +76,15 @@ pub struct Analytics {
     ids: IdHasher,
     quota: CachePadded<DeviceQuota>,
     shards: Box<[CachePadded<Mutex<Shard>>]>,
-    cores: Box<[CachePadded<CoreState>]>,
+    cores: PerCore<CoreState>,
 }
 
-/// The published state of one receiving core.
+/// The published state of one receiving core. Only the core itself counts here.
 struct CoreState {
     number: u32,
-    /// Anomalies among the events that it received.
-    anomalies: AtomicU64,
-    /// Events that it received and whose device got no window; only the core itself counts here.
+    /// Events that it received.
+    received: Count,
+    /// Those of them whose device got no window.
     refused: Count,
     published: Mutex<PublishedEvents>,
 }
@@ -105,16 +104,16 @@ impl Analytics {
         };
         let shard = |ids: &IdHasher| Shard::new(rules, settings.device_ttl_ns, ids.clone());
         let core = |number| CoreState {
-            number,
-            anomalies: AtomicU64::new(0),
+            number: u32::try_from(number).unwrap_or_default(),
+            received: Count::default(),
             refused: Count::default(),
-            published: Mutex::new(PublishedEvents::new(number, &rules)),
+            published: Mutex::new(PublishedEvents::new(number as u32, &rules)),
         };
         Self {
             rules,
             quota: CachePadded::new(DeviceQuota::new(settings.devices_max, settings.device_ttl_ns)),
             shards: (0..cores).map(|_| CachePadded::new(Mutex::new(shard(&ids)))).collect(),
-            cores: (0_u32..).take(cores).map(|number| CachePadded::new(core(number))).collect(),
+            cores: PerCore::new(cores, core),
             ids,
         }
     }
@@ -124,19 +123,25 @@ impl Analytics {
         PendingEvents::new(core, &self.rules)
     }
 
-    /// Returns a writer for the events of one request that `core` received.
-    pub fn writer(&self, core: usize, now: Now) -> ShardWriter<'_> {
-        let hold = if self.shards.len() == 1 { limits::EVENTS_PER_HOLD } else { 1 };
-        ShardWriter { analytics: self, core: self.core(core), now, held: None, left: 0, hold }
+    /// Returns a writer for the events of one request that `core` received, so many at most.
+    pub fn writer(&self, core: usize, now: Now, events: usize) -> ShardWriter<'_> {
+        let core = self.core(core);
+        let received = core.received.total();
+        core.received.add(events as u64);
+        let receipt = Receipt { now, core: core.number, received };
+        ShardWriter { analytics: self, core, receipt }
+    }
+
+    /// Returns the number of shards.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
     }
 
     /// Publishes the pending events of a core to the window over all series. To be called once a
     /// turn, before any of them is answered. It takes one short lock, which only readers contend
     /// for.
     pub fn publish(&self, pending: &mut PendingEvents) {
-        if let Some(core) = self.core(pending.core()) {
-            core.published.lock().publish(pending);
-        }
+        self.core(pending.core()).published.lock().publish(pending);
     }
 
     /// Returns the merged state of this instance.
@@ -145,7 +150,7 @@ impl Analytics {
         let required = self.rules.schema.required_set().bits();
         let mut whole = self.merged_counts(now);
         // Memory is allocated before the lock is taken, which is then held for a copy only.
-        for core in &self.cores {
+        for core in self.cores.iter() {
             let mut events: Vec<_> =
                 self.rules.shared_windows().map(|_| Vec::with_capacity(limit)).collect();
             let (accepted, values) = {
@@ -166,7 +171,7 @@ impl Analytics {
     /// Returns the state of one device; `None` if it is unknown or has expired.
     pub fn device(&self, id: &str, now: Now) -> Option<SeriesSummary> {
         let key = self.device_key(id.as_bytes());
-        let shard = self.shard_for(0, Some(key.hash))?;
+        let shard = self.shards.get(key.hash.shard(self.shards.len()))?;
         let field = |_: &Field| FieldSnapshot::new(self.rules.window);
         let mut fields: Vec<_> = self.rules.schema.fields().iter().map(field).collect();
         let mut recent = Vec::with_capacity(limits::RECENT_ANOMALIES_MAX);
@@ -183,7 +188,7 @@ impl Analytics {
         if self.quota.devices() == 0 {
             return None;
         }
-        let sweeper = self.core(core)?.number;
+        let sweeper = self.core(core).number;
         let next =
             self.shards.iter().map(|shard| self.sweep_shard(shard, sweeper, now.mono_ns)).min();
         next.filter(|&next_ns| next_ns != u64::MAX)
@@ -204,14 +209,8 @@ impl Analytics {
     }
 
     /// Returns a core by its number, modulo the number of cores.
-    fn core(&self, core: usize) -> Option<&CoreState> {
-        self.cores.get(core % self.cores.len()).map(|core| &**core)
-    }
-
-    /// Returns the home shard of this hash, or of a core's anonymous series.
-    fn shard_for(&self, core: u32, hash: Option<IdHash>) -> Option<&Mutex<Shard>> {
-        let at = hash.map_or(core as usize, |hash| hash.shard(self.shards.len()));
-        self.shards.get(at).map(|shard| &**shard)
+    fn core(&self, core: usize) -> &CoreState {
+        self.cores.at(core % self.cores.cores())
     }
 
     /// Returns the counts of all shards, merged.
@@ -274,54 +273,90 @@ impl Analytics {
 
 /// A writer that applies the events of one request to their home shards.
 ///
-/// Locking and unlocking is a tenth of the cost of an event. With only one core no other thread but
-/// a reader waits for the shard, so it stays locked for some events at a time.
+/// A shard stays locked for a group of events, because locking is a tenth of the cost of an event,
+/// and because their memory is fetched together.
 pub struct ShardWriter<'a> {
     analytics: &'a Analytics,
-    core: Option<&'a CoreState>,
-    now: Now,
-    /// Events for which a lock may be held.
-    hold: usize,
-    /// The lock of the only shard, while it is held.
-    held: Option<MutexGuard<'a, Shard>>,
-    /// Further events for which it may be held.
-    left: usize,
+    core: &'a CoreState,
+    receipt: Receipt,
 }
 
 impl ShardWriter<'_> {
-    /// Scores one event and adds it to its series, under the lock of its home shard: that of its
-    /// device, which has this hash, or the core's own for an event without a device id. Appends its
-    /// anomalies to `points`. Allocates only for a new device, or for a field that is new to its
-    /// device.
-    pub fn apply(&mut self, event: &Event<'_>, hash: IdHash, points: &mut Vec<Point>) -> Verdict {
-        let Self { analytics, now, core: Some(core), hold, .. } = *self else {
-            return Verdict::Refused;
-        };
-        debug_assert_eq!(hash, analytics.ids.hash_of(event));
-        let key = event.device_id.map(|id| DeviceKey { id, hash });
-        let Some(home) = analytics.shard_for(core.number, key.map(|key| key.hash)) else {
-            return Verdict::Refused;
-        };
-        let receiving = ReceivingCore { number: core.number, anomalies: &core.anomalies };
-        let mut shard = self.held.take().unwrap_or_else(|| {
-            self.left = hold;
-            home.lock()
-        });
-        if let Some(verdict) = shard.apply(receiving, now, event, key, &analytics.quota, points) {
-            self.left -= 1;
-            self.held = (self.left > 0).then_some(shard);
-            return verdict;
+    /// Returns the number of an event's home shard: that of its device, or the core's own for an
+    /// event without a device id.
+    #[inline]
+    pub fn home(&self, device_id: Option<&[u8]>, hash: IdHash) -> usize {
+        match device_id {
+            Some(_) => hash.shard(self.analytics.shards.len()),
+            None => self.core.number as usize,
+        }
+    }
+
+    /// Scores events, at most [`limits::EVENTS_PER_HOLD`], and adds them to their series, under the
+    /// locks of their home shards. Of those next to each other with one home it is locked once.
+    /// Appends their anomalies to `points`. Returns the number of events whose device got no
+    /// window. Allocates only for a new device, or for a field that is new to its device.
+    pub fn apply(&self, group: &[Arrived<'_>], points: &mut Vec<FoundPoint>) -> u64 {
+        if let [shard] = &*self.analytics.shards {
+            return self.apply_run(shard, group, points);
+        }
+        let home_of = |arrived: &Arrived<'_>| self.home(arrived.event.device_id, arrived.hash);
+        let (mut rest, mut refused) = (group, 0);
+        while let Some(first) = rest.first() {
+            let home = home_of(first);
+            let run = rest.iter().take_while(|arrived| home_of(arrived) == home).count();
+            let (run, after) = rest.split_at_checked(run).unwrap_or_default();
+            if let Some(shard) = self.analytics.shards.get(home) {
+                refused += self.apply_run(shard, run, points);
+            }
+            rest = after;
+        }
+        refused
+    }
+
+    /// Applies events of one shard.
+    fn apply_run(
+        &self,
+        home: &Mutex<Shard>,
+        run: &[Arrived<'_>],
+        points: &mut Vec<FoundPoint>,
+    ) -> u64 {
+        let Self { analytics: Analytics { quota, .. }, core, receipt } = *self;
+        let mut refused = 0;
+        let mut shard = home.lock();
+        let guesses = if shard.is_large() { shard.prefetch(run) } else { NO_GUESSES };
+        for (arrived, guess) in run.iter().zip(guesses) {
+            debug_assert_eq!(arrived.hash, self.analytics.ids.hash_of(&arrived.event));
+            if shard.apply(receipt, arrived, guess, quota, points).is_some() {
+                continue;
+            }
+            drop(shard);
+            let was_applied = self.apply_with_reclaimed(home, arrived, points).is_some();
+            refused += u64::from(!was_applied);
+            shard = home.lock();
         }
         drop(shard);
-        let quota = &analytics.quota;
-        let again = analytics.reclaim_slots(core.number, now.mono_ns).then(|| {
-            let mut shard = home.lock();
-            shard.apply(receiving, now, event, key, quota, points)
-        });
-        again.flatten().unwrap_or_else(|| {
-            core.refused.add(1);
-            Verdict::Refused
-        })
+        if refused > 0 {
+            core.refused.add(refused);
+        }
+        refused
+    }
+
+    /// Applies an event of a new device once a slot of another one was reclaimed; `None` if there
+    /// is none.
+    #[cold]
+    #[inline(never)]
+    fn apply_with_reclaimed(
+        &self,
+        home: &Mutex<Shard>,
+        arrived: &Arrived<'_>,
+        points: &mut Vec<FoundPoint>,
+    ) -> Option<()> {
+        let Self { analytics, core, receipt } = *self;
+        if !analytics.reclaim_slots(core.number, receipt.now.mono_ns) {
+            return None;
+        }
+        home.lock().apply(receipt, arrived, NO_SLOT, &analytics.quota, points)
     }
 }
 
@@ -329,6 +364,7 @@ impl ShardWriter<'_> {
 mod tests {
     use super::*;
     use crate::analytics::summary::FieldSummary;
+    use crate::metric::event::Event;
     use crate::schema::FieldSet;
     use std::collections::HashMap;
 
@@ -344,6 +380,14 @@ mod tests {
         }
     }
 
+    /// The verdict on one event.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Verdict {
+        Calm,
+        Anomalous,
+        Refused,
+    }
+
     /// Applies an event, and returns its verdict.
     fn apply(analytics: &Analytics, core: usize, now: Now, event: &Event<'_>) -> Verdict {
         judge(analytics, core, now, event).0
@@ -355,11 +399,14 @@ mod tests {
         core: usize,
         now: Now,
         event: &Event<'_>,
-    ) -> (Verdict, Vec<Point>) {
+    ) -> (Verdict, Vec<FoundPoint>) {
         let mut points = Vec::new();
-        let hash = analytics.ids.hash_of(event);
-        let verdict = analytics.writer(core, now).apply(event, hash, &mut points);
-        assert_eq!(verdict == Verdict::Anomalous, !points.is_empty());
+        let arrived = Arrived { event: *event, hash: analytics.ids.hash_of(event), index: 0 };
+        let verdict = match analytics.writer(core, now, 1).apply(&[arrived], &mut points) {
+            0 if points.is_empty() => Verdict::Calm,
+            0 => Verdict::Anomalous,
+            _ => Verdict::Refused,
+        };
         (verdict, points)
     }
 
@@ -469,7 +516,7 @@ mod tests {
                 let event = event(Some(id), [1.0, 2.0]);
                 let verdict = apply(&analytics, 0, at(round), &event);
                 assert_eq!(verdict == Verdict::Refused, ["d", "e"].contains(&id));
-                pending.push(at(round), &event, 0);
+                pending.push(at(round), 0, || event);
             }
         }
         analytics.publish(&mut pending);
@@ -607,7 +654,7 @@ mod tests {
         let mut pending = [analytics.pending_events(0), analytics.pending_events(1)];
         let mut publish = |second: u64, cpu: f64| {
             let pending = &mut pending[usize::try_from(second % 2).unwrap()];
-            pending.push(at(second), &event(None, [cpu, 5.0]), 0);
+            pending.push(at(second), 0, || event(None, [cpu, 5.0]));
             analytics.publish(pending);
             fields(&analytics.instance(at(second)).series)[0]
         };
@@ -636,7 +683,7 @@ mod tests {
             let cpu = f64::from(second * second % 17) + if second == 20 { 1e4 } else { 0.0 };
             let event = event(Some("d1"), [cpu, 1.0]);
             let verdict = apply(&analytics, 0, now, &event);
-            pending.push(now, &event, 0);
+            pending.push(now, 0, || event);
             analytics.publish(&mut pending);
             let instance = analytics.instance(now);
             let device = analytics.device("d1", now).unwrap();
@@ -659,7 +706,7 @@ mod tests {
         for ms in [99_000, -99_000, 5, 900, 3, 40, 7, 6, 30, 20] {
             let event = Event { timestamp_ms: base_ms + ms, ..event(Some("d1"), [1.0, 1.0]) };
             apply(&analytics, 0, at(1), &event);
-            pending.push(at(1), &event, 0);
+            pending.push(at(1), 0, || event);
         }
         analytics.publish(&mut pending);
         let device = analytics.device("d1", at(1)).unwrap().window;
@@ -689,7 +736,7 @@ mod tests {
                         let id = format!("d{}", i % 37);
                         let event = event(Some(&id), [i as f64, 1.0]);
                         apply(analytics, core, at(i / 100), &event);
-                        pending.push(at(i / 100), &event, 0);
+                        pending.push(at(i / 100), 0, || event);
                         analytics.publish(&mut pending);
                         if i % 500 == 0 {
                             let summary = analytics.instance(at(i / 100));

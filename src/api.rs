@@ -6,6 +6,7 @@
 //! a core becomes one of the [`jobs`]. [`cors`] permits pages in browsers to read answers.
 
 pub mod analyze;
+mod apply;
 pub mod authorization;
 mod content_headers;
 pub mod cors;

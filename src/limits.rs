@@ -61,8 +61,8 @@ pub const NUMBER_BYTES_MAX: usize = 128;
 /// The largest z-score: a small step after a constant series would otherwise be infinite.
 pub const Z_SCORE_MAX: f64 = 1e6;
 
-/// Events of a window: each takes memory of every device, and every new event costs a pass over
-/// them.
+/// Events of a window: each takes memory of every device, and now and then an event costs a pass
+/// over them.
 pub const WINDOW_MAX: usize = 10_000;
 
 /// The largest `--cooldown`, in events.
@@ -183,8 +183,8 @@ pub const SEGMENT_BYTES_MIN: usize = 16 * 1024;
 /// at most this fraction of the records.
 pub const SEGMENTS_PER_CORE_MIN: usize = 16;
 
-/// Events that the only core applies under one hold of its shard's lock: the longest wait of a
-/// scrape.
+/// Events of a batch that are applied under one hold of a shard's lock, and whose memory is fetched
+/// together: the longest wait of another core or a scrape.
 pub const EVENTS_PER_HOLD: usize = 8;
 
 /// Events that a core scores and appends to the memory store under one hold of its ring's lock: a

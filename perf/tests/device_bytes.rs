@@ -2,7 +2,7 @@
 //! it has sent.
 
 use allocation_counter::measure;
-use corepulse::analytics::{Analytics, AnalyticsSettings};
+use corepulse::analytics::{Analytics, AnalyticsSettings, Arrived};
 use corepulse::limits::OPTIONAL_START_BYTES;
 use corepulse::metric::event::Event;
 use corepulse::metric::id_hash::IdHasher;
@@ -42,7 +42,7 @@ fn bytes_per_device(schema: &'static Schema, sets: &[u16]) -> f64 {
     let (now, mut points) = (Now::default(), Vec::new());
     let allocated = measure(|| {
         for set in [sets, sets].concat() {
-            let mut writer = analytics.writer(0, now);
+            let writer = analytics.writer(0, now, DEVICES);
             for device in 0..DEVICES {
                 let id = format!("device-{device}");
                 let event = Event {
@@ -51,7 +51,8 @@ fn bytes_per_device(schema: &'static Schema, sets: &[u16]) -> f64 {
                     values: &[1.0; 16],
                     ..Event::default()
                 };
-                writer.apply(&event, ids.hash_of(&event), &mut points);
+                let arrived = Arrived { event, hash: ids.hash_of(&event), index: 0 };
+                writer.apply(&[arrived], &mut points);
             }
         }
     });

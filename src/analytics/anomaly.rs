@@ -35,6 +35,15 @@ pub struct Point {
     pub z: f64,
 }
 
+/// An anomalous value of one of the events of a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FoundPoint {
+    /// The index of the event in its request.
+    pub index: u32,
+    /// The value and the grounds for the verdict.
+    pub point: Point,
+}
+
 /// A point with the device id inline: it outlives the device and costs no allocation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct RecentAnomaly {
@@ -262,8 +271,8 @@ mod tests {
                 for slot in 0..5 {
                     let expected: Vec<f64> = all[kept..].iter().rev()
                         .filter(|a| a.0 == slot).map(|a| a.1).take(20).collect();
-                    let found: Vec<f64> =
-                        log.recent(slot as u32, newest[slot], points[slot]).map(|p| p.value).collect();
+                    let found = log.recent(slot as u32, newest[slot], points[slot]);
+                    let found: Vec<f64> = found.map(|point| point.value).collect();
                     prop_assert_eq!(found, expected);
                 }
             }

@@ -1,8 +1,6 @@
 //! The anomalies of a shard: its counts, its last ones, and the log of its devices.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use super::anomaly::{AnomalyLog, Point, RecentAnomalies, RecentAnomaly};
+use super::anomaly::{AnomalyLog, FoundPoint, Point, RecentAnomalies, RecentAnomaly};
 use super::device::Device;
 use super::recent::OrderKey;
 use super::series::Anomalous;
@@ -12,20 +10,22 @@ use crate::metric::event::Event;
 use crate::schema::Schema;
 use percore::clock::Now;
 
-/// The core that received an event, and its counter of anomalies. The counter orders anomalies that
-/// fall into several shards in one turn. Only that core increments it.
+/// The request that brought an event: when, which core received it, and how many events that core
+/// had received before it. So anomalies that fall into several shards in one turn have an order.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ReceivingCore<'a> {
-    pub(super) number: u32,
-    pub(super) anomalies: &'a AtomicU64,
+pub(super) struct Receipt {
+    pub(super) now: Now,
+    pub(super) core: u32,
+    pub(super) received: u64,
 }
 
 /// An event under way through a shard.
 pub(super) struct Arrival<'a> {
     pub(super) event: &'a Event<'a>,
+    /// Its index in the request.
+    pub(super) index: u32,
     pub(super) slot: u32,
-    pub(super) receiving: ReceivingCore<'a>,
-    pub(super) now: Now,
+    pub(super) receipt: Receipt,
 }
 
 /// The anomalies of a shard.
@@ -62,9 +62,9 @@ impl AnomalyRecords {
         device: &mut Device,
         first: usize,
         anomalous: &Anomalous<N>,
-        points: &mut Vec<Point>,
+        points: &mut Vec<FoundPoint>,
     ) {
-        let Arrival { event, slot, receiving, now } = *arrival;
+        let Arrival { event, index, slot, receipt: Receipt { now, core, received } } = *arrival;
         let Anomalous { z, moments, .. } = anomalous;
         for at in (0..N).filter(|at| anomalous.fields >> at & 1 == 1) {
             let pick = |all: &[f64]| all.get(at).copied().unwrap_or_default();
@@ -82,16 +82,14 @@ impl AnomalyRecords {
             let episodes = u64::from(anomalous.opened >> at & 1);
             device.last_minute.record(now.mono_ns);
             device.newest_anomaly = self.log.push(slot, device.newest_anomaly, point);
-            let order = OrderKey {
-                mono_ns: now.mono_ns,
-                core: receiving.number,
-                sequence: receiving.anomalies.fetch_add(1, Ordering::Relaxed),
-            };
+            let number = received + u64::from(index);
+            let sequence = number * FIELDS_MAX as u64 + field.index() as u64;
+            let order = OrderKey { mono_ns: now.mono_ns, core, sequence };
             self.recent.insert(RecentAnomaly::new(order, point, event.device_id));
             self.last_minute.record(now.mono_ns);
             add(&mut self.points, field.index(), 1);
             add(&mut self.episodes, field.index(), episodes);
-            points.push(point);
+            points.push(FoundPoint { index, point });
         }
     }
 }

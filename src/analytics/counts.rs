@@ -16,9 +16,27 @@ impl Counts {
     /// No counts.
     pub(super) const NONE: Self = Self([0; 3]);
 
-    /// Adds accepted events, points and episodes to the counts of the device in a slot.
+    /// Adds an accepted event of the device in a slot.
     #[inline(always)]
-    pub(super) fn add(&mut self, by: [u32; 3], slot: u32, carries: &mut Carries) {
+    pub(super) fn add_event(&mut self, slot: u32, carries: &mut Carries) {
+        let Self([accepted, ..]) = self;
+        *accepted = accepted.wrapping_add(1);
+        if *accepted == 0 {
+            carry([true, false, false], slot, carries);
+        }
+    }
+
+    /// Adds points and episodes of the device in a slot.
+    pub(super) fn add_anomalies(
+        &mut self,
+        [points, episodes]: [u32; 2],
+        slot: u32,
+        carries: &mut Carries,
+    ) {
+        self.add([0, points, episodes], slot, carries);
+    }
+
+    fn add(&mut self, by: [u32; 3], slot: u32, carries: &mut Carries) {
         let mut carried = [false; 3];
         for ((sum, by), carried) in self.0.iter_mut().zip(by).zip(&mut carried) {
             (*sum, *carried) = sum.overflowing_add(by);
@@ -62,6 +80,8 @@ mod tests {
             let mut expected = [[0_u64; 3]; 3];
             for (slot, by) in added {
                 counts[slot as usize].add(by, slot, &mut carries);
+                counts[slot as usize].add_event(slot, &mut carries);
+                expected[slot as usize][0] += 1;
                 for (sum, by) in expected[slot as usize].iter_mut().zip(by) {
                     *sum += u64::from(by);
                 }

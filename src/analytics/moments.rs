@@ -43,7 +43,8 @@ impl<const N: usize> Moments<N> {
     /// not depend on the others.
     pub fn of(values: &[[f64; N]]) -> Option<Self> {
         let shift = *values.first()?;
-        Some(Sums::of(values, shift).moments(shift, values.len() as f64))
+        let (sums, count) = (Sums::of(values, shift), values.len() as f64);
+        Some(sums.moments(sums.squares(count), shift, count))
     }
 
     /// Returns the z-scores of these values: their distance from the means in standard deviations,
@@ -111,15 +112,16 @@ impl<const N: usize> Sums<N> {
     /// negative, and which are no numbers after an overflow.
     #[inline(always)]
     pub(super) fn squares(&self, count: f64) -> [f64; N] {
+        // What follows waits for this, and a product is known three times as soon as a quotient.
+        let share = 1.0 / count;
         map3(&self.first, &self.second, &self.second, |first, second, _| {
-            second - first * (first / count)
+            second - first * (first * share)
         })
     }
 
-    /// Returns the moments of the values.
+    /// Returns the moments of the values, whose [`Self::squares`] these are.
     #[inline(always)]
-    pub(super) fn moments(&self, shift: [f64; N], count: f64) -> Moments<N> {
-        let squares = self.squares(count);
+    pub(super) fn moments(&self, squares: [f64; N], shift: [f64; N], count: f64) -> Moments<N> {
         Moments {
             mean: map3(&shift, &self.first, &shift, |shift, first, _| shift + first / count),
             stddev: map3(&squares, &shift, &shift, |squares, _, _| {

@@ -159,21 +159,30 @@ pub struct PendingEvents {
     core: usize,
     accepted: u64,
     required: u16,
+    /// An event that more will follow than this is only counted.
+    follow_max: u64,
     rings: Vec<Ring>,
 }
 
 impl PendingEvents {
     pub(super) fn new(core: usize, rules: &Rules) -> Self {
         let required = rules.schema.required_set().bits();
-        Self { core, accepted: 0, required, rings: Ring::all(rules) }
+        let is_last_of_required = rules.summary_events() as u64 - 1;
+        let has_optional = !rules.schema.optional().is_empty();
+        let follow_max = if has_optional { u64::MAX } else { is_last_of_required };
+        Self { core, accepted: 0, required, follow_max, rings: Ring::all(rules) }
     }
 
     /// Adds an accepted event, after which so many more of this turn will `follow`. If those alone
     /// fill the window, the event's required fields are only counted. (Its optional ones may be the
     /// last of their kind.)
     #[inline]
-    pub fn push(&mut self, now: Now, event: &Event<'_>, follow: u64) {
+    pub fn push<'e>(&mut self, now: Now, follow: u64, event: impl FnOnce() -> Event<'e>) {
         self.accepted += 1;
+        if follow > self.follow_max {
+            return;
+        }
+        let event = &event();
         let order = OrderKey { mono_ns: now.mono_ns, ..OrderKey::default() };
         let required = self.required.count_ones() as usize;
         if required > 0
@@ -316,7 +325,7 @@ mod tests {
                     let bits = 1 | optional << 1;
                     let present = FieldSet::from_bits(bits);
                     let event = Event { present, values: &[1.0; 3], ..Event::default() };
-                    pending.push(Now::default(), &event, follow);
+                    pending.push(Now::default(), follow, || event);
                     (0..3).for_each(|field| expected[field] += u64::from(bits >> field & 1));
                 }
                 core.publish(&mut pending);
@@ -351,7 +360,7 @@ mod tests {
                         values: &[count, 0.0],
                         ..Event::default()
                     };
-                    pending[core].push(now, &event, follow);
+                    pending[core].push(now, follow, || event);
                     // At equal times the core decides, and on one core the order of arrival.
                     expected.push((now.mono_ns, core, count));
                 }

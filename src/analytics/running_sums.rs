@@ -61,32 +61,34 @@ impl<const N: usize> RunningSums<N> {
     pub(super) fn moments(&mut self, values: &[[f64; N]]) -> Option<Moments<N>> {
         let shift = *values.first()?;
         let count = values.len() as f64;
-        if !self.are_trusted(count).iter().all(|is_trusted| *is_trusted) {
-            self.renew(values);
+        let squares = self.sums.squares(count);
+        if self.are_trusted(squares, count).contains(&false) {
+            return Some(self.renew(values, squares, shift));
         }
-        Some(self.sums.moments(shift, count))
+        Some(self.sums.moments(squares, shift, count))
     }
 
     #[inline(always)]
-    fn are_trusted(&self, count: f64) -> [bool; N] {
+    fn are_trusted(&self, squares: [f64; N], count: f64) -> [bool; N] {
+        let least = TRUSTED_SHARE * count;
         let mut are_trusted = [false; N];
-        let squares = self.sums.squares(count);
         for ((is_trusted, squares), largest) in
             are_trusted.iter_mut().zip(squares).zip(self.largest)
         {
             // Not true of NaN, which the difference is as well if both overflowed.
-            *is_trusted = squares - largest.bound() * (TRUSTED_SHARE * count) >= 0.0;
+            *is_trusted = squares - largest.bound() * least >= 0.0;
         }
         are_trusted
     }
 
-    /// Computes the sums anew that are not to be trusted. The others stay: one field's numbers do
-    /// not depend on those of another.
+    /// Computes the sums anew that are not to be trusted, and returns the moments. The others stay:
+    /// one field's numbers do not depend on those of another.
     #[cold]
     #[inline(never)]
-    fn renew(&mut self, values: &[[f64; N]]) {
-        let are_trusted = self.are_trusted(values.len() as f64);
+    fn renew(&mut self, values: &[[f64; N]], squares: [f64; N], shift: [f64; N]) -> Moments<N> {
+        let count = values.len() as f64;
         let anew = Self::of(values);
+        let are_trusted = self.are_trusted(squares, count);
         for (at, is_trusted) in are_trusted.into_iter().enumerate() {
             if !is_trusted {
                 copy_at(&mut self.sums.first, &anew.sums.first, at);
@@ -94,6 +96,7 @@ impl<const N: usize> RunningSums<N> {
                 copy_at(&mut self.largest, &anew.largest, at);
             }
         }
+        self.sums.moments(self.sums.squares(count), shift, count)
     }
 
     /// Replaces a value by another. `shift` is the value in the window's first place, which stays.
@@ -162,7 +165,8 @@ mod tests {
         }
 
         fn moments(&mut self) -> Moments<1> {
-            let is_trusted = self.sums.are_trusted(self.values.len() as f64) == [true];
+            let count = self.values.len() as f64;
+            let is_trusted = self.sums.are_trusted(self.sums.sums.squares(count), count) == [true];
             self.renewed += u32::from(!is_trusted);
             self.sums.moments(&self.values).unwrap()
         }

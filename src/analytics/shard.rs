@@ -3,24 +3,27 @@
 //! A device is found by its borrowed id and owns a slot. Slots are reused. Counts belong to the
 //! shard, so they do not fall when a device expires. Events of known devices do not allocate.
 
-use super::anomaly::{Point, RecentAnomaly};
-use super::anomaly_records::{AnomalyRecords, Arrival, ReceivingCore};
+use super::anomaly::{FoundPoint, Point, RecentAnomaly};
+use super::anomaly_records::{AnomalyRecords, Arrival, Receipt};
 use super::counts::Carries;
 use super::device::Device;
 use super::device_index::{DeviceId, DeviceIndex};
 use super::device_quota::DeviceQuota;
 use super::expiry::ExpirySweep;
 use super::optional_fields::OptionalFields;
-use super::series::{self, Anomalous, Rules};
-use super::slots::Slots;
+use super::series::{self, Rules};
+use super::slots::{NO_SLOT, Slots};
 use super::summary::{DeviceSnapshot, FieldSnapshot, PartialSummary};
-use crate::limits::FIELDS_MAX;
+use super::window::Window;
+use crate::limits::{EVENTS_PER_HOLD, FIELDS_MAX};
 use crate::metric::event::Event;
 use crate::metric::id_hash::{IdHash, IdHasher};
-use percore::clock::Now;
 
 /// The slot of the shard's anonymous series, which never expires.
 const ANONYMOUS: u32 = 0;
+
+/// Devices that a core's cache may hold: some megabytes with windows of fifty.
+const CACHED_DEVICES: usize = 2048;
 
 /// The time of the last event of a free slot; it never expires.
 const VACANT: u64 = u64::MAX;
@@ -32,16 +35,29 @@ pub(super) struct DeviceKey<'a> {
     pub(super) hash: IdHash,
 }
 
-/// The verdict on one event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// No value is an anomaly.
-    Calm,
-    /// A value is an anomaly, or several.
-    Anomalous,
-    /// There are too many devices: the event counts in `all`, but its device has no window.
-    Refused,
+/// An event of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arrived<'a> {
+    /// The event.
+    pub event: Event<'a>,
+    /// The hash of its device's id, or of none.
+    pub hash: IdHash,
+    /// Its index in the request.
+    pub index: u32,
 }
+
+impl<'a> Arrived<'a> {
+    fn key(&self) -> Option<DeviceKey<'a>> {
+        self.event.device_id.map(|id| DeviceKey { id, hash: self.hash })
+    }
+}
+
+/// Slots in which the devices of some events are, unless another id has the same bits of hash, or
+/// [`NO_SLOT`].
+pub(super) type Guesses = [u32; EVENTS_PER_HOLD];
+
+/// No guesses.
+pub(super) const NO_GUESSES: Guesses = [NO_SLOT; EVENTS_PER_HOLD];
 
 /// The result of one sweep step.
 pub(super) struct Swept {
@@ -91,50 +107,72 @@ impl Shard {
         }
     }
 
-    /// Scores one event and adds it to its series. Appends its anomalies to `points`. `None` if the
-    /// device is new and there are too many devices already.
+    /// Returns true if the devices are so many that a core's cache does not hold them.
+    pub(super) fn is_large(&self) -> bool {
+        self.slots.len() > CACHED_DEVICES
+    }
+
+    /// Reads what scoring these events will need. The reads of one step do not wait for each other,
+    /// so that a group of devices that are in no cache costs the time of one.
+    pub(super) fn prefetch(&self, group: &[Arrived<'_>]) -> Guesses {
+        let mut guesses = NO_GUESSES;
+        for (guess, arrived) in guesses.iter_mut().zip(group) {
+            let found = arrived.key().map(|key| self.index.find(key.hash, |_| true));
+            *guess = found.map_or(ANONYMOUS, |found| found.unwrap_or(NO_SLOT));
+        }
+        let held = || guesses.iter().take(group.len());
+        held().filter_map(|slot| self.slots.record(*slot)).for_each(Device::prefetch);
+        for slot in held() {
+            let window = self.slots.record(*slot).map(|device| device.window);
+            self.slots.prefetch_row(*slot, window.unwrap_or(Window::EMPTY).next());
+        }
+        guesses
+    }
+
+    /// Scores one event and adds it to its series. `guess` is a slot in which its device may be, or
+    /// [`NO_SLOT`]. Appends its anomalies to `points`. Returns `None` if the device is new and
+    /// there are too many devices already.
+    #[inline(always)]
     pub(super) fn apply(
         &mut self,
-        receiving: ReceivingCore<'_>,
-        now: Now,
-        event: &Event<'_>,
-        key: Option<DeviceKey<'_>>,
+        receipt: Receipt,
+        arrived: &Arrived<'_>,
+        guess: u32,
         quota: &DeviceQuota,
-        points: &mut Vec<Point>,
-    ) -> Option<Verdict> {
-        let slot = match key {
+        points: &mut Vec<FoundPoint>,
+    ) -> Option<()> {
+        let Arrived { event, index, .. } = arrived;
+        let slot = match arrived.key() {
+            Some(key) if !self.is_at(guess, key) => self.find_or_insert(receipt, key, quota)?,
+            Some(_) => guess,
             None => ANONYMOUS,
-            Some(key) => match self.find(key) {
-                Some(slot) => slot,
-                None => self.insert(receiving.number, key, now.mono_ns, quota)?,
-            },
         };
-        let arrival = Arrival { event, slot, receiving, now };
+        let arrival = Arrival { event, index: *index, slot, receipt };
         // The usual number has a branch of its own, so that its code stands here.
-        let mut is_anomalous = match self.required {
+        match self.required {
             2 => self.apply_required::<2>(&arrival, points)?,
             _ => self.apply_other(&arrival, points)?,
-        };
+        }
         let optional = event.present.bits() & self.optional_bits;
         if optional != 0 {
-            is_anomalous |= self.apply_optional(&arrival, optional, points)?;
+            self.apply_optional(&arrival, optional, points)?;
         }
-        Some(if is_anomalous { Verdict::Anomalous } else { Verdict::Calm })
+        Some(())
     }
 
     /// Scores the required fields of an event, of which there are any number but the usual.
     #[inline(never)]
-    fn apply_other(&mut self, arrival: &Arrival<'_>, points: &mut Vec<Point>) -> Option<bool> {
+    fn apply_other(&mut self, arrival: &Arrival<'_>, points: &mut Vec<FoundPoint>) -> Option<()> {
         match self.required {
             0 => {
                 let device = self.slots.record_mut(arrival.slot)?;
-                if self.expiry.is_expired(device.seen_ns, arrival.now.mono_ns) {
+                if self.expiry.is_expired(device.seen_ns, arrival.receipt.now.mono_ns) {
                     self.reset(arrival.slot);
                 }
                 let device = self.slots.record_mut(arrival.slot)?;
-                device.see(arrival.now);
-                device.counts.add([1, 0, 0], arrival.slot, &mut self.carries);
-                Some(false)
+                device.see(arrival.receipt.now);
+                device.counts.add_event(arrival.slot, &mut self.carries);
+                Some(())
             }
             1 => self.apply_required::<1>(arrival, points),
             3 => self.apply_required::<3>(arrival, points),
@@ -154,63 +192,69 @@ impl Shard {
         }
     }
 
-    /// Scores the `N` required fields of an event. Returns true if any is anomalous.
+    /// Scores the `N` required fields of an event.
     #[inline(always)]
     fn apply_required<const N: usize>(
         &mut self,
         arrival: &Arrival<'_>,
-        points: &mut Vec<Point>,
-    ) -> Option<bool> {
+        points: &mut Vec<FoundPoint>,
+    ) -> Option<()> {
         let (mut device, mut row) = self.slots.write::<N>(arrival.slot)?;
-        if self.expiry.is_expired(device.seen_ns, arrival.now.mono_ns) {
+        if self.expiry.is_expired(device.seen_ns, arrival.receipt.now.mono_ns) {
             self.reset(arrival.slot);
             (device, row) = self.slots.write::<N>(arrival.slot)?;
         }
-        device.see(arrival.now);
+        device.see(arrival.receipt.now);
         let (window, timestamp_ms) = (&mut device.window, arrival.event.timestamp_ms);
         let values = arrival.event.values.first_chunk()?;
         let anomalous = series::apply(&self.rules, window, &mut row, 0, values, timestamp_ms);
-        let [found, opened] = anomalous.as_ref().map_or([0; 2], Anomalous::counts);
-        device.counts.add([1, found, opened], arrival.slot, &mut self.carries);
+        device.counts.add_event(arrival.slot, &mut self.carries);
         if let Some(anomalous) = anomalous {
+            device.counts.add_anomalies(anomalous.counts(), arrival.slot, &mut self.carries);
             self.anomalies.add(self.rules.schema, arrival, device, 0, &anomalous, points);
         }
-        Some(anomalous.is_some())
+        Some(())
     }
 
-    /// Scores optional fields of an event, `bits` of its set. Returns true if any is anomalous.
+    /// Scores optional fields of an event, `bits` of its set.
     fn apply_optional(
         &mut self,
         arrival: &Arrival<'_>,
         bits: u16,
-        points: &mut Vec<Point>,
-    ) -> Option<bool> {
+        points: &mut Vec<FoundPoint>,
+    ) -> Option<()> {
         let Self { rules, slots, optional, carries, anomalies, .. } = self;
         let (device, slot) = (slots.record_mut(arrival.slot)?, arrival.slot);
-        let mut is_anomalous = false;
         optional.apply(rules, slot, arrival.event, bits, |field, anomalous| {
-            let [found, opened] = anomalous.counts();
-            device.counts.add([0, found, opened], slot, carries);
+            device.counts.add_anomalies(anomalous.counts(), slot, carries);
             anomalies.add(rules.schema, arrival, device, field, anomalous, points);
-            is_anomalous = true;
         });
-        Some(is_anomalous)
+        Some(())
+    }
+
+    fn find_or_insert(
+        &mut self,
+        receipt: Receipt,
+        key: DeviceKey<'_>,
+        quota: &DeviceQuota,
+    ) -> Option<u32> {
+        self.find(key).or_else(|| self.insert(receipt, key, quota))
     }
 
     fn find(&self, key: DeviceKey<'_>) -> Option<u32> {
-        self.index.find(key.hash, |slot| {
-            self.slots.record(slot).is_some_and(|device| device.id.is(key.id))
-        })
+        self.index.find(key.hash, |slot| self.is_at(slot, key))
+    }
+
+    #[inline(always)]
+    fn is_at(&self, slot: u32, key: DeviceKey<'_>) -> bool {
+        self.slots.record(slot).is_some_and(|device| device.id.is(key.id))
     }
 
     /// Adds a new device, unless there are too many. Returns its slot.
-    fn insert(
-        &mut self,
-        core: u32,
-        key: DeviceKey<'_>,
-        now_ns: u64,
-        quota: &DeviceQuota,
-    ) -> Option<u32> {
+    #[cold]
+    #[inline(never)]
+    fn insert(&mut self, receipt: Receipt, key: DeviceKey<'_>, quota: &DeviceQuota) -> Option<u32> {
+        let now_ns = receipt.now.mono_ns;
         if !quota.try_acquire() {
             return None;
         }
@@ -232,7 +276,7 @@ impl Shard {
         index.insert(key.hash, slot, |slot| {
             ids.hash(slots.record(slot).map_or(&[], |device| device.id.as_bytes()))
         });
-        self.expiry.add(core, now_ns);
+        self.expiry.add(receipt.core, now_ns);
         Some(slot)
     }
 
@@ -343,7 +387,7 @@ mod tests {
     use super::*;
     use crate::limits;
     use crate::schema::{FieldSet, Schema};
-    use std::sync::atomic::AtomicU64;
+    use percore::clock::Now;
 
     fn rules() -> Rules {
         let schema = Schema::standard();
@@ -378,7 +422,7 @@ mod tests {
     fn events_of_known_devices_allocate_nothing() {
         let (ids, quota) = (IdHasher::default(), DeviceQuota::new(1000, u64::MAX));
         let mut shard = Shard::new(rules(), u64::MAX, ids.clone());
-        let receiving = ReceivingCore { number: 0, anomalies: &AtomicU64::new(0) };
+        let receipt = Receipt { now: Now::default(), core: 0, received: 0 };
         let names: Vec<String> = (0..300).map(|i| format!("device-{i}")).collect();
         let mut before = None;
         for round in 0..600_u32 {
@@ -388,7 +432,9 @@ mod tests {
                 // One event in eight is an anomaly, so that every branch is taken.
                 let spike = if (round + i) % 8 == 0 { 1e5 } else { 0.0 };
                 let event = event(key.map(|key| key.id), spike + f64::from(round % 3));
-                shard.apply(receiving, Now::default(), &event, key, &quota, &mut Vec::new());
+                let hash = ids.hash_of(&event);
+                let arrived = Arrived { event, hash, index: 0 };
+                shard.apply(receipt, &arrived, NO_SLOT, &quota, &mut Vec::new());
             }
             let footprint = shard.footprint();
             assert_eq!(*before.get_or_insert(footprint), footprint, "round {round}");
@@ -403,7 +449,7 @@ mod tests {
     fn a_freed_slot_is_the_next_devices_and_brings_nothing_along() {
         let (ids, quota) = (IdHasher::default(), DeviceQuota::new(1, 10));
         let mut shard = Shard::new(rules(), 10, ids.clone());
-        let receiving = ReceivingCore { number: 0, anomalies: &AtomicU64::new(0) };
+        let receipt = Receipt { now: Now::default(), core: 0, received: 0 };
         for (id, start) in (0..20_u64).map(|i| (format!("d{i}"), i * 1000)) {
             let hash = ids.hash(id.as_bytes());
             let key = DeviceKey { id: id.as_bytes(), hash };
@@ -412,8 +458,10 @@ mod tests {
                 let mut event = event(Some(id.as_bytes()), 1.0);
                 // No two timestamps fit the same base.
                 event.timestamp_ms = i64::try_from(step % 2).unwrap() * 1_700_000_000_000;
-                let verdict = shard.apply(receiving, now, &event, Some(key), &quota, &mut vec![]);
-                assert!(verdict.is_some());
+                let receipt = Receipt { now, ..receipt };
+                let arrived = Arrived { event, hash, index: 0 };
+                let done = shard.apply(receipt, &arrived, NO_SLOT, &quota, &mut vec![]);
+                assert!(done.is_some());
             }
             assert_eq!(shard.slots.wide_rows(), 1);
             let silent_ns = start + 100;

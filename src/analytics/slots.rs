@@ -4,6 +4,8 @@
 //! Slots are in chunks that never move: a growing `Vec` of rows would copy a gigabyte at a million
 //! devices, within one event. A chunk costs one allocation, and its untouched pages take no memory.
 
+use std::hint::black_box;
+
 use super::field_state::FieldState;
 use super::window::{Row, WideTimestamps};
 
@@ -113,6 +115,20 @@ impl<T> Slots<T> {
             wide: &mut self.wide,
         };
         Some((chunk.records.get_mut(at)?, row))
+    }
+
+    /// Reads, without waiting for it, what an event needs of a slot's row whose next place this is.
+    #[inline(always)]
+    pub(super) fn prefetch_row(&self, slot: u32, next: usize) {
+        let (chunk, at) = split(slot);
+        let Some(chunk) = self.chunks.get(chunk) else {
+            return;
+        };
+        let (place, first) = (at * self.window + next, at * self.window);
+        black_box(chunk.states.get(at * self.fields).copied());
+        black_box(chunk.values.get(place * self.fields).copied());
+        black_box(chunk.values.get(first * self.fields).copied());
+        black_box(chunk.offsets.get(place).copied());
     }
 
     /// Resets the states of a slot's fields, and frees what it holds outside its row.

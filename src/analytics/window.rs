@@ -52,6 +52,11 @@ impl Window {
     /// A window without events.
     pub(super) const EMPTY: Self = Self { base_ms: NO_BASE, count: 0, next: 0 };
 
+    /// Returns the place of the next event.
+    pub(super) const fn next(&self) -> usize {
+        self.next as usize
+    }
+
     const fn base_ms(&self) -> i64 {
         i64::from_ne_bytes(self.base_ms)
     }
@@ -96,7 +101,7 @@ impl Window {
     ) -> Option<([f64; N], [f64; N])> {
         let first = *row.first().filter(|_| self.next > 0)?;
         let is_full = self.count() == row.len();
-        let old = row.get(usize::from(self.next)).filter(|_| is_full);
+        let old = row.get(self.next()).filter(|_| is_full);
         Some((first, old.copied().unwrap_or(first)))
     }
 
@@ -108,7 +113,7 @@ impl Window {
         timestamp_ms: i64,
     ) {
         let size = row.values.len();
-        let at = usize::from(self.next);
+        let at = self.next();
         let (Some(value), Some(offset)) = (row.values.get_mut(at), row.offsets.get_mut(at)) else {
             return;
         };

@@ -1,9 +1,10 @@
 //! `POST /metrics`: device metrics in, verdicts out.
 //!
 //! The whole body is decoded before any of it is applied, because an error that refuses the request
-//! must not leave half of it behind. Then each valid event is scored, added to its device's window
-//! and encoded for the store; the answer names the rejected ones.
+//! must not leave half of it behind. Then [`super::apply`] scores and stores each valid event, and
+//! the [`super::report`] answers.
 
+use super::apply::{BatchOrder, apply_batch};
 use super::content_headers::{BodyForm, ContentHeaders};
 use super::influx::{self, RejectedLines};
 use super::ingest_error::IngestError;
@@ -11,13 +12,9 @@ use super::report::Report;
 use super::route::InfluxApi;
 use super::state::State;
 use super::warn;
-use crate::analytics::Verdict;
 use crate::analytics::recent::PendingEvents;
 use crate::limits::EVENT_COST_BYTES;
-use crate::metric::batch::Batch;
 use crate::metric::decode::Decoder;
-use crate::store::encoding::Encoding;
-use percore::clock::Now;
 use percore::http::content_coding::BodyDecoder;
 use percore::http::handler::Context;
 use percore::http::headers::Headers;
@@ -30,6 +27,7 @@ pub struct Ingest {
     core: usize,
     decoder: Decoder,
     bodies: BodyDecoder,
+    order: BatchOrder,
     pending: PendingEvents,
     report: Report,
     rejected_lines: RejectedLines,
@@ -50,6 +48,7 @@ impl Ingest {
                 state.settings.schema,
             ),
             bodies: BodyDecoder::default(),
+            order: BatchOrder::default(),
             pending: state.analytics.pending_events(core),
             report: Report::default(),
             rejected_lines: RejectedLines::default(),
@@ -150,7 +149,7 @@ impl Ingest {
         context: &Context<'_>,
     ) -> Result<(), IngestError> {
         let now = context.now;
-        let Self { core, decoder, bodies, pending, report, .. } = self;
+        let Self { core, decoder, bodies, order, pending, report, .. } = self;
         let core = *core;
         let ContentHeaders { form, coding } = headers;
         let body_bytes_max = state.settings.body_bytes_max;
@@ -171,7 +170,7 @@ impl Ingest {
         };
         self.cost = self.cost.max(batch.len() * EVENT_COST_BYTES);
         report.clear();
-        apply_batch(&batch, core, state, now, pending, report)?;
+        apply_batch(&batch, (core, now), state, order, pending, report)?;
         self.has_new_events |= report.accepted > 0;
         report.count(core, state);
         if let Some(rejection) = report.first_rejection {
@@ -192,43 +191,4 @@ impl Ingest {
         }
         Ok(())
     }
-}
-
-fn apply_batch(
-    batch: &Batch<'_>,
-    core: usize,
-    state: &State,
-    now: Now,
-    pending: &mut PendingEvents,
-    report: &mut Report,
-) -> Result<(), IngestError> {
-    let late_before_ms = now.wall_ms().saturating_sub(state.settings.store_ttl_ms);
-    // Computed only if a full queue refuses what does not fit.
-    let bytes = |encoding: &Encoding| {
-        batch.iter().flatten().map(|event| encoding.record_bytes(&event)).sum::<usize>()
-    };
-    let mut store = state.store.open(core, now, bytes).ok_or(IngestError::StoreFull)?;
-    let good = batch.events() as u64;
-    report.assigned_timestamp = batch.assigned_timestamp();
-    let mut analytics = state.analytics.writer(core, now);
-    for (index, item) in batch.spans().enumerate() {
-        match item {
-            Ok(spans) => {
-                let event = batch.event(spans);
-                report.accepted += 1;
-                let hash = state.ids.hash_of(&event);
-                let verdict = analytics.apply(&event, hash, &mut report.points);
-                pending.push(now, &event, good - report.accepted);
-                store.append(&event, hash);
-                report.late += u64::from(event.timestamp_ms < late_before_ms);
-                match verdict {
-                    Verdict::Calm => {}
-                    Verdict::Anomalous => report.add_anomalies(index, &event),
-                    Verdict::Refused => report.unjudged += 1,
-                }
-            }
-            Err(rejection) => report.add_rejection(index, *rejection),
-        }
-    }
-    Ok(())
 }

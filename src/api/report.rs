@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::json::{self, Number, Text};
 use super::state::State;
-use crate::analytics::anomaly::Point;
+use crate::analytics::anomaly::{FoundPoint, Point};
 use crate::limits::ANSWER_ITEMS_MAX;
-use crate::metric::event::Event;
+use crate::metric::batch::Batch;
 use crate::metric::rejection::{Reason, Rejection};
 use percore::http::problem::{self, PROBLEM};
 use percore::http::response::{JSON, Response};
@@ -20,8 +20,8 @@ pub(super) struct Report {
     pub(super) assigned_timestamp: Option<u64>,
     pub(super) late: u64,
     anomalies: u64,
-    /// The anomalies of the last event.
-    pub(super) points: Vec<Point>,
+    /// The anomalies that the answer may name.
+    pub(super) points: Vec<FoundPoint>,
     /// Accepted events of devices past `--max-devices`, which are not scored.
     pub(super) unjudged: u64,
     /// Entries of `anomalous` so far, with their JSON.
@@ -37,7 +37,7 @@ pub(super) struct Report {
 /// An entry of `anomalous`.
 #[derive(Serialize)]
 struct AnomalousValue<'a> {
-    index: usize,
+    index: u32,
     device_id: Option<&'a str>,
     field: &'static str,
     value: Number,
@@ -47,7 +47,7 @@ struct AnomalousValue<'a> {
 /// An entry of `errors`.
 #[derive(Serialize)]
 struct RejectedEvent {
-    index: usize,
+    index: u32,
     detail: Text<Rejection>,
 }
 
@@ -55,6 +55,7 @@ impl Report {
     pub(super) fn clear(&mut self) {
         (self.accepted, self.late, self.anomalies, self.unjudged) = (0, 0, 0, 0);
         (self.anomalous, self.errors) = (0, 0);
+        self.points.clear();
         self.anomalous_json.clear();
         self.errors_json.clear();
         if self.first_rejection.take().is_some() {
@@ -81,14 +82,31 @@ impl Report {
         self.rejected.iter().sum()
     }
 
+    /// Counts the anomalies from this one on. Of very many only the first are kept.
     #[cold]
-    pub(super) fn add_anomalies(&mut self, index: usize, event: &Event<'_>) {
-        self.anomalies += self.points.len() as u64;
-        let device_id = event.device_id.and_then(|id| std::str::from_utf8(id).ok());
-        for Point { field, value, z, .. } in self.points.drain(..) {
-            if self.anomalous == ANSWER_ITEMS_MAX {
-                continue;
-            }
+    pub(super) fn count_anomalies(&mut self, from: usize) {
+        self.anomalies += (self.points.len() - from) as u64;
+        if self.points.len() > 2 * ANSWER_ITEMS_MAX {
+            self.keep_first_anomalies();
+        }
+    }
+
+    /// Brings the anomalies into the order of the request, and keeps those that the answer names.
+    fn keep_first_anomalies(&mut self) {
+        self.points.sort_by_key(|found| found.index);
+        self.points.truncate(ANSWER_ITEMS_MAX);
+    }
+
+    /// Writes what the answer tells of the anomalies of this batch.
+    pub(super) fn describe_anomalies(&mut self, batch: &Batch<'_>) {
+        if self.points.is_empty() {
+            return;
+        }
+        self.keep_first_anomalies();
+        for FoundPoint { index, point: Point { field, value, z, .. } } in self.points.drain(..) {
+            let event = batch.event_at(index as usize);
+            let device_id = event.and_then(|event| event.device_id);
+            let device_id = device_id.and_then(|id| std::str::from_utf8(id).ok());
             let out = &mut self.anomalous_json;
             if self.anomalous > 0 {
                 out.push(b',');
@@ -99,7 +117,7 @@ impl Report {
         }
     }
 
-    pub(super) fn add_rejection(&mut self, index: usize, rejection: Rejection) {
+    pub(super) fn add_rejection(&mut self, index: u32, rejection: Rejection) {
         if let Some(count) = self.rejected.get_mut(rejection.reason().index()) {
             *count += 1;
         }

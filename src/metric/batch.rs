@@ -208,13 +208,25 @@ impl<'d> Batch<'d> {
         let sent = self.rows.literals.get(row.clone()).unwrap_or_default();
         let literals = SentLiterals::new(sent, self.body, self.arena);
         Event {
-            device_id: (!spans.device_id.is_empty()).then(|| self.bytes(spans.device_id)),
+            device_id: self.device_id(spans),
             timestamp: self.bytes(spans.timestamp),
             timestamp_ms: spans.timestamp_ms,
             present: spans.present,
             values: self.rows.values.get(row).unwrap_or_default(),
             literals: Literals::Sent(literals),
         }
+    }
+
+    /// Returns the device id of one of the [`Self::spans`].
+    #[inline]
+    pub fn device_id(&self, spans: &EventSpans) -> Option<&'d [u8]> {
+        (!spans.device_id.is_empty()).then(|| self.bytes(spans.device_id))
+    }
+
+    /// Returns the event of this index; `None` if that item is a rejection.
+    pub fn event_at(&self, index: usize) -> Option<Event<'d>> {
+        let spans = self.items.events.get(index)?;
+        (spans.present != FieldSet::default()).then(|| self.event(spans))
     }
 
     #[inline(always)]

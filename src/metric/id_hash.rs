@@ -15,7 +15,7 @@ pub struct IdHasher(quality::RandomState);
 
 /// The hash of one id. Of its 64 bits, all well mixed, the upper half chooses the shard, the lower
 /// half the bucket in its table; all of them are the seed of the keys' hashes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdHash(u64);
 
 impl IdHasher {

@@ -4,7 +4,7 @@
 use corepulse::analytics::anomaly::Point;
 use corepulse::analytics::recent::PendingEvents;
 use corepulse::analytics::summary::{FieldSummary, SeriesSummary};
-use corepulse::analytics::{Analytics, AnalyticsSettings, Verdict};
+use corepulse::analytics::{Analytics, AnalyticsSettings, Arrived};
 use corepulse::metric::event::Event;
 use corepulse::metric::id_hash::IdHasher;
 use corepulse::schema::FieldSet;
@@ -102,9 +102,10 @@ impl Comparison {
         let now = Now { mono_ns: u64::from(*taken), ..Now::default() };
         let core = (*taken % 2) as usize;
         let mut points = Vec::new();
-        let verdict = analytics.writer(core, now).apply(&event, ids.hash_of(&event), &mut points);
-        assert_eq!(verdict == Verdict::Anomalous, !points.is_empty(), "{verdict:?}");
-        pending[core].push(now, &event, 0);
+        let arrived = Arrived { event, hash: ids.hash_of(&event), index: 0 };
+        assert_eq!(analytics.writer(core, now, 1).apply(&[arrived], &mut points), 0);
+        let points: Vec<_> = points.iter().map(|found| found.point).collect();
+        pending[core].push(now, 0, || event);
         device.accepted += 1;
         for (all, value) in all.iter_mut().zip(row) {
             all.0.extend(value);

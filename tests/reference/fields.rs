@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use corepulse::analytics::moments::Moments;
 use corepulse::analytics::summary::FieldSummary;
-use corepulse::analytics::{Analytics, AnalyticsSettings};
+use corepulse::analytics::{Analytics, AnalyticsSettings, Arrived};
 use corepulse::metric::event::Event;
 use corepulse::metric::id_hash::IdHasher;
 use corepulse::schema::{FieldOptions, FieldSet, Schema};
@@ -128,8 +128,8 @@ fn summaries(schema: &'static Schema, rows: &[Vec<f64>], field: usize) -> Vec<Fi
     let present = FieldSet::from_bits(0xffff >> (16 - schema.fields().len()));
     let take = |values: &Vec<f64>| {
         let event = Event { device_id: Some(b"d"), present, values, ..Event::default() };
-        let hash = ids.hash_of(&event);
-        analytics.writer(0, Now::default()).apply(&event, hash, &mut Vec::new());
+        let arrived = Arrived { event, hash: ids.hash_of(&event), index: 0 };
+        analytics.writer(0, Now::default(), 1).apply(&[arrived], &mut Vec::new());
         analytics.device("d", Now::default()).unwrap().fields[field].unwrap()
     };
     rows.iter().map(take).collect()

@@ -1,0 +1,244 @@
+//! The application of a batch: its events are scored, added to their devices' windows and given to
+//! the store, some at a time.
+//!
+//! With several shards a large batch goes through them one after the other, so that each is locked
+//! for a group of events and not for a single one. A device has one home, so its events keep their
+//! order. What depends on the order of all events, the answer and the window over all series, is
+//! made in the order of the request.
+
+use super::ingest_error::IngestError;
+use super::report::Report;
+use super::state::State;
+use crate::analytics::recent::PendingEvents;
+use crate::analytics::{Arrived, ShardWriter};
+use crate::limits::EVENTS_PER_HOLD;
+use crate::metric::batch::Batch;
+use crate::metric::id_hash::IdHash;
+use crate::store::Appender;
+use crate::store::encoding::Encoding;
+use percore::clock::Now;
+
+/// Events of a batch for each shard from which on they are ordered by their homes: fewer are not
+/// worth it.
+const EVENTS_PER_SHARD_MIN: usize = 2;
+
+/// The memory of one core for applying batches.
+#[derive(Debug, Default)]
+pub(super) struct BatchOrder {
+    events: Vec<Placed>,
+    by_home: Vec<Placed>,
+    /// The events of each home, and then the places of their next one.
+    homes: Vec<usize>,
+}
+
+/// An event of the batch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Placed {
+    index: u32,
+    home: usize,
+    hash: IdHash,
+}
+
+/// A batch under way.
+struct Application<'a> {
+    batch: &'a Batch<'a>,
+    state: &'a State,
+    now: Now,
+    analytics: ShardWriter<'a>,
+    store: Appender<'a>,
+    pending: &'a mut PendingEvents,
+    report: &'a mut Report,
+    late_before_ms: i64,
+}
+
+/// Applies the events of a batch that `core` received at this time.
+pub(super) fn apply_batch(
+    batch: &Batch<'_>,
+    (core, now): (usize, Now),
+    state: &State,
+    order: &mut BatchOrder,
+    pending: &mut PendingEvents,
+    report: &mut Report,
+) -> Result<(), IngestError> {
+    // Computed only if a full queue refuses what does not fit.
+    let bytes = |encoding: &Encoding| {
+        batch.iter().flatten().map(|event| encoding.record_bytes(&event)).sum::<usize>()
+    };
+    let store = state.store.open(core, now, bytes).ok_or(IngestError::StoreFull)?;
+    report.assigned_timestamp = batch.assigned_timestamp();
+    report.accepted = batch.events() as u64;
+    let mut application = Application {
+        batch,
+        state,
+        now,
+        analytics: state.analytics.writer(core, now, batch.len()),
+        store,
+        pending,
+        report,
+        late_before_ms: now.wall_ms().saturating_sub(state.settings.store_ttl_ms),
+    };
+    let shards = state.analytics.shards();
+    if shards > 1 && batch.events() >= EVENTS_PER_SHARD_MIN * shards {
+        application.apply_by_home(order, core);
+    } else if batch.len() == 1 {
+        application.apply_in_order::<1>();
+    } else {
+        application.apply_in_order::<EVENTS_PER_HOLD>();
+    }
+    drop(application);
+    report.describe_anomalies(batch);
+    Ok(())
+}
+
+impl Application<'_> {
+    /// Applies the events in their order, `N` at a time.
+    #[inline(always)]
+    fn apply_in_order<const N: usize>(&mut self) {
+        let mut follow = self.batch.events() as u64;
+        let mut group = [Arrived::default(); N];
+        let mut events = 0;
+        for (index, item) in (0..).zip(self.batch.spans()) {
+            match item {
+                Ok(spans) => {
+                    let event = self.batch.event(spans);
+                    let hash = self.state.ids.hash_of(&event);
+                    follow -= 1;
+                    self.pending.push(self.now, follow, || event);
+                    if let Some(place) = group.get_mut(events) {
+                        *place = Arrived { event, hash, index };
+                    }
+                    events += 1;
+                    if events == N {
+                        self.take(&group);
+                        events = 0;
+                    }
+                }
+                Err(rejection) => self.report.add_rejection(index, *rejection),
+            }
+        }
+        self.take(group.get(..events).unwrap_or_default());
+    }
+
+    /// Applies the events in the order of their homes.
+    fn apply_by_home(&mut self, order: &mut BatchOrder, core: usize) {
+        let shards = self.state.analytics.shards();
+        order.begin(shards);
+        let mut follow = self.batch.events() as u64;
+        for (index, item) in (0..).zip(self.batch.spans()) {
+            match item {
+                Ok(spans) => {
+                    let device_id = self.batch.device_id(spans);
+                    let hash = self.state.ids.hash(device_id.unwrap_or_default());
+                    let home = self.analytics.home(device_id, hash);
+                    // Each core begins at another shard, so that they do not all wait for one.
+                    order.add(Placed { index, home: (home + shards - core) % shards, hash });
+                    follow -= 1;
+                    self.pending.push(self.now, follow, || self.batch.event(spans));
+                }
+                Err(rejection) => self.report.add_rejection(index, *rejection),
+            }
+        }
+        let mut group = [Arrived::default(); EVENTS_PER_HOLD];
+        for home in order.by_home().chunk_by(|one, other| one.home == other.home) {
+            for placed in home.chunks(EVENTS_PER_HOLD) {
+                let mut events = 0;
+                for (place, Placed { index, hash, .. }) in group.iter_mut().zip(placed) {
+                    let Some(event) = self.batch.event_at(*index as usize) else {
+                        continue;
+                    };
+                    *place = Arrived { event, hash: *hash, index: *index };
+                    events += 1;
+                }
+                self.take(group.get(..events).unwrap_or_default());
+            }
+        }
+    }
+
+    /// Scores and stores some events.
+    fn take(&mut self, group: &[Arrived<'_>]) {
+        let points = self.report.points.len();
+        self.report.unjudged += self.analytics.apply(group, &mut self.report.points);
+        if self.report.points.len() > points {
+            self.report.count_anomalies(points);
+        }
+        for Arrived { event, hash, .. } in group {
+            self.store.append(event, *hash);
+            self.report.late += u64::from(event.timestamp_ms < self.late_before_ms);
+        }
+    }
+}
+
+impl BatchOrder {
+    /// Begins a batch for so many homes.
+    fn begin(&mut self, homes: usize) {
+        self.events.clear();
+        self.homes.clear();
+        self.homes.resize(homes, 0);
+    }
+
+    fn add(&mut self, placed: Placed) {
+        self.events.push(placed);
+        if let Some(count) = self.homes.get_mut(placed.home) {
+            *count += 1;
+        }
+    }
+
+    /// Returns the events by their homes, those of each in the order in which they were added.
+    fn by_home(&mut self) -> &[Placed] {
+        let mut next = 0;
+        for home in &mut self.homes {
+            next += std::mem::replace(home, next);
+        }
+        self.by_home.clear();
+        self.by_home.resize(self.events.len(), Placed::default());
+        for placed in &self.events {
+            let Some(next) = self.homes.get_mut(placed.home) else {
+                continue;
+            };
+            if let Some(place) = self.by_home.get_mut(*next) {
+                *place = *placed;
+            }
+            *next += 1;
+        }
+        &self.by_home
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::id_hash::IdHasher;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn events_are_ordered_by_home_and_keep_their_order_in_it(
+            batches in prop::collection::vec(
+                (1..70_usize, prop::collection::vec(any::<u16>(), 0..200)), 1..4),
+        ) {
+            let ids = IdHasher::default();
+            // The memory of one batch is that of the next.
+            let mut order = BatchOrder::default();
+            for (homes, events) in batches {
+                order.begin(homes);
+                let mut expected: Vec<_> = (0..)
+                    .zip(&events)
+                    .map(|(index, home)| (usize::from(*home) % homes, index))
+                    .collect();
+                for (home, index) in &expected {
+                    let (home, index) = (*home, *index);
+                    order.add(Placed { index, home, hash: ids.hash(&[index as u8]) });
+                }
+                expected.sort_by_key(|(home, _)| *home);
+                let found = order.by_home().iter();
+                let found: Vec<_> = found
+                    .map(|placed| {
+                        assert_eq!(placed.hash, ids.hash(&[placed.index as u8]));
+                        (placed.home, placed.index)
+                    })
+                    .collect();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+}
