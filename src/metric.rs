@@ -3,10 +3,10 @@
 //! In the order of the data: [`decode`] reads a body, and `object` each metric in it. `fast_path`
 //! reads metrics of the usual shape; the scanners of `scan` and `number` read the rest.
 //! `line_reader` and `row_reader` read the lines of [`line_protocol`] and the rows of [`csv`], each
-//! with a fast path of its own. All fill a [`batch`] of [`event`]s and [`rejection`]s. An event that
-//! was sent without a timestamp gets one from `timestamp_generator`. [`key`] tells which keys an
-//! event may be stored under, [`id_hash`] has the hash of its device; [`short_text`] copies parts of
-//! an event.
+//! with a fast path of its own. All fill a [`batch`] of [`event`]s and [`rejection`]s. An event
+//! that was sent without a timestamp gets one from `timestamp_generator`. [`key`] tells which keys
+//! an event may be stored under, [`id_hash`] has the hash of its device; [`short_text`] copies
+//! parts of an event.
 
 pub mod batch;
 pub mod csv;

@@ -40,9 +40,10 @@ fn are_id_bytes<const N: usize>(bytes: &[u8; N]) -> bool {
     })
 }
 
-/// Returns the end of the device id that begins at `at`, where a byte is that ends it in JSON and in
-/// line protocol: a quote, a comma, a space, or none at all. `usual_bytes` is the length of the last
-/// one. This one likely has it as well, so that nothing that follows waits for the end to be found.
+/// Returns the end of the device id that begins at `at`, where a byte is that ends it in JSON and
+/// in line protocol: a quote, a comma, a space, or none at all. `usual_bytes` is the length of the
+/// last one. This one likely has it as well, so that nothing that follows waits for the end to be
+/// found.
 #[inline(always)]
 pub(super) fn scan_device_id(text: &[u8], at: u32, usual_bytes: &Cell<u32>) -> Option<u32> {
     let usual_end = at + usual_bytes.get();

@@ -48,8 +48,8 @@ impl Literals<'_> {
         }
     }
 
-    /// Copies that literal to `out`, beginning at `at`. Returns where it ends; `None` if there is no
-    /// room for it and one block of [`short_text`]. Bytes behind it may be overwritten.
+    /// Copies that literal to `out`, beginning at `at`. Returns where it ends; `None` if there is
+    /// no room for it and one block of [`short_text`]. Bytes behind it may be overwritten.
     #[inline(always)]
     pub fn copy(&self, field: Field, out: &mut [u8], at: usize) -> Option<usize> {
         match self {

@@ -52,8 +52,8 @@ impl LineReader {
         Self { tables: LineTables::new(schema) }
     }
 
-    /// Reads the line that begins at `start`, if it is of the usual shape. Returns its event and its
-    /// end.
+    /// Reads the line that begins at `start`, if it is of the usual shape. Returns its event and
+    /// its end.
     #[inline(always)]
     pub(super) fn read_usual(
         &self,

@@ -60,8 +60,8 @@ pub(super) struct MemberCursor {
 type Frame = [&'static str; 2];
 
 impl MemberTable {
-    /// Makes the table of a schema, as JSON writes its members, with at most one space after a comma
-    /// or a colon.
+    /// Makes the table of a schema, as JSON writes its members, with at most one space after a
+    /// comma or a colon.
     pub(super) fn of_objects(schema: &'static Schema) -> Self {
         let firsts = [["{\"", "\":"], ["{\"", "\": "]];
         let followers = [[",\"", "\":"], [", \"", "\": "], [",\"", "\": "], [", \"", "\":"]];
@@ -130,8 +130,8 @@ impl MemberTable {
         }
     }
 
-    /// Returns the entry that may follow `before` and whose pattern is at `at`; of two, the one with
-    /// a space behind the name. It is expected the next time.
+    /// Returns the entry that may follow `before` and whose pattern is at `at`; of two, the one
+    /// with a space behind the name. It is expected the next time.
     #[inline(never)]
     pub(super) fn search<'a>(&'a self, before: &Entry, text: &[u8], at: u32) -> Option<&'a Entry> {
         let word = word_at(text, at);
@@ -155,7 +155,8 @@ impl MemberTable {
         MemberCursor { before: 0 }
     }
 
-    /// Returns the member whose pattern is at `at`, and the end of that. Moves the cursor behind it.
+    /// Returns the member whose pattern is at `at`, and the end of that. Moves the cursor behind
+    /// it.
     pub(super) fn read(
         &self,
         text: &[u8],

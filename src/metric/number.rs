@@ -144,8 +144,8 @@ const EXACT_INTEGER_MAX: u64 = 1 << 53;
 fn nearest_quotient(dividend: u64, divisor: u64) -> f64 {
     let dividend = u128::from(dividend) << 64;
     let quotient = dividend / u128::from(divisor.max(1));
-    // It has 55 bits or more. The last one stands for all that follow, so that the conversion, which
-    // is to the nearest, rounds as they ask for.
+    // It has 55 bits or more. The last one stands for all that follow, so that the conversion,
+    // which is to the nearest, rounds as they ask for.
     let is_inexact = quotient * u128::from(divisor) != dividend;
     (quotient | u128::from(is_inexact)) as f64 / (1_u128 << 64) as f64
 }

@@ -7,8 +7,8 @@
 /// The bytes of a block; longer pieces are copied by a call.
 pub const BLOCK_BYTES: usize = 16;
 
-/// Copies the first `len` bytes of a block to `out`, beginning at `at`; there has to be room for all
-/// of it. Returns where they end.
+/// Copies the first `len` bytes of a block to `out`, beginning at `at`; there has to be room for
+/// all of it. Returns where they end.
 #[inline(always)]
 pub fn copy_block<const N: usize>(
     block: &[u8; N],

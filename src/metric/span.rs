@@ -110,8 +110,8 @@ impl<'a> SentLiterals<'a> {
         self.span(field).len as usize
     }
 
-    /// Copies that literal to `out`, beginning at `at`. Returns where it ends; `None` if there is no
-    /// room for it and one block of [`short_text`]. Bytes behind it may be overwritten.
+    /// Copies that literal to `out`, beginning at `at`. Returns where it ends; `None` if there is
+    /// no room for it and one block of [`short_text`]. Bytes behind it may be overwritten.
     #[inline(always)]
     pub(super) fn copy(&self, field: usize, out: &mut [u8], at: usize) -> Option<usize> {
         let span = self.span(field);

@@ -162,7 +162,7 @@ mod tests {
             rest in "[,} .a\u{e9}\u{ff}]{0,9}",
         ) {
             let text = format!("{number}{rest}").into_bytes();
-            let is_usual = matches!(number.as_bytes(), [b'1'..=b'4', rest @ ..] if rest.len() == 18);
+            let is_usual = number.len() == 19 && matches!(number.as_bytes(), [b'1'..=b'4', ..]);
             let ns = number.parse::<i64>().ok().filter(|_| is_usual);
             let found = milliseconds_of_nanoseconds(&text, 0, word_at(&text, 0));
             prop_assert_eq!(found, ns.map(|ns| ns / 1_000_000));

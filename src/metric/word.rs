@@ -38,8 +38,8 @@ fn load_last_word(bytes: &[u8], at: usize) -> u64 {
     rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-/// Returns a word with the top bit set of each byte that is ten or more. It is exact up to the first
-/// byte that is no ASCII.
+/// Returns a word with the top bit set of each byte that is ten or more. It is exact up to the
+/// first byte that is no ASCII.
 #[inline(always)]
 pub(super) const fn other_bytes(values: u64) -> u64 {
     (values.wrapping_add(EACH_BYTE * 0x76) | values) & (EACH_BYTE * 0x80)

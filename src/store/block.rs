@@ -306,8 +306,8 @@ impl Block {
         }
     }
 
-    /// Makes room for all records until the block is full. Only one that is full already, and was not
-    /// handed over, gets more.
+    /// Makes room for all records until the block is full. Only one that is full already, and was
+    /// not handed over, gets more.
     #[cold]
     fn grow_data(&mut self) {
         let bytes = self.kept.data.max(self.end + self.encoding.record_bytes_max());
