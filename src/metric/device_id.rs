@@ -119,7 +119,7 @@ mod tests {
                 let bytes = Cell::new(usual);
                 let found = scan_device_id(wrong.as_bytes(), 0, &bytes);
                 let end = wrong.find(['"', '\0', ',']).unwrap_or(wrong.len());
-                let expected = naive(wrong[..end].as_bytes()).then_some(end as u32);
+                let expected = naive(&wrong.as_bytes()[..end]).then_some(end as u32);
                 assert_eq!(found, expected, "{wrong}");
             }
         }

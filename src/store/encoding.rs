@@ -212,6 +212,7 @@ const END_BYTES_MAX: usize = 32;
 const LINE_BYTES: usize = 5;
 
 /// That line for each length of so many digits at most, with zeros behind.
+#[expect(clippy::indexing_slicing, reason = "computed when compiled")]
 static LINES: [[u8; 8]; 1000] = {
     let mut lines = [[0; 8]; 1000];
     let mut length = 0;
