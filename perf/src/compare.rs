@@ -9,7 +9,7 @@ use crate::measurement::{Conditions, Measurement, Store};
 use crate::record::{self, Records};
 use crate::report;
 use crate::scenario::Scenario;
-use crate::server::{self, Kind};
+use crate::server::{Kind, Stores};
 use crate::traffic::Dialect;
 use clap::{Parser, ValueEnum, value_parser};
 use serde_json::json;
@@ -121,9 +121,8 @@ fn compare(options: &Options) -> Result<(), String> {
         cores,
     };
     let candidates = candidates(options, &mut comparison.notes)?;
-    let measurements = run(options, &mut comparison, &candidates);
-    server::remove_stores();
-    let measurements = measurements?;
+    let _stores = Stores;
+    let measurements = run(options, &mut comparison, &candidates)?;
     let Comparison { notes, memory, .. } = &comparison;
     println!("{}{}", report::table(&measurements), notes.join("\n"));
     let record = json!({ "notes": notes, "memory": memory, "measurements": measurements });

@@ -136,9 +136,14 @@ fn connects(address: SocketAddr) -> Option<()> {
     TcpStream::connect(address).ok().map(|_| ())
 }
 
-/// Removes what VictoriaMetrics has kept.
-pub fn remove_stores() {
-    let _ = fs::remove_dir_all(store_of_victoria_metrics());
+/// The stores of the servers of this run, which are removed in the end.
+#[derive(Debug)]
+pub struct Stores;
+
+impl Drop for Stores {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(store_of_victoria_metrics());
+    }
 }
 
 /// Returns where VictoriaMetrics keeps what it is sent, beside the raw numbers.

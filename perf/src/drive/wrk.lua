@@ -9,16 +9,21 @@ local ffi = require("ffi")
 local threads = {}
 local plan = {}
 local turn, length, devices, starts
+-- The places of all digits of values, from the start of an event.
+local digits, digits_count = nil, 0
+-- The digits of a timestamp, which many events in a row share.
+local stamp, stamped = ffi.new("uint8_t[13]"), nil
 local ready = {}
 
 local function read(path)
   return assert(io.open(path, "rb")):read("*a")
 end
 
-local function write_digits(at, width, value)
-  for place = at + width - 1, at, -1 do
+local function write_stamp(value)
+  stamped = value
+  for place = 12, 0, -1 do
     local rest = math.floor(value / 10)
-    turn[place] = 48 + value - rest * 10
+    stamp[place] = 48 + value - rest * 10
     value = rest
   end
 end
@@ -53,6 +58,13 @@ function init(arguments)
     ready[number] = text:sub(from, from + plan.lengths[number] - 1)
     from = from + plan.lengths[number]
   end
+  local places = {}
+  for index = 0, plan.values_at_count - 1 do
+    for digit = 0, plan.values_digits[index] - 1 do
+      table.insert(places, plan.values_at[index] + digit)
+    end
+  end
+  digits, digits_count = ffi.new("int32_t[?]", #places + 1, places), #places
   turn = ffi.new("uint8_t[?]", length)
   ffi.copy(turn, text, length)
   devices = read(arguments[2])
@@ -72,22 +84,26 @@ function request()
     return own
   end
   local ids = ffi.cast("const uint8_t *", devices)
+  local devices_at, devices_at_count = plan.devices_at, plan.devices_at_count
+  local timestamps_at, timestamps_at_count = plan.timestamps_at, plan.timestamps_at_count
   local number = position * plan.events
   for event = 0, plan.events - 1 do
     local at = starts[event]
     local id = ids + number % plan.listed * plan.digits
-    for index = 0, plan.devices_at_count - 1 do
-      ffi.copy(turn + at + plan.devices_at[index], id, plan.digits)
+    for index = 0, devices_at_count - 1 do
+      ffi.copy(turn + at + devices_at[index], id, plan.digits)
     end
     local moment = plan.oldest + math.floor(number / plan.together) % plan.span
-    for index = 0, plan.timestamps_at_count - 1 do
-      write_digits(at + plan.timestamps_at[index], 13, moment)
+    if moment ~= stamped then
+      write_stamp(moment)
+    end
+    for index = 0, timestamps_at_count - 1 do
+      ffi.copy(turn + at + timestamps_at[index], stamp, 13)
     end
     local random = math.random(0, 999999999)
-    for index = 0, plan.values_at_count - 1 do
-      local power = plan.values_digits[index] == 1 and 10 or 100
-      local rest = math.floor(random / power)
-      write_digits(at + plan.values_at[index], plan.values_digits[index], random - rest * power)
+    for index = 0, digits_count - 1 do
+      local rest = math.floor(random / 10)
+      turn[at + digits[index]] = 48 + random - rest * 10
       random = rest
     end
     number = number + 1
