@@ -30,18 +30,22 @@ RUN cpu="$TARGET_CPU"; \
     printf '[build]\nrustflags = ["-C", "target-cpu=%s"]\n' "$cpu" >"$CARGO_HOME/config.toml"
 
 # The dependencies, in a layer that only a change of the manifests makes again: sources that do
-# nothing stand in for ours, the benchmarks' too, which the manifests name. What came of those is
-# removed, since cargo compares times of change, and a checkout may be older than this layer.
+# nothing stand in for ours, also for the benchmarks and programs that the manifests name. What came
+# of those is removed, since cargo compares times of change, and a checkout may be older than this
+# layer.
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY perf/Cargo.toml perf/Cargo.toml
 COPY percore/Cargo.toml percore/Cargo.toml
 COPY testkit/Cargo.toml testkit/Cargo.toml
 COPY vendor vendor
-RUN mkdir -p src perf/src perf/benches percore/src testkit/src benches \
+RUN mkdir -p src perf/src/bin perf/benches percore/src testkit/src benches \
     && echo '//! Stands in.' | tee src/lib.rs perf/src/lib.rs percore/src/lib.rs testkit/src/lib.rs \
         >src/main.rs \
     && echo 'fn main() {}' | tee -a src/main.rs benches/stages.rs >perf/benches/instructions.rs \
+    && for program in compare contention draw-flamegraph floor forms redis-writer; do \
+        echo 'fn main() {}' >"perf/src/bin/$program.rs"; \
+    done \
     && cargo build --release --locked --bin corepulse \
     && cargo clean --release --locked --package corepulse --package percore \
     && rm -r src percore/src
