@@ -93,7 +93,7 @@ impl Report {
 
     /// Brings the anomalies into the order of the request, and keeps those that the answer names.
     fn keep_first_anomalies(&mut self) {
-        self.points.sort_by_key(|found| found.index);
+        self.points.sort_unstable_by_key(|found| (found.index, found.point.field.index()));
         self.points.truncate(ANSWER_ITEMS_MAX);
     }
 
