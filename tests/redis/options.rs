@@ -37,9 +37,9 @@ fn a_database_or_a_port_that_cannot_be_is_a_usage_error() {
 fn a_queue_too_small_for_the_largest_request_is_a_usage_error() {
     let reject = ["--redis-url", "redis://127.0.0.1:1", "--store-overflow", "reject"];
     for (arguments, least) in [
-        (&["--store-queue", "6MiB", "--workers", "2"][..], "7MiB"),
-        (&["--max-body", "64MiB", "--store-queue", "32MiB", "--workers", "2"], "36MiB"),
-        (&["--store-queue", "16MiB", "--workers", "200"], "18MiB"),
+        (&["--store-queue", "5MiB", "--workers", "2"][..], "6MiB"),
+        (&["--max-body", "64MiB", "--store-queue", "32MiB", "--workers", "2"], "33MiB"),
+        (&["--store-queue", "15MiB", "--workers", "200"], "16MiB"),
     ] {
         let run = run_with(&[&reject[..], &["--listen", "127.0.0.1:0"], arguments].concat());
         assert_eq!((run.code, run.output.as_str()), (64, ""), "{run:?}");

@@ -127,7 +127,7 @@ fn a_full_queue_may_refuse_instead() {
     let mut client = outage.server.client();
     let mut refusals: u32 = 0;
     let mut sent = SentMetrics::default();
-    for number in 0..400 {
+    for number in 0..600 {
         // Singles too, which fit where a batch does not.
         let size = if number % 10 == 0 { 1 } else { 100 };
         let numbers = number * 100..number * 100 + size;
