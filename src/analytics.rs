@@ -103,11 +103,14 @@ impl Analytics {
             schema: settings.schema,
         };
         let shard = |ids: &IdHasher| Shard::new(rules, settings.device_ttl_ns, ids.clone());
-        let core = |number| CoreState {
-            number: u32::try_from(number).unwrap_or_default(),
-            received: Count::default(),
-            refused: Count::default(),
-            published: Mutex::new(PublishedEvents::new(number as u32, &rules)),
+        let core = |number| {
+            let number = u32::try_from(number).unwrap_or_default();
+            CoreState {
+                number,
+                received: Count::default(),
+                refused: Count::default(),
+                published: Mutex::new(PublishedEvents::new(number, &rules)),
+            }
         };
         Self {
             rules,
@@ -321,6 +324,7 @@ impl ShardWriter<'_> {
         run: &[Arrived<'_>],
         points: &mut Vec<FoundPoint>,
     ) -> u64 {
+        debug_assert!(run.len() <= limits::EVENTS_PER_HOLD, "{} events", run.len());
         let Self { analytics: Analytics { quota, .. }, core, receipt } = *self;
         let mut refused = 0;
         let mut shard = home.lock();
