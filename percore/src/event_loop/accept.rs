@@ -1,6 +1,7 @@
 //! The admission of new connections: within the limit, in place of another, or rejected.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 
 use super::EventLoop;
 use crate::admission::Admission;
@@ -85,16 +86,12 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
     pub(super) fn admit_or_forward(&mut self, connection: NewConnection<N::Stream>) {
         let now_ms = self.now.mono_ms();
         let closing = self.phase == Phase::Closing;
+        let peer = connection.peer;
         let mut here = Some(connection);
         if self.connections.is_full() {
-            // It is noted once on its way through the cores.
-            if let Some(connection) = here.as_ref().filter(|connection| connection.cores_asked == 0)
-            {
-                let limit = self.server.admission_control.limit();
-                self.handler.connection_limit_reached(&Some(connection.peer), limit, self.now);
-            }
-            let closed_one = self.close_longest_idle(now_ms);
-            if !closed_one && !closing {
+            if self.close_longest_idle(now_ms) {
+                self.note_limit(peer);
+            } else if !closing {
                 let balancer = &self.server.balancer;
                 here =
                     here.and_then(|connection| balancer.forward(self.number, connection, now_ms));
@@ -103,6 +100,13 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         if let Some(connection) = here {
             self.admit(connection, now_ms);
         }
+    }
+
+    /// Notes that the limit has cost a connection its place: an idle one, or the newcomer. A core
+    /// may close an idle one in vain, because another core is faster to fill its place.
+    fn note_limit(&mut self, newcomer: SocketAddr) {
+        let limit = self.server.admission_control.limit();
+        self.handler.connection_limit_reached(&Some(newcomer), limit, self.now);
     }
 
     /// Closes the connection that has been idle longest, and returns true if there was one. Its
@@ -150,6 +154,9 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         }
         let NewConnection { mut stream, peer, .. } = connection;
         let (admission, id) = self.connections.admit();
+        if admission != Admission::Regular {
+            self.note_limit(peer);
+        }
         self.handler.connection_opened();
         if admission == Admission::Dropped {
             self.handler.connection_closed(CloseReason::Limit);
