@@ -47,7 +47,7 @@ fn event(device: &str, number: usize) -> Event<'_> {
     let values = if number.is_multiple_of(2) { &[41.5, 1000.5] } else { &[42.5, 1000.5] };
     Event {
         device_id: Some(device.as_bytes()),
-        timestamp: b"1800000000000",
+        timestamp: 1_800_000_000_000,
         timestamp_ms: 1_800_000_000_000,
         present: FieldSet::from_bits(3),
         values,
@@ -90,7 +90,7 @@ fn decode(criterion: &mut Criterion) {
             let batch = decoder.decode(body, LineMode::Detect, NOW).unwrap();
             let event = batch.iter().next().unwrap().unwrap();
             assert_eq!(event.values, [41.5, 1000.5]);
-            assert_eq!(event.timestamp, b"1800000000000");
+            assert_eq!(event.timestamp, 1_800_000_000_000);
         });
     });
     let lines: String =

@@ -137,7 +137,7 @@ fn write(redis: &mut Redis, commands: u64) -> Result<(f64, f64), String> {
             let device = format!("d{number:012}");
             let event = Event {
                 device_id: Some(device.as_bytes()),
-                timestamp: b"1700000000",
+                timestamp: 1_700_000_000,
                 timestamp_ms: 1_700_000_000_000,
                 present: FieldSet::from_bits(3),
                 values: &[41.5, 1200.0],

@@ -10,19 +10,23 @@ use crate::metric::event::{Event, Literals};
 use crate::metric::json_error::position;
 use crate::metric::rejection::Rejection;
 use crate::metric::span::{Arena, SentLiterals, Span, bytes};
+use crate::metric::timestamp::Timestamp;
 use crate::schema::FieldSet;
 
 /// An [`Event`] as offsets; [`Batch::event`] resolves them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct EventSpans {
     pub(super) device_id: Span,
-    pub(super) timestamp: Span,
-    pub(super) timestamp_ms: i64,
+    pub(super) timestamp: Timestamp,
     /// The place of its first value in [`FieldRows`].
     pub(super) row: u32,
     /// The fields that it has, at least one.
     pub(super) present: FieldSet,
 }
+
+/// The timestamp of an event that was sent without one, until one is assigned to it. No time is
+/// before 1970.
+pub(super) const NO_TIMESTAMP: Timestamp = Timestamp { key: 0, ms: -1 };
 
 /// The items of one body, in their order.
 #[derive(Debug, Default)]
@@ -209,8 +213,8 @@ impl<'d> Batch<'d> {
         let literals = SentLiterals::new(sent, self.body, self.arena);
         Event {
             device_id: self.device_id(spans),
-            timestamp: self.bytes(spans.timestamp),
-            timestamp_ms: spans.timestamp_ms,
+            timestamp: spans.timestamp.key,
+            timestamp_ms: spans.timestamp.ms,
             present: spans.present,
             values: self.rows.values.get(row).unwrap_or_default(),
             literals: Literals::Sent(literals),

@@ -8,7 +8,7 @@ mod line_body;
 mod table_body;
 
 use crate::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
-use crate::metric::batch::{Batch, EventSpans, Items};
+use crate::metric::batch::{Batch, EventSpans, Items, NO_TIMESTAMP};
 use crate::metric::event_writer::EventWriter;
 pub use crate::metric::event_writer::MissingOptional;
 use crate::metric::line_reader::LineReader;
@@ -16,6 +16,7 @@ use crate::metric::object::ObjectReader;
 use crate::metric::rejection::{BodyError, Rejection};
 use crate::metric::row_reader::RowReader;
 use crate::metric::span::Span;
+use crate::metric::timestamp::Timestamp;
 use crate::metric::timestamp_generator::TimestampGenerator;
 use crate::schema::Schema;
 use percore::clock::Now;
@@ -145,10 +146,10 @@ impl Decoder {
 
     /// Returns a timestamp that no other event has.
     #[inline(never)]
-    fn assign_timestamp(&mut self) -> (Span, i64) {
+    fn assign_timestamp(&mut self) -> Timestamp {
         let assigned = self.timestamps.next(u64::try_from(self.received_us).unwrap_or(0));
         self.assigned = Some(assigned.key);
-        (self.objects.writer.arena.append_integer(assigned.key), assigned.ms)
+        assigned
     }
 
     /// Returns the number of items that were read of the last body, even if it was refused.
@@ -174,11 +175,11 @@ impl Decoder {
         if self.items.len() == BATCH_EVENTS_MAX {
             return Err(BodyError::TooManyEvents);
         }
-        let (mut timestamp, mut timestamp_ms) = (event.timestamp, event.timestamp_ms);
-        if timestamp.is_empty() {
-            (timestamp, timestamp_ms) = self.assign_timestamp();
+        let mut timestamp = event.timestamp;
+        if timestamp == NO_TIMESTAMP {
+            timestamp = self.assign_timestamp();
         }
-        self.items.push(EventSpans { timestamp, timestamp_ms, ..event });
+        self.items.push(EventSpans { timestamp, ..event });
         Ok(())
     }
 }
@@ -265,14 +266,14 @@ mod tests {
     fn a_metric_is_read_as_it_was_sent() {
         event(GOOD, |event| {
             assert_eq!(event.device_id, Some(&b"d1"[..]));
-            assert_eq!(event.timestamp, b"1795420957");
+            assert_eq!(event.timestamp, 1_795_420_957);
             assert_eq!(event.timestamp_ms, 1_795_420_957_000);
             assert_eq!(event.values, [41.5, 1200.0]);
             assert_eq!(literals(&event), [&b"41.5"[..], b"1200"]);
         });
         event(r#" { "RPS" : -0 , "\u0043pu" : 1.50e1 } "#, |event| {
             assert_eq!(event.device_id, None);
-            assert_eq!(event.timestamp, b"1795420957123000");
+            assert_eq!(event.timestamp, 1_795_420_957_123_000);
             assert_eq!(event.timestamp_ms, NOW.wall_ms());
             assert_eq!([0, 1].map(|at: usize| event.values[at].to_bits()), [15.0_f64.to_bits(), 0]);
             assert_eq!(literals(&event), [&b"1.50e1"[..], b"-0"]);
@@ -282,23 +283,23 @@ mod tests {
     #[test]
     fn a_timestamp_has_many_forms() {
         for (sent, kept, ms) in [
-            ("1795420957123", "1795420957123", 1_795_420_957_123),
-            ("1795420957123456", "1795420957123456", 1_795_420_957_123),
-            ("1795420957123456789", "1795420957123456789", 1_795_420_957_123),
-            ("0", "0", 0),
-            ("null", "1795420957123000", NOW.wall_ms()),
-            ("1795420957.0", "1795420957000", 1_795_420_957_000),
-            ("1795420957.1234567", "1795420957123456700", 1_795_420_957_123),
-            ("1e9", "1000000000000", 1_000_000_000_000),
-            (r#""1795420957""#, "1795420957", 1_795_420_957_000),
-            (r#""1795420957\u002e5""#, "1795420957500", 1_795_420_957_500),
-            (r#""179542095\u0037""#, "1795420957", 1_795_420_957_000),
-            (r#""2026-11-23T08:02:37Z""#, "1795420957000", 1_795_420_957_000),
-            (r#""2026-11-23 08:02:37.0001""#, "1795420957000100", 1_795_420_957_000),
-            (r#""2026-11-23T08\u003a02:37.5Z""#, "1795420957500", 1_795_420_957_500),
+            ("1795420957123", 1_795_420_957_123, 1_795_420_957_123),
+            ("1795420957123456", 1_795_420_957_123_456, 1_795_420_957_123),
+            ("1795420957123456789", 1_795_420_957_123_456_789, 1_795_420_957_123),
+            ("0", 0, 0),
+            ("null", 1_795_420_957_123_000, NOW.wall_ms()),
+            ("1795420957.0", 1_795_420_957_000, 1_795_420_957_000),
+            ("1795420957.1234567", 1_795_420_957_123_456_700, 1_795_420_957_123),
+            ("1e9", 1_000_000_000_000, 1_000_000_000_000),
+            (r#""1795420957""#, 1_795_420_957, 1_795_420_957_000),
+            (r#""1795420957\u002e5""#, 1_795_420_957_500, 1_795_420_957_500),
+            (r#""179542095\u0037""#, 1_795_420_957, 1_795_420_957_000),
+            (r#""2026-11-23T08:02:37Z""#, 1_795_420_957_000, 1_795_420_957_000),
+            (r#""2026-11-23 08:02:37.0001""#, 1_795_420_957_000_100, 1_795_420_957_000),
+            (r#""2026-11-23T08\u003a02:37.5Z""#, 1_795_420_957_500, 1_795_420_957_500),
         ] {
             event(&with(&format!("\"timestamp\":{sent}")), |event| {
-                assert_eq!((event.timestamp, event.timestamp_ms), (kept.as_bytes(), ms), "{sent}");
+                assert_eq!((event.timestamp, event.timestamp_ms), (kept, ms), "{sent}");
             });
         }
         for sent in ["-1", "-1.5", "5e18", "5000000000000000000"] {
@@ -885,7 +886,7 @@ mod tests {
             let batch = decoder.decode(line.as_bytes(), LineMode::Detect, NOW).unwrap();
             assert_eq!((batch.len(), batch.events(), batch.assigned_timestamp()), (3, 2, None));
             for event in batch.iter().flatten() {
-                let given: i64 = str::from_utf8(event.timestamp).unwrap().parse().unwrap();
+                let given = event.timestamp;
                 assert!(given > last && given % 4 == 3, "{given} after {last}");
                 assert_eq!(event.timestamp_ms, NOW.wall_ms());
                 last = given;

@@ -9,10 +9,10 @@ use crate::schema::{Field, FieldSet};
 pub struct Event<'a> {
     /// The device that sent it: 1 to 128 bytes of `A-Z a-z 0-9 . _ : -`.
     pub device_id: Option<&'a [u8]>,
-    /// The timestamp as it is written in keys, in digits: the integer that was sent, or else the
-    /// coarsest of milliseconds, microseconds and nanoseconds since 1970 that is exact. If none was
-    /// sent, the server assigned one that it assigns only once.
-    pub timestamp: &'a [u8],
+    /// The timestamp as keys contain it: the integer that was sent, or else the coarsest of
+    /// milliseconds, microseconds and nanoseconds since 1970 that is exact. If none was sent, the
+    /// server assigned one that it assigns only once.
+    pub timestamp: u64,
     /// The same time in milliseconds since 1970, whatever unit it was sent in.
     pub timestamp_ms: i64,
     /// The fields that it has: all required ones, and at least one.

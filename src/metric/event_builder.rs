@@ -9,6 +9,7 @@ use crate::metric::json_error::position;
 use crate::metric::member::Member;
 use crate::metric::rejection::{JsonKind, Rejection};
 use crate::metric::span::Span;
+use crate::metric::timestamp::Timestamp;
 use crate::schema::{Field, FieldSet, Schema};
 
 /// The members that one object has had so far.
@@ -24,8 +25,8 @@ pub(super) struct EventBuilder {
     pub(super) rejection: Option<Rejection>,
     /// The device id; empty if there is none.
     pub(super) device_id: Span,
-    /// The timestamp as keys have it, and in milliseconds since 1970.
-    pub(super) timestamp: Option<(Span, i64)>,
+    /// The timestamp, if there is one.
+    pub(super) timestamp: Option<Timestamp>,
     /// The names of the first unknown members; empty where there are fewer.
     pub(super) ignored: [Span; IGNORED_NAMES_MAX],
     ignored_count: usize,
@@ -115,18 +116,18 @@ impl EventBuilder {
         self.check(is_valid, at, |at| Rejection::DeviceId { member, at });
     }
 
-    /// Sets the timestamp, as keys have it and in milliseconds; `None` is a value that is no time.
+    /// Sets the timestamp; `None` is a value that is no time.
     #[inline]
     pub(super) fn set_timestamp(
         &mut self,
         member: Member,
-        timestamp: Option<(Span, i64)>,
+        timestamp: Option<Timestamp>,
         latest_ms: i64,
         at: usize,
     ) {
         self.timestamp = timestamp;
         self.check(timestamp.is_some(), at, |at| Rejection::Timestamp { member, at });
-        let future = timestamp.is_some_and(|(_, ms)| ms > latest_ms);
+        let future = timestamp.is_some_and(|timestamp| timestamp.ms > latest_ms);
         self.check(!future, at, |at| Rejection::Future { member, at });
     }
 

@@ -4,12 +4,12 @@
 //! told about the body.
 
 use crate::limits::{FUTURE_MS_MAX, IGNORED_NAMES_MAX};
-use crate::metric::batch::{EventSpans, FieldRows};
+use crate::metric::batch::{EventSpans, FieldRows, NO_TIMESTAMP};
 use crate::metric::event_builder::EventBuilder;
 use crate::metric::member::Member;
 use crate::metric::rejection::Rejection;
 use crate::metric::span::{Arena, Span};
-use crate::metric::timestamp::ParsedTimestamp;
+use crate::metric::timestamp::Timestamp;
 use crate::schema::{FieldSet, Schema};
 use percore::clock::Now;
 
@@ -84,19 +84,14 @@ impl EventWriter {
         Some((self.events_with_ignored, names, *missing))
     }
 
-    /// Sets the timestamp of an event. An integer is kept as it is at `sent`.
+    /// Sets the timestamp of an event; `None` is a value that is no time.
     pub(super) fn set_timestamp(
-        &mut self,
+        &self,
         event: &mut EventBuilder,
         member: Member,
-        parsed: Option<ParsedTimestamp>,
-        sent: Span,
+        timestamp: Option<Timestamp>,
         at: usize,
     ) {
-        let timestamp = parsed.map(|parsed| match parsed {
-            ParsedTimestamp::Integer(ms) => (sent, ms),
-            ParsedTimestamp::Time(time) => (self.arena.append_integer(time.key()), time.ms()),
-        });
         event.set_timestamp(member, timestamp, self.latest_ms, at);
     }
 
@@ -109,11 +104,9 @@ impl EventWriter {
         if event.may_be_misspelt() {
             self.note_ignored(event);
         }
-        let (timestamp, timestamp_ms) = event.timestamp.unwrap_or_default();
         Ok(EventSpans {
             device_id: event.device_id,
-            timestamp,
-            timestamp_ms,
+            timestamp: event.timestamp.unwrap_or(NO_TIMESTAMP),
             present: event.present,
             row: self.rows.end_row(),
         })

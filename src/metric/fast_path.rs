@@ -6,7 +6,7 @@
 //! left to the general decoder, which reads the object again. A property test checks that both
 //! agree.
 
-use crate::metric::batch::{EventSpans, FieldRows};
+use crate::metric::batch::{EventSpans, FieldRows, NO_TIMESTAMP};
 use crate::metric::device_id::scan_device_id;
 use crate::metric::json_error::position;
 use crate::metric::member::Member;
@@ -17,9 +17,10 @@ use crate::metric::usual_number::{usual_time, usual_value};
 use crate::metric::word::{byte_at, word_at};
 use crate::schema::FieldSet;
 
-/// Parses the object whose brace is at `start`, and returns it with its end. Its timestamp is empty
-/// if none was sent, and no later than `latest_ms`; its values are in the row that is being filled.
-/// An accepted object is ASCII without line ends, and has the `required` fields and at least one.
+/// Parses the object whose brace is at `start`, and returns it with its end. Its timestamp is
+/// [`NO_TIMESTAMP`] if none was sent, and no later than `latest_ms`; its values are in the row that
+/// is being filled. An accepted object is ASCII without line ends, and has the `required` fields and
+/// at least one.
 #[inline(always)]
 pub(super) fn parse(
     members: &MemberTable,
@@ -29,7 +30,7 @@ pub(super) fn parse(
     start: u32,
     latest_ms: i64,
 ) -> Option<(EventSpans, u32)> {
-    let (mut device_id, mut timestamp, mut timestamp_ms) = (Span::default(), Span::default(), 0);
+    let (mut device_id, mut timestamp) = (Span::default(), NO_TIMESTAMP);
     let (mut present, mut read) = (0_u32, 0_u64);
     let mut has_others = false;
     let (values, literals) = rows.row_mut()?;
@@ -62,9 +63,7 @@ pub(super) fn parse(
                 at = end;
             }
             Member::Timestamp(_) => {
-                let (ms, end) = usual_time(text, at, word, latest_ms)?;
-                (timestamp, timestamp_ms) = (Span::of(at, end), ms);
-                at = end;
+                (timestamp, at) = usual_time(text, at, word, latest_ms)?;
             }
             Member::DeviceId(_) => {
                 let end = scan_device_id(text, at + 1, &entry.value_bytes)?;
@@ -89,7 +88,7 @@ pub(super) fn parse(
         return None;
     }
     let row = rows.end_row();
-    Some((EventSpans { device_id, timestamp, timestamp_ms, row, present: fields }, at + 1))
+    Some((EventSpans { device_id, timestamp, row, present: fields }, at + 1))
 }
 
 /// Skips a member that is none of the schema's in any case, with the brace or comma before it at

@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use foldhash::{SharedSeed, fast, quality};
+use foldhash::{SharedSeed, quality};
 
 use super::event::Event;
 
@@ -60,9 +60,9 @@ impl IdHash {
     /// one device, not without a device, and for another one they would have to be others.
     #[inline]
     #[must_use]
-    pub fn key_hash(self, timestamp: &[u8]) -> u64 {
-        let mut hasher = fast::FoldHasher::with_seed(self.0, SharedSeed::global_random());
-        hasher.write(timestamp);
+    pub fn key_hash(self, timestamp: u64) -> u64 {
+        let mut hasher = quality::FoldHasher::with_seed(self.0, SharedSeed::global_random());
+        hasher.write_u64(timestamp);
         hasher.finish()
     }
 }
@@ -88,18 +88,18 @@ mod tests {
     #[test]
     fn a_key_is_its_device_and_its_timestamp() {
         let ids = IdHasher::default();
-        let key = |id: &[u8], timestamp: &[u8]| ids.hash(id).key_hash(timestamp);
-        assert_eq!(key(b"d1", b"1700000000"), key(b"d1", b"1700000000"));
-        let others: [(&[u8], &[u8]); 6] = [
-            (b"d1", b"1700000001"),
-            (b"d2", b"1700000000"),
-            (b"", b"1700000000"),
-            (b"d11", b"700000000"),
-            (b"d1", b"17000000000"),
-            (b"d1", b"01700000000000000000"),
+        let key = |id: &[u8], timestamp| ids.hash(id).key_hash(timestamp);
+        let of_one = key(b"d1", 1_700_000_000);
+        assert_eq!(of_one, key(b"d1", 1_700_000_000));
+        let others: [(&[u8], u64); 5] = [
+            (b"d1", 1_700_000_001),
+            (b"d2", 1_700_000_000),
+            (b"", 1_700_000_000),
+            (b"d11", 700_000_000),
+            (b"d", 11_700_000_000),
         ];
         for (id, timestamp) in others {
-            assert_ne!(key(id, timestamp), key(b"d1", b"1700000000"), "{timestamp:?}");
+            assert_ne!(key(id, timestamp), of_one, "{timestamp}");
         }
     }
 
@@ -108,21 +108,19 @@ mod tests {
     fn keys_are_spread_over_a_table_whatever_they_differ_in() {
         const SLOTS: usize = 1 << 12;
         let ids = IdHasher::default();
-        let devices = |number: usize| (format!("device-{number:05}"), "1700000000000".to_owned());
-        let seconds = |number: usize| ("d".to_owned(), (1_700_000_000 + number).to_string());
-        let minutes = |number: usize| (String::new(), (1_700_000_000 + 60 * number).to_string());
-        let millis = |number: usize| ("a:b".to_owned(), format!("17000{number:05}000"));
-        let nanos = |number: usize| (String::new(), format!("17000{number:05}000000000"));
-        let both =
-            |number: usize| (format!("d{}", number % 64), format!("170000{:04}000", number / 64));
-        let kinds: [&dyn Fn(usize) -> (String, String); 6] =
-            [&devices, &seconds, &minutes, &millis, &nanos, &both];
+        let devices = |number: u64| (format!("device-{number:05}"), 1_700_000_000_000);
+        let seconds = |number: u64| ("d".to_owned(), 1_700_000_000 + number);
+        let minutes = |number: u64| (String::new(), 1_700_000_000 + 60 * number);
+        let high_bits = |number: u64| (String::new(), number << 32);
+        let both = |number: u64| (format!("d{}", number % 64), 1_700_000_000 + number / 64);
+        let kinds: [&dyn Fn(u64) -> (String, u64); 5] =
+            [&devices, &seconds, &minutes, &high_bits, &both];
         for (kind, key) in kinds.iter().enumerate() {
             for shift in [0, 32, 64 - 12] {
                 let mut counts = vec![0_usize; SLOTS];
-                for number in 0..8 * SLOTS {
+                for number in 0..8 * SLOTS as u64 {
                     let (id, timestamp) = key(number);
-                    let hash = ids.hash(id.as_bytes()).key_hash(timestamp.as_bytes());
+                    let hash = ids.hash(id.as_bytes()).key_hash(timestamp);
                     counts[(hash >> shift) as usize % SLOTS] += 1;
                 }
                 // Of a Poisson distribution around 8, one slot in 3,000 is empty, one in 10^12 has

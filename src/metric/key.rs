@@ -15,6 +15,15 @@ pub fn split(key: &[u8]) -> (Option<&[u8]>, &[u8]) {
     }
 }
 
+/// Returns the integer of a key's timestamp; `None` if it is not written as events have it, without
+/// a zero before it.
+#[must_use]
+pub fn timestamp(digits: &[u8]) -> Option<u64> {
+    let is_canonical = digits.first() != Some(&b'0') || digits.len() == 1;
+    let digits = if is_canonical { std::str::from_utf8(digits).ok() } else { None };
+    digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+}
+
 /// Returns true if a metric may be stored under this key.
 #[must_use]
 pub fn is_key(key: &[u8]) -> bool {
@@ -28,6 +37,17 @@ pub fn is_key(key: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::limits::DEVICE_ID_BYTES_MAX;
+
+    #[test]
+    fn a_timestamp_has_one_notation() {
+        for integer in [0, 7, 1_700_000_000, u64::MAX] {
+            assert_eq!(timestamp(integer.to_string().as_bytes()), Some(integer));
+        }
+        for none in ["", "00", "07", "+7", "-7", "7.0", "7 ", "18446744073709551616", "x", "\u{e9}"]
+        {
+            assert_eq!(timestamp(none.as_bytes()), None, "{none}");
+        }
+    }
 
     #[test]
     fn keys_have_a_form() {

@@ -5,7 +5,7 @@
 //! one pass, its numbers eight bytes at a time. Anything else, wrong or merely unusual, is left to
 //! `line_reader`, which reads the line again. A property test checks that both agree.
 
-use crate::metric::batch::{EventSpans, FieldRows};
+use crate::metric::batch::{EventSpans, FieldRows, NO_TIMESTAMP};
 use crate::metric::device_id::scan_device_id;
 use crate::metric::json_error::position;
 use crate::metric::line_protocol::precision::Precision;
@@ -14,9 +14,9 @@ use crate::metric::member::Member;
 use crate::metric::member_table::MemberTable;
 use crate::metric::number::scan_integer;
 use crate::metric::span::Span;
-use crate::metric::timestamp::ParsedTimestamp;
+use crate::metric::timestamp::Timestamp;
 use crate::metric::usual_number::{
-    MILLISECONDS_DIGITS, NANOSECONDS_DIGITS, milliseconds, milliseconds_of_nanoseconds, usual_value,
+    MILLISECONDS_DIGITS, NANOSECONDS_DIGITS, milliseconds, nanoseconds, usual_value,
 };
 use crate::metric::word::{byte_at, word_at};
 use crate::schema::{FieldSet, Schema};
@@ -36,8 +36,8 @@ impl LineTables {
     }
 
     /// Parses the line that begins at `start`, and returns its event with its end: its newline, or
-    /// the text's end. Its timestamp is empty if none was sent, and no later than `latest_ms`; its
-    /// values are in the row that is being filled.
+    /// the text's end. Its timestamp is [`NO_TIMESTAMP`] if none was sent, and no later than
+    /// `latest_ms`; its values are in the row that is being filled.
     #[inline(always)]
     pub(super) fn parse(
         &self,
@@ -53,18 +53,16 @@ impl LineTables {
         }
         let (device_id, fields) = self.parse_tags(text, position(measurement_end))?;
         let (present, mut at) = self.parse_fields(rows, text, fields)?;
-        let (mut timestamp, mut timestamp_ms) = (Span::default(), 0);
+        let mut timestamp = NO_TIMESTAMP;
         if byte_at(text, at) == b' ' {
-            let (ms, end) = usual_line_time(text, at + 1, precision)?;
-            (timestamp, timestamp_ms) = (Span::of(at + 1, end), ms);
-            at = end;
+            (timestamp, at) = usual_line_time(text, at + 1, precision)?;
         }
         let is_end = matches!(text.get(at as usize), None | Some(b'\n'));
-        if !is_end || timestamp_ms > latest_ms || !present.is_event(required) {
+        if !is_end || timestamp.ms > latest_ms || !present.is_event(required) {
             return None;
         }
         let row = rows.end_row();
-        Some((EventSpans { device_id, timestamp, timestamp_ms, row, present }, at as usize))
+        Some((EventSpans { device_id, timestamp, row, present }, at as usize))
     }
 
     /// Parses the tags from the comma at `at` on. Returns the device id, and the tags' end, where a
@@ -182,31 +180,28 @@ fn suffix_end(text: &[u8], start: u32, end: u32) -> u32 {
     end + u32::from(is_whole)
 }
 
-/// Reads a timestamp that keys take as it was sent; returns its milliseconds and its end.
+/// Reads a timestamp, and returns it with its end.
 #[inline(always)]
-fn usual_line_time(text: &[u8], at: u32, precision: Precision) -> Option<(i64, u32)> {
+fn usual_line_time(text: &[u8], at: u32, precision: Precision) -> Option<(Timestamp, u32)> {
     let word = word_at(text, at);
-    let (ms, digits) = match precision {
-        Precision::Nanoseconds => (milliseconds_of_nanoseconds(text, at, word), NANOSECONDS_DIGITS),
+    let (timestamp, digits) = match precision {
+        Precision::Nanoseconds => (nanoseconds(text, at, word), NANOSECONDS_DIGITS),
         Precision::Milliseconds | Precision::Auto => {
             (milliseconds(text, at, word), MILLISECONDS_DIGITS)
         }
         _ => (None, 0),
     };
-    match ms {
-        Some(ms) => Some((ms, at + digits)),
+    match timestamp {
+        Some(timestamp) => Some((timestamp, at + digits)),
         None => any_line_time(text, at, precision),
     }
 }
 
-/// Reads such a timestamp, whatever its unit.
+/// Reads a timestamp of any unit.
 #[inline(never)]
-fn any_line_time(text: &[u8], at: u32, precision: Precision) -> Option<(i64, u32)> {
+fn any_line_time(text: &[u8], at: u32, precision: Precision) -> Option<(Timestamp, u32)> {
     let (integer, end) = scan_integer(text, at as usize)?;
-    match precision.time(integer)? {
-        ParsedTimestamp::Integer(ms) => Some((ms, position(end))),
-        ParsedTimestamp::Time(_) => None,
-    }
+    Some((precision.time(integer)?, position(end)))
 }
 
 #[cfg(test)]

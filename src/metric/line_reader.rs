@@ -140,12 +140,9 @@ impl LineVisitor for LineEvent<'_> {
     fn timestamp(&mut self, literal: Range<usize>) {
         let mut integer = 0;
         let end = scan_digits(self.text, literal.start, &mut integer);
-        let is_canonical = end == literal.start + 1 || self.text.get(literal.start) != Some(&b'0');
         let is_integer = end == literal.end && end - literal.start <= INTEGER_DIGITS_MAX;
         let parsed = self.precision.time(integer).filter(|_| is_integer);
-        let sent = Span::new(literal.start, literal.end);
-        let sent = if is_canonical { sent } else { self.writer.arena.append_integer(integer) };
-        self.writer.set_timestamp(&mut self.event, TIME, parsed, sent, literal.start);
+        self.writer.set_timestamp(&mut self.event, TIME, parsed, literal.start);
     }
 }
 

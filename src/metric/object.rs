@@ -180,7 +180,7 @@ impl ObjectReader {
             Member::Timestamp(_) => {
                 let literal = text.get(at..number.end).unwrap_or_default();
                 let parsed = timestamp::from_number(number, literal);
-                self.writer.set_timestamp(event, member, parsed, sent, at);
+                self.writer.set_timestamp(event, member, parsed, at);
             }
             Member::DeviceId(_) if number.is_digits() => {
                 let is_short = number.end - at <= DEVICE_ID_BYTES_MAX;
@@ -214,9 +214,9 @@ impl ObjectReader {
                 }
             }
             Member::Timestamp(_) => {
-                let (parsed, kept) =
+                let (parsed, _) =
                     self.with_unescaped(text, at + 1, sent, |_, text| timestamp::from_text(text));
-                self.writer.set_timestamp(event, member, parsed, kept, at);
+                self.writer.set_timestamp(event, member, parsed, at);
             }
             Member::DeviceId(_) => {
                 let (is_valid, id) =

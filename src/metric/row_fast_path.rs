@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 
-use crate::metric::batch::{EventSpans, FieldRows};
+use crate::metric::batch::{EventSpans, FieldRows, NO_TIMESTAMP};
 use crate::metric::device_id::scan_device_id;
 use crate::metric::json_error::position;
 use crate::metric::member::Member;
@@ -42,8 +42,8 @@ impl Columns {
     }
 
     /// Parses the row that begins at `start`, and returns its event with its end: its line end, or
-    /// the text's end. The timestamp is empty if none was sent, and no later than `latest_ms`; the
-    /// values are in the row that is being filled.
+    /// the text's end. The timestamp is [`NO_TIMESTAMP`] if none was sent, and no later than
+    /// `latest_ms`; the values are in the row that is being filled.
     #[inline(always)]
     pub(super) fn parse(
         &self,
@@ -52,8 +52,7 @@ impl Columns {
         (text, start): (&[u8], u32),
         latest_ms: i64,
     ) -> Option<(EventSpans, u32)> {
-        let (mut device_id, mut timestamp, mut timestamp_ms) =
-            (Span::default(), Span::default(), 0);
+        let (mut device_id, mut timestamp) = (Span::default(), NO_TIMESTAMP);
         let mut present = 0;
         let (values, literals) = rows.row_mut()?;
         let mut at = start;
@@ -75,9 +74,7 @@ impl Columns {
                     at = end;
                 }
                 Some(Member::Timestamp(_)) => {
-                    let (ms, end) = usual_time(text, at, word, latest_ms)?;
-                    (timestamp, timestamp_ms) = (Span::of(at, end), ms);
-                    at = end;
+                    (timestamp, at) = usual_time(text, at, word, latest_ms)?;
                 }
                 Some(Member::DeviceId(_)) => {
                     let end = scan_device_id(text, at, &self.id_bytes)?;
@@ -93,7 +90,7 @@ impl Columns {
             return None;
         }
         let row = rows.end_row();
-        Some((EventSpans { device_id, timestamp, timestamp_ms, row, present }, at))
+        Some((EventSpans { device_id, timestamp, row, present }, at))
     }
 }
 

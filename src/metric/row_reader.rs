@@ -215,7 +215,7 @@ fn set_member(
         // After the first broken rule only the device id is still of use.
         _ if event.rejection.is_some() => {}
         Member::Timestamp(_) => {
-            writer.set_timestamp(event, member, timestamp::from_text(text), sent, at);
+            writer.set_timestamp(event, member, timestamp::from_text(text), at);
         }
         Member::Value(field) => match scan_whole_number(text) {
             Some(number) => {

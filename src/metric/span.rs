@@ -46,9 +46,8 @@ impl Span {
     }
 }
 
-/// Text that is not in the body: unescaped strings and assigned timestamps. Its offsets continue
-/// those of the body, so that one [`Span`] type serves both. It never holds more bytes than were
-/// sent, and twenty digits for each event.
+/// Text that is not in the body: strings without their escapes, and numbers in JSON's notation. Its
+/// offsets continue those of the body, so that one [`Span`] type serves both.
 #[derive(Debug, Default)]
 pub struct Arena {
     text: String,
@@ -68,11 +67,6 @@ impl Arena {
         let start = self.text.len();
         write(&mut self.text);
         Span::new(self.body_bytes + start, self.body_bytes + self.text.len())
-    }
-
-    /// Appends the digits of an integer.
-    pub(super) fn append_integer(&mut self, integer: impl itoa::Integer) -> Span {
-        self.append(|text| text.push_str(itoa::Buffer::new().format(integer)))
     }
 
     /// Returns the text of a span.
@@ -128,12 +122,13 @@ impl<'a> SentLiterals<'a> {
     #[inline(always)]
     pub(super) fn copy_counted(&self, field: usize, out: &mut [u8], at: usize) -> Option<usize> {
         let span = self.span(field);
-        match span.block_of(self.body) {
-            Some(block) if span.len as usize <= BLOCK_BYTES => {
-                short_text::copy_counted_block(block, span.len as usize, out, at)
-            }
-            _ => self.copy_other(field, out, at),
+        if span.len as usize <= BLOCK_BYTES
+            && let Some(block) = span.block_of(self.body)
+            && let Some(end) = short_text::copy_counted_block(block, span.len as usize, out, at)
+        {
+            return Some(end);
         }
+        self.copy_other(field, out, at)
     }
 
     /// Copies a literal that is longer, at the end of the body or beside it.

@@ -68,13 +68,28 @@ impl UnixTime {
     }
 }
 
-/// A parsed timestamp. The variants differ in how keys contain it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ParsedTimestamp {
-    /// An integer, which is kept as it was sent; here in milliseconds since 1970.
-    Integer(i64),
-    /// Any other form.
-    Time(UnixTime),
+/// The timestamp of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Timestamp {
+    /// The integer that keys contain.
+    pub(super) key: u64,
+    /// Milliseconds since 1970.
+    pub(super) ms: i64,
+}
+
+impl Timestamp {
+    /// Returns the timestamp of an integer, which is kept as it was sent.
+    #[inline]
+    pub(super) fn of_integer(integer: u64) -> Option<Self> {
+        from_integer(integer).map(|ms| Self { key: integer, ms })
+    }
+}
+
+impl From<UnixTime> for Timestamp {
+    fn from(time: UnixTime) -> Self {
+        // A time that does not fit is refused, as it is in the future.
+        Self { key: u64::try_from(time.key()).unwrap_or(u64::MAX), ms: time.ms() }
+    }
 }
 
 /// Returns the milliseconds since 1970 of an integer, whose magnitude tells its unit; `None` from
@@ -92,15 +107,15 @@ pub fn from_integer(integer: u64) -> Option<i64> {
 
 /// Returns the time of a scanned number, whose magnitude tells its unit; `None` below zero, and
 /// from 5e18 on.
-pub(super) fn from_number(number: Number, literal: &[u8]) -> Option<ParsedTimestamp> {
+pub(super) fn from_number(number: Number, literal: &[u8]) -> Option<Timestamp> {
     if let Some(integer) = number.integer() {
-        return from_integer(integer).map(ParsedTimestamp::Integer);
+        return Timestamp::of_integer(integer);
     }
     let decimal = Decimal::of(literal);
     if number.is_negative() && decimal.magnitude().is_some() {
         return None;
     }
-    from_decimal(decimal).map(ParsedTimestamp::Time)
+    from_decimal(decimal).map(Timestamp::from)
 }
 
 /// Returns the time of a decimal number. Parts of a nanosecond are cut off.
@@ -118,10 +133,10 @@ fn from_decimal(decimal: Decimal<'_>) -> Option<UnixTime> {
 }
 
 /// Returns the time of a text: a number, or a date and a time as [`from_iso_8601`] reads them.
-pub(super) fn from_text(text: &[u8]) -> Option<ParsedTimestamp> {
+pub(super) fn from_text(text: &[u8]) -> Option<Timestamp> {
     match scan_whole_number(text) {
         Some(number) => from_number(number, text),
-        None => from_iso_8601(text).map(ParsedTimestamp::Time),
+        None => from_iso_8601(text).map(Timestamp::from),
     }
 }
 
@@ -277,46 +292,38 @@ mod tests {
         assert_eq!(from_integer(u64::MAX), None);
     }
 
-    fn key(reading: Option<ParsedTimestamp>, sent: &str) -> Option<(String, i64)> {
-        Some(match reading? {
-            ParsedTimestamp::Integer(ms) => (sent.to_owned(), ms),
-            ParsedTimestamp::Time(time) => (time.key().to_string(), time.ms()),
-        })
-    }
-
     #[test]
     fn a_number_is_read_to_the_nanosecond_and_an_integer_stays_as_it_is() {
-        for (sent, kept, ms) in [
-            ("1795420957", "1795420957", 1_795_420_957_000),
-            ("1795420957123", "1795420957123", 1_795_420_957_123),
-            ("4999999999999999999", "4999999999999999999", 4_999_999_999_999),
-            ("1795872076.4", "1795872076400", 1_795_872_076_400),
-            ("1795872076.0", "1795872076000", 1_795_872_076_000),
-            ("1795872076.4123456", "1795872076412345600", 1_795_872_076_412),
-            ("1795872076.412345", "1795872076412345", 1_795_872_076_412),
-            ("1795872076.000000001", "1795872076000000001", 1_795_872_076_000),
-            ("1795872076.0000000019", "1795872076000000001", 1_795_872_076_000),
-            ("1.7e9", "1700000000000", 1_700_000_000_000),
-            ("1.7E+12", "1700000000000", 1_700_000_000_000),
-            ("17e14", "1700000000000", 1_700_000_000_000),
-            ("170000000000000000000e-2", "1700000000000", 1_700_000_000_000),
-            ("1795420957123.5", "1795420957123500", 1_795_420_957_123),
-            ("1795420957123456.7", "1795420957123456700", 1_795_420_957_123),
-            ("1795420957123456789.9", "1795420957123456789", 1_795_420_957_123),
-            ("4999999999.999999999", "4999999999999999999", 4_999_999_999_999),
-            ("5000000000.0", "5000000000", 5_000_000_000),
-            ("4.999999999999999999e18", "4999999999999999999", 4_999_999_999_999),
-            ("0.0", "0", 0),
-            ("0e99", "0", 0),
-            ("-0", "0", 0),
-            ("-0.0", "0", 0),
-            ("1e-9", "1", 0),
-            ("0.0000025", "2500", 0),
-            ("1e-10", "0", 0),
-            ("1e-99999999999999999999", "0", 0),
+        for (sent, key, ms) in [
+            ("1795420957", 1_795_420_957, 1_795_420_957_000),
+            ("1795420957123", 1_795_420_957_123, 1_795_420_957_123),
+            ("4999999999999999999", 4_999_999_999_999_999_999, 4_999_999_999_999),
+            ("1795872076.4", 1_795_872_076_400, 1_795_872_076_400),
+            ("1795872076.0", 1_795_872_076_000, 1_795_872_076_000),
+            ("1795872076.4123456", 1_795_872_076_412_345_600, 1_795_872_076_412),
+            ("1795872076.412345", 1_795_872_076_412_345, 1_795_872_076_412),
+            ("1795872076.000000001", 1_795_872_076_000_000_001, 1_795_872_076_000),
+            ("1795872076.0000000019", 1_795_872_076_000_000_001, 1_795_872_076_000),
+            ("1.7e9", 1_700_000_000_000, 1_700_000_000_000),
+            ("1.7E+12", 1_700_000_000_000, 1_700_000_000_000),
+            ("17e14", 1_700_000_000_000, 1_700_000_000_000),
+            ("170000000000000000000e-2", 1_700_000_000_000, 1_700_000_000_000),
+            ("1795420957123.5", 1_795_420_957_123_500, 1_795_420_957_123),
+            ("1795420957123456.7", 1_795_420_957_123_456_700, 1_795_420_957_123),
+            ("1795420957123456789.9", 1_795_420_957_123_456_789, 1_795_420_957_123),
+            ("4999999999.999999999", 4_999_999_999_999_999_999, 4_999_999_999_999),
+            ("5000000000.0", 5_000_000_000, 5_000_000_000),
+            ("4.999999999999999999e18", 4_999_999_999_999_999_999, 4_999_999_999_999),
+            ("0.0", 0, 0),
+            ("0e99", 0, 0),
+            ("-0", 0, 0),
+            ("-0.0", 0, 0),
+            ("1e-9", 1, 0),
+            ("0.0000025", 2_500, 0),
+            ("1e-10", 0, 0),
+            ("1e-99999999999999999999", 0, 0),
         ] {
-            let expected = Some((kept.to_owned(), ms));
-            assert_eq!(key(from_text(sent.as_bytes()), sent), expected, "{sent}");
+            assert_eq!(from_text(sent.as_bytes()), Some(Timestamp { key, ms }), "{sent}");
         }
         for sent in [
             "-1",
@@ -457,10 +464,7 @@ mod tests {
         fn a_decimal_is_its_time(second in 0..SECONDS_END, ns in 0..1_000_000_000_u32) {
             let decimal = format!("{second}.{ns:09}");
             let time = UnixTime::from_ns(i128::from(second) * 1_000_000_000 + i128::from(ns));
-            let Some(ParsedTimestamp::Time(found)) = from_text(decimal.as_bytes()) else {
-                panic!("{decimal} is no time");
-            };
-            prop_assert_eq!(Some(found), time);
+            prop_assert_eq!(from_text(decimal.as_bytes()), time.map(Timestamp::from));
         }
     }
 }

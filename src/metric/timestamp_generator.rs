@@ -6,6 +6,7 @@
 //! the clock has not moved on since the last event, it assigns the next such microsecond.
 
 use crate::limits::ASSIGNED_LEAD_US_MAX;
+use crate::metric::timestamp::Timestamp;
 
 /// The generator of one core.
 #[derive(Debug)]
@@ -19,15 +20,6 @@ pub(super) struct TimestampGenerator {
     last_ns: u64,
 }
 
-/// A timestamp that the server assigned to an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AssignedTimestamp {
-    /// The integer in keys.
-    pub(super) key: u64,
-    /// Milliseconds since 1970.
-    pub(super) ms: i64,
-}
-
 impl TimestampGenerator {
     /// Returns the generator of `core`, one of `cores`, for keys that live for so long.
     pub(super) fn of_core(core: usize, cores: usize, ttl_ms: i64) -> Self {
@@ -38,21 +30,21 @@ impl TimestampGenerator {
 
     /// Returns the next timestamp when the clock reads `now_us`.
     #[inline]
-    pub(super) fn next(&mut self, now_us: u64) -> AssignedTimestamp {
+    pub(super) fn next(&mut self, now_us: u64) -> Timestamp {
         let clock_us = if now_us > self.last_us { self.congruent(now_us) } else { 0 };
         let next_us = clock_us.max(self.last_us.saturating_add(self.cores));
         if next_us.saturating_sub(now_us) > ASSIGNED_LEAD_US_MAX {
             return self.next_ahead(now_us);
         }
         self.last_us = next_us;
-        AssignedTimestamp { key: next_us, ms: milliseconds(next_us / 1000) }
+        Timestamp { key: next_us, ms: milliseconds(next_us / 1000) }
     }
 
     /// Returns the next timestamp where microseconds would be too far ahead of the clock: there
     /// were more events than microseconds, or the clock was set back. Continues in nanoseconds
     /// after the last microsecond.
     #[cold]
-    fn next_ahead(&mut self, now_us: u64) -> AssignedTimestamp {
+    fn next_ahead(&mut self, now_us: u64) -> Timestamp {
         // Set back by more than keys live: when the clock gets there again, no old key is left.
         if self.last_us.saturating_sub(now_us) > self.ttl_us.max(ASSIGNED_LEAD_US_MAX) {
             (self.last_us, self.last_ns) = (0, 0);
@@ -60,7 +52,7 @@ impl TimestampGenerator {
         }
         let least_ns = self.congruent(self.last_us.saturating_mul(1000));
         self.last_ns = self.last_ns.max(least_ns).saturating_add(self.cores);
-        AssignedTimestamp { key: self.last_ns, ms: milliseconds(self.last_ns / 1_000_000) }
+        Timestamp { key: self.last_ns, ms: milliseconds(self.last_ns / 1_000_000) }
     }
 
     /// Returns the number beside `number` that is this core's.
@@ -98,7 +90,7 @@ mod tests {
         assert_eq!(next_key(&mut times, NOW_US + 10), 10);
         assert_eq!(next_key(&mut times, NOW_US + 9), 11);
         let later = times.next(NOW_US + 1_000_000);
-        assert_eq!(later, AssignedTimestamp { key: NOW_US + 1_000_000, ms: 1_795_420_958_123 });
+        assert_eq!(later, Timestamp { key: NOW_US + 1_000_000, ms: 1_795_420_958_123 });
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! value in many: a line takes as long as the steps that wait for one another.
 
 use crate::metric::number::{scan_integer, scan_number};
-use crate::metric::timestamp::{MILLISECONDS_END, from_integer};
+use crate::metric::timestamp::{MILLISECONDS_END, Timestamp};
 use crate::metric::word::{ZERO_DIGITS, eight_digits, other_bytes, word_at};
 use crate::schema::Field;
 
@@ -69,15 +69,20 @@ fn long_value(text: &[u8], at: u32) -> Option<(f64, u32)> {
     Some((number.quotient()?, number.end as u32))
 }
 
-/// Reads a timestamp that is an integer, which begins at `at` with the bytes of `word`. Returns its
-/// milliseconds, no more than `latest_ms`, and its end.
+/// Reads a timestamp that is an integer, which begins at `at` with the bytes of `word`. Returns it,
+/// if it is no later than `latest_ms`, and its end.
 #[inline(always)]
-pub(super) fn usual_time(text: &[u8], at: u32, word: u64, latest_ms: i64) -> Option<(i64, u32)> {
-    let (ms, end) = match milliseconds(text, at, word) {
-        Some(ms) => (ms, at + MILLISECONDS_DIGITS),
+pub(super) fn usual_time(
+    text: &[u8],
+    at: u32,
+    word: u64,
+    latest_ms: i64,
+) -> Option<(Timestamp, u32)> {
+    let (timestamp, end) = match milliseconds(text, at, word) {
+        Some(timestamp) => (timestamp, at + MILLISECONDS_DIGITS),
         None => any_time(text, at)?,
     };
-    (ms <= latest_ms).then_some((ms, end))
+    (timestamp.ms <= latest_ms).then_some((timestamp, end))
 }
 
 /// The digits of a recent time in milliseconds.
@@ -88,22 +93,25 @@ pub(super) const NANOSECONDS_DIGITS: u32 = 19;
 
 /// Reads a time in milliseconds that has [`MILLISECONDS_DIGITS`].
 #[inline(always)]
-pub(super) fn milliseconds(text: &[u8], at: u32, word: u64) -> Option<i64> {
+pub(super) fn milliseconds(text: &[u8], at: u32, word: u64) -> Option<Timestamp> {
     let (first, rest) = (word ^ ZERO_DIGITS, word_at(text, at + 8) ^ ZERO_DIGITS);
     // Five digits more, and then none.
     let are_digits = other_bytes(first) == 0 && other_bytes(rest) << 16 == 0x80 << 56;
-    thirteen_digits(first, rest).filter(|_| are_digits)
+    let ms = thirteen_digits(first, rest).filter(|_| are_digits)?;
+    Some(Timestamp { key: ms as u64, ms })
 }
 
-/// Reads a time in nanoseconds that has [`NANOSECONDS_DIGITS`], and returns its milliseconds.
+/// Reads a time in nanoseconds that has [`NANOSECONDS_DIGITS`].
 #[inline(always)]
-pub(super) fn milliseconds_of_nanoseconds(text: &[u8], at: u32, word: u64) -> Option<i64> {
+pub(super) fn nanoseconds(text: &[u8], at: u32, word: u64) -> Option<Timestamp> {
     let (first, rest) = (word ^ ZERO_DIGITS, word_at(text, at + 8) ^ ZERO_DIGITS);
     let last = word_at(text, at + 16) ^ ZERO_DIGITS;
     let are_digits = (other_bytes(first) | other_bytes(rest)) == 0;
     // Three digits more, and then none.
     let are_digits = are_digits && other_bytes(last) << 32 == 0x80 << 56;
-    thirteen_digits(first, rest).filter(|_| are_digits)
+    let ms = thirteen_digits(first, rest).filter(|_| are_digits)?;
+    let last_six = eight_digits(rest >> 40 << 16 | last << 40);
+    Some(Timestamp { key: ms as u64 * 1_000_000 + last_six, ms })
 }
 
 /// Returns the value of thirteen digits, if it is one of milliseconds and does not begin with a
@@ -116,9 +124,9 @@ fn thirteen_digits(first: u64, rest: u64) -> Option<i64> {
 
 /// Reads the timestamp at `at`, whatever its unit.
 #[inline(never)]
-fn any_time(text: &[u8], at: u32) -> Option<(i64, u32)> {
+fn any_time(text: &[u8], at: u32) -> Option<(Timestamp, u32)> {
     let (integer, end) = scan_integer(text, at as usize)?;
-    Some((from_integer(integer)?, end as u32))
+    Some((Timestamp::of_integer(integer)?, end as u32))
 }
 
 #[cfg(test)]
@@ -152,7 +160,7 @@ mod tests {
         ) {
             let text = format!("{number}{rest}").into_bytes();
             let latest_ms = 1_795_420_957_123;
-            let expected = any_time(&text, 0).filter(|(ms, _)| *ms <= latest_ms);
+            let expected = any_time(&text, 0).filter(|(timestamp, _)| timestamp.ms <= latest_ms);
             prop_assert_eq!(usual_time(&text, 0, word_at(&text, 0), latest_ms), expected);
         }
 
@@ -163,9 +171,9 @@ mod tests {
         ) {
             let text = format!("{number}{rest}").into_bytes();
             let is_usual = number.len() == 19 && matches!(number.as_bytes(), [b'1'..=b'4', ..]);
-            let ns = number.parse::<i64>().ok().filter(|_| is_usual);
-            let found = milliseconds_of_nanoseconds(&text, 0, word_at(&text, 0));
-            prop_assert_eq!(found, ns.map(|ns| ns / 1_000_000));
+            let ns = number.parse().ok().filter(|_| is_usual);
+            let found = nanoseconds(&text, 0, word_at(&text, 0));
+            prop_assert_eq!(found, ns.and_then(Timestamp::of_integer));
         }
     }
 

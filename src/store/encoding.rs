@@ -90,8 +90,9 @@ impl Encoding {
 
     /// Returns the bytes of the event's record.
     pub fn record_bytes(&self, event: &Event<'_>) -> usize {
-        let key_len = key_len(self.prefix(), event);
-        record_bytes(key_len, value::len(self.schema, event), self.ttl_s)
+        let digits = itoa::Buffer::new().format(event.timestamp).len();
+        let key_len = key_len(self.prefix(), event, digits);
+        record_bytes(key_len, value::len(self.schema, event, digits), self.ttl_s)
     }
 
     /// Returns the bytes that the longest record of an event takes, and what is written over its
@@ -133,9 +134,11 @@ impl Encoding {
 
     #[inline(always)]
     fn encode_to(&self, event: &Event<'_>, out: &mut [u8]) -> Option<Layout> {
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(event.timestamp).as_bytes();
         // The framing announces both lengths.
-        let key_len = key_len(self.prefix(), event);
-        let value_len = value::len(self.schema, event);
+        let key_len = key_len(self.prefix(), event, digits.len());
+        let value_len = value::len(self.schema, event, digits.len());
         let mut end = short_text::copy_block(SET, SET_LEN, out, 0)?;
         let key_at = write_line(key_len, out, end)?;
         end = match &self.short_prefix {
@@ -146,9 +149,9 @@ impl Encoding {
             end = short_text::copy(id, out, end)?;
             end = short_text::copy(b":", out, end)?;
         }
-        end = short_text::copy(event.timestamp, out, end)?;
+        end = short_text::copy(digits, out, end)?;
         let value_at = write_line(value_len, out, end)?;
-        end = value::write(self.schema, event, out, value_at)?;
+        end = value::write(self.schema, event, digits, out, value_at)?;
         debug_assert_eq!(end, value_at + value_len);
         end = short_text::copy_block(&self.end, self.end_len, out, end)?;
         debug_assert!(end + SLACK_BYTES <= self.record_bytes_max, "{event:?}");
@@ -266,9 +269,9 @@ const fn digits(number: usize) -> usize {
     }
 }
 
-fn key_len(prefix: &[u8], event: &Event<'_>) -> usize {
+fn key_len(prefix: &[u8], event: &Event<'_>, digits: usize) -> usize {
     let device = event.device_id.map_or(0, |id| id.len() + 1);
-    prefix.len() + device + event.timestamp.len()
+    prefix.len() + device + digits
 }
 
 #[cfg(test)]
@@ -293,7 +296,7 @@ mod tests {
                 let id = "x".repeat(id_len);
                 let event = Event {
                     device_id: Some(id.as_bytes()),
-                    timestamp: b"17000000000000000000",
+                    timestamp: 17_000_000_000_000_000_000,
                     present: samples::all_fields(schema),
                     literals: Literals::Given(&[b"1".as_slice(); 16]),
                     ..Event::default()

@@ -1,32 +1,28 @@
 //! Parts: an event as the memory store keeps it.
 //!
-//! Only what differs from one event to the next is kept: a header of 8 bytes, the timestamp, the
-//! device id, and each present field's literal with a byte for its length. Key and value are put
-//! together when they are asked for, which few are.
+//! Only what differs from one event to the next is kept: a header of 19 bytes, the device id, and
+//! each present field's literal with a byte for its length. Key and value are put together when
+//! they are asked for, which few are.
 
 use crate::limits::{DEVICE_ID_BYTES_MAX, FIELDS_MAX, NUMBER_BYTES_MAX};
 use crate::metric::event::{Event, Literals};
 use crate::metric::short_text::{self, BLOCK_BYTES};
 use crate::schema::{FieldSet, Schema};
 use crate::store::key::Key;
-use crate::store::value::{self, TIMESTAMP_BYTES_MAX};
+use crate::store::value;
 
-/// The time of entry in ticks (32 bits), the lengths of device id and timestamp (8 bits each) and
-/// the fields that are present (16 bits).
-const HEADER_BYTES: usize = 8;
+/// The time of entry in ticks and the link (32 bits each), the timestamp (64 bits), the fields that
+/// are present (16 bits) and the length of the device id (8 bits).
+const HEADER_BYTES: usize = 19;
 
-/// Bytes that nearly all parts fit into: where there is as much room, it is known when compiled.
-const USUAL_BYTES: usize = 256;
+/// Bytes that nearly all parts fit into, with what is written over their end.
+pub(super) const USUAL_BYTES: usize = 256;
 
 /// Bytes of the longest parts, with what is written over their end for a moment.
-pub(super) const PARTS_BYTES_MAX: usize = HEADER_BYTES
-    + TIMESTAMP_BYTES_MAX
-    + DEVICE_ID_BYTES_MAX
-    + FIELDS_MAX * (1 + NUMBER_BYTES_MAX)
-    + BLOCK_BYTES;
+pub(super) const PARTS_BYTES_MAX: usize =
+    HEADER_BYTES + DEVICE_ID_BYTES_MAX + FIELDS_MAX * (1 + NUMBER_BYTES_MAX) + BLOCK_BYTES;
 
 // A length takes a byte.
-const _: () = assert!(TIMESTAMP_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(DEVICE_ID_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(NUMBER_BYTES_MAX <= u8::MAX as usize);
 
@@ -35,6 +31,8 @@ const _: () = assert!(NUMBER_BYTES_MAX <= u8::MAX as usize);
 pub(super) struct Parts<'a> {
     /// The time of entry.
     pub(super) ticks: u32,
+    /// The record before this one in its slot of the index, as the index has it.
+    pub(super) link: u32,
     /// Timestamp and device.
     pub(super) key: Key<'a>,
     present: FieldSet,
@@ -45,34 +43,19 @@ pub(super) struct Parts<'a> {
 /// Writes the parts of an event to the front of `out`. Returns their length; `None` if they do not
 /// fit, and then anything may have been written. Bytes behind the parts may be overwritten.
 #[inline(always)]
-pub(super) fn write(ticks: u32, event: &Event<'_>, out: &mut [u8]) -> Option<usize> {
-    let usual = out.first_chunk_mut::<USUAL_BYTES>();
-    match usual.and_then(|out| write_to(ticks, event, out)) {
-        Some(len) => Some(len),
-        None => write_unusual(ticks, event, out),
-    }
-}
-
-/// Writes parts that are longer than usual, or to the end of a segment.
-#[cold]
-#[inline(never)]
-fn write_unusual(ticks: u32, event: &Event<'_>, out: &mut [u8]) -> Option<usize> {
-    write_to(ticks, event, out)
-}
-
-#[inline(always)]
-fn write_to(ticks: u32, event: &Event<'_>, out: &mut [u8]) -> Option<usize> {
-    let Key { device_id, timestamp } = Key::of(event);
-    let mut end = short_text::copy(timestamp, out, HEADER_BYTES)?;
-    end = short_text::copy(device_id, out, end)?;
+pub(super) fn write(ticks: u32, link: u32, event: &Event<'_>, out: &mut [u8]) -> Option<usize> {
+    let device_id = event.device_id.unwrap_or_default();
+    let id_len = u32::from(u8::try_from(device_id.len()).ok()?);
+    let [first, second, third] = out.first_chunk_mut::<24>()?.as_chunks_mut().0 else {
+        return None;
+    };
+    *first = (u64::from(ticks) | u64::from(link) << 32).to_le_bytes();
+    *second = event.timestamp.to_le_bytes();
+    *third = u64::from(u32::from(event.present.bits()) | id_len << 16).to_le_bytes();
+    let mut end = short_text::copy(device_id, out, HEADER_BYTES)?;
     for field in event.present.indexes() {
         end = event.literals.copy_counted(field, out, end)?;
     }
-    let header = u64::from(ticks)
-        | u64::from(u8::try_from(device_id.len()).ok()?) << 32
-        | u64::from(u8::try_from(timestamp.len()).ok()?) << 40
-        | u64::from(event.present.bits()) << 48;
-    *out.first_chunk_mut()? = header.to_le_bytes();
     Some(end)
 }
 
@@ -80,15 +63,17 @@ impl<'a> Parts<'a> {
     /// Reads the parts at the front of `data`.
     #[inline(always)]
     pub(super) fn read(data: &'a [u8]) -> Option<Self> {
-        let (header, rest) = data.split_first_chunk::<HEADER_BYTES>()?;
-        let header = u64::from_le_bytes(*header);
-        let byte_at = |shift: u32| usize::from((header >> shift) as u8);
-        let (timestamp, rest) = rest.split_at_checked(byte_at(40))?;
-        let (device_id, literals) = rest.split_at_checked(byte_at(32))?;
+        let (ticks, rest) = data.split_first_chunk()?;
+        let (link, rest) = rest.split_first_chunk()?;
+        let (timestamp, rest) = rest.split_first_chunk()?;
+        let (present, rest) = rest.split_first_chunk()?;
+        let (id_len, rest) = rest.split_first()?;
+        let (device_id, literals) = rest.split_at_checked(usize::from(*id_len))?;
         Some(Self {
-            ticks: header as u32,
-            key: Key { device_id, timestamp },
-            present: FieldSet::from_bits((header >> 48) as u16),
+            ticks: u32::from_le_bytes(*ticks),
+            link: u32::from_le_bytes(*link),
+            key: Key { device_id, timestamp: u64::from_le_bytes(*timestamp) },
+            present: FieldSet::from_bits(u16::from_le_bytes(*present)),
             literals,
         })
     }
@@ -112,10 +97,12 @@ impl<'a> Parts<'a> {
             literals: Literals::Given(&literals),
             ..Event::default()
         };
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(event.timestamp).as_bytes();
         let at = out.len();
-        let end = at + value::len(schema, &event);
+        let end = at + value::len(schema, &event, digits.len());
         out.resize(end + BLOCK_BYTES, 0);
-        let written = value::write(schema, &event, out, at);
+        let written = value::write(schema, &event, digits, out, at);
         debug_assert_eq!(written, Some(end));
         out.truncate(end);
     }
@@ -149,10 +136,9 @@ mod tests {
             for (number, device) in (0..60_u64).zip(DEVICES.into_iter().cycle()) {
                 let literals: Vec<_> =
                     (0..16).map(|field| LITERALS[(number as usize + field) % 6]).collect();
-                let timestamp = (1_700_000_000 * number.pow(4)).to_string();
                 let event = Event {
                     device_id: device.map(str::as_bytes),
-                    timestamp: timestamp.as_bytes(),
+                    timestamp: 1_700_000_000 * number.pow(4),
                     present: samples::fields_of(schema, number * 1021),
                     literals: Literals::Given(&literals),
                     ..Event::default()
@@ -161,14 +147,14 @@ mod tests {
                 let key = Key::parse(&full_key).unwrap();
                 assert_eq!(key, Key::of(&event));
                 let mut room = vec![0xFF; PARTS_BYTES_MAX];
-                let len = write(42, &event, &mut room).unwrap();
+                let len = write(42, 17, &event, &mut room).unwrap();
                 let parts = Parts::read(&room).unwrap();
-                assert_eq!((parts.ticks, parts.key), (42, key));
+                assert_eq!((parts.ticks, parts.link, parts.key), (42, 17, key));
                 let mut out = b"before".to_vec();
                 parts.write_value(schema, &mut out);
                 assert_eq!(out, [b"before", value.as_slice()].concat());
                 for short in 0..len {
-                    assert_eq!(write(42, &event, &mut vec![0; short]), None, "{short}");
+                    assert_eq!(write(42, 17, &event, &mut vec![0; short]), None, "{short}");
                     // The parts of a record that was cut off are no reason to panic.
                     if let Some(parts) = Parts::read(&room[..short]) {
                         parts.write_value(schema, &mut Vec::new());
@@ -184,12 +170,12 @@ mod tests {
         let id = [b'x'; DEVICE_ID_BYTES_MAX];
         let event = Event {
             device_id: Some(&id),
-            timestamp: b"18446744073709551615",
+            timestamp: u64::MAX,
             present: samples::all_fields(schema),
             literals: Literals::Given(&[[b'1'; NUMBER_BYTES_MAX].as_slice(); FIELDS_MAX]),
             ..Event::default()
         };
-        let len = write(0, &event, &mut [0; SEGMENT_BYTES_MIN]).unwrap();
+        let len = write(0, 0, &event, &mut [0; SEGMENT_BYTES_MIN]).unwrap();
         assert_eq!(len + BLOCK_BYTES, PARTS_BYTES_MAX);
     }
 }

@@ -1,22 +1,23 @@
 //! Segments: append-only buffers of records, each with an index.
 //!
 //! A segment is filled once, read for a while and freed as a whole; no record in it is changed or
-//! freed alone. Records are the parts of their events. The index is an open-addressing table of
-//! 32-bit slots (15 bits of the key's hash, 17 of the record's offset), so that a new record
-//! touches one cache line of it and the end of the buffer.
+//! freed alone. Records are the parts of their events. The index is a table of 32-bit slots: 14 bits
+//! of the hash of a record's key, and 18 of its offset. Each record has what its slot had before, so
+//! that those of a slot are linked from the newest to the oldest. A new record touches one cache
+//! line of the index and the end of the buffer; no search comes before it, whose length nobody could
+//! predict.
 
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::metric::event::Event;
 use crate::store::block::Appended;
 use crate::store::key::Key;
-use crate::store::parts::{self, PARTS_BYTES_MAX, Parts};
+use crate::store::parts::{self, PARTS_BYTES_MAX, Parts, USUAL_BYTES};
 
 /// The alignment of records, so that an offset fits into a slot.
-const ALIGN: usize = 8;
-const OFFSET_BITS: u32 = 17;
+const ALIGN: usize = 4;
+const OFFSET_BITS: u32 = 18;
 const OFFSET_MASK: u32 = (1 << OFFSET_BITS) - 1;
-/// Bytes of records for each index slot: a usual record takes 40 to 60, and three quarters of the
-/// slots may be taken.
+/// Bytes of records for each slot of the index: a usual record takes 40 to 60.
 const BYTES_PER_SLOT: usize = 32;
 
 const _: () = assert!(SEGMENT_BYTES_MAX / ALIGN <= 1 << OFFSET_BITS);
@@ -56,11 +57,6 @@ impl SegmentConfig {
     fn slots(self) -> usize {
         self.data_bytes / BYTES_PER_SLOT
     }
-
-    /// Returns the slots that are taken at most: a quarter is always empty, so that searches end.
-    fn slots_taken_max(self) -> usize {
-        self.slots() / 4 * 3
-    }
 }
 
 #[derive(Debug)]
@@ -78,8 +74,8 @@ pub(super) struct Segment {
     data: Box<[u8]>,
     /// The place of the next record.
     cursor: usize,
+    /// The slots. Their number is a power of two.
     index: Box<[u32]>,
-    slots_free: usize,
     turn: Turn,
 }
 
@@ -88,7 +84,7 @@ pub(super) struct Segment {
 struct Turn {
     entered_ns: u64,
     ticks: u32,
-    /// The place of the first record.
+    /// The offset of the first record.
     start: usize,
 }
 
@@ -103,7 +99,6 @@ impl Segment {
             data: vec![0; config.data_bytes].into_boxed_slice(),
             cursor: 0,
             index: vec![0; config.slots()].into_boxed_slice(),
-            slots_free: 0,
             turn: Turn::default(),
         }
     }
@@ -115,7 +110,6 @@ impl Segment {
         }
         // Offset 0 means an empty slot, so no record begins there.
         self.cursor = ALIGN;
-        self.slots_free = self.config.slots_taken_max();
         self.records = 0;
         self.sequence = sequence;
         self.base_ns = base_ns;
@@ -136,21 +130,60 @@ impl Segment {
         if entered_ns != self.turn.entered_ns {
             self.begin_turn(entered_ns)?;
         }
-        if self.slots_free == 0 {
-            return None;
+        let slot = self.slot_of(hash);
+        let head = *self.index.get(slot)?;
+        let (mut link, mut appended) = (head, Appended::Fresh);
+        if is_of(head, hash) || offset(head) >= self.turn.start {
+            (link, appended) = self.link_of(head, hash, event);
         }
-        let room = self.data.get_mut(self.cursor..)?;
-        let len = parts::write(self.turn.ticks, event, room)?;
-        let (slot, older) = self.slot_of(hash, |offset| self.is_of_key(offset, event))?;
-        let entry = tag(hash) | (self.cursor / ALIGN) as u32 & OFFSET_MASK;
-        *self.index.get_mut(slot)? = entry;
+        let len = match self.write_usual(link, event) {
+            Some(len) => len,
+            None => self.write_any(link, event)?,
+        };
+        *self.index.get_mut(slot)? = tag(hash) | (self.cursor / ALIGN) as u32 & OFFSET_MASK;
         self.cursor = (self.cursor + len).next_multiple_of(ALIGN);
-        self.slots_free -= usize::from(older.is_none());
-        if older.is_some_and(|older| older >= self.turn.start) {
-            return Some(Appended::Coalesced);
+        self.records += u64::from(appended == Appended::Fresh);
+        Some(appended)
+    }
+
+    /// Writes the parts of an event behind the last record, and returns their length; `None` if they
+    /// are long, or near the end of the segment. It is known when compiled how much room there is,
+    /// so that it need not be compared for each of them.
+    #[inline(always)]
+    fn write_usual(&mut self, link: u32, event: &Event<'_>) -> Option<usize> {
+        let room = self.data.get_mut(self.cursor..)?.first_chunk_mut::<USUAL_BYTES>()?;
+        parts::write(self.turn.ticks, link, event, room)
+    }
+
+    /// Writes any parts; `None` if there is no room.
+    #[inline(never)]
+    fn write_any(&mut self, link: u32, event: &Event<'_>) -> Option<usize> {
+        parts::write(self.turn.ticks, link, event, self.data.get_mut(self.cursor..)?)
+    }
+
+    /// Returns the link of a new record of the event's key, which has this hash and whose slot has
+    /// this entry, and what is to be answered.
+    ///
+    /// If the slot's newest record is one of the same key, the new one takes its place, so that who
+    /// sends a key again and again makes no long chain. Behind it, only records of the same turn
+    /// are looked at.
+    #[inline(never)]
+    fn link_of(&self, head: u32, hash: u64, event: &Event<'_>) -> (u32, Appended) {
+        let key = Key::of(event);
+        let mut entry = head;
+        while let Some(parts) = self.parts_of(entry) {
+            let is_same_turn = offset(entry) >= self.turn.start;
+            if is_of(entry, hash) && parts.key == key {
+                let link = if entry == head { parts.link } else { head };
+                let appended = if is_same_turn { Appended::Coalesced } else { Appended::Fresh };
+                return (link, appended);
+            }
+            if !is_same_turn {
+                break;
+            }
+            entry = parts.link;
         }
-        self.records += 1;
-        Some(Appended::Fresh)
+        (head, Appended::Fresh)
     }
 
     /// Notes that the records from here on came in at this time. Returns `None` if the segment was
@@ -169,53 +202,45 @@ impl Segment {
 
     /// Returns the latest record with this key and its time of entry, to within a tick.
     pub(super) fn find(&self, hash: u64, key: Key<'_>) -> Option<(u64, Parts<'_>)> {
-        let (_, offset) = self.slot_of(hash, |offset| self.has_key_at(offset, key))?;
-        let parts = self.parts_at(offset?)?;
-        Some((self.base_ns + (u64::from(parts.ticks) << self.config.tick_shift), parts))
-    }
-
-    /// Returns the slot for which `is_it` returns true, with the offset of its record, or the empty
-    /// slot where the key of this hash belongs.
-    #[inline(always)]
-    fn slot_of(&self, hash: u64, is_it: impl Fn(usize) -> bool) -> Option<(usize, Option<usize>)> {
-        let mask = self.index.len().checked_sub(1)?;
-        let mut slot = usize::try_from(hash & mask as u64).ok()?;
-        // A quarter of the slots is always empty, so this ends.
+        let mut entry = *self.index.get(self.slot_of(hash))?;
+        // Each record is behind the one that it is linked to, so this ends.
         loop {
-            let entry = *self.index.get(slot)?;
-            if entry == 0 {
-                return Some((slot, None));
+            let parts = self.parts_of(entry)?;
+            if is_of(entry, hash) && parts.key == key {
+                let since_ns = u64::from(parts.ticks) << self.config.tick_shift;
+                return Some((self.base_ns + since_ns, parts));
             }
-            // Equal tags belong to different keys once in 32,768 times.
-            if entry & !OFFSET_MASK == tag(hash) {
-                let offset = (entry & OFFSET_MASK) as usize * ALIGN;
-                if is_it(offset) {
-                    return Some((slot, Some(offset)));
-                }
-            }
-            slot = (slot + 1) & mask;
+            entry = parts.link;
         }
     }
 
-    /// Returns true if the record at this offset is one of the event's key. A call: few slots are
-    /// met that are taken by the same tag.
-    #[inline(never)]
-    fn is_of_key(&self, offset: usize, event: &Event<'_>) -> bool {
-        self.has_key_at(offset, Key::of(event))
+    /// Returns the slot for a hash, by its lower bits.
+    #[inline(always)]
+    fn slot_of(&self, hash: u64) -> usize {
+        hash as usize & self.index.len().wrapping_sub(1)
     }
 
-    fn has_key_at(&self, offset: usize, key: Key<'_>) -> bool {
-        self.parts_at(offset).is_some_and(|parts| parts.key == key)
-    }
-
-    fn parts_at(&self, offset: usize) -> Option<Parts<'_>> {
-        Parts::read(self.data.get(offset..)?)
+    /// Returns the record of an entry of the index; `None` for an empty one.
+    #[inline(always)]
+    fn parts_of(&self, entry: u32) -> Option<Parts<'_>> {
+        let offset = offset(entry);
+        if offset == 0 { None } else { Parts::read(self.data.get(offset..)?) }
     }
 }
 
-/// Returns the upper 15 bits of the hash, as a slot keeps them; the lower bits chose the slot.
-fn tag(hash: u64) -> u32 {
-    ((hash >> (u64::BITS - u32::BITS)) as u32) & !OFFSET_MASK
+/// Returns the upper 14 bits of the hash, as an entry keeps them; the lower bits chose the slot.
+const fn tag(hash: u64) -> u32 {
+    (hash >> (u64::BITS - u32::BITS)) as u32 & !OFFSET_MASK
+}
+
+/// Returns true if an entry may be of a key with this hash: one in 16,384 others has its tag.
+const fn is_of(entry: u32, hash: u64) -> bool {
+    entry & !OFFSET_MASK == tag(hash)
+}
+
+/// Returns the offset of an entry's record.
+const fn offset(entry: u32) -> usize {
+    (entry & OFFSET_MASK) as usize * ALIGN
 }
 
 #[cfg(test)]

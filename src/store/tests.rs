@@ -19,7 +19,7 @@ fn at(ms: u64) -> Now {
 fn event<'a>(device_id: &'a str, timestamp: &'a str, cpu: &'a str) -> Event<'a> {
     Event {
         device_id: Some(device_id.as_bytes()),
-        timestamp: timestamp.as_bytes(),
+        timestamp: timestamp.parse().unwrap(),
         present: FieldSet::from_bits(3),
         literals: Literals::Given(vec![cpu.as_bytes(), b"1200"].leak()),
         ..Event::default()

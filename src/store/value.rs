@@ -51,26 +51,27 @@ pub(super) fn bytes_around(schema: &Schema) -> usize {
     TIMESTAMP.len() + 1 + fields + DEVICE.len() + END.len()
 }
 
-/// Returns the length of the event's value.
+/// Returns the length of the event's value, whose timestamp has so many digits.
 #[inline]
-pub(super) fn len(schema: &Schema, event: &Event<'_>) -> usize {
+pub(super) fn len(schema: &Schema, event: &Event<'_>, digits: usize) -> usize {
     let field_len = |field: Field| field.json_prefix().len() + event.literals.len_of(field);
     let fields: usize = schema.fields_in(event.present).map(field_len).sum();
     let device = event.device_id.map_or(0, |id| DEVICE.len() + id.len() + 1);
-    TIMESTAMP.len() + event.timestamp.len() + fields + device + END.len()
+    TIMESTAMP.len() + digits + fields + device + END.len()
 }
 
-/// Writes the event's value to `out`, beginning at `at`. Returns where it ends; `None` if there is
+/// Writes the event's value, its timestamp in digits, to `out`, beginning at `at`. Returns where it ends; `None` if there is
 /// no room for it and one block of [`short_text`]. Bytes behind it may be overwritten.
 #[inline(always)]
 pub(super) fn write(
     schema: &Schema,
     event: &Event<'_>,
+    digits: &[u8],
     out: &mut [u8],
     at: usize,
 ) -> Option<usize> {
     let mut end = short_text::copy(TIMESTAMP, out, at)?;
-    end = short_text::copy(event.timestamp, out, end)?;
+    end = short_text::copy(digits, out, end)?;
     for field in schema.fields_in(event.present) {
         end = match field.short_json_prefix() {
             Some(prefix) => short_text::copy_block(prefix, field.json_prefix().len(), out, end)?,

@@ -120,12 +120,12 @@ pub fn fast(
     })?;
     assert_eq!(batch.len(), batch.iter().count());
     if let (Some(assigned), Some(Ok(only))) = (batch.assigned_timestamp(), batch.iter().next()) {
-        assert_eq!(owned(only.timestamp), assigned.to_string());
+        assert_eq!(only.timestamp, assigned);
     }
     let items = batch.iter().map(|item| match item {
         Ok(event) => Ok(Owned {
             device_id: event.device_id.map(owned),
-            timestamp: Some((owned(event.timestamp), event.timestamp_ms)),
+            timestamp: Some((event.timestamp.to_string(), event.timestamp_ms)),
             fields: schema.fields().iter().map(|field| owned_field(&event, *field)).collect(),
         }),
         Err(rejection) => Err(Rejected { reason: rejection.reason(), told: Told::by(rejection) }),

@@ -1,6 +1,6 @@
 //! Precisions: the units of timestamps in line protocol, as the parameter `precision` names them.
 
-use crate::metric::timestamp::{ParsedTimestamp, UnixTime, from_integer};
+use crate::metric::timestamp::{Timestamp, UnixTime};
 
 /// The unit of the timestamps of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +45,10 @@ impl Precision {
     /// Returns the time of an integer; `None` if it is none. An integer is kept as it was sent
     /// where its magnitude tells the unit that it has.
     #[inline]
-    pub(in crate::metric) fn time(self, integer: u64) -> Option<ParsedTimestamp> {
-        let known_ms = from_integer(integer);
+    pub(in crate::metric) fn time(self, integer: u64) -> Option<Timestamp> {
+        let known = Timestamp::of_integer(integer);
         let (ms, unit_ns) = match self {
-            Self::Auto => return known_ms.map(ParsedTimestamp::Integer),
+            Self::Auto => return known,
             Self::Nanoseconds => (integer / 1_000_000, 1),
             Self::Microseconds => (integer / 1000, 1000),
             Self::Milliseconds => (integer, 1_000_000),
@@ -56,10 +56,9 @@ impl Precision {
             Self::Minutes => (integer.checked_mul(60_000)?, 60_000_000_000),
             Self::Hours => (integer.checked_mul(3_600_000)?, 3_600_000_000_000),
         };
-        match known_ms {
-            Some(known) if i64::try_from(ms) == Ok(known) => Some(ParsedTimestamp::Integer(known)),
-            _ => UnixTime::from_ns(i128::from(integer) * unit_ns).map(ParsedTimestamp::Time),
-        }
+        known
+            .filter(|known| i64::try_from(ms) == Ok(known.ms))
+            .or_else(|| UnixTime::from_ns(i128::from(integer) * unit_ns).map(Timestamp::from))
     }
 }
 
@@ -69,7 +68,7 @@ mod tests {
 
     #[test]
     fn an_integer_counts_its_unit() {
-        // The milliseconds, and the integer in keys unless that is the one that was sent.
+        // The milliseconds, and the integer in keys if that is not the one that was sent.
         for (name, integer, ms, key) in [
             ("auto", 1_795_420_957, 1_795_420_957_000, None),
             ("auto", 1_795_420_957_123_456_789, 1_795_420_957_123, None),
@@ -88,13 +87,9 @@ mod tests {
             ("ns", 0, 0, None),
             ("h", 0, 0, None),
         ] {
-            let parsed = Precision::of(name).and_then(|precision| precision.time(integer));
-            let found = match parsed {
-                Some(ParsedTimestamp::Integer(ms)) => (ms, None),
-                Some(ParsedTimestamp::Time(time)) => (time.ms(), Some(time.key())),
-                None => panic!("{integer} {name}"),
-            };
-            assert_eq!(found, (ms, key), "{integer} {name}");
+            let found = Precision::of(name).and_then(|precision| precision.time(integer));
+            let key = key.unwrap_or(integer);
+            assert_eq!(found, Some(Timestamp { key, ms }), "{integer} {name}");
         }
         for (name, integer) in
             [("auto", 5_000_000_000_000_000_000), ("s", u64::MAX), ("h", u64::MAX)]

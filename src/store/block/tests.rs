@@ -26,7 +26,7 @@ impl Sample {
         let literals: Vec<&[u8]> = self.literals.iter().map(String::as_bytes).collect();
         Event {
             device_id: self.device.as_deref().map(str::as_bytes),
-            timestamp: self.timestamp.as_bytes(),
+            timestamp: self.timestamp.parse().unwrap(),
             present: self.present,
             literals: Literals::Given(literals.leak()),
             ..Event::default()
@@ -135,7 +135,7 @@ fn the_record_is_the_one_in_the_contract() {
     let mut block = block();
     let event = Event {
         device_id: Some(b"d1"),
-        timestamp: b"1700000000",
+        timestamp: 1_700_000_000,
         timestamp_ms: 1_700_000_000_000,
         present: FieldSet::from_bits(3),
         values: &[41.5, 1200.0],

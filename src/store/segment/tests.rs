@@ -1,15 +1,20 @@
 //! Segments: what was inserted is found, in the order of a key's versions, until there is no room.
 
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::limits::{DEVICE_ID_BYTES_MAX, FIELDS_MAX, NUMBER_BYTES_MAX};
 use crate::metric::event::Literals;
 use crate::metric::id_hash::IdHasher;
+use crate::metric::short_text::BLOCK_BYTES;
 use crate::schema::{FieldSet, Schema, samples};
 
 /// An event without a device, with `cpu` and `rps` of this literal.
 fn event<'a>(timestamp: &'a str, literals: &'a [&'a [u8]]) -> Event<'a> {
     Event {
-        timestamp: timestamp.as_bytes(),
+        timestamp: timestamp.parse().unwrap(),
         present: FieldSet::from_bits(3),
         literals: Literals::Given(literals),
         ..Event::default()
@@ -17,7 +22,7 @@ fn event<'a>(timestamp: &'a str, literals: &'a [&'a [u8]]) -> Event<'a> {
 }
 
 fn key(timestamp: &str) -> Key<'_> {
-    Key { device_id: b"", timestamp: timestamp.as_bytes() }
+    Key { device_id: b"", timestamp: timestamp.parse().unwrap() }
 }
 
 fn open(config: SegmentConfig, base_ns: u64) -> Segment {
@@ -74,18 +79,62 @@ fn the_latest_of_a_key_is_found_until_the_segment_is_full() {
 }
 
 #[test]
-fn a_quarter_of_the_slots_stays_empty_and_every_key_is_found() {
+fn a_segment_is_filled_to_its_end_however_few_slots_it_has() {
     let config = SegmentConfig::new(0, 1_000_000);
     let mut fixture = Fixture::new(config, 0);
     let mut count = 0_u64;
     while fixture.insert(&count.to_string(), "1", 1).is_some() {
         count += 1;
     }
-    let empty = fixture.segment.index.iter().filter(|slot| **slot == 0).count();
-    assert_eq!(empty, config.slots() / 4);
-    assert_eq!(count, (config.slots() - empty) as u64);
+    let segment = &fixture.segment;
+    assert!(config.data_bytes - segment.cursor < 24 + BLOCK_BYTES, "{}", segment.cursor);
+    assert!(segment.index.iter().filter(|slot| **slot != 0).count() < count as usize);
     assert!((0..count).all(|number| fixture.find(&number.to_string()).is_some()));
-    assert_eq!(fixture.insert("0", "2", 1), None, "a key that has a slot needs room as well");
+    assert_eq!(fixture.insert("0", "2", 1), None, "a key that has a record needs room as well");
+}
+
+proptest! {
+    /// Keys share slots, tags or whole hashes.
+    #[test]
+    fn the_latest_of_each_key_is_found_in_a_chain(
+        writes in prop::collection::vec((0_u64..4, 0_u64..14), 1..600),
+    ) {
+        let hash_of = |timestamp: u64| {
+            [0, 1 << 50, 1 << 51, 5, 5 | 1 << 50, 5 | 1 << 63][timestamp as usize % 6]
+        };
+        let mut segment = open(SegmentConfig::new(0, 1_000), 0);
+        let mut latest: HashMap<u64, (u64, String)> = HashMap::new();
+        let (mut at, mut records) = (0, 0);
+        for (number, (passed, timestamp)) in writes.iter().enumerate() {
+            at += passed / 3;
+            let (text, literal) = (timestamp.to_string(), number.to_string());
+            let literals = [literal.as_bytes(); 2];
+            let appended = segment.insert(hash_of(*timestamp), &event(&text, &literals), at);
+            let Some(appended) = appended else { break };
+            let older = latest.insert(*timestamp, (at, literal));
+            let is_coalesced = older.is_some_and(|(older_at, _)| older_at == at);
+            prop_assert_eq!(appended == Appended::Coalesced, is_coalesced, "{}", number);
+            records += u64::from(!is_coalesced);
+            prop_assert_eq!(segment.records, records);
+        }
+        for timestamp in 0..20 {
+            let text = timestamp.to_string();
+            let found = segment.find(hash_of(timestamp), key(&text));
+            let found = found.map(|(at, parts)| (at, cpu(parts)));
+            prop_assert_eq!(found.as_ref(), latest.get(&timestamp), "{}", timestamp);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_sent_again_and_again_makes_no_chain() {
+    let mut fixture = Fixture::new(SegmentConfig::new(0, 1_000), 0);
+    for at in 1..100 {
+        assert_eq!(fixture.insert("7", "1", at), Some(Appended::Fresh));
+        assert_eq!(fixture.insert("7", "1", at), Some(Appended::Coalesced));
+    }
+    let hash = key("7").hash(&fixture.ids);
+    assert_eq!(fixture.segment.find(hash, key("7")).unwrap().1.link, 0);
 }
 
 #[test]
@@ -144,7 +193,7 @@ fn any_event_fits_into_an_empty_segment_and_reopening_forgets() {
     let schema = samples::sixteen();
     let longest = Event {
         device_id: Some(&[b'x'; DEVICE_ID_BYTES_MAX]),
-        timestamp: b"18446744073709551615",
+        timestamp: u64::MAX,
         present: samples::all_fields(schema),
         literals: Literals::Given(&[[b'1'; NUMBER_BYTES_MAX].as_slice(); FIELDS_MAX]),
         ..Event::default()

@@ -16,7 +16,7 @@ fn stored(
 ) -> (Vec<u8>, Vec<u8>) {
     let event = Event {
         device_id: id.map(str::as_bytes),
-        timestamp: b"1700000000",
+        timestamp: 1_700_000_000,
         present,
         literals: Literals::Given(literals),
         ..Event::default()

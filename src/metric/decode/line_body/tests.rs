@@ -24,7 +24,7 @@ fn shown(batch: &Batch<'_>, schema: &'static Schema) -> Vec<String> {
                 })
                 .collect();
             let id = event.device_id.map_or("-".to_owned(), text);
-            let (timestamp, ms) = (text(event.timestamp), event.timestamp_ms);
+            let (timestamp, ms) = (event.timestamp, event.timestamp_ms);
             format!("{id} {} {timestamp} {ms}", fields.join(","))
         }
         Err(rejection) => rejection.to_string(),

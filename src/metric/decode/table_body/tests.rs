@@ -20,7 +20,7 @@ fn shown_event(event: &Event<'_>, schema: &'static Schema) -> String {
     });
     let fields: Vec<_> = fields.collect();
     let id = event.device_id.map_or("-".to_owned(), text);
-    format!("{id} {} {} {}", fields.join(","), text(event.timestamp), event.timestamp_ms)
+    format!("{id} {} {} {}", fields.join(","), event.timestamp, event.timestamp_ms)
 }
 
 fn shown(batch: &Batch<'_>, schema: &'static Schema) -> Vec<String> {

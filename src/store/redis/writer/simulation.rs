@@ -37,13 +37,13 @@ impl Observer for NoObserver {}
 fn event<'a>(
     schema: &Schema,
     device: &'a str,
-    timestamp: &'a str,
+    timestamp: u64,
     values: &'a [&'a [u8]; FIELDS_MAX],
 ) -> Event<'a> {
     let number = values[0].iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
     Event {
         device_id: Some(device.as_bytes()),
-        timestamp: timestamp.as_bytes(),
+        timestamp,
         present: samples::fields_of(schema, number),
         literals: Literals::Given(values),
         ..Event::default()
@@ -108,18 +108,18 @@ impl Simulation {
         let longest_device = "a-device-with-a-longer-name";
         let longest = u64::MAX.to_string();
         let values = [longest.as_bytes(); FIELDS_MAX];
-        let longest = event(self.schema, longest_device, &longest, &values);
+        let longest = event(self.schema, longest_device, u64::MAX, &values);
         let record_bytes = self.shared.encoding.record_bytes(&longest);
         if !self.shared.reserve(&mut open, || events * record_bytes) {
             return;
         }
         for _ in 0..events {
             self.written += 1;
-            let timestamp = (self.random.u64(..self.keys) * CORES as u64 + core as u64).to_string();
+            let timestamp = self.random.u64(..self.keys) * CORES as u64 + core as u64;
             let value = self.written.to_string();
             let device = ["d", longest_device][self.random.usize(..2)];
             let values = [value.as_bytes(); FIELDS_MAX];
-            let event = event(self.schema, device, &timestamp, &values);
+            let event = event(self.schema, device, timestamp, &values);
             self.server.borrow_mut().entered_ns.insert(self.written, now.mono_ns);
             open.block.append(&event, self.ids.hash_of(&event), now);
             self.shared.counters.add_accepted(core, 1);
@@ -245,7 +245,7 @@ fn faultless() -> Simulation {
 #[test]
 fn a_core_with_little_to_say_is_heard_beside_one_that_says_much() {
     let mut simulation = faultless();
-    let append = |simulation: &mut Simulation, core: usize, key: &str| {
+    let append = |simulation: &mut Simulation, core: usize, key: u64| {
         simulation.written += 1;
         let value = simulation.written.to_string();
         let now = Now { mono_ns: simulation.now_ns(), wall_us: 0 };
@@ -260,13 +260,13 @@ fn a_core_with_little_to_say_is_heard_beside_one_that_says_much() {
         }
     };
     let start_ns = simulation.now_ns();
-    append(&mut simulation, 1, "quiet");
+    append(&mut simulation, 1, 0);
     let mut key = 0;
-    while simulation.server.borrow().value("metric:d:quiet").is_none() {
+    while simulation.server.borrow().value("metric:d:0").is_none() {
         // There is always more in the queue than the writer takes at once.
         for _ in 0..400 {
             key += 1;
-            append(&mut simulation, 0, &key.to_string());
+            append(&mut simulation, 0, key);
         }
         simulation.step();
         assert!(simulation.now_ns() - start_ns < 3 * COLLECT_NS, "it waits");
