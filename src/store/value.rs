@@ -60,8 +60,9 @@ pub(super) fn len(schema: &Schema, event: &Event<'_>, digits: usize) -> usize {
     TIMESTAMP.len() + digits + fields + device + END.len()
 }
 
-/// Writes the event's value, its timestamp in digits, to `out`, beginning at `at`. Returns where it ends; `None` if there is
-/// no room for it and one block of [`short_text`]. Bytes behind it may be overwritten.
+/// Writes the event's value, its timestamp in digits, to `out`, beginning at `at`. Returns where it
+/// ends; `None` if there is no room for it and one block of [`short_text`]. Bytes behind it may be
+/// overwritten.
 #[inline(always)]
 pub(super) fn write(
     schema: &Schema,
