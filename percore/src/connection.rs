@@ -276,7 +276,7 @@ impl<S: Stream> Connection<S> {
         };
         self.stage = Stage::Idle;
         self.active_ms = core.now.mono_ms();
-        self.encode(answer.response, Some(&answer.body), waiting, core);
+        self.encode(&answer.response, Some(&answer.body), &waiting, core);
         self.publish_and_send(core)
     }
 

@@ -44,7 +44,7 @@ pub trait Observer {
 
     /// Counts an answer to a request that may have been readable since `since_ns`. Its duration
     /// ends with the turn, when the answer has been given to the kernel.
-    fn request_answered(&mut self, _response: Response, _since_ns: u64) {}
+    fn request_answered(&mut self, _response: &Response, _since_ns: u64) {}
 
     /// Counts a turn of the event loop.
     fn turn_ended(&mut self, _began_ns: u64, _ended_ns: u64) {}

@@ -42,7 +42,9 @@ impl Timers {
     /// Schedules `slot` to fire at the first tick at or after `deadline_ms`, or before. A deadline
     /// past the wheel's reach fires at its far side.
     pub fn schedule(&mut self, slot: usize, deadline_ms: u64) {
-        if deadline_ms == u64::MAX {
+        // Mostly an earlier entry is there already: this deadline was only put off.
+        let scheduled = self.scheduled.get(slot).copied().unwrap_or(u64::MAX);
+        if scheduled.saturating_mul(TICK_MS) <= deadline_ms {
             return;
         }
         let farthest = self.fired + SLOTS as u64 - 1;

@@ -112,7 +112,7 @@ impl Observer for Counted {
         self.1.closed.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn request_answered(&mut self, _: Response, _: u64) {
+    fn request_answered(&mut self, _: &Response, _: u64) {
         self.1.answered.fetch_add(1, Ordering::Relaxed);
     }
 

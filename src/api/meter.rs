@@ -49,7 +49,7 @@ impl Observer for Meter {
         self.counters.count_closed(self.core, reason);
     }
 
-    fn request_answered(&mut self, response: Response, since_ns: u64) {
+    fn request_answered(&mut self, response: &Response, since_ns: u64) {
         let route = response.route;
         self.counters.count_request(self.core, route, response.status.index());
         match self.answered.last_mut() {
@@ -113,7 +113,7 @@ mod tests {
         };
         let latency = Arc::new(Latency::new(1, 1));
         let mut meter = Meter::new(0, Arc::new(Counters::new(1, labels)), Arc::clone(&latency));
-        meter.request_answered(Response::ok("text/plain", 0), 0);
+        meter.request_answered(&Response::ok("text/plain", 0), 0);
         latency.while_scraped(0, || meter.turn_ended(0, 70_000));
         assert!(meter.wants_turn());
         meter.turn_ended(1_000_000, 1_070_000);

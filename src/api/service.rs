@@ -246,7 +246,7 @@ impl Observer for Service {
     }
 
     #[inline]
-    fn request_answered(&mut self, response: Response, since_ns: u64) {
+    fn request_answered(&mut self, response: &Response, since_ns: u64) {
         self.meter.request_answered(response, since_ns);
     }
 

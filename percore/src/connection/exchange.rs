@@ -96,7 +96,9 @@ impl<S: Stream> Connection<S> {
             }
             let rest = bytes.get_mut(at..).unwrap_or_default();
             let before = core.share_spent.then_some(self.reader);
-            match self.reader.read(rest, head_cache, body_bytes_max) {
+            // It is looked at where it was written: to copy it would wait for the writes.
+            let progress = self.reader.read(rest, head_cache, body_bytes_max);
+            match &progress {
                 Ok(ReadProgress::Complete(request)) => {
                     if let Some(before) = before.filter(|_| may_be_costly(&request.request)) {
                         self.reader = before;
@@ -109,7 +111,7 @@ impl<S: Stream> Connection<S> {
                     let followed = empty_lines(behind) < behind.len();
                     at += request.consumed;
                     requests += 1;
-                    self.answer_one(&request, followed, core);
+                    self.answer_one(request, followed, core);
                 }
                 Ok(ReadProgress::Partial) => return self.keep(at..bytes.len(), core),
                 Ok(ReadProgress::HeadComplete) => {
@@ -128,7 +130,7 @@ impl<S: Stream> Connection<S> {
                     }
                     Err(error) => self.answer_body_error(error, rest, head_cache, core),
                 },
-                Err(error) => self.answer_error(error, asks_for_head(rest), core),
+                Err(error) => self.answer_error(*error, asks_for_head(rest), core),
             }
         }
         // Bytes after the last answer are not parsed.
@@ -195,7 +197,7 @@ impl<S: Stream> Connection<S> {
             http_1_0: incomplete.http_1_0,
             ..self.take_request(core.now.mono_ms())
         };
-        self.encode(response, None, waiting, core);
+        self.encode(&response, None, &waiting, core);
         if self.closing.is_none() {
             // The deadline of the request still counts from its first byte.
             self.stage = stage;
@@ -241,8 +243,8 @@ impl<S: Stream> Connection<S> {
         core.buffers.body.clear();
         let reply = core.handler.handle(&request.request, &context, &mut core.buffers.body);
         core.cost += REQUEST_COST_BYTES + core.handler.take_cost();
-        match reply {
-            Reply::Now(response) => self.encode(response, None, waiting, core),
+        match &reply {
+            Reply::Now(response) => self.encode(response, None, &waiting, core),
             Reply::Later => self.stage = Stage::Waiting(waiting),
         }
     }
@@ -282,9 +284,9 @@ impl<S: Stream> Connection<S> {
     /// one from another thread, or else that in the core's buffer.
     pub(super) fn encode<H: Handler>(
         &mut self,
-        response: Response,
+        response: &Response,
         posted: Option<&[u8]>,
-        of: PendingAnswer,
+        of: &PendingAnswer,
         core: &mut CoreContext<'_, H>,
     ) {
         self.closing = self.closing.or_else(|| self.close_reason_of(of, core));
@@ -302,7 +304,7 @@ impl<S: Stream> Connection<S> {
     /// Returns the reason for which an answer is the connection's last; `None` if it is not.
     fn close_reason_of<H>(
         &self,
-        of: PendingAnswer,
+        of: &PendingAnswer,
         core: &CoreContext<'_, H>,
     ) -> Option<CloseReason> {
         // Requests that arrived with this one are answered as well, once: they were under way when
@@ -328,11 +330,11 @@ impl<S: Stream> Connection<S> {
         let BufferPool { out, body, .. } = &mut *core.buffers;
         body.clear();
         let response = core.handler.answer_error(error, body);
-        core.encoder.encode(out, response, body, answers_head, Persistence::Close, core.now);
+        core.encoder.encode(out, &response, body, answers_head, Persistence::Close, core.now);
         // A time-out or the connection limit ends it now; every other error came with the input.
         let asked = !matches!(error, RequestError::Timeout | RequestError::ConnectionLimit);
         let since_ns = if asked { self.readable_ns } else { core.now.mono_ns };
-        core.handler.request_answered(response, since_ns);
+        core.handler.request_answered(&response, since_ns);
         self.closing = Some(match error {
             RequestError::Timeout => CloseReason::RequestTimeout,
             RequestError::ConnectionLimit | RequestError::MemoryLimit => CloseReason::Limit,

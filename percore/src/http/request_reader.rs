@@ -115,7 +115,7 @@ impl RequestReader {
     /// # Errors
     ///
     /// The first rule that the request breaks. Nothing after it can be parsed.
-    #[inline]
+    #[inline(always)]
     pub fn read<'a>(
         &mut self,
         input: &'a [u8],

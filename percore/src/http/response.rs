@@ -128,13 +128,13 @@ impl Encoder {
     pub fn encode(
         &mut self,
         out: &mut Vec<u8>,
-        response: Response,
+        response: &Response,
         body: &[u8],
         answers_head: bool,
         persistence: Persistence,
         now: Now,
     ) {
-        let Response { status, content_type, extra_headers, .. } = response;
+        let Response { status, content_type, extra_headers, .. } = *response;
         let (body_bytes, second) = (body.len(), now.wall_us.div_euclid(1_000_000));
         let facts = HeadFacts {
             status,
@@ -215,7 +215,7 @@ mod tests {
     fn encoded(response: Response, answers_head: bool, persistence: Persistence) -> String {
         let mut out = Vec::new();
         let mut encoder = Encoder::default();
-        encoder.encode(&mut out, response, b"{}\n", answers_head, persistence, NOW);
+        encoder.encode(&mut out, &response, b"{}\n", answers_head, persistence, NOW);
         String::from_utf8(out).unwrap()
     }
 
@@ -258,7 +258,7 @@ mod tests {
         let append = |encoder: &mut Encoder, case: usize| {
             let (response, body, answers_head, persistence, now) = cases[case];
             let mut out = Vec::new();
-            encoder.encode(&mut out, response, body, answers_head, persistence, now);
+            encoder.encode(&mut out, &response, body, answers_head, persistence, now);
             out
         };
         let alone = |case| append(&mut Encoder::default(), case);
@@ -278,12 +278,12 @@ mod tests {
         let extra_headers = "\r\nA: b";
         let ok = Response { extra_headers, ..Response::ok(TEXT, 0) };
         let no_content = Response { status: Status::NoContent, ..ok };
-        encoder.encode(&mut out, no_content, b"", false, Persistence::Open, NOW);
+        encoder.encode(&mut out, &no_content, b"", false, Persistence::Open, NOW);
         let head = "HTTP/1.1 204 No Content\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nA: b\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&out), head);
         out.clear();
         let bare = Response { extra_headers: "", ..no_content };
-        encoder.encode(&mut out, bare, b"", true, Persistence::Close, NOW);
+        encoder.encode(&mut out, &bare, b"", true, Persistence::Close, NOW);
         assert!(out.ends_with(b"49:37 GMT\r\nConnection: close\r\n\r\n"));
     }
 
@@ -291,12 +291,12 @@ mod tests {
     fn a_head_whose_body_was_not_made_has_no_length() {
         let mut out = Vec::new();
         let ok = Response::ok("image/svg+xml", 0);
-        Encoder::default().encode(&mut out, ok, b"", true, Persistence::Open, NOW);
+        Encoder::default().encode(&mut out, &ok, b"", true, Persistence::Open, NOW);
         let text = String::from_utf8(out).unwrap();
         assert!(text.ends_with("\r\nContent-Type: image/svg+xml\r\n\r\n"), "{text}");
         let known = Response { field: Some(Field::ContentLength(7)), ..ok };
         let mut out = Vec::new();
-        Encoder::default().encode(&mut out, known, b"", true, Persistence::Open, NOW);
+        Encoder::default().encode(&mut out, &known, b"", true, Persistence::Open, NOW);
         let text = String::from_utf8(out).unwrap();
         assert!(text.ends_with("svg+xml\r\nContent-Length: 7\r\n\r\n"), "{text}");
     }

@@ -329,7 +329,7 @@ impl<H: Handler> Exchange<H> {
             sent.body_mut().extend_from_slice(posted.as_deref().unwrap_or(body));
         }
         let ended = clock.now();
-        handler.request_answered(response, since.mono_ns);
+        handler.request_answered(&response, since.mono_ns);
         handler.turn_ended(began.mono_ns, ended.mono_ns);
         drop(guard);
         match of.last {
