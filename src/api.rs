@@ -1,9 +1,10 @@
 //! The HTTP API: decisions over the islands below, without a socket or a thread.
 //!
 //! [`service`] is the handler of a core. It finds the [`route`] of a request, checks its [`query`],
-//! and lets [`ingest`], [`analyze`], [`lookup`], [`health`], [`scrape`], [`debug`], [`profile`],
-//! [`openapi`] or [`index`] answer from the [`state`] that all cores share. Work that would hold up
-//! a core becomes one of the [`jobs`]. [`cors`] permits pages in browsers to read answers.
+//! and lets [`ingest`], [`analyze`], [`stats`], [`lookup`], [`health`], [`scrape`], [`debug`],
+//! [`profile`], [`openapi`] or [`index`] answer from the [`state`] that all cores share. Work that
+//! would hold up a core becomes one of the [`jobs`]. A [`sampler`] reads the counters each second.
+//! [`cors`] permits pages in browsers to read answers.
 
 pub mod analyze;
 mod apply;
@@ -21,13 +22,18 @@ pub mod json;
 pub mod lookup;
 pub mod meter;
 mod metrics;
+mod number_parameter;
 pub mod openapi;
+pub mod problems;
 pub mod profile;
 pub mod query;
 mod report;
 pub mod route;
+pub mod sampler;
+pub mod samples;
 pub mod scrape;
 pub mod service;
 pub mod state;
+pub mod stats;
 pub mod store_observer;
 mod warn;

@@ -6,10 +6,13 @@
 //! Each kind of job has a lane, and the lanes of a thread take turns: of two hundred scrapes that
 //! wait, one is served before the next look-up. A job that has waited for longer than
 //! `--request-timeout` is answered so instead. A panic costs the job that it happened in.
+//!
+//! The first thread also takes a sample each second, between two jobs.
 
 mod profiler;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -20,7 +23,7 @@ use crossbeam::channel::{
 use crate::api::jobs::{Execution, Job, JobError, JobQueue, Lane};
 use crate::limits::JOBS_QUEUED_MAX;
 use crate::telemetry::log;
-use percore::clock::Clock;
+use percore::clock::{Clock, Now};
 use profiler::{ProfilerQueue, ProfilerStop, ProfilerThread, profiler};
 
 /// The cores' ends of the queues of jobs.
@@ -82,22 +85,30 @@ pub struct Control {
 type ControlThread = (JoinHandle<()>, Receiver<()>);
 
 impl Control {
-    /// Starts the threads. Look-ups have their own if the store is remote.
+    /// Starts the threads. Look-ups have their own if the store is remote. `sample` is called once
+    /// a second.
     ///
     /// # Errors
     ///
     /// The system grants no thread.
-    pub fn start(jobs: JobReceivers, store_is_remote: bool, clock: Clock) -> io::Result<Self> {
+    pub fn start(
+        jobs: JobReceivers,
+        store_is_remote: bool,
+        clock: Clock,
+        sample: Sample,
+    ) -> io::Result<Self> {
         let JobReceivers { lookup, others, profiler } = jobs;
         let (stop, stopped) = channel::bounded::<()>(0);
-        let start = |name: &str, lanes: Vec<Receiver<Job>>| {
+        let start = |name: &str, lanes: Vec<Receiver<Job>>, timer: SampleTimer| {
             let stopped = stopped.clone();
-            spawn(name, move || run(&lanes, &stopped, clock))
+            spawn(name, move || run(&lanes, &stopped, clock, timer))
         };
+        let timer = SampleTimer::new(sample);
         let mut threads = if store_is_remote {
-            vec![start("control", others.into())?, start("lookup", vec![lookup])?]
+            let lookup = start("lookup", vec![lookup], SampleTimer::NEVER)?;
+            vec![start("control", others.into(), timer)?, lookup]
         } else {
-            vec![start("control", [lookup].into_iter().chain(others).collect())?]
+            vec![start("control", [lookup].into_iter().chain(others).collect(), timer)?]
         };
         let (profiler_stop, stopped) = profiler.stop_switch();
         threads.push(spawn("profiles", move || profiler.run(&stopped, clock))?);
@@ -140,9 +151,49 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<ControlT
     thread::Builder::new().name(name.to_owned()).spawn(run).map(|thread| (thread, ended))
 }
 
+/// The function that takes a sample.
+pub type Sample = Box<dyn FnMut(Now) + Send>;
+
+/// The timer of samples, at each whole second of the monotonic clock.
+struct SampleTimer {
+    sample: Option<Sample>,
+    /// The second of the last sample.
+    last: u64,
+}
+
+impl SampleTimer {
+    /// The timer of a thread that takes none.
+    const NEVER: Self = Self { sample: None, last: 0 };
+
+    const fn new(sample: Sample) -> Self {
+        Self { sample: Some(sample), last: 0 }
+    }
+
+    /// Returns the time until the next sample; `None` if there is none.
+    fn pause(&self, now: Now) -> Option<Duration> {
+        let due_ns = (self.last + 1).saturating_mul(SECOND_NS);
+        self.sample.as_ref().map(|_| Duration::from_nanos(due_ns.saturating_sub(now.mono_ns)))
+    }
+
+    /// Takes a sample if one is due. After a panic in it, further ones are taken all the same.
+    fn sample_if_due(&mut self, now: Now) {
+        let second = now.mono_ns / SECOND_NS;
+        let Some(sample) = self.sample.as_mut().filter(|_| second > self.last) else {
+            return;
+        };
+        self.last = second;
+        if catch_unwind(AssertUnwindSafe(|| sample(now))).is_err() {
+            log::error!("a panic ended the sample of this second");
+        }
+    }
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
 /// Runs the jobs of lanes in turns until the end, from each lane the oldest that is not overdue.
-fn run(lanes: &[Receiver<Job>], stopped: &Receiver<()>, mut clock: Clock) {
-    while wait(lanes, stopped) {
+fn run(lanes: &[Receiver<Job>], stopped: &Receiver<()>, mut clock: Clock, mut timer: SampleTimer) {
+    while wait(lanes, stopped, timer.pause(clock.now())) {
+        timer.sample_if_due(clock.now());
         for lane in lanes {
             loop {
                 let job = match lane.try_recv() {
@@ -167,14 +218,23 @@ fn run(lanes: &[Receiver<Job>], stopped: &Receiver<()>, mut clock: Clock) {
     }
 }
 
-/// Waits for a job. Returns false at the end of the server, when no answer is waited for any more.
-fn wait(lanes: &[Receiver<Job>], stopped: &Receiver<()>) -> bool {
+/// Waits for a job, at most for `pause`. Returns false at the end of the server, when no answer is
+/// waited for any more.
+fn wait(lanes: &[Receiver<Job>], stopped: &Receiver<()>, pause: Option<Duration>) -> bool {
     let mut select = Select::new();
     select.recv(stopped);
     for lane in lanes {
         select.recv(lane);
     }
-    select.ready();
+    match pause {
+        // Both outcomes lead to a look at what is there.
+        Some(pause) => {
+            let _ = select.ready_timeout(pause);
+        }
+        None => {
+            select.ready();
+        }
+    }
     // Nothing is ever sent on it.
     stopped.try_recv() == Err(TryRecvError::Empty)
 }

@@ -25,7 +25,7 @@ pub struct Resources {
     descriptors: u64,
     /// The memory of the machine or, if that is less, of the control group; unknown outside of
     /// Linux.
-    memory_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
 }
 
 impl Resources {

@@ -8,6 +8,8 @@ use crate::analytics::{Analytics, AnalyticsSettings};
 use crate::api::cors::Cors;
 use crate::api::openapi::Description;
 use crate::api::route::{LABELS, NAMES};
+use crate::api::sampler::sample;
+use crate::api::samples::Samples;
 use crate::api::service::Service;
 use crate::api::state::{Settings, State};
 use crate::api::store_observer::StoreObserver;
@@ -108,14 +110,17 @@ impl Server {
             latency: Arc::new(Latency::new(workers, NAMES.len())),
             flushes,
             busy_ratios: BusyRatios::new(clock.now()),
+            samples: Samples::new(clock.now()),
             exposition: Exposition::default(),
             description: Description::new(schema),
             jobs: queue,
             cors: config.cors_origin.as_ref().map(Cors::new),
-            settings: settings(config, schema, workers, connections_max),
+            settings: settings(config, schema, &resources),
         });
-        let control =
-            Control::start(jobs, state.store.is_remote(), clock).map_err(StartError::System)?;
+        let sampled = Arc::clone(&state);
+        let sample = Box::new(move |now| sample(&sampled, now));
+        let control = Control::start(jobs, state.store.is_remote(), clock, sample)
+            .map_err(StartError::System)?;
         let engine_config = EngineConfig {
             placement: resources.placement.clone(),
             limits: ConnectionLimits {
@@ -160,7 +165,7 @@ impl Server {
         );
         log::info!(
             kind = stats.kind,
-            at = config.redis_url.as_ref().map_or("this process".to_owned(), ToString::to_string),
+            at = self.state.settings.store_at,
             capacity_bytes = stats.capacity_bytes,
             ttl = %HumanDuration(config.store_ttl),
             "store"
@@ -314,22 +319,21 @@ fn schema(config: &Config) -> &'static Schema {
     Schema::leak(fields, [device_names, timestamp_names, device_tags])
 }
 
-fn settings(
-    config: &Config,
-    schema: &'static Schema,
-    cores: usize,
-    connections_max: usize,
-) -> Settings {
+fn settings(config: &Config, schema: &'static Schema, resources: &Resources) -> Settings {
+    let store_at = config.redis_url.as_ref().map_or("this process".to_owned(), ToString::to_string);
     Settings {
         schema,
         instance: config.instance.clone(),
-        cores,
+        cores: resources.workers,
         body_bytes_max: config.body_bytes_max,
         store_ttl_ms: i64::try_from(config.store_ttl.as_millis()).unwrap_or(i64::MAX),
         ingest_token: config.ingest_token.clone(),
         admin_token: config.admin_token.clone(),
         devices_max: config.devices_max,
-        connections_max,
+        connections_max: resources.connections_max,
+        memory_limit_bytes: resources.memory_bytes,
+        store_at,
+        store_rejects: config.store_overflow == Overflow::Reject,
         request_timeout_ns: nanoseconds(config.request_timeout),
     }
 }

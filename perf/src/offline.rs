@@ -5,6 +5,7 @@ use corepulse::analytics::{Analytics, AnalyticsSettings};
 use corepulse::api::jobs::{Execution, Job, JobError, JobQueue, Lane};
 use corepulse::api::openapi::Description;
 use corepulse::api::route::{LABELS, NAMES};
+use corepulse::api::samples::Samples;
 use corepulse::api::service::Service;
 use corepulse::api::state::{Settings, State};
 use corepulse::metric::id_hash::IdHasher;
@@ -97,6 +98,7 @@ impl SharedState {
             latency: Arc::new(Latency::new(cores, NAMES.len())),
             flushes: Arc::new(Latency::new(1, 1)),
             busy_ratios: BusyRatios::new(Now::default()),
+            samples: Samples::new(Now::default()),
             exposition: Exposition::default(),
             description: Description::new(schema),
             cors: None,
@@ -183,6 +185,9 @@ fn settings(schema: &'static Schema, cores: usize, body_bytes_max: usize) -> Set
         admin_token: None,
         devices_max: 100_000,
         connections_max: 1000,
+        memory_limit_bytes: None,
+        store_at: String::new(),
+        store_rejects: false,
         request_timeout_ns: u64::MAX,
     }
 }

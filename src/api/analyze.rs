@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::jobs::Lane;
-use super::json::{Number, Text, append_line};
+use super::json::{Number, Text, append_line, live};
 use super::state::State;
 use crate::analytics::anomaly::Anomaly;
 use crate::analytics::summary::{FieldSummary, SeriesSummary};
@@ -16,7 +16,7 @@ use percore::clock::Now;
 use percore::http::handler::{Context, Reply};
 use percore::http::problem::problem;
 use percore::http::request::Request;
-use percore::http::response::{JSON, Response};
+use percore::http::response::Response;
 use percore::http::status::Status;
 
 /// Answers with the analytics of the instance, or of the device that `?device_id=` names.
@@ -37,7 +37,7 @@ pub fn answer(
             Some(id) if device(id, state, execution.now, body) => {}
             Some(_) => return unknown_device(body, route),
         }
-        Response::ok(JSON, route)
+        live(route)
     })
 }
 

@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use sonic_rs::RawNumber;
 
+use percore::http::response::{Field, JSON, Response};
+
 /// A number in its shortest decimal form that reads back the same, or `null` where there is none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Number(pub Option<f64>);
@@ -51,6 +53,12 @@ impl<T: fmt::Display> Serialize for Text<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
+}
+
+/// Returns the head of an answer that is out of date when the next event comes, so that no cache
+/// keeps it.
+pub const fn live(route: usize) -> Response {
+    Response { field: Some(Field::CacheControl("no-store")), ..Response::ok(JSON, route) }
 }
 
 /// Appends the JSON of a value, and a newline for those who read it in a terminal.

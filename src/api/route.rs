@@ -18,6 +18,8 @@ pub enum Route<'a> {
     Scrape,
     /// `/analyze`
     Analyze,
+    /// `/stats`
+    Stats,
     /// `/health`
     Health,
     /// `/ready`
@@ -69,7 +71,7 @@ pub enum ProfileFormat {
 pub const REFUSED: usize = 0;
 
 /// The values of the label `route`, in the order of [`Route::index`].
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "refused",
     "/",
     "/metrics",
@@ -87,6 +89,7 @@ pub const NAMES: [&str; 18] = [
     "/write",
     "/api/v2/write",
     "/ping",
+    "/stats",
     "unknown",
 ];
 
@@ -111,6 +114,7 @@ const POSSIBLE: [&[u16]; NAMES.len()] = [
     &[200, 204, 400, 401, 405, 413, 415, 503],
     &[200, 204, 400, 401, 405, 413, 415, 503],
     &[200, 204, 405, 503],
+    &[200, 400, 405, 500, 503],
     // 200 answers `OPTIONS *`.
     &[200, 404, 503],
 ];
@@ -127,6 +131,7 @@ impl<'a> Route<'a> {
             "/health" => Self::Health,
             "/ready" => Self::Ready,
             "/analyze" => Self::Analyze,
+            "/stats" => Self::Stats,
             "/metrics/prometheus" => Self::Scrape,
             "/" => Self::Index,
             "/openapi.json" => Self::OpenApi,
@@ -165,7 +170,8 @@ impl<'a> Route<'a> {
             Self::Write(InfluxApi::V1) => 14,
             Self::Write(InfluxApi::V2) => 15,
             Self::Ping => 16,
-            Self::Unknown => 17,
+            Self::Stats => 17,
+            Self::Unknown => 18,
         }
     }
 
@@ -186,6 +192,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Health | Self::Ready | Self::Write(_) | Self::Ping | Self::Unknown => None,
             Self::Analyze => Some(&["device_id"]),
+            Self::Stats => Some(&["history"]),
             Self::Debug(DebugPage::Latency) => Some(&["route"]),
             Self::Profile(_) => Some(&["seconds"]),
             _ => Some(&[]),
@@ -246,6 +253,7 @@ mod tests {
             ("/write", "/write"),
             ("/api/v2/write", "/api/v2/write"),
             ("/ping", "/ping"),
+            ("/stats", "/stats"),
             ("/x", "unknown"),
         ] {
             assert_eq!(NAMES[Route::of(path).index()], name);

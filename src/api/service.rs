@@ -11,7 +11,7 @@ use super::ingest_error::IngestError;
 use super::meter::Meter;
 use super::route::{NAMES, REFUSED, Route};
 use super::state::State;
-use super::{analyze, debug, health, index, lookup, profile, query, scrape};
+use super::{analyze, debug, health, index, lookup, profile, query, scrape, stats};
 use percore::clock::Now;
 use percore::http::handler::{self, Context, Handler, Reply, retry_after};
 use percore::http::peer::Peer;
@@ -116,6 +116,7 @@ impl Service {
             Route::Index => index::answer(body, index),
             Route::OpenApi => state.description.answer(request.method, body, index),
             Route::Analyze => return analyze::answer(request, state, context, body, index),
+            Route::Stats => return stats::answer(request, state, context, body, index),
             Route::Scrape => return scrape::answer(request, state, context, body, index),
             Route::Lookup(_) if !is_authorized(&request.headers, state) => {
                 IngestError::Unauthorized.answer(body, index)

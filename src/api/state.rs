@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::cors::Cors;
 use super::jobs::{Execution, Job, JobQueue, Lane};
 use super::openapi::Description;
+use super::samples::Samples;
 use crate::analytics::Analytics;
 use crate::config::Secret;
 use crate::metric::id_hash::IdHasher;
@@ -33,6 +34,8 @@ pub struct State {
     pub flushes: Arc<Latency>,
     /// The share of time that each core is busy.
     pub busy_ratios: BusyRatios,
+    /// The samples that are taken once a second.
+    pub samples: Samples,
     /// The writer of the exposition for Prometheus.
     pub exposition: Exposition,
     /// The queues of the control threads.
@@ -91,6 +94,12 @@ pub struct Settings {
     pub devices_max: usize,
     /// The number of connections that may be open.
     pub connections_max: usize,
+    /// The memory of the machine or, if less, of the control group, if it is known.
+    pub memory_limit_bytes: Option<u64>,
+    /// The address of the store, for people.
+    pub store_at: String,
+    /// True if requests are refused when the queue of the store is full.
+    pub store_rejects: bool,
     /// `--request-timeout`, which bounds the wait of a job for its thread.
     pub request_timeout_ns: u64,
 }

@@ -83,7 +83,7 @@ fn lanes_take_turns() {
     let (stop, stopped) = channel::bounded(0);
     thread::scope(|scope| {
         let lanes = [lookup, analyze, scrape, debug];
-        scope.spawn(move || run(&lanes, &stopped, Clock::start()));
+        scope.spawn(move || run(&lanes, &stopped, Clock::start(), SampleTimer::NEVER));
         let order: Vec<u64> = (0..9).map(|_| client.answer().0).collect();
         assert_eq!(order, [200, 100, 0, 201, 101, 1, 202, 102, 2]);
         let rest: Vec<u64> = (0..94).map(|_| client.answer().0).collect();
@@ -113,7 +113,7 @@ fn a_job_that_has_waited_for_too_long_is_answered_so_and_takes_no_turn() {
     }
     let (stop, stopped) = channel::bounded(0);
     thread::scope(|scope| {
-        scope.spawn(move || run(&[scrape, lookup], &stopped, Clock::start()));
+        scope.spawn(move || run(&[scrape, lookup], &stopped, Clock::start(), SampleTimer::NEVER));
         for number in [0, 1] {
             let (found, status, body) = client.answer();
             assert_eq!((found, status), (number, Status::ServiceUnavailable));
@@ -142,12 +142,59 @@ fn a_panic_costs_one_job() {
     // The thread ends when its lane is empty and has no sender any more.
     drop(queue);
     let (_stop, stopped) = channel::bounded(0);
-    run(&[scrape], &stopped, Clock::start());
+    run(&[scrape], &stopped, Clock::start(), SampleTimer::NEVER);
     let answers: Vec<_> = (0..3).map(|_| client.answer()).collect();
     assert_eq!([0, 2].map(|at| answers[at].1), [Status::Ok; 2]);
     let (number, status, body) = &answers[1];
     assert_eq!((*number, *status), (1, Status::InternalServerError));
     assert!(body.starts_with('{') && body.contains("made a mistake"), "{body}");
+}
+
+#[test]
+fn a_sample_is_taken_each_second_whatever_the_others_do() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&taken);
+    let mut timer = SampleTimer::new(Box::new(move |_| {
+        assert_ne!(counter.fetch_add(1, Ordering::Relaxed), 1, "as is meant");
+    }));
+    let at = |mono_ms: u64| Now { mono_ns: mono_ms * 1_000_000, wall_us: 0 };
+    let pause = |timer: &SampleTimer, ms| timer.pause(at(ms)).map(|pause| pause.as_millis());
+    assert_eq!(pause(&timer, 250), Some(750));
+    for (ms, samples, next_ms) in
+        // The second one panics. One that is late is taken once, and does not put off the next.
+        [
+            (999, 0, 1),
+            (1000, 1, 1000),
+            (2300, 2, 700),
+            (2999, 2, 1),
+            (5900, 3, 100),
+            (6000, 4, 1000),
+        ]
+    {
+        timer.sample_if_due(at(ms));
+        let found = (taken.load(Ordering::Relaxed), pause(&timer, ms));
+        assert_eq!(found, (samples, Some(next_ms)), "at {ms}");
+    }
+    let mut never = SampleTimer::NEVER;
+    never.sample_if_due(at(5000));
+    assert_eq!(never.pause(at(5000)), None);
+}
+
+/// The thread waits for jobs, of which none come.
+#[test]
+fn samples_are_taken_while_nobody_asks_for_anything() {
+    let (_queue, JobReceivers { others: [_, scrape, _], .. }) = job_queues();
+    let (taken, samples) = mpsc::channel();
+    let timer = SampleTimer::new(Box::new(move |now: Now| {
+        let _ = taken.send(now.mono_ns);
+    }));
+    let (stop, stopped) = channel::bounded(0);
+    thread::scope(|scope| {
+        scope.spawn(move || run(&[scrape], &stopped, Clock::start(), timer));
+        let times = [(); 2].map(|()| samples.recv_timeout(Duration::from_secs(10)).unwrap());
+        assert!(times[0] >= SECOND_NS && times[1] >= 2 * SECOND_NS, "{times:?}");
+        drop(stop);
+    });
 }
 
 #[test]

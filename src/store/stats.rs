@@ -21,3 +21,10 @@ pub struct Stats {
     /// Connections to a remote store made again after one was lost.
     pub reconnects: u64,
 }
+
+impl Stats {
+    /// Returns the share of the queue that is used, 0 to 1; 0 of a store without a queue.
+    pub fn queue_share(&self) -> f64 {
+        self.pending_bytes as f64 / self.capacity_bytes.max(1) as f64
+    }
+}

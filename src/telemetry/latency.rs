@@ -138,6 +138,20 @@ impl Latency {
         }
     }
 
+    /// Returns the durations of some routes on all cores, as one. Each lock is held for the copy of
+    /// one histogram, and not at all for those of routes without requests.
+    pub fn merged_of(&self, routes: &[usize]) -> Durations {
+        let mut merged = Durations::default();
+        for core in self.cores.iter() {
+            for &route in routes {
+                if let Some(durations) = core.lock().get(route).filter(|own| own.count() > 0) {
+                    merged.merge(durations);
+                }
+            }
+        }
+        merged
+    }
+
     /// Merges the durations of all cores by route. Each lock is held for the copy of one histogram.
     pub fn merged(&self) -> Vec<Durations> {
         let mut merged = vec![Durations::default(); self.routes];
@@ -210,6 +224,22 @@ impl Durations {
             // Both have the same bounds, so nothing is out of range.
             let _ = sum.add(histogram);
         }
+    }
+
+    /// Returns the number of requests.
+    pub fn count(&self) -> u64 {
+        self.histogram.as_ref().map_or(0, Histogram::len)
+    }
+
+    /// Returns what was recorded after an earlier copy of these durations was made.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut later = self.clone();
+        later.sum_ns = later.sum_ns.saturating_sub(earlier.sum_ns);
+        if let (Some(later), Some(earlier)) = (&mut later.histogram, &earlier.histogram) {
+            // A histogram only grows, so each of its cells is at least what it was.
+            let _ = later.subtract(earlier);
+        }
+        later
     }
 
     /// Sorts the durations into the fixed buckets. A cell of the histogram is sorted by its middle,

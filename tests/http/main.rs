@@ -23,4 +23,5 @@ mod in_process;
 mod line_protocol;
 mod openapi;
 mod scraping;
+mod stats;
 mod turns;

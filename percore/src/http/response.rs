@@ -41,6 +41,8 @@ pub enum Field {
     ContentLength(usize),
     /// A file to be saved, and its name (RFC 6266).
     ContentDisposition(&'static str),
+    /// For how long a cache may keep the answer (RFC 9111, section 5.2.2).
+    CacheControl(&'static str),
 }
 
 /// The request fields by which [`Field::Negotiated`] is chosen.
@@ -197,6 +199,7 @@ fn encode_field(out: &mut Vec<u8>, field: Field) {
         Field::WwwAuthenticate(challenge) => ("\r\nWWW-Authenticate: ", challenge),
         Field::ContentLength(bytes) => ("\r\nContent-Length: ", digits.format(bytes)),
         Field::ContentDisposition(how) => ("\r\nContent-Disposition: ", how),
+        Field::CacheControl(how) => ("\r\nCache-Control: ", how),
         Field::Negotiated { gzipped: false } => ("\r\nVary: ", NEGOTIATED_BY),
         Field::Negotiated { gzipped: true } => {
             ("\r\nContent-Encoding: gzip\r\nVary: ", NEGOTIATED_BY)
@@ -309,6 +312,7 @@ mod tests {
             (Field::RetryAfter(3), "Retry-After: 3"),
             (Field::WwwAuthenticate("Bearer"), "WWW-Authenticate: Bearer"),
             (Field::ContentDisposition("attachment"), "Content-Disposition: attachment"),
+            (Field::CacheControl("no-store"), "Cache-Control: no-store"),
             (Field::Negotiated { gzipped: false }, "Vary: Accept, Accept-Encoding"),
             (
                 Field::Negotiated { gzipped: true },

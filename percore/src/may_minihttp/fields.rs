@@ -29,6 +29,7 @@ impl Fields {
                 Field::RetryAfter(seconds) => format!("Retry-After: {seconds}"),
                 Field::WwwAuthenticate(challenge) => format!("WWW-Authenticate: {challenge}"),
                 Field::ContentDisposition(how) => format!("Content-Disposition: {how}"),
+                Field::CacheControl(how) => format!("Cache-Control: {how}"),
                 Field::Negotiated { .. } => format!("Vary: {NEGOTIATED_BY}"),
                 // `may_minihttp` writes one of its own, and two would be a fault.
                 Field::ContentLength(_) => String::new(),
