@@ -11,7 +11,8 @@
 //! is the ring buffer of one series, `slots` the memory of all series, `series` scores events,
 //! `device_index` finds devices by id, `expiry` schedules the sweep of silent devices,
 //! `device_quota` limits their number, `shard` joins all of these, [`recent`] orders the last
-//! events of all cores, and [`summary`] is the result.
+//! events of all cores, and [`summary`] is the result. [`directory`] lists devices, by a
+//! [`ranking`].
 
 pub mod anomaly;
 mod anomaly_records;
@@ -19,10 +20,12 @@ mod counts;
 mod device;
 mod device_index;
 mod device_quota;
+pub mod directory;
 mod expiry;
 mod field_state;
 pub mod moments;
 mod optional_fields;
+pub mod ranking;
 pub mod recent;
 mod running_sums;
 mod series;

@@ -1,10 +1,10 @@
 //! The HTTP API: decisions over the islands below, without a socket or a thread.
 //!
 //! [`service`] is the handler of a core. It finds the [`route`] of a request, checks its [`query`],
-//! and lets [`ingest`], [`analyze`], [`stats`], [`lookup`], [`health`], [`scrape`], [`debug`],
-//! [`profile`], [`openapi`] or [`index`] answer from the [`state`] that all cores share. Work that
-//! would hold up a core becomes one of the [`jobs`]. A [`sampler`] reads the counters each second.
-//! [`cors`] permits pages in browsers to read answers.
+//! and lets [`ingest`], [`analyze`], [`devices`], [`stats`], [`lookup`], [`health`], [`scrape`],
+//! [`debug`], [`profile`], [`openapi`] or [`index`] answer from the [`state`] that all cores share.
+//! Work that would hold up a core becomes one of the [`jobs`]. A [`sampler`] reads all counters once
+//! a second. [`cors`] permits pages in browsers to read answers.
 
 pub mod analyze;
 mod apply;
@@ -12,6 +12,8 @@ pub mod authorization;
 mod content_headers;
 pub mod cors;
 pub mod debug;
+mod device_query;
+pub mod devices;
 pub mod health;
 pub mod index;
 mod influx;
@@ -27,6 +29,7 @@ pub mod openapi;
 pub mod problems;
 pub mod profile;
 pub mod query;
+pub mod ranking_cache;
 mod report;
 pub mod route;
 pub mod sampler;

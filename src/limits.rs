@@ -187,6 +187,15 @@ pub const SEGMENTS_PER_CORE_MIN: usize = 16;
 /// together: the longest wait of another core or a scrape.
 pub const EVENTS_PER_HOLD: usize = 8;
 
+/// Slots of devices that a list looks at under one hold of a shard's lock.
+pub const DEVICES_PER_HOLD: u32 = 32;
+
+/// Devices of one page of a list.
+pub const DEVICES_LISTED_MAX: usize = 1_000;
+
+/// Devices of a page where the request does not say.
+pub const DEVICES_LISTED_DEFAULT: usize = 100;
+
 /// Events that a core scores and appends to the memory store under one hold of its ring's lock: a
 /// look-up from another core waits at most for these.
 pub const RECORDS_PER_HOLD: usize = 8;

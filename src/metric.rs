@@ -11,7 +11,7 @@
 pub mod batch;
 pub mod csv;
 pub mod decode;
-mod device_id;
+pub mod device_id;
 pub mod event;
 mod event_builder;
 mod event_writer;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::analytics::{Analytics, AnalyticsSettings};
 use crate::api::cors::Cors;
 use crate::api::openapi::Description;
+use crate::api::ranking_cache::RankingCache;
 use crate::api::route::{LABELS, NAMES};
 use crate::api::sampler::sample;
 use crate::api::samples::Samples;
@@ -111,6 +112,7 @@ impl Server {
             flushes,
             busy_ratios: BusyRatios::new(clock.now()),
             samples: Samples::new(clock.now()),
+            rankings: RankingCache::default(),
             exposition: Exposition::default(),
             description: Description::new(schema),
             jobs: queue,
@@ -328,6 +330,7 @@ fn settings(config: &Config, schema: &'static Schema, resources: &Resources) -> 
         body_bytes_max: config.body_bytes_max,
         store_ttl_ms: i64::try_from(config.store_ttl.as_millis()).unwrap_or(i64::MAX),
         ingest_token: config.ingest_token.clone(),
+        read_token: config.read_token.clone(),
         admin_token: config.admin_token.clone(),
         devices_max: config.devices_max,
         connections_max: resources.connections_max,

@@ -4,6 +4,7 @@
 use corepulse::analytics::{Analytics, AnalyticsSettings};
 use corepulse::api::jobs::{Execution, Job, JobError, JobQueue, Lane};
 use corepulse::api::openapi::Description;
+use corepulse::api::ranking_cache::RankingCache;
 use corepulse::api::route::{LABELS, NAMES};
 use corepulse::api::samples::Samples;
 use corepulse::api::service::Service;
@@ -99,6 +100,7 @@ impl SharedState {
             flushes: Arc::new(Latency::new(1, 1)),
             busy_ratios: BusyRatios::new(Now::default()),
             samples: Samples::new(Now::default()),
+            rankings: RankingCache::default(),
             exposition: Exposition::default(),
             description: Description::new(schema),
             cors: None,
@@ -182,6 +184,7 @@ fn settings(schema: &'static Schema, cores: usize, body_bytes_max: usize) -> Set
         body_bytes_max,
         store_ttl_ms: i64::try_from(TTL_MS).unwrap_or(i64::MAX),
         ingest_token: None,
+        read_token: None,
         admin_token: None,
         devices_max: 100_000,
         connections_max: 1000,

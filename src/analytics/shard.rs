@@ -3,6 +3,8 @@
 //! A device is found by its borrowed id and owns a slot. Slots are reused. Counts belong to the
 //! shard, so they do not fall when a device expires. Events of known devices do not allocate.
 
+mod devices;
+
 use super::anomaly::{FoundPoint, Point, RecentAnomaly};
 use super::anomaly_records::{AnomalyRecords, Arrival, Receipt};
 use super::counts::Carries;
@@ -327,14 +329,7 @@ impl Shard {
         if self.expiry.is_expired(device.seen_ns, now_ns) {
             return None;
         }
-        for (at, field) in fields.iter_mut().enumerate().take(row.states.len()) {
-            field.fill(&device.window, &row, at);
-        }
-        for (field, row) in self.optional.of(slot) {
-            if let Some(field) = fields.get_mut(field) {
-                field.fill(&row.record.window, &row, 0);
-            }
-        }
+        self.fill_fields(slot, &row, fields);
         let [accepted, points, episodes] = device.counts.totals(slot, &self.carries);
         recent.extend(self.anomalies.log.recent(slot, device.newest_anomaly, points));
         Some(DeviceSnapshot {

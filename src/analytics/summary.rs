@@ -214,6 +214,13 @@ impl FieldSnapshot {
         }
     }
 
+    /// Empties it, and keeps its memory.
+    pub(super) fn clear(&mut self) {
+        let mut values = std::mem::take(&mut self.values);
+        values.clear();
+        *self = Self { values, ..Self::new(0) };
+    }
+
     /// Copies the field of this place among those of the row.
     pub(super) fn fill<T>(&mut self, window: &Window, row: &Slot<'_, T>, place: usize) {
         let fields = row.states.len();
@@ -251,7 +258,7 @@ impl FieldSnapshot {
     }
 
     /// Returns the summary; `None` without a value.
-    fn summary(&self) -> Option<FieldSummary> {
+    pub(super) fn summary(&self) -> Option<FieldSummary> {
         let (values, _) = self.values.as_chunks();
         let Moments { mean: [rolling_average], stddev: [stddev] } = Moments::of(values)?;
         let last = self.newest?;

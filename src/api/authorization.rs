@@ -3,15 +3,45 @@
 use base64ct::{Base64, Encoding};
 use constant_time_eq::constant_time_eq;
 
+use super::route::{Reads, Route};
 use super::state::State;
 use crate::config::Secret;
 use percore::http::headers::{HeaderName, Headers};
+use percore::http::problem::problem;
+use percore::http::response::{Field, Response};
+use percore::http::status::Status;
 
-/// Returns true if a request may read and write metrics.
+/// Returns true if a request may write metrics.
 #[inline]
 #[must_use]
 pub fn is_authorized(headers: &Headers<'_>, state: &State) -> bool {
     state.settings.ingest_token.as_ref().is_none_or(|token| has_token(headers, token))
+}
+
+/// Returns true if a request may have the answer of a route that only reads.
+///
+/// What is made of metrics needs the read token, if there is one. A metric itself needs one of the
+/// two tokens that there are: who may write it knows it anyway, and has always been able to look it
+/// up with the ingest token.
+#[must_use]
+pub fn may_read(route: Route<'_>, headers: &Headers<'_>, state: &State) -> bool {
+    let [ingest, read] = [&state.settings.ingest_token, &state.settings.read_token];
+    let has = |token: &Option<Secret>| token.as_ref().is_some_and(|it| has_token(headers, it));
+    match route.reads() {
+        Some(Reads::Metric) => (ingest.is_none() && read.is_none()) || has(ingest) || has(read),
+        Some(Reads::Analytics) => read.is_none() || has(read),
+        None => true,
+    }
+}
+
+/// Answers a request that has none of the tokens that its route needs.
+pub fn unauthorized(route: Route<'_>, body: &mut Vec<u8>) -> Response {
+    let detail = match route.reads() {
+        Some(Reads::Metric) => "Authorization: expected Bearer and the ingest or the read token",
+        _ => "Authorization: expected Bearer and the read token",
+    };
+    let field = Some(Field::WwwAuthenticate("Bearer"));
+    problem(body, Status::Unauthorized, detail, field, route.index())
 }
 
 /// Returns true if a request carries the token. The time of the comparison depends on the length of

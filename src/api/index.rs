@@ -7,13 +7,17 @@ use crate::limits::{PROFILE_SECONDS_DEFAULT, PROFILE_SECONDS_MAX};
 use percore::http::response::{JSON, Response};
 
 /// Paths with their purposes.
-const LINKS: [(&str, &str); 16] = [
+const LINKS: [(&str, &str); 17] = [
     ("/metrics", "POST device metrics: an object, an array of objects, or NDJSON"),
     ("/write", "POST InfluxDB's line protocol, as clients of version 1 do; ?precision="),
     ("/api/v2/write", "POST the same, as clients of version 2 do"),
     ("/ping", "GET no content, as clients of InfluxDB ask whether it serves"),
     ("/metrics/{key}", "GET a stored metric by <timestamp> or <device_id>:<timestamp>"),
     ("/analyze", "GET rolling averages, z-scores and anomalies; ?device_id= for one device"),
+    (
+        "/devices",
+        "GET the devices; ?limit=, after=, prefix=, sort=id|last_seen|anomalies|z, field=",
+    ),
     ("/stats", "GET the state of this server: rates, latency, problems; ?history= with seconds"),
     ("/metrics/prometheus", "GET this server's own metrics, for Prometheus"),
     ("/health", "GET whether the process serves"),

@@ -20,6 +20,8 @@ pub enum Route<'a> {
     Analyze,
     /// `/stats`
     Stats,
+    /// `/devices`
+    Devices,
     /// `/health`
     Health,
     /// `/ready`
@@ -36,6 +38,15 @@ pub enum Route<'a> {
     Profile(ProfileFormat),
     /// Any other path.
     Unknown,
+}
+
+/// The kinds of data that are read with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// A metric as it was sent.
+    Metric,
+    /// The state of the server, and what it makes of metrics.
+    Analytics,
 }
 
 /// The APIs of InfluxDB in which metrics are written. They differ in the form of errors.
@@ -71,7 +82,7 @@ pub enum ProfileFormat {
 pub const REFUSED: usize = 0;
 
 /// The values of the label `route`, in the order of [`Route::index`].
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "refused",
     "/",
     "/metrics",
@@ -90,6 +101,7 @@ pub const NAMES: [&str; 19] = [
     "/api/v2/write",
     "/ping",
     "/stats",
+    "/devices",
     "unknown",
 ];
 
@@ -102,7 +114,7 @@ const POSSIBLE: [&[u16]; NAMES.len()] = [
     &[200, 202, 400, 401, 405, 413, 415, 503],
     &[200, 400, 401, 404, 405, 500, 503],
     &[200, 400, 405, 500, 503],
-    &[200, 400, 404, 405, 500, 503],
+    &[200, 400, 401, 404, 405, 500, 503],
     &[200, 405],
     &[200, 405, 503],
     &[200, 400, 405, 503],
@@ -114,7 +126,8 @@ const POSSIBLE: [&[u16]; NAMES.len()] = [
     &[200, 204, 400, 401, 405, 413, 415, 503],
     &[200, 204, 400, 401, 405, 413, 415, 503],
     &[200, 204, 405, 503],
-    &[200, 400, 405, 500, 503],
+    &[200, 400, 401, 405, 500, 503],
+    &[200, 400, 401, 405, 500, 503],
     // 200 answers `OPTIONS *`.
     &[200, 404, 503],
 ];
@@ -132,6 +145,7 @@ impl<'a> Route<'a> {
             "/ready" => Self::Ready,
             "/analyze" => Self::Analyze,
             "/stats" => Self::Stats,
+            "/devices" => Self::Devices,
             "/metrics/prometheus" => Self::Scrape,
             "/" => Self::Index,
             "/openapi.json" => Self::OpenApi,
@@ -171,7 +185,8 @@ impl<'a> Route<'a> {
             Self::Write(InfluxApi::V2) => 15,
             Self::Ping => 16,
             Self::Stats => 17,
-            Self::Unknown => 18,
+            Self::Devices => 18,
+            Self::Unknown => 19,
         }
     }
 
@@ -193,9 +208,19 @@ impl<'a> Route<'a> {
             Self::Health | Self::Ready | Self::Write(_) | Self::Ping | Self::Unknown => None,
             Self::Analyze => Some(&["device_id"]),
             Self::Stats => Some(&["history"]),
+            Self::Devices => Some(&["limit", "after", "prefix", "sort", "field"]),
             Self::Debug(DebugPage::Latency) => Some(&["route"]),
             Self::Profile(_) => Some(&["seconds"]),
             _ => Some(&[]),
+        }
+    }
+
+    /// Returns the kind of data that it reads, if that may need a token.
+    pub const fn reads(self) -> Option<Reads> {
+        match self {
+            Self::Lookup(_) => Some(Reads::Metric),
+            Self::Analyze | Self::Devices | Self::Stats => Some(Reads::Analytics),
+            _ => None,
         }
     }
 
@@ -254,6 +279,7 @@ mod tests {
             ("/api/v2/write", "/api/v2/write"),
             ("/ping", "/ping"),
             ("/stats", "/stats"),
+            ("/devices", "/devices"),
             ("/x", "unknown"),
         ] {
             assert_eq!(NAMES[Route::of(path).index()], name);

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::authorization::is_authorized;
+use super::authorization::{may_read, unauthorized};
 use super::content_headers::ContentHeaders;
 use super::cors::Cors;
 use super::ingest::Ingest;
@@ -11,7 +11,7 @@ use super::ingest_error::IngestError;
 use super::meter::Meter;
 use super::route::{NAMES, REFUSED, Route};
 use super::state::State;
-use super::{analyze, debug, health, index, lookup, profile, query, scrape, stats};
+use super::{analyze, debug, devices, health, index, lookup, profile, query, scrape, stats};
 use percore::clock::Now;
 use percore::http::handler::{self, Context, Handler, Reply, retry_after};
 use percore::http::peer::Peer;
@@ -115,12 +115,11 @@ impl Service {
             Route::Ready => health::ready(context.draining, body, index),
             Route::Index => index::answer(body, index),
             Route::OpenApi => state.description.answer(request.method, body, index),
+            _ if !may_read(route, &request.headers, state) => unauthorized(route, body),
             Route::Analyze => return analyze::answer(request, state, context, body, index),
+            Route::Devices => return devices::answer(request, state, context, body, index),
             Route::Stats => return stats::answer(request, state, context, body, index),
             Route::Scrape => return scrape::answer(request, state, context, body, index),
-            Route::Lookup(_) if !is_authorized(&request.headers, state) => {
-                IngestError::Unauthorized.answer(body, index)
-            }
             Route::Lookup(key) => return lookup::answer(key, state, context, body, index),
             Route::Debug(_) | Route::Profile(_)
                 if !debug::is_permitted(request, context, state) =>
@@ -215,9 +214,7 @@ fn check_head(
     match route {
         Route::Ingest => Ingest::check_head(&head.headers, state, context, body, index),
         Route::Write(api) => Ingest::check_write_head(head, api, state, context, body, index),
-        Route::Lookup(_) if !is_authorized(&head.headers, state) => {
-            Some(IngestError::Unauthorized.answer(body, index))
-        }
+        _ if !may_read(route, &head.headers, state) => Some(unauthorized(route, body)),
         Route::Debug(_) | Route::Profile(_) if !debug::is_permitted(head, context, state) => {
             Some(debug::forbidden(body, index))
         }

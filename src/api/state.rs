@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::cors::Cors;
 use super::jobs::{Execution, Job, JobQueue, Lane};
 use super::openapi::Description;
+use super::ranking_cache::RankingCache;
 use super::samples::Samples;
 use crate::analytics::Analytics;
 use crate::config::Secret;
@@ -36,6 +37,8 @@ pub struct State {
     pub busy_ratios: BusyRatios,
     /// The samples that are taken once a second.
     pub samples: Samples,
+    /// The lists of devices that pollers share.
+    pub rankings: RankingCache,
     /// The writer of the exposition for Prometheus.
     pub exposition: Exposition,
     /// The queues of the control threads.
@@ -88,6 +91,8 @@ pub struct Settings {
     pub store_ttl_ms: i64,
     /// The token of ingestion and look-ups.
     pub ingest_token: Option<Secret>,
+    /// The token of answers about metrics.
+    pub read_token: Option<Secret>,
     /// The token of `/debug/pprof/`.
     pub admin_token: Option<Secret>,
     /// `--max-devices`.

@@ -174,6 +174,10 @@ flags! {
     /// better as a variable
     ingest_token: Option<Secret>, "ingest-token" TOKEN, Token;
 
+    /// Token that GET of /analyze, /devices, /stats and /metrics/{key} asks for; /metrics/{key}
+    /// takes the ingest token as well
+    read_token: Option<Secret>, "read-token" TOKEN, Token;
+
     /// Bearer token of /debug/pprof/, which only this machine may ask for without it
     admin_token: Option<Secret>, "admin-token" TOKEN, Token;
 

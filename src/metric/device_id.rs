@@ -7,7 +7,8 @@ use crate::metric::word::{EACH_BYTE, byte_at, word_at};
 
 /// Returns true if these bytes are a device id.
 #[inline(always)]
-pub(super) fn is_device_id(bytes: &[u8]) -> bool {
+#[must_use]
+pub fn is_device_id(bytes: &[u8]) -> bool {
     if let 8..=16 = bytes.len()
         && let Some(first) = bytes.first_chunk::<8>()
         && let Some(last) = bytes.last_chunk::<8>()

@@ -18,6 +18,7 @@ mod csv;
 mod deadlines;
 mod debug_pages;
 mod debug_profiles;
+mod devices;
 mod greedy_clients;
 mod in_process;
 mod line_protocol;

@@ -33,6 +33,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("drain-delay", "0s"),
     ("drain-timeout", "20s"),
     ("ingest-token", "(not set)"),
+    ("read-token", "(not set)"),
     ("admin-token", "(not set)"),
     ("cors-origin", "(not set)"),
     ("log-format", "text"),

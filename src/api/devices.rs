@@ -1,0 +1,130 @@
+//! `GET /devices`: a page of the devices that this instance holds.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use super::device_query::{self, Cursor};
+use super::jobs::Lane;
+use super::json::{Number, Text, append_line, live};
+use super::state::State;
+use crate::analytics::directory::DeviceState;
+use crate::analytics::ranking::{RankBy, RankQuery};
+use crate::analytics::summary::FieldSummary;
+use crate::metric::timestamp::Rfc3339;
+use crate::schema::Schema;
+use percore::clock::Now;
+use percore::http::handler::{Context, Reply};
+use percore::http::problem::problem;
+use percore::http::request::Request;
+use percore::http::status::Status;
+
+/// Answers with the page of devices that the query asks for.
+pub fn answer(
+    request: &Request<'_>,
+    state: &Arc<State>,
+    context: &Context<'_>,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Reply {
+    let query = match device_query::read(request, state.settings.schema) {
+        Ok(query) => query,
+        Err(error) => return Reply::Now(problem(body, Status::BadRequest, error, None, route)),
+    };
+    state.submit(Lane::Analyze, context, body, route, move |state, execution, body| {
+        write_page(state, &query, execution.now, body);
+        live(route)
+    })
+}
+
+/// Writes a page. The order is that of the ranking, which may be some seconds old; the figures are
+/// of this moment, and the devices of the page are ordered by them.
+fn write_page(state: &State, query: &RankQuery, now: Now, body: &mut Vec<u8>) {
+    let make = || state.analytics.ranking(query, now);
+    let ranking = state.rankings.find_or_make(query, now, make);
+    let ids = ranking.ranks.iter().map(|rank| &*rank.id);
+    let mut devices = state.analytics.states(ids, now);
+    // Of equal keys the order by id stays.
+    devices.sort_by_key(|device| Reverse(device.key(query.by)));
+    let last = ranking.ranks.last().filter(|_| !ranking.is_last);
+    let next = last.map(|rank| Text(Cursor(query.by, rank)));
+    let schema = state.settings.schema;
+    let devices = devices.iter().map(|device| Device::new(device, query.by, schema, now));
+    append_line(body, &Page { devices: devices.collect(), next, total: ranking.total });
+}
+
+/// Returns the time on the wall clock at which a device was seen.
+pub(super) fn last_seen(seen_ns: u64, now: Now) -> Text<Rfc3339> {
+    let ago_us = i64::try_from(now.mono_ns.saturating_sub(seen_ns) / 1000).unwrap_or(i64::MAX);
+    Text(Rfc3339(now.wall_us.saturating_sub(ago_us) / 1000))
+}
+
+/// The members of the answer, in their order.
+#[derive(Serialize)]
+struct Page<'a> {
+    devices: Vec<Device<'a>>,
+    next: Option<Text<Cursor<'a>>>,
+    total: u64,
+}
+
+#[derive(Serialize)]
+struct Device<'a> {
+    id: &'a str,
+    last_seen: Text<Rfc3339>,
+    anomalous: bool,
+    points: u64,
+    episodes: u64,
+    accepted: u64,
+    z: Number,
+    fields: Fields<'a>,
+}
+
+/// The fields that a device has sent, as members with their names.
+struct Fields<'a>(&'static Schema, &'a [Option<FieldSummary>]);
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(schema, summaries) = self;
+        let fields = schema.fields().iter().zip(*summaries);
+        let sent = fields.filter_map(|(field, summary)| Some((field.name(), summary.as_ref()?)));
+        serializer.collect_map(sent.map(|(name, summary)| (name, Field::from(summary))))
+    }
+}
+
+#[derive(Serialize)]
+struct Field {
+    last: Number,
+    rolling_average: Number,
+    stddev: Number,
+    z_score: Number,
+    anomaly: bool,
+}
+
+impl<'a> Device<'a> {
+    fn new(device: &'a DeviceState, by: RankBy, schema: &'static Schema, now: Now) -> Self {
+        let field = if let RankBy::Score(field) = by { field } else { None };
+        Self {
+            id: &device.id,
+            last_seen: last_seen(device.seen_ns, now),
+            anomalous: device.is_anomalous(),
+            points: device.points,
+            episodes: device.episodes,
+            accepted: device.accepted,
+            z: Number(device.score(field)),
+            fields: Fields(schema, &device.fields),
+        }
+    }
+}
+
+impl From<&FieldSummary> for Field {
+    fn from(summary: &FieldSummary) -> Self {
+        Self {
+            last: Number(Some(summary.last)),
+            rolling_average: Number(Some(summary.rolling_average)),
+            stddev: Number(Some(summary.stddev)),
+            z_score: Number(summary.z_score),
+            anomaly: summary.anomaly,
+        }
+    }
+}
