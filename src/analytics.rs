@@ -12,14 +12,16 @@
 //! `device_index` finds devices by id, `expiry` schedules the sweep of silent devices,
 //! `device_quota` limits their number, `shard` joins all of these, [`recent`] orders the last
 //! events of all cores, and [`summary`] is the result. [`directory`] lists devices, by a
-//! [`ranking`].
+//! [`ranking`], and [`anomaly_journal`] the anomalies of all shards.
 
 pub mod anomaly;
+pub mod anomaly_journal;
 mod anomaly_records;
 mod counts;
 mod device;
 mod device_index;
 mod device_quota;
+pub mod device_values;
 pub mod directory;
 mod expiry;
 mod field_state;
@@ -80,6 +82,7 @@ pub struct Analytics {
     quota: CachePadded<DeviceQuota>,
     shards: Box<[CachePadded<Mutex<Shard>>]>,
     cores: PerCore<CoreState>,
+    journal: Mutex<anomaly_journal::Journal>,
 }
 
 /// The published state of one receiving core. Only the core itself counts here.
@@ -120,6 +123,7 @@ impl Analytics {
             quota: CachePadded::new(DeviceQuota::new(settings.devices_max, settings.device_ttl_ns)),
             shards: (0..cores).map(|_| CachePadded::new(Mutex::new(shard(&ids)))).collect(),
             cores: PerCore::new(cores, core),
+            journal: Mutex::new(anomaly_journal::Journal::new(cores)),
             ids,
         }
     }

@@ -1,17 +1,19 @@
 //! The HTTP API: decisions over the islands below, without a socket or a thread.
 //!
 //! [`service`] is the handler of a core. It finds the [`route`] of a request, checks its [`query`],
-//! and lets [`ingest`], [`analyze`], [`devices`], [`stats`], [`lookup`], [`health`], [`scrape`],
-//! [`debug`], [`profile`], [`openapi`] or [`index`] answer from the [`state`] that all cores share.
-//! Work that would hold up a core becomes one of the [`jobs`]. A [`sampler`] reads all counters once
-//! a second. [`cors`] permits pages in browsers to read answers.
+//! and lets [`ingest`], [`analyze`], [`devices`], [`device`], [`anomalies`], [`stats`], [`lookup`],
+//! [`health`], [`scrape`], [`debug`], [`profile`], [`openapi`] or [`index`] answer from the
+//! [`state`] that all cores share. Work that would hold up a core becomes one of the [`jobs`]. A
+//! [`sampler`] reads all counters each second. [`cors`] permits pages in browsers to read answers.
 
 pub mod analyze;
+pub mod anomalies;
 mod apply;
 pub mod authorization;
 mod content_headers;
 pub mod cors;
 pub mod debug;
+pub mod device;
 mod device_query;
 pub mod devices;
 pub mod health;
@@ -26,6 +28,7 @@ pub mod meter;
 mod metrics;
 mod number_parameter;
 pub mod openapi;
+mod path_segment;
 pub mod problems;
 pub mod profile;
 pub mod query;

@@ -84,7 +84,7 @@ pub const WINDOW_JUMP_BYTES: usize = 8;
 
 /// Bytes of a device with an id of up to 22 bytes, in addition to its fields; a longer id adds its
 /// length. Memory is allocated for 64 devices at a time.
-pub const DEVICE_BYTES: usize = 100;
+pub const DEVICE_BYTES: usize = 108;
 
 /// Bytes of a required field of a device, in addition to its values.
 pub const REQUIRED_FIELD_BYTES: usize = 28;
@@ -187,6 +187,22 @@ pub const SEGMENTS_PER_CORE_MIN: usize = 16;
 /// together: the longest wait of another core or a scrape.
 pub const EVENTS_PER_HOLD: usize = 8;
 
+/// Anomalies that are copied under one hold of a shard's lock.
+pub const ANOMALIES_PER_HOLD: usize = 32;
+
+/// Anomalies that are kept in the order of all shards, once somebody asks for them.
+pub const ANOMALY_JOURNAL_ENTRIES: usize = 1_024;
+
+/// Anomalies of one answer.
+pub const ANOMALIES_LISTED_MAX: usize = 1_000;
+
+/// Anomalies of one answer where the request does not say.
+pub const ANOMALIES_LISTED_DEFAULT: usize = 100;
+
+/// Anomalies of a device that are marked in the values of its windows: as many as a window of fifty
+/// events of two fields can have.
+pub const MARKED_ANOMALIES_MAX: usize = 100;
+
 /// Slots of devices that a list looks at under one hold of a shard's lock.
 pub const DEVICES_PER_HOLD: u32 = 32;
 
@@ -246,6 +262,9 @@ const _: () =
 // A stored metric fits into a reply.
 const _: () = assert!(RECORD_BYTES_MAX < STORE_REPLY_BYTES_MAX);
 const _: () = assert!(FIELDS_MAX <= u16::BITS as usize);
+// A page of anomalies comes from the journal.
+const _: () = assert!(ANOMALIES_LISTED_MAX <= ANOMALY_JOURNAL_ENTRIES);
+const _: () = assert!(ANOMALY_JOURNAL_ENTRIES <= ANOMALY_LOG_ENTRIES);
 // A core's first microsecond after the clock's is not too far ahead of it.
 const _: () = assert!((WORKERS_MAX as u64) < ASSIGNED_LEAD_US_MAX);
 // A record's lengths are kept in 16 bits, and any record fits into a block.

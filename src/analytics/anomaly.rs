@@ -141,11 +141,45 @@ impl RecentAnomalies {
     }
 }
 
+/// The device of an anomaly: its slot, and the tag of its id, by which it is known that the slot has
+/// not been given to another one since.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    point: Point,
-    slot: u32,
+pub(super) struct Owner {
+    pub(super) slot: u32,
+    pub(super) tag: u32,
+}
+
+/// An anomaly in the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) point: Point,
+    pub(super) owner: Owner,
+    /// The time in ticks, for the order of several shards.
+    pub(super) tick: u32,
     previous: u32,
+}
+
+/// Returns the time in ticks of some 17 ms, which wrap around after two years.
+pub(super) const fn tick(mono_ns: u64) -> u32 {
+    (mono_ns >> 24) as u32
+}
+
+/// The id of an anomaly's device, copied under the lock.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OwnerId {
+    /// No device.
+    Anonymous,
+    /// A device that is held: the bytes of its id.
+    Held(usize, [u8; limits::DEVICE_ID_BYTES_MAX]),
+    /// A device that was forgotten since.
+    Forgotten,
+}
+
+/// An anomaly on its way from a log into the journal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drained {
+    pub(super) entry: Entry,
+    pub(super) owner: OwnerId,
 }
 
 /// The last anomalies of a shard, linked by device.
@@ -167,9 +201,9 @@ impl AnomalyLog {
 
     /// Adds an anomaly of the device in a slot, whose newest so far is `previous` (any number if it
     /// has none). Returns the number of the new one.
-    pub(super) fn push(&mut self, slot: u32, previous: u32, point: Point) -> u32 {
+    pub(super) fn push(&mut self, owner: Owner, previous: u32, point: Point, mono_ns: u64) -> u32 {
         let number = self.next;
-        let entry = Entry { point, slot, previous };
+        let entry = Entry { point, owner, tick: tick(mono_ns), previous };
         match self.entries.get_mut(index_of(number)) {
             Some(oldest) => *oldest = entry,
             None => self.entries.push(entry),
@@ -178,9 +212,9 @@ impl AnomalyLog {
         number
     }
 
-    /// Returns the anomalies of the device in a slot that are still in the log, newest first, at
-    /// most [`limits::RECENT_ANOMALIES_MAX`]. The device has had so many `points` and no more: the
-    /// others of its slot belong to devices before it.
+    /// Returns the anomalies of the device in a slot that are still in the log, newest first. The
+    /// device has had so many `points` and no more: the others of its slot belong to devices before
+    /// it.
     pub(super) fn recent(
         &self,
         slot: u32,
@@ -198,14 +232,31 @@ impl AnomalyLog {
                 return None;
             }
             let entry = self.entries.get(index_of(number))?;
-            if entry.slot != slot {
+            if entry.owner.slot != slot {
                 return None;
             }
             number = entry.previous;
             age_before = age;
             Some(entry.point)
         })
-        .take(count.min(limits::RECENT_ANOMALIES_MAX))
+        .take(count)
+    }
+
+    /// Returns the number of the next anomaly.
+    pub(super) const fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// Returns the number of anomalies in the log.
+    pub(super) const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns the anomaly of this number; `None` if it is not in the log any more.
+    pub(super) fn entry(&self, number: u32) -> Option<&Entry> {
+        let age = self.next.wrapping_sub(number) as usize;
+        let is_here = (1..=self.entries.len()).contains(&age);
+        self.entries.get(index_of(number)).filter(|_| is_here)
     }
 
     /// Returns the number of entries for which memory is allocated.
@@ -263,7 +314,12 @@ mod tests {
                 }
                 for _ in 0..count {
                     let value = all.len() as f64;
-                    newest[slot] = log.push(slot as u32, newest[slot], point(value));
+                    newest[slot] = log.push(
+                        Owner { slot: slot as u32, tag: 0 },
+                        newest[slot],
+                        point(value),
+                        0,
+                    );
                     points[slot] += 1;
                     all.push((slot, value));
                 }
@@ -272,7 +328,7 @@ mod tests {
                     let expected: Vec<f64> = all[kept..].iter().rev()
                         .filter(|a| a.0 == slot).map(|a| a.1).take(20).collect();
                     let found = log.recent(slot as u32, newest[slot], points[slot]);
-                    let found: Vec<f64> = found.map(|point| point.value).collect();
+                    let found: Vec<f64> = found.take(20).map(|point| point.value).collect();
                     prop_assert_eq!(found, expected);
                 }
             }

@@ -1,6 +1,6 @@
 //! The anomalies of a shard: its counts, its last ones, and the log of its devices.
 
-use super::anomaly::{AnomalyLog, FoundPoint, Point, RecentAnomalies, RecentAnomaly};
+use super::anomaly::{AnomalyLog, FoundPoint, Owner, Point, RecentAnomalies, RecentAnomaly};
 use super::device::Device;
 use super::recent::OrderKey;
 use super::series::Anomalous;
@@ -25,6 +25,8 @@ pub(super) struct Arrival<'a> {
     /// Its index in the request.
     pub(super) index: u32,
     pub(super) slot: u32,
+    /// The tag of its device.
+    pub(super) tag: u32,
     pub(super) receipt: Receipt,
 }
 
@@ -64,7 +66,8 @@ impl AnomalyRecords {
         anomalous: &Anomalous<N>,
         points: &mut Vec<FoundPoint>,
     ) {
-        let Arrival { event, index, slot, receipt: Receipt { now, core, received } } = *arrival;
+        let Arrival { event, index, slot, tag, receipt: Receipt { now, core, received } } =
+            *arrival;
         let Anomalous { z, moments, .. } = anomalous;
         for at in (0..N).filter(|at| anomalous.fields >> at & 1 == 1) {
             let pick = |all: &[f64]| all.get(at).copied().unwrap_or_default();
@@ -81,7 +84,9 @@ impl AnomalyRecords {
             };
             let episodes = u64::from(anomalous.opened >> at & 1);
             device.last_minute.record(now.mono_ns);
-            device.newest_anomaly = self.log.push(slot, device.newest_anomaly, point);
+            let owner = Owner { slot, tag };
+            let previous = device.newest_anomaly;
+            device.newest_anomaly = self.log.push(owner, previous, point, now.mono_ns);
             let number = received + u64::from(index);
             let sequence = number * FIELDS_MAX as u64 + field.index() as u64;
             let order = OrderKey { mono_ns: now.mono_ns, core, sequence };

@@ -9,11 +9,14 @@ use super::window::Window;
 use crate::limits;
 use percore::clock::Now;
 
-/// A device: its id, the time of its last event, its counts, and the window of its required fields.
+/// A device: its id, the time and the timestamp of its last event, its counts, and the window of
+/// its required fields.
 #[derive(Clone, Debug)]
 pub(super) struct Device {
     pub(super) id: DeviceId,
     pub(super) seen_ns: u64,
+    /// The timestamp of the last event, as its key has it.
+    pub(super) timestamp: u64,
     pub(super) newest_anomaly: u32,
     pub(super) last_minute: SlidingCounter<6>,
     pub(super) counts: Counts,
@@ -21,9 +24,10 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// Marks that the device was seen at this time.
+    /// Marks that the device was seen at this time, with an event of this timestamp.
     #[inline(always)]
-    pub(super) fn see(&mut self, now: Now) {
+    pub(super) fn see(&mut self, now: Now, timestamp: u64) {
+        self.timestamp = timestamp;
         // Cores read the clock before they take the lock, so the time may be an earlier one.
         self.seen_ns = self.seen_ns.max(now.mono_ns);
     }
@@ -40,6 +44,7 @@ impl Device {
         Self {
             id,
             seen_ns,
+            timestamp: 0,
             newest_anomaly: 0,
             last_minute: SlidingCounter::new(),
             counts: Counts::NONE,

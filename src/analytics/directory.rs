@@ -5,10 +5,13 @@
 //! are compared, and of few devices copied; the ranking itself is kept outside.
 
 use super::Analytics;
+use super::device_values::{self, DeviceValues, FieldValues};
 use super::ranking::{RankBy, RankQuery, Ranking, TopRanks, score_key};
 use super::shard::Shard;
-use super::summary::{FieldSnapshot, FieldSummary};
-use crate::limits::{DEVICE_ID_BYTES_MAX, DEVICES_PER_HOLD};
+use super::summary::{self, FieldSnapshot, FieldSummary, SeriesSummary};
+use crate::limits::{
+    DEVICE_ID_BYTES_MAX, DEVICES_PER_HOLD, MARKED_ANOMALIES_MAX, RECENT_ANOMALIES_MAX,
+};
 use crate::schema::Field;
 use percore::clock::Now;
 use percore::sync::{Mutex, MutexGuard};
@@ -56,6 +59,17 @@ impl DeviceState {
     }
 }
 
+/// All that is known of one device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceDetail {
+    /// The summary.
+    pub summary: SeriesSummary,
+    /// The time of its last event on the monotonic clock.
+    pub seen_ns: u64,
+    /// The values of its windows.
+    pub values: DeviceValues,
+}
+
 /// The devices of one step that may belong to the page, copied under the lock.
 struct Candidates {
     keys: Vec<(u64, usize)>,
@@ -99,6 +113,37 @@ impl Analytics {
             rank_shard(shard, query.by, now, &mut top, &mut candidates);
         }
         top.finish()
+    }
+
+    /// Returns all that is known of one device; `None` if it is unknown or has expired.
+    pub fn detail(&self, id: &str, now: Now) -> Option<DeviceDetail> {
+        let key = self.device_key(id.as_bytes());
+        let shard = self.shards.get(key.hash.shard(self.shards.len()))?;
+        let fields = self.rules.schema.fields().iter();
+        let mut snapshots: Vec<_> =
+            fields.clone().map(|_| FieldSnapshot::new(self.rules.window)).collect();
+        let mut values: Vec<_> = fields.map(|_| FieldValues::new(self.rules.window)).collect();
+        let mut recent = Vec::with_capacity(RECENT_ANOMALIES_MAX);
+        let mut points = Vec::with_capacity(MARKED_ANOMALIES_MAX);
+        // Under one lock, so that all of it is of the same moment.
+        let (copy, seen_ns) = {
+            let shard = shard.lock();
+            let copy = shard.snapshot(key, now.mono_ns, &mut snapshots, &mut recent)?;
+            (copy, shard.copy_values(key, &mut values, &mut points)?)
+        };
+        Some(DeviceDetail {
+            summary: summary::of_device(&self.rules, id, &copy, &snapshots, recent),
+            seen_ns,
+            values: device_values::join(&self.rules, &values, &points),
+        })
+    }
+
+    /// Returns the timestamp of a device's last event, as its key has it; `None` if the device is
+    /// unknown or has expired.
+    pub fn newest_timestamp(&self, id: &str, now: Now) -> Option<u64> {
+        let key = self.device_key(id.as_bytes());
+        let shard = self.shards.get(key.hash.shard(self.shards.len()))?;
+        shard.lock().newest_timestamp(key, now.mono_ns)
     }
 
     /// Returns the states of devices, in the order of their ids; of those that are not held, none.
@@ -311,5 +356,43 @@ mod tests {
         assert!(devices > 900, "{devices}");
         assert_eq!((ranking.ranks.len(), ranking.total), (devices, devices as u64));
         assert_eq!(ranking.visited, devices as u64);
+    }
+
+    #[test]
+    fn a_device_is_known_with_its_values_and_its_newest_timestamp() {
+        let (analytics, ids) = analytics(2);
+        let mut sent: Vec<f64> = Vec::new();
+        for number in 0..9_u64 {
+            let value = if number == 6 { 1e5 } else { (number % 3) as f64 };
+            let (id, values) = ("d1", [value, 1.0]);
+            let event = Event {
+                device_id: Some(id.as_bytes()),
+                timestamp: 17 + number,
+                timestamp_ms: 1000 * i64::try_from(17 + number).unwrap(),
+                present: FieldSet::from_bits(3),
+                values: &values,
+                ..Event::default()
+            };
+            let arrived = Arrived { event, hash: ids.hash_of(&event), index: 0 };
+            analytics.writer(0, at(number), 1).apply(&[arrived], &mut Vec::new());
+            sent.push(value);
+        }
+        let detail = analytics.detail("d1", at(9)).unwrap();
+        assert_eq!(
+            (Some(&detail.summary), detail.seen_ns),
+            (analytics.device("d1", at(9)).as_ref(), 8)
+        );
+        assert_eq!(detail.values.timestamps_ms, [21_000, 22_000, 23_000, 24_000, 25_000]);
+        let cpu: Vec<_> = detail.values.fields[0].iter().map(|it| it.unwrap()).collect();
+        assert_eq!(cpu.iter().map(|it| it.value).collect::<Vec<_>>(), sent[4..]);
+        let marked: Vec<bool> = cpu.iter().map(|it| it.is_anomalous).collect();
+        assert_eq!(marked, [false, false, true, false, false]);
+        assert_eq!(cpu[2].z, Some(detail.summary.anomalies.recent[0].point.z));
+        assert_eq!(cpu[4].z, detail.summary.fields[0].unwrap().z_score);
+        assert_eq!(analytics.newest_timestamp("d1", at(9)), Some(25));
+        for (id, now) in [("d2", 9), ("d1", 9 + TTL_NS)] {
+            assert_eq!(analytics.newest_timestamp(id, at(now)), None);
+            assert_eq!(analytics.detail(id, at(now)), None);
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::series::{self, Rules};
 use super::slots::{NO_SLOT, Slots};
 use super::summary::{DeviceSnapshot, FieldSnapshot, PartialSummary};
 use super::window::Window;
-use crate::limits::{EVENTS_PER_HOLD, FIELDS_MAX};
+use crate::limits::{EVENTS_PER_HOLD, FIELDS_MAX, RECENT_ANOMALIES_MAX};
 use crate::metric::event::Event;
 use crate::metric::id_hash::{IdHash, IdHasher};
 
@@ -149,7 +149,7 @@ impl Shard {
             Some(_) => guess,
             None => ANONYMOUS,
         };
-        let arrival = Arrival { event, index: *index, slot, receipt };
+        let arrival = Arrival { event, index: *index, slot, tag: arrived.hash.tag(), receipt };
         // The usual number has a branch of its own, so that its code stands here.
         match self.required {
             2 => self.apply_required::<2>(&arrival, points)?,
@@ -172,7 +172,7 @@ impl Shard {
                     self.reset(arrival.slot);
                 }
                 let device = self.slots.record_mut(arrival.slot)?;
-                device.see(arrival.receipt.now);
+                device.see(arrival.receipt.now, arrival.event.timestamp);
                 device.counts.add_event(arrival.slot, &mut self.carries);
                 Some(())
             }
@@ -206,7 +206,7 @@ impl Shard {
             self.reset(arrival.slot);
             (device, row) = self.slots.write::<N>(arrival.slot)?;
         }
-        device.see(arrival.receipt.now);
+        device.see(arrival.receipt.now, arrival.event.timestamp);
         let (window, timestamp_ms) = (&mut device.window, arrival.event.timestamp_ms);
         let values = arrival.event.values.first_chunk()?;
         let anomalous = series::apply(&self.rules, window, &mut row, 0, values, timestamp_ms);
@@ -331,7 +331,8 @@ impl Shard {
         }
         self.fill_fields(slot, &row, fields);
         let [accepted, points, episodes] = device.counts.totals(slot, &self.carries);
-        recent.extend(self.anomalies.log.recent(slot, device.newest_anomaly, points));
+        let points_of = self.anomalies.log.recent(slot, device.newest_anomaly, points);
+        recent.extend(points_of.take(RECENT_ANOMALIES_MAX));
         Some(DeviceSnapshot {
             accepted,
             points,

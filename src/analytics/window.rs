@@ -86,6 +86,26 @@ impl Window {
         row.get(..self.count()).unwrap_or(row)
     }
 
+    /// Returns the places of the events in a row of `size` places, the oldest first.
+    pub(super) fn places(&self, size: usize) -> impl Iterator<Item = usize> {
+        let count = self.count().min(size);
+        let oldest = if count < size { 0 } else { self.next() };
+        (0..count).map(move |at| (oldest + at) % size)
+    }
+
+    /// Returns the timestamp of the event in a place, in milliseconds.
+    pub(super) fn timestamp_ms(
+        &self,
+        at: usize,
+        offsets: &[u32],
+        wide: Option<&[i64]>,
+    ) -> Option<i64> {
+        match wide {
+            Some(times) => times.get(at).copied(),
+            None => Some(self.base_ms() + i64::from(*offsets.get(at)?)),
+        }
+    }
+
     /// Returns the place of the newest event in a row of `size` places; `None` if there is none.
     pub(super) fn newest(&self, size: usize) -> Option<usize> {
         let last = self.count().min(size).checked_sub(1)?;
@@ -221,6 +241,12 @@ mod tests {
                 // Nothing is wide that need not be.
                 prop_assert_eq!(wide.len(), usize::from(span.1 - span.0 > OFFSET_MS_MAX));
                 prop_assert_eq!(window.newest(size).map(|at| values[at]), Some(value));
+                let in_order: Vec<_> = window
+                    .places(size)
+                    .map(|at| (values[at][0], window.timestamp_ms(at, &offsets, row_wide)))
+                    .collect();
+                let expected: Vec<_> = (first..=i).map(|i| (i as f64, Some(times[i]))).collect();
+                prop_assert_eq!(in_order, expected);
                 let mut held: Vec<f64> = window.values(&values).iter().map(|v| v[0]).collect();
                 held.sort_by(f64::total_cmp);
                 let expected: Vec<f64> = (first..=i).map(|i| i as f64).collect();

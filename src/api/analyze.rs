@@ -42,14 +42,14 @@ pub fn answer(
 }
 
 /// Answers for a device that is not held.
-fn unknown_device(body: &mut Vec<u8>, route: usize) -> Response {
+pub(super) fn unknown_device(body: &mut Vec<u8>, route: usize) -> Response {
     let detail = "device_id: this instance holds no device of that name";
     problem(body, Status::NotFound, detail, None, route)
 }
 
 /// The members of the answer, in their order.
 #[derive(Serialize)]
-struct Analysis<'a> {
+pub(super) struct Analysis<'a> {
     scope: &'static str,
     instance: &'a str,
     series: &'a str,
@@ -155,9 +155,18 @@ fn device(id: &str, state: &State, now: Now, body: &mut Vec<u8>) -> bool {
     let Some(summary) = state.analytics.device(id, now) else {
         return false;
     };
-    let totals = Totals { accepted: summary.accepted, rejected: None, devices: None };
-    append_line(body, &analysis(state, &format!("device:{id}"), &summary, totals, None));
+    append_line(body, &of_device(state, &format!("device:{id}"), &summary));
     true
+}
+
+/// Returns the analysis of a device, the series of which has this name.
+pub(super) fn of_device<'a>(
+    state: &'a State,
+    series: &'a str,
+    summary: &'a SeriesSummary,
+) -> Analysis<'a> {
+    let totals = Totals { accepted: summary.accepted, rejected: None, devices: None };
+    analysis(state, series, summary, totals, None)
 }
 
 fn analysis<'a>(

@@ -7,7 +7,7 @@ use crate::limits::{PROFILE_SECONDS_DEFAULT, PROFILE_SECONDS_MAX};
 use percore::http::response::{JSON, Response};
 
 /// Paths with their purposes.
-const LINKS: [(&str, &str); 17] = [
+const LINKS: [(&str, &str); 20] = [
     ("/metrics", "POST device metrics: an object, an array of objects, or NDJSON"),
     ("/write", "POST InfluxDB's line protocol, as clients of version 1 do; ?precision="),
     ("/api/v2/write", "POST the same, as clients of version 2 do"),
@@ -18,6 +18,9 @@ const LINKS: [(&str, &str); 17] = [
         "/devices",
         "GET the devices; ?limit=, after=, prefix=, sort=id|last_seen|anomalies|z, field=",
     ),
+    ("/devices/{id}", "GET all that is known of a device, with the values of its windows"),
+    ("/devices/{id}/latest", "GET the stored metric that a device sent last"),
+    ("/anomalies", "GET the last anomalies; ?since= with `next` of an answer for later ones"),
     ("/stats", "GET the state of this server: rates, latency, problems; ?history= with seconds"),
     ("/metrics/prometheus", "GET this server's own metrics, for Prometheus"),
     ("/health", "GET whether the process serves"),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
-
 use super::jobs::Lane;
+use super::path_segment::decode;
 use super::state::State;
 use crate::limits::LOOKUP_KEY_BYTES_MAX;
 use crate::metric::key::is_key;
 use crate::store::lookup::LookupResult;
+use percore::clock::Now;
 use percore::http::handler::{Context, Reply, retry_after};
 use percore::http::problem::problem;
 use percore::http::response::{JSON, Response};
@@ -26,27 +26,36 @@ pub fn answer(
         return Reply::Now(not_found(body, route));
     };
     state.submit(Lane::Lookup, context, body, route, move |state, execution, body| {
-        match state.store.lookup(&key, execution.now, body) {
-            LookupResult::Found => {
-                body.push(b'\n');
-                Response::ok(JSON, route)
-            }
-            LookupResult::Absent => not_found(body, route),
-            LookupResult::Unavailable => {
-                let detail = "store: Redis cannot be asked now";
-                let field = Some(retry_after());
-                problem(body, Status::ServiceUnavailable, detail, field, route)
-            }
-        }
+        look_up(&key, state, execution.now, body, route)
     })
+}
+
+/// Answers with the metric stored under a key, prefix included, once the store has said what it is.
+pub(super) fn look_up(
+    key: &[u8],
+    state: &State,
+    now: Now,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Response {
+    match state.store.lookup(key, now, body) {
+        LookupResult::Found => {
+            body.push(b'\n');
+            Response::ok(JSON, route)
+        }
+        LookupResult::Absent => not_found(body, route),
+        LookupResult::Unavailable => {
+            let detail = "store: Redis cannot be asked now";
+            let field = Some(retry_after());
+            problem(body, Status::ServiceUnavailable, detail, field, route)
+        }
+    }
 }
 
 /// Undoes the percent-encoding of a key; `None` if the result is no key, as that of a `%` without
 /// two hexadecimal digits is not.
 fn decode_key(encoded: &str) -> Option<Vec<u8>> {
-    // One byte more than the longest key tells that a key is too long.
-    let decoded = percent_decode_str(encoded).take(LOOKUP_KEY_BYTES_MAX + 1).collect::<Vec<_>>();
-    (decoded.len() <= LOOKUP_KEY_BYTES_MAX && is_key(&decoded)).then_some(decoded)
+    decode(encoded, LOOKUP_KEY_BYTES_MAX).filter(|key| is_key(key))
 }
 
 /// Answers for a key that no metric is stored under.

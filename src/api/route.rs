@@ -22,6 +22,12 @@ pub enum Route<'a> {
     Stats,
     /// `/devices`
     Devices,
+    /// `/devices/{id}`, with the id as it was sent, percent-encoded.
+    Device(&'a str),
+    /// `/devices/{id}/latest`
+    LatestMetric(&'a str),
+    /// `/anomalies`
+    Anomalies,
     /// `/health`
     Health,
     /// `/ready`
@@ -82,7 +88,7 @@ pub enum ProfileFormat {
 pub const REFUSED: usize = 0;
 
 /// The values of the label `route`, in the order of [`Route::index`].
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 23] = [
     "refused",
     "/",
     "/metrics",
@@ -102,6 +108,9 @@ pub const NAMES: [&str; 20] = [
     "/ping",
     "/stats",
     "/devices",
+    "/devices/{id}",
+    "/devices/{id}/latest",
+    "/anomalies",
     "unknown",
 ];
 
@@ -128,6 +137,9 @@ const POSSIBLE: [&[u16]; NAMES.len()] = [
     &[200, 204, 405, 503],
     &[200, 400, 401, 405, 500, 503],
     &[200, 400, 401, 405, 500, 503],
+    &[200, 400, 401, 404, 405, 500, 503],
+    &[200, 400, 401, 404, 405, 500, 503],
+    &[200, 400, 401, 405, 500, 503],
     // 200 answers `OPTIONS *`.
     &[200, 404, 503],
 ];
@@ -146,6 +158,7 @@ impl<'a> Route<'a> {
             "/analyze" => Self::Analyze,
             "/stats" => Self::Stats,
             "/devices" => Self::Devices,
+            "/anomalies" => Self::Anomalies,
             "/metrics/prometheus" => Self::Scrape,
             "/" => Self::Index,
             "/openapi.json" => Self::OpenApi,
@@ -158,10 +171,23 @@ impl<'a> Route<'a> {
             "/write" => Self::Write(InfluxApi::V1),
             "/api/v2/write" => Self::Write(InfluxApi::V2),
             "/ping" => Self::Ping,
-            _ => match path.strip_prefix("/metrics/") {
-                Some(key) if !key.is_empty() && !key.contains('/') => Self::Lookup(key),
-                _ => Self::Unknown,
-            },
+            _ => Self::of_segment(path).unwrap_or(Self::Unknown),
+        }
+    }
+
+    /// Returns the route of a path with a segment that names something.
+    fn of_segment(path: &'a str) -> Option<Self> {
+        let only = |segment: &'a str| {
+            let is_one = !segment.is_empty() && !segment.contains('/');
+            is_one.then_some(segment)
+        };
+        if let Some(key) = path.strip_prefix("/metrics/") {
+            return only(key).map(Self::Lookup);
+        }
+        let device = path.strip_prefix("/devices/")?;
+        match device.strip_suffix("/latest") {
+            Some(id) => only(id).map(Self::LatestMetric),
+            None => only(device).map(Self::Device),
         }
     }
 
@@ -186,7 +212,10 @@ impl<'a> Route<'a> {
             Self::Ping => 16,
             Self::Stats => 17,
             Self::Devices => 18,
-            Self::Unknown => 19,
+            Self::Device(_) => 19,
+            Self::LatestMetric(_) => 20,
+            Self::Anomalies => 21,
+            Self::Unknown => 22,
         }
     }
 
@@ -208,6 +237,7 @@ impl<'a> Route<'a> {
             Self::Health | Self::Ready | Self::Write(_) | Self::Ping | Self::Unknown => None,
             Self::Analyze => Some(&["device_id"]),
             Self::Stats => Some(&["history"]),
+            Self::Anomalies => Some(&["limit", "since"]),
             Self::Devices => Some(&["limit", "after", "prefix", "sort", "field"]),
             Self::Debug(DebugPage::Latency) => Some(&["route"]),
             Self::Profile(_) => Some(&["seconds"]),
@@ -218,8 +248,10 @@ impl<'a> Route<'a> {
     /// Returns the kind of data that it reads, if that may need a token.
     pub const fn reads(self) -> Option<Reads> {
         match self {
-            Self::Lookup(_) => Some(Reads::Metric),
-            Self::Analyze | Self::Devices | Self::Stats => Some(Reads::Analytics),
+            Self::Lookup(_) | Self::LatestMetric(_) => Some(Reads::Metric),
+            Self::Analyze | Self::Devices | Self::Device(_) | Self::Anomalies | Self::Stats => {
+                Some(Reads::Analytics)
+            }
             _ => None,
         }
     }
@@ -251,7 +283,10 @@ mod tests {
         assert_eq!(Route::of("/metrics/prometheus"), Route::Scrape);
         assert_eq!(Route::of("/metrics/d1:5"), Route::Lookup("d1:5"));
         assert_eq!(Route::of("/debug/pprof"), Route::of("/debug/pprof/"));
-        for unknown in ["", "*", "/metrics/", "/Metrics", "/metrics/a/b", "/analyze/", "//"] {
+        for unknown in ["", "*", "/metrics/", "/Metrics", "/metrics/a/b", "/analyze/", "//"]
+            .into_iter()
+            .chain(["/devices/", "/devices//latest", "/devices/a/b", "/devices/a/latest/"])
+        {
             assert_eq!(Route::of(unknown), Route::Unknown, "{unknown}");
         }
     }
@@ -280,6 +315,10 @@ mod tests {
             ("/ping", "/ping"),
             ("/stats", "/stats"),
             ("/devices", "/devices"),
+            ("/devices/d1", "/devices/{id}"),
+            ("/devices/latest", "/devices/{id}"),
+            ("/devices/d1/latest", "/devices/{id}/latest"),
+            ("/anomalies", "/anomalies"),
             ("/x", "unknown"),
         ] {
             assert_eq!(NAMES[Route::of(path).index()], name);

@@ -11,7 +11,10 @@ use super::ingest_error::IngestError;
 use super::meter::Meter;
 use super::route::{NAMES, REFUSED, Route};
 use super::state::State;
-use super::{analyze, debug, devices, health, index, lookup, profile, query, scrape, stats};
+use super::{
+    analyze, anomalies, debug, device, devices, health, index, lookup, profile, query, scrape,
+    stats,
+};
 use percore::clock::Now;
 use percore::http::handler::{self, Context, Handler, Reply, retry_after};
 use percore::http::peer::Peer;
@@ -118,6 +121,9 @@ impl Service {
             _ if !may_read(route, &request.headers, state) => unauthorized(route, body),
             Route::Analyze => return analyze::answer(request, state, context, body, index),
             Route::Devices => return devices::answer(request, state, context, body, index),
+            Route::Device(id) => return device::answer(id, state, context, body, index),
+            Route::LatestMetric(id) => return device::latest(id, state, context, body, index),
+            Route::Anomalies => return anomalies::answer(request, state, context, body, index),
             Route::Stats => return stats::answer(request, state, context, body, index),
             Route::Scrape => return scrape::answer(request, state, context, body, index),
             Route::Lookup(key) => return lookup::answer(key, state, context, body, index),

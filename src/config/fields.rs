@@ -9,9 +9,20 @@ use crate::schema::{FieldOptions, is_field_name};
 /// The members that answers and stored metrics have beside the fields.
 const RESERVED: [&str; 2] = ["timestamp", "device_id"];
 
-/// The members that the answers of `/analyze` have beside the fields.
-const ANALYSIS: [&str; 8] =
-    ["scope", "instance", "series", "cores", "window", "anomalies", "totals", "store"];
+/// The members that the answers of `/analyze` and `/devices/{id}` have beside the fields.
+const ANALYSIS: [&str; 11] = [
+    "scope",
+    "instance",
+    "series",
+    "cores",
+    "window",
+    "anomalies",
+    "totals",
+    "store",
+    "last_seen",
+    "values",
+    "timestamps",
+];
 
 /// The fields of a metric, each `name[?][=min..max][~deviation]`, with commas between them.
 pub(super) struct FieldList;

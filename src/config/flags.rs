@@ -174,8 +174,8 @@ flags! {
     /// better as a variable
     ingest_token: Option<Secret>, "ingest-token" TOKEN, Token;
 
-    /// Token that GET of /analyze, /devices, /stats and /metrics/{key} asks for; /metrics/{key}
-    /// takes the ingest token as well
+    /// Token that GET of /analyze, /devices, /anomalies, /stats and /metrics/{key} asks for; stored
+    /// metrics take the ingest token as well
     read_token: Option<Secret>, "read-token" TOKEN, Token;
 
     /// Bearer token of /debug/pprof/, which only this machine may ask for without it

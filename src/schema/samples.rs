@@ -20,6 +20,12 @@ pub(crate) fn three_optional() -> &'static Schema {
     schema_of(&["temperature", "humidity", "battery"].map(|name| field(name, false)))
 }
 
+/// Makes a schema of two required fields and an optional one.
+pub(crate) fn one_optional() -> &'static Schema {
+    let fields = [("cpu", true), ("rps", true), ("battery", false)];
+    schema_of(&fields.map(|(name, is_required)| field(name, is_required)))
+}
+
 /// Makes a schema of sixteen fields, every other one required, whose names have 1 to 64 bytes, and
 /// some the same first eight.
 pub(crate) fn sixteen() -> &'static Schema {

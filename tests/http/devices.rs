@@ -122,7 +122,7 @@ fn a_wrong_query_is_told_what_is_possible() {
 }
 
 /// The paths that the read token covers.
-const READ: [&str; 3] = ["/analyze", "/devices", "/stats"];
+const READ: [&str; 5] = ["/analyze", "/devices", "/devices/d1", "/anomalies", "/stats"];
 
 #[test]
 fn the_read_token_covers_what_is_known_of_metrics() {
@@ -148,9 +148,11 @@ fn the_read_token_covers_what_is_known_of_metrics() {
         assert_eq!(client.request(options.as_bytes()).status, 200, "{path}");
     }
     // Who may write a metric may look it up as well.
-    assert_eq!(client.request(&with("/metrics/d1:17", "eye")).status, 200);
-    assert_eq!(client.request(&with("/metrics/d1:17", "pen")).status, 200);
-    assert_problem(&client.request(&get("/metrics/d1:17")), 401, b"");
+    for path in ["/metrics/d1:17", "/devices/d1/latest"] {
+        assert_eq!(client.request(&with(path, "eye")).status, 200);
+        assert_eq!(client.request(&with(path, "pen")).status, 200);
+        assert_problem(&client.request(&get(path)), 401, b"");
+    }
     for open in ["/health", "/ready", "/metrics/prometheus", "/openapi.json", "/", "/ping"] {
         assert!(client.request(&get(open)).status < 300, "{open}");
     }
@@ -165,12 +167,103 @@ fn with_one_token_alone_look_ups_need_that_one() {
     for flag in ["--read-token", "--ingest-token"] {
         let running = InProcessServer::start(&[flag, "t"]);
         let mut client = running.client();
-        assert_eq!(client.request(&get("/metrics/d1:17")).status, 401, "{flag}");
-        let line = "GET /metrics/d1:17 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer t\r\n\r\n";
-        assert_eq!(client.request(line.as_bytes()).status, 404, "{flag}");
+        for path in ["/metrics/d1:17", "/devices/d1/latest"] {
+            assert_eq!(client.request(&get(path)).status, 401, "{flag}");
+            let line = format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer t\r\n\r\n");
+            assert_eq!(client.request(line.as_bytes()).status, 404, "{flag}");
+        }
         let expected = if flag == "--read-token" { 401 } else { 200 };
-        for path in READ {
+        for path in READ.into_iter().filter(|path| *path != "/devices/d1") {
             assert_eq!(client.request(&get(path)).status, expected, "{flag} {path}");
         }
     }
+}
+
+#[test]
+fn a_device_has_what_its_analysis_has_and_its_values() {
+    let running = InProcessServer::start(&["--fields", "cpu,rps,load?", "--window", "20"]);
+    let mut client = running.client();
+    for number in 0..30_u64 {
+        let load = if number % 2 == 0 { r#","load":0.5"# } else { "" };
+        let cpu = if number == 25 { 900 } else { 20 + number % 3 };
+        let timestamp = 1_700_000_000 + number;
+        let metric =
+            format!(r#"{{"timestamp":{timestamp},"cpu":{cpu},"rps":5,"device_id":"a:1"{load}}}"#);
+        assert_eq!(client.request(&post(metric.as_bytes())).status, 202);
+    }
+    let answer = client.request(&get("/devices/a%3A1"));
+    assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
+    let mut device = answer.json();
+    let values = device["values"].take();
+    let seen = device["last_seen"].take();
+    assert!(seen.as_str().unwrap().ends_with('Z'), "{seen}");
+    let members = device.as_object_mut().unwrap();
+    members.remove("values");
+    members.remove("last_seen");
+    assert_eq!(device, client.request(&get("/analyze?device_id=a:1")).json());
+    let timestamps = values["timestamps"].as_array().unwrap();
+    // The window of the optional field goes back to the first event that had it.
+    assert_eq!(timestamps.len(), 25, "{timestamps:?}");
+    assert!(timestamps.is_sorted_by_key(|text| text.as_str().unwrap()));
+    assert_eq!(timestamps[24], "2023-11-14T22:13:49.000Z");
+    let column = |field: &str, name: &str| values[field][name].as_array().unwrap().clone();
+    let cpu = column("cpu", "values");
+    assert_eq!((cpu.len(), &cpu[4], &cpu[5], &cpu[24]), (25, &Value::Null, &21.into(), &22.into()));
+    let load = column("load", "values");
+    let [half, none] = [Value::from(0.5), Value::Null];
+    let found = [0, 4, 5, 6, 24].map(|at| &load[at]);
+    assert_eq!(found, [&half, &half, &half, &none, &none]);
+    let marked: Vec<usize> = column("cpu", "anomalies")
+        .iter()
+        .enumerate()
+        .filter_map(|(at, is_anomaly)| is_anomaly.as_bool().unwrap().then_some(at))
+        .collect();
+    assert_eq!(marked, [20]);
+    let scores = column("cpu", "z_scores");
+    assert_eq!(scores[20], device["anomalies"]["recent"][0]["z"]);
+    assert_eq!(scores[24], device["cpu"]["z_score"]);
+    assert_eq!(scores[5], Value::Null, "too few before it");
+}
+
+#[test]
+fn the_latest_metric_is_the_one_that_came_last() {
+    let running = InProcessServer::start(&[]);
+    let mut client = running.client();
+    let latest = |client: &mut HttpClient| client.request(&get("/devices/d1/latest"));
+    for body in [
+        r#"{"timestamp":1700000009,"cpu":41.50,"rps":1e3,"device_id":"d1"}"#,
+        r#"{"timestamp":1700000000123456789,"cpu":2,"rps":3,"device_id":"d1"}"#,
+        r#"{"cpu":7,"rps":8,"device_id":"d1"}"#,
+    ] {
+        let taken = client.request(&post(body.as_bytes())).json();
+        let found = latest(&mut client);
+        assert_eq!((found.status, found.header("cache-control")), (200, Some("no-store")));
+        let text = found.text();
+        match taken["timestamp"].as_u64() {
+            Some(timestamp) => {
+                assert!(text.contains(&format!("{{\"timestamp\":{timestamp},")), "{text}")
+            }
+            None => assert_eq!(text, format!("{body}\n")),
+        }
+        let key = found.json()["timestamp"].to_string();
+        assert_eq!(client.request(&get(&format!("/metrics/d1:{key}"))).text(), text);
+    }
+    client.send(b"HEAD /devices/d1/latest HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.receive_response_to_head().status, 200);
+}
+
+#[test]
+fn a_device_that_there_is_not_is_not_found() {
+    let running = InProcessServer::start(&[]);
+    let mut client = running.client();
+    send(&mut client, "a", 1);
+    for id in ["b", "%2561", "a%2Fb", "%3Cb%3E", "a%20b", &"x".repeat(200)] {
+        for target in [format!("/devices/{id}"), format!("/devices/{id}/latest")] {
+            let problem = assert_problem(&client.request(&get(&target)), 404, target.as_bytes());
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("no device of that name"), "{target}: {detail}");
+        }
+    }
+    // Decoded once.
+    assert_eq!(client.request(&get("/devices/%61")).status, 200);
 }

@@ -1,9 +1,12 @@
 //! The devices of a shard for those who list them: keys of an order, and copies of states.
 
 use super::{ANONYMOUS, DeviceKey, Shard, VACANT};
+use crate::analytics::anomaly::{Drained, Owner, OwnerId, Point};
+use crate::analytics::device_values::FieldValues;
 use crate::analytics::ranking::{RankBy, score_key};
 use crate::analytics::slots::Slot;
 use crate::analytics::summary::FieldSnapshot;
+use crate::limits::{DEVICE_ID_BYTES_MAX, MARKED_ANOMALIES_MAX};
 
 /// A copy of a device's counts, made under the lock and used outside of it.
 pub(in crate::analytics) struct DeviceCounts {
@@ -74,6 +77,74 @@ impl Shard {
         self.fill_fields(slot, &row, fields);
         let [accepted, points, episodes] = device.counts.totals(slot, &self.carries);
         Some(DeviceCounts { seen_ns: device.seen_ns, accepted, points, episodes })
+    }
+
+    /// Returns the number of the next anomaly of the log, and how many it has.
+    pub(in crate::analytics) const fn logged(&self) -> (u32, usize) {
+        (self.anomalies.log.next(), self.anomalies.log.len())
+    }
+
+    /// Appends so many anomalies of the log from a number on; one that is not there any more is
+    /// left out.
+    pub(in crate::analytics) fn copy_anomalies(
+        &self,
+        from: u32,
+        count: usize,
+        drained: &mut Vec<Drained>,
+    ) {
+        let numbers = (0..count as u32).map(|at| from.wrapping_add(at));
+        for entry in numbers.filter_map(|number| self.anomalies.log.entry(number)) {
+            drained.push(Drained { entry: *entry, owner: self.owner_id(entry.owner) });
+        }
+    }
+
+    fn owner_id(&self, owner: Owner) -> OwnerId {
+        if owner.slot == ANONYMOUS {
+            return OwnerId::Anonymous;
+        }
+        let device = self.slots.record(owner.slot);
+        let device = device.filter(|it| self.ids.hash(it.id.as_bytes()).tag() == owner.tag);
+        device.map_or(OwnerId::Forgotten, |device| {
+            let (sent, mut id) = (device.id.as_bytes(), [0; DEVICE_ID_BYTES_MAX]);
+            id.iter_mut().zip(sent).for_each(|(to, from)| *to = *from);
+            OwnerId::Held(sent.len(), id)
+        })
+    }
+
+    /// Fills `values`, one for each field of the schema, whose capacities are enough, and `points`
+    /// with the last anomalies of a device. Returns the time of its last event.
+    pub(in crate::analytics) fn copy_values(
+        &self,
+        key: DeviceKey<'_>,
+        values: &mut [FieldValues],
+        points: &mut Vec<Point>,
+    ) -> Option<u64> {
+        let slot = self.find(key)?;
+        let row = self.slots.read(slot)?;
+        let device = row.record;
+        for (place, field) in values.iter_mut().enumerate().take(row.states.len()) {
+            field.fill(&device.window, &row, place);
+        }
+        for (field, row) in self.optional.of(slot) {
+            if let Some(field) = values.get_mut(field) {
+                field.fill(&row.record.window, &row, 0);
+            }
+        }
+        let [_, count, _] = device.counts.totals(slot, &self.carries);
+        let recent = self.anomalies.log.recent(slot, device.newest_anomaly, count);
+        points.extend(recent.take(MARKED_ANOMALIES_MAX));
+        Some(device.seen_ns)
+    }
+
+    /// Returns the timestamp of a device's last event, as its key has it; `None` if the device is
+    /// unknown.
+    pub(in crate::analytics) fn newest_timestamp(
+        &self,
+        key: DeviceKey<'_>,
+        now_ns: u64,
+    ) -> Option<u64> {
+        let device = self.slots.record(self.find(key)?)?;
+        (!self.expiry.is_expired(device.seen_ns, now_ns)).then_some(device.timestamp)
     }
 
     /// Copies the windows of a device's fields.

@@ -1,0 +1,155 @@
+//! `GET /anomalies`: the last anomalies of this instance, for a poller that sees each once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::jobs::Lane;
+use super::json::{Number, Text, append_line, live};
+use super::number_parameter::number_parameter;
+use super::state::State;
+use crate::analytics::anomaly_journal::{AnomalyPage, NumberedAnomaly};
+use crate::limits::{ANOMALIES_LISTED_DEFAULT, ANOMALIES_LISTED_MAX};
+use crate::metric::timestamp::Rfc3339;
+use percore::clock::Now;
+use percore::http::handler::{Context, Reply};
+use percore::http::problem::problem;
+use percore::http::request::Request;
+use percore::http::response::Response;
+use percore::http::status::Status;
+
+/// Answers with the newest anomalies, or with those behind the cursor of the query.
+pub fn answer(
+    request: &Request<'_>,
+    state: &Arc<State>,
+    context: &Context<'_>,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Reply {
+    let bounds = 1..=ANOMALIES_LISTED_MAX;
+    let limit = match number_parameter(request, "limit", bounds, ANOMALIES_LISTED_DEFAULT) {
+        Ok(limit) => limit,
+        Err(error) => return Reply::Now(problem(body, Status::BadRequest, error, None, route)),
+    };
+    let since = match request.parameter("since").map(|text| Cursor::parse(&text)) {
+        Some(None) => return Reply::Now(unknown_cursor(body, route)),
+        Some(known) => known,
+        None => None,
+    };
+    state.submit(Lane::Analyze, context, body, route, move |state, execution, body| {
+        let is_written = write_page(state, since, limit, execution.now, body);
+        if is_written { live(route) } else { unknown_cursor(body, route) }
+    })
+}
+
+/// Answers for a cursor that no answer of ours has had.
+fn unknown_cursor(body: &mut Vec<u8>, route: usize) -> Response {
+    let detail = "since: expected `next` of an earlier answer";
+    problem(body, Status::BadRequest, detail, None, route)
+}
+
+/// The place up to which a poller has seen all anomalies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cursor {
+    /// The start of the server, in milliseconds since 1970: numbers begin anew with each.
+    started_ms: i64,
+    /// The number of the last anomaly seen.
+    number: u64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:x}.{}", self.started_ms, self.number)
+    }
+}
+
+impl Cursor {
+    fn parse(text: &str) -> Option<Self> {
+        let (started, number) = text.split_once('.')?;
+        let started_ms = i64::from_str_radix(started, 16).ok()?;
+        let cursor = Self { started_ms, number: number.parse().ok()? };
+        // Nothing else means the same.
+        (cursor.to_string() == text).then_some(cursor)
+    }
+}
+
+/// Writes the answer. Returns false if the cursor is of this server and ahead of it.
+fn write_page(
+    state: &State,
+    since: Option<Cursor>,
+    limit: usize,
+    now: Now,
+    body: &mut Vec<u8>,
+) -> bool {
+    let started_ms = state.samples.started().wall_ms();
+    // Of an earlier life of the server: what was missed since, nobody knows.
+    let is_foreign = since.is_some_and(|since| since.started_ms != started_ms);
+    let number = since.filter(|_| !is_foreign).map(|since| since.number);
+    let Some(page) = state.analytics.anomalies(number, limit, now) else {
+        return false;
+    };
+    let AnomalyPage { anomalies, next, missed } = &page;
+    let page = Page {
+        anomalies: anomalies.iter().map(Entry::from).collect(),
+        next: Text(Cursor { started_ms, number: *next }),
+        missed: (!is_foreign).then_some(*missed),
+    };
+    append_line(body, &page);
+    true
+}
+
+/// The members of the answer, in their order.
+#[derive(Serialize)]
+struct Page<'a> {
+    anomalies: Vec<Entry<'a>>,
+    next: Text<Cursor>,
+    missed: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    number: u64,
+    timestamp: Text<Rfc3339>,
+    device_id: Option<&'a str>,
+    field: &'static str,
+    value: Number,
+    mean: Number,
+    stddev: Number,
+    z: Number,
+}
+
+impl<'a> From<&'a NumberedAnomaly> for Entry<'a> {
+    fn from(numbered: &'a NumberedAnomaly) -> Self {
+        let (number, anomaly) = (numbered.number, &numbered.anomaly);
+        let point = &anomaly.point;
+        Self {
+            number,
+            timestamp: Text(Rfc3339(point.timestamp_ms)),
+            device_id: anomaly.device_id.as_deref(),
+            field: point.field.name(),
+            value: Number(Some(point.value)),
+            mean: Number(Some(point.mean)),
+            stddev: Number(Some(point.stddev)),
+            z: Number(Some(point.z)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_have_one_form() {
+        let cursor = Cursor { started_ms: 0x18b_cfe5_6800, number: 17 };
+        assert_eq!(cursor.to_string(), "18bcfe56800.17");
+        assert_eq!(Cursor::parse("18bcfe56800.17"), Some(cursor));
+        for wrong in ["", "17", ".", "18bcfe56800.", ".17", "18BCFE56800.17", "18bcfe56800.017"]
+            .into_iter()
+            .chain(["+18bcfe56800.17", "18bcfe56800.+17", "18bcfe56800.17.1", "g.1", "1.-1"])
+        {
+            assert_eq!(Cursor::parse(wrong), None, "{wrong}");
+        }
+    }
+}
