@@ -16,6 +16,7 @@
 //! - [`error`] has the table of errors and what each leads to; [`outage_tracker`] decides which of
 //!   them are reported to the [`observer`].
 
+mod backoff;
 mod cluster;
 mod connection;
 mod connector;
@@ -29,6 +30,7 @@ mod pipeline;
 mod queue;
 pub(super) mod reader;
 mod reply_buffer;
+mod reply_pace;
 mod resolver;
 mod session;
 pub(super) mod shared_state;

@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::backoff::Backoff;
 use super::error::{ErrorKind, RedisError, RedisResult, RetryPolicy};
 use super::link::{ConnectionId, Connector, Link, Reply};
 use super::observer::OutageReport;
 use super::outage_tracker::OutageTracker;
 use super::pipeline::{AfterReply, Outcome, Pipeline};
+use super::reply_pace::ReplyPace;
 use super::shared_state::SharedState;
-use crate::limits::{
-    STORE_BACKOFF_MS_MAX, STORE_BACKOFF_MS_MIN, STORE_CONNECT_MS_MAX, STORE_MOVE_MS_MAX,
-    STORE_PING_MS, STORE_REPLY_MS_MAX,
-};
+use crate::limits::{STORE_CONNECT_MS_MAX, STORE_MOVE_MS_MAX, STORE_PING_MS, STORE_REPLY_MS_MAX};
 use crate::store::block::Block;
 use crate::store::event_counters::DropReason;
 
@@ -46,6 +45,7 @@ pub(super) struct Writer<C: Connector> {
     resume_ns: u64,
     has_connected: bool,
     outages: OutageTracker,
+    pace: ReplyPace,
     last_error: RedisError,
     /// The time of the next ping, if there is nothing to write.
     ping_at_ns: u64,
@@ -83,6 +83,7 @@ impl<C: Connector> Writer<C> {
             resume_ns: 0,
             has_connected: false,
             outages: OutageTracker::default(),
+            pace: ReplyPace::default(),
             last_error: RedisError::from(ErrorKind::Other),
             ping_at_ns: 0,
             next_collect_ns: 0,
@@ -110,9 +111,14 @@ impl<C: Connector> Writer<C> {
     /// Does one thing.
     pub(super) fn step(&mut self, now_ns: u64) -> NextStep {
         // Blocks that the step before completed: their replies had come before `now_ns`.
+        let (mut commands, mut first_ns) = (0, now_ns);
         while let Some((block, sent_ns)) = self.pipeline.pop_complete() {
             self.shared.observer.on_flush(now_ns.saturating_sub(sent_ns));
+            (commands, first_ns) = (commands + block.live(), first_ns.min(sent_ns));
             self.shared.queue.release(block);
+        }
+        if first_ns < now_ns {
+            self.pace.note_complete(commands, first_ns, now_ns);
         }
         let next = self.advance(now_ns);
         self.count_outcomes(now_ns);
@@ -143,7 +149,14 @@ impl<C: Connector> Writer<C> {
         if self.pipeline.is_empty() {
             return self.idle(now_ns);
         }
-        match self.exchange(now_ns) {
+        if let Err(error) = self.send(now_ns) {
+            return self.fail(now_ns, error);
+        }
+        if let Some(ns) = self.pace.sleep_ns(self.pipeline.awaited()) {
+            return NextStep::Sleep { until_ns: self.until_deadline(now_ns + ns) };
+        }
+        self.pace.note_wait();
+        match self.receive(now_ns) {
             Ok(AfterReply::Continue) => NextStep::AtOnce,
             Ok(AfterReply::Pause) => self.pause(now_ns),
             Ok(AfterReply::Reconnect) => self.disconnect(now_ns),
@@ -251,11 +264,10 @@ impl<C: Connector> Writer<C> {
         }
     }
 
-    /// Sends the blocks that were not sent, and handles some replies to the first block: few enough
-    /// that a server which is slow with each does not delay a stop or the counters for long.
-    fn exchange(&mut self, now_ns: u64) -> RedisResult<AfterReply> {
+    /// Sends the blocks that were not sent.
+    fn send(&mut self, now_ns: u64) -> RedisResult<()> {
         let Some(link) = &mut self.link else {
-            return Ok(AfterReply::Continue);
+            return Ok(());
         };
         if let Some(deadline_ns) = self.deadline_ns {
             let left = Duration::from_nanos(deadline_ns.saturating_sub(now_ns).max(1));
@@ -264,6 +276,15 @@ impl<C: Connector> Writer<C> {
         while let Some(commands) = self.pipeline.next_unsent(now_ns) {
             link.send(commands)?;
         }
+        Ok(())
+    }
+
+    /// Handles some replies to the first block: few enough that a server which is slow with each
+    /// does not delay a stop or the counters for long.
+    fn receive(&mut self, now_ns: u64) -> RedisResult<AfterReply> {
+        let Some(link) = &mut self.link else {
+            return Ok(AfterReply::Continue);
+        };
         let (mut stored, mut refused) = (false, false);
         for _ in 0..REPLIES_PER_STEP {
             if !self.pipeline.first_awaits_replies() {
@@ -273,6 +294,7 @@ impl<C: Connector> Writer<C> {
             // Commands behind one that is to be retried are sent again.
             let is_final = !self.pipeline.must_resend();
             let next = self.pipeline.handle_reply(&reply);
+            let is_run = matches!(reply, Reply::Ok { count } if count > 1);
             match reply {
                 Reply::Ok { .. } if is_final => {
                     stored = true;
@@ -288,7 +310,8 @@ impl<C: Connector> Writer<C> {
             if next != AfterReply::Continue {
                 return Ok(next);
             }
-            if self.shared.stopping.load(Ordering::Relaxed) {
+            // All that had come was taken: the rest may be worth another sleep.
+            if is_run || self.shared.stopping.load(Ordering::Relaxed) {
                 break;
             }
         }
@@ -361,29 +384,6 @@ impl<C: Connector> Writer<C> {
             }
         }
         self.shared.drop_events(self.shared.writer_slot(), DropReason::Shutdown, dropped, now_ns);
-    }
-}
-
-/// Exponential back-off with jitter, so that replicas do not reconnect together.
-#[derive(Debug)]
-struct Backoff {
-    random: fastrand::Rng,
-    ms: u64,
-}
-
-impl Backoff {
-    fn new(seed: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), ms: STORE_BACKOFF_MS_MIN }
-    }
-
-    fn reset(&mut self) {
-        self.ms = STORE_BACKOFF_MS_MIN;
-    }
-
-    fn next_ns(&mut self) -> u64 {
-        let ms = self.ms;
-        self.ms = (ms * 2).min(STORE_BACKOFF_MS_MAX);
-        self.random.u64(ms * MILLISECOND_NS / 2..=ms * MILLISECOND_NS)
     }
 }
 
