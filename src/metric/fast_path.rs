@@ -19,8 +19,8 @@ use crate::schema::FieldSet;
 
 /// Parses the object whose brace is at `start`, and returns it with its end. Its timestamp is
 /// [`NO_TIMESTAMP`] if none was sent, and no later than `latest_ms`; its values are in the row that
-/// is being filled. An accepted object is ASCII without line ends, and has the `required` fields and
-/// at least one.
+/// is being filled. An accepted object is ASCII without line ends, and has the `required` fields
+/// and at least one.
 #[inline(always)]
 pub(super) fn parse(
     members: &MemberTable,

@@ -1,11 +1,11 @@
 //! Segments: append-only buffers of records, each with an index.
 //!
 //! A segment is filled once, read for a while and freed as a whole; no record in it is changed or
-//! freed alone. Records are the parts of their events. The index is a table of 32-bit slots: 14 bits
-//! of the hash of a record's key, and 18 of its offset. Each record has what its slot had before, so
-//! that those of a slot are linked from the newest to the oldest. A new record touches one cache
-//! line of the index and the end of the buffer; no search comes before it, whose length nobody could
-//! predict.
+//! freed alone. Records are the parts of their events. The index is a table of 32-bit slots: 14
+//! bits of the hash of a record's key, and 18 of its offset. Each record has what its slot had
+//! before, so that those of a slot are linked from the newest to the oldest. A new record touches
+//! one cache line of the index and the end of the buffer; no search comes before it, whose length
+//! nobody could predict.
 
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::metric::event::Event;
@@ -146,9 +146,9 @@ impl Segment {
         Some(appended)
     }
 
-    /// Writes the parts of an event behind the last record, and returns their length; `None` if they
-    /// are long, or near the end of the segment. It is known when compiled how much room there is,
-    /// so that it need not be compared for each of them.
+    /// Writes the parts of an event behind the last record, and returns their length; `None` if
+    /// they are long, or near the end of the segment. It is known when compiled how much room there
+    /// is, so that it need not be compared for each of them.
     #[inline(always)]
     fn write_usual(&mut self, link: u32, event: &Event<'_>) -> Option<usize> {
         let room = self.data.get_mut(self.cursor..)?.first_chunk_mut::<USUAL_BYTES>()?;

@@ -64,6 +64,8 @@ impl<S: Stream> Connection<S> {
         kept
     }
 
+    /// Answers request by request. What was read of one is passed by reference: a copy right after
+    /// it was written, part by part, would wait for the writes.
     fn answer_each<H: Handler>(
         &mut self,
         bytes: &mut [u8],
@@ -96,9 +98,7 @@ impl<S: Stream> Connection<S> {
             }
             let rest = bytes.get_mut(at..).unwrap_or_default();
             let before = core.share_spent.then_some(self.reader);
-            // It is looked at where it was written: to copy it would wait for the writes.
-            let progress = self.reader.read(rest, head_cache, body_bytes_max);
-            match &progress {
+            match &self.reader.read(rest, head_cache, body_bytes_max) {
                 Ok(ReadProgress::Complete(request)) => {
                     if let Some(before) = before.filter(|_| may_be_costly(&request.request)) {
                         self.reader = before;
