@@ -18,6 +18,7 @@ mod nodes;
 mod options;
 mod order;
 mod queue;
+mod reading;
 mod replies;
 mod roundtrip;
 mod sentinel;

@@ -1,0 +1,48 @@
+//! What is read of a server with Redis: the newest metric of a device, and outages in words.
+
+use testkit::{HttpClient, Redis, Server, assert_problem, get, post, wait_until};
+
+#[test]
+fn the_newest_metric_is_in_redis_and_an_outage_is_told() {
+    let mut redis = Redis::start(&[]);
+    let server = Server::start(&["--workers", "2", "--redis-url", &redis.url()]);
+    let mut client = HttpClient::connect(server.address);
+    let latest = get("/devices/d1/latest");
+    for (timestamp, cpu) in [(1_700_000_005_u64, 1), (1_700_000_001, 2)] {
+        let metric =
+            format!("{{\"timestamp\":{timestamp},\"cpu\":{cpu},\"rps\":3,\"device_id\":\"d1\"}}");
+        assert_eq!(client.request(&post(metric.as_bytes())).status, 202);
+        let found = wait_until("the metric that came last", || {
+            let answer = client.request(&latest);
+            (answer.status == 200 && answer.json()["timestamp"] == timestamp).then_some(answer)
+        });
+        assert_eq!(found.text(), format!("{metric}\n"));
+    }
+    let stats = |client: &mut HttpClient| client.request(&get("/stats")).json();
+    let well = stats(&mut client);
+    assert_eq!((&well["store"]["up"], &well["problems"]), (&true.into(), &serde_json::json!([])));
+
+    redis.kill();
+    let away = wait_until("the outage", || {
+        let stats = stats(&mut client);
+        (stats["store"]["up"] == false).then_some(stats)
+    });
+    let problem = &away["problems"][0];
+    assert_eq!(problem["kind"], "store_away");
+    assert_eq!(problem["since"], away["store"]["away_since"]);
+    let (started, since) = (away["started"].as_str().unwrap(), problem["since"].as_str().unwrap());
+    assert!(started < since && since <= away["time"].as_str().unwrap(), "{away}");
+    let port = redis.address().port().to_string();
+    assert!(problem["text"].as_str().unwrap().contains(&port), "{problem}");
+    assert_problem(&client.request(&latest), 503, b"");
+
+    redis.run();
+    let back = wait_until("the end of the outage", || {
+        let stats = stats(&mut client);
+        (stats["store"]["up"] == true).then_some(stats)
+    });
+    assert_eq!(back["problems"], serde_json::json!([]));
+    assert!(back["store"]["away_since"].is_null());
+    // It came back empty.
+    assert_problem(&client.request(&latest), 404, b"");
+}
