@@ -1,18 +1,14 @@
 //! `corepulse healthcheck`: asks the server on this machine for its health, for containers whose
 //! image has no other program to ask with.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::io::{self, Read, Write};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::Socket;
 use thiserror::Error;
 
+use crate::local_server;
 use percore::listen::Listen;
 use percore::listener::Address;
-
-/// The time-out of the exchange: a server that takes longer is not well. Docker allows 30 seconds.
-const TIMEOUT: Duration = Duration::from_secs(2);
 
 const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const HEALTHY: &[u8] = b"HTTP/1.1 200 ";
@@ -40,90 +36,22 @@ pub fn ask(listen: &Listen) -> Result<(), HealthcheckError> {
     if listen.port() == Some(0) {
         return Err(HealthcheckError::UnknownPort);
     }
-    let (first, second) = reachable(listen);
-    let status = exchange(&first).map(|status| (status, first.clone()));
-    let status = match (status, second) {
-        // A server that listens at both addresses is asked at the first one that is reachable.
-        (Err(error), Some(second)) if is_unreachable(&error) => {
-            exchange(&second).map(|status| (status, second))
-        }
-        (status, _) => status,
+    let talk = |mut stream: Socket| {
+        stream.write_all(REQUEST)?;
+        let mut status = [0; HEALTHY.len()];
+        stream.read_exact(&mut status)?;
+        Ok(status)
     };
-    let (status, address) = status.map_err(|error| HealthcheckError::NoAnswer(first, error))?;
+    let (status, address) = local_server::exchange(listen, talk)
+        .map_err(|(error, address)| HealthcheckError::NoAnswer(address, error))?;
     if status == HEALTHY { Ok(()) } else { Err(HealthcheckError::WrongAnswer(address)) }
-}
-
-fn is_unreachable(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::AddrNotAvailable)
-}
-
-fn exchange(address: &Address) -> io::Result<[u8; HEALTHY.len()]> {
-    let mut stream = connect(address)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.write_all(REQUEST)?;
-    let mut status = [0; HEALTHY.len()];
-    stream.read_exact(&mut status)?;
-    Ok(status)
-}
-
-fn connect(address: &Address) -> io::Result<Socket> {
-    let (domain, address) = match address {
-        Address::Internet(address) => (Domain::for_address(*address), SockAddr::from(*address)),
-        Address::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
-    };
-    let socket = Socket::new(domain, Type::STREAM, None)?;
-    // It bounds waiting for a place in the queue of a Unix socket as well (man 7 socket).
-    socket.set_write_timeout(Some(TIMEOUT))?;
-    match domain {
-        Domain::UNIX => socket.connect(&address)?,
-        _ => socket.connect_timeout(&address, TIMEOUT)?,
-    }
-    Ok(socket)
-}
-
-/// Returns the addresses to connect to: a server that listens on every address also listens on
-/// loopback, of which a machine may have one family only.
-fn reachable(listen: &Listen) -> (Address, Option<Address>) {
-    let both = |first: IpAddr, second: IpAddr, port| {
-        let address = |ip| Address::Internet(SocketAddr::new(ip, port));
-        (address(first), Some(address(second)))
-    };
-    let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
-    match listen {
-        Listen::Everywhere(port) | Listen::Localhost(port) => both(v4, v6, *port),
-        Listen::At(address) if !address.ip().is_unspecified() => {
-            (Address::Internet(*address), None)
-        }
-        Listen::At(SocketAddr::V4(address)) => {
-            (Address::Internet(SocketAddr::new(v4, address.port())), None)
-        }
-        Listen::At(SocketAddr::V6(address)) => both(v6, v4, address.port()),
-        Listen::Unix(path) => (Address::Unix(path.clone()), None),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
     use std::thread;
-
-    #[test]
-    fn who_listens_everywhere_is_asked_on_loopback() {
-        for (listen, expected) in [
-            (":8080", "127.0.0.1:8080 [::1]:8080"),
-            ("localhost:8080", "127.0.0.1:8080 [::1]:8080"),
-            ("0.0.0.0:8080", "127.0.0.1:8080"),
-            ("[::]:8080", "[::1]:8080 127.0.0.1:8080"),
-            ("10.0.0.1:80", "10.0.0.1:80"),
-            ("unix:/run/a.sock", "unix:/run/a.sock"),
-        ] {
-            let (first, second) = reachable(&Listen::parse(listen).unwrap());
-            let shown = [Some(first), second].map(|address| address.map(|it| it.to_string()));
-            let shown: Vec<_> = shown.into_iter().flatten().collect();
-            assert_eq!(shown.join(" "), expected);
-        }
-    }
 
     /// Starts a server that answers its first request with `answer`.
     fn says(answer: &'static [u8]) -> SocketAddr {

@@ -11,7 +11,8 @@
 //! (`ci/tidy` holds that). From the top, in the order in which a request meets them:
 //!
 //! - `main` and [`server`]: start, stop, wiring;
-//! - [`engine`], [`control`], [`healthcheck`], [`resources`]: threads, sockets and the machine;
+//! - [`engine`], [`control`], [`healthcheck`], [`top`], [`resources`]: threads, sockets and the
+//!   machine; [`local_server`]: where the subcommands find it;
 //! - [`api`]: the answers;
 //! - [`analytics`], [`store`], [`telemetry`]: three islands, none of which imports another;
 //! - [`metric`]: the domain, and the decoder of bodies;
@@ -27,9 +28,11 @@ pub mod control;
 pub mod engine;
 pub mod healthcheck;
 pub mod limits;
+pub mod local_server;
 pub mod metric;
 pub mod resources;
 pub mod schema;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod top;

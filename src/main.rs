@@ -23,6 +23,7 @@ use corepulse::healthcheck;
 use corepulse::resources::Resources;
 use corepulse::server::{DrainReport, Server, StartError};
 use corepulse::telemetry::log;
+use corepulse::top::{self, TopError};
 
 /// Exit code: acknowledged events could not be written in time (`EX_TEMPFAIL` of sysexits.h).
 const EXIT_LOST: u8 = 75;
@@ -56,8 +57,10 @@ fn main() -> ExitCode {
     if arguments.print_config {
         return print(config);
     }
-    if arguments.command == Some(Command::Healthcheck) {
-        return check_health(&config);
+    match arguments.command {
+        Some(Command::Healthcheck) => return check_health(&config),
+        Some(Command::Top { once }) => return show_top(&config, once),
+        None => {}
     }
     log::start(config.log_format, config.log_level);
     for UnknownVariable { name, nearest } in unknown_variables() {
@@ -110,6 +113,24 @@ fn check_health(config: &Config) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(unhealthy) => {
             say(&format_args!("corepulse: {unhealthy}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Shows the state of the server that was started with the same configuration.
+fn show_top(config: &Config, once: bool) -> ExitCode {
+    let shown = if once {
+        top::print_once(config).and_then(|text| {
+            std::io::stdout().write_all(text.as_bytes()).map_err(TopError::Terminal)
+        })
+    } else {
+        top::watch(config)
+    };
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format_args!("corepulse: {error}\n"));
             ExitCode::FAILURE
         }
     }

@@ -141,8 +141,8 @@ impl RecentAnomalies {
     }
 }
 
-/// The device of an anomaly: its slot, and the tag of its id, by which it is known that the slot has
-/// not been given to another one since.
+/// The device of an anomaly: its slot, and the tag of its id, by which it is known that the slot
+/// has not been given to another one since.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner {
     pub(super) slot: u32,

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use super::anomaly::{Anomaly, Drained, OwnerId, tick};
 use super::shard::Shard;
-use super::{Analytics, limits};
+use crate::limits;
 use percore::clock::Now;
 use percore::sync::{Mutex, MutexGuard};
 
@@ -52,7 +52,7 @@ impl Journal {
     }
 
     /// Takes over what is new in the logs of all shards.
-    fn drain<'s>(&mut self, shards: impl Iterator<Item = &'s Mutex<Shard>>, now: Now) {
+    pub(super) fn drain<'s>(&mut self, shards: impl Iterator<Item = &'s Mutex<Shard>>, now: Now) {
         let mut drained = Vec::new();
         for (next, shard) in self.next_of_shards.iter_mut().zip(shards) {
             let (new, end) = drain_shard(*next, shard, &mut drained);
@@ -83,9 +83,14 @@ impl Journal {
         }
     }
 
+    /// Returns true if an anomaly has had this number, or the next one will be the first.
+    pub(super) const fn knows(&self, number: u64) -> bool {
+        number <= self.last
+    }
+
     /// Returns the newest anomalies or, after a number, the oldest of those behind it: so one who
     /// goes on from `next` each time sees each anomaly once.
-    fn page(&self, since: Option<u64>, limit: usize) -> AnomalyPage {
+    pub(super) fn page(&self, since: Option<u64>, limit: usize) -> AnomalyPage {
         let Some(since) = since else {
             let anomalies = self.entries.iter().rev().take(limit).cloned().collect();
             return AnomalyPage { anomalies, next: self.last, missed: 0 };
@@ -121,21 +126,10 @@ fn drain_shard(from: u32, shard: &Mutex<Shard>, drained: &mut Vec<Drained>) -> (
     (new.into(), end)
 }
 
-impl Analytics {
-    /// Returns the newest anomalies of all shards, at most `limit`; or, after the number `since`,
-    /// the oldest ones. `None` if no anomaly has had that number yet.
-    pub fn anomalies(&self, since: Option<u64>, limit: usize, now: Now) -> Option<AnomalyPage> {
-        let mut journal = self.journal.lock();
-        journal.drain(self.shards.iter().map(|shard| &**shard), now);
-        let is_known = since.is_none_or(|since| since <= journal.last);
-        is_known.then(|| journal.page(since, limit))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analytics::{AnalyticsSettings, Arrived};
+    use crate::analytics::{Analytics, AnalyticsSettings, Arrived};
     use crate::metric::event::Event;
     use crate::metric::id_hash::IdHasher;
     use crate::schema::{FieldSet, Schema};
@@ -179,7 +173,7 @@ mod tests {
             self.sent.extend(points.iter().map(|it| (id.to_owned(), it.point.value as u64)));
         }
 
-        fn page(&self, since: Option<u64>, limit: usize) -> AnomalyPage {
+        pub(super) fn page(&self, since: Option<u64>, limit: usize) -> AnomalyPage {
             let now = Now { mono_ns: self.now, wall_us: 0 };
             self.analytics.anomalies(since, limit, now).unwrap()
         }
@@ -234,7 +228,7 @@ mod tests {
         let mut number = 0_u32;
         while sender.sent.len() < until {
             number += 1;
-            sender.send(id, if number % 8 == 0 { f64::from(number) * 1e3 } else { 1.0 });
+            sender.send(id, if number.is_multiple_of(8) { f64::from(number) * 1e3 } else { 1.0 });
         }
     }
 

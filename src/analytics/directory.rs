@@ -1,10 +1,11 @@
-//! The devices of an instance for those who list them.
+//! The devices and anomalies of an instance for those who list them.
 //!
 //! A list is made in one pass over all slots, in short steps: a shard's lock is held for
 //! [`DEVICES_PER_HOLD`] slots at most, and handed over to who waits for it. Under it keys and ids
 //! are compared, and of few devices copied; the ranking itself is kept outside.
 
 use super::Analytics;
+use super::anomaly_journal::AnomalyPage;
 use super::device_values::{self, DeviceValues, FieldValues};
 use super::ranking::{RankBy, RankQuery, Ranking, TopRanks, score_key};
 use super::shard::Shard;
@@ -59,7 +60,7 @@ impl DeviceState {
     }
 }
 
-/// All that is known of one device.
+/// The state of one device, with the values of its windows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceDetail {
     /// The summary.
@@ -144,6 +145,15 @@ impl Analytics {
         let key = self.device_key(id.as_bytes());
         let shard = self.shards.get(key.hash.shard(self.shards.len()))?;
         shard.lock().newest_timestamp(key, now.mono_ns)
+    }
+
+    /// Returns the newest anomalies of all shards, at most `limit`; or, after the number `since`,
+    /// the oldest ones. `None` if no anomaly has had that number yet.
+    pub fn anomalies(&self, since: Option<u64>, limit: usize, now: Now) -> Option<AnomalyPage> {
+        let mut journal = self.journal.lock();
+        journal.drain(self.shards.iter().map(|shard| &**shard), now);
+        let is_known = since.is_none_or(|since| journal.knows(since));
+        is_known.then(|| journal.page(since, limit))
     }
 
     /// Returns the states of devices, in the order of their ids; of those that are not held, none.

@@ -64,13 +64,21 @@ impl fmt::Display for Cursor {
     }
 }
 
+/// The digits of a time that a server may start at, which are enough for the next eight thousand
+/// years.
+const STARTED_DIGITS_MAX: usize = 12;
+
+/// The digits of a number of anomalies, of which none has so many.
+const NUMBER_DIGITS_MAX: usize = 18;
+
 impl Cursor {
     fn parse(text: &str) -> Option<Self> {
         let (started, number) = text.split_once('.')?;
-        let started_ms = i64::from_str_radix(started, 16).ok()?;
+        let started_ms = i64::from_str_radix(started, 16).ok().filter(|ms| *ms > 0)?;
         let cursor = Self { started_ms, number: number.parse().ok()? };
+        let is_usual = started.len() <= STARTED_DIGITS_MAX && number.len() <= NUMBER_DIGITS_MAX;
         // Nothing else means the same.
-        (cursor.to_string() == text).then_some(cursor)
+        (is_usual && cursor.to_string() == text).then_some(cursor)
     }
 }
 
@@ -147,7 +155,16 @@ mod tests {
         assert_eq!(Cursor::parse("18bcfe56800.17"), Some(cursor));
         for wrong in ["", "17", ".", "18bcfe56800.", ".17", "18BCFE56800.17", "18bcfe56800.017"]
             .into_iter()
-            .chain(["+18bcfe56800.17", "18bcfe56800.+17", "18bcfe56800.17.1", "g.1", "1.-1"])
+            .chain([
+                "0.5",
+                "1000000000000.1",
+                "1.1000000000000000000",
+                "+18bcfe56800.17",
+                "18bcfe56800.+17",
+                "18bcfe56800.17.1",
+                "g.1",
+                "1.-1",
+            ])
         {
             assert_eq!(Cursor::parse(wrong), None, "{wrong}");
         }

@@ -37,6 +37,14 @@ pub enum Command {
     /// Ask the server at --listen on this machine whether it serves; exit code 0 if so, else 1. It
     /// takes the options of the server, before it or behind it
     Healthcheck,
+
+    /// Show rates, latency, problems and the oddest devices of the server at --listen, once a
+    /// second until q is pressed. It takes the options of the server, --read-token among them
+    Top {
+        /// Print it once, as plain text
+        #[arg(long)]
+        once: bool,
+    },
 }
 
 impl Arguments {

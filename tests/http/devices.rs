@@ -241,7 +241,7 @@ fn the_latest_metric_is_the_one_that_came_last() {
         let text = found.text();
         match taken["timestamp"].as_u64() {
             Some(timestamp) => {
-                assert!(text.contains(&format!("{{\"timestamp\":{timestamp},")), "{text}")
+                assert!(text.contains(&format!("{{\"timestamp\":{timestamp},")), "{text}");
             }
             None => assert_eq!(text, format!("{body}\n")),
         }

@@ -20,4 +20,5 @@ mod listening;
 mod signals;
 mod stopping;
 mod text_log;
+mod top;
 mod warnings;

@@ -1,0 +1,81 @@
+//! `corepulse top`: the state of the server in a terminal, and as plain text.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use testkit::child_process::ChildProcess;
+use testkit::http_client::post_with;
+use testkit::server::{program, run_with};
+use testkit::{HttpClient, Server, wait_until};
+
+fn server_with_a_device() -> (Server, String) {
+    let server = Server::start(&["--read-token", "eye", "--instance", "roof"]);
+    let metric = br#"{"cpu":41.5,"rps":1200,"device_id":"attic"}"#;
+    let answer = HttpClient::connect(server.address).request(&post_with("", metric));
+    assert_eq!(answer.status, 202);
+    let listen = server.address.to_string();
+    (server, listen)
+}
+
+#[test]
+fn once_it_prints_plain_text() {
+    let (_server, listen) = server_with_a_device();
+    let shown = run_with(&["top", "--once", "--listen", &listen, "--read-token", "eye"]);
+    assert_eq!((shown.code, shown.errors.as_str()), (0, ""));
+    let lines: Vec<&str> = shown.output.lines().collect();
+    assert!(lines[0].starts_with("corepulse ") && lines[0].contains(" at roof, up "), "{lines:?}");
+    assert_eq!(lines[1], "all is well");
+    let device = lines.iter().find(|line| line.starts_with("attic ")).unwrap();
+    assert!(device.contains("41.5 (41.5)") && device.contains("1.2k (1.2k)"), "{device}");
+    assert!(lines.contains(&"in total     1 accepted   0 rejected   0 anomalies"), "{lines:?}");
+    assert!(!shown.output.contains('\u{1b}'), "a pipe gets no colours");
+}
+
+#[test]
+fn what_keeps_it_from_showing_anything_is_said() {
+    let (_server, listen) = server_with_a_device();
+    for (arguments, named) in [
+        (&["--listen", &listen][..], "--read-token"),
+        (&["--listen", &listen, "--read-token", "ear"], "--read-token"),
+        (&["--listen", "127.0.0.1:1"], "127.0.0.1:1"),
+        (&["--listen", "unix:/nowhere/at/all.sock"], "/nowhere/at/all.sock"),
+    ] {
+        let shown = run_with(&[&["top", "--once"], arguments].concat());
+        assert_eq!((shown.code, shown.output.as_str()), (1, ""), "{arguments:?}");
+        assert!(shown.errors.contains(named), "{}", shown.errors);
+    }
+    assert_eq!(run_with(&["top", "--twice"]).code, 64);
+}
+
+/// By `script` of bsdutils, which is a terminal to the program that it runs.
+#[test]
+fn on_a_terminal_it_draws_until_q_is_pressed() {
+    let (_server, listen) = server_with_a_device();
+    let shown = format!("{} top --listen {listen} --read-token eye", program().display());
+    // Its terminal has no size of its own.
+    let line = format!("stty rows 40 cols 120 && exec {shown}");
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    script.env("TERM", "xterm-256color");
+    script.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = ChildProcess(script.spawn().expect("bsdutils is part of every Debian"));
+    let mut output = child.0.stdout.take().unwrap();
+    let (sender, drawn) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = output.read(&mut bytes) {
+            let _ = sender.send(String::from_utf8_lossy(&bytes[..count]).into_owned());
+        }
+    });
+    let mut screen = String::new();
+    wait_until("the device on the screen", || {
+        screen.extend(drawn.try_iter());
+        screen.contains("attic").then_some(())
+    });
+    assert!(screen.contains("\u{1b}["), "{screen:?}");
+    child.0.stdin.as_mut().unwrap().write_all(b"q").unwrap();
+    let status = wait_until("the end of the program", || child.0.try_wait().unwrap());
+    assert!(status.success(), "{status:?}");
+}
