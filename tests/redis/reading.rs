@@ -1,4 +1,4 @@
-//! What is read of a server with Redis: the newest metric of a device, and outages in words.
+//! Reading of a server with Redis: the newest metric of a device, and outages in words.
 
 use testkit::{HttpClient, Redis, Server, assert_problem, get, post, wait_until};
 
