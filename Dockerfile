@@ -50,8 +50,9 @@ RUN mkdir -p src perf/src/bin perf/benches percore/src testkit/src benches \
     && cargo clean --release --locked --package corepulse --package percore \
     && rm -r src percore/src
 
-# Part of the binary: it is served.
+# Parts of the binary: they are served.
 COPY openapi.json ./
+COPY web web
 COPY percore/src percore/src
 COPY src src
 ARG COREPULSE_COMMIT=unknown

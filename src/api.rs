@@ -2,9 +2,10 @@
 //!
 //! [`service`] is the handler of a core. It finds the [`route`] of a request, checks its [`query`],
 //! and lets [`ingest`], [`analyze`], [`devices`], [`device`], [`anomalies`], [`stats`], [`lookup`],
-//! [`health`], [`scrape`], [`debug`], [`profile`], [`openapi`] or [`index`] answer from the
-//! [`state`] that all cores share. Work that would hold up a core becomes one of the [`jobs`]. A
-//! [`sampler`] reads all counters each second. [`cors`] permits pages in browsers to read answers.
+//! [`health`], [`scrape`], [`debug`], [`profile`], [`openapi`], [`page`] or [`index`] answer from
+//! the [`state`] that all cores share. Work that would hold up a core becomes one of the [`jobs`].
+//! A [`sampler`] reads all counters each second. [`cors`] permits pages in browsers to read
+//! answers.
 
 pub mod analyze;
 pub mod anomalies;
@@ -28,6 +29,7 @@ pub mod meter;
 mod metrics;
 mod number_parameter;
 pub mod openapi;
+pub mod page;
 mod path_segment;
 pub mod problems;
 pub mod profile;

@@ -3,12 +3,13 @@
 //! In the order of the data flow: [`request_reader`] finds complete requests in the received bytes,
 //! through the [`head_cache`] or, where a head is new, `head`, `target`, [`framing`] and
 //! [`chunked`]. A [`handler`] answers each [`request`] with a [`response`], and errors as a
-//! [`problem`]. [`content_coding`] decodes bodies, [`accept_encoding`] compresses them, and [`uri`]
-//! holds the grammar of hosts and paths.
+//! [`problem`]. [`content_coding`] decodes bodies, [`accept_encoding`] compresses them, [`accept`]
+//! tells which form of an answer is preferred, and [`uri`] holds the grammar of hosts and paths.
 //!
 //! Framing follows RFC 9112. Ambiguous requests are refused: a guess here is a smuggled request at
 //! the proxy in front of us.
 
+pub mod accept;
 pub mod accept_encoding;
 pub mod chunked;
 pub mod content_coding;

@@ -5,8 +5,10 @@
 //! Before the page may send JSON or a token, the browser asks for permission with an OPTIONS
 //! request (a preflight). Errors have to name the origin too, or the page learns no more than that
 //! there was one. Paths under `/debug/` never do: they are for this machine alone, and a page must
-//! not read them through a browser on it.
+//! not read them through a browser on it. Neither does the server's own page, which has lines of
+//! its own.
 
+use super::page;
 use super::route::Route;
 use crate::config::cors_origins::CorsOrigins;
 use crate::limits::CORS_MAX_AGE_SECONDS;
@@ -58,8 +60,12 @@ impl Cors {
 
     /// Returns the lines of the answer to a request.
     pub fn headers(&self, route: Route<'_>, request: &Request<'_>) -> &'static str {
-        let is_debug = matches!(route, Route::Debug(_) | Route::Profile(_));
-        if is_debug || request.path.starts_with("/debug") {
+        let is_own = match route {
+            Route::Debug(_) | Route::Profile(_) | Route::Part(_) => true,
+            Route::Index => page::is_wanted(&request.headers),
+            _ => request.path.starts_with("/debug"),
+        };
+        if is_own {
             return "";
         }
         let Ok(origin) = request.headers.only(HeaderName::Origin) else {

@@ -1,17 +1,18 @@
-//! `GET /`: the list of paths.
+//! `GET /`: the list of paths, for those who do not prefer HTML.
 
 use serde::Serialize;
 
 use super::json::append_line;
 use crate::limits::{PROFILE_SECONDS_DEFAULT, PROFILE_SECONDS_MAX};
-use percore::http::response::{JSON, Response};
+use percore::http::response::{Field, JSON, Response};
 
 /// Paths with their purposes.
-const LINKS: [(&str, &str); 20] = [
+const LINKS: [(&str, &str); 21] = [
     ("/metrics", "POST device metrics: an object, an array of objects, or NDJSON"),
     ("/write", "POST InfluxDB's line protocol, as clients of version 1 do; ?precision="),
     ("/api/v2/write", "POST the same, as clients of version 2 do"),
     ("/ping", "GET no content, as clients of InfluxDB ask whether it serves"),
+    ("/page/{part}", "GET a part of the page that a browser gets at /"),
     ("/metrics/{key}", "GET a stored metric by <timestamp> or <device_id>:<timestamp>"),
     ("/analyze", "GET rolling averages, z-scores and anomalies; ?device_id= for one device"),
     (
@@ -57,5 +58,7 @@ pub fn answer(body: &mut Vec<u8>, route: usize) -> Response {
         Link { href, title }
     });
     append_line(body, &Index { name: "corepulse", version: env!("CARGO_PKG_VERSION"), links });
-    Response::ok(JSON, route)
+    // A browser gets the page here.
+    let field = Some(Field::Negotiated { gzipped: false });
+    Response { field, ..Response::ok(JSON, route) }
 }

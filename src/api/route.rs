@@ -10,6 +10,8 @@ use percore::http::status::Status;
 pub enum Route<'a> {
     /// `/`
     Index,
+    /// `/page/{part}`, with the name of a part of the page.
+    Part(&'a str),
     /// `/metrics`
     Ingest,
     /// `/metrics/{key}`, with the key as it was sent, percent-encoded.
@@ -88,7 +90,7 @@ pub enum ProfileFormat {
 pub const REFUSED: usize = 0;
 
 /// The values of the label `route`, in the order of [`Route::index`].
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 24] = [
     "refused",
     "/",
     "/metrics",
@@ -111,6 +113,7 @@ pub const NAMES: [&str; 23] = [
     "/devices/{id}",
     "/devices/{id}/latest",
     "/anomalies",
+    "/page/{part}",
     "unknown",
 ];
 
@@ -119,7 +122,7 @@ pub const NAMES: [&str; 23] = [
 const POSSIBLE: [&[u16]; NAMES.len()] = [
     // Errors of framing and time-outs; 500 if an answer got lost.
     &[400, 408, 413, 414, 417, 421, 431, 500, 501, 503, 505],
-    &[200, 400, 405, 503],
+    &[200, 304, 400, 405, 503],
     &[200, 202, 400, 401, 405, 413, 415, 503],
     &[200, 400, 401, 404, 405, 500, 503],
     &[200, 400, 405, 500, 503],
@@ -140,6 +143,7 @@ const POSSIBLE: [&[u16]; NAMES.len()] = [
     &[200, 400, 401, 404, 405, 500, 503],
     &[200, 400, 401, 404, 405, 500, 503],
     &[200, 400, 401, 405, 500, 503],
+    &[200, 304, 400, 404, 405, 503],
     // 200 answers `OPTIONS *`.
     &[200, 404, 503],
 ];
@@ -184,6 +188,9 @@ impl<'a> Route<'a> {
         if let Some(key) = path.strip_prefix("/metrics/") {
             return only(key).map(Self::Lookup);
         }
+        if let Some(part) = path.strip_prefix("/page/") {
+            return only(part).map(Self::Part);
+        }
         let device = path.strip_prefix("/devices/")?;
         match device.strip_suffix("/latest") {
             Some(id) => only(id).map(Self::LatestMetric),
@@ -215,7 +222,8 @@ impl<'a> Route<'a> {
             Self::Device(_) => 19,
             Self::LatestMetric(_) => 20,
             Self::Anomalies => 21,
-            Self::Unknown => 22,
+            Self::Part(_) => 22,
+            Self::Unknown => 23,
         }
     }
 
@@ -319,6 +327,7 @@ mod tests {
             ("/devices/latest", "/devices/{id}"),
             ("/devices/d1/latest", "/devices/{id}/latest"),
             ("/anomalies", "/anomalies"),
+            ("/page/main.js", "/page/{part}"),
             ("/x", "unknown"),
         ] {
             assert_eq!(NAMES[Route::of(path).index()], name);

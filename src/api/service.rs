@@ -12,8 +12,8 @@ use super::meter::Meter;
 use super::route::{NAMES, REFUSED, Route};
 use super::state::State;
 use super::{
-    analyze, anomalies, debug, device, devices, health, index, lookup, profile, query, scrape,
-    stats,
+    analyze, anomalies, debug, device, devices, health, index, lookup, page, profile, query,
+    scrape, stats,
 };
 use percore::clock::Now;
 use percore::http::handler::{self, Context, Handler, Reply, retry_after};
@@ -55,6 +55,7 @@ impl MaintenanceTimer {
 impl Service {
     /// Makes the service of `core`.
     pub fn new(core: usize, state: Arc<State>) -> Self {
+        page::prepare();
         let ingest = Ingest::new(core, &state);
         let meter = Meter::new(core, Arc::clone(&state.counters), Arc::clone(&state.latency));
         let (store_timer, sweep_timer) = <(MaintenanceTimer, MaintenanceTimer)>::default();
@@ -116,7 +117,11 @@ impl Service {
             Route::Health => health::health(body, index),
             Route::Ping => health::ping(index),
             Route::Ready => health::ready(context.draining, body, index),
+            Route::Index if page::is_wanted(&request.headers) => {
+                page::document(request, body, index)
+            }
             Route::Index => index::answer(body, index),
+            Route::Part(name) => page::part(name, request, body, index),
             Route::OpenApi => state.description.answer(request.method, body, index),
             _ if !may_read(route, &request.headers, state) => unauthorized(route, body),
             Route::Analyze => return analyze::answer(request, state, context, body, index),

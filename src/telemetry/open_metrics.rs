@@ -7,6 +7,7 @@
 use std::fmt::{self, Display, Write};
 
 use crate::telemetry::family::{Metric, MetricFamily, MetricType};
+use percore::http::accept::weight;
 
 const MEDIA_TYPE: &str = "application/openmetrics-text";
 
@@ -18,19 +19,6 @@ const UNITS: [&str; 3] = ["seconds", "bytes", "ratio"];
 pub fn is_preferred(accept: &str) -> bool {
     let wanted = weight(accept, MEDIA_TYPE);
     wanted > 0.0 && wanted >= weight(accept, "text/plain")
-}
-
-/// Returns the largest weight of a media type in the header (RFC 9110, section 12.5.1).
-fn weight(accept: &str, media_type: &str) -> f64 {
-    let ranges = accept.split(',').filter_map(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        if !parts.next()?.eq_ignore_ascii_case(media_type) {
-            return None;
-        }
-        let quality = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-        quality.map_or(Some(1.0), |quality| quality.parse::<f64>().ok())
-    });
-    ranges.fold(0.0, f64::max)
 }
 
 /// Writes all families and the end mark.

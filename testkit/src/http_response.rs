@@ -31,7 +31,7 @@ impl fmt::Debug for HttpResponse {
 impl HttpResponse {
     /// Parses the response at the start of `bytes`, and returns its length, too; `None` when more
     /// have to come. An interim response (1xx) has no body,
-    /// nor has one without content (204).
+    /// nor has one without content (204, 304).
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl HttpResponse {
         if status < 200 {
             return Ok(Some((response, head_end)));
         }
-        if status == 204 {
+        if matches!(status, 204 | 304) {
             return Ok(Some((response, head_end)));
         }
         let length = response.fields.iter().find(|(name, _)| name == "content-length");
@@ -81,7 +81,7 @@ impl HttpResponse {
             "no IMF-fixdate: {date:?}"
         );
         assert_eq!(self.header("transfer-encoding"), None, "nothing is chunked");
-        if self.status == 204 {
+        if matches!(self.status, 204 | 304) {
             // RFC 9110, section 8.6. A length of 0 is among the faults of `may_minihttp`.
             let is_ours = std::env::var("COREPULSE_ENGINE").is_err();
             let length = if is_ours { None } else { Some("0") };

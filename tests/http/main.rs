@@ -24,6 +24,7 @@ mod greedy_clients;
 mod in_process;
 mod line_protocol;
 mod openapi;
+mod page;
 mod scraping;
 mod stats;
 mod turns;

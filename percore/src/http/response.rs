@@ -125,8 +125,8 @@ impl HeadFacts {
 impl Encoder {
     /// Appends `response` with `body` to `out`. In an answer to HEAD the body is left out, but not
     /// its length. If no body was made for such an answer, there is no length either: it would be
-    /// known only after making the body (RFC 9110, section 9.3.2). A 204 has no body, nor any field
-    /// about one.
+    /// known only after making the body (RFC 9110, section 9.3.2). A 204 and a 304 have no body,
+    /// nor any field about one.
     pub fn encode(
         &mut self,
         out: &mut Vec<u8>,
@@ -165,8 +165,8 @@ impl Encoder {
         head.clear();
         head.extend_from_slice(status.line().as_bytes());
         head.extend_from_slice(self.date.at(now));
-        // RFC 9110, section 8.6: a 204 has no Content-Length.
-        let has_content = status != Status::NoContent;
+        // RFC 9110, section 8.6: a 204 has no Content-Length; that of a 304 would be that of a 200.
+        let has_content = status.permits_content();
         if has_content {
             head.extend_from_slice(b"Content-Type: ");
             head.extend_from_slice(facts.content_type.as_bytes());
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_204_has_neither_a_body_nor_its_type_and_length() {
+    fn a_204_and_a_304_have_neither_a_body_nor_its_type_and_length() {
         let mut encoder = Encoder::default();
         let mut out = Vec::new();
         let extra_headers = "\r\nA: b";
@@ -288,6 +288,11 @@ mod tests {
         let bare = Response { extra_headers: "", ..no_content };
         encoder.encode(&mut out, &bare, b"", true, Persistence::Close, NOW);
         assert!(out.ends_with(b"49:37 GMT\r\nConnection: close\r\n\r\n"));
+        out.clear();
+        let not_modified = Response { status: Status::NotModified, ..ok };
+        encoder.encode(&mut out, &not_modified, b"", false, Persistence::Open, NOW);
+        let head = head.replace("204 No Content", "304 Not Modified");
+        assert_eq!(String::from_utf8_lossy(&out), head.as_str());
     }
 
     #[test]

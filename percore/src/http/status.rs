@@ -30,6 +30,7 @@ statuses! {
     Ok 200 "OK",
     Accepted 202 "Accepted",
     NoContent 204 "No Content",
+    NotModified 304 "Not Modified",
     BadRequest 400 "Bad Request",
     Unauthorized 401 "Unauthorized",
     Forbidden 403 "Forbidden",
@@ -53,6 +54,12 @@ impl Status {
     /// Returns the index in [`Status::ALL`].
     pub const fn index(self) -> usize {
         self as usize
+    }
+
+    /// Returns true if an answer of this status may have content (RFC 9110, sections 15.3.5 and
+    /// 15.4.5).
+    pub const fn permits_content(self) -> bool {
+        !matches!(self, Self::NoContent | Self::NotModified)
     }
 
     /// Returns the three digits.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::http::response::{Field, NEGOTIATED_BY, Persistence, Response};
-use crate::http::status::Status;
 use crate::sync::Mutex;
 
 /// Every line that was ever sent. They are leaked, and a few dozen in all: types and methods are
@@ -19,7 +18,7 @@ impl Fields {
         persistence: Persistence,
         mut add: impl FnMut(&'static str),
     ) {
-        if response.status != Status::NoContent {
+        if response.status.permits_content() {
             add(self.of(format!("Content-Type: {}", response.content_type)));
         }
         if let Some(field) = response.field {

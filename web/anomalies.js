@@ -1,0 +1,144 @@
+// The live list of anomalies.
+
+import { attribute, figure, html, Rows, shown, text } from './dom.js';
+import { KEPT } from './feed.js';
+import { count, exact, measure, score } from './format.js';
+import { deviceLink } from './links.js';
+import { exactTime, moment, stamp } from './zone.js';
+
+/** z-scores from which on a bar is full. */
+const BAR_FULL = 12;
+
+/** The view. */
+export class Anomalies {
+  title = 'Anomalies';
+  #app;
+  #rows;
+  #filter;
+  #field;
+  #hold;
+  #held = null;
+  #said = html('p', { class: 'hint' });
+  #none = html('p', { class: 'hint empty' });
+
+  constructor(app) {
+    this.#app = app;
+    const body = html('tbody');
+    this.#rows = new Rows(body, () => anomalyRow({ isShort: false }));
+    const redraw = { input: () => this.update() };
+    this.#filter = html('input', {
+      type: 'search',
+      id: 'anomaly-filter',
+      placeholder: 'device',
+      autocomplete: 'off',
+      spellcheck: 'false',
+      on: redraw,
+    });
+    this.#field = html('select', { id: 'anomaly-field', on: redraw });
+    this.#field.append(html('option', { value: '' }, 'all fields'));
+    this.#hold = html(
+      'button',
+      { type: 'button', 'aria-pressed': 'false', on: { click: () => this.#toggleHold() } },
+      'Hold',
+    );
+    const columns = ['Time', 'Device', 'Field', 'Value', 'Mean ± σ', 'z'];
+    this.element = html(
+      'div',
+      { class: 'view anomalies' },
+      html(
+        'div',
+        { class: 'toolbar' },
+        html('h1', {}, 'Anomalies'),
+        html('label', { for: 'anomaly-filter' }, 'Search'),
+        this.#filter,
+        html('label', { for: 'anomaly-field' }, 'Field'),
+        this.#field,
+        this.#hold,
+        this.#said,
+      ),
+      html(
+        'div',
+        { class: 'panel scroll', tabindex: 0, role: 'region', 'aria-label': 'Anomalies' },
+        html(
+          'table',
+          {},
+          html('thead', {}, html('tr', {}, ...columns.map((name, index) =>
+            html('th', { scope: 'col', class: index > 2 ? 'number' : null }, name)))),
+          body,
+        ),
+        this.#none,
+      ),
+    );
+  }
+
+  show() {}
+
+  hide() {}
+
+  /** Asks for new ones. */
+  async ask(turn) {
+    await this.#app.feed.ask(turn);
+  }
+
+  /** Shows those that the filter lets through. */
+  update() {
+    const { stats } = this.#app.live;
+    if (stats === null) return;
+    this.#fillFields(stats.fields);
+    const { items, missed } = this.#app.feed;
+    const from = this.#held ?? items;
+    const [prefix, field] = [this.#filter.value.trim(), this.#field.value];
+    const found = from.filter((anomaly) =>
+      (field === '' || anomaly.field === field)
+      && (prefix === '' || (anomaly.device_id ?? '').includes(prefix)));
+    this.#rows.show(found.map((anomaly) => [anomaly.number, anomaly]));
+    shown(this.#none, found.length === 0);
+    text(this.#none, items.length === 0 ? 'None so far.' : 'None of these.');
+    const more = missed > 0 ? `; ${count(missed)} came too fast to be listed` : '';
+    const fresh = this.#held === null ? 0 : items.findIndex((one) => one === this.#held[0]);
+    const waiting = fresh > 0 ? `; ${count(fresh)} newer` : '';
+    text(this.#said, `the last ${count(found.length)} of ${KEPT} at most${more}${waiting}`);
+  }
+
+  #fillFields(fields) {
+    if (this.#field.options.length === fields.length + 1) return;
+    for (const { name } of fields) this.#field.append(html('option', { value: name }, name));
+  }
+
+  #toggleHold() {
+    this.#held = this.#held === null ? this.#app.feed.items : null;
+    attribute(this.#hold, 'aria-pressed', String(this.#held !== null));
+    this.update();
+  }
+}
+
+/** Makes a row of a table of anomalies; the short one has no mean and no bar. */
+export function anomalyRow({ isShort }) {
+  const time = html('td', { class: 'time' });
+  const device = html('td', { class: 'device' });
+  const field = html('td');
+  const value = html('td', { class: 'number odd' });
+  const mean = html('td', { class: 'number' });
+  const z = html('span');
+  const bar = html('span', { class: 'bar' });
+  const track = html('span', { class: 'track zbar', 'aria-hidden': 'true' }, bar);
+  const scored = html('td', { class: 'number z' }, isShort ? null : track, z);
+  const cells = isShort ? [time, device, field, value, scored] : [time, device, field, value, mean,
+    scored];
+  let known = null;
+  const update = (anomaly) => {
+    const at = moment(anomaly.timestamp);
+    figure(time, stamp(at), exactTime(at));
+    // Nothing else of an anomaly changes.
+    if (known === anomaly) return;
+    known = anomaly;
+    device.replaceChildren(deviceLink(anomaly.device_id));
+    text(field, anomaly.field);
+    figure(value, measure(anomaly.value), exact(anomaly.value));
+    figure(mean, `${measure(anomaly.mean)} ± ${measure(anomaly.stddev)}`,
+      `${exact(anomaly.mean)} ± ${exact(anomaly.stddev)}`);
+    figure(z, score(anomaly.z), exact(anomaly.z, 'standard deviations'));
+    bar.style.width = `${Math.min(100, (Math.abs(anomaly.z) / BAR_FULL) * 100).toFixed(0)}%`;
+  };
+  return { element: html('tr', {}, ...cells), update };
+}

@@ -1,0 +1,164 @@
+// The page of corepulse: which view is shown, and what stands around it.
+//
+// Each answer of `/stats` makes a turn: the view that is shown asks for what it needs beside it,
+// and shows both. Views are made when they are first looked at, and kept.
+
+import * as api from './api.js';
+import { Anomalies } from './anomalies.js';
+import { Device } from './device.js';
+import { Devices } from './devices.js';
+import { attribute, shown, text } from './dom.js';
+import { Feed } from './feed.js';
+import { span } from './format.js';
+import { Health } from './health.js';
+import { read } from './links.js';
+import { Live } from './live.js';
+import { Overview } from './overview.js';
+import { Performance } from './performance.js';
+import { exactTime, isUtc, moment, onZone, setUtc } from './zone.js';
+
+const VIEWS = { overview: Overview, devices: Devices, device: Device, anomalies: Anomalies,
+  performance: Performance };
+const STATES = { live: 'Live', away: 'Away', locked: 'Locked', resting: 'Resting' };
+const THEMES = ['auto', 'light', 'dark'];
+const THEME = 'corepulse.theme';
+
+const byId = (id) => document.getElementById(id);
+
+class App {
+  feed = new Feed();
+  #views = new Map();
+  #view = null;
+  #health = new Health(byId('health'), byId('announcements'), () => this.live.now());
+  #main = byId('main');
+
+  constructor() {
+    this.#controlZone();
+    this.#controlTheme();
+    this.live = new Live({
+      stats: (turn) => this.#turn(turn),
+      state: (name, facts) => this.#showState(name, facts),
+      token: (refused) => this.askForToken('', refused.message),
+    });
+    addEventListener('hashchange', () => this.#navigate());
+    this.#navigate();
+    this.live.now();
+  }
+
+  #navigate() {
+    const address = read(location.hash);
+    const view = this.#views.get(address.view) ?? new VIEWS[address.view](this);
+    this.#views.set(address.view, view);
+    const isFirst = this.#view === null;
+    this.#view?.hide();
+    this.#view = view;
+    view.show(address);
+    if (!view.element.isConnected) this.#main.append(view.element);
+    for (const other of this.#views.values()) shown(other.element, other === view);
+    document.title = `${view.title} · corepulse`;
+    const group = address.view === 'device' ? 'devices' : address.view;
+    for (const link of document.querySelectorAll('[data-view]')) {
+      attribute(link, 'aria-current', link.dataset.view === group ? 'page' : null);
+    }
+    if (isFirst) return;
+    // A reader is led to the new view, as if a page had been loaded.
+    this.#main.focus({ preventScroll: true });
+    scrollTo(0, 0);
+    this.#update();
+    this.live.now();
+  }
+
+  async #turn(turn) {
+    const view = this.#view;
+    this.#showInstance();
+    this.#health.show(this.live.stats);
+    await view.ask(turn);
+    // Another view may have been chosen meanwhile.
+    if (view === this.#view) this.#update();
+  }
+
+  #update() {
+    if (this.live.stats !== null) this.#view.update();
+  }
+
+  #showInstance() {
+    const { instance, version, uptime_seconds: uptime, started } = this.live.stats;
+    text(byId('instance'), `${instance} · ${version}`);
+    const since = `up for ${span(uptime)}, since ${exactTime(moment(started))}`;
+    attribute(byId('instance'), 'title', since);
+  }
+
+  #showState(name, facts) {
+    const pulse = byId('pulse');
+    attribute(pulse, 'data-state', name);
+    text(pulse.lastElementChild, STATES[name]);
+    attribute(this.#main, 'data-state', name);
+    if (name === 'away') this.#health.away(facts);
+    if (name === 'locked') this.#health.locked();
+    if (name === 'resting') this.#health.rest();
+  }
+
+  #controlZone() {
+    const button = byId('zone');
+    const show = () => attribute(button, 'aria-pressed', String(isUtc()));
+    button.addEventListener('click', () => setUtc(!isUtc()));
+    onZone(() => {
+      show();
+      this.#update();
+    });
+    show();
+  }
+
+  #controlTheme() {
+    const button = byId('theme');
+    let theme = 'auto';
+    try {
+      theme = localStorage.getItem(THEME) ?? theme;
+    } catch {
+      // A browser may forbid a page to keep anything.
+    }
+    const show = () => {
+      attribute(document.documentElement, 'data-theme', theme === 'auto' ? null : theme);
+      text(button, `◐ ${theme[0].toUpperCase()}${theme.slice(1)}`);
+      attribute(button, 'aria-label', `Colours: ${theme}`);
+    };
+    button.addEventListener('click', () => {
+      theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+      show();
+      try {
+        localStorage.setItem(THEME, theme);
+      } catch {
+        // Then the choice lasts as long as the page.
+      }
+    });
+    if (!THEMES.includes(theme)) theme = 'auto';
+    show();
+  }
+
+  /** Asks for the token of a path. Resolves to true if one was given. */
+  askForToken(path, reason) {
+    const dialog = byId('token');
+    const value = byId('token-value');
+    text(byId('token-reason'), reason);
+    value.value = '';
+    return new Promise((resolve) => {
+      let given = false;
+      const end = new AbortController();
+      const listen = (element, event, listener) =>
+        element.addEventListener(event, listener, { signal: end.signal });
+      listen(byId('token-cancel'), 'click', () => dialog.close());
+      listen(dialog.querySelector('form'), 'submit', () => {
+        given = true;
+        api.setToken(path, value.value.trim());
+      });
+      listen(dialog, 'close', () => {
+        end.abort();
+        value.value = '';
+        resolve(given);
+      });
+      dialog.showModal();
+    });
+  }
+}
+
+new App();
