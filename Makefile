@@ -1,7 +1,7 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
-	interop instructions deploy image rolling instructions-record bench build run replay load \
+	interop page instructions deploy image rolling instructions-record bench build run replay load \
 	perf perf-floor perf-batches perf-contention perf-forms peers perf-peers perf-load \
 	perf-analyze perf-scale perf-idle profiles flamegraphs idle-connections greedy soak clean
 
@@ -11,8 +11,8 @@ realtime = $(shell chrt --fifo 10 true 2>/dev/null && echo chrt --fifo 10)
 # How long a soak takes.
 seconds := 600
 
-checks := tidy clippy deny second-engine metrics openapi slow interop instructions deploy image \
-	rolling
+checks := tidy clippy deny second-engine metrics openapi slow interop page instructions deploy \
+	image rolling
 
 # The slow tests, of which a module is named.
 slow := cargo nextest run --release --locked --profile slow --package corepulse --test slow
