@@ -894,7 +894,7 @@ mod tests {
         }
         // Only for a single event is it clear which one has the timestamp.
         let batch = decoder.decode(b"[{\"cpu\":1,\"rps\":2}]", LineMode::Detect, NOW).unwrap();
-        assert_eq!(batch.assigned_timestamp(), Some(last as u64 + 4));
+        assert_eq!(batch.assigned_timestamp(), Some(last + 4));
         let batch = decoder.decode(GOOD.as_bytes(), LineMode::Detect, NOW).unwrap();
         assert_eq!(batch.assigned_timestamp(), None);
     }
