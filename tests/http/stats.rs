@@ -80,7 +80,8 @@ fn figures_are_those_of_the_events() {
     assert!(0.0 < p50 && p50 <= p99 && p99 <= p999 && p999 < 60.0, "{latency}");
     let uptime = sampled["uptime_seconds"].as_f64().unwrap();
     let per_second = sampled["rates"]["60s"]["accepted"].as_f64().unwrap();
-    assert!(per_second * uptime >= 21.0 && per_second <= 42.0, "{sampled}");
+    // The time is cut to milliseconds, and the sample was taken before it.
+    assert!(per_second * uptime >= 20.0 && per_second <= 42.0, "{sampled}");
     let history = &sampled["history"];
     let column = |name: &str| history[name].as_array().unwrap().clone();
     let sum: f64 = column("accepted").iter().map(|rate| rate.as_f64().unwrap()).sum();
