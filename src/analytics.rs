@@ -302,6 +302,11 @@ impl ShardWriter<'_> {
         }
     }
 
+    /// Returns true if another thread has a shard locked just now.
+    pub fn is_busy(&self, home: usize) -> bool {
+        self.analytics.shards.get(home).is_some_and(|shard| shard.is_locked())
+    }
+
     /// Scores events, at most [`limits::EVENTS_PER_HOLD`], and adds them to their series, under the
     /// locks of their home shards. Of those next to each other with one home it is locked once.
     /// Appends their anomalies to `points`. Returns the number of events whose device got no

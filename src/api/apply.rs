@@ -2,9 +2,11 @@
 //! the store, some at a time.
 //!
 //! With several shards a large batch goes through them one after the other, so that each is locked
-//! for a group of events and not for a single one. A device has one home, so its events keep their
-//! order. What depends on the order of all events, the answer and the window over all series, is
-//! made in the order of the request.
+//! for a group of events and not for a single one; one that another core has locked comes later. A
+//! device has one home, so its events keep their order. What depends on the order of all events,
+//! the answer and the window over all series, is made in the order of the request.
+
+use std::ops::Range;
 
 use super::ingest_error::IngestError;
 use super::report::Report;
@@ -27,8 +29,10 @@ const EVENTS_PER_SHARD_MIN: usize = 2;
 pub(super) struct BatchOrder {
     events: Vec<Placed>,
     by_home: Vec<Placed>,
-    /// The events of each home, and then the places of their next one.
+    /// The number of events of each home, and then where they end in `by_home`.
     homes: Vec<usize>,
+    /// Those of homes that were busy.
+    put_off: Vec<Range<usize>>,
 }
 
 /// An event of the batch.
@@ -138,19 +142,38 @@ impl Application<'_> {
                 Err(rejection) => self.report.add_rejection(index, *rejection),
             }
         }
-        let mut group = [Arrived::default(); EVENTS_PER_HOLD];
-        for home in order.by_home().chunk_by(|one, other| one.home == other.home) {
-            for placed in home.chunks(EVENTS_PER_HOLD) {
-                let mut events = 0;
-                for (place, Placed { index, hash, .. }) in group.iter_mut().zip(placed) {
-                    let Some(event) = self.batch.event_at(*index as usize) else {
-                        continue;
-                    };
-                    *place = Arrived { event, hash: *hash, index: *index };
-                    events += 1;
-                }
-                self.take(group.get(..events).unwrap_or_default());
+        let BatchOrder { events, by_home, homes, put_off } = order;
+        sort_by_home(events, homes, by_home);
+        put_off.clear();
+        let mut start = 0;
+        for (home, end) in homes.iter().enumerate() {
+            let placed = by_home.get(start..*end).unwrap_or_default();
+            // Where another core is just now, this one comes later.
+            if !placed.is_empty() && self.analytics.is_busy((home + core) % shards) {
+                put_off.push(start..*end);
+            } else {
+                self.apply_home(placed);
             }
+            start = *end;
+        }
+        for range in put_off.drain(..) {
+            self.apply_home(by_home.get(range).unwrap_or_default());
+        }
+    }
+
+    /// Applies events of one home.
+    fn apply_home(&mut self, placed: &[Placed]) {
+        let mut group = [Arrived::default(); EVENTS_PER_HOLD];
+        for placed in placed.chunks(EVENTS_PER_HOLD) {
+            let mut events = 0;
+            for (place, Placed { index, hash, .. }) in group.iter_mut().zip(placed) {
+                let Some(event) = self.batch.event_at(*index as usize) else {
+                    continue;
+                };
+                *place = Arrived { event, hash: *hash, index: *index };
+                events += 1;
+            }
+            self.take(group.get(..events).unwrap_or_default());
         }
     }
 
@@ -182,25 +205,25 @@ impl BatchOrder {
             *count += 1;
         }
     }
+}
 
-    /// Returns the events by their homes, those of each in the order in which they were added.
-    fn by_home(&mut self) -> &[Placed] {
-        let mut next = 0;
-        for home in &mut self.homes {
-            next += std::mem::replace(home, next);
+/// Writes the events to `by_home` in the order of their homes, those of each in the order in which
+/// they were added. Has in `homes` the number of events of each, and then where they end.
+fn sort_by_home(events: &[Placed], homes: &mut [usize], by_home: &mut Vec<Placed>) {
+    let mut next = 0;
+    for home in &mut *homes {
+        next += std::mem::replace(home, next);
+    }
+    by_home.clear();
+    by_home.resize(events.len(), Placed::default());
+    for placed in events {
+        let Some(next) = homes.get_mut(placed.home) else {
+            continue;
+        };
+        if let Some(place) = by_home.get_mut(*next) {
+            *place = *placed;
         }
-        self.by_home.clear();
-        self.by_home.resize(self.events.len(), Placed::default());
-        for placed in &self.events {
-            let Some(next) = self.homes.get_mut(placed.home) else {
-                continue;
-            };
-            if let Some(place) = self.by_home.get_mut(*next) {
-                *place = *placed;
-            }
-            *next += 1;
-        }
-        &self.by_home
+        *next += 1;
     }
 }
 
@@ -230,13 +253,16 @@ mod tests {
                     order.add(Placed { index, home, hash: ids.hash(&[index as u8]) });
                 }
                 expected.sort_by_key(|(home, _)| *home);
-                let found = order.by_home().iter();
-                let found: Vec<_> = found
+                let BatchOrder { events, by_home, homes: ends, .. } = &mut order;
+                sort_by_home(events, ends, by_home);
+                let found: Vec<_> = by_home.iter()
                     .map(|placed| {
                         assert_eq!(placed.hash, ids.hash(&[placed.index as u8]));
                         (placed.home, placed.index)
                     })
                     .collect();
+                let ends = (0..homes).map(|home| expected.partition_point(|(of, _)| *of <= home));
+                prop_assert_eq!(order.homes.clone(), ends.collect::<Vec<_>>());
                 prop_assert_eq!(found, expected);
             }
         }
