@@ -1,7 +1,8 @@
 """The structure of the tree, which no other tool checks: `tidy.py [FOLDER]`, called by `ci/tidy`.
 
 Holds sizes of files, that each is part of a crate, the rows of `## Layout` in `ARCHITECTURE.md`,
-circles of imports, doors, and dependencies of tests, which `cargo machete` skips. A path is an
+circles of imports, doors, dependencies of tests, which `cargo machete` skips, and that
+`docs/cores.md` lists all that threads share. A path is an
 import of the file that it leads to, through re-exports as well; the re-export of a child is none.
 """
 
@@ -25,6 +26,11 @@ DOORS = "ci/lint/rules/doors.yml"
 CRATE = re.compile(r"(src/(lib|main)|(bin|tests|examples|benches|fuzz_targets)/[^/]+(/main)?).rs$")
 MOD = re.compile(r"(?:#\[path\s*=(?P<path>[^]]*)\]\s*)?(?:\bpub\s+)?\bmod\s+(?P<name>\w+)\s*;")
 USE = re.compile(r"(?:\bpub\s+)?\buse\s+([^;<]*);")
+# Types that several threads can reach, in a field, a static or a struct without names.
+SHARED = r"(?:Atomic\w+|Mutex|RwLock|Condvar|OnceLock|LazyLock|Count|PerCore|Sender|Receiver)"
+SHARED = rf"\b(?:{SHARED}|CachePadded|ArrayQueue|SegQueue)\b(?!::)"
+FIELD = rf"^\s*(?:pub\s+)?(?:static\s+)?(\w+):\s*(?!\s*&)[^=;\n]*{SHARED}[^=;\n]*[,;=]\s*$"
+FIELD = re.compile(rf"{FIELD}|\bstruct\s+(\w+)(?:<[^>]*>)?\(.*{SHARED}.*\);", re.M)
 PATH = re.compile(r"(?<![\w:])\w+(?:\s*::\s*\w+)+")
 
 
@@ -176,9 +182,24 @@ def doors(tree):
             yield f"{declared}:1: `{name}` is not used in {place}"
 
 
+def shared(tree):
+    document = tree.root / "docs/cores.md"
+    listed = set(re.findall(r"^\| `(\S+\.rs)` \| `(\w+)` \|", document.read_text(), re.M))
+    found = {
+        (path, field[1] or field[2])
+        for path in tree.sources.keys() - tree.tests
+        if path.startswith(SERVER) and "/may_minihttp/" not in path
+        for field in FIELD.finditer(tree.sources[path].code)
+    }
+    for path, field in found - listed:
+        yield f"{path}:1: `{field}` is shared, and has no row in docs/cores.md"
+    for path, field in listed - found:
+        yield f"docs/cores.md:1: `{field}` of {path} is not shared, or not there"
+
+
 tree = Tree(pathlib.Path(*sys.argv[1:]))
 edges = tree.imports()
-faults = {*circles(edges), *rows(tree, edges), *doors(tree)}
+faults = {*circles(edges), *rows(tree, edges), *doors(tree), *shared(tree)}
 faults |= {f"{path}:1: part of no crate" for path in tree.sources.keys() - tree.names.keys()}
 sizes = {path: tree.sources[path].lines for path in tree.sources.keys() - tree.tests}
 faults |= {f"{path}:1: {size} lines, 400 at most" for path, size in sizes.items() if size > 400}
