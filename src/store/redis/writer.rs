@@ -152,7 +152,9 @@ impl<C: Connector> Writer<C> {
         if let Err(error) = self.send(now_ns) {
             return self.fail(now_ns, error);
         }
-        if let Some(ns) = self.pace.sleep_ns(self.pipeline.awaited()) {
+        // A full pipeline may have more behind it: Redis is not to run dry meanwhile.
+        let awaited = self.pipeline.awaited() / if self.pipeline.is_full() { 2 } else { 1 };
+        if let Some(ns) = self.pace.sleep_ns(awaited) {
             return NextStep::Sleep { until_ns: self.until_deadline(now_ns + ns) };
         }
         self.pace.note_wait();
