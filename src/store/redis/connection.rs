@@ -140,7 +140,13 @@ impl Connection {
                     let received = self.received.fill(&mut self.stream);
                     received.map_err(|error| self.stream.redis_error(&error).at(&self.server))?;
                 }
-                0 => return self.parse().map(Replies::Other),
+                // It may have come behind a push message.
+                0 => {
+                    return self.parse().map(|value| match value {
+                        Value::Okay => Replies::Ok(1),
+                        value => Replies::Other(value),
+                    });
+                }
                 oks => return Ok(Replies::Ok(oks)),
             }
         }

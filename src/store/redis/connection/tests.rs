@@ -158,6 +158,28 @@ fn replies_that_come_together_are_told_apart_and_the_next_has_a_time_of_its_own(
 
 /// The length of a string is known even if it is too long to be read.
 #[test]
+fn what_is_told_unasked_between_replies_is_none() {
+    let (connection, peer) = peer("redis://HOST", |mut stream| {
+        let push = ">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n";
+        let replies = format!("+OK\r\n{push}+OK\r\n+OK\r\n{push}{push}-OOM no\r\n{push}+OK\r\n");
+        stream.write_all(replies.as_bytes())?;
+        stream.read_exact(&mut [0])
+    });
+    let mut connection = connection.unwrap();
+    let mut found = Vec::new();
+    while found.len() < 5 {
+        match connection.receive_oks(8).unwrap() {
+            Replies::Ok(count) => found.extend(vec!["ok"; count]),
+            Replies::Other(Value::ServerError(_)) => found.push("error"),
+            Replies::Other(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(found, ["ok", "ok", "ok", "error", "ok"]);
+    drop(connection);
+    peer.join().unwrap();
+}
+
+#[test]
 fn a_long_string_has_said_so() {
     let (connection, peer) = peer("redis://HOST", endlessly("$70000\r\n", "x"));
     let mut connection = connection.unwrap();
