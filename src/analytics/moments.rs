@@ -219,7 +219,7 @@ mod tests {
     }
 
     /// A fifth of a series' values further up, by as much as this, are exactly two deviations from
-    /// its mean. Exact sums and quotients find most of them there; a product with 1/n, a fourth less.
+    /// its mean. Exact sums and quotients find most of them there, products with 1/n fewer.
     #[test]
     fn what_is_at_two_deviations_is_mostly_not_beyond() {
         let (mut all, mut beyond) = (0, 0);
