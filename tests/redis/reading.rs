@@ -43,6 +43,10 @@ fn the_newest_metric_is_in_redis_and_an_outage_is_told() {
     });
     assert_eq!(back["problems"], serde_json::json!([]));
     assert!(back["store"]["away_since"].is_null());
-    // It came back empty.
-    assert_problem(&client.request(&latest), 404, b"");
+    // It came back empty, and is asked again after the pause of look-ups.
+    let empty = wait_until("the end of the pause", || {
+        let answer = client.request(&latest);
+        (answer.status != 503).then_some(answer)
+    });
+    assert_problem(&empty, 404, b"");
 }
