@@ -121,7 +121,7 @@ def main():
     # Whatever proxy there is, it is not between a test and its server.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
     try:
-        guarded = [part for kind in ("ingest", "read", "admin") for part in (f"--{kind}-token", TOKEN)]
+        guarded = [f"--{kind}-token={TOKEN}" for kind in ("ingest", "read", "admin")]
         for flags, token in [((), None), (guarded, TOKEN)]:
             with Server(given.server, *flags) as server:
                 check_written(server.port)
