@@ -225,7 +225,8 @@ mod tests {
         let (mut all, mut beyond) = (0, 0);
         for (count, by) in (4..=10).flat_map(|fifth| (1..60).map(move |by| (5 * fifth, by))) {
             for base in [0.0, 1.0, 20.0] {
-                let value = |at: usize| [base + f64::from(u8::from(at % 5 == 0)) * f64::from(by)];
+                let value =
+                    |at: usize| [base + f64::from(u8::from(at.is_multiple_of(5))) * f64::from(by)];
                 let values: Vec<[f64; 1]> = (0..count).map(value).collect();
                 let [z] = Moments::of(&values).unwrap().scores(values[0]);
                 assert!((z - 2.0).abs() < 1e-14, "{z} of {count} around {base} by {by}");
