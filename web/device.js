@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import { anomalyRow } from './anomalies.js';
 import { Chart } from './chart.js';
-import { figure, html, Rows, shown, text } from './dom.js';
+import { factRow, figure, html, Rows, shown, text } from './dom.js';
 import { count, exact, measure, score } from './format.js';
 import { ago } from './health.js';
 import { panel } from './overview.js';
@@ -167,16 +167,6 @@ function laidOut(json) {
   const token = /"(?:[^"\\]|\\.)*"|[{},:]|[^\s"{},:]+/g;
   const space = { '{': '{\n  ', '}': '\n}', ',': ',\n  ', ':': ': ' };
   return (line.match(token) ?? []).map((part) => space[part] ?? part).join('');
-}
-
-function factRow() {
-  const name = html('dt');
-  const value = html('dd');
-  const update = ([label, short, exactly]) => {
-    text(name, label);
-    figure(value, short, exactly);
-  };
-  return { element: html('div', {}, name, value), update };
 }
 
 /** The window of a field. */

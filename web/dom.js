@@ -56,6 +56,17 @@ export function figure(element, short, exact) {
   attribute(element, 'title', exact);
 }
 
+/** A row of a `<dl>` for a fact: its label, the short figure and the exact one. */
+export function factRow() {
+  const name = html('dt');
+  const value = html('dd');
+  const update = ([label, short, exactly]) => {
+    text(name, label);
+    figure(value, short, exactly);
+  };
+  return { element: html('div', {}, name, value), update };
+}
+
 /** Shows or hides an element. */
 export function shown(element, is) {
   if (element.hidden === is) element.hidden = !is;

@@ -2,7 +2,7 @@
 
 import { anomalyRow } from './anomalies.js';
 import { Chart } from './chart.js';
-import { figure, html, Rows, shown, text } from './dom.js';
+import { factRow, figure, html, Rows, shown, text } from './dom.js';
 import { bytes, count, exact, latency, measure, percent, rate, score, span } from './format.js';
 import { Spark } from './spark.js';
 import { Welcome } from './welcome.js';
@@ -168,7 +168,7 @@ class Figure {
   constructor(title, series, className = '') {
     this.#series = series;
     this.#spark = new Spark({ className });
-    this.#rows = new Rows(this.#details, () => detailRow());
+    this.#rows = new Rows(this.#details, () => factRow());
     this.element = html(
       'section',
       { class: 'panel figure' },
@@ -188,16 +188,6 @@ class Figure {
   }
 }
 
-function detailRow() {
-  const name = html('dt');
-  const value = html('dd');
-  const update = ([label, short, exactly]) => {
-    text(name, label);
-    figure(value, short, exactly);
-  };
-  return { element: html('div', {}, name, value), update };
-}
-
 /** What is in use of what there is. */
 class Capacity {
   #meters = {
@@ -206,7 +196,7 @@ class Capacity {
     memory: new Meter('memory'),
   };
   #facts = html('dl');
-  #rows = new Rows(this.#facts, () => detailRow());
+  #rows = new Rows(this.#facts, () => factRow());
 
   constructor() {
     const meters = Object.values(this.#meters).map(({ element }) => element);
@@ -287,7 +277,7 @@ class FieldPanel {
   #chart;
   #average = html('span', { class: 'value' });
   #details = html('dl', { class: 'inline' });
-  #rows = new Rows(this.#details, () => detailRow());
+  #rows = new Rows(this.#details, () => factRow());
 
   constructor({ field }) {
     this.#name = field.name;
