@@ -55,7 +55,8 @@ pub trait Observer {
         false
     }
 
-    /// Notes a new connection over the limit.
+    /// Notes that the limit has cost a connection its place: an idle one, for this newcomer, or the
+    /// newcomer itself.
     fn connection_limit_reached(&mut self, _peer: &dyn Peer, _connections_max: usize, _now: Now) {}
 
     /// Notes that the kernel did not hand over a connection. With `exhausted`, descriptors or
