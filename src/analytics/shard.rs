@@ -247,6 +247,13 @@ impl Shard {
         self.index.find(key.hash, |slot| self.is_at(slot, key))
     }
 
+    /// Returns the slot of a device that has not expired.
+    fn find_current(&self, key: DeviceKey<'_>, now_ns: u64) -> Option<u32> {
+        let slot = self.find(key)?;
+        let device = self.slots.record(slot)?;
+        (!self.expiry.is_expired(device.seen_ns, now_ns)).then_some(slot)
+    }
+
     #[inline(always)]
     fn is_at(&self, slot: u32, key: DeviceKey<'_>) -> bool {
         self.slots.record(slot).is_some_and(|device| device.id.is(key.id))
@@ -323,12 +330,9 @@ impl Shard {
         fields: &mut [FieldSnapshot],
         recent: &mut Vec<Point>,
     ) -> Option<DeviceSnapshot> {
-        let slot = self.find(key)?;
+        let slot = self.find_current(key, now_ns)?;
         let row = self.slots.read(slot)?;
         let device = row.record;
-        if self.expiry.is_expired(device.seen_ns, now_ns) {
-            return None;
-        }
         self.fill_fields(slot, &row, fields);
         let [accepted, points, episodes] = device.counts.totals(slot, &self.carries);
         let points_of = self.anomalies.log.recent(slot, device.newest_anomaly, points);

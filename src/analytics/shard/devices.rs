@@ -68,12 +68,9 @@ impl Shard {
         now_ns: u64,
         fields: &mut [FieldSnapshot],
     ) -> Option<DeviceCounts> {
-        let slot = self.find(key)?;
+        let slot = self.find_current(key, now_ns)?;
         let row = self.slots.read(slot)?;
         let device = row.record;
-        if self.expiry.is_expired(device.seen_ns, now_ns) {
-            return None;
-        }
         self.fill_fields(slot, &row, fields);
         let [accepted, points, episodes] = device.counts.totals(slot, &self.carries);
         Some(DeviceCounts { seen_ns: device.seen_ns, accepted, points, episodes })
@@ -143,8 +140,8 @@ impl Shard {
         key: DeviceKey<'_>,
         now_ns: u64,
     ) -> Option<u64> {
-        let device = self.slots.record(self.find(key)?)?;
-        (!self.expiry.is_expired(device.seen_ns, now_ns)).then_some(device.timestamp)
+        let slot = self.find_current(key, now_ns)?;
+        Some(self.slots.record(slot)?.timestamp)
     }
 
     /// Copies the windows of a device's fields.
