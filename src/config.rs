@@ -14,6 +14,7 @@ mod flags;
 mod formats;
 pub mod redis_url;
 mod secret;
+pub mod server_url;
 mod sources;
 pub mod units;
 pub mod unknown_variables;

@@ -1,27 +1,21 @@
 //! `corepulse healthcheck`: asks the server on this machine for its health, for containers whose
 //! image has no other program to ask with.
 
-use std::io::{self, Read, Write};
-
-use socket2::Socket;
 use thiserror::Error;
 
-use crate::local_server;
+use crate::http_client::{ClientError, HttpClient, Place, TIMEOUT};
 use percore::listen::Listen;
 use percore::listener::Address;
-
-const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-const HEALTHY: &[u8] = b"HTTP/1.1 200 ";
 
 /// The reason for which a server is not healthy.
 #[derive(Debug, Error)]
 pub enum HealthcheckError {
     /// The server could not be asked.
-    #[error("GET /health at {0}: {1}")]
-    NoAnswer(Address, io::Error),
+    #[error("GET /health at {0}")]
+    NoAnswer(#[from] ClientError),
     /// The server answered something other than 200.
-    #[error("GET /health at {0}: expected 200")]
-    WrongAnswer(Address),
+    #[error("GET /health at {0}: expected 200, found {1}")]
+    WrongAnswer(Address, u16),
     /// The kernel chose the port, and only the server's log tells it.
     #[error("--listen: port 0 is none to ask at; give the one that the log names")]
     UnknownPort,
@@ -36,22 +30,28 @@ pub fn ask(listen: &Listen) -> Result<(), HealthcheckError> {
     if listen.port() == Some(0) {
         return Err(HealthcheckError::UnknownPort);
     }
-    let talk = |mut stream: Socket| {
-        stream.write_all(REQUEST)?;
-        let mut status = [0; HEALTHY.len()];
-        stream.read_exact(&mut status)?;
-        Ok(status)
-    };
-    let (status, address) = local_server::exchange(listen, talk)
-        .map_err(|(error, address)| HealthcheckError::NoAnswer(address, error))?;
-    if status == HEALTHY { Ok(()) } else { Err(HealthcheckError::WrongAnswer(address)) }
+    let mut client = HttpClient::new(Place::Local(listen.clone()), None, TIMEOUT);
+    match client.get("/health")? {
+        (answer, _) if answer.status == 200 => Ok(()),
+        (answer, address) => Err(HealthcheckError::WrongAnswer(address, answer.status)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{SocketAddr, TcpListener};
+    use std::io::{Read as _, Write as _};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::thread;
+
+    fn read_request(stream: &mut TcpStream) {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            request.extend(byte);
+        }
+    }
 
     /// Starts a server that answers its first request with `answer`.
     fn says(answer: &'static [u8]) -> SocketAddr {
@@ -59,8 +59,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; REQUEST.len()];
-            stream.read_exact(&mut request).unwrap();
+            read_request(&mut stream);
             stream.write_all(answer).unwrap();
         });
         address
@@ -70,11 +69,11 @@ mod tests {
     fn only_200_is_healthy() {
         let well = says(b"HTTP/1.1 200 OK\r\n\r\n");
         assert!(ask(&well.into()).is_ok());
-        for answer in [&b"HTTP/1.1 503 Service Unavailable\r\n\r\n"[..], b"SSH-2.0-OpenSSH_9.9\r\n"]
-        {
-            assert!(matches!(ask(&says(answer).into()), Err(HealthcheckError::WrongAnswer(_))));
+        let ill = ask(&says(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").into());
+        assert!(matches!(ill, Err(HealthcheckError::WrongAnswer(_, 503))), "{ill:?}");
+        for answer in [&b"HTTP"[..], b"SSH-2.0-OpenSSH_9.9\r\n"] {
+            assert!(matches!(ask(&says(answer).into()), Err(HealthcheckError::NoAnswer(_))));
         }
-        assert!(matches!(ask(&says(b"HTTP").into()), Err(HealthcheckError::NoAnswer(..))));
         let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         for listen in [nobody.into(), Listen::Everywhere(nobody.port())] {
             assert!(matches!(ask(&listen), Err(HealthcheckError::NoAnswer(..))), "{listen}");
@@ -94,7 +93,7 @@ mod tests {
         let listener = TcpListener::bind(address).unwrap();
         let answering = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            stream.read_exact(&mut [0; REQUEST.len()]).unwrap();
+            read_request(&mut stream);
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
         });
         assert!(ask(&Listen::Localhost(address.port())).is_ok());

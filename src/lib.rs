@@ -12,7 +12,7 @@
 //!
 //! - `main` and [`server`]: start, stop, wiring;
 //! - [`engine`], [`control`], [`healthcheck`], [`top`], [`resources`]: threads, sockets and the
-//!   machine; [`local_server`]: where the subcommands find it;
+//!   machine; [`http_client`]: how the subcommands ask a server;
 //! - [`api`]: the answers;
 //! - [`analytics`], [`store`], [`telemetry`]: three islands, none of which imports another;
 //! - [`metric`]: the domain, and the decoder of bodies;
@@ -27,8 +27,9 @@ pub mod config;
 pub mod control;
 pub mod engine;
 pub mod healthcheck;
+#[expect(clippy::disallowed_methods, reason = "asks for names and the time")]
+pub mod http_client;
 pub mod limits;
-pub mod local_server;
 pub mod metric;
 pub mod resources;
 pub mod schema;

@@ -17,6 +17,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
 use corepulse::config::arguments::{Arguments, Command};
+use corepulse::config::server_url::ServerUrl;
 use corepulse::config::unknown_variables::{UnknownVariable, find_unknown};
 use corepulse::config::{Config, EXIT_USAGE};
 use corepulse::healthcheck;
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
     }
     match arguments.command {
         Some(Command::Healthcheck) => return check_health(&config),
-        Some(Command::Top { once }) => return show_top(&config, once),
+        Some(Command::Top { once, to }) => return show_top(&config, to, once),
         None => {}
     }
     log::start(config.log_format, config.log_level);
@@ -118,14 +119,15 @@ fn check_health(config: &Config) -> ExitCode {
     }
 }
 
-/// Shows the state of the server that was started with the same configuration.
-fn show_top(config: &Config, once: bool) -> ExitCode {
+/// Shows the state of the server at a URL, or of the one that was started with the same
+/// configuration.
+fn show_top(config: &Config, to: Option<ServerUrl>, once: bool) -> ExitCode {
     let shown = if once {
-        top::print_once(config).and_then(|text| {
+        top::print_once(config, to).and_then(|text| {
             std::io::stdout().write_all(text.as_bytes()).map_err(TopError::Terminal)
         })
     } else {
-        top::watch(config)
+        top::watch(config, to)
     };
     match shown {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! `corepulse top`: the state of the server on this machine, for a terminal.
+//! `corepulse top`: the state of a server, for a terminal.
 //!
 //! It asks `/stats` and `/devices?sort=z` once a second, as a page in a browser does. [`figures`]
 //! reads the answers, [`text`] makes lines of them, and [`screen`] draws those with some colour.
@@ -12,7 +12,8 @@ use std::io;
 use thiserror::Error;
 
 use crate::config::Config;
-use figures::Figures;
+use crate::config::server_url::ServerUrl;
+use figures::Source;
 
 /// The reason for which nothing can be shown.
 #[derive(Debug, Error)]
@@ -25,13 +26,14 @@ pub enum TopError {
     Terminal(#[from] io::Error),
 }
 
-/// Returns the state of the server that was started with the same configuration, as plain text.
+/// Returns the state of the server at a URL, or of the one that was started with the same
+/// configuration, as plain text.
 ///
 /// # Errors
 ///
 /// It does not answer, or not as it should.
-pub fn print_once(config: &Config) -> Result<String, TopError> {
-    let figures = Figures::ask(config).map_err(TopError::NoFigures)?;
+pub fn print_once(config: &Config, to: Option<ServerUrl>) -> Result<String, TopError> {
+    let figures = Source::new(config, to).ask().map_err(TopError::NoFigures)?;
     let mut text = text::lines(&figures).join("\n");
     text.push('\n');
     Ok(text)
@@ -42,6 +44,7 @@ pub fn print_once(config: &Config) -> Result<String, TopError> {
 /// # Errors
 ///
 /// The terminal cannot be drawn on. A server that is away is shown as such.
-pub fn watch(config: &Config) -> Result<(), TopError> {
-    screen::show(|| Figures::ask(config)).map_err(TopError::Terminal)
+pub fn watch(config: &Config, to: Option<ServerUrl>) -> Result<(), TopError> {
+    let mut source = Source::new(config, to);
+    screen::show(|| source.ask()).map_err(TopError::Terminal)
 }

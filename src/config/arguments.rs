@@ -9,6 +9,7 @@ use clap::{ArgMatches, Args, Command as Clap, FromArgMatches, Parser, Subcommand
 use super::flag::Flag;
 use super::flags::FLAGS;
 use super::secret::Secret;
+use super::server_url::ServerUrl;
 use super::sources::Sources;
 
 /// A thread-per-core HTTP server for streams of device metrics.
@@ -32,18 +33,23 @@ pub struct Arguments {
 }
 
 /// The subcommands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Ask the server at --listen on this machine whether it serves; exit code 0 if so, else 1. It
     /// takes the options of the server, before it or behind it
     Healthcheck,
 
-    /// Show rates, latency, problems and the oddest devices of the server at --listen, once a
-    /// second until q is pressed. It takes the options of the server, --read-token among them
+    /// Show rates, latency, problems and the oddest devices of a server, once a second until q is
+    /// pressed: of the one at --to, or at --listen on this machine. It takes the options of the
+    /// server, --read-token among them
     Top {
         /// Print it once, as plain text
         #[arg(long)]
         once: bool,
+
+        /// Ask the server at this URL, http://HOST:PORT
+        #[arg(long, value_name = "URL")]
+        to: Option<ServerUrl>,
     },
 }
 

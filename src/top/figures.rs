@@ -1,21 +1,17 @@
 //! The figures of a server: its answers to `/stats` and `/devices?sort=z`.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use socket2::Socket;
 
 use crate::api::json;
 use crate::config::Config;
-use crate::local_server;
+use crate::config::server_url::ServerUrl;
+use crate::http_client::{HttpClient, Place, TIMEOUT};
 
 /// The devices that are shown: those furthest from their means.
 const DEVICES: &str = "/devices?sort=z&limit=50";
-
-/// The most bytes of an answer; the largest is a hundredth of that.
-const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 /// The figures of a server at one moment.
 #[derive(Debug)]
@@ -136,58 +132,39 @@ pub(super) struct DeviceField {
     pub(super) rolling_average: Option<f64>,
 }
 
-impl Figures {
-    /// Asks the server that was started with the same configuration. The error is for people.
-    pub(super) fn ask(config: &Config) -> Result<Self, String> {
-        Ok(Self { stats: get(config, "/stats")?, devices: get(config, DEVICES)? })
+/// The server whose figures are shown.
+#[derive(Debug)]
+pub(super) struct Source {
+    client: HttpClient,
+    has_token: bool,
+}
+
+impl Source {
+    /// Returns the server at a URL, or the one that was started with the same configuration.
+    pub(super) fn new(config: &Config, to: Option<ServerUrl>) -> Self {
+        let place = Place::new(to, &config.listen);
+        let token = config.read_token.as_ref();
+        Self { client: HttpClient::new(place, token, TIMEOUT), has_token: token.is_some() }
     }
-}
 
-/// Returns the JSON at a path.
-fn get<T: DeserializeOwned>(config: &Config, target: &str) -> Result<T, String> {
-    let token = config
-        .read_token
-        .as_ref()
-        .map_or_else(String::new, |token| format!("Authorization: Bearer {}\r\n", token.expose()));
-    let request =
-        format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{token}Connection: close\r\n\r\n");
-    let talk = |mut stream: Socket| -> io::Result<Vec<u8>> {
-        stream.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-        Ok(answer)
-    };
-    let (answer, address) = local_server::exchange(&config.listen, talk)
-        .map_err(|(error, address)| format!("GET {target} at {address}: {error}"))?;
-    let body = body(&answer).map_err(|status| match status {
-        "401" => format!("GET {target} at {address}: it asks for --read-token"),
-        _ => format!("GET {target} at {address}: expected 200, found {status:?}"),
-    })?;
-    json::read(body).ok_or_else(|| format!("GET {target} at {address}: no answer of corepulse"))
-}
-
-/// Returns the body of an answer with 200, or the status of another one.
-fn body(answer: &[u8]) -> Result<&[u8], &str> {
-    let rest = answer.strip_prefix(b"HTTP/1.1 ").unwrap_or_default();
-    let status = rest.get(..3).and_then(|status| std::str::from_utf8(status).ok());
-    if status != Some("200") {
-        return Err(status.unwrap_or_default());
+    /// Asks for the figures. The error is for people.
+    pub(super) fn ask(&mut self) -> Result<Figures, String> {
+        Ok(Figures { stats: self.get("/stats")?, devices: self.get(DEVICES)? })
     }
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-    Ok(end.and_then(|end| answer.get(end + 4..)).unwrap_or_default())
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_body_of_200_is_read() {
-        assert_eq!(body(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{}\r\n\r\n"), Ok(&b"{}\r\n\r\n"[..]));
-        assert_eq!(body(b"HTTP/1.1 401 Unauthorized\r\n\r\n{}"), Err("401"));
-        for wrong in [&b""[..], b"HTTP/1.1 ", b"SSH-2.0", b"HTTP/1.1 \xff\xff\xff"] {
-            assert_eq!(body(wrong), Err(""));
-        }
-        assert_eq!(body(b"HTTP/1.1 200 OK\r\n"), Ok(&b""[..]));
+    /// Returns the JSON at a path.
+    fn get<T: DeserializeOwned>(&mut self, target: &str) -> Result<T, String> {
+        let answer = self.client.get(target);
+        let (answer, address) = answer.map_err(|error| format!("GET {target} at {error}"))?;
+        let fault = match answer.status {
+            200 => match json::read(&answer.body) {
+                Some(value) => return Ok(value),
+                None => "no answer of corepulse".to_owned(),
+            },
+            401 if self.has_token => "this is not its --read-token".to_owned(),
+            401 => "it asks for --read-token".to_owned(),
+            status => format!("expected 200, found {status}"),
+        };
+        Err(format!("GET {target} at {address}: {fault}"))
     }
 }

@@ -16,7 +16,7 @@ use super::text;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Shows what `ask` returns, again and again, until q, Esc or Ctrl-C is pressed.
-pub(super) fn show(ask: impl Fn() -> Result<Figures, String>) -> io::Result<()> {
+pub(super) fn show(mut ask: impl FnMut() -> Result<Figures, String>) -> io::Result<()> {
     let mut terminal = ratatui::try_init()?;
     let shown = (|| {
         loop {

@@ -34,12 +34,25 @@ fn once_it_prints_plain_text() {
 }
 
 #[test]
+fn a_server_elsewhere_is_named_by_its_url() {
+    let (_server, listen) = server_with_a_device();
+    let url = format!("http://{listen}/");
+    // What the options say of this machine does not count then.
+    let arguments = ["top", "--once", "--to", &url, "--listen", "127.0.0.1:1"];
+    let shown = run_with(&[&arguments[..], &["--read-token", "eye"]].concat());
+    assert_eq!((shown.code, shown.errors.as_str()), (0, ""));
+    assert!(shown.output.contains(" at roof, up "), "{}", shown.output);
+}
+
+#[test]
 fn what_keeps_it_from_showing_anything_is_said() {
     let (_server, listen) = server_with_a_device();
     for (arguments, named) in [
-        (&["--listen", &listen][..], "--read-token"),
-        (&["--listen", &listen, "--read-token", "ear"], "--read-token"),
-        (&["--listen", "127.0.0.1:1"], "127.0.0.1:1"),
+        (&["--listen", &listen][..], "it asks for --read-token"),
+        (&["--listen", &listen, "--read-token", "ear"], "this is not its --read-token"),
+        (&["--listen", "127.0.0.1:1"], "127.0.0.1:1: Connection refused"),
+        (&["--to", "http://127.0.0.1:1"], "127.0.0.1:1: Connection refused"),
+        (&["--to", "http://nowhere.invalid:81"], "nowhere.invalid:81: "),
         (&["--listen", "unix:/nowhere/at/all.sock"], "/nowhere/at/all.sock"),
     ] {
         let shown = run_with(&[&["top", "--once"], arguments].concat());
@@ -47,6 +60,11 @@ fn what_keeps_it_from_showing_anything_is_said() {
         assert!(shown.errors.contains(named), "{}", shown.errors);
     }
     assert_eq!(run_with(&["top", "--twice"]).code, 64);
+    for (url, named) in [("https://localhost", "TLS"), ("localhost:8080", "http://HOST:PORT")] {
+        let shown = run_with(&["top", "--once", "--to", url]);
+        assert_eq!((shown.code, shown.output.as_str()), (64, ""), "{url}");
+        assert!(shown.errors.contains(named), "{}", shown.errors);
+    }
 }
 
 /// By `script` of bsdutils, which is a terminal to the program that it runs.
