@@ -50,7 +50,9 @@ run: ## Serve on port 8080 from the embedded store
 	cargo run --release --locked
 
 replay: ## Post the series under tests/data/nab to a server on port 8080
-	cargo run --release --locked --example replay
+	cargo run --release --locked -- replay tests/data/nab/ec2_cpu_*.csv \
+		tests/data/nab/rds_cpu_*.csv --column cpu=value \
+		--beside rps=tests/data/nab/elb_request_count_8c0756.csv
 
 load: setup ## A minute of a fleet on the server and Redis: 1,000 requests/s, 95 % within 50 ms
 	@ci/load

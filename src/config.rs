@@ -13,6 +13,7 @@ mod flag;
 mod flags;
 mod formats;
 pub mod redis_url;
+pub mod replay_options;
 mod secret;
 pub mod server_url;
 mod sources;

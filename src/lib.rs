@@ -11,8 +11,8 @@
 //! (`ci/tidy` holds that). From the top, in the order in which a request meets them:
 //!
 //! - `main` and [`server`]: start, stop, wiring;
-//! - [`engine`], [`control`], [`healthcheck`], [`top`], [`resources`]: threads, sockets and the
-//!   machine; [`http_client`]: how the subcommands ask a server;
+//! - [`engine`], [`control`], [`healthcheck`], [`top`], [`replay`], [`resources`]: threads, sockets
+//!   and the machine; [`http_client`]: how the subcommands ask a server;
 //! - [`api`]: the answers;
 //! - [`analytics`], [`store`], [`telemetry`]: three islands, none of which imports another;
 //! - [`metric`]: the domain, and the decoder of bodies;
@@ -31,6 +31,8 @@ pub mod healthcheck;
 pub mod http_client;
 pub mod limits;
 pub mod metric;
+#[expect(clippy::disallowed_methods, reason = "starts threads")]
+pub mod replay;
 pub mod resources;
 pub mod schema;
 pub mod server;

@@ -3,8 +3,10 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -13,14 +15,17 @@ use clap::error::ErrorKind;
 use signal_hook::consts::{
     SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXFSZ,
 };
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
 use corepulse::config::arguments::{Arguments, Command};
+use corepulse::config::replay_options::ReplayOptions;
 use corepulse::config::server_url::ServerUrl;
 use corepulse::config::unknown_variables::{UnknownVariable, find_unknown};
 use corepulse::config::{Config, EXIT_USAGE};
 use corepulse::healthcheck;
+use corepulse::replay;
 use corepulse::resources::Resources;
 use corepulse::server::{DrainReport, Server, StartError};
 use corepulse::telemetry::log;
@@ -37,6 +42,9 @@ const EXIT_SOFTWARE: u8 = 70;
 
 /// Exit code: the address cannot be listened on (`EX_UNAVAILABLE`).
 const EXIT_UNAVAILABLE: u8 = 69;
+
+/// Exit code: `replay` was interrupted, as shells have it.
+const EXIT_INTERRUPTED: u8 = 130;
 
 /// Signals that do nothing. By default each would end the process and lose the events that wait to
 /// be written; they come from habits with other servers, inherited timers, a profiler's last
@@ -61,6 +69,7 @@ fn main() -> ExitCode {
     match arguments.command {
         Some(Command::Healthcheck) => return check_health(&config),
         Some(Command::Top { once, to }) => return show_top(&config, to, once),
+        Some(Command::Replay(options)) => return replay_files(&config, &options),
         None => {}
     }
     log::start(config.log_format, config.log_level);
@@ -135,6 +144,45 @@ fn show_top(config: &Config, to: Option<ServerUrl>, once: bool) -> ExitCode {
             say(&format_args!("corepulse: {error}\n"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Posts files to a server. The first signal to stop ends it with a report, the second at once.
+fn replay_files(config: &Config, options: &ReplayOptions) -> ExitCode {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let listening = flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())
+            .and_then(|_| flag::register(signal, stop.clone()));
+        if let Err(error) = listening {
+            say(&format_args!("corepulse: signals cannot be listened for: {error}\n"));
+            return ExitCode::from(EXIT_SYSTEM);
+        }
+    }
+    let warn = |text: &str| say(&format_args!("corepulse: {text}\n"));
+    let is_terminal = std::io::stderr().is_terminal();
+    let progress = |rows: u64| {
+        if is_terminal {
+            say(&format_args!("\r{rows} rows read"));
+        }
+    };
+    let (report, text) = match replay::run(config, options, &stop, &warn, &progress) {
+        Ok(done) => done,
+        Err(error) => {
+            warn(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    if is_terminal {
+        say(&"\r");
+    }
+    let printed = std::io::stdout().write_all(text.as_bytes());
+    if let Some(fault) = report.fault() {
+        warn(fault);
+    }
+    match report.is_clean() && printed.is_ok() {
+        true => ExitCode::SUCCESS,
+        false if report.is_interrupted() => ExitCode::from(EXIT_INTERRUPTED),
+        false => ExitCode::FAILURE,
     }
 }
 

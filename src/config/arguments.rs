@@ -8,6 +8,7 @@ use clap::{ArgMatches, Args, Command as Clap, FromArgMatches, Parser, Subcommand
 
 use super::flag::Flag;
 use super::flags::FLAGS;
+use super::replay_options::ReplayOptions;
 use super::secret::Secret;
 use super::server_url::ServerUrl;
 use super::sources::Sources;
@@ -24,7 +25,7 @@ pub struct Arguments {
     pub(super) texts: Texts,
 
     /// Print the effective configuration and exit
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 200)]
     pub print_config: bool,
 
     /// The subcommand, in place of serving.
@@ -33,7 +34,7 @@ pub struct Arguments {
 }
 
 /// The subcommands.
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Subcommand)]
 pub enum Command {
     /// Ask the server at --listen on this machine whether it serves; exit code 0 if so, else 1. It
     /// takes the options of the server, before it or behind it
@@ -51,6 +52,10 @@ pub enum Command {
         #[arg(long, value_name = "URL")]
         to: Option<ServerUrl>,
     },
+
+    /// Post CSV files to a server and report what became of every row; exit code 0 if all were
+    /// accepted, else 1. It takes the options of the server, --ingest-token among them
+    Replay(ReplayOptions),
 }
 
 impl Arguments {
@@ -91,7 +96,9 @@ impl Texts {
 
 impl Args for Texts {
     fn augment_args(command: Clap) -> Clap {
-        command.args(FLAGS.iter().map(Flag::argument))
+        // Behind the few options that a subcommand has of its own.
+        let flags = FLAGS.iter().zip(100..);
+        command.args(flags.map(|(flag, order)| flag.argument().display_order(order)))
     }
 
     fn augment_args_for_update(command: Clap) -> Clap {

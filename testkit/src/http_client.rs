@@ -82,22 +82,9 @@ impl HttpClient {
 
     /// Receives one response and checks it, or `None` at a clean end of the stream.
     pub fn try_receive(&mut self, answers_head: bool) -> io::Result<Option<HttpResponse>> {
-        self.receive_with(answers_head, |response, bytes| response.check(bytes, answers_head))
-    }
-
-    /// Receives one response of any server, which need not have what ours has.
-    pub fn try_receive_unchecked(&mut self) -> io::Result<Option<HttpResponse>> {
-        self.receive_with(false, |_, _| {})
-    }
-
-    fn receive_with(
-        &mut self,
-        answers_head: bool,
-        check: impl Fn(&HttpResponse, &[u8]),
-    ) -> io::Result<Option<HttpResponse>> {
         loop {
             if let Some((response, bytes)) = HttpResponse::parse(&self.received, answers_head)? {
-                check(&response, &self.received[..bytes]);
+                response.check(&self.received[..bytes], answers_head);
                 self.received.drain(..bytes);
                 return Ok(Some(response));
             }

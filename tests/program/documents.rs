@@ -104,14 +104,6 @@ fn assert_arguments(command: &str, program: &Path, arguments: &[&str]) {
     assert!(output.status.success(), "$ {command}\n{output:?}");
 }
 
-/// Builds an example as the tests were built, which build none; returns its file.
-fn build_example(example: &str, built: &Path) -> PathBuf {
-    let arguments = ["build", "--quiet", "--locked", "--profile", "test", "--example", example];
-    let status = Command::new("cargo").args(arguments).current_dir(root()).status().unwrap();
-    assert!(status.success(), "cargo {}", arguments.join(" "));
-    built.join("examples").join(example)
-}
-
 /// Returns the words behind one of them.
 fn after<'a, 'w>(words: &'w [&'a str], word: &str) -> &'w [&'a str] {
     words.iter().position(|found| *found == word).map_or(&[], |at| &words[at + 1..])
@@ -129,11 +121,7 @@ fn assert_command(command: &str, server: &Server) {
             run(server, &dry);
         }
         ["cargo", "run", rest @ ..] => {
-            let program = match after(rest, "--example") {
-                [example, ..] => build_example(example, built),
-                [] => built.join("corepulse"),
-            };
-            assert_arguments(command, &program, after(rest, "--"));
+            assert_arguments(command, &built.join("corepulse"), after(rest, "--"));
         }
         ["cargo", "build" | "nextest" | "bench", ..] => {
             let status = Command::new("cargo").args([words[1], "--help"]).output().unwrap().status;

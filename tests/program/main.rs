@@ -17,6 +17,7 @@ mod command_line;
 mod configuration;
 mod documents;
 mod listening;
+mod replay;
 mod signals;
 mod stopping;
 mod text_log;
