@@ -18,6 +18,7 @@ export class Anomalies {
   #field;
   #hold;
   #held = null;
+  #names = [];
   #said = html('p', { class: 'hint' });
   #none = html('p', { class: 'hint empty' });
 
@@ -35,7 +36,6 @@ export class Anomalies {
       on: redraw,
     });
     this.#field = html('select', { id: 'anomaly-field', on: redraw });
-    this.#field.append(html('option', { value: '' }, 'all fields'));
     this.#hold = html(
       'button',
       { type: 'button', 'aria-pressed': 'false', on: { click: () => this.#toggleHold() } },
@@ -101,8 +101,13 @@ export class Anomalies {
   }
 
   #fillFields(fields) {
-    if (this.#field.options.length === fields.length + 1) return;
-    for (const { name } of fields) this.#field.append(html('option', { value: name }, name));
+    const names = fields.map(({ name }) => name);
+    if (names.join() === this.#names.join()) return;
+    this.#names = names;
+    const chosen = this.#field.value;
+    this.#field.replaceChildren(html('option', { value: '' }, 'all fields'),
+      ...names.map((name) => html('option', { value: name }, name)));
+    this.#field.value = names.includes(chosen) ? chosen : '';
   }
 
   #toggleHold() {
@@ -133,7 +138,7 @@ export function anomalyRow({ isShort }) {
     if (known === anomaly) return;
     known = anomaly;
     device.replaceChildren(deviceLink(anomaly.device_id));
-    text(field, anomaly.field);
+    figure(field, anomaly.field, anomaly.field);
     figure(value, measure(anomaly.value), exact(anomaly.value));
     figure(mean, `${measure(anomaly.mean)} ± ${measure(anomaly.stddev)}`,
       `${exact(anomaly.mean)} ± ${exact(anomaly.stddev)}`);

@@ -6,6 +6,8 @@ const BASE = new URL('.', document.baseURI);
 const TIMEOUT_MS = 8_000;
 const TOKEN = 'corepulse.token';
 const ADMIN_TOKEN = 'corepulse.admin-token';
+/** What can stand in a header line; with anything else no request would leave the browser. */
+const TOKEN_BYTES = /^[\x21-\x7e]+$/;
 
 /** The origin and path under which the server is reached, without a slash at the end. */
 export const ADDRESS = BASE.href.replace(/\/$/, '');
@@ -41,6 +43,9 @@ export function setToken(path, value) {
  */
 async function request(path, { signal, timeoutMs = TIMEOUT_MS } = {}) {
   const given = token(path);
+  if (given !== null && !TOKEN_BYTES.test(given)) {
+    throw new Refused(401, 'This is no token: a token has letters, digits and signs of ASCII.');
+  }
   const limit = AbortSignal.timeout(timeoutMs);
   let answer;
   try {

@@ -5,6 +5,11 @@ import { attribute, html, svg, text } from './dom.js';
 import { area, extent, line, padded, scale, ticks } from './plot.js';
 
 const MARGIN = { top: 10, right: 12, bottom: 22, left: 46 };
+const CHARACTER_WIDTH = 6.8;
+/** Marks so near to the cursor are told with its value. */
+const NEAR = 4;
+const MARKS_TOLD = 3;
+const DECADES_MAX = 8;
 const PIXELS_PER_TICK = { x: 110, y: 44 };
 
 /**
@@ -17,7 +22,8 @@ const PIXELS_PER_TICK = { x: 110, y: 44 };
  * - `summary`: the chart in a sentence; `tell(index)`: a value in words.
  */
 export class Chart {
-  #height;
+  #height = 0;
+  #left = MARGIN.left;
   #options;
   #width = 0;
   #shown = null;
@@ -27,10 +33,11 @@ export class Chart {
   #ticks = [];
   #marks = [];
 
-  /** `options`: `height`, `label`, `formatY`, `ticksX(domain, most)` and `isLog` for each axis. */
+  /** `options`: `label`; `height(width)`; `labelsY(values)`, the labels of some ticks;
+   * `ticksX(domain, most)`; `logX` and `logY`; and `tellsMarks`, to have the cursor tell the marks
+   * beside it as well. */
   constructor(options) {
-    this.#options = { logX: false, logY: false, ...options };
-    this.#height = options.height;
+    this.#options = { logX: false, logY: false, tellsMarks: false, ...options };
     const part = (name, className) => svg(name, { class: className });
     this.#parts = {
       grid: part('g', 'grid'),
@@ -42,7 +49,7 @@ export class Chart {
       cursor: part('path', 'cursor'),
       spot: svg('circle', { class: 'spot', r: 4, hidden: true }),
     };
-    this.svg = svg('svg', { 'aria-hidden': 'true', height: this.#height });
+    this.svg = svg('svg', { 'aria-hidden': 'true', height: options.height(0) });
     this.svg.append(...Object.values(this.#parts));
     this.readout = html('output', { class: 'readout', 'aria-hidden': 'true' });
     this.element = html(
@@ -78,7 +85,9 @@ export class Chart {
   #resize(width) {
     if (Math.abs(width - this.#width) < 0.5) return;
     this.#width = width;
+    this.#height = Math.round(this.#options.height(width));
     attribute(this.svg, 'width', Math.floor(width));
+    attribute(this.svg, 'height', this.#height);
     this.#render();
   }
 
@@ -88,7 +97,10 @@ export class Chart {
     const { logX, logY } = this.#options;
     const { band, mean } = shown;
     const bounds = this.#boundsY(shown);
-    const x = scale(shown.domain, [MARGIN.left, this.#width - MARGIN.right], logX);
+    const rows = this.#rows(bounds);
+    const longest = Math.max(0, ...rows.map(({ name }) => name.length));
+    this.#left = Math.max(MARGIN.left, Math.ceil(longest * CHARACTER_WIDTH) + 12);
+    const x = scale(shown.domain, [this.#left, this.#width - MARGIN.right], logX);
     const y = scale(bounds, [this.#height - MARGIN.bottom, MARGIN.top], logY);
     const xs = Array.from(shown.xs, x);
     const place = (values) => Array.from(values, (value) => (value === null ? NaN : y(value)));
@@ -99,7 +111,7 @@ export class Chart {
     attribute(parts.band, 'd', band ? area(xs, place(band.high), place(band.low)) : '');
     attribute(parts.mean, 'd', mean ? line(xs, place(mean)) : '');
     attribute(parts.dots, 'd', shown.isDotted ? dots(xs, ys) : '');
-    this.#drawGrid(shown.domain, bounds, x, y);
+    this.#drawGrid(shown.domain, rows, x, y);
     this.#drawMarks(shown.marks ?? [], shown.domain, bounds, x, y);
     this.#describe();
   }
@@ -120,17 +132,23 @@ export class Chart {
     return [main[0] >= 0 && Math.min(...near, 0) >= 0 ? Math.max(0, bottom) : bottom, top];
   }
 
-  #drawGrid(domain, bounds, x, y) {
-    const { formatY, ticksX, logY } = this.#options;
+  /** Returns the ticks of the y axis with their labels. */
+  #rows(bounds) {
+    const { labelsY, logY } = this.#options;
     const most = Math.max(2, Math.floor(this.#height / PIXELS_PER_TICK.y));
-    const rows = logY ? decades(bounds) : ticks(bounds, most);
+    const values = logY ? decades(bounds) : ticks(bounds, most);
+    const names = labelsY(values);
+    return values.map((value, index) => ({ value, name: names[index] }));
+  }
+
+  #drawGrid(domain, rows, x, y) {
+    const { ticksX } = this.#options;
     const columns = ticksX(domain, Math.max(2, Math.floor(this.#width / PIXELS_PER_TICK.x)));
     const [right, bottom] = [this.#width - MARGIN.right, this.#height - MARGIN.bottom];
     let used = 0;
-    for (const value of rows) {
+    for (const { value, name } of rows) {
       const at = Math.round(y(value)) + 0.5;
-      this.#tick(used, `M${MARGIN.left} ${at}H${right}`, MARGIN.left - 6, at + 3.5, 'end',
-        formatY(value));
+      this.#tick(used, `M${this.#left} ${at}H${right}`, this.#left - 6, at + 3.5, 'end', name);
       used += 1;
     }
     for (const { at, text: name } of columns) {
@@ -239,12 +257,23 @@ export class Chart {
     attribute(spot, 'cx', x.toFixed(1));
     attribute(spot, 'cy', y.toFixed(1));
     spot.removeAttribute('hidden');
-    const told = this.#shown.tell(index);
+    const told = [this.#shown.tell(index), ...this.#marksNear(index)].join('\n');
     text(this.readout, told);
     this.readout.classList.toggle('left', x > this.#width / 2);
     attribute(this.element, 'aria-valuenow', index);
     attribute(this.element, 'aria-valuetext', told);
     this.element.classList.add('told');
+  }
+
+  /** Returns what is told of the marks nearest to a place. */
+  #marksNear(index) {
+    if (!this.#options.tellsMarks) return [];
+    const { xs, x } = this.#places;
+    const reach = Math.max(NEAR, Math.abs(xs[1] - xs[0]) / 2 || 0);
+    const distance = (mark) => Math.abs(x(mark.x) - xs[index]);
+    const near = this.#shown.marks.filter((mark) => distance(mark) <= reach);
+    const more = near.length > MARKS_TOLD ? [`and ${near.length - MARKS_TOLD} more`] : [];
+    return [...near.slice(0, MARKS_TOLD).map((mark) => mark.text), ...more];
   }
 
   #leave() {
@@ -269,13 +298,14 @@ function dots(xs, ys) {
   return xs.map((x, index) => (isKnown(x, index) ? dot(x, index) : '')).join('');
 }
 
+/** Returns the decades around values; below the smallest of `DECADES_MAX` there is no room. */
 function logBounds([low, high]) {
-  const floor = Math.max(low, Number.MIN_VALUE);
-  return [10 ** Math.floor(Math.log10(floor)), 10 ** Math.ceil(Math.log10(high * 1.01))];
+  const top = Math.ceil(Math.log10(Math.max(high, Number.EPSILON) * 1.01));
+  const bottom = low > 0 ? Math.floor(Math.log10(low)) : -Infinity;
+  return [10 ** Math.min(top - 1, Math.max(bottom, top - DECADES_MAX)), 10 ** top];
 }
 
 function decades([low, high]) {
-  const found = [];
-  for (let value = low; value <= high * 1.01; value *= 10) found.push(value);
-  return found;
+  const count = Math.round(Math.log10(high / low)) + 1;
+  return Array.from({ length: count }, (_, index) => low * 10 ** index);
 }

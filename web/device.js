@@ -4,7 +4,7 @@ import * as api from './api.js';
 import { anomalyRow } from './anomalies.js';
 import { Chart } from './chart.js';
 import { factRow, figure, html, Rows, shown, text } from './dom.js';
-import { count, exact, measure, score } from './format.js';
+import { axis, count, exact, measure, score } from './format.js';
 import { ago } from './health.js';
 import { panel } from './overview.js';
 import { exactTime, moment, stamp } from './zone.js';
@@ -85,7 +85,9 @@ export class Device {
   hide() {}
 
   /** Asks for the window, and for the newest metric when there is a newer one. */
-  async ask({ signal }) {
+  async ask({ signal, isRestarted }) {
+    // The counts of another process say nothing about those of this one.
+    if (isRestarted) this.#accepted = null;
     const id = this.#id;
     const path = api.devicePath(id);
     try {
@@ -182,9 +184,9 @@ class WindowPanel {
     this.#name = field.name;
     this.#chart = new Chart({
       label: `${field.name}: the values of the window`,
-      height: 210,
+      height: (width) => Math.min(300, Math.max(210, width * 0.4)),
       reach: 3,
-      formatY: measure,
+      labelsY: axis,
       ticksX: (domain, most) => this.#times(domain, most),
     });
     this.element = html(

@@ -103,7 +103,10 @@ export class Devices {
     this.#sort.value = SORTS.some(([name]) => name === sort) ? sort : 'z';
     this.#wantedField = query.get('field') ?? '';
     this.#field.value = this.#wantedField;
-    this.#restart();
+    // Whoever comes back, by the browser's button, is on the page that they left.
+    const kept = history.state?.cursors;
+    this.#cursors = Array.isArray(kept) ? kept : [null];
+    this.#again();
   }
 
   #wantedField = '';
@@ -148,6 +151,7 @@ export class Devices {
     } else {
       return;
     }
+    history.replaceState({ cursors: this.#cursors }, '');
     this.#again();
     this.#app.live.now();
   }
@@ -166,7 +170,11 @@ export class Devices {
   async ask({ signal, isRestarted }) {
     const { stats } = this.#app.live;
     this.#fillFields(stats.fields);
-    if (isRestarted) this.#restart();
+    if (isRestarted) {
+      history.replaceState(null, '');
+      this.#windows.clear();
+      this.#restart();
+    }
     const period = Math.max(1, stats.devices.held / DEVICES_PER_SECOND) * 1000;
     // A turn is a little shorter or longer than a second.
     if (performance.now() - this.#askedMs > period - 500) {
@@ -182,18 +190,20 @@ export class Devices {
       }
       if (changed === this.#changed) this.#askedMs = performance.now();
     }
-    await this.#askForWindows(signal);
+    await this.#askForWindows(signal, period > 1000);
   }
 
   #fault = null;
 
-  async #askForWindows(signal) {
+  /** Asks for the windows that have moved: of a list that is asked for seldom, perhaps any. */
+  async #askForWindows(signal, isSeldom) {
     const devices = this.#answer.devices;
     const known = new Set(devices.map(({ id }) => id));
     for (const id of this.#windows.keys()) {
       if (!known.has(id)) this.#windows.delete(id);
     }
-    const isOld = ({ id, accepted }) => this.#windows.get(id)?.accepted !== accepted;
+    const isOld = ({ id, accepted }) =>
+      isSeldom || this.#windows.get(id)?.accepted !== accepted;
     // Those that have none first, then the oldest.
     const age = ({ id }) => this.#windows.get(id)?.askedMs ?? -Infinity;
     const wanted = devices.filter(isOld).sort((a, b) => age(a) - age(b));
@@ -207,21 +217,45 @@ export class Devices {
     if (path === null) return;
     const askedMs = performance.now();
     try {
-      const { values } = await api.json(path, { signal });
-      this.#windows.set(id, { values, accepted, askedMs });
+      const answer = await api.json(path, { signal });
+      const { values, totals } = answer;
+      const device = this.#entry(id, answer);
+      this.#windows.set(id, { values, accepted: totals.accepted, askedMs, device });
     } catch (error) {
       // It was forgotten meanwhile, or the server is busy: the row does without.
       if (!(error instanceof api.Refused)) throw error;
-      this.#windows.set(id, { values: null, accepted, askedMs });
+      this.#windows.set(id, { values: null, accepted, askedMs, device: null });
     }
   }
 
+  /** Returns what a device says of itself, as it would stand in the list. */
+  #entry(id, { last_seen: seen, anomalies, totals, ...answer }) {
+    const fields = {};
+    for (const name of this.#fields) {
+      if ((answer[name]?.count ?? 0) > 0) fields[name] = answer[name];
+    }
+    return {
+      id,
+      last_seen: seen,
+      anomalous: Object.values(fields).some(({ anomaly }) => anomaly),
+      points: anomalies.points,
+      episodes: anomalies.episodes,
+      accepted: totals.accepted,
+      fields,
+    };
+  }
+
   #fillFields(fields) {
-    if (this.#fields.length > 0) return;
-    this.#fields = fields.map(({ name }) => name);
-    this.#field.append(...this.#fields.map((name) => html('option', { value: name }, name)));
+    const names = fields.map(({ name }) => name);
+    if (names.join() === this.#fields.join()) return;
+    this.#fields = names;
+    // The rows have a cell for each of the fields that there were.
+    this.#rows.show([]);
+    this.#field.replaceChildren(html('option', { value: '' }, 'any field'),
+      ...this.#fields.map((name) => html('option', { value: name }, name)));
     this.#field.value = this.#fields.includes(this.#wantedField) ? this.#wantedField : '';
-    const column = (name, className) => html('th', { scope: 'col', class: className }, name);
+    const column = (name, className) =>
+      html('th', { scope: 'col', class: className, title: className ? name : null }, name);
     const some = this.#fields.slice(0, FIELDS_MAX);
     this.#head.replaceChildren(
       column('Device'),
@@ -270,11 +304,14 @@ export class Devices {
       metrics, seen);
     const badge = html('span', { class: 'badge' }, 'odd');
     let id = null;
-    const update = (device) => {
+    const update = (listed) => {
       if (id === null) {
-        id = device.id;
+        id = listed.id;
         name.append(deviceLink(id), badge);
       }
+      // Of many devices the list is asked for seldom: then this row has been asked for since.
+      const own = this.#windows.get(id)?.device ?? null;
+      const device = own !== null && own.accepted > listed.accepted ? own : listed;
       shown(badge, device.anomalous);
       element.classList.toggle('anomalous', device.anomalous);
       const window = this.#windows.get(id)?.values ?? null;

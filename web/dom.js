@@ -90,7 +90,10 @@ export class Rows {
   /** Shows these items, a pair of key and value each, in this order. */
   show(items) {
     const rows = new Map();
-    for (const [key, item] of items) {
+    for (const [named, item] of items) {
+      let key = named;
+      // Two of one key are two rows, or the first would stay in the page for ever.
+      for (let more = 2; rows.has(key); more += 1) key = `${named} #${more}`;
       const row = this.#rows.get(key) ?? this.#create(item);
       this.#rows.delete(key);
       row.update(item);

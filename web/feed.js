@@ -1,6 +1,7 @@
 // The anomalies that the server tells, each once, the newest first.
 
 import * as api from './api.js';
+import { now } from './zone.js';
 
 /** The anomalies that are kept. */
 export const KEPT = 500;
@@ -23,7 +24,8 @@ export class Feed {
     for (let asked = 0; asked < ANSWERS_MAX; asked += 1) {
       const isFirst = this.#next === null;
       const cursor = isFirst ? '' : `&since=${encodeURIComponent(this.#next)}`;
-      const answer = await api.json(`anomalies?limit=${LIMIT}${cursor}`, { signal });
+      const limit = isFirst ? KEPT : LIMIT;
+      const answer = await api.json(`anomalies?limit=${limit}${cursor}`, { signal });
       this.#add(answer, isFirst);
       // An answer has the oldest of those that came since, so that none is left out.
       if (isFirst || answer.anomalies.length < LIMIT) return;
@@ -33,7 +35,7 @@ export class Feed {
   #add({ anomalies, next, missed }, isFirst) {
     // The cursor was of an earlier life of the server.
     if (!isFirst && missed === null) this.#forget();
-    const seenMs = isFirst ? null : Date.now();
+    const seenMs = isFirst ? null : now();
     for (const anomaly of anomalies) anomaly.seenMs = seenMs;
     this.items = anomalies.concat(this.items).slice(0, KEPT);
     this.missed += isFirst ? 0 : (missed ?? 0);

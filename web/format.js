@@ -9,6 +9,8 @@ const BINARY = [[2 ** 40, 'TiB'], [2 ** 30, 'GiB'], [2 ** 20, 'MiB'], [2 ** 10, 
 const TIME = [[1, 's'], [1e-3, 'ms'], [1e-6, 'µs'], [1e-9, 'ns']];
 const SPANS = [[86400, 'd', 3600, 'h'], [3600, 'h', 60, 'min'], [60, 'min', 1, 's']];
 
+const DECIMALS = Array.from({ length: 13 }, (_, count) => count);
+
 const isKnown = (value) => typeof value === 'number' && Number.isFinite(value);
 
 /** Returns a number of three significant digits, without a unit, as a string. */
@@ -26,6 +28,30 @@ export function measure(value) {
   if (size >= 1e15 || size < 1e-4) return minus(value.toExponential(2).replace('e+', 'e'));
   const [unit, prefix] = LARGE.find(([unit]) => size >= unit) ?? [1, ''];
   return minus(digits(rounded / unit) + prefix);
+}
+
+/** Returns the labels of an axis: one prefix for all, and as few digits as tell them apart. */
+export function axis(values) {
+  const size = Math.max(...values.map(Math.abs));
+  const step = values.length > 1 ? values[1] - values[0] : size;
+  if (size >= 1e15 || (size < 1e-4 && size > 0)) {
+    const figures = Math.ceil(Math.log10(size)) - Math.floor(Math.log10(step)) + 1;
+    const label = (value) => value.toExponential(Math.min(15, Math.max(0, figures)))
+      .replace(/\.?0*e\+?/, 'e');
+    return values.map((value) => (value === 0 ? '0' : minus(label(value))));
+  }
+  const isWhole = (value) => Math.abs(value - Math.round(value)) < value * 1e-6;
+  const decimals = (unit) => DECIMALS.find((count) => isWhole((step / unit) * 10 ** count)) ?? 12;
+  const large = LARGE.find(([unit]) => size >= unit) ?? [1, ''];
+  // A prefix is to make a label shorter.
+  const [unit, prefix] = decimals(large[0]) > 3 ? [1, ''] : large;
+  const label = (value) => (value / unit).toFixed(decimals(unit)) + prefix;
+  return values.map((value) => (value === 0 ? '0' : minus(label(value))));
+}
+
+/** Returns the labels of an axis of times in seconds, which are powers of ten. */
+export function axisLatency(values) {
+  return values.map((value) => latency(value).replace(/\.0+ /, ' '));
 }
 
 /** Returns a count: exact below a thousand, then as a measure. */

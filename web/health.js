@@ -2,7 +2,7 @@
 
 import { html, Rows, shown, text, attribute } from './dom.js';
 import { age, count, measure, span } from './format.js';
-import { exactTime, moment, stamp } from './zone.js';
+import { exactTime, moment, now, stamp } from './zone.js';
 
 /** Kinds of problems of which the worst is still to come, or somebody else's. */
 const MILD = new Set(['store_queue', 'devices_refused', 'connections', 'memory',
@@ -102,8 +102,8 @@ function well({ rates, devices, totals }) {
   const anomalies = Math.round(minute.anomalies * 60);
   const some = anomalies === 0 ? 'no' : count(anomalies);
   const odd = anomalies === 1 ? '1 anomaly' : `${some} anomalies`;
-  const now = measure(rates['10s'].accepted);
-  return `All is well. ${of} ${now} metrics/s; ${odd} in the last minute.`;
+  const many = measure(rates['10s'].accepted);
+  return `All is well. ${of} ${many} metrics/s; ${odd} in the last minute.`;
 }
 
 function problemRow() {
@@ -116,7 +116,7 @@ function problemRow() {
     text(advice, problem.advice ?? '');
     element.classList.toggle('mild', MILD.has(problem.kind));
     const began = moment(problem.since);
-    const seconds = (Date.now() - began) / 1000;
+    const seconds = (now() - began) / 1000;
     text(since, Number.isFinite(began) ? `for ${span(seconds)}` : '');
     attribute(since, 'title', Number.isFinite(began) ? `since ${exactTime(began)}` : null);
   };
@@ -125,5 +125,5 @@ function problemRow() {
 
 /** Returns how long ago a moment was, in words. */
 export function ago(ms) {
-  return age((Date.now() - ms) / 1000);
+  return age((now() - ms) / 1000);
 }

@@ -33,9 +33,11 @@ export class History {
       this.end = end;
     }
     const moved = end - this.end;
+    // A machine that slept has another idea of how long that was: ask for all again.
+    const isShort = moved > (history.accepted?.length ?? 0);
     for (const values of this.#series.values()) shift(values, moved);
     this.end = end;
-    this.#updatedMs = nowMs;
+    this.#updatedMs = isShort ? -Infinity : nowMs;
     for (const name of TOTALS) this.#put(name, history[name]);
     for (const [field, of] of Object.entries(history.fields ?? {})) {
       this.#put(`mean ${field}`, of.rolling_average);

@@ -11,7 +11,8 @@ export function deviceAddress(id) {
 /** Makes a link to a device, or what stands for none. */
 export function deviceLink(id) {
   if (id === null || id === undefined) return html('span', { class: 'hint' }, 'no device');
-  return html('a', { href: deviceAddress(id), class: 'id' }, id);
+  // A long one may be cut off where it is shown.
+  return html('a', { href: deviceAddress(id), class: 'id', title: id }, id);
 }
 
 /** Returns the view and the parameters of an address: `{ view, id, query }`. */

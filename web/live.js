@@ -3,6 +3,7 @@
 
 import * as api from './api.js';
 import { History } from './history.js';
+import { moment, now, setNow } from './zone.js';
 
 const PERIOD_MS = 1_000;
 const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
@@ -19,11 +20,14 @@ export class Live {
   #failures = 0;
   #awaySince = null;
   #waitsForToken = false;
+  #isLocked = false;
 
   /**
-   * The listener has `stats()`, called after each answer, which may return a promise of what it
-   * asks itself; `state(name, facts)`, called with `live`, `away`, `locked` or `resting`; and
-   * `token(refused)`, which asks for a token and returns true if there is one.
+   * The listener has `stats(turn)`, called after each answer, which may return a promise of what it
+   * asks itself; `turn.isSteady` is false while the last turn failed, `turn.isRestarted` is true if
+   * the server is another process. It has `state(name, facts)`, called with `live`, `away`,
+   * `locked` or `resting`; and `token({ isFirst, error })`, which asks for a token and returns true
+   * if there is one.
    */
   constructor(listener) {
     this.#listener = listener;
@@ -35,12 +39,20 @@ export class Live {
 
   /** Asks now instead of when it would be time. */
   now() {
-    if (document.hidden || this.#waitsForToken) return;
+    if (document.hidden || this.#waitsForToken || this.#isLocked) return;
     this.#cancel();
     void this.#turn();
   }
 
+  /** Asks now, and for a token too if there is none: somebody wants to. */
+  again() {
+    this.#isLocked = false;
+    this.now();
+  }
+
   #look() {
+    // The token may be in another tab: its dialog waits, and goes on.
+    if (this.#waitsForToken || this.#isLocked) return;
     if (!document.hidden) {
       if (this.#timer === null && this.#stop === null) this.now();
       return;
@@ -87,21 +99,28 @@ export class Live {
     const stats = await api.json(`stats?history=${wanted}`, options);
     const isRestarted = this.stats !== null && this.stats.started !== stats.started;
     this.stats = stats;
+    setNow(moment(stats.time));
     this.history.add(stats, performance.now());
+    // Not back before all has been answered: or a view that fails each time would have the page
+    // change between two states each second.
+    const isSteady = this.#failures === 0;
+    if (isSteady) this.#listener.state('live', {});
+    await this.#listener.stats({ ...options, isRestarted, isSteady });
     this.#failures = 0;
     this.#awaySince = null;
     this.#listener.state('live', {});
-    await this.#listener.stats({ ...options, isRestarted });
   }
 
   async #askForToken(error) {
     this.#waitsForToken = true;
+    const isFirst = api.token('') === null;
     // One that was refused is worth nothing.
     api.setToken('', null);
-    const given = await this.#listener.token(error);
+    const given = await this.#listener.token({ isFirst, error });
     this.#waitsForToken = false;
     if (given) return 0;
     // Asked once: whoever has none is not asked again until they want to be.
+    this.#isLocked = true;
     this.#listener.state('locked', { error });
     return null;
   }
@@ -109,7 +128,7 @@ export class Live {
   #retry(error) {
     const delay = RETRY_MS[Math.min(this.#failures, RETRY_MS.length - 1)];
     this.#failures += 1;
-    this.#awaySince ??= Date.now();
+    this.#awaySince ??= now();
     const facts = { since: this.#awaySince, next: Date.now() + delay, error };
     this.#listener.state('away', facts);
     return delay;

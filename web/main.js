@@ -29,7 +29,8 @@ class App {
   feed = new Feed();
   #views = new Map();
   #view = null;
-  #health = new Health(byId('health'), byId('announcements'), () => this.live.now());
+  #version = null;
+  #health = new Health(byId('health'), byId('announcements'), () => this.live.again());
   #main = byId('main');
 
   constructor() {
@@ -38,9 +39,16 @@ class App {
     this.live = new Live({
       stats: (turn) => this.#turn(turn),
       state: (name, facts) => this.#showState(name, facts),
-      token: (refused) => this.askForToken('', refused.message),
+      token: ({ isFirst, error }) => this.askForToken('', isFirst
+        ? 'What this server knows is for those with its read token (--read-token).'
+        : `That token was not taken. ${error.message}`),
     });
     addEventListener('hashchange', () => this.#navigate());
+    // What stands behind the `#` is the view: this link must not lead to another one.
+    document.querySelector('.skip').addEventListener('click', (event) => {
+      event.preventDefault();
+      this.#main.focus();
+    });
     this.#navigate();
     this.live.now();
   }
@@ -70,9 +78,14 @@ class App {
 
   async #turn(turn) {
     const view = this.#view;
+    const { stats } = this.live;
+    this.#version ??= stats.version;
+    // Another program brings another page.
+    if (stats.version !== this.#version) location.reload();
     this.#showInstance();
-    this.#health.show(this.live.stats);
+    if (turn.isSteady) this.#health.show(stats);
     await view.ask(turn);
+    if (!turn.isSteady) this.#health.show(stats);
     // Another view may have been chosen meanwhile.
     if (view === this.#view) this.#update();
   }

@@ -3,7 +3,8 @@
 import { anomalyRow } from './anomalies.js';
 import { Chart } from './chart.js';
 import { factRow, figure, html, Rows, shown, text } from './dom.js';
-import { bytes, count, exact, latency, measure, percent, rate, score, span } from './format.js';
+import { axis, bytes, count, exact, latency, measure, percent, rate, score, span }
+  from './format.js';
 import { Spark } from './spark.js';
 import { Welcome } from './welcome.js';
 import { exactTime, minute, moment, stamp } from './zone.js';
@@ -34,6 +35,11 @@ export class Overview {
     this.#app = app;
     const fields = html('div', { class: 'fields' });
     this.#fields = new Rows(fields, (field) => new FieldPanel(field));
+    const key = (name, words) => html('span', { class: `key ${name}` }, words);
+    const legend = html('p', { class: 'hint keys' },
+      key('average', 'rolling average of all devices'),
+      key('within', 'two standard deviations around it'),
+      key('anomalous', 'value that is odd for its device'));
     const cores = html('ul', { class: 'cores' });
     this.#cores = new Rows(cores, () => coreRow());
     const latest = html('tbody');
@@ -59,7 +65,7 @@ export class Overview {
         ...Object.values(this.#figures).map(({ element }) => element),
         this.#capacity.element,
       ),
-      html('div', { class: 'columns' }, fields, side),
+      html('div', { class: 'columns' }, html('div', {}, fields, legend), side),
     );
     this.element = html(
       'div',
@@ -283,8 +289,9 @@ class FieldPanel {
     this.#name = field.name;
     this.#chart = new Chart({
       label: `${field.name}: rolling average of the last minutes`,
-      height: 190,
-      formatY: measure,
+      height: () => 200,
+      labelsY: axis,
+      tellsMarks: true,
       ticksX: minutes,
     });
     this.element = html(

@@ -4,7 +4,7 @@ import * as api from './api.js';
 import { Chart } from './chart.js';
 import { figure, html, Rows, shown, text } from './dom.js';
 import { Flame } from './flame.js';
-import { count, exact, latency, measure, percent } from './format.js';
+import { axisLatency, count, exact, latency, measure, percent } from './format.js';
 import { panel } from './overview.js';
 
 const PERIOD_MS = 2_000;
@@ -37,10 +37,10 @@ export class Performance {
   constructor(app) {
     this.#chart = new Chart({
       label: 'Durations of requests by percentile',
-      height: 260,
+      height: () => 260,
       logX: true,
       logY: true,
-      formatY: (ms) => latency(ms / 1000),
+      labelsY: (values) => axisLatency(values.map((ms) => ms / 1000)),
       ticksX: percentiles,
     });
     this.#route = html('select', { id: 'route', on: { change: () => this.#again(app) } },

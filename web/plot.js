@@ -1,9 +1,15 @@
 // Shapes of charts: scales, ticks, and the paths of lines and bands, with gaps where nothing is
 // known.
 
+/** Relative differences below this are the rounding of a double, or nearly. */
+const RESOLUTION = 1e-9;
+const STEPS = [1, 2, 2.5, 5, 10];
+
 /** Returns a function from values to places, along a line or a logarithm. */
 export function scale([low, high], [from, to], isLog = false) {
-  const at = isLog ? Math.log : (value) => value;
+  // The largest numbers that there are lie further apart than any number.
+  const isHuge = !Number.isFinite(high - low);
+  const at = isLog ? Math.log : (value) => (isHuge ? value / 4 : value);
   const start = at(low);
   const width = at(high) - start || 1;
   return (value) => from + ((at(value) - start) / width) * (to - from);
@@ -24,22 +30,28 @@ export function extent(...series) {
   return low <= high ? [low, high] : null;
 }
 
-/** Returns bounds with some room around them; those of one value too. */
+/** Returns bounds with some room around them; those of one value too. Values that differ by little
+ * more than a double can tell get room as one value does. */
 export function padded([low, high], share) {
-  const room = (high - low) * share || Math.abs(high) * share || 1;
-  return [low - room, high + room];
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  const isFlat = high - low <= size * RESOLUTION;
+  const room = (isFlat ? size : high - low) * share || 1;
+  return [Math.max(-Number.MAX_VALUE, low - room), Math.min(Number.MAX_VALUE, high + room)];
 }
 
 /** Returns round values within bounds, so many or fewer. */
 export function ticks([low, high], most) {
-  const raw = (high - low) / Math.max(1, most);
+  const raw = high / Math.max(1, most) - low / Math.max(1, most);
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= raw);
+  const step = STEPS.map((factor) => factor * power).find((step) => step >= raw);
   if (!Number.isFinite(step) || step <= 0) return [];
+  const first = Math.ceil(low / step);
   const found = [];
-  for (let value = Math.ceil(low / step) * step; value <= high; value += step) {
+  // By counting: where a step is less than a double can tell, a sum would stay where it is.
+  for (let index = 0; index <= most + 1; index += 1) {
     // Ten times 0.1 is not 1.
-    found.push(Number(value.toPrecision(12)));
+    const value = Number(((first + index) * step).toPrecision(12));
+    if (value >= low && value <= high && value !== found.at(-1)) found.push(value);
   }
   return found;
 }

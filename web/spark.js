@@ -37,8 +37,9 @@ export class Spark {
     const bottom = this.#fromZero ? Math.min(0, low) : low;
     // A flat line stands in the middle, or on the ground if it is zero.
     const isFlat = high === bottom;
-    const room = isFlat && !this.#fromZero ? 1 : 0;
-    const y = scale([bottom - room, isFlat ? bottom + 1 : high], [HEIGHT - 2, 3]);
+    const size = Math.abs(high) || 1;
+    const room = isFlat && !this.#fromZero ? size : 0;
+    const y = scale([bottom - room, isFlat ? bottom + size : high], [HEIGHT - 2, 3]);
     const x = scale([0, Math.max(1, count - 1)], [1, WIDTH - 1]);
     const xs = Array.from(values, (_, index) => x(index));
     const ys = Array.from(values, (value) => (value === null ? NaN : y(value)));

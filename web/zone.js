@@ -1,4 +1,5 @@
-// Times, in the operator's time zone or in UTC.
+// Times, in the operator's time zone or in UTC; and what time it is, by the server's clock: that of
+// the browser may be minutes off.
 
 import { UNKNOWN } from './format.js';
 
@@ -51,6 +52,18 @@ export function onZone(listener) {
   listeners.add(listener);
 }
 
+let aheadMs = 0;
+
+/** Takes the time that the server has told just now, in milliseconds. */
+export function setNow(ms) {
+  if (Number.isFinite(ms)) aheadMs = ms - Date.now();
+}
+
+/** Returns the time by the server's clock, in milliseconds. */
+export function now() {
+  return Date.now() + aheadMs;
+}
+
 /** Returns the moment of an RFC 3339 text in milliseconds, or NaN. */
 export function moment(text) {
   return typeof text === 'string' ? Date.parse(text) : NaN;
@@ -66,7 +79,7 @@ export function stamp(ms) {
   if (!Number.isFinite(ms) || Math.abs(ms) > 8.64e15) return UNKNOWN;
   const day = formats.day.format(ms);
   const clock = formats.clock.format(ms);
-  return day === formats.day.format(Date.now()) ? clock : `${day} ${clock}`;
+  return day === formats.day.format(now()) ? clock : `${day} ${clock}`;
 }
 
 /** Returns the exact time, with its zone, and in UTC. */

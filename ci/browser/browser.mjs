@@ -114,6 +114,21 @@ export class Tab {
     return this.page.locator(selector).count();
   }
 
+  /** Nothing makes the page wider than the window. */
+  async fits(what) {
+    const [is, may] = await this.page.evaluate(() =>
+      [document.documentElement.scrollWidth, innerWidth]);
+    ensure(is <= may, `${what}: ${is} px wide`);
+  }
+
+  /** Has the page believe that nobody looks, or that somebody does. */
+  async setHidden(is) {
+    await this.page.evaluate((value) => {
+      Object.defineProperty(document, "hidden", { value, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, is);
+  }
+
   /** Takes a picture, for people to look at. */
   async picture(name, options = {}) {
     await this.page.evaluate(() => scrollTo(0, 0));

@@ -2,17 +2,21 @@
 
 import { Browser } from "./browser.mjs";
 import { anomaly } from "./checks/anomaly.mjs";
+import { clock } from "./checks/clock.mjs";
 import { devices } from "./checks/devices.mjs";
+import { extremes } from "./checks/extremes.mjs";
 import { figures } from "./checks/figures.mjs";
 import { first } from "./checks/first.mjs";
 import { hostile } from "./checks/hostile.mjs";
+import { keyboard } from "./checks/keyboard.mjs";
 import { looks } from "./checks/looks.mjs";
 import { memory } from "./checks/memory.mjs";
-import { away, redis } from "./checks/outages.mjs";
+import { away, redis, restarted } from "./checks/outages.mjs";
 import { token } from "./checks/token.mjs";
 import { Fault } from "./programs.mjs";
 
-const CHECKS = { first, figures, anomaly, devices, away, redis, hostile, token, looks, memory };
+const CHECKS = { first, figures, anomaly, devices, keyboard, clock, away, restarted, redis, hostile,
+  extremes, token, looks, memory };
 
 const [path, ...rest] = process.argv.slice(2);
 const isLong = rest.includes("--long");

@@ -24,7 +24,7 @@ export async function looks({ path, browser }) {
         for (const [name, [view, ready]] of Object.entries(VIEWS)) {
           await tab.show(server, view);
           await until(async () => (await tab.count(ready)) > 0, `${name} is drawn`);
-          await fits(tab, `${name}, ${viewport.width} px`);
+          await tab.fits(`${name}, ${viewport.width} px`);
           await tab.picture(`${name}-${size}-${theme}`, { fullPage: name !== "devices" });
           await tab.checkAccess(`${name}, ${theme}, ${viewport.width} px`);
         }
@@ -35,17 +35,13 @@ export async function looks({ path, browser }) {
     }
     await profile(browser, server);
     await preferences(browser, server);
+    await further(browser, server);
     const count = Object.keys(VIEWS).length;
     return `${count} views, light and dark, 360 and 1920 px: axe-core has nothing to say`;
   } finally {
     await fleet.stop();
     await server.stop();
   }
-}
-
-async function fits(tab, what) {
-  const width = await tab.page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  ensure(width[0] <= width[1], `${what}: ${width[0]} px wide`);
 }
 
 /** The flamegraph is drawn in the page, of a server that works. */
@@ -102,17 +98,45 @@ async function preferences(browser, server) {
 
 /** A page that nobody looks at asks for nothing, and goes on when somebody does. */
 async function hidden(tab) {
-  const show = (is) => tab.page.evaluate((value) => {
-    Object.defineProperty(document, "hidden", { value, configurable: true });
-    document.dispatchEvent(new Event("visibilitychange"));
-  }, !is);
   await tab.waitFor('#pulse[data-state="live"]');
-  await show(false);
+  await tab.setHidden(true);
   await tab.waitFor('#pulse[data-state="resting"]');
   const asked = tab.requests.length;
   await tab.page.waitForTimeout(3_000);
   ensure(tab.requests.length === asked, "it rests while nobody looks");
-  await show(true);
+  await tab.setHidden(false);
   await tab.waitFor('#pulse[data-state="live"]');
   await until(() => tab.requests.length > asked + 2, "it goes on");
+}
+
+/** Colours that the system forces, paper, and a page that is twice as large. */
+async function further(browser, server) {
+  const forced = await browser.open({ forcedColors: "active", bypassCSP: true });
+  await forced.show(server);
+  await forced.waitFor(".overview .chart .line");
+  const grounds = await forced.page.evaluate(() => ["[aria-current]", ":not([aria-current])"]
+    .map((of) => getComputedStyle(document.querySelector(`nav a${of}`)).backgroundColor));
+  ensure(grounds[0] !== grounds[1], `the view that is shown stands out: ${grounds}`);
+  await forced.picture("overview-forced-colors", { fullPage: true });
+  await forced.checkAccess("forced colours");
+  await forced.close();
+  const paper = await browser.open({ colorScheme: "dark" });
+  await paper.show(server);
+  await paper.waitFor(".overview .chart .line");
+  await paper.page.emulateMedia({ media: "print", colorScheme: "dark" });
+  const [ink, nav] = await paper.page.evaluate(() => [getComputedStyle(document.body).color,
+    getComputedStyle(document.querySelector("nav")).display]);
+  ensure(ink === "rgb(23, 32, 43)", `dark ink on white paper: ${ink}`);
+  ensure(nav === "none", "no links on paper");
+  await paper.picture("overview-paper", { fullPage: true });
+  await paper.close();
+  // 200 % of a window of 1,440 by 900.
+  const viewport = { width: 720, height: 450 };
+  const zoomed = await browser.open({ viewport, deviceScaleFactor: 2 });
+  for (const [name, [view, ready]] of Object.entries(VIEWS)) {
+    await zoomed.show(server, view);
+    await until(async () => (await zoomed.count(ready)) > 0, `${name} is drawn`);
+    await zoomed.fits(`${name}, at 200 %`);
+  }
+  await zoomed.close();
 }

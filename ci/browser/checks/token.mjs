@@ -3,7 +3,8 @@
 import { Server, ensure, until } from "../programs.mjs";
 
 const TOKEN = "read-me";
-const REFUSED = [/status of 401/];
+const OTHER = "read-me-too";
+const REFUSED = [/status of 401/, /net::ERR_/];
 
 /** Gives no token, a wrong one, and the right one. */
 export async function token({ path, browser }) {
@@ -15,11 +16,24 @@ export async function token({ path, browser }) {
     await tab.waitFor("dialog[open]");
     await tab.page.getByRole("button", { name: "Cancel" }).click();
     await tab.waitForText("#health", /token/);
-    const asked = tab.requests.length;
+    const asked = () => tab.requests.filter((url) => url.includes("/stats")).length;
+    const before = asked();
     await tab.page.waitForTimeout(2_500);
-    ensure(tab.requests.length === asked, "nobody is asked again who has none");
+    await tab.setHidden(true);
+    await tab.setHidden(false);
+    await tab.turnTo("#/devices");
+    await tab.turnTo("#/");
+    ensure(asked() === before, "nobody is asked again who has none");
+    ensure((await tab.count("dialog[open]")) === 0, "nor by another tab or view");
     await tab.page.getByRole("button", { name: "Try now" }).click();
     await give(tab, "wrong");
+    // No header line can have these: they are refused, as any other that is wrong.
+    await give(tab, "geheim€");
+    await give(tab, "two words");
+    await tab.waitFor("dialog[open]");
+    // The token is in another tab, from which it is copied.
+    await tab.setHidden(true);
+    await tab.setHidden(false);
     await give(tab, TOKEN);
     await tab.waitFor('#pulse[data-state="live"]');
     await tab.waitForText('[data-figure="accepted"] dl', /total\s*1\b/);
@@ -33,6 +47,7 @@ export async function token({ path, browser }) {
     await tab.page.reload();
     await tab.waitFor('#pulse[data-state="live"]');
     ensure((await tab.count("dialog[open]")) === 0, "asked once");
+    await changed(tab, server);
     await tab.close();
     const fresh = await browser.open({}, REFUSED);
     await fresh.page.goto(server.url);
@@ -42,6 +57,18 @@ export async function token({ path, browser }) {
   } finally {
     await server.stop();
   }
+}
+
+/** The server is started again with another token, under the eyes of the page. */
+async function changed(tab, server) {
+  await server.stop();
+  const at = server.flags.indexOf(TOKEN);
+  server.flags[at] = OTHER;
+  await server.start();
+  await tab.waitFor("dialog[open]", 20_000);
+  await tab.picture("token");
+  await give(tab, OTHER);
+  await tab.waitFor('#pulse[data-state="live"]');
 }
 
 async function give(tab, value) {
