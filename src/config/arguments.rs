@@ -6,7 +6,6 @@ use std::env;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command as Clap, FromArgMatches, Parser, Subcommand};
 
-use super::flag::Flag;
 use super::flags::FLAGS;
 use super::replay_options::ReplayOptions;
 use super::secret::Secret;
