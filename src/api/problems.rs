@@ -2,6 +2,7 @@
 //!
 //! Pure: a [`Situation`] in, its [`Problem`]s out. [`Since`] remembers when each of them began.
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use crate::store::stats::Stats;
@@ -34,6 +35,13 @@ const MEMORY_SHARE: f64 = 0.9;
 
 /// The share of events from which on rejections are more than the mistakes of a single device.
 const REJECTED_SHARE: f64 = 0.05;
+
+/// The rejections from which on they are a problem: on a quiet server, one mistake is a large
+/// share.
+const REJECTED_MIN: u64 = 10;
+
+/// The reasons that a text names.
+const REASONS_NAMED_MAX: usize = 3;
 
 /// The state that problems are found in. Counts are of the last minute.
 #[derive(Clone, Debug)]
@@ -180,18 +188,29 @@ impl Situation<'_> {
     fn events_rejected(&self) -> Option<(String, &'static str)> {
         let rejected: u64 = self.rejected.iter().map(|(_, events)| events).sum();
         let share = rejected as f64 / (rejected + self.accepted).max(1) as f64;
-        let (reason, most) = self.rejected.iter().max_by_key(|(_, events)| *events)?;
-        (share >= REJECTED_SHARE && *most > 0).then(|| {
+        (share >= REJECTED_SHARE && rejected >= REJECTED_MIN).then(|| {
             let text = format!(
-                "{} of the events of the last minute were rejected, most of them for this: \
-                 {reason}.",
-                Percent(share)
+                "{} of the events of the last minute were rejected, {} in all; the reasons: {}.",
+                Percent(share),
+                Grouped(rejected),
+                reasons(&self.rejected)
             );
             let advice = "The log names a device with such an event and what was expected of it; \
                           docs/api.md says what a metric is.";
             (text, advice)
         })
     }
+}
+
+/// Returns the most frequent reasons, with their counts.
+fn reasons(rejected: &[(&'static str, u64)]) -> String {
+    let mut found: Vec<_> = rejected.iter().filter(|(_, events)| *events > 0).collect();
+    found.sort_by_key(|(_, events)| Reverse(*events));
+    let named = found.iter().take(REASONS_NAMED_MAX);
+    let named: Vec<_> =
+        named.map(|(reason, events)| format!("{reason} ({})", Grouped(*events))).collect();
+    let rest = if found.len() > REASONS_NAMED_MAX { " and others" } else { "" };
+    named.join(", ") + rest
 }
 
 /// The times since when problems last, in microseconds since 1970.
@@ -294,8 +313,8 @@ mod tests {
             refused: 57,
             connections: 9_000,
             resident_bytes: Some(900 << 20),
-            accepted: 95,
-            rejected: vec![("syntax", 2), ("future", 3)],
+            accepted: 190,
+            rejected: vec![("syntax", 2), ("range", 0), ("future", 3), ("missing", 5)],
             ..calm(&store)
         };
         let expected = [
@@ -306,18 +325,37 @@ mod tests {
              already.",
             "9,000 of 10,000 connections are open.",
             "The server takes 900 of 1,000 MiB of memory.",
-            "5 % of the events of the last minute were rejected, most of them for this: future.",
+            "5 % of the events of the last minute were rejected, 10 in all; the reasons: missing \
+             (5), future (3), syntax (2).",
         ];
         assert_eq!(texts(&bad), expected);
         let store = Stats { pending_bytes: 799, ..stats() };
         let good = Situation {
             connections: 8_999,
             resident_bytes: Some(899 << 20),
-            accepted: 96,
-            rejected: vec![("syntax", 5)],
+            accepted: 191,
+            rejected: vec![("syntax", 10)],
             ..calm(&store)
         };
         assert_eq!(texts(&good), [""; 0]);
+    }
+
+    #[test]
+    fn a_few_rejected_events_are_no_problem() {
+        let store = stats();
+        let with = |events| Situation {
+            accepted: 0,
+            rejected: vec![("type", events), ("missing", 1)],
+            ..calm(&store)
+        };
+        assert_eq!(texts(&with(8)), [""; 0]);
+        let many =
+            ["100 % of the events of the last minute were rejected, 10 in all; the reasons: \
+                     type (9), missing (1)."];
+        assert_eq!(texts(&with(9)), many);
+        let rejected = ["a", "b", "c", "d", "e"].into_iter().zip(3..).collect();
+        let long = texts(&Situation { rejected, ..with(0) });
+        assert!(long[0].ends_with("25 in all; the reasons: e (7), d (6), c (5) and others."));
     }
 
     #[test]

@@ -266,11 +266,7 @@ impl Core {
         let busy = busy.into_iter().chain(std::iter::repeat(0.0));
         let cores = counters.open_connections.iter().enumerate().zip(busy);
         cores
-            .map(|((core, &connections), busy)| Self {
-                core,
-                busy: Number(Some(busy)),
-                connections,
-            })
+            .map(|((core, &connections), busy)| Self { core, busy: rounded(busy), connections })
             .collect()
     }
 }
@@ -282,7 +278,7 @@ impl StoreState {
             up: store.up,
             away_since: since(ProblemKind::StoreAway, samples),
             pending: store.totals.pending(),
-            queue_share: Number(Some(store.queue_share())),
+            queue_share: rounded(store.queue_share()),
             stored: store.totals.stored,
             coalesced: store.totals.coalesced,
             dropped: store.totals.dropped_all(),
@@ -301,7 +297,7 @@ impl<'a> HistoryColumns<'a> {
     fn new(state: &State, samples: &'a RecentSamples, seconds: usize, now: Now) -> Self {
         let last: Vec<&Second> = samples.history.last(seconds).collect();
         let rates = |part: fn(&Rates) -> f64| {
-            last.iter().map(|second| Number(Some(part(&second.rates)))).collect()
+            last.iter().map(|second| rounded(part(&second.rates))).collect()
         };
         let since_sample_ns = now.mono_ns.saturating_sub(samples.history.newest().mono_ns);
         let since_sample_ms = i64::try_from(since_sample_ns / 1_000_000).unwrap_or(0);
@@ -342,9 +338,9 @@ impl FieldState {
 impl From<Rates> for RateNumbers {
     fn from(rates: Rates) -> Self {
         Self {
-            accepted: Number(Some(rates.accepted)),
-            rejected: Number(Some(rates.rejected)),
-            anomalies: Number(Some(rates.anomalies)),
+            accepted: rounded(rates.accepted),
+            rejected: rounded(rates.rejected),
+            anomalies: rounded(rates.anomalies),
         }
     }
 }
@@ -359,6 +355,11 @@ impl From<Summary> for Percentiles {
             p999: known(summary.p999_ns),
         }
     }
+}
+
+/// Returns a number with three decimals: more of a rate or a share is noise of the clock.
+fn rounded(value: f64) -> Number {
+    Number(Some((value * 1000.0).round() / 1000.0))
 }
 
 fn seconds_of(ns: u64) -> f64 {

@@ -82,7 +82,18 @@ fn figures_are_those_of_the_events() {
     let per_second = sampled["rates"]["60s"]["accepted"].as_f64().unwrap();
     // The time is cut to milliseconds, and the sample was taken before it.
     assert!(per_second * uptime >= 20.0 && per_second <= 42.0, "{sampled}");
+    let has_few_digits = |rate: &Value| {
+        let text = rate.to_string();
+        text.split('.').nth(1).is_none_or(|decimals| decimals.len() <= 3)
+    };
+    for time in ["1s", "10s", "60s"] {
+        for (name, rate) in sampled["rates"][time].as_object().unwrap() {
+            assert!(has_few_digits(rate), "{time} {name}: {rate}");
+        }
+    }
+    assert!(sampled["cores"].as_array().unwrap().iter().all(|core| has_few_digits(&core["busy"])));
     let history = &sampled["history"];
+    assert!(history["accepted"].as_array().unwrap().iter().all(has_few_digits), "{history}");
     let column = |name: &str| history[name].as_array().unwrap().clone();
     let sum: f64 = column("accepted").iter().map(|rate| rate.as_f64().unwrap()).sum();
     // The first second may be longer than one.
@@ -122,10 +133,14 @@ fn what_is_wrong_is_said_in_words_with_what_to_do() {
     assert_eq!(kinds(&mut client), [""; 0]);
     client.request(&post(metric("d2", 1).as_bytes()));
     assert_eq!(kinds(&mut client), ["devices_refused"]);
+    for _ in 0..9 {
+        client.request(&post(b"{}"));
+    }
+    assert_eq!(kinds(&mut client), ["devices_refused"]);
     client.request(&post(b"{}"));
     assert_eq!(kinds(&mut client), ["devices_refused", "events_rejected"]);
     let problem = stats(&mut client, "/stats")["problems"][1].take();
-    assert!(problem["text"].as_str().unwrap().contains("missing"), "{problem}");
+    assert!(problem["text"].as_str().unwrap().contains("missing (10)"), "{problem}");
 }
 
 #[test]
@@ -139,6 +154,6 @@ fn a_wrong_history_is_told_what_is_possible() {
     }
     let answer = client.request(&get("/stats?seconds=1"));
     let problem = assert_problem(&answer, 400, b"");
-    assert!(problem["detail"].as_str().unwrap().contains("history only"), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("history"), "{problem}");
     assert_eq!(client.request(b"DELETE /stats HTTP/1.1\r\nHost: a\r\n\r\n").status, 405);
 }
