@@ -15,7 +15,7 @@ use crate::api::service::Service;
 use crate::api::state::{Settings, State};
 use crate::api::store_observer::StoreObserver;
 use crate::config::units::{HumanDuration, HumanSize};
-use crate::config::{Config, Overflow};
+use crate::config::{Config, Overflow, Secret};
 use crate::control::{Control, job_queues};
 use crate::engine::BoundAddress;
 use crate::metric::id_hash::IdHasher;
@@ -162,7 +162,8 @@ impl Server {
             workers = self.engine.workers(),
             placement = %resources.placement,
             connections_max = self.state.settings.connections_max,
-            ingest_token = if config.ingest_token.is_some() { "set" } else { "none" },
+            ingest_token = is_set(&config.ingest_token),
+            read_token = is_set(&config.read_token),
             "listening on {bound}"
         );
         log::info!(
@@ -339,6 +340,11 @@ fn settings(config: &Config, schema: &'static Schema, resources: &Resources) -> 
         store_rejects: config.store_overflow == Overflow::Reject,
         request_timeout_ns: nanoseconds(config.request_timeout),
     }
+}
+
+/// Returns what the log says of a token.
+const fn is_set(token: &Option<Secret>) -> &'static str {
+    if token.is_some() { "set" } else { "none" }
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -49,6 +49,7 @@ fn every_line_is_pairs_whatever_a_peer_sent() {
     };
     let address = value("address");
     assert_eq!(value("msg"), format!("listening on http://{address}"));
+    assert_eq!((value("ingest_token"), value("read_token")), ("none".into(), "none".into()));
     let bad = br#"{"cpu":1,"rps":-1,"device_id":"\" level=ERROR msg=\"forged\nlevel=ERROR"}"#;
     assert_eq!(HttpClient::connect(address.parse().unwrap()).request(&post(bad)).status, 400);
     process.signal("TERM");
