@@ -19,6 +19,10 @@ use percore::http::request::Request;
 use percore::http::response::Response;
 use percore::http::status::Status;
 
+/// The detail of the answer for an empty id.
+const EMPTY_ID: &str = "device_id: expected 1 to 128 of A-Z a-z 0-9 . _ : -, found nothing";
+const _: () = assert!(DEVICE_ID_BYTES_MAX == 128);
+
 /// Answers with the analytics of the instance, or of the device that `?device_id=` names.
 pub fn answer(
     request: &Request<'_>,
@@ -28,6 +32,10 @@ pub fn answer(
     route: usize,
 ) -> Reply {
     let id = request.parameter("device_id").map(Cow::into_owned);
+    if id.as_ref().is_some_and(String::is_empty) {
+        // An empty variable in a script, which would otherwise pass for a device that is gone.
+        return Reply::Now(problem(body, Status::BadRequest, EMPTY_ID, None, route));
+    }
     if id.as_ref().is_some_and(|id| id.len() > DEVICE_ID_BYTES_MAX) {
         return Reply::Now(unknown_device(body, route));
     }

@@ -24,7 +24,7 @@ pub(super) enum DeviceQueryError {
     #[error("field: expected one of {0}")]
     Field(String),
     /// A field without an order that needs one.
-    #[error("field: only sort=z is by one")]
+    #[error("field: goes with sort=z only")]
     NeedlessField,
     /// A prefix with which no id begins.
     #[error(
@@ -149,8 +149,8 @@ mod tests {
             ("sort=", "sort: expected id"),
             ("sort=z&field=CPUs", "field: expected one of cpu, rps"),
             ("sort=z&field=", "field: expected one of cpu, rps"),
-            ("field=cpu", "field: only sort=z"),
-            ("sort=id&field=cpu", "field: only sort=z"),
+            ("field=cpu", "field: goes with sort=z only"),
+            ("sort=id&field=cpu", "field: goes with sort=z only"),
             ("prefix=a%20b", "prefix: expected the start"),
             ("prefix=%3Cb%3E", "prefix: expected the start"),
             ("after=", "after: expected `next`"),

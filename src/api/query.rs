@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::page;
 use super::route::Route;
 use crate::limits::ECHO_BYTES_MAX;
 use percore::http::request::Request;
@@ -13,6 +14,10 @@ use percore::http::request::Request;
 pub fn find_error(route: Route<'_>, request: &Request<'_>) -> Option<String> {
     // Most requests have none.
     request.query?;
+    // The page has no use for one, and some programs add theirs to what they show to people.
+    if matches!(route, Route::Index) && page::is_wanted(&request.headers) {
+        return None;
+    }
     let known = route.query_parameters()?;
     let mut seen: Vec<Cow<'_, str>> = Vec::new();
     for (name, _) in request.parameters() {
@@ -20,7 +25,14 @@ pub fn find_error(route: Route<'_>, request: &Request<'_>) -> Option<String> {
             let name = name.get(..name.floor_char_boundary(ECHO_BYTES_MAX)).unwrap_or_default();
             return Some(match known {
                 [] => format!("query: this path takes no parameters, found {name:?}"),
-                _ => format!("query: this path knows {} only, found {name:?}", known.join(", ")),
+                [one] => format!("query: the only parameter of this path is {one}, found {name:?}"),
+                [others @ .., last] => {
+                    let others = others.join(", ");
+                    format!(
+                        "query: the parameters of this path are {others} and {last}, found \
+                         {name:?}"
+                    )
+                }
             });
         }
         if seen.contains(&name) {
@@ -59,12 +71,14 @@ mod tests {
             assert_eq!(found(path, query), None, "{path} {query:?}");
         }
         for (path, query, named) in [
-            ("/analyze", "deviceId=d1", "device_id only, found \"deviceId\""),
-            ("/analyze", "device_id=d1&x", "device_id only, found \"x\""),
-            ("/analyze", "DEVICE_ID=d1", "device_id only, found \"DEVICE_ID\""),
+            ("/analyze", "deviceId=d1", "is device_id, found \"deviceId\""),
+            ("/analyze", "device_id=d1&x", "is device_id, found \"x\""),
+            ("/analyze", "DEVICE_ID=d1", "is device_id, found \"DEVICE_ID\""),
             ("/analyze", "device_id=a&device_id=a", "device_id: expected once"),
-            ("/debug/pprof/latency", "rout=/", "route only, found \"rout\""),
-            ("/debug/pprof/profile", "second=1", "seconds only, found \"second\""),
+            ("/debug/pprof/latency", "rout=/", "is route, found \"rout\""),
+            ("/debug/pprof/profile", "second=1", "is seconds, found \"second\""),
+            ("/anomalies", "after=1", "parameters of this path are limit and since, found"),
+            ("/devices", "q=1", "are limit, after, prefix, sort and field, found \"q\""),
             ("/debug/pprof/threads", "core=1", "no parameters, found \"core\""),
             ("/debug/pprof", "debug=1", "no parameters, found \"debug\""),
             ("/metrics", "key", "no parameters, found \"key\""),

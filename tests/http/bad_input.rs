@@ -72,7 +72,14 @@ fn unknown_parameters_are_named_with_the_known_ones() {
     let running = InProcessServer::start(&[]);
     let mut client = running.client();
     for (target, detail) in [
-        ("/analyze?deviceId=d1", "query: this path knows device_id only, found \"deviceId\""),
+        (
+            "/analyze?deviceId=d1",
+            "query: the only parameter of this path is device_id, found \"deviceId\"",
+        ),
+        (
+            "/analyze?device_id=",
+            "device_id: expected 1 to 128 of A-Z a-z 0-9 . _ : -, found nothing",
+        ),
         ("/analyze?device_id=d1&device_id=d2", "device_id: expected once, found it again"),
         ("/metrics/prometheus?x", "query: this path takes no parameters, found \"x\""),
         ("/metrics/1?device_id=d1", "query: this path takes no parameters, found \"device_id\""),

@@ -151,7 +151,10 @@ fn latency_counts_the_requests_of_a_route() {
     refuses(&mut running.client(), &get_as_localhost("/debug/pprof/latency?route=/nothing"), 404);
     let problem = running.client().request(&get_as_localhost("/debug/pprof/latency?rout=/metrics"));
     let problem = assert_problem(&problem, 400, b"");
-    assert_eq!(problem["detail"], "query: this path knows route only, found \"rout\"");
+    assert_eq!(
+        problem["detail"],
+        "query: the only parameter of this path is route, found \"rout\""
+    );
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn a_wrong_query_is_told_what_is_possible() {
         ("sort=z&field=cpu", "field: expected one of temperature, humidity"),
         ("after=d1", "after: expected `next`"),
         ("prefix=%3Cscript%3E", "prefix: expected"),
-        ("page=2", "limit, after, prefix, sort, field only, found \"page\""),
+        ("page=2", "limit, after, prefix, sort and field, found \"page\""),
         ("limit=1&limit=2", "limit: expected once"),
     ] {
         let target = format!("/devices?{query}");
@@ -266,4 +266,30 @@ fn a_device_that_there_is_not_is_not_found() {
     }
     // Decoded once.
     assert_eq!(client.request(&get("/devices/%61")).status, 200);
+}
+
+/// A thousand devices of sixteen fields, all names and numbers as long as they can be.
+#[test]
+fn the_largest_page_has_the_bytes_that_the_documentation_says() {
+    let names: Vec<String> = (0..16).map(|number| format!("{number:f>64}")).collect();
+    let fields = names.join(",");
+    let running = InProcessServer::start(&["--fields", &fields, "--max-body", "8MiB"]);
+    let mut client = running.client();
+    // Negative numbers of seventeen digits, and means and scores of as many.
+    for (round, value) in ["-1.2345678901234567e-100", "-9.876543210987654e-101"].iter().enumerate()
+    {
+        for _ in 0..9 + round {
+            let line = |number: usize| {
+                let values: Vec<_> =
+                    names.iter().map(|name| format!("\"{name}\":{value}")).collect();
+                format!("{{\"device_id\":\"{number:d>128}\",{}}}\n", values.join(","))
+            };
+            let body: String = (0..1000).map(line).collect();
+            assert_eq!(client.request(&post(body.as_bytes())).json()["accepted"], 1000);
+        }
+    }
+    let answer = client.request(&get("/devices?limit=1000"));
+    assert_eq!(answer.json()["devices"].as_array().unwrap().len(), 1000);
+    let bytes = answer.body.len();
+    assert!((3_000_000..4_000_000).contains(&bytes), "{bytes}");
 }

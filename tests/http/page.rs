@@ -45,6 +45,10 @@ fn a_browser_gets_the_page_and_everyone_else_json() {
         assert_eq!(answer.header("vary"), Some("Accept, Accept-Encoding"));
         assert_eq!(answer.body, written("index.html"));
     }
+    // A query is of no harm to the page, and some tools add one to what they show.
+    let answer = client.request(&get_with("/?x=1", &format!("Accept: {BROWSER}\r\n")));
+    assert_eq!((answer.status, answer.body), (200, written("index.html")));
+    assert_problem(&client.request(&get("/?x=1")), 400, b"");
     let others = [
         "Accept: */*\r\n",
         "Accept: application/json, text/html;q=0.9\r\n",
@@ -134,7 +138,13 @@ fn each_file_has_the_same_strict_policy() {
             for word in ["unsafe", "http:", "https:", "*", "data:"] {
                 assert!(!policy.contains(word), "{policy}");
             }
-            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+            for (name, value) in [
+                ("cross-origin-resource-policy", "same-origin"),
+                ("referrer-policy", "no-referrer"),
+                ("x-content-type-options", "nosniff"),
+            ] {
+                assert_eq!(answer.header(name), Some(value), "{path}");
+            }
             assert_eq!(answer.header("access-control-allow-origin"), None, "{path}");
         }
         // The JSON is for pages of other origins as before.
