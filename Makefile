@@ -8,8 +8,8 @@
 # A latency is that of the servers and not of what else this machine does, where that is permitted.
 realtime = $(shell chrt --fifo 10 true 2>/dev/null && echo chrt --fifo 10)
 
-# How long a soak takes.
-seconds := 600
+# How long a measurement or a soak takes: `make perf-peers SECONDS=1`, `make soak SECONDS=90`.
+seconds = $(or $(SECONDS),$(1))
 
 checks := tidy clippy deny second-engine metrics openapi slow interop page instructions deploy \
 	image rolling
@@ -59,12 +59,12 @@ load: setup ## A minute of a fleet on the server and Redis: 1,000 requests/s, 95
 
 perf: ## Compare the server with a bare epoll loop, and the writer with redis-benchmark
 	cargo build --release --locked --workspace
-	target/release/compare --rounds 5 --seconds 2 --servers floor,corepulse
+	target/release/compare --rounds 5 --seconds $(call seconds,2) --servers floor,corepulse
 	target/release/redis-writer --rounds 5
 
 perf-floor: ## The bare epoll loop against itself: the noise of this machine
 	cargo build --release --locked --package corepulse-perf
-	target/release/compare --rounds 5 --seconds 2 --servers floor,floor --no-record
+	target/release/compare --rounds 5 --seconds $(call seconds,2) --servers floor,floor --no-record
 
 perf-contention: ## How cores get in each other's way: seats, locks, counters, by up to 64 threads
 	cargo build --release --locked --package corepulse-perf --bin contention
@@ -75,12 +75,12 @@ peers: ## The same job on may_minihttp, hyper, actix-web, axum and Go, and Victo
 
 perf-peers: peers ## Compare the server with all of them, from memory and with Redis (20 minutes)
 	cargo build --release --locked --workspace
-	target/release/compare --rounds 5 --seconds 2 --scenarios single,pipelined,ndjson --redis \
-		--name peers --record
+	target/release/compare --rounds 5 --seconds $(call seconds,2) \
+		--scenarios single,pipelined,ndjson --redis --name peers --record
 
 perf-batches: peers ## Batches in each form, and VictoriaMetrics, which takes two (10 minutes)
 	cargo build --release --locked --workspace
-	target/release/compare --rounds 5 --seconds 2 \
+	target/release/compare --rounds 5 --seconds $(call seconds,2) \
 		--servers floor,corepulse,hyper-serde,victoria-metrics \
 		--scenarios ndjson,array,gzip,line-protocol,eight --name batches --record
 
@@ -91,27 +91,28 @@ perf-forms: ## What an event costs in each form of a body, and with other fields
 perf-load: ## Latency of an open loop with Redis: 1,000 requests/s, and half of saturation
 	cargo build --release --locked --workspace
 	$(realtime) target/release/compare --servers floor,corepulse --scenarios device --redis \
-		--rate 1000 --seconds 20 --rounds 5 --name load-1000 --record
+		--rate 1000 --seconds $(call seconds,20) --rounds 5 --name load-1000 --record
 	$(realtime) target/release/compare --servers floor,corepulse --scenarios device --redis \
-		--percent 50 --seconds 15 --rounds 3 --name load-half --record
+		--percent 50 --seconds $(call seconds,15) --rounds 3 --name load-half --record
 
 perf-analyze: ## What /analyze with 100,000 devices costs while both cores are loaded (3 minutes)
 	cargo build --release --locked --workspace
 	target/release/compare --servers corepulse,corepulse --scenarios device --rate 20000 \
-		--workers 2 --devices 100000 --beside /analyze --seconds 4 --rounds 9 \
+		--workers 2 --devices 100000 --beside /analyze --seconds $(call seconds,4) --rounds 9 \
 		--name analyze --record
 
 perf-scale: ## Two workers beside one, a million devices beside a thousand (4 minutes, 3 GB)
 	cargo build --release --locked --workspace
 	target/release/compare --servers corepulse --scenarios ndjson --workers 1,2 --threads 2 \
-		--name scale-workers --record
+		--seconds $(call seconds,2) --name scale-workers --record
 	target/release/compare --servers corepulse --scenarios ndjson --devices 1000,1000000 \
-		--orders in-turn,shuffled,random --name scale-devices --record
+		--orders in-turn,shuffled,random --seconds $(call seconds,2) \
+		--name scale-devices --record
 
 perf-idle: ## What 15,000 idle connections cost in memory, and the active ones beside them in time
 	cargo build --release --locked --workspace
 	target/release/compare --servers corepulse --scenarios single --idle 0,15000 --rounds 7 \
-		--name idle-connections --record
+		--seconds $(call seconds,2) --name idle-connections --record
 
 profiles: ## Twenty profiles over HTTP of a server under full load: nothing may fail
 	$(slow) profiling
@@ -126,8 +127,8 @@ idle-connections: ## 15,000 idle connections: each stays open and usable while o
 greedy: ## Polite clients beside those that want more than their share: none of theirs may fail
 	$(slow) greedy
 
-soak: ## Ten minutes of devices whose connections live half a minute; `make soak seconds=90`
-	TEST_SECONDS=$(seconds) $(slow) soak
+soak: ## Ten minutes of devices whose connections live half a minute; `make soak SECONDS=90`
+	TEST_SECONDS=$(call seconds,600) $(slow) soak
 
 clean: ## Remove everything that was built or installed here
 	cargo clean
