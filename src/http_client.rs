@@ -4,18 +4,20 @@
 //! A connection is kept between requests, and opened again where the server has closed it. Nothing
 //! is sent twice: an error says whether the server may have got the request.
 
-use std::io::{self, ErrorKind, Read, Write};
+mod message;
+
+use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use httparse::{EMPTY_HEADER, Header};
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
 use crate::config::Secret;
 use crate::config::server_url::ServerUrl;
-use percore::http::chunked::Chunked;
+pub use message::Answer;
+use message::{Wait, receive, send};
 use percore::listen::Listen;
 use percore::listener::Address;
 
@@ -23,14 +25,8 @@ use percore::listener::Address;
 /// allows 30 seconds.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most bytes of an answer; the largest, a page of devices, is an eighth of that.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
-
-/// The most bytes of an answer's head.
-const HEAD_BYTES_MAX: usize = 64 << 10;
-
-/// The most header fields of an answer: proxies add some.
-const FIELDS_MAX: usize = 128;
+/// The longest time without a look at the clock, while nothing comes.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// A server that can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,17 +74,6 @@ fn reachable(listen: &Listen) -> Vec<Address> {
         Listen::At(SocketAddr::V6(address)) => vec![at(v6, address.port()), at(v4, address.port())],
         Listen::Unix(path) => vec![Address::Unix(path.clone())],
     }
-}
-
-/// An answer, whatever its status.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The status.
-    pub status: u16,
-    /// The seconds of `Retry-After`.
-    pub retry_after: Option<u64>,
-    /// The body, without its transfer coding.
-    pub body: Vec<u8>,
 }
 
 /// The reason for which there is no answer.
@@ -140,10 +125,10 @@ impl HttpClient {
     ///
     /// There is no answer of HTTP within the time-out.
     pub fn get(&mut self, target: &str) -> Result<(Answer, Address), ClientError> {
-        self.exchange("GET", target, "", &[])
+        self.exchange("GET", target, "", &[], &|| false)
     }
 
-    /// Posts a body.
+    /// Posts a body. Now and then `is_over` is asked whether to wait no longer.
     ///
     /// # Errors
     ///
@@ -153,10 +138,11 @@ impl HttpClient {
         target: &str,
         content_type: &str,
         body: &[u8],
+        is_over: &dyn Fn() -> bool,
     ) -> Result<(Answer, Address), ClientError> {
         let length = body.len();
         let fields = format!("Content-Type: {content_type}\r\nContent-Length: {length}\r\n");
-        self.exchange("POST", target, &fields, body)
+        self.exchange("POST", target, &fields, body, is_over)
     }
 
     fn exchange(
@@ -165,6 +151,7 @@ impl HttpClient {
         target: &str,
         fields: &str,
         body: &[u8],
+        is_over: &dyn Fn() -> bool,
     ) -> Result<(Answer, Address), ClientError> {
         self.connect()?;
         let Some((mut socket, address)) = self.connection.take() else {
@@ -175,11 +162,11 @@ impl HttpClient {
         };
         let base = self.place.host_and_base().1;
         let head = format!("{method} {base}{target} HTTP/1.1\r\n{}{fields}\r\n", self.fixed);
-        let deadline = Instant::now() + self.timeout;
-        let sent = socket.write_all(&[head.as_bytes(), body].concat());
+        let wait = Wait { deadline: Instant::now() + self.timeout, is_over };
+        let sent = send(&mut socket, &[head.as_bytes(), body].concat(), &wait);
         // A server may answer and close before it has the whole request (413, 401): what it says
         // counts for more than that the rest could not be sent.
-        let received = receive(&mut socket, deadline);
+        let received = receive(&mut socket, &wait);
         match received.map_err(|error| sent.err().unwrap_or(error)) {
             Ok((answer, is_last)) => {
                 if !is_last {
@@ -228,7 +215,7 @@ fn open(address: &Address, timeout: Duration) -> io::Result<Socket> {
         Address::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
     };
     let socket = Socket::new(domain, Type::STREAM, None)?;
-    // It bounds waiting for a place in the queue of a Unix socket as well (man 7 socket).
+    // It bounds waiting for a place in the queue of a Unix socket (man 7 socket).
     socket.set_write_timeout(Some(timeout))?;
     match domain {
         Domain::UNIX => socket.connect(&address)?,
@@ -237,6 +224,8 @@ fn open(address: &Address, timeout: Duration) -> io::Result<Socket> {
             socket.set_tcp_nodelay(true)?;
         }
     }
+    socket.set_write_timeout(Some(GLANCE))?;
+    socket.set_read_timeout(Some(GLANCE))?;
     Ok(socket)
 }
 
@@ -249,135 +238,10 @@ fn is_open(socket: &Socket) -> bool {
     socket.set_nonblocking(false).is_ok() && is_quiet
 }
 
-/// The head of an answer, as far as it means anything here.
-struct Head {
-    status: u16,
-    retry_after: Option<u64>,
-    content_length: Option<usize>,
-    is_chunked: bool,
-    closes: bool,
-}
-
-/// Receives the final answer, and whether it is the last one of its connection.
-fn receive(socket: &mut Socket, deadline: Instant) -> io::Result<(Answer, bool)> {
-    let mut received = Vec::new();
-    let head = loop {
-        match head(&received)? {
-            // RFC 9110, section 15.2: interim answers precede the final one.
-            Some((head, end)) if (100..200).contains(&head.status) => {
-                received.drain(..end);
-            }
-            Some((head, end)) => {
-                received.drain(..end);
-                break head;
-            }
-            None if received.len() > HEAD_BYTES_MAX => return Err(malformed()),
-            None if more(socket, &mut received, deadline)? == 0 => {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            None => {}
-        }
-    };
-    let has_end = head.is_chunked || head.content_length.is_some();
-    let body = receive_body(&head, socket, received, deadline)?;
-    let Head { status, retry_after, closes, .. } = head;
-    Ok((Answer { status, retry_after, body }, closes || !has_end))
-}
-
-/// Receives the body of an answer of which some bytes have come with the head.
-fn receive_body(
-    head: &Head,
-    socket: &mut Socket,
-    mut body: Vec<u8>,
-    deadline: Instant,
-) -> io::Result<Vec<u8>> {
-    if matches!(head.status, 204 | 304) {
-        return Ok(Vec::new());
-    }
-    let (mut chunked, mut decoded) = (Chunked::default(), 0);
-    loop {
-        if head.is_chunked {
-            let progress = chunked.decode(&mut body, decoded, ANSWER_BYTES_MAX);
-            let progress = progress.map_err(|_| malformed())?;
-            decoded = progress.decoded;
-            body.truncate(decoded);
-            if progress.done {
-                return Ok(body);
-            }
-        } else if head.content_length.is_some_and(|length| body.len() >= length) {
-            body.truncate(head.content_length.unwrap_or_default());
-            return Ok(body);
-        }
-        if body.len() > ANSWER_BYTES_MAX {
-            return Err(malformed());
-        }
-        if more(socket, &mut body, deadline)? == 0 {
-            let ends_here = !head.is_chunked && head.content_length.is_none();
-            return if ends_here { Ok(body) } else { Err(ErrorKind::UnexpectedEof.into()) };
-        }
-    }
-}
-
-/// Appends what comes next; returns its length, which is 0 at the end of the connection.
-fn more(socket: &mut Socket, received: &mut Vec<u8>, deadline: Instant) -> io::Result<usize> {
-    let rest = deadline.saturating_duration_since(Instant::now());
-    if rest.is_zero() {
-        return Err(ErrorKind::TimedOut.into());
-    }
-    socket.set_read_timeout(Some(rest))?;
-    let mut buffer = [0; 16 << 10];
-    loop {
-        match socket.read(&mut buffer) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-            Ok(length) => {
-                received.extend_from_slice(buffer.get(..length).unwrap_or_default());
-                return Ok(length);
-            }
-        }
-    }
-}
-
-/// Returns the head and its end, once it is complete.
-fn head(received: &[u8]) -> io::Result<Option<(Head, usize)>> {
-    let mut fields = [EMPTY_HEADER; FIELDS_MAX];
-    let mut response = httparse::Response::new(&mut fields);
-    let end = match response.parse(received) {
-        Ok(httparse::Status::Complete(end)) => end,
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(malformed()),
-    };
-    let field = |name: &str| {
-        let is_it = |field: &&Header<'_>| field.name.eq_ignore_ascii_case(name);
-        let found = response.headers.iter().find(is_it)?;
-        std::str::from_utf8(found.value).ok().map(str::trim)
-    };
-    let has = |name: &str, token: &str| {
-        field(name)
-            .is_some_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(token)))
-    };
-    let content_length = match field("content-length").map(str::parse) {
-        Some(Err(_)) => return Err(malformed()),
-        Some(Ok(length)) => Some(length),
-        None => None,
-    };
-    let head = Head {
-        status: response.code.unwrap_or_default(),
-        retry_after: field("retry-after").and_then(|seconds| seconds.parse().ok()),
-        content_length,
-        is_chunked: has("transfer-encoding", "chunked"),
-        closes: has("connection", "close") || response.version == Some(0),
-    };
-    Ok(Some((head, end)))
-}
-
-fn malformed() -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, "the answer is not HTTP")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
     use std::thread;
 

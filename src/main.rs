@@ -158,8 +158,10 @@ fn replay_files(config: &Config, options: &ReplayOptions) -> ExitCode {
             return ExitCode::from(EXIT_SYSTEM);
         }
     }
-    let warn = |text: &str| say(&format_args!("corepulse: {text}\n"));
     let is_terminal = std::io::stderr().is_terminal();
+    // On a terminal it takes the place of the progress.
+    let start = if is_terminal { "\r" } else { "" };
+    let warn = |text: &str| say(&format_args!("{start}corepulse: {text}\n"));
     let progress = |rows: u64| {
         if is_terminal {
             say(&format_args!("\r{rows} rows read"));
@@ -172,9 +174,7 @@ fn replay_files(config: &Config, options: &ReplayOptions) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if is_terminal {
-        say(&"\r");
-    }
+    say(&start);
     let printed = std::io::stdout().write_all(text.as_bytes());
     if let Some(fault) = report.fault() {
         warn(fault);

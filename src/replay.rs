@@ -20,6 +20,7 @@ use crate::config::replay_options::ReplayOptions;
 use crate::http_client::{HttpClient, Place};
 use connection::{Body, Connection, GLANCE, PATIENCE, sleep_until};
 pub use report::Report;
+use report::plain;
 use table::{Columns, Outcome, Table};
 
 /// The most bytes of a body, unless one row has more: a quarter of the default of `--max-body`.
@@ -52,7 +53,8 @@ pub fn run(
         beside: &options.beside,
     };
     let opened = options.files.iter().map(|path| Table::open(path, &columns));
-    let tables = opened.collect::<Result<Vec<_>, String>>()?;
+    // A header row may hold what is a command to a terminal.
+    let tables = opened.collect::<Result<Vec<_>, _>>().map_err(|error| plain(&error))?;
     check_devices(&tables)?;
     let sources: Vec<_> = tables.iter().map(|table| table.source.clone()).collect();
 
@@ -66,7 +68,7 @@ pub fn run(
         for _ in 0..options.connections {
             let (sender, bodies) = sync_channel(WAITING_BODIES_MAX);
             let client = first.take().unwrap_or_else(client);
-            let connection = Connection { client, sources: &sources, stop, say };
+            let connection = Connection { client, sources: &sources, stop, say, said: None };
             senders.push(sender);
             threads.push(scope.spawn(move || connection.run(&bodies)));
         }
@@ -151,6 +153,10 @@ impl Reader<'_> {
             if self.read_group(group.into()).is_err() {
                 break;
             }
+        }
+        let is_nothing = self.rows + self.report.wrong_rows == 0 && !self.report.is_interrupted;
+        if is_nothing && self.report.fault.is_none() {
+            self.report.fault = Some("there is no row to send".to_owned());
         }
         self.report
     }

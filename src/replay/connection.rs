@@ -4,6 +4,7 @@
 //! What may pass is waited for: a server that is away, or that asks for patience. Anything else
 //! would be the same the next time, and ends the run.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -40,6 +41,12 @@ pub(super) struct Body {
     pub(super) due: Option<Instant>,
 }
 
+/// The time for which answers are waited for once a signal has come.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The least time between two texts on what a connection waits for.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// A connection.
 pub(super) struct Connection<'a> {
     pub(super) client: HttpClient,
@@ -49,6 +56,8 @@ pub(super) struct Connection<'a> {
     pub(super) stop: &'a AtomicBool,
     /// Is told what is waited for.
     pub(super) say: &'a (dyn Fn(&str) + Sync),
+    /// When it was told.
+    pub(super) said: Option<Instant>,
 }
 
 /// A request without a good answer.
@@ -98,18 +107,25 @@ impl Connection<'_> {
                 }
             };
             let wait = asked.unwrap_or(pause);
-            if begun.elapsed() + wait > PATIENCE {
-                return Err(format!("{text}; given up after {} s", begun.elapsed().as_secs()));
-            }
-            if pause == PAUSE_MIN {
-                (self.say)(&format!("{text}; trying again for {} s", PATIENCE.as_secs()));
-            }
             pause = PAUSE_MAX.min(pause * 2);
+            let events = if may_have_arrived { body.lines.len() as u64 } else { 0 };
+            if wait > PATIENCE.saturating_sub(begun.elapsed()) {
+                report.unanswered += events;
+                return Err(match asked {
+                    Some(asked) => format!("{text}; it asks to wait for {} s", asked.as_secs()),
+                    None => format!("{text}; given up after {} s", begun.elapsed().as_secs()),
+                });
+            }
+            if self.said.is_none_or(|said| said.elapsed() > SILENCE) {
+                (self.say)(&format!("{text}; trying again for {} s", PATIENCE.as_secs()));
+                self.said = Some(Instant::now());
+            }
             if !sleep_until(Instant::now() + wait, self.stop) {
+                report.unanswered += events;
                 report.is_interrupted = true;
                 return Ok(());
             }
-            report.repeated += if may_have_arrived { body.lines.len() as u64 } else { 0 };
+            report.repeated += events;
         }
     }
 
@@ -125,7 +141,14 @@ impl Connection<'_> {
     }
 
     fn attempt(&mut self, body: &Body, report: &mut Report) -> Result<(), Trouble> {
-        let answer = self.client.post("/metrics", "text/csv", &body.bytes);
+        let noticed = Cell::new(None);
+        let is_over = || {
+            let is_stopping = self.stop.load(Ordering::Relaxed);
+            let since = noticed.get().filter(|_| is_stopping).unwrap_or_else(Instant::now);
+            noticed.set(Some(since));
+            is_stopping && since.elapsed() > GRACE
+        };
+        let answer = self.client.post("/metrics", "text/csv", &body.bytes, &is_over);
         let (answer, address) = answer.map_err(|error| Trouble::Passing {
             may_have_arrived: matches!(error, ClientError::NoAnswer(..)),
             text: error.to_string(),
@@ -166,7 +189,9 @@ fn in_words(answer: &Answer) -> String {
         413 => " (a smaller --batch)",
         _ => "",
     };
-    format!("{status} {}{hint}", plain(text.trim()))
+    let text = plain(text.trim());
+    let blank = if text.is_empty() { "" } else { " " };
+    format!("{status}{blank}{text}{hint}")
 }
 
 /// Waits until a moment. Returns false if a signal came before.

@@ -26,6 +26,8 @@ pub struct Report {
     pub(super) wrong_rows: u64,
     /// Events of requests that were sent again because no answer had come.
     pub(super) repeated: u64,
+    /// Events of requests that were given up without an answer.
+    pub(super) unanswered: u64,
     pub(super) latency: Durations,
     /// The first rows that were rejected or wrong: their file by its number, their line and the
     /// reason.
@@ -98,6 +100,7 @@ impl Report {
         self.anomalies += other.anomalies;
         self.wrong_rows += other.wrong_rows;
         self.repeated += other.repeated;
+        self.unanswered += other.unanswered;
         self.latency.merge(&other.latency);
         self.named.extend(other.named);
         self.named.sort_unstable();
@@ -126,7 +129,7 @@ impl Report {
     /// is no more to say than the fault.
     pub(super) fn summary(&self, sources: &[Source], elapsed: Duration) -> String {
         let mut text = String::new();
-        if self.fault.is_some() && self.requests + self.wrong_rows == 0 {
+        if self.fault.is_some() && self.requests + self.wrong_rows + self.unanswered == 0 {
             return text;
         }
         // Writing into memory cannot fail.
@@ -150,14 +153,15 @@ impl Report {
             writeln!(out, "latency    p50 {p50:.1?}, p99 {p99:.1?}, max {max:.1?}")?;
         }
         if self.wrong_rows > 0 {
-            writeln!(out, "not sent   {} rows with too many or too few cells", self.wrong_rows)?;
+            let rows = self.wrong_rows;
+            writeln!(out, "not sent   {rows}, with too many or too few cells")?;
         }
         if self.repeated > 0 {
-            writeln!(
-                out,
-                "sent again {} events, as no answer had come; the server may have them twice",
-                self.repeated
-            )?;
+            let events = self.repeated;
+            writeln!(out, "sent again {events}, as no answer came: they may be there twice")?;
+        }
+        if self.unanswered > 0 {
+            writeln!(out, "no answer  {}: they may be there, or not", self.unanswered)?;
         }
         for (file, line, reason) in &self.named {
             let file = sources.get(*file).map_or("", |source| &source.path);
@@ -238,7 +242,7 @@ rejected   10
 anomalies  1
 rate       1 events/s
 latency    p50 250.9µs, p99 250.9µs, max 250.9µs
-not sent   1 rows with too many or too few cells
+not sent   1, with too many or too few cells
 a.csv:5: 3 cells
 b.csv:7: cpu: missing
 b.csv:11: [2Jrps: hot

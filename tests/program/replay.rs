@@ -235,9 +235,9 @@ fn what_may_pass_is_waited_for() {
     let file = folder.file("a.csv", "device_id,cpu,rps\nd,1,2\nd,3,4\n");
     let (address, bodies) = serve(&[BUSY, DONE, "", BUSY, DONE]);
     let run = replay(address, &[&file, "--batch", "1"]);
-    let again = "sent again 1 events, as no answer had come";
+    let again = "sent again 1, as no answer came";
     assert_run(&run, 0, &["sent       2 events in 2 requests", "accepted   2", again]);
-    assert!(run.errors.contains("answers 503 ; trying again for 30 s"), "{}", run.errors);
+    assert!(run.errors.contains("answers 503; trying again for 30 s"), "{}", run.errors);
     let first = b"device_id,cpu,rps\nd,1,2\n".to_vec();
     let second = b"device_id,cpu,rps\nd,3,4\n".to_vec();
     let expected = [first.clone(), first, second.clone(), second.clone(), second];
@@ -262,22 +262,59 @@ fn an_answer_of_another_program_ends_the_run() {
     }
 }
 
-#[test]
-fn an_interrupted_run_ends_with_a_report() {
-    let folder = Folder::new("interrupted");
-    let file = folder.file("a.csv", "device_id,cpu,rps\n".to_owned() + &"d,1,2\n".repeat(1000));
-    let server = Server::start(&[]);
-    let url = format!("http://{}", server.address);
-    let mut program = command(&["replay", "--to", &url, &file, "--rate", "20"]);
-    let program = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut child = ChildProcess(program);
-    wait_until("the first event", || (totals(&server).0 > 0).then_some(()));
+/// Starts a run that will not end by itself soon.
+fn start(address: SocketAddr, arguments: &[&str]) -> ChildProcess {
+    let url = format!("http://{address}");
+    let mut program = command(&[&["replay", "--to", &url], arguments].concat());
+    ChildProcess(program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+/// Interrupts a run; returns what it prints.
+fn interrupt(mut child: ChildProcess) -> String {
     send_signal(child.0.id(), "INT");
     let status = wait_until("the end of the program", || child.0.try_wait().unwrap());
     let mut output = String::new();
     child.0.stdout.take().unwrap().read_to_string(&mut output).unwrap();
     assert_eq!(status.code(), Some(130), "{output}");
+    assert!(output.ends_with("interrupted: the rest was not sent\n"), "{output}");
+    output
+}
+
+#[test]
+fn an_interrupted_run_ends_with_a_report() {
+    let folder = Folder::new("interrupted");
+    let file = folder.file("a.csv", "device_id,cpu,rps\n".to_owned() + &"d,1,2\n".repeat(1000));
+    let server = Server::start(&[]);
+    let child = start(server.address, &[&file, "--rate", "20"]);
+    wait_until("the first event", || (totals(&server).0 > 0).then_some(()));
+    let output = interrupt(child);
     let accepted = format!("accepted   {}\n", totals(&server).0);
     assert!(output.contains(&accepted), "{output}");
-    assert!(output.ends_with("interrupted: the rest was not sent\n"), "{output}");
+}
+
+#[test]
+fn an_interrupted_run_does_not_wait_for_a_server_that_hangs() {
+    let folder = Folder::new("hanging");
+    let file = folder.file("a.csv", "device_id,cpu,rps\n".to_owned() + &"d,1,2\n".repeat(1000));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let child = start(listener.local_addr().unwrap(), &[&file, "--connections", "1"]);
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.read_exact(&mut [0; 100]).unwrap();
+    let output = interrupt(child);
+    assert!(output.starts_with("sent       0 events in 0 requests"), "{output}");
+    assert!(output.contains("\nno answer  100: they may be there, or not\n"), "{output}");
+}
+
+#[test]
+fn a_server_that_asks_for_too_much_patience_ends_the_run() {
+    let folder = Folder::new("patience");
+    let file = folder.file("a.csv", "cpu,rps\n1,2\n");
+    let busy = "HTTP/1.1 503 -\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n";
+    let run = replay(serve(Vec::leak(vec![busy])).0, &[&file]);
+    assert_eq!((run.code, run.output.as_str()), (1, ""), "{run:?}");
+    assert!(run.errors.contains("answers 503; it asks to wait for 3600 s"), "{}", run.errors);
+    let empty = folder.file("b.csv", "cpu,rps\n");
+    let run = replay(serve(&[]).0, &[&empty]);
+    assert_eq!((run.code, run.output.as_str()), (1, ""), "{run:?}");
+    assert!(run.errors.contains("there is no row to send"), "{}", run.errors);
 }
