@@ -199,11 +199,15 @@ impl HttpClient {
     }
 }
 
-/// Returns an error with words in place of the system's for a time-out, which are riddles.
+/// Returns an error with words in place of the system's for a time-out and an early end, which
+/// are riddles.
 fn in_words(error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
             io::Error::new(ErrorKind::TimedOut, "no answer in time")
+        }
+        ErrorKind::UnexpectedEof => {
+            io::Error::new(ErrorKind::UnexpectedEof, "the connection ended before the answer did")
         }
         _ => error,
     }
@@ -325,11 +329,14 @@ mod tests {
     #[test]
     fn what_is_no_answer_is_an_error_that_says_so() {
         for (bytes, expected) in [
-            (&b""[..], "unexpected end of file"),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", "unexpected end of file"),
+            (&b""[..], "the connection ended before the answer did"),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab",
+                "the connection ended before the answer did",
+            ),
             (
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\na",
-                "unexpected end of file",
+                "the connection ended before the answer did",
             ),
             (
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",

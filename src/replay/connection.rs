@@ -5,6 +5,7 @@
 //! would be the same the next time, and ends the run.
 
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -106,7 +107,7 @@ impl Connection<'_> {
                     (text, pause, may_have_arrived)
                 }
             };
-            let wait = asked.unwrap_or(pause);
+            let wait = asked.unwrap_or(pause).max(PAUSE_MIN);
             pause = PAUSE_MAX.min(pause * 2);
             let events = if may_have_arrived { body.lines.len() as u64 } else { 0 };
             if wait > PATIENCE.saturating_sub(begun.elapsed()) {
@@ -149,10 +150,16 @@ impl Connection<'_> {
             is_stopping && since.elapsed() > GRACE
         };
         let answer = self.client.post("/metrics", "text/csv", &body.bytes, &is_over);
-        let (answer, address) = answer.map_err(|error| Trouble::Passing {
-            may_have_arrived: matches!(error, ClientError::NoAnswer(..)),
-            text: error.to_string(),
-            pause: None,
+        let (answer, address) = answer.map_err(|error| match error {
+            // Another kind of server, which would be the same the next time.
+            ClientError::NoAnswer(_, ref cause) if cause.kind() == ErrorKind::InvalidData => {
+                Trouble::Lasting(error.to_string())
+            }
+            _ => Trouble::Passing {
+                may_have_arrived: matches!(error, ClientError::NoAnswer(..)),
+                text: error.to_string(),
+                pause: None,
+            },
         })?;
         if matches!(answer.status, 202 | 400)
             && report.add_answer(body.file, &body.lines, &answer.body)

@@ -64,8 +64,7 @@ impl Table {
         let of = |error: String| format!("{shown}: {error}");
         let mut file = open(path).map_err(of)?;
         let header = file.next().map_err(of)?.ok_or_else(|| of("there is no row".to_owned()))?;
-        let text = |cell: &[u8]| String::from_utf8_lossy(cell.trim_ascii()).into_owned();
-        let mut header: Vec<String> = header.cells().map(text).collect();
+        let mut header: Vec<String> = header.cells().map(name).collect();
         let names: Vec<_> = header.iter().map(|name| format!("`{name}`")).collect();
         let names = names.join(", ");
         let cells = header.len();
@@ -134,6 +133,14 @@ impl Table {
         append_row(out, row.cells().chain(own).chain(others));
         Ok(Some(Outcome::Appended { line, device_hash: hash(device) }))
     }
+}
+
+/// Returns a cell of the header row. What is not UTF-8 is read as Latin-1, as older spreadsheets
+/// write it.
+fn name(cell: &[u8]) -> String {
+    let cell = cell.trim_ascii();
+    let latin_1 = |_| cell.iter().map(|byte| char::from(*byte)).collect();
+    std::str::from_utf8(cell).map_or_else(latin_1, str::to_owned)
 }
 
 fn open(path: &Path) -> Result<CsvFile<File>, String> {
@@ -247,6 +254,13 @@ mod tests {
         let expected = "DeviceID,timestamp,cpu,note\na, 1 ,\"1,5\",\"say \"\"hi\"\"; now\"\n\
             b,2,3,\u{fffd}\n";
         assert_eq!((rows.as_str(), wrong.len()), (expected, 0));
+    }
+
+    #[test]
+    fn a_header_row_may_be_in_latin_1() {
+        let table = ("latin.csv", &b"Ger\xe4t;cpu\nd1;1\n"[..]);
+        let (rows, _) = sent(&[table], &["device_id=Ger\u{e4}t"], &[]).unwrap();
+        assert_eq!(rows, "device_id,cpu\nd1,1\n");
     }
 
     #[test]

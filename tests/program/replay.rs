@@ -254,6 +254,7 @@ fn an_answer_of_another_program_ends_the_run() {
             "200 <p>, which is no answer",
         ),
         (&["HTTP/1.1 202 OK\r\nContent-Length: 14\r\n\r\n{\"accepted\":9}"], "which is no answer"),
+        (&["SSH-2.0-OpenSSH_9.9\r\n"], "the answer is not HTTP"),
         (&["HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n"], "which leads elsewhere"),
     ] {
         let run = replay(serve(answers).0, &[&file]);
