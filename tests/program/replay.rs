@@ -319,3 +319,30 @@ fn a_server_that_asks_for_too_much_patience_ends_the_run() {
     assert_eq!((run.code, run.output.as_str()), (1, ""), "{run:?}");
     assert!(run.errors.contains("there is no row to send"), "{}", run.errors);
 }
+
+/// Two days of a fleet: each device goes on in the second file.
+#[test]
+fn the_rows_of_a_device_keep_their_order_over_files_and_connections() {
+    let folder = Folder::new("order");
+    let day = |first: usize| {
+        let rows = (first..first + 20)
+            .flat_map(|row| ["a", "b", "c", "d", "e"].map(|device| format!("{device},{row},1\n")));
+        "device_id,cpu,rps\n".to_owned() + &rows.collect::<String>()
+    };
+    let (monday, tuesday) = (folder.file("1.csv", day(0)), folder.file("2.csv", day(20)));
+    let server = Server::start(&[]);
+    let run = replay(server.address, &[&monday, &tuesday, "--batch", "3", "--connections", "8"]);
+    assert_run(&run, 0, &["accepted   200"]);
+    let mut client = HttpClient::connect(server.address);
+    for device in ["a", "b", "c", "d", "e"] {
+        let device = client.request(&get(&format!("/devices/{device}"))).json();
+        let values: Vec<f64> = device["values"]["cpu"]["values"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|value| value.as_f64().unwrap())
+            .collect();
+        let expected: Vec<f64> = (0..40).map(f64::from).collect();
+        assert_eq!(values, expected);
+    }
+}
