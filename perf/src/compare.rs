@@ -34,7 +34,8 @@ struct Options {
     /// Offer every server so many requests a second, instead of as many as it answers.
     #[arg(long, value_parser = value_parser!(u32).range(1..=i64::from(RATE_MAX)))]
     rate: Option<u32>,
-    /// Offer every server so many per cent of what it answers at most, up to what `--rate` can be.
+    /// Offer every server so many per cent of what it answers at most, as is found in the first
+    /// round, up to what `--rate` can be.
     #[arg(long, conflicts_with = "rate", value_parser = value_parser!(u32).range(1..=100))]
     percent: Option<u32>,
     /// Measure a server that runs on this machine, at `http://ADDRESS`, instead of starting any.
@@ -64,7 +65,8 @@ struct Options {
     /// Idle connections to corepulse; with several numbers, one server of each.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     idle: Vec<u32>,
-    /// A page, such as `/analyze`: another server is asked for it beside the load.
+    /// A page, such as `/analyze`, or several with blanks between them: another server is asked for
+    /// it once a second by each of ten browsers beside the load.
     #[arg(long, value_name = "PAGE")]
     beside: Option<String>,
     /// Further arguments of corepulse, in one: `--arguments="--engine may-minihttp"`.
@@ -115,6 +117,7 @@ fn compare(options: &Options) -> Result<(), String> {
             rate: options.rate,
         },
         percent: options.percent,
+        rates: Vec::new(),
         attached: options.attach.clone(),
         notes: vec![cores.note.clone()],
         memory: Vec::new(),

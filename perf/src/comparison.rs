@@ -22,8 +22,8 @@ use testkit::{HttpClient, Redis, RedisReply, Server, Usage};
 /// Seconds before a measurement: caches, branch predictors, the first pages of every buffer.
 const WARM_UP_S: u64 = 1;
 
-/// Requests for a page beside a load.
-const PAGES_PER_SECOND: u32 = 10;
+/// Browsers that have a page open beside a load, and ask once a second.
+const BROWSERS: u16 = 10;
 
 /// Requests for a page without a load.
 const ALONE: u32 = 300;
@@ -41,8 +41,15 @@ pub struct Candidate {
     pub devices: Option<u32>,
     /// Connections that have posted once and are idle.
     pub idle: u32,
-    /// A page that is requested beside the load.
+    /// A page that is requested beside the load: paths, with blanks between them.
     pub page: Option<String>,
+}
+
+impl Candidate {
+    /// Returns what it is but for its name and the page: those that are to have the same load.
+    fn alike(&self) -> Self {
+        Self { label: String::new(), page: None, ..self.clone() }
+    }
 }
 
 /// Everything that is the same for all candidates.
@@ -57,6 +64,9 @@ pub struct Comparison {
     pub load: Load,
     /// The part of what a server answers at most that it is offered.
     pub percent: Option<u32>,
+    /// The rates that follow from it: each is found once, so that all rounds have the same load,
+    /// and so have servers that differ only by a page beside it.
+    pub rates: Vec<(Conditions, Candidate, u32)>,
     /// A command that runs beside each load; `PID` in its environment is the server's.
     pub attached: Option<String>,
     /// Sentences to be read with the results.
@@ -162,7 +172,8 @@ impl Comparison {
             let (kept, accepted) = if is_told { (kept, accepted) } else { (1, 1) };
             let most = warm.requests / WARM_UP_S * kept / accepted.max(1);
             let rate = u32::try_from(most * u64::from(percent) / 100).unwrap_or(RATE_MAX);
-            load.rate = Some(rate.clamp(1, RATE_MAX));
+            let rate = rate.clamp(1, RATE_MAX);
+            load.rate = Some(shared_rate(&mut self.rates, conditions, candidate, rate));
         }
         let id = prepared.server.as_ref().map(Server::id);
         let usage = || id.map_or_else(|| Ok(Usage::default()), Usage::of);
@@ -195,7 +206,7 @@ impl Comparison {
         prepared: &mut Prepared,
     ) -> Result<(Drive, Option<PageLoad>), String> {
         let (address, is_over) = (prepared.address, &AtomicBool::new(false));
-        let request = |page| move || page::request_until(address, page, PAGES_PER_SECOND, is_over);
+        let request = |page| move || page::request_until(address, page, BROWSERS, is_over);
         thread::scope(|scope| {
             let pages = candidate.page.as_ref().map(|page| scope.spawn(request(page)));
             let attached = self.attached.as_ref().zip(id).map(|(what, id)| attach(what, id));
@@ -210,9 +221,56 @@ impl Comparison {
     }
 }
 
+/// Returns the rate that was found for such a server before, or else this one.
+fn shared_rate(
+    rates: &mut Vec<(Conditions, Candidate, u32)>,
+    conditions: Conditions,
+    candidate: &Candidate,
+    found: u32,
+) -> u32 {
+    let alike = candidate.alike();
+    let is_same = |of: &&(_, Candidate, _)| (of.0, &of.1) == (conditions, &alike);
+    if let Some((_, _, rate)) = rates.iter().find(is_same) {
+        return *rate;
+    }
+    rates.push((conditions, alike, found));
+    found
+}
+
 /// Starts a command that is told of the server's process.
 fn attach(what: &str, id: u32) -> Result<Child, String> {
     let mut command = Command::new("sh");
     command.args(["-c", what]).env("PID", id.to_string());
     command.spawn().map_err(|e| format!("{what}: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::Order;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn servers_that_differ_by_a_page_have_one_rate() {
+        let plain = Candidate { label: "a".to_owned(), devices: Some(9), ..Candidate::default() };
+        let mut beside = Candidate { label: "b".to_owned(), ..plain.clone() };
+        beside.page = Some("/stats".to_owned());
+        let other = Candidate { devices: Some(10), ..plain.clone() };
+        let mut rates = Vec::new();
+        let store = Store::Memory;
+        let [hundred, single] = [Scenario::Hundred, Scenario::Single].map(|scenario| Conditions {
+            scenario,
+            order: Order::InTurn,
+            store,
+        });
+        for (conditions, candidate, found, expected) in [
+            (hundred, &plain, 100, 100),
+            (hundred, &beside, 200, 100),
+            (hundred, &other, 300, 300),
+            (single, &plain, 400, 400),
+            (hundred, &plain, 500, 100),
+        ] {
+            assert_eq!(shared_rate(&mut rates, conditions, candidate, found), expected);
+        }
+    }
 }

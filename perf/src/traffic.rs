@@ -150,7 +150,7 @@ impl Form {
                 let event = Template::series(scenario, digits);
                 (event, "/api/v1/import", "application/x-ndjson", ["", "", ""])
             }
-            Scenario::Ndjson | Scenario::Gzip | Scenario::Eight => {
+            Scenario::Ndjson | Scenario::Hundred | Scenario::Gzip | Scenario::Eight => {
                 (json(), "/metrics", "application/x-ndjson", ["", "\n", "\n"])
             }
             Scenario::Array => (json(), "/metrics", "application/json", ["[", ",", "]"]),
