@@ -6,7 +6,7 @@ import { count, exact, measure, score } from './format.js';
 import { ago } from './health.js';
 import { deviceLink } from './links.js';
 import { Spark } from './spark.js';
-import { exactTime, moment } from './zone.js';
+import { exactTime, moment, now } from './zone.js';
 
 const PAGE = 25;
 const FIELDS_MAX = 4;
@@ -16,6 +16,9 @@ const WINDOWS_PER_TURN = 4;
 /** The server looks at each device to find the worst; of many it is asked less often, so that an
  * open page costs it the same. */
 const DEVICES_PER_SECOND = 5_000;
+const PERIOD_S_MAX = 30;
+/** A list of this age is said to be old. */
+const OLD_MS = 2_000;
 const SORTS = [['z', 'worst first'], ['anomalies', 'most anomalies'],
   ['last_seen', 'last seen first'], ['id', 'name']];
 
@@ -31,6 +34,7 @@ export class Devices {
   #body = html('tbody');
   #none = html('p', { class: 'hint empty' });
   #said = html('p', { class: 'hint', role: 'status' });
+  #old = html('p', { class: 'hint' });
   #hold = html('p', { class: 'hint' }, 'The order stays while you point at a row.');
   #previous;
   #next;
@@ -41,6 +45,7 @@ export class Devices {
   #cursors = [null];
   #answer = null;
   #askedMs = -Infinity;
+  #answeredMs = NaN;
   #changed = 0;
   #timer = null;
 
@@ -92,7 +97,7 @@ export class Devices {
         this.#none,
       ),
       html('nav', { class: 'pages', 'aria-label': 'Pages' }, this.#previous, this.#next, this.#said,
-        this.#hold),
+        this.#old, this.#hold),
     );
   }
 
@@ -175,12 +180,14 @@ export class Devices {
       this.#windows.clear();
       this.#restart();
     }
-    const period = Math.max(1, stats.devices.held / DEVICES_PER_SECOND) * 1000;
+    const seconds = stats.devices.held / DEVICES_PER_SECOND;
+    const period = Math.min(PERIOD_S_MAX, Math.max(1, seconds)) * 1000;
     // A turn is a little shorter or longer than a second.
     if (performance.now() - this.#askedMs > period - 500) {
       const changed = this.#changed;
       try {
         this.#answer = await api.json(this.#path(), { signal });
+        this.#answeredMs = now();
         this.#fault = null;
       } catch (error) {
         if (!(error instanceof api.Refused) || error.status !== 400) throw error;
@@ -190,20 +197,18 @@ export class Devices {
       }
       if (changed === this.#changed) this.#askedMs = performance.now();
     }
-    await this.#askForWindows(signal, period > 1000);
+    await this.#askForWindows(signal);
   }
 
   #fault = null;
 
-  /** Asks for the windows that have moved: of a list that is asked for seldom, perhaps any. */
-  async #askForWindows(signal, isSeldom) {
+  async #askForWindows(signal) {
     const devices = this.#answer.devices;
     const known = new Set(devices.map(({ id }) => id));
     for (const id of this.#windows.keys()) {
       if (!known.has(id)) this.#windows.delete(id);
     }
-    const isOld = ({ id, accepted }) =>
-      isSeldom || this.#windows.get(id)?.accepted !== accepted;
+    const isOld = ({ id, accepted }) => this.#windows.get(id)?.accepted !== accepted;
     // Those that have none first, then the oldest.
     const age = ({ id }) => this.#windows.get(id)?.askedMs ?? -Infinity;
     const wanted = devices.filter(isOld).sort((a, b) => age(a) - age(b));
@@ -217,32 +222,13 @@ export class Devices {
     if (path === null) return;
     const askedMs = performance.now();
     try {
-      const answer = await api.json(path, { signal });
-      const { values, totals } = answer;
-      const device = this.#entry(id, answer);
-      this.#windows.set(id, { values, accepted: totals.accepted, askedMs, device });
+      const { values } = await api.json(path, { signal });
+      this.#windows.set(id, { values, accepted, askedMs });
     } catch (error) {
       // It was forgotten meanwhile, or the server is busy: the row does without.
       if (!(error instanceof api.Refused)) throw error;
-      this.#windows.set(id, { values: null, accepted, askedMs, device: null });
+      this.#windows.set(id, { values: null, accepted, askedMs });
     }
-  }
-
-  /** Returns what a device says of itself, as it would stand in the list. */
-  #entry(id, { last_seen: seen, anomalies, totals, ...answer }) {
-    const fields = {};
-    for (const name of this.#fields) {
-      if ((answer[name]?.count ?? 0) > 0) fields[name] = answer[name];
-    }
-    return {
-      id,
-      last_seen: seen,
-      anomalous: Object.values(fields).some(({ anomaly }) => anomaly),
-      points: anomalies.points,
-      episodes: anomalies.episodes,
-      accepted: totals.accepted,
-      fields,
-    };
   }
 
   #fillFields(fields) {
@@ -293,6 +279,8 @@ export class Devices {
     const range = isEmpty ? '' : `${first} to ${first + devices.length - 1} of ${count(total)}`;
     text(this.#said, range);
     attribute(this.#said, 'title', isEmpty ? null : exact(total, 'devices'));
+    const isOld = now() - this.#answeredMs > OLD_MS;
+    text(this.#old, isOld && !isEmpty ? `as it was ${ago(this.#answeredMs)}` : '');
   }
 
   #row() {
@@ -304,14 +292,11 @@ export class Devices {
       metrics, seen);
     const badge = html('span', { class: 'badge' }, 'odd');
     let id = null;
-    const update = (listed) => {
+    const update = (device) => {
       if (id === null) {
-        id = listed.id;
+        id = device.id;
         name.append(deviceLink(id), badge);
       }
-      // Of many devices the list is asked for seldom: then this row has been asked for since.
-      const own = this.#windows.get(id)?.device ?? null;
-      const device = own !== null && own.accepted > listed.accepted ? own : listed;
       shown(badge, device.anomalous);
       element.classList.toggle('anomalous', device.anomalous);
       const window = this.#windows.get(id)?.values ?? null;
@@ -320,7 +305,8 @@ export class Devices {
       figure(episodes, count(device.episodes), exact(device.episodes, 'episodes'));
       figure(metrics, count(device.accepted), exact(device.accepted, 'metrics'));
       const at = moment(device.last_seen);
-      figure(seen, ago(at), exactTime(at));
+      // Of many devices the list is some seconds old, which is no fault of theirs.
+      figure(seen, ago(at, this.#answeredMs), exactTime(at));
     };
     return { element, update };
   }

@@ -123,7 +123,7 @@ function problemRow() {
   return { element, update };
 }
 
-/** Returns how long ago a moment was, in words. */
-export function ago(ms) {
-  return age((now() - ms) / 1000);
+/** Returns how long ago a moment was, in words: now, or at a moment since. */
+export function ago(ms, from = now()) {
+  return age((from - ms) / 1000);
 }

@@ -17,8 +17,9 @@ const KEPT_NS_PER_DEVICE: u64 = 60_000;
 /// The most devices of which a ranking is not kept.
 const FEW_DEVICES: u64 = 2_000;
 
-/// The longest time: older figures would not pass for what is.
-const KEPT_NS_MAX: u64 = 20_000_000_000;
+/// The longest time, which a million devices need: the figures of a list are of the moment, but who
+/// is on it would be of too long ago.
+const KEPT_NS_MAX: u64 = 60_000_000_000;
 
 /// The most rankings that are kept.
 const RANKINGS_MAX: usize = 32;
@@ -95,7 +96,8 @@ mod tests {
         assert!(makes(&cache, 3, at(6_001), FEW_DEVICES));
         assert!(makes(&cache, 3, at(6_001), FEW_DEVICES));
         assert!(makes(&cache, 4, at(0), u64::MAX));
-        assert!(makes(&cache, 4, at(20_000), u64::MAX));
+        assert!(!makes(&cache, 4, at(59_999), u64::MAX));
+        assert!(makes(&cache, 4, at(60_000), u64::MAX));
     }
 
     #[test]

@@ -4,6 +4,8 @@ import { Fleet, Server, ensure, until } from "../programs.mjs";
 
 const COUNT = 60;
 const PAGE = 25;
+/** So many that the list is asked for every four seconds. */
+const MANY = 20_000;
 
 const ids = (tab) => tab.page.locator(".devices tbody th a").allInnerTexts();
 
@@ -38,6 +40,7 @@ export async function devices({ path, browser }) {
     await other(tab, page, "the page before");
     await search(tab);
     await lookAtOne(tab, server);
+    await many(tab, server);
     await tab.close();
     return `${COUNT} devices on three pages, searched, and one with its window`;
   } finally {
@@ -85,4 +88,18 @@ async function lookAtOne(tab, server) {
     const title = await tab.title('.facts div:has(> dt:text-is("metrics")) dd');
     return Number(title.split(" ")[0]) >= accepted;
   }, "the count of its metrics");
+}
+
+/** Of many devices the list is asked for seldom: it says so, and nobody is said to be silent. */
+async function many(tab, server) {
+  for (let from = 0; from < MANY; from += 1000) {
+    const idle = Array.from({ length: 1000 }, (_, at) =>
+      ({ device_id: `idle-${from + at}`, cpu: 1, rps: 1 }));
+    await server.post(idle);
+  }
+  await tab.turnTo("#/devices?sort=id");
+  await until(async () => (await ids(tab)).length === PAGE, "a page of many devices");
+  await tab.waitForText(".pages", /as it was [34] s ago/);
+  const ages = await tab.page.locator(".devices tbody tr td:last-child").allInnerTexts();
+  ensure(ages.every((age) => /^(now|2 s ago)$/.test(age)), `as of then: ${ages}`);
 }
