@@ -184,7 +184,7 @@ class WindowPanel {
     this.#name = field.name;
     this.#chart = new Chart({
       label: `${field.name}: the values of the window`,
-      height: (width) => Math.min(300, Math.max(210, width * 0.4)),
+      height: (width) => Math.min(270, Math.max(210, width * 0.31)),
       reach: 3,
       labelsY: axis,
       ticksX: (domain, most) => this.#times(domain, most),

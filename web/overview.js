@@ -2,6 +2,7 @@
 
 import { anomalyRow } from './anomalies.js';
 import { Chart } from './chart.js';
+import { KEPT } from './feed.js';
 import { factRow, figure, html, Rows, shown, text } from './dom.js';
 import { axis, bytes, count, exact, latency, measure, percent, rate, score, span }
   from './format.js';
@@ -29,6 +30,7 @@ export class Overview {
   #cores;
   #anomalies;
   #none = html('p', { class: 'hint' }, 'None so far.');
+  #odd = html('span', { class: 'key anomalous' });
   #board;
 
   constructor(app) {
@@ -39,7 +41,7 @@ export class Overview {
     const legend = html('p', { class: 'hint keys' },
       key('average', 'rolling average of all devices'),
       key('within', 'two standard deviations around it'),
-      key('anomalous', 'value that is odd for its device'));
+      this.#odd);
     const cores = html('ul', { class: 'cores' });
     this.#cores = new Rows(cores, () => coreRow());
     const latest = html('tbody');
@@ -107,6 +109,9 @@ export class Overview {
       items.slice(0, ANOMALIES_SHOWN).map((anomaly) => [anomaly.number, anomaly]),
     );
     shown(this.#none, items.length === 0);
+    // Those before are not kept; the chart must not look as if there had been none.
+    const since = items.length < KEPT ? '' : ` (since ${stamp(moment(items.at(-1).timestamp))})`;
+    text(this.#odd, `value that is odd for its device${since}`);
   }
 
   #showFigures(stats, history) {

@@ -129,10 +129,12 @@ export class Tab {
     }, is);
   }
 
-  /** Takes a picture, for people to look at. */
+  /** Takes a picture, for people to look at, and returns its path. */
   async picture(name, options = {}) {
+    const path = `${PICTURES}/${name}.png`;
     await this.page.evaluate(() => scrollTo(0, 0));
-    await this.page.screenshot({ path: `${PICTURES}/${name}.png`, ...options });
+    await this.page.screenshot({ path, ...options });
+    return path;
   }
 
   /** Has axe-core look for what keeps people out; the tab has to bypass the policy of the page, as

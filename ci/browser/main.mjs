@@ -1,4 +1,5 @@
-// Checks the page in a browser, against a server: `main.mjs SERVER [--long] [NAME...]`.
+// Checks the page in a browser, against a server: `main.mjs SERVER [--long] [NAME...]`. The check
+// `pictures` is made only by name: it takes those in docs/.
 
 import { Browser } from "./browser.mjs";
 import { anomaly } from "./checks/anomaly.mjs";
@@ -13,6 +14,7 @@ import { looks } from "./checks/looks.mjs";
 import { memory } from "./checks/memory.mjs";
 import { away, redis, restarted } from "./checks/outages.mjs";
 import { token } from "./checks/token.mjs";
+import { pictures } from "./pictures.mjs";
 import { Fault } from "./programs.mjs";
 
 const CHECKS = { first, figures, anomaly, devices, keyboard, clock, away, restarted, redis, hostile,
@@ -21,9 +23,10 @@ const CHECKS = { first, figures, anomaly, devices, keyboard, clock, away, restar
 const [path, ...rest] = process.argv.slice(2);
 const isLong = rest.includes("--long");
 const names = rest.filter((name) => name !== "--long");
-const unknown = names.filter((name) => !Object.hasOwn(CHECKS, name));
+const known = { ...CHECKS, pictures };
+const unknown = names.filter((name) => !Object.hasOwn(known, name));
 if (path === undefined || unknown.length > 0) {
-  console.error(`page: SERVER [--long] [NAME...], of ${Object.keys(CHECKS).join(", ")}`);
+  console.error(`page: SERVER [--long] [NAME...], of ${Object.keys(known).join(", ")}`);
   process.exit(64);
 }
 const browser = await Browser.start();
@@ -31,7 +34,7 @@ let failed = 0;
 for (const name of names.length > 0 ? names : Object.keys(CHECKS)) {
   const began = performance.now();
   try {
-    const said = await CHECKS[name]({ path, browser, isLong });
+    const said = await known[name]({ path, browser, isLong });
     console.log(`${name}: ${said}, ${((performance.now() - began) / 1000).toFixed(1)} s`);
   } catch (error) {
     failed += 1;

@@ -139,19 +139,17 @@ export class Redis extends Program {
   }
 }
 
-/** Devices that send a metric a second each, in one request of all of them. */
+/** Devices that send a metric a second each: in one request of all of them, or each by itself. */
 export class Fleet {
   #server;
   #ids;
-  #random;
   #timer = null;
   #sent = Promise.resolve();
 
-  constructor(server, count, name = "device") {
+  constructor(server, count, name = deviceName) {
     this.#server = server;
-    this.#ids = Array.from({ length: count }, (_, index) =>
-      `${name}-${String(index + 1).padStart(3, "0")}`);
-    this.#random = seeded(7);
+    this.#ids = Array.from({ length: count }, (_, index) => name({ index }));
+    this.random = seeded(7);
   }
 
   /** Fills the windows of all devices, and goes on until it is stopped. */
@@ -163,13 +161,28 @@ export class Fleet {
     return this;
   }
 
+  /** Has each device send by itself, spread over the second, until it is stopped. */
+  async startSingly() {
+    let next = 0;
+    this.#timer = setInterval(() => {
+      const index = next % this.#ids.length;
+      next += 1;
+      const sent = this.#post(this.metric(this.#ids[index], index));
+      this.#sent = this.#sent.then(() => sent);
+    }, 1_000 / this.#ids.length);
+    return this;
+  }
+
   async stop() {
     clearInterval(this.#timer);
     await this.#sent;
   }
 
   async #send() {
-    const metrics = this.#ids.map((id, index) => this.metric(id, index));
+    await this.#post(this.#ids.map((id, index) => this.metric(id, index)));
+  }
+
+  async #post(metrics) {
     try {
       await this.#server.post(metrics);
     } catch {
@@ -180,12 +193,14 @@ export class Fleet {
   /** A metric of a device: its own level, some noise, and seldom something odd. */
   metric(id, index) {
     const level = 20 + (index % 30);
-    const noise = () => (this.#random() + this.#random() + this.#random() - 1.5) / 12;
-    const isOdd = this.#random() < 0.01;
+    const noise = () => (this.random() + this.random() + this.random() - 1.5) / 12;
+    const isOdd = this.random() < 0.01;
     const cpu = level * (1 + noise()) * (isOdd ? 1.8 : 1);
     return { device_id: id, cpu: round(cpu), rps: round(1000 + level * 10 * (1 + noise())) };
   }
 }
+
+const deviceName = ({ index }) => `device-${String(index + 1).padStart(3, "0")}`;
 
 const round = (value) => Math.round(value * 100) / 100;
 
