@@ -12,7 +12,8 @@
 //! `device_index` finds devices by id, `expiry` schedules the sweep of silent devices,
 //! `device_quota` limits their number, `shard` joins all of these, [`recent`] orders the last
 //! events of all cores, and [`summary`] is the result. [`directory`] lists devices, by a
-//! [`ranking`], and [`anomaly_journal`] the anomalies of all shards.
+//! [`ranking`], and [`anomaly_journal`] the anomalies of all shards. An [`instance_part`] is what
+//! other instances are told.
 
 pub mod anomaly;
 pub mod anomaly_journal;
@@ -25,6 +26,7 @@ pub mod device_values;
 pub mod directory;
 mod expiry;
 mod field_state;
+pub mod instance_part;
 pub mod moments;
 mod optional_fields;
 pub mod ranking;
@@ -156,6 +158,11 @@ impl Analytics {
 
     /// Returns the merged state of this instance.
     pub fn instance(&self, now: Now) -> InstanceSummary {
+        self.whole(now).summary(&self.rules)
+    }
+
+    /// Returns the parts of all cores and shards as one.
+    fn whole(&self, now: Now) -> PartialSummary {
         let limit = self.rules.summary_events();
         let required = self.rules.schema.required_set().bits();
         let mut whole = self.merged_counts(now);
@@ -175,7 +182,7 @@ impl Analytics {
                 ..PartialSummary::empty(&self.rules)
             });
         }
-        whole.summary(&self.rules)
+        whole
     }
 
     /// Returns the state of one device; `None` if it is unknown or has expired.

@@ -164,6 +164,13 @@ pub(super) const fn tick(mono_ns: u64) -> u32 {
     (mono_ns >> 24) as u32
 }
 
+/// Returns the beginning of a tick, which is before now or hardly after.
+pub(super) const fn seen_ns(then: u32, now_ns: u64) -> u64 {
+    let ago = tick(now_ns).wrapping_sub(then).cast_signed();
+    let ago = if ago < 0 { 0 } else { ago.cast_unsigned() };
+    (now_ns >> 24).saturating_sub(ago as u64) << 24
+}
+
 /// The id of an anomaly's device, copied under the lock.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum OwnerId {

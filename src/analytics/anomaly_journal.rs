@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::anomaly::{Anomaly, Drained, OwnerId, tick};
+use super::anomaly::{Anomaly, Drained, OwnerId, seen_ns, tick};
 use super::shard::Shard;
 use crate::limits;
 use percore::clock::Now;
@@ -18,6 +18,8 @@ use percore::sync::{Mutex, MutexGuard};
 pub struct NumberedAnomaly {
     /// The number.
     pub number: u64,
+    /// The time on the monotonic clock at which it came, to some 17 ms.
+    pub seen_ns: u64,
     /// The anomaly.
     pub anomaly: Anomaly,
 }
@@ -79,7 +81,8 @@ impl Journal {
                 self.entries.pop_front();
             }
             let anomaly = Anomaly { device_id, point: entry.point };
-            self.entries.push_back(NumberedAnomaly { number: self.last, anomaly });
+            let seen_ns = seen_ns(entry.tick, now.mono_ns);
+            self.entries.push_back(NumberedAnomaly { number: self.last, seen_ns, anomaly });
         }
     }
 
