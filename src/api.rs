@@ -4,8 +4,8 @@
 //! and lets [`ingest`], [`analyze`], [`devices`], [`device`], [`anomalies`], [`stats`], [`lookup`],
 //! [`health`], [`scrape`], [`debug`], [`profile`], [`openapi`], [`page`] or [`index`] answer from
 //! the [`state`] that all cores share. Work that would hold up a core becomes one of the [`jobs`].
-//! A [`sampler`] reads all counters each second. [`cors`] permits pages in browsers to read
-//! answers.
+//! [`fleet`] asks all replicas. A [`sampler`] reads all counters each second. [`cors`] permits
+//! pages in browsers to read answers.
 
 pub mod analyze;
 pub mod anomalies;
@@ -17,6 +17,7 @@ pub mod debug;
 pub mod device;
 mod device_query;
 pub mod devices;
+pub mod fleet;
 pub mod health;
 pub mod index;
 mod influx;
@@ -35,6 +36,7 @@ pub mod problems;
 pub mod profile;
 pub mod query;
 pub mod ranking_cache;
+mod read;
 mod report;
 pub mod route;
 pub mod sampler;

@@ -14,6 +14,7 @@
 //! - [`engine`], [`control`], [`healthcheck`], [`top`], [`replay`], [`resources`]: threads, sockets
 //!   and the machine; [`http_client`]: how the subcommands ask a server;
 //! - [`api`]: the answers;
+//! - [`fleet`]: what replicas say to each other;
 //! - [`analytics`], [`store`], [`telemetry`]: three islands, none of which imports another;
 //! - [`metric`]: the domain, and the decoder of bodies;
 //! - [`config`], [`limits`]: flags and bounds.
@@ -26,6 +27,7 @@ pub mod config;
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "starts threads")]
 pub mod control;
 pub mod engine;
+pub mod fleet;
 pub mod healthcheck;
 #[expect(clippy::disallowed_methods, reason = "asks for names and the time")]
 pub mod http_client;

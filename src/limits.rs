@@ -162,6 +162,62 @@ pub const STORE_LOOKUP_MS_MAX: u64 = 1_000;
 /// After a look-up that did not reach Redis, others fail at once for this long.
 pub const STORE_LOOKUP_PAUSE_MS: u64 = 100;
 
+/// A member of a fleet writes its entry and reads those of the others so often.
+pub const FLEET_BEAT_MS: u64 = 1_000;
+
+/// A member whose entry is older than this is not live: three beats, and time for the last of them
+/// to be late.
+pub const FLEET_LEASE_MS: u64 = 3_000;
+
+/// A member is sure of its own lease for this long after it sent what renews it, by its own clock:
+/// it has to stop before the others think so.
+pub const FLEET_DOUBT_MS: u64 = 2_500;
+
+/// A member waits for this long after its first look at the directory, or at an emptied one, before
+/// it believes that all who live are in it: each has had two beats.
+pub const FLEET_SETTLE_MS: u64 = 2_000;
+
+/// An answer of a fleet waits for its members no longer than this.
+pub const FLEET_ANSWER_MS: u64 = 250;
+
+/// Questions to a fleet within this time are asked together.
+pub const FLEET_COLLECT_MS: u64 = 10;
+
+/// Different questions that are asked together.
+pub const FLEET_QUESTIONS_MAX: usize = 64;
+
+/// Questions that wait for the thread of the fleet.
+pub const FLEET_QUEUED_MAX: usize = 1_024;
+
+/// A member that has not left in order is missed for this long.
+pub const FLEET_LAPSED_MS: u64 = 60_000;
+
+/// The counters of a member that is gone have an entry of their own for this long.
+pub const FLEET_FORGET_MS: u64 = 3_600_000;
+
+/// Entries of members that are gone; of more the oldest are folded into one.
+pub const FLEET_FORMER_MAX: usize = 64;
+
+/// Names of folded entries that are remembered.
+pub const FLEET_FOLDED_KEPT: usize = 16;
+
+/// After an error of Redis the fleet asks again after this long: soon, as each member asks no more
+/// than that.
+pub const FLEET_PAUSE_MS: u64 = 500;
+
+/// A message that nobody takes ends after this long.
+pub const FLEET_MAIL_SECONDS: u64 = 10;
+
+/// A member waits for a message so long before it asks anew.
+pub const FLEET_MAIL_WAIT_SECONDS: u64 = 1;
+
+/// Bytes of one message between members, and of the directory: a page of a thousand devices with
+/// all fields is two million.
+pub const FLEET_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of the name of a fleet.
+pub const FLEET_NAME_BYTES_MAX: usize = 64;
+
 /// Bytes of records at which an open block is full and handed to the store.
 pub const BLOCK_BYTES: usize = 32 * 1024;
 
@@ -261,6 +317,8 @@ const _: () =
     assert!(ANSWER_ITEMS_MAX * (512 + FIELDS_MAX * (FIELD_NAME_BYTES_MAX + 2)) <= OUT_BYTES_MAX);
 // A stored metric fits into a reply.
 const _: () = assert!(RECORD_BYTES_MAX < STORE_REPLY_BYTES_MAX);
+const _: () = assert!(FLEET_DOUBT_MS < FLEET_LEASE_MS && 2 * FLEET_BEAT_MS < FLEET_DOUBT_MS);
+const _: () = assert!(2 * FLEET_BEAT_MS <= FLEET_SETTLE_MS && FLEET_SETTLE_MS < FLEET_LEASE_MS);
 const _: () = assert!(FIELDS_MAX <= u16::BITS as usize);
 // A page of anomalies comes from the journal.
 const _: () = assert!(ANOMALIES_LISTED_MAX <= ANOMALY_JOURNAL_ENTRIES);

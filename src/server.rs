@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::analytics::{Analytics, AnalyticsSettings};
 use crate::api::cors::Cors;
+use crate::api::fleet::responder::FleetResponder;
 use crate::api::openapi::Description;
 use crate::api::ranking_cache::RankingCache;
 use crate::api::route::{LABELS, NAMES};
@@ -18,6 +19,7 @@ use crate::config::units::{HumanDuration, HumanSize};
 use crate::config::{Config, Overflow, Secret};
 use crate::control::{Control, job_queues};
 use crate::engine::BoundAddress;
+use crate::fleet::{Fleet, FleetReceiver, FleetSettings, fleet_queue};
 use crate::metric::id_hash::IdHasher;
 use crate::resources::Resources;
 use crate::schema::Schema;
@@ -41,6 +43,7 @@ pub struct Server {
     clock: Clock,
     engine: Engine,
     control: Control,
+    fleet: Option<Fleet>,
     drain_delay: Duration,
     drain_timeout: Duration,
 }
@@ -103,6 +106,7 @@ impl Server {
         let ids = IdHasher::default();
         let store = open_store(config, schema, workers, ids.clone(), clock, &flushes)
             .map_err(StartError::System)?;
+        let (fleet_queue, fleet_receiver) = fleet_queue();
         let state = Arc::new(State {
             analytics: Analytics::new(analytics_settings(config, schema), workers, ids.clone()),
             ids,
@@ -116,6 +120,7 @@ impl Server {
             exposition: Exposition::default(),
             description: Description::new(schema),
             jobs: queue,
+            fleet: config.fleet.is_some().then_some(fleet_queue),
             cors: config.cors_origin.as_ref().map(Cors::new),
             settings: settings(config, schema, &resources),
         });
@@ -123,6 +128,8 @@ impl Server {
         let sample = Box::new(move |now| sample(&sampled, now));
         let control = Control::start(jobs, state.store.is_remote(), clock, sample)
             .map_err(StartError::System)?;
+        let fleet = start_fleet(config, &state, fleet_receiver, clock);
+        let fleet = fleet.map_err(StartError::System)?;
         let engine_config = EngineConfig {
             placement: resources.placement.clone(),
             limits: ConnectionLimits {
@@ -139,13 +146,14 @@ impl Server {
             Ok(engine) => engine,
             Err(error) => {
                 // Stops the threads that run already.
+                let _ = fleet.is_none_or(|fleet| fleet.stop(Duration::ZERO));
                 let _ = control.stop();
                 let _ = state.store.flush(Duration::ZERO);
                 return Err(StartError::System(error));
             }
         };
         let (drain_delay, drain_timeout) = (config.drain_delay, config.drain_timeout);
-        let server = Self { state, clock, engine, control, drain_delay, drain_timeout };
+        let server = Self { state, clock, engine, control, fleet, drain_delay, drain_timeout };
         server.announce(config, &resources);
         Ok(server)
     }
@@ -185,7 +193,8 @@ impl Server {
     /// Returns true if every thread runs, as until the drain.
     pub fn is_sound(&self) -> bool {
         let control_and_store = self.control.is_running() && self.state.store.is_running();
-        control_and_store && self.engine.is_running()
+        let fleet = self.fleet.as_ref().is_none_or(Fleet::is_running);
+        control_and_store && fleet && self.engine.is_running()
     }
 
     /// Logs the warnings that are due for floods that have stopped.
@@ -228,6 +237,14 @@ impl Server {
         if !flushed.in_order {
             log::error!("the store's thread failed, or could not be waited for");
             threads_failed += 1;
+        }
+        if let Some(fleet) = self.fleet {
+            // Its counters are final now.
+            let left_ns = deadline_ns.saturating_sub(self.clock.now().mono_ns);
+            if !fleet.stop(Duration::from_nanos(left_ns)) {
+                log::error!("the fleet's thread failed, or could not be waited for");
+                threads_failed += 1;
+            }
         }
         let report = DrainReport {
             store: self.state.store.stats().totals,
@@ -303,6 +320,26 @@ fn open_store(
     };
     let watch = Box::new(StoreObserver::new(Arc::clone(flushes)));
     Store::redis(workers, settings, clock, watch)
+}
+
+/// Starts the member of a fleet, if this instance is to be in one.
+fn start_fleet(
+    config: &Config,
+    state: &Arc<State>,
+    receiver: FleetReceiver,
+    clock: Clock,
+) -> io::Result<Option<Fleet>> {
+    let (Some(name), Some(url)) = (config.fleet.clone(), config.redis_url.clone()) else {
+        return Ok(None);
+    };
+    let settings = FleetSettings {
+        name,
+        instance: config.instance.clone(),
+        url,
+        common: config.common_values().map(|(flag, value)| (flag.to_owned(), value)).collect(),
+    };
+    let responder = Box::new(FleetResponder::new(Arc::clone(state), clock));
+    Fleet::start(settings, receiver, responder, clock).map(Some)
 }
 
 fn analytics_settings(config: &Config, schema: &'static Schema) -> AnalyticsSettings {

@@ -105,6 +105,7 @@ impl SharedState {
             description: Description::new(schema),
             cors: None,
             jobs: Box::new(jobs.clone()),
+            fleet: None,
             settings: settings(schema, cores, body_bytes_max),
         });
         Self { state, jobs }

@@ -7,11 +7,12 @@ use serde::{Serialize, Serializer};
 
 use super::jobs::Lane;
 use super::json::{Number, Text, append_line, live};
-use super::state::State;
+use super::state::{Settings, State};
 use crate::analytics::anomaly::Anomaly;
 use crate::analytics::summary::{FieldSummary, SeriesSummary};
 use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::timestamp::Rfc3339;
+use crate::schema::Schema;
 use percore::clock::Now;
 use percore::http::handler::{Context, Reply};
 use percore::http::problem::problem;
@@ -31,34 +32,51 @@ pub fn answer(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Reply {
-    let id = request.parameter("device_id").map(Cow::into_owned);
-    if id.as_ref().is_some_and(String::is_empty) {
-        // An empty variable in a script, which would otherwise pass for a device that is gone.
-        return Reply::Now(problem(body, Status::BadRequest, EMPTY_ID, None, route));
-    }
-    if id.as_ref().is_some_and(|id| id.len() > DEVICE_ID_BYTES_MAX) {
-        return Reply::Now(unknown_device(body, route));
-    }
+    let id = match asked_device(request, body, route) {
+        Ok(id) => id,
+        Err(response) => return Reply::Now(response),
+    };
     state.submit(Lane::Analyze, context, body, route, move |state, execution, body| {
         match &id {
             None => instance(state, execution.now, body),
             Some(id) if device(id, state, execution.now, body) => {}
-            Some(_) => return unknown_device(body, route),
+            Some(_) => return unknown_device(NOT_HELD, body, route),
         }
         live(route)
     })
 }
 
+/// Returns the device that a request asks for, if it asks for one, or the answer that there is none
+/// of such a name.
+pub(super) fn asked_device(
+    request: &Request<'_>,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Result<Option<String>, Response> {
+    let id = request.parameter("device_id").map(Cow::into_owned);
+    if id.as_ref().is_some_and(String::is_empty) {
+        // An empty variable in a script, which would otherwise pass for a device that is gone.
+        return Err(problem(body, Status::BadRequest, EMPTY_ID, None, route));
+    }
+    if id.as_ref().is_some_and(|id| id.len() > DEVICE_ID_BYTES_MAX) {
+        return Err(unknown_device(NOT_HELD, body, route));
+    }
+    Ok(id)
+}
+
+/// The reason why this instance does not know a device.
+pub(super) const NOT_HELD: &str = "device_id: this instance holds no device of that name";
+
 /// Answers for a device that is not held.
-pub(super) fn unknown_device(body: &mut Vec<u8>, route: usize) -> Response {
-    let detail = "device_id: this instance holds no device of that name";
+pub(super) fn unknown_device(detail: &str, body: &mut Vec<u8>, route: usize) -> Response {
     problem(body, Status::NotFound, detail, None, route)
 }
 
 /// The members of the answer, in their order.
 #[derive(Serialize)]
 pub(super) struct Analysis<'a> {
-    scope: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'static str>,
     instance: &'a str,
     series: &'a str,
     cores: usize,
@@ -120,22 +138,38 @@ struct RecentAnomaly<'a> {
 }
 
 #[derive(Serialize)]
-struct Totals {
-    accepted: u64,
+pub(super) struct Totals {
+    pub(super) accepted: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rejected: Option<u64>,
+    pub(super) rejected: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    devices: Option<u64>,
+    pub(super) devices: Option<u64>,
 }
 
 #[derive(Serialize)]
-struct StoreCounts {
-    kind: &'static str,
-    up: bool,
-    pending: u64,
-    stored: u64,
-    coalesced: u64,
-    dropped: u64,
+pub(super) struct StoreCounts {
+    pub(super) kind: &'static str,
+    pub(super) up: bool,
+    pub(super) pending: u64,
+    pub(super) stored: u64,
+    pub(super) coalesced: u64,
+    pub(super) dropped: u64,
+    /// The events that replicas of a fleet took along when they died.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lost: Option<u64>,
+}
+
+/// The origin of an analysis.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'a> {
+    /// The scope, unless it is told already.
+    pub(super) scope: Option<&'static str>,
+    /// The instance that answers.
+    pub(super) instance: &'a str,
+    /// The name of the series.
+    pub(super) series: &'a str,
+    /// The cores of all instances that it is of.
+    pub(super) cores: usize,
 }
 
 fn instance(state: &State, now: Now, body: &mut Vec<u8>) {
@@ -154,8 +188,11 @@ fn instance(state: &State, now: Now, body: &mut Vec<u8>) {
         stored: store.totals.stored,
         coalesced: store.totals.coalesced,
         dropped: store.totals.dropped_all(),
+        lost: None,
     };
-    append_line(body, &analysis(state, "all", &summary.series, totals, Some(store)));
+    let origin = origin_of(state, Some("instance"), "all");
+    let schema = state.settings.schema;
+    append_line(body, &Analysis::new(origin, schema, &summary.series, totals, Some(store)));
 }
 
 /// Writes the analytics of a device. Returns false if it is not held.
@@ -163,54 +200,64 @@ fn device(id: &str, state: &State, now: Now, body: &mut Vec<u8>) -> bool {
     let Some(summary) = state.analytics.device(id, now) else {
         return false;
     };
-    append_line(body, &of_device(state, &format!("device:{id}"), &summary));
+    let series = format!("device:{id}");
+    append_line(body, &of_device(state, Some("instance"), &series, &summary));
     true
 }
 
 /// Returns the analysis of a device, the series of which has this name.
 pub(super) fn of_device<'a>(
     state: &'a State,
+    scope: Option<&'static str>,
     series: &'a str,
     summary: &'a SeriesSummary,
 ) -> Analysis<'a> {
     let totals = Totals { accepted: summary.accepted, rejected: None, devices: None };
-    analysis(state, series, summary, totals, None)
+    Analysis::new(origin_of(state, scope, series), state.settings.schema, summary, totals, None)
 }
 
-fn analysis<'a>(
-    state: &'a State,
-    series: &'a str,
-    summary: &'a SeriesSummary,
-    totals: Totals,
-    store: Option<StoreCounts>,
-) -> Analysis<'a> {
-    let SeriesSummary { window, fields, anomalies, .. } = summary;
-    let fields = state.settings.schema.fields().iter().zip(fields);
-    let analysis = |summary: &Option<FieldSummary>| {
-        summary.as_ref().map_or_else(FieldAnalysis::default, FieldAnalysis::from)
-    };
-    Analysis {
-        scope: "instance",
-        instance: &state.settings.instance,
-        series,
-        cores: state.settings.cores,
-        window: Window {
-            size: window.size,
-            count: window.count,
-            from: window.from_ms.map(|ms| Text(Rfc3339(ms))),
-            to: window.to_ms.map(|ms| Text(Rfc3339(ms))),
-        },
-        fields: FieldAnalyses(
-            fields.map(|(field, summary)| (field.name(), analysis(summary))).collect(),
-        ),
-        anomalies: AnomalyCounts {
-            points: anomalies.points,
-            episodes: anomalies.episodes,
-            last_minute: anomalies.last_minute,
-            recent: anomalies.recent.iter().map(RecentAnomaly::from).collect(),
-        },
-        totals,
-        store,
+fn origin_of<'a>(state: &'a State, scope: Option<&'static str>, series: &'a str) -> Origin<'a> {
+    let Settings { instance, cores, .. } = &state.settings;
+    Origin { scope, instance, series, cores: *cores }
+}
+
+impl<'a> Analysis<'a> {
+    pub(super) fn new(
+        origin: Origin<'a>,
+        schema: &'static Schema,
+        summary: &'a SeriesSummary,
+        totals: Totals,
+        store: Option<StoreCounts>,
+    ) -> Self {
+        let Origin { scope, instance, series, cores } = origin;
+        let SeriesSummary { window, fields, anomalies, .. } = summary;
+        let fields = schema.fields().iter().zip(fields);
+        let analysis = |summary: &Option<FieldSummary>| {
+            summary.as_ref().map_or_else(FieldAnalysis::default, FieldAnalysis::from)
+        };
+        Self {
+            scope,
+            instance,
+            series,
+            cores,
+            window: Window {
+                size: window.size,
+                count: window.count,
+                from: window.from_ms.map(|ms| Text(Rfc3339(ms))),
+                to: window.to_ms.map(|ms| Text(Rfc3339(ms))),
+            },
+            fields: FieldAnalyses(
+                fields.map(|(field, summary)| (field.name(), analysis(summary))).collect(),
+            ),
+            anomalies: AnomalyCounts {
+                points: anomalies.points,
+                episodes: anomalies.episodes,
+                last_minute: anomalies.last_minute,
+                recent: anomalies.recent.iter().map(RecentAnomaly::from).collect(),
+            },
+            totals,
+            store,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::jobs::Lane;
 use super::json::{Number, Text, append_line, live};
-use super::number_parameter::number_parameter;
+use super::number_parameter::{NumberError, number_parameter};
 use super::state::State;
 use crate::analytics::anomaly_journal::{AnomalyPage, NumberedAnomaly};
 use crate::limits::{ANOMALIES_LISTED_DEFAULT, ANOMALIES_LISTED_MAX};
@@ -27,8 +27,7 @@ pub fn answer(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Reply {
-    let bounds = 1..=ANOMALIES_LISTED_MAX;
-    let limit = match number_parameter(request, "limit", bounds, ANOMALIES_LISTED_DEFAULT) {
+    let limit = match read_limit(request) {
         Ok(limit) => limit,
         Err(error) => return Reply::Now(problem(body, Status::BadRequest, error, None, route)),
     };
@@ -41,6 +40,11 @@ pub fn answer(
         let is_written = write_page(state, since, limit, execution.now, body);
         if is_written { live(route) } else { unknown_cursor(body, route) }
     })
+}
+
+/// Returns the most anomalies that a request asks for.
+pub(super) fn read_limit(request: &Request<'_>) -> Result<usize, NumberError> {
+    number_parameter(request, "limit", 1..=ANOMALIES_LISTED_MAX, ANOMALIES_LISTED_DEFAULT)
 }
 
 /// Answers for a cursor that no answer of ours has had.
@@ -115,8 +119,9 @@ struct Page<'a> {
     missed: Option<u64>,
 }
 
+/// An anomaly.
 #[derive(Serialize)]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     number: u64,
     timestamp: Text<Rfc3339>,
     device_id: Option<&'a str>,

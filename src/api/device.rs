@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::analyze::{Analysis, of_device, unknown_device};
+pub(super) use super::analyze::unknown_device;
+use super::analyze::{Analysis, NOT_HELD, of_device};
 use super::devices::last_seen;
 use super::jobs::Lane;
 use super::json::{Number, Text, append_line, live};
@@ -28,15 +29,15 @@ pub fn answer(
     route: usize,
 ) -> Reply {
     let Some(id) = decode_device_id(segment) else {
-        return Reply::Now(unknown_device(body, route));
+        return Reply::Now(unknown_device(NOT_HELD, body, route));
     };
     state.submit(Lane::Analyze, context, body, route, move |state, execution, body| {
         match state.analytics.detail(&id, execution.now) {
             Some(detail) => {
-                write(&id, &detail, state, execution.now, body);
+                write(&id, &detail, true, Some("instance"), state, execution.now, body);
                 live(route)
             }
-            None => unknown_device(body, route),
+            None => unknown_device(NOT_HELD, body, route),
         }
     })
 }
@@ -50,12 +51,12 @@ pub fn latest(
     route: usize,
 ) -> Reply {
     let Some(id) = decode_device_id(segment) else {
-        return Reply::Now(unknown_device(body, route));
+        return Reply::Now(unknown_device(NOT_HELD, body, route));
     };
     state.submit(Lane::Lookup, context, body, route, move |state, execution, body| {
         let now = execution.now;
         let Some(timestamp) = state.analytics.newest_timestamp(&id, now) else {
-            return unknown_device(body, route);
+            return unknown_device(NOT_HELD, body, route);
         };
         let key = state.store.full_key(format!("{id}:{timestamp}").as_bytes());
         let found = look_up(&key, state, now, body, route);
@@ -64,14 +65,24 @@ pub fn latest(
     })
 }
 
-fn write(id: &str, detail: &DeviceDetail, state: &State, now: Now, body: &mut Vec<u8>) {
+/// Writes what is known of a device, with the values of its windows or without.
+pub(super) fn write(
+    id: &str,
+    detail: &DeviceDetail,
+    has_values: bool,
+    scope: Option<&'static str>,
+    state: &State,
+    now: Now,
+    body: &mut Vec<u8>,
+) {
     let series = format!("device:{id}");
-    let device = Device {
-        analysis: of_device(state, &series, &detail.summary),
-        last_seen: last_seen(detail.seen_ns, now),
-        values: Values(state.settings.schema, &detail.values),
-    };
-    append_line(body, &device);
+    let analysis = of_device(state, scope, &series, &detail.summary);
+    if !has_values {
+        return append_line(body, &analysis);
+    }
+    let last_seen = last_seen(detail.seen_ns, now);
+    let values = Values(state.settings.schema, &detail.values);
+    append_line(body, &Device { analysis, last_seen, values });
 }
 
 /// The members of the answer: those of an analysis, and what lists and charts need.

@@ -7,10 +7,10 @@ use serde::{Serialize, Serializer};
 
 use super::device_query::{self, Cursor};
 use super::jobs::Lane;
-use super::json::{Number, Text, append_line, live};
+use super::json::{Number, Text, append, append_line, live};
 use super::state::State;
 use crate::analytics::directory::DeviceState;
-use crate::analytics::ranking::{RankBy, RankQuery};
+use crate::analytics::ranking::{Rank, RankBy, RankQuery};
 use crate::analytics::summary::FieldSummary;
 use crate::metric::timestamp::Rfc3339;
 use crate::schema::Schema;
@@ -38,20 +38,53 @@ pub fn answer(
     })
 }
 
-/// Writes a page. The order is that of the ranking, which may be some seconds old; the figures are
+/// A page of devices.
+pub(super) struct FoundPage {
+    pub(super) devices: Vec<DeviceState>,
+    /// The devices of all pages.
+    pub(super) total: u64,
+    /// True if no device comes after them.
+    pub(super) is_last: bool,
+    by: RankBy,
+    /// The place of the last one when the order was made.
+    last: Option<Rank>,
+    schema: &'static Schema,
+    now: Now,
+}
+
+/// Returns a page. The order is that of the ranking, which may be some seconds old; the figures are
 /// of this moment, and the devices of the page are ordered by them.
-fn write_page(state: &State, query: &RankQuery, now: Now, body: &mut Vec<u8>) {
+pub(super) fn find_page(state: &State, query: &RankQuery, now: Now) -> FoundPage {
     let make = || state.analytics.ranking(query, now);
     let ranking = state.rankings.find_or_make(query, now, make);
     let ids = ranking.ranks.iter().map(|rank| &*rank.id);
     let mut devices = state.analytics.states(ids, now);
     // Of equal keys the order by id stays.
     devices.sort_by_key(|device| Reverse(device.key(query.by)));
-    let last = ranking.ranks.last().filter(|_| !ranking.is_last);
-    let next = last.map(|rank| Text(Cursor(query.by, rank)));
-    let schema = state.settings.schema;
-    let devices = devices.iter().map(|device| Device::new(device, query.by, schema, now));
-    append_line(body, &Page { devices: devices.collect(), next, total: ranking.total });
+    FoundPage {
+        devices,
+        total: ranking.total,
+        is_last: ranking.is_last,
+        by: query.by,
+        last: ranking.ranks.last().cloned(),
+        schema: state.settings.schema,
+        now,
+    }
+}
+
+impl FoundPage {
+    /// Appends the entry of a device.
+    pub(super) fn append_device(&self, device: &DeviceState, body: &mut Vec<u8>) {
+        append(body, &Device::new(device, self.by, self.schema, self.now));
+    }
+}
+
+fn write_page(state: &State, query: &RankQuery, now: Now, body: &mut Vec<u8>) {
+    let FoundPage { devices, total, is_last, by, last, schema, .. } = find_page(state, query, now);
+    let last = last.as_ref().filter(|_| !is_last);
+    let next = last.map(|rank| Text(Cursor(by, rank)));
+    let devices = devices.iter().map(|device| Device::new(device, by, schema, now));
+    append_line(body, &Page { devices: devices.collect(), next, total });
 }
 
 /// Returns the time on the wall clock at which a device was seen.

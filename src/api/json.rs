@@ -55,6 +55,9 @@ impl<T: fmt::Display> Serialize for Text<T> {
     }
 }
 
+/// A value that is passed on as it came.
+pub type Raw = sonic_rs::OwnedLazyValue;
+
 /// Returns the head of an answer that is out of date when the next event comes, so that no cache
 /// keeps it.
 pub const fn live(route: usize) -> Response {

@@ -7,6 +7,7 @@ use std::iter::zip;
 
 use super::state::State;
 use crate::analytics::summary::InstanceSummary;
+use crate::fleet::status::StatusReading;
 use crate::limits::FIELDS_MAX;
 use crate::schema::{Field, Schema};
 use crate::store::event_counters::{DropReason, EvictReason};
@@ -30,6 +31,7 @@ struct Snapshot {
     analytics: InstanceSummary,
     store: Stats,
     flushes: Vec<Durations>,
+    fleet: Option<StatusReading>,
 }
 
 /// Collects all metrics at this moment, in the order of the exposition.
@@ -51,13 +53,15 @@ impl Snapshot {
             analytics: state.analytics.instance(now),
             store: state.store.stats(),
             flushes: state.flushes.merged(),
+            fleet: state.fleet.as_ref().map(|fleet| fleet.status().read()),
             counters,
         }
     }
 
     fn families(&self) -> Vec<MetricFamily> {
         let groups = [self.events(), self.devices(), self.http(), self.store(), self.server()];
-        groups.into_iter().flatten().collect()
+        let fleet = self.fleet.iter().flat_map(fleet);
+        groups.into_iter().flatten().chain(fleet).collect()
     }
 
     fn events(&self) -> Vec<MetricFamily> {
@@ -241,6 +245,48 @@ impl Snapshot {
             ),
         ]
     }
+}
+
+/// Returns the metrics of a member of a fleet.
+fn fleet(status: &StatusReading) -> Vec<MetricFamily> {
+    let StatusReading { up, live, lapsed, lapses, complete, incomplete, .. } = status;
+    vec![
+        gauge(
+            "corepulse_fleet_up",
+            "Whether Redis confirms this instance's place in the fleet in time: 1 or 0.",
+            single(u64::from(*up)),
+        ),
+        gauge(
+            "corepulse_fleet_members",
+            "Members of the fleet, as this instance sees them, by state.",
+            by("state", [("live", *live), ("lapsed", *lapsed)]),
+        ),
+        counter(
+            "corepulse_fleet_lease_lapses_total",
+            "Times that this instance could not be sure that the others count on it.",
+            single(*lapses),
+        ),
+        counter(
+            "corepulse_fleet_answers_total",
+            "Answers of the fleet that this instance gave, by whether all members told their part.",
+            by("complete", [("true", *complete), ("false", *incomplete)]),
+        ),
+        counter(
+            "corepulse_fleet_questions_total",
+            "Questions of other members that this instance answered.",
+            single(status.asked),
+        ),
+        counter(
+            "corepulse_fleet_unreadable_total",
+            "Messages and entries of other members that could not be read.",
+            single(status.unreadable),
+        ),
+        counter(
+            "corepulse_fleet_errors_total",
+            "Errors of Redis that the fleet met, by kind.",
+            by("kind", status.errors.iter().copied()),
+        ),
+    ]
 }
 
 #[cfg(test)]

@@ -71,14 +71,14 @@ mod tests {
             assert_eq!(found(path, query), None, "{path} {query:?}");
         }
         for (path, query, named) in [
-            ("/analyze", "deviceId=d1", "is device_id, found \"deviceId\""),
-            ("/analyze", "device_id=d1&x", "is device_id, found \"x\""),
-            ("/analyze", "DEVICE_ID=d1", "is device_id, found \"DEVICE_ID\""),
+            ("/analyze", "deviceId=d1", "are device_id and scope, found \"deviceId\""),
+            ("/analyze", "device_id=d1&x", "are device_id and scope, found \"x\""),
+            ("/analyze", "DEVICE_ID=d1", "are device_id and scope, found \"DEVICE_ID\""),
             ("/analyze", "device_id=a&device_id=a", "device_id: expected once"),
             ("/debug/pprof/latency", "rout=/", "is route, found \"rout\""),
             ("/debug/pprof/profile", "second=1", "is seconds, found \"second\""),
-            ("/anomalies", "after=1", "parameters of this path are limit and since, found"),
-            ("/devices", "q=1", "are limit, after, prefix, sort and field, found \"q\""),
+            ("/anomalies", "after=1", "parameters of this path are limit, since and scope, found"),
+            ("/devices", "q=1", "are limit, after, prefix, sort, field and scope, found \"q\""),
             ("/debug/pprof/threads", "core=1", "no parameters, found \"core\""),
             ("/debug/pprof", "debug=1", "no parameters, found \"debug\""),
             ("/metrics", "key", "no parameters, found \"key\""),

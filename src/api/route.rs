@@ -243,14 +243,28 @@ impl<'a> Route<'a> {
     pub const fn query_parameters(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Health | Self::Ready | Self::Write(_) | Self::Ping | Self::Unknown => None,
-            Self::Analyze => Some(&["device_id"]),
-            Self::Stats => Some(&["history"]),
-            Self::Anomalies => Some(&["limit", "since"]),
-            Self::Devices => Some(&["limit", "after", "prefix", "sort", "field"]),
+            Self::Analyze => Some(&["device_id", "scope"]),
+            Self::Stats => Some(&["history", "scope"]),
+            Self::Anomalies => Some(&["limit", "since", "scope"]),
+            Self::Devices => Some(&["limit", "after", "prefix", "sort", "field", "scope"]),
+            Self::Device(_) | Self::LatestMetric(_) => Some(&["scope"]),
             Self::Debug(DebugPage::Latency) => Some(&["route"]),
             Self::Profile(_) => Some(&["seconds"]),
             _ => Some(&[]),
         }
+    }
+
+    /// Returns true if it may be asked for the whole fleet.
+    pub const fn has_scope(self) -> bool {
+        matches!(
+            self,
+            Self::Analyze
+                | Self::Stats
+                | Self::Devices
+                | Self::Device(_)
+                | Self::LatestMetric(_)
+                | Self::Anomalies
+        )
     }
 
     /// Returns the kind of data that it reads, if that may need a token.

@@ -11,10 +11,7 @@ use super::ingest_error::IngestError;
 use super::meter::Meter;
 use super::route::{NAMES, REFUSED, Route};
 use super::state::State;
-use super::{
-    analyze, anomalies, debug, device, devices, health, index, lookup, page, profile, query,
-    scrape, stats,
-};
+use super::{debug, health, index, lookup, page, profile, query, read, scrape};
 use percore::clock::Now;
 use percore::http::handler::{self, Context, Handler, Reply, retry_after};
 use percore::http::peer::Peer;
@@ -124,12 +121,7 @@ impl Service {
             Route::Part(name) => page::part(name, request, body, index),
             Route::OpenApi => state.description.answer(request.method, body, index),
             _ if !may_read(route, &request.headers, state) => unauthorized(route, body),
-            Route::Analyze => return analyze::answer(request, state, context, body, index),
-            Route::Devices => return devices::answer(request, state, context, body, index),
-            Route::Device(id) => return device::answer(id, state, context, body, index),
-            Route::LatestMetric(id) => return device::latest(id, state, context, body, index),
-            Route::Anomalies => return anomalies::answer(request, state, context, body, index),
-            Route::Stats => return stats::answer(request, state, context, body, index),
+            _ if route.has_scope() => return read::answer(route, request, state, context, body),
             Route::Scrape => return scrape::answer(request, state, context, body, index),
             Route::Lookup(key) => return lookup::answer(key, state, context, body, index),
             Route::Debug(_) | Route::Profile(_)
@@ -143,7 +135,8 @@ impl Service {
             Route::Profile(format) => {
                 return profile::answer(format, request, state, context, body, index);
             }
-            Route::Unknown => unknown_path(request.path, body, index),
+            // Those with a scope were answered above.
+            _ => unknown_path(request.path, body, index),
         })
     }
 }

@@ -9,6 +9,7 @@ use super::ranking_cache::RankingCache;
 use super::samples::Samples;
 use crate::analytics::Analytics;
 use crate::config::Secret;
+use crate::fleet::FleetQueue;
 use crate::metric::id_hash::IdHasher;
 use crate::schema::Schema;
 use crate::store::Store;
@@ -43,6 +44,8 @@ pub struct State {
     pub exposition: Exposition,
     /// The queues of the control threads.
     pub jobs: Box<dyn JobQueue>,
+    /// The fleet, if this instance is in one.
+    pub fleet: Option<FleetQueue>,
     /// The description of the API for programs.
     pub description: Description,
     /// The headers for pages in browsers, if any may read answers.

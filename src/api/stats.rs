@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::jobs::Lane;
 use super::json::{Number, Text, append_line, live};
-use super::number_parameter::number_parameter;
+use super::number_parameter::{NumberError, number_parameter};
 use super::problems::{Problem, ProblemKind};
 use super::sampler::Moment;
 use super::samples::RecentSamples;
@@ -33,7 +33,7 @@ pub fn answer(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Reply {
-    let seconds = match number_parameter(request, "history", 0..=HISTORY_SECONDS_MAX, 0) {
+    let seconds = match read_history(request) {
         Ok(seconds) => seconds,
         Err(error) => {
             return Reply::Now(problem(body, Status::BadRequest, error, None, route));
@@ -46,6 +46,11 @@ pub fn answer(
         append_line(body, &stats(state, &moment, &samples, problems, seconds, execution.now));
         live(route)
     })
+}
+
+/// Returns the seconds of history that a request asks for.
+pub(super) fn read_history(request: &Request<'_>) -> Result<usize, NumberError> {
+    number_parameter(request, "history", 0..=HISTORY_SECONDS_MAX, 0)
 }
 
 /// The members of the answer, in their order.
@@ -71,7 +76,7 @@ struct Stats<'a> {
 }
 
 #[derive(Serialize)]
-struct FieldState {
+pub(super) struct FieldState {
     name: &'static str,
     required: bool,
     min: Number,
@@ -84,20 +89,20 @@ struct FieldState {
 }
 
 #[derive(Serialize)]
-struct RatesByTime {
+pub(super) struct RatesByTime {
     #[serde(rename = "1s")]
-    second: RateNumbers,
+    pub(super) second: RateNumbers,
     #[serde(rename = "10s")]
-    ten_seconds: RateNumbers,
+    pub(super) ten_seconds: RateNumbers,
     #[serde(rename = "60s")]
-    minute: RateNumbers,
+    pub(super) minute: RateNumbers,
 }
 
 #[derive(Serialize)]
-struct RateNumbers {
-    accepted: Number,
-    rejected: Number,
-    anomalies: Number,
+pub(super) struct RateNumbers {
+    pub(super) accepted: Number,
+    pub(super) rejected: Number,
+    pub(super) anomalies: Number,
 }
 
 #[derive(Serialize)]
@@ -109,7 +114,7 @@ struct Totals {
 }
 
 #[derive(Serialize)]
-struct Percentiles {
+pub(super) struct Percentiles {
     count: u64,
     p50: Number,
     p99: Number,
@@ -125,16 +130,16 @@ struct Core {
 }
 
 #[derive(Serialize)]
-struct Connections {
-    open: u64,
-    max: usize,
+pub(super) struct Connections {
+    pub(super) open: u64,
+    pub(super) max: usize,
 }
 
 #[derive(Serialize)]
-struct Devices {
-    held: u64,
-    max: usize,
-    refused: u64,
+pub(super) struct Devices {
+    pub(super) held: u64,
+    pub(super) max: usize,
+    pub(super) refused: u64,
 }
 
 #[derive(Serialize)]
@@ -150,9 +155,9 @@ struct StoreState {
 }
 
 #[derive(Serialize)]
-struct Memory {
-    resident_bytes: Option<u64>,
-    limit_bytes: Option<u64>,
+pub(super) struct Memory {
+    pub(super) resident_bytes: Option<u64>,
+    pub(super) limit_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -318,7 +323,7 @@ impl<'a> HistoryColumns<'a> {
 }
 
 impl FieldState {
-    fn new(field: Field, summary: Option<FieldSummary>) -> Self {
+    pub(super) fn new(field: Field, summary: Option<FieldSummary>) -> Self {
         let range = field.range();
         let value = |part: fn(FieldSummary) -> f64| Number(summary.map(part));
         Self {
@@ -358,7 +363,7 @@ impl From<Summary> for Percentiles {
 }
 
 /// Returns a number with three decimals: more of a rate or a share is noise of the clock.
-fn rounded(value: f64) -> Number {
+pub(super) fn rounded(value: f64) -> Number {
     Number(Some((value * 1000.0).round() / 1000.0))
 }
 

@@ -34,7 +34,30 @@ impl Config {
         let line = |(flag, value)| format!("{flag} = {value}  # {}\n", self.sources.get(flag));
         self.values().map(line).collect()
     }
+
+    /// Returns the values that should be the same in all replicas of a fleet, with the names of
+    /// their flags.
+    pub fn common_values(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.values().filter(|(flag, _)| COMMON.contains(flag))
+    }
 }
+
+/// The flags that all replicas of a fleet should have in common: they decide how a metric is read
+/// and judged, and for how long it is kept.
+const COMMON: [&str; 12] = [
+    "redis-prefix",
+    "store-ttl",
+    "fields",
+    "device-name",
+    "timestamp-name",
+    "device-tag",
+    "window",
+    "z-threshold",
+    "min-samples",
+    "cooldown",
+    "max-devices",
+    "device-ttl",
+];
 
 /// Checks the relations between flags; a flag whose own value is wrong takes part in none.
 fn check_relations(values: &Values, errors: &mut ConfigErrors) {
@@ -50,6 +73,9 @@ fn check_relations(values: &Values, errors: &mut ConfigErrors) {
         && delay > timeout
     {
         errors.add("drain-delay", "expected at most --drain-timeout, which it is part of");
+    }
+    if let (Some(Some(_)), Some(None)) = (&values.fleet, &values.redis_url) {
+        errors.add("fleet", "expected --redis-url as well: the replicas meet in Redis");
     }
     check_names(values, errors);
 }
@@ -120,6 +146,7 @@ mod tests {
             "max-connection-age = 5m",
             "drain-delay = 0s",
             "drain-timeout = 20s",
+            "fleet = (not set)",
             "ingest-token = (not set)",
             "instance = pod-a",
             "log-format = text",
@@ -183,6 +210,8 @@ mod tests {
         assert!(text(&["--window=10", "--min-samples=11"]).contains("--min-samples"));
         assert!(check(&["--window=10", "--min-samples=10"]).is_ok());
         assert!(text(&["--drain-delay=30s"]).contains("--drain-delay"));
+        assert!(text(&["--fleet=a"]).contains("--fleet: expected --redis-url"));
+        assert!(check(&["--fleet=a", "--redis-url=redis://localhost"]).is_ok());
         // A value that could not be read is blamed alone, not with the values beside it.
         assert_eq!(text(&["--window=many"]).lines().count(), 1);
         assert_eq!(text(&["--drain-timeout=x", "--drain-delay=5s"]).lines().count(), 1);

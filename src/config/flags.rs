@@ -14,8 +14,8 @@ use super::errors::ConfigErrors;
 use super::fields::{FieldList, NameList};
 use super::flag::Flag;
 use super::formats::{
-    Auto, BuiltEngine, Choice, Deviations, Format, InstanceName, KeyPrefix, ListenAddress, Number,
-    OptionalRedisUrl, OriginList, Seconds, SecondsOrNever, Size, Token,
+    Auto, BuiltEngine, Choice, Deviations, FleetName, Format, InstanceName, KeyPrefix,
+    ListenAddress, Number, OptionalRedisUrl, OriginList, Seconds, SecondsOrNever, Size, Token,
 };
 use super::redis_url::RedisUrl;
 use super::secret::Secret;
@@ -98,6 +98,10 @@ flags! {
 
     /// What every key in Redis begins with
     redis_prefix: String, "redis-prefix" PREFIX = "metric:", KeyPrefix;
+
+    /// Name of the fleet whose replicas answer for each other, through the Redis that they share:
+    /// /analyze?scope=fleet and its like. Needs --redis-url; none unless given
+    fleet: Option<String>, "fleet" NAME, FleetName;
 
     /// How long a stored metric can be read
     store_ttl: Duration, "store-ttl" = "300s", Seconds(1);

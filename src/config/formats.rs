@@ -13,7 +13,7 @@ use super::redis_url::RedisUrl;
 use super::redis_url::redacted::Redacted;
 use super::secret::Secret;
 use super::units::{HumanDuration, HumanSize};
-use crate::limits::STORE_PREFIX_BYTES_MAX;
+use crate::limits::{FLEET_NAME_BYTES_MAX, STORE_PREFIX_BYTES_MAX};
 
 /// Longer durations are typing errors, and overflow what clocks can add.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 86_400);
@@ -252,6 +252,29 @@ impl Format for KeyPrefix {
 
     fn print(&self, value: &String) -> String {
         value.clone()
+    }
+}
+
+/// The name of a fleet, or none: no character that has a meaning in a cluster, an ACL or a shell.
+pub(super) struct FleetName;
+
+impl Format for FleetName {
+    type Value = Option<String>;
+
+    fn parse(&self, text: &str) -> Result<Option<String>, String> {
+        let name = text.trim();
+        let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        if name.len() <= FLEET_NAME_BYTES_MAX && name.bytes().all(is_good) {
+            return Ok((!name.is_empty()).then(|| name.to_owned()));
+        }
+        Err(format!(
+            "expected 1 to {FLEET_NAME_BYTES_MAX} of A-Z a-z 0-9 _ - ., such as corepulse, found \
+             {text:?}"
+        ))
+    }
+
+    fn print(&self, value: &Option<String>) -> String {
+        value.clone().unwrap_or_else(|| NOT_SET.to_owned())
     }
 }
 

@@ -11,21 +11,23 @@
 //! - [`connector`] opens links to the servers of a URL, which [`discovery`] finds: a [`session`] to
 //!   one server, or a [`cluster`] session to all primaries of a [`topology`].
 //! - [`reader`] answers look-ups over its own [`connection`]s.
+//! - A [`key_link`] takes any commands, for those who keep other things than metrics in Redis.
 //! - A [`stream`] bounds the time and the bytes of every exchange; [`resolver`] and [`deadline`]
 //!   bound the time of connecting. A [`reply_buffer`] counts the replies that are `+OK`.
 //! - [`error`] has the table of errors and what each leads to; [`outage_tracker`] decides which of
 //!   them are reported to the [`observer`].
 
-mod backoff;
+pub(crate) mod backoff;
 mod cluster;
 mod connection;
 mod connector;
 mod deadline;
-pub(super) mod discovery;
-pub(super) mod error;
+pub(crate) mod discovery;
+pub(crate) mod error;
+pub(crate) mod key_link;
 mod link;
 pub(super) mod observer;
-mod outage_tracker;
+pub(crate) mod outage_tracker;
 mod pipeline;
 mod queue;
 pub(super) mod reader;

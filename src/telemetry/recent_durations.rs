@@ -65,6 +65,17 @@ impl RecentDurations {
         self.second
     }
 
+    /// Returns the cells of the histogram of [`Self::minute`], as
+    /// [`Durations::cells`] has them.
+    pub fn minute_cells(&self) -> Vec<(u64, u64)> {
+        match self.kept.front() {
+            Some((_, base)) if base.count() < self.newest.count() => {
+                self.newest.since(base).cells().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Returns the summary of the last minute, and up to five seconds before it.
     pub const fn minute(&self) -> Summary {
         self.minute

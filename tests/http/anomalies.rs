@@ -80,7 +80,7 @@ fn a_cursor_of_another_life_is_none_and_a_wrong_one_is_an_error() {
         let problem = assert_problem(&client.request(&get(&target)), 400, target.as_bytes());
         assert_eq!(problem["detail"], "since: expected `next` of an earlier answer", "{wrong}");
     }
-    for (query, named) in [("limit=0", "from 1 to 1000"), ("until=1", "limit, since only")] {
+    for (query, named) in [("limit=0", "from 1 to 1000"), ("until=1", "limit, since and scope")] {
         let target = format!("/anomalies?{query}");
         let problem = assert_problem(&client.request(&get(&target)), 400, target.as_bytes());
         assert!(problem["detail"].as_str().unwrap().contains(named), "{problem}");

@@ -112,7 +112,7 @@ fn a_wrong_query_is_told_what_is_possible() {
         ("sort=z&field=cpu", "field: expected one of temperature, humidity"),
         ("after=d1", "after: expected `next`"),
         ("prefix=%3Cscript%3E", "prefix: expected"),
-        ("page=2", "limit, after, prefix, sort and field, found \"page\""),
+        ("page=2", "limit, after, prefix, sort, field and scope, found \"page\""),
         ("limit=1&limit=2", "limit: expected once"),
     ] {
         let target = format!("/devices?{query}");

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::*;
 use crate::analytics::summary::FieldSummary;
 use crate::analytics::{Analytics, AnalyticsSettings};
+use crate::fleet::status::Status;
 use crate::metric::id_hash::IdHasher;
 use crate::store::Store;
 use crate::telemetry::counters::Counters;
@@ -46,6 +47,7 @@ fn at_start() -> Snapshot {
             ..Store::memory(Schema::standard(), 2, 1 << 20, 1_000, ids).stats()
         },
         flushes: Latency::new(1, 1).merged(),
+        fleet: Some(Status::default().read()),
     }
 }
 
@@ -260,6 +262,7 @@ fn labels(family: &MetricFamily) -> Vec<String> {
 #[test]
 fn labels_are_unique_and_none_can_carry_what_a_peer_sent() {
     let known = ["reason", "field", "route", "status", "core", "kind", "version", "commit"];
+    let known = [&known[..], &["state", "complete"]].concat();
     for family in at_start().families() {
         let labels = labels(&family);
         let unique: HashSet<_> = labels.iter().collect();

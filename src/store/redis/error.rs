@@ -30,19 +30,19 @@ const REDACTED: &str = "[the rest is not told: it may repeat user or password]";
 
 /// An error of Redis or of a connection to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RedisError {
-    pub(super) kind: ErrorKind,
+pub(crate) struct RedisError {
+    pub(crate) kind: ErrorKind,
     /// The server; empty as long as it is not known.
-    pub(super) server: String,
+    pub(crate) server: String,
     /// The message of Redis or of the system, unchanged.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 /// The result of an operation on Redis.
-pub(super) type RedisResult<T> = Result<T, RedisError>;
+pub(crate) type RedisResult<T> = Result<T, RedisError>;
 
 impl RedisError {
-    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let mut message = message.into();
         message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
         Self { kind, server: String::new(), message }
@@ -119,14 +119,14 @@ macro_rules! kinds {
     ($($(#[$reason:meta])* $kind:ident $name:literal $code:literal $retry_policy:ident)*) => {
         /// The kinds of errors, as they are counted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum ErrorKind { $($(#[$reason])* $kind),* }
+        pub(crate) enum ErrorKind { $($(#[$reason])* $kind),* }
 
         impl ErrorKind {
             /// All kinds, in the order of their index.
-            pub(super) const ALL: [Self; [$($name),*].len()] = [$(Self::$kind),*];
+            pub(crate) const ALL: [Self; [$($name),*].len()] = [$(Self::$kind),*];
 
             /// Returns the label value in metrics.
-            pub(super) const fn name(self) -> &'static str {
+            pub(crate) const fn name(self) -> &'static str {
                 match self { $(Self::$kind => $name),* }
             }
 
@@ -198,19 +198,26 @@ impl ErrorKind {
 
 /// Counts of errors by kind; one thread writes them.
 #[derive(Debug, Default)]
-pub(super) struct ErrorCounts([Count; ErrorKind::ALL.len()]);
+pub(crate) struct ErrorCounts([Count; ErrorKind::ALL.len()]);
 
 impl ErrorCounts {
     /// Counts one error.
-    pub(super) fn add(&self, kind: ErrorKind) {
+    pub(crate) fn add(&self, kind: ErrorKind) {
         if let Some(count) = self.0.get(kind as usize) {
             count.add(1);
         }
     }
 
     /// Returns the number of errors of this kind.
-    pub(super) fn total(&self, kind: ErrorKind) -> u64 {
+    pub(crate) fn total(&self, kind: ErrorKind) -> u64 {
         self.0.get(kind as usize).map_or(0, Count::total)
+    }
+}
+
+impl ErrorCounts {
+    /// Returns all counts, with the names of their kinds.
+    pub(crate) fn totals(&self) -> Vec<(&'static str, u64)> {
+        ErrorKind::ALL.into_iter().map(|kind| (kind.name(), self.total(kind))).collect()
     }
 }
 

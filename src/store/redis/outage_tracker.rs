@@ -17,7 +17,7 @@ const STABLE_UP_NS: u64 = STORE_STABLE_UP_MS * 1_000_000;
 const _: () = assert!(ErrorKind::ALL.len() <= u32::BITS as usize);
 
 #[derive(Debug, Default)]
-pub(super) enum OutageTracker {
+pub(crate) enum OutageTracker {
     /// Redis was not reached yet, nor found to be down.
     #[default]
     Unknown,
@@ -27,7 +27,7 @@ pub(super) enum OutageTracker {
 
 /// An outage that is not over.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct OpenOutage {
+pub(crate) struct OpenOutage {
     since_ns: u64,
     /// The kinds of errors that were reported.
     reported: u32,
@@ -40,7 +40,7 @@ pub(super) struct OpenOutage {
 
 impl OutageTracker {
     /// Notes that Redis works. Returns the outage that is over now, if that is to be reported.
-    pub(super) fn mark_up(&mut self, now_ns: u64) -> Option<Outage> {
+    pub(crate) fn mark_up(&mut self, now_ns: u64) -> Option<Outage> {
         let outage = match self {
             Self::Up => return None,
             Self::Unknown => Outage::default(),
@@ -57,7 +57,7 @@ impl OutageTracker {
     }
 
     /// Notes an error. Returns the outage so far, if that is to be reported.
-    pub(super) fn mark_down(&mut self, now_ns: u64, kind: ErrorKind) -> Option<Outage> {
+    pub(crate) fn mark_down(&mut self, now_ns: u64, kind: ErrorKind) -> Option<Outage> {
         if !matches!(self, Self::Down(_)) {
             let (reported, report_again_ns) = (0, now_ns);
             let down = OpenOutage {

@@ -1,0 +1,141 @@
+//! One device, wherever it is held: `GET /devices/{id}`, `/devices/{id}/latest`, and `/analyze` of
+//! a device.
+//!
+//! The member that heard it last answers. Its answer is passed on as it is.
+
+use std::sync::Arc;
+
+use super::asking::ask;
+use super::question::Question;
+use super::view::FleetView;
+use crate::api::device::{unknown_device, write};
+use crate::api::jobs::Lane;
+use crate::api::json::{append, live};
+use crate::api::lookup::look_up;
+use crate::api::path_segment::decode_device_id;
+use crate::api::state::State;
+use crate::fleet::answers::Answers;
+use percore::clock::Now;
+use percore::http::handler::{Context, Reply, retry_after};
+use percore::http::problem::problem;
+use percore::http::response::Response;
+use percore::http::status::Status;
+
+/// The answer of a member that does not hold the device.
+const NOT_HELD: &[u8] = b"-";
+
+/// Returns what this instance tells of a device: when it was seen, and the answer.
+pub(super) fn tell(id: &str, values: bool, state: &State, now: Now) -> Vec<u8> {
+    let Some(detail) = state.analytics.detail(id, now) else {
+        return NOT_HELD.to_vec();
+    };
+    let mut told = line(detail.seen_ns, now);
+    write(id, &detail, values, None, state, now, &mut told);
+    told
+}
+
+/// Returns what this instance tells of the newest metric of a device: when it was seen, and the
+/// timestamp in its key.
+pub(super) fn tell_latest(id: &str, state: &State, now: Now) -> Vec<u8> {
+    let seen_ns = state.analytics.detail(id, now).map(|detail| detail.seen_ns);
+    match (seen_ns, state.analytics.newest_timestamp(id, now)) {
+        (Some(seen_ns), Some(timestamp)) => {
+            let mut told = line(seen_ns, now);
+            told.extend_from_slice(timestamp.to_string().as_bytes());
+            told
+        }
+        _ => NOT_HELD.to_vec(),
+    }
+}
+
+/// Returns the time at which a device was seen, in fleet time, as a line.
+fn line(seen_ns: u64, now: Now) -> Vec<u8> {
+    let ago_us = i64::try_from(now.mono_ns.saturating_sub(seen_ns) / 1000).unwrap_or(i64::MAX);
+    format!("{}\n", now.wall_us.saturating_sub(ago_us)).into_bytes()
+}
+
+/// Returns what the member told that has seen the device last.
+fn newest<'a>(answers: &'a Answers) -> Option<&'a [u8]> {
+    let told = |answer: &'a [u8]| {
+        let (seen_us, told) = str::from_utf8(answer).ok()?.split_once('\n')?;
+        Some((seen_us.parse::<i64>().ok()?, told.as_bytes()))
+    };
+    let all = answers.members.iter().filter_map(|member| member.answer.as_deref());
+    let known = all.filter_map(told);
+    known.max_by_key(|(seen_us, _)| *seen_us).map(|(_, told)| told)
+}
+
+/// Answers for a device that no member holds: one that is missing may.
+fn absent(answers: &Answers, body: &mut Vec<u8>, route: usize) -> Response {
+    if answers.complete {
+        return unknown_device("device_id: no instance of the fleet holds it", body, route);
+    }
+    let missing: Vec<_> = answers.missing().collect();
+    let detail = if missing.is_empty() {
+        "device_id: this instance does not hold it, and the fleet cannot be asked now".to_owned()
+    } else {
+        format!("device_id: who has answered does not hold it; missing is {}", missing.join(", "))
+    };
+    problem(body, Status::ServiceUnavailable, detail, Some(retry_after()), route)
+}
+
+/// Answers with all that is known of the device whose id is this segment of the path.
+pub(super) fn answer(
+    segment: &str,
+    state: &Arc<State>,
+    context: &Context<'_>,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Reply {
+    match decode_device_id(segment) {
+        Some(id) => answer_id(id, true, state, context, body, route),
+        None => Reply::Now(unknown_device("device_id: no device has such an id", body, route)),
+    }
+}
+
+/// Answers with what is known of a device.
+pub(super) fn answer_id(
+    id: String,
+    values: bool,
+    state: &Arc<State>,
+    context: &Context<'_>,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Reply {
+    let question = Question::Device { id, values };
+    ask(state, (Lane::Analyze, route), context, body, &question, move |_, answers, _, body| {
+        let Some(told) = newest(answers) else {
+            return absent(answers, body, route);
+        };
+        append(body, &FleetView::new(answers));
+        // Two objects become one.
+        body.pop();
+        body.push(b',');
+        body.extend_from_slice(told.strip_prefix(b"{").unwrap_or(told));
+        live(route)
+    })
+}
+
+/// Answers with the stored metric that a device sent last.
+pub(super) fn latest(
+    segment: &str,
+    state: &Arc<State>,
+    context: &Context<'_>,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Reply {
+    let Some(id) = decode_device_id(segment) else {
+        return Reply::Now(unknown_device("device_id: no device has such an id", body, route));
+    };
+    let question = Question::Latest { id: id.clone() };
+    let lane = (Lane::Lookup, route);
+    ask(state, lane, context, body, &question, move |state, answers, execution, body| {
+        let Some(timestamp) = newest(answers) else {
+            return absent(answers, body, route);
+        };
+        let key = [id.as_bytes(), b":", timestamp].concat();
+        let found = look_up(&state.store.full_key(&key), state, execution.now, body, route);
+        // The next metric has another key, which the path does not tell.
+        Response { field: found.field.or(live(route).field), ..found }
+    })
+}

@@ -1,0 +1,64 @@
+//! The answers of this instance to the questions of the fleet.
+
+use std::sync::Arc;
+
+use super::question::Question;
+use super::{analyze, anomalies, device, devices, stats};
+use crate::api::state::State;
+use crate::fleet::answers::{Responder, Totals};
+use percore::clock::{Clock, Now};
+
+/// The instance behind a member.
+pub struct FleetResponder {
+    state: Arc<State>,
+    clock: Clock,
+}
+
+impl FleetResponder {
+    /// Returns the responder of an instance.
+    pub const fn new(state: Arc<State>, clock: Clock) -> Self {
+        Self { state, clock }
+    }
+}
+
+impl Responder for FleetResponder {
+    fn totals(&self) -> Totals {
+        let mut clock = self.clock;
+        let analytics = self.state.analytics.totals(clock.now());
+        let counters = self.state.counters.totals();
+        // The store is read last: the analytics have seen what it calls accepted.
+        let store = self.state.store.stats().totals;
+        let mut totals = Totals::default();
+        for (name, count) in [
+            ("accepted", store.accepted),
+            ("rejected", counters.rejected_all()),
+            ("points", analytics.points.iter().sum()),
+            ("episodes", analytics.episodes.iter().sum()),
+            ("pending", store.pending()),
+            ("stored", store.stored),
+            ("coalesced", store.coalesced),
+            ("dropped", store.dropped_all()),
+        ] {
+            totals.set(name, count);
+        }
+        totals
+    }
+
+    fn answer(&self, question: &[u8], member: u64, now: Now) -> Vec<u8> {
+        let state = &*self.state;
+        match Question::decode(question) {
+            Some(Question::Analyze) => analyze::tell(state, now),
+            Some(Question::Device { id, values }) => device::tell(&id, values, state, now),
+            Some(Question::Latest { id }) => device::tell_latest(&id, state, now),
+            Some(Question::Devices { query }) => devices::tell(&query, state, now),
+            Some(Question::Anomalies { limit, since }) => {
+                let own = |(seen_of, _): &&(u64, u64)| *seen_of == member;
+                let number = |seen: Vec<(u64, u64)>| seen.iter().find(own).map_or(0, |seen| seen.1);
+                let since = since.map(number);
+                anomalies::tell(limit, since, state, now)
+            }
+            Some(Question::Stats { history }) => stats::tell(history, state, now),
+            None => Vec::new(),
+        }
+    }
+}

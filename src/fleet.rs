@@ -1,0 +1,157 @@
+//! A fleet: replicas that answer for each other, through the Redis that they share.
+//!
+//! ```text
+//! core ─ question ─▶ fleet ─ batches ─▶ fleet-link ─▶ Redis: directory, mailboxes
+//!                      ▲ ─ answers ─▶ jobs               │
+//!                      └───────── fleet-mail ◀───────────┘
+//! ```
+//!
+//! There is no leader, no port and no address of a replica. Each writes an entry of its own into
+//! the [`directory`] once a second, which is its lease, and takes messages from a mailbox of its
+//! own. Who asks the fleet puts the question into the mailboxes of all who live, waits for their
+//! answers for a quarter of a second, and says who is missing.
+//!
+//! The fleet does not know what questions and answers mean: a [`Responder`] answers them. A
+//! [`member`] is pure; [`threads`] run it. [`fleet_clock`] orders what replicas did.
+
+pub mod answers;
+mod commands;
+pub mod directory;
+mod exchange;
+mod fleet_clock;
+mod identity;
+mod json;
+mod lease;
+mod mail;
+mod member;
+mod reporter;
+mod rounds;
+pub mod status;
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "starts threads")]
+mod threads;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{self, Receiver, Sender};
+
+use crate::config::redis_url::RedisUrl;
+use crate::limits::{FLEET_QUEUED_MAX, STORE_REPLY_MS_MAX};
+use crate::store::redis::discovery::Discovery;
+use crate::store::redis::key_link::KeyLink;
+use answers::{Asker, Responder};
+use identity::Profile;
+use member::Member;
+use percore::clock::{Clock, nanoseconds};
+use rounds::Question;
+use status::Status;
+use threads::Threads;
+
+/// Settings of a member.
+#[derive(Debug)]
+pub struct FleetSettings {
+    /// The name of the fleet.
+    pub name: String,
+    /// The name of this instance.
+    pub instance: String,
+    /// The servers.
+    pub url: RedisUrl,
+    /// The settings that all members should have in common, by their flags.
+    pub common: BTreeMap<String, String>,
+}
+
+/// The cores' end of a fleet.
+pub struct FleetQueue {
+    questions: Sender<Question>,
+    status: Arc<Status>,
+}
+
+impl fmt::Debug for FleetQueue {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("FleetQueue").finish_non_exhaustive()
+    }
+}
+
+impl FleetQueue {
+    /// Asks all members. `asker` gets their answers, on the fleet's thread. Returns false if too
+    /// many questions wait: then it gets none, at once.
+    pub fn ask(&self, text: Vec<u8>, asker: Asker) -> bool {
+        match self.questions.try_send(Question { text, asker }) {
+            Ok(()) => true,
+            Err(error) => {
+                (error.into_inner().asker)(None);
+                false
+            }
+        }
+    }
+
+    /// Returns the state of this member.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+}
+
+/// The fleet's end of the queue, until its threads are started.
+pub struct FleetReceiver {
+    questions: Receiver<Question>,
+    status: Arc<Status>,
+}
+
+/// Creates both ends of the queue of questions.
+pub fn fleet_queue() -> (FleetQueue, FleetReceiver) {
+    let (sender, questions) = channel::bounded(FLEET_QUEUED_MAX);
+    let status = Arc::<Status>::default();
+    let queue = FleetQueue { questions: sender, status: Arc::clone(&status) };
+    (queue, FleetReceiver { questions, status })
+}
+
+/// The running member.
+#[derive(Debug)]
+pub struct Fleet {
+    threads: Threads,
+    clock: Clock,
+}
+
+impl Fleet {
+    /// Starts the threads of this member, and waits until Redis was asked for the first time, at
+    /// most for a second: the others are to know of it before its first event.
+    ///
+    /// # Errors
+    ///
+    /// The system grants no thread.
+    pub fn start(
+        settings: FleetSettings,
+        receiver: FleetReceiver,
+        responder: Box<dyn Responder>,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let FleetSettings { name, instance, url, common } = settings;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let profile = Profile { instance, version, settings: common };
+        let discovery = Arc::<Discovery>::default();
+        let link = || KeyLink::new(url.clone(), Arc::clone(&discovery), &name, clock);
+        let links = [link(), link()];
+        let FleetReceiver { questions, status } = receiver;
+        let member = Member::new(&name, profile, responder, status, fastrand::u64(..));
+        let (first, looked) = channel::bounded(1);
+        let threads = Threads::start(member, links, questions, clock, first)?;
+        // Without Redis the server starts all the same.
+        let _ = looked.recv_timeout(Duration::from_millis(STORE_REPLY_MS_MAX));
+        Ok(Self { threads, clock })
+    }
+
+    /// Returns true if the member runs, as it does until it is stopped.
+    pub fn is_running(&self) -> bool {
+        self.threads.is_running()
+    }
+
+    /// Lets the member leave in order, for as long as `timeout`. Its counters must be final.
+    /// Returns true if its thread ended in time and without a panic.
+    pub fn stop(mut self, timeout: Duration) -> bool {
+        let deadline_ns = self.clock.now().mono_ns.saturating_add(nanoseconds(timeout));
+        self.threads.stop(timeout, deadline_ns)
+    }
+}

@@ -1,0 +1,399 @@
+//! A member of a fleet: when it writes its entry, reads those of others, asks and answers.
+//!
+//! It decides, and its threads wait: a [`Member`] is told what came, and [`Member::step`] says what
+//! is to be sent and when the next step is due. It knows no socket and no clock. One batch of
+//! commands is under way at a time; what comes meanwhile goes with the next one, so that a slow
+//! Redis gets fewer and larger batches.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::answers::{Answers, Responder, Said, peer_reports};
+use super::commands::{self, Keys};
+use super::directory::{Directory, Entry, Incarnation, MemberState, PROTOCOL};
+use super::exchange::{Batch, Exchange, Phase, Purpose, Step, error_of};
+use super::fleet_clock::FleetClock;
+use super::identity::{Identity, Profile};
+use super::lease::Lease;
+use super::mail::Message;
+use super::reporter::{self, Reporter};
+use super::rounds::{Question, Round, Rounds};
+use super::status::Status;
+use crate::limits::{FLEET_ANSWER_MS, FLEET_BEAT_MS, FLEET_FORGET_MS, FLEET_PAUSE_MS};
+use crate::store::redis::error::{ErrorKind, RedisError};
+use crate::store::redis::key_link::{Command, Reply};
+use percore::clock::Now;
+
+const BEAT_NS: u64 = FLEET_BEAT_MS * 1_000_000;
+const PAUSE_NS: u64 = FLEET_PAUSE_MS * 1_000_000;
+const ANSWER_US: i64 = FLEET_ANSWER_MS as i64 * 1000;
+const FORGET_US: i64 = FLEET_FORGET_MS as i64 * 1000;
+
+/// See the head of this file.
+pub(super) struct Member {
+    own: Identity,
+    keys: Keys,
+    status: Arc<Status>,
+    reporter: Reporter,
+    clock: FleetClock,
+    lease: Lease,
+    directory: Directory,
+    rounds: Rounds,
+    /// Commands that go with the next batch.
+    outbox: Vec<Command>,
+    under_way: Option<Purpose>,
+    /// The entries that are to be folded, and the connection that watches the directory for that.
+    fold: Option<(u64, Vec<Incarnation>)>,
+    next_time_ns: u64,
+    next_beat_ns: u64,
+    next_fold_ns: u64,
+    /// Nothing is sent before this time.
+    resume_ns: u64,
+    has_written: bool,
+    has_asked_policy: bool,
+    phase: Phase,
+}
+
+impl Member {
+    pub(super) fn new(
+        fleet: &str,
+        profile: Profile,
+        responder: Box<dyn Responder>,
+        status: Arc<Status>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            own: Identity::new(profile, responder, seed),
+            keys: Keys::new(fleet),
+            status,
+            reporter: Reporter::default(),
+            clock: FleetClock::default(),
+            lease: Lease::default(),
+            directory: Directory::default(),
+            rounds: Rounds::default(),
+            outbox: Vec::new(),
+            under_way: None,
+            fold: None,
+            next_time_ns: 0,
+            next_beat_ns: 0,
+            next_fold_ns: 0,
+            resume_ns: 0,
+            has_written: false,
+            has_asked_policy: false,
+            phase: Phase::Running,
+        }
+    }
+
+    /// Returns the command that waits for a message to this member.
+    pub(super) fn await_mail(&self) -> Command {
+        self.keys.await_mail(&self.own.mailbox)
+    }
+
+    /// Orders the member to write its last entry until `deadline_ns`, and to end.
+    pub(super) fn stop(&mut self, deadline_ns: u64) {
+        self.phase = Phase::Leaving(deadline_ns);
+        // A pause could outlast the time that is left.
+        self.resume_ns = 0;
+    }
+
+    /// Returns true if Redis has taken the entry of this member, or failed to.
+    pub(super) const fn has_looked(&self) -> bool {
+        self.has_written || self.resume_ns > 0
+    }
+
+    /// Takes a question of a client.
+    pub(super) fn ask(&mut self, question: Question, now: Now) {
+        self.rounds.add(question, now.mono_ns);
+    }
+
+    /// Takes a message from the mailbox.
+    pub(super) fn on_mail(&mut self, bytes: &[u8], now: Now) {
+        match Message::decode(bytes) {
+            Some(Message::Ask { mailbox, round, until_us, questions, .. }) => {
+                let at_us = self.now_us(now);
+                // Who asked while this process was frozen waits no more.
+                if at_us <= until_us {
+                    self.answer(&mailbox, round, Now { wall_us: at_us, ..now }, &questions);
+                }
+            }
+            Some(Message::Answer { from, round, at_us, totals, answers }) => {
+                self.rounds.add_said(round, from, Said { at_us, totals, answers });
+            }
+            None => self.status.unreadable.add(1),
+        }
+    }
+
+    /// Answers questions. The counters are in the directory before the answer is in the mailbox: so
+    /// no later answer of the fleet has less, even if this process dies in between.
+    fn answer(&mut self, mailbox: &str, round: u64, now: Now, questions: &[Vec<u8>]) {
+        self.status.asked.add(questions.len() as u64);
+        let (entry, message) = self.own.answer(round, questions, now);
+        self.outbox.push(self.keys.write(self.own.me, &entry));
+        self.outbox.extend(self.keys.post(mailbox, &message));
+    }
+
+    /// Does what is due.
+    pub(super) fn step(&mut self, now: Now) -> Step {
+        if self.lease.has_lapsed(now.mono_ns) {
+            self.status.lapses.add(1);
+        }
+        let is_up = self.lease.is_sure(now.mono_ns);
+        self.status.up.store(is_up, Ordering::Relaxed);
+        if self.rounds.begins_ns().is_some_and(|begins_ns| now.mono_ns >= begins_ns) {
+            self.rounds.begin(now.mono_ns);
+        }
+        let over = if is_up && self.phase == Phase::Running {
+            std::iter::from_fn(|| self.rounds.take_over(now.mono_ns)).collect()
+        } else {
+            self.rounds.take_all(now.mono_ns)
+        };
+        over.into_iter().for_each(|round| self.finish(round, now));
+        match self.phase {
+            Phase::Gone => return Step::End,
+            Phase::Leaving(deadline_ns) if now.mono_ns >= deadline_ns => return Step::End,
+            // Nobody knows of it.
+            Phase::Leaving(_) if !self.has_written && self.under_way.is_none() => return Step::End,
+            _ => {}
+        }
+        match self.next_batch(now) {
+            Some(batch) => Step::Send { batch, wake_ns: self.wake_ns(now) },
+            None => Step::Wait { wake_ns: self.wake_ns(now) },
+        }
+    }
+
+    /// Returns the commands that are to be sent now, if any are.
+    fn next_batch(&mut self, now: Now) -> Option<Batch> {
+        if self.under_way.is_some() || now.mono_ns < self.resume_ns {
+            return None;
+        }
+        let mut batch = Batch::default();
+        let purpose = if now.mono_ns >= self.next_time_ns {
+            // Alone, as it is the more exact the quicker it is.
+            batch.commands.push(commands::time());
+            Purpose::Time
+        } else if let Some((connection, which)) = self.fold.take() {
+            batch.commands = self.keys.fold(&which, &self.directory.fold(&which));
+            batch.only_over = Some(connection);
+            Purpose::Fold(which)
+        } else {
+            batch.commands = mem::take(&mut self.outbox);
+            let (purpose, own) = self.next_purpose(now, !batch.commands.is_empty())?;
+            batch.commands.extend(own);
+            purpose
+        };
+        self.under_way = Some(purpose);
+        Some(batch)
+    }
+
+    /// Returns what is to be done beside the bringing of messages, with its commands.
+    fn next_purpose(&self, now: Now, has_mail: bool) -> Option<(Purpose, Vec<Command>)> {
+        let is_asked = self.rounds.has_unasked();
+        if self.phase != Phase::Running {
+            let entry = self.own.entry(self.now_us(now), true);
+            Some((Purpose::Leave, vec![self.keys.write(self.own.me, &entry)]))
+        } else if now.mono_ns >= self.next_beat_ns || is_asked {
+            Some(self.census(now))
+        } else if has_mail {
+            Some((Purpose::Post, Vec::new()))
+        } else if !self.has_asked_policy {
+            Some((Purpose::Policy, vec![commands::memory_settings()]))
+        } else if now.mono_ns >= self.next_fold_ns
+            && self.directory.folds(self.own.me, self.now_us(now), FORGET_US)
+        {
+            Some((Purpose::Watch, self.keys.watch()))
+        } else {
+            None
+        }
+    }
+
+    /// Returns the commands of a census. After a while without one this process may have been
+    /// frozen, and its entry folded: then it looks before it writes.
+    fn census(&self, now: Now) -> (Purpose, Vec<Command>) {
+        let writes = self.lease.is_sure(now.mono_ns);
+        let write = || self.keys.write(self.own.me, &self.own.entry(self.now_us(now), false));
+        let commands = writes.then(write).into_iter().chain([self.keys.read()]).collect();
+        (Purpose::Census { writes }, commands)
+    }
+
+    /// Returns the time of the next step.
+    fn wake_ns(&self, now: Now) -> u64 {
+        let deadline_ns = match self.phase {
+            Phase::Leaving(deadline_ns) => Some(deadline_ns),
+            Phase::Running | Phase::Gone => None,
+        };
+        let sends_ns = match self.under_way {
+            Some(_) => None,
+            None if self.outbox.is_empty() && self.fold.is_none() && !self.rounds.has_unasked() => {
+                Some(self.next_time_ns.min(self.next_beat_ns).max(self.resume_ns))
+            }
+            None => Some(self.resume_ns),
+        };
+        let rounds = [self.rounds.begins_ns(), self.rounds.ends_ns()];
+        let due = rounds.into_iter().chain([self.lease.ends_ns(), deadline_ns, sends_ns]);
+        due.flatten().min().unwrap_or(u64::MAX).max(now.mono_ns)
+    }
+
+    /// Takes the end of the batch under way.
+    pub(super) fn on_exchange(&mut self, exchange: Exchange, now: Now) {
+        let Some(purpose) = self.under_way.take() else {
+            return;
+        };
+        let Exchange { sent_ns, received_ns, connection, result } = exchange;
+        let mut replies = match result {
+            Ok(replies) => replies,
+            Err(error) => return self.fail(error, now),
+        };
+        let own = replies.split_off(replies.len().saturating_sub(purpose.replies()));
+        if let Some(error) = replies.iter().find_map(error_of) {
+            // A message that did not arrive is missing in an answer, no more.
+            self.tell(error, now);
+        }
+        if let Some(error) = own.iter().find_map(error_of).filter(|_| purpose != Purpose::Policy) {
+            return self.fail(error.clone(), now);
+        }
+        let is_known = self.on_own_replies(purpose, &own, (sent_ns, received_ns), connection, now);
+        if !is_known {
+            let message = "an unexpected reply to a command of the fleet";
+            self.fail(RedisError::new(ErrorKind::Protocol, message), now);
+        }
+    }
+
+    /// Takes the replies to the purpose of a batch. Returns false if they are no such replies.
+    fn on_own_replies(
+        &mut self,
+        purpose: Purpose,
+        own: &[Reply],
+        (sent_ns, received_ns): (u64, u64),
+        connection: Option<u64>,
+        now: Now,
+    ) -> bool {
+        let last = own.last().unwrap_or(&Reply::Nil);
+        match purpose {
+            Purpose::Time => {
+                let Some(told_us) = commands::read_time(last) else {
+                    return false;
+                };
+                self.clock.add(sent_ns, received_ns, told_us);
+                self.next_time_ns = sent_ns + BEAT_NS;
+                self.own.started_us = self.own.started_us.or_else(|| self.clock.at(sent_ns));
+            }
+            Purpose::Policy => {
+                self.has_asked_policy = true;
+                commands::read_eviction_policy(last).into_iter().for_each(reporter::evicts);
+            }
+            Purpose::Census { writes } => {
+                let Some(directory) = Directory::read(last) else {
+                    return false;
+                };
+                let was_absent = writes && own.first() == Some(&Reply::Integer(1));
+                self.on_directory(directory, was_absent, sent_ns, now);
+                self.has_written |= writes;
+                // The first look is followed by the first entry.
+                self.next_beat_ns = if writes { sent_ns + BEAT_NS } else { now.mono_ns };
+            }
+            Purpose::Watch => {
+                let Some(directory) = Directory::read(last) else {
+                    return false;
+                };
+                self.directory = directory;
+                let which = self.directory.to_fold(self.now_us(now), FORGET_US);
+                self.fold = connection.map(|connection| (connection, which));
+            }
+            Purpose::Fold(which) => {
+                // Nothing was done if another one has written meanwhile.
+                if *last != Reply::Nil {
+                    self.directory.folded = self.directory.fold(&which);
+                    which.iter().for_each(|gone| drop(self.directory.entries.remove(gone)));
+                }
+                self.next_fold_ns = now.mono_ns + BEAT_NS;
+            }
+            Purpose::Leave => self.phase = Phase::Gone,
+            Purpose::Post => {}
+        }
+        true
+    }
+
+    /// Takes the directory as it is now.
+    fn on_directory(&mut self, read: Directory, was_absent: bool, sent_ns: u64, now: Now) {
+        let now_us = self.now_us(now);
+        self.status.unreadable.add(read.unreadable as u64);
+        if let Some(totals) = read.was_folded(self.own.me).filter(|_| self.has_written) {
+            // What was counted under this name is in the sums of the fleet for good.
+            self.outbox.push(self.keys.remove(&[self.own.me]));
+            self.own.begin_anew(totals);
+            self.has_written = false;
+        }
+        let is_absent = was_absent || !read.entries.contains_key(&self.own.me);
+        let lost_memory = self.has_written && is_absent;
+        let known = mem::replace(&mut self.directory, read);
+        if lost_memory {
+            reporter::memory_lost();
+        }
+        let lost = self.directory.recover(known, lost_memory, now_us);
+        let Self { keys, outbox, .. } = self;
+        outbox.extend(lost.absent.iter().map(|(who, entry)| keys.write_absent(*who, entry)));
+        outbox.extend(lost.older.iter().map(|(who, entry)| keys.write(*who, entry)));
+        outbox.extend(lost.folded.iter().map(|folded| keys.write_absent_folded(folded)));
+        self.lease.confirm(sent_ns, now.mono_ns, lost_memory);
+        self.reporter.compare(&self.directory, self.own.me, now_us);
+        let live = self.directory.peers(self.own.me, MemberState::Live, now_us);
+        let lapsed = self.directory.peers(self.own.me, MemberState::Lapsed, now_us).len();
+        self.status.live.store(live.len() as u64 + 1, Ordering::Relaxed);
+        self.status.lapsed.store(lapsed as u64, Ordering::Relaxed);
+        self.reporter.up(now.mono_ns, live.len() + 1);
+        self.ask_members(&live, now_us);
+    }
+
+    /// Asks the members that are there now what the rounds are about.
+    fn ask_members(&mut self, live: &[Incarnation], now_us: i64) {
+        let entries =
+            live.iter().filter_map(|peer| Some((*peer, self.directory.entries.get(peer)?)));
+        let can_answer = |(_, entry): &(Incarnation, &Entry)| entry.protocol == PROTOCOL;
+        let peers: Vec<_> = entries.filter(can_answer).collect();
+        let awaited = peers.iter().map(|(peer, _)| *peer).collect();
+        for (round, questions) in self.rounds.ask(&awaited) {
+            let (from, mailbox) = (self.own.me, self.own.mailbox.clone());
+            let until_us = now_us + ANSWER_US;
+            let message = Message::Ask { from, mailbox, round, until_us, questions };
+            for (_, entry) in &peers {
+                self.outbox.extend(self.keys.post(&entry.mailbox, &message));
+            }
+        }
+    }
+
+    /// Gives the answers of a round to those who asked.
+    fn finish(&mut self, round: Round, now: Now) {
+        let now_us = self.now_us(now);
+        let is_settled = self.lease.is_settled(now.mono_ns);
+        for (at, (question, askers)) in round.questions.into_iter().enumerate() {
+            let mut members = vec![self.own.report(&question, Now { wall_us: now_us, ..now })];
+            members.extend(peer_reports(&self.directory, self.own.me, &round.said, at, now_us));
+            let complete = is_settled && members.iter().all(|member| member.answer.is_some());
+            let gone = self.directory.totals_of_gone(self.own.me, now_us);
+            let answers = Answers { members, complete, gone, now_us };
+            let count = if complete { &self.status.complete } else { &self.status.incomplete };
+            count.add(askers.len() as u64);
+            askers.into_iter().for_each(|asker| asker(Some(answers.clone())));
+        }
+    }
+
+    /// Returns fleet time or, before it is known, the time of this machine.
+    fn now_us(&self, now: Now) -> i64 {
+        self.clock.at(now.mono_ns).unwrap_or(now.wall_us)
+    }
+
+    /// Notes that a batch failed. Entries are written anew by the next census, and those who were
+    /// not asked are missing in the answer.
+    fn fail(&mut self, error: RedisError, now: Now) {
+        self.resume_ns = now.mono_ns + PAUSE_NS;
+        self.fold = None;
+        self.next_fold_ns = now.mono_ns + BEAT_NS;
+        self.tell(&error, now);
+    }
+
+    fn tell(&mut self, error: &RedisError, now: Now) {
+        self.status.errors.add(error.kind);
+        self.reporter.down(now.mono_ns, error);
+    }
+}

@@ -1,0 +1,201 @@
+//! A link to the server that has certain keys, for commands of any kind.
+//!
+//! The writer's links take `SET` alone, in blocks. Here every reply matters, and nothing is sent
+//! again: who asks decides that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, ConnectionInfo, Value};
+
+use super::connection::Connection;
+use super::deadline::Deadline;
+use super::discovery::Discovery;
+use super::error::{ErrorKind, RedisError, RedisResult, RetryPolicy};
+use crate::config::redis_url::{RedisMode, RedisUrl};
+use crate::limits::STORE_CONNECT_MS_MAX;
+use percore::clock::{Clock, nanoseconds};
+
+/// The least time-out of a wait. Replies that are there already take no time.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+
+/// A command, as its words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Command(Vec<Vec<u8>>);
+
+impl Command {
+    /// Returns a command without arguments.
+    pub(crate) fn new(name: &str) -> Self {
+        Self(vec![name.as_bytes().to_vec()])
+    }
+
+    /// Returns the command with one more argument.
+    #[must_use]
+    pub(crate) fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
+        self.0.push(argument.as_ref().to_vec());
+        self
+    }
+
+    /// Returns the words, the name first.
+    pub(crate) fn words(&self) -> &[Vec<u8>] {
+        &self.0
+    }
+
+    fn packed(&self) -> Vec<u8> {
+        let mut packed = Cmd::new();
+        self.words().iter().for_each(|word| {
+            packed.arg(word);
+        });
+        packed.get_packed_command()
+    }
+}
+
+/// A reply, without the differences between the versions of the protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// Nothing: an absent key, a wait that timed out, a transaction that was not run.
+    Nil,
+    /// A number.
+    Integer(i64),
+    /// A string, or a word such as `OK`.
+    Bytes(Vec<u8>),
+    /// Several; of a map, each key is followed by its value.
+    List(Vec<Reply>),
+    /// An error, of this command alone.
+    Error(RedisError),
+}
+
+impl Reply {
+    fn of(value: Value, server: &str) -> Self {
+        let all = |values: Vec<Value>| values.into_iter().map(|value| Self::of(value, server));
+        match value {
+            Value::Nil => Self::Nil,
+            Value::Int(number) => Self::Integer(number),
+            Value::BulkString(bytes) => Self::Bytes(bytes),
+            Value::SimpleString(text) => Self::Bytes(text.into_bytes()),
+            Value::Okay => Self::Bytes(b"OK".to_vec()),
+            Value::Array(values) | Value::Set(values) => Self::List(all(values).collect()),
+            Value::Map(pairs) => {
+                Self::List(all(pairs.into_iter().flat_map(<[Value; 2]>::from).collect()).collect())
+            }
+            Value::ServerError(error) => Self::Error(RedisError::from_reply(&error).at(server)),
+            other => {
+                let message = format!("an unexpected reply: {other:?}");
+                Self::Error(RedisError::new(ErrorKind::Protocol, message).at(server))
+            }
+        }
+    }
+}
+
+/// See the head of this file.
+pub(crate) struct KeyLink {
+    url: RedisUrl,
+    discovery: Arc<Discovery>,
+    /// The part of the keys that a cluster hashes.
+    hash_tag: String,
+    clock: Clock,
+    connection: Option<Connection>,
+    /// The connections that were opened so far.
+    opened: u64,
+}
+
+impl KeyLink {
+    /// Returns a link that connects when it is used. All keys have the hash tag `{hash_tag}`, so
+    /// that one node of a cluster has them.
+    pub(crate) fn new(
+        url: RedisUrl,
+        discovery: Arc<Discovery>,
+        hash_tag: &str,
+        clock: Clock,
+    ) -> Self {
+        let hash_tag = hash_tag.to_owned();
+        Self { url, discovery, hash_tag, clock, connection: None, opened: 0 }
+    }
+
+    /// Returns the number of the open connection: what it remembers, as `WATCH`, is gone with the
+    /// next one.
+    pub(crate) fn connection(&self) -> Option<u64> {
+        self.connection.as_ref().map(|_| self.opened)
+    }
+
+    /// Sends commands, and returns their replies, of at most `reply_bytes_max` each. They are
+    /// awaited for as long as `wait` in all.
+    ///
+    /// # Errors
+    ///
+    /// The connection failed, or another server has the keys by now. The commands were run, or
+    /// some of them, or none; the next exchange begins with a new connection.
+    pub(crate) fn exchange(
+        &mut self,
+        commands: &[Command],
+        wait: Duration,
+        reply_bytes_max: usize,
+    ) -> RedisResult<Vec<Reply>> {
+        let exchanged = self.try_exchange(commands, wait, reply_bytes_max);
+        if let Err(error) = &exchanged {
+            self.connection = None;
+            self.discovery.forget_primary();
+            if matches!(error.kind, ErrorKind::Moved | ErrorKind::ClusterDown) {
+                self.discovery.ask_another_first();
+            }
+        }
+        exchanged
+    }
+
+    fn try_exchange(
+        &mut self,
+        commands: &[Command],
+        wait: Duration,
+        reply_bytes_max: usize,
+    ) -> RedisResult<Vec<Reply>> {
+        // Taken out, so that after a panic no connection with half a reply is kept.
+        let mut connection = match self.connection.take() {
+            Some(open) => open,
+            None => self.open()?,
+        };
+        let until_ns = self.clock.now().mono_ns.saturating_add(nanoseconds(wait));
+        connection.set_timeout(wait);
+        connection.send(&commands.iter().flat_map(Command::packed).collect::<Vec<_>>())?;
+        let mut replies = Vec::with_capacity(commands.len());
+        for _ in commands {
+            let left_ns = until_ns.saturating_sub(self.clock.now().mono_ns);
+            connection.set_timeout(Duration::from_nanos(left_ns).max(WAIT_MIN));
+            let reply = Reply::of(connection.receive(reply_bytes_max)?, connection.server());
+            match reply {
+                Reply::Error(error) if leads_elsewhere(&error) => return Err(error),
+                reply => replies.push(reply),
+            }
+        }
+        self.connection = Some(connection);
+        Ok(replies)
+    }
+
+    fn open(&mut self) -> RedisResult<Connection> {
+        let timeout = Duration::from_millis(STORE_CONNECT_MS_MAX);
+        let mut deadline = Deadline::new(self.clock, timeout);
+        let server = self.server(&mut deadline)?;
+        self.opened += 1;
+        Connection::open(&server, &self.discovery.resolver, &mut deadline)
+    }
+
+    /// Returns the server that has the keys.
+    fn server(&self, deadline: &mut Deadline) -> RedisResult<ConnectionInfo> {
+        match self.url.mode() {
+            RedisMode::Standalone(info) => Ok(info.clone()),
+            RedisMode::Sentinel { sentinels, primary, info } => {
+                self.discovery.primary_by_name(sentinels, primary, info, deadline)
+            }
+            RedisMode::Cluster(seeds) => {
+                let topology = self.discovery.topology(seeds, deadline)?;
+                let node = topology.node_of(self.hash_tag.as_bytes());
+                let nobody = || RedisError::new(ErrorKind::ClusterDown, "nobody has this slot");
+                node.cloned().ok_or_else(nobody)
+            }
+        }
+    }
+}
+
+/// Returns true if an error reply means that another connection is to be tried.
+fn leads_elsewhere(error: &RedisError) -> bool {
+    error.kind.retry_policy() == RetryPolicy::Reconnect || error.kind == ErrorKind::Ask
+}
