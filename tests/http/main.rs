@@ -27,4 +27,5 @@ mod openapi;
 mod page;
 mod scraping;
 mod stats;
+mod statuses;
 mod turns;

@@ -10,16 +10,16 @@ use corepulse::limits::{
 };
 use serde_json::{Value, json};
 use testkit::http_client::post_with;
-use testkit::{assert_problem, get, post};
+use testkit::{get, post};
 
 const METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-fn document() -> Value {
+pub fn document() -> Value {
     serde_json::from_str(include_str!("../../openapi.json")).expect("it is JSON")
 }
 
-fn keys(object: &Value) -> BTreeSet<&str> {
+pub fn keys(object: &Value) -> BTreeSet<&str> {
     object.as_object().expect("an object").keys().map(String::as_str).collect()
 }
 
@@ -362,47 +362,4 @@ fn limits_are_those_of_the_server() {
     assert_eq!(count(&taken["anomalous"]["maxItems"]), ANSWER_ITEMS_MAX);
     let recent = &schemas["Anomalies"]["properties"]["recent"];
     assert_eq!(count(&recent["maxItems"]), RECENT_ANOMALIES_MAX);
-}
-
-/// Requests that each get another status, beside those that take their time: 408 and 503.
-fn provocations() -> Vec<(u16, Vec<u8>)> {
-    let token = "Authorization: Bearer t\r\n";
-    let posting = |fields: &str, body: &[u8]| post_with(&format!("{token}{fields}"), body);
-    let metric = br#"{"cpu":1,"rps":1}"#;
-    let raw = |line: &str, fields: &str| {
-        format!("{line}\r\nHost: test\r\n{token}{fields}\r\n").into_bytes()
-    };
-    let line = "POST /metrics HTTP/1.1";
-    let long = format!("POST /metrics?{} HTTP/1.1", "a".repeat(9000));
-    vec![
-        (202, posting("", metric)),
-        (400, posting("", b"[]")),
-        (401, post(metric)),
-        (413, raw(line, "Content-Length: 2000000\r\n")),
-        (414, raw(&long, "Content-Length: 0\r\n")),
-        (415, posting("Content-Type: text/html\r\n", metric)),
-        (415, posting("Content-Encoding: br\r\n", metric)),
-        (417, posting("Expect: more\r\n", metric)),
-        (431, raw(line, &"A: b\r\n".repeat(101))),
-        (421, raw("POST https://test/metrics HTTP/1.1", "Content-Length: 0\r\n")),
-        (501, raw(line, "Transfer-Encoding: br, chunked\r\n")),
-        (505, raw("POST /metrics HTTP/2.0", "Content-Length: 0\r\n")),
-    ]
-}
-
-#[test]
-fn every_status_of_ingestion_is_described_and_can_be_had() {
-    let running = InProcessServer::start(&["--ingest-token", "t"]);
-    let document = document();
-    let mut had = BTreeSet::from(["408".to_owned(), "503".to_owned()]);
-    for (status, request) in provocations() {
-        let answer = running.client().request(&request);
-        assert_eq!(answer.status, status, "{answer:?}");
-        if status >= 400 {
-            assert_problem(&answer, status, b"");
-        }
-        had.insert(status.to_string());
-    }
-    let described = keys(&document["paths"]["/metrics"]["post"]["responses"]);
-    assert_eq!(described, had.iter().map(String::as_str).collect());
 }
