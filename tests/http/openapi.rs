@@ -15,11 +15,11 @@ use testkit::{get, post};
 const METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-pub fn document() -> Value {
+pub(crate) fn document() -> Value {
     serde_json::from_str(include_str!("../../openapi.json")).expect("it is JSON")
 }
 
-pub fn keys(object: &Value) -> BTreeSet<&str> {
+pub(crate) fn keys(object: &Value) -> BTreeSet<&str> {
     object.as_object().expect("an object").keys().map(String::as_str).collect()
 }
 
