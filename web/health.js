@@ -5,8 +5,8 @@ import { age, count, measure, span } from './format.js';
 import { exactTime, moment, now, stamp } from './zone.js';
 
 /** Kinds of problems of which the worst is still to come, or somebody else's. */
-const MILD = new Set(['store_queue', 'devices_refused', 'connections', 'memory',
-  'events_rejected']);
+const MILD = new Set(['store_queue', 'fleet_away', 'members_missing', 'devices_refused', 'connections',
+  'memory', 'events_rejected']);
 
 /** The line, and the announcements of it for screen readers. */
 export class Health {

@@ -16,6 +16,10 @@ percore::named_enum! {
         EventsLost = "events_lost",
         /// The queue to Redis is nearly full.
         StoreQueue = "store_queue",
+        /// The other replicas of the fleet cannot be asked.
+        FleetAway = "fleet_away",
+        /// Replicas of the fleet are missing.
+        MembersMissing = "members_missing",
         /// Events were not judged, because too many devices have a window.
         DevicesRefused = "devices_refused",
         /// Nearly as many connections are open as may be.
@@ -66,6 +70,9 @@ pub struct Situation<'a> {
     pub connections: u64,
     /// Connections that may be open.
     pub connections_max: usize,
+    /// The fleet, if this instance is in one: whether it can be asked, and the members that are
+    /// missed.
+    pub fleet: Option<(bool, u64)>,
     /// The memory of the process, if it is known.
     pub resident_bytes: Option<u64>,
     /// The memory that it may have, if that is known.
@@ -95,6 +102,8 @@ impl Situation<'_> {
             ProblemKind::StoreAway => self.store_away(),
             ProblemKind::EventsLost => self.events_lost(),
             ProblemKind::StoreQueue => self.store_queue(),
+            ProblemKind::FleetAway => self.fleet_away(),
+            ProblemKind::MembersMissing => self.members_missing(),
             ProblemKind::DevicesRefused => self.devices_refused(),
             ProblemKind::Connections => self.connections(),
             ProblemKind::Memory => self.memory(),
@@ -123,6 +132,26 @@ impl Situation<'_> {
                           length --store-queue has to be larger.";
             (text, advice)
         })
+    }
+
+    fn fleet_away(&self) -> Option<(String, &'static str)> {
+        self.fleet.filter(|(is_up, _)| !is_up).map(|_| {
+            let text = "The other replicas of the fleet cannot be asked.".to_owned();
+            let advice = "They meet in Redis; the log says what it answers. This replica goes on \
+                          alone, and answers for itself.";
+            (text, advice)
+        })
+    }
+
+    fn members_missing(&self) -> Option<(String, &'static str)> {
+        let (_, missed) = self.fleet.filter(|(is_up, missed)| *is_up && *missed > 0)?;
+        let text = match missed {
+            1 => "A replica of the fleet is missing.".to_owned(),
+            many => format!("{} replicas of the fleet are missing.", Grouped(many)),
+        };
+        let advice = "It was killed, hangs, or cannot reach Redis; /analyze?scope=fleet names it. \
+                      Its devices begin anew elsewhere.";
+        Some((text, advice))
     }
 
     fn store_queue(&self) -> Option<(String, &'static str)> {
@@ -286,6 +315,7 @@ mod tests {
             devices_max: 100_000,
             connections: 0,
             connections_max: 10_000,
+            fleet: Some((true, 0)),
             resident_bytes: Some(100 << 20),
             memory_limit_bytes: Some(1000 << 20),
         }
@@ -338,6 +368,17 @@ mod tests {
             ..calm(&store)
         };
         assert_eq!(texts(&good), [""; 0]);
+    }
+
+    #[test]
+    fn a_fleet_is_away_or_lacks_members() {
+        let store = stats();
+        let of = |fleet| texts(&Situation { fleet, ..calm(&store) });
+        assert_eq!(of(None), [""; 0]);
+        let away = ["The other replicas of the fleet cannot be asked."];
+        assert_eq!(of(Some((false, 2))), away);
+        assert_eq!(of(Some((true, 1))), ["A replica of the fleet is missing."]);
+        assert_eq!(of(Some((true, 2))), ["2 replicas of the fleet are missing."]);
     }
 
     #[test]

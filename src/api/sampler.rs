@@ -87,6 +87,7 @@ impl Moment {
             devices_max: settings.devices_max,
             connections: counters.open_connections.iter().sum(),
             connections_max: settings.connections_max,
+            fleet: state.fleet.as_ref().map(|fleet| fleet.status().members()),
             resident_bytes: self.resident_bytes,
             memory_limit_bytes: settings.memory_limit_bytes,
         }

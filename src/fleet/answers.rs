@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 pub use super::directory::Totals;
 use super::directory::{Directory, Incarnation, MemberState};
-use crate::limits::FLEET_LAPSED_MS;
 use percore::clock::Now;
-
-const LAPSED_US: i64 = FLEET_LAPSED_MS as i64 * 1000;
 
 /// The answers to one question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,14 +57,8 @@ pub(super) fn peer_reports(
     question: usize,
     now_us: i64,
 ) -> impl Iterator<Item = MemberReport> {
-    let listed = directory.entries.iter().filter(move |(peer, entry)| {
-        let is_listed = match entry.state(now_us) {
-            MemberState::Live => true,
-            MemberState::Lapsed => now_us.saturating_sub(entry.seen_us) < LAPSED_US,
-            MemberState::Left => false,
-        };
-        is_listed && **peer != me
-    });
+    let listed = directory.entries.iter();
+    let listed = listed.filter(move |(peer, entry)| **peer != me && entry.is_expected(now_us));
     listed.map(move |(peer, entry)| {
         let said = said.get(peer);
         let answer = said.and_then(|said| said.answers.get(question));

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::json;
-use crate::limits::{FLEET_FOLDED_KEPT, FLEET_FORMER_MAX, FLEET_LEASE_MS};
+use crate::limits::{FLEET_FOLDED_KEPT, FLEET_FORMER_MAX, FLEET_LAPSED_MS, FLEET_LEASE_MS};
 use crate::store::redis::key_link::Reply;
 
 /// The form of entries and messages. Replicas of other forms are listed, and not asked.
@@ -22,6 +22,7 @@ pub(super) const PROTOCOL: u32 = 1;
 pub(super) const FOLDED_FIELD: &str = "0";
 
 const LEASE_US: i64 = FLEET_LEASE_MS as i64 * 1000;
+const LAPSED_US: i64 = FLEET_LAPSED_MS as i64 * 1000;
 
 /// The name of one life of a replica: a random number, as a counter would begin anew with a Redis
 /// that has lost its memory.
@@ -128,6 +129,12 @@ pub enum MemberState {
 }
 
 impl Entry {
+    /// Returns true if it is there, or missed: it has not left, and was heard of a minute ago at
+    /// most.
+    pub(super) const fn is_expected(&self, now_us: i64) -> bool {
+        !self.left && now_us.saturating_sub(self.seen_us) < LAPSED_US
+    }
+
     /// Returns the state at this time.
     pub(super) const fn state(&self, now_us: i64) -> MemberState {
         if self.left {
@@ -205,6 +212,13 @@ impl Directory {
         let gone = self.entries.iter().filter(is_gone);
         gone.for_each(|(_, entry)| totals.add(&entry.totals.of_gone()));
         totals
+    }
+
+    /// Returns the number of members that are missed.
+    pub(super) fn missed(&self, me: Incarnation, now_us: i64) -> usize {
+        let lapsed = self.peers(me, MemberState::Lapsed, now_us).into_iter();
+        let entries = lapsed.filter_map(|peer| self.entries.get(&peer));
+        entries.filter(|entry| entry.is_expected(now_us)).count()
     }
 
     /// Returns the members in this state but for `me`.

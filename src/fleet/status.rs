@@ -27,7 +27,7 @@ pub struct StatusReading {
     pub up: bool,
     /// The live members, this one included.
     pub live: u64,
-    /// The members whose lease has run out.
+    /// The members that are missed: their lease has run out, a minute ago at most.
     pub lapsed: u64,
     /// The times that this member's own lease may have run out.
     pub lapses: u64,
@@ -44,6 +44,11 @@ pub struct StatusReading {
 }
 
 impl Status {
+    /// Returns whether the fleet can be asked, and how many members are missed.
+    pub fn members(&self) -> (bool, u64) {
+        (self.up.load(Ordering::Relaxed), self.lapsed.load(Ordering::Relaxed))
+    }
+
     /// Reads it.
     pub fn read(&self) -> StatusReading {
         StatusReading {
