@@ -74,7 +74,7 @@ fn unknown_parameters_are_named_with_the_known_ones() {
     for (target, detail) in [
         (
             "/analyze?deviceId=d1",
-            "query: the only parameter of this path is device_id, found \"deviceId\"",
+            "query: the parameters of this path are device_id and scope, found \"deviceId\"",
         ),
         (
             "/analyze?device_id=",
