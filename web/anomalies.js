@@ -97,7 +97,8 @@ export class Anomalies {
     const more = missed > 0 ? `; ${count(missed)} came too fast to be listed` : '';
     const fresh = this.#held === null ? 0 : items.findIndex((one) => one === this.#held[0]);
     const waiting = fresh > 0 ? `; ${count(fresh)} newer` : '';
-    text(this.#said, `the last ${count(found.length)} of ${KEPT} at most${more}${waiting}`);
+    const many = `the last ${count(found.length)} of ${KEPT} at most${more}${waiting}`;
+    text(this.#said, items.length === 0 ? '' : many);
   }
 
   #fillFields(fields) {

@@ -14,6 +14,7 @@ const GROUNDS = { light: "rgb(244, 246, 248)", dark: "rgb(13, 17, 23)" };
 
 /** Takes a picture of every view, and has axe-core look at it. */
 export async function looks({ path, browser }) {
+  await empty(path, browser);
   const server = await Server.start(path);
   const fleet = await new Fleet(server, 40).start();
   try {
@@ -40,6 +41,34 @@ export async function looks({ path, browser }) {
     return `${count} views, light and dark, 360 and 1920 px: axe-core has nothing to say`;
   } finally {
     await fleet.stop();
+    await server.stop();
+  }
+}
+
+/** A server that nobody has posted to, and one that is away. */
+async function empty(path, browser) {
+  const server = await Server.start(path, "--drain-timeout", "1s");
+  try {
+    for (const [theme, size] of [["light", "large"], ["dark", "small"]]) {
+      const options = { colorScheme: theme, viewport: SIZES[size], bypassCSP: true };
+      const tab = await browser.open(options, [/net::ERR_/]);
+      for (const view of ["#/", "#/devices", "#/devices/nobody", "#/anomalies"]) {
+        // A device that there is not is answered with 404, which the browser complains about.
+        tab.expected.push(/status of 404/);
+        await tab.show(server, view);
+        await tab.fits(`${view}, empty, ${size}`);
+        await tab.picture(`empty-${view.replace(/\W+/g, "-")}${size}-${theme}`);
+        await tab.checkAccess(`${view}, empty, ${theme}`);
+      }
+      await server.stop();
+      await tab.waitFor('#pulse[data-state="away"]');
+      await tab.fits(`away, ${size}`);
+      await tab.picture(`away-${size}-${theme}`);
+      await tab.checkAccess(`away, ${theme}`);
+      await tab.close();
+      await server.start();
+    }
+  } finally {
     await server.stop();
   }
 }

@@ -49,10 +49,16 @@ export async function token({ path, browser }) {
     ensure((await tab.count("dialog[open]")) === 0, "asked once");
     await changed(tab, server);
     await tab.close();
-    const fresh = await browser.open({}, REFUSED);
-    await fresh.page.goto(server.url);
-    await fresh.waitFor("dialog[open]");
-    await fresh.close();
+    for (const colorScheme of ["light", "dark"]) {
+      const fresh = await browser.open({ colorScheme, bypassCSP: true }, REFUSED);
+      await fresh.page.goto(server.url);
+      await fresh.waitFor("dialog[open]");
+      await fresh.checkAccess(`the dialog, ${colorScheme}`);
+      await fresh.page.keyboard.press("Escape");
+      await fresh.waitForText("#health", /token/);
+      await fresh.checkAccess(`without a token, ${colorScheme}`);
+      await fresh.close();
+    }
     return "asked for once, kept for the session alone";
   } finally {
     await server.stop();
