@@ -17,6 +17,8 @@ const WINDOWS_PER_TURN = 4;
  * open page costs it the same. */
 const DEVICES_PER_SECOND = 5_000;
 const PERIOD_S_MAX = 30;
+/** A pointer that has not moved for so long does not point at anything. */
+const HOLD_MS = 10_000;
 /** A list of this age is said to be old. */
 const OLD_MS = 2_000;
 const SORTS = [['z', 'worst first'], ['anomalies', 'most anomalies'],
@@ -46,7 +48,11 @@ export class Devices {
   #answer = null;
   #askedMs = -Infinity;
   #answeredMs = NaN;
+  /** How often something else was asked for: now, for the answer, and for what is shown. */
   #changed = 0;
+  #answerOf = 0;
+  #shownOf = 0;
+  #pointedMs = -Infinity;
   #timer = null;
 
   constructor(app) {
@@ -67,6 +73,9 @@ export class Devices {
     this.#field = html('select', { id: 'device-field', on: changed },
       html('option', { value: '' }, 'any field'));
     this.#rows = new Rows(this.#body, () => this.#row());
+    this.#body.addEventListener('pointermove', () => {
+      this.#pointedMs = performance.now();
+    });
     const button = (name, step) =>
       html('button', { type: 'button', disabled: true, on: { click: () => this.#turnPage(step) } },
         name);
@@ -195,6 +204,7 @@ export class Devices {
         this.#answer = { devices: [], next: null, total: 0 };
         this.#fault = error.message;
       }
+      this.#answerOf = changed;
       if (changed === this.#changed) this.#askedMs = performance.now();
     }
     await this.#askForWindows(signal);
@@ -203,12 +213,14 @@ export class Devices {
   #fault = null;
 
   async #askForWindows(signal) {
-    const devices = this.#answer.devices;
-    const known = new Set(devices.map(({ id }) => id));
+    const page = this.#onPage();
+    const devices = [...page.values()];
     for (const id of this.#windows.keys()) {
-      if (!known.has(id)) this.#windows.delete(id);
+      if (!page.has(id)) this.#windows.delete(id);
     }
-    const isOld = ({ id, accepted }) => this.#windows.get(id)?.accepted !== accepted;
+    const listed = new Set(this.#answer.devices.map(({ id }) => id));
+    const isOld = ({ id, accepted }) =>
+      !listed.has(id) || this.#windows.get(id)?.accepted !== accepted;
     // Those that have none first, then the oldest.
     const age = ({ id }) => this.#windows.get(id)?.askedMs ?? -Infinity;
     const wanted = devices.filter(isOld).sort((a, b) => age(a) - age(b));
@@ -222,13 +234,28 @@ export class Devices {
     if (path === null) return;
     const askedMs = performance.now();
     try {
-      const { values } = await api.json(path, { signal });
-      this.#windows.set(id, { values, accepted, askedMs });
+      const answer = await api.json(path, { signal });
+      const device = this.#entry(id, answer);
+      this.#windows.set(id, { values: answer.values, accepted, askedMs, device });
     } catch (error) {
       // It was forgotten meanwhile, or the server is busy: the row does without.
       if (!(error instanceof api.Refused)) throw error;
-      this.#windows.set(id, { values: null, accepted, askedMs });
+      this.#windows.set(id, { values: null, accepted, askedMs, device: null });
     }
+  }
+
+  /** Returns what a device says of itself, as it would stand in the list. */
+  #entry(id, { last_seen: seen, anomalies, totals, ...answer }) {
+    const known = this.#fields.filter((name) => (answer[name]?.count ?? 0) > 0);
+    return {
+      id,
+      last_seen: seen,
+      anomalous: known.some((name) => answer[name].anomaly),
+      points: anomalies.points,
+      episodes: anomalies.episodes,
+      accepted: totals.accepted,
+      fields: Object.fromEntries(known.map((name) => [name, answer[name]])),
+    };
   }
 
   #fillFields(fields) {
@@ -253,20 +280,30 @@ export class Devices {
     );
   }
 
-  /** Shows the answer. While somebody points at a row, or has the focus on one, the order stays:
-   * a row must not slip away under the pointer. */
+  /** Returns true while somebody points at a row, or has the focus on one: it must not slip away
+   * under the pointer. A pointer that was left lying there holds nothing. */
+  #isHeld() {
+    if (this.#devices.size === 0 || this.#answerOf !== this.#shownOf) return false;
+    const isPointed = performance.now() - this.#pointedMs < HOLD_MS;
+    return this.#body.matches(isPointed ? ':hover, :focus-within' : ':focus-within');
+  }
+
+  /** Returns the devices to show: those of the answer, or as long as they are held those that are
+   * shown, by what is known of them since. */
+  #onPage() {
+    const fresh = new Map(this.#answer.devices.map((device) => [device.id, device]));
+    if (!this.#isHeld()) return fresh;
+    return new Map([...this.#devices].map(([id, known]) =>
+      [id, fresh.get(id) ?? this.#windows.get(id)?.device ?? known]));
+  }
+
+  /** Shows the answer. */
   update() {
     if (this.#answer === null) return;
     const { devices, next, total } = this.#answer;
-    const fresh = new Map(devices.map((device) => [device.id, device]));
-    const isHeld = this.#body.matches(':hover, :focus-within')
-      && [...this.#devices.keys()].every((id) => fresh.has(id));
-    shown(this.#hold, isHeld);
-    if (isHeld) {
-      for (const id of this.#devices.keys()) this.#devices.set(id, fresh.get(id));
-    } else {
-      this.#devices = fresh;
-    }
+    shown(this.#hold, this.#isHeld());
+    this.#devices = this.#onPage();
+    this.#shownOf = this.#answerOf;
     this.#rows.show([...this.#devices]);
     const isEmpty = devices.length === 0;
     shown(this.#none, isEmpty);

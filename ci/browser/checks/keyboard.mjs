@@ -4,6 +4,7 @@ import { Fleet, Server, ensure, until } from "../programs.mjs";
 
 const COUNT = 60;
 const TABS_MAX = 60;
+const SCROLL_MS_MAX = 2_000;
 
 /** Goes through the page without a pointer. */
 export async function keyboard({ path, browser }) {
@@ -30,7 +31,6 @@ const focus = (tab) => tab.page.evaluate(() => {
   const top = document.elementFromPoint(x, y);
   return {
     name: `${now.localName}${now.id && "#"}${now.id} ${(now.innerText ?? "").slice(0, 20)}`,
-    isBody: now === document.body,
     isSeen: top !== null && (now.contains(top) || top.contains(now)),
     isUnderHeader: top?.closest("header") != null && now.closest("header") === null,
   };
@@ -48,20 +48,35 @@ async function skip(tab, server) {
   await tab.waitFor(".devices tbody tr");
 }
 
-/** Whatever has the focus can be seen, on the way forth and back. */
+/** Whatever has the focus can be seen, on the way forth and back, and nothing takes it away: the
+ * rows that one comes from and goes to stay, although others are the worst by then. */
 async function through(tab) {
   let seen = 0;
-  for (const key of ["Tab", "Shift+Tab"]) {
-    for (let at = 0; at < TABS_MAX; at += 1) {
+  for (const [key, end] of [["Tab", "button Next"], ["Shift+Tab", "a Skip"]]) {
+    let name = "";
+    for (let at = 0; at < TABS_MAX && !name.startsWith(end); at += 1) {
       await tab.page.keyboard.press(key);
-      const { name, isBody, isSeen, isUnderHeader } = await focus(tab);
-      if (isBody) break;
-      ensure(isSeen && !isUnderHeader, `${key} to ${name}: it cannot be seen`);
+      ({ name } = await focus(tab));
+      // The browser scrolls to it a moment later.
+      const isSeen = async () => {
+        const now = await focus(tab);
+        return now.isSeen && !now.isUnderHeader;
+      };
+      await until(isSeen, `${key} to ${name}: it can be seen`, SCROLL_MS_MAX);
+      if (at % 10 === 5) await another(tab);
+      ensure((await focus(tab)).name === name, `${name} keeps the focus`);
       seen += 1;
     }
+    ensure(name.startsWith(end), `${key} leads to the end: ${name}`);
   }
-  ensure(seen > COUNT / 2, `${seen} places`);
   return seen;
+}
+
+/** Waits for another answer, and for what it changes. */
+async function another(tab) {
+  const asked = () => tab.requests.filter((url) => url.includes("/stats")).length;
+  const before = asked();
+  await until(() => asked() > before + 1, "two more turns", 5_000);
 }
 
 /** The second page of devices is there again after a look at one of them, and after a reload. */
