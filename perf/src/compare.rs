@@ -69,6 +69,10 @@ struct Options {
     /// it once a second by each of ten browsers beside the load.
     #[arg(long, value_name = "PAGE")]
     beside: Option<String>,
+    /// Have so many further replicas of corepulse in a fleet with each one that is measured, which
+    /// then writes to Redis, and is not measured without.
+    #[arg(long, default_value_t = 0, requires = "redis")]
+    replicas: u16,
     /// Further arguments of corepulse, in one: `--arguments="--engine may-minihttp"`.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     arguments: String,
@@ -117,6 +121,8 @@ fn compare(options: &Options) -> Result<(), String> {
             rate: options.rate,
         },
         percent: options.percent,
+        replicas: options.replicas,
+        fleets: 0,
         rates: Vec::new(),
         attached: options.attach.clone(),
         notes: vec![cores.note.clone()],
@@ -138,7 +144,11 @@ fn run(
     comparison: &mut Comparison,
     candidates: &[Candidate],
 ) -> Result<Vec<Measurement>, String> {
-    let stores = if options.redis { &[Store::Memory, Store::Redis][..] } else { &[Store::Memory] };
+    let stores = match options.redis {
+        true if options.replicas > 0 => &[Store::Redis][..],
+        true => &[Store::Memory, Store::Redis],
+        false => &[Store::Memory],
+    };
     let mut conditions = Vec::new();
     for &scenario in &options.scenarios {
         for &order in &options.orders {

@@ -67,6 +67,10 @@ pub struct Comparison {
     /// The rates that follow from it: each is found once, so that all rounds have the same load,
     /// and so have servers that differ only by a page beside it.
     pub rates: Vec<(Conditions, Candidate, u32)>,
+    /// Further replicas in a fleet with each server.
+    pub replicas: u16,
+    /// The fleets so far, each of which has a name of its own.
+    pub fleets: u32,
     /// A command that runs beside each load; `PID` in its environment is the server's.
     pub attached: Option<String>,
     /// Sentences to be read with the results.
@@ -82,6 +86,8 @@ pub struct Prepared {
     address: SocketAddr,
     /// The number of the next turn.
     position: u64,
+    /// The other replicas of its fleet.
+    replicas: Vec<Server>,
     _idle: Vec<HttpClient>,
 }
 
@@ -123,17 +129,25 @@ impl Comparison {
             redis.execute(&["FLUSHALL"]);
             arguments.extend(["--redis-url".to_owned(), redis.url()]);
         }
+        let has_fleet = writes && self.replicas > 0;
+        if has_fleet {
+            self.fleets += 1;
+            arguments.extend(["--fleet".to_owned(), format!("perf-{}", self.fleets)]);
+        }
         let start = |kind: Kind| kind.start(&arguments, self.cores.server);
         let server = candidate.kind.map(start).transpose()?;
         let address = server.as_ref().map(|server| server.address).or(candidate.address);
         let address = address.ok_or("neither a program nor an address")?;
-        let mut prepared = Prepared { server, address, position: 0, _idle: Vec::new() };
+        let replicas = if has_fleet { self.replicas } else { 0 };
+        let replica = |_| Kind::Corepulse.start(&arguments, self.cores.redis);
+        let replicas = (0..replicas).map(replica).collect::<Result<_, _>>()?;
+        let mut prepared = Prepared { server, address, position: 0, replicas, _idle: Vec::new() };
         let Some(id) = prepared.server.as_ref().map(Server::id) else { return Ok(prepared) };
         let labelled = (candidate.label.as_str(), id);
         if candidate.devices.is_some() {
             let devices = Devices { order: Order::InTurn, ..load.devices };
             let load = Load { devices, rate: None, ..*load };
-            self.memory.extend(fill_windows(&self.generator, address, labelled, &load)?);
+            self.memory.extend(fill_windows(&self.generator, address, labelled, &load, writes)?);
         }
         if candidate.idle > 0 {
             let (connections, memory) = open_idle(address, labelled, candidate.idle)?;
@@ -141,12 +155,19 @@ impl Comparison {
             self.memory.extend(memory);
         }
         if let Some(page) = &candidate.page {
-            let before = Usage::of(id)?;
+            let replicas = prepared.replicas.iter().map(Server::id);
+            let asked: Vec<_> = std::iter::once(id).chain(replicas).collect();
+            let before: Vec<_> = asked.iter().map(|id| Usage::of(*id)).collect();
             page::request_in_turn(address, page, ALONE)?;
-            let used = Usage::of(id)?.since(&before).threads.into_iter();
-            let each = used.map(|(name, s)| format!("{name} {:.0}", s * 1e6 / f64::from(ALONE)));
-            let each = each.collect::<Vec<_>>().join(", ");
-            self.notes.push(format!("{}: one {page} alone, in µs: {each}", candidate.label));
+            for (at, (id, before)) in asked.into_iter().zip(before).enumerate() {
+                let used = Usage::of(id)?.since(&before?).threads.into_iter();
+                let each =
+                    used.map(|(name, s)| format!("{name} {:.0}", s * 1e6 / f64::from(ALONE)));
+                let each = each.collect::<Vec<_>>().join(", ");
+                let who = if at == 0 { "" } else { " of another replica" };
+                let label = &candidate.label;
+                self.notes.push(format!("{label}: one {page} alone, in µs{who}: {each}"));
+            }
         }
         Ok(prepared)
     }
