@@ -12,6 +12,7 @@ use super::recent::{NewestN, OrderKey, Ordered, RecentEvent};
 use super::series::Rules;
 use super::summary::{AnalyticsTotals, InstanceSummary, PartialSummary};
 use crate::limits::{FIELDS_MAX, RECENT_ANOMALIES_MAX, WORKERS_MAX};
+use crate::schema::Field;
 use percore::clock::Now;
 
 /// The analytics of an instance, as it tells them to others.
@@ -195,7 +196,7 @@ impl InstancePart {
         for (fields, events) in rules.shared_windows().zip(&mut whole.events) {
             let names = || {
                 let named = fields.clone().filter_map(|at| rules.schema.field(at));
-                named.map(|field| field.name())
+                named.map(Field::name)
             };
             let window = self.windows.iter().find(|window| names().eq(&window.fields));
             if let Some(sent) = window.and_then(|window| window.read(member, rules)) {
