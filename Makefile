@@ -3,7 +3,8 @@
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	interop page instructions deploy image rolling instructions-record bench build run replay load \
 	perf perf-floor perf-batches perf-contention perf-forms peers perf-peers perf-load \
-	perf-analyze perf-page perf-fleet perf-scale perf-idle profiles flamegraphs idle-connections greedy soak clean
+	perf-analyze perf-page perf-fleet perf-scale perf-idle profiles flamegraphs idle-connections \
+	greedy soak clean
 
 # A latency is that of the servers and not of what else this machine does, where that is permitted.
 realtime = $(shell chrt --fifo 10 true 2>/dev/null && echo chrt --fifo 10)
@@ -110,7 +111,7 @@ perf-page: ## What ten open pages cost at half of saturation, with 100,000 devic
 		--devices 100000 --beside '/stats?history=3 /devices?sort=z&limit=25' \
 		--seconds 4 --rounds 9 --name half-devices --record
 
-perf-fleet: ## What ten questions a second to a fleet of three cost, with 100,000 devices (4 minutes)
+perf-fleet: ## What ten questions a second to a fleet of three cost, with 100,000 devices (4 min)
 	cargo build --release --locked --workspace
 	$(realtime) target/release/compare --servers corepulse,corepulse --scenarios device --rate 20000 \
 		--redis --replicas 2 --devices 100000 --beside '/analyze?scope=fleet' \

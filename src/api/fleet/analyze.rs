@@ -39,7 +39,7 @@ pub(super) fn tell(state: &State, now: Now) -> Vec<u8> {
 }
 
 /// Answers for the fleet, or for the device that `?device_id=` names.
-pub(super) fn answer(
+pub(in crate::api) fn answer(
     request: &Request<'_>,
     state: &Arc<State>,
     context: &Context<'_>,

@@ -93,7 +93,7 @@ impl Cursor {
 }
 
 /// Answers with the newest anomalies, or with those behind the cursor of the query.
-pub(super) fn answer(
+pub(in crate::api) fn answer(
     request: &Request<'_>,
     state: &Arc<State>,
     context: &Context<'_>,

@@ -80,7 +80,7 @@ fn absent(answers: &Answers, body: &mut Vec<u8>, route: usize) -> Response {
 }
 
 /// Answers with all that is known of the device whose id is this segment of the path.
-pub(super) fn answer(
+pub(in crate::api) fn answer(
     segment: &str,
     state: &Arc<State>,
     context: &Context<'_>,
@@ -117,7 +117,7 @@ pub(super) fn answer_id(
 }
 
 /// Answers with the stored metric that a device sent last.
-pub(super) fn latest(
+pub(in crate::api) fn latest(
     segment: &str,
     state: &Arc<State>,
     context: &Context<'_>,

@@ -92,7 +92,7 @@ impl FleetTime {
 }
 
 /// Answers with the page of devices that the query asks for.
-pub(super) fn answer(
+pub(in crate::api) fn answer(
     request: &Request<'_>,
     state: &Arc<State>,
     context: &Context<'_>,

@@ -115,7 +115,7 @@ pub(super) fn tell(seconds: usize, state: &State, now: Now) -> Vec<u8> {
 
 /// Answers with the state of the fleet, and with as many seconds of its history as `?history=` asks
 /// for.
-pub(super) fn answer(
+pub(in crate::api) fn answer(
     request: &Request<'_>,
     state: &Arc<State>,
     context: &Context<'_>,
