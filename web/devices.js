@@ -15,7 +15,7 @@ const SEARCH_DELAY_MS = 200;
 const WINDOWS_PER_TURN = 4;
 /** The server looks at each device to find the worst; of many it is asked less often, so that an
  * open page costs it the same. */
-const DEVICES_PER_SECOND = 5_000;
+const DEVICES_PER_SECOND = 4_000;
 const PERIOD_S_MAX = 30;
 /** A pointer that has not moved for so long does not point at anything. */
 const HOLD_MS = 10_000;
