@@ -249,7 +249,7 @@ impl Snapshot {
 
 /// Returns the metrics of a member of a fleet.
 fn fleet(status: &StatusReading) -> Vec<MetricFamily> {
-    let StatusReading { up, live, lapsed, lapses, complete, incomplete, .. } = status;
+    let StatusReading { up, live, lapsed, differing, lapses, complete, incomplete, .. } = status;
     vec![
         gauge(
             "corepulse_fleet_up",
@@ -260,6 +260,11 @@ fn fleet(status: &StatusReading) -> Vec<MetricFamily> {
             "corepulse_fleet_members",
             "Members of the fleet, as this instance sees them, by state.",
             by("state", [("live", *live), ("lapsed", *lapsed)]),
+        ),
+        gauge(
+            "corepulse_fleet_members_differing",
+            "Live members whose settings or version differ from those of this instance.",
+            single(*differing),
         ),
         counter(
             "corepulse_fleet_lease_lapses_total",

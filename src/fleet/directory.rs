@@ -129,6 +129,11 @@ pub enum MemberState {
 }
 
 impl Entry {
+    /// Returns what should be the same everywhere.
+    const fn common(&self) -> (u32, &String, &BTreeMap<String, String>) {
+        (self.protocol, &self.version, &self.settings)
+    }
+
     /// Returns true if it is there, or missed: it has not left, and was heard of a minute ago at
     /// most.
     pub(super) const fn is_expected(&self, now_us: i64) -> bool {
@@ -219,6 +224,12 @@ impl Directory {
         let lapsed = self.peers(me, MemberState::Lapsed, now_us).into_iter();
         let entries = lapsed.filter_map(|peer| self.entries.get(&peer));
         entries.filter(|entry| entry.is_expected(now_us)).count()
+    }
+
+    /// Returns true if a member has other settings than `me`, or is of another version.
+    pub(super) fn differs(&self, me: Incarnation, peer: Incarnation) -> bool {
+        let of = |who| self.entries.get(&who).map(Entry::common);
+        of(me).is_some_and(|own| of(peer).is_some_and(|other| own != other))
     }
 
     /// Returns the members in this state but for `me`.

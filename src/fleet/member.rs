@@ -337,10 +337,8 @@ impl Member {
         outbox.extend(lost.folded.iter().map(|folded| keys.write_absent_folded(folded)));
         self.lease.confirm(sent_ns, now.mono_ns, lost_memory);
         self.reporter.compare(&self.directory, self.own.me, now_us);
+        self.status.note(&self.directory, self.own.me, now_us);
         let live = self.directory.peers(self.own.me, MemberState::Live, now_us);
-        let missed = self.directory.missed(self.own.me, now_us);
-        self.status.live.store(live.len() as u64 + 1, Ordering::Relaxed);
-        self.status.lapsed.store(missed as u64, Ordering::Relaxed);
         self.reporter.up(now.mono_ns, live.len() + 1);
         self.ask_members(&live, now_us);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::directory::{Directory, Incarnation, MemberState};
 use crate::store::redis::error::ErrorCounts;
 use percore::sync::Count;
 
@@ -9,9 +10,9 @@ use percore::sync::Count;
 #[derive(Debug, Default)]
 pub struct Status {
     pub(super) up: AtomicBool,
-    /// The live members, this one included; 0 while it is not up.
-    pub(super) live: AtomicU64,
-    pub(super) lapsed: AtomicU64,
+    live: AtomicU64,
+    lapsed: AtomicU64,
+    differing: AtomicU64,
     pub(super) lapses: Count,
     pub(super) complete: Count,
     pub(super) incomplete: Count,
@@ -25,10 +26,13 @@ pub struct Status {
 pub struct StatusReading {
     /// True while Redis confirms the lease in time.
     pub up: bool,
-    /// The live members, this one included.
+    /// The live members, this one included. While it is not up nothing is known of the members, and
+    /// this is 0, as the next two are.
     pub live: u64,
     /// The members that are missed: their lease has run out, a minute ago at most.
     pub lapsed: u64,
+    /// The live members whose settings or version differ from those of this one.
+    pub differing: u64,
     /// The times that this member's own lease may have run out.
     pub lapses: u64,
     /// The questions of clients that all members answered.
@@ -44,6 +48,15 @@ pub struct StatusReading {
 }
 
 impl Status {
+    /// Notes the members of the directory, as it is at this time.
+    pub(super) fn note(&self, directory: &Directory, me: Incarnation, now_us: i64) {
+        let live = directory.peers(me, MemberState::Live, now_us);
+        let differing = live.iter().filter(|peer| directory.differs(me, **peer));
+        self.differing.store(differing.count() as u64, Ordering::Relaxed);
+        self.live.store(live.len() as u64 + 1, Ordering::Relaxed);
+        self.lapsed.store(directory.missed(me, now_us) as u64, Ordering::Relaxed);
+    }
+
     /// Returns whether the fleet can be asked, and how many members are missed.
     pub fn members(&self) -> (bool, u64) {
         (self.up.load(Ordering::Relaxed), self.lapsed.load(Ordering::Relaxed))
@@ -51,10 +64,13 @@ impl Status {
 
     /// Reads it.
     pub fn read(&self) -> StatusReading {
+        let up = self.up.load(Ordering::Relaxed);
+        let known = |members: &AtomicU64| if up { members.load(Ordering::Relaxed) } else { 0 };
         StatusReading {
-            up: self.up.load(Ordering::Relaxed),
-            live: self.live.load(Ordering::Relaxed),
-            lapsed: self.lapsed.load(Ordering::Relaxed),
+            up,
+            live: known(&self.live),
+            lapsed: known(&self.lapsed),
+            differing: known(&self.differing),
             lapses: self.lapses.total(),
             complete: self.complete.total(),
             incomplete: self.incomplete.total(),
@@ -62,5 +78,40 @@ impl Status {
             unreadable: self.unreadable.total(),
             errors: self.errors.totals(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::directory::Entry;
+
+    fn entry(seen_us: i64, version: &str, window: &str) -> Entry {
+        let settings = [("window".to_owned(), window.to_owned())].into();
+        Entry { seen_us, version: version.to_owned(), settings, ..Entry::default() }
+    }
+
+    #[test]
+    fn members_are_counted_by_state_and_by_what_they_have_in_common() {
+        let now_us = 100_000_000;
+        let entries = [
+            entry(now_us, "1", "50"),
+            entry(now_us, "1", "50"),
+            entry(now_us, "2", "50"),
+            entry(now_us, "1", "60"),
+            // One that is missed, and one that is not any more.
+            entry(now_us - 30_000_000, "2", "50"),
+            entry(now_us - 90_000_000, "2", "50"),
+        ];
+        let names = (0..).map(Incarnation);
+        let directory = Directory { entries: names.zip(entries).collect(), ..Directory::default() };
+        let status = Status::default();
+        status.note(&directory, Incarnation(0), now_us);
+        let counts = |reading: StatusReading| (reading.live, reading.lapsed, reading.differing);
+        assert_eq!(counts(status.read()), (0, 0, 0), "nothing is known while it is not up");
+        status.up.store(true, Ordering::Relaxed);
+        assert_eq!(counts(status.read()), (4, 1, 2));
+        status.note(&directory, Incarnation(2), now_us);
+        assert_eq!(counts(status.read()), (4, 1, 3));
     }
 }
