@@ -364,6 +364,7 @@ fn settings(config: &Config, schema: &'static Schema, resources: &Resources) -> 
     Settings {
         schema,
         instance: config.instance.clone(),
+        fleet: config.fleet.clone(),
         cores: resources.workers,
         body_bytes_max: config.body_bytes_max,
         store_ttl_ms: i64::try_from(config.store_ttl.as_millis()).unwrap_or(i64::MAX),

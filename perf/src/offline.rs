@@ -181,6 +181,7 @@ fn settings(schema: &'static Schema, cores: usize, body_bytes_max: usize) -> Set
     Settings {
         schema,
         instance: "offline".to_owned(),
+        fleet: None,
         cores,
         body_bytes_max,
         store_ttl_ms: i64::try_from(TTL_MS).unwrap_or(i64::MAX),

@@ -86,6 +86,8 @@ pub struct Settings {
     pub schema: &'static Schema,
     /// The name of this instance.
     pub instance: String,
+    /// The name of the fleet, if this instance is in one.
+    pub fleet: Option<String>,
     /// The number of cores that serve.
     pub cores: usize,
     /// `--max-body`.

@@ -61,6 +61,7 @@ struct Stats<'a> {
     version: &'static str,
     started: Text<Rfc3339>,
     uptime_seconds: Number,
+    fleet: Option<FleetState<'a>>,
     fields: Vec<FieldState>,
     rates: RatesByTime,
     totals: Totals,
@@ -73,6 +74,15 @@ struct Stats<'a> {
     problems: Vec<ProblemText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     history: Option<HistoryColumns<'a>>,
+}
+
+/// The fleet, as this instance sees it.
+#[derive(Serialize)]
+struct FleetState<'a> {
+    name: &'a str,
+    up: bool,
+    members: Option<u64>,
+    missed: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -229,6 +239,7 @@ fn stats<'a>(
         version: env!("CARGO_PKG_VERSION"),
         started: Text(Rfc3339(started.wall_ms())),
         uptime_seconds: Number(Some((now.mono_ms() - started.mono_ms()) as f64 / 1000.0)),
+        fleet: FleetState::of(state),
         fields: fields.map(|(field, summary)| FieldState::new(*field, *summary)).collect(),
         rates: RatesByTime { second: rates(1), ten_seconds: rates(10), minute: rates(60) },
         totals: Totals {
@@ -261,6 +272,16 @@ fn stats<'a>(
 /// Returns the time since when a problem lasts.
 fn since(kind: ProblemKind, samples: &RecentSamples) -> Option<Text<Rfc3339>> {
     samples.since.of(kind).map(|since_us| Text(Rfc3339(since_us / 1000)))
+}
+
+impl<'a> FleetState<'a> {
+    fn of(state: &'a State) -> Option<Self> {
+        let status = state.fleet.as_ref()?.status().read();
+        let known = |members: u64| status.up.then_some(members);
+        let (members, missed) = (known(status.live), known(status.lapsed));
+        let name = state.settings.fleet.as_deref()?;
+        Some(Self { name, up: status.up, members, missed })
+    }
 }
 
 impl Core {

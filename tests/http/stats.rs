@@ -37,7 +37,7 @@ fn a_server_that_has_just_started_knows_nothing_and_has_no_problem() {
     assert!(fields.iter().all(|field| field["required"] == false && field["last"].is_null()));
     assert_eq!(stats["cores"].as_array().unwrap().len(), 2);
     assert_eq!((&stats["connections"]["open"], &stats["devices"]["held"]), (&1.into(), &0.into()));
-    assert_eq!(stats["store"]["kind"], "memory");
+    assert_eq!((&stats["store"]["kind"], &stats["fleet"]), (&"memory".into(), &Value::Null));
     assert_eq!(
         (&stats["store"]["up"], &stats["store"]["away_since"]),
         (&true.into(), &Value::Null)

@@ -50,3 +50,20 @@ fn the_newest_metric_is_in_redis_and_an_outage_is_told() {
     });
     assert_problem(&empty, 404, b"");
 }
+
+#[test]
+fn an_instance_says_which_fleet_it_is_in_and_whether_that_can_be_asked() {
+    let mut redis = Redis::start(&[]);
+    let flags = ["--workers", "2", "--redis-url", &redis.url(), "--fleet", "edge"];
+    let server = Server::start(&flags);
+    let mut client = HttpClient::connect(server.address);
+    let mut wait_for = |expected: serde_json::Value| {
+        wait_until("the state of the fleet", || {
+            let fleet = &client.request(&get("/stats")).json()["fleet"];
+            (*fleet == expected).then_some(())
+        });
+    };
+    wait_for(serde_json::json!({"name": "edge", "up": true, "members": 1, "missed": 0}));
+    redis.kill();
+    wait_for(serde_json::json!({"name": "edge", "up": false, "members": null, "missed": null}));
+}
