@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 /// The exchanges that are remembered.
 const READINGS_MAX: usize = 16;
 
+/// The microseconds by which clocks may drift apart while readings are remembered.
+const DRIFT_US: u64 = 2_000;
+
 /// The clock of one replica.
 #[derive(Debug, Default)]
 pub(super) struct FleetClock {
@@ -24,10 +27,16 @@ impl FleetClock {
     pub(super) fn add(&mut self, sent_ns: u64, received_ns: u64, told_us: i64) {
         let took_us = received_ns.saturating_sub(sent_ns) / 1000;
         let middle_us = microseconds(sent_ns) + signed(took_us / 2);
+        let offset_us = told_us.saturating_sub(middle_us);
+        // Readings that exclude each other are of clocks that were set, or of two servers.
+        self.readings.retain(|(other_took_us, other_us)| {
+            let bound_us = (took_us / 2).saturating_add(other_took_us / 2) + DRIFT_US;
+            offset_us.abs_diff(*other_us) <= bound_us
+        });
         if self.readings.len() == READINGS_MAX {
             self.readings.pop_front();
         }
-        self.readings.push_back((took_us, told_us - middle_us));
+        self.readings.push_back((took_us, offset_us));
         // Of equally quick ones the latest.
         let quickest = self.readings.iter().rev().min_by_key(|(took_us, _)| *took_us);
         self.offset_us = quickest.map(|(_, offset_us)| *offset_us);
@@ -66,13 +75,23 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_set_is_believed_at_once() {
+        let mut clock = FleetClock::default();
+        clock.add(0, 100_000, 5_000_050);
+        clock.add(1_000_000_000, 1_900_000_000, 6_450_000);
+        assert_eq!(clock.at(0), Some(5_000_000));
+        clock.add(2_000_000_000, 2_900_000_000, 2_450_000);
+        assert_eq!(clock.at(0), Some(0));
+    }
+
+    #[test]
     fn old_readings_are_forgotten() {
         let mut clock = FleetClock::default();
-        clock.add(0, 1000, 77_000_000);
+        clock.add(0, 1000, 500);
         for second in 1..=READINGS_MAX as u64 {
             let sent_ns = second * 1_000_000_000;
-            clock.add(sent_ns, sent_ns + 50_000, microseconds(sent_ns) + 25);
+            clock.add(sent_ns, sent_ns + 50_000, microseconds(sent_ns) + 25 + 7);
         }
-        assert_eq!(clock.at(0), Some(0));
+        assert_eq!(clock.at(0), Some(7));
     }
 }
