@@ -68,7 +68,7 @@ pub(super) fn peer_reports(
             version: entry.version.clone(),
             state: entry.state(now_us),
             as_of_us: said.map_or(entry.seen_us, |said| said.at_us),
-            totals: said.map_or(&entry.totals, |said| &said.totals).clone(),
+            totals: directory.rest_of(*peer, said.map_or(&entry.totals, |said| &said.totals)),
             answer: answer.filter(|answer| !answer.is_empty()).cloned(),
         }
     })

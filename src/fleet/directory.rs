@@ -24,6 +24,10 @@ pub(super) const FOLDED_FIELD: &str = "0";
 const LEASE_US: i64 = FLEET_LEASE_MS as i64 * 1000;
 const LAPSED_US: i64 = FLEET_LAPSED_MS as i64 * 1000;
 
+/// Entries that are folded together: a member that misses a beat still finds the names of all that
+/// were folded since it looked.
+const FOLDED_AT_ONCE: usize = FLEET_FOLDED_KEPT / 4;
+
 /// The name of one life of a replica: a random number, as a counter would begin anew with a Redis
 /// that has lost its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,10 +49,10 @@ impl FromStr for Incarnation {
 }
 
 /// Counters by name. They are added up by name as well, so that a replica carries those of a later
-/// version without knowing them.
+/// version without knowing them. `lost` may be negative: of who was taken for dead and came back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Totals(BTreeMap<String, u64>);
+pub struct Totals(BTreeMap<String, i64>);
 
 /// The counter of events that wait for the store. What a replica that died had pending is lost.
 const PENDING: &str = "pending";
@@ -59,12 +63,12 @@ const LOST: &str = "lost";
 impl Totals {
     /// Returns a counter; 0 if there is none of this name.
     pub fn get(&self, name: &str) -> u64 {
-        self.0.get(name).copied().unwrap_or_default()
+        self.0.get(name).map_or(0, |value| u64::try_from(*value).unwrap_or_default())
     }
 
     /// Sets a counter.
     pub fn set(&mut self, name: &str, value: u64) {
-        self.0.insert(name.to_owned(), value);
+        self.0.insert(name.to_owned(), i64::try_from(value).unwrap_or(i64::MAX));
     }
 
     /// Adds all counters of another one.
@@ -79,17 +83,21 @@ impl Totals {
     fn of_gone(&self) -> Self {
         let mut totals = self.clone();
         let lost = totals.0.remove(PENDING).unwrap_or_default();
-        totals.set(LOST, totals.get(LOST).saturating_add(lost));
+        let sum = totals.0.entry(LOST.to_owned()).or_default();
+        *sum = sum.saturating_add(lost);
         totals
     }
 
-    /// Returns what was counted since `base`.
+    /// Returns what was counted since `base`, of a replica that was taken for dead then: what it
+    /// had pending was counted as lost, and is not.
     pub(super) fn since(&self, base: &Self) -> Self {
-        let rest = self.0.iter().map(|(name, value)| {
-            let before = if name == PENDING { 0 } else { base.get(name) };
-            (name.clone(), value.saturating_sub(before))
-        });
-        Self(rest.collect())
+        let mut rest = self.clone();
+        for (name, before) in &base.0 {
+            let name = if name == PENDING { LOST } else { name };
+            let value = rest.0.entry(name.to_owned()).or_default();
+            *value = value.saturating_sub(*before);
+        }
+        rest
     }
 }
 
@@ -215,7 +223,7 @@ impl Directory {
             **who != me && entry.state(now_us) != MemberState::Live
         };
         let gone = self.entries.iter().filter(is_gone);
-        gone.for_each(|(_, entry)| totals.add(&entry.totals.of_gone()));
+        gone.for_each(|(who, entry)| totals.add(&self.rest_of(*who, &entry.totals).of_gone()));
         totals
     }
 
@@ -230,6 +238,22 @@ impl Directory {
     pub(super) fn differs(&self, me: Incarnation, peer: Incarnation) -> bool {
         let of = |who| self.entries.get(&who).map(Entry::common);
         of(me).is_some_and(|own| of(peer).is_some_and(|other| own != other))
+    }
+
+    /// Returns those of the counters of a member that are not in the folded sums: one that was
+    /// frozen for long may write its entry once more before it has seen that it was folded.
+    pub(super) fn rest_of(&self, who: Incarnation, totals: &Totals) -> Totals {
+        self.was_folded(who).map_or_else(|| totals.clone(), |folded| totals.since(folded))
+    }
+
+    /// Takes what a member has told of itself in an answer, if it is newer than its entry: Redis
+    /// has it already.
+    pub(super) fn hear(&mut self, from: Incarnation, at_us: i64, totals: &Totals) {
+        let entry = self.entries.get_mut(&from);
+        if let Some(entry) = entry.filter(|entry| entry.seen_us < at_us && !entry.left) {
+            entry.seen_us = at_us;
+            entry.totals = totals.clone();
+        }
     }
 
     /// Returns the members in this state but for `me`.
@@ -256,14 +280,21 @@ impl Directory {
         self.folded.last.iter().find(|(folded, _)| *folded == name).map(|(_, totals)| totals)
     }
 
+    /// Returns true if the entry of a member is newer here than in another reading.
+    pub(super) fn is_newer(&self, who: Incarnation, other: &Self) -> bool {
+        let seen_us = |directory: &Self| directory.entries.get(&who).map(|entry| entry.seen_us);
+        seen_us(self) > seen_us(other)
+    }
+
     /// Takes from `known`, an earlier reading, what Redis has lost since: all of it if it has lost
-    /// its memory, and the last entries of who is gone if a replica without them has become the
-    /// primary. Returns what is to be written again.
-    pub(super) fn recover(&mut self, known: Self, lost_memory: bool, now_us: i64) -> Lost {
+    /// its memory, and the last writes if a replica without them has become the primary. Entries
+    /// that are not there are lost unless they were folded; with `is_old`, too many may have been
+    /// folded since `known` to tell. Returns what is to be written again.
+    pub(super) fn recover(&mut self, known: Self, is_old: bool, now_us: i64) -> Lost {
         let mut lost = Lost::default();
         for (incarnation, entry) in known.entries {
             let read = self.entries.get(&incarnation);
-            let is_absent = lost_memory && read.is_none();
+            let is_absent = !is_old && read.is_none();
             let is_older = read.is_some_and(|read| read.seen_us < entry.seen_us);
             if !(is_absent || is_older) || self.was_folded(incarnation).is_some() {
                 continue;
@@ -275,7 +306,7 @@ impl Directory {
             }
             self.entries.insert(incarnation, entry);
         }
-        if lost_memory && self.folded == Folded::default() && known.folded != self.folded {
+        if self.folded == Folded::default() && known.folded != self.folded {
             lost.folded = Some(known.folded.clone());
             self.folded = known.folded;
         }
@@ -283,17 +314,21 @@ impl Directory {
     }
 
     /// Returns those entries that are to be folded: of who has been gone for `after_us`, and the
-    /// oldest of too many who are gone.
+    /// oldest of too many who are gone; few at once, so that all who are there learn of each.
     pub(super) fn to_fold(&self, now_us: i64, after_us: i64) -> Vec<Incarnation> {
         let mut gone: Vec<_> = self.entries.iter().collect();
-        gone.retain(|(_, entry)| entry.state(now_us) != MemberState::Live);
+        // Who has written once more after it was folded begins anew, and removes that.
+        let is_gone = |(who, entry): &(&Incarnation, &Entry)| {
+            entry.state(now_us) != MemberState::Live && self.was_folded(**who).is_none()
+        };
+        gone.retain(is_gone);
         gone.sort_by_key(|(_, entry)| entry.seen_us);
         let surplus = gone.len().saturating_sub(FLEET_FORMER_MAX);
         let is_due = |(at, entry): &(usize, &Entry)| {
             *at < surplus || now_us.saturating_sub(entry.seen_us) > after_us
         };
         let due = gone.iter().enumerate().filter(|(at, (_, entry))| is_due(&(*at, entry)));
-        due.map(|(_, (incarnation, _))| **incarnation).collect()
+        due.map(|(_, (incarnation, _))| **incarnation).take(FOLDED_AT_ONCE).collect()
     }
 
     /// Returns the folded entries, these among them.
@@ -306,7 +341,13 @@ impl Directory {
             }
         }
         let surplus = folded.last.len().saturating_sub(FLEET_FOLDED_KEPT);
-        folded.last.drain(..surplus);
+        // The name of one that has an entry is needed as long as that is there.
+        let is_there = |name: &str| name.parse().is_ok_and(|who| self.entries.contains_key(&who));
+        let mut at = 0;
+        folded.last.retain(|(name, _)| {
+            at += 1;
+            at > surplus || is_there(name)
+        });
         folded
     }
 }
@@ -316,7 +357,9 @@ mod tests {
     use super::*;
 
     fn totals(counts: &[(&str, u64)]) -> Totals {
-        Totals(counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect())
+        let mut totals = Totals::default();
+        counts.iter().for_each(|(name, count)| totals.set(name, *count));
+        totals
     }
 
     fn entry(seen_us: i64, left: bool, counts: &[(&str, u64)]) -> Entry {
@@ -372,8 +415,12 @@ mod tests {
         }
         let now_us = 10_000_000;
         let mut emptied = Directory::default();
-        let lost = emptied.recover(known.clone(), true, now_us);
+        let lost = emptied.recover(known.clone(), false, now_us);
         assert_eq!(emptied, known);
+        // Of who was away for long, others may have folded all of it.
+        let mut folded = Directory { folded: known.folded.clone(), ..Directory::default() };
+        assert_eq!(folded.recover(known.clone(), true, now_us), Lost::default());
+        assert!(folded.entries.is_empty());
         let names: Vec<_> = lost.absent.iter().map(|(name, _)| name.0).collect();
         assert_eq!((names, lost.folded), (vec![1, 3], Some(known.folded.clone())));
         // One that lacks the last write of who has left.
@@ -384,6 +431,7 @@ mod tests {
         assert_eq!((lost.absent, lost.older.len()), (vec![], 1));
         // One of whom another member has folded.
         let mut folded = known.clone();
+        folded.folded = folded.fold(&[Incarnation(1)]);
         folded.entries.remove(&Incarnation(1));
         let expected = folded.clone();
         assert_eq!(folded.recover(known, false, now_us), Lost::default());

@@ -1,6 +1,6 @@
 //! Exchanges with Redis: batches of commands, what they are for, and how they end.
 
-use super::directory::Incarnation;
+use super::directory::{Folded, Incarnation};
 use crate::store::redis::error::RedisError;
 use crate::store::redis::key_link::{Command, Reply};
 
@@ -33,6 +33,13 @@ pub(super) enum Step {
     End,
 }
 
+/// Entries that are to be folded, and what is in their place then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fold {
+    pub(super) which: Vec<Incarnation>,
+    pub(super) folded: Folded,
+}
+
 /// The purpose of a batch. Its own replies are the last ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -46,8 +53,8 @@ pub(super) enum Purpose {
     Post,
     /// Reads the directory to fold some of it.
     Watch,
-    /// Folds these entries, if nobody has written since.
-    Fold(Vec<Incarnation>),
+    /// Folds entries, if nobody has written since.
+    Fold(Fold),
     /// Writes the last entry.
     Leave,
 }
@@ -69,7 +76,7 @@ impl Purpose {
             Self::Census { writes } => 1 + usize::from(*writes),
             Self::Post => 0,
             Self::Watch => 2,
-            Self::Fold(which) => 2 + 2 * usize::from(!which.is_empty()),
+            Self::Fold(fold) => 2 + 2 * usize::from(!fold.which.is_empty()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::answers::{MemberReport, Responder};
+use super::answers::{MemberReport, Responder, Said};
 use super::directory::{Entry, Incarnation, MemberState, PROTOCOL, Totals};
 use super::mail::Message;
 use percore::clock::Now;
@@ -29,7 +29,9 @@ pub(super) struct Identity {
     /// The start in fleet time, once that is known.
     pub(super) started_us: Option<i64>,
     /// The counts under the names before this one.
-    base: Totals,
+    pub(super) base: Totals,
+    /// The time of its last entry.
+    seen_us: i64,
     random: fastrand::Rng,
 }
 
@@ -38,7 +40,7 @@ impl Identity {
         let mut random = fastrand::Rng::with_seed(seed);
         let me = Incarnation(random.u64(..));
         let (mailbox, base) = (me.to_string(), Totals::default());
-        Self { profile, responder, me, mailbox, started_us: None, base, random }
+        Self { profile, responder, me, mailbox, started_us: None, base, seen_us: 0, random }
     }
 
     /// Begins a new life, as the counters of this one are in the sums of the fleet for good.
@@ -52,8 +54,10 @@ impl Identity {
         self.responder.totals().since(&self.base)
     }
 
-    /// Returns the entry that it writes at this time.
-    pub(super) fn entry(&self, now_us: i64, left: bool) -> Entry {
+    /// Returns the entry that it writes at this time. Each is later than the last, even if the
+    /// clock of Redis was set back: of two entries the later one is the one that counts.
+    pub(super) fn entry(&mut self, now_us: i64, left: bool) -> Entry {
+        self.seen_us = now_us.max(self.seen_us.saturating_add(1));
         Entry {
             protocol: PROTOCOL,
             instance: self.profile.instance.clone(),
@@ -61,32 +65,43 @@ impl Identity {
             mailbox: self.mailbox.clone(),
             settings: self.profile.settings.clone(),
             started_us: self.started_us.unwrap_or(now_us),
-            seen_us: now_us,
+            seen_us: self.seen_us,
             left,
             totals: self.totals(),
         }
     }
 
-    /// Answers questions. Returns the entry that has the counters of the answer, too.
-    pub(super) fn answer(&self, round: u64, questions: &[Vec<u8>], now: Now) -> (Entry, Message) {
+    /// Returns what it says to questions.
+    pub(super) fn say(&self, questions: &[Vec<u8>], now: Now) -> Said {
         let answer = |question: &Vec<u8>| self.responder.answer(question, self.me.0, now);
         let answers = questions.iter().map(answer).collect();
         // The answers are no newer than the counters.
+        Said { at_us: now.wall_us, totals: self.totals(), answers }
+    }
+
+    /// Answers questions. Returns the entry that has the counters of the answer, too.
+    pub(super) fn answer(
+        &mut self,
+        round: u64,
+        questions: &[Vec<u8>],
+        now: Now,
+    ) -> (Entry, Message) {
+        let Said { answers, .. } = self.say(questions, now);
         let entry = self.entry(now.wall_us, false);
-        let (from, at_us, totals) = (self.me, now.wall_us, entry.totals.clone());
+        let (from, at_us, totals) = (self.me, entry.seen_us, entry.totals.clone());
         (entry, Message::Answer { from, round, at_us, totals, answers })
     }
 
-    /// Returns the report of this member on a question.
-    pub(super) fn report(&self, question: &[u8], now: Now) -> MemberReport {
+    /// Returns the report of this member on the question of this place.
+    pub(super) fn report(&self, said: &Said, at: usize) -> MemberReport {
         MemberReport {
             number: self.me.0,
             instance: self.profile.instance.clone(),
             version: self.profile.version.clone(),
             state: MemberState::Live,
-            as_of_us: now.wall_us,
-            answer: Some(self.responder.answer(question, self.me.0, now)),
-            totals: self.totals(),
+            as_of_us: said.at_us,
+            totals: said.totals.clone(),
+            answer: said.answers.get(at).cloned(),
         }
     }
 }

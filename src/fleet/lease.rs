@@ -30,13 +30,14 @@ impl Lease {
         self.is_sure(now_ns) && self.settled_ns.is_some_and(|settled_ns| now_ns >= settled_ns)
     }
 
-    /// Notes a census that was sent at this time. After the first one, and after one that found an
-    /// emptied directory, the others may not have written yet.
+    /// Notes a census that was sent at this time. After the first one, after a while without one,
+    /// and after one that found an emptied directory or perhaps another server, the others may not
+    /// have written yet.
     pub(super) fn confirm(&mut self, sent_ns: u64, now_ns: u64, may_lack_others: bool) {
-        self.confirmed_ns = Some(sent_ns);
-        if may_lack_others || self.settled_ns.is_none() {
+        if may_lack_others || !self.is_sure(now_ns) {
             self.settled_ns = Some(now_ns.saturating_add(SETTLE_NS));
         }
+        self.confirmed_ns = Some(sent_ns);
     }
 
     /// Returns true once when the lease comes into doubt.
@@ -78,5 +79,10 @@ mod tests {
         assert!(!lease.is_settled(SETTLE_NS - 1) && lease.is_settled(SETTLE_NS));
         lease.confirm(SETTLE_NS, SETTLE_NS, true);
         assert!(!lease.is_settled(2 * SETTLE_NS - 1));
+        lease.confirm(2 * SETTLE_NS, 2 * SETTLE_NS, false);
+        assert!(lease.is_settled(2 * SETTLE_NS));
+        let later_ns = 2 * SETTLE_NS + DOUBT_NS;
+        lease.confirm(later_ns, later_ns, false);
+        assert!(lease.is_sure(later_ns) && !lease.is_settled(later_ns + SETTLE_NS - 1));
     }
 }

@@ -9,26 +9,27 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::answers::{Answers, Responder, Said, peer_reports};
+use super::answers::Responder;
 use super::commands::{self, Keys};
-use super::directory::{Directory, Entry, Incarnation, MemberState, PROTOCOL};
-use super::exchange::{Batch, Exchange, Phase, Purpose, Step, error_of};
+use super::directory::{Directory, MemberState};
+use super::exchange::{Batch, Exchange, Fold, Phase, Purpose, Step, error_of};
 use super::fleet_clock::FleetClock;
 use super::identity::{Identity, Profile};
 use super::lease::Lease;
-use super::mail::Message;
 use super::reporter::{self, Reporter};
-use super::rounds::{Question, Round, Rounds};
+use super::rounds::Rounds;
 use super::status::Status;
-use crate::limits::{FLEET_ANSWER_MS, FLEET_BEAT_MS, FLEET_FORGET_MS, FLEET_PAUSE_MS};
+use crate::limits::{FLEET_BEAT_MS, FLEET_FORGET_MS, FLEET_PAUSE_MS, FLEET_SETTLE_MS};
 use crate::store::redis::error::{ErrorKind, RedisError};
 use crate::store::redis::key_link::{Command, Reply};
 use percore::clock::Now;
 
 const BEAT_NS: u64 = FLEET_BEAT_MS * 1_000_000;
 const PAUSE_NS: u64 = FLEET_PAUSE_MS * 1_000_000;
-const ANSWER_US: i64 = FLEET_ANSWER_MS as i64 * 1000;
+const SETTLE_NS: u64 = FLEET_SETTLE_MS * 1_000_000;
 const FORGET_US: i64 = FLEET_FORGET_MS as i64 * 1000;
+
+mod asking;
 
 /// See the head of this file.
 pub(super) struct Member {
@@ -42,15 +43,26 @@ pub(super) struct Member {
     rounds: Rounds,
     /// Commands that go with the next batch.
     outbox: Vec<Command>,
-    under_way: Option<Purpose>,
+    /// The first of them that writes the own entry.
+    first_write: Option<usize>,
+    under_way: Option<(Purpose, Option<usize>)>,
+    /// A write did not find the own entry, which had been there.
+    was_absent: bool,
     /// The entries that are to be folded, and the connection that watches the directory for that.
-    fold: Option<(u64, Vec<Incarnation>)>,
+    fold: Option<(u64, Fold)>,
     next_time_ns: u64,
     next_beat_ns: u64,
     next_fold_ns: u64,
+    /// The entry of who has been gone for so long is folded.
+    forget_us: i64,
     /// Nothing is sent before this time.
     resume_ns: u64,
+    /// True once an entry of this life is in the directory.
     has_written: bool,
+    /// True once one may be, of this life or of one before.
+    may_be_known: bool,
+    /// The connection of the last census.
+    connection: Option<u64>,
     has_asked_policy: bool,
     phase: Phase,
 }
@@ -73,13 +85,18 @@ impl Member {
             directory: Directory::default(),
             rounds: Rounds::default(),
             outbox: Vec::new(),
+            first_write: None,
             under_way: None,
+            was_absent: false,
             fold: None,
             next_time_ns: 0,
             next_beat_ns: 0,
             next_fold_ns: 0,
+            forget_us: FORGET_US,
             resume_ns: 0,
             has_written: false,
+            may_be_known: false,
+            connection: None,
             has_asked_policy: false,
             phase: Phase::Running,
         }
@@ -102,37 +119,6 @@ impl Member {
         self.has_written || self.resume_ns > 0
     }
 
-    /// Takes a question of a client.
-    pub(super) fn ask(&mut self, question: Question, now: Now) {
-        self.rounds.add(question, now.mono_ns);
-    }
-
-    /// Takes a message from the mailbox.
-    pub(super) fn on_mail(&mut self, bytes: &[u8], now: Now) {
-        match Message::decode(bytes) {
-            Some(Message::Ask { mailbox, round, until_us, questions, .. }) => {
-                let at_us = self.now_us(now);
-                // Who asked while this process was frozen waits no more.
-                if at_us <= until_us {
-                    self.answer(&mailbox, round, Now { wall_us: at_us, ..now }, &questions);
-                }
-            }
-            Some(Message::Answer { from, round, at_us, totals, answers }) => {
-                self.rounds.add_said(round, from, Said { at_us, totals, answers });
-            }
-            None => self.status.unreadable.add(1),
-        }
-    }
-
-    /// Answers questions. The counters are in the directory before the answer is in the mailbox: so
-    /// no later answer of the fleet has less, even if this process dies in between.
-    fn answer(&mut self, mailbox: &str, round: u64, now: Now, questions: &[Vec<u8>]) {
-        self.status.asked.add(questions.len() as u64);
-        let (entry, message) = self.own.answer(round, questions, now);
-        self.outbox.push(self.keys.write(self.own.me, &entry));
-        self.outbox.extend(self.keys.post(mailbox, &message));
-    }
-
     /// Does what is due.
     pub(super) fn step(&mut self, now: Now) -> Step {
         if self.lease.has_lapsed(now.mono_ns) {
@@ -153,7 +139,7 @@ impl Member {
             Phase::Gone => return Step::End,
             Phase::Leaving(deadline_ns) if now.mono_ns >= deadline_ns => return Step::End,
             // Nobody knows of it.
-            Phase::Leaving(_) if !self.has_written && self.under_way.is_none() => return Step::End,
+            Phase::Leaving(_) if !self.may_be_known => return Step::End,
             _ => {}
         }
         match self.next_batch(now) {
@@ -168,38 +154,40 @@ impl Member {
             return None;
         }
         let mut batch = Batch::default();
+        let mut first_write = None;
         let purpose = if now.mono_ns >= self.next_time_ns {
             // Alone, as it is the more exact the quicker it is.
             batch.commands.push(commands::time());
             Purpose::Time
-        } else if let Some((connection, which)) = self.fold.take() {
-            batch.commands = self.keys.fold(&which, &self.directory.fold(&which));
+        } else if let Some((connection, fold)) = self.fold.take() {
+            batch.commands = self.keys.fold(&fold.which, &fold.folded);
             batch.only_over = Some(connection);
-            Purpose::Fold(which)
+            Purpose::Fold(fold)
         } else {
             batch.commands = mem::take(&mut self.outbox);
+            first_write = self.first_write.take();
             let (purpose, own) = self.next_purpose(now, !batch.commands.is_empty())?;
             batch.commands.extend(own);
             purpose
         };
-        self.under_way = Some(purpose);
+        self.under_way = Some((purpose, first_write));
         Some(batch)
     }
 
     /// Returns what is to be done beside the bringing of messages, with its commands.
-    fn next_purpose(&self, now: Now, has_mail: bool) -> Option<(Purpose, Vec<Command>)> {
+    fn next_purpose(&mut self, now: Now, has_mail: bool) -> Option<(Purpose, Vec<Command>)> {
         let is_asked = self.rounds.has_unasked();
-        if self.phase != Phase::Running {
+        if self.phase != Phase::Running && self.lease.is_sure(now.mono_ns) {
             let entry = self.own.entry(self.now_us(now), true);
             Some((Purpose::Leave, vec![self.keys.write(self.own.me, &entry)]))
-        } else if now.mono_ns >= self.next_beat_ns || is_asked {
+        } else if self.phase != Phase::Running || now.mono_ns >= self.next_beat_ns || is_asked {
             Some(self.census(now))
         } else if has_mail {
             Some((Purpose::Post, Vec::new()))
         } else if !self.has_asked_policy {
             Some((Purpose::Policy, vec![commands::memory_settings()]))
         } else if now.mono_ns >= self.next_fold_ns
-            && self.directory.folds(self.own.me, self.now_us(now), FORGET_US)
+            && self.directory.folds(self.own.me, self.now_us(now), self.forget_us)
         {
             Some((Purpose::Watch, self.keys.watch()))
         } else {
@@ -209,10 +197,18 @@ impl Member {
 
     /// Returns the commands of a census. After a while without one this process may have been
     /// frozen, and its entry folded: then it looks before it writes.
-    fn census(&self, now: Now) -> (Purpose, Vec<Command>) {
+    fn census(&mut self, now: Now) -> (Purpose, Vec<Command>) {
         let writes = self.lease.is_sure(now.mono_ns);
-        let write = || self.keys.write(self.own.me, &self.own.entry(self.now_us(now), false));
-        let commands = writes.then(write).into_iter().chain([self.keys.read()]).collect();
+        let mut commands = Vec::new();
+        if writes {
+            // As with answers to others: no later one of the fleet has less.
+            let fleet_now = Now { wall_us: self.now_us(now), ..now };
+            self.rounds.answer(|questions| self.own.say(questions, fleet_now));
+            let entry = self.own.entry(fleet_now.wall_us, false);
+            self.may_be_known = true;
+            commands.push(self.keys.write(self.own.me, &entry));
+        }
+        commands.push(self.keys.read());
         (Purpose::Census { writes }, commands)
     }
 
@@ -236,7 +232,7 @@ impl Member {
 
     /// Takes the end of the batch under way.
     pub(super) fn on_exchange(&mut self, exchange: Exchange, now: Now) {
-        let Some(purpose) = self.under_way.take() else {
+        let Some((purpose, first_write)) = self.under_way.take() else {
             return;
         };
         let Exchange { sent_ns, received_ns, connection, result } = exchange;
@@ -245,6 +241,8 @@ impl Member {
             Err(error) => return self.fail(error, now),
         };
         let own = replies.split_off(replies.len().saturating_sub(purpose.replies()));
+        let is_new = |at: usize| replies.get(at) == Some(&Reply::Integer(1));
+        self.was_absent |= self.has_written && first_write.is_some_and(is_new);
         if let Some(error) = replies.iter().find_map(error_of) {
             // A message that did not arrive is missing in an answer, no more.
             self.tell(error, now);
@@ -286,24 +284,31 @@ impl Member {
                 let Some(directory) = Directory::read(last) else {
                     return false;
                 };
-                let was_absent = writes && own.first() == Some(&Reply::Integer(1));
-                self.on_directory(directory, was_absent, sent_ns, now);
-                self.has_written |= writes;
+                self.was_absent |=
+                    self.has_written && writes && own.first() == Some(&Reply::Integer(1));
+                // Another server may have the keys now, without the last writes.
+                let is_other = mem::replace(&mut self.connection, connection) != connection;
                 // The first look is followed by the first entry.
                 self.next_beat_ns = if writes { sent_ns + BEAT_NS } else { now.mono_ns };
+                if !writes {
+                    // Those who were cut off as well write theirs first.
+                    self.next_fold_ns = now.mono_ns + SETTLE_NS;
+                }
+                self.on_directory(directory, writes, is_other, sent_ns, now);
             }
             Purpose::Watch => {
-                let Some(directory) = Directory::read(last) else {
+                let Some(read) = Directory::read(last) else {
                     return false;
                 };
-                self.directory = directory;
-                let which = self.directory.to_fold(self.now_us(now), FORGET_US);
-                self.fold = connection.map(|connection| (connection, which));
+                let mut which = read.to_fold(self.now_us(now), self.forget_us);
+                which.retain(|who| !self.directory.is_newer(*who, &read));
+                let folded = read.fold(&which);
+                self.fold = connection.map(|connection| (connection, Fold { which, folded }));
             }
-            Purpose::Fold(which) => {
+            Purpose::Fold(Fold { which, folded }) => {
                 // Nothing was done if another one has written meanwhile.
                 if *last != Reply::Nil {
-                    self.directory.folded = self.directory.fold(&which);
+                    self.directory.folded = folded;
                     which.iter().for_each(|gone| drop(self.directory.entries.remove(gone)));
                 }
                 self.next_fold_ns = now.mono_ns + BEAT_NS;
@@ -315,64 +320,45 @@ impl Member {
     }
 
     /// Takes the directory as it is now.
-    fn on_directory(&mut self, read: Directory, was_absent: bool, sent_ns: u64, now: Now) {
+    fn on_directory(
+        &mut self,
+        read: Directory,
+        writes: bool,
+        is_other: bool,
+        sent_ns: u64,
+        now: Now,
+    ) {
         let now_us = self.now_us(now);
         self.status.unreadable.add(read.unreadable as u64);
-        if let Some(totals) = read.was_folded(self.own.me).filter(|_| self.has_written) {
+        let is_folded = read.was_folded(self.own.me).is_some();
+        if let Some(totals) = read.was_folded(self.own.me) {
             // What was counted under this name is in the sums of the fleet for good.
             self.outbox.push(self.keys.remove(&[self.own.me]));
             self.own.begin_anew(totals);
             self.has_written = false;
+            self.next_beat_ns = now.mono_ns;
         }
+        let was_absent = mem::take(&mut self.was_absent);
         let is_absent = was_absent || !read.entries.contains_key(&self.own.me);
         let lost_memory = self.has_written && is_absent;
+        self.has_written |= writes && !is_folded;
         let known = mem::replace(&mut self.directory, read);
         if lost_memory {
             reporter::memory_lost();
         }
-        let lost = self.directory.recover(known, lost_memory, now_us);
+        let is_old = !lost_memory && !self.lease.is_sure(now.mono_ns);
+        let lost = self.directory.recover(known, is_old, now_us);
         let Self { keys, outbox, .. } = self;
         outbox.extend(lost.absent.iter().map(|(who, entry)| keys.write_absent(*who, entry)));
         outbox.extend(lost.older.iter().map(|(who, entry)| keys.write(*who, entry)));
         outbox.extend(lost.folded.iter().map(|folded| keys.write_absent_folded(folded)));
-        self.lease.confirm(sent_ns, now.mono_ns, lost_memory);
+        self.lease.confirm(sent_ns, now.mono_ns, lost_memory || is_other);
         self.reporter.compare(&self.directory, self.own.me, now_us);
         self.status.note(&self.directory, self.own.me, now_us);
         let live = self.directory.peers(self.own.me, MemberState::Live, now_us);
         self.reporter.up(now.mono_ns, live.len() + 1);
-        self.ask_members(&live, now_us);
-    }
-
-    /// Asks the members that are there now what the rounds are about.
-    fn ask_members(&mut self, live: &[Incarnation], now_us: i64) {
-        let entries =
-            live.iter().filter_map(|peer| Some((*peer, self.directory.entries.get(peer)?)));
-        let can_answer = |(_, entry): &(Incarnation, &Entry)| entry.protocol == PROTOCOL;
-        let peers: Vec<_> = entries.filter(can_answer).collect();
-        let awaited = peers.iter().map(|(peer, _)| *peer).collect();
-        for (round, questions) in self.rounds.ask(&awaited) {
-            let (from, mailbox) = (self.own.me, self.own.mailbox.clone());
-            let until_us = now_us + ANSWER_US;
-            let message = Message::Ask { from, mailbox, round, until_us, questions };
-            for (_, entry) in &peers {
-                self.outbox.extend(self.keys.post(&entry.mailbox, &message));
-            }
-        }
-    }
-
-    /// Gives the answers of a round to those who asked.
-    fn finish(&mut self, round: Round, now: Now) {
-        let now_us = self.now_us(now);
-        let is_settled = self.lease.is_settled(now.mono_ns);
-        for (at, (question, askers)) in round.questions.into_iter().enumerate() {
-            let mut members = vec![self.own.report(&question, Now { wall_us: now_us, ..now })];
-            members.extend(peer_reports(&self.directory, self.own.me, &round.said, at, now_us));
-            let complete = is_settled && members.iter().all(|member| member.answer.is_some());
-            let gone = self.directory.totals_of_gone(self.own.me, now_us);
-            let answers = Answers { members, complete, gone, now_us };
-            let count = if complete { &self.status.complete } else { &self.status.incomplete };
-            count.add(askers.len() as u64);
-            askers.into_iter().for_each(|asker| asker(Some(answers.clone())));
+        if writes && !is_folded {
+            self.ask_members(&live, now_us);
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Round {
     /// The members that were asked and have not answered; `None` before they were asked.
     pub(super) awaited: Option<BTreeSet<Incarnation>>,
     pub(super) said: BTreeMap<Incarnation, Said>,
+    /// What this member says itself, by the entry that went with the census.
+    pub(super) own: Option<Said>,
     begun_ns: u64,
 }
 
@@ -34,6 +36,11 @@ impl Round {
     pub(super) fn is_over(&self, now_ns: u64) -> bool {
         let all_said = self.awaited.as_ref().is_some_and(BTreeSet::is_empty);
         all_said || now_ns >= self.ends_ns()
+    }
+
+    /// Returns its questions.
+    pub(super) fn texts(&self) -> Vec<Vec<u8>> {
+        self.questions.iter().map(|(question, _)| question.clone()).collect()
     }
 
     /// Returns the time at which it ends in any case.
@@ -86,6 +93,7 @@ impl Rounds {
             questions,
             awaited: None,
             said: BTreeMap::new(),
+            own: None,
             begun_ns: self.first_ns,
         });
     }
@@ -95,14 +103,22 @@ impl Rounds {
         self.begun.iter().any(|round| round.awaited.is_none())
     }
 
+    /// Notes for the rounds whose members are still to be asked what this member says itself, as
+    /// the census begins after which they are.
+    pub(super) fn answer(&mut self, say: impl Fn(&[Vec<u8>]) -> Said) {
+        for round in self.begun.iter_mut().filter(|round| round.awaited.is_none()) {
+            round.own = Some(say(&round.texts()));
+        }
+    }
+
     /// Lets those rounds await these members whose members are still to be asked. Returns their
-    /// numbers and questions.
+    /// numbers and questions. Those that have begun since the census did wait for the next: it may
+    /// lack who has come meanwhile.
     pub(super) fn ask(&mut self, awaited: &BTreeSet<Incarnation>) -> Vec<(u64, Vec<Vec<u8>>)> {
-        let unasked = self.begun.iter_mut().filter(|round| round.awaited.is_none());
-        let asked = unasked.map(|round| {
+        let is_due = |round: &&mut Round| round.awaited.is_none() && round.own.is_some();
+        let asked = self.begun.iter_mut().filter(is_due).map(|round| {
             round.awaited = Some(awaited.clone());
-            let questions = round.questions.iter().map(|(question, _)| question.clone());
-            (round.number, questions.collect())
+            (round.number, round.texts())
         });
         asked.collect()
     }
@@ -133,6 +149,12 @@ impl Rounds {
         std::mem::take(&mut self.begun)
     }
 
+    /// Returns the number of rounds that have begun.
+    #[cfg(test)]
+    pub(super) const fn len(&self) -> usize {
+        self.begun.len()
+    }
+
     /// Returns the time at which the first round ends in any case.
     pub(super) fn ends_ns(&self) -> Option<u64> {
         self.begun.iter().map(Round::ends_ns).min()
@@ -143,6 +165,10 @@ impl Rounds {
 mod tests {
     use super::*;
     use crate::fleet::directory::Totals;
+
+    fn answer(rounds: &mut Rounds) {
+        rounds.answer(|questions| said(questions.len()));
+    }
 
     fn add(rounds: &mut Rounds, question: &[u8], now_ns: u64) {
         let (text, asker) = (question.to_vec(), Box::new(|_| ()));
@@ -164,6 +190,8 @@ mod tests {
         rounds.begin(7);
         add(&mut rounds, b"a", 8);
         assert_eq!(rounds.begins_ns(), Some(7 + COLLECT_NS));
+        assert_eq!(rounds.ask(&BTreeSet::new()), [], "no census began after it");
+        answer(&mut rounds);
         assert_eq!(rounds.ask(&BTreeSet::new()), [(1, vec![b"a".to_vec(), b"b".to_vec()])]);
         assert!(!rounds.has_unasked());
         let askers: Vec<_> =
@@ -179,6 +207,7 @@ mod tests {
         rounds.begin(0);
         let (one, two) = (Incarnation(1), Incarnation(2));
         assert!(!rounds.add_said(1, one, said(1)), "nobody was asked yet");
+        answer(&mut rounds);
         rounds.ask(&[one, two].into());
         assert!(rounds.add_said(1, one, said(1)));
         assert!(!rounds.add_said(1, one, said(1)), "it has answered");

@@ -1,9 +1,9 @@
 //! Questions of a member to the others and of the others to it, and what becomes of the answers.
 
-use super::super::answers::{Answers, Asker, MemberReport, peer_reports};
-use super::super::directory::{Entry, Incarnation, MemberState, PROTOCOL};
+use super::super::answers::{Answers, Said, peer_reports};
+use super::super::directory::{Entry, Incarnation, PROTOCOL};
 use super::super::mail::Message;
-use super::super::rounds::{Round, Said};
+use super::super::rounds::{Question, Round};
 use super::Member;
 use crate::limits::FLEET_ANSWER_MS;
 use percore::clock::Now;
@@ -12,8 +12,8 @@ const ANSWER_US: i64 = FLEET_ANSWER_MS as i64 * 1000;
 
 impl Member {
     /// Takes a question of a client.
-    pub(in super::super) fn ask(&mut self, question: Vec<u8>, asker: Asker, now: Now) {
-        self.rounds.add(question, asker, now.mono_ns);
+    pub(in super::super) fn ask(&mut self, question: Question, now: Now) {
+        self.rounds.add(question, now.mono_ns);
     }
 
     /// Takes a message from the mailbox.
@@ -39,47 +39,23 @@ impl Member {
     /// no later answer of the fleet has less, even if this process dies in between.
     fn answer(&mut self, mailbox: &str, round: u64, now: Now, questions: &[Vec<u8>]) {
         self.status.asked.add(questions.len() as u64);
-        let me = self.own.me;
-        let answer = |question: &Vec<u8>| self.own.responder.answer(question, me.0, now);
-        let answers = questions.iter().map(answer).collect();
-        let entry = self.own.entry(now.wall_us, false);
+        let (entry, message) = self.own.answer(round, questions, now);
         self.first_write.get_or_insert(self.outbox.len());
-        self.outbox.push(self.keys.write(me, &entry));
-        let Entry { seen_us: at_us, totals, .. } = entry;
-        let message = Message::Answer { from: me, round, at_us, totals, answers };
+        self.outbox.push(self.keys.write(self.own.me, &entry));
         self.outbox.extend(self.keys.post(mailbox, &message));
     }
 
-    /// Answers the questions of those rounds whose members are asked after the census that begins
-    /// now, by the entry that goes with it: as with the answers to others, no later one of the
-    /// fleet has less.
-    pub(super) fn answer_itself(&mut self, entry: &Entry, now: Now) {
-        let (me, at_us) = (self.own.me, entry.seen_us);
-        let now = Now { wall_us: at_us, ..now };
-        for round in self.rounds.unasked() {
-            let questions = round.questions.iter();
-            let answer = |question: &[u8]| self.own.responder.answer(question, me.0, now);
-            let answers = questions.map(|(question, _)| answer(question)).collect();
-            round.own = Some(Said { at_us, totals: entry.totals.clone(), answers });
-        }
-    }
-
-    /// Asks the members that are there now what the rounds are about. Those that have begun since
-    /// the census was sent wait for the next: it may lack who has come meanwhile.
+    /// Asks the members that are there now what the rounds are about.
     pub(super) fn ask_members(&mut self, live: &[Incarnation], now_us: i64) {
         let entries =
             live.iter().filter_map(|peer| Some((*peer, self.directory.entries.get(peer)?)));
         let can_answer = |(_, entry): &(Incarnation, &Entry)| entry.protocol == PROTOCOL;
         let peers: Vec<_> = entries.filter(can_answer).collect();
-        for round in self.rounds.unasked().filter(|round| round.own.is_some()) {
-            round.awaited = Some(peers.iter().map(|(peer, _)| *peer).collect());
-            let message = Message::Ask {
-                from: self.own.me,
-                mailbox: self.own.mailbox.clone(),
-                round: round.number,
-                until_us: now_us + ANSWER_US,
-                questions: round.questions.iter().map(|(question, _)| question.clone()).collect(),
-            };
+        let awaited = peers.iter().map(|(peer, _)| *peer).collect();
+        for (round, questions) in self.rounds.ask(&awaited) {
+            let (from, mailbox) = (self.own.me, self.own.mailbox.clone());
+            let until_us = now_us + ANSWER_US;
+            let message = Message::Ask { from, mailbox, round, until_us, questions };
             for (_, entry) in &peers {
                 self.outbox.extend(self.keys.post(&entry.mailbox, &message));
             }
@@ -89,25 +65,13 @@ impl Member {
     /// Gives the answers of a round to those who asked.
     pub(super) fn finish(&mut self, round: Round, now: Now) {
         let now_us = self.now_us(now);
+        let texts = round.texts();
         // Without a census after the question, nobody knows whether somebody has come.
         let own = round.own.filter(|_| round.awaited.is_some());
         let may_be_complete = own.is_some() && self.lease.is_settled(now.mono_ns);
-        let own = own.unwrap_or_else(|| {
-            let now = Now { wall_us: now_us, ..now };
-            let answer = |question: &[u8]| self.own.responder.answer(question, self.own.me.0, now);
-            let answers = round.questions.iter().map(|(question, _)| answer(question)).collect();
-            Said { at_us: now_us, totals: self.own.totals(), answers }
-        });
+        let own = own.unwrap_or_else(|| self.own.say(&texts, Now { wall_us: now_us, ..now }));
         for (at, (_, askers)) in round.questions.into_iter().enumerate() {
-            let mut members = vec![MemberReport {
-                number: self.own.me.0,
-                instance: self.own.profile.instance.clone(),
-                version: self.own.profile.version.clone(),
-                state: MemberState::Live,
-                as_of_us: own.at_us,
-                totals: own.totals.clone(),
-                answer: own.answers.get(at).cloned(),
-            }];
+            let mut members = vec![self.own.report(&own, at)];
             members.extend(peer_reports(&self.directory, self.own.me, &round.said, at, now_us));
             let complete = may_be_complete && members.iter().all(|member| member.answer.is_some());
             let gone = self.directory.totals_of_gone(self.own.me, now_us);
