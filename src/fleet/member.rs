@@ -381,3 +381,6 @@ impl Member {
         self.reporter.down(now.mono_ns, error);
     }
 }
+
+#[cfg(test)]
+mod simulation;

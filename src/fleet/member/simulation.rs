@@ -14,6 +14,7 @@ use fastrand::Rng;
 
 use super::*;
 use crate::fleet::answers::Answers;
+use crate::fleet::rounds::Question;
 use crate::limits::{FLEET_ANSWER_MS, FLEET_FORMER_MAX, STORE_CONNECT_MS_MAX, STORE_REPLY_MS_MAX};
 use crate::store::redis::error::RedisResult;
 
@@ -546,7 +547,11 @@ impl Simulation {
         let asker = move |answers| given.lock().unwrap().push((number, answers));
         let question = [b'a' + self.random.u8(..3)];
         let now = process.now(self.now_ns);
-        process.member.as_mut().unwrap().ask(question.to_vec(), Box::new(asker), now);
+        process
+            .member
+            .as_mut()
+            .unwrap()
+            .ask(Question { text: question.to_vec(), asker: Box::new(asker) }, now);
         self.step(who);
     }
 

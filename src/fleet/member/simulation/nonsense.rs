@@ -4,7 +4,7 @@ use fastrand::Rng;
 
 use super::super::*;
 use super::process::{MS, Process};
-use super::{Arc, FLEET_ANSWER_MS, Mutex, OUTBOX_MAX};
+use super::{Arc, FLEET_ANSWER_MS, Mutex, OUTBOX_MAX, Question};
 
 const TEXTS: [&str; 9] = [
     "",
@@ -65,7 +65,7 @@ fn no_reply_and_no_message_is_too_much() {
             if random.bool() {
                 let given = Arc::clone(&given);
                 let asker = move |_| given.lock().unwrap().push(now_ns);
-                member.ask(vec![b'a'], Box::new(asker), now);
+                member.ask(Question { text: vec![b'a'], asker: Box::new(asker) }, now);
                 asked += 1;
             }
             if let Step::Send { batch, .. } = member.step(now) {
