@@ -270,7 +270,7 @@ impl Directory {
 
     /// Returns true if `me` is to fold entries now: the live member of the least name does.
     pub(super) fn folds(&self, me: Incarnation, now_us: i64, after_us: i64) -> bool {
-        let is_due = !self.to_fold(now_us, after_us).is_empty();
+        let is_due = self.to_fold(now_us, after_us).iter().any(|who| *who != me);
         is_due && self.peers(me, MemberState::Live, now_us).iter().all(|peer| *peer > me)
     }
 

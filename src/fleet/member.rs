@@ -301,7 +301,7 @@ impl Member {
                     return false;
                 };
                 let mut which = read.to_fold(self.now_us(now), self.forget_us);
-                which.retain(|who| !self.directory.is_newer(*who, &read));
+                which.retain(|who| *who != self.own.me && !self.directory.is_newer(*who, &read));
                 let folded = read.fold(&which);
                 self.fold = connection.map(|connection| (connection, Fold { which, folded }));
             }
@@ -352,6 +352,11 @@ impl Member {
         outbox.extend(lost.absent.iter().map(|(who, entry)| keys.write_absent(*who, entry)));
         outbox.extend(lost.older.iter().map(|(who, entry)| keys.write(*who, entry)));
         outbox.extend(lost.folded.iter().map(|folded| keys.write_absent_folded(folded)));
+        let own = self.directory.entries.get(&self.own.me);
+        if own.is_some_and(|own| own.state(now_us) != MemberState::Live) {
+            // This process was frozen before it sent that: nobody is to fold it.
+            self.next_beat_ns = now.mono_ns;
+        }
         self.lease.confirm(sent_ns, now.mono_ns, lost_memory || is_other);
         self.reporter.compare(&self.directory, self.own.me, now_us);
         self.status.note(&self.directory, self.own.me, now_us);

@@ -440,7 +440,8 @@ impl Simulation {
         for command in commands.iter().take(most) {
             let reply = self.redis.run(connection, command, self.now_ns);
             if !matches!(reply, Reply::Error(_)) {
-                self.processes[of].note_run(command, self.now_ns);
+                let redis_us = self.redis.now_us(self.now_ns);
+                self.processes[of].note_run(command, self.now_ns, redis_us);
             }
             replies.push(reply);
         }

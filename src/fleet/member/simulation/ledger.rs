@@ -118,7 +118,7 @@ impl Ledger {
     fn due(&self, process: &Process, asked_ns: u64, now_ns: u64) -> u64 {
         let written = process.written_at(asked_ns);
         let was_known = process.first_written_ns().is_some_and(|at_ns| at_ns <= asked_ns);
-        let heard_ns = process.written_before_ns(asked_ns);
+        let heard_ns = process.heard_ns(asked_ns);
         let lived = process.runs() || process.died_ns > asked_ns;
         let is_missed = now_ns < heard_ns + self.missed_ns;
         if was_known && lived && is_missed { process.accepted_at(asked_ns) } else { written }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::super::*;
 use crate::fleet::directory::Totals;
+use crate::limits::FLEET_LEASE_MS;
 
 pub(super) const MS: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1000 * MS;
@@ -97,6 +98,8 @@ pub(super) struct Process {
     accepted: Vec<(u64, u64)>,
     /// Those that Redis has in an entry, over time.
     written: Vec<(u64, u64)>,
+    /// The times of those entries that were new.
+    heard: Vec<(u64, u64)>,
     /// Its name in the directory, and what it counted under former ones.
     pub(super) me: String,
     base: u64,
@@ -136,6 +139,7 @@ impl Process {
             cut_until_ns: 0,
             accepted: Vec::new(),
             written: Vec::new(),
+            heard: Vec::new(),
             base: 0,
             told: (0, 0),
         }
@@ -188,10 +192,9 @@ impl Process {
         self.written.first().map(|(at_ns, _)| *at_ns)
     }
 
-    /// Returns the time of its last write by this time.
-    pub(super) fn written_before_ns(&self, at_ns: u64) -> u64 {
-        let after = self.written.partition_point(|(then_ns, _)| *then_ns <= at_ns);
-        after.checked_sub(1).map_or(0, |last| self.written[last].0)
+    /// Returns the time at which it was last heard of, by this time.
+    pub(super) fn heard_ns(&self, at_ns: u64) -> u64 {
+        latest(&self.heard, at_ns)
     }
 
     pub(super) fn last_written_ns(&self) -> Option<u64> {
@@ -207,14 +210,19 @@ impl Process {
     }
 
     /// Notes a command that Redis ran for it.
-    pub(super) fn note_run(&mut self, command: &Command, now_ns: u64) {
+    pub(super) fn note_run(&mut self, command: &Command, now_ns: u64, redis_us: i64) {
         let [name, _, field, entry] = command.words() else {
             return;
         };
         if name == b"HSET" && field == self.me.as_bytes() {
-            let accepted = accepted_of(entry) + self.base;
+            let accepted = number_of(entry, "accepted") + self.base;
             let so_far = self.written_at(u64::MAX);
             self.written.push((now_ns, accepted.max(so_far)));
+            // It may have been frozen before it sent that.
+            let seen_us = number_of(entry, "seen_us").cast_signed();
+            if redis_us - seen_us < FLEET_LEASE_MS.cast_signed() * 1000 {
+                self.heard.push((now_ns, now_ns));
+            }
         }
     }
 }
@@ -224,9 +232,9 @@ fn latest(series: &[(u64, u64)], at_ns: u64) -> u64 {
     after.checked_sub(1).map_or(0, |last| series[last].1)
 }
 
-/// Returns the accepted events of an entry.
-fn accepted_of(entry: &[u8]) -> u64 {
+/// Returns a number of an entry.
+fn number_of(entry: &[u8], name: &str) -> u64 {
     let entry = str::from_utf8(entry).unwrap();
-    let (_, rest) = entry.split_once("\"accepted\":").unwrap();
+    let (_, rest) = entry.split_once(&format!("\"{name}\":")).unwrap();
     rest.split_once(|next: char| !next.is_ascii_digit()).unwrap().0.parse().unwrap()
 }

@@ -71,6 +71,10 @@ impl SimRedis {
         self.writes += 1;
     }
 
+    pub(super) fn now_us(&self, now_ns: u64) -> i64 {
+        self.clock_us + (now_ns / 1000).cast_signed()
+    }
+
     pub(super) fn forget_connections(&mut self) {
         self.watched.clear();
         self.queued.clear();
@@ -132,7 +136,7 @@ impl SimRedis {
         let owned = |word: &[u8]| word.to_vec();
         match *words {
             [b"TIME"] => {
-                let now_us = self.clock_us + (now_ns / 1000).cast_signed();
+                let now_us = self.now_us(now_ns);
                 let (seconds, rest) = (now_us / 1_000_000, now_us % 1_000_000);
                 Reply::List(vec![text(&seconds.to_string()), text(&rest.to_string())])
             }
