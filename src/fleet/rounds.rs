@@ -26,7 +26,7 @@ pub(super) struct Round {
     /// The members that were asked and have not answered; `None` before they were asked.
     pub(super) awaited: Option<BTreeSet<Incarnation>>,
     pub(super) said: BTreeMap<Incarnation, Said>,
-    /// What this member says itself, by the entry that went with the census.
+    /// The words of this member itself, by the entry that went with the census.
     pub(super) own: Option<Said>,
     begun_ns: u64,
 }

@@ -83,7 +83,7 @@ enum Event {
     Fault,
 }
 
-/// What becomes of a batch.
+/// The fate of a batch.
 #[derive(Clone, Copy)]
 enum Fate {
     Done,

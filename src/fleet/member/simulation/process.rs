@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use fastrand::Rng;
+
 use super::super::*;
 use crate::fleet::directory::Totals;
 use crate::limits::FLEET_LEASE_MS;
@@ -24,7 +26,7 @@ impl Counters {
     }
 
     /// Accepts some events, and stores others.
-    fn grow(&mut self, random: &mut fastrand::Rng) {
+    fn grow(&mut self, random: &mut Rng) {
         self.accepted += random.u64(1..6);
         for outcome in [&mut self.stored, &mut self.coalesced, &mut self.dropped] {
             *outcome += random.u64(..3);
@@ -108,7 +110,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(number: usize, forget_us: i64, random: &mut fastrand::Rng) -> Self {
+    pub(super) fn new(number: usize, forget_us: i64, random: &mut Rng) -> Self {
         let counters = Arc::<Mutex<Counters>>::default();
         let instance = format!("p{number}");
         let profile = Profile { instance: instance.clone(), ..Profile::default() };
@@ -161,7 +163,7 @@ impl Process {
     }
 
     /// Accepts some events, once it serves.
-    pub(super) fn serve(&mut self, now_ns: u64, random: &mut fastrand::Rng) {
+    pub(super) fn serve(&mut self, now_ns: u64, random: &mut Rng) {
         let looked = self.member.as_ref().is_some_and(Member::has_looked);
         if self.life == Life::Runs && looked {
             let mut counters = self.counters.lock().unwrap();

@@ -20,9 +20,9 @@ pub(super) struct SimRedis {
     /// Writes of the hash so far.
     writes: u64,
     lists: BTreeMap<Vec<u8>, List>,
-    /// What each connection watches, as the writes by then.
+    /// The writes that there had been when each connection began to watch.
     watched: BTreeMap<u64, u64>,
-    /// What each connection has queued since `MULTI`.
+    /// The commands that each connection has queued since `MULTI`.
     queued: BTreeMap<u64, Vec<Command>>,
     /// The copy that a replica of it has.
     replica: Hash,
@@ -163,16 +163,30 @@ impl SimRedis {
                 let removed = fields.iter().filter(|field| self.hash.remove(**field).is_some());
                 Reply::Integer(removed.count() as i64)
             }
+            [b"WATCH", _] => {
+                self.watched.insert(connection, self.writes);
+                text("OK")
+            }
+            [b"MULTI"] => {
+                self.queued.insert(connection, Vec::new());
+                text("OK")
+            }
+            _ => self.run_on_list(words, now_ns),
+        }
+    }
+
+    fn run_on_list(&mut self, words: &[&[u8]], now_ns: u64) -> Reply {
+        match *words {
             [b"RPUSH", key, item] => {
                 let list = self
                     .lists
-                    .entry(owned(key))
+                    .entry(key.to_vec())
                     .or_insert_with(|| List { items: VecDeque::new(), ends_ns: u64::MAX });
                 if now_ns >= list.ends_ns {
                     list.items.clear();
                     list.ends_ns = u64::MAX;
                 }
-                list.items.push_back(owned(item));
+                list.items.push_back(item.to_vec());
                 Reply::Integer(list.items.len() as i64)
             }
             [b"EXPIRE", key, seconds] => {
@@ -183,14 +197,6 @@ impl SimRedis {
                 };
                 list.ends_ns = now_ns + FLEET_MAIL_SECONDS * 1_000_000_000;
                 Reply::Integer(1)
-            }
-            [b"WATCH", _] => {
-                self.watched.insert(connection, self.writes);
-                text("OK")
-            }
-            [b"MULTI"] => {
-                self.queued.insert(connection, Vec::new());
-                text("OK")
             }
             _ => panic!(
                 "not modelled: {:?}",
