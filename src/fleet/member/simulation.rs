@@ -1,7 +1,7 @@
 //! Members against a Redis, links and each other that fail at random.
 //!
 //! All of it is one thread with a clock of its own, so a seed reproduces a run: `COREPULSE_SEED=17
-//! cargo test fleet::member::simulation`. The members are the real ones; the [`redis`], the links
+//! cargo test fleet::member::simulation`. The members are the real ones; the [`server`], the links
 //! and the [`process`]es around them are models. The [`ledger`] knows which events each process has
 //! accepted, and checks each answer: nothing is counted twice, a complete answer has all that was
 //! accepted before its question, and none has less than a complete one before.
@@ -21,11 +21,11 @@ use crate::store::redis::error::RedisResult;
 mod ledger;
 mod nonsense;
 mod process;
-mod redis;
+mod server;
 
 use ledger::Ledger;
 use process::{Life, MS, Process, SECOND};
-use redis::SimRedis;
+use server::SimRedis;
 
 const SEEDS: u64 = 2_000;
 
@@ -181,7 +181,7 @@ struct Simulation {
     given: Given,
     ledger: Ledger,
     is_ending: bool,
-    /// Nobody accepts events any more.
+    /// True if nobody accepts events any more.
     is_quiet: bool,
     steps: u64,
     seen: BTreeMap<&'static str, u64>,
