@@ -238,7 +238,7 @@ impl Member {
         let Exchange { sent_ns, received_ns, connection, result } = exchange;
         let mut replies = match result {
             Ok(replies) => replies,
-            Err(error) => return self.fail(error, now),
+            Err(error) => return self.fail(&error, now),
         };
         let own = replies.split_off(replies.len().saturating_sub(purpose.replies()));
         let is_new = |at: usize| replies.get(at) == Some(&Reply::Integer(1));
@@ -248,12 +248,12 @@ impl Member {
             self.tell(error, now);
         }
         if let Some(error) = own.iter().find_map(error_of).filter(|_| purpose != Purpose::Policy) {
-            return self.fail(error.clone(), now);
+            return self.fail(error, now);
         }
         let is_known = self.on_own_replies(purpose, &own, (sent_ns, received_ns), connection, now);
         if !is_known {
             let message = "an unexpected reply to a command of the fleet";
-            self.fail(RedisError::new(ErrorKind::Protocol, message), now);
+            self.fail(&RedisError::new(ErrorKind::Protocol, message), now);
         }
     }
 
@@ -374,11 +374,11 @@ impl Member {
 
     /// Notes that a batch failed. Entries are written anew by the next census, and those who were
     /// not asked are missing in the answer.
-    fn fail(&mut self, error: RedisError, now: Now) {
+    fn fail(&mut self, error: &RedisError, now: Now) {
         self.resume_ns = now.mono_ns + PAUSE_NS;
         self.fold = None;
         self.next_fold_ns = now.mono_ns + BEAT_NS;
-        self.tell(&error, now);
+        self.tell(error, now);
     }
 
     fn tell(&mut self, error: &RedisError, now: Now) {
