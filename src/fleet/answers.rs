@@ -1,6 +1,7 @@
 //! Answers of a fleet: what each replica says to a question, and whether all of them did.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use super::directory::Totals;
 use super::directory::{Directory, Incarnation, MemberState};
@@ -91,8 +92,9 @@ impl Answers {
     }
 }
 
-/// The function that gets the answers, or none if the question is not asked.
-pub type Asker = Box<dyn FnOnce(Option<Answers>) + Send>;
+/// The function that gets the answers, or none if the question is not asked. Those who ask the same
+/// share them: pages of devices are long, and thousands may ask at once.
+pub type Asker = Box<dyn FnOnce(Option<Arc<Answers>>) + Send>;
 
 /// The server behind a member: it answers questions from its own memory.
 pub trait Responder: Send {

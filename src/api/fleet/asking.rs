@@ -23,7 +23,7 @@ pub(super) fn ask(
 ) -> Reply {
     let deadline_ns = context.now.mono_ns.saturating_add(state.settings.request_timeout_ns);
     let (ticket, answering) = (context.ticket(), Arc::clone(state));
-    let asker = move |answers: Option<Answers>| {
+    let asker = move |answers: Option<Arc<Answers>>| {
         let Some(answers) = answers else {
             return ticket.cancel();
         };

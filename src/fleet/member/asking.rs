@@ -1,5 +1,7 @@
 //! Questions of a member to the others and of the others to it, and what becomes of the answers.
 
+use std::sync::Arc;
+
 use super::super::answers::{Answers, Said, peer_reports};
 use super::super::directory::{Entry, Incarnation, PROTOCOL};
 use super::super::mail::Message;
@@ -75,10 +77,10 @@ impl Member {
             members.extend(peer_reports(&self.directory, self.own.me, &round.said, at, now_us));
             let complete = may_be_complete && members.iter().all(|member| member.answer.is_some());
             let gone = self.directory.totals_of_gone(self.own.me, now_us);
-            let answers = Answers { members, complete, gone, now_us };
+            let answers = Arc::new(Answers { members, complete, gone, now_us });
             let count = if complete { &self.status.complete } else { &self.status.incomplete };
             count.add(askers.len() as u64);
-            askers.into_iter().for_each(|asker| asker(Some(answers.clone())));
+            askers.into_iter().for_each(|asker| asker(Some(Arc::clone(&answers))));
         }
     }
 }

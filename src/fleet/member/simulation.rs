@@ -149,7 +149,7 @@ const FAULTS: [Fault; 14] = [
     Fault::StepClock,
 ];
 
-type Given = Arc<Mutex<Vec<(usize, Option<Answers>)>>>;
+type Given = Arc<Mutex<Vec<(usize, Option<Arc<Answers>>)>>>;
 
 /// A question: who was asked when, and whether it was answered.
 struct Asked {
