@@ -16,8 +16,8 @@ use clap::Parser;
 use corepulse::config::Config;
 use corepulse::config::arguments::Arguments;
 use corepulse::limits::{
-    DEVICE_ID_BYTES_MAX, HEAD_BYTES_MAX, KERNEL_BYTES_PER_CONNECTION, OUT_BYTES_MAX,
-    POOL_BYTES_MAX, RECEIVE_BYTES, WINDOW_JUMP_BYTES,
+    DEVICE_ID_BYTES_MAX, FLEET_REPLY_BYTES_MAX, HEAD_BYTES_MAX, KERNEL_BYTES_PER_CONNECTION,
+    OUT_BYTES_MAX, POOL_BYTES_MAX, RECEIVE_BYTES, WINDOW_JUMP_BYTES,
 };
 use corepulse::resources::device_bytes;
 use yaml_rust2::{Yaml, YamlLoader};
@@ -34,9 +34,14 @@ const PROFILE_BYTES: usize = 100 * MIB;
 /// own record of it.
 const CONNECTION_BYTES: usize = 4 * 1024;
 
-/// The largest socket buffers of the writer's connection and of the look-ups', which the kernel
-/// sizes itself: 4 MiB to send, unless the node has other settings; the answers of Redis are short.
+/// The largest socket buffers of two connections, the writer's and the look-ups' or those of the
+/// fleet, which the kernel sizes itself: 4 MiB to send, unless the node has other settings; the
+/// answers of Redis are short.
 const REDIS_KERNEL_BYTES: usize = 2 * (4 + 1) * MIB;
+
+/// The messages of a fleet: at most one of this size is read at a time, and those who ask the same
+/// share its answers. Pages of a thousand devices are the longest.
+const FLEET_BYTES: usize = FLEET_REPLY_BYTES_MAX;
 
 /// The memory of a core beside its buffers: spare ones (4 MiB at most), the log of anomalies (1
 /// MiB), histograms, and the items of a decoded batch.
@@ -87,7 +92,7 @@ impl Deployment {
         let device_bytes = device_bytes(config.window, required, optional)
             + windows * config.window * WINDOW_JUMP_BYTES
             + DEVICE_ID_BYTES_MAX;
-        let is_redis = config.redis_url.is_some();
+        let (is_redis, is_fleet) = (config.redis_url.is_some(), config.fleet.is_some());
         let store_bytes =
             if is_redis { config.store_queue_bytes } else { config.memory_store_bytes };
         vec![
@@ -99,6 +104,7 @@ impl Deployment {
             ("devices with full windows", config.devices_max * device_bytes),
             ("the store or its queue", store_bytes),
             ("connections to Redis", if is_redis { REDIS_KERNEL_BYTES } else { 0 }),
+            ("the fleet", if is_fleet { FLEET_BYTES + REDIS_KERNEL_BYTES } else { 0 }),
             ("a profile", PROFILE_BYTES),
             ("file systems in memory", self.tmpfs_bytes),
         ]

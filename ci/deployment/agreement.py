@@ -275,6 +275,40 @@ def check_redis(manifests):
     expect(f"@redis:{service}/" in url, f"the server looks for Redis at {url}")
 
 
+def documented_rights():
+    """The commands that `docs/operating.md` says the user in Redis needs."""
+    text = " ".join(read("docs/operating.md").split())
+    found = re.findall(r"needs `~metric:\*`[^`]* and `([^`]*)`|`~cp:\*` and `([^`]*)`", text)
+    expect(len(found) == 2, f"docs/operating.md has {len(found)} lists of rights, expected two")
+    command = f"ACL SETUSER corepulse '~cp:*' {found[1][1]}\n"
+    expect(command in read("docs/operating.md"), f"docs/operating.md has no line {command}")
+    return {right for groups in found for group in groups for right in group.split()}
+
+
+def check_fleet(manifests):
+    """Pods have a fleet, names that differ, and the rights in Redis that this takes; no more."""
+    variables = environment(manifests.container("corepulse"), SECRETS, "corepulse-7f-x")
+    expect(variables.get("COREPULSE_FLEET"), f"{manifests.name}: the pods have no fleet")
+    name = variables.get("COREPULSE_INSTANCE")
+    expect(name == "corepulse-7f-x", f"{manifests.name}: pods are not called by their names")
+    redis = manifests.container("redis")
+    user = re.search(r"^user corepulse (.*)$", redis["args"][0], re.MULTILINE)[1].split()
+    keys = [word for word in user if word.startswith("~")]
+    expect(keys == ["~metric:*", "~cp:*"], f"{manifests.name}: the user of Redis has {keys}")
+    rights = environment(redis, SECRETS)["COMMANDS"].split()
+    expect(rights[0] == "-@all", f"{manifests.name}: rights begin with {rights[0]}")
+    given, needed = set(rights[1:]), documented_rights()
+    expect(given == needed, f"{manifests.name}: rights and documents differ: {given ^ needed}")
+
+
+def check_alerts(manifests):
+    """The manual lists the alerts that there are, each with its severity."""
+    group, = yaml.safe_load(manifests.file("prometheus", "alerts.yaml"))["groups"]
+    rules = [(rule["alert"], rule["labels"]["severity"]) for rule in group["rules"]]
+    rows = re.findall(r"^\| `(Corepulse\w+)` \| (\w+) \|", read("docs/operating.md"), re.MULTILINE)
+    expect(rows == rules, f"docs/operating.md lists {rows}, and there are {rules}")
+
+
 def check_discovery(manifests):
     """Debian's promtool knows no Kubernetes, so this block is compared word by word."""
     job = yaml.safe_load(manifests.file("prometheus", "prometheus.yaml"))["scrape_configs"][0]
@@ -294,12 +328,17 @@ def check_compose(server, manifests):
     check_variables(server, "compose", variables)
     check_default_fields(server, "compose", variables)
     for name, service in services.items():
-        image = manifests.container(name)["image"]
-        expect(service["image"] == image, f"compose: {name} is not {image}")
+        # In a cluster the controller of the Ingress is in the place of the proxy.
+        if name == "proxy":
+            expect(re.match(r"haproxy:\d", service["image"]), f"compose: {service['image']}")
+        else:
+            image = manifests.container(name)["image"]
+            expect(service["image"] == image, f"compose: {name} is not {image}")
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             if source.startswith("."):
                 expect((ROOT / source).is_file(), f"compose: no file {source}")
+    expect(variables.get("COREPULSE_FLEET"), "compose: the replicas have no fleet")
     target = yaml.safe_load(read("compose/prometheus.yaml"))["scrape_configs"][0]
     shipped = yaml.safe_load(manifests.file("prometheus", "prometheus.yaml"))["scrape_configs"][0]
     for key in ("job_name", "metrics_path", "scrape_timeout", "sample_limit"):
@@ -325,6 +364,8 @@ def main():
             check_server(server, manifests)
             check_quality_of_service(manifests)
             check_redis(manifests)
+            check_fleet(manifests)
+            check_alerts(manifests)
             check_discovery(manifests)
         check_compose(server, manifests)
     except Fault as fault:

@@ -91,8 +91,9 @@ class Container:
             raise Fault("the Deployment asks for what a container started here has not")
         self.before_stop_seconds = hook["sleep"]["seconds"]
         self.address = f"{host}:{port_on(host, port(self.container, 'http'))}"
-        self.variables = server_variables(self.container, self.address, redis)
-        self.variables |= {"PATH": PATH, "HOSTNAME": f"corepulse-{name}"}
+        pod_name = f"corepulse-{name}"
+        self.variables = server_variables(self.container, self.address, redis, pod_name)
+        self.variables |= {"PATH": PATH, "HOSTNAME": pod_name}
         command = self.container.get("command") or entry_point()
         self.command = [*command, *self.container.get("args", [])]
         self.lives = []

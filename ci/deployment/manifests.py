@@ -47,15 +47,21 @@ class Manifests:
         return self.one("ConfigMap", config_map)["data"][key]
 
 
-def environment(container, secrets):
+def environment(container, secrets, pod="corepulse-0"):
     """The variables of a container, with its secrets filled in and `$(NAME)` expanded.
 
-    `secrets` maps (name, key) to a value. An optional one that is not there is left out.
+    `secrets` maps (name, key) to a value. An optional one that is not there is left out. `pod` is
+    the name of the pod.
     """
     variables = {}
     for entry in container.get("env", []):
-        reference = entry.get("valueFrom", {}).get("secretKeyRef")
-        if reference:
+        source = entry.get("valueFrom", {})
+        reference = source.get("secretKeyRef")
+        if "fieldRef" in source:
+            if source["fieldRef"]["fieldPath"] != "metadata.name":
+                raise Fault(f"{entry['name']}: nobody fills in {source['fieldRef']}")
+            value = pod
+        elif reference:
             value = secrets.get((reference["name"], reference["key"]))
             if value is None and not reference.get("optional"):
                 raise Fault(f"nobody makes the Secret {reference['name']}/{reference['key']}")

@@ -184,6 +184,30 @@ def bad_request(base):
     raise Fault("a metric without a field was taken")
 
 
+def ask_fleet(base):
+    """An answer of the whole fleet."""
+    status, body = get(f"{base}/analyze?scope=fleet")
+    if status != 200:
+        raise Fault(f"/analyze?scope=fleet: {status}: {body}")
+    return json.loads(body)
+
+
+def check_fleet(base, job):
+    """The pod is a fleet of one, with the rights in Redis that the manifests give."""
+    pods = ["corepulse-0"]
+
+    def is_whole():
+        answer = ask_fleet(base)
+        members = [member["instance"] for member in answer["members"]]
+        return answer["complete"] and members == pods
+
+    wait_until(is_whole, f"a complete answer of {pods}")
+    text = get(base + job["metrics_path"])[1]
+    errors = re.findall(r"^(corepulse_fleet_errors_total\{.*\}) (?!0$)", text, re.MULTILINE)
+    if errors or not re.search(r"^corepulse_fleet_up 1$", text, re.MULTILINE):
+        raise Fault(f"the fleet has errors of Redis: {errors}")
+
+
 def check_load_can_fail(processes, server):
     """A server that finds no anomaly has to fail the load that injects some."""
     number = free_port()
@@ -221,6 +245,7 @@ class Deployment:
 
     def is_scraped(self):
         bad_request(self.base)
+        ask_fleet(self.base)
         scrapes = values(self.prometheus, "count_over_time(corepulse_build_info[5m])")
         return max(scrapes, default=0) >= SCRAPES_MIN
 
@@ -229,7 +254,9 @@ class Deployment:
         check_targets(self.prometheus)
         asked = check_answers(self.prometheus, dashboard, self.fields)
         file = self.manifests.file("prometheus", "prometheus.yaml")
-        check_names(self.base, yaml.safe_load(file)["scrape_configs"][0], asked)
+        job = yaml.safe_load(file)["scrape_configs"][0]
+        check_names(self.base, job, asked)
+        check_fleet(self.base, job)
         code, said = self.processes.outcome(self.fleet, LOAD_SECONDS + LOAD_SECONDS_MORE_MAX)
         print(said.splitlines()[0] if code == 0 else said)
         if code != 0:

@@ -54,9 +54,9 @@ def start_redis(processes, manifests, folder):
     return number
 
 
-def server_variables(container, address, redis):
+def server_variables(container, address, redis, pod="corepulse-0"):
     """The variables of the server's container; only the two addresses are those of here."""
-    variables = environment(container, SECRETS)
+    variables = environment(container, SECRETS, pod)
     variables["COREPULSE_LISTEN"] = address
     url = variables["COREPULSE_REDIS_URL"]
     variables["COREPULSE_REDIS_URL"] = url.replace("@redis:6379", f"@127.0.0.1:{redis}")
@@ -64,11 +64,14 @@ def server_variables(container, address, redis):
 
 
 def start_server(processes, server, manifests, redis, fields=None):
-    """The server with the variables of its container, perhaps with other fields, on a free port."""
+    """The server with the variables of its container, on a free port.
+
+    With other fields than the manifests' it is another deployment, so it has another fleet.
+    """
     container, number = manifests.container("corepulse"), free_port()
     variables = server_variables(container, f"127.0.0.1:{number}", redis)
-    if fields:
-        variables["COREPULSE_FIELDS"] = fields
+    if fields not in (None, variables["COREPULSE_FIELDS"]):
+        variables |= {"COREPULSE_FIELDS": fields, "COREPULSE_FLEET": "other"}
     process = processes.start("server", [server], variables)
     base = f"http://127.0.0.1:{number}"
     path = container["readinessProbe"]["httpGet"]["path"]

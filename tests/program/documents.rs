@@ -12,7 +12,7 @@ use testkit::Server;
 
 /// Programs that are not ours; `ci/load` runs locust.
 const ELSEWHERE: &[&str] =
-    &["docker", "helm", "kubectl", "locust", "minikube", "pip", "redis-server"];
+    &["docker", "helm", "kubectl", "locust", "minikube", "pip", "redis-cli", "redis-server"];
 
 /// Scripts that install, need a cluster, or take minutes.
 const SCRIPTS: &[&str] = &["k8s/deploy", "perf/flamegraph"];
