@@ -11,16 +11,18 @@ import errno
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 
 import compose
 
-from manifests import Fault
+from manifests import ROOT, Fault
 
 # The package has the binary of Compose, and a wrapper that forgets its exit code.
 PARSER = pathlib.Path(compose.__file__).with_name("docker-compose")
+PROXY = ROOT / "compose/haproxy.cfg"
 # In order for the schema, each of them, and no file for Compose.
 BROKEN = (
     "services: {a: {image: a, volumes: ['nowhere:/a']}}",
@@ -64,7 +66,19 @@ def check(path):
             if volume["type"] == "bind" and not pathlib.Path(volume["source"]).is_file():
                 raise Fault(f"{name}: no file {volume['source']}")
     check_fields(path, services)
+    check_replicas(services)
     return len(services)
+
+
+def check_replicas(services):
+    """Two servers or more, which only the proxy reaches; it has places for all of them."""
+    server, proxy = services["corepulse"], services["proxy"]
+    count = server.get("scale", 1)
+    places = int(re.search(r"server-template corepulse (\d+)", PROXY.read_text())[1])
+    if not 2 <= count <= places:
+        raise Fault(f"{count} replicas, and {places} places at the proxy")
+    if "ports" in server or [port["published"] for port in proxy["ports"]] != ["8080"]:
+        raise Fault("another than the proxy is to be reached, or at another port")
 
 
 def check_fields(path, services):
