@@ -10,8 +10,10 @@ const SETTLE_NS: u64 = FLEET_SETTLE_MS * 1_000_000;
 /// The lease of a member.
 #[derive(Debug, Default)]
 pub(super) struct Lease {
-    /// The time at which the last census was sent that succeeded.
+    /// The time at which the last census was sent that wrote the own entry.
     confirmed_ns: Option<u64>,
+    /// The time at which the last census was sent that read the directory.
+    read_ns: Option<u64>,
     /// True since the lease was noticed to be in doubt.
     is_in_doubt: bool,
     /// The time from which the directory is believed to have all live members.
@@ -24,20 +26,32 @@ impl Lease {
         self.confirmed_ns.is_some_and(|at_ns| now_ns.saturating_sub(at_ns) < DOUBT_NS)
     }
 
+    /// Returns true while what was read of the directory is new enough to write by it. To read it
+    /// renews no lease: Redis may let a member read that it does not let write.
+    pub(super) fn has_read(&self, now_ns: u64) -> bool {
+        self.read_ns.is_some_and(|at_ns| now_ns.saturating_sub(at_ns) < DOUBT_NS)
+    }
+
+    /// Notes a census that was sent at this time and only read.
+    pub(super) const fn note_read(&mut self, sent_ns: u64) {
+        self.read_ns = Some(sent_ns);
+    }
+
     /// Returns true if it is sure, and the directory has been read for long enough to have all who
     /// live.
     pub(super) fn is_settled(&self, now_ns: u64) -> bool {
         self.is_sure(now_ns) && self.settled_ns.is_some_and(|settled_ns| now_ns >= settled_ns)
     }
 
-    /// Notes a census that was sent at this time. After the first one, after a while without one,
-    /// and after one that found an emptied directory or perhaps another server, the others may not
-    /// have written yet.
+    /// Notes a census that was sent at this time and wrote. After the first one, after a while
+    /// without one, and after one that found an emptied directory or perhaps another server, the
+    /// others may not have written yet.
     pub(super) fn confirm(&mut self, sent_ns: u64, now_ns: u64, may_lack_others: bool) {
         if may_lack_others || !self.is_sure(now_ns) {
             self.settled_ns = Some(now_ns.saturating_add(SETTLE_NS));
         }
         self.confirmed_ns = Some(sent_ns);
+        self.read_ns = Some(sent_ns);
     }
 
     /// Returns true once when the lease comes into doubt.
@@ -60,7 +74,9 @@ mod tests {
     #[test]
     fn a_lease_counts_from_the_sending_of_its_confirmation() {
         let mut lease = Lease::default();
-        assert!(!lease.is_sure(0) && !lease.has_lapsed(0));
+        assert!(!lease.is_sure(0) && !lease.has_lapsed(0) && !lease.has_read(0));
+        lease.note_read(5);
+        assert!(lease.has_read(DOUBT_NS + 4) && !lease.has_read(DOUBT_NS + 5) && !lease.is_sure(6));
         lease.confirm(10, 900, false);
         assert!(lease.is_sure(DOUBT_NS + 9) && !lease.is_sure(DOUBT_NS + 10));
         assert_eq!(lease.ends_ns(), Some(DOUBT_NS + 10));

@@ -177,7 +177,7 @@ impl Member {
     /// Returns what is to be done beside the bringing of messages, with its commands.
     fn next_purpose(&mut self, now: Now, has_mail: bool) -> Option<(Purpose, Vec<Command>)> {
         let is_asked = self.rounds.has_unasked();
-        if self.phase != Phase::Running && self.lease.is_sure(now.mono_ns) {
+        if self.phase != Phase::Running && self.lease.has_read(now.mono_ns) {
             let entry = self.own.entry(self.now_us(now), true);
             Some((Purpose::Leave, vec![self.keys.write(self.own.me, &entry)]))
         } else if self.phase != Phase::Running || now.mono_ns >= self.next_beat_ns || is_asked {
@@ -198,7 +198,7 @@ impl Member {
     /// Returns the commands of a census. After a while without one this process may have been
     /// frozen, and its entry folded: then it looks before it writes.
     fn census(&mut self, now: Now) -> (Purpose, Vec<Command>) {
-        let writes = self.lease.is_sure(now.mono_ns);
+        let writes = self.lease.has_read(now.mono_ns);
         let mut commands = Vec::new();
         if writes {
             // As with answers to others: no later one of the fleet has less.
@@ -346,7 +346,7 @@ impl Member {
         if lost_memory {
             reporter::memory_lost();
         }
-        let is_old = !lost_memory && !self.lease.is_sure(now.mono_ns);
+        let is_old = !lost_memory && !self.lease.has_read(now.mono_ns);
         let lost = self.directory.recover(known, is_old, now_us);
         let Self { keys, outbox, .. } = self;
         outbox.extend(lost.absent.iter().map(|(who, entry)| keys.write_absent(*who, entry)));
@@ -357,11 +357,15 @@ impl Member {
             // This process was frozen before it sent that: nobody is to fold it.
             self.next_beat_ns = now.mono_ns;
         }
-        self.lease.confirm(sent_ns, now.mono_ns, lost_memory || is_other);
         self.reporter.compare(&self.directory, self.own.me, now_us);
         self.status.note(&self.directory, self.own.me, now_us);
         let live = self.directory.peers(self.own.me, MemberState::Live, now_us);
-        self.reporter.up(now.mono_ns, live.len() + 1);
+        if writes {
+            self.lease.confirm(sent_ns, now.mono_ns, lost_memory || is_other);
+            self.reporter.up(now.mono_ns, live.len() + 1);
+        } else {
+            self.lease.note_read(sent_ns);
+        }
         if writes && !is_folded {
             self.ask_members(&live, now_us);
         }
