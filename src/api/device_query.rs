@@ -39,6 +39,15 @@ pub(super) enum DeviceQueryError {
 
 /// Reads the query of a request.
 pub(super) fn read(request: &Request<'_>, schema: &Schema) -> Result<RankQuery, DeviceQueryError> {
+    read_with(request, request.parameter("after").as_deref(), schema)
+}
+
+/// Reads the query of a request, but for the cursor.
+pub(super) fn read_with(
+    request: &Request<'_>,
+    after: Option<&str>,
+    schema: &Schema,
+) -> Result<RankQuery, DeviceQueryError> {
     let limit = number_parameter(request, "limit", 1..=DEVICES_LISTED_MAX, DEVICES_LISTED_DEFAULT)
         .map_err(DeviceQueryError::Number)?;
     let field = request.parameter("field");
@@ -61,8 +70,7 @@ pub(super) fn read(request: &Request<'_>, schema: &Schema) -> Result<RankQuery, 
     if !prefix.is_empty() && !is_device_id(&prefix) {
         return Err(DeviceQueryError::Prefix);
     }
-    let after = request.parameter("after");
-    let after = after.map(|cursor| read_cursor(&cursor, by).ok_or(DeviceQueryError::Cursor));
+    let after = after.map(|cursor| read_cursor(cursor, by).ok_or(DeviceQueryError::Cursor));
     Ok(RankQuery { by, prefix, after: after.transpose()?, limit })
 }
 
@@ -71,7 +79,7 @@ pub(super) fn read(request: &Request<'_>, schema: &Schema) -> Result<RankQuery, 
 pub(super) struct Cursor<'a>(pub(super) RankBy, pub(super) &'a Rank);
 
 /// The byte between the parts of a cursor, which no id has.
-const SEPARATOR: char = '~';
+pub(super) const SEPARATOR: char = '~';
 
 impl fmt::Display for Cursor<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

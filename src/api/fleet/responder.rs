@@ -50,7 +50,7 @@ impl Responder for FleetResponder {
             Some(Question::Analyze) => analyze::tell(state, now),
             Some(Question::Device { id, values }) => device::tell(&id, values, state, now),
             Some(Question::Latest { id }) => device::tell_latest(&id, state, now),
-            Some(Question::Devices { query }) => devices::tell(&query, state, now),
+            Some(Question::Devices { query }) => devices::tell(&query, member, state, now),
             Some(Question::Anomalies { limit, since }) => {
                 let own = |(seen_of, _): &&(u64, u64)| *seen_of == member;
                 let number = |seen: Vec<(u64, u64)>| seen.iter().find(own).map_or(0, |seen| seen.1);
