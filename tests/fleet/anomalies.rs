@@ -1,0 +1,162 @@
+//! `/anomalies?scope=fleet`: a poller sees each anomaly once, while replicas come and go.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use testkit::{Redis, assert_problem};
+
+use crate::fleet::{Fleet, Replica};
+
+/// Lets a device have an anomaly that no other has: its value tells which.
+struct Spikes {
+    count: u32,
+}
+
+impl Spikes {
+    /// Sends a new device's usual values to a replica, and one that is not.
+    fn send(&mut self, replica: &mut Replica) -> String {
+        self.count += 1;
+        let device = format!("s:{}", self.count);
+        for turn in 0..16 {
+            replica.post(&device, f64::from(turn % 3));
+        }
+        assert!(replica.post(&device, 900.0));
+        device
+    }
+}
+
+/// A poller that asks the replicas in turn, and what it has seen.
+#[derive(Default)]
+struct Poller {
+    cursor: Option<String>,
+    seen: BTreeMap<String, u32>,
+    polls: usize,
+}
+
+impl Poller {
+    fn poll(&mut self, fleet: &Fleet, limit: usize) -> Value {
+        let running: Vec<_> = fleet.replicas.iter().filter(|it| !it.is_frozen).collect();
+        let replica = running[self.polls % running.len()];
+        self.polls += 1;
+        let since = self.cursor.as_ref().map(|cursor| format!("&since={cursor}"));
+        let query = format!("limit={limit}{}", since.unwrap_or_default());
+        let page = replica.json(&format!("/anomalies?scope=fleet&{query}"));
+        self.cursor = Some(page["next"].as_str().expect("a cursor").to_owned());
+        let anomalies = page["anomalies"].as_array().unwrap();
+        assert!(anomalies.len() <= limit, "{page}");
+        for anomaly in anomalies {
+            let device = anomaly["device_id"].as_str().unwrap();
+            *self.seen.entry(device.to_owned()).or_default() += 1;
+        }
+        page
+    }
+
+    /// Polls until nothing new comes.
+    fn catch_up(&mut self, fleet: &Fleet, limit: usize) {
+        while !self.poll(fleet, limit)["anomalies"].as_array().unwrap().is_empty() {}
+    }
+
+    /// Checks that it has seen just these, each once.
+    fn check(&self, sent: &[String]) {
+        let of_sent: BTreeMap<String, u32> = sent.iter().map(|it| (it.clone(), 1)).collect();
+        let seen = self.seen.iter().filter(|(device, _)| device.starts_with("s:"));
+        let seen: BTreeMap<String, u32> = seen.map(|(it, count)| (it.clone(), *count)).collect();
+        assert_eq!(seen, of_sent);
+    }
+}
+
+#[test]
+fn a_poller_sees_each_anomaly_once() {
+    let redis = Redis::start(&[]);
+    let url = redis.url();
+    let mut fleet = Fleet::start(&url, 2);
+    let (mut spikes, mut sent, mut poller) = (Spikes { count: 0 }, Vec::new(), Poller::default());
+    poller.catch_up(&fleet, 1000);
+    for name in ["c", "d", "e"] {
+        for round in 0..6 {
+            for replica in &mut fleet.replicas {
+                sent.push(spikes.send(replica));
+            }
+            if round % 2 == 0 {
+                poller.poll(&fleet, 2);
+            }
+        }
+        // Another one comes, and has anomalies before it is polled for the first time.
+        let mut next = Replica::start(&url, name, &[]);
+        sent.push(spikes.send(&mut next));
+        fleet.replicas.push(next);
+        fleet.wait_until_whole();
+        poller.catch_up(&fleet, 3);
+        poller.check(&sent);
+        // One goes, of which all was seen.
+        let mut stopped = fleet.replicas.remove(0);
+        stopped.stop();
+        fleet.of_gone += stopped.acknowledged;
+        let page = poller.poll(&fleet, 3);
+        assert_eq!(page["missed"], Value::Null, "{page}");
+        let page = poller.poll(&fleet, 3);
+        assert_eq!((&page["missed"], &page["complete"]), (&0.into(), &true.into()), "{page}");
+    }
+    poller.catch_up(&fleet, 2);
+    poller.check(&sent);
+}
+
+/// The anomalies of a silent replica are seen when it speaks again.
+#[test]
+fn a_poller_sees_what_came_while_a_replica_was_silent() {
+    let redis = Redis::start(&[]);
+    let mut fleet = Fleet::start(&redis.url(), 3);
+    let (mut spikes, mut sent, mut poller) = (Spikes { count: 0 }, Vec::new(), Poller::default());
+    poller.catch_up(&fleet, 1000);
+    for _ in 0..3 {
+        sent.extend(fleet.replicas.iter_mut().map(|replica| spikes.send(replica)));
+        fleet.replicas[1].server.signal("STOP");
+        fleet.replicas[1].is_frozen = true;
+        for _ in 0..2 {
+            sent.push(spikes.send(&mut fleet.replicas[0]));
+            let page = poller.poll(&fleet, 2);
+            assert_eq!((&page["complete"], &page["missed"]), (&false.into(), &0.into()), "{page}");
+        }
+        fleet.replicas[1].server.signal("CONT");
+        fleet.replicas[1].is_frozen = false;
+        fleet.wait_until_whole();
+        poller.catch_up(&fleet, 2);
+        poller.check(&sent);
+    }
+}
+
+/// The newest of all, each with its instance, in the order in which they came.
+#[test]
+fn the_newest_anomalies_are_those_of_all() {
+    let redis = Redis::start(&[]);
+    let mut fleet = Fleet::start(&redis.url(), 3);
+    let mut spikes = Spikes { count: 0 };
+    let mut sent = Vec::new();
+    for round in 0..9 {
+        let replica = &mut fleet.replicas[round * 2 % 3];
+        sent.push((spikes.send(replica), replica.name.clone()));
+    }
+    for replica in &fleet.replicas {
+        let page = replica.json("/anomalies?scope=fleet&limit=6");
+        let found: Vec<(String, String)> = page["anomalies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| {
+                let text = |name: &str| it[name].as_str().unwrap().to_owned();
+                (text("device_id"), text("instance"))
+            })
+            .collect();
+        let expected: Vec<_> = sent.iter().rev().take(6).cloned().collect();
+        assert_eq!(found, expected, "{page}");
+        // A cursor of one instance is none of the fleet, nor the other way round.
+        let own = replica.json("/anomalies?scope=instance")["next"].as_str().unwrap().to_owned();
+        let of_fleet = page["next"].as_str().unwrap();
+        for target in [
+            format!("/anomalies?scope=fleet&since={own}"),
+            format!("/anomalies?scope=instance&since={of_fleet}"),
+        ] {
+            assert_problem(&replica.get(&target), 400, target.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Faults of Redis, and of the way to it.
+
+use std::time::Duration;
+
+use testkit::{FaultProxy, ProxyMode, Redis, wait_until};
+
+use crate::fleet::{DIRECTORY, Fleet, FleetAnswer, none_complete};
+
+/// Replicas that find Redis through a proxy.
+fn start_behind_proxy() -> (Redis, FaultProxy, Fleet) {
+    let redis = Redis::start(&[]);
+    let proxy = FaultProxy::start(redis.address());
+    let fleet = Fleet::start(&proxy.url(), 3);
+    (redis, proxy, fleet)
+}
+
+/// Returns true if each answer misses the two other replicas.
+fn all_miss_the_others(answers: &[FleetAnswer]) -> bool {
+    answers.iter().all(|it| it.missing().len() == 2) && none_complete(answers)
+}
+
+#[test]
+fn redis_is_away() {
+    let (_redis, proxy, mut fleet) = start_behind_proxy();
+    proxy.set(ProxyMode::Refuse);
+    fleet.observe("nobody can be asked", all_miss_the_others);
+    fleet.wait_until_up_is(false);
+    fleet.observe("nobody can be asked", all_miss_the_others);
+    proxy.set(ProxyMode::Forward);
+    fleet.wait_until_whole();
+    fleet.wait_until_up_is(true);
+    for replica in &fleet.replicas {
+        assert!(replica.figure("corepulse_fleet_lease_lapses_total") >= 1.0);
+    }
+}
+
+/// Whoever is alone cannot know that nobody has joined.
+#[test]
+fn redis_is_away_from_the_only_replica() {
+    let redis = Redis::start(&[]);
+    let proxy = FaultProxy::start(redis.address());
+    let mut fleet = Fleet::start(&proxy.url(), 1);
+    proxy.set(ProxyMode::Refuse);
+    fleet.observe("nobody can be asked", none_complete);
+    proxy.set(ProxyMode::Forward);
+    fleet.wait_until_whole();
+}
+
+#[test]
+fn redis_is_away_at_the_start() {
+    let mut redis = Redis::absent(&[]);
+    let replicas = ["a", "b"].map(|name| crate::fleet::Replica::start(&redis.url(), name, &[]));
+    let mut fleet = Fleet::of(replicas.into());
+    fleet.observe("nobody can be asked", none_complete);
+    redis.run();
+    fleet.wait_until_whole();
+}
+
+#[test]
+fn redis_is_frozen() {
+    let redis = Redis::start(&[]);
+    let mut fleet = Fleet::start(&redis.url(), 3);
+    redis.freeze();
+    fleet.observe("nobody answers", all_miss_the_others);
+    fleet.wait_until_up_is(false);
+    fleet.observe("nobody answers", all_miss_the_others);
+    redis.thaw();
+    fleet.wait_until_whole();
+}
+
+/// The time for a question and an answer is over before Redis has passed on the question.
+#[test]
+fn redis_is_slow() {
+    let (_redis, proxy, mut fleet) = start_behind_proxy();
+    proxy.set(ProxyMode::Delay(Duration::from_millis(200)));
+    fleet.observe("nobody answers in time", all_miss_the_others);
+    fleet.observe("nor later", all_miss_the_others);
+    // It is slow, but it is there.
+    assert!(fleet.replicas.iter().all(super::fleet::Replica::is_up));
+    proxy.set(ProxyMode::Forward);
+    fleet.wait_until_whole();
+}
+
+/// The replicas that live write their counters again, and those of the one that has left.
+#[test]
+fn redis_is_restarted_empty() {
+    let mut redis = Redis::start(&[]);
+    let mut fleet = Fleet::start(&redis.url(), 3);
+    let mut left = fleet.replicas.remove(0);
+    left.stop();
+    fleet.of_gone += left.acknowledged;
+    fleet.wait_until_whole();
+    redis.kill();
+    fleet.observe("nobody can be asked", none_complete);
+    redis.run();
+    fleet.wait_until_whole();
+    assert_eq!(redis.execute(&["HLEN", DIRECTORY]).integer(), 3);
+    for replica in &fleet.replicas {
+        replica.server.wait_for_log("redis has lost what the fleet keeps there");
+    }
+}
+
+/// Redis loses its memory between two heartbeats, and no connection.
+#[test]
+fn redis_is_flushed() {
+    let mut redis = Redis::start(&[]);
+    let mut fleet = Fleet::start(&redis.url(), 3);
+    for _ in 0..3 {
+        redis.execute(&["FLUSHALL"]).assert_ok();
+        wait_until("all are there again", || {
+            fleet.look();
+            (redis.execute(&["HLEN", DIRECTORY]).integer() == 3).then_some(())
+        });
+        fleet.wait_until_whole();
+    }
+}
+
+#[test]
+fn the_memory_of_redis_is_full() {
+    let mut redis = Redis::start(&["--maxmemory-policy", "noeviction"]);
+    let mut fleet = Fleet::start(&redis.url(), 3);
+    redis.configure("maxmemory", "1");
+    fleet.wait_until_up_is(false);
+    let lapses = |fleet: &Fleet| fleet.replicas[0].figure("corepulse_fleet_lease_lapses_total");
+    let before = lapses(&fleet);
+    // To read is possible all the time: it makes nobody believe that it is counted on.
+    for _ in 0..3 {
+        fleet.observe("nobody can be asked", |answers| none_complete(answers));
+        assert!(fleet.replicas.iter().all(|replica| !replica.is_up()));
+    }
+    assert_eq!(lapses(&fleet), before);
+    assert!(fleet.replicas[0].figure("corepulse_fleet_errors_total{kind=\"oom\"}") > 0.0);
+    redis.configure("maxmemory", "0");
+    fleet.wait_until_whole();
+}
+
+#[test]
+fn redis_evicts_keys() {
+    let redis = Redis::start(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
+    let fleet = Fleet::start(&redis.url(), 1);
+    let line = fleet.replicas[0].server.first_line("redis evicts keys");
+    assert_eq!((&line["level"], &line["policy"]), (&"WARN".into(), &"allkeys-lru".into()));
+}
+
+/// The commands that `docs/operating.md` names for a writer and for a fleet.
+const RIGHTS: &str = "on >pw ~metric:* ~cp:* -@all +set +get +hello +auth +ping +time +hset \
+                      +hsetnx +hgetall +hdel +rpush +blpop +expire +watch +multi +exec +info";
+
+#[test]
+fn a_user_has_no_right_to_a_command() {
+    let mut redis = Redis::start(&[]);
+    let rights: Vec<&str> = RIGHTS.split_whitespace().collect();
+    redis.execute(&[&["ACL", "SETUSER", "writer"], &rights[..]].concat()).assert_ok();
+    let url = format!("redis://writer:pw@{}/", redis.address());
+    let mut fleet = Fleet::start(&url, 2);
+    for command in ["hset", "hgetall", "time"] {
+        redis.execute(&["ACL", "SETUSER", "writer", &format!("-{command}")]).assert_ok();
+        fleet.wait_until_up_is(false);
+        fleet.observe("nobody can be asked", none_complete);
+        redis.execute(&["ACL", "SETUSER", "writer", &format!("+{command}")]).assert_ok();
+        fleet.wait_until_whole();
+    }
+    let line = fleet.replicas[0].server.first_line("the fleet cannot be asked");
+    assert_eq!((&line["level"], &line["why"]), (&"WARN".into(), &"noperm".into()), "{line}");
+}
+
+/// Questions and answers are forbidden, and the rest is not.
+#[test]
+fn a_user_has_no_right_to_mailboxes() {
+    let mut redis = Redis::start(&[]);
+    let rights: Vec<&str> = RIGHTS.split_whitespace().collect();
+    redis.execute(&[&["ACL", "SETUSER", "writer"], &rights[..]].concat()).assert_ok();
+    let url = format!("redis://writer:pw@{}/", redis.address());
+    let mut fleet = Fleet::start(&url, 2);
+    for command in ["rpush", "blpop"] {
+        redis.execute(&["ACL", "SETUSER", "writer", &format!("-{command}")]).assert_ok();
+        fleet.observe("nobody answers", |answers| {
+            none_complete(answers) && answers.iter().all(|it| it.missing().len() == 1)
+        });
+        redis.execute(&["ACL", "SETUSER", "writer", &format!("+{command}")]).assert_ok();
+        fleet.wait_until_whole();
+    }
+}
