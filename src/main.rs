@@ -19,7 +19,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
-use corepulse::config::arguments::{Arguments, Command};
+use corepulse::config::arguments::{Arguments, Command, Scope};
 use corepulse::config::replay_options::ReplayOptions;
 use corepulse::config::server_url::ServerUrl;
 use corepulse::config::unknown_variables::{UnknownVariable, find_unknown};
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     }
     match arguments.command {
         Some(Command::Healthcheck) => return check_health(&config),
-        Some(Command::Top { once, to }) => return show_top(&config, to, once),
+        Some(Command::Top { once, to, scope }) => return show_top(&config, to, scope, once),
         Some(Command::Replay(options)) => return replay_files(&config, &options),
         None => {}
     }
@@ -129,14 +129,14 @@ fn check_health(config: &Config) -> ExitCode {
 }
 
 /// Shows the state of the server at a URL, or of the one that was started with the same
-/// configuration.
-fn show_top(config: &Config, to: Option<ServerUrl>, once: bool) -> ExitCode {
+/// configuration, or of its whole fleet.
+fn show_top(config: &Config, to: Option<ServerUrl>, scope: Option<Scope>, once: bool) -> ExitCode {
     let shown = if once {
-        top::print_once(config, to).and_then(|text| {
+        top::print_once(config, to, scope).and_then(|text| {
             std::io::stdout().write_all(text.as_bytes()).map_err(TopError::Terminal)
         })
     } else {
-        top::watch(config, to)
+        top::watch(config, to, scope)
     };
     match shown {
         Ok(()) => ExitCode::SUCCESS,

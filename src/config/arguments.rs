@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::env;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command as Clap, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, Command as Clap, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::flags::FLAGS;
 use super::replay_options::ReplayOptions;
@@ -50,11 +50,25 @@ pub enum Command {
         /// Ask the server at this URL, http://HOST:PORT
         #[arg(long, value_name = "URL")]
         to: Option<ServerUrl>,
+
+        /// Show all replicas of its fleet, or the one that answers; all unless given, if it is in
+        /// a fleet
+        #[arg(long)]
+        scope: Option<Scope>,
     },
 
     /// Post CSV files to a server and report what became of every row; exit code 0 if all were
     /// accepted, else 1. It takes the options of the server, --ingest-token among them
     Replay(ReplayOptions),
+}
+
+/// The replicas whose state is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scope {
+    /// All of the fleet.
+    Fleet,
+    /// The one that answers.
+    Instance,
 }
 
 impl Arguments {

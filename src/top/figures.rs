@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::json;
 use crate::config::Config;
+use crate::config::arguments::Scope;
 use crate::config::server_url::ServerUrl;
 use crate::http_client::{HttpClient, Place, TIMEOUT};
 
@@ -23,6 +24,15 @@ pub(super) struct Figures {
 /// The answer to `/stats`, as far as it is shown.
 #[derive(Debug, Deserialize)]
 pub(super) struct Stats {
+    /// The fleet that the server is in.
+    #[serde(default)]
+    fleet: Option<Fleet>,
+    /// The replicas of a fleet.
+    #[serde(default)]
+    pub(super) members: Vec<Member>,
+    /// Those of them that have not answered.
+    #[serde(default)]
+    pub(super) missing: Vec<String>,
     pub(super) time: String,
     pub(super) instance: String,
     pub(super) version: String,
@@ -38,6 +48,12 @@ pub(super) struct Stats {
     pub(super) memory: Memory,
     pub(super) problems: Vec<Problem>,
 }
+
+#[derive(Debug, Deserialize)]
+struct Fleet {}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Member {}
 
 #[derive(Debug, Deserialize)]
 pub(super) struct FieldFigures {
@@ -73,6 +89,9 @@ pub(super) struct Latency {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Core {
+    /// The replica of a fleet.
+    #[serde(default)]
+    pub(super) instance: Option<String>,
     pub(super) busy: f64,
 }
 
@@ -104,6 +123,9 @@ pub(super) struct Memory {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Problem {
+    /// The replica of a fleet.
+    #[serde(default)]
+    pub(super) instance: Option<String>,
     pub(super) since: Option<String>,
     pub(super) text: String,
     pub(super) advice: String,
@@ -137,19 +159,27 @@ pub(super) struct DeviceField {
 pub(super) struct Source {
     client: HttpClient,
     has_token: bool,
+    scope: Option<Scope>,
 }
 
 impl Source {
     /// Returns the server at a URL, or the one that was started with the same configuration.
-    pub(super) fn new(config: &Config, to: Option<ServerUrl>) -> Self {
+    pub(super) fn new(config: &Config, to: Option<ServerUrl>, scope: Option<Scope>) -> Self {
         let place = Place::new(to, &config.listen);
         let token = config.read_token.as_ref();
-        Self { client: HttpClient::new(place, token, TIMEOUT), has_token: token.is_some() }
+        Self { client: HttpClient::new(place, token, TIMEOUT), has_token: token.is_some(), scope }
     }
 
     /// Asks for the figures. The error is for people.
     pub(super) fn ask(&mut self) -> Result<Figures, String> {
-        Ok(Figures { stats: self.get("/stats")?, devices: self.get(DEVICES)? })
+        if self.scope != Some(Scope::Fleet) {
+            let stats: Stats = self.get("/stats")?;
+            if self.scope == Some(Scope::Instance) || stats.fleet.is_none() {
+                return Ok(Figures { stats, devices: self.get(DEVICES)? });
+            }
+        }
+        let devices = format!("{DEVICES}&scope=fleet");
+        Ok(Figures { stats: self.get("/stats?scope=fleet")?, devices: self.get(&devices)? })
     }
 
     /// Returns the JSON at a path.
@@ -161,6 +191,7 @@ impl Source {
                 Some(value) => return Ok(value),
                 None => "no answer of corepulse".to_owned(),
             },
+            400 if self.scope == Some(Scope::Fleet) => "it is in no fleet".to_owned(),
             401 if self.has_token => "this is not its --read-token".to_owned(),
             401 => "it asks for --read-token".to_owned(),
             status => format!("expected 200, found {status}"),

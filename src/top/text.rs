@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::figures::{Device, Figures, Rates, Stats};
+use super::figures::{Core, Device, Figures, Rates, Stats};
 
 /// The width of the column of ids; a longer one is cut.
 const ID_COLUMNS: usize = 24;
@@ -32,7 +32,15 @@ pub(super) fn lines(figures: &Figures) -> Vec<String> {
 fn title(stats: &Stats) -> String {
     let Stats { instance, version, time, .. } = stats;
     let up = duration(stats.uptime_seconds);
-    format!("corepulse {version} at {instance}, up {up}   {time}")
+    let all = stats.members.len();
+    let answered = all.saturating_sub(stats.missing.len());
+    let of = match (all, answered) {
+        (0, _) => String::new(),
+        (1, 1) => ", a fleet of one".to_owned(),
+        _ if answered == all => format!(", for {all} replicas"),
+        _ => format!(", for {answered} of {all} replicas, without {}", stats.missing.join(", ")),
+    };
+    format!("corepulse {version} at {instance}{of}, up {up}   {time}")
 }
 
 /// Returns the problems, or a line that says that there is none.
@@ -42,7 +50,8 @@ pub(super) fn problems(stats: &Stats) -> Vec<String> {
     }
     let problem = |problem: &super::figures::Problem| {
         let since = problem.since.as_deref().unwrap_or("an unknown time");
-        [format!("! {} Since {since}.", problem.text), format!("  {}", problem.advice)]
+        let of = problem.instance.as_ref().map_or(String::new(), |name| format!("{name}: "));
+        [format!("! {of}{} Since {since}.", problem.text), format!("  {}", problem.advice)]
     };
     stats.problems.iter().flat_map(problem).collect()
 }
@@ -52,8 +61,6 @@ fn summary(stats: &Stats) -> Vec<String> {
         stats.rates.get("10s").copied().unwrap_or_default();
     let (latency, totals) = (&stats.latency_seconds, &stats.totals);
     let seconds = |value: Option<f64>| value.map_or("-".to_owned(), |it| with_unit(it, "s"));
-    let busy: Vec<String> =
-        stats.cores.iter().map(|core| format!("{:.0} %", core.busy * 100.0)).collect();
     let store = &stats.store;
     let state = if store.up { "up" } else { "away" };
     let bytes = |value: Option<u64>| value.map_or("-".to_owned(), mebibytes);
@@ -75,7 +82,7 @@ fn summary(stats: &Stats) -> Vec<String> {
             seconds(latency.p999),
             latency.count
         ),
-        format!("cores busy   {}", busy.join("   ")),
+        format!("cores busy   {}", busy(&stats.cores)),
         format!(
             "connections  {} of {}   devices {} of {}   memory {} of {}",
             stats.connections.open,
@@ -104,6 +111,20 @@ fn summary(stats: &Stats) -> Vec<String> {
         )
     }));
     lines
+}
+
+/// Returns how busy the cores are, those of a fleet behind the names of their replicas.
+fn busy(cores: &[Core]) -> String {
+    let mut parts = Vec::new();
+    let mut named = None;
+    for core in cores {
+        if core.instance.as_deref() != named {
+            named = core.instance.as_deref();
+            parts.extend(named.map(str::to_owned));
+        }
+        parts.push(format!("{:.0} %", core.busy * 100.0));
+    }
+    parts.join("   ")
 }
 
 fn header(names: &[&str]) -> String {
@@ -239,6 +260,27 @@ DEVICE                          Z   POINTS  LAST SEEN              cpu (mean)
 d1                          1.1k!        1  06:26:47.784           900 (48.3)
 and 999 more";
         assert_eq!(lines(&figures()).join("\n"), expected);
+    }
+
+    #[test]
+    fn a_fleet_says_who_has_answered() {
+        let mut fleet = figures();
+        let json = br#"{"members":[{},{},{}],"missing":["b\u001b"]}"#;
+        #[derive(serde::Deserialize)]
+        struct Replicas {
+            members: Vec<super::super::figures::Member>,
+            missing: Vec<String>,
+        }
+        let replicas: Replicas = json::read(json).unwrap();
+        (fleet.stats.members, fleet.stats.missing) = (replicas.members, replicas.missing);
+        fleet.stats.cores.iter_mut().zip(["a", "c"]).for_each(|(core, name)| {
+            core.instance = Some(name.to_owned());
+        });
+        fleet.stats.problems[0].instance = Some("c".to_owned());
+        let lines = lines(&fleet);
+        assert!(lines[0].contains("at vm[2J, for 2 of 3 replicas, without b, up 1h"), "{lines:?}");
+        assert!(lines[1].starts_with("! c: Redis is away."), "{lines:?}");
+        assert!(lines.contains(&"cores busy   a   25 %   c   3 %".to_owned()), "{lines:?}");
     }
 
     #[test]

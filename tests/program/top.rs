@@ -8,7 +8,7 @@ use std::thread;
 use testkit::child_process::ChildProcess;
 use testkit::http_client::post_with;
 use testkit::server::{program, run_with};
-use testkit::{HttpClient, Server, wait_until};
+use testkit::{HttpClient, Redis, Server, post, wait_until};
 
 fn server_with_a_device() -> (Server, String) {
     let server = Server::start(&["--read-token", "eye", "--instance", "roof"]);
@@ -65,6 +65,42 @@ fn what_keeps_it_from_showing_anything_is_said() {
         assert_eq!((shown.code, shown.output.as_str()), (64, ""), "{url}");
         assert!(shown.errors.contains(named), "{}", shown.errors);
     }
+}
+
+#[test]
+fn of_a_fleet_it_shows_all_replicas() {
+    let redis = Redis::start(&[]);
+    let start = |instance: &str| {
+        let flags = ["--fleet", "edge", "--instance", instance, "--redis-url", &redis.url()];
+        Server::start(&flags)
+    };
+    let (roof, cellar) = (start("roof"), start("cellar"));
+    for (server, id) in [(&roof, "attic"), (&cellar, "boiler")] {
+        let metric = format!(r#"{{"cpu":41.5,"rps":1200,"device_id":"{id}"}}"#);
+        let answer = HttpClient::connect(server.address).request(&post(metric.as_bytes()));
+        assert_eq!(answer.status, 202);
+    }
+    let listen = roof.address.to_string();
+    let show =
+        |flags: &[&str]| run_with(&[&["top", "--once", "--listen", &listen], flags].concat());
+    for flags in [&[][..], &["--scope", "fleet"]] {
+        let both = wait_until("an answer of both", || {
+            let shown = show(flags);
+            assert_eq!((shown.code, shown.errors.as_str()), (0, ""));
+            shown.output.contains(" at roof, for 2 replicas, up ").then_some(shown.output)
+        });
+        let has = |id: &str| both.lines().any(|line| line.starts_with(id));
+        assert!(has("attic ") && has("boiler ") && has("in total     2 accepted"), "{both}");
+        assert!(both.contains("   cellar   ") || both.contains("busy   cellar   "), "{both}");
+    }
+    let one = show(&["--scope", "instance"]).output;
+    assert!(one.contains(" at roof, up ") && one.contains("attic "), "{one}");
+    assert!(!one.contains("boiler"), "{one}");
+    let (_server, listen) = server_with_a_device();
+    let flags = ["top", "--once", "--scope", "fleet", "--read-token", "eye", "--listen", &listen];
+    let shown = run_with(&flags);
+    assert_eq!(shown.code, 1);
+    assert!(shown.errors.contains("it is in no fleet"), "{}", shown.errors);
 }
 
 /// By `script` of bsdutils, which is a terminal to the program that it runs.
