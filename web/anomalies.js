@@ -18,6 +18,7 @@ export class Anomalies {
   #field;
   #hold;
   #held = null;
+  #scope = null;
   #names = [];
   #said = html('p', { class: 'hint' });
   #none = html('p', { class: 'hint empty' });
@@ -71,7 +72,12 @@ export class Anomalies {
     );
   }
 
-  show() {}
+  show({ scope }) {
+    if (scope === this.#scope) return;
+    this.#scope = scope;
+    // What is held is of somebody else.
+    if (this.#held !== null) this.#toggleHold();
+  }
 
   hide() {}
 
@@ -91,7 +97,7 @@ export class Anomalies {
     const found = from.filter((anomaly) =>
       (field === '' || anomaly.field === field)
       && (prefix === '' || (anomaly.device_id ?? '').includes(prefix)));
-    this.#rows.show(found.map((anomaly) => [anomaly.number, anomaly]));
+    this.#rows.show(found.map((anomaly) => [anomaly.key, anomaly]));
     shown(this.#none, found.length === 0);
     text(this.#none, items.length === 0 ? 'None so far.' : 'None of these.');
     const more = missed > 0 ? `; ${count(missed)} came too fast to be listed` : '';
@@ -118,6 +124,12 @@ export class Anomalies {
   }
 }
 
+/** Returns what names the replica that told an anomaly, in a fleet. */
+function holder({ instance }) {
+  if (instance === undefined) return [];
+  return [' ', html('span', { class: 'holder', title: `told by ${instance}` }, instance)];
+}
+
 /** Makes a row of a table of anomalies; the short one has no mean and no bar. */
 export function anomalyRow({ isShort }) {
   const time = html('td', { class: 'time' });
@@ -138,7 +150,7 @@ export function anomalyRow({ isShort }) {
     // Nothing else of an anomaly changes.
     if (known === anomaly) return;
     known = anomaly;
-    device.replaceChildren(deviceLink(anomaly.device_id));
+    device.replaceChildren(deviceLink(anomaly.device_id), ...holder(anomaly));
     figure(field, anomaly.field, anomaly.field);
     figure(value, measure(anomaly.value), exact(anomaly.value));
     figure(mean, `${measure(anomaly.mean)} ± ${measure(anomaly.stddev)}`,

@@ -6,6 +6,7 @@ import { Chart } from './chart.js';
 import { factRow, figure, html, Rows, shown, text } from './dom.js';
 import { axis, count, exact, measure, score } from './format.js';
 import { ago } from './health.js';
+import { address } from './links.js';
 import { panel } from './overview.js';
 import { exactTime, moment, stamp } from './zone.js';
 
@@ -14,6 +15,7 @@ export class Device {
   title = 'Device';
   #app;
   #id = null;
+  #scope = null;
   #answer = null;
   #latest = null;
   #accepted = null;
@@ -57,7 +59,7 @@ export class Device {
     this.element = html(
       'div',
       { class: 'view device-view' },
-      html('p', { class: 'back' }, html('a', { href: '#/devices' }, 'All devices')),
+      html('p', { class: 'back' }, html('a', { href: address('devices') }, 'All devices')),
       html('div', { class: 'toolbar' }, this.#heading, this.#badge, this.#facts),
       this.#faultText,
       this.#body,
@@ -65,9 +67,10 @@ export class Device {
   }
 
   /** Shows the device that the address names. */
-  show({ id }) {
-    if (id === this.#id) return;
+  show({ id, scope }) {
+    if (id === this.#id && scope === this.#scope) return;
     this.#id = id;
+    this.#scope = scope;
     this.title = id;
     this.#answer = null;
     this.#latest = null;
@@ -85,14 +88,14 @@ export class Device {
   hide() {}
 
   /** Asks for the window, and for the newest metric when there is a newer one. */
-  async ask({ signal, isRestarted }) {
+  async ask({ signal, isRestarted, scoped }) {
     // The counts of another process say nothing about those of this one.
     if (isRestarted) this.#accepted = null;
     const id = this.#id;
     const path = api.devicePath(id);
     try {
       const query = `analyze?device_id=${encodeURIComponent(id)}`;
-      const answer = await api.json(path ?? query, { signal });
+      const answer = await api.json(scoped(path ?? query), { signal });
       if (id !== this.#id) return;
       this.#answer = answer;
       this.#fault = null;
@@ -101,15 +104,15 @@ export class Device {
       if (id === this.#id) this.#fault = error;
       return;
     }
-    if (path !== null && this.#answer.totals.accepted !== this.#accepted) {
-      await this.#askForLatest(id, signal);
+    if (path !== null && age(this.#answer) !== this.#accepted) {
+      await this.#askForLatest(id, signal, scoped);
     }
   }
 
-  async #askForLatest(id, signal) {
-    const { accepted } = this.#answer.totals;
+  async #askForLatest(id, signal, scoped) {
+    const accepted = age(this.#answer);
     try {
-      const latest = await api.plain(api.devicePath(id, '/latest'), { signal });
+      const latest = await api.plain(scoped(api.devicePath(id, '/latest')), { signal });
       if (id !== this.#id) return;
       this.#latest = { text: laidOut(latest), fault: '' };
     } catch (error) {
@@ -125,7 +128,7 @@ export class Device {
   update() {
     const answer = this.#answer;
     shown(this.#faultText, this.#fault !== null);
-    if (this.#fault !== null) text(this.#faultText, faultOf(this.#fault));
+    if (this.#fault !== null) text(this.#faultText, faultOf(this.#fault, this.#app.live));
     shown(this.#body, answer !== null);
     shown(this.#facts, answer !== null);
     if (answer === null) return;
@@ -133,7 +136,12 @@ export class Device {
     const known = fields.filter(({ name }) => (answer[name]?.count ?? 0) > 0);
     shown(this.#badge, known.some(({ name }) => answer[name].anomaly));
     const seen = moment(answer.last_seen);
+    const { instance } = answer;
+    const holder = this.#app.live.fleet === null
+      ? []
+      : [['held by', instance, `${instance} heard it last`]];
     this.#factRows.show([
+      ...holder,
       ['metrics', count(answer.totals.accepted), exact(answer.totals.accepted, 'metrics')],
       ['last seen', ago(seen), exactTime(seen)],
       ['window', `${answer.window.count} of ${answer.window.size}`, 'events that are looked at'],
@@ -151,10 +159,13 @@ export class Device {
   }
 }
 
-function faultOf(error) {
-  return error.status === 404
-    ? 'This server knows no such device: it has sent nothing, or nothing for too long.'
-    : error.message;
+/** Returns what differs once there is a newer metric: another replica counts anew. */
+const age = ({ instance, totals }) => `${instance} ${totals.accepted}`;
+
+function faultOf(error, { scope }) {
+  if (error.status !== 404) return error.message;
+  const nobody = scope === 'fleet' ? 'No replica knows such a' : 'This server knows no such';
+  return `${nobody} device: it has sent nothing, or nothing for too long.`;
 }
 
 /** Returns JSON with a line for each member; what is none, as it is. Numbers stay as they came:

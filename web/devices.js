@@ -4,7 +4,7 @@ import * as api from './api.js';
 import { attribute, figure, html, Rows, shown, text } from './dom.js';
 import { count, exact, measure, score } from './format.js';
 import { ago } from './health.js';
-import { deviceLink } from './links.js';
+import { deviceLink, replace } from './links.js';
 import { Spark } from './spark.js';
 import { exactTime, moment, now } from './zone.js';
 
@@ -111,7 +111,9 @@ export class Devices {
   }
 
   /** Takes up what the address says. */
-  show({ query }) {
+  show({ query, scope }) {
+    if (scope !== this.#scope) this.#windows.clear();
+    this.#scope = scope;
     this.#search.value = query.get('prefix') ?? '';
     const sort = query.get('sort');
     this.#sort.value = SORTS.some(([name]) => name === sort) ? sort : 'z';
@@ -124,6 +126,7 @@ export class Devices {
   }
 
   #wantedField = '';
+  #scope = null;
 
   hide() {
     clearTimeout(this.#timer);
@@ -139,9 +142,8 @@ export class Devices {
     if (this.#search.value !== '') query.set('prefix', this.#search.value);
     if (this.#sort.value !== 'z') query.set('sort', this.#sort.value);
     if (this.#field.value !== '') query.set('field', this.#field.value);
-    const parameters = query.size > 0 ? `?${query}` : '';
     this.#wantedField = this.#field.value;
-    history.replaceState(null, '', `#/devices${parameters}`);
+    replace('devices', query);
     this.#restart();
     this.#app.live.now();
   }
@@ -181,7 +183,7 @@ export class Devices {
   }
 
   /** Asks for the page of the table when it is time, and for some of the windows on it. */
-  async ask({ signal, isRestarted }) {
+  async ask({ signal, isRestarted, scoped }) {
     const { stats } = this.#app.live;
     this.#fillFields(stats.fields);
     if (isRestarted) {
@@ -195,7 +197,7 @@ export class Devices {
     if (performance.now() - this.#askedMs > period - 500) {
       const changed = this.#changed;
       try {
-        this.#answer = await api.json(this.#path(), { signal });
+        this.#answer = await api.json(scoped(this.#path()), { signal });
         this.#answeredMs = now();
         this.#fault = null;
       } catch (error) {
@@ -207,12 +209,12 @@ export class Devices {
       this.#answerOf = changed;
       if (changed === this.#changed) this.#askedMs = performance.now();
     }
-    await this.#askForWindows(signal);
+    await this.#askForWindows(signal, scoped);
   }
 
   #fault = null;
 
-  async #askForWindows(signal) {
+  async #askForWindows(signal, scoped) {
     const page = this.#onPage();
     const devices = [...page.values()];
     for (const id of this.#windows.keys()) {
@@ -226,15 +228,15 @@ export class Devices {
     const wanted = devices.filter(isOld).sort((a, b) => age(a) - age(b));
     const missing = wanted.filter(({ id }) => !this.#windows.has(id)).length;
     const asked = wanted.slice(0, Math.max(missing, WINDOWS_PER_TURN));
-    await Promise.all(asked.map((device) => this.#askForWindow(device, signal)));
+    await Promise.all(asked.map((device) => this.#askForWindow(device, signal, scoped)));
   }
 
-  async #askForWindow({ id, accepted }, signal) {
+  async #askForWindow({ id, accepted }, signal, scoped) {
     const path = api.devicePath(id);
     if (path === null) return;
     const askedMs = performance.now();
     try {
-      const answer = await api.json(path, { signal });
+      const answer = await api.json(scoped(path), { signal });
       const device = this.#entry(id, answer);
       this.#windows.set(id, { values: answer.values, accepted, askedMs, device });
     } catch (error) {

@@ -11,21 +11,28 @@ const ANSWERS_MAX = 5;
 
 /** The log, as far as this page knows it. */
 export class Feed {
-  /** The anomalies, the newest first; each has `seenMs`, when this page heard of it. */
+  /** The anomalies, the newest first; each has `seenMs`, when this page heard of it,
+   * and a `key`. */
   items = [];
   /** The number that the server dropped before this page could ask. */
   missed = 0;
   #next = null;
+  #isFleet;
+
+  /** A feed of one replica, or of a whole fleet. */
+  constructor({ isFleet }) {
+    this.#isFleet = isFleet;
+  }
 
   /** Asks for those since the last time. */
-  async ask({ signal, isRestarted }) {
+  async ask({ signal, isRestarted, scoped }) {
     // The numbers of another process say nothing about those of this one.
     if (isRestarted) this.#forget();
     for (let asked = 0; asked < ANSWERS_MAX; asked += 1) {
       const isFirst = this.#next === null;
       const cursor = isFirst ? '' : `&since=${encodeURIComponent(this.#next)}`;
       const limit = isFirst ? KEPT : LIMIT;
-      const answer = await api.json(`anomalies?limit=${limit}${cursor}`, { signal });
+      const answer = await api.json(scoped(`anomalies?limit=${limit}${cursor}`), { signal });
       this.#add(answer, isFirst);
       // An answer has the oldest of those that came since, so that none is left out.
       if (isFirst || answer.anomalies.length < LIMIT) return;
@@ -33,10 +40,14 @@ export class Feed {
   }
 
   #add({ anomalies, next, missed }, isFirst) {
-    // The cursor was of an earlier life of the server.
-    if (!isFirst && missed === null) this.#forget();
+    // The cursor was of an earlier life of the server; of a fleet, one of its members is gone.
+    if (!isFirst && missed === null && !this.#isFleet) this.#forget();
     const seenMs = isFirst ? null : now();
-    for (const anomaly of anomalies) anomaly.seenMs = seenMs;
+    for (const anomaly of anomalies) {
+      anomaly.seenMs = seenMs;
+      // Each replica counts its own.
+      anomaly.key = `${anomaly.number} ${anomaly.instance ?? ''}`;
+    }
     this.items = anomalies.concat(this.items).slice(0, KEPT);
     this.missed += isFirst ? 0 : (missed ?? 0);
     this.#next = next ?? this.#next;

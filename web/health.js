@@ -35,14 +35,15 @@ export class Health {
   /** Shows an answer of `/stats`. */
   show(stats) {
     clearInterval(this.#countdown);
-    const problems = stats.problems ?? [];
+    const problems = together(stats.problems ?? []);
     shown(this.#away, false);
     shown(this.#line, problems.length === 0);
     shown(this.#list, problems.length > 0);
     const isMild = problems.every(({ kind }) => MILD.has(kind));
     attribute(this.#root, 'data-state', problems.length === 0 ? 'well' : isMild ? 'mild' : 'wrong');
     text(this.#line, problems.length === 0 ? well(stats) : '');
-    this.#rows.show(problems.map((problem) => [problem.kind, problem]));
+    this.#rows.show(problems.map((problem) =>
+      [`${problem.kind} ${problem.instances}`, problem]));
     const kinds = problems.map((problem) => problem.text.replaceAll(/[\d., ]+/g, ' '));
     this.#announce(kinds.join(' ') || 'All is well.', problems.map(inWords).join(' '));
   }
@@ -92,6 +93,20 @@ export class Health {
   }
 }
 
+/** Returns the problems of all replicas, the worst first, each once with those that tell it. */
+function together(problems) {
+  const found = new Map();
+  for (const { instance, ...problem } of problems) {
+    const key = `${problem.kind} ${problem.text}`;
+    const known = found.get(key) ?? { ...problem, instances: [] };
+    if (instance !== undefined) known.instances.push(instance);
+    if (moment(problem.since) < moment(known.since)) known.since = problem.since;
+    found.set(key, known);
+  }
+  for (const { instances } of found.values()) instances.sort();
+  return [...found.values()].sort((a, b) => MILD.has(a.kind) - MILD.has(b.kind));
+}
+
 const inWords = ({ text: what, advice }) => `${what} ${advice ?? ''}`.trim();
 
 function well({ rates, devices, totals }) {
@@ -117,7 +132,9 @@ function problemRow() {
     element.classList.toggle('mild', MILD.has(problem.kind));
     const began = moment(problem.since);
     const seconds = (now() - began) / 1000;
-    text(since, Number.isFinite(began) ? `for ${span(seconds)}` : '');
+    const told = problem.instances.length > 0 ? `told by ${problem.instances.join(', ')}` : '';
+    const lasts = Number.isFinite(began) ? `for ${span(seconds)}` : '';
+    text(since, [lasts, told].filter((words) => words !== '').join(', '));
     attribute(since, 'title', Number.isFinite(began) ? `since ${exactTime(began)}` : null);
   };
   return { element, update };

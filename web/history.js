@@ -5,6 +5,11 @@ const SECONDS = 300;
 /** The seconds that are shown of a server that has just begun. */
 const SECONDS_MIN = 60;
 
+/** By how much the clock of a fleet may seem to go back, as its members come and go. */
+const BACK_MAX = 5;
+/** The most seconds between two polls that a line bridges. */
+const GAP_MAX = 3;
+
 const TOTALS = ['accepted', 'rejected', 'anomalies', 'p99_seconds', 'pending'];
 
 /** Series of numbers, the newest last; NaN where nothing is known. */
@@ -12,7 +17,7 @@ export class History {
   /** The last second, in seconds since 1970; `null` before the first answer. */
   end = null;
   #series = new Map();
-  #started = null;
+  #source = null;
   #updatedMs = 0;
 
   /** Returns the number of seconds to ask for: those since the last answer, and two to be sure. */
@@ -23,13 +28,17 @@ export class History {
 
   /** Takes in an answer of `/stats`. */
   add(stats, nowMs) {
-    const { history, started } = stats;
+    const { history, scope, instance, started } = stats;
     if (!history) return;
+    const isFleet = scope === 'fleet';
+    // A fleet goes on, whichever of its replicas come and go.
+    const source = isFleet ? scope : `${instance} ${started}`;
     const end = Math.round(Date.parse(history.to) / 1000);
     if (!Number.isFinite(end)) return;
-    if (started !== this.#started || this.end === null || end < this.end) {
+    if (isFleet && end < this.end && end >= this.end - BACK_MAX) return;
+    if (source !== this.#source || this.end === null || end < this.end) {
       this.#series.clear();
-      this.#started = started;
+      this.#source = source;
       this.end = end;
     }
     const moved = end - this.end;
@@ -39,6 +48,10 @@ export class History {
     this.end = end;
     this.#updatedMs = isShort ? -Infinity : nowMs;
     for (const name of TOTALS) this.#put(name, history[name]);
+    if (isFleet) {
+      this.#putPolled(stats.fields, moved);
+      return;
+    }
     for (const [field, of] of Object.entries(history.fields ?? {})) {
       this.#put(`mean ${field}`, of.rolling_average);
       this.#put(`stddev ${field}`, of.stddev);
@@ -65,6 +78,20 @@ export class History {
     const values = new Float64Array(SECONDS).fill(NaN);
     this.#series.set(name, values);
     return values;
+  }
+
+  /** Takes in what is known of this moment alone: of the seconds since the last poll, a line. */
+  #putPolled(fields, moved) {
+    for (const { name, rolling_average: mean, stddev } of fields) {
+      for (const [series, value] of [[`mean ${name}`, mean], [`stddev ${name}`, stddev]]) {
+        const values = this.values(series);
+        const before = values[SECONDS - 1 - moved];
+        values[SECONDS - 1] = value ?? NaN;
+        for (let back = 1; back < moved && moved <= GAP_MAX; back += 1) {
+          values[SECONDS - 1 - back] = value + ((before - value) * back) / moved;
+        }
+      }
+    }
   }
 
   #put(name, newest) {

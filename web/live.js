@@ -3,17 +3,29 @@
 
 import * as api from './api.js';
 import { History } from './history.js';
+import { wantedScope } from './links.js';
 import { moment, now, setNow } from './zone.js';
 
 const PERIOD_MS = 1_000;
+/** The whole fleet tells its part within a quarter of a second; who waits longer has other troubles. */
+const FLEET_TIMEOUT_MS = 3_000;
+/** The time until the whole fleet is asked again, when it did not answer. */
+const FLEET_RETRY_MS = 5_000;
 const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
 
 /** The loop, and the last that it heard. */
 export class Live {
   /** The last answer of `/stats`. */
   stats = null;
-  /** The last five minutes. */
-  history = new History();
+  /** Whose it is: `fleet` or `instance`. */
+  scope = 'instance';
+  /** What the server last said of its fleet; `null` if it is in none. */
+  fleet = null;
+  /** Why there is an answer of one replica in place of the whole fleet's. */
+  fault = null;
+  #histories = { instance: new History(), fleet: new History() };
+  #fleetAgainMs = -Infinity;
+  #process = null;
   #listener;
   #timer = null;
   #stop = null;
@@ -25,7 +37,7 @@ export class Live {
   /**
    * The listener has `stats(turn)`, called after each answer, which may return a promise of what it
    * asks itself; `turn.isSteady` is false while the last turn failed, `turn.isRestarted` is true if
-   * the server is another process. It has `state(name, facts)`, called with `live`, `away`,
+   * the server is another process, `turn.scoped` makes the path to ask in the scope of `stats`. It has `state(name, facts)`, called with `live`, `away`,
    * `locked` or `resting`; and `token({ isFirst, error })`, which asks for a token and returns true
    * if there is one.
    */
@@ -35,6 +47,11 @@ export class Live {
     addEventListener('online', () => this.now());
     // A page that was left and returned to by the browser's buttons goes on where it was.
     addEventListener('pageshow', () => this.#look());
+  }
+
+  /** The last five minutes. */
+  get history() {
+    return this.#histories[this.scope];
   }
 
   /** Asks now instead of when it would be time. */
@@ -75,7 +92,7 @@ export class Live {
     const options = { signal: stop.signal };
     let delay;
     try {
-      await this.#ask(began, options);
+      await this.#ask(options);
       delay = Math.max(PERIOD_MS / 4, PERIOD_MS - (performance.now() - began));
     } catch (error) {
       if (stop.signal.aborted) return;
@@ -94,21 +111,83 @@ export class Live {
     if (delay !== null) this.#timer = setTimeout(() => this.#turn(), delay);
   }
 
-  async #ask(began, options) {
-    const wanted = this.history.wanted(began);
-    const stats = await api.json(`stats?history=${wanted}`, options);
-    const isRestarted = this.stats !== null && this.stats.started !== stats.started;
-    this.stats = stats;
-    setNow(moment(stats.time));
-    this.history.add(stats, performance.now());
+  async #ask(options) {
+    const isRestarted = await this.#askForStats(options);
+    setNow(moment(this.stats.time));
+    this.history.add(this.stats, performance.now());
     // Not back before all has been answered: or a view that fails each time would have the page
     // change between two states each second.
     const isSteady = this.#failures === 0;
     if (isSteady) this.#listener.state('live', {});
-    await this.#listener.stats({ ...options, isRestarted, isSteady });
+    await this.#listener.stats({ ...options, isRestarted, isSteady, scoped: this.#scoped() });
     this.#failures = 0;
     this.#awaySince = null;
     this.#listener.state('live', {});
+  }
+
+  /** Asks for `/stats` of the whole fleet, or of the replica that answers, if that is wanted, or if
+   * there is nothing else. Returns true if that one is another process than before. */
+  async #askForStats(options) {
+    if (this.fleet !== null && this.#wantsFleet()) {
+      const fault = await this.#askFleet(options);
+      if (fault === null) return false;
+      await this.#askInstance(options);
+      this.#fleetIsAway(fault);
+      return true;
+    }
+    const isRestarted = await this.#askInstance(options);
+    // The first look: there is a fleet.
+    if (this.fleet === null || !this.#wantsFleet()) return isRestarted;
+    const fault = await this.#askFleet(options);
+    if (fault !== null) this.#fleetIsAway(fault);
+    return isRestarted;
+  }
+
+  #wantsFleet() {
+    return wantedScope() === 'fleet' && performance.now() >= this.#fleetAgainMs;
+  }
+
+  #fleetIsAway(fault) {
+    this.fault = this.fleet === null ? null : fault;
+    this.#fleetAgainMs = performance.now() + FLEET_RETRY_MS;
+  }
+
+  /** Returns `null` if the fleet has answered, and why not otherwise. */
+  async #askFleet(options) {
+    const patient = { ...options, timeoutMs: FLEET_TIMEOUT_MS };
+    try {
+      this.stats = await this.#askIn('fleet', patient);
+    } catch (error) {
+      const isFault = error instanceof api.Away || error instanceof api.Refused;
+      if (options.signal.aborted || !isFault || error.status === 401) throw error;
+      return error.message;
+    }
+    this.scope = 'fleet';
+    this.fault = null;
+    this.#process = null;
+    return null;
+  }
+
+  async #askInstance(options) {
+    const stats = await this.#askIn('instance', options);
+    const process = `${stats.instance} ${stats.started}`;
+    const isRestarted = this.#process !== null && this.#process !== process;
+    this.#process = process;
+    this.stats = stats;
+    this.scope = 'instance';
+    this.fleet = stats.fleet ?? null;
+    if (this.fleet === null || wantedScope() !== 'fleet') this.fault = null;
+    return isRestarted;
+  }
+
+  #askIn(scope, options) {
+    const wanted = this.#histories[scope].wanted(performance.now());
+    return api.json(`stats?history=${wanted}&scope=${scope}`, options);
+  }
+
+  #scoped() {
+    const { scope } = this;
+    return (path) => `${path}${path.includes('?') ? '&' : '?'}scope=${scope}`;
   }
 
   async #askForToken(error) {

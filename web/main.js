@@ -11,25 +11,30 @@ import { attribute, shown, text } from './dom.js';
 import { Feed } from './feed.js';
 import { span } from './format.js';
 import { Health } from './health.js';
-import { read } from './links.js';
+import { keepTo, read } from './links.js';
 import { Live } from './live.js';
 import { Overview } from './overview.js';
 import { Performance } from './performance.js';
+import { ScopeLine } from './scope.js';
 import { exactTime, isUtc, moment, onZone, setUtc } from './zone.js';
 
 const VIEWS = { overview: Overview, devices: Devices, device: Device, anomalies: Anomalies,
   performance: Performance };
 const STATES = { live: 'Live', away: 'Away', locked: 'Locked', resting: 'Resting' };
+/** A page that was just loaded is not loaded again, as long as two versions may take turns. */
+const CALM_MS = 60_000;
 const THEMES = ['auto', 'light', 'dark'];
 const THEME = 'corepulse.theme';
 
 const byId = (id) => document.getElementById(id);
 
 class App {
-  feed = new Feed();
+  #feeds = { instance: new Feed({ isFleet: false }), fleet: new Feed({ isFleet: true }) };
   #views = new Map();
   #view = null;
   #version = null;
+  #address = null;
+  #scope = new ScopeLine(byId('scope'));
   #health = new Health(byId('health'), byId('announcements'), () => this.live.again());
   #main = byId('main');
 
@@ -53,8 +58,16 @@ class App {
     this.live.now();
   }
 
+  /** The anomalies of the scope that is shown. */
+  get feed() {
+    return this.#feeds[this.live.scope];
+  }
+
   #navigate() {
     const address = read(location.hash);
+    const before = this.#address;
+    this.#address = address;
+    keepTo(address.scope);
     const view = this.#views.get(address.view) ?? new VIEWS[address.view](this);
     this.#views.set(address.view, view);
     const isFirst = this.#view === null;
@@ -69,9 +82,12 @@ class App {
       attribute(link, 'aria-current', link.dataset.view === group ? 'page' : null);
     }
     if (isFirst) return;
-    // A reader is led to the new view, as if a page had been loaded.
-    this.#main.focus({ preventScroll: true });
-    scrollTo(0, 0);
+    // A reader is led to the new view, as if a page had been loaded; who changes the scope stays
+    // where they are.
+    if (before.view !== address.view || before.id !== address.id) {
+      this.#main.focus({ preventScroll: true });
+      scrollTo(0, 0);
+    }
     this.#update();
     this.live.now();
   }
@@ -81,7 +97,7 @@ class App {
     const { stats } = this.live;
     this.#version ??= stats.version;
     // Another program brings another page.
-    if (stats.version !== this.#version) location.reload();
+    if (isReplaced(this.live, this.#version)) location.reload();
     this.#showInstance();
     if (turn.isSteady) this.#health.show(stats);
     await view.ask(turn);
@@ -95,9 +111,11 @@ class App {
   }
 
   #showInstance() {
-    const { instance, version, uptime_seconds: uptime, started } = this.live.stats;
-    text(byId('instance'), `${instance} · ${version}`);
-    const since = `up for ${span(uptime)}, since ${exactTime(moment(started))}`;
+    this.#scope.show(this.live);
+    const { fleet, scope, stats } = this.live;
+    const { instance, version, uptime_seconds: uptime, started } = stats;
+    text(byId('instance'), `${scope === 'fleet' ? fleet.name : instance} · ${version}`);
+    const since = `${instance} answers; up for ${span(uptime)}, since ${exactTime(moment(started))}`;
     attribute(byId('instance'), 'title', since);
   }
 
@@ -172,6 +190,16 @@ class App {
       dialog.showModal();
     });
   }
+}
+
+/** Returns true if the server is of another version than the one that this page came from. While
+ * the replicas of a fleet are exchanged, both answer in turn. */
+function isReplaced({ fleet, scope, stats }, known) {
+  if (stats.version === known) return false;
+  if (scope === 'fleet') {
+    return stats.members.every(({ state, version }) => state !== 'live' || version !== known);
+  }
+  return fleet === null || performance.now() > CALM_MS;
 }
 
 new App();

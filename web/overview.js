@@ -2,10 +2,13 @@
 
 import { anomalyRow } from './anomalies.js';
 import { Chart } from './chart.js';
+import { Cores, fillBar } from './cores.js';
 import { KEPT } from './feed.js';
 import { factRow, figure, html, Rows, shown, text } from './dom.js';
 import { axis, bytes, count, exact, latency, measure, percent, rate, score, span }
   from './format.js';
+import { address } from './links.js';
+import { ofWhom } from './scope.js';
 import { Spark } from './spark.js';
 import { Welcome } from './welcome.js';
 import { exactTime, minute, moment, stamp } from './zone.js';
@@ -27,10 +30,11 @@ export class Overview {
   };
   #capacity = new Capacity();
   #fields;
-  #cores;
+  #cores = new Cores();
   #anomalies;
   #none = html('p', { class: 'hint' }, 'None so far.');
   #odd = html('span', { class: 'key anomalous' });
+  #kept = html('span', {}, 'A fleet has no past of averages: these lines begin with this page.');
   #board;
 
   constructor(app) {
@@ -41,21 +45,19 @@ export class Overview {
     const legend = html('p', { class: 'hint keys' },
       key('average', 'rolling average of all devices'),
       key('within', 'two standard deviations around it'),
-      this.#odd);
-    const cores = html('ul', { class: 'cores' });
-    this.#cores = new Rows(cores, () => coreRow());
+      this.#odd, this.#kept);
     const latest = html('tbody');
     this.#anomalies = new Rows(latest, () => anomalyRow({ isShort: true }));
     const side = html(
       'div',
       { class: 'side' },
-      panel('Cores', cores),
+      this.#cores.element,
       panel(
         'Latest anomalies',
         html('div', { class: 'scroll' },
           html('table', { class: 'short' }, anomaliesHead(), latest)),
         this.#none,
-        html('p', { class: 'more' }, html('a', { href: '#/anomalies' }, 'All anomalies')),
+        html('p', { class: 'more' }, html('a', { href: address('anomalies') }, 'All anomalies')),
       ),
     );
     this.#board = html(
@@ -91,7 +93,7 @@ export class Overview {
 
   /** Shows the last that was heard. */
   update() {
-    const { stats, history } = this.#app.live;
+    const { stats, history, scope } = this.#app.live;
     const isEmpty = stats.totals.accepted === 0;
     shown(this.#welcome.element, isEmpty);
     shown(this.#board, !isEmpty);
@@ -101,12 +103,15 @@ export class Overview {
     }
     this.#showFigures(stats, history);
     this.#capacity.update(stats);
+    const whose = ofWhom(this.#app.live);
+    for (const one of [...Object.values(this.#figures), this.#capacity]) one.mark(whose);
+    shown(this.#kept, scope === 'fleet');
     const { items } = this.#app.feed;
     const panels = stats.fields.map((field) => [field.name, { field, history, items }]);
     this.#fields.show(panels);
-    this.#cores.show(stats.cores.map((core) => [core.core, core]));
+    this.#cores.show(stats);
     this.#anomalies.show(
-      items.slice(0, ANOMALIES_SHOWN).map((anomaly) => [anomaly.number, anomaly]),
+      items.slice(0, ANOMALIES_SHOWN).map((anomaly) => [anomaly.key, anomaly]),
     );
     shown(this.#none, items.length === 0);
     // Those before are not kept; the chart must not look as if there had been none.
@@ -144,13 +149,16 @@ export class Overview {
     const name = store.kind === 'memory' ? 'memory' : store.kind;
     const state = store.up ? 'up' : 'away';
     const since = moment(store.away_since);
+    const details = [
+      ['waiting', count(store.pending), exact(store.pending, 'metrics wait')],
+      ['queue', percent(store.queue_share), `${exact(store.queue_share * 100)} %`],
+      ['stored', count(store.stored), exact(store.stored, 'metrics stored')],
+      ['dropped', count(store.dropped), exact(store.dropped, 'metrics dropped')],
+    ];
+    // What replicas that died had pending.
+    if (store.lost > 0) details.push(['lost', count(store.lost), exact(store.lost, 'metrics lost')]);
     figure.show(state, store.up ? name : `${name}, since ${stamp(since)}`,
-      store.up ? `${name}: takes metrics` : `away since ${exactTime(since)}`, [
-        ['waiting', count(store.pending), exact(store.pending, 'metrics wait')],
-        ['queue', percent(store.queue_share), `${exact(store.queue_share * 100)} %`],
-        ['stored', count(store.stored), exact(store.stored, 'metrics stored')],
-        ['dropped', count(store.dropped), exact(store.dropped, 'metrics dropped')],
-      ], history);
+      store.up ? `${name}: takes metrics` : `away since ${exactTime(since)}`, details, history);
     figure.element.classList.toggle('bad', !store.up);
   }
 }
@@ -172,6 +180,7 @@ class Figure {
   #series;
   #value = html('span', { class: 'value' });
   #unit = html('span', { class: 'unit' });
+  #whose = html('span', { class: 'whose' });
   #spark;
   #details = html('dl');
   #rows;
@@ -183,12 +192,17 @@ class Figure {
     this.element = html(
       'section',
       { class: 'panel figure' },
-      html('h2', {}, title),
+      html('h2', {}, title, ' ', this.#whose),
       html('p', { class: 'main' }, this.#value, ' ', this.#unit),
       this.#spark.element,
       this.#details,
     );
     this.element.dataset.figure = series;
+  }
+
+  /** Says whose figures these are. */
+  mark(whose) {
+    text(this.#whose, whose);
   }
 
   show(value, unit, exactly, details, history) {
@@ -206,6 +220,7 @@ class Capacity {
     connections: new Meter('connections'),
     memory: new Meter('memory'),
   };
+  #whose = html('span', { class: 'whose' });
   #facts = html('dl');
   #rows = new Rows(this.#facts, () => factRow());
 
@@ -213,6 +228,11 @@ class Capacity {
     const meters = Object.values(this.#meters).map(({ element }) => element);
     this.element = panel('Capacity', ...meters, this.#facts);
     this.element.classList.add('figure', 'capacity');
+    this.element.querySelector('h2').append(' ', this.#whose);
+  }
+
+  mark(whose) {
+    text(this.#whose, whose);
   }
 
   update({ devices, connections, memory, uptime_seconds: uptime, started }) {
@@ -250,36 +270,6 @@ class Meter {
     figure(this.#value, `${format(value)}${of}`, `${exact(value)}${exactly}`);
     fillBar(this.#bar, share);
   }
-}
-
-function fillBar(bar, share) {
-  // By the object model, which the Content-Security-Policy permits, unlike attributes.
-  const width = `${(Math.min(1, Math.max(0, share || 0)) * 100).toFixed(1)}%`;
-  if (bar.style.width !== width) bar.style.width = width;
-  bar.classList.toggle('high', share >= 0.8);
-}
-
-function coreRow() {
-  const name = html('span', { class: 'name' });
-  const bar = html('span', { class: 'bar' });
-  const busy = html('span', { class: 'amount' });
-  const connections = html('span', { class: 'aside' });
-  const element = html(
-    'li',
-    {},
-    name,
-    html('span', { class: 'track', 'aria-hidden': 'true' }, bar),
-    busy,
-    connections,
-  );
-  const update = (core) => {
-    text(name, `core ${core.core}`);
-    fillBar(bar, core.busy);
-    figure(busy, percent(core.busy), `busy ${exact(core.busy * 100, '%')} of the last second`);
-    const word = core.connections === 1 ? 'connection' : 'connections';
-    figure(connections, `${count(core.connections)} conn.`, exact(core.connections, word));
-  };
-  return { element, update };
 }
 
 /** The rolling average of a field with its band, and the anomalous values. */

@@ -17,6 +17,9 @@ const NINES = [1, 2, 10, 100, 1e3, 1e4, 1e5, 1e6];
 /** The view. */
 export class Performance {
   title = 'Performance';
+  #app;
+  #one = html('p', { class: 'hint' },
+    'This is of one replica of the fleet, whichever answers.');
   #askedMs = -Infinity;
   #refused = null;
   #distribution = [];
@@ -57,8 +60,9 @@ export class Performance {
     this.#forbidden = panel('These pages are for this machine', html('p', { class: 'detail' }),
       enter);
     this.#board = this.#layOut();
+    this.#app = app;
     this.element = html('div', { class: 'view performance' }, html('h1', {}, 'Performance'),
-      this.#forbidden, this.#board);
+      this.#one, this.#forbidden, this.#board);
     this.#forbidden.hidden = true;
   }
 
@@ -126,6 +130,7 @@ export class Performance {
   /** Shows the last that was heard. */
   update() {
     const refused = this.#refused;
+    shown(this.#one, this.#app.live.fleet !== null);
     shown(this.#forbidden, refused !== null);
     shown(this.#board, refused === null);
     if (refused !== null) {

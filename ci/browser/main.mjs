@@ -8,6 +8,7 @@ import { devices } from "./checks/devices.mjs";
 import { extremes } from "./checks/extremes.mjs";
 import { figures } from "./checks/figures.mjs";
 import { first } from "./checks/first.mjs";
+import { fleet } from "./checks/fleet.mjs";
 import { hostile } from "./checks/hostile.mjs";
 import { keyboard } from "./checks/keyboard.mjs";
 import { looks } from "./checks/looks.mjs";
@@ -17,8 +18,8 @@ import { token } from "./checks/token.mjs";
 import { pictures } from "./pictures.mjs";
 import { Fault } from "./programs.mjs";
 
-const CHECKS = { first, figures, anomaly, devices, keyboard, clock, away, restarted, redis, hostile,
-  extremes, token, looks, memory };
+const CHECKS = { first, figures, anomaly, devices, keyboard, clock, away, restarted, redis, fleet,
+  hostile, extremes, token, looks, memory };
 
 const [path, ...rest] = process.argv.slice(2);
 const isLong = rest.includes("--long");

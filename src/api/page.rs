@@ -42,12 +42,13 @@ macro_rules! files {
 const DOCUMENT: [File; 1] = files!(HTML "index.html",);
 
 /// The parts that the document names, and those that these name.
-const PARTS: [File; 22] = files!(
+const PARTS: [File; 24] = files!(
     CSS "page.css",
     SVG "icon.svg",
     SCRIPT "anomalies.js",
     SCRIPT "api.js",
     SCRIPT "chart.js",
+    SCRIPT "cores.js",
     SCRIPT "device.js",
     SCRIPT "devices.js",
     SCRIPT "dom.js",
@@ -62,6 +63,7 @@ const PARTS: [File; 22] = files!(
     SCRIPT "overview.js",
     SCRIPT "performance.js",
     SCRIPT "plot.js",
+    SCRIPT "scope.js",
     SCRIPT "spark.js",
     SCRIPT "welcome.js",
     SCRIPT "zone.js",
