@@ -117,9 +117,11 @@ export class Device {
       this.#latest = { text: laidOut(latest), fault: '' };
     } catch (error) {
       if (!(error instanceof api.Refused) || error.status === 401) throw error;
-      this.#latest = { text: '', fault: error.message };
+      // The replica that holds the device may not have written it yet.
+      const isToCome = error.status === 404 && this.#app.live.scope === 'fleet';
+      if (!isToCome || this.#latest === null) this.#latest = { text: '', fault: error.message };
       // An outage of the store ends without a further metric.
-      if (error.status >= 500) return;
+      if (isToCome || error.status >= 500) return;
     }
     this.#accepted = accepted;
   }

@@ -56,7 +56,8 @@ export class Tab {
     tab.page = page;
     tab.expected = expected;
     page.on("console", (message) => {
-      if (["error", "warning"].includes(message.type())) tab.#complain(message.text());
+      if (!["error", "warning"].includes(message.type())) return;
+      tab.#complain(`${message.text()} ${message.location().url}`);
     });
     page.on("pageerror", (error) => tab.#complain(error.stack ?? String(error)));
     page.on("request", (request) => tab.requests.push(request.url()));

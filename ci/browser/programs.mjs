@@ -1,6 +1,7 @@
 // Programs that a check starts: the server, and a Redis; and the load of a fleet.
 
 import { spawn } from "node:child_process";
+import { createServer as createProxy, request } from "node:http";
 import { createServer } from "node:net";
 
 const START_MS_MAX = 30_000;
@@ -106,6 +107,38 @@ export class Server extends Program {
     const body = [metrics].flat().map((metric) => JSON.stringify(metric)).join("\n");
     const answer = await fetch(`${this.url}/metrics`, { method: "POST", body, headers });
     return { status: answer.status, ...(await answer.json()) };
+  }
+}
+
+/** A load balancer that leads each request to the next server. */
+export class Balancer {
+  #proxy;
+
+  static async start(servers) {
+    const balancer = new Balancer();
+    let next = 0;
+    balancer.#proxy = createProxy((asked, answer) => {
+      const { url } = servers[next % servers.length];
+      next += 1;
+      const { method, headers } = asked;
+      const passed = request(new URL(asked.url, url), { method, headers }, (from) => {
+        answer.writeHead(from.statusCode, from.headers);
+        from.pipe(answer);
+      });
+      // A browser may leave before the answer, and a server may be away.
+      passed.on("error", () => answer.destroy());
+      asked.pipe(passed);
+    });
+    await new Promise((resolve) => {
+      balancer.#proxy.listen(0, "127.0.0.1", resolve);
+    });
+    balancer.url = `http://127.0.0.1:${balancer.#proxy.address().port}`;
+    return balancer;
+  }
+
+  stop() {
+    this.#proxy.close();
+    this.#proxy.closeAllConnections();
   }
 }
 
