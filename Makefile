@@ -1,8 +1,8 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
 .PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
-	interop page instructions deploy image rolling instructions-record bench build run replay load \
-	perf perf-floor perf-batches perf-contention perf-forms peers perf-peers perf-load \
+	interop page instructions deploy image rolling fleet instructions-record bench build run \
+	replay load perf perf-floor perf-batches perf-contention perf-forms peers perf-peers perf-load \
 	perf-analyze perf-page perf-fleet perf-scale perf-idle profiles flamegraphs idle-connections \
 	greedy soak clean
 
@@ -13,7 +13,7 @@ realtime = $(shell chrt --fifo 10 true 2>/dev/null && echo chrt --fifo 10)
 seconds = $(or $(SECONDS),$(1))
 
 checks := tidy clippy deny second-engine metrics openapi slow interop page instructions deploy \
-	image rolling
+	image rolling fleet
 
 # The slow tests, of which a module is named.
 slow := cargo nextest run --release --locked --profile slow --package corepulse --test slow
