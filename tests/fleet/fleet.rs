@@ -16,6 +16,10 @@ pub(crate) const DIRECTORY: &str = "cp:{f}:members";
 /// The member that holds how many events were accepted.
 const ACCEPTED: &str = "/totals/accepted";
 
+/// The limit for an answer of the fleet: a quarter of a second for its members, and what a machine
+/// that others share may add.
+const FLEET_TIME_MAX: Duration = Duration::from_millis(250).saturating_add(ANSWER_TIME_MAX);
+
 /// A replica, and what its clients know of it.
 pub(crate) struct Replica {
     pub(crate) server: Server,
@@ -44,8 +48,8 @@ impl Replica {
     pub(crate) fn get(&self, target: &str) -> HttpResponse {
         let since = Instant::now();
         let answer = HttpClient::connect(self.server.address).request(&get(target));
-        // A quarter of a second, and what a machine that others share may add.
-        assert!(since.elapsed() < ANSWER_TIME_MAX, "{}{target}: {answer:?}", self.name);
+        let took = since.elapsed();
+        assert!(took < FLEET_TIME_MAX, "{}{target}: {took:?}, {answer:?}", self.name);
         answer
     }
 
@@ -54,6 +58,15 @@ impl Replica {
         let answer = self.get(target);
         assert_eq!(answer.status, 200, "{}{target}: {answer:?}", self.name);
         answer.json()
+    }
+
+    /// Requests a page of the fleet until it is complete: a machine that others share may be late
+    /// now and then.
+    pub(crate) fn complete_json(&self, target: &str) -> Value {
+        wait_until("a complete answer", || {
+            let answer = self.json(target);
+            (answer["complete"] == true).then_some(answer)
+        })
     }
 
     /// Posts an event, which is acknowledged as ever. Returns whether it was anomalous.
@@ -194,6 +207,14 @@ impl Fleet {
         assert!(accepted >= least, "{least}, {}: {}", replica.name, answer.0);
         replica.shown = accepted;
         answer
+    }
+
+    /// Asks a replica until its answer is complete.
+    pub(crate) fn ask_for_all(&mut self, number: usize) -> FleetAnswer {
+        wait_until("a complete answer", || {
+            let answer = self.ask(number);
+            answer.is_complete().then_some(answer)
+        })
     }
 
     /// Posts to each replica that runs, and asks each: one look at the fleet.

@@ -156,7 +156,7 @@ fn the_state_of_the_fleet_is_that_of_its_members() {
     }
     let bad = fleet.replicas[1].server.client().request(&testkit::post(b"{\"cpu\":1}"));
     assert_eq!(bad.status, 400, "{bad:?}");
-    let whole = fleet.replicas[0].json("/stats?scope=fleet&history=60");
+    let whole = fleet.replicas[0].complete_json("/stats?scope=fleet&history=60");
     let own = |number: usize| fleet.replicas[number].json("/stats?scope=instance");
     let own: Vec<Value> = (0..3).map(own).collect();
     let sum = |pointer: &str| {
