@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testkit::{FaultProxy, ProxyMode, Redis, wait_until};
 
-use crate::fleet::{DIRECTORY, Fleet, FleetAnswer, none_complete};
+use crate::fleet::{DIRECTORY, Fleet, FleetAnswer, Replica, none_complete};
 
 /// Replicas that find Redis through a proxy.
 fn start_behind_proxy() -> (Redis, FaultProxy, Fleet) {
@@ -49,11 +49,34 @@ fn redis_is_away_from_the_only_replica() {
 #[test]
 fn redis_is_away_at_the_start() {
     let mut redis = Redis::absent(&[]);
-    let replicas = ["a", "b"].map(|name| crate::fleet::Replica::start(&redis.url(), name, &[]));
+    let replicas = ["a", "b"].map(|name| Replica::start(&redis.url(), name, &[]));
     let mut fleet = Fleet::of(replicas.into());
     fleet.observe("nobody can be asked", none_complete);
     redis.run();
     fleet.wait_until_whole();
+}
+
+/// A replica that cannot say that it leaves ends in time, and is missed.
+#[test]
+fn redis_is_away_at_the_end_of_a_replica() {
+    let redis = Redis::start(&[]);
+    let proxy = FaultProxy::start(redis.address());
+    let (url, cut) = (redis.url(), proxy.url());
+    let mut fleet = Fleet::start_at(&[&url, &url]);
+    fleet.replicas.push(Replica::start(&cut, "c", &["--drain-timeout", "2s"]));
+    fleet.wait_until_whole();
+    let mut stopped = fleet.replicas.remove(2);
+    wait_until("nothing is pending", || {
+        let answer = stopped.json("/analyze?scope=instance");
+        (answer["store"]["pending"] == 0).then_some(())
+    });
+    proxy.set(ProxyMode::Refuse);
+    stopped.server.signal("TERM");
+    stopped.server.wait();
+    fleet.of_gone += stopped.acknowledged;
+    fleet.observe("it is missed", |answers| answers.iter().all(|it| it.missing() == ["c"]));
+    assert_eq!(fleet.ask(0).accepted(), fleet.acknowledged());
+    assert_eq!(stopped.server.log_entries("a panic").len(), 0);
 }
 
 #[test]
@@ -76,7 +99,7 @@ fn redis_is_slow() {
     fleet.observe("nobody answers in time", all_miss_the_others);
     fleet.observe("nor later", all_miss_the_others);
     // It is slow, but it is there.
-    assert!(fleet.replicas.iter().all(super::fleet::Replica::is_up));
+    assert!(fleet.replicas.iter().all(Replica::is_up));
     proxy.set(ProxyMode::Forward);
     fleet.wait_until_whole();
 }

@@ -148,6 +148,25 @@ fn a_replica_has_other_settings() {
     other = vec!["--fields", "cpu,rps,load?"];
     fleet.replicas.push(Replica::start(&url, "c", &other));
     fleet.wait_until_whole();
+    for replica in &fleet.replicas {
+        for target in [
+            "/analyze?scope=fleet",
+            "/devices?scope=fleet",
+            "/devices?scope=fleet&sort=z",
+            "/devices/a-1",
+            "/anomalies?scope=fleet",
+            "/stats?scope=fleet&history=60",
+        ] {
+            let answer = replica.complete_json(target);
+            let members = answer["members"].as_array().map(Vec::len);
+            assert_eq!(members, Some(3), "{target}: {answer}");
+        }
+    }
+    // Who does not have a field cannot order by it.
+    let answer = fleet.replicas[2].json("/devices?scope=fleet&sort=z&field=load");
+    assert_eq!(answer["missing"].as_array().map(Vec::len), Some(2), "{answer}");
+    let answer = fleet.replicas[0].get("/devices?scope=fleet&sort=z&field=load");
+    assert_eq!(answer.status, 400, "{answer:?}");
 }
 
 fn write_entry(redis: &mut Redis, name: &str, entry: &Value) {
