@@ -41,6 +41,9 @@ fn redis_is_away_from_the_only_replica() {
     let proxy = FaultProxy::start(redis.address());
     let mut fleet = Fleet::start(&proxy.url(), 1);
     proxy.set(ProxyMode::Refuse);
+    // The proxy takes a moment, and the replica none.
+    fleet.look();
+    assert!(none_complete(&fleet.look()) && fleet.replicas[0].is_up());
     fleet.observe("nobody can be asked", none_complete);
     proxy.set(ProxyMode::Forward);
     fleet.wait_until_whole();
