@@ -20,7 +20,7 @@ pub mod directory;
 mod exchange;
 mod fleet_clock;
 mod identity;
-mod json;
+pub mod json;
 mod lease;
 mod mail;
 mod member;
@@ -39,7 +39,7 @@ use std::time::Duration;
 use crossbeam::channel::{self, Receiver, Sender};
 
 use crate::config::redis_url::RedisUrl;
-use crate::limits::{FLEET_QUEUED_MAX, STORE_REPLY_MS_MAX};
+use crate::limits::{FLEET_QUEUED_MAX, FLEET_TEXT_BYTES_MAX, STORE_REPLY_MS_MAX};
 use crate::store::redis::discovery::Discovery;
 use crate::store::redis::key_link::KeyLink;
 use answers::{Asker, Responder};
@@ -130,6 +130,7 @@ impl Fleet {
     ) -> io::Result<Self> {
         let FleetSettings { name, instance, url, common } = settings;
         let version = env!("CARGO_PKG_VERSION").to_owned();
+        let instance = shortened(instance);
         let profile = Profile { instance, version, settings: common };
         let discovery = Arc::<Discovery>::default();
         let link = || KeyLink::new(url.clone(), Arc::clone(&discovery), &name, clock);
@@ -154,4 +155,10 @@ impl Fleet {
         let deadline_ns = self.clock.now().mono_ns.saturating_add(nanoseconds(timeout));
         self.threads.stop(timeout, deadline_ns)
     }
+}
+
+/// Returns a name as others take it.
+fn shortened(mut name: String) -> String {
+    name.truncate(name.floor_char_boundary(FLEET_TEXT_BYTES_MAX));
+    name
 }

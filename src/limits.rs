@@ -215,6 +215,9 @@ pub const FLEET_MAIL_WAIT_SECONDS: u64 = 1;
 /// all fields is two million.
 pub const FLEET_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes of a text in an entry of a fleet, such as the name of an instance.
+pub const FLEET_TEXT_BYTES_MAX: usize = 1_024;
+
 /// Bytes of the name of a fleet.
 pub const FLEET_NAME_BYTES_MAX: usize = 64;
 

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use sonic_rs::RawNumber;
 
+pub use crate::fleet::json::read;
 use percore::http::response::{Field, JSON, Response};
 
 /// A number in its shortest decimal form that reads back the same, or `null` where there is none.
@@ -74,11 +74,6 @@ pub fn append_line(out: &mut Vec<u8>, value: &impl Serialize) {
 pub fn append(out: &mut Vec<u8>, value: &impl Serialize) {
     // Writing into memory cannot fail, and neither can the values of answers.
     let _ = sonic_rs::to_writer(out, value);
-}
-
-/// Reads a value of JSON; `None` if it is none.
-pub fn read<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
-    sonic_rs::from_slice(json).ok()
 }
 
 #[cfg(test)]

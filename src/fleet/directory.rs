@@ -12,7 +12,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::json;
-use crate::limits::{FLEET_FOLDED_KEPT, FLEET_FORMER_MAX, FLEET_LAPSED_MS, FLEET_LEASE_MS};
+use crate::limits::{
+    FLEET_FOLDED_KEPT, FLEET_FORMER_MAX, FLEET_LAPSED_MS, FLEET_LEASE_MS, FLEET_TEXT_BYTES_MAX,
+};
 use crate::store::redis::key_link::Reply;
 
 /// The form of entries and messages. Replicas of other forms are listed, and not asked.
@@ -137,6 +139,13 @@ pub enum MemberState {
 }
 
 impl Entry {
+    /// Reads an entry; `None` if it is none, or has a name that is too long to be told.
+    fn read(json: &[u8]) -> Option<Self> {
+        let entry: Self = json::read(json)?;
+        let texts = [&entry.instance, &entry.version, &entry.mailbox];
+        texts.iter().all(|text| text.len() <= FLEET_TEXT_BYTES_MAX).then_some(entry)
+    }
+
     /// Returns what should be the same everywhere.
     const fn common(&self) -> (u32, &String, &BTreeMap<String, String>) {
         (self.protocol, &self.version, &self.settings)
@@ -207,7 +216,7 @@ impl Directory {
                     Some(folded) => directory.folded = folded,
                     None => directory.unreadable += 1,
                 }
-            } else if let (Ok(incarnation), Some(entry)) = (field.parse(), json::read(value)) {
+            } else if let (Ok(incarnation), Some(entry)) = (field.parse(), Entry::read(value)) {
                 directory.entries.insert(incarnation, entry);
             } else {
                 directory.unreadable += 1;
@@ -447,13 +456,17 @@ mod tests {
             bytes(known),
             bytes("0000000000000002"),
             bytes("{"),
+            bytes("0000000000000003"),
+            bytes(&"[".repeat(100_000)),
+            bytes("0000000000000004"),
+            bytes(&format!(r#"{{"instance":"{}"}}"#, "a".repeat(FLEET_TEXT_BYTES_MAX + 1))),
             bytes("else"),
             bytes("{}"),
             bytes("0"),
             bytes("3"),
         ];
         let directory = Directory::read(&Reply::List(hash.to_vec())).unwrap();
-        assert_eq!((directory.entries.len(), directory.unreadable), (1, 3));
+        assert_eq!((directory.entries.len(), directory.unreadable), (1, 5));
         assert_eq!(directory.entries[&Incarnation(1)].totals.get("accepted"), 3);
         for wrong in [Reply::Nil, Reply::Integer(1), Reply::List(vec![bytes("0")])] {
             assert_eq!(Directory::read(&wrong), None);
