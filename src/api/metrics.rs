@@ -283,7 +283,7 @@ fn fleet(status: &StatusReading) -> Vec<MetricFamily> {
         ),
         counter(
             "corepulse_fleet_unreadable_total",
-            "Messages and entries of other members that could not be read.",
+            "Messages, entries and answers of other members that could not be read.",
             single(status.unreadable),
         ),
         counter(

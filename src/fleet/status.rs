@@ -18,6 +18,8 @@ pub struct Status {
     pub(super) incomplete: Count,
     pub(super) asked: Count,
     pub(super) unreadable: Count,
+    /// Answers that were read elsewhere, by whoever made one of them.
+    unreadable_parts: AtomicU64,
     pub(super) errors: ErrorCounts,
 }
 
@@ -41,7 +43,7 @@ pub struct StatusReading {
     pub incomplete: u64,
     /// The questions of other members.
     pub asked: u64,
-    /// Messages and entries that could not be read.
+    /// Messages, entries and answers that could not be read.
     pub unreadable: u64,
     /// Errors of Redis, by kind.
     pub errors: Vec<(&'static str, u64)>,
@@ -55,6 +57,11 @@ impl Status {
         self.differing.store(differing.count() as u64, Ordering::Relaxed);
         self.live.store(live.len() as u64 + 1, Ordering::Relaxed);
         self.lapsed.store(directory.missed(me, now_us) as u64, Ordering::Relaxed);
+    }
+
+    /// Counts answers of members that could not be read.
+    pub fn note_unreadable(&self, answers: u64) {
+        self.unreadable_parts.fetch_add(answers, Ordering::Relaxed);
     }
 
     /// Returns whether the fleet can be asked, and how many members are missed.
@@ -75,7 +82,7 @@ impl Status {
             complete: self.complete.total(),
             incomplete: self.incomplete.total(),
             asked: self.asked.total(),
-            unreadable: self.unreadable.total(),
+            unreadable: self.unreadable.total() + self.unreadable_parts.load(Ordering::Relaxed),
             errors: self.errors.totals(),
         }
     }

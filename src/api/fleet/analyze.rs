@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::asking::ask;
+use super::asking::{Parts, ask};
 use super::device;
 use super::question::Question;
-use super::view::{FleetView, part, parts};
+use super::view::{FleetView, part};
 use crate::analytics::instance_part::InstancePart;
 use crate::api::analyze::{Analysis, Origin, StoreCounts, Totals, asked_device};
 use crate::api::jobs::Lane;
-use crate::api::json::{append_line, live};
+use crate::api::json::{append_line, live, read};
 use crate::api::state::State;
 use crate::fleet::answers::Answers;
 use percore::clock::Now;
@@ -56,9 +56,9 @@ pub(in crate::api) fn answer(
         (Lane::Analyze, route),
         context,
         body,
-        &Question::Analyze,
-        move |state, answers, _, body| {
-            write(state, answers, body);
+        (&Question::Analyze, read),
+        move |state, answers, parts, _, body| {
+            write(state, answers, parts, body);
             live(route)
         },
     )
@@ -73,8 +73,7 @@ struct FleetAnalysis<'a> {
     analysis: Analysis<'a>,
 }
 
-fn write(state: &State, answers: &Answers, body: &mut Vec<u8>) {
-    let parts = parts::<Part>(answers);
+fn write(state: &State, answers: &Answers, parts: &Parts<'_, Part>, body: &mut Vec<u8>) {
     let analytics: Vec<_> = parts.iter().map(|(_, part)| part.analytics.clone()).collect();
     let mut summary = state.analytics.merged(&analytics);
     // The counters of who is gone, and of who is missing, are in the directory.

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::asking::{ask, bad_request};
+use super::asking::{Parts, ask, bad_request};
 use super::question::Question;
-use super::view::{FleetView, part, parts};
+use super::view::{FleetView, part};
 use crate::api::anomalies::{Entry, read_limit};
 use crate::api::jobs::Lane;
 use crate::api::json::{Raw, Text, append_line, live, read};
@@ -114,10 +114,17 @@ pub(in crate::api) fn answer(
     };
     let seen = since.clone().map(|Cursor(seen)| seen.into_iter().collect());
     let question = Question::Anomalies { limit, since: seen };
-    ask(state, (Lane::Analyze, route), context, body, &question, move |_, answers, _, body| {
-        write(limit, since, answers, body);
-        live(route)
-    })
+    ask(
+        state,
+        (Lane::Analyze, route),
+        context,
+        body,
+        (&question, read),
+        move |_, answers, parts, _, body| {
+            write(limit, since, answers, parts, body);
+            live(route)
+        },
+    )
 }
 
 /// The members of the answer, in their order.
@@ -130,8 +137,13 @@ struct Page<'a> {
     missed: Option<u64>,
 }
 
-fn write(limit: usize, since: Option<Cursor>, answers: &Answers, body: &mut Vec<u8>) {
-    let parts = parts::<Part>(answers);
+fn write(
+    limit: usize,
+    since: Option<Cursor>,
+    answers: &Answers,
+    parts: &Parts<'_, Part>,
+    body: &mut Vec<u8>,
+) {
     let mut rows: Vec<(u64, &Row)> = parts
         .iter()
         .flat_map(|(member, part)| part.rows.iter().map(|row| (member.number, row)))
@@ -144,7 +156,7 @@ fn write(limit: usize, since: Option<Cursor>, answers: &Answers, body: &mut Vec<
     } else {
         rows.truncate(limit);
     }
-    let (next, missed) = advance(since, &parts, &rows, answers);
+    let (next, missed) = advance(since, parts, &rows, answers);
     let anomalies = rows.iter().map(|(_, row)| &row.anomaly).collect();
     let (fleet, next) = (FleetView::new(answers), Text(next));
     append_line(body, &Page { fleet, anomalies, next, missed });

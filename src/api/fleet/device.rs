@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::asking::ask;
+use super::asking::{Parts, ask};
 use super::question::Question;
 use super::view::FleetView;
 use crate::api::device::{unknown_device, write};
@@ -54,15 +54,22 @@ fn line(seen_ns: u64, now: Now) -> Vec<u8> {
     format!("{}\n", now.wall_us.saturating_sub(ago_us)).into_bytes()
 }
 
+/// The part of a member that holds the device: when it was seen, in fleet time, and the rest.
+type Held = Option<(i64, Vec<u8>)>;
+
+/// Reads the part of a member.
+fn read(answer: &[u8]) -> Option<Held> {
+    if answer == NOT_HELD {
+        return Some(None);
+    }
+    let (seen_us, told) = str::from_utf8(answer).ok()?.split_once('\n')?;
+    Some(Some((seen_us.parse().ok()?, told.as_bytes().to_vec())))
+}
+
 /// Returns what the member told that has seen the device last.
-fn newest<'a>(answers: &'a Answers) -> Option<&'a [u8]> {
-    let told = |answer: &'a [u8]| {
-        let (seen_us, told) = str::from_utf8(answer).ok()?.split_once('\n')?;
-        Some((seen_us.parse::<i64>().ok()?, told.as_bytes()))
-    };
-    let all = answers.members.iter().filter_map(|member| member.answer.as_deref());
-    let known = all.filter_map(told);
-    known.max_by_key(|(seen_us, _)| *seen_us).map(|(_, told)| told)
+fn newest<'a>(parts: &'a Parts<'_, Held>) -> Option<&'a [u8]> {
+    let held = parts.iter().filter_map(|(_, held)| held.as_ref());
+    held.max_by_key(|(seen_us, _)| *seen_us).map(|(_, told)| told.as_slice())
 }
 
 /// Answers for a device that no member holds: one that is missing may.
@@ -103,17 +110,24 @@ pub(super) fn answer_id(
     route: usize,
 ) -> Reply {
     let question = Question::Device { id, values };
-    ask(state, (Lane::Analyze, route), context, body, &question, move |_, answers, _, body| {
-        let Some(told) = newest(answers) else {
-            return absent(answers, body, route);
-        };
-        append(body, &FleetView::new(answers));
-        // Two objects become one.
-        body.pop();
-        body.push(b',');
-        body.extend_from_slice(told.strip_prefix(b"{").unwrap_or(told));
-        live(route)
-    })
+    ask(
+        state,
+        (Lane::Analyze, route),
+        context,
+        body,
+        (&question, read),
+        move |_, answers, parts, _, body| {
+            let Some(told) = newest(parts) else {
+                return absent(answers, body, route);
+            };
+            append(body, &FleetView::new(answers));
+            // Two objects become one.
+            body.pop();
+            body.push(b',');
+            body.extend_from_slice(told.strip_prefix(b"{").unwrap_or(told));
+            live(route)
+        },
+    )
 }
 
 /// Answers with the stored metric that a device sent last.
@@ -129,13 +143,20 @@ pub(in crate::api) fn latest(
     };
     let question = Question::Latest { id: id.clone() };
     let lane = (Lane::Lookup, route);
-    ask(state, lane, context, body, &question, move |state, answers, execution, body| {
-        let Some(timestamp) = newest(answers) else {
-            return absent(answers, body, route);
-        };
-        let key = [id.as_bytes(), b":", timestamp].concat();
-        let found = look_up(&state.store.full_key(&key), state, execution.now, body, route);
-        // The next metric has another key, which the path does not tell.
-        Response { field: found.field.or(live(route).field), ..found }
-    })
+    ask(
+        state,
+        lane,
+        context,
+        body,
+        (&question, read),
+        move |state, answers, parts, execution, body| {
+            let Some(timestamp) = newest(parts) else {
+                return absent(answers, body, route);
+            };
+            let key = [id.as_bytes(), b":", timestamp].concat();
+            let found = look_up(&state.store.full_key(&key), state, execution.now, body, route);
+            // The next metric has another key, which the path does not tell.
+            Response { field: found.field.or(live(route).field), ..found }
+        },
+    )
 }

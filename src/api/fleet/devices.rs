@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::asking::{ask, bad_request};
+use super::asking::{Parts, ask, bad_request};
 use super::question::Question;
-use super::view::{FleetView, part, parts};
+use super::view::{FleetView, part};
 use crate::analytics::ranking::{Rank, RankBy, RankQuery};
 use crate::api::device_query::{self, Cursor, DeviceQueryError, SEPARATOR};
 use crate::api::devices::find_page;
@@ -163,10 +163,17 @@ pub(in crate::api) fn answer(
         Err(error) => return bad_request(error, body, route),
     };
     let question = Question::Devices { query: request.query.unwrap_or_default().to_owned() };
-    ask(state, (Lane::Analyze, route), context, body, &question, move |_, answers, _, body| {
-        write(&query, clocks, answers, body);
-        live(route)
-    })
+    ask(
+        state,
+        (Lane::Analyze, route),
+        context,
+        body,
+        (&question, read),
+        move |_, answers, parts, _, body| {
+            write(&query, clocks, answers, parts, body);
+            live(route)
+        },
+    )
 }
 
 /// The members of the answer, in their order.
@@ -179,8 +186,13 @@ struct Page<'a> {
     total: u64,
 }
 
-fn write(query: &RankQuery, mut clocks: Clocks, answers: &Answers, body: &mut Vec<u8>) {
-    let parts = parts::<Part>(answers);
+fn write(
+    query: &RankQuery,
+    mut clocks: Clocks,
+    answers: &Answers,
+    parts: &Parts<'_, Part>,
+    body: &mut Vec<u8>,
+) {
     if query.by == RankBy::LastSeen {
         // Those who are silent keep theirs.
         clocks.0.extend(parts.iter().map(|(member, part)| (member.number, part.clock_ns)));

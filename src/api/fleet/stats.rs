@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::asking::{ask, bad_request};
+use super::asking::{Parts, ask, bad_request};
 use super::history::{FleetHistory, HistoryPart, merge_history};
 use super::question::Question;
-use super::view::{FleetView, part, parts};
+use super::view::{FleetView, part};
 use crate::analytics::instance_part::InstancePart;
 use crate::api::jobs::Lane;
-use crate::api::json::{Number, Text, append_line, live};
+use crate::api::json::{Number, Text, append_line, live, read};
 use crate::api::problems::{Problem as OwnProblem, ProblemKind};
 use crate::api::sampler::Moment;
 use crate::api::state::State;
@@ -127,11 +127,17 @@ pub(in crate::api) fn answer(
         Err(error) => return bad_request(error, body, route),
     };
     let question = Question::Stats { history };
-    ask(state, (Lane::Analyze, route), context, body, &question, move |state, answers, _, body| {
-        let parts = parts::<Part>(answers);
-        append_line(body, &stats(state, &parts, history, answers));
-        live(route)
-    })
+    ask(
+        state,
+        (Lane::Analyze, route),
+        context,
+        body,
+        (&question, read),
+        move |state, answers, parts, _, body| {
+            append_line(body, &stats(state, parts, history, answers));
+            live(route)
+        },
+    )
 }
 
 /// The members of the answer, in their order.
@@ -199,7 +205,7 @@ struct Problem<'a> {
 
 fn stats<'a>(
     state: &'a State,
-    parts: &'a [(&'a MemberReport, Part)],
+    parts: &'a Parts<'a, Part>,
     seconds: usize,
     answers: &'a Answers,
 ) -> FleetStats<'a> {
@@ -250,7 +256,7 @@ fn stats<'a>(
     }
 }
 
-fn rates(parts: &[(&MemberReport, Part)]) -> RatesByTime {
+fn rates(parts: &Parts<'_, Part>) -> RatesByTime {
     let sum = |span: usize, what: usize| {
         let rate = |(_, part): &(&MemberReport, Part)| part.rates.get(span)?.get(what).copied();
         rounded(parts.iter().filter_map(rate).sum())
@@ -282,7 +288,7 @@ fn problems<'a>(member: &'a MemberReport, part: &'a Part) -> impl Iterator<Item 
     })
 }
 
-fn store<'a>(parts: &'a [(&'a MemberReport, Part)], answers: &Answers) -> Store<'a> {
+fn store<'a>(parts: &'a Parts<'a, Part>, answers: &Answers) -> Store<'a> {
     let all = || parts.iter().map(|(_, part)| &part.store);
     let counts = answers.totals();
     Store {

@@ -1,9 +1,8 @@
 //! The members of a fleet in an answer, and the parts that they told.
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use crate::api::json::{Text, append, read};
+use crate::api::json::{Text, append};
 use crate::fleet::answers::{Answers, MemberReport};
 use crate::fleet::directory::MemberState;
 use crate::metric::timestamp::Rfc3339;
@@ -57,18 +56,6 @@ impl<'a> From<&'a MemberReport> for MemberView<'a> {
             accepted: member.totals.get("accepted"),
         }
     }
-}
-
-/// Returns the parts that can be read, each with its member, in an order that does not depend on
-/// who was asked.
-pub(super) fn parts<T: DeserializeOwned>(answers: &Answers) -> Vec<(&MemberReport, T)> {
-    let parts = answers.members.iter().filter_map(|member| {
-        let part = read(member.answer.as_deref()?)?;
-        Some((member, part))
-    });
-    let mut parts: Vec<(&MemberReport, T)> = parts.collect();
-    parts.sort_by_key(|(member, _)| member.number);
-    parts
 }
 
 /// Returns the JSON of a part.
