@@ -64,6 +64,8 @@ pub(super) struct Member {
     /// The connection of the last census.
     connection: Option<u64>,
     has_asked_policy: bool,
+    /// True while the mailbox cannot be read.
+    is_deaf: bool,
     phase: Phase,
 }
 
@@ -98,6 +100,7 @@ impl Member {
             may_be_known: false,
             connection: None,
             has_asked_policy: false,
+            is_deaf: false,
             phase: Phase::Running,
         }
     }
@@ -124,7 +127,7 @@ impl Member {
         if self.lease.has_lapsed(now.mono_ns) {
             self.status.lapses.add(1);
         }
-        let is_up = self.lease.is_sure(now.mono_ns);
+        let is_up = self.lease.is_sure(now.mono_ns) && !self.is_deaf;
         self.status.up.store(is_up, Ordering::Relaxed);
         if self.rounds.begins_ns().is_some_and(|begins_ns| now.mono_ns >= begins_ns) {
             self.rounds.begin(now.mono_ns);

@@ -1,6 +1,6 @@
 //! The log of a member: what goes wrong is told once, in words that say where and why.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::directory::{Directory, Entry, Incarnation, MemberState, PROTOCOL};
@@ -14,8 +14,8 @@ use crate::telemetry::log;
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
     outages: OutageTracker,
-    /// The members that were compared with this one.
-    compared: BTreeSet<Incarnation>,
+    /// The members that were live once, with their state when it was told last.
+    told: BTreeMap<Incarnation, MemberState>,
 }
 
 impl Reporter {
@@ -45,18 +45,37 @@ impl Reporter {
         }
     }
 
-    /// Compares the members that are new with this one.
+    /// Tells which members have come, lapsed, come back or left, and compares those that are new
+    /// with this one.
     pub(super) fn compare(&mut self, directory: &Directory, me: Incarnation, now_us: i64) {
-        self.compared.retain(|known| directory.entries.contains_key(known));
+        self.told.retain(|known, _| directory.entries.contains_key(known));
         let Some(own) = directory.entries.get(&me) else {
             return;
         };
-        for (peer, entry) in &directory.entries {
-            let is_live = entry.state(now_us) == MemberState::Live;
-            if *peer != me && is_live && self.compared.insert(*peer) {
-                compare(own, entry);
+        for (peer, entry) in directory.entries.iter().filter(|(peer, _)| **peer != me) {
+            let state = entry.state(now_us);
+            match self.told.get(peer) {
+                None if state == MemberState::Live => compare(own, entry),
+                Some(told) if *told != state => tell_state(entry, state),
+                // Those who were gone before are none of the members.
+                None | Some(_) => continue,
             }
+            self.told.insert(*peer, state);
         }
+    }
+}
+
+/// Tells what has become of a member.
+fn tell_state(entry: &Entry, state: MemberState) {
+    let instance = &Escaped(entry.instance.as_bytes());
+    match state {
+        MemberState::Live => log::info!(%instance, "a member of the fleet is back"),
+        MemberState::Left => log::info!(%instance, "a member has left the fleet"),
+        MemberState::Lapsed => log::warn!(
+            %instance,
+            "a member of the fleet has not been heard of for three seconds: it was killed, hangs, \
+             or cannot reach redis"
+        ),
     }
 }
 

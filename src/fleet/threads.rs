@@ -10,7 +10,7 @@ use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 use crossbeam::select;
 
 use super::commands;
-use super::exchange::{Batch, Exchange, Step};
+use super::exchange::{Batch, Exchange, Step, error_of};
 use super::member::Member;
 use super::rounds::Question;
 use crate::limits::{
@@ -34,6 +34,8 @@ const INPUTS_MAX: usize = 64;
 enum Input {
     End(Exchange),
     Mail(Vec<u8>),
+    /// The refusal of a message, and the end of such refusals.
+    Hearing(Result<(), RedisError>),
 }
 
 /// The running threads.
@@ -155,6 +157,7 @@ fn run(mut member: Member, waits: Waits, mut clock: Clock, first: &Sender<()>) {
                     catch_unwind(AssertUnwindSafe(|| match input {
                         Input::End(exchange) => member.on_exchange(exchange, now),
                         Input::Mail(bytes) => member.on_mail(&bytes, now),
+                        Input::Hearing(heard) => member.on_hearing(&heard, now),
                     }))
                 }
                 Err(_) => return,
@@ -197,23 +200,35 @@ fn take_mail(
     inputs: &Sender<Input>,
     ended: &Receiver<()>,
 ) {
+    let mut hears = true;
     loop {
-        match link.exchange(await_mail, MAIL, FLEET_REPLY_BYTES_MAX) {
-            Ok(replies) => {
-                let messages = replies.into_iter().filter_map(commands::read_mail);
-                for message in messages {
-                    if inputs.send(Input::Mail(message)).is_err() {
-                        return;
-                    }
-                }
-            }
-            // The other thread tells what is wrong.
-            Err(_) => {
-                let pause = Duration::from_millis(FLEET_PAUSE_MS);
-                if ended.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+        let taken = link.exchange(await_mail, MAIL, FLEET_REPLY_BYTES_MAX);
+        let refusal = taken.as_ref().ok().and_then(|replies| replies.iter().find_map(error_of));
+        let refusal = refusal.cloned().map(Err);
+        let news = match (refusal, taken) {
+            // A wrong right or a key of another type, which comes at once and again and again.
+            (Some(refusal), _) => Some(refusal),
+            // The other thread meets the same, and tells it.
+            (None, Err(_)) => None,
+            (None, Ok(replies)) => {
+                let mut messages = replies.into_iter().filter_map(commands::read_mail);
+                if messages.any(|message| inputs.send(Input::Mail(message)).is_err()) {
                     return;
                 }
+                if hears {
+                    continue;
+                }
+                Some(Ok(()))
             }
+        };
+        let waits = !matches!(news, Some(Ok(())));
+        hears = news.as_ref().map_or(hears, Result::is_ok);
+        let is_over = news.is_some_and(|news| inputs.send(Input::Hearing(news)).is_err());
+        let pause = Duration::from_millis(FLEET_PAUSE_MS);
+        let is_over =
+            is_over || waits && ended.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected);
+        if is_over {
+            return;
         }
     }
 }

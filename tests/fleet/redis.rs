@@ -203,6 +203,10 @@ fn a_user_has_no_right_to_mailboxes() {
         fleet.observe("nobody answers", |answers| {
             none_complete(answers) && answers.iter().all(|it| it.missing().len() == 1)
         });
+        if command == "blpop" {
+            // Who cannot be answered cannot ask.
+            fleet.wait_until_up_is(false);
+        }
         redis.execute(&["ACL", "SETUSER", "writer", &format!("+{command}")]).assert_ok();
         fleet.wait_until_whole();
     }

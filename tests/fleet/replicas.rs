@@ -208,7 +208,15 @@ fn a_replica_has_another_protocol() {
     write_entry(&mut redis, name, &entry);
     fleet.wait_until_whole();
     // Nor does nonsense in the directory or in a mailbox do any harm.
-    for (field, value) in [("x", "{}"), ("00000000000000fe", "{"), ("00000000000000fd", "[]")] {
+    // What is nested deeply would take the stack of a parser.
+    let deep = "[".repeat(100_000);
+    for (field, value) in [
+        ("x", "{}"),
+        ("00000000000000fe", "{"),
+        ("00000000000000fd", "3"),
+        ("00000000000000fc", &deep),
+        ("0", &deep),
+    ] {
         redis.execute(&["HSET", DIRECTORY, field, value]).integer();
     }
     let directory = redis.execute(&["HGETALL", DIRECTORY]).fields();
@@ -216,14 +224,69 @@ fn a_replica_has_another_protocol() {
         if let Some(mailbox) = entry["mailbox"].as_str().filter(|name| *name != "x") {
             let key = format!("cp:{{f}}:mail:{mailbox}");
             redis.execute(&["RPUSH", &key, "nonsense", "{}\n", "{\"kind\":\"ask\"}\n"]).integer();
+            let until_us = now_us(&mut redis) + 5_000_000;
+            let ask = |texts: usize, length: usize| {
+                let lengths = vec![length; texts];
+                json!({
+                    "kind": "ask", "from": "00000000000000fa", "mailbox": "x", "round": 1,
+                    "until_us": until_us, "lengths": lengths,
+                })
+            };
+            let question = format!("{}\n{deep}", ask(1, deep.len()));
+            let many = format!("{}\n", ask(10_000, 0));
+            redis.execute(&["RPUSH", &key, &format!("{deep}\n"), &question, &many]).integer();
         }
     }
     fleet.wait_until_whole();
     for replica in &fleet.replicas {
         wait_until("it is counted", || {
-            (replica.figure("corepulse_fleet_unreadable_total") >= 6.0).then_some(())
+            (replica.figure("corepulse_fleet_unreadable_total") >= 10.0).then_some(())
         });
     }
+}
+
+/// An answer that cannot be read is none: who gave it is missing.
+#[test]
+fn a_replica_answers_what_nobody_can_read() {
+    let mut redis = Redis::start(&[]);
+    let mut fleet = Fleet::start(&redis.url(), 1);
+    fleet.wait_until_whole();
+    let deep = "[".repeat(100_000);
+    for (path, text) in [
+        ("/analyze", r#"{"later":1}"#),
+        ("/stats", "null"),
+        ("/devices", "[1,2"),
+        ("/anomalies", &deep),
+        ("/devices/d1", r#"{"later":1}"#),
+    ] {
+        let entry = json!({
+            "protocol": 1, "instance": "odd", "mailbox": "odd", "seen_us": now_us(&mut redis),
+        });
+        write_entry(&mut redis, "00000000000000fa", &entry);
+        let address = fleet.replicas[0].server.address;
+        let answer = std::thread::scope(|scope| {
+            let request = get(&format!("{path}?scope=fleet"));
+            let asked = scope.spawn(move || HttpClient::connect(address).request(&request));
+            let taken = redis.execute(&["BLPOP", "cp:{f}:mail:odd", "2"]).list();
+            let message = taken.into_iter().nth(1).and_then(RedisReply::text).unwrap();
+            let line: Value = serde_json::from_str(message.lines().next().unwrap()).unwrap();
+            let said = json!({
+                "kind": "answer", "from": "00000000000000fa", "round": line["round"],
+                "at_us": now_us(&mut redis), "totals": {}, "lengths": [text.len()],
+            });
+            let key = format!("cp:{{f}}:mail:{}", line["mailbox"].as_str().unwrap());
+            redis.execute(&["RPUSH", &key, &format!("{said}\n{text}")]).integer();
+            asked.join().unwrap()
+        });
+        if path == "/devices/d1" {
+            assert_eq!(answer.status, 503, "{answer:?}");
+            continue;
+        }
+        let answer = FleetAnswer(answer.json());
+        assert_eq!((answer.is_complete(), answer.missing()), (false, vec!["odd"]), "{path}");
+        assert!(answer.members().contains(&("odd", "silent")), "{}", answer.0);
+    }
+    assert!(fleet.replicas[0].figure("corepulse_fleet_unreadable_total") >= 5.0);
 }
 
 /// Clocks order nothing: the figures and times of an answer are by the clock of Redis.

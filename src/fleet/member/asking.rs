@@ -7,7 +7,8 @@ use super::super::directory::{Entry, Incarnation, PROTOCOL};
 use super::super::mail::Message;
 use super::super::rounds::{Question, Round};
 use super::Member;
-use crate::limits::FLEET_ANSWER_MS;
+use crate::limits::{FLEET_ANSWER_MS, FLEET_QUESTIONS_MAX};
+use crate::store::redis::error::RedisError;
 use percore::clock::Now;
 
 const ANSWER_US: i64 = FLEET_ANSWER_MS as i64 * 1000;
@@ -21,6 +22,9 @@ impl Member {
     /// Takes a message from the mailbox.
     pub(in super::super) fn on_mail(&mut self, bytes: &[u8], now: Now) {
         match Message::decode(bytes) {
+            Some(Message::Ask { questions, .. }) if questions.len() > FLEET_QUESTIONS_MAX => {
+                self.status.unreadable.add(1);
+            }
             Some(Message::Ask { mailbox, round, until_us, questions, .. }) => {
                 let now = Now { wall_us: self.now_us(now), ..now };
                 // Who asked while this process was frozen waits no more. In doubt it may have been
@@ -34,6 +38,14 @@ impl Member {
                 self.rounds.add_said(round, from, Said { at_us, totals, answers });
             }
             None => self.status.unreadable.add(1),
+        }
+    }
+
+    /// Takes whether messages can be heard: without their answers the others cannot be asked.
+    pub(in super::super) fn on_hearing(&mut self, heard: &Result<(), RedisError>, now: Now) {
+        self.is_deaf = heard.is_err();
+        if let Err(error) = heard {
+            self.tell(error, now);
         }
     }
 
@@ -70,7 +82,8 @@ impl Member {
         let texts = round.texts();
         // Without a census after the question, nobody knows whether somebody has come.
         let own = round.own.filter(|_| round.awaited.is_some());
-        let may_be_complete = own.is_some() && self.lease.is_settled(now.mono_ns);
+        let is_settled = self.lease.is_settled(now.mono_ns) && !self.is_deaf;
+        let may_be_complete = own.is_some() && is_settled;
         let own = own.unwrap_or_else(|| self.own.say(&texts, Now { wall_us: now_us, ..now }));
         for (at, (_, askers)) in round.questions.into_iter().enumerate() {
             let mut members = vec![self.own.report(&own, at)];
