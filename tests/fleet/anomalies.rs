@@ -1,6 +1,7 @@
 //! `/anomalies?scope=fleet`: a poller sees each anomaly once, while replicas come and go.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use testkit::{Redis, assert_problem, wait_until};
@@ -139,6 +140,10 @@ fn the_newest_anomalies_are_those_of_all() {
     for round in 0..9 {
         let replica = &mut fleet.replicas[round * 2 % 3];
         sent.push((spikes.send(replica), replica.name.clone()));
+        // Their logs tell times to 17 ms: what is closer may stand in any order.
+        let since = Instant::now();
+        let is_later = || (since.elapsed() > Duration::from_millis(40)).then_some(());
+        wait_until("the logs tell another time", is_later);
     }
     for replica in &fleet.replicas {
         let page = replica.complete_json("/anomalies?scope=fleet&limit=6");
