@@ -223,6 +223,13 @@ def is_of_another_order(failure, case, response):
     return ("field" in query and sort != "z") or "after" in query
 
 
+def is_without_a_fleet(failure, _case, response):
+    """The document is the same with and without `--fleet`, and the server at hand is in none."""
+    if not isinstance(failure, RejectedPositiveData) or response.status_code != 400:
+        return False
+    return response.json()["detail"].startswith("scope: this instance is in no fleet")
+
+
 def is_empty_coding(failure, case, response):
     """An empty `Content-Encoding` is a list without a coding (RFC 9110, section 5.6.1)."""
     is_about_it = isinstance(failure, AcceptedNegativeData) and is_ingestion(case)
@@ -247,6 +254,7 @@ EXCLUSIONS = (
     is_unlucky_timestamp,
     is_question_about_any_key,
     is_of_another_order,
+    is_without_a_fleet,
     is_empty_coding,
     is_forbidden_page,
 )

@@ -106,9 +106,14 @@ async function anotherVersion(tab) {
     window.isOld = true;
   });
   await tab.page.route("**/stats?*", async (route) => {
-    const response = await route.fetch();
-    const json = { ...(await response.json()), version: "99.0.0" };
-    await route.fulfill({ response, json });
+    try {
+      const response = await route.fetch();
+      const json = { ...(await response.json()), version: "99.0.0" };
+      await route.fulfill({ response, json });
+    } catch {
+      // The page was loaded again meanwhile, and its request ended with it.
+      await route.abort().catch(() => undefined);
+    }
   });
   await until(() => tab.page.evaluate(() => window.isOld !== true), "it loads itself again");
   await tab.page.evaluate(() => {
