@@ -1,15 +1,17 @@
-"""Scrapes a server under a short, bounded load and judges what it exposes.
+"""Scrapes a server, which is in a fleet, under a short, bounded load and judges what it exposes.
 
 The text of format 0.0.4 must be clean under `promtool check metrics`, the answer to an OpenMetrics
 scraper must pass the strict parser of `prometheus_client`, no counter may fall between scrapes, and
 the metrics exposed must be those of the table in docs/operating.md, with their labels.
 """
 
+import contextlib
 import http.client
 import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
@@ -185,9 +187,23 @@ def check(port):
     print(f"{len(found)} metrics, {len(texts)} scrapes in each format, {len(families)} families")
 
 
+@contextlib.contextmanager
+def redis():
+    """A Redis behind a socket of its own: a member of a fleet has metrics that others do not."""
+    with tempfile.TemporaryDirectory() as folder:
+        socket = f"{folder}/redis.sock"
+        command = ["redis-server", "--port", "0", "--unixsocket", socket, "--save", ""]
+        process = subprocess.Popen([*command, "--dir", folder], stdout=subprocess.DEVNULL)
+        try:
+            yield f"redis+unix://{socket}"
+        finally:
+            process.kill()
+            process.wait()
+
+
 def main():
     try:
-        with Server(sys.argv[1]) as server:
+        with redis() as url, Server(sys.argv[1], "--redis-url", url, "--fleet", "ci") as server:
             check(server.port)
             server.stop()
     except Fault as fault:
