@@ -58,11 +58,23 @@ pub fn latest(
         let Some(timestamp) = state.analytics.newest_timestamp(&id, now) else {
             return unknown_device(NOT_HELD, body, route);
         };
-        let key = state.store.full_key(format!("{id}:{timestamp}").as_bytes());
-        let found = look_up(&key, state, now, body, route);
-        // The next metric has another key, which the path does not tell.
-        Response { field: found.field.or(live(route).field), ..found }
+        look_up_latest(&id, timestamp.to_string().as_bytes(), state, now, body, route)
     })
+}
+
+/// Answers with the stored metric of a device that has this timestamp in its key.
+pub(super) fn look_up_latest(
+    id: &str,
+    timestamp: &[u8],
+    state: &State,
+    now: Now,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Response {
+    let key = state.store.full_key(&[id.as_bytes(), b":", timestamp].concat());
+    let found = look_up(&key, state, now, body, route);
+    // The next metric has another key, which the path does not tell.
+    Response { field: found.field.or(live(route).field), ..found }
 }
 
 /// Writes what is known of a device, with the values of its windows or without.

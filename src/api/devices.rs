@@ -87,10 +87,15 @@ fn write_page(state: &State, query: &RankQuery, now: Now, body: &mut Vec<u8>) {
     append_line(body, &Page { devices: devices.collect(), next, total });
 }
 
+/// Returns the time on the wall clock of a moment of the monotonic one, in microseconds since 1970.
+pub(super) fn wall_us(mono_ns: u64, now: Now) -> i64 {
+    let ago_us = i64::try_from(now.mono_ns.saturating_sub(mono_ns) / 1000).unwrap_or(i64::MAX);
+    now.wall_us.saturating_sub(ago_us)
+}
+
 /// Returns the time on the wall clock at which a device was seen.
 pub(super) fn last_seen(seen_ns: u64, now: Now) -> Text<Rfc3339> {
-    let ago_us = i64::try_from(now.mono_ns.saturating_sub(seen_ns) / 1000).unwrap_or(i64::MAX);
-    Text(Rfc3339(now.wall_us.saturating_sub(ago_us) / 1000))
+    Text(Rfc3339(wall_us(seen_ns, now) / 1000))
 }
 
 /// The members of the answer, in their order.

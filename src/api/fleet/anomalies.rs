@@ -15,6 +15,7 @@ use super::asking::{Parts, ask, bad_request};
 use super::question::Question;
 use super::view::{FleetView, part};
 use crate::api::anomalies::{Entry, read_limit};
+use crate::api::devices::wall_us;
 use crate::api::jobs::Lane;
 use crate::api::json::{Raw, Text, append_line, live, read};
 use crate::api::state::State;
@@ -60,8 +61,7 @@ pub(super) fn tell(limit: usize, since: Option<u64>, state: &State, now: Now) ->
     let row = |numbered: &crate::analytics::anomaly_journal::NumberedAnomaly| {
         let instance = state.settings.instance.as_str();
         let json = part(&FleetEntry { instance, entry: Entry::from(numbered) });
-        let ago_us = i64::try_from(now.mono_ns.saturating_sub(numbered.seen_ns) / 1000);
-        let seen_us = now.wall_us.saturating_sub(ago_us.unwrap_or(i64::MAX));
+        let seen_us = wall_us(numbered.seen_ns, now);
         let anomaly = read(&json)?;
         Some(Row { number: numbered.number, seen_us, anomaly })
     };

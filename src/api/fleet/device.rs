@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::asking::{Parts, ask};
 use super::question::Question;
 use super::view::FleetView;
-use crate::api::device::{unknown_device, write};
+use crate::api::device::{look_up_latest, unknown_device, write};
+use crate::api::devices::wall_us;
 use crate::api::jobs::Lane;
 use crate::api::json::{append, live};
-use crate::api::lookup::look_up;
 use crate::api::path_segment::decode_device_id;
 use crate::api::state::State;
 use crate::fleet::answers::Answers;
@@ -50,8 +50,7 @@ pub(super) fn tell_latest(id: &str, state: &State, now: Now) -> Vec<u8> {
 
 /// Returns the time at which a device was seen, in fleet time, as a line.
 fn line(seen_ns: u64, now: Now) -> Vec<u8> {
-    let ago_us = i64::try_from(now.mono_ns.saturating_sub(seen_ns) / 1000).unwrap_or(i64::MAX);
-    format!("{}\n", now.wall_us.saturating_sub(ago_us)).into_bytes()
+    format!("{}\n", wall_us(seen_ns, now)).into_bytes()
 }
 
 /// The part of a member that holds the device: when it was seen, in fleet time, and the rest.
@@ -153,10 +152,7 @@ pub(in crate::api) fn latest(
             let Some(timestamp) = newest(parts) else {
                 return absent(answers, body, route);
             };
-            let key = [id.as_bytes(), b":", timestamp].concat();
-            let found = look_up(&state.store.full_key(&key), state, execution.now, body, route);
-            // The next metric has another key, which the path does not tell.
-            Response { field: found.field.or(live(route).field), ..found }
+            look_up_latest(&id, timestamp, state, execution.now, body, route)
         },
     )
 }
