@@ -13,7 +13,8 @@
 //! `device_quota` limits their number, `shard` joins all of these, [`recent`] orders the last
 //! events of all cores, and [`summary`] is the result. [`directory`] lists devices, by a
 //! [`ranking`], and [`anomaly_journal`] the anomalies of all shards. An [`instance_part`] is what
-//! other instances are told.
+//! other instances are told. A [`device_state`] is what moves with a device to another instance,
+//! and [`lineage`] how two of them become one.
 
 pub mod anomaly;
 pub mod anomaly_journal;
@@ -22,11 +23,13 @@ mod counts;
 mod device;
 mod device_index;
 mod device_quota;
+pub mod device_state;
 pub mod device_values;
 pub mod directory;
 mod expiry;
 mod field_state;
 pub mod instance_part;
+pub mod lineage;
 pub mod moments;
 mod optional_fields;
 pub mod ranking;

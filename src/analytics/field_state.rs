@@ -5,9 +5,10 @@ use super::moments::Sums;
 use super::running_sums::{LargestSquares, RunningSums};
 use crate::limits;
 
-/// The state of one field. It has no padding, as every device has one for each of its fields.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct FieldState {
+/// The state of one field. It has no padding, as every device has one for each of its fields. Two
+/// are equal if all their bits are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldState {
     /// The score of the newest value; NaN if it was not scored.
     z: [u8; 8],
     /// See [`super::running_sums`].
