@@ -5,9 +5,17 @@
 //! have. So a window comes in ring order: its running sums depend on which value stands in the
 //! first place.
 
+mod bytes;
+mod codec;
+mod column;
+mod packed;
+#[cfg(test)]
+mod samples;
+
 use super::anomaly::Point;
 pub use super::field_state::FieldState;
 use super::lineage::{Counted, Fork, Line};
+use crate::limits::{FIELDS_MAX, WINDOW_MAX};
 
 /// The buckets of [`MinuteState`].
 pub const MINUTE_BUCKETS: usize = 6;
@@ -64,6 +72,17 @@ pub struct WindowState {
     pub fields: Vec<FieldState>,
 }
 
+/// The reason for which bytes are no state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateError {
+    /// They are of another version.
+    Version,
+    /// They are of a schema with other fields.
+    Schema,
+    /// They are damaged.
+    Malformed,
+}
+
 impl DeviceState {
     /// Returns its counts.
     pub const fn counted(&self) -> Counted {
@@ -81,5 +100,29 @@ impl WindowState {
     /// Returns the number of events.
     pub const fn count(&self) -> usize {
         self.times_ms.len()
+    }
+
+    /// Returns true if a window can be like this: each event stands in the place that it has after
+    /// so many others, and has its values.
+    pub fn is_valid(&self) -> bool {
+        let [size, next] = [self.size, self.next].map(usize::from);
+        let count = self.count();
+        let is_full = count == size;
+        (1..=WINDOW_MAX).contains(&size)
+            && count <= size
+            && (next == count && !is_full || next < size && is_full)
+            && (1..=FIELDS_MAX).contains(&self.fields.len())
+            && self.values.len() == count * self.fields.len()
+    }
+
+    /// Returns the place of the oldest event.
+    pub(super) fn oldest(&self) -> usize {
+        if self.count() < usize::from(self.size) { 0 } else { self.next.into() }
+    }
+
+    /// Returns the timestamps, the oldest first.
+    fn times_in_order(&self) -> impl Iterator<Item = i64> + Clone {
+        let (newer, older) = self.times_ms.split_at(self.oldest().min(self.count()));
+        older.iter().chain(newer).copied()
     }
 }

@@ -42,6 +42,17 @@ impl FieldState {
     pub(super) const NEW: Self =
         Self { z: f64::NAN.to_ne_bytes(), first: [0; 8], second: [0; 8], packed: 0 };
 
+    /// Returns its bits: those of three doubles, and others.
+    pub(super) fn bits(self) -> ([u64; 3], u32) {
+        ([self.z, self.first, self.second].map(u64::from_ne_bytes), self.packed)
+    }
+
+    /// Returns the state of these bits.
+    pub(super) fn from_bits(doubles: [u64; 3], packed: u32) -> Self {
+        let [z, first, second] = doubles.map(u64::to_ne_bytes);
+        Self { z, first, second, packed }
+    }
+
     /// Sets the score of a value that is no anomaly.
     #[inline(always)]
     pub(super) fn set_calm(&mut self, z: f64) {
