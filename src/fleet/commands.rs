@@ -8,7 +8,7 @@ use super::directory::{Entry, FOLDED_FIELD, Folded, Incarnation};
 use super::json;
 use super::mail::Message;
 use crate::limits::{FLEET_MAIL_SECONDS, FLEET_MAIL_WAIT_SECONDS};
-use crate::store::redis::key_link::{Command, Reply};
+use crate::store::redis::command::{Command, Reply};
 
 /// The keys of a fleet.
 #[derive(Clone, Debug)]

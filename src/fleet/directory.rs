@@ -15,7 +15,7 @@ use super::json;
 use crate::limits::{
     FLEET_FOLDED_KEPT, FLEET_FORMER_MAX, FLEET_LAPSED_MS, FLEET_LEASE_MS, FLEET_TEXT_BYTES_MAX,
 };
-use crate::store::redis::key_link::Reply;
+use crate::store::redis::command::Reply;
 
 /// The form of entries and messages. Replicas of other forms are listed, and not asked.
 pub(super) const PROTOCOL: u32 = 1;

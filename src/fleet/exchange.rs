@@ -1,8 +1,8 @@
 //! Exchanges with Redis: batches of commands, what they are for, and how they end.
 
 use super::directory::{Folded, Incarnation};
+use crate::store::redis::command::{Command, Reply};
 use crate::store::redis::error::RedisError;
-use crate::store::redis::key_link::{Command, Reply};
 
 /// Commands that are to be sent together.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -20,8 +20,8 @@ use super::reporter::{self, Reporter};
 use super::rounds::Rounds;
 use super::status::Status;
 use crate::limits::{FLEET_BEAT_MS, FLEET_FORGET_MS, FLEET_PAUSE_MS, FLEET_SETTLE_MS};
+use crate::store::redis::command::{Command, Reply};
 use crate::store::redis::error::{ErrorKind, RedisError};
-use crate::store::redis::key_link::{Command, Reply};
 use percore::clock::Now;
 
 const BEAT_NS: u64 = FLEET_BEAT_MS * 1_000_000;

@@ -16,8 +16,9 @@ use super::rounds::Question;
 use crate::limits::{
     FLEET_MAIL_WAIT_SECONDS, FLEET_PAUSE_MS, FLEET_REPLY_BYTES_MAX, STORE_REPLY_MS_MAX,
 };
+use crate::store::redis::command::Command;
 use crate::store::redis::error::{ErrorKind, RedisError};
-use crate::store::redis::key_link::{Command, KeyLink};
+use crate::store::redis::key_link::KeyLink;
 use crate::telemetry::log;
 use percore::clock::Clock;
 

@@ -11,7 +11,7 @@
 //! - [`connector`] opens links to the servers of a URL, which [`discovery`] finds: a [`session`] to
 //!   one server, or a [`cluster`] session to all primaries of a [`topology`].
 //! - [`reader`] answers look-ups over its own [`connection`]s.
-//! - A [`key_link`] takes any commands, for those who keep other things than metrics in Redis.
+//! - A [`key_link`] takes any [`command`], for those who keep other things than metrics in Redis.
 //! - A [`stream`] bounds the time and the bytes of every exchange; [`resolver`] and [`deadline`]
 //!   bound the time of connecting. A [`reply_buffer`] counts the replies that are `+OK`.
 //! - [`error`] has the table of errors and what each leads to; [`outage_tracker`] decides which of
@@ -19,6 +19,7 @@
 
 pub(crate) mod backoff;
 mod cluster;
+pub(crate) mod command;
 mod connection;
 mod connector;
 mod deadline;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::limits::FLEET_MAIL_SECONDS;
+use crate::store::redis::command::{Command, Reply};
 use crate::store::redis::error::{ErrorKind, RedisError};
-use crate::store::redis::key_link::{Command, Reply};
 
 type Hash = BTreeMap<Vec<u8>, Vec<u8>>;
 
