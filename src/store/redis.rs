@@ -10,6 +10,7 @@
 //!   next, and writes to any [`link`]; [`writer_thread`] runs it.
 //! - [`connector`] opens links to the servers of a URL, which [`discovery`] finds: a [`session`] to
 //!   one server, or a [`cluster`] session to all primaries of a [`topology`].
+//! - A [`fence`] ends abandoned connections before anything is sent over a new one.
 //! - [`reader`] answers look-ups over its own [`connection`]s.
 //! - A [`key_link`] takes any [`command`], for those who keep other things than metrics in Redis.
 //! - A [`stream`] bounds the time and the bytes of every exchange; [`resolver`] and [`deadline`]
@@ -25,6 +26,7 @@ mod connector;
 mod deadline;
 pub(crate) mod discovery;
 pub(crate) mod error;
+mod fence;
 pub(crate) mod key_link;
 mod link;
 pub(super) mod observer;

@@ -2,7 +2,7 @@
 
 use redis::{Cmd, Value};
 
-use super::error::{ErrorKind, RedisError};
+use super::error::RedisError;
 
 /// A command, as its words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +66,7 @@ impl Reply {
                 Self::List(all(pairs.into_iter().flat_map(<[Value; 2]>::from).collect()).collect())
             }
             Value::ServerError(error) => Self::Error(RedisError::from_reply(&error).at(server)),
-            other => {
-                let message = format!("an unexpected reply: {other:?}");
-                Self::Error(RedisError::new(ErrorKind::Protocol, message).at(server))
-            }
+            other => Self::Error(RedisError::unexpected(&other).at(server)),
         }
     }
 }

@@ -191,11 +191,45 @@ impl Connection {
         })
     }
 
+    /// Sends `PING`. A user who may not send it has a reply as well.
+    pub(super) fn ping(&mut self) -> RedisResult<()> {
+        match self.query(&cmd("PING")) {
+            Ok(Value::SimpleString(pong)) if pong == "PONG" => Ok(()),
+            Ok(other) => Err(RedisError::unexpected(&other).at(&self.server)),
+            Err(error) if error.kind == ErrorKind::NoPerm => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks that the server is a primary. Returns false if the ACL does not allow to ask.
+    pub(super) fn check_primary(&mut self) -> RedisResult<bool> {
+        match self.query(&cmd("ROLE")) {
+            Ok(role) => check_role(&role).map(|()| true).map_err(|error| error.at(&self.server)),
+            Err(error) if error.is_about_command() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the length that the last reply announced, if it is a bulk string. It is known even
     /// if the string was too long to be read.
     pub(super) fn announced_bytes(&self) -> Option<usize> {
         let line = self.received.head().strip_prefix(b"$")?.split(|byte| *byte == b'\r').next()?;
         std::str::from_utf8(line).ok()?.parse().ok()
+    }
+}
+
+/// Checks the reply to `ROLE`, a list that begins with the role.
+fn check_role(role: &Value) -> RedisResult<()> {
+    let Value::Array(parts) = role else {
+        return Err(RedisError::unexpected(role));
+    };
+    match parts.first() {
+        Some(Value::BulkString(role)) if role == b"master" => Ok(()),
+        Some(Value::BulkString(role)) => {
+            let role = String::from_utf8_lossy(role);
+            Err(RedisError::new(ErrorKind::ReadOnly, format!("its role is {role}")))
+        }
+        _ => Err(RedisError::unexpected(role)),
     }
 }
 

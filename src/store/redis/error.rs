@@ -1,6 +1,6 @@
 //! Errors of Redis and of the connections to it, by kind, and what each leads to.
 
-use redis::ServerError;
+use redis::{ServerError, Value};
 
 use percore::sync::Count;
 
@@ -58,6 +58,16 @@ impl RedisError {
     pub(super) fn from_reply(error: &ServerError) -> Self {
         let message = [error.code(), error.details().unwrap_or_default()].join(" ");
         Self::new(ErrorKind::from_code(error.code()), message)
+    }
+
+    /// Returns the error of a reply that does not fit its command.
+    pub(super) fn unexpected(reply: &Value) -> Self {
+        Self::new(ErrorKind::Protocol, format!("an unexpected reply: {reply:?}"))
+    }
+
+    /// Returns true if the error concerns this command alone, such as one that is not allowed.
+    pub(super) fn is_about_command(&self) -> bool {
+        self.kind.retry_policy() == RetryPolicy::Drop
     }
 
     /// Adds the server, unless it is set already.
