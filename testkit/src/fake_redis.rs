@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use crate::wait::TIMEOUT;
 
 /// The reply to a command.
@@ -60,6 +62,18 @@ impl FakeRedis {
         answers: impl Fn(usize, &[String]) -> Option<FakeReply> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        Self::serve(listener, answers)
+    }
+
+    /// Starts one whose sockets have room for next to nothing: it reads a command when the replies
+    /// to those before it have been taken.
+    pub fn start_narrow(
+        answers: impl Fn(usize, &[String]) -> Option<FakeReply> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let socket = SockRef::from(&listener);
+        socket.set_recv_buffer_size(1).expect("the least there is");
+        socket.set_send_buffer_size(1).expect("the least there is");
         Self::serve(listener, answers)
     }
 

@@ -26,6 +26,11 @@ impl Command {
         &self.0
     }
 
+    /// Returns the second word, which is a key, or the first of several of one slot.
+    pub(super) fn key(&self) -> &[u8] {
+        self.words().get(1).map_or(&[], Vec::as_slice)
+    }
+
     /// Returns the bytes to send.
     pub(super) fn packed(&self) -> Vec<u8> {
         let mut packed = Cmd::new();

@@ -70,6 +70,12 @@ impl RedisError {
         self.kind.retry_policy() == RetryPolicy::Drop
     }
 
+    /// Returns true if an error reply means that another connection is to be tried: the command was
+    /// not run.
+    pub(super) fn leads_elsewhere(&self) -> bool {
+        self.kind.retry_policy() == RetryPolicy::Reconnect || self.kind == ErrorKind::Ask
+    }
+
     /// Adds the server, unless it is set already.
     pub(super) fn at(mut self, server: &str) -> Self {
         if self.server.is_empty() {

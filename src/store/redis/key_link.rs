@@ -12,7 +12,7 @@ use super::command::{Command, Reply};
 use super::connection::Connection;
 use super::deadline::Deadline;
 use super::discovery::Discovery;
-use super::error::{ErrorKind, RedisError, RedisResult, RetryPolicy};
+use super::error::{ErrorKind, RedisError, RedisResult};
 use crate::config::redis_url::{RedisMode, RedisUrl};
 use crate::limits::STORE_CONNECT_MS_MAX;
 use percore::clock::{Clock, nanoseconds};
@@ -95,7 +95,7 @@ impl KeyLink {
             connection.set_timeout(Duration::from_nanos(left_ns).max(WAIT_MIN));
             let reply = Reply::of(connection.receive(reply_bytes_max)?, connection.server());
             match reply {
-                Reply::Error(error) if leads_elsewhere(&error) => return Err(error),
+                Reply::Error(error) if error.leads_elsewhere() => return Err(error),
                 reply => replies.push(reply),
             }
         }
@@ -126,9 +126,4 @@ impl KeyLink {
             }
         }
     }
-}
-
-/// Returns true if an error reply means that another connection is to be tried.
-fn leads_elsewhere(error: &RedisError) -> bool {
-    error.kind.retry_policy() == RetryPolicy::Reconnect || error.kind == ErrorKind::Ask
 }

@@ -1,7 +1,8 @@
 //! The topology of a cluster: which primary has which keys.
 //!
 //! The server of a key follows from its slot, CRC16 (XMODEM) of the key modulo 16,384 (Redis
-//! Cluster Specification, "Key distribution model"). Our keys have no braces, and so no hash tags.
+//! Cluster Specification, "Key distribution model"). Keys of metrics have no braces, and so no hash
+//! tags; of other keys it is the [`hashed_part`] that counts.
 
 use crc::{CRC_16_XMODEM, Crc};
 use redis::{ConnectionInfo, FromRedisValue, Value, cmd};
@@ -18,6 +19,18 @@ const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 /// Returns the slot of a key.
 fn slot_of(key: &[u8]) -> u16 {
     CRC.checksum(key) % SLOTS
+}
+
+/// Returns the hash tag of a key, which is between its first opening brace and the next closing
+/// one, or the whole key if it has none.
+pub(super) fn hashed_part(key: &[u8]) -> &[u8] {
+    let tag = || {
+        let start = key.iter().position(|byte| *byte == b'{')? + 1;
+        let rest = key.get(start..)?;
+        let end = rest.iter().position(|byte| *byte == b'}')?;
+        rest.get(..end).filter(|tag| !tag.is_empty())
+    };
+    tag().unwrap_or(key)
 }
 
 /// The primaries of a cluster, and the slots that each has.
@@ -105,6 +118,21 @@ mod tests {
         // Its appendix: CRC16 of "123456789" is 0x31C3.
         assert_eq!(CRC.checksum(b"123456789"), 0x31c3);
         assert_eq!(slot_of(b"foo"), 12_182);
+    }
+
+    #[test]
+    fn hash_tags_are_those_of_the_specification() {
+        for (key, hashed) in [
+            ("{user1000}.following", "user1000"),
+            ("foo{}{bar}", "foo{}{bar}"),
+            ("foo{{bar}}zap", "{bar"),
+            ("foo{bar}{zap}", "bar"),
+            ("foo{bar", "foo{bar"),
+            ("foo}bar{", "foo}bar{"),
+            ("", ""),
+        ] {
+            assert_eq!(hashed_part(key.as_bytes()), hashed.as_bytes(), "{key}");
+        }
     }
 
     #[test]

@@ -1,0 +1,234 @@
+//! One of the servers of a link: its connection, and the commands of an exchange that are its own.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use redis::ConnectionInfo;
+
+use super::super::command::{Command, Reply};
+use super::super::connection::Connection;
+use super::super::deadline::Deadline;
+use super::super::error::{ErrorKind, RedisError, RedisResult};
+use super::super::fence;
+use super::super::link::ConnectionId;
+use super::super::resolver::Resolver;
+use super::pause::Pause;
+use crate::limits::{STORE_CONNECT_MS_MAX, STORE_REPLY_BYTES_MAX};
+use percore::clock::Clock;
+
+/// Bytes of commands without a reply, unless one command has more. They fit into the buffers of the
+/// sockets, so a server (or what is in front of it) that reads nothing while its replies are not
+/// taken does not wait for us while we wait for it.
+const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024;
+
+/// Abandoned connections that are remembered, the latest ones.
+const ABANDONED_MAX: usize = 64;
+
+/// See the head of this file.
+pub(super) struct Server {
+    pub(super) info: ConnectionInfo,
+    open: Option<OpenConnection>,
+    /// Connections that were closed and whose commands Redis may still run.
+    abandoned: Vec<ConnectionId>,
+    pause: Option<Pause>,
+}
+
+/// A connection, and its id if Redis told it.
+type OpenConnection = (Connection, Option<ConnectionId>);
+
+/// A command that a server is to run.
+pub(super) struct Task {
+    /// Its place in the exchange.
+    pub(super) index: usize,
+    /// True if the server is importing the slot, and takes the command after `ASKING` alone.
+    pub(super) asking: bool,
+}
+
+/// The facts of an exchange that all its servers have to know.
+pub(super) struct Terms<'a> {
+    pub(super) commands: &'a [Command],
+    pub(super) resolver: &'a Resolver,
+    pub(super) clock: Clock,
+    /// The time at which the exchange ends.
+    pub(super) until_ns: u64,
+    /// Bytes of a reply, at most.
+    pub(super) reply_bytes_max: usize,
+    /// True if a new connection has to be to a primary.
+    pub(super) requires_primary: bool,
+}
+
+/// The end of a server's tasks.
+pub(super) struct Outcome {
+    /// One for each task, in their order.
+    pub(super) replies: Vec<RedisResult<Reply>>,
+    /// True if a connection was opened.
+    pub(super) has_opened: bool,
+    /// The reason for which a connection was closed, or none could be opened.
+    pub(super) failure: Option<RedisError>,
+    /// True if a connection was closed.
+    pub(super) has_lost: bool,
+}
+
+impl Terms<'_> {
+    fn left(&self) -> Duration {
+        let mut clock = self.clock;
+        Duration::from_nanos(self.until_ns.saturating_sub(clock.now().mono_ns))
+    }
+
+    fn now_ns(&self) -> u64 {
+        let mut clock = self.clock;
+        clock.now().mono_ns
+    }
+}
+
+impl Outcome {
+    /// Returns the outcome of tasks that were not begun.
+    pub(super) fn of_failure(tasks: usize, error: RedisError) -> Self {
+        let replies = vec![Err(error.clone()); tasks];
+        Self { replies, has_opened: false, failure: Some(error), has_lost: false }
+    }
+}
+
+impl Server {
+    pub(super) const fn new(info: ConnectionInfo) -> Self {
+        Self { info, open: None, abandoned: Vec::new(), pause: None }
+    }
+
+    /// Closes the connection, on which nothing is in flight. Returns true if there was one.
+    pub(super) fn close(&mut self) -> bool {
+        self.open.take().is_some()
+    }
+
+    /// Sends commands, and waits for their replies.
+    pub(super) fn run(&mut self, tasks: &[Task], terms: &Terms) -> Outcome {
+        let was_open = self.open.is_some();
+        // Taken out, so that after a panic no connection with half a reply is kept.
+        let opened = self.open.take().map_or_else(|| self.connect(terms), Ok);
+        let (mut connection, id) = match opened {
+            Ok(open) => open,
+            Err(error) => return Outcome::of_failure(tasks.len(), error),
+        };
+        // It counts as abandoned as long as something is in flight.
+        self.abandoned.extend(id.clone());
+        let surplus = self.abandoned.len().saturating_sub(ABANDONED_MAX);
+        self.abandoned.drain(..surplus);
+        let mut replies = Vec::with_capacity(tasks.len());
+        let mut failure = talk(&mut connection, tasks, terms, &mut replies).err();
+        if failure.is_none() {
+            if id.is_some() {
+                self.abandoned.pop();
+            }
+            failure = replies.iter().filter_map(|reply| reply.as_ref().err()).find(ends).cloned();
+            if let Some(error) = &failure {
+                // It is loading, or a replica: it may be so for a while.
+                let now_ns = terms.now_ns();
+                self.pause = Some(Pause::after(now_ns, now_ns, error.clone()));
+            } else {
+                self.open = Some((connection, id));
+            }
+        }
+        if let Some(error) = &failure {
+            replies.resize(tasks.len(), Err(error.clone()));
+        }
+        Outcome { replies, has_opened: !was_open, has_lost: failure.is_some(), failure }
+    }
+
+    /// Connects, and ends the abandoned connections of ours at the server.
+    fn connect(&mut self, terms: &Terms) -> RedisResult<OpenConnection> {
+        let began_ns = terms.now_ns();
+        if let Some(pause) = &self.pause {
+            pause.check(began_ns)?;
+        }
+        let timeout = terms.left().min(Duration::from_millis(STORE_CONNECT_MS_MAX));
+        let mut deadline = Deadline::new(terms.clock, timeout);
+        let opened = self.open_fenced(terms, &mut deadline);
+        self.pause = match &opened {
+            Ok(_) => None,
+            Err(error) => Some(Pause::after(began_ns, terms.now_ns(), error.clone())),
+        };
+        opened
+    }
+
+    fn open_fenced(
+        &mut self,
+        terms: &Terms,
+        deadline: &mut Deadline,
+    ) -> RedisResult<OpenConnection> {
+        let (mut connection, id) =
+            fence::open(&self.info, terms.resolver, deadline, &mut self.abandoned)?;
+        if terms.requires_primary {
+            // Sentinels may not know of a failover yet.
+            connection.set_timeout(deadline.next_wait()?);
+            connection.check_primary()?;
+        }
+        Ok((connection, id))
+    }
+}
+
+/// Sends commands and takes their replies meanwhile: each is appended to `replies`.
+fn talk(
+    connection: &mut Connection,
+    tasks: &[Task],
+    terms: &Terms,
+    replies: &mut Vec<RedisResult<Reply>>,
+) -> RedisResult<()> {
+    let mut packed = tasks.iter().map(|task| pack(task, terms.commands)).peekable();
+    let mut asking = tasks.iter().map(|task| task.asking);
+    // The lengths of commands without a reply, and their sum.
+    let (mut lengths, mut in_flight) = (VecDeque::new(), 0);
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        while let Some(next) = packed
+            .next_if(|next| lengths.is_empty() || in_flight + next.len() <= IN_FLIGHT_BYTES_MAX)
+        {
+            in_flight += next.len();
+            lengths.push_back(next.len());
+            bytes.extend(next);
+        }
+        if lengths.is_empty() {
+            return Ok(());
+        }
+        if !bytes.is_empty() {
+            connection.set_timeout(terms.left());
+            connection.send(&bytes)?;
+        }
+        while let Some(length) = lengths.pop_front() {
+            if asking.next() == Some(true) {
+                connection.set_timeout(terms.left());
+                // If it was refused, the reply to the command says so.
+                connection.receive(STORE_REPLY_BYTES_MAX)?;
+            }
+            connection.set_timeout(terms.left());
+            let value = connection.receive(terms.reply_bytes_max)?;
+            replies.push(outcome_of(Reply::of(value, connection.server())));
+            in_flight -= length;
+            // The next piece is sent when there is room for half of what may be in flight.
+            if in_flight <= IN_FLIGHT_BYTES_MAX / 2 && packed.peek().is_some() {
+                break;
+            }
+        }
+    }
+}
+
+/// Returns true if a connection that has got this reply is of no more use. To a command whose slot
+/// is elsewhere, or nowhere at the moment, the reply is the same over another one.
+fn ends(error: &&RedisError) -> bool {
+    error.redirection().is_none() && error.kind != ErrorKind::ClusterDown
+}
+
+/// Returns the bytes of a command, which it has in any case.
+fn pack(task: &Task, commands: &[Command]) -> Vec<u8> {
+    let asking = task.asking.then(|| Command::new("ASKING").packed());
+    let command = commands.get(task.index).map(Command::packed);
+    [asking, command].into_iter().flatten().flatten().collect()
+}
+
+/// Returns an error for a reply after which the command is to be sent to another server, or to this
+/// one over another connection: it was not run.
+fn outcome_of(reply: Reply) -> RedisResult<Reply> {
+    match reply {
+        Reply::Error(error) if error.leads_elsewhere() => Err(error),
+        reply => Ok(reply),
+    }
+}
