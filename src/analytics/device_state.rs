@@ -8,7 +8,9 @@
 mod bytes;
 mod codec;
 mod column;
+mod join;
 mod packed;
+mod ring;
 #[cfg(test)]
 mod samples;
 

@@ -53,6 +53,12 @@ impl FieldState {
         Self { z, first, second, packed }
     }
 
+    /// Returns the state of the same sums, with the score and the episode of another.
+    pub(super) const fn with_verdict_of(self, other: Self) -> Self {
+        let packed = self.packed & LARGEST | other.packed & !LARGEST;
+        Self { z: other.z, packed, ..self }
+    }
+
     /// Sets the score of a value that is no anomaly.
     #[inline(always)]
     pub(super) fn set_calm(&mut self, z: f64) {

@@ -142,7 +142,7 @@ pub struct Relation {
 pub fn relate(own: Line<'_>, base: Line<'_>) -> Relation {
     if let Some((first, common)) = common(own, base) {
         if first == Side::Own && base.counted.accepted <= common.accepted {
-            return unchanged(Side::Own, own);
+            return Relation { first, extra: Counted::NONE, forks: own.forks.to_vec() };
         }
         let second = if first == Side::Own { base } else { own };
         return joined(first, second.counted.since(common), own, base);
@@ -150,8 +150,8 @@ pub fn relate(own: Line<'_>, base: Line<'_>) -> Relation {
     match (own.is_begun_alone(), base.is_begun_alone()) {
         (true, _) => joined(Side::Base, own.counted, own, base),
         (false, true) => joined(Side::Own, base.counted, own, base),
-        _ if own.counted.accepted >= base.counted.accepted => unchanged(Side::Own, own),
-        _ => unchanged(Side::Base, base),
+        _ if own.counted.accepted >= base.counted.accepted => longer(Side::Own, own, base),
+        _ => longer(Side::Base, own, base),
     }
 }
 
@@ -175,8 +175,12 @@ fn common(own: Line<'_>, base: Line<'_>) -> Option<(Side, Counted)> {
     found
 }
 
-fn unchanged(first: Side, line: Line<'_>) -> Relation {
-    Relation { first, extra: Counted::default(), forks: line.forks.to_vec() }
+/// Returns the relation of two states of which one is the beginning of the other. Whoever held the
+/// base may have gone on.
+fn longer(first: Side, own: Line<'_>, base: Line<'_>) -> Relation {
+    let line = if first == Side::Own { own } else { base };
+    let forks = Line { owner: base.owner, counted: base.counted, forks: line.forks };
+    Relation { first, extra: Counted::NONE, forks: forks.forks_at(own.owner, true) }
 }
 
 /// Returns a relation whose result has all events of both states, and so all that either has of
@@ -397,9 +401,10 @@ mod tests {
         assert_eq!(both, (vec![20, 21, 10, 11], vec![(NOBODY, 0), (2, 2)]));
         // 5. One is the beginning of the other.
         let longer = state(0..4, &[(8, 2)]);
-        for (own, base) in [(longer.clone(), state(0..3, &[])), (state(0..3, &[]), longer)] {
-            assert_eq!(join(own, base), (vec![0, 1, 2, 3], vec![(8, 2)]));
-        }
+        let shorter = state(0..3, &[]);
+        let expected = |count| (vec![0, 1, 2, 3], vec![(8, 2), (2, count)]);
+        assert_eq!(join(longer.clone(), shorter.clone()), expected(3));
+        assert_eq!(join(shorter, longer), expected(4));
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl LargestSquares {
 
 impl<const N: usize> RunningSums<N> {
     /// Returns the sums of these values, with the first one as the shift.
-    fn of(values: &[[f64; N]]) -> Self {
+    pub(super) fn of(values: &[[f64; N]]) -> Self {
         let shift = values.first().copied().unwrap_or([0.0; N]);
         let sums = Sums::of(values, shift);
         Self { sums, largest: sums.second.map(LargestSquares::of) }

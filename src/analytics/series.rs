@@ -8,12 +8,13 @@ use std::ops::Range;
 
 use super::field_state::{FieldState, read_sums, write_sums};
 use super::moments::Moments;
+use super::running_sums::RunningSums;
 use super::window::{Row, Window};
 use crate::schema::{Field, Schema};
 
 /// The rules by which series are scored; see [`super::AnalyticsSettings`] for each.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
+pub struct Rules {
     pub(super) schema: &'static Schema,
     pub(super) window: usize,
     pub(super) threshold: f64,
@@ -101,14 +102,44 @@ pub(super) fn apply<const N: usize>(
     } else {
         moments.and_then(|moments| apply_far(rules, row.states, first, values, z, moments))
     };
+    add(window, row, &mut sums, values, timestamp_ms);
+    anomalous
+}
+
+/// Adds the values of an event to the window without a verdict on them. The sums become just those
+/// that they would be after one.
+pub(super) fn apply_unjudged<const N: usize>(
+    rules: &Rules,
+    window: &mut Window,
+    row: &mut Row<'_, N>,
+    values: &[f64; N],
+    timestamp_ms: i64,
+) {
+    let mut sums = read_sums(row.states);
+    let held = window.values(row.values);
+    if held.len() >= rules.min_samples {
+        // What is not to be trusted is computed anew.
+        sums.moments(held);
+    }
+    add(window, row, &mut sums, values, timestamp_ms);
+}
+
+/// Adds the values of an event to the window and to its sums.
+#[inline(always)]
+fn add<const N: usize>(
+    window: &mut Window,
+    row: &mut Row<'_, N>,
+    sums: &mut RunningSums<N>,
+    values: &[f64; N],
+    timestamp_ms: i64,
+) {
     let replaced = window.replaced(row.values);
     window.push(row, *values, timestamp_ms);
     match replaced {
         Some((shift, old)) => sums.replace(&shift, &old, values),
         None => sums.begin_lap(window.values(row.values)),
     }
-    write_sums(row.states, &sums);
-    anomalous
+    write_sums(row.states, sums);
 }
 
 /// Sets the states after values of which at least one is far from its mean.

@@ -125,6 +125,44 @@ impl Window {
         Some((first, old.copied().unwrap_or(first)))
     }
 
+    /// Appends the timestamps of the events, in ring order, to `times_ms`.
+    pub(super) fn copy_times(
+        &self,
+        offsets: &[u32],
+        wide: Option<&[i64]>,
+        times_ms: &mut Vec<i64>,
+    ) {
+        match wide {
+            Some(times) => times_ms.extend(times.iter().take(self.count())),
+            None => times_ms.extend(self.times(offsets)),
+        }
+    }
+
+    /// Returns the window of events with these timestamps, which are in ring order, and writes them
+    /// to the row. The next event will take the place `next`.
+    pub(super) fn restore(
+        slot: u32,
+        times_ms: &[i64],
+        next: u16,
+        offsets: &mut [u32],
+        wide: &mut WideTimestamps,
+    ) -> Self {
+        wide.remove(&slot);
+        let Some((from_ms, to_ms)) = span(times_ms.iter().copied()) else {
+            return Self::EMPTY;
+        };
+        let count = times_ms.len() as u16;
+        let Some(base_ms) = base_ms(from_ms, to_ms) else {
+            let unused = iter::repeat_n(from_ms, offsets.len().saturating_sub(times_ms.len()));
+            wide.insert(slot, times_ms.iter().copied().chain(unused).collect());
+            return Self { base_ms: NO_BASE, count, next };
+        };
+        for (offset, time) in offsets.iter_mut().zip(times_ms) {
+            *offset = u32::try_from(time.wrapping_sub(base_ms)).unwrap_or_default();
+        }
+        Self { base_ms: base_ms.to_ne_bytes(), count, next }
+    }
+
     /// Adds an event; it replaces the oldest one if the window is full.
     pub(super) fn push<const N: usize>(
         &mut self,
@@ -169,19 +207,23 @@ impl Window {
         let held = self.count().max(at + 1);
         let span = span(times.iter().take(held).copied());
         let (from_ms, to_ms) = span.unwrap_or((timestamp_ms, timestamp_ms));
-        let margin_ms = OFFSET_MS_MAX - to_ms.saturating_sub(from_ms);
-        if margin_ms < 0 {
+        let Some(base_ms) = base_ms(from_ms, to_ms) else {
             self.base_ms = NO_BASE;
             row.wide.insert(row.slot, times);
             return;
-        }
-        let base_ms = from_ms.saturating_sub(margin_ms / 2);
+        };
         self.base_ms = base_ms.to_ne_bytes();
         for (offset, time) in row.offsets.iter_mut().zip(times) {
             // A place that is not used may hold anything.
             *offset = u32::try_from(time.wrapping_sub(base_ms)).unwrap_or_default();
         }
     }
+}
+
+/// Returns a base for timestamps between these two; `None` if they are too far apart.
+fn base_ms(from_ms: i64, to_ms: i64) -> Option<i64> {
+    let margin_ms = OFFSET_MS_MAX - to_ms.saturating_sub(from_ms);
+    (margin_ms >= 0).then(|| from_ms.saturating_sub(margin_ms / 2))
 }
 
 /// Returns the least and the greatest of these timestamps; `None` if there are none.
@@ -247,6 +289,20 @@ mod tests {
                     .collect();
                 let expected: Vec<_> = (first..=i).map(|i| (i as f64, Some(times[i]))).collect();
                 prop_assert_eq!(in_order, expected);
+                let mut times_ms = Vec::new();
+                window.copy_times(&offsets, row_wide, &mut times_ms);
+                let (mut other, mut other_wide) = (vec![0; size], WideTimestamps::new());
+                let next = u16::try_from(window.next()).unwrap();
+                let restored = Window::restore(9, &times_ms, next, &mut other, &mut other_wide);
+                let other_times = other_wide.get(&9).map(|times| &times[..]);
+                prop_assert_eq!(other_wide.len(), wide.len());
+                prop_assert_eq!((restored.count, restored.next), (window.count, window.next));
+                for at in 0..window.count() {
+                    prop_assert_eq!(
+                        restored.timestamp_ms(at, &other, other_times),
+                        window.timestamp_ms(at, &offsets, row_wide)
+                    );
+                }
                 let mut held: Vec<f64> = window.values(&values).iter().map(|v| v[0]).collect();
                 held.sort_by(f64::total_cmp);
                 let expected: Vec<f64> = (first..=i).map(|i| i as f64).collect();

@@ -11,6 +11,7 @@
 
 use super::bytes::{Reader, put_signed, put_unsigned};
 use super::column::{self, Columns};
+use super::ring::interleaved;
 use super::{DeviceState, FieldState, MINUTE_BUCKETS, MinuteState, StateError, WindowState};
 use crate::analytics::anomaly::Point;
 use crate::analytics::lineage::{FORKS_MAX, Fork};
@@ -215,15 +216,6 @@ impl WindowState {
         };
         if window.is_valid() { Ok(window) } else { Err(StateError::Malformed) }
     }
-}
-
-/// Returns the values of all columns, those of one event side by side.
-fn interleaved(columns: &mut [std::vec::IntoIter<f64>], values: usize) -> Vec<f64> {
-    let mut all = Vec::with_capacity(values);
-    while all.len() < values {
-        all.extend(columns.iter_mut().filter_map(Iterator::next));
-    }
-    all
 }
 
 /// Returns the bit of a field in a set; none of one that does not exist.

@@ -167,43 +167,78 @@ fn times(random: &mut fastrand::Rng, count: usize) -> Vec<i64> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Returns the states of a device of two required fields that sent these, after each event.
-pub(super) fn judged(events: &[(i64, [f64; 2])]) -> impl Iterator<Item = DeviceState> {
-    let size = 50;
-    let schema = Schema::standard();
-    let rules = Rules { schema, window: size, threshold: 3.0, min_samples: 16, cooldown: 50 };
-    let (mut values, mut offsets) = (vec![[0.0; 2]; size], vec![0; size]);
-    let (mut wide, mut window) = (WideTimestamps::new(), Window::EMPTY);
-    let mut states = [FieldState::NEW; 2];
-    let (mut accepted, mut points, mut episodes) = (0, 0, 0);
-    events.iter().map(move |(time, event)| {
+/// The series of `N` fields as an instance has it.
+pub(super) struct Series<const N: usize> {
+    rules: Rules,
+    first: usize,
+    window: Window,
+    states: [FieldState; N],
+    values: Vec<[f64; N]>,
+    offsets: Vec<u32>,
+    wide: WideTimestamps,
+    /// The points and the episodes.
+    pub(super) found: [u64; 2],
+}
+
+impl<const N: usize> Series<N> {
+    /// Returns the series of the fields from this one on.
+    pub(super) fn new(rules: Rules, first: usize) -> Self {
+        Self {
+            rules,
+            first,
+            window: Window::EMPTY,
+            states: [FieldState::NEW; N],
+            values: vec![[0.0; N]; rules.window],
+            offsets: vec![0; rules.window],
+            wide: WideTimestamps::new(),
+            found: [0; 2],
+        }
+    }
+
+    /// Judges an event.
+    pub(super) fn push(&mut self, time_ms: i64, event: &[f64; N]) {
         let mut row = Row {
             slot: 0,
-            states: &mut states,
-            values: &mut values,
-            offsets: &mut offsets,
-            wide: &mut wide,
+            states: &mut self.states,
+            values: &mut self.values,
+            offsets: &mut self.offsets,
+            wide: &mut self.wide,
         };
-        let found = series::apply(&rules, &mut window, &mut row, 0, event, *time);
-        let [more_points, more_episodes] = found.map_or([0; 2], |found| found.counts());
-        accepted += 1;
-        points += u64::from(more_points);
-        episodes += u64::from(more_episodes);
-        let time_at = |at| window.timestamp_ms(at, &offsets, None).unwrap();
+        let window = &mut self.window;
+        let found = series::apply(&self.rules, window, &mut row, self.first, event, time_ms);
+        let counts = found.map_or([0; 2], |found| found.counts());
+        self.found.iter_mut().zip(counts).for_each(|(sum, count)| *sum += u64::from(count));
+    }
+
+    pub(super) fn state(&self) -> WindowState {
+        let wide = self.wide.get(&0).map(AsRef::as_ref);
+        let time_at = |at| self.window.timestamp_ms(at, &self.offsets, wide).unwrap();
+        WindowState {
+            size: self.rules.window as u16,
+            next: self.window.next() as u16,
+            times_ms: (0..self.window.count()).map(time_at).collect(),
+            values: self.window.values(&self.values).as_flattened().to_vec(),
+            fields: self.states.to_vec(),
+        }
+    }
+}
+
+/// Returns the states of a device of two required fields that sent these, after each event.
+pub(super) fn judged(events: &[(i64, [f64; 2])]) -> impl Iterator<Item = DeviceState> {
+    let schema = Schema::standard();
+    let rules = Rules { schema, window: 50, threshold: 3.0, min_samples: 16, cooldown: 50 };
+    let mut series = Series::new(rules, 0);
+    events.iter().zip(1..).map(move |((time_ms, event), accepted)| {
+        series.push(*time_ms, event);
+        let [points, episodes] = series.found;
         DeviceState {
             accepted,
             points,
             episodes,
-            seen_us: time * 1000 + 2_345,
-            timestamp: time.cast_unsigned(),
+            seen_us: time_ms * 1000 + 2_345,
+            timestamp: time_ms.cast_unsigned(),
             last_minute: MinuteState::default(),
-            required: Some(WindowState {
-                size: size as u16,
-                next: window.next() as u16,
-                times_ms: (0..window.count()).map(time_at).collect(),
-                values: window.values(&values).as_flattened().to_vec(),
-                fields: states.to_vec(),
-            }),
+            required: Some(series.state()),
             optional: Vec::new(),
             forks: Vec::new(),
             recent: Vec::new(),
