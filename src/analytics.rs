@@ -14,11 +14,17 @@
 //! events of all cores, and [`summary`] is the result. [`directory`] lists devices, by a
 //! [`ranking`], and [`anomaly_journal`] the anomalies of all shards. An [`instance_part`] is what
 //! other instances are told. A [`device_state`] is what moves with a device to another instance,
-//! and [`lineage`] how two of them become one.
+//! and [`lineage`] how two of them become one. With [`shared_windows`] a device's window goes to
+//! the instance that hears it: a `cell` is how a device stands to the others, `waiting` has the
+//! events whose windows are under way, and `lease` is the time for which all others count on this
+//! instance.
 
 pub mod anomaly;
 pub mod anomaly_journal;
 mod anomaly_records;
+mod brought_anomalies;
+mod cell;
+mod cells;
 mod counts;
 mod device;
 mod device_index;
@@ -29,6 +35,7 @@ pub mod directory;
 mod expiry;
 mod field_state;
 pub mod instance_part;
+mod lease;
 pub mod lineage;
 pub mod moments;
 mod optional_fields;
@@ -37,9 +44,13 @@ pub mod recent;
 mod running_sums;
 mod series;
 mod shard;
+pub mod shared_windows;
 mod sliding_counter;
+mod slot_list;
 mod slots;
 pub mod summary;
+mod sweeps;
+mod waiting;
 mod window;
 
 use crate::limits;
@@ -50,13 +61,13 @@ use percore::sync::{CachePadded, Count, Mutex, PerCore};
 
 use anomaly::FoundPoint;
 use anomaly_records::Receipt;
-use device_quota::{DeviceQuota, ScanResult};
-use expiry::STEPS_PER_CALL;
+use device_quota::DeviceQuota;
 use field_state::COOLDOWN_MAX;
+use lease::Lease;
 use recent::{NewestN, PendingEvents, PublishedEvents};
 use series::Rules;
 pub use shard::Arrived;
-use shard::{DeviceKey, NO_GUESSES, Shard};
+use shard::{DeviceKey, NO_GUESSES, Shard, Unjudged};
 use slots::NO_SLOT;
 use summary::{AnalyticsTotals, FieldSnapshot, InstanceSummary, PartialSummary, SeriesSummary};
 
@@ -88,6 +99,7 @@ pub struct Analytics {
     shards: Box<[CachePadded<Mutex<Shard>>]>,
     cores: PerCore<CoreState>,
     journal: Mutex<anomaly_journal::Journal>,
+    lease: CachePadded<Lease>,
 }
 
 /// The published state of one receiving core. Only the core itself counts here.
@@ -129,6 +141,7 @@ impl Analytics {
             shards: (0..cores).map(|_| CachePadded::new(Mutex::new(shard(&ids)))).collect(),
             cores: PerCore::new(cores, core),
             journal: Mutex::new(anomaly_journal::Journal::new(cores)),
+            lease: CachePadded::new(Lease::default()),
             ids,
         }
     }
@@ -140,6 +153,9 @@ impl Analytics {
 
     /// Returns a writer for the events of one request that `core` received, so many at most.
     pub fn writer(&self, core: usize, now: Now, events: usize) -> ShardWriter<'_> {
+        if self.lease.may_have_run_out(now.mono_ns) {
+            self.note_lapse(now.mono_ns);
+        }
         let core = self.core(core);
         let received = core.received.total();
         core.received.add(events as u64);
@@ -199,21 +215,6 @@ impl Analytics {
         Some(summary::of_device(&self.rules, id, &copy, &fields, recent))
     }
 
-    /// Frees some of the slots of expired devices, if a sweep is due.
-    ///
-    /// Returns the monotonic time, in nanoseconds, of this core's next call; `None` when no device
-    /// is held. A core that got `None` calls again after each turn in which it applied events,
-    /// which costs one atomic read while there are no devices.
-    pub fn sweep(&self, core: usize, now: Now) -> Option<u64> {
-        if self.quota.devices() == 0 {
-            return None;
-        }
-        let sweeper = self.core(core).number;
-        let next =
-            self.shards.iter().map(|shard| self.sweep_shard(shard, sweeper, now.mono_ns)).min();
-        next.filter(|&next_ns| next_ns != u64::MAX)
-    }
-
     /// Returns the number of devices that hold a slot; an expired one counts until it is swept.
     pub fn devices(&self) -> usize {
         self.quota.devices()
@@ -246,49 +247,15 @@ impl Analytics {
         refused.totals.devices_refused = self.cores.iter().map(|core| core.refused.total()).sum();
         self.shards.iter().map(partial_of).fold(refused, PartialSummary::merge)
     }
+}
 
-    /// Sweeps expired devices early, so that they do not keep new ones out until the next sweep.
-    /// Returns true if a slot was freed.
-    #[cold]
-    fn reclaim_slots(&self, core: u32, now_ns: u64) -> bool {
-        self.quota.reclaim(self.shards.len(), now_ns, |at| {
-            let Some(shard) = self.shards.get(at) else {
-                return ScanResult::NoneUntil(u64::MAX);
-            };
-            for _ in 0..STEPS_PER_CALL {
-                let mut held = shard.lock();
-                let may_free_ns = held.may_free_ns();
-                if may_free_ns > now_ns {
-                    return ScanResult::NoneUntil(may_free_ns);
-                }
-                let freed = held.sweep_step(core, now_ns).freed;
-                if freed > 0 {
-                    return ScanResult::Freed(freed);
-                }
-            }
-            ScanResult::NoneUntil(now_ns)
-        })
-    }
-
-    /// Sweeps a shard if it is due, and returns when this core should do so next.
-    fn sweep_shard(&self, shard: &Mutex<Shard>, core: u32, now_ns: u64) -> u64 {
-        let mut due_ns = shard.lock().sweep_due_ns(core);
-        if due_ns > now_ns {
-            return due_ns;
-        }
-        for _ in 0..STEPS_PER_CALL {
-            // The lock is released between steps, so that other cores do not wait for the sweep.
-            let mut held = shard.lock();
-            let swept = held.sweep_step(core, now_ns);
-            due_ns = held.sweep_due_ns(core);
-            drop(held);
-            self.quota.release(swept.freed);
-            if swept.ended {
-                break;
-            }
-        }
-        due_ns
-    }
+/// The events without a verdict among those that were applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Those whose device got no window, because there are too many devices.
+    pub refused: u64,
+    /// Those that wait for the window of their device.
+    pub pending: u64,
 }
 
 /// A writer that applies the events of one request to their home shards.
@@ -319,24 +286,26 @@ impl ShardWriter<'_> {
 
     /// Scores events, at most [`limits::EVENTS_PER_HOLD`], and adds them to their series, under the
     /// locks of their home shards. Of those next to each other with one home it is locked once.
-    /// Appends their anomalies to `points`. Returns the number of events whose device got no
-    /// window. Allocates only for a new device, or for a field that is new to its device.
-    pub fn apply(&self, group: &[Arrived<'_>], points: &mut Vec<FoundPoint>) -> u64 {
+    /// Appends their anomalies to `points`. Allocates only for a new device, for a field that is
+    /// new to its device, or for a device whose window is elsewhere.
+    pub fn apply(&self, group: &[Arrived<'_>], points: &mut Vec<FoundPoint>) -> Applied {
         if let [shard] = &*self.analytics.shards {
             return self.apply_run(shard, group, points);
         }
         let home_of = |arrived: &Arrived<'_>| self.home(arrived.event.device_id, arrived.hash);
-        let (mut rest, mut refused) = (group, 0);
+        let (mut rest, mut applied) = (group, Applied::default());
         while let Some(first) = rest.first() {
             let home = home_of(first);
             let run = rest.iter().take_while(|arrived| home_of(arrived) == home).count();
             let (run, after) = rest.split_at_checked(run).unwrap_or_default();
             if let Some(shard) = self.analytics.shards.get(home) {
-                refused += self.apply_run(shard, run, points);
+                let Applied { refused, pending } = self.apply_run(shard, run, points);
+                applied.refused += refused;
+                applied.pending += pending;
             }
             rest = after;
         }
-        refused
+        applied
     }
 
     /// Applies events of one shard.
@@ -345,31 +314,38 @@ impl ShardWriter<'_> {
         home: &Mutex<Shard>,
         run: &[Arrived<'_>],
         points: &mut Vec<FoundPoint>,
-    ) -> u64 {
+    ) -> Applied {
         debug_assert!(run.len() <= limits::EVENTS_PER_HOLD, "{} events", run.len());
-        let Self { analytics: Analytics { quota, .. }, core, receipt } = *self;
-        let mut refused = 0;
+        let Self { analytics: Analytics { quota, lease, .. }, core, receipt } = *self;
+        let mut applied = Applied::default();
         let mut shard = home.lock();
         let guesses = if shard.is_large() { shard.prefetch(run) } else { NO_GUESSES };
         for (arrived, guess) in run.iter().zip(guesses) {
             debug_assert_eq!(arrived.hash, self.analytics.ids.hash_of(&arrived.event));
-            if shard.apply(receipt, arrived, guess, quota, points).is_some() {
-                continue;
+            let mut result = shard.apply(receipt, arrived, guess, quota, points);
+            if result == Err(Unjudged::Refused) {
+                drop(shard);
+                result = self.apply_with_reclaimed(home, arrived, points);
+                shard = home.lock();
             }
-            drop(shard);
-            let was_applied = self.apply_with_reclaimed(home, arrived, points).is_some();
-            refused += u64::from(!was_applied);
-            shard = home.lock();
+            match result {
+                Ok(()) => {}
+                Err(Unjudged::Refused) => applied.refused += 1,
+                Err(Unjudged::Pending) => applied.pending += 1,
+            }
         }
+        let wakes = shard.take_wake();
         drop(shard);
-        if refused > 0 {
-            core.refused.add(refused);
+        if wakes {
+            lease.wake();
         }
-        refused
+        if applied.refused > 0 {
+            core.refused.add(applied.refused);
+        }
+        applied
     }
 
-    /// Applies an event of a new device once a slot of another one was reclaimed; `None` if there
-    /// is none.
+    /// Applies an event of a new device once a slot of another one was reclaimed.
     #[cold]
     #[inline(never)]
     fn apply_with_reclaimed(
@@ -377,10 +353,10 @@ impl ShardWriter<'_> {
         home: &Mutex<Shard>,
         arrived: &Arrived<'_>,
         points: &mut Vec<FoundPoint>,
-    ) -> Option<()> {
+    ) -> Result<(), Unjudged> {
         let Self { analytics, core, receipt } = *self;
         if !analytics.reclaim_slots(core.number, receipt.now.mono_ns) {
-            return None;
+            return Err(Unjudged::Refused);
         }
         home.lock().apply(receipt, arrived, NO_SLOT, &analytics.quota, points)
     }
@@ -428,7 +404,8 @@ mod tests {
     ) -> (Verdict, Vec<FoundPoint>) {
         let mut points = Vec::new();
         let arrived = Arrived { event: *event, hash: analytics.ids.hash_of(event), index: 0 };
-        let verdict = match analytics.writer(core, now, 1).apply(&[arrived], &mut points) {
+        let applied = analytics.writer(core, now, 1).apply(&[arrived], &mut points);
+        let verdict = match applied.refused {
             0 if points.is_empty() => Verdict::Calm,
             0 => Verdict::Anomalous,
             _ => Verdict::Refused,

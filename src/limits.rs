@@ -84,7 +84,14 @@ pub const WINDOW_JUMP_BYTES: usize = 8;
 
 /// Bytes of a device with an id of up to 22 bytes, in addition to its fields; a longer id adds its
 /// length. Memory is allocated for 64 devices at a time.
-pub const DEVICE_BYTES: usize = 108;
+pub const DEVICE_BYTES: usize = 124;
+
+/// Events of a shard that wait for the windows of their devices, which are on their way from other
+/// instances. Of more, the oldest of a device are not judged.
+pub const WAITING_EVENTS_MAX: usize = 64 * 1024;
+
+/// Bytes of an event that waits, in addition to its values.
+pub const WAITING_EVENT_BYTES: usize = 64;
 
 /// Bytes of a required field of a device, in addition to its values.
 pub const REQUIRED_FIELD_BYTES: usize = 28;
@@ -264,6 +271,9 @@ pub const MARKED_ANOMALIES_MAX: usize = 100;
 
 /// Slots of devices that a list looks at under one hold of a shard's lock.
 pub const DEVICES_PER_HOLD: u32 = 32;
+
+/// Devices that are copied, with their windows, under one hold of a shard's lock.
+pub const WINDOWS_PER_HOLD: usize = 4;
 
 /// Devices of one page of a list.
 pub const DEVICES_LISTED_MAX: usize = 1_000;

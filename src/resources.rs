@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_device_pays_for_each_field_that_it_sends() {
-        assert_eq!(device_bytes(50, 2, 0), 164 + 50 * 20);
+        assert_eq!(device_bytes(50, 2, 0), 180 + 50 * 20);
         assert_eq!(device_bytes(50, 8, 0) - device_bytes(50, 2, 0), 6 * (28 + 50 * 8));
         assert_eq!(
             device_bytes(50, 0, 3) - device_bytes(50, 0, 1),

@@ -17,7 +17,8 @@ use corepulse::config::Config;
 use corepulse::config::arguments::Arguments;
 use corepulse::limits::{
     DEVICE_ID_BYTES_MAX, FLEET_REPLY_BYTES_MAX, HEAD_BYTES_MAX, KERNEL_BYTES_PER_CONNECTION,
-    OUT_BYTES_MAX, POOL_BYTES_MAX, RECEIVE_BYTES, WINDOW_JUMP_BYTES,
+    OUT_BYTES_MAX, POOL_BYTES_MAX, RECEIVE_BYTES, WAITING_EVENT_BYTES, WAITING_EVENTS_MAX,
+    WINDOW_JUMP_BYTES, WINDOW_VALUE_BYTES,
 };
 use corepulse::resources::device_bytes;
 use yaml_rust2::{Yaml, YamlLoader};
@@ -38,6 +39,12 @@ const CONNECTION_BYTES: usize = 4 * 1024;
 /// fleet, which the kernel sizes itself: 4 MiB to send, unless the node has other settings; the
 /// answers of Redis are short.
 const REDIS_KERNEL_BYTES: usize = 2 * (4 + 1) * MIB;
+
+/// The memory that a core has for windows which a fleet shares: the anomalies that came with them
+/// (1 MiB), and the events that wait for them, whose buffers grow by doubling.
+fn shared_bytes(fields: usize) -> usize {
+    MIB + 2 * WAITING_EVENTS_MAX * (WAITING_EVENT_BYTES + fields * WINDOW_VALUE_BYTES)
+}
 
 /// The messages of a fleet: at most one of this size is read at a time, and those who ask the same
 /// share its answers. Pages of a thousand devices are the longest.
@@ -93,6 +100,7 @@ impl Deployment {
             + windows * config.window * WINDOW_JUMP_BYTES
             + DEVICE_ID_BYTES_MAX;
         let (is_redis, is_fleet) = (config.redis_url.is_some(), config.fleet.is_some());
+        let shared = shared_bytes(config.fields.len());
         let store_bytes =
             if is_redis { config.store_queue_bytes } else { config.memory_store_bytes };
         vec![
@@ -104,6 +112,7 @@ impl Deployment {
             ("devices with full windows", config.devices_max * device_bytes),
             ("the store or its queue", store_bytes),
             ("connections to Redis", if is_redis { REDIS_KERNEL_BYTES } else { 0 }),
+            ("windows on their way", if is_fleet { workers * shared } else { 0 }),
             ("the fleet", if is_fleet { FLEET_BYTES + REDIS_KERNEL_BYTES } else { 0 }),
             ("a profile", PROFILE_BYTES),
             ("file systems in memory", self.tmpfs_bytes),

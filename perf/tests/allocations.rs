@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
 
 use allocation_counter::{AllocationInfo, measure};
+use corepulse::analytics::Analytics;
+use corepulse::analytics::shared_windows::SaveQueue;
 use corepulse::config::Secret;
 use corepulse::config::redis_url::RedisUrl;
 use corepulse::metric::id_hash::IdHasher;
@@ -14,10 +16,11 @@ use corepulse_perf::scenario::Scenario;
 use corepulse_perf::traffic::Traffic;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
-use percore::clock::Clock;
+use percore::clock::{Clock, Now};
 use percore::http::content_coding::{BodyDecoder, ContentCoding};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Batches that give 1,000 devices a full window and fill either store.
@@ -140,6 +143,54 @@ fn a_body_in_a_coding_allocates_nothing() {
     decode();
     let info = measure(decode);
     assert_eq!((info.count_total, info.bytes_total), (0, 0), "{info:?}");
+}
+
+/// Lets the server hold all devices that wait for their windows.
+fn adopt_all(analytics: &Analytics) {
+    let mut wanted = Vec::new();
+    analytics.take_wanted(&mut wanted);
+    for id in wanted {
+        assert!(analytics.adopt(&id, None, false, 1, Now::default()).is_held);
+    }
+}
+
+/// Saves all that is unsaved. Returns the number of devices.
+fn save_all(analytics: &Analytics, queue: &mut SaveQueue) -> usize {
+    let mut saved = Vec::new();
+    analytics.begin_saves(queue);
+    analytics.next_saves(queue, usize::MAX, Now::default(), &mut saved);
+    saved.len()
+}
+
+/// Devices of a fleet that are here allocate no more than those of a single server, though it is
+/// noted of each that it is to be saved.
+#[test]
+fn devices_whose_windows_are_shared_allocate_nothing() {
+    let mut server = OfflineServer::new(memory, Schema::standard());
+    let state = Arc::clone(server.state());
+    state.analytics.share_windows(1, Box::new(|| {}));
+    state.analytics.renew_lease(0, u64::MAX, Now::default());
+    let all = turns(Scenario::Ndjson, 3 * WARM_UP);
+    let (warm_up, measured) = all.split_at(2 * WARM_UP);
+    let mut queue = SaveQueue::default();
+    for (number, turn) in warm_up.iter().enumerate() {
+        server.turn(turn);
+        adopt_all(&state.analytics);
+        // The lists of those to be saved change places.
+        if number >= WARM_UP {
+            assert!(save_all(&state.analytics, &mut queue) > 0);
+        }
+    }
+    let pending = state.analytics.windows().pending_total;
+    assert!(pending > 0, "each has waited");
+    let info = measure(|| {
+        for turn in measured {
+            server.turn(turn);
+        }
+    });
+    assert_eq!((info.count_total, info.bytes_total), (0, 0), "{info:?}");
+    assert_eq!(state.analytics.windows().pending_total, pending);
+    assert!(save_all(&state.analytics, &mut queue) > 900);
 }
 
 /// Verdicts and rejections are part of the steady state as well; their place in the answer grows

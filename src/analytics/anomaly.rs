@@ -206,6 +206,11 @@ impl AnomalyLog {
         }
     }
 
+    /// Returns a log of which nothing is reserved, and to which nothing is to be added.
+    pub(super) const fn without_memory() -> Self {
+        Self { entries: Vec::new(), next: 0 }
+    }
+
     /// Adds an anomaly of the device in a slot, whose newest so far is `previous` (any number if it
     /// has none). Returns the number of the new one.
     pub(super) fn push(&mut self, owner: Owner, previous: u32, point: Point, mono_ns: u64) -> u32 {

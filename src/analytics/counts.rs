@@ -46,6 +46,22 @@ impl Counts {
         }
     }
 
+    /// Sets the whole counts of the device in a slot.
+    pub(super) fn set(&mut self, totals: [u64; 3], slot: u32, carries: &mut Carries) {
+        self.0 = totals.map(|total| total as u32);
+        let carried = totals.map(|total| (total >> 32) as u32);
+        match carried {
+            [0, 0, 0] => carries.remove(&slot),
+            _ => carries.insert(slot, carried),
+        };
+    }
+
+    /// Adds accepted events of the device in a slot.
+    pub(super) fn add_events(&mut self, events: u64, slot: u32, carries: &mut Carries) {
+        let [accepted, points, episodes] = self.totals(slot, carries);
+        self.set([accepted.saturating_add(events), points, episodes], slot, carries);
+    }
+
     /// Returns the whole counts of the device in a slot.
     pub(super) fn totals(self, slot: u32, carries: &Carries) -> [u64; 3] {
         let mut totals = self.0.map(u64::from);
@@ -81,7 +97,8 @@ mod tests {
             for (slot, by) in added {
                 counts[slot as usize].add(by, slot, &mut carries);
                 counts[slot as usize].add_event(slot, &mut carries);
-                expected[slot as usize][0] += 1;
+                counts[slot as usize].add_events(2, slot, &mut carries);
+                expected[slot as usize][0] += 3;
                 for (sum, by) in expected[slot as usize].iter_mut().zip(by) {
                     *sum += u64::from(by);
                 }
@@ -90,6 +107,13 @@ mod tests {
                 prop_assert_eq!(counts[slot as usize].totals(slot, &carries), expected);
                 let is_large = expected.iter().any(|count| *count > u64::from(u32::MAX));
                 prop_assert_eq!(carries.contains_key(&slot), is_large);
+                let mut set = Counts::NONE;
+                for totals in [[u64::MAX; 3], expected] {
+                    set.set(totals, 7, &mut carries);
+                    prop_assert_eq!(set.totals(7, &carries), totals);
+                }
+                prop_assert_eq!(set, counts[slot as usize]);
+                prop_assert_eq!(carries.contains_key(&7), is_large);
             }
         }
     }

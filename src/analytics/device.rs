@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use super::cell::CellRecord;
 use super::counts::Counts;
 use super::device_index::DeviceId;
 use super::sliding_counter::SlidingCounter;
@@ -21,6 +22,8 @@ pub(super) struct Device {
     pub(super) last_minute: SlidingCounter<6>,
     pub(super) counts: Counts,
     pub(super) window: Window,
+    /// Its standing among the other instances.
+    pub(super) cell: CellRecord,
 }
 
 impl Device {
@@ -36,11 +39,11 @@ impl Device {
     #[inline(always)]
     pub(super) fn prefetch(&self) {
         black_box(self.id.as_bytes().first().copied());
-        black_box((self.seen_ns, self.counts, self.window.next()));
+        black_box((self.seen_ns, self.counts, self.window.next(), self.cell.mark));
     }
 
     /// Returns the record of a device without events.
-    pub(super) const fn new(id: DeviceId, seen_ns: u64) -> Self {
+    pub(super) const fn new(id: DeviceId, seen_ns: u64, cell: CellRecord) -> Self {
         Self {
             id,
             seen_ns,
@@ -49,6 +52,7 @@ impl Device {
             last_minute: SlidingCounter::new(),
             counts: Counts::NONE,
             window: Window::EMPTY,
+            cell,
         }
     }
 }

@@ -50,6 +50,11 @@ impl DeviceQuota {
         self.devices.load(Ordering::Relaxed)
     }
 
+    /// Returns the time for which a device may be silent.
+    pub(super) const fn ttl_ns(&self) -> u64 {
+        self.ttl_ns
+    }
+
     /// Acquires one unit, if one is left. The caller holds the lock of the device's shard.
     pub(super) fn try_acquire(&self) -> bool {
         // Relaxed suffices: the shard's lock guards the devices themselves.

@@ -5,7 +5,7 @@
 //! are compared, and of few devices copied; the ranking itself is kept outside.
 
 use super::Analytics;
-use super::anomaly_journal::AnomalyPage;
+use super::anomaly_journal::{AnomalyPage, Journal};
 use super::device_values::{self, DeviceValues, FieldValues};
 use super::ranking::{RankBy, RankQuery, Ranking, TopRanks, score_key};
 use super::shard::Shard;
@@ -150,10 +150,16 @@ impl Analytics {
     /// Returns the newest anomalies of all shards, at most `limit`; or, after the number `since`,
     /// the oldest ones. `None` if no anomaly has had that number yet.
     pub fn anomalies(&self, since: Option<u64>, limit: usize, now: Now) -> Option<AnomalyPage> {
-        let mut journal = self.journal.lock();
-        journal.drain(self.shards.iter().map(|shard| &**shard), now);
+        let journal = self.list_anomalies(now);
         let is_known = since.is_none_or(|since| journal.knows(since));
         is_known.then(|| journal.page(since, limit))
+    }
+
+    /// Brings the journal up to date, and returns it.
+    pub(super) fn list_anomalies(&self, now: Now) -> MutexGuard<'_, Journal> {
+        let mut journal = self.journal.lock();
+        journal.drain(self.shards.iter().map(|shard| &**shard), now);
+        journal
     }
 
     /// Returns the states of devices, in the order of their ids; of those that are not held, none.
@@ -239,7 +245,7 @@ mod tests {
             ..Event::default()
         };
         let arrived = Arrived { event, hash: ids.hash_of(&event), index: 0 };
-        assert_eq!(analytics.writer(0, now, 1).apply(&[arrived], &mut Vec::new()), 0);
+        assert_eq!(analytics.writer(0, now, 1).apply(&[arrived], &mut Vec::new()).refused, 0);
     }
 
     fn query(by: RankBy, limit: usize) -> RankQuery {

@@ -5,6 +5,7 @@
 
 use std::iter;
 
+use super::device_state::WindowState;
 use super::field_state::FieldState;
 use super::series::{Anomalous, Rules, apply};
 use super::slots::{NO_SLOT, Slot, Slots};
@@ -108,6 +109,30 @@ impl OptionalFields {
             }
             None => self.slots.push(record),
         }
+    }
+
+    /// Replaces the fields of a device by copies, which are in the order of the fields.
+    pub(super) fn replace(&mut self, device: u32, copies: &[(u8, WindowState)]) {
+        self.free(device);
+        let mut next = NO_SLOT;
+        for (field, copy) in copies.iter().rev() {
+            let Some(slot) = self.insert(usize::from(*field), next) else {
+                return;
+            };
+            let window = self.slots.restore_row(slot, copy);
+            if let Some((held, window)) = self.slots.record_mut(slot).zip(window) {
+                held.window = window;
+            }
+            next = slot;
+        }
+        if let Some(first) = self.firsts.record_mut(device) {
+            *first = next;
+        }
+    }
+
+    /// Returns the number of fields that a device has.
+    pub(super) fn count(&self, device: u32) -> usize {
+        self.of(device).count()
     }
 
     fn first(&self, device: u32) -> u32 {

@@ -3,10 +3,15 @@
 //! A device is found by its borrowed id and owns a slot. Slots are reused. Counts belong to the
 //! shard, so they do not fall when a device expires. Events of known devices do not allocate.
 
+mod cells;
 mod devices;
+pub(super) mod portable;
+mod sweep;
 
-use super::anomaly::{FoundPoint, Point, RecentAnomaly};
+use super::anomaly::{FoundPoint, RecentAnomaly};
 use super::anomaly_records::{AnomalyRecords, Arrival, Receipt};
+use super::cell::CellRecord;
+use super::cells::Cells;
 use super::counts::Carries;
 use super::device::Device;
 use super::device_index::{DeviceId, DeviceIndex};
@@ -15,9 +20,9 @@ use super::expiry::ExpirySweep;
 use super::optional_fields::OptionalFields;
 use super::series::{self, Rules};
 use super::slots::{NO_SLOT, Slots};
-use super::summary::{DeviceSnapshot, FieldSnapshot, PartialSummary};
+use super::summary::PartialSummary;
 use super::window::Window;
-use crate::limits::{EVENTS_PER_HOLD, FIELDS_MAX, RECENT_ANOMALIES_MAX};
+use crate::limits::{EVENTS_PER_HOLD, FIELDS_MAX};
 use crate::metric::event::Event;
 use crate::metric::id_hash::{IdHash, IdHasher};
 
@@ -61,12 +66,13 @@ pub(super) type Guesses = [u32; EVENTS_PER_HOLD];
 /// No guesses.
 pub(super) const NO_GUESSES: Guesses = [NO_SLOT; EVENTS_PER_HOLD];
 
-/// The result of one sweep step.
-pub(super) struct Swept {
-    /// The number of slots that were freed.
-    pub(super) freed: usize,
-    /// True if the pass over all slots ended.
-    pub(super) ended: bool,
+/// The reason for which an event has no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unjudged {
+    /// Its device is new, and there are too many devices already.
+    Refused,
+    /// It waits for the window of its device, which is on its way from another instance.
+    Pending,
 }
 
 /// A shard of the devices.
@@ -85,6 +91,7 @@ pub(super) struct Shard {
     free: Vec<u32>,
     expiry: ExpirySweep,
     anomalies: AnomalyRecords,
+    cells: Cells,
 }
 
 impl Shard {
@@ -92,7 +99,7 @@ impl Shard {
     pub(super) fn new(rules: Rules, ttl_ns: u64, ids: IdHasher) -> Self {
         let mut slots = Slots::new(rules.window, rules.schema.required().len());
         let mut optional = OptionalFields::new(&rules);
-        slots.push(Device::new(DeviceId::EMPTY, VACANT));
+        slots.push(Device::new(DeviceId::EMPTY, VACANT, CellRecord::NEW));
         optional.add_device();
         Self {
             rules,
@@ -106,6 +113,7 @@ impl Shard {
             free: Vec::new(),
             expiry: ExpirySweep::new(ttl_ns, ANONYMOUS + 1),
             anomalies: AnomalyRecords::new(),
+            cells: Cells::new(rules.schema.fields().len(), rules.window),
         }
     }
 
@@ -132,8 +140,7 @@ impl Shard {
     }
 
     /// Scores one event and adds it to its series. `guess` is a slot in which its device may be, or
-    /// [`NO_SLOT`]. Appends its anomalies to `points`. Returns `None` if the device is new and
-    /// there are too many devices already.
+    /// [`NO_SLOT`]. Appends its anomalies to `points`.
     #[inline(always)]
     pub(super) fn apply(
         &mut self,
@@ -142,40 +149,47 @@ impl Shard {
         guess: u32,
         quota: &DeviceQuota,
         points: &mut Vec<FoundPoint>,
-    ) -> Option<()> {
+    ) -> Result<(), Unjudged> {
         let Arrived { event, index, .. } = arrived;
         let slot = match arrived.key() {
-            Some(key) if !self.is_at(guess, key) => self.find_or_insert(receipt, key, quota)?,
+            Some(key) if !self.is_at(guess, key) => {
+                self.find_or_insert(receipt, key, quota).ok_or(Unjudged::Refused)?
+            }
             Some(_) => guess,
             None => ANONYMOUS,
         };
         let arrival = Arrival { event, index: *index, slot, tag: arrived.hash.tag(), receipt };
+        self.apply_at(&arrival, points)
+    }
+
+    /// Scores an event whose slot is known.
+    #[inline(always)]
+    fn apply_at(
+        &mut self,
+        arrival: &Arrival<'_>,
+        points: &mut Vec<FoundPoint>,
+    ) -> Result<(), Unjudged> {
         // The usual number has a branch of its own, so that its code stands here.
         match self.required {
-            2 => self.apply_required::<2>(&arrival, points)?,
-            _ => self.apply_other(&arrival, points)?,
+            2 => self.apply_required::<2>(arrival, points)?,
+            _ => self.apply_other(arrival, points)?,
         }
-        let optional = event.present.bits() & self.optional_bits;
+        let optional = arrival.event.present.bits() & self.optional_bits;
         if optional != 0 {
-            self.apply_optional(&arrival, optional, points)?;
+            self.apply_optional(arrival, optional, points);
         }
-        Some(())
+        Ok(())
     }
 
     /// Scores the required fields of an event, of which there are any number but the usual.
     #[inline(never)]
-    fn apply_other(&mut self, arrival: &Arrival<'_>, points: &mut Vec<FoundPoint>) -> Option<()> {
+    fn apply_other(
+        &mut self,
+        arrival: &Arrival<'_>,
+        points: &mut Vec<FoundPoint>,
+    ) -> Result<(), Unjudged> {
         match self.required {
-            0 => {
-                let device = self.slots.record_mut(arrival.slot)?;
-                if self.expiry.is_expired(device.seen_ns, arrival.receipt.now.mono_ns) {
-                    self.reset(arrival.slot);
-                }
-                let device = self.slots.record_mut(arrival.slot)?;
-                device.see(arrival.receipt.now, arrival.event.timestamp);
-                device.counts.add_event(arrival.slot, &mut self.carries);
-                Some(())
-            }
+            0 => self.apply_without_required(arrival),
             1 => self.apply_required::<1>(arrival, points),
             3 => self.apply_required::<3>(arrival, points),
             4 => self.apply_required::<4>(arrival, points),
@@ -194,44 +208,59 @@ impl Shard {
         }
     }
 
+    /// Notes an event that has optional fields alone.
+    fn apply_without_required(&mut self, arrival: &Arrival<'_>) -> Result<(), Unjudged> {
+        let slot = arrival.slot;
+        let device = self.slots.record(slot).ok_or(Unjudged::Refused)?;
+        if self.expiry.is_expired(device.seen_ns, arrival.receipt.now.mono_ns)
+            || device.cell.mark != self.cells.mark
+        {
+            self.attend(arrival)?;
+        }
+        let device = self.slots.record_mut(slot).ok_or(Unjudged::Refused)?;
+        device.see(arrival.receipt.now, arrival.event.timestamp);
+        device.counts.add_event(slot, &mut self.carries);
+        Ok(())
+    }
+
     /// Scores the `N` required fields of an event.
     #[inline(always)]
     fn apply_required<const N: usize>(
         &mut self,
         arrival: &Arrival<'_>,
         points: &mut Vec<FoundPoint>,
-    ) -> Option<()> {
-        let (mut device, mut row) = self.slots.write::<N>(arrival.slot)?;
-        if self.expiry.is_expired(device.seen_ns, arrival.receipt.now.mono_ns) {
-            self.reset(arrival.slot);
-            (device, row) = self.slots.write::<N>(arrival.slot)?;
+    ) -> Result<(), Unjudged> {
+        let slot = arrival.slot;
+        let (mut device, mut row) = self.slots.write::<N>(slot).ok_or(Unjudged::Refused)?;
+        if self.expiry.is_expired(device.seen_ns, arrival.receipt.now.mono_ns)
+            || device.cell.mark != self.cells.mark
+        {
+            self.attend(arrival)?;
+            (device, row) = self.slots.write::<N>(slot).ok_or(Unjudged::Refused)?;
         }
         device.see(arrival.receipt.now, arrival.event.timestamp);
         let (window, timestamp_ms) = (&mut device.window, arrival.event.timestamp_ms);
-        let values = arrival.event.values.first_chunk()?;
+        let values = arrival.event.values.first_chunk().ok_or(Unjudged::Refused)?;
         let anomalous = series::apply(&self.rules, window, &mut row, 0, values, timestamp_ms);
-        device.counts.add_event(arrival.slot, &mut self.carries);
+        device.counts.add_event(slot, &mut self.carries);
         if let Some(anomalous) = anomalous {
-            device.counts.add_anomalies(anomalous.counts(), arrival.slot, &mut self.carries);
+            device.counts.add_anomalies(anomalous.counts(), slot, &mut self.carries);
             self.anomalies.add(self.rules.schema, arrival, device, 0, &anomalous, points);
         }
-        Some(())
+        Ok(())
     }
 
     /// Scores optional fields of an event, `bits` of its set.
-    fn apply_optional(
-        &mut self,
-        arrival: &Arrival<'_>,
-        bits: u16,
-        points: &mut Vec<FoundPoint>,
-    ) -> Option<()> {
+    fn apply_optional(&mut self, arrival: &Arrival<'_>, bits: u16, points: &mut Vec<FoundPoint>) {
         let Self { rules, slots, optional, carries, anomalies, .. } = self;
-        let (device, slot) = (slots.record_mut(arrival.slot)?, arrival.slot);
+        let slot = arrival.slot;
+        let Some(device) = slots.record_mut(slot) else {
+            return;
+        };
         optional.apply(rules, slot, arrival.event, bits, |field, anomalous| {
             device.counts.add_anomalies(anomalous.counts(), slot, carries);
             anomalies.add(rules.schema, arrival, device, field, anomalous, points);
         });
-        Some(())
     }
 
     fn find_or_insert(
@@ -273,10 +302,11 @@ impl Shard {
                 let device = self.slots.record_mut(slot)?;
                 device.id = id;
                 device.seen_ns = now_ns;
+                device.cell = self.cells.of_new();
                 slot
             }
             None => {
-                let slot = self.slots.push(Device::new(id, now_ns))?;
+                let slot = self.slots.push(Device::new(id, now_ns, self.cells.of_new()))?;
                 self.optional.add_device();
                 slot
             }
@@ -290,7 +320,7 @@ impl Shard {
     }
 
     /// Resets a slot's state: for its next device, or for its own that was silent for so long that
-    /// it starts afresh.
+    /// it starts afresh. Its cell stays.
     #[cold]
     fn reset(&mut self, slot: u32) {
         self.slots.clear(slot);
@@ -298,8 +328,24 @@ impl Shard {
         self.carries.remove(&slot);
         if let Some(device) = self.slots.record_mut(slot) {
             let id = std::mem::replace(&mut device.id, DeviceId::EMPTY);
-            *device = Device::new(id, 0);
+            *device = Device::new(id, 0, self.cells.begin_anew(device.cell, slot));
         }
+    }
+
+    /// Frees the slot of a device.
+    fn free(&mut self, slot: u32) {
+        let Some(device) = self.slots.record_mut(slot) else {
+            return;
+        };
+        let hash = self.ids.hash(device.id.as_bytes());
+        self.cells.take_unsaved(&mut device.cell);
+        device.id = DeviceId::EMPTY;
+        self.reset(slot);
+        if let Some(device) = self.slots.record_mut(slot) {
+            (device.seen_ns, device.cell) = (VACANT, CellRecord::NEW);
+        }
+        self.index.remove(hash, slot);
+        self.free.push(slot);
     }
 
     /// Adds the counts of this shard to a partial summary, and its last anomalies to `recent`.
@@ -319,66 +365,6 @@ impl Shard {
         }
         partial.last_minute += self.anomalies.last_minute.count(now_ns);
         self.anomalies.recent.copy_to(recent);
-    }
-
-    /// Returns a copy of a device's state, and fills `fields`, one for each of the schema, and
-    /// `recent`, whose capacities are enough; `None` if the device is unknown.
-    pub(super) fn snapshot(
-        &self,
-        key: DeviceKey<'_>,
-        now_ns: u64,
-        fields: &mut [FieldSnapshot],
-        recent: &mut Vec<Point>,
-    ) -> Option<DeviceSnapshot> {
-        let slot = self.find_current(key, now_ns)?;
-        let row = self.slots.read(slot)?;
-        let device = row.record;
-        self.fill_fields(slot, &row, fields);
-        let [accepted, points, episodes] = device.counts.totals(slot, &self.carries);
-        let points_of = self.anomalies.log.recent(slot, device.newest_anomaly, points);
-        recent.extend(points_of.take(RECENT_ANOMALIES_MAX));
-        Some(DeviceSnapshot {
-            accepted,
-            points,
-            episodes,
-            last_minute: device.last_minute.count(now_ns),
-        })
-    }
-
-    /// Returns when this core should sweep this shard; `u64::MAX` for never.
-    pub(super) fn sweep_due_ns(&self, core: u32) -> u64 {
-        self.expiry.due_ns(core)
-    }
-
-    /// Returns when [`Self::sweep_step`] may find an expired device; `u64::MAX` for never.
-    pub(super) fn may_free_ns(&self) -> u64 {
-        self.expiry.may_free_ns()
-    }
-
-    /// Checks the next few slots, and frees those of expired devices.
-    pub(super) fn sweep_step(&mut self, core: u32, now_ns: u64) -> Swept {
-        let slots = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-        let mut freed = 0;
-        for slot in self.expiry.begin_step(core, slots) {
-            let Some(device) = self.slots.record_mut(slot) else {
-                break;
-            };
-            if self.expiry.is_expired(device.seen_ns, now_ns) {
-                let hash = self.ids.hash(device.id.as_bytes());
-                device.id = DeviceId::EMPTY;
-                self.reset(slot);
-                if let Some(device) = self.slots.record_mut(slot) {
-                    device.seen_ns = VACANT;
-                }
-                self.index.remove(hash, slot);
-                self.free.push(slot);
-                freed += 1;
-            } else if device.seen_ns != VACANT {
-                self.expiry.keep(device.seen_ns);
-            }
-        }
-        let ended = self.expiry.end_step(now_ns, slots, self.index.devices());
-        Swept { freed, ended }
     }
 }
 
@@ -434,7 +420,8 @@ mod tests {
                 let event = event(key.map(|key| key.id), spike + f64::from(round % 3));
                 let hash = ids.hash_of(&event);
                 let arrived = Arrived { event, hash, index: 0 };
-                shard.apply(receipt, &arrived, NO_SLOT, &quota, &mut Vec::new());
+                let done = shard.apply(receipt, &arrived, NO_SLOT, &quota, &mut Vec::new());
+                assert_eq!(done, Ok(()));
             }
             let footprint = shard.footprint();
             assert_eq!(*before.get_or_insert(footprint), footprint, "round {round}");
@@ -461,7 +448,7 @@ mod tests {
                 let receipt = Receipt { now, ..receipt };
                 let arrived = Arrived { event, hash, index: 0 };
                 let done = shard.apply(receipt, &arrived, NO_SLOT, &quota, &mut vec![]);
-                assert!(done.is_some());
+                assert_eq!(done, Ok(()));
             }
             assert_eq!(shard.slots.wide_rows(), 1);
             let silent_ns = start + 100;

@@ -10,7 +10,7 @@ const MINUTE_NS: u64 = 60_000_000_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SlidingCounter<const BUCKETS: usize> {
     counts: [u32; BUCKETS],
-    /// The bucket of the newest point, in bucket widths since the clock's origin.
+    /// The bucket of the newest point, in bucket widths since a minute before the clock's origin.
     newest: u32,
 }
 
@@ -49,8 +49,38 @@ impl<const BUCKETS: usize> SlidingCounter<BUCKETS> {
             .sum()
     }
 
+    /// Returns the counts of the buckets, the newest first, and the time at which that began.
+    pub(super) fn buckets(&self) -> ([u32; BUCKETS], i64) {
+        let place = |back: usize| (self.newest as usize).checked_sub(back)?.checked_rem(BUCKETS);
+        let count = |back| place(back).and_then(|at| self.counts.get(at)).copied();
+        let counts = std::array::from_fn(|back| count(back).unwrap_or_default());
+        let since_origin = i64::from(self.newest) - BUCKETS as i64;
+        (counts, since_origin.saturating_mul(Self::WIDTH_NS as i64))
+    }
+
+    /// Returns a counter of such buckets, which are those of another clock: each goes to the
+    /// nearest bucket of this one. None is later than the one that is next.
+    pub(super) fn of_buckets(counts: [u32; BUCKETS], newest_ns: i64, now_ns: u64) -> Self {
+        let width_ns = Self::WIDTH_NS as i64;
+        let nearest = newest_ns.saturating_add(width_ns / 2).div_euclid(width_ns);
+        let nearest = u32::try_from(nearest.saturating_add(BUCKETS as i64));
+        let mut counter = Self::new();
+        let Ok(newest) = nearest else {
+            return counter;
+        };
+        counter.newest = newest.min(Self::bucket(now_ns).saturating_add(1));
+        for (back, count) in counts.into_iter().enumerate() {
+            let place = (counter.newest as usize).checked_sub(back).map(|bucket| bucket % BUCKETS);
+            if let Some(place) = place.and_then(|at| counter.counts.get_mut(at)) {
+                *place = count;
+            }
+        }
+        counter
+    }
+
     fn bucket(mono_ns: u64) -> u32 {
-        u32::try_from(mono_ns / Self::WIDTH_NS).unwrap_or(u32::MAX)
+        let since_origin = u32::try_from(mono_ns / Self::WIDTH_NS).unwrap_or(u32::MAX);
+        since_origin.saturating_add(BUCKETS as u32)
     }
 }
 
@@ -83,6 +113,45 @@ mod tests {
                 }
             }
         }
+    }
+
+    proptest! {
+        /// Two clocks, one of which may have begun before the other, and which are not in step.
+        #[test]
+        fn what_goes_to_another_clock_and_back_is_the_same(
+            gaps in prop::collection::vec(0..30_000_u64, 1..30),
+            ahead_ms in -70_000..500_000_i64,
+            later in 0..70_000_u64,
+        ) {
+            let mut one = SlidingCounter::<6>::new();
+            let (mut now, mut times) = (70_000_000_000, Vec::new());
+            for gap in gaps {
+                now += gap * 1_000_000;
+                times.push(now);
+                one.record(now);
+            }
+            now += later * 1_000_000;
+            let ahead_ns = ahead_ms * 1_000_000;
+            let now_there = now.checked_add_signed(ahead_ns).unwrap();
+            let (counts, newest_ns) = one.buckets();
+            let there = SlidingCounter::<6>::of_buckets(counts, newest_ns + ahead_ns, now_there);
+            let (counts, newest_ns) = there.buckets();
+            let back = SlidingCounter::<6>::of_buckets(counts, newest_ns - ahead_ns, now);
+            prop_assert_eq!(back.buckets(), one.buckets());
+            prop_assert_eq!(back.count(now), one.count(now));
+            let since = |ns: u64| times.iter().filter(|&&t| t + ns > now).count() as u64;
+            let count = there.count(now_there);
+            prop_assert!(since(40_000_000_000) <= count && count <= since(70_000_000_000));
+        }
+    }
+
+    #[test]
+    fn what_is_too_old_or_of_the_future_is_not_lost_in_another_bucket() {
+        let of = |newest_ns, now_ns| SlidingCounter::<6>::of_buckets([1; 6], newest_ns, now_ns);
+        assert_eq!(of(-100_000_000_000, 0).count(0), 0);
+        assert_eq!(of(i64::MIN, 0).count(0), 0);
+        assert_eq!(of(-10_000_000_000, 0).count(0), 5);
+        assert_eq!(of(i64::MAX, 30_000_000_000).count(30_000_000_000), 6);
     }
 
     #[test]

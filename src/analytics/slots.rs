@@ -6,8 +6,9 @@
 
 use std::hint::black_box;
 
+use super::device_state::WindowState;
 use super::field_state::FieldState;
-use super::window::{Row, WideTimestamps};
+use super::window::{Row, WideTimestamps, Window};
 
 /// Slots of a chunk: enough to make the chunk's own overhead negligible.
 const CHUNK_SLOTS: usize = 64;
@@ -30,6 +31,18 @@ pub(super) struct Slot<'a, T> {
     pub(super) offsets: &'a [u32],
     /// Its timestamps, if they are too far apart for offsets.
     pub(super) wide: Option<&'a [i64]>,
+}
+
+impl<T> Slot<'_, T> {
+    /// Copies the row to a window that is empty, with these cursors.
+    pub(super) fn copy_to(&self, window: &Window, copy: &mut WindowState) {
+        copy.size = self.offsets.len() as u16;
+        copy.next = window.next() as u16;
+        window.copy_times(self.offsets, self.wide, &mut copy.times_ms);
+        let values = window.count() * self.states.len();
+        copy.values.extend_from_slice(self.values.get(..values).unwrap_or(self.values));
+        copy.fields.extend_from_slice(self.states);
+    }
 }
 
 /// Slots numbered from 0, each with a record and a row of `window` places for some fields.
@@ -115,6 +128,20 @@ impl<T> Slots<T> {
             wide: &mut self.wide,
         };
         Some((chunk.records.get_mut(at)?, row))
+    }
+
+    /// Writes a window to a slot's row, and returns its cursors. It has as many places and fields
+    /// as the row.
+    pub(super) fn restore_row(&mut self, slot: u32, copy: &WindowState) -> Option<Window> {
+        let (chunk, at) = split(slot);
+        let chunk = self.chunks.get_mut(chunk)?;
+        let places = at * self.window..(at + 1) * self.window;
+        let states = chunk.states.get_mut(at * self.fields..(at + 1) * self.fields)?;
+        let values = chunk.values.get_mut(places.start * self.fields..places.end * self.fields)?;
+        let offsets = chunk.offsets.get_mut(places)?;
+        states.iter_mut().zip(&copy.fields).for_each(|(state, copy)| *state = *copy);
+        values.iter_mut().zip(&copy.values).for_each(|(value, copy)| *value = *copy);
+        Some(Window::restore(slot, &copy.times_ms, copy.next, offsets, &mut self.wide))
     }
 
     /// Reads, without waiting for it, what an event needs of a slot's row whose next place this is.

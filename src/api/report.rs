@@ -24,6 +24,8 @@ pub(super) struct Report {
     pub(super) points: Vec<FoundPoint>,
     /// Accepted events of devices past `--max-devices`, which are not scored.
     pub(super) unjudged: u64,
+    /// Accepted events that wait for the window of their device.
+    pub(super) pending: u64,
     /// Entries of `anomalous` so far, with their JSON.
     anomalous: usize,
     anomalous_json: Vec<u8>,
@@ -53,7 +55,8 @@ struct RejectedEvent {
 
 impl Report {
     pub(super) fn clear(&mut self) {
-        (self.accepted, self.late, self.anomalies, self.unjudged) = (0, 0, 0, 0);
+        (self.accepted, self.late, self.anomalies) = (0, 0, 0);
+        (self.unjudged, self.pending) = (0, 0);
         (self.anomalous, self.errors) = (0, 0);
         self.points.clear();
         self.anomalous_json.clear();
@@ -159,6 +162,10 @@ impl Report {
             body.extend_from_slice(b",\"unjudged\":");
             integer(body, self.unjudged);
         }
+        if self.pending > 0 {
+            body.extend_from_slice(b",\"pending\":");
+            integer(body, self.pending);
+        }
         if self.rejected() > 0 {
             self.write_errors(body);
         }
@@ -168,7 +175,7 @@ impl Report {
 
     /// Returns true if there is nothing to say but that one event was accepted.
     fn is_usual(&self) -> bool {
-        (self.accepted, self.anomalies, self.unjudged) == (1, 0, 0)
+        (self.accepted, self.anomalies, self.unjudged | self.pending) == (1, 0, 0)
             && self.assigned_timestamp.is_none()
             && self.first_rejection.is_none()
     }

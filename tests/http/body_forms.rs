@@ -7,6 +7,7 @@ use std::io::Write;
 use crate::in_process::InProcessServer;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, ZlibEncoder};
+use percore::clock::Now;
 use serde_json::{Value, json};
 use testkit::http_client::{metric, post_with};
 use testkit::{HttpResponse, assert_problem, get, post};
@@ -252,6 +253,40 @@ fn one_newline_ends_every_answer_in_json() {
         });
         assert!(answer.body.ends_with(b"}\n"), "{shown}: {answer:?}");
     }
+}
+
+/// In a fleet, a device may have its window in another replica: its events wait until the window
+/// has come.
+#[test]
+fn events_that_wait_for_their_window_are_told() {
+    let running = InProcessServer::start(&[]);
+    let analytics = &running.state().analytics;
+    analytics.share_windows(1, Box::new(|| {}));
+    let mut client = running.client();
+    let of = |device: &str, second: u64| metric(device, 1_700_000_000 + second);
+    let body = format!("[{},{},{}]", of("d1", 0), of("d2", 0), of("d1", 1));
+    let answer = client.request(&post(body.as_bytes()));
+    assert_eq!(answer.json(), json!({"accepted": 3, "anomalies": 0, "pending": 3}));
+    let mut wanted = Vec::new();
+    analytics.take_wanted(&mut wanted);
+    wanted.sort();
+    assert_eq!(wanted, [Box::from(*b"d1"), Box::from(*b"d2")]);
+    assert_eq!(analytics.adopt(b"d1", None, false, 1, Now::default()).judged, 2);
+    let known = client.request(&post(of("d1", 2).as_bytes()));
+    assert_eq!(known.json(), json!({"accepted": 1, "anomalies": 0}), "it waits no more");
+    let bad = format!("{}\n{{}}", of("d2", 1));
+    let bad = client.request(&post_with("", bad.as_bytes())).json();
+    assert_eq!((&bad["pending"], &bad["rejected"]), (&json!(1), &json!(1)));
+    let waits = client.request(&post(of("d2", 2).as_bytes()));
+    assert_eq!(waits.json(), json!({"accepted": 1, "anomalies": 0, "pending": 1}));
+    // All of them are stored, and clients of InfluxDB are told nothing.
+    let lookup = format!("GET /metrics/d2:{} HTTP/1.1\r\nHost: a\r\n\r\n", 1_700_000_002);
+    assert_eq!(client.request(lookup.as_bytes()).status, 200);
+    let line = "a,device_id=d2 cpu=1,rps=1";
+    let head = "POST /write HTTP/1.1\r\nHost: a\r\nContent-Length: ";
+    let written = client.request(format!("{head}{}\r\n\r\n{line}", line.len()).as_bytes());
+    assert_eq!((written.status, &*written.body), (204, &b""[..]));
+    assert_eq!(analytics.windows().pending_total, 6);
 }
 
 #[test]

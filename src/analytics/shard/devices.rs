@@ -5,8 +5,8 @@ use crate::analytics::anomaly::{Drained, Owner, OwnerId, Point};
 use crate::analytics::device_values::FieldValues;
 use crate::analytics::ranking::{RankBy, score_key};
 use crate::analytics::slots::Slot;
-use crate::analytics::summary::FieldSnapshot;
-use crate::limits::{DEVICE_ID_BYTES_MAX, MARKED_ANOMALIES_MAX};
+use crate::analytics::summary::{DeviceSnapshot, FieldSnapshot};
+use crate::limits::{DEVICE_ID_BYTES_MAX, MARKED_ANOMALIES_MAX, RECENT_ANOMALIES_MAX};
 
 /// A copy of a device's counts, made under the lock and used outside of it.
 pub(in crate::analytics) struct DeviceCounts {
@@ -72,8 +72,51 @@ impl Shard {
         let row = self.slots.read(slot)?;
         let device = row.record;
         self.fill_fields(slot, &row, fields);
-        let [accepted, points, episodes] = device.counts.totals(slot, &self.carries);
+        let [accepted, points, episodes] = self.totals_of(slot, device);
         Some(DeviceCounts { seen_ns: device.seen_ns, accepted, points, episodes })
+    }
+
+    /// Returns a copy of a device's state, and fills `fields`, one for each of the schema, and
+    /// `recent`, whose capacities are enough; `None` if the device is unknown.
+    pub(in crate::analytics) fn snapshot(
+        &self,
+        key: DeviceKey<'_>,
+        now_ns: u64,
+        fields: &mut [FieldSnapshot],
+        recent: &mut Vec<Point>,
+    ) -> Option<DeviceSnapshot> {
+        let slot = self.find_current(key, now_ns)?;
+        let row = self.slots.read(slot)?;
+        let device = row.record;
+        self.fill_fields(slot, &row, fields);
+        let [accepted, points, episodes] = self.totals_of(slot, device);
+        recent.extend(self.anomalies_of(slot, key.hash.tag(), device).take(RECENT_ANOMALIES_MAX));
+        Some(DeviceSnapshot {
+            accepted,
+            points,
+            episodes,
+            last_minute: device.last_minute.count(now_ns),
+        })
+    }
+
+    /// Returns the counts of a device. Events that wait for its window are accepted ones.
+    fn totals_of(&self, slot: u32, device: &super::Device) -> [u64; 3] {
+        let [accepted, points, episodes] = device.counts.totals(slot, &self.carries);
+        let waiting = if device.cell.waits() { self.cells.waiting.of_device(slot) } else { 0 };
+        [accepted + waiting, points, episodes]
+    }
+
+    /// Returns the anomalies of a device that are still known, the newest first: those that were
+    /// found here, and those that came with it.
+    pub(super) fn anomalies_of(
+        &self,
+        slot: u32,
+        tag: u32,
+        device: &super::Device,
+    ) -> impl Iterator<Item = Point> {
+        let [_, count, _] = device.counts.totals(slot, &self.carries);
+        let found = self.anomalies.log.recent(slot, device.newest_anomaly, count);
+        found.chain(self.cells.brought.recent(Owner { slot, tag }, device.cell.brought))
     }
 
     /// Returns the number of the next anomaly of the log, and how many it has.
@@ -127,9 +170,7 @@ impl Shard {
                 field.fill(&row.record.window, &row, 0);
             }
         }
-        let [_, count, _] = device.counts.totals(slot, &self.carries);
-        let recent = self.anomalies.log.recent(slot, device.newest_anomaly, count);
-        points.extend(recent.take(MARKED_ANOMALIES_MAX));
+        points.extend(self.anomalies_of(slot, key.hash.tag(), device).take(MARKED_ANOMALIES_MAX));
         Some(device.seen_ns)
     }
 

@@ -1,0 +1,362 @@
+//! Windows that instances share: a device has one, wherever it is heard.
+//!
+//! This is the side of the analytics: which devices want their windows, taking one out and putting
+//! one in. Who asks whom for a window is decided elsewhere, by one thread, which alone calls what
+//! is here.
+
+use super::Analytics;
+pub use super::cell::{Cell, Standing};
+pub use super::cells::WindowTotals;
+use super::device_state::DeviceState;
+use super::lease::Terms;
+use super::shard::portable::{blank, has_expired};
+use super::shard::{DeviceKey, Shard};
+use super::slot_list::SlotList;
+use crate::limits::{
+    DEVICE_ID_BYTES_MAX, DEVICES_PER_HOLD, EVENTS_PER_HOLD, FIELDS_MAX, WINDOWS_PER_HOLD,
+};
+use percore::clock::Now;
+use percore::sync::{Mutex, MutexGuard};
+
+/// The devices of a round of saves that are still to be saved.
+#[derive(Debug, Default)]
+pub struct SaveQueue {
+    /// Those of each shard.
+    lists: Vec<SlotList>,
+}
+
+/// The outcome of an adoption.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// True if it is held now. If it did not wait and there are too many devices, it is not.
+    pub is_held: bool,
+    /// The events that were judged now, as they had waited.
+    pub judged: u64,
+    /// The events of the other state that a held one did not have.
+    pub joined: u64,
+}
+
+impl Analytics {
+    /// Shares the windows with other instances from now on, among which this one is `me`. To be
+    /// called once, before the first event. A core calls `wake` when there are devices for
+    /// [`Self::take_wanted`], and none before.
+    pub fn share_windows(&self, me: u64, wake: Box<dyn Fn() + Send + Sync>) {
+        self.lease.set_party(me, wake);
+        self.begin_tenure(&mut self.lease.terms(), false);
+    }
+
+    /// Renews the lease by something that was sent at `sent_ns` and is confirmed now: it is sure
+    /// until `until_ns`. If the last one had run out before, that is a lapse.
+    pub fn renew_lease(&self, sent_ns: u64, until_ns: u64, now: Now) {
+        let mut terms = self.lease.terms();
+        if terms.has_run_out(sent_ns.max(now.mono_ns)) {
+            self.lapse(&mut terms);
+        }
+        self.lease.extend(&mut terms, until_ns, now.mono_ns);
+    }
+
+    /// Returns true while the others are sure to count on this instance.
+    pub fn is_sure(&self, now_ns: u64) -> bool {
+        self.lease.terms().is_sure(now_ns)
+    }
+
+    /// Puts all that is held in doubt, as after a connection was lost.
+    pub fn doubt(&self) {
+        self.begin_tenure(&mut self.lease.terms(), false);
+    }
+
+    /// Returns the cell of a device. One that has expired is unknown.
+    pub fn cell(&self, id: &[u8], now: Now) -> Cell {
+        let (key, shard) = self.home_of(id);
+        shard.map_or(Cell::Absent, |shard| shard.lock().cell(key, now))
+    }
+
+    /// Appends the devices that wait, or that are in doubt and have had an event: each once until
+    /// it is adopted, begun alone, confirmed or doubted anew.
+    pub fn take_wanted(&self, out: &mut Vec<Box<[u8]>>) {
+        let devices = DEVICES_PER_HOLD as usize;
+        let mut ids = Vec::with_capacity(devices * DEVICE_ID_BYTES_MAX);
+        let mut lengths = Vec::with_capacity(devices);
+        for shard in &self.shards {
+            let mut has_more = true;
+            while has_more {
+                let mut held = shard.lock();
+                has_more = held.take_wanted(DEVICES_PER_HOLD, &mut ids, &mut lengths);
+                MutexGuard::unlock_fair(held);
+                let mut rest = ids.as_slice();
+                for length in lengths.drain(..) {
+                    let (id, after) = rest.split_at_checked(length).unwrap_or_default();
+                    out.push(id.into());
+                    rest = after;
+                }
+                ids.clear();
+            }
+        }
+    }
+
+    /// Begins a round of saves: adds the devices that have unsaved events now. Those of a shard of
+    /// which devices are left from the last round wait for the next one. Returns how many there
+    /// are.
+    pub fn begin_saves(&self, queue: &mut SaveQueue) -> usize {
+        queue.lists.resize_with(self.shards.len(), SlotList::default);
+        for (shard, list) in self.shards.iter().zip(&mut queue.lists) {
+            if list.is_empty() {
+                shard.lock().exchange_dirty(list);
+            }
+        }
+        queue.lists.iter().map(SlotList::len).sum()
+    }
+
+    /// Appends copies of up to `max` devices of the round, which are saved from now on. If these
+    /// are fewer, they were the last.
+    pub fn next_saves(
+        &self,
+        queue: &mut SaveQueue,
+        max: usize,
+        now: Now,
+        out: &mut Vec<(Box<[u8]>, DeviceState)>,
+    ) {
+        let until = out.len().saturating_add(max);
+        let mut copies = Vec::with_capacity(WINDOWS_PER_HOLD);
+        for (shard, list) in self.shards.iter().zip(&mut queue.lists) {
+            while out.len() < until && !list.is_empty() {
+                // Nothing is allocated under the lock.
+                while copies.len() < WINDOWS_PER_HOLD.min(until - out.len()) {
+                    copies.push((Vec::with_capacity(DEVICE_ID_BYTES_MAX), self.blank(0)));
+                }
+                let mut held = shard.lock();
+                let mut filled = 0;
+                // Many may have gone since they were put on the list.
+                for _ in 0..DEVICES_PER_HOLD {
+                    if let Some((id, copy)) = copies.get_mut(filled)
+                        && let Some(slot) = list.pop()
+                    {
+                        filled += usize::from(held.save_slot(slot, now, id, copy));
+                    }
+                }
+                MutexGuard::unlock_fair(held);
+                let saved = copies.drain(..filled);
+                out.extend(saved.map(|(id, copy)| (id.into_boxed_slice(), copy)));
+            }
+        }
+    }
+
+    /// Counts all held devices as unsaved, because what was saved is lost.
+    pub fn unsave_all(&self) {
+        for shard in &self.shards {
+            let mut visited = Some(0);
+            while let Some(before) = visited {
+                let mut held = shard.lock();
+                visited = held.unsave(before, DEVICES_PER_HOLD);
+                MutexGuard::unlock_fair(held);
+            }
+        }
+    }
+
+    /// Returns a copy of a held device, which is saved from now on; `None` if it is not held.
+    pub fn copy(&self, id: &[u8], now: Now) -> Option<DeviceState> {
+        self.copied(id, |shard, key, copy| shard.save(key, now, copy))
+    }
+
+    /// Takes a held device out, with its last anomalies; `None` if it is not held.
+    pub fn export(&self, id: &[u8], now: Now) -> Option<DeviceState> {
+        let (key, shard) = self.home_of(id);
+        let shard = shard?;
+        loop {
+            // Its anomalies are listed by its name, which goes with it.
+            let newest = shard.lock().newest_found(key, now);
+            if newest.is_some() {
+                drop(self.list_anomalies(now));
+            }
+            let export = |shard: &mut Shard, key: DeviceKey<'_>, copy: &mut DeviceState| {
+                shard.export(key, now, newest, copy)
+            };
+            if let Some(state) = self.copied(id, export) {
+                self.quota.release(1);
+                return Some(state);
+            }
+            // Another one was found meanwhile.
+            if shard.lock().newest_found(key, now) == newest {
+                return None;
+            }
+        }
+    }
+
+    /// Lets this instance hold a device. `base` is its state with the instance that it is from;
+    /// none if the device is new, and one that has expired is none either. `is_copy` tells that it
+    /// was copied without the knowledge of that instance.
+    ///
+    /// If the device waits, its events are judged now. If it is held already, what the other
+    /// instance has heard is added. It is confirmed by the ticket, or in doubt if the lease has run
+    /// out.
+    pub fn adopt(
+        &self,
+        id: &[u8],
+        base: Option<(u64, DeviceState)>,
+        is_copy: bool,
+        ticket: u64,
+        now: Now,
+    ) -> Adopted {
+        let tenure = self.sure_tenure(now);
+        let base = base.filter(|(_, state)| !has_expired(state, self.quota.ttl_ns(), now));
+        let base = base.map(|(owner, state)| (owner, state.resized(self.rules.window)));
+        let mut adopted = Adopted::default();
+        let state = match base {
+            None => {
+                let (key, shard) = self.home_of(id);
+                let confirm = |shard: &Mutex<Shard>| shard.lock().settle(key, now, ticket, tenure);
+                if shard.is_some_and(confirm) {
+                    return Adopted { is_held: true, ..adopted };
+                }
+                None
+            }
+            Some((owner, base)) => {
+                let own = self.copied(id, |shard, key, copy| shard.suspend(key, now, copy));
+                let (state, joined) = self.united(own, owner, base, is_copy);
+                adopted.joined = joined;
+                Some(state)
+            }
+        };
+        if let Some(state) = state
+            && !self.install(id, &state, now)
+        {
+            return adopted;
+        }
+        (adopted.is_held, adopted.judged) = self.judge_waiting(id, ticket, tenure);
+        adopted
+    }
+
+    /// Confirms a held device by a ticket, if the lease is sure.
+    pub fn confirm(&self, id: &[u8], ticket: u64, now: Now) {
+        let (tenure, (key, shard)) = (self.sure_tenure(now), self.home_of(id));
+        if let (Some(shard), Some(tenure)) = (shard, tenure) {
+            shard.lock().confirm(key, now, ticket, tenure);
+        }
+    }
+
+    /// Lets a device that has waited for too long begin a window of its own, in doubt: its events
+    /// are judged now. It is held by no ticket.
+    pub fn begin_alone(&self, id: &[u8], now: Now) {
+        let (key, shard) = self.home_of(id);
+        if let Some(shard) = shard
+            && shard.lock().begin_alone(key, now)
+        {
+            self.judge_waiting(id, 0, None);
+        }
+    }
+
+    /// Returns the counts of the windows that are shared. Takes one brief lock per shard.
+    pub fn windows(&self) -> WindowTotals {
+        let totals = self.shards.iter().map(|shard| shard.lock().window_totals());
+        totals.fold(WindowTotals::default(), WindowTotals::plus)
+    }
+
+    /// Notes that the lease has run out, if it has.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn note_lapse(&self, now_ns: u64) {
+        let mut terms = self.lease.terms();
+        if terms.has_run_out(now_ns) {
+            self.lapse(&mut terms);
+        }
+    }
+
+    /// Returns the key of a device, and its home.
+    fn home_of<'a>(&self, id: &'a [u8]) -> (DeviceKey<'a>, Option<&Mutex<Shard>>) {
+        let key = self.device_key(id);
+        (key, self.shards.get(key.hash.shard(self.shards.len())).map(|shard| &**shard))
+    }
+
+    /// Returns the tenure, if the lease is sure. What is confirmed in it is in doubt once it has
+    /// passed, and be it before the confirmation is done.
+    fn sure_tenure(&self, now: Now) -> Option<u32> {
+        let terms = self.lease.terms();
+        terms.is_sure(now.mono_ns).then_some(terms.tenure)
+    }
+
+    /// Returns a state with memory for a window of all required fields and of so many others.
+    fn blank(&self, optional: usize) -> DeviceState {
+        blank(&self.rules, optional)
+    }
+
+    /// Returns the copy that `copy` makes of a device under the lock; `None` if it makes none.
+    fn copied(
+        &self,
+        id: &[u8],
+        copy: impl FnOnce(&mut Shard, DeviceKey<'_>, &mut DeviceState) -> bool,
+    ) -> Option<DeviceState> {
+        let (key, shard) = self.home_of(id);
+        let shard = shard?;
+        let has_optional = !self.rules.schema.optional().is_empty();
+        let optional = if has_optional { shard.lock().optional_fields(key) } else { 0 };
+        // Nothing is allocated under the lock.
+        let mut state = self.blank(optional);
+        copy(&mut shard.lock(), key, &mut state).then_some(state)
+    }
+
+    /// Returns one state of two, and how many events the base had that the own one had not.
+    fn united(
+        &self,
+        own: Option<DeviceState>,
+        owner: u64,
+        mut base: DeviceState,
+        is_copy: bool,
+    ) -> (DeviceState, u64) {
+        let me = self.lease.me();
+        let Some(own) = own else {
+            base.forks = base.line(owner).forks_at(me, is_copy);
+            return (base, 0);
+        };
+        own.join(me, base, owner, &self.rules)
+    }
+
+    /// Puts a state in place of that of a device that waits, or is not here. Returns false if there
+    /// is no room for it.
+    fn install(&self, id: &[u8], state: &DeviceState, now: Now) -> bool {
+        let (key, shard) = self.home_of(id);
+        let Some(shard) = shard else {
+            return false;
+        };
+        let install = || shard.lock().adopt(key, state, now, &self.quota);
+        install() || (self.reclaim_slots(0, now.mono_ns) && install())
+    }
+
+    /// Judges the events of a device that waits, and makes it a held one. Returns whether it is
+    /// one, and the number of events.
+    fn judge_waiting(&self, id: &[u8], ticket: u64, tenure: Option<u32>) -> (bool, u64) {
+        let (key, shard) = self.home_of(id);
+        let mut points = Vec::with_capacity(EVENTS_PER_HOLD * FIELDS_MAX);
+        let mut judged = 0;
+        while let Some(shard) = shard {
+            let mut held = shard.lock();
+            let step = held.judge_waiting(key, ticket, tenure, &mut points);
+            // Other cores do not wait for all of its events.
+            MutexGuard::unlock_fair(held);
+            points.clear();
+            let Some((events, is_held)) = step else {
+                break;
+            };
+            judged += events;
+            if is_held {
+                return (true, judged);
+            }
+        }
+        (false, judged)
+    }
+
+    fn lapse(&self, terms: &mut Terms) {
+        self.begin_tenure(terms, true);
+        self.lease.end(terms);
+    }
+
+    /// Begins a tenure in all shards.
+    fn begin_tenure(&self, terms: &mut Terms, is_lapse: bool) {
+        let tenure = terms.next_tenure();
+        for shard in &self.shards {
+            shard.lock().begin_tenure(tenure, is_lapse);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
