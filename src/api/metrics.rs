@@ -6,6 +6,7 @@
 use std::iter::zip;
 
 use super::state::State;
+use crate::analytics::shared_windows::WindowTotals;
 use crate::analytics::summary::InstanceSummary;
 use crate::fleet::status::StatusReading;
 use crate::limits::FIELDS_MAX;
@@ -31,7 +32,7 @@ struct Snapshot {
     analytics: InstanceSummary,
     store: Stats,
     flushes: Vec<Durations>,
-    fleet: Option<StatusReading>,
+    fleet: Option<(StatusReading, WindowTotals)>,
 }
 
 /// Collects all metrics at this moment, in the order of the exposition.
@@ -53,15 +54,18 @@ impl Snapshot {
             analytics: state.analytics.instance(now),
             store: state.store.stats(),
             flushes: state.flushes.merged(),
-            fleet: state.fleet.as_ref().map(|fleet| fleet.status().read()),
+            fleet: state
+                .fleet
+                .as_ref()
+                .map(|fleet| (fleet.status().read(), state.analytics.windows())),
             counters,
         }
     }
 
     fn families(&self) -> Vec<MetricFamily> {
         let groups = [self.events(), self.devices(), self.http(), self.store(), self.server()];
-        let fleet = self.fleet.iter().flat_map(fleet);
-        groups.into_iter().flatten().chain(fleet).collect()
+        let fleet = self.fleet.iter().flat_map(|(status, totals)| [fleet(status), windows(totals)]);
+        groups.into_iter().flatten().chain(fleet.flatten()).collect()
     }
 
     fn events(&self) -> Vec<MetricFamily> {
@@ -290,6 +294,32 @@ fn fleet(status: &StatusReading) -> Vec<MetricFamily> {
             "corepulse_fleet_errors_total",
             "Errors of Redis that the fleet met, by kind.",
             by("kind", status.errors.iter().copied()),
+        ),
+    ]
+}
+
+/// Returns the metrics of the windows that a fleet shares.
+fn windows(totals: &WindowTotals) -> Vec<MetricFamily> {
+    vec![
+        gauge(
+            "corepulse_windows_waiting",
+            "Devices whose windows are on their way here from other members of the fleet.",
+            single(totals.waiting),
+        ),
+        counter(
+            "corepulse_events_pending_total",
+            "Events acknowledged before the window of their device had come, and judged later.",
+            single(totals.pending_total),
+        ),
+        counter(
+            "corepulse_events_unjudged_total",
+            "Events of these that were never judged, as too many waited.",
+            single(totals.unjudged),
+        ),
+        counter(
+            "corepulse_judged_in_doubt_total",
+            "Events judged by a window that another member may have had as well.",
+            single(totals.judged_in_doubt),
         ),
     ]
 }

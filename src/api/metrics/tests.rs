@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
+use crate::analytics::shared_windows::WindowTotals;
 use crate::analytics::summary::FieldSummary;
 use crate::analytics::{Analytics, AnalyticsSettings};
 use crate::fleet::status::Status;
@@ -47,7 +48,7 @@ fn at_start() -> Snapshot {
             ..Store::memory(Schema::standard(), 2, 1 << 20, 1_000, ids).stats()
         },
         flushes: Latency::new(1, 1).merged(),
-        fleet: Some(Status::default().read()),
+        fleet: Some((Status::default().read(), WindowTotals::default())),
     }
 }
 
