@@ -18,7 +18,8 @@ use crate::limits::{
 use percore::clock::Now;
 use percore::sync::{Mutex, MutexGuard};
 
-/// The devices of a round of saves that are still to be saved.
+/// The devices of a round of saves that are still to be saved. An instance has one for all of its
+/// rounds: what is left in one that is dropped is not saved before its next window comes.
 #[derive(Debug, Default)]
 pub struct SaveQueue {
     /// Those of each shard.

@@ -537,6 +537,37 @@ fn a_sure_device_is_in_doubt_when_the_lease_ends_by_our_own_clock() {
 }
 
 #[test]
+fn a_lapse_that_many_cores_notice_is_one() {
+    let instance = Instance::new(standard(), 4, 0);
+    let analytics = &instance.analytics;
+    analytics.share_windows(1, Box::new(|| {}));
+    let mut lapses = 0;
+    for second in (10..200).step_by(10) {
+        analytics.renew_lease(0, second * SECOND_NS, Now::default());
+        let confirmed = format!("d{second}");
+        instance.send(0, &confirmed, &calm(second - 1));
+        let now = at((second - 1) * SECOND_NS, 0);
+        analytics.adopt(confirmed.as_bytes(), None, false, second, now);
+        std::thread::scope(|scope| {
+            for core in 0..4 {
+                let (instance, confirmed) = (&instance, &confirmed);
+                scope.spawn(move || instance.send(core, confirmed, &calm(second)));
+            }
+            // Whoever confirms meanwhile does so before the lapse or not at all.
+            scope.spawn(|| analytics.confirm(confirmed.as_bytes(), 7, now));
+        });
+        lapses += 1;
+        assert_eq!(analytics.lease.terms().tenure, 1 + lapses);
+        let standing = match instance.cell(&confirmed, second * SECOND_NS) {
+            Cell::Held { standing, .. } => standing,
+            cell => panic!("{cell:?}"),
+        };
+        assert_eq!(standing, Standing::Lapsed);
+    }
+    assert_eq!(analytics.windows().judged_in_doubt, 4 * u64::from(lapses));
+}
+
+#[test]
 fn who_has_waited_for_too_long_begins_alone_and_is_claimed_with_its_next_event() {
     let instance = Instance::new(standard(), 2, 0).sharing(1);
     let now = at(9 * SECOND_NS, 0);
