@@ -215,7 +215,7 @@ fn update_shard(criterion: &mut Criterion) {
                 });
                 let group: Vec<_> = arrived.collect();
                 let mut points = Vec::new();
-                assert_eq!(analytics.writer(0, NOW, 1).apply(&group, &mut points).refused, 0);
+                assert_eq!(analytics.writer(0, NOW, 1).apply(&group, &mut points).refused(), 0);
                 assert!(points.is_empty());
             }
         });

@@ -22,6 +22,7 @@
 pub mod anomaly;
 pub mod anomaly_journal;
 mod anomaly_records;
+mod applied;
 mod brought_anomalies;
 mod cell;
 mod cells;
@@ -61,13 +62,15 @@ use percore::sync::{CachePadded, Count, Mutex, PerCore};
 
 use anomaly::FoundPoint;
 use anomaly_records::Receipt;
+pub use applied::Applied;
+use applied::Unjudged;
 use device_quota::DeviceQuota;
 use field_state::COOLDOWN_MAX;
 use lease::Lease;
 use recent::{NewestN, PendingEvents, PublishedEvents};
 use series::Rules;
 pub use shard::Arrived;
-use shard::{DeviceKey, NO_GUESSES, Shard, Unjudged};
+use shard::{DeviceKey, NO_GUESSES, Shard};
 use slots::NO_SLOT;
 use summary::{AnalyticsTotals, FieldSnapshot, InstanceSummary, PartialSummary, SeriesSummary};
 
@@ -249,15 +252,6 @@ impl Analytics {
     }
 }
 
-/// The events without a verdict among those that were applied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Those whose device got no window, because there are too many devices.
-    pub refused: u64,
-    /// Those that wait for the window of their device.
-    pub pending: u64,
-}
-
 /// A writer that applies the events of one request to their home shards.
 ///
 /// A shard stays locked for a group of events, because locking is a tenth of the cost of an event,
@@ -299,9 +293,7 @@ impl ShardWriter<'_> {
             let run = rest.iter().take_while(|arrived| home_of(arrived) == home).count();
             let (run, after) = rest.split_at_checked(run).unwrap_or_default();
             if let Some(shard) = self.analytics.shards.get(home) {
-                let Applied { refused, pending } = self.apply_run(shard, run, points);
-                applied.refused += refused;
-                applied.pending += pending;
+                applied += self.apply_run(shard, run, points);
             }
             rest = after;
         }
@@ -328,10 +320,8 @@ impl ShardWriter<'_> {
                 result = self.apply_with_reclaimed(home, arrived, points);
                 shard = home.lock();
             }
-            match result {
-                Ok(()) => {}
-                Err(Unjudged::Refused) => applied.refused += 1,
-                Err(Unjudged::Pending) => applied.pending += 1,
+            if let Err(reason) = result {
+                applied.add(reason);
             }
         }
         let wakes = shard.take_wake();
@@ -339,8 +329,8 @@ impl ShardWriter<'_> {
         if wakes {
             lease.wake();
         }
-        if applied.refused > 0 {
-            core.refused.add(applied.refused);
+        if !applied.is_none() {
+            core.refused.add(applied.refused());
         }
         applied
     }
@@ -405,7 +395,7 @@ mod tests {
         let mut points = Vec::new();
         let arrived = Arrived { event: *event, hash: analytics.ids.hash_of(event), index: 0 };
         let applied = analytics.writer(core, now, 1).apply(&[arrived], &mut points);
-        let verdict = match applied.refused {
+        let verdict = match applied.refused() {
             0 if points.is_empty() => Verdict::Calm,
             0 => Verdict::Anomalous,
             _ => Verdict::Refused,

@@ -119,8 +119,14 @@ impl Cells {
     }
 
     /// Returns true if somebody has to be told that there are devices to be claimed, once.
+    #[inline(always)]
     pub(super) const fn take_wake(&mut self) -> bool {
-        std::mem::replace(&mut self.must_wake, false)
+        // Nearly never, so nothing is written.
+        let must_wake = self.must_wake;
+        if must_wake {
+            self.must_wake = false;
+        }
+        must_wake
     }
 
     /// Puts a held device on the list of those to be saved, if it is not there.

@@ -245,7 +245,7 @@ mod tests {
             ..Event::default()
         };
         let arrived = Arrived { event, hash: ids.hash_of(&event), index: 0 };
-        assert_eq!(analytics.writer(0, now, 1).apply(&[arrived], &mut Vec::new()).refused, 0);
+        assert_eq!(analytics.writer(0, now, 1).apply(&[arrived], &mut Vec::new()).refused(), 0);
     }
 
     fn query(by: RankBy, limit: usize) -> RankQuery {

@@ -10,6 +10,7 @@ mod sweep;
 
 use super::anomaly::{FoundPoint, RecentAnomaly};
 use super::anomaly_records::{AnomalyRecords, Arrival, Receipt};
+use super::applied::Unjudged;
 use super::cell::CellRecord;
 use super::cells::Cells;
 use super::counts::Carries;
@@ -65,15 +66,6 @@ pub(super) type Guesses = [u32; EVENTS_PER_HOLD];
 
 /// No guesses.
 pub(super) const NO_GUESSES: Guesses = [NO_SLOT; EVENTS_PER_HOLD];
-
-/// The reason for which an event has no verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unjudged {
-    /// Its device is new, and there are too many devices already.
-    Refused,
-    /// It waits for the window of its device, which is on its way from another instance.
-    Pending,
-}
 
 /// A shard of the devices.
 pub(super) struct Shard {

@@ -12,7 +12,7 @@ use super::ingest_error::IngestError;
 use super::report::Report;
 use super::state::State;
 use crate::analytics::recent::PendingEvents;
-use crate::analytics::{Applied, Arrived, ShardWriter};
+use crate::analytics::{Arrived, ShardWriter};
 use crate::limits::EVENTS_PER_HOLD;
 use crate::metric::batch::Batch;
 use crate::metric::id_hash::IdHash;
@@ -180,9 +180,7 @@ impl Application<'_> {
     /// Scores and stores some events.
     fn take(&mut self, group: &[Arrived<'_>]) {
         let points = self.report.points.len();
-        let Applied { refused, pending } = self.analytics.apply(group, &mut self.report.points);
-        self.report.unjudged += refused;
-        self.report.pending += pending;
+        self.report.applied += self.analytics.apply(group, &mut self.report.points);
         if self.report.points.len() > points {
             self.report.count_anomalies(points);
         }

@@ -183,8 +183,8 @@ impl Ingest {
                 .map_or((rejection, None), |(why, id)| (why, Some(id)));
             warn::rejected_events(report.rejected(), rejection, device_id, state, context);
         }
-        if report.unjudged > 0 {
-            warn::refused_devices(report.unjudged, state, context);
+        if report.applied.refused() > 0 {
+            warn::refused_devices(report.applied.refused(), state, context);
         }
         if let Some(ignored) = decoder.ignored_members(body) {
             warn::ignored_members(&ignored, state, context);

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::json::{self, Number, Text};
 use super::state::State;
+use crate::analytics::Applied;
 use crate::analytics::anomaly::{FoundPoint, Point};
 use crate::limits::ANSWER_ITEMS_MAX;
 use crate::metric::batch::Batch;
@@ -22,10 +23,8 @@ pub(super) struct Report {
     anomalies: u64,
     /// The anomalies that the answer may name.
     pub(super) points: Vec<FoundPoint>,
-    /// Accepted events of devices past `--max-devices`, which are not scored.
-    pub(super) unjudged: u64,
-    /// Accepted events that wait for the window of their device.
-    pub(super) pending: u64,
+    /// The accepted events that have no verdict.
+    pub(super) applied: Applied,
     /// Entries of `anomalous` so far, with their JSON.
     anomalous: usize,
     anomalous_json: Vec<u8>,
@@ -56,7 +55,7 @@ struct RejectedEvent {
 impl Report {
     pub(super) fn clear(&mut self) {
         (self.accepted, self.late, self.anomalies) = (0, 0, 0);
-        (self.unjudged, self.pending) = (0, 0);
+        self.applied = Applied::default();
         (self.anomalous, self.errors) = (0, 0);
         self.points.clear();
         self.anomalous_json.clear();
@@ -158,13 +157,14 @@ impl Report {
             body.extend_from_slice(&self.anomalous_json);
             body.push(b']');
         }
-        if self.unjudged > 0 {
-            body.extend_from_slice(b",\"unjudged\":");
-            integer(body, self.unjudged);
-        }
-        if self.pending > 0 {
-            body.extend_from_slice(b",\"pending\":");
-            integer(body, self.pending);
+        for (name, events) in [
+            (&b",\"unjudged\":"[..], self.applied.refused()),
+            (b",\"pending\":", self.applied.pending()),
+        ] {
+            if events > 0 {
+                body.extend_from_slice(name);
+                integer(body, events);
+            }
         }
         if self.rejected() > 0 {
             self.write_errors(body);
@@ -175,7 +175,7 @@ impl Report {
 
     /// Returns true if there is nothing to say but that one event was accepted.
     fn is_usual(&self) -> bool {
-        (self.accepted, self.anomalies, self.unjudged | self.pending) == (1, 0, 0)
+        (self.accepted, self.anomalies, self.applied) == (1, 0, Applied::default())
             && self.assigned_timestamp.is_none()
             && self.first_rejection.is_none()
     }

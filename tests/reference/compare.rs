@@ -103,7 +103,7 @@ impl Comparison {
         let core = (*taken % 2) as usize;
         let mut points = Vec::new();
         let arrived = Arrived { event, hash: ids.hash_of(&event), index: 0 };
-        assert_eq!(analytics.writer(core, now, 1).apply(&[arrived], &mut points).refused, 0);
+        assert_eq!(analytics.writer(core, now, 1).apply(&[arrived], &mut points).refused(), 0);
         let points: Vec<_> = points.iter().map(|found| found.point).collect();
         pending[core].push(now, 0, || event);
         device.accepted += 1;

@@ -2,9 +2,10 @@
 //! be claimed or saved.
 
 use super::portable::seen_ns_of;
-use super::{ANONYMOUS, DeviceKey, Shard, Unjudged, VACANT};
+use super::{ANONYMOUS, DeviceKey, Shard, VACANT};
 use crate::analytics::anomaly::FoundPoint;
 use crate::analytics::anomaly_records::{Arrival, Receipt};
+use crate::analytics::applied::Unjudged;
 use crate::analytics::cell::{Cell, Standing};
 use crate::analytics::cells::WindowTotals;
 use crate::analytics::device_quota::DeviceQuota;
@@ -45,7 +46,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Returns true if somebody has to be told that there are devices to be claimed.
+    /// Returns true if somebody has to be told that there are devices to be claimed, once.
     #[inline(always)]
     pub(in crate::analytics) const fn take_wake(&mut self) -> bool {
         self.cells.take_wake()

@@ -220,14 +220,14 @@ impl World {
         let instance = &self.instances[at];
         let cell = instance.cell(DEVICES[device], self.now_ns);
         let applied = instance.send(core, DEVICES[device], &sent);
-        assert_eq!(applied.refused, 0);
+        assert_eq!(applied.refused(), 0);
         if matches!(cell, Cell::Held { .. }) {
-            assert_eq!(applied.pending, 0);
+            assert_eq!(applied.pending(), 0);
             self.sequences[device].push(sent);
             self.unsaved[at].insert(device);
             return;
         }
-        assert_eq!(applied.pending, 1);
+        assert_eq!(applied.pending(), 1);
         assert_eq!(instance.cell(DEVICES[device], self.now_ns), Cell::Waiting);
         self.pending += 1;
         let queue = self.queues.entry((device, at)).or_default();
@@ -390,7 +390,7 @@ fn holding(devices: &[&str]) -> Instance {
     instance
 }
 
-const ONE: Applied = Applied { refused: 0, pending: 1 };
+const ONE: Applied = Applied::of(0, 1);
 
 #[test]
 fn a_device_waits_for_its_window_and_is_then_judged_by_it() {
