@@ -1,9 +1,12 @@
 //! Several instances that share windows, beside one that gets every event.
 
+mod model;
+
 use super::*;
 use crate::analytics::anomaly::Anomaly;
 use crate::analytics::lineage::Fork;
 use crate::analytics::{AnalyticsSettings, Applied, Arrived};
+use crate::limits::RECENT_ANOMALIES_MAX;
 use crate::metric::event::Event;
 use crate::metric::id_hash::IdHasher;
 use crate::schema::{FieldOptions, FieldSet, Schema};
@@ -299,7 +302,12 @@ impl World {
                 .filter_map(|instance| instance.analytics.device(id, instance.now(self.now_ns)))
                 .collect();
             // As texts: each bit of a number counts.
-            assert_eq!(format!("{found:?}"), format!("{:?}", Vec::from_iter(expected)), "{id}");
+            assert_eq!(format!("{found:?}"), format!("{:?}", Vec::from_iter(&expected)), "{id}");
+            // The last twenty anomalies move with a device, so fewer of its values may be marked.
+            let points = expected.map_or(0, |device| device.anomalies.points);
+            if points > RECENT_ANOMALIES_MAX as u64 {
+                continue;
+            }
             let details: Vec<_> = self
                 .instances
                 .iter()
