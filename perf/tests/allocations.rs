@@ -150,7 +150,7 @@ fn adopt_all(analytics: &Analytics) {
     let mut wanted = Vec::new();
     analytics.take_wanted(&mut wanted);
     for id in wanted {
-        assert!(analytics.adopt(&id, None, false, 1, Now::default()).is_held);
+        assert!(analytics.adopt(&id, None, false, Some(1), Now::default()).is_held);
     }
 }
 

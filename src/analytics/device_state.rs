@@ -41,7 +41,7 @@ pub struct DeviceState {
     pub required: Option<WindowState>,
     /// The windows of the optional fields that it has sent, by the index of the field, ascending.
     pub optional: Vec<(u8, WindowState)>,
-    /// Its forks, the newest last, at most [`FORKS_MAX`](super::lineage::FORKS_MAX).
+    /// Its forks, in order, at most [`FORKS_MAX`](super::lineage::FORKS_MAX).
     pub forks: Vec<Fork>,
     /// Its last anomalies, the oldest first, at most
     /// [`RECENT_ANOMALIES_MAX`](crate::limits::RECENT_ANOMALIES_MAX); only in a state that is given
@@ -92,9 +92,9 @@ impl DeviceState {
         Counted { accepted, points, episodes }
     }
 
-    /// Returns what its lineage is found by, if this instance holds it.
-    pub fn line(&self, owner: u64) -> Line<'_> {
-        Line { owner, counted: self.counted(), forks: &self.forks }
+    /// Returns what its lineage is found by.
+    pub fn line(&self) -> Line<'_> {
+        Line { counted: self.counted(), forks: &self.forks }
     }
 }
 

@@ -27,6 +27,10 @@ pub(super) struct Lease {
 pub(super) struct Terms {
     /// The tenure; 0 where windows are not shared.
     pub(super) tenure: u32,
+    /// The times that it has run out.
+    pub(super) lapses: u32,
+    /// The branches that were begun here.
+    branches: u64,
     /// The end of the lease; 0 if it has run out, and that was noted.
     until_ns: u64,
 }
@@ -83,9 +87,13 @@ impl Lease {
         debug_assert!(is_first, "windows are shared once");
     }
 
-    /// Returns this instance's number among the others; 0 where windows are not shared.
-    pub(super) fn me(&self) -> u64 {
-        self.party.get().map_or(0, |(me, _)| *me)
+    /// Returns a name for a branch of a device's events that no other one has. (Numbers of instances
+    /// are random, so those of two never meet.)
+    pub(super) fn new_branch(&self) -> u64 {
+        let me = self.party.get().map_or(0, |(me, _)| *me);
+        let mut terms = self.terms.lock();
+        terms.branches += 1;
+        me.wrapping_add(terms.branches)
     }
 
     /// Tells that there are devices to be claimed.

@@ -61,6 +61,12 @@ impl Analytics {
         self.lease.terms().is_sure(now_ns)
     }
 
+    /// Returns the times that the lease has run out.
+    pub fn lapses(&self, now_ns: u64) -> u32 {
+        self.note_lapse(now_ns);
+        self.lease.terms().lapses
+    }
+
     /// Puts all that is held in doubt, as after a connection was lost.
     pub fn doubt(&self) {
         self.begin_tenure(&mut self.lease.terms(), false);
@@ -68,6 +74,7 @@ impl Analytics {
 
     /// Returns the cell of a device. One that has expired is unknown.
     pub fn cell(&self, id: &[u8], now: Now) -> Cell {
+        self.note_lapse(now.mono_ns);
         let (key, shard) = self.home_of(id);
         shard.map_or(Cell::Absent, |shard| shard.lock().cell(key, now))
     }
@@ -183,24 +190,25 @@ impl Analytics {
         }
     }
 
-    /// Lets this instance hold a device. `base` is its state with the instance that it is from;
-    /// none if the device is new, and one that has expired is none either. `is_copy` tells that it
-    /// was copied without the knowledge of that instance.
+    /// Lets this instance hold a device. `base` is its state; none if the device is new, and one
+    /// that has expired is none either. `is_copy` tells that it was copied without the knowledge of
+    /// the instance that had it.
     ///
     /// If the device waits, its events are judged now. If it is held already, what the other
-    /// instance has heard is added. It is confirmed by the ticket, or in doubt if the lease has run
-    /// out.
+    /// instance has heard is added. It is confirmed by the ticket; in doubt without one, or if the
+    /// lease has run out.
     pub fn adopt(
         &self,
         id: &[u8],
-        base: Option<(u64, DeviceState)>,
+        base: Option<DeviceState>,
         is_copy: bool,
-        ticket: u64,
+        ticket: Option<u64>,
         now: Now,
     ) -> Adopted {
-        let tenure = self.sure_tenure(now);
-        let base = base.filter(|(_, state)| !has_expired(state, self.quota.ttl_ns(), now));
-        let base = base.map(|(owner, state)| (owner, state.resized(self.rules.window)));
+        let tenure = ticket.and_then(|_| self.sure_tenure(now));
+        let ticket = ticket.unwrap_or_default();
+        let base = base.filter(|state| !has_expired(state, self.quota.ttl_ns(), now));
+        let base = base.map(|state| state.resized(self.rules.window));
         let mut adopted = Adopted::default();
         let state = match base {
             None => {
@@ -211,9 +219,9 @@ impl Analytics {
                 }
                 None
             }
-            Some((owner, base)) => {
+            Some(base) => {
                 let own = self.copied(id, |shard, key, copy| shard.suspend(key, now, copy));
-                let (state, joined) = self.united(own, owner, base, is_copy);
+                let (state, joined) = self.united(own, base, is_copy);
                 adopted.joined = joined;
                 Some(state)
             }
@@ -240,7 +248,7 @@ impl Analytics {
     pub fn begin_alone(&self, id: &[u8], now: Now) {
         let (key, shard) = self.home_of(id);
         if let Some(shard) = shard
-            && shard.lock().begin_alone(key, now)
+            && shard.lock().begin_alone(key, now, self.lease.new_branch())
         {
             self.judge_waiting(id, 0, None);
         }
@@ -299,16 +307,19 @@ impl Analytics {
     fn united(
         &self,
         own: Option<DeviceState>,
-        owner: u64,
         mut base: DeviceState,
         is_copy: bool,
     ) -> (DeviceState, u64) {
-        let me = self.lease.me();
         let Some(own) = own else {
-            base.forks = base.line(owner).forks_at(me, is_copy);
+            if is_copy {
+                base.forks = base.line().branched(self.lease.new_branch());
+            }
             return (base, 0);
         };
-        own.join(me, base, owner, &self.rules)
+        let before = own.accepted;
+        let joined = own.join(base, &self.rules);
+        let added = joined.accepted.saturating_sub(before);
+        (joined, added)
     }
 
     /// Puts a state in place of that of a device that waits, or is not here. Returns false if there
@@ -346,6 +357,7 @@ impl Analytics {
     }
 
     fn lapse(&self, terms: &mut Terms) {
+        terms.lapses = terms.lapses.wrapping_add(1);
         self.begin_tenure(terms, true);
         self.lease.end(terms);
     }

@@ -271,7 +271,7 @@ fn events_that_wait_for_their_window_are_told() {
     analytics.take_wanted(&mut wanted);
     wanted.sort();
     assert_eq!(wanted, [Box::from(*b"d1"), Box::from(*b"d2")]);
-    assert_eq!(analytics.adopt(b"d1", None, false, 1, Now::default()).judged, 2);
+    assert_eq!(analytics.adopt(b"d1", None, false, Some(1), Now::default()).judged, 2);
     let known = client.request(&post(of("d1", 2).as_bytes()));
     assert_eq!(known.json(), json!({"accepted": 1, "anomalies": 0}), "it waits no more");
     let bad = format!("{}\n{{}}", of("d2", 1));

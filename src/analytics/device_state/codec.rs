@@ -46,7 +46,7 @@ impl DeviceState {
         }
         put_unsigned(out, self.forks.len() as u64);
         for fork in &self.forks {
-            out.extend(fork.inc.to_le_bytes());
+            out.extend(fork.branch.to_le_bytes());
             put_unsigned(out, fork.accepted);
             put_unsigned(out, fork.points);
             put_unsigned(out, fork.episodes);
@@ -107,7 +107,7 @@ impl DeviceState {
         }
         for _ in 0..reader.at_most(FORKS_MAX)? {
             state.forks.push(Fork {
-                inc: u64::from_le_bytes(reader.array()?),
+                branch: u64::from_le_bytes(reader.array()?),
                 accepted: reader.unsigned()?,
                 points: reader.unsigned()?,
                 episodes: reader.unsigned()?,

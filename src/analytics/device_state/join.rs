@@ -4,6 +4,8 @@
 //! they had theirs. What the device shows of its newest event is that of the state which saw it
 //! later.
 
+use std::ops::Range;
+
 use super::{DeviceState, MINUTE_BUCKETS, MinuteState, WindowState};
 use crate::analytics::anomaly::Point;
 use crate::analytics::lineage::{Counted, Relation, Side, relate};
@@ -14,18 +16,14 @@ use crate::limits::{RECENT_ANOMALIES_MAX, WINDOW_MAX};
 const BUCKET_US: i64 = 10_000_000;
 
 impl DeviceState {
-    /// Returns one state of this one, which `me` holds, and of another one, which `owner` held; and
-    /// how many events this one did not have. Whether the other was copied without its owner's
-    /// knowledge makes no difference: the result knows what it has of its owner in any case.
-    pub fn join(self, me: u64, base: Self, owner: u64, rules: &Rules) -> (Self, u64) {
-        let before = self.accepted;
-        let Relation { first, extra, forks } = relate(self.line(me), base.line(owner));
+    /// Returns one state of this one, which is held here, and of another one.
+    pub fn join(self, base: Self, rules: &Rules) -> Self {
+        let Relation { first, extra, counted, forks } = relate(self.line(), base.line());
         let (first, second) = if first == Side::Own { (self, base) } else { (base, self) };
         let [mut joined, second] = [first, second].map(|state| state.resized(rules.window));
         joined.forks = forks;
-        joined.add(second, extra, rules);
-        let added = joined.accepted.saturating_sub(before);
-        (joined, added)
+        joined.add(second, &extra, counted, rules);
+        joined
     }
 
     /// Returns the state with windows of so many places, which have the newest events that these
@@ -38,19 +36,23 @@ impl DeviceState {
         self
     }
 
-    /// Adds the last events of another state, so many.
-    fn add(&mut self, second: Self, extra: Counted, rules: &Rules) {
-        let Counted { accepted, points, episodes } = self.counted().plus(extra);
-        (self.accepted, self.points, self.episodes) = (accepted, points, episodes);
+    /// Adds the events of another state with these numbers; so much is counted in the end.
+    fn add(&mut self, second: Self, extra: &[Range<u64>], counted: Counted, rules: &Rules) {
+        let points = counted.points.saturating_sub(self.points);
+        let Counted { accepted, episodes, .. } = counted;
+        (self.accepted, self.points, self.episodes) = (accepted, counted.points, episodes);
+        let second_accepted = second.accepted;
         let is_later = second.seen_us > self.seen_us;
         if is_later {
             (self.seen_us, self.timestamp) = (second.seen_us, second.timestamp);
         }
-        self.last_minute.add(second.last_minute, extra.points);
+        self.last_minute.add(second.last_minute, points);
         add_recent(&mut self.recent, &second.recent);
-        let events = usize::try_from(extra.accepted).unwrap_or(usize::MAX);
+        let count = |range: &Range<u64>| range.end.saturating_sub(range.start);
+        let events = extra.iter().map(count).fold(0, u64::saturating_add);
+        let events = usize::try_from(events).unwrap_or(usize::MAX);
         if let (Some(window), Some(second)) = (&mut self.required, &second.required) {
-            window.push(rules, &second.newest(events));
+            window.push(rules, &second.within(extra, second_accepted));
             window.set_verdicts(second, is_later);
         }
         for (field, second) in second.optional {
@@ -155,8 +157,7 @@ mod tests {
         optional: Option<f64>,
     }
 
-    const ME: u64 = 11;
-    const OTHER: u64 = 12;
+    const BRANCH: u64 = 11;
 
     fn rules(window: usize) -> Rules {
         let schema = one_optional();
@@ -248,8 +249,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
-        /// Own took base's copy, or base took own's, or own was begun alone: the result is what one
-        /// instance has that got the events in the order of the lineage.
+        /// One took the other's copy, or was begun alone: the result is what one instance has that
+        /// got the events of the longer one, and then those that it has not.
         #[test]
         fn the_result_has_the_events_of_both(
             [common, one, two] in histories(),
@@ -263,27 +264,25 @@ mod tests {
                 _ => (all(&[&common, &one]), all(&[&common, &two])),
             };
             let [mut a, mut b] = [&first, &second].map(|events| replayed(size, events));
-            // In case 1, the second is held here, and the first has its copy.
-            let (own, base) = match case {
-                0 => {
-                    a.forks = vec![Fork::new(OTHER, common_counted)];
-                    (a.clone(), b.clone())
-                }
-                1 => {
-                    a.forks = vec![Fork::new(ME, common_counted)];
-                    (b.clone(), a.clone())
-                }
-                _ => {
-                    b.forks = vec![Fork::BEGUN_ALONE];
-                    (b.clone(), a.clone())
-                }
+            match case {
+                2 => b.forks = vec![Fork::new(BRANCH, Counted::NONE)],
+                _ => a.forks = vec![Fork::new(BRANCH, common_counted)],
+            }
+            // In case 1 the copy comes to who has the events that it was taken of.
+            let (own, base) = if case == 0 { (&a, &b) } else { (&b, &a) };
+            let joined = own.clone().join(base.clone(), &rules(size));
+            let again = joined.clone().join(base.clone(), &rules(size));
+            prop_assert_eq!(&again, &joined, "joining the same again changes nothing");
+            let is_own_first = relate(own.line(), base.line()).first == Side::Own;
+            let (a, b, first, second, two) = if is_own_first == (case == 0) {
+                (a, b, first, second, two)
+            } else {
+                let rest = if case == 2 { all(&[&common, &one]) } else { one };
+                (b, a, second, first, rest)
             };
-            let before = own.accepted;
-            let (joined, added) = own.join(ME, base.clone(), OTHER, &rules(size));
 
             let extra = if case == 2 { b.counted() } else { b.counted().since(common_counted) };
             prop_assert_eq!(joined.counted(), a.counted().plus(extra));
-            prop_assert_eq!(before + added, joined.accepted);
             let later = if b.seen_us > a.seen_us { &b } else { &a };
             prop_assert_eq!((joined.seen_us, joined.timestamp), (later.seen_us, later.timestamp));
 
@@ -332,10 +331,6 @@ mod tests {
                 expected.iter().filter_map(|event| event.optional).collect::<Vec<_>>()
             );
             joined.optional.iter().for_each(|(_, window)| check_sums(window));
-
-            // Joining the same again changes nothing.
-            let (again, added) = joined.clone().join(ME, base, OTHER, &rules(size));
-            prop_assert_eq!((again, added), (joined, 0));
         }
 
         #[test]
@@ -372,13 +367,14 @@ mod tests {
             relation in 0..4_u8,
         ) {
             let (mut own, mut base) = (own, base);
+            let three = Counted { accepted: 3, ..Counted::NONE };
             match relation {
-                0 => own.forks.push(Fork::new(OTHER, Counted { accepted: 3, ..Counted::NONE })),
-                1 => base.forks.push(Fork::new(ME, Counted { accepted: 3, ..Counted::NONE })),
-                2 => own.forks.push(Fork::BEGUN_ALONE),
+                0 => own.forks = vec![Fork::new(BRANCH, three)],
+                1 => base.forks = vec![Fork::new(BRANCH, three)],
+                2 => own.forks = vec![Fork::new(BRANCH, Counted::NONE)],
                 _ => {}
             }
-            let (joined, _) = own.join(ME, base, OTHER, &rules(window));
+            let joined = own.join(base, &rules(window));
             let windows = joined.required.iter().chain(joined.optional.iter().map(|(_, it)| it));
             for it in windows {
                 prop_assert!(it.is_valid() && usize::from(it.size) == window);
@@ -423,9 +419,8 @@ mod tests {
             stddev: 1.0,
             z: 4.0,
         };
-        let points = |times: std::ops::Range<i64>| -> Vec<_> {
-            times.map(|time| point(time, time as f64)).collect()
-        };
+        let points =
+            |times: Range<i64>| -> Vec<_> { times.map(|time| point(time, time as f64)).collect() };
         let joined = |mut first: Vec<Point>, second: &[Point]| -> Vec<_> {
             add_recent(&mut first, second);
             let once: Vec<_> = first.iter().map(|point| point.timestamp_ms).collect();

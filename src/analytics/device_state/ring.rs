@@ -2,6 +2,7 @@
 
 use std::array::from_mut;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::WindowState;
 use crate::analytics::field_state::write_sums;
@@ -27,6 +28,21 @@ impl WindowState {
             times_ms: places.clone().filter_map(|at| self.times_ms.get(at).copied()).collect(),
             values: places.flat_map(values_at).copied().collect(),
         }
+    }
+
+    /// Returns the events whose numbers are in these ranges, if it had so many events in all.
+    pub(super) fn within(&self, ranges: &[Range<u64>], accepted: u64) -> Events {
+        let fields = self.fields.len();
+        let Events { times_ms, values } = self.newest(usize::MAX);
+        let first = accepted.saturating_sub(times_ms.len() as u64);
+        let is_within = |number: &u64| ranges.iter().any(|range| range.contains(number));
+        let mut within = Events::default();
+        let events = (first..).zip(times_ms).zip(values.chunks(fields.max(1)));
+        for ((_, time_ms), values) in events.filter(|((number, _), _)| is_within(number)) {
+            within.times_ms.push(time_ms);
+            within.values.extend_from_slice(values);
+        }
+        within
     }
 
     /// Returns those of the newest events, so many, that are not in the other window of the same

@@ -60,8 +60,8 @@ pub(super) fn states_of(schema: &'static Schema) -> impl Strategy<Value = Device
     )
         .prop_map(|((counts, seen_us, timestamp, last_minute), windows, (forks, recent))| {
             let [accepted, points, episodes] = counts;
-            let fork = |[inc, accepted, points, episodes]: [u64; 4]| Fork {
-                inc,
+            let fork = |[branch, accepted, points, episodes]: [u64; 4]| Fork {
+                branch,
                 accepted,
                 points,
                 episodes,

@@ -10,7 +10,7 @@ use crate::analytics::cell::{Cell, Standing};
 use crate::analytics::cells::WindowTotals;
 use crate::analytics::device_quota::DeviceQuota;
 use crate::analytics::device_state::DeviceState;
-use crate::analytics::lineage::Fork;
+use crate::analytics::lineage::{Counted, Fork};
 use crate::analytics::slot_list::SlotList;
 use crate::limits::EVENTS_PER_HOLD;
 use percore::clock::Now;
@@ -262,13 +262,18 @@ impl Shard {
     }
 
     /// Notes that the window of a device that waits was begun without knowing whether there was
-    /// one. Returns false if it does not wait.
-    pub(in crate::analytics) fn begin_alone(&mut self, key: DeviceKey<'_>, now: Now) -> bool {
+    /// one, as this branch. Returns false if it does not wait.
+    pub(in crate::analytics) fn begin_alone(
+        &mut self,
+        key: DeviceKey<'_>,
+        now: Now,
+        branch: u64,
+    ) -> bool {
         let waiting = self
             .find_current(key, now.mono_ns)
             .filter(|slot| self.slots.record(*slot).is_some_and(|device| device.cell.waits()));
         if let Some(slot) = waiting {
-            self.cells.forks.insert(slot, vec![Fork::BEGUN_ALONE]);
+            self.cells.forks.insert(slot, vec![Fork::new(branch, Counted::NONE)]);
         }
         waiting.is_some()
     }

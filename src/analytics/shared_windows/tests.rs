@@ -4,7 +4,6 @@ mod model;
 
 use super::*;
 use crate::analytics::anomaly::Anomaly;
-use crate::analytics::lineage::Fork;
 use crate::analytics::{AnalyticsSettings, Applied, Arrived};
 use crate::limits::RECENT_ANOMALIES_MAX;
 use crate::metric::event::Event;
@@ -256,13 +255,13 @@ impl World {
                 self.unsaved[from].remove(&device);
                 let state = instance.analytics.export(id.as_bytes(), now).unwrap();
                 assert_eq!(instance.cell(&id, self.now_ns), Cell::Absent);
-                (from as u64 + 1, carried(&state, self.schema))
+                carried(&state, self.schema)
             });
             self.ticket += 1;
             let (now, ticket) = (self.instances[to].now(self.now_ns), self.ticket);
             let waited = self.queues.remove(&(device, to)).unwrap();
             let adopted =
-                self.instances[to].analytics.adopt(id.as_bytes(), base, false, ticket, now);
+                self.instances[to].analytics.adopt(id.as_bytes(), base, false, Some(ticket), now);
             let judged = waited.len() as u64;
             assert_eq!(adopted, Adopted { is_held: true, judged, joined: 0 });
             let held = Cell::Held { ticket, standing: Standing::Confirmed };
@@ -391,7 +390,7 @@ fn holding(devices: &[&str]) -> Instance {
         (0..4).for_each(|second| {
             instance.send(0, id, &calm(second));
         });
-        let adopted = instance.analytics.adopt(id.as_bytes(), None, false, ticket, at(4, 0));
+        let adopted = instance.analytics.adopt(id.as_bytes(), None, false, Some(ticket), at(4, 0));
         assert_eq!(adopted, Adopted { is_held: true, judged: 4, joined: 0 });
     }
     assert_eq!(instance.wanted(), [""; 0]);
@@ -414,7 +413,7 @@ fn a_device_waits_for_its_window_and_is_then_judged_by_it() {
     assert_eq!((totals.waiting, totals.pending, totals.pending_total), (1, 2, 2));
     let state = from.analytics.export(b"a", at(7 * SECOND_NS, 0)).unwrap();
     assert_eq!(from.analytics.devices(), 0);
-    let adopted = to.analytics.adopt(b"a", Some((1, state)), false, 7, at(7 * SECOND_NS, 0));
+    let adopted = to.analytics.adopt(b"a", Some(state), false, Some(7), at(7 * SECOND_NS, 0));
     assert_eq!(adopted, Adopted { is_held: true, judged: 2, joined: 0 });
     let device = to.analytics.device("a", at(7 * SECOND_NS, 0)).unwrap();
     assert_eq!((device.accepted, device.anomalies.points, device.window.count), (6, 1, 6));
@@ -491,7 +490,7 @@ fn a_sure_device_is_in_doubt_when_the_lease_ends_by_our_own_clock() {
     };
     let adopt = |id: &str, seconds| {
         instance.send(0, id, &calm(seconds));
-        assert!(analytics.adopt(id.as_bytes(), None, false, 5, now(seconds)).is_held);
+        assert!(analytics.adopt(id.as_bytes(), None, false, Some(5), now(seconds)).is_held);
     };
     // Without a lease nothing is sure.
     adopt("early", 0);
@@ -555,7 +554,7 @@ fn a_lapse_that_many_cores_notice_is_one() {
         let confirmed = format!("d{second}");
         instance.send(0, &confirmed, &calm(second - 1));
         let now = at((second - 1) * SECOND_NS, 0);
-        analytics.adopt(confirmed.as_bytes(), None, false, second, now);
+        analytics.adopt(confirmed.as_bytes(), None, false, Some(second), now);
         std::thread::scope(|scope| {
             for core in 0..4 {
                 let (instance, confirmed) = (&instance, &confirmed);
@@ -595,7 +594,7 @@ fn who_has_waited_for_too_long_begins_alone_and_is_claimed_with_its_next_event()
     let device = instance.analytics.device("a", now).unwrap();
     assert_eq!((device.accepted, device.window.count, device.anomalies.points), (20, 8, 1));
     let state = instance.analytics.copy(b"a", now).unwrap();
-    assert_eq!(state.forks, [Fork::BEGUN_ALONE]);
+    assert_eq!(state.forks.iter().map(|it| it.accepted).collect::<Vec<_>>(), [0]);
     assert_eq!(instance.wanted(), [""; 0]);
     instance.send(0, "a", &calm(21));
     assert_eq!(instance.wanted(), ["a"]);
@@ -617,7 +616,7 @@ fn of_too_many_events_the_newest_are_judged_and_all_count() {
     let now = at(25 * SECOND_NS, 0);
     assert_eq!(to.analytics.device("a", now).unwrap().accepted, 20);
     let state = from.analytics.export(b"a", now).unwrap();
-    let adopted = to.analytics.adopt(b"a", Some((1, state)), false, 3, now);
+    let adopted = to.analytics.adopt(b"a", Some(state), false, Some(3), now);
     assert_eq!(adopted.judged, 8);
     let device = to.analytics.device("a", now).unwrap();
     let first_ms = device.window.from_ms.unwrap();
@@ -676,7 +675,7 @@ fn a_slot_that_has_changed_hands_is_saved_for_whom_it_is_now() {
     assert_eq!(instance.wanted(), [next.as_str()]);
     instance.analytics.next_saves(&mut queue, 9, now, &mut saved);
     assert_eq!(saved, []);
-    instance.analytics.adopt(next.as_bytes(), None, false, 3, now);
+    instance.analytics.adopt(next.as_bytes(), None, false, Some(3), now);
     let saved = instance.saves(5 * SECOND_NS, 9);
     assert_eq!(saved.len(), 1);
     assert_eq!((saved[0].0.as_str(), saved[0].1.accepted), (next.as_str(), 1));
@@ -687,25 +686,25 @@ fn a_slot_that_has_changed_hands_is_saved_for_whom_it_is_now() {
 fn a_window_that_comes_for_nobody_is_held_if_there_is_room() {
     let from = holding(&["a", "b", "c"]);
     let now = at(5 * SECOND_NS, 0);
-    let state = |id: &str| Some((1, from.analytics.export(id.as_bytes(), now).unwrap()));
+    let state = |id: &str| from.analytics.export(id.as_bytes(), now);
     let settings = AnalyticsSettings { devices_max: 1, ..standard() };
     let to = Instance::new(settings, 2, 0).sharing(2);
-    assert_eq!(to.analytics.adopt(b"a", None, false, 1, now), Adopted::default());
+    assert_eq!(to.analytics.adopt(b"a", None, false, Some(1), now), Adopted::default());
     assert_eq!(to.cell("a", 5 * SECOND_NS), Cell::Absent);
-    assert!(to.analytics.adopt(b"a", state("a"), false, 1, now).is_held);
+    assert!(to.analytics.adopt(b"a", state("a"), false, Some(1), now).is_held);
     let held = Cell::Held { ticket: 1, standing: Standing::Confirmed };
     assert_eq!(to.cell("a", 5 * SECOND_NS), held);
     let device = to.analytics.detail("a", now).unwrap();
     assert_eq!((device.summary.accepted, device.seen_ns), (4, 3 * SECOND_NS));
     assert_eq!(to.analytics.newest_timestamp("a", now), Some(1_700_000_003_000));
     let b = state("b");
-    assert_eq!(to.analytics.adopt(b"b", b.clone(), false, 2, now), Adopted::default());
+    assert_eq!(to.analytics.adopt(b"b", b.clone(), false, Some(2), now), Adopted::default());
     assert_eq!((to.analytics.devices(), to.cell("b", 5 * SECOND_NS)), (1, Cell::Absent));
     // The slot of one that has expired is taken, though nobody has looked for it.
     let later = at(3_604 * SECOND_NS, 0);
     let mut b = b;
-    b.as_mut().unwrap().1.seen_us = later.wall_us - 1_000_000;
-    assert!(to.analytics.adopt(b"b", b, false, 2, later).is_held);
+    b.as_mut().unwrap().seen_us = later.wall_us - 1_000_000;
+    assert!(to.analytics.adopt(b"b", b, false, Some(2), later).is_held);
     assert_eq!((to.analytics.devices(), to.cell("a", later.mono_ns)), (1, Cell::Absent));
 }
 
@@ -717,14 +716,14 @@ fn a_state_that_has_expired_is_none() {
     let mut state = from.analytics.export(b"a", at(5 * SECOND_NS, 0)).unwrap();
     // The last event was at the third second.
     to.send(0, "a", &calm(4_000));
-    let adopted = to.analytics.adopt(b"a", Some((1, state.clone())), false, 1, now);
+    let adopted = to.analytics.adopt(b"a", Some(state.clone()), false, Some(1), now);
     assert_eq!(adopted, Adopted { is_held: true, judged: 1, joined: 0 });
     assert_eq!(to.analytics.device("a", now).unwrap().accepted, 1);
     // Just in time, by the wall clock.
     to.analytics.export(b"a", now).unwrap();
     state.seen_us = now.wall_us - 3_600_000_000;
     to.send(0, "a", &calm(4_000));
-    to.analytics.adopt(b"a", Some((1, state)), false, 1, now);
+    to.analytics.adopt(b"a", Some(state), false, Some(1), now);
     assert_eq!(to.analytics.device("a", now).unwrap().accepted, 5);
     // One that has expired where it was held cannot be had.
     assert_eq!(from.analytics.export(b"b", now), None);
@@ -750,7 +749,7 @@ fn one_that_is_silent_while_it_waits_is_forgotten_with_its_events() {
     assert_eq!(instance.analytics.devices(), 1);
     assert_eq!(instance.wanted(), ["b"]);
     let now = at(late * SECOND_NS, 0);
-    assert_eq!(instance.analytics.adopt(b"b", None, false, 1, now).judged, 1);
+    assert_eq!(instance.analytics.adopt(b"b", None, false, Some(1), now).judged, 1);
     assert_eq!(instance.analytics.device("b", now).unwrap().accepted, 1);
 }
 
@@ -774,7 +773,7 @@ fn what_a_device_brought_is_shown_with_it_and_counted_where_it_was_found() {
     let now = at(8 * SECOND_NS, 0);
     let state = one.analytics.export(b"a", now).unwrap();
     assert_eq!(state.recent.len(), 1);
-    two.analytics.adopt(b"a", Some((1, state)), false, 1, now);
+    two.analytics.adopt(b"a", Some(state), false, Some(1), now);
     two.send(0, "a", &Sent { values: vec![9_999.0, 5.0], ..calm(7) });
     let device = two.analytics.device("a", now).unwrap();
     let values =
@@ -790,7 +789,7 @@ fn what_a_device_brought_is_shown_with_it_and_counted_where_it_was_found() {
     }
     // Back again, it has both; one that starts afresh has neither.
     let state = two.analytics.export(b"a", now).unwrap();
-    one.analytics.adopt(b"a", Some((2, state)), false, 2, now);
+    one.analytics.adopt(b"a", Some(state), false, Some(2), now);
     let device = one.analytics.device("a", now).unwrap();
     assert_eq!(values(&device.anomalies.recent), [9_999.0, 100.0]);
     let late = at(3_700 * SECOND_NS, 0);
@@ -806,14 +805,14 @@ fn two_windows_of_one_device_become_one() {
     // The second instance gets a copy, as the first one seems to be dead, and both go on.
     let copy = one.analytics.copy(b"a", now).unwrap();
     two.send(0, "a", &calm(5));
-    let adopted = two.analytics.adopt(b"a", Some((1, copy)), true, 1, now);
+    let adopted = two.analytics.adopt(b"a", Some(copy), true, Some(1), now);
     assert_eq!(adopted, Adopted { is_held: true, judged: 1, joined: 0 });
     one.send(0, "a", &spike(6));
     two.send(0, "a", &spike(7));
     two.saves(20 * SECOND_NS, 9);
     let state = one.analytics.export(b"a", now).unwrap();
     let again = state.clone();
-    let adopted = two.analytics.adopt(b"a", Some((1, state)), false, 8, now);
+    let adopted = two.analytics.adopt(b"a", Some(state), false, Some(8), now);
     assert_eq!(adopted, Adopted { is_held: true, judged: 0, joined: 1 });
     let held = Cell::Held { ticket: 8, standing: Standing::Confirmed };
     assert_eq!(two.cell("a", 20 * SECOND_NS), held);
@@ -828,7 +827,7 @@ fn two_windows_of_one_device_become_one() {
     }
     // To get the same once more changes nothing.
     let before = two.analytics.device("a", now);
-    assert_eq!(two.analytics.adopt(b"a", Some((1, again)), false, 9, now).joined, 0);
+    assert_eq!(two.analytics.adopt(b"a", Some(again), false, Some(9), now).joined, 0);
     assert_eq!(two.analytics.device("a", now), before);
     // The next event is judged by all of it.
     two.send(0, "a", &calm(9));
@@ -847,7 +846,7 @@ fn a_window_that_was_begun_alone_is_put_behind_the_one_that_comes() {
     two.analytics.begin_alone(b"a", now);
     two.send(0, "a", &calm(8));
     let state = one.analytics.export(b"a", now).unwrap();
-    let adopted = two.analytics.adopt(b"a", Some((1, state)), false, 3, now);
+    let adopted = two.analytics.adopt(b"a", Some(state), false, Some(3), now);
     assert_eq!(adopted, Adopted { is_held: true, judged: 0, joined: 4 });
     let detail = two.analytics.detail("a", now).unwrap();
     assert_eq!(detail.summary.accepted, 8);
@@ -859,7 +858,7 @@ fn a_window_that_was_begun_alone_is_put_behind_the_one_that_comes() {
     let settings = AnalyticsSettings { window: 3, ..standard() };
     let three = Instance::new(settings, 1, 0).sharing(3);
     let state = two.analytics.export(b"a", now).unwrap();
-    assert!(three.analytics.adopt(b"a", Some((2, state)), false, 4, now).is_held);
+    assert!(three.analytics.adopt(b"a", Some(state), false, Some(4), now).is_held);
     let detail = three.analytics.detail("a", now).unwrap();
     assert_eq!((detail.summary.accepted, detail.summary.window.count), (8, 3));
     assert_eq!(detail.values.timestamps_ms, times[5..]);
@@ -895,8 +894,7 @@ fn nothing_is_lost_while_devices_move_under_load() {
                     }
                     let from = &instances[1 - at_first];
                     let state = from.analytics.export(id.as_bytes(), now);
-                    let base = state.map(|state| (2 - at_first as u64, state));
-                    assert!(to.analytics.adopt(id.as_bytes(), base, false, 1, now).is_held);
+                    assert!(to.analytics.adopt(id.as_bytes(), state, false, Some(1), now).is_held);
                 }
             }
         }

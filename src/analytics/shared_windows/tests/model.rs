@@ -160,7 +160,8 @@ impl Model {
                 self.is_sure = true;
             }
             Step::Adopt(at) => {
-                let adopted = analytics.adopt(DEVICES[at].as_bytes(), None, false, ticket, now);
+                let adopted =
+                    analytics.adopt(DEVICES[at].as_bytes(), None, false, Some(ticket), now);
                 assert_eq!(adopted.is_held, self.devices[at].is_some());
                 let waiting = self.devices[at].and_then(|device| device.waiting);
                 assert_eq!(adopted.judged, waiting.unwrap_or_default());
