@@ -166,6 +166,11 @@ impl Analytics {
         ShardWriter { analytics: self, core, receipt }
     }
 
+    /// Returns the members that a metric may have.
+    pub const fn schema(&self) -> &'static Schema {
+        self.rules.schema
+    }
+
     /// Returns the number of shards.
     pub fn shards(&self) -> usize {
         self.shards.len()

@@ -29,6 +29,7 @@ mod rounds;
 pub mod status;
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "starts threads")]
 mod threads;
+pub mod windows;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,6 +43,7 @@ use crate::config::redis_url::RedisUrl;
 use crate::limits::{FLEET_QUEUED_MAX, FLEET_TEXT_BYTES_MAX, STORE_REPLY_MS_MAX};
 use crate::store::redis::discovery::Discovery;
 use crate::store::redis::key_link::KeyLink;
+use crate::store::redis::keys_link::KeysLink;
 use answers::{Asker, Responder};
 use identity::Profile;
 use member::Member;
@@ -49,6 +51,9 @@ use percore::clock::{Clock, nanoseconds};
 use rounds::Question;
 use status::Status;
 use threads::Threads;
+use windows::analytics_cells::Instance;
+use windows::figures::Figures;
+use windows::thread::{WindowSettings, WindowThread};
 
 /// Settings of a member.
 #[derive(Debug)]
@@ -61,12 +66,17 @@ pub struct FleetSettings {
     pub url: RedisUrl,
     /// The settings that all members should have in common, by their flags.
     pub common: BTreeMap<String, String>,
+    /// The time within which the events of a device are saved for the others.
+    pub save_interval: Duration,
+    /// A device that is silent for longer is forgotten.
+    pub device_ttl: Duration,
 }
 
 /// The cores' end of a fleet.
 pub struct FleetQueue {
     questions: Sender<Question>,
     status: Arc<Status>,
+    figures: Arc<Figures>,
 }
 
 impl fmt::Debug for FleetQueue {
@@ -92,26 +102,38 @@ impl FleetQueue {
     pub fn status(&self) -> &Status {
         &self.status
     }
+
+    /// Returns the figures of the windows that move.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
 }
 
 /// The fleet's end of the queue, until its threads are started.
 pub struct FleetReceiver {
     questions: Receiver<Question>,
     status: Arc<Status>,
+    figures: Arc<Figures>,
 }
 
 /// Creates both ends of the queue of questions.
 pub fn fleet_queue() -> (FleetQueue, FleetReceiver) {
     let (sender, questions) = channel::bounded(FLEET_QUEUED_MAX);
     let status = Arc::<Status>::default();
-    let queue = FleetQueue { questions: sender, status: Arc::clone(&status) };
-    (queue, FleetReceiver { questions, status })
+    let figures = Arc::<Figures>::default();
+    let (status_of, figures_of) = (Arc::clone(&status), Arc::clone(&figures));
+    let queue = FleetQueue { questions: sender, status: status_of, figures: figures_of };
+    (queue, FleetReceiver { questions, status, figures })
 }
+
+/// The time that a member has for its last entry.
+const LAST_ENTRY: Duration = Duration::from_millis(500);
 
 /// The running member.
 #[derive(Debug)]
 pub struct Fleet {
     threads: Threads,
+    windows: WindowThread,
     clock: Clock,
 }
 
@@ -126,34 +148,50 @@ impl Fleet {
         settings: FleetSettings,
         receiver: FleetReceiver,
         responder: Box<dyn Responder>,
+        windows: Arc<dyn Instance>,
         clock: Clock,
     ) -> io::Result<Self> {
-        let FleetSettings { name, instance, url, common } = settings;
+        let FleetSettings { name, instance, url, common, save_interval, device_ttl } = settings;
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let instance = shortened(instance);
         let profile = Profile { instance, version, settings: common };
         let discovery = Arc::<Discovery>::default();
         let link = || KeyLink::new(url.clone(), Arc::clone(&discovery), &name, clock);
         let links = [link(), link()];
-        let FleetReceiver { questions, status } = receiver;
+        let FleetReceiver { questions, status, figures } = receiver;
+        let status_of = Arc::clone(&status);
         let member = Member::new(&name, profile, responder, status, fastrand::u64(..));
+        let settings = WindowSettings {
+            me: member.mailbox(),
+            save_interval_ns: nanoseconds(save_interval),
+            device_ttl_ms: u64::try_from(device_ttl.as_millis()).unwrap_or(u64::MAX),
+            fleet: name,
+        };
+        let link = KeysLink::new(url, discovery, clock);
+        let (windows, letters) =
+            WindowThread::start(settings, windows, link, (status_of, figures), clock)?;
         let (first, looked) = channel::bounded(1);
-        let threads = Threads::start(member, links, questions, clock, first)?;
+        let threads = Threads::start(member, links, questions, letters, clock, first)?;
         // Without Redis the server starts all the same.
         let _ = looked.recv_timeout(Duration::from_millis(STORE_REPLY_MS_MAX));
-        Ok(Self { threads, clock })
+        Ok(Self { threads, windows, clock })
     }
 
     /// Returns true if the member runs, as it does until it is stopped.
     pub fn is_running(&self) -> bool {
-        self.threads.is_running()
+        self.threads.is_running() && self.windows.is_running()
     }
 
-    /// Lets the member leave in order, for as long as `timeout`. Its counters must be final.
-    /// Returns true if its thread ended in time and without a panic.
+    /// Lets the member hand over its windows and leave in order, for as long as `timeout`. Its
+    /// counters must be final. Returns true if its threads ended in time and without a panic.
     pub fn stop(mut self, timeout: Duration) -> bool {
         let deadline_ns = self.clock.now().mono_ns.saturating_add(nanoseconds(timeout));
-        self.threads.stop(timeout, deadline_ns)
+        // Who reads that it has left takes its windows from Redis.
+        let windows = timeout.saturating_sub(LAST_ENTRY.min(timeout / 2));
+        let windows_ns = self.clock.now().mono_ns.saturating_add(nanoseconds(windows));
+        let has_handed_over = self.windows.stop(windows, windows_ns);
+        let left_ns = deadline_ns.saturating_sub(self.clock.now().mono_ns);
+        self.threads.stop(Duration::from_nanos(left_ns), deadline_ns) && has_handed_over
     }
 }
 

@@ -228,6 +228,35 @@ pub const FLEET_TEXT_BYTES_MAX: usize = 1_024;
 /// Bytes of the name of a fleet.
 pub const FLEET_NAME_BYTES_MAX: usize = 64;
 
+/// A claim on a device ends after this long, or after twice the time in which devices are
+/// forgotten.
+pub const WINDOW_CLAIM_MS_MIN: u64 = 86_400_000;
+
+/// A copy that was given away ends after this long: its receiver has saved it long before.
+pub const WINDOW_GIVEN_MS_MAX: u64 = 600_000;
+
+/// A device that waits for its window longer than this is judged by what is here.
+pub const WINDOW_WAIT_MS_MAX: u64 = 5_000;
+
+/// Copies that were taken from others, which are remembered: those of some seconds at the greatest
+/// rate.
+pub const WINDOW_TAKEN_MAX: usize = 1 << 17;
+
+/// Letters about windows that wait for the thread that answers them.
+pub const WINDOW_LETTERS_MAX: usize = 256;
+
+/// Commands about windows that are sent together.
+pub const WINDOW_BATCH_COMMANDS: usize = 2_000;
+
+/// The least time between two batches about windows: what comes meanwhile goes together.
+pub const WINDOW_TURN_MS: u64 = 2;
+
+/// After an error of Redis windows are asked for again after this long.
+pub const WINDOW_PAUSE_MS: u64 = 100;
+
+/// Windows that an instance saves in a second, at most: 1.6 % of a core.
+pub const WINDOW_SAVES_PER_SECOND: u64 = 20_000;
+
 /// Bytes of records at which an open block is full and handed to the store.
 pub const BLOCK_BYTES: usize = 32 * 1024;
 

@@ -337,9 +337,12 @@ fn start_fleet(
         instance: config.instance.clone(),
         url,
         common: config.common_values().map(|(flag, value)| (flag.to_owned(), value)).collect(),
+        save_interval: config.window_save,
+        device_ttl: config.device_ttl,
     };
     let responder = Box::new(FleetResponder::new(Arc::clone(state), clock));
-    Fleet::start(settings, receiver, responder, clock).map(Some)
+    let windows = Arc::<State>::clone(state);
+    Fleet::start(settings, receiver, responder, windows, clock).map(Some)
 }
 
 fn analytics_settings(config: &Config, schema: &'static Schema) -> AnalyticsSettings {

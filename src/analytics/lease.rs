@@ -87,8 +87,8 @@ impl Lease {
         debug_assert!(is_first, "windows are shared once");
     }
 
-    /// Returns a name for a branch of a device's events that no other one has. (Numbers of instances
-    /// are random, so those of two never meet.)
+    /// Returns a name for a branch of a device's events that no other one has: the numbers of
+    /// instances are random, so those of two never meet.
     pub(super) fn new_branch(&self) -> u64 {
         let me = self.party.get().map_or(0, |(me, _)| *me);
         let mut terms = self.terms.lock();

@@ -26,6 +26,13 @@ pub struct SaveQueue {
     lists: Vec<SlotList>,
 }
 
+impl SaveQueue {
+    /// Returns true if no device of the round is left.
+    pub fn is_empty(&self) -> bool {
+        self.lists.iter().all(SlotList::is_empty)
+    }
+}
+
 /// The outcome of an adoption.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Adopted {
@@ -243,14 +250,18 @@ impl Analytics {
         }
     }
 
-    /// Lets a device that has waited for too long begin a window of its own, in doubt: its events
-    /// are judged now. It is held by no ticket.
-    pub fn begin_alone(&self, id: &[u8], now: Now) {
+    /// Lets a device that waits begin a window of its own, as a branch, because there may be one
+    /// elsewhere: its events are judged now. It is confirmed by the ticket; without one, or if the
+    /// lease has run out, it is in doubt.
+    pub fn begin_alone(&self, id: &[u8], ticket: Option<u64>, now: Now) {
+        let tenure = ticket.and_then(|_| self.sure_tenure(now));
         let (key, shard) = self.home_of(id);
+        // The lease is never locked under the lock of a shard: a lapse does it the other way round.
+        let branch = self.lease.new_branch();
         if let Some(shard) = shard
-            && shard.lock().begin_alone(key, now, self.lease.new_branch())
+            && shard.lock().begin_alone(key, now, branch)
         {
-            self.judge_waiting(id, 0, None);
+            self.judge_waiting(id, ticket.unwrap_or_default(), tenure);
         }
     }
 

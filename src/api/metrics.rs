@@ -3,10 +3,11 @@
 //! Names follow the practice of Prometheus: one prefix, base units as the last word, `_total` on
 //! counters. `process_*` come from the `prometheus` crate.
 
+mod windows;
+
 use std::iter::zip;
 
 use super::state::State;
-use crate::analytics::shared_windows::WindowTotals;
 use crate::analytics::summary::InstanceSummary;
 use crate::fleet::status::StatusReading;
 use crate::limits::FIELDS_MAX;
@@ -18,6 +19,7 @@ use crate::telemetry::family::{MetricFamily, by, counter, gauge, histogram, sing
 use crate::telemetry::latency::Durations;
 use percore::clock::Now;
 use percore::observer::CloseReason;
+use windows::WindowFigures;
 
 /// The values of everything that is exported, at one moment.
 #[derive(Clone, Debug)]
@@ -32,7 +34,7 @@ struct Snapshot {
     analytics: InstanceSummary,
     store: Stats,
     flushes: Vec<Durations>,
-    fleet: Option<(StatusReading, WindowTotals)>,
+    fleet: Option<(StatusReading, WindowFigures)>,
 }
 
 /// Collects all metrics at this moment, in the order of the exposition.
@@ -54,17 +56,18 @@ impl Snapshot {
             analytics: state.analytics.instance(now),
             store: state.store.stats(),
             flushes: state.flushes.merged(),
-            fleet: state
-                .fleet
-                .as_ref()
-                .map(|fleet| (fleet.status().read(), state.analytics.windows())),
+            fleet: state.fleet.as_ref().map(|fleet| {
+                let windows = WindowFigures::new(state.analytics.windows(), fleet.figures());
+                (fleet.status().read(), windows)
+            }),
             counters,
         }
     }
 
     fn families(&self) -> Vec<MetricFamily> {
         let groups = [self.events(), self.devices(), self.http(), self.store(), self.server()];
-        let fleet = self.fleet.iter().flat_map(|(status, totals)| [fleet(status), windows(totals)]);
+        let fleet =
+            self.fleet.iter().flat_map(|(status, windows)| [fleet(status), windows.families()]);
         groups.into_iter().flatten().chain(fleet.flatten()).collect()
     }
 
@@ -294,32 +297,6 @@ fn fleet(status: &StatusReading) -> Vec<MetricFamily> {
             "corepulse_fleet_errors_total",
             "Errors of Redis that the fleet met, by kind.",
             by("kind", status.errors.iter().copied()),
-        ),
-    ]
-}
-
-/// Returns the metrics of the windows that a fleet shares.
-fn windows(totals: &WindowTotals) -> Vec<MetricFamily> {
-    vec![
-        gauge(
-            "corepulse_windows_waiting",
-            "Devices whose windows are on their way here from other members of the fleet.",
-            single(totals.waiting),
-        ),
-        counter(
-            "corepulse_events_pending_total",
-            "Events acknowledged before the window of their device had come, and judged later.",
-            single(totals.pending_total),
-        ),
-        counter(
-            "corepulse_events_unjudged_total",
-            "Events of these that were never judged, as too many waited.",
-            single(totals.unjudged),
-        ),
-        counter(
-            "corepulse_judged_in_doubt_total",
-            "Events judged by a window that another member may have had as well.",
-            single(totals.judged_in_doubt),
         ),
     ]
 }

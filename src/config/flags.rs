@@ -103,6 +103,10 @@ flags! {
     /// /analyze?scope=fleet and its like. Needs --redis-url; none unless given
     fleet: Option<String>, "fleet" NAME, FleetName;
 
+    /// How long what a device has sent may be unsaved for the other replicas of --fleet: as much of
+    /// it as a replica takes along when it is killed
+    window_save: Duration, "window-save" = "5s", Seconds(1);
+
     /// How long a stored metric can be read
     store_ttl: Duration, "store-ttl" = "300s", Seconds(1);
 

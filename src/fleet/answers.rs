@@ -101,6 +101,10 @@ pub trait Responder: Send {
     /// Returns its counters, each of which only grows but for `pending`.
     fn totals(&self) -> Totals;
 
+    /// Renews the lease on the windows of its devices, by what was sent at `sent_ns`: until
+    /// `until_ns` the others are sure to count on it.
+    fn renew_lease(&self, sent_ns: u64, until_ns: u64, now: Now);
+
     /// Returns the answer to a question, as the member of this number; nothing if it does not know
     /// the question. The wall clock of `now` is fleet time.
     fn answer(&self, question: &[u8], member: u64, now: Now) -> Vec<u8>;

@@ -37,12 +37,14 @@ impl Keys {
     /// Returns the commands that put a message into a mailbox. Nobody may be there any more to
     /// empty it, so it ends by itself.
     pub(super) fn post(&self, mailbox: &str, message: &Message) -> [Command; 2] {
+        self.post_bytes(mailbox, &message.encode())
+    }
+
+    /// Returns the commands that put these bytes into a mailbox.
+    pub(super) fn post_bytes(&self, mailbox: &str, bytes: &[u8]) -> [Command; 2] {
         let key = self.mailbox(mailbox);
         let seconds = FLEET_MAIL_SECONDS.to_string();
-        [
-            Command::new("RPUSH").arg(&key).arg(message.encode()),
-            Command::new("EXPIRE").arg(&key).arg(seconds),
-        ]
+        [Command::new("RPUSH").arg(&key).arg(bytes), Command::new("EXPIRE").arg(&key).arg(seconds)]
     }
 
     /// Returns the command that reads the directory.

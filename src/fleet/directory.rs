@@ -123,6 +123,8 @@ pub(super) struct Entry {
     pub(super) seen_us: i64,
     /// True if it has ended in order, and will never come back.
     pub(super) left: bool,
+    /// True if it gives and takes windows of devices.
+    pub(super) moves: bool,
     /// Its counters.
     pub(super) totals: Totals,
 }

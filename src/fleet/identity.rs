@@ -30,6 +30,8 @@ pub(super) struct Identity {
     pub(super) started_us: Option<i64>,
     /// The counts under the names before this one.
     pub(super) base: Totals,
+    /// True if it gives and takes windows of devices.
+    pub(super) moves: bool,
     /// The time of its last entry.
     seen_us: i64,
     random: fastrand::Rng,
@@ -40,7 +42,17 @@ impl Identity {
         let mut random = fastrand::Rng::with_seed(seed);
         let me = Incarnation(random.u64(..));
         let (mailbox, base) = (me.to_string(), Totals::default());
-        Self { profile, responder, me, mailbox, started_us: None, base, seen_us: 0, random }
+        Self {
+            profile,
+            responder,
+            me,
+            mailbox,
+            started_us: None,
+            base,
+            moves: true,
+            seen_us: 0,
+            random,
+        }
     }
 
     /// Begins a new life, as the counters of this one are in the sums of the fleet for good.
@@ -67,6 +79,7 @@ impl Identity {
             started_us: self.started_us.unwrap_or(now_us),
             seen_us: self.seen_us,
             left,
+            moves: self.moves,
             totals: self.totals(),
         }
     }

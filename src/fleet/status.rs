@@ -1,9 +1,10 @@
 //! The state of a member, for the exposition and for `/stats`.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use super::directory::{Directory, Incarnation, MemberState};
 use crate::store::redis::error::ErrorCounts;
+use percore::clock::Now;
 use percore::sync::Count;
 
 /// Counters and levels that the fleet's thread writes, and any thread reads.
@@ -21,6 +22,19 @@ pub struct Status {
     /// Answers that were read elsewhere, by whoever made one of them.
     unreadable_parts: AtomicU64,
     pub(super) errors: ErrorCounts,
+    /// Fleet time at the origin of the monotonic clock, in microseconds; the least number before it
+    /// is known.
+    offset_us: FleetOffset,
+}
+
+/// See [`Status`].
+#[derive(Debug)]
+struct FleetOffset(AtomicI64);
+
+impl Default for FleetOffset {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
 }
 
 /// A reading of a [`Status`].
@@ -57,6 +71,19 @@ impl Status {
         self.differing.store(differing.count() as u64, Ordering::Relaxed);
         self.live.store(live.len() as u64 + 1, Ordering::Relaxed);
         self.lapsed.store(directory.missed(me, now_us) as u64, Ordering::Relaxed);
+    }
+
+    /// Sets fleet time at the origin of the monotonic clock.
+    pub(super) fn set_offset(&self, offset_us: i64) {
+        self.offset_us.0.store(offset_us, Ordering::Relaxed);
+    }
+
+    /// Returns fleet time or, before it is known, the time of this machine.
+    pub(super) fn fleet_us(&self, now: Now) -> i64 {
+        match self.offset_us.0.load(Ordering::Relaxed) {
+            i64::MIN => now.wall_us,
+            offset_us => offset_us.saturating_add_unsigned(now.mono_ns / 1000),
+        }
     }
 
     /// Counts answers of members that could not be read.

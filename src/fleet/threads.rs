@@ -13,6 +13,7 @@ use super::commands;
 use super::exchange::{Batch, Exchange, Step, error_of};
 use super::member::Member;
 use super::rounds::Question;
+use super::windows::LETTER;
 use crate::limits::{
     FLEET_MAIL_WAIT_SECONDS, FLEET_PAUSE_MS, FLEET_REPLY_BYTES_MAX, STORE_REPLY_MS_MAX,
 };
@@ -48,12 +49,13 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// Starts the threads. `links` are for batches and for messages. Something is sent on `first`
-    /// when the first census was tried.
+    /// Starts the threads. `links` are for batches and for messages, of which `letters` takes those
+    /// about windows. Something is sent on `first` when the first census was tried.
     pub(super) fn start(
         member: Member,
         links: [KeyLink; 2],
         questions: Receiver<Question>,
+        letters: Sender<Vec<u8>>,
         clock: Clock,
         first: Sender<()>,
     ) -> io::Result<Self> {
@@ -67,7 +69,8 @@ impl Threads {
         spawn("fleet-link", move || exchange_batches(link, &to_send, &to_member, clock))?;
         // It ends with its next message or time-out after the others, and nobody waits for that.
         let until = ended.clone();
-        spawn("fleet-mail", move || take_mail(mail_link, &[await_mail], &inputs, &until))?;
+        let sorting = Sorting { inputs, letters };
+        spawn("fleet-mail", move || take_mail(mail_link, &[await_mail], &sorting, &until))?;
         let work = move || {
             let _ends: Sender<()> = ends;
             let waits = Waits { questions, received, stopped, batches };
@@ -194,11 +197,28 @@ fn exchange_batches(
     }
 }
 
+/// The takers of messages.
+struct Sorting {
+    inputs: Sender<Input>,
+    letters: Sender<Vec<u8>>,
+}
+
+impl Sorting {
+    /// Passes a message on. Returns false if nobody takes it any more.
+    fn pass_on(&self, message: Vec<u8>) -> bool {
+        if message.first() != Some(&LETTER) {
+            return self.inputs.send(Input::Mail(message)).is_ok();
+        }
+        // Who wants an answer to it asks again. Questions do not wait for it.
+        !self.letters.try_send(message).is_err_and(|error| error.is_disconnected())
+    }
+}
+
 /// Takes messages from the mailbox until the deciding thread has ended.
 fn take_mail(
     mut link: KeyLink,
     await_mail: &[Command; 1],
-    inputs: &Sender<Input>,
+    sorting: &Sorting,
     ended: &Receiver<()>,
 ) {
     let mut hears = true;
@@ -213,7 +233,7 @@ fn take_mail(
             (None, Err(_)) => None,
             (None, Ok(replies)) => {
                 let mut messages = replies.into_iter().filter_map(commands::read_mail);
-                if messages.any(|message| inputs.send(Input::Mail(message)).is_err()) {
+                if messages.any(|message| !sorting.pass_on(message)) {
                     return;
                 }
                 if hears {
@@ -224,7 +244,7 @@ fn take_mail(
         };
         let waits = !matches!(news, Some(Ok(())));
         hears = news.as_ref().map_or(hears, Result::is_ok);
-        let is_over = news.is_some_and(|news| inputs.send(Input::Hearing(news)).is_err());
+        let is_over = news.is_some_and(|news| sorting.inputs.send(Input::Hearing(news)).is_err());
         let pause = Duration::from_millis(FLEET_PAUSE_MS);
         let is_over =
             is_over || waits && ended.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected);

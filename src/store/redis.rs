@@ -29,7 +29,6 @@ pub(crate) mod discovery;
 pub(crate) mod error;
 mod fence;
 pub(crate) mod key_link;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing shares its windows yet"))]
 pub(crate) mod keys_link;
 mod link;
 pub(super) mod observer;

@@ -582,8 +582,8 @@ fn who_has_waited_for_too_long_begins_alone_and_is_claimed_with_its_next_event()
         instance.send(0, "a", &if second == 17 { spike(second) } else { calm(second) });
     }
     assert_eq!(instance.wanted(), ["a"]);
-    instance.analytics.begin_alone(b"a", now);
-    instance.analytics.begin_alone(b"unknown", now);
+    instance.analytics.begin_alone(b"a", None, now);
+    instance.analytics.begin_alone(b"unknown", None, now);
     assert_eq!(
         instance.cell("a", 9 * SECOND_NS),
         Cell::Held { ticket: 0, standing: Standing::Lapsed }
@@ -599,7 +599,7 @@ fn who_has_waited_for_too_long_begins_alone_and_is_claimed_with_its_next_event()
     instance.send(0, "a", &calm(21));
     assert_eq!(instance.wanted(), ["a"]);
     // One that is held does not begin anew.
-    instance.analytics.begin_alone(b"a", now);
+    instance.analytics.begin_alone(b"a", None, now);
     assert_eq!(instance.analytics.device("a", now).unwrap().accepted, 21);
     // Its forks go with it.
     let state = instance.analytics.export(b"a", now).unwrap();
@@ -843,7 +843,7 @@ fn a_window_that_was_begun_alone_is_put_behind_the_one_that_comes() {
     (5..8).for_each(|second| {
         two.send(0, "a", &calm(second));
     });
-    two.analytics.begin_alone(b"a", now);
+    two.analytics.begin_alone(b"a", None, now);
     two.send(0, "a", &calm(8));
     let state = one.analytics.export(b"a", now).unwrap();
     let adopted = two.analytics.adopt(b"a", Some(state), false, Some(3), now);
@@ -890,7 +890,7 @@ fn nothing_is_lost_while_devices_move_under_load() {
                     // Some are tired of waiting, and joined while events come.
                     moves += 1;
                     if moves % 3 == 0 {
-                        to.analytics.begin_alone(id.as_bytes(), now);
+                        to.analytics.begin_alone(id.as_bytes(), None, now);
                     }
                     let from = &instances[1 - at_first];
                     let state = from.analytics.export(id.as_bytes(), now);
@@ -907,4 +907,17 @@ fn nothing_is_lost_while_devices_move_under_load() {
         instances.iter().filter_map(of).sum()
     };
     assert_eq!(DEVICES.iter().map(accepted).sum::<u64>(), 2 * EVENTS);
+}
+
+#[test]
+fn doubts_and_lonely_beginnings_do_not_wait_for_each_other() {
+    let instance = Instance::new(standard(), 2, 0).sharing(1);
+    let now = at(SECOND_NS, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..2_000).for_each(|_| instance.analytics.doubt()));
+        for _ in 0..2_000 {
+            instance.analytics.begin_alone(b"a", None, now);
+        }
+    });
+    assert_eq!(instance.cell("a", SECOND_NS), Cell::Absent);
 }

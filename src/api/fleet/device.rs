@@ -1,13 +1,15 @@
 //! One device, wherever it is held: `GET /devices/{id}`, `/devices/{id}/latest`, and `/analyze` of
 //! a device.
 //!
-//! The member that heard it last answers. Its answer is passed on as it is.
+//! The member that holds it answers; of several, as while its window is on its way, the one that
+//! heard it last. Its answer is passed on as it is.
 
 use std::sync::Arc;
 
 use super::asking::{Parts, ask};
 use super::question::Question;
 use super::view::FleetView;
+use crate::analytics::shared_windows::Cell;
 use crate::api::device::{look_up_latest, unknown_device, write};
 use crate::api::devices::wall_us;
 use crate::api::jobs::Lane;
@@ -24,8 +26,15 @@ use percore::http::status::Status;
 /// The answer of a member that does not hold the device.
 const NOT_HELD: &[u8] = b"-";
 
+/// The answer of a member to which the window of the device is on its way, or from which: events of
+/// it may be in no answer.
+const MOVES: &[u8] = b"?";
+
 /// Returns what this instance tells of a device: when it was seen, and the answer.
 pub(super) fn tell(id: &str, values: bool, state: &State, now: Now) -> Vec<u8> {
+    if moves(id, state, now) {
+        return MOVES.to_vec();
+    }
     let Some(detail) = state.analytics.detail(id, now) else {
         return NOT_HELD.to_vec();
     };
@@ -48,36 +57,62 @@ pub(super) fn tell_latest(id: &str, state: &State, now: Now) -> Vec<u8> {
     }
 }
 
+/// Returns true if the window of a device is on its way to this instance, or from it.
+fn moves(id: &str, state: &State, now: Now) -> bool {
+    let waits = state.analytics.cell(id.as_bytes(), now) == Cell::Waiting;
+    waits || state.fleet.as_ref().is_some_and(|fleet| fleet.figures().moves(id.as_bytes()))
+}
+
 /// Returns the time at which a device was seen, in fleet time, as a line.
 fn line(seen_ns: u64, now: Now) -> Vec<u8> {
     format!("{}\n", wall_us(seen_ns, now)).into_bytes()
 }
 
-/// The part of a member that holds the device: when it was seen, in fleet time, and the rest.
-type Held = Option<(i64, Vec<u8>)>;
+/// The part of a member.
+enum Part {
+    /// It does not hold the device.
+    NotHeld,
+    /// The window is on its way.
+    Moves,
+    /// It holds the device: when that was seen, in fleet time, and the rest.
+    Held(i64, Vec<u8>),
+}
 
 /// Reads the part of a member.
-fn read(answer: &[u8]) -> Option<Held> {
-    if answer == NOT_HELD {
-        return Some(None);
+fn read(answer: &[u8]) -> Option<Part> {
+    match answer {
+        NOT_HELD => Some(Part::NotHeld),
+        MOVES => Some(Part::Moves),
+        _ => {
+            let (seen_us, told) = str::from_utf8(answer).ok()?.split_once('\n')?;
+            Some(Part::Held(seen_us.parse().ok()?, told.as_bytes().to_vec()))
+        }
     }
-    let (seen_us, told) = str::from_utf8(answer).ok()?.split_once('\n')?;
-    Some(Some((seen_us.parse().ok()?, told.as_bytes().to_vec())))
 }
 
 /// Returns what the member told that has seen the device last.
-fn newest<'a>(parts: &'a Parts<'_, Held>) -> Option<&'a [u8]> {
-    let held = parts.iter().filter_map(|(_, held)| held.as_ref());
-    held.max_by_key(|(seen_us, _)| *seen_us).map(|(_, told)| told.as_slice())
+fn newest<'a>(parts: &'a Parts<'_, Part>) -> Option<&'a [u8]> {
+    let held = parts.iter().filter_map(|(_, part)| match part {
+        Part::Held(seen_us, told) => Some((*seen_us, told.as_slice())),
+        Part::NotHeld | Part::Moves => None,
+    });
+    held.max_by_key(|(seen_us, _)| *seen_us).map(|(_, told)| told)
+}
+
+/// Returns true if the window is on its way from one member to another.
+fn is_moving(parts: &Parts<'_, Part>) -> bool {
+    parts.iter().any(|(_, part)| matches!(part, Part::Moves))
 }
 
 /// Answers for a device that no member holds: one that is missing may.
-fn absent(answers: &Answers, body: &mut Vec<u8>, route: usize) -> Response {
-    if answers.complete {
+fn absent(answers: &Answers, moves: bool, body: &mut Vec<u8>, route: usize) -> Response {
+    if answers.complete && !moves {
         return unknown_device("device_id: no instance of the fleet holds it", body, route);
     }
     let missing: Vec<_> = answers.missing().collect();
-    let detail = if missing.is_empty() {
+    let detail = if moves {
+        "device_id: its window is on its way from one instance to another".to_owned()
+    } else if missing.is_empty() {
         "device_id: this instance does not hold it, and the fleet cannot be asked now".to_owned()
     } else {
         format!("device_id: who has answered does not hold it; missing is {}", missing.join(", "))
@@ -116,10 +151,11 @@ pub(super) fn answer_id(
         body,
         (&question, read),
         move |_, answers, parts, _, body| {
+            let moves = is_moving(parts);
             let Some(told) = newest(parts) else {
-                return absent(answers, body, route);
+                return absent(answers, moves, body, route);
             };
-            append(body, &FleetView::new(answers));
+            append(body, &FleetView::new(answers).lacking(moves));
             // Two objects become one.
             body.pop();
             body.push(b',');
@@ -150,7 +186,7 @@ pub(in crate::api) fn latest(
         (&question, read),
         move |state, answers, parts, execution, body| {
             let Some(timestamp) = newest(parts) else {
-                return absent(answers, body, route);
+                return absent(answers, is_moving(parts), body, route);
             };
             look_up_latest(&id, timestamp, state, execution.now, body, route)
         },

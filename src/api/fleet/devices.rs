@@ -2,8 +2,8 @@
 //!
 //! Each member makes its own page behind the same cursor, and the first ones of all of these are
 //! the page of the fleet. Keys that are times are in fleet time, by the same [`Clocks`] on all
-//! pages. A device that has changed members lately is held by both; of the two, the one that saw it
-//! last is listed.
+//! pages. A device whose window is on its way is held by two members for a moment; of the two, the
+//! one that saw it last is listed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};

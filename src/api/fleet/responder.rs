@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::question::Question;
 use super::{analyze, anomalies, device, devices, stats};
+use crate::analytics::Analytics;
 use crate::api::state::State;
 use crate::fleet::answers::{Responder, Totals};
+use crate::fleet::windows::analytics_cells::Instance;
 use percore::clock::{Clock, Now};
 
 /// The instance behind a member.
@@ -18,6 +20,12 @@ impl FleetResponder {
     /// Returns the responder of an instance.
     pub const fn new(state: Arc<State>, clock: Clock) -> Self {
         Self { state, clock }
+    }
+}
+
+impl Instance for State {
+    fn analytics(&self) -> &Analytics {
+        &self.analytics
     }
 }
 
@@ -42,6 +50,10 @@ impl Responder for FleetResponder {
             totals.set(name, count);
         }
         totals
+    }
+
+    fn renew_lease(&self, sent_ns: u64, until_ns: u64, now: Now) {
+        self.state.analytics.renew_lease(sent_ns, until_ns, now);
     }
 
     fn answer(&self, question: &[u8], member: u64, now: Now) -> Vec<u8> {

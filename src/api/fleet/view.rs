@@ -38,6 +38,11 @@ impl<'a> FleetView<'a> {
             members: answers.members.iter().map(MemberView::from).collect(),
         }
     }
+
+    /// Returns the view of answers to which something may lack though all members told theirs.
+    pub(super) fn lacking(self, lacks: bool) -> Self {
+        Self { complete: self.complete && !lacks, ..self }
+    }
 }
 
 impl<'a> From<&'a MemberReport> for MemberView<'a> {

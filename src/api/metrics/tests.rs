@@ -7,6 +7,7 @@ use crate::analytics::shared_windows::WindowTotals;
 use crate::analytics::summary::FieldSummary;
 use crate::analytics::{Analytics, AnalyticsSettings};
 use crate::fleet::status::Status;
+use crate::fleet::windows::figures::Figures;
 use crate::metric::id_hash::IdHasher;
 use crate::store::Store;
 use crate::telemetry::counters::Counters;
@@ -48,7 +49,10 @@ fn at_start() -> Snapshot {
             ..Store::memory(Schema::standard(), 2, 1 << 20, 1_000, ids).stats()
         },
         flushes: Latency::new(1, 1).merged(),
-        fleet: Some((Status::default().read(), WindowTotals::default())),
+        fleet: Some((
+            Status::default().read(),
+            WindowFigures::new(WindowTotals::default(), &Figures::default()),
+        )),
     }
 }
 
@@ -164,7 +168,7 @@ fn check_histograms(text: &str, series: &Series) {
             assert_eq!(series.get(&key), Some(&count), "{key}");
         }
     }
-    assert_eq!(histograms, 3, "two routes and the flushes");
+    assert_eq!(histograms, 4, "two routes, the flushes, and the windows that came");
 }
 
 #[test]
@@ -263,7 +267,7 @@ fn labels(family: &MetricFamily) -> Vec<String> {
 #[test]
 fn labels_are_unique_and_none_can_carry_what_a_peer_sent() {
     let known = ["reason", "field", "route", "status", "core", "kind", "version", "commit"];
-    let known = [&known[..], &["state", "complete"]].concat();
+    let known = [&known[..], &["state", "complete", "from"]].concat();
     for family in at_start().families() {
         let labels = labels(&family);
         let unique: HashSet<_> = labels.iter().collect();

@@ -44,6 +44,7 @@ impl Member {
     /// Takes whether messages can be heard: without their answers the others cannot be asked.
     pub(in super::super) fn on_hearing(&mut self, heard: &Result<(), RedisError>, now: Now) {
         self.is_deaf = heard.is_err();
+        self.own.moves = heard.is_ok();
         if let Err(error) = heard {
             self.tell(error, now);
         }

@@ -175,7 +175,7 @@ impl Model {
                 }
             }
             Step::BeginAlone(at) => {
-                analytics.begin_alone(DEVICES[at].as_bytes(), now);
+                analytics.begin_alone(DEVICES[at].as_bytes(), None, now);
                 if self.devices[at].is_some_and(|device| device.waiting.is_some()) {
                     self.hold(at, 0, false);
                     self.devices[at].iter_mut().for_each(|device| device.is_unsaved = true);

@@ -57,6 +57,8 @@ impl Responder for SimResponder {
         totals
     }
 
+    fn renew_lease(&self, _sent_ns: u64, _until_ns: u64, _now: Now) {}
+
     fn answer(&self, question: &[u8], _member: u64, _now: Now) -> Vec<u8> {
         let mut answer = question.to_vec();
         answer.extend(self.0.lock().unwrap().accepted.to_string().bytes());

@@ -1,0 +1,130 @@
+//! The cells of an instance: its analytics, and the states of devices as bytes.
+
+use std::sync::Arc;
+
+use super::cells::{Base, Cells, Copy};
+use super::figures::Figures;
+use super::note::DeviceId;
+use crate::analytics::Analytics;
+use crate::analytics::device_state::DeviceState;
+use crate::analytics::shared_windows::{Cell, SaveQueue};
+use percore::clock::Now;
+
+/// The instance whose windows are shared.
+pub trait Instance: Send + Sync {
+    /// Returns its analytics.
+    fn analytics(&self) -> &Analytics;
+}
+
+/// See the head of this file.
+pub(super) struct AnalyticsCells {
+    instance: Arc<dyn Instance>,
+    figures: Arc<Figures>,
+    queue: SaveQueue,
+    /// The time since which unsaved devices have been collected for the next round.
+    collects_since_ns: u64,
+    /// The same of the round under way.
+    round_since_ns: u64,
+}
+
+impl AnalyticsCells {
+    pub(super) fn new(instance: Arc<dyn Instance>, figures: Arc<Figures>) -> Self {
+        let queue = SaveQueue::default();
+        Self { instance, figures, queue, collects_since_ns: 0, round_since_ns: 0 }
+    }
+
+    fn analytics(&self) -> &Analytics {
+        self.instance.analytics()
+    }
+
+    /// Returns the devices that wait for their windows, and those with unsaved events.
+    pub(super) fn left(&self) -> [u64; 2] {
+        let totals = self.analytics().windows();
+        [totals.waiting, totals.unsaved]
+    }
+
+    fn encoded(&self, state: &DeviceState) -> Copy {
+        let mut body = Vec::new();
+        state.encode(self.analytics().schema(), &mut body);
+        Copy { events: state.accepted, body }
+    }
+}
+
+impl Cells for AnalyticsCells {
+    fn is_sure(&self, now_ns: u64) -> bool {
+        self.analytics().is_sure(now_ns)
+    }
+
+    fn lapses(&self, now_ns: u64) -> u32 {
+        self.analytics().lapses(now_ns)
+    }
+
+    fn doubt(&mut self) {
+        self.analytics().doubt();
+    }
+
+    fn cell(&self, id: &[u8], now: Now) -> Cell {
+        self.analytics().cell(id, now)
+    }
+
+    fn take_wanted(&mut self, out: &mut Vec<DeviceId>) {
+        self.analytics().take_wanted(out);
+    }
+
+    fn begin_saves(&mut self, now: Now) {
+        // A shard of which some are left goes on with those.
+        if self.queue.is_empty() {
+            self.round_since_ns = self.collects_since_ns;
+        }
+        self.collects_since_ns = now.mono_ns;
+        self.instance.analytics().begin_saves(&mut self.queue);
+        self.figures.set_lag(now.mono_ns.saturating_sub(self.round_since_ns));
+    }
+
+    fn has_saves(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    fn has_unsaved(&self) -> bool {
+        self.has_saves() || self.analytics().windows().unsaved > 0
+    }
+
+    fn next_saves(&mut self, max: usize, now: Now, out: &mut Vec<(DeviceId, Copy)>) {
+        let mut states = Vec::new();
+        self.instance.analytics().next_saves(&mut self.queue, max, now, &mut states);
+        out.extend(states.into_iter().map(|(id, state)| (id, self.encoded(&state))));
+        let since_ns =
+            if self.queue.is_empty() { self.collects_since_ns } else { self.round_since_ns };
+        self.figures.set_lag(now.mono_ns.saturating_sub(since_ns));
+    }
+
+    fn unsave_all(&mut self) {
+        self.analytics().unsave_all();
+    }
+
+    fn copy(&mut self, id: &[u8], now: Now) -> Option<Copy> {
+        self.analytics().copy(id, now).map(|state| self.encoded(&state))
+    }
+
+    fn export(&mut self, id: &[u8], now: Now) -> Option<Copy> {
+        self.analytics().export(id, now).map(|state| self.encoded(&state))
+    }
+
+    fn adopt(&mut self, id: &[u8], base: Option<Base<'_>>, ticket: Option<u64>, now: Now) -> bool {
+        let is_copy = base.is_some_and(|base| base.is_copy);
+        let state = base.map(|base| DeviceState::decode(base.body, self.analytics().schema()));
+        let Ok(state) = state.transpose() else {
+            return false;
+        };
+        self.analytics().adopt(id, state, is_copy, ticket, now);
+        true
+    }
+
+    fn confirm(&mut self, id: &[u8], ticket: u64, now: Now) {
+        self.analytics().confirm(id, ticket, now);
+    }
+
+    fn begin_alone(&mut self, id: &[u8], ticket: Option<u64>, now: Now) {
+        self.analytics().begin_alone(id, ticket, now);
+    }
+}
