@@ -65,14 +65,15 @@ Acknowledgement = collections.namedtuple("Acknowledgement", "at replica")
 class Replica:
     """A place for a replica: its name, its port and, while it runs, its process."""
 
-    def __init__(self, name, server, redis, processes):
-        self.name, self.server, self.redis, self.processes = name, server, redis, processes
+    def __init__(self, name, server, redis_url, processes):
+        self.name, self.server, self.processes = name, server, processes
+        self.redis_url = redis_url
         self.port, self.process = free_port(), None
 
     def start(self):
         command = [
             self.server, "--listen", f"127.0.0.1:{self.port}", "--workers", "1", "--pin", "off",
-            "--redis-url", f"redis://127.0.0.1:{self.redis}/", "--fleet", "check",
+            "--redis-url", self.redis_url, "--fleet", "check",
             "--instance", self.name, "--drain-delay", "1s", "--drain-timeout", "10s",
         ]
         self.process = self.processes.start(self.name, command, {})
@@ -115,17 +116,18 @@ class Replica:
 class Client:
     """A connection to the proxy, made anew after an error."""
 
-    def __init__(self, port):
-        self.port, self.connection = port, None
+    def __init__(self, port, patience=ANSWER_SECONDS_MAX, headers=None):
+        self.port, self.patience, self.connection = port, patience, None
+        self.headers = headers or {}
 
     def request(self, method, path, body=None):
         """The answer and who gave it."""
         if self.connection is None:
             self.connection = http.client.HTTPConnection(
-                "127.0.0.1", self.port, timeout=ANSWER_SECONDS_MAX
+                "127.0.0.1", self.port, timeout=self.patience
             )
         try:
-            headers = {"Content-Type": "application/json"} if body else {}
+            headers = self.headers | ({"Content-Type": "application/json"} if body else {})
             self.connection.request(method, path, body, headers)
             answer = self.connection.getresponse()
             text = answer.read()
@@ -431,8 +433,8 @@ def start_proxy(processes, replicas, folder):
 
 
 def check(server, processes, folder):
-    redis = start_redis(processes, folder)
-    replicas = [Replica(name, server, redis, processes) for name in "abcde"[:REPLICAS_MAX]]
+    url = f"redis://127.0.0.1:{start_redis(processes, folder)}/"
+    replicas = [Replica(name, server, url, processes) for name in "abcde"[:REPLICAS_MAX]]
     for replica in replicas[:3]:
         replica.start()
     port = start_proxy(processes, replicas, folder)

@@ -14,13 +14,15 @@ struct Spikes {
 }
 
 impl Spikes {
-    /// Sends a new device's usual values to a replica, and one that is not.
+    /// Sends a new device's usual values to a replica and, when they have been judged, one that is
+    /// not.
     fn send(&mut self, replica: &mut Replica) -> String {
         self.count += 1;
         let device = format!("s:{}", self.count);
         for turn in 0..16 {
             replica.post(&device, f64::from(turn % 3));
         }
+        replica.wait_until_judged();
         assert!(replica.post(&device, 900.0));
         device
     }

@@ -55,6 +55,7 @@ fn pages_follow_one_another_in_every_order() {
             replica.post(&format!("odd:{number}"), cpu);
         }
     }
+    fleet.wait_until_judged();
     for replica in &fleet.replicas {
         let own = replica.json("/devices?scope=instance&limit=1000");
         expected.extend(own["devices"].as_array().unwrap().iter().map(|it| id(it).to_owned()));
@@ -81,7 +82,7 @@ fn pages_follow_one_another_in_every_order() {
     assert!(worst["devices"].as_array().unwrap().iter().all(|it| id(it).starts_with("odd:")));
 }
 
-/// A device is listed as the last one has it that heard it.
+/// The window of a device goes along, and who had it lists it no more.
 #[test]
 fn a_device_that_changes_replicas_is_listed_once() {
     let redis = Redis::start(&[]);
@@ -93,14 +94,18 @@ fn a_device_that_changes_replicas_is_listed_once() {
             }
         }
     }
-    // Held three times each, and counted so.
-    let seen = pages(&fleet, "&prefix=w%3A", 60);
+    for number in 0..20 {
+        let found = fleet.replicas[0].complete_json(&format!("/devices/w%3A{number:02}"));
+        let holder = ["a", "b", "c"][(number + 2) % 3];
+        assert_eq!((&found["instance"], &found["totals"]["accepted"]), (&holder.into(), &6.into()));
+    }
+    let seen = pages(&fleet, "&prefix=w%3A", 20);
     assert_eq!(seen.len(), 20, "{seen:?}");
     assert!(seen.is_sorted_by_key(id));
-    assert!(seen.iter().all(|device| device["accepted"] == 3), "{seen:?}");
+    assert!(seen.iter().all(|device| device["accepted"] == 6), "{seen:?}");
     for replica in &fleet.replicas {
         let found = replica.complete_json("/devices/w%3A00");
-        assert_eq!((&found["instance"], &found["totals"]["accepted"]), (&"c".into(), &3.into()));
+        assert_eq!((&found["instance"], &found["totals"]["accepted"]), (&"c".into(), &6.into()));
     }
 }
 
@@ -110,7 +115,9 @@ fn a_device_is_found_from_every_replica() {
     let mut fleet = Fleet::start(&redis.url(), 3);
     for number in 0..30 {
         fleet.replicas[1].post("d1", f64::from(20 + number % 3));
+        fleet.replicas[1].post("d2", 1.0);
     }
+    fleet.wait_until_judged();
     let own = fleet.replicas[1].json("/devices/d1?scope=instance");
     for replica in &fleet.replicas {
         let found = replica.complete_json("/devices/d1");
@@ -132,25 +139,27 @@ fn a_device_is_found_from_every_replica() {
             assert_problem(&get_unless_late(replica, path), 404, b"");
         }
     }
-    // It goes to another replica, whose answer counts from then on.
+    // It goes to another replica, and its window with it.
     fleet.replicas[2].post("d1", 7.0);
     for replica in &fleet.replicas {
-        assert_eq!(replica.complete_json("/devices/d1")["instance"], "c");
+        let found = replica.complete_json("/devices/d1");
+        assert_eq!((&found["instance"], &found["totals"]["accepted"]), (&"c".into(), &31.into()));
         let latest = wait_until("it is stored", || {
             let answer = replica.get("/devices/d1/latest");
             (answer.status == 200).then(|| answer.json())
         });
         assert_eq!(latest["cpu"], 7);
     }
-    // Who is missing may hold it.
+    // Who is missing may hold it, or does.
     fleet.replicas[2].server.signal("STOP");
-    for path in ["/devices/none", "/devices/none/latest", "/analyze?device_id=none"] {
+    for path in ["/devices/none", "/devices/none/latest", "/analyze?device_id=none", "/devices/d1"]
+    {
         let problem = assert_problem(&fleet.replicas[0].get(path), 503, b"");
         assert!(problem["detail"].as_str().unwrap().ends_with("missing is c"), "{problem}");
         let answer = fleet.replicas[0].get(path);
         assert!(answer.header("retry-after").is_some(), "{answer:?}");
     }
-    let found = fleet.replicas[0].json("/devices/d1");
+    let found = fleet.replicas[0].json("/devices/d2");
     assert_eq!((&found["instance"], &found["complete"]), (&"b".into(), &false.into()));
     fleet.replicas[2].server.signal("CONT");
     fleet.wait_until_whole();
@@ -158,7 +167,7 @@ fn a_device_is_found_from_every_replica() {
     drop(redis);
     let answer = fleet.replicas[0].get("/devices/none");
     assert_eq!(answer.status, 503, "{answer:?}");
-    let found = fleet.replicas[1].json("/devices/d1");
+    let found = fleet.replicas[1].json("/devices/d2");
     assert_eq!((&found["instance"], &found["complete"]), (&"b".into(), &false.into()));
 }
 

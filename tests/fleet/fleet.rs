@@ -61,15 +61,28 @@ impl Replica {
     }
 
     /// Requests a page of the fleet until it is complete: a machine that others share may be late
-    /// now and then.
+    /// now and then, and the window of a device is on its way for a moment.
     pub(crate) fn complete_json(&self, target: &str) -> Value {
         wait_until("a complete answer", || {
-            let answer = self.json(target);
+            let answer = self.get(target);
+            if answer.status == 503 && answer.text().contains("its window is on its way") {
+                return None;
+            }
+            assert_eq!(answer.status, 200, "{}{target}: {answer:?}", self.name);
+            let answer = answer.json();
             (answer["complete"] == true).then_some(answer)
         })
     }
 
-    /// Posts an event, which is acknowledged as ever. Returns whether it was anomalous.
+    /// Waits until no event that it has acknowledged waits for the window of its device.
+    pub(crate) fn wait_until_judged(&self) {
+        wait_until("all events have been judged", || {
+            (self.figure("corepulse_windows_waiting") == 0.0).then_some(())
+        });
+    }
+
+    /// Posts an event, which is acknowledged as ever. Returns whether it was anomalous, as far as
+    /// it was judged at once: for that its device has to be here, and be known.
     pub(crate) fn post(&mut self, device: &str, cpu: f64) -> bool {
         let metric = format!(r#"{{"cpu":{cpu},"rps":1,"device_id":"{device}"}}"#);
         let since = Instant::now();
@@ -189,6 +202,12 @@ impl Fleet {
             let device = format!("{}-{}", replica.name, self.events % 10);
             replica.post(&device, 40.0 + (self.events % 7) as f64);
         }
+    }
+
+    /// Waits until every event of a replica that runs has been judged.
+    pub(crate) fn wait_until_judged(&self) {
+        let running = self.replicas.iter().filter(|replica| !replica.is_frozen);
+        running.for_each(Replica::wait_until_judged);
     }
 
     /// Asks a replica for the fleet. What it says is true: complete answers have every event, no

@@ -19,3 +19,4 @@ mod redis;
 mod replicas;
 mod scope;
 mod servers;
+mod windows;

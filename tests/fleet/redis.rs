@@ -170,7 +170,8 @@ fn redis_evicts_keys() {
 
 /// The commands that `docs/operating.md` names for a writer and for a fleet.
 const RIGHTS: &str = "on >pw ~metric:* ~cp:* -@all +set +get +hello +auth +ping +time +hset \
-                      +hsetnx +hgetall +hdel +rpush +blpop +expire +watch +multi +exec +info";
+                      +hsetnx +hgetall +hdel +rpush +blpop +expire +watch +multi +exec +info \
+                      +mget";
 
 #[test]
 fn a_user_has_no_right_to_a_command() {

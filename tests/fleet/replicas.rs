@@ -323,17 +323,19 @@ fn clocks_are_minutes_apart() {
             assert!(of <= at, "{}", answer.0);
         }
     }
-    // Of a device that goes from one to the other the last one tells.
+    // A device goes from one to the other, and its window with it.
     for round in 1..=3_u64 {
         for number in [0, 1, 2] {
             fleet.replicas[number].post("wanderer", round as f64);
+            let sent = (round - 1) * 3 + number as u64 + 1;
             for asked in 0..3 {
                 let found = fleet.replicas[asked].complete_json("/devices/wanderer");
                 assert_eq!(found["instance"], fleet.replicas[number].name, "{found}");
+                assert_eq!(found["totals"]["accepted"], sent, "{found}");
             }
         }
     }
-    // The union of the windows is in the order of events.
+    // The window of all is in the order of events, be they judged or not.
     let sent: Vec<f64> = (0..60_u64)
         .map(|number| {
             let cpu = 10.0 + (number * 7 % 11) as f64;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use testkit::http_client::post_with;
-use testkit::{HttpClient, Redis, Server, assert_problem, get};
+use testkit::{HttpClient, Redis, Server, assert_problem, get, wait_until};
 
 use crate::fleet::{Fleet, Replica};
 
@@ -26,6 +26,7 @@ fn every_route_has_both_scopes() {
     let redis = Redis::start(&[]);
     let mut fleet = Fleet::start(&redis.url(), 2);
     fleet.replicas[0].post("a-1", 5.0);
+    fleet.replicas[1].complete_json("/devices/a-1");
     for (path, usual) in ROUTES {
         for replica in &fleet.replicas {
             let is_holder = replica.name == "a";
@@ -131,7 +132,11 @@ fn the_read_token_covers_the_fleet() {
         assert_eq!(problem["status"], 401);
         let line = format!("GET {target} HTTP/1.1\r\nHost: test\r\n");
         let request = format!("{line}Authorization: Bearer eye\r\n\r\n");
-        let answer = client.request(request.as_bytes());
+        // The device is known to the whole fleet in a moment.
+        let answer = wait_until("the fleet has the device", || {
+            let answer = client.request(request.as_bytes());
+            (answer.status != 503).then_some(answer)
+        });
         assert_eq!(answer.status, 200, "{target}: {answer:?}");
         if !path.ends_with("latest") {
             let members = answer.json()["members"].as_array().map(Vec::len);
@@ -151,9 +156,10 @@ fn the_state_of_the_fleet_is_that_of_its_members() {
     for number in 0..30 {
         for replica in &mut fleet.replicas {
             let cpu = if number == 25 { 900.0 } else { f64::from(number % 3) };
-            replica.post("spiky", cpu);
+            replica.post(&format!("spiky-{}", replica.name), cpu);
         }
     }
+    fleet.wait_until_judged();
     let bad = fleet.replicas[1].server.client().request(&testkit::post(b"{\"cpu\":1}"));
     assert_eq!(bad.status, 400, "{bad:?}");
     let whole = fleet.replicas[0].complete_json("/stats?scope=fleet&history=60");

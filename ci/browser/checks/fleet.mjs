@@ -74,6 +74,9 @@ async function planted(tab, [first, second]) {
   const usual = Array.from({ length: 30 }, (_, index) =>
     ({ device_id: "planted", cpu: 40 + (index % 3), rps: 1000 + (index % 5) }));
   await second.post(usual);
+  // New devices are judged in a moment: the others are asked for their windows.
+  await until(async () => (await second.ask("devices/planted?scope=fleet")).complete,
+    "the planted one is known to the fleet");
   let slowest = 0;
   for (const [value, view] of [[401, "#/"], [402, "#/anomalies"]]) {
     await tab.show(first, view);
