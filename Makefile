@@ -1,10 +1,10 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fuzz fmt tidy clippy deny second-engine metrics openapi slow \
+.PHONY: help setup test mutants fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	interop page instructions deploy image rolling fleet instructions-record bench build run \
 	replay load perf perf-floor perf-batches perf-contention perf-forms peers perf-peers perf-load \
-	perf-analyze perf-page perf-fleet perf-scale perf-idle profiles flamegraphs idle-connections \
-	greedy soak clean
+	perf-analyze perf-page perf-fleet perf-windows perf-scale perf-idle profiles flamegraphs \
+	idle-connections greedy soak clean
 
 # A latency is that of the servers and not of what else this machine does, where that is permitted.
 realtime = $(shell chrt --fifo 10 true 2>/dev/null && echo chrt --fifo 10)
@@ -26,6 +26,9 @@ setup: ## Install what the checks need
 
 test: ## Every check, cheap ones first: the same as CI
 	@ci/all
+
+mutants: ## Take out the rules by which windows move: the simulation has to notice each
+	@ci/mutants
 
 fuzz: ## Each fuzz target for a minute, or for FUZZ_SECONDS
 	@ci/fuzz
@@ -116,6 +119,11 @@ perf-fleet: ## What ten questions a second to a fleet of three cost, with 100,00
 	$(realtime) target/release/compare --servers corepulse,corepulse --scenarios device --rate 20000 \
 		--redis --replicas 2 --devices 100000 --beside '/analyze?scope=fleet' \
 		--seconds $(call seconds,4) --rounds 9 --name fleet --record
+
+perf-windows: ## What it costs to save the windows of 100,000 devices, and to move them (2 min)
+	cargo build --release --locked --workspace
+	$(realtime) .venv/bin/python perf/windows.py target/release/corepulse \
+		perf/record/$(shell date +%F)-windows.json
 
 perf-scale: ## Two workers beside one, a million devices beside a thousand (4 minutes, 3 GB)
 	cargo build --release --locked --workspace

@@ -1,0 +1,187 @@
+"""The rules by which windows move, taken out one at a time: the simulation has to notice each.
+
+Each mutant is a copy of the tree in target/mutants with one text replaced. It has to compile, and
+the simulation has to fail. Prints one line a mutant, and fails if one survives.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TREE = ROOT / "target" / "mutants"
+WINDOWS = pathlib.Path("src/fleet/windows")
+
+# The rule that is taken out, the file, the text and what stands in its place.
+MUTANTS = [
+    (
+        "each replica writes keys of its own",
+        "keys.rs",
+        'b"}:", by.to_string().as_bytes()].concat()',
+        'b"}:", &[b\'0\'; 16][..usize::from(by.0 > 0) * 16]].concat()',
+    ),
+    (
+        "what is asked for is an exact claim",
+        "mover/notes.rs",
+        "let is_current = self.is_current(id, of);",
+        "let is_current = self.is_current(id, of) || of > 0;",
+    ),
+    (
+        "a copy is taken once",
+        "taken.rs",
+        "let known = self.copies.get(&gift).copied();",
+        "let known = self.copies.get(&gift).copied().filter(|_| false);",
+    ),
+    (
+        "who asks all takes all copies, its own included",
+        "mover/replies.rs",
+        "let copies = of.into_iter().zip(copies);",
+        "let copies = of.into_iter().zip(copies).filter(|(by, _)| *by != self.me);",
+    ),
+    (
+        "who holds a window in doubt gives it to who asks all",
+        "mover/notes.rs",
+        "Cell::Held { .. } => self.give(id, claim, now),\n            Cell::Absent =>",
+        "Cell::Held { standing: Standing::Confirmed, .. } => self.give(id, claim, now),\n"
+        "            Cell::Held { .. } | Cell::Absent =>",
+    ),
+    (
+        "only who has been in touch takes another for dead",
+        "roster.rs",
+        "if is_silent && self.is_trusted(now_ns) {",
+        "if is_silent && (self.is_trusted(now_ns) || now_ns > 0) {",
+    ),
+    (
+        "a partial gift is not the whole window",
+        "pursuit.rs",
+        "any(|(_, envelope)| !envelope.is_partial)",
+        "any(|(_, envelope)| !envelope.is_partial || envelope.to.is_some())",
+    ),
+    (
+        "a copy whose owner lives makes one ask again",
+        "mover/moves.rs",
+        "&& odd != Some((by, events))",
+        "&& odd == Some((by, events))",
+    ),
+    (
+        "a gift is kept until it was taken",
+        "mover/replies.rs",
+        "self.given.push_back((now.mono_ns + AGAIN_NS, id, gift));",
+        "self.end_give(&id, gift, now);",
+    ),
+    (
+        "each gift has a number",
+        "mover/gives.rs",
+        "let gift = self.next_number();",
+        "let gift = self.next_number().min(1);",
+    ),
+    (
+        "who asks all has just read who there is",
+        "mover/moves.rs",
+        "if knows_all && pursuit.stage_ns <= sent_ns => {",
+        "if knows_all || pursuit.stage_ns <= sent_ns => {",
+    ),
+    (
+        "only one chooses",
+        "mover/notes.rs",
+        "Stage::Asking { .. } | Stage::Choosing { .. } => {",
+        "Stage::Asking { .. } => {",
+    ),
+    (
+        "a window begins as a branch if not all could be asked",
+        "mover/moves.rs",
+        "if self.roster.knows_all(now.mono_ns) {",
+        "if self.roster.knows_all(now.mono_ns) || now.mono_ns > 0 {",
+    ),
+    (
+        "who is out of touch claims nothing",
+        "mover.rs",
+        "&& self.cells.is_sure(now.mono_ns)\n",
+        "&& now.mono_ns > 0\n",
+    ),
+    (
+        "what is in doubt is claimed when it is saved",
+        "mover.rs",
+        "if !is_confirmed && self.leaves_until_ns.is_none() {",
+        "if !is_confirmed && self.leaves_until_ns.is_none() && now.mono_ns == 0 {",
+    ),
+    (
+        "what a dead replica did not take is joined",
+        "mover/gives.rs",
+        "&& let Some(Give { envelope, .. }) = self.gives.get(&id)\n",
+        "&& let Some(Give { envelope, .. }) = self.gives.get(&id).filter(|_| gift == 0)\n",
+    ),
+    (
+        "what is made out to an older claim is a gift",
+        "mover/replies.rs",
+        "filter(|it| waits || it.ticket == ticket)",
+        "filter(|it| waits && it.ticket == ticket)",
+    ),
+    (
+        "an offer is answered before a window is given after a lapse",
+        "mover/notes.rs",
+        "self.offer(id, claim, echo, now);",
+        "self.give_as(id, claim, echo != 0, now);",
+    ),
+]
+
+
+def copy_tree() -> None:
+    """Copies what git knows of, as it is now."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True)
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        source, copy = ROOT / name, TREE / name
+        if not source.is_file():
+            continue
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not copy.exists() or copy.read_bytes() != source.read_bytes():
+            shutil.copyfile(source, copy)
+
+
+def cargo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the tests of the copy by cargo, into the directory that all builds share."""
+    target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
+    environment = {"CARGO_PROFILE_TEST_OPT_LEVEL": "1"} | os.environ | {"CARGO_TARGET_DIR": target}
+    return subprocess.run(
+        ["cargo", "test", "--locked", "--lib", "--quiet", *arguments],
+        cwd=TREE,
+        env=environment,
+        text=True,
+        capture_output=True,
+    )
+
+
+def fate(file: pathlib.Path, old: str, new: str) -> str | None:
+    """Returns what the simulation has said about a mutant; None if nothing."""
+    text = file.read_text()
+    if text.count(old) != 1:
+        sys.exit(f"{file.relative_to(TREE)} does not have once: {old}")
+    file.write_text(text.replace(old, new))
+    try:
+        built = cargo("--no-run")
+        if built.returncode != 0:
+            sys.exit(f"a mutant does not compile: {new}\n{built.stderr}")
+        ran = cargo("fleet::windows::simulation")
+    finally:
+        file.write_text(text)
+    if ran.returncode == 0:
+        return None
+    said = re.search(r"^(seed \d+|.*(?:panicked|no seed came).*)", ran.stdout, re.MULTILINE)
+    return said[0] if said else "it failed"
+
+
+def main() -> None:
+    copy_tree()
+    survivors = 0
+    for rule, name, old, new in MUTANTS:
+        said = fate(TREE / WINDOWS / name, old, new)
+        survivors += said is None
+        print(f"{'SURVIVED' if said is None else 'noticed':8} {rule}: {said or '-'}", flush=True)
+    if survivors:
+        sys.exit(f"{survivors} mutants survived")
+
+
+main()
