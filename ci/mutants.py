@@ -142,9 +142,12 @@ def copy_tree() -> None:
 
 
 def cargo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs the tests of the copy by cargo, into the directory that all builds share."""
-    target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
-    environment = {"CARGO_PROFILE_TEST_OPT_LEVEL": "1"} | os.environ | {"CARGO_TARGET_DIR": target}
+    """Runs the tests of the copy by cargo, which builds elsewhere than in the tree's own target.
+
+    Cargo gives what it builds of two copies the same name, and would take one for the other.
+    """
+    target = {"CARGO_TARGET_DIR": str(TREE / "target"), "CARGO_PROFILE_TEST_DEBUG": "0"}
+    environment = {"CARGO_PROFILE_TEST_OPT_LEVEL": "1"} | os.environ | target
     return subprocess.run(
         ["cargo", "test", "--locked", "--lib", "--quiet", *arguments],
         cwd=TREE,

@@ -6,9 +6,9 @@
 //!                              fleet-mail ┘  └─ the cells of the instance: adopt, export, save
 //! ```
 //!
-//! A [`mover`] decides; what it says and reads is in [`note`], [`envelope`] and [`keys`]. It works on
-//! the [`cells`] of its instance, which are its analytics, and judges by a [`roster`] who lives. A
-//! [`thread`] runs it.
+//! A [`mover`] decides; what it says and reads is in [`note`], [`envelope`] and [`keys`]. It works
+//! on the [`cells`] of its instance, which are its analytics, and judges by a [`roster`] who lives.
+//! A [`thread`] runs it.
 
 pub mod analytics_cells;
 mod cells;
