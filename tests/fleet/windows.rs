@@ -36,8 +36,8 @@ impl Device {
     /// verdict is that of the other instance, if the answer had it.
     fn send(&mut self, replica: &mut Replica) {
         self.sent += 1;
-        let cpu =
-            f64::from(self.sent * 37 % 11) * 1.7 + if self.sent % 23 == 0 { 90.0 } else { 0.1 };
+        let cpu = f64::from(self.sent * 37 % 11) * 1.7
+            + if self.sent.is_multiple_of(23) { 90.0 } else { 0.1 };
         let (name, timestamp) = (self.name, 1_700_000_000_000_u64 + u64::from(self.sent));
         let event = format!(
             r#"{{"device_id":"{name}","timestamp":{timestamp},"cpu":{cpu},"rps":{}}}"#,

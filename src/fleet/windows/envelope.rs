@@ -35,8 +35,9 @@ impl Envelope {
     /// Writes the envelope.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.body.len() + 32);
-        let made_out = u8::from(self.to.is_some()) * MADE_OUT;
-        bytes.extend_from_slice(&[VERSION, made_out | u8::from(self.is_partial) * PARTIAL]);
+        let made_out = if self.to.is_some() { MADE_OUT } else { 0 };
+        let partial = if self.is_partial { PARTIAL } else { 0 };
+        bytes.extend_from_slice(&[VERSION, made_out | partial]);
         bytes.extend_from_slice(&self.events.to_le_bytes());
         if let Some(Claim { by, ticket }) = self.to {
             for number in [by.0, ticket, self.gift] {

@@ -25,7 +25,7 @@ pub(super) struct Note {
 }
 
 /// The words of a note. Tickets are those of the receiver's claims, unless told otherwise.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     /// "Give me the window, for this claim of mine, which follows that one of yours." The echo is
     /// that of an offer, or 0.

@@ -118,7 +118,8 @@ impl<C: Cells> Mover<C> {
                         self.pursuits.get(&id).map(|pursuit| &pursuit.stage)
                     && *still == of
                 {
-                    self.on_copy(&id, of, life, is_refused, self.envelope(reply), now);
+                    let envelope = self.envelope(reply);
+                    self.on_copy(&id, of, life, is_refused, envelope.as_ref(), now);
                 }
             }
             Purpose::Choose { id, ticket, of } if self.is_current(&id, ticket) => {
@@ -134,7 +135,7 @@ impl<C: Cells> Mover<C> {
                 if let Some(envelope) = self.envelope(reply)
                     && envelope.to == Some(Claim { by: self.me, ticket })
                 {
-                    self.on_gift(&id, ticket, by, envelope, now);
+                    self.on_gift(&id, ticket, by, &envelope, now);
                 }
             }
             Purpose::Give { id, gift } => {
@@ -220,18 +221,17 @@ impl<C: Cells> Mover<C> {
         of: Claim,
         life: Life,
         is_refused: bool,
-        envelope: Option<Envelope>,
+        envelope: Option<&Envelope>,
         now: Now,
     ) {
         let Some(pursuit) = self.pursuits.get(id) else {
             return;
         };
         let ticket_of = |envelope: &Envelope| envelope.to.filter(|to| to.by == self.me);
-        let ours = envelope.as_ref().and_then(ticket_of);
-        if let (Some(to), Some(envelope)) = (ours, &envelope)
+        let ours = envelope.and_then(ticket_of);
+        if let (Some(to), Some(envelope)) = (ours, envelope)
             && pursuit.ticket == to.ticket
         {
-            let envelope = envelope.clone();
             return self.on_gift(id, to.ticket, of.by, envelope, now);
         }
         if is_refused || life != Life::Live {
@@ -240,18 +240,18 @@ impl<C: Cells> Mover<C> {
     }
 
     /// Takes a copy that is made out to us.
-    fn on_gift(&mut self, id: &[u8], ticket: u64, by: Incarnation, envelope: Envelope, now: Now) {
+    fn on_gift(&mut self, id: &[u8], ticket: u64, by: Incarnation, envelope: &Envelope, now: Now) {
         // Nobody else takes what is made out to an older claim of ours.
-        let was_decided = self.was_taken(by, &envelope).is_some();
+        let was_decided = self.was_taken(by, envelope).is_some();
         let waits = matches!(self.cells.cell(id, now), Cell::Waiting) && !was_decided;
         let pursuit = self.pursuits.get_mut(id).filter(|it| waits || it.ticket == ticket);
         let Some(pursuit) = pursuit else {
-            return self.join(id, by, &envelope, now);
+            return self.join(id, by, envelope, now);
         };
         let gift = (by, envelope.gift);
         if pursuit.gifts.iter().all(|(other, it)| (*other, it.gift) != gift) {
             pursuit.gifts.push((by, envelope.clone()));
-            self.note_taken(id, by, &envelope);
+            self.note_taken(id, by, envelope);
         }
         let Some(pursuit) = self.pursuits.get_mut(id) else {
             return;
@@ -262,8 +262,7 @@ impl<C: Cells> Mover<C> {
                 self.choose_if_answered(id, now);
             }
             // It is claimed first, so that those who claim next know where it is.
-            Stage::ToClaim | Stage::Claiming => {}
-            Stage::Choosing { .. } => {}
+            Stage::ToClaim | Stage::Claiming | Stage::Choosing { .. } => {}
             Stage::Asking { round: None, .. } | Stage::Following(_) => {
                 if pursuit.has_whole_gift() {
                     self.take_gifts(id, now);
