@@ -51,8 +51,8 @@ MUTANTS = [
     (
         "only who has been in touch takes another for dead",
         "roster.rs",
-        "if is_silent && self.is_trusted(now_ns) {",
-        "if is_silent && (self.is_trusted(now_ns) || now_ns > 0) {",
+        "sent_ns.saturating_sub(read_ns) > DOUBT_NS)",
+        "sent_ns.saturating_sub(read_ns) > DOUBT_NS && now_ns == 0)",
     ),
     (
         "a partial gift is not the whole window",
@@ -83,12 +83,6 @@ MUTANTS = [
         "mover/moves.rs",
         "if knows_all && pursuit.stage_ns <= sent_ns => {",
         "if knows_all || pursuit.stage_ns <= sent_ns => {",
-    ),
-    (
-        "only one chooses",
-        "mover/notes.rs",
-        "Stage::Asking { .. } | Stage::Choosing { .. } => {",
-        "Stage::Asking { .. } => {",
     ),
     (
         "a window begins as a branch if not all could be asked",
