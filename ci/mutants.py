@@ -1,6 +1,6 @@
 """The rules by which windows move, taken out one at a time: the simulation has to notice each.
 
-Each mutant is a copy of the tree in target/mutants with one text replaced. It has to compile, and
+Each mutant is a copy of the tree in target/mutants with a text or two replaced. It has to compile, and
 the simulation has to fail. Prints one line a mutant, and fails if one survives.
 """
 
@@ -15,110 +15,171 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TREE = ROOT / "target" / "mutants"
 WINDOWS = pathlib.Path("src/fleet/windows")
 
-# The rule that is taken out, the file, the text and what stands in its place.
+# The rule that is taken out, and of each change the file, the text and what stands in its place.
 MUTANTS = [
     (
         "each replica writes keys of its own",
-        "keys.rs",
-        'b"}:", by.to_string().as_bytes()].concat()',
-        'b"}:", &[b\'0\'; 16][..usize::from(by.0 > 0) * 16]].concat()',
+        [
+            (
+                "keys.rs",
+                "b\"}:\", by.to_string().as_bytes()].concat()",
+                "b\"}:\", &[b'0'; 16][..usize::from(by.0 > 0) * 16]].concat()",
+            ),
+        ],
     ),
     (
         "what is asked for is an exact claim",
-        "mover/notes.rs",
-        "let is_current = self.is_current(id, of);",
-        "let is_current = self.is_current(id, of) || of > 0;",
+        [
+            (
+                "mover/notes.rs",
+                "let is_current = self.is_current(id, of);",
+                "let is_current = self.is_current(id, of) || of > 0;",
+            ),
+        ],
     ),
     (
         "a copy is taken once",
-        "taken.rs",
-        "let known = self.copies.get(&gift).copied();",
-        "let known = self.copies.get(&gift).copied().filter(|_| false);",
+        [
+            (
+                "taken.rs",
+                "let known = self.copies.get(&gift).copied();",
+                "let known = self.copies.get(&gift).copied().filter(|_| false);",
+            ),
+        ],
     ),
     (
         "who asks all takes all copies, its own included",
-        "mover/replies.rs",
-        "let copies = of.into_iter().zip(copies);",
-        "let copies = of.into_iter().zip(copies).filter(|(by, _)| *by != self.me);",
+        [
+            (
+                "mover/replies.rs",
+                "let copies = of.into_iter().zip(copies);",
+                "let copies = of.into_iter().zip(copies).filter(|(by, _)| *by != self.me);",
+            ),
+        ],
     ),
     (
         "who holds a window in doubt gives it to who asks all",
-        "mover/notes.rs",
-        "Cell::Held { .. } => self.give(id, claim, now),\n            Cell::Absent =>",
-        "Cell::Held { standing: Standing::Confirmed, .. } => self.give(id, claim, now),\n"
-        "            Cell::Held { .. } | Cell::Absent =>",
-    ),
-    (
-        "only who has been in touch takes another for dead",
-        "roster.rs",
-        "sent_ns.saturating_sub(read_ns) > DOUBT_NS)",
-        "sent_ns.saturating_sub(read_ns) > DOUBT_NS && now_ns == 0)",
+        [
+            (
+                "mover/notes.rs",
+                "Cell::Held { .. } => self.give(id, claim, now),\n"
+                "            Cell::Absent =>",
+                "Cell::Held { standing: Standing::Confirmed, .. } => self.give(id, claim, now),\n"
+                "            Cell::Held { .. } | Cell::Absent =>",
+            ),
+        ],
     ),
     (
         "a partial gift is not the whole window",
-        "pursuit.rs",
-        "any(|(_, envelope)| !envelope.is_partial)",
-        "any(|(_, envelope)| !envelope.is_partial || envelope.to.is_some())",
+        [
+            (
+                "pursuit.rs",
+                "any(|(_, envelope)| !envelope.is_partial)",
+                "any(|(_, envelope)| !envelope.is_partial || envelope.to.is_some())",
+            ),
+        ],
     ),
     (
         "a copy whose owner lives makes one ask again",
-        "mover/moves.rs",
-        "&& odd != Some((by, events))",
-        "&& odd == Some((by, events))",
+        [
+            (
+                "mover/moves.rs",
+                "&& odd != Some((by, events))",
+                "&& odd == Some((by, events))",
+            ),
+        ],
     ),
     (
         "a gift is kept until it was taken",
-        "mover/replies.rs",
-        "self.given.push_back((now.mono_ns + AGAIN_NS, id, gift));",
-        "self.end_give(&id, gift, now);",
+        [
+            (
+                "mover/replies.rs",
+                "self.given.push_back((now.mono_ns + AGAIN_NS, id, gift));",
+                "self.end_give(&id, gift, now);",
+            ),
+        ],
     ),
     (
         "each gift has a number",
-        "mover/gives.rs",
-        "let gift = self.next_number();",
-        "let gift = self.next_number().min(1);",
+        [
+            (
+                "mover/gives.rs",
+                "let gift = self.next_number();",
+                "let gift = self.next_number().min(1);",
+            ),
+        ],
     ),
     (
         "who asks all has just read who there is",
-        "mover/moves.rs",
-        "if knows_all && pursuit.stage_ns <= sent_ns => {",
-        "if knows_all || pursuit.stage_ns <= sent_ns => {",
+        [
+            (
+                "mover/moves.rs",
+                "if knows_all && pursuit.stage_ns <= sent_ns => {",
+                "if knows_all || pursuit.stage_ns <= sent_ns => {",
+            ),
+        ],
     ),
     (
         "a window begins as a branch if not all could be asked",
-        "mover/moves.rs",
-        "if self.roster.knows_all(now.mono_ns) {",
-        "if self.roster.knows_all(now.mono_ns) || now.mono_ns > 0 {",
+        [
+            (
+                "mover/moves.rs",
+                "if self.roster.knows_all(now.mono_ns) {",
+                "if self.roster.knows_all(now.mono_ns) || now.mono_ns > 0 {",
+            ),
+        ],
     ),
     (
-        "who is out of touch claims nothing",
-        "mover.rs",
-        "&& self.cells.is_sure(now.mono_ns)\n",
-        "&& now.mono_ns > 0\n",
+        "who is out of touch neither claims nor gives",
+        [
+            (
+                "mover.rs",
+                "            && self.cells.is_sure(now.mono_ns)\n",
+                "            && now.mono_ns > 0\n",
+            ),
+            (
+                "mover/notes.rs",
+                "        if !self.cells.is_sure(now.mono_ns) {\n"
+                "            return;",
+                "        if !self.cells.is_sure(now.mono_ns) && now.mono_ns == 0 {\n"
+                "            return;",
+            ),
+            (
+                "mover/notes.rs",
+                "if self.gives.contains_key(id) || !self.cells.is_sure(now.mono_ns) {",
+                "if self.gives.contains_key(id) {",
+            ),
+        ],
     ),
     (
         "what is in doubt is claimed when it is saved",
-        "mover.rs",
-        "if !is_confirmed && self.leaves_until_ns.is_none() {",
-        "if !is_confirmed && self.leaves_until_ns.is_none() && now.mono_ns == 0 {",
+        [
+            (
+                "mover.rs",
+                "if !is_confirmed && self.leaves_until_ns.is_none() {",
+                "if !is_confirmed && self.leaves_until_ns.is_none() && now.mono_ns == 0 {",
+            ),
+        ],
     ),
     (
         "what a dead replica did not take is joined",
-        "mover/gives.rs",
-        "&& let Some(Give { envelope, .. }) = self.gives.get(&id)\n",
-        "&& let Some(Give { envelope, .. }) = self.gives.get(&id).filter(|_| gift == 0)\n",
+        [
+            (
+                "mover/gives.rs",
+                "&& let Some(Give { envelope, .. }) = self.gives.get(&id)\n",
+                "&& let Some(Give { envelope, .. }) = self.gives.get(&id).filter(|_| gift == 0)\n",
+            ),
+        ],
     ),
     (
         "what is made out to an older claim is a gift",
-        "mover/replies.rs",
-        "filter(|it| waits || it.ticket == ticket)",
-        "filter(|it| waits && it.ticket == ticket)",
-    ),
-    (
-        "an offer is answered before a window is given after a lapse",
-        "mover/notes.rs",
-        "self.offer(id, claim, echo, now);",
-        "self.give_as(id, claim, echo != 0, now);",
+        [
+            (
+                "mover/replies.rs",
+                "filter(|it| waits || it.ticket == ticket)",
+                "filter(|it| waits && it.ticket == ticket)",
+            ),
+        ],
     ),
 ]
 
@@ -151,19 +212,27 @@ def cargo(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def fate(file: pathlib.Path, old: str, new: str) -> str | None:
-    """Returns what the simulation has said about a mutant; None if nothing."""
+def change(name: str, old: str, new: str) -> None:
+    """Changes a file of the copy."""
+    file = TREE / WINDOWS / name
     text = file.read_text()
     if text.count(old) != 1:
-        sys.exit(f"{file.relative_to(TREE)} does not have once: {old}")
+        sys.exit(f"{name} does not have once: {old}")
     file.write_text(text.replace(old, new))
+
+
+def fate(changes: list[tuple[str, str, str]]) -> str | None:
+    """Returns what the simulation has said about a mutant; None if nothing."""
+    for name, old, new in changes:
+        change(name, old, new)
     try:
         built = cargo("--no-run")
         if built.returncode != 0:
-            sys.exit(f"a mutant does not compile: {new}\n{built.stderr}")
+            sys.exit(f"a mutant does not compile: {changes}\n{built.stderr}")
         ran = cargo("fleet::windows::simulation")
     finally:
-        file.write_text(text)
+        for name, old, new in reversed(changes):
+            change(name, new, old)
     if ran.returncode == 0:
         return None
     said = re.search(r"^(seed \d+|.*(?:panicked|no seed came).*)", ran.stdout, re.MULTILINE)
@@ -173,8 +242,8 @@ def fate(file: pathlib.Path, old: str, new: str) -> str | None:
 def main() -> None:
     copy_tree()
     survivors = 0
-    for rule, name, old, new in MUTANTS:
-        said = fate(TREE / WINDOWS / name, old, new)
+    for rule, changes in MUTANTS:
+        said = fate(changes)
         survivors += said is None
         print(f"{'SURVIVED' if said is None else 'noticed':8} {rule}: {said or '-'}", flush=True)
     if survivors:
