@@ -1,7 +1,7 @@
 """The rules by which windows move, taken out one at a time: the simulation has to notice each.
 
-Each mutant is a copy of the tree in target/mutants with a text or two replaced. It has to compile, and
-the simulation has to fail. Prints one line a mutant, and fails if one survives.
+Each mutant is a copy of the tree in target/mutants with a text or more replaced. It has to compile,
+and the simulation has to fail. Prints one line a mutant, and fails if one survives.
 """
 
 import os
