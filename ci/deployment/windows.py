@@ -230,9 +230,11 @@ class Fleet:
         wait_until(lambda: self.total(name) == 0, "no device waits", SETTLE_SECONDS_MAX)
 
     def wait_until_up(self):
-        """Until each replica reaches Redis."""
-        name = "corepulse_fleet_up"
-        wait_until(lambda: self.total(name) == len(running(self.replicas)), "the fleet is up again")
+        """Until each replica reaches Redis, by its member and by its writer of metrics."""
+        for name in ("corepulse_fleet_up", "corepulse_store_up"):
+            wait_until(
+                lambda n=name: self.total(n) == len(running(self.replicas)), f"{name} of all replicas"
+            )
 
 
 class Reference:
