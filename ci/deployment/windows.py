@@ -232,9 +232,10 @@ class Fleet:
     def wait_until_up(self):
         """Until each replica reaches Redis, by its member and by its writer of metrics."""
         for name in ("corepulse_fleet_up", "corepulse_store_up"):
-            wait_until(
-                lambda n=name: self.total(n) == len(running(self.replicas)), f"{name} of all replicas"
-            )
+            self._wait_for_all(name)
+
+    def _wait_for_all(self, name):
+        wait_until(lambda: self.total(name) == len(running(self.replicas)), f"{name} of all")
 
 
 class Reference:
