@@ -89,19 +89,16 @@ impl Roster {
         if has_gap || lost_memory || !read.contains_key(&me) {
             self.since_ns = now_ns;
         }
-        for (by, known) in read {
+        for (by, known) in &mut read {
             let is_same =
                 |old: &Known| (old.seen_us, old.has_left) == (known.seen_us, known.has_left);
-            let old = self.known.get(&by).filter(|old| is_same(old) && !has_gap);
-            let changed_ns = old.map_or(now_ns, |old| old.changed_ns);
-            self.known.insert(by, Known { changed_ns, ..known });
+            if let Some(old) = self.known.get(by).filter(|old| is_same(old) && !has_gap) {
+                known.changed_ns = old.changed_ns;
+            }
         }
         // Those who are gone from the directory are remembered for as long as that proves nothing.
-        self.known.retain(|by, known| {
-            let is_listed =
-                directory.entries.values().any(|entry| entry.mailbox.parse() == Ok(*by));
-            is_listed || now_ns.saturating_sub(known.changed_ns) < 2 * LEASE_NS
-        });
+        self.known.retain(|_, known| now_ns.saturating_sub(known.changed_ns) < 2 * LEASE_NS);
+        self.known.append(&mut read);
         let Self { known, strangers, .. } = self;
         strangers.retain(|by, since_ns| {
             !known.contains_key(by) && now_ns.saturating_sub(*since_ns) < STRANGER_NS

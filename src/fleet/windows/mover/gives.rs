@@ -9,8 +9,7 @@ impl<C: Cells> Mover<C> {
         self.outbox.note(by, id, Said::Absent { ticket, round: 0 });
     }
 
-    /// Gives a window away. What is on its way stays in memory until it
-    /// has come.
+    /// Gives a window away. What is on its way stays in memory until it has come.
     pub(super) fn give(&mut self, id: &[u8], to: Claim, now: Now) {
         let cell = self.cells.cell(id, now);
         let is_partial = matches!(cell, Cell::Held { standing: Standing::Lapsed, .. });
