@@ -7,12 +7,15 @@
 //! wait, one is served before the next look-up. A job that has waited for longer than
 //! `--request-timeout` is answered so instead. A panic costs the job that it happened in.
 //!
-//! The first thread also takes a sample each second, between two jobs.
+//! The first thread also takes a sample each second, between two jobs. If there are files that can
+//! be read again, one more thread does that.
 
 mod profiler;
+mod reloader;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -22,9 +25,11 @@ use crossbeam::channel::{
 
 use crate::api::jobs::{Execution, Job, JobError, JobQueue, Lane};
 use crate::limits::JOBS_QUEUED_MAX;
+use crate::reload::{ReloadCounts, Reloads};
 use crate::telemetry::log;
 use percore::clock::{Clock, Now};
 use profiler::{ProfilerQueue, ProfilerStop, ProfilerThread, profiler};
+use reloader::{ReloadRequests, reloader};
 
 /// The cores' ends of the queues of jobs.
 #[derive(Debug)]
@@ -78,6 +83,8 @@ pub struct Control {
     stop: Sender<()>,
     /// Ends the profiler, before the other threads.
     profiler_stop: ProfilerStop,
+    /// Asks for files to be read again, if there are such.
+    reload: Option<ReloadRequests>,
     threads: Vec<ControlThread>,
 }
 
@@ -85,8 +92,8 @@ pub struct Control {
 type ControlThread = (JoinHandle<()>, Receiver<()>);
 
 impl Control {
-    /// Starts the threads. Look-ups have their own if the store is remote. `sample` is called once
-    /// a second.
+    /// Starts the threads. Look-ups have their own if the store is remote, and so has what can be
+    /// read again, if there is any. `sample` is called once a second.
     ///
     /// # Errors
     ///
@@ -96,6 +103,7 @@ impl Control {
         store_is_remote: bool,
         clock: Clock,
         sample: Sample,
+        (reloads, counts): (Reloads, Arc<ReloadCounts>),
     ) -> io::Result<Self> {
         let JobReceivers { lookup, others, profiler } = jobs;
         let (stop, stopped) = channel::bounded::<()>(0);
@@ -110,9 +118,21 @@ impl Control {
         } else {
             vec![start("control", [lookup].into_iter().chain(others).collect(), timer)?]
         };
+        let reload = if reloads.is_empty() {
+            None
+        } else {
+            let (requests, reloader) = reloader(reloads, counts);
+            threads.push(spawn("reload", move || reloader.run(&stopped))?);
+            Some(requests)
+        };
         let (profiler_stop, stopped) = profiler.stop_switch();
         threads.push(spawn("profiles", move || profiler.run(&stopped, clock))?);
-        Ok(Self { stop, profiler_stop, threads })
+        Ok(Self { stop, profiler_stop, reload, threads })
+    }
+
+    /// Asks for all files to be read again that can be; the outcome is logged and counted.
+    pub fn reload(&self) {
+        self.reload.iter().for_each(ReloadRequests::request);
     }
 
     /// Returns true if all threads run, as they do until they are stopped.

@@ -17,7 +17,7 @@
 //! - [`fleet`]: what replicas say to each other;
 //! - [`analytics`], [`store`], [`telemetry`]: three islands, none of which imports another;
 //! - [`metric`]: the domain, and the decoder of bodies;
-//! - [`config`], [`limits`]: flags and bounds.
+//! - [`config`], [`limits`], [`reload`]: flags and bounds, and files that are read again.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
@@ -33,6 +33,7 @@ pub mod healthcheck;
 pub mod http_client;
 pub mod limits;
 pub mod metric;
+pub mod reload;
 #[expect(clippy::disallowed_methods, reason = "starts threads")]
 pub mod replay;
 pub mod resources;

@@ -76,15 +76,15 @@ fn main() -> ExitCode {
     for UnknownVariable { name, nearest } in unknown_variables() {
         log::warn!(variable = name, nearest, "a variable of this name has no effect");
     }
-    let stop = match listen_for_signals() {
-        Ok(stop) => stop,
+    let orders = match listen_for_signals(config.has_files_to_reload()) {
+        Ok(orders) => orders,
         Err(error) => {
             say(&format_args!("corepulse: signals cannot be listened for: {error}\n"));
             return ExitCode::from(EXIT_SYSTEM);
         }
     };
     match Server::start(&config) {
-        Ok(server) => serve(server, &stop),
+        Ok(server) => serve(server, &orders),
         Err(error) => {
             say(&format_args!("corepulse: {error}\n"));
             ExitCode::from(match error {
@@ -186,9 +186,23 @@ fn replay_files(config: &Config, options: &ReplayOptions) -> ExitCode {
     }
 }
 
-/// Serves until a signal comes or a core fails, and drains.
-fn serve(server: Server, stop: &Receiver<()>) -> ExitCode {
-    while stop.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+/// The order that a signal gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// To read files again.
+    Reload,
+    /// To end in order.
+    Stop,
+}
+
+/// Serves until a signal to stop comes or a core fails, and drains.
+fn serve(server: Server, orders: &Receiver<Order>) -> ExitCode {
+    loop {
+        match orders.recv_timeout(Duration::from_secs(1)) {
+            Ok(Order::Reload) => server.reload(),
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+        }
         if !server.is_sound() {
             log::error!("a thread failed; stopping");
             break;
@@ -204,14 +218,16 @@ fn serve(server: Server, stop: &Receiver<()>) -> ExitCode {
     }
 }
 
-/// Returns a channel that receives the first signal to stop. A second TERM or INT ends the process
-/// at once; a second HUP does not, because the end of a terminal or session may send it twice, or
-/// along with another.
+/// Returns a channel that receives the orders of signals. HUP is one to read files again, if there
+/// are such, as with other servers, and else one to stop, as with other programs.
+///
+/// A second TERM or INT ends the process at once; a second HUP does not, because the end of a
+/// terminal or session may send it twice, or along with another.
 #[expect(clippy::disallowed_methods, reason = "the system tells a thread of signals")]
-fn listen_for_signals() -> std::io::Result<Receiver<()>> {
+fn listen_for_signals(hup_reloads: bool) -> std::io::Result<Receiver<Order>> {
     let mut signals = Signals::new([SIGTERM, SIGINT].into_iter().chain(IGNORED))?;
     // With `nohup` the server outlives its terminal.
-    if !is_ignored(SIGHUP) {
+    if hup_reloads || !is_ignored(SIGHUP) {
         signals.add_signal(SIGHUP)?;
     }
     let (sender, receiver) = mpsc::channel();
@@ -219,6 +235,13 @@ fn listen_for_signals() -> std::io::Result<Receiver<()>> {
         let (mut is_stopping, mut is_told) = (false, false);
         for signal in signals.forever().filter(|signal| !IGNORED.contains(signal)) {
             let name = signal_name(signal);
+            if hup_reloads && signal == SIGHUP {
+                if !is_told {
+                    log::info!(signal = name, "reading files again");
+                    let _ = sender.send(Order::Reload);
+                }
+                continue;
+            }
             if is_stopping && signal != SIGHUP {
                 log::warn!(signal = name, "the stopping is cut short: what waits is lost");
                 std::process::exit(128 + signal);
@@ -228,7 +251,7 @@ fn listen_for_signals() -> std::io::Result<Receiver<()>> {
             }
             is_told = true;
             // Only the first is received; the receiver lives as long as `main`.
-            let _ = sender.send(());
+            let _ = sender.send(Order::Stop);
             is_stopping |= signal != SIGHUP;
         }
     })?;

@@ -1,10 +1,12 @@
 //! The whole server: the order in which its parts start and stop.
 
+mod settings;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::analytics::{Analytics, AnalyticsSettings};
+use crate::analytics::Analytics;
 use crate::api::cors::Cors;
 use crate::api::fleet::responder::FleetResponder;
 use crate::api::openapi::Description;
@@ -13,7 +15,7 @@ use crate::api::route::{LABELS, NAMES};
 use crate::api::sampler::sample;
 use crate::api::samples::Samples;
 use crate::api::service::Service;
-use crate::api::state::{Settings, State};
+use crate::api::state::State;
 use crate::api::store_observer::StoreObserver;
 use crate::config::units::{HumanDuration, HumanSize};
 use crate::config::{Config, Overflow, Secret};
@@ -21,6 +23,7 @@ use crate::control::{Control, job_queues};
 use crate::engine::BoundAddress;
 use crate::fleet::{Fleet, FleetReceiver, FleetSettings, fleet_queue};
 use crate::metric::id_hash::IdHasher;
+use crate::reload::Reloads;
 use crate::resources::Resources;
 use crate::schema::Schema;
 use crate::store::event_counters::{DropReason, EventTotals};
@@ -36,6 +39,7 @@ use percore::context::ConnectionLimits;
 use percore::engine::{Engine, EngineConfig};
 use percore::listen::Listen;
 use percore::listener::Bound;
+use settings::{analytics_settings, schema, settings};
 
 /// A running server.
 pub struct Server {
@@ -107,6 +111,8 @@ impl Server {
         let store = open_store(config, schema, workers, ids.clone(), clock, &flushes)
             .map_err(StartError::System)?;
         let (fleet_queue, fleet_receiver) = fleet_queue();
+        let reloads = Reloads::default();
+        let reload_counts = reloads.counts();
         let state = Arc::new(State {
             analytics: Analytics::new(analytics_settings(config, schema), workers, ids.clone()),
             ids,
@@ -116,6 +122,7 @@ impl Server {
             flushes,
             busy_ratios: BusyRatios::new(clock.now()),
             samples: Samples::new(clock.now()),
+            reloads: Arc::clone(&reload_counts),
             rankings: RankingCache::default(),
             exposition: Exposition::default(),
             description: Description::new(schema),
@@ -126,7 +133,8 @@ impl Server {
         });
         let sampled = Arc::clone(&state);
         let sample = Box::new(move |now| sample(&sampled, now));
-        let control = Control::start(jobs, state.store.is_remote(), clock, sample)
+        let reloads = (reloads, reload_counts);
+        let control = Control::start(jobs, state.store.is_remote(), clock, sample, reloads)
             .map_err(StartError::System)?;
         let fleet = start_fleet(config, &state, fleet_receiver, clock);
         let fleet = fleet.map_err(StartError::System)?;
@@ -195,6 +203,12 @@ impl Server {
         let control_and_store = self.control.is_running() && self.state.store.is_running();
         let fleet = self.fleet.as_ref().is_none_or(Fleet::is_running);
         control_and_store && fleet && self.engine.is_running()
+    }
+
+    /// Asks for the files to be read again that can be: a control thread does, and logs what came
+    /// of it.
+    pub fn reload(&self) {
+        self.control.reload();
     }
 
     /// Logs the warnings that are due for floods that have stopped.
@@ -343,44 +357,6 @@ fn start_fleet(
     let responder = Box::new(FleetResponder::new(Arc::clone(state), clock));
     let windows = Arc::<State>::clone(state);
     Fleet::start(settings, receiver, responder, windows, clock).map(Some)
-}
-
-fn analytics_settings(config: &Config, schema: &'static Schema) -> AnalyticsSettings {
-    AnalyticsSettings {
-        schema,
-        window: config.window,
-        threshold: config.z_threshold,
-        min_samples: config.min_samples,
-        cooldown: config.cooldown,
-        devices_max: config.devices_max,
-        device_ttl_ns: nanoseconds(config.device_ttl),
-    }
-}
-
-fn schema(config: &Config) -> &'static Schema {
-    let Config { fields, device_names, timestamp_names, device_tags, .. } = config;
-    Schema::leak(fields, [device_names, timestamp_names, device_tags])
-}
-
-fn settings(config: &Config, schema: &'static Schema, resources: &Resources) -> Settings {
-    let store_at = config.redis_url.as_ref().map_or("this process".to_owned(), ToString::to_string);
-    Settings {
-        schema,
-        instance: config.instance.clone(),
-        fleet: config.fleet.clone(),
-        cores: resources.workers,
-        body_bytes_max: config.body_bytes_max,
-        store_ttl_ms: i64::try_from(config.store_ttl.as_millis()).unwrap_or(i64::MAX),
-        ingest_token: config.ingest_token.clone(),
-        read_token: config.read_token.clone(),
-        admin_token: config.admin_token.clone(),
-        devices_max: config.devices_max,
-        connections_max: resources.connections_max,
-        memory_limit_bytes: resources.memory_bytes,
-        store_at,
-        store_rejects: config.store_overflow == Overflow::Reject,
-        request_timeout_ns: nanoseconds(config.request_timeout),
-    }
 }
 
 /// Returns what the log says of a token.

@@ -100,6 +100,7 @@ impl SharedState {
             flushes: Arc::new(Latency::new(1, 1)),
             busy_ratios: BusyRatios::new(Now::default()),
             samples: Samples::new(Now::default()),
+            reloads: Arc::default(),
             rankings: RankingCache::default(),
             exposition: Exposition::default(),
             description: Description::new(schema),

@@ -11,6 +11,7 @@ use super::state::State;
 use crate::analytics::summary::InstanceSummary;
 use crate::fleet::status::StatusReading;
 use crate::limits::FIELDS_MAX;
+use crate::reload::ReloadCounts;
 use crate::schema::{Field, Schema};
 use crate::store::event_counters::{DropReason, EvictReason};
 use crate::store::stats::Stats;
@@ -35,6 +36,7 @@ struct Snapshot {
     store: Stats,
     flushes: Vec<Durations>,
     fleet: Option<(StatusReading, WindowFigures)>,
+    reloads: Vec<(&'static str, [u64; 2])>,
 }
 
 /// Collects all metrics at this moment, in the order of the exposition.
@@ -56,6 +58,7 @@ impl Snapshot {
             analytics: state.analytics.instance(now),
             store: state.store.stats(),
             flushes: state.flushes.merged(),
+            reloads: state.reloads.totals().collect(),
             fleet: state.fleet.as_ref().map(|fleet| {
                 let windows = WindowFigures::new(state.analytics.windows(), fleet.figures());
                 (fleet.status().read(), windows)
@@ -239,6 +242,12 @@ impl Snapshot {
     fn server(&self) -> Vec<MetricFamily> {
         let version = ("version", env!("CARGO_PKG_VERSION").to_owned());
         let commit = ("commit", option_env!("COREPULSE_COMMIT").unwrap_or("unknown").to_owned());
+        let reloads = self.reloads.iter().flat_map(|(what, counts)| {
+            let labels =
+                |outcome: &str| vec![("what", (*what).to_owned()), ("outcome", outcome.to_owned())];
+            zip(ReloadCounts::OUTCOMES, *counts)
+                .map(move |(outcome, count)| (labels(outcome), count.into()))
+        });
         vec![
             gauge(
                 "corepulse_core_busy_ratio",
@@ -249,6 +258,11 @@ impl Snapshot {
                 "corepulse_build_info",
                 "Always 1; the labels say what is running.",
                 vec![(vec![version, commit], 1.0.into())],
+            ),
+            counter(
+                "corepulse_reloads_total",
+                "Attempts to read files again after SIGHUP or a change, by what was read.",
+                reloads.collect(),
             ),
         ]
     }

@@ -11,6 +11,7 @@ use crate::analytics::Analytics;
 use crate::config::Secret;
 use crate::fleet::FleetQueue;
 use crate::metric::id_hash::IdHasher;
+use crate::reload::ReloadCounts;
 use crate::schema::Schema;
 use crate::store::Store;
 use crate::telemetry::busy_ratios::BusyRatios;
@@ -38,6 +39,8 @@ pub struct State {
     pub busy_ratios: BusyRatios,
     /// The samples that are taken once a second.
     pub samples: Samples,
+    /// Attempts to read files again.
+    pub reloads: Arc<ReloadCounts>,
     /// The lists of devices that pollers share.
     pub rankings: RankingCache,
     /// The writer of the exposition for Prometheus.

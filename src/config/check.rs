@@ -35,6 +35,12 @@ impl Config {
         self.values().map(line).collect()
     }
 
+    /// Returns true if something comes from files that can be read again while the server runs:
+    /// SIGHUP asks for that then, and does not stop it.
+    pub const fn has_files_to_reload(&self) -> bool {
+        false
+    }
+
     /// Returns the values that should be the same in all replicas of a fleet, with the names of
     /// their flags.
     pub fn common_values(&self) -> impl Iterator<Item = (&'static str, String)> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use super::*;
+use crate::reload::Reload;
 use percore::clock::Now;
 use percore::http::handler::{AnswerSink, Context, RequestId, Ticket};
 use percore::http::response::{Answer, Response, TEXT};
@@ -244,4 +245,58 @@ fn a_stopping_server_says_so_and_not_that_it_is_busy() {
         assert_eq!(client.answer().0, 0);
     });
     assert_eq!(submit(client.job(3, Lane::Profile)), Err(Status::ServiceUnavailable));
+}
+
+/// A file of a test: the outcomes of its reading, of which each is reported to the test.
+struct TestFile(mpsc::Receiver<Result<String, Vec<String>>>, mpsc::Sender<()>);
+
+impl Reload for TestFile {
+    fn name(&self) -> &'static str {
+        "test"
+    }
+
+    fn reload(&mut self) -> Result<String, Vec<String>> {
+        self.1.send(()).unwrap();
+        self.0.recv().expect("as is meant")
+    }
+}
+
+#[test]
+fn files_are_read_again_when_asked_and_neither_mistakes_nor_panics_end_that() {
+    let (outcome, outcomes) = mpsc::channel();
+    let (begin, begun) = mpsc::channel();
+    let mut reloads = Reloads::default();
+    reloads.add(Box::new(TestFile(outcomes, begin)));
+    let counts = reloads.counts();
+    let (requests, reloader) = reloader(reloads, Arc::clone(&counts));
+    let (stop, stopped) = channel::bounded(0);
+    let wait = || begun.recv_timeout(Duration::from_secs(10)).unwrap();
+    let total = || counts.totals().next().unwrap().1;
+    thread::scope(|scope| {
+        scope.spawn(move || reloader.run(&stopped));
+        requests.request();
+        wait();
+        // Those that come while a file is read are of one more reading, however many they are.
+        for _ in 0..5 {
+            requests.request();
+        }
+        outcome.send(Ok("3 things".to_owned())).unwrap();
+        wait();
+        assert_eq!(total(), [1, 0]);
+        outcome.send(Err(vec!["a mistake".to_owned(), "another".to_owned()])).unwrap();
+        while total() != [1, 1] {
+            thread::yield_now();
+        }
+        assert_eq!(begun.try_recv(), Err(mpsc::TryRecvError::Empty));
+        // The next reading panics.
+        drop(outcome);
+        requests.request();
+        wait();
+        requests.request();
+        wait();
+        while total() != [1, 3] {
+            thread::yield_now();
+        }
+        drop(stop);
+    });
 }

@@ -49,6 +49,7 @@ fn at_start() -> Snapshot {
             ..Store::memory(Schema::standard(), 2, 1 << 20, 1_000, ids).stats()
         },
         flushes: Latency::new(1, 1).merged(),
+        reloads: vec![("tokens", [0, 0])],
         fleet: Some((
             Status::default().read(),
             WindowFigures::new(WindowTotals::default(), &Figures::default()),
@@ -267,7 +268,7 @@ fn labels(family: &MetricFamily) -> Vec<String> {
 #[test]
 fn labels_are_unique_and_none_can_carry_what_a_peer_sent() {
     let known = ["reason", "field", "route", "status", "core", "kind", "version", "commit"];
-    let known = [&known[..], &["state", "complete", "from"]].concat();
+    let known = [&known[..], &["state", "complete", "from", "what", "outcome"]].concat();
     for family in at_start().families() {
         let labels = labels(&family);
         let unique: HashSet<_> = labels.iter().collect();

@@ -1,0 +1,53 @@
+//! The settings of the parts, from the configuration and what this machine has.
+
+use crate::analytics::AnalyticsSettings;
+use crate::api::state::Settings;
+use crate::config::{Config, Overflow};
+use crate::resources::Resources;
+use crate::schema::Schema;
+use percore::clock::nanoseconds;
+
+/// Returns the settings of the analytics.
+pub(super) fn analytics_settings(config: &Config, schema: &'static Schema) -> AnalyticsSettings {
+    AnalyticsSettings {
+        schema,
+        window: config.window,
+        threshold: config.z_threshold,
+        min_samples: config.min_samples,
+        cooldown: config.cooldown,
+        devices_max: config.devices_max,
+        device_ttl_ns: nanoseconds(config.device_ttl),
+    }
+}
+
+/// Returns the members that a metric may have.
+pub(super) fn schema(config: &Config) -> &'static Schema {
+    let Config { fields, device_names, timestamp_names, device_tags, .. } = config;
+    Schema::leak(fields, [device_names, timestamp_names, device_tags])
+}
+
+/// Returns the settings that answers depend on.
+pub(super) fn settings(
+    config: &Config,
+    schema: &'static Schema,
+    resources: &Resources,
+) -> Settings {
+    let store_at = config.redis_url.as_ref().map_or("this process".to_owned(), ToString::to_string);
+    Settings {
+        schema,
+        instance: config.instance.clone(),
+        fleet: config.fleet.clone(),
+        cores: resources.workers,
+        body_bytes_max: config.body_bytes_max,
+        store_ttl_ms: i64::try_from(config.store_ttl.as_millis()).unwrap_or(i64::MAX),
+        ingest_token: config.ingest_token.clone(),
+        read_token: config.read_token.clone(),
+        admin_token: config.admin_token.clone(),
+        devices_max: config.devices_max,
+        connections_max: resources.connections_max,
+        memory_limit_bytes: resources.memory_bytes,
+        store_at,
+        store_rejects: config.store_overflow == Overflow::Reject,
+        request_timeout_ns: nanoseconds(config.request_timeout),
+    }
+}
