@@ -116,11 +116,12 @@ pub struct FleetReceiver {
     figures: Arc<Figures>,
 }
 
-/// Creates both ends of the queue of questions.
-pub fn fleet_queue() -> (FleetQueue, FleetReceiver) {
+/// Creates both ends of the queue of questions to a fleet whose windows are to be saved within this
+/// time.
+pub fn fleet_queue(save_interval: Duration) -> (FleetQueue, FleetReceiver) {
     let (sender, questions) = channel::bounded(FLEET_QUEUED_MAX);
     let status = Arc::<Status>::default();
-    let figures = Arc::<Figures>::default();
+    let figures = Arc::new(Figures::new(nanoseconds(save_interval)));
     let (status_of, figures_of) = (Arc::clone(&status), Arc::clone(&figures));
     let queue = FleetQueue { questions: sender, status: status_of, figures: figures_of };
     (queue, FleetReceiver { questions, status, figures })

@@ -110,7 +110,7 @@ impl Server {
         let ids = IdHasher::default();
         let store = open_store(config, schema, workers, ids.clone(), clock, &flushes)
             .map_err(StartError::System)?;
-        let (fleet_queue, fleet_receiver) = fleet_queue();
+        let (fleet_queue, fleet_receiver) = fleet_queue(config.window_save);
         let reloads = Reloads::default();
         let reload_counts = reloads.counts();
         let state = Arc::new(State {

@@ -60,7 +60,8 @@ impl Snapshot {
             flushes: state.flushes.merged(),
             reloads: state.reloads.totals().collect(),
             fleet: state.fleet.as_ref().map(|fleet| {
-                let windows = WindowFigures::new(state.analytics.windows(), fleet.figures());
+                let windows =
+                    WindowFigures::new(state.analytics.windows(), fleet.figures(), now.mono_ns);
                 (fleet.status().read(), windows)
             }),
             counters,
@@ -69,8 +70,10 @@ impl Snapshot {
 
     fn families(&self) -> Vec<MetricFamily> {
         let groups = [self.events(), self.devices(), self.http(), self.store(), self.server()];
-        let fleet =
-            self.fleet.iter().flat_map(|(status, windows)| [fleet(status), windows.families()]);
+        let fleet = self
+            .fleet
+            .iter()
+            .flat_map(|(status, windows)| [fleet(status, windows), windows.families()]);
         groups.into_iter().flatten().chain(fleet.flatten()).collect()
     }
 
@@ -269,7 +272,7 @@ impl Snapshot {
 }
 
 /// Returns the metrics of a member of a fleet.
-fn fleet(status: &StatusReading) -> Vec<MetricFamily> {
+fn fleet(status: &StatusReading, windows: &WindowFigures) -> Vec<MetricFamily> {
     let StatusReading { up, live, lapsed, differing, lapses, complete, incomplete, .. } = status;
     vec![
         gauge(
@@ -310,7 +313,14 @@ fn fleet(status: &StatusReading) -> Vec<MetricFamily> {
         counter(
             "corepulse_fleet_errors_total",
             "Errors of Redis that the fleet met, by kind.",
-            by("kind", status.errors.iter().copied()),
+            by(
+                "kind",
+                status
+                    .errors
+                    .iter()
+                    .zip(windows.errors())
+                    .map(|(member, windows)| (member.0, member.1 + windows.1)),
+            ),
         ),
     ]
 }

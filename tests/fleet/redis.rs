@@ -212,3 +212,31 @@ fn a_user_has_no_right_to_mailboxes() {
         fleet.wait_until_whole();
     }
 }
+
+/// Copies of windows are forbidden, and the rest is not: the member is up, and what it cannot save
+/// grows old.
+#[test]
+fn a_user_has_no_right_to_copies_of_windows() {
+    let mut redis = Redis::start(&[]);
+    let rights: Vec<&str> = RIGHTS.split_whitespace().collect();
+    redis.execute(&[&["ACL", "SETUSER", "writer"], &rights[..]].concat()).assert_ok();
+    let keys = ["resetkeys", "~metric:*", "~cp:{f}:*", "~cp:f:o:*"];
+    redis.execute(&[&["ACL", "SETUSER", "writer"], &keys[..]].concat()).assert_ok();
+    let url = format!("redis://writer:pw@{}/", redis.address());
+    let replica = Replica::start(&url, "a", &["--window-save", "1s"]);
+    let mut fleet = Fleet::of(vec![replica]);
+    fleet.wait_until_whole();
+    let new = fleet.replicas[0].figure("corepulse_window_save_lag_seconds");
+    assert_eq!(new, 0.0);
+    fleet.replicas[0].post("forbidden", 5.0);
+    let replica = &fleet.replicas[0];
+    let lag = || replica.figure("corepulse_window_save_lag_seconds");
+    assert_eq!(replica.figure("corepulse_window_save_interval_seconds"), 1.0);
+    wait_until("its copy grows old", || (lag() > 2.0).then_some(()));
+    for name in ["corepulse_window_saves_failed_total", "corepulse_fleet_errors_total"] {
+        assert!(replica.figure(&format!("{name}{{kind=\"noperm\"}}")) > 0.0, "{name}");
+    }
+    assert!(replica.is_up());
+    redis.execute(&["ACL", "SETUSER", "writer", "~cp:f:w:*"]).assert_ok();
+    wait_until("its copy is saved", || (lag() == 0.0).then_some(()));
+}

@@ -87,10 +87,7 @@ impl Device {
 
 /// Waits until a replica has nothing more to save.
 fn wait_until_saved(replica: &Replica) {
-    let before = replica.figure("corepulse_window_saves_total");
-    wait_until("a save", || {
-        (replica.figure("corepulse_window_saves_total") > before).then_some(())
-    });
+    replica.wait_until_judged();
     wait_until("nothing is left to save", || {
         (replica.figure("corepulse_window_save_lag_seconds") == 0.0).then_some(())
     });

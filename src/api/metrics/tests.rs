@@ -52,7 +52,7 @@ fn at_start() -> Snapshot {
         reloads: vec![("tokens", [0, 0])],
         fleet: Some((
             Status::default().read(),
-            WindowFigures::new(WindowTotals::default(), &Figures::default()),
+            WindowFigures::new(WindowTotals::default(), &Figures::new(5_000_000_000), 0),
         )),
     }
 }

@@ -14,8 +14,14 @@ pub(super) struct WindowFigures {
 }
 
 impl WindowFigures {
-    pub(super) fn new(totals: WindowTotals, figures: &Figures) -> Self {
-        Self { totals, moved: figures.read(), takes: figures.takes().merged() }
+    pub(super) fn new(totals: WindowTotals, figures: &Figures, now_ns: u64) -> Self {
+        let moved = figures.read(totals.unsaved, now_ns);
+        Self { totals, moved, takes: figures.takes().merged() }
+    }
+
+    /// Returns the errors of Redis that windows met, by kind.
+    pub(super) fn errors(&self) -> &[(&'static str, u64)] {
+        &self.moved.errors
     }
 
     pub(super) fn families(&self) -> Vec<MetricFamily> {
@@ -53,8 +59,13 @@ impl WindowFigures {
             ),
             gauge(
                 "corepulse_window_save_lag_seconds",
-                "Age of the oldest event that may not be saved.",
+                "Greatest age of an event that may not be saved; 0 if all are.",
                 single(moved.lag_ns as f64 / 1e9),
+            ),
+            gauge(
+                "corepulse_window_save_interval_seconds",
+                "Time within which events are to be saved, as --window-save has it.",
+                single(moved.save_interval_ns as f64 / 1e9),
             ),
             counter(
                 "corepulse_windows_unreadable_total",

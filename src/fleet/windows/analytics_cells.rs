@@ -21,16 +21,11 @@ pub(super) struct AnalyticsCells {
     instance: Arc<dyn Instance>,
     figures: Arc<Figures>,
     queue: SaveQueue,
-    /// The time since which unsaved devices have been collected for the next round.
-    collects_since_ns: u64,
-    /// The same of the round under way.
-    round_since_ns: u64,
 }
 
 impl AnalyticsCells {
     pub(super) fn new(instance: Arc<dyn Instance>, figures: Arc<Figures>) -> Self {
-        let queue = SaveQueue::default();
-        Self { instance, figures, queue, collects_since_ns: 0, round_since_ns: 0 }
+        Self { instance, figures, queue: SaveQueue::default() }
     }
 
     fn analytics(&self) -> &Analytics {
@@ -74,11 +69,14 @@ impl Cells for AnalyticsCells {
     fn begin_saves(&mut self, now: Now) {
         // A shard of which some are left goes on with those.
         if self.queue.is_empty() {
-            self.round_since_ns = self.collects_since_ns;
+            self.figures.begin_round(now.mono_ns);
+        } else {
+            self.figures.go_on_with_round(now.mono_ns);
         }
-        self.collects_since_ns = now.mono_ns;
         self.instance.analytics().begin_saves(&mut self.queue);
-        self.figures.set_lag(now.mono_ns.saturating_sub(self.round_since_ns));
+        if self.queue.is_empty() {
+            self.figures.end_round();
+        }
     }
 
     fn has_saves(&self) -> bool {
@@ -92,10 +90,13 @@ impl Cells for AnalyticsCells {
     fn next_saves(&mut self, max: usize, now: Now, out: &mut Vec<(DeviceId, Copy)>) {
         let mut states = Vec::new();
         self.instance.analytics().next_saves(&mut self.queue, max, now, &mut states);
+        if !states.is_empty() {
+            self.figures.note_copied();
+        }
+        if self.queue.is_empty() {
+            self.figures.end_round();
+        }
         out.extend(states.into_iter().map(|(id, state)| (id, self.encoded(&state))));
-        let since_ns =
-            if self.queue.is_empty() { self.collects_since_ns } else { self.round_since_ns };
-        self.figures.set_lag(now.mono_ns.saturating_sub(since_ns));
     }
 
     fn unsave_all(&mut self) {
@@ -103,7 +104,11 @@ impl Cells for AnalyticsCells {
     }
 
     fn copy(&mut self, id: &[u8], now: Now) -> Option<Copy> {
-        self.analytics().copy(id, now).map(|state| self.encoded(&state))
+        let copy = self.analytics().copy(id, now).map(|state| self.encoded(&state));
+        if copy.is_some() {
+            self.figures.note_copied_at(now.mono_ns);
+        }
+        copy
     }
 
     fn export(&mut self, id: &[u8], now: Now) -> Option<Copy> {

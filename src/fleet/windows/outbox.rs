@@ -59,6 +59,11 @@ impl Outbox {
         self.commands.is_empty() && self.notes.is_empty()
     }
 
+    /// Returns true if a copy is to be saved.
+    pub(super) fn has_saves(&self) -> bool {
+        self.commands.iter().any(|(_, purpose)| matches!(purpose, Purpose::Save { .. }))
+    }
+
     /// Returns the number of commands and notes.
     pub(super) fn len(&self) -> usize {
         self.commands.len() + self.notes.values().map(Vec::len).sum::<usize>()

@@ -275,7 +275,7 @@ impl Simulation {
         let cells = Rc::new(RefCell::new(State::new(me.0)));
         let sim_cells = SimCells(Rc::clone(&cells));
         let keys = Keys::new("f", 3_600_000);
-        let mover = Mover::new(me, keys, sim_cells, Arc::<Figures>::default(), SAVE_NS);
+        let mover = Mover::new(me, keys, sim_cells, Arc::new(Figures::new(SAVE_NS)), SAVE_NS);
         self.processes.push(Process {
             me,
             life: Life::Runs,

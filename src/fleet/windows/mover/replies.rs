@@ -41,6 +41,9 @@ impl<C: Cells> Mover<C> {
                 }
             }
         }
+        if self.to_save.is_empty() && !self.outbox.has_saves() {
+            self.figures.note_saved();
+        }
     }
 
     /// Begins anew: what Redis knew may be lost. What is held is claimed and saved again.
