@@ -5,7 +5,7 @@
 //! [`health`], [`scrape`], [`debug`], [`profile`], [`openapi`], [`page`] or [`index`] answer from
 //! the [`state`] that all cores share. Work that would hold up a core becomes one of the [`jobs`].
 //! [`fleet`] asks all replicas. A [`sampler`] reads all counters each second. [`cors`] permits
-//! pages in browsers to read answers.
+//! pages in browsers to read answers. A [`shared_bucket`] is a limit of all cores together.
 
 pub mod analyze;
 pub mod anomalies;
@@ -43,6 +43,7 @@ pub mod sampler;
 pub mod samples;
 pub mod scrape;
 pub mod service;
+pub mod shared_bucket;
 pub mod state;
 pub mod stats;
 pub mod store_observer;

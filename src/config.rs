@@ -12,6 +12,7 @@ mod fields;
 mod flag;
 mod flags;
 mod formats;
+mod rate_limit;
 pub mod redis_url;
 pub mod replay_options;
 mod secret;
@@ -23,6 +24,7 @@ pub mod unknown_variables;
 pub use choices::{Engine, LogFormat, LogLevel, Overflow};
 pub use errors::ConfigErrors;
 pub use flags::Config;
+pub use rate_limit::RateLimit;
 pub use secret::Secret;
 
 /// The exit code of a wrong command line or environment (`EX_USAGE` of sysexits.h).

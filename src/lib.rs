@@ -17,7 +17,8 @@
 //! - [`fleet`]: what replicas say to each other;
 //! - [`analytics`], [`store`], [`telemetry`]: three islands, none of which imports another;
 //! - [`metric`]: the domain, and the decoder of bodies;
-//! - [`config`], [`limits`], [`reload`]: flags and bounds, and files that are read again.
+//! - [`config`], [`limits`], [`reload`]: flags and bounds, and files that are read again;
+//! - [`gcra`]: which events keep to a rate.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
@@ -28,6 +29,7 @@ pub mod config;
 pub mod control;
 pub mod engine;
 pub mod fleet;
+pub mod gcra;
 pub mod healthcheck;
 #[expect(clippy::disallowed_methods, reason = "asks for names and the time")]
 pub mod http_client;

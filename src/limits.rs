@@ -86,6 +86,20 @@ pub const WINDOW_JUMP_BYTES: usize = 8;
 /// length. Memory is allocated for 64 devices at a time.
 pub const DEVICE_BYTES: usize = 124;
 
+/// Pairs of events and seconds of one limit: a burst, and what may go on for a minute, an hour and
+/// a day.
+pub const RATE_PAIRS_MAX: usize = 4;
+
+/// Events of a pair. With this many, intervals between two are kept to a thousandth.
+pub const RATE_EVENTS_MAX: u32 = 100_000_000;
+
+/// Seconds of a pair: a day.
+pub const RATE_SECONDS_MAX: u32 = 86_400;
+
+/// Events a second of a pair: more than a core takes, and an interval between two that is a
+/// microsecond is kept to a thousandth.
+pub const RATE_PER_SECOND_MAX: u32 = 1_000_000;
+
 /// Events of a shard that wait for the windows of their devices, which are on their way from other
 /// instances. Of more, the oldest of a device are not judged.
 pub const WAITING_EVENTS_MAX: usize = 64 * 1024;
