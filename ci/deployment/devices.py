@@ -1,10 +1,12 @@
 """Devices that post through a proxy, each request once: what fails is noted, not tried again."""
 
 import collections
+import functools
 import http.client
 import json
-import threading
 import time
+
+from threads import Threads
 
 # Kept connections that are busy, kept ones that are mostly idle, and a new one for each request.
 BUSY, SLOW, FRESH = 16, 16, 8
@@ -18,29 +20,18 @@ ANALYZE_EVERY = 10
 Answer = collections.namedtuple("Answer", "at replica kind seconds")
 
 
-class Devices:
+class Devices(Threads):
     """Threads, a device each, that post until their `with` ends."""
 
     def __init__(self, number, fields):
+        plan = [("busy", BUSY), ("slow", SLOW), ("fresh", FRESH)]
+        names = [(kind, f"{kind}-{n}") for kind, count in plan for n in range(count)]
+        super().__init__([functools.partial(self._run, *name) for name in names])
         self.number, self.fields = number, fields
-        self.stopping = threading.Event()
         self.began = time.monotonic()
         # Appending is atomic; all of it is read when the threads have ended, or only counted.
         self.answers, self.failures, self.keys = [], [], []
         self.told_to_reconnect = 0
-        plan = [("busy", BUSY), ("slow", SLOW), ("fresh", FRESH)]
-        names = [(kind, f"{kind}-{n}") for kind, count in plan for n in range(count)]
-        self.threads = [threading.Thread(target=self._run, args=name) for name in names]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
 
     def count(self, replica, since):
         """Answers of a replica since that moment."""

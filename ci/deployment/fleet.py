@@ -9,21 +9,21 @@ is called complete has every event that was acknowledged before the question.
 """
 
 import collections
+import functools
 import http.client
 import json
 import math
 import pathlib
 import random
-import signal
 import sys
-import tempfile
 import threading
 import time
 
 from manifests import Fault
-from processes import Processes, free_port
+from processes import free_port, run_check
 from proxy import SEARCHED
 from services import get, wait_until
+from threads import Threads
 
 SEED = 16
 DEVICES = 12
@@ -100,7 +100,6 @@ class Replica:
             raise Fault(f"{self.name}: status {status}: {body[:200]}")
         return json.loads(body)
 
-
     def whole(self):
         """What it tells once nobody is late."""
         told = []
@@ -141,28 +140,13 @@ class Client:
         return answer.status, text, answer.headers["X-Replica"]
 
 
-class Devices:
+class Devices(Threads):
     """Threads, a device each, that post until their `with` ends."""
 
     def __init__(self, port):
-        self.port = port
-        self.stopping, self.lock = threading.Event(), threading.Lock()
+        super().__init__([functools.partial(self._run, number) for number in range(DEVICES)])
+        self.port, self.lock = port, threading.Lock()
         self.sent, self.acknowledged, self.failures = 0, [], []
-        self.threads = []
-
-    def __enter__(self):
-        self.stopping.clear()
-        self.threads = [
-            threading.Thread(target=self._run, args=(number,)) for number in range(DEVICES)
-        ]
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
 
     def wait_for_more(self):
         """Until so many more events were acknowledged."""
@@ -186,25 +170,16 @@ class Devices:
                 self.failures.append(f"{device}: {error!r}")
 
 
-class Observer:
+class Observer(Threads):
     """A thread that asks for the fleet through the proxy, and checks what it is told."""
 
     def __init__(self, port, devices):
-        self.client, self.devices = Client(port), devices
-        self.stopping, self.faults = threading.Event(), []
+        super().__init__([self._run])
+        self.client, self.devices, self.faults = Client(port), devices, []
         self.shown, self.complete, self.incomplete, self.refused = 0, 0, 0, 0
         self.longest = 0
         # Where a replica has died, what it took along.
         self.lost_max = 0
-        self.thread = threading.Thread(target=self._run)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        self.thread.join()
 
     def _run(self):
         while not self.stopping.wait(0.02):
@@ -459,19 +434,8 @@ def check(server, processes, folder):
 
 def main():
     server = str(pathlib.Path(sys.argv[1]).resolve())
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, Processes() as processes:
-        try:
-            check(server, processes, pathlib.Path(folder))
-        except Fault as fault:
-            print(f"fleet: {fault}", file=sys.stderr)
-            processes.say_what_they_said()
-            return 1
-    print(f"fleet: {time.monotonic() - began:.0f} s")
-    return 0
+    return run_check("fleet", functools.partial(check, server))
 
 
 if __name__ == "__main__":
-    # A terminated check ends what it started, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.exit(main())

@@ -9,14 +9,12 @@ panel's expression, and the left side of every alert, must have data; so it must
 second deployment, whose fields are others and do not come in each event.
 """
 
+import functools
 import json
 import math
-import pathlib
 import re
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -26,7 +24,7 @@ import yaml
 
 from dashboard import expressions, fields_query, metrics
 from manifests import Fault, Manifests, environment
-from processes import Processes, free_port
+from processes import free_port, run_check
 from services import SECRETS, get, start_fleet, start_redis, start_server, wait_until
 
 # Fields of sensors: none of them is one of the manifests.
@@ -278,7 +276,7 @@ class Deployment:
         print(f"observe: {len(asked)} expressions have data for {', '.join(self.fields)}")
 
 
-def observe(processes, server, manifests, dashboard, folder):
+def observe(server, manifests, dashboard, processes, folder):
     redis = start_redis(processes, manifests, folder)
     own = environment(manifests.container("corepulse"), SECRETS)["COREPULSE_FIELDS"]
     started = [
@@ -296,17 +294,9 @@ def main():
     server, rendered, dashboard = sys.argv[1:]
     with open(dashboard, encoding="utf-8") as file:
         dashboard = json.load(file)
-    with tempfile.TemporaryDirectory() as folder, Processes() as processes:
-        try:
-            observe(processes, server, Manifests(rendered), dashboard, pathlib.Path(folder))
-        except Fault as fault:
-            print(f"observe: {fault}", file=sys.stderr)
-            processes.say_what_they_said()
-            return 1
-    return 0
+    check = functools.partial(observe, server, Manifests(rendered), dashboard)
+    return run_check("observe", check)
 
 
 if __name__ == "__main__":
-    # A terminated check ends what it started, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.exit(main())

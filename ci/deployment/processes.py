@@ -1,10 +1,13 @@
 """Processes that a check starts, and ends whatever happens."""
 
 import os
+import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import time
 
 from manifests import Fault
 
@@ -65,3 +68,20 @@ class Processes:
     def say_what_they_said(self):
         for name, process, _ in self.started:
             print(f"--- {name} (exit code {process.poll()}):\n{self.said(process)[-2000:]}")
+
+
+def run_check(name, *scenarios):
+    """Runs scenarios, each with processes and a folder of its own. Returns the exit code."""
+    # A terminated check ends what it started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    began = time.monotonic()
+    for scenario in scenarios:
+        with tempfile.TemporaryDirectory() as folder, Processes() as processes:
+            try:
+                scenario(processes, pathlib.Path(folder))
+            except Fault as fault:
+                print(f"{name}: {fault}", file=sys.stderr)
+                processes.say_what_they_said()
+                return 1
+    print(f"{name}: {time.monotonic() - began:.0f} s")
+    return 0

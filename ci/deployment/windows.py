@@ -9,6 +9,7 @@ tells, to the last bit; and so is each verdict that came with an answer.
 """
 
 import collections
+import functools
 import http.client
 import json
 import pathlib
@@ -17,16 +18,15 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 
 from fleet import Client, Replica, running, wait_until_whole
 from manifests import Fault
-from processes import Processes, free_port
+from processes import free_port, run_check
 from proxy import SEARCHED
 from redis_cluster import RedisCluster
 from services import get, wait_until
+from threads import Threads
 
 SEED = 17
 DEVICES = 12
@@ -133,26 +133,12 @@ class Device:
             wait(self)
 
 
-class Walk:
+class Walk(Threads):
     """Threads in which devices send, until the `with` ends."""
 
     def __init__(self, port, devices, wait):
-        self.port, self.devices, self.wait = port, devices, wait
-        self.stopping = threading.Event()
-
-    def __enter__(self):
-        self.threads = [
-            threading.Thread(target=device.run, args=(self.port, self.stopping, self.wait))
-            for device in self.devices
-        ]
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
+        super().__init__([lambda d=device: d.run(port, self.stopping, wait) for device in devices])
+        self.devices = devices
 
     def more(self):
         """Until so many more events were sent."""
@@ -570,20 +556,9 @@ def check_cluster(server, processes, folder):
 
 def main():
     server = str(pathlib.Path(sys.argv[1]).resolve())
-    began = time.monotonic()
-    for scenario in (check, check_cluster):
-        with tempfile.TemporaryDirectory() as folder, Processes() as processes:
-            try:
-                scenario(server, processes, pathlib.Path(folder))
-            except Fault as fault:
-                print(f"windows: {fault}", file=sys.stderr)
-                processes.say_what_they_said()
-                return 1
-    print(f"windows: {time.monotonic() - began:.0f} s")
-    return 0
+    scenarios = [functools.partial(scenario, server) for scenario in (check, check_cluster)]
+    return run_check("windows", *scenarios)
 
 
 if __name__ == "__main__":
-    # A terminated check ends what it started, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     sys.exit(main())

@@ -35,6 +35,13 @@ impl FakeReply {
         Self::text(format!("${}\r\n{text}\r\n", text.len()))
     }
 
+    /// Returns the reply of a node of a cluster that believes this one to have all slots.
+    pub fn all_slots_at(owner: SocketAddr) -> Self {
+        let (host, port) = (owner.ip().to_string(), owner.port());
+        let node = format!("*2\r\n${}\r\n{host}\r\n:{port}\r\n", host.len());
+        Self::text(format!("*1\r\n*3\r\n:0\r\n:16383\r\n{node}"))
+    }
+
     /// Returns the reply to a command that was obeyed.
     pub fn ok() -> Self {
         Self::text("+OK\r\n")
@@ -61,8 +68,7 @@ impl FakeRedis {
     pub fn start(
         answers: impl Fn(usize, &[String]) -> Option<FakeReply> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        Self::serve(listener, answers)
+        Self::serve(Self::listen().0, answers)
     }
 
     /// Starts one whose sockets have room for next to nothing: it reads a command when the replies
@@ -70,11 +76,18 @@ impl FakeRedis {
     pub fn start_narrow(
         answers: impl Fn(usize, &[String]) -> Option<FakeReply> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let (listener, _) = Self::listen();
         let socket = SockRef::from(&listener);
         socket.set_recv_buffer_size(1).expect("the least there is");
         socket.set_send_buffer_size(1).expect("the least there is");
         Self::serve(listener, answers)
+    }
+
+    /// Returns a free port for [`serve`](Self::serve), and its address.
+    pub fn listen() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let address = listener.local_addr().expect("it has been bound");
+        (listener, address)
     }
 
     /// Starts one at a port that was bound before, for nodes that have to know of each other.

@@ -1,24 +1,11 @@
 //! Nodes of a cluster that contradict each other, which real nodes cannot be made to do on demand.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use testkit::fake_redis::ReceivedCommand;
 use testkit::metric_load::metric;
 use testkit::redis::ReservedPort;
 use testkit::{FakeRedis, FakeReply, Server, StoreCounters, get, post, wait_until};
-
-fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-/// The reply of a node that believes this one to have all slots.
-fn all_slots_at(owner: SocketAddr) -> FakeReply {
-    let (host, port) = (owner.ip().to_string(), owner.port());
-    let node = format!("*2\r\n${}\r\n{host}\r\n:{port}\r\n", host.len());
-    FakeReply::text(format!("*1\r\n*3\r\n:0\r\n:16383\r\n{node}"))
-}
 
 /// Returns true if a command is a look-up or a write of this device.
 fn is_of(words: &[String], command: &str, device: &str) -> bool {
@@ -49,13 +36,13 @@ fn until_stored(server: &Server, events: u64) -> StoreCounters {
 /// its own: the others know better.
 #[test]
 fn a_node_that_is_cut_off_is_left_for_one_that_knows_better() {
-    let (listener, address) = listen();
+    let (listener, address) = FakeRedis::listen();
     let knows = FakeRedis::serve(listener, move |_, words| {
-        (words[0] == "CLUSTER").then(|| all_slots_at(address))
+        (words[0] == "CLUSTER").then(|| FakeReply::all_slots_at(address))
     });
-    let (listener, address) = listen();
+    let (listener, address) = FakeRedis::listen();
     let stale = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
-        "CLUSTER" => Some(all_slots_at(address)),
+        "CLUSTER" => Some(FakeReply::all_slots_at(address)),
         "SET" => Some(FakeReply::text("-CLUSTERDOWN The cluster is down\r\n")),
         _ => None,
     });
@@ -72,9 +59,9 @@ fn a_node_that_is_cut_off_is_left_for_one_that_knows_better() {
 #[test]
 fn ask_costs_its_keys_alone() {
     let importing = FakeRedis::start(|_, _| None);
-    let (to, (listener, address)) = (importing.address, listen());
+    let (to, (listener, address)) = (importing.address, FakeRedis::listen());
     let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
-        "CLUSTER" => Some(all_slots_at(address)),
+        "CLUSTER" => Some(FakeReply::all_slots_at(address)),
         "SET" if is_of(words, "SET", "moved") => Some(FakeReply::text(format!("-ASK 1 {to}\r\n"))),
         _ => None,
     });
@@ -104,9 +91,9 @@ fn a_node_met_by_ask_is_fenced_before_anything_is_sent() {
     let importing = FakeRedis::start(|number, words| {
         (number == 1 && words[0] == "SET").then_some(FakeReply::Nothing)
     });
-    let (to, (listener, address)) = (importing.address, listen());
+    let (to, (listener, address)) = (importing.address, FakeRedis::listen());
     let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
-        "CLUSTER" => Some(all_slots_at(address)),
+        "CLUSTER" => Some(FakeReply::all_slots_at(address)),
         "SET" => Some(FakeReply::text(format!("-ASK 1 {to}\r\n"))),
         _ => None,
     });
@@ -128,9 +115,9 @@ fn a_look_up_follows_moved_and_ask() {
     let new = FakeRedis::start(move |_, words| {
         is_of(words, "GET", "here").then(|| FakeReply::bulk(&value))
     });
-    let (to, (listener, address)) = (new.address, listen());
+    let (to, (listener, address)) = (new.address, FakeRedis::listen());
     let old = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
-        "CLUSTER" => Some(all_slots_at(address)),
+        "CLUSTER" => Some(FakeReply::all_slots_at(address)),
         "GET" if is_of(words, "GET", "here") => Some(FakeReply::text(format!("-MOVED 1 {to}\r\n"))),
         "GET" => Some(FakeReply::text(format!("-ASK 1 {to}\r\n"))),
         _ => None,
@@ -168,10 +155,10 @@ fn made_up(words: &[String], port: u16) -> String {
 
 #[test]
 fn look_ups_keep_few_connections_however_many_nodes_are_named() {
-    let (others, (listener, address)) = (everywhere(), listen());
+    let (others, (listener, address)) = (everywhere(), FakeRedis::listen());
     let port = others.address.port();
     let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
-        "CLUSTER" => Some(all_slots_at(address)),
+        "CLUSTER" => Some(FakeReply::all_slots_at(address)),
         "GET" => Some(FakeReply::text(format!("-MOVED {}\r\n", made_up(words, port)))),
         _ => None,
     });
@@ -192,10 +179,10 @@ fn look_ups_keep_few_connections_however_many_nodes_are_named() {
 
 #[test]
 fn the_writer_keeps_few_connections_however_many_nodes_are_named() {
-    let (others, (listener, address)) = (everywhere(), listen());
+    let (others, (listener, address)) = (everywhere(), FakeRedis::listen());
     let port = others.address.port();
     let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
-        "CLUSTER" => Some(all_slots_at(address)),
+        "CLUSTER" => Some(FakeReply::all_slots_at(address)),
         "SET" => Some(FakeReply::text(format!("-ASK {}\r\n", made_up(words, port)))),
         _ => None,
     });
@@ -227,10 +214,10 @@ fn a_slot_whose_move_does_not_end_is_told() {
             "TRYAGAIN",
         ),
     ] {
-        let (listener, address) = listen();
+        let (listener, address) = FakeRedis::listen();
         let to_key = refusal.clone();
         let owner = FakeRedis::serve(listener, move |_, words| match words[0].as_str() {
-            "CLUSTER" => Some(all_slots_at(address)),
+            "CLUSTER" => Some(FakeReply::all_slots_at(address)),
             "SET" if is_of(words, "SET", "moved") => Some(FakeReply::text(to_key.clone())),
             _ => None,
         });

@@ -1,6 +1,6 @@
 //! A link to real servers and to some that reply as a test says.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use testkit::redis_cluster::{FAILOVER_TIME_MAX, RedisCluster};
@@ -195,26 +195,17 @@ fn a_slot_that_moves_is_followed_and_nothing_breaks() {
     });
 }
 
-fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-/// The reply of a node that believes this one to have all slots.
-fn all_slots_at(owner: SocketAddr) -> FakeReply {
-    let (host, port) = (owner.ip().to_string(), owner.port());
-    let node = format!("*2\r\n${}\r\n{host}\r\n:{port}\r\n", host.len());
-    FakeReply::text(format!("*1\r\n*3\r\n:0\r\n:16383\r\n{node}"))
-}
-
 /// Starts a node with all slots; `None` of `answers` is the usual reply.
 fn node(
     answers: impl Fn(usize, &[String]) -> Option<FakeReply> + Send + Sync + 'static,
 ) -> (FakeRedis, String) {
-    let (listener, address) = listen();
+    let (listener, address) = FakeRedis::listen();
     let node = FakeRedis::serve(listener, move |number, words| {
-        if words[0] == "CLUSTER" { Some(all_slots_at(address)) } else { answers(number, words) }
+        if words[0] == "CLUSTER" {
+            Some(FakeReply::all_slots_at(address))
+        } else {
+            answers(number, words)
+        }
     });
     (node, format!("redis+cluster://{address}"))
 }
@@ -238,10 +229,10 @@ fn no_command_of_a_key_is_sent_again_behind_a_later_one() {
 
 #[test]
 fn nodes_that_lead_to_each_other_are_left_soon() {
-    let ((first, one), (second, two)) = (listen(), listen());
+    let ((first, one), (second, two)) = (FakeRedis::listen(), FakeRedis::listen());
     let moved_to = |to: SocketAddr| FakeReply::text(format!("-MOVED 1 {to}\r\n"));
     let first = FakeRedis::serve(first, move |_, words| match words[0].as_str() {
-        "CLUSTER" => Some(all_slots_at(one)),
+        "CLUSTER" => Some(FakeReply::all_slots_at(one)),
         "SET" => Some(moved_to(two)),
         _ => None,
     });
@@ -255,9 +246,9 @@ fn nodes_that_lead_to_each_other_are_left_soon() {
 /// A node that is cut off from the others says that the slots are its own still.
 #[test]
 fn a_node_that_is_cut_off_is_left_for_one_that_knows_better() {
-    let (listener, address) = listen();
+    let (listener, address) = FakeRedis::listen();
     let knows = FakeRedis::serve(listener, move |_, words| {
-        (words[0] == "CLUSTER").then(|| all_slots_at(address))
+        (words[0] == "CLUSTER").then(|| FakeReply::all_slots_at(address))
     });
     let (stale, url) = node(|_, words| {
         (words[0] == "SET").then(|| FakeReply::text("-CLUSTERDOWN The cluster is down\r\n"))
@@ -494,7 +485,7 @@ fn a_replica_that_a_sentinel_names_is_not_read_from() {
 
 #[test]
 fn nobody_there_is_told_of_each_command() {
-    let (listener, address) = listen();
+    let (listener, address) = FakeRedis::listen();
     drop(listener);
     for url in ["redis", "redis+cluster"].map(|scheme| format!("{scheme}://{address}")) {
         let exchanged = ask(&mut link(&url), &["GET a", "GET b"]);
