@@ -17,6 +17,8 @@
 pub mod answers;
 mod commands;
 pub mod directory;
+#[cfg(test)]
+mod event_queue;
 mod exchange;
 mod fleet_clock;
 mod identity;

@@ -6,14 +6,14 @@
 //! accepted, and checks each answer: nothing is counted twice, a complete answer has all that was
 //! accepted before its question, and none has less than a complete one before.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use fastrand::Rng;
 
 use super::*;
 use crate::fleet::answers::Answers;
+use crate::fleet::event_queue::EventQueue;
 use crate::fleet::rounds::Question;
 use crate::limits::{FLEET_ANSWER_MS, FLEET_FORMER_MAX, STORE_CONNECT_MS_MAX, STORE_REPLY_MS_MAX};
 use crate::store::redis::error::RedisResult;
@@ -162,9 +162,7 @@ struct Asked {
 struct Simulation {
     random: Rng,
     now_ns: u64,
-    events: BinaryHeap<Reverse<(u64, u64)>>,
-    waiting: BTreeMap<u64, Event>,
-    last_event: u64,
+    events: EventQueue<Event>,
     redis: SimRedis,
     redis_frozen_until_ns: u64,
     redis_down_until_ns: u64,
@@ -197,9 +195,7 @@ impl Simulation {
         let slowest_ms = [1, 1, 3, 8][random.usize(..4)];
         Self {
             now_ns: 0,
-            events: BinaryHeap::new(),
-            waiting: BTreeMap::new(),
-            last_event: 0,
+            events: EventQueue::default(),
             redis: SimRedis::new(1_750_000_000_000_000),
             redis_frozen_until_ns: 0,
             redis_down_until_ns: 0,
@@ -223,9 +219,7 @@ impl Simulation {
     }
 
     fn at(&mut self, at_ns: u64, event: Event) {
-        self.last_event += 1;
-        self.events.push(Reverse((at_ns, self.last_event)));
-        self.waiting.insert(self.last_event, event);
+        self.events.add(at_ns, event);
     }
 
     fn soon(&mut self, event: Event) {
@@ -250,12 +244,8 @@ impl Simulation {
     }
 
     fn run_until(&mut self, until_ns: u64) {
-        while let Some(&Reverse((at_ns, number))) = self.events.peek()
-            && at_ns <= until_ns
-        {
-            self.events.pop();
+        while let Some((at_ns, event)) = self.events.next(until_ns) {
             self.now_ns = self.now_ns.max(at_ns);
-            let event = self.waiting.remove(&number).unwrap();
             if let Some((thaws_ns, event)) = self.take(event) {
                 self.at(thaws_ns, event);
             }

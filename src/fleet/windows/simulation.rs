@@ -7,8 +7,7 @@
 //! it there, as far as the guarantee goes for the faults of the run.
 
 use std::cell::RefCell;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use super::keys::Keys;
 use super::mover::{Ended, Mover, Step};
 use super::note::{DeviceId, Letter, Said};
 use crate::fleet::directory::{Entry, Incarnation, PROTOCOL};
+use crate::fleet::event_queue::EventQueue;
 use crate::fleet::json;
 use crate::limits::{FLEET_BEAT_MS, FLEET_DOUBT_MS, STORE_REPLY_MS_MAX, WINDOW_WAIT_MS_MAX};
 use crate::store::redis::command::{Command, Reply};
@@ -192,9 +192,7 @@ struct Device {
 struct Simulation {
     random: Rng,
     now_ns: u64,
-    events: BinaryHeap<Reverse<(u64, u64)>>,
-    waiting: BTreeMap<u64, Event>,
-    last_event: u64,
+    events: EventQueue<Event>,
     servers: Vec<SimRedis>,
     processes: Vec<Process>,
     devices: Vec<Device>,
@@ -234,9 +232,7 @@ impl Simulation {
             .collect();
         Self {
             now_ns: 0,
-            events: BinaryHeap::new(),
-            waiting: BTreeMap::new(),
-            last_event: 0,
+            events: EventQueue::default(),
             servers: (0..servers).map(|_| SimRedis::default()).collect(),
             processes: Vec::new(),
             devices,
@@ -257,9 +253,7 @@ impl Simulation {
     }
 
     fn at(&mut self, at_ns: u64, event: Event) {
-        self.last_event += 1;
-        self.events.push(Reverse((at_ns, self.last_event)));
-        self.waiting.insert(self.last_event, event);
+        self.events.add(at_ns, event);
     }
 
     fn delay(&mut self) -> u64 {
@@ -302,13 +296,9 @@ impl Simulation {
     }
 
     fn run_until(&mut self, until_ns: u64) {
-        while let Some(&Reverse((at_ns, number))) = self.events.peek()
-            && at_ns <= until_ns
-        {
-            self.events.pop();
+        while let Some((at_ns, event)) = self.events.next(until_ns) {
             self.now_ns = self.now_ns.max(at_ns);
             trace::at(self.now_ns);
-            let event = self.waiting.remove(&number).unwrap();
             self.take(event);
         }
         self.now_ns = until_ns;
