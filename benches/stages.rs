@@ -183,6 +183,7 @@ fn analytics(cores: usize, ids: &IdHasher) -> Analytics {
         cooldown: 50,
         devices_max: 100_000,
         device_ttl_ns: 3_600_000_000_000,
+        device_limit: None,
     };
     let analytics = Analytics::new(settings, cores, ids.clone());
     let names = names();

@@ -10,14 +10,14 @@
 //! [`moments`] computes means and deviations, `running_sums` keeps what they follow from, `window`
 //! is the ring buffer of one series, `slots` the memory of all series, `series` scores events,
 //! `device_index` finds devices by id, `expiry` schedules the sweep of silent devices,
-//! `device_quota` limits their number, `shard` joins all of these, [`recent`] orders the last
-//! events of all cores, and [`summary`] is the result. [`directory`] lists devices, by a
-//! [`ranking`], and [`anomaly_journal`] the anomalies of all shards. An [`instance_part`] is what
-//! other instances are told. A [`device_state`] is what moves with a device to another instance,
-//! and [`lineage`] how two of them become one. With [`shared_windows`] a device's window goes to
-//! the instance that hears it: a `cell` is how a device stands to the others, `waiting` has the
-//! events whose windows are under way, and `lease` is the time for which all others count on this
-//! instance.
+//! `device_quota` limits their number, `device_limits` the rates of their events, the `gate` lets
+//! in what keeps to those, `shard` joins all of these, [`recent`] orders the last events of all
+//! cores, and [`summary`] is the result. [`directory`] lists devices, by a [`ranking`], and
+//! [`anomaly_journal`] the anomalies of all shards. An [`instance_part`] is what other instances
+//! are told. A [`device_state`] is what moves with a device to another instance, and [`lineage`]
+//! how two of them become one. With [`shared_windows`] a device's window goes to the instance that
+//! hears it: a `cell` is how a device stands to the others, `waiting` has the events whose windows
+//! are under way, and `lease` is the time for which all others count on this instance.
 
 pub mod anomaly;
 pub mod anomaly_journal;
@@ -29,12 +29,14 @@ mod cells;
 mod counts;
 mod device;
 mod device_index;
+mod device_limits;
 mod device_quota;
 pub mod device_state;
 pub mod device_values;
 pub mod directory;
 mod expiry;
 mod field_state;
+mod gate;
 pub mod instance_part;
 mod lease;
 pub mod lineage;
@@ -54,6 +56,7 @@ mod sweeps;
 mod waiting;
 mod window;
 
+use crate::gcra::Paces;
 use crate::limits;
 use crate::metric::id_hash::{IdHash, IdHasher};
 use crate::schema::{Field, Schema};
@@ -64,8 +67,10 @@ use anomaly::FoundPoint;
 use anomaly_records::Receipt;
 pub use applied::Applied;
 use applied::Unjudged;
+use device_limits::DeviceLimits;
 use device_quota::DeviceQuota;
 use field_state::COOLDOWN_MAX;
+pub use gate::DeviceGate;
 use lease::Lease;
 use recent::{NewestN, PendingEvents, PublishedEvents};
 use series::Rules;
@@ -92,11 +97,15 @@ pub struct AnalyticsSettings {
     pub devices_max: usize,
     /// A device that is silent for longer is removed.
     pub device_ttl_ns: u64,
+    /// The paces that the events of each device have to keep to, if there are any. None of their
+    /// periods is longer than `device_ttl_ns`.
+    pub device_limit: Option<Paces>,
 }
 
 /// The analytics of an instance, shared by all cores.
 pub struct Analytics {
     rules: Rules,
+    has_device_limit: bool,
     ids: IdHasher,
     quota: CachePadded<DeviceQuota>,
     shards: Box<[CachePadded<Mutex<Shard>>]>,
@@ -128,7 +137,10 @@ impl Analytics {
                 .map_or(COOLDOWN_MAX, |cooldown| cooldown.min(COOLDOWN_MAX)),
             schema: settings.schema,
         };
-        let shard = |ids: &IdHasher| Shard::new(rules, settings.device_ttl_ns, ids.clone());
+        let shard = |ids: &IdHasher| {
+            let limits = settings.device_limit.map(DeviceLimits::new);
+            Shard::new(rules, settings.device_ttl_ns, ids.clone(), limits)
+        };
         let core = |number| {
             let number = u32::try_from(number).unwrap_or_default();
             CoreState {
@@ -140,6 +152,7 @@ impl Analytics {
         };
         Self {
             rules,
+            has_device_limit: settings.device_limit.is_some(),
             quota: CachePadded::new(DeviceQuota::new(settings.devices_max, settings.device_ttl_ns)),
             shards: (0..cores).map(|_| CachePadded::new(Mutex::new(shard(&ids)))).collect(),
             cores: PerCore::new(cores, core),
@@ -169,6 +182,12 @@ impl Analytics {
     /// Returns the members that a metric may have.
     pub const fn schema(&self) -> &'static Schema {
         self.rules.schema
+    }
+
+    /// Returns true if events have to keep to a limit of their device, see [`Self::gate`].
+    #[inline(always)]
+    pub const fn has_device_limit(&self) -> bool {
+        self.has_device_limit
     }
 
     /// Returns the number of shards.
@@ -374,6 +393,7 @@ mod tests {
             cooldown: 8,
             devices_max: 100,
             device_ttl_ns: 3_600_000_000_000,
+            device_limit: None,
         }
     }
 

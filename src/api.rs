@@ -7,6 +7,7 @@
 //! [`fleet`] asks all replicas. A [`sampler`] reads all counters each second. [`cors`] permits
 //! pages in browsers to read answers. A [`shared_bucket`] is a limit of all cores together.
 
+mod admission;
 pub mod analyze;
 pub mod anomalies;
 mod apply;

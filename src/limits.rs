@@ -100,6 +100,9 @@ pub const RATE_SECONDS_MAX: u32 = 86_400;
 /// microsecond is kept to a thousandth.
 pub const RATE_PER_SECOND_MAX: u32 = 1_000_000;
 
+/// Bytes of a device for each pair of `--device-limit`.
+pub const DUE_BYTES: usize = 5;
+
 /// Events of a shard that wait for the windows of their devices, which are on their way from other
 /// instances. Of more, the oldest of a device are not judged.
 pub const WAITING_EVENTS_MAX: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::limits::{
-    CONNECTIONS_FEW, DEVICE_BYTES, OPTIONAL_FIELD_BYTES, OPTIONAL_START_BYTES,
+    CONNECTIONS_FEW, DEVICE_BYTES, DUE_BYTES, OPTIONAL_FIELD_BYTES, OPTIONAL_START_BYTES,
     REQUIRED_FIELD_BYTES, WINDOW_TIMESTAMP_BYTES, WINDOW_VALUE_BYTES,
 };
 use crate::telemetry::log;
@@ -83,8 +83,14 @@ fn store_bytes(config: &Config) -> u64 {
 /// Returns the bytes of the windows of as many devices as are allowed.
 fn windows_bytes(config: &Config) -> u64 {
     let required = config.fields.iter().filter(|field| field.is_required).count();
-    let device = device_bytes(config.window, required, config.fields.len() - required);
+    let device =
+        device_bytes(config.window, required, config.fields.len() - required) + limit_bytes(config);
     u64::try_from(config.devices_max.saturating_mul(device)).unwrap_or(u64::MAX)
+}
+
+/// Returns the bytes of a device for `--device-limit`.
+pub fn limit_bytes(config: &Config) -> usize {
+    config.device_limit.map_or(0, |limit| limit.paces().count() * DUE_BYTES)
 }
 
 /// Returns the bytes of a device with full windows of its required fields, and of so many optional

@@ -34,6 +34,7 @@ fn settings() -> AnalyticsSettings {
         cooldown: 50,
         devices_max: 10,
         device_ttl_ns: u64::MAX,
+        device_limit: None,
     }
 }
 

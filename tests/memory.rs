@@ -20,7 +20,7 @@ use corepulse::limits::{
     OUT_BYTES_MAX, POOL_BYTES_MAX, RECEIVE_BYTES, WAITING_EVENT_BYTES, WAITING_EVENTS_MAX,
     WINDOW_JUMP_BYTES, WINDOW_VALUE_BYTES,
 };
-use corepulse::resources::device_bytes;
+use corepulse::resources::{device_bytes, limit_bytes};
 use yaml_rust2::{Yaml, YamlLoader};
 
 const MIB: usize = 1024 * 1024;
@@ -97,6 +97,7 @@ impl Deployment {
         let optional = config.fields.len() - required;
         let windows = optional + usize::from(required > 0);
         let device_bytes = device_bytes(config.window, required, optional)
+            + limit_bytes(&config)
             + windows * config.window * WINDOW_JUMP_BYTES
             + DEVICE_ID_BYTES_MAX;
         let (is_redis, is_fleet) = (config.redis_url.is_some(), config.fleet.is_some());

@@ -70,8 +70,8 @@ def main(host, port, device="board-1", count="10"):
             if is_last and connection:
                 connection.close()
                 connection = None
-            # Nobody there, or 503: later once more. Everything else is for good.
-            if status not in (0, 503) or attempt + 1 == TRIES:
+            # Nobody there, 429 or 503: later once more. Everything else is for good.
+            if status not in (0, 429, 503) or attempt + 1 == TRIES:
                 break
             time.sleep(1)
         if status != 202:

@@ -32,8 +32,8 @@ static size_t keep(char *bytes, size_t size, size_t count, void *into) {
     return size * count;
 }
 
-/* Posts one metric; 0 if it was taken. Where the server asks for it (503), or cannot be reached, it
- * tries again. */
+/* Posts one metric; 0 if it was taken. Where the server asks for it (429, 503), or cannot be
+ * reached, it tries again. */
 static int post(CURL *curl, const char *device, int number) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -60,7 +60,7 @@ static int post(CURL *curl, const char *device, int number) {
         said.text[0] = '\0';
         done = curl_easy_perform(curl);
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-        if (done != CURLE_COULDNT_CONNECT && status != 503) {
+        if (done != CURLE_COULDNT_CONNECT && status != 429 && status != 503) {
             break;
         }
     }

@@ -26,7 +26,7 @@ async function post(body, type) {
       signal: AbortSignal.timeout(10_000),
     });
     const said = await answer.json();
-    if (answer.status === 503 && attempt < 5) {
+    if ([429, 503].includes(answer.status) && attempt < 5) {
       const seconds = Number(answer.headers.get("Retry-After")) || 1;
       await new Promise((resume) => setTimeout(resume, seconds * 1000));
     } else if (!answer.ok || said.rejected) {

@@ -4,7 +4,7 @@
     pip install requests
     python3 post.py http://localhost:8080 [DEVICE [COUNT]]
 
-The session keeps its connection open, and tries again where the server asks for it (503 with
+The session keeps its connection open, and tries again where the server asks for it (429, 503 with
 Retry-After) or cannot be reached. A metric that was sent twice is no harm: the same device and
 timestamp are the same key.
 """
@@ -21,7 +21,8 @@ from urllib3.util.retry import Retry
 def open_session(token):
     """A session that tries again for some ten seconds, and then gives up with an exception."""
     session = requests.Session()
-    retry = Retry(total=5, backoff_factor=0.3, status_forcelist=[503], allowed_methods=["POST"])
+    busy = [429, 503]
+    retry = Retry(total=5, backoff_factor=0.3, status_forcelist=busy, allowed_methods=["POST"])
     session.mount("http://", HTTPAdapter(max_retries=retry))
     session.mount("https://", HTTPAdapter(max_retries=retry))
     if token:

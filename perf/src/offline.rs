@@ -175,6 +175,7 @@ const fn analytics_settings(schema: &'static Schema) -> AnalyticsSettings {
         cooldown: 50,
         devices_max: 100_000,
         device_ttl_ns: 3_600_000_000_000,
+        device_limit: None,
     }
 }
 

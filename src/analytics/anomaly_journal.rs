@@ -157,6 +157,7 @@ mod tests {
                 cooldown: 0,
                 devices_max: 100,
                 device_ttl_ns,
+                device_limit: None,
             };
             let ids = IdHasher::default();
             let analytics = Analytics::new(settings, cores, ids.clone());

@@ -227,6 +227,7 @@ mod tests {
             cooldown: 5,
             devices_max: 10_000,
             device_ttl_ns: TTL_NS,
+            device_limit: None,
         };
         let ids = IdHasher::default();
         (Analytics::new(settings, cores, ids.clone()), ids)

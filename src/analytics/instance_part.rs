@@ -227,6 +227,7 @@ mod tests {
             cooldown: 2,
             devices_max: 100,
             device_ttl_ns: u64::MAX,
+            device_limit: None,
         };
         let ids = IdHasher::default();
         (Analytics::new(settings, cores, ids.clone()), ids)

@@ -5,6 +5,7 @@
 
 mod cells;
 mod devices;
+mod limits;
 pub(super) mod portable;
 mod sweep;
 
@@ -16,6 +17,7 @@ use super::cells::Cells;
 use super::counts::Carries;
 use super::device::Device;
 use super::device_index::{DeviceId, DeviceIndex};
+use super::device_limits::DeviceLimits;
 use super::device_quota::DeviceQuota;
 use super::expiry::ExpirySweep;
 use super::optional_fields::OptionalFields;
@@ -55,7 +57,7 @@ pub struct Arrived<'a> {
 }
 
 impl<'a> Arrived<'a> {
-    fn key(&self) -> Option<DeviceKey<'a>> {
+    pub(super) fn key(&self) -> Option<DeviceKey<'a>> {
         self.event.device_id.map(|id| DeviceKey { id, hash: self.hash })
     }
 }
@@ -84,11 +86,18 @@ pub(super) struct Shard {
     expiry: ExpirySweep,
     anomalies: AnomalyRecords,
     cells: Cells,
+    /// The limits of the devices, if there are any.
+    limits: Option<DeviceLimits>,
 }
 
 impl Shard {
     /// Returns a shard without devices.
-    pub(super) fn new(rules: Rules, ttl_ns: u64, ids: IdHasher) -> Self {
+    pub(super) fn new(
+        rules: Rules,
+        ttl_ns: u64,
+        ids: IdHasher,
+        limits: Option<DeviceLimits>,
+    ) -> Self {
         let mut slots = Slots::new(rules.window, rules.schema.required().len());
         let mut optional = OptionalFields::new(&rules);
         slots.push(Device::new(DeviceId::EMPTY, VACANT, CellRecord::NEW));
@@ -106,6 +115,7 @@ impl Shard {
             expiry: ExpirySweep::new(ttl_ns, ANONYMOUS + 1),
             anomalies: AnomalyRecords::new(),
             cells: Cells::new(rules.schema.fields().len(), rules.window),
+            limits,
         }
     }
 
@@ -303,6 +313,9 @@ impl Shard {
                 slot
             }
         };
+        if let Some(limits) = &mut self.limits {
+            limits.begin(slot, now_ns);
+        }
         let Self { index, slots, ids, .. } = self;
         index.insert(key.hash, slot, |slot| {
             ids.hash(slots.record(slot).map_or(&[], |device| device.id.as_bytes()))
@@ -399,7 +412,7 @@ mod tests {
     #[test]
     fn events_of_known_devices_allocate_nothing() {
         let (ids, quota) = (IdHasher::default(), DeviceQuota::new(1000, u64::MAX));
-        let mut shard = Shard::new(rules(), u64::MAX, ids.clone());
+        let mut shard = Shard::new(rules(), u64::MAX, ids.clone(), None);
         let receipt = Receipt { now: Now::default(), core: 0, received: 0 };
         let names: Vec<String> = (0..300).map(|i| format!("device-{i}")).collect();
         let mut before = None;
@@ -427,7 +440,7 @@ mod tests {
     #[test]
     fn a_freed_slot_is_the_next_devices_and_brings_nothing_along() {
         let (ids, quota) = (IdHasher::default(), DeviceQuota::new(1, 10));
-        let mut shard = Shard::new(rules(), 10, ids.clone());
+        let mut shard = Shard::new(rules(), 10, ids.clone(), None);
         let receipt = Receipt { now: Now::default(), core: 0, received: 0 };
         for (id, start) in (0..20_u64).map(|i| (format!("d{i}"), i * 1000)) {
             let hash = ids.hash(id.as_bytes());

@@ -12,7 +12,7 @@ use crate::limits::ANSWER_ITEMS_MAX;
 use crate::metric::batch::Batch;
 use crate::metric::line_protocol::line_numbers;
 use percore::http::problem::JsonText;
-use percore::http::response::{JSON, Response, TEXT};
+use percore::http::response::{Field, JSON, Response, TEXT};
 use percore::http::status::Status;
 
 /// The rejected lines of a body.
@@ -42,17 +42,23 @@ impl RejectedLines {
     }
 
     /// Answers that some lines were rejected, and that others were accepted, unless there are none.
+    /// `retry_after` is there if the same could be sent again.
     pub(super) fn answer(
         &self,
         api: InfluxApi,
         [accepted, rejected]: [u64; 2],
+        retry_after: Option<Field>,
         body: &mut Vec<u8>,
         route: usize,
     ) -> Response {
-        // Old clients drop what these words stand before, and send anything else again.
-        let class = if accepted > 0 { "partial write" } else { "unable to parse" };
+        // Old clients drop what the words of 400 stand before, and send anything else again.
+        let (status, class) = match retry_after {
+            Some(_) => (Status::TooManyRequests, "too many events"),
+            None if accepted > 0 => (Status::BadRequest, "partial write"),
+            None => (Status::BadRequest, "unable to parse"),
+        };
         let lines = accepted + rejected;
-        open(api, Status::BadRequest, body);
+        open(api, status, body);
         let _ = write!(JsonText(body), "{class}: {rejected} of {lines} lines rejected");
         body.extend_from_slice(&self.errors);
         body.push(b'"');
@@ -60,7 +66,7 @@ impl RejectedLines {
             let _ = io::Write::write_fmt(body, format_args!(",\"line\":{}", self.first));
         }
         body.extend_from_slice(b"}\n");
-        Response { status: Status::BadRequest, ..Response::ok(JSON, route) }
+        Response { status, field: retry_after, ..Response::ok(JSON, route) }
     }
 }
 
@@ -102,6 +108,7 @@ fn open(api: InfluxApi, status: Status, body: &mut Vec<u8>) {
         Status::Unauthorized => "unauthorized",
         Status::ContentTooLarge => "request too large",
         Status::UnsupportedMediaType => "unsupported media type",
+        Status::TooManyRequests => "too many requests",
         Status::ServiceUnavailable => "unavailable",
         _ => "invalid",
     };

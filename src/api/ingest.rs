@@ -4,6 +4,7 @@
 //! must not leave half of it behind. Then [`super::apply`] scores and stores each valid event, and
 //! the [`super::report`] answers.
 
+use super::admission::Admission;
 use super::apply::{BatchOrder, apply_batch};
 use super::content_headers::{BodyForm, ContentHeaders};
 use super::influx::{self, RejectedLines};
@@ -27,6 +28,7 @@ pub struct Ingest {
     core: usize,
     decoder: Decoder,
     bodies: BodyDecoder,
+    admission: Admission,
     order: BatchOrder,
     pending: PendingEvents,
     report: Report,
@@ -48,6 +50,7 @@ impl Ingest {
                 state.settings.schema,
             ),
             bodies: BodyDecoder::default(),
+            admission: Admission::default(),
             order: BatchOrder::default(),
             pending: state.analytics.pending_events(core),
             report: Report::default(),
@@ -117,7 +120,7 @@ impl Ingest {
             Ok(()) if self.report.first_rejection.is_none() => influx::accepted(route),
             Ok(()) => {
                 let counts = [self.report.accepted, self.report.rejected()];
-                self.rejected_lines.answer(api, counts, body, route)
+                self.rejected_lines.answer(api, counts, self.report.retry_after(), body, route)
             }
             Err(error) => {
                 error.answer_and_warn(state, context, body, route);
@@ -149,7 +152,7 @@ impl Ingest {
         context: &Context<'_>,
     ) -> Result<(), IngestError> {
         let now = context.now;
-        let Self { core, decoder, bodies, order, pending, report, .. } = self;
+        let Self { core, decoder, bodies, admission, order, pending, report, .. } = self;
         let core = *core;
         let ContentHeaders { form, coding } = headers;
         let body_bytes_max = state.settings.body_bytes_max;
@@ -161,7 +164,7 @@ impl Ingest {
             BodyForm::Lines(precision) => decoder.decode_lines(body, precision, now),
             BodyForm::Table => decoder.decode_table(body, now),
         };
-        let batch = match decoded {
+        let mut batch = match decoded {
             Ok(batch) => batch,
             Err(error) => {
                 self.cost = self.cost.max(decoder.items() * EVENT_COST_BYTES);
@@ -169,6 +172,10 @@ impl Ingest {
             }
         };
         self.cost = self.cost.max(batch.len() * EVENT_COST_BYTES);
+        if state.analytics.has_device_limit() {
+            let rejected = admission.check(&batch, (core, now), None, state);
+            batch = decoder.reject(body, rejected);
+        }
         report.clear();
         apply_batch(&batch, (core, now), state, order, pending, report)?;
         self.has_new_events |= report.accepted > 0;

@@ -10,7 +10,7 @@ use crate::limits::ANSWER_ITEMS_MAX;
 use crate::metric::batch::Batch;
 use crate::metric::rejection::{Reason, Rejection};
 use percore::http::problem::{self, PROBLEM};
-use percore::http::response::{JSON, Response};
+use percore::http::response::{Field, JSON, Response};
 use percore::http::status::Status;
 
 /// The outcome of one request.
@@ -30,6 +30,8 @@ pub(super) struct Report {
     anomalous_json: Vec<u8>,
     rejected: [u64; Reason::ALL.len()],
     pub(super) first_rejection: Option<Rejection>,
+    /// The least number of seconds until an event that was over a limit would pass.
+    retry_after: Option<u32>,
     /// Entries of `errors` so far, with their JSON.
     errors: usize,
     errors_json: Vec<u8>,
@@ -62,6 +64,7 @@ impl Report {
         self.errors_json.clear();
         if self.first_rejection.take().is_some() {
             self.rejected = [0; Reason::ALL.len()];
+            self.retry_after = None;
         }
     }
 
@@ -124,6 +127,9 @@ impl Report {
             *count += 1;
         }
         self.first_rejection.get_or_insert(rejection);
+        if let Rejection::Rate { seconds, .. } = rejection {
+            self.retry_after = Some(self.retry_after.map_or(seconds, |least| least.min(seconds)));
+        }
         if self.errors == ANSWER_ITEMS_MAX {
             return;
         }
@@ -180,17 +186,30 @@ impl Report {
             && self.first_rejection.is_none()
     }
 
-    /// Answers a request without a valid event: `[]`, or rejected ones only. If there is one event,
-    /// its error is that of the request.
+    /// Returns the seconds after which the request could be repeated, if nothing of it was accepted
+    /// and some of it only because there were too many events.
+    pub(super) fn retry_after(&self) -> Option<Field> {
+        self.retry_after.filter(|_| self.accepted == 0).map(Field::RetryAfter)
+    }
+
+    /// Answers a request without an accepted event: `[]`, or rejected ones only. If there is one
+    /// event, its error is that of the request.
     fn answer_none(&self, body: &mut Vec<u8>, route: usize) -> Response {
-        let status = Status::BadRequest;
+        let field = self.retry_after();
+        // What is wrong in other events stays wrong, and is told; these would pass later.
+        let (status, none) = match field {
+            Some(_) => {
+                (Status::TooManyRequests, "rate: expected fewer events, all are over a limit")
+            }
+            None => (Status::BadRequest, "body: expected at least one valid metric"),
+        };
         match self.first_rejection.filter(|_| self.rejected() == 1) {
             Some(rejection) => problem::open(body, status, rejection),
-            None => problem::open(body, status, "body: expected at least one valid metric"),
+            None => problem::open(body, status, none),
         }
         self.write_errors(body);
         body.extend_from_slice(b"}\n");
-        Response { status, ..Response::ok(PROBLEM, route) }
+        Response { status, field, ..Response::ok(PROBLEM, route) }
     }
 
     fn write_errors(&self, body: &mut Vec<u8>) {

@@ -3,6 +3,8 @@
 //! Every error is found before any is reported, so that nobody has to start the server five times
 //! to learn of five errors.
 
+use std::time::Duration;
+
 use percore::listen::Listen;
 
 use super::arguments::Arguments;
@@ -83,6 +85,12 @@ fn check_relations(values: &Values, errors: &mut ConfigErrors) {
     if let (Some(Some(_)), Some(None)) = (&values.fleet, &values.redis_url) {
         errors.add("fleet", "expected --redis-url as well: the replicas meet in Redis");
     }
+    if let (Some(Some(limit)), Some(ttl)) = (values.device_limit, values.device_ttl)
+        && Duration::from_secs(limit.seconds_max().into()) > ttl
+    {
+        // A device that is forgotten owes nothing when it comes again.
+        errors.add("device-limit", "expected no more seconds than --device-ttl has");
+    }
     check_names(values, errors);
 }
 
@@ -145,6 +153,7 @@ mod tests {
             "cooldown = 50",
             "max-devices = 100000",
             "device-ttl = 1h",
+            "device-limit = (not set)",
             "max-body = 1MiB",
             "max-connections = auto",
             "idle-timeout = 1m 15s",
@@ -218,6 +227,13 @@ mod tests {
         assert!(text(&["--drain-delay=30s"]).contains("--drain-delay"));
         assert!(text(&["--fleet=a"]).contains("--fleet: expected --redis-url"));
         assert!(check(&["--fleet=a", "--redis-url=redis://localhost"]).is_ok());
+        let limit = ["--device-limit=9:60", "--device-ttl=59s"];
+        assert_eq!(
+            text(&limit),
+            "corepulse: --device-limit: expected no more seconds than --device-ttl has\n"
+        );
+        assert!(check(&["--device-limit=9:60", "--device-ttl=60s"]).is_ok());
+        assert_eq!(text(&["--device-limit=9,8:60,7:60", "--device-ttl=1s"]).lines().count(), 2);
         // A value that could not be read is blamed alone, not with the values beside it.
         assert_eq!(text(&["--window=many"]).lines().count(), 1);
         assert_eq!(text(&["--drain-timeout=x", "--drain-delay=5s"]).lines().count(), 1);

@@ -17,6 +17,7 @@ use super::formats::{
     Auto, BuiltEngine, Choice, Deviations, FleetName, Format, InstanceName, KeyPrefix,
     ListenAddress, Number, OptionalRedisUrl, OriginList, Seconds, SecondsOrNever, Size, Token,
 };
+use super::rate_limit::{OptionalRateLimit, RateLimit};
 use super::redis_url::RedisUrl;
 use super::secret::Secret;
 use super::sources::Sources;
@@ -154,6 +155,11 @@ flags! {
 
     /// A device silent for this long is forgotten
     device_ttl: Duration, "device-ttl" = "1h", Seconds(1);
+
+    /// Events that each device may send, EVENTS:SECONDS, up to four with commas between them, such
+    /// as 100:1,2000:60. More are rejected. An instance counts what it hears itself; no limit
+    /// unless given
+    device_limit: Option<RateLimit>, "device-limit" LIMIT, OptionalRateLimit;
 
     /// Bytes of a request's body, after inflation
     body_bytes_max: usize, "max-body" = "1MiB", Size(BODY_BYTES_MIN..=BODY_BYTES_MAX);

@@ -19,7 +19,7 @@ use crate::limits::{FLEET_NAME_BYTES_MAX, STORE_PREFIX_BYTES_MAX};
 const DURATION_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// The print of an optional value that is absent.
-const NOT_SET: &str = "(not set)";
+pub(super) const NOT_SET: &str = "(not set)";
 
 /// The format of one or several flags.
 pub(super) trait Format {

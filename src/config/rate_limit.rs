@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::formats::{Format, NOT_SET};
 use crate::gcra::{Pace, Paces};
 use crate::limits::{RATE_EVENTS_MAX, RATE_PAIRS_MAX, RATE_PER_SECOND_MAX, RATE_SECONDS_MAX};
 
@@ -98,6 +99,25 @@ impl fmt::Display for RateLimit {
             write!(out, "{comma}{events}:{seconds}")?;
         }
         Ok(())
+    }
+}
+
+/// A limit, or none if the flag is not given.
+pub(super) struct OptionalRateLimit;
+
+impl Format for OptionalRateLimit {
+    type Value = Option<RateLimit>;
+
+    fn parse(&self, text: &str) -> Result<Option<RateLimit>, String> {
+        text.parse().map(Some)
+    }
+
+    fn print(&self, value: &Option<RateLimit>) -> String {
+        value.map_or_else(|| NOT_SET.to_owned(), |limit| limit.to_string())
+    }
+
+    fn read(&self, given: Option<&str>) -> Result<Option<RateLimit>, String> {
+        given.map_or(Ok(None), |text| self.parse(text))
     }
 }
 

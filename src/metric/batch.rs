@@ -67,6 +67,14 @@ impl Items {
         self.events.push(EventSpans { row, ..EventSpans::default() });
     }
 
+    /// Rejects an event after all, by its index. Returns its device id.
+    pub(super) fn reject(&mut self, index: usize, rejection: Rejection) -> Option<Span> {
+        let event = self.events.get_mut(index)?;
+        (event.row, event.present) = (position(self.rejections.len()), FieldSet::default());
+        self.rejections.push(rejection);
+        Some(event.device_id)
+    }
+
     /// Returns the items by reference.
     #[inline(always)]
     fn iter(&self) -> impl Iterator<Item = Result<&EventSpans, &Rejection>> {

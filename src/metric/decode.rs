@@ -61,6 +61,8 @@ pub struct Decoder {
     received_us: i64,
     /// The last timestamp that was assigned to an event of this body.
     assigned: Option<u64>,
+    /// The first rejection after decoding whose event has a device id, and that id.
+    rejected_later: Option<(Rejection, Span)>,
 }
 
 impl Decoder {
@@ -82,6 +84,7 @@ impl Decoder {
             timestamps: TimestampGenerator::of_core(core, cores, ttl_ms),
             received_us: 0,
             assigned: None,
+            rejected_later: None,
         }
     }
 
@@ -123,12 +126,26 @@ impl Decoder {
         self.objects.writer.begin_body(body.len(), received);
         self.received_us = received.wall_us;
         self.assigned = None;
+        self.rejected_later = None;
+    }
+
+    /// Rejects events of the body that was decoded last, by their indexes, for what is no mistake
+    /// in them. Returns the batch that is left.
+    pub fn reject<'d>(&'d mut self, body: &'d [u8], events: &[(u32, Rejection)]) -> Batch<'d> {
+        for (index, rejection) in events {
+            let device_id = self.items.reject(*index as usize, *rejection);
+            if let Some(device_id) = device_id.filter(|id| !id.is_empty()) {
+                self.rejected_later.get_or_insert((*rejection, device_id));
+            }
+        }
+        self.batch(body)
     }
 
     /// Returns the rejection of the first refused event that has a device id, and that id, valid or
     /// not. `body` is the one that was decoded last.
     pub fn rejected_device<'d>(&'d self, body: &'d [u8]) -> Option<(Rejection, &'d [u8])> {
-        let (rejection, device_id) = self.objects.writer.rejected_device()?;
+        let found = self.objects.writer.rejected_device();
+        let (rejection, device_id) = found.or(self.rejected_later)?;
         Some((rejection, self.batch(body).bytes(device_id)))
     }
 

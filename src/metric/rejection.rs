@@ -89,6 +89,27 @@ pub enum Rejection {
     #[error("{}: expected at most {} s ahead of the server's clock, found a later time at \
         byte {at}", .member.name(), FUTURE_MS_MAX / 1000)]
     Future { member: Member, at: u32 },
+    /// More events than there may be in some time.
+    #[error("rate: {}, the next one passes in {seconds} s", .limited.text())]
+    Rate { limited: Limited, seconds: u32 },
+}
+
+/// The sender whose limit of events an event is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// The limit of each device.
+    Device,
+    /// The limit of a token.
+    Token,
+}
+
+impl Limited {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Device => "expected no more events of the device (--device-limit)",
+            Self::Token => "expected no more events with this token",
+        }
+    }
 }
 
 impl Rejection {
@@ -107,6 +128,7 @@ impl Rejection {
             Self::DeviceId { .. } => Reason::DeviceId,
             Self::Timestamp { .. } => Reason::Timestamp,
             Self::Future { .. } => Reason::Future,
+            Self::Rate { .. } => Reason::Rate,
         }
     }
 }
@@ -145,6 +167,8 @@ percore::named_enum! {
         Timestamp = "timestamp",
         /// Ahead of the server's clock.
         Future = "future",
+        /// Over a limit of events.
+        Rate = "rate",
     }
 }
 
@@ -221,6 +245,11 @@ mod tests {
                 Rejection::Future { member: Member::Timestamp("timestamp"), at },
                 "timestamp: expected at most 600 s ahead of the server's clock, found a later \
                  time at byte 15",
+            ),
+            (
+                Rejection::Rate { limited: Limited::Device, seconds: 3 },
+                "rate: expected no more events of the device (--device-limit), the next one passes \
+                 in 3 s",
             ),
             (
                 Rejection::Malformed(JsonError::expected(Expected::Colon, b"{\"a\"1}", 4)),

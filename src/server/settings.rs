@@ -17,6 +17,7 @@ pub(super) fn analytics_settings(config: &Config, schema: &'static Schema) -> An
         cooldown: config.cooldown,
         devices_max: config.devices_max,
         device_ttl_ns: nanoseconds(config.device_ttl),
+        device_limit: config.device_limit.map(|limit| limit.paces()),
     }
 }
 

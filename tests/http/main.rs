@@ -25,6 +25,7 @@ mod in_process;
 mod line_protocol;
 mod openapi;
 mod page;
+mod rate_limits;
 mod scraping;
 mod stats;
 mod statuses;

@@ -123,6 +123,7 @@ fn settings(schema: &'static Schema, window: usize) -> AnalyticsSettings {
         cooldown: 4,
         devices_max: 100,
         device_ttl_ns: 3_600 * SECOND_NS,
+        device_limit: None,
     }
 }
 

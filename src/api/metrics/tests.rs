@@ -32,6 +32,7 @@ fn at_start() -> Snapshot {
         cooldown: 50,
         devices_max: 100_000,
         device_ttl_ns: 1,
+        device_limit: None,
     };
     let ids = IdHasher::default();
     let errors = vec![("oom", 0), ("io", 0)];
