@@ -18,10 +18,12 @@ pub mod replay_options;
 mod secret;
 pub mod server_url;
 mod sources;
+pub mod token_digest;
+pub mod token_file;
 pub mod units;
 pub mod unknown_variables;
 
-pub use choices::{Engine, LogFormat, LogLevel, Overflow};
+pub use choices::{Engine, LogFormat, LogLevel, MetricsAuth, Overflow};
 pub use errors::ConfigErrors;
 pub use flags::Config;
 pub use rate_limit::RateLimit;

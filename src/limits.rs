@@ -3,7 +3,10 @@
 //! A limit is a promise to the peers that keep to it and to the memory of the host. The relations
 //! between limits are checked when the crate is compiled, at the end of this file.
 
+mod tokens;
+
 pub use percore::limits::*;
+pub use tokens::*;
 
 /// The largest `--max-body` that may be configured: bodies are buffered whole.
 pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;

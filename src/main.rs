@@ -90,7 +90,7 @@ fn main() -> ExitCode {
             ExitCode::from(match error {
                 StartError::Listen(..) => EXIT_UNAVAILABLE,
                 StartError::System(_) => EXIT_SYSTEM,
-                StartError::Queue(_) => EXIT_USAGE,
+                StartError::Queue(_) | StartError::Tokens(_) => EXIT_USAGE,
             })
         }
     }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::analytics::Analytics;
+use crate::api::authorization::file::TokenFile;
+use crate::api::authorization::tokens::Access;
 use crate::api::cors::Cors;
 use crate::api::fleet::responder::FleetResponder;
 use crate::api::openapi::Description;
@@ -17,8 +19,9 @@ use crate::api::samples::Samples;
 use crate::api::service::Service;
 use crate::api::state::State;
 use crate::api::store_observer::StoreObserver;
+use crate::config::token_file::{self, Role};
 use crate::config::units::{HumanDuration, HumanSize};
-use crate::config::{Config, Overflow, Secret};
+use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
 use crate::engine::BoundAddress;
 use crate::fleet::{Fleet, FleetReceiver, FleetSettings, fleet_queue};
@@ -35,11 +38,10 @@ use crate::telemetry::exposition::Exposition;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::log;
 use percore::clock::{Clock, nanoseconds};
-use percore::context::ConnectionLimits;
-use percore::engine::{Engine, EngineConfig};
+use percore::engine::Engine;
 use percore::listen::Listen;
 use percore::listener::Bound;
-use settings::{analytics_settings, schema, settings};
+use settings::{analytics_settings, engine_config, milliseconds, schema, settings};
 
 /// A running server.
 pub struct Server {
@@ -78,6 +80,9 @@ pub enum StartError {
     /// The system grants too few descriptors or threads.
     #[error("cannot start a core: {0}")]
     System(io::Error),
+    /// The file of tokens has mistakes that it did not have a moment ago.
+    #[error("--tokens: {}", .0.join("\n"))]
+    Tokens(Vec<String>),
     /// The queue is smaller than the largest request needs, in bytes; `--store-overflow reject`
     /// would refuse that request for ever.
     #[error(
@@ -98,7 +103,7 @@ impl Server {
     /// descriptors or threads.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let resources = Resources::observe(config);
-        let (workers, connections_max) = (resources.workers, resources.connections_max);
+        let workers = resources.workers;
         let schema = schema(config);
         check_queue(config, schema, workers)?;
         let address = BoundAddress::bind(config.engine, &config.listen, workers)
@@ -111,7 +116,8 @@ impl Server {
         let store = open_store(config, schema, workers, ids.clone(), clock, &flushes)
             .map_err(StartError::System)?;
         let (fleet_queue, fleet_receiver) = fleet_queue(config.window_save);
-        let reloads = Reloads::default();
+        let mut reloads = Reloads::default();
+        let access = open_access(config, &mut reloads)?;
         let reload_counts = reloads.counts();
         let state = Arc::new(State {
             analytics: Analytics::new(analytics_settings(config, schema), workers, ids.clone()),
@@ -123,6 +129,7 @@ impl Server {
             busy_ratios: BusyRatios::new(clock.now()),
             samples: Samples::new(clock.now()),
             reloads: Arc::clone(&reload_counts),
+            access,
             rankings: RankingCache::default(),
             exposition: Exposition::default(),
             description: Description::new(schema),
@@ -138,17 +145,7 @@ impl Server {
             .map_err(StartError::System)?;
         let fleet = start_fleet(config, &state, fleet_receiver, clock);
         let fleet = fleet.map_err(StartError::System)?;
-        let engine_config = EngineConfig {
-            placement: resources.placement.clone(),
-            limits: ConnectionLimits {
-                idle_ms: milliseconds(config.idle_timeout),
-                request_ms: milliseconds(config.request_timeout),
-                body_bytes_max: config.body_bytes_max,
-            },
-            connection_age_ms: config.connection_age.map_or(u64::MAX, milliseconds),
-            connections_max,
-            clock,
-        };
+        let engine_config = engine_config(config, &resources, clock);
         let service = |number| Service::new(number, Arc::clone(&state));
         let engine = match address.start(&engine_config, workers, service) {
             Ok(engine) => engine,
@@ -178,8 +175,8 @@ impl Server {
             workers = self.engine.workers(),
             placement = %resources.placement,
             connections_max = self.state.settings.connections_max,
-            ingest_token = is_set(&config.ingest_token),
-            read_token = is_set(&config.read_token),
+            ingest_token = self.is_asked_for(Role::Write),
+            read_token = self.is_asked_for(Role::Read),
             "listening on {bound}"
         );
         log::info!(
@@ -190,6 +187,12 @@ impl Server {
             "store"
         );
         resources.warn(config);
+    }
+
+    /// Returns what the log says of the tokens of a role.
+    fn is_asked_for(&self, role: Role) -> &'static str {
+        let access = self.state.access.as_ref();
+        if access.is_some_and(|access| access.table().asks_for(role)) { "set" } else { "none" }
     }
 
     /// Returns the addresses on which the server listens, with the port that the kernel chose for
@@ -312,6 +315,17 @@ fn check_queue(config: &Config, schema: &'static Schema, workers: usize) -> Resu
     if config.store_queue_bytes < needed { Err(StartError::Queue(needed)) } else { Ok(()) }
 }
 
+/// Returns the tokens, if there are any, and adds their file to those that can be read again.
+fn open_access(config: &Config, reloads: &mut Reloads) -> Result<Option<Arc<Access>>, StartError> {
+    let file = config.tokens.as_ref();
+    let lines = file.map(|path| token_file::read(path)).transpose().map_err(StartError::Tokens)?;
+    let access = Access::new(config, lines).map(Arc::new);
+    if let (Some(path), Some(access)) = (file, &access) {
+        reloads.add(Box::new(TokenFile::new(path.clone(), Arc::clone(access))));
+    }
+    Ok(access)
+}
+
 fn open_store(
     config: &Config,
     schema: &'static Schema,
@@ -357,13 +371,4 @@ fn start_fleet(
     let responder = Box::new(FleetResponder::new(Arc::clone(state), clock));
     let windows = Arc::<State>::clone(state);
     Fleet::start(settings, receiver, responder, windows, clock).map(Some)
-}
-
-/// Returns what the log says of a token.
-const fn is_set(token: &Option<Secret>) -> &'static str {
-    if token.is_some() { "set" } else { "none" }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,167 +1,304 @@
-//! Authorization by tokens: bearer tokens (RFC 6750), and the same in the schemes of InfluxDB.
+//! Authorization by tokens: what a request may do, from the token that it bears.
 
-use base64ct::{Base64, Encoding};
-use constant_time_eq::constant_time_eq;
+mod credentials;
+pub mod failures;
+pub mod file;
+pub mod tokens;
+pub mod writer;
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::path_segment::decode;
 use super::route::{Reads, Route};
 use super::state::State;
-use crate::config::Secret;
-use percore::http::headers::{HeaderName, Headers};
+use super::warn;
+use crate::config::token_digest::TokenDigest;
+use crate::config::token_file::Role;
+use crate::limits::LOOKUP_KEY_BYTES_MAX;
+use crate::metric::key;
+use credentials::{Schemes, find};
+use failures::Failure;
+use percore::http::handler::Context;
+use percore::http::headers::Headers;
 use percore::http::problem::problem;
+use percore::http::request::Request;
 use percore::http::response::{Field, Response};
 use percore::http::status::Status;
+use tokens::{Access, TokenEntry, TokenTable};
 
-/// Returns true if a request may write metrics.
-#[inline]
-#[must_use]
-pub fn is_authorized(headers: &Headers<'_>, state: &State) -> bool {
-    state.settings.ingest_token.as_ref().is_none_or(|token| has_token(headers, token))
+/// The reason why a request may not do what it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// It bears no token that may.
+    Unauthorized,
+    /// Its peer has failed too often, and may try again after so many seconds.
+    Limited(u32),
 }
 
-/// Returns true if a request may have the answer of a route that only reads.
-///
-/// What is made of metrics needs the read token, if there is one. A metric itself needs one of the
-/// two tokens that there are: who may write it knows it anyway, and has always been able to look it
-/// up with the ingest token.
-#[must_use]
-pub fn may_read(route: Route<'_>, headers: &Headers<'_>, state: &State) -> bool {
-    let [ingest, read] = [&state.settings.ingest_token, &state.settings.read_token];
-    let has = |token: &Option<Secret>| token.as_ref().is_some_and(|it| has_token(headers, it));
-    match route.reads() {
-        Some(Reads::Metric) => (ingest.is_none() && read.is_none()) || has(ingest) || has(read),
-        Some(Reads::Analytics) => read.is_none() || has(read),
-        None => true,
+/// One core's view of the tokens.
+#[derive(Debug)]
+pub struct Door {
+    /// The tokens that this core has seen last.
+    table: Arc<TokenTable>,
+    /// The version of these.
+    version: u64,
+}
+
+impl Door {
+    /// Returns the view of a core that has just started.
+    pub fn new(state: &State) -> Self {
+        let table = state.access.as_ref().map_or_else(Arc::default, |access| access.table());
+        Self { table, version: 0 }
+    }
+
+    /// Returns the token with which a request may write metrics; `None` if none is needed.
+    ///
+    /// # Errors
+    ///
+    /// It may not.
+    #[inline]
+    pub fn writer(
+        &mut self,
+        headers: &Headers<'_>,
+        state: &State,
+        context: &Context<'_>,
+    ) -> Result<Option<&TokenEntry>, Denial> {
+        match &state.access {
+            Some(access) => self.writer_of(access, headers, Schemes::Token, context),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the token with which a client of InfluxDB may write metrics; `None` if none is
+    /// needed.
+    ///
+    /// # Errors
+    ///
+    /// It may not.
+    pub fn influx_writer(
+        &mut self,
+        headers: &Headers<'_>,
+        state: &State,
+        context: &Context<'_>,
+    ) -> Result<Option<&TokenEntry>, Denial> {
+        match &state.access {
+            Some(access) => self.writer_of(access, headers, Schemes::TokenOrPassword, context),
+            None => Ok(None),
+        }
+    }
+
+    #[inline(never)]
+    fn writer_of(
+        &mut self,
+        access: &Access,
+        headers: &Headers<'_>,
+        schemes: Schemes,
+        context: &Context<'_>,
+    ) -> Result<Option<&TokenEntry>, Denial> {
+        self.refresh(access);
+        if !self.table.asks_for(Role::Write) {
+            return Ok(None);
+        }
+        let may = |token: &TokenEntry| token.roles.has(Role::Write);
+        self.check(access, headers, schemes, context, may).map(Some)
+    }
+
+    /// Checks that a request may have the answer of a route that only reads.
+    ///
+    /// What is made of metrics needs a token that may read, if there is one. A metric itself may be
+    /// looked up with a token that may have written it as well: who has that knows it anyway.
+    ///
+    /// # Errors
+    ///
+    /// It may not.
+    pub fn check_read(
+        &mut self,
+        route: Route<'_>,
+        headers: &Headers<'_>,
+        state: &State,
+        context: &Context<'_>,
+    ) -> Result<(), Denial> {
+        let (Some(access), Some(reads)) = (&state.access, route.reads()) else {
+            return Ok(());
+        };
+        self.refresh(access);
+        let asks_for = |role| self.table.asks_for(role);
+        let is_guarded = match reads {
+            Reads::Metric => asks_for(Role::Read) || asks_for(Role::Write),
+            Reads::Analytics => asks_for(Role::Read),
+            Reads::Exposition => state.settings.guards_exposition,
+        };
+        if !is_guarded {
+            return Ok(());
+        }
+        let device_id = device_id(route);
+        let may = |token: &TokenEntry| {
+            token.roles.has(Role::Read)
+                || match reads {
+                    Reads::Metric => token.may_write(device_id.as_deref()),
+                    Reads::Analytics => false,
+                    Reads::Exposition => token.roles.has(Role::Admin),
+                }
+        };
+        self.check(access, headers, Schemes::Token, context, may).map(drop)
+    }
+
+    /// Checks that a request bears a token with the role `admin`.
+    ///
+    /// # Errors
+    ///
+    /// It does not.
+    pub fn check_admin(
+        &mut self,
+        headers: &Headers<'_>,
+        state: &State,
+        context: &Context<'_>,
+    ) -> Result<(), Denial> {
+        let Some(access) = &state.access else {
+            return Err(Denial::Unauthorized);
+        };
+        self.refresh(access);
+        let may = |token: &TokenEntry| token.roles.has(Role::Admin);
+        self.check(access, headers, Schemes::Token, context, may).map(drop)
+    }
+
+    /// Takes the tokens that there are now.
+    fn refresh(&mut self, access: &Access) {
+        let version = access.version();
+        if version != self.version {
+            self.table = access.table();
+            self.version = version;
+        }
+    }
+
+    /// Returns the token of a request, if it may do what is asked for.
+    fn check(
+        &self,
+        access: &Access,
+        headers: &Headers<'_>,
+        schemes: Schemes,
+        context: &Context<'_>,
+        may: impl Fn(&TokenEntry) -> bool,
+    ) -> Result<&TokenEntry, Denial> {
+        let now_ns = context.now.mono_ns;
+        let peer = || peer(context);
+        let mut wait_ns = None;
+        let mut guess = None;
+        let mut failure = Failure::Missing;
+        let found = find(headers, schemes, |token| {
+            // Asked for once, and only of who bears a token.
+            let wait_ns = *wait_ns.get_or_insert_with(|| access.failures.wait_ns(peer, now_ns));
+            if wait_ns > 0 {
+                return None;
+            }
+            let sha256 = TokenDigest::of(token);
+            let Some(entry) = self.table.find(&sha256) else {
+                (failure, guess) = (Failure::Unknown, Some(sha256));
+                return None;
+            };
+            if may(entry) {
+                return Some(&**entry);
+            }
+            failure = Failure::Role;
+            None
+        });
+        if let Some(entry) = found {
+            return Ok(entry);
+        }
+        if let Some(wait_ns) = wait_ns.filter(|wait_ns| *wait_ns > 0) {
+            access.failures.count(Failure::Limited);
+            return Err(Denial::limited(wait_ns));
+        }
+        if failure == Failure::Missing {
+            // Nothing was tried, so that nothing is found out by trying it often.
+            access.failures.count(failure);
+            return Err(Denial::Unauthorized);
+        }
+        // A token that is known was not guessed, whichever other text was tried before it.
+        let guess = guess.as_ref().filter(|_| failure == Failure::Unknown);
+        match access.failures.add(failure, guess, peer(), now_ns) {
+            0 => Err(Denial::Unauthorized),
+            wait_ns => Err(Denial::limited(wait_ns)),
+        }
     }
 }
 
-/// Answers a request that has none of the tokens that its route needs.
-pub fn unauthorized(route: Route<'_>, body: &mut Vec<u8>) -> Response {
-    let detail = match route.reads() {
-        Some(Reads::Metric) => "Authorization: expected Bearer and the ingest or the read token",
-        _ => "Authorization: expected Bearer and the read token",
-    };
-    let field = Some(Field::WwwAuthenticate("Bearer"));
-    problem(body, Status::Unauthorized, detail, field, route.index())
-}
-
-/// Returns true if a request carries the token. The time of the comparison depends on the length of
-/// the token alone: it must not tell how much of a guess was right.
-#[must_use]
-pub fn has_token(headers: &Headers<'_>, token: &Secret) -> bool {
-    credentials(headers).is_some_and(|(scheme, credentials)| {
-        let is_token =
-            [&b"bearer"[..], b"token"].iter().any(|name| scheme.eq_ignore_ascii_case(name));
-        is_token && constant_time_eq(credentials, token.expose().as_bytes())
-    })
-}
-
-/// Returns true if a client of InfluxDB may write metrics: it has the token, or the token is the
-/// password of a user of any name. Clients of version 1 can do no other. (Some can, in the query,
-/// where it would get into the logs of proxies; there it does not count.)
-#[must_use]
-pub fn may_write(headers: &Headers<'_>, state: &State) -> bool {
-    let Some(token) = &state.settings.ingest_token else {
-        return true;
-    };
-    has_token(headers, token) || has_password(headers, token)
-}
-
-/// Returns true if a request carries the token as a password: `Basic` with `user:token` in base64
-/// (RFC 7617), or `Token user:token`.
-fn has_password(headers: &Headers<'_>, token: &Secret) -> bool {
-    let Some((scheme, credentials)) = credentials(headers) else {
-        return false;
-    };
-    let mut decoded = [0; BASIC_BYTES_MAX];
-    let pair = if scheme.eq_ignore_ascii_case(b"basic") {
-        // Its time does not depend on what it decodes.
-        Base64::decode(credentials, &mut decoded).unwrap_or_default()
-    } else if scheme.eq_ignore_ascii_case(b"token") {
-        credentials
-    } else {
-        return false;
-    };
-    // RFC 7617, section 2: the user's name has no colon.
-    let colon = pair.iter().position(|byte| *byte == b':');
-    let password = colon.and_then(|colon| pair.get(colon + 1..));
-    password.is_some_and(|password| constant_time_eq(password, token.expose().as_bytes()))
-}
-
-/// The most bytes of a user's name, a colon and a token.
-const BASIC_BYTES_MAX: usize = 1024;
-
-/// Returns the scheme and the credentials of a request.
-fn credentials<'h>(headers: &Headers<'h>) -> Option<(&'h [u8], &'h [u8])> {
-    let value = headers.only(HeaderName::Authorization).ok()??;
-    // RFC 9110, section 11.1: the scheme is case-insensitive, and one space or more follows it.
-    let space = value.iter().position(|byte| *byte == b' ')?;
-    let (scheme, credentials) = value.split_at_checked(space)?;
-    Some((scheme, credentials.trim_ascii()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use percore::http::head_cache::HeadCache;
-
-    #[test]
-    fn only_the_whole_token_of_the_right_scheme_will_do() {
-        let token = Secret::from("s3cret");
-        let has_token = |value: &str| {
-            let head = format!("GET / HTTP/1.0\r\nAUTHORIZATION: {value}\r\n\r\n");
-            let mut heads = HeadCache::default();
-            has_token(&heads.read(head.as_bytes()).unwrap().unwrap().headers, &token)
-        };
-        assert!(has_token("Bearer s3cret"));
-        assert!(has_token("bearer   s3cret"));
-        assert!(has_token("Token s3cret"));
-        assert!(has_token("token s3cret"));
-        for wrong in [
-            "",
-            "s3cret",
-            "Bearer",
-            "Bearer ",
-            "Token",
-            "Token ",
-            "Token user:s3cret",
-            "Basic dXNlcjpzM2NyZXQ=",
-            "Bearer s3cre",
-            "Bearer s3crets",
-            "Basic s3cret",
-            "Bearer S3cret",
-            "Bearers3cret",
-        ] {
-            assert!(!has_token(wrong), "{wrong}");
-        }
-        assert!(!super::has_token(&Headers::NONE, &token));
+impl Denial {
+    fn limited(wait_ns: u64) -> Self {
+        let seconds = wait_ns.div_ceil(1_000_000_000);
+        Self::Limited(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
-    #[test]
-    fn a_password_is_the_token_whatever_the_user_s_name_is() {
-        let token = Secret::from("s3:cret");
-        let has_password = |value: &str| {
-            let head = format!("GET / HTTP/1.0\r\nAuthorization: {value}\r\n\r\n");
-            let mut heads = HeadCache::default();
-            has_password(&heads.read(head.as_bytes()).unwrap().unwrap().headers, &token)
+    /// Answers a request that only reads.
+    pub fn answer(
+        self,
+        route: Route<'_>,
+        state: &State,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Response {
+        let detail = match (self, route.reads()) {
+            (Self::Limited(_), _) => TOO_MANY_FAILURES,
+            (_, Some(Reads::Metric)) => {
+                "Authorization: expected Bearer and the ingest or the read token"
+            }
+            (_, Some(Reads::Exposition)) => {
+                "Authorization: expected Bearer and the read or the admin token"
+            }
+            _ => "Authorization: expected Bearer and the read token",
         };
-        let basic = |pair: &str| {
-            let mut encoded = [0; 4096];
-            format!("Basic {}", Base64::encode(pair.as_bytes(), &mut encoded).unwrap())
+        let (status, field) = match self {
+            Self::Unauthorized => (Status::Unauthorized, Field::WwwAuthenticate("Bearer")),
+            Self::Limited(seconds) => (Status::TooManyRequests, Field::RetryAfter(seconds)),
         };
-        assert!(has_password("Token user:s3:cret"));
-        assert!(has_password("TOKEN :s3:cret"));
-        for user in ["", "root", "\u{e9}"] {
-            assert!(has_password(&basic(&format!("{user}:s3:cret"))));
-        }
-        for wrong in ["s3:cret", "a:b:s3:cret", "a:s3:cre", "a:s3:crets", "s3:cret:", ":"] {
-            assert!(!has_password(&basic(wrong)), "{wrong}");
-            assert!(!has_password(&format!("Token {wrong}")), "{wrong}");
-        }
-        let long = basic(&format!("{}:s3:cret", "a".repeat(BASIC_BYTES_MAX)));
-        for wrong in
-            ["", "Basic", "Basic ", "Basic %", "Basic OnMzOmNyZXQ", "Bearer :s3:cret", &long]
-        {
-            assert!(!has_password(wrong), "{wrong}");
-        }
+        let response = problem(body, status, detail, Some(field), route.index());
+        warn::unauthorized(status, body, state, context);
+        response
     }
+}
+
+/// The detail of the answer to a peer that has failed too often.
+pub const TOO_MANY_FAILURES: &str =
+    "Authorization: too many requests of this address were without the token that they need";
+
+/// Returns the address of a peer.
+fn peer(context: &Context<'_>) -> Option<IpAddr> {
+    context.peer.address().map(|address| address.ip())
+}
+
+/// Returns the device id in the path of a stored metric.
+fn device_id(route: Route<'_>) -> Option<Vec<u8>> {
+    match route {
+        Route::LatestMetric(id) => decode(id, LOOKUP_KEY_BYTES_MAX),
+        Route::Lookup(key) => {
+            let key = decode(key, LOOKUP_KEY_BYTES_MAX)?;
+            key::split(&key).0.map(<[u8]>::to_vec)
+        }
+        _ => None,
+    }
+}
+
+/// The names of parameters in which clients of other servers put tokens.
+const TOKEN_PARAMETERS: [&str; 9] = [
+    "token",
+    "access_token",
+    "auth_token",
+    "api_key",
+    "apikey",
+    "api-key",
+    "authkey",
+    "bearer",
+    "authorization",
+];
+
+/// Returns true if a parameter of a query is a token by its name. It counts nowhere: proxies and
+/// browsers keep what stands in a URL (RFC 6750, section 5.3).
+pub fn is_token_parameter(name: &str) -> bool {
+    TOKEN_PARAMETERS.iter().any(|token| name.eq_ignore_ascii_case(token))
+}
+
+/// Returns true if the query of a client of InfluxDB has a token or a password.
+pub fn has_token_in_query(request: &Request<'_>) -> bool {
+    request.parameters().any(|(name, _)| name == "p" || is_token_parameter(&name))
 }

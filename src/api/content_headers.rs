@@ -1,9 +1,7 @@
 //! The content headers of a request with metrics: the media type and the content coding of its
 //! body.
 
-use super::authorization::{is_authorized, may_write};
 use super::ingest_error::IngestError;
-use super::state::State;
 use crate::metric::decode::LineMode;
 use crate::metric::line_protocol::precision::Precision;
 use percore::http::content_coding::ContentCoding;
@@ -33,12 +31,9 @@ impl ContentHeaders {
     pub(super) const USUAL: Self =
         Self { form: BodyForm::Json(LineMode::Detect), coding: ContentCoding::Identity };
 
-    /// Reads the head of a request, if its sender may write metrics.
+    /// Reads the head of a request.
     #[inline]
-    pub(super) fn read(headers: &Headers<'_>, state: &State) -> Result<Self, IngestError> {
-        if !is_authorized(headers, state) {
-            return Err(IngestError::Unauthorized);
-        }
+    pub(super) fn read(headers: &Headers<'_>) -> Result<Self, IngestError> {
         let content_type =
             headers.only(HeaderName::ContentType).map_err(|_| IngestError::UnsupportedMediaType)?;
         Ok(Self { form: body_form(content_type)?, coding: coding(headers)? })
@@ -46,10 +41,7 @@ impl ContentHeaders {
 
     /// Reads the head of a request from a client of InfluxDB. Whatever media type it names, if any,
     /// the body is line protocol.
-    pub(super) fn read_write(request: &Request<'_>, state: &State) -> Result<Self, IngestError> {
-        if !may_write(&request.headers, state) {
-            return Err(IngestError::Unauthorized);
-        }
+    pub(super) fn read_write(request: &Request<'_>) -> Result<Self, IngestError> {
         let precision = match request.parameter("precision") {
             Some(name) if !name.is_empty() => Precision::of(&name).ok_or(IngestError::Precision)?,
             _ => Precision::Auto,

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::authorization::has_token;
+use super::authorization::{Denial, Door};
 use super::jobs::Lane;
-use super::route::{DebugPage, NAMES};
+use super::route::{DebugPage, NAMES, Route};
 use super::state::State;
 use crate::limits::{PROFILE_SECONDS_DEFAULT, PROFILE_SECONDS_MAX};
 use crate::telemetry::latency::Durations;
@@ -25,21 +25,32 @@ const TICKS: u32 = 5;
 const FORWARDED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 const FORWARDED_PREFIX: &str = "x-forwarded-";
 
-/// Returns true if a request may see the debug pages: it carries the admin token, or comes from
-/// this machine itself and names it in `Host`. Three others come from this machine as well:
-/// proxies, which name the client in a header field; pages in a browser whose own name resolves to
-/// this machine (DNS rebinding), which have that name in `Host`; and pages that load a picture from
-/// here, which the browser marks as of another site.
+/// Answers a request that may not see the debug pages. One may that carries the admin token, or
+/// comes from this machine itself and names it in `Host`.
+///
+/// Three others come from this machine as well: proxies, which name the client in a header field;
+/// pages in a browser whose own name resolves to this machine (DNS rebinding), which have that name
+/// in `Host`; and pages that load a picture from here, which the browser marks as of another site.
 #[must_use]
-pub fn is_permitted(request: &Request<'_>, context: &Context<'_>, state: &State) -> bool {
-    let token = state.settings.admin_token.as_ref();
-    let is_own = || {
-        let mut fields = request.headers.iter();
-        context.peer_is_loopback
-            && names_this_machine(&request.headers)
-            && !fields.any(|(name, value)| is_forwarded(name) || is_of_another_site(name, value))
-    };
-    token.is_some_and(|token| has_token(&request.headers, token)) || is_own()
+pub fn check_rights(
+    route: Route<'_>,
+    request: &Request<'_>,
+    door: &mut Door,
+    state: &State,
+    context: &Context<'_>,
+    body: &mut Vec<u8>,
+) -> Option<Response> {
+    let mut fields = request.headers.iter();
+    let is_own = context.peer_is_loopback
+        && names_this_machine(&request.headers)
+        && !fields.any(|(name, value)| is_forwarded(name) || is_of_another_site(name, value));
+    if is_own {
+        return None;
+    }
+    match door.check_admin(&request.headers, state, context).err()? {
+        Denial::Unauthorized => Some(forbidden(body, route.index())),
+        limited @ Denial::Limited(_) => Some(limited.answer(route, state, context, body)),
+    }
 }
 
 fn names_this_machine(headers: &Headers<'_>) -> bool {
@@ -64,7 +75,7 @@ fn is_forwarded(name: &str) -> bool {
 }
 
 /// Answers a request that may not see the debug pages.
-pub fn forbidden(body: &mut Vec<u8>, route: usize) -> Response {
+fn forbidden(body: &mut Vec<u8>, route: usize) -> Response {
     let detail = "/debug/: needs Authorization: Bearer and the admin token (--admin-token), or to \
                   be asked from this machine, as localhost or by a loopback address, without a \
                   proxy and not by a page of another site";

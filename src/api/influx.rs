@@ -8,9 +8,11 @@ use std::io;
 
 use super::ingest_error::IngestError;
 use super::route::InfluxApi;
+use super::state::State;
 use crate::limits::ANSWER_ITEMS_MAX;
 use crate::metric::batch::Batch;
 use crate::metric::line_protocol::line_numbers;
+use percore::http::handler::Context;
 use percore::http::problem::JsonText;
 use percore::http::response::{Field, JSON, Response, TEXT};
 use percore::http::status::Status;
@@ -47,15 +49,16 @@ impl RejectedLines {
         &self,
         api: InfluxApi,
         [accepted, rejected]: [u64; 2],
-        retry_after: Option<Field>,
+        (status, retry_after): (Status, Option<Field>),
         body: &mut Vec<u8>,
         route: usize,
     ) -> Response {
         // Old clients drop what the words of 400 stand before, and send anything else again.
-        let (status, class) = match retry_after {
-            Some(_) => (Status::TooManyRequests, "too many events"),
-            None if accepted > 0 => (Status::BadRequest, "partial write"),
-            None => (Status::BadRequest, "unable to parse"),
+        let class = match status {
+            Status::TooManyRequests => "too many events",
+            Status::Forbidden => "forbidden",
+            _ if accepted > 0 => "partial write",
+            _ => "unable to parse",
         };
         let lines = accepted + rejected;
         open(api, status, body);
@@ -75,14 +78,22 @@ pub(super) const fn accepted(route: usize) -> Response {
     Response { status: Status::NoContent, ..Response::ok(TEXT, route) }
 }
 
-/// Answers with the error of a whole request.
+/// Answers with the error of a whole request, and counts it for the log.
 #[cold]
-pub(super) fn answer_error(
+pub(super) fn answer_error_and_warn(
     error: IngestError,
     api: InfluxApi,
+    state: &State,
+    context: &Context<'_>,
     body: &mut Vec<u8>,
     route: usize,
 ) -> Response {
+    error.answer_and_warn(state, context, body, route);
+    answer_error(error, api, body, route)
+}
+
+/// Answers with the error of a whole request.
+fn answer_error(error: IngestError, api: InfluxApi, body: &mut Vec<u8>, route: usize) -> Response {
     let response = error.answer(body, route);
     open(api, response.status, body);
     let _ = match error {
@@ -106,6 +117,7 @@ fn open(api: InfluxApi, status: Status, body: &mut Vec<u8>) {
     body.clear();
     let code = match status {
         Status::Unauthorized => "unauthorized",
+        Status::Forbidden => "forbidden",
         Status::ContentTooLarge => "request too large",
         Status::UnsupportedMediaType => "unsupported media type",
         Status::TooManyRequests => "too many requests",

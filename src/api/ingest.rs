@@ -6,6 +6,7 @@
 
 use super::admission::Admission;
 use super::apply::{BatchOrder, apply_batch};
+use super::authorization::writer::Writer;
 use super::content_headers::{BodyForm, ContentHeaders};
 use super::influx::{self, RejectedLines};
 use super::ingest_error::IngestError;
@@ -18,9 +19,15 @@ use crate::limits::EVENT_COST_BYTES;
 use crate::metric::decode::Decoder;
 use percore::http::content_coding::BodyDecoder;
 use percore::http::handler::Context;
-use percore::http::headers::Headers;
-use percore::http::request::Request;
 use percore::http::response::Response;
+
+/// The body of a request, and its sender.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent<'a> {
+    pub(super) body: &'a [u8],
+    /// The sender, if it may not write just anything.
+    pub(super) writer: Option<&'a Writer<'a>>,
+}
 
 /// The ingestion of one core, with the memory that it reuses.
 #[derive(Debug)]
@@ -60,25 +67,12 @@ impl Ingest {
         }
     }
 
-    /// Returns the answer to a request that is refused for its head, whatever its body is.
-    #[must_use]
-    pub fn check_head(
-        headers: &Headers<'_>,
-        state: &State,
-        context: &Context<'_>,
-        body: &mut Vec<u8>,
-        route: usize,
-    ) -> Option<Response> {
-        let error = ContentHeaders::read(headers, state).err()?;
-        Some(error.answer_and_warn(state, context, body, route))
-    }
-
     /// Takes the metrics of one request, whose head has these content headers or is wrong, and
     /// writes the answer.
     pub(super) fn take(
         &mut self,
         headers: Result<ContentHeaders, IngestError>,
-        sent: &[u8],
+        sent: Sent<'_>,
         state: &State,
         context: &Context<'_>,
         body: &mut Vec<u8>,
@@ -90,42 +84,26 @@ impl Ingest {
         }
     }
 
-    /// Returns the answer to a request of a client of InfluxDB that is refused for its head.
-    #[must_use]
-    pub fn check_write_head(
-        head: &Request<'_>,
-        api: InfluxApi,
-        state: &State,
-        context: &Context<'_>,
-        body: &mut Vec<u8>,
-        route: usize,
-    ) -> Option<Response> {
-        let error = ContentHeaders::read_write(head, state).err()?;
-        error.answer_and_warn(state, context, body, route);
-        Some(influx::answer_error(error, api, body, route))
-    }
-
     /// Takes the metrics of a client of InfluxDB, and writes the answer that it expects.
-    pub fn take_write(
+    #[expect(clippy::too_many_arguments, reason = "those of `take`, and the version of the API")]
+    pub(super) fn take_write(
         &mut self,
-        request: &Request<'_>,
+        headers: Result<ContentHeaders, IngestError>,
+        sent: Sent<'_>,
         api: InfluxApi,
         state: &State,
         context: &Context<'_>,
         body: &mut Vec<u8>,
         route: usize,
     ) -> Response {
-        let headers = ContentHeaders::read_write(request, state);
-        match headers.and_then(|headers| self.apply(headers, request.body, state, context)) {
+        match headers.and_then(|headers| self.apply(headers, sent, state, context)) {
             Ok(()) if self.report.first_rejection.is_none() => influx::accepted(route),
             Ok(()) => {
                 let counts = [self.report.accepted, self.report.rejected()];
-                self.rejected_lines.answer(api, counts, self.report.retry_after(), body, route)
+                let status = (self.report.status_of_rejected(), self.report.retry_after());
+                self.rejected_lines.answer(api, counts, status, body, route)
             }
-            Err(error) => {
-                error.answer_and_warn(state, context, body, route);
-                influx::answer_error(error, api, body, route)
-            }
+            Err(error) => influx::answer_error_and_warn(error, api, state, context, body, route),
         }
     }
 
@@ -147,7 +125,7 @@ impl Ingest {
     fn apply(
         &mut self,
         headers: ContentHeaders,
-        sent: &[u8],
+        sent: Sent<'_>,
         state: &State,
         context: &Context<'_>,
     ) -> Result<(), IngestError> {
@@ -156,7 +134,7 @@ impl Ingest {
         let core = *core;
         let ContentHeaders { form, coding } = headers;
         let body_bytes_max = state.settings.body_bytes_max;
-        let decoded = bodies.decode_with_cost(coding, sent, body_bytes_max);
+        let decoded = bodies.decode_with_cost(coding, sent.body, body_bytes_max);
         self.cost = decoded.1;
         let body = decoded.0.map_err(|error| IngestError::of_coding(coding, error))?;
         let decoded = match form {
@@ -172,8 +150,12 @@ impl Ingest {
             }
         };
         self.cost = self.cost.max(batch.len() * EVENT_COST_BYTES);
-        if state.analytics.has_device_limit() {
-            let rejected = admission.check(&batch, (core, now), None, state);
+        if let Some(restriction) = sent.writer.and_then(Writer::restriction) {
+            batch = decoder.restrict(body, restriction);
+        }
+        let bucket = sent.writer.and_then(Writer::bucket);
+        if bucket.is_some() || state.analytics.has_device_limit() {
+            let rejected = admission.check(&batch, (core, now), bucket, state);
             batch = decoder.reject(body, rejected);
         }
         report.clear();

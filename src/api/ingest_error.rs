@@ -2,12 +2,14 @@
 
 use thiserror::Error;
 
+use super::authorization::{Denial, TOO_MANY_FAILURES, has_token_in_query};
 use super::state::State;
 use super::warn;
 use crate::metric::rejection::BodyError;
 use percore::http::content_coding::{self, ContentCoding, DecodeError};
 use percore::http::handler::{Context, retry_after};
 use percore::http::problem::{self, PROBLEM, problem};
+use percore::http::request::Request;
 use percore::http::response::{Field, Response};
 use percore::http::status::Status;
 use percore::limits::{DEFLATE_BLOCKS_MAX, MEMBERS_MAX, ZSTD_BLOCKS_MAX};
@@ -18,6 +20,15 @@ pub(super) enum IngestError {
     /// The token is missing or wrong.
     #[error("Authorization: expected Bearer and the ingest token")]
     Unauthorized,
+    /// There is a token, but in the query.
+    #[error(
+        "Authorization: expected the ingest token there; one in the query does not count, as \
+         proxies and browsers keep URLs"
+    )]
+    TokenInQuery,
+    /// The peer has failed too often, and may try again after so many seconds.
+    #[error("{TOO_MANY_FAILURES}")]
+    TooManyFailures(u32),
     /// The media type is none of metrics.
     #[error(
         "Content-Type: expected application/json, application/x-ndjson, application/ndjson, \
@@ -53,6 +64,15 @@ pub(super) enum IngestError {
     StoreFull,
 }
 
+impl From<Denial> for IngestError {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::Unauthorized => Self::Unauthorized,
+            Denial::Limited(seconds) => Self::TooManyFailures(seconds),
+        }
+    }
+}
+
 impl IngestError {
     /// Returns the error of a body that could not be decoded.
     pub(super) const fn of_coding(coding: ContentCoding, error: DecodeError) -> Self {
@@ -60,6 +80,14 @@ impl IngestError {
             DecodeError::Malformed => Self::Malformed(coding),
             DecodeError::TooLarge => Self::TooLarge,
             DecodeError::TooManyMembers => Self::TooManyMembers,
+        }
+    }
+
+    /// Returns the error of a client of InfluxDB that may not write.
+    pub(super) fn of_influx(denial: Denial, request: &Request<'_>) -> Self {
+        match Self::from(denial) {
+            Self::Unauthorized if has_token_in_query(request) => Self::TokenInQuery,
+            other => other,
         }
     }
 
@@ -80,7 +108,12 @@ impl IngestError {
     /// Writes the problem into `body`, and returns its head.
     pub(super) fn answer(self, body: &mut Vec<u8>, route: usize) -> Response {
         let (status, field) = match self {
-            Self::Unauthorized => (Status::Unauthorized, Some(Field::WwwAuthenticate("Bearer"))),
+            Self::Unauthorized | Self::TokenInQuery => {
+                (Status::Unauthorized, Some(Field::WwwAuthenticate("Bearer")))
+            }
+            Self::TooManyFailures(seconds) => {
+                (Status::TooManyRequests, Some(Field::RetryAfter(seconds)))
+            }
             Self::UnsupportedMediaType | Self::HeaderAbsent => (Status::UnsupportedMediaType, None),
             Self::UnsupportedCoding => {
                 let field = Field::AcceptEncoding(content_coding::ACCEPTED);

@@ -7,6 +7,7 @@ mod windows;
 
 use std::iter::zip;
 
+use super::authorization::failures::Failure;
 use super::state::State;
 use crate::analytics::summary::InstanceSummary;
 use crate::fleet::status::StatusReading;
@@ -37,6 +38,7 @@ struct Snapshot {
     flushes: Vec<Durations>,
     fleet: Option<(StatusReading, WindowFigures)>,
     reloads: Vec<(&'static str, [u64; 2])>,
+    auth_failures: Option<[u64; Failure::ALL.len()]>,
 }
 
 /// Collects all metrics at this moment, in the order of the exposition.
@@ -59,6 +61,7 @@ impl Snapshot {
             store: state.store.stats(),
             flushes: state.flushes.merged(),
             reloads: state.reloads.totals().collect(),
+            auth_failures: state.access.as_ref().map(|access| access.failures.totals()),
             fleet: state.fleet.as_ref().map(|fleet| {
                 let windows =
                     WindowFigures::new(state.analytics.windows(), fleet.figures(), now.mono_ns);
@@ -157,6 +160,14 @@ impl Snapshot {
                 "corepulse_http_request_duration_seconds",
                 "Time from a readable socket to the answer in the kernel's hands.",
                 by("route", zip(labels.routes, self.durations.iter().map(Durations::buckets))),
+            ),
+            counter(
+                "corepulse_auth_failures_total",
+                "Requests without the token that they need, by why.",
+                self.auth_failures
+                    .iter()
+                    .flat_map(|counts| by("reason", zip(Failure::NAMES, *counts)))
+                    .collect(),
             ),
             gauge(
                 "corepulse_connections",

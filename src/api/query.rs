@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::authorization::is_token_parameter;
 use super::page;
 use super::route::Route;
 use crate::limits::ECHO_BYTES_MAX;
@@ -21,6 +22,12 @@ pub fn find_error(route: Route<'_>, request: &Request<'_>) -> Option<String> {
     let known = route.query_parameters()?;
     let mut seen: Vec<Cow<'_, str>> = Vec::new();
     for (name, _) in request.parameters() {
+        if is_token_parameter(&name) {
+            return Some(format!(
+                "query: a token belongs into Authorization, as proxies and browsers keep URLs; \
+                 found {name:?}"
+            ));
+        }
         if !known.contains(&&*name) {
             let name = name.get(..name.floor_char_boundary(ECHO_BYTES_MAX)).unwrap_or_default();
             return Some(match known {
@@ -77,6 +84,8 @@ mod tests {
             ("/analyze", "device_id=a&device_id=a", "device_id: expected once"),
             ("/debug/pprof/latency", "rout=/", "is route, found \"rout\""),
             ("/debug/pprof/profile", "second=1", "is seconds, found \"second\""),
+            ("/stats", "access_token=a", "belongs into Authorization"),
+            ("/metrics", "Token=a", "found \"Token\""),
             ("/anomalies", "after=1", "parameters of this path are limit, since and scope, found"),
             ("/devices", "q=1", "are limit, after, prefix, sort, field and scope, found \"q\""),
             ("/debug/pprof/threads", "core=1", "no parameters, found \"core\""),

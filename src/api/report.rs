@@ -195,13 +195,11 @@ impl Report {
     /// Answers a request without an accepted event: `[]`, or rejected ones only. If there is one
     /// event, its error is that of the request.
     fn answer_none(&self, body: &mut Vec<u8>, route: usize) -> Response {
-        let field = self.retry_after();
+        let (status, field) = (self.status_of_rejected(), self.retry_after());
         // What is wrong in other events stays wrong, and is told; these would pass later.
-        let (status, none) = match field {
-            Some(_) => {
-                (Status::TooManyRequests, "rate: expected fewer events, all are over a limit")
-            }
-            None => (Status::BadRequest, "body: expected at least one valid metric"),
+        let none = match field {
+            Some(_) => "rate: expected fewer events, all are over a limit",
+            None => "body: expected at least one valid metric",
         };
         match self.first_rejection.filter(|_| self.rejected() == 1) {
             Some(rejection) => problem::open(body, status, rejection),
@@ -210,6 +208,19 @@ impl Report {
         self.write_errors(body);
         body.extend_from_slice(b"}\n");
         Response { status, field, ..Response::ok(PROBLEM, route) }
+    }
+
+    /// Returns the status that says why events were rejected: there are too many of them, the
+    /// sender may write none of them, or they are wrong.
+    pub(super) fn status_of_rejected(&self) -> Status {
+        let forbidden = self.rejected.get(Reason::Forbidden.index()).copied().unwrap_or_default();
+        match self.retry_after() {
+            Some(_) => Status::TooManyRequests,
+            None if self.accepted == 0 && forbidden > 0 && forbidden == self.rejected() => {
+                Status::Forbidden
+            }
+            None => Status::BadRequest,
+        }
     }
 
     fn write_errors(&self, body: &mut Vec<u8>) {

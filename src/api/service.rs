@@ -3,15 +3,16 @@
 use std::io;
 use std::sync::Arc;
 
-use super::authorization::{may_read, unauthorized};
+use super::authorization::Door;
+use super::authorization::writer::Writer;
 use super::content_headers::ContentHeaders;
 use super::cors::Cors;
-use super::ingest::Ingest;
+use super::ingest::{Ingest, Sent};
 use super::ingest_error::IngestError;
 use super::meter::Meter;
-use super::route::{NAMES, REFUSED, Route};
+use super::route::{InfluxApi, NAMES, REFUSED, Route};
 use super::state::State;
-use super::{debug, health, index, lookup, page, profile, query, read, scrape};
+use super::{debug, health, index, influx, lookup, page, profile, query, read, scrape};
 use percore::clock::Now;
 use percore::http::handler::{self, Context, Handler, Reply, retry_after};
 use percore::http::peer::Peer;
@@ -26,6 +27,7 @@ use percore::observer::{CloseReason, Observer};
 pub struct Service {
     core: usize,
     state: Arc<State>,
+    door: Door,
     ingest: Ingest,
     meter: Meter,
     /// Evicts stored metrics that are too old.
@@ -53,10 +55,10 @@ impl Service {
     /// Makes the service of `core`.
     pub fn new(core: usize, state: Arc<State>) -> Self {
         page::prepare();
-        let ingest = Ingest::new(core, &state);
+        let (door, ingest) = (Door::new(&state), Ingest::new(core, &state));
         let meter = Meter::new(core, Arc::clone(&state.counters), Arc::clone(&state.latency));
         let (store_timer, sweep_timer) = <(MaintenanceTimer, MaintenanceTimer)>::default();
-        Self { core, state, ingest, meter, store_timer, sweep_timer }
+        Self { core, state, door, ingest, meter, store_timer, sweep_timer }
     }
 
     #[inline(always)]
@@ -70,11 +72,7 @@ impl Service {
         // The request of a device needs no further checks.
         let is_ingest = route == Route::Ingest && request.method == Method::Post;
         if is_ingest && request.query.is_none() && !context.over_limit {
-            let headers = ContentHeaders::read(&request.headers, &self.state);
-            if headers == Ok(ContentHeaders::USUAL) && self.state.cors.is_none() {
-                request.headers.mark();
-            }
-            return self.ingest(headers, request, context, body);
+            return self.ingest(request, context, body);
         }
         match answer_early(route, request, context, body) {
             Some(response) => Reply::Now(response),
@@ -82,15 +80,54 @@ impl Service {
         }
     }
 
-    fn ingest(
+    /// Takes metrics whose head has nothing unusual, which was marked.
+    #[inline(always)]
+    fn ingest_usual(
         &mut self,
-        headers: Result<ContentHeaders, IngestError>,
         request: &Request<'_>,
         context: &Context<'_>,
         body: &mut Vec<u8>,
     ) -> Reply {
-        let (sent, index) = (request.body, Route::Ingest.index());
+        let headers = Ok(ContentHeaders::USUAL);
+        let (sent, index) = (Sent { body: request.body, writer: None }, Route::Ingest.index());
         Reply::Now(self.ingest.take(headers, sent, &self.state, context, body, index))
+    }
+
+    fn ingest(
+        &mut self,
+        request: &Request<'_>,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Reply {
+        let Self { door, ingest, state, .. } = self;
+        let (headers, writer) = match door.writer(&request.headers, state, context) {
+            Ok(token) => (ContentHeaders::read(&request.headers), Writer::of(token, None)),
+            Err(denial) => (Err(denial.into()), None),
+        };
+        // Where tokens are asked for, each is looked at: it may be none the next time.
+        let is_usual = headers == Ok(ContentHeaders::USUAL) && request.query.is_none();
+        if is_usual && state.cors.is_none() && state.access.is_none() {
+            request.headers.mark();
+        }
+        let sent = Sent { body: request.body, writer: writer.as_ref() };
+        Reply::Now(ingest.take(headers, sent, state, context, body, Route::Ingest.index()))
+    }
+
+    fn ingest_lines(
+        &mut self,
+        api: InfluxApi,
+        request: &Request<'_>,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Reply {
+        let Self { door, ingest, state, .. } = self;
+        let (headers, writer) = match door.influx_writer(&request.headers, state, context) {
+            Ok(token) => (ContentHeaders::read_write(request), Writer::of(token, None)),
+            Err(denial) => (Err(IngestError::of_influx(denial, request)), None),
+        };
+        let sent = Sent { body: request.body, writer: writer.as_ref() };
+        let index = Route::Write(api).index();
+        Reply::Now(ingest.take_write(headers, sent, api, state, context, body, index))
     }
 
     fn answer(
@@ -104,13 +141,16 @@ impl Service {
             // This request sees the events of a pipelined POST before it.
             self.publish(context.now);
         }
+        match route {
+            Route::Ingest => return self.ingest(request, context, body),
+            Route::Write(api) => return self.ingest_lines(api, request, context, body),
+            _ => {}
+        }
+        if let Some(response) = self.check_rights(route, request, context, body) {
+            return Reply::Now(response);
+        }
         let (state, index) = (&self.state, route.index());
         Reply::Now(match route {
-            Route::Ingest => {
-                let headers = ContentHeaders::read(&request.headers, state);
-                return self.ingest(headers, request, context, body);
-            }
-            Route::Write(api) => self.ingest.take_write(request, api, state, context, body, index),
             Route::Health => health::health(body, index),
             Route::Ping => health::ping(index),
             Route::Ready => health::ready(context.draining, body, index),
@@ -120,24 +160,65 @@ impl Service {
             Route::Index => index::answer(body, index),
             Route::Part(name) => page::part(name, request, body, index),
             Route::OpenApi => state.description.answer(request.method, body, index),
-            _ if !may_read(route, &request.headers, state) => unauthorized(route, body),
             _ if route.has_scope() => return read::answer(route, request, state, context, body),
             Route::Scrape => return scrape::answer(request, state, context, body, index),
             Route::Lookup(key) => return lookup::answer(key, state, context, body, index),
-            Route::Debug(_) | Route::Profile(_)
-                if !debug::is_permitted(request, context, state) =>
-            {
-                debug::forbidden(body, index)
-            }
             Route::Debug(page) => {
                 return debug::answer(page, request, state, context, body, index);
             }
             Route::Profile(format) => {
                 return profile::answer(format, request, state, context, body, index);
             }
-            // Those with a scope were answered above.
+            // Those with a scope were answered above, and so were those who write.
             _ => unknown_path(request.path, body, index),
         })
+    }
+
+    /// Answers a request that may not have the answer of its route.
+    fn check_rights(
+        &mut self,
+        route: Route<'_>,
+        request: &Request<'_>,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Option<Response> {
+        let Self { door, state, .. } = self;
+        if matches!(route, Route::Debug(_) | Route::Profile(_)) {
+            return debug::check_rights(route, request, door, state, context, body);
+        }
+        let denial = door.check_read(route, &request.headers, state, context).err()?;
+        Some(denial.answer(route, state, context, body))
+    }
+
+    /// Answers a request that is refused whatever its body is: one without authorization, for an
+    /// unknown path, or with wrong content headers. Other requests are answered when their body is
+    /// complete.
+    fn check_rest_of_head(
+        &mut self,
+        route: Route<'_>,
+        head: &Request<'_>,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Option<Response> {
+        let (state, index) = (&self.state, route.index());
+        match route {
+            Route::Ingest => {
+                let error = match self.door.writer(&head.headers, state, context) {
+                    Ok(_) => ContentHeaders::read(&head.headers).err()?,
+                    Err(denial) => denial.into(),
+                };
+                Some(error.answer_and_warn(state, context, body, index))
+            }
+            Route::Write(api) => {
+                let error = match self.door.influx_writer(&head.headers, state, context) {
+                    Ok(_) => ContentHeaders::read_write(head).err()?,
+                    Err(denial) => IngestError::of_influx(denial, head),
+                };
+                Some(influx::answer_error_and_warn(error, api, state, context, body, index))
+            }
+            Route::Unknown => Some(unknown_path(head.path, body, index)),
+            _ => self.check_rights(route, head, context, body),
+        }
     }
 }
 
@@ -204,29 +285,6 @@ fn answer_early(
     None
 }
 
-/// Answers a request that is refused whatever its body is: one without authorization, for an
-/// unknown path, or with wrong content headers. Other requests are answered when their body is
-/// complete.
-fn check_head(
-    route: Route<'_>,
-    head: &Request<'_>,
-    context: &Context<'_>,
-    state: &State,
-    body: &mut Vec<u8>,
-) -> Option<Response> {
-    let index = route.index();
-    match route {
-        Route::Ingest => Ingest::check_head(&head.headers, state, context, body, index),
-        Route::Write(api) => Ingest::check_write_head(head, api, state, context, body, index),
-        _ if !may_read(route, &head.headers, state) => Some(unauthorized(route, body)),
-        Route::Debug(_) | Route::Profile(_) if !debug::is_permitted(head, context, state) => {
-            Some(debug::forbidden(body, index))
-        }
-        Route::Unknown => Some(unknown_path(head.path, body, index)),
-        _ => None,
-    }
-}
-
 /// Sets the further header lines of an answer, if there are any. Those for a page in a browser
 /// matter more than the version that `/ping` tells programs.
 const fn with_headers(response: Response, extra_headers: &'static str) -> Response {
@@ -280,7 +338,7 @@ impl Handler for Service {
     ) -> Reply {
         // Only the dispatch of a POST without anything unusual in its head marks that.
         if request.headers.is_marked() && !context.over_limit {
-            return self.ingest(Ok(ContentHeaders::USUAL), request, context, body);
+            return self.ingest_usual(request, context, body);
         }
         let route = Route::of(request.path);
         let Some(cors) = &self.state.cors else {
@@ -303,7 +361,7 @@ impl Handler for Service {
         let extra_headers = self.state.cors.as_ref().map_or("", |cors| cors.headers(route, head));
         let context = Context { extra_headers, ..*context };
         let answer = answer_early(route, head, &context, body)
-            .or_else(|| check_head(route, head, &context, &self.state, body));
+            .or_else(|| self.check_rest_of_head(route, head, &context, body));
         answer.map(|response| with_headers(response, extra_headers))
     }
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use super::authorization::tokens::Access;
 use super::cors::Cors;
 use super::jobs::{Execution, Job, JobQueue, Lane};
 use super::openapi::Description;
 use super::ranking_cache::RankingCache;
 use super::samples::Samples;
 use crate::analytics::Analytics;
-use crate::config::Secret;
 use crate::fleet::FleetQueue;
 use crate::metric::id_hash::IdHasher;
 use crate::reload::ReloadCounts;
@@ -41,6 +41,8 @@ pub struct State {
     pub samples: Samples,
     /// Attempts to read files again.
     pub reloads: Arc<ReloadCounts>,
+    /// The tokens and who failed to show one, if there are any.
+    pub access: Option<Arc<Access>>,
     /// The lists of devices that pollers share.
     pub rankings: RankingCache,
     /// The writer of the exposition for Prometheus.
@@ -97,12 +99,8 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// The age from which an event counts as late, in milliseconds.
     pub store_ttl_ms: i64,
-    /// The token of ingestion and look-ups.
-    pub ingest_token: Option<Secret>,
-    /// The token of answers about metrics.
-    pub read_token: Option<Secret>,
-    /// The token of `/debug/pprof/`.
-    pub admin_token: Option<Secret>,
+    /// True if the exposition asks for a token.
+    pub guards_exposition: bool,
     /// `--max-devices`.
     pub devices_max: usize,
     /// The number of connections that may be open.

@@ -106,7 +106,23 @@ pub(super) fn refused_request(
     state: &State,
     context: &Context<'_>,
 ) {
-    let warning = Warning::BodiesRefused;
+    warn_of_request(Warning::BodiesRefused, status, problem, state, context);
+}
+
+/// Warns of a request that was refused because it had not the token that it needs, with the problem
+/// that it was answered.
+#[cold]
+pub(super) fn unauthorized(status: Status, problem: &[u8], state: &State, context: &Context<'_>) {
+    warn_of_request(Warning::Unauthorized, status, problem, state, context);
+}
+
+fn warn_of_request(
+    warning: Warning,
+    status: Status,
+    problem: &[u8],
+    state: &State,
+    context: &Context<'_>,
+) {
     let (peer, status, detail) =
         (PeerDisplay(context.peer), status.code(), Escaped(detail(problem)));
     match state.counters.warnings().add(warning, 1, context.now) {

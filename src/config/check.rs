@@ -8,10 +8,11 @@ use std::time::Duration;
 use percore::listen::Listen;
 
 use super::arguments::Arguments;
-use super::choices::Engine;
+use super::choices::{Engine, MetricsAuth};
 use super::errors::ConfigErrors;
 use super::fields::in_both;
 use super::flags::{Config, Values};
+use super::token_file;
 
 impl Config {
     /// Checks every flag and the relations between them.
@@ -23,6 +24,9 @@ impl Config {
         let mut errors = ConfigErrors::default();
         let values = Values::read(|flag| arguments.texts.get(flag), &mut errors);
         check_relations(&values, &mut errors);
+        if arguments.command.is_none() {
+            check_files(&values, &mut errors);
+        }
         let mut sources = arguments.texts.sources.clone();
         if arguments.texts.get("instance").is_none() {
             sources.derive("instance", "the host name");
@@ -40,7 +44,7 @@ impl Config {
     /// Returns true if something comes from files that can be read again while the server runs:
     /// SIGHUP asks for that then, and does not stop it.
     pub const fn has_files_to_reload(&self) -> bool {
-        false
+        self.tokens.is_some()
     }
 
     /// Returns the values that should be the same in all replicas of a fleet, with the names of
@@ -67,6 +71,16 @@ const COMMON: [&str; 12] = [
     "device-ttl",
 ];
 
+/// Checks the files that the server is going to read. A subcommand has no use for them, and must
+/// not fail because of them: one that asks for the health of a server would end it.
+fn check_files(values: &Values, errors: &mut ConfigErrors) {
+    let tokens = values.tokens.as_ref().and_then(Option::as_ref);
+    let Some(mistakes) = tokens.and_then(|path| token_file::read(path).err()) else {
+        return;
+    };
+    mistakes.iter().for_each(|mistake| errors.add("tokens", mistake));
+}
+
 /// Checks the relations between flags; a flag whose own value is wrong takes part in none.
 fn check_relations(values: &Values, errors: &mut ConfigErrors) {
     if let (Some(Listen::Unix(_)), Some(Engine::MayMinihttp)) = (&values.listen, values.engine) {
@@ -90,6 +104,11 @@ fn check_relations(values: &Values, errors: &mut ConfigErrors) {
     {
         // A device that is forgotten owes nothing when it comes again.
         errors.add("device-limit", "expected no more seconds than --device-ttl has");
+    }
+    if let (Some(MetricsAuth::On), Some(None), Some(None), Some(None)) =
+        (values.metrics_auth, &values.tokens, &values.read_token, &values.admin_token)
+    {
+        errors.add("metrics-auth", "expected --tokens, --read-token or --admin-token as well");
     }
     check_names(values, errors);
 }
@@ -234,6 +253,8 @@ mod tests {
         );
         assert!(check(&["--device-limit=9:60", "--device-ttl=60s"]).is_ok());
         assert_eq!(text(&["--device-limit=9,8:60,7:60", "--device-ttl=1s"]).lines().count(), 2);
+        assert!(text(&["--metrics-auth=on"]).contains("--metrics-auth: expected --tokens"));
+        assert!(check(&["--metrics-auth=on", "--read-token=a"]).is_ok());
         // A value that could not be read is blamed alone, not with the values beside it.
         assert_eq!(text(&["--window=many"]).lines().count(), 1);
         assert_eq!(text(&["--drain-timeout=x", "--drain-delay=5s"]).lines().count(), 1);

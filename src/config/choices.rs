@@ -31,6 +31,16 @@ percore::named_enum! {
 }
 
 percore::named_enum! {
+    /// `--metrics-auth`: whether scrapers need a token.
+    pub enum MetricsAuth {
+        /// They need none.
+        Off = "off",
+        /// They need one that may read, or the admin token.
+        On = "on",
+    }
+}
+
+percore::named_enum! {
     /// `--log-format`.
     pub enum LogFormat {
         /// `key=value` pairs, for people.

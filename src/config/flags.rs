@@ -3,19 +3,21 @@
 //! The argument of the command line, the variable, the check, the line of `--print-config` and the
 //! row of the documentation all follow from it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use percore::listen::Listen;
 use percore::placement::Pin;
 
-use super::choices::{Engine, LogFormat, LogLevel, Overflow};
+use super::choices::{Engine, LogFormat, LogLevel, MetricsAuth, Overflow};
 use super::cors_origins::CorsOrigins;
 use super::errors::ConfigErrors;
 use super::fields::{FieldList, NameList};
 use super::flag::Flag;
 use super::formats::{
     Auto, BuiltEngine, Choice, Deviations, FleetName, Format, InstanceName, KeyPrefix,
-    ListenAddress, Number, OptionalRedisUrl, OriginList, Seconds, SecondsOrNever, Size, Token,
+    ListenAddress, Number, OptionalFile, OptionalRedisUrl, OriginList, Seconds, SecondsOrNever,
+    Size, Token,
 };
 use super::rate_limit::{OptionalRateLimit, RateLimit};
 use super::redis_url::RedisUrl;
@@ -181,7 +183,8 @@ flags! {
     /// After a signal to stop, serve on for this long while /ready says 503
     drain_delay: Duration, "drain-delay" = "0s", Seconds(0);
 
-    /// After a signal to stop (TERM, INT, HUP), be gone within this long
+    /// After a signal to stop (TERM, INT; HUP as well, unless it reloads a file), be gone within
+    /// this long
     drain_timeout: Duration, "drain-timeout" = "20s", Seconds(0);
 
     /// Token that POST of metrics (/metrics, /write, /api/v2/write) and GET /metrics/{key} ask for;
@@ -194,6 +197,17 @@ flags! {
 
     /// Bearer token of /debug/pprof/, which only this machine may ask for without it
     admin_token: Option<Secret>, "admin-token" TOKEN, Token;
+
+    /// File of tokens, a line each: NAME SHA256 ROLES PREFIX LIMIT, as corepulse token new prints
+    /// it. Roles are write, read and admin, with commas between them; a prefix is that of the
+    /// device ids which may be written, * any. Read again on SIGHUP, which does not end the server
+    /// then
+    tokens: Option<PathBuf>, "tokens" FILE, OptionalFile;
+
+    /// Whether GET /metrics/prometheus asks for a token, which may read or be the admin token: off
+    /// or on
+    metrics_auth: MetricsAuth, "metrics-auth" = "off",
+        Choice(&MetricsAuth::ALL, MetricsAuth::name);
 
     /// Origins whose pages in browsers may read answers and post JSON (CORS), with commas between
     /// them, or * for any; none unless given. What any page may post without asking, as text/plain,

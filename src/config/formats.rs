@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use percore::listen::{Listen, UNIX_PATH_BYTES_MAX};
@@ -300,6 +301,21 @@ impl Format for Token {
 
     fn read(&self, given: Option<&str>) -> Result<Option<Secret>, String> {
         given.map_or(Ok(None), |text| self.parse(text))
+    }
+}
+
+/// The path of a file, or none.
+pub(super) struct OptionalFile;
+
+impl Format for OptionalFile {
+    type Value = Option<PathBuf>;
+
+    fn parse(&self, text: &str) -> Result<Option<PathBuf>, String> {
+        Ok(Some(text).filter(|text| !text.is_empty()).map(PathBuf::from))
+    }
+
+    fn print(&self, value: &Option<PathBuf>) -> String {
+        value.as_ref().map_or(NOT_SET.to_owned(), |path| path.display().to_string())
     }
 }
 

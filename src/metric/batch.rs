@@ -75,6 +75,22 @@ impl Items {
         Some(event.device_id)
     }
 
+    /// Puts a rejection in the place of each event for which `check` returns one; it may change the
+    /// event as well.
+    pub(super) fn reject_where(
+        &mut self,
+        mut check: impl FnMut(&mut EventSpans) -> Option<Rejection>,
+    ) {
+        let events = self.events.iter_mut().filter(|event| event.present != FieldSet::default());
+        for event in events {
+            if let Some(rejection) = check(event) {
+                let row = position(self.rejections.len());
+                self.rejections.push(rejection);
+                *event = EventSpans { row, ..EventSpans::default() };
+            }
+        }
+    }
+
     /// Returns the items by reference.
     #[inline(always)]
     fn iter(&self) -> impl Iterator<Item = Result<&EventSpans, &Rejection>> {

@@ -14,8 +14,9 @@ pub use crate::metric::event_writer::MissingOptional;
 use crate::metric::line_reader::LineReader;
 use crate::metric::object::ObjectReader;
 use crate::metric::rejection::{BodyError, Rejection};
+use crate::metric::restriction::Restriction;
 use crate::metric::row_reader::RowReader;
-use crate::metric::span::Span;
+use crate::metric::span::{self, Span};
 use crate::metric::timestamp::Timestamp;
 use crate::metric::timestamp_generator::TimestampGenerator;
 use crate::schema::Schema;
@@ -138,6 +139,29 @@ impl Decoder {
                 self.rejected_later.get_or_insert((*rejection, device_id));
             }
         }
+        self.batch(body)
+    }
+
+    /// Rejects the events of the body that was decoded last which its sender may not write. Those
+    /// without a device id get that of the sender's certificate.
+    #[cold]
+    pub fn restrict<'d>(&'d mut self, body: &'d [u8], by: Restriction<'_>) -> Batch<'d> {
+        let Self { items, objects, rejected_later, .. } = self;
+        let writer = &mut objects.writer;
+        // What a certificate names is text.
+        let device = by.device.and_then(|device| std::str::from_utf8(device).ok());
+        let device = device.map(|device| writer.arena.append(|out| out.push_str(device)));
+        items.reject_where(|event| {
+            if let Some(device) = device.filter(|_| event.device_id.is_empty()) {
+                event.device_id = device;
+            }
+            let id = span::bytes(event.device_id, body, &writer.arena);
+            let rejection = by.rejection(Some(id).filter(|id| !id.is_empty()))?;
+            if !event.device_id.is_empty() {
+                rejected_later.get_or_insert((rejection, event.device_id));
+            }
+            Some(rejection)
+        });
         self.batch(body)
     }
 

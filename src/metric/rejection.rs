@@ -14,6 +14,7 @@ use crate::metric::header_error::HeaderError;
 use crate::metric::json_error::{JsonError, Prefix};
 use crate::metric::line_protocol::line_error::LineError;
 use crate::metric::member::Member;
+use crate::metric::shown_id::ShownId;
 use crate::schema::{Field, Schema};
 
 percore::named_enum! {
@@ -92,6 +93,12 @@ pub enum Rejection {
     /// More events than there may be in some time.
     #[error("rate: {}, the next one passes in {seconds} s", .limited.text())]
     Rate { limited: Limited, seconds: u32 },
+    /// A device that the sender's token may not write, or none.
+    #[error("device_id: the token may write only ids that begin with \"{prefix}\"")]
+    OtherPrefix { prefix: ShownId },
+    /// A device other than that of the sender's certificate.
+    #[error("device_id: the client certificate is of \"{device}\"")]
+    OtherDevice { device: ShownId },
 }
 
 /// The sender whose limit of events an event is over.
@@ -112,6 +119,9 @@ impl Limited {
     }
 }
 
+// Every item of every body is a place for one.
+const _: () = assert!(size_of::<Rejection>() <= 40);
+
 impl Rejection {
     /// The class that metrics count it in.
     pub const fn reason(self) -> Reason {
@@ -129,6 +139,7 @@ impl Rejection {
             Self::Timestamp { .. } => Reason::Timestamp,
             Self::Future { .. } => Reason::Future,
             Self::Rate { .. } => Reason::Rate,
+            Self::OtherPrefix { .. } | Self::OtherDevice { .. } => Reason::Forbidden,
         }
     }
 }
@@ -169,6 +180,8 @@ percore::named_enum! {
         Future = "future",
         /// Over a limit of events.
         Rate = "rate",
+        /// Of a device that the sender may not write.
+        Forbidden = "forbidden",
     }
 }
 

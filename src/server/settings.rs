@@ -1,11 +1,15 @@
 //! The settings of the parts, from the configuration and what this machine has.
 
+use std::time::Duration;
+
 use crate::analytics::AnalyticsSettings;
 use crate::api::state::Settings;
-use crate::config::{Config, Overflow};
+use crate::config::{Config, MetricsAuth, Overflow};
 use crate::resources::Resources;
 use crate::schema::Schema;
-use percore::clock::nanoseconds;
+use percore::clock::{Clock, nanoseconds};
+use percore::context::ConnectionLimits;
+use percore::engine::EngineConfig;
 
 /// Returns the settings of the analytics.
 pub(super) fn analytics_settings(config: &Config, schema: &'static Schema) -> AnalyticsSettings {
@@ -41,9 +45,7 @@ pub(super) fn settings(
         cores: resources.workers,
         body_bytes_max: config.body_bytes_max,
         store_ttl_ms: i64::try_from(config.store_ttl.as_millis()).unwrap_or(i64::MAX),
-        ingest_token: config.ingest_token.clone(),
-        read_token: config.read_token.clone(),
-        admin_token: config.admin_token.clone(),
+        guards_exposition: config.metrics_auth == MetricsAuth::On,
         devices_max: config.devices_max,
         connections_max: resources.connections_max,
         memory_limit_bytes: resources.memory_bytes,
@@ -51,4 +53,24 @@ pub(super) fn settings(
         store_rejects: config.store_overflow == Overflow::Reject,
         request_timeout_ns: nanoseconds(config.request_timeout),
     }
+}
+
+/// Returns the settings of the engine.
+pub(super) fn engine_config(config: &Config, resources: &Resources, clock: Clock) -> EngineConfig {
+    EngineConfig {
+        placement: resources.placement.clone(),
+        limits: ConnectionLimits {
+            idle_ms: milliseconds(config.idle_timeout),
+            request_ms: milliseconds(config.request_timeout),
+            body_bytes_max: config.body_bytes_max,
+        },
+        connection_age_ms: config.connection_age.map_or(u64::MAX, milliseconds),
+        connections_max: resources.connections_max,
+        clock,
+    }
+}
+
+/// Returns a duration in whole milliseconds.
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

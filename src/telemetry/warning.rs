@@ -22,6 +22,8 @@ percore::named_enum! {
             misspelt, or names for --device-name, --timestamp-name or --device-tag?",
         /// Requests with metrics were refused as a whole.
         BodiesRefused = "requests with metrics refused",
+        /// Requests that only read had not the token that they need.
+        Unauthorized = "requests refused for want of the token that they need",
         /// Events came from devices past `--max-devices`.
         DevicesRefused = "events of more devices than --max-devices are not judged",
         /// Connections came past `--max-connections`.
