@@ -156,10 +156,10 @@ fn adopt_all(analytics: &Analytics) {
 
 /// Saves all that is unsaved. Returns the number of devices.
 fn save_all(analytics: &Analytics, queue: &mut SaveQueue) -> usize {
-    let mut saved = Vec::new();
+    let mut saved = 0;
     analytics.begin_saves(queue);
-    analytics.next_saves(queue, usize::MAX, Now::default(), &mut saved);
-    saved.len()
+    analytics.next_saves(queue, usize::MAX, Now::default(), |_| saved += 1);
+    saved
 }
 
 /// Devices of a fleet that are here allocate no more than those of a single server, though it is

@@ -18,6 +18,7 @@ use super::anomaly::Point;
 pub use super::field_state::FieldState;
 use super::lineage::{Counted, Fork, Line};
 use crate::limits::{FIELDS_MAX, WINDOW_MAX};
+pub use codec::Encoder;
 
 /// The buckets of [`MinuteState`].
 pub const MINUTE_BUCKETS: usize = 6;
@@ -86,6 +87,16 @@ pub enum StateError {
 }
 
 impl DeviceState {
+    /// Makes it that of a device without events, with the memory that it has.
+    pub(super) fn clear(&mut self) {
+        let Self { last_minute, required, optional, forks, recent, .. } = self;
+        *last_minute = MinuteState::default();
+        let windows = required.iter_mut().chain(optional.iter_mut().map(|(_, window)| window));
+        windows.for_each(WindowState::clear);
+        forks.clear();
+        recent.clear();
+    }
+
     /// Returns its counts.
     pub const fn counted(&self) -> Counted {
         let Self { accepted, points, episodes, .. } = *self;
@@ -99,6 +110,13 @@ impl DeviceState {
 }
 
 impl WindowState {
+    fn clear(&mut self) {
+        let Self { times_ms, values, fields, .. } = self;
+        times_ms.clear();
+        values.clear();
+        fields.clear();
+    }
+
     /// Returns the number of events.
     pub const fn count(&self) -> usize {
         self.times_ms.len()

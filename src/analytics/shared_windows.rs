@@ -24,6 +24,19 @@ use percore::sync::{Mutex, MutexGuard};
 pub struct SaveQueue {
     /// Those of each shard.
     lists: Vec<SlotList>,
+    /// The memory for copies.
+    copies: Vec<Save>,
+}
+
+/// A copy of a device that is saved from now on.
+#[derive(Debug)]
+pub struct Save {
+    /// Its id.
+    pub id: Vec<u8>,
+    /// Its state.
+    pub state: DeviceState,
+    /// How it is held.
+    pub standing: Standing,
 }
 
 impl SaveQueue {
@@ -122,36 +135,40 @@ impl Analytics {
         queue.lists.iter().map(SlotList::len).sum()
     }
 
-    /// Appends copies of up to `max` devices of the round, which are saved from now on. If these
-    /// are fewer, they were the last.
+    /// Gives copies of up to `max` devices of the round to `take`, which are saved from now on. If
+    /// these are fewer, they were the last.
     pub fn next_saves(
         &self,
         queue: &mut SaveQueue,
         max: usize,
         now: Now,
-        out: &mut Vec<(Box<[u8]>, DeviceState)>,
+        mut take: impl FnMut(&Save),
     ) {
-        let until = out.len().saturating_add(max);
-        let mut copies = Vec::with_capacity(WINDOWS_PER_HOLD);
-        for (shard, list) in self.shards.iter().zip(&mut queue.lists) {
-            while out.len() < until && !list.is_empty() {
-                // Nothing is allocated under the lock.
-                while copies.len() < WINDOWS_PER_HOLD.min(until - out.len()) {
-                    copies.push((Vec::with_capacity(DEVICE_ID_BYTES_MAX), self.blank(0)));
-                }
+        self.note_lapse(now.mono_ns);
+        let SaveQueue { lists, copies } = queue;
+        // Nothing is allocated under the lock.
+        copies.resize_with(WINDOWS_PER_HOLD, || Save {
+            id: Vec::with_capacity(DEVICE_ID_BYTES_MAX),
+            state: self.blank(0),
+            standing: Standing::Confirmed,
+        });
+        let mut left = max;
+        for (shard, list) in self.shards.iter().zip(lists) {
+            while left > 0 && !list.is_empty() {
                 let mut held = shard.lock();
                 let mut filled = 0;
                 // Many may have gone since they were put on the list.
                 for _ in 0..DEVICES_PER_HOLD {
-                    if let Some((id, copy)) = copies.get_mut(filled)
+                    if filled < left
+                        && let Some(copy) = copies.get_mut(filled)
                         && let Some(slot) = list.pop()
                     {
-                        filled += usize::from(held.save_slot(slot, now, id, copy));
+                        filled += usize::from(held.save_slot(slot, now, copy));
                     }
                 }
                 MutexGuard::unlock_fair(held);
-                let saved = copies.drain(..filled);
-                out.extend(saved.map(|(id, copy)| (id.into_boxed_slice(), copy)));
+                copies.iter().take(filled).for_each(&mut take);
+                left -= filled;
             }
         }
     }

@@ -178,7 +178,8 @@ mod tests {
         let keys = Keys::new("blue");
         let fold = keys.fold(&[Incarnation(1)], &Folded::default());
         let commands = keys.watch().into_iter().chain(fold).chain([keys.await_mail("x")]);
-        let keys: Vec<_> = commands.filter_map(|it| it.words().get(1).cloned()).collect();
+        let keys: Vec<_> =
+            commands.filter_map(|it| it.words().get(1).map(|key| key.to_vec())).collect();
         assert_eq!(keys.len(), 5);
         assert!(keys.iter().all(|key| key.starts_with(b"cp:{blue}:")));
     }

@@ -6,7 +6,7 @@
 //! the oldest are folded into one field.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -35,9 +35,17 @@ const FOLDED_AT_ONCE: usize = FLEET_FOLDED_KEPT / 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Incarnation(pub(super) u64);
 
+impl Incarnation {
+    /// Returns its digits, which are its name in keys.
+    pub(super) fn digits(self) -> [u8; 16] {
+        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        std::array::from_fn(|place| digit((self.0 >> (60 - 4 * place) & 0xf) as u8))
+    }
+}
+
 impl fmt::Display for Incarnation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{:016x}", self.0)
+        self.digits().iter().try_for_each(|digit| out.write_char(char::from(*digit)))
     }
 }
 

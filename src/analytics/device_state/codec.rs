@@ -24,12 +24,30 @@ const VERSION: u8 = 1;
 /// The bit of the bucket mask that says that there never was an anomaly.
 const NO_MINUTE: u8 = 1 << MINUTE_BUCKETS;
 
-impl DeviceState {
-    /// Appends the encoded state, which is one of a device under this schema.
-    pub fn encode(&self, schema: &Schema, out: &mut Vec<u8>) {
-        let mut columns = Columns::default();
+/// An encoder of states, with the memory that it reuses.
+#[derive(Debug)]
+pub struct Encoder {
+    fingerprint: u32,
+    columns: Columns,
+}
+
+impl Encoder {
+    /// Returns an encoder of the states of devices under this schema.
+    #[must_use]
+    pub fn new(schema: &Schema) -> Self {
+        Self { fingerprint: fingerprint(schema), columns: Columns::default() }
+    }
+
+    /// Appends the encoded state.
+    pub fn encode(&mut self, state: &DeviceState, out: &mut Vec<u8>) {
         out.push(VERSION);
-        out.extend(fingerprint(schema).to_le_bytes());
+        out.extend_from_slice(&self.fingerprint.to_le_bytes());
+        state.put(&mut self.columns, out);
+    }
+}
+
+impl DeviceState {
+    fn put(&self, columns: &mut Columns, out: &mut Vec<u8>) {
         put_unsigned(out, self.accepted);
         put_unsigned(out, self.points);
         put_unsigned(out, self.episodes);
@@ -37,16 +55,16 @@ impl DeviceState {
         put_signed(out, self.timestamp.wrapping_sub(self.seen_ms()).cast_signed());
         self.last_minute.put(self.seen_us, out);
         if let Some(window) = &self.required {
-            window.put(&mut columns, out);
+            window.put(columns, out);
         }
         let fields = self.optional.iter().fold(0, |fields, (field, _)| fields | bit(*field));
         put_unsigned(out, fields);
         for (_, window) in &self.optional {
-            window.put(&mut columns, out);
+            window.put(columns, out);
         }
         put_unsigned(out, self.forks.len() as u64);
         for fork in &self.forks {
-            out.extend(fork.branch.to_le_bytes());
+            out.extend_from_slice(&fork.branch.to_le_bytes());
             put_unsigned(out, fork.accepted);
             put_unsigned(out, fork.points);
             put_unsigned(out, fork.episodes);
@@ -54,9 +72,9 @@ impl DeviceState {
         put_unsigned(out, self.recent.len() as u64);
         for point in &self.recent {
             out.push(point.field.index() as u8);
-            out.extend(point.timestamp_ms.to_le_bytes());
+            out.extend_from_slice(&point.timestamp_ms.to_le_bytes());
             for number in [point.value, point.mean, point.stddev, point.z] {
-                out.extend(number.to_bits().to_le_bytes());
+                out.extend_from_slice(&number.to_bits().to_le_bytes());
             }
         }
     }
@@ -178,8 +196,8 @@ impl WindowState {
         columns.put_times(self.times_in_order(), out);
         for (at, field) in self.fields.iter().enumerate() {
             let (doubles, packed) = field.bits();
-            doubles.iter().for_each(|bits| out.extend(bits.to_le_bytes()));
-            out.extend(packed.to_le_bytes());
+            doubles.iter().for_each(|bits| out.extend_from_slice(&bits.to_le_bytes()));
+            out.extend_from_slice(&packed.to_le_bytes());
             let values = self.values.iter().skip(at).step_by(self.fields.len());
             columns.put_values(values.copied(), out);
         }
@@ -242,7 +260,7 @@ mod tests {
 
     fn encoded(state: &DeviceState, schema: &Schema) -> Vec<u8> {
         let mut out = Vec::new();
-        state.encode(schema, &mut out);
+        Encoder::new(schema).encode(state, &mut out);
         out
     }
 

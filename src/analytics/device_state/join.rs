@@ -140,6 +140,7 @@ fn add_recent(recent: &mut Vec<Point>, second: &[Point]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Encoder;
     use super::*;
     use crate::analytics::device_state::ring::Events;
     use crate::analytics::device_state::samples::{Series, states_of};
@@ -381,7 +382,7 @@ mod tests {
             }
             prop_assert!(joined.recent.len() <= RECENT_ANOMALIES_MAX);
             let mut bytes = Vec::new();
-            joined.encode(one_optional(), &mut bytes);
+            Encoder::new(one_optional()).encode(&joined, &mut bytes);
             prop_assert!(DeviceState::decode(&bytes, one_optional()).is_ok());
         }
     }

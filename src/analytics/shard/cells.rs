@@ -11,6 +11,7 @@ use crate::analytics::cells::WindowTotals;
 use crate::analytics::device_quota::DeviceQuota;
 use crate::analytics::device_state::DeviceState;
 use crate::analytics::lineage::{Counted, Fork};
+use crate::analytics::shared_windows::Save;
 use crate::analytics::slot_list::SlotList;
 use crate::limits::EVENTS_PER_HOLD;
 use percore::clock::Now;
@@ -102,15 +103,9 @@ impl Shard {
         std::mem::swap(&mut self.cells.dirty, list);
     }
 
-    /// Copies the device in a slot and its id, if it is to be saved: now it is. Returns true if it
-    /// was.
-    pub(in crate::analytics) fn save_slot(
-        &mut self,
-        slot: u32,
-        now: Now,
-        id: &mut Vec<u8>,
-        copy: &mut DeviceState,
-    ) -> bool {
+    /// Copies the device in a slot over another copy, if it is to be saved: now it is. Returns true
+    /// if it was.
+    pub(in crate::analytics) fn save_slot(&mut self, slot: u32, now: Now, copy: &mut Save) -> bool {
         let Self { slots, cells, expiry, .. } = self;
         let Some(device) = slots.record_mut(slot) else {
             return false;
@@ -119,8 +114,12 @@ impl Shard {
         if !is_unsaved || expiry.is_expired(device.seen_ns, now.mono_ns) {
             return false;
         }
+        let Save { id, state, standing } = copy;
+        id.clear();
         id.extend_from_slice(device.id.as_bytes());
-        self.copy_state(slot, now, copy);
+        *standing = cells.standing(device.cell);
+        state.clear();
+        self.copy_state(slot, now, state);
         true
     }
 

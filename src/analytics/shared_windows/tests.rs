@@ -4,6 +4,7 @@ mod model;
 
 use super::*;
 use crate::analytics::anomaly::Anomaly;
+use crate::analytics::device_state::Encoder;
 use crate::analytics::{AnalyticsSettings, Applied, Arrived};
 use crate::limits::RECENT_ANOMALIES_MAX;
 use crate::metric::event::Event;
@@ -90,15 +91,33 @@ impl Instance {
         let (mut queue, mut saved) = (SaveQueue::default(), Vec::new());
         self.analytics.begin_saves(&mut queue);
         loop {
-            let before = saved.len();
-            self.analytics.next_saves(&mut queue, max, self.now(at_ns), &mut saved);
-            assert!(saved.len() - before <= max);
-            if saved.len() - before < max {
+            let copies = self.next_saves(&mut queue, max, at_ns);
+            assert!(copies.len() <= max);
+            let are_last = copies.len() < max;
+            saved.extend(copies);
+            if are_last {
                 break;
             }
         }
-        let text = |id: Box<[u8]>| String::from_utf8(id.into()).unwrap();
-        saved.into_iter().map(|(id, state)| (text(id), state)).collect()
+        saved
+    }
+
+    fn next_saves(
+        &self,
+        queue: &mut SaveQueue,
+        max: usize,
+        at_ns: u64,
+    ) -> Vec<(String, DeviceState)> {
+        let mut saved = Vec::new();
+        self.analytics.next_saves(queue, max, self.now(at_ns), |Save { id, state, standing }| {
+            let id = String::from_utf8(id.clone()).unwrap();
+            let Cell::Held { standing: told, .. } = self.cell(&id, at_ns) else {
+                panic!("{id} is not held");
+            };
+            assert_eq!(*standing, told);
+            saved.push((id, state.clone()));
+        });
+        saved
     }
 }
 
@@ -130,7 +149,7 @@ fn settings(schema: &'static Schema, window: usize) -> AnalyticsSettings {
 /// Returns the bytes of a state, read back.
 fn carried(state: &DeviceState, schema: &Schema) -> DeviceState {
     let mut bytes = Vec::new();
-    state.encode(schema, &mut bytes);
+    Encoder::new(schema).encode(state, &mut bytes);
     DeviceState::decode(&bytes, schema).unwrap()
 }
 
@@ -640,13 +659,12 @@ fn an_unsaved_device_is_copied_once_and_all_are_when_what_was_saved_is_lost() {
         instance.send(0, "b", &calm(9));
     }
     // An event during a round is part of the copy, or of the next one.
-    let (mut queue, mut saved) = (SaveQueue::default(), Vec::new());
+    let mut queue = SaveQueue::default();
     assert_eq!(instance.analytics.begin_saves(&mut queue), 1);
     instance.send(0, "b", &calm(10));
     instance.send(0, "c", &calm(10));
-    instance.analytics.next_saves(&mut queue, 9, at(SECOND_NS, 0), &mut saved);
-    let [(id, state)] = saved.try_into().unwrap();
-    assert_eq!((&*id, state.accepted), (&b"b"[..], 8));
+    let [(id, state)] = instance.next_saves(&mut queue, 9, SECOND_NS).try_into().unwrap();
+    assert_eq!((id.as_str(), state.accepted), ("b", 8));
     assert_eq!(ids(instance.saves(SECOND_NS, 9)), ["c"]);
     // A copy that was asked for counts as well.
     instance.send(0, "a", &calm(10));
@@ -664,7 +682,7 @@ fn an_unsaved_device_is_copied_once_and_all_are_when_what_was_saved_is_lost() {
 #[test]
 fn a_slot_that_has_changed_hands_is_saved_for_whom_it_is_now() {
     let instance = holding(&["a"]);
-    let (mut queue, mut saved) = (SaveQueue::default(), Vec::new());
+    let mut queue = SaveQueue::default();
     assert_eq!(instance.analytics.begin_saves(&mut queue), 1);
     let now = at(5 * SECOND_NS, 0);
     let gone = instance.analytics.export(b"a", now).unwrap();
@@ -674,8 +692,7 @@ fn a_slot_that_has_changed_hands_is_saved_for_whom_it_is_now() {
     let next = (0..).map(|at| format!("n{at}")).find(|id| home(id) == home("a")).unwrap();
     instance.send(0, &next, &calm(5));
     assert_eq!(instance.wanted(), [next.as_str()]);
-    instance.analytics.next_saves(&mut queue, 9, now, &mut saved);
-    assert_eq!(saved, []);
+    assert_eq!(instance.next_saves(&mut queue, 9, 5 * SECOND_NS), []);
     instance.analytics.adopt(next.as_bytes(), None, false, Some(3), now);
     let saved = instance.saves(5 * SECOND_NS, 9);
     assert_eq!(saved.len(), 1);

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::cells::{Base, Cells, Copy};
+use super::cells::{Base, Cells, Copy, Save};
 use super::figures::Figures;
 use super::note::DeviceId;
 use crate::analytics::Analytics;
-use crate::analytics::device_state::DeviceState;
-use crate::analytics::shared_windows::{Cell, SaveQueue};
+use crate::analytics::device_state::{DeviceState, Encoder};
+use crate::analytics::shared_windows::{Cell, SaveQueue, Standing};
 use percore::clock::Now;
 
 /// The instance whose windows are shared.
@@ -16,16 +16,21 @@ pub trait Instance: Send + Sync {
     fn analytics(&self) -> &Analytics;
 }
 
+/// Bytes of most states.
+const BODY_BYTES: usize = 512;
+
 /// See the head of this file.
 pub(super) struct AnalyticsCells {
     instance: Arc<dyn Instance>,
     figures: Arc<Figures>,
     queue: SaveQueue,
+    encoder: Encoder,
 }
 
 impl AnalyticsCells {
     pub(super) fn new(instance: Arc<dyn Instance>, figures: Arc<Figures>) -> Self {
-        Self { instance, figures, queue: SaveQueue::default() }
+        let encoder = Encoder::new(instance.analytics().schema());
+        Self { instance, figures, queue: SaveQueue::default(), encoder }
     }
 
     fn analytics(&self) -> &Analytics {
@@ -37,12 +42,12 @@ impl AnalyticsCells {
         let totals = self.analytics().windows();
         [totals.waiting, totals.unsaved]
     }
+}
 
-    fn encoded(&self, state: &DeviceState) -> Copy {
-        let mut body = Vec::new();
-        state.encode(self.analytics().schema(), &mut body);
-        Copy { events: state.accepted, body }
-    }
+fn encoded(encoder: &mut Encoder, state: &DeviceState) -> Copy {
+    let mut body = Vec::with_capacity(BODY_BYTES);
+    encoder.encode(state, &mut body);
+    Copy { events: state.accepted, body }
 }
 
 impl Cells for AnalyticsCells {
@@ -87,16 +92,22 @@ impl Cells for AnalyticsCells {
         self.has_saves() || self.analytics().windows().unsaved > 0
     }
 
-    fn next_saves(&mut self, max: usize, now: Now, out: &mut Vec<(DeviceId, Copy)>) {
-        let mut states = Vec::new();
-        self.instance.analytics().next_saves(&mut self.queue, max, now, &mut states);
-        if !states.is_empty() {
-            self.figures.note_copied();
+    fn next_saves(&mut self, max: usize, now: Now, out: &mut Vec<Save>) {
+        let Self { instance, figures, queue, encoder } = self;
+        let before = out.len();
+        instance.analytics().next_saves(queue, max, now, |saved| {
+            out.push(Save {
+                id: saved.id.as_slice().into(),
+                copy: encoded(encoder, &saved.state),
+                is_confirmed: saved.standing == Standing::Confirmed,
+            });
+        });
+        if out.len() > before {
+            figures.note_copied();
         }
-        if self.queue.is_empty() {
-            self.figures.end_round();
+        if queue.is_empty() {
+            figures.end_round();
         }
-        out.extend(states.into_iter().map(|(id, state)| (id, self.encoded(&state))));
     }
 
     fn unsave_all(&mut self) {
@@ -104,15 +115,14 @@ impl Cells for AnalyticsCells {
     }
 
     fn copy(&mut self, id: &[u8], now: Now) -> Option<Copy> {
-        let copy = self.analytics().copy(id, now).map(|state| self.encoded(&state));
-        if copy.is_some() {
-            self.figures.note_copied_at(now.mono_ns);
-        }
-        copy
+        let state = self.analytics().copy(id, now)?;
+        self.figures.note_copied_at(now.mono_ns);
+        Some(encoded(&mut self.encoder, &state))
     }
 
     fn export(&mut self, id: &[u8], now: Now) -> Option<Copy> {
-        self.analytics().export(id, now).map(|state| self.encoded(&state))
+        let state = self.analytics().export(id, now)?;
+        Some(encoded(&mut self.encoder, &state))
     }
 
     fn adopt(&mut self, id: &[u8], base: Option<Base<'_>>, ticket: Option<u64>, now: Now) -> bool {

@@ -16,6 +16,15 @@ pub(super) struct Copy {
     pub(super) body: Vec<u8>,
 }
 
+/// A copy that is to be saved.
+#[derive(Clone, Debug)]
+pub(super) struct Save {
+    pub(super) id: DeviceId,
+    pub(super) copy: Copy,
+    /// True if no other replica has the window.
+    pub(super) is_confirmed: bool,
+}
+
 /// A copy of another replica, or an older one of this one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Base<'a> {
@@ -51,7 +60,7 @@ pub(super) trait Cells {
     fn has_unsaved(&self) -> bool;
 
     /// Copies up to `max` of the devices of the round, which count as saved from then on.
-    fn next_saves(&mut self, max: usize, now: Now, out: &mut Vec<(DeviceId, Copy)>);
+    fn next_saves(&mut self, max: usize, now: Now, out: &mut Vec<Save>);
 
     /// Counts all held devices as unsaved.
     fn unsave_all(&mut self);

@@ -32,22 +32,20 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Writes the envelope.
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.body.len() + 32);
+    /// Gives the encoded envelope to `take`, in its parts.
+    pub(super) fn with_parts<T>(&self, take: impl FnOnce(&[&[u8]]) -> T) -> T {
         let made_out = if self.to.is_some() { MADE_OUT } else { 0 };
         let partial = if self.is_partial { PARTIAL } else { 0 };
-        bytes.extend_from_slice(&[VERSION, made_out | partial]);
-        bytes.extend_from_slice(&self.events.to_le_bytes());
-        if let Some(Claim { by, ticket }) = self.to {
-            for number in [by.0, ticket, self.gift] {
-                bytes.extend_from_slice(&number.to_le_bytes());
-            }
-        }
-        bytes.extend_from_slice(&self.body);
-        let sum = crc32fast::hash(&bytes);
-        bytes.extend_from_slice(&sum.to_le_bytes());
-        bytes
+        let head = [VERSION, made_out | partial];
+        let number = |number: u64| number.to_le_bytes();
+        let events = number(self.events);
+        let to = self.to.map(|Claim { by, ticket }| [by.0, ticket, self.gift].map(number));
+        let to = to.as_ref().map_or(&[][..], |numbers| numbers.as_flattened());
+        let parts: [&[u8]; 4] = [&head, &events, to, &self.body];
+        let mut sum = crc32fast::Hasher::new();
+        parts.iter().for_each(|part| sum.update(part));
+        let [head, events, to, body] = parts;
+        take(&[head, events, to, body, &sum.finalize().to_le_bytes()])
     }
 
     /// Reads an envelope; `None` if it is none that this version knows.
@@ -103,7 +101,7 @@ mod tests {
             by in 1..=u8::MAX,
             bytes in prop::collection::vec(any::<u8>(), 0..60),
         ) {
-            let mut encoded = envelope.encode();
+            let mut encoded = envelope.with_parts(|parts| parts.concat());
             prop_assert_eq!(Envelope::decode(&encoded), Some(envelope));
             let at = at.index(encoded.len());
             prop_assert_eq!(Envelope::decode(&encoded[..at]), None);

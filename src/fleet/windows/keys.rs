@@ -12,6 +12,9 @@ use super::note::Letter;
 use crate::limits::{WINDOW_CLAIM_MS_MIN, WINDOW_GIVEN_MS_MAX};
 use crate::store::redis::command::{Command, Reply};
 
+/// Bytes of a command that writes a copy, beside the id and the state, at most.
+const WRITE_BYTES: usize = 160;
+
 /// See the head of this file.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
@@ -27,30 +30,27 @@ impl Keys {
         Self { fleet: FleetKeys::new(fleet), prefix, device_ttl_ms }
     }
 
-    fn claim_key(&self, id: &[u8]) -> Vec<u8> {
-        [self.prefix.as_bytes(), b"o:{", id, b"}"].concat()
-    }
-
-    fn copy_key(&self, id: &[u8], by: Incarnation) -> Vec<u8> {
-        [self.prefix.as_bytes(), b"w:{", id, b"}:", by.to_string().as_bytes()].concat()
+    /// Returns a command with the key of the copy that a replica keeps as one more argument.
+    fn with_copy_key(&self, command: Command, id: &[u8], by: Incarnation) -> Command {
+        command.arg_of(&[self.prefix.as_bytes(), b"w:{", id, b"}:", &by.digits()])
     }
 
     /// Returns the command that claims a device, and reads the claim before. It may well expire
     /// while the device stays with its replica: who then claims asks all.
     pub(super) fn claim(&self, id: &[u8], claim: Claim) -> Command {
         let ttl_ms = self.device_ttl_ms.saturating_mul(2).max(WINDOW_CLAIM_MS_MIN);
-        let command = Command::new("SET").arg(self.claim_key(id)).arg(claim.to_string());
-        command.arg("PX").arg(ttl_ms.to_string()).arg("GET")
+        let command = Command::new("SET").arg_of(&[self.prefix.as_bytes(), b"o:{", id, b"}"]);
+        command.arg(claim.to_string()).arg("PX").number(ttl_ms).arg("GET")
     }
 
     /// Returns the command that reads the copy of one replica.
     pub(super) fn read(&self, id: &[u8], by: Incarnation) -> Command {
-        Command::new("GET").arg(self.copy_key(id, by))
+        self.with_copy_key(Command::new("GET"), id, by)
     }
 
     /// Returns the command that reads the copies of several replicas.
     pub(super) fn read_all(&self, id: &[u8], of: &[Incarnation]) -> Command {
-        of.iter().fold(Command::new("MGET"), |command, by| command.arg(self.copy_key(id, *by)))
+        of.iter().fold(Command::new("MGET"), |command, by| self.with_copy_key(command, id, *by))
     }
 
     /// Returns the command that writes a copy of this replica. One that is given away is soon
@@ -58,8 +58,10 @@ impl Keys {
     pub(super) fn write(&self, id: &[u8], me: Incarnation, envelope: &Envelope) -> Command {
         let given = envelope.to.map_or(u64::MAX, |_| WINDOW_GIVEN_MS_MAX);
         let ttl_ms = self.device_ttl_ms.min(given).max(1);
-        let command = Command::new("SET").arg(self.copy_key(id, me)).arg(envelope.encode());
-        command.arg("PX").arg(ttl_ms.to_string())
+        let bytes = WRITE_BYTES + self.prefix.len() + id.len() + envelope.body.len();
+        let command = self.with_copy_key(Command::with_capacity("SET", bytes), id, me);
+        let command = envelope.with_parts(|parts| command.arg_of(parts));
+        command.arg("PX").number(ttl_ms)
     }
 
     /// Returns the commands that put a letter into the mailbox of a replica.
@@ -88,8 +90,8 @@ mod tests {
     use super::*;
 
     fn words(command: &Command) -> Vec<String> {
-        let text = |word: &Vec<u8>| String::from_utf8_lossy(word).into_owned();
-        command.words().iter().map(text).collect()
+        let text = |word| String::from_utf8_lossy(word).into_owned();
+        command.words().into_iter().map(text).collect()
     }
 
     #[test]

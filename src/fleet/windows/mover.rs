@@ -31,7 +31,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::super::directory::Incarnation;
-use super::cells::{Base, Cells, Copy};
+use super::cells::{Base, Cells, Copy, Save};
 use super::claim::Claim;
 use super::envelope::Envelope;
 use super::figures::Figures;
@@ -61,6 +61,9 @@ pub(super) use replies::Ended;
 
 const MS: u64 = 1_000_000;
 const BEAT_NS: u64 = FLEET_BEAT_MS * MS;
+
+/// The least time between two batches with saves: many go together for the cost of one.
+const SAVES_TURN_NS: u64 = 20 * MS;
 
 /// The time after which one that does not answer is asked again.
 const AGAIN_NS: u64 = 300 * MS;
@@ -290,9 +293,7 @@ impl<C: Cells> Mover<C> {
             }
         }
         for id in mem::take(&mut self.to_save) {
-            if let Some(copy) = self.cells.copy(&id, now) {
-                self.write(id, copy, now);
-            }
+            self.save_now(id, now);
         }
         self.save(now);
         if now.mono_ns >= self.next_census_ns {
@@ -309,6 +310,9 @@ impl<C: Cells> Mover<C> {
             self.cells.begin_saves(now);
         }
         let since_ns = now.mono_ns.saturating_sub(self.last_saves_ns);
+        if since_ns < SAVES_TURN_NS && !leaves {
+            return;
+        }
         let due = since_ns.min(1_000 * MS) * WINDOW_SAVES_PER_SECOND / (1_000 * MS);
         let due = if leaves { WINDOW_BATCH_COMMANDS as u64 } else { due };
         let max = usize::try_from(due).unwrap_or(usize::MAX).min(WINDOW_BATCH_COMMANDS);
@@ -316,22 +320,28 @@ impl<C: Cells> Mover<C> {
             return;
         }
         self.last_saves_ns = now.mono_ns;
-        let mut copies = Vec::new();
-        self.cells.next_saves(max, now, &mut copies);
-        for (id, copy) in copies {
-            self.write(id, copy, now);
+        let mut saves = Vec::new();
+        self.cells.next_saves(max, now, &mut saves);
+        saves.into_iter().for_each(|save| self.write(save, now));
+    }
+
+    /// Saves a device, if it is held.
+    fn save_now(&mut self, id: DeviceId, now: Now) {
+        if let Some(copy) = self.cells.copy(&id, now) {
+            let cell = self.cells.cell(&id, now);
+            let is_confirmed = matches!(cell, Cell::Held { standing: Standing::Confirmed, .. });
+            self.write(Save { id, copy, is_confirmed }, now);
         }
     }
 
     /// Writes a copy that is kept, unless one that was given away has its place for a moment.
     /// What is in doubt is claimed then: others may have gone on without it, and what they do not
     /// have is to be joined, even if the device is never heard here again.
-    fn write(&mut self, id: DeviceId, copy: Copy, now: Now) {
+    fn write(&mut self, save: Save, now: Now) {
+        let Save { id, copy, is_confirmed } = save;
         if self.gives.contains_key(&id) {
             return;
         }
-        let cell = self.cells.cell(&id, now);
-        let is_confirmed = matches!(cell, Cell::Held { standing: Standing::Confirmed, .. });
         if !is_confirmed && self.leaves_until_ns.is_none() {
             self.pursue(id.clone(), now);
         }
@@ -355,13 +365,16 @@ impl<C: Cells> Mover<C> {
         let has_more = !self.outbox.is_empty()
             || !self.to_give.is_empty()
             || !self.to_claim.is_empty() && is_sure
-            || !self.to_save.is_empty()
-            || self.cells.has_saves();
+            || !self.to_save.is_empty();
+        let saves_ns = self.cells.has_saves().then(|| self.last_saves_ns + SAVES_TURN_NS);
+        let others_ns = match is_sure {
+            true => self.next_census_ns.min(self.next_round_ns),
+            false => now.mono_ns + AGAIN_NS / 3,
+        };
         let batch_ns = match self.under_way {
             Some(_) => None,
             None if has_more => Some(self.next_batch_ns),
-            None if !is_sure => Some(now.mono_ns + AGAIN_NS / 3),
-            None => Some(self.next_census_ns.min(self.next_round_ns).max(self.next_batch_ns)),
+            None => Some(saves_ns.unwrap_or(u64::MAX).min(others_ns).max(self.next_batch_ns)),
         };
         let given_ns = self.given.front().map(|(again_ns, ..)| *again_ns);
         let due = [due_ns, given_ns, batch_ns, self.leaves_until_ns];

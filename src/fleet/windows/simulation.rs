@@ -437,7 +437,7 @@ impl Simulation {
     }
 
     fn server_of(&self, command: &Command) -> usize {
-        let key = &command.words()[1];
+        let key = command.words()[1];
         let tag: Vec<u8> = key
             .iter()
             .skip_while(|byte| **byte != b'{')
@@ -503,7 +503,7 @@ impl Simulation {
         let replies: Vec<_> = part.commands.iter().map(run).collect();
         let result = if part.is_lost { Err(()) } else { Ok(replies) };
         for (_, command) in part.commands.iter().filter(|(_, it)| it.words()[0] == b"RPUSH") {
-            let key = &command.words()[1];
+            let key = command.words()[1];
             let is_its =
                 |it: &Process| it.awaits_mail && key.ends_with(it.me.to_string().as_bytes());
             if let Some(to) = self.processes.iter().position(is_its) {

@@ -1,44 +1,93 @@
 //! Commands of any kind, and their replies.
 
-use redis::{Cmd, Value};
+use redis::Value;
 
 use super::error::RedisError;
 
-/// A command, as its words.
+/// A command, as the bytes that are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Command(Vec<Vec<u8>>);
+pub(crate) struct Command {
+    words: usize,
+    /// The words, each as a bulk string.
+    bytes: Vec<u8>,
+}
 
 impl Command {
     /// Returns a command without arguments.
     pub(crate) fn new(name: &str) -> Self {
-        Self(vec![name.as_bytes().to_vec()])
+        Self::with_capacity(name, 0)
+    }
+
+    /// Returns a command without arguments, with room for so many bytes of them.
+    pub(crate) fn with_capacity(name: &str, bytes: usize) -> Self {
+        let bytes = Vec::with_capacity(WORD_BYTES + name.len() + bytes);
+        Self { words: 0, bytes }.arg(name)
     }
 
     /// Returns the command with one more argument.
     #[must_use]
-    pub(crate) fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
-        self.0.push(argument.as_ref().to_vec());
+    pub(crate) fn arg(self, argument: impl AsRef<[u8]>) -> Self {
+        self.arg_of(&[argument.as_ref()])
+    }
+
+    /// Returns the command with one more argument, which is these parts together.
+    #[must_use]
+    pub(crate) fn arg_of(mut self, parts: &[&[u8]]) -> Self {
+        put_length(b'$', parts.iter().map(|part| part.len()).sum(), &mut self.bytes);
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.bytes.extend_from_slice(b"\r\n");
+        self.words += 1;
         self
     }
 
+    /// Returns the command with one more argument, a number.
+    #[must_use]
+    pub(crate) fn number(self, number: u64) -> Self {
+        self.arg(itoa::Buffer::new().format(number))
+    }
+
     /// Returns the words, the name first.
-    pub(crate) fn words(&self) -> &[Vec<u8>] {
-        &self.0
+    #[cfg(test)]
+    pub(crate) fn words(&self) -> Vec<&[u8]> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(|| take_word(&mut rest)).collect()
     }
 
     /// Returns the second word, which is a key, or the first of several of one slot.
     pub(super) fn key(&self) -> &[u8] {
-        self.words().get(1).map_or(&[], Vec::as_slice)
+        let mut rest = self.bytes.as_slice();
+        take_word(&mut rest).and_then(|_| take_word(&mut rest)).unwrap_or_default()
     }
 
-    /// Returns the bytes to send.
-    pub(super) fn packed(&self) -> Vec<u8> {
-        let mut packed = Cmd::new();
-        self.words().iter().for_each(|word| {
-            packed.arg(word);
-        });
-        packed.get_packed_command()
+    /// Returns the number of bytes to send, or a few more.
+    pub(super) const fn len(&self) -> usize {
+        WORD_BYTES + self.bytes.len()
     }
+
+    /// Appends the bytes to send.
+    pub(super) fn pack(&self, out: &mut Vec<u8>) {
+        put_length(b'*', self.words, out);
+        out.extend_from_slice(&self.bytes);
+    }
+}
+
+/// Bytes around a word, at most: `$`, its length, and the ends of two lines.
+const WORD_BYTES: usize = 25;
+
+/// Appends the line with the length of a word or of a list.
+fn put_length(kind: u8, length: usize, out: &mut Vec<u8>) {
+    out.push(kind);
+    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Takes the first word of a command's bytes.
+fn take_word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let end = rest.iter().position(|byte| *byte == b'\r')?;
+    let length: usize = str::from_utf8(rest.get(1..end)?).ok()?.parse().ok()?;
+    let (word, after) = rest.get(end + 2..)?.split_at_checked(length)?;
+    *rest = after.get(2..)?;
+    Some(word)
 }
 
 /// A reply, without the differences between the versions of the protocol.
@@ -48,7 +97,9 @@ pub(crate) enum Reply {
     Nil,
     /// A number.
     Integer(i64),
-    /// A string, or a word such as `OK`.
+    /// `OK`.
+    Okay,
+    /// A string, or another word.
     Bytes(Vec<u8>),
     /// Several; of a map, each key is followed by its value.
     List(Vec<Reply>),
@@ -65,13 +116,43 @@ impl Reply {
             Value::Int(number) => Self::Integer(number),
             Value::BulkString(bytes) => Self::Bytes(bytes),
             Value::SimpleString(text) => Self::Bytes(text.into_bytes()),
-            Value::Okay => Self::Bytes(b"OK".to_vec()),
+            Value::Okay => Self::Okay,
             Value::Array(values) | Value::Set(values) => Self::List(all(values).collect()),
             Value::Map(pairs) => {
                 Self::List(all(pairs.into_iter().flat_map(<[Value; 2]>::from).collect()).collect())
             }
             Value::ServerError(error) => Self::Error(RedisError::from_reply(&error).at(server)),
             other => Self::Error(RedisError::unexpected(&other).at(server)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use redis::Cmd;
+
+    proptest! {
+        #[test]
+        fn a_command_is_packed_as_the_client_library_does_it(
+            arguments in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..9),
+        ) {
+            let (mut known, mut packed) = (Cmd::new(), Vec::new());
+            known.arg("SET");
+            let mut command = Command::new("SET");
+            for (at, argument) in arguments.iter().enumerate() {
+                known.arg(argument);
+                let (begin, end) = argument.split_at(at.min(argument.len()));
+                command = command.arg_of(&[begin, end]);
+            }
+            command.pack(&mut packed);
+            prop_assert_eq!(&packed, &known.get_packed_command());
+            prop_assert!(packed.len() <= command.len());
+            let words = command.words();
+            prop_assert_eq!(words[0], b"SET");
+            prop_assert!(words[1..].iter().eq(&arguments));
+            prop_assert_eq!(command.key(), words.get(1).copied().unwrap_or_default());
         }
     }
 }

@@ -130,10 +130,10 @@ impl Connection {
         self.parse()
     }
 
-    /// Waits for the next reply, and takes those that came together with it, as long as all of them
-    /// are `+OK` and no more than `most`.
-    pub(super) fn receive_oks(&mut self, most: usize) -> RedisResult<Replies> {
-        self.stream.begin_exchange(STORE_REPLY_BYTES_MAX);
+    /// Waits for the next reply of at most `bytes_max` bytes, and takes those that came together
+    /// with it, as long as all of them are `+OK` and no more than `most`.
+    pub(super) fn receive_oks(&mut self, most: usize, bytes_max: usize) -> RedisResult<Replies> {
+        self.stream.begin_exchange(bytes_max);
         loop {
             match self.received.take_oks(most) {
                 0 if self.received.may_become_ok() => {

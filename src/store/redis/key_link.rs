@@ -88,7 +88,9 @@ impl KeyLink {
         };
         let until_ns = self.clock.now().mono_ns.saturating_add(nanoseconds(wait));
         connection.set_timeout(wait);
-        connection.send(&commands.iter().flat_map(Command::packed).collect::<Vec<_>>())?;
+        let mut bytes = Vec::with_capacity(commands.iter().map(Command::len).sum());
+        commands.iter().for_each(|command| command.pack(&mut bytes));
+        connection.send(&bytes)?;
         let mut replies = Vec::with_capacity(commands.len());
         for _ in commands {
             let left_ns = until_ns.saturating_sub(self.clock.now().mono_ns);

@@ -10,7 +10,7 @@ use super::error::{RedisError, RedisResult};
 use super::fence;
 use super::link::{ConnectionId, Link, Reply};
 use super::resolver::Resolver;
-use crate::limits::STORE_REPLY_MS_MAX;
+use crate::limits::{STORE_REPLY_BYTES_MAX, STORE_REPLY_MS_MAX};
 
 /// An open connection to write over.
 pub(super) struct Session {
@@ -46,7 +46,7 @@ impl Link for Session {
     }
 
     fn receive(&mut self, most: usize) -> RedisResult<Reply> {
-        match self.connection.receive_oks(most)? {
+        match self.connection.receive_oks(most, STORE_REPLY_BYTES_MAX)? {
             Replies::Ok(count) => Ok(Reply::Ok { count }),
             Replies::Other(Value::ServerError(error)) => {
                 Ok(Reply::Error(RedisError::from_reply(&error).at(self.connection.server())))

@@ -221,16 +221,14 @@ impl Model {
     }
 
     fn save(&mut self) {
-        let (mut saved, now) = (Vec::new(), self.now());
         self.instance.analytics.begin_saves(&mut self.queue);
-        self.instance.analytics.next_saves(&mut self.queue, 9, now, &mut saved);
-        let mut saved: Vec<_> =
-            saved.iter().map(|(id, state)| (id.to_vec(), state.accepted)).collect();
+        let saved = self.instance.next_saves(&mut self.queue, 9, self.seconds * SECOND_NS);
+        let mut saved: Vec<_> = saved.into_iter().map(|(id, state)| (id, state.accepted)).collect();
         let mut expected = Vec::new();
         for (id, device) in DEVICES.iter().zip(&mut self.devices) {
             if let Some(device) = device.as_mut().filter(|device| device.is_unsaved) {
                 device.is_unsaved = false;
-                expected.push((id.as_bytes().to_vec(), device.accepted));
+                expected.push((id.to_string(), device.accepted));
             }
         }
         saved.sort_unstable();

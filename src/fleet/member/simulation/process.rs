@@ -120,7 +120,7 @@ impl Process {
         let status = Arc::default();
         let mut member = Member::new("f", profile, responder, status, random.u64(..));
         member.forget_us = forget_us;
-        let mailbox = member.await_mail().words()[1].clone();
+        let mailbox = member.await_mail().words()[1].to_vec();
         Self {
             name: instance,
             me: member.own.me.to_string(),
@@ -215,7 +215,7 @@ impl Process {
 
     /// Notes a command that Redis ran for it.
     pub(super) fn note_run(&mut self, command: &Command, now_ns: u64, redis_us: i64) {
-        let [name, _, field, entry] = command.words() else {
+        let [name, _, field, entry] = *command.words() else {
             return;
         };
         if name == b"HSET" && field == self.me.as_bytes() {

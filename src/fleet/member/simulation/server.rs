@@ -98,7 +98,7 @@ impl SimRedis {
 
     /// Runs a command.
     pub(super) fn run(&mut self, connection: u64, command: &Command, now_ns: u64) -> Reply {
-        let words: Vec<&[u8]> = command.words().iter().map(Vec::as_slice).collect();
+        let words = command.words();
         match (words[0], self.queued.get_mut(&connection)) {
             (b"EXEC", Some(_)) => self.run_transaction(connection, now_ns),
             (_, Some(queued)) => {

@@ -334,10 +334,8 @@ impl<C: Cells> Mover<C> {
         if let Some(pursuit) = self.pursuits.get(id) {
             self.figures.note_taken(source, now.mono_ns.saturating_sub(pursuit.began_ns));
         }
-        if !self.pass_on(id, now)
-            && let Some(copy) = self.cells.copy(id, now)
-        {
-            self.write(id.into(), copy, now);
+        if !self.pass_on(id, now) {
+            self.save_now(id.into(), now);
         }
     }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use super::super::cells::{Base, Cells, Copy};
+use super::super::cells::{Base, Cells, Copy, Save};
 use super::super::note::DeviceId;
 use super::coverage::Coverage;
 use super::{WINDOW, trace};
@@ -241,17 +241,19 @@ impl Cells for SimCells {
         !state.round.is_empty() || !state.dirty.is_empty()
     }
 
-    fn next_saves(&mut self, max: usize, _now: Now, out: &mut Vec<(DeviceId, Copy)>) {
-        let mut state = self.0.borrow_mut();
+    fn next_saves(&mut self, max: usize, now: Now, out: &mut Vec<Save>) {
         for _ in 0..max {
-            let Some(id) = state.round.pop_front() else {
+            let Some(id) = self.0.borrow_mut().round.pop_front() else {
                 return;
             };
+            let cell = self.cell(&id, now);
+            let is_confirmed = matches!(cell, Cell::Held { standing: Standing::Confirmed, .. });
+            let mut state = self.0.borrow_mut();
             let Some(device) = state.devices.get_mut(&id).filter(|device| device.is_unsaved) else {
                 continue;
             };
             device.is_unsaved = false;
-            out.extend(State::copy_of(device).map(|copy| (id, copy)));
+            out.extend(State::copy_of(device).map(|copy| Save { id, copy, is_confirmed }));
         }
     }
 

@@ -60,7 +60,7 @@ impl SimRedis {
     /// Runs a command.
     pub(super) fn run(&mut self, command: &Command, now_ns: u64) -> Reply {
         self.commands += 1;
-        let words: Vec<&[u8]> = command.words().iter().map(Vec::as_slice).collect();
+        let words = command.words();
         match *words {
             [b"SET", key, value, b"PX", ttl, ref rest @ ..] => {
                 let ttl_ms: u64 = str::from_utf8(ttl).unwrap().parse().unwrap();
@@ -68,7 +68,7 @@ impl SimRedis {
                 let ends_ns = now_ns + ttl_ms * 1_000_000;
                 self.memory.strings.insert(key.to_vec(), (value.to_vec(), ends_ns));
                 match rest {
-                    [] => Reply::Bytes(b"OK".to_vec()),
+                    [] => Reply::Okay,
                     [b"GET"] => before,
                     _ => panic!("not modelled"),
                 }

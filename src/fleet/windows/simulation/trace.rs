@@ -68,18 +68,18 @@ pub(super) fn tell_command(me: u64, command: &Command) {
         return;
     }
     let words = command.words();
-    let key = String::from_utf8_lossy(&words[1]).into_owned();
+    let key = String::from_utf8_lossy(words[1]).into_owned();
     let id = key.split(['{', '}']).nth(1).unwrap_or_default().as_bytes();
-    match words[0].as_slice() {
+    match words[0] {
         b"RPUSH" => {
             let to = key.rsplit(':').next().and_then(|it| u64::from_str_radix(it, 16).ok());
             let to = name(to.unwrap_or_default());
-            for note in Letter::decode(&words[2]).into_iter().flat_map(|letter| letter.notes) {
+            for note in Letter::decode(words[2]).into_iter().flat_map(|letter| letter.notes) {
                 tell(Some(&note.id), || format!("{} to {to}: {:?}", name(me), note.said));
             }
         }
         b"SET" if key.contains(":w:") => {
-            let Some(Envelope { events, to, is_partial, .. }) = Envelope::decode(&words[2]) else {
+            let Some(Envelope { events, to, is_partial, .. }) = Envelope::decode(words[2]) else {
                 return;
             };
             let to = to.map(|to| format!("{}.{}", name(to.by.0), to.ticket));
@@ -88,11 +88,11 @@ pub(super) fn tell_command(me: u64, command: &Command) {
             });
         }
         b"SET" => tell(Some(id), || {
-            let claim = String::from_utf8_lossy(&words[2]).into_owned();
+            let claim = String::from_utf8_lossy(words[2]).into_owned();
             format!("{} claims {claim}", name(me))
         }),
         b"GET" | b"MGET" => tell(Some(id), || {
-            let word = |word: &Vec<u8>| {
+            let word = |word: &&[u8]| {
                 let word = String::from_utf8_lossy(word).into_owned();
                 let of = word.rsplit(':').next().and_then(|it| u64::from_str_radix(it, 16).ok());
                 name(of.unwrap_or_default())

@@ -168,7 +168,7 @@ fn what_is_told_unasked_between_replies_is_none() {
     let mut connection = connection.unwrap();
     let mut found = Vec::new();
     while found.len() < 5 {
-        match connection.receive_oks(8).unwrap() {
+        match connection.receive_oks(8, STORE_REPLY_BYTES_MAX).unwrap() {
             Replies::Ok(count) => found.extend(vec!["ok"; count]),
             Replies::Other(Value::ServerError(_)) => found.push("error"),
             Replies::Other(other) => panic!("{other:?}"),

@@ -1,12 +1,11 @@
 //! One of the servers of a link: its connection, and the commands of an exchange that are its own.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use redis::ConnectionInfo;
 
 use super::super::command::{Command, Reply};
-use super::super::connection::Connection;
+use super::super::connection::{Connection, Replies};
 use super::super::deadline::Deadline;
 use super::super::error::{ErrorKind, RedisError, RedisResult};
 use super::super::fence;
@@ -172,56 +171,64 @@ fn talk(
     terms: &Terms,
     replies: &mut Vec<RedisResult<Reply>>,
 ) -> RedisResult<()> {
-    let mut packed = tasks.iter().map(|task| pack(task, terms.commands)).peekable();
-    let mut asking = tasks.iter().map(|task| task.asking);
-    // The lengths of commands without a reply, and their sum.
-    let (mut lengths, mut in_flight) = (VecDeque::new(), 0);
-    let mut bytes = Vec::new();
-    loop {
+    let asking = Command::new("ASKING");
+    let command = |task: &Task| terms.commands.get(task.index);
+    let length = |task: &Task| {
+        command(task).map_or(0, Command::len) + if task.asking { asking.len() } else { 0 }
+    };
+    // The tasks that were sent, and those whose replies have come.
+    let (mut sent, mut ended) = (0, 0);
+    // The bytes of those between, and how many of them are behind `ASKING`.
+    let (mut in_flight, mut asked) = (0, 0);
+    let mut bytes = Vec::with_capacity(IN_FLIGHT_BYTES_MAX);
+    while ended < tasks.len() {
         bytes.clear();
-        while let Some(next) = packed
-            .next_if(|next| lengths.is_empty() || in_flight + next.len() <= IN_FLIGHT_BYTES_MAX)
+        while let Some(task) = tasks.get(sent)
+            && (sent == ended || in_flight + length(task) <= IN_FLIGHT_BYTES_MAX)
         {
-            in_flight += next.len();
-            lengths.push_back(next.len());
-            bytes.extend(next);
-        }
-        if lengths.is_empty() {
-            return Ok(());
+            in_flight += length(task);
+            asked += usize::from(task.asking);
+            sent += 1;
+            let ahead = task.asking.then_some(&asking);
+            ahead.into_iter().chain(command(task)).for_each(|command| command.pack(&mut bytes));
         }
         if !bytes.is_empty() {
             connection.set_timeout(terms.left());
             connection.send(&bytes)?;
         }
-        while let Some(length) = lengths.pop_front() {
-            if asking.next() == Some(true) {
+        while ended < sent {
+            if tasks.get(ended).is_some_and(|task| task.asking) {
                 connection.set_timeout(terms.left());
                 // If it was refused, the reply to the command says so.
                 connection.receive(STORE_REPLY_BYTES_MAX)?;
+                asked -= 1;
             }
             connection.set_timeout(terms.left());
-            let value = connection.receive(terms.reply_bytes_max)?;
-            replies.push(outcome_of(Reply::of(value, connection.server())));
-            in_flight -= length;
+            // That to `ASKING` is the same, and counts for itself.
+            let most = if asked == 0 { sent - ended } else { 1 };
+            let before = replies.len();
+            match connection.receive_oks(most, terms.reply_bytes_max)? {
+                Replies::Ok(count) => replies.resize(before + count, Ok(Reply::Okay)),
+                Replies::Other(value) => {
+                    replies.push(outcome_of(Reply::of(value, connection.server())));
+                }
+            }
+            let until = ended + replies.len() - before;
+            in_flight -= tasks.get(ended..until).into_iter().flatten().map(length).sum::<usize>();
+            ended = until;
             // The next piece is sent when there is room for half of what may be in flight.
-            if in_flight <= IN_FLIGHT_BYTES_MAX / 2 && packed.peek().is_some() {
+            if sent < tasks.len() && in_flight <= IN_FLIGHT_BYTES_MAX / 2 {
                 break;
             }
         }
     }
+    Ok(())
 }
 
 /// Returns true if a connection that has got this reply is of no more use. To a command whose slot
 /// is elsewhere, or nowhere at the moment, the reply is the same over another one.
 fn ends(error: &&RedisError) -> bool {
     error.redirection().is_none() && error.kind != ErrorKind::ClusterDown
-}
-
-/// Returns the bytes of a command, which it has in any case.
-fn pack(task: &Task, commands: &[Command]) -> Vec<u8> {
-    let asking = task.asking.then(|| Command::new("ASKING").packed());
-    let command = commands.get(task.index).map(Command::packed);
-    [asking, command].into_iter().flatten().flatten().collect()
 }
 
 /// Returns an error for a reply after which the command is to be sent to another server, or to this

@@ -95,7 +95,7 @@ fn check_batch(replies: &[Reply], devices: usize, value: &str) {
         let window = bytes(&format!("{number}-{value}"));
         let expected = [
             Reply::Nil,
-            bytes("OK"),
+            Reply::Okay,
             Reply::List(vec![window, Reply::Nil]),
             Reply::Integer(1),
             Reply::Integer(1),
@@ -170,11 +170,11 @@ fn a_slot_that_moves_is_followed_and_nothing_breaks() {
         assert!(!exchanged.broke);
         all(exchanged)
     };
-    assert_eq!(asked(&["SET {tag}1 a", "RPUSH {tag}l a"]), [bytes("OK"), Reply::Integer(1)]);
+    assert_eq!(asked(&["SET {tag}1 a", "RPUSH {tag}l a"]), [Reply::Okay, Reply::Integer(1)]);
     cluster.begin_move(slot, from, to);
     // The old node has the first key still, and says ASK for the second.
     let during = ["GET {tag}1", "SET {tag}2 b", "GET {tag}2", "RPUSH {tag}l b", "GET other"];
-    let expected = || vec![bytes("a"), bytes("OK"), bytes("b"), Reply::Integer(2), Reply::Nil];
+    let expected = || vec![bytes("a"), Reply::Okay, bytes("b"), Reply::Integer(2), Reply::Nil];
     assert_eq!(asked(&during), expected());
     assert!(cluster.redirections(from) >= 2);
     let split = asked(&["MGET {tag}1 {tag}2"]);
@@ -327,7 +327,7 @@ fn a_frozen_primary_delays_the_others_no_longer_than_the_wait() {
     let keys = key_of_each(&mut cluster);
     let set = |key: &String| Command::new("SET").arg(key).arg([b'x'; 1000]);
     let many: Vec<Command> = (0..1500).map(|number| set(&keys[number % 3])).collect();
-    assert!(all(link.exchange(&many, LONG, 100)).iter().all(|reply| *reply == bytes("OK")));
+    assert!(all(link.exchange(&many, LONG, 100)).iter().all(|reply| *reply == Reply::Okay));
     cluster.nodes[0].freeze();
     for _ in 0..2 {
         let since = Instant::now();
@@ -349,13 +349,13 @@ fn what_an_abandoned_connection_had_sent_is_not_run_after_what_follows() {
     let proxy = FaultProxy::start(redis.address());
     let mut link = link(&proxy.url());
     for round in 1..=3 {
-        assert_eq!(all(ask(&mut link, &["SET key first"])), [bytes("OK")]);
+        assert_eq!(all(ask(&mut link, &["SET key first"])), [Reply::Okay]);
         proxy.hold_back();
         let lost = link.exchange(&[command("SET key late")], SHORT, STORE_REPLY_BYTES_MAX);
         assert_eq!((errors(&lost), lost.broke), (vec![Some(ErrorKind::Timeout)], true), "{round}");
         let next = ask(&mut link, &["SET key last"]);
         assert!(next.broke, "a new connection in place of a lost one");
-        assert_eq!(all(next), [bytes("OK")]);
+        assert_eq!(all(next), [Reply::Okay]);
         proxy.release();
         // Far longer than it takes Redis to run what has come late, if it does.
         let since = Instant::now();
