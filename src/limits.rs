@@ -274,7 +274,7 @@ pub const WINDOW_TURN_MS: u64 = 2;
 /// After an error of Redis windows are asked for again after this long.
 pub const WINDOW_PAUSE_MS: u64 = 100;
 
-/// Windows that an instance saves in a second, at most: 1.6 % of a core.
+/// Windows that an instance saves in a second, at most: 3 % of a core.
 pub const WINDOW_SAVES_PER_SECOND: u64 = 20_000;
 
 /// Bytes of records at which an open block is full and handed to the store.
