@@ -35,7 +35,7 @@ pub struct Save {
     pub id: Vec<u8>,
     /// Its state.
     pub state: DeviceState,
-    /// How it is held.
+    /// Its standing.
     pub standing: Standing,
 }
 
@@ -147,10 +147,9 @@ impl Analytics {
         self.note_lapse(now.mono_ns);
         let SaveQueue { lists, copies } = queue;
         // Nothing is allocated under the lock.
-        copies.resize_with(WINDOWS_PER_HOLD, || Save {
-            id: Vec::with_capacity(DEVICE_ID_BYTES_MAX),
-            state: self.blank(0),
-            standing: Standing::Confirmed,
+        copies.resize_with(WINDOWS_PER_HOLD, || {
+            let (id, state) = (Vec::with_capacity(DEVICE_ID_BYTES_MAX), self.blank(0));
+            Save { id, state, standing: Standing::Confirmed }
         });
         let mut left = max;
         for (shard, list) in self.shards.iter().zip(lists) {
