@@ -51,7 +51,7 @@ RUN mkdir -p src perf/src/bin perf/benches percore/src testkit/src benches \
     && rm -r src percore/src
 
 # Parts of the binary: they are served.
-COPY openapi.json ./
+COPY build.rs openapi.json ./
 COPY web web
 COPY percore/src percore/src
 COPY src src

@@ -23,7 +23,8 @@ SERVER = ("src/", "percore/src/")
 LIST = "git ls-files --cached --others --exclude-standard . :!vendor :!*/sample/*".split()
 SCAN = ["ast-grep", "scan", "--rule", f"{sys.path[0]}/lint/marks.yml", "--json=stream", "."]
 DOORS = "ci/lint/rules/doors.yml"
-CRATE = re.compile(r"(src/(lib|main)|(bin|tests|examples|benches|fuzz_targets)/[^/]+(/main)?).rs$")
+FOLDERS = "bin|tests|examples|benches|fuzz_targets"
+CRATE = re.compile(rf"(^build|src/(lib|main)|({FOLDERS})/[^/]+(/main)?).rs$")
 MOD = re.compile(r"(?:#\[path\s*=(?P<path>[^]]*)\]\s*)?(?:\bpub\s+)?\bmod\s+(?P<name>\w+)\s*;")
 USE = re.compile(r"(?:\bpub\s+)?\buse\s+([^;<]*);")
 # Types that several threads can reach, in a field, a static or a struct without names.

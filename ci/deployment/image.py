@@ -153,7 +153,7 @@ def check_image(builder):
     if "BEGIN CERTIFICATE" not in (mounted / AUTHORITIES).read_text(encoding="utf-8"):
         raise Fault("the image has no certificate authorities")
     said = builder("run", "--isolation=chroot", container, f"/{BINARY}", "--version")
-    if not re.search(r"^corepulse \d", said, re.MULTILINE):
+    if not re.search(rf"^corepulse \d\S* \({COMMIT}\)$", said, re.MULTILINE):
         raise Fault(f"the image's server says {said!r}")
     builder("rm", container)
     inspected = json.loads(builder("inspect", "--type=image", IMAGE))["Docker"]["config"]

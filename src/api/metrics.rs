@@ -255,7 +255,7 @@ impl Snapshot {
 
     fn server(&self) -> Vec<MetricFamily> {
         let version = ("version", env!("CARGO_PKG_VERSION").to_owned());
-        let commit = ("commit", option_env!("COREPULSE_COMMIT").unwrap_or("unknown").to_owned());
+        let commit = ("commit", env!("COREPULSE_COMMIT").to_owned());
         let reloads = self.reloads.iter().flat_map(|(what, counts)| {
             let labels =
                 |outcome: &str| vec![("what", (*what).to_owned()), ("outcome", outcome.to_owned())];

@@ -17,7 +17,7 @@ use super::sources::Sources;
 /// Devices POST metrics to /metrics; /analyze shows rolling averages, z-scores and anomalies,
 /// /metrics/prometheus is for Prometheus. Durations and sizes take units: 300s, 5m, 64MiB.
 #[derive(Clone, Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version = env!("COREPULSE_VERSION"), max_term_width = 100)]
 pub struct Arguments {
     /// The flags of the configuration.
     #[command(flatten)]
