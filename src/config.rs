@@ -20,6 +20,7 @@ pub mod server_url;
 mod sources;
 pub mod token_digest;
 pub mod token_file;
+pub mod token_options;
 pub mod units;
 pub mod unknown_variables;
 

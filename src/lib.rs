@@ -11,7 +11,7 @@
 //! (`ci/tidy` holds that). From the top, in the order in which a request meets them:
 //!
 //! - `main` and [`server`]: start, stop, wiring;
-//! - [`engine`], [`control`], [`healthcheck`], [`top`], [`replay`], [`resources`]: threads, sockets
+//! - [`engine`], [`control`], [`healthcheck`], [`top`], [`replay`], [`new_token`], [`resources`]: threads, sockets
 //!   and the machine; [`http_client`]: how the subcommands ask a server;
 //! - [`api`]: the answers;
 //! - [`fleet`]: what replicas say to each other;
@@ -35,6 +35,7 @@ pub mod healthcheck;
 pub mod http_client;
 pub mod limits;
 pub mod metric;
+pub mod new_token;
 pub mod reload;
 #[expect(clippy::disallowed_methods, reason = "starts threads")]
 pub mod replay;

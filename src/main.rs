@@ -22,9 +22,11 @@ use signal_hook::low_level::signal_name;
 use corepulse::config::arguments::{Arguments, Command, Scope};
 use corepulse::config::replay_options::ReplayOptions;
 use corepulse::config::server_url::ServerUrl;
+use corepulse::config::token_options::{NewTokenOptions, TokenCommand};
 use corepulse::config::unknown_variables::{UnknownVariable, find_unknown};
 use corepulse::config::{Config, EXIT_USAGE};
 use corepulse::healthcheck;
+use corepulse::new_token::NewToken;
 use corepulse::replay;
 use corepulse::resources::Resources;
 use corepulse::server::{DrainReport, Server, StartError};
@@ -70,6 +72,9 @@ fn main() -> ExitCode {
         Some(Command::Healthcheck) => return check_health(&config),
         Some(Command::Top { once, to, scope }) => return show_top(&config, to, scope, once),
         Some(Command::Replay(options)) => return replay_files(&config, &options),
+        Some(Command::Token { command: TokenCommand::New(options) }) => {
+            return print_token(&options);
+        }
         None => {}
     }
     log::start(config.log_format, config.log_level);
@@ -193,6 +198,26 @@ enum Order {
     Reload,
     /// To end in order.
     Stop,
+}
+
+/// Prints a new token and its line, a line each, and to a person how they are used.
+fn print_token(options: &NewTokenOptions) -> ExitCode {
+    let Some(NewToken { token, line }) = NewToken::make(options) else {
+        say(&"corepulse: the system has no randomness\n");
+        return ExitCode::from(EXIT_SYSTEM);
+    };
+    let mut output = std::io::stdout();
+    let is_terminal = output.is_terminal();
+    if writeln!(output, "{token}\n{line}").is_err() {
+        return ExitCode::FAILURE;
+    }
+    if is_terminal {
+        say(
+            &"The first line is the token, as in Authorization: Bearer TOKEN; it is shown this once.\n\
+              The second is for the file of --tokens, which SIGHUP has the server read again.\n",
+        );
+    }
+    ExitCode::SUCCESS
 }
 
 /// Serves until a signal to stop comes or a core fails, and drains.

@@ -11,6 +11,7 @@ use super::replay_options::ReplayOptions;
 use super::secret::Secret;
 use super::server_url::ServerUrl;
 use super::sources::Sources;
+use super::token_options::TokenCommand;
 
 /// A thread-per-core HTTP server for streams of device metrics.
 ///
@@ -60,6 +61,13 @@ pub enum Command {
     /// Post CSV files to a server and report what became of every row; exit code 0 if all were
     /// accepted, else 1. It takes the options of the server, --ingest-token among them
     Replay(ReplayOptions),
+
+    /// Make tokens for the file of --tokens
+    Token {
+        /// What is done.
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
 }
 
 /// The replicas whose state is shown.

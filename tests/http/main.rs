@@ -29,4 +29,6 @@ mod rate_limits;
 mod scraping;
 mod stats;
 mod statuses;
+mod token_file;
+mod tokens;
 mod turns;

@@ -11,6 +11,8 @@
 
 #[path = "../http/in_process.rs"]
 mod in_process;
+#[path = "../http/token_file.rs"]
+mod token_file;
 
 mod clients;
 mod command_line;
@@ -21,5 +23,6 @@ mod replay;
 mod signals;
 mod stopping;
 mod text_log;
+mod tokens;
 mod top;
 mod warnings;
