@@ -11,8 +11,8 @@
 //! (`ci/tidy` holds that). From the top, in the order in which a request meets them:
 //!
 //! - `main` and [`server`]: start, stop, wiring;
-//! - [`engine`], [`control`], [`healthcheck`], [`top`], [`replay`], [`new_token`], [`resources`]: threads, sockets
-//!   and the machine; [`http_client`]: how the subcommands ask a server;
+//! - [`engine`], [`control`], [`healthcheck`], [`top`], [`replay`], [`new_token`], [`resources`]:
+//!   threads, sockets and the machine; [`http_client`]: how the subcommands ask a server;
 //! - [`api`]: the answers;
 //! - [`fleet`]: what replicas say to each other;
 //! - [`analytics`], [`store`], [`telemetry`]: three islands, none of which imports another;

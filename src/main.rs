@@ -212,10 +212,8 @@ fn print_token(options: &NewTokenOptions) -> ExitCode {
         return ExitCode::FAILURE;
     }
     if is_terminal {
-        say(
-            &"The first line is the token, as in Authorization: Bearer TOKEN; it is shown this once.\n\
-              The second is for the file of --tokens, which SIGHUP has the server read again.\n",
-        );
+        say(&"The first line is the token, as in Authorization: Bearer TOKEN, shown this once.\n\
+              The second is for the file of --tokens, which SIGHUP has the server read again.\n");
     }
     ExitCode::SUCCESS
 }

@@ -1,4 +1,4 @@
-//! `corepulse token new`: a token from the system's randomness, and its line for the file of tokens.
+//! `corepulse token new`: a token from the system's randomness, and its line for the file.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 

@@ -64,7 +64,7 @@ pub enum Command {
 
     /// Make tokens for the file of --tokens
     Token {
-        /// What is done.
+        /// The command.
         #[command(subcommand)]
         command: TokenCommand,
     },

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::rate_limit::RateLimit;
 use super::token_file::{Role, Roles, is_name, is_prefix};
 
-/// What is done with tokens; the comments are the texts of `--help`.
+/// The commands about tokens; the comments are the texts of `--help`.
 #[derive(Clone, Debug, PartialEq, Subcommand)]
 pub enum TokenCommand {
     /// Print a new token, and below it its line for the file of --tokens. The server keeps only the

@@ -1,23 +1,16 @@
 //! A file of tokens for one test.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "each test file uses a part of this, and a test that panics has failed"
-)]
-
 use std::path::{Path, PathBuf};
 
 use corepulse::config::token_digest::TokenDigest;
 
 /// A file, which is removed when it goes out of scope.
-pub struct TokenFile(PathBuf);
+pub(crate) struct TokenFile(PathBuf);
 
 impl TokenFile {
     /// Writes a file for the test of this name: a line for each token, followed by its roles,
     /// prefix and limit.
-    pub fn new(test: &str, lines: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(test: &str, lines: &[(&str, &str)]) -> Self {
         let name = format!("corepulse-tokens-{}-{test}", std::process::id());
         let file = Self(std::env::temp_dir().join(name));
         file.write(lines);
@@ -25,7 +18,7 @@ impl TokenFile {
     }
 
     /// Replaces what it holds.
-    pub fn write(&self, lines: &[(&str, &str)]) {
+    pub(crate) fn write(&self, lines: &[(&str, &str)]) {
         let line = |(number, (token, rest)): (usize, &(&str, &str))| {
             format!("name-{number} {} {rest}\n", TokenDigest::of(token.as_bytes()))
         };
@@ -33,7 +26,7 @@ impl TokenFile {
     }
 
     /// Replaces what it holds by any text.
-    pub fn write_text(&self, text: &str) {
+    pub(crate) fn write_text(&self, text: &str) {
         // As operators and their tools do: nobody sees half of it.
         let new = self.0.with_extension("new");
         std::fs::write(&new, text).unwrap();
@@ -41,7 +34,7 @@ impl TokenFile {
     }
 
     /// Returns where it is.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }
