@@ -7,6 +7,7 @@
 //! [`fleet`] asks all replicas. A [`sampler`] reads all counters each second. [`cors`] permits
 //! pages in browsers to read answers. A [`shared_bucket`] is a limit of all cores together.
 
+mod acknowledgement;
 mod admission;
 pub mod analyze;
 pub mod anomalies;
@@ -38,6 +39,7 @@ pub mod profile;
 pub mod query;
 pub mod ranking_cache;
 mod read;
+mod refusal;
 mod report;
 pub mod route;
 pub mod sampler;

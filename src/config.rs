@@ -24,7 +24,7 @@ pub mod token_options;
 pub mod units;
 pub mod unknown_variables;
 
-pub use choices::{Engine, LogFormat, LogLevel, MetricsAuth, Overflow};
+pub use choices::{Acknowledgement, Engine, LogFormat, LogLevel, MetricsAuth, Overflow};
 pub use errors::ConfigErrors;
 pub use flags::Config;
 pub use rate_limit::RateLimit;

@@ -3,9 +3,11 @@
 //! A limit is a promise to the peers that keep to it and to the memory of the host. The relations
 //! between limits are checked when the crate is compiled, at the end of this file.
 
+mod store;
 mod tokens;
 
 pub use percore::limits::*;
+pub use store::*;
 pub use tokens::*;
 
 /// The largest `--max-body` that may be configured: bodies are buffered whole.
@@ -135,59 +137,6 @@ pub const CONNECTIONS_FEW: usize = 1_000;
 
 /// The least cost of an event, however few bytes it has.
 pub const EVENT_COST_BYTES: usize = BODY_BYTES_DEFAULT / BATCH_EVENTS_MAX;
-
-/// Blocks sent to Redis whose replies have not come: enough that it always has the next one, few
-/// enough that their replies fit into its socket buffer.
-pub const STORE_BLOCKS_IN_FLIGHT: usize = 4;
-
-/// The time-out of one reply of Redis; a connection that is slower is closed.
-pub const STORE_REPLY_MS_MAX: u64 = 1_000;
-
-/// Bytes of one reply of Redis, push messages ahead of it included. The longest reply that is asked
-/// for is a stored metric; a longer one is a value of another program, or not from Redis.
-pub const STORE_REPLY_BYTES_MAX: usize = 64 * 1024;
-
-/// Bytes of a cluster's reply about its slots: a range takes some 100 bytes for each of its nodes,
-/// and the slots of a cluster that was resharded often lie in thousands of ranges.
-pub const STORE_TOPOLOGY_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// Host names of Redis that are resolved at once. The C library may take half a minute for one, and
-/// cannot be cancelled.
-pub const STORE_RESOLUTIONS_MAX: usize = 8;
-
-/// Redis is reported as up again once it has been for this long: before, it counts as down.
-pub const STORE_STABLE_UP_MS: u64 = 10_000;
-
-/// Bytes of `--redis-prefix`.
-pub const STORE_PREFIX_BYTES_MAX: usize = 64;
-
-/// The time-out of connecting to Redis, handshake included.
-pub const STORE_CONNECT_MS_MAX: u64 = 800;
-
-/// Pauses between attempts to reach Redis, growing from the one to the other.
-pub const STORE_BACKOFF_MS_MIN: u64 = 50;
-
-/// See [`STORE_BACKOFF_MS_MIN`].
-pub const STORE_BACKOFF_MS_MAX: u64 = 5_000;
-
-/// A key may be refused for this long because its slot is being moved, before that is reported: a
-/// node that gets its first slot may only be starting, and a large key takes a second or two to
-/// move. A move that lasts longer does not end by itself.
-pub const STORE_MOVE_MS_MAX: u64 = 3_000;
-
-/// Connections to nodes without slots that `ASK` or `MOVED` named, of the writer and of look-ups
-/// each: a cluster grows by a few nodes at a time, and more would be a connection for each address
-/// that a faulty node names.
-pub const STORE_NODES_WITHOUT_SLOTS_MAX: usize = 16;
-
-/// An idle connection to Redis gets a ping after this long.
-pub const STORE_PING_MS: u64 = 1_000;
-
-/// The time-out of a look-up in Redis, connecting included.
-pub const STORE_LOOKUP_MS_MAX: u64 = 1_000;
-
-/// After a look-up that did not reach Redis, others fail at once for this long.
-pub const STORE_LOOKUP_PAUSE_MS: u64 = 100;
 
 /// A member of a fleet writes its entry and reads those of the others so often.
 pub const FLEET_BEAT_MS: u64 = 1_000;
@@ -377,6 +326,8 @@ const _: () = assert!(2 * BATCH_EVENTS_MAX <= DEFLATE_BLOCKS_MAX);
 // error that names all fields.
 const _: () =
     assert!(ANSWER_ITEMS_MAX * (512 + FIELDS_MAX * (FIELD_NAME_BYTES_MAX + 2)) <= OUT_BYTES_MAX);
+// A request of any size can be waited for.
+const _: () = assert!(BATCH_EVENTS_MAX <= ACK_EVENTS_MAX);
 // A stored metric fits into a reply.
 const _: () = assert!(RECORD_BYTES_MAX < STORE_REPLY_BYTES_MAX);
 const _: () = assert!(FLEET_DOUBT_MS < FLEET_LEASE_MS && 2 * FLEET_BEAT_MS < FLEET_DOUBT_MS);

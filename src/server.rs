@@ -25,6 +25,7 @@ use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
 use crate::engine::BoundAddress;
 use crate::fleet::{Fleet, FleetReceiver, FleetSettings, fleet_queue};
+use crate::limits::ACK_END_MS;
 use crate::metric::id_hash::IdHasher;
 use crate::reload::Reloads;
 use crate::resources::Resources;
@@ -234,6 +235,8 @@ impl Server {
         // The embedded store needs no time.
         let remote = self.state.store.is_remote();
         let store_ns = if remote { nanoseconds(store_share(self.drain_timeout)) } else { 0 };
+        let end_ns = store_ns.saturating_add(ACK_END_MS * 1_000_000);
+        self.state.store.end_waiters_by(deadline_ns.saturating_sub(end_ns));
         self.engine.begin_drain();
         if !self.drain_delay.is_zero() {
             log::info!(delay = %HumanDuration(self.drain_delay), "draining");

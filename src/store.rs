@@ -8,10 +8,13 @@
 //!
 //! Files in the order of the data: in [`memory`], `parts` packs an event for a `segment`. For
 //! [`redis`], [`encoding`] packs it as a record, and [`block`] collects records in an
-//! [`open_block`]. Both ways, `value` is what look-ups answer with, and [`key`] is their key.
+//! [`open_block`]; [`confirmations`] tell those who wait what became of records, by their
+//! [`place`]. Both ways, `value` is what look-ups answer with, and [`key`] is their key.
 //! [`event_counters`] counts each event; [`stats`] and [`lookup`] are answers of the store.
 
 pub mod block;
+mod block_appender;
+pub mod confirmations;
 pub mod encoding;
 pub mod event_counters;
 pub mod key;
@@ -19,6 +22,7 @@ pub mod lookup;
 pub mod memory;
 mod open_block;
 mod parts;
+pub mod place;
 #[expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -38,12 +42,13 @@ use crate::metric::event::Event;
 use crate::metric::id_hash::{IdHash, IdHasher};
 use crate::schema::Schema;
 use crate::store::block::{Appended, Block};
+use crate::store::block_appender::BlockAppender;
+use crate::store::confirmations::{Answer, WaiterId, WaiterTotals};
 use crate::store::encoding::Encoding;
 use crate::store::event_counters::{DropReason, EventCounters};
 use crate::store::key::KEY_PREFIX;
 use crate::store::lookup::LookupResult;
 use crate::store::memory::{MemoryStore, RingAppender};
-use crate::store::open_block::OpenBlock;
 use crate::store::redis::discovery::Discovery;
 use crate::store::redis::error::no_errors;
 use crate::store::redis::observer::Observer;
@@ -52,7 +57,7 @@ use crate::store::redis::shared_state::SharedState;
 use crate::store::redis::writer_thread::WriterThread;
 use crate::store::stats::Stats;
 use percore::clock::{Clock, Now, nanoseconds};
-use percore::sync::{Mutex, MutexGuard};
+use percore::sync::Mutex;
 
 /// The store of one server, shared by all its threads.
 pub struct Store {
@@ -178,13 +183,45 @@ impl Store {
                 let shared = &redis.shared;
                 let mut open = shared.open.at(core).lock();
                 let may_append = shared.reserve(&mut open, || bytes(&shared.encoding));
-                may_append.then_some(Appender(Way::Block(BlockAppender {
-                    shared,
-                    open,
-                    core,
-                    now,
-                })))
+                may_append
+                    .then(|| Appender(Way::Block(BlockAppender::new(shared, open, core, now))))
             }
+        }
+    }
+
+    /// Lets the next request of a core wait for its events to be stored: those that are appended
+    /// until [`Self::answer_when_stored`]. Returns `None` if too many wait already. Of a store in
+    /// this process nobody has to wait.
+    pub fn begin_waiter(&self, core: usize) -> Option<WaiterId> {
+        let Backend::Redis(redis) = &self.backend else {
+            return None;
+        };
+        let waiter = redis.shared.confirmations.begin(core)?;
+        redis.shared.open.at(core).lock().begin_waiter(waiter);
+        Some(waiter)
+    }
+
+    /// Has a waiter answered when all of its events have an outcome, or at this monotonic time.
+    /// Without an answer it is forgotten.
+    pub fn answer_when_stored(&self, waiter: WaiterId, deadline_ns: u64, answer: Option<Answer>) {
+        if let Backend::Redis(redis) = &self.backend {
+            redis.shared.end_waiter(waiter, deadline_ns, answer);
+        }
+    }
+
+    /// Answers the waiters of a core whose time has come. Returns the monotonic time of the next
+    /// call, or `None` if nobody waits.
+    pub fn expire_waiters(&self, core: usize, now: Now) -> Option<u64> {
+        match &self.backend {
+            Backend::Memory(_) => None,
+            Backend::Redis(redis) => redis.shared.confirmations.expire(core, now.mono_ns),
+        }
+    }
+
+    /// Sets the monotonic time by which all waiters are answered: the server ends.
+    pub fn end_waiters_by(&self, latest_ns: u64) {
+        if let Backend::Redis(redis) = &self.backend {
+            redis.shared.confirmations.end_by(latest_ns);
         }
     }
 
@@ -287,6 +324,7 @@ impl Store {
                 totals,
                 errors: no_errors(),
                 reconnects: 0,
+                waiters: WaiterTotals::default(),
             },
             Backend::Redis(redis) => redis.shared.stats(totals),
         }
@@ -313,46 +351,6 @@ impl Appender<'_> {
             Way::Ring(ring) => ring.append(event, hash),
             Way::Block(block) => block.append(event, hash),
         }
-    }
-}
-
-/// A lock on a core's open block, for one request.
-struct BlockAppender<'a> {
-    shared: &'a SharedState,
-    open: MutexGuard<'a, OpenBlock>,
-    core: usize,
-    now: Now,
-}
-
-impl BlockAppender<'_> {
-    /// Appends one event. A full block is handed over at once, so a long batch stays in cache.
-    fn append(&mut self, event: &Event<'_>, hash: IdHash) -> Appended {
-        let appended = self.open.block.append(event, hash, self.now);
-        self.open.uncounted += 1;
-        if self.open.block.is_full() {
-            self.accept();
-        }
-        appended
-    }
-
-    /// Counts the appended events as accepted, and hands the block over if it is full.
-    fn accept(&mut self) {
-        let Self { shared, open, core, now } = self;
-        if open.uncounted == 0 {
-            return;
-        }
-        shared.counters.add_accepted(*core, open.uncounted);
-        open.uncounted = 0;
-        if open.block.is_full() {
-            shared.queue_full_block(*core, open, now.mono_ns);
-        }
-    }
-}
-
-impl Drop for BlockAppender<'_> {
-    fn drop(&mut self) {
-        self.accept();
-        self.shared.queue.release_all(&mut self.open.reserved);
     }
 }
 

@@ -16,9 +16,10 @@ use clap::Parser;
 use corepulse::config::Config;
 use corepulse::config::arguments::Arguments;
 use corepulse::limits::{
-    DEVICE_ID_BYTES_MAX, FLEET_REPLY_BYTES_MAX, HEAD_BYTES_MAX, KERNEL_BYTES_PER_CONNECTION,
-    OUT_BYTES_MAX, POOL_BYTES_MAX, RECEIVE_BYTES, WAITING_EVENT_BYTES, WAITING_EVENTS_MAX,
-    WINDOW_JUMP_BYTES, WINDOW_VALUE_BYTES,
+    ACK_ANSWER_BYTES_MAX, ACK_EVENTS_MAX, ACK_WAITERS_MAX, BATCH_EVENTS_MAX, DEVICE_ID_BYTES_MAX,
+    FLEET_REPLY_BYTES_MAX, HEAD_BYTES_MAX, KERNEL_BYTES_PER_CONNECTION, OUT_BYTES_MAX,
+    POOL_BYTES_MAX, RECEIVE_BYTES, WAITING_EVENT_BYTES, WAITING_EVENTS_MAX, WINDOW_JUMP_BYTES,
+    WINDOW_VALUE_BYTES,
 };
 use corepulse::resources::{device_bytes, limit_bytes};
 use yaml_rust2::{Yaml, YamlLoader};
@@ -53,6 +54,14 @@ const FLEET_BYTES: usize = FLEET_REPLY_BYTES_MAX;
 /// The memory of a core beside its buffers: spare ones (4 MiB at most), the log of anomalies (1
 /// MiB), histograms, and the items of a decoded batch.
 const CORE_BYTES: usize = 6 * MIB;
+
+/// The memory of a core for requests that wait until Redis has confirmed them: their answers, one
+/// of them beyond the limit, and a mark for each event, with half of it again for the nodes of the
+/// tree.
+const ACK_BYTES: usize = ACK_ANSWER_BYTES_MAX
+    + OUT_BYTES_MAX
+    + ACK_WAITERS_MAX * 512
+    + ((ACK_EVENTS_MAX + BATCH_EVENTS_MAX) * 3 / 2 + 4 * 1024) * 32 * 3 / 2;
 
 /// The share of freed memory that the allocator keeps, in percent of each part.
 const FRAGMENTED_PERCENT: usize = 10;
@@ -112,6 +121,7 @@ impl Deployment {
             ("connections themselves", connections * CONNECTION_BYTES),
             ("devices with full windows", config.devices_max * device_bytes),
             ("the store or its queue", store_bytes),
+            ("requests that wait for Redis", if is_redis { workers * ACK_BYTES } else { 0 }),
             ("connections to Redis", if is_redis { REDIS_KERNEL_BYTES } else { 0 }),
             ("windows on their way", if is_fleet { workers * shared } else { 0 }),
             ("the fleet", if is_fleet { FLEET_BYTES + REDIS_KERNEL_BYTES } else { 0 }),

@@ -194,6 +194,8 @@ fn settings(schema: &'static Schema, cores: usize, body_bytes_max: usize) -> Set
         memory_limit_bytes: None,
         store_at: String::new(),
         store_rejects: false,
+        waits_for_store: false,
+        ack_timeout_ns: 0,
         request_timeout_ns: u64::MAX,
     }
 }

@@ -12,7 +12,7 @@ use super::state::State;
 use crate::limits::ANSWER_ITEMS_MAX;
 use crate::metric::batch::Batch;
 use crate::metric::line_protocol::line_numbers;
-use percore::http::handler::Context;
+use percore::http::handler::{Context, retry_after};
 use percore::http::problem::JsonText;
 use percore::http::response::{Field, JSON, Response, TEXT};
 use percore::http::status::Status;
@@ -106,6 +106,21 @@ fn answer_error(error: IngestError, api: InfluxApi, body: &mut Vec<u8>, route: u
     };
     body.extend_from_slice(b"\"}\n");
     Response { content_type: JSON, ..response }
+}
+
+/// Answers that the store could not take all points, with this text.
+#[cold]
+pub(super) fn answer_text(
+    api: InfluxApi,
+    status: Status,
+    text: &str,
+    body: &mut Vec<u8>,
+    route: usize,
+) -> Response {
+    open(api, status, body);
+    let _ = write_text(body, text);
+    body.extend_from_slice(b"\"}\n");
+    Response { status, field: Some(retry_after()), ..Response::ok(JSON, route) }
 }
 
 fn write_text(body: &mut Vec<u8>, text: impl fmt::Display) -> fmt::Result {

@@ -4,6 +4,7 @@
 //! must not leave half of it behind. Then [`super::apply`] scores and stores each valid event, and
 //! the [`super::report`] answers.
 
+use super::acknowledgement::AnswerForm;
 use super::admission::Admission;
 use super::apply::{BatchOrder, apply_batch};
 use super::authorization::writer::Writer;
@@ -11,14 +12,15 @@ use super::content_headers::{BodyForm, ContentHeaders};
 use super::influx::{self, RejectedLines};
 use super::ingest_error::IngestError;
 use super::report::Report;
-use super::route::InfluxApi;
+use super::route::{InfluxApi, Route};
 use super::state::State;
 use super::warn;
 use crate::analytics::recent::PendingEvents;
 use crate::limits::EVENT_COST_BYTES;
 use crate::metric::decode::Decoder;
+use crate::store::confirmations::Confirmation;
 use percore::http::content_coding::BodyDecoder;
-use percore::http::handler::Context;
+use percore::http::handler::{Context, Reply};
 use percore::http::response::Response;
 
 /// The body of a request, and its sender.
@@ -78,7 +80,20 @@ impl Ingest {
         body: &mut Vec<u8>,
         route: usize,
     ) -> Response {
-        match headers.and_then(|headers| self.apply(headers, sent, state, context)) {
+        let applied = headers.and_then(|headers| self.apply(headers, sent, state, context));
+        self.answer(applied, state, context, body, route)
+    }
+
+    #[inline]
+    fn answer(
+        &self,
+        applied: Result<(), IngestError>,
+        state: &State,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+        route: usize,
+    ) -> Response {
+        match applied {
             Ok(()) => self.report.answer(body, route),
             Err(error) => error.answer_and_warn(state, context, body, route),
         }
@@ -96,7 +111,20 @@ impl Ingest {
         body: &mut Vec<u8>,
         route: usize,
     ) -> Response {
-        match headers.and_then(|headers| self.apply(headers, sent, state, context)) {
+        let applied = headers.and_then(|headers| self.apply(headers, sent, state, context));
+        self.answer_write(applied, api, state, context, body, route)
+    }
+
+    fn answer_write(
+        &self,
+        applied: Result<(), IngestError>,
+        api: InfluxApi,
+        state: &State,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+        route: usize,
+    ) -> Response {
+        match applied {
             Ok(()) if self.report.first_rejection.is_none() => influx::accepted(route),
             Ok(()) => {
                 let counts = [self.report.accepted, self.report.rejected()];
@@ -105,6 +133,46 @@ impl Ingest {
             }
             Err(error) => influx::answer_error_and_warn(error, api, state, context, body, route),
         }
+    }
+
+    /// Takes the metrics of a request that waits until the store has confirmed them.
+    pub(super) fn take_and_confirm(
+        &mut self,
+        route: Route<'_>,
+        headers: Result<ContentHeaders, IngestError>,
+        sent: Sent<'_>,
+        state: &State,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Reply {
+        let is_right = headers.is_ok();
+        let waiter = is_right.then(|| state.store.begin_waiter(self.core)).flatten();
+        let applied = match headers {
+            Ok(_) if waiter.is_none() && state.store.is_remote() => Err(IngestError::TooManyWait),
+            Ok(headers) => self.apply(headers, sent, state, context),
+            Err(error) => Err(error),
+        };
+        let accepted = if applied.is_ok() { self.report.accepted } else { 0 };
+        let index = route.index();
+        let (api, response) = match route {
+            Route::Write(api) => {
+                (Some(api), self.answer_write(applied, api, state, context, body, index))
+            }
+            _ => (None, self.answer(applied, state, context, body, index)),
+        };
+        let form = AnswerForm { api, accepted, response };
+        let Some(waiter) = waiter else {
+            // What this process keeps is stored.
+            return Reply::Now(form.confirm(Confirmation::default(), body));
+        };
+        if accepted == 0 {
+            state.store.answer_when_stored(waiter, 0, None);
+            return Reply::Now(response);
+        }
+        let deadline_ns = context.now.mono_ns.saturating_add(state.settings.ack_timeout_ns);
+        let answer = form.when_stored(context.ticket(), body.clone());
+        state.store.answer_when_stored(waiter, deadline_ns, Some(answer));
+        Reply::Later
     }
 
     /// Takes the cost of the last request: the decoded bytes, or more for many small events.

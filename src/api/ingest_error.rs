@@ -41,6 +41,9 @@ pub(super) enum IngestError {
     /// The precision of timestamps is none of InfluxDB's.
     #[error("precision: expected ns, us, ms, s, m, h or auto")]
     Precision,
+    /// The parameter `ack` is no kind of acknowledgement.
+    #[error("ack: expected accepted or stored")]
+    Acknowledgement,
     /// The content coding is not supported.
     #[error("Content-Encoding: expected one of {}", content_coding::ACCEPTED)]
     UnsupportedCoding,
@@ -62,6 +65,9 @@ pub(super) enum IngestError {
     /// The store has no room for the events.
     #[error("store: the queue to Redis is full (--store-overflow reject)")]
     StoreFull,
+    /// Too many requests wait until their events are stored.
+    #[error("ack: too many wait for the store already, and nothing of this request was taken")]
+    TooManyWait,
 }
 
 impl From<Denial> for IngestError {
@@ -121,8 +127,12 @@ impl IngestError {
             }
             Self::TooLarge | Self::TooManyMembers => (Status::ContentTooLarge, None),
             Self::Body(error) if error.is_too_large() => (Status::ContentTooLarge, None),
-            Self::Precision | Self::Malformed(_) | Self::Body(_) => (Status::BadRequest, None),
-            Self::StoreFull => (Status::ServiceUnavailable, Some(retry_after())),
+            Self::Precision | Self::Acknowledgement | Self::Malformed(_) | Self::Body(_) => {
+                (Status::BadRequest, None)
+            }
+            Self::StoreFull | Self::TooManyWait => {
+                (Status::ServiceUnavailable, Some(retry_after()))
+            }
         };
         if matches!(self, Self::Body(BodyError::Empty)) {
             // It has the members of an answer to rejected events, of which there are none.

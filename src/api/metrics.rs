@@ -14,6 +14,7 @@ use crate::fleet::status::StatusReading;
 use crate::limits::FIELDS_MAX;
 use crate::reload::ReloadCounts;
 use crate::schema::{Field, Schema};
+use crate::store::confirmations::WaiterTotals;
 use crate::store::event_counters::{DropReason, EvictReason};
 use crate::store::stats::Stats;
 use crate::telemetry::counters::{CoreTotals, Labels};
@@ -72,7 +73,14 @@ impl Snapshot {
     }
 
     fn families(&self) -> Vec<MetricFamily> {
-        let groups = [self.events(), self.devices(), self.http(), self.store(), self.server()];
+        let groups = [
+            self.events(),
+            self.devices(),
+            self.http(),
+            self.store(),
+            self.acknowledgements(),
+            self.server(),
+        ];
         let fleet = self
             .fleet
             .iter()
@@ -249,6 +257,23 @@ impl Snapshot {
                 "corepulse_store_reconnects_total",
                 "Connections to the store made after the first.",
                 single(self.store.reconnects),
+            ),
+        ]
+    }
+
+    fn acknowledgements(&self) -> Vec<MetricFamily> {
+        let WaiterTotals { waiting, stored, unconfirmed, refused } = self.store.waiters;
+        let outcomes = [("stored", stored), ("unconfirmed", unconfirmed), ("refused", refused)];
+        vec![
+            counter(
+                "corepulse_ack_requests_total",
+                "Requests that waited until their events were stored, by what they were told.",
+                by("outcome", outcomes),
+            ),
+            gauge(
+                "corepulse_ack_waiting",
+                "Requests that wait until their events are stored.",
+                single(waiting),
             ),
         ]
     }

@@ -289,6 +289,7 @@ impl fmt::Display for Grouped {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::confirmations::WaiterTotals;
     use crate::store::event_counters::EventTotals;
 
     fn stats() -> Stats {
@@ -300,6 +301,7 @@ mod tests {
             totals: EventTotals { accepted: 12_345, ..EventTotals::default() },
             errors: Vec::new(),
             reconnects: 0,
+            waiters: WaiterTotals::default(),
         }
     }
 

@@ -90,7 +90,7 @@ mod tests {
             ("/devices", "q=1", "are limit, after, prefix, sort, field and scope, found \"q\""),
             ("/debug/pprof/threads", "core=1", "no parameters, found \"core\""),
             ("/debug/pprof", "debug=1", "no parameters, found \"debug\""),
-            ("/metrics", "key", "no parameters, found \"key\""),
+            ("/metrics", "key", "is ack, found \"key\""),
             ("/metrics/1", "device_id=d1", "no parameters"),
             ("/metrics/prometheus", "x", "no parameters, found \"x\""),
             ("/", "%00%ff", "no parameters, found \"\\0\u{fffd}\""),

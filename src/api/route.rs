@@ -245,6 +245,7 @@ impl<'a> Route<'a> {
     pub const fn query_parameters(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Health | Self::Ready | Self::Write(_) | Self::Ping | Self::Unknown => None,
+            Self::Ingest => Some(&["ack"]),
             Self::Analyze => Some(&["device_id", "scope"]),
             Self::Stats => Some(&["history", "scope"]),
             Self::Anomalies => Some(&["limit", "since", "scope"]),

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::acknowledgement::waits_for_store;
 use super::authorization::Door;
 use super::authorization::writer::Writer;
 use super::content_headers::ContentHeaders;
@@ -10,17 +11,16 @@ use super::cors::Cors;
 use super::ingest::{Ingest, Sent};
 use super::ingest_error::IngestError;
 use super::meter::Meter;
-use super::route::{InfluxApi, NAMES, REFUSED, Route};
+use super::refusal::{answer_early, unknown_path};
+use super::route::{InfluxApi, REFUSED, Route};
 use super::state::State;
-use super::{debug, health, index, influx, lookup, page, profile, query, read, scrape};
+use super::{debug, health, index, influx, lookup, page, profile, read, scrape};
 use percore::clock::Now;
-use percore::http::handler::{self, Context, Handler, Reply, retry_after};
+use percore::http::handler::{self, Context, Handler, Reply};
 use percore::http::peer::Peer;
-use percore::http::problem::problem;
 use percore::http::request::{Method, Request};
 use percore::http::request_error::RequestError;
-use percore::http::response::{Field, Response, TEXT};
-use percore::http::status::Status;
+use percore::http::response::Response;
 use percore::observer::{CloseReason, Observer};
 
 /// The API on one core.
@@ -34,6 +34,8 @@ pub struct Service {
     store_timer: MaintenanceTimer,
     /// Removes devices that have been silent for too long.
     sweep_timer: MaintenanceTimer,
+    /// True if requests of this core may wait until their events are stored.
+    has_waiters: bool,
 }
 
 /// The next time of a maintenance task, in monotonic nanoseconds, if there is something to
@@ -58,7 +60,8 @@ impl Service {
         let (door, ingest) = (Door::new(&state), Ingest::new(core, &state));
         let meter = Meter::new(core, Arc::clone(&state.counters), Arc::clone(&state.latency));
         let (store_timer, sweep_timer) = <(MaintenanceTimer, MaintenanceTimer)>::default();
-        Self { core, state, door, ingest, meter, store_timer, sweep_timer }
+        let has_waiters = false;
+        Self { core, state, door, ingest, meter, store_timer, sweep_timer, has_waiters }
     }
 
     #[inline(always)]
@@ -71,7 +74,8 @@ impl Service {
     ) -> Reply {
         // The request of a device needs no further checks.
         let is_ingest = route == Route::Ingest && request.method == Method::Post;
-        if is_ingest && request.query.is_none() && !context.over_limit {
+        let is_plain = is_ingest && request.query.is_none() && !context.over_limit;
+        if is_plain && !self.state.settings.waits_for_store {
             return self.ingest(request, context, body);
         }
         match answer_early(route, request, context, body) {
@@ -130,6 +134,38 @@ impl Service {
         Reply::Now(ingest.take_write(headers, sent, api, state, context, body, index))
     }
 
+    /// Takes metrics of which the answer tells whether the store has them.
+    #[cold]
+    fn ingest_and_confirm(
+        &mut self,
+        route: Route<'_>,
+        waits: Result<bool, IngestError>,
+        request: &Request<'_>,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Reply {
+        let Self { door, ingest, state, .. } = self;
+        let (sender, headers) = match route {
+            Route::Write(_) => {
+                let sender = door.influx_writer(&request.headers, state, context);
+                let sender = sender.map_err(|denial| IngestError::of_influx(denial, request));
+                (sender, ContentHeaders::read_write(request))
+            }
+            _ => {
+                let sender = door.writer(&request.headers, state, context);
+                (sender.map_err(IngestError::from), ContentHeaders::read(&request.headers))
+            }
+        };
+        let (headers, writer) = match sender {
+            Ok(token) => (headers.and_then(|it| waits.map(|_| it)), Writer::of(token, None)),
+            Err(denial) => (Err(denial), None),
+        };
+        let sent = Sent { body: request.body, writer: writer.as_ref() };
+        let reply = ingest.take_and_confirm(route, headers, sent, state, context, body);
+        self.has_waiters |= matches!(reply, Reply::Later);
+        reply
+    }
+
     fn answer(
         &mut self,
         route: Route<'_>,
@@ -140,6 +176,12 @@ impl Service {
         if !matches!(route, Route::Ingest | Route::Write(_)) {
             // This request sees the events of a pipelined POST before it.
             self.publish(context.now);
+        }
+        if matches!(route, Route::Ingest | Route::Write(_)) {
+            let waits = waits_for_store(request, &self.state);
+            if waits != Ok(false) {
+                return self.ingest_and_confirm(route, waits, request, context, body);
+            }
         }
         match route {
             Route::Ingest => return self.ingest(request, context, body),
@@ -204,14 +246,20 @@ impl Service {
         match route {
             Route::Ingest => {
                 let error = match self.door.writer(&head.headers, state, context) {
-                    Ok(_) => ContentHeaders::read(&head.headers).err()?,
+                    Ok(_) => {
+                        let headers = ContentHeaders::read(&head.headers);
+                        headers.and_then(|_| waits_for_store(head, state)).err()?
+                    }
                     Err(denial) => denial.into(),
                 };
                 Some(error.answer_and_warn(state, context, body, index))
             }
             Route::Write(api) => {
                 let error = match self.door.influx_writer(&head.headers, state, context) {
-                    Ok(_) => ContentHeaders::read_write(head).err()?,
+                    Ok(_) => {
+                        let headers = ContentHeaders::read_write(head);
+                        headers.and_then(|_| waits_for_store(head, state)).err()?
+                    }
                     Err(denial) => IngestError::of_influx(denial, head),
                 };
                 Some(influx::answer_error_and_warn(error, api, state, context, body, index))
@@ -220,69 +268,6 @@ impl Service {
             _ => self.check_rights(route, head, context, body),
         }
     }
-}
-
-/// Returns the error of a method that a route does not answer. For GET of `/metrics`, the default
-/// of Prometheus, it names the path of the exposition.
-const fn method_error(route: Route<'_>, method: Method) -> &'static str {
-    match (route, method) {
-        (Route::Ingest, Method::Get | Method::Head) => {
-            "method: devices POST to this path; for Prometheus GET /metrics/prometheus, for a \
-             stored metric GET /metrics/{key}"
-        }
-        _ => "method: this path does not take it; see Allow",
-    }
-}
-
-/// Answers for a path that is not served, and names the path that is if only a slash differs.
-fn unknown_path(path: &str, body: &mut Vec<u8>, index: usize) -> Response {
-    let meant = Route::of(path.trim_end_matches('/'));
-    let known = NAMES.get(meant.index()).filter(|name| name.starts_with('/'));
-    match known {
-        Some(name) => {
-            let detail = format_args!("path: nothing is served here; {name} is, without the slash");
-            problem(body, Status::NotFound, detail, None, index)
-        }
-        None => {
-            let detail = "path: nothing is served here; GET / lists what is";
-            problem(body, Status::NotFound, detail, None, index)
-        }
-    }
-}
-
-/// Answers OPTIONS, and requests that are refused for their connection, method or query.
-fn answer_early(
-    route: Route<'_>,
-    request: &Request<'_>,
-    context: &Context<'_>,
-    body: &mut Vec<u8>,
-) -> Option<Response> {
-    let probes = matches!(route, Route::Health | Route::Ready);
-    if context.over_limit && !probes {
-        let error = RequestError::ConnectionLimit;
-        let (status, field) = (error.status(), Some(retry_after()));
-        return Some(problem(body, status, error, field, route.index()));
-    }
-    if request.method == Method::Options {
-        let is_asterisk = request.path == "*";
-        let allow = if is_asterisk { "GET, HEAD, POST, OPTIONS" } else { route.allow() };
-        let is_known = is_asterisk || route != Route::Unknown;
-        if is_known {
-            let field = Some(Field::Allow(allow));
-            return Some(Response { field, ..Response::ok(TEXT, route.index()) });
-        }
-    }
-    if !route.allows(request.method) {
-        let field = Some(Field::Allow(route.allow()));
-        let status = Status::MethodNotAllowed;
-        let detail = method_error(route, request.method);
-        return Some(problem(body, status, detail, field, route.index()));
-    }
-    if let Some(error) = query::find_error(route, request) {
-        let status = Status::BadRequest;
-        return Some(problem(body, status, error, None, route.index()));
-    }
-    None
 }
 
 /// Sets the further header lines of an answer, if there are any. Those for a page in a browser
@@ -380,13 +365,18 @@ impl Handler for Service {
     }
 
     fn end_turn(&mut self, now: Now) -> Option<u64> {
-        let Self { core, state, ingest, store_timer, sweep_timer, .. } = self;
+        let Self { core, state, ingest, store_timer, sweep_timer, has_waiters, .. } = self;
         let has_new_events = ingest.take_has_new_events();
         if has_new_events {
             state.store.end_turn(*core);
         }
         store_timer.run_if_due(has_new_events, now, || state.store.sweep(*core, now));
         sweep_timer.run_if_due(has_new_events, now, || state.analytics.sweep(*core, now));
-        [store_timer.0, sweep_timer.0].into_iter().flatten().min()
+        let mut waiters_due_ns = None;
+        if *has_waiters {
+            waiters_due_ns = state.store.expire_waiters(*core, now);
+            *has_waiters = waiters_due_ns.is_some();
+        }
+        [store_timer.0, sweep_timer.0, waiters_due_ns].into_iter().flatten().min()
     }
 }

@@ -111,6 +111,11 @@ pub struct Settings {
     pub store_at: String,
     /// True if requests are refused when the queue of the store is full.
     pub store_rejects: bool,
+    /// True if POST of metrics is answered when the store has confirmed them, unless the request
+    /// says otherwise.
+    pub waits_for_store: bool,
+    /// `--ack-timeout`.
+    pub ack_timeout_ns: u64,
     /// `--request-timeout`, which bounds the wait of a job for its thread.
     pub request_timeout_ns: u64,
 }

@@ -41,6 +41,16 @@ percore::named_enum! {
 }
 
 percore::named_enum! {
+    /// `--ack`.
+    pub enum Acknowledgement {
+        /// Once the events are accepted.
+        Accepted = "accepted",
+        /// Once the store has confirmed them.
+        Stored = "stored",
+    }
+}
+
+percore::named_enum! {
     /// `--log-format`.
     pub enum LogFormat {
         /// `key=value` pairs, for people.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use percore::listen::Listen;
 use percore::placement::Pin;
 
-use super::choices::{Engine, LogFormat, LogLevel, MetricsAuth, Overflow};
+use super::choices::{Acknowledgement, Engine, LogFormat, LogLevel, MetricsAuth, Overflow};
 use super::cors_origins::CorsOrigins;
 use super::errors::ConfigErrors;
 use super::fields::{FieldList, NameList};
@@ -17,7 +17,7 @@ use super::flag::Flag;
 use super::formats::{
     Auto, BuiltEngine, Choice, Deviations, FleetName, Format, InstanceName, KeyPrefix,
     ListenAddress, Number, OptionalFile, OptionalRedisUrl, OriginList, Seconds, SecondsOrNever,
-    Size, Token,
+    SecondsUpTo, Size, Token,
 };
 use super::rate_limit::{OptionalRateLimit, RateLimit};
 use super::redis_url::RedisUrl;
@@ -119,6 +119,14 @@ flags! {
     /// What happens when the queue to Redis is full: drop-oldest or reject
     store_overflow: Overflow, "store-overflow" = "drop-oldest",
         Choice(&Overflow::ALL, Overflow::name);
+
+    /// When POST of metrics is answered: once its events are accepted, or stored, where the answer
+    /// waits for Redis and tells; ?ack= of a request goes before
+    ack: Acknowledgement, "ack" = "accepted",
+        Choice(&Acknowledgement::ALL, Acknowledgement::name);
+
+    /// An answer waits for events to be stored this long, and then is 503 with what is known
+    ack_timeout: Duration, "ack-timeout" = "2s", SecondsUpTo(60);
 
     /// Bytes of the embedded store, its index included; the oldest metrics make room
     memory_store_bytes: usize, "memory-store" = "256MiB",

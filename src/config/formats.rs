@@ -125,6 +125,26 @@ impl Format for Seconds {
     }
 }
 
+/// A duration of at least a millisecond and at most some seconds.
+pub(super) struct SecondsUpTo(pub u64);
+
+impl Format for SecondsUpTo {
+    type Value = Duration;
+
+    fn parse(&self, text: &str) -> Result<Duration, String> {
+        let bounds = Duration::from_millis(1)..=Duration::from_secs(self.0);
+        let value = humantime::parse_duration(text.trim()).ok();
+        value.filter(|value| bounds.contains(value)).ok_or_else(|| {
+            let [least, most] = [bounds.start(), bounds.end()].map(|bound| HumanDuration(*bound));
+            format!("expected a duration from {least} to {most}, such as 500ms, found {text:?}")
+        })
+    }
+
+    fn print(&self, value: &Duration) -> String {
+        HumanDuration(*value).to_string()
+    }
+}
+
 /// A duration, where zero stands for no limit.
 pub(super) struct SecondsOrNever;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::analytics::AnalyticsSettings;
 use crate::api::state::Settings;
-use crate::config::{Config, MetricsAuth, Overflow};
+use crate::config::{Acknowledgement, Config, MetricsAuth, Overflow};
 use crate::resources::Resources;
 use crate::schema::Schema;
 use percore::clock::{Clock, nanoseconds};
@@ -51,6 +51,8 @@ pub(super) fn settings(
         memory_limit_bytes: resources.memory_bytes,
         store_at,
         store_rejects: config.store_overflow == Overflow::Reject,
+        waits_for_store: config.ack == Acknowledgement::Stored,
+        ack_timeout_ns: nanoseconds(config.ack_timeout),
         request_timeout_ns: nanoseconds(config.request_timeout),
     }
 }

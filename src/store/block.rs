@@ -12,6 +12,7 @@ use crate::limits::{BLOCK_BYTES, RECORD_BYTES_MAX};
 use crate::metric::event::Event;
 use crate::metric::id_hash::IdHash;
 use crate::store::encoding::{Encoding, Layout};
+use crate::store::place::BlockId;
 use percore::clock::Now;
 
 /// The result of appending an event.
@@ -85,6 +86,11 @@ pub struct Block {
     live: u64,
     coalesced: u64,
     oldest_ns: u64,
+    id: BlockId,
+    /// True if requests may wait for its records.
+    is_awaited: bool,
+    /// The entries of the record that was replaced last, and of the one that replaced it.
+    replaced: (usize, usize),
 }
 
 impl Block {
@@ -100,6 +106,9 @@ impl Block {
             live: 0,
             coalesced: 0,
             oldest_ns: 0,
+            id: BlockId::default(),
+            is_awaited: false,
+            replaced: (0, 0),
         }
     }
 
@@ -137,8 +146,10 @@ impl Block {
         let outcome = if let Some(older) = found {
             self.coalesced += 1;
             if self.overwrite(older, &entry) {
+                self.replaced = (older, older);
                 return Appended::Coalesced;
             }
+            self.replaced = (older, self.entries.len());
             // The new record has another layout: it takes over the slot in the table only.
             Appended::Coalesced
         } else {
@@ -249,6 +260,42 @@ impl Block {
         expired
     }
 
+    /// Returns the identity of the block among those of its core.
+    pub const fn id(&self) -> BlockId {
+        self.id
+    }
+
+    /// Sets the identity.
+    pub const fn set_id(&mut self, id: BlockId) {
+        self.id = id;
+    }
+
+    /// Notes that requests may wait for its records.
+    pub const fn set_awaited(&mut self) {
+        self.is_awaited = true;
+    }
+
+    /// Returns true if requests may wait for its records.
+    pub const fn is_awaited(&self) -> bool {
+        self.is_awaited
+    }
+
+    /// Returns the number of its entries, those of dead records included.
+    pub const fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns the entries of the record that was replaced last, and of the one that replaced it.
+    pub const fn replaced(&self) -> (usize, usize) {
+        self.replaced
+    }
+
+    /// Returns the entries of dead records from the entry at `from` on.
+    pub fn dead_from(&self, from: usize) -> impl Iterator<Item = usize> {
+        let entries = self.entries.iter().enumerate().skip(from);
+        entries.filter(|(_, entry)| !entry.live).map(|(index, _)| index)
+    }
+
     /// Empties the block. It keeps its memory for the next events, but not what an unusual load
     /// added.
     pub fn clear(&mut self) {
@@ -260,6 +307,7 @@ impl Block {
         self.table.clear();
         self.table.shrink_to(self.kept.slots);
         (self.live, self.coalesced) = (0, 0);
+        self.is_awaited = false;
     }
 
     /// Moves the newest record over the entry at `older`, if they have the same layout; otherwise

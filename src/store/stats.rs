@@ -1,5 +1,6 @@
 //! The state of a store at one moment, for `/analyze` and the metrics.
 
+use crate::store::confirmations::WaiterTotals;
 use crate::store::event_counters::EventTotals;
 
 /// Counters and bounds of a store.
@@ -20,6 +21,8 @@ pub struct Stats {
     pub errors: Vec<(&'static str, u64)>,
     /// Connections to a remote store made again after one was lost.
     pub reconnects: u64,
+    /// Requests that wait for their events to be stored.
+    pub waiters: WaiterTotals,
 }
 
 impl Stats {

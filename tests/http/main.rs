@@ -7,6 +7,7 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod acknowledgement;
 mod anomalies;
 mod bad_events;
 mod bad_input;

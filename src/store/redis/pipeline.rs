@@ -6,13 +6,15 @@
 //! command that is sent again never overwrites a newer value of its key: if one is in flight, the
 //! older record is discarded.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 use super::error::RetryPolicy;
 use super::link::Reply;
 use crate::limits::STORE_BLOCKS_IN_FLIGHT;
 use crate::store::block::Block;
 use crate::store::encoding::encode_set;
+use crate::store::place::{Place, Resolution};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -25,6 +27,8 @@ pub(super) struct Pipeline {
     /// Records without an outcome.
     pending: u64,
     outcome: Outcome,
+    /// News of records that requests may wait for, since they were taken last.
+    resolutions: Vec<Resolution>,
 }
 
 /// A block whose commands do not all have an outcome.
@@ -64,7 +68,14 @@ pub(super) enum AfterReply {
 impl Pipeline {
     pub(super) const fn new(ttl_ns: u64) -> Self {
         let outcome = Outcome { stored: 0, coalesced: 0, refused: 0, expired: 0 };
-        Self { blocks: VecDeque::new(), ttl_ns, must_resend: false, pending: 0, outcome }
+        Self {
+            blocks: VecDeque::new(),
+            ttl_ns,
+            must_resend: false,
+            pending: 0,
+            outcome,
+            resolutions: Vec::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -97,6 +108,12 @@ impl Pipeline {
             in_flight.is_sent = true;
             in_flight.sent_ns = now_ns;
             let expired = in_flight.prepare_send(ttl_ns, now_ns);
+            if expired > 0 && in_flight.block.is_awaited() {
+                // Other records that are dead have no mark any more.
+                let id = in_flight.block.id();
+                let dead = in_flight.block.dead_from(in_flight.cursor);
+                self.resolutions.extend(dead.map(|at| Resolution::Dropped(id, at..at + 1)));
+            }
             self.outcome.expired += expired;
             self.pending -= expired;
             if in_flight.awaited > 0 {
@@ -133,7 +150,10 @@ impl Pipeline {
             in_flight.awaited -= here;
             count -= here;
             if !self.must_resend {
-                in_flight.complete_records(here);
+                let entries = in_flight.complete_records(here);
+                if !entries.is_empty() && in_flight.block.is_awaited() {
+                    self.resolutions.push(Resolution::Stored(in_flight.block.id(), entries));
+                }
                 self.outcome.stored += here;
                 self.pending -= here;
             }
@@ -154,7 +174,10 @@ impl Pipeline {
             return true;
         }
         if policy == RetryPolicy::Drop {
-            in_flight.complete_records(1);
+            let entries = in_flight.complete_records(1);
+            if in_flight.block.is_awaited() {
+                self.resolutions.push(Resolution::Dropped(in_flight.block.id(), entries));
+            }
             self.outcome.refused += 1;
             self.pending -= 1;
         } else {
@@ -188,22 +211,32 @@ impl Pipeline {
     /// newest is kept: it may have been written already, and must not be overwritten.
     pub(super) fn rewind(&mut self) {
         self.must_resend = false;
-        let mut newer: HashSet<&[u8]> = HashSet::new();
+        let mut newest: HashMap<&[u8], (usize, Place)> = HashMap::new();
         let mut replaced = Vec::new();
-        for (place, in_flight) in self.blocks.iter().enumerate().rev() {
+        for (index, in_flight) in self.blocks.iter().enumerate().rev() {
+            let block = in_flight.block.id();
             // Inside one block each key has one record.
             for (entry, record) in in_flight.block.records_from(in_flight.cursor) {
-                if !newer.insert(record.key) {
-                    replaced.push((place, entry));
+                let place = (index, Place { block, entry });
+                let by = *newest.entry(record.key).or_insert(place);
+                if by != place {
+                    replaced.push((place, by));
                 }
             }
         }
-        drop(newer);
-        for (place, entry) in replaced {
-            if let Some(in_flight) = self.blocks.get_mut(place) {
-                in_flight.block.discard(entry);
-                self.outcome.coalesced += 1;
-                self.pending -= 1;
+        drop(newest);
+        for ((index, place), (by_index, by)) in replaced {
+            let Some(in_flight) = self.blocks.get_mut(index) else {
+                continue;
+            };
+            in_flight.block.discard(place.entry);
+            self.outcome.coalesced += 1;
+            self.pending -= 1;
+            if in_flight.block.is_awaited() {
+                self.resolutions.push(Resolution::Replaced(place, by));
+                if let Some(newer) = self.blocks.get_mut(by_index) {
+                    newer.block.set_awaited();
+                }
             }
         }
         for in_flight in &mut self.blocks {
@@ -224,6 +257,11 @@ impl Pipeline {
     /// Returns the outcomes since the last call.
     pub(super) fn take_outcome(&mut self) -> Outcome {
         std::mem::take(&mut self.outcome)
+    }
+
+    /// Returns the news of records that requests may wait for, since the last call.
+    pub(super) fn take_resolutions(&mut self) -> Vec<Resolution> {
+        std::mem::take(&mut self.resolutions)
     }
 
     /// Returns the number of records without an outcome.
@@ -269,17 +307,20 @@ impl InFlight {
         }
     }
 
-    /// Moves the cursor past the first `count` records without an outcome.
-    fn complete_records(&mut self, count: u64) {
+    /// Moves the cursor past the first `count` records without an outcome, and returns the entries
+    /// that it has passed.
+    fn complete_records(&mut self, count: u64) -> Range<usize> {
+        let first = self.cursor;
         if self.block.encoded().is_some() {
             // Each entry has a live record.
             self.cursor += count as usize;
-            return;
+            return first..self.cursor;
         }
         for _ in 0..count {
             if let Some(entry) = self.block.next_live(self.cursor) {
                 self.cursor = entry + 1;
             }
         }
+        first..self.cursor
     }
 }

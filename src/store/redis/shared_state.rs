@@ -7,9 +7,11 @@ use super::observer::Observer;
 use super::queue::Queue;
 use crate::limits::{BLOCK_BYTES, STORE_BLOCKS_IN_FLIGHT};
 use crate::store::block::Block;
+use crate::store::confirmations::{Answer, Confirmations, WaiterId};
 use crate::store::encoding::Encoding;
 use crate::store::event_counters::{DropReason, EventCounters, EventTotals};
 use crate::store::open_block::OpenBlock;
+use crate::store::place::{BlockId, Resolution};
 use crate::store::stats::Stats;
 use percore::sync::{Mutex, PerCore};
 
@@ -18,6 +20,7 @@ pub(crate) struct SharedState {
     pub(crate) open: PerCore<Mutex<OpenBlock>>,
     pub(crate) queue: Queue,
     pub(crate) encoding: Encoding,
+    pub(crate) confirmations: Confirmations,
     pub(super) writer_errors: ErrorCounts,
     pub(super) reader_errors: ErrorCounts,
     /// True if a request is refused rather than anything dropped.
@@ -41,9 +44,15 @@ impl SharedState {
         let encoding = *block().encoding();
         // Each core fills a block while others are in flight, and one must be left to queue.
         let blocks_min = cores + STORE_BLOCKS_IN_FLIGHT + 1;
+        let first_block = |core| {
+            let mut block = block();
+            block.set_id(BlockId { core, number: 0 });
+            Mutex::new(OpenBlock::new(block))
+        };
         Self {
             counters: EventCounters::new(cores, 1),
-            open: PerCore::new(cores, |_| Mutex::new(OpenBlock::new(block()))),
+            open: PerCore::new(cores, first_block),
+            confirmations: Confirmations::new(cores),
             queue: Queue::new(cores, capacity_bytes, blocks_min, &encoding, block),
             encoding,
             writer_errors: ErrorCounts::default(),
@@ -65,6 +74,16 @@ impl SharedState {
     /// queue is full. Returns true if the request may go on.
     pub(crate) fn reserve(&self, open: &mut OpenBlock, bytes: impl FnOnce() -> usize) -> bool {
         !self.rejects || self.queue.reserve(bytes() / BLOCK_BYTES + 1, &mut open.reserved)
+    }
+
+    /// Ends the appending of a waiter's events, and has it answered, or forgotten.
+    pub(crate) fn end_waiter(&self, waiter: WaiterId, deadline_ns: u64, answer: Option<Answer>) {
+        let ended = self.open.at(waiter.core()).lock().end_waiter();
+        debug_assert_eq!(ended, Some(waiter));
+        match answer {
+            Some(answer) => self.confirmations.prepare(waiter, deadline_ns, answer),
+            None => self.confirmations.cancel(waiter),
+        }
     }
 
     /// Ends a core's turn: an idle writer gets the open block.
@@ -90,19 +109,24 @@ impl SharedState {
     /// Queues a core's full block and opens an empty one. If there is none, the oldest queued block
     /// is dropped and reused; a request that has reserved its blocks has one.
     pub(crate) fn queue_full_block(&self, core: usize, open: &mut OpenBlock, now_ns: u64) {
+        open.mark(&self.confirmations);
         let next = open.reserved.pop().or_else(|| self.queue.acquire());
         let next = next.or_else(|| self.drop_oldest(core, now_ns));
         let Some(next) = next else {
             // All blocks but the open ones are in flight, so the newest is the oldest.
             self.drop_block(core, &mut open.block, now_ns);
+            open.watch();
             return;
         };
         self.queue_open_block(core, open, next);
     }
 
     /// Queues the open block, and opens `next`.
-    fn queue_open_block(&self, slot: usize, open: &mut OpenBlock, next: Block) {
+    fn queue_open_block(&self, slot: usize, open: &mut OpenBlock, mut next: Block) {
+        let BlockId { core, number } = open.block.id();
+        next.set_id(BlockId { core, number: number + 1 });
         let mut block = std::mem::replace(&mut open.block, next);
+        open.watch();
         self.counters.add_coalesced(slot, block.take_coalesced());
         if let Some(mut block) = self.queue.push(block) {
             // Cannot happen: the queue has room for every block that is allocated.
@@ -138,6 +162,9 @@ impl SharedState {
     fn drop_block(&self, slot: usize, block: &mut Block, now_ns: u64) {
         self.counters.add_coalesced(slot, block.take_coalesced());
         self.drop_events(slot, DropReason::Overflow, block.live(), now_ns);
+        if block.is_awaited() {
+            self.confirmations.resolve(Resolution::Dropped(block.id(), 0..block.entries()));
+        }
         block.clear();
     }
 
@@ -167,6 +194,7 @@ impl SharedState {
             totals,
             errors: errors.collect(),
             reconnects: self.reconnects.load(Ordering::Relaxed),
+            waiters: self.confirmations.totals(),
         }
     }
 

@@ -28,6 +28,9 @@ const REPLIES_PER_STEP: usize = 64;
 /// An event waits no longer than this for its block to become full, while Redis takes blocks.
 const COLLECT_NS: u64 = 50 * MILLISECOND_NS;
 
+/// The same while requests wait for their events to be stored.
+const AWAITED_COLLECT_NS: u64 = 5 * MILLISECOND_NS;
+
 /// The time after which an idle connection gets a ping.
 const PING_NS: u64 = STORE_PING_MS * MILLISECOND_NS;
 
@@ -49,8 +52,8 @@ pub(super) struct Writer<C: Connector> {
     last_error: RedisError,
     /// The time of the next ping, if there is nothing to write.
     ping_at_ns: u64,
-    /// The time to take the open blocks of the cores again.
-    next_collect_ns: u64,
+    /// The time at which the open blocks of the cores were taken last.
+    collected_ns: u64,
     has_reported_unfenced: bool,
     /// The time since when nothing was stored because a slot is being moved.
     moving_since_ns: Option<u64>,
@@ -86,7 +89,7 @@ impl<C: Connector> Writer<C> {
             pace: ReplyPace::default(),
             last_error: RedisError::from(ErrorKind::Other),
             ping_at_ns: 0,
-            next_collect_ns: 0,
+            collected_ns: 0,
             has_reported_unfenced: false,
             moving_since_ns: None,
             deadline_ns: None,
@@ -141,8 +144,10 @@ impl<C: Connector> Writer<C> {
         if self.link.is_none() {
             return self.connect(now_ns);
         }
-        if now_ns >= self.next_collect_ns {
-            self.next_collect_ns = now_ns + COLLECT_NS;
+        let has_waiters = self.shared.confirmations.waiting() > 0;
+        let collect_ns = if has_waiters { AWAITED_COLLECT_NS } else { COLLECT_NS };
+        if now_ns >= self.collected_ns + collect_ns {
+            self.collected_ns = now_ns;
             self.shared.queue_open_blocks();
             self.fill_pipeline();
         }
@@ -366,6 +371,10 @@ impl<C: Connector> Writer<C> {
         shared.drop_events(slot, DropReason::Refused, refused, now_ns);
         shared.drop_events(slot, DropReason::Expired, expired, now_ns);
         shared.queue.set_in_flight(self.pipeline.pending());
+        // Whoever is answered finds the outcome in the counters.
+        for resolution in self.pipeline.take_resolutions() {
+            shared.confirmations.resolve(resolution);
+        }
     }
 
     /// Drops everything that has no outcome when the time to stop is over.

@@ -4,7 +4,8 @@
 //! cargo test simulation`. Checked at every step: the pending events of the counters are those of a
 //! walk over all blocks, and the queue is inside its bound. Checked at the end: every event has an
 //! outcome, and no key has a value older than the newest that was confirmed. No write ever replaces
-//! a newer value.
+//! a newer value. Some requests wait until their events are stored: each is answered once, by its
+//! deadline, and what it is told to be stored was in the server then, or the server has lost it.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,13 +20,17 @@ use crate::limits::{FIELDS_MAX, STORE_BLOCKS_IN_FLIGHT};
 use crate::metric::event::{Event, Literals};
 use crate::metric::id_hash::IdHasher;
 use crate::schema::{Schema, samples};
+use crate::store::block_appender::BlockAppender;
+use crate::store::confirmations::Confirmation;
 use crate::store::encoding::Encoding;
 use crate::store::key::KEY_PREFIX;
 use percore::clock::Now;
 
 mod server;
+mod waiters;
 
 use server::{SimConnector, SimServer, TTL_NS, TTL_S};
+use waiters::Waiters;
 
 const SEEDS: u64 = 10_000;
 const CORES: usize = 2;
@@ -62,6 +67,7 @@ struct Simulation {
     /// The number of keys: with few, events coalesce; with many, blocks become full.
     keys: u64,
     rejects: bool,
+    waiters: Waiters,
 }
 
 impl Simulation {
@@ -91,6 +97,7 @@ impl Simulation {
             written: 0,
             keys,
             rejects,
+            waiters: Waiters::default(),
         }
     }
 
@@ -98,22 +105,25 @@ impl Simulation {
         self.server.borrow().now_ns
     }
 
-    /// A core takes some events and ends its turn. Each key is one core's, with rising values.
+    /// A core takes a request of some events, perhaps one that waits until they are stored, and
+    /// ends its turn. Each key is one core's, with rising values.
     fn write(&mut self) {
         let core = self.random.usize(..CORES);
         let now = Now { mono_ns: self.now_ns(), wall_us: 0 };
         let few = if self.random.u8(..8) == 0 { 700 } else { 5 };
         let events = self.random.usize(1..=few);
+        let waits = self.random.u8(..3) == 0;
+        let waiter = waits.then(|| self.waiters.begin(core, &self.shared)).flatten();
         let mut open = self.shared.open.at(core).lock();
         let longest_device = "a-device-with-a-longer-name";
         let longest = u64::MAX.to_string();
         let values = [longest.as_bytes(); FIELDS_MAX];
         let longest = event(self.schema, longest_device, u64::MAX, &values);
         let record_bytes = self.shared.encoding.record_bytes(&longest);
-        if !self.shared.reserve(&mut open, || events * record_bytes) {
-            return;
-        }
-        for _ in 0..events {
+        let is_taken = self.shared.reserve(&mut open, || events * record_bytes);
+        let mut appender = BlockAppender::new(&self.shared, open, core, now);
+        let mut appended = Vec::new();
+        for _ in 0..if is_taken { events } else { 0 } {
             self.written += 1;
             let timestamp = self.random.u64(..self.keys) * CORES as u64 + core as u64;
             let value = self.written.to_string();
@@ -121,14 +131,17 @@ impl Simulation {
             let values = [value.as_bytes(); FIELDS_MAX];
             let event = event(self.schema, device, timestamp, &values);
             self.server.borrow_mut().entered_ns.insert(self.written, now.mono_ns);
-            open.block.append(&event, self.ids.hash_of(&event), now);
-            self.shared.counters.add_accepted(core, 1);
-            if open.block.is_full() {
-                self.shared.queue_full_block(core, &mut open, now.mono_ns);
-            }
+            appender.append(&event, self.ids.hash_of(&event));
+            appended.push((format!("{KEY_PREFIX}{device}:{timestamp}"), self.written));
         }
-        self.shared.queue.release_all(&mut open.reserved);
-        drop(open);
+        drop(appender);
+        if let Some(waiter) = waiter {
+            self.waiters.end(waiter, appended, now.mono_ns, &self.shared);
+        }
+        self.check_waiters();
+        if !is_taken {
+            return;
+        }
         if self.rejects {
             // Another core's large request has all the blocks for a moment.
             let mut reserved = Vec::new();
@@ -139,6 +152,15 @@ impl Simulation {
         } else {
             self.shared.end_turn(core);
         }
+    }
+
+    /// Checks the answers that were given, after the cores have looked for those that are due.
+    fn check_waiters(&mut self) {
+        let now_ns = self.now_ns();
+        for core in 0..CORES {
+            self.shared.confirmations.expire(core, now_ns);
+        }
+        self.waiters.check(now_ns, &self.server.borrow());
     }
 
     /// Lets the writer do one step.
@@ -153,6 +175,10 @@ impl Simulation {
         let totals = self.shared.counters.totals();
         assert_eq!(totals.pending(), self.shared.walk_pending(), "{totals:?}");
         assert!(self.shared.queue.bytes_in_use() <= self.shared.queue.capacity_bytes());
+        if totals.pending() == 0 && next != NextStep::End {
+            assert_eq!(self.shared.confirmations.waiting(), 0, "nothing is left to wait for");
+        }
+        self.check_waiters();
         next
     }
 
@@ -196,6 +222,9 @@ impl Simulation {
         if self.rejects {
             assert_eq!(totals.dropped_by(DropReason::Overflow), 0, "{totals:?}");
         }
+        self.shared.confirmations.end_by(0);
+        self.check_waiters();
+        assert_eq!(self.shared.confirmations.waiting(), 0);
         self.server.borrow_mut().check_end();
     }
 }
@@ -209,6 +238,7 @@ fn the_books_balance_whatever_the_server_does() {
     for seed in seeds {
         let simulation = Simulation::new(seed);
         let (shared, server) = (Arc::clone(&simulation.shared), Rc::clone(&simulation.server));
+        let told = simulation.waiters.told();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| simulation.run()));
         if let Err(panic) = outcome {
             eprintln!("seed {seed}");
@@ -225,6 +255,17 @@ fn the_books_balance_whatever_the_server_does() {
             ("shutdown", dropped(DropReason::Shutdown)),
             ("stale", server.borrow().stale),
             ("reconnects", shared.reconnects.load(Ordering::Relaxed)),
+            ("waiters that were confirmed", shared.confirmations.totals().stored),
+            ("waiters that were not", shared.confirmations.totals().unconfirmed),
+        ] {
+            *seen.entry(name).or_default() += count;
+        }
+        let told = told.lock();
+        for (name, count) in [
+            ("told to be stored", told.stored),
+            ("told to be coalesced", told.coalesced),
+            ("told to be dropped", told.dropped),
+            ("told to be unknown", told.unknown),
         ] {
             *seen.entry(name).or_default() += count;
         }
@@ -250,14 +291,11 @@ fn a_core_with_little_to_say_is_heard_beside_one_that_says_much() {
         let value = simulation.written.to_string();
         let now = Now { mono_ns: simulation.now_ns(), wall_us: 0 };
         simulation.server.borrow_mut().entered_ns.insert(simulation.written, now.mono_ns);
-        let mut open = simulation.shared.open.at(core).lock();
         let values = [value.as_bytes(); FIELDS_MAX];
         let event = event(simulation.schema, "d", key, &values);
-        open.block.append(&event, simulation.ids.hash_of(&event), now);
-        simulation.shared.counters.add_accepted(core, 1);
-        if open.block.is_full() {
-            simulation.shared.queue_full_block(core, &mut open, now.mono_ns);
-        }
+        let open = simulation.shared.open.at(core).lock();
+        let mut appender = BlockAppender::new(&simulation.shared, open, core, now);
+        appender.append(&event, simulation.ids.hash_of(&event));
     };
     let start_ns = simulation.now_ns();
     append(&mut simulation, 1, 0);
@@ -271,6 +309,47 @@ fn a_core_with_little_to_say_is_heard_beside_one_that_says_much() {
         simulation.step();
         assert!(simulation.now_ns() - start_ns < 3 * COLLECT_NS, "it waits");
     }
+}
+
+/// A request that waits is answered soon, also by a core with few events beside one with many.
+#[test]
+fn who_waits_is_answered_while_redis_is_kept_busy() {
+    let mut simulation = faultless();
+    let mut key = 0;
+    let mut append = |simulation: &mut Simulation, core: usize, events: u64| {
+        let now = Now { mono_ns: simulation.now_ns(), wall_us: 0 };
+        let waiter = (core == 1).then(|| simulation.waiters.begin(core, &simulation.shared));
+        let open = simulation.shared.open.at(core).lock();
+        let mut appender = BlockAppender::new(&simulation.shared, open, core, now);
+        let mut appended = Vec::new();
+        for _ in 0..events {
+            (key, simulation.written) = (key + 1, simulation.written + 1);
+            let value = simulation.written.to_string();
+            simulation.server.borrow_mut().entered_ns.insert(simulation.written, now.mono_ns);
+            let values = [value.as_bytes(); FIELDS_MAX];
+            let event = event(simulation.schema, "d", key, &values);
+            appender.append(&event, simulation.ids.hash_of(&event));
+            appended.push((format!("{KEY_PREFIX}d:{key}"), simulation.written));
+        }
+        drop(appender);
+        if let Some(Some(waiter)) = waiter {
+            simulation.waiters.end(waiter, appended, now.mono_ns, &simulation.shared);
+        }
+    };
+    let told = simulation.waiters.told();
+    for _ in 0..20 {
+        let (before, start_ns) = (told.lock().stored, simulation.now_ns());
+        append(&mut simulation, 1, 3);
+        while told.lock().stored == before {
+            // As many as there are replies in a step.
+            append(&mut simulation, 0, 60);
+            simulation.step();
+            let took_ns = simulation.now_ns() - start_ns;
+            assert!(took_ns < 4 * AWAITED_COLLECT_NS, "{took_ns} ns");
+        }
+    }
+    let all_stored = Confirmation { stored: 60, ..Confirmation::default() };
+    assert_eq!(*told.lock(), all_stored);
 }
 
 #[test]

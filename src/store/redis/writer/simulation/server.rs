@@ -27,6 +27,8 @@ pub(super) struct SimServer {
     pub(super) stale: u64,
     data: HashMap<String, u64>,
     confirmed: HashMap<String, u64>,
+    /// The newest value of each key that a restart has lost.
+    lost: HashMap<String, u64>,
     connections: Vec<Connection>,
     frozen_until_ns: u64,
     away_until_ns: u64,
@@ -64,6 +66,7 @@ impl SimServer {
             stale: 0,
             data: HashMap::new(),
             confirmed: HashMap::new(),
+            lost: HashMap::new(),
             connections: Vec::new(),
             frozen_until_ns: 0,
             away_until_ns: 0,
@@ -96,7 +99,10 @@ impl SimServer {
 
     /// The server loses its data and all connections.
     fn restart(&mut self) {
-        self.data.clear();
+        for (key, value) in self.data.drain() {
+            let lost = self.lost.entry(key).or_default();
+            *lost = value.max(*lost);
+        }
         self.confirmed.clear();
         for connection in &mut self.connections {
             connection.unread.clear();
@@ -107,6 +113,11 @@ impl SimServer {
     /// Returns the value that a key has.
     pub(super) fn value(&self, key: &str) -> Option<u64> {
         self.data.get(key).copied()
+    }
+
+    /// Returns true if a key has this value or a newer one, or had until a restart.
+    pub(super) fn has_had(&self, key: &str, value: u64) -> bool {
+        [&self.data, &self.lost].iter().any(|values| values.get(key) >= Some(&value))
     }
 
     fn fails_now(&mut self) -> bool {
