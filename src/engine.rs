@@ -38,6 +38,23 @@ impl BoundAddress {
         }
     }
 
+    /// Binds one more address, where TLS is spoken or not.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::bind`]; only the default engine has several addresses, and speaks TLS.
+    pub fn also_bind(self, listen: &Listen, is_secure: bool) -> io::Result<Self> {
+        match self {
+            Self::PerCore(listeners) => {
+                let more = listener::open(listen, listeners.len())?;
+                let both = listeners.into_iter().zip(more);
+                Ok(Self::PerCore(both.map(|(one, more)| one.with(more, is_secure)).collect()))
+            }
+            #[cfg(feature = "may-minihttp")]
+            Self::MayMinihttp(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Starts the engine, with the handler that `make` creates for the number of each worker.
     ///
     /// # Errors

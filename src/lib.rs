@@ -44,4 +44,5 @@ pub mod schema;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod tls_files;
 pub mod top;

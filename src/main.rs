@@ -95,7 +95,7 @@ fn main() -> ExitCode {
             ExitCode::from(match error {
                 StartError::Listen(..) => EXIT_UNAVAILABLE,
                 StartError::System(_) => EXIT_SYSTEM,
-                StartError::Queue(_) | StartError::Tokens(_) => EXIT_USAGE,
+                StartError::Queue(_) | StartError::Files(_) => EXIT_USAGE,
             })
         }
     }
@@ -124,7 +124,7 @@ fn unknown_variables() -> Vec<UnknownVariable> {
 
 /// Asks the server that was started with the same configuration for its health.
 fn check_health(config: &Config) -> ExitCode {
-    match healthcheck::ask(&config.listen) {
+    match healthcheck::ask(config.own_address()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(unhealthy) => {
             say(&format_args!("corepulse: {unhealthy}\n"));

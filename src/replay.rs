@@ -58,7 +58,7 @@ pub fn run(
     check_devices(&tables)?;
     let sources: Vec<_> = tables.iter().map(|table| table.source.clone()).collect();
 
-    let place = Place::new(options.to.clone(), &config.listen);
+    let place = Place::new(options.to.clone(), config.own_address());
     let client = || HttpClient::new(place.clone(), config.ingest_token.as_ref(), PATIENCE);
     let mut first = Some(client());
     first.iter_mut().try_for_each(HttpClient::connect).map_err(|error| error.to_string())?;

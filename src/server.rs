@@ -1,9 +1,11 @@
 //! The whole server: the order in which its parts start and stop.
 
+mod addresses;
 mod settings;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::analytics::Analytics;
@@ -23,7 +25,6 @@ use crate::config::token_file::{self, Role};
 use crate::config::units::{HumanDuration, HumanSize};
 use crate::config::{Config, Overflow};
 use crate::control::{Control, job_queues};
-use crate::engine::BoundAddress;
 use crate::fleet::{Fleet, FleetReceiver, FleetSettings, fleet_queue};
 use crate::limits::ACK_END_MS;
 use crate::metric::id_hash::IdHasher;
@@ -38,6 +39,8 @@ use crate::telemetry::counters::Counters;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::log;
+use crate::tls_files::TlsFiles;
+use addresses::{announce_tls, bind};
 use percore::clock::{Clock, nanoseconds};
 use percore::engine::Engine;
 use percore::listen::Listen;
@@ -78,12 +81,12 @@ pub enum StartError {
     /// The server cannot listen on the address.
     #[error("cannot listen on {0}: {1}")]
     Listen(Listen, io::Error),
+    /// Files that flags name cannot be used, or not any more: a line for each mistake.
+    #[error("{}", .0.join("\ncorepulse: "))]
+    Files(Vec<String>),
     /// The system grants too few descriptors or threads.
     #[error("cannot start a core: {0}")]
     System(io::Error),
-    /// The file of tokens has mistakes that it did not have a moment ago.
-    #[error("--tokens: {}", .0.join("\n"))]
-    Tokens(Vec<String>),
     /// The queue is smaller than the largest request needs, in bytes; `--store-overflow reject`
     /// would refuse that request for ever.
     #[error(
@@ -107,10 +110,13 @@ impl Server {
         let workers = resources.workers;
         let schema = schema(config);
         check_queue(config, schema, workers)?;
-        let address = BoundAddress::bind(config.engine, &config.listen, workers)
-            .map_err(|error| StartError::Listen(config.listen.clone(), error))?;
-
         let mut clock = Clock::start();
+        let tls_files = TlsFiles::open(config, clock).map_err(StartError::Files)?;
+        let acceptor = tls_files.as_ref().map(TlsFiles::acceptor);
+        let tls_expires_unix_s = tls_files.as_ref().map(TlsFiles::expires_unix_s);
+        let address =
+            bind(config, workers).map_err(|(listen, error)| StartError::Listen(listen, error))?;
+
         let (queue, jobs) = job_queues();
         let flushes = Arc::new(Latency::new(1, 1));
         let ids = IdHasher::default();
@@ -119,6 +125,7 @@ impl Server {
         let (fleet_queue, fleet_receiver) = fleet_queue(config.window_save);
         let mut reloads = Reloads::default();
         let access = open_access(config, &mut reloads)?;
+        tls_files.into_iter().for_each(|files| reloads.add(Box::new(files)));
         let reload_counts = reloads.counts();
         let state = Arc::new(State {
             analytics: Analytics::new(analytics_settings(config, schema), workers, ids.clone()),
@@ -131,6 +138,7 @@ impl Server {
             samples: Samples::new(clock.now()),
             reloads: Arc::clone(&reload_counts),
             access,
+            tls_expires_unix_s,
             rankings: RankingCache::default(),
             exposition: Exposition::default(),
             description: Description::new(schema),
@@ -146,7 +154,7 @@ impl Server {
             .map_err(StartError::System)?;
         let fleet = start_fleet(config, &state, fleet_receiver, clock);
         let fleet = fleet.map_err(StartError::System)?;
-        let engine_config = engine_config(config, &resources, clock);
+        let engine_config = engine_config(config, &resources, acceptor, clock);
         let service = |number| Service::new(number, Arc::clone(&state));
         let engine = match address.start(&engine_config, workers, service) {
             Ok(engine) => engine,
@@ -168,9 +176,11 @@ impl Server {
     fn announce(&self, config: &Config, resources: &Resources) {
         let bound = self.bound();
         let address = bound.addresses().first().map_or_else(String::new, ToString::to_string);
+        let tls_address = bound.secure_addresses().first().map(ToString::to_string);
         let stats = self.state.store.stats();
         log::info!(
             %address,
+            tls_address,
             fields = self.state.settings.schema.names(),
             engine = self.engine.name(),
             workers = self.engine.workers(),
@@ -187,6 +197,9 @@ impl Server {
             ttl = %HumanDuration(config.store_ttl),
             "store"
         );
+        if let Some(expires) = &self.state.tls_expires_unix_s {
+            announce_tls(expires.load(Ordering::Relaxed), config, self.clock);
+        }
         resources.warn(config);
     }
 
@@ -321,7 +334,9 @@ fn check_queue(config: &Config, schema: &'static Schema, workers: usize) -> Resu
 /// Returns the tokens, if there are any, and adds their file to those that can be read again.
 fn open_access(config: &Config, reloads: &mut Reloads) -> Result<Option<Arc<Access>>, StartError> {
     let file = config.tokens.as_ref();
-    let lines = file.map(|path| token_file::read(path)).transpose().map_err(StartError::Tokens)?;
+    let lines = file.map(|path| token_file::read(path)).transpose().map_err(|mistakes| {
+        StartError::Files(mistakes.iter().map(|what| format!("--tokens: {what}")).collect())
+    })?;
     let access = Access::new(config, lines).map(Arc::new);
     if let (Some(path), Some(access)) = (file, &access) {
         reloads.add(Box::new(TokenFile::new(path.clone(), Arc::clone(access))));

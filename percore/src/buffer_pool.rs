@@ -23,6 +23,10 @@ pub struct BufferPool {
     pub out: Vec<u8>,
     /// The body of the answer that is being made.
     pub body: Vec<u8>,
+    /// The records of TLS that were received; without memory where none is spoken.
+    pub records: Vec<u8>,
+    /// The records that are made of answers.
+    pub encrypted: Vec<u8>,
     /// The heads that were received last, on any connection.
     pub head_cache: HeadCache,
     spare: Vec<Vec<u8>>,
@@ -53,6 +57,8 @@ impl BufferPool {
             receive: vec![0; RECEIVE_BYTES],
             out: Vec::with_capacity(OUT_BYTES_MAX / 4),
             body: Vec::with_capacity(4096),
+            records: Vec::new(),
+            encrypted: Vec::new(),
             head_cache: HeadCache::default(),
             spare: Vec::new(),
         }

@@ -2,33 +2,39 @@
 //!
 //! A readable stream is received from once, its requests are answered into the core's out-buffer,
 //! and that is sent once. Only half a request or an unsent answer is kept here, in a buffer from
-//! the pool. [`exchange`] answers requests, [`transfer`] moves bytes, [`eviction`] frees the memory
-//! that it holds.
+//! the pool. [`exchange`] answers requests, [`transfer`] moves bytes, [`deadlines`] end it in time,
+//! [`eviction`] frees the memory that it holds, and [`secure`] puts [`tls`] between stream and
+//! requests.
 
+mod deadlines;
 mod eviction;
 mod exchange;
+mod secure;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transfer;
 
 use std::fmt;
 
 use super::admission::Admission;
 use super::buffer_pool::BufferPool;
-use super::context::{AfterServe, ConnectionLimits, CoreContext};
+use super::context::{AfterServe, CoreContext};
 use crate::clock::Now;
 use crate::http::handler::{ConnectionId, Handler, RequestId};
-use crate::http::request::asks_for_head;
 use crate::http::request_error::RequestError;
 use crate::http::request_reader::RequestReader;
 use crate::http::response::Answer;
-use crate::limits::{AGE_GRACE_MS, FIRST_REQUEST_GRACE_MS, LINGER_MS};
+use crate::limits::{FIRST_REQUEST_GRACE_MS, HANDSHAKE_GRACE_MS};
 use crate::network::Stream;
 use crate::observer::CloseReason;
+use tls::Tls;
 
 /// The stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// In the handshake of TLS, which began at this time.
+    Handshaking { since_ms: u64 },
     /// Between requests.
     Idle,
     /// Part of a request has arrived, the first of it at this time.
@@ -55,6 +61,8 @@ struct PendingAnswer {
 /// One connection of a core.
 pub struct Connection<S> {
     stream: S,
+    /// Between the stream and the requests, where TLS is spoken: the stream then has records.
+    tls: Option<Box<Tls>>,
     id: ConnectionId,
     peer_is_loopback: bool,
     admission: Admission,
@@ -125,6 +133,7 @@ impl<S: Stream> Connection<S> {
     pub fn new(stream: S, accepted: &Accepted) -> Self {
         Self {
             stream,
+            tls: None,
             id: accepted.id,
             peer_is_loopback: accepted.peer_is_loopback,
             admission: accepted.admission,
@@ -191,7 +200,11 @@ impl<S: Stream> Connection<S> {
     /// Returns the time since when it is idle; `None` while a request is under way.
     #[must_use]
     pub fn idle_since_ms(&self) -> Option<u64> {
-        let idle = self.stage == Stage::Idle && self.output.is_empty() && !self.has_unparsed;
+        let idle = match self.stage {
+            Stage::Idle => self.output.is_empty() && !self.has_unparsed,
+            Stage::Handshaking { .. } => true,
+            _ => false,
+        };
         idle.then_some(self.active_ms)
     }
 
@@ -199,7 +212,9 @@ impl<S: Stream> Connection<S> {
     /// under way, or its first one may be.
     #[must_use]
     pub fn evictable_since_ms(&self, now_ms: u64) -> Option<u64> {
-        let settled = self.requests > 0 || now_ms >= self.active_ms + FIRST_REQUEST_GRACE_MS;
+        let grace_ms =
+            if self.is_handshaking() { HANDSHAKE_GRACE_MS } else { FIRST_REQUEST_GRACE_MS };
+        let settled = self.requests > 0 || now_ms >= self.active_ms + grace_ms;
         // Closing one over the limit would free no place within the limit.
         self.idle_since_ms().filter(|_| settled && !self.over_limit())
     }
@@ -212,6 +227,9 @@ impl<S: Stream> Connection<S> {
 
     /// Releases its buffers, before it is dropped.
     pub fn release_buffers(&mut self, buffers: &mut BufferPool) {
+        if let Some(tls) = &mut self.tls {
+            tls.release_buffers(buffers);
+        }
         buffers.release(std::mem::take(&mut self.input));
         buffers.release(std::mem::take(&mut self.output));
     }
@@ -254,7 +272,7 @@ impl<S: Stream> Connection<S> {
         }
         let received = match self.receive(core) {
             Ok(Some(bytes)) => bytes,
-            Ok(None) => return AfterServe::Wait,
+            Ok(None) => return self.after_no_request(core),
             Err(reason) => return AfterServe::Close(reason),
         };
         self.answer_received(received, core);
@@ -282,6 +300,10 @@ impl<S: Stream> Connection<S> {
 
     /// Answers a connection that no place is left for.
     pub fn reject<H: Handler>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
+        if self.is_handshaking() {
+            // An answer would cost the handshake.
+            return AfterServe::Close(CloseReason::Limit);
+        }
         self.answer_error(RequestError::ConnectionLimit, false, core);
         self.publish_and_send(core)
     }
@@ -316,73 +338,5 @@ impl<S: Stream> Connection<S> {
 
     fn close_reason(&self) -> CloseReason {
         self.closing.unwrap_or(CloseReason::Client)
-    }
-
-    /// Returns the deadline of its current stage, in monotonic milliseconds.
-    #[must_use]
-    pub fn deadline_ms(&self, limits: &ConnectionLimits) -> u64 {
-        if !self.output.is_empty() {
-            return self.active_ms + limits.request_ms;
-        }
-        match self.stage {
-            Stage::Idle if self.over_limit() => self.active_ms + LINGER_MS,
-            // A client that sends often is told by its next answer that the connection is too old.
-            Stage::Idle => {
-                let old_ms = self.age_ms.max(self.active_ms + AGE_GRACE_MS);
-                (self.active_ms + limits.idle_ms).min(old_ms)
-            }
-            Stage::Receiving { since_ms } if self.over_limit() => since_ms + LINGER_MS,
-            Stage::Receiving { since_ms } => since_ms + limits.request_ms,
-            // Every ticket is answered; the job behind it has a deadline of its own.
-            Stage::Waiting(_) => u64::MAX,
-            Stage::Lingering { until_ms } => until_ms,
-        }
-    }
-
-    /// Ends a connection whose deadline has passed.
-    pub fn expire<H: Handler>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
-        if !self.output.is_empty() {
-            self.stream.reset_on_close();
-            return AfterServe::Close(CloseReason::WriteStall);
-        }
-        match self.stage {
-            Stage::Idle if self.over_limit() => AfterServe::Close(CloseReason::Limit),
-            Stage::Idle => self.expire_idle(core),
-            // Its request has been answered, and the rest of the body is discarded.
-            Stage::Receiving { .. } if self.reader.is_skipping() => {
-                self.closing = Some(CloseReason::RequestTimeout);
-                self.begin_lingering(core)
-            }
-            Stage::Receiving { .. } => {
-                self.answer_error(RequestError::Timeout, asks_for_head(&self.input), core);
-                self.publish_and_send(core)
-            }
-            Stage::Waiting(_) => AfterServe::Wait,
-            Stage::Lingering { .. } => {
-                // In all this time the peer has not read its last answer either, if any of it is
-                // left.
-                if self.close_reason() == CloseReason::Idle {
-                    self.stream.reset_on_close();
-                }
-                AfterServe::Close(self.close_reason())
-            }
-        }
-    }
-
-    /// Ends an idle connection, unless a request has arrived since the last poll: it was sent on an
-    /// open connection, and the client could not know whether it was handled.
-    fn expire_idle<H: Handler>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
-        let requests = self.requests;
-        self.set_readiness(true, false);
-        let next = self.serve(core);
-        let still_idle = next == AfterServe::Wait && self.stage == Stage::Idle;
-        if !still_idle || self.requests > requests {
-            return next;
-        }
-        if self.is_too_old(core.now) {
-            return AfterServe::Close(CloseReason::Age);
-        }
-        self.closing = Some(CloseReason::Idle);
-        self.begin_lingering(core)
     }
 }

@@ -20,6 +20,7 @@ use super::shutdown::Shutdown;
 use crate::clock::{Clock, nanoseconds};
 use crate::limits::BODY_BYTES_DEFAULT;
 use crate::network::Stream;
+use crate::tls::acceptor::Acceptor;
 
 /// The configuration of an engine.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct EngineConfig {
     pub connection_age_ms: u64,
     /// The most connections that all cores together hold.
     pub connections_max: usize,
+    /// The credentials of TLS, for listeners where it is spoken.
+    pub acceptor: Option<Arc<Acceptor>>,
     /// The clock.
     pub clock: Clock,
 }
@@ -51,6 +54,7 @@ impl EngineConfig {
             },
             connection_age_ms: u64::MAX,
             connections_max: descriptors::connections_max(None, descriptors, workers),
+            acceptor: None,
             clock: Clock::start(),
         }
     }
@@ -63,6 +67,7 @@ impl EngineConfig {
             admission_control: Arc::new(AdmissionControl::new(self.connections_max)),
             balancer: Arc::new(Balancer::new(workers)),
             shutdown: Arc::new(Shutdown::default()),
+            acceptor: self.acceptor.clone(),
             clock: self.clock,
         }
     }

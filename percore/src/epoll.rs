@@ -10,7 +10,7 @@ use socket2::SockRef;
 
 use crate::http::peer::Peer;
 use crate::listener::Listener;
-use crate::network::{Event, Network, Readiness, Stream};
+use crate::network::{Event, Incoming, Network, Readiness, Stream};
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
@@ -48,7 +48,7 @@ impl Epoll {
 impl Network for Epoll {
     type Stream = TcpStream;
 
-    fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+    fn accept(&mut self) -> io::Result<Incoming<TcpStream>> {
         self.listener.as_ref().ok_or(io::ErrorKind::WouldBlock)?.accept()
     }
 

@@ -2,11 +2,12 @@
 //!
 //! A turn takes the events that are ready, serves each connection at most once, takes messages from
 //! other threads, accepts new connections and ends overdue ones; then the core sleeps until the
-//! next event. Nothing in a turn blocks or waits. [`accept`] admits connections, [`drain`] ends the
-//! core in order.
+//! next event. Nothing in a turn blocks or waits. [`accept`] admits connections, [`queues`] share
+//! out what is costly, [`drain`] ends the core in order.
 
 mod accept;
 mod drain;
+mod queues;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -28,7 +29,7 @@ use super::turn_clock::TurnClock;
 use crate::clock::Now;
 use crate::http::handler::{AnswerSink, ConnectionId, Handler};
 use crate::http::response::Encoder;
-use crate::limits::{EVENTS_PER_TURN, SHARE_BYTES_MAX};
+use crate::limits::{EVENTS_PER_TURN, HANDSHAKE_STEPS_PER_TURN, SHARE_BYTES_MAX};
 use crate::network::{Event, Network, Readiness};
 use crate::observer::CloseReason;
 
@@ -55,6 +56,10 @@ pub struct EventLoop<H, N: Network> {
     /// Connections with a request that may take long, for which a turn had no share left. Each turn
     /// has one share for all of them, however many they are.
     costly_queue: VecDeque<ConnectionId>,
+    /// Connections with a step of a TLS handshake for which a turn had none left.
+    handshake_queue: VecDeque<ConnectionId>,
+    /// The steps of TLS handshakes that this turn has left.
+    handshake_steps: usize,
     /// The cost of the requests of this turn.
     cost: usize,
     /// True if the turn's share of costly requests is spent.
@@ -95,6 +100,8 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
             encoder: Encoder::default(),
             ready_queue: VecDeque::new(),
             costly_queue: VecDeque::new(),
+            handshake_queue: VecDeque::new(),
+            handshake_steps: 0,
             cost: 0,
             share_spent: false,
             accepting: false,
@@ -135,6 +142,8 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         let left_over = self.ready_queue.len();
         // Requests that wait for a share get it before those of this turn.
         (self.cost, self.share_spent) = (0, !self.costly_queue.is_empty());
+        let has_handshakes = !self.handshake_queue.is_empty();
+        self.handshake_steps = if has_handshakes { 0 } else { HANDSHAKE_STEPS_PER_TURN };
         for event in events {
             match event {
                 Event::Incoming => self.accepting = true,
@@ -148,6 +157,9 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
             }
         }
         self.serve_costly();
+        if has_handshakes {
+            self.serve_handshakes();
+        }
         self.receive_messages();
         self.accept();
         self.expire();
@@ -165,7 +177,9 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
     /// Returns the time for which the kernel may keep the core asleep; `None` for as long as it
     /// likes.
     fn poll_timeout(&self, wake_at_ns: Option<u64>) -> Option<Duration> {
-        if !(self.ready_queue.is_empty() && self.costly_queue.is_empty())
+        if !(self.ready_queue.is_empty()
+            && self.costly_queue.is_empty()
+            && self.handshake_queue.is_empty())
             || (self.accepting && self.accept_retry_ms.is_none())
         {
             return Some(Duration::ZERO);
@@ -202,32 +216,6 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         // A queued connection is served later in this turn, or in the next.
         if !connection.queued {
             self.serve(ready.slot);
-        }
-    }
-
-    /// Serves the connections that have waited longest with a costly request, at least one, until
-    /// the share of the turn is spent.
-    fn serve_costly(&mut self) {
-        let waiting = self.costly_queue.len();
-        if waiting > 0 {
-            (self.cost, self.share_spent) = (0, false);
-        }
-        for _ in 0..waiting {
-            if self.share_spent {
-                break;
-            }
-            if let Some(id) = self.costly_queue.pop_front() {
-                self.serve_queued(id);
-            }
-        }
-        // Those that still wait have the share of the next turn, before others.
-        self.share_spent |= !self.costly_queue.is_empty();
-    }
-
-    fn serve_queued(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get(id) {
-            connection.queued = false;
-            self.serve(id.slot);
         }
     }
 
@@ -279,15 +267,20 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
             readable_ns: self.turn_clock.readable_ns(),
             draining: self.phase >= Phase::Draining,
             share_spent: self.share_spent,
+            handshake_steps: self.handshake_steps,
             cost: 0,
         };
         let next = act(connection, &mut core);
         self.cost += core.cost;
+        self.handshake_steps = core.handshake_steps;
         self.share_spent |= self.cost >= SHARE_BYTES_MAX;
         if next == AfterServe::Again && !connection.queued {
             connection.queued = true;
-            let is_deferred = connection.is_deferred();
-            let queue = if is_deferred { &mut self.costly_queue } else { &mut self.ready_queue };
+            let queue = match connection.is_deferred() {
+                false => &mut self.ready_queue,
+                true if connection.is_handshaking() => &mut self.handshake_queue,
+                true => &mut self.costly_queue,
+            };
             queue.push_back(connection.id());
         }
         match next {
@@ -306,6 +299,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         let Some(mut connection) = self.connections.remove(slot) else {
             return;
         };
+        connection.end_tls(reason, &mut self.handler, self.now);
         connection.release_buffers(&mut self.buffers);
         self.network.deregister(connection.stream_mut());
         self.handler.connection_closed(reason);

@@ -1,22 +1,18 @@
 //! The inbox of a core: later answers from other threads, and connections that other cores have
 //! accepted.
 
-use std::net::SocketAddr;
-
 use mio::Waker;
 
 use crate::http::handler::{AnswerSink, RequestId};
 use crate::http::response::Answer;
-use crate::network::Stream;
+use crate::network::{Incoming, Stream};
 use crate::sync::Mutex;
 
 /// A connection that was accepted and not yet admitted.
 #[derive(Debug)]
 pub struct NewConnection<S> {
-    /// The stream.
-    pub stream: S,
-    /// The address of the peer.
-    pub peer: SocketAddr,
+    /// The stream, and where it came from.
+    pub incoming: Incoming<S>,
     /// The number of cores that had no idle connection to close for it.
     pub cores_asked: usize,
 }

@@ -10,8 +10,9 @@
 //! An accepted socket is assigned to a core by the [`balancer`] and admitted by [`admission`]
 //! control. In the [`connection_table`] of its core it is a [`connection`], served in a
 //! [`context`] with buffers of the [`buffer_pool`], and has its deadlines in [`timers`]. The
-//! [`inbox`] brings answers from other threads, an [`observer`] counts, [`server_state`] is what
-//! all cores share, and [`shutdown`] ends them. [`http`] is the protocol, without sockets.
+//! [`tls`] may stand between it and its stream. The [`inbox`] brings answers from other threads, an
+//! [`observer`] counts, [`server_state`] is what all cores share, and [`shutdown`] ends them.
+//! [`http`] is the protocol, without sockets.
 //! `may_minihttp`, a feature, is a second engine for the same handlers, to compare with.
 //!
 //! [`Handler`]: http::handler::Handler
@@ -55,4 +56,5 @@ pub mod server_state;
 pub mod shutdown;
 pub mod sync;
 pub mod timers;
+pub mod tls;
 pub mod turn_clock;

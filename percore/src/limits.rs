@@ -44,6 +44,23 @@ pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
 /// one such buffer, whatever its number of connections.
 pub const RECEIVE_BYTES: usize = 256 * 1024;
 
+/// Bytes of TLS that a core receives in one system call, beside those of a record or a message of
+/// the handshake that were not whole.
+pub const TLS_RECEIVE_BYTES: usize = 64 * 1024;
+
+/// Bytes of a record of TLS (RFC 5246, section 6.2.3), or of a message of a handshake in several
+/// of them, that may wait for their rest: as long a chain of certificates has no honest client.
+pub const TLS_PENDING_BYTES_MAX: usize = 80 * 1024;
+
+/// Steps of TLS handshakes that a core takes in one turn, of which a handshake has one or two.
+/// Each is some hundred microseconds of arithmetic; further ones wait for the next turn, so that a
+/// storm of them leaves requests their share.
+pub const HANDSHAKE_STEPS_PER_TURN: usize = 4;
+
+/// The time after which a connection with half a handshake may be closed for a new one, or when
+/// the server closes: an honest client a continent away needs half of that.
+pub const HANDSHAKE_GRACE_MS: u64 = 1_000;
+
 /// Unsent answer bytes of one connection after which its further requests wait.
 pub const OUT_BYTES_MAX: usize = 256 * 1024;
 
@@ -125,6 +142,8 @@ pub const AGE_GRACE_MS: u64 = 500;
 
 // Some connections may wait for the rest of a large body at once.
 const _: () = assert!(16 * (HEAD_BYTES_MAX + BODY_BYTES_DEFAULT) <= POOL_BYTES_MAX);
+// What is received of TLS fits, when it is decrypted, where plain bytes are received.
+const _: () = assert!(TLS_RECEIVE_BYTES + TLS_PENDING_BYTES_MAX <= RECEIVE_BYTES);
 // A whole head fits into one receive, and the request line into the head.
 const _: () = assert!(HEAD_BYTES_MAX <= RECEIVE_BYTES);
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);

@@ -21,6 +21,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::limits::{RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES};
 use crate::listen::Listen;
+use crate::network::Incoming;
 use unix::SocketFile;
 
 /// The connections that wait in the kernel to be accepted; it caps this at `net.core.somaxconn`.
@@ -36,16 +37,27 @@ pub struct Listener {
     next: Cell<usize>,
 }
 
+/// A socket of a listener.
 #[derive(Debug)]
-enum Door {
+struct Door {
+    socket: DoorSocket,
+    /// True if TLS is spoken here.
+    is_secure: bool,
+}
+
+#[derive(Debug)]
+enum DoorSocket {
     Tcp(TcpListener),
     /// The file is dropped before the last descriptor.
     Unix(Arc<SocketFile>, UnixListener),
 }
 
-/// The addresses at which a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bound(Vec<Address>);
+/// The addresses at which a server listens, those in clear first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    clear: Vec<Address>,
+    secure: Vec<Address>,
+}
 
 /// One address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,18 +69,32 @@ pub enum Address {
 }
 
 impl Bound {
-    /// Returns all addresses.
+    /// Returns the addresses without TLS.
     pub fn addresses(&self) -> &[Address] {
-        &self.0
+        &self.clear
     }
 
-    /// Returns the first address of TCP, if there is one.
-    pub fn internet(&self) -> Option<SocketAddr> {
-        self.0.iter().find_map(|address| match address {
-            Address::Internet(address) => Some(*address),
-            Address::Unix(_) => None,
-        })
+    /// Returns the addresses where TLS is spoken.
+    pub fn secure_addresses(&self) -> &[Address] {
+        &self.secure
     }
+
+    /// Returns the first address of TCP without TLS, if there is one.
+    pub fn internet(&self) -> Option<SocketAddr> {
+        first_internet(&self.clear)
+    }
+
+    /// Returns the first address of TCP where TLS is spoken, if there is one.
+    pub fn secure_internet(&self) -> Option<SocketAddr> {
+        first_internet(&self.secure)
+    }
+}
+
+fn first_internet(addresses: &[Address]) -> Option<SocketAddr> {
+    addresses.iter().find_map(|address| match address {
+        Address::Internet(address) => Some(*address),
+        Address::Unix(_) => None,
+    })
 }
 
 impl fmt::Display for Address {
@@ -83,18 +109,30 @@ impl fmt::Display for Address {
 /// As URLs, where there are such.
 impl fmt::Display for Bound {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, address) in self.0.iter().enumerate() {
+        let clear = self.clear.iter().map(|address| (address, "http://", ""));
+        let secure = self.secure.iter().map(|address| (address, "https://", " (TLS)"));
+        for (index, (address, scheme, note)) in clear.chain(secure).enumerate() {
             let and = if index > 0 { " and " } else { "" };
-            let scheme = if matches!(address, Address::Internet(_)) { "http://" } else { "" };
-            write!(out, "{and}{scheme}{address}")?;
+            match address {
+                Address::Internet(address) => write!(out, "{and}{scheme}{address}")?,
+                Address::Unix(_) => write!(out, "{and}{address}{note}")?,
+            }
         }
         Ok(())
     }
 }
 
 impl Listener {
-    fn of(doors: Vec<Door>) -> Self {
-        Self { doors, next: Cell::new(0) }
+    fn of(sockets: Vec<DoorSocket>) -> Self {
+        let doors = sockets.into_iter().map(|socket| Door { socket, is_secure: false });
+        Self { doors: doors.collect(), next: Cell::new(0) }
+    }
+
+    /// Adds the sockets of another listener, at which TLS is spoken if `is_secure`.
+    #[must_use]
+    pub fn with(mut self, other: Self, is_secure: bool) -> Self {
+        self.doors.extend(other.doors.into_iter().map(|door| Door { is_secure, ..door }));
+        self
     }
 
     /// Returns a listener that was shut down: it is always ready, and accepting from it fails.
@@ -103,7 +141,7 @@ impl Listener {
         let here = Listen::from(SocketAddr::from(([127, 0, 0, 1], 0)));
         let listener = open(&here, 1).unwrap().remove(0);
         for door in &listener.doors {
-            if let Door::Tcp(socket) = door {
+            if let DoorSocket::Tcp(socket) = &door.socket {
                 SockRef::from(socket).shutdown(std::net::Shutdown::Both).unwrap();
             }
         }
@@ -115,18 +153,23 @@ impl Listener {
     /// # Errors
     ///
     /// None waits (`WouldBlock`), or see man 2 accept.
-    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub fn accept(&self) -> io::Result<Incoming<TcpStream>> {
         for _ in 0..self.doors.len() {
             let at = self.next.get();
             self.next.set((at + 1) % self.doors.len());
-            let accepted = match self.doors.get(at) {
-                Some(Door::Tcp(listener)) => listener.accept(),
-                Some(Door::Unix(_, listener)) => unix::accept(listener),
-                None => continue,
+            let Some(Door { socket, is_secure }) = self.doors.get(at) else {
+                continue;
+            };
+            let accepted = match socket {
+                DoorSocket::Tcp(listener) => listener.accept(),
+                DoorSocket::Unix(_, listener) => unix::accept(listener),
             };
             match accepted {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                outcome => return outcome,
+                Err(error) => return Err(error),
+                Ok((stream, peer)) => {
+                    return Ok(Incoming { stream, peer, is_secure: *is_secure });
+                }
             }
         }
         Err(ErrorKind::WouldBlock.into())
@@ -138,19 +181,23 @@ impl Listener {
     ///
     /// The kernel does not tell them.
     pub fn bound(&self) -> io::Result<Bound> {
-        let address = |door: &Door| match door {
-            Door::Tcp(listener) => listener.local_addr().map(Address::Internet),
-            Door::Unix(file, _) => Ok(Address::Unix(file.path().to_owned())),
-        };
-        self.doors.iter().map(address).collect::<io::Result<_>>().map(Bound)
+        let mut bound = Bound::default();
+        for door in &self.doors {
+            let address = match &door.socket {
+                DoorSocket::Tcp(listener) => Address::Internet(listener.local_addr()?),
+                DoorSocket::Unix(file, _) => Address::Unix(file.path().to_owned()),
+            };
+            if door.is_secure { bound.secure.push(address) } else { bound.clear.push(address) }
+        }
+        Ok(bound)
     }
 }
 
 impl Door {
     fn source(&mut self) -> &mut dyn Source {
-        match self {
-            Self::Tcp(listener) => listener,
-            Self::Unix(_, listener) => listener,
+        match &mut self.socket {
+            DoorSocket::Tcp(listener) => listener,
+            DoorSocket::Unix(_, listener) => listener,
         }
     }
 }
@@ -180,7 +227,7 @@ pub fn open(listen: &Listen, count: usize) -> io::Result<Vec<Listener>> {
         let (file, listener) = unix::open(path, BACKLOG)?;
         let share = |_| {
             let listener = UnixListener::from_std(listener.try_clone()?);
-            Ok(Listener::of(vec![Door::Unix(Arc::clone(&file), listener)]))
+            Ok(Listener::of(vec![DoorSocket::Unix(Arc::clone(&file), listener)]))
         };
         return (0..count).map(share).collect();
     }
@@ -268,7 +315,7 @@ fn listen_on(sockets: Vec<Socket>) -> io::Result<Listener> {
         // Before it listens: the largest window is agreed on when a connection is made.
         bound_buffers(&socket)?;
         socket.listen(BACKLOG)?;
-        Ok(Door::Tcp(TcpListener::from_std(socket.into())))
+        Ok(DoorSocket::Tcp(TcpListener::from_std(socket.into())))
     };
     sockets.into_iter().map(door).collect::<io::Result<_>>().map(Listener::of)
 }
@@ -305,7 +352,7 @@ pub struct Reserved {
 pub fn reserve(listen: &Listen) -> io::Result<Reserved> {
     let sockets = claim(listen)?;
     let addresses = sockets.iter().map(|socket| address_of(socket).map(Address::Internet));
-    let bound = Bound(addresses.collect::<io::Result<_>>()?);
+    let bound = Bound { clear: addresses.collect::<io::Result<_>>()?, secure: Vec::new() };
     Ok(Reserved { _sockets: sockets, bound })
 }
 
@@ -387,7 +434,7 @@ mod tests {
         let listener = open(&HERE, 1).unwrap().remove(0);
         let _client = Client::connect(listener.bound().unwrap().internet().unwrap()).unwrap();
         // The connection is complete on loopback when `connect` returns.
-        let (accepted, _) = listener.accept().unwrap();
+        let accepted = listener.accept().unwrap().stream;
         assert!(accepted.nodelay().unwrap());
     }
 
@@ -396,7 +443,7 @@ mod tests {
     fn accepted_connections_inherit_bounded_buffers() {
         let listener = open(&HERE, 1).unwrap().remove(0);
         let _client = Client::connect(listener.bound().unwrap().internet().unwrap()).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
+        let accepted = listener.accept().unwrap().stream;
         let socket = SockRef::from(&accepted);
         assert!(socket.recv_buffer_size().unwrap() <= 2 * RECEIVE_BUFFER_BYTES);
         assert!(socket.send_buffer_size().unwrap() <= 2 * SEND_BUFFER_BYTES);

@@ -28,12 +28,12 @@ pub trait Network: fmt::Debug {
     /// The type of its streams.
     type Stream: Stream;
 
-    /// Accepts a connection that waits, and returns it with the address of its peer.
+    /// Accepts a connection that waits.
     ///
     /// # Errors
     ///
     /// None waits (`WouldBlock`), or see man 2 accept.
-    fn accept(&mut self) -> io::Result<(Self::Stream, SocketAddr)>;
+    fn accept(&mut self) -> io::Result<Incoming<Self::Stream>>;
 
     /// Asks for the readiness of a stream, to be reported by its slot.
     ///
@@ -47,6 +47,17 @@ pub trait Network: fmt::Debug {
 
     /// Closes the listener: no more connections are accepted.
     fn close_listener(&mut self);
+}
+
+/// A stream that was accepted.
+#[derive(Debug)]
+pub struct Incoming<S> {
+    /// The stream.
+    pub stream: S,
+    /// The address of the peer.
+    pub peer: SocketAddr,
+    /// True if TLS is spoken where it came to.
+    pub is_secure: bool,
 }
 
 /// A report of the network.

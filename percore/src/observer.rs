@@ -4,6 +4,7 @@
 //! `impl Observer for Echo {}`. They are called on the core's own thread, several times for each
 //! request: an implementation adds a number or two, and never waits.
 
+use std::fmt;
 use std::io;
 
 use crate::clock::Now;
@@ -29,6 +30,60 @@ crate::named_enum! {
         Limit = "limit",
         /// The server stops.
         Drain = "drain",
+        /// Its TLS handshake failed, or was not done in time.
+        Handshake = "handshake",
+    }
+}
+
+crate::named_enum! {
+    /// The outcome of a TLS handshake.
+    pub enum HandshakeOutcome {
+        /// It is done, with certificates.
+        Full = "full",
+        /// It is done, with a ticket of an earlier one.
+        Resumed = "resumed",
+        /// The client offered nothing that is taken, or did not keep to the protocol.
+        Refused = "refused",
+        /// The client's certificate is missing, or is not taken.
+        Certificate = "certificate",
+        /// It was not done in time.
+        Timeout = "timeout",
+        /// The client went away, or the connection was closed for another reason.
+        Aborted = "aborted",
+        /// The client has connected and gone without a word, as probes of load balancers do.
+        Unused = "unused",
+        /// The client has sent a request in clear.
+        Clear = "clear",
+    }
+}
+
+crate::named_enum! {
+    /// The version of TLS of a connection.
+    pub enum TlsVersion {
+        /// TLS 1.2 (RFC 5246).
+        Tls12 = "1.2",
+        /// TLS 1.3 (RFC 8446).
+        Tls13 = "1.3",
+    }
+}
+
+/// A handshake that has come to its end.
+#[derive(Clone, Copy)]
+pub struct HandshakeEnd<'a> {
+    /// The outcome.
+    pub outcome: HandshakeOutcome,
+    /// The version, if it is done.
+    pub version: Option<TlsVersion>,
+    /// The reason of its failure in words.
+    pub reason: &'a dyn fmt::Display,
+}
+
+impl fmt::Debug for HandshakeEnd<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { outcome, version, reason } = self;
+        let mut shown = out.debug_struct("HandshakeEnd");
+        shown.field("outcome", outcome).field("version", version);
+        shown.field("reason", &format_args!("{reason}")).finish()
     }
 }
 
@@ -41,6 +96,13 @@ pub trait Observer {
 
     /// Counts a connection that ended.
     fn connection_closed(&mut self, _reason: CloseReason) {}
+
+    /// Counts a TLS handshake.
+    fn handshake_ended(&mut self, _end: &HandshakeEnd<'_>, _peer: &dyn Peer, _now: Now) {}
+
+    /// Counts the end of a connection whose TLS handshake was done. It is truncated if the peer has
+    /// ended the stream without having said so inside of TLS.
+    fn tls_closed(&mut self, _is_truncated: bool) {}
 
     /// Counts an answer to a request that may have been readable since `since_ns`. Its duration
     /// ends with the turn, when the answer has been given to the kernel.

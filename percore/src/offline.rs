@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::engine::EngineConfig;
 use super::event_loop::EventLoop;
-use super::network::{Event, Network, Readiness, Stream};
+use super::network::{Event, Incoming, Network, Readiness, Stream};
 use crate::clock::Now;
 use crate::http::handler::Handler;
 use crate::http::peer::Peer;
@@ -83,7 +83,7 @@ const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOS
 /// A network of streams in memory that wait to be accepted.
 #[derive(Debug, Default)]
 struct MemoryNetwork {
-    incoming: VecDeque<MemoryStream>,
+    incoming: VecDeque<Incoming<MemoryStream>>,
     /// The slot of the stream that was registered last.
     slot: usize,
 }
@@ -91,9 +91,8 @@ struct MemoryNetwork {
 impl Network for MemoryNetwork {
     type Stream = MemoryStream;
 
-    fn accept(&mut self) -> io::Result<(MemoryStream, SocketAddr)> {
-        let stream = self.incoming.pop_front().ok_or(ErrorKind::WouldBlock)?;
-        Ok((stream, PEER))
+    fn accept(&mut self) -> io::Result<Incoming<MemoryStream>> {
+        Ok(self.incoming.pop_front().ok_or(ErrorKind::WouldBlock)?)
     }
 
     fn register(&mut self, _: &mut MemoryStream, slot: usize) -> io::Result<()> {
@@ -122,7 +121,18 @@ impl<H: Handler> OfflineCore<H> {
 
     /// Runs a turn in which a client connects, and returns the slot of the connection.
     pub fn connect(&mut self, now: Now) -> usize {
-        self.event_loop.network_mut().incoming.push_back(MemoryStream::new());
+        self.connect_to(false, now)
+    }
+
+    /// Runs a turn in which a client connects to where TLS is spoken, with the credentials of the
+    /// configuration; returns the slot of the connection.
+    pub fn connect_securely(&mut self, now: Now) -> usize {
+        self.connect_to(true, now)
+    }
+
+    fn connect_to(&mut self, is_secure: bool, now: Now) -> usize {
+        let incoming = Incoming { stream: MemoryStream::new(), peer: PEER, is_secure };
+        self.event_loop.network_mut().incoming.push_back(incoming);
         self.run_turn([Event::Incoming], now, now);
         self.event_loop.network_mut().slot
     }

@@ -9,6 +9,7 @@ use super::balancer::Balancer;
 use super::context::ConnectionLimits;
 use super::shutdown::Shutdown;
 use crate::clock::Clock;
+use crate::tls::acceptor::Acceptor;
 
 /// The limits, counts and phase of one server. Each core has a copy that leads to the same counts.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct ServerState<S = TcpStream> {
     pub balancer: Arc<Balancer<S>>,
     /// The phase: serving, draining or closing.
     pub shutdown: Arc<Shutdown>,
+    /// The credentials of TLS, if it is spoken anywhere.
+    pub acceptor: Option<Arc<Acceptor>>,
     /// The clock.
     pub clock: Clock,
 }
@@ -48,6 +51,7 @@ impl<S> Clone for ServerState<S> {
             admission_control: Arc::clone(&self.admission_control),
             balancer: Arc::clone(&self.balancer),
             shutdown: Arc::clone(&self.shutdown),
+            acceptor: self.acceptor.clone(),
             ..*self
         }
     }

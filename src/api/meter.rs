@@ -6,7 +6,7 @@ use std::sync::Arc;
 use percore::clock::Now;
 use percore::http::peer::{Peer, PeerDisplay};
 use percore::http::response::Response;
-use percore::observer::{CloseReason, Observer};
+use percore::observer::{CloseReason, HandshakeEnd, HandshakeOutcome, Observer};
 
 use crate::telemetry::counters::Counters;
 use crate::telemetry::latency::{DurationBuffer, Latency};
@@ -86,6 +86,32 @@ impl Observer for Meter {
                 || WarningContext { peer: Some(newcomer.to_string()), ..WarningContext::default() };
             self.counters.warnings().keep_context(warning, of_newcomer);
         }
+    }
+
+    #[cold]
+    fn handshake_ended(&mut self, end: &HandshakeEnd<'_>, peer: &dyn Peer, now: Now) {
+        let HandshakeEnd { outcome, version, reason: detail } = *end;
+        self.counters.count_handshake(self.core, outcome, version);
+        if version.is_some() || outcome == HandshakeOutcome::Unused {
+            return;
+        }
+        let (warning, peer, reason) = (Warning::HandshakeFailed, PeerDisplay(peer), outcome.name());
+        match self.counters.warnings().add(warning, 1, now) {
+            Some(count) => log::warn!(count, %peer, reason, %detail, "{}", warning.name()),
+            None => {
+                self.counters.warnings().keep_context(warning, || WarningContext {
+                    peer: Some(peer.to_string()),
+                    reason: Some(reason),
+                    detail: Some(detail.to_string()),
+                    ..WarningContext::default()
+                });
+                log::debug!(count = 1, %peer, reason, %detail, "{}", warning.name());
+            }
+        }
+    }
+
+    fn tls_closed(&mut self, is_truncated: bool) {
+        self.counters.count_tls_closed(self.core, is_truncated);
     }
 
     #[cold]

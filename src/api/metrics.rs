@@ -3,9 +3,11 @@
 //! Names follow the practice of Prometheus: one prefix, base units as the last word, `_total` on
 //! counters. `process_*` come from the `prometheus` crate.
 
+mod tls;
 mod windows;
 
 use std::iter::zip;
+use std::sync::atomic::Ordering;
 
 use super::authorization::failures::Failure;
 use super::state::State;
@@ -40,6 +42,8 @@ struct Snapshot {
     fleet: Option<(StatusReading, WindowFigures)>,
     reloads: Vec<(&'static str, [u64; 2])>,
     auth_failures: Option<[u64; Failure::ALL.len()]>,
+    /// The time at which the certificate of TLS expires, if it is spoken.
+    tls_expires_unix_s: Option<i64>,
 }
 
 /// Collects all metrics at this moment, in the order of the exposition.
@@ -63,6 +67,10 @@ impl Snapshot {
             flushes: state.flushes.merged(),
             reloads: state.reloads.totals().collect(),
             auth_failures: state.access.as_ref().map(|access| access.failures.totals()),
+            tls_expires_unix_s: state
+                .tls_expires_unix_s
+                .as_ref()
+                .map(|time| time.load(Ordering::Relaxed)),
             fleet: state.fleet.as_ref().map(|fleet| {
                 let windows =
                     WindowFigures::new(state.analytics.windows(), fleet.figures(), now.mono_ns);
@@ -85,7 +93,13 @@ impl Snapshot {
             .fleet
             .iter()
             .flat_map(|(status, windows)| [fleet(status, windows), windows.families()]);
-        groups.into_iter().flatten().chain(fleet.flatten()).collect()
+        let tls = self.tls_expires_unix_s.map(|expires| tls::families(&self.counters, expires));
+        groups
+            .into_iter()
+            .flatten()
+            .chain(tls.into_iter().flatten())
+            .chain(fleet.flatten())
+            .collect()
     }
 
     fn events(&self) -> Vec<MetricFamily> {

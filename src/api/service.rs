@@ -21,7 +21,7 @@ use percore::http::peer::Peer;
 use percore::http::request::{Method, Request};
 use percore::http::request_error::RequestError;
 use percore::http::response::Response;
-use percore::observer::{CloseReason, Observer};
+use percore::observer::{CloseReason, HandshakeEnd, Observer};
 
 /// The API on one core.
 pub struct Service {
@@ -303,6 +303,14 @@ impl Observer for Service {
     #[inline]
     fn wants_turn(&self) -> bool {
         self.meter.wants_turn()
+    }
+
+    fn handshake_ended(&mut self, end: &HandshakeEnd<'_>, peer: &dyn Peer, now: Now) {
+        self.meter.handshake_ended(end, peer, now);
+    }
+
+    fn tls_closed(&mut self, is_truncated: bool) {
+        self.meter.tls_closed(is_truncated);
     }
 
     fn connection_limit_reached(&mut self, peer: &dyn Peer, connections_max: usize, now: Now) {

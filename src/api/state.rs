@@ -1,6 +1,7 @@
 //! The state that all cores share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use super::authorization::tokens::Access;
 use super::cors::Cors;
@@ -39,6 +40,8 @@ pub struct State {
     pub busy_ratios: BusyRatios,
     /// The samples that are taken once a second.
     pub samples: Samples,
+    /// The time at which the certificate of TLS expires, in seconds since 1970, if TLS is spoken.
+    pub tls_expires_unix_s: Option<Arc<AtomicI64>>,
     /// Attempts to read files again.
     pub reloads: Arc<ReloadCounts>,
     /// The tokens and who failed to show one, if there are any.

@@ -41,10 +41,16 @@ impl Config {
         self.values().map(line).collect()
     }
 
+    /// Returns the address at which a program on this machine asks the server: the first without
+    /// TLS.
+    pub fn own_address(&self) -> &Listen {
+        self.listen.first().unwrap_or(&Listen::Everywhere(0))
+    }
+
     /// Returns true if something comes from files that can be read again while the server runs:
     /// SIGHUP asks for that then, and does not stop it.
     pub const fn has_files_to_reload(&self) -> bool {
-        self.tokens.is_some()
+        self.tokens.is_some() || self.tls_cert.is_some()
     }
 
     /// Returns the values that should be the same in all replicas of a fleet, with the names of
@@ -83,9 +89,14 @@ fn check_files(values: &Values, errors: &mut ConfigErrors) {
 
 /// Checks the relations between flags; a flag whose own value is wrong takes part in none.
 fn check_relations(values: &Values, errors: &mut ConfigErrors) {
-    if let (Some(Listen::Unix(_)), Some(Engine::MayMinihttp)) = (&values.listen, values.engine) {
-        errors.add("listen", "the engine may-minihttp takes no Unix socket, only a port");
+    if let (Some(listen), Some(Engine::MayMinihttp)) = (&values.listen, values.engine) {
+        if listen.iter().any(|listen| matches!(listen, Listen::Unix(_))) {
+            errors.add("listen", "the engine may-minihttp takes no Unix socket, only a port");
+        } else if listen.len() > 1 {
+            errors.add("listen", "the engine may-minihttp takes one address");
+        }
     }
+    check_tls(values, errors);
     if let (Some(samples), Some(window)) = (values.min_samples, values.window)
         && samples > window
     {
@@ -111,6 +122,32 @@ fn check_relations(values: &Values, errors: &mut ConfigErrors) {
         errors.add("metrics-auth", "expected --tokens, --read-token or --admin-token as well");
     }
     check_names(values, errors);
+}
+
+/// Checks that TLS has all that it needs, and that nothing is given in vain.
+fn check_tls(values: &Values, errors: &mut ConfigErrors) {
+    let (Some(listen), Some(certificate), Some(key), Some(client_ca)) =
+        (&values.tls_listen, &values.tls_cert, &values.tls_key, &values.tls_client_ca)
+    else {
+        return;
+    };
+    if !listen.is_empty() {
+        if values.engine == Some(Engine::MayMinihttp) {
+            errors.add("tls-listen", "the engine may-minihttp speaks no TLS");
+        }
+        for (flag, file) in [("tls-cert", certificate), ("tls-key", key)] {
+            if file.is_none() {
+                errors.add("tls-listen", format!("expected --{flag} as well"));
+            }
+        }
+        return;
+    }
+    for (flag, file) in [("tls-cert", certificate), ("tls-key", key), ("tls-client-ca", client_ca)]
+    {
+        if file.is_some() {
+            errors.add(flag, "expected --tls-listen as well: without it nobody speaks TLS");
+        }
+    }
 }
 
 /// Checks that no member is two things.

@@ -16,7 +16,7 @@ use super::fields::{FieldList, NameList};
 use super::flag::Flag;
 use super::formats::{
     Auto, BuiltEngine, Choice, Deviations, FleetName, Format, InstanceName, KeyPrefix,
-    ListenAddress, Number, OptionalFile, OptionalRedisUrl, OriginList, Seconds, SecondsOrNever,
+    ListenAddresses, Number, OptionalFile, OptionalRedisUrl, OriginList, Seconds, SecondsOrNever,
     SecondsUpTo, Size, Token,
 };
 use super::rate_limit::{OptionalRateLimit, RateLimit};
@@ -83,8 +83,23 @@ macro_rules! flags {
 
 flags! {
     /// Where to listen: :PORT for every address, of IPv6 and IPv4, ADDRESS:PORT, localhost:PORT, or
-    /// unix:/PATH; port 0 lets the kernel choose
-    listen: Listen, "listen" = ":8080", ListenAddress;
+    /// unix:/PATH, or several with commas between them; port 0 lets the kernel choose
+    listen: Vec<Listen>, "listen" = ":8080", ListenAddresses { are_needed: true };
+
+    /// Where to listen with TLS, as --listen writes it, beside what that says; needs --tls-cert and
+    /// --tls-key
+    tls_listen: Vec<Listen>, "tls-listen" ADDRESSES, ListenAddresses { are_needed: false };
+
+    /// PEM file of the server's certificate and those between it and its authority; read again on
+    /// SIGHUP and when it changes
+    tls_cert: Option<PathBuf>, "tls-cert" FILE, OptionalFile;
+
+    /// PEM file of the private key of --tls-cert; read again with it
+    tls_key: Option<PathBuf>, "tls-key" FILE, OptionalFile;
+
+    /// PEM file of the authorities that sign certificates of devices: with it, TLS takes no client
+    /// without one; its common name or first DNS name has to be a device id
+    tls_client_ca: Option<PathBuf>, "tls-client-ca" FILE, OptionalFile;
 
     /// Worker threads, one a core; auto follows the CPU quota and the affinity mask
     workers: Option<usize>, "workers" = "auto", Auto(Number(1..=WORKERS_MAX));

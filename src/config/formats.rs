@@ -216,24 +216,36 @@ impl Format for BuiltEngine {
     }
 }
 
-/// The address to listen on.
-pub(super) struct ListenAddress;
+/// The addresses to listen on, with commas between them.
+pub(super) struct ListenAddresses {
+    /// True if there has to be one.
+    pub are_needed: bool,
+}
 
-impl Format for ListenAddress {
-    type Value = Listen;
+impl Format for ListenAddresses {
+    type Value = Vec<Listen>;
 
-    fn parse(&self, text: &str) -> Result<Listen, String> {
-        Listen::parse(text).ok_or_else(|| {
-            format!(
-                "expected a port (:8080), an address and a port (127.0.0.1:8080, [::1]:8080), \
-                 localhost:8080, or unix: and an absolute path of at most {UNIX_PATH_BYTES_MAX} \
-                 bytes (unix:/run/corepulse.sock), found {text:?}"
-            )
-        })
+    fn parse(&self, text: &str) -> Result<Vec<Listen>, String> {
+        if !self.are_needed && text.trim().is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = |text: &str| {
+            Listen::parse(text).ok_or_else(|| {
+                format!(
+                    "expected a port (:8080), an address and a port (127.0.0.1:8080, [::1]:8080), \
+                     localhost:8080, or unix: and an absolute path of at most \
+                     {UNIX_PATH_BYTES_MAX} bytes (unix:/run/corepulse.sock), found {text:?}"
+                )
+            })
+        };
+        text.split(',').map(read).collect()
     }
 
-    fn print(&self, value: &Listen) -> String {
-        value.to_string()
+    fn print(&self, value: &Vec<Listen>) -> String {
+        if value.is_empty() {
+            return NOT_SET.to_owned();
+        }
+        value.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     }
 }
 

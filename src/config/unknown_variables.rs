@@ -93,7 +93,7 @@ mod tests {
             ("COREPULSE_REDIS", Some("COREPULSE_REDIS_URL")),
             ("COREPULSE_MAXCONNECTIONS", Some("COREPULSE_MAX_CONNECTIONS")),
             ("COREPULSE_LOGLEVEL", Some("COREPULSE_LOG_LEVEL")),
-            ("COREPULSE_TTL_STORE", None),
+            ("COREPULSE_OVERFLOW_QUEUE", None),
             ("COREPULSE_QUUX", None),
             ("COREPULSE_", None),
             ("COREPULSE_BIND", Some("COREPULSE_LISTEN")),

@@ -38,6 +38,7 @@ impl Client {
             now: Now::default(),
             peer_is_loopback: true,
             peer: &None,
+            identity: None,
             over_limit: false,
             draining: false,
             request: RequestId { number, ..RequestId::default() },

@@ -1,5 +1,6 @@
 //! The settings of the parts, from the configuration and what this machine has.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::analytics::AnalyticsSettings;
@@ -10,6 +11,7 @@ use crate::schema::Schema;
 use percore::clock::{Clock, nanoseconds};
 use percore::context::ConnectionLimits;
 use percore::engine::EngineConfig;
+use percore::tls::acceptor::Acceptor;
 
 /// Returns the settings of the analytics.
 pub(super) fn analytics_settings(config: &Config, schema: &'static Schema) -> AnalyticsSettings {
@@ -23,6 +25,32 @@ pub(super) fn analytics_settings(config: &Config, schema: &'static Schema) -> An
         device_ttl_ns: nanoseconds(config.device_ttl),
         device_limit: config.device_limit.map(|limit| limit.paces()),
     }
+}
+
+/// Returns the settings of the engine.
+pub(super) fn engine_config(
+    config: &Config,
+    resources: &Resources,
+    acceptor: Option<Arc<Acceptor>>,
+    clock: Clock,
+) -> EngineConfig {
+    EngineConfig {
+        placement: resources.placement.clone(),
+        limits: ConnectionLimits {
+            idle_ms: milliseconds(config.idle_timeout),
+            request_ms: milliseconds(config.request_timeout),
+            body_bytes_max: config.body_bytes_max,
+        },
+        connection_age_ms: config.connection_age.map_or(u64::MAX, milliseconds),
+        connections_max: resources.connections_max,
+        acceptor,
+        clock,
+    }
+}
+
+/// Returns a duration in milliseconds.
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Returns the members that a metric may have.
@@ -55,24 +83,4 @@ pub(super) fn settings(
         ack_timeout_ns: nanoseconds(config.ack_timeout),
         request_timeout_ns: nanoseconds(config.request_timeout),
     }
-}
-
-/// Returns the settings of the engine.
-pub(super) fn engine_config(config: &Config, resources: &Resources, clock: Clock) -> EngineConfig {
-    EngineConfig {
-        placement: resources.placement.clone(),
-        limits: ConnectionLimits {
-            idle_ms: milliseconds(config.idle_timeout),
-            request_ms: milliseconds(config.request_timeout),
-            body_bytes_max: config.body_bytes_max,
-        },
-        connection_age_ms: config.connection_age.map_or(u64::MAX, milliseconds),
-        connections_max: resources.connections_max,
-        clock,
-    }
-}
-
-/// Returns a duration in whole milliseconds.
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

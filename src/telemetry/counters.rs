@@ -5,7 +5,7 @@
 //! the layers above, and counted by index.
 
 use super::warning::Warnings;
-use percore::observer::CloseReason;
+use percore::observer::{CloseReason, HandshakeOutcome, TlsVersion};
 use percore::sync::{Count, PerCore, add_each};
 
 /// The values of labels that are counted by index.
@@ -39,6 +39,12 @@ struct CoreCounters {
     closed: [Count; CloseReason::ALL.len()],
     busy_ns: Count,
     turns: Count,
+    /// Handshakes of TLS that are done, by outcome, then version.
+    handshakes: [[Count; TlsVersion::ALL.len()]; HandshakeOutcome::ALL.len()],
+    /// Handshakes of TLS that have failed, by outcome.
+    handshakes_failed: [Count; HandshakeOutcome::ALL.len()],
+    tls_closed: Count,
+    tls_truncated: Count,
 }
 
 /// The counters of all cores. Only the thread of a core may count for it.
@@ -64,6 +70,10 @@ impl Counters {
                 closed: Default::default(),
                 busy_ns: Count::default(),
                 turns: Count::default(),
+                handshakes: Default::default(),
+                handshakes_failed: Default::default(),
+                tls_closed: Count::default(),
+                tls_truncated: Count::default(),
             }),
             warnings: Warnings::default(),
         }
@@ -113,6 +123,33 @@ impl Counters {
         }
     }
 
+    /// Counts a TLS handshake that has come to its end, without a version if it is not done.
+    pub fn count_handshake(
+        &self,
+        core: usize,
+        outcome: HandshakeOutcome,
+        version: Option<TlsVersion>,
+    ) {
+        let core = self.cores.at(core);
+        let count = match version {
+            Some(version) => {
+                let counts = core.handshakes.get(outcome.index());
+                counts.and_then(|counts| counts.get(version.index()))
+            }
+            None => core.handshakes_failed.get(outcome.index()),
+        };
+        if let Some(count) = count {
+            count.add(1);
+        }
+    }
+
+    /// Counts the end of a connection whose handshake was done.
+    pub fn count_tls_closed(&self, core: usize, is_truncated: bool) {
+        let core = self.cores.at(core);
+        core.tls_closed.add(1);
+        core.tls_truncated.add(is_truncated.into());
+    }
+
     /// Counts a turn of the event loop and its nanoseconds at work.
     pub fn count_turn(&self, core: usize, busy_ns: u64) {
         let core = self.cores.at(core);
@@ -137,6 +174,13 @@ impl Counters {
             totals.late += core.late.total();
             totals.busy_ns.push(core.busy_ns.total());
             totals.turns.push(core.turns.total());
+            // As with connections.
+            totals.tls_closed += core.tls_closed.total();
+            totals.tls_truncated += core.tls_truncated.total();
+            for (sums, counts) in totals.handshakes.iter_mut().zip(&core.handshakes) {
+                add_each(sums, counts);
+            }
+            add_each(&mut totals.handshakes_failed, &core.handshakes_failed);
         }
         totals
     }
@@ -169,6 +213,14 @@ pub struct CoreTotals {
     pub busy_ns: Vec<u64>,
     /// Turns of the event loop, by core.
     pub turns: Vec<u64>,
+    /// Handshakes of TLS that are done, by outcome, then version.
+    pub handshakes: [[u64; TlsVersion::ALL.len()]; HandshakeOutcome::ALL.len()],
+    /// Handshakes of TLS that have failed, by outcome.
+    pub handshakes_failed: [u64; HandshakeOutcome::ALL.len()],
+    /// Connections ended whose handshake was done.
+    pub tls_closed: u64,
+    /// Those of them whose peer has not said that it sends no more.
+    pub tls_truncated: u64,
 }
 
 impl CoreTotals {
@@ -189,6 +241,12 @@ impl CoreTotals {
                 .filter(move |(status, count)| possible(*status) || **count > 0)
                 .map(move |(status, count)| (*route, status, *count))
         })
+    }
+
+    /// Returns the number of open connections whose TLS handshake is done.
+    pub fn tls_connections(&self) -> u64 {
+        let done: u64 = self.handshakes.iter().flatten().sum();
+        done.saturating_sub(self.tls_closed)
     }
 
     /// Returns the number of answered requests.

@@ -31,6 +31,8 @@ percore::named_enum! {
             "connections past --max-connections: idle ones close for them, or they are refused",
         /// The kernel failed to accept connections.
         AcceptFailed = "connections could not be accepted",
+        /// TLS handshakes failed.
+        HandshakeFailed = "TLS handshakes failed",
         /// Connections wait because descriptors or memory are exhausted.
         AcceptExhausted = "connections wait: out of file descriptors or memory (ulimit -n)",
     }

@@ -165,7 +165,7 @@ pub(super) struct Source {
 impl Source {
     /// Returns the server at a URL, or the one that was started with the same configuration.
     pub(super) fn new(config: &Config, to: Option<ServerUrl>, scope: Option<Scope>) -> Self {
-        let place = Place::new(to, &config.listen);
+        let place = Place::new(to, config.own_address());
         let token = config.read_token.as_ref();
         Self { client: HttpClient::new(place, token, TIMEOUT), has_token: token.is_some(), scope }
     }

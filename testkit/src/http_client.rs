@@ -6,17 +6,60 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use rustls::ClientConfig;
 use socket2::{Domain, Socket, Type};
 
 use crate::http_response::HttpResponse;
+use crate::tls::TlsStream;
 use crate::wait::TIMEOUT;
 
 /// One connection.
 #[derive(Debug)]
 pub struct HttpClient {
-    stream: TcpStream,
+    stream: Transport,
     /// Bytes that were received, and are not yet part of a response.
     received: Vec<u8>,
+}
+
+/// The bytes of a connection, in clear or in TLS.
+#[derive(Debug)]
+enum Transport {
+    Clear(TcpStream),
+    Tls(Box<TlsStream>),
+}
+
+impl Transport {
+    const fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Clear(stream) => stream,
+            Self::Tls(stream) => stream.tcp(),
+        }
+    }
+}
+
+impl Read for Transport {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Clear(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Transport {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Clear(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Clear(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
 }
 
 impl HttpClient {
@@ -48,8 +91,24 @@ impl HttpClient {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.set_write_timeout(Some(TIMEOUT)).unwrap();
-        let received = Vec::new();
-        Self { stream, received }
+        Self { stream: Transport::Clear(stream), received: Vec::new() }
+    }
+
+    /// Connects to where the server at an address speaks TLS. The handshake is made with the first
+    /// bytes.
+    pub fn connect_tls(address: SocketAddr, config: ClientConfig) -> Self {
+        let stream = TcpStream::connect_timeout(&address, TIMEOUT).expect("the server accepts");
+        let client = Self::from_stream(stream.try_clone().expect("there are descriptors left"));
+        let stream = Transport::Tls(Box::new(TlsStream::new(stream, config)));
+        Self { stream, ..client }
+    }
+
+    /// Returns the TLS of the connection, if it has any.
+    pub fn tls(&mut self) -> Option<&mut TlsStream> {
+        match &mut self.stream {
+            Transport::Clear(_) => None,
+            Transport::Tls(stream) => Some(stream),
+        }
     }
 
     /// Connects to a Unix socket: to receive and to send are the same there.
@@ -57,12 +116,13 @@ impl HttpClient {
         let stream = UnixStream::connect(path).expect("the server accepts");
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.set_write_timeout(Some(TIMEOUT)).unwrap();
-        Self { stream: OwnedFd::from(stream).into(), received: Vec::new() }
+        let stream = Transport::Clear(OwnedFd::from(stream).into());
+        Self { stream, received: Vec::new() }
     }
 
     /// Returns the socket, for its options.
     pub const fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.stream.tcp()
     }
 
     /// Sends bytes, which the server has to receive.
@@ -77,7 +137,10 @@ impl HttpClient {
 
     /// Ends the stream to the server: nothing more will be sent.
     pub fn shutdown_write(&mut self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+        if let Transport::Tls(stream) = &mut self.stream {
+            stream.close_notify().unwrap();
+        }
+        self.stream().shutdown(Shutdown::Write).unwrap();
     }
 
     /// Receives one response and checks it, or `None` at a clean end of the stream.

@@ -30,6 +30,7 @@ pub mod redis_sentinel;
 pub mod server;
 pub mod server_under_load;
 pub mod store_counters;
+pub mod tls;
 pub mod usage;
 pub mod wait;
 

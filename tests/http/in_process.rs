@@ -16,6 +16,7 @@ use corepulse::config::Config;
 use corepulse::config::arguments::Arguments;
 use corepulse::server::{DrainReport, Server};
 use testkit::HttpClient;
+use testkit::tls::ClientConfig;
 
 /// The options of a test that gives no others: a short end, and no pinning beside other tests.
 const DEFAULTS: [(&str, &str); 4] =
@@ -25,6 +26,8 @@ const DEFAULTS: [(&str, &str); 4] =
 pub struct InProcessServer {
     server: Option<Server>,
     pub address: SocketAddr,
+    /// Where it speaks TLS, if it does.
+    pub tls_address: Option<SocketAddr>,
 }
 
 impl InProcessServer {
@@ -42,7 +45,8 @@ impl InProcessServer {
         let server = Server::start(&config).expect("a port is free");
         // A Unix socket is represented by an address that cannot be connected to.
         let address = server.bound().internet().unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
-        Self { address, server: Some(server) }
+        let tls_address = server.bound().secure_internet();
+        Self { address, tls_address, server: Some(server) }
     }
 
     /// Returns the state that all cores share.
@@ -52,6 +56,11 @@ impl InProcessServer {
 
     pub fn client(&self) -> HttpClient {
         HttpClient::connect(self.address)
+    }
+
+    /// Connects with TLS.
+    pub fn tls_client(&self, config: ClientConfig) -> HttpClient {
+        HttpClient::connect_tls(self.tls_address.expect("it speaks TLS"), config)
     }
 
     /// Drains it and answers the final counts.

@@ -30,6 +30,7 @@ mod rate_limits;
 mod scraping;
 mod stats;
 mod statuses;
+mod tls;
 mod token_file;
 mod tokens;
 mod turns;

@@ -13,7 +13,8 @@ impl<S: Stream> Connection<S> {
     /// come of it; 0 without any. The connection with the largest weight is evicted first.
     #[must_use]
     pub fn eviction_weight(&self, now_ms: u64) -> u64 {
-        let bytes = (self.input.capacity() + self.output.capacity()) as u64;
+        let pending = self.tls.as_ref().map_or(0, |tls| tls.pending_bytes());
+        let bytes = (self.input.capacity() + self.output.capacity() + pending) as u64;
         let since_ms = match self.stage {
             Stage::Receiving { since_ms } if self.output.is_empty() => since_ms,
             _ => self.active_ms,
@@ -26,6 +27,9 @@ impl<S: Stream> Connection<S> {
     pub fn evict<H: Handler>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         if !self.output.is_empty() {
             self.stream.reset_on_close();
+            return AfterServe::Close(CloseReason::Limit);
+        }
+        if self.is_handshaking() {
             return AfterServe::Close(CloseReason::Limit);
         }
         let input = std::mem::take(&mut self.input);

@@ -130,11 +130,31 @@ impl<S: Stream> Connection<S> {
                     }
                     Err(error) => self.answer_body_error(error, rest, head_cache, core),
                 },
-                Err(error) => self.answer_error(*error, asks_for_head(rest), core),
+                Err(error) => at += self.answer_unreadable(*error, rest, core),
             }
         }
         // Bytes after the last answer are not parsed.
         bytes.len()..bytes.len()
+    }
+
+    /// Answers what cannot be read, unless that is due to TLS alone. Returns the number of bytes
+    /// after which to go on.
+    #[cold]
+    fn answer_unreadable<H: Handler>(
+        &mut self,
+        error: RequestError,
+        input: &mut [u8],
+        core: &mut CoreContext<'_, H>,
+    ) -> usize {
+        if error == RequestError::Misdirected && self.tls.is_some() {
+            return without_https(input);
+        }
+        if self.is_hello(input) {
+            self.refuse_hello(core);
+        } else {
+            self.answer_error(error, asks_for_head(input), core);
+        }
+        0
     }
 
     /// Answers a request with a malformed body. If its head alone would have been refused, that is
@@ -267,11 +287,12 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    const fn context<'c, H>(&'c self, number: u64, core: &CoreContext<'c, H>) -> Context<'c> {
+    fn context<'c, H>(&'c self, number: u64, core: &CoreContext<'c, H>) -> Context<'c> {
         Context {
             now: core.now,
             peer_is_loopback: self.peer_is_loopback,
             peer: &self.stream,
+            identity: self.identity(),
             over_limit: self.over_limit(),
             draining: core.draining,
             request: RequestId { connection: self.id, number },
@@ -348,6 +369,19 @@ impl<S: Stream> Connection<S> {
 fn may_be_costly(request: &Request<'_>) -> bool {
     let is_coded = || request.headers.first(HeaderName::ContentEncoding).is_some();
     request.body.len() > CHEAP_BYTES_MAX || (!request.body.is_empty() && is_coded())
+}
+
+/// Makes a request line of `https` one of `http`, which has the same path, and returns the number
+/// of bytes by which it begins later. It came over TLS, so nothing is misdirected (RFC 9110,
+/// section 7.4); the parser and its cache of heads need not know of that.
+#[cold]
+fn without_https(request: &mut [u8]) -> usize {
+    let scheme = request.windows(8).position(|window| window.eq_ignore_ascii_case(b"https://"));
+    let Some(line) = scheme.and_then(|at| request.get_mut(..at + 5)) else {
+        return request.len();
+    };
+    line.copy_within(..line.len() - 1, 1);
+    1
 }
 
 /// Returns the number of bytes of the empty lines at the start, which a server may skip before a

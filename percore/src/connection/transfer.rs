@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 
 use super::{Connection, Stage};
 use crate::context::{AfterServe, CoreContext};
+use crate::http::handler::Handler;
 use crate::limits::LINGER_MS;
 use crate::network::Stream;
 use crate::observer::CloseReason;
@@ -11,7 +12,7 @@ use crate::observer::CloseReason;
 impl<S: Stream> Connection<S> {
     /// Receives once, unless whole requests wait already; returns `None` when there is nothing to
     /// do.
-    pub(super) fn receive<H>(
+    pub(super) fn receive<H: Handler>(
         &mut self,
         core: &mut CoreContext<'_, H>,
     ) -> Result<Option<usize>, CloseReason> {
@@ -22,6 +23,9 @@ impl<S: Stream> Connection<S> {
             return Ok(None);
         }
         self.readable_ns = core.readable_ns;
+        if self.tls.is_some() {
+            return self.receive_records(core);
+        }
         match self.read(&mut core.buffers.receive) {
             Ok(Some(0)) => Err(CloseReason::Client),
             Ok(received) => Ok(received),
@@ -62,6 +66,17 @@ impl<S: Stream> Connection<S> {
 
     /// Sends the out-buffer once, and keeps what the kernel does not take.
     pub(super) fn send<H>(&mut self, core: &mut CoreContext<'_, H>) -> Result<(), CloseReason> {
+        if self.tls.is_some() {
+            self.encrypt(core)?;
+        }
+        self.send_as_it_is(core)
+    }
+
+    /// Sends the out-buffer, which has what is to be on the wire.
+    pub(super) fn send_as_it_is<H>(
+        &mut self,
+        core: &mut CoreContext<'_, H>,
+    ) -> Result<(), CloseReason> {
         if !self.output.is_empty() {
             // A later answer, while those before it have not all been sent.
             let mut out = std::mem::take(&mut core.buffers.out);
@@ -103,6 +118,12 @@ impl<S: Stream> Connection<S> {
     pub(super) fn begin_lingering<H>(&mut self, core: &mut CoreContext<'_, H>) -> AfterServe {
         core.buffers.release(std::mem::take(&mut self.input));
         self.has_unparsed = false;
+        if self.tls.is_some() {
+            self.send_close(core);
+            if !self.output.is_empty() {
+                return AfterServe::Wait;
+            }
+        }
         if self.stream.shutdown_write().is_err() {
             return AfterServe::Close(self.close_reason());
         }

@@ -9,9 +9,10 @@ use crate::connection::{Accepted, Connection};
 use crate::descriptors::are_exhausted;
 use crate::http::handler::Handler;
 use crate::inbox::NewConnection;
-use crate::network::Network;
+use crate::network::{Incoming, Network};
 use crate::observer::CloseReason;
 use crate::shutdown::Phase;
+use crate::tls::acceptor::Acceptor;
 
 /// The connections that are accepted in one turn; more wait in the kernel for the next.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -39,9 +40,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         let mut failures = 0;
         for _ in 0..ACCEPTS_PER_TURN {
             match self.network.accept() {
-                Ok((stream, peer)) => {
-                    self.assign_core(NewConnection { stream, peer, cores_asked: 0 });
-                }
+                Ok(incoming) => self.assign_core(NewConnection { incoming, cores_asked: 0 }),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.accepting = false;
                     return;
@@ -86,7 +85,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
     pub(super) fn admit_or_forward(&mut self, connection: NewConnection<N::Stream>) {
         let now_ms = self.now.mono_ms();
         let closing = self.phase == Phase::Closing;
-        let peer = connection.peer;
+        let peer = connection.incoming.peer;
         let mut here = Some(connection);
         if self.connections.is_full() {
             if self.close_longest_idle(now_ms) {
@@ -152,7 +151,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         if let Some(slot) = self.connections.longest_reserved() {
             self.reclaim_reserved(slot);
         }
-        let NewConnection { mut stream, peer, .. } = connection;
+        let Incoming { mut stream, peer, is_secure } = connection.incoming;
         let (admission, id) = self.connections.admit();
         if admission != Admission::Regular {
             self.note_limit(peer);
@@ -176,8 +175,17 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
             now_ms,
             age_ms: self.server.age_limit_ms(now_ms),
         };
-        let slot = self.connections.insert(Connection::new(stream, &accepted));
-        if admission == Admission::Rejected {
+        let mut connection = Connection::new(stream, &accepted);
+        let session = self.server.acceptor.as_deref().filter(|_| is_secure);
+        let session = session.and_then(Acceptor::session);
+        let has_no_session = is_secure && session.is_none();
+        if let Some(session) = session {
+            connection.secure(session);
+        }
+        let slot = self.connections.insert(connection);
+        if has_no_session {
+            self.close(slot, CloseReason::Error);
+        } else if admission == Admission::Rejected {
             self.apply(slot, Connection::reject);
         } else if self.phase == Phase::Closing {
             self.close_if_inactive(slot);

@@ -88,6 +88,8 @@ pub struct Context<'a> {
     pub peer_is_loopback: bool,
     /// The peer, for the log.
     pub peer: &'a dyn Peer,
+    /// The name in the certificate that the client has shown, if it was asked for one.
+    pub identity: Option<&'a str>,
     /// True if the connection is over the limit: only probes get their answer, others an error.
     pub over_limit: bool,
     /// True if the server is being taken out of service.
@@ -194,6 +196,7 @@ mod tests {
             now: Now::default(),
             peer_is_loopback: true,
             peer: &None,
+            identity: None,
             over_limit: false,
             draining: false,
             request: RequestId::default(),

@@ -18,9 +18,12 @@ pub enum RequestError {
     /// The target is in none of the four forms, or in one that its method may not use.
     #[error("request target: expected a path that starts with /, percent-encoded as in RFC 3986")]
     Target,
-    /// A target of `https`, which this server cannot serve safely.
-    #[error("request target: https is served by the proxy in front, if at all")]
+    /// A target of `https` on a connection in clear.
+    #[error("request target: https is served over TLS, if at all")]
     Misdirected,
+    /// A request in clear where TLS is spoken.
+    #[error("request: sent in clear to a port where TLS is spoken; its URL begins with https://")]
+    InClear,
     /// A CONNECT: this is an origin server.
     #[error("CONNECT: this server opens no tunnels")]
     Tunnel,
@@ -94,7 +97,8 @@ impl RequestError {
             | Self::Host
             | Self::ContentLength
             | Self::TransferEncoding
-            | Self::Chunk => Status::BadRequest,
+            | Self::Chunk
+            | Self::InClear => Status::BadRequest,
             Self::TargetTooLong => Status::UriTooLong,
             Self::HeadTooLarge | Self::TrailersTooLarge => Status::RequestHeaderFieldsTooLarge,
             Self::BodyTooLarge => Status::ContentTooLarge,

@@ -105,6 +105,7 @@ mod tests {
     use super::*;
     use crate::listen::Listen;
     use crate::listener;
+    use crate::network::Incoming;
     use std::io::{Read, Write};
     use std::time::Duration;
 
@@ -126,7 +127,7 @@ mod tests {
             let nobody = listener.accept().unwrap_err();
             assert_eq!(nobody.kind(), ErrorKind::WouldBlock);
             let mut client = std_unix::UnixStream::connect(&path).unwrap();
-            let (mut accepted, peer) = listener.accept().unwrap();
+            let Incoming { stream: mut accepted, peer, .. } = listener.accept().unwrap();
             assert!(peer.ip().is_loopback());
             client.write_all(b"hello").unwrap();
             client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

@@ -236,6 +236,7 @@ impl<H: Handler> Exchange<H> {
             now,
             peer_is_loopback: self.peer.is_loopback,
             peer: &*self.peer,
+            identity: None,
             over_limit: self.peer.is_over_limit(),
             draining: server.shutdown.phase() >= Phase::Draining,
             request: RequestId { connection, number },

@@ -35,6 +35,12 @@ impl Server {
         self.running.client()
     }
 
+    /// Returns a client in clear, and one with TLS if the case may be sent there.
+    pub fn clients(&self, case: &Case) -> impl Iterator<Item = HttpClient> {
+        let tls = may_be_secure(case).then(|| self.running.tls_client());
+        [self.client()].into_iter().chain(tls)
+    }
+
     /// Sends a case in `pieces`, each when the one before it has been received, and reads all that
     /// comes back.
     pub fn exchange<'p>(
@@ -42,7 +48,26 @@ impl Server {
         case: &Case,
         pieces: impl IntoIterator<Item = &'p [u8]>,
     ) -> Stream {
-        let mut client = self.running.client();
+        let client = self.running.client();
+        self.exchange_with(client, case, pieces)
+    }
+
+    /// The same with TLS, where each piece is a record.
+    pub fn exchange_tls<'p>(
+        &mut self,
+        case: &Case,
+        pieces: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Stream {
+        let client = self.running.tls_client();
+        self.exchange_with(client, case, pieces)
+    }
+
+    fn exchange_with<'p>(
+        &mut self,
+        mut client: HttpClient,
+        case: &Case,
+        pieces: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Stream {
         for piece in pieces {
             // After the last answer the server may have closed already.
             let sent = client.try_send(piece);
@@ -62,11 +87,17 @@ pub fn check(rows: &[Row], name: &str) {
     assert!(!row.cases.is_empty(), "{name} shows nothing");
     let server = Server::start();
     for case in &row.cases {
-        let mut client = server.client();
-        client.send(&[&case.sent[..], FOLLOWER].concat());
-        let stream = read(&mut client, case, End::Orderly);
-        assert_eq!(stream.interim, 0, "{}", shown(&case.sent));
+        for mut client in server.clients(case) {
+            client.send(&[&case.sent[..], FOLLOWER].concat());
+            let stream = read(&mut client, case, End::Orderly);
+            assert_eq!(stream.interim, 0, "{}", shown(&case.sent));
+        }
     }
+}
+
+/// Returns true if a case is answered alike over TLS: all but a target of `https`.
+pub fn may_be_secure(case: &Case) -> bool {
+    case.answers.iter().all(|expected| expected.status != 421)
 }
 
 /// The ways in which a connection may end that the server closes.

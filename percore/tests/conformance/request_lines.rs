@@ -37,8 +37,8 @@ rows![
         "400 for what is no request line (SHOULD)",
         "400 at the first byte that is wrong",
         vec![
-            // The start of a TLS handshake, of SOCKS 5, of SSH, and of the proxy protocol.
-            closes(400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+            // The start of SOCKS 5, of SSH, and of the proxy protocol. That of a TLS handshake is
+            // answered by an alert.
             closes(400, b"\x05\x01\x00"),
             closes(400, b"SSH-2.0-OpenSSH_9.2\r\n"),
             closes(400, b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"),

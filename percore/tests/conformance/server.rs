@@ -2,16 +2,22 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use percore::cores::serve;
-use percore::engine::Engine;
+use percore::cores;
+use percore::engine::{Engine, EngineConfig};
 use percore::http::handler::{Context, Handler, Reply};
 use percore::http::problem::problem;
 use percore::http::request::{Method, Request};
 use percore::http::response::{Field, JSON, Response, TEXT};
 use percore::http::status::Status;
+use percore::listen::Listen;
+use percore::listener;
 use percore::observer::Observer;
+use percore::tls::acceptor::Acceptor;
+use percore::tls::credentials::{CredentialTexts, Credentials};
 use testkit::HttpClient;
+use testkit::tls::{Authority, Identity};
 
 use super::row::{ACCEPTED, HEALTHY, METRIC};
 
@@ -87,19 +93,41 @@ impl Handler for Sample {
     }
 }
 
-/// The running server; its threads end with the test.
+fn serve(authority: &Authority) -> io::Result<Engine> {
+    let Identity { certificate, key } = authority.server();
+    let credentials = Credentials::read(&CredentialTexts {
+        certificates: Some(certificate.as_bytes()),
+        key: Some(key.as_bytes()),
+        client_authority: None,
+    });
+    let acceptor = Arc::new(Acceptor::new(credentials.expect("a certificate and its key")));
+    let here = Listen::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let [clear, secure] = [listener::open(&here, 1)?, listener::open(&here, 1)?];
+    let both = clear.into_iter().zip(secure).map(|(clear, secure)| clear.with(secure, true));
+    let config = EngineConfig { acceptor: Some(acceptor), ..EngineConfig::for_workers(1) };
+    cores::start(both.collect(), &config, |_| Sample)
+}
+
+/// The running server, in clear and with TLS; its threads end with the test.
 pub struct TestServer {
     _engine: Engine,
     pub address: SocketAddr,
+    tls_address: SocketAddr,
+    authority: Authority,
 }
 
 impl TestServer {
     pub fn start() -> Self {
+        let authority = Authority::new();
         // One worker: see `Barrier`.
-        let engine: io::Result<Engine> = serve(([127, 0, 0, 1], 0).into(), 1, |_| Sample);
-        let engine = engine.expect("a port is free");
+        let engine = serve(&authority).expect("two ports are free");
         let address = engine.bound().internet().expect("it listens by TCP");
-        Self { _engine: engine, address }
+        let tls_address = engine.bound().secure_internet().expect("it listens by TCP");
+        Self { _engine: engine, address, tls_address, authority }
+    }
+
+    pub fn tls_client(&self) -> HttpClient {
+        HttpClient::connect_tls(self.tls_address, self.authority.client_config(None))
     }
 
     pub fn client(&self) -> HttpClient {

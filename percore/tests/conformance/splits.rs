@@ -1,6 +1,6 @@
 //! However the bytes of a row arrive, it is answered alike.
 
-use super::exchange::{Server, shown};
+use super::exchange::{Server, may_be_secure, shown};
 use super::row::{Case, Row};
 use super::seen::{Seen, seen};
 use testkit::HttpResponse;
@@ -62,6 +62,13 @@ fn check_over_sockets(server: &mut Server, case: &Case) {
     if bytes < LONG_BYTES_MIN_OVER_SOCKETS {
         let single = answers(server, case, case.sent.chunks(1));
         assert_eq!(single, whole, "{} byte by byte", shown(&case.sent));
+        if may_be_secure(case) {
+            let (one, two) = case.sent.split_at(bytes / 2);
+            for pieces in [vec![one, two], case.sent.chunks(1).collect()] {
+                let split = server.exchange_tls(case, pieces).answers;
+                assert_eq!(split, whole, "{} over TLS", shown(&case.sent));
+            }
+        }
     }
 }
 

@@ -52,6 +52,7 @@ fn at_start() -> Snapshot {
         flushes: Latency::new(1, 1).merged(),
         reloads: vec![("tokens", [0, 0])],
         auth_failures: Some([0; _]),
+        tls_expires_unix_s: Some(0),
         fleet: Some((
             Status::default().read(),
             WindowFigures::new(WindowTotals::default(), &Figures::new(5_000_000_000), 0),

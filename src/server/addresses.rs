@@ -1,0 +1,40 @@
+//! The addresses of a server, in clear and with TLS, and what is said of them at the start.
+
+use std::io;
+
+use crate::config::Config;
+use crate::engine::BoundAddress;
+use crate::telemetry::log;
+use crate::tls_files::describe_expiry;
+use percore::clock::Clock;
+use percore::listen::Listen;
+
+/// Logs the certificate, and warns if it soon expires.
+pub(super) fn announce_tls(expires_unix_s: i64, config: &Config, mut clock: Clock) {
+    let (expiry, is_soon) = describe_expiry(expires_unix_s, clock.now());
+    let client_certificates = config.tls_client_ca.is_some();
+    if is_soon {
+        log::warn!(expiry, client_certificates, "the certificate of TLS soon has to be renewed");
+    } else {
+        log::info!(expiry, client_certificates, "TLS");
+    }
+}
+
+/// Binds all addresses.
+///
+/// # Errors
+///
+/// One of them, with the reason for which it cannot be listened on.
+pub(super) fn bind(config: &Config, workers: usize) -> Result<BoundAddress, (Listen, io::Error)> {
+    let clear = config.listen.iter().map(|listen| (listen, false));
+    let secure = config.tls_listen.iter().map(|listen| (listen, true));
+    let mut bound: Option<BoundAddress> = None;
+    for (listen, is_secure) in clear.chain(secure) {
+        let next = match bound {
+            None => BoundAddress::bind(config.engine, listen, workers),
+            Some(bound) => bound.also_bind(listen, is_secure),
+        };
+        bound = Some(next.map_err(|error| (listen.clone(), error))?);
+    }
+    bound.ok_or_else(|| (Listen::Everywhere(0), io::ErrorKind::InvalidInput.into()))
+}
