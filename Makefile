@@ -1,6 +1,6 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
-.PHONY: help setup test mutants fuzz fmt tidy clippy deny second-engine metrics openapi slow \
+.PHONY: help setup test mutants nab fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	interop page instructions deploy image rolling fleet instructions-record bench build run \
 	replay load perf perf-floor perf-batches perf-contention perf-forms peers perf-peers perf-load \
 	perf-analyze perf-page perf-fleet perf-windows perf-scale perf-idle profiles flamegraphs \
@@ -29,6 +29,9 @@ test: ## Every check, cheap ones first: the same as CI
 
 mutants: ## Take out the rules by which windows move: the simulation has to notice each
 	@ci/mutants
+
+nab: ## Score what is told as new on the whole Numenta Anomaly Benchmark (NAB=folder of the series)
+	@NAB="$(NAB)" ci/nab
 
 fuzz: ## Each fuzz target for a minute, or for FUZZ_SECONDS
 	@ci/fuzz

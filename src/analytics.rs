@@ -41,10 +41,14 @@ pub mod instance_part;
 mod lease;
 pub mod lineage;
 pub mod moments;
+mod novel_fields;
+pub mod novelty;
+pub mod novelty_summary;
 mod optional_fields;
 pub mod ranking;
 pub mod recent;
 mod running_sums;
+mod second_judge;
 mod series;
 mod shard;
 pub mod shared_windows;
@@ -63,7 +67,7 @@ use crate::schema::{Field, Schema};
 use percore::clock::Now;
 use percore::sync::{CachePadded, Count, Mutex, PerCore};
 
-use anomaly::FoundPoint;
+use anomaly::Found;
 use anomaly_records::Receipt;
 pub use applied::Applied;
 use applied::Unjudged;
@@ -72,6 +76,7 @@ use device_quota::DeviceQuota;
 use field_state::COOLDOWN_MAX;
 pub use gate::DeviceGate;
 use lease::Lease;
+use novelty::NoveltySettings;
 use recent::{NewestN, PendingEvents, PublishedEvents};
 use series::Rules;
 pub use shard::Arrived;
@@ -112,6 +117,7 @@ pub struct Analytics {
     cores: PerCore<CoreState>,
     journal: Mutex<anomaly_journal::Journal>,
     lease: CachePadded<Lease>,
+    novelty: Option<NoveltySettings>,
 }
 
 /// The published state of one receiving core. Only the core itself counts here.
@@ -158,6 +164,7 @@ impl Analytics {
             cores: PerCore::new(cores, core),
             journal: Mutex::new(anomaly_journal::Journal::new(cores)),
             lease: CachePadded::new(Lease::default()),
+            novelty: None,
             ids,
         }
     }
@@ -238,8 +245,14 @@ impl Analytics {
         let field = |_: &Field| FieldSnapshot::new(self.rules.window);
         let mut fields: Vec<_> = self.rules.schema.fields().iter().map(field).collect();
         let mut recent = Vec::with_capacity(limits::RECENT_ANOMALIES_MAX);
-        let copy = shard.lock().snapshot(key, now.mono_ns, &mut fields, &mut recent)?;
-        Some(summary::of_device(&self.rules, id, &copy, &fields, recent))
+        let mut novelty = self.novelty_copies();
+        let copy = {
+            let shard = shard.lock();
+            shard.copy_novelty(key, now.mono_ns, &mut novelty);
+            shard.snapshot(key, now.mono_ns, &mut fields, &mut recent)?
+        };
+        let novelty = self.novelty_summaries(&novelty);
+        Some(summary::of_device(&self.rules, id, &copy, &fields, recent, novelty))
     }
 
     /// Returns the number of devices that hold a slot; an expired one counts until it is swept.
@@ -306,7 +319,7 @@ impl ShardWriter<'_> {
     /// locks of their home shards. Of those next to each other with one home it is locked once.
     /// Appends their anomalies to `points`. Allocates only for a new device, for a field that is
     /// new to its device, or for a device whose window is elsewhere.
-    pub fn apply(&self, group: &[Arrived<'_>], points: &mut Vec<FoundPoint>) -> Applied {
+    pub fn apply(&self, group: &[Arrived<'_>], points: &mut Vec<Found>) -> Applied {
         if let [shard] = &*self.analytics.shards {
             return self.apply_run(shard, group, points);
         }
@@ -329,7 +342,7 @@ impl ShardWriter<'_> {
         &self,
         home: &Mutex<Shard>,
         run: &[Arrived<'_>],
-        points: &mut Vec<FoundPoint>,
+        points: &mut Vec<Found>,
     ) -> Applied {
         debug_assert!(run.len() <= limits::EVENTS_PER_HOLD, "{} events", run.len());
         let Self { analytics: Analytics { quota, lease, .. }, core, receipt } = *self;
@@ -366,7 +379,7 @@ impl ShardWriter<'_> {
         &self,
         home: &Mutex<Shard>,
         arrived: &Arrived<'_>,
-        points: &mut Vec<FoundPoint>,
+        points: &mut Vec<Found>,
     ) -> Result<(), Unjudged> {
         let Self { analytics, core, receipt } = *self;
         if !analytics.reclaim_slots(core.number, receipt.now.mono_ns) {
@@ -416,7 +429,7 @@ mod tests {
         core: usize,
         now: Now,
         event: &Event<'_>,
-    ) -> (Verdict, Vec<FoundPoint>) {
+    ) -> (Verdict, Vec<Found>) {
         let mut points = Vec::new();
         let arrived = Arrived { event: *event, hash: analytics.ids.hash_of(event), index: 0 };
         let applied = analytics.writer(core, now, 1).apply(&[arrived], &mut points);

@@ -30,6 +30,7 @@ pub mod json;
 pub mod lookup;
 pub mod meter;
 mod metrics;
+mod novelty;
 mod number_parameter;
 pub mod openapi;
 pub mod page;

@@ -70,7 +70,7 @@ pub const Z_SCORE_MAX: f64 = 1e6;
 /// over them.
 pub const WINDOW_MAX: usize = 10_000;
 
-/// The largest `--cooldown`, in events.
+/// The largest `--cooldown` and `--stuck-after`, in events.
 pub const COOLDOWN_MAX: usize = 1_000_000;
 
 /// The largest `--max-devices`: devices are numbered in 32 bits.

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use crate::analytics::novelty::{BANDS_BYTES, STILLNESS_BYTES};
+use crate::config::{Config, Novelty};
 use crate::limits::{
     CONNECTIONS_FEW, DEVICE_BYTES, DUE_BYTES, OPTIONAL_FIELD_BYTES, OPTIONAL_START_BYTES,
     REQUIRED_FIELD_BYTES, WINDOW_TIMESTAMP_BYTES, WINDOW_VALUE_BYTES,
@@ -83,8 +84,9 @@ fn store_bytes(config: &Config) -> u64 {
 /// Returns the bytes of the windows of as many devices as are allowed.
 fn windows_bytes(config: &Config) -> u64 {
     let required = config.fields.iter().filter(|field| field.is_required).count();
-    let device =
-        device_bytes(config.window, required, config.fields.len() - required) + limit_bytes(config);
+    let device = device_bytes(config.window, required, config.fields.len() - required)
+        + limit_bytes(config)
+        + novelty_bytes(config);
     u64::try_from(config.devices_max.saturating_mul(device)).unwrap_or(u64::MAX)
 }
 
@@ -105,6 +107,13 @@ pub const fn device_bytes(window: usize, required: usize, optional: usize) -> us
         + start
         + required * (REQUIRED_FIELD_BYTES + values)
         + optional * (OPTIONAL_FIELD_BYTES + values + timestamps)
+}
+
+/// Returns the bytes of what the second judge knows of a device that has sent all fields.
+fn novelty_bytes(config: &Config) -> usize {
+    let bands = if config.novelty == Novelty::Off { 0 } else { BANDS_BYTES };
+    let still = if config.stuck_after.is_none() { 0 } else { STILLNESS_BYTES };
+    config.fields.len() * (bands + still)
 }
 
 /// The memory of the machine or, if less, of any control group around this process. `root` is

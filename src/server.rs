@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::analytics::Analytics;
 use crate::api::authorization::file::TokenFile;
 use crate::api::authorization::tokens::Access;
 use crate::api::cors::Cors;
@@ -45,7 +44,7 @@ use percore::clock::{Clock, nanoseconds};
 use percore::engine::Engine;
 use percore::listen::Listen;
 use percore::listener::Bound;
-use settings::{analytics_settings, engine_config, milliseconds, schema, settings};
+use settings::{analytics, engine_config, milliseconds, schema, settings};
 
 /// A running server.
 pub struct Server {
@@ -128,7 +127,7 @@ impl Server {
         tls_files.into_iter().for_each(|files| reloads.add(Box::new(files)));
         let reload_counts = reloads.counts();
         let state = Arc::new(State {
-            analytics: Analytics::new(analytics_settings(config, schema), workers, ids.clone()),
+            analytics: analytics(config, schema, workers, &ids),
             ids,
             store,
             counters: Arc::new(Counters::new(workers, LABELS)),

@@ -124,6 +124,20 @@ export class Anomalies {
   }
 }
 
+/** What each reason for which a value is new says to an operator. */
+export const REASONS = {
+  'usual for the hour': 'further from what is usual at this hour than ever before',
+  'short average': 'the last minutes lie on one side of the usual more than they ever did',
+  level: 'the level has left the band that it had: a step, or a drift',
+  'unusual share': 'more of the late values are unusual than ever before',
+  stuck: 'the series stands still: one value again and again',
+};
+
+/** Returns how odd a finding is, from 0 to 1. */
+export function oddness({ kind, score: novelty, z }) {
+  return kind === 'novelty' ? novelty : Math.min(1, Math.abs(z) / BAR_FULL);
+}
+
 /** Returns what names the replica that told an anomaly, in a fleet. */
 function holder({ instance }) {
   if (instance === undefined) return [];
@@ -153,10 +167,17 @@ export function anomalyRow({ isShort }) {
     device.replaceChildren(deviceLink(anomaly.device_id), ...holder(anomaly));
     figure(field, anomaly.field, anomaly.field);
     figure(value, measure(anomaly.value), exact(anomaly.value));
-    figure(mean, `${measure(anomaly.mean)} ± ${measure(anomaly.stddev)}`,
-      `${exact(anomaly.mean)} ± ${exact(anomaly.stddev)}`);
-    figure(z, score(anomaly.z), exact(anomaly.z, 'standard deviations'));
-    bar.style.width = `${Math.min(100, (Math.abs(anomaly.z) / BAR_FULL) * 100).toFixed(0)}%`;
+    if (anomaly.kind === 'novelty') {
+      const { reason, score: novelty } = anomaly;
+      const said = REASONS[reason] ?? reason;
+      figure(mean, `new: ${reason}`, said);
+      figure(z, `new ${measure(novelty)}`, `a score of ${novelty}, of 1 at most: ${said}`);
+    } else {
+      figure(mean, `${measure(anomaly.mean)} ± ${measure(anomaly.stddev)}`,
+        `${exact(anomaly.mean)} ± ${exact(anomaly.stddev)}`);
+      figure(z, score(anomaly.z), exact(anomaly.z, 'standard deviations'));
+    }
+    bar.style.width = `${(oddness(anomaly) * 100).toFixed(0)}%`;
   };
   return { element: html('tr', {}, ...cells), update };
 }

@@ -18,6 +18,7 @@ const PIXELS_PER_TICK = { x: 110, y: 44 };
  * - `xs`: places along the x axis, and `domain`, the first and last that are shown;
  * - `line`: the values, `null` or NaN where there is none; `isDotted` marks each by a dot;
  * - `band`: `{ low, high }`, two series, and `mean`, a further line, if there are such;
+ * - `limits`: values at each of which a line is drawn, where it is in sight;
  * - `marks`: `[{ x, value, text }]`, the anomalous points;
  * - `summary`: the chart in a sentence; `tell(index)`: a value in words.
  */
@@ -43,6 +44,7 @@ export class Chart {
       grid: part('g', 'grid'),
       band: part('path', 'band'),
       mean: part('path', 'mean'),
+      limits: part('path', 'limits'),
       line: part('path', 'line'),
       dots: part('path', 'dots'),
       marks: part('g', 'marks'),
@@ -110,6 +112,9 @@ export class Chart {
     attribute(parts.line, 'd', line(xs, ys));
     attribute(parts.band, 'd', band ? area(xs, place(band.high), place(band.low)) : '');
     attribute(parts.mean, 'd', mean ? line(xs, place(mean)) : '');
+    const inSight = (shown.limits ?? []).filter((at) => at >= bounds[0] && at <= bounds[1]);
+    const ends = shown.domain.map(x);
+    attribute(parts.limits, 'd', inSight.map((at) => line(ends, [y(at), y(at)])).join(''));
     attribute(parts.dots, 'd', shown.isDotted ? dots(xs, ys) : '');
     this.#drawGrid(shown.domain, rows, x, y);
     this.#drawMarks(shown.marks ?? [], shown.domain, bounds, x, y);

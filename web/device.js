@@ -1,7 +1,7 @@
 // One device: its window as charts, its anomalies, its newest metric.
 
 import * as api from './api.js';
-import { anomalyRow } from './anomalies.js';
+import { anomalyRow, REASONS } from './anomalies.js';
 import { Chart } from './chart.js';
 import { factRow, figure, html, Rows, shown, text } from './dom.js';
 import { axis, count, exact, measure, score } from './format.js';
@@ -184,6 +184,29 @@ function laidOut(json) {
   return (line.match(token) ?? []).map((part) => space[part] ?? part).join('');
 }
 
+/** Returns what the second judge says of a field, as details; nothing where it is not asked. */
+function novelty(of) {
+  const details = [];
+  if (of?.alerts !== undefined) {
+    const { alerts, last_alert: last, score: now } = of;
+    const said = last === null ? '' : `${exactTime(moment(last.timestamp))}, ${REASONS[last.reason]}`;
+    const since = last === null ? 'no alert so far' : `the last one at ${said}`;
+    const many = alerts === 1 ? '1 alert' : `${count(alerts)} alerts`;
+    details.push(['new', `${measure(now)}, ${many}`, `a score of ${now}, of 1 at most; ${since}`]);
+  }
+  if (of?.still !== undefined && of.still > 1) {
+    details.push(['still', count(of.still), 'events of this value in succession']);
+  }
+  return details;
+}
+
+/** Returns the ends of the band in which the values of this hour have been. */
+function limitsOf(of) {
+  const [hour] = of?.quantities ?? [];
+  if (hour === undefined || of.usual === null) return [];
+  return [of.usual + hour.low, of.usual + hour.high];
+}
+
 /** The window of a field. */
 class WindowPanel {
   #name;
@@ -237,6 +260,7 @@ class WindowPanel {
       ['σ', measure(of.stddev), exact(of.stddev)],
       ['z', score(of.z_score), exact(of.z_score, 'standard deviations')],
       ['range', `${measure(of.min)} to ${measure(of.max)}`, `${exact(of.min)} to ${exact(of.max)}`],
+      ...novelty(of.novelty),
     ].map((detail) => [detail[0], detail]));
     // Without `values` the device is one that has no path.
     if (answer.values === undefined || this.#drawn === answer) return;
@@ -269,6 +293,7 @@ class WindowPanel {
         ? null
         : { low: flat(mean - 2 * stddev), high: flat(mean + 2 * stddev) },
       mean: mean === null ? null : flat(mean),
+      limits: limitsOf(of.novelty),
       marks,
       summary: `${values.length} values, ${marks.length} anomalous, mean ${measure(mean)}, `
         + `last ${measure(of.last)}`,

@@ -1,6 +1,6 @@
 // The overview: is it healthy, and what is odd.
 
-import { anomalyRow } from './anomalies.js';
+import { anomalyRow, oddness } from './anomalies.js';
 import { Chart } from './chart.js';
 import { Cores, fillBar } from './cores.js';
 import { KEPT } from './feed.js';
@@ -339,10 +339,11 @@ class FieldPanel {
       if (x !== null) found.push({ x, anomaly });
     }
     // The oddest, if there are more than an eye can tell apart.
-    found.sort((a, b) => Math.abs(b.anomaly.z) - Math.abs(a.anomaly.z));
+    found.sort((a, b) => oddness(b.anomaly) - oddness(a.anomaly));
     return found.slice(0, MARKS_MAX).map(({ x, anomaly }) => {
-      const { device_id: id, value, z } = anomaly;
-      const name = `${id ?? 'no device'}: ${measure(value)}, ${score(z)}, ${stamp(x)}`;
+      const { device_id: id, kind, reason, value, z } = anomaly;
+      const why = kind === 'novelty' ? `new: ${reason}` : score(z);
+      const name = `${id ?? 'no device'}: ${measure(value)}, ${why}, ${stamp(x)}`;
       return { x, value, text: name };
     });
   }

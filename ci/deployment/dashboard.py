@@ -16,6 +16,7 @@ VARIABLES = {"$__rate_interval": "1m", "$namespace": ".*", "$pod": ".*"}
 BY_FIELD = (
     "corepulse_anomalies_total",
     "corepulse_anomaly_episodes_total",
+    "corepulse_novelties_total",
     "corepulse_rolling_average",
     "corepulse_values_total",
 )

@@ -40,6 +40,7 @@ pub mod forms;
 pub mod generator;
 pub mod limit;
 pub mod measurement;
+pub mod nab;
 pub mod offline;
 pub mod page;
 pub mod preparation;

@@ -5,6 +5,7 @@
 //! the device its newest. So the last twenty of a device are found as long as they are in the log.
 //! When others have filled it since, they are gone, while the counts of the device stay.
 
+use super::novelty::Reason;
 use super::recent::{OrderKey, Ordered};
 use crate::limits;
 use crate::schema::Field;
@@ -35,13 +36,55 @@ pub struct Point {
     pub z: f64,
 }
 
-/// An anomalous value of one of the events of a request.
+/// A value that is new to its series, by the second judge.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FoundPoint {
+pub struct NovelPoint {
+    /// The event's own timestamp, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// The field of the value.
+    pub field: Field,
+    /// The value.
+    pub value: f64,
+    /// The score, from 0 to 1.
+    pub score: f32,
+    /// The reason.
+    pub reason: Reason,
+}
+
+/// A verdict of one of the judges.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Finding {
+    /// The value is far from the mean of its window.
+    Anomaly(Point),
+    /// The value is new to its series.
+    Novel(NovelPoint),
+}
+
+impl Finding {
+    /// Returns the field of the value.
+    pub const fn field(&self) -> Field {
+        match self {
+            Self::Anomaly(point) => point.field,
+            Self::Novel(point) => point.field,
+        }
+    }
+
+    /// Returns the value.
+    pub const fn value(&self) -> f64 {
+        match self {
+            Self::Anomaly(point) => point.value,
+            Self::Novel(point) => point.value,
+        }
+    }
+}
+
+/// A verdict on one of the events of a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Found {
     /// The index of the event in its request.
     pub index: u32,
     /// The value and the grounds for the verdict.
-    pub point: Point,
+    pub finding: Finding,
 }
 
 /// A point with the device id inline: it outlives the device and costs no allocation.
@@ -149,10 +192,10 @@ pub(super) struct Owner {
     pub(super) tag: u32,
 }
 
-/// An anomaly in the log.
+/// A finding in the log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    pub(super) point: Point,
+    pub(super) finding: Finding,
     pub(super) owner: Owner,
     /// The time in ticks, for the order of several shards.
     pub(super) tick: u32,
@@ -211,11 +254,17 @@ impl AnomalyLog {
         Self { entries: Vec::new(), next: 0 }
     }
 
-    /// Adds an anomaly of the device in a slot, whose newest so far is `previous` (any number if it
+    /// Adds a finding of the device in a slot, whose newest so far is `previous` (any number if it
     /// has none). Returns the number of the new one.
-    pub(super) fn push(&mut self, owner: Owner, previous: u32, point: Point, mono_ns: u64) -> u32 {
+    pub(super) fn push(
+        &mut self,
+        owner: Owner,
+        previous: u32,
+        finding: Finding,
+        mono_ns: u64,
+    ) -> u32 {
         let number = self.next;
-        let entry = Entry { point, owner, tick: tick(mono_ns), previous };
+        let entry = Entry { finding, owner, tick: tick(mono_ns), previous };
         match self.entries.get_mut(index_of(number)) {
             Some(oldest) => *oldest = entry,
             None => self.entries.push(entry),
@@ -237,19 +286,23 @@ impl AnomalyLog {
         let count = usize::try_from(points).unwrap_or(usize::MAX);
         let mut age_before = 0;
         std::iter::from_fn(move || {
-            // A number is followed only if it leads back in time, to an entry that is still in the
-            // log and belongs to this device: numbers wrap around.
-            let age = self.next.wrapping_sub(number) as usize;
-            if age <= age_before || age > self.entries.len() {
-                return None;
+            loop {
+                // A number is followed only if it leads back in time, to an entry that is still in
+                // the log and belongs to this device: numbers wrap around.
+                let age = self.next.wrapping_sub(number) as usize;
+                if age <= age_before || age > self.entries.len() {
+                    return None;
+                }
+                let entry = self.entries.get(index_of(number))?;
+                if entry.owner.slot != slot {
+                    return None;
+                }
+                number = entry.previous;
+                age_before = age;
+                if let Finding::Anomaly(point) = entry.finding {
+                    return Some(point);
+                }
             }
-            let entry = self.entries.get(index_of(number))?;
-            if entry.owner.slot != slot {
-                return None;
-            }
-            number = entry.previous;
-            age_before = age;
-            Some(entry.point)
         })
         .take(count)
     }
@@ -329,7 +382,7 @@ mod tests {
                     newest[slot] = log.push(
                         Owner { slot: slot as u32, tag: 0 },
                         newest[slot],
-                        point(value),
+                        Finding::Anomaly(point(value)),
                         0,
                     );
                     points[slot] += 1;

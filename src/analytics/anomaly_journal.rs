@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::anomaly::{Anomaly, Drained, OwnerId, seen_ns, tick};
+use super::anomaly::{Drained, Finding, OwnerId, seen_ns, tick};
 use super::shard::Shard;
 use crate::limits;
 use percore::clock::Now;
@@ -20,8 +20,10 @@ pub struct NumberedAnomaly {
     pub number: u64,
     /// The time on the monotonic clock at which it came, to some 17 ms.
     pub seen_ns: u64,
-    /// The anomaly.
-    pub anomaly: Anomaly,
+    /// The device; `None` for an anonymous event.
+    pub device_id: Option<String>,
+    /// The anomaly, or the novelty.
+    pub finding: Finding,
 }
 
 /// The answer to one who asks for anomalies.
@@ -80,9 +82,12 @@ impl Journal {
             if self.entries.len() == limits::ANOMALY_JOURNAL_ENTRIES {
                 self.entries.pop_front();
             }
-            let anomaly = Anomaly { device_id, point: entry.point };
-            let seen_ns = seen_ns(entry.tick, now.mono_ns);
-            self.entries.push_back(NumberedAnomaly { number: self.last, seen_ns, anomaly });
+            self.entries.push_back(NumberedAnomaly {
+                number: self.last,
+                seen_ns: seen_ns(entry.tick, now.mono_ns),
+                device_id,
+                finding: entry.finding,
+            });
         }
     }
 
@@ -174,7 +179,7 @@ mod tests {
             let mut points = Vec::new();
             let now = Now { mono_ns: self.now, wall_us: 0 };
             self.analytics.writer(0, now, 1).apply(&[arrived], &mut points);
-            self.sent.extend(points.iter().map(|it| (id.to_owned(), it.point.value as u64)));
+            self.sent.extend(points.iter().map(|it| (id.to_owned(), it.finding.value() as u64)));
         }
 
         pub(super) fn page(&self, since: Option<u64>, limit: usize) -> AnomalyPage {
@@ -186,8 +191,8 @@ mod tests {
     fn found(page: &AnomalyPage) -> Vec<(String, u64)> {
         let oldest_first = page.anomalies.iter().rev();
         let of = |it: &NumberedAnomaly| {
-            let id = it.anomaly.device_id.clone().unwrap_or_default();
-            (id, it.anomaly.point.value as u64)
+            let id = it.device_id.clone().unwrap_or_default();
+            (id, it.finding.value() as u64)
         };
         oldest_first.map(of).collect()
     }

@@ -1,6 +1,8 @@
 //! The anomalies of a shard: its counts, its last ones, and the log of its devices.
 
-use super::anomaly::{AnomalyLog, FoundPoint, Owner, Point, RecentAnomalies, RecentAnomaly};
+use super::anomaly::{
+    AnomalyLog, Finding, Found, NovelPoint, Owner, Point, RecentAnomalies, RecentAnomaly,
+};
 use super::device::Device;
 use super::recent::OrderKey;
 use super::series::Anomalous;
@@ -39,6 +41,8 @@ pub(super) struct AnomalyRecords {
     pub(super) points: [u64; FIELDS_MAX],
     /// The episodes by field.
     pub(super) episodes: [u64; FIELDS_MAX],
+    /// The novelties by field.
+    pub(super) novelties: [u64; FIELDS_MAX],
 }
 
 impl AnomalyRecords {
@@ -50,6 +54,7 @@ impl AnomalyRecords {
             last_minute: SlidingCounter::new(),
             points: [0; FIELDS_MAX],
             episodes: [0; FIELDS_MAX],
+            novelties: [0; FIELDS_MAX],
         }
     }
 
@@ -64,7 +69,7 @@ impl AnomalyRecords {
         device: &mut Device,
         first: usize,
         anomalous: &Anomalous<N>,
-        points: &mut Vec<FoundPoint>,
+        points: &mut Vec<Found>,
     ) {
         let Arrival { event, index, slot, tag, receipt: Receipt { now, core, received } } =
             *arrival;
@@ -86,7 +91,8 @@ impl AnomalyRecords {
             device.last_minute.record(now.mono_ns);
             let owner = Owner { slot, tag };
             let previous = device.newest_anomaly;
-            device.newest_anomaly = self.log.push(owner, previous, point, now.mono_ns);
+            device.newest_anomaly =
+                self.log.push(owner, previous, Finding::Anomaly(point), now.mono_ns);
             let number = received + u64::from(index);
             let sequence = number * FIELDS_MAX as u64 + field.index() as u64;
             let order = OrderKey { mono_ns: now.mono_ns, core, sequence };
@@ -94,8 +100,25 @@ impl AnomalyRecords {
             self.last_minute.record(now.mono_ns);
             add(&mut self.points, field.index(), 1);
             add(&mut self.episodes, field.index(), episodes);
-            points.push(FoundPoint { index, point });
+            points.push(Found { index, finding: Finding::Anomaly(point) });
         }
+    }
+
+    /// Adds a novelty of an event, and appends it to `points`.
+    #[cold]
+    pub(super) fn add_novel(
+        &mut self,
+        arrival: &Arrival<'_>,
+        device: &mut Device,
+        point: NovelPoint,
+        points: &mut Vec<Found>,
+    ) {
+        let Arrival { index, slot, tag, receipt, .. } = *arrival;
+        let (owner, previous) = (Owner { slot, tag }, device.newest_anomaly);
+        let finding = Finding::Novel(point);
+        device.newest_anomaly = self.log.push(owner, previous, finding, receipt.now.mono_ns);
+        add(&mut self.novelties, point.field.index(), 1);
+        points.push(Found { index, finding });
     }
 }
 

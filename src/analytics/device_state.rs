@@ -17,6 +17,7 @@ mod samples;
 use super::anomaly::Point;
 pub use super::field_state::FieldState;
 use super::lineage::{Counted, Fork, Line};
+use super::novelty::FieldNovelty;
 use crate::limits::{FIELDS_MAX, WINDOW_MAX};
 pub use codec::Encoder;
 
@@ -48,6 +49,8 @@ pub struct DeviceState {
     /// [`RECENT_ANOMALIES_MAX`](crate::limits::RECENT_ANOMALIES_MAX); only in a state that is given
     /// away.
     pub recent: Vec<Point>,
+    /// The knowledge of the second judge of its fields, ascending; nothing without that judge.
+    pub novelty: Vec<FieldNovelty>,
 }
 
 /// The anomalies of a device's last minute, in buckets of ten seconds.

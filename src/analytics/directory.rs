@@ -7,6 +7,7 @@
 use super::Analytics;
 use super::anomaly_journal::{AnomalyPage, Journal};
 use super::device_values::{self, DeviceValues, FieldValues};
+use super::novelty_summary::NoveltySummary;
 use super::ranking::{RankBy, RankQuery, Ranking, TopRanks, score_key};
 use super::shard::Shard;
 use super::summary::{self, FieldSnapshot, FieldSummary, SeriesSummary};
@@ -32,6 +33,8 @@ pub struct DeviceState {
     pub episodes: u64,
     /// The fields of the schema in their order; `None` before the first value.
     pub fields: Vec<Option<FieldSummary>>,
+    /// The words of the second judge on them; nothing without that judge.
+    pub novelty: Vec<Option<NoveltySummary>>,
 }
 
 impl DeviceState {
@@ -127,13 +130,16 @@ impl Analytics {
         let mut recent = Vec::with_capacity(RECENT_ANOMALIES_MAX);
         let mut points = Vec::with_capacity(MARKED_ANOMALIES_MAX);
         // Under one lock, so that all of it is of the same moment.
+        let mut novelty = self.novelty_copies();
         let (copy, seen_ns) = {
             let shard = shard.lock();
+            shard.copy_novelty(key, now.mono_ns, &mut novelty);
             let copy = shard.snapshot(key, now.mono_ns, &mut snapshots, &mut recent)?;
             (copy, shard.copy_values(key, &mut values, &mut points)?)
         };
+        let novelty = self.novelty_summaries(&novelty);
         Some(DeviceDetail {
-            summary: summary::of_device(&self.rules, id, &copy, &snapshots, recent),
+            summary: summary::of_device(&self.rules, id, &copy, &snapshots, recent, novelty),
             seen_ns,
             values: device_values::join(&self.rules, &values, &points),
         })
@@ -166,11 +172,17 @@ impl Analytics {
     pub fn states<'i>(&self, ids: impl Iterator<Item = &'i [u8]>, now: Now) -> Vec<DeviceState> {
         let field = |_: &Field| FieldSnapshot::new(self.rules.window);
         let mut fields: Vec<_> = self.rules.schema.fields().iter().map(field).collect();
+        let mut novelty = self.novelty_copies();
         let state = |id| {
+            novelty.clear();
             fields.iter_mut().for_each(FieldSnapshot::clear);
             let key = self.device_key(id);
             let shard = self.shards.get(key.hash.shard(self.shards.len()))?;
-            let counts = shard.lock().counts_of(key, now.mono_ns, &mut fields)?;
+            let counts = {
+                let shard = shard.lock();
+                shard.copy_novelty(key, now.mono_ns, &mut novelty);
+                shard.counts_of(key, now.mono_ns, &mut fields)?
+            };
             Some(DeviceState {
                 id: String::from_utf8_lossy(id).into_owned(),
                 seen_ns: counts.seen_ns,
@@ -178,6 +190,7 @@ impl Analytics {
                 points: counts.points,
                 episodes: counts.episodes,
                 fields: fields.iter().map(FieldSnapshot::summary).collect(),
+                novelty: self.novelty_summaries(&novelty),
             })
         };
         ids.filter_map(state).collect()

@@ -36,6 +36,9 @@ struct FieldCounts {
     values: u64,
     points: u64,
     episodes: u64,
+    /// None of a member that has never heard of it.
+    #[serde(default)]
+    novelties: u64,
 }
 
 /// The newest events of a window over all series.
@@ -106,6 +109,7 @@ impl Analytics {
                 values: count(&whole.values),
                 points: count(&whole.totals.points),
                 episodes: count(&whole.totals.episodes),
+                novelties: count(&whole.totals.novelties),
             }
         });
         InstancePart {
@@ -186,10 +190,13 @@ impl InstancePart {
             let Some(sent) = self.fields.iter().find(|sent| sent.name == field.name()) else {
                 continue;
             };
-            let AnalyticsTotals { points, episodes, .. } = &mut whole.totals;
-            for (counts, count) in
-                [(&mut whole.values, sent.values), (points, sent.points), (episodes, sent.episodes)]
-            {
+            let AnalyticsTotals { points, episodes, novelties, .. } = &mut whole.totals;
+            for (counts, count) in [
+                (&mut whole.values, sent.values),
+                (points, sent.points),
+                (episodes, sent.episodes),
+                (novelties, sent.novelties),
+            ] {
                 counts.get_mut(at).into_iter().for_each(|place| *place = count);
             }
         }

@@ -6,10 +6,11 @@
 mod cells;
 mod devices;
 mod limits;
+mod novelty;
 pub(super) mod portable;
 mod sweep;
 
-use super::anomaly::{FoundPoint, RecentAnomaly};
+use super::anomaly::{Found, RecentAnomaly};
 use super::anomaly_records::{AnomalyRecords, Arrival, Receipt};
 use super::applied::Unjudged;
 use super::cell::CellRecord;
@@ -20,6 +21,7 @@ use super::device_index::{DeviceId, DeviceIndex};
 use super::device_limits::DeviceLimits;
 use super::device_quota::DeviceQuota;
 use super::expiry::ExpirySweep;
+use super::novel_fields::NovelFields;
 use super::optional_fields::OptionalFields;
 use super::series::{self, Rules};
 use super::slots::{NO_SLOT, Slots};
@@ -76,9 +78,13 @@ pub(super) struct Shard {
     required: usize,
     /// The set of optional fields.
     optional_bits: u16,
+    /// The set of fields for which there is more to do than for required ones.
+    further_bits: u16,
     /// The slots of devices, with their required fields.
     slots: Slots<Device>,
     optional: OptionalFields,
+    /// The second judge, if it is asked for.
+    novel: Option<NovelFields>,
     carries: Carries,
     index: DeviceIndex,
     ids: IdHasher,
@@ -106,8 +112,10 @@ impl Shard {
             rules,
             required: rules.schema.required().len(),
             optional_bits: !rules.schema.required_set().bits(),
+            further_bits: !rules.schema.required_set().bits(),
             slots,
             optional,
+            novel: None,
             carries: Carries::new(),
             index: DeviceIndex::new(),
             ids,
@@ -150,7 +158,7 @@ impl Shard {
         arrived: &Arrived<'_>,
         guess: u32,
         quota: &DeviceQuota,
-        points: &mut Vec<FoundPoint>,
+        points: &mut Vec<Found>,
     ) -> Result<(), Unjudged> {
         let Arrived { event, index, .. } = arrived;
         let slot = match arrived.key() {
@@ -166,19 +174,15 @@ impl Shard {
 
     /// Scores an event whose slot is known.
     #[inline(always)]
-    fn apply_at(
-        &mut self,
-        arrival: &Arrival<'_>,
-        points: &mut Vec<FoundPoint>,
-    ) -> Result<(), Unjudged> {
+    fn apply_at(&mut self, arrival: &Arrival<'_>, points: &mut Vec<Found>) -> Result<(), Unjudged> {
         // The usual number has a branch of its own, so that its code stands here.
         match self.required {
             2 => self.apply_required::<2>(arrival, points)?,
             _ => self.apply_other(arrival, points)?,
         }
-        let optional = arrival.event.present.bits() & self.optional_bits;
-        if optional != 0 {
-            self.apply_optional(arrival, optional, points);
+        let further = arrival.event.present.bits() & self.further_bits;
+        if further != 0 {
+            self.apply_further(arrival, further, points);
         }
         Ok(())
     }
@@ -188,7 +192,7 @@ impl Shard {
     fn apply_other(
         &mut self,
         arrival: &Arrival<'_>,
-        points: &mut Vec<FoundPoint>,
+        points: &mut Vec<Found>,
     ) -> Result<(), Unjudged> {
         match self.required {
             0 => self.apply_without_required(arrival),
@@ -230,7 +234,7 @@ impl Shard {
     fn apply_required<const N: usize>(
         &mut self,
         arrival: &Arrival<'_>,
-        points: &mut Vec<FoundPoint>,
+        points: &mut Vec<Found>,
     ) -> Result<(), Unjudged> {
         let slot = arrival.slot;
         let (mut device, mut row) = self.slots.write::<N>(slot).ok_or(Unjudged::Refused)?;
@@ -252,8 +256,21 @@ impl Shard {
         Ok(())
     }
 
+    /// Does what no event needs with which the server begins: scores optional fields, and asks the
+    /// second judge.
+    #[inline(never)]
+    fn apply_further(&mut self, arrival: &Arrival<'_>, bits: u16, points: &mut Vec<Found>) {
+        let optional = bits & self.optional_bits;
+        if optional != 0 {
+            self.apply_optional(arrival, optional, points);
+        }
+        if self.novel.is_some() {
+            self.judge_novelty(arrival, points);
+        }
+    }
+
     /// Scores optional fields of an event, `bits` of its set.
-    fn apply_optional(&mut self, arrival: &Arrival<'_>, bits: u16, points: &mut Vec<FoundPoint>) {
+    fn apply_optional(&mut self, arrival: &Arrival<'_>, bits: u16, points: &mut Vec<Found>) {
         let Self { rules, slots, optional, carries, anomalies, .. } = self;
         let slot = arrival.slot;
         let Some(device) = slots.record_mut(slot) else {
@@ -310,6 +327,7 @@ impl Shard {
             None => {
                 let slot = self.slots.push(Device::new(id, now_ns, self.cells.of_new()))?;
                 self.optional.add_device();
+                self.novel.iter_mut().for_each(NovelFields::add_device);
                 slot
             }
         };
@@ -330,6 +348,7 @@ impl Shard {
     fn reset(&mut self, slot: u32) {
         self.slots.clear(slot);
         self.optional.free(slot);
+        self.novel.iter_mut().for_each(|novel| novel.free(slot));
         self.carries.remove(&slot);
         if let Some(device) = self.slots.record_mut(slot) {
             let id = std::mem::replace(&mut device.id, DeviceId::EMPTY);
@@ -367,6 +386,9 @@ impl Shard {
         }
         for (sum, episodes) in totals.episodes.iter_mut().zip(self.anomalies.episodes) {
             *sum += episodes;
+        }
+        for (sum, novelties) in totals.novelties.iter_mut().zip(self.anomalies.novelties) {
+            *sum += novelties;
         }
         partial.last_minute += self.anomalies.last_minute.count(now_ns);
         self.anomalies.recent.copy_to(recent);

@@ -312,7 +312,7 @@ impl Analytics {
 
     /// Returns a state with memory for a window of all required fields and of so many others.
     fn blank(&self, optional: usize) -> DeviceState {
-        blank(&self.rules, optional)
+        DeviceState { novelty: self.novelty_copies(), ..blank(&self.rules, optional) }
     }
 
     /// Returns the copy that `copy` makes of a device under the lock; `None` if it makes none.

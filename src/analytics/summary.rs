@@ -8,6 +8,7 @@
 use super::anomaly::{Anomaly, Point, RecentAnomaly};
 use super::field_state::FieldState;
 use super::moments::Moments;
+use super::novelty_summary::NoveltySummary;
 use super::recent::{NewestN, RecentEvent};
 use super::series::Rules;
 use super::slots::Slot;
@@ -90,6 +91,9 @@ pub struct SeriesSummary {
     pub anomalies: Anomalies,
     /// The events since the device was added or, of an instance, published so far.
     pub accepted: u64,
+    /// The fields of the schema in their order as the second judge sees them; nothing without that
+    /// judge, and for all series together.
+    pub novelty: Vec<Option<NoveltySummary>>,
 }
 
 /// The summary of an instance.
@@ -110,6 +114,8 @@ pub struct AnalyticsTotals {
     pub points: [u64; FIELDS_MAX],
     /// The episodes by field.
     pub episodes: [u64; FIELDS_MAX],
+    /// The novelties by field.
+    pub novelties: [u64; FIELDS_MAX],
     /// The devices that hold a slot; an expired one counts until it is swept.
     pub devices: u64,
     /// The events whose device got no window, because there were too many devices.
@@ -155,6 +161,7 @@ impl PartialSummary {
             totals: AnalyticsTotals {
                 points: add(one.points, two.points),
                 episodes: add(one.episodes, two.episodes),
+                novelties: add(one.novelties, two.novelties),
                 devices: one.devices + two.devices,
                 devices_refused: one.devices_refused + two.devices_refused,
             },
@@ -186,6 +193,7 @@ impl PartialSummary {
                 recent: self.recent.items().iter().rev().map(RecentAnomaly::anomaly).collect(),
             },
             accepted: self.accepted,
+            novelty: Vec::new(),
         };
         InstanceSummary { series, values: self.values, totals: self.totals }
     }
@@ -290,6 +298,7 @@ pub(super) fn of_device(
     copy: &DeviceSnapshot,
     fields: &[FieldSnapshot],
     recent: Vec<Point>,
+    novelty: Vec<Option<NoveltySummary>>,
 ) -> SeriesSummary {
     let anomaly = |point| Anomaly { device_id: Some(id.to_owned()), point };
     SeriesSummary {
@@ -302,6 +311,7 @@ pub(super) fn of_device(
             recent: recent.into_iter().map(anomaly).collect(),
         },
         accepted: copy.accepted,
+        novelty,
     }
 }
 
@@ -337,6 +347,7 @@ mod tests {
                         devices_refused: count(2),
                         points: [count(3); FIELDS_MAX],
                         episodes: [count(5); FIELDS_MAX],
+                        novelties: [count(6); FIELDS_MAX],
                     },
                     last_minute: count(7),
                     events: vec![NewestN::of(7, own.map(event).collect())],

@@ -7,8 +7,10 @@ use serde::{Serialize, Serializer};
 
 use super::jobs::Lane;
 use super::json::{Number, Text, append_line, live};
+use super::novelty::{Novelty, padded};
 use super::state::{Settings, State};
 use crate::analytics::anomaly::Anomaly;
+use crate::analytics::novelty_summary::NoveltySummary;
 use crate::analytics::summary::{FieldSummary, SeriesSummary};
 use crate::limits::DEVICE_ID_BYTES_MAX;
 use crate::metric::timestamp::Rfc3339;
@@ -116,6 +118,8 @@ struct FieldAnalysis {
     z_score: Number,
     anomaly: bool,
     count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    novelty: Option<Novelty>,
 }
 
 #[derive(Serialize)]
@@ -144,6 +148,8 @@ pub(super) struct Totals {
     pub(super) rejected: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) devices: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) novelties: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -180,6 +186,7 @@ fn instance(state: &State, now: Now, body: &mut Vec<u8>) {
         accepted: store.totals.accepted,
         rejected: Some(rejected),
         devices: Some(summary.totals.devices),
+        novelties: state.analytics.novelty().map(|_| summary.totals.novelties.iter().sum()),
     };
     let store = StoreCounts {
         kind: store.kind,
@@ -212,7 +219,8 @@ pub(super) fn of_device<'a>(
     series: &'a str,
     summary: &'a SeriesSummary,
 ) -> Analysis<'a> {
-    let totals = Totals { accepted: summary.accepted, rejected: None, devices: None };
+    let accepted = summary.accepted;
+    let totals = Totals { accepted, rejected: None, devices: None, novelties: None };
     Analysis::new(origin_of(state, scope, series), state.settings.schema, summary, totals, None)
 }
 
@@ -230,10 +238,12 @@ impl<'a> Analysis<'a> {
         store: Option<StoreCounts>,
     ) -> Self {
         let Origin { scope, instance, series, cores } = origin;
-        let SeriesSummary { window, fields, anomalies, .. } = summary;
-        let fields = schema.fields().iter().zip(fields);
-        let analysis = |summary: &Option<FieldSummary>| {
-            summary.as_ref().map_or_else(FieldAnalysis::default, FieldAnalysis::from)
+        let SeriesSummary { window, fields, anomalies, novelty, .. } = summary;
+        let fields = schema.fields().iter().zip(fields).zip(padded(novelty));
+        let analysis = |summary: &Option<FieldSummary>, novelty: Option<&NoveltySummary>| {
+            let analysis =
+                summary.as_ref().map_or_else(FieldAnalysis::default, FieldAnalysis::from);
+            FieldAnalysis { novelty: novelty.map(Novelty::from), ..analysis }
         };
         Self {
             scope,
@@ -247,7 +257,9 @@ impl<'a> Analysis<'a> {
                 to: window.to_ms.map(|ms| Text(Rfc3339(ms))),
             },
             fields: FieldAnalyses(
-                fields.map(|(field, summary)| (field.name(), analysis(summary))).collect(),
+                fields
+                    .map(|((field, summary), novelty)| (field.name(), analysis(summary, novelty)))
+                    .collect(),
             ),
             anomalies: AnomalyCounts {
                 points: anomalies.points,
@@ -272,6 +284,7 @@ impl From<&FieldSummary> for FieldAnalysis {
             z_score: Number(summary.z_score),
             anomaly: summary.anomaly,
             count: summary.count,
+            novelty: None,
         }
     }
 }

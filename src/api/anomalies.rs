@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use super::jobs::Lane;
 use super::json::{Number, Text, append_line, live};
+use super::novelty;
 use super::number_parameter::{NumberError, number_parameter};
 use super::state::State;
+use crate::analytics::anomaly::Finding;
 use crate::analytics::anomaly_journal::{AnomalyPage, NumberedAnomaly};
 use crate::limits::{ANOMALIES_LISTED_DEFAULT, ANOMALIES_LISTED_MAX};
 use crate::metric::timestamp::Rfc3339;
@@ -126,25 +128,48 @@ pub(super) struct Entry<'a> {
     timestamp: Text<Rfc3339>,
     device_id: Option<&'a str>,
     field: &'static str,
+    kind: &'static str,
     value: Number,
-    mean: Number,
-    stddev: Number,
-    z: Number,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mean: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stddev: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    z: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
 
 impl<'a> From<&'a NumberedAnomaly> for Entry<'a> {
     fn from(numbered: &'a NumberedAnomaly) -> Self {
-        let (number, anomaly) = (numbered.number, &numbered.anomaly);
-        let point = &anomaly.point;
-        Self {
-            number,
-            timestamp: Text(Rfc3339(point.timestamp_ms)),
-            device_id: anomaly.device_id.as_deref(),
-            field: point.field.name(),
-            value: Number(Some(point.value)),
-            mean: Number(Some(point.mean)),
-            stddev: Number(Some(point.stddev)),
-            z: Number(Some(point.z)),
+        let NumberedAnomaly { number, device_id, finding, .. } = numbered;
+        let entry = |kind, timestamp_ms| Self {
+            number: *number,
+            timestamp: Text(Rfc3339(timestamp_ms)),
+            device_id: device_id.as_deref(),
+            field: finding.field().name(),
+            kind,
+            value: Number(Some(finding.value())),
+            mean: None,
+            stddev: None,
+            z: None,
+            score: None,
+            reason: None,
+        };
+        match finding {
+            Finding::Anomaly(point) => Self {
+                mean: Some(Number(Some(point.mean))),
+                stddev: Some(Number(Some(point.stddev))),
+                z: Some(Number(Some(point.z))),
+                ..entry("anomaly", point.timestamp_ms)
+            },
+            Finding::Novel(point) => Self {
+                score: Some(novelty::score(point.score)),
+                reason: Some(point.reason.name()),
+                ..entry("novelty", point.timestamp_ms)
+            },
         }
     }
 }

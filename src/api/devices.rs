@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use super::device_query::{self, Cursor};
 use super::jobs::Lane;
 use super::json::{Number, Text, append, append_line, live};
+use super::novelty::{Novelty, padded};
 use super::state::State;
 use crate::analytics::directory::DeviceState;
 use crate::analytics::ranking::{Rank, RankBy, RankQuery};
@@ -119,14 +120,17 @@ struct Device<'a> {
 }
 
 /// The fields that a device has sent, as members with their names.
-struct Fields<'a>(&'static Schema, &'a [Option<FieldSummary>]);
+struct Fields<'a>(&'static Schema, &'a DeviceState);
 
 impl Serialize for Fields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(schema, summaries) = self;
-        let fields = schema.fields().iter().zip(*summaries);
-        let sent = fields.filter_map(|(field, summary)| Some((field.name(), summary.as_ref()?)));
-        serializer.collect_map(sent.map(|(name, summary)| (name, Field::from(summary))))
+        let Self(schema, DeviceState { fields, novelty, .. }) = self;
+        let fields = schema.fields().iter().zip(fields).zip(padded(novelty));
+        let sent = fields.filter_map(|((field, summary), novelty)| {
+            let novelty = novelty.map(Novelty::from);
+            Some((field.name(), Field { novelty, ..Field::from(summary.as_ref()?) }))
+        });
+        serializer.collect_map(sent)
     }
 }
 
@@ -137,6 +141,8 @@ struct Field {
     stddev: Number,
     z_score: Number,
     anomaly: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    novelty: Option<Novelty>,
 }
 
 impl<'a> Device<'a> {
@@ -150,7 +156,7 @@ impl<'a> Device<'a> {
             episodes: device.episodes,
             accepted: device.accepted,
             z: Number(device.score(field)),
-            fields: Fields(schema, &device.fields),
+            fields: Fields(schema, device),
         }
     }
 }
@@ -163,6 +169,7 @@ impl From<&FieldSummary> for Field {
             stddev: Number(Some(summary.stddev)),
             z_score: Number(summary.z_score),
             anomaly: summary.anomaly,
+            novelty: None,
         }
     }
 }

@@ -142,6 +142,11 @@ impl Snapshot {
                 "Runs of anomalies of one series and field that were closer than the cooldown.",
                 by_field(analytics.totals.episodes),
             ),
+            counter(
+                "corepulse_novelties_total",
+                "Values that are new to their series, by --novelty and --stuck-after.",
+                by_field(analytics.totals.novelties),
+            ),
             gauge(
                 "corepulse_rolling_average",
                 "Mean of the instance's window; NaN before the first value.",

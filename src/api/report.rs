@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use super::json::{self, Number, Text};
+use super::novelty;
 use super::state::State;
 use crate::analytics::Applied;
-use crate::analytics::anomaly::{FoundPoint, Point};
+use crate::analytics::anomaly::{Finding, Found};
 use crate::limits::ANSWER_ITEMS_MAX;
 use crate::metric::batch::Batch;
 use crate::metric::rejection::{Reason, Rejection};
@@ -21,13 +22,17 @@ pub(super) struct Report {
     pub(super) assigned_timestamp: Option<u64>,
     pub(super) late: u64,
     anomalies: u64,
+    novelties: u64,
     /// The anomalies that the answer may name.
-    pub(super) points: Vec<FoundPoint>,
+    pub(super) points: Vec<Found>,
+    /// The novelties that it may name.
+    novel: Vec<Found>,
     /// The accepted events that have no verdict.
     pub(super) applied: Applied,
     /// Entries of `anomalous` so far, with their JSON.
     anomalous: usize,
     anomalous_json: Vec<u8>,
+    novel_json: Vec<u8>,
     rejected: [u64; Reason::ALL.len()],
     pub(super) first_rejection: Option<Rejection>,
     /// The least number of seconds until an event that was over a limit would pass.
@@ -47,6 +52,17 @@ struct AnomalousValue<'a> {
     z: Number,
 }
 
+/// An entry of `novel`.
+#[derive(Serialize)]
+struct NovelValue<'a> {
+    index: u32,
+    device_id: Option<&'a str>,
+    field: &'static str,
+    value: Number,
+    score: Number,
+    reason: &'static str,
+}
+
 /// An entry of `errors`.
 #[derive(Serialize)]
 struct RejectedEvent {
@@ -56,11 +72,13 @@ struct RejectedEvent {
 
 impl Report {
     pub(super) fn clear(&mut self) {
-        (self.accepted, self.late, self.anomalies) = (0, 0, 0);
+        (self.accepted, self.late, self.anomalies, self.novelties) = (0, 0, 0, 0);
         self.applied = Applied::default();
         (self.anomalous, self.errors) = (0, 0);
         self.points.clear();
+        self.novel.clear();
         self.anomalous_json.clear();
+        self.novel_json.clear();
         self.errors_json.clear();
         if self.first_rejection.take().is_some() {
             self.rejected = [0; Reason::ALL.len()];
@@ -87,38 +105,56 @@ impl Report {
         self.rejected.iter().sum()
     }
 
-    /// Counts the anomalies from this one on. Of very many only the first are kept.
+    /// Counts the findings from this one on, and parts them by who found them. Of very many only
+    /// the first are kept.
     #[cold]
     pub(super) fn count_anomalies(&mut self, from: usize) {
+        let novel = self.novel.len();
+        let is_novel = |found: &mut Found| matches!(found.finding, Finding::Novel(_));
+        self.novel.extend(self.points.extract_if(from.., is_novel));
+        self.novelties += (self.novel.len() - novel) as u64;
         self.anomalies += (self.points.len() - from) as u64;
-        if self.points.len() > 2 * ANSWER_ITEMS_MAX {
-            self.keep_first_anomalies();
+        for found in [&mut self.points, &mut self.novel] {
+            if found.len() > 2 * ANSWER_ITEMS_MAX {
+                keep_first(found);
+            }
         }
-    }
-
-    /// Brings the anomalies into the order of the request, and keeps those that the answer names.
-    fn keep_first_anomalies(&mut self) {
-        self.points.sort_unstable_by_key(|found| (found.index, found.point.field.index()));
-        self.points.truncate(ANSWER_ITEMS_MAX);
     }
 
     /// Writes what the answer tells of the anomalies of this batch.
     pub(super) fn describe_anomalies(&mut self, batch: &Batch<'_>) {
-        if self.points.is_empty() {
+        if self.points.is_empty() && self.novel.is_empty() {
             return;
         }
-        self.keep_first_anomalies();
-        for FoundPoint { index, point: Point { field, value, z, .. } } in self.points.drain(..) {
+        keep_first(&mut self.points);
+        keep_first(&mut self.novel);
+        for Found { index, finding } in self.points.drain(..).chain(self.novel.drain(..)) {
             let event = batch.event_at(index as usize);
             let device_id = event.and_then(|event| event.device_id);
             let device_id = device_id.and_then(|id| std::str::from_utf8(id).ok());
-            let out = &mut self.anomalous_json;
-            if self.anomalous > 0 {
-                out.push(b',');
+            let (field, value) = (finding.field().name(), Number(Some(finding.value())));
+            match finding {
+                Finding::Anomaly(point) => {
+                    let out = &mut self.anomalous_json;
+                    if self.anomalous > 0 {
+                        out.push(b',');
+                    }
+                    self.anomalous += 1;
+                    let z = Number(Some(point.z));
+                    json::append(out, &AnomalousValue { index, device_id, field, value, z });
+                }
+                Finding::Novel(point) => {
+                    let out = &mut self.novel_json;
+                    if !out.is_empty() {
+                        out.push(b',');
+                    }
+                    let (score, reason) = (novelty::score(point.score), point.reason.name());
+                    json::append(
+                        out,
+                        &NovelValue { index, device_id, field, value, score, reason },
+                    );
+                }
             }
-            self.anomalous += 1;
-            let (value, z) = (Number(Some(value)), Number(Some(z)));
-            json::append(out, &AnomalousValue { index, device_id, field: field.name(), value, z });
         }
     }
 
@@ -163,6 +199,13 @@ impl Report {
             body.extend_from_slice(&self.anomalous_json);
             body.push(b']');
         }
+        if self.novelties > 0 {
+            body.extend_from_slice(b",\"novelties\":");
+            integer(body, self.novelties);
+            body.extend_from_slice(b",\"novel\":[");
+            body.extend_from_slice(&self.novel_json);
+            body.push(b']');
+        }
         for (name, events) in [
             (&b",\"unjudged\":"[..], self.applied.refused()),
             (b",\"pending\":", self.applied.pending()),
@@ -181,7 +224,7 @@ impl Report {
 
     /// Returns true if there is nothing to say but that one event was accepted.
     fn is_usual(&self) -> bool {
-        (self.accepted, self.anomalies, self.applied) == (1, 0, Applied::default())
+        (self.accepted, self.anomalies | self.novelties, self.applied) == (1, 0, Applied::default())
             && self.assigned_timestamp.is_none()
             && self.first_rejection.is_none()
     }
@@ -230,6 +273,12 @@ impl Report {
         body.extend_from_slice(&self.errors_json);
         body.push(b']');
     }
+}
+
+/// Brings findings into the order of the request, and keeps those that the answer names.
+fn keep_first(found: &mut Vec<Found>) {
+    found.sort_unstable_by_key(|found| (found.index, found.finding.field().index()));
+    found.truncate(ANSWER_ITEMS_MAX);
 }
 
 /// Appends an integer without the formatting machinery: every answer has two or three.

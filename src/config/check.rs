@@ -62,7 +62,7 @@ impl Config {
 
 /// The flags that all replicas of a fleet should have in common: they decide how a metric is read
 /// and judged, and for how long it is kept.
-const COMMON: [&str; 12] = [
+const COMMON: [&str; 15] = [
     "redis-prefix",
     "store-ttl",
     "fields",
@@ -73,6 +73,9 @@ const COMMON: [&str; 12] = [
     "z-threshold",
     "min-samples",
     "cooldown",
+    "novelty",
+    "time-zone",
+    "stuck-after",
     "max-devices",
     "device-ttl",
 ];

@@ -73,3 +73,15 @@ percore::named_enum! {
         Debug = "debug",
     }
 }
+
+percore::named_enum! {
+    /// `--novelty`: the second judge, which tells what is new to a series.
+    pub enum Novelty {
+        /// It is not asked, and costs nothing.
+        Off = "off",
+        /// It tells what is new.
+        On = "on",
+        /// It tells the clearest only.
+        Quiet = "quiet",
+    }
+}

@@ -9,7 +9,9 @@ use std::time::Duration;
 use percore::listen::Listen;
 use percore::placement::Pin;
 
-use super::choices::{Acknowledgement, Engine, LogFormat, LogLevel, MetricsAuth, Overflow};
+use super::choices::{
+    Acknowledgement, Engine, LogFormat, LogLevel, MetricsAuth, Novelty, Overflow,
+};
 use super::cors_origins::CorsOrigins;
 use super::errors::ConfigErrors;
 use super::fields::{FieldList, NameList};
@@ -19,10 +21,12 @@ use super::formats::{
     ListenAddresses, Number, OptionalFile, OptionalRedisUrl, OriginList, Seconds, SecondsOrNever,
     SecondsUpTo, Size, Token,
 };
+use super::optional_number::Off;
 use super::rate_limit::{OptionalRateLimit, RateLimit};
 use super::redis_url::RedisUrl;
 use super::secret::Secret;
 use super::sources::Sources;
+use super::time_zone::{TimeZone, ZoneName};
 use crate::limits::{
     BODY_BYTES_MAX, BODY_BYTES_MIN, COOLDOWN_MAX, DEVICES_MAX, MEMORY_STORE_BYTES_MIN,
     STORE_QUEUE_BYTES_MIN, WINDOW_MAX, WORKERS_MAX,
@@ -174,6 +178,18 @@ flags! {
 
     /// Events after an anomaly within which a further one belongs to the same episode
     cooldown: usize, "cooldown" = "50", Number(0..=COOLDOWN_MAX);
+
+    /// A second judge beside the deviations, which tells what is new to a series: on, quiet for the
+    /// clearest only, or off
+    novelty: Novelty, "novelty" = "off", Choice(&Novelty::ALL, Novelty::name);
+
+    /// Time zone of the people behind the devices, whose hours and weekends --novelty goes by: its
+    /// IANA name
+    time_zone: TimeZone, "time-zone" NAME = "UTC", ZoneName;
+
+    /// Events of one value in succession with which a series stands still, and is told as new; off
+    /// if it may
+    stuck_after: Option<usize>, "stuck-after" EVENTS = "off", Off(Number(2..=COOLDOWN_MAX));
 
     /// Devices that get a window of their own
     devices_max: usize, "max-devices" = "100000", Number(0..=DEVICES_MAX);

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::analytics::AnalyticsSettings;
+use crate::analytics::novelty::local_day::LocalDay;
+use crate::analytics::novelty::{EXCESS_ON, EXCESS_QUIET, NoveltySettings};
+use crate::analytics::{Analytics, AnalyticsSettings};
 use crate::api::state::Settings;
-use crate::config::{Acknowledgement, Config, MetricsAuth, Overflow};
+use crate::config::{Acknowledgement, Config, MetricsAuth, Novelty, Overflow};
+use crate::metric::id_hash::IdHasher;
 use crate::resources::Resources;
 use crate::schema::Schema;
 use percore::clock::{Clock, nanoseconds};
@@ -14,7 +17,7 @@ use percore::engine::EngineConfig;
 use percore::tls::acceptor::Acceptor;
 
 /// Returns the settings of the analytics.
-pub(super) fn analytics_settings(config: &Config, schema: &'static Schema) -> AnalyticsSettings {
+fn analytics_settings(config: &Config, schema: &'static Schema) -> AnalyticsSettings {
     AnalyticsSettings {
         schema,
         window: config.window,
@@ -51,6 +54,36 @@ pub(super) fn engine_config(
 /// Returns a duration in milliseconds.
 pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns the settings of the second judge; `None` if nothing of it is asked for.
+fn novelty_settings(config: &Config) -> Option<NoveltySettings> {
+    let excess = match config.novelty {
+        Novelty::Off => None,
+        Novelty::On => Some(EXCESS_ON),
+        Novelty::Quiet => Some(EXCESS_QUIET),
+    };
+    let stuck_after = config.stuck_after.and_then(|events| u32::try_from(events).ok());
+    let (first, changes) = config.time_zone.offsets();
+    (excess.is_some() || stuck_after.is_some()).then(|| NoveltySettings {
+        sensitivity: excess.map(NoveltySettings::sensitivity),
+        stuck_after,
+        day: Arc::new(LocalDay::new(first, changes.to_vec())),
+    })
+}
+
+/// Returns the analytics of so many cores, with the judges that are asked for.
+pub(super) fn analytics(
+    config: &Config,
+    schema: &'static Schema,
+    workers: usize,
+    ids: &IdHasher,
+) -> Analytics {
+    let analytics = Analytics::new(analytics_settings(config, schema), workers, ids.clone());
+    match novelty_settings(config) {
+        Some(settings) => analytics.with_novelty(settings),
+        None => analytics,
+    }
 }
 
 /// Returns the members that a metric may have.

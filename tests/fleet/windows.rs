@@ -22,6 +22,8 @@ fn figures(answer: &Value) -> Value {
 struct Device {
     name: &'static str,
     sent: u32,
+    /// Milliseconds from one event to the next.
+    step_ms: u64,
     alone: Server,
     /// The answers that said that the window was elsewhere.
     pending: u32,
@@ -29,7 +31,14 @@ struct Device {
 
 impl Device {
     fn new(name: &'static str) -> Self {
-        Self { name, sent: 0, alone: Server::start(&["--workers", "1"]), pending: 0 }
+        Self::judged_by(name, &[], 1)
+    }
+
+    /// Returns a device that sends an event after so many milliseconds each, where replicas have
+    /// these options.
+    fn judged_by(name: &'static str, options: &[&str], step_ms: u64) -> Self {
+        let alone = Server::start(&[&["--workers", "1"], options].concat());
+        Self { name, sent: 0, step_ms, alone, pending: 0 }
     }
 
     /// Sends the next event, with something odd now and then, and waits until it was judged. Its
@@ -38,7 +47,8 @@ impl Device {
         self.sent += 1;
         let cpu = f64::from(self.sent * 37 % 11) * 1.7
             + if self.sent.is_multiple_of(23) { 90.0 } else { 0.1 };
-        let (name, timestamp) = (self.name, 1_700_000_000_000_u64 + u64::from(self.sent));
+        let (name, timestamp) =
+            (self.name, 1_700_000_000_000_u64 + self.step_ms * u64::from(self.sent));
         let event = format!(
             r#"{{"device_id":"{name}","timestamp":{timestamp},"cpu":{cpu},"rps":{}}}"#,
             cpu / 3.0
@@ -196,6 +206,33 @@ fn redis_is_away() {
         let told = fleet.replicas.iter().map(|replica| restless.told_by(replica));
         told.flatten().filter(|told| told["n"] == n).nth(1)
     });
+}
+
+/// The bands of a series go where its device goes, and are there after all replicas were restarted.
+#[test]
+fn what_is_new_is_known_wherever_a_device_goes() {
+    const JUDGES: &[&str] = &["--novelty", "on", "--stuck-after", "3"];
+    let redis = Redis::start(&[]);
+    let start = |name| Replica::start(&redis.url(), name, JUDGES);
+    let mut fleet = Fleet::of(["a", "b"].map(start).into());
+    fleet.wait_until_whole();
+    let mut device = Device::judged_by("homely", JUDGES, 600_000);
+    for number in 0..2 * EVENTS {
+        device.send(&mut fleet.replicas[number as usize % 2]);
+    }
+    device.check(&fleet);
+    for mut stopped in fleet.replicas.drain(..) {
+        stopped.stop();
+        fleet.of_gone += stopped.acknowledged;
+    }
+    fleet.replicas = vec![start("c")];
+    fleet.wait_until_whole();
+    (0..EVENTS).for_each(|_| device.send(&mut fleet.replicas[0]));
+    device.check(&fleet);
+    let told = device.told_by(&fleet.replicas[0]).unwrap();
+    let novelty = &told["cpu"]["novelty"];
+    assert!(novelty["alerts"].as_u64().unwrap() > 0, "{told}");
+    assert_eq!(novelty["quantities"].as_array().unwrap().len(), 4, "{told}");
 }
 
 /// The newer window takes the newest events; other fields begin anew.

@@ -24,6 +24,7 @@ mod devices;
 mod greedy_clients;
 mod in_process;
 mod line_protocol;
+mod novelty;
 mod openapi;
 mod page;
 mod rate_limits;

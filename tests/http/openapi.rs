@@ -325,7 +325,7 @@ fn answers_have_the_fields_that_are_described() {
         assert_eq!(stored.get("anyOf").is_some(), required.is_empty());
         let analysis = described.running.client().request(&get("/analyze")).json();
         assert_eq!(keys(&analysis), described.analysis());
-        let summary = keys(&described.schema("FieldSummary")["properties"]);
+        let summary = BTreeSet::from_iter(texts(&described.schema("FieldSummary")["required"]));
         for field in fields {
             assert_eq!(keys(&analysis[field]), summary);
         }
@@ -333,6 +333,40 @@ fn answers_have_the_fields_that_are_described() {
         let required = texts(&described.schema("Analysis")["required"]);
         assert_eq!(keys(&device), required.into_iter().collect());
     }
+}
+
+#[test]
+fn what_is_new_is_told_as_described() {
+    let running = InProcessServer::start(&["--novelty", "on", "--stuck-after", "60"]);
+    let mut client = running.client();
+    let event = |at: u64| {
+        let (timestamp, cpu) = (1_700_000_000 + 600 * at, if at == 99 { 90 } else { 1 });
+        json!({"device_id": "d1", "timestamp": timestamp, "cpu": cpu, "rps": 1})
+    };
+    let events = Value::from_iter((0..100).map(event)).to_string();
+    let taken = client.request(&post(events.as_bytes())).json();
+    let document = document();
+    let schema = |name: &str| &document["components"]["schemas"][name];
+    let members = |name: &str| keys(&schema(name)["properties"]);
+    let reasons = texts(&schema("NoveltyReason")["enum"]);
+    let device = client.request(&get("/analyze?device_id=d1")).json();
+    let novelty = &device["cpu"]["novelty"];
+    let mut found = vec![&novelty["last_alert"]["reason"]];
+    assert_eq!(keys(novelty), members("Novelty"));
+    for entry in taken["novel"].as_array().unwrap() {
+        assert_eq!(keys(entry), members("Novel"));
+        found.push(&entry["reason"]);
+    }
+    let quantity = &schema("Novelty")["properties"]["quantities"]["items"];
+    for entry in novelty["quantities"].as_array().unwrap() {
+        assert_eq!(keys(entry), keys(&quantity["properties"]));
+        found.push(&entry["name"]);
+    }
+    for entry in client.request(&get("/anomalies")).json()["anomalies"].as_array().unwrap() {
+        assert!(keys(entry).is_subset(&members("NumberedAnomaly")), "{entry}");
+    }
+    let found = found.into_iter().map(|reason| reason.as_str().unwrap());
+    assert_eq!(BTreeSet::from_iter(found), BTreeSet::from_iter(reasons));
 }
 
 #[test]
@@ -360,6 +394,7 @@ fn limits_are_those_of_the_server() {
     assert_eq!(count(&schemas["EventErrors"]["maxItems"]), ANSWER_ITEMS_MAX);
     let taken = &schemas["Taken"]["properties"];
     assert_eq!(count(&taken["anomalous"]["maxItems"]), ANSWER_ITEMS_MAX);
+    assert_eq!(count(&taken["novel"]["maxItems"]), ANSWER_ITEMS_MAX);
     let recent = &schemas["Anomalies"]["properties"]["recent"];
     assert_eq!(count(&recent["maxItems"]), RECENT_ANOMALIES_MAX);
 }

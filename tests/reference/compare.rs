@@ -1,7 +1,7 @@
 //! Analytics beside their reference: the same events for both, and every number compared after each
 //! of them.
 
-use corepulse::analytics::anomaly::Point;
+use corepulse::analytics::anomaly::{Finding, Point};
 use corepulse::analytics::recent::PendingEvents;
 use corepulse::analytics::summary::{FieldSummary, SeriesSummary};
 use corepulse::analytics::{Analytics, AnalyticsSettings, Arrived};
@@ -104,7 +104,13 @@ impl Comparison {
         let mut points = Vec::new();
         let arrived = Arrived { event, hash: ids.hash_of(&event), index: 0 };
         assert_eq!(analytics.writer(core, now, 1).apply(&[arrived], &mut points).refused(), 0);
-        let points: Vec<_> = points.iter().map(|found| found.point).collect();
+        let points: Vec<_> = points
+            .iter()
+            .map(|found| match found.finding {
+                Finding::Anomaly(point) => point,
+                Finding::Novel(point) => panic!("no second judge was asked: {point:?}"),
+            })
+            .collect();
         pending[core].push(now, 0, || event);
         device.accepted += 1;
         for (all, value) in all.iter_mut().zip(row) {

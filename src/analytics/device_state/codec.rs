@@ -5,6 +5,9 @@
 //! window: size, count, next   timestamps   for each field its state: 28, and its values
 //! ```
 //!
+//! What the second judge knows stands behind that, under a version of its own: an instance without
+//! it writes what instances read that have never heard of it.
+//!
 //! What stands around it, as a sum to check, is the matter of those who keep it. But whatever the
 //! bytes are, reading them ends in a state or in an error, and takes no more memory than a multiple
 //! of their length.
@@ -15,11 +18,21 @@ use super::ring::interleaved;
 use super::{DeviceState, FieldState, MINUTE_BUCKETS, MinuteState, StateError, WindowState};
 use crate::analytics::anomaly::Point;
 use crate::analytics::lineage::{FORKS_MAX, Fork};
+use crate::analytics::novelty::FieldNovelty;
+use crate::analytics::novelty::series_bands::SeriesBands;
+use crate::analytics::novelty::stillness::Stillness;
 use crate::limits::{RECENT_ANOMALIES_MAX, WINDOW_MAX};
 use crate::schema::Schema;
 
 /// The version of the encoding, in its first byte. A release reads that of the one before as well.
 const VERSION: u8 = 1;
+
+/// The version of an encoding with what the second judge knows.
+const VERSION_WITH_NOVELTY: u8 = 2;
+
+/// The bits that say what is known of a field.
+const HAS_BANDS: u8 = 1;
+const HAS_STILLNESS: u8 = 2;
 
 /// The bit of the bucket mask that says that there never was an anomaly.
 const NO_MINUTE: u8 = 1 << MINUTE_BUCKETS;
@@ -40,7 +53,8 @@ impl Encoder {
 
     /// Appends the encoded state.
     pub fn encode(&mut self, state: &DeviceState, out: &mut Vec<u8>) {
-        out.push(VERSION);
+        let has_novelty = !state.novelty.is_empty();
+        out.push(if has_novelty { VERSION_WITH_NOVELTY } else { VERSION });
         out.extend_from_slice(&self.fingerprint.to_le_bytes());
         state.put(&mut self.columns, out);
     }
@@ -77,6 +91,10 @@ impl DeviceState {
                 out.extend_from_slice(&number.to_bits().to_le_bytes());
             }
         }
+        if !self.novelty.is_empty() {
+            put_unsigned(out, self.novelty.len() as u64);
+            self.novelty.iter().for_each(|field| put_novelty(field, out));
+        }
     }
 
     /// Returns the state that was encoded like this under the same schema.
@@ -86,13 +104,25 @@ impl DeviceState {
     /// If the bytes are of another version or schema, or are no state.
     pub fn decode(bytes: &[u8], schema: &Schema) -> Result<Self, StateError> {
         let mut reader = Reader(bytes);
-        if reader.byte()? != VERSION {
+        let version = reader.byte()?;
+        if ![VERSION, VERSION_WITH_NOVELTY].contains(&version) {
             return Err(StateError::Version);
         }
         if u32::from_le_bytes(reader.array()?) != fingerprint(schema) {
             return Err(StateError::Schema);
         }
-        let state = Self::read(&mut reader, schema)?;
+        let mut state = Self::read(&mut reader, schema)?;
+        if version == VERSION_WITH_NOVELTY {
+            for _ in 0..reader.at_most(schema.fields().len())? {
+                state.novelty.push(read_novelty(&mut reader)?);
+            }
+            let fields = || state.novelty.iter().map(|it| usize::from(it.field));
+            if !fields().is_sorted_by(|a, b| a < b)
+                || fields().any(|field| schema.field(field).is_none())
+            {
+                return Err(StateError::Malformed);
+            }
+        }
         if reader.0.is_empty() { Ok(state) } else { Err(StateError::Malformed) }
     }
 
@@ -108,6 +138,7 @@ impl DeviceState {
             optional: Vec::new(),
             forks: Vec::new(),
             recent: Vec::new(),
+            novelty: Vec::new(),
         };
         state.timestamp = state.timestamp.wrapping_add(state.seen_ms());
         state.last_minute = MinuteState::read(reader, state.seen_us)?;
@@ -236,6 +267,29 @@ impl WindowState {
     }
 }
 
+fn put_novelty(novelty: &FieldNovelty, out: &mut Vec<u8>) {
+    let FieldNovelty { field, bands, stillness } = novelty;
+    let flag = |is_there: bool, flag| if is_there { flag } else { 0 };
+    out.push(*field);
+    out.push(flag(bands.is_some(), HAS_BANDS) | flag(stillness.is_some(), HAS_STILLNESS));
+    bands.iter().for_each(|bands| bands.encode(out));
+    stillness.iter().for_each(|stillness| stillness.encode(out));
+}
+
+fn read_novelty(reader: &mut Reader<'_>) -> Result<FieldNovelty, StateError> {
+    let (field, flags) = (reader.byte()?, reader.byte()?);
+    let mut novelty = FieldNovelty { field, bands: None, stillness: None };
+    if flags & HAS_BANDS != 0 {
+        let (bands, rest) = SeriesBands::decode(reader.0).ok_or(StateError::Malformed)?;
+        (novelty.bands, reader.0) = (Some(bands), rest);
+    }
+    if flags & HAS_STILLNESS != 0 {
+        let (stillness, rest) = Stillness::decode(reader.0).ok_or(StateError::Malformed)?;
+        (novelty.stillness, reader.0) = (Some(stillness), rest);
+    }
+    if flags > HAS_BANDS | HAS_STILLNESS { Err(StateError::Malformed) } else { Ok(novelty) }
+}
+
 /// Returns the bit of a field in a set; none of one that does not exist.
 fn bit(field: u8) -> u64 {
     1_u64.checked_shl(field.into()).unwrap_or_default()
@@ -281,6 +335,7 @@ mod tests {
             state.optional.iter().map(|(field, it)| (*field, window(it))).collect::<Vec<_>>(),
             state.forks.clone(),
             state.recent.iter().map(point).collect::<Vec<_>>(),
+            state.novelty.clone(),
         )
     }
 
@@ -318,7 +373,8 @@ mod tests {
             // It takes hardly more than its numbers.
             let windows = state.required.iter().chain(state.optional.iter().map(|(_, it)| it));
             let doubles: usize = windows.map(|it| it.values.len() + 2 * it.times_ms.len()).sum();
-            prop_assert!(bytes.len() <= 8 * doubles + 16 * 64 + state.recent.len() * 41 + 300);
+            let others = state.recent.len() * 41 + state.novelty.len() * 600;
+            prop_assert!(bytes.len() <= 8 * doubles + 16 * 64 + others + 300);
         }
 
         #[test]
@@ -372,7 +428,7 @@ mod tests {
         for other in [samples::one_optional(), samples::three_optional(), samples::sixteen()] {
             assert_eq!(DeviceState::decode(&bytes, other), Err(StateError::Schema));
         }
-        bytes[0] = 2;
+        bytes[0] = 3;
         let decoded = DeviceState::decode(&bytes, Schema::standard());
         assert_eq!(decoded, Err(StateError::Version));
         let mut prints: Vec<_> = SCHEMAS.iter().map(|schema| fingerprint(schema)).collect();

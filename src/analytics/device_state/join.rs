@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::{DeviceState, MINUTE_BUCKETS, MinuteState, WindowState};
 use crate::analytics::anomaly::Point;
 use crate::analytics::lineage::{Counted, Relation, Side, relate};
+use crate::analytics::novelty::FieldNovelty;
 use crate::analytics::series::Rules;
 use crate::limits::{RECENT_ANOMALIES_MAX, WINDOW_MAX};
 
@@ -48,6 +49,7 @@ impl DeviceState {
         }
         self.last_minute.add(second.last_minute, points);
         add_recent(&mut self.recent, &second.recent);
+        add_novelty(&mut self.novelty, second.novelty);
         let count = |range: &Range<u64>| range.end.saturating_sub(range.start);
         let events = extra.iter().map(count).fold(0, u64::saturating_add);
         let events = usize::try_from(events).unwrap_or(usize::MAX);
@@ -113,6 +115,20 @@ impl MinuteState {
         let passed = passed_us.saturating_add(BUCKET_US / 2) / BUCKET_US;
         let first = usize::try_from(passed).unwrap_or(MINUTE_BUCKETS).min(MINUTE_BUCKETS);
         (first..).zip(self.counts)
+    }
+}
+
+/// Takes of each field what the second judge knows by more events: it cannot be joined, and what it
+/// has learnt of some events is of use without the others.
+fn add_novelty(novelty: &mut Vec<FieldNovelty>, second: Vec<FieldNovelty>) {
+    for other in second {
+        match novelty.binary_search_by_key(&other.field, |it| it.field) {
+            Err(at) => novelty.insert(at, other),
+            Ok(at) => {
+                let longer = novelty.get_mut(at).filter(|own| own.events() < other.events());
+                longer.into_iter().for_each(|own| *own = other.clone());
+            }
+        }
     }
 }
 
@@ -188,6 +204,7 @@ mod tests {
             optional: has_optional.then(|| (2, optional.state())).into_iter().collect(),
             forks: Vec::new(),
             recent: Vec::new(),
+            novelty: Vec::new(),
         }
     }
 

@@ -9,6 +9,11 @@ use proptest::sample::select;
 use super::{DeviceState, FieldState, MinuteState, WindowState};
 use crate::analytics::anomaly::Point;
 use crate::analytics::lineage::{FORKS_MAX, Fork};
+use crate::analytics::novelty::judgement::EventTime;
+use crate::analytics::novelty::local_day::LocalDay;
+use crate::analytics::novelty::series_bands::SeriesBands;
+use crate::analytics::novelty::stillness::Stillness;
+use crate::analytics::novelty::{EXCESS_ON, FieldNovelty, NoveltySettings};
 use crate::analytics::series::{self, Rules};
 use crate::analytics::window::{Row, WideTimestamps, Window};
 use crate::limits::{FIELDS_MAX, RECENT_ANOMALIES_MAX, WINDOW_MAX};
@@ -56,32 +61,56 @@ pub(super) fn states_of(schema: &'static Schema) -> impl Strategy<Value = Device
     (
         (any::<[u64; 3]>(), any::<i64>(), any::<u64>(), minute),
         (required, optional),
-        (vec(any::<[u64; 4]>(), 0..=FORKS_MAX), vec(points(schema), 0..=recent)),
+        (vec(any::<[u64; 4]>(), 0..=FORKS_MAX), vec(points(schema), 0..=recent), any::<u64>()),
     )
-        .prop_map(|((counts, seen_us, timestamp, last_minute), windows, (forks, recent))| {
-            let [accepted, points, episodes] = counts;
-            let fork = |[branch, accepted, points, episodes]: [u64; 4]| Fork {
-                branch,
-                accepted,
-                points,
-                episodes,
-            };
-            let (required, optional) = windows;
-            let optional = optional.into_iter().flatten().collect();
-            let forks = forks.into_iter().map(fork).collect();
-            DeviceState {
-                accepted,
-                points,
-                episodes,
-                seen_us,
-                timestamp,
-                last_minute,
-                required,
-                optional,
-                forks,
-                recent,
-            }
-        })
+        .prop_map(
+            |((counts, seen_us, timestamp, last_minute), windows, (forks, recent, seed))| {
+                let [accepted, points, episodes] = counts;
+                let fork = |[branch, accepted, points, episodes]: [u64; 4]| Fork {
+                    branch,
+                    accepted,
+                    points,
+                    episodes,
+                };
+                let (required, optional) = windows;
+                let optional = optional.into_iter().flatten().collect();
+                let forks = forks.into_iter().map(fork).collect();
+                DeviceState {
+                    accepted,
+                    points,
+                    episodes,
+                    seen_us,
+                    timestamp,
+                    last_minute,
+                    required,
+                    optional,
+                    forks,
+                    recent,
+                    novelty: novelty(&mut fastrand::Rng::with_seed(seed), schema),
+                }
+            },
+        )
+}
+
+/// Returns what the second judge knows of some fields, in most cases of none.
+fn novelty(random: &mut fastrand::Rng, schema: &Schema) -> Vec<FieldNovelty> {
+    let is_asked = random.u8(..3) == 0;
+    let fields = schema.fields().iter().filter(|_| is_asked && random.bool());
+    let fields: Vec<_> = fields.map(|field| field.index() as u8).collect();
+    let sensitivity = NoveltySettings::sensitivity(EXCESS_ON);
+    let mut of = |field| {
+        let (mut bands, mut stillness) = (SeriesBands::new(), Stillness::default());
+        for step in 0..random.i64(0..200) {
+            let value = (100.0 * random.f64()).round() * 10_f64.powi(random.i32(-2..3));
+            let ms = 600_000 * step;
+            bands.push(&sensitivity, value, EventTime { ms, hour: LocalDay::UTC.hour(ms) });
+            stillness.push(value, 3);
+        }
+        let (bands, stillness) =
+            (random.bool().then_some(bands), random.bool().then_some(stillness));
+        FieldNovelty { field, bands, stillness }
+    };
+    fields.into_iter().map(&mut of).collect()
 }
 
 fn points(schema: &'static Schema) -> impl Strategy<Value = Point> {
@@ -242,6 +271,7 @@ pub(super) fn judged(events: &[(i64, [f64; 2])]) -> impl Iterator<Item = DeviceS
             optional: Vec::new(),
             forks: Vec::new(),
             recent: Vec::new(),
+            novelty: Vec::new(),
         }
     })
 }

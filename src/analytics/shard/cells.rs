@@ -3,7 +3,7 @@
 
 use super::portable::seen_ns_of;
 use super::{ANONYMOUS, DeviceKey, Shard, VACANT};
-use crate::analytics::anomaly::FoundPoint;
+use crate::analytics::anomaly::Found;
 use crate::analytics::anomaly_records::{Arrival, Receipt};
 use crate::analytics::applied::Unjudged;
 use crate::analytics::cell::{Cell, Standing};
@@ -286,7 +286,7 @@ impl Shard {
         key: DeviceKey<'_>,
         ticket: u64,
         tenure: Option<u32>,
-        points: &mut Vec<FoundPoint>,
+        points: &mut Vec<Found>,
     ) -> Option<(u64, bool)> {
         let slot = self.find(key)?;
         let device = self.slots.record_mut(slot).filter(|device| device.cell.waits())?;

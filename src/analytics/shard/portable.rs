@@ -30,6 +30,7 @@ pub(in crate::analytics) fn blank(rules: &Rules, optional: usize) -> DeviceState
         optional: (0..optional).map(|_| (0, window(1))).collect(),
         forks: Vec::new(),
         recent: Vec::new(),
+        novelty: Vec::new(),
     }
 }
 
@@ -96,6 +97,7 @@ impl Shard {
         }
         copy.optional.truncate(held);
         copy.forks.extend(self.cells.forks.get(&slot).into_iter().flatten());
+        copy.novelty.extend(self.novelty_of(slot));
     }
 
     /// Adds the last anomalies of the device in a slot to a copy of its state.
@@ -112,6 +114,9 @@ impl Shard {
         self.slots.clear(slot);
         let window = state.required.as_ref().and_then(|it| self.slots.restore_row(slot, it));
         self.optional.replace(slot, &state.optional);
+        if let Some(novel) = &mut self.novel {
+            novel.replace(slot, &state.novelty);
+        }
         let owner = Owner { slot, tag };
         let brought = self.cells.brought.add(owner, &state.recent);
         if state.forks.is_empty() {

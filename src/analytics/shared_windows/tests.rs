@@ -339,7 +339,7 @@ impl World {
         let anomalies = |instance: &Instance| -> Vec<String> {
             let page = instance.analytics.anomalies(Some(0), 1000, instance.now(self.now_ns));
             let anomalies = page.unwrap().anomalies;
-            anomalies.iter().map(|it| format!("{:?}", it.anomaly)).collect()
+            anomalies.iter().map(|it| format!("{:?}", (&it.device_id, it.finding))).collect()
         };
         let mut found: Vec<_> = self.instances.iter().flat_map(anomalies).collect();
         let mut expected = anomalies(&one);
@@ -803,7 +803,7 @@ fn what_a_device_brought_is_shown_with_it_and_counted_where_it_was_found() {
         assert_eq!((found.points, values(&found.recent)), (1, vec![value]));
         let page = instance.analytics.anomalies(Some(0), 9, now).unwrap();
         assert_eq!((page.anomalies.len(), page.missed), (1, 0));
-        assert_eq!(page.anomalies[0].anomaly.device_id.as_deref(), Some("a"));
+        assert_eq!(page.anomalies[0].device_id.as_deref(), Some("a"));
     }
     // Back again, it has both; one that starts afresh has neither.
     let state = two.analytics.export(b"a", now).unwrap();

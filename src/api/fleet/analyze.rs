@@ -84,6 +84,7 @@ fn write(state: &State, answers: &Answers, parts: &Parts<'_, Part>, body: &mut V
         accepted: counts.get("accepted"),
         rejected: Some(counts.get("rejected")),
         devices: Some(summary.totals.devices),
+        novelties: state.analytics.novelty().map(|_| counts.get("novelties")),
     };
     let store = StoreCounts {
         kind: state.store.stats().kind,

@@ -42,6 +42,7 @@ impl Responder for FleetResponder {
             ("rejected", counters.rejected_all()),
             ("points", analytics.points.iter().sum()),
             ("episodes", analytics.episodes.iter().sum()),
+            ("novelties", analytics.novelties.iter().sum()),
             ("pending", store.pending()),
             ("stored", store.stored),
             ("coalesced", store.coalesced),

@@ -1,0 +1,353 @@
+//! The detector of one series: the bands that four quantities have stayed in so far, and a score
+//! for how far a value leads out of them.
+//!
+//! Pure: the time of an event is its own timestamp, and an event is judged by those before it. The
+//! state is of one size, however long a series is, and an event costs some hundred operations
+//! without a loop over the past. All arithmetic stays finite for any values and stamps.
+
+use super::judgement::{
+    Banded, EventTime, HOURS, Judgement, LastAlert, Quantity, Sensitivity, score_of,
+};
+use super::preset::{CHANNELS, Preset};
+
+/// The unit of time of the rates.
+const UNIT_MS: f32 = 300_000.0;
+
+/// Time without events counts as so many units at most, and no event as less time than this.
+const UNITS: [f32; 2] = [0.01, 36.0];
+
+/// After so many events a series has bands.
+const LEARNT: u32 = 40;
+
+/// After so many events a series has scores.
+const SCORED: u32 = 75;
+
+/// So long after an alert there is no other one.
+const REST_MS: i64 = 4 * 3_600_000;
+
+/// So long after its first event a series has no alert: nearly all that it does is new.
+const MUTE_MS: i64 = 12 * 3_600_000;
+
+/// Larger values count as this; what is computed from them then has a place in the number format.
+const VALUE_MAX: f64 = 1e30;
+
+/// Values closer to each other than this share of their size count as equal.
+const RELATIVE: f32 = 1e-3;
+
+/// The narrowest band, and the least deviation.
+const LEAST: f32 = 1e-9;
+
+/// A larger sum of the excesses counts as this.
+const EXCESS_MAX: f32 = 1e30;
+
+/// The rate of what is usual for an hour is no larger than this, after however long a time.
+const HOUR_RATE_MAX: f32 = 0.3;
+
+/// A residual counts as so many deviations at most.
+const DEVIATIONS_MAX: f32 = 100.0;
+
+/// A band loses no larger share of its width at once.
+const FORGETTING_MAX: f32 = 0.05;
+
+/// The events that the hour of one kind of day lends to the same hour of the other kind.
+const LENT_EVENTS: u8 = 3;
+
+/// The state of one series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesBands {
+    /// The first value, from which all others are counted.
+    pub(super) base: f64,
+    /// The newest timestamp.
+    pub(super) last_ms: i64,
+    /// The timestamp of the last alert; before there is one, what keeps the first hours mute.
+    pub(super) alert_ms: i64,
+    /// The events so far, and how many they were at the last alert.
+    pub(super) events: u32,
+    pub(super) alert_events: u32,
+    pub(super) alerts: u32,
+    /// The score of the last event.
+    pub(super) score: f32,
+    pub(super) low: [f32; CHANNELS],
+    pub(super) high: [f32; CHANNELS],
+    /// The usual size of each quantity.
+    pub(super) typical: [f32; CHANNELS],
+    /// The quantities after the last event.
+    pub(super) now: [f32; CHANNELS],
+    pub(super) level: f32,
+    /// The usual deviation in all hours.
+    pub(super) deviation: f32,
+    /// The time in which the bands have not been narrowed.
+    pub(super) unforgotten: f32,
+    /// The usual value of each hour, the usual deviation from it, and the events that it had.
+    pub(super) usual: [f32; HOURS],
+    pub(super) deviations: [f32; HOURS],
+    pub(super) seen: [u8; HOURS],
+    /// The reason of the last alert.
+    pub(super) reason: u8,
+}
+
+/// An event beside the usual of its hour.
+struct Residual {
+    /// Its distance from the usual.
+    raw: f32,
+    /// The part of that which is learnt: one absurd value must not make all others look usual.
+    learnt: f32,
+    /// That part in deviations.
+    scaled: f32,
+    /// The value that is learnt.
+    value: f32,
+}
+
+impl SeriesBands {
+    /// Returns the state before a series' first event.
+    pub const fn new() -> Self {
+        Self {
+            base: 0.0,
+            last_ms: 0,
+            alert_ms: 0,
+            events: 0,
+            alert_events: 0,
+            alerts: 0,
+            score: 0.0,
+            low: [0.0; CHANNELS],
+            high: [0.0; CHANNELS],
+            typical: [0.0; CHANNELS],
+            now: [0.0; CHANNELS],
+            level: 0.0,
+            deviation: 0.0,
+            unforgotten: 0.0,
+            usual: [0.0; HOURS],
+            deviations: [0.0; HOURS],
+            seen: [0; HOURS],
+            reason: 0,
+        }
+    }
+
+    /// Judges a value by those before it, and learns it. A value that is not finite is neither
+    /// judged nor learnt. A stamp that goes back is taken as no time passed.
+    pub fn push(&mut self, sensitivity: &Sensitivity, value: f64, at: EventTime) -> Judgement {
+        if !value.is_finite() {
+            return Judgement::default();
+        }
+        let value = value.clamp(-VALUE_MAX, VALUE_MAX);
+        let preset = &sensitivity.preset;
+        let units = self.begin(value, at.ms);
+        let residual = self.learn_hour(preset, value, usize::from(at.hour) % HOURS, units);
+        self.learn_averages(preset, &residual, units);
+        if self.events <= LEARNT {
+            self.begin_bands();
+            return Judgement::default();
+        }
+        let (excess, quantity) = self.learn_bands(preset, &residual, units);
+        if self.events <= SCORED {
+            return Judgement::default();
+        }
+        self.judge(sensitivity, excess, quantity)
+    }
+
+    /// Counts an event. Returns the time that has passed before it.
+    fn begin(&mut self, value: f64, ms: i64) -> f32 {
+        if self.events == 0 {
+            self.base = value;
+            self.last_ms = ms;
+            self.alert_ms = ms.saturating_add(MUTE_MS - REST_MS);
+        }
+        self.events = self.events.saturating_add(1);
+        let passed = ms.saturating_sub(self.last_ms).max(0);
+        self.last_ms = self.last_ms.max(ms);
+        let [least, most] = UNITS;
+        (passed as f32 / UNIT_MS).clamp(least, most)
+    }
+
+    /// Learns what is usual for an hour. Returns what the value is to it.
+    fn learn_hour(&mut self, preset: &Preset, value: f64, hour: usize, units: f32) -> Residual {
+        let (base, x) = (self.base as f32, (value - self.base) as f32);
+        self.lend_hour(hour, x);
+        let places = (&mut self.usual, &mut self.deviations, &mut self.seen);
+        let (Some(usual), Some(deviation), Some(seen)) =
+            (places.0.get_mut(hour), places.1.get_mut(hour), places.2.get_mut(hour))
+        else {
+            return Residual { raw: 0.0, learnt: 0.0, scaled: 0.0, value: x };
+        };
+        let raw = x - *usual;
+        let is_learnt = self.events > LEARNT;
+        let learnt = if is_learnt {
+            let [[low, ..], [high, ..]] = [self.low, self.high];
+            let size = (value.abs() as f32).min(usual.abs() + base.abs());
+            let width = high - low + LEAST + RELATIVE * size;
+            raw.clamp(low - width, high + width)
+        } else {
+            raw
+        };
+        let size = (base + *usual + learnt).abs();
+        let unit = *deviation + preset.common * self.deviation + RELATIVE * size + LEAST;
+        let scaled = (learnt / unit).clamp(-DEVIATIONS_MAX, DEVIATIONS_MAX);
+        let scaled = if is_learnt { scaled } else { 0.0 };
+        let value = *usual + learnt;
+        *seen = seen.saturating_add(1);
+        let rate = (preset.hour_rate * units).min(HOUR_RATE_MAX).max(1.0 / f32::from(*seen));
+        *usual += rate * learnt;
+        *deviation += rate * (learnt.abs() - *deviation);
+        Residual { raw, learnt, scaled, value }
+    }
+
+    /// Fills an hour that has had no event by what the same hour of the other kind of day knows.
+    fn lend_hour(&mut self, hour: usize, x: f32) {
+        if self.seen.get(hour).is_none_or(|seen| *seen > 0) {
+            return;
+        }
+        let other = (hour + HOURS / 2) % HOURS;
+        let known = self.seen.get(other).copied().unwrap_or_default();
+        let (usual, deviation) = match (self.usual.get(other), self.deviations.get(other)) {
+            (Some(usual), Some(deviation)) if known > 0 => (*usual, *deviation),
+            _ => (x, self.deviation),
+        };
+        for (places, lent) in [(&mut self.usual, usual), (&mut self.deviations, deviation)] {
+            if let Some(place) = places.get_mut(hour) {
+                *place = lent;
+            }
+        }
+        if let Some(seen) = self.seen.get_mut(hour) {
+            *seen = known.min(LENT_EVENTS);
+        }
+    }
+
+    /// Learns the averages, of which the quantities are made.
+    fn learn_averages(&mut self, preset: &Preset, residual: &Residual, units: f32) {
+        let first = 1.0 / self.events as f32;
+        let elapsed = units.sqrt();
+        let in_time = |rate: f32| (rate * elapsed).min(1.0).max(first);
+        self.deviation +=
+            preset.deviation_rate.max(first) * (residual.learnt.abs() - self.deviation);
+        let [raw, short, drift, share] = &mut self.now;
+        *raw = residual.raw;
+        *short += in_time(preset.short_rate) * (residual.scaled - *short);
+        self.level += preset.level_rate.max(first) * (residual.value - self.level);
+        *drift += in_time(preset.long_rate) * (residual.value - self.level - *drift);
+        let unusual = if residual.scaled.abs() > preset.unusual { 1.0 } else { 0.0 };
+        *share += in_time(preset.share_rate) * (unusual - *share);
+    }
+
+    /// Sets the bands to where the quantities are, and learns their typical size.
+    fn begin_bands(&mut self) {
+        (self.low, self.high) = (self.now, self.now);
+        for (typical, now) in self.typical.iter_mut().zip(self.now) {
+            *typical += (now.abs() - *typical) / self.events as f32;
+        }
+    }
+
+    /// Widens the bands to what is seen, and narrows them for the time that has passed. Returns the
+    /// sum of the excesses, and the quantity with the largest one.
+    fn learn_bands(&mut self, preset: &Preset, residual: &Residual, units: f32) -> (f32, Quantity) {
+        // In steps of a unit, or what is to be taken off would be lost in the rounding.
+        self.unforgotten += units;
+        let mut narrowing = 0.0;
+        if self.unforgotten >= 1.0 {
+            narrowing = (preset.forgetting * self.unforgotten).min(FORGETTING_MAX);
+            self.unforgotten = 0.0;
+        }
+        let rate = preset.deviation_rate.max(1.0 / self.events as f32);
+        let size = RELATIVE * (self.base as f32 + residual.value).abs();
+        let sizes = [residual.learnt, self.now[1], self.now[2], self.now[3]];
+        let bands = self.low.iter_mut().zip(&mut self.high).zip(&mut self.typical);
+        let quantities = self.now.iter().zip(sizes).zip([size, 0.0, size, 0.0]);
+        let (mut sum, mut largest, mut most) = (0.0, Quantity::Usual, -1.0);
+        for ((((low, high), typical), ((now, learnt), size)), (margin, quantity)) in
+            bands.zip(quantities).zip(preset.margins.iter().zip(Quantity::ALL))
+        {
+            let width = *high - *low + LEAST + size;
+            let over = (now - *high).max(*low - now).max(0.0);
+            let excess = (over / (margin * width + preset.typical * *typical)).min(EXCESS_MAX);
+            sum += excess;
+            if excess > most {
+                (largest, most) = (quantity, excess);
+            }
+            // A band at most doubles at once: a new level is learnt in a few events, while one
+            // absurd value does not open it for everything.
+            if now > high {
+                *high += over.min(width.max(least_step(*high)));
+            } else if now < low {
+                *low -= over.min(width.max(least_step(*low)));
+            }
+            let taken = 0.5 * (*high - *low) * narrowing;
+            *high -= taken;
+            *low += taken;
+            *typical += rate * (learnt.abs() - *typical);
+        }
+        (sum, largest)
+    }
+
+    /// Decides on an alert, unless the series rests.
+    fn judge(&mut self, sensitivity: &Sensitivity, excess: f32, quantity: Quantity) -> Judgement {
+        self.score = score_of(excess);
+        if excess < sensitivity.excess {
+            return Judgement { score: self.score, alert: None };
+        }
+        let rests = self.events - self.alert_events <= sensitivity.preset.rest_events
+            || self.last_ms.saturating_sub(self.alert_ms) <= REST_MS;
+        if rests {
+            self.score = self.score.min(sensitivity.below_threshold());
+            return Judgement { score: self.score, alert: None };
+        }
+        self.alert_events = self.events;
+        self.alert_ms = self.last_ms;
+        self.alerts = self.alerts.saturating_add(1);
+        self.reason = quantity as u8;
+        Judgement { score: self.score, alert: Some(quantity) }
+    }
+
+    /// Returns the events so far.
+    pub const fn events(&self) -> u32 {
+        self.events
+    }
+
+    /// Returns the score of the last event.
+    pub const fn score(&self) -> f32 {
+        self.score
+    }
+
+    /// Returns the number of alerts so far.
+    pub const fn alerts(&self) -> u32 {
+        self.alerts
+    }
+
+    /// Returns the last alert.
+    pub fn last_alert(&self) -> Option<LastAlert> {
+        let quantity = Quantity::from_index(self.reason);
+        (self.alerts > 0).then_some(LastAlert { ms: self.alert_ms, quantity })
+    }
+
+    /// Returns the value that is usual in an hour; `None` if nothing is known of it.
+    pub fn usual_in(&self, hour: u8) -> Option<f64> {
+        let hour = usize::from(hour);
+        let usual = self.usual.get(hour)?;
+        (*self.seen.get(hour)? > 0).then(|| self.base + f64::from(*usual))
+    }
+
+    /// Returns the newest timestamp.
+    pub const fn last_ms(&self) -> i64 {
+        self.last_ms
+    }
+
+    /// Returns a quantity with its band; `None` before there is one.
+    pub fn banded(&self, quantity: Quantity) -> Option<Banded> {
+        let at = quantity as usize;
+        let (now, low, high) = (self.now.get(at)?, self.low.get(at)?, self.high.get(at)?);
+        (self.events > LEARNT).then_some(Banded { now: *now, low: *low, high: *high })
+    }
+}
+
+impl Default for SeriesBands {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Returns the least by which the end of a band can move: less would be lost in the rounding, and a
+/// narrow band far from zero would never widen.
+const fn least_step(end: f32) -> f32 {
+    4.0 * f32::EPSILON * end.abs()
+}
+
+// A device pays so much for each field while the detector is on.
+const _: () = assert!(size_of::<SeriesBands>() <= 560);
