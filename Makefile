@@ -1,7 +1,8 @@
 # One command each; `make test` is what continuous integration runs.
 .DEFAULT_GOAL := help
 .PHONY: help setup test mutants nab fuzz fmt tidy clippy deny second-engine metrics openapi slow \
-	interop page instructions deploy image rolling fleet instructions-record bench build run \
+	interop page instructions deploy image package rolling fleet instructions-record bench build \
+	run deb sbom \
 	replay load perf perf-floor perf-batches perf-contention perf-forms peers perf-peers perf-load \
 	perf-analyze perf-page perf-fleet perf-windows perf-scale perf-idle profiles flamegraphs \
 	idle-connections greedy soak clean
@@ -13,7 +14,7 @@ realtime = $(shell chrt --fifo 10 true 2>/dev/null && echo chrt --fifo 10)
 seconds = $(or $(SECONDS),$(1))
 
 checks := tidy clippy deny second-engine metrics openapi slow interop page instructions deploy \
-	image rolling fleet
+	image package rolling fleet
 
 # The slow tests, of which a module is named.
 slow := cargo nextest run --release --locked --profile slow --package corepulse --test slow
@@ -52,6 +53,12 @@ bench: ## Time each stage of a request, for comparing two states of the code on 
 
 build: ## The server, optimised: target/release/corepulse
 	cargo build --release --locked
+
+deb: ## The Debian package, of the release build: target/debian/corepulse_*.deb
+	cargo deb --locked --no-strip
+
+sbom: ## What the server is made of, as CycloneDX: target/sbom/corepulse.cdx.json
+	@ci/sbom
 
 run: ## Serve on port 8080 from the embedded store
 	cargo run --release --locked

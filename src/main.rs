@@ -32,6 +32,7 @@ use corepulse::resources::Resources;
 use corepulse::server::{DrainReport, Server, StartError};
 use corepulse::telemetry::log;
 use corepulse::top::{self, TopError};
+use percore::systemd;
 
 /// Exit code: acknowledged events could not be written in time (`EX_TEMPFAIL` of sysexits.h).
 const EXIT_LOST: u8 = 75;
@@ -81,7 +82,7 @@ fn main() -> ExitCode {
     for UnknownVariable { name, nearest } in unknown_variables() {
         log::warn!(variable = name, nearest, "a variable of this name has no effect");
     }
-    let orders = match listen_for_signals(config.has_files_to_reload()) {
+    let orders = match listen_for_signals(config.has_files_to_reload() || systemd::is_there()) {
         Ok(orders) => orders,
         Err(error) => {
             say(&format_args!("corepulse: signals cannot be listened for: {error}\n"));
@@ -89,7 +90,10 @@ fn main() -> ExitCode {
         }
     };
     match Server::start(&config) {
-        Ok(server) => serve(server, &orders),
+        Ok(server) => {
+            tell_systemd(systemd::READY);
+            serve(server, &orders)
+        }
         Err(error) => {
             say(&format_args!("corepulse: {error}\n"));
             ExitCode::from(match error {
@@ -232,6 +236,7 @@ fn serve(server: Server, orders: &Receiver<Order>) -> ExitCode {
         }
         server.log_due_warnings();
     }
+    tell_systemd(systemd::STOPPING);
     #[expect(clippy::disallowed_methods, reason = "nothing else is left to do")]
     let report = server.drain(thread::sleep);
     match report {
@@ -241,8 +246,16 @@ fn serve(server: Server, orders: &Receiver<Order>) -> ExitCode {
     }
 }
 
+/// Tells systemd, if that started this process. It ends what does not tell it in time, so a notice
+/// that does not get there is worth a warning.
+fn tell_systemd(notice: &str) {
+    if let Err(error) = systemd::tell(notice) {
+        log::warn!(notice, %error, "systemd could not be told");
+    }
+}
+
 /// Returns a channel that receives the orders of signals. HUP is one to read files again, if there
-/// are such, as with other servers, and else one to stop, as with other programs.
+/// are such or systemd says when to stop, and else one to stop, as with other programs.
 ///
 /// A second TERM or INT ends the process at once; a second HUP does not, because the end of a
 /// terminal or session may send it twice, or along with another.

@@ -11,8 +11,8 @@
 //! control. In the [`connection_table`] of its core it is a [`connection`], served in a
 //! [`context`] with buffers of the [`buffer_pool`], and has its deadlines in [`timers`]. The
 //! [`tls`] may stand between it and its stream. The [`inbox`] brings answers from other threads, an
-//! [`observer`] counts, [`server_state`] is what all cores share, and [`shutdown`] ends them.
-//! [`http`] is the protocol, without sockets.
+//! [`observer`] counts, [`server_state`] is what all cores share, and [`shutdown`] ends them;
+//! [`systemd`] is told. [`http`] is the protocol, without sockets.
 //! `may_minihttp`, a feature, is a second engine for the same handlers, to compare with.
 //!
 //! [`Handler`]: http::handler::Handler
@@ -55,6 +55,8 @@ pub mod placement;
 pub mod server_state;
 pub mod shutdown;
 pub mod sync;
+#[expect(clippy::disallowed_types, reason = "sends from a socket")]
+pub mod systemd;
 pub mod timers;
 pub mod tls;
 pub mod turn_clock;

@@ -11,8 +11,18 @@ use std::process::Command;
 use testkit::Server;
 
 /// Programs that are not ours; `ci/load` runs locust.
-const ELSEWHERE: &[&str] =
-    &["docker", "helm", "kubectl", "locust", "minikube", "pip", "redis-cli", "redis-server"];
+const ELSEWHERE: &[&str] = &[
+    "docker",
+    "helm",
+    "journalctl",
+    "kubectl",
+    "locust",
+    "minikube",
+    "pip",
+    "redis-cli",
+    "redis-server",
+    "sudo",
+];
 
 /// Scripts that install, need a cluster, or take minutes.
 const SCRIPTS: &[&str] = &["k8s/deploy", "perf/flamegraph"];
@@ -123,6 +133,7 @@ fn assert_command(command: &str, server: &Server) {
         ["cargo", "run", rest @ ..] => {
             assert_arguments(command, &built.join("corepulse"), after(rest, "--"));
         }
+        ["corepulse", rest @ ..] => assert_arguments(command, &built.join("corepulse"), rest),
         ["cargo", "build" | "nextest" | "bench", ..] => {
             let status = Command::new("cargo").args([words[1], "--help"]).output().unwrap().status;
             assert!(status.success(), "$ {command}");

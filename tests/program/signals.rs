@@ -1,6 +1,10 @@
 //! Signals: which ends the server in order, which does nothing, and that none loses events.
 
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
 use testkit::metric_load::metric;
+use testkit::wait::TIMEOUT;
 use testkit::{Redis, SentMetrics, Server, get, get_as_localhost, post};
 
 /// The signals that end a process by default (man 7 signal), but are no request to end.
@@ -50,6 +54,30 @@ fn a_terminal_that_is_closed_loses_nothing() {
 fn a_second_hup_does_not_cut_the_stopping_short() {
     end_while_events_wait(&["HUP", "HUP"]);
     end_while_events_wait(&["TERM", "HUP"]);
+}
+
+/// Under systemd, which reloads by HUP and says when to stop, HUP ends nothing, even where there is
+/// nothing to read again.
+#[test]
+fn systemd_is_told_of_the_start_and_of_the_stop() {
+    let name = format!("corepulse-test-{}", std::process::id());
+    let manager = SocketAddr::from_abstract_name(&name).and_then(|it| UnixDatagram::bind_addr(&it));
+    let manager = manager.unwrap();
+    manager.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let notice = || {
+        let mut notice = [0; 64];
+        let length = manager.recv(&mut notice).unwrap();
+        String::from_utf8_lossy(&notice[..length]).into_owned()
+    };
+    let socket = format!("@{name}");
+    let mut server = Server::start_with_environment(&[("NOTIFY_SOCKET", &socket)], &[]);
+    assert_eq!(notice(), "READY=1");
+    server.signal("HUP");
+    server.wait_for_log("reading files again");
+    assert_eq!(server.client().request(&get("/health")).status, 200);
+    server.signal("TERM");
+    assert_eq!(notice(), "STOPPING=1");
+    assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
