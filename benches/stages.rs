@@ -47,8 +47,9 @@ fn event(device: &str, number: usize) -> Event<'_> {
     let values = if number.is_multiple_of(2) { &[41.5, 1000.5] } else { &[42.5, 1000.5] };
     Event {
         device_id: Some(device.as_bytes()),
-        timestamp: 1_800_000_000_000,
-        timestamp_ms: 1_800_000_000_000,
+        // Those of one time would be duplicates.
+        timestamp: 1_800_000_000_000 + number as u64,
+        timestamp_ms: 1_800_000_000_000 + number as i64,
         present: FieldSet::from_bits(3),
         values,
         literals: Literals::Given(&[b"41.5", b"1000.5"]),
@@ -184,6 +185,7 @@ fn analytics(cores: usize, ids: &IdHasher) -> Analytics {
         devices_max: 100_000,
         device_ttl_ns: 3_600_000_000_000,
         device_limit: None,
+        judge_duplicates: false,
     };
     let analytics = Analytics::new(settings, cores, ids.clone());
     let names = names();

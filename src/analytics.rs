@@ -105,6 +105,8 @@ pub struct AnalyticsSettings {
     /// The paces that the events of each device have to keep to, if there are any. None of their
     /// periods is longer than `device_ttl_ns`.
     pub device_limit: Option<Paces>,
+    /// True if an event that repeats the last one of its device is judged as any other.
+    pub judge_duplicates: bool,
 }
 
 /// The analytics of an instance, shared by all cores.
@@ -142,6 +144,7 @@ impl Analytics {
             cooldown: u32::try_from(settings.cooldown)
                 .map_or(COOLDOWN_MAX, |cooldown| cooldown.min(COOLDOWN_MAX)),
             schema: settings.schema,
+            judges_duplicates: settings.judge_duplicates,
         };
         let shard = |ids: &IdHasher| {
             let limits = settings.device_limit.map(DeviceLimits::new);
@@ -407,6 +410,7 @@ mod tests {
             devices_max: 100,
             device_ttl_ns: 3_600_000_000_000,
             device_limit: None,
+            judge_duplicates: true,
         }
     }
 

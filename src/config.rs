@@ -19,6 +19,7 @@ pub mod replay_options;
 mod secret;
 pub mod server_url;
 mod sources;
+mod switch;
 pub mod time_zone;
 pub mod token_digest;
 pub mod token_file;

@@ -35,6 +35,7 @@ fn settings() -> AnalyticsSettings {
         devices_max: 10,
         device_ttl_ns: u64::MAX,
         device_limit: None,
+        judge_duplicates: true,
     }
 }
 

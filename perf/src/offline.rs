@@ -178,6 +178,7 @@ const fn analytics_settings(schema: &'static Schema) -> AnalyticsSettings {
         devices_max: 100_000,
         device_ttl_ns: 3_600_000_000_000,
         device_limit: None,
+        judge_duplicates: false,
     }
 }
 

@@ -37,6 +37,7 @@ fn bytes_per_device(schema: &'static Schema, sets: &[u16]) -> f64 {
         devices_max: DEVICES,
         device_ttl_ns: u64::MAX,
         device_limit: None,
+        judge_duplicates: false,
     };
     let ids = IdHasher::default();
     let analytics = Analytics::new(settings, 1, ids.clone());

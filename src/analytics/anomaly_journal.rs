@@ -163,6 +163,7 @@ mod tests {
                 devices_max: 100,
                 device_ttl_ns,
                 device_limit: None,
+                judge_duplicates: false,
             };
             let ids = IdHasher::default();
             let analytics = Analytics::new(settings, cores, ids.clone());

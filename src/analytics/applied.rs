@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::AddAssign;
 
+use crate::limits::BATCH_EVENTS_MAX;
+
 /// The reason for which an event has no verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unjudged {
@@ -10,20 +12,32 @@ pub(super) enum Unjudged {
     Refused,
     /// It waits for the window of its device, which is on its way from another instance.
     Pending,
+    /// It repeats the last event of its device, which has one.
+    Duplicate,
 }
 
-/// The events without a verdict among those that were applied, fewer than 2³² of each kind. Every
-/// event pays for what is added up here, so both counts are in one number.
+/// The events without a verdict among those that were applied, fewer than 2²¹ of each kind. Every
+/// event pays for what is added up here, so all counts are in one number.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Applied(u64);
 
-/// The place of the events that wait.
-const PENDING_SHIFT: u32 = 32;
+/// The bits of a count.
+const COUNT_BITS: u32 = 21;
+
+/// The largest count.
+const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
+
+// A request has fewer events.
+const _: () = assert!(BATCH_EVENTS_MAX < COUNT_MAX as usize);
 
 impl Applied {
     /// Returns these counts.
-    pub const fn of(refused: u32, pending: u32) -> Self {
-        Self(refused as u64 | (pending as u64) << PENDING_SHIFT)
+    pub const fn of(refused: u32, pending: u32, duplicates: u32) -> Self {
+        Self(
+            refused as u64
+                | (pending as u64) << COUNT_BITS
+                | (duplicates as u64) << (2 * COUNT_BITS),
+        )
     }
 
     /// Returns true if all events have verdicts.
@@ -35,20 +49,27 @@ impl Applied {
     /// Returns the number of events whose device got no window, because there are too many devices.
     #[inline(always)]
     pub const fn refused(self) -> u64 {
-        self.0 & u32::MAX as u64
+        self.0 & COUNT_MAX
     }
 
     /// Returns the number of events that wait for the window of their device.
     #[inline(always)]
     pub const fn pending(self) -> u64 {
-        self.0 >> PENDING_SHIFT
+        self.0 >> COUNT_BITS & COUNT_MAX
+    }
+
+    /// Returns the number of events that repeat the last one of their device.
+    #[inline(always)]
+    pub const fn duplicates(self) -> u64 {
+        self.0 >> (2 * COUNT_BITS)
     }
 
     /// Adds an event.
     pub(super) const fn add(&mut self, reason: Unjudged) {
         self.0 += match reason {
             Unjudged::Refused => 1,
-            Unjudged::Pending => 1 << PENDING_SHIFT,
+            Unjudged::Pending => 1 << COUNT_BITS,
+            Unjudged::Duplicate => 1 << (2 * COUNT_BITS),
         };
     }
 }
@@ -62,7 +83,8 @@ impl AddAssign for Applied {
 
 impl fmt::Debug for Applied {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} refused, {} pending", self.refused(), self.pending())
+        let [refused, pending] = [self.refused(), self.pending()];
+        write!(out, "{refused} refused, {pending} pending, {} duplicates", self.duplicates())
     }
 }
 
@@ -74,13 +96,20 @@ mod tests {
     fn each_kind_is_counted_for_itself() {
         let mut applied = Applied::default();
         assert!(applied.is_none());
-        for at in 0..10 {
-            applied.add(if at < 7 { Unjudged::Pending } else { Unjudged::Refused });
+        for at in 0..15 {
+            applied.add(match at {
+                0..7 => Unjudged::Pending,
+                7..10 => Unjudged::Refused,
+                _ => Unjudged::Duplicate,
+            });
         }
-        assert_eq!(applied, Applied::of(3, 7));
-        applied += Applied::of(10_000, 20_000);
-        assert_eq!((applied.refused(), applied.pending()), (10_003, 20_007));
-        assert_eq!(format!("{applied:?}"), "10003 refused, 20007 pending");
+        assert_eq!(applied, Applied::of(3, 7, 5));
+        let most = BATCH_EVENTS_MAX as u32;
+        applied += Applied::of(most, most - 7, most);
+        assert_eq!((applied.refused(), applied.pending()), (10_003, 10_000));
+        assert_eq!(applied.duplicates(), 10_005);
+        let shown = "10003 refused, 10000 pending, 10005 duplicates";
+        assert_eq!(format!("{applied:?}"), shown);
         assert!(!applied.is_none());
     }
 }

@@ -16,7 +16,7 @@ use percore::clock::Now;
 pub(super) struct Device {
     pub(super) id: DeviceId,
     pub(super) seen_ns: u64,
-    /// The timestamp of the last event, as its key has it.
+    /// The timestamp of the last event that is in the windows, as its key has it.
     pub(super) timestamp: u64,
     pub(super) newest_anomaly: u32,
     pub(super) last_minute: SlidingCounter<6>,
@@ -27,10 +27,17 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// Marks that the device was seen at this time, with an event of this timestamp.
+    /// Marks that the device was seen at this time, with an event of this timestamp that is in its
+    /// windows now.
     #[inline(always)]
     pub(super) fn see(&mut self, now: Now, timestamp: u64) {
         self.timestamp = timestamp;
+        self.hear(now);
+    }
+
+    /// Marks that the device was seen at this time.
+    #[inline(always)]
+    pub(super) fn hear(&mut self, now: Now) {
         // Cores read the clock before they take the lock, so the time may be an earlier one.
         self.seen_ns = self.seen_ns.max(now.mono_ns);
     }

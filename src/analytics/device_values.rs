@@ -171,7 +171,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn rules(schema: &'static Schema) -> Rules {
-        Rules { schema, window: 50, threshold: 2.0, min_samples: 4, cooldown: 8 }
+        Rules {
+            schema,
+            window: 50,
+            threshold: 2.0,
+            min_samples: 4,
+            cooldown: 8,
+            judges_duplicates: false,
+        }
     }
 
     fn column(events: &[(i64, f64)]) -> FieldValues {

@@ -241,6 +241,7 @@ mod tests {
             devices_max: 10_000,
             device_ttl_ns: TTL_NS,
             device_limit: None,
+            judge_duplicates: false,
         };
         let ids = IdHasher::default();
         (Analytics::new(settings, cores, ids.clone()), ids)

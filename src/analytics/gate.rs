@@ -103,6 +103,7 @@ mod tests {
             devices_max,
             device_ttl_ns: 100 * SECOND_NS,
             device_limit: Some(paces),
+            judge_duplicates: false,
         };
         Analytics::new(settings, cores, IdHasher::default())
     }
@@ -183,7 +184,10 @@ mod tests {
     fn a_device_that_was_silent_for_too_long_starts_afresh_with_a_limit_as_well() {
         let analytics = analytics([Pace::new(2, 50)].into_iter().collect(), 1, 1);
         for (now_ns, accepted) in [(0, 2), (90 * SECOND_NS, 4), (191 * SECOND_NS, 2)] {
-            let group = [arrived(&analytics, Some("d")); 3];
+            let mut group = [arrived(&analytics, Some("d")); 3];
+            for (later, arrived) in (0..).zip(&mut group) {
+                arrived.event.timestamp = now_ns + later;
+            }
             let waits = analytics.gate(0, at(now_ns)).unwrap().admit(&group);
             assert_eq!(waits.map(|wait_ns| wait_ns == 0)[..3], [true, true, false]);
             analytics.writer(0, at(now_ns), 2).apply(&group[..2], &mut Vec::new());
@@ -196,6 +200,7 @@ mod tests {
     fn without_a_limit_there_is_no_gate() {
         let settings = AnalyticsSettings {
             device_limit: None,
+            judge_duplicates: false,
             schema: Schema::standard(),
             window: 8,
             threshold: 2.0,

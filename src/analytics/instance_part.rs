@@ -235,6 +235,7 @@ mod tests {
             devices_max: 100,
             device_ttl_ns: u64::MAX,
             device_limit: None,
+            judge_duplicates: false,
         };
         let ids = IdHasher::default();
         (Analytics::new(settings, cores, ids.clone()), ids)

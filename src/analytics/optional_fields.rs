@@ -188,7 +188,14 @@ mod tests {
             .collect();
         let names = ["device_id".to_owned()];
         let schema = Schema::leak(&fields, [&names, &names, &names]);
-        Rules { schema, window: 3, threshold: 2.0, min_samples: 2, cooldown: 1 }
+        Rules {
+            schema,
+            window: 3,
+            threshold: 2.0,
+            min_samples: 2,
+            cooldown: 1,
+            judges_duplicates: false,
+        }
     }
 
     proptest! {

@@ -316,7 +316,14 @@ mod tests {
             let names = ["device_id".to_owned()];
             let fields = [field("a", true), field("b", false), field("c", false)];
             let schema = Schema::leak(&fields, [&names, &names, &names]);
-            let rules = Rules { schema, window: 3, threshold: 2.0, min_samples: 1, cooldown: 0 };
+            let rules = Rules {
+                schema,
+                window: 3,
+                threshold: 2.0,
+                min_samples: 1,
+                cooldown: 0,
+                judges_duplicates: false,
+            };
             let mut pending = PendingEvents::new(0, &rules);
             let mut core = PublishedEvents::new(0, &rules);
             let mut expected = [0; FIELDS_MAX];
@@ -345,7 +352,14 @@ mod tests {
             // One event more than the window is kept for the summary.
             let schema = Schema::standard();
             let rules =
-                Rules { schema, window: window - 1, threshold: 2.0, min_samples: 1, cooldown: 0 };
+                Rules {
+                    schema,
+                    window: window - 1,
+                    threshold: 2.0,
+                    min_samples: 1,
+                    cooldown: 0,
+                    judges_duplicates: false,
+                };
             let mut pending: Vec<_> = (0..4).map(|core| PendingEvents::new(core, &rules)).collect();
             let mut cores: Vec<_> = (0..4).map(|core| PublishedEvents::new(core, &rules)).collect();
             let mut expected = Vec::new();

@@ -20,6 +20,8 @@ pub struct Rules {
     pub(super) threshold: f64,
     pub(super) min_samples: usize,
     pub(super) cooldown: u32,
+    /// True if an event that repeats the last one of its device is judged as any other.
+    pub(super) judges_duplicates: bool,
 }
 
 impl Rules {
@@ -199,7 +201,14 @@ mod tests {
 
     fn rules() -> Rules {
         let schema = Schema::standard();
-        Rules { schema, window: 8, threshold: 2.0, min_samples: 4, cooldown: 3 }
+        Rules {
+            schema,
+            window: 8,
+            threshold: 2.0,
+            min_samples: 4,
+            cooldown: 3,
+            judges_duplicates: false,
+        }
     }
 
     /// Returns the number of points and of episodes.

@@ -5,12 +5,13 @@
 
 mod cells;
 mod devices;
+mod duplicates;
 mod limits;
 mod novelty;
 pub(super) mod portable;
 mod sweep;
 
-use super::anomaly::{Found, RecentAnomaly};
+use super::anomaly::Found;
 use super::anomaly_records::{AnomalyRecords, Arrival, Receipt};
 use super::applied::Unjudged;
 use super::cell::CellRecord;
@@ -25,7 +26,6 @@ use super::novel_fields::NovelFields;
 use super::optional_fields::OptionalFields;
 use super::series::{self, Rules};
 use super::slots::{NO_SLOT, Slots};
-use super::summary::PartialSummary;
 use super::window::Window;
 use crate::limits::{EVENTS_PER_HOLD, FIELDS_MAX};
 use crate::metric::event::Event;
@@ -94,6 +94,8 @@ pub(super) struct Shard {
     cells: Cells,
     /// The limits of the devices, if there are any.
     limits: Option<DeviceLimits>,
+    /// Events that repeated the last one of their device.
+    duplicates: u64,
 }
 
 impl Shard {
@@ -124,6 +126,7 @@ impl Shard {
             anomalies: AnomalyRecords::new(),
             cells: Cells::new(rules.schema.fields().len(), rules.window),
             limits,
+            duplicates: 0,
         }
     }
 
@@ -220,6 +223,7 @@ impl Shard {
         let device = self.slots.record(slot).ok_or(Unjudged::Refused)?;
         if self.expiry.is_expired(device.seen_ns, arrival.receipt.now.mono_ns)
             || device.cell.mark != self.cells.mark
+            || device.timestamp == arrival.event.timestamp
         {
             self.attend(arrival)?;
         }
@@ -240,6 +244,7 @@ impl Shard {
         let (mut device, mut row) = self.slots.write::<N>(slot).ok_or(Unjudged::Refused)?;
         if self.expiry.is_expired(device.seen_ns, arrival.receipt.now.mono_ns)
             || device.cell.mark != self.cells.mark
+            || device.timestamp == arrival.event.timestamp
         {
             self.attend(arrival)?;
             (device, row) = self.slots.write::<N>(slot).ok_or(Unjudged::Refused)?;
@@ -371,28 +376,6 @@ impl Shard {
         self.index.remove(hash, slot);
         self.free.push(slot);
     }
-
-    /// Adds the counts of this shard to a partial summary, and its last anomalies to `recent`.
-    pub(super) fn add_to(
-        &self,
-        partial: &mut PartialSummary,
-        recent: &mut Vec<RecentAnomaly>,
-        now_ns: u64,
-    ) {
-        let totals = &mut partial.totals;
-        totals.devices += self.index.devices() as u64;
-        for (sum, points) in totals.points.iter_mut().zip(self.anomalies.points) {
-            *sum += points;
-        }
-        for (sum, episodes) in totals.episodes.iter_mut().zip(self.anomalies.episodes) {
-            *sum += episodes;
-        }
-        for (sum, novelties) in totals.novelties.iter_mut().zip(self.anomalies.novelties) {
-            *sum += novelties;
-        }
-        partial.last_minute += self.anomalies.last_minute.count(now_ns);
-        self.anomalies.recent.copy_to(recent);
-    }
 }
 
 #[cfg(test)]
@@ -404,7 +387,14 @@ mod tests {
 
     fn rules() -> Rules {
         let schema = Schema::standard();
-        Rules { schema, window: 8, threshold: 2.0, min_samples: 4, cooldown: 8 }
+        Rules {
+            schema,
+            window: 8,
+            threshold: 2.0,
+            min_samples: 4,
+            cooldown: 8,
+            judges_duplicates: false,
+        }
     }
 
     fn event<'a>(device_id: Option<&'a [u8]>, cpu: f64) -> Event<'a> {

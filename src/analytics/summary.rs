@@ -120,6 +120,8 @@ pub struct AnalyticsTotals {
     pub devices: u64,
     /// The events whose device got no window, because there were too many devices.
     pub devices_refused: u64,
+    /// The events that repeated the last one of their device, and were not judged.
+    pub duplicates: u64,
 }
 
 /// A mergeable part of an instance's summary.
@@ -164,6 +166,7 @@ impl PartialSummary {
                 novelties: add(one.novelties, two.novelties),
                 devices: one.devices + two.devices,
                 devices_refused: one.devices_refused + two.devices_refused,
+                duplicates: one.duplicates + two.duplicates,
             },
             last_minute: self.last_minute + other.last_minute,
             events: self.events.into_iter().zip(other.events).map(|(a, b)| a.merge(b)).collect(),
@@ -324,7 +327,14 @@ mod tests {
 
     fn rules() -> Rules {
         let schema = Schema::standard();
-        Rules { schema, window: 6, threshold: 2.0, min_samples: 4, cooldown: 8 }
+        Rules {
+            schema,
+            window: 6,
+            threshold: 2.0,
+            min_samples: 4,
+            cooldown: 8,
+            judges_duplicates: false,
+        }
     }
 
     /// Returns three parts whose events have no key in common.
@@ -345,6 +355,7 @@ mod tests {
                     totals: AnalyticsTotals {
                         devices: count(1),
                         devices_refused: count(2),
+                        duplicates: count(3),
                         points: [count(3); FIELDS_MAX],
                         episodes: [count(5); FIELDS_MAX],
                         novelties: [count(6); FIELDS_MAX],

@@ -29,6 +29,8 @@ struct Queue {
     values: VecDeque<f64>,
     /// The events that were dropped.
     dropped: u64,
+    /// The timestamp of the newest event, and be it dropped.
+    newest: u64,
 }
 
 impl Queue {
@@ -96,6 +98,7 @@ impl WaitingEvents {
         let Arrival { event, index, slot, receipt, .. } = *arrival;
         self.total += 1;
         let queue = self.queues.entry(slot).or_default();
+        queue.newest = event.timestamp;
         if queue.events.len() >= self.of_device_max || self.events >= WAITING_EVENTS_MAX {
             queue.dropped += 1;
             self.unjudged += 1;
@@ -122,6 +125,11 @@ impl WaitingEvents {
     /// Returns the number of events of a device that wait or were dropped.
     pub(super) fn of_device(&self, slot: u32) -> u64 {
         self.queues.get(&slot).map_or(0, |queue| queue.dropped + queue.events.len() as u64)
+    }
+
+    /// Returns the timestamp of a device's newest event that came here; `None` if there is none.
+    pub(super) fn newest_timestamp(&self, slot: u32) -> Option<u64> {
+        Some(self.queues.get(&slot)?.newest)
     }
 
     /// Returns true if a device has an event here.
@@ -206,6 +214,7 @@ mod tests {
                     _ => {
                         push(&mut waiting, slot, number);
                         twin.push_back(number);
+                        prop_assert_eq!(waiting.newest_timestamp(slot), Some(number));
                         total += 1;
                         if twin.len() > window {
                             twin.pop_front();

@@ -128,6 +128,11 @@ impl Snapshot {
                 single(counters.late),
             ),
             counter(
+                "corepulse_events_duplicate_total",
+                "Events accepted that repeated the last one of their device, and were not judged.",
+                single(analytics.totals.duplicates),
+            ),
+            counter(
                 "corepulse_values_total",
                 "Values of accepted events.",
                 by_field(analytics.values),

@@ -209,6 +209,7 @@ impl Report {
         for (name, events) in [
             (&b",\"unjudged\":"[..], self.applied.refused()),
             (b",\"pending\":", self.applied.pending()),
+            (b",\"duplicates\":", self.applied.duplicates()),
         ] {
             if events > 0 {
                 body.extend_from_slice(name);

@@ -62,7 +62,7 @@ impl Config {
 
 /// The flags that all replicas of a fleet should have in common: they decide how a metric is read
 /// and judged, and for how long it is kept.
-const COMMON: [&str; 15] = [
+const COMMON: [&str; 16] = [
     "redis-prefix",
     "store-ttl",
     "fields",
@@ -76,6 +76,7 @@ const COMMON: [&str; 15] = [
     "novelty",
     "time-zone",
     "stuck-after",
+    "judge-duplicates",
     "max-devices",
     "device-ttl",
 ];
@@ -210,6 +211,7 @@ mod tests {
             "z-threshold = 2",
             "min-samples = 16",
             "cooldown = 50",
+            "judge-duplicates = off",
             "max-devices = 100000",
             "device-ttl = 1h",
             "device-limit = (not set)",
@@ -243,6 +245,7 @@ mod tests {
             "--store-queue=1B",
             "--window=1",
             "--cooldown=-1",
+            "--judge-duplicates=yes",
             "--z-threshold=nan",
             "--max-body=1GiB",
             "--idle-timeout=soon",
@@ -267,6 +270,7 @@ mod tests {
             "idle-timeout",
             "log-format",
             "cooldown",
+            "judge-duplicates",
             "redis-prefix",
             "fields",
             "device-name",
@@ -275,7 +279,7 @@ mod tests {
         ] {
             assert!(text.contains(&format!("corepulse: --{flag}: ")), "{flag} in\n{text}");
         }
-        assert_eq!(text.lines().count(), 17, "{text}");
+        assert_eq!(text.lines().count(), 18, "{text}");
     }
 
     #[test]

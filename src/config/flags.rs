@@ -26,6 +26,7 @@ use super::rate_limit::{OptionalRateLimit, RateLimit};
 use super::redis_url::RedisUrl;
 use super::secret::Secret;
 use super::sources::Sources;
+use super::switch::Switch;
 use super::time_zone::{TimeZone, ZoneName};
 use crate::limits::{
     BODY_BYTES_MAX, BODY_BYTES_MIN, COOLDOWN_MAX, DEVICES_MAX, MEMORY_STORE_BYTES_MIN,
@@ -190,6 +191,10 @@ flags! {
     /// Events of one value in succession with which a series stands still, and is told as new; off
     /// if it may
     stuck_after: Option<usize>, "stuck-after" EVENTS = "off", Off(Number(2..=COOLDOWN_MAX));
+
+    /// Whether an event that repeats the last one of its device, its timestamp and its values, is
+    /// judged again: on or off
+    judge_duplicates: bool, "judge-duplicates" = "off", Switch;
 
     /// Devices that get a window of their own
     devices_max: usize, "max-devices" = "100000", Number(0..=DEVICES_MAX);

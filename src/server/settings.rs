@@ -27,6 +27,7 @@ fn analytics_settings(config: &Config, schema: &'static Schema) -> AnalyticsSett
         devices_max: config.devices_max,
         device_ttl_ns: nanoseconds(config.device_ttl),
         device_limit: config.device_limit.map(|limit| limit.paces()),
+        judge_duplicates: config.judge_duplicates,
     }
 }
 

@@ -30,7 +30,10 @@ fn refused(running: &InProcessServer, status: u16, fields: &str, body: &[u8]) ->
 fn taken(running: &InProcessServer, fields: &str, body: &[u8], events: u64) {
     let answer = send(running, fields, body);
     assert_eq!(answer.status, 202, "{fields}: {answer:?}");
-    assert_eq!(answer.json(), json!({"accepted": events, "anomalies": 0}), "{fields}");
+    let mut answer = answer.json();
+    // Bodies are sent again in other forms.
+    answer.as_object_mut().expect("an object").remove("duplicates");
+    assert_eq!(answer, json!({"accepted": events, "anomalies": 0}), "{fields}");
 }
 
 fn lines(events: u64) -> Vec<String> {
@@ -299,6 +302,6 @@ fn events_without_a_window_are_told() {
     assert_eq!(answer.json(), json!({"accepted": 3, "anomalies": 0, "unjudged": 2}));
     let bad = client.request(&post_with("", format!("{}\n{{}}", of("d2")).as_bytes())).json();
     assert_eq!((&bad["unjudged"], &bad["rejected"]), (&json!(1), &json!(1)));
-    let known = client.request(&post(of("d1").as_bytes()));
+    let known = client.request(&post(metric("d1", 1_700_000_001).as_bytes()));
     assert_eq!(known.json(), json!({"accepted": 1, "anomalies": 0}), "it is not said of nobody");
 }

@@ -21,6 +21,7 @@ mod deadlines;
 mod debug_pages;
 mod debug_profiles;
 mod devices;
+mod duplicates;
 mod greedy_clients;
 mod in_process;
 mod line_protocol;

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::in_process::InProcessServer;
+use corepulse::config::token_digest::TokenDigest;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use testkit::http_client::post_with;
@@ -258,4 +259,42 @@ fn a_device_far_over_its_limit_takes_nothing_from_polite_ones() {
     assert!(hot_accepted as f64 <= most, "{hot_accepted} in {elapsed:?}");
     assert!(hot_accepted >= LIMIT, "{hot_accepted} are not even its burst");
     assert_eq!(accepted_of(&running, "hot"), hot_accepted);
+}
+
+/// The limit of a token is of all its events together, whatever devices, connections and cores they
+/// come by.
+#[test]
+fn a_token_has_a_limit_of_its_own_beside_that_of_each_device() {
+    let digest = |token: &str| TokenDigest::of(token.as_bytes());
+    let lines = format!(
+        "seven {} write * 7:3600\nfree {} write * -\n",
+        digest("seven-token"),
+        digest("free-token"),
+    );
+    let path = std::env::temp_dir().join(format!("corepulse-limits-{}", std::process::id()));
+    std::fs::write(&path, lines).unwrap();
+    let flags = ["--workers", "3", "--tokens", path.to_str().unwrap(), "--device-limit", "3:3600"];
+    let running = InProcessServer::start(&flags);
+    let send = |token: &str, devices: &[&str]| {
+        let events: Vec<_> = devices.iter().map(|device| event(device, 1)).collect();
+        let body = format!("[{}]", events.join(","));
+        let fields = format!("Authorization: Bearer {token}-token\r\n");
+        running.client().request(&post_with(&fields, body.as_bytes()))
+    };
+    // Two are over the limit of their device, and are given back to the token.
+    let answer = send("seven", &["a", "a", "b", "a", "a", "a", "b"]).json();
+    assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(5), &json!(2)), "{answer}");
+    // Two are left of the seven: those that are over do not count for their devices.
+    let answer = send("seven", &["c", "d", "c", "d", "e"]).json();
+    assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(2), &json!(3)), "{answer}");
+    let detail = answer["errors"][0]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("rate: expected no more events with this token, "), "{detail}");
+    assert!((400..=515).contains(&seconds_of(detail)), "{detail}");
+    let answer = send("seven", &["e", "e"]);
+    assert_eq!((answer.status, answer.json()["rejected"].clone()), (429, json!(2)));
+    assert!(answer.header("retry-after").is_some());
+    // Another token has none, and the devices are where they were.
+    let answer = send("free", &["c", "c", "c", "e", "e", "e", "e"]).json();
+    assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(5), &json!(2)), "{answer}");
+    std::fs::remove_file(&path).unwrap();
 }

@@ -11,7 +11,7 @@ use testkit::{assert_problem, post};
 fn provocations() -> Vec<(u16, Vec<u8>)> {
     let token = "Authorization: Bearer t\r\n";
     let posting = |fields: &str, body: &[u8]| post_with(&format!("{token}{fields}"), body);
-    let metric = br#"{"cpu":1,"rps":1}"#;
+    let metric = br#"{"device_id":"d","cpu":1,"rps":1}"#;
     let raw = |line: &str, fields: &str| {
         format!("{line}\r\nHost: test\r\n{token}{fields}\r\n").into_bytes()
     };
@@ -19,6 +19,7 @@ fn provocations() -> Vec<(u16, Vec<u8>)> {
     let long = format!("POST /metrics?{} HTTP/1.1", "a".repeat(9000));
     vec![
         (202, posting("", metric)),
+        (429, posting("", metric)),
         (400, posting("", b"[]")),
         (401, post(metric)),
         (413, raw(line, "Content-Length: 2000000\r\n")),
@@ -35,7 +36,7 @@ fn provocations() -> Vec<(u16, Vec<u8>)> {
 
 #[test]
 fn every_status_of_ingestion_is_described_and_can_be_had() {
-    let running = InProcessServer::start(&["--ingest-token", "t"]);
+    let running = InProcessServer::start(&["--ingest-token", "t", "--device-limit", "1:3600"]);
     let document = document();
     let mut had = BTreeSet::from(["408".to_owned(), "503".to_owned()]);
     for (status, request) in provocations() {

@@ -178,7 +178,14 @@ mod tests {
 
     fn rules(window: usize) -> Rules {
         let schema = one_optional();
-        Rules { schema, window, threshold: 2.0, min_samples: 4, cooldown: 3 }
+        Rules {
+            schema,
+            window,
+            threshold: 2.0,
+            min_samples: 4,
+            cooldown: 3,
+            judges_duplicates: false,
+        }
     }
 
     /// Returns the state of a device that sent these events to one instance.

@@ -255,7 +255,14 @@ impl<const N: usize> Series<N> {
 /// Returns the states of a device of two required fields that sent these, after each event.
 pub(super) fn judged(events: &[(i64, [f64; 2])]) -> impl Iterator<Item = DeviceState> {
     let schema = Schema::standard();
-    let rules = Rules { schema, window: 50, threshold: 3.0, min_samples: 16, cooldown: 50 };
+    let rules = Rules {
+        schema,
+        window: 50,
+        threshold: 3.0,
+        min_samples: 16,
+        cooldown: 50,
+        judges_duplicates: false,
+    };
     let mut series = Series::new(rules, 0);
     events.iter().zip(1..).map(move |((time_ms, event), accepted)| {
         series.push(*time_ms, event);

@@ -19,7 +19,7 @@ use percore::clock::Now;
 impl Shard {
     /// Takes a closer look at a device whose event is not like any other: it starts afresh if it
     /// had been silent for too long. If it waits for its window, so does the event from now on;
-    /// else it is noted that another event of it is judged.
+    /// else it is noted that another event of it is judged, unless it repeats the last one.
     #[cold]
     #[inline(never)]
     pub(super) fn attend(&mut self, arrival: &Arrival<'_>) -> Result<(), Unjudged> {
@@ -28,23 +28,24 @@ impl Shard {
         if self.expiry.is_expired(seen_ns, arrival.receipt.now.mono_ns) {
             self.reset(slot);
         }
+        let is_duplicate = self.is_duplicate(arrival);
         let Self { slots, cells, .. } = self;
         let device = slots.record_mut(slot).ok_or(Unjudged::Refused)?;
         if slot == ANONYMOUS || !cells.are_shared() {
             device.cell.mark = cells.mark;
         } else if device.cell.waits() {
-            device.see(arrival.receipt.now, arrival.event.timestamp);
+            device.hear(arrival.receipt.now);
             cells.waiting.push(arrival);
             cells.want(&mut device.cell, slot);
             return Err(Unjudged::Pending);
         } else {
             if cells.standing(device.cell) != Standing::Confirmed {
-                cells.judged_in_doubt += 1;
+                cells.judged_in_doubt += u64::from(!is_duplicate);
                 cells.want(&mut device.cell, slot);
             }
             cells.note_unsaved(&mut device.cell, slot);
         }
-        Ok(())
+        if is_duplicate { Err(self.count_duplicate(arrival)) } else { Ok(()) }
     }
 
     /// Returns true if somebody has to be told that there are devices to be claimed, once.
@@ -291,14 +292,16 @@ impl Shard {
         let slot = self.find(key)?;
         let device = self.slots.record_mut(slot).filter(|device| device.cell.waits())?;
         device.cell.resume(self.cells.mark);
-        let mut judged = 0;
+        let (mut judged, mut judged_in_doubt) = (0, 0);
         while judged < EVENTS_PER_HOLD as u64
             && let Some(waited) = self.cells.waiting.pop(slot)
         {
             let event = waited.event(key.id);
             let arrival = waited.arrival(&event, slot, key.hash.tag());
-            let result = self.apply_at(&arrival, points);
-            debug_assert_eq!(result, Ok(()), "it waits no more");
+            match self.apply_at(&arrival, points) {
+                Ok(()) => judged_in_doubt += 1,
+                Err(reason) => debug_assert_eq!(reason, Unjudged::Duplicate, "it waits no more"),
+            }
             judged += 1;
         }
         let Self { slots, cells, carries, .. } = self;
@@ -313,7 +316,7 @@ impl Shard {
             device.cell.suspend(cells.mark.tenure());
         }
         if !cells.is_tenure(tenure) {
-            cells.judged_in_doubt += judged;
+            cells.judged_in_doubt += judged_in_doubt;
         }
         Some((judged, is_held))
     }

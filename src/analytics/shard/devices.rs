@@ -1,11 +1,11 @@
-//! The devices of a shard for those who list them: keys of an order, and copies of states.
+//! The devices of a shard for those who list them: keys of an order, copies of states, and counts.
 
 use super::{ANONYMOUS, DeviceKey, Shard, VACANT};
-use crate::analytics::anomaly::{Drained, Owner, OwnerId, Point};
+use crate::analytics::anomaly::{Drained, Owner, OwnerId, Point, RecentAnomaly};
 use crate::analytics::device_values::FieldValues;
 use crate::analytics::ranking::{RankBy, score_key};
 use crate::analytics::slots::Slot;
-use crate::analytics::summary::{DeviceSnapshot, FieldSnapshot};
+use crate::analytics::summary::{DeviceSnapshot, FieldSnapshot, PartialSummary};
 use crate::limits::{DEVICE_ID_BYTES_MAX, MARKED_ANOMALIES_MAX, RECENT_ANOMALIES_MAX};
 
 /// A copy of a device's counts, made under the lock and used outside of it.
@@ -182,7 +182,8 @@ impl Shard {
         now_ns: u64,
     ) -> Option<u64> {
         let slot = self.find_current(key, now_ns)?;
-        Some(self.slots.record(slot)?.timestamp)
+        let waiting = self.cells.waiting.newest_timestamp(slot);
+        waiting.or_else(|| Some(self.slots.record(slot)?.timestamp))
     }
 
     /// Copies the windows of a device's fields.
@@ -200,5 +201,28 @@ impl Shard {
                 field.fill(&row.record.window, &row, 0);
             }
         }
+    }
+
+    /// Adds the counts of this shard to a partial summary, and its last anomalies to `recent`.
+    pub(in crate::analytics) fn add_to(
+        &self,
+        partial: &mut PartialSummary,
+        recent: &mut Vec<RecentAnomaly>,
+        now_ns: u64,
+    ) {
+        let totals = &mut partial.totals;
+        totals.devices += self.index.devices() as u64;
+        totals.duplicates += self.duplicates;
+        for (sum, points) in totals.points.iter_mut().zip(self.anomalies.points) {
+            *sum += points;
+        }
+        for (sum, episodes) in totals.episodes.iter_mut().zip(self.anomalies.episodes) {
+            *sum += episodes;
+        }
+        for (sum, novelties) in totals.novelties.iter_mut().zip(self.anomalies.novelties) {
+            *sum += novelties;
+        }
+        partial.last_minute += self.anomalies.last_minute.count(now_ns);
+        self.anomalies.recent.copy_to(recent);
     }
 }

@@ -134,9 +134,7 @@ impl Shard {
         let counts = [state.accepted, state.points, state.episodes];
         device.counts.set(counts, slot, &mut self.carries);
         device.seen_ns = device.seen_ns.max(seen_ns_of(state, now));
-        if self.cells.waiting.of_device(slot) == 0 {
-            device.timestamp = state.timestamp;
-        }
+        device.timestamp = state.timestamp;
         let MinuteState { counts, newest_us } = state.last_minute;
         let newest_ns = mono_ns(newest_us, now);
         device.last_minute = SlidingCounter::of_buckets(counts, newest_ns, now.mono_ns);

@@ -26,6 +26,13 @@ struct Sent {
     values: Vec<f64>,
 }
 
+impl Sent {
+    /// Takes the timestamp and the values of another one, and those of its fields.
+    fn repeat(&mut self, other: &Self) {
+        *self = Self { at_ns: self.at_ns, ..other.clone() };
+    }
+}
+
 /// Returns the time on the clock of an instance, which is ahead of ours. All have the same wall
 /// clock.
 fn at(mono_ns: u64, ahead_ns: i64) -> Now {
@@ -143,6 +150,7 @@ fn settings(schema: &'static Schema, window: usize) -> AnalyticsSettings {
         devices_max: 100,
         device_ttl_ns: 3_600 * SECOND_NS,
         device_limit: None,
+        judge_duplicates: false,
     }
 }
 
@@ -158,7 +166,7 @@ const DEVICES: [&str; 4] = ["a", "b", "c", "a-device-with-a-name-that-is-long"];
 #[derive(Clone, Debug)]
 enum Step {
     /// An instance hears a device.
-    Hear { instance: usize, core: usize, device: usize, sent: Sent },
+    Hear { instance: usize, core: usize, device: usize, sent: Sent, repeats: bool },
     /// An instance gets the windows that it wants.
     Fetch(usize),
     /// An instance saves what is unsaved.
@@ -186,10 +194,10 @@ fn sent(fields: usize) -> impl Strategy<Value = Sent> {
 }
 
 fn steps(fields: usize) -> impl Strategy<Value = Vec<Step>> {
-    let hear = (0..3_usize, 0..3_usize, 0..DEVICES.len(), sent(fields));
+    let hear = (0..3_usize, 0..3_usize, 0..DEVICES.len(), sent(fields), any::<bool>());
     let step = prop_oneof![
-        12 => hear.prop_map(|(instance, core, device, sent)| {
-            Step::Hear { instance, core, device, sent }
+        12 => hear.prop_map(|(instance, core, device, sent, repeats)| {
+            Step::Hear { instance, core, device, sent, repeats }
         }),
         2 => (0..3_usize).prop_map(Step::Fetch),
         1 => (0..3_usize).prop_map(Step::Save),
@@ -210,6 +218,8 @@ struct World {
     /// The devices of each instance that have had events since they were saved.
     unsaved: Vec<BTreeSet<usize>>,
     pending: u64,
+    /// Each device's last event.
+    last: Vec<Option<Sent>>,
 }
 
 impl World {
@@ -229,16 +239,21 @@ impl World {
             queues: BTreeMap::new(),
             unsaved: vec![BTreeSet::new(); 3],
             pending: 0,
+            last: vec![None; DEVICES.len()],
         }
     }
 
-    fn hear(&mut self, at: usize, core: usize, device: usize, mut sent: Sent) {
+    fn hear(&mut self, at: usize, core: usize, device: usize, mut sent: Sent, repeats: bool) {
+        if let Some(last) = self.last[device].as_ref().filter(|_| repeats) {
+            sent.repeat(last);
+        }
         self.now_ns += sent.at_ns;
         sent.at_ns = self.now_ns;
         let required = self.schema.required_set().bits();
         let all = (1 << self.schema.fields().len()) - 1;
         let bits = (sent.present.bits() | required) & all;
         sent.present = FieldSet::from_bits(if bits == 0 { 1 } else { bits });
+        self.last[device] = Some(sent.clone());
         let instance = &self.instances[at];
         let cell = instance.cell(DEVICES[device], self.now_ns);
         let applied = instance.send(core, DEVICES[device], &sent);
@@ -310,7 +325,7 @@ impl World {
         let one = Instance::new(settings(self.schema, self.window), 2, 0);
         for (id, sequence) in DEVICES.iter().zip(&self.sequences) {
             for sent in sequence {
-                assert_eq!(one.send(0, id, sent), Applied::default());
+                assert_eq!(one.send(0, id, sent).pending(), 0);
             }
         }
         for id in DEVICES {
@@ -348,9 +363,9 @@ impl World {
         assert_eq!(found, expected);
         let totals = |instance: &Instance| {
             let totals = instance.analytics.totals(instance.now(self.now_ns));
-            [totals.points, totals.episodes]
+            [totals.points, totals.episodes, [totals.duplicates; 16]]
         };
-        let found = self.instances.iter().map(totals).fold([[0; 16]; 2], |mut sums, totals| {
+        let found = self.instances.iter().map(totals).fold([[0; 16]; 3], |mut sums, totals| {
             let sums_and_totals = sums.iter_mut().flatten().zip(totals.iter().flatten());
             sums_and_totals.for_each(|(sum, total)| *sum += total);
             sums
@@ -377,8 +392,8 @@ proptest! {
         let mut world = World::new(schema(required, optional), window);
         for step in steps {
             match step {
-                Step::Hear { instance, core, device, sent } => {
-                    world.hear(instance, core, device, sent);
+                Step::Hear { instance, core, device, sent, repeats } => {
+                    world.hear(instance, core, device, sent, repeats);
                 }
                 Step::Fetch(at) => world.fetch(at),
                 Step::Save(at) => world.save(at),
@@ -417,7 +432,7 @@ fn holding(devices: &[&str]) -> Instance {
     instance
 }
 
-const ONE: Applied = Applied::of(0, 1);
+const ONE: Applied = Applied::of(0, 1, 0);
 
 #[test]
 fn a_device_waits_for_its_window_and_is_then_judged_by_it() {
@@ -442,6 +457,34 @@ fn a_device_waits_for_its_window_and_is_then_judged_by_it() {
     assert_eq!(to.send(0, "a", &calm(8)), Applied::default());
     let totals = to.analytics.windows();
     assert_eq!((totals.waiting, totals.pending, totals.pending_total), (0, 0, 2));
+}
+
+/// A client that got no answer sends again, to an instance that does not know the device.
+#[test]
+fn an_event_that_is_sent_again_elsewhere_is_judged_once() {
+    let from = holding(&["a"]);
+    assert_eq!(from.send(0, "a", &spike(5)), Applied::default());
+    let to = Instance::new(standard(), 2, 0).sharing(2);
+    for second in [5, 5, 6] {
+        assert_eq!(to.send(1, "a", &if second == 5 { spike(5) } else { calm(6) }), ONE);
+    }
+    let now = at(7 * SECOND_NS, 0);
+    assert_eq!(to.analytics.newest_timestamp("a", now), Some(1_700_000_006_000));
+    let state = from.analytics.export(b"a", now).unwrap();
+    let adopted = to.analytics.adopt(b"a", Some(state), false, Some(7), now);
+    assert_eq!(adopted, Adopted { is_held: true, judged: 3, joined: 0 });
+    let device = to.analytics.device("a", now).unwrap();
+    assert_eq!((device.accepted, device.anomalies.points, device.window.count), (8, 1, 6));
+    assert_eq!(to.analytics.totals(now).duplicates, 2);
+    assert_eq!(to.analytics.newest_timestamp("a", now), Some(1_700_000_006_000));
+    // And once more, now that it is here.
+    assert_eq!(to.send(0, "a", &calm(6)), Applied::of(0, 0, 1));
+    assert_eq!(to.analytics.totals(now).duplicates, 3);
+    // In doubt it is claimed for such an event as well, which is not judged in doubt.
+    to.analytics.doubt();
+    assert_eq!(to.send(0, "a", &calm(6)), Applied::of(0, 0, 1));
+    assert_eq!((to.wanted(), to.analytics.windows().judged_in_doubt), (vec!["a".to_owned()], 0));
+    assert_eq!(to.analytics.device("a", now).unwrap().accepted, 10);
 }
 
 #[test]
@@ -578,7 +621,9 @@ fn a_lapse_that_many_cores_notice_is_one() {
         std::thread::scope(|scope| {
             for core in 0..4 {
                 let (instance, confirmed) = (&instance, &confirmed);
-                scope.spawn(move || instance.send(core, confirmed, &calm(second)));
+                let mut sent = calm(second);
+                sent.timestamp_ms += core as i64;
+                scope.spawn(move || instance.send(core, confirmed, &sent));
             }
             // Whoever confirms meanwhile does so before the lapse or not at all.
             scope.spawn(|| analytics.confirm(confirmed.as_bytes(), 7, now));

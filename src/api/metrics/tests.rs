@@ -33,6 +33,7 @@ fn at_start() -> Snapshot {
         devices_max: 100_000,
         device_ttl_ns: 1,
         device_limit: None,
+        judge_duplicates: false,
     };
     let ids = IdHasher::default();
     let errors = vec![("oom", 0), ("io", 0)];
