@@ -1,7 +1,7 @@
 # The server in an image of its own: one binary, the libraries that it links, and the
 # certificate authorities for `rediss://`. No shell, no package manager, no other user.
 #
-#   docker build --build-arg COREPULSE_COMMIT="$(git rev-parse --short HEAD)" -t corepulse:0.1.0 .
+#   docker build --build-arg COREPULSE_COMMIT="$(git rev-parse --short HEAD)" -t corepulse:0.2.0 .
 #
 # Builds for amd64 and arm64, each on its own architecture (`docker buildx build --platform …`).
 
@@ -84,7 +84,7 @@ FROM scratch
 ARG COREPULSE_COMMIT=unknown
 LABEL org.opencontainers.image.title="corepulse" \
       org.opencontainers.image.description="A thread-per-core HTTP server for device metrics" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="0.2.0" \
       org.opencontainers.image.revision="$COREPULSE_COMMIT" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
 COPY --from=build /rootfs /

@@ -32,6 +32,10 @@ exec env -i container=unshare PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
 """
 
 
+class NoMachine(Fault):
+    """Why no systemd can run here."""
+
+
 def make_tree(kept, release, folder):
     """A Debian of that release in `folder`; packed in `kept` from one run to the next."""
     packed = kept / f"{release}.tar"
@@ -53,7 +57,7 @@ def unified_groups():
         _, path, kind, *_ = line.split()
         if kind == "cgroup2":
             return pathlib.Path(path)
-    raise Fault("no control groups of version 2 are mounted, which systemd needs")
+    raise NoMachine("no control groups of version 2 are mounted, which systemd needs")
 
 
 class Machine:
@@ -63,7 +67,11 @@ class Machine:
         self.tree, self.group = tree, unified_groups() / f"corepulse-{os.getpid()}-machine"
 
     def __enter__(self):
-        self.group.mkdir()
+        self.process = None
+        try:
+            self.group.mkdir()
+        except OSError as error:
+            raise NoMachine(f"no control group can be made: {error}") from error
         try:
             self._boot()
         except BaseException:
@@ -90,8 +98,9 @@ class Machine:
         raise Fault(f"systemd is not up: {self.attempt('systemctl', '--failed')[1]}")
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
+        if self.process:
+            self.process.kill()
+            self.process.wait()
         deadline = time.monotonic() + START_SECONDS_MAX
         # A group can go when nobody is left in it.
         while self.group.exists():

@@ -23,7 +23,10 @@ fn metric(device: &str, cpu: u64) -> String {
 fn a_server_that_has_just_started_knows_nothing_and_has_no_problem() {
     let running = InProcessServer::start(&["--instance", "here", "--fields", "a?=0..1,b?"]);
     let stats = stats(&mut running.client(), "/stats");
-    assert_eq!((&stats["instance"], &stats["version"]), (&"here".into(), &"0.1.0".into()));
+    assert_eq!(
+        (&stats["instance"], &stats["version"]),
+        (&"here".into(), &env!("CARGO_PKG_VERSION").into())
+    );
     assert_eq!(stats["problems"], Value::Array(Vec::new()));
     assert_eq!(stats["latency_seconds"]["count"], 0);
     for percentile in ["p50", "p99", "p99.9"] {

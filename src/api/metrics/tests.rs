@@ -208,7 +208,8 @@ fn known_series_are_zero_from_the_start() {
         assert_eq!(text.get(key), Some(&0.0), "{key}");
     }
     assert!(text["corepulse_rolling_average{field=\"cpu\"}"].is_nan());
-    assert!(text.keys().any(|key| key.starts_with("corepulse_build_info{version=\"0.1.0\"")));
+    let build = concat!("corepulse_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"");
+    assert!(text.keys().any(|key| key.starts_with(build)));
     assert!(text["process_resident_memory_bytes"] > 0.0);
     assert!(text["process_start_time_seconds"] > 1.6e9);
 }
