@@ -20,6 +20,7 @@ pub mod device;
 mod device_query;
 pub mod devices;
 pub mod fleet;
+mod forwarded;
 pub mod health;
 pub mod index;
 mod influx;

@@ -13,6 +13,7 @@ mod flag;
 mod flags;
 mod formats;
 mod optional_number;
+mod peer_formats;
 mod rate_limit;
 pub mod redis_url;
 pub mod replay_options;

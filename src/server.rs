@@ -137,6 +137,7 @@ impl Server {
             samples: Samples::new(clock.now()),
             reloads: Arc::clone(&reload_counts),
             access,
+            proxies: config.trust_proxy.clone(),
             tls_expires_unix_s,
             rankings: RankingCache::default(),
             exposition: Exposition::default(),

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use mio::net::TcpStream;
-
 use super::engine::{Engine, EngineConfig, EngineThread, Wake};
 use super::epoll::Epoll;
 use super::event_loop::EventLoop;
 use super::inbox::Inbox;
 use super::listener::{self, Listener};
 use super::placement::pin_current_thread;
+use super::socket::Socket;
 use crate::http::handler::Handler;
 
 /// Serves `address` with so many threads, each with a handler of its own, which `make` creates for
@@ -49,7 +48,7 @@ pub fn start<H: Handler + Send + 'static>(
     let bound = bound.ok_or(io::ErrorKind::InvalidInput)?;
     let server = config.server_state(workers);
     let make = |(number, listener)| {
-        let (epoll, waker) = Epoll::new(listener)?;
+        let (epoll, waker) = Epoll::new(listener, config.peers.clone())?;
         Ok(EventLoop::new(number, epoll, Some(waker), make(number), server.clone()))
     };
     let cores: Vec<_> = listeners.into_iter().enumerate().map(make).collect::<io::Result<_>>()?;
@@ -87,7 +86,7 @@ fn spawn<H: Handler + Send + 'static>(
     Ok(EngineThread { log_name: "a core", waker, handle })
 }
 
-impl Wake for Arc<Inbox<TcpStream>> {
+impl Wake for Arc<Inbox<Socket>> {
     fn wake(&self) {
         Inbox::wake(self);
     }

@@ -14,6 +14,7 @@ use super::balancer::Balancer;
 use super::context::ConnectionLimits;
 use super::descriptors;
 use super::listener::Bound;
+use super::peer_rules::PeerRules;
 use super::placement::Placement;
 use super::server_state::ServerState;
 use super::shutdown::Shutdown;
@@ -35,6 +36,8 @@ pub struct EngineConfig {
     pub connections_max: usize,
     /// The credentials of TLS, for listeners where it is spoken.
     pub acceptor: Option<Arc<Acceptor>>,
+    /// The rules for peers.
+    pub peers: PeerRules,
     /// The clock.
     pub clock: Clock,
 }
@@ -55,6 +58,7 @@ impl EngineConfig {
             connection_age_ms: u64::MAX,
             connections_max: descriptors::connections_max(None, descriptors, workers),
             acceptor: None,
+            peers: PeerRules::default(),
             clock: Clock::start(),
         }
     }

@@ -1,16 +1,14 @@
 //! The network of a core in the kernel: an epoll, a listener and sockets.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
-use socket2::SockRef;
 
-use crate::http::peer::Peer;
 use crate::listener::Listener;
-use crate::network::{Event, Incoming, Network, Readiness, Stream};
+use crate::network::{Event, Incoming, Network, Readiness};
+use crate::peer_rules::PeerRules;
+use crate::socket::Socket;
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
@@ -20,19 +18,21 @@ const WAKER: Token = Token(usize::MAX - 1);
 pub struct Epoll {
     poll: Poll,
     listener: Option<Listener>,
+    rules: PeerRules,
 }
 
 impl Epoll {
-    /// Returns an epoll that watches `listener`, and a waker to end its sleep.
+    /// Returns an epoll that watches `listener`, by rules for its peers, and a waker to end its
+    /// sleep.
     ///
     /// # Errors
     ///
     /// The kernel grants no epoll or event descriptor.
-    pub fn new(mut listener: Listener) -> io::Result<(Self, Waker)> {
+    pub fn new(mut listener: Listener, rules: PeerRules) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
-        Ok((Self { poll, listener: Some(listener) }, waker))
+        Ok((Self { poll, listener: Some(listener), rules }, waker))
     }
 
     /// Waits for events, for at most `timeout`.
@@ -46,20 +46,21 @@ impl Epoll {
 }
 
 impl Network for Epoll {
-    type Stream = TcpStream;
+    type Stream = Socket;
 
-    fn accept(&mut self) -> io::Result<Incoming<TcpStream>> {
-        self.listener.as_ref().ok_or(io::ErrorKind::WouldBlock)?.accept()
+    fn accept(&mut self) -> io::Result<Incoming<Socket>> {
+        let incoming = self.listener.as_ref().ok_or(io::ErrorKind::WouldBlock)?.accept()?;
+        Ok(Socket::accepted(incoming, &self.rules))
     }
 
-    fn register(&mut self, stream: &mut TcpStream, slot: usize) -> io::Result<()> {
+    fn register(&mut self, stream: &mut Socket, slot: usize) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(stream, Token(slot), interest)
+        self.poll.registry().register(stream.source(), Token(slot), interest)
     }
 
-    fn deregister(&mut self, stream: &mut TcpStream) {
+    fn deregister(&mut self, stream: &mut Socket) {
         // Closing the socket takes it out of epoll as well; a failure here changes nothing.
-        let _ = self.poll.registry().deregister(stream);
+        let _ = self.poll.registry().deregister(stream.source());
     }
 
     fn close_listener(&mut self) {
@@ -68,23 +69,6 @@ impl Network for Epoll {
             // taking it out fails, it goes with this core.
             let _ = self.poll.registry().deregister(&mut listener);
         }
-    }
-}
-
-impl Stream for TcpStream {
-    fn shutdown_write(&mut self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-
-    fn reset_on_close(&self) {
-        // If that fails, the socket is closed all the same.
-        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
-    }
-}
-
-impl Peer for TcpStream {
-    fn address(&self) -> Option<SocketAddr> {
-        self.peer_addr().ok()
     }
 }
 

@@ -383,6 +383,7 @@ mod tests {
     use crate::http::response::Response;
     use crate::listener::Listener;
     use crate::observer::Observer;
+    use crate::peer_rules::PeerRules;
 
     struct Fine;
 
@@ -400,7 +401,7 @@ mod tests {
         let listener = Listener::broken();
         let error = listener.accept().unwrap_err();
         assert_ne!(error.kind(), ErrorKind::WouldBlock, "{error}");
-        let (epoll, _) = Epoll::new(listener).unwrap();
+        let (epoll, _) = Epoll::new(listener, PeerRules::default()).unwrap();
         let mut core = EventLoop::new(0, epoll, None, Fine, config.server_state(1));
         let now = core.now;
         core.turn(now, [Event::Incoming]);

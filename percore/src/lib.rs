@@ -49,11 +49,15 @@ pub mod listener;
 pub mod may_minihttp;
 mod named_enum;
 pub mod network;
+pub mod networks;
 pub mod observer;
 pub mod offline;
+pub mod peer_rules;
 pub mod placement;
+pub mod proxy_header;
 pub mod server_state;
 pub mod shutdown;
+pub mod socket;
 pub mod sync;
 #[expect(clippy::disallowed_types, reason = "sends from a socket")]
 pub mod systemd;

@@ -168,7 +168,7 @@ impl Listener {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
                 Ok((stream, peer)) => {
-                    return Ok(Incoming { stream, peer, is_secure: *is_secure });
+                    return Ok(Incoming::new(stream, peer, *is_secure));
                 }
             }
         }

@@ -58,6 +58,17 @@ pub struct Incoming<S> {
     pub peer: SocketAddr,
     /// True if TLS is spoken where it came to.
     pub is_secure: bool,
+    /// True if the peer is a proxy that may speak for others.
+    pub is_proxied: bool,
+    /// True if the peer has too many connections.
+    pub is_refused: bool,
+}
+
+impl<S> Incoming<S> {
+    /// Returns a stream that is taken for what it is.
+    pub const fn new(stream: S, peer: SocketAddr, is_secure: bool) -> Self {
+        Self { stream, peer, is_secure, is_proxied: false, is_refused: false }
+    }
 }
 
 /// A report of the network.

@@ -28,6 +28,8 @@ crate::named_enum! {
         Error = "error",
         /// The limit of connections or of memory: it was closed for another, or rejected.
         Limit = "limit",
+        /// Its peer had as many connections as it may have.
+        PeerLimit = "peer_limit",
         /// The server stops.
         Drain = "drain",
         /// Its TLS handshake failed, or was not done in time.
@@ -120,6 +122,10 @@ pub trait Observer {
     /// Notes that the limit has cost a connection its place: an idle one, for this newcomer, or the
     /// newcomer itself.
     fn connection_limit_reached(&mut self, _peer: &dyn Peer, _connections_max: usize, _now: Now) {}
+
+    /// Notes that a peer has as many connections as it may have, and that a further one was
+    /// refused.
+    fn peer_limit_reached(&mut self, _peer: &dyn Peer, _now: Now) {}
 
     /// Notes that the kernel did not hand over a connection. With `exhausted`, descriptors or
     /// memory have run out and the connection waits; otherwise it was lost.

@@ -131,7 +131,7 @@ impl<H: Handler> OfflineCore<H> {
     }
 
     fn connect_to(&mut self, is_secure: bool, now: Now) -> usize {
-        let incoming = Incoming { stream: MemoryStream::new(), peer: PEER, is_secure };
+        let incoming = Incoming::new(MemoryStream::new(), PEER, is_secure);
         self.event_loop.network_mut().incoming.push_back(incoming);
         self.run_turn([Event::Incoming], now, now);
         self.event_loop.network_mut().slot

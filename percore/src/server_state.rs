@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use mio::net::TcpStream;
-
 use super::admission::AdmissionControl;
 use super::balancer::Balancer;
 use super::context::ConnectionLimits;
 use super::shutdown::Shutdown;
+use super::socket::Socket;
 use crate::clock::Clock;
 use crate::tls::acceptor::Acceptor;
 
 /// The limits, counts and phase of one server. Each core has a copy that leads to the same counts.
 #[derive(Debug)]
-pub struct ServerState<S = TcpStream> {
+pub struct ServerState<S = Socket> {
     /// Deadlines and sizes.
     pub limits: ConnectionLimits,
     /// The maximum age of a connection in milliseconds; `u64::MAX` for no limit.

@@ -102,6 +102,7 @@ impl SharedState {
             samples: Samples::new(Now::default()),
             reloads: Arc::default(),
             access: None,
+            proxies: None,
             tls_expires_unix_s: None,
             rankings: RankingCache::default(),
             exposition: Exposition::default(),

@@ -89,6 +89,18 @@ impl Observer for Meter {
     }
 
     #[cold]
+    fn peer_limit_reached(&mut self, peer: &dyn Peer, now: Now) {
+        let (warning, peer) = (Warning::PeerLimit, PeerDisplay(peer));
+        if let Some(count) = self.counters.warnings().add(warning, 1, now) {
+            log::warn!(count, %peer, "{}", warning.name());
+        } else {
+            let of_peer =
+                || WarningContext { peer: Some(peer.to_string()), ..WarningContext::default() };
+            self.counters.warnings().keep_context(warning, of_peer);
+        }
+    }
+
+    #[cold]
     fn handshake_ended(&mut self, end: &HandshakeEnd<'_>, peer: &dyn Peer, now: Now) {
         let HandshakeEnd { outcome, version, reason: detail } = *end;
         self.counters.count_handshake(self.core, outcome, version);

@@ -1,6 +1,7 @@
 //! The handler of one core, which dispatches each request to the function that answers it.
 
-use std::io;
+mod observer;
+
 use std::sync::Arc;
 
 use super::acknowledgement::waits_for_store;
@@ -8,6 +9,7 @@ use super::authorization::Door;
 use super::authorization::writer::Writer;
 use super::content_headers::ContentHeaders;
 use super::cors::Cors;
+use super::forwarded::Forwarded;
 use super::ingest::{Ingest, Sent};
 use super::ingest_error::IngestError;
 use super::meter::Meter;
@@ -17,11 +19,9 @@ use super::state::State;
 use super::{debug, health, index, influx, lookup, page, profile, read, scrape};
 use percore::clock::Now;
 use percore::http::handler::{self, Context, Handler, Reply};
-use percore::http::peer::Peer;
 use percore::http::request::{Method, Request};
 use percore::http::request_error::RequestError;
 use percore::http::response::Response;
-use percore::observer::{CloseReason, HandshakeEnd, Observer};
 
 /// The API on one core.
 pub struct Service {
@@ -108,9 +108,10 @@ impl Service {
             Ok(token) => (ContentHeaders::read(&request.headers), Writer::of(token, None)),
             Err(denial) => (Err(denial.into()), None),
         };
-        // Where tokens are asked for, each is looked at: it may be none the next time.
+        // Where tokens are asked for, each is looked at: it may be none the next time. Behind
+        // proxies the head names the peer.
         let is_usual = headers == Ok(ContentHeaders::USUAL) && request.query.is_none();
-        if is_usual && state.cors.is_none() && state.access.is_none() {
+        if is_usual && state.cors.is_none() && state.access.is_none() && state.proxies.is_none() {
             request.headers.mark();
         }
         let sent = Sent { body: request.body, writer: writer.as_ref() };
@@ -216,6 +217,37 @@ impl Service {
         })
     }
 
+    fn handle_unusual(
+        &mut self,
+        request: &Request<'_>,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Reply {
+        let route = Route::of(request.path);
+        let Some(cors) = &self.state.cors else {
+            return self.dispatch(route, request, context, body);
+        };
+        let extra_headers = cors.headers(route, request);
+        match self.dispatch(route, request, &Context { extra_headers, ..*context }, body) {
+            Reply::Now(response) => Reply::Now(with_headers(response, extra_headers)),
+            Reply::Later => Reply::Later,
+        }
+    }
+
+    fn check_whole_head(
+        &mut self,
+        head: &Request<'_>,
+        context: &Context<'_>,
+        body: &mut Vec<u8>,
+    ) -> Option<Response> {
+        let route = Route::of(head.path);
+        let extra_headers = self.state.cors.as_ref().map_or("", |cors| cors.headers(route, head));
+        let context = Context { extra_headers, ..*context };
+        let answer = answer_early(route, head, &context, body)
+            .or_else(|| self.check_rest_of_head(route, head, &context, body));
+        answer.map(|response| with_headers(response, extra_headers))
+    }
+
     /// Answers a request that may not have the answer of its route.
     fn check_rights(
         &mut self,
@@ -279,49 +311,6 @@ const fn with_headers(response: Response, extra_headers: &'static str) -> Respon
     Response { extra_headers, ..response }
 }
 
-impl Observer for Service {
-    #[inline]
-    fn connection_opened(&mut self) {
-        self.meter.connection_opened();
-    }
-
-    #[inline]
-    fn connection_closed(&mut self, reason: CloseReason) {
-        self.meter.connection_closed(reason);
-    }
-
-    #[inline]
-    fn request_answered(&mut self, response: &Response, since_ns: u64) {
-        self.meter.request_answered(response, since_ns);
-    }
-
-    #[inline]
-    fn turn_ended(&mut self, began_ns: u64, ended_ns: u64) {
-        self.meter.turn_ended(began_ns, ended_ns);
-    }
-
-    #[inline]
-    fn wants_turn(&self) -> bool {
-        self.meter.wants_turn()
-    }
-
-    fn handshake_ended(&mut self, end: &HandshakeEnd<'_>, peer: &dyn Peer, now: Now) {
-        self.meter.handshake_ended(end, peer, now);
-    }
-
-    fn tls_closed(&mut self, is_truncated: bool) {
-        self.meter.tls_closed(is_truncated);
-    }
-
-    fn connection_limit_reached(&mut self, peer: &dyn Peer, connections_max: usize, now: Now) {
-        self.meter.connection_limit_reached(peer, connections_max, now);
-    }
-
-    fn accept_failed(&mut self, error: &io::Error, exhausted: bool, now: Now) {
-        self.meter.accept_failed(error, exhausted, now);
-    }
-}
-
 impl Handler for Service {
     fn handle(
         &mut self,
@@ -333,15 +322,11 @@ impl Handler for Service {
         if request.headers.is_marked() && !context.over_limit {
             return self.ingest_usual(request, context, body);
         }
-        let route = Route::of(request.path);
-        let Some(cors) = &self.state.cors else {
-            return self.dispatch(route, request, context, body);
+        let Some(proxies) = self.state.proxies.clone() else {
+            return self.handle_unusual(request, context, body);
         };
-        let extra_headers = cors.headers(route, request);
-        match self.dispatch(route, request, &Context { extra_headers, ..*context }, body) {
-            Reply::Now(response) => Reply::Now(with_headers(response, extra_headers)),
-            Reply::Later => Reply::Later,
-        }
+        let peer = Forwarded::new(context.peer, request.headers, &proxies);
+        self.handle_unusual(request, &Context { peer: &peer, ..*context }, body)
     }
 
     fn check_head(
@@ -350,12 +335,11 @@ impl Handler for Service {
         context: &Context<'_>,
         body: &mut Vec<u8>,
     ) -> Option<Response> {
-        let route = Route::of(head.path);
-        let extra_headers = self.state.cors.as_ref().map_or("", |cors| cors.headers(route, head));
-        let context = Context { extra_headers, ..*context };
-        let answer = answer_early(route, head, &context, body)
-            .or_else(|| self.check_rest_of_head(route, head, &context, body));
-        answer.map(|response| with_headers(response, extra_headers))
+        let Some(proxies) = self.state.proxies.clone() else {
+            return self.check_whole_head(head, context, body);
+        };
+        let peer = Forwarded::new(context.peer, head.headers, &proxies);
+        self.check_whole_head(head, &Context { peer: &peer, ..*context }, body)
     }
 
     fn take_cost(&mut self) -> usize {

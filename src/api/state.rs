@@ -21,6 +21,7 @@ use crate::telemetry::exposition::Exposition;
 use crate::telemetry::latency::Latency;
 use percore::http::handler::{Context, Reply};
 use percore::http::response::Response;
+use percore::networks::Networks;
 
 /// The islands below, and the settings that answers depend on.
 pub struct State {
@@ -46,6 +47,8 @@ pub struct State {
     pub reloads: Arc<ReloadCounts>,
     /// The tokens and who failed to show one, if there are any.
     pub access: Option<Arc<Access>>,
+    /// The proxies that are believed what they say of their clients.
+    pub proxies: Option<Arc<Networks>>,
     /// The lists of devices that pollers share.
     pub rankings: RankingCache,
     /// The writer of the exposition for Prometheus.

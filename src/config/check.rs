@@ -100,6 +100,9 @@ fn check_relations(values: &Values, errors: &mut ConfigErrors) {
             errors.add("listen", "the engine may-minihttp takes one address");
         }
     }
+    if let (Some(Some(_)), Some(Engine::MayMinihttp)) = (values.peer_connections, values.engine) {
+        errors.add("peer-connections", "the engine may-minihttp counts none by their peers");
+    }
     check_tls(values, errors);
     if let (Some(samples), Some(window)) = (values.min_samples, values.window)
         && samples > window

@@ -4,9 +4,11 @@
 //! row of the documentation all follow from it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use percore::listen::Listen;
+use percore::networks::Networks;
 use percore::placement::Pin;
 
 use super::choices::{
@@ -22,6 +24,7 @@ use super::formats::{
     SecondsUpTo, Size, Token,
 };
 use super::optional_number::Off;
+use super::peer_formats::{NetworkList, Optional};
 use super::rate_limit::{OptionalRateLimit, RateLimit};
 use super::redis_url::RedisUrl;
 use super::secret::Secret;
@@ -212,6 +215,15 @@ flags! {
 
     /// Connections at once; auto is what the limit of open files leaves
     connections_max: Option<usize>, "max-connections" = "auto", Auto(Number(1..=usize::MAX));
+
+    /// Connections at once of one peer address (of IPv6, a network of 64 bits); those of a proxy
+    /// named by --trust-proxy are its clients'. Without a bound unless given
+    peer_connections: Option<usize>, "peer-connections", Optional(Number(1..=usize::MAX));
+
+    /// Proxies that are believed who their clients are, by Forwarded, X-Forwarded-For or the PROXY
+    /// protocol: addresses and networks such as 10.0.0.0/8, or unix for those on Unix sockets, with
+    /// commas between them
+    trust_proxy: Option<Arc<Networks>>, "trust-proxy" CIDRS, NetworkList;
 
     /// A connection without a request is closed after this long
     idle_timeout: Duration, "idle-timeout" = "75s", Seconds(1);

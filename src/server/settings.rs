@@ -14,6 +14,7 @@ use crate::schema::Schema;
 use percore::clock::{Clock, nanoseconds};
 use percore::context::ConnectionLimits;
 use percore::engine::EngineConfig;
+use percore::peer_rules::PeerRules;
 use percore::tls::acceptor::Acceptor;
 
 /// Returns the settings of the analytics.
@@ -48,6 +49,7 @@ pub(super) fn engine_config(
         connection_age_ms: config.connection_age.map_or(u64::MAX, milliseconds),
         connections_max: resources.connections_max,
         acceptor,
+        peers: PeerRules::new(config.trust_proxy.clone(), config.peer_connections),
         clock,
     }
 }

@@ -29,6 +29,9 @@ percore::named_enum! {
         /// Connections came past `--max-connections`.
         ConnectionLimit =
             "connections past --max-connections: idle ones close for them, or they are refused",
+        /// A peer had as many connections as it may have.
+        PeerLimit = "connections past --peer-connections of one address are closed; a proxy is \
+            named by --trust-proxy",
         /// The kernel failed to accept connections.
         AcceptFailed = "connections could not be accepted",
         /// TLS handshakes failed.

@@ -28,6 +28,7 @@ mod line_protocol;
 mod novelty;
 mod openapi;
 mod page;
+mod proxies;
 mod rate_limits;
 mod scraping;
 mod stats;

@@ -29,6 +29,7 @@ impl<S: Stream> Connection<S> {
         match self.read(&mut core.buffers.receive) {
             Ok(Some(0)) => Err(CloseReason::Client),
             Ok(received) => Ok(received),
+            Err(error) if error.kind() == ErrorKind::QuotaExceeded => Err(CloseReason::PeerLimit),
             Err(_) => Err(CloseReason::Error),
         }
     }

@@ -40,6 +40,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         let mut failures = 0;
         for _ in 0..ACCEPTS_PER_TURN {
             match self.network.accept() {
+                Ok(incoming) if incoming.is_refused => self.refuse(incoming.peer),
                 Ok(incoming) => self.assign_core(NewConnection { incoming, cores_asked: 0 }),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.accepting = false;
@@ -62,6 +63,15 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
                 return;
             }
         }
+    }
+
+    /// Refuses a connection of a peer that has too many: it is closed without an answer, which
+    /// could cost more than the connection.
+    #[cold]
+    fn refuse(&mut self, peer: SocketAddr) {
+        self.handler.connection_opened();
+        self.handler.connection_closed(CloseReason::PeerLimit);
+        self.handler.peer_limit_reached(&Some(peer), self.now);
     }
 
     /// Assigns a new connection to the core with the fewest connections. While this core closes it
@@ -151,7 +161,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         if let Some(slot) = self.connections.longest_reserved() {
             self.reclaim_reserved(slot);
         }
-        let Incoming { mut stream, peer, is_secure } = connection.incoming;
+        let Incoming { mut stream, peer, is_secure, is_proxied, .. } = connection.incoming;
         let (admission, id) = self.connections.admit();
         if admission != Admission::Regular {
             self.note_limit(peer);
@@ -170,7 +180,8 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         }
         let accepted = Accepted {
             id,
-            peer_is_loopback: peer.ip().to_canonical().is_loopback(),
+            // Who stands behind a proxy is elsewhere.
+            peer_is_loopback: !is_proxied && peer.ip().to_canonical().is_loopback(),
             admission,
             now_ms,
             age_ms: self.server.age_limit_ms(now_ms),

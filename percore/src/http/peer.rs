@@ -18,6 +18,8 @@ impl fmt::Display for PeerDisplay<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.address() {
             // A listener for both families has IPv4 addresses in those of IPv6.
+            // Of who stands behind a proxy no port is told.
+            Some(address) if address.port() == 0 => address.ip().to_canonical().fmt(out),
             Some(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).fmt(out),
             None => out.write_str("unknown"),
         }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::config::token_digest::TokenDigest;
 use crate::gcra::{Dues, Pace, Paces};
 use crate::limits::{FAILURES_MAX, FAILURES_SECONDS, GUESSES_MAX, GUESSES_SECONDS, GUESSING_PEERS};
+use percore::peer_rules::network_of;
 use percore::sync::Mutex;
 
 percore::named_enum! {
@@ -213,17 +214,10 @@ impl Failures {
     }
 }
 
-/// Returns the address by which a peer is known. One of IPv6 has a network of its own, in which it
-/// may choose. All peers on Unix sockets are one, and so are those of this machine by IPv6.
+/// Returns the address by which a peer is known. All peers on Unix sockets are one, and so are
+/// those of this machine by IPv6.
 fn key(peer: Option<IpAddr>) -> IpAddr {
-    match peer.map(|peer| peer.to_canonical()) {
-        Some(IpAddr::V6(address)) => {
-            let network = address.to_bits() & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from_bits(network))
-        }
-        Some(address) => address,
-        None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    }
+    peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), network_of)
 }
 
 #[cfg(test)]
