@@ -37,6 +37,9 @@ use percore::systemd;
 /// Exit code: acknowledged events could not be written in time (`EX_TEMPFAIL` of sysexits.h).
 const EXIT_LOST: u8 = 75;
 
+/// Exit code: the directory of `--spill` cannot be used (`EX_CANTCREAT`).
+const EXIT_CANNOT_CREATE: u8 = 73;
+
 /// Exit code: the system grants too few descriptors or threads (`EX_OSERR`).
 const EXIT_SYSTEM: u8 = 71;
 
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
             ExitCode::from(match error {
                 StartError::Listen(..) => EXIT_UNAVAILABLE,
                 StartError::System(_) => EXIT_SYSTEM,
+                StartError::Spill(..) => EXIT_CANNOT_CREATE,
                 StartError::Queue(_) | StartError::Files(_) => EXIT_USAGE,
             })
         }

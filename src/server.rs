@@ -2,8 +2,10 @@
 
 mod addresses;
 mod settings;
+mod store;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,7 +21,6 @@ use crate::api::sampler::sample;
 use crate::api::samples::Samples;
 use crate::api::service::Service;
 use crate::api::state::State;
-use crate::api::store_observer::StoreObserver;
 use crate::config::token_file::{self, Role};
 use crate::config::units::{HumanDuration, HumanSize};
 use crate::config::{Config, Overflow};
@@ -32,7 +33,6 @@ use crate::resources::Resources;
 use crate::schema::Schema;
 use crate::store::event_counters::{DropReason, EventTotals};
 use crate::store::redis::queue_bytes_needed;
-use crate::store::{RedisSettings, Store};
 use crate::telemetry::busy_ratios::BusyRatios;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::exposition::Exposition;
@@ -44,7 +44,8 @@ use percore::clock::{Clock, nanoseconds};
 use percore::engine::Engine;
 use percore::listen::Listen;
 use percore::listener::Bound;
-use settings::{analytics, engine_config, milliseconds, schema, settings};
+use settings::{analytics, engine_config, schema, settings};
+use store::{open_spill, open_store};
 
 /// A running server.
 pub struct Server {
@@ -86,6 +87,9 @@ pub enum StartError {
     /// The system grants too few descriptors or threads.
     #[error("cannot start a core: {0}")]
     System(io::Error),
+    /// The directory of `--spill` cannot be used.
+    #[error("--spill: {} cannot be used: {}", .0.display(), .1)]
+    Spill(PathBuf, io::Error),
     /// The queue is smaller than the largest request needs, in bytes; `--store-overflow reject`
     /// would refuse that request for ever.
     #[error(
@@ -119,7 +123,9 @@ impl Server {
         let (queue, jobs) = job_queues();
         let flushes = Arc::new(Latency::new(1, 1));
         let ids = IdHasher::default();
-        let store = open_store(config, schema, workers, ids.clone(), clock, &flushes)
+        let spill = open_spill(config, clock)
+            .map_err(|error| StartError::Spill(config.spill.clone().unwrap_or_default(), error))?;
+        let store = open_store(config, schema, (workers, ids.clone()), clock, &flushes, spill)
             .map_err(StartError::System)?;
         let (fleet_queue, fleet_receiver) = fleet_queue(config.window_save);
         let mut reloads = Reloads::default();
@@ -310,6 +316,7 @@ impl DrainReport {
             expired = self.store.dropped_by(DropReason::Expired),
             refused = self.store.dropped_by(DropReason::Refused),
             shutdown = self.store.dropped_by(DropReason::Shutdown),
+            spilled = self.store.dropped_by(DropReason::Spilled),
             pending = self.walked_pending,
             "stopped"
         );
@@ -342,30 +349,6 @@ fn open_access(config: &Config, reloads: &mut Reloads) -> Result<Option<Arc<Acce
         reloads.add(Box::new(TokenFile::new(path.clone(), Arc::clone(access))));
     }
     Ok(access)
-}
-
-fn open_store(
-    config: &Config,
-    schema: &'static Schema,
-    workers: usize,
-    ids: IdHasher,
-    clock: Clock,
-    flushes: &Arc<Latency>,
-) -> io::Result<Store> {
-    let Some(url) = config.redis_url.clone() else {
-        let ttl_ms = milliseconds(config.store_ttl);
-        return Ok(Store::memory(schema, workers, config.memory_store_bytes, ttl_ms, ids));
-    };
-    let settings = RedisSettings {
-        schema,
-        url,
-        prefix: config.redis_prefix.clone(),
-        queue_bytes: config.store_queue_bytes,
-        rejects: config.store_overflow == Overflow::Reject,
-        ttl: config.store_ttl,
-    };
-    let watch = Box::new(StoreObserver::new(Arc::clone(flushes)));
-    Store::redis(workers, settings, clock, watch)
 }
 
 /// Starts the member of a fleet, if this instance is to be in one.

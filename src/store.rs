@@ -10,7 +10,8 @@
 //! [`redis`], [`encoding`] packs it as a record, and [`block`] collects records in an
 //! [`open_block`]; [`confirmations`] tell those who wait what became of records, by their
 //! [`place`]. Both ways, `value` is what look-ups answer with, and [`key`] is their key.
-//! [`event_counters`] counts each event; [`stats`] and [`lookup`] are answers of the store.
+//! [`spill`] keeps what could not be written for the next start. [`event_counters`] counts each
+//! event; [`stats`] and [`lookup`] are answers of the store.
 
 pub mod block;
 mod block_appender;
@@ -30,6 +31,7 @@ pub mod place;
 )]
 pub mod redis;
 mod segment;
+pub mod spill;
 pub mod stats;
 mod value;
 
@@ -55,6 +57,7 @@ use crate::store::redis::observer::Observer;
 use crate::store::redis::reader::Reader;
 use crate::store::redis::shared_state::SharedState;
 use crate::store::redis::writer_thread::WriterThread;
+use crate::store::spill::Spill;
 use crate::store::stats::Stats;
 use percore::clock::{Clock, Now, nanoseconds};
 use percore::sync::Mutex;
@@ -81,8 +84,13 @@ struct MemoryBackend {
 struct RedisBackend {
     shared: Arc<SharedState>,
     writer: WriterThread,
+    /// The time at the end that is reserved for spilling.
+    spill_reserve: Duration,
     reader: Mutex<Reader>,
 }
+
+/// The part of a stop's time that is kept for spilling: a queue of 64 MiB takes less on any disk.
+const SPILL_TIME: Duration = Duration::from_secs(1);
 
 /// The result of [`Store::flush`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +116,8 @@ pub struct RedisSettings {
     pub rejects: bool,
     /// The time to live of a record.
     pub ttl: Duration,
+    /// The place for what cannot be written before the end.
+    pub spill: Option<Spill>,
 }
 
 impl Store {
@@ -139,7 +149,8 @@ impl Store {
         clock: Clock,
         observer: Box<dyn Observer>,
     ) -> io::Result<Self> {
-        let RedisSettings { schema, url, prefix, queue_bytes, rejects, ttl } = settings;
+        let RedisSettings { schema, url, prefix, queue_bytes, rejects, ttl, spill } = settings;
+        let spill_reserve = spill.as_ref().map_or(Duration::ZERO, |_| SPILL_TIME);
         let ttl_ns = nanoseconds(ttl);
         let ttl_s = u32::try_from(ttl_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
         // Every record is encoded with it, and a process has one store.
@@ -149,9 +160,10 @@ impl Store {
         let shared = Arc::new(SharedState::new(cores, queue_bytes, rejects, block, observer));
         let discovery = Arc::<Discovery>::default();
         let (to, same) = (url.clone(), Arc::clone(&discovery));
-        let writer = WriterThread::start(Arc::clone(&shared), to, same, ttl_ns, clock)?;
+        let writer = WriterThread::start(Arc::clone(&shared), to, same, spill, ttl_ns, clock)?;
         let reader = Mutex::new(Reader::new(Arc::clone(&shared), url, discovery, clock));
-        Ok(Self { backend: Backend::Redis(Box::new(RedisBackend { shared, writer, reader })) })
+        let backend = RedisBackend { shared, writer, spill_reserve, reader };
+        Ok(Self { backend: Backend::Redis(Box::new(backend)) })
     }
 
     fn counters(&self) -> &EventCounters {
@@ -283,7 +295,7 @@ impl Store {
         let mut in_order = true;
         if let Backend::Redis(redis) = &self.backend {
             redis.shared.set_stopping();
-            in_order = redis.writer.stop(timeout);
+            in_order = redis.writer.stop(timeout, redis.spill_reserve.min(timeout / 2));
             redis.shared.observer.on_end();
         }
         let dropped = self.counters().totals().dropped_by(DropReason::Shutdown);
@@ -324,6 +336,7 @@ impl Store {
                 totals,
                 errors: no_errors(),
                 reconnects: 0,
+                recovered: 0,
                 waiters: WaiterTotals::default(),
             },
             Backend::Redis(redis) => redis.shared.stats(totals),

@@ -332,7 +332,8 @@ def check_compose(server, manifests):
         if name == "proxy":
             expect(re.match(r"haproxy:\d", service["image"]), f"compose: {service['image']}")
         else:
-            image = manifests.container(name)["image"]
+            # One that only needs a shell is in the image of Redis.
+            image = manifests.container("redis" if name == "spill-owner" else name)["image"]
             expect(service["image"] == image, f"compose: {name} is not {image}")
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]

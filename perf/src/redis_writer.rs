@@ -121,6 +121,7 @@ fn write(redis: &mut Redis, commands: u64) -> Result<(f64, f64), String> {
         queue_bytes: 16 * 1024 * 1024,
         rejects: true,
         ttl: Duration::from_secs(300),
+        spill: None,
     };
     let store = Store::redis(1, settings, clock, Box::new(Nobody)).map_err(|e| e.to_string())?;
     let (start, ids) = (Instant::now(), IdHasher::default());

@@ -53,6 +53,7 @@ fn redis(_: &IdHasher) -> Store {
         queue_bytes: 1024 * 1024,
         rejects: false,
         ttl: Duration::from_millis(TTL_MS),
+        spill: None,
     };
     Store::redis(1, settings, Clock::start(), Box::new(Nobody)).unwrap()
 }

@@ -282,6 +282,11 @@ impl Snapshot {
                 "Connections to the store made after the first.",
                 single(self.store.reconnects),
             ),
+            counter(
+                "corepulse_store_recovered_total",
+                "Events that an earlier process left in --spill, accepted once more.",
+                single(self.store.recovered),
+            ),
         ]
     }
 

@@ -301,6 +301,7 @@ mod tests {
             totals: EventTotals { accepted: 12_345, ..EventTotals::default() },
             errors: Vec::new(),
             reconnects: 0,
+            recovered: 0,
             waiters: WaiterTotals::default(),
         }
     }

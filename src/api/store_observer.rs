@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::units::HumanDuration;
 use crate::store::event_counters::DropReason;
 use crate::store::redis::{Observer, Outage, OutageReport};
+use crate::store::spill::{Recovery, Spilled};
 use crate::telemetry::escaped::Escaped;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::log;
@@ -63,14 +64,35 @@ impl Observer for StoreObserver {
     }
 
     fn on_drop(&self, reason: DropReason, events: u64, now_ns: u64) {
-        // The server logs once, when it ends, what is lost by that.
-        if reason == DropReason::Shutdown {
+        // The server logs once, when it ends, what is lost by that, and what is spilled.
+        if matches!(reason, DropReason::Shutdown | DropReason::Spilled) {
             return;
         }
         let limiter = self.lost.get(reason as usize);
         let due = limiter.and_then(|limiter| limiter.add(events, at(now_ns)));
         if let Some(events) = due {
             warn_lost(reason, events);
+        }
+    }
+
+    fn on_recovered(&self, recovery: &Recovery) {
+        let Recovery { files, events, expired, torn_bytes, .. } = recovery;
+        if *torn_bytes > 0 {
+            log::warn!(
+                bytes = torn_bytes,
+                "not all that an earlier process had left in --spill could be read"
+            );
+        }
+        log::info!(files, events, expired, "all that was left in --spill has been taken up");
+    }
+
+    fn on_spilled(&self, spilled: &Spilled, lost: u64) {
+        if let Some(error) = &spilled.error {
+            log::error!(%error, events = lost, "not all events could be left in --spill");
+        }
+        if let Some(path) = &spilled.path {
+            let path = path.display();
+            log::info!(%path, events = spilled.events, "events are left for the next start");
         }
     }
 

@@ -128,6 +128,10 @@ fn check_relations(values: &Values, errors: &mut ConfigErrors) {
     {
         errors.add("metrics-auth", "expected --tokens, --read-token or --admin-token as well");
     }
+    if let (Some(Some(_)), Some(None)) = (&values.spill, &values.redis_url) {
+        errors
+            .add("spill", "expected --redis-url as well: the embedded store ends with the process");
+    }
     check_names(values, errors);
 }
 
@@ -293,6 +297,8 @@ mod tests {
         assert!(text(&["--drain-delay=30s"]).contains("--drain-delay"));
         assert!(text(&["--fleet=a"]).contains("--fleet: expected --redis-url"));
         assert!(check(&["--fleet=a", "--redis-url=redis://localhost"]).is_ok());
+        assert!(text(&["--spill=/tmp"]).contains("--spill: expected --redis-url"));
+        assert!(check(&["--spill=/tmp", "--redis-url=redis://localhost"]).is_ok());
         let limit = ["--device-limit=9:60", "--device-ttl=59s"];
         assert_eq!(
             text(&limit),

@@ -143,6 +143,10 @@ flags! {
     store_overflow: Overflow, "store-overflow" = "drop-oldest",
         Choice(&Overflow::ALL, Overflow::name);
 
+    /// Directory for events that Redis has not taken at the end, which the next start takes up;
+    /// without one they are lost. Needs --redis-url
+    spill: Option<PathBuf>, "spill" DIR, OptionalFile;
+
     /// When POST of metrics is answered: once its events are accepted, or stored, where the answer
     /// waits for Redis and tells; ?ack= of a request goes before
     ack: Acknowledgement, "ack" = "accepted",

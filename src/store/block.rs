@@ -89,6 +89,8 @@ pub struct Block {
     id: BlockId,
     /// True if requests may wait for its records.
     is_awaited: bool,
+    /// True if its records come from a spill, and their times are those at which they end.
+    has_deadlines: bool,
     /// The entries of the record that was replaced last, and of the one that replaced it.
     replaced: (usize, usize),
 }
@@ -108,6 +110,7 @@ impl Block {
             oldest_ns: 0,
             id: BlockId::default(),
             is_awaited: false,
+            has_deadlines: false,
             replaced: (0, 0),
         }
     }
@@ -223,7 +226,8 @@ impl Block {
     /// Returns the bytes of all records, if every one of them is live.
     pub fn encoded(&self) -> Option<&[u8]> {
         let data = self.data.get(..self.end).unwrap_or_default();
-        (self.live == self.entries.len() as u64).then_some(data)
+        let is_whole = self.live == self.entries.len() as u64;
+        (is_whole && !self.has_deadlines).then_some(data)
     }
 
     /// Returns the live records from the entry at `from` on, each with its index.
@@ -260,42 +264,6 @@ impl Block {
         expired
     }
 
-    /// Returns the identity of the block among those of its core.
-    pub const fn id(&self) -> BlockId {
-        self.id
-    }
-
-    /// Sets the identity.
-    pub const fn set_id(&mut self, id: BlockId) {
-        self.id = id;
-    }
-
-    /// Notes that requests may wait for its records.
-    pub const fn set_awaited(&mut self) {
-        self.is_awaited = true;
-    }
-
-    /// Returns true if requests may wait for its records.
-    pub const fn is_awaited(&self) -> bool {
-        self.is_awaited
-    }
-
-    /// Returns the number of its entries, those of dead records included.
-    pub const fn entries(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Returns the entries of the record that was replaced last, and of the one that replaced it.
-    pub const fn replaced(&self) -> (usize, usize) {
-        self.replaced
-    }
-
-    /// Returns the entries of dead records from the entry at `from` on.
-    pub fn dead_from(&self, from: usize) -> impl Iterator<Item = usize> {
-        let entries = self.entries.iter().enumerate().skip(from);
-        entries.filter(|(_, entry)| !entry.live).map(|(index, _)| index)
-    }
-
     /// Empties the block. It keeps its memory for the next events, but not what an unusual load
     /// added.
     pub fn clear(&mut self) {
@@ -308,6 +276,7 @@ impl Block {
         self.table.shrink_to(self.kept.slots);
         (self.live, self.coalesced) = (0, 0);
         self.is_awaited = false;
+        self.has_deadlines = false;
     }
 
     /// Moves the newest record over the entry at `older`, if they have the same layout; otherwise
@@ -395,6 +364,9 @@ fn span(entry: &RecordEntry) -> Range<usize> {
     let start = entry.start as usize;
     start..start + usize::from(entry.layout.len)
 }
+
+mod recovered;
+mod watched;
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,8 @@ percore::named_enum! {
         Refused = "refused",
         /// The server ended before the store had taken it.
         Shutdown = "shutdown",
+        /// The server ended before the store had taken it, and left it for the next start.
+        Spilled = "spilled",
     }
 }
 

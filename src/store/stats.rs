@@ -21,6 +21,8 @@ pub struct Stats {
     pub errors: Vec<(&'static str, u64)>,
     /// Connections to a remote store made again after one was lost.
     pub reconnects: u64,
+    /// Events of an earlier process that were taken up; they are among those accepted.
+    pub recovered: u64,
     /// Requests that wait for their events to be stored.
     pub waiters: WaiterTotals,
 }

@@ -23,4 +23,5 @@ mod reading;
 mod replies;
 mod roundtrip;
 mod sentinel;
+mod spill;
 mod stopping;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::store::event_counters::DropReason;
+use crate::store::spill::{Recovery, Spilled};
 
 /// Callbacks of the writer and, for dropped events, of the cores. Each does nothing by default.
 pub trait Observer: Send + Sync {
@@ -17,6 +18,10 @@ pub trait Observer: Send + Sync {
     fn on_unfenced(&self) {}
     /// Acknowledged events were dropped, at this time of the monotonic clock.
     fn on_drop(&self, _reason: DropReason, _events: u64, _now_ns: u64) {}
+    /// Every event that an earlier process left has its outcome.
+    fn on_recovered(&self, _recovery: &Recovery) {}
+    /// The writer has ended before all was written; so many events could not be spilled.
+    fn on_spilled(&self, _spilled: &Spilled, _lost: u64) {}
     /// Time has passed: reports that were held back may be due.
     fn on_tick(&self, _now_ns: u64) {}
     /// Nothing more is dropped: reports that were held back are due.

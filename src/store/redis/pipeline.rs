@@ -269,10 +269,11 @@ impl Pipeline {
         self.pending
     }
 
-    /// Removes all blocks. Returns the number of records without an outcome, and the blocks.
-    pub(super) fn drain(&mut self) -> (u64, impl Iterator<Item = Block>) {
-        let blocks = self.blocks.drain(..).map(|in_flight| in_flight.block);
-        (std::mem::take(&mut self.pending), blocks)
+    /// Removes all blocks. Returns the number of records without an outcome, and the blocks, each
+    /// with the entry of the first such record.
+    pub(super) fn drain(&mut self) -> (u64, Vec<(Block, usize)>) {
+        let blocks = self.blocks.drain(..).map(|in_flight| (in_flight.block, in_flight.cursor));
+        (std::mem::take(&mut self.pending), blocks.collect())
     }
 }
 
@@ -280,7 +281,8 @@ impl InFlight {
     /// Prepares the bytes of all records without an outcome. Returns the number of expired records.
     fn prepare_send(&mut self, ttl_ns: u64, now_ns: u64) -> u64 {
         let mut expired = 0;
-        let is_fresh = self.block.age_ns(now_ns) < SECOND_NS;
+        let ttl_ns = if self.block.has_deadlines() { 0 } else { ttl_ns };
+        let is_fresh = !self.block.has_deadlines() && self.block.age_ns(now_ns) < SECOND_NS;
         if !is_fresh && let Some(until_ns) = now_ns.checked_sub(ttl_ns) {
             expired = self.block.expire(self.cursor, until_ns);
         }

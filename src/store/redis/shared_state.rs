@@ -29,6 +29,8 @@ pub(crate) struct SharedState {
     /// True once an order to stop waits for the writer.
     pub(crate) stopping: AtomicBool,
     pub(super) reconnects: AtomicU64,
+    /// Events of an earlier process that were taken up.
+    pub(super) recovered: AtomicU64,
     pub(crate) observer: Box<dyn Observer>,
 }
 
@@ -61,6 +63,7 @@ impl SharedState {
             up: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             reconnects: AtomicU64::new(0),
+            recovered: AtomicU64::new(0),
             observer,
         }
     }
@@ -152,6 +155,21 @@ impl SharedState {
         }
     }
 
+    /// Takes the open blocks of all cores, which have ended.
+    pub(super) fn take_open_blocks(&self) -> Vec<Block> {
+        let slot = self.writer_slot();
+        let mut blocks = Vec::new();
+        for open in self.open.iter() {
+            let mut open = open.lock();
+            if !open.block.is_empty() {
+                let mut block = std::mem::replace(&mut open.block, Block::new(self.encoding));
+                self.counters.add_coalesced(slot, block.take_coalesced());
+                blocks.push(block);
+            }
+        }
+        blocks
+    }
+
     /// Drops the oldest queued block, and returns it empty.
     fn drop_oldest(&self, core: usize, now_ns: u64) -> Option<Block> {
         let mut oldest = self.queue.pop()?;
@@ -194,6 +212,7 @@ impl SharedState {
             totals,
             errors: errors.collect(),
             reconnects: self.reconnects.load(Ordering::Relaxed),
+            recovered: self.recovered.load(Ordering::Relaxed),
             waiters: self.confirmations.totals(),
         }
     }

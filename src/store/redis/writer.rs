@@ -18,6 +18,7 @@ use super::shared_state::SharedState;
 use crate::limits::{STORE_CONNECT_MS_MAX, STORE_MOVE_MS_MAX, STORE_PING_MS, STORE_REPLY_MS_MAX};
 use crate::store::block::Block;
 use crate::store::event_counters::DropReason;
+use crate::store::spill::Spill;
 
 /// Abandoned connections that are remembered, the latest ones.
 const ABANDONED_MAX: usize = 256;
@@ -39,6 +40,9 @@ const MILLISECOND_NS: u64 = 1_000_000;
 pub(super) struct Writer<C: Connector> {
     shared: Arc<SharedState>,
     connector: C,
+    /// The place for what cannot be written before the end, and what an earlier process left there.
+    spill: Option<Spill>,
+    ttl_ns: u64,
     link: Option<Box<C::Link>>,
     pipeline: Pipeline,
     /// Connections that were closed and whose commands Redis may still run.
@@ -75,10 +79,18 @@ pub(super) enum NextStep {
 }
 
 impl<C: Connector> Writer<C> {
-    pub(super) fn new(shared: Arc<SharedState>, connector: C, ttl_ns: u64, seed: u64) -> Self {
+    pub(super) fn new(
+        shared: Arc<SharedState>,
+        connector: C,
+        spill: Option<Spill>,
+        ttl_ns: u64,
+        seed: u64,
+    ) -> Self {
         Self {
             shared,
             connector,
+            spill,
+            ttl_ns,
             link: None,
             pipeline: Pipeline::new(ttl_ns),
             abandoned: Vec::new(),
@@ -118,7 +130,7 @@ impl<C: Connector> Writer<C> {
         while let Some((block, sent_ns)) = self.pipeline.pop_complete() {
             self.shared.observer.on_flush(now_ns.saturating_sub(sent_ns));
             (commands, first_ns) = (commands + block.live(), first_ns.min(sent_ns));
-            self.shared.queue.release(block);
+            self.release(block);
         }
         if first_ns < now_ns {
             self.pace.note_complete(commands, first_ns, now_ns);
@@ -215,6 +227,7 @@ impl<C: Connector> Writer<C> {
         if self.deadline_ns.is_some() && self.pipeline.is_empty() {
             self.shared.queue_open_blocks();
         }
+        self.fill_with_recovered();
         while !self.pipeline.is_full()
             && let Some(block) = self.shared.queue.pop()
         {
@@ -376,27 +389,9 @@ impl<C: Connector> Writer<C> {
             shared.confirmations.resolve(resolution);
         }
     }
-
-    /// Drops everything that has no outcome when the time to stop is over.
-    fn drop_all(&mut self, now_ns: u64) {
-        let (mut dropped, blocks) = self.pipeline.drain();
-        blocks.for_each(|block| self.shared.queue.release(block));
-        loop {
-            // Queued blocks must be released first to make room for the open ones.
-            self.shared.queue_open_blocks();
-            let mut is_done = true;
-            while let Some(block) = self.shared.queue.pop() {
-                dropped += block.events();
-                self.shared.queue.release(block);
-                is_done = false;
-            }
-            if is_done {
-                break;
-            }
-        }
-        self.shared.drop_events(self.shared.writer_slot(), DropReason::Shutdown, dropped, now_ns);
-    }
 }
+
+mod spilling;
 
 #[cfg(test)]
 mod simulation;

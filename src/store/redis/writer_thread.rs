@@ -13,6 +13,7 @@ use super::discovery::Discovery;
 use super::shared_state::SharedState;
 use super::writer::{NextStep, Writer};
 use crate::config::redis_url::RedisUrl;
+use crate::store::spill::Spill;
 use percore::clock::{Clock, nanoseconds};
 use percore::sync::Mutex;
 
@@ -33,12 +34,13 @@ impl WriterThread {
         shared: Arc<SharedState>,
         url: RedisUrl,
         discovery: Arc<Discovery>,
+        spill: Option<Spill>,
         ttl_ns: u64,
         clock: Clock,
     ) -> io::Result<Self> {
         let (stop, stopped) = channel::bounded(1);
         let connector = RedisConnector::new(url, discovery, clock);
-        let writer = Writer::new(Arc::clone(&shared), connector, ttl_ns, fastrand::u64(..));
+        let writer = Writer::new(Arc::clone(&shared), connector, spill, ttl_ns, fastrand::u64(..));
         let (ends, ended) = channel::bounded(0);
         let work = move || {
             let _ends: Sender<()> = ends;
@@ -53,11 +55,12 @@ impl WriterThread {
         self.thread.lock().as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Lets the thread write what is pending for as long as `timeout`, and waits for its end.
-    /// Returns true if it ended in time and without a panic.
-    pub(crate) fn stop(&self, timeout: Duration) -> bool {
+    /// Lets the thread write what is pending until `reserve` before the end of `timeout`, and waits
+    /// for its end. Returns true if it ended in time and without a panic.
+    pub(crate) fn stop(&self, timeout: Duration, reserve: Duration) -> bool {
         let mut clock = self.clock;
-        let deadline_ns = clock.now().mono_ns.saturating_add(nanoseconds(timeout));
+        let writes = nanoseconds(timeout.saturating_sub(reserve));
+        let deadline_ns = clock.now().mono_ns.saturating_add(writes);
         // A second order to stop changes nothing.
         let _ = self.stop.try_send(deadline_ns);
         let thread = self.thread.lock().take();

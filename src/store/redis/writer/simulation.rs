@@ -86,7 +86,7 @@ impl Simulation {
         assert_eq!(shared.queue.capacity_bytes(), blocks * Block::cost_bytes(&shared.encoding));
         let server = Rc::new(RefCell::new(SimServer::new(seed, encoding)));
         let connector = SimConnector(Rc::clone(&server));
-        let writer = Writer::new(Arc::clone(&shared), connector, TTL_NS, seed);
+        let writer = Writer::new(Arc::clone(&shared), connector, None, TTL_NS, seed);
         Self {
             schema,
             random,
