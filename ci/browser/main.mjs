@@ -13,13 +13,14 @@ import { hostile } from "./checks/hostile.mjs";
 import { keyboard } from "./checks/keyboard.mjs";
 import { looks } from "./checks/looks.mjs";
 import { memory } from "./checks/memory.mjs";
+import { novelty } from "./checks/novelty.mjs";
 import { away, redis, restarted } from "./checks/outages.mjs";
 import { token } from "./checks/token.mjs";
 import { pictures } from "./pictures.mjs";
 import { Fault } from "./programs.mjs";
 
-const CHECKS = { first, figures, anomaly, devices, keyboard, clock, away, restarted, redis, fleet,
-  hostile, extremes, token, looks, memory };
+const CHECKS = { first, figures, anomaly, novelty, devices, keyboard, clock, away, restarted, redis,
+  fleet, hostile, extremes, token, looks, memory };
 
 const [path, ...rest] = process.argv.slice(2);
 const isLong = rest.includes("--long");

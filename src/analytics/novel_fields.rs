@@ -54,6 +54,18 @@ impl NovelFields {
         self.firsts.push(NO_SLOT);
     }
 
+    /// Reads what judging an event of a device will need, without waiting for it.
+    pub(super) fn prefetch(&self, device: u32, timestamp_ms: i64) {
+        let hour = self.settings.day.hour(timestamp_ms);
+        let mut at = self.first(device);
+        while let Some(link) = self.links.record(at) {
+            if let Some(bands) = self.bands.record(at) {
+                bands.prefetch(hour);
+            }
+            at = link.next;
+        }
+    }
+
     /// Judges all fields of an event, and learns them. Calls `found` with what is new.
     pub(super) fn judge(
         &mut self,
@@ -190,3 +202,105 @@ impl NovelFields {
 
 const _: () = assert!(size_of::<SeriesBands>() + size_of::<Link>() <= BANDS_BYTES);
 const _: () = assert!(size_of::<Stillness>() + size_of::<Link>() <= STILLNESS_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::analytics::novelty::EXCESS_ON;
+    use crate::analytics::novelty::local_day::LocalDay;
+    use crate::schema::FieldSet;
+    use crate::schema::samples::sixteen;
+
+    const STUCK_AFTER: u32 = 3;
+
+    fn settings() -> NoveltySettings {
+        NoveltySettings {
+            sensitivity: Some(NoveltySettings::sensitivity(EXCESS_ON)),
+            stuck_after: Some(STUCK_AFTER),
+            day: Arc::new(LocalDay::UTC),
+        }
+    }
+
+    fn copies(fields: &NovelFields, device: u32) -> Vec<FieldNovelty> {
+        fields.of(device).collect()
+    }
+
+    proptest! {
+        /// Devices that send any fields in any order, are forgotten and move: what is known of each
+        /// field is what is known of its series alone.
+        #[test]
+        fn each_field_is_a_series_of_its_own(
+            events in prop::collection::vec((0..3_u32, any::<u16>(), 0..40_u8), 0..120),
+        ) {
+            let schema = sixteen();
+            let mut fields = NovelFields::new(settings(), 3);
+            let mut alone: BTreeMap<(u32, usize), (SeriesBands, Stillness)> = BTreeMap::new();
+            let sensitivity = NoveltySettings::sensitivity(EXCESS_ON);
+            for (number, (device, bits, kind)) in events.into_iter().enumerate() {
+                let values: Vec<f64> = (0..16_u8).map(|field| f64::from(kind % 4 + field)).collect();
+                match kind {
+                    0 => {
+                        fields.free(device);
+                        alone.retain(|(of, _), _| *of != device);
+                    }
+                    1 => {
+                        let moved = copies(&fields, device);
+                        fields.free(device);
+                        fields.replace(device, &moved);
+                    }
+                    _ => {
+                        let ms = number as i64 * 600_000;
+                        let event = Event {
+                            timestamp_ms: ms,
+                            present: FieldSet::from_bits(bits),
+                            values: &values,
+                            ..Event::default()
+                        };
+                        let mut found = Vec::new();
+                        fields.judge(device, &event, schema, |point| found.push(point.field.index()));
+                        let mut expected = Vec::new();
+                        for field in (0..16).filter(|field| bits >> field & 1 == 1) {
+                            let (bands, still) = alone.entry((device, field)).or_default();
+                            let time = EventTime { ms, hour: LocalDay::UTC.hour(ms) };
+                            let is_stuck = still.push(values[field], STUCK_AFTER);
+                            let alert = bands.push(&sensitivity, values[field], time).alert;
+                            expected.extend((is_stuck || alert.is_some()).then_some(field));
+                        }
+                        prop_assert_eq!(found, expected);
+                    }
+                }
+            }
+            for device in 0..3 {
+                let expected: Vec<_> = alone
+                    .iter()
+                    .filter(|((of, _), _)| *of == device)
+                    .map(|((_, field), (bands, still))| FieldNovelty {
+                        field: *field as u8,
+                        bands: Some(bands.clone()),
+                        stillness: Some(*still),
+                    })
+                    .collect();
+                prop_assert_eq!(copies(&fields, device), expected);
+            }
+            // What is freed is used again.
+            let held = alone.len();
+            prop_assert_eq!(fields.links.len() - fields.free.len(), held);
+            prop_assert_eq!([fields.bands.len(), fields.stills.len()], [fields.links.len(); 2]);
+        }
+    }
+
+    #[test]
+    fn a_judge_that_is_not_asked_has_no_memory() {
+        let settings = NoveltySettings { sensitivity: None, ..settings() };
+        let mut fields = NovelFields::new(settings, 1);
+        let event = Event { present: FieldSet::from_bits(1), values: &[7.0], ..Event::default() };
+        let mut told = 0;
+        (0..5).for_each(|_| fields.judge(0, &event, sixteen(), |_| told += 1));
+        assert_eq!((told, fields.bands.len(), fields.stills.len()), (1, 0, 1));
+    }
+}

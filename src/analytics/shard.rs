@@ -149,6 +149,11 @@ impl Shard {
             let window = self.slots.record(*slot).map(|device| device.window);
             self.slots.prefetch_row(*slot, window.unwrap_or(Window::EMPTY).next());
         }
+        if let Some(novel) = &self.novel {
+            for (slot, arrived) in held().zip(group) {
+                novel.prefetch(*slot, arrived.event.timestamp_ms);
+            }
+        }
         guesses
     }
 

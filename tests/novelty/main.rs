@@ -1,7 +1,6 @@
 //! The detector of what is new, alone: beside a naive twin, on noise, and against anything.
 
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,

@@ -162,6 +162,9 @@ mod tests {
     use crate::analytics::device_state::samples::{Series, states_of};
     use crate::analytics::lineage::Fork;
     use crate::analytics::moments::Moments;
+    use crate::analytics::novelty::judgement::EventTime;
+    use crate::analytics::novelty::series_bands::SeriesBands;
+    use crate::analytics::novelty::{EXCESS_ON, NoveltySettings};
     use crate::schema::samples::one_optional;
     use proptest::prelude::*;
 
@@ -461,5 +464,20 @@ mod tests {
         assert_eq!(joined(points(10..30), &points(0..30)), expected);
         let same = [point(7, 1.0), point(7, 2.0)];
         assert_eq!(joined(same[..1].to_vec(), &same), [7, 7]);
+    }
+
+    #[test]
+    fn of_two_that_know_a_field_the_one_with_more_events_stays() {
+        let sensitivity = NoveltySettings::sensitivity(EXCESS_ON);
+        let known = |field, events: i64| {
+            let mut bands = SeriesBands::new();
+            for ms in 0..events {
+                bands.push(&sensitivity, 1.0, EventTime { ms, hour: 0 });
+            }
+            FieldNovelty { field, bands: Some(bands), stillness: None }
+        };
+        let mut own = vec![known(1, 5), known(3, 5)];
+        add_novelty(&mut own, vec![known(0, 2), known(1, 6), known(3, 4), known(7, 1)]);
+        assert_eq!(own, [known(0, 2), known(1, 6), known(3, 5), known(7, 1)]);
     }
 }

@@ -54,7 +54,7 @@ impl SeriesBands {
         let known = (0..HOURS).filter(|hour| self.seen.get(*hour).is_some_and(|seen| *seen > 0));
         let set = known.fold(0_u64, |set, hour| set | 1 << hour);
         out.extend(set.to_le_bytes());
-        for ((usual, deviation), seen) in self.usual.iter().zip(&self.deviations).zip(self.seen) {
+        for ([usual, deviation], seen) in self.hours.iter().zip(self.seen) {
             if seen > 0 {
                 out.extend(usual.to_le_bytes());
                 out.extend(deviation.to_le_bytes());
@@ -85,8 +85,8 @@ impl SeriesBands {
         state.typical = reader.numbers()?;
         state.now = reader.numbers()?;
         let set = u64::from_le_bytes(reader.array()?);
-        let places = state.usual.iter_mut().zip(&mut state.deviations).zip(&mut state.seen);
-        for (hour, ((usual, deviation), seen)) in places.enumerate() {
+        let places = state.hours.iter_mut().zip(&mut state.seen);
+        for (hour, ([usual, deviation], seen)) in places.enumerate() {
             if set >> hour & 1 == 1 {
                 *usual = reader.number()?;
                 *deviation = reader.size()?;

@@ -5,6 +5,8 @@
 //! state is of one size, however long a series is, and an event costs some hundred operations
 //! without a loop over the past. All arithmetic stays finite for any values and stamps.
 
+use std::hint::black_box;
+
 use super::judgement::{
     Banded, EventTime, HOURS, Judgement, LastAlert, Quantity, Sensitivity, score_of,
 };
@@ -52,7 +54,8 @@ const FORGETTING_MAX: f32 = 0.05;
 /// The events that the hour of one kind of day lends to the same hour of the other kind.
 const LENT_EVENTS: u8 = 3;
 
-/// The state of one series.
+/// The state of one series. What each event needs stands at the beginning; of the hours it needs one.
+#[repr(C)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesBands {
     /// The first value, from which all others are counted.
@@ -67,23 +70,23 @@ pub struct SeriesBands {
     pub(super) alerts: u32,
     /// The score of the last event.
     pub(super) score: f32,
+    pub(super) level: f32,
+    /// The usual deviation in all hours.
+    pub(super) deviation: f32,
+    /// The time in which the bands have not been narrowed.
+    pub(super) unforgotten: f32,
+    /// The reason of the last alert.
+    pub(super) reason: u8,
     pub(super) low: [f32; CHANNELS],
     pub(super) high: [f32; CHANNELS],
     /// The usual size of each quantity.
     pub(super) typical: [f32; CHANNELS],
     /// The quantities after the last event.
     pub(super) now: [f32; CHANNELS],
-    pub(super) level: f32,
-    /// The usual deviation in all hours.
-    pub(super) deviation: f32,
-    /// The time in which the bands have not been narrowed.
-    pub(super) unforgotten: f32,
-    /// The usual value of each hour, the usual deviation from it, and the events that it had.
-    pub(super) usual: [f32; HOURS],
-    pub(super) deviations: [f32; HOURS],
+    /// The events that each hour has had.
     pub(super) seen: [u8; HOURS],
-    /// The reason of the last alert.
-    pub(super) reason: u8,
+    /// The usual value of each hour, and the usual deviation from it.
+    pub(super) hours: [[f32; 2]; HOURS],
 }
 
 /// An event beside the usual of its hour.
@@ -109,17 +112,16 @@ impl SeriesBands {
             alert_events: 0,
             alerts: 0,
             score: 0.0,
+            level: 0.0,
+            deviation: 0.0,
+            unforgotten: 0.0,
+            reason: 0,
             low: [0.0; CHANNELS],
             high: [0.0; CHANNELS],
             typical: [0.0; CHANNELS],
             now: [0.0; CHANNELS],
-            level: 0.0,
-            deviation: 0.0,
-            unforgotten: 0.0,
-            usual: [0.0; HOURS],
-            deviations: [0.0; HOURS],
             seen: [0; HOURS],
-            reason: 0,
+            hours: [[0.0; 2]; HOURS],
         }
     }
 
@@ -163,9 +165,8 @@ impl SeriesBands {
     fn learn_hour(&mut self, preset: &Preset, value: f64, hour: usize, units: f32) -> Residual {
         let (base, x) = (self.base as f32, (value - self.base) as f32);
         self.lend_hour(hour, x);
-        let places = (&mut self.usual, &mut self.deviations, &mut self.seen);
-        let (Some(usual), Some(deviation), Some(seen)) =
-            (places.0.get_mut(hour), places.1.get_mut(hour), places.2.get_mut(hour))
+        let (Some([usual, deviation]), Some(seen)) =
+            (self.hours.get_mut(hour), self.seen.get_mut(hour))
         else {
             return Residual { raw: 0.0, learnt: 0.0, scaled: 0.0, value: x };
         };
@@ -198,14 +199,9 @@ impl SeriesBands {
         }
         let other = (hour + HOURS / 2) % HOURS;
         let known = self.seen.get(other).copied().unwrap_or_default();
-        let (usual, deviation) = match (self.usual.get(other), self.deviations.get(other)) {
-            (Some(usual), Some(deviation)) if known > 0 => (*usual, *deviation),
-            _ => (x, self.deviation),
-        };
-        for (places, lent) in [(&mut self.usual, usual), (&mut self.deviations, deviation)] {
-            if let Some(place) = places.get_mut(hour) {
-                *place = lent;
-            }
+        let lent = self.hours.get(other).filter(|_| known > 0).copied();
+        if let Some(place) = self.hours.get_mut(hour) {
+            *place = lent.unwrap_or([x, self.deviation]);
         }
         if let Some(seen) = self.seen.get_mut(hour) {
             *seen = known.min(LENT_EVENTS);
@@ -251,23 +247,26 @@ impl SeriesBands {
         let sizes = [residual.learnt, self.now[1], self.now[2], self.now[3]];
         let bands = self.low.iter_mut().zip(&mut self.high).zip(&mut self.typical);
         let quantities = self.now.iter().zip(sizes).zip([size, 0.0, size, 0.0]);
-        let (mut sum, mut largest, mut most) = (0.0, Quantity::Usual, -1.0);
+        let (mut sum, mut largest, mut most) = (0.0, Quantity::Usual, 0.0);
         for ((((low, high), typical), ((now, learnt), size)), (margin, quantity)) in
             bands.zip(quantities).zip(preset.margins.iter().zip(Quantity::ALL))
         {
             let width = *high - *low + LEAST + size;
             let over = (now - *high).max(*low - now).max(0.0);
-            let excess = (over / (margin * width + preset.typical * *typical)).min(EXCESS_MAX);
-            sum += excess;
-            if excess > most {
-                (largest, most) = (quantity, excess);
-            }
-            // A band at most doubles at once: a new level is learnt in a few events, while one
-            // absurd value does not open it for everything.
-            if now > high {
-                *high += over.min(width.max(least_step(*high)));
-            } else if now < low {
-                *low -= over.min(width.max(least_step(*low)));
+            if over > 0.0 {
+                let excess = over / (margin * width + preset.typical * *typical);
+                let excess = excess.min(EXCESS_MAX);
+                sum += excess;
+                if excess > most {
+                    (largest, most) = (quantity, excess);
+                }
+                // A band at most doubles at once: a new level is learnt in a few events, while one
+                // absurd value does not open it for everything.
+                if now > high {
+                    *high += over.min(width.max(least_step(*high)));
+                } else {
+                    *low -= over.min(width.max(least_step(*low)));
+                }
             }
             let taken = 0.5 * (*high - *low) * narrowing;
             *high -= taken;
@@ -296,6 +295,13 @@ impl SeriesBands {
         Judgement { score: self.score, alert: Some(quantity) }
     }
 
+    /// Reads what an event in this hour will need from memory, without waiting for it.
+    #[inline(always)]
+    pub fn prefetch(&self, hour: u8) {
+        black_box((self.base, self.events, self.low, self.now));
+        black_box((self.seen.first().copied(), self.hours.get(usize::from(hour)).copied()));
+    }
+
     /// Returns the events so far.
     pub const fn events(&self) -> u32 {
         self.events
@@ -320,7 +326,7 @@ impl SeriesBands {
     /// Returns the value that is usual in an hour; `None` if nothing is known of it.
     pub fn usual_in(&self, hour: u8) -> Option<f64> {
         let hour = usize::from(hour);
-        let usual = self.usual.get(hour)?;
+        let [usual, _] = self.hours.get(hour)?;
         (*self.seen.get(hour)? > 0).then(|| self.base + f64::from(*usual))
     }
 
