@@ -242,7 +242,8 @@ mod tests {
             let mut alone: BTreeMap<(u32, usize), (SeriesBands, Stillness)> = BTreeMap::new();
             let sensitivity = NoveltySettings::sensitivity(EXCESS_ON);
             for (number, (device, bits, kind)) in events.into_iter().enumerate() {
-                let values: Vec<f64> = (0..16_u8).map(|field| f64::from(kind % 4 + field)).collect();
+                let value = |field: u8| f64::from(kind % 4 + field);
+                let values: Vec<f64> = (0..16).map(value).collect();
                 match kind {
                     0 => {
                         fields.free(device);
@@ -262,7 +263,8 @@ mod tests {
                             ..Event::default()
                         };
                         let mut found = Vec::new();
-                        fields.judge(device, &event, schema, |point| found.push(point.field.index()));
+                        let note = |point: NovelPoint| found.push(point.field.index());
+                        fields.judge(device, &event, schema, note);
                         let mut expected = Vec::new();
                         for field in (0..16).filter(|field| bits >> field & 1 == 1) {
                             let (bands, still) = alone.entry((device, field)).or_default();

@@ -54,7 +54,8 @@ const FORGETTING_MAX: f32 = 0.05;
 /// The events that the hour of one kind of day lends to the same hour of the other kind.
 const LENT_EVENTS: u8 = 3;
 
-/// The state of one series. What each event needs stands at the beginning; of the hours it needs one.
+/// The state of one series. What each event needs stands at the beginning; of the hours it needs
+/// one.
 #[repr(C)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesBands {
