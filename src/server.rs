@@ -39,7 +39,7 @@ use crate::telemetry::exposition::Exposition;
 use crate::telemetry::latency::Latency;
 use crate::telemetry::log;
 use crate::tls_files::TlsFiles;
-use addresses::{announce_tls, bind};
+use addresses::{announce_tls, bind, warn_if_open};
 use percore::clock::{Clock, nanoseconds};
 use percore::engine::Engine;
 use percore::listen::Listen;
@@ -206,6 +206,7 @@ impl Server {
         if let Some(expires) = &self.state.tls_expires_unix_s {
             announce_tls(expires.load(Ordering::Relaxed), config, self.clock);
         }
+        warn_if_open(bound, config, self.state.access.as_deref());
         resources.warn(config);
     }
 

@@ -23,8 +23,8 @@ use super::formats::{
     ListenAddresses, Number, OptionalFile, OptionalRedisUrl, OriginList, Seconds, SecondsOrNever,
     SecondsUpTo, Size, Token,
 };
+use super::network_list::NetworkList;
 use super::optional_number::Off;
-use super::peer_formats::{NetworkList, Optional};
 use super::rate_limit::{OptionalRateLimit, RateLimit};
 use super::redis_url::RedisUrl;
 use super::secret::Secret;
@@ -221,8 +221,8 @@ flags! {
     connections_max: Option<usize>, "max-connections" = "auto", Auto(Number(1..=usize::MAX));
 
     /// Connections at once of one peer address (of IPv6, a network of 64 bits); those of a proxy
-    /// named by --trust-proxy are its clients'. Without a bound unless given
-    peer_connections: Option<usize>, "peer-connections", Optional(Number(1..=usize::MAX));
+    /// named by --trust-proxy are its clients'; off for no bound
+    peer_connections: Option<usize>, "peer-connections" = "off", Off(Number(1..=usize::MAX));
 
     /// Proxies that are believed who their clients are, by Forwarded, X-Forwarded-For or the PROXY
     /// protocol: addresses and networks such as 10.0.0.0/8, or unix for those on Unix sockets, with

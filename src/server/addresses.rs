@@ -2,12 +2,15 @@
 
 use std::io;
 
+use crate::api::authorization::tokens::Access;
 use crate::config::Config;
+use crate::config::token_file::Role;
 use crate::engine::BoundAddress;
 use crate::telemetry::log;
 use crate::tls_files::describe_expiry;
 use percore::clock::Clock;
 use percore::listen::Listen;
+use percore::listener::{Address, Bound};
 
 /// Logs the certificate, and warns if it soon expires.
 pub(super) fn announce_tls(expires_unix_s: i64, config: &Config, mut clock: Clock) {
@@ -17,6 +20,30 @@ pub(super) fn announce_tls(expires_unix_s: i64, config: &Config, mut clock: Cloc
         log::warn!(expiry, client_certificates, "the certificate of TLS soon has to be renewed");
     } else {
         log::info!(expiry, client_certificates, "TLS");
+    }
+}
+
+/// Warns of addresses that others than this machine can reach while no token is asked for.
+/// Certificates of clients are as good.
+pub(super) fn warn_if_open(bound: &Bound, config: &Config, access: Option<&Access>) {
+    let asks_for = |role| access.is_some_and(|access| access.table().asks_for(role));
+    if asks_for(Role::Write) || asks_for(Role::Read) {
+        return;
+    }
+    let secure = Some(bound.secure_addresses()).filter(|_| config.tls_client_ca.is_none());
+    let addresses = bound.addresses().iter().chain(secure.into_iter().flatten());
+    let open = addresses.filter(|address| match address {
+        Address::Internet(address) => !address.ip().to_canonical().is_loopback(),
+        Address::Unix(_) => false,
+    });
+    let open = open.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if !open.is_empty() {
+        log::warn!(
+            address = open,
+            "no token is asked for: anybody who reaches this address may post metrics as any \
+             device, and read all metrics, devices and anomalies; see --tokens, or --listen \
+             localhost:8080"
+        );
     }
 }
 

@@ -192,3 +192,23 @@ fn a_broken_file_under_load_fails_no_request() {
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
 }
+
+#[test]
+fn an_open_server_says_at_the_start_what_anybody_may_do() {
+    let said = |listen: &str, flags: &[&str]| {
+        let mut server = Server::start_at(listen, flags);
+        server.signal("TERM");
+        server.wait();
+        let lines = server.log_entries("no token is asked for: anybody who reaches");
+        lines.iter().map(|line| line["address"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let everywhere = said("0.0.0.0:0", &[]);
+    assert_eq!(everywhere.len(), 1, "{everywhere:?}");
+    assert!(everywhere[0].starts_with("0.0.0.0:"), "{everywhere:?}");
+    assert_eq!(said("0.0.0.0:0", &["--admin-token", "key"]).len(), 1);
+    let nothing = Vec::<String>::new();
+    assert_eq!(said("127.0.0.1:0", &[]), nothing);
+    for flag in ["--ingest-token", "--read-token"] {
+        assert_eq!(said("0.0.0.0:0", &[flag, "pen"]), nothing, "{flag}");
+    }
+}

@@ -238,7 +238,7 @@ mod tests {
     fn a_peer_that_fails_too_often_is_told_to_wait_but_its_tokens_are_looked_at() {
         let failures = Failures::default();
         let same = guess(1);
-        for (failure, guess) in [(Failure::Missing, None), (Failure::Unknown, Some(&same))] {
+        for (failure, guess) in [(Failure::Role, None), (Failure::Unknown, Some(&same))] {
             let peer = peer(failure.index() as u32);
             let add = |now_ns| failures.add(failure, guess, peer, now_ns);
             assert!((0..FAILURES_MAX).all(|_| add(0) == 0));

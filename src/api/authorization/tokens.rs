@@ -249,6 +249,76 @@ mod tests {
         assert!(flag("a", Role::Write).may_write(None));
     }
 
+    /// The time of looking for a token must not tell how much of it, or of its digest, was right.
+    /// Two kinds of guesses are timed in turn, many times: medians of equal work differ by noise
+    /// alone, and that of a comparison that ends early grows with what agrees. The bound is
+    /// generous, and has to be met once in some rounds: other programs run beside this one.
+    #[test]
+    fn the_time_of_a_guess_does_not_depend_on_what_is_right_of_it() {
+        let secret = format!("cp_{}", "0123456789abcdef".repeat(16));
+        let table = TokenTable::new(&[flag(&secret, Role::Write)], Vec::new(), None);
+        let changed = |at: usize| {
+            let mut guess = secret.clone().into_bytes();
+            guess[at] = b'~';
+            guess
+        };
+        let [early, late] = [changed(0), changed(secret.len() - 1)];
+        let guess_ns = |guess: &[u8]| {
+            let since = std::time::Instant::now();
+            for _ in 0..16 {
+                let found = table.find(&TokenDigest::of(std::hint::black_box(guess)));
+                assert!(std::hint::black_box(found).is_none());
+            }
+            since.elapsed().as_nanos() as f64
+        };
+        let median = |mut times: Vec<f64>| {
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        };
+        let differs = |_: &u32| {
+            let (mut first, mut second) = (Vec::new(), Vec::new());
+            for _ in 0..400 {
+                first.push(guess_ns(&early));
+                second.push(guess_ns(&late));
+            }
+            let [first, second] = [first, second].map(median);
+            (first - second).abs() / first.min(second) > 0.05
+        };
+        let rounds = (0..20).take_while(differs).count();
+        assert!(rounds < 20, "each of {rounds} rounds tells the one guess from the other");
+    }
+
+    /// The time of comparing two digests does not tell where they differ, either.
+    #[test]
+    fn digests_are_compared_as_a_whole() {
+        let digest = |byte: u8, at: usize| {
+            let mut hex = "00".repeat(32).into_bytes();
+            hex[2 * at] = byte;
+            TokenDigest::from_hex(&String::from_utf8(hex).unwrap()).unwrap()
+        };
+        let stored = digest(b'0', 0);
+        let compare_ns = |other: &TokenDigest| {
+            let since = std::time::Instant::now();
+            for _ in 0..200 {
+                assert!(std::hint::black_box(&stored) != std::hint::black_box(other));
+            }
+            since.elapsed().as_nanos() as f64
+        };
+        let [early, late] = [digest(b'1', 0), digest(b'1', 31)];
+        let differs = |_: &u32| {
+            let pairs: Vec<_> = (0..400).map(|_| [compare_ns(&early), compare_ns(&late)]).collect();
+            let median = |which: usize| {
+                let mut times: Vec<_> = pairs.iter().map(|pair| pair[which]).collect();
+                times.sort_by(f64::total_cmp);
+                times[times.len() / 2]
+            };
+            let [first, second] = [median(0), median(1)];
+            (first - second).abs() / first.min(second) > 0.1
+        };
+        let rounds = (0..20).take_while(differs).count();
+        assert!(rounds < 20, "each of {rounds} rounds tells the one digest from the other");
+    }
+
     #[test]
     fn no_door_is_opened_by_taking_its_last_key_away() {
         let access = Access {

@@ -1,25 +1,10 @@
-//! Formats of the flags about peers: how many connections each has, and which are proxies.
+//! The format of the flag that names proxies.
 
 use std::sync::Arc;
 
 use percore::networks::Networks;
 
-use super::formats::{Format, NOT_SET, Number};
-
-/// A number, or none.
-pub(super) struct Optional(pub Number);
-
-impl Format for Optional {
-    type Value = Option<usize>;
-
-    fn parse(&self, text: &str) -> Result<Option<usize>, String> {
-        if text.trim().is_empty() { Ok(None) } else { self.0.parse(text).map(Some) }
-    }
-
-    fn print(&self, value: &Option<usize>) -> String {
-        value.map_or(NOT_SET.to_owned(), |number| number.to_string())
-    }
-}
+use super::formats::{Format, NOT_SET};
 
 /// The networks of proxies, or none.
 pub(super) struct NetworkList;
