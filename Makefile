@@ -3,7 +3,8 @@
 .PHONY: help setup test mutants nab fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	interop page instructions deploy image package rolling fleet instructions-record bench build \
 	run deb sbom \
-	replay load perf perf-floor perf-batches perf-contention perf-forms peers perf-peers perf-load \
+	replay load perf perf-floor perf-batches perf-contention perf-limits perf-forms peers perf-peers \
+	perf-load \
 	perf-analyze perf-page perf-fleet perf-windows perf-scale perf-idle profiles flamegraphs \
 	idle-connections greedy soak clean
 
@@ -83,6 +84,10 @@ perf-floor: ## The bare epoll loop against itself: the noise of this machine
 perf-contention: ## How cores get in each other's way: seats, locks, counters, by up to 64 threads
 	cargo build --release --locked --package corepulse-perf --bin contention
 	target/release/contention
+
+perf-limits: ## Limits of devices: what they cost, and one far over its limit beside polite ones
+	cargo build --release --locked --package corepulse-perf --bin device-limits
+	target/release/device-limits --seconds $(call seconds,5) --record
 
 peers: ## The same job on may_minihttp, hyper, actix-web, axum and Go, and VictoriaMetrics beside
 	@ci/peers

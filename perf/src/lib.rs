@@ -25,7 +25,7 @@
 //! What does not depend on the machine is counted instead: [`offline`] is a server of one core
 //! without a kernel, whose instructions `benches/instructions.rs` counts; [`forms`] compares on it
 //! what an event costs in each form of a body, and [`contention`] counts how cores get in each
-//! other's way.
+//! other's way, and [`device_limits`] what limits of devices cost.
 
 #![expect(missing_docs, reason = "a name says it where nothing else has to be said")]
 
@@ -34,6 +34,7 @@ pub mod comparison;
 pub mod contention;
 pub mod cores;
 pub mod counts;
+pub mod device_limits;
 pub mod devices;
 pub mod drive;
 pub mod forms;

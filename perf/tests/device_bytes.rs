@@ -3,7 +3,8 @@
 
 use allocation_counter::measure;
 use corepulse::analytics::{Analytics, AnalyticsSettings, Arrived};
-use corepulse::limits::OPTIONAL_START_BYTES;
+use corepulse::gcra::{Pace, Paces};
+use corepulse::limits::{DUE_BYTES, OPTIONAL_START_BYTES, RATE_PAIRS_MAX};
 use corepulse::metric::event::Event;
 use corepulse::metric::id_hash::IdHasher;
 use corepulse::resources::device_bytes;
@@ -28,6 +29,11 @@ fn schema(required: usize, optional: usize) -> &'static Schema {
 /// Returns the bytes of a device, of many that send the fields of these sets by turns. The first
 /// value of a window takes the memory of all.
 fn bytes_per_device(schema: &'static Schema, sets: &[u16]) -> f64 {
+    bytes_with_limit(schema, sets, None)
+}
+
+/// Returns the same where devices have a limit, which every event has to keep to.
+fn bytes_with_limit(schema: &'static Schema, sets: &[u16], limit: Option<Paces>) -> f64 {
     let settings = AnalyticsSettings {
         schema,
         window: WINDOW,
@@ -36,7 +42,7 @@ fn bytes_per_device(schema: &'static Schema, sets: &[u16]) -> f64 {
         cooldown: 50,
         devices_max: DEVICES,
         device_ttl_ns: u64::MAX,
-        device_limit: None,
+        device_limit: limit,
         judge_duplicates: false,
     };
     let ids = IdHasher::default();
@@ -54,6 +60,9 @@ fn bytes_per_device(schema: &'static Schema, sets: &[u16]) -> f64 {
                     ..Event::default()
                 };
                 let arrived = Arrived { event, hash: ids.hash_of(&event), index: 0 };
+                if let Some(gate) = analytics.gate(0, now) {
+                    assert_eq!(gate.admit(&[arrived])[0], 0);
+                }
                 writer.apply(&[arrived], &mut points);
             }
         }
@@ -91,4 +100,18 @@ fn a_device_pays_for_the_optional_fields_that_it_has_sent_and_for_no_others() {
     assert_takes(bytes_per_device(schema(2, 14), &[0b111]), device_bytes(WINDOW, 2, 1));
     let none_sent = device_bytes(WINDOW, 8, 0) + OPTIONAL_START_BYTES;
     assert_takes(bytes_per_device(schema(8, 8), &[0xff]), none_sent);
+}
+
+#[test]
+fn a_limit_takes_five_bytes_for_each_of_its_pairs_and_nothing_where_there_is_none() {
+    let schema = Schema::standard();
+    let without = bytes_per_device(schema, &[0b11]);
+    for pairs in 1..=RATE_PAIRS_MAX {
+        let paces = (1..=pairs as u32).map(|seconds| Pace::new(9, seconds)).collect();
+        let more = bytes_with_limit(schema, &[0b11], Some(paces)) - without;
+        // And the list of what was allocated.
+        let least = (pairs * DUE_BYTES) as f64;
+        assert!((least..least + 1.0).contains(&more), "{more} for {pairs}");
+        assert!(more <= 20.5, "{more}");
+    }
 }
