@@ -114,8 +114,7 @@ fn parse_line(bytes: &[u8]) -> Result<ProxyHeader, Malformed> {
     let client = match *words {
         ["PROXY", "UNKNOWN", ..] => None,
         ["PROXY", family @ ("TCP4" | "TCP6"), source, destination, source_port, port] => {
-            let [source, destination] =
-                [source, destination].map(|address| address.parse::<IpAddr>());
+            let [source, destination] = [source, destination].map(str::parse::<IpAddr>);
             let (source, destination) =
                 (source.map_err(|_| Malformed)?, destination.map_err(|_| Malformed)?);
             let is_v4 = family == "TCP4";

@@ -176,7 +176,7 @@ impl<S: Stream> Connection<S> {
             return Err(CloseReason::Error);
         };
         let established = tls.session.established();
-        let now_unix_s = i64::try_from(core.now.wall_us / 1_000_000).unwrap_or(i64::MAX);
+        let now_unix_s = core.now.wall_us / 1_000_000;
         if established.client.as_ref().is_some_and(|client| client.expires_unix_s < now_unix_s) {
             // A ticket is younger than the certificate that it was given for, but may outlive it.
             return self.fail(&TlsFailure::expired(), core);
