@@ -113,6 +113,24 @@ def check_operation(machine, tree):
     print("package: reloaded, killed and back, and not tried again with a mistake")
 
 
+def check_spill(machine, tree):
+    """What Redis has not taken at a stop is in its folder, and the next start takes it up."""
+    for line in ("REDIS_URL=redis://localhost:1/", f"SPILL=/{STATE}", "DRAIN_TIMEOUT=1s"):
+        change_default(tree, f"COREPULSE_{line}")
+    machine("systemctl", "restart", SERVICE)
+    wait_until_active(machine)
+    post(machine, 8080)
+    machine("systemctl", "stop", SERVICE)
+    state = prop(machine, "Result")
+    expect(state == "success", f"stopped with {state}:\n{journal(machine)}")
+    expect(any((tree / STATE).iterdir()), f"nothing is in {STATE}:\n{journal(machine)}")
+    machine("systemctl", "start", SERVICE)
+    wait_until_active(machine)
+    scrape = machine.from_outside("curl", "-sS", "http://localhost:8080/metrics/prometheus")
+    expect("\ncorepulse_store_recovered_total 1\n" in scrape, "it was not taken up again")
+    print("package: stopped without Redis, with what was left taken up again")
+
+
 def check_upgrade(machine, tree, newer):
     """What the administrator has changed stays, and the new program runs."""
     change_default(tree, "COREPULSE_LISTEN=localhost:9090")
@@ -152,6 +170,7 @@ def check_package(kept, packages):
             machine("dpkg", "--install", inside[0])
             check_service(machine)
             check_operation(machine, tree)
+            check_spill(machine, tree)
             check_upgrade(machine, tree, inside[1])
             check_end(machine, tree)
 
