@@ -34,6 +34,10 @@ pub const STORE_BACKOFF_MS_MIN: u64 = 50;
 /// See [`STORE_BACKOFF_MS_MIN`].
 pub const STORE_BACKOFF_MS_MAX: u64 = 5_000;
 
+/// The longest of these pauses where another server may take over at any moment, and be known only
+/// to some of those that are asked.
+pub const STORE_FAILOVER_BACKOFF_MS_MAX: u64 = 1_000;
+
 /// A key may be refused for this long because its slot is being moved, before that is reported: a
 /// node that gets its first slot may only be starting, and a large key takes a second or two to
 /// move. A move that lasts longer does not end by itself.

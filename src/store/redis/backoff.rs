@@ -1,6 +1,6 @@
 //! The pauses between attempts to reach Redis.
 
-use crate::limits::{STORE_BACKOFF_MS_MAX, STORE_BACKOFF_MS_MIN};
+use crate::limits::STORE_BACKOFF_MS_MIN;
 
 const MILLISECOND_NS: u64 = 1_000_000;
 
@@ -9,11 +9,13 @@ const MILLISECOND_NS: u64 = 1_000_000;
 pub(super) struct Backoff {
     random: fastrand::Rng,
     ms: u64,
+    ms_max: u64,
 }
 
 impl Backoff {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), ms: STORE_BACKOFF_MS_MIN }
+    /// Creates a back-off of pauses up to `ms_max`.
+    pub(super) fn new(seed: u64, ms_max: u64) -> Self {
+        Self { random: fastrand::Rng::with_seed(seed), ms: STORE_BACKOFF_MS_MIN, ms_max }
     }
 
     pub(super) fn reset(&mut self) {
@@ -22,7 +24,28 @@ impl Backoff {
 
     pub(super) fn next_ns(&mut self) -> u64 {
         let ms = self.ms;
-        self.ms = (ms * 2).min(STORE_BACKOFF_MS_MAX);
+        self.ms = (ms * 2).min(self.ms_max);
         self.random.u64(ms * MILLISECOND_NS / 2..=ms * MILLISECOND_NS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{STORE_BACKOFF_MS_MAX, STORE_FAILOVER_BACKOFF_MS_MAX};
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_begin_anew() {
+        for ms_max in [STORE_BACKOFF_MS_MAX, STORE_FAILOVER_BACKOFF_MS_MAX] {
+            let mut backoff = Backoff::new(1, ms_max);
+            for _ in 0..2 {
+                let pauses: Vec<u64> = (0..20).map(|_| backoff.next_ns()).collect();
+                assert!(pauses[0] <= STORE_BACKOFF_MS_MIN * MILLISECOND_NS, "{pauses:?}");
+                let longest = *pauses.iter().max().unwrap();
+                let bounds = ms_max * MILLISECOND_NS / 2..=ms_max * MILLISECOND_NS;
+                assert!(bounds.contains(&longest), "{pauses:?}");
+                backoff.reset();
+            }
+        }
     }
 }

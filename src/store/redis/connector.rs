@@ -10,7 +10,7 @@ use super::error::RedisResult;
 use super::link::{ConnectionId, Connector, Link};
 use super::session::Session;
 use crate::config::redis_url::{RedisMode, RedisUrl};
-use crate::limits::STORE_REPLY_MS_MAX;
+use crate::limits::{STORE_BACKOFF_MS_MAX, STORE_FAILOVER_BACKOFF_MS_MAX, STORE_REPLY_MS_MAX};
 use percore::clock::Clock;
 
 pub(super) struct RedisConnector {
@@ -49,12 +49,26 @@ impl Connector for RedisConnector {
                 Ok(Box::new(session))
             }
             RedisMode::Cluster(seeds) => {
-                let topology = discovery.topology(seeds, deadline)?;
-                let discovery = Arc::clone(discovery);
-                Ok(Box::new(ClusterSession::open(
-                    topology, discovery, self.clock, deadline, abandoned,
-                )?))
+                let mut left = seeds.len();
+                loop {
+                    let topology = discovery.topology(seeds, deadline)?;
+                    let shared = Arc::clone(discovery);
+                    match ClusterSession::open(topology, shared, self.clock, deadline, abandoned) {
+                        Ok(session) => return Ok(Box::new(session)),
+                        // That node may still name a primary that is gone, where the next one
+                        // knows by whom it was replaced.
+                        Err(_) if left > 0 && deadline.next_wait().is_ok() => left -= 1,
+                        Err(error) => return Err(error),
+                    }
+                }
             }
+        }
+    }
+
+    fn backoff_ms_max(&self) -> u64 {
+        match self.url.mode() {
+            RedisMode::Standalone(_) => STORE_BACKOFF_MS_MAX,
+            RedisMode::Sentinel { .. } | RedisMode::Cluster(_) => STORE_FAILOVER_BACKOFF_MS_MAX,
         }
     }
 }

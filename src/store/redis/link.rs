@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::error::{RedisError, RedisResult};
+use crate::limits::STORE_BACKOFF_MS_MAX;
 
 /// The id of a connection at its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,4 +57,9 @@ pub(super) trait Connector {
         timeout: Duration,
         abandoned: &mut Vec<ConnectionId>,
     ) -> RedisResult<Box<Self::Link>>;
+
+    /// Returns the longest pause between two attempts.
+    fn backoff_ms_max(&self) -> u64 {
+        STORE_BACKOFF_MS_MAX
+    }
 }

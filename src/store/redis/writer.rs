@@ -86,6 +86,7 @@ impl<C: Connector> Writer<C> {
         ttl_ns: u64,
         seed: u64,
     ) -> Self {
+        let backoff = Backoff::new(seed, connector.backoff_ms_max());
         Self {
             shared,
             connector,
@@ -94,7 +95,7 @@ impl<C: Connector> Writer<C> {
             link: None,
             pipeline: Pipeline::new(ttl_ns),
             abandoned: Vec::new(),
-            backoff: Backoff::new(seed),
+            backoff,
             resume_ns: 0,
             has_connected: false,
             outages: OutageTracker::default(),
