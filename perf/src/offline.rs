@@ -192,6 +192,7 @@ fn settings(schema: &'static Schema, cores: usize, body_bytes_max: usize) -> Set
         body_bytes_max,
         store_ttl_ms: i64::try_from(TTL_MS).unwrap_or(i64::MAX),
         guards_exposition: false,
+        identifies_clients: false,
         devices_max: 100_000,
         connections_max: 1000,
         memory_limit_bytes: None,

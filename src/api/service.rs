@@ -105,13 +105,16 @@ impl Service {
     ) -> Reply {
         let Self { door, ingest, state, .. } = self;
         let (headers, writer) = match door.writer(&request.headers, state, context) {
-            Ok(token) => (ContentHeaders::read(&request.headers), Writer::of(token, None)),
+            Ok(token) => {
+                (ContentHeaders::read(&request.headers), Writer::of(token, device(context)))
+            }
             Err(denial) => (Err(denial.into()), None),
         };
-        // Where tokens are asked for, each is looked at: it may be none the next time. Behind
-        // proxies the head names the peer.
+        // Where tokens or certificates are asked for, each is looked at: the next time the same
+        // head may come with another one. Behind proxies the head names the peer.
         let is_usual = headers == Ok(ContentHeaders::USUAL) && request.query.is_none();
-        if is_usual && state.cors.is_none() && state.access.is_none() && state.proxies.is_none() {
+        let is_open = state.access.is_none() && !state.settings.identifies_clients;
+        if is_usual && state.cors.is_none() && is_open && state.proxies.is_none() {
             request.headers.mark();
         }
         let sent = Sent { body: request.body, writer: writer.as_ref() };
@@ -127,7 +130,7 @@ impl Service {
     ) -> Reply {
         let Self { door, ingest, state, .. } = self;
         let (headers, writer) = match door.influx_writer(&request.headers, state, context) {
-            Ok(token) => (ContentHeaders::read_write(request), Writer::of(token, None)),
+            Ok(token) => (ContentHeaders::read_write(request), Writer::of(token, device(context))),
             Err(denial) => (Err(IngestError::of_influx(denial, request)), None),
         };
         let sent = Sent { body: request.body, writer: writer.as_ref() };
@@ -158,7 +161,9 @@ impl Service {
             }
         };
         let (headers, writer) = match sender {
-            Ok(token) => (headers.and_then(|it| waits.map(|_| it)), Writer::of(token, None)),
+            Ok(token) => {
+                (headers.and_then(|it| waits.map(|_| it)), Writer::of(token, device(context)))
+            }
             Err(denial) => (Err(denial), None),
         };
         let sent = Sent { body: request.body, writer: writer.as_ref() };
@@ -300,6 +305,11 @@ impl Service {
             _ => self.check_rights(route, head, context, body),
         }
     }
+}
+
+/// Returns the device that the certificate of a client names.
+fn device<'a>(context: &Context<'a>) -> Option<&'a [u8]> {
+    context.identity.map(str::as_bytes)
 }
 
 /// Sets the further header lines of an answer, if there are any. Those for a page in a browser

@@ -107,6 +107,8 @@ pub struct Settings {
     pub store_ttl_ms: i64,
     /// True if the exposition asks for a token.
     pub guards_exposition: bool,
+    /// True if clients show certificates, which name their device.
+    pub identifies_clients: bool,
     /// `--max-devices`.
     pub devices_max: usize,
     /// The number of connections that may be open.

@@ -106,7 +106,8 @@ flags! {
     tls_key: Option<PathBuf>, "tls-key" FILE, OptionalFile;
 
     /// PEM file of the authorities that sign certificates of devices: with it, TLS takes no client
-    /// without one; its common name or first DNS name has to be a device id
+    /// without one, and its events only under the device id that is the certificate's common name
+    /// or first DNS name
     tls_client_ca: Option<PathBuf>, "tls-client-ca" FILE, OptionalFile;
 
     /// Worker threads, one a core; auto follows the CPU quota and the affinity mask

@@ -109,6 +109,7 @@ pub(super) fn settings(
         cores: resources.workers,
         body_bytes_max: config.body_bytes_max,
         store_ttl_ms: i64::try_from(config.store_ttl.as_millis()).unwrap_or(i64::MAX),
+        identifies_clients: config.tls_client_ca.is_some(),
         guards_exposition: config.metrics_auth == MetricsAuth::On,
         devices_max: config.devices_max,
         connections_max: resources.connections_max,

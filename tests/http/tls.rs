@@ -312,6 +312,47 @@ fn a_client_is_asked_for_its_certificate() {
 }
 
 #[test]
+fn a_certificate_binds_the_device() {
+    let clients = Authority::new();
+    let server = TlsServer::with_clients(Some(&clients), &["--workers", "1"]);
+    let of = |name: &str| {
+        let config = server.authority.client_config(Some(&clients.client(name)));
+        server.running.tls_client(config)
+    };
+    let [mut seven, mut eight] = ["gw-7", "gw-8"].map(of);
+    // In clear anybody may write; the same head then comes from others.
+    let mut anybody = server.running.client();
+    let usual = |device: &str, timestamp: u64| post(metric(device, timestamp).as_bytes());
+    for timestamp in 1..4 {
+        assert_eq!(anybody.request(&usual("gw-9", 1_700_000_000 + timestamp)).status, 202);
+        assert_eq!(seven.request(&usual("gw-7", 1_700_000_000 + timestamp)).status, 202);
+        let answer = eight.request(&usual("gw-7", 1_700_000_100 + timestamp));
+        assert_problem(&answer, 403, b"");
+        assert!(answer.text().contains("gw-8"), "{answer:?}");
+    }
+    // It may be left out.
+    let answer = eight.request(&post(br#"{"timestamp":1700000200,"cpu":1,"rps":2}"#));
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(server.running.client().get("/metrics/gw-8:1700000200").status, 200);
+    let mixed = format!(
+        "[{},{},{}]",
+        metric("gw-7", 1_700_000_300),
+        metric("gw-8", 1_700_000_300),
+        r#"{"timestamp":1700000301,"cpu":1,"rps":2}"#
+    );
+    let answer = eight.request(&post(mixed.as_bytes()));
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert!(answer.text().contains(r#""accepted":2"#), "{answer:?}");
+    assert!(answer.text().contains(r#"the client certificate is of \"gw-8\""#), "{answer:?}");
+    let line = b"POST /write?precision=s HTTP/1.1\r\nHost: a\r\nContent-Length: 43\r\n\r\n\
+        m,device_id=gw-7 cpu=1,rps=2 1700000400     ";
+    let answer = eight.request(line);
+    assert_eq!(answer.status, 403, "{answer:?}");
+    let forbidden = server.value("corepulse_events_rejected_total{reason=\"forbidden\"}");
+    assert_eq!(forbidden, 5.0);
+}
+
+#[test]
 fn a_port_that_is_only_opened_is_no_failure() {
     let server = TlsServer::start(&[]);
     drop(server.raw());
