@@ -139,14 +139,23 @@ impl<H: Handler> OfflineCore<H> {
 
     /// Runs a turn from `now` to `ended` in which the connection in `slot` receives `input`.
     pub fn receive(&mut self, slot: usize, input: &[u8], now: Now, ended: Now) {
+        self.put(slot, input);
+        self.run_turn([readable(slot)], now, ended);
+    }
+
+    /// Runs a turn from `now` to `ended` in which each of these connections receives something.
+    pub fn receive_each(&mut self, inputs: &[(usize, &[u8])], now: Now, ended: Now) {
+        inputs.iter().for_each(|(slot, input)| self.put(*slot, input));
+        self.run_turn(inputs.iter().map(|(slot, _)| readable(*slot)), now, ended);
+    }
+
+    fn put(&mut self, slot: usize, input: &[u8]) {
         if let Some(stream) = self.event_loop.stream_mut(slot) {
             stream.input.clear();
             input.chunks(COPY_BYTES).for_each(|bytes| stream.input.extend_from_slice(bytes));
             stream.read = 0;
             stream.output.clear();
         }
-        let readiness = Readiness { slot, readable: true, ..Readiness::default() };
-        self.run_turn([Event::Stream(readiness)], now, ended);
     }
 
     /// Runs a turn from `now` to `ended` because another thread has answered a request.
@@ -164,4 +173,9 @@ impl<H: Handler> OfflineCore<H> {
         let _ = self.event_loop.turn(now, events);
         self.event_loop.end_turn(ended);
     }
+}
+
+/// Returns the report of a stream that has received something.
+fn readable(slot: usize) -> Event {
+    Event::Stream(Readiness { slot, readable: true, ..Readiness::default() })
 }

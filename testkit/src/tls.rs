@@ -11,11 +11,15 @@ use rcgen::{
     date_time_ymd,
 };
 pub use rustls::ClientConfig;
+use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 pub use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::{
+    ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion, RootCertStore,
+    StreamOwned, SupportedProtocolVersion,
+};
 
 /// An authority that signs certificates of servers and clients.
 pub struct Authority {
@@ -45,6 +49,12 @@ pub enum Ends {
 impl Default for Authority {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Authority").finish_non_exhaustive()
     }
 }
 
@@ -178,6 +188,12 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// Returns the side of a client in a connection with a server on this machine, without a stream.
+pub fn client_of(config: ClientConfig) -> ClientConnection {
+    let name = ServerName::try_from("localhost").expect("a name");
+    ClientConnection::new(Arc::new(config), name).expect("a configuration that works")
+}
+
 /// A stream of TLS over TCP, from the client's side.
 #[derive(Debug)]
 pub struct TlsStream(StreamOwned<ClientConnection, TcpStream>);
@@ -185,9 +201,7 @@ pub struct TlsStream(StreamOwned<ClientConnection, TcpStream>);
 impl TlsStream {
     /// Begins TLS on a connection; the handshake is made with the first bytes.
     pub fn new(stream: TcpStream, config: ClientConfig) -> Self {
-        let name = ServerName::try_from("localhost").expect("a name");
-        let connection = ClientConnection::new(Arc::new(config), name);
-        Self(StreamOwned::new(connection.expect("a configuration that works"), stream))
+        Self(StreamOwned::new(client_of(config), stream))
     }
 
     /// Returns the TCP connection beneath it.
@@ -236,5 +250,48 @@ impl Write for TlsStream {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+/// A maker of TLS records that no client sends, with the keys of one that has made a handshake by
+/// TLS 1.3.
+pub struct RecordForge {
+    encrypter: Box<dyn MessageEncrypter>,
+    sequence: u64,
+}
+
+impl std::fmt::Debug for RecordForge {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("RecordForge").finish_non_exhaustive()
+    }
+}
+
+impl RecordForge {
+    /// Takes the place of a client, whose configuration has to permit it
+    /// (`enable_secret_extraction`).
+    pub fn new(client: ClientConnection) -> Self {
+        let suite = client.negotiated_cipher_suite().and_then(|suite| suite.tls13());
+        let suite = suite.expect("a handshake by TLS 1.3");
+        let secrets = client.dangerous_extract_secrets().expect("it is permitted");
+        let (sequence, secrets) = secrets.tx;
+        let (ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+        | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
+        | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv }) = secrets
+        else {
+            panic!("a suite that is not known");
+        };
+        Self { encrypter: suite.aead_alg.encrypter(key, iv), sequence }
+    }
+
+    /// Returns a record of this type (RFC 8446, section 5.1) with this content.
+    pub fn record(&mut self, kind: u8, content: &[u8]) -> Vec<u8> {
+        let message = OutboundPlainMessage {
+            typ: ContentType::from(kind),
+            version: ProtocolVersion::TLSv1_2,
+            payload: OutboundChunks::Single(content),
+        };
+        let record = self.encrypter.encrypt(message, self.sequence);
+        self.sequence += 1;
+        record.expect("a record of a length that there may be").encode()
     }
 }

@@ -16,6 +16,7 @@ mod connection;
 mod grammar;
 mod head;
 mod receive;
+mod tls;
 
 use testkit::fuzz_inputs::replay;
 
@@ -37,4 +38,9 @@ fn coded_bodies() {
 #[test]
 fn connections() {
     replay("connection", connection::check);
+}
+
+#[test]
+fn connections_with_tls() {
+    replay("tls", tls::check);
 }
