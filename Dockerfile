@@ -43,7 +43,7 @@ RUN mkdir -p src perf/src/bin perf/benches percore/src testkit/src benches \
     && echo '//! Stands in.' | tee src/lib.rs perf/src/lib.rs percore/src/lib.rs testkit/src/lib.rs \
         >src/main.rs \
     && echo 'fn main() {}' | tee -a src/main.rs benches/stages.rs >perf/benches/instructions.rs \
-    && for program in compare contention device-limits draw-flamegraph floor forms nab redis-writer; do \
+    && for program in compare contention device-limits draw-flamegraph floor forms nab redis-writer tls; do \
         echo 'fn main() {}' >"perf/src/bin/$program.rs"; \
     done \
     && cargo build --release --locked --bin corepulse \

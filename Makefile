@@ -5,7 +5,8 @@
 	run deb sbom \
 	replay load perf perf-floor perf-batches perf-contention perf-limits perf-forms peers perf-peers \
 	perf-load \
-	perf-analyze perf-page perf-fleet perf-windows perf-scale perf-idle profiles flamegraphs \
+	perf-analyze perf-page perf-fleet perf-windows perf-scale perf-idle perf-tls profiles \
+	flamegraphs \
 	idle-connections greedy soak clean
 
 # A latency is that of the servers and not of what else this machine does, where that is permitted.
@@ -152,6 +153,12 @@ perf-idle: ## What 15,000 idle connections cost in memory, and the active ones b
 	cargo build --release --locked --workspace
 	target/release/compare --servers corepulse --scenarios single --idle 0,15000 --rounds 7 \
 		--seconds $(call seconds,2) --name idle-connections --record
+
+perf-tls: ## TLS beside hyper over rustls and nginx in front; idle connections (5 minutes)
+	cargo build --release --locked --workspace
+	cargo build --release --locked --manifest-path perf/peers/Cargo.toml --target-dir target \
+		--bin hyper-tls
+	target/release/tls --record
 
 profiles: ## Twenty profiles over HTTP of a server under full load: nothing may fail
 	$(slow) profiling

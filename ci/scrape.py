@@ -201,11 +201,22 @@ def redis():
             process.wait()
 
 
+def tls_flags(folder):
+    """Flags of a server that speaks TLS, which has metrics that others do not."""
+    key, certificate = f"{folder}/key.pem", f"{folder}/cert.pem"
+    request = "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=ci"
+    command = ["openssl", *request.split(), "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    return ["--tls-listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+
+
 def main():
     try:
-        with redis() as url, Server(sys.argv[1], "--redis-url", url, "--fleet", "ci") as server:
-            check(server.port)
-            server.stop()
+        with redis() as url, tempfile.TemporaryDirectory() as folder:
+            flags = ["--redis-url", url, "--fleet", "ci", *tls_flags(folder)]
+            with Server(sys.argv[1], *flags) as server:
+                check(server.port)
+                server.stop()
     except Fault as fault:
         print(f"metrics: {fault}", file=sys.stderr)
         return 1

@@ -22,10 +22,12 @@ def free_port():
 
 
 class Processes:
-    """Started processes, each with a file for what it says; the block's end is theirs."""
+    """Started processes, each with a file for what it says, and a folder for the files that they
+    need; the block's end is theirs."""
 
     def __enter__(self):
         self.started = []
+        self.folder = tempfile.TemporaryDirectory()
         return self
 
     def __exit__(self, *_):
@@ -34,6 +36,7 @@ class Processes:
                 process.kill()
                 process.wait()
             said.close()
+        self.folder.cleanup()
 
     def start(self, name, command, variables):
         """With these variables, and none of the server's that this shell may have."""

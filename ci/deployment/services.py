@@ -63,6 +63,20 @@ def server_variables(container, address, redis, pod="corepulse-0"):
     return variables
 
 
+def tls_variables(folder):
+    """Those of TLS, which the manifests leave to the Ingress, with a certificate of 90 days: the
+    alert on its end has to find something."""
+    key, certificate = f"{folder}/key.pem", f"{folder}/cert.pem"
+    request = "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 90"
+    command = ["openssl", *request.split(), "-subj", "/CN=ci", "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    return {
+        "COREPULSE_TLS_LISTEN": "127.0.0.1:0",
+        "COREPULSE_TLS_CERT": certificate,
+        "COREPULSE_TLS_KEY": key,
+    }
+
+
 def start_server(processes, server, manifests, redis, fields=None):
     """The server with the variables of its container, on a free port.
 
@@ -72,6 +86,7 @@ def start_server(processes, server, manifests, redis, fields=None):
     variables = server_variables(container, f"127.0.0.1:{number}", redis)
     if fields not in (None, variables["COREPULSE_FIELDS"]):
         variables |= {"COREPULSE_FIELDS": fields, "COREPULSE_FLEET": "other"}
+    variables |= tls_variables(processes.folder.name)
     process = processes.start("server", [server], variables)
     base = f"http://127.0.0.1:{number}"
     path = container["readinessProbe"]["httpGet"]["path"]

@@ -22,6 +22,8 @@
 //! The other servers are in `peers/`, a crate of its own, and in `go-seed/`; VictoriaMetrics is a
 //! package of Debian's.
 //!
+//! [`tls`] compares by itself what TLS costs.
+//!
 //! What does not depend on the machine is counted instead: [`offline`] is a server of one core
 //! without a kernel, whose instructions `benches/instructions.rs` counts; [`forms`] compares on it
 //! what an event costs in each form of a body, and [`contention`] counts how cores get in each
@@ -51,4 +53,5 @@ pub mod report;
 pub mod scenario;
 pub mod server;
 pub mod summary;
+pub mod tls;
 pub mod traffic;

@@ -23,6 +23,7 @@ mod replay;
 mod signals;
 mod stopping;
 mod text_log;
+mod tls;
 mod tokens;
 mod top;
 mod warnings;

@@ -25,7 +25,7 @@ const KINDS: [u8; 5] = [20, 21, 22, 23, 24];
 /// Connections that receive something and are given up.
 const PIECES_MAX: usize = 64;
 
-/// Who signs, and the credentials: made once, as that takes its time.
+/// The authority and the credentials, made once, as that takes its time.
 static SIDES: LazyLock<(Authority, Arc<Acceptor>)> = LazyLock::new(|| {
     let authority = Authority::new();
     let Identity { certificate, key } = authority.server();
