@@ -150,7 +150,7 @@ mod tests {
                     let bits = if repeats == 2 { last.bits } else { last.bits & sent.bits };
                     sent = Sent { bits, ..last.clone() };
                 }
-                sent.bits = (sent.bits | (1 << required) - 1) & (1 << fields) - 1;
+                sent.bits = (sent.bits | ((1 << required) - 1)) & ((1 << fields) - 1);
                 sent.bits |= u16::from(sent.bits == 0);
                 if is_silent {
                     now_ns += 1001;
