@@ -146,7 +146,7 @@ impl Stamp {
 /// Describes the time for which a certificate is valid; the second part is true if that is worth a
 /// warning.
 pub fn describe_expiry(expires_unix_s: i64, now: Now) -> (String, bool) {
-    let now_s = i64::try_from(now.wall_us / 1_000_000).unwrap_or(i64::MAX);
+    let now_s = now.wall_us / 1_000_000;
     let left_s = expires_unix_s.saturating_sub(now_s);
     let days = left_s.div_euclid(DAY_SECONDS);
     let words = match days {
