@@ -47,8 +47,8 @@ impl Reloads {
 
     /// Returns counts of zero for each.
     pub fn counts(&self) -> Arc<ReloadCounts> {
-        let count = |reload: &Box<dyn Reload>| (reload.name(), <[Count; 2]>::default());
-        Arc::new(ReloadCounts(self.list.iter().map(count).collect()))
+        let names = self.list.iter().map(|reload| reload.name());
+        Arc::new(ReloadCounts(names.map(|name| (name, Default::default())).collect()))
     }
 
     /// Returns true if there is nothing to read again.

@@ -260,7 +260,7 @@ mod tests {
             failures.add(Failure::Unknown, Some(&guess(number)), peer(1), now_ns);
         };
         (1..GUESSES_MAX).for_each(|number| add(number, 0));
-        assert_eq!(failures.wait_ns(|| unreachable!("nobody has to wait"), 0), 0);
+        assert_eq!(failures.wait_ns(|| panic!("nobody has to wait"), 0), 0);
         // The last ones again are no guesses.
         (GUESSES_MAX - 5..GUESSES_MAX).for_each(|number| add(number, 0));
         assert_eq!(failures.wait_ns(|| peer(1), 0), 0);
