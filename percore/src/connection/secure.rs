@@ -7,6 +7,7 @@
 use std::fmt::Display;
 
 use super::tls::Tls;
+use super::transfer::reason_of;
 use super::{Connection, Stage};
 use crate::buffer_pool::BufferPool;
 use crate::clock::Now;
@@ -81,7 +82,7 @@ impl<S: Stream> Connection<S> {
             Ok(Some(0)) => return Err(self.end_of_records()),
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
-            Err(_) => return Err(CloseReason::Error),
+            Err(error) => return Err(reason_of(&error)),
         };
         let records = records.get_mut(..pending + fresh).unwrap_or_default();
         self.take_records(records, core)

@@ -29,8 +29,7 @@ impl<S: Stream> Connection<S> {
         match self.read(&mut core.buffers.receive) {
             Ok(Some(0)) => Err(CloseReason::Client),
             Ok(received) => Ok(received),
-            Err(error) if error.kind() == ErrorKind::QuotaExceeded => Err(CloseReason::PeerLimit),
-            Err(_) => Err(CloseReason::Error),
+            Err(error) => Err(reason_of(&error)),
         }
     }
 
@@ -142,5 +141,13 @@ impl<S: Stream> Connection<S> {
             Ok(_) if self.readable => AfterServe::Again,
             Ok(_) => AfterServe::Wait,
         }
+    }
+}
+
+/// Returns the reason for which a connection ends that cannot be read.
+pub(super) fn reason_of(error: &io::Error) -> CloseReason {
+    match error.kind() {
+        ErrorKind::QuotaExceeded => CloseReason::PeerLimit,
+        _ => CloseReason::Error,
     }
 }
