@@ -112,6 +112,10 @@ pub const DUE_BYTES: usize = 5;
 /// instances. Of more, the oldest of a device are not judged.
 pub const WAITING_EVENTS_MAX: usize = 64 * 1024;
 
+/// Events of one device that wait, or as many as its window has places if that is more: a gateway's
+/// first batch, and no more of a shard's memory than a sixteenth.
+pub const WAITING_OF_DEVICE_MAX: usize = 4 * 1024;
+
 /// Bytes of an event that waits, in addition to its values.
 pub const WAITING_EVENT_BYTES: usize = 64;
 

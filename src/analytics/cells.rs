@@ -8,6 +8,7 @@ use super::cell::{CellRecord, Mark, Standing};
 use super::lineage::Fork;
 use super::slot_list::SlotList;
 use super::waiting::WaitingEvents;
+use crate::limits::WAITING_OF_DEVICE_MAX;
 
 /// The counts of the windows that are shared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl Cells {
             wanted: SlotList::default(),
             dirty: SlotList::default(),
             must_wake: false,
-            waiting: WaitingEvents::new(fields, window),
+            waiting: WaitingEvents::new(fields, window.max(WAITING_OF_DEVICE_MAX)),
             forks: BTreeMap::new(),
             brought: BroughtAnomalies::new(),
             judged_in_doubt: 0,

@@ -86,11 +86,11 @@ pub(super) struct WaitingEvents {
 }
 
 impl WaitingEvents {
-    /// Returns the memory of events with so many fields, which is none yet. Of a device as many are
-    /// kept as its window has places.
-    pub(super) const fn new(fields: usize, window: usize) -> Self {
+    /// Returns the memory of events with so many fields, which is none yet. Of a device so many are
+    /// kept.
+    pub(super) const fn new(fields: usize, of_device_max: usize) -> Self {
         let queues = BTreeMap::new();
-        Self { fields, of_device_max: window, queues, events: 0, total: 0, unjudged: 0 }
+        Self { fields, of_device_max, queues, events: 0, total: 0, unjudged: 0 }
     }
 
     /// Adds an event behind those of its device.

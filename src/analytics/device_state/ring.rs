@@ -65,8 +65,19 @@ impl WindowState {
         Events { times_ms, values }
     }
 
-    /// Adds events without verdicts on them, as if it were in its slot.
-    pub(super) fn push(&mut self, rules: &Rules, events: &Events) {
+    /// Adds events without verdicts on them: each where its time is among those that there are, so
+    /// that the newest of all are kept.
+    pub(super) fn add(&mut self, rules: &Rules, events: Events) {
+        let is_later = self.times_ms.iter().max() <= events.times_ms.iter().min();
+        if is_later || events.times_ms.is_empty() {
+            return self.push(rules, &events);
+        }
+        let merged = self.newest(usize::MAX).merged(events, self.fields.len());
+        self.set(self.size, merged);
+    }
+
+    /// Adds events behind the others, as if it were in its slot.
+    fn push(&mut self, rules: &Rules, events: &Events) {
         let (size, fields) = (usize::from(self.size), self.fields.len());
         let mut columns = Vec::with_capacity(fields);
         let mut end = (Vec::new(), self.next);
@@ -104,15 +115,48 @@ impl WindowState {
         if size == self.size {
             return self;
         }
+        let events = self.newest(size.into());
+        self.set(size, events);
+        self
+    }
+
+    /// Makes it a window of so many places with the newest of these events. Its sums are computed
+    /// anew.
+    fn set(&mut self, size: u16, events: Events) {
         let fields = self.fields.len();
-        let Events { times_ms, values } = self.newest(size.into());
+        let Events { mut times_ms, mut values } = events;
+        let surplus = times_ms.len().saturating_sub(size.into());
+        times_ms.drain(..surplus);
+        values.drain(..(surplus * fields).min(values.len()));
         for (at, state) in self.fields.iter_mut().enumerate() {
             let column = values.iter().skip(at).step_by(fields).map(|value| [*value]);
             write_sums(from_mut(state), &RunningSums::of(&column.collect::<Vec<_>>()));
         }
         let count = times_ms.len() as u16;
-        let next = if count == size { 0 } else { count };
-        Self { size, next, times_ms, values, fields: self.fields }
+        self.next = if count == size { 0 } else { count };
+        (self.size, self.times_ms, self.values) = (size, times_ms, values);
+    }
+}
+
+impl Events {
+    /// Returns these events and others of as many fields by their times. Those of either keep their
+    /// order.
+    fn merged(self, others: Self, fields: usize) -> Self {
+        let mut merged = Self::default();
+        let [mut own, mut others] =
+            [&self, &others].map(|it| it.times_ms.iter().zip(it.values.chunks(fields)).peekable());
+        let next = || {
+            let is_own = match (own.peek(), others.peek()) {
+                (Some((own_ms, _)), Some((other_ms, _))) => own_ms <= other_ms,
+                (own, _) => own.is_some(),
+            };
+            if is_own { own.next() } else { others.next() }
+        };
+        for (time_ms, values) in std::iter::from_fn(next) {
+            merged.times_ms.push(*time_ms);
+            merged.values.extend_from_slice(values);
+        }
+        merged
     }
 }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::analytics::anomaly::Anomaly;
 use crate::analytics::device_state::Encoder;
 use crate::analytics::{AnalyticsSettings, Applied, Arrived};
-use crate::limits::RECENT_ANOMALIES_MAX;
+use crate::limits::{RECENT_ANOMALIES_MAX, WAITING_OF_DEVICE_MAX};
 use crate::metric::event::Event;
 use crate::metric::id_hash::IdHasher;
 use crate::schema::{FieldOptions, FieldSet, Schema};
@@ -653,9 +653,8 @@ fn who_has_waited_for_too_long_begins_alone_and_is_claimed_with_its_next_event()
         instance.cell("a", 9 * SECOND_NS),
         Cell::Held { ticket: 0, standing: Standing::Lapsed }
     );
-    // Eight of them were judged, as many as a window has, and the others count.
     let totals = instance.analytics.windows();
-    assert_eq!((totals.judged_in_doubt, totals.unjudged, totals.pending), (8, 12, 0));
+    assert_eq!((totals.judged_in_doubt, totals.unjudged, totals.pending), (20, 0, 0));
     let device = instance.analytics.device("a", now).unwrap();
     assert_eq!((device.accepted, device.window.count, device.anomalies.points), (20, 8, 1));
     let state = instance.analytics.copy(b"a", now).unwrap();
@@ -675,17 +674,19 @@ fn who_has_waited_for_too_long_begins_alone_and_is_claimed_with_its_next_event()
 fn of_too_many_events_the_newest_are_judged_and_all_count() {
     let from = holding(&["a"]);
     let to = Instance::new(standard(), 2, 0).sharing(2);
-    for second in 5..25 {
+    let sent = WAITING_OF_DEVICE_MAX as u64 + 12;
+    let last = (5..).nth(sent as usize - 1).unwrap();
+    for second in 5..=last {
         assert_eq!(to.send(0, "a", &calm(second)), ONE);
     }
     let now = at(25 * SECOND_NS, 0);
-    assert_eq!(to.analytics.device("a", now).unwrap().accepted, 20);
+    assert_eq!(to.analytics.device("a", now).unwrap().accepted, sent);
     let state = from.analytics.export(b"a", now).unwrap();
     let adopted = to.analytics.adopt(b"a", Some(state), false, Some(3), now);
-    assert_eq!(adopted.judged, 8);
+    assert_eq!(adopted.judged, sent - 12);
     let device = to.analytics.device("a", now).unwrap();
     let first_ms = device.window.from_ms.unwrap();
-    assert_eq!((device.accepted, first_ms), (24, calm(17).timestamp_ms));
+    assert_eq!((device.accepted, first_ms), (4 + sent, calm(last - 7).timestamp_ms));
     assert_eq!(to.analytics.windows().unjudged, 12);
 }
 

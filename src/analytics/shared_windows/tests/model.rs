@@ -97,9 +97,7 @@ impl Model {
         assert_eq!(applied.pending(), u64::from(device.waiting.is_some()));
         match &mut device.waiting {
             Some(events) => {
-                // A window has eight places.
-                self.totals.unjudged += u64::from(*events == 8);
-                *events = (*events + 1).min(8);
+                *events += 1;
                 self.totals.pending_total += 1;
             }
             None => {
