@@ -13,19 +13,20 @@ fn post_to(server: &InProcessServer, target: &str, body: &str) -> HttpResponse {
 fn what_this_process_keeps_is_stored_at_once() {
     let usual = InProcessServer::start(&[]);
     let always = InProcessServer::start(&["--ack", "stored", "--ack-timeout", "1ms"]);
-    let body = r#"[{"timestamp":1700000000,"cpu":1,"rps":2,"device_id":"d"},{"cpu":1}]"#;
     let rejected = r#""rejected":1,"errors":[{"index":1,"detail":"rps: missing"}]"#;
     let plain = format!("{{\"accepted\":1,\"anomalies\":0,{rejected}}}\n");
     let stored = format!("{{\"accepted\":1,\"anomalies\":0,{rejected},\"stored\":true}}\n");
-    for (server, target, expected) in [
+    let cases = [
         (&usual, "/metrics", &plain),
         (&usual, "/metrics?ack=accepted", &plain),
         (&usual, "/metrics?ack=stored", &stored),
         (&always, "/metrics", &stored),
         (&always, "/metrics?ack=stored", &stored),
         (&always, "/metrics?ack=accepted", &plain),
-    ] {
-        let answer = post_to(server, target, body);
+    ];
+    for ((server, target, expected), timestamp) in cases.into_iter().zip(1_700_000_000..) {
+        let event = format!(r#"{{"timestamp":{timestamp},"cpu":1,"rps":2,"device_id":"d"}}"#);
+        let answer = post_to(server, target, &format!("[{event},{{\"cpu\":1}}]"));
         assert_eq!((answer.status, answer.text()), (202, expected.as_str()), "{target}");
     }
     for target in ["/metrics?ack=stored", "/metrics?ack=accepted"] {
