@@ -324,7 +324,7 @@ mod tests {
             prop_assert!(window.is_valid());
             prop_assert_eq!(events_of(&window), events_of(&expected));
             check_sums(&window);
-            // If those of the second are later, and still in its ring, the place of each is the same.
+            // If those of the second are later, and in its ring, the place of each is the same.
             if is_later && two.len() <= size {
                 prop_assert_eq!(sums_of(&window), sums_of(&expected));
                 prop_assert_eq!(
