@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::in_process::InProcessServer;
 use crate::openapi::{document, keys};
+use crate::token_file::TokenFile;
 use testkit::http_client::post_with;
 use testkit::{assert_problem, post};
 
@@ -22,6 +23,7 @@ fn provocations() -> Vec<(u16, Vec<u8>)> {
         (429, posting("", metric)),
         (400, posting("", b"[]")),
         (401, post(metric)),
+        (403, post_with("Authorization: Bearer gate\r\n", metric)),
         (413, raw(line, "Content-Length: 2000000\r\n")),
         (414, raw(&long, "Content-Length: 0\r\n")),
         (415, posting("Content-Type: text/html\r\n", metric)),
@@ -36,7 +38,9 @@ fn provocations() -> Vec<(u16, Vec<u8>)> {
 
 #[test]
 fn every_status_of_ingestion_is_described_and_can_be_had() {
-    let running = InProcessServer::start(&["--ingest-token", "t", "--device-limit", "1:3600"]);
+    let tokens = TokenFile::new("statuses", &[("gate", "write dev- -")]);
+    let flags = ["--ingest-token", "t", "--tokens", tokens.path(), "--device-limit", "1:3600"];
+    let running = InProcessServer::start(&flags);
     let document = document();
     let mut had = BTreeSet::from(["408".to_owned(), "503".to_owned()]);
     for (status, request) in provocations() {
