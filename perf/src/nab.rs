@@ -107,7 +107,7 @@ fn score(case: &Case, corpus: &[Labelled]) -> Vec<String> {
             held_out += tally;
         }
     }
-    println!("\n{:<32}{}", case.name, "standard  few FP  few FN    hits  false rows");
+    println!("\n{:<32}standard  few FP  few FN    hits  false rows", case.name);
     for (group, tally) in &groups {
         println!("  {group:<30}{}", row(tally));
     }

@@ -187,7 +187,7 @@ fn check_told(client: &mut HttpClient, alone: &Alone, all: u64) {
             assert_eq!(&page["devices"][device]["fields"][name]["novelty"], novelty);
         }
     }
-    let scrape = Exposition::parse(&client.request(&get("/metrics/prometheus")).text());
+    let scrape = Exposition::parse(client.request(&get("/metrics/prometheus")).text());
     assert_eq!(scrape.sum("corepulse_novelties_total"), all as f64);
 }
 

@@ -1,7 +1,6 @@
 //! The detector of what is new, alone: beside a naive twin, on noise, and against anything.
 
 #![expect(
-    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test that panics has failed, which is what it is for; figures are shown on request"

@@ -163,10 +163,10 @@ impl Naive {
         let rate = self.at_least_mean(p.deviation_rate.into());
         let size = 1e-3 * (base + learnt.value).abs();
         let mut excess = 0.0;
-        for (at, band) in self.bands.iter_mut().enumerate() {
+        for ((at, band), margin) in self.bands.iter_mut().enumerate().zip(p.margins) {
             let width = band.high - band.low + 1e-9 + if at % 2 == 0 { size } else { 0.0 };
             let over = (band.now - band.high).max(band.low - band.now).max(0.0);
-            let [margin, typical] = [p.margins[at], p.typical].map(f64::from);
+            let [margin, typical] = [margin, p.typical].map(f64::from);
             excess += over / (margin * width + typical * band.typical);
             if band.now > band.high {
                 band.high += over.min(width);

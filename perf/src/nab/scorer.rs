@@ -55,18 +55,19 @@ impl Tally {
         let mut hit = vec![false; windows.len()];
         for row in detected.iter().copied().filter(|row| *row >= probation) {
             let passed = windows.partition_point(|window| window.end <= row);
-            match windows.get(passed).filter(|window| window.start <= row) {
+            let inside = windows.get(passed).filter(|window| window.start <= row);
+            match inside.zip(hit.get_mut(passed)) {
                 // What comes later in a window is worth less, so the first detection is the best.
-                Some(_) if hit[passed] => {}
-                Some(window) => {
-                    hit[passed] = true;
+                Some((_, true)) => {}
+                Some((window, hit)) => {
+                    *hit = true;
                     tally.hits += 1;
                     let left = (window.end - row) as f64 / window.len() as f64;
                     tally.earned += worth(-left) / worth(-1.0);
                 }
                 None => {
                     tally.false_rows += 1;
-                    let before = passed.checked_sub(1).map(|at| &windows[at]);
+                    let before = passed.checked_sub(1).and_then(|at| windows.get(at));
                     tally.lost -= before.map_or(-1.0, |window| {
                         worth((row + 1 - window.end) as f64 / (window.len() - 1) as f64)
                     });
@@ -138,8 +139,8 @@ mod tests {
 
     #[test]
     fn a_false_alarm_costs_little_just_after_a_window_and_all_far_from_one() {
-        let windows = [200..300];
-        let lost = |row| Tally::of(1000, &windows, &[row]).lost;
+        let windows = std::slice::from_ref(&(200..300));
+        let lost = |row| Tally::of(1000, windows, &[row]).lost;
         assert!(lost(300) > 0.0 && lost(300) < 0.05, "{}", lost(300));
         assert!(lost(350) > 0.8 && lost(350) < 1.0);
         assert_eq!([lost(199), lost(900)], [1.0, 1.0]);

@@ -54,7 +54,7 @@ impl DeviceState {
         let events = extra.iter().map(count).fold(0, u64::saturating_add);
         let events = usize::try_from(events).unwrap_or(usize::MAX);
         if let (Some(window), Some(second)) = (&mut self.required, &second.required) {
-            window.add(rules, second.within(extra, second_accepted));
+            window.add(rules, &second.within(extra, second_accepted));
             window.set_verdicts(second, is_later);
         }
         for (field, second) in second.optional {
@@ -64,7 +64,7 @@ impl DeviceState {
                 // How many of the events had this field is not known.
                 Ok(at) => {
                     if let Some((_, window)) = self.optional.get_mut(at) {
-                        window.add(rules, second.newest_but(window, events));
+                        window.add(rules, &second.newest_but(window, events));
                         window.set_verdicts(&second, is_later);
                     }
                 }

@@ -67,10 +67,10 @@ impl WindowState {
 
     /// Adds events without verdicts on them: each where its time is among those that there are, so
     /// that the newest of all are kept.
-    pub(super) fn add(&mut self, rules: &Rules, events: Events) {
+    pub(super) fn add(&mut self, rules: &Rules, events: &Events) {
         let is_later = self.times_ms.iter().max() <= events.times_ms.iter().min();
         if is_later || events.times_ms.is_empty() {
-            return self.push(rules, &events);
+            return self.push(rules, events);
         }
         let merged = self.newest(usize::MAX).merged(events, self.fields.len());
         self.set(self.size, merged);
@@ -141,10 +141,10 @@ impl WindowState {
 impl Events {
     /// Returns these events and others of as many fields by their times. Those of either keep their
     /// order.
-    fn merged(self, others: Self, fields: usize) -> Self {
+    fn merged(&self, others: &Self, fields: usize) -> Self {
         let mut merged = Self::default();
         let [mut own, mut others] =
-            [&self, &others].map(|it| it.times_ms.iter().zip(it.values.chunks(fields)).peekable());
+            [self, others].map(|it| it.times_ms.iter().zip(it.values.chunks(fields)).peekable());
         let next = || {
             let is_own = match (own.peek(), others.peek()) {
                 (Some((own_ms, _)), Some((other_ms, _))) => own_ms <= other_ms,
