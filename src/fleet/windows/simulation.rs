@@ -20,9 +20,7 @@ use super::note::{DeviceId, Letter, Said};
 use crate::fleet::directory::{Entry, Incarnation, PROTOCOL};
 use crate::fleet::event_queue::EventQueue;
 use crate::fleet::json;
-use crate::limits::{
-    FLEET_BEAT_MS, FLEET_DOUBT_MS, STORE_REPLY_MS_MAX, WINDOW_TURN_MS, WINDOW_WAIT_MS_MAX,
-};
+use crate::limits::{FLEET_BEAT_MS, FLEET_DOUBT_MS, STORE_REPLY_MS_MAX, WINDOW_WAIT_MS_MAX};
 use crate::store::redis::command::{Command, Reply};
 use crate::store::redis::error::{ErrorKind, RedisError};
 use percore::clock::Now;
@@ -99,8 +97,6 @@ struct Part {
 enum Fault {
     Start,
     Stop,
-    /// It is given less time than a batch takes.
-    StopAtOnce,
     Kill,
     FreezeProcess,
     FreezeShortly,
@@ -114,10 +110,9 @@ enum Fault {
     Rehash,
 }
 
-const FAULTS: [Fault; 14] = [
+const FAULTS: [Fault; 13] = [
     Fault::Start,
     Fault::Stop,
-    Fault::StopAtOnce,
     Fault::Kill,
     Fault::FreezeProcess,
     Fault::FreezeShortly,
@@ -185,8 +180,6 @@ struct Process {
     died_ns: u64,
     /// True once it has told in the directory that it is there.
     is_known: bool,
-    /// True if it takes along what it had not saved.
-    is_bereaving: bool,
     awaits_mail: bool,
 }
 
@@ -295,7 +288,6 @@ impl Simulation {
             frozen_until_ns: 0,
             died_ns: u64::MAX,
             is_known: false,
-            is_bereaving: false,
             awaits_mail: false,
         });
         self.at(self.now_ns, Event::Beat { of });
@@ -396,9 +388,6 @@ impl Simulation {
             Step::Wait { wake_ns } => wake_ns,
             Step::End => {
                 // The last beat of the process.
-                if self.processes[of].is_bereaving {
-                    self.coverage.see("mover: stopped at once");
-                }
                 let sent_ns = self.now_ns;
                 let arrives_ns = self.now_ns + self.delay();
                 self.at(arrives_ns, Event::BeatArrives { of, sent_ns, left: true });
@@ -658,17 +647,6 @@ impl Simulation {
         (!such.is_empty()).then(|| such[self.random.usize(..such.len())])
     }
 
-    /// Lets one that serves hand over its windows, within this time; it may not have done by then.
-    fn stop(&mut self, for_ns: u64, is_bereaving: bool) {
-        let of = self.one_of(|it| it.life == Life::Runs && it.is_known).unwrap();
-        let until_ns = self.now(of).mono_ns + for_ns;
-        let process = &mut self.processes[of];
-        process.life = Life::Leaves;
-        process.is_bereaving = is_bereaving;
-        process.mover.stop(until_ns);
-        self.step(of);
-    }
-
     fn inject(&mut self) {
         let Some(fault) = self.faults.pop() else {
             return;
@@ -678,15 +656,17 @@ impl Simulation {
         let server = self.random.usize(..self.servers.len());
         match fault {
             Fault::Start if running < 5 => self.start(),
-            Fault::Stop if running > 1 => self.stop(20 * SECOND, false),
-            Fault::StopAtOnce if running > 1 => {
-                let for_ns = self.random.u64(..=WINDOW_TURN_MS * MS);
-                self.stop(for_ns, true);
+            Fault::Stop if running > 1 => {
+                let of = self.one_of(|it| it.life == Life::Runs && it.is_known).unwrap();
+                let now = self.now(of);
+                let process = &mut self.processes[of];
+                process.life = Life::Leaves;
+                process.mover.stop(now.mono_ns + 20 * SECOND);
+                self.step(of);
             }
             Fault::Kill => {
                 let of = self.one_of(|it| it.life == Life::Runs).unwrap();
                 self.processes[of].life = Life::Killed;
-                self.processes[of].is_bereaving = true;
                 self.processes[of].died_ns = self.now_ns;
                 self.start();
             }
@@ -732,7 +712,7 @@ impl Simulation {
             Fault::LoseMail => self.loses_mail_until_ns = self.now_ns + 3 * SECOND,
             Fault::Slow => self.slow_until_ns = self.now_ns + self.random.u64(100..2_000) * MS,
             Fault::Rehash => self.salt = self.random.u64(..),
-            Fault::Start | Fault::Stop | Fault::StopAtOnce => {}
+            Fault::Start | Fault::Stop => {}
         }
     }
 }
