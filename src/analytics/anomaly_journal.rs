@@ -163,7 +163,7 @@ mod tests {
                 devices_max: 100,
                 device_ttl_ns,
                 device_limit: None,
-                judge_duplicates: false,
+                judge_duplicates: true,
             };
             let ids = IdHasher::default();
             let analytics = Analytics::new(settings, cores, ids.clone());
