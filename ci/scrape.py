@@ -213,7 +213,7 @@ def tls_flags(folder):
 def main():
     try:
         with redis() as url, tempfile.TemporaryDirectory() as folder:
-            flags = ["--redis-url", url, "--fleet", "ci", *tls_flags(folder)]
+            flags = ["--redis-url", url, "--fleet", "ci", "--admin-token", "ci", *tls_flags(folder)]
             with Server(sys.argv[1], *flags) as server:
                 check(server.port)
                 server.stop()
