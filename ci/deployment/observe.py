@@ -96,7 +96,8 @@ def values(prometheus, expression):
 
 def left_side(rule):
     """What an alert measures: its expression up to the comparison with a bound."""
-    found = re.fullmatch(r"(.*)\s(?:[<>]=?|==|!=)\s(-?[0-9.e+]+)", rule["query"], re.DOTALL)
+    bound = r"-?[0-9.e+]+(?: \* \w+)?"
+    found = re.fullmatch(rf"(.*)\s(?:[<>]=?|==|!=)\s({bound})", rule["query"], re.DOTALL)
     if not found:
         raise Fault(f"{rule['name']}: not `<left> <comparison> <bound>`: {rule['query']}")
     return found[1]

@@ -289,6 +289,7 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         }
     }
 
+    #[inline(always)]
     fn set_timer(&mut self, slot: usize) {
         if let Some(connection) = self.connections.at(slot) {
             self.timers.schedule(slot, connection.deadline_ms(&self.limits));

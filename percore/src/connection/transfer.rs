@@ -73,6 +73,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Sends the out-buffer, which has what is to be on the wire.
+    #[inline(always)]
     pub(super) fn send_as_it_is<H>(
         &mut self,
         core: &mut CoreContext<'_, H>,
