@@ -64,10 +64,7 @@ impl Door {
         state: &State,
         context: &Context<'_>,
     ) -> Result<Option<&TokenEntry>, Denial> {
-        match &state.access {
-            Some(access) => self.writer_of(access, headers, Schemes::Token, context),
-            None => Ok(None),
-        }
+        self.writer_by(Schemes::Token, headers, state, context)
     }
 
     /// Returns the token with which a client of InfluxDB may write metrics; `None` if none is
@@ -82,8 +79,19 @@ impl Door {
         state: &State,
         context: &Context<'_>,
     ) -> Result<Option<&TokenEntry>, Denial> {
+        self.writer_by(Schemes::TokenOrPassword, headers, state, context)
+    }
+
+    #[inline(always)]
+    fn writer_by(
+        &mut self,
+        schemes: Schemes,
+        headers: &Headers<'_>,
+        state: &State,
+        context: &Context<'_>,
+    ) -> Result<Option<&TokenEntry>, Denial> {
         match &state.access {
-            Some(access) => self.writer_of(access, headers, Schemes::TokenOrPassword, context),
+            Some(access) => self.writer_of(access, headers, schemes, context),
             None => Ok(None),
         }
     }

@@ -15,6 +15,12 @@ pub(crate) fn schema_of(fields: &[FieldOptions]) -> &'static Schema {
     Schema::leak(fields, [device, time, device])
 }
 
+/// Makes a schema of so many required fields, and so many optional ones behind them.
+pub(crate) fn numbered(required: usize, optional: usize) -> &'static Schema {
+    let all = 0..required + optional;
+    schema_of(&all.map(|at| field(&format!("f{at}"), at < required)).collect::<Vec<_>>())
+}
+
 /// Makes a schema of three optional fields.
 pub(crate) fn three_optional() -> &'static Schema {
     schema_of(&["temperature", "humidity", "battery"].map(|name| field(name, false)))

@@ -4,5 +4,6 @@
 //! of a POST, looks no further at them, keeps nothing, and answers 202 with their count. That is
 //! less than `corepulse` does for a request, so a peer that costs more costs it for HTTP alone.
 
+pub mod hyper_job;
 pub mod listen;
 pub mod metric;

@@ -64,22 +64,11 @@ mod tests {
     use crate::analytics::{Analytics, AnalyticsSettings, Applied, Arrived};
     use crate::metric::event::Event;
     use crate::metric::id_hash::IdHasher;
-    use crate::schema::{FieldOptions, FieldSet, Schema};
+    use crate::schema::samples::numbered;
+    use crate::schema::{FieldSet, Schema};
     use percore::clock::Now;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
-
-    fn schema(required: usize, optional: usize) -> &'static Schema {
-        let field = |at: usize| FieldOptions {
-            name: format!("f{at}"),
-            is_required: at < required,
-            range: None,
-            least_deviation: 0.0,
-        };
-        let fields: Vec<_> = (0..required + optional).map(field).collect();
-        let names = ["device_id".to_owned()];
-        Schema::leak(&fields, [&names, &names, &names])
-    }
 
     struct Instance {
         analytics: Analytics,
@@ -138,7 +127,7 @@ mod tests {
             (required, optional) in prop_oneof![Just((2, 0)), Just((1, 2)), Just((0, 3))],
             steps in prop::collection::vec((sent(), 0..4_u8, prop::bool::weighted(0.02)), 1..120),
         ) {
-            let schema = schema(required, optional);
+            let schema = numbered(required, optional);
             let (instance, twin) = (Instance::new(schema, false), Instance::new(schema, true));
             let fields = required + optional;
             let (mut last, mut now_ns, mut duplicates) = (None::<Sent>, 0, 0);

@@ -9,7 +9,8 @@ use crate::analytics::{AnalyticsSettings, Applied, Arrived};
 use crate::limits::{RECENT_ANOMALIES_MAX, WAITING_OF_DEVICE_MAX};
 use crate::metric::event::Event;
 use crate::metric::id_hash::IdHasher;
-use crate::schema::{FieldOptions, FieldSet, Schema};
+use crate::schema::samples::numbered;
+use crate::schema::{FieldSet, Schema};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -126,18 +127,6 @@ impl Instance {
         });
         saved
     }
-}
-
-fn schema(required: usize, optional: usize) -> &'static Schema {
-    let field = |at: usize| FieldOptions {
-        name: format!("f{at}"),
-        is_required: at < required,
-        range: None,
-        least_deviation: 0.0,
-    };
-    let fields: Vec<_> = (0..required + optional).map(field).collect();
-    let names = ["device_id".to_owned()];
-    Schema::leak(&fields, [&names, &names, &names])
 }
 
 fn settings(schema: &'static Schema, window: usize) -> AnalyticsSettings {
@@ -389,7 +378,7 @@ proptest! {
             }),
         window in 1..12_usize,
     ) {
-        let mut world = World::new(schema(required, optional), window);
+        let mut world = World::new(numbered(required, optional), window);
         for step in steps {
             match step {
                 Step::Hear { instance, core, device, sent, repeats } => {

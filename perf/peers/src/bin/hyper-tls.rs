@@ -1,16 +1,9 @@
 //! hyper 1 over rustls, on a current-thread tokio runtime.
 
-use bytes::Bytes;
 use clap::Parser;
+use corepulse_peers::hyper_job::serve;
 use corepulse_peers::listen::{Options, run};
-use corepulse_peers::metric::{CONTENT_TYPE, Json, acknowledgement};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE as TYPE;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use corepulse_peers::metric::Json;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,26 +59,7 @@ async fn accept(
             let Ok(stream) = acceptor.accept(stream).await else {
                 return;
             };
-            let service = service_fn(move |request| answer(request, json));
-            let mut http = http1::Builder::new();
-            let _ = http.pipeline_flush(true).serve_connection(TokioIo::new(stream), service).await;
+            serve(stream, json).await;
         });
     }
-}
-
-async fn answer(
-    request: Request<Incoming>,
-    json: Json,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    let is_post = request.method() == Method::POST && request.uri().path() == "/metrics";
-    let body = request.into_body().collect().await?.to_bytes();
-    let (status, body) = match json.count(&body).filter(|_| is_post) {
-        Some(count) => (StatusCode::ACCEPTED, acknowledgement(count)),
-        None => (StatusCode::BAD_REQUEST, String::new()),
-    };
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    let kind = hyper::header::HeaderValue::from_static(CONTENT_TYPE);
-    response.headers_mut().insert(TYPE, kind);
-    Ok(response)
 }
