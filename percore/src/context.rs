@@ -41,7 +41,7 @@ pub struct CoreContext<'c, H> {
     /// True if the turn's share of costly requests is spent: further ones wait for the next turn.
     pub share_spent: bool,
     /// The steps of TLS handshakes that this turn has left.
-    pub handshake_steps: usize,
+    pub handshake_steps: &'c mut usize,
     /// The cost of the requests handled so far, as [`Handler::take_cost`] counts it.
     ///
     /// [`Handler::take_cost`]: crate::http::handler::Handler::take_cost

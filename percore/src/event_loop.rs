@@ -206,17 +206,14 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
     }
 
     fn serve_ready(&mut self, ready: Readiness) {
-        let Some(connection) = self.connections.at(ready.slot) else {
-            return;
-        };
-        connection.set_readiness(ready.readable, ready.read_closed);
-        if ready.write_closed {
-            connection.mark_peer_gone();
-        }
-        // A queued connection is served later in this turn, or in the next.
-        if !connection.queued {
-            self.serve(ready.slot);
-        }
+        self.apply(ready.slot, |connection, core| {
+            connection.set_readiness(ready.readable, ready.read_closed);
+            if ready.write_closed {
+                connection.mark_peer_gone();
+            }
+            // A queued connection is served later in this turn, or in the next.
+            if connection.queued { AfterServe::Wait } else { connection.serve(core) }
+        });
     }
 
     fn serve(&mut self, slot: usize) {
@@ -267,12 +264,11 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
             readable_ns: self.turn_clock.readable_ns(),
             draining: self.phase >= Phase::Draining,
             share_spent: self.share_spent,
-            handshake_steps: self.handshake_steps,
+            handshake_steps: &mut self.handshake_steps,
             cost: 0,
         };
         let next = act(connection, &mut core);
         self.cost += core.cost;
-        self.handshake_steps = core.handshake_steps;
         self.share_spent |= self.cost >= SHARE_BYTES_MAX;
         if next == AfterServe::Again && !connection.queued {
             connection.queued = true;
@@ -285,11 +281,12 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         }
         match next {
             AfterServe::Close(reason) => self.close(slot, reason),
-            AfterServe::Again | AfterServe::Wait => self.set_timer(slot),
+            AfterServe::Again | AfterServe::Wait => {
+                self.timers.schedule(slot, connection.deadline_ms(&self.limits));
+            }
         }
     }
 
-    #[inline(always)]
     fn set_timer(&mut self, slot: usize) {
         if let Some(connection) = self.connections.at(slot) {
             self.timers.schedule(slot, connection.deadline_ms(&self.limits));
@@ -308,8 +305,10 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
     }
 
     fn receive_messages(&mut self) {
+        if !self.inbox.take(&mut self.messages) {
+            return;
+        }
         let mut messages = std::mem::take(&mut self.messages);
-        self.inbox.take(&mut messages);
         for something in messages.drain(..) {
             match something {
                 Message::Answer(request, answer) => {
@@ -329,6 +328,9 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
     }
 
     fn expire(&mut self) {
+        if !self.timers.has_due(self.now.mono_ms()) {
+            return;
+        }
         let mut due = std::mem::take(&mut self.due);
         self.timers.fire(self.now.mono_ms(), &mut due);
         for slot in due.drain(..) {

@@ -47,9 +47,14 @@ impl<S: Stream> Inbox<S> {
         Self { queue: Mutex::new(Queue { messages: Vec::new(), closed: false }), waker }
     }
 
-    /// Moves all messages into `messages`, which is empty.
-    pub fn take(&self, messages: &mut Vec<Message<S>>) {
-        std::mem::swap(&mut self.queue.lock().messages, messages);
+    /// Moves all messages into `messages`, which is empty, and returns true if there are any.
+    pub fn take(&self, messages: &mut Vec<Message<S>>) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.messages.is_empty() {
+            return false;
+        }
+        std::mem::swap(&mut queue.messages, messages);
+        true
     }
 
     /// Ends the core's sleep.

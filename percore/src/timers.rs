@@ -63,15 +63,22 @@ impl Timers {
         self.next = self.next.min(tick);
     }
 
-    /// Moves every slot that is due at `now_ms` into `due`. It may hold another connection by now,
-    /// or none, or one whose deadline lies ahead.
-    pub fn fire(&mut self, now_ms: u64, due: &mut Vec<usize>) {
+    /// Lets the time pass, and returns true if entries are due.
+    pub fn has_due(&mut self, now_ms: u64) -> bool {
         let now = now_ms / TICK_MS;
         if now < self.next {
             self.fired = self.fired.max(now);
+        }
+        now >= self.next
+    }
+
+    /// Moves every slot that is due at `now_ms` into `due`. It may hold another connection by now,
+    /// or none, or one whose deadline lies ahead.
+    pub fn fire(&mut self, now_ms: u64, due: &mut Vec<usize>) {
+        if !self.has_due(now_ms) {
             return;
         }
-        // After a pause longer than a turn of the wheel, each slot of it needs one look, no more.
+        let now = now_ms / TICK_MS;
         let first = self.next.max(now.saturating_sub(SLOTS as u64 - 1));
         for tick in first..=now {
             for entry in self.wheel.get_mut(tick as usize % SLOTS).into_iter().flat_map(take_all) {

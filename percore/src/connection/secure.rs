@@ -52,7 +52,7 @@ impl<S: Stream> Connection<S> {
         &mut self,
         core: &mut CoreContext<'_, H>,
     ) -> Result<Option<usize>, CloseReason> {
-        if self.is_handshaking() && core.handshake_steps == 0 {
+        if self.is_handshaking() && *core.handshake_steps == 0 {
             self.is_deferred = true;
             return Ok(None);
         }
@@ -115,7 +115,7 @@ impl<S: Stream> Connection<S> {
             Ok(received) => received,
             Err(failure) => return self.fail(&failure, core).map(|()| None),
         };
-        core.handshake_steps = core.handshake_steps.saturating_sub(received.took_step.into());
+        *core.handshake_steps = core.handshake_steps.saturating_sub(received.took_step.into());
         tls.is_closed = received.is_closed;
         let rest = records.get(received.consumed..).unwrap_or_default();
         // After its end the client has nothing to say.

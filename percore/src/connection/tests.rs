@@ -160,7 +160,7 @@ fn with_core(
         readable_ns: now_ms * 1_000_000,
         draining: false,
         share_spent: false,
-        handshake_steps: 1,
+        handshake_steps: &mut 1,
         cost: 0,
     };
     change(&mut core);
