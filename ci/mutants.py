@@ -22,8 +22,8 @@ MUTANTS = [
         [
             (
                 "keys.rs",
-                "b\"}:\", by.to_string().as_bytes()].concat()",
-                "b\"}:\", &[b'0'; 16][..usize::from(by.0 > 0) * 16]].concat()",
+                "b\"}:\", &by.digits()])",
+                "b\"}:\", &[b'0'; 16][..usize::from(by.0 > 0) * 16]])",
             ),
         ],
     ),
@@ -155,19 +155,54 @@ MUTANTS = [
         "what is in doubt is claimed when it is saved",
         [
             (
-                "mover.rs",
+                "mover/saves.rs",
                 "if !is_confirmed && self.leaves_until_ns.is_none() {",
                 "if !is_confirmed && self.leaves_until_ns.is_none() && now.mono_ns == 0 {",
             ),
         ],
     ),
     (
-        "what a dead replica did not take is joined",
+        "what was given to one who is gone is joined before its key gets another copy",
         [
             (
                 "mover/gives.rs",
-                "&& let Some(Give { envelope, .. }) = self.gives.get(&id)\n",
-                "&& let Some(Give { envelope, .. }) = self.gives.get(&id).filter(|_| gift == 0)\n",
+                "if matches!(self.cells.cell(id, now), Cell::Held { .. }) {",
+                "if matches!(self.cells.cell(id, now), Cell::Held { ticket: u64::MAX, .. }) {",
+            ),
+            (
+                "mover/saves.rs",
+                "if self.orphans.contains_key(&id) {",
+                "if self.orphans.contains_key(&id) && now.mono_ns == 0 {",
+            ),
+        ],
+    ),
+    (
+        "what was saved as the lease ran out is claimed",
+        [
+            (
+                "mover/saves.rs",
+                "&& standing != Standing::Confirmed",
+                "&& standing != standing",
+            ),
+        ],
+    ),
+    (
+        "what was given before a lapse, and not taken, is joined",
+        [
+            (
+                "mover/gives.rs",
+                "        if !is_sole {\n",
+                "        if !is_sole && now.mono_ns == 0 {\n",
+            ),
+        ],
+    ),
+    (
+        "who leaves looks whether Redis has what was saved",
+        [
+            (
+                "mover/saves.rs",
+                "self.has_handed_over() && self.saved.is_empty()",
+                "self.has_handed_over()",
             ),
         ],
     ),

@@ -215,6 +215,9 @@ pub const WINDOW_WAIT_MS_MAX: u64 = 5_000;
 /// rate.
 pub const WINDOW_TAKEN_MAX: usize = 1 << 17;
 
+/// Saved windows that a replica reads back before it ends: some on each server of a cluster.
+pub const WINDOW_SAMPLE: usize = 256;
+
 /// Letters about windows that wait for the thread that answers them.
 pub const WINDOW_LETTERS_MAX: usize = 256;
 

@@ -21,6 +21,7 @@ mod note;
 mod outbox;
 mod pursuit;
 mod roster;
+mod sample;
 mod taken;
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "starts a thread")]
 pub(super) mod thread;

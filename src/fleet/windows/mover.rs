@@ -25,6 +25,11 @@
 //! - Who asks all has read since it had to who there is; and only who has asked all takes what
 //!   nobody gave.
 //! - A replica is taken for dead only by who has been in touch for the time of a lease.
+//! - Who was out of touch while it saved claims what it saved: its copy may have been read before.
+//! - What was given to one who is gone is joined before its key gets another copy; at once, if its
+//!   giver was out of touch meanwhile: the others may have gone on from an older copy, and nobody
+//!   looks for this one.
+//! - Who leaves looks in the end whether Redis has what was saved: nobody else would have it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
@@ -40,11 +45,12 @@ use super::note::DeviceId;
 use super::outbox::{Outbox, Purpose};
 use super::pursuit::{Pursuit, Stage};
 use super::roster::{Life, Roster};
+use super::sample::Sample;
 use super::taken::{Gift, Taken};
 use crate::analytics::shared_windows::{Cell, Standing};
 use crate::limits::{
-    FLEET_BEAT_MS, WINDOW_BATCH_COMMANDS, WINDOW_PAUSE_MS, WINDOW_SAVES_PER_SECOND, WINDOW_TURN_MS,
-    WINDOW_WAIT_MS_MAX,
+    FLEET_BEAT_MS, WINDOW_BATCH_COMMANDS, WINDOW_GIVEN_MS_MAX, WINDOW_PAUSE_MS,
+    WINDOW_SAVES_PER_SECOND, WINDOW_TURN_MS, WINDOW_WAIT_MS_MAX,
 };
 use crate::store::redis::command::Command;
 use crate::store::redis::outage_tracker::OutageTracker;
@@ -56,6 +62,7 @@ mod notes;
 #[cfg(test)]
 mod probe;
 mod replies;
+mod saves;
 
 pub(super) use replies::Ended;
 
@@ -124,6 +131,8 @@ pub(super) struct Mover<C> {
     to_give: VecDeque<DeviceId>,
     /// Those that were sent, by the time at which they are sent again, and their numbers.
     given: VecDeque<(u64, DeviceId, u64)>,
+    /// The gifts to those who are gone, which are in Redis for who looks for them, until then.
+    orphans: BTreeMap<DeviceId, (u64, Envelope)>,
     offers: BTreeMap<DeviceId, Offer>,
     taken: Taken,
     /// Devices whose saving failed.
@@ -138,6 +147,8 @@ pub(super) struct Mover<C> {
     last_saves_ns: u64,
     next_census_ns: u64,
     next_batch_ns: u64,
+    /// Some of what was saved and not looked for since.
+    saved: Sample,
     /// The time until which this replica leaves.
     leaves_until_ns: Option<u64>,
 }
@@ -165,6 +176,7 @@ impl<C: Cells> Mover<C> {
             gives: BTreeMap::new(),
             to_give: VecDeque::new(),
             given: VecDeque::new(),
+            orphans: BTreeMap::new(),
             offers: BTreeMap::new(),
             taken: Taken::default(),
             to_save: BTreeSet::new(),
@@ -177,6 +189,7 @@ impl<C: Cells> Mover<C> {
             last_saves_ns: 0,
             next_census_ns: 0,
             next_batch_ns: 0,
+            saved: Sample::default(),
             leaves_until_ns: None,
         }
     }
@@ -206,20 +219,10 @@ impl<C: Cells> Mover<C> {
                 return self.send(now);
             }
         }
-        if self.leaves_until_ns.is_some() && self.has_ended() {
+        if self.under_way.is_none() && self.outbox.is_empty() && self.has_left() {
             return Step::End;
         }
         Step::Wait { wake_ns: self.wake_ns(now) }
-    }
-
-    /// Returns true if nothing is left to be sent, saved, given or waited for.
-    fn has_ended(&self) -> bool {
-        self.under_way.is_none()
-            && self.outbox.is_empty()
-            && self.gives.is_empty()
-            && self.pursuits.is_empty()
-            && self.to_save.is_empty()
-            && !self.cells.has_unsaved()
     }
 
     /// Begins to look for the windows that events came without.
@@ -300,55 +303,9 @@ impl<C: Cells> Mover<C> {
             self.next_census_ns = now.mono_ns + BEAT_NS;
             self.outbox.push(self.keys.census(), Purpose::Census);
         }
-    }
-
-    /// Saves some of what is unsaved: all of it within half the interval, if that is not too much.
-    fn save(&mut self, now: Now) {
-        let leaves = self.leaves_until_ns.is_some();
-        if now.mono_ns >= self.next_round_ns || leaves && !self.cells.has_saves() {
-            self.next_round_ns = now.mono_ns + self.save_interval_ns / 2;
-            self.cells.begin_saves(now);
+        if self.has_handed_over() {
+            self.read_back();
         }
-        let since_ns = now.mono_ns.saturating_sub(self.last_saves_ns);
-        if since_ns < SAVES_TURN_NS && !leaves {
-            return;
-        }
-        let due = since_ns.min(1_000 * MS) * WINDOW_SAVES_PER_SECOND / (1_000 * MS);
-        let due = if leaves { WINDOW_BATCH_COMMANDS as u64 } else { due };
-        let max = usize::try_from(due).unwrap_or(usize::MAX).min(WINDOW_BATCH_COMMANDS);
-        if max == 0 {
-            return;
-        }
-        self.last_saves_ns = now.mono_ns;
-        let mut saves = Vec::new();
-        self.cells.next_saves(max, now, &mut saves);
-        saves.into_iter().for_each(|save| self.write(save, now));
-    }
-
-    /// Saves a device, if it is held.
-    fn save_now(&mut self, id: DeviceId, now: Now) {
-        if let Some(copy) = self.cells.copy(&id, now) {
-            let cell = self.cells.cell(&id, now);
-            let is_confirmed = matches!(cell, Cell::Held { standing: Standing::Confirmed, .. });
-            self.write(Save { id, copy, is_confirmed }, now);
-        }
-    }
-
-    /// Writes a copy that is kept, unless one that was given away has its place for a moment.
-    /// What is in doubt is claimed then: others may have gone on without it, and what they do not
-    /// have is to be joined, even if the device is never heard here again.
-    fn write(&mut self, save: Save, now: Now) {
-        let Save { id, copy, is_confirmed } = save;
-        if self.gives.contains_key(&id) {
-            return;
-        }
-        if !is_confirmed && self.leaves_until_ns.is_none() {
-            self.pursue(id.clone(), now);
-        }
-        let Copy { events, body } = copy;
-        let envelope = Envelope { events, to: None, gift: 0, is_partial: false, body };
-        let command = self.keys.write(&id, self.me, &envelope);
-        self.outbox.push(command, Purpose::Save { id });
     }
 
     fn send(&mut self, now: Now) -> Step {
@@ -365,7 +322,8 @@ impl<C: Cells> Mover<C> {
         let has_more = !self.outbox.is_empty()
             || !self.to_give.is_empty()
             || !self.to_claim.is_empty() && is_sure
-            || !self.to_save.is_empty();
+            || !self.to_save.is_empty()
+            || self.has_handed_over();
         let saves_ns = self.cells.has_saves().then(|| self.last_saves_ns + SAVES_TURN_NS);
         let others_ns = match is_sure {
             true => self.next_census_ns.min(self.next_round_ns),

@@ -32,6 +32,8 @@ pub(super) enum Purpose {
     Give { id: DeviceId, gift: u64 },
     /// Writes a copy.
     Save { id: DeviceId },
+    /// Reads a copy that was written.
+    ReadBack { id: DeviceId },
     /// Reads the directory.
     Census,
     /// Brings a letter, whose loss nobody needs to know of.

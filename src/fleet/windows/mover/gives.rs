@@ -19,6 +19,9 @@ impl<C: Cells> Mover<C> {
     /// Gives a window away, of which it is known whether there may be more elsewhere.
     pub(super) fn give_as(&mut self, id: &[u8], to: Claim, is_partial: bool, now: Now) {
         self.drop_pursuit(id, now);
+        if matches!(self.cells.cell(id, now), Cell::Held { .. }) {
+            self.join_orphan(id, now);
+        }
         let cell = self.cells.cell(id, now);
         let is_sole = matches!(cell, Cell::Held { standing: Standing::Confirmed, .. });
         let was_sole = is_sole.then(|| self.cells.lapses(now.mono_ns));
@@ -33,24 +36,46 @@ impl<C: Cells> Mover<C> {
         self.figures.note_gone(id);
     }
 
-    /// Sends again what has not been taken. Who died does not take it: it is in Redis for those who
-    /// look for it there, unless there is a window here, which has the same key and is joined.
+    /// Sends again what has not been taken. Who is gone does not take it: it is in Redis for those
+    /// who look for it there, until there is a window here, which has the same key. If somebody may
+    /// have gone on while we were out of touch, nobody looks for it: then it is joined here, as a
+    /// copy, because who is gone may have taken it all the same.
     pub(super) fn give_again(&mut self, id: DeviceId, gift: u64, now: Now) {
         let Some(to) = self.given_to(&id, gift) else {
             return;
         };
         if self.roster.life(to.by, now.mono_ns) == Life::Live {
             self.to_give.push_back(id);
-        } else {
-            if let Cell::Held { ticket, standing } = self.cells.cell(&id, now)
-                && let Some(Give { envelope, .. }) = self.gives.get(&id)
-            {
-                let base = Base { body: &envelope.body, is_copy: true };
-                let ticket = Some(ticket).filter(|_| standing == Standing::Confirmed);
-                self.cells.adopt(&id, Some(base), ticket, now);
-            }
-            self.end_give(&id, gift, now);
+            return;
         }
+        let is_sole = self.is_sole(&id, now);
+        if let Some(Give { envelope, .. }) = self.gives.get(&id) {
+            let until_ns = now.mono_ns + WINDOW_GIVEN_MS_MAX * MS;
+            self.orphans.insert(id.clone(), (until_ns, envelope.clone()));
+        }
+        if !is_sole {
+            self.join_orphan(&id, now);
+        }
+        self.end_give(&id, gift, now);
+    }
+
+    /// Joins what was given to one who is gone, before its key gets another copy.
+    pub(super) fn join_orphan(&mut self, id: &[u8], now: Now) {
+        if let Some((_, envelope)) = self.orphans.remove(id) {
+            let base = Base { body: &envelope.body, is_copy: true };
+            let ticket = match self.cells.cell(id, now) {
+                Cell::Held { ticket, standing: Standing::Confirmed } => Some(ticket),
+                _ => None,
+            };
+            self.cells.adopt(id, Some(base), ticket, now);
+        }
+    }
+
+    /// Returns true if what is on its way from here is all there is: it was when it was given, and
+    /// the others have counted on this replica since.
+    fn is_sole(&self, id: &[u8], now: Now) -> bool {
+        let was_sole = self.gives.get(id).and_then(|give| give.was_sole);
+        was_sole == Some(self.cells.lapses(now.mono_ns))
     }
 
     /// Takes back what was given to a claim that does not wait any more, and was not taken.
@@ -58,11 +83,11 @@ impl<C: Cells> Mover<C> {
         if self.given_to(id, gift).is_none() {
             return;
         }
-        let Some(Give { envelope, was_sole, .. }) = self.gives.remove(id) else {
+        let is_sole = self.is_sole(id, now);
+        let Some(Give { envelope, .. }) = self.gives.remove(id) else {
             return;
         };
         self.figures.note_come(id);
-        let is_sole = was_sole == Some(self.cells.lapses(now.mono_ns));
         match self.pursuits.get_mut(id) {
             Some(pursuit) if is_sole => {
                 pursuit.gifts.push((self.me, envelope));

@@ -26,7 +26,13 @@ impl<C: Cells> Mover<C> {
 
     /// Returns how much it keeps.
     pub(in super::super) fn sizes(&self) -> Sizes {
-        let devices = [self.pursuits.len(), self.gives.len(), self.offers.len(), self.due.len()];
+        let devices = [
+            self.pursuits.len(),
+            self.gives.len(),
+            self.orphans.len(),
+            self.offers.len(),
+            self.due.len(),
+        ];
         let queued =
             [self.outbox.len(), self.to_claim.len(), self.to_ask.len(), self.to_give.len()];
         Sizes {

@@ -86,6 +86,7 @@ impl<C: Cells> Mover<C> {
                 self.outbox.push(command, Purpose::Take { id, ticket, by });
             }
             Purpose::Census => self.next_census_ns = now.mono_ns,
+            Purpose::ReadBack { id } => self.saved.note(id),
             // Those who wait for these ask again.
             Purpose::Claim { .. }
             | Purpose::Choose { .. }
@@ -104,6 +105,10 @@ impl<C: Cells> Mover<C> {
             _ => {}
         }
         self.tell(error, now);
+        if matches!(purpose, Purpose::ReadBack { .. }) {
+            // It may be that this is never allowed, and the end waits for it.
+            return;
+        }
         self.send_again(purpose, now);
     }
 
@@ -148,7 +153,8 @@ impl<C: Cells> Mover<C> {
                     self.given.push_back((now.mono_ns + AGAIN_NS, id, gift));
                 }
             }
-            Purpose::Save { .. } => self.figures.saves.add(1),
+            Purpose::Save { id } => self.on_saved(id, now),
+            Purpose::ReadBack { .. } => self.on_read_back(&reply),
             Purpose::Census => match Directory::read(&reply) {
                 Some(directory) => {
                     let _ = self.outages.mark_up(now.mono_ns);
@@ -192,6 +198,7 @@ impl<C: Cells> Mover<C> {
         if self.roster.read(directory, self.me, sent_ns, now.mono_ns) {
             self.cells.unsave_all();
         }
+        self.orphans.retain(|_, (until_ns, _)| now.mono_ns < *until_ns);
         self.ask_those_read(sent_ns, now);
     }
 
