@@ -20,7 +20,9 @@ use super::note::{DeviceId, Letter, Said};
 use crate::fleet::directory::{Entry, Incarnation, PROTOCOL};
 use crate::fleet::event_queue::EventQueue;
 use crate::fleet::json;
-use crate::limits::{FLEET_BEAT_MS, FLEET_DOUBT_MS, STORE_REPLY_MS_MAX, WINDOW_WAIT_MS_MAX};
+use crate::limits::{
+    FLEET_BEAT_MS, FLEET_DOUBT_MS, STORE_REPLY_MS_MAX, WINDOW_TURN_MS, WINDOW_WAIT_MS_MAX,
+};
 use crate::store::redis::command::{Command, Reply};
 use crate::store::redis::error::{ErrorKind, RedisError};
 use percore::clock::Now;
@@ -97,6 +99,8 @@ struct Part {
 enum Fault {
     Start,
     Stop,
+    /// It is given less time than a batch takes.
+    StopAtOnce,
     Kill,
     FreezeProcess,
     FreezeShortly,
@@ -110,9 +114,10 @@ enum Fault {
     Rehash,
 }
 
-const FAULTS: [Fault; 13] = [
+const FAULTS: [Fault; 14] = [
     Fault::Start,
     Fault::Stop,
+    Fault::StopAtOnce,
     Fault::Kill,
     Fault::FreezeProcess,
     Fault::FreezeShortly,
@@ -180,6 +185,8 @@ struct Process {
     died_ns: u64,
     /// True once it has told in the directory that it is there.
     is_known: bool,
+    /// True if it takes along what it had not saved.
+    is_bereaving: bool,
     awaits_mail: bool,
 }
 
@@ -288,6 +295,7 @@ impl Simulation {
             frozen_until_ns: 0,
             died_ns: u64::MAX,
             is_known: false,
+            is_bereaving: false,
             awaits_mail: false,
         });
         self.at(self.now_ns, Event::Beat { of });
@@ -388,6 +396,9 @@ impl Simulation {
             Step::Wait { wake_ns } => wake_ns,
             Step::End => {
                 // The last beat of the process.
+                if self.processes[of].is_bereaving {
+                    self.coverage.see("mover: stopped at once");
+                }
                 let sent_ns = self.now_ns;
                 let arrives_ns = self.now_ns + self.delay();
                 self.at(arrives_ns, Event::BeatArrives { of, sent_ns, left: true });
@@ -647,6 +658,17 @@ impl Simulation {
         (!such.is_empty()).then(|| such[self.random.usize(..such.len())])
     }
 
+    /// Lets one that serves hand over its windows, within this time; it may not have done by then.
+    fn stop(&mut self, for_ns: u64, is_bereaving: bool) {
+        let of = self.one_of(|it| it.life == Life::Runs && it.is_known).unwrap();
+        let until_ns = self.now(of).mono_ns + for_ns;
+        let process = &mut self.processes[of];
+        process.life = Life::Leaves;
+        process.is_bereaving = is_bereaving;
+        process.mover.stop(until_ns);
+        self.step(of);
+    }
+
     fn inject(&mut self) {
         let Some(fault) = self.faults.pop() else {
             return;
@@ -656,17 +678,15 @@ impl Simulation {
         let server = self.random.usize(..self.servers.len());
         match fault {
             Fault::Start if running < 5 => self.start(),
-            Fault::Stop if running > 1 => {
-                let of = self.one_of(|it| it.life == Life::Runs && it.is_known).unwrap();
-                let now = self.now(of);
-                let process = &mut self.processes[of];
-                process.life = Life::Leaves;
-                process.mover.stop(now.mono_ns + 20 * SECOND);
-                self.step(of);
+            Fault::Stop if running > 1 => self.stop(20 * SECOND, false),
+            Fault::StopAtOnce if running > 1 => {
+                let for_ns = self.random.u64(..=WINDOW_TURN_MS * MS);
+                self.stop(for_ns, true);
             }
             Fault::Kill => {
                 let of = self.one_of(|it| it.life == Life::Runs).unwrap();
                 self.processes[of].life = Life::Killed;
+                self.processes[of].is_bereaving = true;
                 self.processes[of].died_ns = self.now_ns;
                 self.start();
             }
@@ -699,20 +719,23 @@ impl Simulation {
                 self.servers[server].down_until_ns = self.now_ns + self.random.u64(20..800) * MS;
             }
             Fault::Break => {
-                if let Some(of) = self.one_of(|it| it.life == Life::Runs) {
-                    let batch = self.processes[of].batch;
-                    if self.processes[of].parts_left > 0 {
-                        let at: Vec<_> = (0..self.processes[of].commands).collect();
-                        self.processes[of].parts_left = 1;
-                        self.processes[of].replies.clear();
-                        self.at(self.now_ns, Event::PartEnds { of, batch, at, result: Err(()) });
-                    }
+                let of = self.one_of(|it| it.life == Life::Runs);
+                if let Some(process) = of.map(|of| &mut self.processes[of])
+                    && process.parts_left > 0
+                {
+                    // What still comes of the batch is not read.
+                    process.batch += 1;
+                    process.parts_left = 1;
+                    process.replies.clear();
+                    let (of, batch) = (of.unwrap(), process.batch);
+                    let at: Vec<_> = (0..process.commands).collect();
+                    self.at(self.now_ns, Event::PartEnds { of, batch, at, result: Err(()) });
                 }
             }
             Fault::LoseMail => self.loses_mail_until_ns = self.now_ns + 3 * SECOND,
             Fault::Slow => self.slow_until_ns = self.now_ns + self.random.u64(100..2_000) * MS,
             Fault::Rehash => self.salt = self.random.u64(..),
-            Fault::Start | Fault::Stop => {}
+            Fault::Start | Fault::Stop | Fault::StopAtOnce => {}
         }
     }
 }
@@ -767,9 +790,11 @@ fn run_share(share: u64) {
         }
         return;
     }
-    let seeds = std::env::var("COREPULSE_SEEDS").ok().map_or(SEEDS, |seeds| seeds.parse().unwrap());
+    let number = |name| std::env::var(name).ok().map(|number: String| number.parse().unwrap());
+    let seeds = number("COREPULSE_SEEDS").unwrap_or(SEEDS);
+    let first = number("COREPULSE_FIRST_SEED").unwrap_or(0);
     let mut failed = 0;
-    for seed in (0..seeds).filter(|seed| seed % SHARES == share) {
+    for seed in (first..first + seeds).filter(|seed| seed % SHARES == share) {
         let (wrong, simulation, faults) = run(seed);
         coverage.add(&simulation.coverage);
         for process in &simulation.processes {

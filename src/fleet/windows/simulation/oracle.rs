@@ -107,7 +107,7 @@ fn check_events(
     longest_ns: u64,
     wrong: &mut Vec<String>,
 ) {
-    let killed: Vec<_> = simulation.processes.iter().filter(|it| it.life == Life::Killed).collect();
+    let bereaving: Vec<_> = simulation.processes.iter().filter(|it| it.is_bereaving).collect();
     let save_ns = SAVE_NS + WINDOW_WAIT_MS_MAX * MS + 2 * SECOND;
     let set: BTreeSet<u32> = all.iter().copied().collect();
     if set.len() != all.len() {
@@ -120,7 +120,7 @@ fn check_events(
             *at_ns <= it.died_ns && (is_unsaved || lost.any(|ns| ns + save_ns >= it.died_ns))
         };
         let may_be_lost =
-            simulation.lost_with_memory.contains(event) || killed.iter().any(was_lost_by);
+            simulation.lost_with_memory.contains(event) || bereaving.iter().any(was_lost_by);
         if !set.contains(event) && !may_be_lost && !all.is_empty() {
             wrong.push(format!("{event} is lost, heard by p{of} at {} ms", at_ns / MS));
         }
