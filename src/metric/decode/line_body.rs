@@ -19,6 +19,8 @@ impl Decoder {
     ///
     /// [`BodyError`] if nothing of the body may be applied: it has no line, is in UTF-16, or has
     /// more lines than a request may have items.
+    // Within its caller the loop over lines runs out of registers: 20 instructions a line.
+    #[inline(never)]
     pub fn decode_lines<'d>(
         &'d mut self,
         body: &'d [u8],
