@@ -34,6 +34,26 @@ struct Learnt {
     value: f64,
 }
 
+/// The way of the quantities out of their bands, in margins.
+#[derive(Clone, Copy, Default)]
+struct Excess {
+    /// The sum of all four, and of all but the share of unusual values.
+    sum: f64,
+    without_share: f64,
+    /// The largest one, and whose it is.
+    largest: f64,
+    quantity: usize,
+}
+
+/// What the twin says of an event.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    excess: Excess,
+    /// The side to which the value leads.
+    side: f64,
+    is_alert: bool,
+}
+
 /// A series.
 struct Naive {
     preset: Preset,
@@ -42,6 +62,8 @@ struct Naive {
     newest_ms: i64,
     events: u32,
     last_alert: Option<(u32, i64)>,
+    /// The sign of what was told and lasts.
+    incident: Option<f64>,
     hours: HashMap<u8, Hour>,
     deviation: f64,
     level: f64,
@@ -58,6 +80,7 @@ impl Naive {
             newest_ms: 0,
             events: 0,
             last_alert: None,
+            incident: None,
             hours: HashMap::new(),
             deviation: 0.0,
             level: 0.0,
@@ -66,11 +89,10 @@ impl Naive {
         }
     }
 
-    /// Returns what the excess comes to as a score, whether or not the series rests, and if there
-    /// is an alert.
-    fn push(&mut self, value: f64, ms: i64, hour: u8) -> (f64, bool) {
+    /// Returns the excess, whether or not the series rests, and if there is an alert.
+    fn push(&mut self, value: f64, ms: i64, hour: u8) -> Told {
         if !value.is_finite() {
-            return (0.0, false);
+            return Told::default();
         }
         let value = value.clamp(-1e30, 1e30);
         let (base, first_ms) = *self.first.get_or_insert((value, ms));
@@ -85,11 +107,11 @@ impl Naive {
                 band.typical += (band.now.abs() - band.typical) / f64::from(self.events);
                 (band.low, band.high) = (band.now, band.now);
             }
-            return (0.0, false);
+            return Told::default();
         }
         let excess = self.learn_bands(learnt, base, units);
         if self.events <= 75 {
-            return (0.0, false);
+            return Told::default();
         }
         let hours = |hours: i64| hours * 3_600_000;
         let rests = self.newest_ms - first_ms <= hours(12)
@@ -97,7 +119,19 @@ impl Naive {
                 let count = self.events - events;
                 count <= self.preset.rest_events || self.newest_ms - ms <= hours(4)
             });
-        (excess / (1.0 + excess), excess >= self.excess && !rests)
+        let [usual, short, level, _] = self.bands.map(|band| band.now);
+        self.incident = self.incident.filter(|side| side * short > 0.0);
+        let side = [usual, short, level, usual][excess.quantity].signum();
+        let lasts = self.incident == Some(side)
+            && self.last_alert.is_some_and(|(_, ms)| self.newest_ms - ms <= hours(24));
+        let is_told = lasts && excess.without_share < self.needed_again();
+        let is_alert = excess.sum >= self.excess && !rests && !is_told;
+        Told { excess, side, is_alert }
+    }
+
+    /// Returns the excess with which what lasts is told again.
+    fn needed_again(&self) -> f64 {
+        self.excess.max(2.0)
     }
 
     /// Returns a rate that is at least that of a plain mean.
@@ -151,8 +185,8 @@ impl Naive {
         }
     }
 
-    /// Learns the bands. Returns how far the quantities are outside of them, in margins.
-    fn learn_bands(&mut self, learnt: Learnt, base: f64, units: f64) -> f64 {
+    /// Learns the bands. Returns how far the quantities are outside of them.
+    fn learn_bands(&mut self, learnt: Learnt, base: f64, units: f64) -> Excess {
         let p = self.preset;
         self.unforgotten += units;
         let mut narrowing = 0.0;
@@ -162,12 +196,17 @@ impl Naive {
         }
         let rate = self.at_least_mean(p.deviation_rate.into());
         let size = 1e-3 * (base + learnt.value).abs();
-        let mut excess = 0.0;
+        let mut excess = Excess::default();
         for ((at, band), margin) in self.bands.iter_mut().enumerate().zip(p.margins) {
             let width = band.high - band.low + 1e-9 + if at % 2 == 0 { size } else { 0.0 };
             let over = (band.now - band.high).max(band.low - band.now).max(0.0);
             let [margin, typical] = [margin, p.typical].map(f64::from);
-            excess += over / (margin * width + typical * band.typical);
+            let margins = over / (margin * width + typical * band.typical);
+            excess.sum += margins;
+            excess.without_share += if at == 3 { 0.0 } else { margins };
+            if margins > excess.largest {
+                (excess.largest, excess.quantity) = (margins, at);
+            }
             if band.now > band.high {
                 band.high += over.min(width);
             } else if band.now < band.low {
@@ -182,7 +221,7 @@ impl Naive {
     }
 }
 
-/// The scores this near to the threshold are on either side of it, as numbers are rounded.
+/// Scores this near to a threshold are on either side of it, as numbers are rounded.
 const BORDER: f64 = 1e-3;
 
 /// The comparison of the detector with its twin over a series.
@@ -208,16 +247,24 @@ pub(crate) fn compare(
     for (value, time) in events {
         let before = naive.last_alert;
         let is_alert = bands.push(sensitivity, value, time).alert.is_some();
-        let (score, is_expected) = naive.push(value, time.ms, time.hour);
-        let threshold = f64::from(sensitivity.threshold());
-        match (is_alert, is_expected) {
+        let told = naive.push(value, time.ms, time.hour);
+        let is_near = |excess: f64, bound: f64| {
+            let score = |excess: f64| excess / (1.0 + excess);
+            (score(excess) - score(bound)).abs() < BORDER
+        };
+        match (is_alert, told.is_alert) {
             (true, true) => agreement.alerts += 1,
             (false, false) => {}
-            _ if (score - threshold).abs() < BORDER => agreement.borderline += 1,
+            _ if is_near(told.excess.sum, naive.excess)
+                || is_near(told.excess.without_share, naive.needed_again()) =>
+            {
+                agreement.borderline += 1;
+            }
             _ => agreement.differing += 1,
         }
         let now = (naive.events, naive.newest_ms);
-        naive.last_alert = if is_alert { Some(now) } else { before };
+        (naive.last_alert, naive.incident) =
+            if is_alert { (Some(now), Some(told.side)) } else { (before, naive.incident) };
     }
     agreement
 }

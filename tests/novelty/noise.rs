@@ -119,33 +119,57 @@ fn noise_is_seldom_new() {
     }
 }
 
+/// Returns a series of two weeks of noise around 50 that does not rest: an alert of the noise just
+/// before would hide what comes.
+fn learnt(sensitivity: Sensitivity, noise: &mut Noise) -> Minutes {
+    let mut series = Minutes::new(sensitivity);
+    for _ in 0..2 * WEEK {
+        series.push(50.0 + noise.normal());
+    }
+    while series.minute as i64 * MINUTE_MS - series.bands.last_alert().map_or(0, |alert| alert.ms)
+        <= 4 * 60 * MINUTE_MS
+    {
+        series.push(50.0 + noise.normal());
+    }
+    series
+}
+
 #[test]
-fn a_new_level_is_found_and_then_learnt() {
-    // A small shift is told again by its long level now and then, which takes hours to be learnt.
-    for (height, most) in [(3.0, 4), (5.0, 2), (8.0, 1), (20.0, 1), (1000.0, 1)] {
-        let (mut found, mut further, mut events) = (0, 0, 0);
-        for seed in 0..10 {
-            let mut noise = Noise(fastrand::Rng::with_seed(100 + seed));
-            let mut series = Minutes::new(ON);
-            for _ in 0..2 * WEEK {
-                series.push(50.0 + noise.normal());
+fn a_new_level_is_found_once() {
+    for (name, sensitivity) in [("on", ON), ("quiet", QUIET)] {
+        for height in [3.0, 5.0, 8.0, 20.0, 1000.0, -3.0, -8.0] {
+            const SERIES: u64 = 100;
+            let (mut found, mut further, mut events) = (0, 0, 0);
+            for seed in 0..SERIES {
+                let mut noise = Noise(fastrand::Rng::with_seed(100 + seed));
+                let mut series = learnt(sensitivity, &mut noise);
+                let mut shifted = (0..2 * DAY).map(|_| series.push(50.0 + height + noise.normal()));
+                let first = shifted.by_ref().position(|alert| alert.is_some());
+                found += u64::from(first.is_some_and(|event| event < 60));
+                events += first.unwrap_or_default();
+                further += shifted.filter(Option::is_some).count();
             }
-            // An alert of the noise just before would have the series rest.
-            while series.minute as i64 * MINUTE_MS
-                - series.bands.last_alert().map_or(0, |alert| alert.ms)
-                <= 4 * 60 * MINUTE_MS
-            {
-                series.push(50.0 + noise.normal());
-            }
-            let mut shifted = (0..2 * DAY).map(|_| series.push(50.0 + height + noise.normal()));
-            let first = shifted.by_ref().position(|alert| alert.is_some());
-            found += i32::from(first.is_some_and(|event| event < 60));
-            events += first.unwrap_or_default();
-            further += shifted.filter(Option::is_some).count();
+            println!("{name} {height:>6} σ: {found} found, {events} events, {further} further");
+            assert_eq!(found, SERIES, "{name}: {height} σ");
+            assert!(further <= 10, "{name}: {height} σ: {further} further alerts in two days");
         }
-        println!("{height:>6} σ: found {found} of 10 after {events} events, {further} further");
-        assert_eq!(found, 10, "{height} σ");
-        assert!(further <= most, "{height} σ: {further} further alerts in ten times two days");
+    }
+}
+
+/// While a new level lasts, what is clearly worse is told, and so is the way to the other side.
+#[test]
+fn what_gets_worse_is_told_again() {
+    for (first, second) in [(3.0, 8.0), (8.0, 16.0), (3.0, -3.0), (-8.0, -16.0)] {
+        for hours in [5, 12] {
+            let told = (0..10).filter(|seed| {
+                let mut noise = Noise(fastrand::Rng::with_seed(400 + seed));
+                let mut series = learnt(ON, &mut noise);
+                (0..hours * 60).for_each(|_| _ = series.push(50.0 + first + noise.normal()));
+                (0..240).any(|_| series.push(50.0 + second + noise.normal()).is_some())
+            });
+            let told = told.count();
+            assert!(told >= 8, "{first} and after {hours} h {second}: {told} of 10");
+        }
     }
 }
 
@@ -154,17 +178,7 @@ fn an_absurd_value_is_told_once_and_blinds_nothing() {
     for absurd in [1e3, 1e6, 1e12, 1e30, f64::MAX, -1e30] {
         for seed in 0..10 {
             let mut noise = Noise(fastrand::Rng::with_seed(200 + seed));
-            let mut series = Minutes::new(ON);
-            for _ in 0..2 * WEEK {
-                series.push(50.0 + noise.normal());
-            }
-            // What an alert of the noise just before would hide is told by the values behind it.
-            while series.minute as i64 * MINUTE_MS
-                - series.bands.last_alert().map_or(0, |alert| alert.ms)
-                <= 4 * 60 * MINUTE_MS
-            {
-                series.push(50.0 + noise.normal());
-            }
+            let mut series = learnt(ON, &mut noise);
             assert!(series.push(absurd).is_some(), "{absurd:e} {seed}");
             let between: usize =
                 (0..DAY).map(|_| usize::from(series.push(50.0 + noise.normal()).is_some())).sum();

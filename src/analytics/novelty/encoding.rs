@@ -8,6 +8,12 @@ use super::stillness::Stillness;
 /// The largest number that a state may have: some times the largest value.
 const NUMBER_MAX: f32 = 1e31;
 
+/// The bits of a reason. The side of an incident stands above them in one byte.
+const REASON_BITS: u8 = 2;
+
+/// The sides that an incident may have, by their numbers in the bytes.
+const SIDES: [i8; 3] = [0, 1, -1];
+
 /// A reader of bytes that may be anything.
 struct Reader<'a>(&'a [u8]);
 
@@ -46,7 +52,8 @@ impl SeriesBands {
         for count in [self.events, self.alert_events, self.alerts] {
             out.extend(count.to_le_bytes());
         }
-        out.push(self.reason);
+        let side = SIDES.iter().position(|side| *side == self.incident).unwrap_or_default();
+        out.push(self.reason | (side as u8) << REASON_BITS);
         let scalars = [self.score, self.level, self.deviation, self.unforgotten];
         let bands = [self.low, self.high, self.typical, self.now];
         let numbers = scalars.iter().chain(bands.as_flattened());
@@ -75,7 +82,8 @@ impl SeriesBands {
             *count = u32::from_le_bytes(reader.array()?);
         }
         let [reason] = reader.array()?;
-        state.reason = reason;
+        state.reason = reason & ((1 << REASON_BITS) - 1);
+        state.incident = *SIDES.get(usize::from(reason >> REASON_BITS))?;
         state.score = reader.size()?;
         state.level = reader.number()?;
         state.deviation = reader.size()?;

@@ -7,6 +7,7 @@
 
 use std::hint::black_box;
 
+use super::EXCESS_QUIET;
 use super::judgement::{
     Banded, EventTime, HOURS, Judgement, LastAlert, Quantity, Sensitivity, score_of,
 };
@@ -26,6 +27,9 @@ const SCORED: u32 = 75;
 
 /// So long after an alert there is no other one.
 const REST_MS: i64 = 4 * 3_600_000;
+
+/// So long after an alert what lasts since then is told again only if it is much worse.
+const INCIDENT_MS: i64 = 24 * 3_600_000;
 
 /// So long after its first event a series has no alert: nearly all that it does is new.
 const MUTE_MS: i64 = 12 * 3_600_000;
@@ -78,6 +82,9 @@ pub struct SeriesBands {
     pub(super) unforgotten: f32,
     /// The reason of the last alert.
     pub(super) reason: u8,
+    /// The side to which the last alert went, 1 or -1, while the short average stays on that side;
+    /// 0 when it has come back.
+    pub(super) incident: i8,
     pub(super) low: [f32; CHANNELS],
     pub(super) high: [f32; CHANNELS],
     /// The usual size of each quantity.
@@ -102,6 +109,16 @@ struct Residual {
     value: f32,
 }
 
+/// The way of an event's quantities out of their bands.
+struct Excess {
+    /// The sum over all quantities, in margins.
+    sum: f32,
+    /// The same without the share of unusual values.
+    without_share: f32,
+    /// The quantity that is furthest outside.
+    quantity: Quantity,
+}
+
 impl SeriesBands {
     /// Returns the state before a series' first event.
     pub const fn new() -> Self {
@@ -117,6 +134,7 @@ impl SeriesBands {
             deviation: 0.0,
             unforgotten: 0.0,
             reason: 0,
+            incident: 0,
             low: [0.0; CHANNELS],
             high: [0.0; CHANNELS],
             typical: [0.0; CHANNELS],
@@ -141,11 +159,11 @@ impl SeriesBands {
             self.begin_bands();
             return Judgement::default();
         }
-        let (excess, quantity) = self.learn_bands(preset, &residual, units);
+        let excess = self.learn_bands(preset, &residual, units);
         if self.events <= SCORED {
             return Judgement::default();
         }
-        self.judge(sensitivity, excess, quantity)
+        self.judge(sensitivity, &excess)
     }
 
     /// Counts an event. Returns the time that has passed before it.
@@ -234,8 +252,8 @@ impl SeriesBands {
     }
 
     /// Widens the bands to what is seen, and narrows them for the time that has passed. Returns the
-    /// sum of the excesses, and the quantity with the largest one.
-    fn learn_bands(&mut self, preset: &Preset, residual: &Residual, units: f32) -> (f32, Quantity) {
+    /// excesses.
+    fn learn_bands(&mut self, preset: &Preset, residual: &Residual, units: f32) -> Excess {
         // In steps of a unit, or what is to be taken off would be lost in the rounding.
         self.unforgotten += units;
         let mut narrowing = 0.0;
@@ -248,7 +266,8 @@ impl SeriesBands {
         let sizes = [residual.learnt, self.now[1], self.now[2], self.now[3]];
         let bands = self.low.iter_mut().zip(&mut self.high).zip(&mut self.typical);
         let quantities = self.now.iter().zip(sizes).zip([size, 0.0, size, 0.0]);
-        let (mut sum, mut largest, mut most) = (0.0, Quantity::Usual, 0.0);
+        let mut found = Excess { sum: 0.0, without_share: 0.0, quantity: Quantity::Usual };
+        let mut most = 0.0;
         for ((((low, high), typical), ((now, learnt), size)), (margin, quantity)) in
             bands.zip(quantities).zip(preset.margins.iter().zip(Quantity::ALL))
         {
@@ -257,9 +276,12 @@ impl SeriesBands {
             if over > 0.0 {
                 let excess = over / (margin * width + preset.typical * *typical);
                 let excess = excess.min(EXCESS_MAX);
-                sum += excess;
+                found.sum += excess;
+                if quantity != Quantity::Share {
+                    found.without_share += excess;
+                }
                 if excess > most {
-                    (largest, most) = (quantity, excess);
+                    (found.quantity, most) = (quantity, excess);
                 }
                 // A band at most doubles at once: a new level is learnt in a few events, while one
                 // absurd value does not open it for everything.
@@ -274,26 +296,42 @@ impl SeriesBands {
             *low += taken;
             *typical += rate * (learnt.abs() - *typical);
         }
-        (sum, largest)
+        found
     }
 
-    /// Decides on an alert, unless the series rests.
-    fn judge(&mut self, sensitivity: &Sensitivity, excess: f32, quantity: Quantity) -> Judgement {
-        self.score = score_of(excess);
-        if excess < sensitivity.excess {
+    /// Decides on an alert, unless the series rests, or has told what lasts.
+    fn judge(&mut self, sensitivity: &Sensitivity, excess: &Excess) -> Judgement {
+        let [usual, short, level, _] = self.now;
+        if f32::from(self.incident) * short <= 0.0 {
+            self.incident = 0;
+        }
+        self.score = score_of(excess.sum);
+        if excess.sum < sensitivity.excess {
             return Judgement { score: self.score, alert: None };
         }
+        let side = match excess.quantity {
+            Quantity::Usual | Quantity::Share => usual,
+            Quantity::Short => short,
+            Quantity::Level => level,
+        };
+        let side = if side > 0.0 { 1 } else { -1 };
+        let since_alert = self.last_ms.saturating_sub(self.alert_ms);
         let rests = self.events - self.alert_events <= sensitivity.preset.rest_events
-            || self.last_ms.saturating_sub(self.alert_ms) <= REST_MS;
-        if rests {
+            || since_alert <= REST_MS;
+        // Values that stay at a new level are unusual by that alone, so their share says nothing.
+        let is_told = side == self.incident
+            && since_alert <= INCIDENT_MS
+            && excess.without_share < sensitivity.excess.max(EXCESS_QUIET);
+        if rests || is_told {
             self.score = self.score.min(sensitivity.below_threshold());
             return Judgement { score: self.score, alert: None };
         }
         self.alert_events = self.events;
         self.alert_ms = self.last_ms;
         self.alerts = self.alerts.saturating_add(1);
-        self.reason = quantity as u8;
-        Judgement { score: self.score, alert: Some(quantity) }
+        self.reason = excess.quantity as u8;
+        self.incident = side;
+        Judgement { score: self.score, alert: Some(excess.quantity) }
     }
 
     /// Reads what an event in this hour will need from memory, without waiting for it.
