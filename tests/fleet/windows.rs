@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use testkit::{HttpClient, Redis, Server, post, wait_until, wait_until_within};
 
-use crate::fleet::{Fleet, Replica};
+use crate::fleet::{Fleet, NAME, Replica};
 
 /// Events that fill a window and more.
 const EVENTS: u32 = 60;
@@ -14,7 +14,7 @@ fn figures(answer: &Value) -> Value {
     let anomalies = &answer["anomalies"];
     json!({
         "n": answer["totals"]["accepted"], "window": answer["window"], "cpu": answer["cpu"],
-        "rps": answer["rps"], "points": anomalies["points"], "episodes": anomalies["episodes"],
+        "rps": answer["rps"], "temperature": answer["temperature"], "points": anomalies["points"], "episodes": anomalies["episodes"],
     })
 }
 
@@ -24,6 +24,8 @@ struct Device {
     sent: u32,
     /// Milliseconds from one event to the next.
     step_ms: u64,
+    /// True if it has a third field, which it seldom sends, and sends lines as often as JSON.
+    is_mixed: bool,
     alone: Server,
     /// The answers that said that the window was elsewhere.
     pending: u32,
@@ -38,7 +40,7 @@ impl Device {
     /// these options.
     fn judged_by(name: &'static str, options: &[&str], step_ms: u64) -> Self {
         let alone = Server::start(&[&["--workers", "1"], options].concat());
-        Self { name, sent: 0, step_ms, alone, pending: 0 }
+        Self { name, sent: 0, step_ms, is_mixed: false, alone, pending: 0 }
     }
 
     /// Sends the next event, with something odd now and then, and waits until it was judged. Its
@@ -49,10 +51,25 @@ impl Device {
             + if self.sent.is_multiple_of(23) { 90.0 } else { 0.1 };
         let (name, timestamp) =
             (self.name, 1_700_000_000_000_u64 + self.step_ms * u64::from(self.sent));
-        let event = format!(
-            r#"{{"device_id":"{name}","timestamp":{timestamp},"cpu":{cpu},"rps":{}}}"#,
-            cpu / 3.0
-        );
+        let rps = cpu / 3.0;
+        let temperature = (self.is_mixed && self.sent.is_multiple_of(3)).then_some(cpu / 7.0);
+        if self.is_mixed && self.sent.is_multiple_of(2) {
+            let third = temperature.map_or(String::new(), |it| format!(",temperature={it}"));
+            let line = format!("m,device_id={name} cpu={cpu},rps={rps}{third} {timestamp}\n");
+            for server in [&self.alone, &replica.server] {
+                let answer = HttpClient::connect(server.address).request(&post_lines(&line));
+                assert_eq!(answer.status, 204, "{answer:?}");
+            }
+            replica.acknowledged += 1;
+            return self.wait_until_judged(replica);
+        }
+        let mut event = json!({
+            "device_id": name, "timestamp": timestamp, "cpu": cpu, "rps": rps,
+        });
+        if let Some(temperature) = temperature {
+            event["temperature"] = temperature.into();
+        }
+        let event = event.to_string();
         let answer = |server: &Server| {
             let answer = HttpClient::connect(server.address).request(&post(event.as_bytes()));
             assert_eq!(answer.status, 202, "{answer:?}");
@@ -75,6 +92,13 @@ impl Device {
         (answer.status == 200).then(|| figures(&answer.json()))
     }
 
+    /// Returns what the second judge of the other instance knows of a field.
+    fn novelty_of(&self, field: &str) -> Value {
+        let path = format!("/analyze?device_id={}", self.name);
+        let answer = HttpClient::connect(self.alone.address).request(&testkit::get(&path));
+        answer.json()[field]["novelty"].clone()
+    }
+
     /// Waits until a replica tells what the other instance tells.
     fn wait_until_judged(&self, replica: &Replica) {
         let path = format!("/analyze?device_id={}", self.name);
@@ -93,6 +117,13 @@ impl Device {
     fn check(&self, fleet: &Fleet) {
         fleet.replicas.iter().for_each(|replica| self.wait_until_judged(replica));
     }
+}
+
+/// Returns a POST of lines with their times in milliseconds.
+fn post_lines(lines: &str) -> Vec<u8> {
+    let length = lines.len();
+    let head = "POST /api/v2/write?precision=ms HTTP/1.1\r\nHost: test\r\nContent-Length: ";
+    format!("{head}{length}\r\n\r\n{lines}").into_bytes()
 }
 
 /// Waits until a replica has nothing more to save.
@@ -208,15 +239,22 @@ fn redis_is_away() {
     });
 }
 
-/// The bands of a series go where its device goes, and are there after all replicas were restarted.
+/// The bands of three series go where their device goes, whichever form its events have and whichever
+/// core hears them, and are there after all replicas were restarted.
 #[test]
 fn what_is_new_is_known_wherever_a_device_goes() {
-    const JUDGES: &[&str] = &["--novelty", "on", "--stuck-after", "3"];
+    const JUDGES: &[&str] =
+        &["--novelty", "on", "--stuck-after", "3", "--fields", "cpu,rps,temperature?"];
     let redis = Redis::start(&[]);
-    let start = |name| Replica::start(&redis.url(), name, JUDGES);
+    let url = redis.url();
+    let start = |name| {
+        let fixed = ["--workers", "2", "--fleet", NAME, "--redis-url", &url, "--instance", name];
+        Replica::of(Server::start(&[&fixed, JUDGES].concat()), name)
+    };
     let mut fleet = Fleet::of(["a", "b"].map(start).into());
     fleet.wait_until_whole();
     let mut device = Device::judged_by("homely", JUDGES, 600_000);
+    device.is_mixed = true;
     for number in 0..2 * EVENTS {
         device.send(&mut fleet.replicas[number as usize % 2]);
     }
@@ -227,12 +265,19 @@ fn what_is_new_is_known_wherever_a_device_goes() {
     }
     fleet.replicas = vec![start("c")];
     fleet.wait_until_whole();
-    (0..EVENTS).for_each(|_| device.send(&mut fleet.replicas[0]));
+    let before = device.novelty_of("cpu");
+    for _ in 0..2 * EVENTS {
+        device.send(&mut fleet.replicas[0]);
+    }
     device.check(&fleet);
-    let told = device.told_by(&fleet.replicas[0]).unwrap();
-    let novelty = &told["cpu"]["novelty"];
-    assert!(novelty["alerts"].as_u64().unwrap() > 0, "{told}");
-    assert_eq!(novelty["quantities"].as_array().unwrap().len(), 4, "{told}");
+    // What was told before the restart counts, and so does what was told after it.
+    assert!(before["alerts"].as_u64() > Some(0), "{before}");
+    for field in ["cpu", "rps", "temperature"] {
+        let novelty = device.novelty_of(field);
+        assert!(novelty["alerts"].is_u64(), "{field}: {novelty}");
+        assert_eq!(novelty["quantities"].as_array().unwrap().len(), 4, "{field}: {novelty}");
+    }
+    assert!(device.novelty_of("cpu")["alerts"].as_u64() > before["alerts"].as_u64());
 }
 
 /// The newer window takes the newest events; other fields begin anew.

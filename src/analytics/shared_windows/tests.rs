@@ -1,6 +1,7 @@
 //! Several instances that share windows, beside one that gets every event.
 
 mod model;
+mod novelty;
 
 use super::*;
 use crate::analytics::anomaly::Anomaly;
@@ -198,6 +199,8 @@ fn steps(fields: usize) -> impl Strategy<Value = Vec<Step>> {
 struct World {
     schema: &'static Schema,
     window: usize,
+    /// True if the second judge is asked as well.
+    asks_novelty: bool,
     instances: Vec<Instance>,
     now_ns: u64,
     ticket: u64,
@@ -212,15 +215,18 @@ struct World {
 }
 
 impl World {
-    fn new(schema: &'static Schema, window: usize) -> Self {
+    fn new(schema: &'static Schema, window: usize, asks_novelty: bool) -> Self {
         // Clocks that are in step where minutes are counted, and the last began but now.
         let ahead_ns = [0, 7_000, -90].map(|seconds| seconds * SECOND_NS.cast_signed());
         let instance = |(at, ahead_ns): (usize, i64)| {
-            Instance::new(settings(schema, window), at + 1, ahead_ns).sharing(at as u64 + 1)
+            let instance = Instance::new(settings(schema, window), at + 1, ahead_ns);
+            let instance = if asks_novelty { instance.judging() } else { instance };
+            instance.sharing(at as u64 + 1)
         };
         Self {
             schema,
             window,
+            asks_novelty,
             instances: (0..).zip(ahead_ns).map(instance).collect(),
             now_ns: 100 * SECOND_NS,
             ticket: 0,
@@ -308,15 +314,22 @@ impl World {
         }
     }
 
-    /// Compares the instances with one that gets every event in the order that they made.
-    fn compare(&mut self) {
-        (0..3).for_each(|at| self.fetch(at));
+    /// Returns one instance that gets every event in the order that the others made.
+    fn one(&self) -> Instance {
         let one = Instance::new(settings(self.schema, self.window), 2, 0);
+        let one = if self.asks_novelty { one.judging() } else { one };
         for (id, sequence) in DEVICES.iter().zip(&self.sequences) {
             for sent in sequence {
                 assert_eq!(one.send(0, id, sent).pending(), 0);
             }
         }
+        one
+    }
+
+    /// Compares the instances with one that gets every event in the order that they made.
+    fn compare(&mut self) {
+        (0..3).for_each(|at| self.fetch(at));
+        let one = self.one();
         for id in DEVICES {
             let expected = one.analytics.device(id, at(self.now_ns, 0));
             let found: Vec<_> = self
@@ -352,9 +365,9 @@ impl World {
         assert_eq!(found, expected);
         let totals = |instance: &Instance| {
             let totals = instance.analytics.totals(instance.now(self.now_ns));
-            [totals.points, totals.episodes, [totals.duplicates; 16]]
+            [totals.points, totals.episodes, totals.novelties, [totals.duplicates; 16]]
         };
-        let found = self.instances.iter().map(totals).fold([[0; 16]; 3], |mut sums, totals| {
+        let found = self.instances.iter().map(totals).fold([[0; 16]; 4], |mut sums, totals| {
             let sums_and_totals = sums.iter_mut().flatten().zip(totals.iter().flatten());
             sums_and_totals.for_each(|(sum, total)| *sum += total);
             sums
@@ -377,8 +390,9 @@ proptest! {
                 (Just(required), Just(optional), steps(required + optional))
             }),
         window in 1..12_usize,
+        asks_novelty in any::<bool>(),
     ) {
-        let mut world = World::new(numbered(required, optional), window);
+        let mut world = World::new(numbered(required, optional), window, asks_novelty);
         for step in steps {
             match step {
                 Step::Hear { instance, core, device, sent, repeats } => {
