@@ -3,7 +3,7 @@
 .PHONY: help setup test mutants nab fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	interop page instructions deploy image package rolling fleet instructions-record bench build \
 	run deb sbom \
-	replay load perf perf-floor perf-batches perf-contention perf-limits perf-forms peers perf-peers \
+	replay load perf perf-floor perf-batches perf-contention perf-limits perf-forms perf-novelty peers perf-peers \
 	perf-load \
 	perf-analyze perf-page perf-fleet perf-windows perf-scale perf-idle perf-tls profiles \
 	flamegraphs \
@@ -103,6 +103,12 @@ perf-batches: peers ## Batches in each form, and VictoriaMetrics, which takes tw
 	target/release/compare --rounds 5 --seconds $(call seconds,2) \
 		--servers floor,corepulse,hyper-serde,victoria-metrics \
 		--scenarios ndjson,array,gzip,line-protocol,eight --name batches --record
+
+perf-novelty: ## What the second judge costs in a batch: --novelty on beside off (2 minutes)
+	cargo build --release --locked --workspace
+	target/release/compare --servers corepulse --scenarios ndjson,line-protocol,eight \
+		--arguments= --arguments="--novelty on" --devices 1000,100000 \
+		--seconds $(call seconds,1) --rounds 5 --name novelty --record
 
 perf-forms: ## What an event costs in each form of a body, and with other fields
 	cargo build --release --locked --package corepulse-perf --bin forms

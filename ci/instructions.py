@@ -21,6 +21,7 @@ ROWS = {
     "device": ("single POST with a device id", 4_000),
     "pipelined": ("pipelined POST, 16 at once", 500 * 16),
     "ndjson": ("event of a batch of 1,000 devices", 20 * 1_000),
+    "novelty": ("the same with --novelty on", 20 * 1_000),
     "lines": ("line of a batch of 1,000 devices", 20 * 1_000),
     "analyze": ("GET /analyze with 1,000 devices", 100),
 }

@@ -20,6 +20,10 @@ use gungraun::{
 /// that each event lets an older one go.
 const WARM_UP_BATCHES: usize = 60;
 
+/// Further batches for those that ask the second judge: it decides on alerts from the 76th event of
+/// a series on.
+const NOVELTY_BATCHES: usize = 20;
+
 /// A server that has warmed up, and the input of the turns to count.
 struct Prepared {
     server: OfflineServer,
@@ -46,8 +50,18 @@ fn received(scenario: Scenario, turns: usize) -> Vec<Vec<u8>> {
 
 fn prepared(turns: Vec<Vec<u8>>, events: usize) -> Prepared {
     let schema = Schema::standard();
-    let mut server = OfflineServer::new(|ids| memory_store(schema, ids), schema);
-    for turn in received(Scenario::Ndjson, WARM_UP_BATCHES) {
+    let server = OfflineServer::new(|ids| memory_store(schema, ids), schema);
+    prepared_of(server, WARM_UP_BATCHES, turns, events)
+}
+
+/// Prepares turns for a server, which is warmed up by so many batches.
+fn prepared_of(
+    mut server: OfflineServer,
+    batches: usize,
+    turns: Vec<Vec<u8>>,
+    events: usize,
+) -> Prepared {
+    for turn in received(Scenario::Ndjson, batches) {
         server.turn(&turn);
     }
     // Memory that grows once, such as the buffer of a new kind of answer, has grown. The first turn
@@ -61,6 +75,15 @@ fn prepared(turns: Vec<Vec<u8>>, events: usize) -> Prepared {
 fn posts(scenario: Scenario, turns: usize) -> Prepared {
     let events = turns * scenario.requests_per_turn() * scenario.events_per_request();
     prepared(received(scenario, turns), events)
+}
+
+/// Prepares as many turns as [`posts`] of NDJSON for a server with `--novelty on`.
+fn novelty(turns: usize) -> Prepared {
+    let schema = Schema::standard();
+    let server = OfflineServer::with_novelty(|ids| memory_store(schema, ids), schema);
+    let events = turns * Scenario::Ndjson.events_per_request();
+    let turns = received(Scenario::Ndjson, turns);
+    prepared_of(server, WARM_UP_BATCHES + NOVELTY_BATCHES, turns, events)
 }
 
 /// Prepares as many turns as [`posts`] of NDJSON, with the same events in line protocol and their
@@ -111,6 +134,7 @@ fn check(mut prepared: Prepared) {
 #[bench::device(posts(Scenario::Device, 4000))]
 #[bench::pipelined(posts(Scenario::Pipelined, 500))]
 #[bench::ndjson(posts(Scenario::Ndjson, 20))]
+#[bench::novelty(novelty(20))]
 #[bench::lines(lines(20))]
 #[bench::analyze(analyze(100))]
 fn turns(mut prepared: Prepared) -> Prepared {

@@ -73,9 +73,10 @@ struct Options {
     /// then writes to Redis, and is not measured without.
     #[arg(long, default_value_t = 0, requires = "redis")]
     replicas: u16,
-    /// Further arguments of corepulse, in one: `--arguments="--engine may-minihttp"`.
+    /// Further arguments of corepulse, in one: `--arguments="--engine may-minihttp"`; given several
+    /// times, one server of each.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
-    arguments: String,
+    arguments: Vec<String>,
     /// A command to run beside each load; `PID` in its environment is the server's.
     #[arg(long, value_name = "COMMAND")]
     attach: Option<String>,
@@ -217,8 +218,8 @@ fn candidates(options: &Options, notes: &mut Vec<String>) -> Result<Vec<Candidat
     if found.is_empty() { Err("no server is left".to_owned()) } else { Ok(found) }
 }
 
-/// Returns corepulse with each number of workers, devices and idle connections, and beside each
-/// another that is asked for a page.
+/// Returns corepulse with each number of workers, devices and idle connections and each of the
+/// further arguments, and beside each another that is asked for a page.
 fn variants(options: &Options) -> Vec<Candidate> {
     let mut fleets: Vec<Option<u32>> = options.devices.iter().copied().map(Some).collect();
     if fleets.is_empty() {
@@ -230,29 +231,34 @@ fn variants(options: &Options) -> Vec<Candidate> {
     for &workers in &options.workers {
         for &devices in &fleets {
             for &idle in &options.idle {
-                let mut label = Kind::Corepulse.name().to_owned();
-                let mut own = format!("--workers {workers} --pin {pin} {}", options.arguments);
-                if options.workers.len() > 1 {
-                    label += &format!(", {workers} workers");
+                for arguments in &options.arguments {
+                    let mut label = Kind::Corepulse.name().to_owned();
+                    let mut own = format!("--workers {workers} --pin {pin} {arguments}");
+                    if options.workers.len() > 1 {
+                        label += &format!(", {workers} workers");
+                    }
+                    if let Some(devices) = devices {
+                        label += &format!(", {devices} devices");
+                        own += &format!(" --max-devices {}", devices.max(100_000));
+                    }
+                    if idle > 0 {
+                        label += &format!(", {idle} idle");
+                        own += " --max-connection-age 0s --idle-timeout 1h";
+                    }
+                    if options.arguments.len() > 1 && !arguments.is_empty() {
+                        label += &format!(", {arguments}");
+                    }
+                    let arguments = own.split_whitespace().map(str::to_owned).collect();
+                    let kind = Some(Kind::Corepulse);
+                    let plain =
+                        Candidate { label, kind, arguments, devices, idle, ..Candidate::default() };
+                    let beside = options.beside.clone().map(|page| {
+                        let label = format!("{} beside {page}", plain.label);
+                        Candidate { label, page: Some(page), ..plain.clone() }
+                    });
+                    found.push(plain);
+                    found.extend(beside);
                 }
-                if let Some(devices) = devices {
-                    label += &format!(", {devices} devices");
-                    own += &format!(" --max-devices {}", devices.max(100_000));
-                }
-                if idle > 0 {
-                    label += &format!(", {idle} idle");
-                    own += " --max-connection-age 0s --idle-timeout 1h";
-                }
-                let arguments = own.split_whitespace().map(str::to_owned).collect();
-                let kind = Some(Kind::Corepulse);
-                let plain =
-                    Candidate { label, kind, arguments, devices, idle, ..Candidate::default() };
-                let beside = options.beside.clone().map(|page| {
-                    let label = format!("{} beside {page}", plain.label);
-                    Candidate { label, page: Some(page), ..plain.clone() }
-                });
-                found.push(plain);
-                found.extend(beside);
             }
         }
     }
@@ -307,6 +313,8 @@ mod tests {
         assert_eq!((pages.len(), pages[6].as_str()), (8, "corepulse, 2 workers #2"));
         let states = labels(&["--devices", "10,20", "--idle", "0,5"]);
         assert_eq!(states[..2], ["corepulse, 10 devices", "corepulse, 10 devices, 5 idle"]);
+        let judges = labels(&["--arguments=", "--arguments=--novelty on"]);
+        assert_eq!(judges[..2], ["corepulse", "corepulse, --novelty on"]);
     }
 
     #[test]

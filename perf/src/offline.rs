@@ -1,6 +1,8 @@
 //! A server of one core without a kernel, a clock or another thread: the real connection, handler
 //! and store, turn by turn, so that instructions and allocations can be counted one by one.
 
+use corepulse::analytics::novelty::local_day::LocalDay;
+use corepulse::analytics::novelty::{EXCESS_ON, NoveltySettings};
 use corepulse::analytics::{Analytics, AnalyticsSettings};
 use corepulse::api::jobs::{Execution, Job, JobError, JobQueue, Lane};
 use corepulse::api::openapi::Description;
@@ -81,18 +83,24 @@ impl SharedState {
     pub fn new(schema: &'static Schema, cores: usize) -> Self {
         let store =
             |ids: &IdHasher| Store::memory(schema, cores, STORE_BYTES * cores, TTL_MS, ids.clone());
-        Self::with_store(store, schema, cores)
+        Self::with_store(store, schema, cores, None)
     }
 
     fn with_store(
         open: impl FnOnce(&IdHasher) -> Store,
         schema: &'static Schema,
         cores: usize,
+        novelty: Option<NoveltySettings>,
     ) -> Self {
         let (jobs, ids) = (Jobs::default(), IdHasher::default());
         let body_bytes_max = EngineConfig::for_workers(cores).limits.body_bytes_max;
+        let analytics = Analytics::new(analytics_settings(schema), cores, ids.clone());
+        let analytics = match novelty {
+            Some(settings) => analytics.with_novelty(settings),
+            None => analytics,
+        };
         let state = Arc::new(State {
-            analytics: Analytics::new(analytics_settings(schema), cores, ids.clone()),
+            analytics,
             store: open(&ids),
             ids,
             counters: Arc::new(Counters::new(cores, LABELS)),
@@ -131,7 +139,18 @@ impl OfflineServer {
     /// returns, which is for one core.
     #[must_use]
     pub fn new(open: impl FnOnce(&IdHasher) -> Store, schema: &'static Schema) -> Self {
-        SharedState::with_store(open, schema, 1).core(0)
+        SharedState::with_store(open, schema, 1, None).core(0)
+    }
+
+    /// Returns the same, with `--novelty on`.
+    #[must_use]
+    pub fn with_novelty(open: impl FnOnce(&IdHasher) -> Store, schema: &'static Schema) -> Self {
+        let settings = NoveltySettings {
+            sensitivity: Some(NoveltySettings::sensitivity(EXCESS_ON)),
+            stuck_after: None,
+            day: Arc::new(LocalDay::UTC),
+        };
+        SharedState::with_store(open, schema, 1, Some(settings)).core(0)
     }
 
     /// Returns the state that the core shares with others.

@@ -71,7 +71,15 @@ fn turns(scenario: Scenario, count: usize) -> Vec<Vec<u8>> {
 /// Returns the allocations of a core for these turns, after it has been at work for a while with
 /// such turns and others.
 fn allocated(open: Open, warm_up: &[Vec<u8>], measured: &[Vec<u8>]) -> AllocationInfo {
-    let mut server = OfflineServer::new(open, Schema::standard());
+    allocated_by(&mut OfflineServer::new(open, Schema::standard()), warm_up, measured)
+}
+
+/// Returns the allocations of this core.
+fn allocated_by(
+    server: &mut OfflineServer,
+    warm_up: &[Vec<u8>],
+    measured: &[Vec<u8>],
+) -> AllocationInfo {
     for turn in turns(Scenario::Ndjson, WARM_UP).iter().chain(warm_up) {
         server.turn(turn);
     }
@@ -211,6 +219,39 @@ fn anomalies_and_bad_lines_allocate_nothing() {
     let (warm_up, measured) = turns.split_at(150);
     for open in STORES {
         let info = allocated(open, warm_up, measured);
+        assert_eq!((info.count_total, info.bytes_total), (0, 0), "{info:?}");
+    }
+}
+
+/// The second judge has its memory from the first event of a field on, and what it tells has its
+/// place in the answer.
+#[test]
+fn what_is_new_allocates_nothing() {
+    const STEP_MS: u64 = 600_000;
+    let turn = |number: u64, cpu: u64| {
+        let timestamp = START_MS - 1000 * STEP_MS + number * STEP_MS;
+        let event = |device: u32| {
+            let id = format!("sensor-{device:04}");
+            format!(
+                "{{\"device_id\":\"{id}\",\"timestamp\":{timestamp},\"cpu\":{cpu},\"rps\":1}}\n"
+            )
+        };
+        request(&(0..200).map(event).collect::<String>())
+    };
+    // Nothing is told in the first twelve hours, which are 72 steps.
+    let spike = |number| [100, 150, 299].contains(&number);
+    let cpu = |number| if spike(number) { 1000 } else { 40 + number % 2 };
+    let turns: Vec<Vec<u8>> = (0..300).map(|number| turn(number, cpu(number))).collect();
+    let (warm_up, measured) = turns.split_at(200);
+    let batches = self::turns(Scenario::Ndjson, 3 * WARM_UP);
+    for open in STORES {
+        let mut server = OfflineServer::with_novelty(open, Schema::standard());
+        let info = allocated_by(&mut server, warm_up, measured);
+        assert_eq!((info.count_total, info.bytes_total), (0, 0), "{info:?}");
+        let told: u64 = server.state().analytics.totals(Now::default()).novelties.iter().sum();
+        assert!(told >= 3 * 200, "each device is told with each spike: {told}");
+        let (warm_up, measured) = batches.split_at(2 * WARM_UP);
+        let info = allocated_by(&mut server, warm_up, measured);
         assert_eq!((info.count_total, info.bytes_total), (0, 0), "{info:?}");
     }
 }
