@@ -92,12 +92,13 @@ pub enum StateError {
 impl DeviceState {
     /// Makes it that of a device without events, with the memory that it has.
     pub(super) fn clear(&mut self) {
-        let Self { last_minute, required, optional, forks, recent, .. } = self;
+        let Self { last_minute, required, optional, forks, recent, novelty, .. } = self;
         *last_minute = MinuteState::default();
         let windows = required.iter_mut().chain(optional.iter_mut().map(|(_, window)| window));
         windows.for_each(WindowState::clear);
         forks.clear();
         recent.clear();
+        novelty.clear();
     }
 
     /// Returns its counts.

@@ -6,6 +6,8 @@ mod novelty;
 use super::*;
 use crate::analytics::anomaly::Anomaly;
 use crate::analytics::device_state::Encoder;
+use crate::analytics::novelty::local_day::LocalDay;
+use crate::analytics::novelty::{EXCESS_ON, NoveltySettings};
 use crate::analytics::{AnalyticsSettings, Applied, Arrived};
 use crate::limits::{RECENT_ANOMALIES_MAX, WAITING_OF_DEVICE_MAX};
 use crate::metric::event::Event;
@@ -726,6 +728,33 @@ fn an_unsaved_device_is_copied_once_and_all_are_when_what_was_saved_is_lost() {
     assert_eq!(instance.analytics.windows().unsaved, 3);
     assert_eq!(ids(instance.saves(SECOND_NS, 2)), ["a", "b", "c"]);
     assert_eq!(instance.analytics.windows().unsaved, 0);
+}
+
+/// The memory of a copy is used for device after device.
+#[test]
+fn a_saved_copy_has_what_the_second_judge_knows_of_its_own_device_alone() {
+    let settings = NoveltySettings {
+        sensitivity: Some(NoveltySettings::sensitivity(EXCESS_ON)),
+        stuck_after: Some(9),
+        day: Arc::new(LocalDay::UTC),
+    };
+    let instance = Instance::new(standard(), 1, 0);
+    let instance = Instance { analytics: instance.analytics.with_novelty(settings), ..instance };
+    let instance = instance.sharing(1);
+    for number in 0..40 {
+        let id = number.to_string();
+        instance.analytics.adopt(id.as_bytes(), None, false, Some(1), at(0, 0));
+        instance.send(0, &id, &calm(1));
+        instance.analytics.adopt(id.as_bytes(), None, false, Some(1), at(SECOND_NS, 0));
+        instance.send(0, &id, &calm(2 + number));
+    }
+    let saved = instance.saves(50 * SECOND_NS, 9);
+    assert_eq!(saved.len(), 40);
+    for (id, state) in saved {
+        let fields: Vec<_> = state.novelty.iter().map(|novelty| novelty.field).collect();
+        assert_eq!(fields, [0, 1], "{id}");
+        assert_eq!(carried(&state, Schema::standard()), state);
+    }
 }
 
 #[test]
