@@ -3,7 +3,8 @@
 .PHONY: help setup test mutants nab fuzz fmt tidy clippy deny second-engine metrics openapi slow \
 	interop page instructions deploy image package rolling fleet instructions-record bench build \
 	run deb sbom \
-	replay load perf perf-floor perf-batches perf-contention perf-limits perf-forms perf-novelty peers perf-peers \
+	replay load perf perf-floor perf-batches perf-contention perf-limits perf-forms perf-novelty \
+	peers perf-peers \
 	perf-load \
 	perf-analyze perf-page perf-fleet perf-windows perf-scale perf-idle perf-tls profiles \
 	flamegraphs \

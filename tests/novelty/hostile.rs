@@ -83,3 +83,29 @@ proptest! {
         }
     }
 }
+
+/// Bytes of a state before its numbers in single precision, and how many of these there are before
+/// the hours.
+const NUMBERS: (usize, usize) = (37, 20);
+
+/// What decays comes to zero, and not to rest at the smallest numbers of the format, with which a
+/// processor computes many times as slowly.
+#[test]
+fn averages_that_decay_come_to_zero() {
+    let mut bands = SeriesBands::new();
+    let mut random = fastrand::Rng::with_seed(3);
+    for minute in 0..600_000 {
+        let value = if minute < 5_000 { 50.0 + random.f64() } else { 50.0 };
+        let ms = minute * 60_000;
+        bands.push(&ON, value, EventTime { ms, hour: LocalDay::UTC.hour(ms) });
+    }
+    let mut bytes = Vec::new();
+    bands.encode(&mut bytes);
+    let (start, count) = NUMBERS;
+    let (numbers, _) = bytes[start..start + 4 * count].as_chunks();
+    let numbers: Vec<f32> = numbers.iter().copied().map(f32::from_le_bytes).collect();
+    assert!(numbers.iter().all(|number| !number.is_subnormal()), "{numbers:?}");
+    assert_eq!(bands.banded(Quantity::Share).map(|share| share.now), Some(0.0));
+    // The bands of what the series did are still there.
+    assert!(bands.banded(Quantity::Usual).is_some_and(|usual| usual.high - usual.low > 0.5));
+}

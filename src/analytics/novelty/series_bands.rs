@@ -43,6 +43,11 @@ const RELATIVE: f32 = 1e-3;
 /// The narrowest band, and the least deviation.
 const LEAST: f32 = 1e-9;
 
+/// What has decayed to less than this has decayed to nothing. Averages that nothing is added to
+/// would otherwise come to rest at the smallest numbers of the format, which processors compute
+/// with so slowly that an event costs two to four times as much.
+const NOTHING: f32 = 1e-20;
+
 /// A larger sum of the excesses counts as this.
 const EXCESS_MAX: f32 = 1e30;
 
@@ -207,7 +212,7 @@ impl SeriesBands {
         *seen = seen.saturating_add(1);
         let rate = (preset.hour_rate * units).min(HOUR_RATE_MAX).max(1.0 / f32::from(*seen));
         *usual += rate * learnt;
-        *deviation += rate * (learnt.abs() - *deviation);
+        *deviation = settled(*deviation + rate * (learnt.abs() - *deviation));
         Residual { raw, learnt, scaled, value }
     }
 
@@ -232,15 +237,17 @@ impl SeriesBands {
         let first = 1.0 / self.events as f32;
         let elapsed = units.sqrt();
         let in_time = |rate: f32| (rate * elapsed).min(1.0).max(first);
-        self.deviation +=
-            preset.deviation_rate.max(first) * (residual.learnt.abs() - self.deviation);
+        let approach =
+            |average: f32, rate: f32, new: f32| settled(average + rate * (new - average));
+        let of_all = preset.deviation_rate.max(first);
+        self.deviation = approach(self.deviation, of_all, residual.learnt.abs());
         let [raw, short, drift, share] = &mut self.now;
         *raw = residual.raw;
-        *short += in_time(preset.short_rate) * (residual.scaled - *short);
+        *short = approach(*short, in_time(preset.short_rate), residual.scaled);
         self.level += preset.level_rate.max(first) * (residual.value - self.level);
-        *drift += in_time(preset.long_rate) * (residual.value - self.level - *drift);
+        *drift = approach(*drift, in_time(preset.long_rate), residual.value - self.level);
         let unusual = if residual.scaled.abs() > preset.unusual { 1.0 } else { 0.0 };
-        *share += in_time(preset.share_rate) * (unusual - *share);
+        *share = approach(*share, in_time(preset.share_rate), unusual);
     }
 
     /// Sets the bands to where the quantities are, and learns their typical size.
@@ -294,7 +301,7 @@ impl SeriesBands {
             let taken = 0.5 * (*high - *low) * narrowing;
             *high -= taken;
             *low += taken;
-            *typical += rate * (learnt.abs() - *typical);
+            *typical = settled(*typical + rate * (learnt.abs() - *typical));
         }
         found
     }
@@ -386,6 +393,11 @@ impl Default for SeriesBands {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Returns a number, or zero for what is nothing.
+const fn settled(number: f32) -> f32 {
+    if number.abs() < NOTHING { 0.0 } else { number }
 }
 
 /// Returns the least by which the end of a band can move: less would be lost in the rounding, and a
