@@ -344,8 +344,9 @@ impl SeriesBands {
     /// Reads what an event in this hour will need from memory, without waiting for it.
     #[inline(always)]
     pub fn prefetch(&self, hour: u8) {
+        let hour = usize::from(hour);
         black_box((self.base, self.events, self.low, self.now));
-        black_box((self.seen.first().copied(), self.hours.get(usize::from(hour)).copied()));
+        black_box((self.seen.get(hour).copied(), self.hours.get(hour).copied()));
     }
 
     /// Returns the events so far.
