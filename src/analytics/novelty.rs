@@ -18,7 +18,7 @@ pub mod stillness;
 
 use std::sync::Arc;
 
-use judgement::{Quantity, Sensitivity};
+use judgement::{EXCESS_CLEAR, Quantity, Sensitivity};
 use local_day::LocalDay;
 use preset::Preset;
 use series_bands::SeriesBands;
@@ -28,7 +28,7 @@ use stillness::Stillness;
 pub const EXCESS_ON: f32 = 1.0;
 
 /// The same for who wants to hear of the clearest only: a score of 0.667.
-pub const EXCESS_QUIET: f32 = 2.0;
+pub const EXCESS_QUIET: f32 = EXCESS_CLEAR;
 
 /// Bytes of a field of a device while the detector is on, whatever it has sent.
 pub const BANDS_BYTES: usize = 560;

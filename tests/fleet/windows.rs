@@ -14,7 +14,8 @@ fn figures(answer: &Value) -> Value {
     let anomalies = &answer["anomalies"];
     json!({
         "n": answer["totals"]["accepted"], "window": answer["window"], "cpu": answer["cpu"],
-        "rps": answer["rps"], "temperature": answer["temperature"], "points": anomalies["points"], "episodes": anomalies["episodes"],
+        "rps": answer["rps"], "temperature": answer["temperature"],
+        "points": anomalies["points"], "episodes": anomalies["episodes"],
     })
 }
 
@@ -26,6 +27,8 @@ struct Device {
     step_ms: u64,
     /// True if it has a third field, which it seldom sends, and sends lines as often as JSON.
     is_mixed: bool,
+    /// The level of what it sends.
+    level: f64,
     alone: Server,
     /// The answers that said that the window was elsewhere.
     pending: u32,
@@ -40,14 +43,15 @@ impl Device {
     /// these options.
     fn judged_by(name: &'static str, options: &[&str], step_ms: u64) -> Self {
         let alone = Server::start(&[&["--workers", "1"], options].concat());
-        Self { name, sent: 0, step_ms, is_mixed: false, alone, pending: 0 }
+        Self { name, sent: 0, step_ms, is_mixed: false, level: 0.0, alone, pending: 0 }
     }
 
     /// Sends the next event, with something odd now and then, and waits until it was judged. Its
     /// verdict is that of the other instance, if the answer had it.
     fn send(&mut self, replica: &mut Replica) {
         self.sent += 1;
-        let cpu = f64::from(self.sent * 37 % 11) * 1.7
+        let cpu = self.level
+            + f64::from(self.sent * 37 % 11) * 1.7
             + if self.sent.is_multiple_of(23) { 90.0 } else { 0.1 };
         let (name, timestamp) =
             (self.name, 1_700_000_000_000_u64 + self.step_ms * u64::from(self.sent));
@@ -239,8 +243,8 @@ fn redis_is_away() {
     });
 }
 
-/// The bands of three series go where their device goes, whichever form its events have and whichever
-/// core hears them, and are there after all replicas were restarted.
+/// The bands of three series go where their device goes, whichever form its events have and
+/// whichever core hears them, and are there after all replicas were restarted.
 #[test]
 fn what_is_new_is_known_wherever_a_device_goes() {
     const JUDGES: &[&str] =
@@ -266,7 +270,8 @@ fn what_is_new_is_known_wherever_a_device_goes() {
     fleet.replicas = vec![start("c")];
     fleet.wait_until_whole();
     let before = device.novelty_of("cpu");
-    for _ in 0..2 * EVENTS {
+    for number in 0..EVENTS {
+        device.level = if number < EVENTS / 2 { 0.0 } else { 1000.0 };
         device.send(&mut fleet.replicas[0]);
     }
     device.check(&fleet);

@@ -45,7 +45,7 @@ struct Excess {
     quantity: usize,
 }
 
-/// What the twin says of an event.
+/// The judgement of the twin.
 #[derive(Clone, Copy, Default)]
 struct Told {
     excess: Excess,

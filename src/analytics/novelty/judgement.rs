@@ -5,6 +5,10 @@ use super::preset::{CHANNELS, Preset};
 /// The hours of a day of work and of a day of rest.
 pub const HOURS: usize = 48;
 
+/// The excess of what is clear, in margins: what lasts is told again from there on, and with
+/// `--novelty quiet` nothing is told below it.
+pub const EXCESS_CLEAR: f32 = 2.0;
+
 /// A quantity whose band a value may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {

@@ -7,9 +7,8 @@
 
 use std::hint::black_box;
 
-use super::EXCESS_QUIET;
 use super::judgement::{
-    Banded, EventTime, HOURS, Judgement, LastAlert, Quantity, Sensitivity, score_of,
+    Banded, EXCESS_CLEAR, EventTime, HOURS, Judgement, LastAlert, Quantity, Sensitivity, score_of,
 };
 use super::preset::{CHANNELS, Preset};
 
@@ -328,7 +327,7 @@ impl SeriesBands {
         // Values that stay at a new level are unusual by that alone, so their share says nothing.
         let is_told = side == self.incident
             && since_alert <= INCIDENT_MS
-            && excess.without_share < sensitivity.excess.max(EXCESS_QUIET);
+            && excess.without_share < sensitivity.excess.max(EXCESS_CLEAR);
         if rests || is_told {
             self.score = self.score.min(sensitivity.below_threshold());
             return Judgement { score: self.score, alert: None };

@@ -112,7 +112,7 @@ proptest! {
     }
 }
 
-/// What two have learnt apart cannot be joined: that of more events goes on.
+/// The knowledge of two that were apart cannot be joined: that of more events goes on.
 #[test]
 fn of_two_that_were_apart_the_one_that_knows_more_is_believed() {
     for [first, second] in [[50, 60], [60, 50]] {
