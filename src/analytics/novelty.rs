@@ -5,12 +5,13 @@
 //! left by clearly more than a margin: `docs/novelty.md` says what it sees and what it does not.
 //!
 //! [`series_bands`] is the detector of one series, a [`judgement`] what it says, and [`preset`] its
-//! numbers; [`local_day`] has the
-//! hour of the operator's clock, and [`stillness`] sees what the detector does not, a series that
-//! stands still. [`encoding`] has the bytes by which a series' state moves.
+//! numbers; [`local_day`] has the hour of the operator's clock, and [`stillness`] sees what the
+//! detector does not, a series that stands still. [`encoding`] has the bytes by which a series'
+//! state moves.
 
 pub mod encoding;
 pub mod judgement;
+mod knowledge;
 pub mod local_day;
 pub mod preset;
 pub mod series_bands;

@@ -8,7 +8,7 @@
 use std::hint::black_box;
 
 use super::judgement::{
-    Banded, EXCESS_CLEAR, EventTime, HOURS, Judgement, LastAlert, Quantity, Sensitivity, score_of,
+    EXCESS_CLEAR, EventTime, HOURS, Judgement, Quantity, Sensitivity, score_of,
 };
 use super::preset::{CHANNELS, Preset};
 
@@ -19,7 +19,7 @@ const UNIT_MS: f32 = 300_000.0;
 const UNITS: [f32; 2] = [0.01, 36.0];
 
 /// After so many events a series has bands.
-const LEARNT: u32 = 40;
+pub(super) const LEARNT: u32 = 40;
 
 /// After so many events a series has scores.
 const SCORED: u32 = 75;
@@ -42,8 +42,8 @@ const RELATIVE: f32 = 1e-3;
 /// The narrowest band, and the least deviation.
 const LEAST: f32 = 1e-9;
 
-/// What has decayed to less than this has decayed to nothing. Averages that nothing is added to
-/// would otherwise come to rest at the smallest numbers of the format, which processors compute
+/// The size below which an average has decayed to nothing. One that nothing is added to would
+/// otherwise come to rest at the smallest numbers of the format, which processors compute
 /// with so slowly that an event costs two to four times as much.
 const NOTHING: f32 = 1e-20;
 
@@ -346,46 +346,6 @@ impl SeriesBands {
         let hour = usize::from(hour);
         black_box((self.base, self.events, self.low, self.now));
         black_box((self.seen.get(hour).copied(), self.hours.get(hour).copied()));
-    }
-
-    /// Returns the events so far.
-    pub const fn events(&self) -> u32 {
-        self.events
-    }
-
-    /// Returns the score of the last event.
-    pub const fn score(&self) -> f32 {
-        self.score
-    }
-
-    /// Returns the number of alerts so far.
-    pub const fn alerts(&self) -> u32 {
-        self.alerts
-    }
-
-    /// Returns the last alert.
-    pub fn last_alert(&self) -> Option<LastAlert> {
-        let quantity = Quantity::from_index(self.reason);
-        (self.alerts > 0).then_some(LastAlert { ms: self.alert_ms, quantity })
-    }
-
-    /// Returns the value that is usual in an hour; `None` if nothing is known of it.
-    pub fn usual_in(&self, hour: u8) -> Option<f64> {
-        let hour = usize::from(hour);
-        let [usual, _] = self.hours.get(hour)?;
-        (*self.seen.get(hour)? > 0).then(|| self.base + f64::from(*usual))
-    }
-
-    /// Returns the newest timestamp.
-    pub const fn last_ms(&self) -> i64 {
-        self.last_ms
-    }
-
-    /// Returns a quantity with its band; `None` before there is one.
-    pub fn banded(&self, quantity: Quantity) -> Option<Banded> {
-        let at = quantity as usize;
-        let (now, low, high) = (self.now.get(at)?, self.low.get(at)?, self.high.get(at)?);
-        (self.events > LEARNT).then_some(Banded { now: *now, low: *low, high: *high })
     }
 }
 
