@@ -75,10 +75,10 @@ enum Route {
 }
 
 impl Route {
-    fn server_of(&self, key: &[u8]) -> Option<&ConnectionInfo> {
+    fn server_of(&self, command: &Command) -> Option<&ConnectionInfo> {
         match self {
             Self::One(server) => Some(server),
-            Self::Cluster(topology) => topology.node_of(hashed_part(key)),
+            Self::Cluster(topology) => topology.node_of(hashed_part(command.key())),
         }
     }
 
@@ -276,7 +276,7 @@ impl KeysLink {
             return;
         };
         for (index, command) in exchange.commands.iter().enumerate() {
-            match route.server_of(command.key()) {
+            match route.server_of(command) {
                 Some(info) => {
                     let at = place_of(&mut self.servers, info);
                     exchange.add(at, Task { index, asking: false });

@@ -30,6 +30,8 @@ pub(super) struct Server {
     /// Connections that were closed and whose commands Redis may still run.
     abandoned: Vec<ConnectionId>,
     pause: Option<Pause>,
+    /// The memory for commands that are sent together.
+    bytes: Vec<u8>,
 }
 
 /// A connection, and its id if Redis told it.
@@ -90,7 +92,7 @@ impl Outcome {
 
 impl Server {
     pub(super) const fn new(info: ConnectionInfo) -> Self {
-        Self { info, open: None, abandoned: Vec::new(), pause: None }
+        Self { info, open: None, abandoned: Vec::new(), pause: None, bytes: Vec::new() }
     }
 
     /// Closes the connection, on which nothing is in flight. Returns true if there was one.
@@ -112,7 +114,7 @@ impl Server {
         let surplus = self.abandoned.len().saturating_sub(ABANDONED_MAX);
         self.abandoned.drain(..surplus);
         let mut replies = Vec::with_capacity(tasks.len());
-        let mut failure = talk(&mut connection, tasks, terms, &mut replies).err();
+        let mut failure = talk(&mut connection, tasks, terms, &mut self.bytes, &mut replies).err();
         if failure.is_none() {
             if id.is_some() {
                 self.abandoned.pop();
@@ -164,11 +166,13 @@ impl Server {
     }
 }
 
-/// Sends commands and takes their replies meanwhile: each is appended to `replies`.
+/// Sends commands, by the memory `bytes`, and takes their replies meanwhile: each is appended to
+/// `replies`.
 fn talk(
     connection: &mut Connection,
     tasks: &[Task],
     terms: &Terms,
+    bytes: &mut Vec<u8>,
     replies: &mut Vec<RedisResult<Reply>>,
 ) -> RedisResult<()> {
     let asking = Command::new("ASKING");
@@ -180,7 +184,6 @@ fn talk(
     let (mut sent, mut ended) = (0, 0);
     // The bytes of those between, and how many of them are behind `ASKING`.
     let (mut in_flight, mut asked) = (0, 0);
-    let mut bytes = Vec::with_capacity(IN_FLIGHT_BYTES_MAX);
     while ended < tasks.len() {
         bytes.clear();
         while let Some(task) = tasks.get(sent)
@@ -190,11 +193,11 @@ fn talk(
             asked += usize::from(task.asking);
             sent += 1;
             let ahead = task.asking.then_some(&asking);
-            ahead.into_iter().chain(command(task)).for_each(|command| command.pack(&mut bytes));
+            ahead.into_iter().chain(command(task)).for_each(|command| command.pack(bytes));
         }
         if !bytes.is_empty() {
             connection.set_timeout(terms.left());
-            connection.send(&bytes)?;
+            connection.send(bytes)?;
         }
         while ended < sent {
             if tasks.get(ended).is_some_and(|task| task.asking) {
@@ -207,10 +210,14 @@ fn talk(
             // That to `ASKING` is the same, and counts for itself.
             let most = if asked == 0 { sent - ended } else { 1 };
             let before = replies.len();
-            match connection.receive_oks(most, terms.reply_bytes_max)? {
-                Replies::Ok(count) => replies.resize(before + count, Ok(Reply::Okay)),
-                Replies::Other(value) => {
-                    replies.push(outcome_of(Reply::of(value, connection.server())));
+            let numbers = connection.take_numbers(most);
+            replies.extend(numbers.into_iter().map(|number| Ok(Reply::Integer(number))));
+            if replies.len() == before {
+                match connection.receive_oks(most, terms.reply_bytes_max)? {
+                    Replies::Ok(count) => replies.resize(before + count, Ok(Reply::Okay)),
+                    Replies::Other(value) => {
+                        replies.push(outcome_of(Reply::of(value, connection.server())));
+                    }
                 }
             }
             let until = ended + replies.len() - before;
