@@ -115,7 +115,8 @@ impl Door {
     /// Checks that a request may have the answer of a route that only reads.
     ///
     /// What is made of metrics needs a token that may read, if there is one. A metric itself may be
-    /// looked up with a token that may have written it as well: who has that knows it anyway.
+    /// looked up with a token that may have written it as well: who has that knows it anyway. Where
+    /// a certificate names the only device that its bearer writes, it is the only one here, too.
     ///
     /// # Errors
     ///
@@ -141,10 +142,13 @@ impl Door {
             return Ok(());
         }
         let device_id = device_id(route);
+        let may_certificate =
+            |id: Option<&[u8]>| context.identity.is_none_or(|device| id == Some(device.as_bytes()));
         let may = |token: &TokenEntry| {
+            let id = device_id.as_deref();
             token.roles.has(Role::Read)
                 || match reads {
-                    Reads::Metric => token.may_write(device_id.as_deref()),
+                    Reads::Metric => token.may_write(id) && may_certificate(id),
                     Reads::Analytics => false,
                     Reads::Exposition => token.roles.has(Role::Admin),
                 }

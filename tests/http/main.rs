@@ -23,6 +23,7 @@ mod debug_profiles;
 mod devices;
 mod duplicates;
 mod greedy_clients;
+mod identities;
 mod in_process;
 mod line_protocol;
 mod novelty;
