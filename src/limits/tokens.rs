@@ -26,5 +26,5 @@ pub const GUESSES_MAX: u32 = 30;
 /// See [`GUESSES_MAX`].
 pub const GUESSES_SECONDS: u32 = 60;
 
-/// Addresses whose failures are known: some 600 KiB.
+/// Addresses whose failures are known: some 1.3 MiB.
 pub const GUESSING_PEERS: usize = 4_096;

@@ -241,6 +241,45 @@ fn the_tokens_of_who_guesses_are_not_looked_at_and_those_of_others_are() {
     });
 }
 
+/// Behind `Token` the text may be a token as a whole, or a user and a token: whoever changes one
+/// part alone guesses all the same.
+#[test]
+fn a_guess_beside_a_constant_password_is_a_guess() {
+    let running = InProcessServer::start(&["--ingest-token", "user:pen"]);
+    for (address, guess) in
+        [(7, |number| format!("{number}:pen!")), (8, |number| format!("user:{number}"))]
+            as [(u8, fn(u32) -> String); 2]
+    {
+        let mut stranger =
+            HttpClient::connect_from(([127, 0, 0, address], 0).into(), running.address);
+        let mut write = |token: &str| {
+            let head = format!(
+                "POST /write HTTP/1.1\r\nHost: a\r\nAuthorization: Token {token}\r\n\
+                 Content-Length: 26\r\n\r\nm,device_id=d1 cpu=1,rps=2"
+            );
+            stranger.request(head.as_bytes()).status
+        };
+        assert_eq!(write("user:pen"), 204);
+        for number in 0..100 {
+            assert!(matches!(write(&guess(number)), 401 | 429));
+        }
+        assert_eq!(write("user:pen"), 429, "{}", guess(0));
+    }
+}
+
+/// Nine devices with tokens of yesterday do not keep out the tenth, which shares their address.
+#[test]
+fn devices_with_old_tokens_do_not_keep_out_the_one_beside_them() {
+    let running = InProcessServer::start(&["--ingest-token", "pen"]);
+    let mut client = running.client();
+    let body = metric("d1", 17);
+    for number in 0..200 {
+        let answer = write(&mut client, &format!("old-{}", number % 20), &body);
+        assert!(matches!(answer.status, 401 | 429), "{answer:?}");
+    }
+    assert_eq!(write(&mut client, "pen", &body).status, 202);
+}
+
 #[test]
 fn the_exposition_asks_for_a_token_if_it_is_told_to() {
     let file = TokenFile::new("exposition", &[("pen", "write * -"), ("eye", "read * -")]);
