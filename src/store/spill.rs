@@ -105,8 +105,9 @@ impl Spill {
         &self.recovery
     }
 
-    /// Returns the next records to write; `None` when all were returned.
-    pub(super) fn next(&mut self, encoding: &Encoding) -> Option<Recovered> {
+    /// Returns the next records to write, which live for `ttl_ns` at most; `None` when all were
+    /// returned.
+    pub(super) fn next(&mut self, encoding: &Encoding, ttl_ns: u64) -> Option<Recovered> {
         if self.files.is_empty() {
             return None;
         }
@@ -117,7 +118,7 @@ impl Spill {
             let Some((found, reader)) = self.next_record() else {
                 break;
             };
-            match deadline_ns(found.deadline_ms, now) {
+            match deadline_ns(found.deadline_ms, now, ttl_ns) {
                 Some(at) => {
                     let (key, value) = (reader.bytes(&found.key), reader.bytes(&found.value));
                     block.append_recovered(key, value, at);
@@ -234,9 +235,10 @@ fn add_all(
     records
 }
 
-/// Returns a time of the wall clock by the monotonic one, unless it is over.
-fn deadline_ns(deadline_ms: u64, now: Now) -> Option<u64> {
+/// Returns a time of the wall clock by the monotonic one, unless it is over. Between a stop and a
+/// start that clock may have been set: no life is longer than that of an event which comes now.
+fn deadline_ns(deadline_ms: u64, now: Now, ttl_ns: u64) -> Option<u64> {
     let left_ms = deadline_ms.checked_sub(u64::try_from(now.wall_ms()).ok()?)?;
-    let at_ns = now.mono_ns.saturating_add(left_ms.saturating_mul(MILLISECOND_NS));
-    (left_ms > 0).then_some(at_ns)
+    let left_ns = left_ms.saturating_mul(MILLISECOND_NS).min(ttl_ns);
+    (left_ms > 0).then_some(now.mono_ns.saturating_add(left_ns))
 }

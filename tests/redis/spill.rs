@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use testkit::metric_load::metric;
@@ -211,6 +212,61 @@ fn what_has_waited_too_long_is_counted_as_expired() {
     assert_eq!(counters.accepted, counters.dropped_by("expired"), "{counters:?}");
 }
 
+/// A clock that is set back between a stop and a start, or a `--store-ttl` that is less: what is
+/// taken up lives no longer than anything else.
+#[test]
+fn what_is_taken_up_lives_no_longer_than_the_server_says() {
+    let (mut redis, folder) = (Redis::start(&[]), Folder::new("life"));
+    let (url, spill) = (redis.url(), folder.0.to_str().unwrap());
+    let with = |ttl| Server::start(&[&arguments(&url, spill)[..], &["--store-ttl", ttl]].concat());
+    let server = with("8760h");
+    redis.freeze();
+    let sent = send(&server, "life", "1.5");
+    assert_eq!(stop(server).0, Some(0));
+    redis.thaw();
+    let server = with("10m");
+    let counters = wait_until_stored(&server, &folder);
+    assert_eq!(counters.stored, EVENTS, "{counters:?}");
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let latest = i64::try_from(now.as_millis()).unwrap() + 601_000;
+    for expires in redis.expiries(sent.iter().map(|(key, _)| key.as_str())) {
+        assert!((1..latest).contains(&expires), "{expires}, {latest}");
+    }
+}
+
+#[test]
+fn who_waits_is_told_at_a_stop_and_its_events_are_left() {
+    let (mut redis, folder) = (Redis::start(&[]), Folder::new("waits"));
+    let server = start(&redis, &folder.0);
+    redis.freeze();
+    let (key, value) = metric("waits", 7, "1.5");
+    let mut client = server.client();
+    let length = value.len();
+    let head = "POST /metrics?ack=stored HTTP/1.1\r\nHost: a\r\nContent-Length:";
+    client.send(format!("{head} {length}\r\n\r\n{value}").as_bytes());
+    wait_until("it waits", || (figure(&server, "corepulse_ack_waiting") == 1).then_some(()));
+    assert_eq!(stop(server).0, Some(0));
+    let answer = client.receive();
+    assert_eq!((answer.status, &answer.json()["unknown"]), (503, &1.into()), "{answer:?}");
+    redis.thaw();
+    let counters = wait_until_stored(&start(&redis, &folder.0), &folder);
+    assert_eq!((counters.accepted, counters.stored), (1, 1), "{counters:?}");
+    assert!(redis.value(&key).is_some());
+}
+
+/// Whoever cleans up removes empty directories as well.
+#[test]
+fn a_directory_that_was_removed_meanwhile_is_made_again() {
+    let (redis, folder) = (Redis::start(&[]), Folder::new("removed"));
+    let server = start(&redis, &folder.0);
+    redis.freeze();
+    send(&server, "kept", "1.5");
+    fs::remove_dir_all(&folder.0).unwrap();
+    let (code, last) = stop(server);
+    assert_eq!((code, &last["spilled"]), (Some(0), &EVENTS.into()), "{last}");
+    assert_eq!(files(&folder.0).len(), 1);
+}
+
 #[test]
 fn a_directory_that_cannot_be_used_is_told_at_the_start() {
     let folder = Folder::new("wrong");
@@ -227,8 +283,12 @@ fn a_directory_that_cannot_be_used_is_told_at_the_start() {
     // One of a later version is left alone.
     let (redis, kept) = (Redis::start(&[]), folder.0.join("1.spill"));
     fs::write(&kept, "corepulse spill 9\nwhatever follows").unwrap();
+    // And so is what is no file: a pipe would be waited for.
+    fs::create_dir(folder.0.join("2.spill")).unwrap();
+    let pipe = folder.0.join("3.spill");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let server = start(&redis, &folder.0);
     server.first_line("another version has left events, in a form that is not known");
     assert_eq!(stop(server).0, Some(0));
-    assert!(kept.exists());
+    assert!(kept.exists() && pipe.exists());
 }

@@ -30,8 +30,11 @@ pub(super) struct SpillFile {
 }
 
 impl SpillFile {
-    /// Creates a file in a directory, with a name that comes behind those of earlier ones.
+    /// Creates a file in a directory, with a name that comes behind those of earlier ones. The
+    /// directory is made if it is not there: while a server runs it is empty, and programs that
+    /// clean up remove what has been so for weeks.
     pub(super) fn create(directory: &Path, wall_us: i64) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         for number in 0..NAMES_TRIED_MAX {
             let id = process::id();
             let path = directory.join(format!("{wall_us:020}-{id}-{number}.{ENDING_WRITING}"));
@@ -83,7 +86,6 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// Makes a directory if it is not there, and checks that files can be made in it.
 pub(super) fn prepare(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     SpillFile::create(directory, 0)?.remove()
 }
 
@@ -92,7 +94,12 @@ pub(super) fn prepare(directory: &Path) -> io::Result<()> {
 pub(super) fn take(directory: &Path) -> io::Result<(Vec<SpillFile>, Vec<PathBuf>)> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
+        let entry = entry?;
+        let path = entry.path();
+        // Anything else was not made here, and to open a pipe would wait for ever.
+        if !entry.file_type()?.is_file() {
+            continue;
+        }
         if path.extension().is_some_and(|ending| ending == ENDING || ending == ENDING_WRITING) {
             paths.push(path);
         }

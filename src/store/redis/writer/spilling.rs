@@ -17,8 +17,9 @@ impl<C: Connector> Writer<C> {
         };
         let slot = self.shared.writer_slot();
         while !self.pipeline.is_full()
-            && let Some(Recovered { block, expired, now_ns }) = spill.next(&self.shared.encoding)
+            && let Some(recovered) = spill.next(&self.shared.encoding, self.ttl_ns)
         {
+            let Recovered { block, expired, now_ns } = recovered;
             let events = expired + block.as_ref().map_or(0, Block::events);
             self.shared.counters.add_accepted(slot, events);
             self.shared.recovered.fetch_add(events, Ordering::Relaxed);
