@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use crate::config::Config;
 use crate::metric::device_id::is_device_id;
 use crate::reload::Reload;
+use crate::telemetry::log;
 use percore::clock::{Clock, Now};
 use percore::tls::acceptor::Acceptor;
 use percore::tls::credentials::{CredentialPart, CredentialTexts, Credentials, NameCheck};
@@ -150,7 +151,8 @@ pub fn describe_expiry(expires_unix_s: i64, now: Now) -> (String, bool) {
     let left_s = expires_unix_s.saturating_sub(now_s);
     let days = left_s.div_euclid(DAY_SECONDS);
     let words = match days {
-        ..-1 => format!("expired {} days ago", -days - 1),
+        ..-2 => format!("expired {} days ago", -days - 1),
+        -2 => "expired a day ago".to_owned(),
         -1 => "expired less than a day ago".to_owned(),
         0 => "valid for less than a day".to_owned(),
         1 => "valid for another day".to_owned(),
@@ -169,7 +171,18 @@ impl Reload for TlsFiles {
         self.read = self.paths.stamps();
         self.seen.clone_from(&self.read);
         let credentials = self.paths.read()?;
-        let expiry = describe_expiry(credentials.expires_unix_s, self.clock.now()).0;
+        let now = self.clock.now();
+        let (expiry, is_soon) = describe_expiry(credentials.expires_unix_s, now);
+        let is_valid = |until_unix_s: i64| until_unix_s >= now.wall_us / 1_000_000;
+        if !is_valid(credentials.own_expires_unix_s)
+            && is_valid(self.expires_unix_s.load(Ordering::Relaxed))
+        {
+            let (flag, path) = self.paths.of(CredentialPart::Certificates);
+            return Err(vec![format!("--{flag}: {}: it has expired already", path.display())]);
+        }
+        if is_soon {
+            log::warn!(expiry, "the certificate of TLS soon has to be renewed");
+        }
         let news = format!("the certificate of {:?}, {expiry}", credentials.name);
         self.expires_unix_s.store(credentials.expires_unix_s, Ordering::Relaxed);
         self.acceptor.replace(credentials);

@@ -24,19 +24,24 @@ pub(super) fn announce_tls(expires_unix_s: i64, config: &Config, mut clock: Cloc
 }
 
 /// Warns of addresses that others than this machine can reach while no token is asked for.
-/// Certificates of clients are as good.
+/// Certificates of clients are as good. Where tokens are, and TLS as well, it warns of addresses
+/// that have none: `--listen` is such a one unless it is given.
 pub(super) fn warn_if_open(bound: &Bound, config: &Config, access: Option<&Access>) {
     let asks_for = |role| access.is_some_and(|access| access.table().asks_for(role));
+    let secure = bound.secure_addresses();
     if asks_for(Role::Write) || asks_for(Role::Read) {
+        let clear = from_elsewhere(bound.addresses().iter());
+        if !clear.is_empty() && !secure.is_empty() {
+            log::warn!(
+                address = clear,
+                "this address is in clear, beside --tls-listen: no certificate is asked for \
+                 there, and tokens and metrics can be read on the way; see --listen localhost:8080"
+            );
+        }
         return;
     }
-    let secure = Some(bound.secure_addresses()).filter(|_| config.tls_client_ca.is_none());
-    let addresses = bound.addresses().iter().chain(secure.into_iter().flatten());
-    let open = addresses.filter(|address| match address {
-        Address::Internet(address) => !address.ip().to_canonical().is_loopback(),
-        Address::Unix(_) => false,
-    });
-    let open = open.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let secure = Some(secure).filter(|_| config.tls_client_ca.is_none());
+    let open = from_elsewhere(bound.addresses().iter().chain(secure.into_iter().flatten()));
     if !open.is_empty() {
         log::warn!(
             address = open,
@@ -45,6 +50,15 @@ pub(super) fn warn_if_open(bound: &Bound, config: &Config, access: Option<&Acces
              localhost:8080"
         );
     }
+}
+
+/// Returns those of these addresses that others than this machine can reach.
+fn from_elsewhere<'a>(addresses: impl Iterator<Item = &'a Address>) -> String {
+    let open = addresses.filter(|address| match address {
+        Address::Internet(address) => !address.ip().to_canonical().is_loopback(),
+        Address::Unix(_) => false,
+    });
+    open.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Binds all addresses.

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
@@ -42,6 +43,8 @@ pub struct Identity {
 pub enum Ends {
     /// Not in the time of any test.
     Late,
+    /// In three days.
+    Soon,
     /// Long ago.
     Past,
 }
@@ -127,6 +130,7 @@ fn params(name: &str, hosts: &[&str], ends: Ends) -> CertificateParams {
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = match ends {
         Ends::Late => date_time_ymd(2200, 1, 1),
+        Ends::Soon => (SystemTime::now() + Duration::from_hours(72)).into(),
         Ends::Past => date_time_ymd(2020, 2, 1),
     };
     params

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use testkit::server::run_with;
-use testkit::tls::{Authority, TlsFolder, TlsStream};
+use testkit::tls::{Authority, Ends, TlsFolder, TlsStream};
 use testkit::{Exposition, HttpClient, Server, get, wait_until, wait_until_within};
 
 /// A change of files is seen by two looks, five seconds apart.
@@ -111,6 +111,44 @@ fn certificates_are_renewed_under_load_and_broken_ones_change_nothing() {
     assert_eq!(server.wait().code(), Some(0));
     let log = server.full_log();
     assert!(log.contains("nothing is changed") && log.contains("read again: the certificate of"));
+}
+
+#[test]
+fn an_expired_certificate_takes_the_place_of_none_that_is_valid() {
+    let authority = Authority::new();
+    let files = TlsFolder::new(&authority.server(), None);
+    let (server, address) = start(&files);
+    files.write(&authority.sign("localhost", &["localhost"], Ends::Past));
+    server.signal("HUP");
+    wait_until("it was tried", || (reloads(&server, "failed") == 1.0).then_some(()));
+    assert!(is_of(&authority, address));
+    let told = server.first_line("--tls-cert: ");
+    assert!(told["message"].as_str().unwrap().contains("expired"), "{told}");
+    // One that soon does is taken, and warned of as at the start.
+    files.write(&authority.sign("localhost", &["localhost"], Ends::Soon));
+    server.signal("HUP");
+    wait_until("it is read", || (reloads(&server, "ok") == 1.0).then_some(()));
+    let told = server.first_line("the certificate of TLS soon has to be renewed");
+    assert_eq!(told["level"], "WARN", "{told}");
+}
+
+#[test]
+fn an_address_in_clear_beside_tls_is_warned_of_where_others_reach_it() {
+    let files = TlsFolder::new(&Authority::new().server(), None);
+    let tls = files.flags();
+    let said = |listen: &str, with_tls: bool| {
+        let tls = tls.iter().map(String::as_str).filter(|_| with_tls);
+        let flags: Vec<_> = tls.chain(["--ingest-token", "pen"]).collect();
+        let mut server = Server::start_at(listen, &flags);
+        server.signal("TERM");
+        server.wait();
+        let lines = server.log_entries("this address is in clear, beside --tls-listen");
+        lines.iter().map(|line| line["address"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let everywhere = said("0.0.0.0:0", true);
+    assert_eq!(everywhere.len(), 1, "{everywhere:?}");
+    assert!(everywhere[0].starts_with("0.0.0.0:"), "{everywhere:?}");
+    assert!(said("127.0.0.1:0", true).is_empty() && said("0.0.0.0:0", false).is_empty());
 }
 
 #[test]

@@ -60,6 +60,9 @@ pub struct Credentials {
     pub name: String,
     /// The time at which the first of the server's certificates expires, in seconds since 1970.
     pub expires_unix_s: i64,
+    /// The time at which the one that has this name does. Of those behind it, clients may not need
+    /// all.
+    pub own_expires_unix_s: i64,
 }
 
 impl Credentials {
@@ -102,9 +105,11 @@ impl Credentials {
             return Err(mistakes);
         };
         let config = config(provider, verifier, chain, key).map_err(|error| vec![blame(&error)])?;
-        let name = facts.first().and_then(|first| first.name.clone()).unwrap_or_default();
+        let own = facts.first();
+        let name = own.and_then(|own| own.name.clone()).unwrap_or_default();
+        let own_expires_unix_s = own.map_or(0, |own| own.expires_unix_s);
         let expires_unix_s = facts.iter().map(|facts| facts.expires_unix_s).min().unwrap_or(0);
-        Ok(Self { config, name, expires_unix_s })
+        Ok(Self { config, name, expires_unix_s, own_expires_unix_s })
     }
 }
 
