@@ -297,6 +297,15 @@ impl<H: Handler, N: Network> EventLoop<H, N> {
         let Some(mut connection) = self.connections.remove(slot) else {
             return;
         };
+        match reason {
+            CloseReason::PeerLimit => {
+                self.handler.peer_limit_reached(connection.stream_mut(), self.now);
+            }
+            CloseReason::ProxyHeader => {
+                self.handler.proxy_header_malformed(connection.stream_mut(), self.now);
+            }
+            _ => {}
+        }
         connection.end_tls(reason, &mut self.handler, self.now);
         connection.release_buffers(&mut self.buffers);
         self.network.deregister(connection.stream_mut());

@@ -30,6 +30,8 @@ crate::named_enum! {
         Limit = "limit",
         /// Its peer had as many connections as it may have.
         PeerLimit = "peer_limit",
+        /// A trusted proxy sent a header that cannot be understood.
+        ProxyHeader = "proxy_header",
         /// The server stops.
         Drain = "drain",
         /// Its TLS handshake failed, or was not done in time.
@@ -126,6 +128,10 @@ pub trait Observer {
     /// Notes that a peer has as many connections as it may have, and that a further one was
     /// refused.
     fn peer_limit_reached(&mut self, _peer: &dyn Peer, _now: Now) {}
+
+    /// Notes that a trusted proxy has sent a header of the PROXY protocol that is none, or too
+    /// long.
+    fn proxy_header_malformed(&mut self, _proxy: &dyn Peer, _now: Now) {}
 
     /// Notes that the kernel did not hand over a connection. With `exhausted`, descriptors or
     /// memory have run out and the connection waits; otherwise it was lost.

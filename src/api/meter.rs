@@ -38,6 +38,19 @@ impl Meter {
     pub fn new(core: usize, counters: Arc<Counters>, latency: Arc<Latency>) -> Self {
         Self { core, counters, latency, durations: DurationBuffer::default(), answered: Vec::new() }
     }
+
+    /// Warns of something that says no more than whose fault it is.
+    #[cold]
+    fn warn_of_peer(&self, warning: Warning, peer: &dyn Peer, now: Now) {
+        let peer = PeerDisplay(peer);
+        if let Some(count) = self.counters.warnings().add(warning, 1, now) {
+            log::warn!(count, %peer, "{}", warning.name());
+        } else {
+            let of_peer =
+                || WarningContext { peer: Some(peer.to_string()), ..WarningContext::default() };
+            self.counters.warnings().keep_context(warning, of_peer);
+        }
+    }
 }
 
 impl Observer for Meter {
@@ -90,14 +103,12 @@ impl Observer for Meter {
 
     #[cold]
     fn peer_limit_reached(&mut self, peer: &dyn Peer, now: Now) {
-        let (warning, peer) = (Warning::PeerLimit, PeerDisplay(peer));
-        if let Some(count) = self.counters.warnings().add(warning, 1, now) {
-            log::warn!(count, %peer, "{}", warning.name());
-        } else {
-            let of_peer =
-                || WarningContext { peer: Some(peer.to_string()), ..WarningContext::default() };
-            self.counters.warnings().keep_context(warning, of_peer);
-        }
+        self.warn_of_peer(Warning::PeerLimit, peer, now);
+    }
+
+    #[cold]
+    fn proxy_header_malformed(&mut self, proxy: &dyn Peer, now: Now) {
+        self.warn_of_peer(Warning::ProxyHeader, proxy, now);
     }
 
     #[cold]

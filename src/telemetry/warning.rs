@@ -32,6 +32,9 @@ percore::named_enum! {
         /// A peer had as many connections as it may have.
         PeerLimit = "connections past --peer-connections of one address are closed; a proxy is \
             named by --trust-proxy",
+        /// A trusted proxy sent a header that cannot be understood.
+        ProxyHeader = "a proxy named by --trust-proxy has sent a malformed header of the PROXY \
+            protocol, or one of more than 4 KiB",
         /// The kernel failed to accept connections.
         AcceptFailed = "connections could not be accepted",
         /// TLS handshakes failed.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use testkit::http_client::{metric, post_with};
 use testkit::tls::{Authority, TlsFolder, TlsStream};
-use testkit::{HttpClient, get, wait_until};
+use testkit::{Exposition, HttpClient, get, wait_until};
 
 use crate::in_process::InProcessServer;
 
@@ -158,6 +158,33 @@ fn tls_begins_behind_the_header() {
         let answer = String::from_utf8_lossy(&answer[..bytes]).into_owned();
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{answer}");
     }
+}
+
+/// HAProxy ends its probes with a reset, and may send a header of its own before.
+#[test]
+fn a_probe_that_ends_with_a_reset_is_no_failure() {
+    let authority = Authority::new();
+    let files = TlsFolder::new(&authority.server(), None);
+    let tls = files.flags();
+    let mut flags: Vec<&str> = tls.iter().map(String::as_str).collect();
+    flags.extend(["--trust-proxy", "127.0.0.1"]);
+    let running = InProcessServer::start(&flags);
+    let count = |outcome: &str| {
+        let series =
+            format!("corepulse_tls_handshakes_total{{outcome=\"{outcome}\",version=\"none\"}}");
+        Exposition::scrape(running.address).value(&series)
+    };
+    let own = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    for (number, header) in [(1.0, &b""[..]), (2.0, own)] {
+        let probe = TcpStream::connect(running.tls_address.unwrap()).unwrap();
+        (&probe).write_all(header).unwrap();
+        socket2::SockRef::from(&probe).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(probe);
+        wait_until("it is counted", || {
+            (count("unused") + count("aborted") >= number).then_some(())
+        });
+    }
+    assert_eq!((count("unused"), count("aborted")), (2.0, 0.0));
 }
 
 #[test]

@@ -2,13 +2,15 @@
 //! client and the number of events since the last line.
 
 use serde_json::Value;
-use testkit::{HttpClient, Server, get, post, wait_until};
+use testkit::{Exposition, HttpClient, Server, get, post, wait_until};
 
 const REJECTED: &str = "events rejected";
 const IGNORED: &str = "members that are ignored";
 const REFUSED: &str = "requests with metrics refused";
 const DEVICES: &str = "more devices than --max-devices";
 const LIMIT: &str = "connections past --max-connections";
+const PEER_LIMIT: &str = "connections past --peer-connections";
+const PROXY_HEADER: &str = "malformed header of the PROXY protocol";
 const EXHAUSTED: &str = "out of file descriptors";
 
 /// Stops the process, and returns the log lines whose message contains this text.
@@ -241,4 +243,35 @@ fn a_flood_that_has_ended_is_told_before_the_end_of_the_log() {
     let lines = lines(server, REJECTED);
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert_eq!(counts(&lines).iter().sum::<u64>(), count, "{lines:?}");
+}
+
+#[test]
+fn who_has_too_many_connections_is_named_whoever_tells_its_address() {
+    let flags = ["--workers", "1", "--peer-connections", "1", "--trust-proxy", "127.0.0.1"];
+    let server = Server::start(&flags);
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut client = server.client();
+        client.send(b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 443\r\n");
+        client.send(&get("/health"));
+        held.push((client.try_receive(false).ok().flatten().map(|it| it.status), client));
+    }
+    let statuses: Vec<_> = held.iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [Some(200), None, None, None]);
+    let lines = lines(server, PEER_LIMIT);
+    assert_eq!(counts(&lines), [1, 2], "{lines:?}");
+    assert_eq!(lines[0]["peer"], "192.0.2.7:40000", "{lines:?}");
+}
+
+#[test]
+fn a_proxy_that_is_not_understood_is_named() {
+    let server = Server::start(&["--workers", "1", "--trust-proxy", "127.0.0.1"]);
+    for header in [&b"PROXY TCP4 a b c d\r\n"[..], b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"] {
+        let mut proxy = server.client();
+        proxy.send(header);
+        assert!(!matches!(proxy.try_receive(false), Ok(Some(_))));
+    }
+    let closed = "corepulse_connections_closed_total{reason=\"proxy_header\"}";
+    assert_eq!(Exposition::scrape(server.address).value(closed), 2.0);
+    assert_eq!(counts(&lines(server, PROXY_HEADER)), [1, 1]);
 }

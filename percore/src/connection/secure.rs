@@ -324,7 +324,14 @@ impl<S: Stream> Connection<S> {
             }
         } else if !tls.has_failed {
             let (outcome, words) = match (tls.has_begun, reason) {
-                (false, CloseReason::Client) => (HandshakeOutcome::Unused, "nothing was sent"),
+                // A probe may end with a reset; and what a proxy has said is no handshake.
+                (
+                    false,
+                    CloseReason::Client
+                    | CloseReason::Error
+                    | CloseReason::PeerLimit
+                    | CloseReason::ProxyHeader,
+                ) => (HandshakeOutcome::Unused, "nothing was sent"),
                 (_, CloseReason::Client | CloseReason::Error) => {
                     (HandshakeOutcome::Aborted, "the client has gone")
                 }

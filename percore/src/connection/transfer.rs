@@ -149,6 +149,7 @@ impl<S: Stream> Connection<S> {
 pub(super) fn reason_of(error: &io::Error) -> CloseReason {
     match error.kind() {
         ErrorKind::QuotaExceeded => CloseReason::PeerLimit,
+        ErrorKind::InvalidData => CloseReason::ProxyHeader,
         _ => CloseReason::Error,
     }
 }

@@ -50,6 +50,10 @@ impl Observer for Service {
         self.meter.peer_limit_reached(peer, now);
     }
 
+    fn proxy_header_malformed(&mut self, proxy: &dyn Peer, now: Now) {
+        self.meter.proxy_header_malformed(proxy, now);
+    }
+
     fn accept_failed(&mut self, error: &io::Error, exhausted: bool, now: Now) {
         self.meter.accept_failed(error, exhausted, now);
     }
