@@ -334,7 +334,7 @@ const _: () = assert!(2 * BATCH_EVENTS_MAX <= DEFLATE_BLOCKS_MAX);
 const _: () =
     assert!(ANSWER_ITEMS_MAX * (512 + FIELDS_MAX * (FIELD_NAME_BYTES_MAX + 2)) <= OUT_BYTES_MAX);
 // A request of any size can be waited for.
-const _: () = assert!(BATCH_EVENTS_MAX <= ACK_EVENTS_MAX);
+const _: () = assert!(2 * BATCH_EVENTS_MAX <= ACK_EVENTS_MAX);
 // A stored metric fits into a reply.
 const _: () = assert!(RECORD_BYTES_MAX < STORE_REPLY_BYTES_MAX);
 const _: () = assert!(FLEET_DOUBT_MS < FLEET_LEASE_MS && 2 * FLEET_BEAT_MS < FLEET_DOUBT_MS);

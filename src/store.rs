@@ -45,7 +45,7 @@ use crate::metric::id_hash::{IdHash, IdHasher};
 use crate::schema::Schema;
 use crate::store::block::{Appended, Block};
 use crate::store::block_appender::BlockAppender;
-use crate::store::confirmations::{Answer, WaiterId, WaiterTotals};
+use crate::store::confirmations::{Answer, RequestSize, WaiterId, WaiterTotals};
 use crate::store::encoding::Encoding;
 use crate::store::event_counters::{DropReason, EventCounters};
 use crate::store::key::KEY_PREFIX;
@@ -204,11 +204,11 @@ impl Store {
     /// Lets the next request of a core wait for its events to be stored: those that are appended
     /// until [`Self::answer_when_stored`]. Returns `None` if too many wait already. Of a store in
     /// this process nobody has to wait.
-    pub fn begin_waiter(&self, core: usize) -> Option<WaiterId> {
+    pub fn begin_waiter(&self, core: usize, size: RequestSize) -> Option<WaiterId> {
         let Backend::Redis(redis) = &self.backend else {
             return None;
         };
-        let waiter = redis.shared.confirmations.begin(core)?;
+        let waiter = redis.shared.confirmations.begin(core, size)?;
         redis.shared.open.at(core).lock().begin_waiter(waiter);
         Some(waiter)
     }

@@ -16,10 +16,10 @@ use super::route::{InfluxApi, Route};
 use super::state::State;
 use super::warn;
 use crate::analytics::recent::PendingEvents;
-use crate::limits::EVENT_COST_BYTES;
+use crate::limits::{ACK_SMALL_BYTES_MAX, EVENT_COST_BYTES};
 use crate::metric::decode::Decoder;
-use crate::store::confirmations::Confirmation;
-use percore::http::content_coding::BodyDecoder;
+use crate::store::confirmations::{Confirmation, RequestSize};
+use percore::http::content_coding::{BodyDecoder, ContentCoding};
 use percore::http::handler::{Context, Reply};
 use percore::http::response::Response;
 
@@ -145,8 +145,14 @@ impl Ingest {
         context: &Context<'_>,
         body: &mut Vec<u8>,
     ) -> Reply {
-        let is_right = headers.is_ok();
-        let waiter = is_right.then(|| state.store.begin_waiter(self.core)).flatten();
+        let is_small = sent.body.len() <= ACK_SMALL_BYTES_MAX;
+        let size = |headers: &ContentHeaders| match headers.coding {
+            ContentCoding::Identity if is_small => RequestSize::Small,
+            // What is compressed may hold any number of events.
+            _ => RequestSize::Large,
+        };
+        let size = headers.as_ref().map(size).ok();
+        let waiter = size.and_then(|size| state.store.begin_waiter(self.core, size));
         let applied = match headers {
             Ok(_) if waiter.is_none() && state.store.is_remote() => Err(IngestError::TooManyWait),
             Ok(headers) => self.apply(headers, sent, state, context),

@@ -63,6 +63,12 @@ pub const ACK_WAITERS_MAX: usize = 4_096;
 /// Events of a core for which requests wait; with more, further requests get 503.
 pub const ACK_EVENTS_MAX: usize = 30_000;
 
+/// Bytes of the body of a small request that waits, which holds up few others. With as many events
+/// of a core waiting as leave room for one more request of any size, or half as many bytes of
+/// answers, further large ones get 503 and small ones do not: who sends large ones, one behind the
+/// other, would otherwise keep out all devices that send single events.
+pub const ACK_SMALL_BYTES_MAX: usize = 16 * 1024;
+
 /// Bytes of the answers that a core has prepared for requests that wait; with more, others
 /// get 503.
 pub const ACK_ANSWER_BYTES_MAX: usize = 512 * 1024;

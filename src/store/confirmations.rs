@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::limits::{ACK_ANSWER_BYTES_MAX, ACK_EVENTS_MAX, ACK_WAITERS_MAX};
+use crate::limits::{ACK_ANSWER_BYTES_MAX, ACK_EVENTS_MAX, ACK_WAITERS_MAX, BATCH_EVENTS_MAX};
 use crate::store::place::{BlockId, Place, Resolution};
 use percore::sync::{Mutex, PerCore};
 
@@ -48,6 +48,15 @@ pub struct Answer {
     pub give: Box<dyn FnOnce(Confirmation) + Send>,
     /// Bytes of its body until then.
     pub bytes: usize,
+}
+
+/// The size of a request that waits, before its events are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestSize {
+    /// It has few events.
+    Small,
+    /// It may have as many as a request can have.
+    Large,
 }
 
 /// The identity of a waiter.
@@ -174,9 +183,9 @@ impl Confirmations {
     }
 
     /// Begins a waiter of a core; `None` if too many requests or events wait there already.
-    pub(crate) fn begin(&self, core: usize) -> Option<WaiterId> {
+    pub(crate) fn begin(&self, core: usize, size: RequestSize) -> Option<WaiterId> {
         let mut of_core = self.cores.at(core).lock();
-        if of_core.is_full() {
+        if of_core.is_full(size) {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -316,10 +325,14 @@ impl Confirmations {
 }
 
 impl CoreConfirmations {
-    fn is_full(&self) -> bool {
+    fn is_full(&self, size: RequestSize) -> bool {
+        let (events_max, answer_bytes_max) = match size {
+            RequestSize::Small => (ACK_EVENTS_MAX, ACK_ANSWER_BYTES_MAX),
+            RequestSize::Large => (ACK_EVENTS_MAX - BATCH_EVENTS_MAX, ACK_ANSWER_BYTES_MAX / 2),
+        };
         self.waiters.len() >= ACK_WAITERS_MAX
-            || self.awaited >= ACK_EVENTS_MAX as u64
-            || self.answer_bytes >= ACK_ANSWER_BYTES_MAX
+            || self.awaited >= events_max as u64
+            || self.answer_bytes >= answer_bytes_max
     }
 
     /// Removes the marks at these entries of a block, and returns them.

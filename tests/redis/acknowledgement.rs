@@ -229,7 +229,7 @@ fn too_many_that_wait_are_turned_away_before_anything_is_taken() {
     let redis = Redis::start(&[]);
     let server = start(&redis, &["--workers", "1", "--ack-timeout", "60s"]);
     redis.freeze();
-    let mut clients: Vec<HttpClient> = (0..3).map(|_| server.client()).collect();
+    let mut clients: Vec<HttpClient> = (0..2).map(|_| server.client()).collect();
     for (client, number) in clients.iter_mut().zip(0..) {
         let (_, body) = lines("a", number * 10_000..number * 10_000 + 10_000);
         client.send(&waiting(&body));
@@ -239,7 +239,7 @@ fn too_many_that_wait_are_turned_away_before_anything_is_taken() {
         });
     }
     let since = Instant::now();
-    let answer = server.client().request(&waiting(&lines("b", 0..1).1));
+    let answer = server.client().request(&waiting(&lines("b", 0..1_000).1));
     assert_eq!(answer.status, 503, "{answer:?}");
     let told = &answer.json()["detail"];
     assert_eq!(
@@ -247,8 +247,26 @@ fn too_many_that_wait_are_turned_away_before_anything_is_taken() {
         "ack: too many wait for the store already, and nothing of this request was taken"
     );
     assert!(since.elapsed() < LATE, "{:?}", since.elapsed());
-    assert_eq!(StoreCounters::scrape(server.address).accepted, 30_000);
+    assert_eq!(StoreCounters::scrape(server.address).accepted, 20_000);
     assert_eq!(server.client().post_without_type(lines("b", 0..1).1).status, 202);
+    // Small ones have room of their own, which is bounded as well.
+    let mut others = Vec::new();
+    let refused = (0..200).find_map(|number| {
+        let mut client = server.client();
+        client.send(&waiting(&lines("c", number * 100..number * 100 + 100).1));
+        others.push(client);
+        let taken = 20_001 + 100 * (number + 1);
+        let refused = wait_until("it is taken or turned away", || {
+            let accepted = StoreCounters::scrape(server.address).accepted;
+            let refused =
+                figure(&server, "corepulse_ack_requests_total{outcome=\"refused\"}") > 1.0;
+            (refused || accepted == taken).then_some(refused)
+        });
+        refused.then_some(number)
+    });
+    assert_eq!(refused, Some(100));
+    assert_eq!(others.pop().unwrap().receive().status, 503);
+    clients.extend(others);
     redis.thaw();
     for mut client in clients {
         assert_stored(&client.receive());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::server::SimServer;
 use super::{Confirmation, SharedState};
-use crate::store::confirmations::{Answer, WaiterId};
+use crate::store::confirmations::{Answer, RequestSize, WaiterId};
 use percore::sync::Mutex;
 
 /// The longest wait for an answer.
@@ -32,7 +32,7 @@ impl Waiters {
     }
 
     pub(super) fn begin(&self, core: usize, shared: &SharedState) -> Option<WaiterId> {
-        let waiter = shared.confirmations.begin(core)?;
+        let waiter = shared.confirmations.begin(core, RequestSize::Small)?;
         shared.open.at(core).lock().begin_waiter(waiter);
         Some(waiter)
     }
