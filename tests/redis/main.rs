@@ -25,3 +25,4 @@ mod roundtrip;
 mod sentinel;
 mod spill;
 mod stopping;
+mod together;
