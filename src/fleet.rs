@@ -25,6 +25,7 @@ mod identity;
 pub mod json;
 mod lease;
 mod mail;
+mod mailbox;
 mod member;
 mod reporter;
 mod rounds;

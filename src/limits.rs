@@ -191,6 +191,15 @@ pub const FLEET_MAIL_SECONDS: u64 = 10;
 /// A member waits for a message so long before it asks anew.
 pub const FLEET_MAIL_WAIT_SECONDS: u64 = 1;
 
+/// Messages that a member takes in one round trip: some from each of thirty others.
+pub const FLEET_MAIL_BATCH_MAX: usize = 64;
+
+/// Messages of one reply: pages of a thousand devices are no longer than a reply may be.
+pub const FLEET_MAIL_GROUP: usize = 16;
+
+/// Bytes of the messages that are taken together, if they are as long as those before.
+pub const FLEET_MAIL_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
 /// Bytes of one message between members, and of the directory: a page of a thousand devices with
 /// all fields is two million.
 pub const FLEET_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;

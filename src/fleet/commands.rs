@@ -7,6 +7,7 @@
 use super::directory::{Entry, FOLDED_FIELD, Folded, Incarnation};
 use super::json;
 use super::mail::Message;
+use super::mailbox::Mailbox;
 use crate::limits::{FLEET_MAIL_SECONDS, FLEET_MAIL_WAIT_SECONDS};
 use crate::store::redis::command::{Command, Reply};
 
@@ -28,10 +29,11 @@ impl Keys {
         format!("{}{name}", self.mailboxes)
     }
 
-    /// Returns the command that waits for a message in a mailbox.
-    pub(super) fn await_mail(&self, name: &str) -> Command {
-        let seconds = FLEET_MAIL_WAIT_SECONDS.to_string();
-        Command::new("BLPOP").arg(self.mailbox(name)).arg(seconds)
+    /// Returns the way to empty a mailbox.
+    pub(super) fn mailbox_of(&self, name: &str) -> Mailbox {
+        let pop = |seconds: &str| Command::new("BLPOP").arg(self.mailbox(name)).arg(seconds);
+        // Where Redis refuses the transaction, the second one waits for a moment, too.
+        Mailbox::new(pop(&FLEET_MAIL_WAIT_SECONDS.to_string()), pop("0.001"))
     }
 
     /// Returns the commands that put a message into a mailbox. Nobody may be there any more to
@@ -130,17 +132,6 @@ pub(super) fn read_eviction_policy(reply: &Reply) -> Option<&str> {
     value("maxmemory_policy").filter(|policy| has_limit && *policy != "noeviction")
 }
 
-/// Returns the message that was taken from a mailbox; `None` if none came in time.
-pub(super) fn read_mail(reply: Reply) -> Option<Vec<u8>> {
-    match reply {
-        Reply::List(parts) => match parts.into_iter().nth(1) {
-            Some(Reply::Bytes(message)) => Some(message),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,7 +168,7 @@ mod tests {
     fn all_keys_have_the_tag_of_the_fleet() {
         let keys = Keys::new("blue");
         let fold = keys.fold(&[Incarnation(1)], &Folded::default());
-        let commands = keys.watch().into_iter().chain(fold).chain([keys.await_mail("x")]);
+        let commands = keys.watch().into_iter().chain(fold).chain(keys.mailbox_of("x").commands());
         let keys: Vec<_> =
             commands.filter_map(|it| it.words().get(1).map(|key| key.to_vec())).collect();
         assert_eq!(keys.len(), 5);

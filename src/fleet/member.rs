@@ -16,6 +16,7 @@ use super::exchange::{Batch, Exchange, Fold, Phase, Purpose, Step, error_of};
 use super::fleet_clock::FleetClock;
 use super::identity::{Identity, Profile};
 use super::lease::Lease;
+use super::mailbox::Mailbox;
 use super::reporter::{self, Reporter};
 use super::rounds::Rounds;
 use super::status::Status;
@@ -106,9 +107,9 @@ impl Member {
         }
     }
 
-    /// Returns the command that waits for a message to this member.
-    pub(super) fn await_mail(&self) -> Command {
-        self.keys.await_mail(&self.own.mailbox)
+    /// Returns the way to empty the mailbox of this member.
+    pub(super) fn own_mailbox(&self) -> Mailbox {
+        self.keys.mailbox_of(&self.own.mailbox)
     }
 
     /// Returns this replica, by the last part of the key of its mailbox.

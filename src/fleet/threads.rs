@@ -9,15 +9,14 @@ use std::time::Duration;
 use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 use crossbeam::select;
 
-use super::commands;
 use super::exchange::{Batch, Exchange, Step, error_of};
+use super::mailbox::Mailbox;
 use super::member::Member;
 use super::rounds::Question;
 use super::windows::LETTER;
 use crate::limits::{
     FLEET_MAIL_WAIT_SECONDS, FLEET_PAUSE_MS, FLEET_REPLY_BYTES_MAX, STORE_REPLY_MS_MAX,
 };
-use crate::store::redis::command::Command;
 use crate::store::redis::error::{ErrorKind, RedisError};
 use crate::store::redis::key_link::KeyLink;
 use crate::telemetry::log;
@@ -64,13 +63,13 @@ impl Threads {
         let (inputs, received) = channel::bounded(INPUTS_MAX);
         let (batches, to_send) = channel::bounded(1);
         let (ends, ended) = channel::bounded::<()>(0);
-        let await_mail = member.await_mail();
+        let mailbox = member.own_mailbox();
         let to_member = inputs.clone();
         spawn("fleet-link", move || exchange_batches(link, &to_send, &to_member, clock))?;
         // It ends with its next message or time-out after the others, and nobody waits for that.
         let until = ended.clone();
         let sorting = Sorting { inputs, letters };
-        spawn("fleet-mail", move || take_mail(mail_link, &[await_mail], &sorting, &until))?;
+        spawn("fleet-mail", move || take_mail(mail_link, mailbox, &sorting, &until))?;
         let work = move || {
             let _ends: Sender<()> = ends;
             let waits = Waits { questions, received, stopped, batches };
@@ -215,32 +214,27 @@ impl Sorting {
 }
 
 /// Takes messages from the mailbox until the deciding thread has ended.
-fn take_mail(
-    mut link: KeyLink,
-    await_mail: &[Command; 1],
-    sorting: &Sorting,
-    ended: &Receiver<()>,
-) {
+fn take_mail(mut link: KeyLink, mut mailbox: Mailbox, sorting: &Sorting, ended: &Receiver<()>) {
     let mut hears = true;
     loop {
-        let taken = link.exchange(await_mail, MAIL, FLEET_REPLY_BYTES_MAX);
+        let taken = link.exchange(&mailbox.commands(), MAIL, FLEET_REPLY_BYTES_MAX);
         let refusal = taken.as_ref().ok().and_then(|replies| replies.iter().find_map(error_of));
-        let refusal = refusal.cloned().map(Err);
-        let news = match (refusal, taken) {
+        let refusal = refusal.cloned();
+        let is_lost = taken.is_err();
+        let mut messages = mailbox.read(taken.unwrap_or_default()).into_iter();
+        if refusal.is_some() {
+            mailbox.take_one();
+        }
+        if messages.any(|message| !sorting.pass_on(message)) {
+            return;
+        }
+        let news = match refusal {
             // A wrong right or a key of another type, which comes at once and again and again.
-            (Some(refusal), _) => Some(refusal),
+            Some(refusal) => Some(Err(refusal)),
             // The other thread meets the same, and tells it.
-            (None, Err(_)) => None,
-            (None, Ok(replies)) => {
-                let mut messages = replies.into_iter().filter_map(commands::read_mail);
-                if messages.any(|message| !sorting.pass_on(message)) {
-                    return;
-                }
-                if hears {
-                    continue;
-                }
-                Some(Ok(()))
-            }
+            None if is_lost => None,
+            None if hears => continue,
+            None => Some(Ok(())),
         };
         let waits = !matches!(news, Some(Ok(())));
         hears = news.as_ref().map_or(hears, Result::is_ok);

@@ -17,9 +17,11 @@ use super::figures::Figures;
 use super::keys::Keys;
 use super::mover::{Ended, Mover, Step};
 use super::note::{DeviceId, Letter, Said};
+use crate::fleet::commands::Keys as FleetKeys;
 use crate::fleet::directory::{Entry, Incarnation, PROTOCOL};
 use crate::fleet::event_queue::EventQueue;
 use crate::fleet::json;
+use crate::fleet::mailbox::{self, Mailbox};
 use crate::limits::{
     FLEET_BEAT_MS, FLEET_DOUBT_MS, STORE_REPLY_MS_MAX, WINDOW_TURN_MS, WINDOW_WAIT_MS_MAX,
 };
@@ -77,7 +79,7 @@ enum Event {
     Arrive { of: usize, batch: u64, part: Part },
     PartEnds { of: usize, batch: u64, at: Vec<usize>, result: Result<Vec<Reply>, ()> },
     Poll { of: usize },
-    Mail { of: usize, letter: Vec<u8> },
+    Mail { of: usize, replies: Vec<Reply> },
     Beat { of: usize },
     BeatArrives { of: usize, sent_ns: u64, left: bool },
     Confirmed { of: usize, sent_ns: u64 },
@@ -187,6 +189,7 @@ struct Process {
     is_known: bool,
     /// True if it takes along what it had not saved.
     is_bereaving: bool,
+    mailbox: Mailbox,
     awaits_mail: bool,
 }
 
@@ -296,11 +299,27 @@ impl Simulation {
             died_ns: u64::MAX,
             is_known: false,
             is_bereaving: false,
+            mailbox: FleetKeys::new("f").mailbox_of(&me.to_string()),
             awaits_mail: false,
         });
         self.at(self.now_ns, Event::Beat { of });
         self.at(self.now_ns, Event::Wake { of, wake: 0 });
         self.at(self.now_ns, Event::Poll { of });
+    }
+
+    /// Runs so many processes, devices that send to them, and the faults, until all is well.
+    fn run(&mut self, processes: usize) {
+        (0..processes).for_each(|_| self.start());
+        self.at(0, Event::Replicate);
+        for device in 0..self.devices.len() {
+            let at_ns = self.random.u64(10 * MS..4 * SECOND);
+            self.at(at_ns, Event::Send { device });
+        }
+        for _ in 0..self.faults.len() {
+            let at_ns = self.random.u64(FAULTS_NS);
+            self.at(at_ns, Event::Fault);
+        }
+        self.run_until(END_NS);
     }
 
     fn run_until(&mut self, until_ns: u64) {
@@ -335,20 +354,7 @@ impl Simulation {
             Event::Arrive { of, batch, part } => self.arrive(of, batch, part),
             Event::PartEnds { of, batch, at, result } => self.end_part(of, batch, &at, result),
             Event::Poll { of } => self.poll(of),
-            Event::Mail { of, letter } => {
-                let now = self.now(of);
-                for note in Letter::decode(&letter).into_iter().flat_map(|letter| letter.notes) {
-                    self.coverage.see_note(&note.said);
-                    if let Said::Unwanted { gift } = note.said
-                        && self.processes[of].mover.gives(&note.id, gift)
-                    {
-                        self.coverage.see("rule: take back");
-                    }
-                }
-                self.processes[of].mover.on_letter(&letter, now);
-                self.at(self.now_ns, Event::Poll { of });
-                self.step(of);
-            }
+            Event::Mail { of, replies } => self.take_mail(of, replies),
             Event::Beat { of } => self.beat(of),
             Event::BeatArrives { of, sent_ns, left } => self.beat_arrives(of, sent_ns, left),
             Event::Confirmed { of, sent_ns } => {
@@ -550,29 +556,45 @@ impl Simulation {
         self.step(of);
     }
 
-    /// Waits for a letter, as a thread of the process does.
+    /// Takes letters that have come.
+    fn take_mail(&mut self, of: usize, replies: Vec<Reply>) {
+        for letter in self.processes[of].mailbox.read(replies) {
+            let now = self.now(of);
+            for note in Letter::decode(&letter).into_iter().flat_map(|letter| letter.notes) {
+                self.coverage.see_note(&note.said);
+                if let Said::Unwanted { gift } = note.said
+                    && self.processes[of].mover.gives(&note.id, gift)
+                {
+                    self.coverage.see("rule: take back");
+                }
+            }
+            self.processes[of].mover.on_letter(&letter, now);
+            self.step(of);
+        }
+        let arrives_ns = self.now_ns + self.delay();
+        self.at(arrives_ns, Event::Poll { of });
+    }
+
+    /// Waits for letters in Redis, as a thread of the process does.
     fn poll(&mut self, of: usize) {
         let process = &self.processes[of];
         if matches!(process.life, Life::Left | Life::Killed) {
             return;
         }
-        let key = format!("cp:{{f}}:mail:{}", process.me);
-        let server = self.server_of(&Command::new("BLPOP").arg(&key));
-        let is_up = self.now_ns >= self.servers[server].frozen_until_ns
-            && self.now_ns >= self.servers[server].down_until_ns;
-        let letter = if is_up { self.servers[server].pop(key.as_bytes()) } else { None };
-        match letter {
-            Some(letter) => {
-                let loses = self.now_ns < self.loses_mail_until_ns && self.random.u8(..4) == 0;
-                let arrives_ns = self.now_ns + self.delay();
-                if loses {
-                    self.at(arrives_ns, Event::Poll { of });
-                } else {
-                    self.at(arrives_ns, Event::Mail { of, letter });
-                }
-            }
-            None if is_up => self.processes[of].awaits_mail = true,
-            None => self.at(self.now_ns + 20 * MS, Event::Poll { of }),
+        let commands = process.mailbox.commands();
+        let at = self.server_of(&commands[0]);
+        let server = &mut self.servers[at];
+        let is_up = self.now_ns >= server.frozen_until_ns && self.now_ns >= server.down_until_ns;
+        if !is_up {
+            self.at(self.now_ns + 20 * MS, Event::Poll { of });
+        } else if server.has_mail(commands[0].words()[1]) {
+            let replies = mailbox::replies(&commands, |key| server.pop(key));
+            let loses = self.now_ns < self.loses_mail_until_ns && self.random.u8(..4) == 0;
+            let replies = if loses { Vec::new() } else { replies };
+            let arrives_ns = self.now_ns + self.delay();
+            self.at(arrives_ns, Event::Mail { of, replies });
+        } else {
+            self.processes[of].awaits_mail = true;
         }
     }
 
@@ -763,19 +785,8 @@ impl Simulation {
 fn run(seed: u64) -> (Vec<String>, Simulation, Vec<Fault>) {
     let mut simulation = Simulation::new(seed);
     let faults = simulation.faults.clone();
-    for _ in 0..simulation.random.usize(1..5) {
-        simulation.start();
-    }
-    simulation.at(0, Event::Replicate);
-    for device in 0..simulation.devices.len() {
-        let at_ns = simulation.random.u64(10 * MS..4 * SECOND);
-        simulation.at(at_ns, Event::Send { device });
-    }
-    for _ in 0..faults.len() {
-        let at_ns = simulation.random.u64(FAULTS_NS);
-        simulation.at(at_ns, Event::Fault);
-    }
-    simulation.run_until(END_NS);
+    let processes = simulation.random.usize(1..5);
+    simulation.run(processes);
     (check(&simulation, &faults), simulation, faults)
 }
 
@@ -826,4 +837,22 @@ fn windows_move_whatever_fails_0() {
 #[test]
 fn windows_move_whatever_fails_1() {
     run_share(1);
+}
+
+/// A Redis to which a command takes so long, and as long back, at most.
+const FAR_NS: u64 = 60 * MS;
+
+/// Where a reply takes a tenth of a second, nothing but time is lost, and no letters pile up.
+#[test]
+fn a_far_redis_delays_windows_and_loses_none() {
+    for seed in 0..100 {
+        let mut simulation = Simulation::new(seed);
+        simulation.faults.clear();
+        simulation.delay_ns = FAR_NS;
+        simulation.run(5);
+        let wrong = check(&simulation, &[Fault::Slow]);
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
+        let longest = simulation.servers.iter().map(|server| server.longest_list).max();
+        assert!(longest < Some(16), "seed {seed}: {longest:?}");
+    }
 }

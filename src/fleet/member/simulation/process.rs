@@ -120,7 +120,7 @@ impl Process {
         let status = Arc::default();
         let mut member = Member::new("f", profile, responder, status, random.u64(..));
         member.forget_us = forget_us;
-        let mailbox = member.await_mail().words()[1].to_vec();
+        let mailbox = member.own_mailbox().commands()[0].words()[1].to_vec();
         Self {
             name: instance,
             me: member.own.me.to_string(),

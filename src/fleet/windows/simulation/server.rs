@@ -24,6 +24,8 @@ pub(super) struct SimRedis {
     pub(super) commands: u64,
     /// The times that it has begun anew, without the connections that there were.
     pub(super) lives: u64,
+    /// The most messages that were in a mailbox.
+    pub(super) longest_list: usize,
 }
 
 impl SimRedis {
@@ -41,6 +43,11 @@ impl SimRedis {
         self.memory = Memory::default();
         self.lists.clear();
         self.lives += 1;
+    }
+
+    /// Returns true if there is something in a mailbox.
+    pub(super) fn has_mail(&self, key: &[u8]) -> bool {
+        self.lists.get(key).is_some_and(|list| !list.is_empty())
     }
 
     pub(super) fn pop(&mut self, key: &[u8]) -> Option<Vec<u8>> {
@@ -84,6 +91,7 @@ impl SimRedis {
             [b"RPUSH", key, item] => {
                 let list = self.lists.entry(key.to_vec()).or_default();
                 list.push_back(item.to_vec());
+                self.longest_list = self.longest_list.max(list.len());
                 Reply::Integer(list.len() as i64)
             }
             [b"EXPIRE", ..] => Reply::Integer(1),
