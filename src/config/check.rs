@@ -24,6 +24,10 @@ impl Config {
         let mut errors = ConfigErrors::default();
         let values = Values::read(|flag| arguments.texts.get(flag), &mut errors);
         check_relations(&values, &mut errors);
+        let saves = arguments.texts.sources.get("window-save");
+        if saves != "default" && matches!(values.fleet, Some(None)) {
+            errors.add("window-save", "expected --fleet as well: no window is saved without it");
+        }
         if arguments.command.is_none() {
             check_files(&values, &mut errors);
         }
@@ -296,6 +300,7 @@ mod tests {
         assert!(check(&["--window=10", "--min-samples=10"]).is_ok());
         assert!(text(&["--drain-delay=30s"]).contains("--drain-delay"));
         assert!(text(&["--fleet=a"]).contains("--fleet: expected --redis-url"));
+        assert!(text(&["--window-save=9s"]).contains("--window-save: expected --fleet"));
         assert!(check(&["--fleet=a", "--redis-url=redis://localhost"]).is_ok());
         assert!(text(&["--spill=/tmp"]).contains("--spill: expected --redis-url"));
         assert!(check(&["--spill=/tmp", "--redis-url=redis://localhost"]).is_ok());
