@@ -156,8 +156,8 @@ MUTANTS = [
         [
             (
                 "mover/saves.rs",
-                "if !is_confirmed && self.leaves_until_ns.is_none() {",
-                "if !is_confirmed && self.leaves_until_ns.is_none() && now.mono_ns == 0 {",
+                "        if !is_confirmed {\n",
+                "        if !is_confirmed && now.mono_ns == 0 {\n",
             ),
         ],
     ),
@@ -181,8 +181,48 @@ MUTANTS = [
         [
             (
                 "mover/saves.rs",
-                "&& standing != Standing::Confirmed",
-                "&& standing != standing",
+                "        self.pursue_doubtful(&id, now);\n        self.saved.note(id);",
+                "        self.saved.note(id);",
+            ),
+        ],
+    ),
+    (
+        "who leaves claims what others may have gone on with",
+        [
+            (
+                "mover/saves.rs",
+                "Cell::Held { standing: Standing::Lapsed, .. } => true,",
+                "Cell::Held { standing: Standing::Lapsed, .. } => self.leaves_until_ns.is_none(),",
+            ),
+        ],
+    ),
+    (
+        "who was out of touch since it asked takes no gift for all there is",
+        [
+            (
+                "mover/replies.rs",
+                "envelope.is_partial || pursuit.lapses != lapses;",
+                "envelope.is_partial || pursuit.lapses > lapses;",
+            ),
+        ],
+    ),
+    (
+        "what is joined to a window in doubt leaves it in doubt",
+        [
+            (
+                "mover/replies.rs",
+                "Some(Some(ticket).filter(|_| standing == Standing::Confirmed))",
+                "Some(Some(ticket).filter(|_| standing == standing))",
+            ),
+        ],
+    ),
+    (
+        "a gift on its way is joined to the next one",
+        [
+            (
+                "mover/gives.rs",
+                "            self.orphans.insert(id.into(), (now.mono_ns, envelope));\n",
+                "            drop(envelope);\n",
             ),
         ],
     ),

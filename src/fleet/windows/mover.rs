@@ -25,7 +25,10 @@
 //! - Who asks all has read since it had to who there is; and only who has asked all takes what
 //!   nobody gave.
 //! - A replica is taken for dead only by who has been in touch for the time of a lease.
-//! - Who was out of touch while it saved claims what it saved: its copy may have been read before.
+//! - Who was out of touch while it saved claims what it saved, even as it leaves: its copy may have
+//!   been read before, and nobody reads it again.
+//! - Who was out of touch since it asked takes no gift for all there is: others may have gone on.
+//! - A gift that may not have been taken is joined to the next one, which has its key.
 //! - What was given to one who is gone is joined before its key gets another copy; at once, if its
 //!   giver was out of touch meanwhile: the others may have gone on from an older copy, and nobody
 //!   looks for this one.
@@ -77,6 +80,9 @@ const AGAIN_NS: u64 = 300 * MS;
 
 /// A window that has not come from a replica that lives for so long is asked for everywhere.
 const STUCK_NS: u64 = 1_500 * MS;
+
+/// A device that waits for so long is judged by what is here.
+const WAIT_NS: u64 = WINDOW_WAIT_MS_MAX * MS;
 
 /// An offer is valid for this time.
 const OFFER_NS: u64 = 1_000 * MS;
@@ -200,9 +206,9 @@ impl<C: Cells> Mover<C> {
         self.next_round_ns = 0;
     }
 
-    /// Returns true once it was ordered to end.
-    pub(super) const fn is_leaving(&self) -> bool {
-        self.leaves_until_ns.is_some()
+    /// Returns the time at which it ends at the latest, once it was ordered to.
+    pub(super) const fn leaves_until_ns(&self) -> Option<u64> {
+        self.leaves_until_ns
     }
 
     /// Does what is due.
@@ -240,7 +246,8 @@ impl<C: Cells> Mover<C> {
         self.to_claim.push_back(id.clone());
         self.waiting.push_back((now.mono_ns, id.clone()));
         let ticket = self.next_number();
-        self.pursuits.insert(id, Pursuit::new(ticket, now.mono_ns));
+        let lapses = self.cells.lapses(now.mono_ns);
+        self.pursuits.insert(id, Pursuit::new(ticket, lapses, now.mono_ns));
     }
 
     /// Returns a number that this replica has not given before.
@@ -263,10 +270,12 @@ impl<C: Cells> Mover<C> {
             self.give_again(id, gift, now);
         }
         let is_sure = self.cells.is_sure(now.mono_ns);
-        while let Some((began_ns, id)) = self.waiting.front()
-            && (!is_sure || now.mono_ns >= began_ns + WINDOW_WAIT_MS_MAX * MS)
-        {
-            if self.pursuits.get(id).is_some_and(|pursuit| pursuit.began_ns == *began_ns) {
+        while let Some((began_ns, id)) = self.waiting.front() {
+            let waits = self.pursuits.get(id).is_some_and(|it| it.began_ns == *began_ns);
+            if waits && is_sure && now.mono_ns < began_ns + WAIT_NS {
+                break;
+            }
+            if waits {
                 self.cells.begin_alone(id, None, now);
             }
             self.waiting.pop_front();
@@ -335,7 +344,8 @@ impl<C: Cells> Mover<C> {
             None => Some(saves_ns.unwrap_or(u64::MAX).min(others_ns).max(self.next_batch_ns)),
         };
         let given_ns = self.given.front().map(|(again_ns, ..)| *again_ns);
-        let due = [due_ns, given_ns, batch_ns, self.leaves_until_ns];
+        let waits_ns = self.waiting.front().map(|(began_ns, _)| began_ns + WAIT_NS);
+        let due = [due_ns, given_ns, waits_ns, batch_ns, self.leaves_until_ns];
         due.into_iter().flatten().min().unwrap_or(u64::MAX).max(now.mono_ns)
     }
 

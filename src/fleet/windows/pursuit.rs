@@ -45,6 +45,8 @@ pub(super) struct Pursuit {
     /// The copy, by its replica and events, that was best when all were asked last, though the one
     /// that should have its window lives.
     pub(super) odd: Option<(Incarnation, u64)>,
+    /// The lapses of our lease before it began, or before all were asked.
+    pub(super) lapses: u32,
     pub(super) began_ns: u64,
     /// The time at which this stage began.
     pub(super) stage_ns: u64,
@@ -53,13 +55,14 @@ pub(super) struct Pursuit {
 }
 
 impl Pursuit {
-    pub(super) const fn new(ticket: u64, now_ns: u64) -> Self {
+    pub(super) const fn new(ticket: u64, lapses: u32, now_ns: u64) -> Self {
         Self {
             stage: Stage::ToClaim,
             ticket,
             behind: Vec::new(),
             gifts: Vec::new(),
             odd: None,
+            lapses,
             began_ns: now_ns,
             stage_ns: now_ns,
             due_ns: u64::MAX,

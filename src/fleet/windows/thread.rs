@@ -90,7 +90,11 @@ impl WindowThread {
         let _ = self.stop.try_send(deadline_ns);
         // Nothing is ever sent: the channel is disconnected when the thread ends.
         let ended = self.ended.recv_timeout(timeout.saturating_add(STOP_MARGIN));
-        ended == Err(RecvTimeoutError::Disconnected) && self.thread.join().is_ok()
+        if ended != Err(RecvTimeoutError::Disconnected) {
+            log::warn!("not all windows of devices could be handed over: their thread hangs");
+            return false;
+        }
+        self.thread.join().is_ok()
     }
 }
 
@@ -127,8 +131,12 @@ impl Run {
         let now = self.now();
         match self.mover.step(now) {
             Step::Send { commands } => {
+                // Who leaves does not wait for a frozen Redis past the end, which it has to tell.
+                let left_ns =
+                    self.mover.leaves_until_ns().map(|end| end.saturating_sub(now.mono_ns));
+                let wait = left_ns.map_or(EXCHANGE, |ns| EXCHANGE.min(Duration::from_nanos(ns)));
                 let Exchanged { replies, broke } =
-                    self.link.exchange(&commands, EXCHANGE, FLEET_REPLY_BYTES_MAX);
+                    self.link.exchange(&commands, wait, FLEET_REPLY_BYTES_MAX);
                 let ended = Ended { sent_ns: now.mono_ns, replies, broke };
                 let now = self.now();
                 self.mover.on_ended(ended, now);
@@ -138,7 +146,9 @@ impl Run {
                 match self.stopped.try_recv() {
                     Ok(deadline_ns) => self.stop(deadline_ns),
                     // Its other end is dropped with the server that did not start.
-                    Err(error) => return !error.is_disconnected() || self.mover.is_leaving(),
+                    Err(error) => {
+                        return !error.is_disconnected() || self.mover.leaves_until_ns().is_some();
+                    }
                 }
                 true
             }

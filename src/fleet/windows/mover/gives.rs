@@ -20,7 +20,7 @@ impl<C: Cells> Mover<C> {
     pub(super) fn give_as(&mut self, id: &[u8], to: Claim, is_partial: bool, now: Now) {
         self.drop_pursuit(id, now);
         if matches!(self.cells.cell(id, now), Cell::Held { .. }) {
-            self.join_orphan(id, now);
+            self.join_given(id, now);
         }
         let cell = self.cells.cell(id, now);
         let is_sole = matches!(cell, Cell::Held { standing: Standing::Confirmed, .. });
@@ -57,6 +57,15 @@ impl<C: Cells> Mover<C> {
             self.join_orphan(&id, now);
         }
         self.end_give(&id, gift, now);
+    }
+
+    /// Joins what was given before and may not have been taken: the next gift takes its key.
+    fn join_given(&mut self, id: &[u8], now: Now) {
+        if let Some(Give { envelope, .. }) = self.gives.remove(id) {
+            self.orphans.insert(id.into(), (now.mono_ns, envelope));
+            self.figures.note_come(id);
+        }
+        self.join_orphan(id, now);
     }
 
     /// Joins what was given to one who is gone, before its key gets another copy.

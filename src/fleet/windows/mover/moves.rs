@@ -22,7 +22,10 @@ impl<C: Cells> Mover<C> {
                     self.ask_for(id, of, life, now);
                 }
             }
-            Stage::Asking { round: Some(round), .. } => self.ask_again(id, round, now),
+            Stage::Asking { round: Some(round), .. } => {
+                let peers = self.roster.peers(self.me, now.mono_ns);
+                self.ask_these(id, round, &peers, now);
+            }
             Stage::Asking { round: None, .. }
             | Stage::ToClaim
             | Stage::Claiming
@@ -69,6 +72,7 @@ impl<C: Cells> Mover<C> {
     pub(super) fn ask_all(&mut self, id: &[u8], now: Now) {
         if let Some(pursuit) = self.pursuits.get_mut(id) {
             pursuit.stage_ns = now.mono_ns;
+            pursuit.lapses = self.cells.lapses(now.mono_ns);
             let (awaited, open) = (BTreeSet::new(), Vec::new());
             pursuit.stage = Stage::Asking { round: None, awaited, open };
             self.to_ask.push(id.into());
@@ -102,15 +106,14 @@ impl<C: Cells> Mover<C> {
         let peers = self.roster.peers(self.me, now.mono_ns);
         let round = self.next_number();
         if let Some(pursuit) = self.pursuits.get_mut(id) {
-            let (awaited, open) = (peers.into_iter().collect(), Vec::new());
+            let (awaited, open) = (peers.iter().copied().collect(), Vec::new());
             pursuit.stage = Stage::Asking { round: Some(round), awaited, open };
-            self.ask_again(id, round, now);
+            self.ask_these(id, round, &peers, now);
         }
     }
 
-    /// Asks those who have not answered and live.
-    fn ask_again(&mut self, id: &[u8], round: u64, now: Now) {
-        let peers = self.roster.peers(self.me, now.mono_ns);
+    /// Asks those of the living who have not answered.
+    fn ask_these(&mut self, id: &[u8], round: u64, peers: &[Incarnation], now: Now) {
         let Some(pursuit) = self.pursuits.get_mut(id) else {
             return;
         };

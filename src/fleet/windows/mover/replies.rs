@@ -254,13 +254,15 @@ impl<C: Cells> Mover<C> {
         // Nobody else takes what is made out to an older claim of ours.
         let was_decided = self.was_taken(by, envelope).is_some();
         let waits = matches!(self.cells.cell(id, now), Cell::Waiting) && !was_decided;
+        let lapses = self.cells.lapses(now.mono_ns);
         let pursuit = self.pursuits.get_mut(id).filter(|it| waits || it.ticket == ticket);
         let Some(pursuit) = pursuit else {
             return self.join(id, by, envelope, now);
         };
         let gift = (by, envelope.gift);
         if pursuit.gifts.iter().all(|(other, it)| (*other, it.gift) != gift) {
-            pursuit.gifts.push((by, envelope.clone()));
+            let is_partial = envelope.is_partial || pursuit.lapses != lapses;
+            pursuit.gifts.push((by, Envelope { is_partial, ..envelope.clone() }));
             self.note_taken(id, by, envelope);
         }
         let Some(pursuit) = self.pursuits.get_mut(id) else {
@@ -291,14 +293,17 @@ impl<C: Cells> Mover<C> {
         };
         let gift = Gift { ticket, by, number: envelope.gift };
         let held = match self.cells.cell(id, now) {
-            Cell::Held { ticket, .. } => Some(ticket),
+            Cell::Held { ticket, standing } => {
+                Some(Some(ticket).filter(|_| standing == Standing::Confirmed))
+            }
             Cell::Absent | Cell::Waiting => None,
         };
         match (self.taken.was_taken(gift), held) {
             (Some(true), _) => self.note_taken(id, by, envelope),
             (None, Some(held)) => {
                 let base = Base { body: &envelope.body, is_copy: false };
-                let is_read = self.cells.adopt(id, Some(base), Some(held), now);
+                // What is in doubt stays so: there may be more elsewhere.
+                let is_read = self.cells.adopt(id, Some(base), held, now);
                 self.figures.unreadable.add(u64::from(!is_read));
                 self.note_taken(id, by, envelope);
             }

@@ -48,8 +48,8 @@ impl<C: Cells> Mover<C> {
             self.join_orphan(&id, now);
             return self.save_now(id, now);
         }
-        if !is_confirmed && self.leaves_until_ns.is_none() {
-            self.pursue(id.clone(), now);
+        if !is_confirmed {
+            self.pursue_doubtful(&id, now);
         }
         let Copy { events, body } = copy;
         let envelope = Envelope { events, to: None, gift: 0, is_partial: false, body };
@@ -61,13 +61,21 @@ impl<C: Cells> Mover<C> {
     /// may have read the copy before: it is claimed, as its device may never be heard here again.
     pub(super) fn on_saved(&mut self, id: DeviceId, now: Now) {
         self.figures.saves.add(1);
-        if let Cell::Held { standing, .. } = self.cells.cell(&id, now)
-            && standing != Standing::Confirmed
-            && self.leaves_until_ns.is_none()
-        {
-            self.pursue(id.clone(), now);
-        }
+        self.pursue_doubtful(&id, now);
         self.saved.note(id);
+    }
+
+    /// Claims what is in doubt. Who leaves does so only where others may have gone on without it,
+    /// and would not look for its copy.
+    fn pursue_doubtful(&mut self, id: &[u8], now: Now) {
+        let is_due = match self.cells.cell(id, now) {
+            Cell::Held { standing: Standing::Lapsed, .. } => true,
+            Cell::Held { standing: Standing::Reconnected, .. } => self.leaves_until_ns.is_none(),
+            _ => false,
+        };
+        if is_due {
+            self.pursue(id.into(), now);
+        }
     }
 
     /// Returns true if this replica leaves, and nothing is to be saved, given or waited for.

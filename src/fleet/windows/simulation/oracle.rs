@@ -33,16 +33,17 @@ fn check_order(
 /// Returns the time for which an event waits at most: a moment, and as long again as the faults of
 /// the run can hold a window up. In the end it is judged alone, unless its own process stands.
 fn longest_wait_ns(faults: &[Fault]) -> u64 {
+    // A batch that is under way is awaited before.
+    let alone_ns = (WINDOW_WAIT_MS_MAX + STORE_REPLY_MS_MAX) * MS;
     let of = |fault: &Fault| match fault {
         Fault::Start | Fault::Rehash => 0,
         Fault::Break => SECOND / 2,
         Fault::Stop | Fault::FreezeShortly => SECOND,
         Fault::LoseMail | Fault::Slow => 3 * SECOND,
-        _ => WINDOW_WAIT_MS_MAX * MS,
+        _ => alone_ns,
     };
     let is_frozen = |fault: &&Fault| **fault == Fault::FreezeProcess;
     let frozen_ns = faults.iter().filter(is_frozen).count() as u64 * FROZEN_MS_MAX * MS;
-    let alone_ns = (WINDOW_WAIT_MS_MAX + STORE_REPLY_MS_MAX) * MS;
     WAIT_NS + faults.iter().map(of).sum::<u64>().min(alone_ns) + frozen_ns
 }
 
