@@ -251,18 +251,17 @@ fn too_many_that_wait_are_turned_away_before_anything_is_taken() {
     assert_eq!(server.client().post_without_type(lines("b", 0..1).1).status, 202);
     // Small ones have room of their own, which is bounded as well.
     let mut others = Vec::new();
-    let refused = (0..200).find_map(|number| {
+    let refused = (0..200).find(|number| {
         let mut client = server.client();
         client.send(&waiting(&lines("c", number * 100..number * 100 + 100).1));
         others.push(client);
         let taken = 20_001 + 100 * (number + 1);
-        let refused = wait_until("it is taken or turned away", || {
+        wait_until("it is taken or turned away", || {
             let accepted = StoreCounters::scrape(server.address).accepted;
             let refused =
                 figure(&server, "corepulse_ack_requests_total{outcome=\"refused\"}") > 1.0;
             (refused || accepted == taken).then_some(refused)
-        });
-        refused.then_some(number)
+        })
     });
     assert_eq!(refused, Some(100));
     assert_eq!(others.pop().unwrap().receive().status, 503);
