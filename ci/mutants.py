@@ -159,6 +159,11 @@ MUTANTS = [
                 "        if !is_confirmed {\n",
                 "        if !is_confirmed && now.mono_ns == 0 {\n",
             ),
+            (
+                "mover/saves.rs",
+                "        self.pursue_doubtful(&id, now);\n        self.saved.note(id);",
+                "        self.saved.note(id);",
+            ),
         ],
     ),
     (
@@ -173,16 +178,6 @@ MUTANTS = [
                 "mover/saves.rs",
                 "if self.orphans.contains_key(&id) {",
                 "if self.orphans.contains_key(&id) && now.mono_ns == 0 {",
-            ),
-        ],
-    ),
-    (
-        "what was saved as the lease ran out is claimed",
-        [
-            (
-                "mover/saves.rs",
-                "        self.pursue_doubtful(&id, now);\n        self.saved.note(id);",
-                "        self.saved.note(id);",
             ),
         ],
     ),
