@@ -30,8 +30,8 @@ pub(super) enum Purpose {
     Take { id: DeviceId, ticket: u64, by: Incarnation },
     /// Writes the copy that is given away by this number.
     Give { id: DeviceId, gift: u64 },
-    /// Writes a copy.
-    Save { id: DeviceId },
+    /// Writes a copy, which was made after so many lapses of our lease.
+    Save { id: DeviceId, lapses: u32 },
     /// Reads a copy that was written.
     ReadBack { id: DeviceId },
     /// Reads the directory.

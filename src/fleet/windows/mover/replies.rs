@@ -75,7 +75,7 @@ impl<C: Cells> Mover<C> {
                 self.claim_again(&id, now);
             }
             Purpose::Give { id, .. } => self.to_give.push_back(id),
-            Purpose::Save { id } => {
+            Purpose::Save { id, .. } => {
                 self.to_save.insert(id);
             }
             Purpose::Choose { id, ticket, .. } if self.is_current(&id, ticket) => {
@@ -153,7 +153,7 @@ impl<C: Cells> Mover<C> {
                     self.given.push_back((now.mono_ns + AGAIN_NS, id, gift));
                 }
             }
-            Purpose::Save { id } => self.on_saved(id, now),
+            Purpose::Save { id, lapses } => self.on_saved(id, lapses, now),
             Purpose::ReadBack { .. } => self.on_read_back(&reply),
             Purpose::Census => match Directory::read(&reply) {
                 Some(directory) => {

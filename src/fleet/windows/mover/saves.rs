@@ -22,24 +22,26 @@ impl<C: Cells> Mover<C> {
             return;
         }
         self.last_saves_ns = now.mono_ns;
+        let lapses = self.cells.lapses(now.mono_ns);
         let mut saves = Vec::new();
         self.cells.next_saves(max, now, &mut saves);
-        saves.into_iter().for_each(|save| self.write(save, now));
+        saves.into_iter().for_each(|save| self.write(save, lapses, now));
     }
 
     /// Saves a device, if it is held.
     pub(super) fn save_now(&mut self, id: DeviceId, now: Now) {
+        let lapses = self.cells.lapses(now.mono_ns);
         if let Some(copy) = self.cells.copy(&id, now) {
             let cell = self.cells.cell(&id, now);
             let is_confirmed = matches!(cell, Cell::Held { standing: Standing::Confirmed, .. });
-            self.write(Save { id, copy, is_confirmed }, now);
+            self.write(Save { id, copy, is_confirmed }, lapses, now);
         }
     }
 
     /// Writes a copy that is kept, unless one that was given away has its place for a moment.
     /// What is in doubt is claimed then: others may have gone on without it, and what they do not
     /// have is to be joined, even if the device is never heard here again.
-    fn write(&mut self, save: Save, now: Now) {
+    fn write(&mut self, save: Save, lapses: u32, now: Now) {
         let Save { id, copy, is_confirmed } = save;
         if self.gives.contains_key(&id) {
             return;
@@ -54,14 +56,17 @@ impl<C: Cells> Mover<C> {
         let Copy { events, body } = copy;
         let envelope = Envelope { events, to: None, gift: 0, is_partial: false, body };
         let command = self.keys.write(&id, self.me, &envelope);
-        self.outbox.push(command, Purpose::Save { id });
+        self.outbox.push(command, Purpose::Save { id, lapses });
     }
 
-    /// Takes the word that a copy was written. If this replica was out of touch meanwhile, others
-    /// may have read the copy before: it is claimed, as its device may never be heard here again.
-    pub(super) fn on_saved(&mut self, id: DeviceId, now: Now) {
+    /// Takes the word that a copy was written, which was made after so many lapses of our lease. If
+    /// this replica was out of touch since, others may have read the copy before: it is claimed, as
+    /// its device may never be heard here again.
+    pub(super) fn on_saved(&mut self, id: DeviceId, lapses: u32, now: Now) {
         self.figures.saves.add(1);
-        self.pursue_doubtful(&id, now);
+        if lapses != self.cells.lapses(now.mono_ns) {
+            self.pursue_doubtful(&id, now);
+        }
         self.saved.note(id);
     }
 
