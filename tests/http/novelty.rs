@@ -101,7 +101,7 @@ fn post_lines(client: &mut HttpClient, events: &[Event]) -> Value {
     let mut body = String::new();
     for Event { device, ms, values: [cpu, rps], temperature } in events {
         write!(body, "m,device_id=d{device} cpu={cpu},rps={rps}").unwrap();
-        temperature.into_iter().for_each(|it| write!(body, ",temperature={it}").unwrap());
+        temperature.iter().for_each(|it| write!(body, ",temperature={it}").unwrap());
         writeln!(body, " {ms}").unwrap();
     }
     let head = "POST /api/v2/write?precision=ms HTTP/1.1\r\nHost: test\r\nContent-Length: ";

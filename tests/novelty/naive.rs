@@ -121,7 +121,12 @@ impl Naive {
             });
         let [usual, short, level, _] = self.bands.map(|band| band.now);
         self.incident = self.incident.filter(|side| side * short > 0.0);
-        let side = [usual, short, level, usual][excess.quantity].signum();
+        let side = match excess.quantity {
+            1 => short,
+            2 => level,
+            _ => usual,
+        };
+        let side = side.signum();
         let lasts = self.incident == Some(side)
             && self.last_alert.is_some_and(|(_, ms)| self.newest_ms - ms <= hours(24));
         let is_told = lasts && excess.without_share < self.needed_again();
