@@ -7,11 +7,12 @@
 //! [`series_bands`] is the detector of one series, a [`judgement`] what it says, and [`preset`] its
 //! numbers; [`local_day`] has the hour of the operator's clock, and [`stillness`] sees what the
 //! detector does not, a series that stands still. [`encoding`] has the bytes by which a series'
-//! state moves.
+//! state moves, and `lanes` the numbers that are computed side by side.
 
 pub mod encoding;
 pub mod judgement;
 mod knowledge;
+mod lanes;
 pub mod local_day;
 pub mod preset;
 pub mod series_bands;

@@ -10,6 +10,7 @@ use std::hint::black_box;
 use super::judgement::{
     EXCESS_CLEAR, EventTime, HOURS, Judgement, Quantity, Sensitivity, score_of,
 };
+use super::lanes::{Lanes, larger, smaller};
 use super::preset::{CHANNELS, Preset};
 
 /// The unit of time of the rates.
@@ -115,12 +116,31 @@ struct Residual {
 
 /// The way of an event's quantities out of their bands.
 struct Excess {
-    /// The sum over all quantities, in margins.
+    /// That of each quantity, in margins.
+    each: [f32; CHANNELS],
+    /// Their sum.
     sum: f32,
     /// The same without the share of unusual values.
     without_share: f32,
-    /// The quantity that is furthest outside.
-    quantity: Quantity,
+}
+
+impl Excess {
+    fn new(each: [f32; CHANNELS]) -> Self {
+        let [usual, short, level, share] = each;
+        let without_share = usual + short + level;
+        Self { each, sum: without_share + share, without_share }
+    }
+
+    /// Returns the quantity that is furthest outside.
+    fn quantity(&self) -> Quantity {
+        let (mut quantity, mut most) = (Quantity::Usual, 0.0);
+        for (excess, of) in self.each.iter().zip(Quantity::ALL) {
+            if *excess > most {
+                (quantity, most) = (of, *excess);
+            }
+        }
+        quantity
+    }
 }
 
 impl SeriesBands {
@@ -157,13 +177,14 @@ impl SeriesBands {
         let value = value.clamp(-VALUE_MAX, VALUE_MAX);
         let preset = &sensitivity.preset;
         let units = self.begin(value, at.ms);
-        let residual = self.learn_hour(preset, value, usize::from(at.hour) % HOURS, units);
-        self.learn_averages(preset, &residual, units);
+        let residual = self.learn_hour(preset, value, hour_of(at), units);
+        let first = 1.0 / self.events as f32;
+        self.learn_averages(preset, &residual, units, first);
         if self.events <= LEARNT {
             self.begin_bands();
             return Judgement::default();
         }
-        let excess = self.learn_bands(preset, &residual, units);
+        let excess = self.learn_bands(preset, &residual, units, first);
         if self.events <= SCORED {
             return Judgement::default();
         }
@@ -187,7 +208,9 @@ impl SeriesBands {
     /// Learns what is usual for an hour. Returns what the value is to it.
     fn learn_hour(&mut self, preset: &Preset, value: f64, hour: usize, units: f32) -> Residual {
         let (base, x) = (self.base as f32, (value - self.base) as f32);
-        self.lend_hour(hour, x);
+        if self.seen.get(hour).is_some_and(|seen| *seen == 0) {
+            self.lend_hour(hour, x);
+        }
         let (Some([usual, deviation]), Some(seen)) =
             (self.hours.get_mut(hour), self.seen.get_mut(hour))
         else {
@@ -197,29 +220,28 @@ impl SeriesBands {
         let is_learnt = self.events > LEARNT;
         let learnt = if is_learnt {
             let [[low, ..], [high, ..]] = [self.low, self.high];
-            let size = (value.abs() as f32).min(usual.abs() + base.abs());
+            let size = smaller(value.abs() as f32, usual.abs() + base.abs());
             let width = high - low + LEAST + RELATIVE * size;
-            raw.clamp(low - width, high + width)
+            larger(smaller(raw, high + width), low - width)
         } else {
             raw
         };
         let size = (base + *usual + learnt).abs();
         let unit = *deviation + preset.common * self.deviation + RELATIVE * size + LEAST;
-        let scaled = (learnt / unit).clamp(-DEVIATIONS_MAX, DEVIATIONS_MAX);
+        let scaled = larger(smaller(learnt / unit, DEVIATIONS_MAX), -DEVIATIONS_MAX);
         let scaled = if is_learnt { scaled } else { 0.0 };
         let value = *usual + learnt;
         *seen = seen.saturating_add(1);
-        let rate = (preset.hour_rate * units).min(HOUR_RATE_MAX).max(1.0 / f32::from(*seen));
+        let rate = smaller(preset.hour_rate * units, HOUR_RATE_MAX);
+        let rate = larger(rate, 1.0 / f32::from(*seen));
         *usual += rate * learnt;
         *deviation = settled(*deviation + rate * (learnt.abs() - *deviation));
         Residual { raw, learnt, scaled, value }
     }
 
     /// Fills an hour that has had no event by what the same hour of the other kind of day knows.
+    #[cold]
     fn lend_hour(&mut self, hour: usize, x: f32) {
-        if self.seen.get(hour).is_none_or(|seen| *seen > 0) {
-            return;
-        }
         let other = (hour + HOURS / 2) % HOURS;
         let known = self.seen.get(other).copied().unwrap_or_default();
         let lent = self.hours.get(other).filter(|_| known > 0).copied();
@@ -232,21 +254,20 @@ impl SeriesBands {
     }
 
     /// Learns the averages, of which the quantities are made.
-    fn learn_averages(&mut self, preset: &Preset, residual: &Residual, units: f32) {
-        let first = 1.0 / self.events as f32;
+    fn learn_averages(&mut self, preset: &Preset, residual: &Residual, units: f32, first: f32) {
         let elapsed = units.sqrt();
-        let in_time = |rate: f32| (rate * elapsed).min(1.0).max(first);
+        let in_time = |rate: f32| larger(smaller(rate * elapsed, 1.0), first);
         let approach =
             |average: f32, rate: f32, new: f32| settled(average + rate * (new - average));
-        let of_all = preset.deviation_rate.max(first);
+        let of_all = larger(preset.deviation_rate, first);
         self.deviation = approach(self.deviation, of_all, residual.learnt.abs());
-        let [raw, short, drift, share] = &mut self.now;
-        *raw = residual.raw;
-        *short = approach(*short, in_time(preset.short_rate), residual.scaled);
-        self.level += preset.level_rate.max(first) * (residual.value - self.level);
-        *drift = approach(*drift, in_time(preset.long_rate), residual.value - self.level);
+        let [_, short, drift, share] = self.now;
+        let short = approach(short, in_time(preset.short_rate), residual.scaled);
+        self.level += larger(preset.level_rate, first) * (residual.value - self.level);
+        let drift = approach(drift, in_time(preset.long_rate), residual.value - self.level);
         let unusual = if residual.scaled.abs() > preset.unusual { 1.0 } else { 0.0 };
-        *share = approach(*share, in_time(preset.share_rate), unusual);
+        let share = approach(share, in_time(preset.share_rate), unusual);
+        self.now = [residual.raw, short, drift, share];
     }
 
     /// Sets the bands to where the quantities are, and learns their typical size.
@@ -259,63 +280,55 @@ impl SeriesBands {
 
     /// Widens the bands to what is seen, and narrows them for the time that has passed. Returns the
     /// excesses.
-    fn learn_bands(&mut self, preset: &Preset, residual: &Residual, units: f32) -> Excess {
+    fn learn_bands(
+        &mut self,
+        preset: &Preset,
+        residual: &Residual,
+        units: f32,
+        first: f32,
+    ) -> Excess {
         // In steps of a unit, or what is to be taken off would be lost in the rounding.
         self.unforgotten += units;
         let mut narrowing = 0.0;
         if self.unforgotten >= 1.0 {
-            narrowing = (preset.forgetting * self.unforgotten).min(FORGETTING_MAX);
+            narrowing = smaller(preset.forgetting * self.unforgotten, FORGETTING_MAX);
             self.unforgotten = 0.0;
         }
-        let rate = preset.deviation_rate.max(1.0 / self.events as f32);
+        let rate = larger(preset.deviation_rate, first);
         let size = RELATIVE * (self.base as f32 + residual.value).abs();
-        let sizes = [residual.learnt, self.now[1], self.now[2], self.now[3]];
-        let bands = self.low.iter_mut().zip(&mut self.high).zip(&mut self.typical);
-        let quantities = self.now.iter().zip(sizes).zip([size, 0.0, size, 0.0]);
-        let mut found = Excess { sum: 0.0, without_share: 0.0, quantity: Quantity::Usual };
-        let mut most = 0.0;
-        for ((((low, high), typical), ((now, learnt), size)), (margin, quantity)) in
-            bands.zip(quantities).zip(preset.margins.iter().zip(Quantity::ALL))
-        {
-            let width = *high - *low + LEAST + size;
-            let over = (now - *high).max(*low - now).max(0.0);
-            if over > 0.0 {
-                let excess = over / (margin * width + preset.typical * *typical);
-                let excess = excess.min(EXCESS_MAX);
-                found.sum += excess;
-                if quantity != Quantity::Share {
-                    found.without_share += excess;
-                }
-                if excess > most {
-                    (found.quantity, most) = (quantity, excess);
-                }
-                // A band at most doubles at once: a new level is learnt in a few events, while one
-                // absurd value does not open it for everything.
-                if now > high {
-                    *high += over.min(width.max(least_step(*high)));
-                } else {
-                    *low -= over.min(width.max(least_step(*low)));
-                }
-            }
-            let taken = 0.5 * (*high - *low) * narrowing;
-            *high -= taken;
-            *low += taken;
-            *typical = settled(*typical + rate * (learnt.abs() - *typical));
-        }
-        found
+        let (now, size) = (Lanes(self.now), Lanes([size, 0.0, size, 0.0]));
+        let (low, high, typical) = (Lanes(self.low), Lanes(self.high), Lanes(self.typical));
+        let width = high - low + Lanes::all(LEAST) + size;
+        let over = (now - high).larger(low - now).larger(Lanes::all(0.0));
+        let margin = Lanes(preset.margins) * width + Lanes::all(preset.typical) * typical;
+        let each = (over / margin).smaller(Lanes::all(EXCESS_MAX));
+        // A band at most doubles at once: a new level is learnt in a few events, while one absurd
+        // value does not open it for everything.
+        let step = |end: Lanes| over.smaller(width.larger(end.map(least_step)));
+        let new_high = now.above(high, high + step(high), high);
+        let new_low = low.above(now, low - step(low), low);
+        let taken = Lanes::all(0.5) * (new_high - new_low) * Lanes::all(narrowing);
+        self.high = (new_high - taken).0;
+        self.low = (new_low + taken).0;
+        let [_, short, drift, share] = now.0;
+        let learnt = Lanes([residual.learnt, short, drift, share]);
+        let change = Lanes::all(rate) * (learnt.map(f32::abs) - typical);
+        self.typical = (typical + change).map(settled).0;
+        Excess::new(each.0)
     }
 
     /// Decides on an alert, unless the series rests, or has told what lasts.
     fn judge(&mut self, sensitivity: &Sensitivity, excess: &Excess) -> Judgement {
         let [usual, short, level, _] = self.now;
-        if f32::from(self.incident) * short <= 0.0 {
+        if self.incident != 0 && f32::from(self.incident) * short <= 0.0 {
             self.incident = 0;
         }
         self.score = score_of(excess.sum);
         if excess.sum < sensitivity.excess {
             return Judgement { score: self.score, alert: None };
         }
-        let side = match excess.quantity {
+        let quantity = excess.quantity();
+        let side = match quantity {
             Quantity::Usual | Quantity::Share => usual,
             Quantity::Short => short,
             Quantity::Level => level,
@@ -335,9 +348,9 @@ impl SeriesBands {
         self.alert_events = self.events;
         self.alert_ms = self.last_ms;
         self.alerts = self.alerts.saturating_add(1);
-        self.reason = excess.quantity as u8;
+        self.reason = quantity as u8;
         self.incident = side;
-        Judgement { score: self.score, alert: Some(excess.quantity) }
+        Judgement { score: self.score, alert: Some(quantity) }
     }
 
     /// Reads what an event in this hour will need from memory, without waiting for it.
@@ -353,6 +366,12 @@ impl Default for SeriesBands {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Returns the hour of a time.
+const fn hour_of(at: EventTime) -> usize {
+    let hour = at.hour as usize;
+    if hour < HOURS { hour } else { hour % HOURS }
 }
 
 /// Returns a number, or zero for what is nothing.
