@@ -5,6 +5,7 @@
 
 use super::anomaly::NovelPoint;
 use super::novelty::judgement::EventTime;
+use super::novelty::local_day::LocalHour;
 use super::novelty::series_bands::SeriesBands;
 use super::novelty::stillness::Stillness;
 use super::novelty::{BANDS_BYTES, FieldNovelty, NoveltySettings, Reason, STILLNESS_BYTES};
@@ -24,6 +25,8 @@ struct Link {
 /// The fields of all devices of a shard.
 pub(super) struct NovelFields {
     settings: NoveltySettings,
+    /// The hour of the last event.
+    hour: LocalHour,
     /// For each device the slot of its first field, or [`NO_SLOT`].
     firsts: Slots<u32>,
     links: Slots<Link>,
@@ -39,6 +42,7 @@ impl NovelFields {
     pub(super) fn new(settings: NoveltySettings, devices: usize) -> Self {
         let mut fields = Self {
             settings,
+            hour: LocalHour::NEVER,
             firsts: Slots::new(0, 0),
             links: Slots::new(0, 0),
             bands: Slots::new(0, 0),
@@ -56,7 +60,8 @@ impl NovelFields {
 
     /// Reads what judging an event of a device will need, without waiting for it.
     pub(super) fn prefetch(&self, device: u32, timestamp_ms: i64) {
-        let hour = self.settings.day.hour(timestamp_ms);
+        let hour = self.hour.number_at(timestamp_ms);
+        let hour = hour.unwrap_or_else(|| self.settings.day.hour(timestamp_ms));
         let mut at = self.first(device);
         while let Some(link) = self.links.record(at) {
             if let Some(bands) = self.bands.record(at) {
@@ -75,7 +80,7 @@ impl NovelFields {
         mut found: impl FnMut(NovelPoint),
     ) {
         let ms = event.timestamp_ms;
-        let time = EventTime { ms, hour: self.settings.day.hour(ms) };
+        let time = EventTime { ms, hour: self.hour(ms) };
         let (mut before, mut at) = (NO_SLOT, self.first(device));
         let mut bits = event.present.bits();
         while bits != 0 {
@@ -85,20 +90,30 @@ impl NovelFields {
                 (before, at) = (at, next);
                 continue;
             }
-            if held.is_none_or(|(other, _)| other > field) {
-                let Some(slot) = self.insert(device, field, before, at) else {
-                    return;
-                };
-                at = slot;
-            }
-            let (Some(&value), Some(field)) = (event.values.get(field), schema.field(field)) else {
+            let held = held.filter(|(other, _)| *other == field).map(|(_, next)| (at, next));
+            let added = || Some((self.insert(device, field, before, at)?, at));
+            let (Some((slot, next)), Some(&value)) = (held.or_else(added), event.values.get(field))
+            else {
                 return;
             };
-            if let Some((score, reason)) = self.judge_field(at, value, time) {
+            if let Some((score, reason)) = self.judge_field(slot, value, time) {
+                let Some(field) = schema.field(field) else {
+                    return;
+                };
                 found(NovelPoint { timestamp_ms: ms, field, value, score, reason });
             }
+            (before, at) = (slot, next);
             bits &= bits - 1;
         }
+    }
+
+    /// Returns the hour of a time, which is that of the last event for most.
+    #[inline(always)]
+    fn hour(&mut self, ms: i64) -> u8 {
+        self.hour.number_at(ms).unwrap_or_else(|| {
+            self.hour = self.settings.day.hour_of(ms);
+            self.settings.day.hour(ms)
+        })
     }
 
     /// Judges one value. Of two reasons that of the bands is told, which is the rarer one.
