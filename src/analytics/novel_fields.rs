@@ -116,7 +116,8 @@ impl NovelFields {
         })
     }
 
-    /// Judges one value. Of two reasons that of the bands is told, which is the rarer one.
+    /// Judges one value. Of two reasons that of the bands is told, which is the rarer one; that the
+    /// series stands still is told by the next event then.
     fn judge_field(&mut self, slot: u32, value: f64, time: EventTime) -> Option<(f32, Reason)> {
         let mut verdict = None;
         if let Some(stuck_after) = self.settings.stuck_after
@@ -130,6 +131,9 @@ impl NovelFields {
         {
             let judgement = bands.push(sensitivity, value, time);
             if let Some(quantity) = judgement.alert {
+                if verdict.is_some() {
+                    self.stills.record_mut(slot).into_iter().for_each(Stillness::put_off);
+                }
                 verdict = Some((judgement.score, Reason::Left(quantity)));
             }
         }

@@ -49,7 +49,7 @@ impl DeviceState {
         }
         self.last_minute.add(second.last_minute, points);
         add_recent(&mut self.recent, &second.recent);
-        add_novelty(&mut self.novelty, second.novelty);
+        add_novelty(&mut self.novelty, second.novelty, is_later);
         let count = |range: &Range<u64>| range.end.saturating_sub(range.start);
         let events = extra.iter().map(count).fold(0, u64::saturating_add);
         let events = usize::try_from(events).unwrap_or(usize::MAX);
@@ -119,14 +119,22 @@ impl MinuteState {
 }
 
 /// Takes of each field what the second judge knows by more events: it cannot be joined, and what it
-/// has learnt of some events is of use without the others.
-fn add_novelty(novelty: &mut Vec<FieldNovelty>, second: Vec<FieldNovelty>) {
+/// has learnt of some events is of use without the others. Whether a series stands still is known by
+/// who heard the device last.
+fn add_novelty(novelty: &mut Vec<FieldNovelty>, second: Vec<FieldNovelty>, is_later: bool) {
     for other in second {
         match novelty.binary_search_by_key(&other.field, |it| it.field) {
-            Err(at) => novelty.insert(at, other),
+            Err(at) if is_later => novelty.insert(at, other),
+            Err(at) => novelty.insert(at, FieldNovelty { stillness: None, ..other }),
             Ok(at) => {
-                let longer = novelty.get_mut(at).filter(|own| own.events() < other.events());
-                longer.into_iter().for_each(|own| *own = other.clone());
+                let Some(own) = novelty.get_mut(at) else {
+                    continue;
+                };
+                let stillness = if is_later { other.stillness } else { own.stillness };
+                if own.events() < other.events() {
+                    *own = other;
+                }
+                own.stillness = stillness;
             }
         }
     }
@@ -164,6 +172,7 @@ mod tests {
     use crate::analytics::moments::Moments;
     use crate::analytics::novelty::judgement::EventTime;
     use crate::analytics::novelty::series_bands::SeriesBands;
+    use crate::analytics::novelty::stillness::Stillness;
     use crate::analytics::novelty::{EXCESS_ON, NoveltySettings};
     use crate::schema::samples::one_optional;
     use proptest::prelude::*;
@@ -481,7 +490,23 @@ mod tests {
             FieldNovelty { field, bands: Some(bands), stillness: None }
         };
         let mut own = vec![known(1, 5), known(3, 5)];
-        add_novelty(&mut own, vec![known(0, 2), known(1, 6), known(3, 4), known(7, 1)]);
+        let second = vec![known(0, 2), known(1, 6), known(3, 4), known(7, 1)];
+        add_novelty(&mut own, second, true);
         assert_eq!(own, [known(0, 2), known(1, 6), known(3, 5), known(7, 1)]);
+    }
+
+    #[test]
+    fn what_stands_still_is_known_by_who_heard_the_device_last() {
+        let still = |runs: u32| {
+            let mut still = Stillness::default();
+            (0..runs).for_each(|_| _ = still.push(1.0, 99));
+            Some(still)
+        };
+        let of = |field, runs| FieldNovelty { field, bands: None, stillness: still(runs) };
+        let mut own = vec![of(1, 2)];
+        add_novelty(&mut own, vec![of(0, 9), of(1, 9)], false);
+        assert_eq!(own, [FieldNovelty { stillness: None, ..of(0, 9) }, of(1, 2)]);
+        add_novelty(&mut own, vec![of(0, 3), of(1, 1)], true);
+        assert_eq!(own, [of(0, 3), of(1, 1)]);
     }
 }

@@ -18,6 +18,11 @@ impl Stillness {
         self.run == stuck_after
     }
 
+    /// Puts off what [`Self::push`] has just told to the next event of the value.
+    pub const fn put_off(&mut self) {
+        self.run -= 1;
+    }
+
     /// Returns how many events in succession had the last value.
     pub const fn run(&self) -> u32 {
         self.run
@@ -36,6 +41,15 @@ mod tests {
         let expected = [2, 8].map(|at| told[at]);
         assert_eq!((expected, told.iter().filter(|told| **told).count()), ([true; 2], 2));
         assert_eq!(still.run(), 4);
+    }
+
+    #[test]
+    fn what_is_put_off_is_told_by_the_next_event() {
+        let mut still = Stillness::default();
+        assert!(!still.push(1.0, 2) && still.push(1.0, 2));
+        still.put_off();
+        assert!(still.push(1.0, 2) && !still.push(1.0, 2));
+        assert!(Stillness::default().push(1.0, 1));
     }
 
     #[test]
