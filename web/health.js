@@ -109,12 +109,13 @@ function together(problems) {
 
 const inWords = ({ text: what, advice }) => `${what} ${advice ?? ''}`.trim();
 
-function well({ rates, devices, totals }) {
+function well({ rates, devices, totals, uptime_seconds: uptime = 60 }) {
   if (totals.accepted === 0) return 'All is well. Nothing has been posted yet.';
   const minute = rates['60s'];
   if (minute.accepted === 0) return 'All is well. Nothing has arrived for a minute.';
   const of = devices.held === 1 ? '1 device sends' : `${count(devices.held)} devices send`;
-  const anomalies = Math.round(minute.anomalies * 60);
+  // In its first minute a server has rates of the time since its start.
+  const anomalies = Math.round(minute.anomalies * Math.min(60, uptime));
   const some = anomalies === 0 ? 'no' : count(anomalies);
   const odd = anomalies === 1 ? '1 anomaly' : `${some} anomalies`;
   const many = measure(rates['10s'].accepted);
