@@ -119,8 +119,8 @@ impl MinuteState {
 }
 
 /// Takes of each field what the second judge knows by more events: it cannot be joined, and what it
-/// has learnt of some events is of use without the others. Whether a series stands still is known by
-/// who heard the device last.
+/// has learnt of some events is of use without the others. Whether a series stands still is known
+/// by who heard the device last.
 fn add_novelty(novelty: &mut Vec<FieldNovelty>, second: Vec<FieldNovelty>, is_later: bool) {
     for other in second {
         match novelty.binary_search_by_key(&other.field, |it| it.field) {
