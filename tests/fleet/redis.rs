@@ -146,9 +146,13 @@ fn the_memory_of_redis_is_full() {
     let mut redis = Redis::start(&["--maxmemory-policy", "noeviction"]);
     let mut fleet = Fleet::start(&redis.url(), 3);
     redis.configure("maxmemory", "1");
-    fleet.wait_until_up_is(false);
-    let lapses = |fleet: &Fleet| fleet.replicas[0].figure("corepulse_fleet_lease_lapses_total");
-    let before = lapses(&fleet);
+    let lapses = |fleet: &Fleet| -> Vec<f64> {
+        let of = |replica: &Replica| replica.figure("corepulse_fleet_lease_lapses_total");
+        fleet.replicas.iter().map(of).collect()
+    };
+    // Before that they may be down for a moment: transactions are refused, as one that takes mail.
+    let run_out = || Some(lapses(&fleet)).filter(|counts| counts.iter().all(|count| *count > 0.0));
+    let before = wait_until("their leases run out", run_out);
     // To read is possible all the time: it makes nobody believe that it is counted on.
     for _ in 0..3 {
         fleet.observe("nobody can be asked", none_complete);
