@@ -188,6 +188,10 @@ fn the_counts_of_connections_add_up() {
         assert_eq!(client.request(b"GET /health HTTP/1.1\r\n\r\n").status, 400);
         client.assert_end();
     }
+    // Those that have ended may still be counted.
+    let scrape = get("/metrics/prometheus");
+    let has_room = || (running.client().request(&scrape).status == 200).then_some(());
+    wait_until("there is room for the scraper", has_room);
     wait_until("all but the scraper's own are closed", || {
         let samples = Exposition::scrape(running.address);
         let opened = samples.sum("corepulse_connections_opened_total");
