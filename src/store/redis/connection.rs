@@ -152,11 +152,6 @@ impl Connection {
         }
     }
 
-    /// Takes the next replies as long as they have come and are numbers, no more than `most`.
-    pub(super) fn take_numbers(&mut self, most: usize) -> Vec<i64> {
-        self.received.take_numbers(most)
-    }
-
     /// Parses the next reply.
     fn parse(&mut self) -> RedisResult<Value> {
         loop {

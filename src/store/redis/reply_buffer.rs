@@ -1,8 +1,7 @@
 //! Received bytes whose replies are not taken yet.
 //!
-//! Nearly every reply to the writer is `+OK`, so runs of them are counted here, eight at a time;
-//! nearly every one to a saved window is the length of what is kept, so numbers are read here. All
-//! else is for a parser, which gets it line by line: each reply ends with a line, so that the
+//! Nearly every reply to the writer is `+OK`, so runs of them are counted here, eight at a time.
+//! All else is for a parser, which gets it line by line: each reply ends with a line, so that the
 //! parser keeps no byte of the next one, and that may be counted here again.
 
 use std::io::{self, Read};
@@ -14,9 +13,6 @@ const EIGHT_OK: [u8; 40] = *b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+
 
 /// Bytes received at once, at most: 1,638 replies of `+OK`, more than are awaited at a time.
 const BUFFER_BYTES: usize = 8 * 1024;
-
-/// Digits of a number that is taken here, and the byte behind them.
-const NUMBER_BYTES: usize = 19;
 
 /// Bytes kept of the beginning of a reply: the longest line with a length fits.
 const HEAD_BYTES: usize = 32;
@@ -59,21 +55,6 @@ impl ReplyBuffer {
         count
     }
 
-    /// Takes as many replies that are numbers as there are one after the other, but at most `most`.
-    /// What is no number that fits is left to the parser.
-    pub(super) fn take_numbers(&mut self, most: usize) -> Vec<i64> {
-        let mut numbers = Vec::new();
-        let mut rest = self.rest();
-        while numbers.len() < most
-            && let Some((number, after)) = number(rest)
-        {
-            numbers.push(number);
-            rest = after;
-        }
-        self.start = self.end - rest.len();
-        numbers
-    }
-
     /// Returns true if what is left may become `+OK` when more of it has come.
     pub(super) fn may_become_ok(&self) -> bool {
         OK.starts_with(self.rest())
@@ -97,15 +78,6 @@ impl ReplyBuffer {
     pub(super) fn head(&self) -> &[u8] {
         &self.head
     }
-}
-
-/// Returns the number that is the first reply of these bytes, and what is behind it.
-fn number(bytes: &[u8]) -> Option<(i64, &[u8])> {
-    let digits = bytes.strip_prefix(b":")?;
-    let end = digits.iter().take(NUMBER_BYTES).position(|byte| !byte.is_ascii_digit())?;
-    let (digits, rest) = digits.split_at_checked(end).filter(|_| end > 0)?;
-    let number = digits.iter().fold(0, |number, digit| 10 * number + i64::from(digit - b'0'));
-    Some((number, rest.strip_prefix(b"\r\n")?))
 }
 
 impl<S: Read> Read for Lines<'_, S> {
@@ -190,36 +162,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn numbers_are_those_that_the_parser_finds() {
-        let lines = ":0 :71 +OK :9223372036854775807 :999999999999999999 :-5 :+6 :0071 $2 :7 :8 ";
-        let text = lines.replace(' ', "\r\n");
-        let (mut parser, mut input, mut expected) = (Parser::new(), text.as_bytes(), Vec::new());
-        for _ in 0..10 {
-            expected.push(format!("{:?}", parser.parse_value(&mut input).unwrap()));
-        }
-        for piece in [1, 2, 3, 5, 8, 1000] {
-            for most in [1, 2, 1000] {
-                let mut stream = Pieces(text.as_bytes(), piece);
-                let (mut buffer, mut parser, mut found) =
-                    (ReplyBuffer::new(), Parser::new(), Vec::new());
-                while !(stream.0.is_empty() && buffer.rest().is_empty()) {
-                    let numbers = buffer.take_numbers(most);
-                    assert!(numbers.len() <= most);
-                    if numbers.is_empty() {
-                        let value = parser.parse_value(buffer.lines(&mut stream)).unwrap();
-                        found.push(format!("{value:?}"));
-                    }
-                    found.extend(numbers.iter().map(|it| format!("{:?}", Value::Int(*it))));
-                }
-                assert_eq!(found, expected, "{piece}, {most}");
-            }
-        }
-        let mut buffer = ReplyBuffer::new();
-        buffer.fill(&mut text.as_bytes()).unwrap();
-        assert_eq!(buffer.take_numbers(9), [0, 71]);
     }
 
     #[test]

@@ -210,14 +210,10 @@ fn talk(
             // That to `ASKING` is the same, and counts for itself.
             let most = if asked == 0 { sent - ended } else { 1 };
             let before = replies.len();
-            let numbers = connection.take_numbers(most);
-            replies.extend(numbers.into_iter().map(|number| Ok(Reply::Integer(number))));
-            if replies.len() == before {
-                match connection.receive_oks(most, terms.reply_bytes_max)? {
-                    Replies::Ok(count) => replies.resize(before + count, Ok(Reply::Okay)),
-                    Replies::Other(value) => {
-                        replies.push(outcome_of(Reply::of(value, connection.server())));
-                    }
+            match connection.receive_oks(most, terms.reply_bytes_max)? {
+                Replies::Ok(count) => replies.resize(before + count, Ok(Reply::Okay)),
+                Replies::Other(value) => {
+                    replies.push(outcome_of(Reply::of(value, connection.server())));
                 }
             }
             let until = ended + replies.len() - before;
