@@ -1,19 +1,29 @@
 """The rules by which windows move, taken out one at a time: the simulation has to notice each.
 
-Each mutant is a copy of the tree in target/mutants with a text or more replaced. It has to compile,
-and the simulation has to fail. Prints one line a mutant, and fails if one survives.
+`mutants.py [WORD...]`: only the rules with one of these words; `mutants.py --texts` looks only
+whether each mutant still has its place in the code.
+
+Each mutant is a crate in target/mutants (`slim_crate.py`) with a text or more replaced. It has to
+compile, and the simulation has to fail, which has passed without it. Prints one line a mutant, and
+fails if one survives.
 """
 
+import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
+import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-TREE = ROOT / "target" / "mutants"
+import slim_crate
+
+CRATE = slim_crate.ROOT / "target" / "mutants"
 WINDOWS = pathlib.Path("src/fleet/windows")
+SIMULATION = "fleet::windows::simulation"
+
+# The simulation takes half a minute: a mutant that is not done by then runs in a circle.
+LONGEST_SECONDS = 900
 
 # The rule that is taken out, and of each change the file, the text and what stands in its place.
 MUTANTS = [
@@ -161,8 +171,8 @@ MUTANTS = [
             ),
             (
                 "mover/saves.rs",
-                "        self.pursue_doubtful(&id, now);\n        self.saved.note(id);",
-                "        self.saved.note(id);",
+                "if lapses != self.cells.lapses(now.mono_ns) {",
+                "if lapses > self.cells.lapses(now.mono_ns) {",
             ),
         ],
     ),
@@ -254,70 +264,97 @@ MUTANTS = [
 ]
 
 
-def copy_tree() -> None:
-    """Copies what git knows of, as it is now."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True)
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        source, copy = ROOT / name, TREE / name
-        if not source.is_file():
-            continue
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if not copy.exists() or copy.read_bytes() != source.read_bytes():
-            shutil.copyfile(source, copy)
+def misplaced() -> list[str]:
+    """Returns what is wrong with the places of the mutants in the tree."""
+    wrong = []
+    for rule, changes in MUTANTS:
+        for name, old, _ in changes:
+            count = (slim_crate.ROOT / WINDOWS / name).read_text().count(old)
+            if count != 1:
+                wrong.append(f"{rule}: {name} has {count} times, not once: {old}")
+    return wrong
 
 
-def cargo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs the tests of the copy by cargo, which builds elsewhere than in the tree's own target.
+def build(what: str) -> str:
+    """Builds the tests of the crate as it is. Returns their program, and ends all if there is none.
 
-    Cargo gives what it builds of two copies the same name, and would take one for the other.
+    Cargo builds elsewhere than in the tree's own target: it gives what it builds of two copies the
+    same name, and would take one for the other.
     """
-    target = {"CARGO_TARGET_DIR": str(TREE / "target"), "CARGO_PROFILE_TEST_DEBUG": "0"}
-    environment = {"CARGO_PROFILE_TEST_OPT_LEVEL": "1"} | os.environ | target
-    return subprocess.run(
-        ["cargo", "test", "--locked", "--lib", "--quiet", *arguments],
-        cwd=TREE,
-        env=environment,
-        text=True,
-        capture_output=True,
+    command = ["cargo", "test", "--locked", "--lib", "--no-run", "--quiet", "--message-format=json"]
+    # Whoever builds the server otherwise than its profile says has other reasons.
+    own = {name: it for name, it in os.environ.items() if not name.startswith("CARGO_PROFILE_")}
+    environment = own | {"CARGO_TARGET_DIR": str(CRATE / "target")}
+    built = subprocess.run(
+        command, cwd=CRATE, env=environment, text=True, stdout=subprocess.PIPE, check=False
     )
+    messages = [json.loads(line) for line in built.stdout.splitlines() if line.startswith("{")]
+    said = [it["message"] for it in messages if it["reason"] == "compiler-message"]
+    errors = [it["rendered"] for it in said if it["level"] == "error"]
+    programs = [it["executable"] for it in messages if it.get("executable")]
+    if built.returncode != 0 or not programs:
+        sys.exit(f"{''.join(errors)}\n{what} does not compile")
+    return programs[-1]
 
 
-def change(name: str, old: str, new: str) -> None:
-    """Changes a file of the copy."""
-    file = TREE / WINDOWS / name
-    text = file.read_text()
-    if text.count(old) != 1:
-        sys.exit(f"{name} does not have once: {old}")
-    file.write_text(text.replace(old, new))
-
-
-def fate(changes: list[tuple[str, str, str]]) -> str | None:
-    """Returns what the simulation has said about a mutant; None if nothing."""
-    for name, old, new in changes:
-        change(name, old, new)
+def simulate(what: str) -> str | None:
+    """Builds and runs the simulation. Returns what it has found; `None` if nothing."""
+    program = build(what)
     try:
-        built = cargo("--no-run")
-        if built.returncode != 0:
-            sys.exit(f"a mutant does not compile: {changes}\n{built.stderr}")
-        ran = cargo("fleet::windows::simulation")
-    finally:
-        for name, old, new in reversed(changes):
-            change(name, new, old)
+        ran = subprocess.run(
+            [program, SIMULATION], text=True, capture_output=True, timeout=LONGEST_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return "it does not end"
     if ran.returncode == 0:
+        if re.search(r"^test result: ok\. [1-9]", ran.stdout, re.MULTILINE) is None:
+            sys.exit(f"there is no test {SIMULATION}")
         return None
-    said = re.search(r"^(seed \d+|.*(?:panicked|no seed came).*)", ran.stdout, re.MULTILINE)
-    return said[0] if said else "it failed"
+    seeds = re.findall(r"^seed \d+ .*", ran.stdout, re.MULTILINE)
+    if seeds:
+        return f"{seeds[0]}; {len(seeds)} in all"
+    other = re.search(r"^.*no seed came.*", ran.stdout, re.MULTILINE)
+    tests = re.findall(r"^test (\S+) \.\.\. FAILED", ran.stdout, re.MULTILINE)
+    return (other[0] if other else " ".join(tests)) or "it failed"
+
+
+def mutated(rule: str, changes: list[tuple[str, str, str]]) -> str | None:
+    """Returns what the simulation has found in a mutant; `None` if nothing."""
+    texts = {}
+    for name, old, new in changes:
+        file = CRATE / WINDOWS / name
+        texts.setdefault(file, file.read_text())
+        file.write_text(file.read_text().replace(old, new))
+    try:
+        return simulate(f"the mutant without \"{rule}\"")
+    finally:
+        for file, text in texts.items():
+            file.write_text(text)
 
 
 def main() -> None:
-    copy_tree()
+    words = sys.argv[1:]
+    if wrong := misplaced():
+        sys.exit("\n".join(wrong))
+    if words == ["--texts"]:
+        return
+    chosen = [it for it in MUTANTS if not words or any(word in it[0] for word in words)]
+    if not chosen:
+        sys.exit(f"no rule has one of these words: {words}")
+    slim_crate.generate(CRATE)
+    if found := simulate("the crate that is made by the lists in ci/slim_crate.py"):
+        sys.exit(f"the simulation fails without a mutant: {found}")
+    print("passed   the simulation without a mutant", flush=True)
     survivors = 0
-    for rule, changes in MUTANTS:
-        said = fate(changes)
-        survivors += said is None
-        print(f"{'SURVIVED' if said is None else 'noticed':8} {rule}: {said or '-'}", flush=True)
+    for rule, changes in chosen:
+        began = time.monotonic()
+        found = mutated(rule, changes)
+        survivors += found is None
+        fate = "SURVIVED" if found is None else "noticed"
+        print(f"{fate:8} {rule}: {found or '-'} ({time.monotonic() - began:.0f} s)", flush=True)
     if survivors:
-        sys.exit(f"{survivors} mutants survived")
+        sys.exit(f"{survivors} of {len(chosen)} mutants survived")
 
 
-main()
+if __name__ == "__main__":
+    main()
