@@ -177,6 +177,16 @@ MUTANTS = [
         ],
     ),
     (
+        "what was saved as the lease ran out is claimed",
+        [
+            (
+                "mover/saves.rs",
+                "if lapses != self.cells.lapses(now.mono_ns) {",
+                "if lapses > self.cells.lapses(now.mono_ns) {",
+            ),
+        ],
+    ),
+    (
         "what was given to one who is gone is joined before its key gets another copy",
         [
             (

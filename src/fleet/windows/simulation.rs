@@ -32,6 +32,7 @@ use percore::clock::Now;
 mod cells;
 mod coverage;
 mod oracle;
+mod scripted;
 mod server;
 mod trace;
 
@@ -327,12 +328,19 @@ impl Simulation {
     }
 
     fn run_until(&mut self, until_ns: u64) {
-        while let Some((at_ns, event)) = self.events.next(until_ns) {
-            self.now_ns = self.now_ns.max(at_ns);
-            trace::at(self.now_ns);
-            self.take(event);
-        }
+        while self.advance(until_ns) {}
         self.now_ns = until_ns;
+    }
+
+    /// Takes the next event until this time. Returns false if there is none.
+    fn advance(&mut self, until_ns: u64) -> bool {
+        let Some((at_ns, event)) = self.events.next(until_ns) else {
+            return false;
+        };
+        self.now_ns = self.now_ns.max(at_ns);
+        trace::at(self.now_ns);
+        self.take(event);
+        true
     }
 
     fn take(&mut self, event: Event) {
@@ -668,10 +676,15 @@ impl Simulation {
                 serving.into_iter().max_by_key(key).unwrap()
             }
         };
+        self.hear(of, device);
+    }
+
+    /// Lets a process hear the next event of a device.
+    fn hear(&mut self, of: usize, device: usize) {
         self.last_number += 1;
         let number = self.last_number;
         trace::tell(Some(&self.devices[device].id), || format!("p{of} hears {number}"));
-        let (number, now_ns) = (self.last_number, self.now_ns + self.processes[of].mono_ahead_ns);
+        let now_ns = self.now_ns + self.processes[of].mono_ahead_ns;
         let id = self.devices[device].id.clone();
         self.processes[of].cells.borrow_mut().event(&id, number, now_ns);
         self.devices[device].acknowledged.push((number, of, self.now_ns));
