@@ -262,6 +262,26 @@ MUTANTS = [
         ],
     ),
     (
+        "who hears that Redis has lost its memory is in doubt",
+        [
+            (
+                "mover/replies.rs",
+                "            self.cells.doubt();\n            self.cells.unsave_all();",
+                "            self.cells.unsave_all();",
+            ),
+        ],
+    ),
+    (
+        "who has found its entry lost is believed that all is lost",
+        [
+            (
+                "roster.rs",
+                "let lost_memory = is_told || ",
+                "let lost_memory = is_told && now_ns == 0 || ",
+            ),
+        ],
+    ),
+    (
         "what is made out to an older claim is a gift",
         [
             (

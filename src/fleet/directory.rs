@@ -133,6 +133,10 @@ pub(super) struct Entry {
     pub(super) left: bool,
     /// True if it gives and takes windows of devices.
     pub(super) moves: bool,
+    /// The time at which it found that Redis had lost its entry, in fleet time; 0 if it never did.
+    /// It is the first to write after such a loss, and writes for the others, too: these find their
+    /// entries, and know of the loss by this alone.
+    pub(super) lost_us: i64,
     /// Its counters.
     pub(super) totals: Totals,
 }

@@ -32,6 +32,8 @@ pub(super) struct Identity {
     pub(super) base: Totals,
     /// True if it gives and takes windows of devices.
     pub(super) moves: bool,
+    /// The time at which its entry was found lost; 0 if it never was.
+    pub(super) lost_us: i64,
     /// The time of its last entry.
     seen_us: i64,
     random: fastrand::Rng,
@@ -50,6 +52,7 @@ impl Identity {
             started_us: None,
             base,
             moves: true,
+            lost_us: 0,
             seen_us: 0,
             random,
         }
@@ -80,6 +83,7 @@ impl Identity {
             seen_us: self.seen_us,
             left,
             moves: self.moves,
+            lost_us: self.lost_us,
             totals: self.totals(),
         }
     }

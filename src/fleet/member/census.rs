@@ -49,6 +49,9 @@ impl Member {
         let known = mem::replace(&mut self.directory, read);
         if lost_memory {
             reporter::memory_lost();
+            // The others are told soon, yet not all the time where Redis keeps nothing.
+            self.own.lost_us = now_us.max(self.own.lost_us.saturating_add(1));
+            self.next_beat_ns = self.next_beat_ns.min(now.mono_ns + BEAT_NS / 4);
         }
         let is_old = !lost_memory && !self.lease.has_read(now.mono_ns);
         let lost = self.directory.recover(known, is_old, now_us);

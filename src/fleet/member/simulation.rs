@@ -674,6 +674,12 @@ impl Simulation {
         }
     }
 
+    /// Returns the last time at which an entry in the directory tells of a loss.
+    fn told_us(&mut self) -> Option<i64> {
+        let read = self.redis.run(u64::MAX, &Keys::new("f").read(), self.now_ns);
+        Directory::read(&read)?.entries.values().map(|entry| entry.lost_us).max()
+    }
+
     fn run(&mut self) {
         for _ in 0..self.random.usize(2..=4) {
             self.start();
@@ -751,4 +757,23 @@ fn totals_never_fall_whatever_happens() {
 #[test]
 fn totals_never_fall_whatever_happens_as_well() {
     run_seeds(1);
+}
+
+/// The one who writes first after a loss writes for the others as well, so that these find theirs
+/// where they were: it tells them.
+#[test]
+fn a_loss_that_one_finds_is_told() {
+    for seed in 0..20 {
+        let mut simulation = Simulation::new(seed);
+        simulation.faults.clear();
+        (0..3).for_each(|_| simulation.start());
+        simulation.run_until(5 * SECOND);
+        assert_eq!(simulation.told_us(), Some(0), "seed {seed}");
+        simulation.ledger.note_loss(&simulation.processes, simulation.now_ns);
+        simulation.redis.empty();
+        let lost_us = simulation.redis.now_us(simulation.now_ns);
+        simulation.run_until(7 * SECOND);
+        let told_us = simulation.told_us();
+        assert!(told_us >= Some(lost_us), "seed {seed}: {told_us:?}, lost at {lost_us}");
+    }
 }

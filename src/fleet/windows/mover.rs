@@ -32,6 +32,8 @@
 //! - What was given to one who is gone is joined before its key gets another copy; at once, if its
 //!   giver was out of touch meanwhile: the others may have gone on from an older copy, and nobody
 //!   looks for this one.
+//! - Who hears that Redis has lost its memory is in doubt of all it holds: who came meanwhile found
+//!   neither claims nor others, and began windows anew.
 //! - Who leaves looks in the end whether Redis has what was saved: nobody else would have it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

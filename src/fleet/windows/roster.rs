@@ -54,6 +54,8 @@ pub(super) struct Roster {
     since_ns: u64,
     /// The time at which Redis was found to have lost what it knew.
     lost_ns: Option<u64>,
+    /// The newest time of such a loss that a replica has told of.
+    told_us: i64,
 }
 
 impl Roster {
@@ -85,7 +87,8 @@ impl Roster {
                 && now_ns.saturating_sub(known.changed_ns) < LEASE_NS
                 && !read.contains_key(by)
         };
-        let lost_memory = self.known.iter().any(is_missing);
+        let is_told = self.is_told(directory, now_ns);
+        let lost_memory = is_told || self.known.iter().any(is_missing);
         if has_gap || lost_memory || !read.contains_key(&me) {
             self.since_ns = now_ns;
         }
@@ -109,6 +112,17 @@ impl Roster {
             self.lost_ns = Some(now_ns);
         }
         lost_memory
+    }
+
+    /// Returns true if a replica tells of a loss that was not known: it was the first to write
+    /// after it, and there may have been nothing to be seen of it since.
+    fn is_told(&mut self, directory: &Directory, now_ns: u64) -> bool {
+        let told_us = directory.entries.values().map(|entry| entry.lost_us).max();
+        let told_us = told_us.unwrap_or_default().max(self.told_us);
+        let before_us = std::mem::replace(&mut self.told_us, told_us);
+        // Who has just come knows nothing that could be lost.
+        let is_new = self.read_ns.is_some() && told_us > before_us;
+        is_new && self.lost_ns.is_none_or(|ns| now_ns.saturating_sub(ns) >= SETTLE_NS)
     }
 
     /// Notes that something came from a replica: it lives.

@@ -87,7 +87,7 @@ enum Event {
     Mail { of: usize, replies: Vec<Reply> },
     Beat { of: usize },
     BeatArrives { of: usize, sent_ns: u64, left: bool },
-    Confirmed { of: usize, sent_ns: u64 },
+    Confirmed { of: usize, sent_ns: u64, is_new: bool },
     Send { device: usize },
     Fault,
     Replicate,
@@ -192,6 +192,8 @@ struct Process {
     died_ns: u64,
     /// True once it has told in the directory that it is there.
     is_known: bool,
+    /// The time at which it found that Redis had lost its entry.
+    lost_us: i64,
     /// True if it takes along what it had not saved.
     is_bereaving: bool,
     mailbox: Mailbox,
@@ -303,6 +305,7 @@ impl Simulation {
             frozen_until_ns: 0,
             died_ns: u64::MAX,
             is_known: false,
+            lost_us: 0,
             is_bereaving: false,
             mailbox: FleetKeys::new("f").mailbox_of(&me.to_string()),
             awaits_mail: false,
@@ -369,13 +372,20 @@ impl Simulation {
             Event::Mail { of, replies } => self.take_mail(of, replies),
             Event::Beat { of } => self.beat(of),
             Event::BeatArrives { of, sent_ns, left } => self.beat_arrives(of, sent_ns, left),
-            Event::Confirmed { of, sent_ns } => {
+            Event::Confirmed { of, sent_ns, is_new } => {
                 let process = &mut self.processes[of];
                 let now_ns = self.now_ns + process.mono_ahead_ns;
                 let until_ns = sent_ns + process.mono_ahead_ns + FLEET_DOUBT_MS * MS;
                 let mut cells = process.cells.borrow_mut();
                 cells.renew_lease(sent_ns + process.mono_ahead_ns, until_ns, now_ns);
-                process.is_known = true;
+                drop(cells);
+                if std::mem::replace(&mut process.is_known, true) && is_new {
+                    // Redis has lost it, which the others are told soon.
+                    process.lost_us = (self.now_ns / 1000).cast_signed();
+                    let sent_ns = self.now_ns + FLEET_BEAT_MS * MS / 4;
+                    let arrives_ns = sent_ns + self.delay_ns;
+                    self.at(arrives_ns, Event::BeatArrives { of, sent_ns, left: false });
+                }
             }
             Event::Send { device } => self.send_event(device),
             Event::Fault => self.inject(),
@@ -640,12 +650,13 @@ impl Simulation {
             seen_us: (sent_ns / 1000).cast_signed() + 1,
             left,
             moves: true,
+            lost_us: process.lost_us,
             ..Entry::default()
         };
         let field = process.me.to_string();
-        self.servers[server].write_entry(field.as_bytes(), json::write(&entry));
+        let is_new = self.servers[server].write_entry(field.as_bytes(), json::write(&entry));
         let confirmed_ns = self.now_ns + self.delay();
-        self.at(confirmed_ns, Event::Confirmed { of, sent_ns });
+        self.at(confirmed_ns, Event::Confirmed { of, sent_ns, is_new });
     }
 
     /// Lets a device send its next event.

@@ -55,3 +55,23 @@ fn what_was_saved_as_the_lease_ran_out_is_claimed() {
     held.sort_unstable();
     assert_eq!(held, [1, 2]);
 }
+
+/// Redis forgets all, while its connections stay, and a replica that starts then finds nobody: so
+/// two have a window of the device until the first one notices. Then these are joined.
+#[test]
+fn windows_of_a_replica_that_came_as_redis_forgot_are_joined() {
+    let mut simulation = Simulation::scripted(2);
+    simulation.hear(0, 0);
+    simulation.run_until_held(0, 1);
+    simulation.run_until(8 * SECOND + SECOND / 10);
+    simulation.servers[0].forget();
+    simulation.start();
+    simulation.run_until(8 * SECOND + SECOND / 5);
+    simulation.hear(2, 0);
+    simulation.run_until_held(2, 1);
+    assert_eq!((simulation.events_of(0), simulation.events_of(2)), (vec![1], vec![2]));
+    simulation.wrong.clear();
+    simulation.run_until(END_NS);
+    let wrong = check(&simulation, &[Fault::Empty]);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

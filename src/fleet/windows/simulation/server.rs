@@ -40,9 +40,14 @@ impl SimRedis {
     }
 
     pub(super) fn empty(&mut self) {
+        self.forget();
+        self.lives += 1;
+    }
+
+    /// Loses all, and no connection: an operator has emptied it.
+    pub(super) fn forget(&mut self) {
         self.memory = Memory::default();
         self.lists.clear();
-        self.lives += 1;
     }
 
     /// Returns true if there is something in a mailbox.
@@ -54,9 +59,9 @@ impl SimRedis {
         self.lists.get_mut(key)?.pop_front()
     }
 
-    /// Writes a field of the directory.
-    pub(super) fn write_entry(&mut self, field: &[u8], value: Vec<u8>) {
-        self.memory.hash.insert(field.to_vec(), value);
+    /// Writes a field of the directory. Returns true if it was not there.
+    pub(super) fn write_entry(&mut self, field: &[u8], value: Vec<u8>) -> bool {
+        self.memory.hash.insert(field.to_vec(), value).is_none()
     }
 
     fn get(&self, key: &[u8], now_ns: u64) -> Reply {
