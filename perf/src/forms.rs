@@ -2,8 +2,9 @@
 //! that decodes, scores and stores it, without a kernel.
 //!
 //! Each case has a server of one core of its own ([`crate::offline`]), warmed up with full windows
-//! of 1,000 devices. In each round every case takes the same number of batches by turns, so that a
-//! noisy minute hits all of them; ratios are within a round.
+//! of 1,000 devices; one case has a million, in an order far from that in which they came, which
+//! have some events each. In each round every case takes the same number of batches by turns, so
+//! that a noisy minute hits all of them; ratios are within a round.
 
 use crate::generator::number;
 use crate::offline::{OfflineServer, START_MS, memory_store};
@@ -17,11 +18,19 @@ use serde_json::json;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-/// Devices, each with one event in a batch.
-const DEVICES: usize = 1000;
+/// Events of a batch, each of another device.
+const EVENTS: usize = 1000;
 
-/// Batches that fill the windows and the store.
+/// Events of each device that fill the windows and the store.
 const WARM_UP: usize = 60;
+
+/// Devices that are in no cache, and the events of each before the measurement.
+const MANY_DEVICES: usize = 1_000_000;
+const WARM_UP_OF_MANY: usize = 18;
+
+/// From one device to the next one of many: the golden section, so that no two of a batch are
+/// neighbours. It has no divisor in common with their number.
+const STEP: usize = 618_033;
 
 /// Different bodies of a case; their timestamps go round.
 const BODIES: usize = 16;
@@ -54,26 +63,27 @@ struct Case {
     name: &'static str,
     form: Form,
     fields: usize,
+    devices: usize,
     /// True if every field is optional and each event has three of them.
     has_gaps: bool,
 }
 
-const CASES: [Case; 7] = [
-    Case { name: "NDJSON, two fields", form: Form::Ndjson, fields: 2, has_gaps: false },
-    Case { name: "array, two fields", form: Form::Array, fields: 2, has_gaps: false },
-    Case { name: "gzip NDJSON, two fields", form: Form::Gzip, fields: 2, has_gaps: false },
-    Case { name: "CSV, two fields", form: Form::Csv, fields: 2, has_gaps: false },
-    Case {
-        name: "line protocol, two fields",
-        form: Form::LineProtocol,
-        fields: 2,
-        has_gaps: false,
-    },
-    Case { name: "NDJSON, eight fields", form: Form::Ndjson, fields: 8, has_gaps: false },
-    Case { name: "NDJSON, three of sixteen", form: Form::Ndjson, fields: 16, has_gaps: true },
+const CASES: [Case; 8] = [
+    Case::of("NDJSON, two fields", Form::Ndjson, 2),
+    Case::of("array, two fields", Form::Array, 2),
+    Case::of("gzip NDJSON, two fields", Form::Gzip, 2),
+    Case::of("CSV, two fields", Form::Csv, 2),
+    Case::of("line protocol, two fields", Form::LineProtocol, 2),
+    Case::of("NDJSON, eight fields", Form::Ndjson, 8),
+    Case { has_gaps: true, ..Case::of("NDJSON, three of sixteen", Form::Ndjson, 16) },
+    Case { devices: MANY_DEVICES, ..Case::of("NDJSON, a million devices", Form::Ndjson, 2) },
 ];
 
 impl Case {
+    const fn of(name: &'static str, form: Form, fields: usize) -> Self {
+        Self { name, form, fields, devices: EVENTS, has_gaps: false }
+    }
+
     /// Returns its schema; the names are as long as real ones.
     fn schema(&self) -> &'static Schema {
         let options = |name: &str| FieldOptions {
@@ -94,15 +104,26 @@ impl Case {
         first..first + count
     }
 
-    /// Returns a request of one event of each device, at this time.
-    fn request(&self, time_ms: u64) -> Vec<u8> {
+    /// Returns the requests of one event of each device, at this time. They have the devices in
+    /// their order or, if `is_shuffled`, in another one.
+    fn requests(&self, time_ms: u64, is_shuffled: bool) -> Vec<Vec<u8>> {
+        let step = if is_shuffled { STEP } else { 1 };
+        let requests = (0..self.devices).step_by(EVENTS).map(|first| {
+            let devices = (first..first + EVENTS).map(|number| number * step % self.devices);
+            self.request(devices, time_ms)
+        });
+        requests.collect()
+    }
+
+    /// Returns a request of one event of each of these devices.
+    fn request(&self, devices: impl Iterator<Item = usize>, time_ms: u64) -> Vec<u8> {
         let mut text = String::new();
         if self.form == Form::Csv {
             let names = NAMES.iter().take(self.fields);
             text =
                 names.fold("device_id,timestamp".to_owned(), |head, name| head + "," + name) + "\n";
         }
-        for device in 0..DEVICES {
+        for device in devices {
             self.write_event(&mut text, device, time_ms);
         }
         let (path, media_type) = match self.form {
@@ -135,17 +156,17 @@ impl Case {
                 let members: String = members.collect();
                 writeln!(
                     text,
-                    "{{\"device_id\":\"device-{device:04}\",\"timestamp\":{time_ms}{members}}}"
+                    "{{\"device_id\":\"device-{device:07}\",\"timestamp\":{time_ms}{members}}}"
                 )
             }
             Form::Csv => {
                 let cells: String = values.map(|(_, value)| format!(",{value}.25")).collect();
-                writeln!(text, "device-{device:04},{time_ms}{cells}")
+                writeln!(text, "device-{device:07},{time_ms}{cells}")
             }
             Form::LineProtocol => {
                 let fields: Vec<_> =
                     values.map(|(name, value)| format!("{name}={value}.25")).collect();
-                writeln!(text, "m,device_id=device-{device:04} {} {time_ms}", fields.join(","))
+                writeln!(text, "m,device_id=device-{device:07} {} {time_ms}", fields.join(","))
             }
         };
         // A string takes what is written.
@@ -176,6 +197,8 @@ const NAMES: [&str; 16] = [
 struct Running {
     server: OfflineServer,
     requests: Vec<Vec<u8>>,
+    /// The number of those that were sent.
+    sent: usize,
 }
 
 impl Running {
@@ -183,14 +206,32 @@ impl Running {
         let schema = case.schema();
         let mut server = OfflineServer::new(|ids| memory_store(schema, ids), schema);
         let time = |number: usize| START_MS - 100_000 + 1000 * number as u64;
-        let requests: Vec<_> = (0..BODIES).map(|number| case.request(time(number))).collect();
-        for request in requests.iter().cycle().take(WARM_UP) {
-            let answer = String::from_utf8_lossy(server.turn(request)).into_owned();
-            if !answer.starts_with("HTTP/1.1 20") {
-                return Err(format!("{}: {answer}", case.name));
+        let mut send_all = |requests: &[Vec<u8>]| {
+            for request in requests {
+                let answer = String::from_utf8_lossy(server.turn(request)).into_owned();
+                if !answer.starts_with("HTTP/1.1 20") {
+                    return Err(format!("{}: {answer}", case.name));
+                }
             }
-        }
-        Ok(Self { server, requests })
+            Ok(())
+        };
+        let requests = if case.devices > EVENTS {
+            send_all(&case.requests(time(0), false))?;
+            for number in 1..WARM_UP_OF_MANY {
+                send_all(&case.requests(time(number), true))?;
+            }
+            // Two, as an event with the timestamp of its device's last one is a repeated one.
+            let rounds = WARM_UP_OF_MANY..WARM_UP_OF_MANY + 2;
+            rounds.flat_map(|number| case.requests(time(number), true)).collect()
+        } else {
+            let all = (0..BODIES).flat_map(|number| case.requests(time(number), false));
+            let requests: Vec<_> = all.collect();
+            for _ in (0..WARM_UP).step_by(BODIES) {
+                send_all(&requests)?;
+            }
+            requests
+        };
+        Ok(Self { server, requests, sent: 0 })
     }
 
     /// Returns the nanoseconds of CPU time that an event takes.
@@ -198,12 +239,13 @@ impl Running {
         let accepted = |server: &OfflineServer| server.state().store.stats().totals.accepted;
         let before = accepted(&self.server);
         let start = cpu_ns();
-        for request in self.requests.iter().cycle().take(batches as usize) {
+        for request in self.requests.iter().cycle().skip(self.sent).take(batches as usize) {
             self.server.turn(request);
         }
+        self.sent = (self.sent + batches as usize) % self.requests.len();
         let spent = cpu_ns() - start;
         let events = accepted(&self.server) - before;
-        if events != u64::from(batches) * DEVICES as u64 {
+        if events != u64::from(batches) * EVENTS as u64 {
             return Err(format!("{events} events were accepted of {batches} batches"));
         }
         Ok(spent / number(events))

@@ -40,6 +40,9 @@ const BUSY_NS: u64 = 100_000;
 /// the oldest go.
 const STORE_BYTES: usize = 1024 * 1024;
 
+/// The devices that get a window.
+const DEVICES_MAX: usize = 1_000_000;
+
 /// One core of a server with one connection.
 pub struct OfflineServer {
     core: OfflineCore<Service>,
@@ -195,7 +198,7 @@ const fn analytics_settings(schema: &'static Schema) -> AnalyticsSettings {
         threshold: 2.0,
         min_samples: 16,
         cooldown: 50,
-        devices_max: 100_000,
+        devices_max: DEVICES_MAX,
         device_ttl_ns: 3_600_000_000_000,
         device_limit: None,
         judge_duplicates: false,
@@ -212,7 +215,7 @@ fn settings(schema: &'static Schema, cores: usize, body_bytes_max: usize) -> Set
         store_ttl_ms: i64::try_from(TTL_MS).unwrap_or(i64::MAX),
         guards_exposition: false,
         identifies_clients: false,
-        devices_max: 100_000,
+        devices_max: DEVICES_MAX,
         connections_max: 1000,
         memory_limit_bytes: None,
         store_at: String::new(),
