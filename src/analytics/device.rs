@@ -1,10 +1,9 @@
 //! A device's record: what a shard keeps of it beside its values.
 
-use std::hint::black_box;
-
 use super::cell::CellRecord;
 use super::counts::Counts;
 use super::device_index::DeviceId;
+use super::prefetch::prefetch;
 use super::sliding_counter::SlidingCounter;
 use super::window::Window;
 use crate::limits;
@@ -42,11 +41,13 @@ impl Device {
         self.seen_ns = self.seen_ns.max(now.mono_ns);
     }
 
-    /// Reads the record from memory, without waiting for it. It lies on two cache lines or three.
+    /// Asks for the record. It lies on two cache lines or three.
     #[inline(always)]
     pub(super) fn prefetch(&self) {
-        black_box(self.id.as_bytes().first().copied());
-        black_box((self.seen_ns, self.counts, self.window.next(), self.cell.mark));
+        prefetch(&self.id);
+        prefetch(&self.seen_ns);
+        prefetch(&self.counts);
+        prefetch(&self.cell);
     }
 
     /// Returns the record of a device without events.

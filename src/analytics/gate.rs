@@ -4,7 +4,7 @@
 //! of them is applied. An event counts for its device when it is let in, whatever becomes of it.
 
 use super::anomaly_records::Receipt;
-use super::shard::{Arrived, NO_GUESSES, Shard};
+use super::shard::{Arrived, Guesses, Shard};
 use super::slots::NO_SLOT;
 use super::{Analytics, DeviceKey};
 use crate::limits::EVENTS_PER_HOLD;
@@ -54,8 +54,9 @@ impl DeviceGate<'_> {
     fn admit_run(&self, home: &Mutex<Shard>, run: &[Arrived<'_>], waits: &mut [u64]) {
         let Self { analytics, receipt } = *self;
         let mut shard = home.lock();
-        let guesses = if shard.is_large() { shard.prefetch(run) } else { NO_GUESSES };
-        for ((arrived, guess), wait_ns) in run.iter().zip(guesses).zip(waits) {
+        let is_large = shard.is_large();
+        let guesses = if is_large { shard.guess(run, &Guesses::NONE) } else { Guesses::NONE };
+        for ((arrived, guess), wait_ns) in run.iter().zip(guesses.slots).zip(waits) {
             let Some(key) = arrived.key() else {
                 continue;
             };

@@ -58,7 +58,7 @@ impl NovelFields {
         self.firsts.push(NO_SLOT);
     }
 
-    /// Reads what judging an event of a device will need, without waiting for it.
+    /// Asks for what judging an event of a device will need.
     pub(super) fn prefetch(&self, device: u32, timestamp_ms: i64) {
         let hour = self.hour.number_at(timestamp_ms);
         let hour = hour.unwrap_or_else(|| self.settings.day.hour(timestamp_ms));

@@ -7,9 +7,12 @@ mod cells;
 mod devices;
 mod duplicates;
 mod limits;
+mod lookahead;
 mod novelty;
 pub(super) mod portable;
 mod sweep;
+
+pub use lookahead::Guesses;
 
 use super::anomaly::Found;
 use super::anomaly_records::{AnomalyRecords, Arrival, Receipt};
@@ -25,17 +28,13 @@ use super::expiry::ExpirySweep;
 use super::novel_fields::NovelFields;
 use super::optional_fields::OptionalFields;
 use super::series::{self, Rules};
-use super::slots::{NO_SLOT, Slots};
-use super::window::Window;
-use crate::limits::{EVENTS_PER_HOLD, FIELDS_MAX};
+use super::slots::Slots;
+use crate::limits::FIELDS_MAX;
 use crate::metric::event::Event;
 use crate::metric::id_hash::{IdHash, IdHasher};
 
 /// The slot of the shard's anonymous series, which never expires.
 const ANONYMOUS: u32 = 0;
-
-/// Devices that a core's cache may hold: some megabytes with windows of fifty.
-const CACHED_DEVICES: usize = 2048;
 
 /// The time of the last event of a free slot; it never expires.
 const VACANT: u64 = u64::MAX;
@@ -63,13 +62,6 @@ impl<'a> Arrived<'a> {
         self.event.device_id.map(|id| DeviceKey { id, hash: self.hash })
     }
 }
-
-/// Slots in which the devices of some events are, unless another id has the same bits of hash, or
-/// [`NO_SLOT`].
-pub(super) type Guesses = [u32; EVENTS_PER_HOLD];
-
-/// No guesses.
-pub(super) const NO_GUESSES: Guesses = [NO_SLOT; EVENTS_PER_HOLD];
 
 /// A shard of the devices.
 pub(super) struct Shard {
@@ -130,35 +122,8 @@ impl Shard {
         }
     }
 
-    /// Returns true if the devices are so many that a core's cache does not hold them.
-    pub(super) fn is_large(&self) -> bool {
-        self.slots.len() > CACHED_DEVICES
-    }
-
-    /// Reads what scoring these events will need. The reads of one step do not wait for each other,
-    /// so that a group of devices that are in no cache costs the time of one.
-    pub(super) fn prefetch(&self, group: &[Arrived<'_>]) -> Guesses {
-        let mut guesses = NO_GUESSES;
-        for (guess, arrived) in guesses.iter_mut().zip(group) {
-            let found = arrived.key().map(|key| self.index.find(key.hash, |_| true));
-            *guess = found.map_or(ANONYMOUS, |found| found.unwrap_or(NO_SLOT));
-        }
-        let held = || guesses.iter().take(group.len());
-        held().filter_map(|slot| self.slots.record(*slot)).for_each(Device::prefetch);
-        for slot in held() {
-            let window = self.slots.record(*slot).map(|device| device.window);
-            self.slots.prefetch_row(*slot, window.unwrap_or(Window::EMPTY).next());
-        }
-        if let Some(novel) = &self.novel {
-            for (slot, arrived) in held().zip(group) {
-                novel.prefetch(*slot, arrived.event.timestamp_ms);
-            }
-        }
-        guesses
-    }
-
     /// Scores one event and adds it to its series. `guess` is a slot in which its device may be, or
-    /// [`NO_SLOT`]. Appends its anomalies to `points`.
+    /// [`NO_SLOT`](super::slots::NO_SLOT). Appends its anomalies to `points`.
     #[inline(always)]
     pub(super) fn apply(
         &mut self,
@@ -385,6 +350,7 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slots::NO_SLOT;
     use super::*;
     use crate::limits;
     use crate::schema::{FieldSet, Schema};

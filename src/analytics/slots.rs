@@ -4,10 +4,9 @@
 //! Slots are in chunks that never move: a growing `Vec` of rows would copy a gigabyte at a million
 //! devices, within one event. A chunk costs one allocation, and its untouched pages take no memory.
 
-use std::hint::black_box;
-
 use super::device_state::WindowState;
 use super::field_state::FieldState;
+use super::prefetch::prefetch_at;
 use super::window::{Row, WideTimestamps, Window};
 
 /// Slots of a chunk: enough to make the chunk's own overhead negligible.
@@ -144,7 +143,7 @@ impl<T> Slots<T> {
         Some(Window::restore(slot, &copy.times_ms, copy.next, offsets, &mut self.wide))
     }
 
-    /// Reads, without waiting for it, what an event needs of a slot's row whose next place this is.
+    /// Asks for what an event needs of a slot's row whose next place this is.
     #[inline(always)]
     pub(super) fn prefetch_row(&self, slot: u32, next: usize) {
         let (chunk, at) = split(slot);
@@ -152,10 +151,12 @@ impl<T> Slots<T> {
             return;
         };
         let (place, first) = (at * self.window + next, at * self.window);
-        black_box(chunk.states.get(at * self.fields).copied());
-        black_box(chunk.values.get(place * self.fields).copied());
-        black_box(chunk.values.get(first * self.fields).copied());
-        black_box(chunk.offsets.get(place).copied());
+        // The next slot begins where this one ends.
+        prefetch_at(&chunk.states, at * self.fields);
+        prefetch_at(&chunk.states, (at + 1) * self.fields);
+        prefetch_at(&chunk.values, place * self.fields);
+        prefetch_at(&chunk.values, first * self.fields);
+        prefetch_at(&chunk.offsets, place);
     }
 
     /// Resets the states of a slot's fields, and frees what it holds outside its row.

@@ -12,7 +12,7 @@ use super::ingest_error::IngestError;
 use super::report::Report;
 use super::state::State;
 use crate::analytics::recent::PendingEvents;
-use crate::analytics::{Arrived, ShardWriter};
+use crate::analytics::{Arrived, Guesses, ShardWriter};
 use crate::limits::EVENTS_PER_HOLD;
 use crate::metric::batch::Batch;
 use crate::metric::id_hash::IdHash;
@@ -49,6 +49,7 @@ struct Application<'a> {
     state: &'a State,
     now: Now,
     analytics: ShardWriter<'a>,
+    guesses: Guesses,
     store: Appender<'a>,
     pending: &'a mut PendingEvents,
     report: &'a mut Report,
@@ -76,6 +77,7 @@ pub(super) fn apply_batch(
         state,
         now,
         analytics: state.analytics.writer(core, now, batch.len()),
+        guesses: Guesses::NONE,
         store,
         pending,
         report,
@@ -85,9 +87,9 @@ pub(super) fn apply_batch(
     if shards > 1 && batch.events() >= EVENTS_PER_SHARD_MIN * shards {
         application.apply_by_home(order, core);
     } else if batch.len() == 1 {
-        application.apply_in_order::<1>();
+        application.apply_single();
     } else {
-        application.apply_in_order::<EVENTS_PER_HOLD>();
+        application.apply_in_order();
     }
     drop(application);
     report.describe_anomalies(batch);
@@ -95,12 +97,26 @@ pub(super) fn apply_batch(
 }
 
 impl Application<'_> {
-    /// Applies the events in their order, `N` at a time.
+    /// Applies the only event.
     #[inline(always)]
-    fn apply_in_order<const N: usize>(&mut self) {
+    fn apply_single(&mut self) {
+        for (index, item) in (0..).zip(self.batch.spans()) {
+            match item {
+                Ok(spans) => {
+                    let event = self.batch.event(spans);
+                    let hash = self.state.ids.hash_of(&event);
+                    self.pending.push(self.now, 0, || event);
+                    self.take(&[Arrived { event, hash, index }], &[]);
+                }
+                Err(rejection) => self.report.add_rejection(index, *rejection),
+            }
+        }
+    }
+
+    /// Applies the events in their order, some at a time.
+    fn apply_in_order(&mut self) {
         let mut follow = self.batch.events() as u64;
-        let mut group = [Arrived::default(); N];
-        let mut events = 0;
+        let mut groups = Groups::default();
         for (index, item) in (0..).zip(self.batch.spans()) {
             match item {
                 Ok(spans) => {
@@ -108,19 +124,13 @@ impl Application<'_> {
                     let hash = self.state.ids.hash_of(&event);
                     follow -= 1;
                     self.pending.push(self.now, follow, || event);
-                    if let Some(place) = group.get_mut(events) {
-                        *place = Arrived { event, hash, index };
-                    }
-                    events += 1;
-                    if events == N {
-                        self.take(&group);
-                        events = 0;
-                    }
+                    groups
+                        .add(Arrived { event, hash, index }, |group, next| self.take(group, next));
                 }
                 Err(rejection) => self.report.add_rejection(index, *rejection),
             }
         }
-        self.take(group.get(..events).unwrap_or_default());
+        groups.end(|group, next| self.take(group, next));
     }
 
     /// Applies the events in the order of their homes.
@@ -163,24 +173,21 @@ impl Application<'_> {
 
     /// Applies events of one home.
     fn apply_home(&mut self, placed: &[Placed]) {
-        let mut group = [Arrived::default(); EVENTS_PER_HOLD];
-        for placed in placed.chunks(EVENTS_PER_HOLD) {
-            let mut events = 0;
-            for (place, Placed { index, hash, .. }) in group.iter_mut().zip(placed) {
-                let Some(event) = self.batch.event_at(*index as usize) else {
-                    continue;
-                };
-                *place = Arrived { event, hash: *hash, index: *index };
-                events += 1;
+        let mut groups = Groups::default();
+        for Placed { index, hash, .. } in placed {
+            if let Some(event) = self.batch.event_at(*index as usize) {
+                let arrived = Arrived { event, hash: *hash, index: *index };
+                groups.add(arrived, |group, next| self.take(group, next));
             }
-            self.take(group.get(..events).unwrap_or_default());
         }
+        groups.end(|group, next| self.take(group, next));
     }
 
-    /// Scores and stores some events.
-    fn take(&mut self, group: &[Arrived<'_>]) {
-        let points = self.report.points.len();
-        self.report.applied += self.analytics.apply(group, &mut self.report.points);
+    /// Scores and stores some events. `next` has those that come next.
+    fn take(&mut self, group: &[Arrived<'_>], next: &[Arrived<'_>]) {
+        let Self { report, guesses, .. } = self;
+        let points = report.points.len();
+        report.applied += self.analytics.apply_before(group, next, guesses, &mut report.points);
         if self.report.points.len() > points {
             self.report.count_anomalies(points);
         }
@@ -188,6 +195,50 @@ impl Application<'_> {
             self.store.append(event, *hash);
             self.report.late += u64::from(event.timestamp_ms < self.late_before_ms);
         }
+    }
+}
+
+/// Events on their way to their homes in groups, each of which waits until the next one is known.
+#[derive(Debug, Default)]
+struct Groups<'a> {
+    groups: [[Arrived<'a>; EVENTS_PER_HOLD]; 2],
+    /// The number of events of the group that is being filled.
+    events: usize,
+    /// True if the second group is being filled, and the first one waits.
+    fills_second: bool,
+    /// True if the other group waits.
+    has_waiting: bool,
+}
+
+impl<'a> Groups<'a> {
+    /// Adds an event. Calls `take` with the group that waits, if the next one is full now, and with
+    /// that one.
+    #[inline(always)]
+    fn add(&mut self, arrived: Arrived<'a>, take: impl FnOnce(&[Arrived<'a>], &[Arrived<'a>])) {
+        let [first, second] = &mut self.groups;
+        let (filled, waiting) = if self.fills_second { (second, first) } else { (first, second) };
+        if let Some(place) = filled.get_mut(self.events) {
+            *place = arrived;
+        }
+        self.events += 1;
+        if self.events == EVENTS_PER_HOLD {
+            if self.has_waiting {
+                take(waiting, filled);
+            }
+            (self.events, self.has_waiting) = (0, true);
+            self.fills_second = !self.fills_second;
+        }
+    }
+
+    /// Calls `take` with what is left.
+    fn end(&self, mut take: impl FnMut(&[Arrived<'a>], &[Arrived<'a>])) {
+        let [first, second] = &self.groups;
+        let (filled, waiting) = if self.fills_second { (second, first) } else { (first, second) };
+        let filled = filled.get(..self.events).unwrap_or_default();
+        if self.has_waiting {
+            take(waiting, filled);
+        }
+        take(filled, &[]);
     }
 }
 
@@ -232,6 +283,27 @@ mod tests {
     use super::*;
     use crate::metric::id_hash::IdHasher;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_group_is_taken_once_the_next_one_is_known() {
+        for events in 0..50_u32 {
+            let mut taken: Vec<[Vec<u32>; 2]> = Vec::new();
+            let mut take = |group: &[Arrived<'_>], next: &[Arrived<'_>]| {
+                taken.push([group, next].map(|of| of.iter().map(|it| it.index).collect()));
+            };
+            let mut groups = Groups::default();
+            for index in 0..events {
+                groups.add(Arrived { index, ..Arrived::default() }, &mut take);
+            }
+            groups.end(&mut take);
+            let all: Vec<_> = taken.iter().flat_map(|[group, _]| group.clone()).collect();
+            assert_eq!(all, (0..events).collect::<Vec<_>>());
+            for pair in taken.windows(2) {
+                assert_eq!((pair[0][0].len(), &pair[0][1]), (EVENTS_PER_HOLD, &pair[1][0]));
+            }
+            assert!(taken.last().is_some_and(|[_, next]| next.is_empty()));
+        }
+    }
 
     proptest! {
         #[test]

@@ -5,13 +5,12 @@
 //! state is of one size, however long a series is, and an event costs some hundred operations
 //! without a loop over the past. All arithmetic stays finite for any values and stamps.
 
-use std::hint::black_box;
-
 use super::judgement::{
     EXCESS_CLEAR, EventTime, HOURS, Judgement, Quantity, Sensitivity, score_of,
 };
 use super::lanes::{Lanes, larger, smaller};
 use super::preset::{CHANNELS, Preset};
+use crate::analytics::prefetch::{prefetch, prefetch_at};
 
 /// The unit of time of the rates.
 const UNIT_MS: f32 = 300_000.0;
@@ -353,12 +352,16 @@ impl SeriesBands {
         Judgement { score: self.score, alert: Some(quantity) }
     }
 
-    /// Reads what an event in this hour will need from memory, without waiting for it.
+    /// Asks for what an event in this hour will need.
     #[inline(always)]
-    pub fn prefetch(&self, hour: u8) {
+    pub(in crate::analytics) fn prefetch(&self, hour: u8) {
         let hour = usize::from(hour);
-        black_box((self.base, self.events, self.low, self.now));
-        black_box((self.seen.get(hour).copied(), self.hours.get(hour).copied()));
+        prefetch(&self.base);
+        prefetch(&self.events);
+        prefetch(&self.low);
+        prefetch(&self.now);
+        prefetch_at(&self.seen, hour);
+        prefetch_at(&self.hours, hour);
     }
 }
 
