@@ -229,8 +229,9 @@ impl WindowState {
             let (doubles, packed) = field.bits();
             doubles.iter().for_each(|bits| out.extend_from_slice(&bits.to_le_bytes()));
             out.extend_from_slice(&packed.to_le_bytes());
-            let values = self.values.iter().skip(at).step_by(self.fields.len());
-            columns.put_values(values.copied(), out);
+            let events = self.values.chunks_exact(self.fields.len());
+            let values = events.map(|values| values.get(at).copied().unwrap_or_default());
+            columns.put_values(values, out);
         }
     }
 

@@ -52,6 +52,9 @@ const FAR_MAX: usize = 8;
 /// The usual bits of the fix of a timestamp.
 const STEP_FIX_BITS: usize = 4 * 8;
 
+/// Values that are tried together, as most need neither a fix nor a finer e.
+const EXACT: usize = 8;
+
 /// A fix that has yet to be computed.
 const UNKNOWN: i64 = i64::MAX;
 
@@ -101,12 +104,16 @@ impl Columns {
             return;
         };
         put_signed(out, oldest);
-        let steps = times.clone().skip(1).zip(times).map(|(later, time)| later.wrapping_sub(time));
+        let steps =
+            times.clone().skip(1).zip(times.clone()).map(|(later, time)| later.wrapping_sub(time));
         let (second, whole) = SECOND;
         let Self { numbers, fixes, .. } = self;
         fixes.clear();
         numbers.clear();
-        numbers.extend(steps.clone());
+        let mut times = times;
+        times.next();
+        let mut before = oldest;
+        numbers.extend(times.map(|time| time.wrapping_sub(std::mem::replace(&mut before, time))));
         let are_whole = numbers.iter().all(|step| step % second == 0);
         let exponent = if are_whole { whole } else { 0 };
         if are_whole {
@@ -125,24 +132,31 @@ impl Columns {
         numbers.clear();
         numbers.reserve(values.len());
         let (mut exponent, mut power, mut far) = (0, 1.0, 0);
-        for (place, &value) in values.iter().enumerate() {
-            let mut found = number(value, power);
-            if found.is_none() {
-                let mut finer = POWERS.iter().enumerate().skip(exponent + 1);
-                let finer = finer.find_map(|(e, power)| Some((e, *power, number(value, *power)?)));
-                if let Some((finer, finer_power, better)) = finer
-                    && scale(numbers, finer - exponent)
-                {
-                    (exponent, power, found) = (finer, finer_power, Some(better));
-                }
+        for (values, first) in values.chunks(EXACT).zip((0..).step_by(EXACT)) {
+            if let Some(exact) = values.first_chunk().and_then(|it| exact_numbers(it, power)) {
+                numbers.extend_from_slice(&exact);
+                continue;
             }
-            let (k, fix) = found.unwrap_or((0, UNKNOWN));
-            numbers.push(k);
-            if fix != 0 {
-                fixes.push((place, fix));
-                far += usize::from(fix == UNKNOWN);
-                if far > FAR_MAX && 2 * far > place {
-                    return None;
+            for (&value, place) in values.iter().zip(first..) {
+                let mut found = number(value, power);
+                if found.is_none() {
+                    let mut finer = POWERS.iter().enumerate().skip(exponent + 1);
+                    let finer =
+                        finer.find_map(|(e, power)| Some((e, *power, number(value, *power)?)));
+                    if let Some((finer, finer_power, better)) = finer
+                        && scale(numbers, finer - exponent)
+                    {
+                        (exponent, power, found) = (finer, finer_power, Some(better));
+                    }
+                }
+                let (k, fix) = found.unwrap_or((0, UNKNOWN));
+                numbers.push(k);
+                if fix != 0 {
+                    fixes.push((place, fix));
+                    far += usize::from(fix == UNKNOWN);
+                    if far > FAR_MAX && 2 * far > place {
+                        return None;
+                    }
                 }
             }
         }
@@ -214,8 +228,9 @@ impl Column<'_> {
         out: &mut Vec<u8>,
     ) {
         let Self { exponent, fix_bits, numbers, fixes } = self;
-        let [base, top] = [numbers.iter().min(), numbers.iter().max()];
-        let [base, top] = [base, top].map(|k| k.copied().unwrap_or_default());
+        let first = numbers.first().copied().unwrap_or_default();
+        let [base, top] =
+            numbers.iter().fold([first; 2], |[base, top], k| [base.min(*k), top.max(*k)]);
         let width = best_width(numbers, [base, top], fix_bits);
         let is_outside = |k: i64| offset(k, base).checked_shr(width).unwrap_or_default() != 0;
         if is_outside(top) || fixes.iter().any(|(_, fix)| *fix == UNKNOWN) {
@@ -235,7 +250,7 @@ impl Column<'_> {
             put_unsigned(out, *place as u64);
             put_signed(out, *fix);
         }
-        put_bits(numbers.iter().map(|k| offset(*k, base)), width, out);
+        put_bits(numbers, base, width, out);
     }
 }
 
@@ -249,6 +264,20 @@ fn number(value: f64, power: f64) -> Option<(i64, i64)> {
     // Neither is true of NaN.
     let is_number = scaled.abs() <= K_MAX && fix == 0 || is_near;
     is_number.then_some((whole as i64, fix))
+}
+
+/// Returns the k of values that need no fix; `None` if one of them does, or is not near any k/10ᵉ.
+#[inline(always)]
+fn exact_numbers(values: &[f64; EXACT], power: f64) -> Option<[i64; EXACT]> {
+    let (mut wrong, mut are_small) = (0, true);
+    let numbers = values.map(|value| {
+        let (scaled, bits) = (value * power, value.to_bits());
+        let rounded = scaled + ROUNDER;
+        wrong |= bits ^ ((rounded - ROUNDER) / power).to_bits();
+        are_small &= scaled.abs() <= K_MAX;
+        rounded.to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed()
+    });
+    (wrong == 0 && are_small).then_some(numbers)
 }
 
 /// Returns the bits of k/10ᵉ.

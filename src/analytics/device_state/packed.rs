@@ -22,7 +22,12 @@ pub(super) fn offset(k: i64, base: i64) -> u64 {
 pub(super) fn best_width(numbers: &[i64], [base, top]: [i64; 2], fix_bits: usize) -> u32 {
     let least = width_min(numbers.len());
     let whole = bits_of(offset(top, base)).max(least);
-    if numbers.len() * (whole - least) as usize <= fix_bits {
+    let wider_than =
+        |width: u32| numbers.iter().filter(|k| offset(**k, base) >> width != 0).count();
+    let saved_bits = numbers.len() * (whole - least) as usize;
+    // Nearly always, even of those that only the whole width fits there are too many to fix.
+    if saved_bits <= fix_bits || saved_bits <= fix_bits * whole.checked_sub(1).map_or(0, wider_than)
+    {
         return whole;
     }
     let mut counts = [0_u16; 65];
@@ -32,9 +37,9 @@ pub(super) fn best_width(numbers: &[i64], [base, top]: [i64; 2], fix_bits: usize
         }
     }
     let (mut wider, mut best, mut best_bits) = (0, whole, usize::MAX);
-    for (width, count) in (0..65_u32).zip(counts).rev() {
+    for (width, count) in (0..whole + 1).zip(counts).rev() {
         let bits = numbers.len() * width as usize + fix_bits * wider;
-        if (least..=whole).contains(&width) && bits < best_bits {
+        if width >= least && bits < best_bits {
             (best, best_bits) = (width, bits);
         }
         wider += usize::from(count);
@@ -53,8 +58,42 @@ pub(super) const fn width_min(count: usize) -> u32 {
     (count > EVENTS_WITHOUT_BITS) as u32
 }
 
-/// Appends numbers of so many bits each, the first from the lowest bit on.
-pub(super) fn put_bits(numbers: impl Iterator<Item = u64>, width: u32, out: &mut Vec<u8>) {
+/// Appends the distances of numbers from the least one, of so many bits each, the first from the
+/// lowest bit on.
+pub(super) fn put_bits(numbers: &[i64], base: i64, width: u32, out: &mut Vec<u8>) {
+    if width > NARROW || numbers.len() < 8 {
+        return put_wide_bits(numbers.iter().map(|k| offset(*k, base)), width, out);
+    }
+    let (start, bytes) = (out.len(), (numbers.len() * width as usize).div_ceil(8));
+    // With room behind them, as eight numbers are written together, however many bits they have.
+    out.resize(start + bytes + size_of::<u128>(), 0);
+    let (eights, rest) = numbers.as_chunks();
+    let mut last = [base; 8];
+    last.iter_mut().zip(rest).for_each(|(last, k)| *last = *k);
+    let mut at = start;
+    for eight in eights.iter().chain([&last]) {
+        let place = out.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
+        if let Some(place) = place {
+            *place = joined(eight.map(|k| offset(k, base)), width).to_le_bytes();
+        }
+        at += width as usize;
+    }
+    out.truncate(start + bytes);
+}
+
+/// The largest width of which eight numbers are joined in one.
+const NARROW: u32 = 16;
+
+/// Joins eight numbers of so many bits each, the first from the lowest bit on.
+#[inline(always)]
+fn joined([a, b, c, d, e, f, g, h]: [u64; 8], width: u32) -> u128 {
+    let [ab, cd, ef, gh] = [a | b << width, c | d << width, e | f << width, g | h << width];
+    let [low, high] = [ab | cd << (2 * width), ef | gh << (2 * width)];
+    u128::from(low) | u128::from(high) << (4 * width)
+}
+
+/// Appends numbers of any width.
+fn put_wide_bits(numbers: impl Iterator<Item = u64>, width: u32, out: &mut Vec<u8>) {
     let (mut bits, mut filled) = (0_u128, 0);
     for number in numbers {
         bits |= u128::from(number) << filled;
@@ -102,12 +141,15 @@ mod tests {
         #[test]
         fn numbers_come_back(
             numbers in prop::collection::vec(any::<u64>(), 0..99),
+            base in any::<i64>(),
             width in 0..65_u32,
         ) {
             let mask = u64::MAX.checked_shr(64 - width).unwrap_or(0);
             let numbers: Vec<_> = numbers.into_iter().map(|number| number & mask).collect();
+            let offsets: Vec<_> =
+                numbers.iter().map(|number| base.wrapping_add(number.cast_signed())).collect();
             let mut out = Vec::new();
-            put_bits(numbers.iter().copied(), width, &mut out);
+            put_bits(&offsets, base, width, &mut out);
             prop_assert_eq!(out.len(), (numbers.len() * width as usize).div_ceil(8));
             let mut reader = Reader(&out);
             let read: Vec<_> = take_bits(&mut reader, numbers.len(), width).unwrap().collect();
