@@ -287,7 +287,7 @@ pub const MARKED_ANOMALIES_MAX: usize = 100;
 pub const DEVICES_PER_HOLD: u32 = 32;
 
 /// Devices that are copied, with their windows, under one hold of a shard's lock.
-pub const WINDOWS_PER_HOLD: usize = 4;
+pub const WINDOWS_PER_HOLD: usize = 8;
 
 /// Devices of one page of a list.
 pub const DEVICES_LISTED_MAX: usize = 1_000;

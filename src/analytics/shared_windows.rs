@@ -154,17 +154,9 @@ impl Analytics {
         let mut left = max;
         for (shard, list) in self.shards.iter().zip(lists) {
             while left > 0 && !list.is_empty() {
+                let most = left.min(copies.len());
                 let mut held = shard.lock();
-                let mut filled = 0;
-                // Many may have gone since they were put on the list.
-                for _ in 0..DEVICES_PER_HOLD {
-                    if filled < left
-                        && let Some(copy) = copies.get_mut(filled)
-                        && let Some(slot) = list.pop()
-                    {
-                        filled += usize::from(held.save_slot(slot, now, copy));
-                    }
-                }
+                let filled = held.save_next(list, now, copies.get_mut(..most).unwrap_or_default());
                 MutexGuard::unlock_fair(held);
                 copies.iter().take(filled).for_each(&mut take);
                 left -= filled;

@@ -51,6 +51,19 @@ impl SlotList {
         }
         Some(slot)
     }
+
+    /// Takes the slots that were added first, as many as there are places, and puts them there.
+    /// Returns them.
+    pub(super) fn pop_some<'a>(&mut self, places: &'a mut [u32]) -> &'a [u32] {
+        let mut taken = 0;
+        for place in places.iter_mut() {
+            let Some(slot) = self.pop() else {
+                break;
+            };
+            (*place, taken) = (slot, taken + 1);
+        }
+        places.get(..taken).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +84,12 @@ mod tests {
                     list.push(number);
                     twin.push_back(number);
                 }
-                for _ in 0..popped {
+                let some = popped / 2;
+                let mut places = vec![0; some];
+                let slots = list.pop_some(&mut places);
+                let expected: Vec<_> = twin.drain(..some.min(twin.len())).collect();
+                prop_assert_eq!(slots, expected);
+                for _ in some..popped {
                     prop_assert_eq!(list.pop(), twin.pop_front());
                 }
                 prop_assert_eq!(list.len(), twin.len());

@@ -13,7 +13,8 @@ use crate::analytics::device_state::DeviceState;
 use crate::analytics::lineage::{Counted, Fork};
 use crate::analytics::shared_windows::Save;
 use crate::analytics::slot_list::SlotList;
-use crate::limits::EVENTS_PER_HOLD;
+use crate::analytics::slots::NO_SLOT;
+use crate::limits::{DEVICES_PER_HOLD, EVENTS_PER_HOLD, WINDOWS_PER_HOLD};
 use percore::clock::Now;
 
 impl Shard {
@@ -104,9 +105,36 @@ impl Shard {
         std::mem::swap(&mut self.cells.dirty, list);
     }
 
+    /// Copies the next devices of a list over other copies, as many as there are of these, or fewer
+    /// if many of the list have gone since they were put there. Returns how many were copied.
+    pub(in crate::analytics) fn save_next(
+        &mut self,
+        list: &mut SlotList,
+        now: Now,
+        copies: &mut [Save],
+    ) -> usize {
+        let (mut visited, mut filled) = (0, 0);
+        while visited < DEVICES_PER_HOLD as usize {
+            let mut slots = [NO_SLOT; WINDOWS_PER_HOLD];
+            let most = copies.len() - filled;
+            let slots = list.pop_some(slots.get_mut(..most).unwrap_or_default());
+            if slots.is_empty() {
+                break;
+            }
+            visited += slots.len();
+            self.prefetch_windows(slots);
+            for slot in slots {
+                if let Some(copy) = copies.get_mut(filled) {
+                    filled += usize::from(self.save_slot(*slot, now, copy));
+                }
+            }
+        }
+        filled
+    }
+
     /// Copies the device in a slot over another copy, if it is to be saved: now it is. Returns true
     /// if it was.
-    pub(in crate::analytics) fn save_slot(&mut self, slot: u32, now: Now, copy: &mut Save) -> bool {
+    fn save_slot(&mut self, slot: u32, now: Now, copy: &mut Save) -> bool {
         let Self { slots, cells, expiry, .. } = self;
         let Some(device) = slots.record_mut(slot) else {
             return false;
