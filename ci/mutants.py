@@ -35,6 +35,11 @@ MUTANTS = [
                 "b\"}:\", &by.digits()])",
                 "b\"}:\", &[b'0'; 16][..usize::from(by.0 > 0) * 16]])",
             ),
+            (
+                "keys.rs",
+                "[b\"}:\", me.digits().as_slice()]",
+                "[b\"}:\", &[b'0'; 16][..usize::from(me.0 > 0) * 16]]",
+            ),
         ],
     ),
     (
@@ -166,13 +171,18 @@ MUTANTS = [
         [
             (
                 "mover/saves.rs",
-                "        if !is_confirmed {\n",
-                "        if !is_confirmed && now.mono_ns == 0 {\n",
+                "if !is_confirmed {\n                doubtful",
+                "if !is_confirmed && now.mono_ns == 0 {\n                doubtful",
             ),
             (
                 "mover/saves.rs",
-                "if lapses != self.cells.lapses(now.mono_ns) {",
-                "if lapses > self.cells.lapses(now.mono_ns) {",
+                "if !is_confirmed {\n            self",
+                "if !is_confirmed && now.mono_ns == 0 {\n            self",
+            ),
+            (
+                "mover/replies.rs",
+                "if end.is_okay() && lapses == lapses_now {",
+                "if end.is_okay() {",
             ),
         ],
     ),
@@ -180,9 +190,9 @@ MUTANTS = [
         "what was saved as the lease ran out is claimed",
         [
             (
-                "mover/saves.rs",
-                "if lapses != self.cells.lapses(now.mono_ns) {",
-                "if lapses > self.cells.lapses(now.mono_ns) {",
+                "mover/replies.rs",
+                "if end.is_okay() && lapses == lapses_now {",
+                "if end.is_okay() {",
             ),
         ],
     ),
@@ -198,6 +208,11 @@ MUTANTS = [
                 "mover/saves.rs",
                 "if self.orphans.contains_key(&id) {",
                 "if self.orphans.contains_key(&id) && now.mono_ns == 0 {",
+            ),
+            (
+                "mover/saves.rs",
+                "if orphans.contains_key(id) {",
+                "if orphans.contains_key(id) && now.mono_ns == 0 {",
             ),
         ],
     ),

@@ -36,6 +36,12 @@ impl IdHasher {
     }
 }
 
+/// Returns a hash of an id that is the same in every process, for what nobody gains by predicting.
+#[inline]
+pub(crate) fn steady_hash(id: &[u8]) -> u64 {
+    quality::FixedState::default().hash_one(id)
+}
+
 impl IdHash {
     /// Returns the home of this id among so many shards.
     #[inline]
@@ -78,6 +84,7 @@ mod tests {
         assert_eq!(one.hash(b"d1"), one.clone().hash(b"d1"));
         assert_ne!(one.hash(b"d1"), other.hash(b"d1"));
         assert_ne!(one.hash(b"d1"), one.hash(b"d2"));
+        assert_ne!(steady_hash(b"d1"), steady_hash(b"d2"));
         let nobody = Event::default();
         assert_eq!(one.hash_of(&nobody), one.hash(b""));
         assert_ne!(one.hash_of(&nobody), other.hash_of(&nobody), "it has a seed as well");

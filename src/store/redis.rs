@@ -13,13 +13,15 @@
 //! - A [`fence`] ends abandoned connections before anything is sent over a new one.
 //! - [`reader`] answers look-ups over its own [`connection`]s.
 //! - A [`key_link`] takes any [`command`] to the server of certain keys, for those who keep other
-//!   things than metrics in Redis; a [`keys_link`] takes them to the servers of all keys.
+//!   things than metrics in Redis; a [`keys_link`] takes a [`batch`] of them to the servers of all
+//!   keys.
 //! - A [`stream`] bounds the time and the bytes of every exchange; [`resolver`] and [`deadline`]
 //!   bound the time of connecting. A [`reply_buffer`] counts the replies that are `+OK`.
 //! - [`error`] has the table of errors and what each leads to; [`outage_tracker`] decides which of
 //!   them are reported to the [`observer`].
 
 pub(crate) mod backoff;
+pub(crate) mod batch;
 mod cluster;
 pub(crate) mod command;
 mod connection;

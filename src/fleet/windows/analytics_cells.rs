@@ -92,17 +92,19 @@ impl Cells for AnalyticsCells {
         self.has_saves() || self.analytics().windows().unsaved > 0
     }
 
-    fn next_saves(&mut self, max: usize, now: Now, out: &mut Vec<Save>) {
+    fn next_saves(&mut self, max: usize, now: Now, take: &mut dyn FnMut(Save<'_>)) {
         let Self { instance, figures, queue, encoder } = self;
-        let before = out.len();
+        let mut has_some = false;
         instance.analytics().next_saves(queue, max, now, |saved| {
-            out.push(Save {
-                id: saved.id.as_slice().into(),
-                copy: encoded(encoder, &saved.state),
+            has_some = true;
+            take(Save {
+                id: &saved.id,
+                events: saved.state.accepted,
+                body: &mut |out| encoder.encode(&saved.state, out),
                 is_confirmed: saved.standing == Standing::Confirmed,
             });
         });
-        if out.len() > before {
+        if has_some {
             figures.note_copied();
         }
         if queue.is_empty() {

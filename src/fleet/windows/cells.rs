@@ -17,10 +17,12 @@ pub(super) struct Copy {
 }
 
 /// A copy that is to be saved.
-#[derive(Clone, Debug)]
-pub(super) struct Save {
-    pub(super) id: DeviceId,
-    pub(super) copy: Copy,
+pub(super) struct Save<'a> {
+    pub(super) id: &'a [u8],
+    /// The events that the device had sent.
+    pub(super) events: u64,
+    /// Appends the state.
+    pub(super) body: &'a mut dyn FnMut(&mut Vec<u8>),
     /// True if no other replica has the window.
     pub(super) is_confirmed: bool,
 }
@@ -59,8 +61,9 @@ pub(super) trait Cells {
     /// Returns true if there are unsaved events, in the round or not.
     fn has_unsaved(&self) -> bool;
 
-    /// Copies up to `max` of the devices of the round, which count as saved from then on.
-    fn next_saves(&mut self, max: usize, now: Now, out: &mut Vec<Save>);
+    /// Gives copies of up to `max` of the devices of the round to `take`. They count as saved from
+    /// then on.
+    fn next_saves(&mut self, max: usize, now: Now, take: &mut dyn FnMut(Save<'_>));
 
     /// Counts all held devices as unsaved.
     fn unsave_all(&mut self);

@@ -31,6 +31,18 @@ pub(super) struct Envelope {
     pub(super) body: Vec<u8>,
 }
 
+/// Appends the encoded envelope of a copy that is kept, whose state `body` appends: it is all there
+/// is, and made out to nobody.
+#[inline]
+pub(super) fn put_kept(events: u64, body: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[VERSION, 0]);
+    out.extend_from_slice(&events.to_le_bytes());
+    body(out);
+    let sum = crc32fast::hash(out.get(start..).unwrap_or_default());
+    out.extend_from_slice(&sum.to_le_bytes());
+}
+
 impl Envelope {
     /// Gives the encoded envelope to `take`, in its parts.
     pub(super) fn with_parts<T>(&self, take: impl FnOnce(&[&[u8]]) -> T) -> T {
@@ -108,6 +120,17 @@ mod tests {
             encoded[at] ^= by;
             prop_assert_eq!(Envelope::decode(&encoded), None);
             let _ = Envelope::decode(&bytes);
+        }
+
+        #[test]
+        fn a_copy_that_is_kept_is_an_envelope_like_others(
+            events in any::<u64>(),
+            body in prop::collection::vec(any::<u8>(), 0..600),
+        ) {
+            let mut encoded = b"before".to_vec();
+            put_kept(events, |out| out.extend_from_slice(&body), &mut encoded);
+            let kept = Envelope { events, to: None, gift: 0, is_partial: false, body };
+            prop_assert_eq!(&encoded[6..], kept.with_parts(|parts| parts.concat()));
         }
     }
 }

@@ -4,16 +4,21 @@
 //! keeps of its window. Both have the device as their hash tag: in a cluster they are on one node,
 //! and all copies of a device are read by one command.
 
+use std::ops::Range;
+
 use super::super::commands::Keys as FleetKeys;
 use super::super::directory::Incarnation;
 use super::claim::Claim;
-use super::envelope::Envelope;
+use super::envelope::{Envelope, put_kept};
 use super::note::Letter;
 use crate::limits::{WINDOW_CLAIM_MS_MIN, WINDOW_GIVEN_MS_MAX};
 use crate::store::redis::command::{Command, Reply};
 
 /// Bytes of a command that writes a copy, beside the id and the state, at most.
 const WRITE_BYTES: usize = 160;
+
+/// The digits of the length of nearly every copy.
+const LENGTH_DIGITS: [u8; 3] = *b"000";
 
 /// See the head of this file.
 #[derive(Clone, Debug)]
@@ -64,6 +69,18 @@ impl Keys {
         command.arg("PX").number(ttl_ms)
     }
 
+    /// Returns the writer of the copies that this replica keeps.
+    pub(super) fn kept(&self, me: Incarnation) -> KeptCopies {
+        let key_end = [b"}:", me.digits().as_slice()].concat();
+        let ttl_ms = self.device_ttl_ms.max(1).to_string();
+        KeptCopies {
+            key_begin: [self.prefix.as_bytes(), b"w:{"].concat(),
+            key_end: [&key_end, &b"\r\n$"[..]].concat(),
+            end: format!("\r\n$2\r\nPX\r\n${}\r\n{ttl_ms}\r\n", ttl_ms.len()).into_bytes(),
+            key_bytes: self.prefix.len() + 3 + key_end.len(),
+        }
+    }
+
     /// Returns the commands that put a letter into the mailbox of a replica.
     pub(super) fn post(&self, to: Incarnation, letter: &Letter) -> [Command; 2] {
         self.fleet.post_bytes(&to.to_string(), &letter.encode())
@@ -73,6 +90,71 @@ impl Keys {
     pub(super) fn census(&self) -> Command {
         self.fleet.read()
     }
+}
+
+/// The writer of the copies that a replica keeps: what is the same in all commands is made once,
+/// and a copy is encoded where it is sent from.
+#[derive(Clone, Debug)]
+pub(super) struct KeptCopies {
+    /// The key, up to the id.
+    key_begin: Vec<u8>,
+    /// The key behind the id, and all up to the length of the copy.
+    key_end: Vec<u8>,
+    /// The words behind the copy.
+    end: Vec<u8>,
+    /// The bytes of a key beside the id.
+    key_bytes: usize,
+}
+
+impl KeptCopies {
+    /// Appends the command that writes the copy of a device, whose state `body` appends. Returns
+    /// where the id stands in the command.
+    #[inline]
+    pub(super) fn pack(
+        &self,
+        id: &[u8],
+        events: u64,
+        body: impl FnOnce(&mut Vec<u8>),
+        out: &mut Vec<u8>,
+    ) -> Range<usize> {
+        let Self { key_begin, key_end, end, key_bytes } = self;
+        let start = out.len();
+        out.extend_from_slice(b"*5\r\n$3\r\nSET\r\n$");
+        out.extend_from_slice(decimal(key_bytes + id.len(), &mut [0; 20]));
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(key_begin);
+        let id_start = out.len() - start;
+        out.extend_from_slice(id);
+        out.extend_from_slice(key_end);
+        let length_at = out.len();
+        out.extend_from_slice(&LENGTH_DIGITS);
+        out.extend_from_slice(b"\r\n");
+        let copy_at = out.len();
+        put_kept(events, body, out);
+        let (mut digits, length) = ([0; 20], out.len() - copy_at);
+        let digits = decimal(length, &mut digits);
+        match out.get_mut(length_at..length_at + digits.len()) {
+            Some(place) if digits.len() == LENGTH_DIGITS.len() => place.copy_from_slice(digits),
+            _ => {
+                let place = length_at..length_at + LENGTH_DIGITS.len();
+                out.splice(place, digits.iter().copied());
+            }
+        }
+        out.extend_from_slice(end);
+        id_start..id_start + id.len()
+    }
+}
+
+/// Writes a number, and returns its digits.
+fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
+    let mut first = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        (*digit, number, first) = (b'0' + (number % 10) as u8, number / 10, at);
+        if number == 0 {
+            break;
+        }
+    }
+    digits.get(first..).unwrap_or_default()
 }
 
 /// Returns the claim that a reply tells; an error if it is no such reply. What is no claim counts
@@ -88,6 +170,7 @@ pub(super) fn read_claim(reply: &Reply) -> Result<Option<Claim>, ()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::redis::batch::Batch;
 
     fn words(command: &Command) -> Vec<String> {
         let text = |word| String::from_utf8_lossy(word).into_owned();
@@ -108,6 +191,26 @@ mod tests {
         let envelope =
             Envelope { events: 1, to: None, gift: 0, is_partial: false, body: Vec::new() };
         assert_eq!(words(&keys.write(b"d:1", by, &envelope))[3..], ["PX", "5000"]);
+    }
+
+    #[test]
+    fn a_copy_that_is_kept_is_written_by_the_same_command() {
+        let (by, mut out) = (Incarnation(0xab), b"before".to_vec());
+        for ttl_ms in [0, 5_000, u64::MAX] {
+            let keys = Keys::new("blue", ttl_ms);
+            let kept = keys.kept(by);
+            for (id, length) in [(1, 0), (14, 86), (70, 85), (90, 986), (99, 985), (9, 40_000)] {
+                let (id, body) = (vec![b'd'; id], vec![b'x'; length]);
+                let before = out.len();
+                let place = kept.pack(&id, 7, |out| out.extend_from_slice(&body), &mut out);
+                let command = &out[before..];
+                assert_eq!(&command[place], id);
+                let envelope = Envelope { events: 7, to: None, gift: 0, is_partial: false, body };
+                let mut expected = Batch::default();
+                expected.push(&keys.write(&id, by, &envelope));
+                assert_eq!(command, expected.packed(0..1));
+            }
+        }
     }
 
     #[test]

@@ -45,9 +45,9 @@ use super::cells::{Base, Cells, Copy, Save};
 use super::claim::Claim;
 use super::envelope::Envelope;
 use super::figures::Figures;
-use super::keys::Keys;
+use super::keys::{KeptCopies, Keys};
 use super::note::DeviceId;
-use super::outbox::{Outbox, Purpose};
+use super::outbox::{Outbox, Parcel, Purpose};
 use super::pursuit::{Pursuit, Stage};
 use super::roster::{Life, Roster};
 use super::sample::Sample;
@@ -57,7 +57,7 @@ use crate::limits::{
     FLEET_BEAT_MS, WINDOW_BATCH_COMMANDS, WINDOW_GIVEN_MS_MAX, WINDOW_PAUSE_MS,
     WINDOW_SAVES_PER_SECOND, WINDOW_TURN_MS, WINDOW_WAIT_MS_MAX,
 };
-use crate::store::redis::command::Command;
+use crate::store::redis::batch::Batch;
 use crate::store::redis::outage_tracker::OutageTracker;
 use percore::clock::Now;
 
@@ -92,8 +92,8 @@ const OFFER_NS: u64 = 1_000 * MS;
 /// The next thing to do, after a step.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Sends commands, and waits for their end.
-    Send { commands: Vec<Command> },
+    /// Sends [`Mover::commands`], and waits for their end.
+    Send,
     /// Waits until this time, if nothing comes before.
     Wait { wake_ns: u64 },
     /// Nothing: all is saved, or the time is over.
@@ -122,6 +122,7 @@ struct Offer {
 pub(super) struct Mover<C> {
     me: Incarnation,
     keys: Keys,
+    kept: KeptCopies,
     pub(super) cells: C,
     pub(super) figures: Arc<Figures>,
     roster: Roster,
@@ -146,7 +147,7 @@ pub(super) struct Mover<C> {
     /// Devices whose saving failed.
     to_save: BTreeSet<DeviceId>,
     outbox: Outbox,
-    under_way: Option<Vec<Purpose>>,
+    under_way: Option<Parcel>,
     outages: OutageTracker,
     last_number: u64,
     save_interval_ns: u64,
@@ -172,6 +173,7 @@ impl<C: Cells> Mover<C> {
     ) -> Self {
         Self {
             me,
+            kept: keys.kept(me),
             keys,
             cells,
             figures,
@@ -289,7 +291,7 @@ impl<C: Cells> Mover<C> {
         for id in mem::take(&mut self.to_give) {
             if let Some(give) = self.gives.get(&id) {
                 let command = self.keys.write(&id, self.me, &give.envelope);
-                self.outbox.push(command, Purpose::Give { id, gift: give.envelope.gift });
+                self.outbox.push(&command, Purpose::Give { id, gift: give.envelope.gift });
             }
         }
         while self.outbox.len() < WINDOW_BATCH_COMMANDS
@@ -303,7 +305,7 @@ impl<C: Cells> Mover<C> {
                 pursuit.stage = Stage::Claiming;
                 let ticket = pursuit.ticket;
                 let command = self.keys.claim(&id, Claim { by: self.me, ticket });
-                self.outbox.push(command, Purpose::Claim { id, ticket });
+                self.outbox.push(&command, Purpose::Claim { id, ticket });
             }
         }
         for id in mem::take(&mut self.to_save) {
@@ -312,7 +314,7 @@ impl<C: Cells> Mover<C> {
         self.save(now);
         if now.mono_ns >= self.next_census_ns {
             self.next_census_ns = now.mono_ns + BEAT_NS;
-            self.outbox.push(self.keys.census(), Purpose::Census);
+            self.outbox.push(&self.keys.census(), Purpose::Census);
         }
         if self.has_handed_over() {
             self.read_back();
@@ -320,10 +322,14 @@ impl<C: Cells> Mover<C> {
     }
 
     fn send(&mut self, now: Now) -> Step {
-        let (commands, purposes) = self.outbox.take(WINDOW_BATCH_COMMANDS, &self.keys, self.me);
-        self.under_way = Some(purposes);
+        self.under_way = Some(self.outbox.take(WINDOW_BATCH_COMMANDS, &self.keys, self.me));
         self.next_batch_ns = now.mono_ns + WINDOW_TURN_MS * MS;
-        Step::Send { commands }
+        Step::Send
+    }
+
+    /// Returns the commands that are under way, if there are any.
+    pub(super) fn commands(&self) -> Option<&Batch> {
+        self.under_way.as_ref().map(|sent| &sent.commands)
     }
 
     /// Returns the time of the next step.

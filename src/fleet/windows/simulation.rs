@@ -417,7 +417,8 @@ impl Simulation {
         let (wake, ahead_ns) = (process.wake, process.mono_ahead_ns);
         let wake_ns = match step {
             // Its end leads to the next step.
-            Step::Send { commands } => {
+            Step::Send => {
+                let commands = process.mover.commands().unwrap().commands();
                 self.send_batch(of, commands);
                 return;
             }
@@ -564,7 +565,7 @@ impl Simulation {
         assert_eq!(process.replies.len(), process.commands);
         let unknown = || RedisError::new(ErrorKind::Io, "lost");
         let replies = std::mem::take(&mut process.replies);
-        let replies = replies.into_values().map(|it| it.map_err(|()| unknown())).collect();
+        let ends = replies.into_values().map(|it| it.map_err(|()| unknown()).into()).collect();
         if process.broke {
             process.opened.iter_mut().for_each(|opened| *opened += 1);
         }
@@ -572,7 +573,7 @@ impl Simulation {
         if process.broke {
             self.coverage.see("mover: reconnected");
         }
-        let ended = Ended { sent_ns: process.sent_ns, replies, broke: process.broke };
+        let ended = Ended { sent_ns: process.sent_ns, ends, broke: process.broke };
         let now = self.now(of);
         self.processes[of].mover.on_ended(ended, now);
         self.step(of);

@@ -130,14 +130,17 @@ impl Run {
     fn turn(&mut self) -> bool {
         let now = self.now();
         match self.mover.step(now) {
-            Step::Send { commands } => {
+            Step::Send => {
                 // Who leaves does not wait for a frozen Redis past the end, which it has to tell.
                 let left_ns =
                     self.mover.leaves_until_ns().map(|end| end.saturating_sub(now.mono_ns));
                 let wait = left_ns.map_or(EXCHANGE, |ns| EXCHANGE.min(Duration::from_nanos(ns)));
-                let Exchanged { replies, broke } =
-                    self.link.exchange(&commands, wait, FLEET_REPLY_BYTES_MAX);
-                let ended = Ended { sent_ns: now.mono_ns, replies, broke };
+                let Some(commands) = self.mover.commands() else {
+                    return true;
+                };
+                let Exchanged { ends, broke } =
+                    self.link.exchange(commands, wait, FLEET_REPLY_BYTES_MAX);
+                let ended = Ended { sent_ns: now.mono_ns, ends, broke };
                 let now = self.now();
                 self.mover.on_ended(ended, now);
                 while let Ok(letter) = self.letters.try_recv() {

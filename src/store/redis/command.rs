@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::error::RedisError;
+use super::error::{RedisError, RedisResult};
 
 /// A command, as the bytes that are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,10 +53,12 @@ impl Command {
         std::iter::from_fn(|| take_word(&mut rest)).collect()
     }
 
-    /// Returns the second word, which is a key, or the first of several of one slot.
-    pub(super) fn key(&self) -> &[u8] {
-        let mut rest = self.bytes.as_slice();
-        take_word(&mut rest).and_then(|_| take_word(&mut rest)).unwrap_or_default()
+    /// Returns the command that was packed like this; `None` if it is none.
+    #[cfg(test)]
+    pub(super) fn unpack(packed: &[u8]) -> Option<Self> {
+        let mut bytes = packed;
+        let words = take_line(&mut bytes)?.strip_prefix(b"*")?;
+        Some(Self { words: str::from_utf8(words).ok()?.parse().ok()?, bytes: bytes.to_vec() })
     }
 
     /// Returns the number of bytes to send, or a few more.
@@ -81,11 +83,18 @@ fn put_length(kind: u8, length: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Takes the first word of a command's bytes.
-fn take_word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+/// Takes the first line of a command's bytes.
+pub(super) fn take_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let end = rest.iter().position(|byte| *byte == b'\r')?;
-    let length: usize = str::from_utf8(rest.get(1..end)?).ok()?.parse().ok()?;
-    let (word, after) = rest.get(end + 2..)?.split_at_checked(length)?;
+    let (line, after) = rest.split_at_checked(end)?;
+    *rest = after.get(2..)?;
+    Some(line)
+}
+
+/// Takes the first word of a command's bytes.
+pub(super) fn take_word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length: usize = str::from_utf8(take_line(rest)?.get(1..)?).ok()?.parse().ok()?;
+    let (word, after) = rest.split_at_checked(length)?;
     *rest = after.get(2..)?;
     Some(word)
 }
@@ -127,11 +136,58 @@ impl Reply {
     }
 }
 
+/// The end of a command of many: its reply, or an error if it is not known whether it was run.
+///
+/// Nearly all are `+OK`, and take no more memory than this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct End(Option<Box<RedisResult<Reply>>>);
+
+impl End {
+    pub(crate) const OKAY: Self = Self(None);
+
+    pub(crate) const fn is_okay(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Returns the error, if it is not known whether the command was run.
+    pub(super) fn error(&self) -> Option<&RedisError> {
+        self.0.as_ref().and_then(|result| result.as_ref().as_ref().err())
+    }
+
+    pub(crate) fn into_result(self) -> RedisResult<Reply> {
+        self.0.map_or(Ok(Reply::Okay), |result| *result)
+    }
+}
+
+impl From<RedisResult<Reply>> for End {
+    fn from(result: RedisResult<Reply>) -> Self {
+        Self(if let Ok(Reply::Okay) = result { None } else { Some(Box::new(result)) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::redis::error::ErrorKind;
     use proptest::prelude::*;
     use redis::Cmd;
+
+    #[test]
+    fn an_end_is_what_it_was_made_of() {
+        let error = RedisError::new(ErrorKind::Oom, "full");
+        let ends = [
+            Ok(Reply::Okay),
+            Ok(Reply::Bytes(b"OK".to_vec())),
+            Ok(Reply::Error(error.clone())),
+            Err(error.clone()),
+        ];
+        for (at, result) in ends.into_iter().enumerate() {
+            let end = End::from(result.clone());
+            assert_eq!((end.is_okay(), end.error()), (at == 0, (at == 3).then_some(&error)));
+            assert_eq!(end.into_result(), result);
+        }
+        assert_eq!(size_of::<End>(), size_of::<usize>());
+    }
 
     proptest! {
         #[test]
@@ -152,7 +208,7 @@ mod tests {
             let words = command.words();
             prop_assert_eq!(words[0], b"SET");
             prop_assert!(words[1..].iter().eq(&arguments));
-            prop_assert_eq!(command.key(), words.get(1).copied().unwrap_or_default());
+            prop_assert_eq!(Command::unpack(&packed), Some(command));
         }
     }
 }

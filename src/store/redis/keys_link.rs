@@ -6,22 +6,25 @@
 //! A command that a server has redirected was not run there: it is sent again to the server that is
 //! named. Nothing else is sent again: who asks decides that.
 
+mod exchange;
 mod pause;
 mod server;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::panic::resume_unwind;
+use std::ptr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use redis::ConnectionInfo;
 
+use self::exchange::{Exchange, Redirection};
 use self::pause::Pause;
 use self::server::{Outcome, Server, Task, Terms};
-use super::command::{Command, Reply};
+use super::batch::Batch;
+use super::command::End;
 use super::connection::at_address;
 use super::deadline::Deadline;
 use super::discovery::Discovery;
@@ -60,7 +63,7 @@ pub(crate) struct KeysLink {
 pub(crate) struct Exchanged {
     /// One for each command, in their order. An error is that of the connection, or of a server
     /// that could not take the command: it was run, or it was not.
-    pub(crate) replies: Vec<RedisResult<Reply>>,
+    pub(crate) ends: Vec<End>,
     /// True if a connection was lost, or one was opened that may replace a lost one, or another
     /// server has taken over from one that was connected. What was written before may be gone, and
     /// others may have written since.
@@ -75,10 +78,10 @@ enum Route {
 }
 
 impl Route {
-    fn server_of(&self, command: &Command) -> Option<&ConnectionInfo> {
+    fn server_of(&self, commands: &Batch, index: usize) -> Option<&ConnectionInfo> {
         match self {
             Self::One(server) => Some(server),
-            Self::Cluster(topology) => topology.node_of(hashed_part(command.key())),
+            Self::Cluster(topology) => topology.node_of(hashed_part(commands.key(index))),
         }
     }
 
@@ -92,61 +95,6 @@ impl Route {
     fn leads_to(&self, server: &ConnectionInfo) -> bool {
         self.servers().iter().any(|known| known.addr() == server.addr())
     }
-}
-
-/// An exchange on its way.
-struct Exchange<'a> {
-    commands: &'a [Command],
-    /// The end of each command, as far as it is known.
-    replies: Vec<RedisResult<Reply>>,
-    /// The tasks of each server, by its place.
-    plan: Vec<Vec<Task>>,
-    broke: bool,
-}
-
-impl Exchange<'_> {
-    fn add(&mut self, at: usize, task: Task) {
-        if self.plan.len() <= at {
-            self.plan.resize_with(at + 1, Vec::new);
-        }
-        if let Some(tasks) = self.plan.get_mut(at) {
-            tasks.push(task);
-        }
-    }
-
-    fn key(&self, index: usize) -> &[u8] {
-        self.commands.get(index).map_or(&[], Command::key)
-    }
-
-    /// Keeps those redirections behind which no command of the same key has another end: it may
-    /// have been run, and what is sent now would be run after it.
-    fn retain_in_order(&self, redirected: &mut Vec<Redirection>) {
-        if redirected.is_empty() {
-            return;
-        }
-        redirected.sort_unstable_by_key(|redirection| redirection.index);
-        let mut ended = HashSet::new();
-        let mut kept = Vec::with_capacity(redirected.len());
-        for index in (0..self.commands.len()).rev() {
-            let key = self.key(index);
-            match redirected.pop_if(|last| last.index == index) {
-                Some(redirection) if !ended.contains(key) => kept.push(redirection),
-                _ => {
-                    ended.insert(key);
-                }
-            }
-        }
-        kept.reverse();
-        *redirected = kept;
-    }
-}
-
-/// A command that a server did not run.
-struct Redirection {
-    index: usize,
-    /// The place of the server that it leads to.
-    to: usize,
-    asking: bool,
 }
 
 impl KeysLink {
@@ -165,18 +113,17 @@ impl KeysLink {
         }
     }
 
-    /// Sends commands, each to the server of its second word, and returns their replies, of at most
-    /// `reply_bytes_max` each. All of it takes as long as `wait`, at most, connecting included.
+    /// Sends commands, each to the server of its second word, and returns their ends; a reply has
+    /// `reply_bytes_max` at most. All of it takes as long as `wait`, at most, connecting included.
     /// Commands of one key are run in their order, and so are all that one server gets.
     pub(crate) fn exchange(
         &mut self,
-        commands: &[Command],
+        commands: &Batch,
         wait: Duration,
         reply_bytes_max: usize,
     ) -> Exchanged {
         let until_ns = self.clock.now().mono_ns.saturating_add(nanoseconds(wait));
-        let replies = vec![Err(ErrorKind::ClusterDown.into()); commands.len()];
-        let mut exchange = Exchange { commands, replies, plan: Vec::new(), broke: false };
+        let mut exchange = Exchange { commands, ends: Vec::new(), plan: Vec::new(), broke: false };
         if !commands.is_empty() {
             self.refresh(&mut exchange, until_ns);
             self.plan(&mut exchange);
@@ -212,7 +159,8 @@ impl KeysLink {
             }
         }
         self.close_surplus();
-        Exchanged { replies: exchange.replies, broke: exchange.broke }
+        exchange.complete();
+        Exchanged { ends: exchange.ends, broke: exchange.broke }
     }
 
     /// Learns the route, if it is not known or out of date. If that fails, the old one stays.
@@ -242,7 +190,9 @@ impl KeysLink {
                 self.route = Some(route);
                 self.is_stale = false;
             }
-            Err(error) if self.route.is_none() => exchange.replies.fill(Err(error)),
+            Err(error) if self.route.is_none() => {
+                exchange.ends = vec![Err(error).into(); exchange.commands.len()];
+            }
             Err(_) => {}
         }
     }
@@ -272,22 +222,21 @@ impl KeysLink {
 
     /// Gives each command to the server of its key.
     fn plan(&mut self, exchange: &mut Exchange) {
-        let Some(route) = &self.route else {
+        let Self { route: Some(route), servers, is_stale, .. } = self else {
             return;
         };
-        for (index, command) in exchange.commands.iter().enumerate() {
-            match route.server_of(command) {
-                Some(info) => {
-                    let at = place_of(&mut self.servers, info);
-                    exchange.add(at, Task { index, asking: false });
-                }
-                None => {
-                    let error = RedisError::new(ErrorKind::ClusterDown, "nobody has this slot");
-                    if let Some(reply) = exchange.replies.get_mut(index) {
-                        *reply = Err(error);
-                    }
-                    self.is_stale = true;
-                }
+        let mut last: Option<(&ConnectionInfo, usize)> = None;
+        for index in 0..exchange.commands.len() {
+            if let Some(info) = route.server_of(exchange.commands, index) {
+                // Mostly it is that of the command before.
+                let known = last.filter(|(known, _)| ptr::eq(*known, info));
+                let at = known.map_or_else(|| place_of(servers, info), |(_, at)| at);
+                last = Some((info, at));
+                exchange.add(at, Task { index, asking: false });
+            } else {
+                let error = RedisError::new(ErrorKind::ClusterDown, "nobody has this slot");
+                exchange.set(index, Err(error).into());
+                *is_stale = true;
             }
         }
     }
@@ -301,7 +250,7 @@ impl KeysLink {
         exchange: &mut Exchange,
         redirected: &mut Vec<Redirection>,
     ) {
-        let Outcome { replies, has_opened, failure, has_lost } = outcome;
+        let Outcome { ends, has_opened, failure, has_lost } = outcome;
         exchange.broke |= has_lost || has_opened && self.has_lost;
         self.has_lost |= has_lost;
         if failure.is_some() {
@@ -310,22 +259,21 @@ impl KeysLink {
         }
         let asked = self.servers.get(at).map(|server| server.info.clone());
         let (mut has_moved, mut is_down) = (false, false);
-        for (task, reply) in tasks.iter().zip(replies) {
-            let index = task.index;
-            let error = reply.as_ref().err();
-            is_down |= error.is_some_and(|error| error.kind == ErrorKind::ClusterDown);
-            if let (Some(error), Some(asked)) = (error, &asked)
+        for (task, end) in tasks.iter().zip(&ends) {
+            let Some(error) = end.error() else {
+                continue;
+            };
+            is_down |= error.kind == ErrorKind::ClusterDown;
+            if let Some(asked) = &asked
                 && let Some((host, port)) = error.redirection()
             {
                 let to = place_of(&mut self.servers, &at_address(asked, host, port));
                 let asking = error.kind == ErrorKind::Ask;
                 has_moved |= !asking;
-                redirected.push(Redirection { index, to, asking });
-            }
-            if let Some(known) = exchange.replies.get_mut(index) {
-                *known = reply;
+                redirected.push(Redirection { index: task.index, to, asking });
             }
         }
+        exchange.set_all(tasks, ends);
         if has_moved || is_down {
             // The node that told the slots did not know, or is cut off from the others.
             self.is_stale = true;

@@ -65,7 +65,7 @@ impl<C: Cells> Mover<C> {
         is_refused: bool,
     ) {
         let purpose = Purpose::Follow { id: id.into(), ticket, of, life, is_refused };
-        self.outbox.push(self.keys.read(id, of.by), purpose);
+        self.outbox.push(&self.keys.read(id, of.by), purpose);
     }
 
     /// Asks all who live for the window, once the directory has told who does.
@@ -166,7 +166,7 @@ impl<C: Cells> Mover<C> {
         pursuit.stage = Stage::Choosing { open };
         let (ticket, of) = (pursuit.ticket, self.roster.all(self.me));
         let command = self.keys.read_all(id, &of);
-        self.outbox.push(command, Purpose::Choose { id: id.into(), ticket, of });
+        self.outbox.push(&command, Purpose::Choose { id: id.into(), ticket, of });
     }
 
     /// Chooses among the copies that there are.

@@ -59,7 +59,7 @@ impl<C: Cells> Mover<C> {
             Some(true) => self.outbox.note(by, id, Said::Taken { gift: number }),
             None if waits || is_held => {
                 let purpose = Purpose::Take { id: id.into(), ticket, by };
-                self.outbox.push(self.keys.read(id, by), purpose);
+                self.outbox.push(&self.keys.read(id, by), purpose);
             }
             None | Some(false) => self.refuse_copy(id, gift),
         }

@@ -4,7 +4,7 @@ use super::super::super::directory::Directory;
 use super::super::keys::read_claim;
 use super::super::note::Said;
 use super::*;
-use crate::store::redis::command::Reply;
+use crate::store::redis::command::{End, Reply};
 use crate::store::redis::error::{ErrorKind, RedisError};
 use crate::telemetry::escaped::Escaped;
 use crate::telemetry::log;
@@ -13,8 +13,8 @@ use crate::telemetry::log;
 #[derive(Debug)]
 pub(in super::super) struct Ended {
     pub(in super::super) sent_ns: u64,
-    /// The replies in the order of the commands; an error if it is unknown whether one was run.
-    pub(in super::super) replies: Vec<Result<Reply, RedisError>>,
+    /// The ends of the commands, in their order.
+    pub(in super::super) ends: Vec<End>,
     /// True if a connection was lost.
     pub(in super::super) broke: bool,
 }
@@ -22,25 +22,43 @@ pub(in super::super) struct Ended {
 impl<C: Cells> Mover<C> {
     /// Takes the end of the batch under way.
     pub(in super::super) fn on_ended(&mut self, ended: Ended, now: Now) {
-        let Some(purposes) = self.under_way.take() else {
+        let Some(mut sent) = self.under_way.take() else {
             return;
         };
-        let Ended { sent_ns, replies, broke } = ended;
+        let Ended { sent_ns, ends, broke } = ended;
         if broke {
             self.restart(now);
         }
-        for (purpose, reply) in purposes.into_iter().zip(replies) {
-            match reply {
-                Ok(Reply::Error(error)) => self.on_refusal(purpose, &error, now),
-                Ok(reply) => self.on_reply(purpose, reply, sent_ns, now),
-                Err(error) => {
-                    self.next_batch_ns = now.mono_ns + WINDOW_PAUSE_MS * MS;
-                    self.figures.errors.add(error.kind);
-                    self.tell(&error, now);
-                    self.send_again(purpose, now);
+        // All replies had come by now: a lapse from here on is later than what they are to.
+        let lapses_now = self.cells.lapses(now.mono_ns);
+        let (mut purposes, mut saves) = (mem::take(&mut sent.purposes), 0);
+        for ((at, purpose), end) in purposes.drain(..).enumerate().zip(ends) {
+            let Purpose::Save { id, lapses } = purpose else {
+                match end.into_result() {
+                    Ok(Reply::Error(error)) => self.on_refusal(purpose, &error, now),
+                    Ok(reply) => self.on_reply(purpose, reply, sent_ns, now),
+                    Err(error) => {
+                        self.note_error(&error, now);
+                        self.send_again(purpose, now);
+                    }
+                }
+                continue;
+            };
+            // Nearly all are saves that have gone well.
+            if end.is_okay() && lapses == lapses_now {
+                saves += 1;
+            } else {
+                let id: DeviceId = sent.saved_id(at, &id).into();
+                if self.on_save_ended(&id, lapses != lapses_now, end, now) {
+                    saves += 1;
+                } else {
+                    sent.sample.forget(&id);
                 }
             }
         }
+        self.saved.take_over(&mut sent.sample);
+        self.figures.saves.add(saves);
+        self.outbox.give_back(Parcel { purposes, ..sent });
         if self.to_save.is_empty() && !self.outbox.has_saves() {
             self.figures.note_saved();
         }
@@ -75,20 +93,18 @@ impl<C: Cells> Mover<C> {
                 self.claim_again(&id, now);
             }
             Purpose::Give { id, .. } => self.to_give.push_back(id),
-            Purpose::Save { id, .. } => {
-                self.to_save.insert(id);
-            }
             Purpose::Choose { id, ticket, .. } if self.is_current(&id, ticket) => {
                 self.ask_all(&id, now);
             }
             Purpose::Take { id, ticket, by } => {
                 let command = self.keys.read(&id, by);
-                self.outbox.push(command, Purpose::Take { id, ticket, by });
+                self.outbox.push(&command, Purpose::Take { id, ticket, by });
             }
             Purpose::Census => self.next_census_ns = now.mono_ns,
-            Purpose::ReadBack { id } => self.saved.note(id),
-            // Those who wait for these ask again.
-            Purpose::Claim { .. }
+            Purpose::ReadBack { id } => self.saved.note(&id),
+            // Those who wait for these ask again; and saves have an end of their own.
+            Purpose::Save { .. }
+            | Purpose::Claim { .. }
             | Purpose::Choose { .. }
             | Purpose::Follow { .. }
             | Purpose::Post => {}
@@ -97,14 +113,10 @@ impl<C: Cells> Mover<C> {
 
     /// Takes the refusal of a command. It may be that all are refused, and goes on without them.
     fn on_refusal(&mut self, purpose: Purpose, error: &RedisError, now: Now) {
-        self.next_batch_ns = now.mono_ns + WINDOW_PAUSE_MS * MS;
-        self.figures.errors.add(error.kind);
-        match &purpose {
-            Purpose::Claim { id, .. } => self.cells.begin_alone(id, None, now),
-            Purpose::Save { .. } => self.figures.saves_failed.add(error.kind),
-            _ => {}
+        if let Purpose::Claim { id, .. } = &purpose {
+            self.cells.begin_alone(id, None, now);
         }
-        self.tell(error, now);
+        self.note_error(error, now);
         if matches!(purpose, Purpose::ReadBack { .. }) {
             // It may be that this is never allowed, and the end waits for it.
             return;
@@ -153,7 +165,6 @@ impl<C: Cells> Mover<C> {
                     self.given.push_back((now.mono_ns + AGAIN_NS, id, gift));
                 }
             }
-            Purpose::Save { id, lapses } => self.on_saved(id, lapses, now),
             Purpose::ReadBack { .. } => self.on_read_back(&reply),
             Purpose::Census => match Directory::read(&reply) {
                 Some(directory) => {
@@ -162,12 +173,17 @@ impl<C: Cells> Mover<C> {
                 }
                 None => self.on_nonsense(Purpose::Census, now),
             },
-            Purpose::Claim { .. } | Purpose::Choose { .. } | Purpose::Post => {}
+            Purpose::Claim { .. }
+            | Purpose::Choose { .. }
+            | Purpose::Save { .. }
+            | Purpose::Post => {}
         }
     }
 
-    /// Tells, once an outage, what went wrong.
-    fn tell(&mut self, error: &RedisError, now: Now) {
+    /// Pauses after an error, counts it, and tells, once an outage, what went wrong.
+    pub(super) fn note_error(&mut self, error: &RedisError, now: Now) {
+        self.next_batch_ns = now.mono_ns + WINDOW_PAUSE_MS * MS;
+        self.figures.errors.add(error.kind);
         let RedisError { kind, server, message } = error;
         if self.outages.mark_down(now.mono_ns, *kind).is_some() {
             log::warn!(

@@ -1,7 +1,7 @@
 //! The saves: what Redis has of the windows that are held here.
 
 use super::*;
-use crate::store::redis::command::Reply;
+use crate::store::redis::command::{End, Reply};
 
 impl<C: Cells> Mover<C> {
     /// Saves some of what is unsaved: all of it within half the interval, if that is not too much.
@@ -23,26 +23,34 @@ impl<C: Cells> Mover<C> {
         }
         self.last_saves_ns = now.mono_ns;
         let lapses = self.cells.lapses(now.mono_ns);
-        let mut saves = Vec::new();
-        self.cells.next_saves(max, now, &mut saves);
-        saves.into_iter().for_each(|save| self.write(save, lapses, now));
+        // Nearly always empty, so that nothing is allocated for a save.
+        let (mut given_before, mut doubtful) = (Vec::new(), Vec::new());
+        let Self { cells, outbox, kept, gives, orphans, .. } = self;
+        cells.next_saves(max, now, &mut |save| {
+            let Save { id, events, body, is_confirmed } = save;
+            if gives.contains_key(id) {
+                return;
+            }
+            if orphans.contains_key(id) {
+                return given_before.push(DeviceId::from(id));
+            }
+            if !is_confirmed {
+                doubtful.push(DeviceId::from(id));
+            }
+            outbox.push_save(id, lapses, |out| kept.pack(id, events, body, out));
+        });
+        doubtful.iter().for_each(|id| self.pursue_doubtful(id, now));
+        given_before.into_iter().for_each(|id| self.save_now(id, now));
     }
 
-    /// Saves a device, if it is held.
+    /// Saves a device, if it is held, unless a copy that was given away has its place for a moment.
     pub(super) fn save_now(&mut self, id: DeviceId, now: Now) {
         let lapses = self.cells.lapses(now.mono_ns);
-        if let Some(copy) = self.cells.copy(&id, now) {
-            let cell = self.cells.cell(&id, now);
-            let is_confirmed = matches!(cell, Cell::Held { standing: Standing::Confirmed, .. });
-            self.write(Save { id, copy, is_confirmed }, lapses, now);
-        }
-    }
-
-    /// Writes a copy that is kept, unless one that was given away has its place for a moment.
-    /// What is in doubt is claimed then: others may have gone on without it, and what they do not
-    /// have is to be joined, even if the device is never heard here again.
-    fn write(&mut self, save: Save, lapses: u32, now: Now) {
-        let Save { id, copy, is_confirmed } = save;
+        let Some(copy) = self.cells.copy(&id, now) else {
+            return;
+        };
+        let cell = self.cells.cell(&id, now);
+        let is_confirmed = matches!(cell, Cell::Held { standing: Standing::Confirmed, .. });
         if self.gives.contains_key(&id) {
             return;
         }
@@ -50,24 +58,41 @@ impl<C: Cells> Mover<C> {
             self.join_orphan(&id, now);
             return self.save_now(id, now);
         }
+        // Others may have gone on without it, and what they do not have is to be joined, even if
+        // the device is never heard here again.
         if !is_confirmed {
             self.pursue_doubtful(&id, now);
         }
         let Copy { events, body } = copy;
-        let envelope = Envelope { events, to: None, gift: 0, is_partial: false, body };
-        let command = self.keys.write(&id, self.me, &envelope);
-        self.outbox.push(command, Purpose::Save { id, lapses });
+        let body = |out: &mut Vec<u8>| out.extend_from_slice(&body);
+        self.outbox.push_save(&id, lapses, |out| self.kept.pack(&id, events, body, out));
     }
 
-    /// Takes the word that a copy was written, which was made after so many lapses of our lease. If
-    /// this replica was out of touch since, others may have read the copy before: it is claimed, as
-    /// its device may never be heard here again.
-    pub(super) fn on_saved(&mut self, id: DeviceId, lapses: u32, now: Now) {
-        self.figures.saves.add(1);
-        if lapses != self.cells.lapses(now.mono_ns) {
-            self.pursue_doubtful(&id, now);
+    /// Takes the end of a command that saved the copy of a device. If this replica was out of touch
+    /// since the copy was made, others may have read the one before: the device is claimed, as it
+    /// may never be heard here again. Returns true if the copy is saved.
+    pub(super) fn on_save_ended(
+        &mut self,
+        id: &[u8],
+        was_out_of_touch: bool,
+        end: End,
+        now: Now,
+    ) -> bool {
+        match end.into_result() {
+            Ok(Reply::Error(error)) => {
+                self.note_error(&error, now);
+                self.figures.saves_failed.add(error.kind);
+            }
+            Err(error) => self.note_error(&error, now),
+            Ok(_) => {
+                if was_out_of_touch {
+                    self.pursue_doubtful(id, now);
+                }
+                return true;
+            }
         }
-        self.saved.note(id);
+        self.to_save.insert(id.into());
+        false
     }
 
     /// Claims what is in doubt. Who leaves does so only where others may have gone on without it,
@@ -102,7 +127,7 @@ impl<C: Cells> Mover<C> {
     pub(super) fn read_back(&mut self) {
         for id in self.saved.take() {
             let command = self.keys.read(&id, self.me);
-            self.outbox.push(command, Purpose::ReadBack { id });
+            self.outbox.push(&command, Purpose::ReadBack { id });
         }
     }
 

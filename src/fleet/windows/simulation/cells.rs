@@ -241,7 +241,7 @@ impl Cells for SimCells {
         !state.round.is_empty() || !state.dirty.is_empty()
     }
 
-    fn next_saves(&mut self, max: usize, now: Now, out: &mut Vec<Save>) {
+    fn next_saves(&mut self, max: usize, now: Now, take: &mut dyn FnMut(Save<'_>)) {
         for _ in 0..max {
             let Some(id) = self.0.borrow_mut().round.pop_front() else {
                 return;
@@ -253,7 +253,10 @@ impl Cells for SimCells {
                 continue;
             };
             device.is_unsaved = false;
-            out.extend(State::copy_of(device).map(|copy| Save { id, copy, is_confirmed }));
+            if let Some(Copy { events, body }) = State::copy_of(device) {
+                let body = &mut |out: &mut Vec<u8>| out.extend_from_slice(&body);
+                take(Save { id: &id, events, body, is_confirmed });
+            }
         }
     }
 

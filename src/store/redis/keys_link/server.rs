@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use redis::ConnectionInfo;
 
-use super::super::command::{Command, Reply};
+use super::super::batch::Batch;
+use super::super::command::{Command, End, Reply};
 use super::super::connection::{Connection, Replies};
 use super::super::deadline::Deadline;
 use super::super::error::{ErrorKind, RedisError, RedisResult};
@@ -47,7 +48,7 @@ pub(super) struct Task {
 
 /// The facts of an exchange that all its servers have to know.
 pub(super) struct Terms<'a> {
-    pub(super) commands: &'a [Command],
+    pub(super) commands: &'a Batch,
     pub(super) resolver: &'a Resolver,
     pub(super) clock: Clock,
     /// The time at which the exchange ends.
@@ -61,7 +62,7 @@ pub(super) struct Terms<'a> {
 /// The end of a server's tasks.
 pub(super) struct Outcome {
     /// One for each task, in their order.
-    pub(super) replies: Vec<RedisResult<Reply>>,
+    pub(super) ends: Vec<End>,
     /// True if a connection was opened.
     pub(super) has_opened: bool,
     /// The reason for which a connection was closed, or none could be opened.
@@ -85,8 +86,8 @@ impl Terms<'_> {
 impl Outcome {
     /// Returns the outcome of tasks that were not begun.
     pub(super) fn of_failure(tasks: usize, error: RedisError) -> Self {
-        let replies = vec![Err(error.clone()); tasks];
-        Self { replies, has_opened: false, failure: Some(error), has_lost: false }
+        let ends = vec![Err(error.clone()).into(); tasks];
+        Self { ends, has_opened: false, failure: Some(error), has_lost: false }
     }
 }
 
@@ -113,13 +114,13 @@ impl Server {
         self.abandoned.extend(id.clone());
         let surplus = self.abandoned.len().saturating_sub(ABANDONED_MAX);
         self.abandoned.drain(..surplus);
-        let mut replies = Vec::with_capacity(tasks.len());
-        let mut failure = talk(&mut connection, tasks, terms, &mut self.bytes, &mut replies).err();
+        let mut ends = Vec::with_capacity(tasks.len());
+        let mut failure = talk(&mut connection, tasks, terms, &mut self.bytes, &mut ends).err();
         if failure.is_none() {
             if id.is_some() {
                 self.abandoned.pop();
             }
-            failure = replies.iter().filter_map(|reply| reply.as_ref().err()).find(ends).cloned();
+            failure = ends.iter().filter_map(End::error).find(is_last).cloned();
             if let Some(error) = &failure {
                 // It is loading, or a replica: it may be so for a while.
                 let now_ns = terms.now_ns();
@@ -129,9 +130,9 @@ impl Server {
             }
         }
         if let Some(error) = &failure {
-            replies.resize(tasks.len(), Err(error.clone()));
+            ends.resize(tasks.len(), Err(error.clone()).into());
         }
-        Outcome { replies, has_opened: !was_open, has_lost: failure.is_some(), failure }
+        Outcome { ends, has_opened: !was_open, has_lost: failure.is_some(), failure }
     }
 
     /// Connects, and ends the abandoned connections of ours at the server.
@@ -166,38 +167,38 @@ impl Server {
     }
 }
 
-/// Sends commands, by the memory `bytes`, and takes their replies meanwhile: each is appended to
-/// `replies`.
+/// Sends commands, and takes their replies meanwhile: the end of each is appended to `ends`. The
+/// memory `bytes` is for those that do not stand together as they are to be sent.
 fn talk(
     connection: &mut Connection,
     tasks: &[Task],
     terms: &Terms,
     bytes: &mut Vec<u8>,
-    replies: &mut Vec<RedisResult<Reply>>,
+    ends: &mut Vec<End>,
 ) -> RedisResult<()> {
-    let asking = Command::new("ASKING");
-    let command = |task: &Task| terms.commands.get(task.index);
+    let mut asking = Vec::new();
+    Command::new("ASKING").pack(&mut asking);
+    let asking = asking.as_slice();
     let length = |task: &Task| {
-        command(task).map_or(0, Command::len) + if task.asking { asking.len() } else { 0 }
+        let ahead = if task.asking { asking.len() } else { 0 };
+        ahead + terms.commands.packed(task.index..task.index + 1).len()
     };
     // The tasks that were sent, and those whose replies have come.
     let (mut sent, mut ended) = (0, 0);
     // The bytes of those between, and how many of them are behind `ASKING`.
     let (mut in_flight, mut asked) = (0, 0);
     while ended < tasks.len() {
-        bytes.clear();
+        let first = sent;
         while let Some(task) = tasks.get(sent)
             && (sent == ended || in_flight + length(task) <= IN_FLIGHT_BYTES_MAX)
         {
             in_flight += length(task);
             asked += usize::from(task.asking);
             sent += 1;
-            let ahead = task.asking.then_some(&asking);
-            ahead.into_iter().chain(command(task)).for_each(|command| command.pack(bytes));
         }
-        if !bytes.is_empty() {
+        if let Some(tasks) = tasks.get(first..sent).filter(|tasks| !tasks.is_empty()) {
             connection.set_timeout(terms.left());
-            connection.send(bytes)?;
+            connection.send(packed(tasks, terms.commands, asking, bytes))?;
         }
         while ended < sent {
             if tasks.get(ended).is_some_and(|task| task.asking) {
@@ -209,14 +210,14 @@ fn talk(
             connection.set_timeout(terms.left());
             // That to `ASKING` is the same, and counts for itself.
             let most = if asked == 0 { sent - ended } else { 1 };
-            let before = replies.len();
+            let before = ends.len();
             match connection.receive_oks(most, terms.reply_bytes_max)? {
-                Replies::Ok(count) => replies.resize(before + count, Ok(Reply::Okay)),
+                Replies::Ok(count) => ends.resize(before + count, End::OKAY),
                 Replies::Other(value) => {
-                    replies.push(outcome_of(Reply::of(value, connection.server())));
+                    ends.push(outcome_of(Reply::of(value, connection.server())).into());
                 }
             }
-            let until = ended + replies.len() - before;
+            let until = ended + ends.len() - before;
             in_flight -= tasks.get(ended..until).into_iter().flatten().map(length).sum::<usize>();
             ended = until;
             // The next piece is sent when there is room for half of what may be in flight.
@@ -228,9 +229,32 @@ fn talk(
     Ok(())
 }
 
+/// Returns the bytes of tasks: from where they are, if their commands follow each other and none is
+/// behind `ASKING`.
+fn packed<'a>(
+    tasks: &[Task],
+    commands: &'a Batch,
+    asking: &[u8],
+    bytes: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    // No command is sent twice, and they are in their order.
+    if let (Some(first), Some(last)) = (tasks.first(), tasks.last())
+        && last.index - first.index + 1 == tasks.len()
+        && !tasks.iter().any(|task| task.asking)
+    {
+        return commands.packed(first.index..last.index + 1);
+    }
+    bytes.clear();
+    for task in tasks {
+        bytes.extend_from_slice(if task.asking { asking } else { &[] });
+        bytes.extend_from_slice(commands.packed(task.index..task.index + 1));
+    }
+    bytes
+}
+
 /// Returns true if a connection that has got this reply is of no more use. To a command whose slot
 /// is elsewhere, or nowhere at the moment, the reply is the same over another one.
-fn ends(error: &&RedisError) -> bool {
+fn is_last(error: &&RedisError) -> bool {
     error.redirection().is_none() && error.kind != ErrorKind::ClusterDown
 }
 

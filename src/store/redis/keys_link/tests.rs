@@ -1,5 +1,6 @@
 //! A link to real servers and to some that reply as a test says.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use testkit::{FakeRedis, FakeReply, FaultProxy, Redis, wait_until, wait_until_wi
 
 use super::*;
 use crate::limits::STORE_REPLY_BYTES_MAX;
+use crate::store::redis::command::{Command, Reply};
 
 /// The time of an exchange that has to succeed, on a shared machine.
 const LONG: Duration = Duration::from_secs(10);
@@ -28,7 +30,7 @@ fn command(words: &str) -> Command {
     words.fold(command, Command::arg)
 }
 
-fn commands(texts: &[&str]) -> Vec<Command> {
+fn commands(texts: &[&str]) -> Batch {
     texts.iter().map(|words| command(words)).collect()
 }
 
@@ -42,12 +44,12 @@ fn bytes(text: &str) -> Reply {
 
 /// Returns the replies of an exchange in which each command had one.
 fn all(exchanged: Exchanged) -> Vec<Reply> {
-    exchanged.replies.into_iter().map(|reply| reply.expect("a reply")).collect()
+    exchanged.ends.into_iter().map(|end| end.into_result().expect("a reply")).collect()
 }
 
 /// Returns the kinds of errors, where there are any.
 fn errors(exchanged: &Exchanged) -> Vec<Option<ErrorKind>> {
-    exchanged.replies.iter().map(|reply| reply.as_ref().err().map(|error| error.kind)).collect()
+    exchanged.ends.iter().map(|end| end.error().map(|error| error.kind)).collect()
 }
 
 /// Asks until each command has a reply. Returns the last exchange, which broke if any did.
@@ -56,7 +58,7 @@ fn until_well(link: &mut KeysLink, texts: &[&str]) -> Exchanged {
     wait_until_within(FAILOVER_TIME_MAX, "all is well again", || {
         let exchanged = ask(link, texts);
         broke |= exchanged.broke;
-        let is_well = exchanged.replies.iter().all(Result::is_ok);
+        let is_well = exchanged.ends.iter().all(|end| end.error().is_none());
         is_well.then_some(Exchanged { broke, ..exchanged })
     })
 }
@@ -74,7 +76,7 @@ fn key_of_each(cluster: &mut RedisCluster) -> [String; 3] {
 }
 
 /// The commands that an instance sends, of many devices at once.
-fn batch(devices: usize, value: &str) -> Vec<Command> {
+fn batch(devices: usize, value: &str) -> Batch {
     let of_device = |number| {
         [
             format!("SET o:{{{number}}} claim EX 100 GET"),
@@ -119,7 +121,7 @@ fn one_server_replies_to_each_command_in_its_order() {
     assert!(is_wrong && matches!(&refused[1], Reply::List(_)), "{refused:?}");
     assert_eq!(refused[2], bytes("claim"), "an error of one command is its own");
     let none = ask(&mut link, &[]);
-    assert!(none.replies.is_empty() && !none.broke);
+    assert!(none.ends.is_empty() && !none.broke);
 }
 
 #[test]
@@ -142,7 +144,7 @@ fn a_server_that_reads_nothing_before_its_replies_are_taken_is_no_dead_end() {
         (words[0] == "GET").then(|| FakeReply::bulk(&words[1].repeat(2)))
     });
     let key = |number: usize| format!("{number}{}", "x".repeat(4_000));
-    let commands: Vec<Command> = (0..2000).map(|n| Command::new("GET").arg(key(n))).collect();
+    let commands: Batch = (0..2000).map(|n| Command::new("GET").arg(key(n))).collect();
     let exchanged = link(&redis.url()).exchange(&commands, LONG, STORE_REPLY_BYTES_MAX);
     for (number, reply) in all(exchanged).into_iter().enumerate() {
         assert_eq!(reply, bytes(&key(number).repeat(2)));
@@ -326,7 +328,7 @@ fn a_frozen_primary_delays_the_others_no_longer_than_the_wait() {
     let mut link = link(&cluster.url());
     let keys = key_of_each(&mut cluster);
     let set = |key: &String| Command::new("SET").arg(key).arg([b'x'; 1000]);
-    let many: Vec<Command> = (0..1500).map(|number| set(&keys[number % 3])).collect();
+    let many: Batch = (0..1500).map(|number| set(&keys[number % 3])).collect();
     assert!(all(link.exchange(&many, LONG, 100)).iter().all(|reply| *reply == Reply::Okay));
     cluster.nodes[0].freeze();
     for _ in 0..2 {
@@ -351,7 +353,7 @@ fn what_an_abandoned_connection_had_sent_is_not_run_after_what_follows() {
     for round in 1..=3 {
         assert_eq!(all(ask(&mut link, &["SET key first"])), [Reply::Okay]);
         proxy.hold_back();
-        let lost = link.exchange(&[command("SET key late")], SHORT, STORE_REPLY_BYTES_MAX);
+        let lost = link.exchange(&commands(&["SET key late"]), SHORT, STORE_REPLY_BYTES_MAX);
         assert_eq!((errors(&lost), lost.broke), (vec![Some(ErrorKind::Timeout)], true), "{round}");
         let next = ask(&mut link, &["SET key last"]);
         assert!(next.broke, "a new connection in place of a lost one");
@@ -373,10 +375,10 @@ fn what_a_frozen_server_had_got_is_not_run_after_what_follows() {
     ask(&mut link, &["RPUSH list 0"]);
     for round in 1..=3 {
         redis.freeze();
-        let late = link.exchange(&[command("SET key late")], SHORT, STORE_REPLY_BYTES_MAX);
+        let late = link.exchange(&commands(&["SET key late"]), SHORT, STORE_REPLY_BYTES_MAX);
         assert_eq!(errors(&late), [Some(ErrorKind::Timeout)], "{round}");
-        let refused = link.exchange(&[command("SET key x")], SHORT, STORE_REPLY_BYTES_MAX);
-        assert!(refused.replies[0].is_err(), "{refused:?}");
+        let refused = link.exchange(&commands(&["SET key x"]), SHORT, STORE_REPLY_BYTES_MAX);
+        assert!(refused.ends[0].error().is_some(), "{refused:?}");
         redis.thaw();
         until_well(&mut link, &["SET key last"]);
         let since = Instant::now();
@@ -396,7 +398,7 @@ fn a_huge_reply_is_refused_and_the_link_goes_on_without_it() {
     let protocol = Some(ErrorKind::Protocol);
     assert_eq!((errors(&exchanged), exchanged.broke), (vec![None, protocol, protocol], true));
     assert_eq!(all(ask(&mut link, &["GET short"])), [bytes("a")]);
-    let whole = link.exchange(&[command("GET long")], LONG, 300_000);
+    let whole = link.exchange(&commands(&["GET long"]), LONG, 300_000);
     assert_eq!(all(whole), [bytes(&"x".repeat(200_000))]);
     let endless = FakeRedis::start(|_, words| {
         (words[0] == "GET").then_some(FakeReply::Endlessly("$100000000000\r\n", "x"))
@@ -410,8 +412,8 @@ fn a_wrong_password_and_a_missing_right_are_told() {
     let mut redis = Redis::start(&["--requirepass", "right"]);
     let url = |password: &str| format!("redis://:{password}@{}", redis.address());
     let wrong = ask(&mut link(&url("wrong")), &["GET a", "GET b"]);
-    for reply in wrong.replies {
-        let error = reply.unwrap_err();
+    for end in wrong.ends {
+        let error = end.into_result().unwrap_err();
         assert_eq!(error.kind, ErrorKind::WrongPass);
         assert_eq!(error.server, redis.address().to_string());
         assert!(!error.message.contains("wrong "), "{error:?}");
