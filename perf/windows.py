@@ -3,7 +3,8 @@
     perf/windows.py PROGRAM RECORD.json
 
 Saves: 100,000 devices send one event in ten seconds to one replica of a fleet, in bodies of a
-thousand; the CPU time of its thread `windows` is that of the saves. Moves: three replicas, and each
+thousand; the CPU time of its thread `windows` is that of the saves. Their windows have a few events
+by then; in a second run each has fifty from the beginning. Moves: three replicas, and each
 event of a device goes to any of them; the time from a device's first event at a replica to the
 coming of its window is the server's own histogram.
 """
@@ -93,9 +94,29 @@ def line(device):
     return json.dumps({"device_id": f"device-{device:07}", "cpu": cpu, "rps": rps})
 
 
-def saves(program, directory):
+def body(first):
+    return "\n".join(line(first + number) for number in range(1000))
+
+
+def fill(replica, devices, events):
+    """Posts so many events of each device, of seven kinds, ten seconds apart by their timestamps.
+
+    Those of one second would be taken for repetitions.
+    """
+    variants = [[body(first) for first in range(0, devices, 1000)] for _ in range(7)]
+    for number in range(events):
+        stamp = f'{{"timestamp": {int(time.time()) - 10 * (events - number)}, '
+        for text in variants[number % len(variants)]:
+            text = text.replace("{", stamp)
+            status, answer = replica.request("POST", "/metrics", text, "application/x-ndjson")
+            assert status == 202, answer
+
+
+def saves(program, directory, events):
     redis, [replica] = start(program, 1, directory)
     devices, bodies = 100_000, 10
+    if events > 0:
+        fill(replica, devices, events)
     began, sent, before = time.monotonic(), 0, None
     while True:
         at = time.monotonic() - began
@@ -105,9 +126,8 @@ def saves(program, directory):
         if at >= 21 + SECONDS:
             break
         if sent <= at * bodies:
-            first = sent * 1000 % devices
-            body = "\n".join(line(first + number) for number in range(1000))
-            status, answer = replica.request("POST", "/metrics", body, "application/x-ndjson")
+            text = body(sent * 1000 % devices)
+            status, answer = replica.request("POST", "/metrics", text, "application/x-ndjson")
             assert status == 202, answer
             sent += 1
         else:
@@ -196,7 +216,8 @@ def main():
             "command": "perf/windows.py",
             "machine": f"{model}, {os.cpu_count()} cores, {platform.release()}",
             "seconds": SECONDS,
-            "saves": saves(program, directory),
+            "saves": saves(program, directory, 0),
+            "saves_of_full_windows": saves(program, directory, 50),
             "moves": [moves(program, directory, rate) for rate in (100, 1000)],
         }
     text = json.dumps(result, indent=2)
