@@ -99,10 +99,7 @@ def body(first):
 
 
 def fill(replica, devices, events):
-    """Posts so many events of each device, of seven kinds, ten seconds apart by their timestamps.
-
-    Those of one second would be taken for repetitions.
-    """
+    """Posts so many events of each device, ten seconds apart by their timestamps."""
     variants = [[body(first) for first in range(0, devices, 1000)] for _ in range(7)]
     for number in range(events):
         stamp = f'{{"timestamp": {int(time.time()) - 10 * (events - number)}, '
@@ -110,6 +107,9 @@ def fill(replica, devices, events):
             text = text.replace("{", stamp)
             status, answer = replica.request("POST", "/metrics", text, "application/x-ndjson")
             assert status == 202, answer
+        # Of a device that waits for its window only some events are kept.
+        while replica.metric("corepulse_windows_waiting")[""] > 0:
+            time.sleep(0.1)
 
 
 def saves(program, directory, events):
