@@ -87,8 +87,7 @@ impl Roster {
                 && now_ns.saturating_sub(known.changed_ns) < LEASE_NS
                 && !read.contains_key(by)
         };
-        let is_told = self.is_told(directory, now_ns);
-        let lost_memory = is_told || self.known.iter().any(is_missing);
+        let lost_memory = self.known.iter().any(is_missing);
         if has_gap || lost_memory || !read.contains_key(&me) {
             self.since_ns = now_ns;
         }
@@ -114,15 +113,20 @@ impl Roster {
         lost_memory
     }
 
-    /// Returns true if a replica tells of a loss that was not known: it was the first to write
-    /// after it, and there may have been nothing to be seen of it since.
-    fn is_told(&mut self, directory: &Directory, now_ns: u64) -> bool {
+    /// Notes what a reading of the directory tells of losses, before it is read. Returns true if a
+    /// replica tells of one that was not known: that one was the first to write after it, and
+    /// nothing may be to be seen of it since.
+    pub(super) fn hear_of_loss(&mut self, directory: &Directory, now_ns: u64) -> bool {
         let told_us = directory.entries.values().map(|entry| entry.lost_us).max();
         let told_us = told_us.unwrap_or_default().max(self.told_us);
         let before_us = std::mem::replace(&mut self.told_us, told_us);
         // Who has just come knows nothing that could be lost.
         let is_new = self.read_ns.is_some() && told_us > before_us;
-        is_new && self.lost_ns.is_none_or(|ns| now_ns.saturating_sub(ns) >= SETTLE_NS)
+        // It may have been seen already.
+        if is_new && self.lost_ns.is_none_or(|ns| now_ns.saturating_sub(ns) >= SETTLE_NS) {
+            (self.since_ns, self.lost_ns) = (now_ns, Some(now_ns));
+        }
+        is_new
     }
 
     /// Notes that something came from a replica: it lives.

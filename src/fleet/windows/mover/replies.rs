@@ -211,9 +211,12 @@ impl<C: Cells> Mover<C> {
     }
 
     fn on_census(&mut self, directory: &Directory, sent_ns: u64, now: Now) {
-        if self.roster.read(directory, self.me, sent_ns, now.mono_ns) {
+        let is_told = self.roster.hear_of_loss(directory, now.mono_ns);
+        if is_told {
             // Who came meanwhile found neither claims nor us, and may have begun windows anew.
             self.cells.doubt();
+        }
+        if self.roster.read(directory, self.me, sent_ns, now.mono_ns) || is_told {
             self.cells.unsave_all();
         }
         self.orphans.retain(|_, (until_ns, _)| now.mono_ns < *until_ns);

@@ -64,6 +64,7 @@ fn windows_of_a_replica_that_came_as_redis_forgot_are_joined() {
     simulation.hear(0, 0);
     simulation.run_until_held(0, 1);
     simulation.run_until(8 * SECOND + SECOND / 10);
+    simulation.tells_losses = true;
     simulation.servers[0].forget();
     simulation.start();
     simulation.run_until(8 * SECOND + SECOND / 5);
