@@ -76,3 +76,25 @@ fn windows_of_a_replica_that_came_as_redis_forgot_are_joined() {
     let wrong = check(&simulation, &[Fault::Empty]);
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// Redis forgets all that a replica has saved before this one hears that it was: no command would
+/// meet the loss, but for those by which it looks.
+#[test]
+fn who_leaves_looks_whether_redis_has_what_was_saved() {
+    let mut simulation = Simulation::scripted(2);
+    simulation.hear(0, 0);
+    simulation.run_until(8 * SECOND + SECOND / 10);
+    simulation.hear(0, 0);
+    let commands = simulation.servers[0].commands;
+    simulation.stop_it(0, SECOND, false);
+    while simulation.servers[0].commands == commands {
+        assert!(simulation.advance(END_NS), "it saves the last event");
+    }
+    simulation.servers[0].forget();
+    simulation.run_until(10 * SECOND);
+    simulation.hear(1, 0);
+    simulation.run_until(END_NS);
+    let wrong = check(&simulation, &[Fault::Stop]);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(simulation.events_of(1), [1, 2, 3]);
+}
