@@ -188,7 +188,7 @@ mod tests {
                         device_id: random
                             .choice(&ids)
                             .filter(|_| random.u8(..) > 9)
-                            .map(|id| id.as_bytes()),
+                            .map(String::as_bytes),
                         timestamp: number,
                         timestamp_ms: 1_700_000_000_000 + number as i64,
                         present: FieldSet::from_bits(3),

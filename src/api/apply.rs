@@ -6,6 +6,7 @@
 //! device has one home, so its events keep their order. What depends on the order of all events,
 //! the answer and the window over all series, is made in the order of the request.
 
+use std::mem;
 use std::ops::Range;
 
 use super::ingest_error::IngestError;
@@ -116,7 +117,8 @@ impl Application<'_> {
     /// Applies the events in their order, some at a time.
     fn apply_in_order(&mut self) {
         let mut follow = self.batch.events() as u64;
-        let mut groups = Groups::default();
+        let mut memory = GroupMemory::default();
+        let mut groups = Groups::new(&mut memory);
         for (index, item) in (0..).zip(self.batch.spans()) {
             match item {
                 Ok(spans) => {
@@ -173,7 +175,8 @@ impl Application<'_> {
 
     /// Applies events of one home.
     fn apply_home(&mut self, placed: &[Placed]) {
-        let mut groups = Groups::default();
+        let mut memory = GroupMemory::default();
+        let mut groups = Groups::new(&mut memory);
         for Placed { index, hash, .. } in placed {
             if let Some(event) = self.batch.event_at(*index as usize) {
                 let arrived = Arrived { event, hash: *hash, index: *index };
@@ -198,47 +201,45 @@ impl Application<'_> {
     }
 }
 
+/// The memory of [`Groups`].
+type GroupMemory<'a> = [[Arrived<'a>; EVENTS_PER_HOLD]; 2];
+
 /// Events on their way to their homes in groups, each of which waits until the next one is known.
-#[derive(Debug, Default)]
-struct Groups<'a> {
-    groups: [[Arrived<'a>; EVENTS_PER_HOLD]; 2],
-    /// The number of events of the group that is being filled.
+struct Groups<'g, 'a> {
+    /// The group that waits, or none.
+    group: &'g mut [Arrived<'a>; EVENTS_PER_HOLD],
+    waiting: usize,
+    /// The group that is being filled.
+    next: &'g mut [Arrived<'a>; EVENTS_PER_HOLD],
     events: usize,
-    /// True if the second group is being filled, and the first one waits.
-    fills_second: bool,
-    /// True if the other group waits.
-    has_waiting: bool,
 }
 
-impl<'a> Groups<'a> {
-    /// Adds an event. Calls `take` with the group that waits, if the next one is full now, and with
-    /// that one.
+impl<'g, 'a> Groups<'g, 'a> {
+    const fn new(memory: &'g mut GroupMemory<'a>) -> Self {
+        let [group, next] = memory;
+        Self { group, waiting: 0, next, events: 0 }
+    }
+
+    /// Adds an event. If the next group is full now, calls `take` with the one that waits, and with
+    /// that.
     #[inline(always)]
     fn add(&mut self, arrived: Arrived<'a>, take: impl FnOnce(&[Arrived<'a>], &[Arrived<'a>])) {
-        let [first, second] = &mut self.groups;
-        let (filled, waiting) = if self.fills_second { (second, first) } else { (first, second) };
-        if let Some(place) = filled.get_mut(self.events) {
+        if let Some(place) = self.next.get_mut(self.events) {
             *place = arrived;
         }
         self.events += 1;
         if self.events == EVENTS_PER_HOLD {
-            if self.has_waiting {
-                take(waiting, filled);
-            }
-            (self.events, self.has_waiting) = (0, true);
-            self.fills_second = !self.fills_second;
+            take(self.group.get(..self.waiting).unwrap_or_default(), self.next);
+            mem::swap(&mut self.group, &mut self.next);
+            (self.waiting, self.events) = (EVENTS_PER_HOLD, 0);
         }
     }
 
     /// Calls `take` with what is left.
-    fn end(&self, mut take: impl FnMut(&[Arrived<'a>], &[Arrived<'a>])) {
-        let [first, second] = &self.groups;
-        let (filled, waiting) = if self.fills_second { (second, first) } else { (first, second) };
-        let filled = filled.get(..self.events).unwrap_or_default();
-        if self.has_waiting {
-            take(waiting, filled);
-        }
-        take(filled, &[]);
+    fn end(self, mut take: impl FnMut(&[Arrived<'a>], &[Arrived<'a>])) {
+        let next = self.next.get(..self.events).unwrap_or_default();
+        take(self.group.get(..self.waiting).unwrap_or_default(), next);
+        take(next, &[]);
     }
 }
 
@@ -263,7 +264,7 @@ impl BatchOrder {
 fn sort_by_home(events: &[Placed], homes: &mut [usize], by_home: &mut Vec<Placed>) {
     let mut next = 0;
     for home in &mut *homes {
-        next += std::mem::replace(home, next);
+        next += mem::replace(home, next);
     }
     by_home.clear();
     by_home.resize(events.len(), Placed::default());
@@ -291,7 +292,8 @@ mod tests {
             let mut take = |group: &[Arrived<'_>], next: &[Arrived<'_>]| {
                 taken.push([group, next].map(|of| of.iter().map(|it| it.index).collect()));
             };
-            let mut groups = Groups::default();
+            let mut memory = GroupMemory::default();
+            let mut groups = Groups::new(&mut memory);
             for index in 0..events {
                 groups.add(Arrived { index, ..Arrived::default() }, &mut take);
             }
@@ -299,8 +301,10 @@ mod tests {
             let all: Vec<_> = taken.iter().flat_map(|[group, _]| group.clone()).collect();
             assert_eq!(all, (0..events).collect::<Vec<_>>());
             for pair in taken.windows(2) {
-                assert_eq!((pair[0][0].len(), &pair[0][1]), (EVENTS_PER_HOLD, &pair[1][0]));
+                assert_eq!(pair[0][1], pair[1][0]);
             }
+            let whole = &taken[1..taken.len() - 1];
+            assert!(whole.iter().all(|[group, _]| group.len() == EVENTS_PER_HOLD));
             assert!(taken.last().is_some_and(|[_, next]| next.is_empty()));
         }
     }
