@@ -297,16 +297,6 @@ MUTANTS = [
             ),
         ],
     ),
-    (
-        "what is made out to an older claim is a gift",
-        [
-            (
-                "mover/replies.rs",
-                "filter(|it| waits || it.ticket == ticket)",
-                "filter(|it| waits && it.ticket == ticket)",
-            ),
-        ],
-    ),
 ]
 
 

@@ -272,7 +272,8 @@ impl<C: Cells> Mover<C> {
 
     /// Takes a copy that is made out to us.
     fn on_gift(&mut self, id: &[u8], ticket: u64, by: Incarnation, envelope: &Envelope, now: Now) {
-        // Nobody else takes what is made out to an older claim of ours.
+        // Nobody else takes what is made out to an older claim of ours: refused, it would go back
+        // to its giver, and the device would wait for longer.
         let was_decided = self.was_taken(by, envelope).is_some();
         let waits = matches!(self.cells.cell(id, now), Cell::Waiting) && !was_decided;
         let lapses = self.cells.lapses(now.mono_ns);
