@@ -97,7 +97,7 @@ pub(super) fn apply_batch(
     Ok(())
 }
 
-impl Application<'_> {
+impl<'a> Application<'a> {
     /// Applies the only event.
     #[inline(always)]
     fn apply_single(&mut self) {
@@ -116,23 +116,34 @@ impl Application<'_> {
 
     /// Applies the events in their order, some at a time.
     fn apply_in_order(&mut self) {
-        let mut follow = self.batch.events() as u64;
-        let mut memory = GroupMemory::default();
-        let mut groups = Groups::new(&mut memory);
-        for (index, item) in (0..).zip(self.batch.spans()) {
-            match item {
-                Ok(spans) => {
-                    let event = self.batch.event(spans);
-                    let hash = self.state.ids.hash_of(&event);
-                    follow -= 1;
-                    self.pending.push(self.now, follow, || event);
-                    groups
-                        .add(Arrived { event, hash, index }, |group, next| self.take(group, next));
+        let Self { batch, state, now, .. } = *self;
+        let mut follow = batch.events() as u64;
+        let mut items = (0..).zip(batch.spans());
+        in_groups(
+            self,
+            |this, group| {
+                let mut places = group.iter_mut();
+                for (index, item) in items.by_ref() {
+                    match item {
+                        Ok(spans) => {
+                            let event = batch.event(spans);
+                            let hash = state.ids.hash_of(&event);
+                            follow -= 1;
+                            this.pending.push(now, follow, || event);
+                            if let Some(place) = places.next() {
+                                *place = Arrived { event, hash, index };
+                            }
+                            if places.len() == 0 {
+                                break;
+                            }
+                        }
+                        Err(rejection) => this.report.add_rejection(index, *rejection),
+                    }
                 }
-                Err(rejection) => self.report.add_rejection(index, *rejection),
-            }
-        }
-        groups.end(|group, next| self.take(group, next));
+                EVENTS_PER_HOLD - places.len()
+            },
+            Self::take,
+        );
     }
 
     /// Applies the events in the order of their homes.
@@ -175,15 +186,25 @@ impl Application<'_> {
 
     /// Applies events of one home.
     fn apply_home(&mut self, placed: &[Placed]) {
-        let mut memory = GroupMemory::default();
-        let mut groups = Groups::new(&mut memory);
-        for Placed { index, hash, .. } in placed {
-            if let Some(event) = self.batch.event_at(*index as usize) {
-                let arrived = Arrived { event, hash: *hash, index: *index };
-                groups.add(arrived, |group, next| self.take(group, next));
-            }
-        }
-        groups.end(|group, next| self.take(group, next));
+        let mut placed = placed.iter();
+        in_groups(
+            self,
+            |this, group| {
+                let mut places = group.iter_mut();
+                for Placed { index, hash, .. } in placed.by_ref() {
+                    if let Some(event) = this.batch.event_at(*index as usize)
+                        && let Some(place) = places.next()
+                    {
+                        *place = Arrived { event, hash: *hash, index: *index };
+                    }
+                    if places.len() == 0 {
+                        break;
+                    }
+                }
+                EVENTS_PER_HOLD - places.len()
+            },
+            Self::take,
+        );
     }
 
     /// Scores and stores some events. `next` has those that come next.
@@ -201,45 +222,27 @@ impl Application<'_> {
     }
 }
 
-/// The memory of [`Groups`].
-type GroupMemory<'a> = [[Arrived<'a>; EVENTS_PER_HOLD]; 2];
-
-/// Events on their way to their homes in groups, each of which waits until the next one is known.
-struct Groups<'g, 'a> {
-    /// The group that waits, or none.
-    group: &'g mut [Arrived<'a>; EVENTS_PER_HOLD],
-    waiting: usize,
-    /// The group that is being filled.
-    next: &'g mut [Arrived<'a>; EVENTS_PER_HOLD],
-    events: usize,
-}
-
-impl<'g, 'a> Groups<'g, 'a> {
-    const fn new(memory: &'g mut GroupMemory<'a>) -> Self {
-        let [group, next] = memory;
-        Self { group, waiting: 0, next, events: 0 }
-    }
-
-    /// Adds an event. If the next group is full now, calls `take` with the one that waits, and with
-    /// that.
-    #[inline(always)]
-    fn add(&mut self, arrived: Arrived<'a>, take: impl FnOnce(&[Arrived<'a>], &[Arrived<'a>])) {
-        if let Some(place) = self.next.get_mut(self.events) {
-            *place = arrived;
+/// Hands events on in groups, each once it is known which one comes next. `fill` fills a group
+/// with the next events, and returns their number; fewer than there is room for are the last.
+/// `take` gets a group and the one that comes next.
+#[inline(always)]
+fn in_groups<'a, T>(
+    context: &mut T,
+    mut fill: impl FnMut(&mut T, &mut [Arrived<'a>; EVENTS_PER_HOLD]) -> usize,
+    mut take: impl FnMut(&mut T, &[Arrived<'a>], &[Arrived<'a>]),
+) {
+    let mut memory = [[Arrived::default(); EVENTS_PER_HOLD]; 2];
+    let [mut group, mut next] = memory.each_mut();
+    let mut waiting = 0;
+    loop {
+        let filled = fill(context, next);
+        let coming = next.get(..filled).unwrap_or_default();
+        take(context, group.get(..waiting).unwrap_or_default(), coming);
+        if filled < EVENTS_PER_HOLD {
+            return take(context, coming, &[]);
         }
-        self.events += 1;
-        if self.events == EVENTS_PER_HOLD {
-            take(self.group.get(..self.waiting).unwrap_or_default(), self.next);
-            mem::swap(&mut self.group, &mut self.next);
-            (self.waiting, self.events) = (EVENTS_PER_HOLD, 0);
-        }
-    }
-
-    /// Calls `take` with what is left.
-    fn end(self, mut take: impl FnMut(&[Arrived<'a>], &[Arrived<'a>])) {
-        let next = self.next.get(..self.events).unwrap_or_default();
-        take(self.group.get(..self.waiting).unwrap_or_default(), next);
-        take(next, &[]);
+        mem::swap(&mut group, &mut next);
+        waiting = filled;
     }
 }
 
@@ -289,15 +292,17 @@ mod tests {
     fn a_group_is_taken_once_the_next_one_is_known() {
         for events in 0..50_u32 {
             let mut taken: Vec<[Vec<u32>; 2]> = Vec::new();
-            let mut take = |group: &[Arrived<'_>], next: &[Arrived<'_>]| {
-                taken.push([group, next].map(|of| of.iter().map(|it| it.index).collect()));
-            };
-            let mut memory = GroupMemory::default();
-            let mut groups = Groups::new(&mut memory);
-            for index in 0..events {
-                groups.add(Arrived { index, ..Arrived::default() }, &mut take);
-            }
-            groups.end(&mut take);
+            let mut indexes = 0..events;
+            in_groups(
+                &mut taken,
+                |_, group| {
+                    let places = group.iter_mut().zip(indexes.by_ref());
+                    places.map(|(place, index)| place.index = index).count()
+                },
+                |taken, group, next| {
+                    taken.push([group, next].map(|of| of.iter().map(|it| it.index).collect()));
+                },
+            );
             let all: Vec<_> = taken.iter().flat_map(|[group, _]| group.clone()).collect();
             assert_eq!(all, (0..events).collect::<Vec<_>>());
             for pair in taken.windows(2) {
