@@ -243,6 +243,38 @@ fn redis_is_away() {
     });
 }
 
+/// Redis forgets all and breaks no connection. Who starts in that moment finds nobody, and begins
+/// the window anew; once the loss was noticed, that and the old one are joined.
+#[test]
+fn a_replica_starts_as_redis_is_flushed() {
+    let mut redis = Redis::start(&[]);
+    let url = redis.url();
+    let start = |name| Replica::start(&url, name, &["--window-save", "1s"]);
+    let mut fleet = Fleet::of(["a", "b"].map(start).into());
+    fleet.wait_until_whole();
+    let device = Device::new("forgotten");
+    let send = |replica: &mut Replica, events: u32| {
+        for _ in 0..events {
+            let event = post(br#"{"device_id":"forgotten","cpu":5,"rps":1}"#);
+            let answer = HttpClient::connect(replica.server.address).request(&event);
+            assert_eq!(answer.json()["accepted"], 1);
+            replica.acknowledged += 1;
+        }
+    };
+    send(&mut fleet.replicas[0], EVENTS / 2);
+    wait_until_saved(&fleet.replicas[0]);
+    redis.execute(&["FLUSHALL"]).assert_ok();
+    let mut newcomer = start("c");
+    send(&mut newcomer, 5);
+    send(&mut fleet.replicas[0], 5);
+    fleet.replicas.push(newcomer);
+    let n = json!(EVENTS / 2 + 10);
+    wait_until_within(2 * testkit::TIMEOUT, "each event is there once, wherever one asks", || {
+        let told = fleet.replicas.iter().map(|replica| device.told_by(replica));
+        told.flatten().filter(|told| told["n"] == n && told["window"]["count"] == n).nth(2)
+    });
+}
+
 /// The bands of three series go where their device goes, whichever form its events have and
 /// whichever core hears them, and are there after all replicas were restarted.
 #[test]
