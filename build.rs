@@ -33,7 +33,9 @@ fn main() {
 /// Returns the commit of the checkout, if this is one and no folder within another.
 fn of_checkout() -> Option<String> {
     let top = git(&["rev-parse", "--show-toplevel"])?;
-    if fs::canonicalize(top).ok()? != fs::canonicalize(env!("CARGO_MANIFEST_DIR")).ok()? {
+    // Of where it is built, and not of where this program was: both may have moved.
+    let package = fs::canonicalize(env::var_os("CARGO_MANIFEST_DIR")?).ok()?;
+    if fs::canonicalize(top).ok()? != package {
         return None;
     }
     let of_git = ["HEAD", "logs/HEAD"].map(|name| git(&["rev-parse", "--git-path", name]));
