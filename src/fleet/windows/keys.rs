@@ -12,7 +12,7 @@ use super::claim::Claim;
 use super::envelope::{Envelope, put_kept};
 use super::note::Letter;
 use crate::limits::{WINDOW_CLAIM_MS_MIN, WINDOW_GIVEN_MS_MAX};
-use crate::store::redis::command::{Command, Reply};
+use crate::store::redis::command::{Command, Reply, put_length};
 
 /// Bytes of a command that writes a copy, beside the id and the state, at most.
 const WRITE_BYTES: usize = 160;
@@ -119,9 +119,8 @@ impl KeptCopies {
     ) -> Range<usize> {
         let Self { key_begin, key_end, end, key_bytes } = self;
         let start = out.len();
-        out.extend_from_slice(b"*5\r\n$3\r\nSET\r\n$");
-        out.extend_from_slice(decimal(key_bytes + id.len(), &mut [0; 20]));
-        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(b"*5\r\n$3\r\nSET\r\n");
+        put_length(b'$', key_bytes + id.len(), out);
         out.extend_from_slice(key_begin);
         let id_start = out.len() - start;
         out.extend_from_slice(id);
@@ -131,8 +130,8 @@ impl KeptCopies {
         out.extend_from_slice(b"\r\n");
         let copy_at = out.len();
         put_kept(events, body, out);
-        let (mut digits, length) = ([0; 20], out.len() - copy_at);
-        let digits = decimal(length, &mut digits);
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(out.len() - copy_at).as_bytes();
         match out.get_mut(length_at..length_at + digits.len()) {
             Some(place) if digits.len() == LENGTH_DIGITS.len() => place.copy_from_slice(digits),
             _ => {
@@ -143,18 +142,6 @@ impl KeptCopies {
         out.extend_from_slice(end);
         id_start..id_start + id.len()
     }
-}
-
-/// Writes a number, and returns its digits.
-fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &[u8] {
-    let mut first = digits.len();
-    for (at, digit) in digits.iter_mut().enumerate().rev() {
-        (*digit, number, first) = (b'0' + (number % 10) as u8, number / 10, at);
-        if number == 0 {
-            break;
-        }
-    }
-    digits.get(first..).unwrap_or_default()
 }
 
 /// Returns the claim that a reply tells; an error if it is no such reply. What is no claim counts

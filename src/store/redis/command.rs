@@ -77,7 +77,7 @@ impl Command {
 const WORD_BYTES: usize = 25;
 
 /// Appends the line with the length of a word or of a list.
-fn put_length(kind: u8, length: usize, out: &mut Vec<u8>) {
+pub(crate) fn put_length(kind: u8, length: usize, out: &mut Vec<u8>) {
     out.push(kind);
     out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
     out.extend_from_slice(b"\r\n");
