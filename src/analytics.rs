@@ -301,17 +301,20 @@ mod tests {
     use crate::schema::FieldSet;
     use std::collections::HashMap;
 
-    fn settings() -> AnalyticsSettings {
-        AnalyticsSettings {
-            schema: Schema::standard(),
-            window: 8,
-            threshold: 2.0,
-            min_samples: 4,
-            cooldown: 8,
-            devices_max: 100,
-            device_ttl_ns: 3_600_000_000_000,
-            device_limit: None,
-            judge_duplicates: true,
+    impl AnalyticsSettings {
+        /// The settings of tests: small windows, and few devices.
+        pub(in crate::analytics) fn small() -> Self {
+            Self {
+                schema: Schema::standard(),
+                window: 8,
+                threshold: 2.0,
+                min_samples: 4,
+                cooldown: 8,
+                devices_max: 100,
+                device_ttl_ns: 3_600_000_000_000,
+                device_limit: None,
+                judge_duplicates: true,
+            }
         }
     }
 
@@ -376,7 +379,7 @@ mod tests {
 
     #[test]
     fn an_empty_instance_has_counts_of_zero_and_no_numbers() {
-        let analytics = Analytics::new(settings(), 2, IdHasher::default());
+        let analytics = Analytics::new(AnalyticsSettings::small(), 2, IdHasher::default());
         let summary = analytics.instance(at(0));
         assert_eq!(summary.series.fields, [None, None]);
         assert_eq!((summary.series.accepted, summary.totals), (0, AnalyticsTotals::default()));
@@ -388,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_device_tells_its_window_and_the_verdict_on_its_latest() {
-        let analytics = Analytics::new(settings(), 2, IdHasher::default());
+        let analytics = Analytics::new(AnalyticsSettings::small(), 2, IdHasher::default());
         alarm(&analytics, at(1), Some("d1"), 100.0);
         let summary = analytics.device("d1", at(1)).unwrap();
         let [cpu, rps] = fields(&summary);
@@ -409,8 +412,8 @@ mod tests {
 
     #[test]
     fn verdicts_of_a_device_do_not_depend_on_cores_nor_on_who_receives() {
-        let one = Analytics::new(settings(), 1, IdHasher::default());
-        let many = Analytics::new(settings(), 7, IdHasher::default());
+        let one = Analytics::new(AnalyticsSettings::small(), 1, IdHasher::default());
+        let many = Analytics::new(AnalyticsSettings::small(), 7, IdHasher::default());
         for i in 0..2000_u64 {
             let id = format!("d{}", i % 13);
             let values = [(i * i % 101) as f64, (i * 7919 % 1009) as f64];
@@ -428,7 +431,7 @@ mod tests {
 
     #[test]
     fn an_anonymous_event_belongs_to_the_receiving_cores_series() {
-        let analytics = Analytics::new(settings(), 2, IdHasher::default());
+        let analytics = Analytics::new(AnalyticsSettings::small(), 2, IdHasher::default());
         alarm(&analytics, at(1), None, 100.0);
         // The other core's series has no events yet, and so no verdict.
         let verdict = apply(&analytics, 1, at(1), &event(None, [100.0, 5.0]));
@@ -444,7 +447,7 @@ mod tests {
 
     #[test]
     fn past_the_limit_a_new_device_counts_in_all_alone() {
-        let settings = AnalyticsSettings { devices_max: 3, ..settings() };
+        let settings = AnalyticsSettings { devices_max: 3, ..AnalyticsSettings::small() };
         let analytics = Analytics::new(settings, 2, IdHasher::default());
         let mut pending = analytics.pending_events(0);
         for round in 0..2 {
@@ -466,7 +469,7 @@ mod tests {
     /// A client that invents ids must not slow others down: no event waits for all shards' locks.
     #[test]
     fn a_refused_device_takes_the_lock_of_its_own_shard_alone() {
-        let settings = AnalyticsSettings { devices_max: 1, ..settings() };
+        let settings = AnalyticsSettings { devices_max: 1, ..AnalyticsSettings::small() };
         let analytics = Analytics::new(settings, 2, IdHasher::default());
         let home = |id: &str| analytics.device_key(id.as_bytes()).hash.shard(2);
         let known = "d0";
@@ -493,7 +496,7 @@ mod tests {
 
     #[test]
     fn silent_devices_keep_nobody_out() {
-        let settings = AnalyticsSettings { devices_max: 300, ..settings() };
+        let settings = AnalyticsSettings { devices_max: 300, ..AnalyticsSettings::small() };
         let analytics = Analytics::new(settings, 2, IdHasher::default());
         let take = |seconds, names: std::ops::Range<u32>| {
             names.fold(0, |refused, name| {
@@ -513,7 +516,7 @@ mod tests {
 
     #[test]
     fn a_silent_device_is_unknown_at_once_and_starts_afresh() {
-        let analytics = Analytics::new(settings(), 2, IdHasher::default());
+        let analytics = Analytics::new(AnalyticsSettings::small(), 2, IdHasher::default());
         alarm(&analytics, at(0), Some("d1"), 100.0);
         assert!(analytics.device("d1", at(3600)).is_some());
         assert!(analytics.device("d1", at(3601)).is_none());
@@ -531,7 +534,7 @@ mod tests {
 
     #[test]
     fn swept_slots_are_reused_in_time_and_totals_never_fall() {
-        let analytics = Analytics::new(settings(), 3, IdHasher::default());
+        let analytics = Analytics::new(AnalyticsSettings::small(), 3, IdHasher::default());
         let mut totals = AnalyticsTotals::default();
         for generation in 0..5_u64 {
             let start = generation * 5000;
@@ -567,7 +570,7 @@ mod tests {
 
     #[test]
     fn a_busy_device_is_kept_while_its_neighbours_go() {
-        let analytics = Analytics::new(settings(), 1, IdHasher::default());
+        let analytics = Analytics::new(AnalyticsSettings::small(), 1, IdHasher::default());
         for i in 0..100 {
             apply(&analytics, 0, at(i), &event(Some(&format!("d{i}")), [1.0, 1.0]));
         }
@@ -586,7 +589,7 @@ mod tests {
 
     #[test]
     fn all_is_scored_by_the_newest_against_the_others_in_its_window() {
-        let analytics = Analytics::new(settings(), 2, IdHasher::default());
+        let analytics = Analytics::new(AnalyticsSettings::small(), 2, IdHasher::default());
         let mut pending = [analytics.pending_events(0), analytics.pending_events(1)];
         let mut publish = |second: u64, cpu: f64| {
             let pending = &mut pending[usize::try_from(second % 2).unwrap()];
@@ -611,7 +614,7 @@ mod tests {
     /// The newest event is scored against a whole window before it, here as for a device.
     #[test]
     fn all_and_a_device_agree_where_a_verdict_needs_a_whole_window() {
-        let settings = AnalyticsSettings { min_samples: 8, ..settings() };
+        let settings = AnalyticsSettings { min_samples: 8, ..AnalyticsSettings::small() };
         let analytics = Analytics::new(settings, 1, IdHasher::default());
         let mut pending = analytics.pending_events(0);
         for second in 0..30_u32 {
@@ -635,7 +638,7 @@ mod tests {
 
     #[test]
     fn a_windows_span_is_from_its_least_to_its_greatest_timestamp() {
-        let analytics = Analytics::new(settings(), 2, IdHasher::default());
+        let analytics = Analytics::new(AnalyticsSettings::small(), 2, IdHasher::default());
         let mut pending = analytics.pending_events(0);
         let base_ms = 1_700_000_000_000;
         // The first two are out of the window of eight in the end.
@@ -653,7 +656,7 @@ mod tests {
 
     #[test]
     fn last_minute_forgets_what_is_older() {
-        let analytics = Analytics::new(settings(), 1, IdHasher::default());
+        let analytics = Analytics::new(AnalyticsSettings::small(), 1, IdHasher::default());
         for (second, count) in [(0, 1), (30, 2), (59, 3), (70, 3), (200, 1)] {
             alarm(&analytics, at(second), Some(&second.to_string()), 100.0);
             assert_eq!(analytics.instance(at(second)).series.anomalies.last_minute, count);
@@ -662,7 +665,7 @@ mod tests {
 
     #[test]
     fn cores_that_apply_at_once_lose_nothing() {
-        let analytics = Analytics::new(settings(), 4, IdHasher::default());
+        let analytics = Analytics::new(AnalyticsSettings::small(), 4, IdHasher::default());
         std::thread::scope(|scope| {
             for core in 0..4 {
                 let analytics = &analytics;

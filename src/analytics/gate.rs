@@ -88,7 +88,7 @@ mod tests {
     use crate::gcra::{Pace, Paces};
     use crate::metric::event::Event;
     use crate::metric::id_hash::IdHasher;
-    use crate::schema::{FieldSet, Schema};
+    use crate::schema::FieldSet;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -96,15 +96,11 @@ mod tests {
 
     fn analytics(paces: Paces, cores: usize, devices_max: usize) -> Analytics {
         let settings = AnalyticsSettings {
-            schema: Schema::standard(),
-            window: 8,
-            threshold: 2.0,
-            min_samples: 4,
-            cooldown: 8,
             devices_max,
             device_ttl_ns: 100 * SECOND_NS,
             device_limit: Some(paces),
             judge_duplicates: false,
+            ..AnalyticsSettings::small()
         };
         Analytics::new(settings, cores, IdHasher::default())
     }
@@ -200,15 +196,10 @@ mod tests {
     #[test]
     fn without_a_limit_there_is_no_gate() {
         let settings = AnalyticsSettings {
-            device_limit: None,
             judge_duplicates: false,
-            schema: Schema::standard(),
-            window: 8,
-            threshold: 2.0,
-            min_samples: 4,
-            cooldown: 8,
             devices_max: 1,
             device_ttl_ns: 1,
+            ..AnalyticsSettings::small()
         };
         assert!(Analytics::new(settings, 1, IdHasher::default()).gate(0, at(0)).is_none());
     }

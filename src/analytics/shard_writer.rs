@@ -143,7 +143,7 @@ mod tests {
     use crate::analytics::AnalyticsSettings;
     use crate::metric::event::Event;
     use crate::metric::id_hash::IdHasher;
-    use crate::schema::{FieldSet, Schema};
+    use crate::schema::FieldSet;
     use percore::clock::Now;
 
     const SECOND_NS: u64 = 1_000_000_000;
@@ -153,15 +153,10 @@ mod tests {
 
     fn analytics(cores: usize, ids: IdHasher) -> Analytics {
         let settings = AnalyticsSettings {
-            schema: Schema::standard(),
-            window: 8,
-            threshold: 2.0,
-            min_samples: 4,
-            cooldown: 8,
             devices_max: DEVICES_MAX * cores,
             device_ttl_ns: 10 * SECOND_NS,
-            device_limit: None,
             judge_duplicates: false,
+            ..AnalyticsSettings::small()
         };
         Analytics::new(settings, cores, ids)
     }
