@@ -59,7 +59,8 @@ impl<const BUCKETS: usize> SlidingCounter<BUCKETS> {
     }
 
     /// Returns a counter of such buckets, which are those of another clock: each goes to the
-    /// nearest bucket of this one. None is later than the one that is next.
+    /// nearest bucket of this one, and from halfway between two to the later one, so that no point
+    /// is forgotten early. None is later than the one that is next.
     pub(super) fn of_buckets(counts: [u32; BUCKETS], newest_ns: i64, now_ns: u64) -> Self {
         let width_ns = Self::WIDTH_NS as i64;
         let nearest = newest_ns.saturating_add(width_ns / 2).div_euclid(width_ns);
@@ -117,6 +118,7 @@ mod tests {
 
     proptest! {
         /// Two clocks, one of which may have begun before the other, and which are not in step.
+        /// They are never half a bucket apart to the nanosecond: no way back would be the nearest.
         #[test]
         fn what_goes_to_another_clock_and_back_is_the_same(
             gaps in prop::collection::vec(0..30_000_u64, 1..30),
@@ -131,7 +133,7 @@ mod tests {
                 one.record(now);
             }
             now += later * 1_000_000;
-            let ahead_ns = ahead_ms * 1_000_000;
+            let ahead_ns = ahead_ms * 1_000_000 + 1;
             let now_there = now.checked_add_signed(ahead_ns).unwrap();
             let (counts, newest_ns) = one.buckets();
             let there = SlidingCounter::<6>::of_buckets(counts, newest_ns + ahead_ns, now_there);
@@ -152,6 +154,17 @@ mod tests {
         assert_eq!(of(i64::MIN, 0).count(0), 0);
         assert_eq!(of(-10_000_000_000, 0).count(0), 5);
         assert_eq!(of(i64::MAX, 30_000_000_000).count(30_000_000_000), 6);
+    }
+
+    #[test]
+    fn halfway_between_two_buckets_a_point_goes_to_the_later_one() {
+        let newest = |newest_ns| {
+            SlidingCounter::<6>::of_buckets([1; 6], newest_ns, 300_000_000_000).buckets().1
+        };
+        assert_eq!(newest(184_999_999_999), 180_000_000_000);
+        assert_eq!(newest(185_000_000_000), 190_000_000_000);
+        assert_eq!(newest(185_000_000_001), 190_000_000_000);
+        assert_eq!(newest(-5_000_000_000), 0);
     }
 
     #[test]
