@@ -150,7 +150,7 @@ impl Situation<'_> {
             many => format!("{} replicas of the fleet are missing.", Grouped(many)),
         };
         let advice = "It was killed, hangs, or cannot reach Redis; /analyze?scope=fleet names it. \
-                      Its devices begin anew elsewhere.";
+                      Its devices go on elsewhere, by what it had saved in Redis.";
         Some((text, advice))
     }
 
@@ -382,6 +382,9 @@ mod tests {
         assert_eq!(of(Some((false, 2))), away);
         assert_eq!(of(Some((true, 1))), ["A replica of the fleet is missing."]);
         assert_eq!(of(Some((true, 2))), ["2 replicas of the fleet are missing."]);
+        let missing = Situation { fleet: Some((true, 1)), ..calm(&store) }.problems();
+        let windows = "go on elsewhere, by what it had saved";
+        assert!(missing.iter().all(|it| it.advice.contains(windows)), "{missing:?}");
     }
 
     #[test]
