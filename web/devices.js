@@ -311,7 +311,7 @@ export class Devices {
     shown(this.#none, isEmpty);
     const search = this.#search.value.trim();
     text(this.#none, this.#fault
-      ?? (search === '' ? 'No device has sent anything yet.' : `No device begins with ${search}.`));
+      ?? (search === '' ? 'No device is held. One with an id is listed from its next event on.' : `No device begins with ${search}.`));
     attribute(this.#previous, 'disabled', this.#cursors.length === 1);
     attribute(this.#next, 'disabled', !next);
     const first = (this.#cursors.length - 1) * PAGE + 1;

@@ -1,5 +1,6 @@
 //! Lines of text: what is shown of the figures. Pure.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::figures::{Core, Device, Figures, Rates, Stats};
@@ -20,7 +21,8 @@ pub(super) fn lines(figures: &Figures) -> Vec<String> {
     lines.extend(devices.devices.iter().map(|device| row(device, &names)));
     let hidden = devices.total.saturating_sub(devices.devices.len() as u64);
     match (devices.total, hidden) {
-        (0, _) => lines.push("no device has sent anything yet".to_owned()),
+        (0, _) => lines
+            .push("no device is held; one with an id is listed from its next event on".to_owned()),
         (_, 0) => {}
         _ => lines.push(format!("and {hidden} more")),
     }
@@ -138,7 +140,7 @@ fn header(names: &[&str]) -> String {
 }
 
 fn row(device: &Device, names: &[&str]) -> String {
-    let id: String = device.id.chars().take(ID_COLUMNS).collect();
+    let id = shortened(&device.id);
     let z = device.z.map_or("-".to_owned(), short);
     let mark = if device.anomalous { "!" } else { " " };
     // The time of day: "2026-11-29T06:26:47.784Z".
@@ -153,6 +155,15 @@ fn row(device: &Device, names: &[&str]) -> String {
         let _ = write!(line, " {cell:>20}");
     }
     line
+}
+
+/// Returns an id as it fits into its column. One that is cut says so: it is no id that could be
+/// asked for, and may be that of several devices.
+fn shortened(id: &str) -> Cow<'_, str> {
+    match id.char_indices().nth(ID_COLUMNS) {
+        None => Cow::Borrowed(id),
+        Some(_) => Cow::Owned(id.chars().take(ID_COLUMNS - 1).chain(['…']).collect()),
+    }
 }
 
 /// Returns a number with three significant digits.
@@ -260,6 +271,28 @@ DEVICE                          Z   POINTS  LAST SEEN              cpu (mean)
 d1                          1.1k!        1  06:26:47.784           900 (48.3)
 and 999 more";
         assert_eq!(lines(&figures()).join("\n"), expected);
+    }
+
+    #[test]
+    fn an_id_that_is_cut_says_so() {
+        let mut long = figures();
+        for (id, column) in [
+            ("d".repeat(ID_COLUMNS), "d".repeat(ID_COLUMNS)),
+            ("d".repeat(ID_COLUMNS + 1), "d".repeat(ID_COLUMNS - 1) + "…"),
+        ] {
+            long.devices.devices[0].id = id;
+            let lines = lines(&long);
+            let row = lines.iter().find(|line| line.starts_with('d')).unwrap();
+            assert!(row.starts_with(&format!("{column}    1.1k! ")), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_server_without_devices_may_have_had_events() {
+        let mut none = figures();
+        (none.devices.devices, none.devices.total) = (Vec::new(), 0);
+        let last = "no device is held; one with an id is listed from its next event on";
+        assert_eq!(lines(&none).last().unwrap(), last);
     }
 
     #[test]
