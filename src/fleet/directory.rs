@@ -131,7 +131,7 @@ pub(super) struct Entry {
     pub(super) seen_us: i64,
     /// True if it has ended in order, and will never come back.
     pub(super) left: bool,
-    /// True if it gives and takes windows of devices.
+    /// True if it takes messages, and with them gives and takes windows of devices.
     pub(super) moves: bool,
     /// The time at which it found that Redis had lost its entry, in fleet time; 0 if it never did.
     /// It is the first to write after such a loss, and writes for the others, too: these find their

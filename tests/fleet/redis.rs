@@ -217,6 +217,31 @@ fn a_user_has_no_right_to_mailboxes() {
     }
 }
 
+/// A mailbox that its replica must not read gets nothing: it would stay there for as long as
+/// somebody goes on asking.
+#[test]
+fn who_cannot_hear_is_not_asked() {
+    let mut redis = Redis::start(&[]);
+    let users = ["writer", "deaf"].map(|user| {
+        let rights: Vec<&str> = RIGHTS.split_whitespace().collect();
+        redis.execute(&[&["ACL", "SETUSER", user], &rights[..]].concat()).assert_ok();
+        format!("redis://{user}:pw@{}/", redis.address())
+    });
+    redis.execute(&["ACL", "SETUSER", "deaf", "-blpop"]).assert_ok();
+    let deaf = Replica::start(&users[1], "deaf", &[]);
+    wait_until("it says so", || {
+        let entries = redis.execute(&["HGETALL", DIRECTORY]).fields();
+        entries.values().any(|entry| entry.contains("\"moves\":false")).then_some(())
+    });
+    let mut fleet = Fleet::of(vec![Replica::start(&users[0], "a", &[]), deaf]);
+    for _ in 0..5 {
+        assert_eq!(fleet.ask(0).missing(), ["deaf"]);
+    }
+    assert_eq!(redis.execute(&["KEYS", "cp:{f}:mail:*"]).list().len(), 0);
+    redis.execute(&["ACL", "SETUSER", "deaf", "+blpop"]).assert_ok();
+    fleet.wait_until_whole();
+}
+
 /// Copies of windows are forbidden, and the rest is not: the member is up, and what it cannot save
 /// grows old.
 #[test]

@@ -60,11 +60,14 @@ impl Member {
         self.outbox.extend(self.keys.post(mailbox, &message));
     }
 
-    /// Asks the members that are there now what the rounds are about.
+    /// Asks the members that are there now what the rounds are about. One that says that it cannot
+    /// hear is not asked, and so is without an answer: nobody would empty its mailbox, which those
+    /// who go on asking would keep from its end.
     pub(super) fn ask_members(&mut self, live: &[Incarnation], now_us: i64) {
         let entries =
             live.iter().filter_map(|peer| Some((*peer, self.directory.entries.get(peer)?)));
-        let can_answer = |(_, entry): &(Incarnation, &Entry)| entry.protocol == PROTOCOL;
+        let can_answer =
+            |(_, entry): &(Incarnation, &Entry)| entry.protocol == PROTOCOL && entry.moves;
         let peers: Vec<_> = entries.filter(can_answer).collect();
         let awaited = peers.iter().map(|(peer, _)| *peer).collect();
         for (round, questions) in self.rounds.ask(&awaited) {
