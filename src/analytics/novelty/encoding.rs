@@ -98,7 +98,7 @@ impl SeriesBands {
             if set >> hour & 1 == 1 {
                 *usual = reader.number()?;
                 *deviation = reader.size()?;
-                [*seen] = reader.array()?;
+                [*seen] = reader.array().filter(|[seen]| *seen > 0)?;
             }
         }
         let is_valid = f64::from(NUMBER_MAX) >= state.base.abs()
@@ -124,5 +124,22 @@ impl Stillness {
         let value = f64::from_le_bytes(reader.array()?);
         let run = u32::from_le_bytes(reader.array()?);
         value.is_finite().then_some((Self { value, run }, reader.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_without_events_has_no_numbers() {
+        let mut state = SeriesBands::new();
+        state.hours[3] = [1.5, 0.5];
+        state.seen[3] = 1;
+        let mut bytes = Vec::new();
+        state.encode(&mut bytes);
+        assert_eq!(SeriesBands::decode(&bytes), Some((state, &[][..])));
+        *bytes.last_mut().unwrap() = 0;
+        assert_eq!(SeriesBands::decode(&bytes), None);
     }
 }
