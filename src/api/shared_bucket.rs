@@ -1,7 +1,9 @@
 //! The bucket of a limit that all cores share, such as a token's.
 //!
 //! A request takes room for all of its events at once, and gives back what they did not need. So
-//! cores meet here once a request, not once an event.
+//! cores meet here once a request, not once an event. Each looks at the clock at a time of its own;
+//! the bucket's time is the latest that it was told, as one whose time is a little earlier would
+//! find less room than there is.
 
 use crate::config::RateLimit;
 use crate::gcra::{Dues, Paces};
@@ -11,31 +13,49 @@ use percore::sync::Mutex;
 #[derive(Debug)]
 pub struct SharedBucket {
     paces: Paces,
-    dues: Mutex<Dues>,
+    taken: Mutex<Taken>,
+}
+
+/// The due times by what was taken, and the latest time that the bucket was told.
+#[derive(Debug, Default)]
+struct Taken {
+    dues: Dues,
+    latest_ns: u64,
+}
+
+impl Taken {
+    /// Returns the time, which is not before any other.
+    fn time_ns(&mut self, now_ns: u64) -> u64 {
+        self.latest_ns = self.latest_ns.max(now_ns);
+        self.latest_ns
+    }
 }
 
 impl SharedBucket {
     /// Returns a bucket of which nothing is taken.
     pub fn new(limit: &RateLimit) -> Self {
-        Self { paces: limit.paces(), dues: Mutex::default() }
+        Self { paces: limit.paces(), taken: Mutex::default() }
     }
 
     /// Takes room for so many events, or as much as there is now. Returns for how many.
     pub fn take(&self, now_ns: u64, events: u64) -> u64 {
-        let mut dues = self.dues.lock();
-        let taken = self.paces.room(&dues, now_ns).min(events);
-        self.paces.spend(&mut dues, now_ns, taken);
-        taken
+        let mut taken = self.taken.lock();
+        let now_ns = taken.time_ns(now_ns);
+        let passing = self.paces.room(&taken.dues, now_ns).min(events);
+        self.paces.spend(&mut taken.dues, now_ns, passing);
+        passing
     }
 
     /// Gives back room that was taken for so many events, which did not pass.
     pub fn give_back(&self, events: u64) {
-        self.paces.give_back(&mut self.dues.lock(), events);
+        self.paces.give_back(&mut self.taken.lock().dues, events);
     }
 
     /// Returns the nanoseconds until an event may pass; 0 if one may now.
     pub fn wait_ns(&self, now_ns: u64) -> u64 {
-        self.paces.wait_ns(&self.dues.lock(), now_ns)
+        let mut taken = self.taken.lock();
+        let now_ns = taken.time_ns(now_ns);
+        self.paces.wait_ns(&taken.dues, now_ns)
     }
 }
 
@@ -56,6 +76,14 @@ mod tests {
         // The longer pair has five left, and then one in four seconds.
         assert_eq!(bucket.take(now_ns + 1_000_000_000, 100), 5);
         assert_eq!(bucket.wait_ns(now_ns + 1_000_000_000), 3_000_000_000);
+    }
+
+    #[test]
+    fn a_core_whose_time_is_a_little_earlier_finds_the_same_room() {
+        let bucket = SharedBucket::new(&"5:10".parse().unwrap());
+        let now_ns = 5_000_000_000;
+        assert_eq!((bucket.take(now_ns, 2), bucket.take(now_ns - 7, 9)), (2, 3));
+        assert_eq!(bucket.wait_ns(now_ns - 9), 2_000_000_000);
     }
 
     #[test]
