@@ -1,11 +1,10 @@
 //! The states of a shard's devices as they move: copied from a slot, and put into one.
 
-use std::hint::black_box;
-
 use super::{Device, DeviceKey, Shard};
 use crate::analytics::anomaly::Owner;
 use crate::analytics::device_state::{DeviceState, MinuteState, WindowState};
 use crate::analytics::expiry::ExpirySweep;
+use crate::analytics::prefetch::prefetch;
 use crate::analytics::series::Rules;
 use crate::analytics::sliding_counter::SlidingCounter;
 use crate::limits::RECENT_ANOMALIES_MAX;
@@ -65,22 +64,22 @@ pub(in crate::analytics) fn has_expired(state: &DeviceState, ttl_ns: u64, now: N
 /// Bytes that memory is read by.
 const LINE_BYTES: usize = 64;
 
-/// Reads all lines of some numbers from memory, without waiting for them.
-fn prefetch<T: Copy>(numbers: &[T]) {
+/// Asks for all lines of some numbers.
+fn prefetch_all<T>(numbers: &[T]) {
     let lines = numbers.iter().step_by(LINE_BYTES / size_of::<T>());
-    lines.chain(numbers.last()).for_each(|number| _ = black_box(*number));
+    lines.chain(numbers.last()).for_each(prefetch);
 }
 
 impl Shard {
-    /// Reads the windows in these slots, which are to be copied. They are in no cache, and the
-    /// reads do not wait for each other: so all of them take little longer than one.
+    /// Asks for the windows in these slots, which are to be copied. They are in no cache, and come
+    /// side by side: so all of them take little longer than one.
     pub(super) fn prefetch_windows(&self, slots: &[u32]) {
         slots.iter().filter_map(|slot| self.slots.record(*slot)).for_each(Device::prefetch);
         for row in slots.iter().filter_map(|slot| self.slots.read(*slot)) {
             let count = row.record.window.count();
-            prefetch(row.values.get(..count * row.states.len()).unwrap_or_default());
-            prefetch(row.offsets.get(..count).unwrap_or_default());
-            prefetch(row.states);
+            prefetch_all(row.values.get(..count * row.states.len()).unwrap_or_default());
+            prefetch_all(row.offsets.get(..count).unwrap_or_default());
+            prefetch_all(row.states);
         }
     }
 
