@@ -16,6 +16,7 @@ fn figures(answer: &Value) -> Value {
         "n": answer["totals"]["accepted"], "window": answer["window"], "cpu": answer["cpu"],
         "rps": answer["rps"], "temperature": answer["temperature"],
         "points": anomalies["points"], "episodes": anomalies["episodes"],
+        "recent": anomalies["recent"],
     })
 }
 

@@ -205,7 +205,6 @@ impl Shard {
             return false;
         };
         self.copy_state(slot, now, copy);
-        self.copy_recent(slot, key.hash.tag(), copy);
         self.free(slot);
         true
     }
@@ -222,7 +221,6 @@ impl Shard {
             return false;
         };
         self.copy_state(slot, now, copy);
-        self.copy_recent(slot, key.hash.tag(), copy);
         if let Some(device) = self.slots.record_mut(slot) {
             self.cells.take_unsaved(&mut device.cell);
             device.cell.suspend(self.cells.mark.tenure());

@@ -90,7 +90,7 @@ impl Shard {
         let device = row.record;
         self.fill_fields(slot, &row, fields);
         let [accepted, points, episodes] = self.totals_of(slot, device);
-        recent.extend(self.anomalies_of(slot, key.hash.tag(), device).take(RECENT_ANOMALIES_MAX));
+        recent.extend(self.anomalies_of(slot, device).take(RECENT_ANOMALIES_MAX));
         Some(DeviceSnapshot {
             accepted,
             points,
@@ -111,12 +111,12 @@ impl Shard {
     pub(super) fn anomalies_of(
         &self,
         slot: u32,
-        tag: u32,
         device: &super::Device,
     ) -> impl Iterator<Item = Point> {
         let [_, count, _] = device.counts.totals(slot, &self.carries);
         let found = self.anomalies.log.recent(slot, device.newest_anomaly, count);
-        found.chain(self.cells.brought.recent(Owner { slot, tag }, device.cell.brought))
+        let owner = Owner { slot, tag: self.ids.hash(device.id.as_bytes()).tag() };
+        found.chain(self.cells.brought.recent(owner, device.cell.brought))
     }
 
     /// Returns the number of the next anomaly of the log, and how many it has.
@@ -170,7 +170,7 @@ impl Shard {
                 field.fill(&row.record.window, &row, 0);
             }
         }
-        points.extend(self.anomalies_of(slot, key.hash.tag(), device).take(MARKED_ANOMALIES_MAX));
+        points.extend(self.anomalies_of(slot, device).take(MARKED_ANOMALIES_MAX));
         Some(device.seen_ns)
     }
 

@@ -10,7 +10,8 @@ use crate::analytics::sliding_counter::SlidingCounter;
 use crate::limits::RECENT_ANOMALIES_MAX;
 use percore::clock::Now;
 
-/// Returns a state with memory for all windows of a device, so many optional ones among them.
+/// Returns a state with memory for the last anomalies of a device and for all its windows, so many
+/// optional ones among them.
 pub(in crate::analytics) fn blank(rules: &Rules, optional: usize) -> DeviceState {
     let window = |fields: usize| WindowState {
         size: 0,
@@ -30,7 +31,7 @@ pub(in crate::analytics) fn blank(rules: &Rules, optional: usize) -> DeviceState
         required: (required > 0).then(|| window(required)),
         optional: (0..optional).map(|_| (0, window(1))).collect(),
         forks: Vec::new(),
-        recent: Vec::new(),
+        recent: Vec::with_capacity(RECENT_ANOMALIES_MAX),
         novelty: Vec::new(),
     }
 }
@@ -88,8 +89,7 @@ impl Shard {
         self.find(key).map_or(0, |slot| self.optional.count(slot))
     }
 
-    /// Copies the state of the device in a slot to one that is [`blank`], but for its last
-    /// anomalies.
+    /// Copies the state of the device in a slot to one that is [`blank`].
     pub(super) fn copy_state(&self, slot: u32, now: Now, copy: &mut DeviceState) {
         let Some(row) = self.slots.read(slot) else {
             return;
@@ -120,12 +120,8 @@ impl Shard {
         copy.optional.truncate(held);
         copy.forks.extend(self.cells.forks.get(&slot).into_iter().flatten());
         copy.novelty.extend(self.novelty_of(slot));
-    }
-
-    /// Adds the last anomalies of the device in a slot to a copy of its state.
-    pub(super) fn copy_recent(&self, slot: u32, tag: u32, copy: &mut DeviceState) {
-        if let Some(device) = self.slots.record(slot) {
-            copy.recent.extend(self.anomalies_of(slot, tag, device).take(RECENT_ANOMALIES_MAX));
+        if copy.points > 0 {
+            copy.recent.extend(self.anomalies_of(slot, device).take(RECENT_ANOMALIES_MAX));
             copy.recent.reverse();
         }
     }

@@ -894,6 +894,38 @@ fn what_a_device_brought_is_shown_with_it_and_counted_where_it_was_found() {
 }
 
 #[test]
+fn what_is_saved_has_the_last_anomalies() {
+    let one = holding(&["a", "b"]);
+    let brought = holding(&["c"]);
+    brought.send(0, "c", &spike(5));
+    one.send(0, "a", &spike(5));
+    one.send(0, "b", &calm(5));
+    let now = at(8 * SECOND_NS, 0);
+    let state = brought.analytics.export(b"c", now);
+    one.analytics.adopt(b"c", state, false, Some(1), now);
+    let values = |state: &DeviceState| -> Vec<f64> {
+        state.recent.iter().map(|point| point.value).collect()
+    };
+    let mut saved = one.saves(8 * SECOND_NS, 9);
+    saved.sort_by(|one, other| one.0.cmp(&other.0));
+    let found: Vec<_> = saved.iter().map(|(id, state)| (id.as_str(), values(state))).collect();
+    assert_eq!(found, [("a", vec![100.0]), ("b", vec![]), ("c", vec![100.0])]);
+    // Each has its own, also if the memory of a copy is that of another one before.
+    one.send(0, "b", &calm(9));
+    let again = one.saves(9 * SECOND_NS, 9);
+    assert_eq!((again.len(), values(&again[0].1)), (1, vec![]));
+    // Who takes it over shows them, once.
+    let two = Instance::new(standard(), 2, 0).sharing(2);
+    for _ in 0..2 {
+        let copy = one.analytics.copy(b"a", now);
+        two.analytics.adopt(b"a", copy, true, Some(1), now);
+        let device = two.analytics.device("a", now).unwrap();
+        let recent = device.anomalies.recent.iter().map(|it| it.point.value);
+        assert_eq!(recent.collect::<Vec<_>>(), [100.0]);
+    }
+}
+
+#[test]
 fn two_windows_of_one_device_become_one() {
     let one = holding(&["a"]);
     let two = Instance::new(standard(), 2, 0).sharing(2);
