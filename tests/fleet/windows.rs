@@ -244,6 +244,28 @@ fn redis_is_away() {
     });
 }
 
+/// A replica that ends without having saved all says so, as the others do not find it.
+#[test]
+fn redis_is_away_at_the_end_of_a_replica() {
+    let mut redis = Redis::start(&[]);
+    let replica = Replica::start(&redis.url(), "a", &["--drain-timeout", "2s"]);
+    let mut fleet = Fleet::of(vec![replica]);
+    fleet.wait_until_whole();
+    fleet.replicas[0].post("unsaved", 5.0);
+    wait_until_saved(&fleet.replicas[0]);
+    redis.kill();
+    fleet.wait_until_up_is(false);
+    fleet.replicas[0].post("unsaved", 5.0);
+    // What was saved before Redis may have lost.
+    let devices = fleet.replicas[0].figure("corepulse_devices");
+    let server = &mut fleet.replicas[0].server;
+    server.signal("TERM");
+    server.wait();
+    let lines = server.log_entries("not all windows of devices could be handed over in time");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!((&lines[0]["level"], lines[0]["unsaved"].as_f64()), (&"WARN".into(), Some(devices)));
+}
+
 /// Redis forgets all and breaks no connection. Who starts in that moment finds nobody, and begins
 /// the window anew; once the loss was noticed, that and the old one are joined.
 #[test]

@@ -118,6 +118,11 @@ impl Outbox {
         self.next.purposes.iter().any(|purpose| matches!(purpose, Purpose::Save { .. }))
     }
 
+    /// Returns the number of copies that are to be saved.
+    pub(super) fn saves(&self) -> usize {
+        self.next.purposes.iter().filter(|it| matches!(it, Purpose::Save { .. })).count()
+    }
+
     /// Returns the number of commands and notes.
     pub(super) fn len(&self) -> usize {
         self.next.purposes.len() + self.notes.values().map(Vec::len).sum::<usize>()

@@ -120,9 +120,24 @@ impl Run {
                 Err(_) => log::error!("a panic ended a step of the windows"),
             }
         }
+        self.tell_what_is_left();
+    }
+
+    /// Tells how many devices others do not find as they are here.
+    fn tell_what_is_left(&self) {
         let [waiting, unsaved] = self.mover.cells.left();
-        if waiting + unsaved > 0 {
-            log::warn!(waiting, unsaved, "not all windows of devices could be handed over in time");
+        let [failed, given, pursued] = self.mover.left();
+        // A device may be in both.
+        let unsaved = unsaved.max(failed);
+        let unclaimed = pursued.saturating_sub(waiting);
+        if waiting + unsaved + given + unclaimed > 0 {
+            log::warn!(
+                waiting,
+                unsaved,
+                given,
+                unclaimed,
+                "not all windows of devices could be handed over in time"
+            );
         }
     }
 

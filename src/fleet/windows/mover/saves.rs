@@ -122,6 +122,14 @@ impl<C: Cells> Mover<C> {
         self.has_handed_over() && self.saved.is_empty()
     }
 
+    /// Returns what is left to do at the end, by numbers of devices: the copies that Redis has
+    /// refused or not confirmed, which the cells do not count any more, the gifts that nobody has
+    /// taken, and the claims without a reply.
+    pub(in super::super) fn left(&self) -> [u64; 3] {
+        let unsaved = self.to_save.len() + self.outbox.saves();
+        [unsaved, self.gives.len(), self.pursuits.len()].map(|devices| devices as u64)
+    }
+
     /// Looks whether Redis still has what was saved: with this replica the windows go that it has
     /// lost since, and no other command may have met its loss.
     pub(super) fn read_back(&mut self) {
