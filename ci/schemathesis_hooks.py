@@ -223,6 +223,16 @@ def is_of_another_order(failure, case, response):
     return ("field" in query and sort != "z") or "after" in query
 
 
+def is_of_another_kind(failure, case, response):
+    """A schema cannot tell that a cursor belongs to one kind of findings."""
+    is_about_it = isinstance(failure, RejectedPositiveData) and case.path == "/anomalies"
+    if not is_about_it or response.status_code != 400:
+        return False
+    query = case.query or {}
+    letter = str(query.get("since", "")).partition(".")[2][:1]
+    return {"a": "anomaly", "n": "novelty"}.get(letter) != query.get("kind")
+
+
 def is_without_a_fleet(failure, _case, response):
     """The document is the same with and without `--fleet`, and the server at hand is in none."""
     if not isinstance(failure, RejectedPositiveData) or response.status_code != 400:
@@ -254,6 +264,7 @@ EXCLUSIONS = (
     is_unlucky_timestamp,
     is_question_about_any_key,
     is_of_another_order,
+    is_of_another_kind,
     is_without_a_fleet,
     is_empty_coding,
     is_forbidden_page,

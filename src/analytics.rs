@@ -13,7 +13,7 @@
 //! `device_quota` limits their number, `device_limits` the rates of their events, the `gate` lets
 //! in what keeps to those, `shard` joins all of these, [`recent`] orders the last events of all
 //! cores, and [`summary`] is the result. [`directory`] lists devices, by a [`ranking`], and
-//! [`anomaly_journal`] the anomalies of all shards. An [`instance_part`] is what other instances
+//! [`anomaly_journal`] the findings of all shards. An [`instance_part`] is what other instances
 //! are told. A [`device_state`] is what moves with a device to another instance, and [`lineage`]
 //! how two of them become one. With [`shared_windows`] a device's window goes to the instance that
 //! hears it: a `cell` is how a device stands to the others, `waiting` has the events whose windows
@@ -21,6 +21,7 @@
 
 pub mod anomaly;
 pub mod anomaly_journal;
+mod anomaly_log;
 mod anomaly_records;
 mod applied;
 mod brought_anomalies;
@@ -36,10 +37,12 @@ pub mod device_values;
 pub mod directory;
 mod expiry;
 mod field_state;
+mod finding_log;
 mod gate;
 pub mod instance_part;
 mod lease;
 pub mod lineage;
+mod log_ring;
 pub mod moments;
 mod novel_fields;
 pub mod novelty;

@@ -135,6 +135,10 @@ pub const RECENT_ANOMALIES_MAX: usize = 20;
 /// are found as long as they are among these.
 pub const ANOMALY_LOG_ENTRIES: usize = 16 * 1024;
 
+/// Novelties in a shard's log, from where they are listed: 48 KiB a shard, once the second judge is
+/// asked. They are as many as are listed, as nobody asks for those of one device.
+pub const NOVELTY_LOG_ENTRIES: usize = 1_024;
+
 /// A limit of open files that leaves fewer connections than this is worth a warning, unless fewer
 /// were asked for: it is the default of a shell, hardly meant for a server.
 pub const CONNECTIONS_FEW: usize = 1_000;
@@ -267,16 +271,17 @@ pub const SEGMENTS_PER_CORE_MIN: usize = 16;
 /// together: the longest wait of another core or a scrape.
 pub const EVENTS_PER_HOLD: usize = 8;
 
-/// Anomalies that are copied under one hold of a shard's lock.
-pub const ANOMALIES_PER_HOLD: usize = 32;
+/// Findings that are copied under one hold of a shard's lock.
+pub const FINDINGS_PER_HOLD: usize = 32;
 
-/// Anomalies that are kept in the order of all shards, once somebody asks for them.
-pub const ANOMALY_JOURNAL_ENTRIES: usize = 1_024;
+/// Findings of each kind that are kept in the order of all shards, once somebody asks for them: so
+/// devices that are noisy by one judge push nothing out that the other has told.
+pub const JOURNAL_ENTRIES: usize = 1_024;
 
-/// Anomalies of one answer.
+/// Findings of one answer.
 pub const ANOMALIES_LISTED_MAX: usize = 1_000;
 
-/// Anomalies of one answer where the request does not say.
+/// Findings of one answer where the request does not say.
 pub const ANOMALIES_LISTED_DEFAULT: usize = 100;
 
 /// Anomalies of a device that are marked in the values of its windows: as many as a window of fifty
@@ -350,8 +355,12 @@ const _: () = assert!(FLEET_DOUBT_MS < FLEET_LEASE_MS && 2 * FLEET_BEAT_MS < FLE
 const _: () = assert!(2 * FLEET_BEAT_MS <= FLEET_SETTLE_MS && FLEET_SETTLE_MS < FLEET_LEASE_MS);
 const _: () = assert!(FIELDS_MAX <= u16::BITS as usize);
 // A page of anomalies comes from the journal.
-const _: () = assert!(ANOMALIES_LISTED_MAX <= ANOMALY_JOURNAL_ENTRIES);
-const _: () = assert!(ANOMALY_JOURNAL_ENTRIES <= ANOMALY_LOG_ENTRIES);
+const _: () = assert!(ANOMALIES_LISTED_MAX <= JOURNAL_ENTRIES);
+const _: () = assert!(JOURNAL_ENTRIES <= ANOMALY_LOG_ENTRIES);
+const _: () = assert!(JOURNAL_ENTRIES <= NOVELTY_LOG_ENTRIES);
+// Numbers of entries wrap around, and an index is a number modulo the size of a log.
+const _: () =
+    assert!(ANOMALY_LOG_ENTRIES.is_power_of_two() && NOVELTY_LOG_ENTRIES.is_power_of_two());
 // A core's first microsecond after the clock's is not too far ahead of it.
 const _: () = assert!((WORKERS_MAX as u64) < ASSIGNED_LEAD_US_MAX);
 // A record's lengths are kept in 16 bits, and any record fits into a block.

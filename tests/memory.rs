@@ -52,7 +52,7 @@ fn shared_bytes(fields: usize) -> usize {
 const FLEET_BYTES: usize = FLEET_REPLY_BYTES_MAX;
 
 /// The memory of a core beside its buffers: spare ones (4 MiB at most), the log of anomalies (1
-/// MiB), histograms, and the items of a decoded batch.
+/// MiB) and that of novelties (48 KiB), histograms, and the items of a decoded batch.
 const CORE_BYTES: usize = 6 * MIB;
 
 /// The memory of a core for requests that wait until Redis has confirmed them: their answers, one

@@ -1,9 +1,9 @@
-//! The anomalies of a shard: its counts, its last ones, and the log of its devices.
+//! The findings of a shard: its counts, its last anomalies, and the logs.
 
-use super::anomaly::{
-    AnomalyLog, Finding, Found, NovelPoint, Owner, Point, RecentAnomalies, RecentAnomaly,
-};
+use super::anomaly::{Finding, Found, NovelPoint, Point, RecentAnomalies, RecentAnomaly};
+use super::anomaly_log::Owner;
 use super::device::Device;
+use super::finding_log::FindingLog;
 use super::recent::OrderKey;
 use super::series::Anomalous;
 use super::sliding_counter::SlidingCounter;
@@ -34,7 +34,7 @@ pub(super) struct Arrival<'a> {
 
 /// The anomalies of a shard.
 pub(super) struct AnomalyRecords {
-    pub(super) log: AnomalyLog,
+    pub(super) log: FindingLog,
     pub(super) recent: RecentAnomalies,
     pub(super) last_minute: SlidingCounter<60>,
     /// The points by field.
@@ -49,7 +49,7 @@ impl AnomalyRecords {
     /// Returns records without anomalies.
     pub(super) fn new() -> Self {
         Self {
-            log: AnomalyLog::new(),
+            log: FindingLog::new(),
             recent: RecentAnomalies::new(),
             last_minute: SlidingCounter::new(),
             points: [0; FIELDS_MAX],
@@ -91,8 +91,7 @@ impl AnomalyRecords {
             device.last_minute.record(now.mono_ns);
             let owner = Owner { slot, tag };
             let previous = device.newest_anomaly;
-            device.newest_anomaly =
-                self.log.push(owner, previous, Finding::Anomaly(point), now.mono_ns);
+            device.newest_anomaly = self.log.anomalies.push(owner, previous, point, now.mono_ns);
             let number = received + u64::from(index);
             let sequence = number * FIELDS_MAX as u64 + field.index() as u64;
             let order = OrderKey { mono_ns: now.mono_ns, core, sequence };
@@ -109,16 +108,13 @@ impl AnomalyRecords {
     pub(super) fn add_novel(
         &mut self,
         arrival: &Arrival<'_>,
-        device: &mut Device,
         point: NovelPoint,
         points: &mut Vec<Found>,
     ) {
         let Arrival { index, slot, tag, receipt, .. } = *arrival;
-        let (owner, previous) = (Owner { slot, tag }, device.newest_anomaly);
-        let finding = Finding::Novel(point);
-        device.newest_anomaly = self.log.push(owner, previous, finding, receipt.now.mono_ns);
+        self.log.push_novelty(Owner { slot, tag }, point, receipt.now.mono_ns);
         add(&mut self.novelties, point.field.index(), 1);
-        points.push(Found { index, finding });
+        points.push(Found { index, finding: Finding::Novel(point) });
     }
 }
 

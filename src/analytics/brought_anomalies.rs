@@ -5,7 +5,8 @@
 //! number of its newest: so they cost a device next to nothing, and are gone when others have
 //! filled the ring since.
 
-use super::anomaly::{AnomalyLog, Finding, Owner, Point};
+use super::anomaly::Point;
+use super::anomaly_log::{AnomalyLog, Owner};
 
 /// The anomalies of a shard that came with their devices.
 pub(super) struct BroughtAnomalies(AnomalyLog);
@@ -38,7 +39,7 @@ impl BroughtAnomalies {
         // A number that is not given yet ends the chain.
         let mut newest = self.0.next();
         for point in points {
-            newest = self.0.push(owner, newest, Finding::Anomaly(*point), 0);
+            newest = self.0.push(owner, newest, *point, 0);
         }
         let [a, b, c, _] = newest.to_le_bytes();
         [a, b, c]

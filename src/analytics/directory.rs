@@ -5,7 +5,7 @@
 //! are compared, and of few devices copied; the ranking itself is kept outside.
 
 use super::Analytics;
-use super::anomaly_journal::{AnomalyPage, Journal};
+use super::anomaly_journal::{AnomalyPage, AnomalyQuery, Journal};
 use super::device_values::{self, DeviceValues, FieldValues};
 use super::novelty_summary::NoveltySummary;
 use super::ranking::{RankBy, RankQuery, Ranking, TopRanks, score_key};
@@ -153,12 +153,11 @@ impl Analytics {
         shard.lock().newest_timestamp(key, now.mono_ns)
     }
 
-    /// Returns the newest anomalies of all shards, at most `limit`; or, after the number `since`,
-    /// the oldest ones. `None` if no anomaly has had that number yet.
-    pub fn anomalies(&self, since: Option<u64>, limit: usize, now: Now) -> Option<AnomalyPage> {
+    /// Returns the newest findings of all shards or, after a number, the oldest ones. `None` if no
+    /// finding of the kind has had that number yet.
+    pub fn anomalies(&self, query: &AnomalyQuery, now: Now) -> Option<AnomalyPage> {
         let journal = self.list_anomalies(now);
-        let is_known = since.is_none_or(|since| journal.knows(since));
-        is_known.then(|| journal.page(since, limit))
+        journal.knows(query).then(|| journal.page(query))
     }
 
     /// Brings the journal up to date, and returns it.

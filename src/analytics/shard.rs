@@ -416,7 +416,8 @@ mod tests {
         }
         assert!(
             shard.anomalies.points[0] > 20_000
-                && shard.anomalies.log.capacity() == limits::ANOMALY_LOG_ENTRIES
+                && shard.anomalies.log.capacity() == limits::ANOMALY_LOG_ENTRIES,
+            "there is no memory for novelties"
         );
     }
 

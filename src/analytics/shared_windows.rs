@@ -8,6 +8,7 @@ use super::Analytics;
 pub use super::cell::{Cell, Standing};
 pub use super::cells::WindowTotals;
 use super::device_state::DeviceState;
+use super::finding_log::NewestFound;
 use super::lease::Terms;
 use super::shard::portable::{blank, has_expired};
 use super::shard::{DeviceKey, Shard};
@@ -186,9 +187,9 @@ impl Analytics {
         let (key, shard) = self.home_of(id);
         let shard = shard?;
         loop {
-            // Its anomalies are listed by its name, which goes with it.
+            // Its findings are listed by its name, which goes with it.
             let newest = shard.lock().newest_found(key, now);
-            if newest.is_some() {
+            if newest != NewestFound::default() {
                 drop(self.list_anomalies(now));
             }
             let export = |shard: &mut Shard, key: DeviceKey<'_>, copy: &mut DeviceState| {

@@ -1,17 +1,18 @@
-//! `GET /anomalies`: the last anomalies of this instance, for a poller that sees each once.
+//! `GET /anomalies`: the last findings of this instance, for a poller that sees each once.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
+use thiserror::Error;
 
 use super::jobs::Lane;
 use super::json::{Number, Text, append_line, live};
 use super::novelty;
 use super::number_parameter::{NumberError, number_parameter};
 use super::state::State;
-use crate::analytics::anomaly::Finding;
-use crate::analytics::anomaly_journal::{AnomalyPage, NumberedAnomaly};
+use crate::analytics::anomaly::{Finding, FindingKind};
+use crate::analytics::anomaly_journal::{AnomalyPage, AnomalyQuery, NumberedAnomaly};
 use crate::limits::{ANOMALIES_LISTED_DEFAULT, ANOMALIES_LISTED_MAX};
 use crate::metric::timestamp::Rfc3339;
 use percore::clock::Now;
@@ -29,44 +30,98 @@ pub fn answer(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Reply {
-    let limit = match read_limit(request) {
-        Ok(limit) => limit,
-        Err(error) => return Reply::Now(problem(body, Status::BadRequest, error, None, route)),
-    };
-    let since = match request.parameter("since").map(|text| Cursor::parse(&text)) {
-        Some(None) => return Reply::Now(unknown_cursor(body, route)),
-        Some(known) => known,
-        None => None,
+    let (limit, kind, since) = match read(request) {
+        Ok(query) => query,
+        Err(error) => return Reply::Now(bad_query(&error, body, route)),
     };
     state.submit(Lane::Analyze, context, body, route, move |state, execution, body| {
-        let is_written = write_page(state, since, limit, execution.now, body);
-        if is_written { live(route) } else { unknown_cursor(body, route) }
+        let is_written = write_page(state, since, (kind, limit), execution.now, body);
+        if is_written { live(route) } else { bad_query(&AnomalyQueryError::Cursor, body, route) }
     })
 }
 
-/// Returns the most anomalies that a request asks for.
-pub(super) fn read_limit(request: &Request<'_>) -> Result<usize, NumberError> {
+/// The error of a query. Its text says what is possible.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(super) enum AnomalyQueryError {
+    /// A number out of its range.
+    #[error("{0}")]
+    Number(NumberError),
+    /// A kind that there is not.
+    #[error("kind: expected {}", FindingKind::NAMES.join(" or "))]
+    Kind,
+    /// A cursor that no answer of ours has had.
+    #[error("since: expected `next` of an earlier answer")]
+    Cursor,
+    /// A cursor that no answer of the fleet has had.
+    #[error("since: expected `next` of an earlier answer of the fleet")]
+    FleetCursor,
+    /// A cursor that counts something else.
+    #[error("since: expected `next` of an earlier answer with the same kind")]
+    CursorOfOther,
+}
+
+fn bad_query(error: &AnomalyQueryError, body: &mut Vec<u8>, route: usize) -> Response {
+    problem(body, Status::BadRequest, error, None, route)
+}
+
+type Query = (usize, Option<FindingKind>, Option<Cursor>);
+
+fn read(request: &Request<'_>) -> Result<Query, AnomalyQueryError> {
+    let (limit, kind) = (read_limit(request)?, read_kind(request)?);
+    let Some(text) = request.parameter("since") else {
+        return Ok((limit, kind, None));
+    };
+    let cursor = Cursor::parse(&text).ok_or(AnomalyQueryError::Cursor)?;
+    if cursor.kind != kind {
+        return Err(AnomalyQueryError::CursorOfOther);
+    }
+    Ok((limit, kind, Some(cursor)))
+}
+
+/// Returns the most findings that a request asks for.
+pub(super) fn read_limit(request: &Request<'_>) -> Result<usize, AnomalyQueryError> {
     number_parameter(request, "limit", 1..=ANOMALIES_LISTED_MAX, ANOMALIES_LISTED_DEFAULT)
+        .map_err(AnomalyQueryError::Number)
 }
 
-/// Answers for a cursor that no answer of ours has had.
-fn unknown_cursor(body: &mut Vec<u8>, route: usize) -> Response {
-    let detail = "since: expected `next` of an earlier answer";
-    problem(body, Status::BadRequest, detail, None, route)
+/// Returns the kind that a request asks for, if it is not both.
+pub(super) fn read_kind(request: &Request<'_>) -> Result<Option<FindingKind>, AnomalyQueryError> {
+    let Some(name) = request.parameter("kind") else {
+        return Ok(None);
+    };
+    let kind = FindingKind::ALL.into_iter().find(|kind| kind.name() == name);
+    kind.map(Some).ok_or(AnomalyQueryError::Kind)
 }
 
-/// The place up to which a poller has seen all anomalies.
+/// Returns the letter of a cursor that counts one kind; one that counts both has none.
+pub(super) const fn mark(kind: Option<FindingKind>) -> &'static str {
+    match kind {
+        None => "",
+        Some(FindingKind::Anomaly) => "a",
+        Some(FindingKind::Novelty) => "n",
+    }
+}
+
+/// Returns the kind that a cursor counts, and what stands behind its letter.
+pub(super) fn read_mark(text: &str) -> (Option<FindingKind>, &str) {
+    let of = |kind| Some((Some(kind), text.strip_prefix(mark(Some(kind)))?));
+    FindingKind::ALL.into_iter().find_map(of).unwrap_or((None, text))
+}
+
+/// The place up to which a poller has seen all findings, or those of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cursor {
     /// The start of the server, in milliseconds since 1970: numbers begin anew with each.
     started_ms: i64,
-    /// The number of the last anomaly seen.
+    /// The kind, which has numbers of its own.
+    kind: Option<FindingKind>,
+    /// The number of the last one seen.
     number: u64,
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{:x}.{}", self.started_ms, self.number)
+        write!(out, "{:x}.{}{}", self.started_ms, mark(self.kind), self.number)
     }
 }
 
@@ -74,14 +129,15 @@ impl fmt::Display for Cursor {
 /// years.
 const STARTED_DIGITS_MAX: usize = 12;
 
-/// The digits of a number of anomalies, of which none has so many.
+/// The digits of a number of findings, of which none has so many.
 const NUMBER_DIGITS_MAX: usize = 18;
 
 impl Cursor {
     fn parse(text: &str) -> Option<Self> {
         let (started, number) = text.split_once('.')?;
+        let (kind, number) = read_mark(number);
         let started_ms = i64::from_str_radix(started, 16).ok().filter(|ms| *ms > 0)?;
-        let cursor = Self { started_ms, number: number.parse().ok()? };
+        let cursor = Self { started_ms, kind, number: number.parse().ok()? };
         let is_usual = started.len() <= STARTED_DIGITS_MAX && number.len() <= NUMBER_DIGITS_MAX;
         // Nothing else means the same.
         (is_usual && cursor.to_string() == text).then_some(cursor)
@@ -92,21 +148,21 @@ impl Cursor {
 fn write_page(
     state: &State,
     since: Option<Cursor>,
-    limit: usize,
+    (kind, limit): (Option<FindingKind>, usize),
     now: Now,
     body: &mut Vec<u8>,
 ) -> bool {
     let started_ms = state.samples.started().wall_ms();
     // Of an earlier life of the server: what was missed since, nobody knows.
     let is_foreign = since.is_some_and(|since| since.started_ms != started_ms);
-    let number = since.filter(|_| !is_foreign).map(|since| since.number);
-    let Some(page) = state.analytics.anomalies(number, limit, now) else {
+    let since = since.filter(|_| !is_foreign).map(|since| since.number);
+    let Some(page) = state.analytics.anomalies(&AnomalyQuery { kind, since, limit }, now) else {
         return false;
     };
     let AnomalyPage { anomalies, next, missed } = &page;
     let page = Page {
         anomalies: anomalies.iter().map(Entry::from).collect(),
-        next: Text(Cursor { started_ms, number: *next }),
+        next: Text(Cursor { started_ms, kind, number: *next }),
         missed: (!is_foreign).then_some(*missed),
     };
     append_line(body, &page);
@@ -121,7 +177,7 @@ struct Page<'a> {
     missed: Option<u64>,
 }
 
-/// An anomaly.
+/// An anomaly, or a novelty.
 #[derive(Serialize)]
 pub(super) struct Entry<'a> {
     number: u64,
@@ -145,12 +201,12 @@ pub(super) struct Entry<'a> {
 impl<'a> From<&'a NumberedAnomaly> for Entry<'a> {
     fn from(numbered: &'a NumberedAnomaly) -> Self {
         let NumberedAnomaly { number, device_id, finding, .. } = numbered;
-        let entry = |kind, timestamp_ms| Self {
+        let entry = |timestamp_ms| Self {
             number: *number,
             timestamp: Text(Rfc3339(timestamp_ms)),
             device_id: device_id.as_deref(),
             field: finding.field().name(),
-            kind,
+            kind: finding.kind().name(),
             value: Number(Some(finding.value())),
             mean: None,
             stddev: None,
@@ -163,12 +219,12 @@ impl<'a> From<&'a NumberedAnomaly> for Entry<'a> {
                 mean: Some(Number(Some(point.mean))),
                 stddev: Some(Number(Some(point.stddev))),
                 z: Some(Number(Some(point.z))),
-                ..entry("anomaly", point.timestamp_ms)
+                ..entry(point.timestamp_ms)
             },
             Finding::Novel(point) => Self {
                 score: Some(novelty::score(point.score)),
                 reason: Some(point.reason.name()),
-                ..entry("novelty", point.timestamp_ms)
+                ..entry(point.timestamp_ms)
             },
         }
     }
@@ -180,9 +236,15 @@ mod tests {
 
     #[test]
     fn cursors_have_one_form() {
-        let cursor = Cursor { started_ms: 0x18b_cfe5_6800, number: 17 };
-        assert_eq!(cursor.to_string(), "18bcfe56800.17");
-        assert_eq!(Cursor::parse("18bcfe56800.17"), Some(cursor));
+        for (kind, text) in [
+            (None, "18bcfe56800.17"),
+            (Some(FindingKind::Anomaly), "18bcfe56800.a17"),
+            (Some(FindingKind::Novelty), "18bcfe56800.n17"),
+        ] {
+            let cursor = Cursor { started_ms: 0x18b_cfe5_6800, kind, number: 17 };
+            assert_eq!(cursor.to_string(), text);
+            assert_eq!(Cursor::parse(text), Some(cursor));
+        }
         for wrong in ["", "17", ".", "18bcfe56800.", ".17", "18BCFE56800.17", "18bcfe56800.017"]
             .into_iter()
             .chain([
@@ -194,6 +256,11 @@ mod tests {
                 "18bcfe56800.17.1",
                 "g.1",
                 "1.-1",
+                "1.x1",
+                "1.a",
+                "1.an1",
+                "1.N1",
+                "1.n01",
             ])
         {
             assert_eq!(Cursor::parse(wrong), None, "{wrong}");

@@ -86,7 +86,11 @@ mod tests {
             ("/debug/pprof/profile", "second=1", "is seconds, found \"second\""),
             ("/stats", "access_token=a", "belongs into Authorization"),
             ("/metrics", "Token=a", "found \"Token\""),
-            ("/anomalies", "after=1", "parameters of this path are limit, since and scope, found"),
+            (
+                "/anomalies",
+                "after=1",
+                "parameters of this path are limit, since, kind and scope, found",
+            ),
             ("/devices", "q=1", "are limit, after, prefix, sort, field and scope, found \"q\""),
             ("/debug/pprof/threads", "core=1", "no parameters, found \"core\""),
             ("/debug/pprof", "debug=1", "no parameters, found \"debug\""),

@@ -248,7 +248,7 @@ impl<'a> Route<'a> {
             Self::Ingest => Some(&["ack"]),
             Self::Analyze => Some(&["device_id", "scope"]),
             Self::Stats => Some(&["history", "scope"]),
-            Self::Anomalies => Some(&["limit", "since", "scope"]),
+            Self::Anomalies => Some(&["limit", "since", "kind", "scope"]),
             Self::Devices => Some(&["limit", "after", "prefix", "sort", "field", "scope"]),
             Self::Device(_) | Self::LatestMetric(_) => Some(&["scope"]),
             Self::Debug(DebugPage::Latency) => Some(&["route"]),

@@ -121,6 +121,9 @@ struct Totals {
     rejected: u64,
     anomalies: u64,
     episodes: u64,
+    /// Told if the second judge is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    novelties: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -247,6 +250,7 @@ fn stats<'a>(
             rejected: counters.rejected_all(),
             anomalies: analytics.totals.points.iter().sum(),
             episodes: analytics.totals.episodes.iter().sum(),
+            novelties: state.analytics.novelty().map(|_| analytics.totals.novelties.iter().sum()),
         },
         latency_seconds: samples.durations.minute().into(),
         cores: Core::all(counters, samples),

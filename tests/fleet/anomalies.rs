@@ -31,6 +31,8 @@ impl Spikes {
 /// A poller that asks the replicas in turn, and what it has seen.
 #[derive(Default)]
 struct Poller {
+    /// The kind that it asks for, as the end of a query; both without it.
+    kind: &'static str,
     cursor: Option<String>,
     seen: BTreeMap<String, u32>,
     polls: usize,
@@ -42,7 +44,7 @@ impl Poller {
         let replica = running[self.polls % running.len()];
         self.polls += 1;
         let since = self.cursor.as_ref().map(|cursor| format!("&since={cursor}"));
-        let query = format!("limit={limit}{}", since.unwrap_or_default());
+        let query = format!("limit={limit}{}{}", self.kind, since.unwrap_or_default());
         let page = replica.json(&format!("/anomalies?scope=fleet&{query}"));
         self.cursor = Some(page["next"].as_str().expect("a cursor").to_owned());
         let anomalies = page["anomalies"].as_array().unwrap();
@@ -129,6 +131,49 @@ fn a_poller_sees_what_came_while_a_replica_was_silent() {
         fleet.wait_until_whole();
         poller.catch_up(&fleet, 2);
         poller.check(&sent);
+    }
+}
+
+/// Each kind has cursors and numbers of its own, whatever comes of the other one.
+#[test]
+fn a_poller_of_one_kind_sees_each_of_that_kind_once() {
+    let redis = Redis::start(&[]);
+    let url = redis.url();
+    let flags = ["--stuck-after", "4"];
+    let replicas = ["a", "b"].map(|name| Replica::start(&url, name, &flags)).into();
+    let mut fleet = Fleet::of(replicas);
+    fleet.wait_until_whole();
+    let kinds = ["&kind=anomaly", "&kind=novelty"];
+    let mut pollers = kinds.map(|kind| Poller { kind, ..Poller::default() });
+    pollers.iter_mut().for_each(|poller| poller.catch_up(&fleet, 1000));
+    let (mut spikes, mut sent) = (Spikes { count: 0 }, Vec::new());
+    for round in 0..4 {
+        for replica in &mut fleet.replicas {
+            // One field of each has a spike, and the other one stands still.
+            sent.push(spikes.send(replica));
+        }
+        for poller in &mut pollers {
+            let page = poller.poll(&fleet, 1);
+            let all = page["anomalies"].as_array().unwrap();
+            assert!(all.iter().all(|it| poller.kind.ends_with(it["kind"].as_str().unwrap())));
+            assert_eq!(page["missed"], 0, "{page}");
+            if round % 2 == 1 {
+                poller.catch_up(&fleet, 3);
+                poller.check(&sent);
+            }
+        }
+    }
+    let [anomalies, novelties] = pollers;
+    let cursor = novelties.cursor.unwrap();
+    for kind in [anomalies.kind, ""] {
+        let target = format!("/anomalies?scope=fleet&since={cursor}{kind}");
+        let problem = assert_problem(&fleet.replicas[0].get(&target), 400, target.as_bytes());
+        let expected = "since: expected `next` of an earlier answer with the same kind";
+        assert_eq!(problem["detail"], expected, "{target}");
+    }
+    let totals = &fleet.replicas[0].complete_json("/stats?scope=fleet")["totals"];
+    for (name, seen) in [("anomalies", anomalies.seen), ("novelties", novelties.seen)] {
+        assert_eq!(totals[name], seen.values().sum::<u32>(), "{totals}");
     }
 }
 

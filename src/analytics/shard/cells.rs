@@ -10,6 +10,7 @@ use crate::analytics::cell::{Cell, Standing};
 use crate::analytics::cells::WindowTotals;
 use crate::analytics::device_quota::DeviceQuota;
 use crate::analytics::device_state::DeviceState;
+use crate::analytics::finding_log::NewestFound;
 use crate::analytics::lineage::{Counted, Fork};
 use crate::analytics::shared_windows::Save;
 use crate::analytics::slot_list::SlotList;
@@ -182,22 +183,24 @@ impl Shard {
         true
     }
 
-    /// Returns the number of the newest anomaly of a held device that was found here; `None` if
-    /// none was.
-    pub(in crate::analytics) fn newest_found(&self, key: DeviceKey<'_>, now: Now) -> Option<u32> {
-        let slot = self.held(key, now)?;
-        let device = self.slots.record(slot)?;
-        let newest = self.anomalies.log.entry(device.newest_anomaly)?;
-        (newest.owner.slot == slot).then_some(device.newest_anomaly)
+    /// Returns what was found here last of a held device.
+    pub(in crate::analytics) fn newest_found(&self, key: DeviceKey<'_>, now: Now) -> NewestFound {
+        let (slot, log) = (self.held(key, now), &self.anomalies.log);
+        let newest = slot.and_then(|slot| {
+            let newest = self.slots.record(slot)?.newest_anomaly;
+            let entry = log.anomalies.entry(newest)?;
+            (entry.owner.slot == slot).then_some(newest)
+        });
+        NewestFound { anomaly: newest, next_novelty: slot.and_then(|_| log.next_novelty()) }
     }
 
-    /// Takes a held device out, of which this is the newest anomaly that was found here. Returns
-    /// false if it is not held, or has another one now.
+    /// Takes a held device out, of which this is what was found here last. Returns false if it is
+    /// not held, or something else has been found now.
     pub(in crate::analytics) fn export(
         &mut self,
         key: DeviceKey<'_>,
         now: Now,
-        newest_found: Option<u32>,
+        newest_found: NewestFound,
         copy: &mut DeviceState,
     ) -> bool {
         let slot = self.held(key, now);

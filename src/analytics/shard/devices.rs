@@ -1,8 +1,10 @@
 //! The devices of a shard for those who list them: keys of an order, copies of states, and counts.
 
 use super::{ANONYMOUS, DeviceKey, Shard, VACANT};
-use crate::analytics::anomaly::{Drained, Owner, OwnerId, Point, RecentAnomaly};
+use crate::analytics::anomaly::{Point, RecentAnomaly};
+use crate::analytics::anomaly_log::Owner;
 use crate::analytics::device_values::FieldValues;
+use crate::analytics::finding_log::{Drained, Logged, OwnerId, Place, Unread};
 use crate::analytics::ranking::{RankBy, score_key};
 use crate::analytics::slots::Slot;
 use crate::analytics::summary::{DeviceSnapshot, FieldSnapshot, PartialSummary};
@@ -114,27 +116,31 @@ impl Shard {
         device: &super::Device,
     ) -> impl Iterator<Item = Point> {
         let [_, count, _] = device.counts.totals(slot, &self.carries);
-        let found = self.anomalies.log.recent(slot, device.newest_anomaly, count);
+        let found = self.anomalies.log.anomalies.recent(slot, device.newest_anomaly, count);
         let owner = Owner { slot, tag: self.ids.hash(device.id.as_bytes()).tag() };
         found.chain(self.cells.brought.recent(owner, device.cell.brought))
     }
 
-    /// Returns the number of the next anomaly of the log, and how many it has.
-    pub(in crate::analytics) const fn logged(&self) -> (u32, usize) {
-        (self.anomalies.log.next(), self.anomalies.log.len())
+    /// Returns what has been found since a place, of each kind at most so many.
+    pub(in crate::analytics) fn unread(&self, from: Place, most: usize) -> Unread {
+        self.anomalies.log.unread(from, most)
     }
 
-    /// Appends so many anomalies of the log from a number on; one that is not there any more is
-    /// left out.
-    pub(in crate::analytics) fn copy_anomalies(
+    /// Appends the next so many findings from a place on, which moves behind them; one that is not
+    /// in the log any more is left out.
+    pub(in crate::analytics) fn copy_findings(
         &self,
-        from: u32,
+        at: &mut Place,
+        end: Place,
         count: usize,
         drained: &mut Vec<Drained>,
     ) {
-        let numbers = (0..count as u32).map(|at| from.wrapping_add(at));
-        for entry in numbers.filter_map(|number| self.anomalies.log.entry(number)) {
-            drained.push(Drained { entry: *entry, owner: self.owner_id(entry.owner) });
+        let mut left = count;
+        while left > 0 && *at != end {
+            if let Some(Logged { finding, owner, tick }) = self.anomalies.log.read(at, end) {
+                drained.push(Drained { finding, tick, owner: self.owner_id(owner) });
+            }
+            left -= 1;
         }
     }
 

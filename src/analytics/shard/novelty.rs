@@ -11,17 +11,18 @@ impl Shard {
     pub(in crate::analytics) fn ask_novelty(&mut self, settings: NoveltySettings) {
         self.novel = Some(NovelFields::new(settings, self.slots.len()));
         self.further_bits = u16::MAX;
+        self.anomalies.log.reserve_novelties();
     }
 
     /// Asks the second judge about an event whose device has a slot.
     #[inline(never)]
     pub(super) fn judge_novelty(&mut self, arrival: &Arrival<'_>, points: &mut Vec<Found>) {
-        let Self { rules, slots, novel, anomalies, .. } = self;
-        let (Some(novel), Some(device)) = (novel, slots.record_mut(arrival.slot)) else {
+        let Self { rules, novel, anomalies, .. } = self;
+        let Some(novel) = novel else {
             return;
         };
         novel.judge(arrival.slot, arrival.event, rules.schema, |point| {
-            anomalies.add_novel(arrival, device, point, points);
+            anomalies.add_novel(arrival, point, points);
         });
     }
 

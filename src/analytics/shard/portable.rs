@@ -1,7 +1,7 @@
 //! The states of a shard's devices as they move: copied from a slot, and put into one.
 
 use super::{Device, DeviceKey, Shard};
-use crate::analytics::anomaly::Owner;
+use crate::analytics::anomaly_log::Owner;
 use crate::analytics::device_state::{DeviceState, MinuteState, WindowState};
 use crate::analytics::expiry::ExpirySweep;
 use crate::analytics::prefetch::prefetch;
@@ -144,7 +144,7 @@ impl Shard {
         }
         // What was found here before came with the state: the chain of anomalies begins anew, as
         // this number is none that was given.
-        let newest_anomaly = self.anomalies.log.next();
+        let newest_anomaly = self.anomalies.log.anomalies.next();
         let Some(device) = self.slots.record_mut(slot) else {
             return;
         };

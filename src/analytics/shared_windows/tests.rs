@@ -5,6 +5,7 @@ mod novelty;
 
 use super::*;
 use crate::analytics::anomaly::Anomaly;
+use crate::analytics::anomaly_journal::AnomalyQuery;
 use crate::analytics::device_state::Encoder;
 use crate::analytics::novelty::local_day::LocalDay;
 use crate::analytics::novelty::{EXCESS_ON, NoveltySettings};
@@ -356,7 +357,7 @@ impl World {
             assert_eq!(format!("{details:?}"), format!("{:?}", Vec::from_iter(expected)), "{id}");
         }
         let anomalies = |instance: &Instance| -> Vec<String> {
-            let page = instance.analytics.anomalies(Some(0), 1000, instance.now(self.now_ns));
+            let page = instance.analytics.anomalies(&first(1000), instance.now(self.now_ns));
             let anomalies = page.unwrap().anomalies;
             anomalies.iter().map(|it| format!("{:?}", (&it.device_id, it.finding))).collect()
         };
@@ -439,6 +440,11 @@ fn holding(devices: &[&str]) -> Instance {
 
 const ONE: Applied = Applied::of(0, 1, 0);
 
+/// Asks for the first findings.
+const fn first(limit: usize) -> AnomalyQuery {
+    AnomalyQuery { kind: None, since: Some(0), limit }
+}
+
 #[test]
 fn a_device_waits_for_its_window_and_is_then_judged_by_it() {
     let from = holding(&["a"]);
@@ -458,7 +464,7 @@ fn a_device_waits_for_its_window_and_is_then_judged_by_it() {
     let device = to.analytics.device("a", at(7 * SECOND_NS, 0)).unwrap();
     assert_eq!((device.accepted, device.anomalies.points, device.window.count), (6, 1, 6));
     assert_eq!(device.anomalies.recent[0].point.value, 100.0);
-    assert_eq!(to.analytics.anomalies(Some(0), 9, at(9, 0)).unwrap().anomalies.len(), 1);
+    assert_eq!(to.analytics.anomalies(&first(9), at(9, 0)).unwrap().anomalies.len(), 1);
     assert_eq!(to.send(0, "a", &calm(8)), Applied::default());
     let totals = to.analytics.windows();
     assert_eq!((totals.waiting, totals.pending, totals.pending_total), (0, 0, 2));
@@ -879,7 +885,7 @@ fn what_a_device_brought_is_shown_with_it_and_counted_where_it_was_found() {
     for (instance, value) in [(&one, 100.0), (&two, 9_999.0)] {
         let found = instance.analytics.instance(now).series.anomalies;
         assert_eq!((found.points, values(&found.recent)), (1, vec![value]));
-        let page = instance.analytics.anomalies(Some(0), 9, now).unwrap();
+        let page = instance.analytics.anomalies(&first(9), now).unwrap();
         assert_eq!((page.anomalies.len(), page.missed), (1, 0));
         assert_eq!(page.anomalies[0].device_id.as_deref(), Some("a"));
     }
@@ -950,7 +956,7 @@ fn two_windows_of_one_device_become_one() {
     // It is to be saved, and what came with it is listed by the one that found it.
     assert_eq!(two.saves(20 * SECOND_NS, 9).len(), 1);
     for instance in [&one, &two] {
-        assert_eq!(instance.analytics.anomalies(Some(0), 9, now).unwrap().anomalies.len(), 1);
+        assert_eq!(instance.analytics.anomalies(&first(9), now).unwrap().anomalies.len(), 1);
         assert_eq!(instance.analytics.totals(now).points[0], 1);
     }
     // To get the same once more changes nothing.

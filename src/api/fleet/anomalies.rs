@@ -1,7 +1,7 @@
-//! `GET /anomalies?scope=fleet`: the last anomalies of all members, for a poller that sees each
+//! `GET /anomalies?scope=fleet`: the last findings of all members, for a poller that sees each
 //! once.
 //!
-//! The cursor has the number of the last anomaly seen of each member. One that was not there yet
+//! The cursor has the number of the last finding seen of each member. One that was not there yet
 //! begins with its first, and one that is silent keeps its number until it speaks again.
 
 use std::cmp::Reverse;
@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::asking::{Parts, ask, bad_request};
 use super::question::Question;
 use super::view::{FleetView, part};
-use crate::api::anomalies::{Entry, read_limit};
+use crate::analytics::anomaly::FindingKind;
+use crate::analytics::anomaly_journal::{AnomalyQuery, NumberedAnomaly};
+use crate::api::anomalies::{AnomalyQueryError, Entry, mark, read_kind, read_limit, read_mark};
 use crate::api::devices::wall_us;
 use crate::api::jobs::Lane;
 use crate::api::json::{Raw, Text, append_line, live, read};
@@ -29,13 +31,14 @@ use percore::http::request::Request;
 struct Part {
     /// The newest, or the oldest behind the number asked for; the newest first.
     rows: Vec<Row>,
-    /// The number of the last anomaly of the member that these lead to.
+    /// The number, in the kind asked for, of the last one of the member that these lead to.
     next: u64,
 }
 
-/// An anomaly.
+/// An anomaly, or a novelty.
 #[derive(Serialize, Deserialize)]
 struct Row {
+    /// The number in the kind that is asked for.
     number: u64,
     /// The time at which it came, in fleet time.
     seen_us: i64,
@@ -52,30 +55,35 @@ struct FleetEntry<'a> {
 }
 
 /// Returns what this instance tells.
-pub(super) fn tell(limit: usize, since: Option<u64>, state: &State, now: Now) -> Vec<u8> {
+pub(super) fn tell(query: AnomalyQuery, state: &State, now: Now) -> Vec<u8> {
     // A number that this one has not had is of an earlier life under this name: there is none.
-    let found = state.analytics.anomalies(since, limit, now);
-    let Some(page) = found.or_else(|| state.analytics.anomalies(Some(0), limit, now)) else {
+    let from_first = AnomalyQuery { since: Some(0), ..query };
+    let found = state.analytics.anomalies(&query, now);
+    let Some(page) = found.or_else(|| state.analytics.anomalies(&from_first, now)) else {
         return Vec::new();
     };
-    let row = |numbered: &crate::analytics::anomaly_journal::NumberedAnomaly| {
+    let row = |numbered: &NumberedAnomaly| {
         let instance = state.settings.instance.as_str();
         let json = part(&FleetEntry { instance, entry: Entry::from(numbered) });
         let seen_us = wall_us(numbered.seen_ns, now);
         let anomaly = read(&json)?;
-        Some(Row { number: numbered.number, seen_us, anomaly })
+        Some(Row { number: numbered.number_in(query.kind), seen_us, anomaly })
     };
     part(&Part { rows: page.anomalies.iter().filter_map(row).collect(), next: page.next })
 }
 
-/// The numbers of the last anomalies that a poller has seen, by member.
+/// The numbers of the last findings that a poller has seen, by member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Cursor(BTreeMap<u64, u64>);
+struct Cursor {
+    /// The kind, which has numbers of its own.
+    kind: Option<FindingKind>,
+    seen: BTreeMap<u64, u64>,
+}
 
 impl fmt::Display for Cursor {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("f")?;
-        self.0.iter().try_for_each(|(member, number)| write!(out, "~{member:x}.{number}"))
+        write!(out, "f{}", mark(self.kind))?;
+        self.seen.iter().try_for_each(|(member, number)| write!(out, "~{member:x}.{number}"))
     }
 }
 
@@ -86,13 +94,28 @@ impl Cursor {
             let (member, number) = part.split_once('.')?;
             Some((u64::from_str_radix(member, 16).ok()?, number.parse().ok()?))
         };
-        let cursor = Self(parts.by_ref().skip(1).map(pair).collect::<Option<_>>()?);
+        let (kind, _) = read_mark(parts.next()?.strip_prefix('f')?);
+        let cursor = Self { kind, seen: parts.map(pair).collect::<Option<_>>()? };
         // Nothing else means the same.
         (cursor.to_string() == text).then_some(cursor)
     }
 }
 
-/// Answers with the newest anomalies, or with those behind the cursor of the query.
+type Query = (usize, Option<FindingKind>, Option<Cursor>);
+
+fn read_query(request: &Request<'_>) -> Result<Query, AnomalyQueryError> {
+    let (limit, kind) = (read_limit(request)?, read_kind(request)?);
+    let Some(text) = request.parameter("since") else {
+        return Ok((limit, kind, None));
+    };
+    let cursor = Cursor::parse(&text).ok_or(AnomalyQueryError::FleetCursor)?;
+    if cursor.kind != kind {
+        return Err(AnomalyQueryError::CursorOfOther);
+    }
+    Ok((limit, kind, Some(cursor)))
+}
+
+/// Answers with the newest findings, or with those behind the cursor of the query.
 pub(in crate::api) fn answer(
     request: &Request<'_>,
     state: &Arc<State>,
@@ -100,20 +123,15 @@ pub(in crate::api) fn answer(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Reply {
-    let limit = match read_limit(request) {
-        Ok(limit) => limit,
+    let (limit, kind, since) = match read_query(request) {
+        Ok(query) => query,
         Err(error) => return bad_request(error, body, route),
     };
-    let since = match request.parameter("since").map(|text| Cursor::parse(&text)) {
-        Some(None) => {
-            let detail = "since: expected `next` of an earlier answer of the fleet";
-            return bad_request(detail, body, route);
-        }
-        Some(known) => known,
-        None => None,
+    let seen = since.clone().map(|cursor| cursor.seen.into_iter().collect());
+    let question = match kind {
+        None => Question::Anomalies { limit, since: seen },
+        Some(kind) => Question::AnomaliesOfKind { kind, limit, since: seen },
     };
-    let seen = since.clone().map(|Cursor(seen)| seen.into_iter().collect());
-    let question = Question::Anomalies { limit, since: seen };
     ask(
         state,
         (Lane::Analyze, route),
@@ -121,7 +139,7 @@ pub(in crate::api) fn answer(
         body,
         (&question, read),
         move |_, answers, parts, _, body| {
-            write(limit, since, answers, parts, body);
+            write((kind, limit), since, answers, parts, body);
             live(route)
         },
     )
@@ -138,7 +156,7 @@ struct Page<'a> {
 }
 
 fn write(
-    limit: usize,
+    (kind, limit): (Option<FindingKind>, usize),
     since: Option<Cursor>,
     answers: &Answers,
     parts: &Parts<'_, Part>,
@@ -156,23 +174,24 @@ fn write(
     } else {
         rows.truncate(limit);
     }
-    let (next, missed) = advance(since, parts, &rows, answers);
+    let (seen, missed) = advance(since.map(|cursor| cursor.seen), parts, &rows, answers);
+    let next = Cursor { kind, seen };
     let anomalies = rows.iter().map(|(_, row)| &row.anomaly).collect();
     let (fleet, next) = (FleetView::new(answers), Text(next));
     append_line(body, &Page { fleet, anomalies, next, missed });
 }
 
-/// Returns the next cursor, and how many anomalies behind the last one nobody has any more; `None`
-/// if that is not known, as a member of the cursor is gone.
+/// Returns the numbers of the next cursor, and how many findings behind the last one nobody has any
+/// more; `None` if that is not known, as a member of the cursor is gone.
 fn advance(
-    since: Option<Cursor>,
-    parts: &[(&crate::fleet::answers::MemberReport, Part)],
+    before: Option<BTreeMap<u64, u64>>,
+    parts: &Parts<'_, Part>,
     rows: &[(u64, &Row)],
     answers: &Answers,
-) -> (Cursor, Option<u64>) {
-    let Some(Cursor(before)) = since else {
+) -> (BTreeMap<u64, u64>, Option<u64>) {
+    let Some(before) = before else {
         let next = parts.iter().map(|(member, part)| (member.number, part.next));
-        return (Cursor(next.collect()), Some(0));
+        return (next.collect(), Some(0));
     };
     let (mut next, mut missed) = (BTreeMap::new(), 0);
     for (member, part) in parts {
@@ -191,7 +210,7 @@ fn advance(
         }
     }
     let is_known = before.keys().all(|member| next.contains_key(member));
-    (Cursor(next), is_known.then_some(missed))
+    (next, is_known.then_some(missed))
 }
 
 #[cfg(test)]
@@ -202,6 +221,11 @@ mod tests {
     fn cursors_have_one_form() {
         for text in ["f", "f~1.0", "f~1.7~ffffffffffffffff.18446744073709551615"] {
             assert_eq!(Cursor::parse(text).unwrap().to_string(), text);
+            for (letter, kind) in [("fa", FindingKind::Anomaly), ("fn", FindingKind::Novelty)] {
+                let text = text.replacen('f', letter, 1);
+                let cursor = Cursor::parse(&text).unwrap();
+                assert_eq!((cursor.to_string(), cursor.kind), (text, Some(kind)));
+            }
         }
         for wrong in
             ["", "g", "f~", "f~1", "f~1.", "f~.1", "f~01.1", "f~1.01", "f~2.1~1.1", "x~1.1"]
@@ -214,6 +238,10 @@ mod tests {
                     "f~g.1",
                     "F~1.1",
                     "f~10000000000000000.1",
+                    "fx~1.1",
+                    "fan~1.1",
+                    "n~1.1",
+                    "fn~1.n1",
                 ])
         {
             assert_eq!(Cursor::parse(wrong), None, "{wrong}");

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::analytics::anomaly::FindingKind;
 use crate::api::json::{append, read};
 
 /// A question.
@@ -28,7 +29,7 @@ pub(in crate::api) enum Question {
         /// The query, as of `GET /devices`.
         query: String,
     },
-    /// Anomalies.
+    /// Findings of both kinds.
     Anomalies {
         /// The most of them.
         limit: usize,
@@ -36,11 +37,30 @@ pub(in crate::api) enum Question {
         /// wanted.
         since: Option<Vec<(u64, u64)>>,
     },
+    /// Findings of one kind. This is a question of its own, as a member that does not know of kinds
+    /// would pass over that word, and answer with both.
+    AnomaliesOfKind {
+        /// The kind.
+        #[serde(with = "KindName")]
+        kind: FindingKind,
+        /// The most of them.
+        limit: usize,
+        /// Each member, with the number, in that kind, of its last one that was seen.
+        since: Option<Vec<(u64, u64)>>,
+    },
     /// The part of `/stats`.
     Stats {
         /// The seconds of its history.
         history: usize,
     },
+}
+
+/// The names of kinds in questions.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "FindingKind", rename_all = "snake_case")]
+enum KindName {
+    Anomaly,
+    Novelty,
 }
 
 impl Question {
@@ -68,6 +88,12 @@ mod tests {
             Question::Devices { query: "sort=z&after=z~ff~a%3A".to_owned() },
             Question::Anomalies { limit: 3, since: None },
             Question::Anomalies { limit: 3, since: Some(vec![(u64::MAX, 7)]) },
+            Question::AnomaliesOfKind { kind: FindingKind::Novelty, limit: 3, since: None },
+            Question::AnomaliesOfKind {
+                kind: FindingKind::Anomaly,
+                limit: 3,
+                since: Some(vec![(7, u64::MAX)]),
+            },
             Question::Stats { history: 300 },
         ] {
             assert_eq!(Question::decode(&question.encode()), Some(question));
@@ -75,5 +101,16 @@ mod tests {
         for unknown in ["", "{}", r#"{"ask":"more"}"#, r#"{"ask":"device"}"#, "null"] {
             assert_eq!(Question::decode(unknown.as_bytes()), None, "{unknown}");
         }
+    }
+
+    /// A member of 0.2.0 knows a question by `ask`, and passes over members that it does not know.
+    #[test]
+    fn a_kind_is_asked_for_in_words_that_older_members_do_not_know() {
+        let (kind, limit, since) = (FindingKind::Novelty, 3, None);
+        let question = Question::AnomaliesOfKind { kind, limit, since };
+        let expected = r#"{"ask":"anomalies_of_kind","kind":"novelty","limit":3,"since":null}"#;
+        assert_eq!(String::from_utf8(question.encode()).unwrap(), expected);
+        let known = Question::Anomalies { limit: 3, since: None }.encode();
+        assert_eq!(known, br#"{"ask":"anomalies","limit":3,"since":null}"#);
     }
 }

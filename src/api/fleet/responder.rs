@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::question::Question;
 use super::{analyze, anomalies, device, devices, stats};
 use crate::analytics::Analytics;
+use crate::analytics::anomaly_journal::AnomalyQuery;
 use crate::api::state::State;
 use crate::fleet::answers::{Responder, Totals};
 use crate::fleet::windows::analytics_cells::Instance;
@@ -65,13 +66,22 @@ impl Responder for FleetResponder {
             Some(Question::Latest { id }) => device::tell_latest(&id, state, now),
             Some(Question::Devices { query }) => devices::tell(&query, member, state, now),
             Some(Question::Anomalies { limit, since }) => {
-                let own = |(seen_of, _): &&(u64, u64)| *seen_of == member;
-                let number = |seen: Vec<(u64, u64)>| seen.iter().find(own).map_or(0, |seen| seen.1);
-                let since = since.map(number);
-                anomalies::tell(limit, since, state, now)
+                let since = own_number(since, member);
+                anomalies::tell(AnomalyQuery { kind: None, since, limit }, state, now)
+            }
+            Some(Question::AnomaliesOfKind { kind, limit, since }) => {
+                let since = own_number(since, member);
+                anomalies::tell(AnomalyQuery { kind: Some(kind), since, limit }, state, now)
             }
             Some(Question::Stats { history }) => stats::tell(history, state, now),
             None => Vec::new(),
         }
     }
+}
+
+/// Returns the number of the last finding of a member that was seen: none of one that was not there
+/// yet.
+fn own_number(seen: Option<Vec<(u64, u64)>>, member: u64) -> Option<u64> {
+    let own = |seen: Vec<(u64, u64)>| seen.into_iter().find(|(of, _)| *of == member);
+    seen.map(|seen| own(seen).map_or(0, |(_, number)| number))
 }

@@ -170,6 +170,9 @@ struct Totals {
     rejected: u64,
     anomalies: u64,
     episodes: u64,
+    /// Told if the second judge is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    novelties: Option<u64>,
     lost: u64,
 }
 
@@ -233,6 +236,7 @@ fn stats<'a>(
             rejected: counts.get("rejected"),
             anomalies: counts.get("points"),
             episodes: counts.get("episodes"),
+            novelties: state.analytics.novelty().map(|_| counts.get("novelties")),
             lost: counts.get("lost"),
         },
         latency_seconds: durations.summary().into(),

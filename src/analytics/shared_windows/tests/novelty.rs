@@ -139,3 +139,23 @@ fn of_two_that_were_apart_the_one_that_knows_more_is_believed() {
         assert_eq!(two.novelty("a", at_ns), expected);
     }
 }
+
+/// Its novelties are listed by its name, which goes with it: also those of a device that has had
+/// nothing else, and those that nobody has asked for yet.
+#[test]
+fn what_was_new_is_listed_by_the_one_that_found_it() {
+    let one = Instance::new(standard(), 2, 0).judging().sharing(1);
+    let now = at(20 * SECOND_NS, 0);
+    let still = |second| Sent { values: vec![7.0, 7.0], ..calm(second) };
+    one.send(0, "a", &still(1));
+    assert!(one.analytics.adopt(b"a", None, false, Some(1), now).is_held);
+    for second in 2..9 {
+        one.send(0, "a", &still(second));
+    }
+    let totals = one.analytics.totals(now);
+    assert_eq!([totals.points, totals.novelties].map(|of| of.iter().sum::<u64>()), [0, 2]);
+    assert!(one.analytics.export(b"a", now).is_some());
+    let page = one.analytics.anomalies(&first(9), now).unwrap();
+    let names = page.anomalies.iter().map(|it| it.device_id.as_deref());
+    assert_eq!((Vec::from_iter(names), page.missed), (vec![Some("a"); 2], 0));
+}
