@@ -1,4 +1,4 @@
-// The live list of anomalies.
+// The live list of anomalies and novelties.
 
 import { attribute, figure, html, Rows, shown, text } from './dom.js';
 import { KEPT } from './feed.js';
@@ -9,6 +9,8 @@ import { exactTime, moment, stamp } from './zone.js';
 /** z-scores from which on a bar is full. */
 const BAR_FULL = 12;
 
+const KINDS = [['', 'all kinds'], ['anomaly', 'anomalies'], ['novelty', 'novelties']];
+
 /** The view. */
 export class Anomalies {
   title = 'Anomalies';
@@ -16,6 +18,8 @@ export class Anomalies {
   #rows;
   #filter;
   #field;
+  #kind;
+  #kinds;
   #hold;
   #held = null;
   #scope = null;
@@ -37,6 +41,12 @@ export class Anomalies {
       on: redraw,
     });
     this.#field = html('select', { id: 'anomaly-field', on: redraw });
+    this.#kind = html(
+      'select',
+      { id: 'anomaly-kind', on: redraw },
+      ...KINDS.map(([value, name]) => html('option', { value }, name)),
+    );
+    this.#kinds = html('label', { for: 'anomaly-kind' }, 'Kind');
     this.#hold = html(
       'button',
       { type: 'button', 'aria-pressed': 'false', on: { click: () => this.#toggleHold() } },
@@ -54,6 +64,8 @@ export class Anomalies {
         this.#filter,
         html('label', { for: 'anomaly-field' }, 'Field'),
         this.#field,
+        this.#kinds,
+        this.#kind,
         this.#hold,
         this.#said,
       ),
@@ -91,11 +103,15 @@ export class Anomalies {
     const { stats } = this.#app.live;
     if (stats === null) return;
     this.#fillFields(stats.fields);
+    const { tellsNovelty } = this.#app.live;
+    for (const element of [this.#kinds, this.#kind]) shown(element, tellsNovelty);
     const { items, missed } = this.#app.feed;
     const from = this.#held ?? items;
     const [prefix, field] = [this.#filter.value.trim(), this.#field.value];
+    const kind = tellsNovelty ? this.#kind.value : '';
     const found = from.filter((anomaly) =>
       (field === '' || anomaly.field === field)
+      && (kind === '' || anomaly.kind === kind)
       && (prefix === '' || (anomaly.device_id ?? '').includes(prefix)));
     this.#rows.show(found.map((anomaly) => [anomaly.key, anomaly]));
     shown(this.#none, found.length === 0);
@@ -103,7 +119,8 @@ export class Anomalies {
     const more = missed > 0 ? `; ${count(missed)} came too fast to be listed` : '';
     const fresh = this.#held === null ? 0 : items.findIndex((one) => one === this.#held[0]);
     const waiting = fresh > 0 ? `; ${count(fresh)} newer` : '';
-    const many = `the last ${count(found.length)} of ${KEPT} at most${more}${waiting}`;
+    const most = tellsNovelty && kind === '' ? `${KEPT} of each kind` : KEPT;
+    const many = `the last ${count(found.length)} of ${most} at most${more}${waiting}`;
     text(this.#said, items.length === 0 ? '' : many);
   }
 

@@ -37,8 +37,9 @@ export class Live {
   /**
    * The listener has `stats(turn)`, called after each answer, which may return a promise of what it
    * asks itself; `turn.isSteady` is false while the last turn failed, `turn.isRestarted` is true if
-   * the server is another process, `turn.scoped` makes the path to ask in the scope of `stats`. It has `state(name, facts)`, called with `live`, `away`,
-   * `locked` or `resting`; and `token({ isFirst, error })`, which asks for a token and returns true
+   * the server is another process, `turn.tellsNovelty` if it tells what is new, and `turn.scoped`
+   * makes the path to ask in the scope of `stats`. It has `state(name, facts)`, called with `live`,
+   * `away`, `locked` or `resting`; and `token({ isFirst, error })`, which asks for a token and returns true
    * if there is one.
    */
   constructor(listener) {
@@ -52,6 +53,11 @@ export class Live {
   /** The last five minutes. */
   get history() {
     return this.#histories[this.scope];
+  }
+
+  /** True if the server is asked to tell what is new. */
+  get tellsNovelty() {
+    return this.stats?.totals.novelties !== undefined;
   }
 
   /** Asks now instead of when it would be time. */
@@ -119,7 +125,9 @@ export class Live {
     // change between two states each second.
     const isSteady = this.#failures === 0;
     if (isSteady) this.#listener.state('live', {});
-    await this.#listener.stats({ ...options, isRestarted, isSteady, scoped: this.#scoped() });
+    const { tellsNovelty } = this;
+    const turn = { ...options, isRestarted, isSteady, tellsNovelty, scoped: this.#scoped() };
+    await this.#listener.stats(turn);
     this.#failures = 0;
     this.#awaySince = null;
     this.#listener.state('live', {});

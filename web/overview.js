@@ -3,7 +3,6 @@
 import { anomalyRow, oddness } from './anomalies.js';
 import { Chart } from './chart.js';
 import { Cores, fillBar } from './cores.js';
-import { KEPT } from './feed.js';
 import { factRow, figure, html, Rows, shown, text } from './dom.js';
 import { axis, bytes, count, exact, latency, measure, percent, rate, score, span }
   from './format.js';
@@ -106,7 +105,7 @@ export class Overview {
     const whose = ofWhom(this.#app.live);
     for (const one of [...Object.values(this.#figures), this.#capacity]) one.mark(whose);
     shown(this.#kept, scope === 'fleet');
-    const { items } = this.#app.feed;
+    const { items, since: oldest } = this.#app.feed;
     const panels = stats.fields.map((field) => [field.name, { field, history, items }]);
     this.#fields.show(panels);
     this.#cores.show(stats);
@@ -115,7 +114,7 @@ export class Overview {
     );
     shown(this.#none, items.length === 0);
     // Those before are not kept; the chart must not look as if there had been none.
-    const since = items.length < KEPT ? '' : ` (since ${stamp(moment(items.at(-1).timestamp))})`;
+    const since = oldest === null ? '' : ` (since ${stamp(moment(oldest))})`;
     text(this.#odd, `value that is odd for its device${since}`);
   }
 

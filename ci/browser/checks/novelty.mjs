@@ -4,6 +4,10 @@ import { Server, ensure, until } from "../programs.mjs";
 
 const MINUTE = 60;
 
+const KIND = "#anomaly-kind";
+/** More than a page keeps of all, and a server of one kind. */
+const NOISY = 1_200;
+
 /** Has a device do the same for a day, and then another thing. */
 export async function novelty({ path, browser }) {
   const server = await Server.start(path, "--novelty", "on", "--stuck-after", "100");
@@ -24,8 +28,63 @@ export async function novelty({ path, browser }) {
     const limits = tab.page.locator('[data-field="cpu"] .limits');
     await until(async () => (await limits.getAttribute("d"))?.length > 0, "the band is drawn");
     await tab.waitForText('[data-field="rps"] dl', /range/);
+    await tab.show(server, "#/anomalies");
+    await rain(server);
+    // Both for a page that saw it happen, and for one that is opened later.
+    await listed(tab, row);
     await tab.close();
-    return "a reason, a score and the band of the hour";
+    const late = await browser.open({ bypassCSP: true, viewport: { width: 360, height: 740 } });
+    await late.show(server, "#/anomalies");
+    await listed(late, row);
+    await late.fits("anomalies by kind");
+    await late.picture("anomalies-by-kind-360");
+    await late.checkAccess("anomalies by kind");
+    await late.close();
+    await hidden(path, browser);
+    return `a reason, a score and the band of the hour; listed after ${NOISY} anomalies`;
+  } finally {
+    await server.stop();
+  }
+}
+
+/** Has twenty devices be noisy. */
+async function rain(server) {
+  const usual = Array.from({ length: 16 }, (_, at) => ({ cpu: 40 + (at % 3), rps: 1000 + (at % 5) }));
+  for (let sent = 0; sent < NOISY;) {
+    const events = Array.from({ length: 20 }, (_, device) =>
+      [...usual, { cpu: 400, rps: 1000 }].map((of) => ({ ...of, device_id: `n${sent}-${device}` })));
+    const { anomalies } = await server.post(events.flat());
+    ensure(anomalies === 20, `each is an anomaly: ${anomalies}`);
+    sent += anomalies;
+  }
+}
+
+/** What is new is in the list of all, and is all that is left if it is asked for. */
+async function listed(tab, row) {
+  const rows = ".anomalies tbody tr";
+  await tab.waitForText(".anomalies .toolbar .hint", /^the last 501 of 500 of each kind at most/);
+  ensure((await tab.count(row)) === 1, "it is listed among all");
+  await tab.page.locator(KIND).selectOption("novelty");
+  await until(async () => (await tab.count(rows)) === 1, "it alone is listed");
+  ensure((await tab.count(row)) === 1, "it is the one");
+  await tab.page.locator(KIND).selectOption("anomaly");
+  await until(async () => (await tab.count(rows)) === 500, "the others are listed");
+  ensure((await tab.count(row)) === 0, "it is none of the others");
+  await tab.waitForText(".anomalies .toolbar .hint", /^the last 500 of 500 at most/);
+}
+
+/** Nobody has to choose where there is one kind. */
+async function hidden(path, browser) {
+  const server = await Server.start(path);
+  try {
+    await server.post({ device_id: "d1", cpu: 1, rps: 1 });
+    const tab = await browser.open();
+    await tab.show(server, "#/anomalies");
+    await tab.waitFor("#anomaly-field");
+    ensure(!(await tab.page.locator(KIND).isVisible()), "no kinds without a second judge");
+    const asked = tab.requests.filter((url) => url.includes("kind="));
+    ensure(asked.length === 0, `nor is it asked for one: ${asked}`);
+    await tab.close();
   } finally {
     await server.stop();
   }
