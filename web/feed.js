@@ -11,6 +11,19 @@ const ANSWERS_MAX = 5;
 
 const KINDS = ['anomaly', 'novelty'];
 
+const NONE = { anomalies: [] };
+
+/** Asks for the newest novelties. In a fleet that is being renewed the replica that is met may not
+ * know of kinds: then there are those among all findings, as before. */
+async function newest(ask) {
+  try {
+    return await ask(`kind=novelty&limit=${KEPT}`);
+  } catch (error) {
+    if (error instanceof api.Refused && error.status === 400) return NONE;
+    throw error;
+  }
+}
+
 /** Gives findings the time at which this page heard of them, and a key of their own. */
 function named(items, seenMs) {
   for (const item of items) {
@@ -51,7 +64,7 @@ export class Feed {
     if (this.#next === null) {
       // Anomalies may have come since in any number. Whatever comes between both answers is in the
       // second one; of the first there is what is older than that.
-      const before = tellsNovelty ? await ask(`kind=novelty&limit=${KEPT}`) : { anomalies: [] };
+      const before = tellsNovelty ? await newest(ask) : NONE;
       this.#begin(before.anomalies, await ask(`limit=${KEPT}`));
       return;
     }

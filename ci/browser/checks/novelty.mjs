@@ -40,6 +40,7 @@ export async function novelty({ path, browser }) {
     await late.picture("anomalies-by-kind-360");
     await late.checkAccess("anomalies by kind");
     await late.close();
+    await older(server, browser);
     await hidden(path, browser);
     return `a reason, a score and the band of the hour; listed after ${NOISY} anomalies`;
   } finally {
@@ -71,6 +72,20 @@ async function listed(tab, row) {
   await until(async () => (await tab.count(rows)) === 500, "the others are listed");
   ensure((await tab.count(row)) === 0, "it is none of the others");
   await tab.waitForText(".anomalies .toolbar .hint", /^the last 500 of 500 at most/);
+}
+
+/** A replica of the release before, which does not know of kinds, is met by the page of a new one. */
+async function older(server, browser) {
+  const tab = await browser.open({}, [/status of 400 .*\/anomalies\?kind=/]);
+  let refused = 0;
+  await tab.page.route("**/anomalies?kind=*", (route) => {
+    refused += 1;
+    return route.fulfill({ status: 400 });
+  });
+  await tab.show(server, "#/anomalies");
+  await until(async () => (await tab.count(".anomalies tbody tr")) === 500, "all are listed");
+  ensure(refused === 1, `it was asked once: ${refused}`);
+  await tab.close();
 }
 
 /** Nobody has to choose where there is one kind. */
