@@ -260,7 +260,8 @@ fn a_replica_answers_what_nobody_can_read() {
         ("/devices/d1", r#"{"later":1}"#),
     ] {
         let entry = json!({
-            "protocol": 1, "instance": "odd", "mailbox": "odd", "seen_us": now_us(&mut redis),
+            "protocol": 1, "instance": "odd", "mailbox": "odd", "moves": true,
+            "seen_us": now_us(&mut redis),
         });
         write_entry(&mut redis, "00000000000000fa", &entry);
         let address = fleet.replicas[0].server.address;
