@@ -46,7 +46,8 @@ impl Reporter {
     }
 
     /// Tells which members have come, lapsed, come back or left, and compares those that are new
-    /// with this one.
+    /// with this one. Who has not written since this one started may be gone for good, such as the
+    /// former life of this very instance.
     pub(super) fn compare(&mut self, directory: &Directory, me: Incarnation, now_us: i64) {
         self.told.retain(|known, _| directory.entries.contains_key(known));
         let Some(own) = directory.entries.get(&me) else {
@@ -55,7 +56,9 @@ impl Reporter {
         for (peer, entry) in directory.entries.iter().filter(|(peer, _)| **peer != me) {
             let state = entry.state(now_us);
             match self.told.get(peer) {
-                None if state == MemberState::Live => compare(own, entry),
+                None if state == MemberState::Live && entry.seen_us >= own.started_us => {
+                    compare(own, entry);
+                }
                 Some(told) if *told != state => tell_state(entry, state),
                 // Those who were gone before are none of the members.
                 None | Some(_) => continue,

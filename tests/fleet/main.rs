@@ -15,6 +15,7 @@
 mod anomalies;
 mod devices;
 mod fleet;
+mod log;
 mod redis;
 mod replicas;
 mod scope;

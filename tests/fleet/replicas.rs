@@ -127,48 +127,6 @@ fn two_replicas_have_one_name() {
     fleet.wait_until_whole();
 }
 
-#[test]
-fn a_replica_has_other_settings() {
-    let redis = Redis::start(&[]);
-    let url = redis.url();
-    let mut other = vec!["--window", "20", "--z-threshold", "4"];
-    let replicas = vec![Replica::start(&url, "a", &[]), Replica::start(&url, "b", &other)];
-    let mut fleet = Fleet::of(replicas);
-    fleet.wait_until_whole();
-    let told = "a member of the fleet has another setting";
-    let line = fleet.replicas[1].server.first_line(told);
-    assert_eq!((&line["level"], &line["instance"]), (&"WARN".into(), &"a".into()));
-    let found = [&line["flag"], &line["here"], &line["there"]];
-    assert_eq!(found, ["window", "20", "50"]);
-    let line = fleet.replicas[1].server.first_line(r#""flag":"z-threshold""#);
-    assert_eq!((&line["here"], &line["there"]), (&"4".into(), &"2".into()));
-    let line = fleet.replicas[0].server.first_line(told);
-    assert_eq!((&line["instance"], &line["there"]), (&"b".into(), &"20".into()));
-    // Fields that others do not have: each tells what it can.
-    other = vec!["--fields", "cpu,rps,load?"];
-    fleet.replicas.push(Replica::start(&url, "c", &other));
-    fleet.wait_until_whole();
-    for replica in &fleet.replicas {
-        for target in [
-            "/analyze?scope=fleet",
-            "/devices?scope=fleet",
-            "/devices?scope=fleet&sort=z",
-            "/devices/a-1",
-            "/anomalies?scope=fleet",
-            "/stats?scope=fleet&history=60",
-        ] {
-            let answer = replica.complete_json(target);
-            let members = answer["members"].as_array().map(Vec::len);
-            assert_eq!(members, Some(3), "{target}: {answer}");
-        }
-    }
-    // Who does not have a field cannot order by it.
-    let answer = fleet.replicas[2].json("/devices?scope=fleet&sort=z&field=load");
-    assert_eq!(answer["missing"].as_array().map(Vec::len), Some(2), "{answer}");
-    let answer = fleet.replicas[0].get("/devices?scope=fleet&sort=z&field=load");
-    assert_eq!(answer.status, 400, "{answer:?}");
-}
-
 fn write_entry(redis: &mut Redis, name: &str, entry: &Value) {
     redis.execute(&["HSET", DIRECTORY, name, &entry.to_string()]).integer();
 }
