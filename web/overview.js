@@ -13,6 +13,8 @@ import { Welcome } from './welcome.js';
 import { exactTime, minute, moment, stamp } from './zone.js';
 
 const ANOMALIES_SHOWN = 12;
+/** Places among those that novelties have: where devices are noisy, none would be seen. */
+const NOVELTIES_SHOWN = 4;
 const MARKS_MAX = 40;
 const STEPS_MS = [15_000, 30_000, 60_000, 120_000, 300_000];
 
@@ -109,9 +111,7 @@ export class Overview {
     const panels = stats.fields.map((field) => [field.name, { field, history, items }]);
     this.#fields.show(panels);
     this.#cores.show(stats);
-    this.#anomalies.show(
-      items.slice(0, ANOMALIES_SHOWN).map((anomaly) => [anomaly.key, anomaly]),
-    );
+    this.#anomalies.show(newest(items).map((anomaly) => [anomaly.key, anomaly]));
     shown(this.#none, items.length === 0);
     // Those before are not kept; the chart must not look as if there had been none.
     const since = oldest === null ? '' : ` (since ${stamp(moment(oldest))})`;
@@ -160,6 +160,16 @@ export class Overview {
       store.up ? `${name}: takes metrics` : `away since ${exactTime(since)}`, details, history);
     figure.element.classList.toggle('bad', !store.up);
   }
+}
+
+/** Returns the newest findings, among them the newest novelties if there are any. */
+function newest(items) {
+  const chosen = new Set(items.filter(({ kind }) => kind === 'novelty').slice(0, NOVELTIES_SHOWN));
+  for (const item of items) {
+    if (chosen.size === ANOMALIES_SHOWN) break;
+    chosen.add(item);
+  }
+  return items.filter((item) => chosen.has(item));
 }
 
 const anomaliesHead = () => html(

@@ -32,6 +32,7 @@ export async function novelty({ path, browser }) {
     await rain(server);
     // Both for a page that saw it happen, and for one that is opened later.
     await listed(tab, row);
+    await overseen(tab, server);
     await tab.close();
     const late = await browser.open({ bypassCSP: true, viewport: { width: 360, height: 740 } });
     await late.show(server, "#/anomalies");
@@ -72,6 +73,14 @@ async function listed(tab, row) {
   await until(async () => (await tab.count(rows)) === 500, "the others are listed");
   ensure((await tab.count(row)) === 0, "it is none of the others");
   await tab.waitForText(".anomalies .toolbar .hint", /^the last 500 of 500 at most/);
+}
+
+/** What is new has a place among the latest on the overview. */
+async function overseen(tab, server) {
+  await tab.show(server, "#/");
+  const rows = ".overview .short tbody tr";
+  await until(async () => (await tab.count(rows)) === 12, "the latest are shown");
+  ensure((await tab.count(`${rows}:has(td:text-is("77.5"))`)) === 1, "what is new is among them");
 }
 
 /** A replica of the release before, which does not know of kinds, is met by the page of a new one. */
