@@ -3,6 +3,10 @@
 import { Server, ensure, until } from "../programs.mjs";
 
 const MINUTE = 60;
+/** The minute of what is new, in the middle of an hour and of the week: what is usual has other
+ * hours from Saturday on, so a day that ends at any other time may bring something new of its own,
+ * and that is told alone. */
+const NOW = Date.UTC(2023, 10, 15, 12, 30) / 1000;
 
 const KIND = "#anomaly-kind";
 /** More than a page keeps of all, and a server of one kind. */
@@ -12,9 +16,8 @@ const NOISY = 1_200;
 export async function novelty({ path, browser }) {
   const server = await Server.start(path, "--novelty", "on", "--stuck-after", "100");
   try {
-    const now = Math.floor(Date.now() / 1000);
     const event = (minute, cpu) =>
-      ({ device_id: "steady", timestamp: now - minute * MINUTE, cpu, rps: 1000 + (minute % 7) });
+      ({ device_id: "steady", timestamp: NOW - minute * MINUTE, cpu, rps: 1000 + (minute % 7) });
     const day = Array.from({ length: 1440 }, (_, at) => event(1441 - at, 40 + (at % 5)));
     await server.post(day);
     const { novel } = await server.post(event(0, 77.5));
