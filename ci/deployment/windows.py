@@ -403,9 +403,11 @@ def freeze(process):
 
 def check_killed(fleet, killed, died, device):
     """Checks one device. Returns how many events it lost."""
-    # At most one event was under way when the replica died; later ones met nobody.
-    before = [s for s in device.sent if s.at <= died]
-    later = [s for s in device.sent if s.at > died]
+    # After what the replica answered last, at most one event was under way to it; later ones met
+    # nobody, or another one, which may have answered before the time of the death was taken.
+    own = [at for at, s in enumerate(device.sent) if s.replica == killed.name]
+    ended = own[-1] + 1 if own else 0
+    before, later = device.sent[:ended], device.sent[ended:]
     unknown = [s for s in later if not s.answer]
     before, after = before + unknown[:1], [s for s in later if s.answer]
     answer = fleet.tell(running(fleet.replicas)[0], device)
