@@ -310,8 +310,10 @@ export class Devices {
     const isEmpty = devices.length === 0;
     shown(this.#none, isEmpty);
     const search = this.#search.value.trim();
-    text(this.#none, this.#fault
-      ?? (search === '' ? 'No device is held. One with an id is listed from its next event on.' : `No device begins with ${search}.`));
+    const none = search === ''
+      ? 'No device is held. One with an id is listed from its next event on.'
+      : `No device begins with ${search}.`;
+    text(this.#none, this.#fault ?? none);
     attribute(this.#previous, 'disabled', this.#cursors.length === 1);
     attribute(this.#next, 'disabled', !next);
     const first = (this.#cursors.length - 1) * PAGE + 1;

@@ -3,9 +3,9 @@
 import { Server, ensure, until } from "../programs.mjs";
 
 const MINUTE = 60;
-/** The minute of what is new, in the middle of an hour and of the week: what is usual has other
- * hours from Saturday on, so a day that ends at any other time may bring something new of its own,
- * and that is told alone. */
+/** The minute of what is new, in the middle of an hour and of the week. A day that ends at any other
+ * time, above all at a weekend, whose hours are known apart, may have something new of its own; and
+ * what comes soon after that is not told again. */
 const NOW = Date.UTC(2023, 10, 15, 12, 30) / 1000;
 
 const KIND = "#anomaly-kind";
