@@ -203,14 +203,11 @@ mod tests {
     use crate::schema::Schema;
     use proptest::prelude::*;
 
-    fn point(value: f64) -> Point {
-        Point {
-            timestamp_ms: 0,
-            field: Schema::standard().fields()[0],
-            value,
-            mean: 0.0,
-            stddev: 0.0,
-            z: 0.0,
+    impl Point {
+        /// Returns a point of this value, for tests.
+        pub(in crate::analytics) fn of_value(value: f64) -> Self {
+            let field = Schema::standard().fields()[0];
+            Self { timestamp_ms: 0, field, value, mean: 0.0, stddev: 0.0, z: 0.0 }
         }
     }
 
@@ -222,7 +219,7 @@ mod tests {
             let mut latest = RecentAnomalies::new();
             for &mono_ns in &keys {
                 let order = OrderKey { mono_ns, ..OrderKey::default() };
-                latest.insert(RecentAnomaly::new(order, point(0.0), None));
+                latest.insert(RecentAnomaly::new(order, Point::of_value(0.0), None));
             }
             let mut kept = Vec::new();
             latest.copy_to(&mut kept);
@@ -240,7 +237,8 @@ mod tests {
         let order = OrderKey::default();
         let id = "x".repeat(limits::DEVICE_ID_BYTES_MAX);
         for id in [None, Some("d1"), Some(id.as_str())] {
-            let anomaly = RecentAnomaly::new(order, point(1.0), id.map(str::as_bytes)).anomaly();
+            let anomaly =
+                RecentAnomaly::new(order, Point::of_value(1.0), id.map(str::as_bytes)).anomaly();
             assert_eq!(anomaly.device_id.as_deref(), id);
         }
     }

@@ -113,19 +113,7 @@ const _: () = assert!(size_of::<Entry>() <= 64);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::Schema;
     use proptest::prelude::*;
-
-    fn point(value: f64) -> Point {
-        Point {
-            timestamp_ms: 0,
-            field: Schema::standard().fields()[0],
-            value,
-            mean: 0.0,
-            stddev: 0.0,
-            z: 0.0,
-        }
-    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
@@ -150,7 +138,7 @@ mod tests {
                     newest[slot] = log.push(
                         Owner { slot: slot as u32, tag: 0 },
                         newest[slot],
-                        point(value),
+                        Point::of_value(value),
                         0,
                     );
                     points[slot] += 1;
