@@ -30,7 +30,8 @@ pub fn answer(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Reply {
-    let (limit, kind, since) = match read(request) {
+    let parse = |text: &str| Cursor::parse(text).map(|cursor| (cursor, cursor.kind));
+    let (limit, kind, since) = match read_query(request, parse, AnomalyQueryError::Cursor) {
         Ok(query) => query,
         Err(error) => return Reply::Now(bad_query(&error, body, route)),
     };
@@ -64,28 +65,31 @@ fn bad_query(error: &AnomalyQueryError, body: &mut Vec<u8>, route: usize) -> Res
     problem(body, Status::BadRequest, error, None, route)
 }
 
-type Query = (usize, Option<FindingKind>, Option<Cursor>);
+/// A query: the most findings, their kind if not both are asked for, and a cursor.
+pub(super) type Query<C> = (usize, Option<FindingKind>, Option<C>);
 
-fn read(request: &Request<'_>) -> Result<Query, AnomalyQueryError> {
-    let (limit, kind) = (read_limit(request)?, read_kind(request)?);
+/// Reads a query. `parse` returns a cursor, and the kind that it counts; what is none is the error
+/// `not_ours`.
+pub(super) fn read_query<C>(
+    request: &Request<'_>,
+    parse: impl FnOnce(&str) -> Option<(C, Option<FindingKind>)>,
+    not_ours: AnomalyQueryError,
+) -> Result<Query<C>, AnomalyQueryError> {
+    let limit =
+        number_parameter(request, "limit", 1..=ANOMALIES_LISTED_MAX, ANOMALIES_LISTED_DEFAULT);
+    let (limit, kind) = (limit.map_err(AnomalyQueryError::Number)?, read_kind(request)?);
     let Some(text) = request.parameter("since") else {
         return Ok((limit, kind, None));
     };
-    let cursor = Cursor::parse(&text).ok_or(AnomalyQueryError::Cursor)?;
-    if cursor.kind != kind {
+    let (cursor, counted) = parse(&text).ok_or(not_ours)?;
+    if counted != kind {
         return Err(AnomalyQueryError::CursorOfOther);
     }
     Ok((limit, kind, Some(cursor)))
 }
 
-/// Returns the most findings that a request asks for.
-pub(super) fn read_limit(request: &Request<'_>) -> Result<usize, AnomalyQueryError> {
-    number_parameter(request, "limit", 1..=ANOMALIES_LISTED_MAX, ANOMALIES_LISTED_DEFAULT)
-        .map_err(AnomalyQueryError::Number)
-}
-
 /// Returns the kind that a request asks for, if it is not both.
-pub(super) fn read_kind(request: &Request<'_>) -> Result<Option<FindingKind>, AnomalyQueryError> {
+fn read_kind(request: &Request<'_>) -> Result<Option<FindingKind>, AnomalyQueryError> {
     let Some(name) = request.parameter("kind") else {
         return Ok(None);
     };

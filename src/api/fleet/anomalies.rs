@@ -16,7 +16,7 @@ use super::question::Question;
 use super::view::{FleetView, part};
 use crate::analytics::anomaly::FindingKind;
 use crate::analytics::anomaly_journal::{AnomalyQuery, NumberedAnomaly};
-use crate::api::anomalies::{AnomalyQueryError, Entry, mark, read_kind, read_limit, read_mark};
+use crate::api::anomalies::{AnomalyQueryError, Entry, mark, read_mark, read_query};
 use crate::api::devices::wall_us;
 use crate::api::jobs::Lane;
 use crate::api::json::{Raw, Text, append_line, live, read};
@@ -101,20 +101,6 @@ impl Cursor {
     }
 }
 
-type Query = (usize, Option<FindingKind>, Option<Cursor>);
-
-fn read_query(request: &Request<'_>) -> Result<Query, AnomalyQueryError> {
-    let (limit, kind) = (read_limit(request)?, read_kind(request)?);
-    let Some(text) = request.parameter("since") else {
-        return Ok((limit, kind, None));
-    };
-    let cursor = Cursor::parse(&text).ok_or(AnomalyQueryError::FleetCursor)?;
-    if cursor.kind != kind {
-        return Err(AnomalyQueryError::CursorOfOther);
-    }
-    Ok((limit, kind, Some(cursor)))
-}
-
 /// Answers with the newest findings, or with those behind the cursor of the query.
 pub(in crate::api) fn answer(
     request: &Request<'_>,
@@ -123,7 +109,12 @@ pub(in crate::api) fn answer(
     body: &mut Vec<u8>,
     route: usize,
 ) -> Reply {
-    let (limit, kind, since) = match read_query(request) {
+    let parse = |text: &str| {
+        let cursor = Cursor::parse(text)?;
+        let kind = cursor.kind;
+        Some((cursor, kind))
+    };
+    let (limit, kind, since) = match read_query(request, parse, AnomalyQueryError::FleetCursor) {
         Ok(query) => query,
         Err(error) => return bad_request(error, body, route),
     };
